@@ -1,0 +1,35 @@
+"""The errors minitrain raises on purpose. Each message says what was wrong, where, and what to change."""
+
+from __future__ import annotations
+
+
+class MinitrainError(Exception):
+    """Base of every error a user can cause; the command line prints it as one line, without a traceback."""
+
+
+class ConfigError(MinitrainError):
+    """A setting is unknown, of the wrong type, out of range, or at odds with another one."""
+
+
+class DataError(MinitrainError):
+    """A text, token file or batch is missing, damaged, too short, or does not fit the model."""
+
+
+class CheckpointError(MinitrainError):
+    """A checkpoint is damaged, incomplete, or belongs to another model."""
+
+
+class DeviceError(MinitrainError):
+    """A device was asked for that is not there, or arrays of two devices met in one call."""
+
+
+class ShapeError(MinitrainError, ValueError):
+    """An array's shape or dtype does not fit the operation it was given to."""
+
+
+class TokenError(MinitrainError, IndexError):
+    """A token id or a class index lies outside the vocabulary."""
+
+
+class NonFiniteError(MinitrainError):
+    """A loss or a gradient became NaN or infinite; the message names the step and the first bad tensor."""
