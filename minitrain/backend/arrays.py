@@ -1,0 +1,66 @@
+"""Which library an array belongs to, and moving arrays between CPU and GPU."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..errors import DeviceError
+
+Array: TypeAlias = np.ndarray[Any, Any]
+"""A NumPy array; a CuPy array is accepted wherever this is written, the two have one interface."""
+
+
+def is_cupy(x: object) -> bool:
+    """Whether ``x`` is a CuPy array (never imports CuPy)."""
+    return type(x).__module__.partition(".")[0] == "cupy"
+
+
+def is_array(x: object) -> bool:
+    """Whether ``x`` is a NumPy or CuPy array."""
+    return isinstance(x, np.ndarray) or is_cupy(x)
+
+
+def array_module(x: object) -> Any:
+    """The library that owns ``x``: ``cupy`` for a CuPy array, ``numpy`` for anything else.
+
+    Reference code begins with ``xp = array_module(x)`` and then runs on either.
+    """
+    return sys.modules["cupy"] if is_cupy(x) else np
+
+
+def device_of(x: object) -> str:
+    """Where ``x`` lies: ``"cpu"`` or ``"cuda:0"``, ``"cuda:1"``, …"""
+    return f"cuda:{x.device.id}" if is_cupy(x) else "cpu"  # type: ignore[attr-defined]
+
+
+def to_numpy(x: Any) -> Array:
+    """Copy ``x`` to the CPU as a NumPy array; a NumPy array comes back as it is."""
+    return x.get() if is_cupy(x) else np.asarray(x)  # type: ignore[no-any-return]
+
+
+def to_device(x: Any, device: str) -> Array:
+    """Move ``x`` to ``device`` (``"cpu"`` or ``"cuda"``); an array already there comes back as it is.
+
+    Raises:
+        DeviceError: if ``device`` is unknown, or a GPU is asked for and none can be used.
+    """
+    return library_for(device).asarray(x) if device != "cpu" else to_numpy(x)  # type: ignore[no-any-return]
+
+
+def library_for(device: str) -> ModuleType:
+    """The array library that serves ``device``: NumPy for ``"cpu"``, CuPy for ``"cuda"``.
+
+    Raises:
+        DeviceError: if ``device`` is neither, or if there is no usable GPU; the message says why.
+    """
+    if device == "cpu":
+        return np
+    if device.partition(":")[0] != "cuda":
+        raise DeviceError(f"unknown device {device!r}: use 'cpu' or 'cuda'")
+    from .devices import require_gpu
+
+    return require_gpu()

@@ -1,0 +1,127 @@
+"""numba, set up once: how a CPU kernel is declared, compiled on first use, cached on disk and launched.
+
+Three facts about numba shape this file. Its own disk cache does not notice an edit in a helper function of another
+file, so the cache folder is named by a hash of every kernel source. Its default thread pool may be ``workqueue``,
+which wakes its workers ten times more slowly than OpenMP and aborts when two Python threads enter it; OpenMP is
+preferred, and launches under ``workqueue`` are serialised by a lock. Compiling takes about a second a kernel, so
+nothing is compiled before it is first called.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .cache_dir import cache_dir
+from .threads import available_cores
+
+# Set before numba is first imported; a user's own choice stays.
+if "numba" not in sys.modules:
+    os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "omp tbb workqueue")
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(available_cores(), int(os.environ.get("MINITRAIN_NUM_THREADS", 1)))))
+
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+# Sums may be reordered and products fused so that loops vectorise; NaN and infinity keep their meaning.
+FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
+# LLVM shies away from 512-bit registers on its own; on AVX-512 machines they are twice as fast for our loops.
+KERNEL_FOLDER = Path(__file__).parent.parent / "kernels" / "cpu"
+
+
+@functools.cache
+def kernel_cache_dir() -> Path:
+    """The folder of compiled kernels for exactly these sources, this numba and this Python."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+    for source in sorted([*KERNEL_FOLDER.glob("*.py"), Path(__file__), Path(__file__).with_name("blas.py")]):
+        digest.update(source.read_bytes())
+    return cache_dir() / f"kernels-{digest.hexdigest()[:16]}"
+
+
+class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
+    """Tells numba to keep a kernel's machine code in ``kernel_cache_dir()``."""
+
+    def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
+        self._py_file = py_file
+        self._line = py_func.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return str(kernel_cache_dir())
+
+    def get_source_stamp(self) -> str:
+        return kernel_cache_dir().name
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator:
+        return cls(py_func, py_file)
+
+
+class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_Locator]  # noqa: RUF012  # numba's attribute, read once
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    _impl_class = _CacheImpl
+
+
+compile_listener: Callable[[str], None] | None = None
+"""Called with a kernel's name before it is compiled (not when it comes from disk); the trainer shows it."""
+
+_launch_lock = threading.RLock()
+
+
+class Kernel:
+    """A numba function with one explicit signature, compiled or loaded from disk when first called."""
+
+    def __init__(self, function: Callable[..., Any], signature: str, parallel: bool) -> None:
+        functools.update_wrapper(self, function)
+        self._signature = signature
+        self._dispatcher = numba.njit(parallel=parallel, fastmath=FASTMATH, nogil=True, error_model="numpy")(function)
+        self._dispatcher._cache = _Cache(function)
+        self._run: Callable[..., Any] = self._first_call
+
+    def __call__(self, *args: Any) -> Any:
+        return self._run(*args)
+
+    def _first_call(self, *args: Any) -> Any:
+        with _launch_lock:
+            if self._run == self._first_call:
+                self._compile()
+        return self._run(*args)
+
+    def _compile(self) -> None:
+        on_disk = any(kernel_cache_dir().glob(f"*{self._dispatcher.py_func.__qualname__}*.nbc"))
+        if compile_listener is not None and not on_disk:
+            compile_listener(f"{self.__module__.rpartition('.')[2]}.{self.__name__}")  # type: ignore[attr-defined]
+        self._dispatcher.compile(self._signature)
+        self._dispatcher.disable_compile()
+        self._run = self._dispatcher if threading_layer() != "workqueue" else self._run_alone
+
+    def _run_alone(self, *args: Any) -> Any:
+        with _launch_lock:
+            return self._dispatcher(*args)
+
+
+def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., Any]], Kernel]:
+    """Declare a CPU kernel with an explicit numba signature, e.g. ``"void(f4[:, ::1], f4[::1], i8)"``."""
+    return lambda function: Kernel(function, signature, parallel)
+
+
+device = numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy", inline="never")
+"""Declare a helper that kernels call; LLVM inlines it."""
+
+
+@functools.cache
+def threading_layer() -> str:
+    """The thread pool numba runs on: ``"omp"``, ``"tbb"`` or ``"workqueue"`` (starts it if need be)."""
+    numba.np.ufunc.parallel._launch_threads()
+    return str(numba.threading_layer())

@@ -1,0 +1,69 @@
+"""How many threads the kernels use: the cores this process may really use, chosen in one place."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from pathlib import Path
+
+from ..errors import ConfigError
+
+
+def available_cores() -> int:
+    """Cores this process may run on: its CPU affinity, cut to a container's CPU quota where there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_quota()
+    return cores if quota is None else max(1, min(cores, math.floor(quota)))
+
+
+def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """CPUs that a Linux control group grants (version 2, then 1), or ``None`` without a limit."""
+    try:
+        limit, period = (root / "cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        limit_us = int((root / "cpu/cpu.cfs_quota_us").read_text())
+        period_us = int((root / "cpu/cpu.cfs_period_us").read_text())
+        return limit_us / period_us if limit_us > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+_chosen: int | None = None
+
+
+@functools.cache
+def _default_threads() -> int:
+    for name in ("MINITRAIN_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = os.environ.get(name, "")
+        if text:
+            if not text.isdecimal() or int(text) < 1:
+                if name == "MINITRAIN_NUM_THREADS":
+                    raise ConfigError(f"{name}={text!r}: give a whole number of threads, 1 or more")
+                continue  # OMP_NUM_THREADS may be a list per nesting level: not ours to judge
+            return int(text)
+    return available_cores()
+
+
+def thread_count() -> int:
+    """Threads that a kernel splits its work over.
+
+    ``set_threads`` decides, else ``MINITRAIN_NUM_THREADS``, else ``OMP_NUM_THREADS``, else ``available_cores()``.
+    The same count gives the same bytes in every run.
+    """
+    return _chosen if _chosen is not None else _default_threads()
+
+
+def set_threads(count: int | None) -> None:
+    """Use ``count`` threads from now on; ``None`` goes back to the default.
+
+    Raises:
+        ConfigError: if ``count`` is less than 1.
+    """
+    global _chosen
+    if count is not None and count < 1:
+        raise ConfigError(f"set_threads({count}): give 1 or more, or None for the default")
+    _chosen = count

@@ -1,0 +1,1 @@
+"""Fast twins of the operations in ``minitrain.ops``, under the same names."""

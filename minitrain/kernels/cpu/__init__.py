@@ -1,0 +1,1 @@
+"""numba twins for float32 NumPy arrays, one file per operation."""

@@ -1,0 +1,62 @@
+"""Pure forward/backward pairs, one operation a file: the readable reference of everything minitrain computes."""
+
+from .attention import AttentionCache, attention_backward, attention_forward
+from .contract import SKIP, Into, Pair, Skip, Target, op, registry
+from .cross_entropy import CrossEntropyCache, Loss, cross_entropy_backward, cross_entropy_forward
+from .dropout import DropoutCache, dropout_backward, dropout_forward
+from .embedding import EmbeddingCache, embedding_backward, embedding_forward
+from .gelu import GeluCache, gelu_backward, gelu_forward
+from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
+from .linear import LinearCache, linear_backward, linear_forward
+from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from .residual import ResidualCache, residual_backward, residual_forward
+from .residual_layer_norm import (
+    ResidualLayerNormCache,
+    residual_layer_norm_backward,
+    residual_layer_norm_forward,
+)
+from .softmax import SoftmaxCache, softmax_backward, softmax_forward
+
+__all__ = [
+    "SKIP",
+    "AttentionCache",
+    "CrossEntropyCache",
+    "DropoutCache",
+    "EmbeddingCache",
+    "GeluCache",
+    "Into",
+    "LayerNormCache",
+    "LinearCache",
+    "LinearGeluCache",
+    "Loss",
+    "Pair",
+    "ResidualCache",
+    "ResidualLayerNormCache",
+    "Skip",
+    "SoftmaxCache",
+    "Target",
+    "attention_backward",
+    "attention_forward",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "embedding_backward",
+    "embedding_forward",
+    "gelu_backward",
+    "gelu_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
+    "linear_backward",
+    "linear_forward",
+    "linear_gelu_backward",
+    "linear_gelu_forward",
+    "op",
+    "registry",
+    "residual_backward",
+    "residual_forward",
+    "residual_layer_norm_backward",
+    "residual_layer_norm_forward",
+    "softmax_backward",
+    "softmax_forward",
+]

@@ -1,0 +1,186 @@
+"""Scaled dot-product attention (Vaswani et al., 2017, arXiv:1706.03762), in every form a transformer uses.
+
+For each sample and head::
+
+    S = scale * Q K^T + bias          scores (T, S); -inf where a query may not attend
+    L = logsumexp(S)                  one number a query (T,)
+    P = exp(S - L)                    probabilities
+    O = dropout(P) V
+
+The backward computes P again from Q, K and the stored L, as FlashAttention does (Dao et al., 2022, arXiv:2205.14135),
+so no (T, S) matrix outlives the call. With ``M`` the dropout factors::
+
+    dV = (M P)^T dO          dP = M (dO V^T)
+    dS = P (dP - sum(dO * O))               the softmax Jacobian; sum(dO * O) equals sum(dP * P)
+    dQ = scale * dS K        dK = scale * dS^T Q        dbias = dS
+
+Grouped queries (Ainslie et al., 2023, arXiv:2305.13245): ``H`` query heads share ``Hkv`` key heads, H % Hkv == 0;
+query head ``h`` reads key head ``h // (H // Hkv)``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from ..backend.arrays import Array, array_module
+from ..errors import ShapeError
+from ..random import Key
+from .contract import op
+from .dropout import dropout_mask
+
+
+class AttentionCache(NamedTuple):
+    """What the backward needs."""
+
+    q: Array  # (B, T, H, D)
+    k: Array  # (B, S, Hkv, D)
+    v: Array  # (B, S, Hkv, D)
+    bias: Array | None  # broadcasts to (B, H, T, S)
+    out: Array  # (B, T, H, D)
+    lse: Array  # (B, H, T) log-sum-exp of the scores; -inf for a query that may attend to nothing
+    key_lengths: Array | None  # (B,)
+    mask: Array | None  # broadcasts to (B, H, T, S), True = may attend
+    causal: bool
+    scale: float
+    dropout: float
+    rng: Key | None
+
+
+def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **options: Any) -> None:
+    (B, T, H, _), (S, Hkv) = q.shape, k.shape[1:3]
+    if H % Hkv:
+        raise ShapeError(f"attention_forward: q has {H} heads and k has {Hkv}; the first must be a multiple of the second")
+    if not 0 <= options.get("dropout", 0.0) < 1:
+        raise ShapeError(f"attention_forward: dropout = {options['dropout']} must be in [0, 1)")
+    for name, x in (("bias", bias), ("mask", options.get("mask"))):
+        if x is not None and (x.ndim > 4 or any(n not in (1, m) for n, m in zip(x.shape[::-1], (S, T, H, B), strict=False))):
+            raise ShapeError(f"attention_forward: {name} has shape {x.shape}, which does not broadcast to (B, H, T, S) = {(B, H, T, S)}")
+    mask, lengths = options.get("mask"), options.get("key_lengths")
+    if mask is not None and mask.dtype != bool:
+        raise ShapeError(f"attention_forward: mask must be boolean (True = may attend), got {mask.dtype}; use bias to add to scores")
+    if lengths is not None and (lengths.shape != (B,) or lengths.dtype.kind not in "iu"):
+        raise ShapeError(f"attention_forward: key_lengths must hold {B} integers (B,), got {lengths.dtype} {lengths.shape}")
+
+
+@op("q: B T H D; k: B S G D; v: B S G D; bias: *any", check=_check_attention)
+def attention_forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    bias: Array | None = None,
+    *,
+    causal: bool = False,
+    key_lengths: Array | None = None,
+    mask: Array | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    rng: Key | None = None,
+) -> tuple[Array, AttentionCache]:
+    """Attend from queries to keys and mix the values.
+
+    Args:
+        q: (B, T, H, D) queries.
+        k: (B, S, Hkv, D) keys.
+        v: (B, S, Hkv, D) values.
+        bias: added to the scores; broadcasts to (B, H, T, S).
+        causal: query t may attend to keys s <= t + S - T only (aligned at the bottom right).
+        key_lengths: (B,) integers; keys from this length on are padding.
+        mask: boolean, True = may attend; broadcasts to (B, H, T, S).
+        scale: factor on the scores, 1/sqrt(D) by default.
+        dropout: probability of dropping a probability, in [0, 1).
+        rng: key of the dropout mask; ``None`` means evaluation.
+
+    Returns:
+        out (B, T, H, D) and the cache. A query that may attend to nothing gets zeros, and passes no gradient.
+    """
+    xp = array_module(q)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = _scores(q, k, bias, causal, key_lengths, mask, scale)  # (B, H, T, S)
+    highest = scores.max(axis=-1, keepdims=True) if scores.shape[-1] else xp.full((*scores.shape[:3], 1), -xp.inf, q.dtype)
+    highest = xp.where(xp.isneginf(highest), 0, highest).astype(q.dtype)  # a fully masked row: exp(-inf - 0) = 0
+    total = xp.exp(scores - highest).sum(axis=-1)  # (B, H, T)
+    lse = xp.where(total == 0, -xp.inf, xp.log(xp.where(total == 0, 1, total)) + highest[..., 0]).astype(q.dtype)
+    p = _probabilities(scores, lse)
+    if rng is not None and dropout > 0:
+        p = p * dropout_mask(p, dropout, rng)
+    out = _heads_first(xp.matmul(p, _heads_first(_for_queries(v, q))))  # (B, H, T, D) -> (B, T, H, D)
+    return out, AttentionCache(q, k, v, bias, out, lse, key_lengths, mask, causal, scale, dropout, rng)
+
+
+@op("cache.q: B T H D; dout: B T H D")
+def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array, Array, Array | None]:
+    """Gradients of attention.
+
+    Args:
+        dout: (B, T, H, D) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or ``None``).
+    """
+    q, k, v, bias, out, lse, key_lengths, mask, causal, scale, dropout, rng = cache
+    xp = array_module(q)
+    p = _probabilities(_scores(q, k, bias, causal, key_lengths, mask, scale), lse)  # (B, H, T, S)
+    do = _heads_first(dout)  # (B, H, T, D)
+    dp = xp.matmul(do, _heads_first(_for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
+    dropped = p
+    if rng is not None and dropout > 0:
+        factors = dropout_mask(p, dropout, rng)
+        dropped, dp = p * factors, dp * factors
+    ds = p * (dp - (dout * out).sum(axis=-1).swapaxes(1, 2)[..., None])  # (B, H, T, S)
+    dq = scale * _heads_first(xp.matmul(ds, _heads_first(_for_queries(k, q))))
+    dk = scale * _heads_first(xp.matmul(ds.swapaxes(-1, -2), _heads_first(q)))  # (B, S, H, D)
+    dv = _heads_first(xp.matmul(dropped.swapaxes(-1, -2), do))
+    return dq, _sum_groups(dk, k), _sum_groups(dv, v), None if bias is None else _sum_to(ds, bias.shape)
+
+
+def allowed(xp: Any, B: int, T: int, S: int, causal: bool, key_lengths: Array | None, mask: Array | None) -> Array | None:
+    """Where queries may attend: boolean, broadcasts to (B, H, T, S), or ``None`` if everywhere."""
+    may = mask
+    if causal:
+        below = xp.arange(S)[None, :] <= xp.arange(T)[:, None] + (S - T)  # (T, S)
+        may = below if may is None else may & below
+    if key_lengths is not None:
+        real = (xp.arange(S) < key_lengths[:, None])[:, None, None, :]  # (B, 1, 1, S)
+        may = real if may is None else may & real
+    return may
+
+
+def _scores(q: Array, k: Array, bias: Any, causal: bool, key_lengths: Any, mask: Any, scale: float) -> Array:
+    xp = array_module(q)
+    scores = scale * xp.matmul(_heads_first(q), _heads_first(_for_queries(k, q)).swapaxes(-1, -2))  # (B, H, T, S)
+    if bias is not None:
+        scores = scores + bias
+    may = allowed(xp, q.shape[0], q.shape[1], k.shape[1], causal, key_lengths, mask)
+    return scores if may is None else xp.where(may, scores, -xp.inf).astype(q.dtype)  # type: ignore[no-any-return]
+
+
+def _probabilities(scores: Array, lse: Array) -> Array:
+    """exp(scores - lse), and 0 in a row that may attend to nothing, where both are -inf."""
+    xp = array_module(scores)
+    lse = xp.where(xp.isneginf(lse), 0, lse).astype(scores.dtype)
+    return xp.exp(scores - lse[..., None])  # type: ignore[no-any-return]
+
+
+def _heads_first(x: Array) -> Array:
+    """(B, T, H, D) <-> (B, H, T, D), as a view."""
+    return x.swapaxes(1, 2)
+
+
+def _for_queries(kv: Array, q: Array) -> Array:
+    """(B, S, Hkv, D) -> (B, S, H, D): each key head once for every query head of its group."""
+    group = q.shape[2] // kv.shape[2]
+    return kv if group == 1 else array_module(kv).repeat(kv, group, axis=2)  # type: ignore[no-any-return]
+
+
+def _sum_groups(d: Array, kv: Array) -> Array:
+    """(B, S, H, D) -> (B, S, Hkv, D): the gradients of the query heads that shared a key head add up."""
+    B, S, Hkv, D = kv.shape
+    return d if d.shape[2] == Hkv else d.reshape(B, S, Hkv, d.shape[2] // Hkv, D).sum(axis=3)  # type: ignore[no-any-return]
+
+
+def _sum_to(d: Array, shape: tuple[int, ...]) -> Array:
+    """Sum ``d`` over the axes along which ``shape`` was broadcast."""
+    d = d.sum(axis=tuple(range(d.ndim - len(shape))))
+    return d.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 != d.shape[i]), keepdims=True)  # type: ignore[no-any-return]

@@ -1,0 +1,258 @@
+"""The contract of an operation: what ``@op`` does for the pairs of functions in this package.
+
+The file of an operation holds its formula and nothing else::
+
+    @op("x: *N C; weight: C; bias: C")
+    def layer_norm_forward(x, weight, bias, *, eps=1e-5): ...      # -> out, cache
+
+    @op("cache.x: *N C; dout: *N C")
+    def layer_norm_backward(dout, cache): ...                      # -> dx, dweight, dbias
+
+The decorator does the rest:
+
+1. **It checks.** The string names each array argument and its dimensions. Equal letters must be equal sizes, ``*N``
+   stands for any number of leading dimensions, ``1`` for itself; ``int`` before the dimensions asks for integers. All
+   floating arrays of a call share one dtype and one device. A call that breaks a rule is told which argument, and why.
+2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
+   the arrays are float32 NumPy arrays, that *twin* gets the call. It may decline by returning ``NotImplemented``. A
+   forward twin returns the cache as a plain tuple of its fields.
+3. **It serves ``into``.** Each backward takes ``into=``, one entry per gradient, that says where the gradient goes.
+   The reference computes fresh gradients and they are copied or added; a twin writes them in place itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
+
+import numpy as np
+
+from ..backend.arrays import Array, device_of, is_array
+from ..backend.kernels_mode import kernels_enabled
+from ..errors import DeviceError, ShapeError
+
+
+class Into(NamedTuple):
+    """Write a gradient to ``buffer``: over what is there, or added to it (BLAS's beta 0 and 1)."""
+
+    buffer: Array
+    accumulate: bool = False
+
+
+class Skip:
+    """The type of ``SKIP``."""
+
+    def __repr__(self) -> str:
+        return "SKIP"
+
+
+SKIP: Final = Skip()
+"""This gradient is not needed; ``None`` is returned in its place and twins do not compute it."""
+
+Target: TypeAlias = Into | Skip | None
+"""Where one gradient goes. ``None``: to a fresh array."""
+
+
+def deliver(gradient: Array, target: Target) -> Array | None:
+    """Hand over a freshly computed ``gradient`` as ``target`` asks, and return what the caller gets."""
+    if target is None:
+        return gradient
+    if isinstance(target, Skip):
+        return None
+    if target.accumulate:
+        target.buffer += gradient
+    else:
+        target.buffer[...] = gradient
+    return target.buffer
+
+
+class Pair(NamedTuple):
+    """An operation: a forward, its backward, and whether it is a bare update without one."""
+
+    name: str
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def registry() -> dict[str, Pair]:
+    """All operations by name, each a forward with its backward. Import ``minitrain.ops`` first."""
+    names = [name.removesuffix("_forward") for name in _FUNCTIONS if name.endswith("_forward")]
+    return {name: Pair(name, _FUNCTIONS[f"{name}_forward"], _FUNCTIONS[f"{name}_backward"]) for name in names}
+
+
+class ArraySpec(NamedTuple):
+    """One entry of the string given to ``@op``."""
+
+    path: str  # the argument's name, or "cache.x" for a field of the cache
+    integer: bool
+    lead: str | None  # name of the leading dimensions, for "*N"
+    dims: tuple[str, ...]
+
+
+def parse_spec(spec: str) -> tuple[ArraySpec, ...]:
+    """Parse ``"x: *N C; tokens: int *N"`` into its entries."""
+    entries = []
+    for entry in filter(None, (part.strip() for part in spec.split(";"))):
+        path, _, right = entry.partition(":")
+        words = right.split()
+        integer = bool(words) and words[0] == "int"
+        words = words[integer:]
+        lead = words[0][1:] if words and words[0].startswith("*") else None
+        entries.append(ArraySpec(path.strip(), integer, lead, tuple(words[lead is not None :])))
+    return tuple(entries)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Callable[P, R]], Callable[..., R]]:
+    """Make an operation of a reference function; see the module's text.
+
+    Args:
+        spec: the array arguments and their dimensions.
+        check: a further check, called with the function's arguments before anything runs; it raises ``ShapeError``.
+    """
+    return lambda reference: _wrap(reference, parse_spec(spec), check)
+
+
+def _wrap(reference: Callable[P, R], spec: tuple[ArraySpec, ...], check: Callable[..., None] | None) -> Callable[..., R]:
+    name = reference.__name__
+    parameters = inspect.signature(reference).parameters
+    positions = {parameter: i for i, parameter in enumerate(parameters)}
+    accessors = [(entry, positions[entry.path.partition(".")[0]], entry.path.partition(".")[2]) for entry in spec]
+    find_twin = functools.cache(lambda: _find_twin(reference))
+    seen: set[tuple[Any, ...]] = set()  # signatures of calls that passed the checks: a check is paid for once
+
+    def arrays_of(args: tuple[Any, ...]) -> list[Any]:
+        return [getattr(args[i], field) if field else args[i] for _, i, field in accessors]
+
+    def examine(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+        """Check the arguments; tell whether a CPU twin may have them (float32 NumPy arrays only)."""
+        arrays = arrays_of(args)
+        signature = tuple(None if a is None else (type(a), a.dtype, a.shape) if is_array(a) else a for a in arrays)
+        if signature not in seen:
+            _check_arrays(name, spec, arrays)
+            if check is None:  # such a check may look at options too: then nothing is remembered
+                if len(seen) > 1000:
+                    seen.clear()
+                seen.add(signature)
+        if check is not None:
+            check(*args, **options)
+        return all(a is None or (isinstance(a, np.ndarray) and (a.dtype == np.float32 or a.dtype.kind in "iu")) for a in arrays)
+
+    def normalised(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Array arguments given by keyword, or left at their defaults, take their places."""
+        bound = inspect.Signature(list(parameters.values())).bind(*args, **options)
+        bound.apply_defaults()
+        return bound.args, bound.kwargs
+
+    positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values())
+
+    @functools.wraps(reference)
+    def forward(*args: Any, **options: Any) -> Any:
+        if len(args) != positional:
+            args, options = normalised(args, options)
+        if examine(args, options) and kernels_enabled() and (twin := find_twin()) is not None:
+            result = twin(*args, **options)
+            if result is not NotImplemented:
+                return (*result[:-1], cache_type(*result[-1]))
+        return reference(*args, **options)
+
+    @functools.wraps(reference)
+    def backward(*args: Any, into: Sequence[Target] | None = None) -> Any:
+        fits = examine(args, {})
+        if fits and kernels_enabled() and (twin := find_twin()) is not None:
+            result = twin(*args, into=into if into is not None else (None,) * gradients)
+            if result is not NotImplemented:
+                return result
+        result = reference(*args)  # type: ignore[call-arg]
+        if into is None:
+            return result
+        if gradients == 1:
+            return deliver(result, into[0])  # type: ignore[arg-type]
+        return tuple(None if g is None else deliver(g, t) for g, t in zip(result, into, strict=True))  # type: ignore[call-overload]
+
+    if name.endswith("_forward"):
+        cache_type = typing.get_type_hints(reference)["return"].__args__[-1]
+        wrapper: Callable[..., Any] = forward
+    elif name.endswith("_backward"):
+        returned = typing.get_type_hints(reference)["return"]
+        gradients = len(returned.__args__) if typing.get_origin(returned) is tuple else 1
+        wrapper = backward
+    else:
+        raise TypeError(f"@op: {name} must end in _forward or _backward")
+    wrapper.reference = reference  # type: ignore[attr-defined]
+    wrapper.twin = find_twin  # type: ignore[attr-defined]
+    _FUNCTIONS[name] = wrapper
+    return wrapper
+
+
+def _find_twin(reference: Callable[..., Any]) -> Callable[..., Any] | None:
+    return find_kernel(reference.__module__.rpartition(".")[2], reference.__name__)
+
+
+def find_kernel(file: str, name: str) -> Callable[..., Any] | None:
+    """The function ``name`` of ``minitrain/kernels/cpu/<file>.py``, or ``None`` if either is missing."""
+    module = f"minitrain.kernels.cpu.{file}"
+    if importlib.util.find_spec(module) is None:
+        return None
+    return getattr(importlib.import_module(module), name, None)
+
+
+def _check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> None:
+    """Raise the first broken rule of the contract as a sentence."""
+    first: tuple[str, Any] | None = None  # the first floating array: it decides device and dtype
+    known: dict[str, tuple[tuple[int, ...], str]] = {}  # dimension name -> sizes, and the array that set them
+    device: tuple[str, str] | None = None
+    for entry, x in zip(spec, arrays, strict=True):
+        label = entry.path
+        if x is None:
+            continue
+        if not is_array(x):
+            raise ShapeError(f"{name}: {label} must be a NumPy or CuPy array, got {type(x).__name__}")
+        if device is None:
+            device = (label, device_of(x))
+        elif device_of(x) != device[1]:
+            raise DeviceError(
+                f"{name}: {label} is on {device_of(x)} but {device[0]} is on {device[1]}; "
+                f"move it with minitrain.backend.to_device({label}, {device[1].partition(':')[0]!r})"
+            )
+        if entry.integer:
+            if x.dtype.kind not in "iu":
+                raise ShapeError(f"{name}: {label} must hold integers, got {x.dtype}; convert it with .astype('int32')")
+        elif x.dtype.kind != "f":
+            raise ShapeError(f"{name}: {label} must be floating point, got {x.dtype}; convert it with .astype('float32')")
+        elif first is None:
+            first = (label, x)
+        elif x.dtype != first[1].dtype:
+            raise ShapeError(
+                f"{name}: {label} is {x.dtype} but {first[0]} is {first[1].dtype}; "
+                f"convert one of them, e.g. {label}.astype({first[0]}.dtype)"
+            )
+        _check_shape(name, entry, x.shape, known)
+
+
+def _check_shape(
+    name: str, entry: ArraySpec, shape: tuple[int, ...], known: dict[str, tuple[tuple[int, ...], str]]
+) -> None:
+    wanted = " ".join([f"*{entry.lead}"] * (entry.lead is not None) + list(entry.dims))
+    trailing = len(entry.dims)
+    if len(shape) < trailing or (entry.lead is None and len(shape) != trailing):
+        raise ShapeError(f"{name}: {entry.path} has shape {shape}, expected {trailing} dimensions ({wanted})")
+    split = len(shape) - trailing
+    named = [(f"*{entry.lead}", shape[:split])] if entry.lead is not None else []
+    named += [(dim, (size,)) for dim, size in zip(entry.dims, shape[split:], strict=True)]
+    for dim, sizes in named:
+        expected, source = known.setdefault(dim, ((int(dim),) if dim.isdecimal() else sizes, entry.path))
+        if sizes != expected:
+            what = f"{dim} = {expected}" if dim.startswith("*") else f"{dim} = {expected[0]}"
+            raise ShapeError(f"{name}: {entry.path} has shape {shape}, expected ({wanted}) with {what} as in {source}")

@@ -1,0 +1,107 @@
+"""Counter-based random numbers: the same key gives the same numbers on every device, in any order, for any split.
+
+A *key* is two 32-bit words folded from (seed, step, path of the layer). The numbers themselves are a pure function
+of key, index of the sample in the global batch and position inside the sample: nothing is drawn, so nothing has to
+be restored. Micro-batches, recomputation and a GPU see the same dropout mask as one pass on a CPU.
+
+The function is Philox-4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011):
+ten rounds of two 32x32-bit products turn a counter of four words and a key of two into four random words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .backend.arrays import Array
+
+MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
+WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85  # golden ratio, sqrt(3) - 1: the round keys' increments
+ROUNDS = 10
+WORD = 0xFFFFFFFF
+
+
+def philox(counter: tuple[Any, Any, Any, Any], k0: int, k1: int) -> tuple[Any, Any, Any, Any]:
+    """Philox-4x32-10.
+
+    Args:
+        counter: four words below 2**32, each a Python int or a uint64 array; arrays broadcast.
+        k0: first word of the key.
+        k1: second word of the key.
+
+    Returns:
+        Four random words, as Python ints or uint64 arrays below 2**32.
+    """
+    c0, c1, c2, c3 = counter
+    for _ in range(ROUNDS):
+        product_0, product_1 = c0 * MULTIPLIER_0, c2 * MULTIPLIER_1
+        c0, c1, c2, c3 = (product_1 >> 32) ^ c1 ^ k0, product_1 & WORD, (product_0 >> 32) ^ c3 ^ k1, product_0 & WORD
+        k0, k1 = (k0 + WEYL_0) & WORD, (k1 + WEYL_1) & WORD
+    return c0, c1, c2, c3
+
+
+class Key(NamedTuple):
+    """A key for random numbers, and the place of a batch's first sample in the global batch."""
+
+    k0: int
+    k1: int
+    sample: int = 0
+
+    @classmethod
+    def from_seed(cls, seed: int) -> Key:
+        """The root key of a run. ``seed`` is any integer of up to 64 bits."""
+        return cls(seed & WORD, (seed >> 32) & WORD)
+
+    def fold(self, *path: int | str) -> Key:
+        """A new key, independent of this one, for each element of ``path`` in turn, e.g. ``key.fold(step, "blocks", 3)``."""
+        k0, k1 = self.k0, self.k1
+        for part in path:
+            low, high, kind = _words(part)
+            k0, k1, _, _ = philox((low, high, kind, WORD), k0, k1)
+        return Key(k0, k1, self.sample)
+
+    def at_sample(self, first: int) -> Key:
+        """The same key for a batch whose first sample has index ``first`` in the global batch."""
+        return Key(self.k0, self.k1, first)
+
+
+def fold(key: Key | None, *path: int | str) -> Key | None:
+    """``key.fold(*path)``, and ``None`` (evaluation) for ``None``."""
+    return None if key is None else key.fold(*path)
+
+
+def _words(part: int | str) -> tuple[int, int, int]:
+    if isinstance(part, str):  # not hash(): that changes from one Python process to the next
+        digest = int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
+        return digest & WORD, digest >> 32, 1
+    return int(part) & WORD, (int(part) >> 32) & WORD, 0
+
+
+def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
+    """Uniform 32-bit words; the first axis of ``shape`` counts samples.
+
+    Element ``i`` of a sample (in C order) is word ``i % 4`` of Philox at counter ``(i // 4, 0, sample, 0)``.
+
+    Args:
+        key: the key; ``key.sample`` is the global index of the first sample.
+        shape: shape of the result, one dimension or more.
+        xp: the array library to make them with.
+
+    Returns:
+        uint32 array of ``shape``.
+    """
+    samples, size = shape[0], math.prod(shape[1:])
+    blocks = xp.arange(-(-size // 4), dtype=xp.uint64)[None, :]  # (1, blocks)
+    sample = (xp.arange(samples, dtype=xp.uint64) + xp.uint64(key.sample))[:, None]  # (samples, 1)
+    zero = xp.zeros((1, 1), dtype=xp.uint64)
+    words = philox((blocks + zero * sample, zero, sample & xp.uint64(WORD), sample >> xp.uint64(32)), key.k0, key.k1)
+    bits = xp.stack([xp.broadcast_to(word, (samples, blocks.shape[1])) for word in words], axis=-1)  # (samples, blocks, 4)
+    return bits.reshape(samples, -1)[:, :size].reshape(shape).astype(xp.uint32)  # type: ignore[no-any-return]
+
+
+def uniform(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
+    """Uniform float64 numbers in [0, 1) with 32 random bits; the first axis of ``shape`` counts samples."""
+    return random_bits(key, shape, xp) * 2.0**-32  # type: ignore[no-any-return]
