@@ -1,0 +1,1 @@
+"""Benchmarks: programs run in turn, each in its own process, compared by the median of pairwise ratios."""
