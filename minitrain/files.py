@@ -1,7 +1,7 @@
 """Writing files so that a crash, a full disk or a second reader never sees half of one.
 
-The recipe is the usual one: write under a temporary name in the same folder, fsync, rename over the target, fsync
-the folder. ``rename`` is atomic within a file system, so the path holds either the old bytes or all of the new ones.
+The recipe is the usual one: write under a temporary name in the same folder, fsync, rename over the target,
+fsync the folder. A rename is atomic, so the path holds either the old bytes or all of the new ones.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def file_error(what: str, path: str | os.PathLike[str], error: OSError) -> FileE
 def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open ``path`` for writing bytes; it appears, complete, when the ``with`` block ends without an error.
 
-    If the block raises (Ctrl-C included) or the disk refuses, an older file at ``path`` stays as it was and the
-    temporary file is removed. Only a process killed outright can leave one; its name is ``.<name>.<random>.tmp``.
+    If the block raises (Ctrl-C included) or the disk refuses, an older file at ``path`` stays as it was and
+    the temporary file is removed. Only a process killed outright can leave one, ``.<name>.<random>.tmp``.
 
     Args:
         path: the file to create or replace; its folder must exist.
 
     Yields:
-        A binary file to write to (only that: any ``OSError`` in the block is reported as a failure to write ``path``).
+        A binary file to write to, and only that: an ``OSError`` in the block is taken for a failure to write.
 
     Raises:
         FileError: if the file cannot be written; says why and what to do about it.
@@ -81,10 +81,10 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
-    """Write ``data`` to ``path`` durably: after the return it survives a power cut, before it the old file does.
+    """Write ``data`` to ``path`` durably: until it returns the old file survives a power cut, then the new one.
 
     Raises:
-        FileError: if the file cannot be written; the old file, if any, is untouched and no temporary file is left.
+        FileError: if the file cannot be written; an old one is untouched and no temporary file is left.
     """
     with open_atomically(path) as file:
         file.write(data)
@@ -105,7 +105,9 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def fsync_directory(path: str | os.PathLike[str]) -> None:
-    """Make the names in folder ``path`` (a rename, a new file) durable. Windows has no such call; there it does nothing.
+    """Make the names in folder ``path`` (a rename, a new file) durable.
+
+    Windows has no such call; there it does nothing.
 
     Raises:
         FileError: if the folder is missing or the disk refuses.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, array_module, is_cupy
 
 SMALLEST = 1 << 14  # bytes; below this the C library's own free lists are as fast
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
@@ -100,6 +100,7 @@ POOL = BufferPool()
 empty = POOL.empty
 
 
-def empty_like(x: Array) -> Array:
-    """``empty`` with the shape and dtype of ``x``."""
-    return POOL.empty(x.shape, x.dtype)
+def empty_like(x: Array, shape: tuple[int, ...] | None = None) -> Array:
+    """An uninitialised array of ``x``'s dtype and device, and of ``x``'s shape unless ``shape`` is given."""
+    shape = x.shape if shape is None else shape
+    return array_module(x).empty(shape, x.dtype) if is_cupy(x) else POOL.empty(shape, x.dtype)  # type: ignore[no-any-return]

@@ -28,7 +28,7 @@ import importlib.util
 import inspect
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -110,11 +110,22 @@ def parse_spec(spec: str) -> tuple[ArraySpec, ...]:
     return tuple(entries)
 
 
-P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Callable[P, R]], Callable[..., R]]:
+class Operation(Protocol[R_co]):
+    """What ``@op`` makes of a function: it is called as before, and a backward takes ``into=`` too."""
+
+    reference: Callable[..., R_co]  # type: ignore[misc]  # only ever read
+    """The undecorated array code."""
+    twin: Callable[[], Callable[..., Any] | None]
+    """The kernel of the same name, or ``None``."""
+
+    def __call__(self, *args: Any, **options: Any) -> R_co: ...
+
+
+def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Callable[..., R]], Operation[R]]:
     """Make an operation of a reference function; see the module's text.
 
     Args:
@@ -124,7 +135,7 @@ def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Call
     return lambda reference: _wrap(reference, parse_spec(spec), check)
 
 
-def _wrap(reference: Callable[P, R], spec: tuple[ArraySpec, ...], check: Callable[..., None] | None) -> Callable[..., R]:
+def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Callable[..., None] | None) -> Operation[R]:
     name = reference.__name__
     parameters = inspect.signature(reference).parameters
     positions = {parameter: i for i, parameter in enumerate(parameters)}
@@ -193,7 +204,7 @@ def _wrap(reference: Callable[P, R], spec: tuple[ArraySpec, ...], check: Callabl
     wrapper.reference = reference  # type: ignore[attr-defined]
     wrapper.twin = find_twin  # type: ignore[attr-defined]
     _FUNCTIONS[name] = wrapper
-    return wrapper
+    return cast("Operation[R]", wrapper)
 
 
 def _find_twin(reference: Callable[..., Any]) -> Callable[..., Any] | None:
@@ -206,6 +217,27 @@ def find_kernel(file: str, name: str) -> Callable[..., Any] | None:
     if importlib.util.find_spec(module) is None:
         return None
     return getattr(importlib.import_module(module), name, None)
+
+
+def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
+    """Dispatch for a function that is no forward/backward pair, such as an optimizer's update.
+
+    A function of the same name and file in ``minitrain.kernels.cpu`` gets the call if every array is a C-contiguous
+    float32 NumPy array.
+    """
+    find_twin = functools.cache(lambda: _find_twin(reference))
+
+    @functools.wraps(reference)
+    def call(*args: Any, **options: Any) -> R:
+        fits = all(
+            isinstance(a, np.ndarray) and a.dtype == np.float32 and a.flags.c_contiguous for a in args if is_array(a)
+        )
+        if fits and kernels_enabled() and (twin := find_twin()) is not None:
+            return twin(*args, **options)  # type: ignore[no-any-return]
+        return reference(*args, **options)
+
+    call.reference = reference  # type: ignore[attr-defined]
+    return call
 
 
 def _check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> None:

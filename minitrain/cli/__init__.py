@@ -1,0 +1,5 @@
+"""The command line: ``minitrain train | generate | eval | plot | info``."""
+
+from .entry import main
+
+__all__ = ["main"]

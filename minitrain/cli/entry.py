@@ -1,0 +1,89 @@
+"""Picking the command and turning its outcome into an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from .arguments import UsageError
+from .failures import report
+from .names import did_you_mean
+
+# A command is a module of this package with ``run(argv) -> exit code``; it is imported when it is called.
+COMMANDS = {
+    "train": "train a model on a text, or go on with an interrupted run",
+    "generate": "let a trained model continue a text",
+    "eval": "the loss of a trained model on its held-out text",
+    "plot": "draw the curves of a run",
+    "info": "versions, threads, BLAS and GPU as minitrain finds them",
+}
+
+_EXAMPLES = """\
+examples:
+  minitrain train                                 a small GPT on Python's own language reference
+  minitrain train data.path=notes.txt             the same on your text, a file or a folder
+  minitrain train model.n_layer=6 device=cuda     any setting can be changed: key=value
+  minitrain train --resume runs/NAME              go on where Ctrl-C stopped a run
+  minitrain generate runs/NAME --prompt "The "    let the model write
+
+exit codes: 0 done, 1 the run failed, 2 something to correct in what was asked,
+            130 stopped by Ctrl-C, 143 stopped by SIGTERM"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Errors never leave as exceptions: each is one line on stderr. ``MINITRAIN_DEBUG=1`` adds the traceback.
+
+    Args:
+        argv: the arguments after the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0 done, 1 the run failed, 2 a mistake the user can correct, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without, say, Chinese shows '?', and the run goes on
+            stream.reconfigure(errors="replace")
+    try:
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except SystemExit as done:  # argparse, after printing a help text
+        return done.code if isinstance(done.code, int) else 0
+    except BaseException as error:
+        return report(error)
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if argv[0] == "--version":
+        import minitrain
+
+        print(f"minitrain {minitrain.__version__}")
+        return 0
+    command, *rest = argv
+    if command not in COMMANDS:
+        hint = did_you_mean(command, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown command {command!r}{hint}")
+    code: int = importlib.import_module(f".{command}", __package__).run(rest)
+    return code
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {purpose}" for name, purpose in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: minitrain COMMAND [arguments]       minitrain COMMAND --help says more",
+            "",
+            "Train small transformers on plain NumPy or CuPy arrays.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            _EXAMPLES,
+        ]
+    )

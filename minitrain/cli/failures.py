@@ -1,0 +1,91 @@
+"""What the user sees when something went wrong: one line, and an exit code that says whose turn it is."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import MinitrainError, NonFiniteError
+
+RUN_FAILED = 1
+USER_MISTAKE = 2
+CTRL_C = 130
+TERMINATED = 143
+_BROKEN_PIPE = 141  # as the shell reports any program whose reader has gone
+
+# The machine gave out under a run that was asked for correctly.
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+TRACEBACK_FILE = "traceback.txt"
+
+
+def report(error: BaseException) -> int:
+    """Print ``error`` as one line on stderr and return the exit code for it."""
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output left (``minitrain generate … | head``): nobody to tell, and nothing to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    message, code = _describe(error)
+    if _debugging() and not isinstance(error, KeyboardInterrupt):
+        traceback.print_exception(error)
+    print(f"minitrain: {one_line(message)}", file=sys.stderr)
+    return code
+
+
+@contextlib.contextmanager
+def traceback_kept_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """If the block fails in a way nobody foresaw, write the traceback into ``folder`` and note where it is."""
+    try:
+        yield
+    except Exception as error:
+        if _foreseen(error):
+            raise
+        path = Path(folder) / TRACEBACK_FILE
+        with contextlib.suppress(OSError):  # the error itself matters more than its record
+            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            error.add_note(f"the traceback is in {path}")
+        raise
+
+
+def one_line(text: str) -> str:
+    """``text`` with its line breaks replaced by spaces."""
+    return " ".join(text.split())
+
+
+def _debugging() -> bool:
+    return os.environ.get("MINITRAIN_DEBUG", "0") not in ("", "0")
+
+
+def _foreseen(error: BaseException) -> bool:
+    return isinstance(error, MinitrainError | OSError | MemoryError)
+
+
+def _describe(error: BaseException) -> tuple[str, int]:
+    """The message and the exit code for ``error``."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", CTRL_C
+    if isinstance(error, NonFiniteError):
+        return f"the run failed: {error}", RUN_FAILED
+    if isinstance(error, MemoryError):
+        advice = "make trainer.batch_size, data.block_size or the model smaller"
+        return f"out of memory ({str(error) or 'no more to allocate'}): {advice}", RUN_FAILED
+    if isinstance(error, OSError) and _errno(error) in _OUT_OF_SPACE:
+        return f"the run failed: {error}", RUN_FAILED
+    if isinstance(error, MinitrainError):
+        return f"error: {error}", USER_MISTAKE
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"error: {error.filename}: {error.strerror}", USER_MISTAKE
+    notes = getattr(error, "__notes__", None) or ["set MINITRAIN_DEBUG=1 to see the traceback"]
+    return f"this is a bug in minitrain: {type(error).__name__}: {error} ({notes[-1]})", RUN_FAILED
+
+
+def _errno(error: OSError) -> int | None:
+    """The system's number for ``error``, also when one of our own errors wraps the system's."""
+    if error.errno is None and isinstance(error.__cause__, OSError):
+        return error.__cause__.errno
+    return error.errno

@@ -1,0 +1,5 @@
+"""Whole models, built from layers."""
+
+from .gpt import GPT, GPTConfig
+
+__all__ = ["GPT", "GPTConfig"]

@@ -1,0 +1,25 @@
+"""Layers that own parameters and call operations."""
+
+from .attention import MultiHeadAttention
+from .block import TransformerBlock
+from .embedding import Embedding
+from .feed_forward import FeedForward
+from .layer_norm import LayerNorm
+from .linear import Linear
+from .module import Module
+from .packing import FlatGroup, decays, pack
+from .parameter import Parameter
+
+__all__ = [
+    "Embedding",
+    "FeedForward",
+    "FlatGroup",
+    "LayerNorm",
+    "Linear",
+    "Module",
+    "MultiHeadAttention",
+    "Parameter",
+    "TransformerBlock",
+    "decays",
+    "pack",
+]

@@ -1,0 +1,41 @@
+"""The embedding table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import Array
+from ..ops.embedding import EmbeddingCache, embedding_backward, embedding_forward
+from .init import normal
+from .module import Module
+from .parameter import Parameter, into
+
+
+class Embedding(Module):
+    """A table of vectors, looked up by token id or by position.
+
+    Args:
+        entries: number V of rows.
+        width: width C of a row.
+        rng: source of the initial weights.
+        std: their standard deviation.
+        dtype: their dtype.
+
+    Attributes:
+        weight: (V, C).
+    """
+
+    def __init__(
+        self, entries: int, width: int, rng: np.random.Generator, *, std: float = 0.02, dtype: Any = np.float32
+    ) -> None:
+        self.weight = Parameter(normal(rng, (entries, width), std, dtype))
+
+    def forward(self, ids: Array) -> tuple[Array, EmbeddingCache]:
+        """Map ids (...,) to out (..., C)."""
+        return embedding_forward(ids, self.weight.data)
+
+    def backward(self, dout: Array, cache: EmbeddingCache) -> None:
+        """Add dout (..., C) to the gradient of the rows that were looked up."""
+        embedding_backward(dout, cache, into=(None, into(self.weight)))

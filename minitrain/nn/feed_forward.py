@@ -1,0 +1,66 @@
+"""The position-wise feed-forward layer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import Array
+from ..ops.linear import LinearCache
+from ..ops.linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from .linear import Linear
+from .module import Module
+from .parameter import into
+
+
+class FeedForwardCache(NamedTuple):
+    """What the backward needs."""
+
+    up: LinearGeluCache
+    down: LinearCache
+
+
+class FeedForward(Module):
+    """``down(gelu(up(x)))``, applied to every position alike.
+
+    Args:
+        width: model width C.
+        hidden: width of the layer between, usually 4 C.
+        rng: source of the initial weights.
+        approximate: form of GELU, ``"none"`` (exact) or ``"tanh"`` (GPT-2).
+        bias: whether the two maps have biases.
+        out_std: standard deviation of ``down``'s initial weights.
+        dtype: dtype of the weights.
+
+    Attributes:
+        up: Linear, C -> hidden.
+        down: Linear, hidden -> C.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        rng: np.random.Generator,
+        *,
+        approximate: str = "none",
+        bias: bool = True,
+        out_std: float = 0.02,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.up = Linear(width, hidden, rng, bias=bias, dtype=dtype)
+        self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.approximate = approximate
+
+    def forward(self, x: Array) -> tuple[Array, FeedForwardCache]:
+        """Map x (..., C) to out (..., C)."""
+        bias = self.up.bias.data if self.up.bias else None
+        hidden, up_cache = linear_gelu_forward(x, self.up.weight.data, bias, approximate=self.approximate)
+        out, down_cache = self.down.forward(hidden)
+        return out, FeedForwardCache(up_cache, down_cache)
+
+    def backward(self, dout: Array, cache: FeedForwardCache) -> Array:
+        """Map dout (..., C) to dx (..., C)."""
+        dhidden = self.down.backward(dout, cache.down)
+        return linear_gelu_backward(dhidden, cache.up, into=(None, into(self.up.weight), into(self.up.bias)))[0]

@@ -1,0 +1,52 @@
+"""The linear layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import Array
+from ..ops.contract import Target
+from ..ops.linear import LinearCache, linear_backward, linear_forward
+from .init import normal
+from .module import Module
+from .parameter import Parameter, into
+
+
+class Linear(Module):
+    """``out = x @ weight.T + bias``.
+
+    Args:
+        in_features: width K of the input.
+        out_features: width N of the output.
+        rng: source of the initial weights.
+        bias: whether to add a bias, which starts at 0.
+        std: standard deviation of the initial weights (0.02 is GPT-2's).
+        dtype: dtype of the weights.
+
+    Attributes:
+        weight: (N, K).
+        bias: (N,) or ``None``.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        rng: np.random.Generator,
+        *,
+        bias: bool = True,
+        std: float = 0.02,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.weight = Parameter(normal(rng, (out_features, in_features), std, dtype))
+        self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
+
+    def forward(self, x: Array) -> tuple[Array, LinearCache]:
+        """Map x (..., K) to out (..., N)."""
+        return linear_forward(x, self.weight.data, self.bias.data if self.bias else None)
+
+    def backward(self, dout: Array, cache: LinearCache, *, dx: Target = None) -> Array:
+        """Map dout (..., N) to dx (..., K), which goes where the target ``dx`` says."""
+        return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]

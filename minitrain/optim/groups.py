@@ -1,0 +1,50 @@
+"""What an optimizer and the clipping see of a model: stretches of weights with their gradients."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..backend.arrays import Array
+from ..errors import MinitrainError
+from ..nn.module import Module
+from ..nn.packing import FlatGroup, decays
+from ..nn.parameter import Parameter
+
+
+class Span(NamedTuple):
+    """A stretch of weights that is updated in one go: a packed group, or one parameter of an unpacked model."""
+
+    decay: bool
+    data: Array
+    parts: dict[str, tuple[Parameter, slice | None]]  # by path; the slice of ``data`` in a packed group
+    flat_grad: Array | None
+
+    def grad(self) -> Array:
+        """The gradient, laid out like ``data``; parameters no backward has reached count as zero."""
+        grads = [parameter.grad for parameter, _ in self.parts.values()]  # reading makes fresh ones zero
+        return grads[0] if self.flat_grad is None else self.flat_grad
+
+    def part(self, array: Array, path: str) -> Array:
+        """The view of ``array`` (laid out like ``data``) that belongs to one parameter, in its shape."""
+        parameter, where = self.parts[path]
+        return array if where is None else array[where].reshape(parameter.data.shape)
+
+
+def trainable_spans(model: Module) -> list[Span]:
+    """The trainable weights of ``model``, as few stretches as possible.
+
+    Raises:
+        MinitrainError: if a packed parameter was frozen, or one was added, after ``pack``.
+    """
+    trainable = {path: p for path, p in model.named_parameters() if p.trainable}
+    flat: list[FlatGroup] = getattr(model, "flat", [])
+    if not flat:
+        return [Span(decays(p), p.data, {path: (p, None)}, None) for path, p in trainable.items()]
+    packed = {path: p for group in flat for path, p in group.parameters.items()}
+    if packed.keys() != trainable.keys():
+        changed = sorted(packed.keys() ^ trainable.keys())
+        raise MinitrainError(f"{changed[0]} was frozen, freed or added after pack(model): pack once, after such changes")
+    return [
+        Span(group.decay, group.data, {path: (p, group.spans[path]) for path, p in group.parameters.items()}, group.grad)
+        for group in flat
+    ]
