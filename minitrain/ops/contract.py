@@ -64,11 +64,12 @@ def deliver(gradient: Array, target: Target) -> Array | None:
         return gradient
     if isinstance(target, Skip):
         return None
+    buffer = target.buffer
     if target.accumulate:
-        target.buffer += gradient
+        buffer += gradient
     else:
-        target.buffer[...] = gradient
-    return target.buffer
+        buffer[...] = gradient
+    return buffer
 
 
 class Pair(NamedTuple):
