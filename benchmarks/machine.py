@@ -1,0 +1,87 @@
+"""What a figure came from: the machine, the versions, the commit, and who else was using the cores."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from .turns import ROOT
+
+PACKAGES = ("minitrain", "numpy", "numba", "scipy", "mkl", "torch")
+THREAD_VARIABLES = ("MINITRAIN_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def describe() -> dict[str, Any]:
+    """Date, commit, processor, system, Python and package versions, and thread settings."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "environment": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+    }
+
+
+def commit() -> str | None:
+    """The commit that is checked out, with ``+changes`` if files differ from it; ``None`` outside a repository."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def cpu_name() -> str:
+    """The processor's name, as well as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+class OtherLoad:
+    """Watches how much of the machine other programs use; figures of a busy machine are worth less.
+
+    Between construction and ``cores()`` the benchmark must say how much CPU time its own programs used.
+    """
+
+    def __init__(self) -> None:
+        self._busy = _busy_seconds()
+        self._began = time.perf_counter()
+
+    def cores(self, own_seconds: float) -> float | None:
+        """Cores kept busy by others on average, given the benchmark's own CPU seconds; ``None`` if unknown."""
+        now = _busy_seconds()
+        if self._busy is None or now is None:
+            return None
+        return max(0.0, (now - self._busy - own_seconds) / (time.perf_counter() - self._began))
+
+
+def _busy_seconds() -> float | None:
+    """CPU time of all cores spent on anything, stolen time included, since the machine started."""
+    try:
+        user, nice, system, _, _, irq, softirq, steal = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except (OSError, ValueError):
+        return None
+    return sum(map(int, (user, nice, system, irq, softirq, steal))) / os.sysconf("SC_CLK_TCK")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

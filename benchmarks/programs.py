@@ -1,0 +1,170 @@
+"""The programs that ``train_step`` compares; each runs as a child: ``python -m benchmarks.programs minitrain ...``.
+
+All train the same model on the same batches, float32, AdamW with decay on matrices, gradients clipped to norm 1.
+A program is built, runs its first step, greets, and from then on answers ``run K`` with the seconds of K steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from typing import Any, Protocol
+
+from .sizes import BETAS, LEARNING_RATE, MAX_GRAD_NORM, SIZES, WEIGHT_DECAY, Size
+from .turns import Reply, peak_rss_mb, serve
+
+SGEMM_SIZE = 2048
+
+
+class Program(Protocol):
+    """What a child process runs."""
+
+    def threads(self) -> int | None:
+        """Threads the program says it uses, if it can tell."""
+
+    def prepare(self, steps: int) -> None:
+        """Lay out the data of the next steps; not timed."""
+
+    def step(self) -> float:
+        """One step; returns its loss."""
+
+
+class Minitrain:
+    """minitrain as its README uses it."""
+
+    def __init__(self, size: Size, tokens: str) -> None:
+        import numpy as np
+
+        from minitrain.models.gpt import GPT, GPTConfig
+        from minitrain.nn.packing import pack
+        from minitrain.optim import AdamW, clip_by_global_norm
+
+        from .tokens import BatchStream
+
+        self.clip = clip_by_global_norm
+        self.model = GPT(GPTConfig(**size.model()))
+        pack(self.model)
+        self.optimizer = AdamW(self.model, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
+        self.stream = BatchStream(np.load(tokens), size.batch_size, size.block_size)
+        self.batches: list[Any] = []
+
+    def threads(self) -> int:
+        from minitrain.backend import thread_count
+
+        return thread_count()
+
+    def prepare(self, steps: int) -> None:
+        self.batches = [self.stream.next("int32") for _ in range(steps)]
+
+    def step(self) -> float:
+        self.optimizer.zero_grad()
+        loss, cache = self.model.loss(self.batches.pop())
+        self.model.loss_backward(cache)
+        clip = self.clip(self.model, MAX_GRAD_NORM, count=float(loss.count))
+        self.optimizer.step(clip.scale)
+        return loss.mean
+
+
+class Torch:
+    """The same in PyTorch, eager or compiled."""
+
+    def __init__(self, size: Size, tokens: str, compiled: bool) -> None:
+        import numpy as np
+        import torch
+
+        from .tokens import BatchStream
+        from .torch_gpt import GPT, adamw
+
+        self.torch = torch
+        torch.manual_seed(0)
+        self.model = GPT(**size.model())
+        self.loss = torch.compile(self.model.loss) if compiled else self.model.loss
+        self.optimizer = adamw(self.model, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
+        self.stream = BatchStream(np.load(tokens), size.batch_size, size.block_size)
+        self.batches: list[Any] = []
+
+    def threads(self) -> int:
+        return self.torch.get_num_threads()
+
+    def prepare(self, steps: int) -> None:
+        self.batches = [[self.torch.from_numpy(x) for x in self.stream.next("int64")] for _ in range(steps)]
+
+    def step(self) -> float:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(*self.batches.pop())
+        loss.backward()
+        self.torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
+        self.optimizer.step()
+        return float(loss.item())
+
+
+class Sgemm:
+    """The machine's own limit: NumPy's product of two square float32 matrices, all threads."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        self.a, self.b = (rng.standard_normal((SGEMM_SIZE, SGEMM_SIZE), np.float32) for _ in range(2))
+        self.out = np.empty_like(self.a)
+        self.multiply = np.matmul
+
+    def threads(self) -> None:
+        return None
+
+    def prepare(self, steps: int) -> None:
+        pass
+
+    def step(self) -> float:
+        self.multiply(self.a, self.b, out=self.out)
+        return 0.0
+
+
+def build(name: str, size: Size, tokens: str) -> Program:
+    """The program called ``name``: ``minitrain``, ``eager``, ``compiled`` or ``sgemm``."""
+    if name == "minitrain":
+        return Minitrain(size, tokens)
+    return Sgemm() if name == "sgemm" else Torch(size, tokens, compiled=name == "compiled")
+
+
+def main() -> None:
+    """Build the program named on the command line and serve it."""
+    parser = argparse.ArgumentParser(prog="benchmarks.programs")
+    parser.add_argument("program", choices=("minitrain", "eager", "compiled", "sgemm"))
+    parser.add_argument("--config", choices=SIZES, required=True)
+    parser.add_argument("--tokens", required=True, help="a .npy file of token ids")
+    arguments = parser.parse_args()
+    program: Program
+
+    def greet() -> Reply:
+        nonlocal program
+        program = build(arguments.program, SIZES[arguments.config], arguments.tokens)
+        after_build = peak_rss_mb()
+        program.prepare(1)
+        began = time.perf_counter()
+        loss = program.step()
+        seconds = time.perf_counter() - began
+        return {"threads": program.threads(), "first_step_seconds": seconds, "first_loss": loss, "rss_after_build_mb": after_build}
+
+    def run(count: str) -> Reply:
+        steps = int(count)
+        program.prepare(1 + steps)
+        program.step()  # wakes the thread pool and fills the caches after the others' turns
+        cpu, times = time.process_time(), [time.perf_counter()]
+        for _ in range(steps):
+            loss = program.step()
+            times.append(time.perf_counter())
+        total = times[-1] - times[0]
+        return {
+            "seconds": total / steps,
+            "fastest": min(after - before for before, after in itertools.pairwise(times)),
+            "cores": (time.process_time() - cpu) / total,
+            "loss": loss,
+        }
+
+    serve(greet, {"run": run})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Programs in turn: each in a process of its own, one busy while the others sleep, compared by pairwise ratios.
+
+Two programs in one process share caches, allocators and thread pools; two runs one after the other meet a machine in
+two moods. So each program is a child process that waits on its standard input, and the parent gives the turn round
+and round. Round ``i`` of one program is divided by round ``i`` of the other, and the median of these ratios is told.
+
+The conversation is in lines. The child first sends a greeting; then each line it reads is a command (a verb and its
+arguments) that it answers with one line of JSON. What it prints otherwise goes to its standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parent.parent
+PAUSE = 0.4  # seconds before a turn; thread pools spin for up to 0.2 s after their last work, then sleep
+
+Reply = dict[str, Any]
+
+
+class WorkerError(Exception):
+    """A program could not be started, died, or took too long; the message ends with the last lines it printed."""
+
+
+class Worker:
+    """A program in a child process.
+
+    Attributes:
+        name: what the tables call it.
+        greeting: what the child said when it was ready.
+        seconds_to_ready: wall time from starting the process to its greeting.
+    """
+
+    def __init__(
+        self, name: str, arguments: list[str], environment: Mapping[str, str] | None = None, timeout: float = 900.0
+    ) -> None:
+        """Start ``python -m <arguments>`` in the project's folder and wait for its greeting.
+
+        Args:
+            name: what the tables call it.
+            arguments: module and its arguments.
+            environment: variables on top of this process's own.
+            timeout: seconds after which a silent program is given up.
+
+        Raises:
+            WorkerError: if the child does not get as far as its greeting.
+        """
+        self.name = name
+        self._timeout = timeout
+        self._log = tempfile.TemporaryFile(mode="w+")
+        began = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            bufsize=1,
+        )
+        self.greeting = self._read()
+        self.seconds_to_ready = time.perf_counter() - began
+
+    def ask(self, command: str) -> Reply:
+        """Send one command and wait for its answer."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(command + "\n")
+        except OSError as error:
+            raise self._failure("has ended") from error
+        return self._read()
+
+    def close(self) -> None:
+        """End the child."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.stdin.close()  # the child's loop ends with its input
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _read(self) -> Reply:
+        assert self._process.stdout is not None
+        silence = threading.Timer(self._timeout, self._process.kill)
+        silence.start()
+        line = self._process.stdout.readline()
+        silence.cancel()
+        if not line:
+            raise self._failure(f"stopped, or said nothing for {self._timeout:g} s")
+        reply: Reply = json.loads(line)
+        return reply
+
+    def _failure(self, what: str) -> WorkerError:
+        self._process.kill()
+        self._process.wait()
+        self._log.seek(0)
+        lines = [line for line in self._log.read().splitlines() if line.strip()]
+        self._log.close()
+        return WorkerError(f"{self.name} {what}: " + ("\n".join(lines[-5:]) or "it printed nothing"))
+
+
+def serve(greet: Callable[[], Reply], commands: Mapping[str, Callable[..., Reply]]) -> None:
+    """The child's side: greet, then answer commands until the input ends.
+
+    Every answer also has ``peak_rss_mb``, ``cpu_seconds`` (of all threads since the process began) and, but for the
+    greeting, ``idle_cpu_seconds``: what its threads spent while it waited for the command. A program whose idle
+    threads spin disturbs the one whose turn it is.
+
+    Args:
+        greet: prepares the program; returns the greeting.
+        commands: verb -> function of the words after it.
+    """
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever a library prints must not get between the answers
+    idle: Reply = {}
+    answer = greet()
+    while True:
+        waiting_since = time.process_time()
+        replies.write(json.dumps(answer | idle | {"peak_rss_mb": peak_rss_mb(), "cpu_seconds": waiting_since}) + "\n")
+        verb, *words = sys.stdin.readline().split() or [""]
+        if not verb:
+            return
+        idle = {"idle_cpu_seconds": time.process_time() - waiting_since}
+        answer = commands[verb](*words)
+
+
+def take_turns(workers: Iterable[Worker], command: str | Mapping[str, str], rounds: int, pause: float = PAUSE) -> dict[str, list[Reply]]:
+    """Let each worker run ``command`` (one for all, or by name) in turn, ``rounds`` times.
+
+    Returns:
+        name -> the replies of its rounds; entry ``i`` of all lists belongs to the same round.
+    """
+    workers = list(workers)
+    replies: dict[str, list[Reply]] = {worker.name: [] for worker in workers}
+    for _ in range(rounds):
+        for worker in workers:
+            time.sleep(pause)
+            replies[worker.name].append(worker.ask(command if isinstance(command, str) else command[worker.name]))
+    return replies
+
+
+class Spread(NamedTuple):
+    """A median and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Median and quartiles of one value or more."""
+    values = sorted(values)
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(median, low, high)
+
+
+def pairwise_ratio(numerator: Iterable[float], denominator: Iterable[float]) -> Spread:
+    """Median and quartiles of the ratios of values from the same round."""
+    return spread(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def peak_rss_mb() -> float:
+    """The most physical memory this process has held, in MB (10^6 bytes); on Linux and macOS."""
+    try:
+        # Not getrusage on Linux: its maximum begins with what the parent held at the fork.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
+    except (OSError, StopIteration):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
