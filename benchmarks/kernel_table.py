@@ -1,0 +1,172 @@
+"""The table of the kernel benchmark: one row an operation. Adding an operation to the benchmark is adding its row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minitrain.random import Key
+
+from .sizes import Size
+
+Calls = dict[str, Callable[[], Any]]
+Tensor = Any  # PyTorch is imported by the program that runs it, and by nobody else
+
+
+class Draw:
+    """Seeded arguments of an operation, made for one size."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self._rng = np.random.default_rng(0)
+
+    def normal(self, *shape: int) -> np.ndarray[Any, Any]:
+        """Standard normal float32 numbers."""
+        return self._rng.standard_normal(shape, np.float32)
+
+    def ids(self, *shape: int) -> np.ndarray[Any, Any]:
+        """Token ids, int32."""
+        return self._rng.integers(0, self.size.vocab_size, shape, np.int32)
+
+    def stream(self, width: int = 1) -> np.ndarray[Any, Any]:
+        """Activations ``(B, T, width * C)``."""
+        return self.normal(self.size.batch_size, self.size.block_size, width * self.size.n_embd)
+
+    def matrix(self, rows: int, columns: int) -> np.ndarray[Any, Any]:
+        """A weight ``(rows * C, columns * C)``."""
+        return self.normal(rows * self.size.n_embd, columns * self.size.n_embd) * np.float32(0.02)
+
+    def vector(self) -> np.ndarray[Any, Any]:
+        """A weight ``(C,)``."""
+        return self.normal(self.size.n_embd)
+
+    def heads(self) -> np.ndarray[Any, Any]:
+        """Queries, keys or values ``(B, T, H, D)``."""
+        s = self.size
+        return self.normal(s.batch_size, s.block_size, s.n_head, s.n_embd // s.n_head)
+
+    def logits(self) -> np.ndarray[Any, Any]:
+        """Scores ``(B, T, V)``."""
+        return self.normal(self.size.batch_size, self.size.block_size, self.size.vocab_size)
+
+
+class Row(NamedTuple):
+    """One operation.
+
+    Attributes:
+        label: what the table calls it.
+        op: its name in ``minitrain.ops.registry()``.
+        arguments: draws the array arguments of its forward.
+        torch: PyTorch's ``torch.nn.functional`` and the same arguments as tensors -> the same outputs.
+        options: keyword arguments of the forward.
+    """
+
+    label: str
+    op: str
+    arguments: Callable[[Draw], tuple[Any, ...]]
+    torch: Callable[..., Any]
+    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
+
+
+def _attention(F: Any, q: Tensor, k: Tensor, v: Tensor, _: None) -> Tensor:
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, T, H, D) -> (B, H, T, D)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+
+
+def _cross_entropy(F: Any, logits: Tensor, targets: Tensor, _: None) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), reduction="sum")
+
+
+def _residual_layer_norm(F: Any, x: Tensor, branch: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    total = x + branch
+    return total, F.layer_norm(total, weight.shape, weight, bias)
+
+
+ROWS = [
+    Row("linear, C to 4C", "linear", lambda d: (d.stream(), d.matrix(4, 1), None), lambda F, x, w, b: F.linear(x, w, b)),
+    Row("linear, 4C to C", "linear", lambda d: (d.stream(4), d.matrix(1, 4), None), lambda F, x, w, b: F.linear(x, w, b)),
+    Row(
+        "linear + GELU (erf)",
+        "linear_gelu",
+        lambda d: (d.stream(), d.matrix(4, 1), None),
+        lambda F, x, w, b: F.gelu(F.linear(x, w, b)),
+        {"approximate": "none"},
+    ),
+    Row("GELU (erf)", "gelu", lambda d: (d.stream(4),), lambda F, x: F.gelu(x), {"approximate": "none"}),
+    Row(
+        "GELU (tanh)",
+        "gelu",
+        lambda d: (d.stream(4),),
+        lambda F, x: F.gelu(x, approximate="tanh"),
+        {"approximate": "tanh"},
+    ),
+    Row(
+        "layer norm", "layer_norm", lambda d: (d.stream(), d.vector(), None), lambda F, x, w, b: F.layer_norm(x, w.shape, w, b)
+    ),
+    Row(
+        "residual + layer norm",
+        "residual_layer_norm",
+        lambda d: (d.stream(), d.stream(), d.vector(), None),
+        _residual_layer_norm,
+    ),
+    Row("residual", "residual", lambda d: (d.stream(), d.stream()), lambda F, x, y: x + y),
+    Row(
+        "dropout 0.1",
+        "dropout",
+        lambda d: (d.stream(),),
+        lambda F, x: F.dropout(x, 0.1, training=True),
+        {"p": 0.1, "rng": Key.from_seed(0)},
+    ),
+    Row(
+        "embedding",
+        "embedding",
+        lambda d: (d.ids(d.size.batch_size, d.size.block_size), d.normal(d.size.vocab_size, d.size.n_embd)),
+        lambda F, tokens, table: F.embedding(tokens, table),
+    ),
+    Row("attention, causal", "attention", lambda d: (d.heads(), d.heads(), d.heads(), None), _attention, {"causal": True}),
+    Row("softmax", "softmax", lambda d: (d.logits(),), lambda F, x: F.softmax(x, -1)),
+    Row(
+        "softmax + cross-entropy",
+        "cross_entropy",
+        lambda d: (d.logits(), d.ids(d.size.batch_size, d.size.block_size), None),
+        _cross_entropy,
+    ),
+]
+
+
+def minitrain_calls(row: Row, size: Size) -> Calls:
+    """The forward and the backward of an operation, ready to be called again and again."""
+    import minitrain.ops
+
+    pair = minitrain.ops.registry()[row.op]
+    draw = Draw(size)
+    arguments = row.arguments(draw)
+    *outputs, cache = pair.forward(*arguments, **row.options)
+    # A loss is differentiated by its total; any other output gets a random cotangent.
+    cotangents = [1.0 if isinstance(out, tuple) else draw.normal(*out.shape) for out in outputs]
+    return {
+        "forward": lambda: pair.forward(*arguments, **row.options),
+        "backward": lambda: pair.backward(*cotangents, cache),
+    }
+
+
+def torch_calls(row: Row, size: Size) -> Calls:
+    """The same in PyTorch; the forward records what its backward needs, as in training."""
+    import torch
+
+    draw = Draw(size)
+    arguments = [None if a is None else torch.from_numpy(a) for a in row.arguments(draw)]
+    inputs = [a.requires_grad_() for a in arguments if a is not None and a.is_floating_point()]
+
+    def forward() -> Any:
+        return row.torch(torch.nn.functional, *arguments)
+
+    out = forward()
+    outputs = list(out) if isinstance(out, tuple) else [out]
+    cotangents = [torch.ones_like(o) if o.ndim == 0 else torch.from_numpy(draw.normal(*o.shape)) for o in outputs]
+    return {
+        "forward": forward,
+        "backward": lambda: torch.autograd.grad(outputs, inputs, cotangents, retain_graph=True),
+    }
