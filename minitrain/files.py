@@ -22,8 +22,8 @@ _ADVICE = {
     errno.EDQUOT: "your disk quota is used up; free some space or write to another disk",
     errno.EFBIG: "the file is larger than this file system or your file size limit (ulimit -f) allows",
     errno.EROFS: "the file system is read-only; write to another folder",
-    errno.EACCES: "permission denied; change the permissions of the folder or write to another one",
-    errno.EPERM: "permission denied; change the permissions of the folder or write to another one",
+    errno.EACCES: "permission denied; change the permissions of the file and its folder, or choose another path",
+    errno.EPERM: "permission denied; change the permissions of the file and its folder, or choose another path",
     errno.ENOENT: "the folder does not exist; create it first",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
     errno.EEXIST: "a file of that name is in the way; remove it or choose another path",
@@ -81,7 +81,7 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
-    """Write ``data`` to ``path`` durably: until it returns the old file survives a power cut, then the new one.
+    """Write ``data`` to ``path`` durably: once it returns, the bytes survive a power cut.
 
     Raises:
         FileError: if the file cannot be written; an old one is untouched and no temporary file is left.
