@@ -1,0 +1,78 @@
+# Everything from a fresh clone: `make train`, `make test`. `make help` lists the rest.
+# Another interpreter: `make PYTHON=python3.12 test`. Another folder for the environment: `make VENV=/tmp/venv test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --quiet --disable-pip-version-check install
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv train test test-peers test-slow bench lint format clean
+
+help: ## list the targets
+	@echo "make TARGET, one of:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+
+venv: $(VENV)/.installed ## create $(VENV) with minitrain in it
+
+train: $(VENV)/.installed ## train a small GPT on the text of Python's own manual (one to two minutes)
+	@$(VENV)/bin/minitrain train recipe=pydoc $(ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests
+	@echo "==> Testing"
+	@$(PY) -m pytest -q -n 2 $(ARGS)
+
+test-peers: $(VENV)/.installed-peers ## compare with PyTorch
+	@echo "==> Testing against PyTorch"
+	@$(PY) -m pytest -q tests/peers $(ARGS)
+
+test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
+	@echo "==> Testing, the slow part"
+	@$(PY) -m pytest -q -n 2 -m slow $(ARGS)
+
+bench: $(VENV)/.installed-peers ## measure training steps against PyTorch
+	@$(PY) -m benchmarks $(ARGS)
+
+lint: $(VENV)/.installed-dev ## check style and types
+	@echo "==> Checking style"
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check --quiet || { echo "Run 'make format'."; exit 1; }
+	@echo "==> Checking types"
+	@$(PY) -m mypy
+
+format: $(VENV)/.installed-dev ## put imports and layout in order
+	@$(PY) -m ruff check --quiet --select I --fix
+	@$(PY) -m ruff format
+
+clean: ## remove the environment and the caches, not the runs
+	@echo "==> Removing $(VENV), caches and build results"
+	@rm -rf "$(VENV)" build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	@find minitrain tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment is made again when pyproject.toml changes: a stamp is as new as what was installed.
+$(VENV)/.python: pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "$(PYTHON) was not found: install Python 3.11 or newer, or name one with 'make PYTHON=python3.12 ...'."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "minitrain needs Python 3.11 or newer, and $(PYTHON) is older: name a newer one with 'make PYTHON=python3.12 ...'."; exit 1; }
+	@echo "==> Creating $(VENV) with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv "$(VENV)" || \
+	  { echo "$(PYTHON) could not create $(VENV): on Debian and Ubuntu, install the package python3-venv."; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python
+	@echo "==> Installing minitrain and what it needs (NumPy, numba, SciPy, ...): about 150 MB the first time"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "==> Installing what the tests need (pytest, Hypothesis, CuPy, mypy, ...): about 100 MB the first time"
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-peers: $(VENV)/.installed-dev
+	@echo "==> Installing PyTorch 2.13.0 for comparison (its default Linux package is large)"
+	@$(PIP) 'torch==2.13.0'
+	@touch $@
