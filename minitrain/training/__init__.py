@@ -1,0 +1,1 @@
+"""Training: the trainer and its parts, each with one responsibility."""

@@ -1,0 +1,238 @@
+"""The settings of a run: plain dataclasses that check themselves, to and from dictionaries and YAML.
+
+These classes are the one list of what can be set. The command line composes its groups on top of them, a run
+folder keeps them as ``config.yaml``. What a config can name comes from a list in this file: it cannot run
+code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..errors import ConfigError
+from ..files import file_error, write_atomically
+from .section import Section, build, describe
+
+TOKENIZERS = ("char", "byte")
+SCHEDULERS = ("warmup_cosine", "constant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Section):
+    """The GPT to train. Its vocabulary comes from the tokenizer, its block size from ``data.block_size``."""
+
+    prefix: ClassVar[str] = "model."
+
+    name: str = "gpt"
+    n_layer: int = 4
+    """transformer blocks"""
+    n_head: int = 4
+    """attention heads"""
+    n_embd: int = 128
+    """model width C, a multiple of ``n_head``"""
+    n_kv_head: int | None = None
+    """key-value heads for grouped queries; null = ``n_head``"""
+    dropout: float = 0.0
+    bias: bool = False
+    tie_weights: bool = True
+    """use the token embedding as the output projection too"""
+
+    def check(self) -> None:
+        """Check the ranges."""
+        self.require_known("name", ("gpt",))
+        self.require_at_least(1, "n_layer", "n_head", "n_embd")
+        self.require(0.0 <= self.dropout < 1.0, "dropout", "at least 0 and below 1")
+        self.require(self.n_embd % self.n_head == 0, "n_embd", f"a multiple of model.n_head ({self.n_head})")
+        fits = self.n_kv_head is None or (self.n_kv_head >= 1 and self.n_head % self.n_kv_head == 0)
+        self.require(fits, "n_kv_head", f"null or a divisor of model.n_head ({self.n_head})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Section):
+    """The text, and how it is cut into tokens, splits and blocks."""
+
+    prefix: ClassVar[str] = "data."
+
+    path: str | None = None
+    """a text file or a folder of them; null = the language reference that ships with Python"""
+    tokenizer: str = "char"
+    val_fraction: float = 0.1
+    """the share of the tokens, taken from the end, that is held out for validation"""
+    block_size: int = 64
+    """tokens the model sees at once (T)"""
+
+    def check(self) -> None:
+        """Check the ranges."""
+        self.require_known("tokenizer", TOKENIZERS)
+        self.require(0.0 < self.val_fraction < 1.0, "val_fraction", "between 0 and 1, both excluded")
+        self.require_at_least(1, "block_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamWConfig(Section):
+    """AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019)."""
+
+    prefix: ClassVar[str] = "optimizer."
+
+    name: str = "adamw"
+    learning_rate: float = 1e-3
+    """the highest rate of the schedule"""
+    beta1: float = 0.9
+    beta2: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    """applied to matrices only"""
+
+    def check(self) -> None:
+        """Check the ranges."""
+        self.require_known("name", ("adamw",))
+        self.require(self.learning_rate > 0, "learning_rate", "above 0")
+        for name in ("beta1", "beta2"):
+            self.require(0.0 <= getattr(self, name) < 1.0, name, "at least 0 and below 1")
+        self.require(self.eps > 0, "eps", "above 0")
+        self.require_at_least(0, "weight_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig(Section):
+    """How the learning rate moves over the run."""
+
+    prefix: ClassVar[str] = "scheduler."
+
+    name: str = "warmup_cosine"
+    warmup_steps: int = 100
+    """steps over which the rate rises from near zero to ``optimizer.learning_rate``"""
+    min_lr: float = 1e-4
+    """the rate at the end of the cosine; ``constant`` does not use it"""
+
+    def check(self) -> None:
+        """Check the ranges."""
+        self.require_known("name", SCHEDULERS)
+        self.require_at_least(0, "warmup_steps", "min_lr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig(Section):
+    """How long to train, in which batches, and what to do how often (always counted in steps = updates)."""
+
+    prefix: ClassVar[str] = "trainer."
+
+    max_steps: int = 2000
+    batch_size: int = 12
+    """blocks of text in one update"""
+    accumulation_steps: int = 1
+    """micro-batches that the batch is split into, to save memory; the gradient is that of the whole batch"""
+    max_grad_norm: float | None = 1.0
+    """longer gradients are scaled down to this length; null = never"""
+    eval_every: int = 250
+    """0 = only at the end"""
+    eval_batches: int | None = None
+    """how many, spread over the validation split, an evaluation during the run takes; null = all"""
+    save_every: int = 250
+    """0 = only at the end"""
+    keep_checkpoints: int = 3
+    log_every: int = 10
+    sample_tokens: int = 500
+    """length of the text written at the end; 0 = none"""
+
+    def check(self) -> None:
+        """Check the ranges."""
+        self.require_at_least(
+            1, "max_steps", "batch_size", "accumulation_steps", "keep_checkpoints", "log_every"
+        )
+        self.require_at_least(0, "eval_every", "save_every", "sample_tokens")
+        batches, norm = self.eval_batches, self.max_grad_norm
+        self.require(batches is None or batches >= 1, "eval_batches", "null or at least 1")
+        self.require(norm is None or norm > 0, "max_grad_norm", "null or above 0")
+        rule = f"at most trainer.batch_size ({self.batch_size}), which it splits"
+        self.require(self.accumulation_steps <= self.batch_size, "accumulation_steps", rule)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Section):
+    """Everything that determines a run, with the text itself.
+
+    Example:
+        >>> config = RunConfig(seed=1, trainer=TrainerConfig(max_steps=500))
+        >>> RunConfig.from_dict(config.to_dict()) == config
+        True
+    """
+
+    seed: int = 1337
+    run_dir: str | None = None
+    """folder of the run; null = a new one under ``runs/``"""
+    device: str = "cpu"
+    recipe: str | None = None
+    """name of the preset these settings come from; only a note"""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: AdamWConfig = field(default_factory=AdamWConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def check(self) -> None:
+        """Check the settings that have to fit each other."""
+        self.require(0 <= self.seed < 2**63, "seed", "at least 0 and below 2**63")
+        kind, _, index = self.device.partition(":")
+        known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
+        self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")
+        warmup, steps = self.scheduler.warmup_steps, self.trainer.max_steps
+        if warmup >= steps:
+            raise ConfigError(
+                f"scheduler.warmup_steps ({warmup}) must be below trainer.max_steps ({steps}); "
+                f"for so short a run set scheduler.warmup_steps={steps // 10}"
+            )
+        low, high = self.scheduler.min_lr, self.optimizer.learning_rate
+        if self.scheduler.name == "warmup_cosine" and low > high:
+            raise ConfigError(f"scheduler.min_lr ({low}) must be at most optimizer.learning_rate ({high})")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Build a config from nested dictionaries; what is not given keeps its default.
+
+        Raises:
+            ConfigError: for an unknown key (names the nearest valid one), a wrong type, a value out of range,
+                or values that do not fit each other.
+        """
+        return build(cls, values, root=cls)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as nested dictionaries of plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> RunConfig:
+        """Read a config from a YAML file.
+
+        Raises:
+            ConfigError: if the file is no YAML or no config.
+            FileError: if it cannot be read.
+        """
+        import yaml  # type: ignore[import-untyped]
+
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise file_error("read", path, error) from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{path} must hold settings, one 'key: value' a line, not {describe(values)}")
+        try:
+            return cls.from_dict(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the config to a YAML file, atomically.
+
+        Raises:
+            FileError: if the file cannot be written.
+        """
+        import yaml
+
+        write_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True).encode())
