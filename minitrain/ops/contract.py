@@ -15,7 +15,7 @@ The decorator does the rest:
    floating arrays of a call share one dtype and one device. A call that breaks a rule is told which argument, and why.
 2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
    the arrays are float32 NumPy arrays, that *twin* gets the call. It may decline by returning ``NotImplemented``. A
-   forward twin returns the cache as a plain tuple of its fields.
+   forward twin returns the cache as a plain tuple of its fields, and the decorator gives it its type.
 3. **It serves ``into``.** Each backward takes ``into=``, one entry per gradient, that says where the gradient goes.
    The reference computes fresh gradients and they are copied or added; a twin writes them in place itself.
 """
@@ -28,48 +28,16 @@ import importlib.util
 import inspect
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
 from ..backend.arrays import Array, device_of, is_array
 from ..backend.kernels_mode import kernels_enabled
+from ..backend.targets import SKIP, Into, Skip, Target, deliver
 from ..errors import DeviceError, ShapeError
 
-
-class Into(NamedTuple):
-    """Write a gradient to ``buffer``: over what is there, or added to it (BLAS's beta 0 and 1)."""
-
-    buffer: Array
-    accumulate: bool = False
-
-
-class Skip:
-    """The type of ``SKIP``."""
-
-    def __repr__(self) -> str:
-        return "SKIP"
-
-
-SKIP: Final = Skip()
-"""This gradient is not needed; ``None`` is returned in its place and twins do not compute it."""
-
-Target: TypeAlias = Into | Skip | None
-"""Where one gradient goes. ``None``: to a fresh array."""
-
-
-def deliver(gradient: Array, target: Target) -> Array | None:
-    """Hand over a freshly computed ``gradient`` as ``target`` asks, and return what the caller gets."""
-    if target is None:
-        return gradient
-    if isinstance(target, Skip):
-        return None
-    buffer = target.buffer
-    if target.accumulate:
-        buffer += gradient
-    else:
-        buffer[...] = gradient
-    return buffer
+__all__ = ["SKIP", "Into", "Operation", "Pair", "Skip", "Target", "find_kernel", "op", "registry", "with_twin"]
 
 
 class Pair(NamedTuple):
@@ -176,7 +144,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         if examine(args, options) and kernels_enabled() and (twin := find_twin()) is not None:
             result = twin(*args, **options)
             if result is not NotImplemented:
-                return (*result[:-1], cache_type(*result[-1]))
+                return tuple(value if kind is None else kind(*value) for kind, value in zip(kinds, result, strict=True))
         return reference(*args, **options)
 
     @functools.wraps(reference)
@@ -194,7 +162,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         return tuple(None if g is None else deliver(g, t) for g, t in zip(result, into, strict=True))  # type: ignore[call-overload]
 
     if name.endswith("_forward"):
-        cache_type = typing.get_type_hints(reference)["return"].__args__[-1]
+        returned = typing.get_type_hints(reference)["return"].__args__
+        kinds = [kind if hasattr(kind, "_fields") else None for kind in returned]  # the named tuples among the results
         wrapper: Callable[..., Any] = forward
     elif name.endswith("_backward"):
         returned = typing.get_type_hints(reference)["return"]

@@ -1,0 +1,42 @@
+"""Where a backward puts a gradient: to a fresh array, nowhere, or into memory the caller gives."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeAlias
+
+from .arrays import Array
+
+
+class Into(NamedTuple):
+    """Write a gradient to ``buffer``: over what is there, or added to it (BLAS's beta 0 and 1)."""
+
+    buffer: Array
+    accumulate: bool = False
+
+
+class Skip:
+    """The type of ``SKIP``."""
+
+    def __repr__(self) -> str:
+        return "SKIP"
+
+
+SKIP: Final = Skip()
+"""This gradient is not needed; ``None`` is returned in its place and twins do not compute it."""
+
+Target: TypeAlias = Into | Skip | None
+"""Where one gradient goes. ``None``: to a fresh array."""
+
+
+def deliver(gradient: Array, target: Target) -> Array | None:
+    """Hand over a freshly computed ``gradient`` as ``target`` asks, and return what the caller gets."""
+    if target is None:
+        return gradient
+    if isinstance(target, Skip):
+        return None
+    buffer = target.buffer
+    if target.accumulate:
+        buffer += gradient
+    else:
+        buffer[...] = gradient
+    return buffer

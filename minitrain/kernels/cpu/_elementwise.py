@@ -1,0 +1,42 @@
+"""GELU on a stretch of memory: used alone, and on blocks of a product that are still in cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...backend.jit import device
+from ._math import exp, normal_cdf_pdf
+
+f4 = np.float32
+SQRT_2_OVER_PI = f4(0.7978845608)
+CUBIC = f4(0.044715)
+
+
+@device
+def gelu(x, out, tanh):  # type: ignore[no-untyped-def]
+    """out = gelu(x) for two (n,) stretches."""
+    if tanh:
+        for i in range(x.size):
+            u = SQRT_2_OVER_PI * (x[i] + CUBIC * x[i] * x[i] * x[i])
+            out[i] = x[i] / (f4(1) + exp(f4(-2) * u))  # (1 + tanh(u)) / 2 is the logistic function of 2u
+    else:
+        for i in range(x.size):
+            cdf, _ = normal_cdf_pdf(x[i])
+            out[i] = x[i] * cdf
+
+
+@device
+def gelu_gradient(dout, x, dx, beta, tanh):  # type: ignore[no-untyped-def]
+    """dx = dout * gelu'(x) (+ dx if beta) for three (n,) stretches."""
+    if tanh:
+        for i in range(x.size):
+            u = SQRT_2_OVER_PI * (x[i] + CUBIC * x[i] * x[i] * x[i])
+            cdf = f4(1) / (f4(1) + exp(f4(-2) * u))
+            slope = f4(2) * cdf * (f4(1) - cdf) * SQRT_2_OVER_PI * (f4(1) + f4(3) * CUBIC * x[i] * x[i])
+            d = dout[i] * (cdf + x[i] * slope)
+            dx[i] = d + dx[i] if beta != 0 else d
+    else:
+        for i in range(x.size):
+            cdf, pdf = normal_cdf_pdf(x[i])
+            d = dout[i] * (cdf + x[i] * pdf)
+            dx[i] = d + dx[i] if beta != 0 else d

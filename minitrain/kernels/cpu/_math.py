@@ -1,0 +1,76 @@
+"""What the kernels share: splitting work over threads, and functions that LLVM can vectorise.
+
+numba has no vector ``exp`` without Intel's SVML. The one here is branch-free: a polynomial on [-ln 2 / 2, ln 2 / 2] and
+a power of two put together from its bits, so a loop that calls it becomes SIMD code. Its relative error is below 2e-7.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ...backend.jit import device
+
+f4 = np.float32
+
+
+@device
+def chunk(n, part, parts):  # type: ignore[no-untyped-def]
+    """The half-open range of ``n`` items that ``part`` of ``parts`` works on."""
+    return n * part // parts, n * (part + 1) // parts
+
+
+@intrinsic
+def bits_to_float(typing_context: Any, bits: Any) -> Any:
+    """The float32 with the given int32 bits (a register move)."""
+    if bits != types.int32:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+@device
+def exp(x):  # type: ignore[no-untyped-def]
+    """e**x for float32: 0 below -87.3, infinity above 88.7, NaN for NaN."""
+    y = min(max(x, f4(-87.33654)), f4(88.72283))
+    n = np.floor(y * f4(1.442695041) + f4(0.5))  # y = n ln 2 + r
+    r = y - n * f4(0.693359375) - n * f4(-2.12194440e-4)  # ln 2 in two parts keeps r exact
+    p = f4(1.9875691500e-4)
+    p = p * r + f4(1.3981999507e-3)
+    p = p * r + f4(8.3334519073e-3)
+    p = p * r + f4(4.1665795894e-2)
+    p = p * r + f4(1.6666665459e-1)
+    p = p * r + f4(5.0000001201e-1)
+    p = p * r * r + r + f4(1.0)
+    half = np.int32(n) >> np.int32(1)  # 2**n as a product of two: n itself can be 128
+    p = p * bits_to_float(np.int32((half + np.int32(127)) << np.int32(23)))
+    p = p * bits_to_float(np.int32((np.int32(n) - half + np.int32(127)) << np.int32(23)))
+    p = f4(0.0) if x < f4(-87.33654) else p
+    p = f4(np.inf) if x > f4(88.72283) else p
+    return x if x != x else p
+
+
+@device
+def normal_cdf_pdf(x):  # type: ignore[no-untyped-def]
+    """The standard normal's distribution function and density at a float32.
+
+    Abramowitz and Stegun 7.1.26: erfc(z) = t (a1 + t (a2 + ...)) exp(-z^2), absolute error 1.5e-7. Both values
+    share one exponential, and the lower tail keeps its relative accuracy because it is not 1 minus something.
+    """
+    e = exp(f4(-0.5) * x * x)
+    z = abs(x) * f4(0.70710678)
+    t = f4(1.0) / (f4(1.0) + f4(0.3275911) * z)
+    p = f4(1.061405429)
+    p = p * t + f4(-1.453152027)
+    p = p * t + f4(1.421413741)
+    p = p * t + f4(-0.284496736)
+    p = p * t + f4(0.254829592)
+    tail = f4(0.5) * p * t * e  # P(Z > |x|)
+    return (f4(1.0) - tail if x > f4(0.0) else tail), e * f4(0.39894228)

@@ -1,0 +1,194 @@
+"""Twins of ``ops.attention``: blocks of queries, each against all the keys it can see.
+
+A thread takes one sample and head, and there one block of queries after another: it computes the block's scores, their
+softmax and the mix of values before it goes on. With a causal mask, the keys after the block's last query are never
+touched, which halves the work. Memory beside inputs and outputs is (BLOCK, S) a thread.
+
+Queries, keys, values and their gradients may be views of one packed array: BLAS takes the distance between rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ...backend.arrays import Array
+from ...backend.jit import device, kernel
+from ...backend.pool import empty
+from ...backend.targets import Into, Target, deliver
+from ...backend.threads import thread_count
+from ._gemm import available, gemm_nn, gemm_nt, gemm_tn
+from ._math import chunk, exp
+from ._random import fill_words
+
+f4 = np.float32
+BLOCK = 64  # queries at once
+NO_LENGTHS = np.empty(0, np.int64)
+
+
+def attention_forward(
+    q: Array, k: Array, v: Array, bias: Array | None, *, causal: bool = False, key_lengths: Array | None = None,
+    mask: Array | None = None, scale: float | None = None, dropout: float = 0.0, rng: Any = None,
+) -> Any:  # fmt: skip
+    """See ``ops.attention.attention_forward``."""
+    if not available or bias is not None or mask is not None or q.size == 0 or k.size == 0:
+        return NotImplemented
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    q, k, v = _rows(q), _rows(k), _rows(v)
+    B, T, H, _ = q.shape
+    out, lse = empty(q.shape), empty((B, H, T))
+    _forward(q, k, v, _lengths(key_lengths), out, lse, causal, scale, *_dropout(dropout, rng), thread_count())
+    return out, (q, k, v, None, out, lse, key_lengths, mask, causal, scale, dropout, rng)
+
+
+def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target, None]) -> Any:
+    """See ``ops.attention.attention_backward``."""
+    q, k, v = cache.q, cache.k, cache.v
+    if not available or cache.bias is not None or cache.mask is not None or q.size == 0 or k.size == 0:
+        return NotImplemented
+    grads, betas, rest = [], [], []
+    for target, x in zip(into, (q, k, v), strict=False):
+        direct = isinstance(target, Into) and target.buffer.dtype == f4 and _is_rows(target.buffer)
+        grads.append(target.buffer if direct else empty(x.shape))
+        betas.append(float(direct and target.accumulate))
+        rest.append(None if direct else target)
+    _backward(
+        _rows(dout), _rows(q), _rows(k), _rows(v), _lengths(cache.key_lengths), _rows(cache.out), cache.lse, *grads, *betas,
+        cache.causal, cache.scale, *_dropout(cache.dropout, cache.rng), thread_count(),
+    )  # fmt: skip
+    return (*(deliver(grad, target) for grad, target in zip(grads, rest, strict=True)), None)
+
+
+def _is_rows(x: Array) -> bool:
+    """Whether heads are contiguous rows that BLAS can step over."""
+    return x.strides[-1] == 4 and all(s > 0 and s % 4 == 0 for s in x.strides)
+
+
+def _rows(x: Array) -> Array:
+    return x if _is_rows(x) else np.ascontiguousarray(x)
+
+
+def _lengths(key_lengths: Array | None) -> Array:
+    return NO_LENGTHS if key_lengths is None else np.ascontiguousarray(key_lengths, np.int64)
+
+
+def _dropout(p: float, rng: Any) -> tuple[int, float, int, int, int]:
+    """Threshold (0: no dropout), factor, key and first sample."""
+    return (0, 1.0, 0, 0, 0) if rng is None or p == 0 else (round(p * 2**32), 1 / (1 - p), rng.k0, rng.k1, rng.sample)
+
+
+@device
+def _visible(row, T, S, keys, causal):  # type: ignore[no-untyped-def]
+    """How many of the first keys query ``row`` may attend to."""
+    return max(0, min(keys, row + 1 + S - T)) if causal else keys
+
+
+@device
+def _row_words(words, row, S, sample, k0, k1):  # type: ignore[no-untyped-def]
+    """Random words of one row of the (H * T, S) probabilities; returns where in ``words`` its first element lies."""
+    first = row * S // 4 * 4
+    fill_words(words, first, sample, k0, k1)
+    return row * S - first
+
+
+@kernel(
+    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], b1, f4, i8, f4, i8, i8, i8, i8)"
+)
+def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k1, first_sample, threads):  # type: ignore[no-untyped-def]
+    B, T, H, D = q.shape
+    S, group = k.shape[1], H // k.shape[2]
+    ldq, ldk, ldv = q.strides[1] // 4, k.strides[1] // 4, v.strides[1] // 4
+    for t in prange(threads):
+        scores = np.empty((BLOCK, S), f4)
+        words = np.empty((S + 7) // 4 * 4, np.uint32)
+        totals = np.empty(BLOCK, f4)
+        lo, hi = chunk(B * H, t, threads)
+        for task in range(lo, hi):
+            b, h = task // H, task % H
+            keys = min(S, lengths[b]) if lengths.size else S
+            for i0 in range(0, T, BLOCK):
+                n = min(BLOCK, T - i0)
+                seen = _visible(i0 + n - 1, T, S, keys, causal)  # by the block's last query
+                gemm_nt(n, seen, D, scale, q[b, i0:, h], ldq, k[b, :, h // group], ldk, 0.0, scores, S)
+                for i in range(n):
+                    row, visible = scores[i], _visible(i0 + i, T, S, keys, causal)
+                    highest = f4(-np.inf)
+                    for s in range(visible):
+                        highest = row[s] if row[s] > highest else highest
+                    total = f4(0)
+                    for s in range(visible):
+                        row[s] = exp(row[s] - highest)
+                        total += row[s]
+                    for s in range(visible, seen):
+                        row[s] = 0
+                    totals[i] = total
+                    lse[b, h, i0 + i] = np.log(total) + highest if visible > 0 else f4(-np.inf)
+                    if threshold > 0:
+                        w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
+                        for s in range(visible):
+                            row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
+                gemm_nn(n, D, seen, 1.0, scores, S, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
+                for i in range(n):
+                    inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
+                    for d in range(D):
+                        out[b, i0 + i, h, d] *= inverse
+
+
+@kernel(
+    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, :], f4[:, :, ::1], "
+    "f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, b1, f4, i8, f4, i8, i8, i8, i8)"
+)
+def _backward(
+    dout, q, k, v, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, causal, scale,
+    threshold, factor, k0, k1, first_sample, threads,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    B, T, H, D = q.shape
+    S, G = k.shape[1], k.shape[2]
+    group = H // G
+    ldo, ldq, ldk, ldv = dout.strides[1] // 4, q.strides[1] // 4, k.strides[1] // 4, v.strides[1] // 4
+    lddq, lddk, lddv = dq.strides[1] // 4, dk.strides[1] // 4, dv.strides[1] // 4
+    for t in prange(threads):
+        p = np.empty((BLOCK, S), f4)
+        ds = np.empty((BLOCK, S), f4)
+        words = np.empty((S + 7) // 4 * 4, np.uint32)
+        lo, hi = chunk(B * G, t, threads)  # a thread owns whole key heads, whose gradients sum over a group of queries
+        for task in range(lo, hi):
+            b, g = task // G, task % G
+            keys = min(S, lengths[b]) if lengths.size else S
+            for s in range(S):
+                for d in range(D):
+                    dk[b, s, g, d] = dk[b, s, g, d] if dk_beta != 0 else f4(0)
+                    dv[b, s, g, d] = dv[b, s, g, d] if dv_beta != 0 else f4(0)
+            for h in range(g * group, (g + 1) * group):
+                for i0 in range(0, T, BLOCK):
+                    n = min(BLOCK, T - i0)
+                    seen = _visible(i0 + n - 1, T, S, keys, causal)
+                    gemm_nt(n, seen, D, scale, q[b, i0:, h], ldq, k[b, :, g], ldk, 0.0, p, S)
+                    gemm_nt(n, seen, D, 1.0, dout[b, i0:, h], ldo, v[b, :, g], ldv, 0.0, ds, S)
+                    for i in range(n):
+                        visible = _visible(i0 + i, T, S, keys, causal)
+                        delta = f4(0)
+                        for d in range(D):
+                            delta += dout[b, i0 + i, h, d] * out[b, i0 + i, h, d]
+                        L, p_row, ds_row = lse[b, h, i0 + i], p[i], ds[i]
+                        if threshold > 0:
+                            w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
+                            for s in range(visible):
+                                kept = factor if np.int64(w[s]) >= threshold else f4(0)
+                                e = exp(p_row[s] - L)
+                                ds_row[s] = e * (ds_row[s] * kept - delta)
+                                p_row[s] = e * kept
+                        else:
+                            for s in range(visible):
+                                e = exp(p_row[s] - L)
+                                ds_row[s] = e * (ds_row[s] - delta)
+                                p_row[s] = e
+                        for s in range(visible, seen):
+                            p_row[s] = 0
+                            ds_row[s] = 0
+                    gemm_tn(seen, D, n, 1.0, p, S, dout[b, i0:, h], ldo, 1.0, dv[b, :, g], lddv)
+                    gemm_nn(n, D, seen, scale, ds, S, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
+                    gemm_tn(seen, D, n, scale, ds, S, q[b, i0:, h], ldq, 1.0, dk[b, :, g], lddk)

@@ -1,0 +1,120 @@
+"""Twins of ``ops.cross_entropy``: each row is finished while it is in cache. The gradient may be written over the logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ...backend.arrays import Array
+from ...backend.jit import kernel
+from ...backend.pool import empty
+from ...backend.targets import Target
+from ...backend.threads import thread_count
+from ._math import chunk, exp
+from ._targets import NONE, rows, slot
+
+f4 = np.float32
+
+
+def cross_entropy_forward(
+    logits: Array, targets: Array, class_weight: Array | None, *, label_smoothing: float = 0.0, ignore_index: int = -100
+) -> Any:
+    """See ``ops.cross_entropy.cross_entropy_forward``."""
+    if logits.shape[-1] == 0:
+        return NotImplemented
+    lse = empty(targets.shape)
+    losses, counts = np.empty(targets.size), np.empty(targets.size)  # float64
+    bad = _forward(
+        rows(logits), _flat(targets), NONE if class_weight is None else np.ascontiguousarray(class_weight),
+        label_smoothing, ignore_index, lse.reshape(-1), losses, counts, thread_count(),
+    )  # fmt: skip
+    if bad:
+        return NotImplemented  # a target that is no class: the reference says which
+    cache = (logits, lse, targets, class_weight, label_smoothing, ignore_index)
+    return (np.float32(losses.sum()), counts.sum()), cache
+
+
+@kernel("b1(f4[:, ::1], i8[::1], f4[::1], f4, i8, f4[::1], f8[::1], f8[::1], i8)")
+def _forward(logits, targets, class_weight, smoothing, ignore, lse, losses, counts, threads):  # type: ignore[no-untyped-def]
+    R, V = logits.shape
+    bad = np.zeros(threads, np.bool_)
+    for t in prange(threads):
+        lo, hi = chunk(R, t, threads)
+        for r in range(lo, hi):
+            z = logits[r]
+            highest = z[0]
+            for c in range(V):
+                highest = z[c] if z[c] > highest else highest
+            total = f4(0)
+            for c in range(V):
+                total += exp(z[c] - highest)
+            lse[r] = np.log(total) + highest
+            losses[r] = counts[r] = 0
+            y = targets[r]
+            if y == ignore:
+                continue
+            if y < 0 or y >= V:
+                bad[t] = True
+                continue
+            w = class_weight[y] if class_weight.size else f4(1)
+            loss = (f4(1) - smoothing) * w * (lse[r] - z[y])
+            if smoothing > 0:
+                spread = f4(0)
+                if class_weight.size:
+                    for c in range(V):
+                        spread += class_weight[c] * (lse[r] - z[c])
+                else:
+                    for c in range(V):
+                        spread += lse[r] - z[c]
+                loss += smoothing * spread / f4(V)
+            losses[r], counts[r] = loss, w
+    return bad.any()
+
+
+def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None, None]) -> Any:
+    """See ``ops.cross_entropy.cross_entropy_backward``."""
+    logits, lse, targets, class_weight, smoothing, ignore = cache
+    if logits.size == 0:
+        return NotImplemented
+    dlogits = slot(into[0], logits.shape)
+    if dlogits.array.size:
+        weights = NONE if class_weight is None else np.ascontiguousarray(class_weight)
+        _backward(
+            float(dtotal), rows(logits), lse.reshape(-1), _flat(targets), weights, float(weights.sum()),
+            smoothing, ignore, rows(dlogits.array), dlogits.beta, thread_count(),
+        )  # fmt: skip
+    return dlogits.result(), None, None
+
+
+@kernel("void(f4, f4[:, ::1], f4[::1], i8[::1], f4[::1], f4, f4, i8, f4[:, ::1], f4, i8)")
+def _backward(dtotal, logits, lse, targets, class_weight, weight_sum, smoothing, ignore, dlogits, beta, threads):  # type: ignore[no-untyped-def]
+    R, V = logits.shape
+    even = smoothing / f4(V)
+    for t in prange(threads):
+        lo, hi = chunk(R, t, threads)
+        for r in range(lo, hi):
+            y = targets[r]
+            d = dlogits[r]
+            if y == ignore:
+                if beta == 0:
+                    for c in range(V):
+                        d[c] = 0
+                continue
+            w = class_weight[y] if class_weight.size else f4(1)
+            mass = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
+            z, L = logits[r], lse[r]
+            if beta == 0 and not class_weight.size:  # the usual case, and the one that may overwrite its own logits
+                for c in range(V):
+                    d[c] = dtotal * (mass * exp(z[c] - L) - even)
+            else:
+                for c in range(V):
+                    share = even * class_weight[c] if class_weight.size else even
+                    g = dtotal * (mass * exp(z[c] - L) - share)
+                    d[c] = d[c] + g if beta != 0 else g
+            d[y] -= dtotal * (f4(1) - smoothing) * w
+
+
+def _flat(targets: Array) -> Array:
+    return np.ascontiguousarray(targets, np.int64).reshape(-1)

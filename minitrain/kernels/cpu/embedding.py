@@ -1,0 +1,70 @@
+"""Twins of ``ops.embedding``. In the backward each thread owns some columns, so repeated tokens never collide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ...backend.arrays import Array
+from ...backend.jit import kernel
+from ...backend.pool import empty
+from ...backend.targets import Target
+from ...backend.threads import thread_count
+from ._math import chunk
+from ._targets import rows, slot
+
+
+def embedding_forward(tokens: Array, weight: Array) -> Any:
+    """See ``ops.embedding.embedding_forward``."""
+    if weight.size == 0:
+        return NotImplemented
+    out = empty((*tokens.shape, weight.shape[1]))
+    if _forward(_flat(tokens), rows(weight), rows(out), thread_count()):
+        return NotImplemented  # an id outside the table: the reference says which
+    return out, (tokens, weight)
+
+
+@kernel("b1(i8[::1], f4[:, ::1], f4[:, ::1], i8)")
+def _forward(tokens, weight, out, threads):  # type: ignore[no-untyped-def]
+    V, C = weight.shape
+    bad = np.zeros(threads, np.bool_)
+    for t in prange(threads):
+        lo, hi = chunk(tokens.size, t, threads)
+        for i in range(lo, hi):
+            row = tokens[i]
+            if row < 0 or row >= V:
+                bad[t] = True
+            else:
+                for c in range(C):
+                    out[i, c] = weight[row, c]
+    return bad.any()
+
+
+def embedding_backward(dout: Array, cache: Any, *, into: tuple[None, Target]) -> Any:
+    """See ``ops.embedding.embedding_backward``."""
+    if cache.weight.size == 0:
+        return NotImplemented
+    dweight = slot(into[1], cache.weight.shape)
+    if dweight.array.size:
+        _backward(_flat(cache.tokens), rows(dout), dweight.array, dweight.beta, thread_count())
+    return None, dweight.result()
+
+
+@kernel("void(i8[::1], f4[:, ::1], f4[:, ::1], f4, i8)")
+def _backward(tokens, dout, dweight, beta, threads):  # type: ignore[no-untyped-def]
+    V, C = dweight.shape
+    for t in prange(threads):
+        lo, hi = chunk(C, t, threads)
+        if beta == 0:
+            for v in range(V):
+                for c in range(lo, hi):
+                    dweight[v, c] = 0
+        for i in range(tokens.size):
+            for c in range(lo, hi):
+                dweight[tokens[i], c] += dout[i, c]
+
+
+def _flat(tokens: Array) -> Array:
+    return np.ascontiguousarray(tokens, np.int64).reshape(-1)

@@ -1,0 +1,49 @@
+"""Twins of ``ops.gelu``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ...backend.arrays import Array
+from ...backend.jit import kernel
+from ...backend.pool import empty
+from ...backend.targets import Target
+from ...backend.threads import thread_count
+from ._elementwise import gelu, gelu_gradient
+from ._math import chunk
+from ._targets import slot
+
+
+def gelu_forward(x: Array, *, approximate: str = "tanh") -> Any:
+    """See ``ops.gelu.gelu_forward``."""
+    out = empty(x.shape)
+    _forward(np.ascontiguousarray(x).reshape(-1), out.reshape(-1), approximate == "tanh", thread_count())
+    return out, (x, approximate)
+
+
+@kernel("void(f4[::1], f4[::1], b1, i8)")
+def _forward(x, out, tanh, threads):  # type: ignore[no-untyped-def]
+    for t in prange(threads):
+        lo, hi = chunk(x.size, t, threads)
+        gelu(x[lo:hi], out[lo:hi], tanh)
+
+
+def gelu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
+    """See ``ops.gelu.gelu_backward``."""
+    dx = slot(into[0], dout.shape)
+    if dx.array.size:
+        _backward(
+            np.ascontiguousarray(dout).reshape(-1), np.ascontiguousarray(cache.x).reshape(-1),
+            dx.array.reshape(-1), dx.beta, cache.approximate == "tanh", thread_count(),
+        )  # fmt: skip
+    return dx.result()
+
+
+@kernel("void(f4[::1], f4[::1], f4[::1], f4, b1, i8)")
+def _backward(dout, x, dx, beta, tanh, threads):  # type: ignore[no-untyped-def]
+    for t in prange(threads):
+        lo, hi = chunk(x.size, t, threads)
+        gelu_gradient(dout[lo:hi], x[lo:hi], dx[lo:hi], beta, tanh)
