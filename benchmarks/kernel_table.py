@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minitrain.ops.contract import find_kernel
 from minitrain.random import Key
 
 from .sizes import Size
@@ -51,15 +52,19 @@ class Draw:
         """Scores ``(B, T, V)``."""
         return self.normal(self.size.batch_size, self.size.block_size, self.size.vocab_size)
 
+    def parameters(self) -> np.ndarray[Any, Any]:
+        """As many numbers as the model's blocks have weights, in one stretch."""
+        return self.normal(12 * self.size.n_layer * self.size.n_embd**2)
+
 
 class Row(NamedTuple):
     """One operation.
 
     Attributes:
         label: what the table calls it.
-        op: its name in ``minitrain.ops.registry()``.
+        op: its name in ``minitrain.ops.registry()``, or in ``minitrain.optim`` for a plain function without a backward.
         arguments: draws the array arguments of its forward.
-        torch: PyTorch's ``torch.nn.functional`` and the same arguments as tensors -> the same outputs.
+        torch: takes ``torch.nn.functional`` and the same arguments as tensors, gives the same outputs.
         options: keyword arguments of the forward.
     """
 
@@ -68,6 +73,12 @@ class Row(NamedTuple):
     arguments: Callable[[Draw], tuple[Any, ...]]
     torch: Callable[..., Any]
     options: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    differentiable: bool = True
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """What is timed."""
+        return ("forward", "backward") if self.differentiable else ("call",)
 
 
 def _attention(F: Any, q: Tensor, k: Tensor, v: Tensor, _: None) -> Tensor:
@@ -82,6 +93,17 @@ def _cross_entropy(F: Any, logits: Tensor, targets: Tensor, _: None) -> Tensor:
 def _residual_layer_norm(F: Any, x: Tensor, branch: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     total = x + branch
     return total, F.layer_norm(total, weight.shape, weight, bias)
+
+
+ADAMW = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
+
+
+def _adamw(F: Any, weight: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor) -> None:
+    import torch
+    from torch.optim.adamw import adamw
+
+    steps = [torch.tensor(9.0)]  # the call counts it up to 10
+    adamw([weight], [grad], [exp_avg], [exp_avg_sq], [], steps, fused=True, amsgrad=False, maximize=False, **ADAMW)
 
 
 ROWS = [
@@ -133,40 +155,70 @@ ROWS = [
         lambda d: (d.logits(), d.ids(d.size.batch_size, d.size.block_size), None),
         _cross_entropy,
     ),
+    Row(
+        "AdamW",
+        "adamw_update",
+        lambda d: (d.parameters(), d.parameters(), d.parameters(), d.parameters() ** 2),
+        _adamw,
+        {**ADAMW, "step": 10, "grad_scale": 1.0},
+        differentiable=False,
+    ),
+    Row(
+        "gradient norm",
+        "sum_of_squares",
+        lambda d: (d.parameters(),),
+        lambda F, x: float(x.norm()) ** 2,
+        differentiable=False,
+    ),
 ]
 
 
+def function_of(row: Row) -> Any:
+    """minitrain's function: the forward of an operation, or a plain function of ``minitrain.optim``."""
+    import minitrain.ops
+    import minitrain.optim
+
+    return minitrain.ops.registry()[row.op].forward if row.differentiable else getattr(minitrain.optim, row.op)
+
+
+def has_twin(row: Row) -> bool:
+    """Whether the row's function has a kernel."""
+    reference = function_of(row).reference
+    return find_kernel(reference.__module__.rpartition(".")[2], reference.__name__) is not None
+
+
 def minitrain_calls(row: Row, size: Size) -> Calls:
-    """The forward and the backward of an operation, ready to be called again and again."""
+    """What is timed of minitrain, ready to be called again and again."""
     import minitrain.ops
 
-    pair = minitrain.ops.registry()[row.op]
-    draw = Draw(size)
+    draw, forward = Draw(size), function_of(row)
     arguments = row.arguments(draw)
-    *outputs, cache = pair.forward(*arguments, **row.options)
+    if not row.differentiable:
+        return {"call": lambda: forward(*arguments, **row.options)}
+    *outputs, cache = forward(*arguments, **row.options)
+    backward = minitrain.ops.registry()[row.op].backward
     # A loss is differentiated by its total; any other output gets a random cotangent.
     cotangents = [1.0 if isinstance(out, tuple) else draw.normal(*out.shape) for out in outputs]
-    return {
-        "forward": lambda: pair.forward(*arguments, **row.options),
-        "backward": lambda: pair.backward(*cotangents, cache),
-    }
+    return {"forward": lambda: forward(*arguments, **row.options), "backward": lambda: backward(*cotangents, cache)}
 
 
 def torch_calls(row: Row, size: Size) -> Calls:
-    """The same in PyTorch; the forward records what its backward needs, as in training."""
+    """The same of PyTorch; a forward records what its backward needs, as in training."""
     import torch
 
     draw = Draw(size)
     arguments = [None if a is None else torch.from_numpy(a) for a in row.arguments(draw)]
-    inputs = [a.requires_grad_() for a in arguments if a is not None and a.is_floating_point()]
 
-    def forward() -> Any:
+    def call() -> Any:
         return row.torch(torch.nn.functional, *arguments)
 
-    out = forward()
+    if not row.differentiable:
+        return {"call": call}
+    inputs = [a.requires_grad_() for a in arguments if a is not None and a.is_floating_point()]
+    out = call()
     outputs = list(out) if isinstance(out, tuple) else [out]
     cotangents = [torch.ones_like(o) if o.ndim == 0 else torch.from_numpy(draw.normal(*o.shape)) for o in outputs]
     return {
-        "forward": forward,
+        "forward": call,
         "backward": lambda: torch.autograd.grad(outputs, inputs, cotangents, retain_graph=True),
     }

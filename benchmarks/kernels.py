@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .kernel_table import ROWS, Calls, Row, minitrain_calls, torch_calls
+from .kernel_table import ROWS, Calls, Row, has_twin, minitrain_calls, torch_calls
 from .machine import OtherLoad, describe
 from .report import say, show, write_json
 from .sizes import SIZES
@@ -24,13 +24,13 @@ from .train_step import available, thread_settings
 from .turns import Reply, Worker, WorkerError, pairwise_ratio, serve, spread, take_turns
 
 PAUSE = 0.25  # seconds before a turn
+ROUNDS = 5
 BLOCK = 0.03  # seconds of repeated calls that one figure comes from
 PROGRAMS = ("twin", "reference", "torch")
-DIRECTIONS = ("forward", "backward")
 
 
 def measure(
-    sizes: tuple[str, ...], rows: list[Row], *, rounds: int = 5, with_torch: bool = True, threads: int | None = None
+    sizes: tuple[str, ...], rows: list[Row], *, rounds: int = ROUNDS, with_torch: bool = True, threads: int | None = None
 ) -> dict[str, Any]:
     """Time every row at every size.
 
@@ -49,18 +49,18 @@ def measure(
             environment = thread_settings(threads) | {"MINITRAIN_KERNELS": "reference" if name == "reference" else "auto"}
             worker = Worker(name, ["benchmarks.kernels", "--serve", name], environment)
             workers.append(stack.enter_context(contextlib.closing(worker)))
-        watch = OtherLoad()
-        before = sum(worker.greeting["cpu_seconds"] for worker in workers)
-        lines, own = [], before
+        watch, lines = OtherLoad(), []
+        own = -sum(worker.greeting["cpu_seconds"] for worker in workers)
         for size in sizes:
             for row in rows:
                 say(f"{size}: {row.label} …")
-                command = f"run {ROWS.index(row)} {size}"
-                active = [w for w in workers if w.name != "twin" or w.ask(command)["has_twin"]]
-                replies = take_turns(active, command, rounds, PAUSE)
-                lines += [compare(row, size, direction, replies) for direction in DIRECTIONS]
-        own = sum(worker.ask("rest")["cpu_seconds"] for worker in workers)
-        others = watch.cores(own - before)
+                index = ROWS.index(row)
+                prepared = {worker.name: worker.ask(f"prepare {index} {size}") for worker in workers}
+                active = workers if prepared["twin"]["has_twin"] else workers[1:]
+                replies = take_turns(active, "run", rounds, PAUSE)
+                lines += [compare(row, size, direction, replies) for direction in row.directions]
+        own += sum(worker.ask("rest")["cpu_seconds"] for worker in workers)
+        others = watch.cores(own)
     settings = {"rounds": rounds, "threads": threads, "block_seconds": BLOCK}
     return {
         "lines": lines,
@@ -107,35 +107,30 @@ def print_result(result: dict[str, Any]) -> None:
 
 
 def serve_program(name: str) -> None:
-    """The child's side: prepare a row when it comes up, time its calls."""
-    prepared: tuple[str, str] | None = None
+    """The child's side: prepare a row when it comes up, time its calls when asked."""
     calls: Calls = {}
     make: Callable[..., Calls] = torch_calls if name == "torch" else minitrain_calls
 
-    def run(row: str, size: str) -> Reply:
-        nonlocal prepared, calls
-        if prepared != (row, size):
-            calls = make(ROWS[int(row)], SIZES[size])
-            prepared = (row, size)
-        return {direction: seconds_a_call(calls[direction]) for direction in DIRECTIONS} | {"has_twin": has_twin(ROWS[int(row)])}
+    def run() -> Reply:
+        return {what: seconds_a_call(call) for what, call in calls.items()}
 
-    serve(dict, {"run": run, "rest": dict})
+    def prepare(index: str, size: str) -> Reply:
+        nonlocal calls
+        row = ROWS[int(index)]
+        calls = make(row, SIZES[size])
+        run()
+        return {"has_twin": name == "twin" and has_twin(row)}
 
-
-def has_twin(row: Row) -> bool:
-    """Whether the forward or the backward of the row's operation has a kernel."""
-    import minitrain.ops
-
-    pair: Any = minitrain.ops.registry()[row.op]
-    return pair.forward.twin() is not None or pair.backward.twin() is not None
+    serve(dict, {"prepare": prepare, "run": run, "rest": dict})
 
 
 def seconds_a_call(call: Callable[[], Any]) -> float:
-    """Mean time of a call over a block of about ``BLOCK`` seconds, after two calls that are not counted."""
-    call()
-    began = time.perf_counter()
-    call()
-    repeats = max(1, round(BLOCK / max(time.perf_counter() - began, 1e-7)))
+    """Mean time of a call over a block of about ``BLOCK`` seconds, after a third of that which is not counted."""
+    began, calls = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - began) < BLOCK / 3 or calls < 2:
+        call()
+        calls += 1
+    repeats = max(1, round(BLOCK * calls / elapsed))
     began = time.perf_counter()
     for _ in range(repeats):
         call()
@@ -147,7 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", default="char,baby", help=f"any of {', '.join(SIZES)} (default: char,baby)")
     parser.add_argument("--ops", help="operations, comma-separated (default: all)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of every program for each row (default: 5)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"turns of every program for each row (default: {ROUNDS})")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--threads", type=int, help="threads for every program (default: each decides for itself)")
     parser.add_argument("--json", type=Path, help="file for the figures (default: benchmarks/out/kernels.json)")

@@ -103,12 +103,13 @@ class Worker:
 
     def _read(self) -> Reply:
         assert self._process.stdout is not None
-        silence = threading.Timer(self._timeout, self._process.kill)
-        silence.start()
+        timer = threading.Timer(self._timeout, self._process.kill)
+        timer.start()
         line = self._process.stdout.readline()
-        silence.cancel()
+        in_time = timer.is_alive()
+        timer.cancel()
         if not line:
-            raise self._failure(f"stopped, or said nothing for {self._timeout:g} s")
+            raise self._failure("stopped" if in_time else f"said nothing for {self._timeout:g} s")
         reply: Reply = json.loads(line)
         return reply
 
