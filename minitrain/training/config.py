@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from ..errors import ConfigError
 from ..files import file_error, write_atomically
+from . import section
 from .section import Section, build, describe
 
 TOKENIZERS = ("char", "byte")
@@ -236,3 +237,13 @@ class RunConfig(Section):
         import yaml
 
         write_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True).encode())
+
+
+def known_keys() -> list[str]:
+    """Every setting by its dotted name, e.g. ``"seed"``, ``"trainer.max_steps"``."""
+    return section.known_keys(RunConfig)
+
+
+def unknown_key_error(key: str) -> ConfigError:
+    """The error for the dotted ``key`` that is no setting; names the nearest one that is."""
+    return section.unknown_key_error(key, RunConfig)

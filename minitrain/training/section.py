@@ -84,7 +84,7 @@ def build(section: type[S], values: Any, *, root: type[Section], prefix: str = "
     """Make ``section``, and the groups inside it, from nested dictionaries.
 
     Raises:
-        ConfigError: for an unknown key, a wrong type, a value out of range, or values at odds with each other.
+        ConfigError: for an unknown key, a wrong type, a value out of range, or values at odds.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{prefix.rstrip('.')} must be a group of settings, got {describe(values)}")
