@@ -51,28 +51,28 @@ clean: ## remove the environment and the caches, not the runs
 	@rm -rf "$(VENV)" build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
 	@find minitrain tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An environment is made again when pyproject.toml changes: a stamp is as new as what was installed.
-$(VENV)/.python: pyproject.toml
-	@command -v "$(PYTHON)" >/dev/null || \
-	  { echo "$(PYTHON) was not found: install Python 3.11 or newer, or name one with 'make PYTHON=python3.12 ...'."; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "minitrain needs Python 3.11 or newer, and $(PYTHON) is older: name a newer one with 'make PYTHON=python3.12 ...'."; exit 1; }
+# A stamp is as new as what was installed: after a change of pyproject.toml pip runs again, otherwise it does not.
+$(VENV)/.created:
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer," \
+	  "or name one with 'make PYTHON=/path/to/python3 ...'."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "minitrain needs Python 3.11 or newer," \
+	  "and $$("$(PYTHON)" --version 2>&1) is older: name a newer one with 'make PYTHON=python3.12 ...'."; exit 1; }
 	@echo "==> Creating $(VENV) with $$("$(PYTHON)" --version)"
-	@"$(PYTHON)" -m venv "$(VENV)" || \
-	  { echo "$(PYTHON) could not create $(VENV): on Debian and Ubuntu, install the package python3-venv."; exit 1; }
+	@"$(PYTHON)" -m venv "$(VENV)" || { echo "$(PYTHON) could not create $(VENV): the lines above say why" \
+	  "(on Debian and Ubuntu, install the package python3-venv)."; exit 1; }
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.python
-	@echo "==> Installing minitrain and what it needs (NumPy, numba, SciPy, ...): about 150 MB the first time"
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	@echo "==> Installing minitrain and what it needs (NumPy, numba, SciPy, ...)"
 	@$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@echo "==> Installing what the tests need (pytest, Hypothesis, CuPy, mypy, ...): about 100 MB the first time"
+	@echo "==> Installing what the tests need (pytest, Hypothesis, CuPy, mypy, ...)"
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 $(VENV)/.installed-peers: $(VENV)/.installed-dev
-	@echo "==> Installing PyTorch 2.13.0 for comparison (its default Linux package is large)"
-	@$(PIP) 'torch==2.13.0'
+	@echo "==> Installing PyTorch to compare with (some platforms' package is large)"
+	@$(PIP) --editable '.[peers]'
 	@touch $@
