@@ -1,0 +1,78 @@
+"""From ``key=value`` arguments to a checked `RunConfig`: Hydra composes, the dataclasses check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from ..errors import ConfigError
+from ..training.config import RunConfig
+from ..training.section import known_keys
+from .failures import one_line
+from .overrides import read_overrides
+
+CONFIG_MODULE = "minitrain.conf"
+_PATHS = ("data.path", "run_dir")
+
+
+def config_groups() -> dict[str, list[str]]:
+    """The options of each packaged config group, by the group's name, e.g. ``{"model": ["gpt"], …}``."""
+    return {
+        folder.name: sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+        for folder in sorted(resources.files(CONFIG_MODULE).iterdir(), key=lambda entry: entry.name)
+        if folder.is_dir() and not folder.name.startswith("_")
+    }
+
+
+def compose_config(arguments: Sequence[str]) -> RunConfig:
+    """The settings of a run: the packaged defaults, changed by a recipe, changed by ``arguments``.
+
+    Hydra only composes here: it makes no folder, configures no logging, and changes no directory.
+
+    Args:
+        arguments: ``key=value`` (a setting, ``trainer.max_steps=100``) or ``group=option`` (``recipe=tiny``).
+
+    Raises:
+        ConfigError: for whatever is wrong with them, in terms of the settings.
+    """
+    overrides = read_overrides(
+        arguments, groups=config_groups(), settings=known_keys(RunConfig), literal=_PATHS
+    )
+    return RunConfig.from_dict(_compose(overrides))
+
+
+def _compose(overrides: list[str]) -> Any:
+    from hydra import compose, initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    try:
+        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            composed = compose("config", overrides=overrides)
+        return OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        what = "PATH" if error.full_key in _PATHS else "VALUE"
+        raise ConfigError(f"{error.full_key} has to be given; add {error.full_key}={what}") from error
+    except HydraException as error:
+        raise ConfigError(_in_words(overrides, error)) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {one_line(str(error.msg)).partition(' full_key:')[0]}") from error
+
+
+def _in_words(overrides: list[str], error: Exception) -> str:
+    """What Hydra's grammar did not like, found by trying each override alone."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for override in overrides:
+        try:
+            if not parser.parse_override(override).is_sweep_override():
+                continue
+            reason = "it gives several values"
+        except HydraException as problem:
+            reason = str(problem).splitlines()[0]
+        return f"cannot read {override} ({reason}): a value is a number, true, false, null, or a plain word"
+    return one_line(str(error))
