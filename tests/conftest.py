@@ -1,0 +1,31 @@
+"""Settings of all tests: one reproducible Hypothesis profile, and no second thread pool on the cores."""
+
+import os
+
+# Before NumPy loads: several test processes share the cores with the kernels' threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run; no deadline and no complaint about slow ones, since the first example of a
+# test may compile a kernel. `pytest --hypothesis-profile=explore` looks for new examples.
+settings.register_profile(
+    "reproducible",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "explore", settings.get_profile("reproducible"), derandomize=False, max_examples=1000
+)
+settings.load_profile("reproducible")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in tests/peers."""
+    for item in items:
+        if "peers" in item.path.parts:
+            item.add_marker("peers")

@@ -1,0 +1,180 @@
+"""Imports point one way, and foreign libraries stay behind their doors.
+
+Read from the source, not by importing: an import inside a function counts too.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "minitrain"
+
+BASE = {"backend", "errors", "files", "random"}
+LAYERS = BASE | {"models", "nn", "ops"}
+# Part of the package -> the parts it may import. A new part needs a line here: decide what it stands on.
+MAY_IMPORT = {
+    "errors": set(),
+    "files": {"errors"},
+    "backend": {"errors"},
+    "random": {"backend", "errors"},
+    "kernels": {"backend", "errors", "random"},
+    "ops": {"backend", "errors", "kernels", "random"},
+    "nn": {"backend", "errors", "ops", "random"},
+    "models": {"backend", "errors", "nn", "ops", "random"},
+    "testing": {"backend", "errors", "nn", "ops", "random"},
+    "data": BASE,
+    "optim": LAYERS,
+    "generation": LAYERS,
+    "training": LAYERS | {"data", "generation", "optim"},
+    "conf": set(),
+    "cli": LAYERS | {"conf", "data", "generation", "optim", "training"},
+    "__main__": {"cli"},
+}
+# Library -> the parts that may import it. Whatever is not listed is free.
+DOORS = {
+    "cupy": {"backend"},
+    "cupy_backends": {"backend"},
+    "cupyx": {"backend", "ops"},  # special functions
+    "numba": {"backend", "kernels"},
+    "llvmlite": {"backend", "kernels"},
+    "threadpoolctl": {"backend"},
+    "hydra": {"cli"},
+    "omegaconf": {"cli"},
+    "jax": set(),
+    "tensorflow": set(),
+    "torch": set(),  # an oracle of the tests and a rival of the benchmarks
+}
+# A file from somebody else must not run code: these can.
+UNSAFE = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+
+
+def imported(source: str, module: str, *, is_package: bool = False) -> set[str]:
+    """Full names that a module imports, anywhere in it.
+
+    ``from a import b`` gives ``a.b``; ``import_module("a")`` counts where the name is written out.
+    """
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            names.update(f"{start}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        ):
+            written = [c.value for c in ast.walk(node.args[0]) if isinstance(c, ast.Constant)]
+            names.update(name for name in written if isinstance(name, str) and name[:1].isalpha())
+    return names
+
+
+def breaches(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """The rules that a module of minitrain breaks, one sentence each."""
+    part = [*module.split("."), ""][1]
+    found = []
+    for name in sorted(imported(source, module, is_package=is_package)):
+        library, _, rest = name.partition(".")
+        other = rest.partition(".")[0]
+        if library == "minitrain" and part and other not in (part, "", "__version__"):
+            if other not in MAY_IMPORT:
+                # `from minitrain import GPT`: the public names sit above everything
+                found.append(
+                    f"{module} imports {name}: inside the package, import from the module that defines it"
+                )
+            elif other not in MAY_IMPORT[part]:
+                found.append(f"{module} imports {name}: {part} must not stand on {other}")
+        if part not in DOORS.get(library, {part}):
+            found.append(
+                f"{module} imports {name}: only {' and '.join(sorted(DOORS[library])) or 'nobody'} may"
+            )
+        if library in UNSAFE:
+            found.append(f"{module} imports {name}, which can run code from a file")
+    return found
+
+
+def modules() -> dict[str, Path]:
+    """Every module of minitrain by its dotted name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def test_every_part_has_its_place():
+    parts = {name.split(".")[1] for name in modules() if "." in name}
+    assert parts <= set(MAY_IMPORT), "add the new part to MAY_IMPORT"
+
+
+def test_the_order_has_no_circle():
+    done: set[str] = set()
+    while len(done) < len(MAY_IMPORT):
+        ready = {part for part, below in MAY_IMPORT.items() if below <= done} - done
+        assert ready, f"parts that stand on each other: {sorted(set(MAY_IMPORT) - done)}"
+        done |= ready
+
+
+def test_imports_point_one_way():
+    found = [
+        b
+        for name, path in modules().items()
+        for b in breaches(path.read_text(), name, is_package=path.name == "__init__.py")
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_nothing_loads_pickles():
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        source = path.read_text()
+        assert not {name.partition(".")[0] for name in imported(source, "x")} & UNSAFE, path
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant), f"{path}:{node.value.lineno}"
+                assert node.value.value is False, f"{path}:{node.value.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("minitrain.ops.gelu", "from ..nn.linear import Linear"),
+        ("minitrain.ops.gelu", "from .. import nn"),
+        ("minitrain.ops.gelu", "from minitrain import GPT"),
+        ("minitrain.nn.linear", "def f():\n    import minitrain.training.trainer"),
+        ("minitrain.nn.linear", "from ..training import Trainer"),
+        ("minitrain.kernels.cpu.gelu", "from ...ops.gelu import GeluCache"),
+        ("minitrain.testing.checker", "from ..models.gpt import GPT"),
+        ("minitrain.data.loader", "from ..models import GPT"),
+        ("minitrain.training.trainer", "from ..cli import main"),
+        ("minitrain.ops.linear", "import cupy as cp"),
+        ("minitrain.nn.linear", "def f():\n    import cupy.cuda.runtime"),
+        ("minitrain.models.gpt", "import importlib\nimportlib.import_module('cupy')"),
+        ("minitrain.ops.linear", "from numba import njit"),
+        ("minitrain.training.run", "import llvmlite.binding"),
+        ("minitrain.training.config", "from omegaconf import OmegaConf"),
+        ("minitrain.nn.linear", "import torch"),
+        ("minitrain.training.checkpoint", "def f():\n    from pickle import dumps"),
+    ],
+)
+def test_a_planted_breach_is_found(module, source):
+    assert breaches(source, module)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "is_package"),
+    [
+        ("minitrain.ops.gelu", "from ..backend.arrays import Array", False),
+        ("minitrain.ops", "from .gelu import gelu_forward", True),
+        ("minitrain.nn.linear", "from .. import ops", False),
+        ("minitrain.kernels.cpu.gelu", "from numba import prange\nfrom ._math import exp", False),
+        ("minitrain.cli.train", "from hydra import compose\nfrom ..training.run import start_run", False),
+        ("minitrain", "from .training import Trainer", True),
+    ],
+)
+def test_an_allowed_import_is_let_through(module, source, is_package):
+    assert breaches(source, module, is_package=is_package) == []

@@ -1,0 +1,101 @@
+"""What `import minitrain` promises: it is light, its names resolve, and the built package is complete."""
+
+import importlib
+import importlib.metadata
+import importlib.resources
+import json
+import subprocess
+import sys
+
+import pytest
+
+import minitrain
+
+HEAVY = {
+    "cupy",
+    "hydra",
+    "llvmlite",
+    "matplotlib",
+    "numba",
+    "omegaconf",
+    "rich",
+    "safetensors",
+    "scipy",
+    "tokenizers",
+}
+PUBLIC = {
+    "AdamW": "minitrain.optim",
+    "Batch": "minitrain.data",
+    "Constant": "minitrain.optim",
+    "GPT": "minitrain.models",
+    "GPTConfig": "minitrain.models",
+    "Key": "minitrain.random",
+    "Module": "minitrain.nn",
+    "Parameter": "minitrain.nn",
+    "TokenLoader": "minitrain.data",
+    "Trainer": "minitrain.training",
+    "WarmupCosine": "minitrain.optim",
+    "check_gradients": "minitrain.testing",
+    "clip_by_global_norm": "minitrain.optim",
+    "generate": "minitrain.generation",
+    "pack": "minitrain.nn",
+    "use_kernels": "minitrain.backend",
+}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level packages that are loaded in a fresh interpreter after ``code`` ran."""
+    program = f"{code}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return {name.partition(".")[0] for name in json.loads(result.stdout)}
+
+
+def test_import_loads_nothing_heavy():
+    assert not loaded_by("import minitrain") & HEAVY
+
+
+def test_the_probe_sees_a_heavy_import():
+    assert "scipy" in loaded_by("import minitrain, scipy")
+
+
+def test_building_a_model_and_an_optimizer_needs_no_plotting_no_command_line_and_no_gpu():
+    loaded = loaded_by(
+        "import minitrain\n"
+        "config = minitrain.GPTConfig(vocab_size=3, block_size=4, n_layer=1, n_head=1, n_embd=4)\n"
+        "model = minitrain.GPT(config)\n"
+        "minitrain.pack(model)\n"
+        "minitrain.AdamW(model)"
+    )
+    assert not loaded & {"cupy", "hydra", "matplotlib", "omegaconf", "rich", "tokenizers"}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_public_name_is_the_one_of_its_module(name):
+    assert getattr(minitrain, name) is getattr(importlib.import_module(PUBLIC[name]), name)
+
+
+def test_all_and_dir_list_the_public_names():
+    assert set(minitrain.__all__) == {*PUBLIC, "__version__"}
+    assert set(minitrain.__all__) <= set(dir(minitrain))
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'GTP'"):
+        _ = minitrain.GTP
+    with pytest.raises(ImportError, match="GTP"):
+        exec("from minitrain import GTP")
+
+
+def test_version_is_the_installed_one():
+    assert minitrain.__version__ == importlib.metadata.version("minitrain")
+
+
+def test_package_is_typed():
+    assert importlib.resources.files("minitrain").joinpath("py.typed").is_file()
+
+
+def test_module_runs_as_a_program():
+    result = subprocess.run([sys.executable, "-m", "minitrain", "--help"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "train" in result.stdout
