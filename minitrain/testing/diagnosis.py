@@ -1,0 +1,165 @@
+"""What a wrong gradient looks like: a constant factor, a transposition, a swap, a missing term.
+
+Each test asks whether one simple change to the analytic gradient leaves (almost) nothing of the disagreement.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import Array
+
+EXPLAINED = 1e-3  # share of the disagreement that an explanation may leave
+
+
+class Evidence(NamedTuple):
+    """A wrong gradient next to the numeric one: the whole arrays, or flat samples of large ones."""
+
+    analytic: Array
+    numeric: Array
+    errors: Array
+    """Relative errors, laid out like the other two."""
+    indices: Array
+    """Where the elements lie in the full array, in C order."""
+    shape: tuple[int, ...]
+    """Shape of the full array."""
+    whole: bool
+    error: float
+    """Worst relative error along a random direction."""
+    known: Mapping[str, Array]
+    """Arrays of the same shape (or their samples), by what a reader would call them."""
+
+
+def diagnose(evidence: Evidence, others: Mapping[str, Array], tolerance: float) -> str:
+    """What the mistake looks like, or an empty string.
+
+    Args:
+        evidence: the wrong gradient and the numeric one.
+        others: numeric gradients of the other arguments that are wrong too, by name.
+        tolerance: relative error up to which an element counts as right.
+    """
+    analytic, numeric = evidence.analytic, evidence.numeric
+    if not np.isfinite(analytic).all():
+        return "the gradient is not finite: the backward divides by zero, takes log(0), or overflows"
+    if not analytic.any():
+        return "the gradient is zero everywhere: a missing term, this argument's whole contribution"
+    for hint in (
+        _factor(analytic, numeric),
+        _order(analytic, numeric) if evidence.whole else "",
+        _swap(analytic, numeric, others),
+        _known_factor(analytic, numeric, evidence.known),
+        _known_term(analytic, numeric, evidence.known),
+        _place(evidence, tolerance) if evidence.whole else "",
+        _term(analytic, numeric),
+    ):
+        if hint:
+            return hint
+    return ""
+
+
+def _explains(analytic: Array, corrected: Array, numeric: Array) -> bool:
+    """Whether the correction leaves (almost) nothing of the disagreement."""
+    return _norm(corrected - numeric) <= EXPLAINED * _norm(analytic - numeric)
+
+
+def _norm(x: Array) -> float:
+    return math.sqrt(float((x * x).sum()))
+
+
+def _factor(analytic: Array, numeric: Array) -> str:
+    """A wrong constant: ``analytic = factor * numeric``."""
+    square = float((numeric * numeric).sum())
+    if square == 0:
+        return "the gradient should be zero: an extra term, or an argument without effect"
+    factor = float((analytic * numeric).sum()) / square
+    if factor == 0 or not _explains(analytic, analytic / factor, numeric):
+        return ""
+    if abs(factor + 1) < EXPLAINED:
+        return "every element has the wrong sign"
+    return f"every element is {factor:.6g} times what it should be: a wrong scale, a constant factor"
+
+
+def _order(analytic: Array, numeric: Array) -> str:
+    """The right numbers in the wrong places."""
+    for axes in itertools.permutations(range(numeric.ndim)):
+        transposed = analytic.transpose(axes)
+        if list(axes) == sorted(axes):
+            continue
+        if transposed.shape == numeric.shape and _explains(analytic, transposed, numeric):
+            return f"it is transposed: gradient.transpose{axes} is right"
+        if _explains(analytic, analytic.reshape(transposed.shape).transpose(np.argsort(axes)), numeric):
+            return (
+                "it is transposed: the right numbers, reshaped from an array with its axes in another order"
+            )
+    a, n = np.sort(analytic, axis=None), np.sort(numeric, axis=None)
+    if _norm(a - n) <= EXPLAINED * _norm(analytic - numeric):
+        return "the right numbers in the wrong places: a transposition, a flip, or a reshape too many"
+    return ""
+
+
+def _swap(analytic: Array, numeric: Array, others: Mapping[str, Array]) -> str:
+    """The gradient of another argument."""
+    for name, other in others.items():
+        if other.shape == analytic.shape and _norm(analytic - other) <= EXPLAINED * _norm(analytic - numeric):
+            return f"it is the gradient of {name}: the two are swapped"
+    return ""
+
+
+def _known_factor(analytic: Array, numeric: Array, known: Mapping[str, Array]) -> str:
+    """A forgotten, or superfluous, elementwise factor."""
+    for name, x in known.items():
+        if _explains(analytic, analytic * x, numeric):
+            return f"a factor is missing: times {name}, element by element, it is right"
+        if x.all() and _explains(analytic, analytic / x, numeric):
+            return f"there is a factor too many: divided by {name}, element by element, it is right"
+    return ""
+
+
+def _known_term(analytic: Array, numeric: Array, known: Mapping[str, Array]) -> str:
+    """A forgotten, or superfluous, term that is proportional to something known."""
+    gap = numeric - analytic
+    for name, x in known.items():
+        square = float((x * x).sum())
+        if square == 0:
+            continue
+        factor = float((gap * x).sum()) / square
+        if factor and _explains(analytic, analytic + factor * x, numeric):
+            times = "" if abs(factor - 1) < EXPLAINED else f"{factor:.6g} times "
+            return f"a missing term: plus {times}{name}, it is right (a dropped residual?)"
+    return ""
+
+
+def _place(evidence: Evidence, tolerance: float) -> str:
+    """Right in some slices, wrong in others."""
+    wrong = ~(evidence.errors <= tolerance)
+    for axis in range(wrong.ndim):
+        bad = sorted(set(np.nonzero(wrong)[axis].tolist()))
+        if 0 < len(bad) < wrong.shape[axis]:
+            listed = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
+            return (
+                f"along axis {axis}, only {listed} of {wrong.shape[axis]} indices are wrong: a missing term "
+                "there (an edge, a mask, a contribution that was overwritten instead of added)"
+            )
+    return ""
+
+
+def _term(analytic: Array, numeric: Array) -> str:
+    """One of several terms: it points the right way in part."""
+    gap = numeric - analytic
+    zero = (analytic == 0) & (numeric != 0)
+    if zero.any():
+        return f"{int(zero.sum())} elements are zero that should not be: a missing term"
+    for axis in range(gap.ndim):
+        if gap.shape[axis] > 1 and _explains(
+            analytic, analytic + gap.mean(axis=axis, keepdims=True), numeric
+        ):
+            return f"a missing term, the same all along axis {axis} (a sum or a mean that was left out?)"
+    cosine = float((analytic * numeric).sum()) / (_norm(analytic) * _norm(numeric))
+    if cosine > 0.3:
+        return f"it agrees in part (cosine {cosine:.2f}): a missing term, or one too many"
+    return ""

@@ -1,0 +1,56 @@
+"""Check a layer or a whole model: the gradients of all its parameters and inputs at once."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import Array, array_module
+from ..nn.module import Module
+from .gradients import DEFAULT, check
+from .report import GradientReport
+from .settings import CheckSettings
+
+
+def check_module(
+    module: Module, *inputs: Any, settings: CheckSettings = DEFAULT, **options: Any
+) -> GradientReport:
+    """Check the gradients of all trainable parameters and of all inputs of a module.
+
+    Works on a copy in float64: the module itself keeps its weights, gradients and dtype.
+
+    Args:
+        module: its ``forward(*inputs, **options)`` returns ``(out, cache)`` and its ``backward(dout, cache)``
+            the gradients of the inputs (nothing, if all are integers). Frozen parameters are left out.
+        inputs: arrays; floating ones are copied to float64.
+        settings: how closely to look.
+        options: keyword arguments of the forward, such as a fixed ``rng``.
+
+    Returns:
+        The worst relative error of each input and parameter, by its dotted path.
+
+    Raises:
+        GradientMismatch: if a gradient is wrong, naming each bad input and parameter.
+        GradientCheckError: if nothing can be checked: the forward is random, not finite, or not in float64.
+    """
+    module = copy.deepcopy(module)
+    for parameter in module.parameters():
+        shape, xp = parameter.data.shape, array_module(parameter.data)
+        parameter.rebind(xp.empty(shape, np.float64), xp.empty(shape, np.float64))
+    module.zero_grad()
+    trainable = {path: parameter for path, parameter in module.named_parameters() if parameter.trainable}
+
+    @functools.wraps(module.backward)  # type: ignore[attr-defined]
+    def backward(*cotangents_and_cache: Any) -> Any:
+        gradients = module.backward(*cotangents_and_cache)  # type: ignore[attr-defined]
+        return (None,) * len(inputs) if gradients is None else gradients
+
+    def parameter_gradients() -> dict[str, Array]:
+        return {path: parameter.grad for path, parameter in trainable.items()}
+
+    parameters = {path: parameter.data for path, parameter in trainable.items()}
+    forward = module.forward  # type: ignore[attr-defined]
+    return check(forward, backward, inputs, options, parameters, parameter_gradients, settings)

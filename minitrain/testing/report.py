@@ -1,0 +1,84 @@
+"""What a gradient check says: a table when all is well, the worst element of each bad argument when not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..errors import MinitrainError
+
+
+class ArgumentReport(NamedTuple):
+    """One argument or parameter that was checked."""
+
+    name: str
+    shape: tuple[int, ...]
+    error: float
+    """Worst relative error over all directions and elements tried."""
+
+
+class GradientReport(NamedTuple):
+    """A passed check."""
+
+    arguments: tuple[ArgumentReport, ...]
+
+    @property
+    def worst(self) -> float:
+        """The worst relative error of all arguments, 0 if there were none."""
+        return max((argument.error for argument in self.arguments), default=0.0)
+
+    def __str__(self) -> str:
+        names = [argument.name for argument in self.arguments]
+        shapes = [str(argument.shape) for argument in self.arguments]
+        wide, broad = max(map(len, names), default=0), max(map(len, shapes), default=0)
+        return "\n".join(
+            f"{name:{wide}}  {shape:{broad}}  worst relative error {argument.error:.1e}"
+            for name, shape, argument in zip(names, shapes, self.arguments, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One argument whose gradient is wrong."""
+
+    name: str
+    shape: tuple[int, ...]
+    index: tuple[int, ...] | None
+    """The worst element, ``None`` if there is no gradient of the right shape to look at."""
+    analytic: float | None
+    numeric: float | None
+    error: float
+    """Relative error of that element, infinite without one."""
+    summary: str
+    """One line: what is wrong, how much, and where."""
+    hint: str
+    """What it looks like, or an empty string."""
+
+    def __str__(self) -> str:
+        return self.summary + (f"\n    hint: {self.hint}" if self.hint else "")
+
+
+class GradientCheckError(MinitrainError, ValueError):
+    """A check that cannot be made: the forward is random, not finite, or not in double precision."""
+
+
+class GradientMismatch(MinitrainError, AssertionError):
+    """A backward that disagrees with finite differences of its forward.
+
+    Attributes:
+        mismatches: every bad argument, in argument order.
+        passed: the arguments that were right.
+    """
+
+    def __init__(self, mismatches: tuple[Mismatch, ...], passed: tuple[ArgumentReport, ...] = ()) -> None:
+        self.mismatches, self.passed = mismatches, passed
+        lines = [f"the gradient of {len(mismatches)} of {len(mismatches) + len(passed)} arguments is wrong"]
+        lines += [f"  {mismatch}" for mismatch in mismatches]
+        if passed:
+            lines.append(f"  right: {', '.join(report.name for report in passed)}")
+        super().__init__("\n".join(lines))
+
+    @property
+    def worst(self) -> Mismatch:
+        """The bad argument with the largest relative error."""
+        return max(self.mismatches, key=lambda mismatch: mismatch.error)
