@@ -94,8 +94,8 @@ class CharTokenizer:
         if ids.size and ids.min() < 0:
             position = int(np.argmax(ids < 0))
             raise DataError(
-                f"the character {text[position]!r} (U+{code_points[position]:04X}, position {position}) is not "
-                f"among the {self.vocab_size} characters of this vocabulary: leave it out, "
+                f"the character {text[position]!r} (U+{code_points[position]:04X}, position {position}) is "
+                f"not among the {self.vocab_size} characters of this vocabulary: leave it out, "
                 "or train with data.tokenizer=byte, which takes any text"
             )
         return ids

@@ -1,0 +1,118 @@
+"""The loop of generation: ask the model for the next token, append it, ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from ..backend.arrays import Array, array_module
+from ..errors import ConfigError, ShapeError
+from ..random import Key, uniform
+from .sampling import check_settings, sample_logits
+
+
+class LanguageModel(Protocol):
+    """What a model must offer to generate: its ``config.block_size`` and a forward pass."""
+
+    config: Any
+
+    def forward(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, Any]:
+        """Logits ``(B, T, V)`` of tokens ``(B, T)``, and a cache."""
+        ...
+
+
+def generate(
+    model: LanguageModel,
+    tokens: Array,
+    max_new_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    rng: Key | None = None,
+) -> Array:
+    """Let the model continue each row of ``tokens``.
+
+    Args and errors are those of `stream`, which gives the same tokens one by one.
+
+    Returns:
+        ``(B, T0 + max_new_tokens)`` int32: the prompt and what follows it.
+    """
+    columns = list(
+        stream(model, tokens, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, rng=rng)
+    )
+    xp = array_module(tokens)
+    return xp.concatenate([tokens, *(column[:, None] for column in columns)], axis=1).astype(xp.int32)  # type: ignore[no-any-return]
+
+
+def stream(
+    model: LanguageModel,
+    tokens: Array,
+    max_new_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    rng: Key | None = None,
+) -> Iterator[Array]:
+    """Like `generate`, but hand over each column of new tokens as soon as it is there.
+
+    The random number behind a token is a function of the key, the index of its sample and its position:
+    asking for more tokens, or for the samples of a batch one by one (`Key.at_sample`), does not change it.
+
+    The model sees at most the last ``config.block_size`` tokens, numbered from position 0.
+
+    Args:
+        model: the model; runs without dropout.
+        tokens: ``(B, T0)`` integers, the prompts, at least one token each, on the model's device.
+        max_new_tokens: how many tokens to append.
+        temperature: above 0; below 1 the likely becomes likelier; 0 takes the likeliest token always.
+        top_k: choose among this many of the likeliest tokens; ``None`` for all.
+        top_p: choose among the likeliest tokens that together have this share of the probability; ``None`` for
+            all.
+        rng: the key of the random numbers; only temperature 0 does without.
+
+    Yields:
+        ``(B,)`` int32, ``max_new_tokens`` times.
+
+    Raises:
+        ConfigError: if a setting is out of range, or the key is missing.
+        ShapeError: if ``tokens`` is not a non-empty ``(B, T0)`` array of integers.
+        TokenError: from the model, if a token is outside its vocabulary.
+        NonFiniteError: if the model answers with NaN or infinity.
+    """
+    check_settings(temperature, top_k, top_p)
+    if max_new_tokens < 0:
+        raise ConfigError(f"max_new_tokens={max_new_tokens}: it must be 0 or more")
+    if temperature > 0 and rng is None:
+        raise ConfigError("sampling needs a key: pass rng=Key.from_seed(0), or temperature=0")
+    if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or 0 in tokens.shape:
+        raise ShapeError(
+            f"tokens is {tokens.dtype} of shape {tokens.shape}, expected integers (B, T0): "
+            "one prompt a row, with at least one token"
+        )
+    return _stream(model, tokens, max_new_tokens, temperature, top_k, top_p, rng)
+
+
+def _stream(
+    model: LanguageModel,
+    tokens: Array,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    rng: Key | None,
+) -> Iterator[Array]:
+    xp = array_module(tokens)
+    B, prompt = tokens.shape
+    block_size = model.config.block_size
+    text = xp.empty((B, prompt + max_new_tokens), dtype=xp.int32)
+    text[:, :prompt] = tokens
+    for t in range(prompt, prompt + max_new_tokens):
+        logits, _ = model.forward(xp.ascontiguousarray(text[:, max(0, t - block_size) : t]))  # (B, T, V)
+        numbers = None if temperature == 0 or rng is None else uniform(rng.fold("token", t), (B,), xp)  # (B,)
+        column = sample_logits(
+            logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p, uniform=numbers
+        )
+        text[:, t] = column
+        yield column
