@@ -1,4 +1,4 @@
-"""All benchmarks: ``python -m benchmarks`` (``make bench``), tables to the screen, JSON to ``benchmarks/out/``."""
+"""All benchmarks, ``python -m benchmarks``: tables to the screen, figures to ``benchmarks/out/*.json``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from .turns import WorkerError
 
 
 def main() -> int:
-    """A training step at every size, then every kernel; the tables come again at the end, all in one place."""
+    """A training step at every size, then every kernel."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--no-torch", action="store_true", help="measure minitrain alone")
-    parser.add_argument("--rounds", type=int, help="turns of every program (default: each benchmark's own number)")
-    parser.add_argument("--threads", type=int, help="threads for every program (default: each decides for itself)")
+    parser.add_argument("--rounds", type=int, help="turns of every program")
+    parser.add_argument("--threads", type=int, help="threads for every program")
     arguments = parser.parse_args()
     peers = () if arguments.no_torch else train_step.PEERS
     try:
-        steps = [
-            train_step.measure(config, rounds=arguments.rounds, peers=peers, threads=arguments.threads) for config in SIZES
-        ]
+        for config in SIZES:
+            result = train_step.measure(
+                config, rounds=arguments.rounds, peers=peers, threads=arguments.threads
+            )
+            train_step.print_result(result)
+            write_json(None, f"train_step_{config}", result)
         twins = kernels.measure(
             ("char", "baby"),
             ROWS,
@@ -31,14 +34,11 @@ def main() -> int:
             with_torch=not arguments.no_torch,
             threads=arguments.threads,
         )
+        kernels.print_result(twins)
+        write_json(None, "kernels", twins)
     except WorkerError as error:
         print(error, file=sys.stderr)
         return 1
-    for result in steps:
-        train_step.print_result(result)
-        write_json(None, f"train_step_{result['config']}", result)
-    kernels.print_result(twins)
-    write_json(None, "kernels", twins)
     return 0
 
 

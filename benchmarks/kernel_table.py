@@ -1,4 +1,4 @@
-"""The table of the kernel benchmark: one row an operation. Adding an operation to the benchmark is adding its row here."""
+"""The table of the kernel benchmark, one row an operation: to benchmark another one, add its row here."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Row(NamedTuple):
 
     Attributes:
         label: what the table calls it.
-        op: its name in ``minitrain.ops.registry()``, or in ``minitrain.optim`` for a plain function without a backward.
+        op: its name in ``minitrain.ops.registry()``, or in ``minitrain.optim`` if it has no backward.
         arguments: draws the array arguments of its forward.
         torch: takes ``torch.nn.functional`` and the same arguments as tensors, gives the same outputs.
         options: keyword arguments of the forward.
@@ -90,30 +90,39 @@ def _cross_entropy(F: Any, logits: Tensor, targets: Tensor, _: None) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), reduction="sum")
 
 
-def _residual_layer_norm(F: Any, x: Tensor, branch: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def _linear(F: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(x, weight, bias)
+
+
+def _layer_norm(F: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.layer_norm(x, weight.shape, weight, bias)
+
+
+def _residual_layer_norm(F: Any, x: Tensor, branch: Tensor, *norm: Tensor | None) -> tuple[Tensor, Tensor]:
     total = x + branch
-    return total, F.layer_norm(total, weight.shape, weight, bias)
+    return total, F.layer_norm(total, total.shape[-1:], *norm)
 
 
-ADAMW = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
+ADAMW: dict[str, Any] = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
 
 
 def _adamw(F: Any, weight: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor) -> None:
     import torch
     from torch.optim.adamw import adamw
 
+    options = {**ADAMW, "fused": True, "amsgrad": False, "maximize": False}
     steps = [torch.tensor(9.0)]  # the call counts it up to 10
-    adamw([weight], [grad], [exp_avg], [exp_avg_sq], [], steps, fused=True, amsgrad=False, maximize=False, **ADAMW)
+    adamw([weight], [grad], [exp_avg], [exp_avg_sq], [], steps, **options)
 
 
 ROWS = [
-    Row("linear, C to 4C", "linear", lambda d: (d.stream(), d.matrix(4, 1), None), lambda F, x, w, b: F.linear(x, w, b)),
-    Row("linear, 4C to C", "linear", lambda d: (d.stream(4), d.matrix(1, 4), None), lambda F, x, w, b: F.linear(x, w, b)),
+    Row("linear, C to 4C", "linear", lambda d: (d.stream(), d.matrix(4, 1), None), _linear),
+    Row("linear, 4C to C", "linear", lambda d: (d.stream(4), d.matrix(1, 4), None), _linear),
     Row(
         "linear + GELU (erf)",
         "linear_gelu",
         lambda d: (d.stream(), d.matrix(4, 1), None),
-        lambda F, x, w, b: F.gelu(F.linear(x, w, b)),
+        lambda F, *arguments: F.gelu(_linear(F, *arguments)),
         {"approximate": "none"},
     ),
     Row("GELU (erf)", "gelu", lambda d: (d.stream(4),), lambda F, x: F.gelu(x), {"approximate": "none"}),
@@ -124,9 +133,7 @@ ROWS = [
         lambda F, x: F.gelu(x, approximate="tanh"),
         {"approximate": "tanh"},
     ),
-    Row(
-        "layer norm", "layer_norm", lambda d: (d.stream(), d.vector(), None), lambda F, x, w, b: F.layer_norm(x, w.shape, w, b)
-    ),
+    Row("layer norm", "layer_norm", lambda d: (d.stream(), d.vector(), None), _layer_norm),
     Row(
         "residual + layer norm",
         "residual_layer_norm",
@@ -147,7 +154,13 @@ ROWS = [
         lambda d: (d.ids(d.size.batch_size, d.size.block_size), d.normal(d.size.vocab_size, d.size.n_embd)),
         lambda F, tokens, table: F.embedding(tokens, table),
     ),
-    Row("attention, causal", "attention", lambda d: (d.heads(), d.heads(), d.heads(), None), _attention, {"causal": True}),
+    Row(
+        "attention, causal",
+        "attention",
+        lambda d: (d.heads(), d.heads(), d.heads(), None),
+        _attention,
+        {"causal": True},
+    ),
     Row("softmax", "softmax", lambda d: (d.logits(),), lambda F, x: F.softmax(x, -1)),
     Row(
         "softmax + cross-entropy",
@@ -174,11 +187,13 @@ ROWS = [
 
 
 def function_of(row: Row) -> Any:
-    """minitrain's function: the forward of an operation, or a plain function of ``minitrain.optim``."""
+    """The function in minitrain: the forward of an operation, or a plain function of ``minitrain.optim``."""
     import minitrain.ops
     import minitrain.optim
 
-    return minitrain.ops.registry()[row.op].forward if row.differentiable else getattr(minitrain.optim, row.op)
+    if not row.differentiable:
+        return getattr(minitrain.optim, row.op)
+    return minitrain.ops.registry()[row.op].forward
 
 
 def has_twin(row: Row) -> bool:
@@ -199,7 +214,10 @@ def minitrain_calls(row: Row, size: Size) -> Calls:
     backward = minitrain.ops.registry()[row.op].backward
     # A loss is differentiated by its total; any other output gets a random cotangent.
     cotangents = [1.0 if isinstance(out, tuple) else draw.normal(*out.shape) for out in outputs]
-    return {"forward": lambda: forward(*arguments, **row.options), "backward": lambda: backward(*cotangents, cache)}
+    return {
+        "forward": lambda: forward(*arguments, **row.options),
+        "backward": lambda: backward(*cotangents, cache),
+    }
 
 
 def torch_calls(row: Row, size: Size) -> Calls:
@@ -217,7 +235,7 @@ def torch_calls(row: Row, size: Size) -> Calls:
     inputs = [a.requires_grad_() for a in arguments if a is not None and a.is_floating_point()]
     out = call()
     outputs = list(out) if isinstance(out, tuple) else [out]
-    cotangents = [torch.ones_like(o) if o.ndim == 0 else torch.from_numpy(draw.normal(*o.shape)) for o in outputs]
+    cotangents = [torch.from_numpy(draw.normal(*o.shape)) if o.ndim else torch.ones_like(o) for o in outputs]
     return {
         "forward": call,
         "backward": lambda: torch.autograd.grad(outputs, inputs, cotangents, retain_graph=True),

@@ -2,8 +2,8 @@
 
     python -m benchmarks.kernels --sizes char,baby --ops layer_norm,gelu
 
-Three programs run in turn, each in its own process: minitrain with its kernels, minitrain with the reference code
-alone, PyTorch. A twin that is less than 1.1 times as fast as its reference is not worth its lines.
+Three programs run in turn, each in its own process: minitrain with its kernels, minitrain with the reference
+code alone, PyTorch. A twin that is less than 1.1 times as fast as its reference is not worth its lines.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Any
 
 from .kernel_table import ROWS, Calls, Row, has_twin, minitrain_calls, torch_calls
 from .machine import OtherLoad, describe
-from .report import say, show, write_json
+from .report import say, say_load, show, write_json
 from .sizes import SIZES
 from .train_step import available, thread_settings
-from .turns import Reply, Worker, WorkerError, pairwise_ratio, serve, spread, take_turns
+from .turns import Reply, Spread, Worker, WorkerError, pairwise_ratio, serve, spread, take_turns
 
+SUMMARY = "Time each kernel twin against its reference and PyTorch."
 PAUSE = 0.25  # seconds before a turn
 ROUNDS = 5
 BLOCK = 0.03  # seconds of repeated calls that one figure comes from
@@ -30,7 +31,12 @@ PROGRAMS = ("twin", "reference", "torch")
 
 
 def measure(
-    sizes: tuple[str, ...], rows: list[Row], *, rounds: int = ROUNDS, with_torch: bool = True, threads: int | None = None
+    sizes: tuple[str, ...],
+    rows: list[Row],
+    *,
+    rounds: int = ROUNDS,
+    with_torch: bool = True,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Time every row at every size.
 
@@ -46,8 +52,8 @@ def measure(
     with contextlib.ExitStack() as stack:
         workers = []
         for name in names:
-            environment = thread_settings(threads) | {"MINITRAIN_KERNELS": "reference" if name == "reference" else "auto"}
-            worker = Worker(name, ["benchmarks.kernels", "--serve", name], environment)
+            mode = {"MINITRAIN_KERNELS": "reference" if name == "reference" else "auto"}
+            worker = Worker(name, ["benchmarks.kernels", "--serve", name], thread_settings(threads) | mode)
             workers.append(stack.enter_context(contextlib.closing(worker)))
         watch, lines = OtherLoad(), []
         own = -sum(worker.greeting["cpu_seconds"] for worker in workers)
@@ -96,14 +102,13 @@ def print_result(result: dict[str, Any]) -> None:
         seconds, ratios = line["seconds"], line["ratios"]
         cells = [f"{1e6 * seconds[name]:,.0f}" if name in seconds else "" for name in PROGRAMS]
         quotients = [
-            f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}]" if (r := ratios.get(f"{name}_to_twin")) else ""
+            str(Spread(**ratios[key])) if (key := f"{name}_to_twin") in ratios else ""
             for name in PROGRAMS[1:]
         ]
         rows.append([line["label"], line["size"], line["direction"], *cells, *quotients])
-    columns = ["operation", "size", "", "twin µs", "reference µs", "PyTorch µs", "reference / twin", "PyTorch / twin"]
-    show("kernel twins against their references and PyTorch", columns, rows)
-    if result["cores_used_by_others"] is not None:
-        say(f"other programs kept {result['cores_used_by_others']:.2f} cores busy")
+    columns = ["operation", "size", "", "twin µs", "reference µs", "PyTorch µs"]
+    show("kernels", [*columns, "reference / twin", "PyTorch / twin"], rows)
+    say_load(result["cores_used_by_others"])
 
 
 def serve_program(name: str) -> None:
@@ -125,7 +130,7 @@ def serve_program(name: str) -> None:
 
 
 def seconds_a_call(call: Callable[[], Any]) -> float:
-    """Mean time of a call over a block of about ``BLOCK`` seconds, after a third of that which is not counted."""
+    """Mean time of a call over a block of about ``BLOCK`` seconds, after a third of that uncounted."""
     began, calls = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - began) < BLOCK / 3 or calls < 2:
         call()
@@ -139,13 +144,15 @@ def seconds_a_call(call: Callable[[], Any]) -> float:
 
 def main() -> int:
     """Time the rows, print the table and write the JSON file."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__.partition("\n")[0])
-    parser.add_argument("--sizes", default="char,baby", help=f"any of {', '.join(SIZES)} (default: char,baby)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=SUMMARY)
+    parser.add_argument(
+        "--sizes", default="char,baby", help=f"any of {', '.join(SIZES)} (default: char,baby)"
+    )
     parser.add_argument("--ops", help="operations, comma-separated (default: all)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"turns of every program for each row (default: {ROUNDS})")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of every program for each row")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
-    parser.add_argument("--threads", type=int, help="threads for every program (default: each decides for itself)")
-    parser.add_argument("--json", type=Path, help="file for the figures (default: benchmarks/out/kernels.json)")
+    parser.add_argument("--threads", type=int, help="threads for every program")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--serve", choices=PROGRAMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:

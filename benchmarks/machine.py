@@ -14,7 +14,7 @@ from typing import Any
 from .turns import ROOT
 
 PACKAGES = ("minitrain", "numpy", "numba", "scipy", "mkl", "torch")
-THREAD_VARIABLES = ("MINITRAIN_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREAD_VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("MINITRAIN", "OMP", "OPENBLAS", "MKL", "NUMBA"))
 
 
 def describe() -> dict[str, Any]:
@@ -32,7 +32,7 @@ def describe() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit that is checked out, with ``+changes`` if files differ from it; ``None`` outside a repository."""
+    """The commit that is checked out, ``+changes`` if files differ; ``None`` outside a repository."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
@@ -60,7 +60,7 @@ class OtherLoad:
         self._began = time.perf_counter()
 
     def cores(self, own_seconds: float) -> float | None:
-        """Cores kept busy by others on average, given the benchmark's own CPU seconds; ``None`` if unknown."""
+        """Cores that others kept busy, given the benchmark's own CPU seconds; ``None`` if unknown."""
         now = _busy_seconds()
         if self._busy is None or now is None:
             return None
@@ -70,14 +70,16 @@ class OtherLoad:
 def _busy_seconds() -> float | None:
     """CPU time of all cores spent on anything, stolen time included, since the machine started."""
     try:
-        user, nice, system, _, _, irq, softirq, steal = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        line = Path("/proc/stat").read_text().partition("\n")[0]  # the sum of all cores
+        user, nice, system, _, _, irq, softirq, steal = line.split()[1:9]
     except (OSError, ValueError):
         return None
     return sum(map(int, (user, nice, system, irq, softirq, steal))) / os.sysconf("SC_CLK_TCK")
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    run = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    return run.stdout.strip()
 
 
 def _version(name: str) -> str | None:

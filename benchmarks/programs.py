@@ -1,7 +1,8 @@
-"""The programs that ``train_step`` compares; each runs as a child: ``python -m benchmarks.programs minitrain ...``.
+"""The programs that ``train_step`` compares, each a child: ``python -m benchmarks.programs minitrain ...``.
 
-All train the same model on the same batches, float32, AdamW with decay on matrices, gradients clipped to norm 1.
-A program is built, runs its first step, greets, and from then on answers ``run K`` with the seconds of K steps.
+All train the same model on the same batches: float32, AdamW with decay on matrices, gradients clipped to
+norm 1. A program is built, runs its first step, greets, and from then on answers ``run K`` with the seconds
+of K steps.
 """
 
 from __future__ import annotations
@@ -9,55 +10,57 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from typing import Any, Protocol
+from typing import Any
+
+import numpy as np
 
 from .sizes import BETAS, LEARNING_RATE, MAX_GRAD_NORM, SIZES, WEIGHT_DECAY, Size
+from .tokens import Batch, BatchStream
 from .turns import Reply, peak_rss_mb, serve
 
 SGEMM_SIZE = 2048
 
 
-class Program(Protocol):
-    """What a child process runs."""
+class Program:
+    """What a child process runs: one step after another, on batches laid out before the clock starts.
 
-    def threads(self) -> int | None:
-        """Threads the program says it uses, if it can tell."""
+    Attributes:
+        threads: how many the program says it uses, if it can tell.
+    """
+
+    threads: int | None = None
 
     def prepare(self, steps: int) -> None:
         """Lay out the data of the next steps; not timed."""
 
     def step(self) -> float:
         """One step; returns its loss."""
+        raise NotImplementedError
 
 
-class Minitrain:
+class Minitrain(Program):
     """minitrain as its README uses it."""
 
-    def __init__(self, size: Size, tokens: str) -> None:
-        import numpy as np
-
+    def __init__(self, size: Size, stream: BatchStream) -> None:
+        from minitrain.backend import thread_count
         from minitrain.models.gpt import GPT, GPTConfig
         from minitrain.nn.packing import pack
         from minitrain.optim import AdamW, clip_by_global_norm
 
-        from .tokens import BatchStream
-
+        self.threads = thread_count()
         self.clip = clip_by_global_norm
         self.model = GPT(GPTConfig(**size.model()))
         pack(self.model)
         self.optimizer = AdamW(self.model, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
-        self.stream = BatchStream(np.load(tokens), size.batch_size, size.block_size)
-        self.batches: list[Any] = []
-
-    def threads(self) -> int:
-        from minitrain.backend import thread_count
-
-        return thread_count()
+        self.stream = stream
+        self.batches: list[Batch] = []
 
     def prepare(self, steps: int) -> None:
+        """Draw the batches of the next steps."""
         self.batches = [self.stream.next("int32") for _ in range(steps)]
 
     def step(self) -> float:
+        """Forward, backward, clip, update."""
         self.optimizer.zero_grad()
         loss, cache = self.model.loss(self.batches.pop())
         self.model.loss_backward(cache)
@@ -66,66 +69,60 @@ class Minitrain:
         return loss.mean
 
 
-class Torch:
+class Torch(Program):
     """The same in PyTorch, eager or compiled."""
 
-    def __init__(self, size: Size, tokens: str, compiled: bool) -> None:
-        import numpy as np
+    def __init__(self, size: Size, stream: BatchStream, compiled: bool) -> None:
         import torch
 
-        from .tokens import BatchStream
         from .torch_gpt import GPT, adamw
 
-        self.torch = torch
         torch.manual_seed(0)
+        self.torch = torch
+        self.threads = torch.get_num_threads()
         self.model = GPT(**size.model())
         self.loss = torch.compile(self.model.loss) if compiled else self.model.loss
-        self.optimizer = adamw(self.model, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
-        self.stream = BatchStream(np.load(tokens), size.batch_size, size.block_size)
-        self.batches: list[Any] = []
-
-    def threads(self) -> int:
-        return self.torch.get_num_threads()
+        settings: dict[str, Any] = {"lr": LEARNING_RATE, "betas": BETAS, "weight_decay": WEIGHT_DECAY}
+        self.optimizer = adamw(self.model, **settings, fused=True)
+        self.stream = stream
+        self.batches: list[list[Any]] = []
 
     def prepare(self, steps: int) -> None:
+        """Draw the batches of the next steps."""
         self.batches = [[self.torch.from_numpy(x) for x in self.stream.next("int64")] for _ in range(steps)]
 
     def step(self) -> float:
+        """Forward, backward, clip, update."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(*self.batches.pop())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         self.optimizer.step()
         return float(loss.item())
 
 
-class Sgemm:
+class Sgemm(Program):
     """The machine's own limit: NumPy's product of two square float32 matrices, all threads."""
 
     def __init__(self) -> None:
-        import numpy as np
-
         rng = np.random.default_rng(0)
         self.a, self.b = (rng.standard_normal((SGEMM_SIZE, SGEMM_SIZE), np.float32) for _ in range(2))
         self.out = np.empty_like(self.a)
-        self.multiply = np.matmul
-
-    def threads(self) -> None:
-        return None
-
-    def prepare(self, steps: int) -> None:
-        pass
 
     def step(self) -> float:
-        self.multiply(self.a, self.b, out=self.out)
+        """One product; its loss is 0."""
+        np.matmul(self.a, self.b, out=self.out)
         return 0.0
 
 
 def build(name: str, size: Size, tokens: str) -> Program:
     """The program called ``name``: ``minitrain``, ``eager``, ``compiled`` or ``sgemm``."""
+    if name == "sgemm":
+        return Sgemm()
+    stream = BatchStream(np.load(tokens), size.batch_size, size.block_size)
     if name == "minitrain":
-        return Minitrain(size, tokens)
-    return Sgemm() if name == "sgemm" else Torch(size, tokens, compiled=name == "compiled")
+        return Minitrain(size, stream)
+    return Torch(size, stream, compiled=name == "compiled")
 
 
 def main() -> None:
@@ -145,7 +142,12 @@ def main() -> None:
         began = time.perf_counter()
         loss = program.step()
         seconds = time.perf_counter() - began
-        return {"threads": program.threads(), "first_step_seconds": seconds, "first_loss": loss, "rss_after_build_mb": after_build}
+        return {
+            "threads": program.threads,
+            "first_step_seconds": seconds,
+            "first_loss": loss,
+            "rss_after_build_mb": after_build,
+        }
 
     def run(count: str) -> Reply:
         steps = int(count)

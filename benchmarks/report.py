@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+QUIET = 0.1  # cores
 OUT = Path(__file__).parent / "out"
 
 _console = Console()
@@ -20,6 +21,15 @@ if not _console.is_terminal:
 def say(line: str) -> None:
     """Print one line."""
     _console.print(line, markup=False, highlight=False)
+
+
+def say_load(cores: float | None) -> None:
+    """Say how busy other programs kept the machine, and what that means for the figures."""
+    if cores is not None:
+        say(
+            f"other programs kept {cores:.2f} cores busy"
+            + (": measure again when it is quiet" if cores > QUIET else "")
+        )
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -36,7 +46,8 @@ def write_json(path: Path | None, name: str, result: Any) -> Path:
     """Write ``result`` to ``path``, or to ``benchmarks/out/<name>.json``, and say where."""
     if path is None:
         OUT.mkdir(exist_ok=True)
-        (OUT / ".gitignore").write_text("*\n")  # figures of one machine at one time: they stay out of the repository
+        # Figures of one machine at one time stay out of the repository.
+        (OUT / ".gitignore").write_text("*\n")
         path = OUT / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")

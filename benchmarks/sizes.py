@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 LEARNING_RATE = 1e-3
 BETAS = (0.9, 0.99)
@@ -40,7 +40,7 @@ class Size:
         """Tokens a step."""
         return self.batch_size * self.block_size
 
-    def model(self) -> dict[str, int]:
+    def model(self) -> dict[str, Any]:
         """The keyword arguments that ``GPTConfig`` and the PyTorch peer have in common."""
         names = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd")
         return {name: getattr(self, name) for name in names}
@@ -53,9 +53,9 @@ SIZES = {
 }
 
 FLOPS_FORMULA = (
-    "6 * (12*L*C^2 + V*C) * B*T for the matrix products of the blocks and the head (2 forward, 4 backward per weight and token), "
-    "plus 12*C * L * B * T*(T+1)/2 for causal attention (4*C forward, 8*C backward per pair of positions); "
-    "look-ups, norms, activations, the optimizer and recomputation count as no useful work"
+    "6 * (12*L*C^2 + V*C) * B*T for the matrix products of the blocks and the head (per weight and token "
+    "2 forward, 4 backward), plus 12*C * L * B * T*(T+1)/2 for causal attention (per pair of positions "
+    "4*C forward, 8*C backward); look-ups, norms, activations, optimizer and recomputation count as nothing"
 )
 
 

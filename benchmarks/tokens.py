@@ -20,7 +20,7 @@ class Batch(NamedTuple):
 
 
 def markov_tokens(vocab_size: int, count: int = 200_000, seed: int = 0) -> Tokens:
-    """At least ``count`` token ids, int32, drawn from a chain in which every token has a few likely successors."""
+    """At least ``count`` ids, int32, of a chain in which every token has a few likely successors."""
     rng = np.random.default_rng(seed)
     successors = rng.integers(0, vocab_size, (vocab_size, SUCCESSORS))
     length = -(-count // CHAINS)

@@ -1,7 +1,7 @@
 """The PyTorch peer: nanoGPT's model in plain PyTorch, with minitrain's parameter names.
 
-What minitrain is measured against (benchmarks) and held to (tests/peers): pre-norm blocks, fused causal attention,
-exact GELU, tied embeddings, nanoGPT's initialisation, AdamW with decay on matrices only.
+What minitrain is measured against (benchmarks) and held to (tests/peers): pre-norm blocks, fused causal
+attention, exact GELU, tied embeddings, nanoGPT's initialisation, AdamW with decay on matrices only.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class GPT(nn.Module):
 
 
 def load_from_minitrain(model: GPT, state: Mapping[str, Any]) -> None:
-    """Copy the arrays of ``minitrain``'s ``GPT.state_dict()`` into ``model``; the names are the same on both sides.
+    """Copy ``GPT.state_dict()`` of minitrain into ``model``; the names are the same on both sides.
 
     Raises:
         KeyError: if one side has a parameter that the other lacks.
@@ -132,11 +132,15 @@ def load_from_minitrain(model: GPT, state: Mapping[str, Any]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
             if tuple(parameter.shape) != tuple(state[name].shape):
-                raise ValueError(f"{name}: PyTorch has {tuple(parameter.shape)}, minitrain {tuple(state[name].shape)}")
+                raise ValueError(
+                    f"{name}: PyTorch has {tuple(parameter.shape)}, minitrain {tuple(state[name].shape)}"
+                )
             parameter.copy_(torch.from_numpy(state[name].copy()))
 
 
-def adamw(model: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float, fused: bool) -> torch.optim.AdamW:
+def adamw(
+    model: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float, fused: bool
+) -> torch.optim.AdamW:
     """AdamW that decays matrices and leaves vectors alone, as nanoGPT sets it up."""
     parameters = list(model.parameters())
     groups = [

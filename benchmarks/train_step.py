@@ -2,8 +2,8 @@
 
     python -m benchmarks.train_step --config char --json out.json
 
-Four programs run in turn (``benchmarks.turns``): minitrain, PyTorch eager with fused AdamW, PyTorch compiled, and a
-plain matrix product that tells what the machine can do at that very time.
+Four programs run in turn (``benchmarks.turns``): minitrain, PyTorch eager with fused AdamW, PyTorch compiled,
+and a plain matrix product that tells what the machine can do at that very time.
 """
 
 from __future__ import annotations
@@ -23,19 +23,26 @@ import numpy as np
 
 from .machine import OtherLoad, describe
 from .programs import SGEMM_SIZE
-from .report import say, show, write_json
+from .report import say, say_load, show, write_json
 from .sizes import FLOPS_FORMULA, SIZES, Size, step_flops
 from .tokens import markov_tokens
-from .turns import ROOT, Reply, Worker, WorkerError, pairwise_ratio, spread, take_turns
+from .turns import ROOT, Reply, Spread, Worker, WorkerError, pairwise_ratio, spread, take_turns
 
 PEERS = ("eager", "compiled")
 LABELS = {"minitrain": "minitrain", "eager": "PyTorch eager", "compiled": "PyTorch compiled"}
+SUMMARY = "Compare a training step of minitrain with PyTorch and with the machine's own limit."
 SGEMM_REPEATS = 5
+START_TIMES = ("first_step_seconds", "start_seconds", "cold_first_step_seconds", "cold_start_seconds")
 Result = dict[str, Any]
 
 
 def measure(
-    config: str, *, rounds: int | None = None, steps: int | None = None, peers: tuple[str, ...] = PEERS, threads: int | None = None
+    config: str,
+    *,
+    rounds: int | None = None,
+    steps: int | None = None,
+    peers: tuple[str, ...] = PEERS,
+    threads: int | None = None,
 ) -> Result:
     """Run the comparison for one size.
 
@@ -55,7 +62,10 @@ def measure(
         tokens = Path(folder) / "tokens.npy"
         np.save(tokens, markov_tokens(size.vocab_size))
         # Empty caches of compiled code: the first start of a program is a cold one, the second a warm one.
-        environment = {"MINITRAIN_CACHE_DIR": f"{folder}/minitrain", "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
+        environment = {
+            "MINITRAIN_CACHE_DIR": f"{folder}/minitrain",
+            "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        }
         environment |= thread_settings(threads)
         failures: dict[str, str] = {}
         starts: dict[str, Result] = {}
@@ -82,7 +92,12 @@ def measure(
     return {
         "config": config,
         **summarise(size, replies, starts),
-        "settings": {"rounds": rounds, "steps_per_round": steps, "threads": threads, "flops_formula": FLOPS_FORMULA},
+        "settings": {
+            "rounds": rounds,
+            "steps_per_round": steps,
+            "threads": threads,
+            "flops_formula": FLOPS_FORMULA,
+        },
         "failures": failures,
         "cores_used_by_others": others,
         "machine": describe(),
@@ -105,7 +120,9 @@ def summarise(size: Size, replies: dict[str, list[Reply]], starts: dict[str, Res
             "efficiency": flops.total / median / peak,
             "peak_rss_mb": last["peak_rss_mb"],
             "cores": statistics.median(reply["cores"] for reply in replies[name]),
-            "idle_cpu_seconds_per_turn": statistics.median(reply["idle_cpu_seconds"] for reply in replies[name]),
+            "idle_cpu_seconds_per_turn": statistics.median(
+                reply["idle_cpu_seconds"] for reply in replies[name]
+            ),
             "last_loss": last["loss"],
         }
     ratios = {peer: pairwise_ratio(seconds[peer], seconds["minitrain"]) for peer in PEERS if peer in programs}
@@ -130,7 +147,9 @@ def summarise(size: Size, replies: dict[str, list[Reply]], starts: dict[str, Res
 
 def start(name: str, config: str, tokens: Path, environment: dict[str, str]) -> tuple[Worker, Result]:
     """Start a program; where it keeps compiled code, once cold before. Returns it and its start times."""
-    figures: Result = {"import_seconds": import_seconds("minitrain" if name == "minitrain" else "torch", environment)}
+    figures: Result = {
+        "import_seconds": import_seconds("minitrain" if name == "minitrain" else "torch", environment)
+    }
     if name != "eager":
         with contextlib.closing(Worker(name, program(name, config, tokens), environment)) as cold:
             figures["cold_first_step_seconds"] = cold.greeting["first_step_seconds"]
@@ -150,7 +169,7 @@ def program(name: str, config: str, tokens: Path) -> list[str]:
 def available(peers: tuple[str, ...], failures: dict[str, str]) -> tuple[str, ...]:
     """``peers``, or none with one clear line if PyTorch is missing."""
     if peers and importlib.util.find_spec("torch") is None:
-        message = "PyTorch is not installed, so minitrain runs alone; to compare: pip install 'minitrain[peers]'"
+        message = "PyTorch is not installed (pip install 'minitrain[peers]'): minitrain runs alone"
         say(message)
         failures |= dict.fromkeys(peers, message)
         return ()
@@ -167,11 +186,9 @@ def import_seconds(module: str, environment: dict[str, str], repeats: int = 3) -
     """Median time of ``import module`` in fresh processes."""
     code = f"import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
     command = [sys.executable, "-c", code]
-    runs = [
-        subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
-        for _ in range(repeats)
-    ]
-    return statistics.median(float(run.stdout) for run in runs)
+    variables = {**os.environ, **environment}
+    runs = [subprocess.check_output(command, cwd=ROOT, env=variables, text=True) for _ in range(repeats)]
+    return statistics.median(map(float, runs))
 
 
 def print_result(result: Result) -> None:
@@ -182,10 +199,10 @@ def print_result(result: Result) -> None:
         f"B={size.batch_size}, T={size.block_size}, V={size.vocab_size}"
     )
     programs = result["programs"]
-    ratios = {name: result.get(f"ratio_to_torch_{name}") for name in programs}
     speed = []
     for name, figures in programs.items():
         quartiles = result.get(f"ratio_to_torch_{name}_quartiles")
+        ratio = Spread(result[f"ratio_to_torch_{name}"], *quartiles) if quartiles else ""
         speed.append(
             [
                 LABELS[name],
@@ -194,49 +211,65 @@ def print_result(result: Result) -> None:
                 f"{figures['efficiency']:.1%}",
                 f"{figures['cores']:.2f}",
                 f"{figures['peak_rss_mb']:,.0f}",
-                f"{ratios[name]:.3f} [{quartiles[0]:.3f}, {quartiles[1]:.3f}]" if quartiles else "",
+                str(ratio),
             ]
         )
-    show(title, ["program", "tokens/s", "step ms", "of sgemm peak", "cores", "peak MB", "its time / minitrain's"], speed)
+    columns = [
+        "program",
+        "tokens/s",
+        "step ms",
+        "of sgemm peak",
+        "cores",
+        "peak MB",
+        "its time / minitrain's",
+    ]
+    show(title, columns, speed)
     begin = [
         [
             LABELS[name],
             f"{figures['import_seconds']:.2f}",
-            *(
-                f"{figures[key]:.2f}" if key in figures else ""
-                for key in ("first_step_seconds", "start_seconds", "cold_first_step_seconds", "cold_start_seconds")
-            ),
+            *(f"{figures[key]:.2f}" if key in figures else "" for key in START_TIMES),
             f"{figures['first_loss']:.3f} → {figures['last_loss']:.3f}",
         ]
         for name, figures in programs.items()
     ]
-    columns = ["program", "import s", "first step s", "process start to first step s", "cold: first step s", "cold: from start s"]
+    columns = [
+        "starting up",
+        "import s",
+        "first step s",
+        "from start s",
+        "cold: first step s",
+        "cold: from start s",
+    ]
     show("", [*columns, "loss"], begin)
     line = f"sgemm peak {result['sgemm_gflops']:.0f} GFLOP/s on {result['sgemm_cores']:.2f} cores"
     if result["peak_rss_ratio"] is not None:
         line += f"; peak memory {result['peak_rss_ratio']:.2f} of PyTorch eager's"
-    if result["cores_used_by_others"] is not None:
-        line += f"; other programs kept {result['cores_used_by_others']:.2f} cores busy"
     say(line)
+    say_load(result["cores_used_by_others"])
 
 
 def main() -> int:
     """Measure one size, print the tables and write the JSON file."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step", description=SUMMARY)
     parser.add_argument("--config", choices=SIZES, default="char")
-    parser.add_argument("--json", type=Path, help="file for the figures (default: benchmarks/out/train_step_CONFIG.json)")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--rounds", type=int, help="turns of every program")
     parser.add_argument("--steps", type=int, help="training steps a turn")
-    parser.add_argument("--peers", default=",".join(PEERS), help="PyTorch programs to compare with (default: eager,compiled)")
+    parser.add_argument("--peers", default=",".join(PEERS), help="PyTorch programs to compare with")
     parser.add_argument("--no-torch", action="store_true", help="measure minitrain alone")
-    parser.add_argument("--threads", type=int, help="threads for every program (default: each decides for itself)")
+    parser.add_argument("--threads", type=int, help="threads for every program")
     arguments = parser.parse_args()
     peers = () if arguments.no_torch else tuple(filter(None, arguments.peers.split(",")))
     if unknown := set(peers) - set(PEERS):
         parser.error(f"unknown peers {sorted(unknown)}: choose from {', '.join(PEERS)}")
     try:
         result = measure(
-            arguments.config, rounds=arguments.rounds, steps=arguments.steps, peers=peers, threads=arguments.threads
+            arguments.config,
+            rounds=arguments.rounds,
+            steps=arguments.steps,
+            peers=peers,
+            threads=arguments.threads,
         )
     except WorkerError as error:
         print(error, file=sys.stderr)

@@ -1,11 +1,12 @@
-"""Programs in turn: each in a process of its own, one busy while the others sleep, compared by pairwise ratios.
+"""Programs in turn: each in its own process, one busy while the others sleep, compared by pairwise ratios.
 
-Two programs in one process share caches, allocators and thread pools; two runs one after the other meet a machine in
-two moods. So each program is a child process that waits on its standard input, and the parent gives the turn round
-and round. Round ``i`` of one program is divided by round ``i`` of the other, and the median of these ratios is told.
+Two programs in one process share caches, allocators and thread pools; two runs one after the other meet a
+machine in two moods. So each program is a child process that waits on its standard input, and the parent gives
+the turn round and round. Round ``i`` of one program is divided by round ``i`` of the other, and the median of
+these ratios is told.
 
-The conversation is in lines. The child first sends a greeting; then each line it reads is a command (a verb and its
-arguments) that it answers with one line of JSON. What it prints otherwise goes to its standard error.
+The conversation is in lines. The child first sends a greeting; then each line it reads is a command (a verb
+and its arguments) that it answers with one line of JSON. What it prints otherwise goes to its standard error.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Reply = dict[str, Any]
 
 
 class WorkerError(Exception):
-    """A program could not be started, died, or took too long; the message ends with the last lines it printed."""
+    """A program died or took too long; the message ends with the last lines it printed."""
 
 
 class Worker:
@@ -43,7 +44,11 @@ class Worker:
     """
 
     def __init__(
-        self, name: str, arguments: list[str], environment: Mapping[str, str] | None = None, timeout: float = 900.0
+        self,
+        name: str,
+        arguments: list[str],
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 900.0,
     ) -> None:
         """Start ``python -m <arguments>`` in the project's folder and wait for its greeting.
 
@@ -58,7 +63,7 @@ class Worker:
         """
         self.name = name
         self._timeout = timeout
-        self._log = tempfile.TemporaryFile(mode="w+")
+        self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  # open as long as the child lives
         began = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
@@ -98,7 +103,9 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _read(self) -> Reply:
@@ -125,9 +132,9 @@ class Worker:
 def serve(greet: Callable[[], Reply], commands: Mapping[str, Callable[..., Reply]]) -> None:
     """The child's side: greet, then answer commands until the input ends.
 
-    Every answer also has ``peak_rss_mb``, ``cpu_seconds`` (of all threads since the process began) and, but for the
-    greeting, ``idle_cpu_seconds``: what its threads spent while it waited for the command. A program whose idle
-    threads spin disturbs the one whose turn it is.
+    Every answer also has ``peak_rss_mb``, ``cpu_seconds`` (of all threads since the process began) and, but
+    for the greeting, ``idle_cpu_seconds``: what its threads spent while it waited for the command. A program
+    whose idle threads spin disturbs the one whose turn it is.
 
     Args:
         greet: prepares the program; returns the greeting.
@@ -139,7 +146,9 @@ def serve(greet: Callable[[], Reply], commands: Mapping[str, Callable[..., Reply
     answer = greet()
     while True:
         waiting_since = time.process_time()
-        replies.write(json.dumps(answer | idle | {"peak_rss_mb": peak_rss_mb(), "cpu_seconds": waiting_since}) + "\n")
+        replies.write(
+            json.dumps(answer | idle | {"peak_rss_mb": peak_rss_mb(), "cpu_seconds": waiting_since}) + "\n"
+        )
         verb, *words = sys.stdin.readline().split() or [""]
         if not verb:
             return
@@ -147,7 +156,9 @@ def serve(greet: Callable[[], Reply], commands: Mapping[str, Callable[..., Reply
         answer = commands[verb](*words)
 
 
-def take_turns(workers: Iterable[Worker], command: str | Mapping[str, str], rounds: int, pause: float = PAUSE) -> dict[str, list[Reply]]:
+def take_turns(
+    workers: Iterable[Worker], command: str | Mapping[str, str], rounds: int, pause: float = PAUSE
+) -> dict[str, list[Reply]]:
     """Let each worker run ``command`` (one for all, or by name) in turn, ``rounds`` times.
 
     Returns:
@@ -158,7 +169,9 @@ def take_turns(workers: Iterable[Worker], command: str | Mapping[str, str], roun
     for _ in range(rounds):
         for worker in workers:
             time.sleep(pause)
-            replies[worker.name].append(worker.ask(command if isinstance(command, str) else command[worker.name]))
+            replies[worker.name].append(
+                worker.ask(command if isinstance(command, str) else command[worker.name])
+            )
     return replies
 
 
@@ -170,7 +183,7 @@ class Spread(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.median:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def spread(values: Iterable[float]) -> Spread:
