@@ -20,7 +20,7 @@ def config_groups() -> dict[str, list[str]]:
     """The options of each packaged config group, by the group's name, e.g. ``{"model": ["gpt"], …}``."""
     return {
         folder.name: sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-        for folder in sorted(resources.files(CONFIG_MODULE).iterdir(), key=lambda entry: entry.name)
+        for folder in resources.files(CONFIG_MODULE).iterdir()
         if folder.is_dir() and not folder.name.startswith("_")
     }
 
@@ -36,9 +36,7 @@ def compose_config(arguments: Sequence[str]) -> RunConfig:
     Raises:
         ConfigError: for whatever is wrong with them, in terms of the settings.
     """
-    overrides = read_overrides(
-        arguments, groups=config_groups(), settings=known_keys(RunConfig), literal=_PATHS
-    )
+    overrides = read_overrides(arguments, groups=config_groups(), settings=known_keys(RunConfig), literal=_PATHS)
     return RunConfig.from_dict(_compose(overrides))
 
 
@@ -58,7 +56,8 @@ def _compose(overrides: list[str]) -> Any:
     except HydraException as error:
         raise ConfigError(_in_words(overrides, error)) from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {one_line(str(error.msg)).partition(' full_key:')[0]}") from error
+        reason = one_line(str(error.msg)).partition(" full_key:")[0]
+        raise ConfigError(f"{error.full_key}: {reason}") from error
 
 
 def _in_words(overrides: list[str], error: Exception) -> str:

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0 done, 1 the run failed, 2 a mistake the user can correct, 130 after Ctrl-C, 143 after SIGTERM.
+        The exit code: 0 done, 1 the run failed, 2 a mistake the user can correct, 130 after Ctrl-C, 143 after
+        SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without, say, Chinese shows '?', and the run goes on

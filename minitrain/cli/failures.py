@@ -27,7 +27,7 @@ TRACEBACK_FILE = "traceback.txt"
 def report(error: BaseException) -> int:
     """Print ``error`` as one line on stderr and return the exit code for it."""
     if isinstance(error, BrokenPipeError):
-        # The reader of our output left (``minitrain generate … | head``): nobody to tell, and nothing to flush to.
+        # The reader of our output left (``minitrain generate … | head``): nobody to tell, nothing to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     message, code = _describe(error)
@@ -39,7 +39,7 @@ def report(error: BaseException) -> int:
 
 @contextlib.contextmanager
 def traceback_kept_in(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """If the block fails in a way nobody foresaw, write the traceback into ``folder`` and note where it is."""
+    """If the block fails in a way nobody foresaw, write the traceback into ``folder`` and say so."""
     try:
         yield
     except Exception as error:

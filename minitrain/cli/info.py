@@ -34,4 +34,5 @@ def table(rows: Mapping[str, str]) -> str:
     """``rows`` as aligned lines, name and value; a value of several lines stays in its column."""
     width = max(map(len, rows), default=0)
     break_ = "\n" + " " * (width + 2)
-    return "\n".join(f"{name:{width}}  {break_.join(value.splitlines())}".rstrip() for name, value in rows.items())
+    lines = (f"{name:{width}}  {break_.join(value.splitlines())}" for name, value in rows.items())
+    return "\n".join(line.rstrip() for line in lines)

@@ -26,6 +26,6 @@ ELSEWHERE = {
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """``"; did you mean x?"`` for the one of ``valid`` that is spelled most like ``name``; empty if none is near."""
+    """``"; did you mean x?"`` for the one of ``valid`` spelled most like ``name``, or nothing if none is near."""
     near = difflib.get_close_matches(name, list(valid), n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -24,21 +24,21 @@ def read_overrides(
 ) -> list[str]:
     """Check ``key=value`` arguments against the names that exist, and put them in Hydra's grammar.
 
-    Hydra's own complaints speak of its machinery (structs, default lists, appending); these speak of the settings.
+    Hydra's own complaints speak of its machinery (structs, default lists, appending); these speak of settings.
 
     Args:
         arguments: what the user typed.
         groups: the options of each config group, e.g. ``{"recipe": ["pydoc", "tiny"]}``.
         settings: the dotted names of all settings, e.g. ``model.n_layer``.
-        literal: the settings whose value is taken as it stands, such as a path: ``data.path=a (1), b.txt`` needs no
-            quotes beyond the shell's.
+        literal: the settings whose value is taken as it stands, such as a path: ``data.path=a (1), b.txt``
+            needs no quotes beyond the shell's.
 
     Returns:
         An override for each argument, for Hydra's ``compose``.
 
     Raises:
-        ConfigError: for an argument without ``=``, a key that is no setting, an option that a group does not have, or
-            ``_target_`` anywhere.
+        ConfigError: for an argument without ``=``, a key that is no setting, an option that a group does not
+            have, or ``_target_`` anywhere.
     """
     return [_checked(argument, groups, settings, literal) for argument in arguments]
 
@@ -48,9 +48,10 @@ def _checked(
 ) -> str:
     key, equals, value = argument.partition("=")
     if "_target_" in key or ("_target_" in value and key not in literal):
-        raise UsageError(f"{argument}: _target_ is not allowed; settings name what minitrain has, they run no code")
+        raise UsageError(f"{argument}: _target_ is not allowed; a setting names what there is and runs no code")
     if key[:1] in ("+", "~"):
-        raise UsageError(f"{argument}: settings are changed, not added or removed; write {key.lstrip('+~')}=VALUE")
+        bare = key.lstrip("+~")
+        raise UsageError(f"{argument}: settings are changed, not added or removed; write {bare}=VALUE")
     if not equals:
         raise UsageError(f"{argument!r} is not of the form key=value, {_EXAMPLE}")
     if not _KEY.fullmatch(key):
@@ -90,5 +91,4 @@ def quoted(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     # In a quoted string backslashes count double before a quote and before ${, and \${ is a plain ${.
-    escaped = re.sub(r"(\\*)('|\$\{|$)", lambda match: match[1] * 2 + ("\\" + match[2] if match[2] else ""), value)
-    return f"'{escaped}'"
+    return "'" + re.sub(r"(\\*)('|\$\{|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), value) + "'"
