@@ -56,7 +56,7 @@ class Key(NamedTuple):
         return cls(seed & WORD, (seed >> 32) & WORD)
 
     def fold(self, *path: int | str) -> Key:
-        """A new key, independent of this one, for each element of ``path`` in turn, e.g. ``key.fold(step, "blocks", 3)``."""
+        """A new key for each element of ``path`` in turn, e.g. ``key.fold(step, "blocks", 3)``."""
         k0, k1 = self.k0, self.k1
         for part in path:
             low, high, kind = _words(part)
@@ -98,10 +98,12 @@ def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
     sample = (xp.arange(samples, dtype=xp.uint64) + xp.uint64(key.sample))[:, None]  # (samples, 1)
     zero = xp.zeros((1, 1), dtype=xp.uint64)
     words = philox((blocks + zero * sample, zero, sample & xp.uint64(WORD), sample >> xp.uint64(32)), key.k0, key.k1)
-    bits = xp.stack([xp.broadcast_to(word, (samples, blocks.shape[1])) for word in words], axis=-1)  # (samples, blocks, 4)
+    bits = xp.stack(
+        [xp.broadcast_to(word, (samples, blocks.shape[1])) for word in words], axis=-1
+    )  # (samples, blocks, 4)
     return bits.reshape(samples, -1)[:, :size].reshape(shape).astype(xp.uint32)  # type: ignore[no-any-return]
 
 
 def uniform(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
     """Uniform float64 numbers in [0, 1) with 32 random bits; the first axis of ``shape`` counts samples."""
-    return random_bits(key, shape, xp) * 2.0**-32  # type: ignore[no-any-return]
+    return random_bits(key, shape, xp) * 2.0**-32

@@ -33,13 +33,13 @@ def array_module(x: object) -> Any:
 
 
 def device_of(x: object) -> str:
-    """Where ``x`` lies: ``"cpu"`` or ``"cuda:0"``, ``"cuda:1"``, …"""
+    """Where ``x`` lies: ``"cpu"``, or ``"cuda:0"`` and so on."""
     return f"cuda:{x.device.id}" if is_cupy(x) else "cpu"  # type: ignore[attr-defined]
 
 
 def to_numpy(x: Any) -> Array:
     """Copy ``x`` to the CPU as a NumPy array; a NumPy array comes back as it is."""
-    return x.get() if is_cupy(x) else np.asarray(x)  # type: ignore[no-any-return]
+    return x.get() if is_cupy(x) else np.asarray(x)
 
 
 def to_device(x: Any, device: str) -> Array:
@@ -48,7 +48,7 @@ def to_device(x: Any, device: str) -> Array:
     Raises:
         DeviceError: if ``device`` is unknown, or a GPU is asked for and none can be used.
     """
-    return library_for(device).asarray(x) if device != "cpu" else to_numpy(x)  # type: ignore[no-any-return]
+    return library_for(device).asarray(x) if device != "cpu" else to_numpy(x)
 
 
 def library_for(device: str) -> ModuleType:

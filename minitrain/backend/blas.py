@@ -9,8 +9,8 @@ The address is registered with LLVM under a name and declared as an external fun
 constant that differs at every start, and numba could not cache the kernel.
 
 Candidates, the first that loads is taken: MKL (``pip install 'minitrain[mkl]'``), the OpenBLAS that came with NumPy
-or SciPy, Apple's Accelerate, any OpenBLAS or CBLAS the system's loader knows. ``MINITRAIN_BLAS=mkl|openblas|accelerate|system``
-picks one. Without any, products stay with NumPy's ``matmul``.
+or SciPy, Apple's Accelerate, any OpenBLAS or CBLAS the system's loader knows.
+``MINITRAIN_BLAS=mkl|openblas|accelerate|system`` picks one. Without any, products stay with NumPy's ``matmul``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import ctypes.util
 import functools
 import importlib.util
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -125,16 +126,16 @@ def _load_with_one_thread(path: Path) -> ctypes.CDLL:
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:
-        return ctypes.CDLL(str(path))
+        library = ctypes.CDLL(str(path))
     finally:
-        if before is None:
-            del os.environ["OPENBLAS_NUM_THREADS"]
-        else:
+        del os.environ["OPENBLAS_NUM_THREADS"]
+        if before is not None:
             os.environ["OPENBLAS_NUM_THREADS"] = before
+    return library
 
 
 def _accelerate() -> Iterator[Blas]:
-    if sys.platform == "darwin":
+    if platform.system() == "Darwin":
         try:
             library = ctypes.CDLL("/System/Library/Frameworks/Accelerate.framework/Accelerate")
             yield Blas("Accelerate", "", _address(library.cblas_sgemm), False, library)

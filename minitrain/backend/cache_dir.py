@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """``$MINITRAIN_CACHE_DIR``, else the user's cache folder, else (unwritable) a folder for this user under the temporary one."""
+    """``$MINITRAIN_CACHE_DIR``, else the user's cache folder, else (unwritable) this user's own temporary one."""
     chosen = os.environ.get("MINITRAIN_CACHE_DIR")
     if chosen:
         return _made(Path(chosen))

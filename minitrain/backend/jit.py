@@ -24,7 +24,9 @@ from .threads import available_cores
 # Set before numba is first imported; a user's own choice stays.
 if "numba" not in sys.modules:
     os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "omp tbb workqueue")
-    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(available_cores(), int(os.environ.get("MINITRAIN_NUM_THREADS", 1)))))
+    os.environ.setdefault(
+        "NUMBA_NUM_THREADS", str(max(available_cores(), int(os.environ.get("MINITRAIN_NUM_THREADS", 1))))
+    )
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
@@ -90,6 +92,7 @@ class Kernel:
         self._run: Callable[..., Any] = self._first_call
 
     def __call__(self, *args: Any) -> Any:
+        """Run the kernel."""
         return self._run(*args)
 
     def _first_call(self, *args: Any) -> Any:

@@ -103,4 +103,4 @@ empty = POOL.empty
 def empty_like(x: Array, shape: tuple[int, ...] | None = None) -> Array:
     """An uninitialised array of ``x``'s dtype and device, and of ``x``'s shape unless ``shape`` is given."""
     shape = x.shape if shape is None else shape
-    return array_module(x).empty(shape, x.dtype) if is_cupy(x) else POOL.empty(shape, x.dtype)  # type: ignore[no-any-return]
+    return array_module(x).empty(shape, x.dtype) if is_cupy(x) else POOL.empty(shape, x.dtype)

@@ -71,7 +71,9 @@ class GPTConfig:
                 raise ConfigError(f"{name} = {getattr(self, name)}: it must be 1 or more")
         if self.n_embd % self.n_head:
             near = max(self.n_head, round(self.n_embd / self.n_head) * self.n_head)
-            raise ConfigError(f"n_embd = {self.n_embd} is not a multiple of n_head = {self.n_head}: try n_embd = {near}")
+            raise ConfigError(
+                f"n_embd = {self.n_embd} is not a multiple of n_head = {self.n_head}: try n_embd = {near}"
+            )
         if self.n_kv_head is not None and (self.n_kv_head < 1 or self.n_head % self.n_kv_head):
             raise ConfigError(f"n_kv_head = {self.n_kv_head} does not divide n_head = {self.n_head}")
         if not 0 <= self.dropout < 1:

@@ -88,4 +88,6 @@ class TransformerBlock(Module):
         dx = dbranch = self.norm2.backward_residual(dx, dnormed, cache.norm2)
         dbranch = dropout_backward(dbranch, cache.dropout1)
         dnormed = self.attention.backward(dbranch, cache.attention)
-        return self.norm1.backward(dnormed, cache.norm1, dx=Into(dx, accumulate=True))  # the stream's gradient and the branch's
+        return self.norm1.backward(
+            dnormed, cache.norm1, dx=Into(dx, accumulate=True)
+        )  # the stream's gradient and the branch's

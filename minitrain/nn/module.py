@@ -13,9 +13,9 @@ from .parameter import Parameter
 class Module:
     """A layer: it owns parameters and other modules as plain attributes, and calls operations with them.
 
-    A subclass writes two methods. ``forward(x, ...)`` returns ``(out, cache)`` and ``backward(dout, cache)`` returns the
-    gradient of ``x`` after putting those of its parameters where ``Parameter.into`` says. Nothing of a call is kept on
-    the module, so one module may be used many times before the first backward.
+    A subclass writes two methods. ``forward(x, ...)`` returns ``(out, cache)``; ``backward(dout, cache)`` returns the
+    gradient of ``x`` after putting those of its parameters where ``Parameter.into`` says. Nothing of a call is kept
+    on the module, so one module may be used many times before the first backward.
     """
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
@@ -68,7 +68,9 @@ class Module:
         if strict and own.keys() != state.keys():
             missing = [path for path in own if path not in state]
             unknown = [path for path in state if path not in own]
-            parts = [f"it lacks {_some(missing)}"] * bool(missing) + [f"it has unknown {_some(unknown)}"] * bool(unknown)
+            parts = [f"it lacks {_some(missing)}"] * bool(missing) + [f"it has unknown {_some(unknown)}"] * bool(
+                unknown
+            )
             raise CheckpointError(
                 f"the weights are of another model: {' and '.join(parts)}; "
                 "build the model with the configuration it was saved with, or pass strict=False to load what matches"

@@ -50,17 +50,27 @@ class AttentionCache(NamedTuple):
 def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **options: Any) -> None:
     (B, T, H, _), (S, Hkv) = q.shape, k.shape[1:3]
     if H % Hkv:
-        raise ShapeError(f"attention_forward: q has {H} heads and k has {Hkv}; the first must be a multiple of the second")
+        raise ShapeError(
+            f"attention_forward: q has {H} heads and k has {Hkv}; the first must be a multiple of the second"
+        )
     if not 0 <= options.get("dropout", 0.0) < 1:
         raise ShapeError(f"attention_forward: dropout = {options['dropout']} must be in [0, 1)")
     for name, x in (("bias", bias), ("mask", options.get("mask"))):
-        if x is not None and (x.ndim > 4 or any(n not in (1, m) for n, m in zip(x.shape[::-1], (S, T, H, B), strict=False))):
-            raise ShapeError(f"attention_forward: {name} has shape {x.shape}, which does not broadcast to (B, H, T, S) = {(B, H, T, S)}")
+        if x is not None and (
+            x.ndim > 4 or any(n not in (1, m) for n, m in zip(x.shape[::-1], (S, T, H, B), strict=False))
+        ):
+            raise ShapeError(
+                f"attention_forward: {name} has shape {x.shape}, which does not broadcast to (B, H, T, S) {(B, H, T, S)}"
+            )
     mask, lengths = options.get("mask"), options.get("key_lengths")
     if mask is not None and mask.dtype != bool:
-        raise ShapeError(f"attention_forward: mask must be boolean (True = may attend), got {mask.dtype}; use bias to add to scores")
+        raise ShapeError(
+            f"attention_forward: mask must be boolean (True = may attend), got {mask.dtype}; use bias to add to scores"
+        )
     if lengths is not None and (lengths.shape != (B,) or lengths.dtype.kind not in "iu"):
-        raise ShapeError(f"attention_forward: key_lengths must hold {B} integers (B,), got {lengths.dtype} {lengths.shape}")
+        raise ShapeError(
+            f"attention_forward: key_lengths must hold B = {B} integers, got {lengths.dtype} {lengths.shape}"
+        )
 
 
 @op("q: B T H D; k: B S G D; v: B S G D; bias: *any", check=_check_attention)
@@ -97,7 +107,9 @@ def attention_forward(
     xp = array_module(q)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = _scores(q, k, bias, causal, key_lengths, mask, scale)  # (B, H, T, S)
-    highest = scores.max(axis=-1, keepdims=True) if scores.shape[-1] else xp.full((*scores.shape[:3], 1), -xp.inf, q.dtype)
+    highest = (
+        scores.max(axis=-1, keepdims=True) if scores.shape[-1] else xp.full((*scores.shape[:3], 1), -xp.inf, q.dtype)
+    )
     highest = xp.where(xp.isneginf(highest), 0, highest).astype(q.dtype)  # a fully masked row: exp(-inf - 0) = 0
     total = xp.exp(scores - highest).sum(axis=-1)  # (B, H, T)
     lse = xp.where(total == 0, -xp.inf, xp.log(xp.where(total == 0, 1, total)) + highest[..., 0]).astype(q.dtype)
@@ -135,7 +147,9 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     return dq, _sum_groups(dk, k), _sum_groups(dv, v), None if bias is None else _sum_to(ds, bias.shape)
 
 
-def allowed(xp: Any, B: int, T: int, S: int, causal: bool, key_lengths: Array | None, mask: Array | None) -> Array | None:
+def allowed(
+    xp: Any, B: int, T: int, S: int, causal: bool, key_lengths: Array | None, mask: Array | None
+) -> Array | None:
     """Where queries may attend: boolean, broadcasts to (B, H, T, S), or ``None`` if everywhere."""
     may = mask
     if causal:
@@ -171,13 +185,13 @@ def _heads_first(x: Array) -> Array:
 def _for_queries(kv: Array, q: Array) -> Array:
     """(B, S, Hkv, D) -> (B, S, H, D): each key head once for every query head of its group."""
     group = q.shape[2] // kv.shape[2]
-    return kv if group == 1 else array_module(kv).repeat(kv, group, axis=2)  # type: ignore[no-any-return]
+    return kv if group == 1 else array_module(kv).repeat(kv, group, axis=2)
 
 
 def _sum_groups(d: Array, kv: Array) -> Array:
     """(B, S, H, D) -> (B, S, Hkv, D): the gradients of the query heads that shared a key head add up."""
     B, S, Hkv, D = kv.shape
-    return d if d.shape[2] == Hkv else d.reshape(B, S, Hkv, d.shape[2] // Hkv, D).sum(axis=3)  # type: ignore[no-any-return]
+    return d if d.shape[2] == Hkv else d.reshape(B, S, Hkv, d.shape[2] // Hkv, D).sum(axis=3)
 
 
 def _sum_to(d: Array, shape: tuple[int, ...]) -> Array:

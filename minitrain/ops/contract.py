@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
-from ..backend.arrays import Array, device_of, is_array
+from ..backend.arrays import device_of, is_array
 from ..backend.kernels_mode import kernels_enabled
 from ..backend.targets import SKIP, Into, Skip, Target, deliver
 from ..errors import DeviceError, ShapeError
@@ -80,18 +80,18 @@ def parse_spec(spec: str) -> tuple[ArraySpec, ...]:
 
 
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
 
-class Operation(Protocol[R_co]):
+class Operation(Protocol[R]):
     """What ``@op`` makes of a function: it is called as before, and a backward takes ``into=`` too."""
 
-    reference: Callable[..., R_co]  # type: ignore[misc]  # only ever read
+    reference: Callable[..., R]
     """The undecorated array code."""
     twin: Callable[[], Callable[..., Any] | None]
     """The kernel of the same name, or ``None``."""
 
-    def __call__(self, *args: Any, **options: Any) -> R_co: ...
+    def __call__(self, *args: Any, **options: Any) -> R:
+        """Check, dispatch and serve ``into``."""
 
 
 def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Callable[..., R]], Operation[R]]:
@@ -127,7 +127,9 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
                 seen.add(signature)
         if check is not None:
             check(*args, **options)
-        return all(a is None or (isinstance(a, np.ndarray) and (a.dtype == np.float32 or a.dtype.kind in "iu")) for a in arrays)
+        return all(
+            a is None or (isinstance(a, np.ndarray) and (a.dtype == np.float32 or a.dtype.kind in "iu")) for a in arrays
+        )
 
     def normalised(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Array arguments given by keyword, or left at their defaults, take their places."""
@@ -154,7 +156,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
             result = twin(*args, into=into if into is not None else (None,) * gradients)
             if result is not NotImplemented:
                 return result
-        result = reference(*args)  # type: ignore[call-arg]
+        result = reference(*args)
         if into is None:
             return result
         if gradients == 1:
@@ -232,7 +234,9 @@ def _check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> 
             if x.dtype.kind not in "iu":
                 raise ShapeError(f"{name}: {label} must hold integers, got {x.dtype}; convert it with .astype('int32')")
         elif x.dtype.kind != "f":
-            raise ShapeError(f"{name}: {label} must be floating point, got {x.dtype}; convert it with .astype('float32')")
+            raise ShapeError(
+                f"{name}: {label} must be floating point, got {x.dtype}; convert it with .astype('float32')"
+            )
         elif first is None:
             first = (label, x)
         elif x.dtype != first[1].dtype:

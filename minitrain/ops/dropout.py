@@ -56,7 +56,7 @@ def dropout_backward(dout: Array, cache: DropoutCache) -> Array:
         dx (B, ...).
     """
     p, rng = cache
-    return dout if rng is None or p == 0 else dout * dropout_mask(dout, p, rng)  # type: ignore[no-any-return]
+    return dout if rng is None or p == 0 else dout * dropout_mask(dout, p, rng)
 
 
 def threshold(p: float) -> int:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..backend.arrays import Array
+from ..errors import ShapeError
 from .contract import op
 from .gelu import FORMS, GeluCache, gelu_backward, gelu_forward
 from .linear import LinearCache, linear_backward, linear_forward
-from ..errors import ShapeError
 
 
 class LinearGeluCache(NamedTuple):
@@ -63,4 +63,4 @@ def linear_gelu_backward(dout: Array, cache: LinearGeluCache) -> tuple[Array, Ar
     """
     x, weight, bias, hidden, approximate = cache
     dhidden = gelu_backward.reference(dout, GeluCache(hidden, approximate))
-    return linear_backward.reference(dhidden, LinearCache(x, weight, bias))  # type: ignore[no-any-return]
+    return linear_backward.reference(dhidden, LinearCache(x, weight, bias))

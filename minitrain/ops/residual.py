@@ -1,4 +1,4 @@
-"""The residual connection ``out = x + branch``: the gradient flows to both unchanged (He et al., 2015, arXiv:1512.03385)."""
+"""The residual connection ``out = x + branch`` (He et al., 2015, arXiv:1512.03385): the gradient flows to both."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def residual_layer_norm_backward(
         cache: from the forward.
 
     Returns:
-        dx (..., C), dbranch (..., C) (equal: the sum passes its gradient to both), dweight (C,), dbias (C,) or ``None``.
+        dx (..., C) and dbranch (..., C), which are equal; dweight (C,); dbias (C,) or ``None``.
     """
     if dout is None:
         dout = cache.total * 0

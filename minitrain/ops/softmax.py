@@ -1,4 +1,4 @@
-"""Softmax over the last axis. Backward: ``dx = y * (dout - sum(dout * y))``, the Jacobian ``diag(y) - y y^T`` applied."""
+"""Softmax over the last axis. Backward: ``dx = y * (dout - sum(dout * y))``, the Jacobian ``diag(y) - y y^T``."""
 
 from __future__ import annotations
 

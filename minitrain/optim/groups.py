@@ -43,8 +43,12 @@ def trainable_spans(model: Module) -> list[Span]:
     packed = {path: p for group in flat for path, p in group.parameters.items()}
     if packed.keys() != trainable.keys():
         changed = sorted(packed.keys() ^ trainable.keys())
-        raise MinitrainError(f"{changed[0]} was frozen, freed or added after pack(model): pack once, after such changes")
+        raise MinitrainError(
+            f"{changed[0]} was frozen, freed or added after pack(model): pack once, after such changes"
+        )
     return [
-        Span(group.decay, group.data, {path: (p, group.spans[path]) for path, p in group.parameters.items()}, group.grad)
+        Span(
+            group.decay, group.data, {path: (p, group.spans[path]) for path, p in group.parameters.items()}, group.grad
+        )
         for group in flat
     ]

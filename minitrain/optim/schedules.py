@@ -26,7 +26,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """Linear warm-up, then a half cosine from ``max_lr`` down to ``min_lr`` (Loshchilov, Hutter, 2017, arXiv:1608.03983).
+    """Linear warm-up, then a half cosine down to ``min_lr`` (Loshchilov, Hutter, 2017, arXiv:1608.03983).
 
     Attributes:
         max_lr: rate at the end of the warm-up.
@@ -49,7 +49,9 @@ class WarmupCosine:
         if not 0 <= self.min_lr <= self.max_lr:
             raise ConfigError(f"min_lr = {self.min_lr} must lie between 0 and the learning rate {self.max_lr}")
         if not 0 <= self.warmup_steps < self.total_steps:
-            raise ConfigError(f"warmup_steps = {self.warmup_steps} must be less than the {self.total_steps} steps of the run")
+            raise ConfigError(
+                f"warmup_steps = {self.warmup_steps} must be less than the {self.total_steps} steps of the run"
+            )
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""

@@ -13,12 +13,18 @@ CUBIC = f4(0.044715)
 
 
 @device
-def gelu(x, out, tanh):  # type: ignore[no-untyped-def]
-    """out = gelu(x) for two (n,) stretches."""
+def _logistic(u):
+    """1 / (1 + e**-u), and 0 below -40: numbers too small to be normal would slow the next product."""
+    return f4(0) if u < f4(-40) else f4(1) / (f4(1) + exp(-u))
+
+
+@device
+def gelu(x, out, tanh):
+    """GELU of ``x`` (n,) into ``out`` (n,)."""
     if tanh:
         for i in range(x.size):
             u = SQRT_2_OVER_PI * (x[i] + CUBIC * x[i] * x[i] * x[i])
-            out[i] = x[i] / (f4(1) + exp(f4(-2) * u))  # (1 + tanh(u)) / 2 is the logistic function of 2u
+            out[i] = x[i] * _logistic(f4(2) * u)  # (1 + tanh(u)) / 2 is the logistic function of 2u
     else:
         for i in range(x.size):
             cdf, _ = normal_cdf_pdf(x[i])
@@ -26,12 +32,12 @@ def gelu(x, out, tanh):  # type: ignore[no-untyped-def]
 
 
 @device
-def gelu_gradient(dout, x, dx, beta, tanh):  # type: ignore[no-untyped-def]
-    """dx = dout * gelu'(x) (+ dx if beta) for three (n,) stretches."""
+def gelu_gradient(dout, x, dx, beta, tanh):
+    """Gradient of GELU at ``x`` (n,) into ``dx`` (n,), added if ``beta`` is not 0."""
     if tanh:
         for i in range(x.size):
             u = SQRT_2_OVER_PI * (x[i] + CUBIC * x[i] * x[i] * x[i])
-            cdf = f4(1) / (f4(1) + exp(f4(-2) * u))
+            cdf = _logistic(f4(2) * u)
             slope = f4(2) * cdf * (f4(1) - cdf) * SQRT_2_OVER_PI * (f4(1) + f4(3) * CUBIC * x[i] * x[i])
             d = dout[i] * (cdf + x[i] * slope)
             dx[i] = d + dx[i] if beta != 0 else d

@@ -18,14 +18,12 @@ _int = types.int64 if _blas is not None and _blas.wide_integers else types.int32
 _enum, _float, _pointer = types.int32, types.float32, types.CPointer(types.float32)
 _sgemm = types.ExternalFunction(
     SYMBOL,
-    types.void(
-        _enum, _enum, _enum, _int, _int, _int, _float, _pointer, _int, _pointer, _int, _float, _pointer, _int
-    ),
+    types.void(_enum, _enum, _enum, _int, _int, _int, _float, _pointer, _int, _pointer, _int, _float, _pointer, _int),
 )
 
 
 @device
-def gemm_nt(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+def gemm_nt(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C (m, n) = alpha A (m, k) B (n, k)^T + beta C; ``ld*`` is the distance between rows."""
     _sgemm(
         _ROW_MAJOR, _PLAIN, _TRANSPOSED, _int(m), _int(n), _int(k),
@@ -34,7 +32,7 @@ def gemm_nt(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-un
 
 
 @device
-def gemm_nn(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+def gemm_nn(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C (m, n) = alpha A (m, k) B (k, n) + beta C."""
     _sgemm(
         _ROW_MAJOR, _PLAIN, _PLAIN, _int(m), _int(n), _int(k),
@@ -43,7 +41,7 @@ def gemm_nn(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-un
 
 
 @device
-def gemm_tn(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+def gemm_tn(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C (m, n) = alpha A (k, m)^T B (k, n) + beta C."""
     _sgemm(
         _ROW_MAJOR, _TRANSPOSED, _PLAIN, _int(m), _int(n), _int(k),
@@ -52,7 +50,7 @@ def gemm_tn(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-un
 
 
 @device
-def block(rows, columns, part, parts):  # type: ignore[no-untyped-def]
+def block(rows, columns, part, parts):
     """The block of a (rows, columns) result that ``part`` of ``parts`` computes: its longer side is cut.
 
     Cuts fall on multiples of 16, the width of a vector register.

@@ -19,8 +19,12 @@ f4 = np.float32
 
 
 @device
-def chunk(n, part, parts):  # type: ignore[no-untyped-def]
-    """The half-open range of ``n`` items that ``part`` of ``parts`` works on."""
+def chunk(n, part, parts):
+    """The half-open range of ``n`` items that ``part`` of ``parts`` works on.
+
+    Inner loops take a slice of that range and count from 0: numba then knows that no index is negative, and LLVM
+    vectorises the loop (twice as fast, and more).
+    """
     return n * part // parts, n * (part + 1) // parts
 
 
@@ -37,7 +41,7 @@ def bits_to_float(typing_context: Any, bits: Any) -> Any:
 
 
 @device
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """e**x for float32: 0 below -87.3, infinity above 88.7, NaN for NaN."""
     y = min(max(x, f4(-87.33654)), f4(88.72283))
     n = np.floor(y * f4(1.442695041) + f4(0.5))  # y = n ln 2 + r
@@ -58,13 +62,14 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @device
-def normal_cdf_pdf(x):  # type: ignore[no-untyped-def]
+def normal_cdf_pdf(x):
     """The standard normal's distribution function and density at a float32.
 
     Abramowitz and Stegun 7.1.26: erfc(z) = t (a1 + t (a2 + ...)) exp(-z^2), absolute error 1.5e-7. Both values
     share one exponential, and the lower tail keeps its relative accuracy because it is not 1 minus something.
     """
-    e = exp(f4(-0.5) * x * x)
+    # Beyond 9 both are 0 to float32's precision; numbers too small to be normal would slow the next product tenfold.
+    e = f4(0.0) if abs(x) > f4(9.0) else exp(f4(-0.5) * x * x)
     z = abs(x) * f4(0.70710678)
     t = f4(1.0) / (f4(1.0) + f4(0.3275911) * z)
     p = f4(1.061405429)

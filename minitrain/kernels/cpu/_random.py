@@ -12,7 +12,7 @@ W0, W1 = u4(0x9E3779B9), u4(0xBB67AE85)
 
 
 @device
-def fill_words(words, first, sample, k0, k1):  # type: ignore[no-untyped-def]
+def fill_words(words, first, sample, k0, k1):
     """Fill ``words`` (n,), n a multiple of 4, with the random words of elements first, first + 1, ... of a sample.
 
     Args:

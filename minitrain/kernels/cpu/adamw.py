@@ -29,13 +29,13 @@ def adamw_update(
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], f4[::1], f4, f4, f4, f4, f4, f4, f4, f4, f4, i8)")
-def _update(weight, grad, exp_avg, exp_avg_sq, rate, keep, beta1, rest1, beta2, rest2, eps, correction, scale, threads):  # type: ignore[no-untyped-def]
+def _update(weight, grad, exp_avg, exp_avg_sq, rate, keep, beta1, rest1, beta2, rest2, eps, correction, scale, threads):
     for t in prange(threads):
         lo, hi = chunk(weight.size, t, threads)
-        for i in range(lo, hi):
-            g = grad[i] * scale
-            m = beta1 * exp_avg[i] + rest1 * g
-            v = beta2 * exp_avg_sq[i] + rest2 * g * g
-            exp_avg[i] = m
-            exp_avg_sq[i] = v
-            weight[i] = weight[i] * keep - rate * m / (np.sqrt(v) * correction + eps)
+        w, dw, m, v = weight[lo:hi], grad[lo:hi], exp_avg[lo:hi], exp_avg_sq[lo:hi]
+        for i in range(w.size):
+            g = dw[i] * scale
+            mi = beta1 * m[i] + rest1 * g
+            vi = beta2 * v[i] + rest2 * g * g
+            m[i], v[i] = mi, vi
+            w[i] = w[i] * keep - rate * mi / (np.sqrt(vi) * correction + eps)

@@ -18,11 +18,12 @@ from numba import prange
 from ...backend.arrays import Array
 from ...backend.jit import device, kernel
 from ...backend.pool import empty
-from ...backend.targets import Into, Target, deliver
+from ...backend.targets import Into, Target
 from ...backend.threads import thread_count
 from ._gemm import available, gemm_nn, gemm_nt, gemm_tn
 from ._math import chunk, exp
 from ._random import fill_words
+from ._targets import Slot
 
 f4 = np.float32
 BLOCK = 64  # queries at once
@@ -49,17 +50,20 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
     q, k, v = cache.q, cache.k, cache.v
     if not available or cache.bias is not None or cache.mask is not None or q.size == 0 or k.size == 0:
         return NotImplemented
-    grads, betas, rest = [], [], []
-    for target, x in zip(into, (q, k, v), strict=False):
-        direct = isinstance(target, Into) and target.buffer.dtype == f4 and _is_rows(target.buffer)
-        grads.append(target.buffer if direct else empty(x.shape))
-        betas.append(float(direct and target.accumulate))
-        rest.append(None if direct else target)
+    slots = [_slot(target, x.shape) for target, x in zip(into, (q, k, v), strict=False)]
     _backward(
-        _rows(dout), _rows(q), _rows(k), _rows(v), _lengths(cache.key_lengths), _rows(cache.out), cache.lse, *grads, *betas,
+        _rows(dout), _rows(q), _rows(k), _rows(v), _lengths(cache.key_lengths), _rows(cache.out), cache.lse,
+        *(slot.array for slot in slots), *(slot.beta for slot in slots),
         cache.causal, cache.scale, *_dropout(cache.dropout, cache.rng), thread_count(),
     )  # fmt: skip
-    return (*(deliver(grad, target) for grad, target in zip(grads, rest, strict=True)), None)
+    return (*(slot.result() for slot in slots), None)
+
+
+def _slot(target: Target, shape: tuple[int, ...]) -> Slot:
+    """As ``_targets.slot``, but a slice of a packed gradient is written to directly, too."""
+    if isinstance(target, Into) and target.buffer.dtype == f4 and _is_rows(target.buffer):
+        return Slot(target.buffer, float(target.accumulate), None)
+    return Slot(empty(shape), 0.0, target)
 
 
 def _is_rows(x: Array) -> bool:
@@ -81,13 +85,13 @@ def _dropout(p: float, rng: Any) -> tuple[int, float, int, int, int]:
 
 
 @device
-def _visible(row, T, S, keys, causal):  # type: ignore[no-untyped-def]
+def _visible(row, T, S, keys, causal):
     """How many of the first keys query ``row`` may attend to."""
     return max(0, min(keys, row + 1 + S - T)) if causal else keys
 
 
 @device
-def _row_words(words, row, S, sample, k0, k1):  # type: ignore[no-untyped-def]
+def _row_words(words, row, S, sample, k0, k1):
     """Random words of one row of the (H * T, S) probabilities; returns where in ``words`` its first element lies."""
     first = row * S // 4 * 4
     fill_words(words, first, sample, k0, k1)
@@ -95,9 +99,10 @@ def _row_words(words, row, S, sample, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @kernel(
-    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], b1, f4, i8, f4, i8, i8, i8, i8)"
+    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], b1, f4, "
+    "i8, f4, i8, i8, i8, i8)"
 )
-def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k1, first_sample, threads):  # type: ignore[no-untyped-def]
+def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k1, first_sample, threads):
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
     ldq, ldk, ldv = q.strides[1] // 4, k.strides[1] // 4, v.strides[1] // 4
@@ -144,7 +149,7 @@ def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k
 def _backward(
     dout, q, k, v, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, causal, scale,
     threshold, factor, k0, k1, first_sample, threads,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     B, T, H, D = q.shape
     S, G = k.shape[1], k.shape[2]
     group = H // G

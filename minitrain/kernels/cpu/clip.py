@@ -1,4 +1,4 @@
-"""Twin of ``optim.clip``'s reduction. Partial sums are added in order of threads: the same count gives the same bytes."""
+"""Twin of ``optim.clip``'s reduction. Partial sums are added in order of threads: same count, same bytes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def sum_of_squares(x: Array) -> float:
 
 
 @kernel("void(f4[::1], f8[::1], i8)")
-def _partial_sums(x, partial, threads):  # type: ignore[no-untyped-def]
+def _partial_sums(x, partial, threads):
     for t in prange(threads):
         lo, hi = chunk(x.size, t, threads)
-        s = 0.0
-        for i in range(lo, hi):
-            s += np.float64(x[i]) * np.float64(x[i])
+        s, part = 0.0, x[lo:hi]
+        for i in range(part.size):
+            s += np.float64(part[i]) * np.float64(part[i])
         partial[t] = s

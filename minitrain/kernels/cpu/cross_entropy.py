@@ -1,4 +1,4 @@
-"""Twins of ``ops.cross_entropy``: each row is finished while it is in cache. The gradient may be written over the logits."""
+"""Twins of ``ops.cross_entropy``: each row is finished while it is in cache. The gradient may go over the logits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cross_entropy_forward(
 
 
 @kernel("b1(f4[:, ::1], i8[::1], f4[::1], f4, i8, f4[::1], f8[::1], f8[::1], i8)")
-def _forward(logits, targets, class_weight, smoothing, ignore, lse, losses, counts, threads):  # type: ignore[no-untyped-def]
+def _forward(logits, targets, class_weight, smoothing, ignore, lse, losses, counts, threads):
     R, V = logits.shape
     bad = np.zeros(threads, np.bool_)
     for t in prange(threads):
@@ -89,7 +89,7 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
 
 
 @kernel("void(f4, f4[:, ::1], f4[::1], i8[::1], f4[::1], f4, f4, i8, f4[:, ::1], f4, i8)")
-def _backward(dtotal, logits, lse, targets, class_weight, weight_sum, smoothing, ignore, dlogits, beta, threads):  # type: ignore[no-untyped-def]
+def _backward(dtotal, logits, lse, targets, class_weight, weight_sum, smoothing, ignore, dlogits, beta, threads):
     R, V = logits.shape
     even = smoothing / f4(V)
     for t in prange(threads):

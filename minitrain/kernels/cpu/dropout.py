@@ -47,7 +47,7 @@ def _apply(x: Array, out: Array, beta: float, p: float, rng: Any) -> None:
 
 
 @kernel("void(f4[:, ::1], f4[:, ::1], f4, i8, f4, i8, i8, i8, i8)")
-def _kernel(x, out, beta, threshold, scale, k0, k1, first_sample, threads):  # type: ignore[no-untyped-def]
+def _kernel(x, out, beta, threshold, scale, k0, k1, first_sample, threads):
     B, n = x.shape
     stretches = (n + STRETCH - 1) // STRETCH
     for t in prange(threads):

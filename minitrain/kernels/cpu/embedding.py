@@ -27,7 +27,7 @@ def embedding_forward(tokens: Array, weight: Array) -> Any:
 
 
 @kernel("b1(i8[::1], f4[:, ::1], f4[:, ::1], i8)")
-def _forward(tokens, weight, out, threads):  # type: ignore[no-untyped-def]
+def _forward(tokens, weight, out, threads):
     V, C = weight.shape
     bad = np.zeros(threads, np.bool_)
     for t in prange(threads):
@@ -53,17 +53,17 @@ def embedding_backward(dout: Array, cache: Any, *, into: tuple[None, Target]) ->
 
 
 @kernel("void(i8[::1], f4[:, ::1], f4[:, ::1], f4, i8)")
-def _backward(tokens, dout, dweight, beta, threads):  # type: ignore[no-untyped-def]
+def _backward(tokens, dout, dweight, beta, threads):
     V, C = dweight.shape
     for t in prange(threads):
         lo, hi = chunk(C, t, threads)
         if beta == 0:
             for v in range(V):
-                for c in range(lo, hi):
-                    dweight[v, c] = 0
+                dweight[v, lo:hi] = 0
         for i in range(tokens.size):
-            for c in range(lo, hi):
-                dweight[tokens[i], c] += dout[i, c]
+            row, d = dweight[tokens[i], lo:hi], dout[i, lo:hi]
+            for c in range(row.size):
+                row[c] += d[c]
 
 
 def _flat(tokens: Array) -> Array:

@@ -25,7 +25,7 @@ def gelu_forward(x: Array, *, approximate: str = "tanh") -> Any:
 
 
 @kernel("void(f4[::1], f4[::1], b1, i8)")
-def _forward(x, out, tanh, threads):  # type: ignore[no-untyped-def]
+def _forward(x, out, tanh, threads):
     for t in prange(threads):
         lo, hi = chunk(x.size, t, threads)
         gelu(x[lo:hi], out[lo:hi], tanh)
@@ -43,7 +43,7 @@ def gelu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], f4, b1, i8)")
-def _backward(dout, x, dx, beta, tanh, threads):  # type: ignore[no-untyped-def]
+def _backward(dout, x, dx, beta, tanh, threads):
     for t in prange(threads):
         lo, hi = chunk(x.size, t, threads)
         gelu_gradient(dout[lo:hi], x[lo:hi], dx[lo:hi], beta, tanh)

@@ -47,7 +47,7 @@ def run_forward(
 
 
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4, f4[:, ::1], f4[::1], f4[::1], i8)")
-def _forward(x, branch, total, weight, bias, eps, out, mean, rstd, threads):  # type: ignore[no-untyped-def]
+def _forward(x, branch, total, weight, bias, eps, out, mean, rstd, threads):
     R, C = x.shape
     for t in prange(threads):
         lo, hi = chunk(R, t, threads)
@@ -89,11 +89,12 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
 
 
 @kernel(
-    "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, f4[::1], f4, f4[:, :, ::1], i8)"
+    "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[::1], "
+    "f4[:, ::1], f4, f4[::1], f4, f4[::1], f4, f4[:, :, ::1], i8)"
 )
 def _backward(
     dout, dtotal, x, mean, rstd, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, partial, threads
-):  # type: ignore[no-untyped-def]
+):
     R, C = x.shape
     for t in prange(threads):
         lo, hi = chunk(R, t, threads)

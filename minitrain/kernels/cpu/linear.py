@@ -27,7 +27,7 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Any:
 
 
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], i8)")
-def _forward(x, weight, bias, out, threads):  # type: ignore[no-untyped-def]
+def _forward(x, weight, bias, out, threads):
     R, K = x.shape
     N = weight.shape[0]
     for t in prange(threads):
@@ -35,9 +35,11 @@ def _forward(x, weight, bias, out, threads):  # type: ignore[no-untyped-def]
         if r1 > r0 and c1 > c0:
             gemm_nt(r1 - r0, c1 - c0, K, 1.0, x[r0:], K, weight[c0:], K, 0.0, out[r0:, c0:], N)
             if bias.size:
+                b = bias[c0:c1]
                 for r in range(r0, r1):
-                    for c in range(c0, c1):
-                        out[r, c] += bias[c]
+                    row = out[r, c0:c1]
+                    for c in range(b.size):
+                        row[c] += b[c]
 
 
 def linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target]) -> Any:
@@ -55,7 +57,7 @@ def linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Targ
 
 
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[::1], f4, i8)")
-def _backward(dout, x, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):  # type: ignore[no-untyped-def]
+def _backward(dout, x, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
     R, N = dout.shape
     K = x.shape[1]
     for t in prange(threads):
@@ -69,8 +71,10 @@ def _backward(dout, x, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_
                 gemm_tn(r1 - r0, c1 - c0, R, 1.0, dout[:, r0:], N, x[:, c0:], K, dweight_beta, dweight[r0:, c0:], K)
         if dbias.size:
             c0, c1 = chunk(N, t, threads)
-            for c in range(c0, c1):
-                dbias[c] = dbias[c] if dbias_beta != 0 else 0  # beta 0 must not read: the memory may hold NaN
+            d = dbias[c0:c1]
+            if dbias_beta == 0:
+                d[:] = 0
             for r in range(R):
-                for c in range(c0, c1):
-                    dbias[c] += dout[r, c]
+                row = dout[r, c0:c1]
+                for c in range(d.size):
+                    d[c] += row[c]

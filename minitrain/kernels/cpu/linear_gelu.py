@@ -15,7 +15,6 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import thread_count
-
 from ._elementwise import gelu
 from ._gemm import available, gemm_nt
 from ._math import chunk
@@ -40,7 +39,7 @@ def linear_gelu_forward(x: Array, weight: Array, bias: Array | None, *, approxim
 
 
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], f4[:, ::1], b1, i8)")
-def _forward(x, weight, bias, hidden, out, tanh, threads):  # type: ignore[no-untyped-def]
+def _forward(x, weight, bias, hidden, out, tanh, threads):
     R, K = x.shape
     N = weight.shape[0]
     for t in prange(threads):

@@ -17,15 +17,14 @@ from ._math import chunk
 def residual_forward(x: Array, branch: Array) -> Any:
     """See ``ops.residual.residual_forward``."""
     out = empty(x.shape)
-    _add(
-        np.ascontiguousarray(x).reshape(-1), np.ascontiguousarray(branch).reshape(-1), out.reshape(-1), thread_count()
-    )
+    _add(np.ascontiguousarray(x).reshape(-1), np.ascontiguousarray(branch).reshape(-1), out.reshape(-1), thread_count())
     return out, ()
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], i8)")
-def _add(x, branch, out, threads):  # type: ignore[no-untyped-def]
+def _add(x, branch, out, threads):
     for t in prange(threads):
         lo, hi = chunk(x.size, t, threads)
-        for i in range(lo, hi):
-            out[i] = x[i] + branch[i]
+        a, b, total = x[lo:hi], branch[lo:hi], out[lo:hi]
+        for i in range(total.size):
+            total[i] = a[i] + b[i]

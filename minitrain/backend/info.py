@@ -1,0 +1,65 @@
+"""What minitrain found on this machine, for ``minitrain info`` and for records of runs and benchmarks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from .cache_dir import cache_dir
+from .devices import gpu_status
+from .kernels_mode import kernels_mode
+from .threads import available_cores, cgroup_quota, thread_count
+
+PACKAGES = ("numpy", "numba", "scipy", "safetensors", "tokenizers", "hydra-core", "cupy-cuda13x", "cupy-cuda12x")
+
+
+def collect() -> dict[str, str]:
+    """Versions, processor, cores, threads, BLAS, kernels and GPU, each as one line of text."""
+    from .blas import blas  # loads the library
+    from .jit import kernel_cache_dir, threading_layer
+
+    found = blas()
+    cupy, gpu = gpu_status()
+    quota = cgroup_quota()
+    kernels = {
+        "auto": "numba twins where they fit, reference code elsewhere",
+        "reference": "reference code only (MINITRAIN_KERNELS=reference)",
+    }
+    facts = {"minitrain": version("minitrain") or "not installed", "Python": sys.version.split()[0]}
+    facts |= {package: found_version for package in PACKAGES if (found_version := version(package))}
+    facts |= {
+        "processor": processor_name(),
+        "cores": f"{available_cores()} of {os.cpu_count()}" + (f" (CPU quota {quota:g})" if quota is not None else ""),
+        "threads": f"{thread_count()} (set MINITRAIN_NUM_THREADS to change)",
+        "thread pool": threading_layer(),
+        "BLAS": "none found: products use NumPy's matmul"
+        if found is None
+        else f"{found.name} {found.version}, 1 thread inside kernels",
+        "kernels": kernels[kernels_mode()],
+        "kernel cache": str(kernel_cache_dir()),
+        "cache folder": str(cache_dir()),
+        "GPU": gpu if cupy is not None else f"none: {gpu}",
+    }
+    return facts
+
+
+def version(package: str) -> str | None:
+    """The installed version of ``package``, or ``None``."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor_name() -> str:
+    """The processor's model name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
