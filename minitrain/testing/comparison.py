@@ -68,17 +68,13 @@ def compare(
         return GradientReport(tuple(passed))
     whole = {variable.name: evidence.numeric for variable, evidence in failed if evidence.whole}
     mismatches = [
-        _mismatch(
-            variable.name, evidence, {name: n for name, n in whole.items() if name != variable.name}, settings
-        )
+        _mismatch(variable.name, evidence, {name: n for name, n in whole.items() if name != variable.name}, settings)
         for variable, evidence in failed
     ]
     raise GradientMismatch((*bad, *mismatches), tuple(passed))
 
 
-def _worst_error(
-    variable: Variable, probe: Probe, rng: np.random.Generator, settings: CheckSettings
-) -> float:
+def _worst_error(variable: Variable, probe: Probe, rng: np.random.Generator, settings: CheckSettings) -> float:
     """Worst relative error along random directions, and of few elements each; NaN if one is NaN."""
     value = variable.value
     errors = [0.0]
@@ -162,9 +158,7 @@ def _search(variable: Variable, probe: Probe, rng: np.random.Generator, settings
     return low
 
 
-def _mismatch(
-    name: str, evidence: Evidence, others: Mapping[str, Array], settings: CheckSettings
-) -> Mismatch:
+def _mismatch(name: str, evidence: Evidence, others: Mapping[str, Array], settings: CheckSettings) -> Mismatch:
     """Say what is wrong with one argument."""
     errors = evidence.errors.reshape(-1)
     worst = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))

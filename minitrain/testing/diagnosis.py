@@ -48,18 +48,17 @@ def diagnose(evidence: Evidence, others: Mapping[str, Array], tolerance: float) 
         return "the gradient is not finite: the backward divides by zero, takes log(0), or overflows"
     if not analytic.any():
         return "the gradient is zero everywhere: a missing term, this argument's whole contribution"
-    for hint in (
-        _factor(analytic, numeric),
-        _order(analytic, numeric) if evidence.whole else "",
-        _swap(analytic, numeric, others),
-        _known_factor(analytic, numeric, evidence.known),
-        _known_term(analytic, numeric, evidence.known),
-        _place(evidence, tolerance) if evidence.whole else "",
-        _term(analytic, numeric),
-    ):
-        if hint:
-            return hint
-    return ""
+    if not numeric.any():
+        return "the gradient should be zero: an extra term, or an argument without effect"
+    return (
+        _factor(analytic, numeric)
+        or (_order(analytic, numeric) if evidence.whole else "")
+        or _swap(analytic, numeric, others)
+        or _known_factor(analytic, numeric, evidence.known)
+        or _known_term(analytic, numeric, evidence.known)
+        or (_place(evidence, tolerance) if evidence.whole else "")
+        or _term(analytic, numeric)
+    )
 
 
 def _explains(analytic: Array, corrected: Array, numeric: Array) -> bool:
@@ -73,10 +72,7 @@ def _norm(x: Array) -> float:
 
 def _factor(analytic: Array, numeric: Array) -> str:
     """A wrong constant: ``analytic = factor * numeric``."""
-    square = float((numeric * numeric).sum())
-    if square == 0:
-        return "the gradient should be zero: an extra term, or an argument without effect"
-    factor = float((analytic * numeric).sum()) / square
+    factor = float((analytic * numeric).sum()) / float((numeric * numeric).sum())
     if factor == 0 or not _explains(analytic, analytic / factor, numeric):
         return ""
     if abs(factor + 1) < EXPLAINED:
@@ -93,9 +89,7 @@ def _order(analytic: Array, numeric: Array) -> str:
         if transposed.shape == numeric.shape and _explains(analytic, transposed, numeric):
             return f"it is transposed: gradient.transpose{axes} is right"
         if _explains(analytic, analytic.reshape(transposed.shape).transpose(np.argsort(axes)), numeric):
-            return (
-                "it is transposed: the right numbers, reshaped from an array with its axes in another order"
-            )
+            return "it is transposed: the right numbers, reshaped from an array with its axes in another order"
     a, n = np.sort(analytic, axis=None), np.sort(numeric, axis=None)
     if _norm(a - n) <= EXPLAINED * _norm(analytic - numeric):
         return "the right numbers in the wrong places: a transposition, a flip, or a reshape too many"
@@ -155,9 +149,7 @@ def _term(analytic: Array, numeric: Array) -> str:
     if zero.any():
         return f"{int(zero.sum())} elements are zero that should not be: a missing term"
     for axis in range(gap.ndim):
-        if gap.shape[axis] > 1 and _explains(
-            analytic, analytic + gap.mean(axis=axis, keepdims=True), numeric
-        ):
+        if gap.shape[axis] > 1 and _explains(analytic, analytic + gap.mean(axis=axis, keepdims=True), numeric):
             return f"a missing term, the same all along axis {axis} (a sum or a mean that was left out?)"
     cosine = float((analytic * numeric).sum()) / (_norm(analytic) * _norm(numeric))
     if cosine > 0.3:

@@ -31,8 +31,8 @@ def check_gradients(
     Args:
         pair_or_layer: ``(forward, backward)``, or anything with those two methods or attributes. If it has
             ``named_parameters``, they are checked too, as ``check_module`` does.
-        inputs: the array arguments of the forward, in any floating dtype: they are copied to float64. ``None``
-            and integers pass as they are.
+        inputs: the array arguments of the forward, of any floating dtype; they are copied to float64. ``None`` and
+            integers pass as they are.
         settings: how closely to look, and which arguments have no gradient on purpose.
         options: keyword arguments of the forward.
 
@@ -65,7 +65,7 @@ def functions_of(pair_or_layer: Any) -> tuple[Callable[..., Any], Callable[..., 
     if isinstance(pair_or_layer, tuple) and len(pair_or_layer) == 2 and all(map(callable, pair_or_layer)):
         return pair_or_layer
     raise GradientCheckError(
-        f"check_gradients takes (forward, backward) or an object with both, no {type(pair_or_layer).__name__}"
+        f"check_gradients takes (forward, backward) or an object with both, not a {type(pair_or_layer).__name__}"
     )
 
 
@@ -164,9 +164,7 @@ def _check_outputs(outputs: Sequence[Any]) -> None:
                 "finite differences need double precision throughout"
             )
         if not bool(array_module(out).isfinite(out).all()):
-            raise GradientCheckError(
-                "the forward returns NaN or infinity here: nothing can be differentiated"
-            )
+            raise GradientCheckError("the forward returns NaN or infinity here: nothing can be differentiated")
 
 
 def _as_sequence(gradients: Any, count: int) -> list[Any]:
@@ -196,9 +194,7 @@ def _variables(
                 problem = f"the backward returns a gradient for {name}, which has none: return None there"
         elif gradient is None:
             problem = f"the backward returns None for {name} {value.shape}"
-            hint = (
-                "a missing term, the whole gradient; if on purpose, name it in CheckSettings(no_gradient=...)"
-            )
+            hint = "a missing term, the whole gradient; if on purpose, name it in CheckSettings(no_gradient=...)"
         elif shape != value.shape:
             problem = f"the gradient of {name} has shape {shape}, but {name} has shape {value.shape}"
             hint = _shape_hint(shape, value.shape)

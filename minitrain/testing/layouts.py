@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..backend.arrays import Array, array_module
 
 LAYOUTS = ("contiguous", "transposed", "strided", "reversed", "offset", "readonly")
-"""What ``with_layout`` knows: C order; Fortran order; every second element of a wider array; negative strides;
-a slice out of the middle of each axis, whose rows do not touch; and C order that may not be written to."""
+"""What ``with_layout`` knows: C order; Fortran order; every second element of a wider array; negative
+strides; a slice out of the middle of each axis, whose rows do not touch; and C order that may not be written to."""
 
 
 def with_layout(x: Array, layout: str) -> Array:
@@ -41,6 +41,6 @@ def with_layout(x: Array, layout: str) -> Array:
         raise ValueError(f"unknown layout {layout!r}: use one of {', '.join(LAYOUTS)}")
     around = xp.empty(host, x.dtype)
     around[...] = -77 if x.dtype.kind == "i" else xp.nan if x.dtype.kind == "f" else 1  # must not be read
-    view: Array = around[tuple(inside)]
+    view: Array = around[(..., *inside)]
     view[...] = x
     return view

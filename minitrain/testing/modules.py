@@ -15,9 +15,7 @@ from .report import GradientReport
 from .settings import CheckSettings
 
 
-def check_module(
-    module: Module, *inputs: Any, settings: CheckSettings = DEFAULT, **options: Any
-) -> GradientReport:
+def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT, **options: Any) -> GradientReport:
     """Check the gradients of all trainable parameters and of all inputs of a module.
 
     Works on a copy in float64: the module itself keeps its weights, gradients and dtype.
