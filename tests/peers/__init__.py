@@ -1,0 +1,1 @@
+"""PyTorch as an oracle: run by `make test-peers` only; without PyTorch the tests are skipped."""

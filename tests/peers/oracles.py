@@ -1,0 +1,127 @@
+"""PyTorch's version of each operation, taking minitrain's arguments, and the comparison of the two."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minitrain.ops import registry
+
+# Where a twin computes in float32, PyTorch still computes in float64: the difference is float32's rounding.
+TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}
+
+
+def linear(x, weight, bias):
+    return F.linear(x, weight, bias)
+
+
+def linear_gelu(x, weight, bias, *, approximate):
+    return F.gelu(F.linear(x, weight, bias), approximate=approximate)
+
+
+def embedding(tokens, weight):
+    return F.embedding(tokens.long(), weight)
+
+
+def layer_norm(x, weight, bias, *, eps):
+    return F.layer_norm(x, weight.shape, weight, bias, eps)
+
+
+def residual(x, branch):
+    return x + branch
+
+
+def residual_layer_norm(x, branch, weight, bias, *, eps):
+    return x + branch, layer_norm(x + branch, weight, bias, eps=eps)
+
+
+def gelu(x, *, approximate):
+    return F.gelu(x, approximate=approximate)
+
+
+def softmax(x):
+    return F.softmax(x, dim=-1)
+
+
+def attention(q, k, v, bias, *, causal=False, key_lengths=None, mask=None, scale=None):
+    (B, T, H, _), S = q.shape, k.shape[1]
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, T, H, D) -> (B, H, T, D)
+    grouped = k.shape[1] != H
+    if causal and T == S and bias is None and key_lengths is None and mask is None:
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
+        return out.transpose(1, 2)
+    may = torch.ones(B, 1, T, S, dtype=torch.bool)
+    if causal:  # PyTorch's own flag aligns T != S at the top left
+        may &= torch.arange(S) <= torch.arange(T)[:, None] + S - T
+    if key_lengths is not None:
+        may &= (torch.arange(S) < torch.from_numpy(key_lengths)[:, None])[:, None, None]
+    if mask is not None:
+        may = may & torch.from_numpy(mask)
+    added = torch.zeros((), dtype=q.dtype).masked_fill(~may, -torch.inf)
+    added = added if bias is None else added + bias
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=scale, enable_gqa=grouped)
+    return out.transpose(1, 2)
+
+
+def cross_entropy(logits, targets, class_weight, *, label_smoothing, ignore_index):
+    return F.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]),
+        targets.reshape(-1).long(),
+        None if class_weight is None else class_weight.detach(),
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+
+
+def assert_same(op: str, *arguments: Any, seed: int = 0, **options: Any) -> None:
+    """Compare outputs and gradients of ``minitrain.ops`` with PyTorch's, for a random cotangent.
+
+    Args:
+        op: name of the operation.
+        arguments: its arrays, all of one floating dtype but for integer ones.
+        seed: of the cotangents.
+        options: its keyword arguments.
+    """
+    dtype = next(a.dtype.type for a in arguments if a is not None and a.dtype.kind == "f")
+    tensors = [None if a is None else _tensor(a) for a in arguments]
+    expected = globals()[op](*tensors, **options)
+    expected = list(expected) if isinstance(expected, tuple) else [expected]
+    pair = registry()[op]
+    *outputs, cache = pair.forward(*arguments, **options)
+    outputs = [out.total if isinstance(out, tuple) else out for out in outputs]  # a Loss
+    rng = np.random.default_rng(seed)
+    cotangents = [rng.standard_normal(out.shape).astype(dtype) for out in outputs]
+    gradients = pair.backward(*(float(c) if c.ndim == 0 else c for c in cotangents), cache)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    assert len(gradients) == len(arguments)
+    for i, (out, tensor) in enumerate(zip(outputs, expected, strict=True)):
+        assert_close(out, tensor, TOLERANCE[dtype], f"output {i}")
+    inputs = [i for i, t in enumerate(tensors) if t is not None and t.requires_grad]
+    wanted = torch.autograd.grad(
+        expected,
+        [tensors[i] for i in inputs],
+        [torch.from_numpy(np.asarray(c, np.float64)) for c in cotangents],
+        allow_unused=True,  # class weights are constants
+    )
+    for i, gradient in zip(inputs, wanted, strict=True):
+        if gradient is None:
+            assert gradients[i] is None
+        else:
+            assert_close(gradients[i], gradient, TOLERANCE[dtype], f"gradient of argument {i}")
+
+
+def assert_close(ours: Any, theirs: Tensor, tolerance: float, name: str) -> None:
+    """Equal up to ``tolerance`` times the largest element, or times 1 where all are small."""
+    wanted = theirs.detach().numpy()
+    assert np.shape(ours) == wanted.shape, name
+    scale = max(1.0, float(np.abs(wanted).max(initial=0)))
+    np.testing.assert_allclose(ours, wanted, rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+def _tensor(a: np.ndarray) -> Tensor:
+    if a.dtype.kind in "iu":
+        return torch.from_numpy(np.array(a))
+    return torch.from_numpy(np.array(a, np.float64)).requires_grad_()
