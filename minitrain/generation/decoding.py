@@ -38,9 +38,7 @@ def generate(
     Returns:
         ``(B, T0 + max_new_tokens)`` int32: the prompt and what follows it.
     """
-    columns = list(
-        stream(model, tokens, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, rng=rng)
-    )
+    columns = list(stream(model, tokens, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, rng=rng))
     xp = array_module(tokens)
     return xp.concatenate([tokens, *(column[:, None] for column in columns)], axis=1).astype(xp.int32)  # type: ignore[no-any-return]
 
@@ -67,9 +65,8 @@ def stream(
         tokens: ``(B, T0)`` integers, the prompts, at least one token each, on the model's device.
         max_new_tokens: how many tokens to append.
         temperature: above 0; below 1 the likely becomes likelier; 0 takes the likeliest token always.
-        top_k: choose among this many of the likeliest tokens; ``None`` for all.
-        top_p: choose among the likeliest tokens that together have this share of the probability; ``None`` for
-            all.
+        top_k: choose among this many of the likeliest tokens only.
+        top_p: choose among the likeliest tokens that together have this share of the probability only.
         rng: the key of the random numbers; only temperature 0 does without.
 
     Yields:
@@ -111,8 +108,6 @@ def _stream(
     for t in range(prompt, prompt + max_new_tokens):
         logits, _ = model.forward(xp.ascontiguousarray(text[:, max(0, t - block_size) : t]))  # (B, T, V)
         numbers = None if temperature == 0 or rng is None else uniform(rng.fold("token", t), (B,), xp)  # (B,)
-        column = sample_logits(
-            logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p, uniform=numbers
-        )
+        column = sample_logits(logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p, uniform=numbers)
         text[:, t] = column
         yield column

@@ -22,8 +22,9 @@ def sample_logits(
 
     The distribution is ``softmax(logits / temperature)``, cut down to the ``top_k`` likeliest tokens, then to
     the smallest set of likeliest ones whose share of what is left reaches ``top_p`` (Holtzman et al., 2020,
-    "The Curious Case of Neural Text Degeneration"). The tokens, in order of falling probability, divide the
-    line from 0 to 1; the row's number points at the one chosen. Of equal logits the lower id comes first.
+    "The Curious Case of Neural Text Degeneration"). Of equal logits the lower id counts as likelier. The shares
+    of the tokens that are left divide the line from 0 to 1, in the order of their ids; the row's number points
+    at the one chosen.
 
     Args:
         logits: ``(B, V)`` floats; ``-inf`` bans a token.
@@ -55,29 +56,35 @@ def sample_logits(
     if temperature == 0:
         return logits.argmax(axis=1).astype(xp.int32)  # type: ignore[no-any-return]
     if uniform is None:
-        raise ConfigError(
-            "sampling needs random numbers: give uniform, or temperature=0 for the likeliest token"
-        )
+        raise ConfigError("sampling needs random numbers: give uniform, or temperature=0 for the likeliest token")
     if uniform.shape != logits.shape[:1]:
         raise ShapeError(
             f"sample_logits: uniform has shape {uniform.shape}, expected one number a row, {logits.shape[:1]}"
         )
-    order = xp.argsort(-logits, axis=1, kind="stable")  # (B, V) ids, the likeliest first
-    # In float64: sums over a large vocabulary have to resolve the 32 bits of a random number.
-    ranked = xp.take_along_axis(logits, order, axis=1).astype(xp.float64)  # (B, V), falling
-    with np.errstate(
-        over="ignore"
-    ):  # at a tiny temperature a quotient may reach -inf, whose weight, 0, is right
-        weight = xp.exp((ranked - ranked[:, :1]) / temperature)  # (B, V), falling from 1
-    if top_k is not None:
-        weight[:, top_k:] = 0
-    if top_p is not None:
-        share = xp.cumsum(weight, axis=1)
-        before = (share - weight) / share[:, -1:]  # (B, V) the share of the likelier tokens
-        weight[:, 1:][before[:, 1:] >= top_p] = 0  # the first stays, so there is always one
+    with np.errstate(over="ignore"):  # at a tiny temperature a quotient may reach -inf, whose weight, 0, is right
+        # In float64: sums over a large vocabulary have to resolve the 32 bits of a random number.
+        weight = xp.exp((logits.astype(xp.float64) - highest) / temperature)  # (B, V), 1 for the likeliest
+    if top_k is not None or top_p is not None:
+        weight = _cut(weight, logits, top_k, top_p)
     share = xp.cumsum(weight, axis=1)  # (B, V)
-    rank = (share <= uniform[:, None] * share[:, -1:]).sum(axis=1)  # (B,) tokens that end before the point
-    return xp.take_along_axis(order, rank[:, None], axis=1)[:, 0].astype(xp.int32)  # type: ignore[no-any-return]
+    # The tokens that end before the point; as many as the id of the token that it falls on.
+    return (share <= uniform[:, None] * share[:, -1:]).sum(axis=1).astype(xp.int32)  # type: ignore[no-any-return]
+
+
+def _cut(weight: Array, logits: Array, top_k: int | None, top_p: float | None) -> Array:
+    """``weight (B, V)`` with 0 for all but the likeliest tokens."""
+    xp = array_module(weight)
+    order = xp.argsort(-logits, axis=1, kind="stable")  # (B, V) ids, the likeliest first
+    kept = xp.take_along_axis(weight, order, axis=1)  # (B, V), falling
+    if top_k is not None:
+        kept[:, top_k:] = 0
+    if top_p is not None:
+        share = xp.cumsum(kept, axis=1)
+        before = (share - kept) / share[:, -1:]  # (B, V) the share of the likelier tokens
+        kept[:, 1:][before[:, 1:] >= top_p] = 0  # the first stays, so there is always one
+    cut: Array = xp.empty_like(weight)
+    cut[xp.arange(weight.shape[0])[:, None], order] = kept
+    return cut
 
 
 def check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
