@@ -168,6 +168,7 @@ def _read_description(sidecar: Path) -> tuple[np.dtype[Any], int, int, str]:
                 "write the token file again"
             )
         case {
+            "format": _,
             "version": _,
             "dtype": dtype,
             "count": int(count),
