@@ -35,7 +35,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, data: st.DataObjec
     path = tmp_path_factory.mktemp("tokens") / "train.bin"
     vocab_size = data.draw(st.sampled_from([1, 2, 256, 65536, 65537, 2**31]) | st.integers(1, 2**31))
     ids = data.draw(st.lists(st.integers(0, vocab_size - 1), min_size=1))
-    dtype = data.draw(st.sampled_from([np.int64, np.uint32, ">i8"]))
+    dtype = data.draw(st.sampled_from([np.dtype(name) for name in ("i8", "u4", ">i8")]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(token_file, "CHUNK", data.draw(st.integers(1, 10)))
         write_tokens(path, np.array(ids, dtype=dtype), vocab_size)
@@ -44,7 +44,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, data: st.DataObjec
     assert opened.vocab_size == vocab_size
     assert isinstance(opened.tokens, np.memmap)
     # The bytes on disk are plain little-endian integers that anything else can read.
-    assert path.read_bytes() == np.array(ids, "<u2" if vocab_size <= 65536 else "<u4").tobytes()
+    assert path.read_bytes() == np.array(ids, np.dtype("<u2" if vocab_size <= 65536 else "<u4")).tobytes()
     assert names(path.parent) == ["train.bin", "train.json"]
 
 

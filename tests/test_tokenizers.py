@@ -85,6 +85,7 @@ def test_ids_outside_the_vocabulary(tokenizer: CharTokenizer | ByteTokenizer) ->
     for ids in ([0, 1, size], [0, 1, -1], np.array([0, 1, size], np.int64)):
         with pytest.raises(TokenError, match=f"{ids[2]} at position 2 is outside .* {size} ids"):
             tokenizer.decode(ids)
+    wrong: Any
     for wrong in ([0.5, 1.0], np.zeros((2, 2), int)):
         with pytest.raises(TokenError, match="one-dimensional sequence of integers"):
             tokenizer.decode(wrong)

@@ -63,9 +63,7 @@ def _read_folder(folder: Path) -> str:
     texts = [text for file in _text_files(folder) if (text := _read_file(file)).strip()]
     if not texts:
         endings = " ".join(sorted(TEXT_SUFFIXES))
-        raise DataError(
-            f"the folder {folder} holds no text: no file in it, unless empty, ends in one of {endings}"
-        )
+        raise DataError(f"the folder {folder} holds no text: no file in it, unless empty, ends in one of {endings}")
     return "\n".join(texts)
 
 
@@ -92,9 +90,7 @@ def _read_file(file: Path) -> str:
             raise DataError(f"{file} is neither a file nor a folder: give a text file or a folder of them")
         data = file.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(
-            f"there is no file or folder {file}: check the path (relative to {Path.cwd()})"
-        ) from error
+        raise DataError(f"there is no file or folder {file}: check the path (relative to {Path.cwd()})") from error
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
     if (offset := data.find(b"\0")) >= 0:

@@ -58,11 +58,7 @@ class TokenLoader:
         _check_sizes(tokens, block_size, batch_size)
         count = tokens.shape[0]
         if count < block_size + 1:
-            shorter = (
-                f"use a longer text or a block_size of at most {count - 1}"
-                if count > 1
-                else "use a longer text"
-            )
+            shorter = f"use a longer text or a block_size of at most {count - 1}" if count > 1 else "use a longer text"
             raise DataError(
                 f"the training text has {count} tokens, too few for block_size={block_size}, which needs "
                 f"{block_size + 1}, the last one as a target only: {shorter}"
@@ -80,10 +76,10 @@ class TokenLoader:
         """Where the windows of ``epoch`` start, in the order of visits: int64 ``(windows_per_epoch,)``."""
         latest, starts = self._latest
         if latest != epoch:
-            key = self._key.fold(epoch)
+            bits = random_bits(self._key.fold(epoch), (1, 1 + self.windows_per_epoch))[0]
             room = self.tokens.shape[0] - 1 - self.windows_per_epoch * self.block_size
-            offset = int(random_bits(key.fold("offset"), (1,))[0]) % (room + 1)
-            order = np.argsort(random_bits(key.fold("order"), (1, self.windows_per_epoch))[0], kind="stable")
+            offset = int(bits[0]) % (room + 1)
+            order = np.argsort(bits[1:], kind="stable")
             starts = offset + order * self.block_size
             starts.flags.writeable = False
             self._latest = (epoch, starts)  # of one epoch only: a step rarely needs another
@@ -123,10 +119,7 @@ class TokenLoader:
             )
         batch = self.batch(step)
         bounds = [self.batch_size * part // accumulation for part in range(accumulation + 1)]
-        return [
-            (first, Batch(batch.inputs[first:last], batch.targets[first:last]))
-            for first, last in pairwise(bounds)
-        ]
+        return [(first, Batch(batch.inputs[first:last], batch.targets[first:last])) for first, last in pairwise(bounds)]
 
 
 def evaluation_batches(tokens: NDArray[Any], block_size: int, batch_size: int) -> Iterator[Batch]:
@@ -172,9 +165,7 @@ def _windows(tokens: NDArray[Any], starts: NDArray[np.int64], length: int) -> Ba
 
 def _check_sizes(tokens: NDArray[Any], block_size: int, batch_size: int) -> None:
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-        raise DataError(
-            f"tokens must be an (N,) array of integers, not {tokens.dtype} of shape {tokens.shape}"
-        )
+        raise DataError(f"tokens must be an (N,) array of integers, not {tokens.dtype} of shape {tokens.shape}")
     for name, size in (("block_size", block_size), ("batch_size", batch_size)):
         if size < 1:
             raise ConfigError(f"{name} must be at least 1, not {size}")

@@ -158,9 +158,7 @@ def _read_description(sidecar: Path) -> tuple[np.dtype[Any], int, int, str]:
     except OSError as error:
         raise file_error("read", sidecar, error) from error
     except ValueError as error:  # not JSON, or not UTF-8
-        raise DataError(
-            f"{sidecar} is damaged, it is not JSON ({error}): write the token file again"
-        ) from error
+        raise DataError(f"{sidecar} is damaged, it is not JSON ({error}): write the token file again") from error
     match fields:
         case {"format": name, "version": version} if (name, version) != (FORMAT, VERSION):
             raise DataError(

@@ -72,9 +72,7 @@ class CharTokenizer:
         """
         if not text:
             raise DataError("cannot build a character vocabulary from an empty text: give some text")
-        present = np.zeros(
-            0x110000, dtype=np.bool_
-        )  # one flag per code point: far quicker than sorting the text
+        present = np.zeros(0x110000, dtype=np.bool_)  # one flag per code point: far quicker than sorting the text
         present[_code_points(text)] = True
         return cls(_text(np.flatnonzero(present)))
 
@@ -198,9 +196,7 @@ def _checked(ids: Sequence[int] | NDArray[Any], vocab_size: int) -> NDArray[Any]
     if array.size == 0:
         return np.zeros(0, dtype=np.int32)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise TokenError(
-            f"token ids must be a one-dimensional sequence of integers, not {array.dtype} {array.shape}"
-        )
+        raise TokenError(f"token ids must be a one-dimensional sequence of integers, not {array.dtype} {array.shape}")
     outside = (array < 0) | (array >= vocab_size)
     if outside.any():
         position = int(np.argmax(outside))
