@@ -1,7 +1,7 @@
 """numba, set up once: how a CPU kernel is declared, compiled on first use, cached on disk and launched.
 
-Three facts about numba shape this file. Its own disk cache does not notice an edit in a helper function of another
-file, so the cache folder is named by a hash of every kernel source. Its default thread pool may be ``workqueue``,
+Three facts about numba shape this file. Its disk cache does not notice an edit in a helper function of another
+file, so a kernel is stamped with a hash of its file and of all helper files. Its default thread pool may be ``workqueue``,
 which wakes its workers ten times more slowly than OpenMP and aborts when two Python threads enter it; OpenMP is
 preferred, and launches under ``workqueue`` are serialised by a lock. Compiling takes about a second a kernel, so
 nothing is compiled before it is first called.
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .blas import blas
 from .cache_dir import cache_dir
 from .threads import available_cores
 
@@ -33,17 +34,28 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 
 # Sums may be reordered and products fused so that loops vectorise; NaN and infinity keep their meaning.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
-# LLVM shies away from 512-bit registers on its own; on AVX-512 machines they are twice as fast for our loops.
 KERNEL_FOLDER = Path(__file__).parent.parent / "kernels" / "cpu"
 
 
 @functools.cache
 def kernel_cache_dir() -> Path:
-    """The folder of compiled kernels for exactly these sources, this numba and this Python."""
-    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
-    for source in sorted([*KERNEL_FOLDER.glob("*.py"), Path(__file__), Path(__file__).with_name("blas.py")]):
+    """The folder of this installation's compiled kernels."""
+    return cache_dir() / "kernels" / hashlib.sha256(str(KERNEL_FOLDER).encode()).hexdigest()[:8]
+
+
+def blas_width() -> bool | None:
+    """Whether the BLAS counts with 64 bits: it is compiled into every kernel that calls it."""
+    found = blas()
+    return None if found is None else found.wide_integers
+
+
+@functools.cache
+def _source_stamp(file: str) -> str:
+    """Changes when anything does that the machine code of the kernels in ``file`` depends on."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {blas_width()}".encode())
+    for source in [Path(file), *sorted(KERNEL_FOLDER.glob("_*.py")), Path(__file__)]:
         digest.update(source.read_bytes())
-    return cache_dir() / f"kernels-{digest.hexdigest()[:16]}"
+    return digest.hexdigest()
 
 
 class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
@@ -51,16 +63,16 @@ class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
 
     def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
         self._py_file = py_file
-        self._line = py_func.__code__.co_firstlineno
 
     def get_cache_path(self) -> str:
         return str(kernel_cache_dir())
 
     def get_source_stamp(self) -> str:
-        return kernel_cache_dir().name
+        return _source_stamp(self._py_file)
 
     def get_disambiguator(self) -> str:
-        return str(self._line)
+        # In the file's name: a stale file is never mistaken for a fresh one, also while another process compiles.
+        return _source_stamp(self._py_file)[:16]
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator:
@@ -102,12 +114,20 @@ class Kernel:
         return self._run(*args)
 
     def _compile(self) -> None:
-        on_disk = any(kernel_cache_dir().glob(f"*{self._dispatcher.py_func.__qualname__}*.nbc"))
+        on_disk = bool(self._dispatcher._cache._cache_file._load_index())
         if compile_listener is not None and not on_disk:
             compile_listener(f"{self.__module__.rpartition('.')[2]}.{self.__name__}")  # type: ignore[attr-defined]
         self._dispatcher.compile(self._signature)
         self._dispatcher.disable_compile()
+        if not on_disk:
+            self._forget_older_versions()
         self._run = self._dispatcher if threading_layer() != "workqueue" else self._run_alone
+
+    def _forget_older_versions(self) -> None:
+        stem, stamp = self._dispatcher._cache._impl.filename_base.rsplit("-", 1)
+        for path in kernel_cache_dir().glob(f"{stem}-*"):
+            if stamp not in path.name:
+                path.unlink(missing_ok=True)
 
     def _run_alone(self, *args: Any) -> Any:
         with _launch_lock:

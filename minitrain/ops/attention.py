@@ -60,7 +60,7 @@ def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **
             x.ndim > 4 or any(n not in (1, m) for n, m in zip(x.shape[::-1], (S, T, H, B), strict=False))
         ):
             raise ShapeError(
-                f"attention_forward: {name} has shape {x.shape}, which does not broadcast to (B, H, T, S) {(B, H, T, S)}"
+                f"attention_forward: {name} has shape {x.shape}, which does not broadcast to {(B, H, T, S)}"
             )
     mask, lengths = options.get("mask"), options.get("key_lengths")
     if mask is not None and mask.dtype != bool:

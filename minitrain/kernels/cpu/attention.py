@@ -119,21 +119,21 @@ def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k
                 seen = _visible(i0 + n - 1, T, S, keys, causal)  # by the block's last query
                 gemm_nt(n, seen, D, scale, q[b, i0:, h], ldq, k[b, :, h // group], ldk, 0.0, scores, S)
                 for i in range(n):
-                    row, visible = scores[i], _visible(i0 + i, T, S, keys, causal)
+                    row, visible = scores[i, :seen], _visible(i0 + i, T, S, keys, causal)
+                    row[visible:] = -np.inf  # loops over whole rows run in full vectors, shorter ones would not
                     highest = f4(-np.inf)
-                    for s in range(visible):
+                    for s in range(seen):
                         highest = row[s] if row[s] > highest else highest
+                    highest = highest if visible > 0 else f4(0)
                     total = f4(0)
-                    for s in range(visible):
+                    for s in range(seen):
                         row[s] = exp(row[s] - highest)
                         total += row[s]
-                    for s in range(visible, seen):
-                        row[s] = 0
                     totals[i] = total
                     lse[b, h, i0 + i] = np.log(total) + highest if visible > 0 else f4(-np.inf)
                     if threshold > 0:
                         w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
-                        for s in range(visible):
+                        for s in range(seen):
                             row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
                 gemm_nn(n, D, seen, 1.0, scores, S, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
                 for i in range(n):
@@ -178,22 +178,21 @@ def _backward(
                         delta = f4(0)
                         for d in range(D):
                             delta += dout[b, i0 + i, h, d] * out[b, i0 + i, h, d]
-                        L, p_row, ds_row = lse[b, h, i0 + i], p[i], ds[i]
+                        L = lse[b, h, i0 + i] if visible > 0 else f4(0)
+                        p_row, ds_row = p[i, :seen], ds[i, :seen]
+                        p_row[visible:] = -np.inf  # probability 0
                         if threshold > 0:
                             w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
-                            for s in range(visible):
+                            for s in range(seen):
                                 kept = factor if np.int64(w[s]) >= threshold else f4(0)
                                 e = exp(p_row[s] - L)
                                 ds_row[s] = e * (ds_row[s] * kept - delta)
                                 p_row[s] = e * kept
                         else:
-                            for s in range(visible):
+                            for s in range(seen):
                                 e = exp(p_row[s] - L)
                                 ds_row[s] = e * (ds_row[s] - delta)
                                 p_row[s] = e
-                        for s in range(visible, seen):
-                            p_row[s] = 0
-                            ds_row[s] = 0
                     gemm_tn(seen, D, n, 1.0, p, S, dout[b, i0:, h], ldo, 1.0, dv[b, :, g], lddv)
                     gemm_nn(n, D, seen, scale, ds, S, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
                     gemm_tn(seen, D, n, scale, ds, S, q[b, i0:, h], ldq, 1.0, dk[b, :, g], lddk)
