@@ -142,9 +142,7 @@ class TrainerConfig(Section):
 
     def check(self) -> None:
         """Check the ranges."""
-        self.require_at_least(
-            1, "max_steps", "batch_size", "accumulation_steps", "keep_checkpoints", "log_every"
-        )
+        self.require_at_least(1, "max_steps", "batch_size", "accumulation_steps", "keep_checkpoints", "log_every")
         self.require_at_least(0, "eval_every", "save_every", "sample_tokens")
         batches, norm = self.eval_batches, self.max_grad_norm
         self.require(batches is None or batches >= 1, "eval_batches", "null or at least 1")

@@ -1,0 +1,133 @@
+"""The log of a run: one JSON object a line, appended, never rewritten."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..files import file_error
+
+METRICS = "metrics.jsonl"
+"""The file's name in a run folder."""
+
+TIMING = ("seconds", "tokens_per_second")
+"""The fields that depend on the clock; all others are the same each time a run is repeated."""
+
+
+class MetricsWriter:
+    """Appends records to a JSONL file.
+
+    Each record is handed to the operating system at once, so that a killed process loses none; `sync` makes them
+    survive a power cut. JSON has no NaN and no infinity: they are written as ``null``.
+
+    Args:
+        path: the file; its folder must exist.
+
+    Raises:
+        FileError: if the file cannot be opened.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (closed by close)
+        except OSError as error:
+            raise file_error("write", self.path, error) from error
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append ``record``, a mapping of names to numbers (NumPy's too), text, or nothing.
+
+        Raises:
+            FileError: if the disk refuses.
+        """
+        values = {name: _plain(value) for name, value in record.items()}
+        line = memoryview(json.dumps(values, allow_nan=False).encode() + b"\n")
+        try:
+            while line:  # an almost full disk takes a part of it first
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise file_error("write", self.path, error) from error
+
+    def sync(self) -> int:
+        """Make all records durable and return `offset`, for the checkpoint.
+
+        Raises:
+            FileError: if the disk refuses.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise file_error("write", self.path, error) from error
+        return self.offset()
+
+    def offset(self) -> int:
+        """Length of the file in bytes."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def truncate(self, offset: int) -> bool:
+        """Forget the records after the first ``offset`` bytes: those of steps that will be done again.
+
+        Returns:
+            Whether all ``offset`` bytes were there; if not, some records were lost, and a torn last line is cut off.
+
+        Raises:
+            FileError: if the disk refuses.
+        """
+        try:
+            available = self.offset()
+            if available < offset:
+                text = self.path.read_bytes()
+                os.truncate(self.path, text.rfind(b"\n") + 1)
+            else:
+                os.truncate(self.path, offset)
+        except OSError as error:
+            raise file_error("write", self.path, error) from error
+        return available >= offset
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """The records of a JSONL file, oldest first; ``null`` comes back as NaN.
+
+    Lines that are not JSON objects are passed over: the last line may be torn when the process was killed, or when
+    the file is read while a run writes it.
+
+    Raises:
+        FileError: if the file cannot be read.
+    """
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise file_error("read", path, error) from error
+    records = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            records.append({name: math.nan if value is None else value for name, value in record.items()})
+    return records
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON can hold it."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

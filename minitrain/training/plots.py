@@ -1,0 +1,138 @@
+"""Pictures of a run: the loss curve and the learning rate, as PNG files."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Records = Sequence[Mapping[str, Any]]
+
+TRAIN, VALIDATION, GUESS = "#2a6fbb", "#d1495b", "#6c757d"
+LOG_RATIO = 8.0
+"""A loss that falls by more than this factor is drawn on a logarithmic axis."""
+
+
+def plot_loss(
+    records: Records, path: str | Path, *, baselines: Mapping[str, float] | None = None, title: str = "Loss"
+) -> None:
+    """Draw the loss over the steps: training, faint as logged and smoothed, and validation, next to baselines.
+
+    Args:
+        records: from `read_metrics`.
+        path: the PNG to write.
+        baselines: losses in nats per token by name, drawn as dashed lines.
+        title: what stands above.
+
+    Raises:
+        DataError: if the records hold no loss.
+        FileError: if the file cannot be written.
+    """
+    steps, loss = _series(records, "loss")
+    val_steps, val_loss = _series(records, "val_loss")
+    if not steps.size and not val_steps.size:
+        raise DataError("the metrics hold no loss yet; train for at least one step")
+    figure, axes = _new_figure(title, "loss (nats per token)")
+    if steps.size:
+        axes.plot(steps, loss, color=TRAIN, alpha=0.25, linewidth=1)
+        axes.plot(steps, _smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
+    if val_steps.size:
+        label = f"validation (last {val_loss[-1]:.3f})"
+        axes.plot(val_steps, val_loss, "o-", color=VALIDATION, linewidth=1.5, markersize=5, label=label)
+    everything = np.concatenate([loss, val_loss])
+    lowest = float(np.nanmin(everything)) if np.isfinite(everything).any() else math.nan
+    for name, nats in (baselines or {}).items():
+        axes.axhline(nats, color=GUESS, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            f"{name} {nats:.3f}",
+            xy=(1, nats),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 3),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            color=GUESS,
+            fontsize=9,
+        )
+    if lowest > 0 and float(np.nanmax(everything)) / lowest > LOG_RATIO:
+        axes.set_yscale("log")
+    axes.legend(loc="lower left", framealpha=0.9, edgecolor="none")  # where a falling curve leaves room
+    _save(figure, path)
+
+
+def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Learning rate") -> None:
+    """Draw the learning rate of the logged updates.
+
+    Args:
+        records: from `read_metrics`.
+        path: the PNG to write.
+        title: what stands above.
+
+    Raises:
+        DataError: if the records hold no learning rate.
+        FileError: if the file cannot be written.
+    """
+    steps, rate = _series(records, "lr")
+    if not steps.size:
+        raise DataError("the metrics hold no learning rate yet; train for at least one step")
+    figure, axes = _new_figure(title, "learning rate")
+    axes.plot(steps, rate, color=TRAIN, linewidth=2)
+    axes.fill_between(steps, rate, color=TRAIN, alpha=0.08)
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    _save(figure, path)
+
+
+def _series(records: Records, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and values of the records that have ``name``."""
+    pairs = [(record["step"], record[name]) for record in records if name in record and "step" in record]
+    table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the points around each one; the first ones, where losses fall steeply, have less around them."""
+    reach = len(values) // 40
+    at = np.arange(len(values))
+    left = np.minimum(reach, at)
+    right = np.minimum(left, len(values) - 1 - at)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    smooth: NDArray[np.float64] = (sums[at + right + 1] - sums[at - left]) / (left + 1 + right)
+    return smooth
+
+
+def _new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
+    """A figure of one plot over the steps; made without pyplot, which would touch the user's own figures."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.set_xlabel("step")
+    axes.set_ylabel(ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.02)
+    return figure, axes
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    write_atomically(path, picture.getvalue())

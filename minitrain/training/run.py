@@ -1,0 +1,273 @@
+"""A run and its folder: started from a config, resumed, or opened to use the model.
+
+::
+
+    runs/pydoc-20250102-030405/
+      config.yaml  tokenizer.json  data/train.bin  data/val.bin
+      metrics.jsonl  checkpoints/step-…/  loss.png  learning_rate.png  sample.txt
+
+The folder is complete in itself: the tokens lie in it, so that a run goes on with the text it began with.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from ..data import (
+    TokenFile,
+    Tokenizer,
+    TokenLoader,
+    build_tokenizer,
+    evaluation_batches,
+    read_corpus,
+    tokenizer_from_json,
+    write_tokens,
+)
+from ..errors import CheckpointError, DataError
+from ..files import file_error, make_folder, write_atomically
+from ..models.gpt import GPT, GPTConfig
+from ..nn.packing import pack
+from ..optim import AdamW, Constant, WarmupCosine
+from ..random import Key
+from .checkpoint_manager import CheckpointManager, Warn, warn_user
+from .config import RunConfig
+from .evaluation import Validation, baselines, compare_with_guessing, evaluate
+from .report import TrainResult, draw
+from .trainer import CHECKPOINTS, Trainer, refuse_used_folder
+
+CONFIG, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS = "config.yaml", "tokenizer.json", "data/train.bin", "data/val.bin"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to train.
+
+    Attributes:
+        config: its settings.
+        run_dir: its folder.
+        tokenizer: its tokenizer.
+        trainer: its trainer; ``trainer.state.step`` updates are done.
+    """
+
+    config: RunConfig
+    run_dir: Path
+    tokenizer: Tokenizer
+    trainer: Trainer
+
+    def train(self) -> TrainResult:
+        """Train to the end; see `Trainer.train`."""
+        return self.trainer.train()
+
+    def describe(self) -> str:
+        """What is trained on what, in a line or two for the screen."""
+        trainer = self.trainer
+        source = self.config.data.path or "Python's own language reference"
+        return (
+            f"{trainer.model.parameter_count():,} parameters, {trainer.train_loader.tokens.size:,} training and "
+            f"{trainer.val_tokens.size:,} validation tokens of {source} ({self.tokenizer.vocab_size} different)\n"
+            f"run folder: {self.run_dir}"
+        )
+
+
+class LoadedRun(NamedTuple):
+    """A trained model and what belongs to it."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    config: RunConfig
+    step: int
+
+
+def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
+    """Prepare a new run: read the text, make the tokens, the run folder, the model and its trainer.
+
+    The text is read and checked before anything is written.
+
+    Args:
+        config: the settings; with ``run_dir=None`` the folder is a new one under ``runs/``.
+        warn: called with a sentence when something is not as it should be but training can go on.
+
+    Raises:
+        DataError: if the text is missing, not text, or too short.
+        CheckpointError: if the folder holds a run already.
+        FileError: if the folder cannot be written.
+        DeviceError: if the device is not there.
+    """
+    run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
+    refuse_used_folder(run_dir)
+    text = read_corpus(config.data.path)
+    tokenizer = build_tokenizer(config.data.tokenizer, text)
+    ids = tokenizer.encode(text)
+    border = int(len(ids) * (1 - config.data.val_fraction))
+    train_ids, val_ids = ids[:border], ids[border:]
+    TokenLoader(train_ids, config.data.block_size, config.trainer.batch_size, config.seed)  # checks the lengths
+    evaluation_batches(val_ids, config.data.block_size, 1)
+
+    make_folder((run_dir / TRAIN_TOKENS).parent)
+    write_tokens(run_dir / TRAIN_TOKENS, train_ids, tokenizer.vocab_size)
+    write_tokens(run_dir / VAL_TOKENS, val_ids, tokenizer.vocab_size)
+    write_atomically(run_dir / TOKENIZER, json.dumps(tokenizer.to_json()).encode() + b"\n")
+    config.save(run_dir / CONFIG)  # last: with it the folder counts as prepared
+    return _assemble(config, run_dir, warn)
+
+
+def resume_run(run_dir: str | Path, *, warn: Warn = warn_user) -> Run:
+    """Take up the run in ``run_dir`` at its newest intact checkpoint.
+
+    Trained on, it ends with the same bytes as if it had never been interrupted.
+
+    Args:
+        run_dir: the run folder.
+        warn: called with a sentence for each damaged checkpoint that is skipped.
+
+    Raises:
+        CheckpointError: if the folder is no run, no checkpoint of it is intact, or they are of another model.
+        DataError: if its tokens or its tokenizer are damaged.
+    """
+    run_dir = Path(run_dir)
+    run = _assemble(_read_config(run_dir), run_dir, warn)
+    run.trainer.resume()
+    return run
+
+
+def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = warn_user) -> LoadedRun:
+    """The model of the run in ``run_dir`` at its newest intact checkpoint, ready to use.
+
+    Args:
+        run_dir: the run folder.
+        device: where to put the model; ``None`` takes the device it was trained on.
+        warn: called with a sentence for each damaged checkpoint that is skipped.
+
+    Raises:
+        CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
+        DataError: if its tokenizer is damaged.
+        DeviceError: if the device is not there.
+    """
+    run_dir = Path(run_dir)
+    config, tokenizer = _read_config(run_dir), _read_tokenizer(run_dir)
+    checkpoints = CheckpointManager(run_dir / CHECKPOINTS, warn=warn)
+    path = checkpoints.latest()
+    if path is None:
+        count = len(checkpoints.checkpoints())
+        found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
+        raise CheckpointError(f"cannot use the run in {run_dir}: {found}; train it with --resume {run_dir}")
+    checkpoint = checkpoints.load(path)
+    model = _build_model(config, tokenizer.vocab_size)
+    checkpoint.check_fits(model.state_dict())
+    model.load_state_dict(checkpoint.model)
+    model.to(device or config.device)
+    return LoadedRun(model, tokenizer, config, checkpoint.step)
+
+
+def evaluate_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = warn_user) -> Validation:
+    """Loss of the run's newest model on its whole validation split, next to the baselines.
+
+    Raises:
+        CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
+        DataError: if its tokens or its tokenizer are damaged.
+    """
+    model, tokenizer, config, _ = load_run(run_dir, device=device, warn=warn)
+    train_tokens, val_tokens = _read_tokens(Path(run_dir), tokenizer)
+    loss = evaluate(
+        model, val_tokens, config.data.block_size, config.trainer.batch_size, device=device or config.device
+    )
+    return compare_with_guessing(loss, train_tokens, val_tokens, tokenizer.vocab_size, tokenizer)
+
+
+def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
+    """Draw the curves of the run in ``run_dir`` anew, finished or not; returns the PNG files.
+
+    Raises:
+        CheckpointError: if the folder is no run.
+        DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
+    """
+    run_dir = Path(run_dir)
+    _read_config(run_dir)
+    tokenizer = _read_tokenizer(run_dir)
+    return draw(run_dir, baselines(*_read_tokens(run_dir, tokenizer), tokenizer.vocab_size))
+
+
+def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
+    """Model, optimizer, schedule and loader as the config says, in a trainer."""
+    tokenizer = _read_tokenizer(run_dir)
+    train_tokens, val_tokens = _read_tokens(run_dir, tokenizer)
+    model = _build_model(config, tokenizer.vocab_size)
+    model.to(config.device)
+    pack(model)
+    rates, steps = config.scheduler, config.trainer.max_steps
+    optimizer = AdamW(
+        model,
+        lr=config.optimizer.learning_rate,
+        betas=(config.optimizer.beta1, config.optimizer.beta2),
+        eps=config.optimizer.eps,
+        weight_decay=config.optimizer.weight_decay,
+    )
+    schedule = (
+        WarmupCosine(optimizer.lr, rates.min_lr, rates.warmup_steps, steps)
+        if rates.name == "warmup_cosine"
+        else Constant(optimizer.lr, rates.warmup_steps)
+    )
+    trainer = Trainer(
+        model=model,
+        optimizer=optimizer,
+        schedule=schedule,
+        train_loader=TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed),
+        val_tokens=val_tokens,
+        config=config.trainer,
+        run_dir=run_dir,
+        key=Key.from_seed(config.seed).fold("dropout"),
+        tokenizer=tokenizer,
+        device=config.device,
+        warn=warn,
+    )
+    return Run(config, run_dir, tokenizer, trainer)
+
+
+def _build_model(config: RunConfig, vocab_size: int) -> GPT:
+    shape = {name: value for name, value in asdict(config.model).items() if name != "name"}
+    gpt_config = GPTConfig(vocab_size=vocab_size, block_size=config.data.block_size, **shape)
+    return GPT(gpt_config, seed=config.seed)
+
+
+def _read_config(run_dir: Path) -> RunConfig:
+    if not run_dir.is_dir():
+        raise CheckpointError(f"there is no run folder {run_dir}; check the path")
+    if not (run_dir / CONFIG).exists():
+        raise CheckpointError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
+    return RunConfig.load(run_dir / CONFIG)
+
+
+def _read_tokenizer(run_dir: Path) -> Tokenizer:
+    path = run_dir / TOKENIZER
+    try:
+        return tokenizer_from_json(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise file_error("read", path, error) from error
+    except (ValueError, DataError) as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+
+
+def _read_tokens(run_dir: Path, tokenizer: Tokenizer) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Training and validation tokens, checked against their sums: a run on other tokens would be another run."""
+    files = [TokenFile.open(run_dir / name, verify=True) for name in (TRAIN_TOKENS, VAL_TOKENS)]
+    for file in files:
+        if file.vocab_size != tokenizer.vocab_size:
+            raise DataError(
+                f"{file.path} has token ids of a vocabulary of {file.vocab_size}, {run_dir / TOKENIZER} has "
+                f"{tokenizer.vocab_size}: they are of two runs"
+            )
+    return files[0].tokens, files[1].tokens
+
+
+def _new_run_dir(config: RunConfig) -> Path:
+    """A folder under ``runs/`` that is not there yet, named by the recipe and the time."""
+    name = f"{config.recipe or config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
+    return next(path for path in (Path("runs", name) for name in names) if not path.exists())
