@@ -1,0 +1,58 @@
+"""Counter-based random numbers: known answers, independence of the split, uniformity."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitrain.random import Key, philox, random_bits, uniform
+
+# Random123's published answers for philox4x32-10: counter, key, result.
+KNOWN = [
+    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "answer"), KNOWN)
+def test_philox_gives_the_published_answers(counter, key, answer):
+    assert philox(counter, *key) == answer
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 7), st.integers(1, 33), st.integers(0, 2**40))
+def test_any_split_of_a_batch_gives_the_same_numbers(seed, samples, size, first):
+    key = Key.from_seed(seed).fold("layer", 3).at_sample(first)
+    whole = random_bits(key, (samples, size))
+    one_by_one = [random_bits(key.at_sample(first + i), (1, size)) for i in range(samples)]
+    assert np.array_equal(whole, np.concatenate(one_by_one))
+
+
+@given(st.integers(1, 20), st.integers(1, 5), st.integers(1, 20))
+def test_numbers_of_a_sample_do_not_depend_on_its_size_or_shape(short, rows, more):
+    key = Key.from_seed(1)
+    longer = random_bits(key, (2, short * rows + more))
+    assert np.array_equal(random_bits(key, (2, rows, short)).reshape(2, -1), longer[:, : short * rows])
+
+
+def test_keys_differ_by_path_step_and_seed():
+    root = Key.from_seed(7)
+    keys = [root, root.fold(0), root.fold(1), root.fold("0"), root.fold(0, 1), root.fold(1, 0), Key.from_seed(8)]
+    assert len({key[:2] for key in keys}) == len(keys)
+    assert root.fold("a", 1) == root.fold("a").fold(1)
+    assert root.fold(-1) != root.fold(1)
+
+
+def test_uniform_numbers_fill_the_unit_interval_evenly():
+    numbers = uniform(Key.from_seed(3), (4, 50_000))
+    assert numbers.min() >= 0 and numbers.max() < 1
+    histogram = np.histogram(numbers, bins=50, range=(0, 1))[0]
+    expected = numbers.size / 50
+    chi_square = ((histogram - expected) ** 2 / expected).sum()
+    assert chi_square < 49 + 5 * np.sqrt(2 * 49)  # five standard deviations
+    neighbours = np.corrcoef(numbers[0, :-1], numbers[0, 1:])[0, 1]
+    assert abs(neighbours) < 0.02
