@@ -80,6 +80,12 @@ def test_a_folder_follows_its_rule(tmp_path: Path) -> None:
     assert read_corpus(folder) == "C\nAZ\nA\nB"
 
 
+def test_the_order_of_a_folder_is_that_of_the_names(tmp_path: Path) -> None:
+    names = [f"{i * 37 % 50:02}" for i in range(50)]  # made in another order
+    folder = write(tmp_path, {f"{name}/{name}.txt" if int(name) % 3 else f"{name}.txt": name for name in names})
+    assert read_corpus(folder) == "\n".join(sorted(names))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
 def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     folder = write(tmp_path / "folder", {"a.txt": "A"})

@@ -80,8 +80,8 @@ def _cut(weight: Array, logits: Array, top_k: int | None, top_p: float | None) -
         kept[:, top_k:] = 0
     if top_p is not None:
         share = xp.cumsum(kept, axis=1)
-        before = (share - kept) / share[:, -1:]  # (B, V) the share of the likelier tokens
-        kept[:, 1:][before[:, 1:] >= top_p] = 0  # the first stays, so there is always one
+        before = (share - kept) / share[:, -1:]  # (B, V) the share of the likelier tokens: 0 for the first
+        kept[before >= top_p] = 0
     cut: Array = xp.empty_like(weight)
     cut[xp.arange(weight.shape[0])[:, None], order] = kept
     return cut
