@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
-
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minitrain.ops import cross_entropy_forward
 from minitrain.testing.strategies import arrays, distinct_sizes, integer_arrays, masks, seeds
 
 from .oracles import assert_same
@@ -134,10 +133,6 @@ def test_cross_entropy(dtype, data, V, seed):
 @given(data=st.data(), V=st.integers(2, 9))
 def test_cross_entropy_mean(data, V):
     """``Loss.mean`` is PyTorch's mean, which divides by the weights of the targets that count."""
-    import torch
-
-    from minitrain.ops import cross_entropy_forward
-
     logits, targets = data.draw(arrays((4, 5, V))), data.draw(integer_arrays((4, 5), V))
     targets[0, :2] = -100
     weight = np.abs(data.draw(arrays((V,)))) + 0.1

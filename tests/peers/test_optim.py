@@ -1,0 +1,148 @@
+"""AdamW, clipping and schedules against ``torch.optim`` and ``torch.nn.utils``, in float64."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitrain.nn import Module, Parameter, pack
+from minitrain.optim import AdamW, Constant, WarmupCosine, clip_by_global_norm
+from minitrain.testing.strategies import seeds
+
+TOLERANCE = 1e-12
+SHAPES = {"matrix": (5, 3), "vector": (7,), "table": (2, 3, 4)}
+
+
+class Weights(Module):
+    """Parameters of one, two and three dimensions."""
+
+    def __init__(self, seed):
+        rng = np.random.default_rng(seed)
+        for name, shape in SHAPES.items():
+            setattr(self, name, Parameter(rng.standard_normal(shape)))
+
+
+def set_gradients(model, rng, scale=1.0):
+    """Random gradients on minitrain's side; returns them by name."""
+    gradients = {name: scale * rng.standard_normal(shape) for name, shape in SHAPES.items()}
+    for name, parameter in model.named_parameters():
+        parameter.grad[...] = gradients[name]
+    return gradients
+
+
+@given(
+    seed=seeds(),
+    packed=st.booleans(),
+    lr=st.sampled_from([1e-3, 0.3]),
+    betas=st.sampled_from([(0.9, 0.999), (0.5, 0.9), (0.0, 0.99)]),
+    eps=st.sampled_from([1e-8, 1e-2]),
+    weight_decay=st.sampled_from([0.0, 0.1]),
+    scale=st.sampled_from([1.0, 0.25]),
+)
+def test_adamw_trajectory(seed, packed, lr, betas, eps, weight_decay, scale):
+    """Weights and moments over ten updates with a changing rate; a factor on the gradients joins the update."""
+    model, rng = Weights(seed), np.random.default_rng(seed + 1)
+    theirs = {name: torch.nn.Parameter(torch.tensor(p.data)) for name, p in model.named_parameters()}
+    if packed:
+        pack(model)
+    ours = AdamW(model, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    groups = [
+        {"params": [p for p in theirs.values() if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in theirs.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    peer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps)
+    for step in range(10):
+        rate = lr / (1 + step)
+        ours.set_lr(rate)
+        ours.zero_grad()
+        gradients = set_gradients(model, rng, scale=10.0 ** rng.integers(-3, 3))
+        ours.step(scale)
+        for group in peer.param_groups:
+            group["lr"] = rate
+        for name, parameter in theirs.items():
+            parameter.grad = torch.tensor(scale * gradients[name])
+        peer.step()
+        for name, parameter in model.named_parameters():
+            np.testing.assert_allclose(parameter.data, theirs[name].detach(), rtol=TOLERANCE, atol=TOLERANCE)
+    moments = ours.state_dict()["moments"]
+    for name, parameter in theirs.items():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            wanted = peer.state[parameter][moment]
+            np.testing.assert_allclose(moments[f"{moment}.{name}"], wanted, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@given(
+    seed=seeds(),
+    packed=st.booleans(),
+    max_norm=st.sampled_from([0.1, 1.0, 5.0, 1e6, None]),
+    scale=st.sampled_from([0.0, 1e-6, 0.2, 1.0, 1e6]),
+    count=st.sampled_from([1.0, 12.0]),
+)
+def test_clip_by_global_norm(seed, packed, max_norm, scale, count):
+    """The norm, and the gradient that the optimizer sees, are those of PyTorch's ``clip_grad_norm_``."""
+    model = Weights(seed)
+    if packed:
+        pack(model)
+    gradients = set_gradients(model, np.random.default_rng(seed), scale)
+    theirs = {name: torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for name, shape in SHAPES.items()}
+    for name, parameter in theirs.items():
+        parameter.grad = torch.tensor(gradients[name] / count)
+    norm = torch.nn.utils.clip_grad_norm_(theirs.values(), math.inf if max_norm is None else max_norm)
+    clip = clip_by_global_norm(model, max_norm, count=count)
+    assert clip.norm == pytest.approx(norm.item(), rel=TOLERANCE)
+    for name, parameter in model.named_parameters():
+        np.testing.assert_allclose(clip.scale * parameter.grad, theirs[name].grad, rtol=1e-9, atol=0)
+
+
+def torch_rates(scheduler_of, lr, steps):
+    """The learning rates that govern the first ``steps`` updates of a PyTorch scheduler."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    scheduler = scheduler_of(optimizer)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        with warnings.catch_warnings():
+            # SequentialLR itself calls step() in a way that PyTorch deprecates.
+            warnings.simplefilter("ignore", UserWarning)
+            scheduler.step()
+    return rates
+
+
+@given(
+    warmup=st.integers(0, 12),
+    decay=st.integers(1, 40),
+    min_lr=st.sampled_from([0.0, 1e-4]),
+)
+def test_warmup_cosine(warmup, decay, min_lr):
+    """Linear warm-up, then cosine: ``LinearLR`` followed by ``CosineAnnealingLR``."""
+    lr = 1e-3
+    schedule = WarmupCosine(max_lr=lr, min_lr=min_lr, warmup_steps=warmup, total_steps=warmup + decay)
+    steps = warmup + decay + 1  # PyTorch's cosine rises again after its end, ours stays
+
+    def scheduler(optimizer):
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=decay, eta_min=min_lr)
+        if warmup == 0:
+            return cosine
+        linear = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
+        return torch.optim.lr_scheduler.SequentialLR(optimizer, [linear, cosine], milestones=[warmup])
+
+    expected = torch_rates(scheduler, lr, steps)
+    assert [schedule(step) for step in range(steps)] == pytest.approx(expected, rel=1e-9, abs=1e-15)
+    assert schedule(steps + 5) == min_lr
+
+
+@given(warmup=st.integers(1, 20))
+def test_constant_with_warmup(warmup):
+    schedule = Constant(lr=0.5, warmup_steps=warmup)
+    steps = warmup + 5
+    expected = torch_rates(
+        lambda optimizer: torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup),
+        0.5,
+        steps,
+    )
+    assert [schedule(step) for step in range(steps)] == pytest.approx(expected, rel=1e-9)
