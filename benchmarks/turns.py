@@ -1,7 +1,7 @@
 """Programs in turn: each in its own process, one busy while the others sleep, compared by pairwise ratios.
 
 Two programs in one process share caches, allocators and thread pools; two runs one after the other meet a
-machine in two moods. So each program is a child process that waits on its standard input, and the parent gives
+machine in two moods. So each program is a child that waits on its standard input, and the parent gives
 the turn round and round. Round ``i`` of one program is divided by round ``i`` of the other, and the median of
 these ratios is told.
 
