@@ -14,7 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.cli.compose import compose_config, config_groups
+from minitrain.cli.compose import compose_config
+from minitrain.cli.groups import config_groups
 from minitrain.cli.overrides import quoted
 from minitrain.errors import ConfigError
 from minitrain.training.config import RunConfig

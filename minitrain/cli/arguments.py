@@ -32,9 +32,10 @@ class Parser(argparse.ArgumentParser):
         """
         raise UsageError(f"{message} (see {self.prog} --help)")
 
+    def add_run(self) -> None:
+        """Take the folder of a run, as ``run``."""
+        self.add_argument("run", metavar="RUN", help="the folder of a run, such as runs/pydoc-20250102-030405")
 
-def positive_int(text: str) -> int:
-    """Read a whole number of 1 or more, for ``type=`` of an argument."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
-    return int(text)
+    def add_device(self) -> None:
+        """Take ``--device``, as ``device``; ``None`` stands for the run's own."""
+        self.add_argument("--device", metavar="DEVICE", help="cpu or cuda (where it was trained)")

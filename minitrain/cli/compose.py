@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 from ..errors import ConfigError
 from ..training.config import RunConfig
 from ..training.section import known_keys
 from .failures import one_line
+from .groups import CONFIG_MODULE, config_groups
 from .overrides import read_overrides
 
-CONFIG_MODULE = "minitrain.conf"
 _PATHS = ("data.path", "run_dir")
-
-
-def config_groups() -> dict[str, list[str]]:
-    """The options of each packaged config group, by the group's name, e.g. ``{"model": ["gpt"], …}``."""
-    return {
-        folder.name: sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-        for folder in resources.files(CONFIG_MODULE).iterdir()
-        if folder.is_dir() and not folder.name.startswith("_")
-    }
 
 
 def compose_config(arguments: Sequence[str]) -> RunConfig:

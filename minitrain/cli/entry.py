@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 from .arguments import UsageError
-from .failures import report
+from .failures import report, warn
 from .names import did_you_mean
 
 # A command is a module of this package with ``run(argv) -> exit code``; it is imported when it is called.
@@ -46,14 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without, say, Chinese shows '?', and the run goes on
             stream.reconfigure(errors="replace")
-    try:
-        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return code
-    except SystemExit as done:  # argparse, after printing a help text
-        return done.code if isinstance(done.code, int) else 0
-    except BaseException as error:
-        return report(error)
+    with warnings.catch_warnings():
+        # What is not finite stops a run with its step and its name: NumPy's remarks on the way there are noise.
+        warnings.filterwarnings("ignore", category=RuntimeWarning, message=".* encountered in ")
+        warnings.showwarning = lambda message, *_: warn(str(message))
+        try:
+            code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+            return code
+        except SystemExit as done:  # argparse, after printing a help text
+            return done.code if isinstance(done.code, int) else 0
+        except BaseException as error:
+            return report(error)
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MinitrainError, NonFiniteError
+from ..training.signals import Interrupted
 
 RUN_FAILED = 1
 USER_MISTAKE = 2
 CTRL_C = 130
-TERMINATED = 143
 _BROKEN_PIPE = 141  # as the shell reports any program whose reader has gone
 
 # The machine gave out under a run that was asked for correctly.
@@ -35,6 +35,11 @@ def report(error: BaseException) -> int:
         traceback.print_exception(error)
     print(f"minitrain: {one_line(message)}", file=sys.stderr)
     return code
+
+
+def warn(message: str) -> None:
+    """Tell the user of something odd that stops nothing, in one line on stderr."""
+    print(f"minitrain: warning: {one_line(message)}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -69,23 +74,26 @@ def _describe(error: BaseException) -> tuple[str, int]:
     """The message and the exit code for ``error``."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", CTRL_C
-    if isinstance(error, NonFiniteError):
-        return f"the run failed: {error}", RUN_FAILED
+    if isinstance(error, Interrupted):
+        return str(error), error.exit_code
     if isinstance(error, MemoryError):
         advice = "make trainer.batch_size, data.block_size or the model smaller"
-        return f"out of memory ({str(error) or 'no more to allocate'}): {advice}", RUN_FAILED
-    if isinstance(error, OSError) and _errno(error) in _OUT_OF_SPACE:
-        return f"the run failed: {error}", RUN_FAILED
-    if isinstance(error, MinitrainError):
-        return f"error: {error}", USER_MISTAKE
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"error: {error.filename}: {error.strerror}", USER_MISTAKE
+        return f"error: out of memory ({str(error) or 'nothing left to allocate'}): {advice}", RUN_FAILED
+    if _foreseen(error):
+        machine = isinstance(error, OSError) and _errno(error) in _OUT_OF_SPACE
+        return f"error: {_text(error)}", RUN_FAILED if machine or isinstance(error, NonFiniteError) else USER_MISTAKE
     notes = getattr(error, "__notes__", None) or ["set MINITRAIN_DEBUG=1 to see the traceback"]
     return f"this is a bug in minitrain: {type(error).__name__}: {error} ({notes[-1]})", RUN_FAILED
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None and not isinstance(error, MinitrainError):
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _errno(error: OSError) -> int | None:
     """The system's number for ``error``, also when one of our own errors wraps the system's."""
     if error.errno is None and isinstance(error.__cause__, OSError):
-        return error.__cause__.errno
+        return _errno(error.__cause__)
     return error.errno

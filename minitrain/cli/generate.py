@@ -1,0 +1,100 @@
+"""``minitrain generate``: a trained model goes on with a text, on the screen as it writes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from .arguments import Parser, UsageError
+from .failures import traceback_kept_in, warn
+
+if TYPE_CHECKING:
+    from ..data import Tokenizer
+
+_EPILOG = """\
+examples:
+  minitrain generate runs/NAME --prompt "The class statement"
+  minitrain generate runs/NAME --temperature 0.5 --top-k 20 --seed 7
+  minitrain generate runs/NAME --temperature 0            always the likeliest token
+
+The same seed gives the same text; another one gives another."""
+
+# A character of UTF-8 has up to four bytes; after twice as many, what does not fit together never will.
+_LONGEST_WAIT = 8
+
+
+def run(argv: Sequence[str]) -> int:
+    """Let the model that ``argv`` names write; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    if not arguments.prompt:
+        raise UsageError("--prompt is empty: give it one character or more")
+
+    with traceback_kept_in(arguments.run):
+        pieces = _write(arguments)
+        print(arguments.prompt, end="", flush=True)
+        try:
+            for piece in pieces:
+                print(piece, end="", flush=True)
+        finally:
+            print()
+    return 0
+
+
+def _write(arguments: argparse.Namespace) -> Iterator[str]:
+    """The text that follows the prompt, piece by piece."""
+    from ..backend import to_device
+    from ..generation import stream
+    from ..random import Key
+    from ..training import load_run
+
+    model, tokenizer, config, _ = load_run(arguments.run, device=arguments.device, warn=warn)
+    prompt = tokenizer.encode(arguments.prompt)[None]  # (1, T0)
+    columns = stream(
+        model,
+        to_device(prompt, arguments.device or config.device),
+        arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        rng=Key.from_seed(arguments.seed),
+    )
+    return text_of((int(column[0]) for column in columns), tokenizer)
+
+
+def text_of(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
+    """The text of ``tokens`` as they come; bytes wait until they make up a character.
+
+    The pieces, joined, are ``tokenizer.decode`` of all the tokens.
+    """
+    waiting: list[int] = []
+    for token in tokens:
+        waiting.append(token)
+        text = tokenizer.decode(waiting)
+        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(waiting) < _LONGEST_WAIT:
+            continue
+        yield text
+        waiting.clear()
+    if waiting:
+        yield tokenizer.decode(waiting)
+
+
+def _parser() -> Parser:
+    parser = Parser("generate", description="Let a trained model continue a text.", epilog=_EPILOG)
+    parser.add_run()
+    parser.add_argument("--prompt", default="\n", metavar="TEXT", help="the text to go on from (a new line)")
+    parser.add_argument("--max-new-tokens", type=int, default=500, metavar="N", help="tokens to write (500)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.8,
+        metavar="T",
+        help="below 1 bolder in what is likely, 0 the likeliest (0.8)",
+    )
+    parser.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest tokens only")
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", help="choose among the likeliest tokens with share P of the probability"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers (0)")
+    parser.add_device()
+    return parser

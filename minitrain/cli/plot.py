@@ -1,0 +1,29 @@
+"""``minitrain plot``: the curves of a run as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .arguments import Parser
+from .failures import traceback_kept_in
+
+_EPILOG = """\
+The run may still be going: its metrics are drawn as far as they are.
+
+example:
+  minitrain plot runs/NAME"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Draw the run that ``argv`` names; returns the exit code."""
+    description = "Draw the loss and the learning rate of a run as PNG files in its folder."
+    parser = Parser("plot", description=description, epilog=_EPILOG)
+    parser.add_run()
+    arguments = parser.parse_args(argv)
+
+    from ..training import plot_run
+
+    with traceback_kept_in(arguments.run):
+        for picture in plot_run(arguments.run):
+            print(picture)
+    return 0
