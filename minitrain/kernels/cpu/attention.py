@@ -1,8 +1,11 @@
-"""Twins of ``ops.attention``: blocks of queries, each against all the keys it can see.
+"""Twins of ``ops.attention``: blocks of 64 queries against blocks of 64 keys.
 
 A thread takes one sample and head, and there one block of queries after another: it computes the block's scores, their
-softmax and the mix of values before it goes on. With a causal mask, the keys after the block's last query are never
-touched, which halves the work. Memory beside inputs and outputs is (BLOCK, S) a thread.
+softmax and the mix of values before it goes on. With a causal mask, key blocks after the block's last query are never
+touched, which halves the work. Memory beside inputs and outputs is (BLOCK + 2 D, S) a thread.
+
+BLAS is fastest on small products when neither factor has to be transposed on the fly. So the keys of a head (and in
+the backward its values) are transposed once, block by block, and every block of queries multiplies by them as they are.
 
 Queries, keys, values and their gradients may be views of one packed array: BLAS takes the distance between rows.
 """
@@ -20,13 +23,13 @@ from ...backend.jit import device, kernel
 from ...backend.pool import empty
 from ...backend.targets import Into, Target
 from ...backend.threads import thread_count
-from ._gemm import available, gemm_nn, gemm_nt, gemm_tn
+from ._gemm import available, gemm_nn, gemm_tn
 from ._math import chunk, exp
 from ._random import fill_words
 from ._targets import Slot
 
 f4 = np.float32
-BLOCK = 64  # queries at once
+BLOCK = 64  # queries, and keys, at once
 NO_LENGTHS = np.empty(0, np.int64)
 
 
@@ -98,6 +101,49 @@ def _row_words(words, row, S, sample, k0, k1):
     return row * S - first
 
 
+@device
+def _transpose(x, n, out):
+    """The first ``n`` rows of x (S, D), transposed in blocks: out (blocks, D, BLOCK)."""
+    for s in range(n):
+        block, column = out[s // BLOCK], s % BLOCK
+        for d in range(x.shape[1]):
+            block[d, column] = x[s, d]
+
+
+@device
+def _times_transposed(x, ld, rows, scale, blocks, n, out):
+    """Out (rows, n) = scale x (rows, D) times the first ``n`` columns of a matrix in transposed blocks."""
+    D = blocks.shape[1]
+    for j in range(0, n, BLOCK):
+        gemm_nn(rows, min(BLOCK, n - j), D, scale, x, ld, blocks[j // BLOCK], BLOCK, 0.0, out[:, j:], out.shape[1])
+
+
+@device
+def _times_rows(x, rows, n, scale, y, ldy, beta, out, ldo):
+    """Out (rows, D) = scale x (rows, n) y (n, D) + beta out, in blocks of the sum that stay in cache."""
+    for j in range(0, n, BLOCK):
+        gemm_nn(
+            rows,
+            y.shape[1],
+            min(BLOCK, n - j),
+            scale,
+            x[:, j:],
+            x.shape[1],
+            y[j:],
+            ldy,
+            beta if j == 0 else 1.0,
+            out,
+            ldo,
+        )
+
+
+@device
+def _add_transposed_times(x, rows, n, scale, y, ldy, out, ldo):
+    """Out (n, D) += scale x (rows, n)^T y (rows, D), block by block of ``out``."""
+    for j in range(0, n, BLOCK):
+        gemm_tn(min(BLOCK, n - j), y.shape[1], rows, scale, x[:, j:], x.shape[1], y, ldy, 1.0, out[j:], ldo)
+
+
 @kernel(
     "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], b1, f4, "
     "i8, f4, i8, i8, i8, i8)"
@@ -105,24 +151,26 @@ def _row_words(words, row, S, sample, k0, k1):
 def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k1, first_sample, threads):
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
-    ldq, ldk, ldv = q.strides[1] // 4, k.strides[1] // 4, v.strides[1] // 4
+    ldq, ldv = q.strides[1] // 4, v.strides[1] // 4
     for t in prange(threads):
         scores = np.empty((BLOCK, S), f4)
+        kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
         words = np.empty((S + 7) // 4 * 4, np.uint32)
         totals = np.empty(BLOCK, f4)
         lo, hi = chunk(B * H, t, threads)
         for task in range(lo, hi):
             b, h = task // H, task % H
             keys = min(S, lengths[b]) if lengths.size else S
+            _transpose(k[b, :, h // group], keys, kt)
             for i0 in range(0, T, BLOCK):
                 n = min(BLOCK, T - i0)
                 seen = _visible(i0 + n - 1, T, S, keys, causal)  # by the block's last query
-                gemm_nt(n, seen, D, scale, q[b, i0:, h], ldq, k[b, :, h // group], ldk, 0.0, scores, S)
+                _times_transposed(q[b, i0:, h], ldq, n, scale, kt, seen, scores)
                 for i in range(n):
                     row, visible = scores[i, :seen], _visible(i0 + i, T, S, keys, causal)
-                    row[visible:] = -np.inf  # loops over whole rows run in full vectors, shorter ones would not
                     highest = f4(-np.inf)
-                    for s in range(seen):
+                    for s in range(seen):  # whole rows run in full vectors, rows cut at ``visible`` would not
+                        row[s] = row[s] if s < visible else f4(-np.inf)
                         highest = row[s] if row[s] > highest else highest
                     highest = highest if visible > 0 else f4(0)
                     total = f4(0)
@@ -135,11 +183,12 @@ def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k
                         w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
                         for s in range(seen):
                             row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
-                gemm_nn(n, D, seen, 1.0, scores, S, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
+                if seen > 0:
+                    _times_rows(scores, n, seen, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
                 for i in range(n):
                     inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
                     for d in range(D):
-                        out[b, i0 + i, h, d] *= inverse
+                        out[b, i0 + i, h, d] = out[b, i0 + i, h, d] * inverse if seen > 0 else f4(0)
 
 
 @kernel(
@@ -153,16 +202,20 @@ def _backward(
     B, T, H, D = q.shape
     S, G = k.shape[1], k.shape[2]
     group = H // G
-    ldo, ldq, ldk, ldv = dout.strides[1] // 4, q.strides[1] // 4, k.strides[1] // 4, v.strides[1] // 4
+    ldo, ldq, ldk = dout.strides[1] // 4, q.strides[1] // 4, k.strides[1] // 4
     lddq, lddk, lddv = dq.strides[1] // 4, dk.strides[1] // 4, dv.strides[1] // 4
     for t in prange(threads):
         p = np.empty((BLOCK, S), f4)
         ds = np.empty((BLOCK, S), f4)
+        kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
+        vt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
         words = np.empty((S + 7) // 4 * 4, np.uint32)
         lo, hi = chunk(B * G, t, threads)  # a thread owns whole key heads, whose gradients sum over a group of queries
         for task in range(lo, hi):
             b, g = task // G, task % G
             keys = min(S, lengths[b]) if lengths.size else S
+            _transpose(k[b, :, g], keys, kt)
+            _transpose(v[b, :, g], keys, vt)
             for s in range(S):
                 for d in range(D):
                     dk[b, s, g, d] = dk[b, s, g, d] if dk_beta != 0 else f4(0)
@@ -171,8 +224,8 @@ def _backward(
                 for i0 in range(0, T, BLOCK):
                     n = min(BLOCK, T - i0)
                     seen = _visible(i0 + n - 1, T, S, keys, causal)
-                    gemm_nt(n, seen, D, scale, q[b, i0:, h], ldq, k[b, :, g], ldk, 0.0, p, S)
-                    gemm_nt(n, seen, D, 1.0, dout[b, i0:, h], ldo, v[b, :, g], ldv, 0.0, ds, S)
+                    _times_transposed(q[b, i0:, h], ldq, n, scale, kt, seen, p)
+                    _times_transposed(dout[b, i0:, h], ldo, n, 1.0, vt, seen, ds)
                     for i in range(n):
                         visible = _visible(i0 + i, T, S, keys, causal)
                         delta = f4(0)
@@ -180,19 +233,23 @@ def _backward(
                             delta += dout[b, i0 + i, h, d] * out[b, i0 + i, h, d]
                         L = lse[b, h, i0 + i] if visible > 0 else f4(0)
                         p_row, ds_row = p[i, :seen], ds[i, :seen]
-                        p_row[visible:] = -np.inf  # probability 0
                         if threshold > 0:
                             w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
                             for s in range(seen):
                                 kept = factor if np.int64(w[s]) >= threshold else f4(0)
-                                e = exp(p_row[s] - L)
+                                e = exp(p_row[s] - L) if s < visible else f4(0)
                                 ds_row[s] = e * (ds_row[s] * kept - delta)
                                 p_row[s] = e * kept
                         else:
                             for s in range(seen):
-                                e = exp(p_row[s] - L)
+                                e = exp(p_row[s] - L) if s < visible else f4(0)
                                 ds_row[s] = e * (ds_row[s] - delta)
                                 p_row[s] = e
-                    gemm_tn(seen, D, n, 1.0, p, S, dout[b, i0:, h], ldo, 1.0, dv[b, :, g], lddv)
-                    gemm_nn(n, D, seen, scale, ds, S, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
-                    gemm_tn(seen, D, n, scale, ds, S, q[b, i0:, h], ldq, 1.0, dk[b, :, g], lddk)
+                    _add_transposed_times(p, n, seen, 1.0, dout[b, i0:, h], ldo, dv[b, :, g], lddv)
+                    _add_transposed_times(ds, n, seen, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
+                    if seen > 0:
+                        _times_rows(ds, n, seen, scale, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
+                    elif dq_beta == 0:
+                        for i in range(n):
+                            for d in range(D):
+                                dq[b, i0 + i, h, d] = 0
