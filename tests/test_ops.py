@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from cases import CASES, EMPTY, SMALL, TILES, Call, Case
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +15,6 @@ from minitrain.backend import gpu_status, is_array, set_threads, to_numpy, use_k
 from minitrain.ops import SKIP, Into, registry
 from minitrain.testing import CheckSettings, check_gradients, with_layout
 from minitrain.testing import strategies as mt
-
-from cases import CASES, EMPTY, SMALL, TILES, Call, Case
 
 every_op = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 MODES = ("reference", "auto")
@@ -240,7 +239,8 @@ def test_twin_equals_reference(case, threads, data):
     exact = run(case, call.astype(np.float64), "reference")
     reference, twin = run(case, call, "reference"), run(case, call, "auto", threads)
     for i, (e, r, t) in enumerate(zip(exact.arrays(), reference.arrays(), twin.arrays(), strict=True)):
-        allowed = max(4 * abs(r - e).max(initial=0), 1e-6 * max(1.0, abs(e).max(initial=0)))
+        # 3e-6 is some 25 units in the last place: sums of hundreds of terms in another order.
+        allowed = max(4 * abs(r - e).max(initial=0), 3e-6 * max(1.0, abs(e).max(initial=0)))
         gap = abs(t - e).max(initial=0)
         assert gap <= allowed, f"array {i} of outputs and gradients: off by {gap:.2e}, allowed {allowed:.2e}"
 
