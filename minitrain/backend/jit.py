@@ -1,10 +1,10 @@
 """numba, set up once: how a CPU kernel is declared, compiled on first use, cached on disk and launched.
 
 Three facts about numba shape this file. Its disk cache does not notice an edit in a helper function of another
-file, so a kernel is stamped with a hash of its file and of all helper files. Its default thread pool may be ``workqueue``,
-which wakes its workers ten times more slowly than OpenMP and aborts when two Python threads enter it; OpenMP is
-preferred, and launches under ``workqueue`` are serialised by a lock. Compiling takes about a second a kernel, so
-nothing is compiled before it is first called.
+file, so a kernel is stamped with a hash of its file and of all helper files. Its default thread pool may be
+``workqueue``, which wakes its workers ten times more slowly than OpenMP and aborts when two Python threads enter it;
+OpenMP is preferred, and launches under ``workqueue`` are serialised by a lock. Compiling takes about a second a
+kernel, so nothing is compiled before it is first called.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if "numba" not in sys.modules:
     )
 
 import numba
+import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
 # Sums may be reordered and products fused so that loops vectorise; NaN and infinity keep their meaning.
@@ -104,8 +105,13 @@ class Kernel:
         self._run: Callable[..., Any] = self._first_call
 
     def __call__(self, *args: Any) -> Any:
-        """Run the kernel."""
-        return self._run(*args)
+        """Run the kernel. Read-only arrays, which numba takes for another type, are copied: they can only be inputs."""
+        try:
+            return self._run(*args)
+        except TypeError:
+            if all(a.flags.writeable for a in args if isinstance(a, np.ndarray)):
+                raise
+        return self._run(*(a.copy() if isinstance(a, np.ndarray) and not a.flags.writeable else a for a in args))
 
     def _first_call(self, *args: Any) -> Any:
         with _launch_lock:

@@ -30,7 +30,7 @@ def slot(target: Target, shape: tuple[int, ...]) -> Slot:
     """The slot for a gradient of ``shape`` that is to go to ``target``."""
     if isinstance(target, Skip):
         return Slot(np.empty((0,) * len(shape), np.float32), 0.0, target)
-    if isinstance(target, Into) and target.buffer.flags.c_contiguous and target.buffer.dtype == np.float32:
+    if isinstance(target, Into) and target.buffer.flags.carray and target.buffer.dtype == np.float32:
         return Slot(target.buffer, float(target.accumulate), None)
     return Slot(empty(shape), 0.0, target)
 

@@ -64,14 +64,14 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
 
 def _slot(target: Target, shape: tuple[int, ...]) -> Slot:
     """As ``_targets.slot``, but a slice of a packed gradient is written to directly, too."""
-    if isinstance(target, Into) and target.buffer.dtype == f4 and _is_rows(target.buffer):
+    if isinstance(target, Into) and target.buffer.flags.writeable and _is_rows(target.buffer):
         return Slot(target.buffer, float(target.accumulate), None)
     return Slot(empty(shape), 0.0, target)
 
 
 def _is_rows(x: Array) -> bool:
     """Whether heads are contiguous rows that BLAS can step over."""
-    return x.strides[-1] == 4 and all(s > 0 and s % 4 == 0 for s in x.strides)
+    return x.dtype == f4 and x.strides[-1] == 4 and all(s > 0 and s % 4 == 0 for s in x.strides)
 
 
 def _rows(x: Array) -> Array:
