@@ -148,7 +148,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     step = verify_checkpoint(path)
-    match _parse(path / STATE):
+    match _parse(path / STATE, _read(path / STATE)):
         case {"step": int(own_step), "optimizer": dict(numbers), "state": dict(state)} if own_step == step:
             optimizer = {**numbers, "moments": read_tensors(path / OPTIMIZER)}
             return Checkpoint(path, step, read_tensors(path / MODEL), optimizer, state)
@@ -156,8 +156,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _read_manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
-    """Step, and size and SHA-256 of each file."""
-    manifest = _parse(path / MANIFEST)
+    """Step, and size and SHA-256 of each file; a manifest with a byte changed anywhere is refused."""
+    content = _read(path / MANIFEST)
+    manifest = _parse(path / MANIFEST, content)
     match manifest:
         case {"format": "minitrain checkpoint", "version": int(version)} if version > VERSION:
             raise CheckpointError(
@@ -169,7 +170,7 @@ def _read_manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
             "version": int(version),
             "step": int(step),
             "files": dict(files),
-        } if version == VERSION and files.keys() == set(CONTENTS):
+        } if version == VERSION and files.keys() == set(CONTENTS) and _json(manifest) == content:
             if step_of(path) not in (None, step):
                 raise CheckpointError(f"{path} is damaged: its manifest is that of step {step}")
             return step, {name: _entry(path, entry) for name, entry in files.items()}
@@ -183,13 +184,18 @@ def _entry(path: Path, entry: Any) -> tuple[int, str]:
     raise CheckpointError(f"{path / MANIFEST} is damaged: it lacks the size or the SHA-256 of a file")
 
 
-def _parse(path: Path) -> Any:
+def _read(path: Path) -> bytes:
     try:
-        return json.loads(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} is not a complete checkpoint: {path.name} is missing") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _parse(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8
         raise CheckpointError(f"{path} is damaged: it is not JSON ({error})") from error
 

@@ -36,7 +36,7 @@ class TrainResult:
         best_val_loss: the lowest validation loss seen, in nats per token.
         best_step: where it was.
         seconds: time spent, over all sessions.
-        tokens_per_second: training speed, the mean of the logged ones.
+        tokens_per_second: training speed, the median of the logged ones.
         checkpoint: the last checkpoint.
         pictures: the PNG files drawn.
         sample: text the model wrote; empty without a tokenizer or with ``sample_tokens=0``.
@@ -91,7 +91,7 @@ def finish(trainer: Trainer, metrics: MetricsWriter) -> TrainResult:
         best_val_loss=float(state.best_val_loss or loss.mean),
         best_step=int(state.best_step or state.step),
         seconds=state.seconds,
-        tokens_per_second=float(np.mean(speeds)) if speeds else 0.0,
+        tokens_per_second=float(np.median(speeds)) if speeds else 0.0,
         checkpoint=trainer.checkpoints.latest(),
         pictures=draw(trainer.run_dir, validation.baselines),
         sample=_write_sample(trainer),

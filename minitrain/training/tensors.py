@@ -48,11 +48,11 @@ def tensor_pieces(arrays: Mapping[str, Array]) -> Iterator[bytes | NDArray[np.ui
     """
     header, end = {}, 0
     for name, array in arrays.items():
-        if str(array.dtype) not in _TYPES:
+        if array.dtype.name not in _TYPES:
             raise CheckpointError(f"cannot save {name}: safetensors has no {array.dtype}; convert it to float32")
         start, end = end, end + int(array.nbytes)
         header[name] = {
-            "dtype": _TYPES[str(array.dtype)],
+            "dtype": _TYPES[array.dtype.name],
             "shape": list(array.shape),
             "data_offsets": [start, end],
         }

@@ -1,0 +1,78 @@
+"""Runs that take a second, for the tests of training: their settings, and what has to be equal between two of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minitrain.backend import set_threads
+from minitrain.training import RunConfig, read_checkpoint, read_metrics
+from minitrain.training.metrics import TIMING
+
+TEXT = "the quick brown fox jumps over the lazy dog\nand runs away from it, as fast as it can\n" * 20
+STEPS = 7
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Several test processes share the cores: one thread each is fastest."""
+    set_threads(1)
+    yield
+    set_threads(None)
+
+
+def small_config(folder: Path, **changes: Any) -> RunConfig:
+    """Dropout, accumulation, and every interval different; ``changes`` as ``trainer_max_steps=3``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = folder / "text.txt"
+    text.write_text(TEXT)
+    values: dict[str, Any] = {
+        "seed": 3,
+        "run_dir": str(folder / "run"),
+        "model": {"n_layer": 2, "n_head": 2, "n_embd": 16, "dropout": 0.2},
+        "data": {"path": str(text), "block_size": 8},
+        "scheduler": {"warmup_steps": 2},
+        "trainer": {
+            "max_steps": STEPS,
+            "batch_size": 5,
+            "accumulation_steps": 2,
+            "log_every": 2,
+            "eval_every": 3,
+            "eval_batches": 2,
+            "save_every": 4,
+            "sample_tokens": 8,
+        },
+    }
+    for name, value in changes.items():
+        group, _, key = name.partition("_")
+        values.setdefault(group, {})[key] = value
+    return RunConfig.from_dict(values)
+
+
+def outcome(run_dir: Path, step: int = STEPS) -> dict[str, Any]:
+    """All of a run that must not depend on interruptions: arrays as bytes, metrics but for timings, the sample."""
+    folder = run_dir / "checkpoints" / f"step-{step:08d}"
+    state = read_checkpoint(folder).state["trainer"]
+    return {
+        "weights": (folder / "model.safetensors").read_bytes(),
+        "moments": (folder / "optimizer.safetensors").read_bytes(),
+        "state": {name: value for name, value in state.items() if "seconds" not in name},
+        "metrics": [
+            {name: value for name, value in record.items() if name not in TIMING}
+            for record in read_metrics(run_dir / "metrics.jsonl")
+        ],
+        "sample": (run_dir / "sample.txt").read_bytes() if (run_dir / "sample.txt").exists() else b"",
+    }
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder``, by its path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
