@@ -35,6 +35,8 @@ def test_small_calls(name, dtype, data, seed):
 @settings(max_examples=30)
 def test_calls_around_the_size_of_tiles(name, data, seed):
     call = without_dropout(data.draw(CASES[name].calls(TILES))).astype(np.float32)
+    if name == "attention":  # one bias for all pairs: its gradient cancels, and only rounding is left to compare
+        call = Call((*call.inputs[:3], None), call.options)
     oracles.assert_same(name, call, seed=seed)
 
 
