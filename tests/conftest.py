@@ -4,6 +4,8 @@ import os
 
 # Before NumPy loads: several test processes share the cores with the kernels' threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; threads that wait for a busy core would cost a lot
+    os.environ.setdefault("MINITRAIN_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,9 +20,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile(
-    "explore", settings.get_profile("reproducible"), derandomize=False, max_examples=1000
-)
+settings.register_profile("explore", settings.get_profile("reproducible"), derandomize=False, max_examples=1000)
 settings.load_profile("reproducible")
 
 

@@ -84,15 +84,11 @@ def breaches(source: str, module: str, *, is_package: bool = False) -> list[str]
         if library == "minitrain" and part and other not in (part, "", "__version__"):
             if other not in MAY_IMPORT:
                 # `from minitrain import GPT`: the public names sit above everything
-                found.append(
-                    f"{module} imports {name}: inside the package, import from the module that defines it"
-                )
+                found.append(f"{module} imports {name}: inside the package, import from the module that defines it")
             elif other not in MAY_IMPORT[part]:
                 found.append(f"{module} imports {name}: {part} must not stand on {other}")
         if part not in DOORS.get(library, {part}):
-            found.append(
-                f"{module} imports {name}: only {' and '.join(sorted(DOORS[library])) or 'nobody'} may"
-            )
+            found.append(f"{module} imports {name}: only {' and '.join(sorted(DOORS[library])) or 'nobody'} may")
         if library in UNSAFE:
             found.append(f"{module} imports {name}, which can run code from a file")
     return found
