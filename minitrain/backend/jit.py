@@ -20,14 +20,12 @@ from typing import Any
 
 from .blas import blas
 from .cache_dir import cache_dir
-from .threads import available_cores
+from .threads import thread_count
 
 # Set before numba is first imported; a user's own choice stays.
 if "numba" not in sys.modules:
     os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "omp tbb workqueue")
-    os.environ.setdefault(
-        "NUMBA_NUM_THREADS", str(max(available_cores(), int(os.environ.get("MINITRAIN_NUM_THREADS", 1))))
-    )
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(thread_count()))
 
 import numba
 import numpy as np

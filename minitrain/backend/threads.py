@@ -58,7 +58,10 @@ def thread_count() -> int:
 
 
 def set_threads(count: int | None) -> None:
-    """Use ``count`` threads from now on; ``None`` goes back to the default.
+    """Split work into ``count`` parts from now on; ``None`` goes back to the default.
+
+    The pool gets its size when the first kernel runs. A later, higher count shares its threads; a lower one leaves
+    some of them idle.
 
     Raises:
         ConfigError: if ``count`` is less than 1.
