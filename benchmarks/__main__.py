@@ -22,9 +22,7 @@ def main() -> int:
     peers = () if arguments.no_torch else train_step.PEERS
     try:
         for config in SIZES:
-            result = train_step.measure(
-                config, rounds=arguments.rounds, peers=peers, threads=arguments.threads
-            )
+            result = train_step.measure(config, rounds=arguments.rounds, peers=peers, threads=arguments.threads)
             train_step.print_result(result)
             write_json(None, f"train_step_{config}", result)
         twins = kernels.measure(

@@ -102,8 +102,7 @@ def print_result(result: dict[str, Any]) -> None:
         seconds, ratios = line["seconds"], line["ratios"]
         cells = [f"{1e6 * seconds[name]:,.0f}" if name in seconds else "" for name in PROGRAMS]
         quotients = [
-            str(Spread(**ratios[key])) if (key := f"{name}_to_twin") in ratios else ""
-            for name in PROGRAMS[1:]
+            str(Spread(**ratios[key])) if (key := f"{name}_to_twin") in ratios else "" for name in PROGRAMS[1:]
         ]
         rows.append([line["label"], line["size"], line["direction"], *cells, *quotients])
     columns = ["operation", "size", "", "twin µs", "reference µs", "PyTorch µs"]
@@ -145,9 +144,7 @@ def seconds_a_call(call: Callable[[], Any]) -> float:
 def main() -> int:
     """Time the rows, print the table and write the JSON file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=SUMMARY)
-    parser.add_argument(
-        "--sizes", default="char,baby", help=f"any of {', '.join(SIZES)} (default: char,baby)"
-    )
+    parser.add_argument("--sizes", default="char,baby", help=f"any of {', '.join(SIZES)} (default: char,baby)")
     parser.add_argument("--ops", help="operations, comma-separated (default: all)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of every program for each row")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")

@@ -132,9 +132,7 @@ def load_from_minitrain(model: GPT, state: Mapping[str, Any]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
             if tuple(parameter.shape) != tuple(state[name].shape):
-                raise ValueError(
-                    f"{name}: PyTorch has {tuple(parameter.shape)}, minitrain {tuple(state[name].shape)}"
-                )
+                raise ValueError(f"{name}: PyTorch has {tuple(parameter.shape)}, minitrain {tuple(state[name].shape)}")
             parameter.copy_(torch.from_numpy(state[name].copy()))
 
 

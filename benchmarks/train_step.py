@@ -120,9 +120,7 @@ def summarise(size: Size, replies: dict[str, list[Reply]], starts: dict[str, Res
             "efficiency": flops.total / median / peak,
             "peak_rss_mb": last["peak_rss_mb"],
             "cores": statistics.median(reply["cores"] for reply in replies[name]),
-            "idle_cpu_seconds_per_turn": statistics.median(
-                reply["idle_cpu_seconds"] for reply in replies[name]
-            ),
+            "idle_cpu_seconds_per_turn": statistics.median(reply["idle_cpu_seconds"] for reply in replies[name]),
             "last_loss": last["loss"],
         }
     ratios = {peer: pairwise_ratio(seconds[peer], seconds["minitrain"]) for peer in PEERS if peer in programs}
@@ -147,9 +145,7 @@ def summarise(size: Size, replies: dict[str, list[Reply]], starts: dict[str, Res
 
 def start(name: str, config: str, tokens: Path, environment: dict[str, str]) -> tuple[Worker, Result]:
     """Start a program; where it keeps compiled code, once cold before. Returns it and its start times."""
-    figures: Result = {
-        "import_seconds": import_seconds("minitrain" if name == "minitrain" else "torch", environment)
-    }
+    figures: Result = {"import_seconds": import_seconds("minitrain" if name == "minitrain" else "torch", environment)}
     if name != "eager":
         with contextlib.closing(Worker(name, program(name, config, tokens), environment)) as cold:
             figures["cold_first_step_seconds"] = cold.greeting["first_step_seconds"]

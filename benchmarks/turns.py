@@ -146,9 +146,7 @@ def serve(greet: Callable[[], Reply], commands: Mapping[str, Callable[..., Reply
     answer = greet()
     while True:
         waiting_since = time.process_time()
-        replies.write(
-            json.dumps(answer | idle | {"peak_rss_mb": peak_rss_mb(), "cpu_seconds": waiting_since}) + "\n"
-        )
+        replies.write(json.dumps(answer | idle | {"peak_rss_mb": peak_rss_mb(), "cpu_seconds": waiting_since}) + "\n")
         verb, *words = sys.stdin.readline().split() or [""]
         if not verb:
             return
@@ -169,9 +167,7 @@ def take_turns(
     for _ in range(rounds):
         for worker in workers:
             time.sleep(pause)
-            replies[worker.name].append(
-                worker.ask(command if isinstance(command, str) else command[worker.name])
-            )
+            replies[worker.name].append(worker.ask(command if isinstance(command, str) else command[worker.name]))
     return replies
 
 
