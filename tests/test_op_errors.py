@@ -234,6 +234,17 @@ def test_a_query_that_may_attend_to_nothing_gets_zero(options, blind):
         assert not gradient.any()
 
 
+@pytest.mark.parametrize(("queries", "keys"), [(T, 0), (0, S), (0, 0)])
+def test_no_keys_or_no_queries(queries, keys):
+    q, k = normal(B, queries, H, D), normal(B, keys, 2, D)
+    out, cache = attention_forward(q, k, k, causal=True)
+    assert out.shape == q.shape
+    assert not out.any()
+    gradients = attention_backward(np.ones_like(out), cache)[:3]
+    assert [gradient.shape for gradient in gradients] == [q.shape, k.shape, k.shape]
+    assert not any(gradient.any() for gradient in gradients)
+
+
 def test_causal_queries_before_the_first_key_get_zero():
     """With more queries than keys, aligned at the bottom right, the first T - S see nothing."""
     q, k, v = normal(B, S, H, D), normal(B, T, H, D, seed=1), normal(B, T, H, D, seed=2)

@@ -15,6 +15,7 @@ from minitrain.backend import gpu_status, is_array, set_threads, to_numpy, use_k
 from minitrain.ops import SKIP, Into, registry
 from minitrain.testing import CheckSettings, check_gradients, with_layout
 from minitrain.testing import strategies as mt
+from minitrain.testing.gradients import cotangent_count
 
 every_op = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 MODES = ("reference", "auto")
@@ -243,6 +244,26 @@ def test_twin_equals_reference(case, threads, data):
         allowed = max(4 * abs(r - e).max(initial=0), 3e-6 * max(1.0, abs(e).max(initial=0)))
         gap = abs(t - e).max(initial=0)
         assert gap <= allowed, f"array {i} of outputs and gradients: off by {gap:.2e}, allowed {allowed:.2e}"
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES.values() if cotangent_count(c.pair.backward) > 1], ids=lambda c: c.name
+)
+@pytest.mark.parametrize("mode", MODES)
+@few(15)
+@given(st.data())
+def test_a_cotangent_of_none_counts_as_zero(case, mode, data):
+    """An output that nobody used."""
+    call = data.draw(case.calls(SMALL)).astype(np.float32)
+    with kernels(mode):
+        result = case.pair.forward(*call.inputs, **call.options)
+        given = cotangents(case, case.outputs(result))
+        unused = data.draw(st.lists(st.booleans(), min_size=len(given), max_size=len(given)).filter(any))
+        absent = [None if skip else c for skip, c in zip(unused, given, strict=True)]
+        zero = [0 * c if skip else c for skip, c in zip(unused, given, strict=True)]
+        actual = as_list(case.pair.backward(*absent, result[-1]))
+        expected = as_list(case.pair.backward(*zero, result[-1]))
+    assert_close(Result([], actual), Result([], expected), 1e-6)
 
 
 @every_op

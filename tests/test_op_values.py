@@ -1,0 +1,129 @@
+"""What operations compute, restated as plainly as possible: a mistake made in forward and backward alike shows here."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from cases import CASES, SMALL
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minitrain.ops import dropout_backward, dropout_forward
+from minitrain.random import Key
+
+
+def plain_attention(q, k, v, bias=None, *, causal=False, key_lengths=None, mask=None, scale=None, **_):
+    """Loops over samples, heads and queries."""
+    (B, T, H, D), (S, G) = q.shape, k.shape[1:3]
+    scale = D**-0.5 if scale is None else scale
+    bias = np.broadcast_to(0.0 if bias is None else bias, (B, H, T, S))
+    mask = np.broadcast_to(True if mask is None else mask, (B, H, T, S))
+    out = np.zeros_like(q)
+    for b, h, t in np.ndindex(B, H, T):
+        keys = [
+            s
+            for s in range(S)
+            if mask[b, h, t, s]
+            and (key_lengths is None or s < key_lengths[b])
+            and (not causal or T - 1 - t <= S - 1 - s)  # counted from the end, a key is no younger than its query
+        ]
+        weights = [math.exp(scale * q[b, t, h] @ k[b, s, h * G // H] + bias[b, h, t, s]) for s in keys]
+        for s, weight in zip(keys, weights, strict=True):
+            out[b, t, h] += weight / sum(weights) * v[b, s, h * G // H]
+    return out
+
+
+def plain_cross_entropy(logits, targets, class_weight=None, *, label_smoothing=0.0, ignore_index=-100):
+    V = logits.shape[-1]
+    weight = np.ones(V) if class_weight is None else class_weight
+    total = count = 0.0
+    for z, y in zip(logits.reshape(-1, V), np.reshape(targets, -1), strict=True):
+        if y != ignore_index:
+            nats = [math.log(sum(math.exp(other) for other in z)) - own for own in z]
+            aims = [(1 - label_smoothing) * (c == y) + label_smoothing / V for c in range(V)]
+            total += sum(aim * w * n for aim, w, n in zip(aims, weight, nats, strict=True))
+            count += weight[y]
+    return total, count
+
+
+def plain_layer_norm(x, weight, bias=None, *, eps=1e-5):
+    out = np.empty_like(x)
+    for i in np.ndindex(x.shape[:-1]):
+        row = x[i]
+        out[i] = (row - np.mean(row)) / math.sqrt(np.var(row) + eps) * weight + (0 if bias is None else bias)
+    return out
+
+
+def plain_gelu(x, *, approximate="tanh"):
+    def one(z):
+        if approximate == "tanh":
+            return 0.5 * z * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+        return 0.5 * z * (1 + math.erf(z / math.sqrt(2)))
+
+    return np.vectorize(one, otypes=[float])(x)
+
+
+def plain_softmax(x):
+    return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+
+def plain_linear(x, weight, bias=None):
+    return np.einsum("...k,nk->...n", x, weight) + (0 if bias is None else bias)
+
+
+PLAIN = {
+    "attention": plain_attention,
+    "cross_entropy": plain_cross_entropy,
+    "embedding": lambda tokens, weight: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
+        *tokens.shape, weight.shape[1]
+    ),
+    "gelu": plain_gelu,
+    "layer_norm": plain_layer_norm,
+    "linear": plain_linear,
+    "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
+    "residual": lambda x, branch: x + branch,
+    "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
+    "softmax": plain_softmax,
+}
+
+
+def test_every_operation_but_the_random_one_is_restated():
+    assert PLAIN.keys() | {"dropout"} == CASES.keys()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@settings(max_examples=40)
+@given(st.data())
+def test_the_value_is_the_plain_one(name, data):
+    call = data.draw(CASES[name].calls(SMALL))
+    options = {k: v for k, v in call.options.items() if k not in ("rng", "dropout")}
+    *outputs, _ = CASES[name].pair.forward(*call.inputs, **options)
+    expected = PLAIN[name](*call.inputs, **options)
+    outputs = outputs[0] if isinstance(outputs[0], tuple) else outputs
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for actual, plain in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(actual, plain, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_keeps_the_mean(p, dtype):
+    """A share p is zero, the rest is scaled so that the expectation stays; the backward has the same mask."""
+    x = np.ones((1000, 200), dtype)
+    out, cache = dropout_forward(x, p=p, rng=Key.from_seed(4))
+    kept = out != 0
+    np.testing.assert_allclose(out[kept], 1 / (1 - p), rtol=1e-6)
+    assert abs(kept.mean() - (1 - p)) < 5 * math.sqrt(p * (1 - p) / x.size)
+    assert abs(kept.mean(axis=0) - (1 - p)).max() < 5 * math.sqrt(p * (1 - p) / len(x))  # no column is favoured
+    np.testing.assert_array_equal(dropout_backward(x, cache), out)
+
+
+def test_attention_drops_probabilities():
+    """With one key of weight 1, dropout of probabilities is dropout of whole value vectors."""
+    v = np.ones((400, 1, 1, 3))
+    out, _ = CASES["attention"].pair.forward(v, v, v, dropout=0.25, rng=Key.from_seed(2))
+    assert set(np.unique(out.round(12))) == {0, round(1 / 0.75, 12)}
+    assert (out == out[..., :1]).all()
+    assert abs((out != 0).mean() - 0.75) < 0.1
