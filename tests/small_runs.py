@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from minitrain.backend import set_threads
 from minitrain.training import RunConfig, read_checkpoint, read_metrics
 from minitrain.training.metrics import TIMING
 
 TEXT = "the quick brown fox jumps over the lazy dog\nand runs away from it, as fast as it can\n" * 20
 STEPS = 7
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Several test processes share the cores: one thread each is fastest."""
-    set_threads(1)
-    yield
-    set_threads(None)
 
 
 def small_config(folder: Path, **changes: Any) -> RunConfig:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Protocol
+
+from ..backend import kernels_enabled
 
 
 class Progress(Protocol):
@@ -34,6 +37,10 @@ class Progress(Protocol):
         """Print a line that stays."""
         ...
 
+    def compiling(self, kernel: str) -> None:
+        """The training waits for ``kernel`` to be compiled."""
+        ...
+
 
 def make_progress(first_step: int, max_steps: int) -> Progress:
     """A live bar if standard output is a terminal, plain lines if it is a file or a pipe.
@@ -46,12 +53,28 @@ def make_progress(first_step: int, max_steps: int) -> Progress:
     return LiveProgress(first_step, max_steps) if live else PlainProgress(first_step, max_steps)
 
 
+@contextlib.contextmanager
+def compilation_shown(progress: Progress) -> Iterator[None]:
+    """Tell ``progress`` of each CPU kernel that is compiled within the ``with`` block."""
+    if not kernels_enabled():
+        yield
+        return
+    from ..backend import jit
+
+    before, jit.compile_listener = jit.compile_listener, progress.compiling
+    try:
+        yield
+    finally:
+        jit.compile_listener = before
+
+
 class PlainProgress:
     """One line for each record, on standard output."""
 
     def __init__(self, first_step: int, max_steps: int) -> None:
         self._first, self._last = first_step, max_steps
         self._started = time.monotonic()
+        self._told = False
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -74,6 +97,12 @@ class PlainProgress:
     def say(self, message: str) -> None:
         """Print ``message`` at once, also into a pipe."""
         print(message, flush=True)
+
+    def compiling(self, kernel: str) -> None:
+        """Say it once."""
+        if not self._told:
+            self.say("compiling the CPU kernels; they are kept on disk for the next run")
+        self._told = True
 
 
 class LiveProgress:
@@ -114,6 +143,10 @@ class LiveProgress:
     def say(self, message: str) -> None:
         """Print ``message`` above the bar."""
         self._bar.console.print(message, markup=False, highlight=False)
+
+    def compiling(self, kernel: str) -> None:
+        """Name the kernel next to the bar."""
+        self._bar.update(self._task, figures=f"compiling {kernel}, once for this machine")
 
 
 def _describe(record: Mapping[str, Any]) -> str:

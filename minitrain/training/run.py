@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -157,7 +158,9 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
     if path is None:
         count = len(checkpoints.checkpoints())
         found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
-        raise CheckpointError(f"cannot use the run in {run_dir}: {found}; train it with --resume {run_dir}")
+        raise CheckpointError(
+            f"cannot use the run in {run_dir}: {found}; train it with --resume {shlex.quote(str(run_dir))}"
+        )
     checkpoint = checkpoints.load(path)
     model = _build_model(config, tokenizer.vocab_size)
     checkpoint.check_fits(model.state_dict())

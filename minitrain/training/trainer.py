@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from .evaluation import evaluate
 from .loop import Update, train_step
 from .metrics import METRICS, MetricsWriter
 from .nonfinite import first_bad_parameter
-from .progress import Progress, make_progress
+from .progress import Progress, compilation_shown, make_progress
 from .report import TrainResult, finish
 from .signals import Interrupted, StopSignals
 
@@ -128,7 +129,7 @@ class Trainer:
         """
         config, state = self.config, self.state
         with self._open_metrics() as metrics, StopSignals() as stop:
-            with make_progress(state.step, config.max_steps) as progress:
+            with make_progress(state.step, config.max_steps) as progress, compilation_shown(progress):
                 while state.step < config.max_steps:
                     update = self.train_step(state.step)
                     progress.advance(state.step)
@@ -278,7 +279,7 @@ class Trainer:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         return Interrupted(
             f"stopped by {name} after step {self.state.step} of {self.config.max_steps}, everything is saved; "
-            f"go on with: minitrain train --resume {self.run_dir}",
+            f"go on with: minitrain train --resume {shlex.quote(str(self.run_dir))}",
             number,
         )
 
@@ -302,7 +303,7 @@ def refuse_used_folder(run_dir: str | Path) -> None:
     if CheckpointManager(run_dir / CHECKPOINTS).checkpoints() or (metrics.exists() and metrics.stat().st_size):
         raise CheckpointError(
             f"{run_dir} already holds a run, and a new one would overwrite it: continue it with "
-            f"--resume {run_dir}, or choose another folder with run_dir=..."
+            f"--resume {shlex.quote(str(run_dir))}, or choose another folder with run_dir=..."
         )
 
 
