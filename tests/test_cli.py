@@ -555,6 +555,7 @@ def test_a_mistake_keeps_no_traceback(tmp_path: Path) -> None:
     [
         (KeyboardInterrupt(), 130, "minitrain: interrupted"),
         (MemoryError(), 1, "minitrain: error: out of memory"),
+        (ModuleNotFoundError("no", name="hydra.core"), 2, "minitrain: error: the package hydra is not installed"),
         (PermissionError(13, "Permission denied", "x"), 2, "minitrain: error: x: Permission denied"),
         (OSError(28, "No space left on device", "x"), 1, "minitrain: error: x: No space left on device"),
     ],

@@ -67,7 +67,13 @@ def _debugging() -> bool:
 
 
 def _foreseen(error: BaseException) -> bool:
-    return isinstance(error, MinitrainError | OSError | MemoryError)
+    return isinstance(error, MinitrainError | OSError | MemoryError) or _missing_package(error) is not None
+
+
+def _missing_package(error: BaseException) -> str | None:
+    """The package of somebody else that could not be imported, if that is what happened."""
+    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    return name.partition(".")[0] if name and not name.startswith("minitrain") else None
 
 
 def _describe(error: BaseException) -> tuple[str, int]:
@@ -87,6 +93,8 @@ def _describe(error: BaseException) -> tuple[str, int]:
 
 
 def _text(error: BaseException) -> str:
+    if package := _missing_package(error):
+        return f"the package {package} is not installed in {sys.prefix}; is this the environment of minitrain?"
     if isinstance(error, OSError) and error.filename is not None and not isinstance(error, MinitrainError):
         return f"{error.filename}: {error.strerror}"
     return str(error)
