@@ -59,6 +59,17 @@ def test_the_loss_picture_says_what_it_shows(drawn: list[Any]) -> None:
     assert [text.get_text() for text in axes.texts] == ["unigram frequencies 3.300", "uniform guess 4.170"]
 
 
+def test_evaluations_of_a_part_and_of_all_are_told_apart(drawn: list[Any]) -> None:
+    some = [{"step": s, "val_loss": 3.0 - s / 100, "val_tokens": 40} for s in (10, 20)]
+    plot_loss([*some, {"step": 30, "val_loss": 2.5, "val_tokens": 999}], "x")
+    part, whole = drawn[0].axes[0].lines
+    np.testing.assert_array_equal(part.get_xdata(), [10, 20])
+    np.testing.assert_array_equal(whole.get_xdata(), [30])
+    assert part.get_linestyle() == "-"
+    assert whole.get_linestyle() == "None"
+    assert "all (last 2.500)" in whole.get_label()
+
+
 def test_a_loss_that_falls_far_gets_a_logarithmic_axis(drawn: list[Any]) -> None:
     plot_loss(records(0.01), "x")
     assert drawn[0].axes[0].get_yscale() == "log"

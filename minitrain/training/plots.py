@@ -48,9 +48,9 @@ def plot_loss(
     if steps.size:
         axes.plot(steps, loss, color=TRAIN, alpha=0.25, linewidth=1)
         axes.plot(steps, _smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
-    if val_steps.size:
-        label = f"validation (last {val_loss[-1]:.3f})"
-        axes.plot(val_steps, val_loss, "o-", color=VALIDATION, linewidth=1.5, markersize=5, label=label)
+    for label, style, part in _validations(records):
+        at, losses = _series(part, "val_loss")
+        axes.plot(at, losses, style, color=VALIDATION, linewidth=1.5, label=f"{label} (last {losses[-1]:.3f})")
     everything = np.concatenate([loss, val_loss])
     lowest = float(np.nanmin(everything)) if np.isfinite(everything).any() else math.nan
     for name, nats in (baselines or {}).items():
@@ -95,6 +95,20 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     _save(figure, path)
 
 
+def _validations(records: Records) -> list[tuple[str, str, Records]]:
+    """Label, style and records of the validation losses.
+
+    A run may evaluate on a part of the split on its way and on all of it at the end. The two are not one curve.
+    """
+    found = [record for record in records if "val_loss" in record]
+    most = max((record.get("val_tokens", 0) for record in found), default=0)
+    whole = [record for record in found if record.get("val_tokens", 0) == most]
+    partial = [record for record in found if record.get("val_tokens", 0) != most]
+    if not partial:
+        return [("validation", "o-", whole)] if whole else []
+    return [("validation, a part", "o-", partial), ("validation, all", "D", whole)]
+
+
 def _series(records: Records, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps and values of the records that have ``name``."""
     pairs = [(record["step"], record[name]) for record in records if name in record and "step" in record]
@@ -128,7 +142,7 @@ def _new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.02)
+    axes.margins(x=0.02, y=0.08)
     return figure, axes
 
 
