@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minitrain.testing
+import minitrain.testing.gradients
 from minitrain.nn import Embedding, LayerNorm, Linear, Module, Parameter
 from minitrain.nn.parameter import into
 from minitrain.ops import attention_backward, attention_forward, dropout_backward, dropout_forward, registry
@@ -151,6 +156,18 @@ def test_does_not_touch_numpys_global_generator():
     before = np.random.get_state()[1].tobytes()  # noqa: NPY002
     check_gradients((square, square_backward), X)
     assert np.random.get_state()[1].tobytes() == before  # noqa: NPY002
+
+
+@pytest.mark.parametrize("module", [minitrain.testing, minitrain.testing.gradients], ids=lambda m: m.__name__)
+def test_the_examples_in_the_documentation_run(module):
+    failed, tried = doctest.testmod(module)
+    assert tried
+    assert not failed
+
+
+def test_the_checker_needs_no_hypothesis():
+    code = "import sys, minitrain.testing; sys.exit('hypothesis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 # Planted bugs.
