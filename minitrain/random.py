@@ -101,7 +101,7 @@ def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
     bits = xp.stack(
         [xp.broadcast_to(word, (samples, blocks.shape[1])) for word in words], axis=-1
     )  # (samples, blocks, 4)
-    return bits.reshape(samples, -1)[:, :size].reshape(shape).astype(xp.uint32)  # type: ignore[no-any-return]
+    return bits.reshape(samples, bits.shape[1] * 4)[:, :size].reshape(shape).astype(xp.uint32)  # type: ignore[no-any-return]
 
 
 def uniform(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:

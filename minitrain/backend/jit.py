@@ -103,13 +103,13 @@ class Kernel:
         self._run: Callable[..., Any] = self._first_call
 
     def __call__(self, *args: Any) -> Any:
-        """Run the kernel. Read-only arrays, which numba takes for another type, are copied: they can only be inputs."""
+        """Run the kernel. Read-only and unaligned arrays, other types to numba, are copied: they are inputs."""
         try:
             return self._run(*args)
         except TypeError:
-            if all(a.flags.writeable for a in args if isinstance(a, np.ndarray)):
+            if all(a.flags.behaved for a in args if isinstance(a, np.ndarray)):
                 raise
-        return self._run(*(a.copy() if isinstance(a, np.ndarray) and not a.flags.writeable else a for a in args))
+        return self._run(*(a.copy() if isinstance(a, np.ndarray) and not a.flags.behaved else a for a in args))
 
     def _first_call(self, *args: Any) -> Any:
         with _launch_lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, TypeAlias
 
+from ..errors import ShapeError
 from .arrays import Array
 
 
@@ -28,12 +29,23 @@ Target: TypeAlias = Into | Skip | None
 """Where one gradient goes. ``None``: to a fresh array."""
 
 
+class TargetError(ShapeError):
+    """A buffer given in ``into`` does not fit its gradient."""
+
+
+def check_fits(buffer: Array, shape: tuple[int, ...]) -> None:
+    """Raise ``TargetError`` if a gradient of ``shape`` does not fit ``buffer``: nothing is broadcast."""
+    if buffer.shape != shape:
+        raise TargetError(f"into has a buffer of shape {buffer.shape} for a gradient of shape {shape}")
+
+
 def deliver(gradient: Array, target: Target) -> Array | None:
     """Hand over a freshly computed ``gradient`` as ``target`` asks, and return what the caller gets."""
     if target is None:
         return gradient
     if isinstance(target, Skip):
         return None
+    check_fits(target.buffer, gradient.shape)
     buffer = target.buffer
     if target.accumulate:
         buffer += gradient

@@ -34,7 +34,7 @@ import numpy as np
 
 from ..backend.arrays import device_of, is_array
 from ..backend.kernels_mode import kernels_enabled
-from ..backend.targets import SKIP, Into, Skip, Target, deliver
+from ..backend.targets import SKIP, Into, Skip, Target, TargetError, deliver
 from ..errors import DeviceError, ShapeError
 
 __all__ = ["SKIP", "Into", "Operation", "Pair", "Skip", "Target", "find_kernel", "op", "registry", "with_twin"]
@@ -118,7 +118,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     def examine(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
         """Check the arguments; tell whether a CPU twin may have them (float32 NumPy arrays only)."""
         arrays = arrays_of(args)
-        signature = tuple(None if a is None else (type(a), a.dtype, a.shape) if is_array(a) else a for a in arrays)
+        signature = tuple((type(a), a.dtype, a.shape) if is_array(a) else type(a) for a in arrays)
         if signature not in seen:
             _check_arrays(name, spec, arrays)
             if check is None:  # such a check may look at options too: then nothing is remembered
@@ -151,17 +151,22 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
 
     @functools.wraps(reference)
     def backward(*args: Any, into: Sequence[Target] | None = None) -> Any:
-        fits = examine(args, {})
-        if fits and kernels_enabled() and (twin := find_twin()) is not None:
-            result = twin(*args, into=into if into is not None else (None,) * gradients)
-            if result is not NotImplemented:
-                return result
-        result = reference(*args)
-        if into is None:
-            return result
-        if gradients == 1:
-            return deliver(result, into[0])  # type: ignore[arg-type]
-        return tuple(None if g is None else deliver(g, t) for g, t in zip(result, into, strict=True))  # type: ignore[call-overload]
+        targets = (None,) * gradients if into is None else tuple(into)
+        if len(targets) != gradients:
+            raise ShapeError(f"{name}: into has {len(targets)} entries; give {gradients}, one for each gradient")
+        try:
+            if examine(args, {}) and kernels_enabled() and (twin := find_twin()) is not None:
+                result = twin(*args, into=targets)
+                if result is not NotImplemented:
+                    return result
+            result = reference(*args)
+            if gradients == 1:
+                return deliver(cast("Any", result), targets[0])
+            return tuple(
+                None if g is None else deliver(g, t) for g, t in zip(cast("Any", result), targets, strict=True)
+            )
+        except TargetError as error:
+            raise ShapeError(f"{name}: {error}") from None
 
     if name.endswith("_forward"):
         returned = typing.get_type_hints(reference)["return"].__args__

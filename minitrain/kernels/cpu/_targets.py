@@ -8,7 +8,7 @@ import numpy as np
 
 from ...backend.arrays import Array
 from ...backend.pool import empty
-from ...backend.targets import Into, Skip, Target, deliver
+from ...backend.targets import Into, Skip, Target, check_fits, deliver
 
 NONE = np.empty(0, np.float32)
 """Stands for an absent vector; a kernel looks at its size."""
@@ -30,6 +30,8 @@ def slot(target: Target, shape: tuple[int, ...]) -> Slot:
     """The slot for a gradient of ``shape`` that is to go to ``target``."""
     if isinstance(target, Skip):
         return Slot(np.empty((0,) * len(shape), np.float32), 0.0, target)
+    if isinstance(target, Into):
+        check_fits(target.buffer, shape)
     if isinstance(target, Into) and target.buffer.flags.carray and target.buffer.dtype == np.float32:
         return Slot(target.buffer, float(target.accumulate), None)
     return Slot(empty(shape), 0.0, target)

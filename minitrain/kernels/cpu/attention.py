@@ -21,7 +21,7 @@ from numba import prange
 from ...backend.arrays import Array
 from ...backend.jit import device, kernel
 from ...backend.pool import empty
-from ...backend.targets import Into, Target
+from ...backend.targets import Into, Target, check_fits
 from ...backend.threads import thread_count
 from ._gemm import available, gemm_nn, gemm_tn
 from ._math import chunk, exp
@@ -64,14 +64,17 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
 
 def _slot(target: Target, shape: tuple[int, ...]) -> Slot:
     """As ``_targets.slot``, but a slice of a packed gradient is written to directly, too."""
-    if isinstance(target, Into) and target.buffer.flags.writeable and _is_rows(target.buffer):
-        return Slot(target.buffer, float(target.accumulate), None)
+    if isinstance(target, Into):
+        check_fits(target.buffer, shape)
+        if target.buffer.flags.behaved and _is_rows(target.buffer):
+            return Slot(target.buffer, float(target.accumulate), None)
     return Slot(empty(shape), 0.0, target)
 
 
 def _is_rows(x: Array) -> bool:
-    """Whether heads are contiguous rows that BLAS can step over."""
-    return x.dtype == f4 and x.strides[-1] == 4 and all(s > 0 and s % 4 == 0 for s in x.strides)
+    """Whether the rows of a head are contiguous and apart, so that BLAS can step from one to the next."""
+    apart = x.strides[1] >= 4 * x.shape[3] or x.shape[1] == 1
+    return x.dtype == f4 and x.strides[3] == 4 and apart and all(s > 0 and s % 4 == 0 for s in x.strides)
 
 
 def _rows(x: Array) -> Array:
@@ -85,6 +88,12 @@ def _lengths(key_lengths: Array | None) -> Array:
 def _dropout(p: float, rng: Any) -> tuple[int, float, int, int, int]:
     """Threshold (0: no dropout), factor, key and first sample."""
     return (0, 1.0, 0, 0, 0) if rng is None or p == 0 else (round(p * 2**32), 1 / (1 - p), rng.k0, rng.k1, rng.sample)
+
+
+@device
+def _distance(x):
+    """Elements from one row of a head to the next; the stride of an axis of length 1 may be anything."""
+    return max(x.strides[1] // 4, x.shape[3])
 
 
 @device
@@ -151,7 +160,7 @@ def _add_transposed_times(x, rows, n, scale, y, ldy, out, ldo):
 def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k1, first_sample, threads):
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
-    ldq, ldv = q.strides[1] // 4, v.strides[1] // 4
+    ldq, ldv = _distance(q), _distance(v)
     for t in prange(threads):
         scores = np.empty((BLOCK, S), f4)
         kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
@@ -202,8 +211,8 @@ def _backward(
     B, T, H, D = q.shape
     S, G = k.shape[1], k.shape[2]
     group = H // G
-    ldo, ldq, ldk = dout.strides[1] // 4, q.strides[1] // 4, k.strides[1] // 4
-    lddq, lddk, lddv = dq.strides[1] // 4, dk.strides[1] // 4, dv.strides[1] // 4
+    ldo, ldq, ldk = _distance(dout), _distance(q), _distance(k)
+    lddq, lddk, lddv = _distance(dq), _distance(dk), _distance(dv)
     for t in prange(threads):
         p = np.empty((BLOCK, S), f4)
         ds = np.empty((BLOCK, S), f4)
