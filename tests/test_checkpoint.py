@@ -6,6 +6,7 @@ import builtins
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -371,6 +372,14 @@ def test_a_failure_at_any_call_loses_nothing(tmp_path: Path, crash: bool) -> Non
         fail_at += 1
     assert seen >= {"open", "write", "flush", "fsync", "rename", "mkdir", "unlink", "rmdir"}
     assert fail_at > 20
+
+
+def test_everything_is_durable_before_it_gets_its_name(manager: CheckpointManager) -> None:
+    """A power cut keeps what was fsynced: each file, then the folder, and only then the name, fsynced too."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        disk = Disk(monkeypatch, -1, crash=False)
+        save(manager, 1)
+    assert re.fullmatch(r"(mkdir )+(open (write )+flush fsync ){4}fsync rename fsync ", " ".join([*disk.calls, ""]))
 
 
 def test_a_file_size_limit_of_the_system_loses_nothing(manager: CheckpointManager) -> None:

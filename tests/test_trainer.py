@@ -95,7 +95,8 @@ def test_a_run_from_text_to_sample(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "uniform guess" in text
     assert "unigram frequencies" in text
     assert result.sample in text
-    assert "7" in run.describe()
+    assert f"{run.trainer.model.parameter_count():,} parameters" in run.describe()
+    assert run.trainer.model.flat  # packed: one update for all
 
     # The same figures come out of the folder alone.
     model, tokenizer, config, step = load_run(run.run_dir)
@@ -362,9 +363,14 @@ def test_a_gradient_that_is_not_finite_is_named_and_the_weights_stay(
     trainer = small_trainer(tmp_path / "run", max_steps=3)
     model = trainer.model
     before = {name: array.copy() for name, array in model.state_dict().items()}
-    parameter = model.blocks[0].attention.qkv.weight
     real = model.loss_backward
-    monkeypatch.setattr(model, "loss_backward", lambda cache: (real(cache), parameter.grad.fill(math.nan)))
+
+    def spreading(cache: Any) -> None:  # from the block back to the embeddings
+        real(cache)
+        for parameter in (model.blocks[0].attention.qkv.weight, model.pos_emb.weight):
+            parameter.grad.fill(math.nan)
+
+    monkeypatch.setattr(model, "loss_backward", spreading)
     with pytest.raises(NonFiniteError, match=r"step 1: .*gradient of blocks\.0\.attention\.qkv\.weight holds NaN"):
         trainer.train()
     for name, array in model.state_dict().items():
