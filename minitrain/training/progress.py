@@ -109,16 +109,16 @@ class LiveProgress:
     """A bar with rates and the time left that redraws itself, by rich."""
 
     def __init__(self, first_step: int, max_steps: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
         self._bar = Bar(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
+            TextColumn("step {task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None),  # takes what the figures leave: little, at 80 characters
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            TextColumn("left", table_column=Column(no_wrap=True)),
             refresh_per_second=4,  # a thread redraws: more often would take time from the training
         )
         self._task = self._bar.add_task("train", total=max_steps, completed=first_step, figures="")
@@ -138,7 +138,7 @@ class LiveProgress:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Change the figures next to the bar."""
-        self._bar.update(self._task, figures=_describe(record))
+        self._bar.update(self._task, figures=" ".join(_describe(record).split()))
 
     def say(self, message: str) -> None:
         """Print ``message`` above the bar."""
@@ -152,7 +152,7 @@ class LiveProgress:
 def _describe(record: Mapping[str, Any]) -> str:
     """The figures of a training record in one line."""
     return (
-        f"loss {record['loss']:.4f}  lr {record['lr']:.2e}  grad {record['grad_norm']:.2f}  "
+        f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
         f"{record['tokens_per_second']:,.0f} tok/s"
     )
 
