@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 from ..errors import ConfigError
 from .cache_dir import cache_dir
+from .threads import environment
 
 SYMBOL = "minitrain_cblas_sgemm"
 
@@ -122,16 +123,8 @@ def _load_openblas(path: Path) -> Blas | None:
 
 
 def _load_with_one_thread(path: Path) -> ctypes.CDLL:
-    # OpenBLAS reads this while it is being loaded, and starts its threads right then.
-    before = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    try:
-        library = ctypes.CDLL(str(path))
-    finally:
-        del os.environ["OPENBLAS_NUM_THREADS"]
-        if before is not None:
-            os.environ["OPENBLAS_NUM_THREADS"] = before
-    return library
+    with environment("OPENBLAS_NUM_THREADS", "1"):  # OpenBLAS starts its threads while it is being loaded
+        return ctypes.CDLL(str(path))
 
 
 def _accelerate() -> Iterator[Blas]:

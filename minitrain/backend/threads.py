@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -30,6 +32,20 @@ def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
         return limit_us / period_us if limit_us > 0 else None
     except (OSError, ValueError):
         return None
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a library that reads it while it is being loaded, and no longer."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 _chosen: int | None = None

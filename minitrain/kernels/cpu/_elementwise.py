@@ -15,7 +15,8 @@ CUBIC = f4(0.044715)
 @device
 def _logistic(u):
     """1 / (1 + e**-u), and 0 below -40: numbers too small to be normal would slow the next product."""
-    return f4(0) if u < f4(-40) else f4(1) / (f4(1) + exp(-u))
+    y = f4(1) / (f4(1) + exp(-u))
+    return f4(0) if u < f4(-40) else y
 
 
 @device

@@ -69,7 +69,9 @@ def normal_cdf_pdf(x):
     share one exponential, and the lower tail keeps its relative accuracy because it is not 1 minus something.
     """
     # Beyond 9 both are 0 to float32's precision; numbers too small to be normal would slow the next product tenfold.
-    e = f4(0.0) if abs(x) > f4(9.0) else exp(f4(-0.5) * x * x)
+    # The choice comes after the computation: a branch around it would keep LLVM from vectorising.
+    e = exp(f4(-0.5) * x * x)
+    e = f4(0.0) if abs(x) > f4(9.0) else e
     z = abs(x) * f4(0.70710678)
     t = f4(1.0) / (f4(1.0) + f4(0.3275911) * z)
     p = f4(1.061405429)

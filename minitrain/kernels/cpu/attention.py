@@ -246,12 +246,14 @@ def _backward(
                             w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
                             for s in range(seen):
                                 kept = factor if np.int64(w[s]) >= threshold else f4(0)
-                                e = exp(p_row[s] - L) if s < visible else f4(0)
+                                e = exp(p_row[s] - L)
+                                e = e if s < visible else f4(0)
                                 ds_row[s] = e * (ds_row[s] * kept - delta)
                                 p_row[s] = e * kept
                         else:
                             for s in range(seen):
-                                e = exp(p_row[s] - L) if s < visible else f4(0)
+                                e = exp(p_row[s] - L)
+                                e = e if s < visible else f4(0)
                                 ds_row[s] = e * (ds_row[s] - delta)
                                 p_row[s] = e
                     _add_transposed_times(p, n, seen, 1.0, dout[b, i0:, h], ldo, dv[b, :, g], lddv)
