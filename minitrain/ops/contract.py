@@ -99,7 +99,8 @@ def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Call
 
     Args:
         spec: the array arguments and their dimensions.
-        check: a further check, called with the function's arguments before anything runs; it raises ``ShapeError``.
+        check: a further check, called with the function's arguments; it raises ``ShapeError``. It may look at shapes,
+            dtypes and plain options only: a call that looks like one that passed is not checked again.
     """
     return lambda reference: _wrap(reference, parse_spec(spec), check)
 
@@ -110,39 +111,41 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     positions = {parameter: i for i, parameter in enumerate(parameters)}
     accessors = [(entry, positions[entry.path.partition(".")[0]], entry.path.partition(".")[2]) for entry in spec]
     find_twin = functools.cache(lambda: _find_twin(reference))
-    seen: set[tuple[Any, ...]] = set()  # signatures of calls that passed the checks: a check is paid for once
-
-    def arrays_of(args: tuple[Any, ...]) -> list[Any]:
-        return [getattr(args[i], field) if field else args[i] for _, i, field in accessors]
+    defaults = tuple(p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD)
+    array_names = {entry.path for entry in spec}
+    examined: dict[tuple[Any, ...], bool] = {}  # by what is known of the arguments: a check is paid for once
 
     def examine(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
         """Check the arguments; tell whether a CPU twin may have them (float32 NumPy arrays only)."""
-        arrays = arrays_of(args)
-        signature = tuple((type(a), a.dtype, a.shape) if is_array(a) else type(a) for a in arrays)
-        if signature not in seen:
+        arrays = [getattr(args[i], field) if field else args[i] for _, i, field in accessors]
+        known = (*map(_facts, arrays), *map(_facts, options.values()), *options)
+        fits = examined.get(known)
+        if fits is None:
             _check_arrays(name, spec, arrays)
-            if check is None:  # such a check may look at options too: then nothing is remembered
-                if len(seen) > 1000:
-                    seen.clear()
-                seen.add(signature)
-        if check is not None:
-            check(*args, **options)
-        return all(
-            a is None or (isinstance(a, np.ndarray) and (a.dtype == np.float32 or a.dtype.kind in "iu")) for a in arrays
-        )
+            if check is not None:
+                check(*args, **options)
+            fits = all(
+                type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype.kind in "iu")
+                for x in arrays
+                if x is not None
+            )
+            if len(examined) > 1000:  # shapes that never come again
+                examined.clear()
+            examined[known] = fits
+        return fits
 
-    def normalised(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def in_place(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Array arguments given by keyword, or left at their defaults, take their places."""
+        if array_names.isdisjoint(options) and inspect.Parameter.empty not in defaults[len(args) :]:
+            return args + defaults[len(args) :], options
         bound = inspect.Signature(list(parameters.values())).bind(*args, **options)
         bound.apply_defaults()
         return bound.args, bound.kwargs
 
-    positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values())
-
     @functools.wraps(reference)
     def forward(*args: Any, **options: Any) -> Any:
-        if len(args) != positional:
-            args, options = normalised(args, options)
+        if len(args) != len(defaults):
+            args, options = in_place(args, options)
         if examine(args, options) and kernels_enabled() and (twin := find_twin()) is not None:
             result = twin(*args, **options)
             if result is not NotImplemented:
@@ -182,6 +185,13 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     wrapper.twin = find_twin  # type: ignore[attr-defined]
     _FUNCTIONS[name] = wrapper
     return cast("Operation[R]", wrapper)
+
+
+def _facts(x: Any) -> Any:
+    """What the checks may look at: an array's kind, dtype and shape; a plain value; the type of anything else."""
+    if is_array(x):
+        return type(x), x.dtype, x.shape
+    return x if x is None or isinstance(x, bool | int | float | str) else type(x)
 
 
 def _find_twin(reference: Callable[..., Any]) -> Callable[..., Any] | None:

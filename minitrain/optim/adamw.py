@@ -120,7 +120,9 @@ class AdamW:
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        self.model.zero_grad()
+        for span in self._spans:
+            for parameter, _ in span.parts.values():
+                parameter.zero_grad()
 
     def set_lr(self, lr: float) -> None:
         """Set the learning rate of the next update."""

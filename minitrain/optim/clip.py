@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..backend.arrays import Array, array_module
 from ..nn.module import Module
 from ..ops.contract import with_twin
-from .groups import trainable_spans
+from .groups import gradients
 
 
 class Clip(NamedTuple):
@@ -41,7 +41,7 @@ def clip_by_global_norm(model: Module, max_norm: float | None, *, count: float =
     Returns:
         Clip(norm, scale): pass ``scale`` to ``optimizer.step``. With NaN or infinite gradients the norm says so.
     """
-    total = sum(sum_of_squares(span.grad()) for span in trainable_spans(model))
+    total = sum(map(sum_of_squares, gradients(model)))
     norm = math.sqrt(total) / count if count else math.nan
     limit = math.inf if max_norm is None else max_norm
     return Clip(norm, min(1.0, limit / (norm + 1e-6)) / count if count else 0.0)

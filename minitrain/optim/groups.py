@@ -30,6 +30,14 @@ class Span(NamedTuple):
         return array if where is None else array[where].reshape(parameter.data.shape)
 
 
+def gradients(model: Module) -> list[Array]:
+    """All gradients of ``model``, as few arrays as possible; parameters no backward has reached count as zero."""
+    flat: list[FlatGroup] = getattr(model, "flat", [])
+    trainable = [p for group in flat for p in group.parameters.values()] if flat else model.parameters()
+    grads = [p.grad for p in trainable if p.trainable]  # reading makes fresh ones zero
+    return [group.grad for group in flat] if flat else grads
+
+
 def trainable_spans(model: Module) -> list[Span]:
     """The trainable weights of ``model``, as few stretches as possible.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend.jit import device
-from ._math import exp, normal_cdf_pdf
+from ._math import exp, normal_cdf_pdf, wide_vectors
 
 f4 = np.float32
 SQRT_2_OVER_PI = f4(0.7978845608)
@@ -22,6 +22,7 @@ def _logistic(u):
 @device
 def gelu(x, out, tanh):
     """GELU of ``x`` (n,) into ``out`` (n,)."""
+    wide_vectors()
     if tanh:
         for i in range(x.size):
             u = SQRT_2_OVER_PI * (x[i] + CUBIC * x[i] * x[i] * x[i])
@@ -35,6 +36,7 @@ def gelu(x, out, tanh):
 @device
 def gelu_gradient(dout, x, dx, beta, tanh):
     """Gradient of GELU at ``x`` (n,) into ``dx`` (n,), added if ``beta`` is not 0."""
+    wide_vectors()
     if tanh:
         for i in range(x.size):
             u = SQRT_2_OVER_PI * (x[i] + CUBIC * x[i] * x[i] * x[i])

@@ -24,7 +24,7 @@ from ...backend.pool import empty
 from ...backend.targets import Into, Target, check_fits
 from ...backend.threads import thread_count
 from ._gemm import available, gemm_nn, gemm_tn
-from ._math import chunk, exp
+from ._math import chunk, exp, wide_vectors
 from ._random import fill_words
 from ._targets import Slot
 
@@ -166,6 +166,7 @@ def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k
         kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
         words = np.empty((S + 7) // 4 * 4, np.uint32)
         totals = np.empty(BLOCK, f4)
+        wide_vectors()
         lo, hi = chunk(B * H, t, threads)
         for task in range(lo, hi):
             b, h = task // H, task % H
@@ -219,6 +220,7 @@ def _backward(
         kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
         vt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
         words = np.empty((S + 7) // 4 * 4, np.uint32)
+        wide_vectors()
         lo, hi = chunk(B * G, t, threads)  # a thread owns whole key heads, whose gradients sum over a group of queries
         for task in range(lo, hi):
             b, g = task // G, task % G

@@ -12,7 +12,7 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import thread_count
-from ._math import chunk, exp
+from ._math import chunk, exp, wide_vectors
 from ._targets import NONE, rows, slot
 
 f4 = np.float32
@@ -41,6 +41,7 @@ def _forward(logits, targets, class_weight, smoothing, ignore, lse, losses, coun
     R, V = logits.shape
     bad = np.zeros(threads, np.bool_)
     for t in prange(threads):
+        wide_vectors()
         lo, hi = chunk(R, t, threads)
         for r in range(lo, hi):
             z = logits[r]
@@ -93,6 +94,7 @@ def _backward(dtotal, logits, lse, targets, class_weight, weight_sum, smoothing,
     R, V = logits.shape
     even = smoothing / f4(V)
     for t in prange(threads):
+        wide_vectors()
         lo, hi = chunk(R, t, threads)
         for r in range(lo, hi):
             y = targets[r]

@@ -13,7 +13,7 @@ from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import thread_count
 from ._elementwise import gelu, gelu_gradient
-from ._math import chunk
+from ._math import chunk, wide_vectors
 from ._targets import slot
 
 
@@ -27,6 +27,7 @@ def gelu_forward(x: Array, *, approximate: str = "tanh") -> Any:
 @kernel("void(f4[::1], f4[::1], b1, i8)")
 def _forward(x, out, tanh, threads):
     for t in prange(threads):
+        wide_vectors()
         lo, hi = chunk(x.size, t, threads)
         gelu(x[lo:hi], out[lo:hi], tanh)
 
@@ -45,5 +46,6 @@ def gelu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
 @kernel("void(f4[::1], f4[::1], f4[::1], f4, b1, i8)")
 def _backward(dout, x, dx, beta, tanh, threads):
     for t in prange(threads):
+        wide_vectors()
         lo, hi = chunk(x.size, t, threads)
         gelu_gradient(dout[lo:hi], x[lo:hi], dx[lo:hi], beta, tanh)

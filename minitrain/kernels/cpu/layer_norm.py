@@ -16,7 +16,7 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import SKIP, Target
 from ...backend.threads import thread_count
-from ._math import chunk
+from ._math import chunk, wide_vectors
 from ._targets import NONE, rows, slot
 
 NO_ROWS = NONE.reshape(0, 0)
@@ -50,6 +50,7 @@ def run_forward(
 def _forward(x, branch, total, weight, bias, eps, out, mean, rstd, threads):
     R, C = x.shape
     for t in prange(threads):
+        wide_vectors()
         lo, hi = chunk(R, t, threads)
         for r in range(lo, hi):
             if branch.size:
@@ -97,6 +98,7 @@ def _backward(
 ):
     R, C = x.shape
     for t in prange(threads):
+        wide_vectors()
         lo, hi = chunk(R, t, threads)
         dw, db = partial[t, 0], partial[t, 1]
         for r in range(lo, hi):

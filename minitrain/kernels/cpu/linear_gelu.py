@@ -1,4 +1,4 @@
-"""Twins of ``ops.linear_gelu``: GELU is applied to a block of the product as soon as it is there.
+"""Twins of ``ops.linear_gelu``: each thread applies bias and GELU to its rows of the product.
 
 The backward is the two simple twins in turn: the weight's gradient needs GELU's for all rows first.
 """
@@ -17,12 +17,10 @@ from ...backend.targets import Target
 from ...backend.threads import thread_count
 from ._elementwise import gelu
 from ._gemm import available, gemm_nt
-from ._math import chunk
+from ._math import chunk, wide_vectors
 from ._targets import NONE, rows
 from .gelu import gelu_backward
 from .linear import linear_backward
-
-TILE = 192  # rows of the product that GELU follows at once: few enough to stay in the second-level cache
 
 
 def linear_gelu_forward(x: Array, weight: Array, bias: Array | None, *, approximate: str = "tanh") -> Any:
@@ -43,15 +41,15 @@ def _forward(x, weight, bias, hidden, out, tanh, threads):
     R, K = x.shape
     N = weight.shape[0]
     for t in prange(threads):
+        wide_vectors()
         lo, hi = chunk(R, t, threads)
-        for r0 in range(lo, hi, TILE):
-            r1 = min(hi, r0 + TILE)
-            gemm_nt(r1 - r0, N, K, 1.0, x[r0:], K, weight, K, 0.0, hidden[r0:], N)
+        if hi > lo:
+            gemm_nt(hi - lo, N, K, 1.0, x[lo:], K, weight, K, 0.0, hidden[lo:], N)
+        for r in range(lo, hi):
             if bias.size:
-                for r in range(r0, r1):
-                    for c in range(N):
-                        hidden[r, c] += bias[c]
-            gelu(hidden[r0:r1].reshape(-1), out[r0:r1].reshape(-1), tanh)
+                for c in range(N):
+                    hidden[r, c] += bias[c]
+            gelu(hidden[r], out[r], tanh)
 
 
 def linear_gelu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target]) -> Any:
