@@ -95,9 +95,7 @@ def test_a_disk_that_refuses_in_the_middle_of_a_write(tmp_path: Path) -> None:
         "    print(error)\n"
     )
     target = tmp_path / "f"
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(target)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program, str(target)], capture_output=True, text=True, check=True)
     assert f"cannot write {target}" in done.stdout
     assert "limit" in done.stdout
     assert target.read_bytes() == b"x" * 900

@@ -57,10 +57,15 @@ def wide_vectors(typing_context: Any) -> Any:
 
 
 @device
-def exp(x):
-    """e**x for float32: 0 below -87.3, infinity above 88.7, NaN for NaN."""
-    y = min(max(x, f4(-87.33654)), f4(88.72283))
-    n = np.floor(y * f4(1.442695041) + f4(0.5))  # y = n ln 2 + r
+def _power_of_two(n):
+    """2**n for an integer n in [-126, 127], as float32."""
+    return bits_to_float(np.int32((n + np.int32(127)) << np.int32(23)))
+
+
+@device
+def _reduced(y):
+    """Integer n and e**r such that e**y = 2**n e**r with abs(r) <= ln 2 / 2; y in [-88, 89]."""
+    n = np.floor(y * f4(1.442695041) + f4(0.5))
     r = y - n * f4(0.693359375) - n * f4(-2.12194440e-4)  # ln 2 in two parts keeps r exact
     p = f4(1.9875691500e-4)
     p = p * r + f4(1.3981999507e-3)
@@ -68,13 +73,28 @@ def exp(x):
     p = p * r + f4(4.1665795894e-2)
     p = p * r + f4(1.6666665459e-1)
     p = p * r + f4(5.0000001201e-1)
-    p = p * r * r + r + f4(1.0)
-    half = np.int32(n) >> np.int32(1)  # 2**n as a product of two: n itself can be 128
-    p = p * bits_to_float(np.int32((half + np.int32(127)) << np.int32(23)))
-    p = p * bits_to_float(np.int32((np.int32(n) - half + np.int32(127)) << np.int32(23)))
-    p = f4(0.0) if x < f4(-87.33654) else p
+    return np.int32(n), p * r * r + r + f4(1.0)
+
+
+@device
+def exp(x):
+    """e**x for float32: 0 below -87, infinity above 88.7, NaN for NaN."""
+    y = min(max(x, f4(-87.0)), f4(88.72283))
+    n, p = _reduced(y)
+    half = n >> np.int32(1)  # 2**n as a product of two: n can be 128
+    p = p * _power_of_two(half) * _power_of_two(np.int32(n - half))
+    p = f4(0.0) if x < f4(-87.0) else p
     p = f4(np.inf) if x > f4(88.72283) else p
     return x if x != x else p
+
+
+@device
+def exp_nonpositive(x):
+    """e**x for float32 at most 0 (or just above, by rounding): 0 below -87, NaN for NaN. A softmax needs no more."""
+    y = f4(-87.0) if x < f4(-87.0) else x  # written so that NaN stays
+    n, p = _reduced(y)
+    p = p * _power_of_two(n)
+    return f4(0.0) if x < f4(-87.0) else p
 
 
 @device
@@ -86,7 +106,7 @@ def normal_cdf_pdf(x):
     """
     # Beyond 9 both are 0 to float32's precision; numbers too small to be normal would slow the next product tenfold.
     # The choice comes after the computation: a branch around it would keep LLVM from vectorising.
-    e = exp(f4(-0.5) * x * x)
+    e = exp_nonpositive(f4(-0.5) * x * x)
     e = f4(0.0) if abs(x) > f4(9.0) else e
     z = abs(x) * f4(0.70710678)
     t = f4(1.0) / (f4(1.0) + f4(0.3275911) * z)

@@ -24,7 +24,7 @@ from ...backend.pool import empty
 from ...backend.targets import Into, Target, check_fits
 from ...backend.threads import thread_count
 from ._gemm import available, gemm_nn, gemm_tn
-from ._math import chunk, exp, wide_vectors
+from ._math import chunk, exp_nonpositive, wide_vectors
 from ._random import fill_words
 from ._targets import Slot
 
@@ -185,7 +185,7 @@ def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k
                     highest = highest if visible > 0 else f4(0)
                     total = f4(0)
                     for s in range(seen):
-                        row[s] = exp(row[s] - highest)
+                        row[s] = exp_nonpositive(row[s] - highest)
                         total += row[s]
                     totals[i] = total
                     lse[b, h, i0 + i] = np.log(total) + highest if visible > 0 else f4(-np.inf)
@@ -248,13 +248,13 @@ def _backward(
                             w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
                             for s in range(seen):
                                 kept = factor if np.int64(w[s]) >= threshold else f4(0)
-                                e = exp(p_row[s] - L)
+                                e = exp_nonpositive(p_row[s] - L)
                                 e = e if s < visible else f4(0)
                                 ds_row[s] = e * (ds_row[s] * kept - delta)
                                 p_row[s] = e * kept
                         else:
                             for s in range(seen):
-                                e = exp(p_row[s] - L)
+                                e = exp_nonpositive(p_row[s] - L)
                                 e = e if s < visible else f4(0)
                                 ds_row[s] = e * (ds_row[s] - delta)
                                 p_row[s] = e

@@ -12,7 +12,7 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import thread_count
-from ._math import chunk, exp, wide_vectors
+from ._math import chunk, exp_nonpositive, wide_vectors
 from ._targets import NONE, rows, slot
 
 f4 = np.float32
@@ -50,7 +50,7 @@ def _forward(logits, targets, class_weight, smoothing, ignore, lse, losses, coun
                 highest = z[c] if z[c] > highest else highest
             total = f4(0)
             for c in range(V):
-                total += exp(z[c] - highest)
+                total += exp_nonpositive(z[c] - highest)
             lse[r] = np.log(total) + highest
             losses[r] = counts[r] = 0
             y = targets[r]
@@ -109,11 +109,11 @@ def _backward(dtotal, logits, lse, targets, class_weight, weight_sum, smoothing,
             z, L = logits[r], lse[r]
             if beta == 0 and not class_weight.size:  # the usual case, and the one that may overwrite its own logits
                 for c in range(V):
-                    d[c] = dtotal * (mass * exp(z[c] - L) - even)
+                    d[c] = dtotal * (mass * exp_nonpositive(z[c] - L) - even)
             else:
                 for c in range(V):
                     share = even * class_weight[c] if class_weight.size else even
-                    g = dtotal * (mass * exp(z[c] - L) - share)
+                    g = dtotal * (mass * exp_nonpositive(z[c] - L) - share)
                     d[c] = d[c] + g if beta != 0 else g
             d[y] -= dtotal * (f4(1) - smoothing) * w
 
