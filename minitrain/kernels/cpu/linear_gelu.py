@@ -1,11 +1,12 @@
 """Twins of ``ops.linear_gelu``: each thread applies bias and GELU to its rows of the product.
 
-The backward is the two simple twins in turn: the weight's gradient needs GELU's for all rows first.
+The backward is the two simple twins in turn, on a thousand rows at a time: GELU's gradient is still in cache when the
+products read it, and there is never more of it in memory than that.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
@@ -13,14 +14,23 @@ from numba import prange
 from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
-from ...backend.targets import Target
+from ...backend.targets import SKIP, Target
 from ...backend.threads import thread_count
 from ._elementwise import gelu
 from ._gemm import available, gemm_nt
 from ._math import chunk, wide_vectors
-from ._targets import NONE, rows
+from ._targets import NONE, rows, slot
 from .gelu import gelu_backward
 from .linear import linear_backward
+
+ROWS = 1024  # at a time in the backward
+
+
+class GeluCache(NamedTuple):
+    """The part of the cache that belongs to GELU."""
+
+    x: Array
+    approximate: str
 
 
 def linear_gelu_forward(x: Array, weight: Array, bias: Array | None, *, approximate: str = "tanh") -> Any:
@@ -56,12 +66,14 @@ def linear_gelu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target,
     """See ``ops.linear_gelu.linear_gelu_backward``."""
     if not available or dout.size == 0:
         return NotImplemented
-    dhidden = gelu_backward(dout, _Gelu(cache), into=(None,))
-    return linear_backward(dhidden, (cache.x, cache.weight, cache.bias), into=into)
-
-
-class _Gelu:
-    """The part of the cache that belongs to GELU."""
-
-    def __init__(self, cache: Any) -> None:
-        self.x, self.approximate = cache.hidden, cache.approximate
+    dx, dweight = slot(into[0], cache.x.shape), slot(into[1], cache.weight.shape)
+    dbias = slot(SKIP if cache.bias is None else into[2], dout.shape[-1:])
+    d, x, hidden, dx_rows = rows(dout), rows(cache.x), rows(cache.hidden), rows(dx.array)
+    for r in range(0, len(d), ROWS):
+        part = slice(r, r + ROWS)
+        dhidden = gelu_backward(d[part], GeluCache(hidden[part], cache.approximate), into=(None,))
+        dx_part = dx._replace(array=dx_rows[part])
+        targets = (dx_part.as_target(), dweight.as_target(), dbias.as_target())
+        linear_backward(dhidden, (x[part], cache.weight, cache.bias), into=targets)
+        dweight, dbias = dweight._replace(beta=1.0), dbias._replace(beta=1.0)  # the other rows add to the first
+    return dx.result(), dweight.result(), dbias.result()
