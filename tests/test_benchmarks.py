@@ -1,0 +1,31 @@
+"""The arithmetic behind the figures of the benchmarks."""
+
+import pytest
+
+from benchmarks.sizes import SIZES, Size, step_flops
+from benchmarks.turns import pairwise_ratio, spread
+from minitrain.models import GPT, GPTConfig
+
+
+@pytest.mark.parametrize("name", ["char", "baby"])
+def test_useful_products_are_six_for_each_weight_of_a_matrix_and_token(name):
+    size = SIZES[name]
+    model = GPT(GPTConfig(**size.model()))
+    # Norms and look-ups are no products; the token embedding counts once, as the head it is tied to.
+    matrices = [p.data for path, p in model.named_parameters() if p.data.ndim == 2 and path != "pos_emb.weight"]
+    assert step_flops(size).products == 6 * sum(matrix.size for matrix in matrices) * size.tokens
+
+
+def test_useful_attention_by_counting_pairs():
+    size = Size(2, 1, 8, 5, 3, 11, steps=1, rounds=1)
+    pairs = sum(1 for query in range(5) for key in range(5) if key <= query)
+    forward = 2 * 2 * size.n_embd * pairs  # a multiplication and an addition, for scores and for values
+    assert step_flops(size).attention == size.n_layer * size.batch_size * (forward + 2 * forward)
+
+
+def test_ratios_are_of_the_same_round():
+    ratio = pairwise_ratio([2.0, 40.0, 600.0], [1.0, 10.0, 100.0])  # a machine that slows down changes no ratio much
+    assert ratio.median == 4.0
+    assert spread([5.0]).median == 5.0
+    with pytest.raises(ValueError, match="shorter"):
+        pairwise_ratio([1.0, 2.0], [1.0])
