@@ -138,6 +138,12 @@ def normal(draw: Any, *shape: int) -> Any:
     return draw(mt.arrays(shape))
 
 
+def away_from_zero(draw: Any, *shape: int) -> Any:
+    """No element within 0.1 of 0, for functions with a kink there: a finite difference must not cross it."""
+    x = normal(draw, *shape)
+    return x + np.copysign(0.1, x)
+
+
 def maybe(draw: Any, make: Callable[[], Any]) -> Any:
     return make() if draw(st.booleans()) else None
 
@@ -249,3 +255,29 @@ def cross_entropy(draw: Any, extent: Extent) -> Call:
         options["ignore_index"] = ignored
     class_weight = maybe(draw, lambda: abs(normal(draw, V)))
     return Call((2 * normal(draw, *lead, V), targets, class_weight), options)
+
+
+@case()
+def relu(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    return Call((away_from_zero(draw, *lead, C),), {})
+
+
+@case()
+def silu(draw: Any, extent: Extent) -> Call:
+    return softmax(draw, extent)
+
+
+@case()
+def tanh(draw: Any, extent: Extent) -> Call:
+    return softmax(draw, extent)
+
+
+@case()
+def sigmoid(draw: Any, extent: Extent) -> Call:
+    return softmax(draw, extent)
+
+
+@case()
+def softplus(draw: Any, extent: Extent) -> Call:
+    return softmax(draw, extent)

@@ -73,7 +73,20 @@ def plain_linear(x, weight, bias=None):
     return np.einsum("...k,nk->...n", x, weight) + (0 if bias is None else bias)
 
 
+def elementwise(function):
+    return np.vectorize(function, otypes=[float])
+
+
+def plain_sigmoid(z):
+    return 1 / (1 + math.exp(-z))
+
+
 PLAIN = {
+    "relu": elementwise(lambda z: z if z > 0 else 0.0),
+    "sigmoid": elementwise(plain_sigmoid),
+    "silu": elementwise(lambda z: z * plain_sigmoid(z)),
+    "softplus": elementwise(lambda z: math.log(1 + math.exp(z))),
+    "tanh": elementwise(lambda z: (math.exp(z) - math.exp(-z)) / (math.exp(z) + math.exp(-z))),
     "attention": plain_attention,
     "cross_entropy": plain_cross_entropy,
     "embedding": lambda tokens, weight: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(

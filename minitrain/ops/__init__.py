@@ -9,13 +9,18 @@ from .gelu import GeluCache, gelu_backward, gelu_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from .linear import LinearCache, linear_backward, linear_forward
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from .relu import ReluCache, relu_backward, relu_forward
 from .residual import ResidualCache, residual_backward, residual_forward
 from .residual_layer_norm import (
     ResidualLayerNormCache,
     residual_layer_norm_backward,
     residual_layer_norm_forward,
 )
+from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
+from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
+from .softplus import SoftplusCache, softplus_backward, softplus_forward
+from .tanh import TanhCache, tanh_backward, tanh_forward
 
 __all__ = [
     "SKIP",
@@ -30,10 +35,15 @@ __all__ = [
     "LinearGeluCache",
     "Loss",
     "Pair",
+    "ReluCache",
     "ResidualCache",
     "ResidualLayerNormCache",
+    "SigmoidCache",
+    "SiluCache",
     "Skip",
     "SoftmaxCache",
+    "SoftplusCache",
+    "TanhCache",
     "Target",
     "attention_backward",
     "attention_forward",
@@ -53,10 +63,20 @@ __all__ = [
     "linear_gelu_forward",
     "op",
     "registry",
+    "relu_backward",
+    "relu_forward",
     "residual_backward",
     "residual_forward",
     "residual_layer_norm_backward",
     "residual_layer_norm_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "silu_backward",
+    "silu_forward",
     "softmax_backward",
     "softmax_forward",
+    "softplus_backward",
+    "softplus_forward",
+    "tanh_backward",
+    "tanh_forward",
 ]

@@ -77,6 +77,26 @@ def cross_entropy(logits, targets, class_weight, *, label_smoothing=0.0, ignore_
     )
 
 
+def relu(x):
+    return F.relu(x)
+
+
+def silu(x):
+    return F.silu(x)
+
+
+def tanh(x):
+    return torch.tanh(x)
+
+
+def sigmoid(x):
+    return torch.sigmoid(x)
+
+
+def softplus(x):
+    return F.softplus(x)
+
+
 def assert_same(op: str, call: Call, seed: int = 0) -> None:
     """Compare outputs and gradients of ``minitrain.ops`` with PyTorch's.
 
