@@ -281,3 +281,9 @@ def sigmoid(draw: Any, extent: Extent) -> Call:
 @case()
 def softplus(draw: Any, extent: Extent) -> Call:
     return softmax(draw, extent)
+
+
+@case()
+def rms_norm(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    return Call((normal(draw, *lead, C), normal(draw, C)), draw(st.sampled_from([{"eps": 0.1}, {"eps": 0.01}])))

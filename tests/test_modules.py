@@ -21,6 +21,7 @@ from minitrain.nn import (
     Linear,
     Module,
     MultiHeadAttention,
+    RMSNorm,
     TransformerBlock,
     pack,
 )
@@ -83,6 +84,7 @@ LAYERS = {
     "linear without bias": (lambda: Linear(8, 5, generator(), bias=False), {}),
     "layer norm": (lambda: LayerNorm(8, eps=0.1), {}),
     "layer norm without bias": (lambda: LayerNorm(8, bias=False, eps=0.1), {}),
+    "rms norm": (lambda: RMSNorm(8, eps=0.1), {}),
     "feed-forward": (lambda: FeedForward(8, 7, generator()), {}),
     "feed-forward, tanh, no bias": (lambda: FeedForward(8, 7, generator(), approximate="tanh", bias=False), {}),
     "attention": (lambda: MultiHeadAttention(8, 4, generator()), {}),

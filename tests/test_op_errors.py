@@ -61,6 +61,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "residual_layer_norm": ((x, normal(B, T, C, seed=4), normal(C), normal(C, seed=3)), {}),
         "gelu": ((x,), {}),
         "softmax": ((x,), {}),
+        "rms_norm": ((x, normal(C)), {}),
         "relu": ((x,), {}),
         "silu": ((x,), {}),
         "tanh": ((x,), {}),

@@ -81,7 +81,15 @@ def plain_sigmoid(z):
     return 1 / (1 + math.exp(-z))
 
 
+def plain_rms_norm(x, weight, *, eps=1e-5):
+    out = np.empty_like(x)
+    for i in np.ndindex(x.shape[:-1]):
+        out[i] = weight * x[i] / math.sqrt(sum(z * z for z in x[i]) / len(x[i]) + eps)
+    return out
+
+
 PLAIN = {
+    "rms_norm": plain_rms_norm,
     "relu": elementwise(lambda z: z if z > 0 else 0.0),
     "sigmoid": elementwise(plain_sigmoid),
     "silu": elementwise(lambda z: z * plain_sigmoid(z)),

@@ -9,6 +9,7 @@ from .linear import Linear
 from .module import Module
 from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
+from .rms_norm import RMSNorm
 
 __all__ = [
     "Embedding",
@@ -19,6 +20,7 @@ __all__ = [
     "Module",
     "MultiHeadAttention",
     "Parameter",
+    "RMSNorm",
     "TransformerBlock",
     "decays",
     "pack",

@@ -16,6 +16,7 @@ from .residual_layer_norm import (
     residual_layer_norm_backward,
     residual_layer_norm_forward,
 )
+from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
@@ -35,6 +36,7 @@ __all__ = [
     "LinearGeluCache",
     "Loss",
     "Pair",
+    "RMSNormCache",
     "ReluCache",
     "ResidualCache",
     "ResidualLayerNormCache",
@@ -69,6 +71,8 @@ __all__ = [
     "residual_forward",
     "residual_layer_norm_backward",
     "residual_layer_norm_forward",
+    "rms_norm_backward",
+    "rms_norm_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "silu_backward",

@@ -97,6 +97,10 @@ def softplus(x):
     return F.softplus(x)
 
 
+def rms_norm(x, weight, *, eps):
+    return F.rms_norm(x, weight.shape, weight, eps)
+
+
 def assert_same(op: str, call: Call, seed: int = 0) -> None:
     """Compare outputs and gradients of ``minitrain.ops`` with PyTorch's.
 
