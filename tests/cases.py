@@ -287,3 +287,14 @@ def softplus(draw: Any, extent: Extent) -> Call:
 def rms_norm(draw: Any, extent: Extent) -> Call:
     lead, C = draw_lead(draw, extent, extent.width)
     return Call((normal(draw, *lead, C), normal(draw, C)), draw(st.sampled_from([{"eps": 0.1}, {"eps": 0.01}])))
+
+
+@case()
+def swiglu(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    return Call((2 * normal(draw, *lead, C), normal(draw, *lead, C)), {})
+
+
+@case()
+def geglu(draw: Any, extent: Extent) -> Call:
+    return replace(swiglu(draw, extent), options={"approximate": draw(st.sampled_from(["tanh", "none"]))})

@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.backend import use_kernels
+from minitrain.errors import ConfigError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.nn import (
     Embedding,
     FeedForward,
+    GatedFeedForward,
     LayerNorm,
     Linear,
     Module,
@@ -87,6 +89,8 @@ LAYERS = {
     "rms norm": (lambda: RMSNorm(8, eps=0.1), {}),
     "feed-forward": (lambda: FeedForward(8, 7, generator()), {}),
     "feed-forward, tanh, no bias": (lambda: FeedForward(8, 7, generator(), approximate="tanh", bias=False), {}),
+    "gated feed-forward": (lambda: GatedFeedForward(8, 7, generator()), {}),
+    "gated feed-forward, geglu, bias": (lambda: GatedFeedForward(8, 7, generator(), activation="geglu", bias=True), {}),
     "attention": (lambda: MultiHeadAttention(8, 4, generator()), {}),
     "grouped queries, padded": (
         lambda: MultiHeadAttention(8, 4, generator(), kv_heads=2, causal=False, bias=False),
@@ -107,6 +111,11 @@ def test_gradients_of_layers(name, seed):
     x = generator(seed).standard_normal((2, 4, 8))
     report = check_module(module, x, **options)
     assert {argument.name for argument in report.arguments} == {"x", *dict(module.named_parameters())}
+
+
+def test_an_unknown_gate_is_named():
+    with pytest.raises(ConfigError, match="activation='relu'; use one of swiglu, geglu"):
+        GatedFeedForward(8, 7, generator(), activation="relu")
 
 
 class SumAndNorm(Module):

@@ -89,6 +89,8 @@ def plain_rms_norm(x, weight, *, eps=1e-5):
 
 
 PLAIN = {
+    "geglu": lambda gate, up, **form: plain_gelu(gate, **form) * up,
+    "swiglu": elementwise(lambda gate, up: gate * plain_sigmoid(gate) * up),
     "rms_norm": plain_rms_norm,
     "relu": elementwise(lambda z: z if z > 0 else 0.0),
     "sigmoid": elementwise(plain_sigmoid),

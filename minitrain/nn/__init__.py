@@ -4,6 +4,7 @@ from .attention import MultiHeadAttention
 from .block import TransformerBlock
 from .embedding import Embedding
 from .feed_forward import FeedForward
+from .gated_feed_forward import GatedFeedForward
 from .layer_norm import LayerNorm
 from .linear import Linear
 from .module import Module
@@ -15,6 +16,7 @@ __all__ = [
     "Embedding",
     "FeedForward",
     "FlatGroup",
+    "GatedFeedForward",
     "LayerNorm",
     "Linear",
     "Module",

@@ -5,6 +5,7 @@ from .contract import SKIP, Into, Pair, Skip, Target, op, registry
 from .cross_entropy import CrossEntropyCache, Loss, cross_entropy_backward, cross_entropy_forward
 from .dropout import DropoutCache, dropout_backward, dropout_forward
 from .embedding import EmbeddingCache, embedding_backward, embedding_forward
+from .geglu import GegluCache, geglu_backward, geglu_forward
 from .gelu import GeluCache, gelu_backward, gelu_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from .linear import LinearCache, linear_backward, linear_forward
@@ -21,6 +22,7 @@ from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
 from .softplus import SoftplusCache, softplus_backward, softplus_forward
+from .swiglu import SwigluCache, swiglu_backward, swiglu_forward
 from .tanh import TanhCache, tanh_backward, tanh_forward
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "CrossEntropyCache",
     "DropoutCache",
     "EmbeddingCache",
+    "GegluCache",
     "GeluCache",
     "Into",
     "LayerNormCache",
@@ -45,6 +48,7 @@ __all__ = [
     "Skip",
     "SoftmaxCache",
     "SoftplusCache",
+    "SwigluCache",
     "TanhCache",
     "Target",
     "attention_backward",
@@ -55,6 +59,8 @@ __all__ = [
     "dropout_forward",
     "embedding_backward",
     "embedding_forward",
+    "geglu_backward",
+    "geglu_forward",
     "gelu_backward",
     "gelu_forward",
     "layer_norm_backward",
@@ -81,6 +87,8 @@ __all__ = [
     "softmax_forward",
     "softplus_backward",
     "softplus_forward",
+    "swiglu_backward",
+    "swiglu_forward",
     "tanh_backward",
     "tanh_forward",
 ]

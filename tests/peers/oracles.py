@@ -101,6 +101,14 @@ def rms_norm(x, weight, *, eps):
     return F.rms_norm(x, weight.shape, weight, eps)
 
 
+def swiglu(gate, up):
+    return F.silu(gate) * up
+
+
+def geglu(gate, up, *, approximate):
+    return F.gelu(gate, approximate=approximate) * up
+
+
 def assert_same(op: str, call: Call, seed: int = 0) -> None:
     """Compare outputs and gradients of ``minitrain.ops`` with PyTorch's.
 
