@@ -298,3 +298,12 @@ def swiglu(draw: Any, extent: Extent) -> Call:
 @case()
 def geglu(draw: Any, extent: Extent) -> Call:
     return replace(swiglu(draw, extent), options={"approximate": draw(st.sampled_from(["tanh", "none"]))})
+
+
+@case()
+def rope(draw: Any, extent: Extent) -> Call:
+    B, T, pairs = draw_sizes(draw, extent.batch, extent.length, extent.width)
+    x = normal(draw, B, T, draw(st.sampled_from([1, 2, 3])), 2 * pairs)
+    dtype = draw(st.sampled_from([np.int64, np.int32]))
+    positions = draw(mt.integer_arrays(draw(st.sampled_from([(T,), (B, T)])), 100, dtype))
+    return Call((x, positions), draw(st.sampled_from([{}, {"base": 500.0, "scaling": 4.0}])))

@@ -27,6 +27,7 @@ from minitrain.ops import (
     linear_forward,
     linear_gelu_forward,
     registry,
+    rope_forward,
     softmax_forward,
 )
 from minitrain.random import Key
@@ -62,6 +63,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "residual_layer_norm": ((x, normal(B, T, C, seed=4), normal(C), normal(C, seed=3)), {}),
         "gelu": ((x,), {}),
         "softmax": ((x,), {}),
+        "rope": ((normal(B, T, H, D), integers(V, B, T)), {"base": 100.0}),
         "swiglu": ((x, normal(B, T, C, seed=4)), {}),
         "geglu": ((x, normal(B, T, C, seed=4)), {}),
         "rms_norm": ((x, normal(C)), {}),
@@ -154,6 +156,10 @@ def test_a_wrong_cotangent_is_named(name):
             r"geglu_forward: approximate='erf'; use 'tanh'",
         ),
         (lambda: linear_gelu_forward(normal(T, C), normal(N, C), approximate="no"), r"linear_gelu_forward: approxim"),
+        (lambda: turn(normal(B, T, H, 7)), r"x has shape \(2, 3, 4, 7\), expected an even head width D"),
+        (lambda: turn(positions=np.arange(S)), r"positions has shape \(5,\), expected \(3,\) or \(2, 3\) as in x"),
+        (lambda: turn(base=0.0), r"base = 0.0 and scaling = 1.0 must be positive"),
+        (lambda: turn(scaling=-1.0), r"base = 10000.0 and scaling = -1.0 must be positive"),
         (lambda: attend(normal(B, T, 3, D)), r"q has 3 heads and k has 2"),
         (lambda: attend(dropout=1.0), r"dropout = 1.0 must be in"),
         (lambda: attend(mask=np.ones((T, S))), r"mask must be boolean"),
@@ -168,6 +174,12 @@ def test_a_wrong_cotangent_is_named(name):
 def test_wrong_options_and_shapes(call, message):
     with pytest.raises(ShapeError, match=message):
         call()
+
+
+def turn(x: Any = None, positions: Any = None, **options: Any) -> Any:
+    return rope_forward(
+        normal(B, T, H, D) if x is None else x, np.arange(T) if positions is None else positions, **options
+    )
 
 
 def attend(q: Any = None, bias: Any = None, **options: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from cases import CASES, SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.ops import dropout_backward, dropout_forward
+from minitrain.ops import dropout_backward, dropout_forward, rope_forward
 from minitrain.random import Key
 
 
@@ -88,7 +89,20 @@ def plain_rms_norm(x, weight, *, eps=1e-5):
     return out
 
 
+def plain_rope(x, positions, *, base=10000.0, scaling=1.0):
+    """Each pair of elements as a complex number, which an angle multiplies."""
+    (B, T, H, D), half = x.shape, x.shape[-1] // 2
+    positions = np.broadcast_to(positions, (B, T))
+    out = np.empty_like(x)
+    for b, t, h, i in np.ndindex(B, T, H, half):
+        angle = positions[b, t] / scaling / base ** (2 * i / D)
+        turned = complex(x[b, t, h, i], x[b, t, h, i + half]) * cmath.exp(1j * angle)
+        out[b, t, h, i], out[b, t, h, i + half] = turned.real, turned.imag
+    return out
+
+
 PLAIN = {
+    "rope": plain_rope,
     "geglu": lambda gate, up, **form: plain_gelu(gate, **form) * up,
     "swiglu": elementwise(lambda gate, up: gate * plain_sigmoid(gate) * up),
     "rms_norm": plain_rms_norm,
@@ -150,3 +164,14 @@ def test_attention_drops_probabilities():
     assert set(np.unique(out.round(12))) == {0, round(1 / 0.75, 12)}
     assert (out == out[..., :1]).all()
     assert abs((out != 0).mean() - 0.75) < 0.1
+
+
+def test_rope_scores_depend_on_the_distance_alone():
+    q, k = np.random.default_rng(3).standard_normal((2, 1, 5, 2, 8))
+    near, far = np.array([3, 0, 7, 7, 2]), 100_000
+
+    def scores(shift):
+        return (rope_forward(q, near + shift)[0] * rope_forward(k, near[::-1] + shift)[0]).sum(axis=-1)
+
+    np.testing.assert_allclose(scores(far), scores(0), rtol=1e-9, atol=1e-9)
+    assert abs(scores(0) - (q * k).sum(axis=-1)).max() > 0.1

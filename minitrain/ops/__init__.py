@@ -18,6 +18,7 @@ from .residual_layer_norm import (
     residual_layer_norm_forward,
 )
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
+from .rope import RopeCache, rope_backward, rope_forward
 from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
@@ -43,6 +44,7 @@ __all__ = [
     "ReluCache",
     "ResidualCache",
     "ResidualLayerNormCache",
+    "RopeCache",
     "SigmoidCache",
     "SiluCache",
     "Skip",
@@ -79,6 +81,8 @@ __all__ = [
     "residual_layer_norm_forward",
     "rms_norm_backward",
     "rms_norm_forward",
+    "rope_backward",
+    "rope_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "silu_backward",

@@ -109,6 +109,13 @@ def geglu(gate, up, *, approximate):
     return F.gelu(gate, approximate=approximate) * up
 
 
+def rope(x, positions, *, base=10000.0, scaling=1.0):
+    half = x.shape[-1] // 2
+    angles = (positions.double() / scaling)[..., None, None] * base ** -(torch.arange(half).double() / half)
+    turned = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angles), angles)
+    return torch.cat([turned.real, turned.imag], dim=-1)
+
+
 def assert_same(op: str, call: Call, seed: int = 0) -> None:
     """Compare outputs and gradients of ``minitrain.ops`` with PyTorch's.
 
