@@ -307,3 +307,13 @@ def rope(draw: Any, extent: Extent) -> Call:
     dtype = draw(st.sampled_from([np.int64, np.int32]))
     positions = draw(mt.integer_arrays(draw(st.sampled_from([(T,), (B, T)])), 100, dtype))
     return Call((x, positions), draw(st.sampled_from([{}, {"base": 500.0, "scaling": 4.0}])))
+
+
+@case()
+def group_norm(draw: Any, extent: Extent) -> Call:
+    B, T, width = draw_sizes(draw, extent.batch, extent.length, extent.width)
+    groups = draw(st.sampled_from([1, 2, 3]))
+    C = groups * width
+    x = normal(draw, B, C, *draw(st.sampled_from([(), (T,), (2, 3)])))
+    options = {"groups": groups, "eps": draw(st.sampled_from([0.1, 0.01]))}
+    return Call((x, normal(draw, C), maybe(draw, lambda: normal(draw, C))), options)

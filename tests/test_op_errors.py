@@ -22,6 +22,7 @@ from minitrain.ops import (
     embedding_forward,
     geglu_forward,
     gelu_forward,
+    group_norm_forward,
     layer_norm_forward,
     linear_backward,
     linear_forward,
@@ -63,6 +64,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "residual_layer_norm": ((x, normal(B, T, C, seed=4), normal(C), normal(C, seed=3)), {}),
         "gelu": ((x,), {}),
         "softmax": ((x,), {}),
+        "group_norm": ((normal(B, N), normal(N), normal(N, seed=3)), {"groups": 4}),
         "rope": ((normal(B, T, H, D), integers(V, B, T)), {"base": 100.0}),
         "swiglu": ((x, normal(B, T, C, seed=4)), {}),
         "geglu": ((x, normal(B, T, C, seed=4)), {}),
@@ -160,6 +162,10 @@ def test_a_wrong_cotangent_is_named(name):
         (lambda: turn(positions=np.arange(S)), r"positions has shape \(5,\), expected \(3,\) or \(2, 3\) as in x"),
         (lambda: turn(base=0.0), r"base = 0.0 and scaling = 1.0 must be positive"),
         (lambda: turn(scaling=-1.0), r"base = 10000.0 and scaling = -1.0 must be positive"),
+        (lambda: grouped(normal(B)), r"x has shape \(2,\), expected \(B, C, ...\) with C = 8 as in weight"),
+        (lambda: grouped(normal(B, C, N)), r"x has shape \(2, 7, 8\), expected \(B, C, ...\) with C = 8"),
+        (lambda: grouped(groups=3), r"groups = 3 must divide the C = 8 channels"),
+        (lambda: grouped(groups=0), r"groups = 0 must divide"),
         (lambda: attend(normal(B, T, 3, D)), r"q has 3 heads and k has 2"),
         (lambda: attend(dropout=1.0), r"dropout = 1.0 must be in"),
         (lambda: attend(mask=np.ones((T, S))), r"mask must be boolean"),
@@ -180,6 +186,10 @@ def turn(x: Any = None, positions: Any = None, **options: Any) -> Any:
     return rope_forward(
         normal(B, T, H, D) if x is None else x, np.arange(T) if positions is None else positions, **options
     )
+
+
+def grouped(x: Any = None, groups: int = 2) -> Any:
+    return group_norm_forward(normal(B, N, T) if x is None else x, normal(N), normal(N), groups=groups)
 
 
 def attend(q: Any = None, bias: Any = None, **options: Any) -> Any:

@@ -101,7 +101,18 @@ def plain_rope(x, positions, *, base=10000.0, scaling=1.0):
     return out
 
 
+def plain_group_norm(x, weight, bias=None, *, groups, eps=1e-5):
+    out, size = np.empty_like(x), x.shape[1] // groups
+    for b, c in np.ndindex(x.shape[:2]):
+        first = c // size * size
+        group = x[b, first : first + size]
+        out[b, c] = (x[b, c] - np.mean(group)) / math.sqrt(np.var(group) + eps) * weight[c]
+        out[b, c] += 0 if bias is None else bias[c]
+    return out
+
+
 PLAIN = {
+    "group_norm": plain_group_norm,
     "rope": plain_rope,
     "geglu": lambda gate, up, **form: plain_gelu(gate, **form) * up,
     "swiglu": elementwise(lambda gate, up: gate * plain_sigmoid(gate) * up),

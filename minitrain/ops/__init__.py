@@ -7,6 +7,7 @@ from .dropout import DropoutCache, dropout_backward, dropout_forward
 from .embedding import EmbeddingCache, embedding_backward, embedding_forward
 from .geglu import GegluCache, geglu_backward, geglu_forward
 from .gelu import GeluCache, gelu_backward, gelu_forward
+from .group_norm import GroupNormCache, group_norm_backward, group_norm_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from .linear import LinearCache, linear_backward, linear_forward
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
@@ -34,6 +35,7 @@ __all__ = [
     "EmbeddingCache",
     "GegluCache",
     "GeluCache",
+    "GroupNormCache",
     "Into",
     "LayerNormCache",
     "LinearCache",
@@ -65,6 +67,8 @@ __all__ = [
     "geglu_forward",
     "gelu_backward",
     "gelu_forward",
+    "group_norm_backward",
+    "group_norm_forward",
     "layer_norm_backward",
     "layer_norm_forward",
     "linear_backward",

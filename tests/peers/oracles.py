@@ -116,6 +116,10 @@ def rope(x, positions, *, base=10000.0, scaling=1.0):
     return torch.cat([turned.real, turned.imag], dim=-1)
 
 
+def group_norm(x, weight, bias, *, groups, eps):
+    return torch.group_norm(x, groups, weight, bias, eps)
+
+
 def assert_same(op: str, call: Call, seed: int = 0) -> None:
     """Compare outputs and gradients of ``minitrain.ops`` with PyTorch's.
 
