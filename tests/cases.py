@@ -317,3 +317,9 @@ def group_norm(draw: Any, extent: Extent) -> Call:
     x = normal(draw, B, C, *draw(st.sampled_from([(), (T,), (2, 3)])))
     options = {"groups": groups, "eps": draw(st.sampled_from([0.1, 0.01]))}
     return Call((x, normal(draw, C), maybe(draw, lambda: normal(draw, C))), options)
+
+
+@case()
+def l2_normalize(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    return Call((away_from_zero(draw, *lead, C),), draw(st.sampled_from([{}, {"eps": 100.0}])))

@@ -64,6 +64,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "residual_layer_norm": ((x, normal(B, T, C, seed=4), normal(C), normal(C, seed=3)), {}),
         "gelu": ((x,), {}),
         "softmax": ((x,), {}),
+        "l2_normalize": ((x,), {}),
         "group_norm": ((normal(B, N), normal(N), normal(N, seed=3)), {"groups": 4}),
         "rope": ((normal(B, T, H, D), integers(V, B, T)), {"base": 100.0}),
         "swiglu": ((x, normal(B, T, C, seed=4)), {}),

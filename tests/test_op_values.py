@@ -111,7 +111,15 @@ def plain_group_norm(x, weight, bias=None, *, groups, eps=1e-5):
     return out
 
 
+def plain_l2_normalize(x, *, eps=1e-12):
+    out = np.empty_like(x)
+    for i in np.ndindex(x.shape[:-1]):
+        out[i] = x[i] / max(math.sqrt(sum(z * z for z in x[i])), eps)
+    return out
+
+
 PLAIN = {
+    "l2_normalize": plain_l2_normalize,
     "group_norm": plain_group_norm,
     "rope": plain_rope,
     "geglu": lambda gate, up, **form: plain_gelu(gate, **form) * up,

@@ -8,6 +8,7 @@ from .embedding import EmbeddingCache, embedding_backward, embedding_forward
 from .geglu import GegluCache, geglu_backward, geglu_forward
 from .gelu import GeluCache, gelu_backward, gelu_forward
 from .group_norm import GroupNormCache, group_norm_backward, group_norm_forward
+from .l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_normalize_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from .linear import LinearCache, linear_backward, linear_forward
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
@@ -37,6 +38,7 @@ __all__ = [
     "GeluCache",
     "GroupNormCache",
     "Into",
+    "L2NormalizeCache",
     "LayerNormCache",
     "LinearCache",
     "LinearGeluCache",
@@ -69,6 +71,8 @@ __all__ = [
     "gelu_forward",
     "group_norm_backward",
     "group_norm_forward",
+    "l2_normalize_backward",
+    "l2_normalize_forward",
     "layer_norm_backward",
     "layer_norm_forward",
     "linear_backward",

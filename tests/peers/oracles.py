@@ -120,6 +120,10 @@ def group_norm(x, weight, bias, *, groups, eps):
     return torch.group_norm(x, groups, weight, bias, eps)
 
 
+def l2_normalize(x, *, eps=1e-12):
+    return F.normalize(x, dim=-1, eps=eps)
+
+
 def assert_same(op: str, call: Call, seed: int = 0) -> None:
     """Compare outputs and gradients of ``minitrain.ops`` with PyTorch's.
 
