@@ -19,6 +19,7 @@ from minitrain.nn import (
     Embedding,
     FeedForward,
     GatedFeedForward,
+    GroupNorm,
     LayerNorm,
     Linear,
     Module,
@@ -86,6 +87,8 @@ LAYERS = {
     "linear without bias": (lambda: Linear(8, 5, generator(), bias=False), {}),
     "layer norm": (lambda: LayerNorm(8, eps=0.1), {}),
     "layer norm without bias": (lambda: LayerNorm(8, bias=False, eps=0.1), {}),
+    "group norm": (lambda: GroupNorm(4, 2, eps=0.1), {}),
+    "group norm without bias": (lambda: GroupNorm(4, 1, bias=False, eps=0.1), {}),
     "rms norm": (lambda: RMSNorm(8, eps=0.1), {}),
     "feed-forward": (lambda: FeedForward(8, 7, generator()), {}),
     "feed-forward, tanh, no bias": (lambda: FeedForward(8, 7, generator(), approximate="tanh", bias=False), {}),
@@ -116,6 +119,11 @@ def test_gradients_of_layers(name, seed):
 def test_an_unknown_gate_is_named():
     with pytest.raises(ConfigError, match="activation='relu'; use one of swiglu, geglu"):
         GatedFeedForward(8, 7, generator(), activation="relu")
+
+
+def test_groups_that_do_not_fit_are_named():
+    with pytest.raises(ConfigError, match="groups=3 must divide channels=8"):
+        GroupNorm(8, 3)
 
 
 class SumAndNorm(Module):

@@ -5,6 +5,7 @@ from .block import TransformerBlock
 from .embedding import Embedding
 from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
+from .group_norm import GroupNorm
 from .layer_norm import LayerNorm
 from .linear import Linear
 from .module import Module
@@ -17,6 +18,7 @@ __all__ = [
     "FeedForward",
     "FlatGroup",
     "GatedFeedForward",
+    "GroupNorm",
     "LayerNorm",
     "Linear",
     "Module",
