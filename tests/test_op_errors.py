@@ -23,6 +23,8 @@ from minitrain.ops import (
     geglu_forward,
     gelu_forward,
     group_norm_forward,
+    l2_normalize_backward,
+    l2_normalize_forward,
     layer_norm_forward,
     linear_backward,
     linear_forward,
@@ -430,6 +432,13 @@ def test_gelu_at_extreme_values():
         out, cache = pair.forward(x, approximate=form)
         np.testing.assert_allclose(out, [1e4, 0, 40, 0, 0, 0, 0], rtol=1e-6, atol=1e-30)
         np.testing.assert_allclose(pair.backward(np.ones_like(x), cache), [1, 0, 1, 0, 0.5, 0.5, 0.5], atol=1e-6)
+
+
+def test_a_row_of_zeros_has_no_direction():
+    """L2 normalisation leaves it zero, and its gradient is that of dividing by eps."""
+    out, cache = l2_normalize_forward(np.zeros((T, C)), eps=1e-3)
+    assert not out.any()
+    np.testing.assert_allclose(l2_normalize_backward(np.ones((T, C)), cache), 1e3)
 
 
 def test_every_array_of_a_plain_call_is_given():

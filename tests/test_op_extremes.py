@@ -82,3 +82,21 @@ def test_extreme_values_give_what_double_precision_gives(name, mode, drawn):
             assert (gap <= 1e-5 * scale + 1e-6).all(), (
                 f"array {i}: off by {gap.max():.2e} on a scale of {scale.max():.2e}"
             )
+
+
+@pytest.mark.parametrize(
+    ("name", "out", "slope"),
+    [
+        ("relu", [0, 0, 1e4], [0, 0, 1]),
+        ("silu", [0, 0, 1e4], [0, 0.5, 1]),
+        ("tanh", [-1, 0, 1], [0, 1, 0]),
+        ("sigmoid", [0, 0.5, 1], [0, 0.25, 0]),
+        ("softplus", [0, np.log(2), 1e4], [0, 0.5, 1]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_far_from_zero_are_their_limits(name, out, slope, dtype):
+    pair, x = CASES[name].pair, np.array([-1e4, 0, 1e4], dtype)
+    actual, cache = pair.forward(x)
+    np.testing.assert_allclose(actual, out, rtol=1e-6)
+    np.testing.assert_allclose(pair.backward(np.ones_like(x), cache), slope, rtol=1e-6)

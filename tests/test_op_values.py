@@ -194,3 +194,10 @@ def test_rope_scores_depend_on_the_distance_alone():
 
     np.testing.assert_allclose(scores(far), scores(0), rtol=1e-9, atol=1e-9)
     assert abs(scores(0) - (q * k).sum(axis=-1)).max() > 0.1
+
+
+def test_rope_turns_nothing_at_position_zero():
+    x = np.random.default_rng(0).standard_normal((2, 3, 1, 4)).astype(np.float32)
+    out, _ = rope_forward(x, np.array([0, 1, 0]))
+    np.testing.assert_array_equal(out[:, ::2], x[:, ::2])
+    assert (out[:, 1] != x[:, 1]).all()
