@@ -306,7 +306,7 @@ def rope(draw: Any, extent: Extent) -> Call:
     x = normal(draw, B, T, draw(st.sampled_from([1, 2, 3])), 2 * pairs)
     dtype = draw(st.sampled_from([np.int64, np.int32]))
     positions = draw(mt.integer_arrays(draw(st.sampled_from([(T,), (B, T)])), 100, dtype))
-    return Call((x, positions), draw(st.sampled_from([{}, {"base": 500.0, "scaling": 4.0}])))
+    return Call((x, positions), draw(st.sampled_from([{}, {"base": 500.0, "scaling": 3.0}])))
 
 
 @case()

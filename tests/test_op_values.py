@@ -201,3 +201,10 @@ def test_rope_turns_nothing_at_position_zero():
     out, _ = rope_forward(x, np.array([0, 1, 0]))
     np.testing.assert_array_equal(out[:, ::2], x[:, ::2])
     assert (out[:, 1] != x[:, 1]).all()
+
+
+def test_rope_tells_far_neighbours_apart_in_single_precision():
+    """The angles are computed in double precision, whatever x is."""
+    x, far = np.random.default_rng(0).standard_normal((1, 4, 2, 8)), 1_000_003 + np.arange(4)
+    exact, _ = rope_forward(x, far, scaling=3.0)
+    np.testing.assert_allclose(rope_forward(x.astype(np.float32), far, scaling=3.0)[0], exact, rtol=1e-5, atol=1e-6)
