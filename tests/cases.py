@@ -138,6 +138,12 @@ def normal(draw: Any, *shape: int) -> Any:
     return draw(mt.arrays(shape))
 
 
+def away_from_zero(draw: Any, *shape: int) -> Any:
+    """No element within 0.1 of 0, for functions with a kink there: a finite difference must not cross it."""
+    x = normal(draw, *shape)
+    return x + np.copysign(0.1, x)
+
+
 def maybe(draw: Any, make: Callable[[], Any]) -> Any:
     return make() if draw(st.booleans()) else None
 
@@ -249,3 +255,71 @@ def cross_entropy(draw: Any, extent: Extent) -> Call:
         options["ignore_index"] = ignored
     class_weight = maybe(draw, lambda: abs(normal(draw, V)))
     return Call((2 * normal(draw, *lead, V), targets, class_weight), options)
+
+
+@case()
+def relu(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    return Call((away_from_zero(draw, *lead, C),), {})
+
+
+@case()
+def silu(draw: Any, extent: Extent) -> Call:
+    return softmax(draw, extent)
+
+
+@case()
+def tanh(draw: Any, extent: Extent) -> Call:
+    return softmax(draw, extent)
+
+
+@case()
+def sigmoid(draw: Any, extent: Extent) -> Call:
+    return softmax(draw, extent)
+
+
+@case()
+def softplus(draw: Any, extent: Extent) -> Call:
+    return softmax(draw, extent)
+
+
+@case()
+def rms_norm(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    return Call((normal(draw, *lead, C), normal(draw, C)), draw(st.sampled_from([{"eps": 0.1}, {"eps": 0.01}])))
+
+
+@case()
+def swiglu(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    return Call((2 * normal(draw, *lead, C), normal(draw, *lead, C)), {})
+
+
+@case()
+def geglu(draw: Any, extent: Extent) -> Call:
+    return replace(swiglu(draw, extent), options={"approximate": draw(st.sampled_from(["tanh", "none"]))})
+
+
+@case()
+def rope(draw: Any, extent: Extent) -> Call:
+    B, T, pairs = draw_sizes(draw, extent.batch, extent.length, extent.width)
+    x = normal(draw, B, T, draw(st.sampled_from([1, 2, 3])), 2 * pairs)
+    dtype = draw(st.sampled_from([np.int64, np.int32]))
+    positions = draw(mt.integer_arrays(draw(st.sampled_from([(T,), (B, T)])), 100, dtype))
+    return Call((x, positions), draw(st.sampled_from([{}, {"base": 500.0, "scaling": 3.0}])))
+
+
+@case()
+def group_norm(draw: Any, extent: Extent) -> Call:
+    B, T, width = draw_sizes(draw, extent.batch, extent.length, extent.width)
+    groups = draw(st.sampled_from([1, 2, 3]))
+    C = groups * width
+    x = normal(draw, B, C, *draw(st.sampled_from([(), (T,), (2, 3)])))
+    options = {"groups": groups, "eps": draw(st.sampled_from([0.1, 0.01]))}
+    return Call((x, normal(draw, C), maybe(draw, lambda: normal(draw, C))), options)
+
+
+@case()
+def l2_normalize(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    return Call((away_from_zero(draw, *lead, C),), draw(st.sampled_from([{}, {"eps": 100.0}])))

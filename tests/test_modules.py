@@ -13,14 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.backend import use_kernels
+from minitrain.errors import ConfigError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.nn import (
     Embedding,
     FeedForward,
+    GatedFeedForward,
+    GroupNorm,
     LayerNorm,
     Linear,
     Module,
     MultiHeadAttention,
+    RMSNorm,
     TransformerBlock,
     pack,
 )
@@ -83,8 +87,13 @@ LAYERS = {
     "linear without bias": (lambda: Linear(8, 5, generator(), bias=False), {}),
     "layer norm": (lambda: LayerNorm(8, eps=0.1), {}),
     "layer norm without bias": (lambda: LayerNorm(8, bias=False, eps=0.1), {}),
+    "group norm": (lambda: GroupNorm(4, 2, eps=0.1), {}),
+    "group norm without bias": (lambda: GroupNorm(4, 1, bias=False, eps=0.1), {}),
+    "rms norm": (lambda: RMSNorm(8, eps=0.1), {}),
     "feed-forward": (lambda: FeedForward(8, 7, generator()), {}),
     "feed-forward, tanh, no bias": (lambda: FeedForward(8, 7, generator(), approximate="tanh", bias=False), {}),
+    "gated feed-forward": (lambda: GatedFeedForward(8, 7, generator()), {}),
+    "gated feed-forward, geglu, bias": (lambda: GatedFeedForward(8, 7, generator(), activation="geglu", bias=True), {}),
     "attention": (lambda: MultiHeadAttention(8, 4, generator()), {}),
     "grouped queries, padded": (
         lambda: MultiHeadAttention(8, 4, generator(), kv_heads=2, causal=False, bias=False),
@@ -105,6 +114,16 @@ def test_gradients_of_layers(name, seed):
     x = generator(seed).standard_normal((2, 4, 8))
     report = check_module(module, x, **options)
     assert {argument.name for argument in report.arguments} == {"x", *dict(module.named_parameters())}
+
+
+def test_an_unknown_gate_is_named():
+    with pytest.raises(ConfigError, match="activation='relu'; use one of swiglu, geglu"):
+        GatedFeedForward(8, 7, generator(), activation="relu")
+
+
+def test_groups_that_do_not_fit_are_named():
+    with pytest.raises(ConfigError, match="groups=3 must divide channels=8"):
+        GroupNorm(8, 3)
 
 
 class SumAndNorm(Module):

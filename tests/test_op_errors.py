@@ -20,12 +20,17 @@ from minitrain.ops import (
     dropout_forward,
     embedding_backward,
     embedding_forward,
+    geglu_forward,
     gelu_forward,
+    group_norm_forward,
+    l2_normalize_backward,
+    l2_normalize_forward,
     layer_norm_forward,
     linear_backward,
     linear_forward,
     linear_gelu_forward,
     registry,
+    rope_forward,
     softmax_forward,
 )
 from minitrain.random import Key
@@ -61,6 +66,17 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "residual_layer_norm": ((x, normal(B, T, C, seed=4), normal(C), normal(C, seed=3)), {}),
         "gelu": ((x,), {}),
         "softmax": ((x,), {}),
+        "l2_normalize": ((x,), {}),
+        "group_norm": ((normal(B, N), normal(N), normal(N, seed=3)), {"groups": 4}),
+        "rope": ((normal(B, T, H, D), integers(V, B, T)), {"base": 100.0}),
+        "swiglu": ((x, normal(B, T, C, seed=4)), {}),
+        "geglu": ((x, normal(B, T, C, seed=4)), {}),
+        "rms_norm": ((x, normal(C)), {}),
+        "relu": ((x,), {}),
+        "silu": ((x,), {}),
+        "tanh": ((x,), {}),
+        "sigmoid": ((x,), {}),
+        "softplus": ((x,), {}),
         "dropout": ((x,), {"p": 0.5, "rng": Key.from_seed(1)}),
         "residual": ((x, normal(B, T, C, seed=4)), {}),
         "attention": ((normal(B, T, H, D), normal(B, S, 2, D, seed=1), normal(B, S, 2, D, seed=2)), {}),
@@ -140,7 +156,19 @@ def test_a_wrong_cotangent_is_named(name):
         (lambda: dropout_forward(normal(T, C), p=1.0, rng=None), r"p = 1.0 must be in \[0, 1\)"),
         (lambda: dropout_forward(normal(T, C), p=-0.1, rng=None), r"p = -0.1 must be in \[0, 1\)"),
         (lambda: gelu_forward(normal(T), approximate="erf"), r"approximate='erf'; use 'tanh'"),
+        (
+            lambda: geglu_forward(normal(T), normal(T), approximate="erf"),
+            r"geglu_forward: approximate='erf'; use 'tanh'",
+        ),
         (lambda: linear_gelu_forward(normal(T, C), normal(N, C), approximate="no"), r"linear_gelu_forward: approxim"),
+        (lambda: turn(normal(B, T, H, 7)), r"x has shape \(2, 3, 4, 7\), expected an even head width D"),
+        (lambda: turn(positions=np.arange(S)), r"positions has shape \(5,\), expected \(3,\) or \(2, 3\) as in x"),
+        (lambda: turn(base=0.0), r"base = 0.0 and scaling = 1.0 must be positive"),
+        (lambda: turn(scaling=-1.0), r"base = 10000.0 and scaling = -1.0 must be positive"),
+        (lambda: grouped(normal(B)), r"x has shape \(2,\), expected \(B, C, ...\) with C = 8 as in weight"),
+        (lambda: grouped(normal(B, C, N)), r"x has shape \(2, 7, 8\), expected \(B, C, ...\) with C = 8"),
+        (lambda: grouped(groups=3), r"groups = 3 must divide the C = 8 channels"),
+        (lambda: grouped(groups=0), r"groups = 0 must divide"),
         (lambda: attend(normal(B, T, 3, D)), r"q has 3 heads and k has 2"),
         (lambda: attend(dropout=1.0), r"dropout = 1.0 must be in"),
         (lambda: attend(mask=np.ones((T, S))), r"mask must be boolean"),
@@ -155,6 +183,16 @@ def test_a_wrong_cotangent_is_named(name):
 def test_wrong_options_and_shapes(call, message):
     with pytest.raises(ShapeError, match=message):
         call()
+
+
+def turn(x: Any = None, positions: Any = None, **options: Any) -> Any:
+    return rope_forward(
+        normal(B, T, H, D) if x is None else x, np.arange(T) if positions is None else positions, **options
+    )
+
+
+def grouped(x: Any = None, groups: int = 2) -> Any:
+    return group_norm_forward(normal(B, N, T) if x is None else x, normal(N), normal(N), groups=groups)
 
 
 def attend(q: Any = None, bias: Any = None, **options: Any) -> Any:
@@ -394,6 +432,13 @@ def test_gelu_at_extreme_values():
         out, cache = pair.forward(x, approximate=form)
         np.testing.assert_allclose(out, [1e4, 0, 40, 0, 0, 0, 0], rtol=1e-6, atol=1e-30)
         np.testing.assert_allclose(pair.backward(np.ones_like(x), cache), [1, 0, 1, 0, 0.5, 0.5, 0.5], atol=1e-6)
+
+
+def test_a_row_of_zeros_has_no_direction():
+    """L2 normalisation leaves it zero, and its gradient is that of dividing by eps."""
+    out, cache = l2_normalize_forward(np.zeros((T, C)), eps=1e-3)
+    assert not out.any()
+    np.testing.assert_allclose(l2_normalize_backward(np.ones((T, C)), cache), 1e3)
 
 
 def test_every_array_of_a_plain_call_is_given():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from cases import CASES, SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.ops import dropout_backward, dropout_forward
+from minitrain.ops import dropout_backward, dropout_forward, rope_forward
 from minitrain.random import Key
 
 
@@ -73,7 +74,62 @@ def plain_linear(x, weight, bias=None):
     return np.einsum("...k,nk->...n", x, weight) + (0 if bias is None else bias)
 
 
+def elementwise(function):
+    return np.vectorize(function, otypes=[float])
+
+
+def plain_sigmoid(z):
+    return 1 / (1 + math.exp(-z))
+
+
+def plain_rms_norm(x, weight, *, eps=1e-5):
+    out = np.empty_like(x)
+    for i in np.ndindex(x.shape[:-1]):
+        out[i] = weight * x[i] / math.sqrt(sum(z * z for z in x[i]) / len(x[i]) + eps)
+    return out
+
+
+def plain_rope(x, positions, *, base=10000.0, scaling=1.0):
+    """Each pair of elements as a complex number, which an angle multiplies."""
+    (B, T, H, D), half = x.shape, x.shape[-1] // 2
+    positions = np.broadcast_to(positions, (B, T))
+    out = np.empty_like(x)
+    for b, t, h, i in np.ndindex(B, T, H, half):
+        angle = positions[b, t] / scaling / base ** (2 * i / D)
+        turned = complex(x[b, t, h, i], x[b, t, h, i + half]) * cmath.exp(1j * angle)
+        out[b, t, h, i], out[b, t, h, i + half] = turned.real, turned.imag
+    return out
+
+
+def plain_group_norm(x, weight, bias=None, *, groups, eps=1e-5):
+    out, size = np.empty_like(x), x.shape[1] // groups
+    for b, c in np.ndindex(x.shape[:2]):
+        first = c // size * size
+        group = x[b, first : first + size]
+        out[b, c] = (x[b, c] - np.mean(group)) / math.sqrt(np.var(group) + eps) * weight[c]
+        out[b, c] += 0 if bias is None else bias[c]
+    return out
+
+
+def plain_l2_normalize(x, *, eps=1e-12):
+    out = np.empty_like(x)
+    for i in np.ndindex(x.shape[:-1]):
+        out[i] = x[i] / max(math.sqrt(sum(z * z for z in x[i])), eps)
+    return out
+
+
 PLAIN = {
+    "l2_normalize": plain_l2_normalize,
+    "group_norm": plain_group_norm,
+    "rope": plain_rope,
+    "geglu": lambda gate, up, **form: plain_gelu(gate, **form) * up,
+    "swiglu": elementwise(lambda gate, up: gate * plain_sigmoid(gate) * up),
+    "rms_norm": plain_rms_norm,
+    "relu": elementwise(lambda z: z if z > 0 else 0.0),
+    "sigmoid": elementwise(plain_sigmoid),
+    "silu": elementwise(lambda z: z * plain_sigmoid(z)),
+    "softplus": elementwise(lambda z: math.log(1 + math.exp(z))),
+    "tanh": elementwise(lambda z: (math.exp(z) - math.exp(-z)) / (math.exp(z) + math.exp(-z))),
     "attention": plain_attention,
     "cross_entropy": plain_cross_entropy,
     "embedding": lambda tokens, weight: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
@@ -127,3 +183,28 @@ def test_attention_drops_probabilities():
     assert set(np.unique(out.round(12))) == {0, round(1 / 0.75, 12)}
     assert (out == out[..., :1]).all()
     assert abs((out != 0).mean() - 0.75) < 0.1
+
+
+def test_rope_scores_depend_on_the_distance_alone():
+    q, k = np.random.default_rng(3).standard_normal((2, 1, 5, 2, 8))
+    near, far = np.array([3, 0, 7, 7, 2]), 100_000
+
+    def scores(shift):
+        return (rope_forward(q, near + shift)[0] * rope_forward(k, near[::-1] + shift)[0]).sum(axis=-1)
+
+    np.testing.assert_allclose(scores(far), scores(0), rtol=1e-9, atol=1e-9)
+    assert abs(scores(0) - (q * k).sum(axis=-1)).max() > 0.1
+
+
+def test_rope_turns_nothing_at_position_zero():
+    x = np.random.default_rng(0).standard_normal((2, 3, 1, 4)).astype(np.float32)
+    out, _ = rope_forward(x, np.array([0, 1, 0]))
+    np.testing.assert_array_equal(out[:, ::2], x[:, ::2])
+    assert (out[:, 1] != x[:, 1]).all()
+
+
+def test_rope_tells_far_neighbours_apart_in_single_precision():
+    """The angles are computed in double precision, whatever x is."""
+    x, far = np.random.default_rng(0).standard_normal((1, 4, 2, 8)), 1_000_003 + np.arange(4)
+    exact, _ = rope_forward(x, far, scaling=3.0)
+    np.testing.assert_allclose(rope_forward(x.astype(np.float32), far, scaling=3.0)[0], exact, rtol=1e-5, atol=1e-6)

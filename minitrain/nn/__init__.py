@@ -4,21 +4,27 @@ from .attention import MultiHeadAttention
 from .block import TransformerBlock
 from .embedding import Embedding
 from .feed_forward import FeedForward
+from .gated_feed_forward import GatedFeedForward
+from .group_norm import GroupNorm
 from .layer_norm import LayerNorm
 from .linear import Linear
 from .module import Module
 from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
+from .rms_norm import RMSNorm
 
 __all__ = [
     "Embedding",
     "FeedForward",
     "FlatGroup",
+    "GatedFeedForward",
+    "GroupNorm",
     "LayerNorm",
     "Linear",
     "Module",
     "MultiHeadAttention",
     "Parameter",
+    "RMSNorm",
     "TransformerBlock",
     "decays",
     "pack",

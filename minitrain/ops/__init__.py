@@ -5,17 +5,28 @@ from .contract import SKIP, Into, Pair, Skip, Target, op, registry
 from .cross_entropy import CrossEntropyCache, Loss, cross_entropy_backward, cross_entropy_forward
 from .dropout import DropoutCache, dropout_backward, dropout_forward
 from .embedding import EmbeddingCache, embedding_backward, embedding_forward
+from .geglu import GegluCache, geglu_backward, geglu_forward
 from .gelu import GeluCache, gelu_backward, gelu_forward
+from .group_norm import GroupNormCache, group_norm_backward, group_norm_forward
+from .l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_normalize_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from .linear import LinearCache, linear_backward, linear_forward
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from .relu import ReluCache, relu_backward, relu_forward
 from .residual import ResidualCache, residual_backward, residual_forward
 from .residual_layer_norm import (
     ResidualLayerNormCache,
     residual_layer_norm_backward,
     residual_layer_norm_forward,
 )
+from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
+from .rope import RopeCache, rope_backward, rope_forward
+from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
+from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
+from .softplus import SoftplusCache, softplus_backward, softplus_forward
+from .swiglu import SwigluCache, swiglu_backward, swiglu_forward
+from .tanh import TanhCache, tanh_backward, tanh_forward
 
 __all__ = [
     "SKIP",
@@ -23,17 +34,28 @@ __all__ = [
     "CrossEntropyCache",
     "DropoutCache",
     "EmbeddingCache",
+    "GegluCache",
     "GeluCache",
+    "GroupNormCache",
     "Into",
+    "L2NormalizeCache",
     "LayerNormCache",
     "LinearCache",
     "LinearGeluCache",
     "Loss",
     "Pair",
+    "RMSNormCache",
+    "ReluCache",
     "ResidualCache",
     "ResidualLayerNormCache",
+    "RopeCache",
+    "SigmoidCache",
+    "SiluCache",
     "Skip",
     "SoftmaxCache",
+    "SoftplusCache",
+    "SwigluCache",
+    "TanhCache",
     "Target",
     "attention_backward",
     "attention_forward",
@@ -43,8 +65,14 @@ __all__ = [
     "dropout_forward",
     "embedding_backward",
     "embedding_forward",
+    "geglu_backward",
+    "geglu_forward",
     "gelu_backward",
     "gelu_forward",
+    "group_norm_backward",
+    "group_norm_forward",
+    "l2_normalize_backward",
+    "l2_normalize_forward",
     "layer_norm_backward",
     "layer_norm_forward",
     "linear_backward",
@@ -53,10 +81,26 @@ __all__ = [
     "linear_gelu_forward",
     "op",
     "registry",
+    "relu_backward",
+    "relu_forward",
     "residual_backward",
     "residual_forward",
     "residual_layer_norm_backward",
     "residual_layer_norm_forward",
+    "rms_norm_backward",
+    "rms_norm_forward",
+    "rope_backward",
+    "rope_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "silu_backward",
+    "silu_forward",
     "softmax_backward",
     "softmax_forward",
+    "softplus_backward",
+    "softplus_forward",
+    "swiglu_backward",
+    "swiglu_forward",
+    "tanh_backward",
+    "tanh_forward",
 ]

@@ -77,6 +77,53 @@ def cross_entropy(logits, targets, class_weight, *, label_smoothing=0.0, ignore_
     )
 
 
+def relu(x):
+    return F.relu(x)
+
+
+def silu(x):
+    return F.silu(x)
+
+
+def tanh(x):
+    return torch.tanh(x)
+
+
+def sigmoid(x):
+    return torch.sigmoid(x)
+
+
+def softplus(x):
+    return F.softplus(x)
+
+
+def rms_norm(x, weight, *, eps):
+    return F.rms_norm(x, weight.shape, weight, eps)
+
+
+def swiglu(gate, up):
+    return F.silu(gate) * up
+
+
+def geglu(gate, up, *, approximate):
+    return F.gelu(gate, approximate=approximate) * up
+
+
+def rope(x, positions, *, base=10000.0, scaling=1.0):
+    half = x.shape[-1] // 2
+    angles = (positions.double() / scaling)[..., None, None] * base ** -(torch.arange(half).double() / half)
+    turned = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angles), angles)
+    return torch.cat([turned.real, turned.imag], dim=-1)
+
+
+def group_norm(x, weight, bias, *, groups, eps):
+    return torch.group_norm(x, groups, weight, bias, eps)
+
+
+def l2_normalize(x, *, eps=1e-12):
+    return F.normalize(x, dim=-1, eps=eps)
+
+
 def assert_same(op: str, call: Call, seed: int = 0) -> None:
     """Compare outputs and gradients of ``minitrain.ops`` with PyTorch's.
 

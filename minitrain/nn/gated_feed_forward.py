@@ -1,0 +1,91 @@
+"""The position-wise feed-forward layer with a gate, as in Llama (Shazeer, 2020, arXiv:2002.05202)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import Array
+from ..errors import ConfigError
+from ..ops.contract import Into
+from ..ops.geglu import GegluCache, geglu_backward, geglu_forward
+from ..ops.linear import LinearCache
+from ..ops.swiglu import SwigluCache, swiglu_backward, swiglu_forward
+from .linear import Linear
+from .module import Module
+
+ACTIVATIONS = ("swiglu", "geglu")
+
+
+class GatedFeedForwardCache(NamedTuple):
+    """What the backward needs."""
+
+    gate: LinearCache
+    up: LinearCache
+    gated: SwigluCache | GegluCache
+    down: LinearCache
+
+
+class GatedFeedForward(Module):
+    """``down(activation(gate(x)) * up(x))``, applied to every position alike.
+
+    With three matrices instead of two, a ``hidden`` of 8/3 C has as many weights as an ungated layer of 4 C.
+
+    Args:
+        width: model width C.
+        hidden: width of the layer between.
+        rng: source of the initial weights.
+        activation: ``"swiglu"`` (SiLU) or ``"geglu"`` (exact GELU).
+        bias: whether the three maps have biases.
+        out_std: standard deviation of ``down``'s initial weights.
+        dtype: dtype of the weights.
+
+    Attributes:
+        gate: Linear, C -> hidden.
+        up: Linear, C -> hidden.
+        down: Linear, hidden -> C.
+
+    Raises:
+        ConfigError: if there is no such activation.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        rng: np.random.Generator,
+        *,
+        activation: str = "swiglu",
+        bias: bool = False,
+        out_std: float = 0.02,
+        dtype: Any = np.float32,
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"GatedFeedForward: activation={activation!r}; use one of {', '.join(ACTIVATIONS)}")
+        self.gate = Linear(width, hidden, rng, bias=bias, dtype=dtype)
+        self.up = Linear(width, hidden, rng, bias=bias, dtype=dtype)
+        self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.activation = activation
+
+    def forward(self, x: Array) -> tuple[Array, GatedFeedForwardCache]:
+        """Map x (..., C) to out (..., C)."""
+        gate, gate_cache = self.gate.forward(x)
+        up, up_cache = self.up.forward(x)
+        gated: SwigluCache | GegluCache
+        if self.activation == "swiglu":
+            hidden, gated = swiglu_forward(gate, up)
+        else:
+            hidden, gated = geglu_forward(gate, up, approximate="none")
+        out, down_cache = self.down.forward(hidden)
+        return out, GatedFeedForwardCache(gate_cache, up_cache, gated, down_cache)
+
+    def backward(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
+        """Map dout (..., C) to dx (..., C)."""
+        dhidden = self.down.backward(dout, cache.down)
+        if isinstance(cache.gated, SwigluCache):
+            dgate, dup = swiglu_backward(dhidden, cache.gated)
+        else:
+            dgate, dup = geglu_backward(dhidden, cache.gated)
+        dx = self.up.backward(dup, cache.up)
+        return self.gate.backward(dgate, cache.gate, dx=Into(dx, accumulate=True))

@@ -1,0 +1,38 @@
+"""The root-mean-square norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import Array
+from ..ops.contract import Target
+from ..ops.rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
+from .module import Module
+from .parameter import Parameter, into
+
+
+class RMSNorm(Module):
+    """Scale the last axis to a mean square of one, then by a weight.
+
+    Args:
+        width: size C of the last axis.
+        eps: added to the mean square.
+        dtype: dtype of the weight.
+
+    Attributes:
+        weight: (C,), ones at first.
+    """
+
+    def __init__(self, width: int, *, eps: float = 1e-5, dtype: Any = np.float32) -> None:
+        self.weight = Parameter(np.ones(width, dtype))
+        self.eps = eps
+
+    def forward(self, x: Array) -> tuple[Array, RMSNormCache]:
+        """Map x (..., C) to out (..., C)."""
+        return rms_norm_forward(x, self.weight.data, eps=self.eps)
+
+    def backward(self, dout: Array, cache: RMSNormCache, *, dx: Target = None) -> Array:
+        """Map dout (..., C) to dx (..., C), which goes where the target ``dx`` says."""
+        return rms_norm_backward(dout, cache, into=(dx, into(self.weight)))[0]
