@@ -169,7 +169,7 @@ class TestSchedules:
         schedule = WarmupCosine(max_lr, part * max_lr, warmup, warmup + decay)
         rates = [schedule(step) for step in range(warmup + decay + 5)]
         assert all(0 < rate <= max_lr * (1 + 1e-12) for rate in rates[: warmup + 1])
-        assert all(a <= b for a, b in itertools.pairwise(rates))
+        assert all(a <= b for a, b in itertools.pairwise(rates[: warmup + 1]))
         assert all(a >= b - 1e-15 for a, b in zip(rates[warmup:], rates[warmup + 1 :], strict=False))
         assert rates[-1] == pytest.approx(part * max_lr)
 
