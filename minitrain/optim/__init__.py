@@ -1,9 +1,14 @@
 """Optimizers, learning-rate schedules and clipping."""
 
+from .adagrad import Adagrad, adagrad_update
+from .adam import Adam, adam_update
 from .adamw import AdamW, adamw_update
 from .clip import Clip, clip_by_global_norm, sum_of_squares
 from .groups import Span, trainable_spans
-from .optimizer import Optimizer
+from .lion import Lion, lion_update
+from .nadam import NAdam, nadam_update
+from .optimizer import Optimizer, coupled_gradient
+from .rmsprop import RMSprop, rmsprop_update
 from .schedules import (
     Constant,
     CosineRestarts,
@@ -19,8 +24,12 @@ from .schedules import (
     WarmupCosine,
     WarmupStableDecay,
 )
+from .sgd import SGD, sgd_update
 
 __all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
     "AdamW",
     "Clip",
     "Constant",
@@ -28,18 +37,28 @@ __all__ = [
     "Exponential",
     "InverseSqrt",
     "Linear",
+    "Lion",
     "MultiStep",
+    "NAdam",
     "OneCycle",
     "Optimizer",
     "Polynomial",
+    "RMSprop",
     "Schedule",
     "Span",
     "StepDecay",
     "Warmup",
     "WarmupCosine",
     "WarmupStableDecay",
+    "adagrad_update",
+    "adam_update",
     "adamw_update",
     "clip_by_global_norm",
+    "coupled_gradient",
+    "lion_update",
+    "nadam_update",
+    "rmsprop_update",
+    "sgd_update",
     "sum_of_squares",
     "trainable_spans",
 ]
