@@ -1,9 +1,10 @@
-"""Optimizers, learning-rate schedules and clipping."""
+"""Optimizers, learning-rate schedules, clipping and averages of weights."""
 
 from .adagrad import Adagrad, adagrad_update
 from .adam import Adam, adam_update
 from .adamw import AdamW, adamw_update
-from .clip import Clip, clip_by_global_norm, sum_of_squares
+from .average import ExponentialAverage
+from .clip import Clip, clip_by_global_norm, clip_by_value, sum_of_squares
 from .groups import Span, trainable_spans
 from .lion import Lion, lion_update
 from .nadam import NAdam, nadam_update
@@ -35,6 +36,7 @@ __all__ = [
     "Constant",
     "CosineRestarts",
     "Exponential",
+    "ExponentialAverage",
     "InverseSqrt",
     "Linear",
     "Lion",
@@ -54,6 +56,7 @@ __all__ = [
     "adam_update",
     "adamw_update",
     "clip_by_global_norm",
+    "clip_by_value",
     "coupled_gradient",
     "lion_update",
     "nadam_update",

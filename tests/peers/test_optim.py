@@ -10,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.nn import Module, Parameter, pack
-from minitrain.optim import SGD, Adagrad, Adam, AdamW, Constant, NAdam, RMSprop, WarmupCosine, clip_by_global_norm
+from minitrain.optim import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Constant,
+    ExponentialAverage,
+    NAdam,
+    RMSprop,
+    WarmupCosine,
+    clip_by_global_norm,
+    clip_by_value,
+)
 from minitrain.testing.strategies import seeds
 
 TOLERANCE = 1e-12
@@ -167,6 +179,42 @@ def test_clip_by_global_norm(seed, packed, max_norm, scale, count):
     assert clip.norm == pytest.approx(norm.item(), rel=TOLERANCE)
     for name, parameter in model.named_parameters():
         np.testing.assert_allclose(clip.scale * parameter.grad, theirs[name].grad, rtol=1e-9, atol=0)
+
+
+@given(seed=seeds(), packed=st.booleans(), limit=st.sampled_from([0.01, 0.5, 1e6]), count=st.sampled_from([1.0, 12.0]))
+def test_clip_by_value(seed, packed, limit, count):
+    """The gradient that the optimizer sees is that of PyTorch's ``clip_grad_value_``."""
+    model = Weights(seed)
+    if packed:
+        pack(model)
+    gradients = set_gradients(model, np.random.default_rng(seed))
+    theirs = {name: torch.nn.Parameter(torch.zeros(shape)) for name, shape in SHAPES.items()}
+    for name, parameter in theirs.items():
+        parameter.grad = torch.tensor(gradients[name] / count)
+    torch.nn.utils.clip_grad_value_(theirs.values(), limit)
+    scale = clip_by_value(model, limit, count=count)
+    for name, parameter in model.named_parameters():
+        np.testing.assert_allclose(scale * parameter.grad, theirs[name].grad, rtol=TOLERANCE)
+
+
+@given(seed=seeds(), packed=st.booleans(), decay=st.sampled_from([0.0, 0.5, 0.99]))
+def test_exponential_average(seed, packed, decay):
+    """The averages are those of ``AveragedModel``, which starts from the weights of its first update."""
+    model, rng = Weights(seed), np.random.default_rng(seed)
+    if packed:
+        pack(model)
+    theirs = torch.nn.ParameterDict({name: torch.tensor(p.data) for name, p in model.named_parameters()})
+    peer = torch.optim.swa_utils.AveragedModel(theirs, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay))
+    average = ExponentialAverage(model, decay=decay)
+    peer.update_parameters(theirs)
+    for _ in range(10):
+        for name, parameter in model.named_parameters():
+            parameter.data += rng.standard_normal(parameter.data.shape)
+            theirs[name].data = torch.tensor(parameter.data)
+        average.update()
+        peer.update_parameters(theirs)
+    for name, array in average.state_dict().items():
+        np.testing.assert_allclose(array, peer.module[name].detach(), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def torch_rates(scheduler_of, lr, steps):
