@@ -172,6 +172,11 @@ def test_lion_follows_algorithm_2():
         np.testing.assert_allclose(optimizer.state_dict()["moments"][f"exp_avg.{path}"], m[path], rtol=1e-12)
 
 
+def test_lion_has_the_papers_settings():
+    optimizer = Lion(Weights())
+    assert (optimizer.get_lr(), optimizer.betas, optimizer.weight_decay) == (1e-4, (0.9, 0.99), 0.0)
+
+
 @pytest.mark.parametrize("kind", [Adam, NAdam, Adagrad, RMSprop, Lion])
 def test_the_first_step_goes_along_the_sign_of_the_gradient(kind):
     model = Weights()

@@ -1,5 +1,6 @@
 """Optimizers, clipping and schedules against ``torch.optim`` and ``torch.nn.utils``, in float64."""
 
+import inspect
 import math
 import warnings
 
@@ -96,7 +97,14 @@ def test_adamw_trajectory(seed, packed, lr, betas, eps, weight_decay, scale):
             np.testing.assert_allclose(moments[f"{moment}.{name}"], wanted, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-# Settings have PyTorch's names.
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW, RMSprop, Adagrad, NAdam])
+def test_settings_have_the_names_and_defaults_of_pytorch(kind):
+    theirs = inspect.signature(getattr(torch.optim, kind.__name__)).parameters
+    ours = {name: setting.default for name, setting in inspect.signature(kind).parameters.items() if name != "model"}
+    assert ours == {name: theirs[name].default for name in ours}
+
+
+# Settings as PyTorch names them.
 TRAJECTORIES = [
     (SGD, {}),
     (SGD, {"momentum": 0.9}),
