@@ -1,4 +1,4 @@
-"""Clipping by global norm (Pascanu, Mikolov, Bengio, 2013, arXiv:1211.5063)."""
+"""Clipping by global norm (Pascanu, Mikolov, Bengio, 2013, arXiv:1211.5063), and by value."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from ..backend.arrays import Array, array_module
+from ..errors import ConfigError
 from ..nn.module import Module
 from ..ops.contract import with_twin
 from .groups import gradients
@@ -45,3 +46,26 @@ def clip_by_global_norm(model: Module, max_norm: float | None, *, count: float =
     norm = math.sqrt(total) / count if count else math.nan
     limit = math.inf if max_norm is None else max_norm
     return Clip(norm, min(1.0, limit / (norm + 1e-6)) / count if count else 0.0)
+
+
+def clip_by_value(model: Module, max_value: float, *, count: float = 1.0) -> float:
+    """Limit every element of the mean gradient to ``[-max_value, max_value]``, in place.
+
+    This turns the gradient as well as shortening it; clipping by norm keeps its direction. NaN stays NaN.
+
+    Args:
+        model: its gradients are clipped; they stay sums over ``count`` targets.
+        max_value: the limit, of the mean gradient.
+        count: number of targets the gradients were summed over.
+
+    Returns:
+        The factor for ``optimizer.step``, ``1 / count``.
+
+    Raises:
+        ConfigError: if the limit is not above zero.
+    """
+    if not max_value > 0:
+        raise ConfigError(f"clip_by_value: max_value = {max_value} must be more than 0")
+    for grad in gradients(model):
+        array_module(grad).clip(grad, -max_value * count, max_value * count, out=grad)
+    return 1 / count if count else 0.0

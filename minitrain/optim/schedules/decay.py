@@ -1,0 +1,92 @@
+"""Schedules that multiply the rate by a factor again and again."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from ...errors import ConfigError
+from ..checks import check_not_negative, check_positive
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    """A staircase of even steps: ``lr * gamma^(step // step_size)``.
+
+    Attributes:
+        lr: rate of the first ``step_size`` updates.
+        step_size: number of updates at each rate.
+        gamma: factor from one rate to the next.
+    """
+
+    lr: float
+    step_size: int
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ConfigError: if one is out of range.
+        """
+        check_not_negative("StepDecay", lr=self.lr, gamma=self.gamma)
+        check_positive("StepDecay", step_size=self.step_size)
+
+    def __call__(self, step: int) -> float:
+        """The rate of update number ``step``."""
+        return self.lr * self.gamma ** (step // self.step_size)
+
+
+@dataclass(frozen=True)
+class MultiStep:
+    """A staircase with given edges: ``lr * gamma^(number of milestones that step has reached)``.
+
+    Attributes:
+        lr: rate before the first milestone.
+        milestones: updates at which the rate changes, rising.
+        gamma: factor at each of them.
+    """
+
+    lr: float
+    milestones: tuple[int, ...]
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ConfigError: if one is out of range, or the milestones do not rise.
+        """
+        check_not_negative("MultiStep", lr=self.lr, gamma=self.gamma)
+        if any(later <= earlier for earlier, later in itertools.pairwise(self.milestones)):
+            raise ConfigError(f"MultiStep: milestones = {self.milestones} must rise from each to the next")
+
+    def __call__(self, step: int) -> float:
+        """The rate of update number ``step``."""
+        return self.lr * self.gamma ** bisect_right(self.milestones, step)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """A smooth decay: ``lr * gamma^step``.
+
+    Attributes:
+        lr: rate of the first update.
+        gamma: factor from each update to the next.
+    """
+
+    lr: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ConfigError: if one is out of range.
+        """
+        check_not_negative("Exponential", lr=self.lr, gamma=self.gamma)
+
+    def __call__(self, step: int) -> float:
+        """The rate of update number ``step``."""
+        return self.lr * self.gamma**step

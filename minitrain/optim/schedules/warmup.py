@@ -1,0 +1,57 @@
+"""A constant rate, and a linear warm-up before any schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..checks import check_not_negative
+
+
+class Schedule(Protocol):
+    """What every schedule is: a function of the step."""
+
+    def __call__(self, step: int) -> float:
+        """The rate of update number ``step``, counted from 0."""
+
+
+def warmup_factor(step: int, warmup_steps: int) -> float:
+    """``min(1, (step + 1) / (warmup_steps + 1))``: update ``warmup_steps`` is the first at the full rate."""
+    return min(1.0, (step + 1) / (warmup_steps + 1))
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant rate after an optional linear warm-up: ``lr * min(1, (step + 1) / (warmup_steps + 1))``."""
+
+    lr: float
+    warmup_steps: int = 0
+
+    def __call__(self, step: int) -> float:
+        """The rate of update number ``step``."""
+        return self.lr * warmup_factor(step, self.warmup_steps)
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """A linear warm-up to the first rate of another schedule, which starts when the warm-up is over.
+
+    Attributes:
+        schedule: what follows; its step 0 is update ``warmup_steps``.
+        warmup_steps: number of warm-up updates.
+    """
+
+    schedule: Schedule
+    warmup_steps: int
+
+    def __post_init__(self) -> None:
+        """Check the number of steps.
+
+        Raises:
+            ConfigError: if it is negative.
+        """
+        check_not_negative("Warmup", warmup_steps=self.warmup_steps)
+
+    def __call__(self, step: int) -> float:
+        """The rate of update number ``step``."""
+        return self.schedule(max(0, step - self.warmup_steps)) * warmup_factor(step, self.warmup_steps)
