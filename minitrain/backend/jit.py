@@ -153,7 +153,8 @@ def threading_layer() -> str:
     """The thread pool numba runs on: ``"omp"``, ``"tbb"`` or ``"workqueue"`` (starts it if need be).
 
     A thread of GNU OpenMP that waits for another spins for milliseconds before it sleeps. On a busy machine the core
-    it spins on is the very one the other needs. 2000 rounds (about 0.1 ms) still bridge the gap between two kernels. The library reads the variable while it is loaded; other programs and libraries never see it.
+    it spins on is the very one the other needs. 2000 rounds (about 0.1 ms) still bridge the gap between two kernels.
+    The library reads the variable while it is loaded; other programs and libraries never see it.
     """
     with environment("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "2000")):
         numba.np.ufunc.parallel._launch_threads()
