@@ -6,6 +6,7 @@ from .embedding import Embedding
 from .feed_forward import FeedForward
 from .layer_norm import LayerNorm
 from .linear import Linear
+from .masks import create_causal_mask, create_combined_mask, create_padding_mask, create_window_mask
 from .module import Module
 from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
@@ -20,6 +21,10 @@ __all__ = [
     "MultiHeadAttention",
     "Parameter",
     "TransformerBlock",
+    "create_causal_mask",
+    "create_combined_mask",
+    "create_padding_mask",
+    "create_window_mask",
     "decays",
     "pack",
 ]
