@@ -254,7 +254,100 @@ def cross_entropy(draw: Any, extent: Extent) -> Call:
         targets = np.where(chosen, ignored, targets).astype(targets.dtype)
         options["ignore_index"] = ignored
     class_weight = maybe(draw, lambda: abs(normal(draw, V)))
-    return Call((2 * normal(draw, *lead, V), targets, class_weight), options)
+    return Call((2 * normal(draw, *lead, V), targets, class_weight), options | each(draw))
+
+
+def each(draw: Any) -> dict[str, Any]:
+    """Rarely, the losses one by one."""
+    return {"each": True} if draw(st.integers(0, 3)) == 3 else {}
+
+
+def away_from(x: Any, *kinks: float, gap: float = 0.05) -> Any:
+    """``x`` moved off the points where a function has a kink: finite differences must not reach across one."""
+    for kink in kinks:
+        x = np.where(abs(x - kink) < gap, kink + np.where(x < kink, -gap, gap), x)
+    return x
+
+
+def draw_errors(draw: Any, extent: Extent, *kinks: float) -> tuple[Any, ...]:
+    """Outputs and targets whose differences keep off the kinks, and perhaps weights."""
+    lead, C = draw_lead(draw, extent, extent.width)
+    targets = normal(draw, *lead, C)
+    outputs = targets + away_from(2 * normal(draw, *lead, C), *kinks)
+    return outputs, targets, maybe(draw, lambda: abs(normal(draw, *lead, C)))
+
+
+@case(no_gradient=("weight",))
+def mean_squared_error(draw: Any, extent: Extent) -> Call:
+    return Call(draw_errors(draw, extent), each(draw))
+
+
+@case(no_gradient=("weight",))
+def mean_absolute_error(draw: Any, extent: Extent) -> Call:
+    return Call(draw_errors(draw, extent, 0), each(draw))
+
+
+@case(no_gradient=("weight",))
+def huber(draw: Any, extent: Extent) -> Call:
+    delta = draw(st.sampled_from([1.0, 0.3, 2.5]))
+    return Call(draw_errors(draw, extent, -delta, delta), {"delta": delta} | each(draw))
+
+
+@case(no_gradient=("targets", "pos_weight"))
+def binary_cross_entropy(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    targets = np.random.default_rng(draw(mt.seeds())).random((*lead, C))
+    if draw(st.booleans()):
+        targets = targets.round()
+    pos_weight = maybe(draw, lambda: abs(normal(draw, C)))
+    return Call((2 * normal(draw, *lead, C), targets, pos_weight), each(draw))
+
+
+@case(no_gradient=("targets",))
+def kl_divergence(draw: Any, extent: Extent) -> Call:
+    lead, V = draw_lead(draw, extent, extent.width)
+    rng = np.random.default_rng(draw(mt.seeds()))
+    targets = np.exp(rng.standard_normal((*lead, V)))
+    targets[rng.random(targets.shape) < draw(st.sampled_from([0, 0.3]))] = 0  # even a whole row
+    targets = targets / np.maximum(targets.sum(axis=-1, keepdims=True), 1e-3)
+    return Call((normal(draw, *lead, V) - 2, targets), each(draw))
+
+
+@case()
+def hinge(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    margin = draw(st.sampled_from([1.0, 0.5, 0.0]))
+    targets = 2 * draw(mt.integer_arrays((*lead, C), 2, draw(st.sampled_from([np.int64, np.int8])))) - 1
+    outputs = away_from(2 * normal(draw, *lead, C), -margin, margin)
+    return Call((outputs, targets), {"margin": margin} | each(draw))
+
+
+@case()
+def binary_focal(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    options = draw(st.sampled_from([{}, {"gamma": 0.0}, {"gamma": 0.5, "alpha": None}, {"gamma": 3.0, "alpha": 0.8}]))
+    targets = draw(mt.integer_arrays((*lead, C), 2, draw(st.sampled_from([np.int64, np.int32]))))
+    return Call((2 * normal(draw, *lead, C), targets), options | each(draw))
+
+
+@case(no_gradient=("alpha",))
+def focal(draw: Any, extent: Extent) -> Call:
+    call = cross_entropy(draw, extent)
+    options = {name: value for name, value in call.options.items() if name != "label_smoothing"}
+    return replace(call, options=options | draw(st.sampled_from([{}, {"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 3.0}])))
+
+
+@case()
+def triplet(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    margin = draw(st.sampled_from([1.0, 0.2, 3.0]))
+    anchor = normal(draw, *lead, C)
+    # Neither distance is near 0, and their difference keeps off the margin.
+    near, far = (away_from(normal(draw, *lead, C), 0, gap=0.5) for _ in range(2))
+    lengths = [np.sqrt((x * x).sum(axis=-1)) for x in (near, far)]
+    close = abs(lengths[0] - lengths[1] + margin) < 0.05
+    far = np.where(close[..., None], 1.2 * far, far)
+    return Call((anchor, anchor - near, anchor - far), {"margin": margin} | each(draw))
 
 
 @case()

@@ -19,7 +19,7 @@ import pytest
 import minitrain
 
 ROOT = Path(minitrain.__file__).parent
-PARTS = ("ops", "nn", "models", "optim", "backend", "generation", "testing", "random.py")
+PARTS = ("ops", "nn", "losses", "models", "optim", "backend", "generation", "testing", "random.py")
 HOST_ONLY = ("backend/pool.py", "backend/jit.py", "backend/blas.py", "testing/strategies.py")  # NumPy and numba alone
 LIBRARY_CALLS = ("array_module", "library_for")
 # Names that arrays share with other objects, and which are used on those here.

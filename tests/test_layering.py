@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "random": {"backend", "errors"},
     "kernels": {"backend", "errors", "random"},
     "ops": {"backend", "errors", "kernels", "random"},
+    "losses": {"backend", "errors", "ops"},
     "nn": {"backend", "errors", "ops", "random"},
     "models": {"backend", "errors", "nn", "ops", "random"},
     "testing": {"backend", "errors", "nn", "ops", "random"},

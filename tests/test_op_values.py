@@ -36,17 +36,81 @@ def plain_attention(q, k, v, bias=None, *, causal=False, key_lengths=None, mask=
     return out
 
 
-def plain_cross_entropy(logits, targets, class_weight=None, *, label_smoothing=0.0, ignore_index=-100):
+def total_of(losses, count, each):
+    return (np.array(losses) if each else np.sum(losses)), count
+
+
+def plain_cross_entropy(logits, targets, class_weight=None, *, label_smoothing=0.0, ignore_index=-100, each=False):
     V = logits.shape[-1]
     weight = np.ones(V) if class_weight is None else class_weight
-    total = count = 0.0
-    for z, y in zip(logits.reshape(-1, V), np.reshape(targets, -1), strict=True):
+    losses, count = np.zeros(logits.shape[:-1]), 0.0
+    for i in np.ndindex(losses.shape):
+        z, y = logits[i], targets[i]
         if y != ignore_index:
             nats = [math.log(sum(math.exp(other) for other in z)) - own for own in z]
             aims = [(1 - label_smoothing) * (c == y) + label_smoothing / V for c in range(V)]
-            total += sum(aim * w * n for aim, w, n in zip(aims, weight, nats, strict=True))
+            losses[i] = sum(aim * w * n for aim, w, n in zip(aims, weight, nats, strict=True))
             count += weight[y]
-    return total, count
+    return total_of(losses, count, each)
+
+
+def plain_focal(logits, targets, alpha=None, *, gamma=2.0, ignore_index=-100, each=False):
+    losses, count = np.zeros(logits.shape[:-1]), 0
+    for i in np.ndindex(losses.shape):
+        if targets[i] != ignore_index:
+            p = math.exp(logits[i][targets[i]]) / sum(math.exp(z) for z in logits[i])
+            losses[i] = -(1 if alpha is None else alpha[targets[i]]) * (1 - p) ** gamma * math.log(p)
+            count += 1
+    return total_of(losses, count, each)
+
+
+def plain_elementwise(one):
+    """A loss that ``one`` computes from an output, a target and the options, perhaps weighted."""
+
+    def loss(outputs, targets, weight=None, *, each=False, **options):
+        weight = np.ones(outputs.shape) if weight is None else weight
+        losses = np.zeros(outputs.shape)
+        for i in np.ndindex(outputs.shape):
+            losses[i] = weight[i] * one(outputs[i], targets[i], **options)
+        return total_of(losses, sum(weight.reshape(-1)), each)
+
+    return loss
+
+
+def plain_huber(x, y, delta):
+    e = abs(x - y)
+    return e * e / 2 if e <= delta else delta * (e - delta / 2)
+
+
+def plain_binary_focal(x, y, gamma=2.0, alpha=0.25):
+    p = 1 / (1 + math.exp(-x)) if y == 1 else 1 / (1 + math.exp(x))
+    a = 1 if alpha is None else alpha if y == 1 else 1 - alpha
+    return -a * (1 - p) ** gamma * math.log(p)
+
+
+def plain_binary_cross_entropy(logits, targets, pos_weight=None, *, each=False):
+    pos_weight = np.ones(logits.shape[-1]) if pos_weight is None else pos_weight
+    losses = np.zeros(logits.shape)
+    for i in np.ndindex(logits.shape):
+        p = 1 / (1 + math.exp(-logits[i]))
+        losses[i] = -pos_weight[i[-1]] * targets[i] * math.log(p) - (1 - targets[i]) * math.log(1 - p)
+    return total_of(losses, losses.size, each)
+
+
+def plain_kl_divergence(log_probs, targets, *, each=False):
+    losses = np.zeros(targets.shape[:-1])
+    for i in np.ndindex(targets.shape):
+        if targets[i] > 0:
+            losses[i[:-1]] += targets[i] * math.log(targets[i] / math.exp(log_probs[i]))
+    return total_of(losses, losses.size, each)
+
+
+def plain_triplet(anchor, positive, negative, *, margin, each=False):
+    losses = np.zeros(anchor.shape[:-1])
+    for i in np.ndindex(losses.shape):
+        near, far = (math.hypot(*(anchor[i] - other[i] + 1e-6)) for other in (positive, negative))
+        losses[i] = max(0, near - far + margin)
+    return total_of(losses, losses.size, each)
 
 
 def plain_layer_norm(x, weight, bias=None, *, eps=1e-5):
@@ -131,17 +195,26 @@ PLAIN = {
     "softplus": elementwise(lambda z: math.log(1 + math.exp(z))),
     "tanh": elementwise(lambda z: (math.exp(z) - math.exp(-z)) / (math.exp(z) + math.exp(-z))),
     "attention": plain_attention,
+    "binary_cross_entropy": plain_binary_cross_entropy,
+    "binary_focal": plain_elementwise(plain_binary_focal),
     "cross_entropy": plain_cross_entropy,
     "embedding": lambda tokens, weight: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
         *tokens.shape, weight.shape[1]
     ),
+    "focal": plain_focal,
     "gelu": plain_gelu,
+    "hinge": plain_elementwise(lambda x, y, margin: max(0, margin - y * x)),
+    "huber": plain_elementwise(plain_huber),
+    "kl_divergence": plain_kl_divergence,
     "layer_norm": plain_layer_norm,
     "linear": plain_linear,
     "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
+    "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
+    "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
     "residual": lambda x, branch: x + branch,
     "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
     "softmax": plain_softmax,
+    "triplet": plain_triplet,
 }
 
 

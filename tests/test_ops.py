@@ -314,6 +314,7 @@ def test_twin_takes_plain_calls(case):
         inputs = (*call.inputs, *(None for _ in range(len(case.gradients()) - len(call.inputs))))
         forward, backward = case.pair.forward.twin(), case.pair.backward.twin()
         assume(call.options.get("mask") is None and not (case.name == "attention" and inputs[3] is not None))
+        assume(not call.options.get("each"))
         assume(not ("p" in call.options and (call.options["rng"] is None or call.options["p"] == 0)))
         result = case.pair.forward.reference(*call.inputs, **call.options)
         declined.append(forward is not None and forward(*inputs, **call.options) is NotImplemented)

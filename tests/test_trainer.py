@@ -22,7 +22,7 @@ from minitrain.backend import jit
 from minitrain.data import Batch, TokenLoader
 from minitrain.errors import CheckpointError, DataError, NonFiniteError
 from minitrain.models.gpt import GPT, GPTConfig
-from minitrain.ops.cross_entropy import Loss
+from minitrain.ops.loss import Loss
 from minitrain.optim import AdamW, Constant, clip_by_global_norm
 from minitrain.random import Key
 from minitrain.training import (

@@ -22,12 +22,13 @@ from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import into
 from ..ops.contract import Into
-from ..ops.cross_entropy import CrossEntropyCache, Loss, cross_entropy_backward, cross_entropy_forward
+from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
 from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.embedding import EmbeddingCache
 from ..ops.gelu import FORMS
 from ..ops.layer_norm import LayerNormCache
 from ..ops.linear import LinearCache, linear_backward, linear_forward
+from ..ops.loss import Loss
 from ..ops.residual import ResidualCache, residual_backward, residual_forward
 from ..random import Key, fold
 

@@ -8,6 +8,7 @@ from .gated_feed_forward import GatedFeedForward
 from .group_norm import GroupNorm
 from .layer_norm import LayerNorm
 from .linear import Linear
+from .masks import create_causal_mask, create_combined_mask, create_padding_mask, create_window_mask
 from .module import Module
 from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
@@ -26,6 +27,10 @@ __all__ = [
     "Parameter",
     "RMSNorm",
     "TransformerBlock",
+    "create_causal_mask",
+    "create_combined_mask",
+    "create_padding_mask",
+    "create_window_mask",
     "decays",
     "pack",
 ]

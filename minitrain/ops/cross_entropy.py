@@ -8,8 +8,7 @@ For one row of logits z, its log-sum-exp L, the target y and class weights w::
 with smoothing e spread over all V classes, as in PyTorch (Szegedy et al., 2016, arXiv:1512.00567). The gradient is
 ``p * W - target``, where ``target[c] = (1 - e) w[y] [c = y] + (e / V) w[c]`` and W is the sum of ``target``.
 
-The loss is returned as a *total* and a *count* (the sum of w[y]); the mean is their quotient. Totals of micro-batches
-add up to the total of the batch however it is split, means do not.
+The loss is returned as a *total* and a *count* (the sum of w[y]); the mean is their quotient.
 """
 
 from __future__ import annotations
@@ -20,19 +19,7 @@ from ..backend.arrays import Array, array_module
 from ..errors import ShapeError
 from .contract import op
 from .embedding import check_ids
-
-
-class Loss(NamedTuple):
-    """A loss as a sum over its elements, and how many there are (weighted)."""
-
-    total: Any  # () summed loss, in nats
-    count: Any  # () number of targets that count
-
-    @property
-    def mean(self) -> float:
-        """``total / count`` as a Python float; NaN if nothing counted."""
-        count = float(self.count)
-        return float(self.total) / count if count else float("nan")
+from .loss import Loss, chain, summed
 
 
 class CrossEntropyCache(NamedTuple):
@@ -59,6 +46,7 @@ def cross_entropy_forward(
     *,
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
+    each: bool = False,
 ) -> tuple[Loss, CrossEntropyCache]:
     """Sum of the cross-entropies of all rows whose target is not ignored.
 
@@ -68,9 +56,10 @@ def cross_entropy_forward(
         class_weight: (V,) weight of each class, ``None`` for 1. It is held constant: it has no gradient.
         label_smoothing: share of the target spread evenly over all classes, in [0, 1].
         ignore_index: rows with this target add nothing to total, count or gradient.
+        each: keep the loss of each row instead of their sum.
 
     Returns:
-        Loss(total (), count ()) and the cache.
+        Loss(total () or (...,), count ()) and the cache.
 
     Raises:
         TokenError: if a target is neither a class nor ``ignore_index``.
@@ -90,9 +79,9 @@ def cross_entropy_forward(
         spread = (w * (lse[..., None] - logits)).sum(axis=-1) / V  # (...,)
         losses = losses + label_smoothing * xp.where(counted, spread, 0)
     # An ignored row adds nothing, even where its logits are not finite.
-    total = xp.where(counted, losses, 0).sum(dtype=xp.float64).astype(logits.dtype)
+    losses = xp.where(counted, losses, 0).astype(logits.dtype)
     cache = CrossEntropyCache(logits, lse, targets, class_weight, label_smoothing, ignore_index)
-    return Loss(total, wy.sum(dtype=xp.float64)), cache
+    return Loss(summed(losses, each), wy.sum(dtype=xp.float64)), cache
 
 
 @op("cache.logits: *N V")
@@ -100,7 +89,8 @@ def cross_entropy_backward(dtotal: Any, cache: CrossEntropyCache) -> tuple[Array
     """Gradient of the total.
 
     Args:
-        dtotal: () gradient of the total: 1 for the plain sum, a loss scale in mixed precision.
+        dtotal: () gradient of the total: 1 for the plain sum, a loss scale in mixed precision; or (...,) of each
+            row's loss.
         cache: from the forward.
 
     Returns:
@@ -116,4 +106,5 @@ def cross_entropy_backward(dtotal: Any, cache: CrossEntropyCache) -> tuple[Array
     target = (1 - label_smoothing) * onehot * w + label_smoothing / V * w  # (..., V)
     p = xp.exp(logits - lse[..., None])
     dlogits = p * target.sum(axis=-1, keepdims=True) - target
-    return xp.where(counted[..., None], dlogits * dtotal, 0).astype(logits.dtype), None, None
+    dlogits = chain("cross_entropy_backward", dtotal, dlogits.astype(logits.dtype), rows=True)
+    return xp.where(counted[..., None], dlogits, 0).astype(logits.dtype), None, None

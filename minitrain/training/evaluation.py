@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..backend.arrays import to_device
 from ..data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
-from ..ops.cross_entropy import Loss
+from ..ops.loss import Loss
 
 
 def evaluate(

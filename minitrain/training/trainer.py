@@ -19,7 +19,7 @@ from ..backend.arrays import to_device
 from ..data import Batch, Tokenizer, TokenLoader
 from ..errors import CheckpointError, NonFiniteError
 from ..files import make_folder
-from ..ops.cross_entropy import Loss
+from ..ops.loss import Loss
 from ..random import Key
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .config import TrainerConfig

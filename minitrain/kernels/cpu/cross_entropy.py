@@ -19,10 +19,16 @@ f4 = np.float32
 
 
 def cross_entropy_forward(
-    logits: Array, targets: Array, class_weight: Array | None, *, label_smoothing: float = 0.0, ignore_index: int = -100
+    logits: Array,
+    targets: Array,
+    class_weight: Array | None,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    each: bool = False,
 ) -> Any:
     """See ``ops.cross_entropy.cross_entropy_forward``."""
-    if logits.shape[-1] == 0:
+    if each or logits.shape[-1] == 0:
         return NotImplemented
     lse = empty(targets.shape)
     losses, counts = np.empty(targets.size), np.empty(targets.size)  # float64
@@ -77,7 +83,7 @@ def _forward(logits, targets, class_weight, smoothing, ignore, lse, losses, coun
 def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None, None]) -> Any:
     """See ``ops.cross_entropy.cross_entropy_backward``."""
     logits, lse, targets, class_weight, smoothing, ignore = cache
-    if logits.size == 0:
+    if logits.size == 0 or np.ndim(dtotal):
         return NotImplemented
     dlogits = slot(into[0], logits.shape)
     if dlogits.array.size:

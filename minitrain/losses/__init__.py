@@ -1,0 +1,32 @@
+"""Losses as objects with settings: thin and stateless, over the operations of ``minitrain.ops``."""
+
+from .base import REDUCTIONS, LossCache, LossFunction, Reduced
+from .classification import (
+    BinaryCrossEntropyLoss,
+    BinaryFocalLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    HingeLoss,
+    LabelSmoothing,
+)
+from .distribution import KLDivergenceLoss
+from .embedding import TripletLoss
+from .regression import HuberLoss, MeanAbsoluteError, MeanSquaredError
+
+__all__ = [
+    "REDUCTIONS",
+    "BinaryCrossEntropyLoss",
+    "BinaryFocalLoss",
+    "CrossEntropyLoss",
+    "FocalLoss",
+    "HingeLoss",
+    "HuberLoss",
+    "KLDivergenceLoss",
+    "LabelSmoothing",
+    "LossCache",
+    "LossFunction",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Reduced",
+    "TripletLoss",
+]

@@ -1,0 +1,134 @@
+"""What all losses of this package share: the reduction.
+
+By default a loss returns ``Loss(total, count)``, and its gradient is that of the total: sums that add up over
+micro-batches, as a trainer wants them. For a loop of one's own there are the three reductions of PyTorch: ``"sum"``
+gives the total, ``"mean"`` the total divided by the count, ``"none"`` each loss on its own::
+
+    loss_fn = MeanSquaredError(reduction="mean")
+    loss, cache = loss_fn.forward(outputs, targets)
+    doutputs = loss_fn.backward(1.0, cache)
+
+Nothing of a call is kept on the object: a validation pass between forward and backward changes nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import Array, array_module, is_array
+from ..errors import ConfigError, ShapeError
+from ..ops.loss import Loss
+
+REDUCTIONS = (None, "none", "mean", "sum")
+
+
+class LossCache(NamedTuple):
+    """What the backward needs."""
+
+    operation: Any  # the cache of the operation
+    scale: float  # what the reduction multiplies the gradient of the total by
+
+    def scaled(self, dloss: Any) -> Any:
+        """The gradient of the total, from that of the loss."""
+        return dloss if self.scale == 1 else dloss * self.scale
+
+
+class Reduced:
+    """A loss with a reduction.
+
+    Args:
+        reduction: ``None`` for ``Loss(total, count)``, or ``"none"``, ``"mean"``, ``"sum"``.
+
+    Raises:
+        ConfigError: if ``reduction`` is none of these.
+    """
+
+    def __init__(self, reduction: str | None = None) -> None:
+        if reduction not in REDUCTIONS:
+            raise ConfigError(
+                f"{type(self).__name__}: reduction={reduction!r}; use 'none', 'mean', 'sum', "
+                "or None for Loss(total, count)"
+            )
+        self.reduction = reduction
+
+    @property
+    def each(self) -> bool:
+        """Whether the losses stay apart."""
+        return self.reduction == "none"
+
+    def reduce(self, loss: Loss, cache: Any) -> tuple[Any, LossCache]:
+        """What the forward returns, from what its operation returned."""
+        if self.reduction is None:
+            return loss, LossCache(cache, 1.0)
+        if self.reduction != "mean":
+            return loss.total, LossCache(cache, 1.0)
+        count = float(loss.count)
+        if not count:
+            return loss.total * float("nan"), LossCache(cache, 0.0)
+        return loss.total / count, LossCache(cache, 1 / count)
+
+
+class LossFunction(Reduced, ABC):
+    """A loss of outputs and targets. A subclass says which operation it calls.
+
+    Args:
+        reduction: see ``Reduced``.
+    """
+
+    def forward(self, outputs: Array, targets: Array) -> tuple[Any, LossCache]:
+        """Compute the loss.
+
+        Args:
+            outputs: what the model says, in the shape that the class names.
+            targets: what it should say.
+
+        Returns:
+            The loss, as the reduction has it, and the cache. The mean of nothing is NaN.
+        """
+        return self.reduce(*self._forward(outputs, targets, self.each))
+
+    def backward(self, dloss: Any, cache: LossCache) -> Array:
+        """Gradient of the outputs; the targets have none.
+
+        Args:
+            dloss: gradient of the loss: a number, or one for each loss if the reduction is ``"none"``. Without a
+                reduction it is that of the total.
+            cache: from the forward.
+
+        Returns:
+            doutputs, in the shape of the outputs; zeros for a mean of nothing.
+        """
+        return self._backward(cache.scaled(dloss), cache.operation)
+
+    @abstractmethod
+    def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
+        """Call the forward of the operation."""
+
+    @abstractmethod
+    def _backward(self, dtotal: Any, cache: Any) -> Array:
+        """Call its backward for the gradient of the outputs."""
+
+
+def as_weight(weight: Any) -> Array | None:
+    """Weights as an array, from an array or a sequence of numbers."""
+    return weight if weight is None or is_array(weight) else np.asarray(weight, np.float64)
+
+
+def fit(owner: Any, weight: Array | None, outputs: Array, shape: tuple[int, ...]) -> Array | None:
+    """Weights in the dtype of the outputs, broadcast to ``shape``.
+
+    Raises:
+        ShapeError: if they do not broadcast.
+    """
+    if weight is None:
+        return None
+    try:
+        full = array_module(weight).broadcast_to(weight, shape)
+    except ValueError:
+        raise ShapeError(
+            f"{type(owner).__name__}: weight has shape {weight.shape}, which does not broadcast to {shape}"
+        ) from None
+    return full.astype(outputs.dtype, copy=False)  # type: ignore[no-any-return]

@@ -1,0 +1,155 @@
+"""Losses of choices: over classes (logits (..., V), integer targets (...,)) and over yes-or-no questions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend.arrays import Array
+from ..ops.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
+from ..ops.binary_focal import binary_focal_backward, binary_focal_forward
+from ..ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from ..ops.focal import focal_backward, focal_forward
+from ..ops.hinge import hinge_backward, hinge_forward
+from ..ops.loss import Loss
+from .base import LossFunction, as_weight, fit
+
+NOTHING_IGNORED = -100  # PyTorch's default: no class has this number
+
+
+class CrossEntropyLoss(LossFunction):
+    """Softmax cross-entropy of logits (..., V) and classes (...,).
+
+    Args:
+        label_smoothing: share of each target spread evenly over all V classes, in [0, 1], as in PyTorch.
+        reduction: see ``Reduced``; the count of the mean is the sum of the targets' class weights.
+        ignore_index: rows with this target add nothing.
+        weight: (V,) weight of each class; 1 by default.
+    """
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        reduction: str | None = None,
+        ignore_index: int = NOTHING_IGNORED,
+        weight: Any = None,
+    ) -> None:
+        super().__init__(reduction)
+        self.label_smoothing = label_smoothing
+        self.ignore_index = ignore_index
+        self.weight = as_weight(weight)
+
+    def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
+        weight = fit(self, self.weight, outputs, outputs.shape[-1:])
+        options = {"label_smoothing": self.label_smoothing, "ignore_index": self.ignore_index, "each": each}
+        return cross_entropy_forward(outputs, targets, weight, **options)
+
+    def _backward(self, dtotal: Any, cache: Any) -> Array:
+        return cross_entropy_backward(dtotal, cache)[0]
+
+
+class LabelSmoothing(CrossEntropyLoss):
+    """Cross-entropy with smoothed targets, over sequences with padding.
+
+    The target's class gets ``1 - smoothing + smoothing / V`` and every other class ``smoothing / V``, padding's own
+    among them. That is the rule of Szegedy et al. (2016, arXiv:1512.00567) and of PyTorch, where this loss is called
+    ``CrossEntropyLoss(label_smoothing=smoothing, ignore_index=pad_idx)``; other code gives padding and the target's
+    class no part and divides by V - 2. Positions whose target is padding add nothing to total, count or gradient.
+
+    Args:
+        smoothing: share of each target spread evenly over all V classes, in [0, 1].
+        pad_idx: the token that stands for padding; ``None`` if there is none.
+        reduction: see ``Reduced``; the count of the mean is the number of targets that are not padding.
+    """
+
+    def __init__(self, smoothing: float = 0.1, pad_idx: int | None = 0, reduction: str | None = None) -> None:
+        super().__init__(smoothing, reduction, NOTHING_IGNORED if pad_idx is None else pad_idx)
+
+
+class FocalLoss(LossFunction):
+    """Focal loss of logits (..., V) and classes (...,): cross-entropy that counts less what is already right.
+
+    Args:
+        gamma: the focus, not negative; 0 gives cross-entropy.
+        alpha: (V,) weight of each class; 1 by default.
+        reduction: see ``Reduced``; the count of the mean is the number of rows that are not ignored.
+        ignore_index: rows with this target add nothing.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: Any = None,
+        reduction: str | None = None,
+        ignore_index: int = NOTHING_IGNORED,
+    ) -> None:
+        super().__init__(reduction)
+        self.gamma = gamma
+        self.alpha = as_weight(alpha)
+        self.ignore_index = ignore_index
+
+    def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
+        alpha = fit(self, self.alpha, outputs, outputs.shape[-1:])
+        return focal_forward(outputs, targets, alpha, gamma=self.gamma, ignore_index=self.ignore_index, each=each)
+
+    def _backward(self, dtotal: Any, cache: Any) -> Array:
+        return focal_backward(dtotal, cache)[0]
+
+
+class BinaryFocalLoss(LossFunction):
+    """Focal loss of log-odds (...,) and answers (...,), integers 0 or 1.
+
+    Args:
+        gamma: the focus, not negative; 0 gives cross-entropy.
+        alpha: weight of the answers 1, in [0, 1]; the answers 0 have the rest. ``None`` for 1 on both sides.
+        reduction: see ``Reduced``.
+    """
+
+    def __init__(self, gamma: float = 2.0, alpha: float | None = 0.25, reduction: str | None = None) -> None:
+        super().__init__(reduction)
+        self.gamma = gamma
+        self.alpha = alpha
+
+    def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
+        return binary_focal_forward(outputs, targets, gamma=self.gamma, alpha=self.alpha, each=each)
+
+    def _backward(self, dtotal: Any, cache: Any) -> Array:
+        return binary_focal_backward(dtotal, cache)[0]
+
+
+class BinaryCrossEntropyLoss(LossFunction):
+    """Cross-entropy of log-odds (..., C) and probabilities (..., C), each column a question of its own.
+
+    Args:
+        reduction: see ``Reduced``.
+        pos_weight: weight of the positive side, broadcasts to (C,); 1 by default.
+    """
+
+    def __init__(self, reduction: str | None = None, pos_weight: Any = None) -> None:
+        super().__init__(reduction)
+        self.pos_weight = as_weight(pos_weight)
+
+    def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
+        pos_weight = fit(self, self.pos_weight, outputs, outputs.shape[-1:])
+        return binary_cross_entropy_forward(outputs, targets, pos_weight, each=each)
+
+    def _backward(self, dtotal: Any, cache: Any) -> Array:
+        return binary_cross_entropy_backward(dtotal, cache)[0]
+
+
+class HingeLoss(LossFunction):
+    """``max(0, margin - y f)`` of scores (...,) and sides (...,), integers -1 or +1.
+
+    Args:
+        margin: how far on its side a score must be to cost nothing.
+        reduction: see ``Reduced``.
+    """
+
+    def __init__(self, margin: float = 1.0, reduction: str | None = None) -> None:
+        super().__init__(reduction)
+        self.margin = margin
+
+    def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
+        return hinge_forward(outputs, targets, margin=self.margin, each=each)
+
+    def _backward(self, dtotal: Any, cache: Any) -> Array:
+        return hinge_backward(dtotal, cache)[0]
