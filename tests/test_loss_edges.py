@@ -251,3 +251,13 @@ def test_divergence_is_cross_entropy_minus_entropy(data):
     divergence = kl_divergence_forward(log_q, p, each=True)[0].total
     assert (divergence >= -1e-12).all()
     np.testing.assert_allclose(divergence, (p * log_p).sum(axis=-1) - (p * log_q).sum(axis=-1), rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=20)
+@given(st.data(), st.sampled_from([0.0, 0.5, 2.0]))
+def test_focal_loss_of_near_certainty_stays_finite(data, gamma):
+    """In single precision, probabilities that round to 1 or nearly so: no root of a negative number, no 0 / 0."""
+    logits = data.draw(arrays((200, 3), np.float32, scale=8))
+    loss, cache = focal_forward(logits, logits.argmax(axis=-1), gamma=gamma, each=True)
+    assert (loss.total >= 0).all()
+    assert np.isfinite(focal_backward(1.0, cache)[0]).all()

@@ -6,8 +6,8 @@ With ``l = log p`` the log-probability of the target's class, ``q = 1 - p`` and 
     dloss/dl = -a q^g (1 - g p l / q)
     dl/dz[c] = [c = y] - softmax(z)[c]
 
-where g is the focus; 0 gives cross-entropy. Towards p = 1 the quotient ``l / q`` tends to -1, which it is taken for
-where q is 0.
+where g is the focus; 0 gives cross-entropy. Towards p = 1 the quotient ``l / q`` tends to -1; where q is 0, so is
+``g q^g``, and any finite number will do.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def focal_forward(
     _, log_p, weight = _right_answers(cache)
     losses = -weight * (-xp.expm1(log_p)) ** gamma * log_p
     losses = xp.where(counted, losses, 0).astype(logits.dtype)
-    return Loss(summed(losses, each), counted.sum(dtype="float64")), cache
+    return Loss(summed(losses, each), counted.sum(dtype=xp.float64)), cache
 
 
 @op("cache.logits: *N V")
@@ -90,7 +90,7 @@ def focal_backward(dtotal: Any, cache: FocalCache) -> tuple[Array, None, None]:
     xp = array_module(logits)
     y, log_p, weight = _right_answers(cache)
     q = -xp.expm1(log_p)  # 1 - p without cancellation
-    quotient = xp.where(q == 0, -1, log_p / xp.where(q == 0, 1, q))
+    quotient = log_p / (q + (q == 0))
     dlog_p = -weight * q**gamma * (1 - gamma * xp.exp(log_p) * quotient)  # (...,)
     onehot = xp.arange(logits.shape[-1]) == y[..., None]  # (..., V)
     slope = dlog_p[..., None] * (onehot - xp.exp(logits - lse[..., None]))
@@ -104,5 +104,4 @@ def _right_answers(cache: FocalCache) -> tuple[Array, Array, Any]:
     xp = array_module(cache.logits)
     y = xp.where(cache.targets != cache.ignore_index, cache.targets, 0)
     chosen = xp.take_along_axis(cache.logits, y[..., None], axis=-1)[..., 0]
-    log_p = xp.minimum(chosen - cache.lse, 0)  # rounding may leave it a little above 0
-    return y, log_p, 1 if cache.alpha is None else cache.alpha[y]
+    return y, chosen - cache.lse, 1 if cache.alpha is None else cache.alpha[y]

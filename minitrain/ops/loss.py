@@ -28,12 +28,12 @@ class Loss(NamedTuple):
 
 def summed(losses: Array, each: bool) -> Any:
     """The total of a loss: the sum, formed in float64, or the losses themselves if ``each`` is wanted."""
-    return losses if each else losses.sum(dtype="float64").astype(losses.dtype)
+    return losses if each else losses.sum(dtype=array_module(losses).float64).astype(losses.dtype)
 
 
 def weight_sum(losses: Array, weight: Array | None) -> Any:
     """The count of a loss: the sum of the weights, which are 1 unless given."""
-    return float(losses.size) if weight is None else weight.sum(dtype="float64")
+    return float(losses.size) if weight is None else weight.sum(dtype=array_module(weight).float64)
 
 
 def chain(function: str, dtotal: Any, slope: Array, rows: bool = False) -> Array:

@@ -73,4 +73,4 @@ def _length(x: Array) -> Array:
 def _direction(x: Array) -> Array:
     """Rows of length 1, and zeros where there is no direction."""
     length = _length(x)[..., None]
-    return x / array_module(x).where(length == 0, 1, length)  # type: ignore[no-any-return]
+    return x / (length + (length == 0))  # type: ignore[no-any-return]
