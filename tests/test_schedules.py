@@ -153,6 +153,7 @@ def test_a_stable_run_can_be_prolonged_before_its_decay(total, longer):
         (lambda: InverseSqrt.noam(0, 10), "InverseSqrt: width = 0"),
         (lambda: OneCycle(1.0, 3), "OneCycle: rise = 0.3 of total_steps = 3 must be more than one step"),
         (lambda: OneCycle(1.0, 30, rise=1.0), "OneCycle: rise = 1.0"),
+        (lambda: OneCycle(1.0, 2, rise=0.5), "OneCycle: rise = 0.5 of total_steps = 2"),
         (lambda: OneCycle(1.0, 30, end_factor=0.0), "OneCycle: end_factor = 0.0"),
         (lambda: OneCycle(1.0, 30, shape="cos"), "OneCycle: shape = 'cos' must be 'cosine' or 'linear'"),
         (
