@@ -86,15 +86,16 @@ class GPTConfig:
 class GPTCache(NamedTuple):
     """What the backward needs.
 
-    The caches of blocks, final norm and head lie on a stack. The backward pops them, so that activations are freed on
-    the way; a cache therefore serves one backward.
+    The caches of blocks, and those of final norm and head, lie in lists that the backward pops, so that activations are
+    freed on the way; a cache therefore serves one backward.
     """
 
     tokens: EmbeddingCache
     positions: EmbeddingCache
     embedded: ResidualCache
     dropout: DropoutCache
-    stack: list[TransformerBlockCache | LayerNormCache | LinearCache]
+    blocks: list[TransformerBlockCache]
+    norm_and_head: list[LayerNormCache | LinearCache]
 
 
 class GPTLossCache(NamedTuple):
@@ -164,14 +165,13 @@ class GPT(Module):
         position, position_cache = self.pos_emb.forward(positions)
         x, embedded = residual_forward(x, position)
         x, dropout = dropout_forward(x, p=self.config.dropout, rng=fold(rng, "embedding"))
-        stack: list[Any] = []
+        block_caches = []
         for i, block in enumerate(self.blocks):
             x, block_cache = block.forward(x, rng=fold(rng, "blocks", i))
-            stack.append(block_cache)
-        x, norm_cache = self.norm.forward(x)
-        logits, head_cache = linear_forward(x, self.head.weight.data)  # (B, T, V)
-        stack += [norm_cache, head_cache]
-        return logits, GPTCache(token_cache, position_cache, embedded, dropout, stack)
+            block_caches.append(block_cache)
+        x, norm = self.norm.forward(x)
+        logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
+        return logits, GPTCache(token_cache, position_cache, embedded, dropout, block_caches, [norm, head])
 
     def backward(self, dlogits: Array, cache: GPTCache) -> None:
         """Put the gradients of all parameters where they belong.
@@ -180,13 +180,13 @@ class GPT(Module):
             dlogits: (B, T, V) gradient of the logits.
             cache: from the forward; it is used up.
         """
-        stack: list[Any] = cache.stack
-        if len(stack) != len(self.blocks) + 2:
+        if len(cache.blocks) != len(self.blocks):
             raise ShapeError("GPT.backward: this cache was used before; call forward again for another backward")
-        dx = linear_backward(dlogits, stack.pop(), into=(None, into(self.head.weight), None))[0]
-        dx = self.norm.backward(dx, stack.pop())
+        top: list[Any] = cache.norm_and_head
+        dx = linear_backward(dlogits, top.pop(), into=(None, into(self.head.weight), None))[0]
+        dx = self.norm.backward(dx, top.pop())
         for block in reversed(self.blocks):
-            dx = block.backward(dx, stack.pop())
+            dx = block.backward(dx, cache.blocks.pop())
         dx = dropout_backward(dx, cache.dropout)
         dx, dposition = residual_backward(dx, cache.embedded)
         self.pos_emb.backward(dposition, cache.positions)
