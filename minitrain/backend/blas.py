@@ -77,7 +77,7 @@ def _mkl() -> Iterator[Blas]:
                 continue
             text = ctypes.create_string_buffer(200)
             library.MKL_Get_Version_String(text, 200)
-            version = text.value.decode().replace("Intel(R) oneAPI Math Kernel Library Version ", "").split(" ")[0]
+            version = text.value.decode().replace("Intel(R) oneAPI Math Kernel Library Version ", "").split("-")[0]
             yield Blas("MKL", version, _address(library.cblas_sgemm), False, library)
         except (OSError, AttributeError):
             continue
