@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from cases import CASES, SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +33,7 @@ from minitrain.ops import (
     triplet_backward,
     triplet_forward,
 )
+from minitrain.testing.cases import CASES, SMALL
 from minitrain.testing.strategies import arrays, integer_arrays
 
 LOSSES = [n for n, c in CASES.items() if c.pair.forward.reference.__annotations__["return"].startswith("tuple[Loss,")]

@@ -16,21 +16,18 @@ from minitrain.backend import use_kernels
 from minitrain.errors import ConfigError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.nn import (
-    Embedding,
-    FeedForward,
     GatedFeedForward,
     GroupNorm,
     LayerNorm,
-    Linear,
     Module,
-    MultiHeadAttention,
-    RMSNorm,
     TransformerBlock,
     pack,
 )
 from minitrain.random import Key
 from minitrain.testing import check_gradients, check_module
 from minitrain.testing import strategies as mt
+from minitrain.testing.cases import LAYERS
+from minitrain.testing.gradients import argument_names
 
 KEY = Key.from_seed(8)
 
@@ -82,38 +79,16 @@ def assert_close(actual: dict[str, Any], expected: dict[str, Any], tolerance: fl
 
 # Gradients.
 
-LAYERS = {
-    "linear": (lambda: Linear(8, 5, generator()), {}),
-    "linear without bias": (lambda: Linear(8, 5, generator(), bias=False), {}),
-    "layer norm": (lambda: LayerNorm(8, eps=0.1), {}),
-    "layer norm without bias": (lambda: LayerNorm(8, bias=False, eps=0.1), {}),
-    "group norm": (lambda: GroupNorm(4, 2, eps=0.1), {}),
-    "group norm without bias": (lambda: GroupNorm(4, 1, bias=False, eps=0.1), {}),
-    "rms norm": (lambda: RMSNorm(8, eps=0.1), {}),
-    "feed-forward": (lambda: FeedForward(8, 7, generator()), {}),
-    "feed-forward, tanh, no bias": (lambda: FeedForward(8, 7, generator(), approximate="tanh", bias=False), {}),
-    "gated feed-forward": (lambda: GatedFeedForward(8, 7, generator()), {}),
-    "gated feed-forward, geglu, bias": (lambda: GatedFeedForward(8, 7, generator(), activation="geglu", bias=True), {}),
-    "attention": (lambda: MultiHeadAttention(8, 4, generator()), {}),
-    "grouped queries, padded": (
-        lambda: MultiHeadAttention(8, 4, generator(), kv_heads=2, causal=False, bias=False),
-        {"key_lengths": np.array([4, 2])},
-    ),
-    "attention with dropout": (lambda: MultiHeadAttention(8, 2, generator(), dropout=0.3), {"rng": KEY}),
-    "block": (lambda: TransformerBlock(8, 2, generator()), {}),
-    "block with dropout": (lambda: TransformerBlock(8, 4, generator(), dropout=0.4, bias=False), {"rng": KEY}),
-}
 
-
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("case", LAYERS.values(), ids=LAYERS)
 @settings(max_examples=3)
 @given(seed=mt.seeds())
-def test_gradients_of_layers(name, seed):
-    build, options = LAYERS[name]
-    module = stir(build(), seed)
-    x = generator(seed).standard_normal((2, 4, 8))
-    report = check_module(module, x, **options)
-    assert {argument.name for argument in report.arguments} == {"x", *dict(module.named_parameters())}
+def test_gradients_of_layers(case, seed):
+    module, inputs = case.module(seed), case.arguments(seed)
+    report = check_module(module, *inputs, **case.options)
+    names = argument_names(module.forward, len(inputs))
+    differentiable = {name for name, x in zip(names, inputs, strict=True) if x.dtype.kind == "f"}
+    assert {argument.name for argument in report.arguments} == differentiable | dict(module.named_parameters()).keys()
 
 
 def test_an_unknown_gate_is_named():
@@ -144,11 +119,6 @@ def test_gradients_of_the_residual_norm():
     x, branch = generator(1).standard_normal((2, 2, 3, 5))
     report = check_module(stir(SumAndNorm()), x, branch)
     assert {argument.name for argument in report.arguments} == {"x", "branch", "norm.weight", "norm.bias"}
-
-
-def test_gradients_of_an_embedding():
-    report = check_module(Embedding(5, 3, generator(), std=1.0), np.array([[0, 4, 4], [1, 0, 4]]))
-    assert [argument.name for argument in report.arguments] == ["weight"]
 
 
 @pytest.mark.parametrize(

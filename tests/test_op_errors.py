@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES
 
 from minitrain.backend import is_array, use_kernels
 from minitrain.errors import ShapeError, TokenError
@@ -36,6 +35,7 @@ from minitrain.ops import (
 )
 from minitrain.random import Key
 from minitrain.testing import with_layout
+from minitrain.testing.cases import CASES
 
 B, T, S, H, D, C, N, V = 2, 3, 5, 4, 6, 7, 8, 9
 every_op = pytest.mark.parametrize("name", CASES)

@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 import pytest
-from cases import CASES, SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.ops import dropout_backward, dropout_forward, rope_forward
 from minitrain.random import Key
+from minitrain.testing.cases import CASES, SMALL
 
 
 def plain_attention(q, k, v, bias=None, *, causal=False, key_lengths=None, mask=None, scale=None, **_):

@@ -1,0 +1,72 @@
+"""Cases of losses of choices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from .. import strategies as mt
+from .base import Call, Extent, away_from, case, draw_lead, each, maybe, normal
+
+
+@case(no_gradient=("class_weight",))
+def cross_entropy(draw: Any, extent: Extent) -> Call:
+    lead, V = draw_lead(draw, extent, extent.width)
+    targets = draw(mt.integer_arrays(lead, V, draw(st.sampled_from([np.int64, np.int32]))))
+    options: dict[str, Any] = {}
+    if draw(st.booleans()):
+        options["label_smoothing"] = draw(st.sampled_from([0.1, 1.0]))
+    if draw(st.booleans()):  # -1 and -100 are no classes, 0 is one
+        ignored = draw(st.sampled_from([-100, -1, 0]))
+        chosen = np.random.default_rng(draw(mt.seeds())).random(lead) < 0.4
+        targets = np.where(chosen, ignored, targets).astype(targets.dtype)
+        options["ignore_index"] = ignored
+    class_weight = maybe(draw, lambda: abs(normal(draw, V)))
+    return Call((2 * normal(draw, *lead, V), targets, class_weight), options | each(draw))
+
+
+@case(no_gradient=("alpha",))
+def focal(draw: Any, extent: Extent) -> Call:
+    call = cross_entropy(draw, extent)
+    options = {name: value for name, value in call.options.items() if name != "label_smoothing"}
+    return replace(call, options=options | draw(st.sampled_from([{}, {"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 3.0}])))
+
+
+@case(no_gradient=("targets", "pos_weight"))
+def binary_cross_entropy(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    targets = np.random.default_rng(draw(mt.seeds())).random((*lead, C))
+    if draw(st.booleans()):
+        targets = targets.round()
+    pos_weight = maybe(draw, lambda: abs(normal(draw, C)))
+    return Call((2 * normal(draw, *lead, C), targets, pos_weight), each(draw))
+
+
+@case()
+def binary_focal(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    options = draw(st.sampled_from([{}, {"gamma": 0.0}, {"gamma": 0.5, "alpha": None}, {"gamma": 3.0, "alpha": 0.8}]))
+    targets = draw(mt.integer_arrays((*lead, C), 2, draw(st.sampled_from([np.int64, np.int32]))))
+    return Call((2 * normal(draw, *lead, C), targets), options | each(draw))
+
+
+@case()
+def hinge(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    margin = draw(st.sampled_from([1.0, 0.5, 0.0]))
+    targets = 2 * draw(mt.integer_arrays((*lead, C), 2, draw(st.sampled_from([np.int64, np.int8])))) - 1
+    outputs = away_from(2 * normal(draw, *lead, C), -margin, margin)
+    return Call((outputs, targets), {"margin": margin} | each(draw))
+
+
+@case(no_gradient=("targets",))
+def kl_divergence(draw: Any, extent: Extent) -> Call:
+    lead, V = draw_lead(draw, extent, extent.width)
+    rng = np.random.default_rng(draw(mt.seeds()))
+    targets = np.exp(rng.standard_normal((*lead, V)))
+    targets[rng.random(targets.shape) < draw(st.sampled_from([0, 0.3]))] = 0  # even a whole row
+    targets = targets / np.maximum(targets.sum(axis=-1, keepdims=True), 1e-3)
+    return Call((normal(draw, *lead, V) - 2, targets), each(draw))
