@@ -66,6 +66,7 @@ def test_reading_can_begin_at_any_border(text: str, size: int) -> None:
 
 
 @given(text=TEXTS, size=SIZES)
+@example(text="aaaaaa\r\nb", size=8)
 def test_no_character_and_no_line_end_is_torn(text: str, size: int) -> None:
     pieces = [piece.decode() for piece in read_pieces(io.BytesIO(text.encode()), size)]
     assert not any(left.endswith("\r") for left in pieces[:-1])
@@ -86,9 +87,10 @@ def test_tokens_of_the_pieces_are_the_tokens_of_the_text(text: str, size: int) -
 
 
 def test_a_prose_text_is_cut_at_words() -> None:
-    text = "It was the best of times,\nit was the worst of times.\n\nIt was…\r\n" * 30
+    text = "It was the best of times,\nit was\n\n\n\n\nthe worst\u00a0 of\u3000 times.\n\nIt was…   \r\n" * 30
     pieces = [piece.decode() for piece in read_pieces(io.BytesIO(text.encode()), 24)]
     assert all(piece[0] in " \n" for piece in pieces[1:])
+    assert not any(piece[-1].isspace() for piece in pieces[:-1])  # runs of white space stay whole
     assert np.concatenate([BPE.encode(piece) for piece in pieces]).tolist() == BPE.encode(text).tolist()
 
 
@@ -117,3 +119,13 @@ def test_an_error_far_inside_gives_the_offset_in_the_file(tmp_path: Path) -> Non
         (tmp_path / "f").write_bytes(data)
         with pytest.raises(DataError, match=says):
             list(stream_file(tmp_path / "f", piece_bytes=8))
+
+
+SPACES = [chr(code) for code in range(0x10000) if chr(code).isspace()]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=ascii)
+def test_no_cut_inside_white_space_of_any_kind(space: str) -> None:
+    data = f"abcdef gh{space} i".encode()
+    first = next(read_pieces(io.BytesIO(data), len(data)))
+    assert first == (b"abcdef gh" if space in " \n" else b"abcdef")  # before the run of white space, never in it

@@ -104,7 +104,7 @@ def _language_reference() -> str:
 
 
 def _is_blank(file: Path) -> bool:
-    return not any(text.strip() for _, text in stream_file(file))
+    return not any(text.strip() for _, text in stream_file(file, piece_bytes=1 << 12))  # the first piece tells
 
 
 def _text_files(folder: Path) -> list[Path]:
