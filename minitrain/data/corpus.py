@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
@@ -44,7 +44,22 @@ def read_corpus(path: str | os.PathLike[str] | None = None) -> str:
     return "\n".join("".join(text for _, text in stream_file(file)) for file in corpus_files(path))
 
 
-def corpus_files(path: str | os.PathLike[str]) -> list[Path]:
+PathLike = str | os.PathLike[str]
+
+
+def source_paths(sources: PathLike | Sequence[PathLike]) -> list[Path]:
+    """One path or several, as a list; ``~`` is understood.
+
+    Raises:
+        DataError: if there are none.
+    """
+    given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    if not given:
+        raise DataError("there are no sources to read: give a text file or a folder of them")
+    return [Path(os.path.expanduser(source)) for source in given]
+
+
+def corpus_files(path: PathLike) -> list[Path]:
     """The files that make up the text at ``path``, in order, as `read_corpus` takes them; blank ones are left out.
 
     Raises:

@@ -49,18 +49,19 @@ class EpochOrder:
     Attributes:
         count: how many things.
         key: key of the order; epoch e has ``key.fold(e)``.
-        shuffle: ``False`` keeps the order 0, 1, 2, … in every epoch.
     """
 
-    def __init__(self, count: int, key: Key, *, shuffle: bool = True) -> None:
-        self.count, self.key, self.shuffle = count, key, shuffle
+    def __init__(self, count: int, key: Key) -> None:
+        self.count, self.key = count, key
         self._latest = (-1, np.arange(count))
 
     def of_epoch(self, epoch: int) -> Positions:
         """The things in the order of ``epoch``, int64 ``(count,)``."""
-        if self.shuffle and self._latest[0] != epoch:
-            self._latest = (epoch, shuffled(self.key.fold(epoch), self.count))  # of one epoch: a step rarely needs two
-        return self._latest[1]
+        latest, order = self._latest
+        if latest != epoch:
+            order = shuffled(self.key.fold(epoch), self.count)
+            self._latest = (epoch, order)  # of one epoch only: a step rarely needs another
+        return order
 
     def take(self, first: int, count: int) -> Positions:
         """Entries ``first … first + count - 1`` of the sequence of all epochs, int64 ``(count,)``."""

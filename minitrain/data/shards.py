@@ -8,14 +8,14 @@
       manifest.json                         written last: with it the folder counts as complete
 
 Making them reads the text in pieces. What is in memory is one piece, its tokens and the tokens of the shard at hand,
-whatever the length of the text (the manifest takes some hundred bytes a shard). While it goes on, ``unfinished.json`` says how far it came: called again with the
-same arguments, `build_token_shards` goes on behind the last complete shard and ends with the same bytes.
+whatever the length of the text (but for some hundred bytes a shard in the manifest). While it goes on,
+``unfinished.json`` says how far it came: called again with the same arguments, `build_token_shards` goes on behind the
+last complete shard and ends with the same bytes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
 from ..files import file_error, make_folder, write_atomically
-from .corpus import corpus_files, stream_file
+from .corpus import PathLike, corpus_files, source_paths, stream_file
 from .pieces import PIECE_BYTES
 from .token_array import JoinedTokens
 from .token_file import TokenFile, write_tokens
@@ -34,7 +34,6 @@ from .tokenizers import Tokenizer, tokenizer_from_json
 
 FORMAT, VERSION = "minitrain token shards", 1
 MANIFEST, UNFINISHED = "manifest.json", "unfinished.json"
-PathLike = str | os.PathLike[str]
 
 
 class _Place(NamedTuple):
@@ -80,12 +79,9 @@ def build_token_shards(
         )
     if end_id is not None and not 0 <= end_id < tokenizer.vocab_size:
         raise ConfigError(f"end_id={end_id} must be an id of the tokenizer, from 0 to {tokenizer.vocab_size - 1}")
-    given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
-    files = [file for source in given for file in corpus_files(source)]
-    if not files:
-        raise DataError("there are no sources to make token shards of: give a text file or a folder of them")
-    out_dir = Path(out_dir)
-    if any(out_dir.resolve().is_relative_to(Path(source).resolve()) for source in given):
+    paths, out_dir = source_paths(sources), Path(out_dir)
+    files = [file for path in paths for file in corpus_files(path)]
+    if any(out_dir.resolve().is_relative_to(path.resolve()) for path in paths):
         raise DataError(
             f"{out_dir} lies inside its own source: what is written there would count as text; choose another folder"
         )

@@ -8,7 +8,13 @@ from .gated_feed_forward import GatedFeedForward
 from .group_norm import GroupNorm
 from .layer_norm import LayerNorm
 from .linear import Linear
-from .masks import create_causal_mask, create_combined_mask, create_padding_mask, create_window_mask
+from .masks import (
+    create_causal_mask,
+    create_combined_mask,
+    create_document_mask,
+    create_padding_mask,
+    create_window_mask,
+)
 from .module import Module
 from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
@@ -29,6 +35,7 @@ __all__ = [
     "TransformerBlock",
     "create_causal_mask",
     "create_combined_mask",
+    "create_document_mask",
     "create_padding_mask",
     "create_window_mask",
     "decays",
