@@ -33,6 +33,9 @@ from minitrain.data import (
     train_bpe_tokenizer,
 )
 from minitrain.errors import ConfigError, DataError
+from minitrain.models import GPT, GPTConfig
+from minitrain.optim import SGD
+from minitrain.training.loop import train_step
 
 
 class Sequences:
@@ -137,6 +140,12 @@ def test_a_mixture_is_exact_and_each_part_keeps_its_own_order(
         own = [value for value in values if value // 100 == i]
         for epoch in range(0, len(own) - 6, 7):
             assert sorted(own[epoch : epoch + 7]) == list(range(100 * i, 100 * i + 7))
+
+
+def test_parts_of_a_mixture_have_orders_of_their_own() -> None:
+    mixture = Mixture({"a": numbers(0, 20), "b": numbers(20, 20)}, {"a": 1, "b": 1}, seed=0)
+    values = [int(sample.inputs) for sample in mixture.samples(0, 40)]
+    assert [value for value in values if value < 20] != [value - 20 for value in values if value >= 20]
 
 
 def test_weights_as_they_are_written() -> None:
@@ -247,6 +256,24 @@ def test_prefetched_loaders_give_the_same_and_go_on_at_any_step(name: str) -> No
         return Prefetch(Batches(LOADERS[name]()))
 
     resumed_at_every_step(prefetched)
+
+
+def trained(loader: Loader, steps: range, model: GPT, optimizer: SGD) -> list[bytes]:
+    for step in steps:
+        train_step(model, optimizer, loader.micro_batches(step, 2), lr=0.1)
+    return [parameter.data.tobytes() for _, parameter in model.named_parameters()]
+
+
+@pytest.mark.parametrize("name", ["tokens", "packed", "buckets"])
+def test_a_model_trained_on_prefetched_batches_and_resumed_ends_with_the_same_bytes(name: str) -> None:
+    """A loop of one's own, with nothing but the number of the step to remember."""
+    config = GPTConfig(vocab_size=160, block_size=12, n_layer=1, n_head=1, n_embd=8)
+    whole, halved = GPT(config, seed=0), GPT(config, seed=0)
+    expected = trained(LOADERS[name](), range(6), whole, SGD(whole, lr=0.1))
+    for steps in (range(3), range(3, 6)):
+        with PrefetchLoader(LOADERS[name]()) as loader:
+            found = trained(loader, steps, halved, SGD(halved, lr=0.1))
+    assert found == expected
 
 
 def test_positions_that_are_none() -> None:

@@ -7,6 +7,7 @@ Each has a length and gives samples by their index. ``loader`` makes the endless
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -27,14 +28,16 @@ from .token_array import TokenArray
 from .tokenizers import Tokenizer
 
 
-class SampleDataset:
+class SampleDataset(ABC):
     """What data sets share; a subclass has ``__len__``, ``__getitem__`` and, if it has to be another, ``collate``."""
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """How many samples there are."""
 
+    @abstractmethod
     def __getitem__(self, index: int) -> Any:
-        raise NotImplementedError
+        """Sample ``index``, a named tuple; raises ``IndexError`` behind the last."""
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """A batch of ``samples``."""
