@@ -68,6 +68,10 @@ def plain_cross_entropy(
     return total_of(losses, count, each)
 
 
+def plain_linear_cross_entropy(hidden, weight, targets, bias=None, class_weight=None, *, chunk, gradients, **options):
+    return plain_cross_entropy(plain_linear(hidden, weight, bias), targets, class_weight, **options)
+
+
 def plain_focal(logits, targets, alpha=None, *, gamma=2.0, ignore_index=-100, each=False):
     losses, count = np.zeros(logits.shape[:-1]), 0
     for i in np.ndindex(losses.shape):
@@ -222,6 +226,7 @@ PLAIN = {
     "kl_divergence": plain_kl_divergence,
     "layer_norm": plain_layer_norm,
     "linear": plain_linear,
+    "linear_cross_entropy": plain_linear_cross_entropy,
     "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
     "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
     "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),

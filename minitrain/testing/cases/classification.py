@@ -44,6 +44,16 @@ def cross_entropy(draw: Any, extent: Extent) -> Call:
     return Call((2 * normal(draw, *lead, V), targets, class_weight), options)
 
 
+@case(no_gradient=("class_weight",))
+def linear_cross_entropy(draw: Any, extent: Extent) -> Call:
+    lead, C, V = draw_lead(draw, extent, extent.width, extent.width)
+    targets, options = draw_classes(draw, lead, V)
+    bias, class_weight = maybe(draw, lambda: normal(draw, V)), maybe(draw, lambda: abs(normal(draw, V)))
+    options |= draw_entropy_options(draw, V) | each(draw)
+    options |= {"chunk": draw(st.sampled_from([1, 2, 5, 64])), "gradients": draw(st.integers(0, 3)) < 3}
+    return Call((normal(draw, *lead, C), normal(draw, V, C), targets, bias, class_weight), options)
+
+
 @case(no_gradient=("alpha",))
 def focal(draw: Any, extent: Extent) -> Call:
     lead, V = draw_lead(draw, extent, extent.width)

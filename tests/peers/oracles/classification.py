@@ -39,6 +39,11 @@ def cross_entropy(
     return losses.reshape(targets.shape) if each else losses.sum()
 
 
+def linear_cross_entropy(hidden, weight, targets, bias, class_weight, *, chunk, gradients, **options):
+    """All rows at once."""
+    return cross_entropy(F.linear(hidden, weight, bias), targets, class_weight, **options)
+
+
 def focal(logits, targets, alpha, *, gamma=2.0, ignore_index=-100, each=False):
     """From PyTorch's cross-entropy, which is ``-log p``; where that is 0, autograd would divide by it."""
     nats = cross_entropy(logits, targets, None, ignore_index=ignore_index, each=True)
