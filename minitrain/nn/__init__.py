@@ -12,6 +12,7 @@ from .masks import create_causal_mask, create_combined_mask, create_padding_mask
 from .module import Module
 from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
+from .patch_embedding import PatchEmbedding
 from .rms_norm import RMSNorm
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Module",
     "MultiHeadAttention",
     "Parameter",
+    "PatchEmbedding",
     "RMSNorm",
     "TransformerBlock",
     "create_causal_mask",
