@@ -2,6 +2,7 @@
 
 from .attention import MultiHeadAttention
 from .block import TransformerBlock
+from .conv2d import Conv2d
 from .embedding import Embedding
 from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
@@ -16,6 +17,7 @@ from .patch_embedding import PatchEmbedding
 from .rms_norm import RMSNorm
 
 __all__ = [
+    "Conv2d",
     "Embedding",
     "FeedForward",
     "FlatGroup",
