@@ -6,6 +6,7 @@ import cmath
 import math
 
 import numpy as np
+import plain_images
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,7 +191,7 @@ def plain_l2_normalize(x, *, eps=1e-12):
     return out
 
 
-PLAIN = {
+PLAIN = plain_images.PLAIN | {
     "l2_normalize": plain_l2_normalize,
     "group_norm": plain_group_norm,
     "rope": plain_rope,

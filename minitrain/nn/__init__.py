@@ -3,6 +3,7 @@
 from .attention import MultiHeadAttention
 from .block import TransformerBlock
 from .cross_attention import CrossAttention
+from .conv2d import Conv2d
 from .embedding import Embedding
 from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
@@ -19,6 +20,11 @@ from .rms_norm import RMSNorm
 
 __all__ = [
     "CrossAttention",
+from .patch_embedding import PatchEmbedding
+from .rms_norm import RMSNorm
+
+__all__ = [
+    "Conv2d",
     "Embedding",
     "FeedForward",
     "FlatGroup",
@@ -30,6 +36,7 @@ __all__ = [
     "Module",
     "MultiHeadAttention",
     "Parameter",
+    "PatchEmbedding",
     "RMSNorm",
     "Rope",
     "SinusoidalPositions",
