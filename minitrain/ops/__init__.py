@@ -1,9 +1,11 @@
 """Pure forward/backward pairs, one operation a file: the readable reference of everything minitrain computes."""
 
 from .attention import AttentionCache, attention_backward, attention_forward
+from .avg_pool2d import AvgPool2dCache, avg_pool2d_backward, avg_pool2d_forward
 from .binary_cross_entropy import BinaryCrossEntropyCache, binary_cross_entropy_backward, binary_cross_entropy_forward
 from .binary_focal import BinaryFocalCache, binary_focal_backward, binary_focal_forward
 from .contract import SKIP, Into, Pair, Skip, Target, op, registry
+from .conv2d import Conv2dCache, conv2d_backward, conv2d_forward
 from .cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
 from .dropout import DropoutCache, dropout_backward, dropout_forward
 from .embedding import EmbeddingCache, embedding_backward, embedding_forward
@@ -24,6 +26,7 @@ from .linear_cross_entropy import (
 )
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
 from .loss import Loss
+from .max_pool2d import MaxPool2dCache, max_pool2d_backward, max_pool2d_forward
 from .mean_absolute_error import MeanAbsoluteErrorCache, mean_absolute_error_backward, mean_absolute_error_forward
 from .mean_squared_error import MeanSquaredErrorCache, mean_squared_error_backward, mean_squared_error_forward
 from .relu import ReluCache, relu_backward, relu_forward
@@ -46,8 +49,10 @@ from .triplet import TripletCache, triplet_backward, triplet_forward
 __all__ = [
     "SKIP",
     "AttentionCache",
+    "AvgPool2dCache",
     "BinaryCrossEntropyCache",
     "BinaryFocalCache",
+    "Conv2dCache",
     "CrossEntropyCache",
     "DropoutCache",
     "EmbeddingCache",
@@ -65,6 +70,7 @@ __all__ = [
     "LinearCrossEntropyCache",
     "LinearGeluCache",
     "Loss",
+    "MaxPool2dCache",
     "MeanAbsoluteErrorCache",
     "MeanSquaredErrorCache",
     "Pair",
@@ -84,10 +90,14 @@ __all__ = [
     "TripletCache",
     "attention_backward",
     "attention_forward",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
     "binary_cross_entropy_backward",
     "binary_cross_entropy_forward",
     "binary_focal_backward",
     "binary_focal_forward",
+    "conv2d_backward",
+    "conv2d_forward",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "dropout_backward",
@@ -118,6 +128,8 @@ __all__ = [
     "linear_forward",
     "linear_gelu_backward",
     "linear_gelu_forward",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
     "mean_absolute_error_backward",
     "mean_absolute_error_forward",
     "mean_squared_error_backward",

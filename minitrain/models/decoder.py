@@ -1,0 +1,164 @@
+"""The frame of decoder-only language models: embedding, causal blocks, a final norm, and a head over the vocabulary.
+
+GPT and Llama fill it with different parts. The backward is the forward read from the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..backend.arrays import Array, array_module
+from ..errors import ShapeError
+from ..nn.block import PreNormBlock, PreNormBlockCache
+from ..nn.embedding import Embedding
+from ..nn.layer_norm import LayerNorm
+from ..nn.linear import Linear
+from ..nn.module import Module
+from ..nn.parameter import into
+from ..nn.rms_norm import RMSNorm
+from ..ops.contract import Into
+from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
+from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
+from ..ops.embedding import EmbeddingCache
+from ..ops.layer_norm import LayerNormCache
+from ..ops.linear import LinearCache, linear_backward, linear_forward
+from ..ops.loss import Loss
+from ..ops.residual import ResidualCache, residual_backward, residual_forward
+from ..ops.rms_norm import RMSNormCache
+from ..random import Key, fold
+from .blocks import backward_blocks, check_unused, forward_blocks
+from .flops import Flops, attention_flops, linear_flops, visible_pairs
+
+
+class DecoderCache(NamedTuple):
+    """What the backward needs.
+
+    The caches of blocks, and those of final norm and head, lie in lists that the backward pops, so that activations are
+    freed on the way; a cache therefore serves one backward.
+    """
+
+    tokens: EmbeddingCache
+    positions: EmbeddingCache | None  # None without a table of positions
+    embedded: ResidualCache | None
+    dropout: DropoutCache
+    blocks: list[PreNormBlockCache]
+    norm_and_head: list[LayerNormCache | RMSNormCache | LinearCache]
+
+
+class DecoderLossCache(NamedTuple):
+    """What ``loss_backward`` needs."""
+
+    model: DecoderCache
+    loss: CrossEntropyCache
+
+
+class Decoder(Module):
+    """A decoder-only language model made of the given parts.
+
+    Args:
+        config: has ``block_size``, ``dropout`` and ``tie_weights``.
+        tok_emb: the token embedding.
+        pos_emb: the table of positions, or ``None`` where attention itself knows them.
+        blocks: causal blocks.
+        norm: the final norm.
+        head: the output layer; with ``config.tie_weights`` it shares the matrix of ``tok_emb``.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        *,
+        tok_emb: Embedding,
+        pos_emb: Embedding | None,
+        blocks: list[PreNormBlock],
+        norm: LayerNorm | RMSNorm,
+        head: Linear,
+    ) -> None:
+        self.config = config
+        self.tok_emb = tok_emb
+        self.pos_emb = pos_emb
+        self.blocks = blocks
+        self.norm: Any = norm
+        self.head = head
+        if config.tie_weights:
+            self.head.weight = self.tok_emb.weight
+
+    def forward(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, DecoderCache]:
+        """Predict the next token at every position.
+
+        Args:
+            tokens: (B, T) integers, T at most ``block_size``.
+            rng: key of the dropout masks; ``None`` means evaluation.
+
+        Returns:
+            logits (B, T, V) and the cache.
+
+        Raises:
+            ShapeError: if the sequences are longer than ``block_size``.
+            TokenError: if a token is outside the vocabulary.
+        """
+        if tokens.ndim != 2 or tokens.shape[1] > self.config.block_size:
+            raise ShapeError(
+                f"{type(self).__name__}.forward: tokens has shape {tokens.shape}, expected (B, T) with T <= "
+                f"block_size = {self.config.block_size}; cut the sequences or build the model with a larger block_size"
+            )
+        x, token_cache = self.tok_emb.forward(tokens)  # (B, T, C)
+        position_cache, embedded = None, None
+        if self.pos_emb is not None:
+            xp = array_module(self.tok_emb.weight.data)
+            positions = xp.broadcast_to(xp.arange(tokens.shape[1]), tokens.shape)  # (B, T)
+            position, position_cache = self.pos_emb.forward(positions)
+            x, embedded = residual_forward(x, position)
+        x, dropout = dropout_forward(x, p=self.config.dropout, rng=fold(rng, "embedding"))
+        x, block_caches = forward_blocks(self.blocks, x, rng=rng)
+        x, norm = self.norm.forward(x)
+        logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
+        return logits, DecoderCache(token_cache, position_cache, embedded, dropout, block_caches, [norm, head])
+
+    def backward(self, dlogits: Array, cache: DecoderCache) -> None:
+        """Put the gradients of all parameters where they belong.
+
+        Args:
+            dlogits: (B, T, V) gradient of the logits.
+            cache: from the forward; it is used up.
+        """
+        check_unused(self, self.blocks, cache.blocks)
+        top: list[Any] = cache.norm_and_head
+        dx = linear_backward(dlogits, top.pop(), into=(None, into(self.head.weight), None))[0]
+        dx = self.norm.backward(dx, top.pop())
+        dx = backward_blocks(self.blocks, dx, cache.blocks)
+        dx = dropout_backward(dx, cache.dropout)
+        if self.pos_emb is not None and cache.embedded is not None and cache.positions is not None:
+            dx, dposition = residual_backward(dx, cache.embedded)
+            self.pos_emb.backward(dposition, cache.positions)
+        self.tok_emb.backward(dx, cache.tokens)
+
+    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, DecoderLossCache]:
+        """Cross-entropy of the next token, summed over the batch.
+
+        Args:
+            batch: anything with ``inputs`` (B, T) and ``targets`` (B, T); targets of -100 do not count.
+            rng: key of the dropout masks; ``None`` means evaluation.
+
+        Returns:
+            Loss(total, count) in nats and the cache for ``loss_backward``.
+        """
+        logits, cache = self.forward(batch.inputs, rng=rng)
+        loss, loss_cache = cross_entropy_forward(logits, batch.targets)
+        return loss, DecoderLossCache(cache, loss_cache)
+
+    def loss_backward(self, cache: DecoderLossCache, dtotal: float = 1.0) -> None:
+        """Gradients of ``dtotal * loss.total`` for all parameters; the logits' memory is used for their gradient."""
+        logits = cache.loss.logits
+        dlogits, _, _ = cross_entropy_backward(dtotal, cache.loss, into=(Into(logits), None, None))
+        self.backward(dlogits, cache.model)
+
+    def forward_flops(self) -> Flops:
+        """Arithmetic of the forward of one sequence of ``block_size`` tokens; see `minitrain.models.flops`."""
+        T = self.config.block_size
+        pairs = len(self.blocks) * visible_pairs(T, getattr(self.config, "window", None))
+        return Flops(
+            tokens=T,
+            products=linear_flops(self.blocks, T) + linear_flops(self.head, T),
+            attention=attention_flops(self.config.n_embd, pairs),
+        )
