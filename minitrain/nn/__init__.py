@@ -16,6 +16,7 @@ from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
 from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
 from .rms_norm import RMSNorm
+from .temperature import Temperature
 
 __all__ = [
     "CrossAttention",
@@ -33,6 +34,7 @@ __all__ = [
     "RMSNorm",
     "Rope",
     "SinusoidalPositions",
+    "Temperature",
     "TransformerBlock",
     "alibi_slopes",
     "create_causal_mask",
