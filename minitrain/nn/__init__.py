@@ -17,6 +17,7 @@ from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
 from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
 from .rms_norm import RMSNorm
+from .temperature import Temperature
 
 __all__ = [
     "CrossAttention",
@@ -40,6 +41,7 @@ __all__ = [
     "RMSNorm",
     "Rope",
     "SinusoidalPositions",
+    "Temperature",
     "TransformerBlock",
     "alibi_slopes",
     "create_causal_mask",

@@ -78,8 +78,8 @@ class LearnedPositions(Module):
 class SinusoidalPositions(Module):
     """Add a fixed vector for each place, of waves of many lengths (Vaswani et al., 2017, arXiv:1706.03762).
 
-    Elements 2 i and 2 i + 1 at position p are the sine and the cosine of ``p * base^(-2 i / C)``. Nothing is trained, and
-    no sequence is too long.
+    Elements 2 i and 2 i + 1 at position p are the sine and the cosine of ``p * base^(-2 i / C)``. Nothing is trained,
+    and no sequence is too long.
 
     Args:
         width: width C of a vector, even.
