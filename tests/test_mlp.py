@@ -66,7 +66,10 @@ def test_gradients(activation):
 
 @pytest.mark.parametrize(
     ("task", "targets"),
-    [("classification", np.array([0, 1, -100, 1, 0])), ("regression", np.random.default_rng(1).standard_normal((5, 2)))],
+    [
+        ("classification", np.array([0, 1, -100, 1, 0])),
+        ("regression", np.random.default_rng(1).standard_normal((5, 2))),
+    ],
 )
 def test_gradients_of_the_loss(task, targets):
     model = stir(MLP(MLPConfig((3, 4, 2), "tanh", task), dtype=np.float64))

@@ -20,7 +20,7 @@ from ..nn.gated_feed_forward import GatedFeedForward
 from ..nn.init import generator
 from ..nn.linear import Linear
 from ..nn.rms_norm import RMSNorm
-from .checks import check_at_least, check_heads, check_share
+from .checks import check_at_least, check_heads, check_loss_chunk, check_share
 from .decoder import Decoder
 
 HIDDEN_MULTIPLE = 32
@@ -47,6 +47,8 @@ class LlamaConfig:
         qk_norm: whether queries and keys are normalised (Henry et al., 2020, arXiv:2010.04245).
         window: how many positions a query sees, itself among them; ``None`` for all before it.
         eps: added to the mean square in the norms.
+        loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
+            (see ``linear_cross_entropy``); ``None`` for all at once, which is faster while they fit.
     """
 
     vocab_size: int
@@ -63,6 +65,7 @@ class LlamaConfig:
     qk_norm: bool = False
     window: int | None = None
     eps: float = 1e-5
+    loss_chunk: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values and how they fit together.
@@ -72,6 +75,7 @@ class LlamaConfig:
         """
         check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
         check_heads(self)
+        check_loss_chunk(self)
         if (self.n_embd // self.n_head) % 2:
             raise ConfigError(
                 f"n_embd / n_head = {self.n_embd // self.n_head} is odd: rotary positions turn pairs of elements, "

@@ -2,8 +2,8 @@
 
 from .attention import MultiHeadAttention
 from .block import TransformerBlock
-from .cross_attention import CrossAttention
 from .conv2d import Conv2d
+from .cross_attention import CrossAttention
 from .embedding import Embedding
 from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
@@ -15,17 +15,14 @@ from .masks import create_causal_mask, create_combined_mask, create_padding_mask
 from .module import Module
 from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
+from .patch_embedding import PatchEmbedding
 from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
 from .rms_norm import RMSNorm
 from .temperature import Temperature
 
 __all__ = [
-    "CrossAttention",
-from .patch_embedding import PatchEmbedding
-from .rms_norm import RMSNorm
-
-__all__ = [
     "Conv2d",
+    "CrossAttention",
     "Embedding",
     "FeedForward",
     "FlatGroup",
