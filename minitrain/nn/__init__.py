@@ -2,6 +2,7 @@
 
 from .attention import MultiHeadAttention
 from .block import TransformerBlock
+from .contrastive import ClipLoss, SiglipLoss
 from .conv2d import Conv2d
 from .cross_attention import CrossAttention
 from .embedding import Embedding
@@ -21,6 +22,7 @@ from .rms_norm import RMSNorm
 from .temperature import Temperature
 
 __all__ = [
+    "ClipLoss",
     "Conv2d",
     "CrossAttention",
     "Embedding",
@@ -37,6 +39,7 @@ __all__ = [
     "PatchEmbedding",
     "RMSNorm",
     "Rope",
+    "SiglipLoss",
     "SinusoidalPositions",
     "Temperature",
     "TransformerBlock",
