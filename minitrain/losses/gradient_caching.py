@@ -77,6 +77,7 @@ def gradient_caching(
 
 def _features(model: Any, batch: tuple[Any, ...], options: dict[str, Key]) -> list[Array]:
     """The features of a micro-batch."""
+    features: list[Array]
     *features, _ = model.forward(*batch, **options)
     return features
 
