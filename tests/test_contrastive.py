@@ -339,6 +339,8 @@ def test_temperature_and_bias_are_learned(kind):
     assert float(module.temperature.log_scale.data) > before
     if kind is ClipLoss:
         assert float(module.temperature.log_scale.data) <= math.log(100) + 1e-6
+    else:
+        assert float(module.bias.data) != -10
 
 
 @settings(max_examples=10)
