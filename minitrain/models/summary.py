@@ -6,19 +6,22 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..nn.attention import MultiHeadAttention
+from ..nn.cross_attention import CrossAttention
 from ..nn.embedding import Embedding
 from ..nn.feed_forward import FeedForward
 from ..nn.gated_feed_forward import GatedFeedForward
 from ..nn.layer_norm import LayerNorm
 from ..nn.module import Module
 from ..nn.parameter import Parameter
+from ..nn.patch_embedding import PatchEmbedding
+from ..nn.positions import LearnedPositions
 from ..nn.rms_norm import RMSNorm
 from .flops import TRAINING, Flops
 
 # A layer of such a kind belongs to the part with all that is inside it, so a norm inside attention is attention.
 PARTS: dict[str, tuple[type[Module], ...]] = {
-    "embedding": (Embedding,),
-    "attention": (MultiHeadAttention,),
+    "embedding": (Embedding, LearnedPositions, PatchEmbedding),
+    "attention": (MultiHeadAttention, CrossAttention),
     "feed-forward": (FeedForward, GatedFeedForward),
     "norms": (LayerNorm, RMSNorm),
 }
@@ -54,9 +57,8 @@ class ModelSummary(NamedTuple):
         rows[f"FLOPs of a {sample}"] = f"{_short(self.flops.total)} forward"
         rows["  matrix products"] = _short(self.flops.products)
         rows["  attention"] = _short(self.flops.attention)
-        rows["FLOPs per token"] = (
-            f"{_short(self.flops.total / tokens)} forward, {_short(TRAINING * self.flops.total / tokens)} in a training step"
-        )
+        per_token = self.flops.total / tokens
+        rows["FLOPs per token"] = f"{_short(per_token)} forward, {_short(TRAINING * per_token)} in a training step"
         rows["memory of training"] = f"{_bytes(self.training_bytes)}, without activations"
         for name, copies in (("weights", 1), ("gradients", 1), ("AdamW's moments", 2)):
             rows[f"  {name}"] = _bytes(copies * self.weight_bytes)
