@@ -207,7 +207,7 @@ PLAIN = plain_images.PLAIN | {
     "binary_cross_entropy": plain_binary_cross_entropy,
     "binary_focal": plain_elementwise(plain_binary_focal),
     "cross_entropy": plain_cross_entropy,
-    "embedding": lambda tokens, weight: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
+    "embedding": lambda tokens, weight, **_: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
         *tokens.shape, weight.shape[1]
     ),
     "focal": plain_focal,
@@ -222,6 +222,7 @@ PLAIN = plain_images.PLAIN | {
     "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
     "residual": lambda x, branch: x + branch,
     "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
+    "scale": lambda x, log_scale, *, limit: x * min(math.exp(log_scale), limit),
     "softmax": plain_softmax,
     "triplet": plain_triplet,
 }

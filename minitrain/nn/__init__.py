@@ -19,6 +19,7 @@ from .parameter import Parameter
 from .patch_embedding import PatchEmbedding
 from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
 from .rms_norm import RMSNorm
+from .temperature import Temperature
 
 __all__ = [
     "Conv2d",
@@ -40,6 +41,7 @@ __all__ = [
     "RMSNorm",
     "Rope",
     "SinusoidalPositions",
+    "Temperature",
     "TransformerBlock",
     "alibi_slopes",
     "create_causal_mask",
