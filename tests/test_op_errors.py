@@ -83,6 +83,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "scale": ((x, normal(seed=4)), {}),
         "attention": ((normal(B, T, H, D), normal(B, S, 2, D, seed=1), normal(B, S, 2, D, seed=2)), {}),
         "cross_entropy": ((normal(B, T, V), integers(V, B, T), abs(normal(V))), {}),
+        "linear_cross_entropy": ((x, weight, integers(N, B, T), bias, abs(normal(N))), {"chunk": 2}),
         "focal": ((normal(B, T, V), integers(V, B, T), abs(normal(V))), {}),
         "binary_focal": ((x, integers(2, B, T, C)), {}),
         "hinge": ((x, 2 * integers(2, B, T, C) - 1), {}),

@@ -50,18 +50,36 @@ def total_of(losses, count, each):
     return (np.array(losses) if each else np.sum(losses)), count
 
 
-def plain_cross_entropy(logits, targets, class_weight=None, *, label_smoothing=0.0, ignore_index=-100, each=False):
+def plain_cross_entropy(
+    logits,
+    targets,
+    class_weight=None,
+    *,
+    label_smoothing=0.0,
+    ignore_index=-100,
+    z_loss=0.0,
+    others_only=False,
+    each=False,
+):
     V = logits.shape[-1]
     weight = np.ones(V) if class_weight is None else class_weight
     losses, count = np.zeros(logits.shape[:-1]), 0.0
     for i in np.ndindex(losses.shape):
         z, y = logits[i], targets[i]
         if y != ignore_index:
-            nats = [math.log(sum(math.exp(other) for other in z)) - own for own in z]
-            aims = [(1 - label_smoothing) * (c == y) + label_smoothing / V for c in range(V)]
-            losses[i] = sum(aim * w * n for aim, w, n in zip(aims, weight, nats, strict=True))
+            log_normaliser = math.log(sum(math.exp(other) for other in z))
+            smoothed = [c for c in range(V) if not (others_only and c in (y, ignore_index))]
+            aims = [(1 - label_smoothing) * (c == y) for c in range(V)]
+            for c in smoothed:
+                aims[c] += label_smoothing / len(smoothed)
+            losses[i] = sum(aim * w * (log_normaliser - own) for aim, w, own in zip(aims, weight, z, strict=True))
+            losses[i] += z_loss * weight[y] * log_normaliser**2
             count += weight[y]
     return total_of(losses, count, each)
+
+
+def plain_linear_cross_entropy(hidden, weight, targets, bias=None, class_weight=None, *, chunk, gradients, **options):
+    return plain_cross_entropy(plain_linear(hidden, weight, bias), targets, class_weight, **options)
 
 
 def plain_focal(logits, targets, alpha=None, *, gamma=2.0, ignore_index=-100, each=False):
@@ -221,6 +239,7 @@ PLAIN = (
         "kl_divergence": plain_kl_divergence,
         "layer_norm": plain_layer_norm,
         "linear": plain_linear,
+        "linear_cross_entropy": plain_linear_cross_entropy,
         "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
         "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
         "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),

@@ -26,6 +26,12 @@ def check_heads(config: Any) -> None:
         raise ConfigError(f"n_kv_head = {kv_heads} does not divide n_head = {heads}")
 
 
+def check_loss_chunk(config: Any) -> None:
+    """Raise a ``ConfigError`` unless ``loss_chunk`` is ``None`` or a number of rows."""
+    if config.loss_chunk is not None and config.loss_chunk < 1:
+        raise ConfigError(f"loss_chunk = {config.loss_chunk}: it must be 1 or more; None computes all logits at once")
+
+
 def check_share(config: Any, name: str) -> None:
     """Raise a ``ConfigError`` unless the field is in [0, 1)."""
     value = getattr(config, name)

@@ -19,7 +19,7 @@ from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.positions import LearnedPositions
 from ..ops.gelu import FORMS
-from .checks import check_at_least, check_choice, check_heads, check_share
+from .checks import check_at_least, check_choice, check_heads, check_loss_chunk, check_share
 from .decoder import Decoder
 
 
@@ -38,6 +38,8 @@ class GPTConfig:
         bias: whether linear layers and norms have biases.
         tie_weights: whether the output layer shares the token embedding's matrix.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for GPT-2's.
+        loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
+            (see ``linear_cross_entropy``); ``None`` for all at once, which is faster while they fit.
     """
 
     vocab_size: int
@@ -50,6 +52,7 @@ class GPTConfig:
     bias: bool = False
     tie_weights: bool = True
     gelu: str = "none"
+    loss_chunk: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values and how they fit together.
@@ -59,6 +62,7 @@ class GPTConfig:
         """
         check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
         check_heads(self)
+        check_loss_chunk(self)
         check_share(self, "dropout")
         check_choice(self, "gelu", FORMS)
 

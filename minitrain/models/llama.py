@@ -21,7 +21,7 @@ from ..nn.heads import Rope
 from ..nn.init import generator
 from ..nn.linear import Linear
 from ..nn.rms_norm import RMSNorm
-from .checks import check_at_least, check_heads, check_share
+from .checks import check_at_least, check_heads, check_loss_chunk, check_share
 from .decoder import Decoder
 
 HIDDEN_MULTIPLE = 32
@@ -48,6 +48,8 @@ class LlamaConfig:
         qk_norm: whether queries and keys are normalised (Henry et al., 2020, arXiv:2010.04245).
         window: how many positions a query sees, itself among them; ``None`` for all before it.
         eps: added to the mean square in the norms.
+        loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
+            (see ``linear_cross_entropy``); ``None`` for all at once, which is faster while they fit.
     """
 
     vocab_size: int
@@ -64,6 +66,7 @@ class LlamaConfig:
     qk_norm: bool = False
     window: int | None = None
     eps: float = 1e-5
+    loss_chunk: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values and how they fit together.
@@ -73,6 +76,7 @@ class LlamaConfig:
         """
         check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
         check_heads(self)
+        check_loss_chunk(self)
         if (self.n_embd // self.n_head) % 2:
             raise ConfigError(
                 f"n_embd / n_head = {self.n_embd // self.n_head} is odd: rotary positions turn pairs of elements, "

@@ -21,6 +21,11 @@ from .kl_divergence import KLDivergenceCache, kl_divergence_backward, kl_diverge
 from .l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_normalize_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from .linear import LinearCache, linear_backward, linear_forward
+from .linear_cross_entropy import (
+    LinearCrossEntropyCache,
+    linear_cross_entropy_backward,
+    linear_cross_entropy_forward,
+)
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
 from .loss import Loss
 from .max_pool2d import MaxPool2dCache, max_pool2d_backward, max_pool2d_forward
@@ -69,6 +74,7 @@ __all__ = [
     "L2NormalizeCache",
     "LayerNormCache",
     "LinearCache",
+    "LinearCrossEntropyCache",
     "LinearGeluCache",
     "Loss",
     "MaxPool2dCache",
@@ -131,6 +137,8 @@ __all__ = [
     "layer_norm_backward",
     "layer_norm_forward",
     "linear_backward",
+    "linear_cross_entropy_backward",
+    "linear_cross_entropy_forward",
     "linear_forward",
     "linear_gelu_backward",
     "linear_gelu_forward",
