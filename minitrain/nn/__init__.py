@@ -5,9 +5,6 @@ from .block import PreNormBlock, TransformerBlock
 from .conv2d import Conv2d
 from .cross_attention import CrossAttention
 from .decoder_block import DecoderBlock
-from .block import TransformerBlock
-from .conv2d import Conv2d
-from .cross_attention import CrossAttention
 from .embedding import Embedding
 from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
