@@ -28,7 +28,7 @@ def gradients_of(model: Any, batches: Iterable[Any], *, rng: Key | None = None) 
     for batch in batches:
         _, cache = model.loss(batch, rng=None if rng is None else rng.at_sample(first))
         model.loss_backward(cache)
-        first += len(batch.targets)
+        first += len(batch[0])
     return {path: parameter.grad.copy() for path, parameter in model.named_parameters()}
 
 

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..backend.arrays import Array, array_module
-from ..errors import ShapeError
+from ..backend.arrays import Array
 from ..nn.block import PreNormBlock, PreNormBlockCache
 from ..nn.embedding import Embedding
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import into
+from ..nn.positions import LearnedPositions
 from ..nn.rms_norm import RMSNorm
 from ..ops.contract import Into
 from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
-from ..ops.embedding import EmbeddingCache
 from ..ops.layer_norm import LayerNormCache
 from ..ops.linear import LinearCache, linear_backward, linear_forward
 from ..ops.linear_cross_entropy import (
@@ -28,10 +26,10 @@ from ..ops.linear_cross_entropy import (
     linear_cross_entropy_forward,
 )
 from ..ops.loss import Loss
-from ..ops.residual import ResidualCache, residual_backward, residual_forward
 from ..ops.rms_norm import RMSNormCache
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
+from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 
 
@@ -42,10 +40,7 @@ class DecoderCache(NamedTuple):
     freed on the way; a cache therefore serves one backward.
     """
 
-    tokens: EmbeddingCache
-    positions: EmbeddingCache | None  # None without a table of positions
-    embedded: ResidualCache | None
-    dropout: DropoutCache
+    embedding: EmbedCache
     blocks: list[PreNormBlockCache]
     norm_and_head: list[LayerNormCache | RMSNormCache | LinearCache]
 
@@ -63,7 +58,7 @@ class Decoder(Module):
     Args:
         config: has ``block_size``, ``dropout``, ``tie_weights`` and ``loss_chunk``.
         tok_emb: the token embedding.
-        pos_emb: the table of positions, or ``None`` where attention itself knows them.
+        pos_emb: the positions, or ``None`` where attention itself knows them.
         blocks: causal blocks.
         norm: the final norm.
         head: the output layer; with ``config.tie_weights`` it shares the matrix of ``tok_emb``.
@@ -74,7 +69,7 @@ class Decoder(Module):
         config: Any,
         *,
         tok_emb: Embedding,
-        pos_emb: Embedding | None,
+        pos_emb: LearnedPositions | None,
         blocks: list[PreNormBlock],
         norm: LayerNorm | RMSNorm,
         head: Linear,
@@ -109,22 +104,13 @@ class Decoder(Module):
 
     def forward_hidden(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, DecoderCache]:
         """All of ``forward`` but the head: tokens (B, T) to what the head takes, (B, T, C)."""
-        if tokens.ndim != 2 or tokens.shape[1] > self.config.block_size:
-            raise ShapeError(
-                f"{type(self).__name__}.forward: tokens has shape {tokens.shape}, expected (B, T) with T <= "
-                f"block_size = {self.config.block_size}; cut the sequences or build the model with a larger block_size"
-            )
-        x, token_cache = self.tok_emb.forward(tokens)  # (B, T, C)
-        position_cache, embedded = None, None
-        if self.pos_emb is not None:
-            xp = array_module(self.tok_emb.weight.data)
-            positions = xp.broadcast_to(xp.arange(tokens.shape[1]), tokens.shape)  # (B, T)
-            position, position_cache = self.pos_emb.forward(positions)
-            x, embedded = residual_forward(x, position)
-        x, dropout = dropout_forward(x, p=self.config.dropout, rng=fold(rng, "embedding"))
+        check_tokens(f"{type(self).__name__}.forward: tokens", tokens, self.config.block_size)
+        x, embedding = embed_forward(
+            self.tok_emb, self.pos_emb, tokens, dropout=self.config.dropout, rng=fold(rng, "embedding")
+        )  # (B, T, C)
         x, block_caches = forward_blocks(self.blocks, x, rng=rng)
         x, norm = self.norm.forward(x)
-        return x, DecoderCache(token_cache, position_cache, embedded, dropout, block_caches, [norm])
+        return x, DecoderCache(embedding, block_caches, [norm])
 
     def backward(self, dlogits: Array, cache: DecoderCache) -> None:
         """Put the gradients of all parameters where they belong.
@@ -142,11 +128,7 @@ class Decoder(Module):
         """All of ``backward`` but the head, from the gradient dx (B, T, C) of what the head takes."""
         dx = self.norm.backward(dx, cache.norm_and_head.pop())
         dx = backward_blocks(self.blocks, dx, cache.blocks)
-        dx = dropout_backward(dx, cache.dropout)
-        if self.pos_emb is not None and cache.embedded is not None and cache.positions is not None:
-            dx, dposition = residual_backward(dx, cache.embedded)
-            self.pos_emb.backward(dposition, cache.positions)
-        self.tok_emb.backward(dx, cache.tokens)
+        embed_backward(self.tok_emb, self.pos_emb, dx, cache.embedding)
 
     def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, DecoderLossCache]:
         """Cross-entropy of the next token, summed over the batch.

@@ -17,6 +17,7 @@ from ..nn.embedding import Embedding
 from ..nn.init import generator
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
+from ..nn.positions import LearnedPositions
 from ..ops.gelu import FORMS
 from .checks import check_at_least, check_choice, check_heads, check_loss_chunk, check_share
 from .decoder import Decoder
@@ -82,7 +83,7 @@ class GPT(Decoder):
         super().__init__(
             config,
             tok_emb=Embedding(config.vocab_size, C, rng, dtype=dtype),
-            pos_emb=Embedding(config.block_size, C, rng, dtype=dtype),
+            pos_emb=LearnedPositions(config.block_size, C, rng, dtype=dtype),
             blocks=[
                 TransformerBlock(
                     C,

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..nn.attention import MultiHeadAttention, Rope
+from ..nn.attention import MultiHeadAttention
 from ..nn.block import PreNormBlock
 from ..nn.embedding import Embedding
 from ..nn.gated_feed_forward import GatedFeedForward
+from ..nn.heads import Rope
 from ..nn.init import generator
 from ..nn.linear import Linear
 from ..nn.rms_norm import RMSNorm

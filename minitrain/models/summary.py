@@ -6,23 +6,27 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..nn.attention import MultiHeadAttention
+from ..nn.cross_attention import CrossAttention
 from ..nn.embedding import Embedding
 from ..nn.feed_forward import FeedForward
 from ..nn.gated_feed_forward import GatedFeedForward
 from ..nn.layer_norm import LayerNorm
+from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import Parameter
+from ..nn.patch_embedding import PatchEmbedding
+from ..nn.positions import LearnedPositions
 from ..nn.rms_norm import RMSNorm
 from .flops import TRAINING, Flops
 
 # A layer of such a kind belongs to the part with all that is inside it, so a norm inside attention is attention.
 PARTS: dict[str, tuple[type[Module], ...]] = {
-    "embedding": (Embedding,),
-    "attention": (MultiHeadAttention,),
+    "embedding": (Embedding, LearnedPositions, PatchEmbedding),
+    "attention": (MultiHeadAttention, CrossAttention),
     "feed-forward": (FeedForward, GatedFeedForward),
     "norms": (LayerNorm, RMSNorm),
 }
-HEAD, OTHER = "head", "other layers"
+HEAD, LAYERS = "head", "linear layers"
 ADAMW_COPIES = 4
 """the weights, their gradients and AdamW's two moments"""
 
@@ -46,17 +50,17 @@ class ModelSummary(NamedTuple):
 
     def rows(self) -> dict[str, str]:
         """The summary as names and values, for a table."""
-        tokens = self.flops.tokens
-        sample = "vector" if tokens == 1 else f"sample of {tokens} tokens"
         rows = {"parameters": f"{self.parameter_count:,}"}
         for part, count in self.parameters.items():
             rows[f"  {part}"] = f"{count:,} ({count / self.parameter_count:.1%})"
-        rows[f"FLOPs of a {sample}"] = f"{_short(self.flops.total)} forward"
-        rows["  matrix products"] = _short(self.flops.products)
-        rows["  attention"] = _short(self.flops.attention)
-        rows["FLOPs per token"] = (
-            f"{_short(self.flops.total / tokens)} forward, {_short(TRAINING * self.flops.total / tokens)} in a training step"
-        )
+        tokens, _, attention = self.flops
+        per_token = self.flops.total / tokens
+        unit = "token" if tokens > 1 else "vector"
+        rows[f"FLOPs per {unit}"] = f"{_short(per_token)} forward, {_short(TRAINING * per_token)} in a training step"
+        if attention:
+            rows["  of which compare positions"] = f"{attention / self.flops.total:.1%}"
+        if tokens > 1:
+            rows["FLOPs per sample"] = f"{_short(self.flops.total)} forward, of {tokens} tokens"
         rows["memory of training"] = f"{_bytes(self.training_bytes)}, without activations"
         for name, copies in (("weights", 1), ("gradients", 1), ("AdamW's moments", 2)):
             rows[f"  {name}"] = _bytes(copies * self.weight_bytes)
@@ -69,7 +73,7 @@ def summarize(model: Any) -> ModelSummary:
     Args:
         model: a model of `minitrain.models`, or any module with ``forward_flops``.
     """
-    counts = dict.fromkeys([*PARTS, HEAD, OTHER], 0)
+    counts = dict.fromkeys([*PARTS, LAYERS, HEAD], 0)
     seen: set[int] = set()
     for part, parameter in _parts(model, ""):
         if id(parameter) not in seen:
@@ -85,10 +89,12 @@ def _parts(module: Module, part: str) -> Iterator[tuple[str, Parameter]]:
     for name, value in vars(module).items():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Parameter):
-                yield part or OTHER, item
+                yield part or "embedding", item  # a model's own vectors, such as a class token
             elif isinstance(item, Module):
                 own = next((known for known, kinds in PARTS.items() if isinstance(item, kinds)), "")
-                yield from _parts(item, part or own or (HEAD if name == HEAD else ""))
+                if isinstance(item, Linear):
+                    own = HEAD if name == HEAD else LAYERS
+                yield from _parts(item, part or own)
 
 
 def _short(count: float) -> str:

@@ -1,10 +1,11 @@
 """Layers that own parameters and call operations."""
 
 from .attention import MultiHeadAttention
-from .block import TransformerBlock
+from .block import PreNormBlock, TransformerBlock
 from .contrastive import ClipLoss, SiglipLoss
 from .conv2d import Conv2d
 from .cross_attention import CrossAttention
+from .decoder_block import DecoderBlock
 from .embedding import Embedding
 from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
@@ -25,6 +26,7 @@ __all__ = [
     "ClipLoss",
     "Conv2d",
     "CrossAttention",
+    "DecoderBlock",
     "Embedding",
     "FeedForward",
     "FlatGroup",
@@ -37,6 +39,7 @@ __all__ = [
     "MultiHeadAttention",
     "Parameter",
     "PatchEmbedding",
+    "PreNormBlock",
     "RMSNorm",
     "Rope",
     "SiglipLoss",

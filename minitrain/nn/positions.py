@@ -55,9 +55,9 @@ class LearnedPositions(Module):
             out (B, T, C) and the cache.
 
         Raises:
-            ShapeError: if a position lies outside the table.
+            ShapeError: if a position lies outside the table, or shapes do not fit.
         """
-        places = _places(x, positions, "LearnedPositions")
+        places = _places("LearnedPositions", x, self.weight.data.shape[1], positions)
         try:
             rows, rows_cache = embedding_forward(places, self.weight.data)
         except TokenError:
@@ -105,10 +105,11 @@ class SinusoidalPositions(Module):
 
         Returns:
             out (B, T, C) and no cache: the backward needs none.
+
+        Raises:
+            ShapeError: if ``x`` or the positions have another shape.
         """
-        if x.shape[-1] != self.width:
-            raise ShapeError(f"SinusoidalPositions: x has shape {x.shape}, expected width C = {self.width}")
-        xp, places = array_module(x), _places(x, positions, "SinusoidalPositions")
+        xp, places = array_module(x), _places("SinusoidalPositions", x, self.width, positions)
         # In float64 up to here: in float32 the angles of far positions would lose what tells neighbours apart.
         angle = places[..., None] * self.base ** (-xp.arange(0, self.width, 2) / self.width)  # (B, T, C/2)
         waves = xp.stack([xp.sin(angle), xp.cos(angle)], axis=-1)  # (B, T, C/2, 2)
@@ -142,8 +143,10 @@ def alibi_slopes(heads: int) -> Array:
     return np.concatenate([first, between[: heads - n]])
 
 
-def _places(x: Array, positions: Array | None, layer: str) -> Array:
-    """The positions of the elements of x (B, T, C): (B, T)."""
+def _places(layer: str, x: Array, width: int, positions: Array | None) -> Array:
+    """The positions of x (B, T, C), one for each vector: (B, T)."""
+    if x.ndim != 3 or x.shape[-1] != width:
+        raise ShapeError(f"{layer}: x has shape {x.shape}, expected (B, T, C) with C = width = {width}")
     xp, (B, T) = array_module(x), x.shape[:2]
     if positions is None:
         positions = xp.arange(T)

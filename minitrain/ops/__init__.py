@@ -4,9 +4,11 @@ from .attention import AttentionCache, attention_backward, attention_forward
 from .avg_pool2d import AvgPool2dCache, avg_pool2d_backward, avg_pool2d_forward
 from .binary_cross_entropy import BinaryCrossEntropyCache, binary_cross_entropy_backward, binary_cross_entropy_forward
 from .binary_focal import BinaryFocalCache, binary_focal_backward, binary_focal_forward
+from .concat import ConcatCache, concat_backward, concat_forward
 from .contract import SKIP, Into, Pair, Skip, Target, op, registry
 from .conv2d import Conv2dCache, conv2d_backward, conv2d_forward
 from .cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
+from .drop_path import DropPathCache, drop_path_backward, drop_path_forward
 from .dropout import DropoutCache, dropout_backward, dropout_forward
 from .embedding import EmbeddingCache, embedding_backward, embedding_forward
 from .focal import FocalCache, focal_backward, focal_forward
@@ -29,6 +31,7 @@ from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forw
 from .loss import Loss
 from .max_pool2d import MaxPool2dCache, max_pool2d_backward, max_pool2d_forward
 from .mean_absolute_error import MeanAbsoluteErrorCache, mean_absolute_error_backward, mean_absolute_error_forward
+from .mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
 from .mean_squared_error import MeanSquaredErrorCache, mean_squared_error_backward, mean_squared_error_forward
 from .relu import ReluCache, relu_backward, relu_forward
 from .residual import ResidualCache, residual_backward, residual_forward
@@ -45,6 +48,7 @@ from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
 from .softplus import SoftplusCache, softplus_backward, softplus_forward
+from .split import SplitCache, split_backward, split_forward
 from .supervised_contrastive import (
     SupervisedContrastiveCache,
     supervised_contrastive_backward,
@@ -60,8 +64,10 @@ __all__ = [
     "AvgPool2dCache",
     "BinaryCrossEntropyCache",
     "BinaryFocalCache",
+    "ConcatCache",
     "Conv2dCache",
     "CrossEntropyCache",
+    "DropPathCache",
     "DropoutCache",
     "EmbeddingCache",
     "FocalCache",
@@ -81,6 +87,7 @@ __all__ = [
     "Loss",
     "MaxPool2dCache",
     "MeanAbsoluteErrorCache",
+    "MeanPoolCache",
     "MeanSquaredErrorCache",
     "Pair",
     "RMSNormCache",
@@ -95,6 +102,7 @@ __all__ = [
     "Skip",
     "SoftmaxCache",
     "SoftplusCache",
+    "SplitCache",
     "SupervisedContrastiveCache",
     "SwigluCache",
     "TanhCache",
@@ -108,10 +116,14 @@ __all__ = [
     "binary_cross_entropy_forward",
     "binary_focal_backward",
     "binary_focal_forward",
+    "concat_backward",
+    "concat_forward",
     "conv2d_backward",
     "conv2d_forward",
     "cross_entropy_backward",
     "cross_entropy_forward",
+    "drop_path_backward",
+    "drop_path_forward",
     "dropout_backward",
     "dropout_forward",
     "embedding_backward",
@@ -146,6 +158,8 @@ __all__ = [
     "max_pool2d_forward",
     "mean_absolute_error_backward",
     "mean_absolute_error_forward",
+    "mean_pool_backward",
+    "mean_pool_forward",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
     "op",
@@ -172,6 +186,8 @@ __all__ = [
     "softmax_forward",
     "softplus_backward",
     "softplus_forward",
+    "split_backward",
+    "split_forward",
     "supervised_contrastive_backward",
     "supervised_contrastive_forward",
     "swiglu_backward",

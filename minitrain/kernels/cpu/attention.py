@@ -102,7 +102,7 @@ def _dropout(p: float, rng: Any) -> tuple[int, float, int, int, int]:
 
 def _reach(T: int, S: int, causal: bool, window: int | None) -> tuple[int, int]:
     """How many keys a query sees up to its own place, and from there on; its own counts in both."""
-    back = T + S if window is None else min(window, T + S)  # T + S: no limit
+    back = T + S if window is None else min(int(window), T + S)  # T + S: no limit
     return back, 1 if causal else back
 
 
