@@ -1,8 +1,8 @@
 """Boolean attention masks with one meaning everywhere: True = may attend.
 
 Each broadcasts to (B, H, T, S), B samples, H heads, T queries and S keys, so masks combine with ``&`` and go into
-``attention_forward(..., mask=...)``. Where a rule is all there is, the options ``causal``, ``window`` and ``key_lengths``
-say the same without an array, and are faster.
+``attention_forward(..., mask=...)``. Where a rule is all there is, ``causal``, ``window`` and ``key_lengths`` say the
+same without an array, and are faster.
 """
 
 from __future__ import annotations
