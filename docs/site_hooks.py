@@ -26,6 +26,8 @@ FENCED = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 CODE_LINK = re.compile(r"^\[`?[^\]`]+`?\]\(([^)]+\.py)\)$", re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:\s]+)(#[^)]*)?\)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+# A minus after another operator, unless that closes something: browsers would set it like one between two terms.
+UNARY_MINUS = re.compile(r"(<mo\b[^>]*>(?!&#x00029;|&#x0007C;|&#x02016;|&#x0005D;)[^<]*</mo>)<mo>&#x02212;</mo>")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -79,7 +81,7 @@ def mathml(formula: str, display: bool) -> str:
     result: str = convert(formula, display="block" if display else "inline")
     if "\\" in result:
         raise ValueError(f"no MathML for a command in the formula {formula.strip()}")
-    return result
+    return UNARY_MINUS.sub(r'\1<mo form="prefix">&#x02212;</mo>', result)
 
 
 def _code(match: re.Match[str], folder: str) -> str:

@@ -140,6 +140,14 @@ def test_a_formula_with_an_unknown_command_is_refused():
         hooks.mathml(r" x + \nonsense ", display=False)
 
 
+@pytest.mark.parametrize(
+    ("formula", "sign"),
+    [("x = -y", True), ("(-x)", True), (r"\bar x - y", False), ("(x) - y", False), (r"\left| x \right| - y", False)],
+)
+def test_a_minus_that_is_a_sign_is_told_from_a_subtraction(formula, sign):
+    assert ('<mo form="prefix">&#x02212;</mo>' in hooks.mathml(formula, display=False)) == sign
+
+
 def test_marked_formulas_are_replaced():
     class Page:
         class file:
