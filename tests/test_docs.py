@@ -71,6 +71,12 @@ def test_every_page_is_in_the_navigation_once():
     assert sorted(leaves(settings["nav"])) == sorted([*pages, *hooks.BORROWED.values()])
 
 
+def test_the_index_leads_to_every_page():
+    index = (DOCS / "ops" / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"\]\((\w+)\.md\)", index.partition("## The pages")[2])
+    assert sorted(listed) == sorted(PAGES)
+
+
 @every_page
 def test_a_page_has_its_parts(name):
     text = PAGES[name]
@@ -132,7 +138,9 @@ def test_formulas_are_typeset(path):
     for formula in formulas(path.read_text(encoding="utf-8")):
         assert hooks.mathml(formula, display=True).startswith("<math")
         assert not re.search(r"\\[^a-zA-Z]|[<>*]", formula), f"write \\cr, \\lbrace, \\lt, \\cdot in {formula}"
-        assert not re.search(r"[^a-zA-Z0-9]_", formula), f"write x_i^2 and \\bar x_i, not x^2_i or \\bar{{x}}_i in {formula}"
+        assert not re.search(r"[^a-zA-Z0-9]_", formula), (
+            f"write \\bar x_i^2, not \\bar{{x}}^2_i, in {formula}"
+        )
 
 
 def test_a_formula_with_an_unknown_command_is_refused():
