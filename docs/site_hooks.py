@@ -45,7 +45,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:
-    """Typeset the formulas that the extension ``arithmatex`` has marked."""
+    """Typeset the formulas that ``arithmatex`` has marked; a docstring's ``::`` before a block of code is a colon."""
+    content = content.replace("::</p>", ":</p>")
     try:
         return FORMULA.sub(lambda match: mathml(html.unescape(match[3]), match[2] == "["), content)
     except ValueError as error:

@@ -138,9 +138,7 @@ def test_formulas_are_typeset(path):
     for formula in formulas(path.read_text(encoding="utf-8")):
         assert hooks.mathml(formula, display=True).startswith("<math")
         assert not re.search(r"\\[^a-zA-Z]|[<>*]", formula), f"write \\cr, \\lbrace, \\lt, \\cdot in {formula}"
-        assert not re.search(r"[^a-zA-Z0-9]_", formula), (
-            f"write \\bar x_i^2, not \\bar{{x}}^2_i, in {formula}"
-        )
+        assert not re.search(r"[^a-zA-Z0-9]_", formula), f"write \\bar x_i^2, not \\bar{{x}}^2_i, in {formula}"
 
 
 def test_a_formula_with_an_unknown_command_is_refused():
@@ -165,6 +163,7 @@ def test_marked_formulas_are_replaced():
     assert content.startswith("<p><math")
     assert "<mo>&#x0003C;</mo>" in content
     assert content.endswith(r"</math>, <code>\(c\)</code></p>")
+    assert hooks.on_page_content("<p>Thus::</p> <code>a::b</code>", Page) == "<p>Thus:</p> <code>a::b</code>"
     with pytest.raises(ValueError, match=r"ops/x.md: no MathML"):
         hooks.on_page_content(r'<div class="arithmatex">\[\nonsense\]</div>', Page)
 
