@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (DOCS / "ops").glob("*.md") if path.stem != "index"}
 PARTS = ["Forward", "Backward", "Cheap and stable", "Shapes and edges", "Check it", "Code", "Reference"]
-MARKDOWN = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks" / "RESULTS.md"]
+MARKDOWN = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])
 
 every_page = pytest.mark.parametrize("name", sorted(PAGES))
 every_markdown = pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
