@@ -19,6 +19,7 @@ from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
 from .patch_embedding import PatchEmbedding
 from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
+from .recompute import checkpoint_activations
 from .rms_norm import RMSNorm
 from .temperature import Temperature
 
@@ -47,6 +48,7 @@ __all__ = [
     "Temperature",
     "TransformerBlock",
     "alibi_slopes",
+    "checkpoint_activations",
     "create_causal_mask",
     "create_combined_mask",
     "create_padding_mask",

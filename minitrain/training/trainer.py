@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
+from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
 from .aliases import resolve_aliases
@@ -118,6 +119,8 @@ class Trainer:
             self.checkpoints = CheckpointManager(self.run_dir / CHECKPOINTS, keep=keep, warn=warn)
             make_folder(self.run_dir)
         self.callbacks = CallbackList([*callbacks, *self._standard_callbacks(callbacks, progress)])
+        if self.config.activation_checkpointing:
+            checkpoint_activations(model)
         if self.config.use_mixed_precision:
             _refuse_mixed_precision(device, warn)
         self.evaluation_weights: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
