@@ -97,6 +97,9 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "split": ((x,), {"at": 3, "axis": -1}),
         "mean_pool": ((x,), {}),
         "drop_path": ((x,), {"p": 0.5, "rng": Key.from_seed(8)}),
+        "top_k_routing": ((x,), {"k": 2}),
+        "load_balancing": ((abs(x), integers(C, B, T, 2)), {}),
+        "router_z_loss": ((x,), {}),
         "triplet": ((x, normal(B, T, C, seed=4), normal(B, T, C, seed=5)), {}),
     }[name]
 
@@ -143,7 +146,7 @@ def test_what_is_no_array_is_named(name):
 def test_a_wrong_shape_is_named(name):
     """The last axis of each argument in turn is one longer than the others allow."""
     inputs, options = plain(name)
-    if len(inputs) == 1 or name in ("embedding", "conv2d"):
+    if len(inputs) == 1 or name in ("embedding", "conv2d", "load_balancing"):
         pytest.skip("arguments of any shape fit each other")
     for i, x in enumerate(inputs):
         wrong = np.concatenate([x, x[..., :1]], axis=-1)

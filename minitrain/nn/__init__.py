@@ -11,6 +11,7 @@ from .layer_norm import LayerNorm
 from .linear import Linear
 from .masks import create_causal_mask, create_combined_mask, create_padding_mask, create_window_mask
 from .module import Module
+from .moe import MixtureOfExperts
 from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
 from .patch_embedding import PatchEmbedding
@@ -25,6 +26,7 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "MixtureOfExperts",
     "Module",
     "MultiHeadAttention",
     "Parameter",

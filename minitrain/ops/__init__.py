@@ -22,6 +22,7 @@ from .l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_normalize_
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from .linear import LinearCache, linear_backward, linear_forward
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from .load_balancing import LoadBalancingCache, load_balancing_backward, load_balancing_forward
 from .loss import Loss
 from .max_pool2d import MaxPool2dCache, max_pool2d_backward, max_pool2d_forward
 from .mean_absolute_error import MeanAbsoluteErrorCache, mean_absolute_error_backward, mean_absolute_error_forward
@@ -36,6 +37,7 @@ from .residual_layer_norm import (
 )
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .rope import RopeCache, rope_backward, rope_forward
+from .router_z_loss import RouterZLossCache, router_z_loss_backward, router_z_loss_forward
 from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
@@ -43,6 +45,7 @@ from .softplus import SoftplusCache, softplus_backward, softplus_forward
 from .split import SplitCache, split_backward, split_forward
 from .swiglu import SwigluCache, swiglu_backward, swiglu_forward
 from .tanh import TanhCache, tanh_backward, tanh_forward
+from .top_k_routing import TopKRoutingCache, top_k_routing_backward, top_k_routing_forward
 from .triplet import TripletCache, triplet_backward, triplet_forward
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "LayerNormCache",
     "LinearCache",
     "LinearGeluCache",
+    "LoadBalancingCache",
     "Loss",
     "MaxPool2dCache",
     "MeanAbsoluteErrorCache",
@@ -80,6 +84,7 @@ __all__ = [
     "ResidualCache",
     "ResidualLayerNormCache",
     "RopeCache",
+    "RouterZLossCache",
     "SigmoidCache",
     "SiluCache",
     "Skip",
@@ -89,6 +94,7 @@ __all__ = [
     "SwigluCache",
     "TanhCache",
     "Target",
+    "TopKRoutingCache",
     "TripletCache",
     "attention_backward",
     "attention_forward",
@@ -132,6 +138,8 @@ __all__ = [
     "linear_forward",
     "linear_gelu_backward",
     "linear_gelu_forward",
+    "load_balancing_backward",
+    "load_balancing_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "mean_absolute_error_backward",
@@ -152,6 +160,8 @@ __all__ = [
     "rms_norm_forward",
     "rope_backward",
     "rope_forward",
+    "router_z_loss_backward",
+    "router_z_loss_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "silu_backward",
@@ -166,6 +176,8 @@ __all__ = [
     "swiglu_forward",
     "tanh_backward",
     "tanh_forward",
+    "top_k_routing_backward",
+    "top_k_routing_forward",
     "triplet_backward",
     "triplet_forward",
 ]
