@@ -21,6 +21,11 @@ from .kl_divergence import KLDivergenceCache, kl_divergence_backward, kl_diverge
 from .l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_normalize_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from .linear import LinearCache, linear_backward, linear_forward
+from .linear_cross_entropy import (
+    LinearCrossEntropyCache,
+    linear_cross_entropy_backward,
+    linear_cross_entropy_forward,
+)
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
 from .load_balancing import LoadBalancingCache, load_balancing_backward, load_balancing_forward
 from .loss import Loss
@@ -38,6 +43,7 @@ from .residual_layer_norm import (
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .rope import RopeCache, rope_backward, rope_forward
 from .router_z_loss import RouterZLossCache, router_z_loss_backward, router_z_loss_forward
+from .scale import ScaleCache, scale_backward, scale_forward
 from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
@@ -71,6 +77,7 @@ __all__ = [
     "L2NormalizeCache",
     "LayerNormCache",
     "LinearCache",
+    "LinearCrossEntropyCache",
     "LinearGeluCache",
     "LoadBalancingCache",
     "Loss",
@@ -85,6 +92,7 @@ __all__ = [
     "ResidualLayerNormCache",
     "RopeCache",
     "RouterZLossCache",
+    "ScaleCache",
     "SigmoidCache",
     "SiluCache",
     "Skip",
@@ -135,6 +143,8 @@ __all__ = [
     "layer_norm_backward",
     "layer_norm_forward",
     "linear_backward",
+    "linear_cross_entropy_backward",
+    "linear_cross_entropy_forward",
     "linear_forward",
     "linear_gelu_backward",
     "linear_gelu_forward",
@@ -162,6 +172,8 @@ __all__ = [
     "rope_forward",
     "router_z_loss_backward",
     "router_z_loss_forward",
+    "scale_backward",
+    "scale_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "silu_backward",
