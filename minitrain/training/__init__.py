@@ -9,43 +9,59 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .callback import Callback, CallbackList
+    from .callbacks import JsonlLogger, ProgressTracker
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
-    from .config import (
-        AdamWConfig,
-        DataConfig,
-        ModelConfig,
-        RunConfig,
-        SchedulerConfig,
-        TrainerConfig,
-    )
-    from .evaluation import Validation, evaluate
-    from .loop import Update, train_step
+    from .collector import MetricsCollector
+    from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .evaluation import TokenWindows, Validation, evaluate
+    from .evaluator import Evaluator
+    from .feed import BatchStream
+    from .loop import Gradient, TrainingLoop, Update, train_step
     from .metrics import MetricsWriter, read_metrics
+    from .objective import ModelWithLoss, accuracy
     from .plots import plot_learning_rate, plot_loss
-    from .report import TrainResult
+    from .report import RunResult
+    from .result import TrainResult
     from .run import LoadedRun, Run, evaluate_run, load_run, plot_run, resume_run, start_run
     from .signals import Interrupted
-    from .trainer import Trainer, TrainerState
+    from .state import Control, TrainerState
+    from .trainer import Trainer
 
 __all__ = [
     "AdamWConfig",
+    "BatchStream",
+    "Callback",
+    "CallbackList",
     "Checkpoint",
     "CheckpointManager",
+    "Control",
     "DataConfig",
+    "Evaluator",
+    "Gradient",
     "Interrupted",
+    "JsonlLogger",
     "LoadedRun",
+    "MetricsCollector",
     "MetricsWriter",
     "ModelConfig",
+    "ModelWithLoss",
+    "ProgressTracker",
     "Run",
     "RunConfig",
+    "RunResult",
     "SchedulerConfig",
+    "TokenWindows",
     "TrainResult",
     "Trainer",
     "TrainerConfig",
     "TrainerState",
+    "TrainingConfig",
+    "TrainingLoop",
     "Update",
     "Validation",
+    "accuracy",
     "evaluate",
     "evaluate_run",
     "load_run",
@@ -62,22 +78,37 @@ __all__ = [
 
 _HOME = {
     "AdamWConfig": "config",
+    "BatchStream": "feed",
+    "Callback": "callback",
+    "CallbackList": "callback",
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
+    "Control": "state",
     "DataConfig": "config",
+    "Evaluator": "evaluator",
+    "Gradient": "loop",
     "Interrupted": "signals",
+    "JsonlLogger": "callbacks",
     "LoadedRun": "run",
+    "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
     "ModelConfig": "config",
+    "ModelWithLoss": "objective",
+    "ProgressTracker": "callbacks",
     "Run": "run",
     "RunConfig": "config",
+    "RunResult": "report",
     "SchedulerConfig": "config",
-    "TrainResult": "report",
+    "TokenWindows": "evaluation",
+    "TrainResult": "result",
     "Trainer": "trainer",
     "TrainerConfig": "config",
-    "TrainerState": "trainer",
+    "TrainerState": "state",
+    "TrainingConfig": "config",
+    "TrainingLoop": "loop",
     "Update": "loop",
     "Validation": "evaluation",
+    "accuracy": "objective",
     "evaluate": "evaluation",
     "evaluate_run": "run",
     "load_run": "run",
