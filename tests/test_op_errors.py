@@ -62,6 +62,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return {
         "linear": ((x, weight, bias), {}),
         "linear_gelu": ((x, weight, bias), {}),
+        "low_rank": ((x, normal(2, C, seed=3), normal(N, 2, seed=4)), {"scale": 0.5}),
         "embedding": ((integers(N, B, T), weight), {}),
         "layer_norm": ((x, normal(C), normal(C, seed=3)), {}),
         "residual_layer_norm": ((x, normal(B, T, C, seed=4), normal(C), normal(C, seed=3)), {}),

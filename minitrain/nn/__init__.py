@@ -5,9 +5,6 @@ from .block import PreNormBlock, TransformerBlock
 from .conv2d import Conv2d
 from .cross_attention import CrossAttention
 from .decoder_block import DecoderBlock
-from .block import TransformerBlock
-from .conv2d import Conv2d
-from .cross_attention import CrossAttention
 from .embedding import Embedding
 from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
@@ -15,6 +12,7 @@ from .group_norm import GroupNorm
 from .heads import Rope
 from .layer_norm import LayerNorm
 from .linear import Linear
+from .lora import LoRALinear, add_lora, lora_state_dict, merge_lora
 from .masks import create_causal_mask, create_combined_mask, create_padding_mask, create_window_mask
 from .module import Module
 from .moe import MixtureOfExperts
@@ -37,6 +35,7 @@ __all__ = [
     "LayerNorm",
     "LearnedPositions",
     "Linear",
+    "LoRALinear",
     "MixtureOfExperts",
     "Module",
     "MultiHeadAttention",
@@ -48,11 +47,14 @@ __all__ = [
     "SinusoidalPositions",
     "Temperature",
     "TransformerBlock",
+    "add_lora",
     "alibi_slopes",
     "create_causal_mask",
     "create_combined_mask",
     "create_padding_mask",
     "create_window_mask",
     "decays",
+    "lora_state_dict",
+    "merge_lora",
     "pack",
 ]

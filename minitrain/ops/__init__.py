@@ -29,6 +29,7 @@ from .linear_cross_entropy import (
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
 from .load_balancing import LoadBalancingCache, load_balancing_backward, load_balancing_forward
 from .loss import Loss
+from .low_rank import LowRankCache, low_rank_backward, low_rank_forward
 from .max_pool2d import MaxPool2dCache, max_pool2d_backward, max_pool2d_forward
 from .mean_absolute_error import MeanAbsoluteErrorCache, mean_absolute_error_backward, mean_absolute_error_forward
 from .mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
@@ -81,6 +82,7 @@ __all__ = [
     "LinearGeluCache",
     "LoadBalancingCache",
     "Loss",
+    "LowRankCache",
     "MaxPool2dCache",
     "MeanAbsoluteErrorCache",
     "MeanPoolCache",
@@ -150,6 +152,8 @@ __all__ = [
     "linear_gelu_forward",
     "load_balancing_backward",
     "load_balancing_forward",
+    "low_rank_backward",
+    "low_rank_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "mean_absolute_error_backward",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array
 from .contract import op
+from .log_sum_exp import log_sum_exp
 from .loss import Loss, chain, summed
 from .softmax import softmax_forward
 
@@ -32,9 +33,7 @@ def router_z_loss_forward(logits: Array, *, each: bool = False) -> tuple[Loss, R
     Returns:
         Loss(total () or (...,), count (), the number of tokens) and the cache.
     """
-    xp = array_module(logits)
-    highest = logits.max(axis=-1, keepdims=True)  # subtracted first, so that nothing overflows
-    z = xp.log(xp.exp(logits - highest).sum(axis=-1, keepdims=True)) + highest
+    z = log_sum_exp(logits)[..., None]  # (..., 1)
     return Loss(summed((z * z)[..., 0], each), float(z.size)), RouterZLossCache(logits, z)
 
 
