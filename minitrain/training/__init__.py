@@ -9,12 +9,23 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .by_epoch import EpochHistory
     from .callback import Callback, CallbackList
-    from .callbacks import JsonlLogger, ProgressTracker
+    from .callbacks import (
+        EMA,
+        Checkpointing,
+        EarlyStopping,
+        JsonlLogger,
+        NaNGuard,
+        ProgressTracker,
+        SpikeGuard,
+        TimeLimit,
+    )
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
     from .collector import MetricsCollector
     from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
@@ -30,28 +41,36 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 __all__ = [
+    "EMA",
     "AdamWConfig",
     "BatchStream",
     "Callback",
     "CallbackList",
     "Checkpoint",
     "CheckpointManager",
+    "Checkpointing",
     "Control",
     "DataConfig",
+    "EarlyStopping",
+    "EpochHistory",
     "Evaluator",
     "Gradient",
     "Interrupted",
     "JsonlLogger",
+    "LanguageModelTrainer",
     "LoadedRun",
     "MetricsCollector",
     "MetricsWriter",
     "ModelConfig",
     "ModelWithLoss",
+    "NaNGuard",
     "ProgressTracker",
     "Run",
     "RunConfig",
     "RunResult",
     "SchedulerConfig",
+    "SpikeGuard",
+    "TimeLimit",
     "TokenWindows",
     "TrainResult",
     "Trainer",
@@ -59,12 +78,14 @@ __all__ = [
     "TrainerState",
     "TrainingConfig",
     "TrainingLoop",
+    "TransformerTrainer",
     "Update",
     "Validation",
     "accuracy",
     "evaluate",
     "evaluate_run",
     "load_run",
+    "perplexity",
     "plot_learning_rate",
     "plot_loss",
     "plot_run",
@@ -72,33 +93,42 @@ __all__ = [
     "read_metrics",
     "resume_run",
     "start_run",
+    "train_model",
     "train_step",
     "verify_checkpoint",
 ]
 
 _HOME = {
+    "EMA": "callbacks",
     "AdamWConfig": "config",
     "BatchStream": "feed",
     "Callback": "callback",
     "CallbackList": "callback",
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
+    "Checkpointing": "callbacks",
     "Control": "state",
     "DataConfig": "config",
+    "EarlyStopping": "callbacks",
+    "EpochHistory": "by_epoch",
     "Evaluator": "evaluator",
     "Gradient": "loop",
     "Interrupted": "signals",
     "JsonlLogger": "callbacks",
+    "LanguageModelTrainer": "epoch_trainers",
     "LoadedRun": "run",
     "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
     "ModelConfig": "config",
     "ModelWithLoss": "objective",
+    "NaNGuard": "callbacks",
     "ProgressTracker": "callbacks",
     "Run": "run",
     "RunConfig": "config",
     "RunResult": "report",
     "SchedulerConfig": "config",
+    "SpikeGuard": "callbacks",
+    "TimeLimit": "callbacks",
     "TokenWindows": "evaluation",
     "TrainResult": "result",
     "Trainer": "trainer",
@@ -106,12 +136,14 @@ _HOME = {
     "TrainerState": "state",
     "TrainingConfig": "config",
     "TrainingLoop": "loop",
+    "TransformerTrainer": "epoch_trainers",
     "Update": "loop",
     "Validation": "evaluation",
     "accuracy": "objective",
     "evaluate": "evaluation",
     "evaluate_run": "run",
     "load_run": "run",
+    "perplexity": "epoch_trainers",
     "plot_learning_rate": "plots",
     "plot_loss": "plots",
     "plot_run": "run",
@@ -119,6 +151,7 @@ _HOME = {
     "read_metrics": "metrics",
     "resume_run": "run",
     "start_run": "run",
+    "train_model": "epoch_trainers",
     "train_step": "loop",
     "verify_checkpoint": "checkpoint",
 }
