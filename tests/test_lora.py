@@ -259,6 +259,8 @@ def test_other_mistakes_are_named():
     model = GPT.build()
     with pytest.raises(ConfigError, match=r"targets=\('\*\.mlp\.\*',\) match no .*; the model has blocks.* and 4 more"):
         add_lora(model, 2, 4.0, targets=("*.mlp.*",))
+    with pytest.raises(ConfigError, match="match no linear layer; the model has none"):  # nowhere to put the adapter
+        add_lora(Linear(4, 3, generator()), 2, 4.0, targets=("*",))
     for function in (merge_lora, lora_state_dict):
         with pytest.raises(ConfigError, match=rf"{function.__name__}: the model has no adapters; call add_lora"):
             function(model)
