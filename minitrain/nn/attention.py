@@ -111,7 +111,8 @@ class MultiHeadAttention(Module):
             x: (B, T, C).
             key_lengths: (B,) integers; positions from this length on are padding, which nobody sees.
             mask: boolean, True = may attend; broadcasts to (B, H, T, T).
-            positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default.
+            positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi go by the places
+                in the sequence all the same.
             rng: key of the dropout mask; ``None`` means evaluation.
 
         Returns:

@@ -76,7 +76,7 @@ def _nine_wide(rng: np.random.Generator) -> tuple[Any, ...]:
     return (rng.standard_normal((2, 4, 9)),)
 
 
-ALL_BUT_ONE = np.arange(4) != np.array([[0], [2]])[:, :, None, None]  # (2, 1, 1, 4): one key a sample is hidden
+ALL_BUT_ONE = np.arange(4) != np.array([[0], [2]])[:, :, None, None]  # (2, 1, 1, 4): each sample may not see one key
 
 layer_case("attention", lambda rng: MultiHeadAttention(8, 4, rng))
 layer_case(
