@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.arrays import Array
+from ..backend.arrays import Array, array_module
 from ..nn.block import PreNormBlockCache, TransformerBlock
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
@@ -20,9 +20,12 @@ from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross
 from ..ops.layer_norm import LayerNormCache
 from ..ops.linear import LinearCache
 from ..ops.loss import Loss
+from ..ops.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
-from .pooling import PoolCache, pool_backward, pool_forward
+
+POOLINGS = ("mean", "first")
+"""what is classified: the mean of all positions that are no padding, or the first one alone"""
 
 
 class ClassifierCache(NamedTuple):
@@ -30,7 +33,7 @@ class ClassifierCache(NamedTuple):
 
     embedding: Any
     blocks: list[PreNormBlockCache]
-    top: list[LayerNormCache | PoolCache | LinearCache]
+    top: list[LayerNormCache | MeanPoolCache | LinearCache]
 
 
 class ClassifierLossCache(NamedTuple):
@@ -94,7 +97,9 @@ class Classifier(Module, ABC):
         x, embedding = self.embed(inputs, rng=fold(rng, "embedding"))  # (B, T, C)
         x, blocks = forward_blocks(self.blocks, x, key_lengths=lengths, rng=rng)
         x, norm = self.norm.forward(x)
-        pooled, pool = pool_forward(x, self.config.pool, lengths)  # (B, T, C) -> (B, C)
+        # The first position is the mean of one.
+        pooled_lengths = lengths if self.config.pool == "mean" else array_module(x).ones(len(x), dtype=int)
+        pooled, pool = mean_pool_forward(x, key_lengths=pooled_lengths)  # (B, T, C) -> (B, C)
         logits, head = self.head.forward(pooled)
         return logits, ClassifierCache(embedding, blocks, [norm, pool, head])
 
@@ -108,7 +113,7 @@ class Classifier(Module, ABC):
         check_unused(self, self.blocks, cache.blocks)
         top: list[Any] = cache.top
         dpooled = self.head.backward(dlogits, top.pop())
-        dx = pool_backward(dpooled, top.pop())  # (B, C) -> (B, T, C)
+        dx = mean_pool_backward(dpooled, top.pop())  # (B, C) -> (B, T, C)
         dx = self.norm.backward(dx, top.pop())
         dx = backward_blocks(self.blocks, dx, cache.blocks)
         self.embed_backward(dx, cache.embedding)

@@ -18,10 +18,9 @@ from ..nn.positions import LearnedPositions
 from ..ops.gelu import FORMS
 from ..random import Key
 from .checks import check_at_least, check_choice, check_heads, check_share
-from .classifier import Classifier
+from .classifier import POOLINGS, Classifier
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops
-from .pooling import POOLINGS
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ..nn.embedding import Embedding
 from ..nn.feed_forward import FeedForward
 from ..nn.gated_feed_forward import GatedFeedForward
 from ..nn.layer_norm import LayerNorm
+from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from ..nn.patch_embedding import PatchEmbedding
@@ -25,7 +26,7 @@ PARTS: dict[str, tuple[type[Module], ...]] = {
     "feed-forward": (FeedForward, GatedFeedForward),
     "norms": (LayerNorm, RMSNorm),
 }
-HEAD, OTHER = "head", "other layers"
+HEAD, LAYERS = "head", "linear layers"
 ADAMW_COPIES = 4
 """the weights, their gradients and AdamW's two moments"""
 
@@ -49,16 +50,17 @@ class ModelSummary(NamedTuple):
 
     def rows(self) -> dict[str, str]:
         """The summary as names and values, for a table."""
-        tokens = self.flops.tokens
-        sample = "vector" if tokens == 1 else f"sample of {tokens} tokens"
         rows = {"parameters": f"{self.parameter_count:,}"}
         for part, count in self.parameters.items():
             rows[f"  {part}"] = f"{count:,} ({count / self.parameter_count:.1%})"
-        rows[f"FLOPs of a {sample}"] = f"{_short(self.flops.total)} forward"
-        rows["  matrix products"] = _short(self.flops.products)
-        rows["  attention"] = _short(self.flops.attention)
+        tokens, _, attention = self.flops
         per_token = self.flops.total / tokens
-        rows["FLOPs per token"] = f"{_short(per_token)} forward, {_short(TRAINING * per_token)} in a training step"
+        unit = "token" if tokens > 1 else "vector"
+        rows[f"FLOPs per {unit}"] = f"{_short(per_token)} forward, {_short(TRAINING * per_token)} in a training step"
+        if attention:
+            rows["  of which compare positions"] = f"{attention / self.flops.total:.1%}"
+        if tokens > 1:
+            rows["FLOPs per sample"] = f"{_short(self.flops.total)} forward, of {tokens} tokens"
         rows["memory of training"] = f"{_bytes(self.training_bytes)}, without activations"
         for name, copies in (("weights", 1), ("gradients", 1), ("AdamW's moments", 2)):
             rows[f"  {name}"] = _bytes(copies * self.weight_bytes)
@@ -71,7 +73,7 @@ def summarize(model: Any) -> ModelSummary:
     Args:
         model: a model of `minitrain.models`, or any module with ``forward_flops``.
     """
-    counts = dict.fromkeys([*PARTS, HEAD, OTHER], 0)
+    counts = dict.fromkeys([*PARTS, LAYERS, HEAD], 0)
     seen: set[int] = set()
     for part, parameter in _parts(model, ""):
         if id(parameter) not in seen:
@@ -87,10 +89,12 @@ def _parts(module: Module, part: str) -> Iterator[tuple[str, Parameter]]:
     for name, value in vars(module).items():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Parameter):
-                yield part or OTHER, item
+                yield part or "embedding", item  # a model's own vectors, such as a class token
             elif isinstance(item, Module):
                 own = next((known for known, kinds in PARTS.items() if isinstance(item, kinds)), "")
-                yield from _parts(item, part or own or (HEAD if name == HEAD else ""))
+                if isinstance(item, Linear):
+                    own = HEAD if name == HEAD else LAYERS
+                yield from _parts(item, part or own)
 
 
 def _short(count: float) -> str:

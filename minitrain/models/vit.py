@@ -14,13 +14,13 @@ from ..nn.init import generator, normal
 from ..nn.parameter import Parameter
 from ..nn.patch_embedding import PatchEmbedding, PatchEmbeddingCache
 from ..nn.positions import LearnedPositions, LearnedPositionsCache
+from ..ops.concat import ConcatCache, concat_backward, concat_forward
 from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.gelu import FORMS
 from ..random import Key
 from .checks import check_at_least, check_choice, check_heads, check_share
-from .classifier import Classifier
+from .classifier import POOLINGS, Classifier
 from .flops import Flops, attention_flops, linear_flops
-from .pooling import POOLINGS
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class ViTEmbedCache(NamedTuple):
     """What the backward of the embedding needs."""
 
     patches: PatchEmbeddingCache
+    joined: ConcatCache | None  # None without a class token
     positions: LearnedPositionsCache
     dropout: DropoutCache
 
@@ -128,21 +129,21 @@ class ViT(Classifier):
                 "resize the images or build the model for this size"
             )
         x, patches = self.patch_emb.forward(inputs)  # (B, patches, C)
+        joined = None
         if self.class_token is not None:
-            xp = array_module(x)
-            first = xp.broadcast_to(self.class_token.data, (len(x), 1, config.n_embd))  # (C,) -> (B, 1, C)
-            x = xp.concatenate([first, x], axis=1)  # (B, 1 + patches, C)
+            first = array_module(x).broadcast_to(self.class_token.data, (len(x), 1, config.n_embd))  # (C,) -> (B, 1, C)
+            x, joined = concat_forward(first, x, axis=1)  # (B, 1 + patches, C)
         x, positions = self.pos_emb.forward(x)
         x, dropout = dropout_forward(x, p=config.dropout, rng=rng)
-        return x, ViTEmbedCache(patches, positions, dropout)
+        return x, ViTEmbedCache(patches, joined, positions, dropout)
 
     def embed_backward(self, dx: Array, cache: ViTEmbedCache) -> None:
         """Gradients of patch embedding, class token and positions, from dx (B, T, C)."""
         dx = dropout_backward(dx, cache.dropout)
         dx = self.pos_emb.backward(dx, cache.positions)
-        if self.class_token is not None:
-            deliver(dx[:, 0].sum(axis=0), self.class_token.into())  # (B, C) -> (C,)
-            dx = array_module(dx).ascontiguousarray(dx[:, 1:])  # (B, patches, C)
+        if self.class_token is not None and cache.joined is not None:
+            dfirst, dx = concat_backward(dx, cache.joined)  # (B, 1, C), (B, patches, C)
+            deliver(dfirst.sum(axis=(0, 1)), self.class_token.into())  # (B, 1, C) -> (C,)
         self.patch_emb.backward(dx, cache.patches, dx=SKIP)
 
     def forward_flops(self) -> Flops:
