@@ -13,22 +13,31 @@ if TYPE_CHECKING:
     from .callback import Callback, CallbackList
     from .callbacks import (
         EMA,
+        ActivationStatistics,
         Checkpointing,
         EarlyStopping,
+        GradientStatistics,
+        Histograms,
         JsonlLogger,
+        LearningRateMonitor,
         NaNGuard,
         ProgressTracker,
         SpikeGuard,
         TimeLimit,
+        WeightStatistics,
     )
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
     from .collector import MetricsCollector
+    from .compare import Comparison, compare_runs, plot_comparison
     from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .diagnosis import Diagnosis, diagnose
     from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
+    from .history_plots import plot_history
+    from .html_report import write_html_report
     from .loop import Gradient, TrainingLoop, Update, train_step
     from .metrics import MetricsWriter, read_metrics
     from .objective import ModelWithLoss, accuracy
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMA",
+    "ActivationStatistics",
     "AdamWConfig",
     "BatchStream",
     "Callback",
@@ -49,15 +59,20 @@ __all__ = [
     "Checkpoint",
     "CheckpointManager",
     "Checkpointing",
+    "Comparison",
     "Control",
     "DataConfig",
+    "Diagnosis",
     "EarlyStopping",
     "EpochHistory",
     "Evaluator",
     "Gradient",
+    "GradientStatistics",
+    "Histograms",
     "Interrupted",
     "JsonlLogger",
     "LanguageModelTrainer",
+    "LearningRateMonitor",
     "LoadedRun",
     "MetricsCollector",
     "MetricsWriter",
@@ -81,11 +96,16 @@ __all__ = [
     "TransformerTrainer",
     "Update",
     "Validation",
+    "WeightStatistics",
     "accuracy",
+    "compare_runs",
+    "diagnose",
     "evaluate",
     "evaluate_run",
     "load_run",
     "perplexity",
+    "plot_comparison",
+    "plot_history",
     "plot_learning_rate",
     "plot_loss",
     "plot_run",
@@ -96,10 +116,12 @@ __all__ = [
     "train_model",
     "train_step",
     "verify_checkpoint",
+    "write_html_report",
 ]
 
 _HOME = {
     "EMA": "callbacks",
+    "ActivationStatistics": "callbacks",
     "AdamWConfig": "config",
     "BatchStream": "feed",
     "Callback": "callback",
@@ -107,15 +129,20 @@ _HOME = {
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
     "Checkpointing": "callbacks",
+    "Comparison": "compare",
     "Control": "state",
     "DataConfig": "config",
+    "Diagnosis": "diagnosis",
     "EarlyStopping": "callbacks",
     "EpochHistory": "by_epoch",
     "Evaluator": "evaluator",
     "Gradient": "loop",
+    "GradientStatistics": "callbacks",
+    "Histograms": "callbacks",
     "Interrupted": "signals",
     "JsonlLogger": "callbacks",
     "LanguageModelTrainer": "epoch_trainers",
+    "LearningRateMonitor": "callbacks",
     "LoadedRun": "run",
     "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
@@ -139,11 +166,16 @@ _HOME = {
     "TransformerTrainer": "epoch_trainers",
     "Update": "loop",
     "Validation": "evaluation",
+    "WeightStatistics": "callbacks",
     "accuracy": "objective",
+    "compare_runs": "compare",
+    "diagnose": "diagnosis",
     "evaluate": "evaluation",
     "evaluate_run": "run",
     "load_run": "run",
     "perplexity": "epoch_trainers",
+    "plot_comparison": "compare",
+    "plot_history": "history_plots",
     "plot_learning_rate": "plots",
     "plot_loss": "plots",
     "plot_run": "run",
@@ -154,6 +186,7 @@ _HOME = {
     "train_model": "epoch_trainers",
     "train_step": "loop",
     "verify_checkpoint": "checkpoint",
+    "write_html_report": "html_report",
 }
 
 
