@@ -7,11 +7,13 @@ import math
 
 import numpy as np
 import plain_images
+import plain_losses
 import plain_routing
 import plain_sequences
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_losses import total_of
 
 from minitrain.ops import dropout_backward, dropout_forward, rope_forward
 from minitrain.random import Key
@@ -45,10 +47,6 @@ def plain_attention(
         for s, weight in weights.items():
             out[b, t, h] += weight / sum(weights.values()) * v[b, s, h * G // H]
     return out
-
-
-def total_of(losses, count, each):
-    return (np.array(losses) if each else np.sum(losses)), count
 
 
 def plain_cross_entropy(
@@ -211,44 +209,49 @@ def plain_l2_normalize(x, *, eps=1e-12):
     return out
 
 
-PLAIN = {
-    "l2_normalize": plain_l2_normalize,
-    "group_norm": plain_group_norm,
-    "rope": plain_rope,
-    "geglu": lambda gate, up, **form: plain_gelu(gate, **form) * up,
-    "swiglu": elementwise(lambda gate, up: gate * plain_sigmoid(gate) * up),
-    "rms_norm": plain_rms_norm,
-    "relu": elementwise(lambda z: z if z > 0 else 0.0),
-    "sigmoid": elementwise(plain_sigmoid),
-    "silu": elementwise(lambda z: z * plain_sigmoid(z)),
-    "softplus": elementwise(lambda z: math.log(1 + math.exp(z))),
-    "tanh": elementwise(lambda z: (math.exp(z) - math.exp(-z)) / (math.exp(z) + math.exp(-z))),
-    "attention": plain_attention,
-    "binary_cross_entropy": plain_binary_cross_entropy,
-    "binary_focal": plain_elementwise(plain_binary_focal),
-    "cross_entropy": plain_cross_entropy,
-    "embedding": lambda tokens, weight, **_: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
-        *tokens.shape, weight.shape[1]
-    ),
-    "focal": plain_focal,
-    "gelu": plain_gelu,
-    "hinge": plain_elementwise(lambda x, y, margin: max(0, margin - y * x)),
-    "huber": plain_elementwise(plain_huber),
-    "kl_divergence": plain_kl_divergence,
-    "layer_norm": plain_layer_norm,
-    "linear": plain_linear,
-    "linear_cross_entropy": plain_linear_cross_entropy,
-    "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
-    "low_rank": lambda x, a, b, *, scale: scale * np.einsum("...k,rk,nr->...n", x, a, b),
-    "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
-    "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
-    "residual": lambda x, branch: x + branch,
-    "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
-    "scale": lambda x, log_scale, *, limit: x * min(math.exp(log_scale), limit),
-    "softmax": plain_softmax,
-    "triplet": plain_triplet,
-}
-PLAIN |= plain_images.PLAIN | plain_routing.PLAIN | plain_sequences.PLAIN
+PLAIN = (
+    plain_images.PLAIN
+    | plain_losses.PLAIN
+    | plain_routing.PLAIN
+    | plain_sequences.PLAIN
+    | {
+        "l2_normalize": plain_l2_normalize,
+        "group_norm": plain_group_norm,
+        "rope": plain_rope,
+        "geglu": lambda gate, up, **form: plain_gelu(gate, **form) * up,
+        "swiglu": elementwise(lambda gate, up: gate * plain_sigmoid(gate) * up),
+        "rms_norm": plain_rms_norm,
+        "relu": elementwise(lambda z: z if z > 0 else 0.0),
+        "sigmoid": elementwise(plain_sigmoid),
+        "silu": elementwise(lambda z: z * plain_sigmoid(z)),
+        "softplus": elementwise(lambda z: math.log(1 + math.exp(z))),
+        "tanh": elementwise(lambda z: (math.exp(z) - math.exp(-z)) / (math.exp(z) + math.exp(-z))),
+        "attention": plain_attention,
+        "binary_cross_entropy": plain_binary_cross_entropy,
+        "binary_focal": plain_elementwise(plain_binary_focal),
+        "cross_entropy": plain_cross_entropy,
+        "embedding": lambda tokens, weight, **_: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
+            *tokens.shape, weight.shape[1]
+        ),
+        "focal": plain_focal,
+        "gelu": plain_gelu,
+        "hinge": plain_elementwise(lambda x, y, margin: max(0, margin - y * x)),
+        "huber": plain_elementwise(plain_huber),
+        "kl_divergence": plain_kl_divergence,
+        "layer_norm": plain_layer_norm,
+        "linear": plain_linear,
+        "linear_cross_entropy": plain_linear_cross_entropy,
+        "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
+        "low_rank": lambda x, a, b, *, scale: scale * np.einsum("...k,rk,nr->...n", x, a, b),
+        "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
+        "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
+        "residual": lambda x, branch: x + branch,
+        "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
+        "scale": lambda x, log_scale, *, limit: x * min(math.exp(log_scale), limit),
+        "softmax": plain_softmax,
+        "triplet": plain_triplet,
+    }
+)
 
 
 def test_every_operation_but_the_random_ones_is_restated():
