@@ -17,7 +17,8 @@ COMMANDS = {
     "generate": "let a trained model continue a text",
     "eval": "the loss of a trained model on its held-out text",
     "plot": "draw the curves of a run",
-    "info": "versions, threads, BLAS and GPU as minitrain finds them",
+    "compare": "runs side by side: what came out, and the settings that differ",
+    "info": "versions, threads, BLAS and GPU as minitrain finds them; the size of a model",
 }
 
 _EXAMPLES = """\

@@ -9,46 +9,103 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .by_epoch import EpochHistory
+    from .callback import Callback, CallbackList
+    from .callbacks import (
+        EMA,
+        ActivationStatistics,
+        Checkpointing,
+        EarlyStopping,
+        GradientStatistics,
+        Histograms,
+        JsonlLogger,
+        LearningRateMonitor,
+        NaNGuard,
+        ProgressTracker,
+        SpikeGuard,
+        TimeLimit,
+        WeightStatistics,
+    )
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
-    from .config import (
-        AdamWConfig,
-        DataConfig,
-        ModelConfig,
-        RunConfig,
-        SchedulerConfig,
-        TrainerConfig,
-    )
-    from .evaluation import Validation, evaluate
-    from .loop import Update, train_step
+    from .collector import MetricsCollector
+    from .compare import Comparison, compare_runs, plot_comparison
+    from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .diagnosis import Diagnosis, diagnose
+    from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
+    from .evaluation import TokenWindows, Validation, evaluate
+    from .evaluator import Evaluator
+    from .feed import BatchStream
+    from .history_plots import plot_history
+    from .html_report import write_html_report
+    from .loop import Gradient, TrainingLoop, Update, train_step
     from .metrics import MetricsWriter, read_metrics
+    from .objective import ModelWithLoss, accuracy
     from .plots import plot_learning_rate, plot_loss
-    from .report import TrainResult
+    from .report import RunResult
+    from .result import TrainResult
     from .run import LoadedRun, Run, evaluate_run, load_run, plot_run, resume_run, start_run
     from .signals import Interrupted
-    from .trainer import Trainer, TrainerState
+    from .state import Control, TrainerState
+    from .trainer import Trainer
 
 __all__ = [
+    "EMA",
+    "ActivationStatistics",
     "AdamWConfig",
+    "BatchStream",
+    "Callback",
+    "CallbackList",
     "Checkpoint",
     "CheckpointManager",
+    "Checkpointing",
+    "Comparison",
+    "Control",
     "DataConfig",
+    "Diagnosis",
+    "EarlyStopping",
+    "EpochHistory",
+    "Evaluator",
+    "Gradient",
+    "GradientStatistics",
+    "Histograms",
     "Interrupted",
+    "JsonlLogger",
+    "LanguageModelTrainer",
+    "LearningRateMonitor",
     "LoadedRun",
+    "MetricsCollector",
     "MetricsWriter",
     "ModelConfig",
+    "ModelWithLoss",
+    "NaNGuard",
+    "ProgressTracker",
     "Run",
     "RunConfig",
+    "RunResult",
     "SchedulerConfig",
+    "SpikeGuard",
+    "TimeLimit",
+    "TokenWindows",
     "TrainResult",
     "Trainer",
     "TrainerConfig",
     "TrainerState",
+    "TrainingConfig",
+    "TrainingLoop",
+    "TransformerTrainer",
     "Update",
     "Validation",
+    "WeightStatistics",
+    "accuracy",
+    "compare_runs",
+    "diagnose",
     "evaluate",
     "evaluate_run",
     "load_run",
+    "perplexity",
+    "plot_comparison",
+    "plot_history",
     "plot_learning_rate",
     "plot_loss",
     "plot_run",
@@ -56,31 +113,69 @@ __all__ = [
     "read_metrics",
     "resume_run",
     "start_run",
+    "train_model",
     "train_step",
     "verify_checkpoint",
+    "write_html_report",
 ]
 
 _HOME = {
+    "EMA": "callbacks",
+    "ActivationStatistics": "callbacks",
     "AdamWConfig": "config",
+    "BatchStream": "feed",
+    "Callback": "callback",
+    "CallbackList": "callback",
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
+    "Checkpointing": "callbacks",
+    "Comparison": "compare",
+    "Control": "state",
     "DataConfig": "config",
+    "Diagnosis": "diagnosis",
+    "EarlyStopping": "callbacks",
+    "EpochHistory": "by_epoch",
+    "Evaluator": "evaluator",
+    "Gradient": "loop",
+    "GradientStatistics": "callbacks",
+    "Histograms": "callbacks",
     "Interrupted": "signals",
+    "JsonlLogger": "callbacks",
+    "LanguageModelTrainer": "epoch_trainers",
+    "LearningRateMonitor": "callbacks",
     "LoadedRun": "run",
+    "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
     "ModelConfig": "config",
+    "ModelWithLoss": "objective",
+    "NaNGuard": "callbacks",
+    "ProgressTracker": "callbacks",
     "Run": "run",
     "RunConfig": "config",
+    "RunResult": "report",
     "SchedulerConfig": "config",
-    "TrainResult": "report",
+    "SpikeGuard": "callbacks",
+    "TimeLimit": "callbacks",
+    "TokenWindows": "evaluation",
+    "TrainResult": "result",
     "Trainer": "trainer",
     "TrainerConfig": "config",
-    "TrainerState": "trainer",
+    "TrainerState": "state",
+    "TrainingConfig": "config",
+    "TrainingLoop": "loop",
+    "TransformerTrainer": "epoch_trainers",
     "Update": "loop",
     "Validation": "evaluation",
+    "WeightStatistics": "callbacks",
+    "accuracy": "objective",
+    "compare_runs": "compare",
+    "diagnose": "diagnosis",
     "evaluate": "evaluation",
     "evaluate_run": "run",
     "load_run": "run",
+    "perplexity": "epoch_trainers",
+    "plot_comparison": "compare",
+    "plot_history": "history_plots",
     "plot_learning_rate": "plots",
     "plot_loss": "plots",
     "plot_run": "run",
@@ -88,8 +183,10 @@ _HOME = {
     "read_metrics": "metrics",
     "resume_run": "run",
     "start_run": "run",
+    "train_model": "epoch_trainers",
     "train_step": "loop",
     "verify_checkpoint": "checkpoint",
+    "write_html_report": "html_report",
 }
 
 

@@ -47,7 +47,7 @@ def plot_loss(
     figure, axes = _new_figure(title, "loss (nats per token)")
     if steps.size:
         axes.plot(steps, loss, color=TRAIN, alpha=0.25, linewidth=1)
-        axes.plot(steps, _smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
+        axes.plot(steps, smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
     for label, style, part in _validations(records):
         at, losses = _series(part, "val_loss")
         axes.plot(at, losses, style, color=VALIDATION, linewidth=1.5, label=f"{label} (last {losses[-1]:.3f})")
@@ -69,7 +69,7 @@ def plot_loss(
     if lowest > 0 and float(np.nanmax(everything)) / lowest > LOG_RATIO:
         axes.set_yscale("log")
     axes.legend(loc="lower left", framealpha=0.9, edgecolor="none")  # where a falling curve leaves room
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Learning rate") -> None:
@@ -92,7 +92,33 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     axes.fill_between(steps, rate, color=TRAIN, alpha=0.08)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-    _save(figure, path)
+    save_figure(figure, path)
+
+
+def plot_epochs(curves: Mapping[str, Sequence[float]], path: str | Path) -> Path:
+    """Draw figures with one value an epoch, losses and perplexities in plots of their own.
+
+    Args:
+        curves: values by name, such as ``train_loss``; names with the same end share a plot.
+        path: the PNG to write.
+
+    Raises:
+        DataError: if there is nothing to draw.
+        FileError: if the file cannot be written.
+    """
+    kinds = sorted({name.removeprefix("train_").removeprefix("val_") for name, values in curves.items() if values})
+    if not kinds:
+        raise DataError("there is no history yet: train for at least one epoch")
+    figure, plots = new_figures([(kind.replace("_", " "), kind.replace("_", " ")) for kind in kinds], xlabel="epoch")
+    for kind, axes in zip(kinds, plots, strict=True):
+        for name, color in ((f"train_{kind}", TRAIN), (f"val_{kind}", VALIDATION), (kind, TRAIN)):
+            if values := curves.get(name):
+                label = "validation" if name.startswith("val_") else "training"
+                axes.plot(range(1, len(values) + 1), values, "o-", color=color, linewidth=2, markersize=4, label=label)
+        if f"val_{kind}" in curves:
+            axes.legend(framealpha=0.9, edgecolor="none")
+    save_figure(figure, path)
+    return Path(path)
 
 
 def _validations(records: Records) -> list[tuple[str, str, Records]]:
@@ -116,7 +142,7 @@ def _series(records: Records, name: str) -> tuple[NDArray[np.float64], NDArray[n
     return table[:, 0], table[:, 1]
 
 
-def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the points around each one; the first ones, where losses fall steeply, have less around them."""
     reach = len(values) // 40
     at = np.arange(len(values))
@@ -128,25 +154,40 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
-    """A figure of one plot over the steps; made without pyplot, which would touch the user's own figures."""
+    """A figure of one plot over the steps."""
+    figure, (axes,) = new_figures([(title, ylabel)])
+    return figure, axes
+
+
+def new_figures(
+    plots: Sequence[tuple[str, str]], xlabel: str = "step", columns: int | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure of plots, side by side or in ``columns``; made without pyplot, which has the user's own."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+    columns = columns or len(plots)
+    rows = -(-len(plots) // columns)
+    width = 8 if columns == 1 else 5.5 * columns
+    figure = Figure(figsize=(width, 4.8 if rows == 1 else 3.6 * rows), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.set_xlabel("step")
-    axes.set_ylabel(ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.25, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.02, y=0.08)
-    return figure, axes
+    made = []
+    for i, (title, ylabel) in enumerate(plots):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25, linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.02, y=0.08)
+        made.append(axes)
+    return figure, made
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as a PNG file, atomically."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     write_atomically(path, picture.getvalue())
