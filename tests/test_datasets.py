@@ -165,7 +165,7 @@ def test_padding_keeps_every_token_and_marks_the_rest(samples: list[list[int]]) 
     for row, ids in enumerate(samples):
         assert batch.inputs[row].tolist() == ids + [7] * (longest - len(ids))
         assert batch.targets[row].tolist() == [i + 100 for i in ids] + [IGNORED] * (longest - len(ids))
-    assert batch.key_lengths.tolist() == [len(ids) for ids in samples]
+    assert batch.lengths.tolist() == [len(ids) for ids in samples]
     classes = pad_collate([Batch(np.array(ids), row) for row, ids in enumerate(samples)])
     assert classes.targets.tolist() == list(range(len(samples)))
     assert np.array_equal(classes.inputs == 0, batch.targets == IGNORED)
@@ -176,22 +176,19 @@ def test_pairs_begin_and_end(pairs: list[tuple[list[int], list[int]]]) -> None:
     dataset = PairDataset(*map(list, zip(*pairs, strict=True)))
     batch = next(dataset.batches(len(pairs)))
     for row, (source, target) in enumerate(pairs):
-        S, T = batch.source_lengths[row], batch.target_lengths[row]
-        assert batch.sources[row, :S].tolist() == source
-        assert batch.inputs[row, :T].tolist() == [1, *target]
-        assert batch.targets[row, :T].tolist() == [*target, 2]
-        assert set(batch.sources[row, S:].tolist()) | set(batch.inputs[row, T:].tolist()) <= {0}
-        assert set(batch.targets[row, T:].tolist()) <= {IGNORED}
-        assert dataset.lengths[row] == max(S, T)
-    assert max(batch.sources.shape[1], batch.inputs.shape[1]) == dataset.lengths.max()
+        whole = [1, *target, 2]
+        assert batch.source[row].tolist() == source + [0] * (batch.source.shape[1] - len(source))
+        assert batch.target[row].tolist() == whole + [0] * (batch.target.shape[1] - len(whole))
+        assert dataset.lengths[row] == max(len(source), len(target) + 1)
+    assert max(batch.source.shape[1], batch.target.shape[1] - 1) == dataset.lengths.max()
 
 
 def test_pairs_of_texts() -> None:
     tokenizer = train_joint_bpe_tokenizer(["der Hund"] * 3, ["the dog"] * 3, vocab_size=270)
     dataset = PairDataset.from_texts(["der Hund", "Hund"], ["the dog", "dog"], tokenizer)
     batch = dataset.loader(2, seed=0).batch(0)
-    assert sorted(tokenizer.decode(row) for row in batch.sources) == ["Hund", "der Hund"]
-    assert sorted(tokenizer.decode(row) for row in batch.inputs) == ["dog", "the dog"]
+    assert sorted(tokenizer.decode(row) for row in batch.source) == ["Hund", "der Hund"]
+    assert sorted(tokenizer.decode(row) for row in batch.target) == ["dog", "the dog"]
     assert len(dataset) == 2
     with pytest.raises(DataError, match="there are 2 sources and 1 targets"):
         PairDataset.from_texts(["a", "b"], ["c"], tokenizer)
@@ -208,4 +205,4 @@ def test_samples_that_do_not_fit_together() -> None:
         pad_collate([Batch(np.arange(2), np.arange(2)), Batch(np.arange(3), np.arange(4))])
     with pytest.raises(DataError, match=r"sample 0 .* is of float64 \(3,\): padding is for \(n,\) integers"):
         pad_collate([Batch(np.zeros(3), 1)])
-    assert pair_collate([Pair(np.arange(3), np.arange(0))]).targets.tolist() == [[2]]
+    assert pair_collate([Pair(np.arange(3), np.arange(0))]).target.tolist() == [[1, 2]]

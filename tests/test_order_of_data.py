@@ -72,7 +72,7 @@ def test_buckets_give_every_sequence_once_an_epoch_within_the_budget(
         for step in range(epoch * loader.steps_per_epoch, (epoch + 1) * loader.steps_per_epoch):
             batch = loader.batch(step)
             assert batch.inputs.size <= max_tokens
-            assert batch.key_lengths.tolist() == [lengths[i] for i in batch.inputs[:, 0]]
+            assert batch.lengths.tolist() == [lengths[i] for i in batch.inputs[:, 0]]
             seen += batch.inputs[:, 0].tolist()
         assert sorted(seen) == list(range(len(lengths)))
 
@@ -237,8 +237,8 @@ def test_every_loader_follows_the_protocol(name: str) -> None:
     for step in reversed(range(STEPS)):
         assert equal(loader.batch(step), whole[step])
         for accumulation in (1, 2, 3):
-            parts = loader.micro_batches(step, min(accumulation, len(whole[step].inputs)))
-            assert [first for first, _ in parts] == np.cumsum([0, *(len(p.inputs) for _, p in parts)])[:-1].tolist()
+            parts = loader.micro_batches(step, min(accumulation, len(whole[step][0])))
+            assert [first for first, _ in parts] == np.cumsum([0, *(len(p[0]) for _, p in parts)])[:-1].tolist()
             joined = (np.concatenate(column) for column in zip(*(part for _, part in parts), strict=True))
             assert equal(type(whole[step])(*joined), whole[step])
 

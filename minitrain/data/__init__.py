@@ -4,7 +4,7 @@ from .baselines import bits, uniform_nats, unigram_nats
 from .batches import IGNORED, Batch, Loader, PaddedBatch, split_batch
 from .bpe import BPETokenizer, train_bpe_tokenizer, train_joint_bpe_tokenizer
 from .bucketing import BucketLoader
-from .collate import Pair, PairBatch, pad_collate, pair_collate, stack_collate
+from .collate import Pair, pad_collate, pair_collate, stack_collate
 from .corpus import read_corpus
 from .datasets import ArrayDataset, Dataset, PairDataset, SampleDataset
 from .loader import TokenLoader, evaluation_batches
@@ -13,7 +13,7 @@ from .packing import PackedBatch, PackedDataset, document_offsets
 from .prefetch import Prefetch, PrefetchLoader
 from .samples import SampleLoader, ShuffledSamples
 from .shards import TokenShards, build_token_shards
-from .stream import Batches, BatchStream, TextStream
+from .stream import Batches, BatchIterator, TextStream
 from .token_array import JoinedTokens, TokenArray
 from .token_file import TokenFile, write_tokens
 from .tokenizers import TOKENIZERS, ByteTokenizer, CharTokenizer, Tokenizer, build_tokenizer, tokenizer_from_json
@@ -24,7 +24,7 @@ __all__ = [
     "ArrayDataset",
     "BPETokenizer",
     "Batch",
-    "BatchStream",
+    "BatchIterator",
     "Batches",
     "BucketLoader",
     "ByteTokenizer",
@@ -37,7 +37,6 @@ __all__ = [
     "PackedDataset",
     "PaddedBatch",
     "Pair",
-    "PairBatch",
     "PairDataset",
     "Prefetch",
     "PrefetchLoader",

@@ -6,12 +6,14 @@ batch, and a batch can be split, whatever its fields are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend.arrays import is_array
 from ..errors import ConfigError
 
 IGNORED = -100
@@ -36,12 +38,12 @@ class PaddedBatch(NamedTuple):
     Attributes:
         inputs: ``(B, T)`` int32 token ids, then padding.
         targets: ``(B, T)`` int32, `IGNORED` at padding; or ``(B,)``, one class for each sequence.
-        key_lengths: ``(B,)`` int32, tokens of each sequence: attention ignores keys from there on.
+        lengths: ``(B,)`` int32, tokens of each sequence; what attention calls ``key_lengths``.
     """
 
     inputs: NDArray[Any]
     targets: NDArray[Any]
-    key_lengths: NDArray[np.int32]
+    lengths: NDArray[np.int32]
 
 
 class Loader(Protocol):
@@ -49,7 +51,7 @@ class Loader(Protocol):
 
     A loader keeps no position: batch ``step`` is a pure function of the loader's settings and ``step``. To resume, the
     number of the step is all that has to be kept. A source that can only be read from the beginning is a
-    `BatchStream` instead.
+    `BatchIterator` instead.
     """
 
     @property
@@ -66,14 +68,14 @@ class Loader(Protocol):
         ...
 
 
-B = TypeVar("B", bound=tuple[Any, ...])
+B = TypeVar("B")
 
 
 def split_batch(batch: B, parts: int) -> list[tuple[int, B]]:
     """``batch`` in ``parts`` whose sizes differ by one at most.
 
     Args:
-        batch: a named tuple of arrays ``(B, ...)``; fields may be ``None``.
+        batch: arrays ``(B, ...)`` in a named tuple, tuple, list or dictionary; what is no array goes into every part.
         parts: how many, 1 … B.
 
     Returns:
@@ -90,19 +92,37 @@ def split_batch(batch: B, parts: int) -> list[tuple[int, B]]:
             f"parts: choose 1 to {size}, or a larger batch_size"
         )
     bounds = [size * part // parts for part in range(parts + 1)]
-    return [(first, take_rows(batch, slice(first, last))) for first, last in pairwise(bounds)]
+    return [(first, map_arrays(batch, lambda x, s=slice(first, last): x[s])) for first, last in pairwise(bounds)]
 
 
-def take_rows(batch: B, rows: slice) -> B:
-    """Some samples of ``batch``, as a batch of the same type."""
-    fields = [None if field is None else field[rows] for field in batch]
-    make: Any = getattr(type(batch), "_make", type(batch))
-    return make(fields)  # type: ignore[no-any-return]
-
-
-def batch_rows(batch: tuple[Any, ...]) -> int:
+def batch_rows(batch: Any) -> int:
     """Number of samples in ``batch``."""
-    return int(next(field for field in batch if field is not None).shape[0])
+    return len(next(arrays_in(batch)))
+
+
+def map_arrays(tree: Any, change: Any) -> Any:
+    """``tree``, arrays in tuples, named tuples, lists and dictionaries, with every array in it changed."""
+    if is_array(tree):
+        return change(tree)
+    if isinstance(tree, Mapping):
+        return {name: map_arrays(value, change) for name, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(map_arrays(value, change) for value in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(map_arrays(value, change) for value in tree)
+    return tree
+
+
+def arrays_in(tree: Any) -> Iterator[Any]:
+    """The arrays of ``tree``, as `map_arrays` finds them."""
+    if is_array(tree):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from arrays_in(value)
+    elif isinstance(tree, tuple | list):
+        for value in tree:
+            yield from arrays_in(value)
 
 
 def checked_step(step: int) -> int:

@@ -13,33 +13,16 @@ from .batches import IGNORED, PaddedBatch
 
 
 class Pair(NamedTuple):
-    """A sequence and its counterpart, as in a translation.
+    """A sequence and its counterpart, as in a translation; what `Seq2Seq` is trained on.
 
     Attributes:
-        source: ``(S,)`` integers.
-        target: ``(T,)`` integers.
+        source: ``(S,)`` integers; of a batch ``(B, S)`` int32, then padding.
+        target: ``(T,)`` integers, without beginning and end; of a batch ``(B, T + 2)`` int32: ``bos_id``, the target,
+            ``eos_id``, then padding.
     """
 
     source: NDArray[Any]
     target: NDArray[Any]
-
-
-class PairBatch(NamedTuple):
-    """Pairs for an encoder and a decoder.
-
-    Attributes:
-        inputs: ``(B, T)`` int32, what the decoder reads: ``bos_id``, then the target; then padding.
-        targets: ``(B, T)`` int32, what it should answer: the target, then ``eos_id``; then `IGNORED`.
-        sources: ``(B, S)`` int32, what the encoder reads, then padding.
-        source_lengths: ``(B,)`` int32, tokens of each source.
-        target_lengths: ``(B,)`` int32, inputs of each row that are not padding.
-    """
-
-    inputs: NDArray[np.int32]
-    targets: NDArray[np.int32]
-    sources: NDArray[np.int32]
-    source_lengths: NDArray[np.int32]
-    target_lengths: NDArray[np.int32]
 
 
 def stack_collate(samples: Sequence[Any]) -> Any:
@@ -76,7 +59,7 @@ def pad_collate(samples: Sequence[Any], *, pad_id: int = 0) -> PaddedBatch:
         pad_id: what inputs are filled up with.
 
     Returns:
-        `PaddedBatch`: inputs (B, T), targets (B, T) with `IGNORED` at padding, or (B,); key_lengths (B,).
+        `PaddedBatch`: inputs (B, T), targets (B, T) with `IGNORED` at padding, or (B,); lengths (B,).
 
     Raises:
         DataError: if inputs and targets of a sample are of different lengths.
@@ -94,25 +77,18 @@ def pad_collate(samples: Sequence[Any], *, pad_id: int = 0) -> PaddedBatch:
     return PaddedBatch(pad_rows(inputs, pad_id), pad_rows(targets, IGNORED), lengths)
 
 
-def pair_collate(samples: Sequence[Pair], *, pad_id: int = 0, bos_id: int = 1, eos_id: int = 2) -> PairBatch:
+def pair_collate(samples: Sequence[Pair], *, pad_id: int = 0, bos_id: int = 1, eos_id: int = 2) -> Pair:
     """Pairs as encoder and decoder want them; the ids by default are those of `BPETokenizer`.
 
     Args:
         samples: B pairs of ids.
-        pad_id: what inputs and sources are filled up with.
+        pad_id: what both sides are filled up with.
         bos_id: what the decoder reads first.
         eos_id: what it should answer last.
     """
     sources, targets = zip(*samples, strict=True)
-    read = [np.concatenate([[bos_id], target]) for target in targets]
-    answers = [np.concatenate([target, [eos_id]]) for target in targets]
-    return PairBatch(
-        inputs=pad_rows(read, pad_id),
-        targets=pad_rows(answers, IGNORED),
-        sources=pad_rows(sources, pad_id),
-        source_lengths=np.array([len(source) for source in sources], dtype=np.int32),
-        target_lengths=np.array([len(row) for row in read], dtype=np.int32),
-    )
+    whole = [np.concatenate([[bos_id], target, [eos_id]]).astype(np.int32) for target in targets]
+    return Pair(pad_rows(sources, pad_id), pad_rows(whole, pad_id))
 
 
 def pad_rows(rows: Sequence[Any], fill: int) -> NDArray[np.int32]:

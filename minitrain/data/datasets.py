@@ -19,7 +19,7 @@ from ..errors import ConfigError, DataError
 from ..random import Key
 from .batches import Batch, Loader
 from .bpe import BOS, EOS, PAD, BPETokenizer
-from .collate import Pair, PairBatch, pair_collate, stack_collate
+from .collate import Pair, pair_collate, stack_collate
 from .corpus import read_corpus
 from .loader import TokenLoader
 from .order import EpochOrder
@@ -216,12 +216,12 @@ class ArrayDataset(SampleDataset):
 class PairDataset(SampleDataset):
     """Pairs of token sequences for an encoder and a decoder, such as translations.
 
-    Batches are `PairBatch`es. For batches of similar lengths give ``lengths`` to a `BucketLoader`.
+    Batches are `Pair`s of padded arrays. For batches of similar lengths give ``lengths`` to a `BucketLoader`.
 
     Attributes:
         sources: one ``(S,)`` array of ids for each sample.
         targets: one ``(T,)`` array of ids for each, without beginning and end.
-        lengths: ``(N,)`` int64, the longer of the two sides as a batch has them.
+        lengths: ``(N,)`` int64, what encoder or decoder reads of each, whichever is more.
         pad_id: id of padding.
         bos_id: id at the beginning of what a decoder reads.
         eos_id: id at the end of what it should answer.
@@ -270,6 +270,6 @@ class PairDataset(SampleDataset):
         row = self._checked(index)
         return Pair(self.sources[row], self.targets[row])
 
-    def collate(self, samples: Sequence[Pair]) -> PairBatch:
+    def collate(self, samples: Sequence[Pair]) -> Pair:
         """Pad ``samples``, and put beginning and end where they belong; see `pair_collate`."""
         return pair_collate(samples, pad_id=self.pad_id, bos_id=self.bos_id, eos_id=self.eos_id)

@@ -64,11 +64,6 @@ class TokenLoader:
         self._key = Key.from_seed(seed).fold("data")
         self._latest: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """After so many steps every window of an epoch has come."""
-        return -(-self.windows_per_epoch // self.batch_size)
-
     def window_starts(self, epoch: int) -> NDArray[np.int64]:
         """Where the windows of ``epoch`` start, in the order of visits: int64 ``(windows_per_epoch,)``."""
         latest, starts = self._latest

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from ..errors import ConfigError
 from .batches import Loader, checked_step
-from .stream import Batches, BatchStream
+from .stream import Batches, BatchIterator
 
 
 class _Prepared(NamedTuple):
@@ -29,7 +29,7 @@ class _Prepared(NamedTuple):
 class _Worker:
     """A thread that reads ahead. It knows nothing of its consumer, so that it cannot keep it alive."""
 
-    def __init__(self, stream: BatchStream, depth: int) -> None:
+    def __init__(self, stream: BatchIterator, depth: int) -> None:
         self.stream = stream
         self.prepared: SimpleQueue[_Prepared] = SimpleQueue()
         self.room = threading.Semaphore(depth)
@@ -65,7 +65,7 @@ class _Worker:
 
 
 class Prefetch:
-    """A stream of batches that is read ahead in a thread; a `BatchStream`.
+    """A stream of batches that is read ahead in a thread; a `BatchIterator`.
 
     The thread starts with the first batch. It ends with ``close``, at the end of a ``with`` block, when the stream
     ends or fails, or when nobody refers to this object any more. An error of the stream is raised where its batch
@@ -76,7 +76,7 @@ class Prefetch:
         depth: how many batches may be ready and waiting.
     """
 
-    def __init__(self, stream: BatchStream, depth: int = 2) -> None:
+    def __init__(self, stream: BatchIterator, depth: int = 2) -> None:
         """Take up ``stream`` where it is.
 
         Raises:

@@ -1,6 +1,6 @@
 """Batches one after the other, with a position that can be saved.
 
-`BatchStream` is the protocol. `Batches` makes a stream of a `Loader`, for a loop of your own; its position is the
+`BatchIterator` is the protocol. `Batches` makes a stream of a `Loader`, for a loop of your own; its position is the
 number of the next step. `TextStream` reads texts that were never turned into token files; it can only go forward, and
 its position says how far it came.
 """
@@ -22,7 +22,7 @@ from .samples import checked_batch_size
 from .tokenizers import Tokenizer
 
 
-class BatchStream(Protocol):
+class BatchIterator(Protocol):
     """Batches in one order, and where in it the next one is."""
 
     def __iter__(self) -> Iterator[Any]:

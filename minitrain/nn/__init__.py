@@ -13,6 +13,7 @@ from .group_norm import GroupNorm
 from .heads import Rope
 from .layer_norm import LayerNorm
 from .linear import Linear
+from .lora import LoRALinear, add_lora, lora_state_dict, merge_lora
 from .masks import (
     create_causal_mask,
     create_combined_mask,
@@ -20,8 +21,6 @@ from .masks import (
     create_padding_mask,
     create_window_mask,
 )
-from .lora import LoRALinear, add_lora, lora_state_dict, merge_lora
-from .masks import create_causal_mask, create_combined_mask, create_padding_mask, create_window_mask
 from .module import Module
 from .moe import MixtureOfExperts
 from .packing import FlatGroup, decays, pack

@@ -6,11 +6,13 @@ The trainer reads batch number ``step`` and nothing else, so that a resumed run 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from itertools import islice, pairwise
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import islice
 from typing import Any, Protocol
 
-from ..backend.arrays import is_array, to_device
+from ..backend.arrays import to_device
+from ..data.batches import arrays_in, map_arrays
+from ..data.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
 
 
@@ -109,41 +111,15 @@ def split_batch(batch: Any, parts: int) -> list[tuple[int, Any]]:
     """
     if parts == 1:
         return [(0, batch)]
-    lengths = {len(array) for array in _arrays(batch)}
+    lengths = {len(array) for array in arrays_in(batch)}
     if len(lengths) != 1 or min(lengths) < parts:
         raise DataError(
             f"a batch whose arrays have {sorted(lengths)} samples cannot be split in {parts} parts: "
             "lower gradient_accumulation_steps, or make the batches larger"
         )
-    size = lengths.pop()
-    bounds = [size * part // parts for part in range(parts + 1)]
-    return [(first, map_arrays(batch, lambda x, s=slice(first, last): x[s])) for first, last in pairwise(bounds)]
+    return split_rows(batch, parts)
 
 
 def batch_to(batch: Any, device: str) -> Any:
     """A batch with its arrays on a device."""
     return batch if device == "cpu" else map_arrays(batch, lambda x: to_device(x, device))
-
-
-def map_arrays(tree: Any, change: Any) -> Any:
-    """``tree`` with every array in it changed."""
-    if is_array(tree):
-        return change(tree)
-    if isinstance(tree, Mapping):
-        return {name: map_arrays(value, change) for name, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_arrays(value, change) for value in tree))
-    if isinstance(tree, tuple | list):
-        return type(tree)(map_arrays(value, change) for value in tree)
-    return tree
-
-
-def _arrays(tree: Any) -> Iterator[Any]:
-    if is_array(tree):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from _arrays(value)
-    elif isinstance(tree, tuple | list):
-        for value in tree:
-            yield from _arrays(value)
