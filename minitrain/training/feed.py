@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from ..backend.arrays import to_device
+from ..data import SampleDataset
 from ..data.batches import arrays_in, map_arrays
 from ..data.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
@@ -83,16 +84,38 @@ class BatchStream:
         self._epoch, self._position = epoch, position
 
 
-def as_loader(data: Any) -> Any:
-    """``data`` itself if it is a loader, or a `BatchStream` over it.
+class DatasetBatches:
+    """A data set of samples as batches in its own order, from the beginning each time it is iterated.
+
+    Args:
+        dataset: the data set.
+        batch_size: samples in a batch.
+    """
+
+    def __init__(self, dataset: SampleDataset, batch_size: int) -> None:
+        self.dataset, self.batch_size = dataset, batch_size
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.dataset.batches(self.batch_size)
+
+
+def as_loader(data: Any, batch_size: int) -> Any:
+    """``data`` itself if it is a loader, the loader of a data set of samples, or a `BatchStream` over batches.
 
     Raises:
         ConfigError: if there is no data.
         DataError: if it cannot be read.
     """
     if data is None:
-        raise ConfigError("the trainer has no train_data: give a loader, or a list of batches")
+        raise ConfigError("the trainer has no train_data: give a loader, a data set, or a list of batches")
+    if isinstance(data, SampleDataset):
+        return data.loader(batch_size)
     return data if hasattr(data, "micro_batches") else BatchStream(data)
+
+
+def as_batches(data: Iterable[Any], batch_size: int) -> Iterable[Any]:
+    """What to evaluate on: batches as they are, or those of a data set of samples."""
+    return DatasetBatches(data, batch_size) if isinstance(data, SampleDataset) else data
 
 
 def split_batch(batch: Any, parts: int) -> list[tuple[int, Any]]:
