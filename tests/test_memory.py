@@ -40,6 +40,13 @@ def trained(**config: Any) -> Trainer:
     return trainer
 
 
+def counting() -> Trainer:  # each token is the one before plus one: soon learnt
+    tokens = np.arange(400) % 11
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=16), seed=1)
+    config = TrainingConfig(max_steps=25, log_every=5)
+    return Trainer(model=model, train_data=TokenLoader(tokens, 8, 8, seed=0), config=config, progress=False)
+
+
 def larger() -> Trainer:
     """Activations large enough for the pool of the kernels."""
     rng = np.random.default_rng(0)
@@ -55,7 +62,8 @@ def larger() -> Trainer:
 
 
 def test_the_finders_leave_every_byte_as_it_was() -> None:
-    trainer = trained()
+    trainer = counting()
+    trainer.train_step(trainer.train_data.batch(0))  # there are moments
     before = state(trainer)
     found = find_learning_rate(trainer, low=1e-4, high=10.0, steps=30)
     assert state(trainer) == before
@@ -67,7 +75,7 @@ def test_the_finders_leave_every_byte_as_it_was() -> None:
 
 
 def test_a_training_goes_on_as_if_nothing_had_been_tried() -> None:
-    plain, trying = make(None), make(None)
+    plain, trying = counting(), counting()
     find_learning_rate(trying, low=1e-4, high=1.0, steps=20)
     estimate(trying)
     plain.train()
@@ -89,12 +97,6 @@ def test_a_finder_that_fails_restores_the_state_too(monkeypatch: pytest.MonkeyPa
 
 def test_the_rate_found_is_a_good_one_and_is_drawn(tmp_path: Path) -> None:
     """At it the loss falls further in the same steps than at a hundredth of it, and than at a hundred times as much."""
-
-    def counting() -> Trainer:  # each token is the one before plus one: soon learnt
-        tokens = np.arange(400) % 11
-        model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=16), seed=1)
-        config = TrainingConfig(max_steps=25, log_every=5)
-        return Trainer(model=model, train_data=TokenLoader(tokens, 8, 8, seed=0), config=config, progress=False)
 
     def loss_at(rate: float) -> float:
         trainer = counting()
