@@ -11,6 +11,7 @@ from .linear import Linear
 from .masks import create_causal_mask, create_combined_mask, create_padding_mask, create_window_mask
 from .module import Module
 from .packing import FlatGroup, decays, pack
+from .param_groups import ParamGroup, assign_groups, freeze
 from .parameter import Parameter
 from .rms_norm import RMSNorm
 
@@ -24,13 +25,16 @@ __all__ = [
     "Linear",
     "Module",
     "MultiHeadAttention",
+    "ParamGroup",
     "Parameter",
     "RMSNorm",
     "TransformerBlock",
+    "assign_groups",
     "create_causal_mask",
     "create_combined_mask",
     "create_padding_mask",
     "create_window_mask",
     "decays",
+    "freeze",
     "pack",
 ]

@@ -1,12 +1,14 @@
 """Optimizers, learning-rate schedules, clipping and averages of weights."""
 
+from .adafactor import Adafactor, adafactor_update
 from .adagrad import Adagrad, adagrad_update
 from .adam import Adam, adam_update
 from .adamw import AdamW, adamw_update
-from .average import ExponentialAverage
-from .clip import Clip, clip_by_global_norm, clip_by_value, sum_of_squares
+from .average import ExponentialAverage, StochasticWeightAverage, WeightAverage
+from .clip import Clip, clip_adaptive, clip_by_global_norm, clip_by_value, sum_of_squares
 from .groups import Span, trainable_spans
 from .lion import Lion, lion_update
+from .muon import Muon, muon_update, newton_schulz
 from .nadam import NAdam, nadam_update
 from .optimizer import Optimizer, coupled_gradient
 from .rmsprop import RMSprop, rmsprop_update
@@ -29,6 +31,7 @@ from .sgd import SGD, sgd_update
 
 __all__ = [
     "SGD",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -41,6 +44,7 @@ __all__ = [
     "Linear",
     "Lion",
     "MultiStep",
+    "Muon",
     "NAdam",
     "OneCycle",
     "Optimizer",
@@ -49,17 +53,23 @@ __all__ = [
     "Schedule",
     "Span",
     "StepDecay",
+    "StochasticWeightAverage",
     "Warmup",
     "WarmupCosine",
     "WarmupStableDecay",
+    "WeightAverage",
+    "adafactor_update",
     "adagrad_update",
     "adam_update",
     "adamw_update",
+    "clip_adaptive",
     "clip_by_global_norm",
     "clip_by_value",
     "coupled_gradient",
     "lion_update",
+    "muon_update",
     "nadam_update",
+    "newton_schulz",
     "rmsprop_update",
     "sgd_update",
     "sum_of_squares",
