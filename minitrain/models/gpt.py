@@ -6,7 +6,6 @@ the token embedding. The backward is the forward read from the end.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from ..backend.arrays import Array, array_module
 from ..errors import ConfigError, ShapeError
 from ..nn.block import TransformerBlock, TransformerBlockCache
 from ..nn.embedding import Embedding
-from ..nn.init import generator
+from ..nn.init import generator, residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.module import Module
@@ -130,7 +129,7 @@ class GPT(Module):
                 dropout=config.dropout,
                 bias=config.bias,
                 approximate=config.gelu,
-                out_std=0.02 / math.sqrt(2 * config.n_layer),
+                out_std=residual_std(0.02, config.n_layer),
                 dtype=dtype,
             )
             for _ in range(config.n_layer)

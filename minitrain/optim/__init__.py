@@ -11,7 +11,17 @@ from .lion import Lion, lion_update
 from .muon import Muon, muon_update, newton_schulz
 from .nadam import NAdam, nadam_update
 from .optimizer import Optimizer, coupled_gradient
+from .plateau import ReduceOnPlateau
+from .plot import plot_schedule
 from .rmsprop import RMSprop, rmsprop_update
+from .scheduler import (
+    ConstantScheduler,
+    CosineScheduler,
+    ExponentialScheduler,
+    Scheduler,
+    StepScheduler,
+    WarmupDecayScheduler,
+)
 from .schedules import (
     Constant,
     CosineRestarts,
@@ -37,9 +47,12 @@ __all__ = [
     "AdamW",
     "Clip",
     "Constant",
+    "ConstantScheduler",
     "CosineRestarts",
+    "CosineScheduler",
     "Exponential",
     "ExponentialAverage",
+    "ExponentialScheduler",
     "InverseSqrt",
     "Linear",
     "Lion",
@@ -50,12 +63,16 @@ __all__ = [
     "Optimizer",
     "Polynomial",
     "RMSprop",
+    "ReduceOnPlateau",
     "Schedule",
+    "Scheduler",
     "Span",
     "StepDecay",
+    "StepScheduler",
     "StochasticWeightAverage",
     "Warmup",
     "WarmupCosine",
+    "WarmupDecayScheduler",
     "WarmupStableDecay",
     "WeightAverage",
     "adafactor_update",
@@ -70,6 +87,7 @@ __all__ = [
     "muon_update",
     "nadam_update",
     "newton_schulz",
+    "plot_schedule",
     "rmsprop_update",
     "sgd_update",
     "sum_of_squares",

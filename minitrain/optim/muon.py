@@ -197,9 +197,9 @@ class Muon(Optimizer):
         columns = weight.size // rows
         original, matched = math.sqrt(max(1, rows / columns)), 0.2 * math.sqrt(max(rows, columns))
         muon_update(
-            *(
-                array.reshape(rows, columns) for array in (weight, grad, moments["momentum_buffer"])
-            ),  # (R, ...) -> (R, C)
+            weight.reshape(rows, columns),  # (R, ...) -> (R, C)
+            grad.reshape(rows, columns),
+            moments["momentum_buffer"].reshape(rows, columns),
             lr=lr,
             momentum=self.momentum,
             nesterov=self.nesterov,

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..files import write_atomically
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from ..figures import new_figure, save_figure
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -44,7 +39,7 @@ def plot_loss(
     val_steps, val_loss = _series(records, "val_loss")
     if not steps.size and not val_steps.size:
         raise DataError("the metrics hold no loss yet; train for at least one step")
-    figure, axes = _new_figure(title, "loss (nats per token)")
+    figure, axes = new_figure(title, "loss (nats per token)")
     if steps.size:
         axes.plot(steps, loss, color=TRAIN, alpha=0.25, linewidth=1)
         axes.plot(steps, _smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
@@ -69,7 +64,7 @@ def plot_loss(
     if lowest > 0 and float(np.nanmax(everything)) / lowest > LOG_RATIO:
         axes.set_yscale("log")
     axes.legend(loc="lower left", framealpha=0.9, edgecolor="none")  # where a falling curve leaves room
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Learning rate") -> None:
@@ -87,12 +82,12 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     steps, rate = _series(records, "lr")
     if not steps.size:
         raise DataError("the metrics hold no learning rate yet; train for at least one step")
-    figure, axes = _new_figure(title, "learning rate")
+    figure, axes = new_figure(title, "learning rate")
     axes.plot(steps, rate, color=TRAIN, linewidth=2)
     axes.fill_between(steps, rate, color=TRAIN, alpha=0.08)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _validations(records: Records) -> list[tuple[str, str, Records]]:
@@ -125,28 +120,3 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     sums = np.concatenate([[0.0], np.cumsum(values)])
     smooth: NDArray[np.float64] = (sums[at + right + 1] - sums[at - left]) / (left + 1 + right)
     return smooth
-
-
-def _new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
-    """A figure of one plot over the steps; made without pyplot, which would touch the user's own figures."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.set_xlabel("step")
-    axes.set_ylabel(ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.25, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.02, y=0.08)
-    return figure, axes
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    write_atomically(path, picture.getvalue())
