@@ -6,6 +6,7 @@ from .adam import Adam, adam_update
 from .adamw import AdamW, adamw_update
 from .average import ExponentialAverage, StochasticWeightAverage, WeightAverage
 from .clip import Clip, clip_adaptive, clip_by_global_norm, clip_by_value, sum_of_squares
+from .factory import create_optimizer, create_scheduler
 from .groups import Span, trainable_spans
 from .lion import Lion, lion_update
 from .muon import Muon, muon_update, newton_schulz
@@ -83,6 +84,8 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "coupled_gradient",
+    "create_optimizer",
+    "create_scheduler",
     "lion_update",
     "muon_update",
     "nadam_update",

@@ -9,19 +9,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..optim import create_optimizer, create_scheduler
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
-    from .config import (
-        AdamWConfig,
-        DataConfig,
-        ModelConfig,
-        RunConfig,
-        SchedulerConfig,
-        TrainerConfig,
-    )
+    from .config import DataConfig, ModelConfig, RunConfig, TrainerConfig
     from .evaluation import Validation, evaluate
     from .loop import Update, train_step
     from .metrics import MetricsWriter, read_metrics
+    from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig
     from .plots import plot_learning_rate, plot_loss
     from .report import TrainResult
     from .run import LoadedRun, Run, evaluate_run, load_run, plot_run, resume_run, start_run
@@ -37,6 +32,7 @@ __all__ = [
     "LoadedRun",
     "MetricsWriter",
     "ModelConfig",
+    "OptimizerConfig",
     "Run",
     "RunConfig",
     "SchedulerConfig",
@@ -46,6 +42,8 @@ __all__ = [
     "TrainerState",
     "Update",
     "Validation",
+    "create_optimizer",
+    "create_scheduler",
     "evaluate",
     "evaluate_run",
     "load_run",
@@ -61,7 +59,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "AdamWConfig": "config",
+    "AdamWConfig": "optimizer_config",
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
     "DataConfig": "config",
@@ -69,15 +67,18 @@ _HOME = {
     "LoadedRun": "run",
     "MetricsWriter": "metrics",
     "ModelConfig": "config",
+    "OptimizerConfig": "optimizer_config",
     "Run": "run",
     "RunConfig": "config",
-    "SchedulerConfig": "config",
+    "SchedulerConfig": "optimizer_config",
     "TrainResult": "report",
     "Trainer": "trainer",
     "TrainerConfig": "config",
     "TrainerState": "trainer",
     "Update": "loop",
     "Validation": "evaluation",
+    "create_optimizer": ".optim",
+    "create_scheduler": ".optim",
     "evaluate": "evaluation",
     "evaluate_run": "run",
     "load_run": "run",
@@ -96,7 +97,7 @@ _HOME = {
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    value: object = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value  # asked once only
     return value
 

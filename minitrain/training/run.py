@@ -35,7 +35,7 @@ from ..errors import CheckpointError, DataError
 from ..files import file_error, make_folder, write_atomically
 from ..models.gpt import GPT, GPTConfig
 from ..nn.packing import pack
-from ..optim import AdamW, Constant, WarmupCosine
+from ..optim import create_optimizer, create_scheduler
 from ..random import Key
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .config import RunConfig
@@ -204,23 +204,11 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
     model = _build_model(config, tokenizer.vocab_size)
     model.to(config.device)
     pack(model)
-    rates, steps = config.scheduler, config.trainer.max_steps
-    optimizer = AdamW(
-        model,
-        lr=config.optimizer.learning_rate,
-        betas=(config.optimizer.beta1, config.optimizer.beta2),
-        eps=config.optimizer.eps,
-        weight_decay=config.optimizer.weight_decay,
-    )
-    schedule = (
-        WarmupCosine(optimizer.lr, rates.min_lr, rates.warmup_steps, steps)
-        if rates.name == "warmup_cosine"
-        else Constant(optimizer.lr, rates.warmup_steps)
-    )
+    optimizer = create_optimizer(config.optimizer, model)
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
-        schedule=schedule,
+        schedule=create_scheduler(config.scheduler, optimizer.get_lr(), config.trainer.max_steps),
         train_loader=TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed),
         val_tokens=val_tokens,
         config=config.trainer,

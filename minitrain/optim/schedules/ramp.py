@@ -75,11 +75,11 @@ class InverseSqrt:
 
     Attributes:
         max_lr: the highest rate, at t = ``warmup_steps``.
-        warmup_steps: number of warm-up updates, 1 or more.
+        warmup_steps: number of warm-up updates, 1 or more; 4000 in the paper.
     """
 
     max_lr: float
-    warmup_steps: int
+    warmup_steps: int = 4000
 
     def __post_init__(self) -> None:
         """Check the settings.
