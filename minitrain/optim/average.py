@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..nn.module import Module
-from .checks import NOT_NEGATIVE, POSITIVE, RATE
+from .checks import POSITIVE, RATE
 from .groups import trainable_spans
 from .state import load_arrays
 
@@ -108,8 +108,7 @@ class StochasticWeightAverage(WeightAverage):
     """
 
     def __init__(self, model: Module, *, start: int = 1, every: int = 1) -> None:
-        NOT_NEGATIVE.check("StochasticWeightAverage", start=start)
-        POSITIVE.check("StochasticWeightAverage", every=every)
+        POSITIVE.check("StochasticWeightAverage", start=start, every=every)
         super().__init__(model)
         self.start, self.every = start, every
         self._counts = np.zeros(2, np.int64)  # updates so far, weights in the mean

@@ -145,7 +145,8 @@ def check_type(name: str, value: Any, hint: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} must be finite, got {value}")
     if not any(_fits(value, option) for option in options):
-        expected = " or ".join(map(_in_words, options))
+        in_order = sorted(options, key=lambda option: typing.get_origin(option) is tuple)  # the longest words last
+        expected = " or ".join(map(_in_words, in_order))
         yaml_trap = isinstance(value, str) and float in options  # YAML reads 1e-3 as text
         advice = " (in YAML, write it with a point: 1.0e-3)" if yaml_trap else ""
         raise ConfigError(f"{name} must be {expected}, got {describe(value)}{advice}")
@@ -166,7 +167,7 @@ def _in_words(option: Any) -> str:
     if typing.get_origin(option) is Literal:
         return " or ".join(map(repr, typing.get_args(option)))
     if typing.get_origin(option) is tuple:
-        return f"a list, each of it {_in_words(typing.get_args(option)[0])}"
+        return f"a list in brackets, each entry {_in_words(typing.get_args(option)[0])}"
     return _WORDS.get(option) or str(option)
 
 
