@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,22 +15,32 @@ if TYPE_CHECKING:
 
 
 def new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
-    """A figure of one plot over the steps; made without pyplot, which would touch the user's own figures."""
+    """A figure of one plot over the steps."""
+    figure, (axes,) = new_figures([(title, ylabel)])
+    return figure, axes
+
+
+def new_figures(plots: Sequence[tuple[str, str]], xlabel: str = "step") -> tuple[Figure, list[Axes]]:
+    """A figure of plots side by side, with titles and labels; without pyplot, which would touch the user's figures."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+    width = 8 if len(plots) == 1 else 5.5 * len(plots)
+    figure = Figure(figsize=(width, 4.8), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.set_xlabel("step")
-    axes.set_ylabel(ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.25, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.02, y=0.08)
-    return figure, axes
+    made = []
+    for i, (title, ylabel) in enumerate(plots):
+        axes = figure.add_subplot(1, len(plots), i + 1)
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25, linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.02, y=0.08)
+        made.append(axes)
+    return figure, made
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

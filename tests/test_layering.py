@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "data": BASE,
     "optim": LAYERS,
     "generation": LAYERS,
-    "training": LAYERS | {"data", "generation", "optim"},
+    "training": LAYERS | {"data", "generation", "losses", "optim"},
     "conf": set(),
     "cli": LAYERS | {"conf", "data", "generation", "optim", "training"},
     "__main__": {"cli"},

@@ -145,17 +145,22 @@ def check_type(name: str, value: Any, hint: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} must be finite, got {value}")
     if not any(_fits(value, option) for option in options):
-        in_order = sorted(options, key=lambda option: typing.get_origin(option) is tuple)  # the longest words last
+        in_order = sorted(options, key=_is_tuple)  # the longest words last
         expected = " or ".join(map(_in_words, in_order))
         yaml_trap = isinstance(value, str) and float in options  # YAML reads 1e-3 as text
         advice = " (in YAML, write it with a point: 1.0e-3)" if yaml_trap else ""
         raise ConfigError(f"{name} must be {expected}, got {describe(value)}{advice}")
 
 
+def _is_tuple(option: Any) -> bool:
+    origin: Any = typing.get_origin(option)
+    return origin is tuple
+
+
 def _fits(value: Any, option: Any) -> bool:
     if typing.get_origin(option) is Literal:
         return value in typing.get_args(option)
-    if typing.get_origin(option) is tuple:
+    if _is_tuple(option):
         element = typing.get_args(option)[0]
         return isinstance(value, (list, tuple)) and all(_fits(item, element) for item in value)
     if isinstance(value, bool):
@@ -166,7 +171,7 @@ def _fits(value: Any, option: Any) -> bool:
 def _in_words(option: Any) -> str:
     if typing.get_origin(option) is Literal:
         return " or ".join(map(repr, typing.get_args(option)))
-    if typing.get_origin(option) is tuple:
+    if _is_tuple(option):
         return f"a list in brackets, each entry {_in_words(typing.get_args(option)[0])}"
     return _WORDS.get(option) or str(option)
 

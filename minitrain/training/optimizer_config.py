@@ -108,5 +108,5 @@ SCHEDULER_CONFIGS: dict[str, type[SchedulerConfig]] = {
     name: _section(SchedulerConfig, kind.__name__, name, schedule_settings(name), SCHEDULE_DEFAULTS)
     for name, kind in SCHEDULES.items()
 }
-SCHEDULER_CONFIGS["constant"].dropped = ("min_lr",)  # older files have it, though nothing used it
+SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, though nothing used it
 AdamWConfig, WarmupCosineConfig = OPTIMIZER_CONFIGS["adamw"], SCHEDULER_CONFIGS["warmup_cosine"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..figures import new_figure, save_figure
+from ..figures import new_figure, new_figures, save_figure
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -88,6 +88,32 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
     save_figure(figure, path)
+
+
+def plot_epochs(curves: Mapping[str, Sequence[float]], path: str | Path) -> Path:
+    """Draw figures with one value an epoch, losses and perplexities in plots of their own.
+
+    Args:
+        curves: values by name, such as ``train_loss``; names with the same end share a plot.
+        path: the PNG to write.
+
+    Raises:
+        DataError: if there is nothing to draw.
+        FileError: if the file cannot be written.
+    """
+    kinds = sorted({name.removeprefix("train_").removeprefix("val_") for name, values in curves.items() if values})
+    if not kinds:
+        raise DataError("there is no history yet: train for at least one epoch")
+    figure, plots = new_figures([(kind.replace("_", " "), kind.replace("_", " ")) for kind in kinds], xlabel="epoch")
+    for kind, axes in zip(kinds, plots, strict=True):
+        for name, color in ((f"train_{kind}", TRAIN), (f"val_{kind}", VALIDATION), (kind, TRAIN)):
+            if values := curves.get(name):
+                label = "validation" if name.startswith("val_") else "training"
+                axes.plot(range(1, len(values) + 1), values, "o-", color=color, linewidth=2, markersize=4, label=label)
+        if f"val_{kind}" in curves:
+            axes.legend(framealpha=0.9, edgecolor="none")
+    save_figure(figure, path)
+    return Path(path)
 
 
 def _validations(records: Records) -> list[tuple[str, str, Records]]:

@@ -22,10 +22,10 @@ class Section:
     """
 
     prefix: ClassVar[str] = ""
+    former: ClassVar[Mapping[str, str | None]] = {}
+    """Names that settings had in older config files, and their names now; ``None`` for what nothing uses any more."""
     usual: ClassVar[str] = ""
     """The variant that is meant where none is named."""
-    dropped: ClassVar[tuple[str, ...]] = ()
-    """Settings of older config files that nothing uses any more."""
 
     @classmethod
     def variants(cls) -> Mapping[str, type[Section]]:
@@ -109,15 +109,16 @@ def build(section: type[S], values: Any, *, root: type[Section], prefix: str = "
     section = choose_variant(section, values)
     hints = settings(section)
     arguments = {}
-    for name, value in values.items():
-        if name in section.dropped:
+    for given, value in values.items():
+        name = section.former.get(given, given)
+        if name is None:
             continue
         if name not in hints:
             if owners := [option for option, other in section.variants().items() if name in settings(other)]:
                 raise ConfigError(
-                    f"{prefix}{name} is a setting of {', '.join(owners)}, not of {values.get('name', section.usual)}"
+                    f"{prefix}{given} is a setting of {', '.join(owners)}, not of {values.get('name', section.usual)}"
                 )
-            raise unknown_key_error(f"{prefix}{name}", root)
+            raise unknown_key_error(f"{prefix}{given}", root)
         inner = hints[name]
         arguments[name] = build(inner, value, root=root, prefix=f"{name}.") if _is_group(inner) else value
     return section(**arguments)
