@@ -12,8 +12,17 @@ from minitrain.cli.compose import compose_config
 from minitrain.cli.groups import config_groups
 from minitrain.errors import ConfigError
 from minitrain.optim import create_optimizer
-from minitrain.optim.factory import OPTIMIZERS, SCHEDULES
-from minitrain.training import AdamWConfig, OptimizerConfig, RunConfig, SchedulerConfig, resume_run, start_run
+from minitrain.optim.factory import OPTIMIZERS, SCHEDULERS
+from minitrain.training import (
+    AdamWConfig,
+    OptimizerConfig,
+    PlateauWatch,
+    RunConfig,
+    SchedulerConfig,
+    read_metrics,
+    resume_run,
+    start_run,
+)
 from minitrain.training.optimizer_config import OPTIMIZER_CONFIGS, SCHEDULER_CONFIGS
 from minitrain.training.section import known_keys, settings
 
@@ -23,7 +32,7 @@ OPTIONS = [(group, name) for group, sections in CHOICES.items() for name in sect
 
 def test_the_packaged_options_are_the_tables():
     assert config_groups()["optimizer"] == sorted(OPTIMIZERS)
-    assert config_groups()["scheduler"] == sorted(SCHEDULES)
+    assert config_groups()["scheduler"] == sorted(SCHEDULERS)
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
@@ -150,19 +159,41 @@ def test_a_section_makes_its_optimizer(name):
     assert optimizer.get_lr() == 0.125
 
 
-@pytest.mark.parametrize("name", ["muon", "adafactor"])
-def test_a_run_goes_on_with_its_optimizer_and_schedule(name, tmp_path: Path):
+def run_config(folder, **groups):
+    values = small_config(folder, optimizer_learning_rate=0.01).to_dict()
+    return RunConfig.from_dict({**values, **groups})
+
+
+CHOSEN = {
+    "muon": {"optimizer": {"name": "muon"}, "scheduler": {"name": "polynomial", "warmup_steps": 2}},
+    "plateau": {
+        "optimizer": {"name": "adafactor", "learning_rate": 0.5},
+        "scheduler": {"name": "reduce_on_plateau", "patience": 0, "factor": 0.5, "threshold": 0.9},
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_run_goes_on_with_its_optimizer_and_scheduler(name, tmp_path: Path):
     """From the checkpoint after four of seven steps, to the same bytes."""
-    choice = {"optimizer_name": name, "scheduler_name": "polynomial"}
-    whole = start_run(small_config(tmp_path / "whole", **choice))
-    whole.train()
-    start_run(small_config(tmp_path / "again", **choice)).train()
-    for folder in (tmp_path / "again/run/checkpoints").glob("step-*7"):
-        shutil.rmtree(folder)
+    start_run(run_config(tmp_path / "whole", **CHOSEN[name])).train()
+    start_run(run_config(tmp_path / "again", **CHOSEN[name])).train()
+    shutil.rmtree(tmp_path / "again/run/checkpoints/step-00000007")
     resumed = resume_run(tmp_path / "again/run")
-    assert type(resumed.trainer.optimizer) is OPTIMIZERS[name]
+    assert type(resumed.trainer.optimizer) is OPTIMIZERS[CHOSEN[name]["optimizer"]["name"]]
     assert resumed.trainer.state.step == 4
     resumed.train()
     assert outcome(tmp_path / "again/run") == outcome(tmp_path / "whole/run")
-    rates = [whole.trainer.schedule(step) for step in range(7)]
-    assert rates[0] < rates[2] > rates[6]
+    rates = [record["lr"] for record in read_metrics(tmp_path / "whole/run/metrics.jsonl") if "lr" in record]
+    if name == "plateau":  # evaluated after three steps, and after six: no better by nine tenths
+        assert rates == [0.5, 0.5, 0.5, 0.5, 0.25]
+    else:
+        assert rates[0] < rates[1] < rates[2] > rates[3] > rates[4]
+
+
+def test_a_plateau_watch_needs_a_plateau(tmp_path: Path):
+    run = start_run(run_config(tmp_path))
+    with pytest.raises(ConfigError, match="PlateauWatch needs a trainer whose scheduler is a ReduceOnPlateau"):
+        PlateauWatch().on_train_begin(run.trainer)
+    with pytest.raises(ConfigError, match="PlateauWatch: no evaluation has val_top1; it has val_loss"):
+        PlateauWatch("val_top1").on_evaluate(run.trainer, {"val_loss": 1.0})

@@ -63,10 +63,11 @@ SCHEDULES: dict[str, type[Any]] = {
     "warmup_cosine": WarmupCosine,
     "warmup_stable_decay": WarmupStableDecay,
 }
-PLATEAU = "reduce_on_plateau"  # follows a metric, not the step
+PLATEAU = "reduce_on_plateau"
+SCHEDULERS = {**SCHEDULES, PLATEAU: ReduceOnPlateau}  # which follows a metric, not the step
 
-RISES = {"one_cycle"}  # no warm-up goes before these
-FROM_THE_RUN = ("lr", "max_lr", "total_steps")
+WITHOUT_WARMUP = {"one_cycle", PLATEAU}
+FROM_THE_RUN = ("lr", "max_lr", "optimizer", "total_steps")
 # What schedules ask for and a configuration may leave out.
 DEFAULTS = {"end_lr": 0.0, "gamma": 0.999, "min_lr": 0.0, "warmup_steps": 0}
 # Lengths that are left out are these parts of the steps that follow the warm-up.
@@ -84,9 +85,9 @@ def optimizer_settings(name: str) -> dict[str, Setting]:
 
 
 def schedule_settings(name: str) -> dict[str, Setting]:
-    """The settings of a schedule of ``SCHEDULES``; a warm-up before it is one of them."""
-    settings = settings_of(SCHEDULES[name], without=FROM_THE_RUN)
-    if name not in RISES:
+    """The settings of a scheduler of ``SCHEDULERS``; a warm-up before it is one of them."""
+    settings = settings_of(SCHEDULERS[name], without=FROM_THE_RUN)
+    if name not in WITHOUT_WARMUP:
         settings.setdefault("warmup_steps", Setting("warmup_steps", int, 0, "warmup_steps", None))
     for key, setting in settings.items():
         if key in PARTS:
@@ -132,7 +133,7 @@ def create_scheduler(
     """The scheduler that a configuration names.
 
     Args:
-        config: a mapping or a dataclass: ``name``, one of ``SCHEDULES`` or ``"reduce_on_plateau"``, and its settings.
+        config: a mapping or a dataclass: ``name``, one of ``SCHEDULERS``, and its settings.
         optimizer_or_lr: an optimizer, whose present rate is the highest of the schedule, or that rate alone.
         total_steps: number of updates of the run.
 
@@ -148,9 +149,8 @@ def create_scheduler(
     if name == PLATEAU:
         if not isinstance(optimizer_or_lr, Optimizer):
             raise ConfigError(f"scheduler {PLATEAU}: it lowers the rate of an optimizer; give that, not a rate")
-        settings = settings_of(ReduceOnPlateau, without=("optimizer",))
-        return ReduceOnPlateau(optimizer_or_lr, **arguments(f"scheduler {name}", settings, values))
-    look_up("scheduler", name, {**SCHEDULES, PLATEAU: ReduceOnPlateau})
+        return ReduceOnPlateau(optimizer_or_lr, **arguments(f"scheduler {name}", schedule_settings(name), values))
+    look_up("scheduler", name, SCHEDULERS)
     if isinstance(optimizer_or_lr, Optimizer):
         return Scheduler(optimizer_or_lr, _create_schedule(name, values, optimizer_or_lr.get_lr(), total_steps))
     return _create_schedule(name, values, optimizer_or_lr, total_steps)
@@ -158,8 +158,7 @@ def create_scheduler(
 
 def _create_schedule(name: str, values: dict[str, Any], lr: float, total_steps: int) -> Schedule:
     settings, kind = schedule_settings(name), SCHEDULES[name]
-    given = {key: setting.default for key, setting in settings.items()}
-    given |= arguments(f"scheduler {name}", settings, values)
+    given = arguments(f"scheduler {name}", settings, values)
     own = settings_of(kind)
     warmup = 0 if "warmup_steps" in own else given.pop("warmup_steps", 0)  # its own, or one that is put before it
     steps = total_steps - warmup
@@ -180,5 +179,5 @@ def _create_schedule(name: str, values: dict[str, Any], lr: float, total_steps: 
 def _lengths(parts: float | tuple[float, ...], steps: int) -> int | tuple[int, ...]:
     """Parts of ``steps``, rounded up: the last of the equal parts is not followed by one more step or two."""
     if isinstance(parts, tuple):
-        return tuple(sorted({math.ceil(part * steps) for part in parts}))
-    return math.ceil(parts * steps)
+        return tuple(sorted({max(1, math.ceil(part * steps)) for part in parts}))
+    return max(1, math.ceil(parts * steps))

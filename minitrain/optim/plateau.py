@@ -57,6 +57,10 @@ class ReduceOnPlateau:
         self.best = math.inf if mode == "min" else -math.inf
         self._bad = self._cooling = 0  # values in a row that are not better; values that are not counted yet
 
+    def __call__(self, step: int) -> float:
+        """The rate that is set, whatever the step: a trainer may have this in the place of a schedule."""
+        return self.get_lr()
+
     def step(self, metric: float) -> None:
         """Take in a new value of the metric, and lower the rate if it is time to. NaN is never better."""
         if self._is_better(metric):
@@ -78,7 +82,8 @@ class ReduceOnPlateau:
 
     def state_dict(self) -> dict[str, Any]:
         """The state: the best value, the two counts, and the rate."""
-        return {"best": self.best, "bad": self._bad, "cooling": self._cooling, "lr": self.get_lr()}
+        best = None if math.isinf(self.best) else self.best  # JSON has no infinity
+        return {"best": best, "bad": self._bad, "cooling": self._cooling, "lr": self.get_lr()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that ``state_dict`` gave.
@@ -87,7 +92,9 @@ class ReduceOnPlateau:
             CheckpointError: if it is the state of something else.
         """
         check_state(self, state)
-        self.best, self._bad, self._cooling = float(state["best"]), int(state["bad"]), int(state["cooling"])
+        if state["best"] is not None:
+            self.best = float(state["best"])
+        self._bad, self._cooling = int(state["bad"]), int(state["cooling"])
         self.optimizer.set_lr(float(state["lr"]))
 
     def _is_better(self, metric: float) -> bool:

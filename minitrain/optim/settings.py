@@ -52,7 +52,7 @@ def settings_of(constructor: Callable[..., Any], *, without: Collection[str] = (
 
 
 def arguments(owner: str, settings: Mapping[str, Setting], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor's arguments for the ``values`` of a configuration.
+    """The constructor's arguments for the ``values`` of a configuration, and the defaults of what is not among them.
 
     Values may also go by the constructor's own names, ``lr`` and ``betas``.
 
@@ -85,9 +85,8 @@ def arguments(owner: str, settings: Mapping[str, Setting], values: Mapping[str, 
         raise ConfigError(f"{owner}: {missing[0]} has to be given")
     result: dict[str, Any] = {}
     for argument, parts in by_argument.items():
-        if any(part.name in flat for part in parts):
-            together = tuple(flat.get(part.name, part.default) for part in parts)
-            result[argument] = together[0] if parts[0].element is None else together
+        together = tuple(flat.get(part.name, part.default) for part in parts)
+        result[argument] = together[0] if parts[0].element is None else together
     return result
 
 

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 from ..errors import ConfigError
 from ..files import file_error, write_atomically
-from ..optim.factory import create_scheduler
 from ..optim.settings import describe
 from . import section
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
@@ -198,11 +197,8 @@ class RunConfig(Section):
         low, high = getattr(self.scheduler, "min_lr", 0.0), self.optimizer.learning_rate
         if low > high:
             raise ConfigError(f"scheduler.min_lr ({low}) must be at most optimizer.learning_rate ({high})")
-        try:
-            if steps is not None:  # else the length of the text decides
-                create_scheduler(self.scheduler, high, steps)
-        except ConfigError as error:
-            raise ConfigError(f"scheduler={self.scheduler.name} does not fit: {error}") from error
+        if steps is not None:  # else the length of the text decides
+            self.scheduler.check_run(self.optimizer, steps)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:

@@ -13,9 +13,17 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from ..errors import ConfigError
 from ..nn.module import Module
 from ..nn.parameter import Parameter
-from ..optim.factory import OPTIMIZERS, SCHEDULES, create_optimizer, optimizer_settings, schedule_settings
+from ..optim.factory import (
+    OPTIMIZERS,
+    SCHEDULERS,
+    create_optimizer,
+    create_scheduler,
+    optimizer_settings,
+    schedule_settings,
+)
 from ..optim.settings import Setting
 from .section import Section
 
@@ -76,6 +84,13 @@ class SchedulerConfig(Section):
         self.require_own_name()
         self.require_at_least(0, *(vars(self).keys() & {"min_lr", "warmup_steps"}))
 
+    def check_run(self, optimizer: OptimizerConfig, total_steps: int) -> None:
+        """Raise a ``ConfigError`` unless the scheduler can be made for a run of this optimizer and length."""
+        try:
+            create_scheduler(self, create_optimizer(optimizer, _Probe()), total_steps)
+        except ConfigError as error:
+            raise ConfigError(f"scheduler={self.name} does not fit: {error}") from error
+
 
 class _Probe(Module):
     """The smallest model that has something for every optimizer."""
@@ -106,7 +121,7 @@ OPTIMIZER_CONFIGS: dict[str, type[OptimizerConfig]] = {
 }
 SCHEDULER_CONFIGS: dict[str, type[SchedulerConfig]] = {
     name: _section(SchedulerConfig, kind.__name__, name, schedule_settings(name), SCHEDULE_DEFAULTS)
-    for name, kind in SCHEDULES.items()
+    for name, kind in SCHEDULERS.items()
 }
 SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, though nothing used it
 AdamWConfig, WarmupCosineConfig = OPTIMIZER_CONFIGS["adamw"], SCHEDULER_CONFIGS["warmup_cosine"]

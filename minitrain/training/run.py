@@ -35,8 +35,9 @@ from ..errors import CheckpointError, DataError
 from ..files import file_error, make_folder, write_atomically
 from ..models.gpt import GPT, GPTConfig
 from ..nn.packing import pack
-from ..optim import create_optimizer, create_scheduler
+from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
+from .callbacks import PlateauWatch
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .config import RunConfig, TrainingConfig
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
@@ -225,12 +226,14 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
     pack(model)
     loader = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)
     optimizer = create_optimizer(config.optimizer, model)
-    steps = config.trainer.total_steps(loader.steps_per_epoch)
+    scheduler = create_scheduler(config.scheduler, optimizer, config.trainer.total_steps(loader.steps_per_epoch))
     at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
-        scheduler=create_scheduler(config.scheduler, optimizer.get_lr(), steps),
+        # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
+        scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
+        callbacks=[PlateauWatch()] if isinstance(scheduler, ReduceOnPlateau) else [],
         train_data=loader,
         val_data=TokenWindows(val_tokens, config.data.block_size, at_once),
         config=TrainingConfig(**asdict(config.trainer)),

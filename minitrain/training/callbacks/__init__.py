@@ -5,6 +5,7 @@ from .early_stopping import EarlyStopping, TimeLimit
 from .ema import EMA
 from .guards import NaNGuard, SpikeGuard
 from .jsonl import JsonlLogger
+from .plateau_watch import PlateauWatch
 from .progress_tracker import ProgressTracker
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "EarlyStopping",
     "JsonlLogger",
     "NaNGuard",
+    "PlateauWatch",
     "ProgressTracker",
     "SpikeGuard",
     "TimeLimit",
