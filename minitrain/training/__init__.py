@@ -14,23 +14,32 @@ if TYPE_CHECKING:
     from .callback import Callback, CallbackList
     from .callbacks import (
         EMA,
+        ActivationStatistics,
         Checkpointing,
         EarlyStopping,
+        GradientStatistics,
+        Histograms,
         JsonlLogger,
+        LearningRateMonitor,
         NaNGuard,
         PlateauWatch,
         ProgressTracker,
         SpikeGuard,
         TimeLimit,
+        WeightStatistics,
     )
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
     from .collector import MetricsCollector
-    from .config import DataConfig, ModelConfig, RunConfig, TrainerConfig, TrainingConfig
+    from .compare import Comparison, compare_runs, plot_comparison
+    from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .diagnosis import Diagnosis, diagnose
     from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
+    from .history_plots import plot_history
+    from .html_report import write_html_report
     from .loop import Gradient, TrainingLoop, Update, train_step
     from .metrics import MetricsWriter, read_metrics
     from .objective import ModelWithLoss, accuracy
@@ -45,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMA",
+    "ActivationStatistics",
     "AdamWConfig",
     "BatchStream",
     "Callback",
@@ -52,15 +62,20 @@ __all__ = [
     "Checkpoint",
     "CheckpointManager",
     "Checkpointing",
+    "Comparison",
     "Control",
     "DataConfig",
+    "Diagnosis",
     "EarlyStopping",
     "EpochHistory",
     "Evaluator",
     "Gradient",
+    "GradientStatistics",
+    "Histograms",
     "Interrupted",
     "JsonlLogger",
     "LanguageModelTrainer",
+    "LearningRateMonitor",
     "LoadedRun",
     "MetricsCollector",
     "MetricsWriter",
@@ -86,13 +101,18 @@ __all__ = [
     "TransformerTrainer",
     "Update",
     "Validation",
+    "WeightStatistics",
     "accuracy",
+    "compare_runs",
     "create_optimizer",
     "create_scheduler",
+    "diagnose",
     "evaluate",
     "evaluate_run",
     "load_run",
     "perplexity",
+    "plot_comparison",
+    "plot_history",
     "plot_learning_rate",
     "plot_loss",
     "plot_run",
@@ -103,26 +123,34 @@ __all__ = [
     "train_model",
     "train_step",
     "verify_checkpoint",
+    "write_html_report",
 ]
 
 _HOME = {
     "EMA": "callbacks",
     "AdamWConfig": "optimizer_config",
+    "ActivationStatistics": "callbacks",
+    "AdamWConfig": "config",
     "BatchStream": "feed",
     "Callback": "callback",
     "CallbackList": "callback",
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
     "Checkpointing": "callbacks",
+    "Comparison": "compare",
     "Control": "state",
     "DataConfig": "config",
+    "Diagnosis": "diagnosis",
     "EarlyStopping": "callbacks",
     "EpochHistory": "by_epoch",
     "Evaluator": "evaluator",
     "Gradient": "loop",
+    "GradientStatistics": "callbacks",
+    "Histograms": "callbacks",
     "Interrupted": "signals",
     "JsonlLogger": "callbacks",
     "LanguageModelTrainer": "epoch_trainers",
+    "LearningRateMonitor": "callbacks",
     "LoadedRun": "run",
     "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
@@ -148,13 +176,18 @@ _HOME = {
     "TransformerTrainer": "epoch_trainers",
     "Update": "loop",
     "Validation": "evaluation",
+    "WeightStatistics": "callbacks",
     "accuracy": "objective",
     "create_optimizer": ".optim",
     "create_scheduler": ".optim",
+    "compare_runs": "compare",
+    "diagnose": "diagnosis",
     "evaluate": "evaluation",
     "evaluate_run": "run",
     "load_run": "run",
     "perplexity": "epoch_trainers",
+    "plot_comparison": "compare",
+    "plot_history": "history_plots",
     "plot_learning_rate": "plots",
     "plot_loss": "plots",
     "plot_run": "run",
@@ -165,6 +198,7 @@ _HOME = {
     "train_model": "epoch_trainers",
     "train_step": "loop",
     "verify_checkpoint": "checkpoint",
+    "write_html_report": "html_report",
 }
 
 

@@ -42,7 +42,7 @@ def plot_loss(
     figure, axes = new_figure(title, "loss (nats per token)")
     if steps.size:
         axes.plot(steps, loss, color=TRAIN, alpha=0.25, linewidth=1)
-        axes.plot(steps, _smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
+        axes.plot(steps, smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
     for label, style, part in _validations(records):
         at, losses = _series(part, "val_loss")
         axes.plot(at, losses, style, color=VALIDATION, linewidth=1.5, label=f"{label} (last {losses[-1]:.3f})")
@@ -137,7 +137,7 @@ def _series(records: Records, name: str) -> tuple[NDArray[np.float64], NDArray[n
     return table[:, 0], table[:, 1]
 
 
-def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the points around each one; the first ones, where losses fall steeply, have less around them."""
     reach = len(values) // 40
     at = np.arange(len(values))

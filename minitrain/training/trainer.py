@@ -19,7 +19,7 @@ from ..optim import AdamW, Constant
 from ..random import Key
 from .aliases import resolve_aliases
 from .callback import Callback, CallbackList
-from .callbacks import JsonlLogger, ProgressTracker
+from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .collector import MetricsCollector
 from .config import TrainingConfig
@@ -316,9 +316,14 @@ class Trainer:
         """Ask for the records, evaluations and checkpoints that the configuration wants after this step."""
         config, control, step = self.config, self.control, self.state.step
         last = step == self.total_steps
-        control.log |= step == 1 or last or _due(step, config.log_every)
+        control.log |= step == 1 or last or _due(step, config.log_every)  # as will_log says
         control.evaluate |= _due(step, config.validation_frequency) and not last  # the last one is the final one
         control.save |= last or _due(step, config.save_every)
+
+    def will_log(self) -> bool:
+        """Whether a record will be kept after the present step, as far as the configuration knows."""
+        step = self.state.step + 1
+        return step == 1 or step == self.total_steps or _due(step, self.config.log_every)
 
     def is_over(self) -> bool:
         """Whether all updates are done, or somebody asked to stop."""
@@ -364,7 +369,8 @@ class Trainer:
 
     def _standard_callbacks(self, given: Sequence[Callback], progress: bool) -> list[Callback]:
         """What every training has: a sight of its progress, and its records in the run folder."""
-        kinds = [ProgressTracker] * progress + [JsonlLogger] * (self.run_dir is not None)
+        kinds: list[type[Callback]] = [GradientStatistics] * self.config.log_gradients
+        kinds += [ProgressTracker] * progress + [JsonlLogger] * (self.run_dir is not None)
         return [kind() for kind in kinds if not any(isinstance(one, kind) for one in given)]
 
     def _log(self, update: Update) -> None:
