@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .checkpoint_manager import CheckpointManager
     from .collector import MetricsCollector
     from .compare import Comparison, compare_runs, plot_comparison
-    from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .config import DataConfig, ModelConfig, RunConfig, TrainerConfig, TrainingConfig
     from .diagnosis import Diagnosis, diagnose
     from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
     from .evaluation import TokenWindows, Validation, evaluate
@@ -130,7 +130,6 @@ _HOME = {
     "EMA": "callbacks",
     "AdamWConfig": "optimizer_config",
     "ActivationStatistics": "callbacks",
-    "AdamWConfig": "config",
     "BatchStream": "feed",
     "Callback": "callback",
     "CallbackList": "callback",
