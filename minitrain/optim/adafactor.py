@@ -67,7 +67,7 @@ def adafactor_update(
     xp = array_module(weight)
     least = float(xp.finfo(weight.dtype).eps) if eps1 is None else eps1
     g = grad * weight.dtype.type(grad_scale)
-    rate = max(eps2, _root_mean_square(weight)) * min(lr, 1 / math.sqrt(step)) if relative_step else lr
+    rate = xp.maximum(_root_mean_square(weight), eps2) * min(lr, 1 / math.sqrt(step)) if relative_step else lr
     fresh = step**beta2_decay  # 1 - beta2
     weight *= 1 - lr * weight_decay
     squares = xp.square(g)
@@ -80,11 +80,13 @@ def adafactor_update(
         variance += fresh * (squares - variance)
         second = variance
     direction = g / xp.sqrt(xp.maximum(second, least * least))
-    weight -= rate / max(1.0, _root_mean_square(direction) / d) * direction
+    weight -= rate / xp.maximum(_root_mean_square(direction) / d, 1) * direction
 
 
-def _root_mean_square(x: Array) -> float:
-    return math.sqrt(float(array_module(x).square(x).mean())) if x.size else 0.0
+def _root_mean_square(x: Array) -> Array:
+    """A scalar array: asking a GPU for its value would wait for all work before."""
+    xp = array_module(x)
+    return xp.sqrt(xp.square(x).sum() / max(1, x.size))  # type: ignore[no-any-return]
 
 
 class Adafactor(Optimizer):

@@ -57,11 +57,11 @@ def newton_schulz(matrix: Array, *, steps: int = 5, eps: float = 1e-7) -> Array:
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix  # (R, C) -> (C, R) where that makes the products smaller
-    x = x / max(math.sqrt(float(xp.square(x).sum())), eps)
+    x = x / xp.maximum(xp.sqrt(xp.square(x).sum()), eps)
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.T if tall else x
+    return x.T if tall else x  # type: ignore[no-any-return]
 
 
 @with_twin
