@@ -33,6 +33,7 @@ from minitrain.optim import (
 from minitrain.optim import schedules as all_schedules
 from minitrain.optim.factory import OPTIMIZERS, SCHEDULES, optimizer_settings, schedule_settings
 from minitrain.optim.optimizer import Optimizer
+from minitrain.optim.settings import arguments, settings_of
 
 
 class Model(Module):
@@ -192,6 +193,16 @@ SCHEDULER_MISTAKES = [
 def test_scheduler_mistakes_are_explained(config, message):
     with pytest.raises(ConfigError, match=message):
         create_scheduler(config, 0.5, 100)
+
+
+def test_settings_are_read_from_a_signature():
+    def make(model: Module, *, lr: float, betas: tuple[float, float] = (0.5, 0.6), power: int = 2) -> None: ...
+
+    found = settings_of(make, without=("model",))
+    assert list(found) == ["learning_rate", "beta1", "beta2", "power"]
+    assert arguments("mine", found, {"lr": 1, "beta2": 0.7}) == {"lr": 1, "betas": (0.5, 0.7), "power": 2}
+    with pytest.raises(ConfigError, match="mine: learning_rate has to be given"):
+        arguments("mine", found, {"power": 3})
 
 
 def test_training_has_them_too():

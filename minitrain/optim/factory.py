@@ -93,7 +93,7 @@ def schedule_settings(name: str) -> dict[str, Setting]:
         if key in PARTS:
             settings[key] = setting._replace(hint=setting.hint | None, default=None)
         elif setting.default is REQUIRED:
-            settings[key] = setting._replace(default=DEFAULTS[key])
+            settings[key] = setting._replace(default=DEFAULTS.get(key, REQUIRED))
     return settings
 
 
