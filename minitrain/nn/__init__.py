@@ -1,8 +1,11 @@
 """Layers that own parameters and call operations."""
 
 from .attention import MultiHeadAttention
-from .block import TransformerBlock
+from .block import PreNormBlock, TransformerBlock
+from .contrastive import ClipLoss, SiglipLoss
+from .conv2d import Conv2d
 from .cross_attention import CrossAttention
+from .decoder_block import DecoderBlock
 from .embedding import Embedding
 from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
@@ -15,12 +18,16 @@ from .module import Module
 from .packing import FlatGroup, decays, pack
 from .param_groups import ParamGroup, assign_groups, freeze
 from .parameter import Parameter
+from .patch_embedding import PatchEmbedding
 from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
 from .rms_norm import RMSNorm
 from .temperature import Temperature
 
 __all__ = [
+    "ClipLoss",
+    "Conv2d",
     "CrossAttention",
+    "DecoderBlock",
     "Embedding",
     "FeedForward",
     "FlatGroup",
@@ -33,8 +40,11 @@ __all__ = [
     "MultiHeadAttention",
     "ParamGroup",
     "Parameter",
+    "PatchEmbedding",
+    "PreNormBlock",
     "RMSNorm",
     "Rope",
+    "SiglipLoss",
     "SinusoidalPositions",
     "Temperature",
     "TransformerBlock",

@@ -116,7 +116,8 @@ class Muon(Optimizer):
         eps: the norm of an update counts as at least this large before it is scaled to 1.
         ns_steps: number of Newton-Schulz iterations.
         adjust_lr_fn: ``"original"``, or ``"match_rms_adamw"`` for steps as large as AdamW's, which then share its rate.
-        adamw_params: patterns of paths of the matrices that AdamW updates: by default what is called embedding or head.
+        adamw_params: patterns of paths of the matrices that AdamW updates: by default what is called embedding or head;
+            an output layer of another name has to be added.
         adamw_lr_scale: AdamW's rate is this many times ``lr``. With ``"original"``, Muon's rate is near 0.02, AdamW's
             a hundredth of that.
         adamw_betas: decay rates of AdamW's moments.
