@@ -38,6 +38,7 @@ from minitrain.testing.strategies import arrays, integer_arrays
 
 LOSSES = [n for n, c in CASES.items() if c.pair.forward.reference.__annotations__["return"].startswith("tuple[Loss,")]
 every_loss = pytest.mark.parametrize("name", LOSSES)
+UNCOUPLED = [name for name in LOSSES if CASES[name].family != "contrastive"]  # those compare all samples of a batch
 BIG = np.array([1e4, -1e4, 0.0, 1e-40, -1e-40], np.float32)
 
 
@@ -75,7 +76,7 @@ def test_a_cotangent_of_another_shape_is_named(name, data):
         registry()[name].backward(np.ones((*loss.total.shape, 2)), cache)
 
 
-@every_loss
+@pytest.mark.parametrize("name", UNCOUPLED)
 @settings(max_examples=20)
 @given(st.data())
 def test_any_split_of_a_batch_gives_the_same_total_and_count(name, data):

@@ -7,10 +7,12 @@ import math
 
 import numpy as np
 import plain_images
+import plain_losses
 import plain_sequences
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_losses import total_of
 
 from minitrain.ops import dropout_backward, dropout_forward, rope_forward
 from minitrain.random import Key
@@ -44,10 +46,6 @@ def plain_attention(
         for s, weight in weights.items():
             out[b, t, h] += weight / sum(weights.values()) * v[b, s, h * G // H]
     return out
-
-
-def total_of(losses, count, each):
-    return (np.array(losses) if each else np.sum(losses)), count
 
 
 def plain_cross_entropy(
@@ -212,6 +210,7 @@ def plain_l2_normalize(x, *, eps=1e-12):
 
 PLAIN = (
     plain_images.PLAIN
+    | plain_losses.PLAIN
     | plain_sequences.PLAIN
     | {
         "l2_normalize": plain_l2_normalize,

@@ -39,7 +39,7 @@ class GPTConfig:
         tie_weights: whether the output layer shares the token embedding's matrix.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for GPT-2's.
         loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
-            (see ``linear_cross_entropy``); ``None`` for all at once, which is faster while they fit.
+            (see ``linear_cross_entropy``); ``None`` for all at once.
     """
 
     vocab_size: int

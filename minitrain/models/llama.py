@@ -49,7 +49,7 @@ class LlamaConfig:
         window: how many positions a query sees, itself among them; ``None`` for all before it.
         eps: added to the mean square in the norms.
         loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
-            (see ``linear_cross_entropy``); ``None`` for all at once, which is faster while they fit.
+            (see ``linear_cross_entropy``); ``None`` for all at once.
     """
 
     vocab_size: int

@@ -2,6 +2,7 @@
 
 from .attention import MultiHeadAttention
 from .block import PreNormBlock, TransformerBlock
+from .contrastive import ClipLoss, SiglipLoss
 from .conv2d import Conv2d
 from .cross_attention import CrossAttention
 from .decoder_block import DecoderBlock
@@ -22,6 +23,7 @@ from .rms_norm import RMSNorm
 from .temperature import Temperature
 
 __all__ = [
+    "ClipLoss",
     "Conv2d",
     "CrossAttention",
     "DecoderBlock",
@@ -40,6 +42,7 @@ __all__ = [
     "PreNormBlock",
     "RMSNorm",
     "Rope",
+    "SiglipLoss",
     "SinusoidalPositions",
     "Temperature",
     "TransformerBlock",

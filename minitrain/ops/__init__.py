@@ -17,6 +17,7 @@ from .gelu import GeluCache, gelu_backward, gelu_forward
 from .group_norm import GroupNormCache, group_norm_backward, group_norm_forward
 from .hinge import HingeCache, hinge_backward, hinge_forward
 from .huber import HuberCache, huber_backward, huber_forward
+from .info_nce import InfoNCECache, info_nce_backward, info_nce_forward
 from .kl_divergence import KLDivergenceCache, kl_divergence_backward, kl_divergence_forward
 from .l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_normalize_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
@@ -42,11 +43,17 @@ from .residual_layer_norm import (
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .rope import RopeCache, rope_backward, rope_forward
 from .scale import ScaleCache, scale_backward, scale_forward
+from .siglip import SiglipCache, siglip_backward, siglip_forward
 from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
 from .softplus import SoftplusCache, softplus_backward, softplus_forward
 from .split import SplitCache, split_backward, split_forward
+from .supervised_contrastive import (
+    SupervisedContrastiveCache,
+    supervised_contrastive_backward,
+    supervised_contrastive_forward,
+)
 from .swiglu import SwigluCache, swiglu_backward, swiglu_forward
 from .tanh import TanhCache, tanh_backward, tanh_forward
 from .triplet import TripletCache, triplet_backward, triplet_forward
@@ -69,6 +76,7 @@ __all__ = [
     "GroupNormCache",
     "HingeCache",
     "HuberCache",
+    "InfoNCECache",
     "Into",
     "KLDivergenceCache",
     "L2NormalizeCache",
@@ -88,12 +96,14 @@ __all__ = [
     "ResidualLayerNormCache",
     "RopeCache",
     "ScaleCache",
+    "SiglipCache",
     "SigmoidCache",
     "SiluCache",
     "Skip",
     "SoftmaxCache",
     "SoftplusCache",
     "SplitCache",
+    "SupervisedContrastiveCache",
     "SwigluCache",
     "TanhCache",
     "Target",
@@ -130,6 +140,8 @@ __all__ = [
     "hinge_forward",
     "huber_backward",
     "huber_forward",
+    "info_nce_backward",
+    "info_nce_forward",
     "kl_divergence_backward",
     "kl_divergence_forward",
     "l2_normalize_backward",
@@ -164,6 +176,8 @@ __all__ = [
     "rope_forward",
     "scale_backward",
     "scale_forward",
+    "siglip_backward",
+    "siglip_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "silu_backward",
@@ -174,6 +188,8 @@ __all__ = [
     "softplus_forward",
     "split_backward",
     "split_forward",
+    "supervised_contrastive_backward",
+    "supervised_contrastive_forward",
     "swiglu_backward",
     "swiglu_forward",
     "tanh_backward",

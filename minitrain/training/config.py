@@ -41,6 +41,8 @@ class ModelConfig(Section):
     bias: bool = False
     tie_weights: bool = True
     """use the token embedding as the output projection too"""
+    loss_chunk: int | None = None
+    """positions whose logits are held at a time, to save memory where the vocabulary is large; null = all of them"""
 
     def check(self) -> None:
         """Check the ranges."""
@@ -50,6 +52,7 @@ class ModelConfig(Section):
         self.require(self.n_embd % self.n_head == 0, "n_embd", f"a multiple of model.n_head ({self.n_head})")
         fits = self.n_kv_head is None or (self.n_kv_head >= 1 and self.n_head % self.n_kv_head == 0)
         self.require(fits, "n_kv_head", f"null or a divisor of model.n_head ({self.n_head})")
+        self.require(self.loss_chunk is None or self.loss_chunk >= 1, "loss_chunk", "null or at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

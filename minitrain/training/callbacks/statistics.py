@@ -137,7 +137,7 @@ class Histograms(Callback):
     ) -> None:
         if every < 1 or most < 1 or bins < 2 or reach <= 0:
             raise ConfigError(
-                f"Histograms: every={every} and most={most} must be 1 or more, bins={bins} at least 2, reach={reach} above 0"
+                f"Histograms: every={every} and most={most} must be at least 1, bins={bins} 2, reach={reach} above 0"
             )
         self.every, self.parameters, self.most, self.bins, self.reach = every, parameters, most, bins, reach
         self.steps: list[int] = []
