@@ -120,9 +120,9 @@ class TestSeq2Seq:
         model, good = build("seq2seq"), ids(2, 5, low=1)
         bad = good.copy()
         bad[1, 2] = 0
-        with pytest.raises(DataError, match=r"a row of source has padding \(pad_idx = 0\) before a token"):
+        with pytest.raises(DataError, match=r"source: a row has padding \(pad_idx = 0\) before a token; put"):
             model.forward(bad, good)
-        with pytest.raises(DataError, match="a row of target has padding"):
+        with pytest.raises(DataError, match="target: a row has padding"):
             model.forward(good, bad)
 
     def test_which_tables_are_shared(self):
