@@ -25,6 +25,7 @@ from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import into
 from ..nn.positions import SinusoidalPositions
+from ..nn.recompute import backward_keeping, forward_keeping
 from ..ops.contract import Into
 from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
 from ..ops.layer_norm import LayerNormCache
@@ -190,9 +191,8 @@ class Seq2Seq(Module):
         x, embedding = self._embed(self.target_emb, target, rng)
         blocks = []
         for i, block in enumerate(self.decoder):
-            x, cache = block.forward(
-                x, memory, key_lengths=lengths, memory_lengths=memory_lengths, rng=fold(rng, "blocks", i)
-            )
+            options = {"key_lengths": lengths, "memory_lengths": memory_lengths, "rng": fold(rng, "blocks", i)}
+            x, cache = forward_keeping(block, x, memory, **options)
             blocks.append(cache)
         x, norm = self.decoder_norm.forward(x)
         logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
@@ -233,7 +233,7 @@ class Seq2Seq(Module):
         dmemory: Any = None  # (B, S, C): all blocks read the memory, so their gradients add up
         for block in reversed(self.decoder):
             target = None if dmemory is None else Into(dmemory, accumulate=True)
-            dx, dmemory = block.backward(dx, decoder.blocks.pop(), dmemory=target)
+            dx, dmemory = backward_keeping(block, dx, decoder.blocks.pop(), dmemory=target)
         embed_backward(self.target_emb, self.positions, dx, decoder.embedding, scale=self.scale)
         dx = self.encoder_norm.backward(dmemory, encoder.norm)
         dx = backward_blocks(self.encoder, dx, encoder.blocks)

@@ -13,12 +13,15 @@ from .group_norm import GroupNorm
 from .heads import Rope
 from .layer_norm import LayerNorm
 from .linear import Linear
+from .lora import LoRALinear, add_lora, lora_state_dict, merge_lora
 from .masks import create_causal_mask, create_combined_mask, create_padding_mask, create_window_mask
 from .module import Module
+from .moe import MixtureOfExperts
 from .packing import FlatGroup, decays, pack
 from .parameter import Parameter
 from .patch_embedding import PatchEmbedding
 from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
+from .recompute import checkpoint_activations
 from .rms_norm import RMSNorm
 from .temperature import Temperature
 
@@ -35,6 +38,8 @@ __all__ = [
     "LayerNorm",
     "LearnedPositions",
     "Linear",
+    "LoRALinear",
+    "MixtureOfExperts",
     "Module",
     "MultiHeadAttention",
     "Parameter",
@@ -46,11 +51,15 @@ __all__ = [
     "SinusoidalPositions",
     "Temperature",
     "TransformerBlock",
+    "add_lora",
     "alibi_slopes",
+    "checkpoint_activations",
     "create_causal_mask",
     "create_combined_mask",
     "create_padding_mask",
     "create_window_mask",
     "decays",
+    "lora_state_dict",
+    "merge_lora",
     "pack",
 ]

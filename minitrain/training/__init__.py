@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
+    from .finders import BatchSearch, RateSearch, find_batch_size, find_learning_rate
     from .history_plots import plot_history
     from .html_report import write_html_report
     from .loop import Gradient, TrainingLoop, Update, train_step
+    from .memory import Estimate, MemoryShortage, estimate
     from .metrics import MetricsWriter, read_metrics
     from .objective import ModelWithLoss, accuracy
     from .plots import plot_learning_rate, plot_loss
@@ -53,6 +55,7 @@ __all__ = [
     "EMA",
     "ActivationStatistics",
     "AdamWConfig",
+    "BatchSearch",
     "BatchStream",
     "Callback",
     "CallbackList",
@@ -65,6 +68,7 @@ __all__ = [
     "Diagnosis",
     "EarlyStopping",
     "EpochHistory",
+    "Estimate",
     "Evaluator",
     "Gradient",
     "GradientStatistics",
@@ -74,12 +78,14 @@ __all__ = [
     "LanguageModelTrainer",
     "LearningRateMonitor",
     "LoadedRun",
+    "MemoryShortage",
     "MetricsCollector",
     "MetricsWriter",
     "ModelConfig",
     "ModelWithLoss",
     "NaNGuard",
     "ProgressTracker",
+    "RateSearch",
     "Run",
     "RunConfig",
     "RunResult",
@@ -100,8 +106,11 @@ __all__ = [
     "accuracy",
     "compare_runs",
     "diagnose",
+    "estimate",
     "evaluate",
     "evaluate_run",
+    "find_batch_size",
+    "find_learning_rate",
     "load_run",
     "perplexity",
     "plot_comparison",
@@ -123,6 +132,7 @@ _HOME = {
     "EMA": "callbacks",
     "ActivationStatistics": "callbacks",
     "AdamWConfig": "config",
+    "BatchSearch": "finders",
     "BatchStream": "feed",
     "Callback": "callback",
     "CallbackList": "callback",
@@ -135,6 +145,7 @@ _HOME = {
     "Diagnosis": "diagnosis",
     "EarlyStopping": "callbacks",
     "EpochHistory": "by_epoch",
+    "Estimate": "memory",
     "Evaluator": "evaluator",
     "Gradient": "loop",
     "GradientStatistics": "callbacks",
@@ -144,12 +155,14 @@ _HOME = {
     "LanguageModelTrainer": "epoch_trainers",
     "LearningRateMonitor": "callbacks",
     "LoadedRun": "run",
+    "MemoryShortage": "memory",
     "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
     "ModelConfig": "config",
     "ModelWithLoss": "objective",
     "NaNGuard": "callbacks",
     "ProgressTracker": "callbacks",
+    "RateSearch": "finders",
     "Run": "run",
     "RunConfig": "config",
     "RunResult": "report",
@@ -170,8 +183,11 @@ _HOME = {
     "accuracy": "objective",
     "compare_runs": "compare",
     "diagnose": "diagnosis",
+    "estimate": "memory",
     "evaluate": "evaluation",
     "evaluate_run": "run",
+    "find_batch_size": "finders",
+    "find_learning_rate": "finders",
     "load_run": "run",
     "perplexity": "epoch_trainers",
     "plot_comparison": "compare",

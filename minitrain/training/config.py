@@ -149,6 +149,8 @@ class TrainerConfig(Section):
     log_every: int = 10
     log_gradients: bool = False
     """log the norm of each parameter's gradient too"""
+    activation_checkpointing: bool = False
+    """keep one array a block instead of all activations, and compute the rest again in the backward"""
     use_mixed_precision: bool = False
     """compute in 16 bits on a GPU; a CPU computes in 32 all the same"""
     sample_tokens: int = 500
