@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         JsonlLogger,
         LearningRateMonitor,
         NaNGuard,
+        PlateauWatch,
         ProgressTracker,
         SpikeGuard,
         TimeLimit,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .checkpoint_manager import CheckpointManager
     from .collector import MetricsCollector
     from .compare import Comparison, compare_runs, plot_comparison
-    from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .config import DataConfig, ModelConfig, RunConfig, TrainerConfig, TrainingConfig
     from .diagnosis import Diagnosis, diagnose
     from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
     from .evaluation import TokenWindows, Validation, evaluate
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .memory import Estimate, MemoryShortage, estimate
     from .metrics import MetricsWriter, read_metrics
     from .objective import ModelWithLoss, accuracy
+    from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig
     from .plots import plot_learning_rate, plot_loss
     from .report import RunResult
     from .result import TrainResult
@@ -84,6 +86,8 @@ __all__ = [
     "ModelConfig",
     "ModelWithLoss",
     "NaNGuard",
+    "OptimizerConfig",
+    "PlateauWatch",
     "ProgressTracker",
     "RateSearch",
     "Run",
@@ -131,7 +135,7 @@ __all__ = [
 _HOME = {
     "EMA": "callbacks",
     "ActivationStatistics": "callbacks",
-    "AdamWConfig": "config",
+    "AdamWConfig": "optimizer_config",
     "BatchSearch": "finders",
     "BatchStream": "feed",
     "Callback": "callback",
@@ -161,12 +165,14 @@ _HOME = {
     "ModelConfig": "config",
     "ModelWithLoss": "objective",
     "NaNGuard": "callbacks",
+    "OptimizerConfig": "optimizer_config",
+    "PlateauWatch": "callbacks",
     "ProgressTracker": "callbacks",
     "RateSearch": "finders",
     "Run": "run",
     "RunConfig": "config",
     "RunResult": "report",
-    "SchedulerConfig": "config",
+    "SchedulerConfig": "optimizer_config",
     "SpikeGuard": "callbacks",
     "TimeLimit": "callbacks",
     "TokenWindows": "evaluation",
@@ -209,7 +215,7 @@ _HOME = {
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    value: object = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value  # asked once only
     return value
 

@@ -54,7 +54,7 @@ class RateSearch:
 
     def plot(self, path: str | Path = "learning_rates.png") -> Path:
         """Draw the losses over the rates; returns the PNG file."""
-        from .plots import TRAIN, VALIDATION, new_figures, save_figure
+        from ..figures import TRAIN, VALIDATION, new_figures, save_figure
 
         figure, (axes,) = new_figures([("loss while the learning rate rises", "loss")], xlabel="learning rate")
         axes.plot(self.rates, self.losses, color=TRAIN, alpha=0.25, linewidth=1)
