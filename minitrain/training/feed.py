@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from ..backend.arrays import to_device
-from ..data import SampleDataset
+from ..data import Prefetch, PrefetchLoader, SampleDataset
 from ..data.batches import arrays_in, map_arrays
 from ..data.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
@@ -116,6 +116,13 @@ def as_loader(data: Any, batch_size: int) -> Any:
 def as_batches(data: Iterable[Any], batch_size: int) -> Iterable[Any]:
     """What to evaluate on: batches as they are, or those of a data set of samples."""
     return DatasetBatches(data, batch_size) if isinstance(data, SampleDataset) else data
+
+
+def stop_reading_ahead(loader: Any) -> None:
+    """End the thread that prepares the batches of ``loader``, if it has one; the next batch starts another."""
+    source = loader.batches if isinstance(loader, BatchStream) else loader
+    if isinstance(source, Prefetch | PrefetchLoader):
+        source.close()
 
 
 def split_batch(batch: Any, parts: int) -> list[tuple[int, Any]]:

@@ -25,7 +25,7 @@ from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .collector import MetricsCollector
 from .config import TrainingConfig
 from .evaluator import Evaluator
-from .feed import as_batches, as_loader, batch_to, split_batch
+from .feed import as_batches, as_loader, batch_to, split_batch, stop_reading_ahead
 from .loop import Gradient, TrainingLoop, Update, train_step
 from .memory import shortage
 from .nonfinite import first_bad_parameter
@@ -175,6 +175,7 @@ class Trainer:
             raise
         finally:
             self._signals = None
+            stop_reading_ahead(self.train_data)
             self.callbacks.close()
 
     def train_step(self, inputs: Any, targets: Any = None) -> Update:
