@@ -13,6 +13,8 @@ from .groups import CONFIG_MODULE, config_groups
 from .overrides import read_overrides
 
 _PATHS = ("data.path", "run_dir")
+LITERAL = (*_PATHS, "generation.prompt")
+"""Settings whose value is taken as it stands, whatever signs are in it."""
 
 
 def compose_config(arguments: Sequence[str]) -> RunConfig:
@@ -26,7 +28,7 @@ def compose_config(arguments: Sequence[str]) -> RunConfig:
     Raises:
         ConfigError: for whatever is wrong with them, in terms of the settings.
     """
-    overrides = read_overrides(arguments, groups=config_groups(), settings=known_keys(RunConfig), literal=_PATHS)
+    overrides = read_overrides(arguments, groups=config_groups(), settings=known_keys(RunConfig), literal=LITERAL)
     typed = {argument.partition("=")[0] for argument in arguments}
     return RunConfig.from_dict(_fitting(_compose(overrides), typed))
 

@@ -11,6 +11,7 @@ from .arguments import UsageError
 from .names import ELSEWHERE, did_you_mean
 
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_RESOLVER = re.compile(r"\$\{[^}]*:")  # ${oc.env:HOME} and its like
 _WORD = re.compile(r"\w+")
 _EXAMPLE = "for example trainer.max_steps=5000"
 
@@ -38,7 +39,7 @@ def read_overrides(
 
     Raises:
         ConfigError: for an argument without ``=``, a key that is no setting, an option that a group does not
-            have, or ``_target_`` anywhere.
+            have, ``_target_`` anywhere, or a reference that calls a resolver.
     """
     return [_checked(argument, groups, settings, literal) for argument in arguments]
 
@@ -49,6 +50,8 @@ def _checked(
     key, equals, value = argument.partition("=")
     if "_target_" in key or ("_target_" in value and key not in literal):
         raise UsageError(f"{argument}: _target_ is not allowed; a setting names what there is and runs no code")
+    if key not in literal and _RESOLVER.search(value):
+        raise UsageError(f"{argument}: a reference names another setting, such as ${{model.n_embd}}, and calls nothing")
     if key[:1] in ("+", "~"):
         bare = key.lstrip("+~")
         raise UsageError(f"{argument}: settings are changed, not added or removed; write {bare}=VALUE")

@@ -73,6 +73,15 @@ class JoinedTokens:
     def __len__(self) -> int:
         return self.size
 
+    def part(self, start: int, stop: int) -> JoinedTokens:
+        """The ids from ``start`` up to ``stop``, without copying them; 0 <= start <= stop <= size."""
+        pieces = []
+        for part, end in zip(self.parts, self._ends.tolist(), strict=True):
+            begin = end - part.shape[0]
+            if start < end and begin < stop:
+                pieces.append(part[max(start - begin, 0) : stop - begin])
+        return JoinedTokens(pieces or [self.parts[0][:0]])
+
     def __getitem__(self, index: Any) -> Any:
         """The id at an integer, a slice of ids, or those at an integer array of any shape; as NumPy reads them.
 
@@ -89,12 +98,7 @@ class JoinedTokens:
         return ids if positions.ndim else ids[()]
 
     def _stretch(self, start: int, stop: int) -> NDArray[Any]:
-        pieces = [np.zeros(0, self.dtype)]
-        for part, end in zip(self.parts, self._ends.tolist(), strict=True):
-            begin = end - part.shape[0]
-            if start < end and begin < stop:
-                pieces.append(part[max(start - begin, 0) : stop - begin])
-        return np.concatenate(pieces)
+        return np.concatenate(self.part(start, max(start, stop)).parts)
 
     def _gather(self, positions: NDArray[Any]) -> NDArray[Any]:
         positions = np.where(positions < 0, positions + self.size, positions)

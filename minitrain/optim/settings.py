@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import inspect
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -128,8 +129,10 @@ def look_up(what: str, name: str, known: Mapping[str, Any]) -> Any:
 
 
 def describe(value: Any) -> str:
-    """``value`` and its type, for an error message."""
-    return "null" if value is None else f"{value!r} ({type(value).__name__})"
+    """``value`` and its type, for an error message; long ones are shortened, since a file may hold anything."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = 120
+    return "null" if value is None else f"{short.repr(value)} ({type(value).__name__})"
 
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}

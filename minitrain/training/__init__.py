@@ -31,18 +31,21 @@ if TYPE_CHECKING:
     from .checkpoint_manager import CheckpointManager
     from .collector import MetricsCollector
     from .compare import Comparison, compare_runs, plot_comparison
-    from .config import DataConfig, ModelConfig, RunConfig, TrainerConfig, TrainingConfig
+    from .config import RunConfig, TrainerConfig, TrainingConfig
+    from .data_config import DataConfig, ShardsConfig
     from .diagnosis import Diagnosis, diagnose
     from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
     from .finders import BatchSearch, RateSearch, find_batch_size, find_learning_rate
+    from .generation_config import GenerationConfig
     from .history_plots import plot_history
     from .html_report import write_html_report
     from .loop import Gradient, TrainingLoop, Update, train_step
     from .memory import Estimate, MemoryShortage, estimate
     from .metrics import MetricsWriter, read_metrics
+    from .model_config import GPTModelConfig, LlamaModelConfig, ModelConfig
     from .objective import ModelWithLoss, accuracy
     from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig
     from .plots import plot_learning_rate, plot_loss
@@ -72,6 +75,8 @@ __all__ = [
     "EpochHistory",
     "Estimate",
     "Evaluator",
+    "GPTModelConfig",
+    "GenerationConfig",
     "Gradient",
     "GradientStatistics",
     "Histograms",
@@ -79,6 +84,7 @@ __all__ = [
     "JsonlLogger",
     "LanguageModelTrainer",
     "LearningRateMonitor",
+    "LlamaModelConfig",
     "LoadedRun",
     "MemoryShortage",
     "MetricsCollector",
@@ -94,6 +100,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "SchedulerConfig",
+    "ShardsConfig",
     "SpikeGuard",
     "TimeLimit",
     "TokenWindows",
@@ -145,12 +152,14 @@ _HOME = {
     "Checkpointing": "callbacks",
     "Comparison": "compare",
     "Control": "state",
-    "DataConfig": "config",
+    "DataConfig": "data_config",
     "Diagnosis": "diagnosis",
     "EarlyStopping": "callbacks",
     "EpochHistory": "by_epoch",
     "Estimate": "memory",
     "Evaluator": "evaluator",
+    "GPTModelConfig": "model_config",
+    "GenerationConfig": "generation_config",
     "Gradient": "loop",
     "GradientStatistics": "callbacks",
     "Histograms": "callbacks",
@@ -158,11 +167,12 @@ _HOME = {
     "JsonlLogger": "callbacks",
     "LanguageModelTrainer": "epoch_trainers",
     "LearningRateMonitor": "callbacks",
+    "LlamaModelConfig": "model_config",
     "LoadedRun": "run",
     "MemoryShortage": "memory",
     "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
-    "ModelConfig": "config",
+    "ModelConfig": "model_config",
     "ModelWithLoss": "objective",
     "NaNGuard": "callbacks",
     "OptimizerConfig": "optimizer_config",
@@ -173,6 +183,7 @@ _HOME = {
     "RunConfig": "config",
     "RunResult": "report",
     "SchedulerConfig": "optimizer_config",
+    "ShardsConfig": "data_config",
     "SpikeGuard": "callbacks",
     "TimeLimit": "callbacks",
     "TokenWindows": "evaluation",

@@ -1,8 +1,8 @@
 """The settings of a run: plain dataclasses that check themselves, to and from dictionaries and YAML.
 
-These classes, with those of ``optimizer_config.py``, are the one list of what can be set. The command line composes
-its groups on top of them, a run folder keeps them as ``config.yaml``. What a config can name comes from a list or a
-table: it cannot run code.
+These classes, with those of the ``…_config.py`` beside this file, are the one list of what can be set. The command line
+composes its groups on top of them, a run folder keeps them as ``config.yaml``. What a config can name comes from a list
+or a table: it cannot run code.
 """
 
 from __future__ import annotations
@@ -13,72 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..data.bpe import LARGEST_VOCABULARY, SMALLEST_VOCABULARY
-from ..data.tokenizers import TOKENIZERS
 from ..errors import ConfigError
 from ..files import file_error, write_atomically
 from ..optim.settings import describe
 from . import section
+from .data_config import DataConfig, TokensConfig
+from .generation_config import GenerationConfig
+from .model_config import GPTModelConfig, ModelConfig
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 from .section import Section, build
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig(Section):
-    """The GPT to train. Its vocabulary comes from the tokenizer, its block size from ``data.block_size``."""
-
-    prefix: ClassVar[str] = "model."
-
-    name: str = "gpt"
-    n_layer: int = 4
-    """transformer blocks"""
-    n_head: int = 4
-    """attention heads"""
-    n_embd: int = 128
-    """model width C, a multiple of ``n_head``"""
-    n_kv_head: int | None = None
-    """key-value heads for grouped queries; null = ``n_head``"""
-    dropout: float = 0.0
-    bias: bool = False
-    tie_weights: bool = True
-    """use the token embedding as the output projection too"""
-    loss_chunk: int | None = None
-    """positions whose logits are held at a time, to save memory where the vocabulary is large; null = all of them"""
-
-    def check(self) -> None:
-        """Check the ranges."""
-        self.require_known("name", ("gpt",))
-        self.require_at_least(1, "n_layer", "n_head", "n_embd")
-        self.require(0.0 <= self.dropout < 1.0, "dropout", "at least 0 and below 1")
-        self.require(self.n_embd % self.n_head == 0, "n_embd", f"a multiple of model.n_head ({self.n_head})")
-        fits = self.n_kv_head is None or (self.n_kv_head >= 1 and self.n_head % self.n_kv_head == 0)
-        self.require(fits, "n_kv_head", f"null or a divisor of model.n_head ({self.n_head})")
-        self.require(self.loss_chunk is None or self.loss_chunk >= 1, "loss_chunk", "null or at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig(Section):
-    """The text, and how it is cut into tokens, splits and blocks."""
-
-    prefix: ClassVar[str] = "data."
-
-    path: str | None = None
-    """a text file or a folder of them; null = the language reference that ships with Python"""
-    tokenizer: str = "char"
-    vocab_size: int = 1024
-    """ids of a ``bpe`` vocabulary, at most; ``char`` and ``byte`` have their own"""
-    val_fraction: float = 0.1
-    """the share of the tokens, taken from the end, that is held out for validation"""
-    block_size: int = 64
-    """tokens the model sees at once (T)"""
-
-    def check(self) -> None:
-        """Check the ranges."""
-        self.require_known("tokenizer", TOKENIZERS)
-        fits = SMALLEST_VOCABULARY <= self.vocab_size <= LARGEST_VOCABULARY
-        self.require(fits, "vocab_size", f"between {SMALLEST_VOCABULARY} and {LARGEST_VOCABULARY}")
-        self.require(0.0 < self.val_fraction < 1.0, "val_fraction", "between 0 and 1, both excluded")
-        self.require_at_least(1, "block_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +128,12 @@ class RunConfig(Section):
     device: str = "cpu"
     recipe: str | None = None
     """name of the preset these settings come from; only a note"""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=GPTModelConfig)
+    data: TokensConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
     scheduler: SchedulerConfig = field(default_factory=WarmupCosineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
 
     def check(self) -> None:
         """Check the settings that have to fit each other."""
@@ -237,7 +181,7 @@ class RunConfig(Section):
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise file_error("read", path, error) from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
+        except (UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
             raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
         if not isinstance(values, Mapping):
             raise ConfigError(f"{path} must hold settings, one 'key: value' a line, not {describe(values)}")

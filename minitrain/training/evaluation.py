@@ -8,9 +8,10 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
+from ..data.baselines import CHUNK
+from ..data.token_array import TokenArray
 from .evaluator import Evaluator
 
 
@@ -26,7 +27,7 @@ class TokenWindows:
         DataError: if there are fewer than two tokens.
     """
 
-    def __init__(self, tokens: NDArray[Any], block_size: int, batch_size: int) -> None:
+    def __init__(self, tokens: TokenArray, block_size: int, batch_size: int) -> None:
         evaluation_batches(tokens, block_size, batch_size)  # checks its arguments, reads nothing
         self.tokens, self.block_size, self.batch_size = tokens, block_size, batch_size
 
@@ -45,7 +46,7 @@ class TokenWindows:
 
 def evaluate(
     model: Any,
-    tokens: NDArray[Any],
+    tokens: TokenArray,
     block_size: int,
     batch_size: int,
     *,
@@ -97,7 +98,7 @@ class Validation:
         return "\n".join(lines)
 
 
-def baselines(train_tokens: NDArray[Any], val_tokens: NDArray[Any], vocab_size: int) -> dict[str, float]:
+def baselines(train_tokens: TokenArray, val_tokens: TokenArray, vocab_size: int) -> dict[str, float]:
     """Nats per token of guessing: by the frequencies of the training text, and evenly among the vocabulary.
 
     Args:
@@ -113,8 +114,8 @@ def baselines(train_tokens: NDArray[Any], val_tokens: NDArray[Any], vocab_size: 
 
 def compare_with_guessing(
     measured: Mapping[str, float],
-    train_tokens: NDArray[Any],
-    val_tokens: NDArray[Any],
+    train_tokens: TokenArray,
+    val_tokens: TokenArray,
     vocab_size: int,
     tokenizer: Tokenizer | None,
 ) -> Validation:
@@ -127,8 +128,9 @@ def compare_with_guessing(
         vocab_size: number of token ids.
         tokenizer: tells how many characters the held-out text has; ``None`` counts tokens as characters.
     """
-    characters = len(tokenizer.decode(val_tokens)) if tokenizer else val_tokens.shape[0]
-    tokens_per_character = val_tokens.shape[0] / max(1, characters)
+    counted = val_tokens[:CHUNK]  # of a very long text, a part tells
+    characters = len(tokenizer.decode(counted)) if tokenizer else counted.shape[0]
+    tokens_per_character = counted.shape[0] / max(1, characters)
     return Validation(
         loss=measured["val_loss"],
         tokens=int(measured["val_tokens"]),

@@ -6,10 +6,9 @@ something else than the library does.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,8 +23,7 @@ from ..optim.factory import (
     optimizer_settings,
     schedule_settings,
 )
-from ..optim.settings import Setting
-from .section import Section
+from .section import Section, make_section
 
 # Where a run's default is not the library's: for one optimizer, and for every schedule that has the setting.
 OPTIMIZER_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -99,28 +97,21 @@ class _Probe(Module):
         self.matrix = Parameter(np.zeros((1, 1)))
 
 
-S = TypeVar("S", bound=Section)
-
-
-def _section(base: type[S], title: str, name: str, own: Mapping[str, Setting], defaults: Mapping[str, Any]) -> type[S]:
-    """The section of one optimizer or schedule, a subclass of ``base``."""
-    fields = [(setting.name, setting.hint, defaults.get(setting.name, setting.default)) for setting in own.values()]
-    return dataclasses.make_dataclass(
-        f"{title}Config",
-        [("name", str, name), *fields],
-        bases=(base,),
-        frozen=True,
-        kw_only=True,
-        namespace={"__doc__": f"The settings of ``{title}``.", "__module__": __name__},
-    )
-
-
 OPTIMIZER_CONFIGS: dict[str, type[OptimizerConfig]] = {
-    name: _section(OptimizerConfig, kind.__name__, name, optimizer_settings(name), OPTIMIZER_DEFAULTS.get(name, {}))
+    name: make_section(
+        OptimizerConfig,
+        f"{kind.__name__}Config",
+        name,
+        optimizer_settings(name),
+        OPTIMIZER_DEFAULTS.get(name, {}),
+        __name__,
+    )
     for name, kind in OPTIMIZERS.items()
 }
 SCHEDULER_CONFIGS: dict[str, type[SchedulerConfig]] = {
-    name: _section(SchedulerConfig, kind.__name__, name, schedule_settings(name), SCHEDULE_DEFAULTS)
+    name: make_section(
+        SchedulerConfig, f"{kind.__name__}Config", name, schedule_settings(name), SCHEDULE_DEFAULTS, __name__
+    )
     for name, kind in SCHEDULERS.items()
 }
 SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, though nothing used it

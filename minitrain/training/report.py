@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..data import Tokenizer
+from ..data.token_array import TokenArray
 from ..errors import DataError
 from ..files import write_atomically
 from ..generation import continue_text
 from .collector import MetricsCollector
 from .epoch_trainers import perplexity
 from .evaluation import Validation
+from .generation_config import GenerationConfig
 from .history_plots import plot_history
 from .html_report import REPORT, write_html_report
 from .metrics import METRICS, read_metrics
@@ -29,7 +31,6 @@ PLOTS = "plots"
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Figures that have a picture of their own, or need none."""
 SAMPLE, LOSS_PICTURE, RATE_PICTURE = "sample.txt", "loss.png", "learning_rate.png"
-TEMPERATURE = 0.8  # a little below 1: a small model's text reads better
 
 
 @dataclass(frozen=True)
@@ -129,18 +130,30 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     )
 
 
-def write_sample(trainer: Trainer, run_dir: Path, length: int, val_tokens: NDArray[Any]) -> str:
-    """Let the model write a text of its own, from the beginning of a line, and keep it in the run folder."""
+def write_sample(trainer: Trainer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray) -> str:
+    """Let the model write a text of ``length`` tokens, and keep it in the run folder."""
     tokenizer = trainer.tokenizer
     if not length:
         return ""
-    try:
-        tokenizer.encode("\n")
-        prompt = "\n"
-    except DataError:  # a text of one line: go on from the held-out text's first token
-        prompt = tokenizer.decode(np.asarray(val_tokens[:1], dtype=np.int32))
-    rng, device = trainer.key.fold("sample"), trainer.device
-    written = continue_text(trainer.model, tokenizer, prompt, length, temperature=TEMPERATURE, rng=rng, device=device)
-    sample = written.strip("\n")
+    written = continue_text(
+        trainer.model,
+        tokenizer,
+        how.prompt or _start_of_a_line(tokenizer, val_tokens),
+        length,
+        temperature=how.temperature,
+        top_k=how.top_k,
+        top_p=how.top_p,
+        rng=trainer.key.fold("sample"),
+        device=trainer.device,
+    )
+    sample = f"{how.prompt or ''}{written}".strip("\n")
     write_atomically(run_dir / SAMPLE, sample.encode() + b"\n")
     return sample
+
+
+def _start_of_a_line(tokenizer: Tokenizer, val_tokens: TokenArray) -> str:
+    try:
+        tokenizer.encode("\n")
+        return "\n"
+    except DataError:  # a text of one line: go on from the held-out text's first token
+        return tokenizer.decode(np.asarray(val_tokens[:1], dtype=np.int32))

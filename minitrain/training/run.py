@@ -6,34 +6,24 @@
       config.yaml  tokenizer.json  data/train.bin  data/val.bin
       metrics.jsonl  checkpoints/step-…/  loss.png  learning_rate.png  sample.txt
 
-The folder is complete in itself: the tokens lie in it, so that a run goes on with the text it began with.
+The folder is complete in itself: the tokens lie in it, so that a run goes on with the text it began with. Token shards
+alone stay where they are, see `run_data`.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
-from ..data import (
-    TokenFile,
-    Tokenizer,
-    TokenLoader,
-    build_tokenizer,
-    evaluation_batches,
-    read_corpus,
-    tokenizer_from_json,
-    write_tokens,
-)
-from ..errors import CheckpointError, DataError
-from ..files import file_error, make_folder, write_atomically
-from ..models.gpt import GPT, GPTConfig
+from ..data import PrefetchLoader, Tokenizer, TokenLoader
+from ..data.token_array import TokenArray
+from ..errors import CheckpointError
+from ..files import make_folder
+from ..models.decoder import Decoder
 from ..nn.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
@@ -41,11 +31,11 @@ from .callbacks import PlateauWatch
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .config import RunConfig, TrainingConfig
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
+from .model_config import create_model
 from .report import RunResult, draw, write_report, write_sample
+from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens
 from .run_folder import CHECKPOINTS, CONFIG, refuse_used_folder
 from .trainer import Trainer
-
-TOKENIZER, TRAIN_TOKENS, VAL_TOKENS = "tokenizer.json", "data/train.bin", "data/val.bin"
 
 
 @dataclass(frozen=True)
@@ -64,8 +54,8 @@ class Run:
     config: RunConfig
     run_dir: Path
     tokenizer: Tokenizer
-    train_tokens: NDArray[Any]
-    val_tokens: NDArray[Any]
+    train_tokens: TokenArray
+    val_tokens: TokenArray
     trainer: Trainer
 
     def train(self) -> RunResult:
@@ -78,7 +68,8 @@ class Run:
         measured = {name: history.get_latest(name) or 0.0 for name in ("val_loss", "val_tokens")}
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
         pictures = draw(self.run_dir, validation.baselines)
-        sample = write_sample(self.trainer, self.run_dir, self.config.trainer.sample_tokens, self.val_tokens)
+        length, how = self.config.trainer.sample_tokens, self.config.generation
+        sample = write_sample(self.trainer, self.run_dir, length, how, self.val_tokens)
         summary = f"{training.describe()}\n\n{validation.describe()}"
         report = write_report(self.run_dir, pictures, summary, sample)
         return RunResult(self.run_dir, training, validation, pictures, report, sample)
@@ -97,41 +88,32 @@ class Run:
 class LoadedRun(NamedTuple):
     """A trained model and what belongs to it."""
 
-    model: GPT
+    model: Decoder
     tokenizer: Tokenizer
     config: RunConfig
     step: int
 
 
 def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
-    """Prepare a new run: read the text, make the tokens, the run folder, the model and its trainer.
+    """Prepare a new run: read the data, make the tokens, the run folder, the model and its trainer.
 
-    The text is read and checked before anything is written.
+    The data is read and checked before anything is written.
 
     Args:
         config: the settings; with ``run_dir=None`` the folder is a new one under ``runs/``.
         warn: called with a sentence when something is not as it should be but training can go on.
 
     Raises:
-        DataError: if the text is missing, not text, or too short.
+        DataError: if the data is missing, not text or token shards, or too short.
         CheckpointError: if the folder holds a run already.
         FileError: if the folder cannot be written.
         DeviceError: if the device is not there.
     """
     run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
     refuse_used_folder(run_dir)
-    text = read_corpus(config.data.path)
-    tokenizer = build_tokenizer(config.data.tokenizer, text, vocab_size=config.data.vocab_size)
-    ids = tokenizer.encode(text)
-    border = int(len(ids) * (1 - config.data.val_fraction))
-    train_ids, val_ids = ids[:border], ids[border:]
-    TokenLoader(train_ids, config.data.block_size, config.trainer.batch_size, config.seed)  # checks the lengths
-    evaluation_batches(val_ids, config.data.block_size, 1)
-
-    make_folder((run_dir / TRAIN_TOKENS).parent)
-    write_tokens(run_dir / TRAIN_TOKENS, train_ids, tokenizer.vocab_size)
-    write_tokens(run_dir / VAL_TOKENS, val_ids, tokenizer.vocab_size)
-    write_atomically(run_dir / TOKENIZER, json.dumps(tokenizer.to_json()).encode() + b"\n")
+    tokens = prepare_tokens(config)
+    make_folder(run_dir)
+    config = save_tokens(tokens, config, run_dir)
     config.save(run_dir / CONFIG)  # last: with it the folder counts as prepared
     return _assemble(config, run_dir, warn)
 
@@ -169,7 +151,7 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
         DeviceError: if the device is not there.
     """
     run_dir = Path(run_dir)
-    config, tokenizer = _read_config(run_dir), _read_tokenizer(run_dir)
+    config, tokenizer = _read_config(run_dir), load_tokenizer(run_dir)
     checkpoints = CheckpointManager(run_dir / CHECKPOINTS, warn=warn)
     path = checkpoints.latest()
     if path is None:
@@ -179,7 +161,7 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
             f"cannot use the run in {run_dir}: {found}; train it with --resume {shlex.quote(str(run_dir))}"
         )
     checkpoint = checkpoints.load(path)
-    model = _build_model(config, tokenizer.vocab_size)
+    model = _create_model(config, tokenizer)
     checkpoint.check_fits(model.state_dict())
     model.load_state_dict(checkpoint.model)
     model.to(device or config.device)
@@ -194,7 +176,7 @@ def evaluate_run(run_dir: str | Path, *, device: str | None = None, warn: Warn =
         DataError: if its tokens or its tokenizer are damaged.
     """
     model, tokenizer, config, _ = load_run(run_dir, device=device, warn=warn)
-    train_tokens, val_tokens = _read_tokens(Path(run_dir), tokenizer)
+    _, train_tokens, val_tokens = load_tokens(config, Path(run_dir))
     measured = evaluate(
         model, val_tokens, config.data.block_size, config.trainer.batch_size, device=device or config.device
     )
@@ -209,21 +191,21 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
         DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
     """
     run_dir = Path(run_dir)
-    _read_config(run_dir)
-    tokenizer = _read_tokenizer(run_dir)
-    pictures = draw(run_dir, baselines(*_read_tokens(run_dir, tokenizer), tokenizer.vocab_size))
+    tokens = load_tokens(_read_config(run_dir), run_dir)
+    pictures = draw(run_dir, baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size))
     write_report(run_dir, pictures)
     return pictures
 
 
 def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
     """Model, optimizer, schedule and loader as the config says, in a trainer."""
-    tokenizer = _read_tokenizer(run_dir)
-    train_tokens, val_tokens = _read_tokens(run_dir, tokenizer)
-    model = _build_model(config, tokenizer.vocab_size)
+    tokenizer, train_tokens, val_tokens = load_tokens(config, run_dir)
+    model = _create_model(config, tokenizer)
     model.to(config.device)
     pack(model)
-    loader = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)
+    loader: Any = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)
+    if config.data.prefetch:
+        loader = PrefetchLoader(loader, config.data.prefetch)
     optimizer = create_optimizer(config.optimizer, model)
     scheduler = create_scheduler(config.scheduler, optimizer, config.trainer.total_steps(loader.steps_per_epoch))
     at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
@@ -245,10 +227,9 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
     return Run(config, run_dir, tokenizer, train_tokens, val_tokens, trainer)
 
 
-def _build_model(config: RunConfig, vocab_size: int) -> GPT:
-    shape = {name: value for name, value in asdict(config.model).items() if name != "name"}
-    gpt_config = GPTConfig(vocab_size=vocab_size, block_size=config.data.block_size, **shape)
-    return GPT(gpt_config, seed=config.seed)
+def _create_model(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
+    sizes = {"vocab_size": tokenizer.vocab_size, "block_size": config.data.block_size}
+    return create_model(config.model, **sizes, seed=config.seed)
 
 
 def _read_config(run_dir: Path) -> RunConfig:
@@ -257,28 +238,6 @@ def _read_config(run_dir: Path) -> RunConfig:
     if not (run_dir / CONFIG).exists():
         raise CheckpointError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
     return RunConfig.load(run_dir / CONFIG)
-
-
-def _read_tokenizer(run_dir: Path) -> Tokenizer:
-    path = run_dir / TOKENIZER
-    try:
-        return tokenizer_from_json(json.loads(path.read_bytes()))
-    except OSError as error:
-        raise file_error("read", path, error) from error
-    except (ValueError, RecursionError, DataError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
-
-
-def _read_tokens(run_dir: Path, tokenizer: Tokenizer) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Training and validation tokens, checked against their sums: a run on other tokens would be another run."""
-    files = [TokenFile.open(run_dir / name, verify=True) for name in (TRAIN_TOKENS, VAL_TOKENS)]
-    for file in files:
-        if file.vocab_size != tokenizer.vocab_size:
-            raise DataError(
-                f"{file.path} has token ids of a vocabulary of {file.vocab_size}, {run_dir / TOKENIZER} has "
-                f"{tokenizer.vocab_size}: they are of two runs"
-            )
-    return files[0].tokens, files[1].tokens
 
 
 def _new_run_dir(config: RunConfig) -> Path:

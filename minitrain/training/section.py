@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import ConfigError
-from ..optim.settings import check_type, describe, look_up
+from ..optim.settings import Setting, check_type, describe, look_up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,30 @@ class Section:
 
 
 S = TypeVar("S", bound=Section)
+
+
+def make_section(
+    base: type[S], title: str, name: str, own: Mapping[str, Setting], defaults: Mapping[str, Any], module: str
+) -> type[S]:
+    """The variant of ``base`` for something whose settings were read from its signature.
+
+    Args:
+        base: what all variants have.
+        title: name of the new class.
+        name: what chooses this variant.
+        own: its settings.
+        defaults: those that a run begins with instead of the signature's.
+        module: where the class belongs.
+    """
+    fields = [(setting.name, setting.hint, defaults.get(setting.name, setting.default)) for setting in own.values()]
+    return dataclasses.make_dataclass(
+        title,
+        [("name", str, name), *fields],
+        bases=(base,),
+        frozen=True,
+        kw_only=True,
+        namespace={"__doc__": f"The settings of ``{name}``.", "__module__": module},
+    )
 
 
 def settings(section: type[Section]) -> dict[str, Any]:
