@@ -149,7 +149,7 @@ MISTAKES = {
     "Hydra's own settings": ("hydra.run.dir=x", ["unknown setting hydra.run.dir"]),
     "Hydra's own groups": ("hydra/launcher=basic", ["'hydra/launcher' is not the name of a setting"]),
     "an unclosed list": ("seed=[1", ["cannot read seed=[1"]),
-    "a sweep": ("seed=1,2", ["cannot read seed=1,2 (it gives several values)"]),
+    "a sweep": ("seed=1,2", ["cannot read seed=1,2 (it gives several values, which --multirun takes)"]),
     "an unknown reference": ("seed=${nope}", ["seed: Interpolation key 'nope' not found"]),
     "a reference to itself": ("seed=${seed}", ["seed: Recursive interpolation"]),
     "a missing value": ("seed=???", ["seed has to be given"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from .arguments import Parser, UsageError
 
@@ -23,12 +24,18 @@ def run(argv: Sequence[str]) -> int:
     if len(arguments.runs) < 2:
         raise UsageError("compare needs two or more run folders")
 
+    show_comparison(arguments.runs, arguments.picture)
+    return 0
+
+
+def show_comparison(runs: Sequence[str | Path], picture: str | Path) -> None:
+    """Print the table of the runs in these folders, and draw their picture."""
     from rich.console import Console
     from rich.table import Table
 
     from ..training import compare_runs, plot_comparison
 
-    comparison = compare_runs(arguments.runs)
+    comparison = compare_runs(runs)
     table = Table("", *comparison.names)
     for i, column in enumerate(table.columns):
         column.justify = "left" if i == 0 else "right"
@@ -37,5 +44,4 @@ def run(argv: Sequence[str]) -> int:
         cells = [f"[bold]{v}[/]" if "validation" in name and i == comparison.best else v for i, v in enumerate(values)]
         table.add_row(name, *cells)
     Console().print(table)
-    print(f"picture     {plot_comparison(comparison, arguments.picture)}")
-    return 0
+    print(f"picture     {plot_comparison(comparison, picture)}")

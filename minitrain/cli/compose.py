@@ -82,7 +82,7 @@ def _in_words(overrides: list[str], error: Exception) -> str:
         try:
             if not parser.parse_override(override).is_sweep_override():
                 continue
-            reason = "it gives several values"
+            reason = "it gives several values, which --multirun takes"
         except HydraException as problem:
             reason = str(problem).splitlines()[0]
         return f"cannot read {override} ({reason}): a value is a number, true, false, null, or a plain word"

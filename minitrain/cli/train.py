@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import shlex
 import signal
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..training import Run
 
 _DESCRIPTION = """\
-Train a GPT on a text. Without any setting: a small one on Python's own language
+Train a language model on a text. Without any setting: a small one on Python's own language
 reference, in one to two minutes on two CPU cores."""
 
 _EPILOG = """\
@@ -33,14 +34,20 @@ examples:
   minitrain train recipe=shakespeare_char data.path=tinyshakespeare.txt
   minitrain train recipe=tiny --show                     see the settings, train nothing
   minitrain train --resume runs/NAME
+  minitrain train --multirun optimizer.learning_rate=1e-3,3e-4 'model.n_layer=range(2,5)'
+  minitrain train --multirun --resume runs/sweep-NAME
 
 Ctrl-C finishes the step, saves, and says how to go on; so does SIGTERM. A resumed run ends
-with the same bytes as one that was never interrupted."""
+with the same bytes as one that was never interrupted. --multirun trains one run after the other, each in a
+folder of its own, and compares them; it takes lists of values in Hydra's grammar, where a value with
+a comma in it needs quotes."""
 
 
 def run(argv: Sequence[str]) -> int:
     """Train as ``argv`` says; returns the exit code."""
     arguments = _parser().parse_intermixed_args(argv)
+    if arguments.multirun:
+        return _sweep(arguments)
     if arguments.resume is not None:
         prepared = _resume(arguments.resume, arguments.settings)
     else:
@@ -55,12 +62,41 @@ def run(argv: Sequence[str]) -> int:
         from ..training import start_run
 
         prepared = start_run(config, warn=warn)
+    _train(prepared)
+    return 0
+
+
+def _train(prepared: Run) -> None:
+    """Train a run to its end, and say what it is, what it takes and what came out."""
     print(prepared.describe(), flush=True)
     with traceback_kept_in(prepared.run_dir), _stop_at_once(prepared.run_dir):
         _say_what_it_takes(prepared)
         result = prepared.train()
     print(f"\n{result.describe()}")
-    return 0
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    """A run for each combination of settings, or those of an interrupted sweep that are left."""
+    from .sweep import begin_sweep, compose_sweep, load_sweep, run_sweep
+
+    if arguments.resume is not None:
+        _refuse_settings(arguments.settings, "sweep")
+        folder = Path(arguments.resume)
+        runs = load_sweep(folder)
+    else:
+        folder, runs = compose_sweep(arguments.settings)
+        if arguments.show:
+            print("\n".join(runs))
+            return 0
+        begin_sweep(folder, runs)
+    return run_sweep(folder, runs, _train)
+
+
+def _refuse_settings(settings: Sequence[str], what: str) -> None:
+    if settings:
+        raise UsageError(
+            f"a resumed {what} keeps its settings: leave {settings[0]} out, or start a new {what} without --resume"
+        )
 
 
 def _say_what_it_takes(prepared: Run) -> None:
@@ -87,10 +123,7 @@ def _stop_at_once(run_dir: Path) -> Iterator[None]:
 
 
 def _resume(run_dir: str, settings: Sequence[str]) -> Run:
-    if settings:
-        raise UsageError(
-            f"a resumed run keeps its settings: leave {settings[0]} out, or start a new run without --resume"
-        )
+    _refuse_settings(settings, "run")
     from ..training import resume_run
 
     with traceback_kept_in(run_dir):
@@ -107,6 +140,9 @@ def _parser() -> Parser:
     lines = [f"    {group + '=':{width + 1}}  {', '.join(options)}" for group, options in sorted(groups.items())]
     parser = Parser("train", description=_DESCRIPTION, epilog=_EPILOG.format(groups="\n".join(lines)))
     parser.add_argument("settings", nargs="*", metavar="key=value", help="a setting and its new value")
+    parser.add_argument(
+        "--multirun", action="store_true", help="a run for each combination of values, a,b or range(1,4)"
+    )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, with its settings")
     instead.add_argument("--show", action="store_true", help="print the settings as YAML and stop")
