@@ -119,7 +119,7 @@ def test_stopped_at_any_write_it_goes_on_to_the_same_bytes(
             except Killed:
                 stops += 1
         if stop > 1:
-            with pytest.raises(DataError, match="not finished: call build_token_shards"):
+            with pytest.raises(DataError, match="not finished: make them with minitrain shards"):
                 TokenShards.open(out)
         build_token_shards(folder, made, out, **options)
         assert tree(out) == tree(whole)

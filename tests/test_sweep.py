@@ -205,6 +205,7 @@ def test_show_lists_the_runs_and_trains_nothing(here: Path, capfd: pytest.Captur
         (["--resume", "begun", "seed=1"], "a resumed sweep keeps its settings: leave seed=1 out"),
         ([*SMALL, "seed=1,2", "run_dir=begun"], "begun holds a sweep already: go on with: minitrain train --multirun"),
         (["--resume", "begun", "--show"], "not allowed with argument"),
+        (["model.n_layer=1,", "seed=3"], "cannot read model.n_layer=1, ("),
     ],
 )
 def test_what_cannot_be_begun_or_resumed(
@@ -230,6 +231,12 @@ def test_a_damaged_list_of_runs(content: str, error: type[Exception], message: s
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(error, match=message):
         load_sweep(tmp_path)
+
+
+def test_a_sweep_is_not_resumed_as_a_run(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "sweep.json").write_text('{"version": 1, "runs": {}}')
+    assert main(["train", "--resume", "."]) == 2
+    assert capfd.readouterr().err == "minitrain: error: . is a sweep, not a run: add --multirun\n"
 
 
 def test_the_list_of_runs_gives_back_their_settings(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def _checked_option(group: str, option: str, options: Sequence[str]) -> str:
         return f"{group}={option}"
     known = f"{group} is one of: {', '.join(options)}"
     if not _WORD.fullmatch(option):
-        raise UsageError(f"{group}={option}: give one name; {known}")
+        raise UsageError(f"{group}={option}: give one name, or several with --multirun; {known}")
     raise UsageError(f"{group}={option}: there is no such {group}{did_you_mean(option, options)} ({known})")
 
 

@@ -53,6 +53,7 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[Path, dict[str, RunConfig]]
     choices = [_alternatives(argument) for argument in given]
     swept = [i for i, values in enumerate(choices) if len(values) > 1]
     if not swept:
+        compose_config(given)  # if something else is wrong, that comes first
         raise UsageError(
             "--multirun has nothing to sweep: give a setting several values, such as optimizer.learning_rate=1e-3,3e-4"
         )

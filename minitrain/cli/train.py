@@ -125,7 +125,10 @@ def _stop_at_once(run_dir: Path) -> Iterator[None]:
 def _resume(run_dir: str, settings: Sequence[str]) -> Run:
     _refuse_settings(settings, "run")
     from ..training import resume_run
+    from .sweep import SWEEP
 
+    if (Path(run_dir) / SWEEP).exists():
+        raise UsageError(f"{run_dir} is a sweep, not a run: add --multirun")
     with traceback_kept_in(run_dir):
         prepared = resume_run(run_dir, warn=warn)
     print(f"going on after step {prepared.trainer.state.step} of {prepared.trainer.total_steps}")
@@ -141,7 +144,7 @@ def _parser() -> Parser:
     parser = Parser("train", description=_DESCRIPTION, epilog=_EPILOG.format(groups="\n".join(lines)))
     parser.add_argument("settings", nargs="*", metavar="key=value", help="a setting and its new value")
     parser.add_argument(
-        "--multirun", action="store_true", help="a run for each combination of values, a,b or range(1,4)"
+        "-m", "--multirun", action="store_true", help="a run for each combination of values, a,b or range(1,4)"
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, with its settings")

@@ -142,7 +142,10 @@ class TokenShards:
         if not (path / MANIFEST).exists():
             begun = (path / UNFINISHED).exists()
             reason = "the shards in it are not finished" if begun else f"it has no {MANIFEST}"
-            raise DataError(f"{path} is not a folder of token shards, {reason}: call build_token_shards (again)")
+            raise DataError(
+                f"{path} is not a folder of token shards, {reason}: "
+                "make them with minitrain shards SOURCE OUT, or build_token_shards"
+            )
         fields = _read_json(path / MANIFEST)
         match fields:
             case {
