@@ -7,6 +7,7 @@ from .adamw import AdamW, adamw_update
 from .average import ExponentialAverage, StochasticWeightAverage, WeightAverage
 from .clip import Clip, clip_adaptive, clip_by_global_norm, clip_by_value, sum_of_squares
 from .factory import create_optimizer, create_scheduler
+from .gradient_helpers import clip_gradients, compute_grad_norm, zero_gradients
 from .groups import Span, trainable_spans
 from .lion import Lion, lion_update
 from .muon import Muon, muon_update, newton_schulz
@@ -83,6 +84,8 @@ __all__ = [
     "clip_adaptive",
     "clip_by_global_norm",
     "clip_by_value",
+    "clip_gradients",
+    "compute_grad_norm",
     "coupled_gradient",
     "create_optimizer",
     "create_scheduler",
@@ -95,4 +98,5 @@ __all__ = [
     "sgd_update",
     "sum_of_squares",
     "trainable_spans",
+    "zero_gradients",
 ]
