@@ -1,5 +1,6 @@
 """Whole models, built from layers."""
 
+from .dual_encoder import DualEncoder, ImageTextBatch
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig
@@ -12,9 +13,11 @@ __all__ = [
     "GPT",
     "MLP",
     "PRESETS",
+    "DualEncoder",
     "Encoder",
     "EncoderConfig",
     "GPTConfig",
+    "ImageTextBatch",
     "Llama",
     "LlamaConfig",
     "MLPConfig",

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .memory import Estimate, MemoryShortage, estimate
     from .metrics import MetricsWriter, read_metrics
     from .model_config import GPTModelConfig, LlamaModelConfig, ModelConfig
+    from .multimodal import MultimodalTrainer
     from .objective import ModelWithLoss, accuracy
     from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig
     from .plots import plot_learning_rate, plot_loss
@@ -91,6 +92,7 @@ __all__ = [
     "MetricsWriter",
     "ModelConfig",
     "ModelWithLoss",
+    "MultimodalTrainer",
     "NaNGuard",
     "OptimizerConfig",
     "PlateauWatch",
@@ -174,6 +176,7 @@ _HOME = {
     "MetricsWriter": "metrics",
     "ModelConfig": "model_config",
     "ModelWithLoss": "objective",
+    "MultimodalTrainer": "multimodal",
     "NaNGuard": "callbacks",
     "OptimizerConfig": "optimizer_config",
     "PlateauWatch": "callbacks",

@@ -1,0 +1,90 @@
+"""Two encoders whose features meet in one space, as in CLIP (Radford et al., 2021, arXiv:2103.00020).
+
+Images and texts that belong together shall point in the same direction, all other pairs of a batch in others. What
+encodes is up to the caller: a `ViT` and an `Encoder` whose ``n_classes`` is the width of the common space will do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import Array
+from ..nn.contrastive import ClipLoss
+from ..nn.module import Module
+from ..ops.info_nce import InfoNCECache
+from ..ops.loss import Loss
+from ..random import Key, fold
+
+
+class ImageTextBatch(NamedTuple):
+    """Images and the texts that belong to them, row by row.
+
+    Attributes:
+        images: (B, ...) what the image encoder reads.
+        texts: (B, T) integers, token ids.
+        lengths: (B,) integers, tokens of each text; ``None`` if none is padded.
+    """
+
+    images: Array
+    texts: Array
+    lengths: Array | None = None
+
+
+class DualEncoderCache(NamedTuple):
+    """What the backward needs."""
+
+    image: Any
+    text: Any
+    loss: InfoNCECache
+
+
+class DualEncoder(Module):
+    """An image encoder and a text encoder under the symmetric contrastive loss, with a learned temperature.
+
+    The loss couples all pairs of a batch: with accumulation, each micro-batch is a batch of its own, in which fewer
+    texts compete for an image. `minitrain.losses.gradient_caching` gives the gradient of the whole batch.
+
+    Args:
+        image: ``forward(images, rng=)`` returns features (B, C) and a cache, ``backward(dfeatures, cache)``.
+        text: the same with ``forward(texts, lengths=, rng=)``.
+        scale: factor of the cosines at first, one over the temperature.
+        dtype: dtype of the temperature.
+
+    Attributes:
+        contrast: the loss, which owns the temperature.
+    """
+
+    def __init__(self, image: Module, text: Module, *, scale: float = 1 / 0.07, dtype: Any = np.float32) -> None:
+        self.image: Any = image
+        self.text: Any = text
+        self.contrast = ClipLoss(scale, dtype=dtype)
+
+    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, DualEncoderCache]:
+        """The contrastive loss, summed over the pairs of the batch.
+
+        Args:
+            batch: has ``images`` (B, ...), ``texts`` (B, T) and, if texts are padded, ``lengths`` (B,).
+            rng: key of the dropout masks; ``None`` means evaluation.
+        """
+        loss, cache, _ = self._run(batch, rng)
+        return loss, cache
+
+    def loss_and_outputs(self, batch: Any) -> tuple[Loss, tuple[Array, Array]]:
+        """The loss and the features of both sides, (B, C) each, in evaluation."""
+        loss, _, features = self._run(batch, None)
+        return loss, features
+
+    def loss_backward(self, cache: DualEncoderCache, dtotal: float = 1.0) -> None:
+        """Gradients of ``dtotal * loss.total`` for all parameters."""
+        dimage, dtext = self.contrast.backward(dtotal, cache.loss)
+        self.text.backward(dtext, cache.text)
+        self.image.backward(dimage, cache.image)
+
+    def _run(self, batch: Any, rng: Key | None) -> tuple[Loss, DualEncoderCache, tuple[Array, Array]]:
+        lengths = getattr(batch, "lengths", None)
+        image_features, image = self.image.forward(batch.images, rng=fold(rng, "image"))  # (B, C)
+        text_features, text = self.text.forward(batch.texts, lengths=lengths, rng=fold(rng, "text"))  # (B, C)
+        loss, contrast = self.contrast.forward(image_features, text_features)
+        return loss, DualEncoderCache(image, text, contrast), (image_features, text_features)
