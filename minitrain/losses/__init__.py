@@ -11,6 +11,7 @@ from .classification import (
 )
 from .distribution import KLDivergenceLoss
 from .embedding import TripletLoss
+from .linear_cross_entropy import LinearCrossEntropy
 from .regression import HuberLoss, MeanAbsoluteError, MeanSquaredError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "HuberLoss",
     "KLDivergenceLoss",
     "LabelSmoothing",
+    "LinearCrossEntropy",
     "LossCache",
     "LossFunction",
     "MeanAbsoluteError",

@@ -37,6 +37,14 @@ class Module:
                     if isinstance(item, Module):
                         yield from item._walk(f"{prefix}{name}.{i}.")
 
+    def modules(self) -> Iterator[Module]:
+        """This module and all those inside it, in order of definition."""
+        yield self
+        for value in vars(self).values():
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, Module):
+                    yield from item.modules()
+
     def parameters(self) -> list[Parameter]:
         """All parameters, shared ones once."""
         return [parameter for _, parameter in self.named_parameters()]

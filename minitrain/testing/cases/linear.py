@@ -1,4 +1,4 @@
-"""Cases of linear layers, embeddings, dropout, the residual stream and scaling."""
+"""Cases of linear layers, embeddings, dropout, stochastic depth, the residual stream and scaling."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ def dropout(draw: Any, extent: Extent) -> Call:
     lead, C = draw_lead(draw, extent, extent.width, scalar=False)
     p = draw(st.sampled_from([0.5, 0.1, 0.9, 0.0]))
     return Call((normal(draw, *lead, C),), {"p": p, "rng": maybe(draw, lambda: key(draw))})
+
+
+@case()
+def drop_path(draw: Any, extent: Extent) -> Call:
+    return dropout(draw, extent)
 
 
 @case()
