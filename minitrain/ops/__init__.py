@@ -39,6 +39,7 @@ from .residual_layer_norm import (
     residual_layer_norm_backward,
     residual_layer_norm_forward,
 )
+from .residual_rms_norm import ResidualRMSNormCache, residual_rms_norm_backward, residual_rms_norm_forward
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .rope import RopeCache, rope_backward, rope_forward
 from .scale import ScaleCache, scale_backward, scale_forward
@@ -158,6 +159,8 @@ __all__ = [
     "residual_forward",
     "residual_layer_norm_backward",
     "residual_layer_norm_forward",
+    "residual_rms_norm_backward",
+    "residual_rms_norm_forward",
     "rms_norm_backward",
     "rms_norm_forward",
     "rope_backward",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 from ...backend.jit import device
@@ -54,6 +55,18 @@ def wide_vectors(typing_context: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(), codegen
+
+
+@intrinsic
+def contiguous(typing_context: Any, x: Any) -> Any:
+    """A vector that is a row of a strided array, as LLVM shall see it: its elements lie side by side, so that loops
+    over it become SIMD code. The launcher has made sure of it.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return impl_ret_borrowed(context, builder, signature.return_type, args[0])  # the same memory, another type
+
+    return x.copy(layout="C")(x), codegen
 
 
 @device
