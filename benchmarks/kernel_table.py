@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -47,6 +48,19 @@ class Draw:
         """Queries, keys or values ``(B, T, H, D)``."""
         s = self.size
         return self.normal(s.batch_size, s.block_size, s.n_head, s.n_embd // s.n_head)
+
+    def packed_heads(self) -> np.ndarray[Any, Any]:
+        """Queries ``(B, T, H, D)`` as a layer has them: a slice of packed queries, keys and values."""
+        s = self.size
+        return self.normal(s.batch_size, s.block_size, 3 * s.n_head, s.n_embd // s.n_head)[:, :, : s.n_head]
+
+    def positions(self) -> np.ndarray[Any, Any]:
+        """Places ``(T,)``."""
+        return np.arange(self.size.block_size)
+
+    def head(self) -> np.ndarray[Any, Any]:
+        """The output layer's weight ``(V, C)``."""
+        return self.normal(self.size.vocab_size, self.size.n_embd) * np.float32(0.02)
 
     def logits(self) -> np.ndarray[Any, Any]:
         """Scores ``(B, T, V)``."""
@@ -113,6 +127,33 @@ def _residual_layer_norm(F: Any, x: Tensor, branch: Tensor, *norm: Tensor | None
     return total, F.layer_norm(total, total.shape[-1:], *norm)
 
 
+def _rms_norm(F: Any, x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x, weight.shape, weight, 1e-5)
+
+
+def _residual_rms_norm(F: Any, x: Tensor, branch: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    total = x + branch
+    return total, _rms_norm(F, total, weight)
+
+
+@functools.cache
+def _turns(T: int, D: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T, 1, D): a model computes them once for all its layers."""
+    import torch
+
+    angle = torch.outer(torch.arange(T), 10000.0 ** (-torch.arange(0, D, 2) / D))  # (T, D/2)
+    angle = torch.cat([angle, angle], dim=-1)[:, None]
+    return angle.cos(), angle.sin()
+
+
+def _rope(F: Any, x: Tensor, positions: Tensor) -> Tensor:
+    import torch
+
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = _turns(len(positions), x.shape[-1])
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
 ADAMW: dict[str, Any] = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
 
 
@@ -143,12 +184,29 @@ ROWS = [
         lambda F, x: F.gelu(x, approximate="tanh"),
         {"approximate": "tanh"},
     ),
+    Row("ReLU", "relu", lambda d: (d.stream(4),), lambda F, x: F.relu(x)),
+    Row("SiLU", "silu", lambda d: (d.stream(4),), lambda F, x: F.silu(x)),
+    Row("SwiGLU", "swiglu", lambda d: (d.stream(3), d.stream(3)), lambda F, gate, up: F.silu(gate) * up),
+    Row(
+        "GEGLU (erf)",
+        "geglu",
+        lambda d: (d.stream(3), d.stream(3)),
+        lambda F, gate, up: F.gelu(gate) * up,
+        {"approximate": "none"},
+    ),
     Row("layer norm", "layer_norm", lambda d: (d.stream(), d.vector(), None), _layer_norm),
     Row(
         "residual + layer norm",
         "residual_layer_norm",
         lambda d: (d.stream(), d.stream(), d.vector(), None),
         _residual_layer_norm,
+    ),
+    Row("RMS norm", "rms_norm", lambda d: (d.stream(), d.vector()), _rms_norm),
+    Row(
+        "residual + RMS norm",
+        "residual_rms_norm",
+        lambda d: (d.stream(), d.stream(), d.vector()),
+        _residual_rms_norm,
     ),
     Row("residual", "residual", lambda d: (d.stream(), d.stream()), lambda F, x, y: x + y),
     Row(
@@ -164,6 +222,7 @@ ROWS = [
         lambda d: (d.ids(d.size.batch_size, d.size.block_size), d.normal(d.size.vocab_size, d.size.n_embd)),
         lambda F, tokens, table: F.embedding(tokens, table),
     ),
+    Row("rotary positions", "rope", lambda d: (d.packed_heads(), d.positions()), _rope),
     Row(
         "attention, causal",
         "attention",
@@ -184,6 +243,12 @@ ROWS = [
         "cross_entropy",
         lambda d: (d.logits(), d.ids(d.size.batch_size, d.size.block_size), None),
         _cross_entropy,
+    ),
+    Row(
+        "linear + cross-entropy, in chunks",
+        "linear_cross_entropy",
+        lambda d: (d.stream(), d.head(), d.ids(d.size.batch_size, d.size.block_size)),
+        lambda F, x, weight, targets: _cross_entropy(F, F.linear(x, weight), targets, None),
     ),
     Row(
         "AdamW",

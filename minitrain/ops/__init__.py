@@ -87,6 +87,7 @@ __all__ = [
     "ReluCache",
     "ResidualCache",
     "ResidualLayerNormCache",
+    "ResidualRMSNormCache",
     "RopeCache",
     "ScaleCache",
     "SigmoidCache",

@@ -3,14 +3,15 @@
 With N tokens and a vocabulary of V, logits and their gradient are often the largest arrays of a training step. Here a
 *chunk* of rows at a time goes all the way: its logits, their losses, their gradient written over them, and from that
 the chunk's part of ``dhidden`` and ``dweight``. So the gradients of the total are computed in the forward and kept in
-the cache, where the backward only multiplies them by ``dtotal``. This is how the Liger kernel does it (Hsu et al., 2024,
-arXiv:2410.10989); Cut Your Losses (Wijmans et al., 2024, arXiv:2411.09009) computes the logits a second time instead.
+the cache, where the backward only multiplies them by ``dtotal``. This is how the Liger kernel does it (Hsu et al.,
+2024, arXiv:2410.10989); Cut Your Losses (Wijmans et al., 2024, arXiv:2411.09009) computes the logits a second time
+instead.
 
 That second way is taken here when there are no gradients in the cache: with ``gradients=False``, so that an evaluation
 does not pay for them, and where each loss has a cotangent of its own, which is not known before the backward.
 
-There is no kernel of its own: what a chunk needs are the kernels of the two operations, one writing over the logits and
-the other adding to ``dweight``.
+The forward has no kernel of its own: what a chunk needs are the kernels of the two operations, one writing over the
+logits and the other adding to ``dweight``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Twin of ``ops.linear_cross_entropy``'s backward: the gradients of the forward times ``dtotal``, straight to their place.
+"""Twin of ``ops.linear_cross_entropy``'s backward: what the forward computed, times ``dtotal``, straight to its place.
 
 The gradient of the head's weight is as large as the vocabulary's table: without the twin it would be written to fresh
 memory before it is added to what the parameter has.
