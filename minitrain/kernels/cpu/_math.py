@@ -153,3 +153,9 @@ def normal_cdf(x):
     p = p * t + f4(-1.26551223)
     tail = f4(0.5) * t * exp_nonpositive(p - z * z)  # P(Z > |x|)
     return f4(1.0) - tail if x > f4(0.0) else tail
+
+
+@device
+def normal_pdf(x):
+    """The standard normal's density at a float32."""
+    return exp_nonpositive(f4(-0.5) * x * x) * f4(0.39894228)

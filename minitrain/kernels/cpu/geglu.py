@@ -11,20 +11,13 @@ from typing import Any
 from numba import prange
 
 from ...backend.arrays import Array
-from ...backend.jit import device, kernel
+from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import thread_count
 from ._elementwise import gelu_tanh
-from ._math import chunk, normal_cdf, normal_cdf_pdf, wide_vectors
+from ._math import chunk, normal_cdf, normal_pdf, wide_vectors
 from ._targets import flat, full_slot
-
-
-@device
-def _gelu_erf(x):
-    """GELU, and its slope."""
-    cdf, (_, pdf) = normal_cdf(x), normal_cdf_pdf(x)
-    return x * cdf, cdf + x * pdf
 
 
 def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> Any:
@@ -46,8 +39,7 @@ def _forward(gate, up, out, tanh, threads):
                 y[i] = opened * u[i]
         else:
             for i in range(g.size):
-                opened, _ = _gelu_erf(g[i])
-                y[i] = opened * u[i]
+                y[i] = g[i] * normal_cdf(g[i]) * u[i]
 
 
 def geglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> Any:
@@ -75,8 +67,8 @@ def _backward(dout, gate, up, dgate, dgate_beta, dup, dup_beta, tanh, threads):
                 du[i] = b + du[i] if dup_beta != 0 else b
         else:
             for i in range(g.size):
-                opened, slope = _gelu_erf(g[i])
-                a = dy[i] * u[i] * slope
-                b = dy[i] * opened
+                cdf = normal_cdf(g[i])
+                a = dy[i] * u[i] * (cdf + g[i] * normal_pdf(g[i]))
+                b = dy[i] * g[i] * cdf
                 dg[i] = a + dg[i] if dgate_beta != 0 else a
                 du[i] = b + du[i] if dup_beta != 0 else b
