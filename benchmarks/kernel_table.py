@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,10 +10,10 @@ import numpy as np
 from minitrain.ops.contract import find_kernel
 from minitrain.random import Key
 
+from . import torch_ops
 from .sizes import Size
 
 Calls = dict[str, Callable[[], Any]]
-Tensor = Any  # PyTorch is imported by the program that runs it, and by nobody else
 
 
 class Draw:
@@ -95,85 +94,14 @@ class Row(NamedTuple):
         return ("forward", "backward") if self.differentiable else ("call",)
 
 
-WINDOW = 32
-
-
-def _attention(F: Any, q: Tensor, k: Tensor, v: Tensor, _: None) -> Tensor:
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, T, H, D) -> (B, H, T, D)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-
-
-def _attention_in_window(F: Any, q: Tensor, k: Tensor, v: Tensor, _: None) -> Tensor:
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, T, H, D) -> (B, H, T, D)
-    T = q.shape[2]
-    band = q.new_ones(T, T).tril().triu(1 - WINDOW).bool()
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=band).transpose(1, 2)
-
-
-def _cross_entropy(F: Any, logits: Tensor, targets: Tensor, _: None) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), reduction="sum")
-
-
-def _linear(F: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.linear(x, weight, bias)
-
-
-def _layer_norm(F: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.layer_norm(x, weight.shape, weight, bias)
-
-
-def _residual_layer_norm(F: Any, x: Tensor, branch: Tensor, *norm: Tensor | None) -> tuple[Tensor, Tensor]:
-    total = x + branch
-    return total, F.layer_norm(total, total.shape[-1:], *norm)
-
-
-def _rms_norm(F: Any, x: Tensor, weight: Tensor) -> Tensor:
-    return F.rms_norm(x, weight.shape, weight, 1e-5)
-
-
-def _residual_rms_norm(F: Any, x: Tensor, branch: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    total = x + branch
-    return total, _rms_norm(F, total, weight)
-
-
-@functools.cache
-def _turns(T: int, D: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (T, 1, D): a model computes them once for all its layers."""
-    import torch
-
-    angle = torch.outer(torch.arange(T), 10000.0 ** (-torch.arange(0, D, 2) / D))  # (T, D/2)
-    angle = torch.cat([angle, angle], dim=-1)[:, None]
-    return angle.cos(), angle.sin()
-
-
-def _rope(F: Any, x: Tensor, positions: Tensor) -> Tensor:
-    import torch
-
-    first, second = x.chunk(2, dim=-1)
-    cos, sin = _turns(len(positions), x.shape[-1])
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
-
-
-ADAMW: dict[str, Any] = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
-
-
-def _adamw(F: Any, weight: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor) -> None:
-    import torch
-    from torch.optim.adamw import adamw
-
-    options = {**ADAMW, "fused": True, "amsgrad": False, "maximize": False}
-    steps = [torch.tensor(9.0)]  # the call counts it up to 10
-    adamw([weight], [grad], [exp_avg], [exp_avg_sq], [], steps, **options)
-
-
 ROWS = [
-    Row("linear, C to 4C", "linear", lambda d: (d.stream(), d.matrix(4, 1), None), _linear),
-    Row("linear, 4C to C", "linear", lambda d: (d.stream(4), d.matrix(1, 4), None), _linear),
+    Row("linear, C to 4C", "linear", lambda d: (d.stream(), d.matrix(4, 1), None), torch_ops.linear),
+    Row("linear, 4C to C", "linear", lambda d: (d.stream(4), d.matrix(1, 4), None), torch_ops.linear),
     Row(
         "linear + GELU (erf)",
         "linear_gelu",
         lambda d: (d.stream(), d.matrix(4, 1), None),
-        lambda F, *arguments: F.gelu(_linear(F, *arguments)),
+        lambda F, *arguments: F.gelu(torch_ops.linear(F, *arguments)),
         {"approximate": "none"},
     ),
     Row("GELU (erf)", "gelu", lambda d: (d.stream(4),), lambda F, x: F.gelu(x), {"approximate": "none"}),
@@ -194,19 +122,19 @@ ROWS = [
         lambda F, gate, up: F.gelu(gate) * up,
         {"approximate": "none"},
     ),
-    Row("layer norm", "layer_norm", lambda d: (d.stream(), d.vector(), None), _layer_norm),
+    Row("layer norm", "layer_norm", lambda d: (d.stream(), d.vector(), None), torch_ops.layer_norm),
     Row(
         "residual + layer norm",
         "residual_layer_norm",
         lambda d: (d.stream(), d.stream(), d.vector(), None),
-        _residual_layer_norm,
+        torch_ops.residual_layer_norm,
     ),
-    Row("RMS norm", "rms_norm", lambda d: (d.stream(), d.vector()), _rms_norm),
+    Row("RMS norm", "rms_norm", lambda d: (d.stream(), d.vector()), torch_ops.rms_norm),
     Row(
         "residual + RMS norm",
         "residual_rms_norm",
         lambda d: (d.stream(), d.stream(), d.vector()),
-        _residual_rms_norm,
+        torch_ops.residual_rms_norm,
     ),
     Row("residual", "residual", lambda d: (d.stream(), d.stream()), lambda F, x, y: x + y),
     Row(
@@ -222,40 +150,40 @@ ROWS = [
         lambda d: (d.ids(d.size.batch_size, d.size.block_size), d.normal(d.size.vocab_size, d.size.n_embd)),
         lambda F, tokens, table: F.embedding(tokens, table),
     ),
-    Row("rotary positions", "rope", lambda d: (d.packed_heads(), d.positions()), _rope),
+    Row("rotary positions", "rope", lambda d: (d.packed_heads(), d.positions()), torch_ops.rope),
     Row(
         "attention, causal",
         "attention",
         lambda d: (d.heads(), d.heads(), d.heads(), None),
-        _attention,
+        torch_ops.attention,
         {"causal": True},
     ),
     Row(
-        f"attention, window of {WINDOW}",
+        f"attention, window of {torch_ops.WINDOW}",
         "attention",
         lambda d: (d.heads(), d.heads(), d.heads(), None),
-        _attention_in_window,
-        {"causal": True, "window": WINDOW},
+        torch_ops.attention_in_window,
+        {"causal": True, "window": torch_ops.WINDOW},
     ),
     Row("softmax", "softmax", lambda d: (d.logits(),), lambda F, x: F.softmax(x, -1)),
     Row(
         "softmax + cross-entropy",
         "cross_entropy",
         lambda d: (d.logits(), d.ids(d.size.batch_size, d.size.block_size), None),
-        _cross_entropy,
+        torch_ops.cross_entropy,
     ),
     Row(
         "linear + cross-entropy, in chunks",
         "linear_cross_entropy",
         lambda d: (d.stream(), d.head(), d.ids(d.size.batch_size, d.size.block_size)),
-        lambda F, x, weight, targets: _cross_entropy(F, F.linear(x, weight), targets, None),
+        lambda F, x, weight, targets: torch_ops.cross_entropy(F, F.linear(x, weight), targets, None),
     ),
     Row(
         "AdamW",
         "adamw_update",
         lambda d: (d.parameters(), d.parameters(), d.parameters(), d.parameters() ** 2),
-        _adamw,
-        {**ADAMW, "step": 10, "grad_scale": 1.0},
+        torch_ops.adamw,
+        {**torch_ops.ADAMW, "step": 10, "grad_scale": 1.0},
         differentiable=False,
     ),
     Row(

@@ -17,6 +17,7 @@ from minitrain.backend.pool import POOL
 from minitrain.errors import ConfigError, ShapeError, TokenError
 from minitrain.losses import CrossEntropyLoss, LinearCrossEntropy
 from minitrain.models.gpt import GPT, GPTConfig
+from minitrain.models.llama import Llama, LlamaConfig
 from minitrain.nn import Module, Parameter
 from minitrain.ops import (
     cross_entropy_backward,
@@ -200,6 +201,15 @@ def test_a_gpt_gives_the_same_gradients_in_chunks(mode, chunk, cuts, tied, key):
         np.testing.assert_allclose(actual[path], wanted, rtol=1e-4, atol=2e-5 * max(1, abs(wanted).max()))
 
 
+def test_a_llama_gives_the_same_gradients_in_chunks():
+    shape = {"vocab_size": 23, "block_size": 6, "n_layer": 1, "n_head": 2, "n_embd": 8}
+    models = [Llama(LlamaConfig(**shape, loss_chunk=chunk), dtype=np.float64) for chunk in (None, 4)]
+    (total, expected), (other, actual) = (gradients_of(model, batch(3, 6, 23), key=KEY) for model in models)
+    assert other == pytest.approx(total, rel=1e-12)
+    for path, wanted in expected.items():
+        np.testing.assert_allclose(actual[path], wanted, rtol=1e-9, atol=1e-12)
+
+
 class LossOfGPT(Module):
     """``loss`` and ``loss_backward`` as one layer, for the checker."""
 
@@ -297,9 +307,10 @@ def test_wrong_arguments_are_named(options, message):
         call(**options)
 
 
-def test_a_chunk_of_nothing_is_refused_by_the_model():
+@pytest.mark.parametrize("config", [GPTConfig, LlamaConfig])
+def test_a_chunk_of_nothing_is_refused_by_the_model(config):
     with pytest.raises(ConfigError, match=r"loss_chunk = 0: it must be 1 or more; None computes all logits at once"):
-        GPTConfig(vocab_size=5, loss_chunk=0)
+        config(vocab_size=5, loss_chunk=0)
 
 
 @both_kernels

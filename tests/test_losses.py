@@ -31,6 +31,7 @@ CLASSES[0, 0] = 0
 BITS = rng.integers(0, 2, (B, T, V))
 SHARES = np.exp(NUMBERS) / np.exp(NUMBERS).sum(axis=-1, keepdims=True)
 WEIGHT = rng.random(V) + 0.5
+ROWS, OTHER_ROWS = SCORES.reshape(B * T, V), NUMBERS.reshape(B * T, V)
 HEAD = rng.standard_normal((V, V)), CLASSES, NUMBERS[0, 0]
 
 # Each loss with settings away from the defaults, and what it is called with.
@@ -46,8 +47,12 @@ CALLS = {
     "MeanSquaredError": ({"weight": WEIGHT}, (SCORES, NUMBERS)),
     "MeanAbsoluteError": ({"weight": WEIGHT}, (SCORES, NUMBERS)),
     "HuberLoss": ({"delta": 0.8, "weight": WEIGHT}, (SCORES, NUMBERS)),
+    "InfoNCELoss": ({"temperature": 0.5}, (ROWS, OTHER_ROWS)),
+    "SigmoidContrastiveLoss": ({"temperature": 0.5, "bias": -1.0}, (ROWS, OTHER_ROWS)),
+    "SupervisedContrastiveLoss": ({"temperature": 0.5}, (ROWS, np.array([0, 1, 0, 2, 1, 0]))),
     "TripletLoss": ({"margin": 0.9}, (SCORES, NUMBERS, OTHERS)),
 }
+SEVERAL_GRADIENTS = ("InfoNCELoss", "LinearCrossEntropy", "SigmoidContrastiveLoss", "TripletLoss")
 every_loss = pytest.mark.parametrize("name", CALLS)
 
 
@@ -67,7 +72,7 @@ def test_reductions_belong_together(name):
     assert isinstance(loss, Loss)
     assert loss.total == total
     np.testing.assert_allclose(mean, loss.mean, rtol=1e-12)
-    assert each.shape in ((B, T), (B, T, V))
+    assert each.shape in ((B, T), (B, T, V), (B * T,))
     np.testing.assert_allclose(each.sum(), total, rtol=1e-12)
 
 
@@ -75,7 +80,7 @@ def test_reductions_belong_together(name):
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_backward_is_the_gradient(name, reduction):
     loss_fn, (outputs, *rest) = make(name, reduction), CALLS[name][1]
-    if name in ("LinearCrossEntropy", "TripletLoss"):  # a gradient for each input, the others have one
+    if name in SEVERAL_GRADIENTS:  # a gradient for each input, the others have one
         check_gradients(loss_fn, outputs, *rest)
     else:
         check_gradients((lambda x: loss_fn.forward(x, *rest), loss_fn.backward), outputs)

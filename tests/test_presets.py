@@ -119,7 +119,7 @@ def test_parameters_by_part():
     assert summary.training_bytes == 16 * summary.parameter_count
     parts = summarize(build_model("vit-digits")).parameters
     assert parts["head"] == 64 * 10 + 10
-    assert parts["embedding"] == (4 * 64 + 64) + 16 * 64
+    assert parts["embedding"] == (16 * 64 + 64) + 64 + 5 * 64
     assert summarize(build_model("mlp-moons")).parameters == {"linear layers": 337}
 
 
@@ -157,11 +157,11 @@ def test_info_of_a_preset(capsys):
     lines = capsys.readouterr().out.splitlines()
     rows = {line[:28].strip(): line[28:].strip() for line in lines}
     assert rows["model"] == "vit-digits (ViT)"
-    assert rows["parameters"] == "102,090"
-    assert rows["feed-forward"] == "66,176 (64.8%)"
-    assert rows["FLOPs per token"] == "205.39 k forward, 616.18 k in a training step"
-    assert rows["FLOPs per sample"] == "3.29 M forward, of 16 tokens"
-    assert rows["AdamW's moments"] == "797.6 KiB"
+    assert rows["parameters"] == "102,218"
+    assert rows["feed-forward"] == "66,176 (64.7%)"
+    assert rows["FLOPs per token"] == "201.06 k forward, 603.19 k in a training step"
+    assert rows["FLOPs per sample"] == "1.01 M forward, of 5 tokens"
+    assert rows["AdamW's moments"] == "798.6 KiB"
     assert rows["memory of training"] == "1.6 MiB, without activations"
 
 

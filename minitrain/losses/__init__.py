@@ -9,8 +9,10 @@ from .classification import (
     HingeLoss,
     LabelSmoothing,
 )
+from .contrastive import InfoNCELoss, SigmoidContrastiveLoss, SupervisedContrastiveLoss
 from .distribution import KLDivergenceLoss
 from .embedding import TripletLoss
+from .gradient_caching import gradient_caching
 from .linear_cross_entropy import LinearCrossEntropy
 from .regression import HuberLoss, MeanAbsoluteError, MeanSquaredError
 
@@ -22,6 +24,7 @@ __all__ = [
     "FocalLoss",
     "HingeLoss",
     "HuberLoss",
+    "InfoNCELoss",
     "KLDivergenceLoss",
     "LabelSmoothing",
     "LinearCrossEntropy",
@@ -30,5 +33,8 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Reduced",
+    "SigmoidContrastiveLoss",
+    "SupervisedContrastiveLoss",
     "TripletLoss",
+    "gradient_caching",
 ]

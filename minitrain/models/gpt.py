@@ -6,7 +6,6 @@ its weight matrix with the token embedding.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from ..nn.block import TransformerBlock
 from ..nn.embedding import Embedding
-from ..nn.init import generator
+from ..nn.init import generator, residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.positions import LearnedPositions
@@ -39,7 +38,7 @@ class GPTConfig:
         tie_weights: whether the output layer shares the token embedding's matrix.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for GPT-2's.
         loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
-            (see ``linear_cross_entropy``); ``None`` for all at once, which is faster while they fit.
+            (see ``linear_cross_entropy``); ``None`` for all at once.
     """
 
     vocab_size: int
@@ -93,7 +92,7 @@ class GPT(Decoder):
                     dropout=config.dropout,
                     bias=config.bias,
                     approximate=config.gelu,
-                    out_std=0.02 / math.sqrt(2 * config.n_layer),
+                    out_std=residual_std(0.02, config.n_layer),
                     dtype=dtype,
                 )
                 for _ in range(config.n_layer)

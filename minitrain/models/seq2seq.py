@@ -19,12 +19,13 @@ from ..errors import ConfigError, DataError
 from ..nn.block import PreNormBlockCache, TransformerBlock
 from ..nn.decoder_block import DecoderBlock, DecoderBlockCache
 from ..nn.embedding import Embedding
-from ..nn.init import generator
+from ..nn.init import generator, residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import into
 from ..nn.positions import SinusoidalPositions
+from ..nn.recompute import backward_keeping, forward_keeping
 from ..ops.contract import Into
 from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
 from ..ops.layer_norm import LayerNormCache
@@ -141,7 +142,7 @@ class Seq2Seq(Module):
         C = config.n_embd
         self.scale = math.sqrt(C)
         options: dict[str, Any] = {"dropout": config.dropout, "dtype": dtype}
-        encoder_std, decoder_std = (0.02 / math.sqrt(branches * config.n_layer) for branches in (2, 3))
+        encoder_std, decoder_std = (residual_std(0.02, config.n_layer, writes) for writes in (2, 3))
         self.source_emb = Embedding(config.vocab_size, C, rng, dtype=dtype)
         self.target_emb = self.source_emb if config.share_embeddings else Embedding(config.targets, C, rng, dtype=dtype)
         self.positions = SinusoidalPositions(C)
@@ -188,9 +189,8 @@ class Seq2Seq(Module):
         x, embedding = self._embed(self.target_emb, target, rng)
         blocks = []
         for i, block in enumerate(self.decoder):
-            x, cache = block.forward(
-                x, memory, key_lengths=lengths, memory_lengths=memory_lengths, rng=fold(rng, "blocks", i)
-            )
+            options = {"key_lengths": lengths, "memory_lengths": memory_lengths, "rng": fold(rng, "blocks", i)}
+            x, cache = forward_keeping(block, x, memory, **options)
             blocks.append(cache)
         x, norm = self.decoder_norm.forward(x)
         logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
@@ -231,7 +231,7 @@ class Seq2Seq(Module):
         dmemory: Any = None  # (B, S, C): all blocks read the memory, so their gradients add up
         for block in reversed(self.decoder):
             target = None if dmemory is None else Into(dmemory, accumulate=True)
-            dx, dmemory = block.backward(dx, decoder.blocks.pop(), dmemory=target)
+            dx, dmemory = backward_keeping(block, dx, decoder.blocks.pop(), dmemory=target)
         embed_backward(self.target_emb, self.positions, dx, decoder.embedding, scale=self.scale)
         dx = self.encoder_norm.backward(dmemory, encoder.norm)
         dx = backward_blocks(self.encoder, dx, encoder.blocks)

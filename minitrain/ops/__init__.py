@@ -17,6 +17,7 @@ from .gelu import GeluCache, gelu_backward, gelu_forward
 from .group_norm import GroupNormCache, group_norm_backward, group_norm_forward
 from .hinge import HingeCache, hinge_backward, hinge_forward
 from .huber import HuberCache, huber_backward, huber_forward
+from .info_nce import InfoNCECache, info_nce_backward, info_nce_forward
 from .kl_divergence import KLDivergenceCache, kl_divergence_backward, kl_divergence_forward
 from .l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_normalize_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
@@ -27,7 +28,9 @@ from .linear_cross_entropy import (
     linear_cross_entropy_forward,
 )
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from .load_balancing import LoadBalancingCache, load_balancing_backward, load_balancing_forward
 from .loss import Loss
+from .low_rank import LowRankCache, low_rank_backward, low_rank_forward
 from .max_pool2d import MaxPool2dCache, max_pool2d_backward, max_pool2d_forward
 from .mean_absolute_error import MeanAbsoluteErrorCache, mean_absolute_error_backward, mean_absolute_error_forward
 from .mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
@@ -42,14 +45,22 @@ from .residual_layer_norm import (
 from .residual_rms_norm import ResidualRMSNormCache, residual_rms_norm_backward, residual_rms_norm_forward
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .rope import RopeCache, rope_backward, rope_forward
+from .router_z_loss import RouterZLossCache, router_z_loss_backward, router_z_loss_forward
 from .scale import ScaleCache, scale_backward, scale_forward
+from .siglip import SiglipCache, siglip_backward, siglip_forward
 from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
 from .softplus import SoftplusCache, softplus_backward, softplus_forward
 from .split import SplitCache, split_backward, split_forward
+from .supervised_contrastive import (
+    SupervisedContrastiveCache,
+    supervised_contrastive_backward,
+    supervised_contrastive_forward,
+)
 from .swiglu import SwigluCache, swiglu_backward, swiglu_forward
 from .tanh import TanhCache, tanh_backward, tanh_forward
+from .top_k_routing import TopKRoutingCache, top_k_routing_backward, top_k_routing_forward
 from .triplet import TripletCache, triplet_backward, triplet_forward
 
 __all__ = [
@@ -70,6 +81,7 @@ __all__ = [
     "GroupNormCache",
     "HingeCache",
     "HuberCache",
+    "InfoNCECache",
     "Into",
     "KLDivergenceCache",
     "L2NormalizeCache",
@@ -77,7 +89,9 @@ __all__ = [
     "LinearCache",
     "LinearCrossEntropyCache",
     "LinearGeluCache",
+    "LoadBalancingCache",
     "Loss",
+    "LowRankCache",
     "MaxPool2dCache",
     "MeanAbsoluteErrorCache",
     "MeanPoolCache",
@@ -89,16 +103,20 @@ __all__ = [
     "ResidualLayerNormCache",
     "ResidualRMSNormCache",
     "RopeCache",
+    "RouterZLossCache",
     "ScaleCache",
+    "SiglipCache",
     "SigmoidCache",
     "SiluCache",
     "Skip",
     "SoftmaxCache",
     "SoftplusCache",
     "SplitCache",
+    "SupervisedContrastiveCache",
     "SwigluCache",
     "TanhCache",
     "Target",
+    "TopKRoutingCache",
     "TripletCache",
     "attention_backward",
     "attention_forward",
@@ -132,6 +150,8 @@ __all__ = [
     "hinge_forward",
     "huber_backward",
     "huber_forward",
+    "info_nce_backward",
+    "info_nce_forward",
     "kl_divergence_backward",
     "kl_divergence_forward",
     "l2_normalize_backward",
@@ -144,6 +164,10 @@ __all__ = [
     "linear_forward",
     "linear_gelu_backward",
     "linear_gelu_forward",
+    "load_balancing_backward",
+    "load_balancing_forward",
+    "low_rank_backward",
+    "low_rank_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "mean_absolute_error_backward",
@@ -166,8 +190,12 @@ __all__ = [
     "rms_norm_forward",
     "rope_backward",
     "rope_forward",
+    "router_z_loss_backward",
+    "router_z_loss_forward",
     "scale_backward",
     "scale_forward",
+    "siglip_backward",
+    "siglip_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "silu_backward",
@@ -178,10 +206,14 @@ __all__ = [
     "softplus_forward",
     "split_backward",
     "split_forward",
+    "supervised_contrastive_backward",
+    "supervised_contrastive_forward",
     "swiglu_backward",
     "swiglu_forward",
     "tanh_backward",
     "tanh_forward",
+    "top_k_routing_backward",
+    "top_k_routing_forward",
     "triplet_backward",
     "triplet_forward",
 ]

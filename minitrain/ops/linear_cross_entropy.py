@@ -3,9 +3,8 @@
 With N tokens and a vocabulary of V, logits and their gradient are often the largest arrays of a training step. Here a
 *chunk* of rows at a time goes all the way: its logits, their losses, their gradient written over them, and from that
 the chunk's part of ``dhidden`` and ``dweight``. So the gradients of the total are computed in the forward and kept in
-the cache, where the backward only multiplies them by ``dtotal``. This is how the Liger kernel does it (Hsu et al.,
-2024, arXiv:2410.10989); Cut Your Losses (Wijmans et al., 2024, arXiv:2411.09009) computes the logits a second time
-instead.
+the cache, and the backward only multiplies them by ``dtotal``. The Liger kernel does it so (Hsu et al., 2024,
+arXiv:2410.10989); Cut Your Losses (Wijmans et al., 2024, arXiv:2411.09009) computes the logits a second time instead.
 
 That second way is taken here when there are no gradients in the cache: with ``gradients=False``, so that an evaluation
 does not pay for them, and where each loss has a cotangent of its own, which is not known before the backward.
@@ -28,7 +27,7 @@ from .linear import linear_backward, linear_forward
 from .loss import Loss, chain, one_for_each, summed
 
 CHUNK = 256
-"""Rows at a time: enough for matrix products at full speed, and 50 MB of logits for GPT-2's vocabulary."""
+"""Rows at a time: with GPT-2's vocabulary, 50 MB of logits in float32."""
 
 
 class EntropyOptions(NamedTuple):

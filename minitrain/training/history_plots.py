@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
+from ..figures import COLORS, GUESS, TRAIN, VALIDATION, new_figures, save_figure
 from ..files import make_folder
-from .plots import GUESS, TRAIN, VALIDATION, new_figures, save_figure, smooth
+from .plots import smooth
 
 Curve = tuple[Sequence[int], Sequence[float]]
 
@@ -19,7 +21,6 @@ KINDS = ("loss", "perplexity", "accuracy", "recall", "lr", "grad_norm", "weight_
 
 TITLES = {"lr": "learning rate", "tokens_per_second": "targets per second", "grad_norm": "norm of the gradient"}
 LOGARITHMIC = {"grad_norm", "weight_norm"}
-COLORS = ("#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#00798c", "#8d6a4f", "#6c757d")
 
 
 def plot_history(curves: Mapping[str, Curve], folder: str | Path) -> list[Path]:
@@ -84,6 +85,33 @@ def draw_kind(kind: str, curves: Mapping[str, Curve], path: Path, most: int = 8)
     elif kind == "lr":
         axes.set_ylim(bottom=0)
     axes.tick_params(colors=GUESS)
+    save_figure(figure, path)
+
+
+def plot_histograms(
+    steps: Sequence[int], edges: Mapping[str, Any], counts: Mapping[str, Sequence[Any]], path: Path
+) -> None:
+    """Draw histograms over the steps as maps, one for each name: the darker, the more values lie there.
+
+    Args:
+        steps: when the histograms were taken.
+        edges: edges of the bins, (bins + 1,), by name.
+        counts: by name, one array (bins,) for each step.
+        path: the PNG to write.
+
+    Raises:
+        FileError: if the file cannot be written.
+    """
+    make_folder(path.parent)
+    columns = min(3, len(edges))
+    figure, plots = new_figures([(name, "value") for name in edges], columns=columns)
+    for axes, name in zip(plots, edges, strict=True):
+        share = np.stack(counts[name]).T.astype(np.float64)  # (bins, steps)
+        share /= np.maximum(share.max(axis=0), 1)
+        ends = [*steps, steps[-1] + max(1, steps[-1] - steps[-2] if len(steps) > 1 else 1)]
+        axes.pcolormesh(ends, edges[name], np.sqrt(share), cmap="Blues", rasterized=True)
+        axes.grid(False)
+        axes.set_title(name, loc="left", fontsize=9)
     save_figure(figure, path)
 
 
