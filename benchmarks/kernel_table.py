@@ -207,9 +207,13 @@ def function_of(row: Row) -> Any:
 
 
 def has_twin(row: Row) -> bool:
-    """Whether the row's function has a kernel."""
-    reference = function_of(row).reference
-    return find_kernel(reference.__module__.rpartition(".")[2], reference.__name__) is not None
+    """Whether the row's function, or its backward, has a kernel."""
+    import minitrain.ops
+
+    forward = function_of(row)
+    functions = [forward, minitrain.ops.registry()[row.op].backward] if row.differentiable else [forward]
+    references = [function.reference for function in functions]
+    return any(find_kernel(r.__module__.rpartition(".")[2], r.__name__) is not None for r in references)
 
 
 def minitrain_calls(row: Row, size: Size) -> Calls:
