@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from test_backend import run_python
 
 from minitrain.backend import use_kernels
 from minitrain.kernels.cpu import rope as rope_kernels
@@ -102,3 +103,19 @@ def test_the_fused_rms_norm_of_a_layer_is_a_sum_and_its_norm(mode, on):
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(dx, apart.backward(dout, norm_cache) + (dtotal if on else 0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(fused.weight.grad, apart.weight.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_the_pool_has_as_many_threads_as_kernels_use():
+    """Numba takes its settings while it is imported, and a kernel's file imports it: ours come before."""
+    code = """
+        import os
+        for name in ("NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER_PRIORITY"):
+            os.environ.pop(name, None)
+        import numpy as np
+        from minitrain.ops import relu_forward
+        relu_forward(np.ones(3, np.float32))
+        import numba
+        print(numba.config.NUMBA_NUM_THREADS, numba.config.THREADING_LAYER_PRIORITY[0])
+    """
+    answers = run_python(code, MINITRAIN_NUM_THREADS="1", MINITRAIN_KERNELS="auto")
+    assert answers.split() == ["1", "omp"]

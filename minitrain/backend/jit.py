@@ -18,18 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .blas import blas
-from .cache_dir import cache_dir
-from .threads import environment, thread_count
+from . import numba_settings  # noqa: F401  # before numba
 
-# Set before numba is first imported; a user's own choice stays.
-if "numba" not in sys.modules:
-    os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "omp tbb workqueue")
-    os.environ.setdefault("NUMBA_NUM_THREADS", str(thread_count()))
-
+# isort: split
 import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+from .blas import blas
+from .cache_dir import cache_dir
+from .threads import environment
 
 # Sums may be reordered and products fused so that loops vectorise; NaN and infinity keep their meaning.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
