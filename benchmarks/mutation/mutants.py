@@ -10,7 +10,7 @@ import __future__
 
 import ast
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -44,6 +44,9 @@ _COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
 }
 _TWO_SIDED = (ast.Add, ast.Sub, ast.Mult, ast.BitAnd, ast.BitOr)  # either side can be the forgotten one
 _ORDERED = (ast.Sub, ast.Div, ast.Pow, ast.MatMult)  # a ∘ b is not b ∘ a
+# Changes that cannot make a difference are not made: these functions take their arguments in any order, ...
+_COMMUTATIVE = {"max", "maximum", "min", "minimum", "swapaxes"}
+_ZEROS = {"empty", "zeros", "zeros_like"}  # ... and zero has no sign
 _TAKE_AXES = {"swapaxes", "transpose", "moveaxis", "expand_dims", "reshape", "sum", "mean", "max"}
 
 
@@ -76,16 +79,19 @@ def mutants(function: FunctionNode) -> Iterator[Mutant]:
                 yield Mutant(kind, statement.lineno, before, _headline(body[index]), copy.deepcopy(tree))
 
 
-def compile_function(tree: FunctionNode, owner: str, filename: str) -> CodeType:
+def compile_function(tree: FunctionNode, owner: str, filename: str, free: Collection[str] = ()) -> CodeType:
     """The code object of a function.
 
     Args:
         tree: the function.
         owner: the class it is a method of, or an empty string; ``super()`` and private names need it.
         filename: of its file, for tracebacks.
+        free: names it must close over, used or not, such as ``__class__`` for ``super()``: only code that closes over
+            the same names can take the place of other code.
     """
     bare = copy.copy(tree)
     bare.decorator_list = []
+    bare.body = [*tree.body, *(ast.parse(f"if False:\n    {name}").body[0] for name in free)]
     inside: ast.stmt = bare
     if owner:
         inside = ast.ClassDef(name=owner, bases=[], keywords=[], body=[bare], decorator_list=[])
@@ -175,10 +181,10 @@ def _replacements(node: ast.expr, parent: ast.AST, field: str) -> Iterator[tuple
     match node:
         case ast.BinOp(left, op, right):
             yield from _of_operation(left, op, right)
-        case ast.UnaryOp(ast.USub(), ast.Constant(int(value))):
+        case ast.UnaryOp(ast.USub(), ast.Constant(int(value))) if not _is_reshape(parent):
             for other in (-value + 1, -value - 1):
                 yield _kind_of_number(parent, field), ast.Constant(other)
-        case ast.UnaryOp(ast.USub() | ast.Not() | ast.Invert(), operand):
+        case ast.UnaryOp(ast.USub() | ast.Not() | ast.Invert(), operand) if not _is_reshape(parent):
             yield "sign", operand
         case ast.Compare(left, [op], [right]):
             for other_op in _COMPARISONS[type(op)]:
@@ -189,9 +195,9 @@ def _replacements(node: ast.expr, parent: ast.AST, field: str) -> Iterator[tuple
         case ast.IfExp(_, body, orelse):
             yield "term", body
             yield "term", orelse
-        case ast.Constant(bool(flag)):
+        case ast.Constant(bool(flag)) if not _is_strict(parent):
             yield "constant", ast.Constant(not flag)
-        case ast.Constant(int() | float() as number):
+        case ast.Constant(int() | float() as number) if not isinstance(node.value, bool):
             for other in (number + 1, number - 1):
                 if not isinstance(parent, ast.UnaryOp):  # -1 is one number
                     yield _kind_of_number(parent, field), ast.Constant(other)
@@ -215,7 +221,7 @@ def _of_operation(left: ast.expr, op: ast.operator, right: ast.expr) -> Iterator
 
 def _call_mistakes(call: ast.Call) -> Iterator[str]:
     """Arguments that changed places, and a forgotten axis."""
-    if not any(isinstance(argument, ast.Starred) for argument in call.args):
+    if _name(call) not in _COMMUTATIVE and not any(isinstance(argument, ast.Starred) for argument in call.args):
         yield from _swaps(call.args)
     for place, keyword in enumerate(call.keywords):
         if keyword.arg in ("axis", "keepdims"):
@@ -244,16 +250,33 @@ def _is_result(node: ast.expr, parent: ast.AST, field: str) -> bool:
     """Whether a wrong sign could go unnoticed there: a computed value that is assigned or returned."""
     if isinstance(node, ast.Constant | ast.Tuple | ast.Starred) or field not in ("value", "elts"):
         return False
+    if isinstance(node, ast.Call) and _name(node) in _ZEROS:
+        return False
     if isinstance(parent, ast.Assign):
         return not isinstance(node, ast.Name | ast.Attribute) and ast.unparse(parent.targets[0]) != "xp"
     return isinstance(parent, ast.Return | ast.Tuple)
+
+
+def _name(call: ast.Call) -> str:
+    """``sum`` for ``x.sum(...)`` as for ``sum(x)``."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+
+
+def _is_reshape(parent: ast.AST) -> bool:
+    """Whether -1 means "whatever is left" there; NumPy reads every negative number so."""
+    return isinstance(parent, ast.Call) and _name(parent) == "reshape"
+
+
+def _is_strict(parent: ast.AST) -> bool:
+    """Whether it is the flag of ``zip(..., strict=True)``, which guards and computes nothing."""
+    return isinstance(parent, ast.keyword) and parent.arg == "strict"
 
 
 def _kind_of_number(parent: ast.AST, field: str) -> str:
     """``axis`` for a number that counts axes or places, ``constant`` for any other."""
     if isinstance(parent, ast.keyword):
         return "axis" if parent.arg == "axis" else "constant"
-    if isinstance(parent, ast.Call) and isinstance(parent.func, ast.Attribute) and parent.func.attr in _TAKE_AXES:
+    if isinstance(parent, ast.Call) and _name(parent) in _TAKE_AXES:
         return "axis"
     inside_index = isinstance(parent, ast.Slice) or (isinstance(parent, ast.Subscript) and field == "slice")
     return "axis" if inside_index else "constant"

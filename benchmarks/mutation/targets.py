@@ -57,7 +57,8 @@ class Target:
 
     def compiled(self, tree: ast.FunctionDef) -> CodeType:
         """Code to exchange for the function's."""
-        return compile_function(tree, self.owner, inspect.getfile(self.function))
+        free = self.function.__code__.co_freevars
+        return compile_function(tree, self.owner, inspect.getfile(self.function), free)
 
     def forget(self) -> None:
         """Empty the caches of its module: they hold what the code before has computed."""

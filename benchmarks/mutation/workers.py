@@ -159,7 +159,7 @@ class _Team:
         self._started += 1
 
     def results(self) -> Iterator[tuple[_Worker, str, Any]]:
-        """Each line that a process writes as (worker, kind, values); at its end (worker, "end", exit code or "stuck")."""
+        """Each line of a process as (worker, kind, values), and at its end (worker, "end", exit code or "stuck")."""
         while self._workers:
             time.sleep(POLL)
             for worker in list(self._workers):

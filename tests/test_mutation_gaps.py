@@ -1,0 +1,55 @@
+"""What mutants of the operations showed to be untested: options that are seldom drawn together, and exact corners."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minitrain.backend import use_kernels
+from minitrain.ops import dropout, mean_absolute_error_backward, mean_absolute_error_forward
+from minitrain.optim import sum_of_squares
+from minitrain.random import Key
+from minitrain.testing import CheckSettings, check_gradients
+from minitrain.testing.cases import CASES, SMALL
+
+
+def has_optional_arrays(case):
+    parameters = list(inspect.signature(case.pair.forward).parameters.values())[: len(case.gradients())]
+    return any(parameter.default is None for parameter in parameters)
+
+
+@pytest.mark.parametrize("case", list(filter(has_optional_arrays, CASES.values())), ids=lambda case: case.name)
+@settings(max_examples=5)
+@given(st.data())
+def test_gradients_with_every_optional_array_given(case, data):
+    """A case draws a bias or weights now and then; here they are always there."""
+    call = data.draw(case.calls(SMALL).filter(lambda call: all(x is not None for x in call.inputs)))
+    assert len(call.inputs) == len(case.gradients())
+    check_gradients(case.pair, *call.inputs, settings=CheckSettings(no_gradient=case.no_gradient), **call.options)
+
+
+def test_an_element_is_dropped_below_the_threshold_alone(monkeypatch):
+    p = 0.25
+    words = np.array([0, dropout.threshold(p) - 1, dropout.threshold(p), 2**32 - 1], np.uint64)
+    monkeypatch.setattr(dropout, "random_bits", lambda *_: words)
+    mask = dropout.dropout_mask(np.ones(4), p, Key.from_seed(0))
+    np.testing.assert_allclose(mask, [0, 0, 4 / 3, 4 / 3], rtol=1e-15)
+
+
+def test_an_error_of_zero_pulls_nowhere():
+    x, weight = np.array([1.0, 2.0]), np.array([0.5, 3.0])
+    _, cache = mean_absolute_error_forward(x, np.array([1.0, 0.0]), weight)
+    doutputs, dtargets, _ = mean_absolute_error_backward(1.0, cache)
+    np.testing.assert_array_equal(doutputs, [0, 3])
+    np.testing.assert_array_equal(dtargets, [0, -3])
+
+
+@pytest.mark.parametrize("mode", ["reference", "auto"])
+def test_squares_are_summed_in_double_precision(mode):
+    x = np.random.default_rng(0).standard_normal((7, 1001)).astype(np.float32)
+    with use_kernels(mode):
+        assert sum_of_squares(x) == pytest.approx(float((x.astype(np.float64) ** 2).sum()), rel=1e-12)
