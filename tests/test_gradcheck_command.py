@@ -122,7 +122,7 @@ def test_a_case_that_cannot_be_drawn_is_no_wrong_backward(capsys, monkeypatch):
         raise ZeroDivisionError("no such size")
 
     monkeypatch.setitem(CASES, "softmax", Case("softmax", draw, (), lambda call: False))
-    code, out, err = run(capsys, "softmax")
+    code, _, err = run(capsys, "softmax")
     assert code == 1
     assert "bug" in err
     assert "ZeroDivisionError: no such size" in err

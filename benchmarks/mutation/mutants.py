@@ -5,7 +5,6 @@ was left out, two arguments that changed places, a comparison at its boundary.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast

@@ -99,7 +99,7 @@ def hunt(
         tests = [visit for visit in visits if name in visit.called]
         # First those that noticed other mutants of this function, then those that name its file, the quick ones first.
         file = name.partition(".")[0]
-        tests.sort(key=lambda v: (-kills[v.test], file not in v.test, v.seconds, v.test))  # noqa: B023
+        tests.sort(key=lambda v: (-kills[v.test], file not in v.test, v.seconds, v.test))
         with exchanged(target, target.compiled(trees[name][number].tree)):
             killer = next((visit.test for visit in tests if not checks[visit.test]()), "")
         kills[killer] += 1

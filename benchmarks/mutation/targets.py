@@ -88,9 +88,15 @@ def _reach(function: FunctionType, found: dict[str, Target]) -> None:
     found[target.name] = target
     for name in function.__code__.co_names:
         helper = inspect.unwrap(function.__globals__.get(name))  # type: ignore[arg-type]
-        if isinstance(helper, FunctionType) and helper.__module__.startswith("minitrain.ops."):
-            if helper.__module__ not in NO_FORMULAS and not helper.__name__.endswith("_forward"):
-                _reach(helper, found)
+        if isinstance(helper, FunctionType) and _is_helper(helper):
+            _reach(helper, found)
+
+
+def _is_helper(function: FunctionType) -> bool:
+    module = function.__module__
+    return (
+        module.startswith("minitrain.ops.") and module not in NO_FORMULAS and not function.__name__.endswith("_forward")
+    )
 
 
 def _modules(package: ModuleType) -> Iterator[ModuleType]:
@@ -107,6 +113,6 @@ def _functions(module: ModuleType) -> Iterator[tuple[FunctionType, str]]:
         members = [(v, value.__name__) for v in vars(value).values()] if isinstance(value, type) else [(value, "")]
         for member, owner in members:
             function = inspect.unwrap(member) if callable(member) else member
-            if isinstance(function, FunctionType) and function.__module__ == module.__name__:
-                if function.__code__.co_filename == module.__file__:  # not what a NamedTuple or a dataclass was given
-                    yield function, owner
+            # The file tells what is written there from what a NamedTuple or a dataclass was given.
+            if isinstance(function, FunctionType) and function.__code__.co_filename == module.__file__:
+                yield function, owner
