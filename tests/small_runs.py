@@ -27,9 +27,9 @@ def small_config(folder: Path, **changes: Any) -> RunConfig:
         "trainer": {
             "max_steps": STEPS,
             "batch_size": 5,
-            "accumulation_steps": 2,
+            "gradient_accumulation_steps": 2,
             "log_every": 2,
-            "eval_every": 3,
+            "validation_frequency": 3,
             "eval_batches": 2,
             "save_every": 4,
             "sample_tokens": 8,

@@ -22,7 +22,7 @@ from minitrain.errors import CheckpointError
 from minitrain.files import FileError
 from minitrain.training import CheckpointManager, checkpoint_manager, read_checkpoint, verify_checkpoint
 
-FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
+FILES = ["model.safetensors", "optimizer.safetensors", "extra.safetensors", "state.json", "manifest.json"]
 
 
 def model_state(seed: int) -> dict[str, Any]:
@@ -39,14 +39,20 @@ def optimizer_state(seed: int) -> dict[str, Any]:
     return {"step": seed, "lr": 0.1 + 1e-17 * seed, "moments": moments}
 
 
+def other_state(seed: int) -> dict[str, Any]:
+    return {"best": 1 / 3, "none": None, "callbacks": {"EMA": {"average": np.full((2, 3), seed, np.float32)}}}
+
+
 def save(manager: CheckpointManager, step: int) -> Path:
-    return manager.save(step, model_state(step), optimizer_state(step), {"best": 1 / 3, "none": None})
+    return manager.save(step, model_state(step), optimizer_state(step), other_state(step))
 
 
 def assert_intact(path: Path, step: int) -> None:
     checkpoint = read_checkpoint(path)
     assert checkpoint.step == step
-    assert checkpoint.state == {"best": 1 / 3, "none": None}
+    assert (checkpoint.state["best"], checkpoint.state["none"]) == (1 / 3, None)
+    average = checkpoint.state["callbacks"]["EMA"]["average"]
+    np.testing.assert_array_equal(average, np.full((2, 3), step, np.float32), strict=True)
     assert {name: checkpoint.optimizer[name] for name in ("step", "lr")} == {"step": step, "lr": 0.1 + 1e-17 * step}
     for found, expected in (
         (checkpoint.model, model_state(step)),
@@ -132,7 +138,7 @@ def test_damage_is_named_and_the_older_one_found(manager: CheckpointManager, nam
     with pytest.raises(CheckpointError) as caught:
         manager.load(path)
     assert str(path) in str(caught.value)
-    assert name in str(caught.value)
+    assert name.partition(".")[0] in str(caught.value)
     told: list[str] = []
     latest = manager.latest(told.append)
     assert latest is not None
@@ -185,7 +191,7 @@ def test_any_manifest_is_refused_in_words(tmp_path_factory: pytest.TempPathFacto
 
 def test_a_newer_format_asks_for_an_upgrade(manager: CheckpointManager) -> None:
     manifest = save(manager, 1) / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 2}))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 3}))
     with pytest.raises(CheckpointError, match="upgrade minitrain"):
         verify_checkpoint(manifest.parent)
 
@@ -379,7 +385,7 @@ def test_everything_is_durable_before_it_gets_its_name(manager: CheckpointManage
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = Disk(monkeypatch, -1, crash=False)
         save(manager, 1)
-    assert re.fullmatch(r"(mkdir )+(open (write )+flush fsync ){4}fsync rename fsync ", " ".join([*disk.calls, ""]))
+    assert re.fullmatch(r"(mkdir )+(open (write )+flush fsync ){5}fsync rename fsync ", " ".join([*disk.calls, ""]))
 
 
 def test_a_file_size_limit_of_the_system_loses_nothing(manager: CheckpointManager) -> None:

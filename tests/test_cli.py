@@ -477,7 +477,13 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # More lines than the pipe holds: while nobody reads them, the run cannot come to its end before the signal.
-LONG = [*SETTINGS, "trainer.max_steps=300", "trainer.log_every=1", "trainer.eval_every=0", "trainer.save_every=0"]
+LONG = [
+    *SETTINGS,
+    "trainer.max_steps=300",
+    "trainer.log_every=1",
+    "trainer.validation_frequency=0",
+    "trainer.save_every=0",
+]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

@@ -67,7 +67,7 @@ def test_shakespeare_char_is_nanogpts_recipe_for_a_cpu() -> None:
     assert (model.n_layer, model.n_head, model.n_embd) == (4, 4, 128)
     assert (model.bias, model.dropout, model.tie_weights) == (False, 0.0, True)
     assert (data.block_size, data.tokenizer, data.val_fraction) == (64, "char", 0.1)
-    assert (trainer.batch_size, trainer.accumulation_steps, trainer.max_steps) == (12, 1, 2000)
+    assert (trainer.batch_size, trainer.gradient_accumulation_steps, trainer.max_steps) == (12, 1, 2000)
     assert (optimizer.beta1, optimizer.beta2, optimizer.weight_decay) == (0.9, 0.99, 0.1)
     assert (optimizer.learning_rate, config.scheduler.min_lr, config.scheduler.warmup_steps) == (1e-3, 1e-4, 100)
     assert (config.scheduler.name, trainer.max_grad_norm) == ("warmup_cosine", 1.0)
@@ -122,7 +122,7 @@ MISTAKES = {
     "several options": ("scheduler=[constant,warmup_cosine]", ["give one name"]),
     "group as a dictionary": ("model={n_layer: 2}", ["give one name"]),
     "a word for a number": ("model.n_layer=two", ["model.n_layer must be a whole number, got 'two'"]),
-    "a fraction for a whole number": ("trainer.max_steps=1.5", ["must be a whole number, got 1.5"]),
+    "a fraction for a whole number": ("trainer.max_steps=1.5", ["must be a whole number or null, got 1.5"]),
     "a truth for a number": ("model.n_layer=true", ["must be a whole number, got True"]),
     "a number for a truth": ("model.bias=1", ["model.bias must be true or false, got 1"]),
     "null where none fits": ("model.n_layer=null", ["must be a whole number, got null"]),

@@ -56,7 +56,7 @@ def test_every_setting_is_named_once() -> None:
         ({"trainer": {"max_steps": 0}}, ["trainer.max_steps", "at least 1", "0"]),
         ({"trainer": {"max_grad_norm": "x"}}, ["trainer.max_grad_norm", "a number or null"]),
         ({"trainer": {"max_grad_norm": 0.0}}, ["trainer.max_grad_norm", "above 0"]),
-        ({"trainer": {"accumulation_steps": 13}}, ["trainer.accumulation_steps", "batch_size (12)"]),
+        ({"trainer": {"gradient_accumulation_steps": 33}}, ["trainer.gradient_accumulation_steps", "batch_size (32)"]),
         ({"trainer": {"max_steps": 100}}, ["scheduler.warmup_steps (100)", "scheduler.warmup_steps=10"]),
         ({"optimizer": {"learning_rate": "1e-3"}}, ["optimizer.learning_rate", "'1e-3'", "1.0e-3"]),
         ({"optimizer": {"learning_rate": float("nan")}}, ["optimizer.learning_rate", "finite"]),

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "data": BASE,
     "optim": LAYERS,
     "generation": LAYERS,
-    "training": LAYERS | {"data", "generation", "optim"},
+    "training": LAYERS | {"data", "generation", "losses", "optim"},
     "conf": set(),
     "cli": LAYERS | {"conf", "data", "generation", "optim", "testing", "training"},
     "__main__": {"cli"},

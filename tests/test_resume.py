@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -26,14 +25,14 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.training.report.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("minitrain.training.report.draw", lambda run_dir, baselines: ())
+        monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
         start_run(small_config(folder)).train()
     return outcome(folder / "run")
 
@@ -128,7 +127,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from minitrain.training import RunConfig, start_run
-import minitrain.training.report
+import minitrain.training.run
 
 where, count = sys.argv[2], int(sys.argv[3])
 run = start_run(RunConfig.load(sys.argv[1]))
@@ -216,7 +215,7 @@ def test_a_cold_start_differs_in_moments_and_weights(tmp_path: Path, uninterrupt
     ("change", "parts"),
     [
         (lambda trainer: setattr(trainer, "key", trainer.key.fold("other")), {"weights", "moments", "metrics"}),
-        (lambda trainer: setattr(trainer.train_loader, "_key", trainer.key), {"weights", "moments", "metrics"}),
+        (lambda trainer: setattr(trainer.train_data, "_key", trainer.key), {"weights", "moments", "metrics"}),
         (lambda trainer: setattr(trainer.state, "window_loss", 0.0), {"metrics"}),
         (lambda trainer: setattr(trainer.state, "best_val_loss", 0.0), {"state"}),
     ],
@@ -345,9 +344,9 @@ def test_data_of_another_run(saved: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_without_a_trainers_state(saved: Path) -> None:
     run = resume_run(saved)
     state = run.trainer.model.state_dict(), run.trainer.optimizer.state_dict()
-    run.trainer.checkpoints.save(9, *state, {"trainer": {"step": 9}})
+    run.trainer.checkpoints.save(9, *state, {"trainer": {"step": 9}, "callbacks": {}})
     with pytest.raises(CheckpointError, match=r"step-00000009 was not saved by a trainer"):
         resume_run(saved)
-    run.trainer.checkpoints.save(10, *state, {"trainer": [], "metrics_offset": json.dumps(0)})
+    run.trainer.checkpoints.save(10, *state, {"trainer": [], "callbacks": {}, "metrics": {}})
     with pytest.raises(CheckpointError, match=r"step-00000010 was not saved by a trainer"):
         resume_run(saved)

@@ -27,8 +27,9 @@ from minitrain.optim import AdamW, Constant, clip_by_global_norm
 from minitrain.random import Key
 from minitrain.training import (
     Interrupted,
+    TokenWindows,
     Trainer,
-    TrainerConfig,
+    TrainingConfig,
     evaluate,
     evaluate_run,
     load_run,
@@ -44,7 +45,7 @@ from minitrain.training.progress import LiveProgress, PlainProgress, compilation
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.training.report.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
 
 
 def interrupt_at(trainer: Trainer, step: int, action: Callable[[], object]) -> None:
@@ -66,10 +67,10 @@ def small_trainer(run_dir: Path, **config: Any) -> Trainer:
     return Trainer(
         model=model,
         optimizer=AdamW(model, lr=0.01),
-        schedule=Constant(0.01),
-        train_loader=TokenLoader(tokens[:200], 8, 4, seed=0),
-        val_tokens=tokens[200:],
-        config=TrainerConfig(batch_size=4, **config),
+        scheduler=Constant(0.01),
+        train_data=TokenLoader(tokens[:200], 8, 4, seed=0),
+        val_data=TokenWindows(tokens[200:], 8, 4),
+        config=TrainingConfig(batch_size=4, **config),
         run_dir=run_dir,
     )
 
@@ -83,10 +84,11 @@ def test_a_run_from_text_to_sample(tmp_path: Path, capsys: pytest.CaptureFixture
     kept = {"config.yaml", "tokenizer.json", "metrics.jsonl", "loss.png", "learning_rate.png", "sample.txt"}
     assert {path.name for path in run.run_dir.iterdir()} == {*kept, "data", "checkpoints"}
     assert (run.run_dir / "sample.txt").read_text().strip("\n") == result.sample.strip("\n")
-    assert result.step == STEPS
-    assert result.checkpoint == run.run_dir / "checkpoints" / "step-00000007"
+    training = result.training
+    assert training.step == STEPS
+    assert training.checkpoint == run.run_dir / "checkpoints" / "step-00000007"
     assert result.pictures == (run.run_dir / "loss.png", run.run_dir / "learning_rate.png")
-    assert result.best_val_loss == min(
+    assert training.best_val_loss == min(
         r["val_loss"] for r in read_metrics(run.run_dir / "metrics.jsonl") if "val_loss" in r
     )
     text = result.describe()
@@ -136,7 +138,7 @@ def test_what_is_logged(tmp_path: Path, no_pictures: None) -> None:
         optimizer.set_lr(reference.schedule(step))
         optimizer.zero_grad()
         total = count = 0.0
-        for first, batch in reference.train_loader.micro_batches(step, 2):
+        for first, batch in reference.train_data.micro_batches(step, 2):
             loss, cache = model.loss(batch, rng=key.fold(step).at_sample(first))
             model.loss_backward(cache)
             total, count = total + float(loss.total), count + float(loss.count)
@@ -145,8 +147,8 @@ def test_what_is_logged(tmp_path: Path, no_pictures: None) -> None:
         totals.append(total)
         counts.append(count)
         norms.append(clip.norm)
-        val[step + 1] = reference.evaluate(2).mean
-    whole = reference.evaluate()
+        val[step + 1] = reference.evaluator.run(2)["val_loss"]
+    whole = reference.evaluator.run()
 
     run.train()
     records = read_metrics(run.run_dir / "metrics.jsonl")
@@ -162,12 +164,12 @@ def test_what_is_logged(tmp_path: Path, no_pictures: None) -> None:
     evaluated = {record["step"]: record for record in records if "val_loss" in record}
     assert list(evaluated) == [3, 6, 7]
     assert [evaluated[3]["val_loss"], evaluated[6]["val_loss"]] == [val[3], val[6]]
-    assert (evaluated[7]["val_loss"], evaluated[7]["val_tokens"]) == (whole.mean, reference.val_tokens.size - 1)
+    assert (evaluated[7]["val_loss"], evaluated[7]["val_tokens"]) == (whole["val_loss"], whole["val_tokens"])
     assert [record["seconds"] for record in records] == sorted(record["seconds"] for record in records)
 
 
 def test_intervals_of_zero_mean_only_at_the_end(tmp_path: Path, no_pictures: None) -> None:
-    config = small_config(tmp_path, trainer_eval_every=0, trainer_save_every=0, trainer_sample_tokens=0)
+    config = small_config(tmp_path, trainer_validation_frequency=0, trainer_save_every=0, trainer_sample_tokens=0)
     result = start_run(config).train()
     records = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [record["step"] for record in records if "val_loss" in record] == [STEPS]
@@ -176,9 +178,11 @@ def test_intervals_of_zero_mean_only_at_the_end(tmp_path: Path, no_pictures: Non
 
 
 def test_a_trainer_by_hand_without_a_tokenizer(tmp_path: Path, no_pictures: None) -> None:
-    result = small_trainer(tmp_path / "run", max_steps=3).train()
-    assert result.sample == ""
-    assert result.validation.tokens_per_character == 1.0
+    trainer = small_trainer(tmp_path / "run", max_steps=3)
+    result = trainer.train()
+    assert (result.step, result.stopped) == (3, "")
+    assert result.val_loss == result.history.get_latest("val_loss") == trainer.evaluator.run()["val_loss"]
+    assert result.history.get_steps("train_loss") == [1, 3]
 
 
 def test_a_text_without_line_breaks(tmp_path: Path, no_pictures: None) -> None:
@@ -192,9 +196,9 @@ def test_the_best_validation_loss_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None, best_at: int
 ) -> None:
     trainer = start_run(small_config(tmp_path)).trainer
-    real = trainer.evaluate
+    real = trainer.evaluator.run
     monkeypatch.setattr(
-        trainer, "evaluate", lambda *a: real(*a)._replace(total=1.0 if trainer.state.step == best_at else 1e6)
+        trainer.evaluator, "run", lambda *a: real(*a) | {"val_loss": 1.0 if trainer.state.step == best_at else 1e6}
     )
     result = trainer.train()
     assert result.best_step == trainer.state.best_step == best_at
@@ -205,14 +209,14 @@ def test_the_best_validation_loss_is_kept(
 
 def test_an_evaluation_predicts_every_token_once(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path)
-    tokens = trainer.val_tokens
-    loss = evaluate(trainer.model, tokens, block_size=8, batch_size=3)
-    assert loss.count == tokens.size - 1
+    tokens = trainer.evaluator.data.tokens
+    measured = evaluate(trainer.model, tokens, block_size=8, batch_size=3)
+    assert measured["val_tokens"] == tokens.size - 1
     by_hand = 0.0
     for start in range(0, tokens.size - 1, 8):
         window = tokens[start : start + 9][None].astype(np.int32)
         by_hand += float(trainer.model.loss(Batch(window[:, :-1].copy(), window[:, 1:].copy()))[0].total)
-    assert loss.total == pytest.approx(by_hand, rel=1e-5)
+    assert measured["val_loss"] == pytest.approx(by_hand / (tokens.size - 1), rel=1e-5)
 
 
 def test_a_partial_evaluation_is_spread_over_the_text() -> None:
@@ -225,14 +229,14 @@ def test_a_partial_evaluation_is_spread_over_the_text() -> None:
             return Loss(0.0, batch.targets.size), None
 
     model = Recorder()
-    loss = evaluate(model, np.arange(1000), block_size=10, batch_size=4, max_batches=3)
-    assert loss.count == 3 * 40
+    measured = evaluate(model, np.arange(1000), block_size=10, batch_size=4, max_batches=3)
+    assert measured["val_tokens"] == 3 * 40
     assert [batch.inputs.shape for batch in model.seen] == [(4, 10)] * 3
     assert model.seen[0].inputs[0, 0] == 0
     assert model.seen[1].inputs[0, 0] == 479
     assert model.seen[-1].targets[-1, -1] == 999  # to the last token
     full = Recorder()
-    assert evaluate(full, np.arange(100), block_size=10, batch_size=4, max_batches=3).count == 99
+    assert evaluate(full, np.arange(100), block_size=10, batch_size=4, max_batches=3)["val_tokens"] == 99
 
 
 # A folder that is used already.
@@ -310,7 +314,7 @@ def test_a_second_sigterm_exits_at_once(tmp_path: Path) -> None:
 
 def test_after_the_last_save_a_signal_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start_run(small_config(tmp_path))
-    monkeypatch.setattr("minitrain.training.report.draw", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("minitrain.training.run.draw", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         run.train()
     assert (run.run_dir / "checkpoints" / "step-00000007").exists()
@@ -394,9 +398,9 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch
 
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    trainer = small_trainer(tmp_path / "run", max_steps=3, eval_every=1)
-    real = trainer.evaluate
-    trainer.evaluate = lambda *a: real(*a)._replace(total=math.nan)  # type: ignore[method-assign]
+    trainer = small_trainer(tmp_path / "run", max_steps=3, validation_frequency=1)
+    real = trainer.evaluator.run
+    trainer.evaluator.run = lambda *a: real(*a) | {"val_loss": math.nan}
     with pytest.raises(NonFiniteError, match="step 1: the validation loss is nan"):
         trainer.train()
 

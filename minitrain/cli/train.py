@@ -83,7 +83,7 @@ def _resume(run_dir: str, settings: Sequence[str]) -> Run:
 
     with traceback_kept_in(run_dir):
         prepared = resume_run(run_dir, warn=warn)
-    print(f"going on after step {prepared.trainer.state.step} of {prepared.config.trainer.max_steps}")
+    print(f"going on after step {prepared.trainer.state.step} of {prepared.trainer.total_steps}")
     return prepared
 
 

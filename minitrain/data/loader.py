@@ -46,6 +46,7 @@ class TokenLoader:
         batch_size: B, windows in a batch.
         seed: the seed of the order.
         windows_per_epoch: how many windows an epoch visits.
+        steps_per_epoch: how many batches it takes to visit them; the last one may reach into the next epoch.
     """
 
     def __init__(self, tokens: NDArray[Any], block_size: int, batch_size: int, seed: int) -> None:
@@ -69,6 +70,7 @@ class TokenLoader:
         self.seed = seed
         # One block is left free, so that this many windows fit at every offset in [0, block_size).
         self.windows_per_epoch = max(1, count // block_size - 1)
+        self.steps_per_epoch = -(-self.windows_per_epoch // batch_size)
         self._key = Key.from_seed(seed).fold("data")
         self._latest: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
 

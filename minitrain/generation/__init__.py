@@ -2,5 +2,6 @@
 
 from .decoding import LanguageModel, generate, stream
 from .sampling import sample_logits
+from .text import continue_text
 
-__all__ = ["LanguageModel", "generate", "sample_logits", "stream"]
+__all__ = ["LanguageModel", "continue_text", "generate", "sample_logits", "stream"]

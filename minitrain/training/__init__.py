@@ -9,46 +9,83 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .by_epoch import EpochHistory
+    from .callback import Callback, CallbackList
+    from .callbacks import (
+        EMA,
+        Checkpointing,
+        EarlyStopping,
+        JsonlLogger,
+        NaNGuard,
+        ProgressTracker,
+        SpikeGuard,
+        TimeLimit,
+    )
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
-    from .config import (
-        AdamWConfig,
-        DataConfig,
-        ModelConfig,
-        RunConfig,
-        SchedulerConfig,
-        TrainerConfig,
-    )
-    from .evaluation import Validation, evaluate
-    from .loop import Update, train_step
+    from .collector import MetricsCollector
+    from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
+    from .evaluation import TokenWindows, Validation, evaluate
+    from .evaluator import Evaluator
+    from .feed import BatchStream
+    from .loop import Gradient, TrainingLoop, Update, train_step
     from .metrics import MetricsWriter, read_metrics
+    from .objective import ModelWithLoss, accuracy
     from .plots import plot_learning_rate, plot_loss
-    from .report import TrainResult
+    from .report import RunResult
+    from .result import TrainResult
     from .run import LoadedRun, Run, evaluate_run, load_run, plot_run, resume_run, start_run
     from .signals import Interrupted
-    from .trainer import Trainer, TrainerState
+    from .state import Control, TrainerState
+    from .trainer import Trainer
 
 __all__ = [
+    "EMA",
     "AdamWConfig",
+    "BatchStream",
+    "Callback",
+    "CallbackList",
     "Checkpoint",
     "CheckpointManager",
+    "Checkpointing",
+    "Control",
     "DataConfig",
+    "EarlyStopping",
+    "EpochHistory",
+    "Evaluator",
+    "Gradient",
     "Interrupted",
+    "JsonlLogger",
+    "LanguageModelTrainer",
     "LoadedRun",
+    "MetricsCollector",
     "MetricsWriter",
     "ModelConfig",
+    "ModelWithLoss",
+    "NaNGuard",
+    "ProgressTracker",
     "Run",
     "RunConfig",
+    "RunResult",
     "SchedulerConfig",
+    "SpikeGuard",
+    "TimeLimit",
+    "TokenWindows",
     "TrainResult",
     "Trainer",
     "TrainerConfig",
     "TrainerState",
+    "TrainingConfig",
+    "TrainingLoop",
+    "TransformerTrainer",
     "Update",
     "Validation",
+    "accuracy",
     "evaluate",
     "evaluate_run",
     "load_run",
+    "perplexity",
     "plot_learning_rate",
     "plot_loss",
     "plot_run",
@@ -56,31 +93,57 @@ __all__ = [
     "read_metrics",
     "resume_run",
     "start_run",
+    "train_model",
     "train_step",
     "verify_checkpoint",
 ]
 
 _HOME = {
+    "EMA": "callbacks",
     "AdamWConfig": "config",
+    "BatchStream": "feed",
+    "Callback": "callback",
+    "CallbackList": "callback",
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
+    "Checkpointing": "callbacks",
+    "Control": "state",
     "DataConfig": "config",
+    "EarlyStopping": "callbacks",
+    "EpochHistory": "by_epoch",
+    "Evaluator": "evaluator",
+    "Gradient": "loop",
     "Interrupted": "signals",
+    "JsonlLogger": "callbacks",
+    "LanguageModelTrainer": "epoch_trainers",
     "LoadedRun": "run",
+    "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
     "ModelConfig": "config",
+    "ModelWithLoss": "objective",
+    "NaNGuard": "callbacks",
+    "ProgressTracker": "callbacks",
     "Run": "run",
     "RunConfig": "config",
+    "RunResult": "report",
     "SchedulerConfig": "config",
-    "TrainResult": "report",
+    "SpikeGuard": "callbacks",
+    "TimeLimit": "callbacks",
+    "TokenWindows": "evaluation",
+    "TrainResult": "result",
     "Trainer": "trainer",
     "TrainerConfig": "config",
-    "TrainerState": "trainer",
+    "TrainerState": "state",
+    "TrainingConfig": "config",
+    "TrainingLoop": "loop",
+    "TransformerTrainer": "epoch_trainers",
     "Update": "loop",
     "Validation": "evaluation",
+    "accuracy": "objective",
     "evaluate": "evaluation",
     "evaluate_run": "run",
     "load_run": "run",
+    "perplexity": "epoch_trainers",
     "plot_learning_rate": "plots",
     "plot_loss": "plots",
     "plot_run": "run",
@@ -88,6 +151,7 @@ _HOME = {
     "read_metrics": "metrics",
     "resume_run": "run",
     "start_run": "run",
+    "train_model": "epoch_trainers",
     "train_step": "loop",
     "verify_checkpoint": "checkpoint",
 }

@@ -5,7 +5,8 @@
     step-00000500/
       model.safetensors       weights by path
       optimizer.safetensors   moments by exp_avg.<path> and exp_avg_sq.<path>
-      state.json              step, the optimizer's numbers, the trainer's state
+      extra.safetensors       arrays of everything else, such as averaged weights
+      state.json              step, the optimizer's numbers, the state of trainer, schedule, callbacks and metrics
       manifest.json           format, version, step, size and SHA-256 of each file; written last
 
 Nothing is believed before the manifest's sums are checked. There is no pickle: a checkpoint from someone else
@@ -26,11 +27,13 @@ from typing import Any
 from ..backend.arrays import Array
 from ..errors import CheckpointError
 from ..files import fsync_directory, sha256_of
-from .tensors import read_tensors, tensor_pieces
+from .tensors import join_arrays, read_tensors, split_arrays, tensor_pieces
 
-FORMAT, VERSION = "minitrain checkpoint", 1
-MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
-CONTENTS = (MODEL, OPTIMIZER, STATE)
+FORMAT, VERSION = "minitrain checkpoint", 2
+MODEL, OPTIMIZER, EXTRA = "model.safetensors", "optimizer.safetensors", "extra.safetensors"
+STATE, MANIFEST = "state.json", "manifest.json"
+CONTENTS = {1: {MODEL, OPTIMIZER, STATE}, 2: {MODEL, OPTIMIZER, EXTRA, STATE}}
+"""The files of each version of the format, besides the manifest."""
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -54,7 +57,7 @@ class Checkpoint:
         step: number of updates done.
         model: weights by path, as ``model.state_dict()``.
         optimizer: as ``optimizer.state_dict()``.
-        state: everything else, plain values.
+        state: everything else: plain values and arrays.
     """
 
     path: Path
@@ -97,17 +100,19 @@ def write_checkpoint(
         step: number of updates done.
         model_state: ``model.state_dict()``.
         optimizer_state: ``optimizer.state_dict()``: ``moments`` holds arrays, the rest plain numbers.
-        state: plain values that JSON can hold; no NaN, no infinity.
+        state: nested dictionaries and lists of arrays and of values that JSON can hold, NaN and infinity too.
 
     Raises:
         OSError: if the disk refuses.
         CheckpointError: if an array's dtype cannot be stored.
     """
     numbers = {name: value for name, value in optimizer_state.items() if name != "moments"}
-    description = {"step": step, "optimizer": numbers, "state": dict(state)}
+    plain, arrays = split_arrays(state)
+    description = {"step": step, "optimizer": numbers, "state": plain}
     files = {
         MODEL: _write(folder / MODEL, tensor_pieces(model_state)),
         OPTIMIZER: _write(folder / OPTIMIZER, tensor_pieces(optimizer_state["moments"])),
+        EXTRA: _write(folder / EXTRA, tensor_pieces(arrays)),
         STATE: _write(folder / STATE, [_json(description)]),
     }
     manifest = {"format": FORMAT, "version": VERSION, "step": step, "files": files}
@@ -125,7 +130,7 @@ def verify_checkpoint(path: str | Path) -> int:
         CheckpointError: if anything is missing, changed, or of a format this version cannot read.
     """
     path = Path(path)
-    step, files = _read_manifest(path)
+    _, step, files = _read_manifest(path)
     for name, (size, sha256) in files.items():
         try:
             found = (path / name).stat().st_size
@@ -148,15 +153,27 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     step = verify_checkpoint(path)
+    version, _, _ = _read_manifest(path)
     match _parse(path / STATE, _read(path / STATE)):
         case {"step": int(own_step), "optimizer": dict(numbers), "state": dict(state)} if own_step == step:
             optimizer = {**numbers, "moments": read_tensors(path / OPTIMIZER)}
-            return Checkpoint(path, step, read_tensors(path / MODEL), optimizer, state)
+            extra = read_tensors(path / EXTRA) if EXTRA in CONTENTS[version] else {}
+            return Checkpoint(path, step, read_tensors(path / MODEL), optimizer, migrated(version, state, extra))
     raise CheckpointError(f"{path / STATE} does not describe a checkpoint of step {step}")
 
 
-def _read_manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
-    """Step, and size and SHA-256 of each file; a manifest with a byte changed anywhere is refused."""
+def migrated(version: int, state: dict[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """The state of a checkpoint of an older version as this version would have written it."""
+    if version == 1:  # before there were callbacks: the length of metrics.jsonl stood alone
+        offset = state.get("metrics_offset", 0)
+        rest = {name: value for name, value in state.items() if name != "metrics_offset"}
+        return {**rest, "metrics": {}, "callbacks": {"JsonlLogger": {"offset": offset}}}
+    joined: dict[str, Any] = join_arrays(state, arrays)
+    return joined
+
+
+def _read_manifest(path: Path) -> tuple[int, int, dict[str, tuple[int, str]]]:
+    """Version, step, and size and SHA-256 of each file; a manifest with a byte changed anywhere is refused."""
     content = _read(path / MANIFEST)
     manifest = _parse(path / MANIFEST, content)
     match manifest:
@@ -170,10 +187,10 @@ def _read_manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
             "version": int(version),
             "step": int(step),
             "files": dict(files),
-        } if version == VERSION and files.keys() == set(CONTENTS) and _json(manifest) == content:
+        } if files.keys() == CONTENTS.get(version) and _json(manifest) == content:
             if step_of(path) not in (None, step):
                 raise CheckpointError(f"{path} is damaged: its manifest is that of step {step}")
-            return step, {name: _entry(path, entry) for name, entry in files.items()}
+            return version, step, {name: _entry(path, entry) for name, entry in files.items()}
     raise CheckpointError(f"{path / MANIFEST} is damaged: it does not describe a checkpoint")
 
 
@@ -201,7 +218,7 @@ def _parse(path: Path, content: bytes) -> Any:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
+    return json.dumps(value, indent=2).encode() + b"\n"
 
 
 def _write(path: Path, pieces: Iterable[Any]) -> dict[str, Any]:

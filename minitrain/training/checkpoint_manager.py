@@ -67,7 +67,25 @@ class CheckpointManager:
             FileError: if the disk refuses; older checkpoints are untouched.
             CheckpointError: if an intact checkpoint of this step exists, or the new one does not read back.
         """
-        path = self.directory / checkpoint_name(step)
+        path = self.save_as(self.directory / checkpoint_name(step), step, model_state, optimizer_state, state)
+        self._clear_up(step)
+        return path
+
+    def save_as(
+        self,
+        path: str | Path,
+        step: int,
+        model_state: Mapping[str, Array],
+        optimizer_state: Mapping[str, Any],
+        state: Mapping[str, Any],
+    ) -> Path:
+        """Save a checkpoint under a name of your own in this folder, check it, and delete nothing.
+
+        Raises:
+            FileError: if the disk refuses.
+            CheckpointError: if an intact checkpoint is there, or the new one does not read back.
+        """
+        path = Path(path)
         if path.exists() and _problem(path) is None:
             raise CheckpointError(f"{path} exists and is intact; it is not overwritten")
         make_folder(self.directory)
@@ -86,7 +104,6 @@ class CheckpointManager:
                 raise file_error("save the checkpoint", path, cause) from error
             raise
         verify_checkpoint(path)
-        self._clear_up(step)
         return path
 
     def load(self, path: str | Path) -> Checkpoint:

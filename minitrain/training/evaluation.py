@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -10,9 +10,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend.arrays import to_device
 from ..data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
-from ..ops.loss import Loss
+from .evaluator import Evaluator
+
+
+class TokenWindows:
+    """A held-out text in windows side by side: every token but the first is predicted once.
+
+    Args:
+        tokens: ``(N,)`` token ids, N >= 2.
+        block_size: tokens in a window.
+        batch_size: windows in a batch.
+
+    Raises:
+        DataError: if there are fewer than two tokens.
+    """
+
+    def __init__(self, tokens: NDArray[Any], block_size: int, batch_size: int) -> None:
+        evaluation_batches(tokens, block_size, batch_size)  # checks its arguments, reads nothing
+        self.tokens, self.block_size, self.batch_size = tokens, block_size, batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        return evaluation_batches(self.tokens, self.block_size, self.batch_size)
+
+    def spread(self, count: int) -> Iterator[Batch]:
+        """``count`` full batches, spread evenly over the text; all of it if it has no more than that."""
+        span = self.block_size * self.batch_size
+        last = self.tokens.shape[0] - 1 - span
+        if count * span >= self.tokens.shape[0] - 1:
+            return iter(self)
+        stretches = (self.tokens[start : start + span + 1] for start in np.linspace(0, last, count).astype(np.int64))
+        return chain.from_iterable(evaluation_batches(part, self.block_size, self.batch_size) for part in stretches)
 
 
 def evaluate(
@@ -23,7 +51,7 @@ def evaluate(
     *,
     max_batches: int | None = None,
     device: str = "cpu",
-) -> Loss:
+) -> dict[str, float]:
     """Loss of ``model`` on ``tokens`` in windows side by side, without dropout.
 
     Args:
@@ -35,27 +63,12 @@ def evaluate(
         device: where the model is.
 
     Returns:
-        The summed loss in nats and the number of predicted tokens, as Python floats.
+        ``val_loss``, the mean in nats per token, and ``val_tokens``.
 
     Raises:
         DataError: if there are fewer than two tokens.
     """
-    total = count = 0.0
-    for batch in _spread_batches(tokens, block_size, batch_size, max_batches):
-        loss, _ = model.loss(Batch(*(to_device(array, device) for array in batch)))
-        total += float(loss.total)
-        count += float(loss.count)
-    return Loss(total, count)
-
-
-def _spread_batches(tokens: NDArray[Any], block_size: int, batch_size: int, max_batches: int | None) -> Iterator[Batch]:
-    """All evaluation batches, or ``max_batches`` stretches of the text that fill one batch each."""
-    span = block_size * batch_size
-    if max_batches is None or max_batches * span >= tokens.shape[0] - 1:
-        return evaluation_batches(tokens, block_size, batch_size)
-    starts = np.linspace(0, tokens.shape[0] - 1 - span, max_batches).astype(np.int64)
-    stretches = (tokens[start : start + span + 1] for start in starts)
-    return chain.from_iterable(evaluation_batches(part, block_size, batch_size) for part in stretches)
+    return Evaluator(model, TokenWindows(tokens, block_size, batch_size), device=device).run(max_batches)
 
 
 @dataclass(frozen=True)
@@ -99,12 +112,16 @@ def baselines(train_tokens: NDArray[Any], val_tokens: NDArray[Any], vocab_size: 
 
 
 def compare_with_guessing(
-    loss: Loss, train_tokens: NDArray[Any], val_tokens: NDArray[Any], vocab_size: int, tokenizer: Tokenizer | None
+    measured: Mapping[str, float],
+    train_tokens: NDArray[Any],
+    val_tokens: NDArray[Any],
+    vocab_size: int,
+    tokenizer: Tokenizer | None,
 ) -> Validation:
     """Put the loss of a model on all of ``val_tokens`` next to the baselines.
 
     Args:
-        loss: of the model, from `evaluate`.
+        measured: the loss of the model, from `evaluate`.
         train_tokens: ``(N,)`` ids the unigram frequencies are counted from.
         val_tokens: ``(M,)`` held-out ids, M >= 2.
         vocab_size: number of token ids.
@@ -113,9 +130,9 @@ def compare_with_guessing(
     characters = len(tokenizer.decode(val_tokens)) if tokenizer else val_tokens.shape[0]
     tokens_per_character = val_tokens.shape[0] / max(1, characters)
     return Validation(
-        loss=loss.mean,
-        tokens=int(loss.count),
-        bits_per_character=bits(loss.mean) * tokens_per_character,
+        loss=measured["val_loss"],
+        tokens=int(measured["val_tokens"]),
+        bits_per_character=bits(measured["val_loss"]) * tokens_per_character,
         tokens_per_character=tokens_per_character,
         baselines=baselines(train_tokens, val_tokens, vocab_size),
     )

@@ -1,15 +1,32 @@
-"""One training step, from batch to update, for the trainer or a loop of your own."""
+"""One training step, from batch to update, and the loop over the steps of an epoch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DataError, NonFiniteError
-from ..optim import clip_by_global_norm
+from ..ops.loss import Loss
+from ..optim import Clip, clip_by_global_norm
 from ..random import Key
 from .nonfinite import first_bad_activation, first_bad_gradient, first_bad_parameter
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class Gradient(NamedTuple):
+    """The complete gradient of a step, before the update.
+
+    Attributes:
+        loss: summed loss of the batch, and its count.
+        clip: norm of the mean gradient, and the factor that clips it.
+    """
+
+    loss: Loss
+    clip: Clip
 
 
 class Update(NamedTuple):
@@ -20,12 +37,14 @@ class Update(NamedTuple):
         tokens: number of tokens predicted; the mean loss is ``loss / tokens``.
         lr: learning rate of the update.
         grad_norm: global norm of the mean gradient, before clipping.
+        skipped: whether the weights were left as they were.
     """
 
     loss: float
     tokens: float
     lr: float
     grad_norm: float
+    skipped: bool = False
 
 
 def train_step(
@@ -36,6 +55,9 @@ def train_step(
     lr: float,
     key: Key | None = None,
     max_grad_norm: float | None = None,
+    objective: Any = None,
+    on_substep: Callable[[Loss], object] = lambda loss: None,
+    go_on: Callable[[Gradient], bool] = lambda gradient: True,
 ) -> Update:
     """Forward, backward and one update.
 
@@ -43,27 +65,32 @@ def train_step(
     split of a batch gives the gradient of the whole batch.
 
     Args:
-        model: has ``loss`` and ``loss_backward``.
+        model: has ``loss`` and ``loss_backward``, or an ``objective`` has them.
         optimizer: has ``zero_grad``, ``set_lr`` and ``step``.
         micro_batches: pairs of the index of the first sample in the whole batch and the micro-batch.
         lr: learning rate of this update.
         key: random key of this step's dropout masks; ``None`` trains without.
         max_grad_norm: the gradient is scaled down to this length; ``None`` leaves it.
+        objective: has ``loss`` and ``loss_backward``; the model by default.
+        on_substep: called with the loss of each micro-batch after its backward.
+        go_on: called with the complete gradient; ``False`` leaves the weights as they are.
 
     Raises:
         DataError: if no target of the batch counts.
         NonFiniteError: if the loss or the gradient is NaN or infinite, naming the first bad parameter, activation
             or gradient; the weights are not touched.
     """
+    objective = model if objective is None else objective
     optimizer.set_lr(lr)
     optimizer.zero_grad()
     total = count = 0.0
     for first_sample, batch in micro_batches:
         rng = None if key is None else key.at_sample(first_sample)
-        loss, cache = model.loss(batch, rng=rng)
+        loss, cache = objective.loss(batch, rng=rng)
         if not math.isfinite(float(loss.total)):
             raise NonFiniteError(f"the loss is {float(loss.total)}: {_blame(model, cache)}")
-        model.loss_backward(cache)
+        objective.loss_backward(cache)
+        on_substep(loss)
         total += float(loss.total)
         count += float(loss.count)
     if not count:
@@ -72,10 +99,62 @@ def train_step(
     if not math.isfinite(clip.norm):
         reason = first_bad_parameter(model) or first_bad_gradient(model)
         raise NonFiniteError(f"the gradient's norm is {clip.norm}: {reason or 'its squares overflow'}")
-    optimizer.step(clip.scale)
-    return Update(total, count, lr, clip.norm)
+    update = go_on(Gradient(Loss(total, count), clip))
+    if update:
+        optimizer.step(clip.scale)
+    return Update(total, count, lr, clip.norm, skipped=not update)
 
 
 def _blame(model: Any, cache: Any) -> str:
     """The first thing that is not finite, in order of computation."""
     return first_bad_parameter(model) or first_bad_activation(cache) or "no single array is at fault"
+
+
+class TrainingLoop:
+    """One epoch: batches, forward, backward, accumulation, clipping, update; then records, evaluations, checkpoints.
+
+    Args:
+        trainer: owns what is trained, the state, and what is done between steps.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def run(self, last_step: int) -> None:
+        """Go on until ``last_step`` updates are done or somebody asks to stop.
+
+        Raises:
+            NonFiniteError: if a loss or gradient is not finite and no callback asks to skip or to roll back.
+        """
+        trainer, control = self.trainer, self.trainer.control
+        fire = trainer.callbacks.fire
+        while trainer.state.step < last_step and not control.stop:
+            control.begin_step()
+            fire("on_step_begin", trainer)
+            started = time.perf_counter()
+            update = self._update_or_skip()
+            if control.rollback:
+                trainer.roll_back()
+                continue
+            state = trainer.state
+            state.step += 1
+            state.count(update, time.perf_counter() - started)
+            trainer.request_what_is_due()
+            fire("on_step_end", trainer, update)
+            if trainer.epoch_is_over():
+                state.epoch += 1
+                fire("on_epoch_end", trainer)
+            trainer.between_steps(update)
+
+    def _update_or_skip(self) -> Update:
+        """The update of the present step, with its batch, rate and dropout masks."""
+        trainer, step, control = self.trainer, self.trainer.state.step, self.trainer.control
+        lr = trainer.schedule(step)
+        try:
+            parts = trainer.train_data.micro_batches(step + trainer.state.data_offset, trainer.accumulation)
+            return trainer.update(parts, lr=lr, key=trainer.key.fold(step))
+        except NonFiniteError as error:
+            trainer.callbacks.fire("on_nan", trainer, error)
+            if not (control.skip or control.rollback):
+                raise trainer.stopped_by(error, step + 1) from error
+            return Update(math.nan, 0.0, lr, math.nan, skipped=True)

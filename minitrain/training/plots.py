@@ -95,6 +95,32 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     _save(figure, path)
 
 
+def plot_epochs(curves: Mapping[str, Sequence[float]], path: str | Path) -> Path:
+    """Draw figures with one value an epoch, losses and perplexities in plots of their own.
+
+    Args:
+        curves: values by name, such as ``train_loss``; names with the same end share a plot.
+        path: the PNG to write.
+
+    Raises:
+        DataError: if there is nothing to draw.
+        FileError: if the file cannot be written.
+    """
+    kinds = sorted({name.removeprefix("train_").removeprefix("val_") for name, values in curves.items() if values})
+    if not kinds:
+        raise DataError("there is no history yet: train for at least one epoch")
+    figure, plots = _new_figures([(kind.replace("_", " "), kind.replace("_", " ")) for kind in kinds], xlabel="epoch")
+    for kind, axes in zip(kinds, plots, strict=True):
+        for name, color in ((f"train_{kind}", TRAIN), (f"val_{kind}", VALIDATION), (kind, TRAIN)):
+            if values := curves.get(name):
+                label = "validation" if name.startswith("val_") else "training"
+                axes.plot(range(1, len(values) + 1), values, "o-", color=color, linewidth=2, markersize=4, label=label)
+        if f"val_{kind}" in curves:
+            axes.legend(framealpha=0.9, edgecolor="none")
+    _save(figure, path)
+    return Path(path)
+
+
 def _validations(records: Records) -> list[tuple[str, str, Records]]:
     """Label, style and records of the validation losses.
 
@@ -128,22 +154,32 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
-    """A figure of one plot over the steps; made without pyplot, which would touch the user's own figures."""
+    """A figure of one plot over the steps."""
+    figure, (axes,) = _new_figures([(title, ylabel)])
+    return figure, axes
+
+
+def _new_figures(plots: Sequence[tuple[str, str]], xlabel: str = "step") -> tuple[Figure, list[Axes]]:
+    """A figure of plots side by side, with titles and labels; without pyplot, which would touch the user's figures."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+    width = 8 if len(plots) == 1 else 5.5 * len(plots)
+    figure = Figure(figsize=(width, 4.8), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.set_xlabel("step")
-    axes.set_ylabel(ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.25, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.02, y=0.08)
-    return figure, axes
+    made = []
+    for i, (title, ylabel) in enumerate(plots):
+        axes = figure.add_subplot(1, len(plots), i + 1)
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25, linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.02, y=0.08)
+        made.append(axes)
+    return figure, made
 
 
 def _save(figure: Figure, path: str | Path) -> None:

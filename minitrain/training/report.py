@@ -1,101 +1,62 @@
-"""The end of a run: the final evaluation, pictures, a sample, and a summary for the screen."""
+"""The end of a run on a text: the loss next to guessing, pictures, a sample, and a summary for the screen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..backend.arrays import to_device, to_numpy
 from ..errors import DataError
 from ..files import write_atomically
-from ..generation import generate
-from .evaluation import Validation, compare_with_guessing
-from .metrics import METRICS, MetricsWriter, read_metrics
+from ..generation import continue_text
+from .evaluation import Validation
+from .metrics import METRICS, read_metrics
 from .plots import plot_learning_rate, plot_loss
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .result import TrainResult
+from .trainer import Trainer
 
 SAMPLE, LOSS_PICTURE, RATE_PICTURE = "sample.txt", "loss.png", "learning_rate.png"
 TEMPERATURE = 0.8  # a little below 1: a small model's text reads better
 
 
 @dataclass(frozen=True)
-class TrainResult:
-    """What a finished run came to.
+class RunResult:
+    """What a finished run on a text came to.
 
     Attributes:
         run_dir: the run folder.
-        step: number of updates done.
-        parameters: number of weights of the model.
-        validation: loss on the whole validation split, next to the baselines.
-        best_val_loss: the lowest validation loss seen, in nats per token.
-        best_step: where it was.
-        seconds: time spent, over all sessions.
-        tokens_per_second: training speed, the median of the logged ones.
-        checkpoint: the last checkpoint.
+        training: steps, speed, losses, the last checkpoint.
+        validation: loss on the whole validation split, next to guessing.
         pictures: the PNG files drawn.
-        sample: text the model wrote; empty without a tokenizer or with ``sample_tokens=0``.
+        sample: text the model wrote; empty with ``sample_tokens=0``.
     """
 
     run_dir: Path
-    step: int
-    parameters: int
+    training: TrainResult
     validation: Validation
-    best_val_loss: float
-    best_step: int
-    seconds: float
-    tokens_per_second: float
-    checkpoint: Path | None
     pictures: tuple[Path, ...]
     sample: str
 
     def describe(self) -> str:
         """The summary that the command line prints."""
+        training = self.training
         lines = [
-            f"trained {self.parameters:,} parameters for {self.step} steps in {self.seconds:.0f} s, "
-            f"{self.tokens_per_second:,.0f} tokens/s",
+            f"trained {training.parameters:,} parameters for {training.step} steps in {training.seconds:.0f} s, "
+            f"{training.tokens_per_second:,.0f} tokens/s",
+            *([f"stopped early: {training.stopped}"] if training.stopped else []),
             "",
             self.validation.describe(),
             "",
-            f"checkpoint  {self.checkpoint}",
+            f"checkpoint  {training.checkpoint}",
             *(f"picture     {picture}" for picture in self.pictures),
         ]
         if self.sample:
             lines += ["", "a sample:", "", self.sample]
         return "\n".join(lines)
-
-
-def finish(trainer: Trainer, metrics: MetricsWriter) -> TrainResult:
-    """Evaluate on the whole validation split, draw the curves, let the model write, and sum up.
-
-    All of it can be done again from the last checkpoint.
-    """
-    loss = trainer.evaluate()
-    trainer.record_validation(metrics, loss)
-    metrics.sync()
-    state, tokens = trainer.state, trainer.train_loader.tokens
-    vocab_size = trainer.model.config.vocab_size
-    validation = compare_with_guessing(loss, tokens, trainer.val_tokens, vocab_size, trainer.tokenizer)
-    records = read_metrics(metrics.path)
-    speeds = [record["tokens_per_second"] for record in records if "tokens_per_second" in record]
-    return TrainResult(
-        run_dir=trainer.run_dir,
-        step=state.step,
-        parameters=sum(parameter.data.size for _, parameter in trainer.model.named_parameters()),
-        validation=validation,
-        best_val_loss=float(state.best_val_loss or loss.mean),
-        best_step=int(state.best_step or state.step),
-        seconds=state.seconds,
-        tokens_per_second=float(np.median(speeds)) if speeds else 0.0,
-        checkpoint=trainer.checkpoints.latest(),
-        pictures=draw(trainer.run_dir, validation.baselines),
-        sample=_write_sample(trainer),
-    )
 
 
 def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:
@@ -120,18 +81,18 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
     return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE
 
 
-def _write_sample(trainer: Trainer) -> str:
+def write_sample(trainer: Trainer, run_dir: Path, length: int, val_tokens: NDArray[Any]) -> str:
     """Let the model write a text of its own, from the beginning of a line, and keep it in the run folder."""
-    tokenizer, length = trainer.tokenizer, trainer.config.sample_tokens
-    if tokenizer is None or not length:
+    tokenizer = trainer.tokenizer
+    if not length:
         return ""
     try:
-        prompt = tokenizer.encode("\n")
+        tokenizer.encode("\n")
+        prompt = "\n"
     except DataError:  # a text of one line: go on from the held-out text's first token
-        prompt = np.asarray(trainer.val_tokens[:1], dtype=np.int32)
-    rng = trainer.key.fold("sample")
-    tokens = to_device(prompt[None], trainer.device)  # (1, T0)
-    written = generate(trainer.model, tokens, length, temperature=TEMPERATURE, rng=rng)
-    sample = tokenizer.decode(to_numpy(written)[0, prompt.size :]).strip("\n")
-    write_atomically(trainer.run_dir / SAMPLE, sample.encode() + b"\n")
+        prompt = tokenizer.decode(np.asarray(val_tokens[:1], dtype=np.int32))
+    rng, device = trainer.key.fold("sample"), trainer.device
+    written = continue_text(trainer.model, tokenizer, prompt, length, temperature=TEMPERATURE, rng=rng, device=device)
+    sample = written.strip("\n")
+    write_atomically(run_dir / SAMPLE, sample.encode() + b"\n")
     return sample

@@ -38,10 +38,11 @@ from ..nn.packing import pack
 from ..optim import AdamW, Constant, WarmupCosine
 from ..random import Key
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
-from .config import RunConfig
-from .evaluation import Validation, baselines, compare_with_guessing, evaluate
-from .report import TrainResult, draw
-from .trainer import CHECKPOINTS, Trainer, refuse_used_folder
+from .config import RunConfig, TrainingConfig
+from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
+from .report import RunResult, draw, write_sample
+from .run_folder import CHECKPOINTS, refuse_used_folder
+from .trainer import Trainer
 
 CONFIG, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS = "config.yaml", "tokenizer.json", "data/train.bin", "data/val.bin"
 
@@ -54,25 +55,43 @@ class Run:
         config: its settings.
         run_dir: its folder.
         tokenizer: its tokenizer.
+        train_tokens: ``(N,)`` token ids of the training text.
+        val_tokens: ``(M,)`` token ids of the held-out text.
         trainer: its trainer; ``trainer.state.step`` updates are done.
     """
 
     config: RunConfig
     run_dir: Path
     tokenizer: Tokenizer
+    train_tokens: NDArray[Any]
+    val_tokens: NDArray[Any]
     trainer: Trainer
 
-    def train(self) -> TrainResult:
-        """Train to the end; see `Trainer.train`."""
-        return self.trainer.train()
+    def train(self) -> RunResult:
+        """Train to the end (see `Trainer.train`), compare with guessing, draw the curves, let the model write.
+
+        What comes after the training can be done again from the last checkpoint.
+        """
+        training = self.trainer.train()
+        history, vocabulary = training.history, self.tokenizer.vocab_size
+        measured = {name: history.get_latest(name) or 0.0 for name in ("val_loss", "val_tokens")}
+        validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
+        length = self.config.trainer.sample_tokens
+        return RunResult(
+            run_dir=self.run_dir,
+            training=training,
+            validation=validation,
+            pictures=draw(self.run_dir, validation.baselines),
+            sample=write_sample(self.trainer, self.run_dir, length, self.val_tokens),
+        )
 
     def describe(self) -> str:
         """What is trained on what, in a line or two for the screen."""
         trainer = self.trainer
         source = self.config.data.path or "Python's own language reference"
         return (
-            f"{trainer.model.parameter_count():,} parameters, {trainer.train_loader.tokens.size:,} training and "
-            f"{trainer.val_tokens.size:,} validation tokens of {source} ({self.tokenizer.vocab_size} different)\n"
+            f"{trainer.model.parameter_count():,} parameters, {self.train_tokens.size:,} training and "
+            f"{self.val_tokens.size:,} validation tokens of {source} ({self.tokenizer.vocab_size} different)\n"
             f"run folder: {self.run_dir}"
         )
 
@@ -178,10 +197,10 @@ def evaluate_run(run_dir: str | Path, *, device: str | None = None, warn: Warn =
     """
     model, tokenizer, config, _ = load_run(run_dir, device=device, warn=warn)
     train_tokens, val_tokens = _read_tokens(Path(run_dir), tokenizer)
-    loss = evaluate(
+    measured = evaluate(
         model, val_tokens, config.data.block_size, config.trainer.batch_size, device=device or config.device
     )
-    return compare_with_guessing(loss, train_tokens, val_tokens, tokenizer.vocab_size, tokenizer)
+    return compare_with_guessing(measured, train_tokens, val_tokens, tokenizer.vocab_size, tokenizer)
 
 
 def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
@@ -204,7 +223,8 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
     model = _build_model(config, tokenizer.vocab_size)
     model.to(config.device)
     pack(model)
-    rates, steps = config.scheduler, config.trainer.max_steps
+    loader = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)
+    rates, steps = config.scheduler, config.trainer.total_steps(loader.steps_per_epoch)
     optimizer = AdamW(
         model,
         lr=config.optimizer.learning_rate,
@@ -217,20 +237,21 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
         if rates.name == "warmup_cosine"
         else Constant(optimizer.lr, rates.warmup_steps)
     )
+    at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
-        schedule=schedule,
-        train_loader=TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed),
-        val_tokens=val_tokens,
-        config=config.trainer,
+        scheduler=schedule,
+        train_data=loader,
+        val_data=TokenWindows(val_tokens, config.data.block_size, at_once),
+        config=TrainingConfig(**asdict(config.trainer)),
         run_dir=run_dir,
         key=Key.from_seed(config.seed).fold("dropout"),
         tokenizer=tokenizer,
         device=config.device,
         warn=warn,
     )
-    return Run(config, run_dir, tokenizer, trainer)
+    return Run(config, run_dir, tokenizer, train_tokens, val_tokens, trainer)
 
 
 def _build_model(config: RunConfig, vocab_size: int) -> GPT:

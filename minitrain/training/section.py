@@ -23,6 +23,8 @@ class Section:
     """
 
     prefix: ClassVar[str] = ""
+    former: ClassVar[Mapping[str, str]] = {}
+    """Names that settings had in older config files, and their names now."""
 
     def __post_init__(self) -> None:
         for name, hint in settings(type(self)).items():
@@ -90,9 +92,10 @@ def build(section: type[S], values: Any, *, root: type[Section], prefix: str = "
         raise ConfigError(f"{prefix.rstrip('.')} must be a group of settings, got {describe(values)}")
     hints = settings(section)
     arguments = {}
-    for name, value in values.items():
+    for given, value in values.items():
+        name = section.former.get(given, given)
         if name not in hints:
-            raise unknown_key_error(f"{prefix}{name}", root)
+            raise unknown_key_error(f"{prefix}{given}", root)
         inner = hints[name]
         arguments[name] = build(inner, value, root=root, prefix=f"{name}.") if _is_group(inner) else value
     return section(**arguments)

@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend.arrays import Array, to_numpy
+from ..backend.arrays import Array, is_array, to_numpy
 from ..errors import CheckpointError
+
+ARRAY = "__array__"
+"""Key of what stands in JSON for an array that lies in a safetensors file."""
 
 _TYPES = {
     "float64": "F64",
@@ -78,3 +81,44 @@ def read_tensors(path: str | Path) -> dict[str, NDArray[Any]]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def split_arrays(tree: Any, path: str = "") -> tuple[Any, dict[str, Array]]:
+    """Nested dictionaries, lists and values in two: plain values for JSON, and the arrays by their dotted paths.
+
+    Where an array was, ``{"__array__": path}`` stands.
+    """
+    if is_array(tree):
+        return {ARRAY: path}, {path: tree}
+    arrays: dict[str, Array] = {}
+    if isinstance(tree, Mapping):
+        plain: Any = {}
+        for name, value in tree.items():
+            plain[name], found = split_arrays(value, f"{path}.{name}" if path else str(name))
+            arrays |= found
+        return plain, arrays
+    if isinstance(tree, list | tuple):
+        plain = []
+        for i, value in enumerate(tree):
+            part, found = split_arrays(value, f"{path}.{i}")
+            plain.append(part)
+            arrays |= found
+        return plain, arrays
+    return (tree.item() if isinstance(tree, np.generic) else tree), arrays
+
+
+def join_arrays(plain: Any, arrays: Mapping[str, Array]) -> Any:
+    """What `split_arrays` was given, with tuples as lists.
+
+    Raises:
+        CheckpointError: if an array is missing.
+    """
+    if isinstance(plain, dict):
+        if plain.keys() == {ARRAY}:
+            if plain[ARRAY] not in arrays:
+                raise CheckpointError(f"the array {plain[ARRAY]} is missing")
+            return arrays[plain[ARRAY]]
+        return {name: join_arrays(value, arrays) for name, value in plain.items()}
+    if isinstance(plain, list):
+        return [join_arrays(value, arrays) for value in plain]
+    return plain

@@ -1,89 +1,77 @@
-"""The trainer: steps, logging, evaluation, checkpoints, and stopping in good order."""
+"""The trainer: brings the parts together, and stops in good order whatever happens."""
 
 from __future__ import annotations
 
-import platform
+import contextlib
 import shlex
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .. import __version__
-from ..backend.arrays import to_device
-from ..data import Batch, Tokenizer, TokenLoader
-from ..errors import CheckpointError, NonFiniteError
+from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
-from ..ops.loss import Loss
+from ..optim import AdamW, Constant
 from ..random import Key
+from .aliases import resolve_aliases
+from .callback import Callback, CallbackList
+from .callbacks import JsonlLogger, ProgressTracker
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
-from .config import TrainerConfig
-from .evaluation import evaluate
-from .loop import Update, train_step
-from .metrics import METRICS, MetricsWriter
+from .collector import MetricsCollector
+from .config import TrainingConfig
+from .evaluator import Evaluator
+from .feed import as_loader, batch_to, split_batch
+from .loop import Gradient, TrainingLoop, Update, train_step
 from .nonfinite import first_bad_parameter
-from .progress import Progress, compilation_shown, make_progress
-from .report import TrainResult, finish
+from .objective import Metric, objective_of
+from .result import TrainResult
+from .run_folder import CHECKPOINTS, refuse_used_folder
 from .signals import Interrupted, StopSignals
-
-CHECKPOINTS = "checkpoints"
-
-
-@dataclass
-class TrainerState:
-    """What changes while training, besides the model and the optimizer; saved with every checkpoint.
-
-    Attributes:
-        step: number of updates done.
-        tokens: number of tokens trained on.
-        seconds: time spent, over all sessions of the run.
-        best_val_loss: lowest validation loss so far, in nats per token.
-        best_step: where it was.
-        window_loss: summed loss since the last log record.
-        window_tokens: tokens since the last log record.
-        window_seconds: time of the training steps since the last log record.
-    """
-
-    step: int = 0
-    tokens: float = 0.0
-    seconds: float = 0.0
-    best_val_loss: float | None = None
-    best_step: int | None = None
-    window_loss: float = 0.0
-    window_tokens: float = 0.0
-    window_seconds: float = 0.0
+from .snapshot import load_snapshot, save_snapshot
+from .state import Control, TrainerState
 
 
 class Trainer:
-    """Trains a model and keeps a run folder: metrics, checkpoints, plots and a sample.
+    """Trains a model; with a run folder it keeps metrics and checkpoints there.
 
     A run that is interrupted and resumed ends with the same bytes as one that is not: weights, moments and metrics
     (but for `metrics.TIMING`). The batches and the dropout masks are functions of the step, and everything else is
     in the checkpoint.
 
     Args:
-        model: a `GPT`, or anything with its ``loss``, ``loss_backward``, ``named_parameters`` and ``state_dict``.
-        optimizer: an `AdamW`, or anything with its methods.
-        schedule: learning rate of update number ``step``, from 0.
-        train_loader: the batches.
-        val_tokens: ``(M,)`` token ids of the held-out text.
+        model: a model with ``loss`` and ``loss_backward`` of its own, such as `GPT`, or any module with a ``forward``
+            and a ``backward`` beside a ``loss_fn``.
+        train_data: a loader of ``minitrain.data``, or a list of batches, or what can be iterated once an epoch.
+        optimizer: an optimizer over the model; `AdamW` at ``config.learning_rate`` by default.
+        loss_fn: loss of the model's outputs and the targets of a batch, see `ModelWithLoss`.
+        scheduler: learning rate of update number ``step``, counted from 0: a function or a schedule; a constant rate
+            by default.
+        val_data: batches to validate on, iterated anew each time; ``None`` goes without.
         config: how long, in which batches, what how often.
-        run_dir: the run folder; made if it is not there.
+        callbacks: what else is to happen, in this order; then come the screen and ``metrics.jsonl``, unless a
+            `ProgressTracker` or a `JsonlLogger` is among them.
+        run_dir: the run folder; made if it is not there. ``None`` writes no file.
+        metrics: what else to measure on the validation data, by name; see `Evaluator`.
+        progress: whether to show progress on the screen.
         key: random key of the dropout masks.
-        tokenizer: for the sample and for bits per character; ``None`` goes without.
+        tokenizer: for ``generate_text``.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
         warn: called with a sentence when something is not as it should be but training can go on.
+        aliases: other names of these arguments: ``train_dataloader`` or ``dataset`` for ``train_data``,
+            ``val_dataloader`` for ``val_data``, ``checkpoint_dir`` for ``run_dir``, ``schedule`` for ``scheduler``.
 
     Attributes:
         state: the `TrainerState`.
-        checkpoints: the `CheckpointManager` of the run.
+        control: what callbacks ask for.
+        history: a `MetricsCollector` with everything logged.
+        checkpoints: the `CheckpointManager` of the run; ``None`` without a run folder.
 
     Raises:
+        ConfigError: if arguments are missing, unknown, or at odds.
         FileError: if the run folder cannot be made.
     """
 
@@ -91,30 +79,57 @@ class Trainer:
         self,
         *,
         model: Any,
-        optimizer: Any,
-        schedule: Callable[[int], float],
-        train_loader: TokenLoader,
-        val_tokens: NDArray[Any],
-        config: TrainerConfig,
-        run_dir: str | Path,
+        train_data: Any = None,
+        optimizer: Any = None,
+        loss_fn: Any = None,
+        scheduler: Callable[[int], float] | None = None,
+        val_data: Iterable[Any] | None = None,
+        config: TrainingConfig | None = None,
+        callbacks: Sequence[Callback] = (),
+        run_dir: str | Path | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        progress: bool = True,
         key: Key | None = None,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: Any = None,
         device: str = "cpu",
         warn: Warn = warn_user,
+        **aliases: Any,
     ) -> None:
-        self.model, self.optimizer, self.schedule = model, optimizer, schedule
-        self.train_loader, self.val_tokens, self.config = train_loader, val_tokens, config
-        self.run_dir, self.tokenizer, self.device, self.warn = Path(run_dir), tokenizer, device, warn
+        named = {"train_data": train_data, "val_data": val_data, "run_dir": run_dir, "scheduler": scheduler}
+        named = resolve_aliases(named, aliases)
+        self.config = TrainingConfig() if config is None else config
+        self.model, self.tokenizer, self.device, self.warn = model, tokenizer, device, warn
+        self.objective = objective_of(model, loss_fn)
+        self.train_data = as_loader(named["train_data"])
+        self.optimizer = AdamW(model, lr=self.config.learning_rate) if optimizer is None else optimizer
+        self.schedule: Any = named["scheduler"] or Constant(self.optimizer.get_lr())
+        self.evaluator = None
+        if named["val_data"] is not None:
+            self.evaluator = Evaluator(self.objective, named["val_data"], metrics=metrics, device=device)
         self.key = Key.from_seed(0).fold("dropout") if key is None else key
-        self.state = TrainerState()
-        self.checkpoints = CheckpointManager(self.run_dir / CHECKPOINTS, keep=config.keep_checkpoints, warn=warn)
-        make_folder(self.run_dir)
-        self._begun = False
-        self._metrics_offset: int | None = None  # where the records go on after a resume
+        self.state, self.control, self.history = TrainerState(), Control(), MetricsCollector()
+        self.accumulation = self.config.gradient_accumulation_steps
+        self.total_steps = self.config.total_steps(self.train_data.steps_per_epoch)
+        folder = named["run_dir"] or self.config.checkpoint_dir
+        self.run_dir = None if folder is None else Path(folder)
+        self.checkpoints: CheckpointManager | None = None
+        if self.run_dir is not None:
+            keep = self.config.keep_checkpoints
+            self.checkpoints = CheckpointManager(self.run_dir / CHECKPOINTS, keep=keep, warn=warn)
+            make_folder(self.run_dir)
+        self.callbacks = CallbackList([*callbacks, *self._standard_callbacks(callbacks, progress)])
+        if self.config.use_mixed_precision:
+            _refuse_mixed_precision(device, warn)
+        self.evaluation_weights: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
+        """What validation happens under; a callback that averages weights puts its own here."""
+        self.resumed = self._begun = False
+        self._signals: StopSignals | None = None
         self._started = time.monotonic()
+        if self.config.resume_from is not None:
+            self.load_checkpoint(self.config.resume_from)
 
     def train(self) -> TrainResult:
-        """Train until ``config.max_steps`` updates are done, then evaluate, draw and write a sample.
+        """Train until ``total_steps`` updates are done or a callback asks to stop, then validate on all of the data.
 
         Ctrl-C and SIGTERM let the step finish, save, and raise `Interrupted`; a second one stops at once.
 
@@ -127,58 +142,116 @@ class Trainer:
             CheckpointError: if the run folder holds another run (see `resume`).
             FileError: if the disk refuses.
         """
-        config, state = self.config, self.state
-        with self._open_metrics() as metrics, StopSignals() as stop:
-            with make_progress(state.step, config.max_steps) as progress, compilation_shown(progress):
-                while state.step < config.max_steps:
-                    update = self.train_step(state.step)
-                    progress.advance(state.step)
-                    last = state.step == config.max_steps
-                    if state.step == 1 or last or self._due(config.log_every):
-                        progress.log(self._log(metrics, update))
-                    if self._due(config.eval_every) and not last:  # the last step's evaluation is the final one
-                        self._validate(metrics, progress)
-                    if last or stop.received or self._due(config.save_every):
-                        self._save(metrics)
-                    if stop.received:
-                        raise self._interrupted(stop.received)
-            stop.at_once = True  # all is saved: whatever happens now can be done again
-            return finish(self, metrics)
-
-    def train_step(self, step: int) -> Update:
-        """Do update number ``step``, counted from 0, with the batch, rate and dropout masks of that step.
-
-        Raises:
-            NonFiniteError: if the loss or the gradient is NaN or infinite; the weights are not touched.
-        """
-        started = time.perf_counter()
-        parts = self.train_loader.micro_batches(step, self.config.accumulation_steps)
+        fire = self.callbacks.fire
+        if self.run_dir is not None and not (self.resumed or self._begun):
+            refuse_used_folder(self.run_dir)
+        self._begun = True
+        self._started = time.monotonic()
+        self.control.stop = self.state.stopped
         try:
-            update = train_step(
-                self.model,
-                self.optimizer,
-                [(first, Batch(*(to_device(array, self.device) for array in part))) for first, part in parts],
-                lr=self.schedule(step),
-                key=self.key.fold(step),
-                max_grad_norm=self.config.max_grad_norm,
-            )
-        except NonFiniteError as error:
-            raise self._stopped_by(error, step + 1) from error
-        state = self.state
-        state.step = step + 1
-        state.tokens += update.tokens
-        state.window_loss += update.loss
-        state.window_tokens += update.tokens
-        state.window_seconds += time.perf_counter() - started
+            with StopSignals() as self._signals:
+                fire("on_train_begin", self)
+                loop = TrainingLoop(self)
+                while not self.is_over():
+                    fire("on_epoch_begin", self)
+                    loop.run(self._end_of_epoch())
+                self._signals.at_once = True  # all is saved: whatever happens now can be done again
+                if self.evaluator is not None:
+                    self.validate()
+                fire("on_train_end", self)
+                return TrainResult.of(self)
+        except BaseException as error:
+            fire("on_exception", self, error)
+            raise
+        finally:
+            self._signals = None
+            self.callbacks.close()
+
+    def train_step(self, inputs: Any, targets: Any = None) -> Update:
+        """One update on a batch of your own, for a loop of your own: ``train_step(x, y)`` or ``train_step(batch)``."""
+        batch = inputs if targets is None else (inputs, targets)
+        step = self.state.step
+        parts = split_batch(batch, self.accumulation)
+        update = self.update(parts, lr=self.schedule(step), key=self.key.fold(step))
+        self.state.step += 1
+        self.state.tokens += update.tokens
         return update
 
-    def evaluate(self, max_batches: int | None = None) -> Loss:
-        """Loss on the validation split: on all of it, or on ``max_batches`` batches spread over it."""
-        block_size = self.train_loader.block_size
-        batch_size = -(-self.config.batch_size // self.config.accumulation_steps)  # what fits the memory
-        return evaluate(
-            self.model, self.val_tokens, block_size, batch_size, max_batches=max_batches, device=self.device
+    def update(self, parts: Iterable[tuple[int, Any]], *, lr: float, key: Key) -> Update:
+        """Forward, backward and update on the parts of a batch, with the hooks on the way."""
+        fire, control = self.callbacks.fire, self.control
+
+        def go_on(gradient: Gradient) -> bool:
+            fire("on_before_optimizer_step", self, gradient)
+            return not (control.skip or control.rollback)
+
+        return train_step(
+            self.model,
+            self.optimizer,
+            [(first, batch_to(part, self.device)) for first, part in parts],
+            lr=lr,
+            key=key,
+            max_grad_norm=self.config.max_grad_norm,
+            objective=self.objective,
+            on_substep=lambda loss: fire("on_substep_end", self, loss),
+            go_on=go_on,
         )
+
+    def validate(self, max_batches: int | None = None) -> dict[str, Any]:
+        """Measure on the validation data, or on ``max_batches`` batches of it, keep the figures, remember the best.
+
+        Returns:
+            ``val_loss``, ``val_tokens``, and each metric as ``val_<name>``.
+
+        Raises:
+            ConfigError: if there is no validation data.
+            NonFiniteError: if the loss is NaN or infinite.
+        """
+        if self.evaluator is None:
+            raise ConfigError("the trainer has no val_data to validate on")
+        state = self.state
+        with self.evaluation_weights():
+            measured = self.evaluator.run(max_batches)
+            mean = measured["val_loss"]
+            if not np.isfinite(mean):
+                reason = first_bad_parameter(self.model) or "the parameters are finite, an activation overflows"
+                raise self.stopped_by(NonFiniteError(f"the validation loss is {mean}: {reason}"), state.step)
+        if state.best_val_loss is None or mean < state.best_val_loss:
+            state.best_val_loss, state.best_step = mean, state.step
+        self.history.update(measured, step=state.step)
+        record = {"step": state.step, **measured, "seconds": self.clock()}
+        self.callbacks.fire("on_evaluate", self, record)
+        return measured
+
+    def save_checkpoint(self, path: str | Path | None = None) -> Path:
+        """Save everything that training needs to go on exactly here.
+
+        Args:
+            path: a folder for it; by default one named by the step, in the run folder.
+
+        Raises:
+            ConfigError: if there is neither a path nor a run folder.
+            NonFiniteError: if a parameter is not finite: it would push an intact checkpoint out.
+            FileError: if the disk refuses; older checkpoints are untouched.
+        """
+        if path is None and self.checkpoints is None:
+            raise ConfigError("the trainer has no run folder: give save_checkpoint a path, or the trainer a run_dir")
+        if bad := first_bad_parameter(self.model):
+            raise self.stopped_by(NonFiniteError(f"not saved, {bad}"), self.state.step)
+        self.clock()
+        saved = save_snapshot(self, path)
+        self.callbacks.fire("on_save", self, str(saved))
+        return saved
+
+    def load_checkpoint(self, path: str | Path) -> None:
+        """Take up the checkpoint at ``path``: model, optimizer, state, metrics and callbacks.
+
+        Raises:
+            CheckpointError: if it is damaged or belongs to another model; nothing is loaded then.
+        """
+        self.resumed = True
+        load_snapshot(self, path)
+        self.callbacks.fire("on_load", self)
 
     def resume(self) -> int:
         """Take up the newest intact checkpoint of the run folder; without any, the beginning.
@@ -189,124 +262,144 @@ class Trainer:
         Raises:
             CheckpointError: if there are checkpoints but none is intact, or it belongs to another model.
         """
+        if self.checkpoints is None:
+            raise ConfigError("the trainer has no run folder to resume from: give it a run_dir")
         path = self.checkpoints.latest()
-        if path is None and (damaged := self.checkpoints.checkpoints()):
+        if path is not None:
+            self.load_checkpoint(path)
+        elif damaged := self.checkpoints.checkpoints():
             raise CheckpointError(
                 f"none of the {len(damaged)} checkpoints in {self.checkpoints.directory} is intact; "
                 "train anew with another run_dir"
             )
-        self._metrics_offset = 0
-        if path is not None:
-            checkpoint = self.checkpoints.load(path)
-            checkpoint.check_fits(self.model.state_dict())
-            try:
-                known = {field.name for field in fields(TrainerState)}
-                state = TrainerState(**{k: v for k, v in checkpoint.state["trainer"].items() if k in known})
-                self._metrics_offset = int(checkpoint.state["metrics_offset"])
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise CheckpointError(f"{path} was not saved by a trainer: {error!r}") from error
-            self.model.load_state_dict(checkpoint.model)
-            self.optimizer.load_state_dict(checkpoint.optimizer)
-            self.state = state
+        self.resumed = True
         return self.state.step
 
-    def record_validation(self, metrics: MetricsWriter, loss: Loss) -> float:
-        """Log the validation loss and remember the best; return its mean, in nats per token.
+    def roll_back(self) -> None:
+        """Go back to the newest intact checkpoint, and on from there with the batches behind the present one.
 
         Raises:
-            NonFiniteError: if it is NaN or infinite.
+            CheckpointError: if there is none.
         """
-        state, mean = self.state, loss.mean
-        if not np.isfinite(mean):
-            reason = first_bad_parameter(self.model) or "the parameters are finite, an activation overflows"
-            raise self._stopped_by(NonFiniteError(f"the validation loss is {mean}: {reason}"), state.step)
-        if state.best_val_loss is None or mean < state.best_val_loss:
-            state.best_val_loss, state.best_step = mean, state.step
-        record = {"val_loss": mean, "val_tokens": int(loss.count), "seconds": self._clock()}
-        metrics.write({"step": state.step, **record})
-        return mean
+        bad, rollbacks = self.state.step + self.state.data_offset, self.state.rollbacks + 1
+        path = None if self.checkpoints is None else self.checkpoints.latest()
+        if path is None:
+            raise CheckpointError(f"step {self.state.step + 1}: there is no checkpoint to roll back to")
+        self.load_checkpoint(path)
+        self.state.rollbacks = rollbacks
+        self.state.data_offset = bad + 1 - self.state.step
+        self.warn(f"rolled back to {path}; going on behind the batch of step {bad + 1}")
 
-    def _validate(self, metrics: MetricsWriter, progress: Progress) -> None:
-        mean = self.record_validation(metrics, self.evaluate(self.config.eval_batches))
-        best = " (best so far)" if self.state.best_step == self.state.step else ""
-        progress.say(f"step {self.state.step}: validation loss {mean:.4f}{best}")
+    def backward(self, dlogits: Any, cache: Any) -> Any:
+        """The model's backward, for a loop of your own: gradients of all parameters from that of the logits."""
+        return self.model.backward(dlogits, cache)
 
-    def _log(self, metrics: MetricsWriter, update: Update) -> dict[str, Any]:
-        """Write the record of all steps since the last one."""
-        state = self.state
-        record = {
-            "step": state.step,
-            "loss": state.window_loss / state.window_tokens,
-            "lr": update.lr,
-            "grad_norm": update.grad_norm,
-            "tokens_per_second": state.window_tokens / state.window_seconds,
-            "seconds": self._clock(),
-        }
-        metrics.write(record)
-        state.window_loss = state.window_tokens = state.window_seconds = 0.0
-        return record
+    def generate_text(self, prompt: str, max_new_tokens: int = 100, temperature: float = 1.0) -> str:
+        """Let the model continue a text.
 
-    def _save(self, metrics: MetricsWriter) -> None:
-        state = self.state
-        if bad := first_bad_parameter(self.model):  # it would push an intact checkpoint out
-            raise self._stopped_by(NonFiniteError(f"not saved, {bad}"), state.step)
-        self._clock()
-        rest = {"trainer": asdict(state), "metrics_offset": metrics.sync(), "versions": _versions()}
-        self.checkpoints.save(state.step, self.model.state_dict(), self.optimizer.state_dict(), rest)
+        Raises:
+            ConfigError: if the trainer has no tokenizer.
+        """
+        from ..generation import continue_text
 
-    def _open_metrics(self) -> MetricsWriter:
-        """Open the metrics file where this run goes on, refusing a folder that holds another run."""
-        if self._metrics_offset is None and not self._begun:
-            refuse_used_folder(self.run_dir)
-        self._started = time.monotonic()
-        metrics = MetricsWriter(self.run_dir / METRICS)
-        if self._metrics_offset is not None and not metrics.truncate(self._metrics_offset):
-            self.warn(f"{metrics.path} lacks records from before step {self.state.step}; training goes on")
-        self._begun, self._metrics_offset = True, None
-        return metrics
+        if self.tokenizer is None:
+            raise ConfigError("generate_text needs a tokenizer: give the trainer one")
+        rng = self.key.fold("generate", self.state.step)
+        model, length = self.model, max_new_tokens
+        return continue_text(
+            model, self.tokenizer, prompt, length, temperature=temperature, rng=rng, device=self.device
+        )
 
-    def _due(self, every: int) -> bool:
-        return every > 0 and self.state.step % every == 0
+    # What the loop asks between two steps.
 
-    def _clock(self) -> float:
+    def request_what_is_due(self) -> None:
+        """Ask for the records, evaluations and checkpoints that the configuration wants after this step."""
+        config, control, step = self.config, self.control, self.state.step
+        last = step == self.total_steps
+        control.log |= step == 1 or last or _due(step, config.log_every)
+        control.evaluate |= _due(step, config.validation_frequency) and not last  # the last one is the final one
+        control.save |= last or _due(step, config.save_every)
+
+    def is_over(self) -> bool:
+        """Whether all updates are done, or somebody asked to stop."""
+        return self.state.step >= self.total_steps or bool(self.control.stop)
+
+    def epoch_is_over(self) -> bool:
+        """Whether the present step is the last of an epoch."""
+        length = self.train_data.steps_per_epoch
+        return bool(length) and self.state.step % length == 0
+
+    def between_steps(self, update: Update) -> None:
+        """Log, evaluate and save as asked, and stop if a signal came.
+
+        Raises:
+            Interrupted: after saving.
+        """
+        control, signals = self.control, self._signals
+        if control.log:
+            self._log(update)
+        if control.evaluate and self.evaluator is not None:
+            self.validate(self.config.eval_batches)
+        received = 0 if signals is None else signals.received
+        if self.checkpoints is not None and (control.save or control.stop or received):
+            self.save_checkpoint()
+        if received:
+            raise self._interrupted(received)
+
+    def clock(self) -> float:
         """Seconds of this run, of all its sessions, up to now."""
         now = time.monotonic()
         self.state.seconds += now - self._started
         self._started = now
         return self.state.seconds
 
-    def _interrupted(self, number: int) -> Interrupted:
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        return Interrupted(
-            f"stopped by {name} after step {self.state.step} of {self.config.max_steps}, everything is saved; "
-            f"go on with: minitrain train --resume {shlex.quote(str(self.run_dir))}",
-            number,
-        )
-
-    def _stopped_by(self, error: NonFiniteError, step: int) -> NonFiniteError:
-        kept = self.checkpoints.checkpoints()
+    def stopped_by(self, error: NonFiniteError, step: int) -> NonFiniteError:
+        """The error that ends training: with the step, what is left, and what to try."""
+        kept = self.checkpoints.checkpoints() if self.checkpoints is not None else []
         last = f"the last checkpoint, {kept[-1]}, is intact" if kept else "there is no checkpoint yet"
         return NonFiniteError(
             f"step {step}: {error}; {last}. Try a lower optimizer.learning_rate, more scheduler.warmup_steps, or a "
             "smaller trainer.max_grad_norm"
         )
 
+    def _standard_callbacks(self, given: Sequence[Callback], progress: bool) -> list[Callback]:
+        """What every training has: a sight of its progress, and its records in the run folder."""
+        kinds = [ProgressTracker] * progress + [JsonlLogger] * (self.run_dir is not None)
+        return [kind() for kind in kinds if not any(isinstance(one, kind) for one in given)]
 
-def refuse_used_folder(run_dir: str | Path) -> None:
-    """Make sure that a new run in ``run_dir`` would overwrite nothing.
+    def _log(self, update: Update) -> None:
+        """Keep the record of all steps since the last one."""
+        loss, speed = self.state.take_window()
+        record = {
+            "step": self.state.step,
+            "loss": loss,
+            "lr": update.lr,
+            "grad_norm": update.grad_norm,
+            "tokens_per_second": speed,
+            "seconds": self.clock(),
+        }
+        self.callbacks.fire("on_log", self, record)
+        figures = {"train_loss" if name == "loss" else name: value for name, value in record.items() if name != "step"}
+        self.history.update(figures, step=self.state.step)
 
-    Raises:
-        CheckpointError: if there are checkpoints or metrics in it; the message says how to go on.
-    """
-    run_dir = Path(run_dir)
-    metrics = run_dir / METRICS
-    if CheckpointManager(run_dir / CHECKPOINTS).checkpoints() or (metrics.exists() and metrics.stat().st_size):
-        raise CheckpointError(
-            f"{run_dir} already holds a run, and a new one would overwrite it: continue it with "
-            f"--resume {shlex.quote(str(run_dir))}, or choose another folder with run_dir=..."
-        )
+    def _end_of_epoch(self) -> int:
+        length = self.train_data.steps_per_epoch or self.total_steps
+        return min(self.total_steps, (self.state.step // length + 1) * length)
+
+    def _interrupted(self, number: int) -> Interrupted:
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        done = f"stopped by {name} after step {self.state.step} of {self.total_steps}"
+        if self.run_dir is None:
+            return Interrupted(f"{done}; without a run_dir nothing was saved", number)
+        command = f"minitrain train --resume {shlex.quote(str(self.run_dir))}"
+        return Interrupted(f"{done}, everything is saved; go on with: {command}", number)
 
 
-def _versions() -> dict[str, str]:
-    """What a checkpoint was made with, for whoever wonders later."""
-    return {"minitrain": __version__, "numpy": np.__version__, "python": platform.python_version()}
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _refuse_mixed_precision(device: str, warn: Warn) -> None:
+    if device != "cpu":
+        raise ConfigError("use_mixed_precision: 16-bit computing on a GPU is not there yet; set it to false")
+    warn("use_mixed_precision has no effect on a CPU, which computes in float32")

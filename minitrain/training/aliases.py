@@ -1,0 +1,39 @@
+"""Other names for the trainer's arguments."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigError
+
+ALIASES = {
+    "train_dataloader": "train_data",
+    "train_loader": "train_data",
+    "dataset": "train_data",
+    "val_dataloader": "val_data",
+    "val_loader": "val_data",
+    "checkpoint_dir": "run_dir",
+    "schedule": "scheduler",
+}
+"""Other names of the trainer's arguments."""
+
+
+def resolve_aliases(arguments: Mapping[str, Any], aliases: Mapping[str, Any]) -> dict[str, Any]:
+    """``arguments`` with those that were given under another name.
+
+    Raises:
+        ConfigError: if a name is unknown, or the argument was given under both.
+    """
+    resolved = dict(arguments)
+    for alias, value in aliases.items():
+        name = ALIASES.get(alias)
+        if name is None:
+            near = difflib.get_close_matches(alias, [*arguments, *ALIASES], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(arguments)}"
+            raise ConfigError(f"Trainer has no argument {alias}; {hint}")
+        if resolved[name] is not None:
+            raise ConfigError(f"Trainer was given both {name} and {alias}, which mean the same")
+        resolved[name] = value
+    return resolved

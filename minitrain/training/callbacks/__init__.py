@@ -1,0 +1,19 @@
+"""Callbacks that come with minitrain, one file for each kind."""
+
+from .checkpointing import Checkpointing
+from .early_stopping import EarlyStopping, TimeLimit
+from .ema import EMA
+from .guards import NaNGuard, SpikeGuard
+from .jsonl import JsonlLogger
+from .progress_tracker import ProgressTracker
+
+__all__ = [
+    "EMA",
+    "Checkpointing",
+    "EarlyStopping",
+    "JsonlLogger",
+    "NaNGuard",
+    "ProgressTracker",
+    "SpikeGuard",
+    "TimeLimit",
+]

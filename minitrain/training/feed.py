@@ -1,0 +1,149 @@
+"""Training data of any kind as a loader: batches by number, in as many parts as memory asks for.
+
+The trainer reads batch number ``step`` and nothing else, so that a resumed run needs the step alone. The loaders of
+``minitrain.data`` are made that way; lists of batches, and whatever can be iterated again and again, are wrapped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import islice, pairwise
+from typing import Any, Protocol
+
+from ..backend.arrays import is_array, to_device
+from ..errors import ConfigError, DataError
+
+
+class Loader(Protocol):
+    """What the trainer reads from."""
+
+    steps_per_epoch: int | None
+    """Batches in an epoch; ``None`` if that cannot be known."""
+
+    def micro_batches(self, step: int, accumulation: int) -> Sequence[tuple[int, Any]]:
+        """Batch number ``step`` in parts, each with the index of its first sample in the whole batch."""
+
+
+class BatchStream:
+    """A loader over batches that are there already, or that an object makes when it is iterated.
+
+    Args:
+        batches: a list of batches, or an object whose ``iter()`` starts again each epoch, such as a data loader of
+            another library. Its ``set_epoch(epoch)`` is called if it has one; its order must be a function of the
+            epoch if resumed runs are to be exact.
+
+    Raises:
+        DataError: if it is empty, or an iterator that can be read once only.
+    """
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        if isinstance(batches, Iterator) or not isinstance(batches, Iterable):
+            raise DataError(
+                f"the training data is a {type(batches).__name__}, which cannot be read once an epoch: give a list of "
+                "batches, or an object whose iter() starts again"
+            )
+        self.batches = batches
+        self.steps_per_epoch: int | None = len(batches) if isinstance(batches, Sized) else None
+        if self.steps_per_epoch == 0:
+            raise DataError("the training data has no batch")
+        self._epoch, self._position = 0, 0
+        self._iterator: Iterator[Any] | None = None
+
+    def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Any]]:
+        """Batch number ``step`` in ``accumulation`` parts; a jump ahead reads what lies between."""
+        return split_batch(self._batch(step), accumulation)
+
+    def _batch(self, step: int) -> Any:
+        if isinstance(self.batches, Sequence):
+            return self.batches[step % len(self.batches)]
+        epoch, position = divmod(step, self.steps_per_epoch) if self.steps_per_epoch else (self._epoch, step)
+        if self._iterator is None or (epoch, position) != (self._epoch, self._position):
+            self._begin(epoch, position)
+        assert self._iterator is not None
+        try:
+            batch = next(self._iterator)
+        except StopIteration:
+            raise DataError(
+                f"the training data ended at batch {position} of epoch {epoch}, where its len() is "
+                f"{self.steps_per_epoch}"
+                if self.steps_per_epoch
+                else f"the training data ended after {position} batches: give it a len(), so that epochs can be counted"
+            ) from None
+        self._position += 1
+        if self._position == self.steps_per_epoch:
+            self._epoch, self._position, self._iterator = epoch + 1, 0, None
+        return batch
+
+    def _begin(self, epoch: int, position: int) -> None:
+        if hasattr(self.batches, "set_epoch"):
+            self.batches.set_epoch(epoch)
+        self._iterator = islice(iter(self.batches), position, None)
+        self._epoch, self._position = epoch, position
+
+
+def as_loader(data: Any) -> Any:
+    """``data`` itself if it is a loader, or a `BatchStream` over it.
+
+    Raises:
+        ConfigError: if there is no data.
+        DataError: if it cannot be read.
+    """
+    if data is None:
+        raise ConfigError("the trainer has no train_data: give a loader, or a list of batches")
+    return data if hasattr(data, "micro_batches") else BatchStream(data)
+
+
+def split_batch(batch: Any, parts: int) -> list[tuple[int, Any]]:
+    """A batch in ``parts`` along the first axis of its arrays, sizes differing by one at most.
+
+    Args:
+        batch: arrays in tuples, named tuples, lists and dictionaries, or one array; all of one length. Anything that
+            is not an array goes into every part.
+        parts: how many; 1 leaves the batch as it is.
+
+    Returns:
+        Pairs of the index of the first sample, and the part.
+
+    Raises:
+        DataError: if the arrays differ in length, or there are fewer samples than parts.
+    """
+    if parts == 1:
+        return [(0, batch)]
+    lengths = {len(array) for array in _arrays(batch)}
+    if len(lengths) != 1 or min(lengths) < parts:
+        raise DataError(
+            f"a batch whose arrays have {sorted(lengths)} samples cannot be split in {parts} parts: "
+            "lower gradient_accumulation_steps, or make the batches larger"
+        )
+    size = lengths.pop()
+    bounds = [size * part // parts for part in range(parts + 1)]
+    return [(first, map_arrays(batch, lambda x, s=slice(first, last): x[s])) for first, last in pairwise(bounds)]
+
+
+def batch_to(batch: Any, device: str) -> Any:
+    """A batch with its arrays on a device."""
+    return batch if device == "cpu" else map_arrays(batch, lambda x: to_device(x, device))
+
+
+def map_arrays(tree: Any, change: Any) -> Any:
+    """``tree`` with every array in it changed."""
+    if is_array(tree):
+        return change(tree)
+    if isinstance(tree, Mapping):
+        return {name: map_arrays(value, change) for name, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(map_arrays(value, change) for value in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(map_arrays(value, change) for value in tree)
+    return tree
+
+
+def _arrays(tree: Any) -> Iterator[Any]:
+    if is_array(tree):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from _arrays(value)
+    elif isinstance(tree, tuple | list):
+        for value in tree:
+            yield from _arrays(value)

@@ -1,0 +1,99 @@
+"""What changes while training besides the model and the optimizer, and what callbacks may ask for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .loop import Update
+
+
+@dataclass
+class TrainerState:
+    """Where a training stands; saved with every checkpoint.
+
+    Attributes:
+        step: number of updates done, skipped ones included.
+        epoch: number of epochs completed.
+        data_offset: batches passed over by rolling back; update ``step`` reads batch ``step + data_offset``.
+        skipped: updates left out because of a NaN or a spike.
+        rollbacks: returns to an older checkpoint because of one.
+        tokens: number of targets (tokens, samples) trained on.
+        seconds: time spent, over all sessions of the run.
+        best_val_loss: lowest validation loss so far.
+        best_step: where it was.
+        window_loss: summed loss since the last log record.
+        window_tokens: targets since the last log record.
+        window_seconds: time of the training steps since the last log record.
+        stopped: why training ended before its last step; empty if it did not.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    data_offset: int = 0
+    skipped: int = 0
+    rollbacks: int = 0
+    tokens: float = 0.0
+    seconds: float = 0.0
+    best_val_loss: float | None = None
+    best_step: int | None = None
+    window_loss: float = 0.0
+    window_tokens: float = 0.0
+    window_seconds: float = 0.0
+    stopped: str = ""
+
+    def count(self, update: Update, seconds: float) -> None:
+        """Count an update, or one that was skipped, which adds to no loss."""
+        self.window_seconds += seconds
+        if update.skipped:
+            self.skipped += 1
+            return
+        self.tokens += update.tokens
+        self.window_loss += update.loss
+        self.window_tokens += update.tokens
+
+    def take_window(self) -> tuple[float, float]:
+        """Mean loss and targets per second since the last call; NaN if all updates were skipped."""
+        tokens = self.window_tokens
+        mean = self.window_loss / tokens if tokens else math.nan
+        speed = tokens / self.window_seconds if self.window_seconds else math.nan
+        self.window_loss = self.window_tokens = self.window_seconds = 0.0
+        return mean, speed
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainerState:
+        """A state from its fields; unknown ones are left out, missing ones keep their defaults."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+@dataclass
+class Control:
+    """What callbacks ask of the trainer. All but ``stop`` holds for the step at hand and is then forgotten.
+
+    Attributes:
+        stop: why training shall end after this step; empty goes on.
+        log: write a record.
+        evaluate: measure the validation loss.
+        save: save a checkpoint.
+        skip: leave the weights as they are in this step.
+        rollback: go back to the newest intact checkpoint and go on behind the batch at hand.
+    """
+
+    stop: str = ""
+    log: bool = False
+    evaluate: bool = False
+    save: bool = False
+    skip: bool = False
+    rollback: bool = False
+
+    def begin_step(self) -> None:
+        """Forget all requests but ``stop``."""
+        self.log = self.evaluate = self.save = self.skip = self.rollback = False
