@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.backend import use_kernels
-from minitrain.ops import dropout, mean_absolute_error_backward, mean_absolute_error_forward
+from minitrain.ops import (
+    attention_forward,
+    dropout,
+    mean_absolute_error_backward,
+    mean_absolute_error_forward,
+)
 from minitrain.optim import sum_of_squares
 from minitrain.random import Key
 from minitrain.testing import CheckSettings, check_gradients
@@ -35,9 +40,24 @@ def test_gradients_with_every_optional_array_given(case, data):
 def test_an_element_is_dropped_below_the_threshold_alone(monkeypatch):
     p = 0.25
     words = np.array([0, dropout.threshold(p) - 1, dropout.threshold(p), 2**32 - 1], np.uint64)
-    monkeypatch.setattr(dropout, "random_bits", lambda *_: words)
-    mask = dropout.dropout_mask(np.ones(4), p, Key.from_seed(0))
-    np.testing.assert_allclose(mask, [0, 0, 4 / 3, 4 / 3], rtol=1e-15)
+    monkeypatch.setattr(dropout, "random_bits", lambda key, shape, xp: words.reshape(shape))
+    expected = np.array([0, 0, 4 / 3, 4 / 3])
+    np.testing.assert_allclose(dropout.dropout_mask(np.ones(4), p, Key.from_seed(0)), expected, rtol=1e-15)
+    mask = dropout.dropout_mask(np.ones(7), p, Key.from_seed(0), (4, 1))  # a shape of its own
+    np.testing.assert_allclose(mask, expected[:, None], rtol=1e-15)
+
+
+def test_all_masks_of_attention_apply_at_once():
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((2, 5, 2, 3)) for _ in range(3))
+    mask, lengths = rng.random((2, 1, 5, 5)) < 0.6, np.array([5, 3])
+    together = mask & np.tri(5, dtype=bool) & (np.arange(5) < lengths[:, None, None, None])
+    out, _ = attention_forward(q, k, v, causal=True, key_lengths=lengths, mask=mask)
+    expected, _ = attention_forward(q, k, v, mask=together)
+    np.testing.assert_allclose(out, expected, rtol=1e-12)
+    causal, _ = attention_forward(q, k, v, causal=True, mask=mask)
+    expected, _ = attention_forward(q, k, v, mask=mask & np.tri(5, dtype=bool))
+    np.testing.assert_allclose(causal, expected, rtol=1e-12)
 
 
 def test_an_error_of_zero_pulls_nowhere():
