@@ -185,9 +185,10 @@ def _replacements(node: ast.expr, parent: ast.AST, field: str) -> Iterator[tuple
                 yield _kind_of_number(parent, field), ast.Constant(other)
         case ast.UnaryOp(ast.USub() | ast.Not() | ast.Invert(), operand) if not _is_reshape(parent):
             yield "sign", operand
-        case ast.Compare(left, [op], [right]):
-            for other_op in _COMPARISONS[type(op)]:
-                yield "comparison", ast.Compare(left, [other_op()], [right])
+        case ast.Compare(left, ops, others):
+            for i, op in enumerate(ops):
+                for other_op in _COMPARISONS[type(op)]:
+                    yield "comparison", ast.Compare(left, [*ops[:i], other_op(), *ops[i + 1 :]], others)
         case ast.BoolOp(op, values):
             for value in values:
                 yield "term", value

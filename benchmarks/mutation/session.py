@@ -15,7 +15,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
@@ -63,13 +63,14 @@ def survey(checks: Mapping[str, Check], targets: Mapping[str, Target]) -> Iterat
     """Run every test once and note the targets that it calls."""
     called: set[str] = set()
     setattr(builtins, NOTE, called.add)
-    for target in targets.values():
-        target.function.__code__ = target.compiled(_noting(target))
-    for test, check in checks.items():
-        called.clear()
-        start = time.perf_counter()
-        passed = check()
-        yield Visit(test, passed, time.perf_counter() - start, sorted(called))
+    with ExitStack() as stack:
+        for target in targets.values():
+            stack.enter_context(exchanged(target, target.compiled(_noting(target))))
+        for test, check in checks.items():
+            called.clear()
+            start = time.perf_counter()
+            passed = check()
+            yield Visit(test, passed, time.perf_counter() - start, sorted(called))
 
 
 def hunt(
