@@ -206,6 +206,6 @@ def test_no_file_is_left_where_it_runs(tmp_path):
     (tmp_path / "here").mkdir()
     done = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "right: 1 operation, 1 gradients in 2 calls" in done.stdout
+    assert "right: 1 operation, 1 gradient in 2 calls" in done.stdout
     assert "\x1b" not in done.stdout
     assert not list((tmp_path / "here").iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,18 +195,19 @@ def _indented(failure: str) -> Text:
 def _summary(verdicts: Sequence[Verdict], wrong: Sequence[Verdict], seconds: float) -> Text:
     from rich.text import Text
 
-    done = f"{sum(len(verdict.errors) for verdict in verdicts)} gradients in {sum(v.calls for v in verdicts)} calls"
+    gradients, calls = sum(len(verdict.errors) for verdict in verdicts), sum(verdict.calls for verdict in verdicts)
+    done = f"{_count(gradients, 'gradient')} in {_count(calls, 'call')}"
     if wrong:
         names = ", ".join(verdict.name for verdict in wrong)
         return Text(f"{len(wrong)} of {len(verdicts)} are wrong: {names} ({done}, {seconds:.0f} s)", style="bold red")
+    numbers = Counter(verdict.kind for verdict in verdicts)
+    kinds = " and ".join(_count(number, kind) for kind, number in numbers.items())
     worst = max(verdicts, key=lambda verdict: verdict.worst)
-    counts = " and ".join(_count(verdicts, kind) for kind in ("operation", "layer") if _count(verdicts, kind))
     return Text(
-        f"right: {counts}, {done}, worst relative error {worst.worst:.1e} ({worst.name}), {seconds:.0f} s",
+        f"right: {kinds}, {done}, worst relative error {worst.worst:.1e} ({worst.name}), {seconds:.0f} s",
         style="bold green",
     )
 
 
-def _count(verdicts: Sequence[Verdict], kind: str) -> str:
-    number = sum(verdict.kind == kind for verdict in verdicts)
-    return f"{number} {kind}{'s' * (number != 1)}" if number else ""
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

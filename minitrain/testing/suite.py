@@ -45,28 +45,26 @@ class Verdict:
         """The worst relative error of all arguments, 0 if there were none."""
         return max(self.errors.values(), default=0.0)
 
-    def check(self, make_report: Callable[[], GradientReport], called: Callable[[], str]) -> None:
-        """Check one more call.
+    def check(self, call: str, checker: Callable[..., GradientReport], *arguments: Any, **options: Any) -> bool:
+        """Check one more call; returns whether it is right.
 
         Args:
-            make_report: makes the check.
-            called: describes the call, for a failure.
-
-        Raises:
-            Exception: what the check raises, after it was noted.
+            call: describes it, for a failure.
+            checker: makes the check, from ``arguments`` and ``options``.
+            arguments: positional arguments of ``checker``.
+            options: keyword arguments of ``checker``.
         """
         self.calls += 1
         try:
-            for argument in make_report().arguments:
+            for argument in checker(*arguments, **options).arguments:
                 self._note(argument.name, argument.error)
         except GradientMismatch as error:
             for mismatch in error.mismatches:
                 self._note(mismatch.name, mismatch.error)
-            self.failure = f"{called()}: {error}"
-            raise
-        except Exception as error:
-            self.failure = f"{called()}: {type(error).__name__}: {error}"
-            raise
+            self.failure = f"{call}: {error}"
+        except Exception as error:  # the operation's own: to be shown, and the others are still to be checked
+            self.failure = f"{call}: {type(error).__name__}: {error}"
+        return not self.failure
 
     def _note(self, name: str, error: float) -> None:
         self.errors[name] = max(error, self.errors.get(name, 0.0))
@@ -126,13 +124,13 @@ def check_operation(case: Case, examples: int, seed: int) -> Verdict:
     @hypothesis.given(st.data())
     def check(data: st.DataObject) -> None:
         call = data.draw(case.calls(SMALL))
-        if verdict.failure:  # Hypothesis repeats a failing call
-            raise AssertionError(verdict.failure)
+        shown = describe_call(case.name, case.arguments, call.inputs, call.options)
         settings = CheckSettings(seed=seed + verdict.calls, no_gradient=case.no_gradient)
-        verdict.check(
-            lambda: check_gradients(case.pair, *call.inputs, settings=settings, **call.options),
-            lambda: describe_call(case.name, case.arguments, call.inputs, call.options),
-        )
+        # Hypothesis repeats a failing call: once is enough.
+        if verdict.failure or not verdict.check(
+            shown, check_gradients, case.pair, *call.inputs, settings=settings, **call.options
+        ):
+            raise AssertionError(verdict.failure)
 
     try:
         check()
@@ -155,12 +153,8 @@ def check_layer(name: str, layer: LayerCase, examples: int, seed: int) -> Verdic
     for i in range(seed, seed + examples):
         module, inputs = layer.module(i), layer.arguments(i)
         names = argument_names(module.forward, len(inputs))  # type: ignore[attr-defined]
-        try:
-            verdict.check(
-                lambda: check_module(module, *inputs, settings=CheckSettings(seed=i), **layer.options),  # noqa: B023
-                lambda: describe_call(type(module).__name__, names, inputs, layer.options),  # noqa: B023
-            )
-        except Exception:
+        shown = describe_call(type(module).__name__, names, inputs, layer.options)
+        if not verdict.check(shown, check_module, module, *inputs, settings=CheckSettings(seed=i), **layer.options):
             break
     return verdict
 
