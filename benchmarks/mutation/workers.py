@@ -17,7 +17,7 @@ from typing import Any
 from .session import Outcome, Visit
 from .targets import ROOT
 
-STUCK = 120  # seconds without a sign of life; the slowest test takes a few
+STUCK = 600  # seconds without a sign of life; the slowest test takes a few, or a minute if it compiles all kernels
 POLL = 0.1
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "losses", "models", "nn", "ops", "optim", "random", "testing"}
