@@ -81,9 +81,19 @@ class Row(NamedTuple):
         return ("forward", "backward") if self.differentiable else ("call",)
 
 
+WINDOW = 32
+
+
 def _attention(F: Any, q: Tensor, k: Tensor, v: Tensor, _: None) -> Tensor:
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, T, H, D) -> (B, H, T, D)
     return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+
+
+def _attention_in_window(F: Any, q: Tensor, k: Tensor, v: Tensor, _: None) -> Tensor:
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, T, H, D) -> (B, H, T, D)
+    T = q.shape[2]
+    band = q.new_ones(T, T).tril().triu(1 - WINDOW).bool()
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=band).transpose(1, 2)
 
 
 def _cross_entropy(F: Any, logits: Tensor, targets: Tensor, _: None) -> Tensor:
@@ -160,6 +170,13 @@ ROWS = [
         lambda d: (d.heads(), d.heads(), d.heads(), None),
         _attention,
         {"causal": True},
+    ),
+    Row(
+        f"attention, window of {WINDOW}",
+        "attention",
+        lambda d: (d.heads(), d.heads(), d.heads(), None),
+        _attention_in_window,
+        {"causal": True, "window": WINDOW},
     ),
     Row("softmax", "softmax", lambda d: (d.logits(),), lambda F, x: F.softmax(x, -1)),
     Row(

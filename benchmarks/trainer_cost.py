@@ -3,8 +3,8 @@
     python -m benchmarks.trainer_cost
 
 Both do the same optimizer steps, clipping and random keys over the same batches of the same loader. The bare loop is
-what a user would write by hand; the trainer adds hooks, records, the screen, and a metrics file, with the callbacks that
-every training has. Checkpoints and evaluations happen once, at the end, and are not counted.
+what a user would write by hand; the trainer adds hooks, records, the screen and a metrics file, with the callbacks
+that every training has. Checkpoints and evaluations happen once, at the end, and are not counted.
 """
 
 from __future__ import annotations

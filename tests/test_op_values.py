@@ -15,7 +15,10 @@ from minitrain.random import Key
 from minitrain.testing.cases import CASES, SMALL
 
 
-def plain_attention(q, k, v, bias=None, *, causal=False, key_lengths=None, mask=None, scale=None, **_):
+def plain_attention(
+    q, k, v, bias=None, *, causal=False, key_lengths=None, mask=None, window=None, alibi_slopes=None, softcap=None,
+    scale=None,
+):  # fmt: skip
     """Loops over samples, heads and queries."""
     (B, T, H, D), (S, G) = q.shape, k.shape[1:3]
     scale = D**-0.5 if scale is None else scale
@@ -23,16 +26,21 @@ def plain_attention(q, k, v, bias=None, *, causal=False, key_lengths=None, mask=
     mask = np.broadcast_to(True if mask is None else mask, (B, H, T, S))
     out = np.zeros_like(q)
     for b, h, t in np.ndindex(B, H, T):
-        keys = [
-            s
-            for s in range(S)
-            if mask[b, h, t, s]
-            and (key_lengths is None or s < key_lengths[b])
-            and (not causal or T - 1 - t <= S - 1 - s)  # counted from the end, a key is no younger than its query
-        ]
-        weights = [math.exp(scale * q[b, t, h] @ k[b, s, h * G // H] + bias[b, h, t, s]) for s in keys]
-        for s, weight in zip(keys, weights, strict=True):
-            out[b, t, h] += weight / sum(weights) * v[b, s, h * G // H]
+        weights = {}
+        for s in range(S):
+            after = (T - 1 - t) - (S - 1 - s)  # counted from the end: how much later the key comes
+            if (
+                mask[b, h, t, s]
+                and (key_lengths is None or s < key_lengths[b])
+                and (not causal or after <= 0)
+                and (window is None or -window < after < window)
+            ):
+                score = scale * q[b, t, h] @ k[b, s, h * G // H]
+                score = score if softcap is None else softcap * math.tanh(score / softcap)
+                slope = 0 if alibi_slopes is None else float(alibi_slopes[h])
+                weights[s] = math.exp(score + bias[b, h, t, s] - slope * abs(after))
+        for s, weight in weights.items():
+            out[b, t, h] += weight / sum(weights.values()) * v[b, s, h * G // H]
     return out
 
 
@@ -198,7 +206,7 @@ PLAIN = {
     "binary_cross_entropy": plain_binary_cross_entropy,
     "binary_focal": plain_elementwise(plain_binary_focal),
     "cross_entropy": plain_cross_entropy,
-    "embedding": lambda tokens, weight: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
+    "embedding": lambda tokens, weight, **_: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
         *tokens.shape, weight.shape[1]
     ),
     "focal": plain_focal,
@@ -213,6 +221,7 @@ PLAIN = {
     "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
     "residual": lambda x, branch: x + branch,
     "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
+    "scale": lambda x, log_scale, *, limit: x * min(math.exp(log_scale), limit),
     "softmax": plain_softmax,
     "triplet": plain_triplet,
 }

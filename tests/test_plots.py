@@ -25,7 +25,7 @@ def records(falling_to: float) -> list[dict[str, Any]]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The figures that would be saved."""
     figures: list[Any] = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
     return figures
 
 
@@ -80,14 +80,14 @@ def test_the_learning_rate_starts_at_zero(drawn: list[Any]) -> None:
     assert drawn[0].axes[0].get_ylim()[0] == 0
 
 
-def test_smoothing_keeps_constants_lines_and_the_first_value() -> None:
-    np.testing.assert_allclose(plots._smooth(np.full(200, 3.0)), 3.0)
+def testsmoothing_keeps_constants_lines_and_the_first_value() -> None:
+    np.testing.assert_allclose(plots.smooth(np.full(200, 3.0)), 3.0)
     line = np.arange(200.0)
-    np.testing.assert_allclose(plots._smooth(line)[:190], line[:190])
+    np.testing.assert_allclose(plots.smooth(line)[:190], line[:190])
     noise = np.random.default_rng(0).standard_normal(400)
-    assert plots._smooth(noise).std() < 0.5 * noise.std()
-    assert plots._smooth(noise)[0] == noise[0]
-    np.testing.assert_array_equal(plots._smooth(noise[:5]), noise[:5])
+    assert plots.smooth(noise).std() < 0.5 * noise.std()
+    assert plots.smooth(noise)[0] == noise[0]
+    np.testing.assert_array_equal(plots.smooth(noise[:5]), noise[:5])
 
 
 @pytest.mark.parametrize("loss", [math.nan, -1.0, 0.0])

@@ -82,12 +82,16 @@ def test_a_run_from_text_to_sample(tmp_path: Path, capsys: pytest.CaptureFixture
     run = start_run(small_config(tmp_path))
     result = run.train()
     kept = {"config.yaml", "tokenizer.json", "metrics.jsonl", "loss.png", "learning_rate.png", "sample.txt"}
-    assert {path.name for path in run.run_dir.iterdir()} == {*kept, "data", "checkpoints"}
+    kept |= {"report.html"}
+    assert {path.name for path in run.run_dir.iterdir()} == {*kept, "data", "checkpoints", "plots"}
     assert (run.run_dir / "sample.txt").read_text().strip("\n") == result.sample.strip("\n")
     training = result.training
     assert training.step == STEPS
     assert training.checkpoint == run.run_dir / "checkpoints" / "step-00000007"
-    assert result.pictures == (run.run_dir / "loss.png", run.run_dir / "learning_rate.png")
+    assert result.pictures[:2] == (run.run_dir / "loss.png", run.run_dir / "learning_rate.png")
+    plots = {path.stem for path in result.pictures[2:]}
+    assert plots == {"grad_norm", "tokens_per_second", "perplexity"}
+    assert result.report == run.run_dir / "report.html"
     assert training.best_val_loss == min(
         r["val_loss"] for r in read_metrics(run.run_dir / "metrics.jsonl") if "val_loss" in r
     )

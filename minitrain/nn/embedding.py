@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import Array
+from ..errors import ConfigError
 from ..ops.embedding import EmbeddingCache, embedding_backward, embedding_forward
 from .init import normal
 from .module import Module
@@ -20,21 +21,37 @@ class Embedding(Module):
         entries: number V of rows.
         width: width C of a row.
         rng: source of the initial weights.
-        std: their standard deviation.
+        padding_idx: id of padding, whose row starts at zero and gets no gradient.
+        std: standard deviation of the initial weights.
         dtype: their dtype.
 
     Attributes:
         weight: (V, C).
+
+    Raises:
+        ConfigError: if ``padding_idx`` is not an id of the table.
     """
 
     def __init__(
-        self, entries: int, width: int, rng: np.random.Generator, *, std: float = 0.02, dtype: Any = np.float32
+        self,
+        entries: int,
+        width: int,
+        rng: np.random.Generator,
+        *,
+        padding_idx: int | None = None,
+        std: float = 0.02,
+        dtype: Any = np.float32,
     ) -> None:
         self.weight = Parameter(normal(rng, (entries, width), std, dtype))
+        self.padding_idx = padding_idx
+        if padding_idx is not None:
+            if not 0 <= padding_idx < entries:
+                raise ConfigError(f"Embedding: padding_idx = {padding_idx} must be in [0, entries = {entries})")
+            self.weight.data[padding_idx] = 0
 
     def forward(self, ids: Array) -> tuple[Array, EmbeddingCache]:
         """Map ids (...,) to out (..., C)."""
-        return embedding_forward(ids, self.weight.data)
+        return embedding_forward(ids, self.weight.data, padding_idx=self.padding_idx)
 
     def backward(self, dout: Array, cache: EmbeddingCache) -> None:
         """Add dout (..., C) to the gradient of the rows that were looked up."""

@@ -1,7 +1,7 @@
 """Boolean attention masks with one meaning everywhere: True = may attend.
 
 Each broadcasts to (B, H, T, S), B samples, H heads, T queries and S keys, so masks combine with ``&`` and go into
-``attention_forward(..., mask=...)``. Where a rule is all there is, the options ``causal`` and ``key_lengths`` say the
+``attention_forward(..., mask=...)``. Where a rule is all there is, ``causal``, ``window`` and ``key_lengths`` say the
 same without an array, and are faster.
 """
 

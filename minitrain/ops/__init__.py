@@ -30,6 +30,7 @@ from .residual_layer_norm import (
 )
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .rope import RopeCache, rope_backward, rope_forward
+from .scale import ScaleCache, scale_backward, scale_forward
 from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
@@ -67,6 +68,7 @@ __all__ = [
     "ResidualCache",
     "ResidualLayerNormCache",
     "RopeCache",
+    "ScaleCache",
     "SigmoidCache",
     "SiluCache",
     "Skip",
@@ -126,6 +128,8 @@ __all__ = [
     "rms_norm_forward",
     "rope_backward",
     "rope_forward",
+    "scale_backward",
+    "scale_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "silu_backward",

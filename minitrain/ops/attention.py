@@ -2,7 +2,8 @@
 
 For each sample and head::
 
-    S = scale * Q K^T + bias          scores (T, S); -inf where a query may not attend
+    C = cap(scale * Q K^T)            similarities (T, S); cap(z) = softcap * tanh(z / softcap), if asked for
+    S = C + bias + ALiBi              scores (T, S); -inf where a query may not attend
     L = logsumexp(S)                  one number a query (T,)
     P = exp(S - L)                    probabilities
     O = dropout(P) V
@@ -12,7 +13,8 @@ so no (T, S) matrix outlives the call. With ``M`` the dropout factors::
 
     dV = (M P)^T dO          dP = M (dO V^T)
     dS = P (dP - sum(dO * O))               the softmax Jacobian; sum(dO * O) equals sum(dP * P)
-    dQ = scale * dS K        dK = scale * dS^T Q        dbias = dS
+    dbias = dS               dZ = dS cap'          with ``cap' = 1 - (C / softcap)^2``, or 1 without a cap
+    dQ = scale * dZ K        dK = scale * dZ^T Q
 
 Grouped queries (Ainslie et al., 2023, arXiv:2305.13245): ``H`` query heads share ``Hkv`` key heads, H % Hkv == 0;
 query head ``h`` reads key head ``h // (H // Hkv)``.
@@ -26,6 +28,7 @@ from typing import Any, NamedTuple
 from ..backend.arrays import Array, array_module
 from ..errors import ShapeError
 from ..random import Key
+from .attention_scores import biased, capped_slope, for_queries, heads_first, similarities
 from .contract import op
 from .dropout import dropout_mask
 
@@ -41,36 +44,53 @@ class AttentionCache(NamedTuple):
     lse: Array  # (B, H, T) log-sum-exp of the scores; -inf for a query that may attend to nothing
     key_lengths: Array | None  # (B,)
     mask: Array | None  # broadcasts to (B, H, T, S), True = may attend
+    alibi_slopes: Array | None  # (H,)
     causal: bool
+    window: int | None
+    softcap: float | None
     scale: float
     dropout: float
     rng: Key | None
 
 
-def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **options: Any) -> None:
+def _check_attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    bias: Array | None = None,
+    *,
+    key_lengths: Array | None = None,
+    mask: Array | None = None,
+    window: int | None = None,
+    alibi_slopes: Array | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> None:
     (B, T, H, _), (S, Hkv) = q.shape, k.shape[1:3]
+
+    def refuse(problem: str) -> None:
+        raise ShapeError(f"attention_forward: {problem}")
+
     if H % Hkv:
-        raise ShapeError(
-            f"attention_forward: q has {H} heads and k has {Hkv}; the first must be a multiple of the second"
-        )
-    if not 0 <= options.get("dropout", 0.0) < 1:
-        raise ShapeError(f"attention_forward: dropout = {options['dropout']} must be in [0, 1)")
-    for name, x in (("bias", bias), ("mask", options.get("mask"))):
+        refuse(f"q has {H} heads and k has {Hkv}; the first must be a multiple of the second")
+    if not 0 <= dropout < 1:
+        refuse(f"dropout = {dropout} must be in [0, 1)")
+    for name, x in (("bias", bias), ("mask", mask)):
         if x is not None and (
             x.ndim > 4 or any(n not in (1, m) for n, m in zip(x.shape[::-1], (S, T, H, B), strict=False))
         ):
-            raise ShapeError(
-                f"attention_forward: {name} has shape {x.shape}, which does not broadcast to {(B, H, T, S)}"
-            )
-    mask, lengths = options.get("mask"), options.get("key_lengths")
+            refuse(f"{name} has shape {x.shape}, which does not broadcast to {(B, H, T, S)}")
     if mask is not None and mask.dtype != bool:
-        raise ShapeError(
-            f"attention_forward: mask must be boolean (True = may attend), got {mask.dtype}; use bias to add to scores"
-        )
-    if lengths is not None and (lengths.shape != (B,) or lengths.dtype.kind not in "iu"):
-        raise ShapeError(
-            f"attention_forward: key_lengths must hold B = {B} integers, got {lengths.dtype} {lengths.shape}"
-        )
+        refuse(f"mask must be boolean (True = may attend), got {mask.dtype}; use bias to add to scores")
+    if key_lengths is not None and (key_lengths.shape != (B,) or key_lengths.dtype.kind not in "iu"):
+        refuse(f"key_lengths must hold B = {B} integers, got {key_lengths.dtype} {key_lengths.shape}")
+    if window is not None and (window < 1 or window % 1):
+        refuse(f"window = {window} must be a whole number from 1 (a query sees itself), or None for no window")
+    if alibi_slopes is not None and (alibi_slopes.shape != (H,) or alibi_slopes.dtype.kind != "f"):
+        refuse(f"alibi_slopes must hold H = {H} floats, got {alibi_slopes.dtype} {alibi_slopes.shape}")
+    if softcap is not None and not softcap > 0:
+        refuse(f"softcap = {softcap} must be positive, or None for no cap")
 
 
 @op("q: B T H D; k: B S G D; v: B S G D; bias: *any", check=_check_attention)
@@ -83,6 +103,9 @@ def attention_forward(
     causal: bool = False,
     key_lengths: Array | None = None,
     mask: Array | None = None,
+    window: int | None = None,
+    alibi_slopes: Array | None = None,
+    softcap: float | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
     rng: Key | None = None,
@@ -97,6 +120,13 @@ def attention_forward(
         causal: query t may attend to keys s <= t + S - T only (aligned at the bottom right).
         key_lengths: (B,) integers; keys from this length on are padding.
         mask: boolean, True = may attend; broadcasts to (B, H, T, S).
+        window: query t may attend to keys closer than this only, counting from the bottom right as ``causal`` does:
+            itself and, with ``causal``, the ``window - 1`` keys before it, else as many on both sides (Beltagy et al.,
+            2020, arXiv:2004.05150).
+        alibi_slopes: (H,) linear biases (Press et al., 2022, arXiv:2108.12409): head h subtracts ``slope * distance``
+            from its scores. They are constants, without a gradient.
+        softcap: scores before bias and ALiBi become ``softcap * tanh(score / softcap)`` (Gemma Team, 2024,
+            arXiv:2408.00118).
         scale: factor on the scores, 1/sqrt(D) by default.
         dropout: probability of dropping a probability, in [0, 1).
         rng: key of the dropout mask; ``None`` means evaluation.
@@ -106,7 +136,7 @@ def attention_forward(
     """
     xp = array_module(q)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = _scores(q, k, bias, causal, key_lengths, mask, scale)  # (B, H, T, S)
+    scores = biased(similarities(q, k, scale, softcap), bias, alibi_slopes, causal, window, key_lengths, mask)
     highest = (
         scores.max(axis=-1, keepdims=True) if scores.shape[-1] else xp.full((*scores.shape[:3], 1), -xp.inf, q.dtype)
     )
@@ -116,8 +146,10 @@ def attention_forward(
     p = _probabilities(scores, lse)
     if rng is not None and dropout > 0:
         p = p * dropout_mask(p, dropout, rng)
-    out = _heads_first(xp.matmul(p, _heads_first(_for_queries(v, q))))  # (B, H, T, D) -> (B, T, H, D)
-    return out, AttentionCache(q, k, v, bias, out, lse, key_lengths, mask, causal, scale, dropout, rng)
+    out = heads_first(xp.matmul(p, heads_first(for_queries(v, q))))  # (B, H, T, D) -> (B, T, H, D)
+    return out, AttentionCache(
+        q, k, v, bias, out, lse, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng
+    )  # fmt: skip
 
 
 @op("cache.q: B T H D; dout: B T H D")
@@ -131,43 +163,22 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     Returns:
         dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or ``None``).
     """
-    q, k, v, bias, out, lse, key_lengths, mask, causal, scale, dropout, rng = cache
+    q, k, v, bias, out, lse, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng = cache
     xp = array_module(q)
-    p = _probabilities(_scores(q, k, bias, causal, key_lengths, mask, scale), lse)  # (B, H, T, S)
-    do = _heads_first(dout)  # (B, H, T, D)
-    dp = xp.matmul(do, _heads_first(_for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
+    similar = similarities(q, k, scale, softcap)  # (B, H, T, S)
+    p = _probabilities(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask), lse)
+    do = heads_first(dout)  # (B, H, T, D)
+    dp = xp.matmul(do, heads_first(for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
     dropped = p
     if rng is not None and dropout > 0:
         factors = dropout_mask(p, dropout, rng)
         dropped, dp = p * factors, dp * factors
     ds = p * (dp - (dout * out).sum(axis=-1).swapaxes(1, 2)[..., None])  # (B, H, T, S)
-    dq = scale * _heads_first(xp.matmul(ds, _heads_first(_for_queries(k, q))))
-    dk = scale * _heads_first(xp.matmul(ds.swapaxes(-1, -2), _heads_first(q)))  # (B, S, H, D)
-    dv = _heads_first(xp.matmul(dropped.swapaxes(-1, -2), do))
+    dz = ds if softcap is None else ds * capped_slope(similar, softcap)
+    dq = scale * heads_first(xp.matmul(dz, heads_first(for_queries(k, q))))
+    dk = scale * heads_first(xp.matmul(dz.swapaxes(-1, -2), heads_first(q)))  # (B, S, H, D)
+    dv = heads_first(xp.matmul(dropped.swapaxes(-1, -2), do))
     return dq, _sum_groups(dk, k), _sum_groups(dv, v), None if bias is None else _sum_to(ds, bias.shape)
-
-
-def allowed(
-    xp: Any, B: int, T: int, S: int, causal: bool, key_lengths: Array | None, mask: Array | None
-) -> Array | None:
-    """Where queries may attend: boolean, broadcasts to (B, H, T, S), or ``None`` if everywhere."""
-    may = mask
-    if causal:
-        below = xp.arange(S)[None, :] <= xp.arange(T)[:, None] + (S - T)  # (T, S)
-        may = below if may is None else may & below
-    if key_lengths is not None:
-        real = (xp.arange(S) < key_lengths[:, None])[:, None, None, :]  # (B, 1, 1, S)
-        may = real if may is None else may & real
-    return may
-
-
-def _scores(q: Array, k: Array, bias: Any, causal: bool, key_lengths: Any, mask: Any, scale: float) -> Array:
-    xp = array_module(q)
-    scores = scale * xp.matmul(_heads_first(q), _heads_first(_for_queries(k, q)).swapaxes(-1, -2))  # (B, H, T, S)
-    if bias is not None:
-        scores = scores + bias
-    may = allowed(xp, q.shape[0], q.shape[1], k.shape[1], causal, key_lengths, mask)
-    return scores if may is None else xp.where(may, scores, -xp.inf).astype(q.dtype)  # type: ignore[no-any-return]
 
 
 def _probabilities(scores: Array, lse: Array) -> Array:
@@ -175,17 +186,6 @@ def _probabilities(scores: Array, lse: Array) -> Array:
     xp = array_module(scores)
     lse = xp.where(xp.isneginf(lse), 0, lse).astype(scores.dtype)
     return xp.exp(scores - lse[..., None])  # type: ignore[no-any-return]
-
-
-def _heads_first(x: Array) -> Array:
-    """(B, T, H, D) <-> (B, H, T, D), as a view."""
-    return x.swapaxes(1, 2)
-
-
-def _for_queries(kv: Array, q: Array) -> Array:
-    """(B, S, Hkv, D) -> (B, S, H, D): each key head once for every query head of its group."""
-    group = q.shape[2] // kv.shape[2]
-    return kv if group == 1 else array_module(kv).repeat(kv, group, axis=2)
 
 
 def _sum_groups(d: Array, kv: Array) -> Array:

@@ -1,4 +1,7 @@
-"""Row lookup: ``out[i] = weight[tokens[i]]``. Backward adds each output gradient to the row it came from."""
+"""Row lookup: ``out[i] = weight[tokens[i]]``. Backward adds each output gradient to the row it came from.
+
+The row of a padding token is a constant: looked up like any other, but without a gradient.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array, array_module
-from ..errors import TokenError
+from ..errors import ShapeError, TokenError
 from .contract import op
 
 
@@ -16,15 +19,24 @@ class EmbeddingCache(NamedTuple):
 
     tokens: Array  # (...,) integers
     weight: Array  # (V, C)
+    padding_idx: int | None
 
 
-@op("tokens: int *N; weight: V C")
-def embedding_forward(tokens: Array, weight: Array) -> tuple[Array, EmbeddingCache]:
+def _check_padding(tokens: Array, weight: Array, *, padding_idx: int | None = None) -> None:
+    if padding_idx is not None and not 0 <= padding_idx < len(weight):
+        raise ShapeError(
+            f"embedding_forward: padding_idx = {padding_idx} must be one of the rows 0 to V - 1 = {len(weight) - 1}"
+        )
+
+
+@op("tokens: int *N; weight: V C", check=_check_padding)
+def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None = None) -> tuple[Array, EmbeddingCache]:
     """Look up rows.
 
     Args:
         tokens: (...,) integers in [0, V).
         weight: (V, C) table.
+        padding_idx: a row that gets no gradient.
 
     Returns:
         out (..., C) and the cache.
@@ -33,7 +45,7 @@ def embedding_forward(tokens: Array, weight: Array) -> tuple[Array, EmbeddingCac
         TokenError: if a token is outside the table; negative ids do not count from the end.
     """
     check_ids("embedding_forward", "tokens", tokens, weight.shape[0])
-    return weight[tokens], EmbeddingCache(tokens, weight)
+    return weight[tokens], EmbeddingCache(tokens, weight, padding_idx)
 
 
 @op("cache.tokens: int *N; cache.weight: V C; dout: *N C")
@@ -47,10 +59,12 @@ def embedding_backward(dout: Array, cache: EmbeddingCache) -> tuple[None, Array]
     Returns:
         ``None`` for the tokens, dweight (V, C).
     """
-    tokens, weight = cache
+    tokens, weight, padding_idx = cache
     xp = array_module(dout)
     dweight = xp.zeros(weight.shape, dout.dtype)
     xp.add.at(dweight, tokens.reshape(-1), dout.reshape(-1, dout.shape[-1]))  # repeated tokens add up
+    if padding_idx is not None:
+        dweight[padding_idx] = 0
     return None, dweight
 
 

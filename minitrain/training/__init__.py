@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
     from .collector import MetricsCollector
+    from .compare import Comparison, compare_runs, plot_comparison
     from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .diagnosis import Diagnosis, diagnose
     from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
+    from .history_plots import plot_history
+    from .html_report import write_html_report
     from .loop import Gradient, TrainingLoop, Update, train_step
     from .metrics import MetricsWriter, read_metrics
     from .objective import ModelWithLoss, accuracy
@@ -49,8 +53,10 @@ __all__ = [
     "Checkpoint",
     "CheckpointManager",
     "Checkpointing",
+    "Comparison",
     "Control",
     "DataConfig",
+    "Diagnosis",
     "EarlyStopping",
     "EpochHistory",
     "Evaluator",
@@ -82,10 +88,14 @@ __all__ = [
     "Update",
     "Validation",
     "accuracy",
+    "compare_runs",
+    "diagnose",
     "evaluate",
     "evaluate_run",
     "load_run",
     "perplexity",
+    "plot_comparison",
+    "plot_history",
     "plot_learning_rate",
     "plot_loss",
     "plot_run",
@@ -96,6 +106,7 @@ __all__ = [
     "train_model",
     "train_step",
     "verify_checkpoint",
+    "write_html_report",
 ]
 
 _HOME = {
@@ -107,8 +118,10 @@ _HOME = {
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
     "Checkpointing": "callbacks",
+    "Comparison": "compare",
     "Control": "state",
     "DataConfig": "config",
+    "Diagnosis": "diagnosis",
     "EarlyStopping": "callbacks",
     "EpochHistory": "by_epoch",
     "Evaluator": "evaluator",
@@ -140,10 +153,14 @@ _HOME = {
     "Update": "loop",
     "Validation": "evaluation",
     "accuracy": "objective",
+    "compare_runs": "compare",
+    "diagnose": "diagnosis",
     "evaluate": "evaluation",
     "evaluate_run": "run",
     "load_run": "run",
     "perplexity": "epoch_trainers",
+    "plot_comparison": "compare",
+    "plot_history": "history_plots",
     "plot_learning_rate": "plots",
     "plot_loss": "plots",
     "plot_run": "run",
@@ -154,6 +171,7 @@ _HOME = {
     "train_model": "epoch_trainers",
     "train_step": "loop",
     "verify_checkpoint": "checkpoint",
+    "write_html_report": "html_report",
 }
 
 

@@ -47,7 +47,7 @@ def plot_loss(
     figure, axes = _new_figure(title, "loss (nats per token)")
     if steps.size:
         axes.plot(steps, loss, color=TRAIN, alpha=0.25, linewidth=1)
-        axes.plot(steps, _smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
+        axes.plot(steps, smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
     for label, style, part in _validations(records):
         at, losses = _series(part, "val_loss")
         axes.plot(at, losses, style, color=VALIDATION, linewidth=1.5, label=f"{label} (last {losses[-1]:.3f})")
@@ -69,7 +69,7 @@ def plot_loss(
     if lowest > 0 and float(np.nanmax(everything)) / lowest > LOG_RATIO:
         axes.set_yscale("log")
     axes.legend(loc="lower left", framealpha=0.9, edgecolor="none")  # where a falling curve leaves room
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Learning rate") -> None:
@@ -92,7 +92,7 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     axes.fill_between(steps, rate, color=TRAIN, alpha=0.08)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_epochs(curves: Mapping[str, Sequence[float]], path: str | Path) -> Path:
@@ -109,7 +109,7 @@ def plot_epochs(curves: Mapping[str, Sequence[float]], path: str | Path) -> Path
     kinds = sorted({name.removeprefix("train_").removeprefix("val_") for name, values in curves.items() if values})
     if not kinds:
         raise DataError("there is no history yet: train for at least one epoch")
-    figure, plots = _new_figures([(kind.replace("_", " "), kind.replace("_", " ")) for kind in kinds], xlabel="epoch")
+    figure, plots = new_figures([(kind.replace("_", " "), kind.replace("_", " ")) for kind in kinds], xlabel="epoch")
     for kind, axes in zip(kinds, plots, strict=True):
         for name, color in ((f"train_{kind}", TRAIN), (f"val_{kind}", VALIDATION), (kind, TRAIN)):
             if values := curves.get(name):
@@ -117,7 +117,7 @@ def plot_epochs(curves: Mapping[str, Sequence[float]], path: str | Path) -> Path
                 axes.plot(range(1, len(values) + 1), values, "o-", color=color, linewidth=2, markersize=4, label=label)
         if f"val_{kind}" in curves:
             axes.legend(framealpha=0.9, edgecolor="none")
-    _save(figure, path)
+    save_figure(figure, path)
     return Path(path)
 
 
@@ -142,7 +142,7 @@ def _series(records: Records, name: str) -> tuple[NDArray[np.float64], NDArray[n
     return table[:, 0], table[:, 1]
 
 
-def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the points around each one; the first ones, where losses fall steeply, have less around them."""
     reach = len(values) // 40
     at = np.arange(len(values))
@@ -155,11 +155,11 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
     """A figure of one plot over the steps."""
-    figure, (axes,) = _new_figures([(title, ylabel)])
+    figure, (axes,) = new_figures([(title, ylabel)])
     return figure, axes
 
 
-def _new_figures(plots: Sequence[tuple[str, str]], xlabel: str = "step") -> tuple[Figure, list[Axes]]:
+def new_figures(plots: Sequence[tuple[str, str]], xlabel: str = "step") -> tuple[Figure, list[Axes]]:
     """A figure of plots side by side, with titles and labels; without pyplot, which would touch the user's figures."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -182,7 +182,8 @@ def _new_figures(plots: Sequence[tuple[str, str]], xlabel: str = "step") -> tupl
     return figure, made
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as a PNG file, atomically."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     write_atomically(path, picture.getvalue())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,21 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..files import write_atomically
 from ..generation import continue_text
+from .collector import MetricsCollector
+from .epoch_trainers import perplexity
 from .evaluation import Validation
+from .history_plots import plot_history
+from .html_report import REPORT, write_html_report
 from .metrics import METRICS, read_metrics
 from .plots import plot_learning_rate, plot_loss
 from .result import TrainResult
+from .run_folder import CONFIG
+from .snapshot import versions
 from .trainer import Trainer
 
+PLOTS = "plots"
+NOT_DRAWN = ("lr", "seconds", "val_tokens")
+"""Figures that have a picture of their own, or need none."""
 SAMPLE, LOSS_PICTURE, RATE_PICTURE = "sample.txt", "loss.png", "learning_rate.png"
 TEMPERATURE = 0.8  # a little below 1: a small model's text reads better
 
@@ -32,6 +41,7 @@ class RunResult:
         training: steps, speed, losses, the last checkpoint.
         validation: loss on the whole validation split, next to guessing.
         pictures: the PNG files drawn.
+        report: the run in one HTML file.
         sample: text the model wrote; empty with ``sample_tokens=0``.
     """
 
@@ -39,6 +49,7 @@ class RunResult:
     training: TrainResult
     validation: Validation
     pictures: tuple[Path, ...]
+    report: Path
     sample: str
 
     def describe(self) -> str:
@@ -52,15 +63,31 @@ class RunResult:
             self.validation.describe(),
             "",
             f"checkpoint  {training.checkpoint}",
-            *(f"picture     {picture}" for picture in self.pictures),
+            f"report      {self.report}",
+            *(f"picture     {picture}" for picture in self.pictures[:2]),
         ]
         if self.sample:
             lines += ["", "a sample:", "", self.sample]
         return "\n".join(lines)
 
 
+def history_of(records: Sequence[Mapping[str, Any]]) -> MetricsCollector:
+    """The history of a run from the records in its file, with perplexities."""
+    history = MetricsCollector()
+    for record in records:
+        figures = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
+        step = figures.pop("step", None)
+        perplexities = {
+            name.replace("loss", "perplexity"): perplexity(figures[name])
+            for name in ("train_loss", "val_loss")
+            if name in figures
+        }
+        history.update(figures | perplexities, step=step)
+    return history
+
+
 def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:
-    """Draw the loss and the learning rate of the run in ``run_dir`` from its metrics.
+    """Draw the curves of the run in ``run_dir`` from its metrics: loss, learning rate, and the others.
 
     Args:
         run_dir: the run folder.
@@ -78,7 +105,28 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
     name = run_dir.resolve().name
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
-    return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE
+    history = history_of(records)
+    others = [name for name in history.names() if not name.endswith("loss") and name not in NOT_DRAWN]
+    curves = {name: (history.get_steps(name), history.get_metric(name)) for name in others}
+    return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, run_dir / PLOTS)
+
+
+def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "") -> Path:
+    """Write ``report.html``, the run in one file; returns it.
+
+    Raises:
+        FileError: if a file cannot be read or written.
+    """
+    return write_html_report(
+        run_dir / REPORT,
+        title=f"Run {run_dir.resolve().name}",
+        history=history_of(read_metrics(run_dir / METRICS)),
+        summary=summary,
+        pictures=pictures,
+        settings=(run_dir / CONFIG).read_text(encoding="utf-8") if (run_dir / CONFIG).exists() else "",
+        versions=versions(),
+        sample=sample,
+    )
 
 
 def write_sample(trainer: Trainer, run_dir: Path, length: int, val_tokens: NDArray[Any]) -> str:

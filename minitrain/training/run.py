@@ -40,11 +40,11 @@ from ..random import Key
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .config import RunConfig, TrainingConfig
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
-from .report import RunResult, draw, write_sample
-from .run_folder import CHECKPOINTS, refuse_used_folder
+from .report import RunResult, draw, write_report, write_sample
+from .run_folder import CHECKPOINTS, CONFIG, refuse_used_folder
 from .trainer import Trainer
 
-CONFIG, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS = "config.yaml", "tokenizer.json", "data/train.bin", "data/val.bin"
+TOKENIZER, TRAIN_TOKENS, VAL_TOKENS = "tokenizer.json", "data/train.bin", "data/val.bin"
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,11 @@ class Run:
         history, vocabulary = training.history, self.tokenizer.vocab_size
         measured = {name: history.get_latest(name) or 0.0 for name in ("val_loss", "val_tokens")}
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
-        length = self.config.trainer.sample_tokens
-        return RunResult(
-            run_dir=self.run_dir,
-            training=training,
-            validation=validation,
-            pictures=draw(self.run_dir, validation.baselines),
-            sample=write_sample(self.trainer, self.run_dir, length, self.val_tokens),
-        )
+        pictures = draw(self.run_dir, validation.baselines)
+        sample = write_sample(self.trainer, self.run_dir, self.config.trainer.sample_tokens, self.val_tokens)
+        summary = f"{training.describe()}\n\n{validation.describe()}"
+        report = write_report(self.run_dir, pictures, summary, sample)
+        return RunResult(self.run_dir, training, validation, pictures, report, sample)
 
     def describe(self) -> str:
         """What is trained on what, in a line or two for the screen."""
@@ -213,7 +210,9 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
     run_dir = Path(run_dir)
     _read_config(run_dir)
     tokenizer = _read_tokenizer(run_dir)
-    return draw(run_dir, baselines(*_read_tokens(run_dir, tokenizer), tokenizer.vocab_size))
+    pictures = draw(run_dir, baselines(*_read_tokens(run_dir, tokenizer), tokenizer.vocab_size))
+    write_report(run_dir, pictures)
+    return pictures
 
 
 def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:

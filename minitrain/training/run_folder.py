@@ -9,7 +9,7 @@ from ..errors import CheckpointError
 from .checkpoint_manager import CheckpointManager
 from .metrics import METRICS
 
-CHECKPOINTS = "checkpoints"
+CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 
 
 def refuse_used_folder(run_dir: str | Path) -> None:

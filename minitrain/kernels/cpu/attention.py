@@ -1,8 +1,9 @@
 """Twins of ``ops.attention``: blocks of 64 queries against blocks of 64 keys.
 
 A thread takes one sample and head, and there one block of queries after another: it computes the block's scores, their
-softmax and the mix of values before it goes on. With a causal mask, key blocks after the block's last query are never
-touched, which halves the work. Memory beside inputs and outputs is (BLOCK + 2 D, S) a thread.
+softmax and the mix of values before it goes on. Key blocks that no query of the block may attend to are never touched:
+a causal mask halves the work, and with a window it grows with the length of the text instead of its square. Memory
+beside inputs and outputs is (BLOCK + 2 D, S) a thread.
 
 BLAS is fastest on small products when neither factor has to be transposed on the fly. So the keys of a head (and in
 the backward its values) are transposed once, block by block, and every block of queries multiplies by them as they are.
@@ -35,31 +36,40 @@ NO_LENGTHS = np.empty(0, np.int64)
 
 def attention_forward(
     q: Array, k: Array, v: Array, bias: Array | None, *, causal: bool = False, key_lengths: Array | None = None,
-    mask: Array | None = None, scale: float | None = None, dropout: float = 0.0, rng: Any = None,
+    mask: Array | None = None, window: int | None = None, alibi_slopes: Array | None = None,
+    softcap: float | None = None, scale: float | None = None, dropout: float = 0.0, rng: Any = None,
 ) -> Any:  # fmt: skip
     """See ``ops.attention.attention_forward``."""
-    if not available or bias is not None or mask is not None or q.size == 0 or k.size == 0:
+    if not _covered(q, k, bias, mask, alibi_slopes, softcap):
         return NotImplemented
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     q, k, v = _rows(q), _rows(k), _rows(v)
     B, T, H, _ = q.shape
     out, lse = empty(q.shape), empty((B, H, T))
-    _forward(q, k, v, _lengths(key_lengths), out, lse, causal, scale, *_dropout(dropout, rng), thread_count())
-    return out, (q, k, v, None, out, lse, key_lengths, mask, causal, scale, dropout, rng)
+    _forward(
+        q, k, v, _lengths(key_lengths), out, lse,
+        *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, rng), thread_count(),
+    )  # fmt: skip
+    return out, (q, k, v, None, out, lse, key_lengths, None, None, causal, window, None, scale, dropout, rng)
 
 
 def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target, None]) -> Any:
     """See ``ops.attention.attention_backward``."""
     q, k, v = cache.q, cache.k, cache.v
-    if not available or cache.bias is not None or cache.mask is not None or q.size == 0 or k.size == 0:
+    if not _covered(q, k, cache.bias, cache.mask, cache.alibi_slopes, cache.softcap):
         return NotImplemented
     slots = [_slot(target, x.shape) for target, x in zip(into, (q, k, v), strict=False)]
     _backward(
         _rows(dout), _rows(q), _rows(k), _rows(v), _lengths(cache.key_lengths), _rows(cache.out), cache.lse,
         *(slot.array for slot in slots), *(slot.beta for slot in slots),
-        cache.causal, cache.scale, *_dropout(cache.dropout, cache.rng), thread_count(),
+        *_reach(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
+        *_dropout(cache.dropout, cache.rng), thread_count(),
     )  # fmt: skip
     return (*(slot.result() for slot in slots), None)
+
+
+def _covered(q: Array, k: Array, *left_to_reference: Any) -> bool:
+    return available and q.size > 0 and k.size > 0 and all(option is None for option in left_to_reference)
 
 
 def _slot(target: Target, shape: tuple[int, ...]) -> Slot:
@@ -90,6 +100,12 @@ def _dropout(p: float, rng: Any) -> tuple[int, float, int, int, int]:
     return (0, 1.0, 0, 0, 0) if rng is None or p == 0 else (round(p * 2**32), 1 / (1 - p), rng.k0, rng.k1, rng.sample)
 
 
+def _reach(T: int, S: int, causal: bool, window: int | None) -> tuple[int, int]:
+    """How many keys a query sees up to its own place, and from there on; its own counts in both."""
+    back = T + S if window is None else min(int(window), T + S)  # T + S: no limit
+    return back, 1 if causal else back
+
+
 @device
 def _distance(x):
     """Elements from one row of a head to the next; the stride of an axis of length 1 may be anything."""
@@ -97,17 +113,34 @@ def _distance(x):
 
 
 @device
-def _visible(row, T, S, keys, causal):
-    """How many of the first keys query ``row`` may attend to."""
-    return max(0, min(keys, row + 1 + S - T)) if causal else keys
+def _span(row, T, S, keys, back, ahead):
+    """The keys [first, last) that query ``row`` may attend to, among the first ``keys``; both grow with ``row``."""
+    place = row + S - T
+    last = max(0, min(keys, place + ahead))
+    return min(last, max(0, place - back + 1)), last
 
 
 @device
-def _row_words(words, row, S, sample, k0, k1):
-    """Random words of one row of the (H * T, S) probabilities; returns where in ``words`` its first element lies."""
-    first = row * S // 4 * 4
-    fill_words(words, first, sample, k0, k1)
-    return row * S - first
+def _block_span(i0, n, T, S, keys, back, ahead):
+    """The keys [start, stop) that the ``n`` queries from ``i0`` on may attend to, from the start of a key block on."""
+    first, _ = _span(i0, T, S, keys, back, ahead)
+    _, stop = _span(i0 + n - 1, T, S, keys, back, ahead)
+    return first // BLOCK * BLOCK, stop
+
+
+@device
+def _row_span(row, start, T, S, keys, back, ahead):
+    """As ``_span``, counted from the start of the block's keys."""
+    first, last = _span(row, T, S, keys, back, ahead)
+    return first - start, last - start
+
+
+@device
+def _row_words(words, element, n, sample, k0, k1):
+    """Random words of ``n`` of a sample's (H, T, S) probabilities, from ``element`` on."""
+    first = element // 4 * 4
+    fill_words(words[: (n + 7) // 4 * 4], first, sample, k0, k1)
+    return words[element - first :]
 
 
 @device
@@ -120,44 +153,33 @@ def _transpose(x, n, out):
 
 
 @device
-def _times_transposed(x, ld, rows, scale, blocks, n, out):
-    """Out (rows, n) = scale x (rows, D) times the first ``n`` columns of a matrix in transposed blocks."""
+def _times_transposed(x, ld, rows, scale, blocks, start, stop, out):
+    """Out (rows, start:stop) = scale x (rows, D) times those columns of a matrix in transposed blocks."""
     D = blocks.shape[1]
-    for j in range(0, n, BLOCK):
-        gemm_nn(rows, min(BLOCK, n - j), D, scale, x, ld, blocks[j // BLOCK], BLOCK, 0.0, out[:, j:], out.shape[1])
+    for j in range(start, stop, BLOCK):
+        gemm_nn(rows, min(BLOCK, stop - j), D, scale, x, ld, blocks[j // BLOCK], BLOCK, 0.0, out[:, j:], out.shape[1])
 
 
 @device
-def _times_rows(x, rows, n, scale, y, ldy, beta, out, ldo):
-    """Out (rows, D) = scale x (rows, n) y (n, D) + beta out, in blocks of the sum that stay in cache."""
-    for j in range(0, n, BLOCK):
-        gemm_nn(
-            rows,
-            y.shape[1],
-            min(BLOCK, n - j),
-            scale,
-            x[:, j:],
-            x.shape[1],
-            y[j:],
-            ldy,
-            beta if j == 0 else 1.0,
-            out,
-            ldo,
-        )
+def _times_rows(x, rows, start, stop, scale, y, ldy, beta, out, ldo):
+    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out, in blocks of the sum."""
+    for j in range(start, stop, BLOCK):
+        n, b = min(BLOCK, stop - j), beta if j == start else 1.0
+        gemm_nn(rows, y.shape[1], n, scale, x[:, j:], x.shape[1], y[j:], ldy, b, out, ldo)
 
 
 @device
-def _add_transposed_times(x, rows, n, scale, y, ldy, out, ldo):
-    """Out (n, D) += scale x (rows, n)^T y (rows, D), block by block of ``out``."""
-    for j in range(0, n, BLOCK):
-        gemm_tn(min(BLOCK, n - j), y.shape[1], rows, scale, x[:, j:], x.shape[1], y, ldy, 1.0, out[j:], ldo)
+def _add_transposed_times(x, rows, start, stop, scale, y, ldy, out, ldo):
+    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D), block by block of ``out``."""
+    for j in range(start, stop, BLOCK):
+        gemm_tn(min(BLOCK, stop - j), y.shape[1], rows, scale, x[:, j:], x.shape[1], y, ldy, 1.0, out[j:], ldo)
 
 
 @kernel(
-    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], b1, f4, "
-    "i8, f4, i8, i8, i8, i8)"
+    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], i8, i8, "
+    "f4, i8, f4, i8, i8, i8, i8)"
 )
-def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k1, first_sample, threads):
+def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, threads):
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
     ldq, ldv = _distance(q), _distance(v)
@@ -174,39 +196,42 @@ def _forward(q, k, v, lengths, out, lse, causal, scale, threshold, factor, k0, k
             _transpose(k[b, :, h // group], keys, kt)
             for i0 in range(0, T, BLOCK):
                 n = min(BLOCK, T - i0)
-                seen = _visible(i0 + n - 1, T, S, keys, causal)  # by the block's last query
-                _times_transposed(q[b, i0:, h], ldq, n, scale, kt, seen, scores)
+                start, stop = _block_span(i0, n, T, S, keys, back, ahead)
+                _times_transposed(q[b, i0:, h], ldq, n, scale, kt, start, stop, scores)
                 for i in range(n):
-                    row, visible = scores[i, :seen], _visible(i0 + i, T, S, keys, causal)
+                    row = scores[i, start:stop]
+                    first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
+                    row[:first] = f4(-np.inf)
                     highest = f4(-np.inf)
-                    for s in range(seen):  # whole rows run in full vectors, rows cut at ``visible`` would not
-                        row[s] = row[s] if s < visible else f4(-np.inf)
+                    for s in range(row.size):  # whole rows run in full vectors, rows cut at ``last`` would not
+                        row[s] = row[s] if s < last else f4(-np.inf)
                         highest = row[s] if row[s] > highest else highest
-                    highest = highest if visible > 0 else f4(0)
+                    highest = highest if last > first else f4(0)
                     total = f4(0)
-                    for s in range(seen):
+                    for s in range(row.size):
                         row[s] = exp_nonpositive(row[s] - highest)
                         total += row[s]
                     totals[i] = total
-                    lse[b, h, i0 + i] = np.log(total) + highest if visible > 0 else f4(-np.inf)
+                    lse[b, h, i0 + i] = np.log(total) + highest if last > first else f4(-np.inf)
                     if threshold > 0:
-                        w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
-                        for s in range(seen):
+                        element = (h * T + i0 + i) * S + start
+                        w = _row_words(words, element, row.size, first_sample + b, k0, k1)
+                        for s in range(row.size):
                             row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
-                if seen > 0:
-                    _times_rows(scores, n, seen, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
+                if stop > start:
+                    _times_rows(scores, n, start, stop, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
                 for i in range(n):
                     inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
                     for d in range(D):
-                        out[b, i0 + i, h, d] = out[b, i0 + i, h, d] * inverse if seen > 0 else f4(0)
+                        out[b, i0 + i, h, d] = out[b, i0 + i, h, d] * inverse if stop > start else f4(0)
 
 
 @kernel(
     "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, :], f4[:, :, ::1], "
-    "f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, b1, f4, i8, f4, i8, i8, i8, i8)"
+    "f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, i8, i8, f4, i8, f4, i8, i8, i8, i8)"
 )
 def _backward(
-    dout, q, k, v, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, causal, scale,
+    dout, q, k, v, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, back, ahead, scale,
     threshold, factor, k0, k1, first_sample, threads,
 ):  # fmt: skip
     B, T, H, D = q.shape
@@ -234,34 +259,36 @@ def _backward(
             for h in range(g * group, (g + 1) * group):
                 for i0 in range(0, T, BLOCK):
                     n = min(BLOCK, T - i0)
-                    seen = _visible(i0 + n - 1, T, S, keys, causal)
-                    _times_transposed(q[b, i0:, h], ldq, n, scale, kt, seen, p)
-                    _times_transposed(dout[b, i0:, h], ldo, n, 1.0, vt, seen, ds)
+                    start, stop = _block_span(i0, n, T, S, keys, back, ahead)
+                    _times_transposed(q[b, i0:, h], ldq, n, scale, kt, start, stop, p)
+                    _times_transposed(dout[b, i0:, h], ldo, n, 1.0, vt, start, stop, ds)
                     for i in range(n):
-                        visible = _visible(i0 + i, T, S, keys, causal)
+                        first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
                         delta = f4(0)
                         for d in range(D):
                             delta += dout[b, i0 + i, h, d] * out[b, i0 + i, h, d]
-                        L = lse[b, h, i0 + i] if visible > 0 else f4(0)
-                        p_row, ds_row = p[i, :seen], ds[i, :seen]
+                        L = lse[b, h, i0 + i] if last > first else f4(0)
+                        p_row, ds_row = p[i, start:stop], ds[i, start:stop]
+                        p_row[:first] = f4(-np.inf)
                         if threshold > 0:
-                            w = words[_row_words(words, h * T + i0 + i, S, first_sample + b, k0, k1) :]
-                            for s in range(seen):
+                            element = (h * T + i0 + i) * S + start
+                            w = _row_words(words, element, p_row.size, first_sample + b, k0, k1)
+                            for s in range(p_row.size):
                                 kept = factor if np.int64(w[s]) >= threshold else f4(0)
                                 e = exp_nonpositive(p_row[s] - L)
-                                e = e if s < visible else f4(0)
+                                e = e if s < last else f4(0)
                                 ds_row[s] = e * (ds_row[s] * kept - delta)
                                 p_row[s] = e * kept
                         else:
-                            for s in range(seen):
+                            for s in range(p_row.size):
                                 e = exp_nonpositive(p_row[s] - L)
-                                e = e if s < visible else f4(0)
+                                e = e if s < last else f4(0)
                                 ds_row[s] = e * (ds_row[s] - delta)
                                 p_row[s] = e
-                    _add_transposed_times(p, n, seen, 1.0, dout[b, i0:, h], ldo, dv[b, :, g], lddv)
-                    _add_transposed_times(ds, n, seen, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
-                    if seen > 0:
-                        _times_rows(ds, n, seen, scale, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
+                    _add_transposed_times(p, n, start, stop, 1.0, dout[b, i0:, h], ldo, dv[b, :, g], lddv)
+                    _add_transposed_times(ds, n, start, stop, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
+                    if stop > start:
+                        _times_rows(ds, n, start, stop, scale, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
                     elif dq_beta == 0:
                         for i in range(n):
                             for d in range(D):

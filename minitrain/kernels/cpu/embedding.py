@@ -16,14 +16,14 @@ from ._math import chunk
 from ._targets import rows, slot
 
 
-def embedding_forward(tokens: Array, weight: Array) -> Any:
+def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None = None) -> Any:
     """See ``ops.embedding.embedding_forward``."""
     if weight.size == 0:
         return NotImplemented
     out = empty((*tokens.shape, weight.shape[1]))
     if _forward(_flat(tokens), rows(weight), rows(out), thread_count()):
         return NotImplemented  # an id outside the table: the reference says which
-    return out, (tokens, weight)
+    return out, (tokens, weight, padding_idx)
 
 
 @kernel("b1(i8[::1], f4[:, ::1], f4[:, ::1], i8)")
@@ -48,12 +48,13 @@ def embedding_backward(dout: Array, cache: Any, *, into: tuple[None, Target]) ->
         return NotImplemented
     dweight = slot(into[1], cache.weight.shape)
     if dweight.array.size:
-        _backward(_flat(cache.tokens), rows(dout), dweight.array, dweight.beta, thread_count())
+        padding = -1 if cache.padding_idx is None else cache.padding_idx  # -1 is no token
+        _backward(_flat(cache.tokens), padding, rows(dout), dweight.array, dweight.beta, thread_count())
     return None, dweight.result()
 
 
-@kernel("void(i8[::1], f4[:, ::1], f4[:, ::1], f4, i8)")
-def _backward(tokens, dout, dweight, beta, threads):
+@kernel("void(i8[::1], i8, f4[:, ::1], f4[:, ::1], f4, i8)")
+def _backward(tokens, padding, dout, dweight, beta, threads):
     V, C = dweight.shape
     for t in prange(threads):
         lo, hi = chunk(C, t, threads)
@@ -61,9 +62,10 @@ def _backward(tokens, dout, dweight, beta, threads):
             for v in range(V):
                 dweight[v, lo:hi] = 0
         for i in range(tokens.size):
-            row, d = dweight[tokens[i], lo:hi], dout[i, lo:hi]
-            for c in range(row.size):
-                row[c] += d[c]
+            if tokens[i] != padding:
+                row, d = dweight[tokens[i], lo:hi], dout[i, lo:hi]
+                for c in range(row.size):
+                    row[c] += d[c]
 
 
 def _flat(tokens: Array) -> Array:

@@ -8,13 +8,21 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ...nn.attention import MultiHeadAttention
+from ...nn.cross_attention import CrossAttention
+from ...nn.heads import Rope
+from ...nn.positions import LearnedPositions, SinusoidalPositions
 from ...random import Key
 from .. import strategies as mt
 from .base import Call, Extent, case, draw_sizes, key, maybe, normal
 from .layer import layer_case
 
 
-@case(left_to_reference=lambda call: call.inputs[3] is not None or call.options.get("mask") is not None)
+def _left_to_reference(call: Call) -> bool:
+    """A bias, a boolean mask, ALiBi and a soft cap are the reference's."""
+    return call.inputs[3] is not None or not {"mask", "alibi_slopes", "softcap"}.isdisjoint(call.options)
+
+
+@case(left_to_reference=_left_to_reference)
 def attention(draw: Any, extent: Extent) -> Call:
     B, T, S, D = draw_sizes(draw, extent.batch, extent.length, extent.length, extent.width)
     if draw(st.booleans()):
@@ -23,6 +31,8 @@ def attention(draw: Any, extent: Extent) -> Call:
     H = G * group
     inputs = normal(draw, B, T, H, D), normal(draw, B, S, G, D), normal(draw, B, S, G, D)
     options: dict[str, Any] = {"causal": draw(st.booleans())}
+    if draw(st.booleans()):
+        options["window"] = draw(st.sampled_from([1, 2, 3, 40, 64, 70, 1000]))
     if draw(st.booleans()):
         lengths = np.random.default_rng(draw(mt.seeds())).integers(0, S + 1, B)
         options["key_lengths"] = lengths.astype(draw(st.sampled_from([np.int64, np.int32])))
@@ -36,10 +46,14 @@ def attention(draw: Any, extent: Extent) -> Call:
         return tuple(shape[draw(st.integers(0, 3)) :])
 
     bias = None
-    if draw(st.integers(0, 3)) == 3:  # rarely: the kernel twins leave these two to the reference
+    if draw(st.integers(0, 3)) == 3:  # rarely: the kernel twins leave these to the reference
         bias = normal(draw, *broadcasting())
     if draw(st.integers(0, 3)) == 3:
         options["mask"] = draw(mt.masks(broadcasting(), keep_one=draw(st.booleans())))
+    if draw(st.integers(0, 3)) == 3:
+        options["alibi_slopes"] = abs(normal(draw, H)).astype(draw(st.sampled_from([np.float64, np.float32])))
+    if draw(st.integers(0, 3)) == 3:
+        options["softcap"] = draw(st.sampled_from([0.7, 2.0, 50.0]))
     return Call((*inputs, bias), options)
 
 
@@ -52,6 +66,18 @@ def rope(draw: Any, extent: Extent) -> Call:
     return Call((x, positions), draw(st.sampled_from([{}, {"base": 500.0, "scaling": 3.0}])))
 
 
+def _queries_and_memory(rng: np.random.Generator) -> tuple[Any, ...]:
+    """X (B, T, C) = (2, 3, 8) and a memory (B, S, M) = (2, 5, 6)."""
+    return rng.standard_normal((2, 3, 8)), rng.standard_normal((2, 5, 6))
+
+
+def _nine_wide(rng: np.random.Generator) -> tuple[Any, ...]:
+    """The input x (B, T, C) = (2, 4, 9) of three heads."""
+    return (rng.standard_normal((2, 4, 9)),)
+
+
+ALL_BUT_ONE = np.arange(4) != np.array([[0], [2]])[:, :, None, None]  # (2, 1, 1, 4): each sample may not see one key
+
 layer_case("attention", lambda rng: MultiHeadAttention(8, 4, rng))
 layer_case(
     "attention, grouped queries, padded",
@@ -59,3 +85,37 @@ layer_case(
     key_lengths=np.array([4, 2]),
 )
 layer_case("attention with dropout", lambda rng: MultiHeadAttention(8, 2, rng, dropout=0.3), rng=Key.from_seed(8))
+layer_case("attention, multi-query", lambda rng: MultiHeadAttention(8, 4, rng, kv_heads=1))
+layer_case("attention, window", lambda rng: MultiHeadAttention(8, 2, rng, window=2))
+layer_case("attention, window on both sides", lambda rng: MultiHeadAttention(8, 2, rng, causal=False, window=2))
+layer_case("attention, mask", lambda rng: MultiHeadAttention(8, 2, rng, causal=False), mask=ALL_BUT_ONE)
+layer_case("attention, rotary", lambda rng: MultiHeadAttention(8, 2, rng, rope=Rope(base=50.0, scaling=2.0)))
+layer_case(
+    "attention, rotary, positions",
+    lambda rng: MultiHeadAttention(8, 2, rng, kv_heads=1, rope=Rope()),
+    positions=np.array([[0, 1, 2, 3], [5, 0, 9, 1]]),
+)
+layer_case("attention, QK-norm", lambda rng: MultiHeadAttention(8, 2, rng, qk_norm=True))
+layer_case(
+    "attention, QK-norm, rotary, grouped queries",
+    lambda rng: MultiHeadAttention(8, 4, rng, kv_heads=2, qk_norm=True, rope=Rope(), bias=False),
+)
+layer_case("attention, soft cap", lambda rng: MultiHeadAttention(8, 2, rng, softcap=1.5))
+layer_case("attention, ALiBi", lambda rng: MultiHeadAttention(9, 3, rng, alibi=True), _nine_wide)
+layer_case("cross-attention", lambda rng: CrossAttention(8, 2, rng, memory_width=6), _queries_and_memory)
+layer_case(
+    "cross-attention, grouped queries, padded, QK-norm",
+    lambda rng: CrossAttention(8, 4, rng, kv_heads=2, memory_width=6, qk_norm=True, bias=False),
+    _queries_and_memory,
+    key_lengths=np.array([5, 3]),
+)
+layer_case(
+    "cross-attention, mask, dropout",
+    lambda rng: CrossAttention(8, 2, rng, memory_width=6, dropout=0.3),
+    _queries_and_memory,
+    mask=np.arange(5) != np.arange(3)[:, None],
+    rng=Key.from_seed(8),
+)
+layer_case("learned positions", lambda rng: LearnedPositions(5, 8, rng))
+layer_case("learned positions, given", lambda rng: LearnedPositions(5, 8, rng), positions=np.array([3, 0, 0, 4]))
+layer_case("sinusoidal positions", lambda rng: SinusoidalPositions(8))

@@ -1,7 +1,8 @@
-"""Cases of linear layers, embeddings, dropout and the residual stream."""
+"""Cases of linear layers, embeddings, dropout, the residual stream and scaling."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from ...nn.embedding import Embedding
 from ...nn.linear import Linear
+from ...nn.temperature import Temperature
 from .. import strategies as mt
-from .base import Call, Extent, case, draw_lead, key, maybe, normal
+from .base import SMALL, Call, Extent, away_from, case, draw_lead, key, maybe, normal
 from .layer import layer_case
 
 
@@ -31,7 +33,13 @@ def linear_gelu(draw: Any, extent: Extent) -> Call:
 def embedding(draw: Any, extent: Extent) -> Call:
     lead, V, C = draw_lead(draw, extent, extent.length, extent.width)
     dtype = draw(st.sampled_from([np.int64, np.int32, np.uint16]))
-    return Call((draw(mt.integer_arrays(lead, V, dtype)), normal(draw, V, C)), {})
+    tokens = draw(mt.integer_arrays(lead, V, dtype))
+    if V == 1 or draw(st.booleans()):
+        return Call((tokens, normal(draw, V, C)), {})
+    padding_idx = draw(st.integers(0, V - 1))
+    if extent is SMALL:  # a padding row moves the output and has no gradient all the same: a difference would show it
+        tokens = np.where(tokens == padding_idx, (padding_idx + 1) % V, tokens).astype(dtype)
+    return Call((tokens, normal(draw, V, C)), {"padding_idx": padding_idx})
 
 
 @case(left_to_reference=lambda call: call.options["rng"] is None or call.options["p"] == 0)
@@ -47,6 +55,14 @@ def residual(draw: Any, extent: Extent) -> Call:
     return Call((normal(draw, *lead, C), normal(draw, *lead, C)), {})
 
 
+@case()
+def scale(draw: Any, extent: Extent) -> Call:
+    lead, C = draw_lead(draw, extent, extent.width)
+    limit = draw(st.sampled_from([100.0, 0.5]))
+    return Call((normal(draw, *lead, C), away_from(normal(draw), math.log(limit))), {"limit": limit})
+
+
 layer_case("linear", lambda rng: Linear(8, 5, rng))
 layer_case("linear without bias", lambda rng: Linear(8, 5, rng, bias=False))
 layer_case("embedding", lambda rng: Embedding(5, 3, rng), lambda rng: (np.array([[0, 4, 4], [1, 0, 4]]),))
+layer_case("temperature", lambda rng: Temperature())

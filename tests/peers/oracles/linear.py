@@ -1,4 +1,6 @@
-"""PyTorch's linear layers, embeddings and the residual stream."""
+"""PyTorch's linear layers, embeddings, the residual stream and scaling."""
+
+import math
 
 import torch.nn.functional as F
 
@@ -11,9 +13,13 @@ def linear_gelu(x, weight, bias, *, approximate):
     return F.gelu(F.linear(x, weight, bias), approximate=approximate)
 
 
-def embedding(tokens, weight):
-    return F.embedding(tokens.long(), weight)
+def embedding(tokens, weight, *, padding_idx=None):
+    return F.embedding(tokens.long(), weight, padding_idx)
 
 
 def residual(x, branch):
     return x + branch
+
+
+def scale(x, log_scale, *, limit):
+    return x * log_scale.clamp(max=math.log(limit)).exp()
