@@ -283,11 +283,16 @@ def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
         "        os._exit(9)\n"
     )
     monkeypatch.setattr(workers, "test_files", lambda: [str(test)])
+    gone = Equivalent("residual.gone_backward", "return 1", "the function has another name now")
+    monkeypatch.setattr(
+        command, "load", lambda: [gone, Equivalent("softmax.softmax_backward", "return 1", "not asked")]
+    )
     assert command.main(["residual", "--processes", "1"]) == 1
     out = capsys.readouterr().out
     assert out.startswith("no test notices:\nminitrain/ops/residual.py:")
     assert "\n  + return (dout, -dout)\n" in out
     assert "\n  + return (-dout, dout)\n    (the process ends with 9)\n" in out
+    assert "no longer made:\nresidual.gone_backward\n    return 1\n\n" in out
     assert "2 mutants of 1 functions: 1 noticed, 0 equivalent, 1 unnoticed" in out
 
 

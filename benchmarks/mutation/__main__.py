@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _progress(f"{len(tried)} of {len(todo)} mutants tried, {alive} unnoticed")
 
     outcomes = workers.hunt(todo, visits, files, arguments.processes, tell)
-    print(file=sys.stderr)
-    equivalents = [entry for entry in load() if entry.target in found]
+    _progress("")
+    equivalents = [entry for entry in load() if _chosen(entry.target, arguments.names)]
     text, good = report(found, all_mutants, outcomes, equivalents)
     print(text)
     print(f"{time.monotonic() - start:.0f} s, {len(visits)} tests")
@@ -106,7 +106,7 @@ def _chosen(name: str, wanted: Sequence[str]) -> bool:
 def _progress(message: str) -> None:
     """One line that is written over on a terminal; nothing in a file."""
     if sys.stderr.isatty():
-        print(f"\r{message}\x1b[K", end="", file=sys.stderr, flush=True)
+        print(f"\r{message}\x1b[K", end="\r", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

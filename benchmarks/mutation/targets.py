@@ -86,10 +86,18 @@ def _reach(function: FunctionType, found: dict[str, Target]) -> None:
     if target.name in found:
         return
     found[target.name] = target
-    for name in function.__code__.co_names:
+    for name in _names(function.__code__):
         helper = inspect.unwrap(function.__globals__.get(name))  # type: ignore[arg-type]
         if isinstance(helper, FunctionType) and _is_helper(helper):
             _reach(helper, found)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """The global names that code uses, its inner functions and comprehensions included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
 def _is_helper(function: FunctionType) -> bool:

@@ -138,10 +138,9 @@ class _Team:
     """The processes, in a ``with`` block that leaves none behind."""
 
     def __init__(self, files: Sequence[str]) -> None:
-        self._files, self._workers, self._started = files, [], 0
+        self._files, self._started = files, 0
+        self._workers: list[_Worker] = []
         self._folder = tempfile.TemporaryDirectory()
-
-    _workers: list[_Worker]
 
     def __enter__(self) -> _Team:
         return self
