@@ -37,6 +37,18 @@ def test_gradients_with_every_optional_array_given(case, data):
     check_gradients(case.pair, *call.inputs, settings=CheckSettings(no_gradient=case.no_gradient), **call.options)
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@settings(max_examples=3)
+@given(st.data())
+def test_gradients_are_arrays(case, data):
+    """NumPy makes a number of a sum; the gradient of an array without dimensions is such an array all the same."""
+    call = data.draw(case.calls(SMALL))
+    result = case.pair.forward(*call.inputs, **call.options)
+    gradients = case.pair.backward(*map(np.ones_like, case.outputs(result)), result[-1])
+    for gradient in gradients if isinstance(gradients, tuple) else (gradients,):
+        assert gradient is None or type(gradient) is np.ndarray
+
+
 def test_an_element_is_dropped_below_the_threshold_alone(monkeypatch):
     p = 0.25
     words = np.array([0, dropout.threshold(p) - 1, dropout.threshold(p), 2**32 - 1], np.uint64)

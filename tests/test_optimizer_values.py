@@ -25,7 +25,7 @@ class Weights(Module):
 
 
 # Each takes the weight w, its gradient g, the decay, the rate, the number t of the step from 1, and a dictionary of
-# whatever it remembers of this weight; it returns the new weight.
+# what it remembers of this weight, by the name of the optimizer's moment; it returns the new weight.
 
 
 def sgd(w, g, decay, lr, t, memory):
@@ -34,21 +34,21 @@ def sgd(w, g, decay, lr, t, memory):
 
 def sgd_momentum(w, g, decay, lr, t, memory):
     g += decay * w
-    memory["b"] = g if t == 1 else 0.9 * memory["b"] + (1 - 0.25) * g
-    return w - lr * memory["b"]
+    memory["momentum_buffer"] = g if t == 1 else 0.9 * memory["momentum_buffer"] + (1 - 0.25) * g
+    return w - lr * memory["momentum_buffer"]
 
 
 def sgd_nesterov(w, g, decay, lr, t, memory):
     g += decay * w
-    memory["b"] = g if t == 1 else 0.9 * memory["b"] + g
-    return w - lr * (g + 0.9 * memory["b"])
+    memory["momentum_buffer"] = g if t == 1 else 0.9 * memory["momentum_buffer"] + g
+    return w - lr * (g + 0.9 * memory["momentum_buffer"])
 
 
 def moments(memory, g):
     """The two moments of the Adam family, beta1 = 0.8 and beta2 = 0.95."""
-    memory["m"] = 0.8 * memory.get("m", 0) + (1 - 0.8) * g
-    memory["v"] = 0.95 * memory.get("v", 0) + (1 - 0.95) * g**2
-    return memory["m"], memory["v"]
+    memory["exp_avg"] = 0.8 * memory.get("exp_avg", 0) + (1 - 0.8) * g
+    memory["exp_avg_sq"] = 0.95 * memory.get("exp_avg_sq", 0) + (1 - 0.95) * g**2
+    return memory["exp_avg"], memory["exp_avg_sq"]
 
 
 def adam(w, g, decay, lr, t, memory):
@@ -76,28 +76,28 @@ def nadam(w, g, decay, lr, t, memory):
 
 def rmsprop(w, g, decay, lr, t, memory):
     g += decay * w
-    memory["v"] = 0.9 * memory.get("v", 0) + (1 - 0.9) * g**2
-    return w - lr * g / (math.sqrt(memory["v"]) + 0.1)
+    memory["square_avg"] = 0.9 * memory.get("square_avg", 0) + (1 - 0.9) * g**2
+    return w - lr * g / (math.sqrt(memory["square_avg"]) + 0.1)
 
 
 def rmsprop_centered_momentum(w, g, decay, lr, t, memory):
     g += decay * w
-    memory["v"] = 0.9 * memory.get("v", 0) + (1 - 0.9) * g**2
-    memory["a"] = 0.9 * memory.get("a", 0) + (1 - 0.9) * g
-    memory["b"] = 0.7 * memory.get("b", 0) + g / (math.sqrt(memory["v"] - memory["a"] ** 2) + 0.1)
-    return w - lr * memory["b"]
+    memory["square_avg"] = 0.9 * memory.get("square_avg", 0) + (1 - 0.9) * g**2
+    memory["grad_avg"] = 0.9 * memory.get("grad_avg", 0) + (1 - 0.9) * g
+    memory["momentum_buffer"] = 0.7 * memory.get("momentum_buffer", 0) + g / (math.sqrt(memory["square_avg"] - memory["grad_avg"] ** 2) + 0.1)
+    return w - lr * memory["momentum_buffer"]
 
 
 def adagrad(w, g, decay, lr, t, memory):
     g += decay * w
-    memory["s"] = memory.get("s", 0.2) + g**2
-    return w - lr / (1 + (t - 1) * 0.4) * g / (math.sqrt(memory["s"]) + 0.1)
+    memory["sum"] = memory.get("sum", 0.2) + g**2
+    return w - lr / (1 + (t - 1) * 0.4) * g / (math.sqrt(memory["sum"]) + 0.1)
 
 
 def lion(w, g, decay, lr, t, memory):
-    m = memory.get("m", 0)
+    m = memory.get("exp_avg", 0)
     c = 0.8 * m + (1 - 0.8) * g
-    memory["m"] = 0.95 * m + (1 - 0.95) * g
+    memory["exp_avg"] = 0.95 * m + (1 - 0.95) * g
     return w - lr * ((c > 0) - (c < 0) + decay * w)
 
 
@@ -118,7 +118,7 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize(("by_hand", "kind", "options"), OPTIMIZERS, ids=lambda x: getattr(x, "__name__", None))
 def test_it_follows_its_algorithm(by_hand, kind, options):
-    """With decay, a factor of the gradients, and a rate that changes."""
+    """With decay, a factor of the gradients, and a rate that changes; what it remembers is what its name says."""
     model, rng = Weights(), np.random.default_rng(1)
     optimizer = kind(model, lr=1.0, weight_decay=DECAY, **options)
     expected = {path: list(p.data.reshape(-1)) for path, p in model.named_parameters()}
@@ -137,6 +137,12 @@ def test_it_follows_its_algorithm(by_hand, kind, options):
         optimizer.step(SCALE)
         for path, parameter in model.named_parameters():
             np.testing.assert_allclose(parameter.data.reshape(-1), expected[path], rtol=1e-11, atol=1e-12)
+    state = optimizer.state_dict()["moments"]
+    assert state.keys() == {f"{name}.{path}" for path, memory in memories.items() for name in memory[0]}
+    for path, memory in memories.items():
+        for name in memory[0]:
+            numbers = [each[name] for each in memory]
+            np.testing.assert_allclose(state[f"{name}.{path}"].reshape(-1), numbers, rtol=1e-11, atol=1e-12)
 
 
 def test_zero_grad_forgets_all_gradients():
