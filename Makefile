@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow mutants bench lint format clean
+.PHONY: help venv train test test-peers test-slow mutants bench docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -39,6 +39,11 @@ mutants: $(VENV)/.installed-dev ## plant mistakes in the backwards and the optim
 bench: $(VENV)/.installed-peers ## measure training steps against PyTorch
 	@$(PY) -m benchmarks $(ARGS)
 
+# The theme's banner about its own future says nothing about this site.
+docs: $(VENV)/.installed-docs ## build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
+	@echo "==> Built site/index.html"
+
 lint: $(VENV)/.installed-dev ## check style and types
 	@echo "==> Checking style"
 	@$(PY) -m ruff check
@@ -52,7 +57,7 @@ format: $(VENV)/.installed-dev ## put imports and layout in order
 
 clean: ## remove the environment and the caches, not the runs
 	@echo "==> Removing $(VENV), caches and build results"
-	@rm -rf "$(VENV)" build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	@rm -rf "$(VENV)" build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
 	@find minitrain tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as new as what was installed: after a change of pyproject.toml pip runs again, otherwise it does not.
@@ -79,4 +84,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VENV)/.installed-peers: $(VENV)/.installed-dev
 	@echo "==> Installing PyTorch to compare with (some platforms' package is large)"
 	@$(PIP) --editable '.[peers]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "==> Installing what builds the documentation (MkDocs, mkdocstrings, latex2mathml)"
+	@$(PIP) --editable '.[docs]'
 	@touch $@

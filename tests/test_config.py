@@ -68,6 +68,7 @@ def test_every_setting_is_named_once() -> None:
         ({"data": {"val_fraction": 1.0}}, ["data.val_fraction", "between 0 and 1"]),
         ({"model": {"n_embd": 30}}, ["model.n_embd", "multiple of model.n_head (4)", "30"]),
         ({"model": {"n_kv_head": 3}}, ["model.n_kv_head", "divisor of model.n_head (4)", "3"]),
+        ({"model": {"loss_chunk": 0}}, ["model.loss_chunk", "null or at least 1", "0"]),
         ({"model": {"dropout": 1}}, ["model.dropout", "below 1"]),
         ({"model": {"bias": 1}}, ["model.bias", "true or false"]),
         ({"device": "gpu"}, ["device", "'cuda'", "'gpu'"]),

@@ -6,9 +6,14 @@ import cmath
 import math
 
 import numpy as np
+import plain_images
+import plain_losses
+import plain_routing
+import plain_sequences
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_losses import total_of
 
 from minitrain.ops import dropout_backward, dropout_forward, rope_forward
 from minitrain.random import Key
@@ -44,22 +49,36 @@ def plain_attention(
     return out
 
 
-def total_of(losses, count, each):
-    return (np.array(losses) if each else np.sum(losses)), count
-
-
-def plain_cross_entropy(logits, targets, class_weight=None, *, label_smoothing=0.0, ignore_index=-100, each=False):
+def plain_cross_entropy(
+    logits,
+    targets,
+    class_weight=None,
+    *,
+    label_smoothing=0.0,
+    ignore_index=-100,
+    z_loss=0.0,
+    others_only=False,
+    each=False,
+):
     V = logits.shape[-1]
     weight = np.ones(V) if class_weight is None else class_weight
     losses, count = np.zeros(logits.shape[:-1]), 0.0
     for i in np.ndindex(losses.shape):
         z, y = logits[i], targets[i]
         if y != ignore_index:
-            nats = [math.log(sum(math.exp(other) for other in z)) - own for own in z]
-            aims = [(1 - label_smoothing) * (c == y) + label_smoothing / V for c in range(V)]
-            losses[i] = sum(aim * w * n for aim, w, n in zip(aims, weight, nats, strict=True))
+            log_normaliser = math.log(sum(math.exp(other) for other in z))
+            smoothed = [c for c in range(V) if not (others_only and c in (y, ignore_index))]
+            aims = [(1 - label_smoothing) * (c == y) for c in range(V)]
+            for c in smoothed:
+                aims[c] += label_smoothing / len(smoothed)
+            losses[i] = sum(aim * w * (log_normaliser - own) for aim, w, own in zip(aims, weight, z, strict=True))
+            losses[i] += z_loss * weight[y] * log_normaliser**2
             count += weight[y]
     return total_of(losses, count, each)
+
+
+def plain_linear_cross_entropy(hidden, weight, targets, bias=None, class_weight=None, *, chunk, gradients, **options):
+    return plain_cross_entropy(plain_linear(hidden, weight, bias), targets, class_weight, **options)
 
 
 def plain_focal(logits, targets, alpha=None, *, gamma=2.0, ignore_index=-100, each=False):
@@ -190,45 +209,53 @@ def plain_l2_normalize(x, *, eps=1e-12):
     return out
 
 
-PLAIN = {
-    "l2_normalize": plain_l2_normalize,
-    "group_norm": plain_group_norm,
-    "rope": plain_rope,
-    "geglu": lambda gate, up, **form: plain_gelu(gate, **form) * up,
-    "swiglu": elementwise(lambda gate, up: gate * plain_sigmoid(gate) * up),
-    "rms_norm": plain_rms_norm,
-    "relu": elementwise(lambda z: z if z > 0 else 0.0),
-    "sigmoid": elementwise(plain_sigmoid),
-    "silu": elementwise(lambda z: z * plain_sigmoid(z)),
-    "softplus": elementwise(lambda z: math.log(1 + math.exp(z))),
-    "tanh": elementwise(lambda z: (math.exp(z) - math.exp(-z)) / (math.exp(z) + math.exp(-z))),
-    "attention": plain_attention,
-    "binary_cross_entropy": plain_binary_cross_entropy,
-    "binary_focal": plain_elementwise(plain_binary_focal),
-    "cross_entropy": plain_cross_entropy,
-    "embedding": lambda tokens, weight, **_: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
-        *tokens.shape, weight.shape[1]
-    ),
-    "focal": plain_focal,
-    "gelu": plain_gelu,
-    "hinge": plain_elementwise(lambda x, y, margin: max(0, margin - y * x)),
-    "huber": plain_elementwise(plain_huber),
-    "kl_divergence": plain_kl_divergence,
-    "layer_norm": plain_layer_norm,
-    "linear": plain_linear,
-    "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
-    "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
-    "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
-    "residual": lambda x, branch: x + branch,
-    "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
-    "scale": lambda x, log_scale, *, limit: x * min(math.exp(log_scale), limit),
-    "softmax": plain_softmax,
-    "triplet": plain_triplet,
-}
+PLAIN = (
+    plain_images.PLAIN
+    | plain_losses.PLAIN
+    | plain_routing.PLAIN
+    | plain_sequences.PLAIN
+    | {
+        "l2_normalize": plain_l2_normalize,
+        "group_norm": plain_group_norm,
+        "rope": plain_rope,
+        "geglu": lambda gate, up, **form: plain_gelu(gate, **form) * up,
+        "swiglu": elementwise(lambda gate, up: gate * plain_sigmoid(gate) * up),
+        "rms_norm": plain_rms_norm,
+        "relu": elementwise(lambda z: z if z > 0 else 0.0),
+        "sigmoid": elementwise(plain_sigmoid),
+        "silu": elementwise(lambda z: z * plain_sigmoid(z)),
+        "softplus": elementwise(lambda z: math.log(1 + math.exp(z))),
+        "tanh": elementwise(lambda z: (math.exp(z) - math.exp(-z)) / (math.exp(z) + math.exp(-z))),
+        "attention": plain_attention,
+        "binary_cross_entropy": plain_binary_cross_entropy,
+        "binary_focal": plain_elementwise(plain_binary_focal),
+        "cross_entropy": plain_cross_entropy,
+        "embedding": lambda tokens, weight, **_: np.array([weight[t] for t in np.reshape(tokens, -1)]).reshape(
+            *tokens.shape, weight.shape[1]
+        ),
+        "focal": plain_focal,
+        "gelu": plain_gelu,
+        "hinge": plain_elementwise(lambda x, y, margin: max(0, margin - y * x)),
+        "huber": plain_elementwise(plain_huber),
+        "kl_divergence": plain_kl_divergence,
+        "layer_norm": plain_layer_norm,
+        "linear": plain_linear,
+        "linear_cross_entropy": plain_linear_cross_entropy,
+        "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
+        "low_rank": lambda x, a, b, *, scale: scale * np.einsum("...k,rk,nr->...n", x, a, b),
+        "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
+        "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
+        "residual": lambda x, branch: x + branch,
+        "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
+        "scale": lambda x, log_scale, *, limit: x * min(math.exp(log_scale), limit),
+        "softmax": plain_softmax,
+        "triplet": plain_triplet,
+    }
+)
 
 
-def test_every_operation_but_the_random_one_is_restated():
-    assert PLAIN.keys() | {"dropout"} == CASES.keys()
+def test_every_operation_but_the_random_ones_is_restated():
+    assert PLAIN.keys() | {"dropout", "drop_path"} == CASES.keys()
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -9,8 +9,11 @@ from .classification import (
     HingeLoss,
     LabelSmoothing,
 )
+from .contrastive import InfoNCELoss, SigmoidContrastiveLoss, SupervisedContrastiveLoss
 from .distribution import KLDivergenceLoss
 from .embedding import TripletLoss
+from .gradient_caching import gradient_caching
+from .linear_cross_entropy import LinearCrossEntropy
 from .regression import HuberLoss, MeanAbsoluteError, MeanSquaredError
 
 __all__ = [
@@ -21,12 +24,17 @@ __all__ = [
     "FocalLoss",
     "HingeLoss",
     "HuberLoss",
+    "InfoNCELoss",
     "KLDivergenceLoss",
     "LabelSmoothing",
+    "LinearCrossEntropy",
     "LossCache",
     "LossFunction",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Reduced",
+    "SigmoidContrastiveLoss",
+    "SupervisedContrastiveLoss",
     "TripletLoss",
+    "gradient_caching",
 ]

@@ -24,6 +24,9 @@ class CrossEntropyLoss(LossFunction):
         reduction: see ``Reduced``; the count of the mean is the sum of the targets' class weights.
         ignore_index: rows with this target add nothing.
         weight: (V,) weight of each class; 1 by default.
+        z_loss: factor of the squared log-sum-exp of the logits, not negative (1e-4 in PaLM: Chowdhery et al., 2022,
+            arXiv:2204.02311); a row's class weight applies to it too.
+        others_only: whether smoothing leaves out the target's own class and ``ignore_index``, see ``LabelSmoothing``.
     """
 
     def __init__(
@@ -32,16 +35,21 @@ class CrossEntropyLoss(LossFunction):
         reduction: str | None = None,
         ignore_index: int = NOTHING_IGNORED,
         weight: Any = None,
+        z_loss: float = 0.0,
+        others_only: bool = False,
     ) -> None:
         super().__init__(reduction)
-        self.label_smoothing = label_smoothing
-        self.ignore_index = ignore_index
         self.weight = as_weight(weight)
+        self.options = {
+            "label_smoothing": label_smoothing,
+            "ignore_index": ignore_index,
+            "z_loss": z_loss,
+            "others_only": others_only,
+        }
 
     def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
         weight = fit(self, self.weight, outputs, outputs.shape[-1:])
-        options = {"label_smoothing": self.label_smoothing, "ignore_index": self.ignore_index, "each": each}
-        return cross_entropy_forward(outputs, targets, weight, **options)
+        return cross_entropy_forward(outputs, targets, weight, each=each, **self.options)
 
     def _backward(self, dtotal: Any, cache: Any) -> Array:
         return cross_entropy_backward(dtotal, cache)[0]
@@ -50,19 +58,31 @@ class CrossEntropyLoss(LossFunction):
 class LabelSmoothing(CrossEntropyLoss):
     """Cross-entropy with smoothed targets, over sequences with padding.
 
-    The target's class gets ``1 - smoothing + smoothing / V`` and every other class ``smoothing / V``, padding's own
-    among them. That is the rule of Szegedy et al. (2016, arXiv:1512.00567) and of PyTorch, where this loss is called
-    ``CrossEntropyLoss(label_smoothing=smoothing, ignore_index=pad_idx)``; other code gives padding and the target's
-    class no part and divides by V - 2. Positions whose target is padding add nothing to total, count or gradient.
+    By default smoothing is spread over all V classes, padding's own among them: the target's class gets
+    ``1 - smoothing + smoothing / V`` and every other class ``smoothing / V``. That is the rule of Szegedy et al. (2016,
+    arXiv:1512.00567) and of PyTorch, where this loss is called
+    ``CrossEntropyLoss(label_smoothing=smoothing, ignore_index=pad_idx)``. With ``others_only`` it is the rule of The
+    Annotated Transformer (Rush, 2018): the target's class gets ``1 - smoothing``, padding nothing, and the other
+    V - 2 classes (V - 1 without padding) share the rest evenly.
+
+    Positions whose target is padding add nothing to total, count or gradient.
 
     Args:
-        smoothing: share of each target spread evenly over all V classes, in [0, 1].
+        smoothing: share of each target that is spread, in [0, 1].
         pad_idx: the token that stands for padding; ``None`` if there is none.
         reduction: see ``Reduced``; the count of the mean is the number of targets that are not padding.
+        others_only: whether padding and the target's class get no part of what is spread.
     """
 
-    def __init__(self, smoothing: float = 0.1, pad_idx: int | None = 0, reduction: str | None = None) -> None:
-        super().__init__(smoothing, reduction, NOTHING_IGNORED if pad_idx is None else pad_idx)
+    def __init__(
+        self,
+        smoothing: float = 0.1,
+        pad_idx: int | None = 0,
+        reduction: str | None = None,
+        others_only: bool = False,
+    ) -> None:
+        ignored = NOTHING_IGNORED if pad_idx is None else pad_idx
+        super().__init__(smoothing, reduction, ignored, others_only=others_only)
 
 
 class FocalLoss(LossFunction):

@@ -1,5 +1,23 @@
 """Whole models, built from layers."""
 
+from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
+from .llama import Llama, LlamaConfig
+from .mlp import MLP, MLPConfig
+from .seq2seq import Seq2Seq, Seq2SeqConfig
+from .vit import ViT, ViTConfig
 
-__all__ = ["GPT", "GPTConfig"]
+__all__ = [
+    "GPT",
+    "MLP",
+    "Encoder",
+    "EncoderConfig",
+    "GPTConfig",
+    "Llama",
+    "LlamaConfig",
+    "MLPConfig",
+    "Seq2Seq",
+    "Seq2SeqConfig",
+    "ViT",
+    "ViTConfig",
+]

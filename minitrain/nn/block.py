@@ -1,4 +1,4 @@
-"""The pre-norm transformer block."""
+"""Pre-norm transformer blocks: every branch reads a normalised copy of the stream and adds to the stream itself."""
 
 from __future__ import annotations
 
@@ -12,33 +12,98 @@ from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.layer_norm import LayerNormCache
 from ..ops.residual import ResidualCache, residual_backward, residual_forward
 from ..ops.residual_layer_norm import ResidualLayerNormCache
+from ..ops.rms_norm import RMSNormCache
 from ..random import Key, fold
 from .attention import MultiHeadAttention, MultiHeadAttentionCache
 from .feed_forward import FeedForward, FeedForwardCache
+from .gated_feed_forward import GatedFeedForward, GatedFeedForwardCache
 from .layer_norm import LayerNorm
 from .module import Module
+from .rms_norm import RMSNorm
 
 
-class TransformerBlockCache(NamedTuple):
+class PreNormBlockCache(NamedTuple):
     """What the backward needs, in order of computation."""
 
-    norm1: LayerNormCache
+    norm1: LayerNormCache | RMSNormCache
     attention: MultiHeadAttentionCache
     dropout1: DropoutCache
-    norm2: ResidualLayerNormCache
-    feed_forward: FeedForwardCache
+    norm2: ResidualLayerNormCache | RMSNormCache
+    feed_forward: FeedForwardCache | GatedFeedForwardCache
     dropout2: DropoutCache
     residual: ResidualCache
 
 
-class TransformerBlock(Module):
-    """``x = x + attention(norm1(x))``, then ``x = x + feed_forward(norm2(x))`` (GPT-2's pre-norm order).
+class PreNormBlock(Module):
+    """``x = x + attention(norm1(x))``, then ``x = x + feed_forward(norm2(x))`` (GPT-2's order), whatever the parts.
+
+    Args:
+        norm1: LayerNorm or RMSNorm before the attention.
+        attention: self-attention.
+        norm2: norm before the feed-forward layer, of the kind of ``norm1``.
+        feed_forward: FeedForward or GatedFeedForward.
+        dropout: probability of dropping on both branches.
+    """
+
+    recompute = False
+    """Whether only inputs are kept for the backward; see `minitrain.nn.recompute`."""
+
+    def __init__(
+        self,
+        norm1: LayerNorm | RMSNorm,
+        attention: MultiHeadAttention,
+        norm2: LayerNorm | RMSNorm,
+        feed_forward: FeedForward | GatedFeedForward,
+        *,
+        dropout: float = 0.0,
+    ) -> None:
+        self.dropout = dropout
+        self.norm1: Any = norm1
+        self.attention = attention
+        self.norm2: Any = norm2
+        self.feed_forward: Any = feed_forward
+
+    def forward(
+        self, x: Array, *, key_lengths: Array | None = None, rng: Key | None = None
+    ) -> tuple[Array, PreNormBlockCache]:
+        """Map x (B, T, C) to out (B, T, C).
+
+        Args:
+            x: (B, T, C) the stream.
+            key_lengths: (B,) integers; positions from this length on are padding that nobody attends to.
+            rng: key of the dropout masks; ``None`` means evaluation.
+        """
+        normed, norm1 = self.norm1.forward(x)
+        branch, attention = self.attention.forward(normed, key_lengths=key_lengths, rng=fold(rng, "attention"))
+        branch, dropout1 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout1"))
+        x, normed, norm2 = self.norm2.forward_residual(x, branch)
+        branch, feed_forward = self.feed_forward.forward(normed)
+        branch, dropout2 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout2"))
+        x, residual = residual_forward(x, branch)
+        return x, PreNormBlockCache(norm1, attention, dropout1, norm2, feed_forward, dropout2, residual)
+
+    def backward(self, dout: Array, cache: PreNormBlockCache) -> Array:
+        """Map dout (B, T, C) to dx (B, T, C)."""
+        dx, dbranch = residual_backward(dout, cache.residual)
+        dbranch = dropout_backward(dbranch, cache.dropout2)
+        dnormed = self.feed_forward.backward(dbranch, cache.feed_forward)
+        dx = dbranch = self.norm2.backward_residual(dx, dnormed, cache.norm2)
+        dbranch = dropout_backward(dbranch, cache.dropout1)
+        dnormed = self.attention.backward(dbranch, cache.attention)
+        return self.norm1.backward(  # type: ignore[no-any-return]
+            dnormed, cache.norm1, dx=Into(dx, accumulate=True)
+        )  # the stream's gradient and the branch's
+
+
+class TransformerBlock(PreNormBlock):
+    """The block of GPT-2, of encoders and of vision transformers: layer norms and a GELU layer of width 4 C.
 
     Args:
         width: model width C.
         heads: number of query heads.
         rng: source of the initial weights.
         kv_heads: number of key and value heads; ``heads`` by default.
+        causal: whether a position sees only itself and what came before.
         dropout: probability of dropping, in the attention and on both branches.
         bias: whether linear layers and norms have biases.
         approximate: form of GELU.
@@ -53,41 +118,27 @@ class TransformerBlock(Module):
         rng: np.random.Generator,
         *,
         kv_heads: int | None = None,
+        causal: bool = True,
         dropout: float = 0.0,
         bias: bool = True,
         approximate: str = "none",
         out_std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
-        self.dropout = dropout
-        self.norm1 = LayerNorm(width, bias=bias, dtype=dtype)
-        self.attention = MultiHeadAttention(
-            width, heads, rng, kv_heads=kv_heads, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype
+        super().__init__(
+            LayerNorm(width, bias=bias, dtype=dtype),
+            MultiHeadAttention(
+                width,
+                heads,
+                rng,
+                kv_heads=kv_heads,
+                causal=causal,
+                dropout=dropout,
+                bias=bias,
+                out_std=out_std,
+                dtype=dtype,
+            ),
+            LayerNorm(width, bias=bias, dtype=dtype),
+            FeedForward(width, 4 * width, rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype),
+            dropout=dropout,
         )
-        self.norm2 = LayerNorm(width, bias=bias, dtype=dtype)
-        self.feed_forward = FeedForward(
-            width, 4 * width, rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype
-        )
-
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, TransformerBlockCache]:
-        """Map x (B, T, C) to out (B, T, C); ``rng=None`` means evaluation."""
-        normed, norm1 = self.norm1.forward(x)
-        branch, attention = self.attention.forward(normed, rng=fold(rng, "attention"))
-        branch, dropout1 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout1"))
-        x, normed, norm2 = self.norm2.forward_residual(x, branch)
-        branch, feed_forward = self.feed_forward.forward(normed)
-        branch, dropout2 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout2"))
-        x, residual = residual_forward(x, branch)
-        return x, TransformerBlockCache(norm1, attention, dropout1, norm2, feed_forward, dropout2, residual)
-
-    def backward(self, dout: Array, cache: TransformerBlockCache) -> Array:
-        """Map dout (B, T, C) to dx (B, T, C)."""
-        dx, dbranch = residual_backward(dout, cache.residual)
-        dbranch = dropout_backward(dbranch, cache.dropout2)
-        dnormed = self.feed_forward.backward(dbranch, cache.feed_forward)
-        dx = dbranch = self.norm2.backward_residual(dx, dnormed, cache.norm2)
-        dbranch = dropout_backward(dbranch, cache.dropout1)
-        dnormed = self.attention.backward(dbranch, cache.attention)
-        return self.norm1.backward(
-            dnormed, cache.norm1, dx=Into(dx, accumulate=True)
-        )  # the stream's gradient and the branch's

@@ -1,10 +1,14 @@
 """Pure forward/backward pairs, one operation a file: the readable reference of everything minitrain computes."""
 
 from .attention import AttentionCache, attention_backward, attention_forward
+from .avg_pool2d import AvgPool2dCache, avg_pool2d_backward, avg_pool2d_forward
 from .binary_cross_entropy import BinaryCrossEntropyCache, binary_cross_entropy_backward, binary_cross_entropy_forward
 from .binary_focal import BinaryFocalCache, binary_focal_backward, binary_focal_forward
+from .concat import ConcatCache, concat_backward, concat_forward
 from .contract import SKIP, Into, Pair, Skip, Target, op, registry
+from .conv2d import Conv2dCache, conv2d_backward, conv2d_forward
 from .cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
+from .drop_path import DropPathCache, drop_path_backward, drop_path_forward
 from .dropout import DropoutCache, dropout_backward, dropout_forward
 from .embedding import EmbeddingCache, embedding_backward, embedding_forward
 from .focal import FocalCache, focal_backward, focal_forward
@@ -13,13 +17,23 @@ from .gelu import GeluCache, gelu_backward, gelu_forward
 from .group_norm import GroupNormCache, group_norm_backward, group_norm_forward
 from .hinge import HingeCache, hinge_backward, hinge_forward
 from .huber import HuberCache, huber_backward, huber_forward
+from .info_nce import InfoNCECache, info_nce_backward, info_nce_forward
 from .kl_divergence import KLDivergenceCache, kl_divergence_backward, kl_divergence_forward
 from .l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_normalize_forward
 from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 from .linear import LinearCache, linear_backward, linear_forward
+from .linear_cross_entropy import (
+    LinearCrossEntropyCache,
+    linear_cross_entropy_backward,
+    linear_cross_entropy_forward,
+)
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from .load_balancing import LoadBalancingCache, load_balancing_backward, load_balancing_forward
 from .loss import Loss
+from .low_rank import LowRankCache, low_rank_backward, low_rank_forward
+from .max_pool2d import MaxPool2dCache, max_pool2d_backward, max_pool2d_forward
 from .mean_absolute_error import MeanAbsoluteErrorCache, mean_absolute_error_backward, mean_absolute_error_forward
+from .mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
 from .mean_squared_error import MeanSquaredErrorCache, mean_squared_error_backward, mean_squared_error_forward
 from .relu import ReluCache, relu_backward, relu_forward
 from .residual import ResidualCache, residual_backward, residual_forward
@@ -30,21 +44,34 @@ from .residual_layer_norm import (
 )
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .rope import RopeCache, rope_backward, rope_forward
+from .router_z_loss import RouterZLossCache, router_z_loss_backward, router_z_loss_forward
 from .scale import ScaleCache, scale_backward, scale_forward
+from .siglip import SiglipCache, siglip_backward, siglip_forward
 from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
 from .silu import SiluCache, silu_backward, silu_forward
 from .softmax import SoftmaxCache, softmax_backward, softmax_forward
 from .softplus import SoftplusCache, softplus_backward, softplus_forward
+from .split import SplitCache, split_backward, split_forward
+from .supervised_contrastive import (
+    SupervisedContrastiveCache,
+    supervised_contrastive_backward,
+    supervised_contrastive_forward,
+)
 from .swiglu import SwigluCache, swiglu_backward, swiglu_forward
 from .tanh import TanhCache, tanh_backward, tanh_forward
+from .top_k_routing import TopKRoutingCache, top_k_routing_backward, top_k_routing_forward
 from .triplet import TripletCache, triplet_backward, triplet_forward
 
 __all__ = [
     "SKIP",
     "AttentionCache",
+    "AvgPool2dCache",
     "BinaryCrossEntropyCache",
     "BinaryFocalCache",
+    "ConcatCache",
+    "Conv2dCache",
     "CrossEntropyCache",
+    "DropPathCache",
     "DropoutCache",
     "EmbeddingCache",
     "FocalCache",
@@ -53,14 +80,20 @@ __all__ = [
     "GroupNormCache",
     "HingeCache",
     "HuberCache",
+    "InfoNCECache",
     "Into",
     "KLDivergenceCache",
     "L2NormalizeCache",
     "LayerNormCache",
     "LinearCache",
+    "LinearCrossEntropyCache",
     "LinearGeluCache",
+    "LoadBalancingCache",
     "Loss",
+    "LowRankCache",
+    "MaxPool2dCache",
     "MeanAbsoluteErrorCache",
+    "MeanPoolCache",
     "MeanSquaredErrorCache",
     "Pair",
     "RMSNormCache",
@@ -68,24 +101,37 @@ __all__ = [
     "ResidualCache",
     "ResidualLayerNormCache",
     "RopeCache",
+    "RouterZLossCache",
     "ScaleCache",
+    "SiglipCache",
     "SigmoidCache",
     "SiluCache",
     "Skip",
     "SoftmaxCache",
     "SoftplusCache",
+    "SplitCache",
+    "SupervisedContrastiveCache",
     "SwigluCache",
     "TanhCache",
     "Target",
+    "TopKRoutingCache",
     "TripletCache",
     "attention_backward",
     "attention_forward",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
     "binary_cross_entropy_backward",
     "binary_cross_entropy_forward",
     "binary_focal_backward",
     "binary_focal_forward",
+    "concat_backward",
+    "concat_forward",
+    "conv2d_backward",
+    "conv2d_forward",
     "cross_entropy_backward",
     "cross_entropy_forward",
+    "drop_path_backward",
+    "drop_path_forward",
     "dropout_backward",
     "dropout_forward",
     "embedding_backward",
@@ -102,6 +148,8 @@ __all__ = [
     "hinge_forward",
     "huber_backward",
     "huber_forward",
+    "info_nce_backward",
+    "info_nce_forward",
     "kl_divergence_backward",
     "kl_divergence_forward",
     "l2_normalize_backward",
@@ -109,11 +157,21 @@ __all__ = [
     "layer_norm_backward",
     "layer_norm_forward",
     "linear_backward",
+    "linear_cross_entropy_backward",
+    "linear_cross_entropy_forward",
     "linear_forward",
     "linear_gelu_backward",
     "linear_gelu_forward",
+    "load_balancing_backward",
+    "load_balancing_forward",
+    "low_rank_backward",
+    "low_rank_forward",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
     "mean_absolute_error_backward",
     "mean_absolute_error_forward",
+    "mean_pool_backward",
+    "mean_pool_forward",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
     "op",
@@ -128,8 +186,12 @@ __all__ = [
     "rms_norm_forward",
     "rope_backward",
     "rope_forward",
+    "router_z_loss_backward",
+    "router_z_loss_forward",
     "scale_backward",
     "scale_forward",
+    "siglip_backward",
+    "siglip_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "silu_backward",
@@ -138,10 +200,16 @@ __all__ = [
     "softmax_forward",
     "softplus_backward",
     "softplus_forward",
+    "split_backward",
+    "split_forward",
+    "supervised_contrastive_backward",
+    "supervised_contrastive_forward",
     "swiglu_backward",
     "swiglu_forward",
     "tanh_backward",
     "tanh_forward",
+    "top_k_routing_backward",
+    "top_k_routing_forward",
     "triplet_backward",
     "triplet_forward",
 ]

@@ -18,6 +18,7 @@ from ..backend.arrays import Array, array_module
 from ..errors import ShapeError
 from .contract import op
 from .embedding import check_ids
+from .log_sum_exp import log_sum_exp
 from .loss import Loss, chain, summed
 
 
@@ -66,9 +67,7 @@ def focal_forward(
     xp = array_module(logits)
     counted = targets != ignore_index  # (...,)
     check_ids("focal_forward", "targets", xp.where(counted, targets, 0), logits.shape[-1])
-    highest = logits.max(axis=-1, keepdims=True)  # (..., 1)
-    lse = (xp.log(xp.exp(logits - highest).sum(axis=-1, keepdims=True)) + highest)[..., 0]  # (...,)
-    cache = FocalCache(logits, lse, targets, alpha, gamma, ignore_index)
+    cache = FocalCache(logits, log_sum_exp(logits), targets, alpha, gamma, ignore_index)
     _, log_p, weight = _right_answers(cache)
     losses = -weight * (-xp.expm1(log_p)) ** gamma * log_p
     losses = xp.where(counted, losses, 0).astype(logits.dtype)

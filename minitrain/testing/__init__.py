@@ -1,10 +1,11 @@
 """Check your own layers: gradients against finite differences, and Hypothesis strategies for inputs.
 
->>> import numpy as np
->>> from minitrain.ops import registry
->>> report = check_gradients(registry()["gelu"], np.linspace(-2, 2, 8))
->>> report.worst < 1e-8
-True
+Examples:
+    >>> import numpy as np
+    >>> from minitrain.ops import registry
+    >>> report = check_gradients(registry()["gelu"], np.linspace(-2, 2, 8))
+    >>> report.worst < 1e-8
+    True
 
 ``print(report)`` shows a table. A wrong gradient raises ``GradientMismatch``, which names the argument, its worst
 element, and what the mistake looks like.

@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from .callback import Callback, CallbackList
     from .callbacks import (
         EMA,
+        ActivationStatistics,
         Checkpointing,
         EarlyStopping,
+        GradientStatistics,
+        Histograms,
         JsonlLogger,
+        LearningRateMonitor,
         NaNGuard,
         ProgressTracker,
         SpikeGuard,
         TimeLimit,
+        WeightStatistics,
     )
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMA",
+    "ActivationStatistics",
     "AdamWConfig",
     "BatchStream",
     "Callback",
@@ -61,9 +67,12 @@ __all__ = [
     "EpochHistory",
     "Evaluator",
     "Gradient",
+    "GradientStatistics",
+    "Histograms",
     "Interrupted",
     "JsonlLogger",
     "LanguageModelTrainer",
+    "LearningRateMonitor",
     "LoadedRun",
     "MetricsCollector",
     "MetricsWriter",
@@ -87,6 +96,7 @@ __all__ = [
     "TransformerTrainer",
     "Update",
     "Validation",
+    "WeightStatistics",
     "accuracy",
     "compare_runs",
     "diagnose",
@@ -111,6 +121,7 @@ __all__ = [
 
 _HOME = {
     "EMA": "callbacks",
+    "ActivationStatistics": "callbacks",
     "AdamWConfig": "config",
     "BatchStream": "feed",
     "Callback": "callback",
@@ -126,9 +137,12 @@ _HOME = {
     "EpochHistory": "by_epoch",
     "Evaluator": "evaluator",
     "Gradient": "loop",
+    "GradientStatistics": "callbacks",
+    "Histograms": "callbacks",
     "Interrupted": "signals",
     "JsonlLogger": "callbacks",
     "LanguageModelTrainer": "epoch_trainers",
+    "LearningRateMonitor": "callbacks",
     "LoadedRun": "run",
     "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
@@ -152,6 +166,7 @@ _HOME = {
     "TransformerTrainer": "epoch_trainers",
     "Update": "loop",
     "Validation": "evaluation",
+    "WeightStatistics": "callbacks",
     "accuracy": "objective",
     "compare_runs": "compare",
     "diagnose": "diagnosis",

@@ -41,6 +41,8 @@ class ModelConfig(Section):
     bias: bool = False
     tie_weights: bool = True
     """use the token embedding as the output projection too"""
+    loss_chunk: int | None = None
+    """positions whose logits are held at a time, to save memory where the vocabulary is large; null = all of them"""
 
     def check(self) -> None:
         """Check the ranges."""
@@ -50,6 +52,7 @@ class ModelConfig(Section):
         self.require(self.n_embd % self.n_head == 0, "n_embd", f"a multiple of model.n_head ({self.n_head})")
         fits = self.n_kv_head is None or (self.n_kv_head >= 1 and self.n_head % self.n_kv_head == 0)
         self.require(fits, "n_kv_head", f"null or a divisor of model.n_head ({self.n_head})")
+        self.require(self.loss_chunk is None or self.loss_chunk >= 1, "loss_chunk", "null or at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +149,8 @@ class TrainerConfig(Section):
     log_every: int = 10
     log_gradients: bool = False
     """log the norm of each parameter's gradient too"""
+    activation_checkpointing: bool = False
+    """keep one array a block instead of all activations, and compute the rest again in the backward"""
     use_mixed_precision: bool = False
     """compute in 16 bits on a GPU; a CPU computes in 32 all the same"""
     sample_tokens: int = 500

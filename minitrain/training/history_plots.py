@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +85,33 @@ def draw_kind(kind: str, curves: Mapping[str, Curve], path: Path, most: int = 8)
     elif kind == "lr":
         axes.set_ylim(bottom=0)
     axes.tick_params(colors=GUESS)
+    save_figure(figure, path)
+
+
+def plot_histograms(
+    steps: Sequence[int], edges: Mapping[str, Any], counts: Mapping[str, Sequence[Any]], path: Path
+) -> None:
+    """Draw histograms over the steps as maps, one for each name: the darker, the more values lie there.
+
+    Args:
+        steps: when the histograms were taken.
+        edges: edges of the bins, (bins + 1,), by name.
+        counts: by name, one array (bins,) for each step.
+        path: the PNG to write.
+
+    Raises:
+        FileError: if the file cannot be written.
+    """
+    make_folder(path.parent)
+    columns = min(3, len(edges))
+    figure, plots = new_figures([(name, "value") for name in edges], columns=columns)
+    for axes, name in zip(plots, edges, strict=True):
+        share = np.stack(counts[name]).T.astype(np.float64)  # (bins, steps)
+        share /= np.maximum(share.max(axis=0), 1)
+        ends = [*steps, steps[-1] + max(1, steps[-1] - steps[-2] if len(steps) > 1 else 1)]
+        axes.pcolormesh(ends, edges[name], np.sqrt(share), cmap="Blues", rasterized=True)
+        axes.grid(False)
+        axes.set_title(name, loc="left", fontsize=9)
     save_figure(figure, path)
 
 

@@ -32,16 +32,16 @@ def first_bad_activation(cache: Any) -> str | None:
 
     A cache mirrors the model and lists its arrays in order of computation, so this names the layer at fault.
     """
-    return first_bad((f"activation {path}", array) for path, array in _arrays(cache, ""))
+    return first_bad((f"activation {path}", array) for path, array in named_arrays(cache))
 
 
-def _arrays(cache: Any, path: str) -> Iterator[tuple[str, Array]]:
+def named_arrays(cache: Any, path: str = "") -> Iterator[tuple[str, Array]]:
     """The arrays inside nested named tuples, tuples, lists and dictionaries, with their dotted paths."""
     if is_array(cache):
         yield path, cache
     elif isinstance(cache, dict):
         for name, value in cache.items():
-            yield from _arrays(value, f"{path}.{name}")
+            yield from named_arrays(value, f"{path}.{name}" if path else str(name))
     elif isinstance(cache, (tuple, list)):
         for name, value in zip(getattr(cache, "_fields", range(len(cache))), cache, strict=True):
-            yield from _arrays(value, f"{path}.{name}" if path else str(name))
+            yield from named_arrays(value, f"{path}.{name}" if path else str(name))

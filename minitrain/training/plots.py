@@ -159,18 +159,22 @@ def _new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def new_figures(plots: Sequence[tuple[str, str]], xlabel: str = "step") -> tuple[Figure, list[Axes]]:
-    """A figure of plots side by side, with titles and labels; without pyplot, which would touch the user's figures."""
+def new_figures(
+    plots: Sequence[tuple[str, str]], xlabel: str = "step", columns: int | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure of plots, side by side or in ``columns``; made without pyplot, which has the user's own."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    width = 8 if len(plots) == 1 else 5.5 * len(plots)
-    figure = Figure(figsize=(width, 4.8), dpi=150, layout="constrained")
+    columns = columns or len(plots)
+    rows = -(-len(plots) // columns)
+    width = 8 if columns == 1 else 5.5 * columns
+    figure = Figure(figsize=(width, 4.8 if rows == 1 else 3.6 * rows), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     made = []
     for i, (title, ylabel) in enumerate(plots):
-        axes = figure.add_subplot(1, len(plots), i + 1)
+        axes = figure.add_subplot(rows, columns, i + 1)
         axes.set_title(title, loc="left", fontweight="bold")
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)

@@ -15,11 +15,12 @@ import numpy as np
 
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
+from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
 from .aliases import resolve_aliases
 from .callback import Callback, CallbackList
-from .callbacks import JsonlLogger, ProgressTracker
+from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .collector import MetricsCollector
 from .config import TrainingConfig
@@ -118,6 +119,8 @@ class Trainer:
             self.checkpoints = CheckpointManager(self.run_dir / CHECKPOINTS, keep=keep, warn=warn)
             make_folder(self.run_dir)
         self.callbacks = CallbackList([*callbacks, *self._standard_callbacks(callbacks, progress)])
+        if self.config.activation_checkpointing:
+            checkpoint_activations(model)
         if self.config.use_mixed_precision:
             _refuse_mixed_precision(device, warn)
         self.evaluation_weights: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
@@ -316,9 +319,14 @@ class Trainer:
         """Ask for the records, evaluations and checkpoints that the configuration wants after this step."""
         config, control, step = self.config, self.control, self.state.step
         last = step == self.total_steps
-        control.log |= step == 1 or last or _due(step, config.log_every)
+        control.log |= step == 1 or last or _due(step, config.log_every)  # as will_log says
         control.evaluate |= _due(step, config.validation_frequency) and not last  # the last one is the final one
         control.save |= last or _due(step, config.save_every)
+
+    def will_log(self) -> bool:
+        """Whether a record will be kept after the present step, as far as the configuration knows."""
+        step = self.state.step + 1
+        return step == 1 or step == self.total_steps or _due(step, self.config.log_every)
 
     def is_over(self) -> bool:
         """Whether all updates are done, or somebody asked to stop."""
@@ -364,7 +372,8 @@ class Trainer:
 
     def _standard_callbacks(self, given: Sequence[Callback], progress: bool) -> list[Callback]:
         """What every training has: a sight of its progress, and its records in the run folder."""
-        kinds = [ProgressTracker] * progress + [JsonlLogger] * (self.run_dir is not None)
+        kinds: list[type[Callback]] = [GradientStatistics] * self.config.log_gradients
+        kinds += [ProgressTracker] * progress + [JsonlLogger] * (self.run_dir is not None)
         return [kind() for kind in kinds if not any(isinstance(one, kind) for one in given)]
 
     def _log(self, update: Update) -> None:

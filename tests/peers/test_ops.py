@@ -12,7 +12,7 @@ from minitrain.testing.strategies import arrays, integer_arrays, seeds
 
 from . import oracles
 
-NO_ORACLE = {"dropout"}  # its mask is minitrain's own
+NO_ORACLE = {"dropout", "drop_path"}  # their masks are minitrain's own
 RANDOM = {"dropout", "rng"}
 
 every_op = pytest.mark.parametrize("name", sorted(CASES.keys() - NO_ORACLE))

@@ -25,25 +25,28 @@ def cross_entropy_forward(
     *,
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
+    z_loss: float = 0.0,
+    others_only: bool = False,
     each: bool = False,
 ) -> Any:
     """See ``ops.cross_entropy.cross_entropy_forward``."""
-    if each or logits.shape[-1] == 0:
+    others_only = others_only and label_smoothing > 0
+    if each or others_only or logits.shape[-1] == 0:
         return NotImplemented
     lse = empty(targets.shape)
     losses, counts = np.empty(targets.size), np.empty(targets.size)  # float64
     bad = _forward(
         rows(logits), _flat(targets), NONE if class_weight is None else np.ascontiguousarray(class_weight),
-        label_smoothing, ignore_index, lse.reshape(-1), losses, counts, thread_count(),
+        label_smoothing, ignore_index, z_loss, lse.reshape(-1), losses, counts, thread_count(),
     )  # fmt: skip
     if bad:
         return NotImplemented  # a target that is no class: the reference says which
-    cache = (logits, lse, targets, class_weight, label_smoothing, ignore_index)
+    cache = (logits, lse, targets, class_weight, label_smoothing, ignore_index, z_loss, others_only)
     return (np.float32(losses.sum()), counts.sum()), cache
 
 
-@kernel("b1(f4[:, ::1], i8[::1], f4[::1], f4, i8, f4[::1], f8[::1], f8[::1], i8)")
-def _forward(logits, targets, class_weight, smoothing, ignore, lse, losses, counts, threads):
+@kernel("b1(f4[:, ::1], i8[::1], f4[::1], f4, i8, f4, f4[::1], f8[::1], f8[::1], i8)")
+def _forward(logits, targets, class_weight, smoothing, ignore, z_loss, lse, losses, counts, threads):
     R, V = logits.shape
     bad = np.zeros(threads, np.bool_)
     for t in prange(threads):
@@ -66,12 +69,12 @@ def _forward(logits, targets, class_weight, smoothing, ignore, lse, losses, coun
                 bad[t] = True
                 continue
             w = class_weight[y] if class_weight.size else f4(1)
-            loss = (f4(1) - smoothing) * w * (lse[r] - z[y])
+            loss = w * ((f4(1) - smoothing) * (lse[r] - z[y]) + z_loss * lse[r] * lse[r])
             if smoothing > 0:
                 spread = f4(0)
                 if class_weight.size:
                     for c in range(V):
-                        spread += class_weight[c] * (lse[r] - z[c])
+                        spread += class_weight[c] * (lse[r] - z[c]) if class_weight[c] != 0 else f4(0)
                 else:
                     for c in range(V):
                         spread += lse[r] - z[c]
@@ -82,21 +85,23 @@ def _forward(logits, targets, class_weight, smoothing, ignore, lse, losses, coun
 
 def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None, None]) -> Any:
     """See ``ops.cross_entropy.cross_entropy_backward``."""
-    logits, lse, targets, class_weight, smoothing, ignore = cache
-    if logits.size == 0 or np.ndim(dtotal):
+    logits, lse, targets, class_weight, smoothing, ignore, z_loss, others_only = cache
+    if logits.size == 0 or others_only or np.ndim(dtotal):
         return NotImplemented
     dlogits = slot(into[0], logits.shape)
     if dlogits.array.size:
         weights = NONE if class_weight is None else np.ascontiguousarray(class_weight)
         _backward(
             float(dtotal), rows(logits), lse.reshape(-1), _flat(targets), weights, float(weights.sum()),
-            smoothing, ignore, rows(dlogits.array), dlogits.beta, thread_count(),
+            smoothing, ignore, z_loss, rows(dlogits.array), dlogits.beta, thread_count(),
         )  # fmt: skip
     return dlogits.result(), None, None
 
 
-@kernel("void(f4, f4[:, ::1], f4[::1], i8[::1], f4[::1], f4, f4, i8, f4[:, ::1], f4, i8)")
-def _backward(dtotal, logits, lse, targets, class_weight, weight_sum, smoothing, ignore, dlogits, beta, threads):
+@kernel("void(f4, f4[:, ::1], f4[::1], i8[::1], f4[::1], f4, f4, i8, f4, f4[:, ::1], f4, i8)")
+def _backward(
+    dtotal, logits, lse, targets, class_weight, weight_sum, smoothing, ignore, z_loss, dlogits, beta, threads
+):  # fmt: skip
     R, V = logits.shape
     even = smoothing / f4(V)
     for t in prange(threads):
@@ -111,15 +116,16 @@ def _backward(dtotal, logits, lse, targets, class_weight, weight_sum, smoothing,
                         d[c] = 0
                 continue
             w = class_weight[y] if class_weight.size else f4(1)
-            mass = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
             z, L = logits[r], lse[r]
+            mass = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
+            pull = mass + f4(2) * z_loss * w * L
             if beta == 0 and not class_weight.size:  # the usual case, and the one that may overwrite its own logits
                 for c in range(V):
-                    d[c] = dtotal * (mass * exp_nonpositive(z[c] - L) - even)
+                    d[c] = dtotal * (pull * exp_nonpositive(z[c] - L) - even)
             else:
                 for c in range(V):
                     share = even * class_weight[c] if class_weight.size else even
-                    g = dtotal * (mass * exp_nonpositive(z[c] - L) - share)
+                    g = dtotal * (pull * exp_nonpositive(z[c] - L) - share)
                     d[c] = d[c] + g if beta != 0 else g
             d[y] -= dtotal * (f4(1) - smoothing) * w
 

@@ -5,7 +5,19 @@ in the file of its family. Inputs are drawn in float64; tests cast them. A case 
 ``layer_case``, says how to build it and what to feed it. Needs Hypothesis.
 """
 
-from . import activations, attention, classification, linear, models, norms, regression
+from . import (
+    activations,
+    attention,
+    classification,
+    contrastive,
+    images,
+    linear,
+    models,
+    norms,
+    regression,
+    routing,
+    sequences,
+)
 from .base import CASES, EMPTY, SMALL, TILES, Call, Case, Extent, case
 from .layer import LAYERS, LayerCase, layer_case
 
@@ -23,9 +35,13 @@ __all__ = [
     "attention",
     "case",
     "classification",
+    "contrastive",
+    "images",
     "layer_case",
     "linear",
     "models",
     "norms",
     "regression",
+    "routing",
+    "sequences",
 ]

@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
-from ...nn.block import TransformerBlock
+from typing import Any
+
+import numpy as np
+
+from ...nn.attention import MultiHeadAttention
+from ...nn.block import PreNormBlock, TransformerBlock
+from ...nn.decoder_block import DecoderBlock
+from ...nn.gated_feed_forward import GatedFeedForward
+from ...nn.heads import Rope
+from ...nn.rms_norm import RMSNorm
 from ...random import Key
-from .layer import layer_case
+from .layer import Generator, layer_case
+
+KEY = Key.from_seed(8)
+
+
+def stream_and_memory(rng: Generator) -> tuple[Any, ...]:
+    """Inputs of a decoder's block: x (B, T, C) = (2, 4, 8) and a longer memory."""
+    return rng.standard_normal((2, 4, 8)), rng.standard_normal((2, 5, 8))
+
+
+def llama_block(rng: Generator) -> PreNormBlock:
+    """A block made of Llama's parts."""
+    attention = MultiHeadAttention(8, 4, rng, kv_heads=2, rope=Rope(), bias=False, dropout=0.4)
+    return PreNormBlock(RMSNorm(8), attention, RMSNorm(8), GatedFeedForward(8, 5, rng), dropout=0.4)
+
 
 layer_case("block", lambda rng: TransformerBlock(8, 2, rng))
-layer_case("block with dropout", lambda rng: TransformerBlock(8, 4, rng, dropout=0.4, bias=False), rng=Key.from_seed(8))
+layer_case("block with dropout", lambda rng: TransformerBlock(8, 4, rng, dropout=0.4, bias=False), rng=KEY)
+layer_case(
+    "encoder's block, padded", lambda rng: TransformerBlock(8, 2, rng, causal=False), key_lengths=np.array([4, 2])
+)
+layer_case("Llama's block", llama_block, rng=KEY)
+layer_case("decoder's block", lambda rng: DecoderBlock(8, 2, rng), stream_and_memory)
+layer_case(
+    "decoder's block, padded, with dropout",
+    lambda rng: DecoderBlock(8, 4, rng, dropout=0.4, bias=False),
+    stream_and_memory,
+    key_lengths=np.array([4, 2]),
+    memory_lengths=np.array([2, 5]),
+    rng=KEY,
+)

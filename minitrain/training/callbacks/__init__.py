@@ -6,14 +6,20 @@ from .ema import EMA
 from .guards import NaNGuard, SpikeGuard
 from .jsonl import JsonlLogger
 from .progress_tracker import ProgressTracker
+from .statistics import ActivationStatistics, GradientStatistics, Histograms, LearningRateMonitor, WeightStatistics
 
 __all__ = [
     "EMA",
+    "ActivationStatistics",
     "Checkpointing",
     "EarlyStopping",
+    "GradientStatistics",
+    "Histograms",
     "JsonlLogger",
+    "LearningRateMonitor",
     "NaNGuard",
     "ProgressTracker",
     "SpikeGuard",
     "TimeLimit",
+    "WeightStatistics",
 ]

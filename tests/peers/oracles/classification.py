@@ -6,16 +6,42 @@ import torch.nn.functional as F
 from .common import constant, reduction
 
 
-def cross_entropy(logits, targets, class_weight, *, label_smoothing=0.0, ignore_index=-100, each=False):
-    losses = F.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]),
-        targets.reshape(-1).long(),
-        constant(class_weight),
-        ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        reduction=reduction(each),
-    )
-    return losses.reshape(targets.shape) if each else losses
+def cross_entropy(
+    logits,
+    targets,
+    class_weight,
+    *,
+    label_smoothing=0.0,
+    ignore_index=-100,
+    z_loss=0.0,
+    others_only=False,
+    each=False,
+):
+    """PyTorch's own, but for the z-loss and for smoothing over the other classes alone: these are written out."""
+    V = logits.shape[-1]
+    rows, classes, weight = logits.reshape(-1, V), targets.reshape(-1).long(), constant(class_weight)
+    counted = classes != ignore_index
+    wanted = torch.where(counted, classes, 0)
+    if others_only and label_smoothing > 0:
+        target = torch.full_like(rows, 1.0).scatter(1, wanted[:, None], 0.0)
+        if 0 <= ignore_index < V:
+            target[:, ignore_index] = 0
+        target = label_smoothing * target / target.sum(dim=1, keepdim=True)
+        target = target.scatter(1, wanted[:, None], 1 - label_smoothing).detach()
+        losses = counted * F.cross_entropy(rows, target, weight, reduction="none")
+    else:
+        losses = F.cross_entropy(
+            rows, classes, weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction="none"
+        )
+    if z_loss > 0:
+        own = counted.to(rows.dtype) * (1 if weight is None else weight[wanted])
+        losses = losses + z_loss * own * torch.logsumexp(rows, dim=1) ** 2
+    return losses.reshape(targets.shape) if each else losses.sum()
+
+
+def linear_cross_entropy(hidden, weight, targets, bias, class_weight, *, chunk, gradients, **options):
+    """All rows at once."""
+    return cross_entropy(F.linear(hidden, weight, bias), targets, class_weight, **options)
 
 
 def focal(logits, targets, alpha, *, gamma=2.0, ignore_index=-100, each=False):

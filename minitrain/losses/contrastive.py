@@ -1,0 +1,95 @@
+"""Contrastive losses with fixed settings; ``ClipLoss`` and ``SiglipLoss`` of ``minitrain.nn`` learn theirs.
+
+They couple the samples of a batch: each is compared with all others. A batch that is split into micro-batches has
+another loss and another gradient; ``gradient_caching`` splits the encoders' work and keeps the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend.arrays import Array, array_module
+from ..errors import ConfigError
+from ..ops.contract import SKIP
+from ..ops.info_nce import info_nce_backward, info_nce_forward
+from ..ops.loss import Loss
+from ..ops.siglip import siglip_backward, siglip_forward
+from ..ops.supervised_contrastive import supervised_contrastive_backward, supervised_contrastive_forward
+from .base import LossCache, LossFunction, Reduced
+
+
+class InfoNCELoss(Reduced):
+    """Each row of one set of features (N, C) should be nearest to the same row of the other, and the other way round.
+
+    Args:
+        temperature: what the cosines are divided by, above 0.
+        reduction: see ``Reduced``; the losses are those of the pairs.
+    """
+
+    def __init__(self, temperature: float = 0.07, reduction: str | None = None) -> None:
+        super().__init__(reduction)
+        self.temperature = _positive(self, temperature)
+
+    def forward(self, image: Array, text: Array) -> tuple[Any, LossCache]:
+        """Compute the loss of features (N, C) of any length, reduced as the reduction says, and the cache."""
+        log_scale = _number(-math.log(self.temperature), image)
+        return self.reduce(*info_nce_forward(image, text, log_scale, limit=math.inf, each=self.each))
+
+    def backward(self, dloss: Any, cache: LossCache) -> tuple[Array, Array]:
+        """Map dloss to dimage and dtext (N, C)."""
+        return info_nce_backward(cache.scaled(dloss), cache.operation, into=(None, None, SKIP))[:2]
+
+
+class SigmoidContrastiveLoss(Reduced):
+    """Whether a row of one set of features (N, C) belongs to a row of the other is a question for each of N^2 pairs.
+
+    Args:
+        temperature: what the cosines are divided by, above 0.
+        bias: log-odds of a yes between features at a right angle.
+        reduction: see ``Reduced``; the losses are those of the images, each with all texts.
+    """
+
+    def __init__(self, temperature: float = 0.1, bias: float = -10.0, reduction: str | None = None) -> None:
+        super().__init__(reduction)
+        self.temperature = _positive(self, temperature)
+        self.bias = bias
+
+    def forward(self, image: Array, text: Array) -> tuple[Any, LossCache]:
+        """Compute the loss of features (N, C) of any length, reduced as the reduction says, and the cache."""
+        log_scale, bias = _number(-math.log(self.temperature), image), _number(self.bias, image)
+        return self.reduce(*siglip_forward(image, text, log_scale, bias, each=self.each))
+
+    def backward(self, dloss: Any, cache: LossCache) -> tuple[Array, Array]:
+        """Map dloss to dimage and dtext (N, C)."""
+        return siglip_backward(cache.scaled(dloss), cache.operation, into=(None, None, SKIP, SKIP))[:2]
+
+
+class SupervisedContrastiveLoss(LossFunction):
+    """Features (N, C) with the same label (N,) belong together (Khosla et al., 2020, arXiv:2004.11362).
+
+    Args:
+        temperature: what the cosines are divided by, above 0.
+        reduction: see ``Reduced``; the count of the mean is the number of samples that are not alone in their class.
+    """
+
+    def __init__(self, temperature: float = 0.07, reduction: str | None = None) -> None:
+        super().__init__(reduction)
+        self.temperature = _positive(self, temperature)
+
+    def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
+        return supervised_contrastive_forward(outputs, targets, temperature=self.temperature, each=each)
+
+    def _backward(self, dtotal: Any, cache: Any) -> Array:
+        return supervised_contrastive_backward(dtotal, cache)[0]
+
+
+def _positive(owner: Any, temperature: float) -> float:
+    if not temperature > 0:
+        raise ConfigError(f"{type(owner).__name__}: temperature={temperature} must be positive")
+    return temperature
+
+
+def _number(value: float, like: Array) -> Array:
+    """A number as an array () of the dtype and on the device of ``like``."""
+    return array_module(like).asarray(value, dtype=like.dtype)  # type: ignore[no-any-return]

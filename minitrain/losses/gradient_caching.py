@@ -1,0 +1,88 @@
+"""Gradient caching (Gao et al., 2021, arXiv:2101.06983): micro-batches for losses that couple the samples of a batch.
+
+A contrastive loss wants large batches, and all features of a batch at once. The features are small; what fills the
+memory are the encoders' activations. But once the gradient of the loss with respect to all features is known, each
+sample's way back through the encoder is its own affair::
+
+    1. features of all micro-batches, one after another; their caches are thrown away
+    2. the loss of all features together, and the gradient of each of them
+    3. each micro-batch forward again, and back with its slice of that gradient
+
+This costs a second forward, and gives the gradient of the whole batch. Dropout is no exception: a mask is a function of
+the key and of a sample's index in the batch, so both forwards drop the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..backend.arrays import Array, array_module
+from ..errors import ShapeError
+from ..random import Key
+
+
+def gradient_caching(
+    model: Any,
+    loss_fn: Any,
+    micro_batches: Sequence[tuple[Any, ...]],
+    targets: Sequence[Any] = (),
+    *,
+    rng: Key | None = None,
+    dloss: Any = 1.0,
+) -> Any:
+    """Add the gradient of a loss of the whole batch to a model's parameters, a micro-batch at a time.
+
+    Args:
+        model: an encoder. ``forward(*micro_batch)`` returns features (n, ...), one array or several, and a cache;
+            ``backward`` takes as many gradients and the cache. With ``rng`` the forward takes that key too.
+        loss_fn: ``forward(*features, *targets)`` returns the loss and a cache; ``backward(dloss, cache)`` the gradients
+            of the features first, such as those of ``InfoNCELoss`` and ``ClipLoss`` do.
+        micro_batches: the arguments of each forward, in the order of the batch.
+        targets: further arguments of the loss for the whole batch, such as labels.
+        rng: key of the dropout masks at the first sample; ``None`` means none.
+        dloss: gradient of the loss.
+
+    Returns:
+        What the loss's forward returned first.
+
+    Raises:
+        ShapeError: if there are no micro-batches.
+    """
+    if not micro_batches:
+        raise ShapeError("gradient_caching: there are no micro-batches; give one at least")
+    first = 0 if rng is None else rng.sample
+    options: list[dict[str, Key]] = []  # of each forward
+    parts: list[list[Array]] = []
+    for batch in micro_batches:
+        options.append({} if rng is None else {"rng": rng.at_sample(first)})
+        parts.append(_features(model, batch, options[-1]))
+        first += len(parts[-1][0])
+
+    whole = [array_module(kind[0]).concatenate(kind) for kind in zip(*parts, strict=True)]  # (n, ...) ... -> (N, ...)
+    loss, loss_cache = loss_fn.forward(*whole, *targets)
+    gradients = loss_fn.backward(dloss, loss_cache)
+    gradients = gradients[: len(whole)] if isinstance(gradients, tuple) else (gradients,)
+
+    start = 0
+    for batch, option, features in zip(micro_batches, options, parts, strict=True):
+        end = start + len(features[0])
+        _backward(model, batch, option, [gradient[start:end] for gradient in gradients])
+        start = end
+    return loss
+
+
+# Functions of their own, so that a cache is gone when they return: before the next micro-batch makes another.
+
+
+def _features(model: Any, batch: tuple[Any, ...], options: dict[str, Key]) -> list[Array]:
+    """The features of a micro-batch."""
+    features: list[Array]
+    *features, _ = model.forward(*batch, **options)
+    return features
+
+
+def _backward(model: Any, batch: tuple[Any, ...], options: dict[str, Key], gradients: list[Array]) -> None:
+    """Forward again, and back from the gradients of the features."""
+    *_, cache = model.forward(*batch, **options)
+    model.backward(*gradients, cache)

@@ -1,0 +1,79 @@
+"""Cross-entropy that takes the head of a language model along, and so does without its logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend.arrays import Array
+from ..ops.contract import Target
+from ..ops.linear_cross_entropy import CHUNK, linear_cross_entropy_backward, linear_cross_entropy_forward
+from .base import LossCache, Reduced, as_weight, fit
+from .classification import NOTHING_IGNORED
+
+
+class LinearCrossEntropy(Reduced):
+    """``CrossEntropyLoss`` of ``hidden @ weight.T + bias``, worked out without ever holding all logits.
+
+    The head's weight and bias are passed to each call; the loss owns nothing. A backward can put their gradients
+    straight into their buffers::
+
+        loss, cache = loss_fn.forward(hidden, head.weight.data, targets)
+        dhidden, *_ = loss_fn.backward(1.0, cache, into=(None, head.weight.into(), None, None))
+
+    Args:
+        label_smoothing: share of each target spread evenly over all V classes, in [0, 1].
+        reduction: see ``Reduced``; the count of the mean is the sum of the targets' class weights.
+        ignore_index: rows with this target add nothing.
+        weight: (V,) weight of each class; 1 by default.
+        z_loss: factor of the squared log-sum-exp of the logits.
+        others_only: whether smoothing leaves out the target's own class and ``ignore_index``.
+        chunk: rows whose logits are held at a time.
+    """
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        reduction: str | None = None,
+        ignore_index: int = NOTHING_IGNORED,
+        weight: Any = None,
+        z_loss: float = 0.0,
+        others_only: bool = False,
+        chunk: int = CHUNK,
+    ) -> None:
+        super().__init__(reduction)
+        self.weight = as_weight(weight)
+        self.options = {
+            "label_smoothing": label_smoothing,
+            "ignore_index": ignore_index,
+            "z_loss": z_loss,
+            "others_only": others_only,
+            "chunk": chunk,
+        }
+
+    def forward(
+        self, hidden: Array, weight: Array, targets: Array, bias: Array | None = None, *, gradients: bool = True
+    ) -> tuple[Any, LossCache]:
+        """Compute the loss.
+
+        Args:
+            hidden: (..., C) input of the head.
+            weight: (V, C) weight of the head.
+            targets: (...,) integers in [0, V), or ``ignore_index``.
+            bias: (V,) of the head, or ``None``.
+            gradients: ``False`` in an evaluation, which then does not pay for gradients.
+
+        Returns:
+            The loss, as the reduction has it, and the cache.
+        """
+        class_weight = fit(self, self.weight, hidden, weight.shape[:1])
+        return self.reduce(
+            *linear_cross_entropy_forward(
+                hidden, weight, targets, bias, class_weight, gradients=gradients, each=self.each, **self.options
+            )
+        )
+
+    def backward(
+        self, dloss: Any, cache: LossCache, *, into: tuple[Target, Target, Target, Target] = (None, None, None, None)
+    ) -> tuple[Array | None, Array | None, None, Array | None]:
+        """Map dloss to dhidden (..., C), dweight (V, C), ``None`` for the targets and dbias (V,), each put ``into``."""
+        return linear_cross_entropy_backward(cache.scaled(dloss), cache.operation, into=(*into, None))[:4]

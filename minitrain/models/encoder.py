@@ -1,0 +1,106 @@
+"""An encoder that classifies texts (Devlin et al., 2018, arXiv:1810.04805, with pre-norm blocks as in GPT-2).
+
+Every token sees every other. Texts of different lengths lie in one batch, padded at the end: nobody attends to padding,
+and the mean over the positions leaves it out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import Array
+from ..nn.embedding import Embedding
+from ..nn.init import generator
+from ..nn.positions import LearnedPositions
+from ..ops.gelu import FORMS
+from ..random import Key
+from .checks import check_at_least, check_choice, check_heads, check_share
+from .classifier import POOLINGS, Classifier
+from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
+from .flops import Flops, attention_flops, linear_flops
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape of an encoder.
+
+    Attributes:
+        vocab_size: number V of token ids.
+        n_classes: number of classes.
+        block_size: longest sequence.
+        n_layer: number of blocks.
+        n_head: number H of heads; divides ``n_embd``.
+        n_embd: model width C.
+        dropout: probability of dropping, in [0, 1).
+        bias: whether the blocks' linear layers and the norms have biases.
+        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
+        pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does its ``[CLS]``.
+    """
+
+    vocab_size: int
+    n_classes: int
+    block_size: int = 64
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 128
+    dropout: float = 0.0
+    bias: bool = True
+    gelu: str = "none"
+    pool: str = "mean"
+
+    def __post_init__(self) -> None:
+        """Check the values and how they fit together.
+
+        Raises:
+            ConfigError: naming the field, its value and what to change.
+        """
+        check_at_least(self, 1, "vocab_size", "n_classes", "block_size", "n_layer", "n_head", "n_embd")
+        check_heads(self)
+        check_share(self, "dropout")
+        check_choice(self, "gelu", FORMS)
+        check_choice(self, "pool", POOLINGS)
+
+
+class Encoder(Classifier):
+    """An encoder with a classification head.
+
+    Its ``forward`` takes tokens (B, T) and their ``lengths`` (B,).
+
+    Args:
+        config: the shape.
+        seed: of the initial weights, which are GPT-2's.
+        dtype: float32, or float64 for gradient checks.
+    """
+
+    def __init__(self, config: EncoderConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        self.config = config
+        rng = generator(seed)
+        self.tok_emb = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
+        self.pos_emb = LearnedPositions(config.block_size, config.n_embd, rng, dtype=dtype)
+        self.build(rng, dtype)
+
+    def embed(self, inputs: Array, *, rng: Key | None) -> tuple[Array, EmbedCache]:
+        """Map tokens (B, T) to x (B, T, C).
+
+        Raises:
+            ShapeError: if the sequences are longer than ``block_size``.
+            TokenError: if a token is outside the vocabulary.
+        """
+        check_tokens("Encoder.forward: inputs", inputs, self.config.block_size)
+        return embed_forward(self.tok_emb, self.pos_emb, inputs, dropout=self.config.dropout, rng=rng)
+
+    def embed_backward(self, dx: Array, cache: EmbedCache) -> None:
+        """Gradients of both tables, from dx (B, T, C)."""
+        embed_backward(self.tok_emb, self.pos_emb, dx, cache)
+
+    def forward_flops(self) -> Flops:
+        """Arithmetic of the forward of one sequence of ``block_size`` tokens; see `minitrain.models.flops`."""
+        T = self.config.block_size
+        return Flops(
+            tokens=T,
+            products=linear_flops(self.blocks, T) + linear_flops(self.head, 1),
+            attention=attention_flops(self.config.n_embd, len(self.blocks) * T * T),
+        )

@@ -1,0 +1,157 @@
+"""A multi-layer perceptron: linear layers with an activation between them (Rumelhart, Hinton, Williams, 1986)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import Array
+from ..errors import ConfigError
+from ..nn.init import generator
+from ..nn.linear import Linear
+from ..nn.module import Module
+from ..ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from ..ops.gelu import gelu_backward, gelu_forward
+from ..ops.linear import LinearCache
+from ..ops.loss import Loss
+from ..ops.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
+from ..ops.relu import relu_backward, relu_forward
+from ..ops.sigmoid import sigmoid_backward, sigmoid_forward
+from ..ops.silu import silu_backward, silu_forward
+from ..ops.tanh import tanh_backward, tanh_forward
+from ..random import Key
+from .checks import check_choice
+from .flops import Flops, linear_flops
+
+Functions = tuple[Callable[..., Any], Callable[..., Any]]
+
+ACTIVATIONS: dict[str, Functions] = {
+    "relu": (relu_forward, relu_backward),
+    "gelu": (gelu_forward, gelu_backward),
+    "silu": (silu_forward, silu_backward),
+    "tanh": (tanh_forward, tanh_backward),
+    "sigmoid": (sigmoid_forward, sigmoid_backward),
+}
+LOSSES: dict[str, Functions] = {
+    "classification": (cross_entropy_forward, cross_entropy_backward),
+    "regression": (mean_squared_error_forward, mean_squared_error_backward),
+}
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """Shape and task of an MLP.
+
+    Attributes:
+        widths: number of features of the input, of each hidden layer, and of the output.
+        activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"tanh"`` or ``"sigmoid"``, after every layer but the last.
+        task: ``"classification"``, where the outputs are logits of classes under cross-entropy, or ``"regression"``,
+            where they are numbers under the squared error.
+    """
+
+    widths: tuple[int, ...]
+    activation: str = "relu"
+    task: str = "classification"
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the field, its value and what to change.
+        """
+        if len(self.widths) < 2:
+            raise ConfigError(f"widths = {self.widths}: give the widths of input and output at least, such as (2, 1)")
+        if min(self.widths) < 1:
+            raise ConfigError(f"widths = {self.widths}: each must be 1 or more")
+        check_choice(self, "activation", ACTIVATIONS)
+        check_choice(self, "task", LOSSES)
+
+
+class MLPCache(NamedTuple):
+    """What the backward needs."""
+
+    layers: list[LinearCache]
+    activations: list[Any]  # one fewer
+
+
+class MLPLossCache(NamedTuple):
+    """What ``loss_backward`` needs."""
+
+    model: MLPCache
+    loss: Any
+
+
+class MLP(Module):
+    """An MLP for vectors, or for the last axis of any array.
+
+    Args:
+        config: shape and task.
+        seed: of the initial weights: normal with variance 2 / width of a layer's input, which keeps the variance of
+            what ReLU lets through (He et al., 2015, arXiv:1502.01852); the last layer's standard deviation is 0.02, so
+            that an untrained model prefers no class. Biases are 0.
+        dtype: float32, or float64 for gradient checks.
+
+    Attributes:
+        layers: the linear layers.
+    """
+
+    def __init__(self, config: MLPConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        self.config = config
+        rng = generator(seed)
+        *hidden, last = zip(config.widths[:-1], config.widths[1:], strict=True)
+        self.layers = [Linear(K, N, rng, std=math.sqrt(2 / K), dtype=dtype) for K, N in hidden]
+        self.layers.append(Linear(*last, rng, dtype=dtype))
+
+    def forward(self, x: Array) -> tuple[Array, MLPCache]:
+        """Map x (..., widths[0]) to out (..., widths[-1])."""
+        activate, _ = ACTIVATIONS[self.config.activation]
+        cache = MLPCache([], [])
+        *hidden, last = self.layers
+        for layer in hidden:
+            x, layer_cache = layer.forward(x)
+            x, activation_cache = activate(x)
+            cache.layers.append(layer_cache)
+            cache.activations.append(activation_cache)
+        out, layer_cache = last.forward(x)
+        cache.layers.append(layer_cache)
+        return out, cache
+
+    def backward(self, dout: Array, cache: MLPCache) -> Array:
+        """Map dout (..., widths[-1]) to dx (..., widths[0])."""
+        _, activate_backward = ACTIVATIONS[self.config.activation]
+        *hidden, last = self.layers
+        dx = last.backward(dout, cache.layers[-1])
+        for layer, layer_cache, activation_cache in zip(
+            reversed(hidden), reversed(cache.layers[:-1]), reversed(cache.activations), strict=True
+        ):
+            dx = activate_backward(dx, activation_cache)
+            dx = layer.backward(dx, layer_cache)
+        return dx
+
+    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, MLPLossCache]:
+        """The loss of the task, summed over the batch.
+
+        Args:
+            batch: anything with ``inputs`` (..., widths[0]) and ``targets``: (...,) classes, of which -100 does not
+                count, or (..., widths[-1]) numbers.
+            rng: not needed; a model that drops nothing takes any key.
+
+        Returns:
+            Loss(total, count) and the cache for ``loss_backward``.
+        """
+        out, cache = self.forward(batch.inputs)
+        loss, loss_cache = LOSSES[self.config.task][0](out, batch.targets)
+        return loss, MLPLossCache(cache, loss_cache)
+
+    def loss_backward(self, cache: MLPLossCache, dtotal: float = 1.0) -> None:
+        """Gradients of ``dtotal * loss.total`` for all parameters."""
+        dout = LOSSES[self.config.task][1](dtotal, cache.loss)[0]
+        self.backward(dout, cache.model)
+
+    def forward_flops(self) -> Flops:
+        """Arithmetic of the forward of one vector."""
+        return Flops(tokens=1, products=linear_flops(self, 1), attention=0)

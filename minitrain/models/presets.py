@@ -1,0 +1,86 @@
+"""Models by name: small ones to start from, and the sizes that benchmarks and papers speak of."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..nn.module import Module
+from .encoder import Encoder, EncoderConfig
+from .gpt import GPT, GPTConfig
+from .llama import Llama, LlamaConfig
+from .mlp import MLP, MLPConfig
+from .seq2seq import Seq2Seq, Seq2SeqConfig
+from .vit import ViT, ViTConfig
+
+PRESETS: dict[str, Any] = {
+    # minGPT's smallest; here with the two-digit sums of its demonstration in mind
+    "gpt-nano": GPTConfig(vocab_size=10, block_size=6, n_layer=3, n_head=3, n_embd=48),
+    # nanoGPT on Shakespeare's characters, on a CPU and on a GPU
+    "gpt-char": GPTConfig(vocab_size=65, block_size=64, n_layer=4, n_head=4, n_embd=128),
+    "gpt-baby": GPTConfig(vocab_size=65, block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.2),
+    # the smallest of Radford et al., 2019
+    "gpt2": GPTConfig(
+        vocab_size=50257, block_size=1024, n_layer=12, n_head=12, n_embd=768, dropout=0.1, bias=True, gelu="tanh"
+    ),
+    "llama-char": LlamaConfig(vocab_size=65, block_size=64, n_layer=4, n_head=4, n_embd=128, n_kv_head=2),
+    "llama-baby": LlamaConfig(vocab_size=65, block_size=256, n_layer=6, n_head=6, n_embd=384, n_kv_head=2, dropout=0.2),
+    # Karpathy's stories15M: Llama 2's vocabulary, tied
+    "llama-15m": LlamaConfig(
+        vocab_size=32000, block_size=256, n_layer=6, n_head=6, n_embd=288, n_hidden=768, tie_weights=True
+    ),
+    "encoder-tiny": EncoderConfig(
+        vocab_size=256, n_classes=2, block_size=128, n_layer=2, n_head=4, n_embd=64, dropout=0.1
+    ),
+    # the body of BERT base (Devlin et al., 2018), pre-norm
+    "encoder-base": EncoderConfig(
+        vocab_size=30522, n_classes=2, block_size=512, n_layer=12, n_head=12, n_embd=768, dropout=0.1, pool="first"
+    ),
+    # the copy task of "The Annotated Transformer"
+    "seq2seq-copy": Seq2SeqConfig(vocab_size=11, block_size=16, n_layer=2, n_head=4, n_embd=64),
+    # the base model of Vaswani et al., 2017
+    "seq2seq-base": Seq2SeqConfig(
+        vocab_size=37000, block_size=256, n_layer=6, n_head=8, n_embd=512, dropout=0.1, label_smoothing=0.1
+    ),
+    # scikit-learn's 8 x 8 digits
+    "vit-digits": ViTConfig(
+        image_size=8, patch=4, channels=1, n_classes=10, n_layer=2, n_head=4, n_embd=64, dropout=0.1
+    ),
+    # DeiT's smallest (Touvron et al., 2020, arXiv:2012.12877)
+    "vit-tiny": ViTConfig(image_size=224, patch=16, n_classes=1000, n_layer=12, n_head=3, n_embd=192),
+    # Karpathy's micrograd on two moons
+    "mlp-moons": MLPConfig((2, 16, 16, 1), task="regression"),
+    "mlp-digits": MLPConfig((64, 128, 10)),
+}
+_MODELS: dict[type, Any] = {
+    GPTConfig: GPT,
+    LlamaConfig: Llama,
+    EncoderConfig: Encoder,
+    Seq2SeqConfig: Seq2Seq,
+    ViTConfig: ViT,
+    MLPConfig: MLP,
+}
+
+
+def build_model(name: str, *, seed: int = 0, dtype: Any = np.float32) -> Module:
+    """Build the model of a preset, with fresh weights.
+
+    To change a setting: ``GPT(dataclasses.replace(PRESETS["gpt-char"], dropout=0.1))``.
+
+    Args:
+        name: a key of ``PRESETS``.
+        seed: of the initial weights.
+        dtype: of the weights.
+
+    Raises:
+        ConfigError: if there is no such preset; names the nearest one.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PRESETS)}"
+        raise ConfigError(f"there is no preset {name!r}; {hint}")
+    config = PRESETS[name]
+    return _MODELS[type(config)](config, seed=seed, dtype=dtype)  # type: ignore[no-any-return]

@@ -1,0 +1,316 @@
+"""The encoder-decoder transformer (Vaswani et al., 2017, arXiv:1706.03762), for translation and its kin.
+
+The encoder reads the source, every token seeing every other. The decoder writes the target: each position sees what
+was written before it, and all of the source through cross-attention. Blocks are pre-norm, which is stable without a
+warm-up (Xiong et al., 2020, arXiv:2002.04745), so each stack ends with a norm. Positions are sinusoids, and the vectors
+of tokens are scaled by sqrt(C) against them, as in the paper.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import Array, array_module
+from ..errors import ConfigError, DataError
+from ..nn.block import PreNormBlockCache, TransformerBlock
+from ..nn.decoder_block import DecoderBlock, DecoderBlockCache
+from ..nn.embedding import Embedding
+from ..nn.init import generator
+from ..nn.layer_norm import LayerNorm
+from ..nn.linear import Linear
+from ..nn.module import Module
+from ..nn.parameter import into
+from ..nn.positions import SinusoidalPositions
+from ..nn.recompute import backward_keeping, forward_keeping
+from ..ops.contract import Into
+from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
+from ..ops.layer_norm import LayerNormCache
+from ..ops.linear import LinearCache, linear_backward, linear_forward
+from ..ops.loss import Loss
+from ..random import Key, fold
+from .blocks import backward_blocks, check_unused, forward_blocks
+from .checks import check_at_least, check_heads, check_share
+from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
+from .flops import Flops, attention_flops, linear_flops, visible_pairs
+
+
+@dataclass(frozen=True)
+class Seq2SeqConfig:
+    """Shape of an encoder-decoder transformer.
+
+    Attributes:
+        vocab_size: number V of token ids, of the source and, unless told otherwise, of the target.
+        target_vocab_size: number of token ids of the target; ``None`` for ``vocab_size``.
+        block_size: longest source, and longest input of the decoder.
+        n_layer: number of blocks in each stack.
+        n_head: number H of heads; divides ``n_embd``.
+        n_embd: model width C, even.
+        dropout: probability of dropping, in [0, 1).
+        share_embeddings: whether source and target share one table of tokens.
+        tie_weights: whether the output layer shares the target's table.
+        pad_idx: the token that fills short rows at their end.
+        label_smoothing: share of the target spread over all tokens, in [0, 1); the paper has 0.1.
+    """
+
+    vocab_size: int
+    target_vocab_size: int | None = None
+    block_size: int = 64
+    n_layer: int = 2
+    n_head: int = 4
+    n_embd: int = 128
+    dropout: float = 0.0
+    share_embeddings: bool = True
+    tie_weights: bool = True
+    pad_idx: int = 0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values and how they fit together.
+
+        Raises:
+            ConfigError: naming the field, its value and what to change.
+        """
+        check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
+        if self.target_vocab_size is not None:
+            check_at_least(self, 1, "target_vocab_size")
+        check_heads(self)
+        if self.n_embd % 2:
+            raise ConfigError(f"n_embd = {self.n_embd} must be even: each sinusoid has a sine and a cosine")
+        check_share(self, "dropout")
+        check_share(self, "label_smoothing")
+        if self.share_embeddings and self.targets != self.vocab_size:
+            raise ConfigError(
+                f"share_embeddings = True, but target_vocab_size = {self.target_vocab_size} differs from vocab_size = "
+                f"{self.vocab_size}: set share_embeddings=False, or give both languages one vocabulary"
+            )
+        if not 0 <= self.pad_idx < min(self.vocab_size, self.targets):
+            raise ConfigError(f"pad_idx = {self.pad_idx} is no token of both vocabularies: use one, such as 0")
+
+    @property
+    def targets(self) -> int:
+        """Number of token ids of the target."""
+        return self.target_vocab_size or self.vocab_size
+
+
+class EncodeCache(NamedTuple):
+    """What the backward of the encoder needs."""
+
+    embedding: EmbedCache
+    blocks: list[PreNormBlockCache]
+    norm: LayerNormCache
+
+
+class DecodeCache(NamedTuple):
+    """What the backward of the decoder needs."""
+
+    embedding: EmbedCache
+    blocks: list[DecoderBlockCache]
+    norm_and_head: list[LayerNormCache | LinearCache]
+
+
+class Seq2SeqCache(NamedTuple):
+    """What the backward needs. The lists of blocks are popped by it, so a cache serves one backward."""
+
+    encoder: EncodeCache
+    decoder: DecodeCache
+
+
+class Seq2SeqLossCache(NamedTuple):
+    """What ``loss_backward`` needs."""
+
+    model: Seq2SeqCache
+    loss: CrossEntropyCache
+
+
+class Seq2Seq(Module):
+    """An encoder-decoder transformer.
+
+    Args:
+        config: the shape.
+        seed: of the initial weights: normal with standard deviation 0.02, and 0.02 / sqrt(k n_layer) where one of the k
+            branches of a block writes to the residual stream, 2 in the encoder and 3 in the decoder.
+        dtype: float32, or float64 for gradient checks.
+    """
+
+    def __init__(self, config: Seq2SeqConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        self.config = config
+        rng = generator(seed)
+        C = config.n_embd
+        self.scale = math.sqrt(C)
+        options: dict[str, Any] = {"dropout": config.dropout, "dtype": dtype}
+        encoder_std, decoder_std = (0.02 / math.sqrt(branches * config.n_layer) for branches in (2, 3))
+        self.source_emb = Embedding(config.vocab_size, C, rng, dtype=dtype)
+        self.target_emb = self.source_emb if config.share_embeddings else Embedding(config.targets, C, rng, dtype=dtype)
+        self.positions = SinusoidalPositions(C)
+        self.encoder = [
+            TransformerBlock(C, config.n_head, rng, causal=False, out_std=encoder_std, **options)
+            for _ in range(config.n_layer)
+        ]
+        self.encoder_norm = LayerNorm(C, dtype=dtype)
+        self.decoder = [
+            DecoderBlock(C, config.n_head, rng, out_std=decoder_std, **options) for _ in range(config.n_layer)
+        ]
+        self.decoder_norm = LayerNorm(C, dtype=dtype)
+        self.head = Linear(C, config.targets, rng, bias=False, dtype=dtype)
+        if config.tie_weights:
+            self.head.weight = self.target_emb.weight
+
+    def encode(self, source: Array, *, rng: Key | None = None) -> tuple[Array, Array, EncodeCache]:
+        """Read the source.
+
+        Args and errors are those of ``forward``.
+
+        Returns:
+            memory (B, S, C), the lengths (B,) of its rows, and the cache.
+        """
+        check_tokens("Seq2Seq.forward: source", source, self.config.block_size)
+        lengths = self._lengths("source", source)
+        x, embedding = self._embed(self.source_emb, source, rng)
+        x, blocks = forward_blocks(self.encoder, x, key_lengths=lengths, rng=rng)
+        memory, norm = self.encoder_norm.forward(x)
+        return memory, lengths, EncodeCache(embedding, blocks, norm)
+
+    def decode(
+        self, target: Array, memory: Array, memory_lengths: Array, *, rng: Key | None = None
+    ) -> tuple[Array, DecodeCache]:
+        """Predict the target's next token at every position.
+
+        Args and errors are those of ``forward``, with ``memory`` (B, S, C) and ``memory_lengths`` (B,) from ``encode``.
+
+        Returns:
+            logits (B, T, V) and the cache.
+        """
+        check_tokens("Seq2Seq.forward: target", target, self.config.block_size)
+        lengths = self._lengths("target", target)
+        x, embedding = self._embed(self.target_emb, target, rng)
+        blocks = []
+        for i, block in enumerate(self.decoder):
+            options = {"key_lengths": lengths, "memory_lengths": memory_lengths, "rng": fold(rng, "blocks", i)}
+            x, cache = forward_keeping(block, x, memory, **options)
+            blocks.append(cache)
+        x, norm = self.decoder_norm.forward(x)
+        logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
+        return logits, DecodeCache(embedding, blocks, [norm, head])
+
+    def forward(self, source: Array, target: Array, *, rng: Key | None = None) -> tuple[Array, Seq2SeqCache]:
+        """Predict the target's next token at every position.
+
+        Args:
+            source: (B, S) integers, padded at the end with ``pad_idx``.
+            target: (B, T) integers, likewise: a start token and what follows it.
+            rng: key of the dropout masks; ``None`` means evaluation.
+
+        Returns:
+            logits (B, T, V) and the cache.
+
+        Raises:
+            ShapeError: if a sequence is longer than ``block_size``.
+            DataError: if padding comes before a token.
+            TokenError: if a token is outside its vocabulary.
+        """
+        memory, lengths, encoder = self.encode(source, rng=fold(rng, "encoder"))
+        logits, decoder = self.decode(target, memory, lengths, rng=fold(rng, "decoder"))
+        return logits, Seq2SeqCache(encoder, decoder)
+
+    def backward(self, dlogits: Array, cache: Seq2SeqCache) -> None:
+        """Put the gradients of all parameters where they belong.
+
+        Args:
+            dlogits: (B, T, V) gradient of the logits.
+            cache: from the forward; it is used up.
+        """
+        encoder, decoder = cache
+        check_unused(self, self.decoder, decoder.blocks)
+        top: list[Any] = decoder.norm_and_head
+        dx = linear_backward(dlogits, top.pop(), into=(None, into(self.head.weight), None))[0]
+        dx = self.decoder_norm.backward(dx, top.pop())
+        dmemory: Any = None  # (B, S, C): all blocks read the memory, so their gradients add up
+        for block in reversed(self.decoder):
+            target = None if dmemory is None else Into(dmemory, accumulate=True)
+            dx, dmemory = backward_keeping(block, dx, decoder.blocks.pop(), dmemory=target)
+        embed_backward(self.target_emb, self.positions, dx, decoder.embedding, scale=self.scale)
+        dx = self.encoder_norm.backward(dmemory, encoder.norm)
+        dx = backward_blocks(self.encoder, dx, encoder.blocks)
+        embed_backward(self.source_emb, self.positions, dx, encoder.embedding, scale=self.scale)
+
+    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Seq2SeqLossCache]:
+        """Cross-entropy of the target's next token, summed over all that is not padding.
+
+        Args:
+            batch: anything with ``source`` (B, S) and ``target`` (B, T + 1), both padded at the end with ``pad_idx``;
+                the target begins with a start token, and usually ends with an end token.
+            rng: key of the dropout masks; ``None`` means evaluation.
+
+        Returns:
+            Loss(total, count) in nats and the cache for ``loss_backward``.
+        """
+        config = self.config
+        logits, cache = self.forward(batch.source, batch.target[:, :-1], rng=rng)
+        loss, loss_cache = cross_entropy_forward(
+            logits, batch.target[:, 1:], label_smoothing=config.label_smoothing, ignore_index=config.pad_idx
+        )
+        return loss, Seq2SeqLossCache(cache, loss_cache)
+
+    def loss_backward(self, cache: Seq2SeqLossCache, dtotal: float = 1.0) -> None:
+        """Gradients of ``dtotal * loss.total`` for all parameters; the logits' memory is used for their gradient."""
+        logits = cache.loss.logits
+        dlogits, _, _ = cross_entropy_backward(dtotal, cache.loss, into=(Into(logits), None, None))
+        self.backward(dlogits, cache.model)
+
+    def generate(self, source: Array, *, start: int, end: int | None, max_new_tokens: int) -> Array:
+        """Write the likeliest token again and again, for each row of ``source``, from the start token to the end token.
+
+        The decoder reads the whole target again for each token: simple, and quick enough for short targets.
+
+        Args:
+            source: (B, S) integers, padded at the end.
+            start: the token that targets begin with.
+            end: the token that ends a target; what follows it in a row is padding. ``None`` for none.
+            max_new_tokens: how many tokens to write at most; no more than ``block_size``.
+
+        Returns:
+            (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and what follows it.
+        """
+        xp, pad = array_module(source), self.config.pad_idx
+        memory, lengths, _ = self.encode(source)
+        target = xp.full((len(source), 1), start, dtype=xp.int32)
+        done = xp.zeros(len(source), dtype=bool)
+        for _ in range(max_new_tokens):
+            logits, _ = self.decode(target, memory, lengths)
+            scores = logits[:, -1]  # (B, V)
+            scores[:, pad] = -xp.inf  # padding is for what comes after the end alone
+            token = xp.where(done, pad, scores.argmax(axis=-1)).astype(xp.int32)
+            target = xp.concatenate([target, token[:, None]], axis=1)
+            if end is not None:
+                done |= token == end
+                if done.all():
+                    break
+        return target  # type: ignore[no-any-return]
+
+    def forward_flops(self) -> Flops:
+        """Arithmetic of the forward of a source and a target of ``block_size`` tokens; see `minitrain.models.flops`."""
+        T = self.config.block_size
+        layers = linear_flops([*self.encoder, *self.decoder, self.head], T)
+        pairs = self.config.n_layer * (T * T + visible_pairs(T) + T * T)  # encoder, decoder, from one to the other
+        return Flops(tokens=2 * T, products=layers, attention=attention_flops(self.config.n_embd, pairs))
+
+    def _embed(self, table: Embedding, tokens: Array, rng: Key | None) -> tuple[Array, EmbedCache]:
+        """Map tokens (B, T) to x (B, T, C)."""
+        dropout, rng = self.config.dropout, fold(rng, "embedding")
+        return embed_forward(table, self.positions, tokens, scale=self.scale, dropout=dropout, rng=rng)
+
+    def _lengths(self, name: str, tokens: Array) -> Array:
+        """(B,): how many tokens of each row come before the padding."""
+        xp = array_module(tokens)
+        real = tokens != self.config.pad_idx  # (B, T)
+        lengths = real.sum(axis=1)
+        if not (real == (xp.arange(tokens.shape[1]) < lengths[:, None])).all():
+            raise DataError(
+                f"Seq2Seq.forward: a row of {name} has padding (pad_idx = {self.config.pad_idx}) before a token; "
+                "put all padding at the end"
+            )
+        return lengths  # type: ignore[no-any-return]

@@ -1,0 +1,113 @@
+"""How large a model is and what it costs: parameters by part, arithmetic, and memory in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..nn.attention import MultiHeadAttention
+from ..nn.cross_attention import CrossAttention
+from ..nn.embedding import Embedding
+from ..nn.feed_forward import FeedForward
+from ..nn.gated_feed_forward import GatedFeedForward
+from ..nn.layer_norm import LayerNorm
+from ..nn.linear import Linear
+from ..nn.module import Module
+from ..nn.parameter import Parameter
+from ..nn.patch_embedding import PatchEmbedding
+from ..nn.positions import LearnedPositions
+from ..nn.rms_norm import RMSNorm
+from .flops import TRAINING, Flops
+
+# A layer of such a kind belongs to the part with all that is inside it, so a norm inside attention is attention.
+PARTS: dict[str, tuple[type[Module], ...]] = {
+    "embedding": (Embedding, LearnedPositions, PatchEmbedding),
+    "attention": (MultiHeadAttention, CrossAttention),
+    "feed-forward": (FeedForward, GatedFeedForward),
+    "norms": (LayerNorm, RMSNorm),
+}
+HEAD, LAYERS = "head", "linear layers"
+ADAMW_COPIES = 4
+"""the weights, their gradients and AdamW's two moments"""
+
+
+class ModelSummary(NamedTuple):
+    """What `summarize` found."""
+
+    parameters: dict[str, int]  # by part, those with any; a matrix shared by two parts counts for the first
+    flops: Flops  # of the forward of one sample
+    weight_bytes: int
+
+    @property
+    def parameter_count(self) -> int:
+        """All parts together."""
+        return sum(self.parameters.values())
+
+    @property
+    def training_bytes(self) -> int:
+        """Memory of weights, gradients and AdamW's moments; activations come on top."""
+        return ADAMW_COPIES * self.weight_bytes
+
+    def rows(self) -> dict[str, str]:
+        """The summary as names and values, for a table."""
+        rows = {"parameters": f"{self.parameter_count:,}"}
+        for part, count in self.parameters.items():
+            rows[f"  {part}"] = f"{count:,} ({count / self.parameter_count:.1%})"
+        tokens, _, attention = self.flops
+        per_token = self.flops.total / tokens
+        unit = "token" if tokens > 1 else "vector"
+        rows[f"FLOPs per {unit}"] = f"{_short(per_token)} forward, {_short(TRAINING * per_token)} in a training step"
+        if attention:
+            rows["  of which compare positions"] = f"{attention / self.flops.total:.1%}"
+        if tokens > 1:
+            rows["FLOPs per sample"] = f"{_short(self.flops.total)} forward, of {tokens} tokens"
+        rows["memory of training"] = f"{_bytes(self.training_bytes)}, without activations"
+        for name, copies in (("weights", 1), ("gradients", 1), ("AdamW's moments", 2)):
+            rows[f"  {name}"] = _bytes(copies * self.weight_bytes)
+        return rows
+
+
+def summarize(model: Any) -> ModelSummary:
+    """Count the parameters of a model by part, its arithmetic and its memory.
+
+    Args:
+        model: a model of `minitrain.models`, or any module with ``forward_flops``.
+    """
+    counts = dict.fromkeys([*PARTS, LAYERS, HEAD], 0)
+    seen: set[int] = set()
+    for part, parameter in _parts(model, ""):
+        if id(parameter) not in seen:
+            seen.add(id(parameter))
+            counts[part] += parameter.data.size
+    parameters = {part: count for part, count in counts.items() if count}
+    weight_bytes = sum(parameter.data.nbytes for parameter in model.parameters())
+    return ModelSummary(parameters, model.forward_flops(), weight_bytes)
+
+
+def _parts(module: Module, part: str) -> Iterator[tuple[str, Parameter]]:
+    """Every parameter with the part it belongs to, in order of definition."""
+    for name, value in vars(module).items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Parameter):
+                yield part or "embedding", item  # a model's own vectors, such as a class token
+            elif isinstance(item, Module):
+                own = next((known for known, kinds in PARTS.items() if isinstance(item, kinds)), "")
+                if isinstance(item, Linear):
+                    own = HEAD if name == HEAD else LAYERS
+                yield from _parts(item, part or own)
+
+
+def _short(count: float) -> str:
+    """1234567 -> '1.23 M'."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count:.0f}"
+
+
+def _bytes(count: float) -> str:
+    """2**21 -> '2.0 MiB'."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"

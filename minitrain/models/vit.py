@@ -1,0 +1,157 @@
+"""The vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929): an image is a sequence of patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import Array, array_module
+from ..backend.targets import SKIP, deliver
+from ..errors import ConfigError, ShapeError
+from ..nn.init import generator, normal
+from ..nn.parameter import Parameter
+from ..nn.patch_embedding import PatchEmbedding, PatchEmbeddingCache
+from ..nn.positions import LearnedPositions, LearnedPositionsCache
+from ..ops.concat import ConcatCache, concat_backward, concat_forward
+from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
+from ..ops.gelu import FORMS
+from ..random import Key
+from .checks import check_at_least, check_choice, check_heads, check_share
+from .classifier import POOLINGS, Classifier
+from .flops import Flops, attention_flops, linear_flops
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Shape of a vision transformer.
+
+    Attributes:
+        image_size: height and width of an image, in pixels.
+        patch: height and width of a patch; divides ``image_size``.
+        channels: of an image, 1 for grey and 3 for colours.
+        n_classes: number of classes.
+        n_layer: number of blocks.
+        n_head: number H of heads; divides ``n_embd``.
+        n_embd: model width C.
+        dropout: probability of dropping, in [0, 1).
+        bias: whether the blocks' linear layers and the norms have biases.
+        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
+        pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of
+            the patches, without such a token.
+    """
+
+    image_size: int
+    patch: int
+    n_classes: int
+    channels: int = 3
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 128
+    dropout: float = 0.0
+    bias: bool = True
+    gelu: str = "none"
+    pool: str = "first"
+
+    def __post_init__(self) -> None:
+        """Check the values and how they fit together.
+
+        Raises:
+            ConfigError: naming the field, its value and what to change.
+        """
+        check_at_least(self, 1, "image_size", "patch", "channels", "n_classes", "n_layer", "n_head", "n_embd")
+        if self.image_size % self.patch:
+            fitting = [size for size in range(1, self.image_size + 1) if self.image_size % size == 0]
+            raise ConfigError(
+                f"patch = {self.patch} does not divide image_size = {self.image_size}: use one of "
+                f"{', '.join(map(str, fitting))}"
+            )
+        check_heads(self)
+        check_share(self, "dropout")
+        check_choice(self, "gelu", FORMS)
+        check_choice(self, "pool", POOLINGS)
+
+    @property
+    def patches(self) -> int:
+        """Number of patches in an image."""
+        return (self.image_size // self.patch) ** 2
+
+
+class ViTEmbedCache(NamedTuple):
+    """What the backward of the embedding needs."""
+
+    patches: PatchEmbeddingCache
+    joined: ConcatCache | None  # None without a class token
+    positions: LearnedPositionsCache
+    dropout: DropoutCache
+
+
+class ViT(Classifier):
+    """A vision transformer.
+
+    Its ``forward`` takes images (B, channels, image_size, image_size).
+
+    Args:
+        config: the shape.
+        seed: of the initial weights, which are GPT-2's.
+        dtype: float32, or float64 for gradient checks.
+
+    Attributes:
+        class_token: (C,) what is put before the patches, or ``None``.
+    """
+
+    def __init__(self, config: ViTConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        self.config = config
+        rng = generator(seed)
+        C = config.n_embd
+        self.patch_emb = PatchEmbedding(config.channels, config.patch, C, rng, dtype=dtype)
+        self.class_token = Parameter(normal(rng, (C,), 0.02, dtype)) if config.pool == "first" else None
+        self.pos_emb = LearnedPositions(self._length, C, rng, dtype=dtype)
+        self.build(rng, dtype)
+
+    @property
+    def _length(self) -> int:
+        """Length T of the sequence: the patches, and the class token if there is one."""
+        return self.config.patches + (self.class_token is not None)  # type: ignore[no-any-return]
+
+    def embed(self, inputs: Array, *, rng: Key | None) -> tuple[Array, ViTEmbedCache]:
+        """Map images (B, channels, image_size, image_size) to x (B, T, C).
+
+        Raises:
+            ShapeError: if the images are of another size.
+        """
+        config = self.config
+        expected = (config.channels, config.image_size, config.image_size)
+        if inputs.shape[1:] != expected:
+            raise ShapeError(
+                f"ViT.forward: inputs has shape {inputs.shape}, expected (B, {', '.join(map(str, expected))}); "
+                "resize the images or build the model for this size"
+            )
+        x, patches = self.patch_emb.forward(inputs)  # (B, patches, C)
+        joined = None
+        if self.class_token is not None:
+            first = array_module(x).broadcast_to(self.class_token.data, (len(x), 1, config.n_embd))  # (C,) -> (B, 1, C)
+            x, joined = concat_forward(first, x, axis=1)  # (B, 1 + patches, C)
+        x, positions = self.pos_emb.forward(x)
+        x, dropout = dropout_forward(x, p=config.dropout, rng=rng)
+        return x, ViTEmbedCache(patches, joined, positions, dropout)
+
+    def embed_backward(self, dx: Array, cache: ViTEmbedCache) -> None:
+        """Gradients of patch embedding, class token and positions, from dx (B, T, C)."""
+        dx = dropout_backward(dx, cache.dropout)
+        dx = self.pos_emb.backward(dx, cache.positions)
+        if self.class_token is not None and cache.joined is not None:
+            dfirst, dx = concat_backward(dx, cache.joined)  # (B, 1, C), (B, patches, C)
+            deliver(dfirst.sum(axis=(0, 1)), self.class_token.into())  # (B, 1, C) -> (C,)
+        self.patch_emb.backward(dx, cache.patches, dx=SKIP)
+
+    def forward_flops(self) -> Flops:
+        """Arithmetic of the forward of one image; see `minitrain.models.flops`."""
+        T = self._length
+        products = [(self.patch_emb, self.config.patches), (self.head, 1), *((block, T) for block in self.blocks)]
+        return Flops(
+            tokens=T,
+            products=sum(linear_flops(module, rows) for module, rows in products),
+            attention=attention_flops(self.config.n_embd, len(self.blocks) * T * T),
+        )

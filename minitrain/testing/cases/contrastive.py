@@ -1,0 +1,51 @@
+"""Cases of losses that compare all samples of a batch with each other."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from ...backend.arrays import Array
+from ...nn.contrastive import ClipLoss, SiglipLoss
+from .. import strategies as mt
+from .base import Call, Extent, away_from, away_from_zero, case, draw_sizes, each, normal
+from .layer import Generator, layer_case
+
+
+def draw_features(draw: Any, extent: Extent, sets: int) -> tuple[Array, ...]:
+    """Sets of features (N, C), none of them short: only their directions count."""
+    B, T, C = draw_sizes(draw, extent.batch, extent.length, extent.width)
+    return tuple(away_from_zero(draw, B * T, C) for _ in range(sets))
+
+
+@case()
+def info_nce(draw: Any, extent: Extent) -> Call:
+    limit = draw(st.sampled_from([100.0, 2.0]))
+    log_scale = away_from(normal(draw), math.log(limit))
+    return Call((*draw_features(draw, extent, 2), log_scale), {"limit": limit} | each(draw))
+
+
+@case()
+def siglip(draw: Any, extent: Extent) -> Call:
+    return Call((*draw_features(draw, extent, 2), normal(draw), normal(draw)), each(draw))
+
+
+@case()
+def supervised_contrastive(draw: Any, extent: Extent) -> Call:
+    (features,) = draw_features(draw, extent, 1)
+    classes = draw(st.sampled_from([1, 3, 100]))  # one for all, a few, nearly one for each
+    dtype = draw(st.sampled_from([np.int64, np.int32, np.uint8]))
+    labels = draw(mt.integer_arrays(features.shape[:1], classes, dtype))
+    return Call((features, labels), {"temperature": draw(st.sampled_from([1.0, 0.3]))} | each(draw))
+
+
+def pairs(rng: Generator) -> tuple[Any, ...]:
+    """Features of images and of texts (N, C) = (4, 6)."""
+    return rng.standard_normal((4, 6)), rng.standard_normal((4, 6))
+
+
+layer_case("CLIP's loss", lambda rng: ClipLoss(), pairs)
+layer_case("SigLIP's loss", lambda rng: SiglipLoss(), pairs)

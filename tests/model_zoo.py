@@ -1,0 +1,139 @@
+"""Small models of every kind and batches for them, for tests that hold for all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minitrain.models import (
+    GPT,
+    MLP,
+    Encoder,
+    EncoderConfig,
+    GPTConfig,
+    Llama,
+    LlamaConfig,
+    MLPConfig,
+    Seq2Seq,
+    Seq2SeqConfig,
+    ViT,
+    ViTConfig,
+)
+
+V, T = 11, 6
+TRANSFORMER = {"n_layer": 2, "n_head": 2, "n_embd": 8}
+
+
+class Tokens(NamedTuple):
+    """A batch of a language model."""
+
+    inputs: Any  # (B, T)
+    targets: Any  # (B, T)
+
+
+class Labelled(NamedTuple):
+    """A batch of a classifier."""
+
+    inputs: Any  # (B, ...)
+    targets: Any  # (B,)
+    lengths: Any = None  # (B,)
+
+
+class Pairs(NamedTuple):
+    """A batch of an encoder-decoder."""
+
+    source: Any  # (B, S)
+    target: Any  # (B, T + 1)
+
+
+def rows(batch: Any, start: int, stop: int) -> Any:
+    """The samples from ``start`` to ``stop`` of a batch."""
+    return type(batch)(*(None if field is None else field[start:stop] for field in batch))
+
+
+def tokens(rng: np.random.Generator, B: int, config: Any) -> Tokens:
+    inputs, targets = rng.integers(0, config.vocab_size, (2, B, T - 1))
+    inputs[:, 0] = np.arange(B) % config.vocab_size  # rows that begin alike with other targets cannot be learned
+    targets[0, :2] = -100
+    return Tokens(inputs, targets)
+
+
+def texts(rng: np.random.Generator, B: int, config: Any) -> Labelled:
+    lengths = rng.integers(1, T + 1, B)
+    lengths[0] = T
+    return Labelled(rng.integers(0, config.vocab_size, (B, T)), rng.integers(0, config.n_classes, B), lengths)
+
+
+def images(rng: np.random.Generator, B: int, config: Any) -> Labelled:
+    shape = (B, config.channels, config.image_size, config.image_size)
+    return Labelled(rng.standard_normal(shape), rng.integers(0, config.n_classes, B))
+
+
+def vectors(rng: np.random.Generator, B: int, config: Any) -> Labelled:
+    first, *_, last = config.widths
+    return Labelled(rng.standard_normal((B, first)), rng.integers(0, last, B))
+
+
+def pairs(rng: np.random.Generator, B: int, config: Any) -> Pairs:
+    """Padded at the end with 0; the target is longer than the source."""
+
+    def padded(length: int, vocab_size: int) -> Any:
+        ids = rng.integers(1, vocab_size, (B, length))
+        lengths = rng.integers(2, length + 1, B)
+        lengths[0] = length
+        return np.where(np.arange(length) < lengths[:, None], ids, 0)
+
+    return Pairs(padded(T - 1, config.vocab_size), padded(T + 1, config.targets))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of model: how to build a small one, and its batches."""
+
+    model: Callable[..., Any]
+    config: Any
+    shape: dict[str, Any]
+    draw: Callable[[np.random.Generator, int, Any], Any]
+
+    def configure(self, **changes: Any) -> Any:
+        """The configuration with those of the ``changes`` that this kind has a field for."""
+        fields = {field.name for field in dataclasses.fields(self.config)}
+        return self.config(**(self.shape | {name: value for name, value in changes.items() if name in fields}))
+
+    def build(self, *, seed: int = 0, dtype: Any = np.float32, **changes: Any) -> Any:
+        return self.model(self.configure(**changes), seed=seed, dtype=dtype)
+
+    def batch(self, B: int = 3, *, seed: int = 0, dtype: Any = np.float32, **changes: Any) -> Any:
+        batch = self.draw(np.random.default_rng(seed), B, self.configure(**changes))
+        return type(batch)(*(x.astype(dtype) if x is not None and x.dtype.kind == "f" else x for x in batch))
+
+
+LANGUAGE = {"vocab_size": V, "block_size": T} | TRANSFORMER
+IMAGE = {"image_size": 6, "patch": 3, "channels": 2, "n_classes": 5} | TRANSFORMER
+KINDS = {
+    "gpt": Kind(GPT, GPTConfig, LANGUAGE | {"bias": True}, tokens),
+    "llama": Kind(Llama, LlamaConfig, LANGUAGE, tokens),
+    "llama, all options": Kind(
+        Llama,
+        LlamaConfig,
+        LANGUAGE | {"n_kv_head": 1, "qk_norm": True, "window": 3, "tie_weights": True, "n_hidden": 5},
+        tokens,
+    ),
+    "encoder": Kind(Encoder, EncoderConfig, LANGUAGE | {"n_classes": 5}, texts),
+    "encoder, first": Kind(Encoder, EncoderConfig, LANGUAGE | {"n_classes": 5, "pool": "first", "bias": False}, texts),
+    "seq2seq": Kind(Seq2Seq, Seq2SeqConfig, LANGUAGE, pairs),
+    "seq2seq, separate": Kind(
+        Seq2Seq,
+        Seq2SeqConfig,
+        LANGUAGE | {"target_vocab_size": 12, "share_embeddings": False, "tie_weights": False, "label_smoothing": 0.1},
+        pairs,
+    ),
+    "vit": Kind(ViT, ViTConfig, IMAGE, images),
+    "vit, mean": Kind(ViT, ViTConfig, IMAGE | {"pool": "mean", "bias": False}, images),
+    "mlp": Kind(MLP, MLPConfig, {"widths": (3, 8, 5)}, vectors),
+}
+TRANSFORMERS = {name: kind for name, kind in KINDS.items() if name != "mlp"}
