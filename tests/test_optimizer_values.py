@@ -82,10 +82,10 @@ def rmsprop(w, g, decay, lr, t, memory):
 
 def rmsprop_centered_momentum(w, g, decay, lr, t, memory):
     g += decay * w
-    memory["square_avg"] = 0.9 * memory.get("square_avg", 0) + (1 - 0.9) * g**2
-    memory["grad_avg"] = 0.9 * memory.get("grad_avg", 0) + (1 - 0.9) * g
-    memory["momentum_buffer"] = 0.7 * memory.get("momentum_buffer", 0) + g / (math.sqrt(memory["square_avg"] - memory["grad_avg"] ** 2) + 0.1)
-    return w - lr * memory["momentum_buffer"]
+    memory["square_avg"] = v = 0.9 * memory.get("square_avg", 0) + (1 - 0.9) * g**2
+    memory["grad_avg"] = a = 0.9 * memory.get("grad_avg", 0) + (1 - 0.9) * g
+    memory["momentum_buffer"] = b = 0.7 * memory.get("momentum_buffer", 0) + g / (math.sqrt(v - a**2) + 0.1)
+    return w - lr * b
 
 
 def adagrad(w, g, decay, lr, t, memory):
