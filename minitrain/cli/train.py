@@ -56,9 +56,20 @@ def run(argv: Sequence[str]) -> int:
         prepared = start_run(config, warn=warn)
     print(prepared.describe(), flush=True)
     with traceback_kept_in(prepared.run_dir), _stop_at_once(prepared.run_dir):
+        _say_what_it_takes(prepared)
         result = prepared.train()
     print(f"\n{result.describe()}")
     return 0
+
+
+def _say_what_it_takes(prepared: Run) -> None:
+    """Memory and time, from a trial of a micro-batch that changes nothing."""
+    from ..training import estimate
+    from ..training.progress import PlainProgress, compilation_shown
+
+    if not prepared.trainer.is_over():
+        with compilation_shown(PlainProgress(0, 1)):
+            print(estimate(prepared.trainer).describe(), flush=True)
 
 
 @contextlib.contextmanager

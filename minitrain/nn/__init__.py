@@ -18,6 +18,7 @@ from .masks import create_causal_mask, create_combined_mask, create_padding_mask
 from .module import Module
 from .moe import MixtureOfExperts
 from .packing import FlatGroup, decays, pack
+from .param_groups import ParamGroup, assign_groups, freeze
 from .parameter import Parameter
 from .patch_embedding import PatchEmbedding
 from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
@@ -42,6 +43,7 @@ __all__ = [
     "MixtureOfExperts",
     "Module",
     "MultiHeadAttention",
+    "ParamGroup",
     "Parameter",
     "PatchEmbedding",
     "PreNormBlock",
@@ -53,12 +55,14 @@ __all__ = [
     "TransformerBlock",
     "add_lora",
     "alibi_slopes",
+    "assign_groups",
     "checkpoint_activations",
     "create_causal_mask",
     "create_combined_mask",
     "create_padding_mask",
     "create_window_mask",
     "decays",
+    "freeze",
     "lora_state_dict",
     "merge_lora",
     "pack",

@@ -27,6 +27,7 @@ from .config import TrainingConfig
 from .evaluator import Evaluator
 from .feed import as_loader, batch_to, split_batch
 from .loop import Gradient, TrainingLoop, Update, train_step
+from .memory import shortage
 from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
 from .result import TrainResult
@@ -144,6 +145,7 @@ class Trainer:
             NonFiniteError: if a loss or a gradient is NaN or infinite; no checkpoint is made of that.
             CheckpointError: if the run folder holds another run (see `resume`).
             FileError: if the disk refuses.
+            MemoryShortage: if memory runs out; says which setting to change.
         """
         fire = self.callbacks.fire
         if self.run_dir is not None and not (self.resumed or self._begun):
@@ -163,6 +165,9 @@ class Trainer:
                     self.validate()
                 fire("on_train_end", self)
                 return TrainResult.of(self)
+        except MemoryError as error:
+            fire("on_exception", self, error)
+            raise shortage(error, self) from error
         except BaseException as error:
             fire("on_exception", self, error)
             raise
