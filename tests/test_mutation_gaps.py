@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from minitrain.backend import use_kernels
 from minitrain.ops import (
     attention_forward,
+    cross_entropy_backward,
+    cross_entropy_forward,
     dropout,
     mean_absolute_error_backward,
     mean_absolute_error_forward,
@@ -70,6 +72,20 @@ def test_all_masks_of_attention_apply_at_once():
     causal, _ = attention_forward(q, k, v, causal=True, mask=mask)
     expected, _ = attention_forward(q, k, v, mask=mask & np.tri(5, dtype=bool))
     np.testing.assert_allclose(causal, expected, rtol=1e-12)
+
+
+def test_an_ignored_index_below_the_classes_takes_none_of_them():
+    """-1 is no class: smoothing over the others spreads over as many as with -100."""
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((3, 5)), np.array([0, 4, 2])
+    totals, gradients = [], []
+    for ignored in (-1, -100):
+        options = {"label_smoothing": 0.3, "others_only": True, "ignore_index": ignored}
+        loss, cache = cross_entropy_forward(logits, targets, **options)
+        totals.append(loss.total)
+        gradients.append(cross_entropy_backward(1.0, cache)[0])
+    assert totals[0] == totals[1]
+    np.testing.assert_array_equal(*gradients)
 
 
 def test_an_error_of_zero_pulls_nowhere():
