@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,8 @@ def test_rows_fit_on_a_narrow_screen():
                 assert len(row) <= 80
                 assert row.endswith("9 in all")
     assert gradcheck._listed(["x", "weight"], 20) == "x, weight"
+    long = gradcheck._Table("layer", [replace(subjects()[-1], name="y" * 90)], 80)
+    assert long.row(Verdict("y" * 90, "layer", {"x": 1e-10}, 10)).plain == "y" * 37 + "...      1.0e-10     10  x"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ examples:
 exit codes: 0 all right, 1 a backward is wrong, 2 an unknown name"""
 
 _EXAMPLES = 10
+_ROOM = 18  # for the names of arguments, at least
 _TIGHT = 1e-9  # where rounding and the finite step leave a right gradient
 
 
@@ -154,8 +155,9 @@ class _Table:
 
     def __init__(self, kind: str, chosen: Iterable[Subject], width: int) -> None:
         self._kind = kind
-        self._name = max(len(kind), *(len(subject.name) for subject in chosen if subject.kind == kind))
-        self._arguments = max(20, width - self._name - 22)
+        longest = max(len(kind), *(len(subject.name) for subject in chosen if subject.kind == kind))
+        self._name = min(longest, max(20, width - 22 - _ROOM))  # 22 for the figures and what is between
+        self._arguments = max(_ROOM, width - self._name - 22)
 
     def header(self) -> Text:
         """The names of the columns."""
@@ -170,7 +172,8 @@ class _Table:
 
         style = "red" if verdict.failure else "green" if verdict.worst < _TIGHT else "yellow"
         figure = f"{verdict.worst:.1e}" if verdict.errors else "failed" if verdict.failure else "-"
-        line = Text(f"{verdict.name:{self._name}}  ")
+        name = verdict.name if len(verdict.name) <= self._name else verdict.name[: self._name - 3] + "..."
+        line = Text(f"{name:{self._name}}  ")
         line.append(f"{figure:>11}", style=style)
         line.append(f"  {verdict.calls:>5}  {_listed(list(verdict.errors), self._arguments)}")
         return line
