@@ -20,8 +20,14 @@ from minitrain.ops import registry
 from .mutants import Mutant, compile_function, mutants
 
 ROOT = Path(__file__).resolve().parents[2]
-# The contract hands arrays over and computes nothing.
-NO_FORMULAS = ("minitrain.ops.contract", "minitrain.optim.checks", "minitrain.optim.groups", "minitrain.optim.state")
+# The contract hands arrays over and computes nothing; these parts of optim choose, check, load and draw.
+NO_FORMULAS = {
+    "minitrain.ops.contract",
+    *(
+        f"minitrain.optim.{part}"
+        for part in ("checks", "factory", "groups", "plateau", "plot", "scheduler", "settings", "state")
+    ),
+}
 LOADING = ("state_dict", "load_state_dict")
 
 
