@@ -28,6 +28,7 @@ examples:
   minitrain train                                        the default, recipe=pydoc
   minitrain train data.path=notes.txt                    your own text, a file or a folder
   minitrain train data.path=notes data.tokenizer=byte    any script, whatever will be asked of it
+  minitrain train data.path=notes data.tokenizer=bpe data.vocab_size=2000
   minitrain train trainer.max_steps=5000 model.n_embd=256 model.dropout=0.1
   minitrain train recipe=shakespeare_char data.path=tinyshakespeare.txt
   minitrain train recipe=tiny --show                     see the settings, train nothing

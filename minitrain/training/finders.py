@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend.pool import POOL
+from ..data.batches import map_arrays
 from ..errors import ConfigError, NonFiniteError
 from ..optim import clip_by_global_norm
-from .feed import batch_to, map_arrays
+from .feed import batch_to
 from .loop import train_step
 from .memory import available_memory, size, weights_bytes
 
