@@ -16,6 +16,7 @@ ALIASES = {
     "val_loader": "val_data",
     "checkpoint_dir": "run_dir",
     "schedule": "scheduler",
+    "use_amp": "use_mixed_precision",
 }
 """Other names of the trainer's arguments."""
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ class Trainer:
         device: where the model is, ``"cpu"`` or ``"cuda"``.
         warn: called with a sentence when something is not as it should be but training can go on.
         aliases: other names of these arguments: ``train_dataloader`` or ``dataset`` for ``train_data``,
-            ``val_dataloader`` for ``val_data``, ``checkpoint_dir`` for ``run_dir``, ``schedule`` for ``scheduler``.
+            ``val_dataloader`` for ``val_data``, ``checkpoint_dir`` for ``run_dir``, ``schedule`` for ``scheduler``;
+            ``use_amp`` for the setting ``use_mixed_precision``.
 
     Attributes:
         state: the `TrainerState`.
@@ -99,8 +101,10 @@ class Trainer:
         **aliases: Any,
     ) -> None:
         named = {"train_data": train_data, "val_data": val_data, "run_dir": run_dir, "scheduler": scheduler}
-        named = resolve_aliases(named, aliases)
+        named = resolve_aliases(named | {"use_mixed_precision": None}, aliases)
         self.config = TrainingConfig() if config is None else config
+        if named["use_mixed_precision"] is not None:
+            self.config = replace(self.config, use_mixed_precision=named["use_mixed_precision"])
         self.model, self.tokenizer, self.device, self.warn = model, tokenizer, device, warn
         self.objective = objective_of(model, loss_fn)
         self.train_data = as_loader(named["train_data"], self.config.batch_size)
@@ -162,6 +166,7 @@ class Trainer:
                 while not self.is_over():
                     fire("on_epoch_begin", self)
                     loop.run(self._end_of_epoch())
+                self.state.stopped = self.control.stop
                 self._signals.at_once = True  # all is saved: whatever happens now can be done again
                 if self.evaluator is not None:
                     self.validate()
