@@ -279,7 +279,7 @@ def test_a_run_folder_without_permission(here: Path) -> None:
 OVERRIDES = {
     "model.n_hed=2": "unknown setting model.n_hed; did you mean model.n_head?",
     "model.n_layer=two": "model.n_layer must be a whole number, got 'two'",
-    "model.n_head=3": "model.n_embd must be a multiple of model.n_head (3), got 8",
+    "model.n_head=3": "model.n_embd = 8 is not a multiple of n_head = 3: try n_embd = 9",
     "recipe=tyny": "did you mean tiny?",
     "model._target_=os.system": "_target_ is not allowed",
     "seed=[1": "cannot read seed=[1",

@@ -269,7 +269,7 @@ def test_s2_7_accumulation_checkpointing_early_stopping_and_evaluation_metrics(t
     stopped = make(callbacks=[EarlyStopping(patience=1, min_delta=100.0)], config={"max_steps": 60}).train()
     assert stopped.step < 60
     assert stopped.stopped.startswith("val_loss is "), "also without a run folder"
-    points = ArrayDataset(np.eye(4, dtype=np.float32), np.arange(4))
+    points = ArrayDataset(inputs=np.eye(4, dtype=np.float32), targets=np.arange(4))
     classifier = nn.Linear(4, 4, np.random.default_rng(0))
     measured = make(
         classifier,
