@@ -88,7 +88,9 @@ FILES = {
     "a key that is a list": "? [a]\n: 1",
     "a merge of itself": "a: &a\n  <<: *a",
     "a thousand brackets": "seed: " + "[" * 1000,
-    "an alias of an alias": "\n".join(["a0: &a0 [x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 30)), "seed: *a29"]),
+    "an alias of an alias": "\n".join(
+        ["a0: &a0 [x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 30)), "seed: *a29"]
+    ),
 }
 
 

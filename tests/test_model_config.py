@@ -21,6 +21,7 @@ from minitrain.data import ByteTokenizer, PrefetchLoader, TokenShards, build_tok
 from minitrain.data.token_array import JoinedTokens
 from minitrain.errors import ConfigError, DataError
 from minitrain.models import GPTConfig, Llama, LlamaConfig
+from minitrain.models.presets import PRESETS
 from minitrain.random import Key
 from minitrain.training import (
     DataConfig,
@@ -76,7 +77,25 @@ def test_a_section_makes_its_model(name: str) -> None:
         )
 
 
+LANGUAGE_MODELS = {kind: name for name, (kind, _) in MODELS.items()}
+
+
+def test_every_preset_of_a_language_model_is_packaged() -> None:
+    assert config_groups()["preset"] == sorted(name for name, kind in PRESETS.items() if type(kind) in LANGUAGE_MODELS)
+
+
+@pytest.mark.parametrize("name", config_groups()["preset"])
+@pytest.mark.parametrize("recipe", ["pydoc", "tiny"])
+def test_a_preset_has_its_sizes_with_any_recipe(name: str, recipe: str) -> None:
+    config = compose_config([f"preset={name}", f"recipe={recipe}"])
+    shape = PRESETS[name]
+    assert config.model.name == LANGUAGE_MODELS[type(shape)]
+    assert config.model.shape(vocab_size=shape.vocab_size, block_size=config.data.block_size) == shape
+    assert compose_config([f"preset={name}", "model.n_layer=7"]).model.n_layer == 7, "what is typed wins"
+
+
 MISTAKES = {
+    "unknown preset": (["preset=llama-babi"], r"there is no such preset; did you mean llama-baby\?"),
     "another's setting": (["model.rope_base=500"], "model.rope_base is a setting of llama, not of gpt"),
     "another's, chosen": (["model=llama", "model.bias=true"], "model.bias is a setting of gpt, not of llama"),
     "unknown model": (["model=lama"], r"there is no such model; did you mean llama\?"),
@@ -217,6 +236,11 @@ def test_shards_from_the_command_line(
         np.testing.assert_array_equal(shards.tokens[:], tokens)
     assert main(command) == 2
     assert "already holds token shards" in capsys.readouterr().err
+
+
+def test_the_help_of_shards_shows_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["shards", "--help"]) == 0
+    assert "minitrain train data=shards data.path=books.shards" in capsys.readouterr().out
 
 
 # The sample

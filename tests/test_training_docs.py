@@ -117,7 +117,7 @@ def test_the_groups_on_the_page_are_those_that_there_are() -> None:
     for group, options in config_groups().items():
         (row,) = [line for line in table.splitlines() if f"`{group}=`" in line]
         if "--help" not in row:
-            assert set(options) <= set(re.findall(r"`(\w+)`", row))
+            assert set(options) <= set(re.findall(r"`([\w-]+)`", row))
 
 
 def test_the_sweep_on_the_page_composes() -> None:

@@ -12,7 +12,7 @@ from .names import ELSEWHERE, did_you_mean
 
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _RESOLVER = re.compile(r"\$\{[^}]*:")  # ${oc.env:HOME} and its like
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[\w-]+")
 _EXAMPLE = "for example trainer.max_steps=5000"
 
 

@@ -129,10 +129,20 @@ def look_up(what: str, name: str, known: Mapping[str, Any]) -> Any:
 
 
 def describe(value: Any) -> str:
-    """``value`` and its type, for an error message; long ones are shortened, since a file may hold anything."""
-    short = reprlib.Repr()
-    short.maxstring = short.maxlong = short.maxother = 120
-    return "null" if value is None else f"{short.repr(value)} ({type(value).__name__})"
+    """``value`` and its type, for an error message."""
+    return "null" if value is None else f"{shown(value)} ({type(value).__name__})"
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxlong, _BRIEF.maxother = 3, 200, 50, 200
+
+
+def shown(value: Any) -> str:
+    """``value`` for an error message, shortened: a few lines of YAML can stand for a list of a billion entries."""
+    try:
+        return _BRIEF.repr(value)
+    except ValueError:  # Python refuses to write out integers of thousands of digits
+        return "a number of thousands of digits"
 
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}

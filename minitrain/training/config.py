@@ -181,8 +181,8 @@ class RunConfig(Section):
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise file_error("read", path, error) from error
-        except (UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+        except (ValueError, RecursionError, yaml.YAMLError) as error:  # no text, no date, too many digits, too deep
+            raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split()):.500}") from error
         if not isinstance(values, Mapping):
             raise ConfigError(f"{path} must hold settings, one 'key: value' a line, not {describe(values)}")
         try:
