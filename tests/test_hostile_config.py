@@ -32,6 +32,7 @@ ARGUMENTS = {
     "Hydra's search path": ["hydra.searchpath=[file:///tmp]"],
     "Hydra's help": ["hydra.help.template=${oc.env:HOME}"],
     "a reader of the environment": ["seed=${oc.env:HOME}"],
+    "a reader of the environment that would fit": ["data.tokenizer=${oc.env:KIND}"],
     "a decoder of text": ["seed=${oc.decode:${oc.env:HOME}}"],
     "a class by a resolver": ["seed=${hydra:runtime.cwd}"],
     "a resolver of one's own": ["seed=${eval:1+1}"],
@@ -66,7 +67,8 @@ def test_arguments_name_what_there_is(name: str, monkeypatch: pytest.MonkeyPatch
     loaded = importlib.import_module
     asked: list[str] = []
     monkeypatch.setattr(importlib, "import_module", lambda *args: (asked.append(args[0]), loaded(*args))[1])
-    monkeypatch.setenv("HOME", "7")  # a number, so that only the rule against it can refuse
+    monkeypatch.setenv("HOME", "7")
+    monkeypatch.setenv("KIND", "byte")  # a value that nothing but the rule against it refuses
     with pytest.raises(ConfigError) as caught:
         compose_config(ARGUMENTS[name])
     assert "\n" not in str(caught.value)

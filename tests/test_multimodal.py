@@ -11,7 +11,7 @@ from model_checks import LossOf, stir
 
 from minitrain.models import DualEncoder, Encoder, EncoderConfig, ImageTextBatch, ViT, ViTConfig
 from minitrain.optim import AdamW
-from minitrain.random import Key
+from minitrain.random import Key, fold
 from minitrain.testing import check_module
 from minitrain.training import MultimodalTrainer
 from minitrain.training.multimodal import cosines, recall_at
@@ -44,7 +44,15 @@ def test_gradients_of_the_loss(rng: Any) -> None:
     check_module(LossOf(model, pairs(5, 0, np.float64)), rng=rng)
 
 
-def test_both_sides_have_masks_of_their_own_and_padding_does_not_matter() -> None:
+def test_both_sides_drop_with_masks_of_their_own() -> None:
+    model, batch, key = make(dropout=0.5), pairs(4, 0), Key.from_seed(1)
+    image, _ = model.image.forward(batch.images, rng=fold(key, "image"))
+    text, _ = model.text.forward(batch.texts, lengths=batch.lengths, rng=fold(key, "text"))
+    assert model.loss(batch, rng=key)[0].total == model.contrast.forward(image, text)[0].total
+    assert model.loss(batch)[0].total != model.loss(batch, rng=key)[0].total
+
+
+def test_padding_does_not_matter() -> None:
     model = make()
     batch = pairs(4, 0)
     other = batch.texts.copy()
@@ -60,6 +68,7 @@ def test_recall_counts_the_texts_that_are_nearer() -> None:
     assert recall_at(1)((image, text), None) == (3.0, 3.0)
     turned = text[[1, 0, 2]]  # the first two are exchanged
     assert recall_at(1)((image, turned), None) == (1.0, 3.0)
+    assert recall_at(2)((image, turned), None) == (1.0, 3.0), "two texts are nearer than the own one"
     assert recall_at(3)((image, turned), None) == (3.0, 3.0)
     np.testing.assert_allclose(cosines(3 * image, 5 * text)[2], [0, 0, 0.1 / np.sqrt(1.02)])
 
