@@ -19,7 +19,7 @@ from ..errors import ConfigError, DataError
 from ..nn.block import PreNormBlockCache, TransformerBlock
 from ..nn.decoder_block import DecoderBlock, DecoderBlockCache
 from ..nn.embedding import Embedding
-from ..nn.init import generator
+from ..nn.init import generator, residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.module import Module
@@ -142,7 +142,7 @@ class Seq2Seq(Module):
         C = config.n_embd
         self.scale = math.sqrt(C)
         options: dict[str, Any] = {"dropout": config.dropout, "dtype": dtype}
-        encoder_std, decoder_std = (0.02 / math.sqrt(branches * config.n_layer) for branches in (2, 3))
+        encoder_std, decoder_std = (residual_std(0.02, config.n_layer, writes) for writes in (2, 3))
         self.source_emb = Embedding(config.vocab_size, C, rng, dtype=dtype)
         self.target_emb = self.source_emb if config.share_embeddings else Embedding(config.targets, C, rng, dtype=dtype)
         self.positions = SinusoidalPositions(C)

@@ -18,6 +18,7 @@ from .masks import create_causal_mask, create_combined_mask, create_padding_mask
 from .module import Module
 from .moe import MixtureOfExperts
 from .packing import FlatGroup, decays, pack
+from .param_groups import ParamGroup, assign_groups, freeze
 from .parameter import Parameter
 from .patch_embedding import PatchEmbedding
 from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
@@ -42,6 +43,7 @@ __all__ = [
     "MixtureOfExperts",
     "Module",
     "MultiHeadAttention",
+    "ParamGroup",
     "Parameter",
     "PatchEmbedding",
     "PreNormBlock",
@@ -54,6 +56,7 @@ __all__ = [
     "add_lora",
     "alibi_slopes",
     "checkpoint_activations",
+    "assign_groups",
     "create_causal_mask",
     "create_combined_mask",
     "create_padding_mask",
@@ -61,5 +64,6 @@ __all__ = [
     "decays",
     "lora_state_dict",
     "merge_lora",
+    "freeze",
     "pack",
 ]

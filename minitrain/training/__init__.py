@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..optim import create_optimizer, create_scheduler
     from .by_epoch import EpochHistory
     from .callback import Callback, CallbackList
     from .callbacks import (
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         JsonlLogger,
         LearningRateMonitor,
         NaNGuard,
+        PlateauWatch,
         ProgressTracker,
         SpikeGuard,
         TimeLimit,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from .checkpoint_manager import CheckpointManager
     from .collector import MetricsCollector
     from .compare import Comparison, compare_runs, plot_comparison
-    from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .config import DataConfig, ModelConfig, RunConfig, TrainerConfig, TrainingConfig
     from .diagnosis import Diagnosis, diagnose
     from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
     from .evaluation import TokenWindows, Validation, evaluate
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from .loop import Gradient, TrainingLoop, Update, train_step
     from .metrics import MetricsWriter, read_metrics
     from .objective import ModelWithLoss, accuracy
+    from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig
     from .plots import plot_learning_rate, plot_loss
     from .report import RunResult
     from .result import TrainResult
@@ -79,6 +82,8 @@ __all__ = [
     "ModelConfig",
     "ModelWithLoss",
     "NaNGuard",
+    "OptimizerConfig",
+    "PlateauWatch",
     "ProgressTracker",
     "Run",
     "RunConfig",
@@ -99,6 +104,8 @@ __all__ = [
     "WeightStatistics",
     "accuracy",
     "compare_runs",
+    "create_optimizer",
+    "create_scheduler",
     "diagnose",
     "evaluate",
     "evaluate_run",
@@ -121,8 +128,8 @@ __all__ = [
 
 _HOME = {
     "EMA": "callbacks",
+    "AdamWConfig": "optimizer_config",
     "ActivationStatistics": "callbacks",
-    "AdamWConfig": "config",
     "BatchStream": "feed",
     "Callback": "callback",
     "CallbackList": "callback",
@@ -148,12 +155,14 @@ _HOME = {
     "MetricsWriter": "metrics",
     "ModelConfig": "config",
     "ModelWithLoss": "objective",
+    "OptimizerConfig": "optimizer_config",
     "NaNGuard": "callbacks",
+    "PlateauWatch": "callbacks",
     "ProgressTracker": "callbacks",
     "Run": "run",
     "RunConfig": "config",
     "RunResult": "report",
-    "SchedulerConfig": "config",
+    "SchedulerConfig": "optimizer_config",
     "SpikeGuard": "callbacks",
     "TimeLimit": "callbacks",
     "TokenWindows": "evaluation",
@@ -168,6 +177,8 @@ _HOME = {
     "Validation": "evaluation",
     "WeightStatistics": "callbacks",
     "accuracy": "objective",
+    "create_optimizer": ".optim",
+    "create_scheduler": ".optim",
     "compare_runs": "compare",
     "diagnose": "diagnosis",
     "evaluate": "evaluation",
@@ -193,7 +204,7 @@ _HOME = {
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    value: object = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value  # asked once only
     return value
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..figures import new_figures, save_figure
 from ..files import make_folder
-from .plots import GUESS, TRAIN, VALIDATION, new_figures, save_figure, smooth
+from .plots import GUESS, TRAIN, VALIDATION, smooth
 
 Curve = tuple[Sequence[int], Sequence[float]]
 
