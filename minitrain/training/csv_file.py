@@ -41,11 +41,13 @@ class CsvFile:
         self.rows = sum(1 for _ in islice(self._stored(), 1, None))
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append ``record``, a mapping of names to numbers, text, or nothing.
+        """Append ``record``, a mapping of names to numbers, text, or nothing; an empty one is left out.
 
         Raises:
             FileError: if the disk refuses.
         """
+        if not record:
+            return
         new = [name for name in record if name not in self.columns]
         if new:
             self._rewrite(self.rows, self.columns + new)

@@ -49,7 +49,7 @@ class NotebookProgress:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Change the figures; they appear with the next move of the bar."""
-        self._figures = self._time.describe(record).partition("  ")[2]
+        self._figures = self._time.describe(record)
 
     def say(self, message: str) -> None:
         """Print a line that stays."""

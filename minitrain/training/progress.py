@@ -97,10 +97,10 @@ class TimeLeft:
         return self._clock() - self._started
 
     def describe(self, record: Mapping[str, Any]) -> str:
-        """A record and the time left in one line."""
+        """The figures of a record and the time left in one line."""
         step = record["step"]
         left = self.elapsed() / max(1, step - self._first) * (self._last - step)
-        return f"step {step:>{len(str(self._last))}}/{self._last}  {describe(record)}  {_clock(left)} left"
+        return f"{describe(record)}  {_clock(left)} left"
 
 
 class PlainProgress:
@@ -139,7 +139,8 @@ class PlainProgress:
         pause = min(self.SHARE * elapsed, self.LONGEST)
         if self._lines < self.ALL_OF or elapsed - self._shown_at >= pause or record["step"] == self._last:
             self._lines, self._shown_at = self._lines + 1, elapsed
-            self.say(self._time.describe(record))
+            step = f"{record['step']:>{len(str(self._last))}}"
+            self.say(f"step {step}/{self._last}  {self._time.describe(record)}")
 
     def say(self, message: str) -> None:
         """Print ``message`` at once, also into a pipe."""
