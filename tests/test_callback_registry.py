@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from small_runs import outcome, small_config
 
 from minitrain.cli import main
@@ -71,6 +72,16 @@ def test_every_callback_has_a_name_in_the_table() -> None:
     given = {kind for kind in vars(package).values() if isinstance(kind, type) and issubclass(kind, Callback)}
     made_by_the_run = {package.PlateauWatch}  # it belongs to a scheduler
     assert given - made_by_the_run == set(CALLBACKS.values())
+
+
+def test_every_callback_is_documented_with_a_configuration_that_works() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "callbacks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| .* \| (?:`(.*)`)? ?\|$", page, re.MULTILINE)
+    assert {name: kind for name, kind, _ in rows} == {name: kind.__name__ for name, kind in CALLBACKS.items()}
+    for name, _, example in rows:
+        if example:
+            (callback,) = create_callbacks([yaml.safe_load(example)])
+            assert type(callback) is CALLBACKS[name]
 
 
 @pytest.mark.parametrize("name", sorted(CALLBACKS))

@@ -89,6 +89,19 @@ def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "run" / "metrics.jsonl").exists()  # the folder can be used when it is installed
 
 
+def test_a_package_that_does_not_work_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_installed.py").write_text("raise TypeError('Descriptors cannot be created directly')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Shelf, "package", "half_installed")
+    trainer = make(tmp_path / "run", shelf := Shelf())
+    warnings: list[str] = []
+    trainer.warn = warnings.append
+    assert trainer.train().step == 8
+    assert len(warnings) == 1
+    assert "Descriptors cannot be created directly" in warnings[0]
+    assert shelf.said == []
+
+
 def test_settings_are_flat() -> None:
     nested = {"a": {"b": 1, "c": {}}, "d": [{"name": "x"}, (2, None)], "e": Path("f")}
     assert flat(nested) == {"a.b": 1, "d.0.name": "x", "d.1.0": 2, "d.1.1": None, "e": "f"}
@@ -237,12 +250,10 @@ def wandb_records(path: Path) -> list[Any]:
         if 32768 - at % 32768 < 7:  # too little for the head of a piece: zeros fill the block
             at += -at % 32768
             continue
-        _, size, kind = struct.unpack_from(
-            "<IHB", content, at
-        )  # checksum, length, whole = 1 / first / middle / last = 4
+        _, size, kind = struct.unpack_from("<IHB", content, at)  # checksum, length, kind
         parts += content[at + 7 : at + 7 + size]
         at += 7 + size
-        if kind in (1, 4):
+        if kind in (1, 4):  # whole, or the last of several; others are the first, or in the middle
             records.append(wandb_internal_pb2.Record.FromString(parts))
             parts = b""
     return records

@@ -59,6 +59,8 @@ class Tracker(Callback):
         Raises:
             ConfigError: if its package is not installed.
         """
+        self._warn, self._failed, self._error = trainer.warn, False, None
+        self._open = True
         try:
             importlib.import_module(self.package)
         except ModuleNotFoundError as error:
@@ -66,8 +68,8 @@ class Tracker(Callback):
                 f"{type(self).__name__} needs the package {self.package}, which is not installed: "
                 "pip install 'minitrain[track]'"
             ) from error
-        self._warn, self._failed, self._error = trainer.warn, False, None
-        self._open = True
+        except Exception as error:  # installed, but it does not work with the other packages here
+            self._give_up(error)
         self._try(self._begin, trainer)
 
     def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
@@ -101,18 +103,22 @@ class Tracker(Callback):
             self.id = state.get("id")
 
     def _try(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Do something at the tracker; warn once if it fails, and leave it alone from then on."""
+        """Do something at the tracker, if it has not failed so far."""
         if self._failed or not self._open:
             return
         try:
             action(*arguments)
         except Exception as error:
-            self._failed = True
-            reason = " ".join(str(error).split()) or "no reason given"
-            self._warn(
-                f"{self.service} failed, {type(error).__name__}: {reason}; from here on nothing is logged there, "
-                "training goes on"
-            )
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Leave the tracker alone from now on, and say so."""
+        self._failed = True
+        reason = " ".join(str(error).split()) or "no reason given"
+        self._warn(
+            f"{self.service} failed, {type(error).__name__}: {reason}; from here on nothing is logged there, training "
+            "goes on"
+        )
 
 
 def _figures(record: Mapping[str, Any]) -> dict[str, float]:
