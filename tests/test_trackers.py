@@ -264,6 +264,7 @@ def test_wandb_offline_and_resumed(tmp_path: Path, wandb: Any) -> None:
     again = make(tmp_path / "run", WandbLogger(mode="offline"))
     again.resume()
     again.train()
+    wandb.teardown()  # waits for the service that writes the files
     files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len({path.name for path in files}) == 1  # one id
     records = [record for path in files for record in wandb_records(path)]
