@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,8 @@ def test_a_run_is_resumed_with_its_callbacks(tmp_path: Path) -> None:
     for step in (2, 4, 6):
         texts = [(run.run_dir / "samples" / f"step-{step:08d}.txt").read_bytes() for run in (whole, again)]
         assert texts[0] == texts[1]
+    info = json.loads((whole.run_dir / "run.json").read_text())
+    assert info["settings"] == json.loads(json.dumps(configs[0].to_dict()))
     assert "pool_bytes" in read_metrics(whole.run_dir / "metrics.jsonl")[0]
 
 

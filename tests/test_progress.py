@@ -45,6 +45,18 @@ def test_a_short_run_has_all_its_records(capsys: pytest.CaptureFixture[str]) -> 
     assert lines_of(20, 1.0, capsys) == list(range(1, 21))
 
 
+def test_the_first_records_are_shown_however_fast_they_come(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    progress = PlainProgress(0, 100, clock)
+    clock.now = 100.0  # compiling took a while
+    for step in range(1, 31):
+        progress.log(record(step))
+    assert len(capsys.readouterr().out.splitlines()) == 20
+    clock.now = 102.1
+    progress.log(record(31))
+    assert capsys.readouterr().out.startswith("step  31/100")
+
+
 def test_a_long_run_has_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
     steps = lines_of(36_000, 0.5, capsys)
     assert steps[:20] == list(range(1, 21))
@@ -82,7 +94,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         shown.append(("new", content["text/plain"]))
         return Handle()
 
-    shell = type("Shell", (type("ZMQInteractiveShell", (), {}),), {})()  # Colab's inherits from it
+    shell = type("ColabShell", (type("ZMQInteractiveShell", (), {}),), {})()  # as Colab's inherits from it
     ipython = types.ModuleType("IPython")
     ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]
     displays = types.ModuleType("IPython.display")

@@ -14,7 +14,7 @@ from test_callbacks import make
 from test_csv_logger import interrupted
 
 from minitrain.errors import ConfigError
-from minitrain.training import MLflowLogger, TensorBoardLogger, WandbLogger, read_metrics
+from minitrain.training import Callback, MLflowLogger, TensorBoardLogger, WandbLogger, read_metrics
 from minitrain.training.callbacks.tracker import Tracker
 from minitrain.training.facts import flat
 
@@ -211,7 +211,12 @@ def test_mlflow_goes_on_with_the_same_run(tmp_path: Path, store: Any) -> None:
     interrupted(tmp_path / "run", 7, MLflowLogger(tracking_uri=uri))
     run = mlflow_run(store)
     assert run.info.status == "FAILED"
-    again = make(tmp_path / "run", MLflowLogger(tracking_uri=uri))
+
+    class Watching(Callback):
+        def on_step_end(self, trainer: Any, update: Any) -> None:
+            assert mlflow_run(store).info.status == "RUNNING"
+
+    again = make(tmp_path / "run", MLflowLogger(tracking_uri=uri), Watching())
     again.resume()
     again.train()
     assert mlflow_run(store).info.run_id == run.info.run_id
@@ -220,13 +225,21 @@ def test_mlflow_goes_on_with_the_same_run(tmp_path: Path, store: Any) -> None:
     assert steps == [1, 2, 4, 6, 8]
 
 
-def test_mlflow_takes_more_settings_than_fit_a_request(tmp_path: Path, store: Any) -> None:
-    _, uri = store
+def test_mlflow_takes_more_settings_than_fit_a_request(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, uri = store
+    real, sizes = type(client).log_batch, []
+
+    def log_batch(self: Any, run_id: str, **entries: Any) -> Any:
+        sizes.append({kind: len(some) for kind, some in entries.items()})
+        return real(self, run_id, **entries)
+
+    monkeypatch.setattr(type(client), "log_batch", log_batch)  # a store of files has no limits, a server has
     trainer = make(None, MLflowLogger(tracking_uri=uri))
     trainer.hyperparameters = {"many": {str(i): i for i in range(250)}, "long": "x" * 10_000}
     trainer.train()
     params = mlflow_run(store).data.params
-    assert (len(params), params["many.249"], set(params["long"])) == (251, "249", {"x"})
+    assert (len(params), params["many.249"], params["long"]) == (251, "249", 500 * "x")
+    assert [size["params"] for size in sizes if "params" in size] == [100, 100, 51]
 
 
 # Weights & Biases

@@ -98,6 +98,15 @@ def test_samples_come_from_the_weights_that_validation_uses() -> None:
     assert written[0] == written[1] != written[2]
 
 
+def test_each_step_has_random_numbers_of_its_own() -> None:
+    sampling = SampleGeneration("ab", tokens=40, show=False)
+    trainer = writing(None, sampling)  # whose weights stay as they are
+    texts = []
+    for trainer.state.step in (500, 1000, 500):
+        texts.append(sampling.write(trainer))
+    assert texts[0] == texts[2] != texts[1]
+
+
 def test_samples_that_cannot_be_written_are_told_before_the_first_step() -> None:
     with pytest.raises(ConfigError, match="SampleGeneration needs a tokenizer"):
         make(None, SampleGeneration("a")).train()
