@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+TRAIN, VALIDATION, GUESS = "#2a6fbb", "#d1495b", "#6c757d"
+COLORS = (TRAIN, VALIDATION, "#3d9970", "#edae49", "#7b4b94", "#00798c", "#8d6a4f", GUESS)
+"""Of curves next to each other."""
+
+
 def new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
     """A figure of one plot over the steps."""
     figure, (axes,) = new_figures([(title, ylabel)])

@@ -79,7 +79,7 @@ def test_a_gpt_learns_to_add():
     """
     a, b = np.divmod(np.arange(10_000), 100)
     places = [a // 10, a % 10, b // 10, b % 10, (a + b) % 10, (a + b) // 10 % 10, (a + b) // 100]
-    unseen, draw = language_task(np.stack(places, axis=1), 4, 500, batch_size=256)
+    unseen, draw = language_task(np.stack(places, axis=1), 4, 500, batch_size=128)
     model = GPT(PRESETS["gpt-nano"], seed=0)
     train(model, draw, 700, lr=5e-3)
     assert exact(model, unseen, 4) > 0.98
@@ -98,7 +98,7 @@ def test_an_encoder_decoder_learns_to_copy():
         return Pairs(rows, rows)
 
     model = Seq2Seq(Seq2SeqConfig(vocab_size=11, block_size=10, n_layer=2, n_head=4, n_embd=64), seed=0)
-    train(model, draw, 350, lr=3e-3, weight_decay=0.0)
+    train(model, draw, 250, lr=1.5e-3, weight_decay=0.0)
     new = draw(200)
     written = model.generate(new.source, start=1, end=None, max_new_tokens=9)
     assert (written == new.target).all(axis=1).mean() > 0.97
@@ -122,7 +122,7 @@ def test_a_vision_transformer_reads_digits():
         return Labelled(images[chosen], labels[chosen])
 
     model = ViT(PRESETS["vit-digits"], seed=0)
-    train(model, draw, 600, lr=3e-3)
+    train(model, draw, 700, lr=3e-3, weight_decay=1.0)
     logits, _ = model.forward(images[unseen])
     assert (logits.argmax(-1) == labels[unseen]).mean() > 0.97
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from model_zoo import KINDS
 
+from benchmarks.sizes import SIZES, step_flops
 from minitrain.cli import main
 from minitrain.errors import ConfigError
 from minitrain.models.flops import TRAINING, visible_pairs
@@ -39,7 +40,8 @@ class Counter:
             return function(*args, **options)
 
         for module in list(sys.modules.values()):
-            if module.__name__.startswith(("minitrain.nn", "minitrain.models")) and hasattr(module, name):
+            ours = getattr(module, "__name__", "").startswith(("minitrain.nn", "minitrain.models"))
+            if ours and hasattr(module, name):
                 monkeypatch.setattr(module, name, counted)
 
     def _forward(self, x: Any, weight: Any, *_: Any, **__: Any) -> None:
@@ -104,6 +106,18 @@ def test_six_flops_a_weight_and_token():
     flops = summarize(model).flops
     assert flops.products == 2 * N * flops.tokens
     assert flops.attention == 4 * (4 * 128 * 64 * 65 // 2)  # 4 layers, 4 C a pair
+
+
+@pytest.mark.parametrize("size", ["char", "baby"])
+def test_benchmarks_count_the_same_work(size):
+    """They write the formula out for their models; a preset has each one's shape."""
+    flops = summarize(build_model(f"gpt-{size}")).flops
+    bench = SIZES[size]
+    assert bench.model().items() <= vars(PRESETS[f"gpt-{size}"]).items()
+    assert step_flops(bench) == (
+        TRAINING * bench.batch_size * flops.products,
+        TRAINING * bench.batch_size * flops.attention,
+    )
 
 
 def test_parameters_by_part():

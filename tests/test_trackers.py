@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -223,6 +224,30 @@ def test_mlflow_goes_on_with_the_same_run(tmp_path: Path, store: Any) -> None:
     assert mlflow_run(store).info.status == "FINISHED"
     steps = sorted({metric.step for metric in client.get_metric_history(run.info.run_id, "loss")})
     assert steps == [1, 2, 4, 6, 8]
+
+
+def test_an_mlflow_server_that_is_gone_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    from mlflow.utils import request_utils
+
+    retries = []
+
+    def refused(*arguments: Any, **options: Any) -> Any:
+        retries.append(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(request_utils, "_get_request_session", refused)
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    for expected in ("2", "5"):
+        trainer = make(None, MLflowLogger(tracking_uri="http://127.0.0.1:9"))
+        warnings: list[str] = []
+        trainer.warn = warnings.append
+        assert trainer.train().step == 8
+        assert len(warnings) == 1
+        assert set(retries) == {expected}
+        assert os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") == (None if expected == "2" else "5")
+        retries.clear()
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
 
 
 def test_mlflow_takes_more_settings_than_fit_a_request(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

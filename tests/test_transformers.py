@@ -120,9 +120,9 @@ class TestSeq2Seq:
         model, good = build("seq2seq"), ids(2, 5, low=1)
         bad = good.copy()
         bad[1, 2] = 0
-        with pytest.raises(DataError, match=r"a row of source has padding \(pad_idx = 0\) before a token"):
+        with pytest.raises(DataError, match=r"source: a row has padding \(pad_idx = 0\) before a token; put"):
             model.forward(bad, good)
-        with pytest.raises(DataError, match="a row of target has padding"):
+        with pytest.raises(DataError, match="target: a row has padding"):
             model.forward(good, bad)
 
     def test_which_tables_are_shared(self):
@@ -133,25 +133,28 @@ class TestSeq2Seq:
         assert separate["target_emb.weight"].shape == separate["head.weight"].shape == (12, 8)
 
     def test_greedy_writing_is_the_argmax_again_and_again(self):
-        model, source = build("seq2seq"), ids(3, 5, low=1)
-        out = model.generate(source, start=1, end=None, max_new_tokens=6)
-        assert out.shape == (3, 7)
+        model, source = build("seq2seq, separate"), ids(30, 5, low=1)
+        model.head.weight.data[0] = 1.1 * model.head.weight.data[10]  # padding is likelier than token 10
+        out = model.generate(source, start=1, end=None, max_new_tokens=5)
+        assert out.shape == (30, 6)
         assert (out[:, 0] == 1).all()
         logits = model.forward(source, out[:, :-1])[0]
-        logits[..., 0] = -np.inf  # padding is not a word
+        assert (logits.argmax(-1) == 0).any()
+        logits[..., 0] = -np.inf
         np.testing.assert_array_equal(out[:, 1:], logits.argmax(-1))
 
     def test_after_the_end_there_is_padding(self):
-        model, source = build("seq2seq"), ids(4, 5, low=1)
+        model, source = build("seq2seq, separate"), ids(30, 5, low=1)
         free = model.generate(source, start=1, end=None, max_new_tokens=5)
-        end = int(free[0, 2])
-        out = model.generate(source, start=1, end=end, max_new_tokens=5)
-        for row, words in zip(out, free, strict=True):
-            stops = np.flatnonzero(words[1:] == end)
-            length = 2 + stops[0] if len(stops) else len(words)
-            np.testing.assert_array_equal(row[:length], words[: len(row)][:length])
-            assert not row[length:].any()
-        assert len(out[0]) > 3 or (out[:, -1] == end).any()
+        end = next(token for token in range(1, 12) if 5 < (free[:, 1:-1] == token).any(axis=1).sum() < 25)
+        before = np.cumsum(free[:, 1:] == end, axis=1) - (free[:, 1:] == end)  # ends that came earlier
+        expected = np.where(before > 0, 0, free[:, 1:])
+        np.testing.assert_array_equal(model.generate(source, start=1, end=end, max_new_tokens=5)[:, 1:], expected)
+
+    def test_writing_stops_when_all_rows_have_ended(self):
+        model, source = build("seq2seq, separate"), ids(1, 5, low=1)
+        first = model.generate(source, start=1, end=None, max_new_tokens=1)[0, 1]
+        assert model.generate(source, start=1, end=first, max_new_tokens=5).tolist() == [[1, first]]
 
 
 class TestViT:

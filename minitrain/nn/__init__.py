@@ -14,7 +14,13 @@ from .heads import Rope
 from .layer_norm import LayerNorm
 from .linear import Linear
 from .lora import LoRALinear, add_lora, lora_state_dict, merge_lora
-from .masks import create_causal_mask, create_combined_mask, create_padding_mask, create_window_mask
+from .masks import (
+    create_causal_mask,
+    create_combined_mask,
+    create_document_mask,
+    create_padding_mask,
+    create_window_mask,
+)
 from .module import Module
 from .moe import MixtureOfExperts
 from .packing import FlatGroup, decays, pack
@@ -59,6 +65,7 @@ __all__ = [
     "checkpoint_activations",
     "create_causal_mask",
     "create_combined_mask",
+    "create_document_mask",
     "create_padding_mask",
     "create_window_mask",
     "decays",

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..figures import new_figure, save_figure
+from ..figures import COLORS, new_figure, save_figure
 from .checks import POSITIVE
 from .schedules import Schedule
-
-COLOURS = ("#2a6fbb", "#d1495b", "#3a7d44", "#b08900", "#6a4c93", "#6c757d")
 
 
 def plot_schedule(
@@ -32,9 +30,9 @@ def plot_schedule(
     figure, axes = new_figure(title, "learning rate")
     for i, (name, rate) in enumerate(named.items()):
         rates = [rate(step) for step in range(total_steps)]
-        axes.plot(rates, color=COLOURS[i % len(COLOURS)], linewidth=2, label=name)
+        axes.plot(rates, color=COLORS[i % len(COLORS)], linewidth=2, label=name)
         if len(named) == 1:
-            axes.fill_between(range(total_steps), rates, color=COLOURS[0], alpha=0.08)
+            axes.fill_between(range(total_steps), rates, color=COLORS[0], alpha=0.08)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
     if isinstance(schedule, Mapping):

@@ -48,9 +48,11 @@ if TYPE_CHECKING:
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
+    from .finders import BatchSearch, RateSearch, find_batch_size, find_learning_rate
     from .history_plots import plot_history
     from .html_report import write_html_report
     from .loop import Gradient, TrainingLoop, Update, train_step
+    from .memory import Estimate, MemoryShortage, estimate
     from .metrics import MetricsWriter, read_metrics
     from .objective import ModelWithLoss, accuracy
     from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig
@@ -67,6 +69,7 @@ __all__ = [
     "EMA",
     "ActivationStatistics",
     "AdamWConfig",
+    "BatchSearch",
     "BatchStream",
     "Callback",
     "CallbackList",
@@ -80,6 +83,7 @@ __all__ = [
     "Diagnosis",
     "EarlyStopping",
     "EpochHistory",
+    "Estimate",
     "Evaluator",
     "Gradient",
     "GradientStatistics",
@@ -90,6 +94,7 @@ __all__ = [
     "LearningRateMonitor",
     "LoadedRun",
     "MLflowLogger",
+    "MemoryShortage",
     "MetricsCollector",
     "MetricsWriter",
     "ModelConfig",
@@ -99,6 +104,7 @@ __all__ = [
     "PlateauWatch",
     "Plots",
     "ProgressTracker",
+    "RateSearch",
     "Run",
     "RunConfig",
     "RunInfo",
@@ -127,8 +133,11 @@ __all__ = [
     "create_optimizer",
     "create_scheduler",
     "diagnose",
+    "estimate",
     "evaluate",
     "evaluate_run",
+    "find_batch_size",
+    "find_learning_rate",
     "load_run",
     "perplexity",
     "plot_comparison",
@@ -151,6 +160,7 @@ _HOME = {
     "EMA": "callbacks",
     "ActivationStatistics": "callbacks",
     "AdamWConfig": "optimizer_config",
+    "BatchSearch": "finders",
     "BatchStream": "feed",
     "Callback": "callback",
     "CallbackList": "callback",
@@ -164,6 +174,7 @@ _HOME = {
     "Diagnosis": "diagnosis",
     "EarlyStopping": "callbacks",
     "EpochHistory": "by_epoch",
+    "Estimate": "memory",
     "Evaluator": "evaluator",
     "Gradient": "loop",
     "GradientStatistics": "callbacks",
@@ -174,6 +185,7 @@ _HOME = {
     "LearningRateMonitor": "callbacks",
     "LoadedRun": "run",
     "MLflowLogger": "callbacks",
+    "MemoryShortage": "memory",
     "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
     "ModelConfig": "config",
@@ -183,6 +195,7 @@ _HOME = {
     "PlateauWatch": "callbacks",
     "Plots": "callbacks",
     "ProgressTracker": "callbacks",
+    "RateSearch": "finders",
     "Run": "run",
     "RunConfig": "config",
     "RunInfo": "callbacks",
@@ -211,8 +224,11 @@ _HOME = {
     "create_optimizer": ".optim",
     "create_scheduler": ".optim",
     "diagnose": "diagnosis",
+    "estimate": "memory",
     "evaluate": "evaluation",
     "evaluate_run": "run",
+    "find_batch_size": "finders",
+    "find_learning_rate": "finders",
     "load_run": "run",
     "perplexity": "epoch_trainers",
     "plot_comparison": "compare",

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..data.bpe import LARGEST_VOCABULARY, SMALLEST_VOCABULARY
+from ..data.tokenizers import TOKENIZERS
 from ..errors import ConfigError
 from ..files import file_error, write_atomically
 from ..optim.settings import describe
@@ -20,8 +22,6 @@ from . import section
 from .callbacks.registry import create_callbacks
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 from .section import Section, build
-
-TOKENIZERS = ("char", "byte")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,8 @@ class DataConfig(Section):
     path: str | None = None
     """a text file or a folder of them; null = the language reference that ships with Python"""
     tokenizer: str = "char"
+    vocab_size: int = 1024
+    """ids of a ``bpe`` vocabulary, at most; ``char`` and ``byte`` have their own"""
     val_fraction: float = 0.1
     """the share of the tokens, taken from the end, that is held out for validation"""
     block_size: int = 64
@@ -74,6 +76,8 @@ class DataConfig(Section):
     def check(self) -> None:
         """Check the ranges."""
         self.require_known("tokenizer", TOKENIZERS)
+        fits = SMALLEST_VOCABULARY <= self.vocab_size <= LARGEST_VOCABULARY
+        self.require(fits, "vocab_size", f"between {SMALLEST_VOCABULARY} and {LARGEST_VOCABULARY}")
         self.require(0.0 < self.val_fraction < 1.0, "val_fraction", "between 0 and 1, both excluded")
         self.require_at_least(1, "block_size")
 

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..figures import new_figure, new_figures, save_figure
+from ..figures import GUESS, TRAIN, VALIDATION, new_figure, new_figures, save_figure
 
 Records = Sequence[Mapping[str, Any]]
 
-TRAIN, VALIDATION, GUESS = "#2a6fbb", "#d1495b", "#6c757d"
 LOG_RATIO = 8.0
 """A loss that falls by more than this factor is drawn on a logarithmic axis."""
 

@@ -121,7 +121,7 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
     refuse_used_folder(run_dir)
     text = read_corpus(config.data.path)
-    tokenizer = build_tokenizer(config.data.tokenizer, text)
+    tokenizer = build_tokenizer(config.data.tokenizer, text, vocab_size=config.data.vocab_size)
     ids = tokenizer.encode(text)
     border = int(len(ids) * (1 - config.data.val_fraction))
     train_ids, val_ids = ids[:border], ids[border:]
@@ -267,7 +267,7 @@ def _read_tokenizer(run_dir: Path) -> Tokenizer:
         return tokenizer_from_json(json.loads(path.read_bytes()))
     except OSError as error:
         raise file_error("read", path, error) from error
-    except (ValueError, DataError) as error:
+    except (ValueError, RecursionError, DataError) as error:
         raise DataError(f"{path} is damaged: {error}") from error
 
 

@@ -25,8 +25,9 @@ from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .collector import MetricsCollector
 from .config import TrainingConfig
 from .evaluator import Evaluator
-from .feed import as_loader, batch_to, split_batch
+from .feed import as_batches, as_loader, batch_to, split_batch
 from .loop import Gradient, TrainingLoop, Update, train_step
+from .memory import shortage
 from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
 from .result import TrainResult
@@ -46,12 +47,13 @@ class Trainer:
     Args:
         model: a model with ``loss`` and ``loss_backward`` of its own, such as `GPT`, or any module with a ``forward``
             and a ``backward`` beside a ``loss_fn``.
-        train_data: a loader of ``minitrain.data``, or a list of batches, or what can be iterated once an epoch.
+        train_data: a loader or a data set of ``minitrain.data``, or a list of batches, or what can be iterated once an
+            epoch.
         optimizer: an optimizer over the model; `AdamW` at ``config.learning_rate`` by default.
         loss_fn: loss of the model's outputs and the targets of a batch, see `ModelWithLoss`.
         scheduler: learning rate of update number ``step``, counted from 0: a function or a schedule; a constant rate
             by default.
-        val_data: batches to validate on, iterated anew each time; ``None`` goes without.
+        val_data: batches to validate on, iterated anew each time, or a data set; ``None`` goes without.
         config: how long, in which batches, what how often.
         callbacks: what else is to happen, in this order; then come the screen, ``metrics.jsonl`` and ``run.json``,
             unless a `ProgressTracker`, a `JsonlLogger` or a `RunInfo` is among them.
@@ -105,12 +107,13 @@ class Trainer:
         self.model, self.tokenizer, self.device, self.warn = model, tokenizer, device, warn
         self.hyperparameters = hyperparameters
         self.objective = objective_of(model, loss_fn)
-        self.train_data = as_loader(named["train_data"])
+        self.train_data = as_loader(named["train_data"], self.config.batch_size)
         self.optimizer = AdamW(model, lr=self.config.learning_rate) if optimizer is None else optimizer
         self.schedule: Any = named["scheduler"] or Constant(self.optimizer.get_lr())
         self.evaluator = None
         if named["val_data"] is not None:
-            self.evaluator = Evaluator(self.objective, named["val_data"], metrics=metrics, device=device)
+            val = as_batches(named["val_data"], self.config.batch_size)
+            self.evaluator = Evaluator(self.objective, val, metrics=metrics, device=device)
         self.key = Key.from_seed(0).fold("dropout") if key is None else key
         self.state, self.control, self.history = TrainerState(), Control(), MetricsCollector()
         self.accumulation = self.config.gradient_accumulation_steps
@@ -148,6 +151,7 @@ class Trainer:
             NonFiniteError: if a loss or a gradient is NaN or infinite; no checkpoint is made of that.
             CheckpointError: if the run folder holds another run (see `resume`).
             FileError: if the disk refuses.
+            MemoryShortage: if memory runs out; says which setting to change.
         """
         fire = self.callbacks.fire
         if self.run_dir is not None and not (self.resumed or self._begun):
@@ -167,6 +171,9 @@ class Trainer:
                     self.validate()
                 fire("on_train_end", self)
                 return TrainResult.of(self)
+        except MemoryError as error:
+            fire("on_exception", self, error)
+            raise shortage(error, self) from error
         except BaseException as error:
             fire("on_exception", self, error)
             raise

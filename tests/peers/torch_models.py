@@ -130,11 +130,11 @@ class TorchSeq2Seq(nn.Module):
         self.config = config
         C, L = config.n_embd, config.n_layer
         self.source = nn.Embedding(config.vocab_size, C)
-        self.target = self.source if config.share_embeddings else nn.Embedding(config.targets, C)
+        self.target = self.source if config.share_embeddings else nn.Embedding(config.n_targets, C)
         self.body = nn.Transformer(
             C, config.n_head, L, L, 4 * C, 0.0, "gelu", encoder_stack(config), batch_first=True, norm_first=True
         )
-        self.head = nn.Linear(C, config.targets, bias=False)
+        self.head = nn.Linear(C, config.n_targets, bias=False)
         if config.tie_weights:
             self.head.weight = self.target.weight
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...backend.threads import environment
 from ..facts import facts, flat, hyperparameters
 from ..signals import Interrupted
 from .tracker import Tracker
@@ -15,13 +17,15 @@ if TYPE_CHECKING:
 
 MOST = {"metrics": 1000, "params": 100, "tags": 100}
 """What MLflow takes in one request."""
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 LONGEST = 500  # characters of a parameter's value that every version of MLflow takes
 
 
 class MLflowLogger(Tracker):
     """Logs to MLflow: settings as parameters, facts as tags, records and evaluations as metrics.
 
-    The run is ``FINISHED`` at the end, ``KILLED`` after a signal, ``FAILED`` after an error, and ``RUNNING`` again
+    A server that cannot be reached is tried three times, unless the environment has ``MLFLOW_HTTP_REQUEST_MAX_RETRIES``:
+    by itself, MLflow would let the training wait for minutes. The run is ``FINISHED`` at the end, ``KILLED`` after a signal, ``FAILED`` after an error, and ``RUNNING`` again
     when it is resumed. Nothing global is set: other uses of MLflow in the process are not touched.
 
     Args:
@@ -65,6 +69,10 @@ class MLflowLogger(Tracker):
     def _end(self, error: BaseException | None) -> None:
         killed = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
         self._client.set_terminated(self.id, "FINISHED" if error is None else "KILLED" if killed else "FAILED")
+
+    def _try(self, action: Callable[..., None], *arguments: Any) -> None:
+        with environment(RETRIES, os.environ.get(RETRIES, "2")):
+            super()._try(action, *arguments)
 
     def _send(self, kind: str, entries: Sequence[Any]) -> None:
         for first in range(0, len(entries), MOST[kind]):
