@@ -228,15 +228,14 @@ def test_mlflow_goes_on_with_the_same_run(tmp_path: Path, store: Any) -> None:
 
 def test_an_mlflow_server_that_is_gone_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
-    from mlflow.utils import request_utils
-
+    requests = pytest.importorskip("requests")
     retries = []
 
     def refused(*arguments: Any, **options: Any) -> Any:
         retries.append(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
         raise ConnectionError("refused")
 
-    monkeypatch.setattr(request_utils, "_get_request_session", refused)
+    monkeypatch.setattr(requests.Session, "request", refused)
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     for expected in ("2", "5"):
         trainer = make(None, MLflowLogger(tracking_uri="http://127.0.0.1:9"))

@@ -24,9 +24,10 @@ LONGEST = 500  # characters of a parameter's value that every version of MLflow 
 class MLflowLogger(Tracker):
     """Logs to MLflow: settings as parameters, facts as tags, records and evaluations as metrics.
 
-    A server that cannot be reached is tried three times, unless the environment has ``MLFLOW_HTTP_REQUEST_MAX_RETRIES``:
-    by itself, MLflow would let the training wait for minutes. The run is ``FINISHED`` at the end, ``KILLED`` after a signal, ``FAILED`` after an error, and ``RUNNING`` again
-    when it is resumed. Nothing global is set: other uses of MLflow in the process are not touched.
+    The run is ``FINISHED`` at the end, ``KILLED`` after a signal, ``FAILED`` after an error, and ``RUNNING`` again
+    when it is resumed. Nothing global stays set: other uses of MLflow in the process are not touched. A server that
+    cannot be reached is tried three times, unless the environment's ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` says more: by
+    itself, MLflow would let the training wait for minutes.
 
     Args:
         experiment: name of the experiment; made if it is not there.
