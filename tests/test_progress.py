@@ -57,6 +57,12 @@ def test_the_first_records_are_shown_however_fast_they_come(capsys: pytest.Captu
     assert capsys.readouterr().out.startswith("step  31/100")
 
 
+def test_a_fast_run_has_a_line_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = lines_of(40, 1 / 128, capsys)
+    assert steps[:20] == list(range(1, 21))
+    assert steps[20:] == [20 + 128 * second for second in range(1, 40)] + [40 * 128]
+
+
 def test_a_long_run_has_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
     steps = lines_of(36_000, 0.5, capsys)
     assert steps[:20] == list(range(1, 21))

@@ -106,8 +106,9 @@ class TimeLeft:
 class PlainProgress:
     """Lines on standard output: each of the first records, and then fewer, so that the log of a long run stays short.
 
-    After the first 20 lines, the next comes when a fiftieth of the time so far, but at most a minute, has passed since
-    the last one: a log of ten hours has less than a thousand lines. The record of the last step is always there.
+    After the first 20 lines, the next comes when a fiftieth of the time so far has passed since the last one, at least
+    a second and at most a minute: a log of ten hours has less than a thousand lines. The record of the last step is
+    always there.
 
     Args:
         first_step: updates done before.
@@ -115,7 +116,7 @@ class PlainProgress:
         clock: seconds of a clock that never goes back.
     """
 
-    ALL_OF, SHARE, LONGEST = 20, 1 / 50, 60.0
+    ALL_OF, SHARE, SHORTEST, LONGEST = 20, 1 / 50, 1.0, 60.0
 
     def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._time, self._last = TimeLeft(first_step, max_steps, clock), max_steps
@@ -136,7 +137,7 @@ class PlainProgress:
     def log(self, record: Mapping[str, Any]) -> None:
         """Print the record and the time left, if it is time for a line."""
         elapsed = self._time.elapsed()
-        pause = min(self.SHARE * elapsed, self.LONGEST)
+        pause = min(max(self.SHARE * elapsed, self.SHORTEST), self.LONGEST)
         if self._lines < self.ALL_OF or elapsed - self._shown_at >= pause or record["step"] == self._last:
             self._lines, self._shown_at = self._lines + 1, elapsed
             step = f"{record['step']:>{len(str(self._last))}}"

@@ -45,7 +45,7 @@ class WandbLogger(Tracker):
             dir=trainer.run_dir,
             mode=self.mode,
             id=self.id,
-            resume="allow",
+            resume=None if self.id is None else "allow",
             config={**hyperparameters(trainer), "facts": facts(trainer)},
             allow_val_change=True,  # a resumed run may have other facts: another version, another machine
             settings=wandb.Settings(console="off", disable_git=True, disable_code=True),
