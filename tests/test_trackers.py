@@ -1,4 +1,4 @@
-"""Trackers, and TensorBoard among them: settings, figures and ids arrive, resumed runs go on where they were, and a failure stops no training."""
+"""Trackers: settings, figures and ids arrive, resumed runs go on, a failure stops no training; TensorBoard itself."""
 
 from __future__ import annotations
 
