@@ -20,6 +20,7 @@ from . import section
 from .data_config import DataConfig, TokensConfig
 from .generation_config import GenerationConfig
 from .model_config import GPTModelConfig, ModelConfig
+from .callbacks.registry import create_callbacks
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 from .section import Section, build
 
@@ -134,6 +135,8 @@ class RunConfig(Section):
     scheduler: SchedulerConfig = field(default_factory=WarmupCosineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    callbacks: tuple[dict[str, Any] | str, ...] = ()
+    """what else happens while training: each the name of a callback, or a group of its ``name`` and settings"""
 
     def check(self) -> None:
         """Check the settings that have to fit each other."""
@@ -141,6 +144,7 @@ class RunConfig(Section):
         kind, _, index = self.device.partition(":")
         known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
         self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")
+        create_callbacks(self.callbacks)  # knows names and ranges
         warmup, steps = getattr(self.scheduler, "warmup_steps", 0), self.trainer.max_steps
         if steps is not None and warmup >= steps:
             raise ConfigError(
