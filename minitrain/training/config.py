@@ -17,10 +17,10 @@ from ..errors import ConfigError
 from ..files import file_error, write_atomically
 from ..optim.settings import describe
 from . import section
+from .callbacks.registry import create_callbacks
 from .data_config import DataConfig, TokensConfig
 from .generation_config import GenerationConfig
 from .model_config import GPTModelConfig, ModelConfig
-from .callbacks.registry import create_callbacks
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 from .section import Section, build
 
