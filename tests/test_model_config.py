@@ -110,6 +110,7 @@ MISTAKES = {
     ),
     "less than no prefetch": (["data.prefetch=-1"], "data.prefetch must be at least 0, got -1"),
     "too hot": (["generation.temperature=-1"], "generation.temperature=-1: it must be above 0, or 0"),
+    "a word for a number": (["generation.temperature=hot"], r"must be a number, got 'hot' \(str\)$"),
     "no share": (["generation.top_p=2"], "generation.top_p=2: it must be above 0 and at most 1"),
     "no prompt": (["generation.prompt=''"], "generation.prompt must be null or a character at least"),
 }

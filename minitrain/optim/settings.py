@@ -168,9 +168,17 @@ def check_type(name: str, value: Any, hint: Any) -> None:
     if not _fits(value, hint):
         in_order = sorted(options, key=_is_tuple)  # the longest words last
         expected = " or ".join(map(_in_words, in_order))
-        yaml_trap = isinstance(value, str) and float in options  # YAML reads 1e-3 as text
+        yaml_trap = float in options and _is_number(value)  # YAML reads 1e-3 as text
         advice = " (in YAML, write it with a point: 1.0e-3)" if yaml_trap else ""
         raise ConfigError(f"{name} must be {expected}, got {describe(value)}{advice}")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether ``value`` is a text that spells a number."""
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _is_tuple(option: Any) -> bool:
