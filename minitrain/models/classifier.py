@@ -12,6 +12,7 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..nn.block import PreNormBlockCache, TransformerBlock
+from ..nn.branch import drop_path_rates
 from ..nn.init import residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
@@ -63,12 +64,13 @@ class Classifier(Module, ABC):
                 rng,
                 causal=False,
                 dropout=config.dropout,
+                drop_path=rate,
                 bias=config.bias,
                 approximate=config.gelu,
                 out_std=residual_std(0.02, config.n_layer),
                 dtype=dtype,
             )
-            for _ in range(config.n_layer)
+            for rate in drop_path_rates(config.drop_path, config.n_layer)
         ]
         self.norm = LayerNorm(config.n_embd, bias=config.bias, dtype=dtype)
         self.head = Linear(config.n_embd, config.n_classes, rng, dtype=dtype)

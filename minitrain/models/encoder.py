@@ -35,6 +35,8 @@ class EncoderConfig:
         n_head: number H of heads; divides ``n_embd``.
         n_embd: model width C.
         dropout: probability of dropping, in [0, 1).
+        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1); it
+            grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
         pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does its ``[CLS]``.
@@ -47,6 +49,7 @@ class EncoderConfig:
     n_head: int = 4
     n_embd: int = 128
     dropout: float = 0.0
+    drop_path: float = 0.0
     bias: bool = True
     gelu: str = "none"
     pool: str = "mean"
@@ -60,6 +63,7 @@ class EncoderConfig:
         check_at_least(self, 1, "vocab_size", "n_classes", "block_size", "n_layer", "n_head", "n_embd")
         check_heads(self)
         check_share(self, "dropout")
+        check_share(self, "drop_path")
         check_choice(self, "gelu", FORMS)
         check_choice(self, "pool", POOLINGS)
 

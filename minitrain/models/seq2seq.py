@@ -17,6 +17,7 @@ import numpy as np
 from ..backend.arrays import Array, array_module
 from ..errors import ConfigError
 from ..nn.block import PreNormBlockCache, TransformerBlock
+from ..nn.branch import drop_path_rates
 from ..nn.decoder_block import DecoderBlock, DecoderBlockCache
 from ..nn.embedding import Embedding
 from ..nn.init import generator, residual_std
@@ -50,6 +51,8 @@ class Seq2SeqConfig:
         n_head: number H of heads; divides ``n_embd``.
         n_embd: model width C, even.
         dropout: probability of dropping, in [0, 1).
+        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1); it
+            grows from block to block in proportion to the depth.
         share_embeddings: whether source and target share one table of tokens.
         tie_weights: whether the output layer shares the target's table.
         pad_idx: the token that fills short rows at their end.
@@ -63,6 +66,7 @@ class Seq2SeqConfig:
     n_head: int = 4
     n_embd: int = 128
     dropout: float = 0.0
+    drop_path: float = 0.0
     share_embeddings: bool = True
     tie_weights: bool = True
     pad_idx: int = 0
@@ -81,6 +85,7 @@ class Seq2SeqConfig:
         if self.n_embd % 2:
             raise ConfigError(f"n_embd = {self.n_embd} must be even: each sinusoid has a sine and a cosine")
         check_share(self, "dropout")
+        check_share(self, "drop_path")
         check_share(self, "label_smoothing")
         if self.share_embeddings and self.n_targets != self.vocab_size:
             raise ConfigError(
@@ -142,6 +147,7 @@ class Seq2Seq(Module):
         C = config.n_embd
         self.scale = math.sqrt(C)
         options: dict[str, Any] = {"dropout": config.dropout, "dtype": dtype}
+        rates = drop_path_rates(config.drop_path, config.n_layer)
         encoder_std, decoder_std = (residual_std(0.02, config.n_layer, writes) for writes in (2, 3))
         self.source_emb = Embedding(config.vocab_size, C, rng, dtype=dtype)
         self.target_emb = (
@@ -149,12 +155,12 @@ class Seq2Seq(Module):
         )
         self.positions = SinusoidalPositions(C)
         self.encoder = [
-            TransformerBlock(C, config.n_head, rng, causal=False, out_std=encoder_std, **options)
-            for _ in range(config.n_layer)
+            TransformerBlock(C, config.n_head, rng, causal=False, out_std=encoder_std, drop_path=rate, **options)
+            for rate in rates
         ]
         self.encoder_norm = LayerNorm(C, dtype=dtype)
         self.decoder = [
-            DecoderBlock(C, config.n_head, rng, out_std=decoder_std, **options) for _ in range(config.n_layer)
+            DecoderBlock(C, config.n_head, rng, out_std=decoder_std, drop_path=rate, **options) for rate in rates
         ]
         self.decoder_norm = LayerNorm(C, dtype=dtype)
         self.head = Linear(C, config.n_targets, rng, bias=False, dtype=dtype)

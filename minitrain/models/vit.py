@@ -36,6 +36,8 @@ class ViTConfig:
         n_head: number H of heads; divides ``n_embd``.
         n_embd: model width C.
         dropout: probability of dropping, in [0, 1).
+        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1); it
+            grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
         pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of
@@ -50,6 +52,7 @@ class ViTConfig:
     n_head: int = 4
     n_embd: int = 128
     dropout: float = 0.0
+    drop_path: float = 0.0
     bias: bool = True
     gelu: str = "none"
     pool: str = "first"
@@ -69,6 +72,7 @@ class ViTConfig:
             )
         check_heads(self)
         check_share(self, "dropout")
+        check_share(self, "drop_path")
         check_choice(self, "gelu", FORMS)
         check_choice(self, "pool", POOLINGS)
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..ops.contract import Into
-from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.layer_norm import LayerNormCache
 from ..ops.residual import ResidualCache, residual_backward, residual_forward
 from ..ops.residual_layer_norm import ResidualLayerNormCache
 from ..ops.rms_norm import RMSNormCache
 from ..random import Key, fold
 from .attention import MultiHeadAttention, MultiHeadAttentionCache
+from .branch import BranchCache, drop_branch_backward, drop_branch_forward
 from .feed_forward import FeedForward, FeedForwardCache
 from .gated_feed_forward import GatedFeedForward, GatedFeedForwardCache
 from .layer_norm import LayerNorm
@@ -27,10 +27,10 @@ class PreNormBlockCache(NamedTuple):
 
     norm1: LayerNormCache | RMSNormCache
     attention: MultiHeadAttentionCache
-    dropout1: DropoutCache
+    branch1: BranchCache
     norm2: ResidualLayerNormCache | RMSNormCache
     feed_forward: FeedForwardCache | GatedFeedForwardCache
-    dropout2: DropoutCache
+    branch2: BranchCache
     residual: ResidualCache
 
 
@@ -42,7 +42,8 @@ class PreNormBlock(Module):
         attention: self-attention.
         norm2: norm before the feed-forward layer, of the kind of ``norm1``.
         feed_forward: FeedForward or GatedFeedForward.
-        dropout: probability of dropping on both branches.
+        dropout: probability of dropping an element of either branch.
+        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
     """
 
     recompute = False
@@ -56,8 +57,9 @@ class PreNormBlock(Module):
         feed_forward: FeedForward | GatedFeedForward,
         *,
         dropout: float = 0.0,
+        drop_path: float = 0.0,
     ) -> None:
-        self.dropout = dropout
+        self.dropout, self.drop_path = dropout, drop_path
         self.norm1: Any = norm1
         self.attention = attention
         self.norm2: Any = norm2
@@ -75,24 +77,27 @@ class PreNormBlock(Module):
         """
         normed, norm1 = self.norm1.forward(x)
         branch, attention = self.attention.forward(normed, key_lengths=key_lengths, rng=fold(rng, "attention"))
-        branch, dropout1 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout1"))
+        branch, branch1 = self._drop(branch, fold(rng, "dropout1"))
         x, normed, norm2 = self.norm2.forward_residual(x, branch)
         branch, feed_forward = self.feed_forward.forward(normed)
-        branch, dropout2 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout2"))
+        branch, branch2 = self._drop(branch, fold(rng, "dropout2"))
         x, residual = residual_forward(x, branch)
-        return x, PreNormBlockCache(norm1, attention, dropout1, norm2, feed_forward, dropout2, residual)
+        return x, PreNormBlockCache(norm1, attention, branch1, norm2, feed_forward, branch2, residual)
 
     def backward(self, dout: Array, cache: PreNormBlockCache) -> Array:
         """Map dout (B, T, C) to dx (B, T, C)."""
         dx, dbranch = residual_backward(dout, cache.residual)
-        dbranch = dropout_backward(dbranch, cache.dropout2)
+        dbranch = drop_branch_backward(dbranch, cache.branch2)
         dnormed = self.feed_forward.backward(dbranch, cache.feed_forward)
         dx = dbranch = self.norm2.backward_residual(dx, dnormed, cache.norm2)
-        dbranch = dropout_backward(dbranch, cache.dropout1)
+        dbranch = drop_branch_backward(dbranch, cache.branch1)
         dnormed = self.attention.backward(dbranch, cache.attention)
         return self.norm1.backward(  # type: ignore[no-any-return]
             dnormed, cache.norm1, dx=Into(dx, accumulate=True)
         )  # the stream's gradient and the branch's
+
+    def _drop(self, branch: Array, rng: Key | None) -> tuple[Array, BranchCache]:
+        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, rng=rng)
 
 
 class TransformerBlock(PreNormBlock):
@@ -105,6 +110,7 @@ class TransformerBlock(PreNormBlock):
         kv_heads: number of key and value heads; ``heads`` by default.
         causal: whether a position sees only itself and what came before.
         dropout: probability of dropping, in the attention and on both branches.
+        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.
         approximate: form of GELU.
         out_std: standard deviation of the initial weights of the two layers that write to the stream.
@@ -120,6 +126,7 @@ class TransformerBlock(PreNormBlock):
         kv_heads: int | None = None,
         causal: bool = True,
         dropout: float = 0.0,
+        drop_path: float = 0.0,
         bias: bool = True,
         approximate: str = "none",
         out_std: float = 0.02,
@@ -141,4 +148,5 @@ class TransformerBlock(PreNormBlock):
             LayerNorm(width, bias=bias, dtype=dtype),
             FeedForward(width, 4 * width, rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype),
             dropout=dropout,
+            drop_path=drop_path,
         )
