@@ -35,8 +35,8 @@ class EncoderConfig:
         n_head: number H of heads; divides ``n_embd``.
         n_embd: model width C.
         dropout: probability of dropping, in [0, 1).
-        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1); it
-            grows from block to block in proportion to the depth.
+        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
+            it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
         pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does its ``[CLS]``.

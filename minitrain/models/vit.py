@@ -36,8 +36,8 @@ class ViTConfig:
         n_head: number H of heads; divides ``n_embd``.
         n_embd: model width C.
         dropout: probability of dropping, in [0, 1).
-        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1); it
-            grows from block to block in proportion to the depth.
+        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
+            it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
         pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of

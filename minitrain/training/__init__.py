@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from .compare import Comparison, compare_runs, plot_comparison
     from .config import DataConfig, ModelConfig, RunConfig, TrainerConfig, TrainingConfig
     from .diagnosis import Diagnosis, diagnose
-    from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
+    from .epoch_trainer import perplexity
+    from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, train_model
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
@@ -195,7 +196,7 @@ _HOME = {
     "find_batch_size": "finders",
     "find_learning_rate": "finders",
     "load_run": "run",
-    "perplexity": "epoch_trainers",
+    "perplexity": "epoch_trainer",
     "plot_comparison": "compare",
     "plot_history": "history_plots",
     "plot_learning_rate": "plots",
