@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ...errors import ConfigError
 from ..checks import POSITIVE
+from .drawn import Drawn
 from .warmup import warmup_factor
 
 
@@ -22,7 +23,7 @@ def check_order(min_lr: float, max_lr: float) -> None:
 
 
 @dataclass(frozen=True)
-class WarmupCosine:
+class WarmupCosine(Drawn):
     """Linear warm-up, then a half cosine down to ``min_lr``.
 
     Attributes:
@@ -58,7 +59,7 @@ class WarmupCosine:
 
 
 @dataclass(frozen=True)
-class CosineRestarts:
+class CosineRestarts(Drawn):
     """Half cosines from ``max_lr`` down to ``min_lr``, one after the other, each starting with a jump up.
 
     Attributes:
