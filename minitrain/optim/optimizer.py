@@ -63,6 +63,8 @@ class Optimizer(ABC):
         self.steps = 0
         names = tuple(moments)
         self._spans = self.stretches(trainable_spans(model))
+        parameters = [parameter for span in self._spans for parameter, _ in span.parts.values()]
+        self._bounded = [(p, p.upper) for p in parameters if p.upper is not None]
         self._moments = [self.new_moments(span, names) for span in self._spans]
 
     @abstractmethod
@@ -96,7 +98,7 @@ class Optimizer(ABC):
         return {name: array_module(span.data).zeros_like(span.data) for name in names}
 
     def step(self, grad_scale: float = 1.0) -> None:
-        """Update all weights from their gradients times ``grad_scale``."""
+        """Update all weights from their gradients times ``grad_scale``, and keep them to their upper limits."""
         self.steps += 1
         for span, moments in zip(self._spans, self._moments, strict=True):
             self.update(
@@ -107,6 +109,8 @@ class Optimizer(ABC):
                 weight_decay=span.weight_decay(self.weight_decay),
                 grad_scale=float(grad_scale),
             )
+        for parameter, upper in self._bounded:
+            parameter.data[...] = parameter.data.clip(None, upper)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
