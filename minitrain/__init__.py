@@ -133,7 +133,10 @@ if not TYPE_CHECKING:  # a type checker sees the imports above, and so a misspel
         if name in _PARTS:
             return importlib.import_module(f"{__name__}.{name}")  # which makes it an ordinary name
         if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise AttributeError(
+                f"module {__name__!r} has no attribute {name!r}; layers are in minitrain.nn, losses in "
+                "minitrain.losses, optimizers in minitrain.optim, and so on"
+            )
         value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
         globals()[name] = value  # found once, then an ordinary name
         return value

@@ -24,6 +24,7 @@ from ..ops.loss import Loss
 from ..ops.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
+from .checks import check_batch
 
 POOLINGS = ("mean", "first")
 """what is classified: the mean of all positions that are no padding, or the first one alone"""
@@ -131,6 +132,7 @@ class Classifier(Module, ABC):
         Returns:
             Loss(total, count) in nats and the cache for ``loss_backward``.
         """
+        check_batch(self, batch, "inputs", "targets")
         logits, cache = self.forward(batch.inputs, lengths=getattr(batch, "lengths", None), rng=rng)
         loss, loss_cache = cross_entropy_forward(logits, batch.targets)
         return loss, ClassifierLossCache(cache, loss_cache)

@@ -17,7 +17,7 @@ from ..nn.init import generator
 from ..nn.positions import LearnedPositions
 from ..ops.gelu import FORMS
 from ..random import Key
-from .checks import check_at_least, check_choice, check_heads, check_share
+from .checks import check_at_least, check_choice, check_config, check_heads, check_share, check_types
 from .classifier import POOLINGS, Classifier
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops
@@ -60,6 +60,7 @@ class EncoderConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
+        check_types(self)
         check_at_least(self, 1, "vocab_size", "n_classes", "block_size", "n_layer", "n_head", "n_embd")
         check_heads(self)
         check_share(self, "dropout")
@@ -80,6 +81,7 @@ class Encoder(Classifier):
     """
 
     def __init__(self, config: EncoderConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config, EncoderConfig)
         self.config = config
         rng = generator(seed)
         self.tok_emb = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array, array_module
+from ..errors import ShapeError
 from ..nn.block import PreNormBlockCache, TransformerBlock
 from ..nn.branch import drop_path_rates
 from ..nn.decoder_block import DecoderBlock, DecoderBlockCache
@@ -32,6 +33,7 @@ from ..ops.linear import LinearCache, linear_backward, linear_forward
 from ..ops.loss import Loss
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
+from .checks import check_batch, check_config
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 from .seq2seq_config import Seq2SeqConfig
@@ -78,6 +80,7 @@ class Seq2Seq(Module):
     """
 
     def __init__(self, config: Seq2SeqConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config, Seq2SeqConfig)
         self.config = config
         rng = generator(seed)
         C = config.n_embd
@@ -152,11 +155,15 @@ class Seq2Seq(Module):
             logits (B, T, V) and the cache.
 
         Raises:
-            ShapeError: if a sequence is longer than ``block_size``.
+            ShapeError: if a sequence is longer than ``block_size``, or there are more sources than targets or fewer.
             DataError: if padding comes before a token.
             TokenError: if a token is outside its vocabulary.
         """
         memory, lengths, encoder = self.encode(source, rng=fold(rng, "encoder"))
+        if len(target) != len(source):
+            raise ShapeError(
+                f"Seq2Seq.forward: source has {len(source)} rows and target {len(target)}; each needs its partner"
+            )
         logits, decoder = self.decode(target, memory, lengths, rng=fold(rng, "decoder"))
         return logits, Seq2SeqCache(encoder, decoder)
 
@@ -193,6 +200,7 @@ class Seq2Seq(Module):
             Loss(total, count) in nats and the cache for ``loss_backward``.
         """
         config = self.config
+        check_batch(self, batch, "source", "target")
         logits, cache = self.forward(batch.source, batch.target[:, :-1], rng=rng)
         loss, loss_cache = cross_entropy_forward(
             logits, batch.target[:, 1:], label_smoothing=config.label_smoothing, ignore_index=config.pad_idx

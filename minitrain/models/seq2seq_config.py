@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from .checks import check_at_least, check_heads, check_share
+from .checks import check_at_least, check_heads, check_share, check_types
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Seq2SeqConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
+        check_types(self)
         check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
         if self.target_vocab_size is not None:
             check_at_least(self, 1, "target_vocab_size")

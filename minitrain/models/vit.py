@@ -18,7 +18,7 @@ from ..ops.concat import ConcatCache, concat_backward, concat_forward
 from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.gelu import FORMS
 from ..random import Key
-from .checks import check_at_least, check_choice, check_heads, check_share
+from .checks import check_at_least, check_choice, check_config, check_heads, check_share, check_types
 from .classifier import POOLINGS, Classifier
 from .flops import Flops, attention_flops, linear_flops
 
@@ -63,6 +63,7 @@ class ViTConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
+        check_types(self)
         check_at_least(self, 1, "image_size", "patch", "channels", "n_classes", "n_layer", "n_head", "n_embd")
         if self.image_size % self.patch:
             fitting = [size for size in range(1, self.image_size + 1) if self.image_size % size == 0]
@@ -106,6 +107,7 @@ class ViT(Classifier):
     """
 
     def __init__(self, config: ViTConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config, ViTConfig)
         self.config = config
         rng = generator(seed)
         C = config.n_embd

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..backend.pool import empty_like
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 from ..ops.attention import AttentionCache, attention_backward, attention_forward
 from ..ops.contract import Into
 from ..ops.linear import LinearCache
@@ -120,7 +120,10 @@ class MultiHeadAttention(Module):
 
         Raises:
             ConfigError: if positions are given to a layer without ``rope``.
+            ShapeError: if ``x`` or an option has another shape.
         """
+        if x.ndim != 3:
+            raise ShapeError(f"MultiHeadAttention: x has shape {x.shape}, expected (B, T, C); one sequence is x[None]")
         if positions is not None and self.rope is None:
             raise ConfigError(
                 "MultiHeadAttention: positions were given, but the layer has rope=None and would ignore them; "
@@ -161,6 +164,6 @@ class MultiHeadAttention(Module):
     def _split(self, packed: Array) -> tuple[Array, Array, Array]:
         """(B, T, (H + 2 Hkv) D) -> views q (B, T, H, D), k and v (B, T, Hkv, D)."""
         B, T, _ = packed.shape
-        rows = packed.reshape(B, T, -1, self.head_width)  # (B, T, H + 2 Hkv, D)
         H, G = self.heads, self.kv_heads
+        rows = packed.reshape(B, T, H + 2 * G, self.head_width)
         return rows[:, :, :H], rows[:, :, H : H + G], rows[:, :, H + G :]

@@ -128,5 +128,5 @@ class CrossAttention(Module):
     def _split(self, packed: Array) -> tuple[Array, Array]:
         """(B, S, 2 Hkv D) -> views k and v (B, S, Hkv, D)."""
         B, S, _ = packed.shape
-        rows = packed.reshape(B, S, -1, self.head_width)  # (B, S, 2 Hkv, D)
+        rows = packed.reshape(B, S, 2 * self.kv_heads, self.head_width)
         return rows[:, :, : self.kv_heads], rows[:, :, self.kv_heads :]

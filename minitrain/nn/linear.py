@@ -10,6 +10,7 @@ from ..backend.arrays import Array
 from ..ops.contract import Target
 from ..ops.linear import LinearCache, linear_backward, linear_forward
 from ..ops.linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from .checks import check_sizes
 from .init import normal
 from .module import Module
 from .parameter import Parameter, into
@@ -29,6 +30,9 @@ class Linear(Module):
     Attributes:
         weight: (N, K).
         bias: (N,) or ``None``.
+
+    Raises:
+        ConfigError: if a width is not a whole number from 1 on, or ``rng`` is no generator.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Linear(Module):
         std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.weight = Parameter(normal(rng, (out_features, in_features), std, dtype))
         self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
 

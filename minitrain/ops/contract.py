@@ -255,9 +255,10 @@ def _check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> 
         elif first is None:
             first = (label, x)
         elif x.dtype != first[1].dtype:
+            wider, narrower = sorted([(label, x), first], key=lambda named: named[1].dtype.itemsize, reverse=True)
             raise ShapeError(
                 f"{name}: {label} is {x.dtype} but {first[0]} is {first[1].dtype}; "
-                f"convert one of them, e.g. {label}.astype({first[0]}.dtype)"
+                f"convert one of them, e.g. {wider[0]}.astype({narrower[1].dtype.name!r})"
             )
         _check_shape(name, entry, x.shape, known)
 
