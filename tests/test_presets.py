@@ -40,7 +40,8 @@ class Counter:
             return function(*args, **options)
 
         for module in list(sys.modules.values()):
-            if module.__name__.startswith(("minitrain.nn", "minitrain.models")) and hasattr(module, name):
+            ours = getattr(module, "__name__", "").startswith(("minitrain.nn", "minitrain.models"))
+            if ours and hasattr(module, name):
                 monkeypatch.setattr(module, name, counted)
 
     def _forward(self, x: Any, weight: Any, *_: Any, **__: Any) -> None:

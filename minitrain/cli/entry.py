@@ -18,6 +18,7 @@ COMMANDS = {
     "eval": "the loss of a trained model on its held-out text",
     "plot": "draw the curves of a run",
     "compare": "runs side by side: what came out, and the settings that differ",
+    "gradcheck": "check every backward against finite differences",
     "info": "versions, threads, BLAS and GPU as minitrain finds them; the size of a model",
 }
 

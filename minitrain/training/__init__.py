@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..optim import create_optimizer, create_scheduler
     from .by_epoch import EpochHistory
     from .callback import Callback, CallbackList
     from .callbacks import (
@@ -110,6 +111,8 @@ __all__ = [
     "WeightStatistics",
     "accuracy",
     "compare_runs",
+    "create_optimizer",
+    "create_scheduler",
     "diagnose",
     "estimate",
     "evaluate",
@@ -189,6 +192,8 @@ _HOME = {
     "WeightStatistics": "callbacks",
     "accuracy": "objective",
     "compare_runs": "compare",
+    "create_optimizer": ".optim",
+    "create_scheduler": ".optim",
     "diagnose": "diagnosis",
     "estimate": "memory",
     "evaluate": "evaluation",
