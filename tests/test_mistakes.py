@@ -173,7 +173,7 @@ CALLS = {
     "a label too many": (
         lambda: KINDS["vit"].build().loss(SimpleNamespace(inputs=zeros(1, 2, 6, 6), targets=np.array([5]))),
         TokenError,
-        r"targets\[0\] = 5 is outside \[0, 5\); there are 5 ids or classes: the data has .* other labels, or the model",
+        r"targets\[0\] = 5 is outside \[0, 5\), as there are 5 ids or classes: the data has .* other labels",
     ),
 }
 
