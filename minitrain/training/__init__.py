@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from .callback import Callback, CallbackList
     from .callbacks import (
         EMA,
+        SWA,
         ActivationStatistics,
+        AdaptiveClipping,
         Checkpointing,
         EarlyStopping,
         GradientStatistics,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         ProgressTracker,
         SpikeGuard,
         TimeLimit,
+        ValueClipping,
         WeightStatistics,
     )
     from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
@@ -57,8 +60,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMA",
+    "SWA",
     "ActivationStatistics",
     "AdamWConfig",
+    "AdaptiveClipping",
     "BatchSearch",
     "BatchStream",
     "Callback",
@@ -108,6 +113,7 @@ __all__ = [
     "TransformerTrainer",
     "Update",
     "Validation",
+    "ValueClipping",
     "WeightStatistics",
     "accuracy",
     "compare_runs",
@@ -138,7 +144,9 @@ __all__ = [
 
 _HOME = {
     "EMA": "callbacks",
+    "SWA": "callbacks",
     "ActivationStatistics": "callbacks",
+    "AdaptiveClipping": "callbacks",
     "AdamWConfig": "optimizer_config",
     "BatchSearch": "finders",
     "BatchStream": "feed",
@@ -189,6 +197,7 @@ _HOME = {
     "TransformerTrainer": "epoch_trainers",
     "Update": "loop",
     "Validation": "evaluation",
+    "ValueClipping": "callbacks",
     "WeightStatistics": "callbacks",
     "accuracy": "objective",
     "compare_runs": "compare",

@@ -1,8 +1,9 @@
 """Callbacks that come with minitrain, one file for each kind."""
 
 from .checkpointing import Checkpointing
+from .clipping import AdaptiveClipping, ValueClipping
 from .early_stopping import EarlyStopping, TimeLimit
-from .ema import EMA
+from .ema import EMA, SWA
 from .guards import NaNGuard, SpikeGuard
 from .jsonl import JsonlLogger
 from .plateau_watch import PlateauWatch
@@ -11,7 +12,9 @@ from .statistics import ActivationStatistics, GradientStatistics, Histograms, Le
 
 __all__ = [
     "EMA",
+    "SWA",
     "ActivationStatistics",
+    "AdaptiveClipping",
     "Checkpointing",
     "EarlyStopping",
     "GradientStatistics",
@@ -23,5 +26,6 @@ __all__ = [
     "ProgressTracker",
     "SpikeGuard",
     "TimeLimit",
+    "ValueClipping",
     "WeightStatistics",
 ]
