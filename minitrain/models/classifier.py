@@ -103,7 +103,7 @@ class Classifier(Module, ABC):
         # The first position is the mean of one.
         pooled_lengths = lengths if self.config.pool == "mean" else array_module(x).ones(len(x), dtype=int)
         pooled, pool = mean_pool_forward(x, key_lengths=pooled_lengths)  # (B, T, C) -> (B, C)
-        logits, head = self.head.forward(pooled)
+        logits, head = self.head.forward(pooled, rng=rng)
         return logits, ClassifierCache(embedding, blocks, [norm, pool, head])
 
     def backward(self, dlogits: Array, cache: ClassifierCache) -> None:

@@ -111,17 +111,17 @@ class MLP(Module):
         self.layers = [Linear(K, N, rng, std=math.sqrt(2 / K), dtype=dtype) for K, N in hidden]
         self.layers.append(Linear(*last, rng, dtype=dtype))
 
-    def forward(self, x: Array) -> tuple[Array, MLPCache]:
-        """Map x (..., widths[0]) to out (..., widths[-1])."""
+    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, MLPCache]:
+        """Map x (..., widths[0]) to out (..., widths[-1]); the key is for adapters."""
         activate, _ = ACTIVATIONS[self.config.activation]
         cache = MLPCache([], [])
         *hidden, last = self.layers
         for layer in hidden:
-            x, layer_cache = layer.forward(x)
+            x, layer_cache = layer.forward(x, rng=rng)
             x, activation_cache = activate(x)
             cache.layers.append(layer_cache)
             cache.activations.append(activation_cache)
-        out, layer_cache = last.forward(x)
+        out, layer_cache = last.forward(x, rng=rng)
         cache.layers.append(layer_cache)
         return out, cache
 
@@ -143,13 +143,13 @@ class MLP(Module):
         Args:
             batch: anything with ``inputs`` (..., widths[0]) and ``targets``: (...,) classes, of which -100 does not
                 count, or (..., widths[-1]) numbers.
-            rng: not needed; a model that drops nothing takes any key.
+            rng: key of the masks of adapters; the model itself drops nothing.
 
         Returns:
             Loss(total, count) and the cache for ``loss_backward``.
         """
         check_batch(self, batch, "inputs", "targets")
-        out, cache = self.forward(batch.inputs)
+        out, cache = self.forward(batch.inputs, rng=rng)
         loss, loss_cache = LOSSES[self.config.task][0](out, batch.targets)
         return loss, MLPLossCache(cache, loss_cache)
 

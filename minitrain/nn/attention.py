@@ -113,7 +113,7 @@ class MultiHeadAttention(Module):
             mask: boolean, True = may attend; broadcasts to (B, H, T, T).
             positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi go by the places
                 in the sequence all the same.
-            rng: key of the dropout mask; ``None`` means evaluation.
+            rng: key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             out (B, T, C) and the cache.
@@ -129,7 +129,7 @@ class MultiHeadAttention(Module):
                 "MultiHeadAttention: positions were given, but the layer has rope=None and would ignore them; "
                 "build it with rope=Rope() or leave positions out"
             )
-        packed, qkv_cache = self.qkv.forward(x)  # (B, T, (H + 2 Hkv) D)
+        packed, qkv_cache = self.qkv.forward(x, rng=rng)  # (B, T, (H + 2 Hkv) D)
         q, k, v = self._split(packed)
         q, q_cache = prepare(q, self.q_norm, self.rope, positions)
         k, k_cache = prepare(k, self.k_norm, self.rope, positions)
@@ -146,7 +146,7 @@ class MultiHeadAttention(Module):
             dropout=self.dropout,
             rng=rng,
         )
-        out, out_cache = self.out.forward(mixed.reshape(x.shape))  # (B, T, H, D) -> (B, T, C)
+        out, out_cache = self.out.forward(mixed.reshape(x.shape), rng=rng)  # (B, T, H, D) -> (B, T, C)
         return out, MultiHeadAttentionCache(qkv_cache, q_cache, k_cache, attention_cache, out_cache)
 
     def backward(self, dout: Array, cache: MultiHeadAttentionCache) -> Array:

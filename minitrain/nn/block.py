@@ -79,7 +79,7 @@ class PreNormBlock(Module):
         branch, attention = self.attention.forward(normed, key_lengths=key_lengths, rng=fold(rng, "attention"))
         branch, branch1 = self._drop(branch, fold(rng, "dropout1"))
         x, normed, norm2 = self.norm2.forward_residual(x, branch)
-        branch, feed_forward = self.feed_forward.forward(normed)
+        branch, feed_forward = self.feed_forward.forward(normed, rng=fold(rng, "feed_forward"))
         branch, branch2 = self._drop(branch, fold(rng, "dropout2"))
         x, residual = residual_forward(x, branch)
         return x, PreNormBlockCache(norm1, attention, branch1, norm2, feed_forward, branch2, residual)

@@ -103,7 +103,7 @@ class DecoderBlock(Module):
         branch, cross = self.cross.forward(normed, memory, key_lengths=memory_lengths, rng=fold(rng, "cross"))
         branch, branch2 = self._drop(branch, fold(rng, "dropout2"))
         x, normed, norm3 = self.norm3.forward_residual(x, branch)
-        branch, feed_forward = self.feed_forward.forward(normed)
+        branch, feed_forward = self.feed_forward.forward(normed, rng=fold(rng, "feed_forward"))
         branch, branch3 = self._drop(branch, fold(rng, "dropout3"))
         x, residual = residual_forward(x, branch)
         return x, DecoderBlockCache(
