@@ -18,7 +18,9 @@ from minitrain.nn import (
     LayerNorm,
     LearnedPositions,
     Linear,
+    Module,
     MultiHeadAttention,
+    Parameter,
     RMSNorm,
     SinusoidalPositions,
     add_lora,
@@ -165,6 +167,31 @@ CALLS = {
         ShapeError,
         r"ViT.loss: targets must be a NumPy or CuPy array, got list",
     ),
+    "text for a prompt": (
+        lambda: mt.generate(gpt(), "hello", 3, temperature=0),
+        ShapeError,
+        r"tokens is a str, expected an array of integers \(B, T0\): a tokenizer makes ids of a",
+    ),
+    "a negative limit": (
+        lambda: mt.clip_by_global_norm(gpt(), -1.0),  # the update would go uphill
+        ConfigError,
+        r"clip_by_global_norm: max_norm = -1.0 must be more than 0",
+    ),
+    "a limit as text": (
+        lambda: mt.clip_by_global_norm(gpt(), "1"),
+        ConfigError,
+        r"clip_by_global_norm: max_norm = '1' must be a number, got str",
+    ),
+    "no cache": (
+        lambda: Linear(3, 4, draw()).backward(zeros(2, 4), None),
+        ShapeError,
+        r"linear_backward: cache must be the LinearCache that linear_forward returned last, got NoneType",
+    ),
+    "another layer's cache": (
+        lambda: LayerNorm(3).backward(zeros(2, 3), Linear(3, 3, draw()).forward(zeros(2, 3))[1]),
+        ShapeError,
+        r"layer_norm_backward: cache must be the LayerNormCache that layer_norm_forward returned last, got LinearCache",
+    ),
     "a partner missing": (
         lambda: KINDS["seq2seq"].build().forward(ids(2, 3), ids(1, 3)),
         ShapeError,
@@ -224,6 +251,50 @@ def test_adapters_merged_under_an_optimizer():
     merge_lora(model)
     with pytest.raises(MinitrainError, match="AdamW was made before the weights of the model moved"):
         optimizer.step()
+
+
+class Hidden(Module):
+    """Layers where nobody finds them."""
+
+    def __init__(self, layers: Any) -> None:
+        self.layers = layers
+
+
+@pytest.mark.parametrize("make", [lambda layer: (layer, layer), lambda layer: {"a": layer}], ids=["tuple", "dict"])
+def test_layers_that_would_not_be_trained(make):
+    """They would keep their initial weights, and nobody would say so."""
+    message = r"Hidden.layers is a (tuple|dict) with a Linear in it; put layers and parameters into attributes or lists"
+    with pytest.raises(ConfigError, match=message):
+        AdamW(Hidden(make(Linear(3, 4, draw()))))
+
+
+def test_lists_of_layers_and_parameters_are_found():
+    model = Hidden([Linear(3, 4, draw(), bias=False), Parameter(zeros(2)), "neither"])
+    assert [path for path, _ in model.named_parameters()] == ["layers.0.weight", "layers.1"]
+    assert model.parameter_count() == 14
+
+
+def trainer(**changes: Any) -> Any:
+    model = Linear(3, 2, draw())
+    settings = {"model": model, "train_data": [(zeros(2, 3), ids(2))], "loss_fn": CrossEntropyLoss(), "progress": False}
+    return mt.Trainer(**(settings | changes))
+
+
+def test_a_trainer_with_an_optimizer_for_another_model():
+    with pytest.raises(ConfigError, match=r"the optimizer was made for another model and would not train this one"):
+        trainer(optimizer=AdamW(Linear(3, 2, draw())))
+
+
+def test_a_trainer_with_an_optimizer_for_the_model_and_more():
+    model = Linear(3, 2, draw())
+    assert trainer(model=model, optimizer=AdamW(Hidden([model, Linear(3, 2, draw())]))).model is model
+
+
+def test_a_trainer_with_a_class_for_a_loss_and_a_dictionary_for_a_configuration():
+    with pytest.raises(ConfigError, match=r"loss_fn is the class CrossEntropyLoss: give an object of it"):
+        trainer(loss_fn=CrossEntropyLoss)
+    with pytest.raises(ConfigError, match=r"config is a dict: give a TrainingConfig\(epochs=..., ...\)"):
+        trainer(config={"epochs": 1})
 
 
 def test_nothing_to_train():

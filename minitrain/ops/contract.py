@@ -113,10 +113,17 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     find_twin = functools.cache(lambda: _find_twin(reference))
     defaults = tuple(p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD)
     array_names = {entry.path for entry in spec}
+    cache_at = positions.get("cache")
+    cache_kind = functools.cache(lambda: typing.get_type_hints(reference)["cache"])
     examined: dict[tuple[Any, ...], bool] = {}  # by what is known of the arguments: a check is paid for once
 
     def examine(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
         """Check the arguments; tell whether a CPU twin may have them (float32 NumPy arrays only)."""
+        if cache_at is not None and not isinstance(args[cache_at], cache_kind()):
+            raise ShapeError(
+                f"{name}: cache must be the {cache_kind().__name__} that {name.removesuffix('_backward')}_forward "
+                f"returned last, got {type(args[cache_at]).__name__}"
+            )
         arrays = [getattr(args[i], field) if field else args[i] for _, i, field in accessors]
         known = (*map(_facts, arrays), *map(_facts, options.values()), *options)
         fits = examined.get(known)
