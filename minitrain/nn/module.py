@@ -13,8 +13,8 @@ from .parameter import Parameter
 class Module:
     """A layer: it owns parameters and other modules as plain attributes, and calls operations with them.
 
-    Layers and parameters may lie in lists, too. A subclass writes two methods. ``forward(x, ...)`` returns
-    ``(out, cache)``; ``backward(dout, cache)`` returns the gradient of ``x`` after putting those of its parameters where
+    Layers and parameters may lie in lists, too. A subclass writes two methods. ``forward(x, ...)`` returns ``(out,
+    cache)``; ``backward(dout, cache)`` returns the gradient of ``x`` after putting those of its parameters where
     ``Parameter.into`` says. Nothing of a call is kept on the module, so one module may be used many times before the
     first backward.
     """
