@@ -18,16 +18,33 @@ from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.module import Module
 from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
+from ..ops.gelu import FORMS
 from ..ops.layer_norm import LayerNormCache
 from ..ops.linear import LinearCache
 from ..ops.loss import Loss
 from ..ops.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
-from .checks import check_batch
+from .checks import check_at_least, check_batch, check_choice, check_heads, check_share, check_types
 
 POOLINGS = ("mean", "first")
 """what is classified: the mean of all positions that are no padding, or the first one alone"""
+
+
+def check_classifier(config: Any, *sizes: str) -> None:
+    """Raise a ``ConfigError`` naming the first field of a classifier's configuration that does not fit.
+
+    Args:
+        config: the configuration.
+        sizes: fields of its own that must be 1 or more.
+    """
+    check_types(config)
+    check_at_least(config, 1, *sizes, "n_classes", "n_layer", "n_head", "n_embd")
+    check_heads(config)
+    check_share(config, "dropout")
+    check_share(config, "drop_path")
+    check_choice(config, "gelu", FORMS)
+    check_choice(config, "pool", POOLINGS)
 
 
 class ClassifierCache(NamedTuple):

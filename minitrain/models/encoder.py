@@ -15,10 +15,9 @@ from ..backend.arrays import Array
 from ..nn.embedding import Embedding
 from ..nn.init import generator
 from ..nn.positions import LearnedPositions
-from ..ops.gelu import FORMS
 from ..random import Key
-from .checks import check_at_least, check_choice, check_config, check_heads, check_share, check_types
-from .classifier import POOLINGS, Classifier
+from .checks import check_config
+from .classifier import Classifier, check_classifier
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops
 
@@ -60,13 +59,7 @@ class EncoderConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
-        check_types(self)
-        check_at_least(self, 1, "vocab_size", "n_classes", "block_size", "n_layer", "n_head", "n_embd")
-        check_heads(self)
-        check_share(self, "dropout")
-        check_share(self, "drop_path")
-        check_choice(self, "gelu", FORMS)
-        check_choice(self, "pool", POOLINGS)
+        check_classifier(self, "vocab_size", "block_size")
 
 
 class Encoder(Classifier):

@@ -16,10 +16,9 @@ from ..nn.patch_embedding import PatchEmbedding, PatchEmbeddingCache
 from ..nn.positions import LearnedPositions, LearnedPositionsCache
 from ..ops.concat import ConcatCache, concat_backward, concat_forward
 from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
-from ..ops.gelu import FORMS
 from ..random import Key
-from .checks import check_at_least, check_choice, check_config, check_heads, check_share, check_types
-from .classifier import POOLINGS, Classifier
+from .checks import check_config
+from .classifier import Classifier, check_classifier
 from .flops import Flops, attention_flops, linear_flops
 
 
@@ -63,19 +62,13 @@ class ViTConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
-        check_types(self)
-        check_at_least(self, 1, "image_size", "patch", "channels", "n_classes", "n_layer", "n_head", "n_embd")
+        check_classifier(self, "image_size", "patch", "channels")
         if self.image_size % self.patch:
             fitting = [size for size in range(1, self.image_size + 1) if self.image_size % size == 0]
             raise ConfigError(
                 f"patch = {self.patch} does not divide image_size = {self.image_size}: use one of "
                 f"{', '.join(map(str, fitting))}"
             )
-        check_heads(self)
-        check_share(self, "dropout")
-        check_share(self, "drop_path")
-        check_choice(self, "gelu", FORMS)
-        check_choice(self, "pool", POOLINGS)
 
     @property
     def patches(self) -> int:

@@ -5,9 +5,8 @@ Both come after the global norm was measured, and in addition to it; ``max_grad_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ...nn.param_groups import Match
 from ...optim import clip_adaptive, clip_by_value
 from ..callback import Callback
 
@@ -25,7 +24,7 @@ class AdaptiveClipping(Callback):
         match: which parameters to clip: a pattern of paths, or a function of path and parameter.
     """
 
-    def __init__(self, max_ratio: float = 0.01, eps: float = 1e-3, match: Match = "*") -> None:
+    def __init__(self, max_ratio: float = 0.01, eps: float = 1e-3, match: Any = "*") -> None:
         self.max_ratio, self.eps, self.match = max_ratio, eps, match
 
     def on_before_optimizer_step(self, trainer: Trainer, gradient: Gradient) -> None:
