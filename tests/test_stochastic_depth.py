@@ -10,7 +10,7 @@ import pytest
 from model_checks import KEY, LossOf, assert_close, gradients_of, stir
 from model_zoo import KINDS, rows
 
-from minitrain.errors import ConfigError, ShapeError
+from minitrain.errors import ConfigError
 from minitrain.models import ViTConfig
 from minitrain.nn import DecoderBlock, TransformerBlock
 from minitrain.nn.branch import drop_path_rates
@@ -100,5 +100,7 @@ def test_one_block_has_the_whole_rate():
 def test_impossible_rates_are_named():
     with pytest.raises(ConfigError, match=r"drop_path = 1.0: it must be at least 0 and less than 1"):
         ViTConfig(image_size=4, patch=2, n_classes=2, drop_path=1.0)
-    with pytest.raises(ShapeError, match=r"drop_path_forward: p = 1.5 must be in \[0, 1\)"):
-        block(1.5).forward(normal(2, T, C))
+    with pytest.raises(ConfigError, match=r"TransformerBlock: drop_path = 1.5 must be at least 0 and less than 1"):
+        block(1.5)
+    with pytest.raises(ConfigError, match=r"DecoderBlock: drop_path = '0.1' must be at least 0 and less than 1"):
+        DecoderBlock(C, 2, generator(0), drop_path="0.1")

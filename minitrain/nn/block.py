@@ -15,6 +15,7 @@ from ..ops.rms_norm import RMSNormCache
 from ..random import Key, fold
 from .attention import MultiHeadAttention, MultiHeadAttentionCache
 from .branch import BranchCache, drop_branch_backward, drop_branch_forward
+from .checks import check_probabilities
 from .feed_forward import FeedForward, FeedForwardCache
 from .gated_feed_forward import GatedFeedForward, GatedFeedForwardCache
 from .layer_norm import LayerNorm
@@ -44,6 +45,9 @@ class PreNormBlock(Module):
         feed_forward: FeedForward or GatedFeedForward.
         dropout: probability of dropping an element of either branch.
         drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+
+    Raises:
+        ConfigError: if a probability is out of range.
     """
 
     recompute = False
@@ -59,6 +63,7 @@ class PreNormBlock(Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
     ) -> None:
+        check_probabilities(type(self).__name__, dropout=dropout, drop_path=drop_path)
         self.dropout, self.drop_path = dropout, drop_path
         self.norm1: Any = norm1
         self.attention = attention

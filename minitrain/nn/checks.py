@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,13 @@ def check_sizes(layer: str, **sizes: Any) -> None:
             fits = False
         if not fits:
             raise ConfigError(f"{layer}: {name} = {size!r} must be a whole number from 1 on")
+
+
+def check_probabilities(layer: str, **probabilities: Any) -> None:
+    """Raise a ``ConfigError`` unless each is a number from 0 on and less than 1."""
+    for name, p in probabilities.items():
+        if not isinstance(p, Real) or not 0 <= float(p) < 1:
+            raise ConfigError(f"{layer}: {name} = {p!r} must be at least 0 and less than 1")
 
 
 def check_generator(rng: Any) -> None:

@@ -14,6 +14,7 @@ from ..ops.residual_layer_norm import ResidualLayerNormCache
 from ..random import Key, fold
 from .attention import MultiHeadAttention, MultiHeadAttentionCache
 from .branch import BranchCache, drop_branch_backward, drop_branch_forward
+from .checks import check_probabilities
 from .cross_attention import CrossAttention, CrossAttentionCache
 from .feed_forward import FeedForward, FeedForwardCache
 from .layer_norm import LayerNorm
@@ -68,6 +69,7 @@ class DecoderBlock(Module):
         out_std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
+        check_probabilities(type(self).__name__, dropout=dropout, drop_path=drop_path)
         self.dropout, self.drop_path = dropout, drop_path
         self.norm1 = LayerNorm(width, bias=bias, dtype=dtype)
         self.attention = MultiHeadAttention(width, heads, rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype)

@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..ops.contract import Target
 from ..ops.rms_norm import RMSNormCache
 from ..ops.rope import RopeCache, rope_backward, rope_forward
-from .checks import check_sizes
+from .checks import check_probabilities, check_sizes
 from .rms_norm import RMSNorm
 
 
@@ -93,8 +93,7 @@ def check_heads(layer: str, width: int, heads: int, kv_heads: int, dropout: floa
         raise ConfigError(f"{layer}: heads = {heads} must divide width = {width}")
     if heads % kv_heads:
         raise ConfigError(f"{layer}: kv_heads = {kv_heads} must divide heads = {heads}")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"{layer}: dropout = {dropout} must be at least 0 and less than 1")
+    check_probabilities(layer, dropout=dropout)
     return width // heads
 
 
