@@ -11,6 +11,7 @@ from ..ops.contract import Into
 from ..ops.layer_norm import LayerNormCache
 from ..ops.residual import ResidualCache, residual_backward, residual_forward
 from ..ops.residual_layer_norm import ResidualLayerNormCache
+from ..ops.residual_rms_norm import ResidualRMSNormCache
 from ..ops.rms_norm import RMSNormCache
 from ..random import Key, fold
 from .attention import MultiHeadAttention, MultiHeadAttentionCache
@@ -29,7 +30,7 @@ class PreNormBlockCache(NamedTuple):
     norm1: LayerNormCache | RMSNormCache
     attention: MultiHeadAttentionCache
     branch1: BranchCache
-    norm2: ResidualLayerNormCache | RMSNormCache
+    norm2: ResidualLayerNormCache | ResidualRMSNormCache
     feed_forward: FeedForwardCache | GatedFeedForwardCache
     branch2: BranchCache
     residual: ResidualCache
