@@ -37,7 +37,7 @@ from ..backend.kernels_mode import kernels_enabled
 from ..backend.targets import SKIP, Into, Skip, Target, TargetError, deliver
 from ..errors import ShapeError
 from ..random import Key
-from .array_spec import check_arrays, parse_spec
+from .array_spec import ArraySpec, check_arrays, parse_spec
 
 __all__ = ["SKIP", "Into", "Operation", "Pair", "Skip", "Target", "find_kernel", "op", "registry", "with_twin"]
 
@@ -110,10 +110,9 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         fits = examined.get(known)
         if fits is None:
             check_arrays(name, spec, arrays)
-            if not isinstance(options.get("rng"), Key | None):
-                raise ShapeError(
-                    f"{name}: rng must be a Key or None, got {type(options['rng']).__name__}; use Key.from_seed(0)"
-                )
+            key = options.get("rng")
+            if not isinstance(key, Key | None):
+                raise ShapeError(f"{name}: rng must be a Key or None, got {type(key).__name__}; use Key.from_seed(0)")
             if check is not None:
                 try:
                     check(*args, **options)
