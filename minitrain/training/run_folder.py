@@ -9,7 +9,7 @@ from ..errors import CheckpointError
 from .checkpoint_manager import CheckpointManager
 from .metrics import METRICS
 
-CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
+CONFIG, CHECKPOINTS, PLOTS = "config.yaml", "checkpoints", "plots"
 
 
 def refuse_used_folder(run_dir: str | Path) -> None:

@@ -20,7 +20,7 @@ from ..optim import AdamW, Constant
 from ..random import Key
 from .aliases import resolve_aliases
 from .callback import Callback, CallbackList
-from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker
+from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker, RunInfo
 from .checkpoint_manager import CheckpointManager, Warn, warn_user
 from .collector import MetricsCollector
 from .config import TrainingConfig
@@ -55,13 +55,15 @@ class Trainer:
             by default.
         val_data: batches to validate on, iterated anew each time, or a data set; ``None`` goes without.
         config: how long, in which batches, what how often.
-        callbacks: what else is to happen, in this order; then come the screen and ``metrics.jsonl``, unless a
-            `ProgressTracker` or a `JsonlLogger` is among them.
+        callbacks: what else is to happen, in this order; then come the screen, ``metrics.jsonl`` and ``run.json``,
+            unless a `ProgressTracker`, a `JsonlLogger` or a `RunInfo` is among them.
         run_dir: the run folder; made if it is not there. ``None`` writes no file.
         metrics: what else to measure on the validation data, by name; see `Evaluator`.
         progress: whether to show progress on the screen.
         key: random key of the dropout masks.
         tokenizer: for ``generate_text``.
+        hyperparameters: settings that loggers are to note with the run, nested dictionaries of plain values; by default
+            what the trainer knows of itself, the optimizer and the model.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
         warn: called with a sentence when something is not as it should be but training can go on.
         aliases: other names of these arguments: ``train_dataloader`` or ``dataset`` for ``train_data``,
@@ -94,6 +96,7 @@ class Trainer:
         progress: bool = True,
         key: Key | None = None,
         tokenizer: Any = None,
+        hyperparameters: Mapping[str, Any] | None = None,
         device: str = "cpu",
         warn: Warn = warn_user,
         **aliases: Any,
@@ -104,6 +107,7 @@ class Trainer:
         if not isinstance(self.config, TrainingConfig):
             raise ConfigError(f"config is a {type(config).__name__}: give a TrainingConfig(epochs=..., ...)")
         self.model, self.tokenizer, self.device, self.warn = model, tokenizer, device, warn
+        self.hyperparameters = hyperparameters
         self.objective = objective_of(model, loss_fn)
         self.train_data = as_loader(named["train_data"], self.config.batch_size)
         self.optimizer = AdamW(model, lr=self.config.learning_rate) if optimizer is None else optimizer
@@ -124,7 +128,7 @@ class Trainer:
             keep = self.config.keep_checkpoints
             self.checkpoints = CheckpointManager(self.run_dir / CHECKPOINTS, keep=keep, warn=warn)
             make_folder(self.run_dir)
-        self.callbacks = CallbackList([*callbacks, *self._standard_callbacks(callbacks, progress)])
+        self.callbacks = CallbackList(self._with_standard(callbacks, progress))
         if self.config.activation_checkpointing:
             checkpoint_activations(model)
         if self.config.use_mixed_precision:
@@ -380,11 +384,16 @@ class Trainer:
             "smaller trainer.max_grad_norm"
         )
 
-    def _standard_callbacks(self, given: Sequence[Callback], progress: bool) -> list[Callback]:
-        """What every training has: a sight of its progress, and its records in the run folder."""
-        kinds: list[type[Callback]] = [GradientStatistics] * self.config.log_gradients
-        kinds += [ProgressTracker] * progress + [JsonlLogger] * (self.run_dir is not None)
-        return [kind() for kind in kinds if not any(isinstance(one, kind) for one in given)]
+    def _with_standard(self, given: Sequence[Callback], progress: bool) -> list[Callback]:
+        """Those given, and what every training has: a sight of its progress, and its records in the run folder."""
+        first: list[type[Callback]] = [GradientStatistics] * self.config.log_gradients  # for the loggers after it
+        last: list[type[Callback]] = [ProgressTracker] * progress
+        last += [JsonlLogger, RunInfo] * (self.run_dir is not None)
+
+        def missing(kinds: list[type[Callback]]) -> list[Callback]:
+            return [kind() for kind in kinds if not any(isinstance(one, kind) for one in given)]
+
+        return [*missing(first), *given, *missing(last)]
 
     def _log(self, update: Update) -> None:
         """Keep the record of all steps since the last one."""

@@ -39,7 +39,7 @@ class ValueClipping(Callback):
         max_value: the limit.
     """
 
-    def __init__(self, max_value: float) -> None:
+    def __init__(self, max_value: float = 1.0) -> None:
         self.max_value = max_value
 
     def on_before_optimizer_step(self, trainer: Trainer, gradient: Gradient) -> None:
