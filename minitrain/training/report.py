@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..files import write_atomically
 from ..generation import continue_text
 from .collector import MetricsCollector
-from .epoch_trainers import perplexity
+from .epoch_trainer import perplexity
 from .evaluation import Validation
 from .history_plots import plot_history
 from .html_report import REPORT, write_html_report
