@@ -15,7 +15,7 @@ from ..errors import DataError
 from ..files import write_atomically
 from ..generation import continue_text
 from .collector import MetricsCollector
-from .epoch_trainers import perplexity
+from .epoch_trainer import perplexity
 from .evaluation import Validation
 from .generation_config import GenerationConfig
 from .history_plots import plot_history
