@@ -12,7 +12,7 @@ from .callback import Callback
 from .callbacks import Checkpointing
 from .collector import MetricsCollector
 from .config import TrainingConfig
-from .epoch_trainers import NEVER
+from .epoch_trainer import NEVER
 from .trainer import Trainer
 
 
