@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         TimeLimit,
         WeightStatistics,
     )
-    from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
+    from .checkpoint import Checkpoint, Contents, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
+    from .checkpoint_store import CheckpointStore
     from .collector import MetricsCollector
     from .compare import Comparison, compare_runs, plot_comparison
     from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
@@ -58,8 +59,10 @@ __all__ = [
     "CallbackList",
     "Checkpoint",
     "CheckpointManager",
+    "CheckpointStore",
     "Checkpointing",
     "Comparison",
+    "Contents",
     "Control",
     "DataConfig",
     "Diagnosis",
@@ -128,8 +131,10 @@ _HOME = {
     "CallbackList": "callback",
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
+    "CheckpointStore": "checkpoint_store",
     "Checkpointing": "callbacks",
     "Comparison": "compare",
+    "Contents": "checkpoint",
     "Control": "state",
     "DataConfig": "config",
     "Diagnosis": "diagnosis",

@@ -37,11 +37,11 @@ from ..models.gpt import GPT, GPTConfig
 from ..nn.packing import pack
 from ..optim import AdamW, Constant, WarmupCosine
 from ..random import Key
-from .checkpoint_manager import CheckpointManager, Warn, warn_user
+from .checkpoint_store import Warn, warn_user
 from .config import RunConfig, TrainingConfig
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
 from .report import RunResult, draw, write_report, write_sample
-from .run_folder import CHECKPOINTS, CONFIG, refuse_used_folder
+from .run_folder import CONFIG, open_checkpoints, refuse_used_folder
 from .trainer import Trainer
 
 TOKENIZER, TRAIN_TOKENS, VAL_TOKENS = "tokenizer.json", "data/train.bin", "data/val.bin"
@@ -118,7 +118,7 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
         DeviceError: if the device is not there.
     """
     run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
-    refuse_used_folder(run_dir)
+    refuse_used_folder(run_dir, open_checkpoints(run_dir, config.trainer))
     text = read_corpus(config.data.path)
     tokenizer = build_tokenizer(config.data.tokenizer, text)
     ids = tokenizer.encode(text)
@@ -169,7 +169,8 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
     """
     run_dir = Path(run_dir)
     config, tokenizer = _read_config(run_dir), _read_tokenizer(run_dir)
-    checkpoints = CheckpointManager(run_dir / CHECKPOINTS, warn=warn)
+    checkpoints = open_checkpoints(run_dir, config.trainer, warn)
+    assert checkpoints is not None  # since there is a folder
     path = checkpoints.latest()
     if path is None:
         count = len(checkpoints.checkpoints())
@@ -247,6 +248,7 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
         run_dir=run_dir,
         key=Key.from_seed(config.seed).fold("dropout"),
         tokenizer=tokenizer,
+        settings=config.to_dict(),
         device=config.device,
         warn=warn,
     )

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from ..random import Key
 from .aliases import resolve_aliases
 from .callback import Callback, CallbackList
 from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker
-from .checkpoint_manager import CheckpointManager, Warn, warn_user
+from .checkpoint_files import Location
+from .checkpoint_store import CheckpointStore, Warn, is_url, split_location, warn_user
 from .collector import MetricsCollector
 from .config import TrainingConfig
 from .evaluator import Evaluator
@@ -29,9 +31,10 @@ from .loop import Gradient, TrainingLoop, Update, train_step
 from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
 from .result import TrainResult
-from .run_folder import CHECKPOINTS, refuse_used_folder
+from .run_folder import open_checkpoints, refuse_used_folder
+from .saving import CheckpointSaver, newest_or_error
 from .signals import Interrupted, StopSignals
-from .snapshot import load_snapshot, save_snapshot
+from .snapshot import load_snapshot
 from .state import Control, TrainerState
 
 
@@ -54,11 +57,13 @@ class Trainer:
         config: how long, in which batches, what how often.
         callbacks: what else is to happen, in this order; then come the screen and ``metrics.jsonl``, unless a
             `ProgressTracker` or a `JsonlLogger` is among them.
-        run_dir: the run folder; made if it is not there. ``None`` writes no file.
+        run_dir: the run folder; made if it is not there. ``None`` writes no file, and a URL such as
+            ``s3://bucket/run`` gets the checkpoints and nothing else.
         metrics: what else to measure on the validation data, by name; see `Evaluator`.
         progress: whether to show progress on the screen.
         key: random key of the dropout masks.
         tokenizer: for ``generate_text``.
+        settings: the configuration of the whole run as plain values, kept in each checkpoint; by default ``config``.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
         warn: called with a sentence when something is not as it should be but training can go on.
         aliases: other names of these arguments: ``train_dataloader`` or ``dataset`` for ``train_data``,
@@ -68,7 +73,8 @@ class Trainer:
         state: the `TrainerState`.
         control: what callbacks ask for.
         history: a `MetricsCollector` with everything logged.
-        checkpoints: the `CheckpointManager` of the run; ``None`` without a run folder.
+        checkpoints: the `CheckpointStore` of the run; ``None`` without a run folder.
+        scaler: a loss scaler with a state of its own, saved with every checkpoint; ``None`` trains without.
 
     Raises:
         ConfigError: if arguments are missing, unknown, or at odds.
@@ -91,6 +97,7 @@ class Trainer:
         progress: bool = True,
         key: Key | None = None,
         tokenizer: Any = None,
+        settings: Mapping[str, Any] | None = None,
         device: str = "cpu",
         warn: Warn = warn_user,
         **aliases: Any,
@@ -110,13 +117,14 @@ class Trainer:
         self.state, self.control, self.history = TrainerState(), Control(), MetricsCollector()
         self.accumulation = self.config.gradient_accumulation_steps
         self.total_steps = self.config.total_steps(self.train_data.steps_per_epoch)
+        self.settings = asdict(self.config) if settings is None else settings
+        self.scaler: Any = None
         folder = named["run_dir"] or self.config.checkpoint_dir
-        self.run_dir = None if folder is None else Path(folder)
-        self.checkpoints: CheckpointManager | None = None
-        if self.run_dir is not None:
-            keep = self.config.keep_checkpoints
-            self.checkpoints = CheckpointManager(self.run_dir / CHECKPOINTS, keep=keep, warn=warn)
-            make_folder(self.run_dir)
+        self.run_dir = None if folder is None or is_url(folder) else make_folder(folder)
+        self.checkpoints = open_checkpoints(folder, self.config, warn)
+        if self.config.keep_best_checkpoints and self.evaluator is None:
+            raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its figures")
+        self._saver = CheckpointSaver(self)
         self.callbacks = CallbackList([*callbacks, *self._standard_callbacks(callbacks, progress)])
         if self.config.use_mixed_precision:
             _refuse_mixed_precision(device, warn)
@@ -143,24 +151,27 @@ class Trainer:
             FileError: if the disk refuses.
         """
         fire = self.callbacks.fire
-        if self.run_dir is not None and not (self.resumed or self._begun):
-            refuse_used_folder(self.run_dir)
+        if not (self.resumed or self._begun):
+            refuse_used_folder(self.run_dir, self.checkpoints)
         self._begun = True
         self._started = time.monotonic()
         self.control.stop = self.state.stopped
         try:
             with StopSignals() as self._signals:
                 fire("on_train_begin", self)
+                self._saver.warn_if_tight()
                 loop = TrainingLoop(self)
                 while not self.is_over():
                     fire("on_epoch_begin", self)
                     loop.run(self._end_of_epoch())
+                self._saver.finish()
                 self._signals.at_once = True  # all is saved: whatever happens now can be done again
                 if self.evaluator is not None:
                     self.validate()
                 fire("on_train_end", self)
                 return TrainResult.of(self)
         except BaseException as error:
+            self._saver.finish_after(error)
             fire("on_exception", self, error)
             raise
         finally:
@@ -219,38 +230,41 @@ class Trainer:
         if state.best_val_loss is None or mean < state.best_val_loss:
             state.best_val_loss, state.best_step = mean, state.step
         self.history.update(measured, step=state.step)
+        self.control.save |= self._is_among_best(measured)
         record = {"step": state.step, **measured, "seconds": self.clock()}
         self.callbacks.fire("on_evaluate", self, record)
         return measured
 
-    def save_checkpoint(self, path: str | Path | None = None) -> Path:
+    def save_checkpoint(self, path: Location | None = None) -> Location:
         """Save everything that training needs to go on exactly here.
+
+        With ``async_checkpoints`` it is being written when this returns, unless a path is given.
 
         Args:
             path: a folder for it; by default one named by the step, in the run folder.
+
+        Returns:
+            Where it is.
 
         Raises:
             ConfigError: if there is neither a path nor a run folder.
             NonFiniteError: if a parameter is not finite: it would push an intact checkpoint out.
             FileError: if the disk refuses; older checkpoints are untouched.
         """
-        if path is None and self.checkpoints is None:
-            raise ConfigError("the trainer has no run folder: give save_checkpoint a path, or the trainer a run_dir")
         if bad := first_bad_parameter(self.model):
             raise self.stopped_by(NonFiniteError(f"not saved, {bad}"), self.state.step)
         self.clock()
-        saved = save_snapshot(self, path)
-        self.callbacks.fire("on_save", self, str(saved))
-        return saved
+        return self._saver.save(path)
 
-    def load_checkpoint(self, path: str | Path) -> None:
+    def load_checkpoint(self, path: Location) -> None:
         """Take up the checkpoint at ``path``: model, optimizer, state, metrics and callbacks.
 
         Raises:
             CheckpointError: if it is damaged or belongs to another model; nothing is loaded then.
         """
+        parent, name = split_location(path)
+        load_snapshot(self, CheckpointStore(parent).folder.read(name))
         self.resumed = True
-        load_snapshot(self, path)
         self.callbacks.fire("on_load", self)
 
     def resume(self) -> int:
@@ -264,14 +278,9 @@ class Trainer:
         """
         if self.checkpoints is None:
             raise ConfigError("the trainer has no run folder to resume from: give it a run_dir")
-        path = self.checkpoints.latest()
+        path = newest_or_error(self.checkpoints)
         if path is not None:
             self.load_checkpoint(path)
-        elif damaged := self.checkpoints.checkpoints():
-            raise CheckpointError(
-                f"none of the {len(damaged)} checkpoints in {self.checkpoints.directory} is intact; "
-                "train anew with another run_dir"
-            )
         self.resumed = True
         return self.state.step
 
@@ -282,7 +291,7 @@ class Trainer:
             CheckpointError: if there is none.
         """
         bad, rollbacks = self.state.step + self.state.data_offset, self.state.rollbacks + 1
-        path = None if self.checkpoints is None else self.checkpoints.latest()
+        path = self._saver.latest()
         if path is None:
             raise CheckpointError(f"step {self.state.step + 1}: there is no checkpoint to roll back to")
         self.load_checkpoint(path)
@@ -317,7 +326,8 @@ class Trainer:
         config, control, step = self.config, self.control, self.state.step
         last = step == self.total_steps
         control.log |= step == 1 or last or _due(step, config.log_every)  # as will_log says
-        control.evaluate |= _due(step, config.validation_frequency) and not last  # the last one is the final one
+        # The last evaluation is the final one, unless the last checkpoint is to be compared with the best.
+        control.evaluate |= _due(step, config.validation_frequency) and (not last or config.keep_best_checkpoints > 0)
         control.save |= last or _due(step, config.save_every)
 
     def will_log(self) -> bool:
@@ -341,6 +351,7 @@ class Trainer:
             Interrupted: after saving.
         """
         control, signals = self.control, self._signals
+        self._saver.poll()
         if control.log:
             self._log(update)
         if control.evaluate and self.evaluator is not None:
@@ -349,6 +360,7 @@ class Trainer:
         if self.checkpoints is not None and (control.save or control.stop or received):
             self.save_checkpoint()
         if received:
+            self._saver.finish()
             raise self._interrupted(received)
 
     def clock(self) -> float:
@@ -360,6 +372,7 @@ class Trainer:
 
     def stopped_by(self, error: NonFiniteError, step: int) -> NonFiniteError:
         """The error that ends training: with the step, what is left, and what to try."""
+        self._saver.finish_after(error)
         kept = self.checkpoints.checkpoints() if self.checkpoints is not None else []
         last = f"the last checkpoint, {kept[-1]}, is intact" if kept else "there is no checkpoint yet"
         return NonFiniteError(
@@ -388,6 +401,17 @@ class Trainer:
         figures = {"train_loss" if name == "loss" else name: value for name, value in record.items() if name != "step"}
         self.history.update(figures, step=self.state.step)
 
+    def _is_among_best(self, measured: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint of the present weights would be kept as one of the best."""
+        store, metric = self.checkpoints, self.config.best_metric
+        if store is None or not store.keep_best:
+            return False
+        if metric not in measured:
+            raise ConfigError(
+                f"best_metric={metric!r} is no figure of the evaluations; there are {', '.join(measured)}"
+            )
+        return store.is_among_best(float(measured[metric]))
+
     def _end_of_epoch(self) -> int:
         length = self.train_data.steps_per_epoch or self.total_steps
         return min(self.total_steps, (self.state.step // length + 1) * length)
@@ -395,8 +419,10 @@ class Trainer:
     def _interrupted(self, number: int) -> Interrupted:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         done = f"stopped by {name} after step {self.state.step} of {self.total_steps}"
-        if self.run_dir is None:
+        if self.checkpoints is None:
             return Interrupted(f"{done}; without a run_dir nothing was saved", number)
+        if self.run_dir is None:
+            return Interrupted(f"{done}, everything is saved in {self.checkpoints.directory}", number)
         command = f"minitrain train --resume {shlex.quote(str(self.run_dir))}"
         return Interrupted(f"{done}, everything is saved; go on with: {command}", number)
 

@@ -70,16 +70,18 @@ class JsonlLogger(Callback):
     def close(self) -> None:
         """Close the file."""
         if self._writer is not None:
+            self._offset = self._writer.offset()
             self._writer.close()
             self._writer = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Length of the file in bytes, all of them on disk."""
-        return {} if self._writer is None else {"offset": self._writer.sync()}
+        """Length of the file in bytes, all of them on disk; ``None`` if nothing was written yet."""
+        return {"offset": self._offset if self._writer is None else self._writer.sync()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The length to cut the file to."""
-        self._offset = int(state.get("offset", 0))
+        offset = state.get("offset", 0)
+        self._offset = None if offset is None else int(offset)
 
     def _cut(self, trainer: Trainer) -> None:
         assert self._writer is not None
