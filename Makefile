@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow bench docs lint format clean
+.PHONY: help venv train test test-peers test-slow mutants bench docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -32,6 +32,9 @@ test-peers: $(VENV)/.installed-peers ## compare with PyTorch
 test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 	@echo "==> Testing, the slow part"
 	@$(PY) -m pytest -q -n 2 -m slow $(ARGS)
+
+mutants: $(VENV)/.installed-dev ## plant mistakes in the backwards and the optimizers, list those no test notices
+	@$(PY) -m benchmarks.mutation $(ARGS)
 
 bench: $(VENV)/.installed-peers ## measure training steps against PyTorch
 	@$(PY) -m benchmarks $(ARGS)

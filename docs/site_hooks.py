@@ -29,6 +29,9 @@ FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>
 # A minus after another operator, unless that closes something: browsers would set it like one between two terms.
 UNARY_MINUS = re.compile(r"(<mo\b[^>]*>(?!&#x00029;|&#x0007C;|&#x02016;|&#x0005D;)[^<]*</mo>)<mo>&#x02212;</mo>")
 
+# A function's name before its argument, such as log N; as the base of an exponent it has its place already.
+FUNCTION = re.compile(r"(?<!<msup>)(?<!<msub>)(<mi>(?:log|sin|cos|sinh|cosh|tanh)</mi>)(?=<m)(?!<mo[ >])")
+
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages whose text lies outside ``docs/``."""
@@ -82,6 +85,7 @@ def mathml(formula: str, display: bool) -> str:
     result: str = convert(formula, display="block" if display else "inline")
     if "\\" in result:
         raise ValueError(f"no MathML for a command in the formula {formula.strip()}")
+    result = FUNCTION.sub(r'\1<mspace width="0.17em"/>', result)
     return UNARY_MINUS.sub(r'\1<mo form="prefix">&#x02212;</mo>', result)
 
 

@@ -87,7 +87,7 @@ def pairs(rng: np.random.Generator, B: int, config: Any) -> Pairs:
         lengths[0] = length
         return np.where(np.arange(length) < lengths[:, None], ids, 0)
 
-    return Pairs(padded(T - 1, config.vocab_size), padded(T + 1, config.targets))
+    return Pairs(padded(T - 1, config.vocab_size), padded(T + 1, config.n_targets))
 
 
 @dataclass(frozen=True)

@@ -81,5 +81,5 @@ def test_averages_of_another_model_and_bad_decays_are_refused():
         average.load_state_dict({"matrix": np.zeros((5, 7))})
     with pytest.raises(CheckpointError, match=r"vector has shape \(4,\) in it but \(3,\) here"):
         average.load_state_dict({"matrix": np.zeros((5, 7)), "vector": np.zeros(4)})
-    with pytest.raises(ConfigError, match=r"decay = 1\.0 must lie in"):
+    with pytest.raises(ConfigError, match=r"decay = 1\.0 must be at least 0 and below 1"):
         ExponentialAverage(Weights(), decay=1.0)

@@ -408,7 +408,8 @@ def test_eval_prints_the_loss_next_to_guessing(finished: Path) -> None:
 def test_plot_draws_the_curves_anew(run: Path) -> None:
     (run / "loss.png").unlink()
     said = minitrain("plot", "run", cwd=run.parent).split()
-    assert [Path(name).name for name in said] == ["loss.png", "learning_rate.png"]
+    assert [Path(name).name for name in said[:2]] == ["loss.png", "learning_rate.png"]
+    assert {"grad_norm.png", "perplexity.png", "tokens_per_second.png"} == {Path(name).name for name in said[2:]}
     for name in said:
         assert (run.parent / name).read_bytes().startswith(b"\x89PNG")
 

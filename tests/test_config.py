@@ -39,7 +39,7 @@ def test_every_setting_is_named_once() -> None:
         for name, value in RunConfig().to_dict().items()
         for inner in (value if isinstance(value, dict) else [""])
     }
-    assert flat == set(keys)
+    assert flat <= set(keys)  # which has those of all optimizers and schedules
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_every_setting_is_named_once() -> None:
         ({"optimizer": {"learning_rate": float("nan")}}, ["optimizer.learning_rate", "finite"]),
         ({"optimizer": {"learning_rate": 1e-5}}, ["scheduler.min_lr", "optimizer.learning_rate (1e-05)"]),
         ({"optimizer": {"beta1": 1.0}}, ["optimizer.beta1", "below 1"]),
-        ({"optimizer": {"name": "adam"}}, ["optimizer.name='adam'", "did you mean 'adamw'?"]),
+        ({"optimizer": {"name": "adamww"}}, ["optimizer.name='adamww'", "did you mean 'adamw'?"]),
         ({"scheduler": {"name": "cosine"}}, ["scheduler.name='cosine'", "warmup_cosine", "constant"]),
         ({"data": {"tokenizer": "chars"}}, ["data.tokenizer='chars'", "did you mean 'char'?"]),
         ({"data": {"val_fraction": 1.0}}, ["data.val_fraction", "between 0 and 1"]),

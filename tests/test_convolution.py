@@ -70,9 +70,13 @@ def test_wrong_options_of_convolution_are_named(options, message):
         conv2d_forward(np.zeros((2, 4, 5, 6)), np.zeros((6, 4, 3, 3)), **options)
 
 
-def test_groups_of_a_layer_must_divide_both_channels():
+def test_settings_of_a_layer_that_do_not_fit_are_named():
     with pytest.raises(ConfigError, match="groups=3 must divide in_channels=4 and out_channels=6"):
         Conv2d(4, 6, 3, generator(), groups=3)
+    with pytest.raises(ConfigError, match="in_channels=0 and out_channels=6, and all must be 1 or more"):
+        Conv2d(0, 6, 3, generator())
+    with pytest.raises(ShapeError, match="Conv2d: kernel = 0 must be an integer from 1 on"):
+        Conv2d(4, 6, 0, generator())
 
 
 def test_initial_kernels_keep_the_size_of_activations():

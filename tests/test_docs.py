@@ -154,6 +154,13 @@ def test_a_minus_that_is_a_sign_is_told_from_a_subtraction(formula, sign):
     assert ('<mo form="prefix">&#x02212;</mo>' in hooks.mathml(formula, display=False)) == sign
 
 
+@pytest.mark.parametrize(
+    ("formula", "spaced"), [(r"\log N", True), (r"\cos(x)", False), (r"\tanh^2 x", False), (r"\log p_c", True)]
+)
+def test_a_function_keeps_its_distance_from_its_argument(formula, spaced):
+    assert ("<mspace" in hooks.mathml(formula, display=False)) == spaced
+
+
 def test_marked_formulas_are_replaced():
     class Page:
         class file:

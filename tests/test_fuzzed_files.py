@@ -1,4 +1,4 @@
-"""Files that nobody of ours wrote: readers raise our own errors, and take no more memory than the file's size explains."""
+"""Files that nobody of ours wrote: readers raise our own errors, and take no more memory than their size explains."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_header_longer_than_its_file(tmp_path: Path) -> None:
 # Checkpoints whose manifest vouches for every file: parsing is reached.
 
 
-def checkpoint(folder: Path, version: Any, files: dict[str, bytes], manifest: Any = None) -> Path:
+def checkpoint(folder: Path, version: Any, files: dict[str, bytes], manifest: Any = "good") -> Path:
     path = folder / "mine"
     path.mkdir(exist_ok=True)
     for old in path.iterdir():
@@ -142,7 +142,7 @@ def checkpoint(folder: Path, version: Any, files: dict[str, bytes], manifest: An
     for name, content in files.items():
         (path / name).write_bytes(content)
     entries = {name: {"size": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in files.items()}
-    if manifest is None:
+    if manifest == "good":
         manifest = {"format": "minitrain checkpoint", "version": version, "step": 3, "files": entries}
     text = manifest if isinstance(manifest, bytes) else json.dumps(manifest, indent=2).encode() + b"\n"
     (path / "manifest.json").write_bytes(text)

@@ -38,7 +38,8 @@ from minitrain.testing.strategies import arrays, integer_arrays
 
 LOSSES = [n for n, c in CASES.items() if c.pair.forward.reference.__annotations__["return"].startswith("tuple[Loss,")]
 every_loss = pytest.mark.parametrize("name", LOSSES)
-UNCOUPLED = [name for name in LOSSES if CASES[name].family != "contrastive"]  # those compare all samples of a batch
+# Contrastive losses compare all samples of a batch with each other, and load_balancing counts over the batch.
+UNCOUPLED = [name for name in LOSSES if CASES[name].family != "contrastive" and name != "load_balancing"]
 BIG = np.array([1e4, -1e4, 0.0, 1e-40, -1e-40], np.float32)
 
 

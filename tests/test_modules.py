@@ -88,7 +88,8 @@ def test_gradients_of_layers(case, seed):
     report = check_module(module, *inputs, **case.options)
     names = argument_names(module.forward, len(inputs))
     differentiable = {name for name, x in zip(names, inputs, strict=True) if x.dtype.kind == "f"}
-    assert {argument.name for argument in report.arguments} == differentiable | dict(module.named_parameters()).keys()
+    trainable = {path for path, parameter in module.named_parameters() if parameter.trainable}
+    assert {argument.name for argument in report.arguments} == differentiable | trainable
 
 
 def test_an_unknown_gate_is_named():

@@ -62,6 +62,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return {
         "linear": ((x, weight, bias), {}),
         "linear_gelu": ((x, weight, bias), {}),
+        "low_rank": ((x, normal(2, C, seed=3), normal(N, 2, seed=4)), {"scale": 0.5}),
         "embedding": ((integers(N, B, T), weight), {}),
         "layer_norm": ((x, normal(C), normal(C, seed=3)), {}),
         "residual_layer_norm": ((x, normal(B, T, C, seed=4), normal(C), normal(C, seed=3)), {}),
@@ -102,6 +103,9 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "split": ((x,), {"at": 3, "axis": -1}),
         "mean_pool": ((x,), {}),
         "drop_path": ((x,), {"p": 0.5, "rng": Key.from_seed(8)}),
+        "top_k_routing": ((x,), {"k": 2}),
+        "load_balancing": ((abs(x), integers(C, B, T, 2)), {}),
+        "router_z_loss": ((x,), {}),
         "triplet": ((x, normal(B, T, C, seed=4), normal(B, T, C, seed=5)), {}),
     }[name]
 
@@ -149,7 +153,7 @@ def test_what_is_no_array_is_named(name):
 def test_a_wrong_shape_is_named(name):
     """The last axis of each argument in turn is one longer than the others allow."""
     inputs, options = plain(name)
-    if len(inputs) == 1 or name in ("embedding", "conv2d", "scale", "supervised_contrastive"):
+    if len(inputs) == 1 or name in ("embedding", "conv2d", "load_balancing", "scale", "supervised_contrastive"):
         pytest.skip("arguments of any shape fit each other")
     for i, x in enumerate(inputs):
         wrong = np.concatenate([x, x[..., :1]], axis=-1) if x.ndim else x[None]

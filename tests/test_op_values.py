@@ -8,6 +8,7 @@ import math
 import numpy as np
 import plain_images
 import plain_losses
+import plain_routing
 import plain_sequences
 import pytest
 from hypothesis import given, settings
@@ -211,6 +212,7 @@ def plain_l2_normalize(x, *, eps=1e-12):
 PLAIN = (
     plain_images.PLAIN
     | plain_losses.PLAIN
+    | plain_routing.PLAIN
     | plain_sequences.PLAIN
     | {
         "l2_normalize": plain_l2_normalize,
@@ -240,6 +242,7 @@ PLAIN = (
         "linear": plain_linear,
         "linear_cross_entropy": plain_linear_cross_entropy,
         "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
+        "low_rank": lambda x, a, b, *, scale: scale * np.einsum("...k,rk,nr->...n", x, a, b),
         "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
         "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
         "residual": lambda x, branch: x + branch,

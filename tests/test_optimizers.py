@@ -8,7 +8,7 @@ import pytest
 
 from minitrain.errors import CheckpointError, ConfigError
 from minitrain.nn import Module, Parameter, pack
-from minitrain.optim import SGD, Adagrad, Adam, AdamW, Linear, Lion, NAdam, Optimizer, RMSprop
+from minitrain.optim import SGD, Adafactor, Adagrad, Adam, AdamW, Linear, Lion, Muon, NAdam, Optimizer, RMSprop
 
 # Settings, and the first rates for the two problems below.
 OPTIMIZERS = {
@@ -23,6 +23,9 @@ OPTIMIZERS = {
     "adagrad": (Adagrad, {}, 0.5, 0.2),
     "lion": (Lion, {}, 0.01, 0.01),
     "nadam": (NAdam, {}, 0.05, 0.05),
+    "adafactor": (Adafactor, {"relative_step": False}, 0.05, 0.05),
+    "muon": (Muon, {"weight_decay": 0.0}, 0.05, 0.01),
+    "muon-plain": (Muon, {"weight_decay": 0.0, "nesterov": False, "momentum": 0.5}, 0.05, 0.01),
 }
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
@@ -35,8 +38,10 @@ class Weights(Module):
 
 
 class Point(Module):
+    """A place in a landscape, as a matrix of one row."""
+
     def __init__(self, *start):
-        self.place = Parameter(np.array(start))
+        self.place = Parameter(np.array([start]))
 
 
 def make(name, model, **overrides):
@@ -64,9 +69,9 @@ def minimise(name, gradient, start, lr, steps=2000):
     for step in range(steps):
         optimizer.set_lr(schedule(step))
         optimizer.zero_grad()
-        model.place.into().buffer[...] = gradient(model.place.data)
+        model.place.into().buffer[...] = gradient(model.place.data[0])
         optimizer.step()
-    return model.place.data
+    return model.place.data[0]
 
 
 @every_optimizer
@@ -240,8 +245,15 @@ def test_a_state_of_another_optimizer_is_refused():
         (NAdam, {"momentum_decay": math.inf}),
         (NAdam, {"betas": (1.0, 0.9)}),
         (Lion, {"betas": (0.9, 1.0)}),
-        *[(kind, {"lr": -1}) for kind in (SGD, Adam, RMSprop, Adagrad, NAdam, Lion)],
-        *[(kind, {"weight_decay": math.nan}) for kind in (SGD, Adam, RMSprop, Adagrad, NAdam, Lion)],
+        (Adafactor, {"beta2_decay": 0.5}),
+        (Adafactor, {"eps": (None, -1e-3)}),
+        (Adafactor, {"d": 0.0}),
+        (Muon, {"momentum": 1.0}),
+        (Muon, {"ns_steps": 0}),
+        (Muon, {"adjust_lr_fn": "match"}),
+        (Muon, {"adamw_betas": (0.9, 1.5)}),
+        *[(kind, {"lr": -1}) for kind in (SGD, Adam, RMSprop, Adagrad, NAdam, Lion, Adafactor, Muon)],
+        *[(kind, {"weight_decay": math.nan}) for kind in (SGD, Adam, RMSprop, Adagrad, NAdam, Lion, Adafactor, Muon)],
     ],
 )
 def test_bad_settings_are_refused(kind, bad):
@@ -256,9 +268,9 @@ def test_an_optimizer_of_ones_own():
         def __init__(self, model):
             super().__init__(model, ("mean",), lr=0.1, weight_decay=0.0)
 
-        def update(self, weight, grad, moments, *, weight_decay, grad_scale):
+        def update(self, weight, grad, moments, *, lr, weight_decay, grad_scale):
             moments["mean"] += (grad * grad_scale - moments["mean"]) / self.steps
-            weight -= self.lr * moments["mean"]
+            weight -= lr * moments["mean"]
 
     model = Point(1.0)
     optimizer = Averaged(model)
@@ -266,5 +278,5 @@ def test_an_optimizer_of_ones_own():
         optimizer.zero_grad()
         model.place.into().buffer[...] = gradient
         optimizer.step()
-    assert model.place.data[0] == pytest.approx(1 - 0.2 - 0.3)
-    assert optimizer.state_dict()["moments"]["mean.place"][0] == pytest.approx(3.0)
+    assert model.place.data[0, 0] == pytest.approx(1 - 0.2 - 0.3)
+    assert optimizer.state_dict()["moments"]["mean.place"][0, 0] == pytest.approx(3.0)

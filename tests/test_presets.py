@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from model_zoo import KINDS
 
+from benchmarks.sizes import SIZES, step_flops
 from minitrain.cli import main
 from minitrain.errors import ConfigError
 from minitrain.models.flops import TRAINING, visible_pairs
@@ -39,7 +40,8 @@ class Counter:
             return function(*args, **options)
 
         for module in list(sys.modules.values()):
-            if module.__name__.startswith(("minitrain.nn", "minitrain.models")) and hasattr(module, name):
+            ours = getattr(module, "__name__", "").startswith(("minitrain.nn", "minitrain.models"))
+            if ours and hasattr(module, name):
                 monkeypatch.setattr(module, name, counted)
 
     def _forward(self, x: Any, weight: Any, *_: Any, **__: Any) -> None:
@@ -106,6 +108,18 @@ def test_six_flops_a_weight_and_token():
     assert flops.attention == 4 * (4 * 128 * 64 * 65 // 2)  # 4 layers, 4 C a pair
 
 
+@pytest.mark.parametrize("size", ["char", "baby"])
+def test_benchmarks_count_the_same_work(size):
+    """They write the formula out for their models; a preset has each one's shape."""
+    flops = summarize(build_model(f"gpt-{size}")).flops
+    bench = SIZES[size]
+    assert bench.model().items() <= vars(PRESETS[f"gpt-{size}"]).items()
+    assert step_flops(bench) == (
+        TRAINING * bench.batch_size * flops.products,
+        TRAINING * bench.batch_size * flops.attention,
+    )
+
+
 def test_parameters_by_part():
     """GPT-2's numbers, by hand, for another size: every weight is in one part, the tied head in the embedding."""
     summary = summarize(build_model("gpt-char"))
@@ -119,7 +133,7 @@ def test_parameters_by_part():
     assert summary.training_bytes == 16 * summary.parameter_count
     parts = summarize(build_model("vit-digits")).parameters
     assert parts["head"] == 64 * 10 + 10
-    assert parts["embedding"] == (4 * 64 + 64) + 16 * 64
+    assert parts["embedding"] == (16 * 64 + 64) + 64 + 5 * 64
     assert summarize(build_model("mlp-moons")).parameters == {"linear layers": 337}
 
 
@@ -157,11 +171,11 @@ def test_info_of_a_preset(capsys):
     lines = capsys.readouterr().out.splitlines()
     rows = {line[:28].strip(): line[28:].strip() for line in lines}
     assert rows["model"] == "vit-digits (ViT)"
-    assert rows["parameters"] == "102,090"
-    assert rows["feed-forward"] == "66,176 (64.8%)"
-    assert rows["FLOPs per token"] == "205.39 k forward, 616.18 k in a training step"
-    assert rows["FLOPs per sample"] == "3.29 M forward, of 16 tokens"
-    assert rows["AdamW's moments"] == "797.6 KiB"
+    assert rows["parameters"] == "102,218"
+    assert rows["feed-forward"] == "66,176 (64.7%)"
+    assert rows["FLOPs per token"] == "201.06 k forward, 603.19 k in a training step"
+    assert rows["FLOPs per sample"] == "1.01 M forward, of 5 tokens"
+    assert rows["AdamW's moments"] == "798.6 KiB"
     assert rows["memory of training"] == "1.6 MiB, without activations"
 
 

@@ -51,6 +51,10 @@ class BufferPool:
             return np.empty(shape, dtype)
         return np.asarray(_Block(self, size_class(nbytes), shape, dtype))
 
+    def reset_peak(self) -> None:
+        """Count the peak anew, from what is in use now."""
+        self.peak = self.in_use
+
     def trim(self) -> None:
         """Give every waiting block back to the operating system."""
         self._free.clear()

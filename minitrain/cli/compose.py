@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..training.config import RunConfig
-from ..training.section import known_keys
+from ..training.section import Section, choose_variant, known_keys, settings
 from .failures import one_line
 from .groups import CONFIG_MODULE, config_groups
 from .overrides import read_overrides
@@ -27,7 +27,22 @@ def compose_config(arguments: Sequence[str]) -> RunConfig:
         ConfigError: for whatever is wrong with them, in terms of the settings.
     """
     overrides = read_overrides(arguments, groups=config_groups(), settings=known_keys(RunConfig), literal=_PATHS)
-    return RunConfig.from_dict(_compose(overrides))
+    typed = {argument.partition("=")[0] for argument in arguments}
+    return RunConfig.from_dict(_fitting(_compose(overrides), typed))
+
+
+def _fitting(values: Any, typed: set[str]) -> Any:
+    """``values`` without the settings that a recipe has for another optimizer or schedule than the chosen one.
+
+    What was ``typed`` stays, to be refused.
+    """
+    for group, hint in settings(RunConfig).items():
+        if isinstance(hint, type) and issubclass(hint, Section) and hint.variants():
+            known = settings(choose_variant(hint, values[group]))
+            values[group] = {
+                name: value for name, value in values[group].items() if name in known or f"{group}.{name}" in typed
+            }
+    return values
 
 
 def _compose(overrides: list[str]) -> Any:
@@ -38,7 +53,7 @@ def _compose(overrides: list[str]) -> Any:
 
     try:
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            composed = compose("config", overrides=overrides)
+            composed = compose("config", overrides=[_for_hydra(override) for override in overrides])
         return OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         what = "PATH" if error.full_key in _PATHS else "VALUE"
@@ -48,6 +63,11 @@ def _compose(overrides: list[str]) -> Any:
     except OmegaConfBaseException as error:
         reason = one_line(str(error.msg)).partition(" full_key:")[0]
         raise ConfigError(f"{error.full_key}: {reason}") from error
+
+
+def _for_hydra(override: str) -> str:
+    """An override of a setting with ++: its group's file need not have it, the dataclasses know what there is."""
+    return override if override.partition("=")[0] in config_groups() else f"++{override}"
 
 
 def _in_words(overrides: list[str], error: Exception) -> str:

@@ -18,7 +18,8 @@ COMMANDS = {
     "eval": "the loss of a trained model on its held-out text",
     "plot": "draw the curves of a run",
     "compare": "runs side by side: what came out, and the settings that differ",
-    "info": "versions, threads, BLAS and GPU as minitrain finds them",
+    "gradcheck": "check every backward against finite differences",
+    "info": "versions, threads, BLAS and GPU as minitrain finds them; the size of a model",
 }
 
 _EXAMPLES = """\

@@ -28,6 +28,7 @@ examples:
   minitrain train                                        the default, recipe=pydoc
   minitrain train data.path=notes.txt                    your own text, a file or a folder
   minitrain train data.path=notes data.tokenizer=byte    any script, whatever will be asked of it
+  minitrain train data.path=notes data.tokenizer=bpe data.vocab_size=2000
   minitrain train trainer.max_steps=5000 model.n_embd=256 model.dropout=0.1
   minitrain train recipe=shakespeare_char data.path=tinyshakespeare.txt
   minitrain train recipe=tiny --show                     see the settings, train nothing
@@ -56,9 +57,20 @@ def run(argv: Sequence[str]) -> int:
         prepared = start_run(config, warn=warn)
     print(prepared.describe(), flush=True)
     with traceback_kept_in(prepared.run_dir), _stop_at_once(prepared.run_dir):
+        _say_what_it_takes(prepared)
         result = prepared.train()
     print(f"\n{result.describe()}")
     return 0
+
+
+def _say_what_it_takes(prepared: Run) -> None:
+    """Memory and time, from a trial of a micro-batch that changes nothing."""
+    from ..training import estimate
+    from ..training.progress import PlainProgress, compilation_shown
+
+    if not prepared.trainer.is_over():
+        with compilation_shown(PlainProgress(0, 1)):
+            print(estimate(prepared.trainer).describe(), flush=True)
 
 
 @contextlib.contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .token_array import TokenArray
 
 CHUNK = 1 << 24  # tokens counted at a time: bincount copies its input to 8 bytes each
 
@@ -24,7 +25,7 @@ def uniform_nats(vocab_size: int) -> float:
     return math.log(vocab_size)
 
 
-def unigram_nats(train_tokens: NDArray[Any], val_tokens: NDArray[Any], vocab_size: int) -> float:
+def unigram_nats(train_tokens: TokenArray, val_tokens: TokenArray, vocab_size: int) -> float:
     """Loss per token, in nats, of guessing by how often each token occurs, whatever came before it.
 
     The frequencies are those of the training text with one added to every count (Laplace), so that a token
@@ -42,7 +43,7 @@ def unigram_nats(train_tokens: NDArray[Any], val_tokens: NDArray[Any], vocab_siz
     return float(-(val @ log_probability) / val.sum())
 
 
-def _counts(tokens: NDArray[Any], vocab_size: int) -> NDArray[np.int64]:
+def _counts(tokens: TokenArray, vocab_size: int) -> NDArray[np.int64]:
     counts = np.zeros(vocab_size, dtype=np.int64)
     for start in range(0, tokens.shape[0], CHUNK):
         counts += np.bincount(tokens[start : start + CHUNK], minlength=vocab_size)

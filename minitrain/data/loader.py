@@ -8,26 +8,16 @@ for before.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
 from ..random import Key, random_bits
-
-
-class Batch(NamedTuple):
-    """What the model reads and what it should answer.
-
-    Attributes:
-        inputs: ``(B, T)`` int32 token ids.
-        targets: ``(B, T)`` int32, for each input the token that follows it.
-    """
-
-    inputs: NDArray[np.int32]
-    targets: NDArray[np.int32]
+from .batches import Batch, checked_step, split_batch
+from .order import across_epochs
+from .token_array import TokenArray
 
 
 class TokenLoader:
@@ -49,7 +39,7 @@ class TokenLoader:
         steps_per_epoch: how many batches it takes to visit them; the last one may reach into the next epoch.
     """
 
-    def __init__(self, tokens: NDArray[Any], block_size: int, batch_size: int, seed: int) -> None:
+    def __init__(self, tokens: TokenArray, block_size: int, batch_size: int, seed: int) -> None:
         """Lay out the windows.
 
         Raises:
@@ -64,7 +54,7 @@ class TokenLoader:
                 f"the training text has {count} tokens, too few for block_size={block_size}, which needs "
                 f"{block_size + 1}, the last one as a target only: {shorter}"
             )
-        self.tokens = tokens
+        self.tokens: Any = tokens
         self.block_size = block_size
         self.batch_size = batch_size
         self.seed = seed
@@ -93,38 +83,20 @@ class TokenLoader:
         Raises:
             ConfigError: if ``step`` is negative.
         """
-        if step < 0:
-            raise ConfigError(f"a step is counted from 0, it cannot be {step}")
-        starts = np.empty(self.batch_size, dtype=np.int64)
-        filled = 0
-        while filled < self.batch_size:
-            epoch, index = divmod(step * self.batch_size + filled, self.windows_per_epoch)
-            part = self.window_starts(epoch)[index : index + self.batch_size - filled]
-            starts[filled : filled + part.size] = part
-            filled += part.size
+        first = checked_step(step) * self.batch_size
+        starts = across_epochs(self.window_starts, self.windows_per_epoch, first, self.batch_size)
         return _windows(self.tokens, starts, self.block_size)
 
     def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Batch]]:
-        """Batch ``step`` in ``accumulation`` parts whose sizes differ by one at most.
-
-        Returns:
-            Pairs ``(first_sample, part)``; ``first_sample`` is the index of the part's first row in the whole
-            batch, what `Key.at_sample` wants so that random numbers do not depend on the split.
+        """Batch ``step`` in ``accumulation`` parts, each with the index of its first sample; see `split_batch`.
 
         Raises:
             ConfigError: if ``accumulation`` is below 1 or above ``batch_size``.
         """
-        if not 1 <= accumulation <= self.batch_size:
-            raise ConfigError(
-                f"cannot split a batch of batch_size={self.batch_size} in accumulation_steps={accumulation} "
-                f"parts: choose 1 to {self.batch_size}, or a larger batch_size"
-            )
-        batch = self.batch(step)
-        bounds = [self.batch_size * part // accumulation for part in range(accumulation + 1)]
-        return [(first, Batch(batch.inputs[first:last], batch.targets[first:last])) for first, last in pairwise(bounds)]
+        return split_batch(self.batch(step), accumulation)
 
 
-def evaluation_batches(tokens: NDArray[Any], block_size: int, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) -> Iterator[Batch]:
     """The whole text in windows side by side, in order, nothing dropped.
 
     Every token but the first is a target exactly once. The last batch may have fewer rows; tokens that do not
@@ -151,7 +123,7 @@ def evaluation_batches(tokens: NDArray[Any], block_size: int, batch_size: int) -
     return _evaluation_batches(tokens, block_size, batch_size)
 
 
-def _evaluation_batches(tokens: NDArray[Any], block_size: int, batch_size: int) -> Iterator[Batch]:
+def _evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) -> Iterator[Batch]:
     full, rest = divmod(tokens.shape[0] - 1, block_size)
     for first in range(0, full, batch_size):
         yield _windows(tokens, np.arange(first, min(first + batch_size, full)) * block_size, block_size)
@@ -159,13 +131,13 @@ def _evaluation_batches(tokens: NDArray[Any], block_size: int, batch_size: int) 
         yield _windows(tokens, np.array([full * block_size]), rest)
 
 
-def _windows(tokens: NDArray[Any], starts: NDArray[np.int64], length: int) -> Batch:
+def _windows(tokens: TokenArray, starts: NDArray[np.int64], length: int) -> Batch:
     """Copies of the windows of ``length`` tokens at ``starts``, and the tokens that follow theirs."""
     rows = tokens[starts[:, None] + np.arange(length + 1)].astype(np.int32)  # (B, length + 1)
     return Batch(np.array(rows[:, :-1], order="C"), np.array(rows[:, 1:], order="C"))
 
 
-def _check_sizes(tokens: NDArray[Any], block_size: int, batch_size: int) -> None:
+def _check_sizes(tokens: TokenArray, block_size: int, batch_size: int) -> None:
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         raise DataError(f"tokens must be an (N,) array of integers, not {tokens.dtype} of shape {tokens.shape}")
     for name, size in (("block_size", block_size), ("batch_size", batch_size)):

@@ -1,4 +1,4 @@
-"""From text to token ids and back: one id per character, or one per byte."""
+"""From text to token ids and back: one id per character, one per byte, or byte pairs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError, TokenError
+from ..errors import ConfigError, DataError
+from .bpe import BPETokenizer, train_bpe_tokenizer
+from .ids import checked_ids, utf8
 
-TOKENIZERS = ("char", "byte")
+TOKENIZERS = ("char", "byte", "bpe")
 """The names `build_tokenizer` knows."""
 
 
@@ -104,7 +106,7 @@ class CharTokenizer:
         Raises:
             TokenError: if an id is outside the vocabulary.
         """
-        return _text(self._code_points[_checked(ids, self.vocab_size)])
+        return _text(self._code_points[checked_ids(ids, self.vocab_size)])
 
     def to_json(self) -> dict[str, Any]:
         """The tokenizer's name and its characters."""
@@ -125,14 +127,7 @@ class ByteTokenizer:
         Raises:
             DataError: if ``text`` holds half of a surrogate pair, which UTF-8 cannot express.
         """
-        try:
-            data = text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"the text holds a lone surrogate, {text[error.start]!r}, at position {error.start}, "
-                "which UTF-8 cannot express: it was not decoded as UTF-8"
-            ) from error
-        return np.frombuffer(data, dtype=np.uint8).astype(np.int32)
+        return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.int32)
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """The text of the bytes ``ids``; what is not UTF-8 becomes U+FFFD.
@@ -140,24 +135,32 @@ class ByteTokenizer:
         Raises:
             TokenError: if an id is not in 0 … 255.
         """
-        return _checked(ids, self.vocab_size).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
+        return checked_ids(ids, self.vocab_size).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
     def to_json(self) -> dict[str, Any]:
         """The tokenizer's name; there is nothing else to say."""
         return {"name": "byte"}
 
 
-def build_tokenizer(name: str, text: str) -> Tokenizer:
+def build_tokenizer(name: str, text: str, *, vocab_size: int = 1024) -> Tokenizer:
     """The tokenizer called ``name``, one of `TOKENIZERS`, fitted to ``text`` if it has a vocabulary to fit.
 
+    Args:
+        name: of the tokenizer.
+        text: what it is fitted to.
+        vocab_size: ids of a BPE vocabulary, at most; the others have their own.
+
     Raises:
-        ConfigError: if there is no tokenizer of that name; the nearest one is suggested.
+        ConfigError: if there is no tokenizer of that name (the nearest one is suggested), or ``vocab_size`` is too
+            small for BPE.
         DataError: if ``text`` is empty and the tokenizer needs it.
     """
     if name == "char":
         return CharTokenizer.from_text(text)
     if name == "byte":
         return ByteTokenizer()
+    if name == "bpe":
+        return train_bpe_tokenizer([text], vocab_size=vocab_size)
     near = difflib.get_close_matches(name, TOKENIZERS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(TOKENIZERS)}"
     raise ConfigError(f"there is no tokenizer {name!r}: {hint}")
@@ -174,6 +177,8 @@ def tokenizer_from_json(description: object) -> Tokenizer:
             return CharTokenizer(characters)
         case {"name": "byte"}:
             return ByteTokenizer()
+        case {"name": "bpe"}:
+            return BPETokenizer.from_json(description)
     raise DataError(
         "this is not the description of a tokenizer: it needs a name, "
         f"one of {', '.join(TOKENIZERS)}, and for char the string of its characters"
@@ -188,20 +193,3 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 def _text(code_points: NDArray[Any]) -> str:
     """The inverse of `_code_points`."""
     return code_points.astype("<u4", copy=False).tobytes().decode("utf-32-le", "surrogatepass")
-
-
-def _checked(ids: Sequence[int] | NDArray[Any], vocab_size: int) -> NDArray[Any]:
-    """``ids`` as an integer array ``(N,)``, all of them within the vocabulary."""
-    array = np.asarray(ids)
-    if array.size == 0:
-        return np.zeros(0, dtype=np.int32)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise TokenError(f"token ids must be a one-dimensional sequence of integers, not {array.dtype} {array.shape}")
-    outside = (array < 0) | (array >= vocab_size)
-    if outside.any():
-        position = int(np.argmax(outside))
-        raise TokenError(
-            f"token id {array[position]} at position {position} is outside the vocabulary "
-            f"of {vocab_size} ids: the ids come from another tokenizer"
-        )
-    return array

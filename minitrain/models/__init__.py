@@ -4,12 +4,14 @@ from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig
 from .mlp import MLP, MLPConfig
+from .presets import PRESETS, build_model
 from .seq2seq import Seq2Seq, Seq2SeqConfig
 from .vit import ViT, ViTConfig
 
 __all__ = [
     "GPT",
     "MLP",
+    "PRESETS",
     "Encoder",
     "EncoderConfig",
     "GPTConfig",
@@ -20,4 +22,5 @@ __all__ = [
     "Seq2SeqConfig",
     "ViT",
     "ViTConfig",
+    "build_model",
 ]

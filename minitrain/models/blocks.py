@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backend.arrays import Array
 from ..errors import ShapeError
+from ..nn.recompute import backward_keeping, forward_keeping
 from ..random import Key, fold
 
 
@@ -26,7 +27,7 @@ def forward_blocks(
     """
     caches = []
     for i, block in enumerate(blocks):
-        x, cache = block.forward(x, rng=fold(rng, "blocks", i), **options)
+        x, cache = forward_keeping(block, x, rng=fold(rng, "blocks", i), **options)
         caches.append(cache)
     return x, caches
 
@@ -42,5 +43,5 @@ def check_unused(model: Any, blocks: Sequence[Any], caches: list[Any]) -> None:
 def backward_blocks(blocks: Sequence[Any], dx: Array, caches: list[Any]) -> Array:
     """Map the gradient of the last block's output to that of the first one's input; uses up ``caches``."""
     for block in reversed(blocks):
-        dx = block.backward(dx, caches.pop())
+        dx = backward_keeping(block, dx, caches.pop())
     return dx

@@ -5,7 +5,6 @@ The encoder of texts and the vision transformer fill it; they differ in how an i
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..nn.block import PreNormBlockCache, TransformerBlock
+from ..nn.init import residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.module import Module
@@ -65,7 +65,7 @@ class Classifier(Module, ABC):
                 dropout=config.dropout,
                 bias=config.bias,
                 approximate=config.gelu,
-                out_std=0.02 / math.sqrt(2 * config.n_layer),
+                out_std=residual_std(0.02, config.n_layer),
                 dtype=dtype,
             )
             for _ in range(config.n_layer)

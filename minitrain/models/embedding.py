@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..backend.arrays import Array
-from ..errors import ShapeError
+from ..backend.arrays import Array, array_module
+from ..errors import DataError, ShapeError
 from ..nn.embedding import Embedding
 from ..nn.positions import LearnedPositions, LearnedPositionsCache, SinusoidalPositions
 from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
@@ -31,6 +31,20 @@ def check_tokens(where: str, tokens: Array, longest: int) -> None:
             f"{where} has shape {tokens.shape}, expected (B, T) with T <= block_size = {longest}; "
             "cut the sequences or build the model with a larger block_size"
         )
+
+
+def unpadded_lengths(where: str, tokens: Array, pad_idx: int) -> Array:
+    """How many tokens of each row of tokens (B, T) come before the padding: (B,).
+
+    Raises:
+        DataError: if padding comes before a token.
+    """
+    xp = array_module(tokens)
+    real = tokens != pad_idx  # (B, T)
+    lengths: Array = real.sum(axis=1)
+    if not (real == (xp.arange(tokens.shape[1]) < lengths[:, None])).all():
+        raise DataError(f"{where}: a row has padding (pad_idx = {pad_idx}) before a token; put all padding at the end")
+    return lengths
 
 
 def embed_forward(

@@ -6,7 +6,6 @@ its weight matrix with the token embedding.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from ..nn.block import TransformerBlock
 from ..nn.embedding import Embedding
-from ..nn.init import generator
+from ..nn.init import generator, residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.positions import LearnedPositions
@@ -93,7 +92,7 @@ class GPT(Decoder):
                     dropout=config.dropout,
                     bias=config.bias,
                     approximate=config.gelu,
-                    out_std=0.02 / math.sqrt(2 * config.n_layer),
+                    out_std=residual_std(0.02, config.n_layer),
                     dtype=dtype,
                 )
                 for _ in range(config.n_layer)

@@ -18,7 +18,7 @@ from ..nn.block import PreNormBlock
 from ..nn.embedding import Embedding
 from ..nn.gated_feed_forward import GatedFeedForward
 from ..nn.heads import Rope
-from ..nn.init import generator
+from ..nn.init import generator, residual_std
 from ..nn.linear import Linear
 from ..nn.rms_norm import RMSNorm
 from .checks import check_at_least, check_heads, check_loss_chunk, check_share
@@ -120,7 +120,7 @@ class Llama(Decoder):
 
 
 def _block(config: LlamaConfig, rng: np.random.Generator, dtype: Any) -> PreNormBlock:
-    C, out_std = config.n_embd, 0.02 / math.sqrt(2 * config.n_layer)
+    C, out_std = config.n_embd, residual_std(0.02, config.n_layer)
     attention = MultiHeadAttention(
         C,
         config.n_head,

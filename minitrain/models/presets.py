@@ -47,7 +47,7 @@ PRESETS: dict[str, Any] = {
     ),
     # scikit-learn's 8 x 8 digits
     "vit-digits": ViTConfig(
-        image_size=8, patch=2, channels=1, n_classes=10, n_layer=2, n_head=4, n_embd=64, dropout=0.1, pool="mean"
+        image_size=8, patch=4, channels=1, n_classes=10, n_layer=2, n_head=4, n_embd=64, dropout=0.1
     ),
     # DeiT's smallest (Touvron et al., 2020, arXiv:2012.12877)
     "vit-tiny": ViTConfig(image_size=224, patch=16, n_classes=1000, n_layer=12, n_head=3, n_embd=192),

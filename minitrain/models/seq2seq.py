@@ -15,16 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array, array_module
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..nn.block import PreNormBlockCache, TransformerBlock
 from ..nn.decoder_block import DecoderBlock, DecoderBlockCache
 from ..nn.embedding import Embedding
-from ..nn.init import generator
+from ..nn.init import generator, residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import into
 from ..nn.positions import SinusoidalPositions
+from ..nn.recompute import backward_keeping, forward_keeping
 from ..ops.contract import Into
 from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
 from ..ops.layer_norm import LayerNormCache
@@ -33,7 +34,7 @@ from ..ops.loss import Loss
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
 from .checks import check_at_least, check_heads, check_share
-from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
+from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 
 
@@ -81,16 +82,16 @@ class Seq2SeqConfig:
             raise ConfigError(f"n_embd = {self.n_embd} must be even: each sinusoid has a sine and a cosine")
         check_share(self, "dropout")
         check_share(self, "label_smoothing")
-        if self.share_embeddings and self.targets != self.vocab_size:
+        if self.share_embeddings and self.n_targets != self.vocab_size:
             raise ConfigError(
                 f"share_embeddings = True, but target_vocab_size = {self.target_vocab_size} differs from vocab_size = "
                 f"{self.vocab_size}: set share_embeddings=False, or give both languages one vocabulary"
             )
-        if not 0 <= self.pad_idx < min(self.vocab_size, self.targets):
+        if not 0 <= self.pad_idx < min(self.vocab_size, self.n_targets):
             raise ConfigError(f"pad_idx = {self.pad_idx} is no token of both vocabularies: use one, such as 0")
 
     @property
-    def targets(self) -> int:
+    def n_targets(self) -> int:
         """Number of token ids of the target."""
         return self.target_vocab_size or self.vocab_size
 
@@ -141,9 +142,11 @@ class Seq2Seq(Module):
         C = config.n_embd
         self.scale = math.sqrt(C)
         options: dict[str, Any] = {"dropout": config.dropout, "dtype": dtype}
-        encoder_std, decoder_std = (0.02 / math.sqrt(branches * config.n_layer) for branches in (2, 3))
+        encoder_std, decoder_std = (residual_std(0.02, config.n_layer, writes) for writes in (2, 3))
         self.source_emb = Embedding(config.vocab_size, C, rng, dtype=dtype)
-        self.target_emb = self.source_emb if config.share_embeddings else Embedding(config.targets, C, rng, dtype=dtype)
+        self.target_emb = (
+            self.source_emb if config.share_embeddings else Embedding(config.n_targets, C, rng, dtype=dtype)
+        )
         self.positions = SinusoidalPositions(C)
         self.encoder = [
             TransformerBlock(C, config.n_head, rng, causal=False, out_std=encoder_std, **options)
@@ -154,7 +157,7 @@ class Seq2Seq(Module):
             DecoderBlock(C, config.n_head, rng, out_std=decoder_std, **options) for _ in range(config.n_layer)
         ]
         self.decoder_norm = LayerNorm(C, dtype=dtype)
-        self.head = Linear(C, config.targets, rng, bias=False, dtype=dtype)
+        self.head = Linear(C, config.n_targets, rng, bias=False, dtype=dtype)
         if config.tie_weights:
             self.head.weight = self.target_emb.weight
 
@@ -167,7 +170,7 @@ class Seq2Seq(Module):
             memory (B, S, C), the lengths (B,) of its rows, and the cache.
         """
         check_tokens("Seq2Seq.forward: source", source, self.config.block_size)
-        lengths = self._lengths("source", source)
+        lengths = unpadded_lengths("Seq2Seq.forward: source", source, self.config.pad_idx)
         x, embedding = self._embed(self.source_emb, source, rng)
         x, blocks = forward_blocks(self.encoder, x, key_lengths=lengths, rng=rng)
         memory, norm = self.encoder_norm.forward(x)
@@ -184,13 +187,12 @@ class Seq2Seq(Module):
             logits (B, T, V) and the cache.
         """
         check_tokens("Seq2Seq.forward: target", target, self.config.block_size)
-        lengths = self._lengths("target", target)
+        lengths = unpadded_lengths("Seq2Seq.forward: target", target, self.config.pad_idx)
         x, embedding = self._embed(self.target_emb, target, rng)
         blocks = []
         for i, block in enumerate(self.decoder):
-            x, cache = block.forward(
-                x, memory, key_lengths=lengths, memory_lengths=memory_lengths, rng=fold(rng, "blocks", i)
-            )
+            options = {"key_lengths": lengths, "memory_lengths": memory_lengths, "rng": fold(rng, "blocks", i)}
+            x, cache = forward_keeping(block, x, memory, **options)
             blocks.append(cache)
         x, norm = self.decoder_norm.forward(x)
         logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
@@ -231,7 +233,7 @@ class Seq2Seq(Module):
         dmemory: Any = None  # (B, S, C): all blocks read the memory, so their gradients add up
         for block in reversed(self.decoder):
             target = None if dmemory is None else Into(dmemory, accumulate=True)
-            dx, dmemory = block.backward(dx, decoder.blocks.pop(), dmemory=target)
+            dx, dmemory = backward_keeping(block, dx, decoder.blocks.pop(), dmemory=target)
         embed_backward(self.target_emb, self.positions, dx, decoder.embedding, scale=self.scale)
         dx = self.encoder_norm.backward(dmemory, encoder.norm)
         dx = backward_blocks(self.encoder, dx, encoder.blocks)
@@ -302,15 +304,3 @@ class Seq2Seq(Module):
         """Map tokens (B, T) to x (B, T, C)."""
         dropout, rng = self.config.dropout, fold(rng, "embedding")
         return embed_forward(table, self.positions, tokens, scale=self.scale, dropout=dropout, rng=rng)
-
-    def _lengths(self, name: str, tokens: Array) -> Array:
-        """(B,): how many tokens of each row come before the padding."""
-        xp = array_module(tokens)
-        real = tokens != self.config.pad_idx  # (B, T)
-        lengths = real.sum(axis=1)
-        if not (real == (xp.arange(tokens.shape[1]) < lengths[:, None])).all():
-            raise DataError(
-                f"Seq2Seq.forward: a row of {name} has padding (pad_idx = {self.config.pad_idx}) before a token; "
-                "put all padding at the end"
-            )
-        return lengths  # type: ignore[no-any-return]

@@ -150,7 +150,7 @@ class MultiHeadAttention(Module):
         """Map dout (B, T, C) to dx (B, T, C)."""
         dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
         B, T = dout.shape[:2]
-        dpacked = empty_like(dout, (B, T, self.qkv.weight.data.shape[0]))
+        dpacked = empty_like(dout, (B, T, self.qkv.out_features))
         to_q, to_k, to_v = (Into(part) for part in self._split(dpacked))  # the three gradients land side by side
         targets = (cache.q.target(to_q), cache.k.target(to_k), to_v, None)
         dq, dk, _, _ = attention_backward(dmixed, cache.attention, into=targets)

@@ -45,6 +45,9 @@ class PreNormBlock(Module):
         dropout: probability of dropping on both branches.
     """
 
+    recompute = False
+    """Whether only inputs are kept for the backward; see `minitrain.nn.recompute`."""
+
     def __init__(
         self,
         norm1: LayerNorm | RMSNorm,

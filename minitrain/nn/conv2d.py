@@ -11,7 +11,7 @@ from ..backend.arrays import Array
 from ..errors import ConfigError
 from ..ops.contract import Target
 from ..ops.conv2d import Conv2dCache, conv2d_backward, conv2d_forward
-from ..ops.windows import Size
+from ..ops.windows import Size, pair
 from .init import normal
 from .module import Module
 from .parameter import Parameter, into
@@ -40,6 +40,7 @@ class Conv2d(Module):
 
     Raises:
         ConfigError: if the channels cannot be split into so many groups.
+        ShapeError: if ``kernel`` is no size.
     """
 
     def __init__(
@@ -57,12 +58,12 @@ class Conv2d(Module):
         std: float | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        if min(groups, in_channels, out_channels) < 1 or in_channels % groups or out_channels % groups:
             raise ConfigError(
-                f"Conv2d: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
+                f"Conv2d: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}, "
+                "and all must be 1 or more"
             )
-        kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
-        shape = (out_channels, in_channels // groups, kh, kw)
+        shape = (out_channels, in_channels // groups, *pair("Conv2d", "kernel", kernel, 1))
         std = math.sqrt(2 / math.prod(shape[1:])) if std is None else std
         self.weight = Parameter(normal(rng, shape, std, dtype))
         self.bias = Parameter(np.zeros(out_channels, dtype)) if bias else None

@@ -116,7 +116,7 @@ class CrossAttention(Module):
         """
         dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
         B, S = cache.attention.k.shape[:2]
-        dpacked = empty_like(dout, (B, S, self.kv.weight.data.shape[0]))
+        dpacked = empty_like(dout, (B, S, self.kv.out_features))
         to_k, to_v = (Into(part) for part in self._split(dpacked))  # the two gradients land side by side
         targets = (None, cache.k.target(to_k), to_v, None)
         dq, dk, _, _ = attention_backward(dmixed, cache.attention, into=targets)

@@ -51,6 +51,9 @@ class DecoderBlock(Module):
         dtype: dtype of the weights.
     """
 
+    recompute = False
+    """Whether only inputs are kept for the backward; see `minitrain.nn.recompute`."""
+
     def __init__(
         self,
         width: int,

@@ -8,10 +8,9 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..ops.linear import LinearCache
-from ..ops.linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from ..ops.linear_gelu import LinearGeluCache
 from .linear import Linear
 from .module import Module
-from .parameter import into
 
 
 class FeedForwardCache(NamedTuple):
@@ -55,12 +54,11 @@ class FeedForward(Module):
 
     def forward(self, x: Array) -> tuple[Array, FeedForwardCache]:
         """Map x (..., C) to out (..., C)."""
-        bias = self.up.bias.data if self.up.bias else None
-        hidden, up_cache = linear_gelu_forward(x, self.up.weight.data, bias, approximate=self.approximate)
+        hidden, up_cache = self.up.forward_gelu(x, approximate=self.approximate)
         out, down_cache = self.down.forward(hidden)
         return out, FeedForwardCache(up_cache, down_cache)
 
     def backward(self, dout: Array, cache: FeedForwardCache) -> Array:
         """Map dout (..., C) to dx (..., C)."""
         dhidden = self.down.backward(dout, cache.down)
-        return linear_gelu_backward(dhidden, cache.up, into=(None, into(self.up.weight), into(self.up.bias)))[0]
+        return self.up.backward_gelu(dhidden, cache.up)

@@ -9,6 +9,7 @@ import numpy as np
 from ..backend.arrays import Array
 from ..ops.contract import Target
 from ..ops.linear import LinearCache, linear_backward, linear_forward
+from ..ops.linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
 from .init import normal
 from .module import Module
 from .parameter import Parameter, into
@@ -43,6 +44,11 @@ class Linear(Module):
         self.weight = Parameter(normal(rng, (out_features, in_features), std, dtype))
         self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
 
+    @property
+    def out_features(self) -> int:
+        """Width N of the output."""
+        return len(self.weight.data)
+
     def forward(self, x: Array) -> tuple[Array, LinearCache]:
         """Map x (..., K) to out (..., N)."""
         return linear_forward(x, self.weight.data, self.bias.data if self.bias else None)
@@ -50,3 +56,12 @@ class Linear(Module):
     def backward(self, dout: Array, cache: LinearCache, *, dx: Target = None) -> Array:
         """Map dout (..., N) to dx (..., K), which goes where the target ``dx`` says."""
         return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
+
+    def forward_gelu(self, x: Array, *, approximate: str) -> tuple[Array, LinearGeluCache]:
+        """Map x (..., K) to gelu(out) (..., N), in one operation."""
+        bias = self.bias.data if self.bias else None
+        return linear_gelu_forward(x, self.weight.data, bias, approximate=approximate)
+
+    def backward_gelu(self, dout: Array, cache: LinearGeluCache) -> Array:
+        """Map dout (..., N) of ``forward_gelu`` to dx (..., K)."""
+        return linear_gelu_backward(dout, cache, into=(None, into(self.weight), into(self.bias)))[0]

@@ -10,7 +10,13 @@ from __future__ import annotations
 from ..backend.arrays import Array, device_of, library_for
 from ..errors import ShapeError
 
-__all__ = ["create_causal_mask", "create_combined_mask", "create_padding_mask", "create_window_mask"]
+__all__ = [
+    "create_causal_mask",
+    "create_combined_mask",
+    "create_document_mask",
+    "create_padding_mask",
+    "create_window_mask",
+]
 
 
 def create_padding_mask(tokens: Array, pad_idx: int = 0) -> Array:
@@ -88,6 +94,29 @@ def create_combined_mask(tokens: Array, pad_idx: int = 0) -> Array:
     padding = create_padding_mask(tokens, pad_idx)
     device = device_of(tokens).partition(":")[0]  # "cuda:0" -> "cuda"
     return padding & create_causal_mask(tokens.shape[1], device)
+
+
+def create_document_mask(documents: Array) -> Array:
+    """Every query may attend to the keys of its own document, in a window where several are packed together.
+
+    For a decoder, combine it with the option ``causal`` or with `create_causal_mask`.
+
+    Args:
+        documents: (B, T) integers, the number of the document of each token. Padding with a number of its own, such
+            as -1, attends to padding alone.
+
+    Returns:
+        (B, 1, T, T) boolean, on the device of ``documents``.
+
+    Raises:
+        ShapeError: if ``documents`` is not a matrix of integers.
+    """
+    if documents.ndim != 2 or documents.dtype.kind not in "iu":
+        raise ShapeError(
+            f"create_document_mask: documents must be (B, T) integers, got {documents.dtype} {documents.shape}"
+        )
+    same: Array = documents[:, :, None] == documents[:, None, :]  # (B, T, T)
+    return same[:, None]  # (B, T, T) -> (B, 1, T, T)
 
 
 def _reach(size: int, device: str) -> Array:

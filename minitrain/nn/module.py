@@ -26,24 +26,32 @@ class Module:
                 seen.add(id(parameter))
                 yield path, parameter
 
-    def _walk(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield prefix + name, value
-            elif isinstance(value, Module):
-                yield from value._walk(f"{prefix}{name}.")
-            elif isinstance(value, list):
-                for i, item in enumerate(value):
-                    if isinstance(item, Module):
-                        yield from item._walk(f"{prefix}{name}.{i}.")
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module, whose path is empty, and all those inside it with their dotted paths, in order of definition."""
+        yield prefix.removesuffix("."), self
+        for name, member in self._members():
+            if isinstance(member, Module):
+                yield from member.named_modules(f"{prefix}{name}.")
 
     def modules(self) -> Iterator[Module]:
         """This module and all those inside it, in order of definition."""
-        yield self
-        for value in vars(self).values():
-            for item in value if isinstance(value, list) else [value]:
-                if isinstance(item, Module):
-                    yield from item.modules()
+        return (module for _, module in self.named_modules())
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with their paths, a shared one under each."""
+        for name, member in self._members():
+            if isinstance(member, Module):
+                yield from member._walk(f"{prefix}{name}.")
+            else:
+                yield prefix + name, member
+
+    def _members(self) -> Iterator[tuple[str, Parameter | Module]]:
+        """Attributes that are parameters or modules, and the modules in those that are lists."""
+        for name, value in vars(self).items():
+            if isinstance(value, list):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+            elif isinstance(value, Parameter | Module):
+                yield name, value
 
     def parameters(self) -> list[Parameter]:
         """All parameters, shared ones once."""
@@ -76,7 +84,7 @@ class Module:
         if strict and own.keys() != state.keys():
             missing = [path for path in own if path not in state]
             unknown = [path for path in state if path not in own]
-            parts = [f"it lacks {_some(missing)}"] * bool(missing) + [f"it has unknown {_some(unknown)}"] * bool(
+            parts = [f"it lacks {some_of(missing)}"] * bool(missing) + [f"it has unknown {some_of(unknown)}"] * bool(
                 unknown
             )
             raise CheckpointError(
@@ -110,5 +118,6 @@ class Module:
         return self
 
 
-def _some(paths: list[str], most: int = 3) -> str:
+def some_of(paths: list[str], most: int = 3) -> str:
+    """The first paths of a list, for a message."""
     return ", ".join(paths[:most]) + (f" and {len(paths) - most} more" if len(paths) > most else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..backend.arrays import Array, array_module
 from ..ops.contract import SKIP, Into, Target
+from .param_groups import EVERYTHING
 
 
 class Parameter:
@@ -15,13 +16,15 @@ class Parameter:
     Attributes:
         data: the array. Operations read it; only optimizers write it.
         trainable: ``False`` freezes it: backward passes skip its gradient, optimizers leave it alone.
+        group: decay and rate of its own, if it has any (``minitrain.nn.assign_groups``).
     """
 
-    __slots__ = ("_buffer", "_fresh", "data", "trainable")
+    __slots__ = ("_buffer", "_fresh", "data", "group", "trainable")
 
     def __init__(self, data: Array, *, trainable: bool = True) -> None:
         self.data = data
         self.trainable = trainable
+        self.group = EVERYTHING
         self._buffer: Array | None = None
         self._fresh = True
 

@@ -28,7 +28,9 @@ from .linear_cross_entropy import (
     linear_cross_entropy_forward,
 )
 from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from .load_balancing import LoadBalancingCache, load_balancing_backward, load_balancing_forward
 from .loss import Loss
+from .low_rank import LowRankCache, low_rank_backward, low_rank_forward
 from .max_pool2d import MaxPool2dCache, max_pool2d_backward, max_pool2d_forward
 from .mean_absolute_error import MeanAbsoluteErrorCache, mean_absolute_error_backward, mean_absolute_error_forward
 from .mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
@@ -42,6 +44,7 @@ from .residual_layer_norm import (
 )
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .rope import RopeCache, rope_backward, rope_forward
+from .router_z_loss import RouterZLossCache, router_z_loss_backward, router_z_loss_forward
 from .scale import ScaleCache, scale_backward, scale_forward
 from .siglip import SiglipCache, siglip_backward, siglip_forward
 from .sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
@@ -56,6 +59,7 @@ from .supervised_contrastive import (
 )
 from .swiglu import SwigluCache, swiglu_backward, swiglu_forward
 from .tanh import TanhCache, tanh_backward, tanh_forward
+from .top_k_routing import TopKRoutingCache, top_k_routing_backward, top_k_routing_forward
 from .triplet import TripletCache, triplet_backward, triplet_forward
 
 __all__ = [
@@ -84,7 +88,9 @@ __all__ = [
     "LinearCache",
     "LinearCrossEntropyCache",
     "LinearGeluCache",
+    "LoadBalancingCache",
     "Loss",
+    "LowRankCache",
     "MaxPool2dCache",
     "MeanAbsoluteErrorCache",
     "MeanPoolCache",
@@ -95,6 +101,7 @@ __all__ = [
     "ResidualCache",
     "ResidualLayerNormCache",
     "RopeCache",
+    "RouterZLossCache",
     "ScaleCache",
     "SiglipCache",
     "SigmoidCache",
@@ -107,6 +114,7 @@ __all__ = [
     "SwigluCache",
     "TanhCache",
     "Target",
+    "TopKRoutingCache",
     "TripletCache",
     "attention_backward",
     "attention_forward",
@@ -154,6 +162,10 @@ __all__ = [
     "linear_forward",
     "linear_gelu_backward",
     "linear_gelu_forward",
+    "load_balancing_backward",
+    "load_balancing_forward",
+    "low_rank_backward",
+    "low_rank_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "mean_absolute_error_backward",
@@ -174,6 +186,8 @@ __all__ = [
     "rms_norm_forward",
     "rope_backward",
     "rope_forward",
+    "router_z_loss_backward",
+    "router_z_loss_forward",
     "scale_backward",
     "scale_forward",
     "siglip_backward",
@@ -194,6 +208,8 @@ __all__ = [
     "swiglu_forward",
     "tanh_backward",
     "tanh_forward",
+    "top_k_routing_backward",
+    "top_k_routing_forward",
     "triplet_backward",
     "triplet_forward",
 ]

@@ -26,7 +26,7 @@ class Conv2dCache(NamedTuple):
     x: Array  # (B, C, H, W)
     weight: Array  # (O, C / G, kh, kw)
     bias: Array | None  # (O,)
-    out: tuple[int, ...]  # shape of the output, (B, O, Ho, Wo)
+    shape: tuple[int, ...]  # of the output, (B, O, Ho, Wo)
     windows: Windows
     groups: int
 
@@ -104,7 +104,8 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array, Arra
 
 def _columns(x: Array, windows: Windows, groups: int) -> Array:
     """A row for each window: (B, C, H, W) -> (G, B Ho Wo, K) with K = C/G kh kw."""
-    B, C, Ho, Wo, kh, kw = (view := slide(x, windows)).shape
+    view = slide(x, windows)
+    B, C, Ho, Wo, kh, kw = view.shape
     split = view.reshape(B, groups, C // groups, Ho, Wo, kh, kw)
     return split.transpose(1, 0, 3, 4, 2, 5, 6).reshape(groups, B * Ho * Wo, C // groups * kh * kw)
 

@@ -33,6 +33,24 @@ class Windows(NamedTuple):
         return Ho, Wo
 
 
+def pair(function: str, name: str, size: Any, least: int) -> tuple[int, int]:
+    """A size as (vertical, horizontal).
+
+    Args:
+        function: who asks, for the error.
+        name: what the size is of, for the error.
+        size: one integer or a tuple of two.
+        least: the smallest that each may be.
+
+    Raises:
+        ShapeError: if it is nothing of that kind.
+    """
+    both = (size, size) if isinstance(size, int) else size
+    if not isinstance(both, tuple) or len(both) != 2 or not all(isinstance(n, int) and n >= least for n in both):
+        raise ShapeError(f"{function}: {name} = {size!r} must be an integer from {least} on, or a tuple of two")
+    return both
+
+
 def make_windows(function: str, x: Array, kernel: Size, stride: Size, padding: Size, dilation: Size = 1) -> Windows:
     """Windows over images x (B, C, H, W).
 
@@ -48,10 +66,10 @@ def make_windows(function: str, x: Array, kernel: Size, stride: Size, padding: S
         ShapeError: if a size is no such number, or if not even one window fits.
     """
     sizes = Windows(
-        _pair(function, "kernel", kernel, 1),
-        _pair(function, "stride", stride, 1),
-        _pair(function, "padding", padding, 0),
-        _pair(function, "dilation", dilation, 1),
+        pair(function, "kernel", kernel, 1),
+        pair(function, "stride", stride, 1),
+        pair(function, "padding", padding, 0),
+        pair(function, "dilation", dilation, 1),
     )
     if min(sizes.counts(x.shape)) < 1:
         raise ShapeError(
@@ -59,13 +77,6 @@ def make_windows(function: str, x: Array, kernel: Size, stride: Size, padding: S
             f"{sizes.span(1)} fits into {x.shape[2]} x {x.shape[3]}; pad more or take a smaller kernel"
         )
     return sizes
-
-
-def _pair(function: str, name: str, size: Any, least: int) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else size
-    if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(n, int) and n >= least for n in pair):
-        raise ShapeError(f"{function}: {name} = {size!r} must be an integer from {least} on, or a tuple of two")
-    return pair
 
 
 def slide(x: Array, windows: Windows, fill: float = 0.0) -> Array:

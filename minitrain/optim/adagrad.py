@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from ..backend.arrays import Array, array_module
 from ..nn.module import Module
 from ..ops.contract import with_twin
-from .checks import check_not_negative
+from .groups import Span
 from .optimizer import Optimizer, coupled_gradient
 
 
@@ -53,8 +53,7 @@ class Adagrad(Optimizer):
     """The Adagrad optimizer for all trainable parameters of a model.
 
     Args:
-        model: the model; call ``pack(model)`` before for one update over flat memory instead of one per parameter.
-        lr: learning rate, until ``set_lr``.
+        model, lr: as every `Optimizer` has them.
         lr_decay: how fast the rate falls with the steps, apart from any schedule.
         initial_accumulator_value: the sum of squares to start from; more than 0 tames the first steps.
         eps: added to the denominator.
@@ -74,14 +73,24 @@ class Adagrad(Optimizer):
         eps: float = 1e-10,
         weight_decay: float = 0.0,
     ) -> None:
-        check_not_negative("Adagrad", lr_decay=lr_decay, initial_accumulator_value=initial_accumulator_value, eps=eps)
+        self.lr_decay, self.eps, self.initial_accumulator_value = lr_decay, eps, initial_accumulator_value
         super().__init__(model, ("sum",), lr=lr, weight_decay=weight_decay)
-        self.lr_decay, self.eps = lr_decay, eps
-        for moments in self._moments:
-            moments["sum"][...] = initial_accumulator_value
+
+    def new_moments(self, span: Span, names: tuple[str, ...]) -> dict[str, Array]:
+        """The sum of squares begins with ``initial_accumulator_value``."""
+        moments = super().new_moments(span, names)
+        moments["sum"] += self.initial_accumulator_value
+        return moments
 
     def update(
-        self, weight: Array, grad: Array, moments: Mapping[str, Array], *, weight_decay: float, grad_scale: float
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Mapping[str, Array],
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
     ) -> None:
         """See ``adagrad_update``."""
         adagrad_update(
@@ -89,7 +98,7 @@ class Adagrad(Optimizer):
             grad,
             moments["sum"],
             step=self.steps,
-            lr=self.lr,
+            lr=lr,
             lr_decay=self.lr_decay,
             eps=self.eps,
             weight_decay=weight_decay,

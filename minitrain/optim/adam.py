@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from ..backend.arrays import Array, array_module
 from ..nn.module import Module
 from ..ops.contract import with_twin
-from .checks import check_decay_rates, check_not_negative
 from .optimizer import Optimizer, coupled_gradient
 
 
@@ -63,8 +62,7 @@ class Adam(Optimizer):
     """The Adam optimizer for all trainable parameters of a model.
 
     Args:
-        model: the model; call ``pack(model)`` before for one update over flat memory instead of one per parameter.
-        lr: learning rate, until ``set_lr``.
+        model, lr: as every `Optimizer` has them.
         betas: decay rates of the two moments.
         eps: added to the denominator.
         weight_decay: L2 penalty on matrices and tables; ``AdamW`` has the decay that Adam does not rescale.
@@ -82,13 +80,18 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        check_decay_rates("Adam", betas=betas)
-        check_not_negative("Adam", eps=eps)
-        super().__init__(model, ("exp_avg", "exp_avg_sq"), lr=lr, weight_decay=weight_decay)
         self.betas, self.eps = betas, eps
+        super().__init__(model, ("exp_avg", "exp_avg_sq"), lr=lr, weight_decay=weight_decay)
 
     def update(
-        self, weight: Array, grad: Array, moments: Mapping[str, Array], *, weight_decay: float, grad_scale: float
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Mapping[str, Array],
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
     ) -> None:
         """See ``adam_update``."""
         adam_update(
@@ -97,7 +100,7 @@ class Adam(Optimizer):
             moments["exp_avg"],
             moments["exp_avg_sq"],
             step=self.steps,
-            lr=self.lr,
+            lr=lr,
             beta1=self.betas[0],
             beta2=self.betas[1],
             eps=self.eps,

@@ -1,29 +1,38 @@
-"""Bounds of settings, shared by optimizers and schedules. Each error names the setting, its value and the bound."""
+"""Ranges of settings, shared by optimizers, schedules and averages. An error names setting, value and range."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ..errors import ConfigError
 
-
-def check_not_negative(owner: str, **values: float) -> None:
-    """Raise ``ConfigError`` for a value that is negative, infinite or NaN."""
-    for name, value in values.items():
-        if not (value >= 0 and math.isfinite(value)):
-            raise ConfigError(f"{owner}: {name} = {value} must be 0 or more")
+Value = float | None | tuple[float | None, ...]
 
 
-def check_positive(owner: str, **values: float) -> None:
-    """Raise ``ConfigError`` for a value that is not above zero, or infinite, or NaN."""
-    for name, value in values.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"{owner}: {name} = {value} must be more than 0")
+class Range(NamedTuple):
+    """Which numbers a setting may be."""
+
+    holds: Callable[[float], bool]
+    rule: str  # completes "must be ..."
+
+    def check(self, owner: str, **values: Value) -> None:
+        """Raise ``ConfigError`` for a number that is out of range, alone or in a tuple; ``None`` is no number."""
+        for name, value in values.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(number is None or self.holds(number) for number in numbers):
+                raise ConfigError(f"{owner}: {name} = {value} must be {self.rule}")
 
 
-def check_decay_rates(owner: str, **values: float | tuple[float, ...]) -> None:
-    """Raise ``ConfigError`` for the decay rate of a running mean, or a tuple of them, outside [0, 1)."""
-    for name, value in values.items():
-        rates = value if isinstance(value, tuple) else (value,)
-        if not all(0 <= rate < 1 for rate in rates):
-            raise ConfigError(f"{owner}: {name} = {value} must lie in [0, 1)")
+NOT_NEGATIVE = Range(lambda x: 0 <= x < math.inf, "0 or more")
+NOT_POSITIVE = Range(lambda x: -math.inf < x <= 0, "0 or less")
+POSITIVE = Range(lambda x: 0 < x < math.inf, "more than 0")
+RATE = Range(lambda x: 0 <= x < 1, "at least 0 and below 1")  # how much of the past a running mean keeps
+SHARE = Range(lambda x: 0 <= x <= 1, "at least 0 and at most 1")
+
+
+def check_choice(owner: str, name: str, value: str, known: Sequence[str]) -> None:
+    """Raise ``ConfigError`` for a word that is not one of the ``known`` ones."""
+    if value not in known:
+        raise ConfigError(f"{owner}: {name} = {value!r} must be {' or '.join(map(repr, known))}")

@@ -1,4 +1,4 @@
-"""Clipping by global norm (Pascanu, Mikolov, Bengio, 2013, arXiv:1211.5063), and by value."""
+"""Clipping of gradients: by global norm (Pascanu, Mikolov, Bengio, 2013, arXiv:1211.5063), by value, adaptively."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from typing import NamedTuple
 
 from ..backend.arrays import Array, array_module
-from ..errors import ConfigError
 from ..nn.module import Module
+from ..nn.param_groups import Match, matching
 from ..ops.contract import with_twin
+from .checks import NOT_NEGATIVE, POSITIVE
 from .groups import gradients
 
 
@@ -64,8 +65,50 @@ def clip_by_value(model: Module, max_value: float, *, count: float = 1.0) -> flo
     Raises:
         ConfigError: if the limit is not above zero.
     """
-    if not max_value > 0:
-        raise ConfigError(f"clip_by_value: max_value = {max_value} must be more than 0")
+    POSITIVE.check("clip_by_value", max_value=max_value)
     for grad in gradients(model):
         array_module(grad).clip(grad, -max_value * count, max_value * count, out=grad)
     return 1 / count if count else 0.0
+
+
+def clip_adaptive(
+    model: Module, max_ratio: float = 0.01, *, eps: float = 1e-3, match: Match = "*", count: float = 1.0
+) -> float:
+    """Limit gradients to a part of the size of their own weights, in place (Brock et al., 2021, arXiv:2102.06171).
+
+    The norms are unit-wise. A unit is what feeds one output: a row of a matrix ``(out, in)``, a filter of a
+    convolution ``(out, ...)``, and a vector as a whole. With w and g of one unit::
+
+        g <- g * min(1, max_ratio * max(|w|, eps) / |g|)
+
+    Args:
+        model: its gradients are clipped; they stay sums over ``count`` targets.
+        max_ratio: the limit of ``|g| / |w|``, of the mean gradient.
+        eps: weights count as at least this long, so that a unit that starts at zero can leave it.
+        match: which parameters to clip: a pattern of paths, or a function of path and parameter. The paper leaves
+            out the last layer: ``match=lambda path, parameter: not path.startswith("head")``.
+        count: number of targets the gradients were summed over.
+
+    Returns:
+        The factor for ``optimizer.step``, ``1 / count``.
+
+    Raises:
+        ConfigError: if a limit is out of range, or nothing matches.
+    """
+    POSITIVE.check("clip_adaptive", max_ratio=max_ratio)
+    NOT_NEGATIVE.check("clip_adaptive", eps=eps)
+    for parameter in matching(model, match).values():
+        if parameter.trainable:
+            grad = parameter.grad
+            xp = array_module(grad)
+            longest = max_ratio * count * xp.maximum(_unit_norms(parameter.data), eps)
+            norms = xp.maximum(_unit_norms(grad), xp.finfo(grad.dtype).tiny)  # 0 / 0 is avoided; NaN stays NaN
+            grad *= xp.minimum(longest / norms, 1).astype(grad.dtype)
+    return 1 / count if count else 0.0
+
+
+def _unit_norms(x: Array) -> Array:
+    """(N, ...) -> (N, 1, ...) Euclidean norms; one norm, of shape (1,), for a vector."""
+    axes = tuple(range(1, x.ndim)) or None
+    squares = array_module(x).square(x).sum(axis=axes, keepdims=True)
+    return array_module(x).sqrt(squares)  # type: ignore[no-any-return]

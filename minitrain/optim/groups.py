@@ -8,6 +8,7 @@ from ..backend.arrays import Array
 from ..errors import MinitrainError
 from ..nn.module import Module
 from ..nn.packing import FlatGroup, decays
+from ..nn.param_groups import ParamGroup
 from ..nn.parameter import Parameter
 
 
@@ -18,6 +19,12 @@ class Span(NamedTuple):
     data: Array
     parts: dict[str, tuple[Parameter, slice | None]]  # by path; the slice of ``data`` in a packed group
     flat_grad: Array | None
+    group: ParamGroup
+
+    @classmethod
+    def of(cls, path: str, parameter: Parameter) -> Span:
+        """One parameter in its own shape, packed or not."""
+        return cls(decays(parameter), parameter.data, {path: (parameter, None)}, None, parameter.group)
 
     def grad(self) -> Array:
         """The gradient, laid out like ``data``; parameters no backward has reached count as zero."""
@@ -28,6 +35,15 @@ class Span(NamedTuple):
         """The view of ``array`` (laid out like ``data``) that belongs to one parameter, in its shape."""
         parameter, where = self.parts[path]
         return array if where is None else array[where].reshape(parameter.data.shape)
+
+    def split(self) -> list[Span]:
+        """The same weights, each parameter apart and in its own shape."""
+        return [Span.of(path, parameter) for path, (parameter, _) in self.parts.items()]
+
+    def weight_decay(self, usual: float) -> float:
+        """The decay of these weights, where ``usual`` is the optimizer's."""
+        own = self.group.weight_decay
+        return (usual if self.decay else 0.0) if own is None else own
 
 
 def gradients(model: Module) -> list[Array]:
@@ -47,7 +63,7 @@ def trainable_spans(model: Module) -> list[Span]:
     trainable = {path: p for path, p in model.named_parameters() if p.trainable}
     flat: list[FlatGroup] = getattr(model, "flat", [])
     if not flat:
-        return [Span(decays(p), p.data, {path: (p, None)}, None) for path, p in trainable.items()]
+        return [Span.of(path, parameter) for path, parameter in trainable.items()]
     packed = {path: p for group in flat for path, p in group.parameters.items()}
     if packed.keys() != trainable.keys():
         changed = sorted(packed.keys() ^ trainable.keys())
@@ -56,7 +72,11 @@ def trainable_spans(model: Module) -> list[Span]:
         )
     return [
         Span(
-            group.decay, group.data, {path: (p, group.spans[path]) for path, p in group.parameters.items()}, group.grad
+            flat_group.decay,
+            flat_group.data,
+            {path: (p, flat_group.spans[path]) for path, p in flat_group.parameters.items()},
+            flat_group.grad,
+            flat_group.group,
         )
-        for group in flat
+        for flat_group in flat
     ]

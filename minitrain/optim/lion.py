@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from ..backend.arrays import Array, array_module
 from ..nn.module import Module
 from ..ops.contract import with_twin
-from .checks import check_decay_rates
 from .optimizer import Optimizer
 
 
@@ -56,8 +55,7 @@ class Lion(Optimizer):
     """The Lion optimizer for all trainable parameters of a model.
 
     Args:
-        model: the model; call ``pack(model)`` before for one update over flat memory instead of one per parameter.
-        lr: learning rate, until ``set_lr``.
+        model, lr: as every `Optimizer` has them.
         betas: weight of the momentum in the direction of the step, and its decay.
         weight_decay: decoupled weight decay on matrices and tables.
 
@@ -73,19 +71,25 @@ class Lion(Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:
-        check_decay_rates("Lion", betas=betas)
-        super().__init__(model, ("exp_avg",), lr=lr, weight_decay=weight_decay)
         self.betas = betas
+        super().__init__(model, ("exp_avg",), lr=lr, weight_decay=weight_decay)
 
     def update(
-        self, weight: Array, grad: Array, moments: Mapping[str, Array], *, weight_decay: float, grad_scale: float
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Mapping[str, Array],
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
     ) -> None:
         """See ``lion_update``."""
         lion_update(
             weight,
             grad,
             moments["exp_avg"],
-            lr=self.lr,
+            lr=lr,
             beta1=self.betas[0],
             beta2=self.betas[1],
             weight_decay=weight_decay,

@@ -19,7 +19,6 @@ from typing import Any
 from ..backend.arrays import Array, array_module
 from ..nn.module import Module
 from ..ops.contract import with_twin
-from .checks import check_decay_rates, check_not_negative
 from .optimizer import Optimizer, coupled_gradient
 
 
@@ -68,8 +67,7 @@ class NAdam(Optimizer):
     """The NAdam optimizer for all trainable parameters of a model.
 
     Args:
-        model: the model; call ``pack(model)`` before for one update over flat memory instead of one per parameter.
-        lr: learning rate, until ``set_lr``.
+        model, lr: as every `Optimizer` has them.
         betas: decay rates of the two moments.
         eps: added to the denominator.
         weight_decay: L2 penalty on matrices and tables.
@@ -92,10 +90,8 @@ class NAdam(Optimizer):
         weight_decay: float = 0.0,
         momentum_decay: float = 4e-3,
     ) -> None:
-        check_decay_rates("NAdam", betas=betas)
-        check_not_negative("NAdam", eps=eps, momentum_decay=momentum_decay)
-        super().__init__(model, ("exp_avg", "exp_avg_sq"), lr=lr, weight_decay=weight_decay)
         self.betas, self.eps, self.momentum_decay = betas, eps, momentum_decay
+        super().__init__(model, ("exp_avg", "exp_avg_sq"), lr=lr, weight_decay=weight_decay)
         self.momentum_product = 1.0
 
     def step(self, grad_scale: float = 1.0) -> None:
@@ -104,7 +100,14 @@ class NAdam(Optimizer):
         super().step(grad_scale)
 
     def update(
-        self, weight: Array, grad: Array, moments: Mapping[str, Array], *, weight_decay: float, grad_scale: float
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Mapping[str, Array],
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
     ) -> None:
         """See ``nadam_update``."""
         product, following = self.momentum_product, self._mu(self.steps + 1)

@@ -1,16 +1,16 @@
-"""What all optimizers share: the weights they update, the rate, and a state that is kept by parameter name."""
+"""What all optimizers share: the weights they update, their settings, and a state that is kept by parameter name."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backend.arrays import Array, array_module
 from ..errors import CheckpointError
 from ..nn.module import Module
-from .checks import check_not_negative
-from .groups import trainable_spans
+from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
+from .groups import Span, trainable_spans
 from .state import load_arrays
 
 
@@ -18,7 +18,8 @@ class Optimizer(ABC):
     """An optimizer for all trainable parameters of a model.
 
     A subclass names its moments, the arrays it keeps beside each weight, and says in ``update`` how one stretch of
-    weights changes. Weight decay reaches matrices and tables, not biases and norms.
+    weights changes. Weight decay reaches matrices and tables, not biases and norms; groups of parameters may have a
+    decay and a rate of their own (``minitrain.nn.assign_groups``).
 
     Args:
         model: the model; call ``pack(model)`` before for one update over flat memory instead of one per parameter.
@@ -28,41 +29,84 @@ class Optimizer(ABC):
 
     Attributes:
         steps: number of updates so far; during an update, its number counted from 1.
+        ranges: what settings may be, by name. A subclass sets its own settings as attributes, then calls this
+            constructor, which checks them.
 
     Raises:
         ConfigError: if a setting is out of range.
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "adamw_betas": RATE,
+        "adamw_eps": NOT_NEGATIVE,
+        "adamw_lr_scale": NOT_NEGATIVE,
+        "alpha": RATE,
+        "beta2_decay": NOT_POSITIVE,
+        "betas": RATE,
+        "d": POSITIVE,
+        "dampening": SHARE,
+        "eps": NOT_NEGATIVE,
+        "initial_accumulator_value": NOT_NEGATIVE,
+        "lr": NOT_NEGATIVE,
+        "lr_decay": NOT_NEGATIVE,
+        "momentum": RATE,
+        "momentum_decay": NOT_NEGATIVE,
+        "ns_steps": POSITIVE,
+        "weight_decay": NOT_NEGATIVE,
+    }
+
     def __init__(self, model: Module, moments: Iterable[str], *, lr: float, weight_decay: float) -> None:
-        check_not_negative(type(self).__name__, lr=lr, weight_decay=weight_decay)
         self.model, self.lr, self.weight_decay = model, lr, weight_decay
+        for name, value in vars(self).items():
+            if name in self.ranges:
+                self.ranges[name].check(type(self).__name__, **{name: value})
         self.steps = 0
         names = tuple(moments)
-        self._spans = trainable_spans(model)
-        self._moments: list[dict[str, Array]] = [
-            {name: array_module(span.data).zeros_like(span.data) for name in names} for span in self._spans
-        ]
+        self._spans = self.stretches(trainable_spans(model))
+        self._moments = [self.new_moments(span, names) for span in self._spans]
 
     @abstractmethod
     def update(
-        self, weight: Array, grad: Array, moments: Mapping[str, Array], *, weight_decay: float, grad_scale: float
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Mapping[str, Array],
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
     ) -> None:
         """Update one stretch of weights and its moments in place.
 
         Args:
             weight: the weights.
             grad: their gradients, of the same shape, not to be written to.
-            moments: the moments by name, of the same shape.
-            weight_decay: 0 where no decay applies.
+            moments: the moments by name, of the same shape unless ``new_moments`` says otherwise.
+            lr: the learning rate of these weights.
+            weight_decay: their decay, 0 for none.
             grad_scale: factor of the gradients.
         """
+
+    def stretches(self, spans: list[Span]) -> list[Span]:
+        """What ``update`` is called with: as few stretches as possible, or, for a method of matrices, split ones."""
+        return spans
+
+    def new_moments(self, span: Span, names: tuple[str, ...]) -> dict[str, Array]:
+        """The moments of a stretch before the first update, by name."""
+        return {name: array_module(span.data).zeros_like(span.data) for name in names}
 
     def step(self, grad_scale: float = 1.0) -> None:
         """Update all weights from their gradients times ``grad_scale``."""
         self.steps += 1
         for span, moments in zip(self._spans, self._moments, strict=True):
-            weight_decay = self.weight_decay if span.decay else 0.0
-            self.update(span.data, span.grad(), moments, weight_decay=weight_decay, grad_scale=float(grad_scale))
+            self.update(
+                span.data,
+                span.grad(),
+                moments,
+                lr=self.lr * span.group.lr_scale,
+                weight_decay=span.weight_decay(self.weight_decay),
+                grad_scale=float(grad_scale),
+            )
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

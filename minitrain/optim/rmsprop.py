@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from ..backend.arrays import Array, array_module
 from ..nn.module import Module
 from ..ops.contract import with_twin
-from .checks import check_decay_rates, check_not_negative
 from .optimizer import Optimizer, coupled_gradient
 
 
@@ -75,8 +74,7 @@ class RMSprop(Optimizer):
     """The RMSprop optimizer for all trainable parameters of a model.
 
     Args:
-        model: the model; call ``pack(model)`` before for one update over flat memory instead of one per parameter.
-        lr: learning rate, until ``set_lr``.
+        model, lr: as every `Optimizer` has them.
         alpha: decay of the running means.
         eps: added to the denominator.
         momentum: decay of the momentum buffer; 0 for none.
@@ -98,14 +96,19 @@ class RMSprop(Optimizer):
         centered: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        check_decay_rates("RMSprop", alpha=alpha, momentum=momentum)
-        check_not_negative("RMSprop", eps=eps)
         used = {"square_avg": True, "grad_avg": centered, "momentum_buffer": momentum > 0}
-        super().__init__(model, [name for name, is_used in used.items() if is_used], lr=lr, weight_decay=weight_decay)
         self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
+        super().__init__(model, [name for name, is_used in used.items() if is_used], lr=lr, weight_decay=weight_decay)
 
     def update(
-        self, weight: Array, grad: Array, moments: Mapping[str, Array], *, weight_decay: float, grad_scale: float
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Mapping[str, Array],
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
     ) -> None:
         """See ``rmsprop_update``."""
         rmsprop_update(
@@ -114,7 +117,7 @@ class RMSprop(Optimizer):
             moments["square_avg"],
             moments.get("grad_avg"),
             moments.get("momentum_buffer"),
-            lr=self.lr,
+            lr=lr,
             alpha=self.alpha,
             eps=self.eps,
             momentum=self.momentum,

@@ -18,7 +18,6 @@ from ..backend.arrays import Array
 from ..errors import ConfigError
 from ..nn.module import Module
 from ..ops.contract import with_twin
-from .checks import check_decay_rates
 from .optimizer import Optimizer, coupled_gradient
 
 
@@ -65,8 +64,7 @@ class SGD(Optimizer):
     """Stochastic gradient descent for all trainable parameters of a model.
 
     Args:
-        model: the model; call ``pack(model)`` before for one update over flat memory instead of one per parameter.
-        lr: learning rate, until ``set_lr``.
+        model, lr: as every `Optimizer` has them.
         momentum: decay of the momentum buffer; 0 for none.
         dampening: part of the gradient that is kept out of the buffer.
         nesterov: Nesterov's momentum, for which ``momentum`` must be set and ``dampening`` 0.
@@ -86,19 +84,23 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        check_decay_rates("SGD", momentum=momentum)
-        if not 0 <= dampening <= 1:
-            raise ConfigError(f"SGD: dampening = {dampening} must lie in [0, 1]")
         if nesterov and (momentum == 0 or dampening != 0):
             raise ConfigError(
                 f"SGD: nesterov needs a momentum above 0 and no dampening, not momentum = {momentum} and "
                 f"dampening = {dampening}"
             )
-        super().__init__(model, ("momentum_buffer",) if momentum else (), lr=lr, weight_decay=weight_decay)
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
+        super().__init__(model, ("momentum_buffer",) if momentum else (), lr=lr, weight_decay=weight_decay)
 
     def update(
-        self, weight: Array, grad: Array, moments: Mapping[str, Array], *, weight_decay: float, grad_scale: float
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Mapping[str, Array],
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
     ) -> None:
         """See ``sgd_update``."""
         sgd_update(
@@ -106,7 +108,7 @@ class SGD(Optimizer):
             grad,
             moments.get("momentum_buffer"),
             step=self.steps,
-            lr=self.lr,
+            lr=lr,
             momentum=self.momentum,
             dampening=self.dampening,
             nesterov=self.nesterov,

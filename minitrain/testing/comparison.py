@@ -132,12 +132,19 @@ def _gather(
         sample = rng.choice(value.size, SAMPLED, replace=False)
         indices = np.append(sample, _search(variable, probe, rng, settings))
     analytic, numeric, errors = _errors(variable, [int(i) for i in indices], probe, settings)
-    same_shape = {name: to_numpy(x) for name, x in known.items() if x.shape == value.shape}
+    host = {name: to_numpy(x) for name, x in known.items()}
+    fitting = {name: np.broadcast_to(x, value.shape) for name, x in host.items() if _broadcasts(x.shape, value.shape)}
     if whole:
         analytic, numeric, errors = (x.reshape(value.shape) for x in (analytic, numeric, errors))
-        return Evidence(analytic, numeric, errors, indices, value.shape, True, error, same_shape)
-    picked = {name: x.reshape(-1)[indices] for name, x in same_shape.items()}
-    return Evidence(analytic, numeric, errors, indices, value.shape, False, error, picked)
+        width = value.shape[-1:]
+        matrices = {name: x for name, x in host.items() if x.shape == 2 * width}
+        return Evidence(analytic, numeric, errors, indices, value.shape, True, error, fitting, matrices)
+    picked = {name: x.reshape(-1)[indices] for name, x in fitting.items()}
+    return Evidence(analytic, numeric, errors, indices, value.shape, False, error, picked, {})
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(shape[::-1], to[::-1], strict=False))
 
 
 def _search(variable: Variable, probe: Probe, rng: np.random.Generator, settings: CheckSettings) -> int:

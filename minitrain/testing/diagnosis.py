@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like: a constant factor, a transposition, a swap, a missing term.
+"""What a wrong gradient looks like: a factor, a transposition, a shift, a swap, a mask, a missing term.
 
 Each test asks whether one simple change to the analytic gradient leaves (almost) nothing of the disagreement.
 """
@@ -32,7 +32,9 @@ class Evidence(NamedTuple):
     error: float
     """Worst relative error along a random direction."""
     known: Mapping[str, Array]
-    """Arrays of the same shape (or their samples), by what a reader would call them."""
+    """Arrays that broadcast to the shape (or their samples), by what a reader would call them."""
+    matrices: Mapping[str, Array]
+    """Square matrices as wide as the last axis, by name; none for samples."""
 
 
 def diagnose(evidence: Evidence, others: Mapping[str, Array], tolerance: float) -> str:
@@ -52,10 +54,13 @@ def diagnose(evidence: Evidence, others: Mapping[str, Array], tolerance: float) 
         return "the gradient should be zero: an extra term, or an argument without effect"
     return (
         _factor(analytic, numeric)
-        or (_order(analytic, numeric) if evidence.whole else "")
+        or (_shift(analytic, numeric) or _order(analytic, numeric) if evidence.whole else "")
         or _swap(analytic, numeric, others)
         or _known_factor(analytic, numeric, evidence.known)
         or _known_term(analytic, numeric, evidence.known)
+        or _mask(evidence, tolerance)
+        or _transposed_product(analytic, numeric, evidence.matrices)
+        or (_known_sum(analytic, numeric, evidence.known) if evidence.whole else "")
         or (_place(evidence, tolerance) if evidence.whole else "")
         or _term(analytic, numeric)
     )
@@ -123,8 +128,64 @@ def _known_term(analytic: Array, numeric: Array, known: Mapping[str, Array]) -> 
             continue
         factor = float((gap * x).sum()) / square
         if factor and _explains(analytic, analytic + factor * x, numeric):
-            times = "" if abs(factor - 1) < EXPLAINED else f"{factor:.6g} times "
+            times = "" if abs(abs(factor) - 1) < EXPLAINED else f"{abs(factor):.6g} times "
+            if factor < 0:
+                return f"a term too many: minus {times}{name}, it is right"
             return f"a missing term: plus {times}{name}, it is right (a dropped residual?)"
+    return ""
+
+
+def _known_sum(analytic: Array, numeric: Array, known: Mapping[str, Array]) -> str:
+    """A term that is something known times a sum over an axis, as the backward of a softmax or of a norm has."""
+    gap = numeric - analytic
+    for axis in range(gap.ndim):
+        for name, x in known.items():
+            square = (x * x).sum(axis=axis, keepdims=True)
+            factor = (gap * x).sum(axis=axis, keepdims=True) / np.where(square == 0, 1, square)
+            if gap.shape[axis] > 2 and _explains(analytic, analytic + factor * x, numeric):
+                return (
+                    f"a missing term, or a wrong one: {name} times a factor that is the same all along axis {axis} "
+                    "(a sum or a mean over it?)"
+                )
+    return ""
+
+
+def _mask(evidence: Evidence, tolerance: float) -> str:
+    """Right where it is zero, or where it should be."""
+    analytic, numeric = evidence.analytic, evidence.numeric
+    noise = EXPLAINED * abs(numeric).max()
+    off, zero = abs(numeric) <= noise, analytic == 0
+    if not off.any() or off.all():
+        return ""
+    if (zero == ~off).all():
+        return "it is zero where it should not be and not where it should: a mask the wrong way round"
+    if (evidence.errors <= tolerance)[~off].all():
+        return f"{int((off & ~zero).sum())} elements should be zero, all others are right: a missing mask"
+    return ""
+
+
+def _shift(analytic: Array, numeric: Array) -> str:
+    """The right numbers, a few places further along an axis."""
+    for axis in range(numeric.ndim):
+        size = numeric.shape[axis]
+        a, n = np.moveaxis(analytic, axis, 0), np.moveaxis(numeric, axis, 0)
+        for by in (*range(1, min(size, 4)), *range(-1, -min(size, 4), -1)):
+            there, here = (a[by:], n[:-by]) if by > 0 else (a[:by], n[-by:])
+            if here.any() and _norm(there - here) <= EXPLAINED * _norm(here):
+                return f"the right numbers, shifted by {by} along axis {axis}"
+    return ""
+
+
+def _transposed_product(analytic: Array, numeric: Array, matrices: Mapping[str, Array]) -> str:
+    """``d @ weight`` for ``d @ weight.T``, or the other way round, with a square weight."""
+    for name, m in matrices.items():
+        for right, wrong, words in ((m, m.T, f"the transpose of {name}"), (m.T, m, f"{name} and not its transpose")):
+            try:
+                corrected = analytic @ np.linalg.solve(wrong, right)
+            except np.linalg.LinAlgError:
+                continue
+            if _explains(analytic, corrected, numeric):
+                return f"a transposition: it was multiplied by {words}"
     return ""
 
 

@@ -90,11 +90,15 @@ def check(
         settings: how closely to look.
     """
     names = argument_names(forward, len(inputs))
+    _check_inputs(names, inputs)
     values = [_in_double(x) for x in inputs]
     kept = cotangent_count(backward)
 
     def outputs_and_cache() -> tuple[list[Any], Any]:
-        *outputs, cache = forward(*values, **options)
+        result = forward(*values, **options)
+        if not isinstance(result, tuple) or len(result) < 2:
+            raise GradientCheckError(f"the forward returns a {type(result).__name__}: let it return (out, cache)")
+        *outputs, cache = result
         if len(outputs) == 1 and isinstance(outputs[0], tuple):  # such as Loss(total, count)
             outputs = list(outputs[0])
         return outputs[:kept], cache
@@ -121,7 +125,9 @@ def check(
     more, worse = _variables(paths, list(parameters.values()), [found.get(path) for path in paths], settings)
     real = [c for c in cotangents if c is not None]
     probe = Probe(evaluate, baseline, real, settings.step)
-    return compare(variables + more, bad + worse, probe, _known(names, values, baseline, real), settings)
+    known = _known(names, values, baseline, real)
+    known |= {f"the parameter {path}": value for path, value in parameters.items()}
+    return compare(variables + more, bad + worse, probe, known, settings)
 
 
 def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
@@ -151,6 +157,12 @@ def _in_double(x: Any) -> Any:
 
 def _random_like(out: Any, rng: np.random.Generator) -> Array:
     return array_module(out).asarray(rng.standard_normal(np.shape(out)))  # type: ignore[no-any-return]
+
+
+def _check_inputs(names: Sequence[str], inputs: Sequence[Any]) -> None:
+    for name, x in zip(names, inputs, strict=True):
+        if isinstance(x, list) and np.asarray(x).dtype.kind == "f":
+            raise GradientCheckError(f"{name} is a list of numbers: pass an array, np.array({name})")
 
 
 def _check_outputs(outputs: Sequence[Any]) -> None:

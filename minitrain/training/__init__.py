@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..optim import create_optimizer, create_scheduler
     from .by_epoch import EpochHistory
     from .callback import Callback, CallbackList
     from .callbacks import (
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         JsonlLogger,
         LearningRateMonitor,
         NaNGuard,
+        PlateauWatch,
         ProgressTracker,
         SpikeGuard,
         TimeLimit,
@@ -31,17 +33,20 @@ if TYPE_CHECKING:
     from .checkpoint_store import CheckpointStore
     from .collector import MetricsCollector
     from .compare import Comparison, compare_runs, plot_comparison
-    from .config import AdamWConfig, DataConfig, ModelConfig, RunConfig, SchedulerConfig, TrainerConfig, TrainingConfig
+    from .config import DataConfig, ModelConfig, RunConfig, TrainerConfig, TrainingConfig
     from .diagnosis import Diagnosis, diagnose
     from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
+    from .finders import BatchSearch, RateSearch, find_batch_size, find_learning_rate
     from .history_plots import plot_history
     from .html_report import write_html_report
     from .loop import Gradient, TrainingLoop, Update, train_step
+    from .memory import Estimate, MemoryShortage, estimate
     from .metrics import MetricsWriter, read_metrics
     from .objective import ModelWithLoss, accuracy
+    from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig
     from .plots import plot_learning_rate, plot_loss
     from .report import RunResult
     from .result import TrainResult
@@ -54,6 +59,7 @@ __all__ = [
     "EMA",
     "ActivationStatistics",
     "AdamWConfig",
+    "BatchSearch",
     "BatchStream",
     "Callback",
     "CallbackList",
@@ -68,6 +74,7 @@ __all__ = [
     "Diagnosis",
     "EarlyStopping",
     "EpochHistory",
+    "Estimate",
     "Evaluator",
     "Gradient",
     "GradientStatistics",
@@ -77,12 +84,16 @@ __all__ = [
     "LanguageModelTrainer",
     "LearningRateMonitor",
     "LoadedRun",
+    "MemoryShortage",
     "MetricsCollector",
     "MetricsWriter",
     "ModelConfig",
     "ModelWithLoss",
     "NaNGuard",
+    "OptimizerConfig",
+    "PlateauWatch",
     "ProgressTracker",
+    "RateSearch",
     "Run",
     "RunConfig",
     "RunResult",
@@ -102,9 +113,14 @@ __all__ = [
     "WeightStatistics",
     "accuracy",
     "compare_runs",
+    "create_optimizer",
+    "create_scheduler",
     "diagnose",
+    "estimate",
     "evaluate",
     "evaluate_run",
+    "find_batch_size",
+    "find_learning_rate",
     "load_run",
     "perplexity",
     "plot_comparison",
@@ -125,7 +141,8 @@ __all__ = [
 _HOME = {
     "EMA": "callbacks",
     "ActivationStatistics": "callbacks",
-    "AdamWConfig": "config",
+    "AdamWConfig": "optimizer_config",
+    "BatchSearch": "finders",
     "BatchStream": "feed",
     "Callback": "callback",
     "CallbackList": "callback",
@@ -140,6 +157,7 @@ _HOME = {
     "Diagnosis": "diagnosis",
     "EarlyStopping": "callbacks",
     "EpochHistory": "by_epoch",
+    "Estimate": "memory",
     "Evaluator": "evaluator",
     "Gradient": "loop",
     "GradientStatistics": "callbacks",
@@ -149,16 +167,20 @@ _HOME = {
     "LanguageModelTrainer": "epoch_trainers",
     "LearningRateMonitor": "callbacks",
     "LoadedRun": "run",
+    "MemoryShortage": "memory",
     "MetricsCollector": "collector",
     "MetricsWriter": "metrics",
     "ModelConfig": "config",
     "ModelWithLoss": "objective",
     "NaNGuard": "callbacks",
+    "OptimizerConfig": "optimizer_config",
+    "PlateauWatch": "callbacks",
     "ProgressTracker": "callbacks",
+    "RateSearch": "finders",
     "Run": "run",
     "RunConfig": "config",
     "RunResult": "report",
-    "SchedulerConfig": "config",
+    "SchedulerConfig": "optimizer_config",
     "SpikeGuard": "callbacks",
     "TimeLimit": "callbacks",
     "TokenWindows": "evaluation",
@@ -174,9 +196,14 @@ _HOME = {
     "WeightStatistics": "callbacks",
     "accuracy": "objective",
     "compare_runs": "compare",
+    "create_optimizer": ".optim",
+    "create_scheduler": ".optim",
     "diagnose": "diagnosis",
+    "estimate": "memory",
     "evaluate": "evaluation",
     "evaluate_run": "run",
+    "find_batch_size": "finders",
+    "find_learning_rate": "finders",
     "load_run": "run",
     "perplexity": "epoch_trainers",
     "plot_comparison": "compare",
@@ -198,7 +225,7 @@ _HOME = {
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    value: object = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value  # asked once only
     return value
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
+from ..figures import COLORS, new_figures, save_figure
 from .config import RunConfig
 from .metrics import METRICS, read_metrics
-from .plots import new_figures, save_figure, smooth
+from .plots import smooth
 from .run_folder import CONFIG
-
-COLORS = ("#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#00798c", "#8d6a4f", "#6c757d")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The settings of a run: plain dataclasses that check themselves, to and from dictionaries and YAML.
 
-These classes are the one list of what can be set. The command line composes its groups on top of them, a run
-folder keeps them as ``config.yaml``. What a config can name comes from a list in this file: it cannot run
-code.
+These classes, with those of ``optimizer_config.py``, are the one list of what can be set. The command line composes
+its groups on top of them, a run folder keeps them as ``config.yaml``. What a config can name comes from a list or a
+table: it cannot run code.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..data.bpe import LARGEST_VOCABULARY, SMALLEST_VOCABULARY
+from ..data.tokenizers import TOKENIZERS
 from ..errors import ConfigError
 from ..files import file_error, write_atomically
+from ..optim.settings import describe
 from . import section
-from .section import Section, build, describe
-
-TOKENIZERS = ("char", "byte")
-SCHEDULERS = ("warmup_cosine", "constant")
+from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
+from .section import Section, build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,8 @@ class DataConfig(Section):
     path: str | None = None
     """a text file or a folder of them; null = the language reference that ships with Python"""
     tokenizer: str = "char"
+    vocab_size: int = 1024
+    """ids of a ``bpe`` vocabulary, at most; ``char`` and ``byte`` have their own"""
     val_fraction: float = 0.1
     """the share of the tokens, taken from the end, that is held out for validation"""
     block_size: int = 64
@@ -72,51 +75,10 @@ class DataConfig(Section):
     def check(self) -> None:
         """Check the ranges."""
         self.require_known("tokenizer", TOKENIZERS)
+        fits = SMALLEST_VOCABULARY <= self.vocab_size <= LARGEST_VOCABULARY
+        self.require(fits, "vocab_size", f"between {SMALLEST_VOCABULARY} and {LARGEST_VOCABULARY}")
         self.require(0.0 < self.val_fraction < 1.0, "val_fraction", "between 0 and 1, both excluded")
         self.require_at_least(1, "block_size")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdamWConfig(Section):
-    """AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019)."""
-
-    prefix: ClassVar[str] = "optimizer."
-
-    name: str = "adamw"
-    learning_rate: float = 1e-3
-    """the highest rate of the schedule"""
-    beta1: float = 0.9
-    beta2: float = 0.99
-    eps: float = 1e-8
-    weight_decay: float = 0.1
-    """applied to matrices only"""
-
-    def check(self) -> None:
-        """Check the ranges."""
-        self.require_known("name", ("adamw",))
-        self.require(self.learning_rate > 0, "learning_rate", "above 0")
-        for name in ("beta1", "beta2"):
-            self.require(0.0 <= getattr(self, name) < 1.0, name, "at least 0 and below 1")
-        self.require(self.eps > 0, "eps", "above 0")
-        self.require_at_least(0, "weight_decay")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerConfig(Section):
-    """How the learning rate moves over the run."""
-
-    prefix: ClassVar[str] = "scheduler."
-
-    name: str = "warmup_cosine"
-    warmup_steps: int = 100
-    """steps over which the rate rises from near zero to ``optimizer.learning_rate``"""
-    min_lr: float = 1e-4
-    """the rate at the end of the cosine; ``constant`` does not use it"""
-
-    def check(self) -> None:
-        """Check the ranges."""
-        self.require_known("name", SCHEDULERS)
-        self.require_at_least(0, "warmup_steps", "min_lr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +122,8 @@ class TrainerConfig(Section):
     log_every: int = 10
     log_gradients: bool = False
     """log the norm of each parameter's gradient too"""
+    activation_checkpointing: bool = False
+    """keep one array a block instead of all activations, and compute the rest again in the backward"""
     use_mixed_precision: bool = False
     """compute in 16 bits on a GPU; a CPU computes in 32 all the same"""
     sample_tokens: int = 500
@@ -237,8 +201,8 @@ class RunConfig(Section):
     """name of the preset these settings come from; only a note"""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    optimizer: AdamWConfig = field(default_factory=AdamWConfig)
-    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
+    scheduler: SchedulerConfig = field(default_factory=WarmupCosineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def check(self) -> None:
@@ -247,15 +211,17 @@ class RunConfig(Section):
         kind, _, index = self.device.partition(":")
         known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
         self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")
-        warmup, steps = self.scheduler.warmup_steps, self.trainer.max_steps
+        warmup, steps = getattr(self.scheduler, "warmup_steps", 0), self.trainer.max_steps
         if steps is not None and warmup >= steps:
             raise ConfigError(
                 f"scheduler.warmup_steps ({warmup}) must be below trainer.max_steps ({steps}); "
                 f"for so short a run set scheduler.warmup_steps={steps // 10}"
             )
-        low, high = self.scheduler.min_lr, self.optimizer.learning_rate
-        if self.scheduler.name == "warmup_cosine" and low > high:
+        low, high = getattr(self.scheduler, "min_lr", 0.0), self.optimizer.learning_rate
+        if low > high:
             raise ConfigError(f"scheduler.min_lr ({low}) must be at most optimizer.learning_rate ({high})")
+        if steps is not None:  # else the length of the text decides
+            self.scheduler.check_run(self.optimizer, steps)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -285,8 +251,8 @@ class RunConfig(Section):
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise file_error("read", path, error) from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+        except (ValueError, RecursionError, yaml.YAMLError) as error:  # no text, no date, too many digits, too deep
+            raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split()):.500}") from error
         if not isinstance(values, Mapping):
             raise ConfigError(f"{path} must hold settings, one 'key: value' a line, not {describe(values)}")
         try:

@@ -7,10 +7,13 @@ The trainer reads batch number ``step`` and nothing else, so that a resumed run 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, Protocol
 
-from ..backend.arrays import is_array, to_device
+from ..backend.arrays import to_device
+from ..data import SampleDataset
+from ..data.batches import arrays_in, map_arrays
+from ..data.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
 
 
@@ -102,16 +105,38 @@ class BatchStream:
         self._position = position
 
 
-def as_loader(data: Any) -> Any:
-    """``data`` itself if it is a loader, or a `BatchStream` over it.
+class DatasetBatches:
+    """A data set of samples as batches in its own order, from the beginning each time it is iterated.
+
+    Args:
+        dataset: the data set.
+        batch_size: samples in a batch.
+    """
+
+    def __init__(self, dataset: SampleDataset, batch_size: int) -> None:
+        self.dataset, self.batch_size = dataset, batch_size
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.dataset.batches(self.batch_size)
+
+
+def as_loader(data: Any, batch_size: int) -> Any:
+    """``data`` itself if it is a loader, the loader of a data set of samples, or a `BatchStream` over batches.
 
     Raises:
         ConfigError: if there is no data.
         DataError: if it cannot be read.
     """
     if data is None:
-        raise ConfigError("the trainer has no train_data: give a loader, or a list of batches")
+        raise ConfigError("the trainer has no train_data: give a loader, a data set, or a list of batches")
+    if isinstance(data, SampleDataset):
+        return data.loader(batch_size)
     return data if hasattr(data, "micro_batches") else BatchStream(data)
+
+
+def as_batches(data: Iterable[Any], batch_size: int) -> Iterable[Any]:
+    """What to evaluate on: batches as they are, or those of a data set of samples."""
+    return DatasetBatches(data, batch_size) if isinstance(data, SampleDataset) else data
 
 
 def split_batch(batch: Any, parts: int) -> list[tuple[int, Any]]:
@@ -130,41 +155,15 @@ def split_batch(batch: Any, parts: int) -> list[tuple[int, Any]]:
     """
     if parts == 1:
         return [(0, batch)]
-    lengths = {len(array) for array in _arrays(batch)}
+    lengths = {len(array) for array in arrays_in(batch)}
     if len(lengths) != 1 or min(lengths) < parts:
         raise DataError(
             f"a batch whose arrays have {sorted(lengths)} samples cannot be split in {parts} parts: "
             "lower gradient_accumulation_steps, or make the batches larger"
         )
-    size = lengths.pop()
-    bounds = [size * part // parts for part in range(parts + 1)]
-    return [(first, map_arrays(batch, lambda x, s=slice(first, last): x[s])) for first, last in pairwise(bounds)]
+    return split_rows(batch, parts)
 
 
 def batch_to(batch: Any, device: str) -> Any:
     """A batch with its arrays on a device."""
     return batch if device == "cpu" else map_arrays(batch, lambda x: to_device(x, device))
-
-
-def map_arrays(tree: Any, change: Any) -> Any:
-    """``tree`` with every array in it changed."""
-    if is_array(tree):
-        return change(tree)
-    if isinstance(tree, Mapping):
-        return {name: map_arrays(value, change) for name, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_arrays(value, change) for value in tree))
-    if isinstance(tree, tuple | list):
-        return type(tree)(map_arrays(value, change) for value in tree)
-    return tree
-
-
-def _arrays(tree: Any) -> Iterator[Any]:
-    if is_array(tree):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from _arrays(value)
-    elif isinstance(tree, tuple | list):
-        for value in tree:
-            yield from _arrays(value)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..figures import COLORS, GUESS, TRAIN, VALIDATION, new_figures, save_figure
 from ..files import make_folder
-from .plots import GUESS, TRAIN, VALIDATION, new_figures, save_figure, smooth
+from .plots import smooth
 
 Curve = tuple[Sequence[int], Sequence[float]]
 
@@ -20,7 +21,6 @@ KINDS = ("loss", "perplexity", "accuracy", "recall", "lr", "grad_norm", "weight_
 
 TITLES = {"lr": "learning rate", "tokens_per_second": "targets per second", "grad_norm": "norm of the gradient"}
 LOGARITHMIC = {"grad_norm", "weight_norm"}
-COLORS = ("#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#00798c", "#8d6a4f", "#6c757d")
 
 
 def plot_history(curves: Mapping[str, Curve], folder: str | Path) -> list[Path]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..files import write_atomically
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from ..figures import GUESS, TRAIN, VALIDATION, new_figure, new_figures, save_figure
 
 Records = Sequence[Mapping[str, Any]]
 
-TRAIN, VALIDATION, GUESS = "#2a6fbb", "#d1495b", "#6c757d"
 LOG_RATIO = 8.0
 """A loss that falls by more than this factor is drawn on a logarithmic axis."""
 
@@ -44,7 +38,7 @@ def plot_loss(
     val_steps, val_loss = _series(records, "val_loss")
     if not steps.size and not val_steps.size:
         raise DataError("the metrics hold no loss yet; train for at least one step")
-    figure, axes = _new_figure(title, "loss (nats per token)")
+    figure, axes = new_figure(title, "loss (nats per token)")
     if steps.size:
         axes.plot(steps, loss, color=TRAIN, alpha=0.25, linewidth=1)
         axes.plot(steps, smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
@@ -87,7 +81,7 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     steps, rate = _series(records, "lr")
     if not steps.size:
         raise DataError("the metrics hold no learning rate yet; train for at least one step")
-    figure, axes = _new_figure(title, "learning rate")
+    figure, axes = new_figure(title, "learning rate")
     axes.plot(steps, rate, color=TRAIN, linewidth=2)
     axes.fill_between(steps, rate, color=TRAIN, alpha=0.08)
     axes.set_ylim(bottom=0)
@@ -151,43 +145,3 @@ def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     sums = np.concatenate([[0.0], np.cumsum(values)])
     smooth: NDArray[np.float64] = (sums[at + right + 1] - sums[at - left]) / (left + 1 + right)
     return smooth
-
-
-def _new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
-    """A figure of one plot over the steps."""
-    figure, (axes,) = new_figures([(title, ylabel)])
-    return figure, axes
-
-
-def new_figures(
-    plots: Sequence[tuple[str, str]], xlabel: str = "step", columns: int | None = None
-) -> tuple[Figure, list[Axes]]:
-    """A figure of plots, side by side or in ``columns``; made without pyplot, which has the user's own."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    columns = columns or len(plots)
-    rows = -(-len(plots) // columns)
-    width = 8 if columns == 1 else 5.5 * columns
-    figure = Figure(figsize=(width, 4.8 if rows == 1 else 3.6 * rows), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    made = []
-    for i, (title, ylabel) in enumerate(plots):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        axes.set_title(title, loc="left", fontweight="bold")
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.25, linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.02, y=0.08)
-        made.append(axes)
-    return figure, made
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as a PNG file, atomically."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    write_atomically(path, picture.getvalue())

@@ -35,8 +35,9 @@ from ..errors import CheckpointError, DataError
 from ..files import file_error, make_folder, write_atomically
 from ..models.gpt import GPT, GPTConfig
 from ..nn.packing import pack
-from ..optim import AdamW, Constant, WarmupCosine
+from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
+from .callbacks import PlateauWatch
 from .checkpoint_store import Warn, warn_user
 from .config import RunConfig, TrainingConfig
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
@@ -120,7 +121,7 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
     refuse_used_folder(run_dir, open_checkpoints(run_dir, config.trainer))
     text = read_corpus(config.data.path)
-    tokenizer = build_tokenizer(config.data.tokenizer, text)
+    tokenizer = build_tokenizer(config.data.tokenizer, text, vocab_size=config.data.vocab_size)
     ids = tokenizer.encode(text)
     border = int(len(ids) * (1 - config.data.val_fraction))
     train_ids, val_ids = ids[:border], ids[border:]
@@ -224,24 +225,15 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
     model.to(config.device)
     pack(model)
     loader = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)
-    rates, steps = config.scheduler, config.trainer.total_steps(loader.steps_per_epoch)
-    optimizer = AdamW(
-        model,
-        lr=config.optimizer.learning_rate,
-        betas=(config.optimizer.beta1, config.optimizer.beta2),
-        eps=config.optimizer.eps,
-        weight_decay=config.optimizer.weight_decay,
-    )
-    schedule = (
-        WarmupCosine(optimizer.lr, rates.min_lr, rates.warmup_steps, steps)
-        if rates.name == "warmup_cosine"
-        else Constant(optimizer.lr, rates.warmup_steps)
-    )
+    optimizer = create_optimizer(config.optimizer, model)
+    scheduler = create_scheduler(config.scheduler, optimizer, config.trainer.total_steps(loader.steps_per_epoch))
     at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
-        scheduler=schedule,
+        # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
+        scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
+        callbacks=[PlateauWatch()] if isinstance(scheduler, ReduceOnPlateau) else [],
         train_data=loader,
         val_data=TokenWindows(val_tokens, config.data.block_size, at_once),
         config=TrainingConfig(**asdict(config.trainer)),
@@ -275,7 +267,7 @@ def _read_tokenizer(run_dir: Path) -> Tokenizer:
         return tokenizer_from_json(json.loads(path.read_bytes()))
     except OSError as error:
         raise file_error("read", path, error) from error
-    except (ValueError, DataError) as error:
+    except (ValueError, RecursionError, DataError) as error:
         raise DataError(f"{path} is damaged: {error}") from error
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import ConfigError
+from ..optim.settings import check_type, describe, look_up, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +22,22 @@ class Section:
     """
 
     prefix: ClassVar[str] = ""
-    former: ClassVar[Mapping[str, str]] = {}
-    """Names that settings had in older config files, and their names now."""
+    former: ClassVar[Mapping[str, str | None]] = {}
+    """Names that settings had in older config files, and their names now; ``None`` for what nothing uses any more."""
+    usual: ClassVar[str] = ""
+    """The variant that is meant where none is named."""
+
+    @classmethod
+    def variants(cls) -> Mapping[str, type[Section]]:
+        """The sections that can stand in the place of this one, by the ``name`` that chooses them; most have none."""
+        return {}
 
     def __post_init__(self) -> None:
         for name, hint in settings(type(self)).items():
-            _check_type(self.prefix + name, getattr(self, name), hint)
+            value = getattr(self, name)
+            check_type(self.prefix + name, value, hint)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))  # frozen, and YAML has no tuples
         self.check()
 
     def check(self) -> None:
@@ -37,7 +46,7 @@ class Section:
     def require(self, good: bool, name: str, rule: str) -> None:
         """Raise a ``ConfigError`` that states the ``rule`` for setting ``name`` unless ``good``."""
         if not good:
-            raise ConfigError(f"{self.prefix}{name} must be {rule}, got {getattr(self, name)!r}")
+            raise ConfigError(f"{self.prefix}{name} must be {rule}, got {shown(getattr(self, name))}")
 
     def require_at_least(self, low: float, *names: str) -> None:
         """Raise a ``ConfigError`` if one of the settings ``names`` is below ``low``."""
@@ -50,7 +59,12 @@ class Section:
         if value not in known:
             near = difflib.get_close_matches(value, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"{self.prefix}{name}={value!r} is unknown; {hint}known: {', '.join(known)}")
+            raise ConfigError(f"{self.prefix}{name}={shown(value)} is unknown; {hint}known: {', '.join(known)}")
+
+    def require_own_name(self) -> None:
+        """Raise a ``ConfigError`` if this is a variant and its ``name`` is that of another one."""
+        own = tuple(name for name, variant in self.variants().items() if variant is type(self))
+        self.require_known("name", own)
 
 
 S = TypeVar("S", bound=Section)
@@ -66,7 +80,9 @@ def known_keys(root: type[Section]) -> list[str]:
     """Every setting below ``root`` by its dotted name, e.g. ``"seed"``, ``"trainer.max_steps"``."""
     keys: list[str] = []
     for name, hint in settings(root).items():
-        keys += [f"{name}.{inner}" for inner in settings(hint)] if _is_group(hint) else [name]
+        sections = [hint, *hint.variants().values()] if _is_group(hint) else []
+        inside = dict.fromkeys(f"{name}.{inner}" for section in sections for inner in settings(section))
+        keys += list(inside) or [name]
     return keys
 
 
@@ -79,7 +95,7 @@ def unknown_key_error(key: str, root: type[Section]) -> ConfigError:
     near = [known for known in keys if dot and _leaf(known) == leaf]  # the right name in the wrong group
     near = near or _nearest(leaf, siblings) or _nearest(leaf, keys)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(siblings or groups)}"
-    return ConfigError(f"unknown setting {key}; {hint}")
+    return ConfigError(f"unknown setting {key:.200}; {hint}")
 
 
 def build(section: type[S], values: Any, *, root: type[Section], prefix: str = "") -> S:
@@ -90,20 +106,38 @@ def build(section: type[S], values: Any, *, root: type[Section], prefix: str = "
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{prefix.rstrip('.')} must be a group of settings, got {describe(values)}")
+    section = choose_variant(section, values)
     hints = settings(section)
     arguments = {}
     for given, value in values.items():
         name = section.former.get(given, given)
+        if name is None:
+            continue
         if name not in hints:
+            if owners := [option for option, other in section.variants().items() if name in settings(other)]:
+                raise ConfigError(
+                    f"{prefix}{given} is a setting of {', '.join(owners)}, not of {values.get('name', section.usual)}"
+                )
             raise unknown_key_error(f"{prefix}{given}", root)
         inner = hints[name]
         arguments[name] = build(inner, value, root=root, prefix=f"{name}.") if _is_group(inner) else value
     return section(**arguments)
 
 
-def describe(value: Any) -> str:
-    """``value`` and its type, for an error message."""
-    return "null" if value is None else f"{value!r} ({type(value).__name__})"
+def choose_variant(section: type[S], values: Mapping[str, Any]) -> type[S]:
+    """The variant of ``section`` that ``values`` name; ``section`` itself if it has none.
+
+    Raises:
+        ConfigError: if there is none of the name.
+    """
+    variants = section.variants()
+    if not variants:
+        return section
+    name = values.get("name", section.usual)
+    if not isinstance(name, str):
+        raise ConfigError(f"{section.prefix}name must be text, got {describe(name)}")
+    variant: type[S] = look_up(section.prefix.rstrip("."), name, variants)
+    return variant
 
 
 def _is_group(hint: Any) -> bool:
@@ -118,19 +152,3 @@ def _nearest(leaf: str, keys: list[str]) -> list[str]:
     """Those of ``keys`` whose last part is closest to ``leaf``, if any is close."""
     near = difflib.get_close_matches(leaf, [_leaf(key) for key in keys], n=1)
     return [key for key in keys if _leaf(key) in near]
-
-
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-
-
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    """Raise a ``ConfigError`` unless ``value`` has the type ``hint``; an int is a number, a bool is not."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{name} must be finite, got {value}")
-    fits = isinstance(value, (*options, int) if float in options else options)
-    if not fits or (isinstance(value, bool) and bool not in options):
-        expected = " or ".join(_WORDS.get(option, option.__name__) for option in options)
-        yaml_trap = isinstance(value, str) and float in options  # YAML reads 1e-3 as text
-        advice = " (in YAML, write it with a point: 1.0e-3)" if yaml_trap else ""
-        raise ConfigError(f"{name} must be {expected}, got {describe(value)}{advice}")

@@ -82,7 +82,10 @@ def _span(name: str, entry: dict[str, Any]) -> tuple[int, int, str]:
         raise ValueError(f"{name} has the type {entry['dtype']!r:.20}, which NumPy does not have")
     if len(shape) > _MOST_AXES or any(type(size) is not int or not 0 <= size < 2**63 for size in [*shape, start, stop]):
         raise ValueError(f"the shape or the place of {name} is impossible")
-    if stop - start != math.prod(shape) * _ITEM_SIZES[entry["dtype"]]:
+    item = _ITEM_SIZES[entry["dtype"]]
+    if math.prod(size for size in shape if size) * item >= 2**63:  # NumPy refuses (0, 2**62) too
+        raise ValueError(f"the shape of {name} is impossible")
+    if stop - start != math.prod(shape) * item:
         raise ValueError(f"the shape of {name} does not fit its bytes")
     return start, stop, name
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
+from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
 from .aliases import resolve_aliases
@@ -26,8 +27,9 @@ from .checkpoint_store import CheckpointStore, Warn, is_url, split_location, war
 from .collector import MetricsCollector
 from .config import TrainingConfig
 from .evaluator import Evaluator
-from .feed import as_loader, batch_to, split_batch
+from .feed import as_batches, as_loader, batch_to, split_batch
 from .loop import Gradient, TrainingLoop, Update, train_step
+from .memory import shortage
 from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
 from .result import TrainResult
@@ -48,12 +50,13 @@ class Trainer:
     Args:
         model: a model with ``loss`` and ``loss_backward`` of its own, such as `GPT`, or any module with a ``forward``
             and a ``backward`` beside a ``loss_fn``.
-        train_data: a loader of ``minitrain.data``, or a list of batches, or what can be iterated once an epoch.
+        train_data: a loader or a data set of ``minitrain.data``, or a list of batches, or what can be iterated once an
+            epoch.
         optimizer: an optimizer over the model; `AdamW` at ``config.learning_rate`` by default.
         loss_fn: loss of the model's outputs and the targets of a batch, see `ModelWithLoss`.
         scheduler: learning rate of update number ``step``, counted from 0: a function or a schedule; a constant rate
             by default.
-        val_data: batches to validate on, iterated anew each time; ``None`` goes without.
+        val_data: batches to validate on, iterated anew each time, or a data set; ``None`` goes without.
         config: how long, in which batches, what how often.
         callbacks: what else is to happen, in this order; then come the screen and ``metrics.jsonl``, unless a
             `ProgressTracker` or a `JsonlLogger` is among them.
@@ -107,12 +110,13 @@ class Trainer:
         self.config = TrainingConfig() if config is None else config
         self.model, self.tokenizer, self.device, self.warn = model, tokenizer, device, warn
         self.objective = objective_of(model, loss_fn)
-        self.train_data = as_loader(named["train_data"])
+        self.train_data = as_loader(named["train_data"], self.config.batch_size)
         self.optimizer = AdamW(model, lr=self.config.learning_rate) if optimizer is None else optimizer
         self.schedule: Any = named["scheduler"] or Constant(self.optimizer.get_lr())
         self.evaluator = None
         if named["val_data"] is not None:
-            self.evaluator = Evaluator(self.objective, named["val_data"], metrics=metrics, device=device)
+            val = as_batches(named["val_data"], self.config.batch_size)
+            self.evaluator = Evaluator(self.objective, val, metrics=metrics, device=device)
         self.key = Key.from_seed(0).fold("dropout") if key is None else key
         self.state, self.control, self.history = TrainerState(), Control(), MetricsCollector()
         self.accumulation = self.config.gradient_accumulation_steps
@@ -126,6 +130,8 @@ class Trainer:
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its figures")
         self._saver = CheckpointSaver(self)
         self.callbacks = CallbackList([*callbacks, *self._standard_callbacks(callbacks, progress)])
+        if self.config.activation_checkpointing:
+            checkpoint_activations(model)
         if self.config.use_mixed_precision:
             _refuse_mixed_precision(device, warn)
         self.evaluation_weights: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
@@ -149,6 +155,7 @@ class Trainer:
             NonFiniteError: if a loss or a gradient is NaN or infinite; no checkpoint is made of that.
             CheckpointError: if the run folder holds another run (see `resume`).
             FileError: if the disk refuses.
+            MemoryShortage: if memory runs out; says which setting to change.
         """
         fire = self.callbacks.fire
         if not (self.resumed or self._begun):
@@ -170,6 +177,9 @@ class Trainer:
                     self.validate()
                 fire("on_train_end", self)
                 return TrainResult.of(self)
+        except MemoryError as error:
+            fire("on_exception", self, error)
+            raise shortage(error, self) from error
         except BaseException as error:
             self._saver.finish_after(error)
             fire("on_exception", self, error)

@@ -44,6 +44,7 @@ def twins(settings, dtype):
         parameter.data += (0.05 * rng.standard_normal(parameter.data.shape)).astype(dtype)
     shape = asdict(config)
     assert shape.pop("gelu") == "none"  # the exact form, as in the peer
+    assert shape.pop("loss_chunk") is None  # a way to compute, not a shape
     theirs = TorchGPT(**shape).double()
     load_from_minitrain(theirs, ours.state_dict())
     return ours, theirs

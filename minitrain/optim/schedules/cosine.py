@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...errors import ConfigError
-from ..checks import check_positive
+from ..checks import POSITIVE
 from .warmup import warmup_factor
 
 
@@ -80,7 +80,7 @@ class CosineRestarts:
             ConfigError: if one is out of range.
         """
         check_order(self.min_lr, self.max_lr)
-        check_positive("CosineRestarts", cycle_steps=self.cycle_steps, cycle_factor=self.cycle_factor)
+        POSITIVE.check("CosineRestarts", cycle_steps=self.cycle_steps, cycle_factor=self.cycle_factor)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""

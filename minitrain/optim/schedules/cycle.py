@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...errors import ConfigError
-from ..checks import check_not_negative, check_positive
+from ..checks import NOT_NEGATIVE, POSITIVE, check_choice
 from .cosine import check_order, cosine_between
 from .warmup import warmup_factor
 
@@ -41,9 +41,9 @@ class OneCycle:
         Raises:
             ConfigError: if one is out of range, or there are too few steps for the two phases.
         """
-        check_not_negative("OneCycle", max_lr=self.max_lr)
-        check_positive("OneCycle", start_factor=self.start_factor, end_factor=self.end_factor)
-        _check_shape("OneCycle", self.shape, ("cosine", "linear"))
+        NOT_NEGATIVE.check("OneCycle", max_lr=self.max_lr)
+        POSITIVE.check("OneCycle", start_factor=self.start_factor, end_factor=self.end_factor)
+        check_choice("OneCycle", "shape", self.shape, ("cosine", "linear"))
         if not 1 < self.rise * self.total_steps < self.total_steps:
             raise ConfigError(
                 f"OneCycle: rise = {self.rise} of total_steps = {self.total_steps} must be more than one step and "
@@ -90,9 +90,9 @@ class WarmupStableDecay:
             ConfigError: if they do not.
         """
         check_order(self.min_lr, self.max_lr)
-        check_not_negative("WarmupStableDecay", warmup_steps=self.warmup_steps)
-        check_positive("WarmupStableDecay", decay_steps=self.decay_steps)
-        _check_shape("WarmupStableDecay", self.shape, ("linear", "sqrt"))
+        NOT_NEGATIVE.check("WarmupStableDecay", warmup_steps=self.warmup_steps)
+        POSITIVE.check("WarmupStableDecay", decay_steps=self.decay_steps)
+        check_choice("WarmupStableDecay", "shape", self.shape, ("linear", "sqrt"))
         if self.warmup_steps + self.decay_steps > self.total_steps:
             raise ConfigError(
                 f"warmup_steps = {self.warmup_steps} and decay_steps = {self.decay_steps} must fit in the "
@@ -109,8 +109,3 @@ class WarmupStableDecay:
 
 def _line_between(start: float, end: float, progress: float) -> float:
     return start + (end - start) * progress
-
-
-def _check_shape(owner: str, shape: str, known: tuple[str, ...]) -> None:
-    if shape not in known:
-        raise ConfigError(f"{owner}: shape = {shape!r} must be {' or '.join(map(repr, known))}")

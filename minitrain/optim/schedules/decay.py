@@ -7,7 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from ...errors import ConfigError
-from ..checks import check_not_negative, check_positive
+from ..checks import NOT_NEGATIVE, POSITIVE
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class StepDecay:
         Raises:
             ConfigError: if one is out of range.
         """
-        check_not_negative("StepDecay", lr=self.lr, gamma=self.gamma)
-        check_positive("StepDecay", step_size=self.step_size)
+        NOT_NEGATIVE.check("StepDecay", lr=self.lr, gamma=self.gamma)
+        POSITIVE.check("StepDecay", step_size=self.step_size)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""
@@ -58,7 +58,7 @@ class MultiStep:
         Raises:
             ConfigError: if one is out of range, or the milestones do not rise.
         """
-        check_not_negative("MultiStep", lr=self.lr, gamma=self.gamma)
+        NOT_NEGATIVE.check("MultiStep", lr=self.lr, gamma=self.gamma)
         if any(later <= earlier for earlier, later in itertools.pairwise(self.milestones)):
             raise ConfigError(f"MultiStep: milestones = {self.milestones} must rise from each to the next")
 
@@ -85,7 +85,7 @@ class Exponential:
         Raises:
             ConfigError: if one is out of range.
         """
-        check_not_negative("Exponential", lr=self.lr, gamma=self.gamma)
+        NOT_NEGATIVE.check("Exponential", lr=self.lr, gamma=self.gamma)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""

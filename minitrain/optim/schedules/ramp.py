@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..checks import check_not_negative, check_positive
+from ..checks import NOT_NEGATIVE, POSITIVE
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Linear:
         Raises:
             ConfigError: if one is out of range.
         """
-        check_not_negative("Linear", lr=self.lr, end_lr=self.end_lr)
-        check_positive("Linear", total_steps=self.total_steps)
+        NOT_NEGATIVE.check("Linear", lr=self.lr, end_lr=self.end_lr)
+        POSITIVE.check("Linear", total_steps=self.total_steps)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""
@@ -58,8 +58,8 @@ class Polynomial:
         Raises:
             ConfigError: if one is out of range.
         """
-        check_not_negative("Polynomial", lr=self.lr, end_lr=self.end_lr)
-        check_positive("Polynomial", total_steps=self.total_steps, power=self.power)
+        NOT_NEGATIVE.check("Polynomial", lr=self.lr, end_lr=self.end_lr)
+        POSITIVE.check("Polynomial", total_steps=self.total_steps, power=self.power)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""
@@ -75,11 +75,11 @@ class InverseSqrt:
 
     Attributes:
         max_lr: the highest rate, at t = ``warmup_steps``.
-        warmup_steps: number of warm-up updates, 1 or more.
+        warmup_steps: number of warm-up updates, 1 or more; 4000 in the paper.
     """
 
     max_lr: float
-    warmup_steps: int
+    warmup_steps: int = 4000
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -87,8 +87,8 @@ class InverseSqrt:
         Raises:
             ConfigError: if one is out of range.
         """
-        check_not_negative("InverseSqrt", max_lr=self.max_lr)
-        check_positive("InverseSqrt", warmup_steps=self.warmup_steps)
+        NOT_NEGATIVE.check("InverseSqrt", max_lr=self.max_lr)
+        POSITIVE.check("InverseSqrt", warmup_steps=self.warmup_steps)
 
     @classmethod
     def noam(cls, width: int, warmup_steps: int, scale: float = 1.0) -> InverseSqrt:
@@ -102,7 +102,7 @@ class InverseSqrt:
         Raises:
             ConfigError: if one is out of range.
         """
-        check_positive("InverseSqrt", width=width, warmup_steps=warmup_steps)
+        POSITIVE.check("InverseSqrt", width=width, warmup_steps=warmup_steps)
         return cls(scale / math.sqrt(width * warmup_steps), warmup_steps)
 
     def __call__(self, step: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..checks import check_not_negative
+from ..checks import NOT_NEGATIVE
 
 
 class Schedule(Protocol):
@@ -50,7 +50,7 @@ class Warmup:
         Raises:
             ConfigError: if it is negative.
         """
-        check_not_negative("Warmup", warmup_steps=self.warmup_steps)
+        NOT_NEGATIVE.check("Warmup", warmup_steps=self.warmup_steps)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""

@@ -15,6 +15,7 @@ from . import (
     models,
     norms,
     regression,
+    routing,
     sequences,
 )
 from .base import CASES, EMPTY, SMALL, TILES, Call, Case, Extent, case
@@ -41,5 +42,6 @@ __all__ = [
     "models",
     "norms",
     "regression",
+    "routing",
     "sequences",
 ]

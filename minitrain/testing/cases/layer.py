@@ -24,6 +24,11 @@ class LayerCase(NamedTuple):
     inputs: Callable[[Generator], tuple[Any, ...]]
     options: dict[str, Any]  # of its forward
 
+    @property
+    def family(self) -> str:
+        """The file that the case stands in, such as ``"norms"``."""
+        return self.build.__module__.rpartition(".")[2]
+
     def module(self, seed: int) -> Module:
         """The layer with weights of ordinary size: at small initial ones some gradients all but vanish."""
         rng = np.random.default_rng(seed)

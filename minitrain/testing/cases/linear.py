@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from ...nn.embedding import Embedding
 from ...nn.linear import Linear
+from ...nn.lora import LoRALinear
 from ...nn.temperature import Temperature
+from ...random import Key
 from .. import strategies as mt
 from .base import SMALL, Call, Extent, away_from, case, draw_lead, key, maybe, normal
 from .layer import layer_case
@@ -27,6 +29,13 @@ def linear(draw: Any, extent: Extent) -> Call:
 def linear_gelu(draw: Any, extent: Extent) -> Call:
     form = draw(st.sampled_from(["tanh", "none"]))
     return replace(linear(draw, extent), options={"approximate": form})
+
+
+@case()
+def low_rank(draw: Any, extent: Extent) -> Call:
+    lead, K, N = draw_lead(draw, extent, extent.width, extent.width)
+    R = draw(st.integers(1, 3))
+    return Call((normal(draw, *lead, K), normal(draw, R, K), normal(draw, N, R)), {"scale": draw(st.floats(0.1, 4))})
 
 
 @case()
@@ -69,5 +78,11 @@ def scale(draw: Any, extent: Extent) -> Call:
 
 layer_case("linear", lambda rng: Linear(8, 5, rng))
 layer_case("linear without bias", lambda rng: Linear(8, 5, rng, bias=False))
+layer_case("linear with an adapter", lambda rng: LoRALinear(Linear(8, 5, rng), 2, 3.0, rng))
+layer_case(
+    "linear with an adapter and dropout",
+    lambda rng: LoRALinear(Linear(8, 5, rng, bias=False), 3, 1.0, rng, dropout=0.4),
+    rng=Key.from_seed(8),
+)
 layer_case("embedding", lambda rng: Embedding(5, 3, rng), lambda rng: (np.array([[0, 4, 4], [1, 0, 4]]),))
 layer_case("temperature", lambda rng: Temperature())

@@ -5,6 +5,7 @@ from .early_stopping import EarlyStopping, TimeLimit
 from .ema import EMA
 from .guards import NaNGuard, SpikeGuard
 from .jsonl import JsonlLogger
+from .plateau_watch import PlateauWatch
 from .progress_tracker import ProgressTracker
 from .statistics import ActivationStatistics, GradientStatistics, Histograms, LearningRateMonitor, WeightStatistics
 
@@ -18,6 +19,7 @@ __all__ = [
     "JsonlLogger",
     "LearningRateMonitor",
     "NaNGuard",
+    "PlateauWatch",
     "ProgressTracker",
     "SpikeGuard",
     "TimeLimit",

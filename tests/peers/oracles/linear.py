@@ -13,6 +13,10 @@ def linear_gelu(x, weight, bias, *, approximate):
     return F.gelu(F.linear(x, weight, bias), approximate=approximate)
 
 
+def low_rank(x, a, b, *, scale):
+    return scale * F.linear(F.linear(x, a), b)
+
+
 def embedding(tokens, weight, *, padding_idx=None):
     return F.embedding(tokens.long(), weight, padding_idx)
 

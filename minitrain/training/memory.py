@@ -1,0 +1,136 @@
+"""How much memory and time a training will take, and what to say when memory runs out."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..backend.pool import POOL
+from ..errors import MinitrainError
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class MemoryShortage(MinitrainError):
+    """Memory ran out; the message says how much was asked for, how much there is, and which setting to change."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take.
+
+    Attributes:
+        weights: bytes of parameters, gradients and moments.
+        activations: bytes that one micro-batch needs at its peak, besides.
+        available: bytes of free memory; ``None`` if the system does not say.
+        seconds: time of all updates that are left, at the pace of the trial.
+        steps: number of these updates.
+    """
+
+    weights: int
+    activations: int
+    available: int | None
+    seconds: float
+    steps: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all."""
+        return self.weights + self.activations
+
+    def describe(self) -> str:
+        """One line for the screen."""
+        memory = f"{size(self.weights)} for weights, gradients and moments, {size(self.activations)} for activations"
+        warning = ""
+        if self.available is not None and self.total > self.available:
+            warning = f"; only {size(self.available)} are free: {KNOBS}"
+        return f"memory: {memory}; time: about {duration(self.seconds)} for {self.steps:,} steps{warning}"
+
+
+KNOBS = (
+    "raise trainer.gradient_accumulation_steps, set trainer.activation_checkpointing=true, or lower "
+    "trainer.batch_size or data.block_size"
+)
+
+
+def estimate(trainer: Trainer) -> Estimate:
+    """Try one micro-batch forward and backward, without an update, and reckon from that.
+
+    Nothing of the trainer changes but for its gradients, which the next step overwrites: the random numbers are
+    functions of keys, and no weight is touched. The second of two trials is timed, when all kernels are compiled.
+    """
+    step = trainer.state.step
+    parts = trainer.train_data.micro_batches(step + trainer.state.data_offset, trainer.accumulation)
+    first, batch = parts[0]
+    key = trainer.key.fold(step).at_sample(first)
+    before = POOL.in_use
+    seconds, peak = 0.0, 0
+    for _ in range(2):
+        trainer.optimizer.zero_grad()
+        POOL.reset_peak()
+        began = time.perf_counter()
+        _, cache = trainer.objective.loss(batch, rng=key)
+        trainer.objective.loss_backward(cache)
+        seconds, peak = time.perf_counter() - began, POOL.peak - before
+    trainer.optimizer.zero_grad()
+    left = max(0, trainer.total_steps - step)
+    return Estimate(weights_bytes(trainer), peak, available_memory(), seconds * len(parts) * left, left)
+
+
+def weights_bytes(trainer: Trainer) -> int:
+    """Bytes of parameters, gradients of the trainable ones, and moments."""
+    parameters = trainer.model.parameters()
+    held = sum(p.data.nbytes * (2 if p.trainable else 1) for p in parameters)
+    moments = trainer.optimizer.state_dict().get("moments", {})
+    return int(held + sum(array.nbytes for array in moments.values()))
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take: of the machine, or of its container if that has less."""
+    free = None
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        if limit.isdecimal():
+            free = int(limit) - used if free is None else min(free, int(limit) - used)
+    except (OSError, ValueError):
+        pass
+    if free is None and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free
+
+
+def shortage(error: MemoryError, trainer: Any) -> MemoryShortage:
+    """The error for a training that ran out of memory."""
+    asked = str(error).rstrip(".") or "an allocation failed"
+    free = available_memory()
+    there = "" if free is None else f", {size(free)} are free"
+    return MemoryShortage(
+        f"step {trainer.state.step + 1}: out of memory: {asked}{there}; weights, gradients and moments take "
+        f"{size(weights_bytes(trainer))}. {KNOBS[0].upper()}{KNOBS[1:]}"
+    )
+
+
+def size(count: int) -> str:
+    """Bytes for people: ``"1.5 GB"``."""
+    value, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if value >= 100 or units[0] == "bytes" else f"{value:.1f} {units[0]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``"3 min 20 s"``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"

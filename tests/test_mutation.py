@@ -1,0 +1,301 @@
+"""Mutation testing, ``benchmarks/mutation``: it makes every kind of mistake, and a weak test lets some through."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.mutation import __main__ as command
+from benchmarks.mutation import workers
+from benchmarks.mutation.equivalents import Equivalent, load
+from benchmarks.mutation.mutants import KINDS, compile_function, mutants
+from benchmarks.mutation.session import Outcome, Visit, exchanged, hunt, survey
+from benchmarks.mutation.targets import Target, targets
+
+SOURCE = '''
+import functools
+import numpy as np
+
+
+def scaled_backward(dout, cache, *, keep=True):
+    """The docstring stays: 1 + 1."""
+    x, weight = cache
+    factor = weight if keep else np.zeros(2)
+    total = (dout * x).sum(axis=-1)
+    if total.size > 0 and keep:
+        total -= np.where(total < 1e-3, 0.0, total[..., None][..., 0])
+    return dout * factor - 3 * helper(x, dout), total
+
+
+def helper(x, dout):
+    return 0 * table(2) * x
+
+
+@functools.cache
+def table(n):
+    return n
+
+
+class Base:
+    def step(self):
+        return 1
+
+
+class Derived(Base):
+    def step(self):
+        return super().step() + 1
+'''
+
+
+def function(source: str) -> Any:
+    return ast.parse(source).body[0]
+
+
+def variants(source: str) -> dict[str, set[str]]:
+    """The mutants of a function of one statement, by kind."""
+    found: dict[str, set[str]] = {}
+    for mutant in mutants(function(source)):
+        found.setdefault(mutant.kind, set()).add(mutant.after)
+    return found
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch) -> ModuleType:
+    (tmp_path / "planted.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "planted", raising=False)
+    return importlib.import_module("planted")
+
+
+def test_every_kind_of_mistake_is_made():
+    made = {
+        mutant.kind for mutant in mutants(function(SOURCE[SOURCE.index("def scaled") : SOURCE.index("def helper")]))
+    }
+    assert made == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "expected"),
+    [
+        ("def f(a, b): return a + b", "operator", {"return a - b"}),
+        ("def f(a, b): return a + b", "term", {"return a", "return b"}),
+        ("def f(a, b): return a / b", "swap", {"return b / a"}),
+        ("def f(a, b): return a @ b", "swap", {"return b @ a"}),
+        ("def f(a): return -a", "sign", {"return a", "return --a"}),
+        ("def f(a, b): return a < b", "comparison", {"return a <= b", "return a >= b"}),
+        (
+            "def f(a, b, c): return a < b == c",
+            "comparison",
+            {"return a <= b == c", "return a >= b == c", "return a < b != c"},
+        ),
+        ("def f(a): return a if a is None else 0", "comparison", {"return a if a is not None else 0"}),
+        ("def f(a): return f(a, 3)", "constant", {"return f(a, 4)", "return f(a, 2)"}),
+        ("def f(a): return f(a, flag=True)", "constant", {"return f(a, flag=False)"}),
+        (
+            "def f(a): return a.sum(axis=-1)",
+            "axis",
+            {"return a.sum()", "return a.sum(axis=0)", "return a.sum(axis=-2)"},
+        ),
+        ("def f(a): return a[..., None]", "axis", {"return a[None, ...]"}),
+        ("def f(a): return a.shape[1]", "axis", {"return a.shape[2]", "return a.shape[0]"}),
+        ("def f(a): a += 1", "operator", {"a -= 1"}),
+        ("def f(a): a += 1", "term", {"pass"}),
+        ("def f(a): a[...] = 1", "term", {"pass"}),
+        ("def f(a): return xp.exp(a)", "term", {"return a"}),
+        ("def f(a, b): return xp.where(a, b, 2)", "term", {"return b"}),
+        ("def f(a, b): return a and b", "term", {"return a", "return b"}),
+        ("def f(a, b): return g(a, b)", "swap", {"return g(b, a)"}),
+        ("def f(a, b): return a, b", "swap", {"return (b, a)"}),
+    ],
+)
+def test_the_mistakes_of_one_statement(source, kind, expected):
+    assert variants(source)[kind] == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'def f(a):\n    """1 + 1"""\n    return a',
+        "def f(a, b=1 + 1): return a",
+        "def f(a, b): return a.swapaxes(b, c)",
+        "def f(a, b): return max(a, b)",
+        "def f(a): return a.reshape(-1)",
+        "def f(a, b): return zip(*a, strict=True)",
+        "def f(a): b: 1 + 1 = a",
+    ],
+)
+def test_what_makes_no_difference_is_not_made(source):
+    assert not variants(source).keys() - {"sign"}
+
+
+def test_only_the_function_changes_and_gives_its_code_back(module):
+    target = Target(module.Derived.step, "Derived")
+    assert target.name == "planted.Derived.step"
+    made = list(target.mutants())
+    assert made[0].line == SOURCE.splitlines().index("        return super().step() + 1") + 1
+    codes = [target.compiled(mutant.tree) for mutant in made]
+    assert {code.co_freevars for code in codes} == {("__class__",)}  # also where super() is gone
+    results = []
+    for code in codes:
+        with exchanged(target, code):
+            results.append(module.Derived().step())
+    assert -2 in results
+    assert 0 in results
+    assert 1 in results
+    assert module.Derived().step() == 2
+
+
+def test_caches_do_not_keep_what_other_code_computed(module):
+    target = Target(module.table.__wrapped__, "")
+    assert module.table(5) == 5
+    code = compile_function(function("def table(n):\n    return -n"), "", "planted.py")
+    with exchanged(target, code):
+        assert module.table(5) == -5
+    assert module.table(5) == 5
+
+
+def hunted(module: ModuleType, check: Callable[[], bool]) -> tuple[dict[str, Target], list[Visit], list[Outcome]]:
+    found = {target.name: target for target in (Target(module.scaled_backward, ""), Target(module.helper, ""))}
+    checks = {"check": check, "other": lambda: True}
+    visits = list(survey(checks, found))
+    todo = [(name, number) for name, target in found.items() for number in range(len(list(target.mutants())))]
+    return found, visits, list(hunt(todo, found, visits, checks))
+
+
+DOUT, X, WEIGHT = np.array([[1.0, -2.0], [0.5, 3.0]]), np.array([[2.0, 5.0], [0.25, -1.0]]), np.array([7.0, 0.3])
+
+
+def weak(module: ModuleType) -> bool:
+    dx, _ = module.scaled_backward(DOUT, (X, WEIGHT))
+    return dx.shape == (2, 2)
+
+
+def strong(module: ModuleType) -> bool:
+    try:
+        dx, _ = module.scaled_backward(DOUT, (X, WEIGHT))
+        return weak(module) and np.array_equal(dx, DOUT * WEIGHT)
+    except Exception:
+        return False
+
+
+def test_a_weak_test_lets_mistakes_through_and_they_are_listed(module, monkeypatch):
+    monkeypatch.setattr(Target, "path", "planted.py")
+    found, visits, outcomes = hunted(module, lambda: strong(module))
+    assert {visit.test: visit.called for visit in visits} == {
+        "check": ["planted.helper", "planted.scaled_backward"],
+        "other": [],
+    }
+    noticed = {(o.target, o.number) for o in outcomes if o.killer}
+    made = {name: list(target.mutants()) for name, target in found.items()}
+    alive = {made[o.target][o.number].after for o in outcomes if not o.killer}
+    assert "return (dout * factor - 2 * helper(x, dout), total)" in alive  # helper gives zeros
+    assert "return (dout * factor, total)" in alive
+    assert not any(after.startswith("return (dout / factor") for after in alive)
+
+    def weak_or_broken() -> bool:
+        try:
+            return weak(module)
+        except Exception:
+            return False
+
+    _, _, outcomes = hunted(module, weak_or_broken)
+    assert {(o.target, o.number) for o in outcomes if o.killer} < noticed
+    text, good = command.report(found, made, outcomes, [])
+    assert not good
+    line = SOURCE.splitlines().index("    return dout * factor - 3 * helper(x, dout), total") + 1
+    listed = f"""planted.py:{line} planted.scaled_backward (operator)
+  - return (dout * factor - 3 * helper(x, dout), total)
+  + return (dout / factor - 3 * helper(x, dout), total)"""
+    assert text.startswith("no test notices:\n")
+    assert listed in text
+    survivors = sum(not outcome.killer for outcome in outcomes)
+    assert f"{len(outcomes)} mutants of 2 functions: {len(outcomes) - survivors} noticed, 0 equivalent" in text
+
+
+def test_equivalents_are_counted_and_stale_ones_are_an_error(module, monkeypatch):
+    monkeypatch.setattr(Target, "path", "planted.py")
+    target = Target(module.helper, "")
+    made = {target.name: list(target.mutants())}
+    alive = made[target.name][0]
+    outcomes = [Outcome(target.name, i, "" if i == 0 else "a test") for i in range(len(made[target.name]))]
+    entry = Equivalent(target.name, alive.after, "zero has no sign")
+    text, good = command.report({target.name: target}, made, outcomes, [entry])
+    assert good
+    assert "1 equivalent, 0 unnoticed" in text
+    for stale in ("return 12", made[target.name][1].after):  # never made; noticed by a test
+        text, good = command.report({target.name: target}, made, outcomes, [entry, Equivalent(target.name, stale, "")])
+        assert not good
+        assert f"documented as equivalent, but noticed or no longer made:\nplanted.helper\n    {stale}\n" in text
+
+
+def test_a_process_that_hung_is_listed(module, monkeypatch):
+    monkeypatch.setattr(Target, "path", "planted.py")
+    target = Target(module.helper, "")
+    made = {target.name: list(target.mutants())[:1]}
+    text, good = command.report({target.name: target}, made, [Outcome(target.name, 0, "(hangs)")], [])
+    assert good
+    assert text.startswith("noticed because the process hung or died:\nplanted.py:")
+    assert "\n    (hangs)\n" in text
+
+
+def test_all_backwards_and_optimizers_are_targets():
+    found = targets()
+    names = {name.partition(".")[2] for name in found}
+    assert {"softmax_backward", "adam_update", "chain", "clip_by_value", "ExponentialAverage.update"} <= names
+    assert {"NAdam.update", "NAdam.step", "Optimizer.step", "coupled_gradient"} <= names
+    assert not any(name.endswith("_forward") or "state_dict" in name for name in names)
+    assert all(
+        target.compiled(target.tree).co_freevars == target.function.__code__.co_freevars for target in found.values()
+    )
+
+
+def test_documented_equivalents_have_reasons():
+    entries = load()
+    assert entries
+    assert all(entry.target and entry.after and len(entry.reason) > 10 for entry in entries)
+    assert len({(entry.target, entry.after) for entry in entries}) == len(entries)
+
+
+def test_tests_of_other_parts_are_left_out():
+    names = {path.rpartition("/")[2] for path in workers.test_files()}
+    assert {"test_ops.py", "test_optimizers.py", "test_op_values.py"} <= names
+    assert not {"test_cli.py", "test_trainer.py", "test_layering.py", "test_mutation.py"} & names
+
+
+def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
+    """The command over one small function and one test, which ends its process for one of the two mistakes."""
+    test = tmp_path / "test_residual.py"
+    test.write_text(
+        "import os\n"
+        "from minitrain.ops import residual_backward, residual_forward\n"
+        "import numpy as np\n"
+        "def test_it():\n"
+        "    out, cache = residual_forward(np.ones(2), np.ones(2))\n"
+        "    dx, dbranch = residual_backward(np.ones(2), cache)\n"
+        "    if (dx < 0).any():\n"
+        "        os._exit(9)\n"
+    )
+    monkeypatch.setattr(workers, "test_files", lambda: [str(test)])
+    gone = Equivalent("residual.gone_backward", "return 1", "the function has another name now")
+    monkeypatch.setattr(
+        command, "load", lambda: [gone, Equivalent("softmax.softmax_backward", "return 1", "not asked")]
+    )
+    assert command.main(["residual", "--processes", "1"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("no test notices:\nminitrain/ops/residual.py:")
+    assert "\n  + return (dout, -dout)\n" in out
+    assert "\n  + return (-dout, dout)\n    (the process ends with 9)\n" in out
+    assert "no longer made:\nresidual.gone_backward\n    return 1\n\n" in out
+    assert "2 mutants of 1 functions: 1 noticed, 0 equivalent, 1 unnoticed" in out
+
+
+def test_an_unknown_name_is_told(capsys):
+    assert command.main(["nothing"]) == 2
+    assert "nothing is called nothing; there are " in capsys.readouterr().err
