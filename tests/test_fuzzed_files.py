@@ -260,10 +260,9 @@ def test_metrics(folder: Path, content: bytes) -> None:
     assert all(isinstance(record, dict) for record in records)
 
 
-LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{name}: &{name} [{','.join(['*' + before] * 10)}]\n"
-    for before, name in zip("abcdefghij", "bcdefghijk", strict=True)
-)
+LAUGHS = "[&a [x,x,x,x,x,x,x,x,x,x]" + "".join(  # 300 bytes that stand for ten billion entries
+    f", &{name} [{','.join(['*' + before] * 10)}]" for before, name in zip("abcdefghi", "bcdefghij", strict=True)
+) + "]"  # fmt: skip
 known = st.sampled_from(["seed", "run_dir", "device", "model", "data", "trainer", "optimizer", "scheduler"])
 settings_values = json_values | st.dictionaries(
     st.sampled_from(["name", "n_layer", "max_steps", "dropout"]), json_values
@@ -277,12 +276,13 @@ configs = (
 
 @settings(max_examples=200)
 @given(content=configs)
-@example(content=b"[" * 5000)
+@example(content=b"[" * 600)
 @example(content=b"- " * 5000)
+@example(content=f"seed: {LAUGHS}".encode())
+@example(content=f"model: {LAUGHS}".encode())
+@example(content=f"optimizer: {{name: {LAUGHS}}}".encode())
+@example(content=f"? {LAUGHS}\n: 1\n".encode())
 @example(content=LAUGHS.encode())
-@example(content=("seed: " + LAUGHS.splitlines()[0][3:] + "\n").encode())
-@example(content=f"{LAUGHS}seed: *k\n".encode())
-@example(content=f"{LAUGHS}? *k\n: 1\n".encode())
 @example(content=b"seed: 2001-99-99\n")
 @example(content=b"seed: 0x" + b"f" * 9000)
 @example(content=b"seed: " + b"9" * 9000)
