@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import CheckpointError, ConfigError, MinitrainError
+from ..errors import CheckpointError, ConfigError
 from .async_writer import AsyncWriter, StateCopy
 from .checkpoint_files import Location, checkpoint_name
 from .checkpoint_store import CheckpointStore, split_location
@@ -68,9 +68,9 @@ class CheckpointSaver:
         """Wait for a write while ``error`` ends training; its own trouble is told, and does not hide ``error``."""
         try:
             self.finish()
-        except MinitrainError as problem:
+        except Exception as problem:  # a bug there shall not hide the error either
             if problem is not error:
-                self.trainer.warn(str(problem))
+                self.trainer.warn(str(problem) or repr(problem))
 
     def latest(self) -> Location | None:
         """The newest intact checkpoint, or ``None``; waits for one that is being written."""

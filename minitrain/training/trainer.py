@@ -171,7 +171,7 @@ class Trainer:
                 while not self.is_over():
                     fire("on_epoch_begin", self)
                     loop.run(self._end_of_epoch())
-                self._saver.finish()
+                self.finish_saving()
                 self._signals.at_once = True  # all is saved: whatever happens now can be done again
                 if self.evaluator is not None:
                     self.validate()
@@ -248,7 +248,7 @@ class Trainer:
     def save_checkpoint(self, path: Location | None = None) -> Location:
         """Save everything that training needs to go on exactly here.
 
-        With ``async_checkpoints`` it is being written when this returns, unless a path is given.
+        With ``async_checkpoints`` it is being written when this returns, unless a path is given; see `finish_saving`.
 
         Args:
             path: a folder for it; by default one named by the step, in the run folder.
@@ -266,12 +266,21 @@ class Trainer:
         self.clock()
         return self._saver.save(path)
 
+    def finish_saving(self) -> None:
+        """Wait for a checkpoint that is being written in the background; the end of training does so too.
+
+        Raises:
+            FileError: if the disk refused.
+        """
+        self._saver.finish()
+
     def load_checkpoint(self, path: Location) -> None:
         """Take up the checkpoint at ``path``: model, optimizer, state, metrics and callbacks.
 
         Raises:
             CheckpointError: if it is damaged or belongs to another model; nothing is loaded then.
         """
+        self.finish_saving()
         parent, name = split_location(path)
         load_snapshot(self, CheckpointStore(parent).folder.read(name))
         self.resumed = True
@@ -288,6 +297,7 @@ class Trainer:
         """
         if self.checkpoints is None:
             raise ConfigError("the trainer has no run folder to resume from: give it a run_dir")
+        self.finish_saving()
         path = newest_or_error(self.checkpoints)
         if path is not None:
             self.load_checkpoint(path)
@@ -370,7 +380,7 @@ class Trainer:
         if self.checkpoints is not None and (control.save or control.stop or received):
             self.save_checkpoint()
         if received:
-            self._saver.finish()
+            self.finish_saving()
             raise self._interrupted(received)
 
     def clock(self) -> float:
