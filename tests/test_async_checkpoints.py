@@ -114,6 +114,31 @@ def test_on_save_comes_when_the_checkpoint_is_there(tmp_path: Path, monkeypatch:
     assert 6 < at <= 8  # not before step 6 was begun
 
 
+def test_on_save_does_not_wait_for_the_next_save(tmp_path: Path) -> None:
+    class Joining(Callback):
+        def on_step_begin(self, trainer: Any) -> None:
+            if trainer.state.step == 5:
+                for thread in threading.enumerate():
+                    if thread.name == "checkpoint":
+                        thread.join()
+
+    saved = Saved()
+    make(tmp_path / "run", Joining(), saved, save_every=4, async_checkpoints=True).train()
+    assert saved.calls[0][0] == "4"
+    assert saved.calls[0][1] in (5, 6)
+
+
+def test_nothing_is_called_saved_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopping(Callback):
+        def on_step_begin(self, trainer: Any) -> None:
+            if trainer.state.step == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    hold_writes(monkeypatch, full_disk_at(4))
+    with pytest.raises(FileError, match="step-00000004: the disk is full"):
+        make(tmp_path / "run", Stopping(), save_every=0, async_checkpoints=True).train()
+
+
 def test_the_next_save_waits_for_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     under_way, most = [0], [0]
 

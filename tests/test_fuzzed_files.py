@@ -203,6 +203,25 @@ manifests = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.parametrize("depth", range(300, 1000, 40))
+@pytest.mark.parametrize("file", ["state.json", "manifest.json"])
+def test_deep_nesting_that_json_itself_can_read(tmp_path: Path, file: str, depth: int) -> None:
+    """Whatever walks over it afterwards may need more of the stack than the parser did."""
+    deep = b"[" * depth + b"]" * depth
+    state = deep if file == "state.json" else b"1"
+    files = dict.fromkeys(CONTENTS[2], GOOD) | {"state.json": b'{"step":3,"optimizer":{},"state":{"a":' + state + b"}}"}
+    path = checkpoint(tmp_path, 2, files)
+    if file == "manifest.json":
+        text = (path / file).read_bytes()
+        (path / file).write_bytes(text[:-3] + b',\n  "more": ' + deep + b"\n}\n")
+    try:
+        found = read_checkpoint(path)
+    except CheckpointError as error:
+        assert file in str(error)
+    else:
+        assert (file, found.step) == ("state.json", 3)
+
+
 @settings(max_examples=300)
 @given(manifest=manifests | json_values | st.sampled_from([b"[" * DEEP, b'{"a":' * DEEP + b"1" + b"}" * DEEP]))
 def test_manifests(folder: Path, manifest: Any) -> None:

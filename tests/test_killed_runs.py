@@ -1,8 +1,8 @@
 """Two hundred runs killed at random moments: each goes on from a valid checkpoint and ends in the same bytes.
 
 A run is killed with SIGKILL, wherever it is: in a step, in a write of a checkpoint or of its thread, between an fsync
-and a rename. Then it is resumed, killed again, and so on, up to three times, and finished. Takes about two minutes on
-two quiet cores; ``MINITRAIN_KILLS=20 make test-slow`` kills fewer.
+and a rename. Then it is resumed, killed again, and so on, up to three times, and finished. Takes five minutes on
+two busy cores; ``MINITRAIN_KILLS=20 make test-slow`` kills fewer.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from minitrain.training import (
     Callback,
     CheckpointStore,
     Contents,
+    JsonlLogger,
     Trainer,
     TrainingConfig,
     read_checkpoint,
@@ -214,6 +215,16 @@ class Picky(Callback):
             raise ValueError("not in the mood")
 
 
+class InPlace(Counting):
+    """Takes a state up in the very array that its own state refers to, as averaged weights do."""
+
+    name = "Counting"
+
+    def load_state_dict(self, state: Any) -> None:
+        self.steps = state["steps"]
+        self.sums[...] = state["sums"]
+
+
 def spoilt(trainer: Trainer, folder: Path, /, **changes: Any) -> Path:
     """A checkpoint of the trainer with some of its state changed."""
     checkpoint = read_checkpoint(trainer.save_checkpoint(folder / "whole"))
@@ -242,7 +253,7 @@ def test_what_cannot_be_taken_up_changes_nothing(tmp_path: Path, changes: dict[s
     giver = with_stream(tmp_path / "giver", Counting(), Picky())
     giver.train()
     path = spoilt(giver, tmp_path, **changes)
-    counting = Counting()
+    counting = InPlace()
     trainer = with_stream(tmp_path / "run", counting, Picky())
     trainer.train_step(next(Stream()))
     next(trainer.train_data.batches)
@@ -254,6 +265,31 @@ def test_what_cannot_be_taken_up_changes_nothing(tmp_path: Path, changes: dict[s
     trainer.train()  # it is as if nothing had happened, and the run folder is its own
     trainer.load_checkpoint(tmp_path / "whole")
     assert counting.steps == 8
+
+
+def test_records_of_another_run_survive_a_checkpoint_that_cannot_be_taken_up(tmp_path: Path) -> None:
+    giver = with_stream(tmp_path / "giver", Picky())
+    giver.train()
+    path = spoilt(giver, tmp_path, callbacks={"JsonlLogger": {"offset": 3}, "Picky": {}})
+    records = tmp_path / "metrics.jsonl"
+    records.write_text('{"step": 1}\n')
+    trainer = with_stream(tmp_path / "run", JsonlLogger(records), Picky())
+    with pytest.raises(CheckpointError, match="not in the mood"):
+        trainer.load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="holds the records of another run"):
+        trainer.train()
+    assert records.read_text() == '{"step": 1}\n'
+
+
+def test_a_checkpoint_made_after_the_end_knows_the_records(tmp_path: Path) -> None:
+    trainer = with_stream(tmp_path / "run")
+    trainer.train()
+    records = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    path = trainer.save_checkpoint(tmp_path / "mine")
+    again = with_stream(tmp_path / "run")
+    again.load_checkpoint(path)
+    again.train()
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == records
 
 
 # Other versions.

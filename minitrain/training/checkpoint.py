@@ -177,7 +177,7 @@ def migrated(version: int, state: dict[str, Any], arrays: Mapping[str, Array]) -
     try:
         joined: dict[str, Any] = join_arrays(state, arrays)
     except RecursionError as error:
-        raise CheckpointError("the state of the checkpoint is nested too deep") from error
+        raise CheckpointError(f"{STATE} of the checkpoint is nested too deep") from error
     return joined
 
 

@@ -86,7 +86,7 @@ def _is_canonical(value: Any, content: bytes) -> bool:
     """Whether ``content`` is the very text that this module writes for ``value``."""
     try:
         return json_bytes(value) == content
-    except RecursionError:
+    except RecursionError:  # newer Pythons parse deeper than they write
         return False
 
 
