@@ -10,10 +10,10 @@ import numpy as np
 from minitrain.ops.contract import find_kernel
 from minitrain.random import Key
 
+from . import torch_ops
 from .sizes import Size
 
 Calls = dict[str, Callable[[], Any]]
-Tensor = Any  # PyTorch is imported by the program that runs it, and by nobody else
 
 
 class Draw:
@@ -48,6 +48,19 @@ class Draw:
         s = self.size
         return self.normal(s.batch_size, s.block_size, s.n_head, s.n_embd // s.n_head)
 
+    def packed_heads(self) -> np.ndarray[Any, Any]:
+        """Queries ``(B, T, H, D)`` as a layer has them: a slice of packed queries, keys and values."""
+        s = self.size
+        return self.normal(s.batch_size, s.block_size, 3 * s.n_head, s.n_embd // s.n_head)[:, :, : s.n_head]
+
+    def positions(self) -> np.ndarray[Any, Any]:
+        """Places ``(T,)``."""
+        return np.arange(self.size.block_size)
+
+    def head(self) -> np.ndarray[Any, Any]:
+        """The output layer's weight ``(V, C)``."""
+        return self.normal(self.size.vocab_size, self.size.n_embd) * np.float32(0.02)
+
     def logits(self) -> np.ndarray[Any, Any]:
         """Scores ``(B, T, V)``."""
         return self.normal(self.size.batch_size, self.size.block_size, self.size.vocab_size)
@@ -81,58 +94,14 @@ class Row(NamedTuple):
         return ("forward", "backward") if self.differentiable else ("call",)
 
 
-WINDOW = 32
-
-
-def _attention(F: Any, q: Tensor, k: Tensor, v: Tensor, _: None) -> Tensor:
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, T, H, D) -> (B, H, T, D)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-
-
-def _attention_in_window(F: Any, q: Tensor, k: Tensor, v: Tensor, _: None) -> Tensor:
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, T, H, D) -> (B, H, T, D)
-    T = q.shape[2]
-    band = q.new_ones(T, T).tril().triu(1 - WINDOW).bool()
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=band).transpose(1, 2)
-
-
-def _cross_entropy(F: Any, logits: Tensor, targets: Tensor, _: None) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), reduction="sum")
-
-
-def _linear(F: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.linear(x, weight, bias)
-
-
-def _layer_norm(F: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.layer_norm(x, weight.shape, weight, bias)
-
-
-def _residual_layer_norm(F: Any, x: Tensor, branch: Tensor, *norm: Tensor | None) -> tuple[Tensor, Tensor]:
-    total = x + branch
-    return total, F.layer_norm(total, total.shape[-1:], *norm)
-
-
-ADAMW: dict[str, Any] = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
-
-
-def _adamw(F: Any, weight: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor) -> None:
-    import torch
-    from torch.optim.adamw import adamw
-
-    options = {**ADAMW, "fused": True, "amsgrad": False, "maximize": False}
-    steps = [torch.tensor(9.0)]  # the call counts it up to 10
-    adamw([weight], [grad], [exp_avg], [exp_avg_sq], [], steps, **options)
-
-
 ROWS = [
-    Row("linear, C to 4C", "linear", lambda d: (d.stream(), d.matrix(4, 1), None), _linear),
-    Row("linear, 4C to C", "linear", lambda d: (d.stream(4), d.matrix(1, 4), None), _linear),
+    Row("linear, C to 4C", "linear", lambda d: (d.stream(), d.matrix(4, 1), None), torch_ops.linear),
+    Row("linear, 4C to C", "linear", lambda d: (d.stream(4), d.matrix(1, 4), None), torch_ops.linear),
     Row(
         "linear + GELU (erf)",
         "linear_gelu",
         lambda d: (d.stream(), d.matrix(4, 1), None),
-        lambda F, *arguments: F.gelu(_linear(F, *arguments)),
+        lambda F, *arguments: F.gelu(torch_ops.linear(F, *arguments)),
         {"approximate": "none"},
     ),
     Row("GELU (erf)", "gelu", lambda d: (d.stream(4),), lambda F, x: F.gelu(x), {"approximate": "none"}),
@@ -143,12 +112,29 @@ ROWS = [
         lambda F, x: F.gelu(x, approximate="tanh"),
         {"approximate": "tanh"},
     ),
-    Row("layer norm", "layer_norm", lambda d: (d.stream(), d.vector(), None), _layer_norm),
+    Row("ReLU", "relu", lambda d: (d.stream(4),), lambda F, x: F.relu(x)),
+    Row("SiLU", "silu", lambda d: (d.stream(4),), lambda F, x: F.silu(x)),
+    Row("SwiGLU", "swiglu", lambda d: (d.stream(3), d.stream(3)), lambda F, gate, up: F.silu(gate) * up),
+    Row(
+        "GEGLU (erf)",
+        "geglu",
+        lambda d: (d.stream(3), d.stream(3)),
+        lambda F, gate, up: F.gelu(gate) * up,
+        {"approximate": "none"},
+    ),
+    Row("layer norm", "layer_norm", lambda d: (d.stream(), d.vector(), None), torch_ops.layer_norm),
     Row(
         "residual + layer norm",
         "residual_layer_norm",
         lambda d: (d.stream(), d.stream(), d.vector(), None),
-        _residual_layer_norm,
+        torch_ops.residual_layer_norm,
+    ),
+    Row("RMS norm", "rms_norm", lambda d: (d.stream(), d.vector()), torch_ops.rms_norm),
+    Row(
+        "residual + RMS norm",
+        "residual_rms_norm",
+        lambda d: (d.stream(), d.stream(), d.vector()),
+        torch_ops.residual_rms_norm,
     ),
     Row("residual", "residual", lambda d: (d.stream(), d.stream()), lambda F, x, y: x + y),
     Row(
@@ -164,33 +150,40 @@ ROWS = [
         lambda d: (d.ids(d.size.batch_size, d.size.block_size), d.normal(d.size.vocab_size, d.size.n_embd)),
         lambda F, tokens, table: F.embedding(tokens, table),
     ),
+    Row("rotary positions", "rope", lambda d: (d.packed_heads(), d.positions()), torch_ops.rope),
     Row(
         "attention, causal",
         "attention",
         lambda d: (d.heads(), d.heads(), d.heads(), None),
-        _attention,
+        torch_ops.attention,
         {"causal": True},
     ),
     Row(
-        f"attention, window of {WINDOW}",
+        f"attention, window of {torch_ops.WINDOW}",
         "attention",
         lambda d: (d.heads(), d.heads(), d.heads(), None),
-        _attention_in_window,
-        {"causal": True, "window": WINDOW},
+        torch_ops.attention_in_window,
+        {"causal": True, "window": torch_ops.WINDOW},
     ),
     Row("softmax", "softmax", lambda d: (d.logits(),), lambda F, x: F.softmax(x, -1)),
     Row(
         "softmax + cross-entropy",
         "cross_entropy",
         lambda d: (d.logits(), d.ids(d.size.batch_size, d.size.block_size), None),
-        _cross_entropy,
+        torch_ops.cross_entropy,
+    ),
+    Row(
+        "linear + cross-entropy, in chunks",
+        "linear_cross_entropy",
+        lambda d: (d.stream(), d.head(), d.ids(d.size.batch_size, d.size.block_size)),
+        lambda F, x, weight, targets: torch_ops.cross_entropy(F, F.linear(x, weight), targets, None),
     ),
     Row(
         "AdamW",
         "adamw_update",
         lambda d: (d.parameters(), d.parameters(), d.parameters(), d.parameters() ** 2),
-        _adamw,
-        {**ADAMW, "step": 10, "grad_scale": 1.0},
+        torch_ops.adamw,
+        {**torch_ops.ADAMW, "step": 10, "grad_scale": 1.0},
         differentiable=False,
     ),
     Row(
@@ -214,9 +207,13 @@ def function_of(row: Row) -> Any:
 
 
 def has_twin(row: Row) -> bool:
-    """Whether the row's function has a kernel."""
-    reference = function_of(row).reference
-    return find_kernel(reference.__module__.rpartition(".")[2], reference.__name__) is not None
+    """Whether the row's function, or its backward, has a kernel."""
+    import minitrain.ops
+
+    forward = function_of(row)
+    functions = [forward, minitrain.ops.registry()[row.op].backward] if row.differentiable else [forward]
+    references = [function.reference for function in functions]
+    return any(find_kernel(r.__module__.rpartition(".")[2], r.__name__) is not None for r in references)
 
 
 def minitrain_calls(row: Row, size: Size) -> Calls:

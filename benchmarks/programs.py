@@ -43,13 +43,14 @@ class Minitrain(Program):
 
     def __init__(self, size: Size, stream: BatchStream) -> None:
         from minitrain.backend import thread_count
-        from minitrain.models.gpt import GPT, GPTConfig
+        from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
         from minitrain.nn.packing import pack
         from minitrain.optim import AdamW, clip_by_global_norm
 
         self.threads = thread_count()
         self.clip = clip_by_global_norm
-        self.model = GPT(GPTConfig(**size.model()))
+        settings = size.model()
+        self.model = GPT(GPTConfig(**settings)) if size.family == "gpt" else Llama(LlamaConfig(**settings))
         pack(self.model)
         self.optimizer = AdamW(self.model, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
         self.stream = stream
@@ -76,11 +77,12 @@ class Torch(Program):
         import torch
 
         from .torch_gpt import GPT, adamw
+        from .torch_llama import Llama
 
         torch.manual_seed(0)
         self.torch = torch
         self.threads = torch.get_num_threads()
-        self.model = GPT(**size.model())
+        self.model = GPT(**size.model()) if size.family == "gpt" else Llama(**size.model())
         self.loss = torch.compile(self.model.loss) if compiled else self.model.loss
         settings: dict[str, Any] = {"lr": LEARNING_RATE, "betas": BETAS, "weight_decay": WEIGHT_DECAY}
         self.optimizer = adamw(self.model, **settings, fused=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ MAX_GRAD_NORM = 1.0
 
 @dataclass(frozen=True)
 class Size:
-    """One GPT and its batch: no biases, no dropout, tied embeddings, float32.
+    """One model and its batch: no biases, no dropout, float32; GPT with tied embeddings, Llama with a head of its own.
 
     Attributes:
         n_layer: transformer blocks.
@@ -24,6 +25,8 @@ class Size:
         vocab_size: tokens in the vocabulary, V.
         steps: training steps a program runs in one turn.
         rounds: turns of every program.
+        family: ``gpt``, or ``llama`` for RMS norms, rotary positions, SwiGLU and grouped queries.
+        n_kv_head: key and value heads of a Llama.
     """
 
     n_layer: int
@@ -34,6 +37,8 @@ class Size:
     vocab_size: int
     steps: int
     rounds: int
+    family: str = "gpt"
+    n_kv_head: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -41,21 +46,36 @@ class Size:
         return self.batch_size * self.block_size
 
     def model(self) -> dict[str, Any]:
-        """The keyword arguments that ``GPTConfig`` and the PyTorch peer have in common."""
+        """The keyword arguments that the model's config and the PyTorch peer have in common."""
         names = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd")
-        return {name: getattr(self, name) for name in names}
+        grouped = {"n_kv_head": self.n_kv_head} if self.family == "llama" else {}
+        return {name: getattr(self, name) for name in names} | grouped
+
+    @property
+    def hidden(self) -> int:
+        """Width of the feed-forward layer."""
+        return 4 * self.n_embd if self.family == "gpt" else math.ceil(8 * self.n_embd / 3 / 32) * 32
+
+    @property
+    def block_weights(self) -> int:
+        """Weights of the matrices of one block."""
+        queries, gates = self.n_embd, 1 if self.family == "gpt" else 2
+        keys = self.n_embd * (self.n_kv_head or self.n_head) // self.n_head
+        return self.n_embd * (2 * queries + 2 * keys + (1 + gates) * self.hidden)
 
 
 SIZES = {
     "char": Size(4, 4, 128, 64, 12, 65, steps=20, rounds=15),
     "baby": Size(6, 6, 384, 256, 16, 65, steps=3, rounds=11),
     "gpt2": Size(12, 12, 768, 64, 4, 50257, steps=2, rounds=9),
+    "llama": Size(6, 6, 384, 256, 16, 65, steps=3, rounds=11, family="llama", n_kv_head=2),
 }
 
 FLOPS_FORMULA = (
-    "6 * (12*L*C^2 + V*C) * B*T for the matrix products of the blocks and the head (per weight and token "
-    "2 forward, 4 backward), plus 12*C * L * B * T*(T+1)/2 for causal attention (per pair of positions "
-    "4*C forward, 8*C backward); look-ups, norms, activations, optimizer and recomputation count as nothing"
+    "6 * (L * weights of a block's matrices + V*C) * B*T for the matrix products of the blocks and the head (per "
+    "weight and token 2 forward, 4 backward; the block of a GPT has 12*C^2), plus 12*C * L * B * T*(T+1)/2 for causal "
+    "attention (per pair of positions 4*C forward, 8*C backward); look-ups, norms, activations, optimizer and "
+    "recomputation count as nothing"
 )
 
 
@@ -77,6 +97,6 @@ def step_flops(size: Size) -> Flops:
     The embedding table counts once, as the head's matrix; as a look-up it needs no arithmetic.
     """
     c, t = size.n_embd, size.block_size
-    weights = 12 * size.n_layer * c * c + size.vocab_size * c
+    weights = size.n_layer * size.block_weights + size.vocab_size * c
     pairs = t * (t + 1) // 2
     return Flops(6 * weights * size.tokens, 12 * c * size.n_layer * size.batch_size * pairs)

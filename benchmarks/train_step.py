@@ -47,7 +47,7 @@ def measure(
     """Run the comparison for one size.
 
     Args:
-        config: ``char``, ``baby`` or ``gpt2``.
+        config: ``char``, ``baby``, ``gpt2`` or ``llama``.
         rounds: turns of every program; the size's own number by default.
         steps: training steps a turn; the size's own number by default.
         peers: the PyTorch programs to compare with; those that cannot run are reported and left out.

@@ -4,15 +4,17 @@ import pytest
 
 from benchmarks.sizes import SIZES, Size, step_flops
 from benchmarks.turns import pairwise_ratio, spread
-from minitrain.models import GPT, GPTConfig
+from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
 
 
-@pytest.mark.parametrize("name", ["char", "baby"])
+@pytest.mark.parametrize("name", ["char", "baby", "llama"])
 def test_useful_products_are_six_for_each_weight_of_a_matrix_and_token(name):
     size = SIZES[name]
-    model = GPT(GPTConfig(**size.model()))
+    settings = size.model()
+    model = GPT(GPTConfig(**settings)) if size.family == "gpt" else Llama(LlamaConfig(**settings))
     # Norms and look-ups are no products; the token embedding counts once, as the head it is tied to.
-    matrices = [p.data for path, p in model.named_parameters() if p.data.ndim == 2 and path != "pos_emb.weight"]
+    looked_up = {"pos_emb.weight"} | ({"tok_emb.weight"} if size.family == "llama" else set())
+    matrices = [p.data for path, p in model.named_parameters() if p.data.ndim == 2 and path not in looked_up]
     assert step_flops(size).products == 6 * sum(matrix.size for matrix in matrices) * size.tokens
 
 

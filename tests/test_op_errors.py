@@ -74,6 +74,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "swiglu": ((x, normal(B, T, C, seed=4)), {}),
         "geglu": ((x, normal(B, T, C, seed=4)), {}),
         "rms_norm": ((x, normal(C)), {}),
+        "residual_rms_norm": ((x, normal(B, T, C, seed=4), normal(C)), {}),
         "relu": ((x,), {}),
         "silu": ((x,), {}),
         "tanh": ((x,), {}),

@@ -43,6 +43,7 @@ def calls(x: Any) -> dict[str, list[Call]]:
         "layer_norm": [Call((x, weight, bias), {})],
         "residual_layer_norm": [Call((x, x, weight, bias), {})],
         "rms_norm": [Call((x, weight), {})],
+        "residual_rms_norm": [Call((x, x, weight), {})],
         "group_norm": [Call((x, weight, bias), {"groups": groups}) for groups in (1, 2)],
     }
 

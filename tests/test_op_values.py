@@ -247,6 +247,7 @@ PLAIN = (
         "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
         "residual": lambda x, branch: x + branch,
         "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
+        "residual_rms_norm": lambda x, branch, *norm, **eps: (x + branch, plain_rms_norm(x + branch, *norm, **eps)),
         "scale": lambda x, log_scale, *, limit: x * min(math.exp(log_scale), limit),
         "softmax": plain_softmax,
         "triplet": plain_triplet,

@@ -14,22 +14,24 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .blas import blas
-from .cache_dir import cache_dir
-from .threads import environment, thread_count
+from . import numba_settings  # noqa: F401  # before numba
 
-# Set before numba is first imported; a user's own choice stays.
-if "numba" not in sys.modules:
-    os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "omp tbb workqueue")
-    os.environ.setdefault("NUMBA_NUM_THREADS", str(thread_count()))
-
+# isort: split
 import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.codegen import JITCPUCodegen
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+
+from .blas import blas
+from .cache_dir import cache_dir
+from .threads import environment
 
 # Sums may be reordered and products fused so that loops vectorise; NaN and infinity keep their meaning.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
@@ -97,10 +99,15 @@ class Kernel:
 
     def __init__(self, function: Callable[..., Any], signature: str, parallel: bool) -> None:
         functools.update_wrapper(self, function)
-        self._signature = signature
-        self._dispatcher = numba.njit(parallel=parallel, fastmath=FASTMATH, nogil=True, error_model="numpy")(function)
-        self._dispatcher._cache = _Cache(function)
+        self._function, self._signature, self._parallel = function, signature, parallel
+        self._dispatcher = self._new_dispatcher()
         self._run: Callable[..., Any] = self._first_call
+
+    def _new_dispatcher(self) -> Any:
+        options = {"parallel": self._parallel, "fastmath": FASTMATH, "nogil": True, "error_model": "numpy"}
+        dispatcher = numba.njit(**options)(self._function)
+        dispatcher._cache = _Cache(self._function)
+        return dispatcher
 
     def __call__(self, *args: Any) -> Any:
         """Run the kernel. Read-only and unaligned arrays, other types to numba, are copied: they are inputs."""
@@ -122,10 +129,13 @@ class Kernel:
         if compile_listener is not None and not on_disk:
             compile_listener(f"{self.__module__.rpartition('.')[2]}.{self.__name__}")  # type: ignore[attr-defined]
         threading_layer()  # before anything else starts the pool
-        self._dispatcher.compile(self._signature)
-        self._dispatcher.disable_compile()
         if not on_disk:
+            with _throwaway_engine():
+                self._dispatcher.compile(self._signature)
+            self._dispatcher = self._new_dispatcher()
             self._forget_older_versions()
+        self._dispatcher.compile(self._signature)  # finds it on disk
+        self._dispatcher.disable_compile()
         self._run = self._dispatcher if threading_layer() != "workqueue" else self._run_alone
 
     def _forget_older_versions(self) -> None:
@@ -137,6 +147,24 @@ class Kernel:
     def _run_alone(self, *args: Any) -> Any:
         with _launch_lock:
             return self._dispatcher(*args)
+
+
+@contextmanager
+def _throwaway_engine() -> Iterator[None]:
+    """Let numba compile to disk alone: what it leaves in memory is not used.
+
+    It optimises the body of a parallel loop by itself, and once more inside the kernel. A process that has just
+    compiled would run the first result, and one that loads the kernel from disk the second, whose sums may be in
+    another order: an interrupted run would not go on with the same bytes. An engine gives the names of functions to
+    those that came first, so the first result has to live in another one.
+    """
+    context = cpu_target.target_context
+    with global_compiler_lock:
+        engine, context._internal_codegen = context._internal_codegen, JITCPUCodegen("numba.exec")
+        try:
+            yield
+        finally:
+            context._internal_codegen = engine
 
 
 def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., Any]], Kernel]:

@@ -12,6 +12,7 @@ from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.layer_norm import LayerNormCache
 from ..ops.residual import ResidualCache, residual_backward, residual_forward
 from ..ops.residual_layer_norm import ResidualLayerNormCache
+from ..ops.residual_rms_norm import ResidualRMSNormCache
 from ..ops.rms_norm import RMSNormCache
 from ..random import Key, fold
 from .attention import MultiHeadAttention, MultiHeadAttentionCache
@@ -28,7 +29,7 @@ class PreNormBlockCache(NamedTuple):
     norm1: LayerNormCache | RMSNormCache
     attention: MultiHeadAttentionCache
     dropout1: DropoutCache
-    norm2: ResidualLayerNormCache | RMSNormCache
+    norm2: ResidualLayerNormCache | ResidualRMSNormCache
     feed_forward: FeedForwardCache | GatedFeedForwardCache
     dropout2: DropoutCache
     residual: ResidualCache

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import Array
-from ..ops.contract import Target
-from ..ops.residual import residual_forward
+from ..ops.contract import SKIP, Target
+from ..ops.residual_rms_norm import ResidualRMSNormCache, residual_rms_norm_backward, residual_rms_norm_forward
 from ..ops.rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .module import Module
 from .parameter import Parameter, into
@@ -38,15 +38,10 @@ class RMSNorm(Module):
         """Map dout (..., C) to dx (..., C), which goes where the target ``dx`` says."""
         return rms_norm_backward(dout, cache, into=(dx, into(self.weight)))[0]
 
-    def forward_residual(self, x: Array, branch: Array) -> tuple[Array, Array, RMSNormCache]:
+    def forward_residual(self, x: Array, branch: Array) -> tuple[Array, Array, ResidualRMSNormCache]:
         """Add ``branch`` to ``x`` first: returns the sum (..., C), its normalised copy (..., C) and the cache."""
-        total, _ = residual_forward(x, branch)
-        out, cache = self.forward(total)
-        return total, out, cache
+        return residual_rms_norm_forward(x, branch, self.weight.data, eps=self.eps)
 
-    def backward_residual(self, dtotal: Array | None, dout: Array, cache: RMSNormCache) -> Array:
+    def backward_residual(self, dtotal: Array | None, dout: Array, cache: ResidualRMSNormCache) -> Array:
         """Map the gradients of both outputs to the one gradient (..., C) that ``x`` and ``branch`` share."""
-        dx = self.backward(dout, cache)
-        if dtotal is not None:
-            dx += dtotal
-        return dx
+        return residual_rms_norm_backward(dtotal, dout, cache, into=(None, SKIP, into(self.weight)))[0]

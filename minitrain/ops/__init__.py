@@ -42,6 +42,7 @@ from .residual_layer_norm import (
     residual_layer_norm_backward,
     residual_layer_norm_forward,
 )
+from .residual_rms_norm import ResidualRMSNormCache, residual_rms_norm_backward, residual_rms_norm_forward
 from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 from .rope import RopeCache, rope_backward, rope_forward
 from .router_z_loss import RouterZLossCache, router_z_loss_backward, router_z_loss_forward
@@ -100,6 +101,7 @@ __all__ = [
     "ReluCache",
     "ResidualCache",
     "ResidualLayerNormCache",
+    "ResidualRMSNormCache",
     "RopeCache",
     "RouterZLossCache",
     "ScaleCache",
@@ -182,6 +184,8 @@ __all__ = [
     "residual_forward",
     "residual_layer_norm_backward",
     "residual_layer_norm_forward",
+    "residual_rms_norm_backward",
+    "residual_rms_norm_forward",
     "rms_norm_backward",
     "rms_norm_forward",
     "rope_backward",

@@ -9,8 +9,8 @@ arXiv:2410.10989); Cut Your Losses (Wijmans et al., 2024, arXiv:2411.09009) comp
 That second way is taken here when there are no gradients in the cache: with ``gradients=False``, so that an evaluation
 does not pay for them, and where each loss has a cotangent of its own, which is not known before the backward.
 
-There is no kernel of its own: what a chunk needs are the kernels of the two operations, one writing over the logits and
-the other adding to ``dweight``.
+The forward has no kernel of its own: what a chunk needs are the kernels of the two operations, one writing over the
+logits and the other adding to ``dweight``.
 """
 
 from __future__ import annotations

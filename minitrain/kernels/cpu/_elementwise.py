@@ -1,4 +1,7 @@
-"""GELU on a stretch of memory: used alone, and on blocks of a product that are still in cache."""
+"""Activations: each element's value with its slope, and GELU on a stretch of memory that is still in cache.
+
+A caller that wants one of the two numbers pays for one: LLVM drops the arithmetic of the other.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,38 @@ def _logistic(u):
 
 
 @device
+def silu(x):
+    """``x s(x)`` with s the logistic function, and its slope."""
+    s = _logistic(x)
+    return x * s, s * (f4(1) + x * (f4(1) - s))
+
+
+@device
+def gelu_tanh(x):
+    """GELU in the form with tanh, and its slope."""
+    u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x)
+    cdf = _logistic(f4(2) * u)  # (1 + tanh(u)) / 2 is the logistic function of 2u
+    slope = f4(2) * cdf * (f4(1) - cdf) * SQRT_2_OVER_PI * (f4(1) + f4(3) * CUBIC * x * x)
+    return x * cdf, cdf + x * slope
+
+
+@device
+def gelu_erf(x):
+    """GELU, and its slope."""
+    cdf, pdf = normal_cdf_pdf(x)
+    return x * cdf, cdf + x * pdf
+
+
+@device
 def gelu(x, out, tanh):
     """GELU of ``x`` (n,) into ``out`` (n,)."""
     wide_vectors()
     if tanh:
         for i in range(x.size):
-            u = SQRT_2_OVER_PI * (x[i] + CUBIC * x[i] * x[i] * x[i])
-            out[i] = x[i] * _logistic(f4(2) * u)  # (1 + tanh(u)) / 2 is the logistic function of 2u
+            out[i], _ = gelu_tanh(x[i])
     else:
         for i in range(x.size):
-            cdf, _ = normal_cdf_pdf(x[i])
-            out[i] = x[i] * cdf
+            out[i], _ = gelu_erf(x[i])
 
 
 @device
@@ -39,13 +63,11 @@ def gelu_gradient(dout, x, dx, beta, tanh):
     wide_vectors()
     if tanh:
         for i in range(x.size):
-            u = SQRT_2_OVER_PI * (x[i] + CUBIC * x[i] * x[i] * x[i])
-            cdf = _logistic(f4(2) * u)
-            slope = f4(2) * cdf * (f4(1) - cdf) * SQRT_2_OVER_PI * (f4(1) + f4(3) * CUBIC * x[i] * x[i])
-            d = dout[i] * (cdf + x[i] * slope)
+            _, slope = gelu_tanh(x[i])
+            d = dout[i] * slope
             dx[i] = d + dx[i] if beta != 0 else d
     else:
         for i in range(x.size):
-            cdf, pdf = normal_cdf_pdf(x[i])
-            d = dout[i] * (cdf + x[i] * pdf)
+            _, slope = gelu_erf(x[i])
+            d = dout[i] * slope
             dx[i] = d + dx[i] if beta != 0 else d

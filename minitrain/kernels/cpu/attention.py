@@ -22,12 +22,12 @@ from numba import prange
 from ...backend.arrays import Array
 from ...backend.jit import device, kernel
 from ...backend.pool import empty
-from ...backend.targets import Into, Target, check_fits
+from ...backend.targets import Target
 from ...backend.threads import thread_count
 from ._gemm import available, gemm_nn, gemm_tn
 from ._math import chunk, exp_nonpositive, wide_vectors
 from ._random import fill_words
-from ._targets import Slot
+from ._targets import heads, heads_slot
 
 f4 = np.float32
 BLOCK = 64  # queries, and keys, at once
@@ -43,7 +43,7 @@ def attention_forward(
     if not _covered(q, k, bias, mask, alibi_slopes, softcap):
         return NotImplemented
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    q, k, v = _rows(q), _rows(k), _rows(v)
+    q, k, v = heads(q), heads(k), heads(v)
     B, T, H, _ = q.shape
     out, lse = empty(q.shape), empty((B, H, T))
     _forward(
@@ -58,9 +58,9 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
     q, k, v = cache.q, cache.k, cache.v
     if not _covered(q, k, cache.bias, cache.mask, cache.alibi_slopes, cache.softcap):
         return NotImplemented
-    slots = [_slot(target, x.shape) for target, x in zip(into, (q, k, v), strict=False)]
+    slots = [heads_slot(target, x.shape) for target, x in zip(into, (q, k, v), strict=False)]
     _backward(
-        _rows(dout), _rows(q), _rows(k), _rows(v), _lengths(cache.key_lengths), _rows(cache.out), cache.lse,
+        heads(dout), heads(q), heads(k), heads(v), _lengths(cache.key_lengths), heads(cache.out), cache.lse,
         *(slot.array for slot in slots), *(slot.beta for slot in slots),
         *_reach(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
         *_dropout(cache.dropout, cache.rng), thread_count(),
@@ -70,25 +70,6 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
 
 def _covered(q: Array, k: Array, *left_to_reference: Any) -> bool:
     return available and q.size > 0 and k.size > 0 and all(option is None for option in left_to_reference)
-
-
-def _slot(target: Target, shape: tuple[int, ...]) -> Slot:
-    """As ``_targets.slot``, but a slice of a packed gradient is written to directly, too."""
-    if isinstance(target, Into):
-        check_fits(target.buffer, shape)
-        if target.buffer.flags.behaved and _is_rows(target.buffer):
-            return Slot(target.buffer, float(target.accumulate), None)
-    return Slot(empty(shape), 0.0, target)
-
-
-def _is_rows(x: Array) -> bool:
-    """Whether the rows of a head are contiguous and apart, so that BLAS can step from one to the next."""
-    apart = x.strides[1] >= 4 * x.shape[3] or x.shape[1] == 1
-    return x.dtype == f4 and x.strides[3] == 4 and apart and all(s > 0 and s % 4 == 0 for s in x.strides)
-
-
-def _rows(x: Array) -> Array:
-    return x if _is_rows(x) else np.ascontiguousarray(x)
 
 
 def _lengths(key_lengths: Array | None) -> Array:

@@ -17,9 +17,7 @@ from ...backend.pool import empty
 from ...backend.targets import SKIP, Target
 from ...backend.threads import thread_count
 from ._math import chunk, wide_vectors
-from ._targets import NONE, rows, slot
-
-NO_ROWS = NONE.reshape(0, 0)
+from ._targets import NO_ROWS, NONE, rows, slot
 
 
 def layer_norm_forward(x: Array, weight: Array, bias: Array | None, *, eps: float = 1e-5) -> Any:

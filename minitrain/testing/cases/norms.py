@@ -37,6 +37,13 @@ def rms_norm(draw: Any, extent: Extent) -> Call:
 
 
 @case()
+def residual_rms_norm(draw: Any, extent: Extent) -> Call:
+    call = rms_norm(draw, extent)
+    x, weight = call.inputs
+    return replace(call, inputs=(x, normal(draw, *x.shape), weight))
+
+
+@case()
 def group_norm(draw: Any, extent: Extent) -> Call:
     B, T, width = draw_sizes(draw, extent.batch, extent.length, extent.width)
     groups = draw(st.sampled_from([1, 2, 3]))

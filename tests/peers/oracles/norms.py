@@ -16,6 +16,10 @@ def rms_norm(x, weight, *, eps):
     return F.rms_norm(x, weight.shape, weight, eps)
 
 
+def residual_rms_norm(x, branch, weight, *, eps):
+    return x + branch, rms_norm(x + branch, weight, eps=eps)
+
+
 def group_norm(x, weight, bias, *, groups, eps):
     return torch.group_norm(x, groups, weight, bias, eps)
 
