@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from minitrain.errors import CheckpointError, ConfigError
 from minitrain.files import FileError
 from minitrain.training import CheckpointManager, CheckpointStore, load_run, resume_run, start_run
 
-pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'minitrain[dev]'")
-moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed: pip install 'minitrain[dev]'")
+MISSING = [name for name in ("s3fs", "moto", "flask") if find_spec(name) is None]
 
 # The libraries of the store are not ours to make warning-free.
 pytestmark = [
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"{MISSING} not installed: pip install 'minitrain[dev]' has s3fs and moto"
+    ),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

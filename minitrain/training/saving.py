@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, ConfigError
 from .async_writer import AsyncWriter, StateCopy
@@ -71,6 +72,20 @@ class CheckpointSaver:
         except Exception as problem:  # a bug there shall not hide the error either
             if problem is not error:
                 self.trainer.warn(str(problem) or repr(problem))
+
+    def is_among_best(self, measured: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint with these figures would be kept as one of the best.
+
+        Raises:
+            ConfigError: if the figure that decides is not among them.
+        """
+        store = self.trainer.checkpoints
+        if store is None or not store.keep_best:
+            return False
+        if store.metric not in measured:
+            there = ", ".join(measured)
+            raise ConfigError(f"best_metric={store.metric!r} is no figure of the evaluations; there are {there}")
+        return store.is_among_best(float(measured[store.metric]))
 
     def latest(self) -> Location | None:
         """The newest intact checkpoint, or ``None``; waits for one that is being written."""

@@ -240,7 +240,7 @@ class Trainer:
         if state.best_val_loss is None or mean < state.best_val_loss:
             state.best_val_loss, state.best_step = mean, state.step
         self.history.update(measured, step=state.step)
-        self.control.save |= self._is_among_best(measured)
+        self.control.save |= self._saver.is_among_best(measured)
         record = {"step": state.step, **measured, "seconds": self.clock()}
         self.callbacks.fire("on_evaluate", self, record)
         return measured
@@ -282,7 +282,7 @@ class Trainer:
         """
         self.finish_saving()
         parent, name = split_location(path)
-        load_snapshot(self, CheckpointStore(parent).folder.read(name))
+        load_snapshot(self, CheckpointStore(parent).load(name))
         self.resumed = True
         self.callbacks.fire("on_load", self)
 
@@ -420,17 +420,6 @@ class Trainer:
         self.callbacks.fire("on_log", self, record)
         figures = {"train_loss" if name == "loss" else name: value for name, value in record.items() if name != "step"}
         self.history.update(figures, step=self.state.step)
-
-    def _is_among_best(self, measured: Mapping[str, Any]) -> bool:
-        """Whether a checkpoint of the present weights would be kept as one of the best."""
-        store, metric = self.checkpoints, self.config.best_metric
-        if store is None or not store.keep_best:
-            return False
-        if metric not in measured:
-            raise ConfigError(
-                f"best_metric={metric!r} is no figure of the evaluations; there are {', '.join(measured)}"
-            )
-        return store.is_among_best(float(measured[metric]))
 
     def _end_of_epoch(self) -> int:
         length = self.train_data.steps_per_epoch or self.total_steps
