@@ -79,6 +79,13 @@ def server() -> Iterator[Server]:
     thread.join()
 
 
+def forget_connections() -> None:
+    """Let the environment be read anew: connections are shared and outlive a test."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 @pytest.fixture
 def bucket(server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of an empty folder in a bucket that exists."""
@@ -95,6 +102,7 @@ def bucket(server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     }.items():
         monkeypatch.setenv(name, value)
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+    forget_connections()
     boto3.client("s3").create_bucket(Bucket=name)
     server.requests.clear()
     yield f"s3://{name}/runs/one"
@@ -317,6 +325,7 @@ def test_a_store_that_cannot_be_used_is_one_sentence(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for name, value in change.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    forget_connections()
     with pytest.raises(FileError) as caught:
         CheckpointStore(bucket).save(contents(1))
     assert words in str(caught.value)

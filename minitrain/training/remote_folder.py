@@ -57,9 +57,8 @@ class RemoteFolder:
             import fsspec
         except ImportError as error:
             raise ConfigError(f"{url}: remote folders need fsspec; pip install 'minitrain[cloud]'") from error
-        fresh = {"use_listings_cache": False, "skip_instance_cache": True}  # others may change the folder meanwhile
-        try:
-            self._files, self._root = fsspec.core.url_to_fs(self.url, **fresh)
+        try:  # others may change the folder meanwhile: no listing is kept
+            self._files, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise ConfigError(f"{url} cannot be used: {error}; 'minitrain[cloud]' has S3 and Google Cloud") from error
 
