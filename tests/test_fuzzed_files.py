@@ -27,14 +27,18 @@ DEEP = 100_000  # levels
 
 
 def within_memory(read: Callable[[], Any], size: int) -> Any:
-    """What ``read`` returns, after a look at the memory it took: parsed JSON may take 100 times its text, not more."""
+    """What ``read`` returns, after a look at the memory it took.
+
+    Parsed JSON may take 100 times its text. Imports at the first call take a megabyte; what is declared falsely in
+    these files are gigabytes.
+    """
     tracemalloc.start()
     try:
         return read()
     finally:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 100 * size + 500_000, (peak, size)
+        assert peak < 100 * size + 4_000_000, (peak, size)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def tensor_file(text: bytes, length: int | None, data: bytes) -> bytes:
 tensor_files = st.builds(tensor_file, texts, lengths, data) | st.binary(max_size=40)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(content=tensor_files)
 @example(content=b"")
 @example(content=tensor_file(b'{"w":{"dtype":"F32","shape":[0,4611686018427387904],"data_offsets":[0,0]}}', None, b""))
@@ -174,7 +178,7 @@ state_files = (
 GOOD = tensor_file(json.dumps({"w": W}).encode(), None, bytes(8))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(version=st.sampled_from([1, 2]), state=state_files, arrays=st.just(GOOD) | tensor_files)
 def test_checkpoints(folder: Path, version: int, state: bytes, arrays: bytes) -> None:
     files = {name: arrays if name == "extra.safetensors" else GOOD for name in CONTENTS[version]} | {
@@ -222,7 +226,7 @@ def test_deep_nesting_that_json_itself_can_read(tmp_path: Path, file: str, depth
         assert (file, found.step) == ("state.json", 3)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(manifest=manifests | json_values | st.sampled_from([b"[" * DEEP, b'{"a":' * DEEP + b"1" + b"}" * DEEP]))
 def test_manifests(folder: Path, manifest: Any) -> None:
     path = checkpoint(folder, 2, dict.fromkeys(CONTENTS[2], GOOD), manifest)
