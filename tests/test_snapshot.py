@@ -72,12 +72,12 @@ class Stream:
         self.at = state["at"]
 
 
-def with_stream(run_dir: Path, *callbacks: Callback, **options: Any) -> Trainer:
+def with_stream(run_dir: Path, *callbacks: Callback, data: Any = None, **options: Any) -> Trainer:
     model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8, dropout=0.1), seed=1)
     return Trainer(
         model=model,
         optimizer=AdamW(model, lr=0.01),
-        train_data=Stream(),
+        train_data=Stream() if data is None else data,
         scheduler=Stateful(),
         config=TrainingConfig(max_steps=8, save_every=4, gradient_accumulation_steps=2, log_every=2),
         callbacks=callbacks,
@@ -167,6 +167,45 @@ def test_another_random_key_is_told(tmp_path: Path) -> None:
     other.load_checkpoint(path)
     assert len(told) == 1
     assert "was made with another random key: from here on the dropout masks" in told[0]
+
+
+class Epochs:
+    """Five batches an epoch, in an order that is a function of the epoch; says where in the epoch it is."""
+
+    def __init__(self) -> None:
+        self.epoch, self.at, self.read = 0, 0, 0
+
+    def __len__(self) -> int:
+        return 5
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch, self.at = epoch, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        while self.at < 5:
+            self.at += 1
+            self.read += 1
+            tokens = np.random.default_rng([self.epoch, self.at]).integers(0, 11, (4, 9)).astype(np.int32)
+            yield Batch(tokens[:, :-1], tokens[:, 1:])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"at": self.at}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.at = state["at"]
+
+
+@pytest.mark.parametrize("stop", [3, 5, 7])
+def test_epochs_with_a_position_go_on_where_they_were(tmp_path: Path, stop: int) -> None:
+    whole = with_stream(tmp_path / "whole", data=Epochs())
+    whole.train()
+    with_stream(tmp_path / "parts", Asking(stop=stop), data=Epochs()).train()
+    resumed = with_stream(tmp_path / "parts", data=Epochs())
+    resumed.resume()
+    resumed.state.stopped = ""
+    resumed.train()
+    assert resumed.train_data.batches.read == 8 - stop
+    assert weights(resumed) == weights(whole)
 
 
 # The best.

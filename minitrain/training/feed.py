@@ -83,23 +83,27 @@ class BatchStream:
         return batch
 
     def _begin(self, epoch: int) -> None:
+        self._set_epoch(epoch)
+        self._iterator, self._position = iter(self.batches), 0
+
+    def _set_epoch(self, epoch: int) -> None:
         if hasattr(self.batches, "set_epoch"):
             self.batches.set_epoch(epoch)
-        self._iterator = iter(self.batches)
-        self._epoch, self._position = epoch, 0
+        self._epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
         """Where the batches are, if they say so themselves; nothing otherwise, since the step then says it all."""
         if not self._has_position:
             return {}
-        return {"epoch": self._epoch, "position": self._position, "batches": self.batches.state_dict()}  # type: ignore[attr-defined]
+        inner = self.batches.state_dict()  # type: ignore[attr-defined]
+        return {"epoch": self._epoch, "position": self._position, "batches": inner}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         if not self._has_position or not state:
             return
         epoch, position = int(state["epoch"]), int(state["position"])
-        self._begin(epoch)
+        self._set_epoch(epoch)  # which begins it
         self.batches.load_state_dict(state["batches"])  # type: ignore[attr-defined]
         self._iterator = iter(self.batches) if position else None  # at 0, the epoch has not begun
         self._position = position
