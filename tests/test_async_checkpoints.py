@@ -173,6 +173,19 @@ def test_an_error_in_the_background_ends_training(tmp_path: Path, monkeypatch: p
     assert [path.name for path in trainer.checkpoints.checkpoints()] == ["step-00000004"] * (step == 8)
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_a_last_checkpoint_that_failed_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
+    trainer = make(tmp_path / "run", save_every=4, async_checkpoints=later)
+    with monkeypatch.context() as patch:
+        hold_writes(patch, full_disk_at(8))
+        with pytest.raises(FileError, match="step-00000008: the disk is full"):
+            trainer.train()
+    assert trainer.train().checkpoint == tmp_path / "run" / "checkpoints" / "step-00000008"
+    assert read_checkpoint(trainer.checkpoints.latest()).step == 8
+
+
 def test_an_error_in_the_background_does_not_hide_what_ends_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,14 @@ class CheckpointSaver:
         """Wait for a write in the background; raise what went wrong with it."""
         self._writer.finish()
 
+    def finish_last(self) -> None:
+        """Wait for the last checkpoint, and save it if it is not there: an earlier attempt may have met a full disk."""
+        self.finish()
+        store, step = self.trainer.checkpoints, self.trainer.state.step
+        if store is not None and step and not store.folder.exists(checkpoint_name(step)):
+            self.trainer.save_checkpoint()
+            self.finish()
+
     def finish_after(self, error: BaseException) -> None:
         """Wait for a write while ``error`` ends training; its own trouble is told, and does not hide ``error``."""
         try:

@@ -171,7 +171,7 @@ class Trainer:
                 while not self.is_over():
                     fire("on_epoch_begin", self)
                     loop.run(self._end_of_epoch())
-                self.finish_saving()
+                self._saver.finish_last()
                 self._signals.at_once = True  # all is saved: whatever happens now can be done again
                 if self.evaluator is not None:
                     self.validate()
