@@ -86,7 +86,7 @@ def test_written_later_they_have_the_same_bytes(tmp_path: Path, monkeypatch: pyt
     }
     for name in ("step-00000004", "step-00000008"):
         a, b = (read_checkpoint(tmp_path / run / "checkpoints" / name).state for run in ("at once", "later"))
-        a["config"].pop("async_checkpoints"), b["config"].pop("async_checkpoints")
+        a["config"].pop("trainer.async_checkpoints"), b["config"].pop("trainer.async_checkpoints")
         a.pop("callbacks"), b.pop("callbacks")
         assert a == b
 

@@ -91,6 +91,7 @@ def is_usual(key: str) -> bool:
 def a_value_for(key: str) -> Any:
     section, _, leaf = key.rpartition(".")
     value = getattr(getattr(RunConfig(), section) if section else RunConfig(), leaf)
+    value = list(value) if isinstance(value, tuple) else value
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else value
 
 

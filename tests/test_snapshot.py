@@ -32,6 +32,7 @@ from minitrain.training import (
     resume_run,
     start_run,
 )
+from minitrain.training.facts import flat
 
 
 class Stateful:
@@ -97,7 +98,7 @@ def weights(trainer: Trainer) -> dict[str, bytes]:
 
 def test_it_holds_all_there_is(tmp_path: Path) -> None:
     trainer = with_stream(
-        tmp_path / "run", EMA(0.5), Counting(), settings={"recipe": "mine", "trainer": {"max_steps": 8}}
+        tmp_path / "run", EMA(0.5), Counting(), hyperparameters={"recipe": "mine", "trainer": {"max_steps": 8}}
     )
     trainer.scaler = Stateful()
     trainer.scaler.calls = 77
@@ -111,7 +112,7 @@ def test_it_holds_all_there_is(tmp_path: Path) -> None:
     assert state["scaler"] == {"calls": 77}
     assert state["data"] == {"epoch": 0, "position": 8, "batches": {"at": 8}}
     assert state["random"] == {"key": [trainer.key.k0, trainer.key.k1]}
-    assert state["config"] == {"recipe": "mine", "trainer": {"max_steps": 8}}
+    assert state["config"] == {"recipe": "mine", "trainer.max_steps": 8}
     assert state["versions"].keys() == {"minitrain", "numpy", "python"}
     assert state["callbacks"].keys() == {"EMA", "Counting", "JsonlLogger"}
     assert state["callbacks"]["EMA"].keys() == checkpoint.model.keys()
@@ -125,8 +126,8 @@ def test_the_settings_of_a_run_are_in_it(tmp_path: Path, monkeypatch: pytest.Mon
     run = start_run(config)
     run.train()
     path = run.trainer.checkpoints.latest()
-    assert read_checkpoint(path).state["config"] == config.to_dict()
-    assert read_checkpoint(make(None).save_checkpoint(tmp_path / "x")).state["config"]["max_steps"] == 8
+    assert read_checkpoint(path).state["config"] == flat(config.to_dict())
+    assert read_checkpoint(make(None).save_checkpoint(tmp_path / "x")).state["config"]["trainer.max_steps"] == 8
 
 
 def test_a_stream_goes_on_where_it_was(tmp_path: Path) -> None:

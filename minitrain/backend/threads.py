@@ -36,7 +36,7 @@ def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
 
 @contextmanager
 def environment(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable for a library that reads it while it is being loaded, and no longer."""
+    """Set an environment variable for a library that reads it within the ``with`` block, and no longer."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

@@ -83,5 +83,6 @@ def _in_words(overrides: list[str], error: Exception) -> str:
             reason = "it gives several values"
         except HydraException as problem:
             reason = str(problem).splitlines()[0]
-        return f"cannot read {override} ({reason}): a value is a number, true, false, null, or a plain word"
+        kinds = "a number, true, false, null, a plain word, or a list in brackets"
+        return f"cannot read {override} ({reason}): a value is {kinds}"
     return one_line(str(error))

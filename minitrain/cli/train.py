@@ -31,6 +31,7 @@ examples:
   minitrain train data.path=notes data.tokenizer=bpe data.vocab_size=2000
   minitrain train trainer.max_steps=5000 model.n_embd=256 model.dropout=0.1
   minitrain train recipe=shakespeare_char data.path=tinyshakespeare.txt
+  minitrain train 'callbacks=[throughput,{{name: ema, decay: 0.99}}]'    what else is to happen
   minitrain train recipe=tiny --show                     see the settings, train nothing
   minitrain train --resume runs/NAME
 

@@ -15,6 +15,7 @@ import reprlib
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import ConfigError
@@ -145,7 +146,15 @@ def shown(value: Any) -> str:
         return "a number of thousands of digits"
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+    Path: "a path",
+    dict: "a group in braces",
+}
 
 
 def check_type(name: str, value: Any, hint: Any) -> None:
@@ -153,10 +162,10 @@ def check_type(name: str, value: Any, hint: Any) -> None:
 
     A tuple of any length may be given as a list.
     """
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = _options(hint)
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name} must be finite, got {value}")
-    if not any(_fits(value, option) for option in options):
+    if not _fits(value, hint):
         in_order = sorted(options, key=_is_tuple)  # the longest words last
         expected = " or ".join(map(_in_words, in_order))
         yaml_trap = isinstance(value, str) and float in options  # YAML reads 1e-3 as text
@@ -169,7 +178,17 @@ def _is_tuple(option: Any) -> bool:
     return origin is tuple
 
 
-def _fits(value: Any, option: Any) -> bool:
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The members of a union; ``hint`` itself if it is none."""
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)  # int | None; Literal["a"] | None
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    return any(_fits_one(value, option) for option in _options(hint))
+
+
+def _fits_one(value: Any, option: Any) -> bool:
     if typing.get_origin(option) is Literal:
         return value in typing.get_args(option)
     if _is_tuple(option):
@@ -177,6 +196,7 @@ def _fits(value: Any, option: Any) -> bool:
         return isinstance(value, (list, tuple)) and all(_fits(item, element) for item in value)
     if isinstance(value, bool):
         return option is bool
+    option = typing.get_origin(option) or option  # dict[str, Any] is a dict
     return isinstance(value, (int, float) if option is float else option)
 
 
@@ -184,8 +204,8 @@ def _in_words(option: Any) -> str:
     if typing.get_origin(option) is Literal:
         return " or ".join(map(repr, typing.get_args(option)))
     if _is_tuple(option):
-        return f"a list in brackets, each entry {_in_words(typing.get_args(option)[0])}"
-    return _WORDS.get(option) or str(option)
+        return f"a list in brackets, each entry {' or '.join(map(_in_words, _options(typing.get_args(option)[0])))}"
+    return _WORDS.get(typing.get_origin(option) or option) or str(option)
 
 
 def _spread(owner: str, argument: str, parts: list[Setting], value: Any) -> dict[str, Any]:

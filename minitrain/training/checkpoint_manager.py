@@ -11,7 +11,7 @@ from ..errors import CheckpointError, ConfigError, DeviceError
 from .checkpoint import Contents
 from .checkpoint_files import Location, step_of
 from .checkpoint_store import CheckpointStore, Warn, split_location, warn_user
-from .snapshot import versions
+from .facts import versions
 
 
 class CheckpointManager:

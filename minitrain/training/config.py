@@ -19,6 +19,7 @@ from ..errors import ConfigError
 from ..files import file_error, write_atomically
 from ..optim.settings import describe
 from . import section
+from .callbacks.registry import create_callbacks
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 from .section import Section, build
 
@@ -204,6 +205,8 @@ class RunConfig(Section):
     optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
     scheduler: SchedulerConfig = field(default_factory=WarmupCosineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: tuple[dict[str, Any] | str, ...] = ()
+    """what else happens while training: each the name of a callback, or a group of its ``name`` and settings"""
 
     def check(self) -> None:
         """Check the settings that have to fit each other."""
@@ -211,6 +214,7 @@ class RunConfig(Section):
         kind, _, index = self.device.partition(":")
         known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
         self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")
+        create_callbacks(self.callbacks)  # knows names and ranges
         warmup, steps = getattr(self.scheduler, "warmup_steps", 0), self.trainer.max_steps
         if steps is not None and warmup >= steps:
             raise ConfigError(

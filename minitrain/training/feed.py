@@ -55,6 +55,12 @@ class BatchStream:
         self._epoch, self._position = 0, 0
         self._iterator: Iterator[Any] | None = None
 
+    @property
+    def batch_size(self) -> int | None:
+        """Samples in a batch, as the first of a list of batches has them; ``None`` if it cannot be looked at."""
+        first = self.batches[0] if isinstance(self.batches, Sequence) else None
+        return next((len(array) for array in arrays_in(first)), None)
+
     def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Any]]:
         """Batch number ``step`` in ``accumulation`` parts; a jump ahead reads what lies between."""
         return split_batch(self._batch(step), accumulation)

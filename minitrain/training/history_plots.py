@@ -16,7 +16,18 @@ from .plots import smooth
 
 Curve = tuple[Sequence[int], Sequence[float]]
 
-KINDS = ("loss", "perplexity", "accuracy", "recall", "lr", "grad_norm", "weight_norm", "tokens_per_second", "alignment")
+KINDS = (
+    "loss",
+    "perplexity",
+    "accuracy",
+    "recall",
+    "lr",
+    "grad_norm",
+    "weight_norm",
+    "tokens_per_second",
+    "step_seconds",
+    "alignment",
+)
 """A figure belongs to the first of these that its name contains; what fits none is a kind of its own."""
 
 TITLES = {"lr": "learning rate", "tokens_per_second": "targets per second", "grad_norm": "norm of the gradient"}

@@ -15,8 +15,18 @@ from ..files import file_error
 METRICS = "metrics.jsonl"
 """The file's name in a run folder."""
 
-TIMING = ("seconds", "tokens_per_second")
-"""The fields that depend on the clock; all others are the same each time a run is repeated."""
+TIMING = (
+    "seconds",
+    "tokens_per_second",
+    "samples_per_second",
+    "step_seconds_p50",
+    "step_seconds_p95",
+    "peak_memory_bytes",
+    "pool_bytes",
+    "flops_per_second",
+    "utilisation",
+)
+"""The fields that depend on the clock or the machine; all others are the same each time a run is repeated."""
 
 
 class MetricsWriter:

@@ -1,11 +1,11 @@
-"""What a run shows while it trains: a live bar on a terminal, plain lines elsewhere."""
+"""What a run shows while it trains: a live bar on a terminal, one line that changes in a notebook, else plain lines."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -43,14 +43,25 @@ class Progress(Protocol):
 
 
 def make_progress(first_step: int, max_steps: int) -> Progress:
-    """A live bar if standard output is a terminal, plain lines if it is a file or a pipe.
+    """What fits standard output: a live bar on a terminal, a line that changes in a notebook, else plain lines.
 
     Args:
         first_step: updates done before; they do not count for the time that is left.
         max_steps: updates in all.
     """
+    if in_notebook():
+        from .notebook_progress import NotebookProgress
+
+        return NotebookProgress(first_step, max_steps)
     live = sys.stdout.isatty()
     return LiveProgress(first_step, max_steps) if live else PlainProgress(first_step, max_steps)
+
+
+def in_notebook() -> bool:
+    """Whether this process serves a notebook: IPython is loaded (never by us), and its shell talks to a browser."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
 
 
 @contextlib.contextmanager
@@ -68,12 +79,48 @@ def compilation_shown(progress: Progress) -> Iterator[None]:
         jit.compile_listener = before
 
 
-class PlainProgress:
-    """One line for each record, on standard output."""
+class TimeLeft:
+    """Tells the time that is left, by the pace since the start.
 
-    def __init__(self, first_step: int, max_steps: int) -> None:
-        self._first, self._last = first_step, max_steps
-        self._started = time.monotonic()
+    Args:
+        first_step: updates done before.
+        max_steps: updates in all.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._first, self._last, self._clock = first_step, max_steps, clock
+        self._started = clock()
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._started
+
+    def describe(self, record: Mapping[str, Any]) -> str:
+        """The figures of a record and the time left in one line."""
+        step = record["step"]
+        left = self.elapsed() / max(1, step - self._first) * (self._last - step)
+        return f"{describe(record)}  {_clock(left)} left"
+
+
+class PlainProgress:
+    """Lines on standard output: each of the first records, and then fewer, so that the log of a long run stays short.
+
+    After the first 20 lines, the next comes when a fiftieth of the time so far has passed since the last one, at least
+    a second and at most a minute: a log of ten hours has less than a thousand lines. The record of the last step is
+    always there.
+
+    Args:
+        first_step: updates done before.
+        max_steps: updates in all.
+        clock: seconds of a clock that never goes back.
+    """
+
+    ALL_OF, SHARE, SHORTEST, LONGEST = 20, 1 / 50, 1.0, 60.0
+
+    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._time, self._last = TimeLeft(first_step, max_steps, clock), max_steps
+        self._lines, self._shown_at = 0, 0.0
         self._told = False
 
     def __enter__(self) -> PlainProgress:
@@ -88,11 +135,13 @@ class PlainProgress:
         """Nothing to show between records."""
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Print the record and the time left, judged by the pace since the start."""
-        step = record["step"]
-        left = (time.monotonic() - self._started) / max(1, step - self._first) * (self._last - step)
-        width = len(str(self._last))
-        self.say(f"step {step:>{width}}/{self._last}  {_describe(record)}  {_clock(left)} left")
+        """Print the record and the time left, if it is time for a line."""
+        elapsed = self._time.elapsed()
+        pause = min(max(self.SHARE * elapsed, self.SHORTEST), self.LONGEST)
+        if self._lines < self.ALL_OF or elapsed - self._shown_at >= pause or record["step"] == self._last:
+            self._lines, self._shown_at = self._lines + 1, elapsed
+            step = f"{record['step']:>{len(str(self._last))}}"
+            self.say(f"step {step}/{self._last}  {self._time.describe(record)}")
 
     def say(self, message: str) -> None:
         """Print ``message`` at once, also into a pipe."""
@@ -138,7 +187,7 @@ class LiveProgress:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Change the figures next to the bar."""
-        self._bar.update(self._task, figures=" ".join(_describe(record).split()))
+        self._bar.update(self._task, figures=" ".join(describe(record).split()))
 
     def say(self, message: str) -> None:
         """Print ``message`` above the bar."""
@@ -149,7 +198,7 @@ class LiveProgress:
         self._bar.update(self._task, figures=f"compiling {kernel}, once for this machine")
 
 
-def _describe(record: Mapping[str, Any]) -> str:
+def describe(record: Mapping[str, Any]) -> str:
     """The figures of a training record in one line."""
     return (
         f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "

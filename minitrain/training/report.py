@@ -16,16 +16,15 @@ from ..generation import continue_text
 from .collector import MetricsCollector
 from .epoch_trainers import perplexity
 from .evaluation import Validation
+from .facts import versions
 from .history_plots import plot_history
 from .html_report import REPORT, write_html_report
 from .metrics import METRICS, read_metrics
 from .plots import plot_learning_rate, plot_loss
 from .result import TrainResult
-from .run_folder import CONFIG
-from .snapshot import versions
+from .run_folder import CONFIG, PLOTS
 from .trainer import Trainer
 
-PLOTS = "plots"
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Figures that have a picture of their own, or need none."""
 SAMPLE, LOSS_PICTURE, RATE_PICTURE = "sample.txt", "loss.png", "learning_rate.png"

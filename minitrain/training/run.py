@@ -37,7 +37,7 @@ from ..models.gpt import GPT, GPTConfig
 from ..nn.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
-from .callbacks import PlateauWatch
+from .callbacks import PlateauWatch, create_callbacks
 from .checkpoint_store import Warn, warn_user
 from .config import RunConfig, TrainingConfig
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
@@ -227,20 +227,21 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
     loader = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)
     optimizer = create_optimizer(config.optimizer, model)
     scheduler = create_scheduler(config.scheduler, optimizer, config.trainer.total_steps(loader.steps_per_epoch))
+    watches = [PlateauWatch()] if isinstance(scheduler, ReduceOnPlateau) else []
     at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
         # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
         scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
-        callbacks=[PlateauWatch()] if isinstance(scheduler, ReduceOnPlateau) else [],
+        callbacks=[*watches, *create_callbacks(config.callbacks)],
         train_data=loader,
         val_data=TokenWindows(val_tokens, config.data.block_size, at_once),
         config=TrainingConfig(**asdict(config.trainer)),
         run_dir=run_dir,
         key=Key.from_seed(config.seed).fold("dropout"),
         tokenizer=tokenizer,
-        settings=config.to_dict(),
+        hyperparameters=config.to_dict(),
         device=config.device,
         warn=warn,
     )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError
 from .checkpoint_files import Location
 from .checkpoint_store import CheckpointStore, Warn, is_url, warn_user
-from .config import TrainerConfig
 from .metrics import METRICS
 
-CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
+if TYPE_CHECKING:
+    from .config import TrainerConfig
+
+CONFIG, CHECKPOINTS, PLOTS = "config.yaml", "checkpoints", "plots"
 
 
 def open_checkpoints(folder: Location | None, config: TrainerConfig, warn: Warn = warn_user) -> CheckpointStore | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import __version__
 from ..errors import CheckpointError
 from .checkpoint import Checkpoint, Contents
 from .collector import MetricsCollector
+from .facts import flat, hyperparameters, versions
 from .state import TrainerState
 
 if TYPE_CHECKING:
@@ -29,7 +26,7 @@ def contents_of(trainer: Trainer) -> Contents:
         "callbacks": trainer.callbacks.state_dict(),
         "metrics": trainer.history.to_dict(),
         "random": {"key": [trainer.key.k0, trainer.key.k1]},
-        "config": dict(trainer.settings),
+        "config": flat(hyperparameters(trainer)),
         "versions": versions(),
     }
     for name, part in _parts(trainer).items():
@@ -72,11 +69,6 @@ def load_snapshot(trainer: Trainer, checkpoint: Checkpoint) -> None:
                 f"{checkpoint.path} was made with another random key: from here on the dropout masks are not those of "
                 "an uninterrupted run; give the trainer the key it was begun with"
             )
-
-
-def versions() -> dict[str, str]:
-    """What a checkpoint was made with, for whoever wonders later."""
-    return {"minitrain": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def _parts(trainer: Trainer) -> dict[str, Any]:

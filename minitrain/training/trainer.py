@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..optim import AdamW, Constant
 from ..random import Key
 from .aliases import resolve_aliases
 from .callback import Callback, CallbackList
-from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker
+from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker, RunInfo
 from .checkpoint_files import Location
 from .checkpoint_store import CheckpointStore, Warn, is_url, split_location, warn_user
 from .collector import MetricsCollector
@@ -58,15 +57,16 @@ class Trainer:
             by default.
         val_data: batches to validate on, iterated anew each time, or a data set; ``None`` goes without.
         config: how long, in which batches, what how often.
-        callbacks: what else is to happen, in this order; then come the screen and ``metrics.jsonl``, unless a
-            `ProgressTracker` or a `JsonlLogger` is among them.
+        callbacks: what else is to happen, in this order; then come the screen, ``metrics.jsonl`` and ``run.json``,
+            unless a `ProgressTracker`, a `JsonlLogger` or a `RunInfo` is among them.
         run_dir: the run folder; made if it is not there. ``None`` writes no file, and a URL such as
             ``s3://bucket/run`` gets the checkpoints and nothing else.
         metrics: what else to measure on the validation data, by name; see `Evaluator`.
         progress: whether to show progress on the screen.
         key: random key of the dropout masks.
         tokenizer: for ``generate_text``.
-        settings: the configuration of the whole run as plain values, kept in each checkpoint; by default ``config``.
+        hyperparameters: settings that loggers note with the run and checkpoints keep, nested dictionaries of plain
+            values; by default what the trainer knows of itself, the optimizer and the model.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
         warn: called with a sentence when something is not as it should be but training can go on.
         aliases: other names of these arguments: ``train_dataloader`` or ``dataset`` for ``train_data``,
@@ -100,7 +100,7 @@ class Trainer:
         progress: bool = True,
         key: Key | None = None,
         tokenizer: Any = None,
-        settings: Mapping[str, Any] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
         device: str = "cpu",
         warn: Warn = warn_user,
         **aliases: Any,
@@ -109,6 +109,7 @@ class Trainer:
         named = resolve_aliases(named, aliases)
         self.config = TrainingConfig() if config is None else config
         self.model, self.tokenizer, self.device, self.warn = model, tokenizer, device, warn
+        self.hyperparameters = hyperparameters
         self.objective = objective_of(model, loss_fn)
         self.train_data = as_loader(named["train_data"], self.config.batch_size)
         self.optimizer = AdamW(model, lr=self.config.learning_rate) if optimizer is None else optimizer
@@ -121,7 +122,6 @@ class Trainer:
         self.state, self.control, self.history = TrainerState(), Control(), MetricsCollector()
         self.accumulation = self.config.gradient_accumulation_steps
         self.total_steps = self.config.total_steps(self.train_data.steps_per_epoch)
-        self.settings = asdict(self.config) if settings is None else settings
         self.scaler: Any = None
         folder = named["run_dir"] or self.config.checkpoint_dir
         self.run_dir = None if folder is None or is_url(folder) else make_folder(folder)
@@ -129,7 +129,7 @@ class Trainer:
         if self.config.keep_best_checkpoints and self.evaluator is None:
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its figures")
         self._saver = CheckpointSaver(self)
-        self.callbacks = CallbackList([*callbacks, *self._standard_callbacks(callbacks, progress)])
+        self.callbacks = CallbackList(self._with_standard(callbacks, progress))
         if self.config.activation_checkpointing:
             checkpoint_activations(model)
         if self.config.use_mixed_precision:
@@ -400,11 +400,16 @@ class Trainer:
             "smaller trainer.max_grad_norm"
         )
 
-    def _standard_callbacks(self, given: Sequence[Callback], progress: bool) -> list[Callback]:
-        """What every training has: a sight of its progress, and its records in the run folder."""
-        kinds: list[type[Callback]] = [GradientStatistics] * self.config.log_gradients
-        kinds += [ProgressTracker] * progress + [JsonlLogger] * (self.run_dir is not None)
-        return [kind() for kind in kinds if not any(isinstance(one, kind) for one in given)]
+    def _with_standard(self, given: Sequence[Callback], progress: bool) -> list[Callback]:
+        """Those given, and what every training has: a sight of its progress, and its records in the run folder."""
+        first: list[type[Callback]] = [GradientStatistics] * self.config.log_gradients  # for the loggers after it
+        last: list[type[Callback]] = [ProgressTracker] * progress
+        last += [JsonlLogger, RunInfo] * (self.run_dir is not None)
+
+        def missing(kinds: list[type[Callback]]) -> list[Callback]:
+            return [kind() for kind in kinds if not any(isinstance(one, kind) for one in given)]
+
+        return [*missing(first), *given, *missing(last)]
 
     def _log(self, update: Update) -> None:
         """Keep the record of all steps since the last one."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ProgressTracker(Callback):
-    """Shows how training goes: a live bar on a terminal, plain lines in a file or a pipe."""
+    """Shows how training goes: a bar on a terminal, a changing line in a notebook, else plain lines."""
 
     def __init__(self) -> None:
         self._screen = ExitStack()

@@ -14,6 +14,7 @@ from ...errors import ConfigError
 from ..callback import Callback
 from ..feed import batch_to
 from ..nonfinite import named_arrays
+from ..run_folder import PLOTS
 
 if TYPE_CHECKING:
     from ..loop import Gradient, Update
@@ -159,7 +160,7 @@ class Histograms(Callback):
         if trainer.run_dir is not None and self.edges:
             from ..history_plots import plot_histograms
 
-            plot_histograms(self.steps, self.edges, self.counts, trainer.run_dir / "plots" / "histograms.png")
+            plot_histograms(self.steps, self.edges, self.counts, trainer.run_dir / PLOTS / "histograms.png")
 
     def state_dict(self) -> dict[str, Any]:
         """The histograms so far."""

@@ -1,0 +1,88 @@
+"""Callbacks from a configuration: a name, and settings that are checked.
+
+To offer a new one, add a line to the table: names, types and defaults of its settings are read from its signature.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...optim.settings import Setting, arguments, look_up, read_config, settings_of
+from ..callback import Callback
+from .checkpointing import Checkpointing
+from .csv_logger import CsvLogger
+from .early_stopping import EarlyStopping, TimeLimit
+from .ema import EMA
+from .guards import NaNGuard, SpikeGuard
+from .jsonl import JsonlLogger
+from .mlflow import MLflowLogger
+from .plots import Plots
+from .progress_tracker import ProgressTracker
+from .run_info import RunInfo
+from .samples import SampleGeneration
+from .statistics import ActivationStatistics, GradientStatistics, Histograms, LearningRateMonitor, WeightStatistics
+from .tensorboard import TensorBoardLogger
+from .throughput import Throughput
+from .wandb import WandbLogger
+
+CALLBACKS: dict[str, type[Callback]] = {
+    "activation_statistics": ActivationStatistics,
+    "checkpointing": Checkpointing,
+    "csv": CsvLogger,
+    "early_stopping": EarlyStopping,
+    "ema": EMA,
+    "gradient_statistics": GradientStatistics,
+    "histograms": Histograms,
+    "jsonl": JsonlLogger,
+    "learning_rate_monitor": LearningRateMonitor,
+    "mlflow": MLflowLogger,
+    "nan_guard": NaNGuard,
+    "plots": Plots,
+    "progress": ProgressTracker,
+    "run_info": RunInfo,
+    "sample_generation": SampleGeneration,
+    "spike_guard": SpikeGuard,
+    "tensorboard": TensorBoardLogger,
+    "throughput": Throughput,
+    "time_limit": TimeLimit,
+    "wandb": WandbLogger,
+    "weight_statistics": WeightStatistics,
+}
+
+
+def callback_settings(name: str) -> dict[str, Setting]:
+    """The settings of a callback of ``CALLBACKS``; what can be anything, such as a batch, is for Python alone."""
+    settings = settings_of(CALLBACKS[name])
+    return {key: setting for key, setting in settings.items() if setting.hint is not Any}
+
+
+def create_callbacks(configs: Iterable[Mapping[str, Any] | str]) -> list[Callback]:
+    """The callbacks that a configuration names, in its order.
+
+    The second one of a kind is called ``EMA-2``, the third one ``EMA-3``, so that each finds its state in a checkpoint.
+
+    Args:
+        configs: for each a mapping, such as a dictionary or Hydra's: ``name``, one of ``CALLBACKS``, and its settings;
+            or the name alone.
+
+    Raises:
+        ConfigError: for an unknown name or setting (names the nearest valid one), a wrong type, or a value out of
+            range.
+
+    Example:
+        >>> create_callbacks([{"name": "early_stopping", "patience": 3}, "throughput"])  # doctest: +SKIP
+    """
+    callbacks = []
+    kinds: Counter[str] = Counter()
+    for config in configs:
+        values = read_config({"name": config} if isinstance(config, str) else config, "callback")
+        name = values.pop("name")
+        kind = look_up("callback", name, CALLBACKS)
+        callback: Callback = kind(**arguments(f"callback {name}", callback_settings(name), values))
+        kinds[name] += 1
+        if kinds[name] > 1:
+            callback.name = f"{kind.__name__}-{kinds[name]}"
+        callbacks.append(callback)
+    return callbacks

@@ -1,0 +1,95 @@
+"""Text that the model writes while it learns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...errors import ConfigError
+from ...files import make_folder, write_atomically
+from ..callback import Callback
+
+if TYPE_CHECKING:
+    from ..loop import Update
+    from ..trainer import Trainer
+
+SAMPLES = "samples"
+
+
+class SampleGeneration(Callback):
+    """Lets a language model continue a prompt every so many steps, on the screen and in ``samples/step-….txt``.
+
+    The random numbers are a function of the run's key and the step, so a resumed run writes the same texts. The model
+    writes with the weights that validation uses: those of an `EMA` that comes before, for example.
+
+    Args:
+        prompt: what to continue, in characters that the tokenizer knows.
+        every: steps between two texts.
+        tokens: length of a text.
+        temperature: below 1 the likely becomes likelier; 0 takes the likeliest token always.
+        top_k: choose among this many of the likeliest tokens only.
+        show: whether to print the texts.
+
+    Raises:
+        ConfigError: if a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        prompt: str = "\n",
+        *,
+        every: int = 500,
+        tokens: int = 100,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        show: bool = True,
+    ) -> None:
+        if not prompt or every < 1 or tokens < 1 or temperature < 0 or (top_k is not None and top_k < 1):
+            raise ConfigError(
+                f"SampleGeneration: prompt={prompt!r} must not be empty, every={every}, tokens={tokens} and "
+                f"top_k={top_k} at least 1, temperature={temperature} not negative"
+            )
+        self.prompt, self.every, self.tokens, self.show = prompt, every, tokens, show
+        self.temperature, self.top_k = temperature, top_k
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Find out before the first step whether it can work.
+
+        Raises:
+            ConfigError: if the trainer has no tokenizer.
+            DataError: if the tokenizer does not know a character of the prompt.
+        """
+        if trainer.tokenizer is None:
+            raise ConfigError("SampleGeneration needs a tokenizer: give the trainer one")
+        trainer.tokenizer.encode(self.prompt)
+
+    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+        """Write a text, if it is time.
+
+        Raises:
+            FileError: if the file cannot be written.
+        """
+        step = trainer.state.step
+        if step % self.every:
+            return
+        text = self.prompt + self.write(trainer)
+        if self.show:
+            print(f"step {step}, a sample:\n{text.strip()}\n", flush=True)  # a live bar keeps below it
+        if trainer.run_dir is not None:
+            folder = make_folder(trainer.run_dir / SAMPLES)
+            write_atomically(folder / f"step-{step:08d}.txt", text.encode() + b"\n")
+
+    def write(self, trainer: Trainer) -> str:
+        """What the model writes after the prompt at the present step."""
+        from ...generation import continue_text
+
+        with trainer.evaluation_weights():
+            return continue_text(
+                trainer.model,
+                trainer.tokenizer,
+                self.prompt,
+                self.tokens,
+                temperature=self.temperature,
+                top_k=self.top_k,
+                rng=trainer.key.fold("samples", trainer.state.step),
+                device=trainer.device,
+            )

@@ -1,0 +1,122 @@
+"""Records as a CSV file, whose columns may grow: a later record may have figures that the first ones lack."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..files import file_error, open_atomically
+
+
+class CsvFile:
+    """Appends records to a CSV file; the first line names the columns, in the order in which they first came.
+
+    A record leaves the cells of columns that it lacks empty. One with a new column makes the file be written anew,
+    atomically, with empty cells in the rows before: that costs time once for each kind of record. Each row is handed
+    to the operating system at once. NaN stands as ``nan``.
+
+    Args:
+        path: the file; its folder must exist. A torn last line is left out.
+
+    Attributes:
+        columns: their names.
+        rows: number of records.
+
+    Raises:
+        FileError: if the file cannot be opened.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (closed by close)
+        except OSError as error:
+            raise file_error("write", self.path, error) from error
+        self.columns: list[str] = next(self._stored(), [])
+        self.rows = sum(1 for _ in islice(self._stored(), 1, None))
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append ``record``, a mapping of names to numbers, text, or nothing; an empty one is left out.
+
+        Raises:
+            FileError: if the disk refuses.
+        """
+        if not record:
+            return
+        new = [name for name in record if name not in self.columns]
+        if new:
+            self._rewrite(self.rows, self.columns + new)
+        line = memoryview(_line(_cell(record.get(name)) for name in self.columns))
+        try:
+            while line:  # an almost full disk takes a part of it first
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise file_error("write", self.path, error) from error
+        self.rows += 1
+
+    def sync(self) -> tuple[int, int]:
+        """Make all records durable and return the numbers of rows and columns, for the checkpoint.
+
+        Raises:
+            FileError: if the disk refuses.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise file_error("write", self.path, error) from error
+        return self.rows, len(self.columns)
+
+    def truncate(self, rows: int, columns: int) -> bool:
+        """Forget the records after the first ``rows``, and the columns that came with them.
+
+        Returns:
+            Whether all these records were there.
+
+        Raises:
+            FileError: if the disk refuses.
+        """
+        complete = self.rows >= rows
+        self._rewrite(min(rows, self.rows), self.columns[:columns])
+        return complete
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _rewrite(self, rows: int, columns: list[str]) -> None:
+        """The first ``rows`` records with ``columns``, the present ones or more or fewer of them, in a new file."""
+        width = len(columns)
+        with open_atomically(self.path) as file:
+            if columns:
+                file.write(_line(columns))
+            for row in islice(self._stored(), 1, 1 + rows):
+                file.write(_line((row + [""] * width)[:width]))
+        self._file.close()
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (the old one is no longer in the folder)
+        self.columns, self.rows = columns, rows
+
+    def _stored(self) -> Iterator[list[str]]:
+        """The complete lines of the file, the header first."""
+        try:
+            with open(self.path, encoding="utf-8", errors="replace", newline="") as file:
+                yield from csv.reader(line for line in file if line.endswith("\n"))
+        except (OSError, csv.Error) as error:
+            reason = error if isinstance(error, OSError) else OSError(str(error))
+            raise file_error("read", self.path, reason) from error
+
+
+def _line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(list(cells))
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    """A value as text on one line: rows can be counted by lines then."""
+    value = value.item() if hasattr(value, "item") else value
+    return "" if value is None else " ".join(str(value).splitlines())

@@ -1,0 +1,70 @@
+"""Progress in a notebook: one line below the cell that changes in place."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from .progress import TimeLeft
+
+WIDTH = 24  # characters of the bar
+PAUSE = 0.2  # seconds between two changes of the line, at least
+
+
+class NotebookProgress:
+    """A line with a bar, the figures and the time left, through IPython's display; needs no widgets.
+
+    It is text that replaces itself, without carriage returns: a saved notebook keeps the last state alone.
+
+    Args:
+        first_step: updates done before.
+        max_steps: updates in all.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._time, self._last = TimeLeft(first_step, max_steps, clock), max_steps
+        self._step, self._figures = first_step, ""
+        self._handle: Any = None
+        self._shown_at = 0.0
+
+    def __enter__(self) -> NotebookProgress:
+        display = importlib.import_module("IPython.display").display
+        self._handle = display(self._content(), raw=True, display_id=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._show()
+
+    def advance(self, step: int) -> None:
+        """Move the bar, if the last change was a while ago."""
+        self._step = step
+        if self._time.elapsed() - self._shown_at >= PAUSE:
+            self._show()
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Change the figures; they appear with the next move of the bar."""
+        self._figures = self._time.describe(record)
+
+    def say(self, message: str) -> None:
+        """Print a line that stays."""
+        print(message, flush=True)
+
+    def compiling(self, kernel: str) -> None:
+        """Name the kernel next to the bar."""
+        self._figures = f"compiling {kernel}, once for this machine"
+        self._show()
+
+    def _show(self) -> None:
+        self._shown_at = self._time.elapsed()
+        self._handle.update(self._content(), raw=True)
+
+    def _content(self) -> dict[str, str]:
+        done = WIDTH * self._step // max(1, self._last)
+        bar = "█" * done + "░" * (WIDTH - done)
+        return {"text/plain": f"step {self._step}/{self._last} {bar} {self._figures}".rstrip()}
