@@ -33,7 +33,7 @@ test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 	@echo "==> Testing, the slow part"
 	@$(PY) -m pytest -q -n 2 -m slow $(ARGS)
 
-mutants: $(VENV)/.installed-dev ## plant mistakes in the backwards and the optimizers, list those no test notices
+mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers and schedules, list those no test notices
 	@$(PY) -m benchmarks.mutation $(ARGS)
 
 bench: $(VENV)/.installed-peers ## measure training steps against PyTorch

@@ -1,7 +1,8 @@
 """minitrain trains transformers on plain NumPy or CuPy arrays, every backward pass written out.
 
 The names below are imported when first used, so that ``import minitrain`` stays quick and loads nothing
-heavy: no compiler, no plotting, no CuPy.
+heavy: no compiler, no plotting, no CuPy. So are the parts of the package: after ``import minitrain as mt`` there is
+``mt.nn.RMSNorm``, ``mt.losses.CrossEntropyLoss`` or ``mt.optim.Muon``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from . import backend, data, errors, generation, losses, models, nn, ops, optim, random, testing, training
     from .backend import use_kernels
     from .data import Batch, TokenLoader
     from .generation import generate
@@ -60,14 +62,40 @@ __all__ = [
     "ViTConfig",
     "WarmupCosine",
     "__version__",
+    "backend",
     "build_model",
     "check_gradients",
     "clip_by_global_norm",
+    "data",
+    "errors",
     "generate",
+    "generation",
+    "losses",
+    "models",
+    "nn",
+    "ops",
+    "optim",
     "pack",
+    "random",
+    "testing",
+    "training",
     "use_kernels",
 ]
 
+_PARTS = (
+    "backend",
+    "data",
+    "errors",
+    "generation",
+    "losses",
+    "models",
+    "nn",
+    "ops",
+    "optim",
+    "random",
+    "testing",
+    "training",
+)
 _HOME = {
     "AdamW": "optim",
     "Batch": "data",
@@ -102,8 +130,13 @@ _HOME = {
 if not TYPE_CHECKING:  # a type checker sees the imports above, and so a misspelt name
 
     def __getattr__(name: str) -> object:
+        if name in _PARTS:
+            return importlib.import_module(f"{__name__}.{name}")  # which makes it an ordinary name
         if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise AttributeError(
+                f"module {__name__!r} has no attribute {name!r}; layers are in minitrain.nn, losses in "
+                "minitrain.losses, optimizers in minitrain.optim, and so on"
+            )
         value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
         globals()[name] = value  # found once, then an ordinary name
         return value

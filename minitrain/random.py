@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend.arrays import Array
+from .errors import ConfigError
 
 MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85  # golden ratio, sqrt(3) - 1: the round keys' increments
@@ -69,7 +70,13 @@ class Key(NamedTuple):
 
 
 def fold(key: Key | None, *path: int | str) -> Key | None:
-    """``key.fold(*path)``, and ``None`` (evaluation) for ``None``."""
+    """``key.fold(*path)``, and ``None`` (evaluation) for ``None``.
+
+    Raises:
+        ConfigError: if it is neither a key nor ``None``.
+    """
+    if not isinstance(key, Key | None):
+        raise ConfigError(f"rng must be a Key or None (evaluation), got {type(key).__name__}; use Key.from_seed(0)")
     return None if key is None else key.fold(*path)
 
 

@@ -245,12 +245,13 @@ def test_a_process_that_hung_is_listed(module, monkeypatch):
     assert "\n    (hangs)\n" in text
 
 
-def test_all_backwards_and_optimizers_are_targets():
+def test_all_backwards_optimizers_and_schedules_are_targets():
     found = targets()
     names = {name.partition(".")[2] for name in found}
     assert {"softmax_backward", "adam_update", "chain", "clip_by_value", "ExponentialAverage.update"} <= names
     assert {"NAdam.update", "NAdam.step", "Optimizer.step", "coupled_gradient"} <= names
-    assert not any(name.endswith("_forward") or "state_dict" in name for name in names)
+    assert {"WarmupCosine.__call__", "InverseSqrt.noam", "Scheduler.step", "ReduceOnPlateau.step"} <= names
+    assert not any(name.endswith(("_forward", "_init__", "_post_init__")) or "state_dict" in name for name in names)
     assert all(
         target.compiled(target.tree).co_freevars == target.function.__code__.co_freevars for target in found.values()
     )

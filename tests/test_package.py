@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import importlib.resources
 import json
+import pkgutil
 import subprocess
 import sys
 
@@ -52,6 +53,14 @@ PUBLIC = {
     "pack": "minitrain.nn",
     "use_kernels": "minitrain.backend",
 }
+PARTS = {module.name for module in pkgutil.iter_modules(minitrain.__path__)} - {
+    "__main__",
+    "cli",  # for the command line
+    "conf",
+    "figures",
+    "files",
+    "kernels",  # behind the operations
+}
 
 
 def loaded_by(code: str) -> set[str]:
@@ -86,8 +95,18 @@ def test_public_name_is_the_one_of_its_module(name):
     assert getattr(minitrain, name) is getattr(importlib.import_module(PUBLIC[name]), name)
 
 
+def test_parts_are_found_without_importing_them():
+    code = (
+        "import minitrain as mt\n"
+        "mt.nn.RMSNorm, mt.losses.CrossEntropyLoss, mt.optim.Muon, mt.models.PRESETS, mt.ops.gelu_forward\n"
+        "mt.training.Trainer, mt.data.TokenLoader, mt.testing.check_module, mt.errors.ShapeError, mt.random.Key\n"
+        "mt.generation.generate, mt.backend.use_kernels"
+    )
+    assert not loaded_by(code) & {"cupy", "hydra", "matplotlib"}
+
+
 def test_all_and_dir_list_the_public_names():
-    assert set(minitrain.__all__) == {*PUBLIC, "__version__"}
+    assert set(minitrain.__all__) == {*PUBLIC, *PARTS, "__version__"}
     assert set(minitrain.__all__) <= set(dir(minitrain))
 
 

@@ -1,6 +1,7 @@
 """Schedulers over an optimizer: the rate is set before the update it governs; plateaus; pictures."""
 
 import json
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from minitrain.optim import (
     WarmupDecayScheduler,
     plot,
     plot_schedule,
+    schedules,
 )
 
 
@@ -182,3 +184,24 @@ def test_a_schedule_draws_itself(tmp_path: Path, monkeypatch):
     assert (tmp_path / "rate.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ConfigError, match="plot_schedule: total_steps = 0 must be more than 0"):
         plot_schedule(schedule, 0, tmp_path / "rate.png")
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [WarmupCosine(1e-3, 1e-4, 10, 50), InverseSqrt(1.0, 4), CosineScheduler(sgd(), total_steps=20)],
+    ids=lambda drawn: type(drawn).__name__,
+)
+def test_plot_is_a_method(drawn, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append((figure, path)))
+    drawn.plot(20, "rate.png", title="Mine")
+    ((figure, path),) = figures
+    assert path == "rate.png"
+    assert figure.axes[0].get_title(loc="left") == "Mine"
+    assert list(figure.axes[0].lines[0].get_ydata()) == [drawn(step) for step in range(20)]
+
+
+def test_every_schedule_has_the_method():
+    kinds = [kind for kind in vars(schedules).values() if isinstance(kind, type) and is_dataclass(kind)]
+    assert len(kinds) == 12
+    assert all(callable(getattr(kind, "plot", None)) for kind in kinds)

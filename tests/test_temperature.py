@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from minitrain.errors import ConfigError, ShapeError
-from minitrain.nn import Temperature
+from minitrain.nn import Temperature, pack
 from minitrain.ops import scale_forward
+from minitrain.optim import SGD
 
 X = np.array([[1.0, -2.0], [0.5, 3.0]], np.float32)
 
@@ -28,22 +29,29 @@ def test_it_starts_as_clip_does():
     assert layer.parameter_count() == 1
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_beyond_the_limit_nothing_moves_until_clamped(dtype):
+def test_an_update_does_not_push_it_over_its_limit(dtype, packed):
+    """Beyond the limit it would have no gradient and never come down; at the limit it has one."""
     layer = Temperature(99.0, dtype=dtype)
-    layer.log_scale.data[...] += 1  # an update that went too far
+    if packed:
+        pack(layer)
+    optimizer = SGD(layer, lr=1.0)
+    assert gradient(layer, dtype) > 1
+    optimizer.step(-1.0)  # uphill, far over the limit
+    np.testing.assert_allclose(layer.log_scale.data, math.log(100), rtol=1e-6)
+    np.testing.assert_allclose(layer.forward(X.astype(dtype))[0], 100 * X, rtol=1e-6)
+    assert gradient(layer, dtype) == pytest.approx(100 * X.sum(), rel=1e-5)
+    optimizer.step(1e-3)
+    assert layer.log_scale.data < math.log(100) - 0.1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_beyond_the_limit_nothing_moves(dtype):
+    layer = Temperature(99.0, dtype=dtype)
+    layer.log_scale.data[...] += 1  # by hand: an update does not get there
     np.testing.assert_allclose(layer.forward(X.astype(dtype))[0], 100 * X, rtol=1e-6)
     assert gradient(layer, dtype) == 0
-    layer.clamp()
-    np.testing.assert_allclose(layer.log_scale.data, math.log(100), rtol=1e-6)
-    assert gradient(layer, dtype) == pytest.approx(100 * X.sum(), rel=1e-5)  # at the limit it can come down
-
-
-def test_a_scale_below_its_limit_is_left_alone():
-    layer = Temperature(5.0)
-    before = layer.log_scale.data.copy()
-    layer.clamp()
-    np.testing.assert_array_equal(layer.log_scale.data, before)
 
 
 def test_no_limit():

@@ -1,4 +1,4 @@
-"""Mutation testing: one small mistake at a time in every backward and every optimizer, and whether a test notices.
+"""Mutation testing: one small mistake at a time in every backward, optimizer and schedule, and whether a test notices.
 
 ``python -m benchmarks.mutation`` lists the mistakes that no test notices (DeMillo, Lipton, Sayward, 1978, IEEE
 Computer 11(4)). ``mutants.py`` makes them, ``targets.py`` says where, ``session.py`` runs the tests inside pytest,

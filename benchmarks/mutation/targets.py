@@ -1,4 +1,4 @@
-"""The functions that get mistakes: every backward with the helpers it calls, and what the optimizers do in a step."""
+"""The functions that get mistakes: every backward with its helpers, what the optimizers do in a step, and the rates."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import minitrain.ops
 import minitrain.optim
+import minitrain.optim.schedules
 from minitrain.ops import registry
 
 from .mutants import Mutant, compile_function, mutants
@@ -23,12 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # The contract hands arrays over and computes nothing; these parts of optim choose, check, load and draw.
 NO_FORMULAS = {
     "minitrain.ops.contract",
-    *(
-        f"minitrain.optim.{part}"
-        for part in ("checks", "factory", "groups", "plateau", "plot", "scheduler", "settings", "state")
-    ),
+    *(f"minitrain.optim.{part}" for part in ("checks", "factory", "groups", "plot", "settings", "state")),
 }
-LOADING = ("state_dict", "load_state_dict")
+SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,9 @@ def targets() -> dict[str, Target]:
     found: dict[str, Target] = {}
     for pair in registry().values():
         _reach(pair.backward.reference, found)  # type: ignore[attr-defined]
-    for module in _modules(minitrain.optim):
+    for module in (*_modules(minitrain.optim), *_modules(minitrain.optim.schedules)):
         for function, owner in _functions(module):
-            if function.__name__ not in LOADING and not function.__name__.startswith("__"):
+            if function.__name__ not in SETTING_UP:
                 target = Target(function, owner)
                 found.setdefault(target.name, target)
     return found
@@ -126,7 +124,7 @@ def _functions(module: ModuleType) -> Iterator[tuple[FunctionType, str]]:
             continue
         members = [(v, value.__name__) for v in vars(value).values()] if isinstance(value, type) else [(value, "")]
         for member, owner in members:
-            function = inspect.unwrap(member) if callable(member) else member
+            function = inspect.unwrap(member)  # a class method is no function, but wraps one
             # The file tells what is written there from what a NamedTuple or a dataclass was given.
             if isinstance(function, FunctionType) and function.__code__.co_filename == module.__file__:
                 yield function, owner

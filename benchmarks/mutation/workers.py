@@ -18,6 +18,8 @@ from .session import Outcome, Visit
 from .targets import ROOT
 
 STUCK = 600  # seconds without a sign of life; the slowest test takes a few, or a minute if it compiles all kernels
+# A mutant hangs if a test takes so many seconds more than this many times the slowest one that calls its function.
+PATIENCE, SLOWER = 60, 10
 POLL = 0.1
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "losses", "models", "nn", "ops", "optim", "random", "testing"}
@@ -77,6 +79,7 @@ def hunt(
         tell: hears each outcome.
     """
     outcomes: list[Outcome] = []
+    slowest = {name: max((v.seconds for v in visits if name in v.called), default=0.0) for name, _ in todo}
 
     def note(outcome: Outcome) -> None:
         outcomes.append(outcome)
@@ -88,6 +91,7 @@ def hunt(
         for worker, kind, values in team.results():
             if kind == "start":
                 worker.current = (values[0], values[1])
+                worker.limit = PATIENCE + SLOWER * slowest[values[0]]
             elif kind == "outcome":
                 note(Outcome(*values))
                 worker.done += 1
@@ -106,6 +110,7 @@ class _Worker:
     def __init__(self, folder: Path, number: int, task: dict[str, Any], files: Sequence[str]) -> None:
         self.task, self.done = task, 0
         self.current: tuple[str, int] | None = None
+        self.limit: float = STUCK
         self._results, self._log = folder / f"{number}.results", folder / f"{number}.log"
         self._results.touch()
         self._read = 0
@@ -127,7 +132,7 @@ class _Worker:
         return [json.loads(line) for line in whole.splitlines()]
 
     def is_stuck(self) -> bool:
-        return time.time() - self._results.stat().st_mtime > STUCK
+        return time.time() - self._results.stat().st_mtime > self.limit
 
     def log(self) -> str:
         """The end of what pytest printed."""

@@ -138,6 +138,8 @@ def _windows(tokens: TokenArray, starts: NDArray[np.int64], length: int) -> Batc
 
 
 def _check_sizes(tokens: TokenArray, block_size: int, batch_size: int) -> None:
+    if not hasattr(tokens, "ndim"):
+        raise DataError(f"tokens must be an (N,) array of integers, not a {type(tokens).__name__}: numpy.array(tokens)")
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         raise DataError(f"tokens must be an (N,) array of integers, not {tokens.dtype} of shape {tokens.shape}")
     for name, size in (("block_size", block_size), ("batch_size", batch_size)):

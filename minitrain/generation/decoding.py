@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array, array_module, is_array
 from ..errors import ConfigError, ShapeError
 from ..random import Key, uniform
 from .sampling import check_settings, sample_logits
@@ -83,6 +83,11 @@ def stream(
         raise ConfigError(f"max_new_tokens={max_new_tokens}: it must be 0 or more")
     if temperature > 0 and rng is None:
         raise ConfigError("sampling needs a key: pass rng=Key.from_seed(0), or temperature=0")
+    if not is_array(tokens):
+        raise ShapeError(
+            f"tokens is a {type(tokens).__name__}, expected an array of integers (B, T0): a tokenizer makes ids of a "
+            "text, numpy.array([ids]) a prompt of them"
+        )
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or 0 in tokens.shape:
         raise ShapeError(
             f"tokens is {tokens.dtype} of shape {tokens.shape}, expected integers (B, T0): "

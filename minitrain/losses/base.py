@@ -14,6 +14,7 @@ Nothing of a call is kept on the object: a validation pass between forward and b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,12 +42,16 @@ class Reduced:
 
     Args:
         reduction: ``None`` for ``Loss(total, count)``, or ``"none"``, ``"mean"``, ``"sum"``.
+        numbers: those of a subclass's settings that have to be numbers; their ranges are checked by the operation.
 
     Raises:
-        ConfigError: if ``reduction`` is none of these.
+        ConfigError: if ``reduction`` is none of these, or a number is none.
     """
 
-    def __init__(self, reduction: str | None = None) -> None:
+    def __init__(self, reduction: str | None = None, **numbers: float | None) -> None:
+        for name, value in numbers.items():
+            if not isinstance(value, Real | None):
+                raise ConfigError(f"{type(self).__name__}: {name}={value!r} must be a number")
         if reduction not in REDUCTIONS:
             raise ConfigError(
                 f"{type(self).__name__}: reduction={reduction!r}; use 'none', 'mean', 'sum', "

@@ -38,7 +38,7 @@ class CrossEntropyLoss(LossFunction):
         z_loss: float = 0.0,
         others_only: bool = False,
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, label_smoothing=label_smoothing, z_loss=z_loss)
         self.weight = as_weight(weight)
         self.options = {
             "label_smoothing": label_smoothing,
@@ -102,7 +102,7 @@ class FocalLoss(LossFunction):
         reduction: str | None = None,
         ignore_index: int = NOTHING_IGNORED,
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, gamma=gamma)
         self.gamma = gamma
         self.alpha = as_weight(alpha)
         self.ignore_index = ignore_index
@@ -125,7 +125,7 @@ class BinaryFocalLoss(LossFunction):
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = 0.25, reduction: str | None = None) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, gamma=gamma, alpha=alpha)
         self.gamma = gamma
         self.alpha = alpha
 
@@ -165,7 +165,7 @@ class HingeLoss(LossFunction):
     """
 
     def __init__(self, margin: float = 1.0, reduction: str | None = None) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, margin=margin)
         self.margin = margin
 
     def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:

@@ -28,7 +28,7 @@ class InfoNCELoss(Reduced):
     """
 
     def __init__(self, temperature: float = 0.07, reduction: str | None = None) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, temperature=temperature)
         self.temperature = _positive(self, temperature)
 
     def forward(self, image: Array, text: Array) -> tuple[Any, LossCache]:
@@ -51,7 +51,7 @@ class SigmoidContrastiveLoss(Reduced):
     """
 
     def __init__(self, temperature: float = 0.1, bias: float = -10.0, reduction: str | None = None) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, temperature=temperature, bias=bias)
         self.temperature = _positive(self, temperature)
         self.bias = bias
 
@@ -74,7 +74,7 @@ class SupervisedContrastiveLoss(LossFunction):
     """
 
     def __init__(self, temperature: float = 0.07, reduction: str | None = None) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, temperature=temperature)
         self.temperature = _positive(self, temperature)
 
     def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:

@@ -18,7 +18,7 @@ class TripletLoss(Reduced):
     """
 
     def __init__(self, margin: float = 1.0, reduction: str | None = None) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, margin=margin)
         self.margin = margin
 
     def forward(self, anchor: Array, positive: Array, negative: Array) -> tuple[Any, LossCache]:

@@ -40,7 +40,7 @@ class LinearCrossEntropy(Reduced):
         others_only: bool = False,
         chunk: int = CHUNK,
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, label_smoothing=label_smoothing, z_loss=z_loss, chunk=chunk)
         self.weight = as_weight(weight)
         self.options = {
             "label_smoothing": label_smoothing,

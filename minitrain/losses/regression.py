@@ -66,7 +66,7 @@ class HuberLoss(LossFunction):
     """
 
     def __init__(self, delta: float = 1.0, reduction: str | None = None, weight: Any = None) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, delta=delta)
         self.delta = delta
         self.weight = as_weight(weight)
 

@@ -5,7 +5,8 @@ from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig
 from .mlp import MLP, MLPConfig
 from .presets import PRESETS, build_model
-from .seq2seq import Seq2Seq, Seq2SeqConfig
+from .seq2seq import Seq2Seq
+from .seq2seq_config import Seq2SeqConfig
 from .vit import ViT, ViTConfig
 
 __all__ = [

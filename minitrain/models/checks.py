@@ -2,11 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import types
+import typing
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
-from ..errors import ConfigError
+from ..backend.arrays import is_array
+from ..errors import ConfigError, DataError, ShapeError
+
+KINDS = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool, "True or False"),
+    str: (str, "text"),
+}
+"""what the values of fields of a type may be, and what to call it"""
+
+
+def check_types(config: Any) -> None:
+    """Raise a ``ConfigError`` unless each number, truth value and text of a configuration is of its field's type."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if value is None and type(None) in options:
+            continue
+        kind, wanted = KINDS.get(options[0], (object, ""))
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool and options[0] in KINDS):
+            raise ConfigError(f"{field.name} = {value!r} must be {wanted}, got {type(value).__name__}")
+
+
+def check_config(model: Any, config: Any, kind: type) -> None:
+    """Raise a ``ConfigError`` unless ``config`` is of the model's ``kind``."""
+    if not isinstance(config, kind):
+        raise ConfigError(
+            f"{type(model).__name__}: config must be a {kind.__name__}, got {type(config).__name__}; "
+            f"write {type(model).__name__}({kind.__name__}(...))"
+        )
+
+
+def check_batch(model: Any, batch: Any, *names: str) -> None:
+    """Raise a ``DataError`` unless a batch has these attributes, and a ``ShapeError`` unless they are arrays."""
+    for name in names:
+        if not hasattr(batch, name):
+            raise DataError(
+                f"{type(model).__name__}.loss: the batch is a {type(batch).__name__} without .{name}; it needs "
+                f"{' and '.join(names)} as attributes, which a named tuple gives it"
+            )
+        check_array(f"{type(model).__name__}.loss: {name}", getattr(batch, name))
+
+
+def check_array(what: str, x: Any) -> None:
+    """Raise a ``ShapeError`` unless ``x`` is an array."""
+    if not is_array(x):
+        raise ShapeError(f"{what} must be a NumPy or CuPy array, got {type(x).__name__}; numpy.asarray makes one")
 
 
 def check_at_least(config: Any, low: int, *names: str) -> None:

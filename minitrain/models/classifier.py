@@ -12,20 +12,39 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..nn.block import PreNormBlockCache, TransformerBlock
+from ..nn.branch import drop_path_rates
 from ..nn.init import residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.module import Module
 from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
+from ..ops.gelu import FORMS
 from ..ops.layer_norm import LayerNormCache
 from ..ops.linear import LinearCache
 from ..ops.loss import Loss
 from ..ops.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
+from .checks import check_at_least, check_batch, check_choice, check_heads, check_share, check_types
 
 POOLINGS = ("mean", "first")
 """what is classified: the mean of all positions that are no padding, or the first one alone"""
+
+
+def check_classifier(config: Any, *sizes: str) -> None:
+    """Raise a ``ConfigError`` naming the first field of a classifier's configuration that does not fit.
+
+    Args:
+        config: the configuration.
+        sizes: fields of its own that must be 1 or more.
+    """
+    check_types(config)
+    check_at_least(config, 1, *sizes, "n_classes", "n_layer", "n_head", "n_embd")
+    check_heads(config)
+    check_share(config, "dropout")
+    check_share(config, "drop_path")
+    check_choice(config, "gelu", FORMS)
+    check_choice(config, "pool", POOLINGS)
 
 
 class ClassifierCache(NamedTuple):
@@ -63,12 +82,13 @@ class Classifier(Module, ABC):
                 rng,
                 causal=False,
                 dropout=config.dropout,
+                drop_path=rate,
                 bias=config.bias,
                 approximate=config.gelu,
                 out_std=residual_std(0.02, config.n_layer),
                 dtype=dtype,
             )
-            for _ in range(config.n_layer)
+            for rate in drop_path_rates(config.drop_path, config.n_layer)
         ]
         self.norm = LayerNorm(config.n_embd, bias=config.bias, dtype=dtype)
         self.head = Linear(config.n_embd, config.n_classes, rng, dtype=dtype)
@@ -100,7 +120,7 @@ class Classifier(Module, ABC):
         # The first position is the mean of one.
         pooled_lengths = lengths if self.config.pool == "mean" else array_module(x).ones(len(x), dtype=int)
         pooled, pool = mean_pool_forward(x, key_lengths=pooled_lengths)  # (B, T, C) -> (B, C)
-        logits, head = self.head.forward(pooled)
+        logits, head = self.head.forward(pooled, rng=rng)
         return logits, ClassifierCache(embedding, blocks, [norm, pool, head])
 
     def backward(self, dlogits: Array, cache: ClassifierCache) -> None:
@@ -129,6 +149,7 @@ class Classifier(Module, ABC):
         Returns:
             Loss(total, count) in nats and the cache for ``loss_backward``.
         """
+        check_batch(self, batch, "inputs", "targets")
         logits, cache = self.forward(batch.inputs, lengths=getattr(batch, "lengths", None), rng=rng)
         loss, loss_cache = cross_entropy_forward(logits, batch.targets)
         return loss, ClassifierLossCache(cache, loss_cache)

@@ -29,6 +29,7 @@ from ..ops.loss import Loss
 from ..ops.rms_norm import RMSNormCache
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
+from .checks import check_batch
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 
@@ -141,6 +142,7 @@ class Decoder(Module):
         Returns:
             Loss(total, count) in nats and the cache for ``loss_backward``.
         """
+        check_batch(self, batch, "inputs", "targets")
         if self.config.loss_chunk is not None:
             hidden, cache = self.forward_hidden(batch.inputs, rng=rng)
             loss, chunked = linear_cross_entropy_forward(

@@ -11,6 +11,7 @@ from ..nn.positions import LearnedPositions, LearnedPositionsCache, SinusoidalPo
 from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.embedding import EmbeddingCache
 from ..random import Key
+from .checks import check_array
 
 Positions = LearnedPositions | SinusoidalPositions | None
 """``None`` where attention itself knows the positions"""
@@ -25,7 +26,8 @@ class EmbedCache(NamedTuple):
 
 
 def check_tokens(where: str, tokens: Array, longest: int) -> None:
-    """Raise a ``ShapeError`` unless tokens are (B, T) with T at most ``longest``."""
+    """Raise a ``ShapeError`` unless tokens are an array (B, T) with T at most ``longest``."""
+    check_array(where, tokens)
     if tokens.ndim != 2 or tokens.shape[1] > longest:
         raise ShapeError(
             f"{where} has shape {tokens.shape}, expected (B, T) with T <= block_size = {longest}; "

@@ -15,10 +15,9 @@ from ..backend.arrays import Array
 from ..nn.embedding import Embedding
 from ..nn.init import generator
 from ..nn.positions import LearnedPositions
-from ..ops.gelu import FORMS
 from ..random import Key
-from .checks import check_at_least, check_choice, check_heads, check_share
-from .classifier import POOLINGS, Classifier
+from .checks import check_config
+from .classifier import Classifier, check_classifier
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops
 
@@ -35,6 +34,8 @@ class EncoderConfig:
         n_head: number H of heads; divides ``n_embd``.
         n_embd: model width C.
         dropout: probability of dropping, in [0, 1).
+        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
+            it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
         pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does its ``[CLS]``.
@@ -47,6 +48,7 @@ class EncoderConfig:
     n_head: int = 4
     n_embd: int = 128
     dropout: float = 0.0
+    drop_path: float = 0.0
     bias: bool = True
     gelu: str = "none"
     pool: str = "mean"
@@ -57,11 +59,7 @@ class EncoderConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
-        check_at_least(self, 1, "vocab_size", "n_classes", "block_size", "n_layer", "n_head", "n_embd")
-        check_heads(self)
-        check_share(self, "dropout")
-        check_choice(self, "gelu", FORMS)
-        check_choice(self, "pool", POOLINGS)
+        check_classifier(self, "vocab_size", "block_size")
 
 
 class Encoder(Classifier):
@@ -76,6 +74,7 @@ class Encoder(Classifier):
     """
 
     def __init__(self, config: EncoderConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config, EncoderConfig)
         self.config = config
         rng = generator(seed)
         self.tok_emb = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)

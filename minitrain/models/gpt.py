@@ -18,7 +18,7 @@ from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
 from ..nn.positions import LearnedPositions
 from ..ops.gelu import FORMS
-from .checks import check_at_least, check_choice, check_heads, check_loss_chunk, check_share
+from .checks import check_at_least, check_choice, check_config, check_heads, check_loss_chunk, check_share, check_types
 from .decoder import Decoder
 
 
@@ -59,6 +59,7 @@ class GPTConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
+        check_types(self)
         check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
         check_heads(self)
         check_loss_chunk(self)
@@ -77,6 +78,7 @@ class GPT(Decoder):
     """
 
     def __init__(self, config: GPTConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config, GPTConfig)
         rng = generator(seed)
         C = config.n_embd
         super().__init__(

@@ -21,7 +21,7 @@ from ..nn.heads import Rope
 from ..nn.init import generator, residual_std
 from ..nn.linear import Linear
 from ..nn.rms_norm import RMSNorm
-from .checks import check_at_least, check_heads, check_loss_chunk, check_share
+from .checks import check_at_least, check_config, check_heads, check_loss_chunk, check_share, check_types
 from .decoder import Decoder
 
 HIDDEN_MULTIPLE = 32
@@ -74,6 +74,7 @@ class LlamaConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
+        check_types(self)
         check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
         check_heads(self)
         check_loss_chunk(self)
@@ -107,6 +108,7 @@ class Llama(Decoder):
     """
 
     def __init__(self, config: LlamaConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config, LlamaConfig)
         rng = generator(seed)
         C = config.n_embd
         super().__init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from ..ops.sigmoid import sigmoid_backward, sigmoid_forward
 from ..ops.silu import silu_backward, silu_forward
 from ..ops.tanh import tanh_backward, tanh_forward
 from ..random import Key
-from .checks import check_choice
+from .checks import check_batch, check_choice, check_config, check_types
 from .flops import Flops, linear_flops
 
 Functions = tuple[Callable[..., Any], Callable[..., Any]]
@@ -63,6 +64,9 @@ class MLPConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
+        check_types(self)
+        if not isinstance(self.widths, tuple | list) or not all(isinstance(width, Integral) for width in self.widths):
+            raise ConfigError(f"widths = {self.widths!r}: give whole numbers in a tuple, such as (2, 16, 1)")
         if len(self.widths) < 2:
             raise ConfigError(f"widths = {self.widths}: give the widths of input and output at least, such as (2, 1)")
         if min(self.widths) < 1:
@@ -100,23 +104,24 @@ class MLP(Module):
     """
 
     def __init__(self, config: MLPConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config, MLPConfig)
         self.config = config
         rng = generator(seed)
         *hidden, last = zip(config.widths[:-1], config.widths[1:], strict=True)
         self.layers = [Linear(K, N, rng, std=math.sqrt(2 / K), dtype=dtype) for K, N in hidden]
         self.layers.append(Linear(*last, rng, dtype=dtype))
 
-    def forward(self, x: Array) -> tuple[Array, MLPCache]:
-        """Map x (..., widths[0]) to out (..., widths[-1])."""
+    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, MLPCache]:
+        """Map x (..., widths[0]) to out (..., widths[-1]); the key is for adapters."""
         activate, _ = ACTIVATIONS[self.config.activation]
         cache = MLPCache([], [])
         *hidden, last = self.layers
         for layer in hidden:
-            x, layer_cache = layer.forward(x)
+            x, layer_cache = layer.forward(x, rng=rng)
             x, activation_cache = activate(x)
             cache.layers.append(layer_cache)
             cache.activations.append(activation_cache)
-        out, layer_cache = last.forward(x)
+        out, layer_cache = last.forward(x, rng=rng)
         cache.layers.append(layer_cache)
         return out, cache
 
@@ -138,12 +143,13 @@ class MLP(Module):
         Args:
             batch: anything with ``inputs`` (..., widths[0]) and ``targets``: (...,) classes, of which -100 does not
                 count, or (..., widths[-1]) numbers.
-            rng: not needed; a model that drops nothing takes any key.
+            rng: key of the masks of adapters; the model itself drops nothing.
 
         Returns:
             Loss(total, count) and the cache for ``loss_backward``.
         """
-        out, cache = self.forward(batch.inputs)
+        check_batch(self, batch, "inputs", "targets")
+        out, cache = self.forward(batch.inputs, rng=rng)
         loss, loss_cache = LOSSES[self.config.task][0](out, batch.targets)
         return loss, MLPLossCache(cache, loss_cache)
 

@@ -13,7 +13,8 @@ from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig
 from .mlp import MLP, MLPConfig
-from .seq2seq import Seq2Seq, Seq2SeqConfig
+from .seq2seq import Seq2Seq
+from .seq2seq_config import Seq2SeqConfig
 from .vit import ViT, ViTConfig
 
 PRESETS: dict[str, Any] = {

@@ -9,14 +9,14 @@ of tokens are scaled by sqrt(C) against them, as in the paper.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend.arrays import Array, array_module
-from ..errors import ConfigError
+from ..errors import ShapeError
 from ..nn.block import PreNormBlockCache, TransformerBlock
+from ..nn.branch import drop_path_rates
 from ..nn.decoder_block import DecoderBlock, DecoderBlockCache
 from ..nn.embedding import Embedding
 from ..nn.init import generator, residual_std
@@ -33,67 +33,10 @@ from ..ops.linear import LinearCache, linear_backward, linear_forward
 from ..ops.loss import Loss
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
-from .checks import check_at_least, check_heads, check_share
+from .checks import check_batch, check_config
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
-
-
-@dataclass(frozen=True)
-class Seq2SeqConfig:
-    """Shape of an encoder-decoder transformer.
-
-    Attributes:
-        vocab_size: number V of token ids, of the source and, unless told otherwise, of the target.
-        target_vocab_size: number of token ids of the target; ``None`` for ``vocab_size``.
-        block_size: longest source, and longest input of the decoder.
-        n_layer: number of blocks in each stack.
-        n_head: number H of heads; divides ``n_embd``.
-        n_embd: model width C, even.
-        dropout: probability of dropping, in [0, 1).
-        share_embeddings: whether source and target share one table of tokens.
-        tie_weights: whether the output layer shares the target's table.
-        pad_idx: the token that fills short rows at their end.
-        label_smoothing: share of the target spread over all tokens, in [0, 1); the paper has 0.1.
-    """
-
-    vocab_size: int
-    target_vocab_size: int | None = None
-    block_size: int = 64
-    n_layer: int = 2
-    n_head: int = 4
-    n_embd: int = 128
-    dropout: float = 0.0
-    share_embeddings: bool = True
-    tie_weights: bool = True
-    pad_idx: int = 0
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the values and how they fit together.
-
-        Raises:
-            ConfigError: naming the field, its value and what to change.
-        """
-        check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
-        if self.target_vocab_size is not None:
-            check_at_least(self, 1, "target_vocab_size")
-        check_heads(self)
-        if self.n_embd % 2:
-            raise ConfigError(f"n_embd = {self.n_embd} must be even: each sinusoid has a sine and a cosine")
-        check_share(self, "dropout")
-        check_share(self, "label_smoothing")
-        if self.share_embeddings and self.n_targets != self.vocab_size:
-            raise ConfigError(
-                f"share_embeddings = True, but target_vocab_size = {self.target_vocab_size} differs from vocab_size = "
-                f"{self.vocab_size}: set share_embeddings=False, or give both languages one vocabulary"
-            )
-        if not 0 <= self.pad_idx < min(self.vocab_size, self.n_targets):
-            raise ConfigError(f"pad_idx = {self.pad_idx} is no token of both vocabularies: use one, such as 0")
-
-    @property
-    def n_targets(self) -> int:
-        """Number of token ids of the target."""
-        return self.target_vocab_size or self.vocab_size
+from .seq2seq_config import Seq2SeqConfig
 
 
 class EncodeCache(NamedTuple):
@@ -137,11 +80,13 @@ class Seq2Seq(Module):
     """
 
     def __init__(self, config: Seq2SeqConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config, Seq2SeqConfig)
         self.config = config
         rng = generator(seed)
         C = config.n_embd
         self.scale = math.sqrt(C)
         options: dict[str, Any] = {"dropout": config.dropout, "dtype": dtype}
+        rates = drop_path_rates(config.drop_path, config.n_layer)
         encoder_std, decoder_std = (residual_std(0.02, config.n_layer, writes) for writes in (2, 3))
         self.source_emb = Embedding(config.vocab_size, C, rng, dtype=dtype)
         self.target_emb = (
@@ -149,12 +94,12 @@ class Seq2Seq(Module):
         )
         self.positions = SinusoidalPositions(C)
         self.encoder = [
-            TransformerBlock(C, config.n_head, rng, causal=False, out_std=encoder_std, **options)
-            for _ in range(config.n_layer)
+            TransformerBlock(C, config.n_head, rng, causal=False, out_std=encoder_std, drop_path=rate, **options)
+            for rate in rates
         ]
         self.encoder_norm = LayerNorm(C, dtype=dtype)
         self.decoder = [
-            DecoderBlock(C, config.n_head, rng, out_std=decoder_std, **options) for _ in range(config.n_layer)
+            DecoderBlock(C, config.n_head, rng, out_std=decoder_std, drop_path=rate, **options) for rate in rates
         ]
         self.decoder_norm = LayerNorm(C, dtype=dtype)
         self.head = Linear(C, config.n_targets, rng, bias=False, dtype=dtype)
@@ -210,11 +155,15 @@ class Seq2Seq(Module):
             logits (B, T, V) and the cache.
 
         Raises:
-            ShapeError: if a sequence is longer than ``block_size``.
+            ShapeError: if a sequence is longer than ``block_size``, or there are more sources than targets or fewer.
             DataError: if padding comes before a token.
             TokenError: if a token is outside its vocabulary.
         """
         memory, lengths, encoder = self.encode(source, rng=fold(rng, "encoder"))
+        if len(target) != len(source):
+            raise ShapeError(
+                f"Seq2Seq.forward: source has {len(source)} rows and target {len(target)}; each needs its partner"
+            )
         logits, decoder = self.decode(target, memory, lengths, rng=fold(rng, "decoder"))
         return logits, Seq2SeqCache(encoder, decoder)
 
@@ -251,6 +200,7 @@ class Seq2Seq(Module):
             Loss(total, count) in nats and the cache for ``loss_backward``.
         """
         config = self.config
+        check_batch(self, batch, "source", "target")
         logits, cache = self.forward(batch.source, batch.target[:, :-1], rng=rng)
         loss, loss_cache = cross_entropy_forward(
             logits, batch.target[:, 1:], label_smoothing=config.label_smoothing, ignore_index=config.pad_idx

@@ -16,10 +16,9 @@ from ..nn.patch_embedding import PatchEmbedding, PatchEmbeddingCache
 from ..nn.positions import LearnedPositions, LearnedPositionsCache
 from ..ops.concat import ConcatCache, concat_backward, concat_forward
 from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
-from ..ops.gelu import FORMS
 from ..random import Key
-from .checks import check_at_least, check_choice, check_heads, check_share
-from .classifier import POOLINGS, Classifier
+from .checks import check_config
+from .classifier import Classifier, check_classifier
 from .flops import Flops, attention_flops, linear_flops
 
 
@@ -36,6 +35,8 @@ class ViTConfig:
         n_head: number H of heads; divides ``n_embd``.
         n_embd: model width C.
         dropout: probability of dropping, in [0, 1).
+        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
+            it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
         pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of
@@ -50,6 +51,7 @@ class ViTConfig:
     n_head: int = 4
     n_embd: int = 128
     dropout: float = 0.0
+    drop_path: float = 0.0
     bias: bool = True
     gelu: str = "none"
     pool: str = "first"
@@ -60,17 +62,13 @@ class ViTConfig:
         Raises:
             ConfigError: naming the field, its value and what to change.
         """
-        check_at_least(self, 1, "image_size", "patch", "channels", "n_classes", "n_layer", "n_head", "n_embd")
+        check_classifier(self, "image_size", "patch", "channels")
         if self.image_size % self.patch:
             fitting = [size for size in range(1, self.image_size + 1) if self.image_size % size == 0]
             raise ConfigError(
                 f"patch = {self.patch} does not divide image_size = {self.image_size}: use one of "
                 f"{', '.join(map(str, fitting))}"
             )
-        check_heads(self)
-        check_share(self, "dropout")
-        check_choice(self, "gelu", FORMS)
-        check_choice(self, "pool", POOLINGS)
 
     @property
     def patches(self) -> int:
@@ -102,6 +100,7 @@ class ViT(Classifier):
     """
 
     def __init__(self, config: ViTConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config, ViTConfig)
         self.config = config
         rng = generator(seed)
         C = config.n_embd

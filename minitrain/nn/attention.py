@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..backend.pool import empty_like
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 from ..ops.attention import AttentionCache, attention_backward, attention_forward
 from ..ops.contract import Into
 from ..ops.linear import LinearCache
@@ -113,20 +113,23 @@ class MultiHeadAttention(Module):
             mask: boolean, True = may attend; broadcasts to (B, H, T, T).
             positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi go by the places
                 in the sequence all the same.
-            rng: key of the dropout mask; ``None`` means evaluation.
+            rng: key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             out (B, T, C) and the cache.
 
         Raises:
             ConfigError: if positions are given to a layer without ``rope``.
+            ShapeError: if ``x`` or an option has another shape.
         """
+        if x.ndim != 3:
+            raise ShapeError(f"MultiHeadAttention: x has shape {x.shape}, expected (B, T, C); one sequence is x[None]")
         if positions is not None and self.rope is None:
             raise ConfigError(
                 "MultiHeadAttention: positions were given, but the layer has rope=None and would ignore them; "
                 "build it with rope=Rope() or leave positions out"
             )
-        packed, qkv_cache = self.qkv.forward(x)  # (B, T, (H + 2 Hkv) D)
+        packed, qkv_cache = self.qkv.forward(x, rng=rng)  # (B, T, (H + 2 Hkv) D)
         q, k, v = self._split(packed)
         q, q_cache = prepare(q, self.q_norm, self.rope, positions)
         k, k_cache = prepare(k, self.k_norm, self.rope, positions)
@@ -143,7 +146,7 @@ class MultiHeadAttention(Module):
             dropout=self.dropout,
             rng=rng,
         )
-        out, out_cache = self.out.forward(mixed.reshape(x.shape))  # (B, T, H, D) -> (B, T, C)
+        out, out_cache = self.out.forward(mixed.reshape(x.shape), rng=rng)  # (B, T, H, D) -> (B, T, C)
         return out, MultiHeadAttentionCache(qkv_cache, q_cache, k_cache, attention_cache, out_cache)
 
     def backward(self, dout: Array, cache: MultiHeadAttentionCache) -> Array:
@@ -161,6 +164,6 @@ class MultiHeadAttention(Module):
     def _split(self, packed: Array) -> tuple[Array, Array, Array]:
         """(B, T, (H + 2 Hkv) D) -> views q (B, T, H, D), k and v (B, T, Hkv, D)."""
         B, T, _ = packed.shape
-        rows = packed.reshape(B, T, -1, self.head_width)  # (B, T, H + 2 Hkv, D)
         H, G = self.heads, self.kv_heads
+        rows = packed.reshape(B, T, H + 2 * G, self.head_width)
         return rows[:, :, :H], rows[:, :, H : H + G], rows[:, :, H + G :]

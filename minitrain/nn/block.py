@@ -8,7 +8,6 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..ops.contract import Into
-from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.layer_norm import LayerNormCache
 from ..ops.residual import ResidualCache, residual_backward, residual_forward
 from ..ops.residual_layer_norm import ResidualLayerNormCache
@@ -16,6 +15,8 @@ from ..ops.residual_rms_norm import ResidualRMSNormCache
 from ..ops.rms_norm import RMSNormCache
 from ..random import Key, fold
 from .attention import MultiHeadAttention, MultiHeadAttentionCache
+from .branch import BranchCache, drop_branch_backward, drop_branch_forward
+from .checks import check_probabilities
 from .feed_forward import FeedForward, FeedForwardCache
 from .gated_feed_forward import GatedFeedForward, GatedFeedForwardCache
 from .layer_norm import LayerNorm
@@ -28,10 +29,10 @@ class PreNormBlockCache(NamedTuple):
 
     norm1: LayerNormCache | RMSNormCache
     attention: MultiHeadAttentionCache
-    dropout1: DropoutCache
+    branch1: BranchCache
     norm2: ResidualLayerNormCache | ResidualRMSNormCache
     feed_forward: FeedForwardCache | GatedFeedForwardCache
-    dropout2: DropoutCache
+    branch2: BranchCache
     residual: ResidualCache
 
 
@@ -43,7 +44,11 @@ class PreNormBlock(Module):
         attention: self-attention.
         norm2: norm before the feed-forward layer, of the kind of ``norm1``.
         feed_forward: FeedForward or GatedFeedForward.
-        dropout: probability of dropping on both branches.
+        dropout: probability of dropping an element of either branch.
+        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+
+    Raises:
+        ConfigError: if a probability is out of range.
     """
 
     recompute = False
@@ -57,8 +62,10 @@ class PreNormBlock(Module):
         feed_forward: FeedForward | GatedFeedForward,
         *,
         dropout: float = 0.0,
+        drop_path: float = 0.0,
     ) -> None:
-        self.dropout = dropout
+        check_probabilities(type(self).__name__, dropout=dropout, drop_path=drop_path)
+        self.dropout, self.drop_path = dropout, drop_path
         self.norm1: Any = norm1
         self.attention = attention
         self.norm2: Any = norm2
@@ -76,24 +83,27 @@ class PreNormBlock(Module):
         """
         normed, norm1 = self.norm1.forward(x)
         branch, attention = self.attention.forward(normed, key_lengths=key_lengths, rng=fold(rng, "attention"))
-        branch, dropout1 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout1"))
+        branch, branch1 = self._drop(branch, fold(rng, "dropout1"))
         x, normed, norm2 = self.norm2.forward_residual(x, branch)
-        branch, feed_forward = self.feed_forward.forward(normed)
-        branch, dropout2 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout2"))
+        branch, feed_forward = self.feed_forward.forward(normed, rng=fold(rng, "feed_forward"))
+        branch, branch2 = self._drop(branch, fold(rng, "dropout2"))
         x, residual = residual_forward(x, branch)
-        return x, PreNormBlockCache(norm1, attention, dropout1, norm2, feed_forward, dropout2, residual)
+        return x, PreNormBlockCache(norm1, attention, branch1, norm2, feed_forward, branch2, residual)
 
     def backward(self, dout: Array, cache: PreNormBlockCache) -> Array:
         """Map dout (B, T, C) to dx (B, T, C)."""
         dx, dbranch = residual_backward(dout, cache.residual)
-        dbranch = dropout_backward(dbranch, cache.dropout2)
+        dbranch = drop_branch_backward(dbranch, cache.branch2)
         dnormed = self.feed_forward.backward(dbranch, cache.feed_forward)
         dx = dbranch = self.norm2.backward_residual(dx, dnormed, cache.norm2)
-        dbranch = dropout_backward(dbranch, cache.dropout1)
+        dbranch = drop_branch_backward(dbranch, cache.branch1)
         dnormed = self.attention.backward(dbranch, cache.attention)
         return self.norm1.backward(  # type: ignore[no-any-return]
             dnormed, cache.norm1, dx=Into(dx, accumulate=True)
         )  # the stream's gradient and the branch's
+
+    def _drop(self, branch: Array, rng: Key | None) -> tuple[Array, BranchCache]:
+        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, rng=rng)
 
 
 class TransformerBlock(PreNormBlock):
@@ -106,6 +116,7 @@ class TransformerBlock(PreNormBlock):
         kv_heads: number of key and value heads; ``heads`` by default.
         causal: whether a position sees only itself and what came before.
         dropout: probability of dropping, in the attention and on both branches.
+        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.
         approximate: form of GELU.
         out_std: standard deviation of the initial weights of the two layers that write to the stream.
@@ -121,6 +132,7 @@ class TransformerBlock(PreNormBlock):
         kv_heads: int | None = None,
         causal: bool = True,
         dropout: float = 0.0,
+        drop_path: float = 0.0,
         bias: bool = True,
         approximate: str = "none",
         out_std: float = 0.02,
@@ -142,4 +154,5 @@ class TransformerBlock(PreNormBlock):
             LayerNorm(width, bias=bias, dtype=dtype),
             FeedForward(width, 4 * width, rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype),
             dropout=dropout,
+            drop_path=drop_path,
         )

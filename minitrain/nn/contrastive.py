@@ -25,7 +25,7 @@ class ClipLoss(Module):
 
     Args:
         initial: factor of the cosines at first, one over the temperature.
-        limit: the largest factor. Call ``temperature.clamp()`` after each update, as CLIP's authors do.
+        limit: the largest factor; each update keeps to it, as that of CLIP's authors does.
         dtype: dtype of the parameter.
 
     Attributes:

@@ -94,19 +94,19 @@ class CrossAttention(Module):
             memory: (B, S, memory_width).
             key_lengths: (B,) integers; the memory from this length on is padding.
             mask: boolean, True = may attend; broadcasts to (B, H, T, S).
-            rng: key of the dropout mask; ``None`` means evaluation.
+            rng: key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             out (B, T, C) and the cache.
         """
-        q, q_proj = self.q.forward(x)
+        q, q_proj = self.q.forward(x, rng=rng)
         q = q.reshape(*x.shape[:2], self.heads, self.head_width)  # (B, T, C) -> (B, T, H, D)
-        packed, kv = self.kv.forward(memory)  # (B, S, 2 Hkv D)
+        packed, kv = self.kv.forward(memory, rng=rng)  # (B, S, 2 Hkv D)
         k, v = self._split(packed)
         q, q_cache = prepare(q, self.q_norm)
         k, k_cache = prepare(k, self.k_norm)
         mixed, attention = attention_forward(q, k, v, key_lengths=key_lengths, mask=mask, dropout=self.dropout, rng=rng)
-        out, out_cache = self.out.forward(mixed.reshape(x.shape))  # (B, T, H, D) -> (B, T, C)
+        out, out_cache = self.out.forward(mixed.reshape(x.shape), rng=rng)  # (B, T, H, D) -> (B, T, C)
         return out, CrossAttentionCache(q_proj, kv, q_cache, k_cache, attention, out_cache)
 
     def backward(self, dout: Array, cache: CrossAttentionCache, *, dmemory: Target = None) -> tuple[Array, Array]:
@@ -128,5 +128,5 @@ class CrossAttention(Module):
     def _split(self, packed: Array) -> tuple[Array, Array]:
         """(B, S, 2 Hkv D) -> views k and v (B, S, Hkv, D)."""
         B, S, _ = packed.shape
-        rows = packed.reshape(B, S, -1, self.head_width)  # (B, S, 2 Hkv, D)
+        rows = packed.reshape(B, S, 2 * self.kv_heads, self.head_width)
         return rows[:, :, : self.kv_heads], rows[:, :, self.kv_heads :]

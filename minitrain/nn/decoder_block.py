@@ -8,12 +8,13 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..ops.contract import Into, Target
-from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.layer_norm import LayerNormCache
 from ..ops.residual import ResidualCache, residual_backward, residual_forward
 from ..ops.residual_layer_norm import ResidualLayerNormCache
 from ..random import Key, fold
 from .attention import MultiHeadAttention, MultiHeadAttentionCache
+from .branch import BranchCache, drop_branch_backward, drop_branch_forward
+from .checks import check_probabilities
 from .cross_attention import CrossAttention, CrossAttentionCache
 from .feed_forward import FeedForward, FeedForwardCache
 from .layer_norm import LayerNorm
@@ -25,13 +26,13 @@ class DecoderBlockCache(NamedTuple):
 
     norm1: LayerNormCache
     attention: MultiHeadAttentionCache
-    dropout1: DropoutCache
+    branch1: BranchCache
     norm2: ResidualLayerNormCache
     cross: CrossAttentionCache
-    dropout2: DropoutCache
+    branch2: BranchCache
     norm3: ResidualLayerNormCache
     feed_forward: FeedForwardCache
-    dropout3: DropoutCache
+    branch3: BranchCache
     residual: ResidualCache
 
 
@@ -45,6 +46,7 @@ class DecoderBlock(Module):
         heads: number of heads.
         rng: source of the initial weights.
         dropout: probability of dropping, in both attentions and on all branches.
+        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.
         approximate: form of GELU.
         out_std: standard deviation of the initial weights of the three layers that write to the stream.
@@ -61,12 +63,14 @@ class DecoderBlock(Module):
         rng: np.random.Generator,
         *,
         dropout: float = 0.0,
+        drop_path: float = 0.0,
         bias: bool = True,
         approximate: str = "none",
         out_std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
-        self.dropout = dropout
+        check_probabilities(type(self).__name__, dropout=dropout, drop_path=drop_path)
+        self.dropout, self.drop_path = dropout, drop_path
         self.norm1 = LayerNorm(width, bias=bias, dtype=dtype)
         self.attention = MultiHeadAttention(width, heads, rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype)
         self.norm2 = LayerNorm(width, bias=bias, dtype=dtype)
@@ -96,28 +100,31 @@ class DecoderBlock(Module):
         """
         normed, norm1 = self.norm1.forward(x)
         branch, attention = self.attention.forward(normed, key_lengths=key_lengths, rng=fold(rng, "attention"))
-        branch, dropout1 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout1"))
+        branch, branch1 = self._drop(branch, fold(rng, "dropout1"))
         x, normed, norm2 = self.norm2.forward_residual(x, branch)
         branch, cross = self.cross.forward(normed, memory, key_lengths=memory_lengths, rng=fold(rng, "cross"))
-        branch, dropout2 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout2"))
+        branch, branch2 = self._drop(branch, fold(rng, "dropout2"))
         x, normed, norm3 = self.norm3.forward_residual(x, branch)
-        branch, feed_forward = self.feed_forward.forward(normed)
-        branch, dropout3 = dropout_forward(branch, p=self.dropout, rng=fold(rng, "dropout3"))
+        branch, feed_forward = self.feed_forward.forward(normed, rng=fold(rng, "feed_forward"))
+        branch, branch3 = self._drop(branch, fold(rng, "dropout3"))
         x, residual = residual_forward(x, branch)
         return x, DecoderBlockCache(
-            norm1, attention, dropout1, norm2, cross, dropout2, norm3, feed_forward, dropout3, residual
+            norm1, attention, branch1, norm2, cross, branch2, norm3, feed_forward, branch3, residual
         )
 
     def backward(self, dout: Array, cache: DecoderBlockCache, *, dmemory: Target = None) -> tuple[Array, Array]:
         """Map dout (B, T, C) to dx (B, T, C) and dmemory (B, S, C), which goes where the target ``dmemory`` says."""
         dx, dbranch = residual_backward(dout, cache.residual)
-        dbranch = dropout_backward(dbranch, cache.dropout3)
+        dbranch = drop_branch_backward(dbranch, cache.branch3)
         dnormed = self.feed_forward.backward(dbranch, cache.feed_forward)
         dx = dbranch = self.norm3.backward_residual(dx, dnormed, cache.norm3)
-        dbranch = dropout_backward(dbranch, cache.dropout2)
+        dbranch = drop_branch_backward(dbranch, cache.branch2)
         dnormed, to_memory = self.cross.backward(dbranch, cache.cross, dmemory=dmemory)
         dx = dbranch = self.norm2.backward_residual(dx, dnormed, cache.norm2)
-        dbranch = dropout_backward(dbranch, cache.dropout1)
+        dbranch = drop_branch_backward(dbranch, cache.branch1)
         dnormed = self.attention.backward(dbranch, cache.attention)
         dx = self.norm1.backward(dnormed, cache.norm1, dx=Into(dx, accumulate=True))  # the stream's and the branch's
         return dx, to_memory
+
+    def _drop(self, branch: Array, rng: Key | None) -> tuple[Array, BranchCache]:
+        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, rng=rng)

@@ -9,6 +9,7 @@ import numpy as np
 from ..backend.arrays import Array
 from ..errors import ConfigError
 from ..ops.embedding import EmbeddingCache, embedding_backward, embedding_forward
+from .checks import check_sizes
 from .init import normal
 from .module import Module
 from .parameter import Parameter, into
@@ -29,7 +30,7 @@ class Embedding(Module):
         weight: (V, C).
 
     Raises:
-        ConfigError: if ``padding_idx`` is not an id of the table.
+        ConfigError: if a size is not a whole number from 1 on, or ``padding_idx`` is not an id of the table.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Embedding(Module):
         std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
+        check_sizes("Embedding", entries=entries, width=width)
         self.weight = Parameter(normal(rng, (entries, width), std, dtype))
         self.padding_idx = padding_idx
         if padding_idx is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from ..backend.arrays import Array
 from ..ops.linear import LinearCache
 from ..ops.linear_gelu import LinearGeluCache
+from ..random import Key
 from .linear import Linear
 from .module import Module
 
@@ -52,10 +53,10 @@ class FeedForward(Module):
         self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
         self.approximate = approximate
 
-    def forward(self, x: Array) -> tuple[Array, FeedForwardCache]:
-        """Map x (..., C) to out (..., C)."""
-        hidden, up_cache = self.up.forward_gelu(x, approximate=self.approximate)
-        out, down_cache = self.down.forward(hidden)
+    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, FeedForwardCache]:
+        """Map x (..., C) to out (..., C); the key is for adapters."""
+        hidden, up_cache = self.up.forward_gelu(x, approximate=self.approximate, rng=rng)
+        out, down_cache = self.down.forward(hidden, rng=rng)
         return out, FeedForwardCache(up_cache, down_cache)
 
     def backward(self, dout: Array, cache: FeedForwardCache) -> Array:

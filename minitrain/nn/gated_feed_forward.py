@@ -12,6 +12,7 @@ from ..ops.contract import Into
 from ..ops.geglu import GegluCache, geglu_backward, geglu_forward
 from ..ops.linear import LinearCache
 from ..ops.swiglu import SwigluCache, swiglu_backward, swiglu_forward
+from ..random import Key
 from .linear import Linear
 from .module import Module
 
@@ -68,16 +69,16 @@ class GatedFeedForward(Module):
         self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
         self.activation = activation
 
-    def forward(self, x: Array) -> tuple[Array, GatedFeedForwardCache]:
-        """Map x (..., C) to out (..., C)."""
-        gate, gate_cache = self.gate.forward(x)
-        up, up_cache = self.up.forward(x)
+    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, GatedFeedForwardCache]:
+        """Map x (..., C) to out (..., C); the key is for adapters."""
+        gate, gate_cache = self.gate.forward(x, rng=rng)
+        up, up_cache = self.up.forward(x, rng=rng)
         gated: SwigluCache | GegluCache
         if self.activation == "swiglu":
             hidden, gated = swiglu_forward(gate, up)
         else:
             hidden, gated = geglu_forward(gate, up, approximate="none")
-        out, down_cache = self.down.forward(hidden)
+        out, down_cache = self.down.forward(hidden, rng=rng)
         return out, GatedFeedForwardCache(gate_cache, up_cache, gated, down_cache)
 
     def backward(self, dout: Array, cache: GatedFeedForwardCache) -> Array:

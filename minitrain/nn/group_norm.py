@@ -10,6 +10,7 @@ from ..backend.arrays import Array
 from ..errors import ConfigError
 from ..ops.contract import Target
 from ..ops.group_norm import GroupNormCache, group_norm_backward, group_norm_forward
+from .checks import check_sizes
 from .module import Module
 from .parameter import Parameter, into
 
@@ -35,7 +36,8 @@ class GroupNorm(Module):
     def __init__(
         self, channels: int, groups: int, *, bias: bool = True, eps: float = 1e-5, dtype: Any = np.float32
     ) -> None:
-        if groups < 1 or channels % groups:
+        check_sizes("GroupNorm", channels=channels, groups=groups)
+        if channels % groups:
             raise ConfigError(f"GroupNorm: groups={groups} must divide channels={channels}")
         self.weight = Parameter(np.ones(channels, dtype))
         self.bias = Parameter(np.zeros(channels, dtype)) if bias else None

@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..ops.contract import Target
 from ..ops.rms_norm import RMSNormCache
 from ..ops.rope import RopeCache, rope_backward, rope_forward
+from .checks import check_probabilities, check_sizes
 from .rms_norm import RMSNorm
 
 
@@ -87,12 +88,12 @@ def check_heads(layer: str, width: int, heads: int, kv_heads: int, dropout: floa
     Raises:
         ConfigError: if the settings do not fit each other.
     """
-    if heads < 1 or width < 1 or width % heads:
+    check_sizes(layer, width=width, heads=heads, kv_heads=kv_heads)
+    if width % heads:
         raise ConfigError(f"{layer}: heads = {heads} must divide width = {width}")
-    if kv_heads < 1 or heads % kv_heads:
+    if heads % kv_heads:
         raise ConfigError(f"{layer}: kv_heads = {kv_heads} must divide heads = {heads}")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"{layer}: dropout = {dropout} must be at least 0 and less than 1")
+    check_probabilities(layer, dropout=dropout)
     return width // heads
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..errors import ConfigError, ShapeError
+from .checks import check_generator
 
 Mode = Literal["fan_in", "fan_out"]
 
@@ -23,7 +24,12 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, dtype: Any = np.float32) -> Array:
-    """Normal numbers with mean 0 and standard deviation ``std``, drawn in float64 and rounded to ``dtype``."""
+    """Normal numbers with mean 0 and standard deviation ``std``, drawn in float64 and rounded to ``dtype``.
+
+    Raises:
+        ConfigError: if ``rng`` is no generator.
+    """
+    check_generator(rng)
     return (rng.standard_normal(shape) * std).astype(dtype)
 
 

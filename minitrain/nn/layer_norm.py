@@ -14,6 +14,7 @@ from ..ops.residual_layer_norm import (
     residual_layer_norm_backward,
     residual_layer_norm_forward,
 )
+from .checks import check_sizes
 from .module import Module
 from .parameter import Parameter, into
 
@@ -33,6 +34,7 @@ class LayerNorm(Module):
     """
 
     def __init__(self, width: int, *, bias: bool = True, eps: float = 1e-5, dtype: Any = np.float32) -> None:
+        check_sizes("LayerNorm", width=width)
         self.weight = Parameter(np.ones(width, dtype))
         self.bias = Parameter(np.zeros(width, dtype)) if bias else None
         self.eps = eps

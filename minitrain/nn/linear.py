@@ -10,6 +10,8 @@ from ..backend.arrays import Array
 from ..ops.contract import Target
 from ..ops.linear import LinearCache, linear_backward, linear_forward
 from ..ops.linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from ..random import Key
+from .checks import check_sizes
 from .init import normal
 from .module import Module
 from .parameter import Parameter, into
@@ -29,6 +31,9 @@ class Linear(Module):
     Attributes:
         weight: (N, K).
         bias: (N,) or ``None``.
+
+    Raises:
+        ConfigError: if a width is not a whole number from 1 on, or ``rng`` is no generator.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Linear(Module):
         std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.weight = Parameter(normal(rng, (out_features, in_features), std, dtype))
         self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
 
@@ -49,15 +55,15 @@ class Linear(Module):
         """Width N of the output."""
         return len(self.weight.data)
 
-    def forward(self, x: Array) -> tuple[Array, LinearCache]:
-        """Map x (..., K) to out (..., N)."""
+    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, LinearCache]:
+        """Map x (..., K) to out (..., N). The key is not needed here; an adapter in this layer's place may drop."""
         return linear_forward(x, self.weight.data, self.bias.data if self.bias else None)
 
     def backward(self, dout: Array, cache: LinearCache, *, dx: Target = None) -> Array:
         """Map dout (..., N) to dx (..., K), which goes where the target ``dx`` says."""
         return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
 
-    def forward_gelu(self, x: Array, *, approximate: str) -> tuple[Array, LinearGeluCache]:
+    def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LinearGeluCache]:
         """Map x (..., K) to gelu(out) (..., N), in one operation."""
         bias = self.bias.data if self.bias else None
         return linear_gelu_forward(x, self.weight.data, bias, approximate=approximate)

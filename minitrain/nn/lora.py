@@ -30,7 +30,7 @@ from ..ops.gelu import GeluCache, gelu_backward, gelu_forward
 from ..ops.linear import LinearCache
 from ..ops.low_rank import LowRankCache, low_rank_backward, low_rank_forward
 from ..ops.residual import residual_forward
-from ..random import Key
+from ..random import Key, fold
 from .init import generator, normal
 from .linear import Linear
 from .module import Module, some_of
@@ -60,8 +60,9 @@ class LoRALinear(Module):
         rank: R, the rank of the correction.
         alpha: the correction is scaled by ``alpha / rank``, so that another rank needs no other learning rate.
         rng: source of the initial A.
-        dropout: probability of dropping an element of the correction's input. It needs a key, which ``forward`` has to
-            be given; the layers of this library call their linear layers without.
+        dropout: probability of dropping an element of the correction's input, where ``forward`` is given a key. Models
+            and layers give theirs to all linear layers but those of patches and of experts.
+        path: tells the masks of a model's adapters apart.
 
     Attributes:
         base: the linear layer, K -> N.
@@ -73,7 +74,14 @@ class LoRALinear(Module):
     """
 
     def __init__(
-        self, base: Linear, rank: int, alpha: float, rng: np.random.Generator, *, dropout: float = 0.0
+        self,
+        base: Linear,
+        rank: int,
+        alpha: float,
+        rng: np.random.Generator,
+        *,
+        dropout: float = 0.0,
+        path: str = "",
     ) -> None:
         if rank < 1 or not alpha > 0 or not 0 <= dropout < 1:
             raise ConfigError(
@@ -86,7 +94,7 @@ class LoRALinear(Module):
             parameter.trainable = False
         self.lora_a = Parameter(xp.asarray(normal(rng, (rank, K), 1 / math.sqrt(K), weight.dtype)))
         self.lora_b = Parameter(xp.zeros((N, rank), weight.dtype))
-        self.scale, self.dropout = alpha / rank, dropout
+        self.scale, self.dropout, self.path = alpha / rank, dropout, path
 
     @property
     def out_features(self) -> int:
@@ -108,7 +116,8 @@ class LoRALinear(Module):
     def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, LoRALinearCache]:
         """Map x (..., K) to out (..., N); ``rng=None`` means evaluation."""
         out, base = self.base.forward(x)
-        dropped, dropout = dropout_forward(x, p=self.dropout, rng=rng)
+        key = fold(rng, "lora", self.path) if self.dropout else None
+        dropped, dropout = dropout_forward(x, p=self.dropout, rng=key)
         change, low_rank = low_rank_forward(dropped, self.lora_a.data, self.lora_b.data, scale=self.scale)
         out, _ = residual_forward(out, change)
         return out, LoRALinearCache(base, dropout, low_rank)
@@ -121,9 +130,9 @@ class LoRALinear(Module):
             dropout_backward(ddropped, cache.dropout, into=(Into(through_base, accumulate=True),))
         return through_base
 
-    def forward_gelu(self, x: Array, *, approximate: str) -> tuple[Array, LoRALinearGeluCache]:
-        """Map x (..., K) to gelu(out) (..., N)."""
-        hidden, linear = self.forward(x)
+    def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LoRALinearGeluCache]:
+        """Map x (..., K) to gelu(out) (..., N); ``rng=None`` means evaluation."""
+        hidden, linear = self.forward(x, rng=rng)
         out, gelu = gelu_forward(hidden, approximate=approximate)
         return out, LoRALinearGeluCache(linear, gelu)
 
@@ -138,7 +147,13 @@ class LoRALinear(Module):
 
 
 def add_lora(
-    model: Module, rank: int, alpha: float, *, targets: Sequence[str] = ("*attention*",), seed: int = 0
+    model: Module,
+    rank: int,
+    alpha: float,
+    *,
+    targets: Sequence[str] = ("*attention*",),
+    dropout: float = 0.0,
+    seed: int = 0,
 ) -> list[str]:
     """Freeze a model and put adapters beside some of its linear layers.
 
@@ -151,6 +166,7 @@ def add_lora(
         alpha: their scale is ``alpha / rank``.
         targets: patterns of paths of linear layers, as a shell's, such as ``"*.feed_forward.up"``; by default all of
             attention, which the paper adapts.
+        dropout: probability of dropping an element of what goes into a correction, in training.
         seed: of the initial weights.
 
     Returns:
@@ -181,7 +197,7 @@ def add_lora(
         parameter.trainable = False
     rng = generator(seed)
     for path in chosen:
-        _replace(model, path, LoRALinear(layers[path], rank, alpha, rng))
+        _replace(model, path, LoRALinear(layers[path], rank, alpha, rng, dropout=dropout, path=path))
     return chosen
 
 

@@ -7,7 +7,7 @@ same without an array, and are faster.
 
 from __future__ import annotations
 
-from ..backend.arrays import Array, device_of, library_for
+from ..backend.arrays import Array, device_of, is_array, library_for
 from ..errors import ShapeError
 
 __all__ = [
@@ -32,8 +32,7 @@ def create_padding_mask(tokens: Array, pad_idx: int = 0) -> Array:
     Raises:
         ShapeError: if ``tokens`` is not a matrix of integers.
     """
-    if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
-        raise ShapeError(f"create_padding_mask: tokens must be (B, S) integers, got {tokens.dtype} {tokens.shape}")
+    _check_matrix("create_padding_mask: tokens must be (B, S) integers", tokens)
     real: Array = tokens != pad_idx
     return real[:, None, None, :]  # (B, S) -> (B, 1, 1, S)
 
@@ -111,12 +110,17 @@ def create_document_mask(documents: Array) -> Array:
     Raises:
         ShapeError: if ``documents`` is not a matrix of integers.
     """
-    if documents.ndim != 2 or documents.dtype.kind not in "iu":
-        raise ShapeError(
-            f"create_document_mask: documents must be (B, T) integers, got {documents.dtype} {documents.shape}"
-        )
+    _check_matrix("create_document_mask: documents must be (B, T) integers", documents)
     same: Array = documents[:, :, None] == documents[:, None, :]  # (B, T, T)
     return same[:, None]  # (B, T, T) -> (B, 1, T, T)
+
+
+def _check_matrix(rule: str, x: Array) -> None:
+    """Raise a ``ShapeError`` unless ``x`` is a matrix of integers."""
+    if not is_array(x):
+        raise ShapeError(f"{rule} in a NumPy or CuPy array, got {type(x).__name__}")
+    if x.ndim != 2 or x.dtype.kind not in "iu":
+        raise ShapeError(f"{rule}, got {x.dtype} {x.shape}")
 
 
 def _reach(size: int, device: str) -> Array:

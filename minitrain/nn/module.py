@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..backend.arrays import Array, array_module, to_device, to_numpy
-from ..errors import CheckpointError, MinitrainError
+from ..errors import CheckpointError, ConfigError, MinitrainError
 from .parameter import Parameter
 
 
 class Module:
     """A layer: it owns parameters and other modules as plain attributes, and calls operations with them.
 
-    A subclass writes two methods. ``forward(x, ...)`` returns ``(out, cache)``; ``backward(dout, cache)`` returns the
-    gradient of ``x`` after putting those of its parameters where ``Parameter.into`` says. Nothing of a call is kept
-    on the module, so one module may be used many times before the first backward.
+    Layers and parameters may lie in lists, too. A subclass writes two methods. ``forward(x, ...)`` returns ``(out,
+    cache)``; ``backward(dout, cache)`` returns the gradient of ``x`` after putting those of its parameters where
+    ``Parameter.into`` says. Nothing of a call is kept on the module, so one module may be used many times before the
+    first backward.
     """
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
@@ -46,10 +47,23 @@ class Module:
                 yield prefix + name, member
 
     def _members(self) -> Iterator[tuple[str, Parameter | Module]]:
-        """Attributes that are parameters or modules, and the modules in those that are lists."""
+        """Attributes that are parameters or modules, and what those that are lists have of either.
+
+        Raises:
+            ConfigError: if there are some in a tuple or a dictionary, where nobody would find them.
+        """
         for name, value in vars(self).items():
             if isinstance(value, list):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+                yield from (
+                    (f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Parameter | Module)
+                )
+            elif isinstance(value, tuple | dict):
+                for item in value.values() if isinstance(value, dict) else value:
+                    if isinstance(item, Parameter | Module):
+                        raise ConfigError(
+                            f"{type(self).__name__}.{name} is a {type(value).__name__} with a {type(item).__name__} in "
+                            "it; put layers and parameters into attributes or lists, where they are found"
+                        )
             elif isinstance(value, Parameter | Module):
                 yield name, value
 

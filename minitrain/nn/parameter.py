@@ -17,13 +17,15 @@ class Parameter:
         data: the array. Operations read it; only optimizers write it.
         trainable: ``False`` freezes it: backward passes skip its gradient, optimizers leave it alone.
         group: decay and rate of its own, if it has any (``minitrain.nn.assign_groups``).
+        upper: the largest value of an element, or ``None``; optimizers bring what their update pushed over it back.
     """
 
-    __slots__ = ("_buffer", "_fresh", "data", "group", "trainable")
+    __slots__ = ("_buffer", "_fresh", "data", "group", "trainable", "upper")
 
-    def __init__(self, data: Array, *, trainable: bool = True) -> None:
+    def __init__(self, data: Array, *, trainable: bool = True, upper: float | None = None) -> None:
         self.data = data
         self.trainable = trainable
+        self.upper = upper
         self.group = EVERYTHING
         self._buffer: Array | None = None
         self._fresh = True

@@ -13,6 +13,7 @@ from ..backend.arrays import Array, array_module
 from ..errors import ConfigError, ShapeError, TokenError
 from ..ops.embedding import EmbeddingCache, embedding_backward, embedding_forward
 from ..ops.residual import ResidualCache, residual_backward, residual_forward
+from .checks import check_sizes
 from .init import normal
 from .module import Module
 from .parameter import Parameter, into
@@ -37,11 +38,15 @@ class LearnedPositions(Module):
 
     Attributes:
         weight: (length, C).
+
+    Raises:
+        ConfigError: if a size is not a whole number from 1 on.
     """
 
     def __init__(
         self, length: int, width: int, rng: np.random.Generator, *, std: float = 0.02, dtype: Any = np.float32
     ) -> None:
+        check_sizes("LearnedPositions", length=length, width=width)
         self.weight = Parameter(normal(rng, (length, width), std, dtype))
 
     def forward(self, x: Array, *, positions: Array | None = None) -> tuple[Array, LearnedPositionsCache]:
@@ -90,7 +95,8 @@ class SinusoidalPositions(Module):
     """
 
     def __init__(self, width: int, *, base: float = 10000.0) -> None:
-        if width < 1 or width % 2:
+        check_sizes("SinusoidalPositions", width=width)
+        if width % 2:
             raise ConfigError(f"SinusoidalPositions: width = {width} must be even: each wave has a sine and a cosine")
         if not base > 0:
             raise ConfigError(f"SinusoidalPositions: base = {base} must be positive")

@@ -10,6 +10,7 @@ from ..backend.arrays import Array
 from ..ops.contract import SKIP, Target
 from ..ops.residual_rms_norm import ResidualRMSNormCache, residual_rms_norm_backward, residual_rms_norm_forward
 from ..ops.rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
+from .checks import check_sizes
 from .module import Module
 from .parameter import Parameter, into
 
@@ -27,6 +28,7 @@ class RMSNorm(Module):
     """
 
     def __init__(self, width: int, *, eps: float = 1e-5, dtype: Any = np.float32) -> None:
+        check_sizes("RMSNorm", width=width)
         self.weight = Parameter(np.ones(width, dtype))
         self.eps = eps
 

@@ -18,7 +18,8 @@ from .parameter import Parameter
 class Temperature(Module):
     """Multiply by ``exp(log_scale)``, learned and clipped as in CLIP (Radford et al., 2021, arXiv:2103.00020).
 
-    A temperature divides, so the factor is one over it: 1/0.07 at first.
+    A temperature divides, so the factor is one over it: 1/0.07 at first. The factor is not above the limit after an
+    update: there its gradient would be zero, and it would not come down again.
 
     Args:
         initial: the factor at first.
@@ -35,7 +36,8 @@ class Temperature(Module):
     def __init__(self, initial: float = 1 / 0.07, *, limit: float = 100.0, dtype: Any = np.float32) -> None:
         if not 0 < initial <= limit:
             raise ConfigError(f"Temperature: initial = {initial} must be positive and at most limit = {limit}")
-        self.log_scale = Parameter(np.array(math.log(initial), dtype))
+        upper = None if math.isinf(limit) else math.log(limit)
+        self.log_scale = Parameter(np.array(math.log(initial), dtype), upper=upper)
         self.limit = limit
 
     def forward(self, x: Array) -> tuple[Array, ScaleCache]:
@@ -45,10 +47,3 @@ class Temperature(Module):
     def backward(self, dout: Array, cache: ScaleCache, *, dx: Target = None) -> Array:
         """Map dout (..., C) to dx (..., C), which goes where the target ``dx`` says."""
         return scale_backward(dout, cache, into=(dx, self.log_scale.into()))[0]
-
-    def clamp(self) -> None:
-        """Bring a factor that an update pushed over the limit back to it; call this after the optimizer's step.
-
-        Beyond the limit the gradient is zero, so a scale left there would not come down again.
-        """
-        self.log_scale.data[...] = self.log_scale.data.clip(None, math.log(self.limit))

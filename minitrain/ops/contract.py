@@ -32,10 +32,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
-from ..backend.arrays import device_of, is_array
+from ..backend.arrays import is_array
 from ..backend.kernels_mode import kernels_enabled
 from ..backend.targets import SKIP, Into, Skip, Target, TargetError, deliver
-from ..errors import DeviceError, ShapeError
+from ..errors import ShapeError
+from ..random import Key
+from .array_spec import ArraySpec, check_arrays, parse_spec
 
 __all__ = ["SKIP", "Into", "Operation", "Pair", "Skip", "Target", "find_kernel", "op", "registry", "with_twin"]
 
@@ -55,28 +57,6 @@ def registry() -> dict[str, Pair]:
     """All operations by name, each a forward with its backward. Import ``minitrain.ops`` first."""
     names = [name.removesuffix("_forward") for name in _FUNCTIONS if name.endswith("_forward")]
     return {name: Pair(name, _FUNCTIONS[f"{name}_forward"], _FUNCTIONS[f"{name}_backward"]) for name in names}
-
-
-class ArraySpec(NamedTuple):
-    """One entry of the string given to ``@op``."""
-
-    path: str  # the argument's name, or "cache.x" for a field of the cache
-    integer: bool
-    lead: str | None  # name of the leading dimensions, for "*N"
-    dims: tuple[str, ...]
-
-
-def parse_spec(spec: str) -> tuple[ArraySpec, ...]:
-    """Parse ``"x: *N C; tokens: int *N"`` into its entries."""
-    entries = []
-    for entry in filter(None, (part.strip() for part in spec.split(";"))):
-        path, _, right = entry.partition(":")
-        words = right.split()
-        integer = bool(words) and words[0] == "int"
-        words = words[integer:]
-        lead = words[0][1:] if words and words[0].startswith("*") else None
-        entries.append(ArraySpec(path.strip(), integer, lead, tuple(words[lead is not None :])))
-    return tuple(entries)
 
 
 R = TypeVar("R")
@@ -107,23 +87,37 @@ def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Call
 
 def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Callable[..., None] | None) -> Operation[R]:
     name = reference.__name__
-    parameters = inspect.signature(reference).parameters
+    signature = inspect.signature(reference)
+    parameters = signature.parameters
     positions = {parameter: i for i, parameter in enumerate(parameters)}
     accessors = [(entry, positions[entry.path.partition(".")[0]], entry.path.partition(".")[2]) for entry in spec]
     find_twin = functools.cache(lambda: _find_twin(reference))
     defaults = tuple(p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD)
     array_names = {entry.path for entry in spec}
+    cache_at = positions.get("cache")
+    cache_kind = functools.cache(lambda: typing.get_type_hints(reference)["cache"])
     examined: dict[tuple[Any, ...], bool] = {}  # by what is known of the arguments: a check is paid for once
 
     def examine(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
         """Check the arguments; tell whether a CPU twin may have them (float32 NumPy arrays only)."""
+        if cache_at is not None and not isinstance(args[cache_at], cache_kind()):
+            raise ShapeError(
+                f"{name}: cache must be the {cache_kind().__name__} that {name.removesuffix('_backward')}_forward "
+                f"returned last, got {type(args[cache_at]).__name__}"
+            )
         arrays = [getattr(args[i], field) if field else args[i] for _, i, field in accessors]
         known = (*map(_facts, arrays), *map(_facts, options.values()), *options)
         fits = examined.get(known)
         if fits is None:
-            _check_arrays(name, spec, arrays)
+            check_arrays(name, spec, arrays)
+            key = options.get("rng")
+            if not isinstance(key, Key | None):
+                raise ShapeError(f"{name}: rng must be a Key or None, got {type(key).__name__}; use Key.from_seed(0)")
             if check is not None:
-                check(*args, **options)
+                try:
+                    check(*args, **options)
+                except TypeError as error:
+                    raise explained(error, args, options) from error
             fits = all(
                 type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype.kind in "iu")
                 for x in arrays
@@ -134,11 +128,23 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
             examined[known] = fits
         return fits
 
+    def explained(error: TypeError, args: tuple[Any, ...], options: dict[str, Any]) -> Exception:
+        """What to raise for an error of ``check``: an argument is missing or unknown, or of a wrong kind."""
+        try:
+            signature.bind(*args, **options)
+        except TypeError as wrong:
+            return TypeError(f"{name}: {wrong}")
+        given = ", ".join(f"{option} = {value!r}" for option, value in options.items() if not is_array(value))
+        return ShapeError(f"{name}: an option is of the wrong kind among {given} ({error})")
+
     def in_place(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Array arguments given by keyword, or left at their defaults, take their places."""
         if array_names.isdisjoint(options) and inspect.Parameter.empty not in defaults[len(args) :]:
             return args + defaults[len(args) :], options
-        bound = inspect.Signature(list(parameters.values())).bind(*args, **options)
+        try:
+            bound = signature.bind(*args, **options)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
         bound.apply_defaults()
         return bound.args, bound.kwargs
 
@@ -157,6 +163,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         targets = (None,) * gradients if into is None else tuple(into)
         if len(targets) != gradients:
             raise ShapeError(f"{name}: into has {len(targets)} entries; give {gradients}, one for each gradient")
+        if len(args) != len(parameters):
+            raise TypeError(f"{name} takes ({', '.join(parameters)}), got {len(args)} arguments")
         try:
             if examine(args, {}) and kernels_enabled() and (twin := find_twin()) is not None:
                 result = twin(*args, into=targets)
@@ -225,55 +233,3 @@ def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
 
     call.reference = reference  # type: ignore[attr-defined]
     return call
-
-
-def _check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> None:
-    """Raise the first broken rule of the contract as a sentence."""
-    first: tuple[str, Any] | None = None  # the first floating array: it decides device and dtype
-    known: dict[str, tuple[tuple[int, ...], str]] = {}  # dimension name -> sizes, and the array that set them
-    device: tuple[str, str] | None = None
-    for entry, x in zip(spec, arrays, strict=True):
-        label = entry.path
-        if x is None:
-            continue
-        if not is_array(x):
-            raise ShapeError(f"{name}: {label} must be a NumPy or CuPy array, got {type(x).__name__}")
-        if device is None:
-            device = (label, device_of(x))
-        elif device_of(x) != device[1]:
-            raise DeviceError(
-                f"{name}: {label} is on {device_of(x)} but {device[0]} is on {device[1]}; "
-                f"move it with minitrain.backend.to_device({label}, {device[1].partition(':')[0]!r})"
-            )
-        if entry.integer:
-            if x.dtype.kind not in "iu":
-                raise ShapeError(f"{name}: {label} must hold integers, got {x.dtype}; convert it with .astype('int32')")
-        elif x.dtype.kind != "f":
-            raise ShapeError(
-                f"{name}: {label} must be floating point, got {x.dtype}; convert it with .astype('float32')"
-            )
-        elif first is None:
-            first = (label, x)
-        elif x.dtype != first[1].dtype:
-            raise ShapeError(
-                f"{name}: {label} is {x.dtype} but {first[0]} is {first[1].dtype}; "
-                f"convert one of them, e.g. {label}.astype({first[0]}.dtype)"
-            )
-        _check_shape(name, entry, x.shape, known)
-
-
-def _check_shape(
-    name: str, entry: ArraySpec, shape: tuple[int, ...], known: dict[str, tuple[tuple[int, ...], str]]
-) -> None:
-    wanted = " ".join([f"*{entry.lead}"] * (entry.lead is not None) + list(entry.dims))
-    trailing = len(entry.dims)
-    if len(shape) < trailing or (entry.lead is None and len(shape) != trailing):
-        raise ShapeError(f"{name}: {entry.path} has shape {shape}, expected {trailing} dimensions ({wanted})")
-    split = len(shape) - trailing
-    named = [(f"*{entry.lead}", shape[:split])] if entry.lead is not None else []
-    named += [(dim, (size,)) for dim, size in zip(entry.dims, shape[split:], strict=True)]
-    for dim, sizes in named:
-        expected, source = known.setdefault(dim, ((int(dim),) if dim.isdecimal() else sizes, entry.path))
-        if sizes != expected:
-            what = f"{dim} = {expected}" if dim.startswith("*") else f"{dim} = {expected[0]}"
-            raise ShapeError(f"{name}: {entry.path} has shape {shape}, expected ({wanted}) with {what} as in {source}")

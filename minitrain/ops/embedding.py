@@ -80,6 +80,6 @@ def raise_bad_id(function: str, argument: str, ids: Array, flat_index: int, size
     """Raise the error for the id at ``flat_index``."""
     where = tuple(int(i) for i in np.unravel_index(flat_index, ids.shape))
     raise TokenError(
-        f"{function}: {argument}{list(where)} = {int(ids[where])} is outside [0, {size}); "
-        "the text was encoded with another vocabulary, or vocab_size is too small"
+        f"{function}: {argument}{list(where)} = {int(ids[where])} is outside [0, {size}), as there are {size} ids or "
+        "classes: the data has another vocabulary or other labels, or the model was built for too few"
     )

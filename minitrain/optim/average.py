@@ -11,7 +11,7 @@ import numpy as np
 from ..backend.arrays import Array
 from ..nn.module import Module
 from .checks import POSITIVE, RATE
-from .groups import trainable_spans
+from .groups import check_in_use, flat_groups, trainable_spans
 from .state import load_arrays
 
 
@@ -26,7 +26,7 @@ class WeightAverage(ABC):
 
     def __init__(self, model: Module) -> None:
         self.model = model
-        self._spans = trainable_spans(model)
+        self._spans, self._flat = trainable_spans(model), flat_groups(model)
         self._averages = [span.data.copy() for span in self._spans]
 
     @abstractmethod
@@ -35,7 +35,12 @@ class WeightAverage(ABC):
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the model the averaged weights inside a ``with`` block, and its own ones back after it."""
+        """Give the model the averaged weights inside a ``with`` block, and its own ones back after it.
+
+        Raises:
+            MinitrainError: if the weights were packed or moved after the average was made.
+        """
+        check_in_use(type(self).__name__, self.model, self._spans, self._flat)
         own = [span.data.copy() for span in self._spans]
         for span, average in zip(self._spans, self._averages, strict=True):
             span.data[...] = average
@@ -63,6 +68,7 @@ class WeightAverage(ABC):
 
     def _mix(self, keep: float, take: float) -> None:
         """``average <- keep * average + take * weights``."""
+        check_in_use(type(self).__name__, self.model, self._spans, self._flat)
         for span, average in zip(self._spans, self._averages, strict=True):
             average *= keep
             average += take * span.data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import NamedTuple
 
 from ..errors import ConfigError
@@ -18,11 +19,20 @@ class Range(NamedTuple):
     rule: str  # completes "must be ..."
 
     def check(self, owner: str, **values: Value) -> None:
-        """Raise ``ConfigError`` for a number that is out of range, alone or in a tuple; ``None`` is no number."""
+        """Raise ``ConfigError`` unless numbers are in the range, alone or in a tuple; ``None`` always is."""
         for name, value in values.items():
+            check_numbers(owner, **{name: value})
             numbers = value if isinstance(value, tuple) else (value,)
             if not all(number is None or self.holds(number) for number in numbers):
                 raise ConfigError(f"{owner}: {name} = {value} must be {self.rule}")
+
+
+def check_numbers(owner: str, **values: object) -> None:
+    """Raise ``ConfigError`` for what is neither a number nor ``None``, alone or in a tuple."""
+    for name, value in values.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if not isinstance(number, Real | None):
+                raise ConfigError(f"{owner}: {name} = {value!r} must be a number, got {type(number).__name__}")
 
 
 NOT_NEGATIVE = Range(lambda x: 0 <= x < math.inf, "0 or more")

@@ -42,7 +42,12 @@ def clip_by_global_norm(model: Module, max_norm: float | None, *, count: float =
 
     Returns:
         Clip(norm, scale): pass ``scale`` to ``optimizer.step``. With NaN or infinite gradients the norm says so.
+
+    Raises:
+        ConfigError: if the limit is not above zero.
     """
+    if max_norm != math.inf:
+        POSITIVE.check("clip_by_global_norm", max_norm=max_norm)
     total = sum(map(sum_of_squares, gradients(model)))
     norm = math.sqrt(total) / count if count else math.nan
     limit = math.inf if max_norm is None else max_norm

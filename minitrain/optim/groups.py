@@ -46,9 +46,31 @@ class Span(NamedTuple):
         return (usual if self.decay else 0.0) if own is None else own
 
 
+def check_in_use(owner: str, model: Module, spans: list[Span], flat: list[FlatGroup] | None) -> None:
+    """Raise a ``MinitrainError`` if ``spans`` are no longer where the weights of ``model`` are.
+
+    Args:
+        owner: who holds the spans.
+        model: the model.
+        spans: from ``trainable_spans(model)``, or split.
+        flat: ``flat_groups(model)`` of that time.
+    """
+    alone = [(parameter, span) for span in spans for parameter, where in span.parts.values() if where is None]
+    if flat_groups(model) is not flat or any(parameter.data is not span.data for parameter, span in alone):
+        raise MinitrainError(
+            f"{owner} was made before the weights of the model moved to other memory, and would change the old arrays; "
+            "make it after pack(model), model.to(device) and adapters"
+        )
+
+
+def flat_groups(model: Module) -> list[FlatGroup] | None:
+    """What ``pack`` made of the model, ``None`` if it is not packed."""
+    return getattr(model, "flat", None)
+
+
 def gradients(model: Module) -> list[Array]:
     """All gradients of ``model``, as few arrays as possible; parameters no backward has reached count as zero."""
-    flat: list[FlatGroup] = getattr(model, "flat", [])
+    flat = flat_groups(model)
     trainable = [p for group in flat for p in group.parameters.values()] if flat else model.parameters()
     grads = [p.grad for p in trainable if p.trainable]  # reading makes fresh ones zero
     return [group.grad for group in flat] if flat else grads
@@ -61,7 +83,7 @@ def trainable_spans(model: Module) -> list[Span]:
         MinitrainError: if a packed parameter was frozen, or one was added, after ``pack``.
     """
     trainable = {path: p for path, p in model.named_parameters() if p.trainable}
-    flat: list[FlatGroup] = getattr(model, "flat", [])
+    flat = flat_groups(model)
     if not flat:
         return [Span.of(path, parameter) for path, parameter in trainable.items()]
     packed = {path: p for group in flat for path, p in group.parameters.items()}

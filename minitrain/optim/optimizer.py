@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from ..backend.arrays import Array, array_module
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..nn.module import Module
 from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
-from .groups import Span, trainable_spans
+from .groups import Span, check_in_use, flat_groups, trainable_spans
 from .state import load_arrays
 
 
@@ -33,7 +33,7 @@ class Optimizer(ABC):
             constructor, which checks them.
 
     Raises:
-        ConfigError: if a setting is out of range.
+        ConfigError: if a setting is out of range, or there is nothing to train.
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {
@@ -56,13 +56,27 @@ class Optimizer(ABC):
     }
 
     def __init__(self, model: Module, moments: Iterable[str], *, lr: float, weight_decay: float) -> None:
+        if not isinstance(model, Module):
+            raise ConfigError(
+                f"{type(self).__name__}: model must be a Module, got {type(model).__name__}; pass the model itself, "
+                "not its parameters"
+            )
         self.model, self.lr, self.weight_decay = model, lr, weight_decay
         for name, value in vars(self).items():
+            if name.endswith("betas") and not (isinstance(value, tuple | list) and len(value) == 2):
+                raise ConfigError(
+                    f"{type(self).__name__}: {name} = {value!r} must be two numbers, such as (0.9, 0.999)"
+                )
             if name in self.ranges:
                 self.ranges[name].check(type(self).__name__, **{name: value})
         self.steps = 0
         names = tuple(moments)
+        self._flat = flat_groups(model)
         self._spans = self.stretches(trainable_spans(model))
+        if not self._spans:
+            raise ConfigError(f"{type(self).__name__}: the model has no trainable parameter; is all of it frozen?")
+        parameters = [parameter for span in self._spans for parameter, _ in span.parts.values()]
+        self._bounded = [(p, p.upper) for p in parameters if p.upper is not None]
         self._moments = [self.new_moments(span, names) for span in self._spans]
 
     @abstractmethod
@@ -96,7 +110,12 @@ class Optimizer(ABC):
         return {name: array_module(span.data).zeros_like(span.data) for name in names}
 
     def step(self, grad_scale: float = 1.0) -> None:
-        """Update all weights from their gradients times ``grad_scale``."""
+        """Update all weights from their gradients times ``grad_scale``, and keep them to their upper limits.
+
+        Raises:
+            MinitrainError: if the weights were packed or moved after the optimizer was made.
+        """
+        check_in_use(type(self).__name__, self.model, self._spans, self._flat)
         self.steps += 1
         for span, moments in zip(self._spans, self._moments, strict=True):
             self.update(
@@ -107,6 +126,8 @@ class Optimizer(ABC):
                 weight_decay=span.weight_decay(self.weight_decay),
                 grad_scale=float(grad_scale),
             )
+        for parameter, upper in self._bounded:
+            parameter.data[...] = parameter.data.clip(None, upper)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

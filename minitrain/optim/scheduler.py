@@ -20,9 +20,10 @@ from ..errors import CheckpointError
 from .checks import NOT_NEGATIVE
 from .optimizer import Optimizer
 from .schedules import Constant, Exponential, Linear, Schedule, StepDecay, Warmup, WarmupCosine
+from .schedules.drawn import Drawn
 
 
-class Scheduler:
+class Scheduler(Drawn):
     """Sets the rate of an optimizer as a schedule has it.
 
     Args:

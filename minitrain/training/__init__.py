@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .callbacks import (
         CALLBACKS,
         EMA,
+        SWA,
         ActivationStatistics,
+        AdaptiveClipping,
         Checkpointing,
         CsvLogger,
         EarlyStopping,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         TensorBoardLogger,
         Throughput,
         TimeLimit,
+        ValueClipping,
         WandbLogger,
         WeightStatistics,
         create_callbacks,
@@ -45,7 +48,8 @@ if TYPE_CHECKING:
     from .compare import Comparison, compare_runs, plot_comparison
     from .config import DataConfig, ModelConfig, RunConfig, TrainerConfig, TrainingConfig
     from .diagnosis import Diagnosis, diagnose
-    from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, perplexity, train_model
+    from .epoch_trainer import perplexity
+    from .epoch_trainers import LanguageModelTrainer, TransformerTrainer, train_model
     from .evaluation import TokenWindows, Validation, evaluate
     from .evaluator import Evaluator
     from .feed import BatchStream
@@ -68,8 +72,10 @@ if TYPE_CHECKING:
 __all__ = [
     "CALLBACKS",
     "EMA",
+    "SWA",
     "ActivationStatistics",
     "AdamWConfig",
+    "AdaptiveClipping",
     "BatchSearch",
     "BatchStream",
     "Callback",
@@ -128,6 +134,7 @@ __all__ = [
     "TransformerTrainer",
     "Update",
     "Validation",
+    "ValueClipping",
     "WandbLogger",
     "WeightStatistics",
     "accuracy",
@@ -161,7 +168,9 @@ __all__ = [
 _HOME = {
     "CALLBACKS": "callbacks",
     "EMA": "callbacks",
+    "SWA": "callbacks",
     "ActivationStatistics": "callbacks",
+    "AdaptiveClipping": "callbacks",
     "AdamWConfig": "optimizer_config",
     "BatchSearch": "finders",
     "BatchStream": "feed",
@@ -221,6 +230,7 @@ _HOME = {
     "TransformerTrainer": "epoch_trainers",
     "Update": "loop",
     "Validation": "evaluation",
+    "ValueClipping": "callbacks",
     "WandbLogger": "callbacks",
     "WeightStatistics": "callbacks",
     "accuracy": "objective",
@@ -235,7 +245,7 @@ _HOME = {
     "find_batch_size": "finders",
     "find_learning_rate": "finders",
     "load_run": "run",
-    "perplexity": "epoch_trainers",
+    "perplexity": "epoch_trainer",
     "plot_comparison": "compare",
     "plot_history": "history_plots",
     "plot_learning_rate": "plots",

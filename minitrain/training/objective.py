@@ -40,6 +40,8 @@ class ModelWithLoss:
     """
 
     def __init__(self, model: Any, loss_fn: Any) -> None:
+        if isinstance(loss_fn, type):
+            raise ConfigError(f"loss_fn is the class {loss_fn.__name__}: give an object of it, {loss_fn.__name__}()")
         pair = isinstance(loss_fn, tuple) and len(loss_fn) == 2
         if not pair and not (hasattr(loss_fn, "forward") and hasattr(loss_fn, "backward")):
             raise ConfigError(

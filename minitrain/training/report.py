@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..files import write_atomically
 from ..generation import continue_text
 from .collector import MetricsCollector
-from .epoch_trainers import perplexity
+from .epoch_trainer import perplexity
 from .evaluation import Validation
 from .facts import versions
 from .history_plots import plot_history

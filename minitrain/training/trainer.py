@@ -108,11 +108,14 @@ class Trainer:
         named = {"train_data": train_data, "val_data": val_data, "run_dir": run_dir, "scheduler": scheduler}
         named = resolve_aliases(named, aliases)
         self.config = TrainingConfig() if config is None else config
+        if not isinstance(self.config, TrainingConfig):
+            raise ConfigError(f"config is a {type(config).__name__}: give a TrainingConfig(epochs=..., ...)")
         self.model, self.tokenizer, self.device, self.warn = model, tokenizer, device, warn
         self.hyperparameters = hyperparameters
         self.objective = objective_of(model, loss_fn)
         self.train_data = as_loader(named["train_data"], self.config.batch_size)
         self.optimizer = AdamW(model, lr=self.config.learning_rate) if optimizer is None else optimizer
+        _refuse_another_model(self.optimizer, model)
         self.schedule: Any = named["scheduler"] or Constant(self.optimizer.get_lr())
         self.evaluator = None
         if named["val_data"] is not None:
@@ -443,6 +446,15 @@ class Trainer:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
+
+
+def _refuse_another_model(optimizer: Any, model: Any) -> None:
+    """Raise a ``ConfigError`` if no parameter of the model is among those that the optimizer updates."""
+    updated = getattr(optimizer, "model", model)
+    if updated is not model and not {*map(id, updated.parameters())} & {*map(id, model.parameters())}:
+        raise ConfigError(
+            "the optimizer was made for another model and would not train this one; make it with this model"
+        )
 
 
 def _refuse_mixed_precision(device: str, warn: Warn) -> None:

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from ...errors import ConfigError
-from ..checks import POSITIVE
+from ..checks import POSITIVE, check_numbers
+from .drawn import Drawn
 from .warmup import warmup_factor
 
 
@@ -16,13 +17,14 @@ def cosine_between(start: float, end: float, progress: float) -> float:
 
 
 def check_order(min_lr: float, max_lr: float) -> None:
-    """Raise ``ConfigError`` unless ``0 <= min_lr <= max_lr``."""
+    """Raise ``ConfigError`` unless these are numbers and ``0 <= min_lr <= max_lr``."""
+    check_numbers("the schedule", min_lr=min_lr, max_lr=max_lr)
     if not 0 <= min_lr <= max_lr:
         raise ConfigError(f"min_lr = {min_lr} must lie between 0 and the learning rate {max_lr}")
 
 
 @dataclass(frozen=True)
-class WarmupCosine:
+class WarmupCosine(Drawn):
     """Linear warm-up, then a half cosine down to ``min_lr``.
 
     Attributes:
@@ -58,7 +60,7 @@ class WarmupCosine:
 
 
 @dataclass(frozen=True)
-class CosineRestarts:
+class CosineRestarts(Drawn):
     """Half cosines from ``max_lr`` down to ``min_lr``, one after the other, each starting with a jump up.
 
     Attributes:

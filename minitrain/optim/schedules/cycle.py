@@ -9,11 +9,12 @@ from typing import Literal
 from ...errors import ConfigError
 from ..checks import NOT_NEGATIVE, POSITIVE, check_choice
 from .cosine import check_order, cosine_between
+from .drawn import Drawn
 from .warmup import warmup_factor
 
 
 @dataclass(frozen=True)
-class OneCycle:
+class OneCycle(Drawn):
     """Up to a high rate and down to almost none (Smith, Topin, 2018, arXiv:1708.07120).
 
     From ``max_lr / start_factor`` to ``max_lr``, which update ``rise * total_steps - 1`` has, then down to
@@ -61,7 +62,7 @@ class OneCycle:
 
 
 @dataclass(frozen=True)
-class WarmupStableDecay:
+class WarmupStableDecay(Drawn):
     """Linear warm-up, a constant rate, and a short decay at the end (Hu et al., 2024, arXiv:2404.06395).
 
     A run can be prolonged from before its decay, since the rate does not depend on ``total_steps`` until then.

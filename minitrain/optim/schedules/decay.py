@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from ...errors import ConfigError
 from ..checks import NOT_NEGATIVE, POSITIVE
+from .drawn import Drawn
 
 
 @dataclass(frozen=True)
-class StepDecay:
+class StepDecay(Drawn):
     """A staircase of even steps: ``lr * gamma^(step // step_size)``.
 
     Attributes:
@@ -39,7 +40,7 @@ class StepDecay:
 
 
 @dataclass(frozen=True)
-class MultiStep:
+class MultiStep(Drawn):
     """A staircase with given edges: ``lr * gamma^(number of milestones that step has reached)``.
 
     Attributes:
@@ -68,7 +69,7 @@ class MultiStep:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(Drawn):
     """A smooth decay: ``lr * gamma^step``.
 
     Attributes:

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 from ..checks import NOT_NEGATIVE, POSITIVE
+from .drawn import Drawn
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Drawn):
     """A straight line from one rate to another: ``lr + (end_lr - lr) * min(1, step / total_steps)``.
 
     Attributes:
@@ -37,7 +38,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(Drawn):
     """A power of the steps that are left: ``end_lr + (lr - end_lr) * (1 - min(1, step / total_steps))^power``.
 
     Attributes:
@@ -68,7 +69,7 @@ class Polynomial:
 
 
 @dataclass(frozen=True)
-class InverseSqrt:
+class InverseSqrt(Drawn):
     """Linear warm-up, then decay with the inverse square root of the step (Vaswani et al., 2017, arXiv:1706.03762).
 
     With t = step + 1 the rate is ``max_lr * min(t / warmup_steps, sqrt(warmup_steps / t))``.

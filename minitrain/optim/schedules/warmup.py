@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..checks import NOT_NEGATIVE
+from .drawn import Drawn
 
 
 class Schedule(Protocol):
@@ -21,7 +22,7 @@ def warmup_factor(step: int, warmup_steps: int) -> float:
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Drawn):
     """A constant rate after an optional linear warm-up: ``lr * min(1, (step + 1) / (warmup_steps + 1))``."""
 
     lr: float
@@ -33,7 +34,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Warmup:
+class Warmup(Drawn):
     """A linear warm-up to the first rate of another schedule, which starts when the warm-up is over.
 
     Attributes:

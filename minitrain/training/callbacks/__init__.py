@@ -1,9 +1,10 @@
 """Callbacks that come with minitrain, one file for each kind."""
 
 from .checkpointing import Checkpointing
+from .clipping import AdaptiveClipping, ValueClipping
 from .csv_logger import CsvLogger
 from .early_stopping import EarlyStopping, TimeLimit
-from .ema import EMA
+from .ema import EMA, SWA
 from .guards import NaNGuard, SpikeGuard
 from .jsonl import JsonlLogger
 from .mlflow import MLflowLogger
@@ -21,7 +22,9 @@ from .wandb import WandbLogger
 __all__ = [
     "CALLBACKS",
     "EMA",
+    "SWA",
     "ActivationStatistics",
+    "AdaptiveClipping",
     "Checkpointing",
     "CsvLogger",
     "EarlyStopping",
@@ -40,6 +43,7 @@ __all__ = [
     "TensorBoardLogger",
     "Throughput",
     "TimeLimit",
+    "ValueClipping",
     "WandbLogger",
     "WeightStatistics",
     "create_callbacks",

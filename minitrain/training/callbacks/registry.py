@@ -12,9 +12,10 @@ from typing import Any
 from ...optim.settings import Setting, arguments, look_up, read_config, settings_of
 from ..callback import Callback
 from .checkpointing import Checkpointing
+from .clipping import AdaptiveClipping, ValueClipping
 from .csv_logger import CsvLogger
 from .early_stopping import EarlyStopping, TimeLimit
-from .ema import EMA
+from .ema import EMA, SWA
 from .guards import NaNGuard, SpikeGuard
 from .jsonl import JsonlLogger
 from .mlflow import MLflowLogger
@@ -29,6 +30,7 @@ from .wandb import WandbLogger
 
 CALLBACKS: dict[str, type[Callback]] = {
     "activation_statistics": ActivationStatistics,
+    "adaptive_clipping": AdaptiveClipping,
     "checkpointing": Checkpointing,
     "csv": CsvLogger,
     "early_stopping": EarlyStopping,
@@ -44,9 +46,11 @@ CALLBACKS: dict[str, type[Callback]] = {
     "run_info": RunInfo,
     "sample_generation": SampleGeneration,
     "spike_guard": SpikeGuard,
+    "swa": SWA,
     "tensorboard": TensorBoardLogger,
     "throughput": Throughput,
     "time_limit": TimeLimit,
+    "value_clipping": ValueClipping,
     "wandb": WandbLogger,
     "weight_statistics": WeightStatistics,
 }

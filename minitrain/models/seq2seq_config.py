@@ -1,0 +1,71 @@
+"""The shape of an encoder-decoder transformer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+from .checks import check_at_least, check_heads, check_share, check_types
+
+
+@dataclass(frozen=True)
+class Seq2SeqConfig:
+    """Shape of an encoder-decoder transformer.
+
+    Attributes:
+        vocab_size: number V of token ids, of the source and, unless told otherwise, of the target.
+        target_vocab_size: number of token ids of the target; ``None`` for ``vocab_size``.
+        block_size: longest source, and longest input of the decoder.
+        n_layer: number of blocks in each stack.
+        n_head: number H of heads; divides ``n_embd``.
+        n_embd: model width C, even.
+        dropout: probability of dropping, in [0, 1).
+        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
+            it grows from block to block in proportion to the depth.
+        share_embeddings: whether source and target share one table of tokens.
+        tie_weights: whether the output layer shares the target's table.
+        pad_idx: the token that fills short rows at their end.
+        label_smoothing: share of the target spread over all tokens, in [0, 1); the paper has 0.1.
+    """
+
+    vocab_size: int
+    target_vocab_size: int | None = None
+    block_size: int = 64
+    n_layer: int = 2
+    n_head: int = 4
+    n_embd: int = 128
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    share_embeddings: bool = True
+    tie_weights: bool = True
+    pad_idx: int = 0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values and how they fit together.
+
+        Raises:
+            ConfigError: naming the field, its value and what to change.
+        """
+        check_types(self)
+        check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
+        if self.target_vocab_size is not None:
+            check_at_least(self, 1, "target_vocab_size")
+        check_heads(self)
+        if self.n_embd % 2:
+            raise ConfigError(f"n_embd = {self.n_embd} must be even: each sinusoid has a sine and a cosine")
+        check_share(self, "dropout")
+        check_share(self, "drop_path")
+        check_share(self, "label_smoothing")
+        if self.share_embeddings and self.n_targets != self.vocab_size:
+            raise ConfigError(
+                f"share_embeddings = True, but target_vocab_size = {self.target_vocab_size} differs from vocab_size = "
+                f"{self.vocab_size}: set share_embeddings=False, or give both languages one vocabulary"
+            )
+        if not 0 <= self.pad_idx < min(self.vocab_size, self.n_targets):
+            raise ConfigError(f"pad_idx = {self.pad_idx} is no token of both vocabularies: use one, such as 0")
+
+    @property
+    def n_targets(self) -> int:
+        """Number of token ids of the target."""
+        return self.target_vocab_size or self.vocab_size
