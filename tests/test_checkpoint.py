@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 from minitrain.errors import CheckpointError
 from minitrain.files import FileError
-from minitrain.training import CheckpointManager, checkpoint_manager, read_checkpoint, verify_checkpoint
+from minitrain.training import CheckpointStore, Contents, checkpoint_folder, read_checkpoint, verify_checkpoint
 
 FILES = ["model.safetensors", "optimizer.safetensors", "extra.safetensors", "state.json", "manifest.json"]
 
@@ -43,8 +43,8 @@ def other_state(seed: int) -> dict[str, Any]:
     return {"best": 1 / 3, "none": None, "callbacks": {"EMA": {"average": np.full((2, 3), seed, np.float32)}}}
 
 
-def save(manager: CheckpointManager, step: int) -> Path:
-    return manager.save(step, model_state(step), optimizer_state(step), other_state(step))
+def save(store: CheckpointStore, step: int) -> Path:
+    return store.save(Contents(step, model_state(step), optimizer_state(step), other_state(step)))
 
 
 def assert_intact(path: Path, step: int) -> None:
@@ -65,22 +65,22 @@ def assert_intact(path: Path, step: int) -> None:
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> CheckpointManager:
+def store(tmp_path: Path) -> CheckpointStore:
     def refuse(message: str) -> None:
         raise AssertionError(message)
 
-    return CheckpointManager(tmp_path / "checkpoints", keep=2, warn=refuse)
+    return CheckpointStore(tmp_path / "checkpoints", keep=2, warn=refuse)
 
 
-def visible(manager: CheckpointManager) -> list[str]:
-    return sorted(path.name for path in manager.directory.iterdir())
+def visible(store: CheckpointStore) -> list[str]:
+    return sorted(path.name for path in store.directory.iterdir())
 
 
 # What is saved comes back.
 
 
-def test_a_checkpoint_comes_back(manager: CheckpointManager) -> None:
-    path = save(manager, 12)
+def test_a_checkpoint_comes_back(store: CheckpointStore) -> None:
+    path = save(store, 12)
     assert path.name == "step-00000012"
     assert sorted(os.listdir(path)) == sorted(FILES)
     assert_intact(path, 12)
@@ -94,9 +94,9 @@ _arrays = hnp.arrays(_dtypes, hnp.array_shapes(min_dims=0, max_dims=3, min_side=
 def test_any_arrays_come_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, np.ndarray[Any, Any]]
 ) -> None:
-    manager = CheckpointManager(tmp_path_factory.mktemp("any"))
-    path = manager.save(1, arrays, {"moments": {}}, {})
-    found = manager.load(path).model
+    store = CheckpointStore(tmp_path_factory.mktemp("any"))
+    path = store.save(Contents(1, arrays, {"moments": {}}, {}))
+    found = store.load(path).model
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         assert found[name].shape == array.shape
@@ -105,10 +105,10 @@ def test_any_arrays_come_back_bit_for_bit(
         assert found[name].tobytes() == native.tobytes()
 
 
-def test_a_type_that_cannot_be_stored_is_named(manager: CheckpointManager) -> None:
+def test_a_type_that_cannot_be_stored_is_named(store: CheckpointStore) -> None:
     with pytest.raises(CheckpointError, match=r"cannot save w: .*complex64"):
-        manager.save(1, {"w": np.zeros(2, np.complex64)}, {"moments": {}}, {})
-    assert visible(manager) == []
+        store.save(Contents(1, {"w": np.zeros(2, np.complex64)}, {"moments": {}}, {}))
+    assert visible(store) == []
 
 
 # Damage is seen.
@@ -131,16 +131,16 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("how", ["truncate", "empty", "extend", "remove", "flip"])
-def test_damage_is_named_and_the_older_one_found(manager: CheckpointManager, name: str, how: str) -> None:
-    save(manager, 1)
-    path = save(manager, 2)
+def test_damage_is_named_and_the_older_one_found(store: CheckpointStore, name: str, how: str) -> None:
+    save(store, 1)
+    path = save(store, 2)
     damage(path / name, how)
     with pytest.raises(CheckpointError) as caught:
-        manager.load(path)
+        store.load(path)
     assert str(path) in str(caught.value)
     assert name.partition(".")[0] in str(caught.value)
     told: list[str] = []
-    latest = manager.latest(told.append)
+    latest = store.latest(told.append)
     assert latest is not None
     assert_intact(latest, 1)
     assert len(told) == 1
@@ -149,26 +149,26 @@ def test_damage_is_named_and_the_older_one_found(manager: CheckpointManager, nam
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_another_checkpoint_is_seen(manager: CheckpointManager, name: str) -> None:
-    first, second = save(manager, 1), save(manager, 2)
+def test_a_file_of_another_checkpoint_is_seen(store: CheckpointStore, name: str) -> None:
+    first, second = save(store, 1), save(store, 2)
     shutil.copy(first / name, second / name)
     with pytest.raises(CheckpointError, match="step-00000002"):
         verify_checkpoint(second)
 
 
-def test_a_checkpoint_under_the_name_of_another_step_is_seen(manager: CheckpointManager) -> None:
-    save(manager, 1).rename(manager.directory / "step-00000009")
+def test_a_checkpoint_under_the_name_of_another_step_is_seen(store: CheckpointStore) -> None:
+    save(store, 1).rename(store.directory / "step-00000009")
     with pytest.raises(CheckpointError, match=r"step-00000009.*step 1"):
-        verify_checkpoint(manager.directory / "step-00000009")
+        verify_checkpoint(store.directory / "step-00000009")
 
 
-def test_a_copy_under_a_name_of_its_own_can_be_read(manager: CheckpointManager, tmp_path: Path) -> None:
-    shutil.copytree(save(manager, 1), tmp_path / "my best")
+def test_a_copy_under_a_name_of_its_own_can_be_read(store: CheckpointStore, tmp_path: Path) -> None:
+    shutil.copytree(save(store, 1), tmp_path / "my best")
     assert_intact(tmp_path / "my best", 1)
 
 
-def test_a_flipped_bit_in_any_byte_of_the_manifest_is_seen(manager: CheckpointManager) -> None:
-    path = save(manager, 1)
+def test_a_flipped_bit_in_any_byte_of_the_manifest_is_seen(store: CheckpointStore) -> None:
+    path = save(store, 1)
     manifest = path / "manifest.json"
     content = manifest.read_bytes()
     for at in range(len(content)):
@@ -189,18 +189,18 @@ def test_any_manifest_is_refused_in_words(tmp_path_factory: pytest.TempPathFacto
         verify_checkpoint(folder)
 
 
-def test_a_newer_format_asks_for_an_upgrade(manager: CheckpointManager) -> None:
-    manifest = save(manager, 1) / "manifest.json"
+def test_a_newer_format_asks_for_an_upgrade(store: CheckpointStore) -> None:
+    manifest = save(store, 1) / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 3}))
     with pytest.raises(CheckpointError, match="upgrade minitrain"):
         verify_checkpoint(manifest.parent)
 
 
-def test_a_folder_that_is_not_there(manager: CheckpointManager) -> None:
+def test_a_folder_that_is_not_there(store: CheckpointStore) -> None:
     with pytest.raises(CheckpointError, match="step-00000001"):
-        manager.load(manager.directory / "step-00000001")
-    assert manager.latest() is None
-    assert manager.checkpoints() == []
+        store.load(store.directory / "step-00000001")
+    assert store.latest() is None
+    assert store.checkpoints() == []
 
 
 # Another model.
@@ -216,9 +216,9 @@ def test_a_folder_that_is_not_there(manager: CheckpointManager) -> None:
     ],
 )
 def test_another_model_is_told_by_its_first_difference(
-    manager: CheckpointManager, change: dict[str, Any], parts: list[str]
+    store: CheckpointStore, change: dict[str, Any], parts: list[str]
 ) -> None:
-    checkpoint = manager.load(save(manager, 1))
+    checkpoint = store.load(save(store, 1))
     checkpoint.check_fits(model_state(99))  # the same model
     own = {name: array for name, array in (model_state(1) | change).items() if array is not None}
     with pytest.raises(CheckpointError) as caught:
@@ -229,55 +229,55 @@ def test_another_model_is_told_by_its_first_difference(
 # Which ones are kept.
 
 
-def test_the_newest_are_kept(manager: CheckpointManager) -> None:
+def test_the_newest_are_kept(store: CheckpointStore) -> None:
     for step in range(1, 6):
-        save(manager, step)
-    assert visible(manager) == ["step-00000004", "step-00000005"]
+        save(store, step)
+    assert visible(store) == ["step-00000004", "step-00000005"]
 
 
-def test_damaged_ones_ahead_do_not_push_intact_ones_out(manager: CheckpointManager) -> None:
+def test_damaged_ones_ahead_do_not_push_intact_ones_out(store: CheckpointStore) -> None:
     for step in (1, 2, 8):
-        path = save(manager, step)
+        path = save(store, step)
     damage(path / "state.json", "flip")
-    save(manager, 3)
-    assert visible(manager) == ["step-00000002", "step-00000003", "step-00000008"]
+    save(store, 3)
+    assert visible(store) == ["step-00000002", "step-00000003", "step-00000008"]
     told: list[str] = []
-    assert manager.latest(told.append) == manager.directory / "step-00000003"
+    assert store.latest(told.append) == store.directory / "step-00000003"
 
 
-def test_an_intact_one_is_never_overwritten_a_damaged_one_is(manager: CheckpointManager) -> None:
-    path = save(manager, 1)
+def test_an_intact_one_is_never_overwritten_a_damaged_one_is(store: CheckpointStore) -> None:
+    path = save(store, 1)
     with pytest.raises(CheckpointError, match="exists and is intact"):
-        save(manager, 1)
+        save(store, 1)
     damage(path / "model.safetensors", "truncate")
-    assert_intact(save(manager, 1), 1)
-    assert visible(manager) == ["step-00000001"]
+    assert_intact(save(store, 1), 1)
+    assert visible(store) == ["step-00000001"]
 
 
-def test_old_ones_stay_until_the_new_one_verifies(manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(manager, 1)
-    save(manager, 2)
+def test_old_ones_stay_until_the_new_one_verifies(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(store, 1)
+    save(store, 2)
 
     def damage_on_the_way(folder: Path, *rest: Any) -> None:
         write_checkpoint(folder, *rest)
         damage(folder / "model.safetensors", "flip")
 
-    write_checkpoint = checkpoint_manager.write_checkpoint
-    monkeypatch.setattr(checkpoint_manager, "write_checkpoint", damage_on_the_way)
+    write_checkpoint = checkpoint_folder.write_checkpoint
+    monkeypatch.setattr(checkpoint_folder, "write_checkpoint", damage_on_the_way)
     with pytest.raises(CheckpointError, match="SHA-256"):
-        save(manager, 3)
-    assert_intact(manager.directory / "step-00000001", 1)
-    assert_intact(manager.directory / "step-00000002", 2)
+        save(store, 3)
+    assert_intact(store.directory / "step-00000001", 1)
+    assert_intact(store.directory / "step-00000002", 2)
 
 
-def test_what_a_killed_process_left_is_cleared_and_counts_for_nothing(manager: CheckpointManager) -> None:
-    leftover = manager.directory / ".step-00000009.abc.tmp"
+def test_what_a_killed_process_left_is_cleared_and_counts_for_nothing(store: CheckpointStore) -> None:
+    leftover = store.directory / ".step-00000009.abc.tmp"
     leftover.mkdir(parents=True)
     (leftover / "manifest.json").write_text("{}")
-    assert manager.checkpoints() == []
-    assert manager.latest() is None
-    save(manager, 1)
-    assert visible(manager) == ["step-00000001"]
+    assert store.checkpoints() == []
+    assert store.latest() is None
+    save(store, 1)
+    assert visible(store) == ["step-00000001"]
 
 
 # Failures at every call to the operating system.
@@ -349,13 +349,13 @@ def test_a_failure_at_any_call_loses_nothing(tmp_path: Path, crash: bool) -> Non
     seen: set[str] = set()
     while not finished:
         told: list[str] = []
-        manager = CheckpointManager(tmp_path / str(fail_at), keep=2, warn=told.append)
-        save(manager, 1)
-        save(manager, 2)
+        store = CheckpointStore(tmp_path / str(fail_at), keep=2, warn=told.append)
+        save(store, 1)
+        save(store, 2)
         with pytest.MonkeyPatch.context() as monkeypatch:
             disk = Disk(monkeypatch, fail_at, crash=crash)
             try:
-                save(manager, 3)
+                save(store, 3)
             except FileError as error:
                 assert not crash
                 assert "step-00000003" in str(error)
@@ -366,7 +366,7 @@ def test_a_failure_at_any_call_loses_nothing(tmp_path: Path, crash: bool) -> Non
                 finished = len(disk.calls) <= fail_at
                 assert finished or told or fail_at == 0  # a mkdir that fails where the folder exists
         seen.update(disk.calls)
-        after = CheckpointManager(tmp_path / str(fail_at), keep=2, warn=told.append)
+        after = CheckpointStore(tmp_path / str(fail_at), keep=2, warn=told.append)
         steps = [int(path.name[5:]) for path in after.checkpoints()]
         assert set(steps) >= {2}, (fail_at, disk.calls[-1])  # step 1 goes once step 3 is there
         assert 1 in steps or 3 in steps
@@ -380,24 +380,24 @@ def test_a_failure_at_any_call_loses_nothing(tmp_path: Path, crash: bool) -> Non
     assert fail_at > 20
 
 
-def test_everything_is_durable_before_it_gets_its_name(manager: CheckpointManager) -> None:
+def test_everything_is_durable_before_it_gets_its_name(store: CheckpointStore) -> None:
     """A power cut keeps what was fsynced: each file, then the folder, and only then the name, fsynced too."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = Disk(monkeypatch, -1, crash=False)
-        save(manager, 1)
+        save(store, 1)
     assert re.fullmatch(r"(mkdir )+(open (write )+flush fsync ){5}fsync rename fsync ", " ".join([*disk.calls, ""]))
 
 
-def test_a_file_size_limit_of_the_system_loses_nothing(manager: CheckpointManager) -> None:
+def test_a_file_size_limit_of_the_system_loses_nothing(store: CheckpointStore) -> None:
     resource = pytest.importorskip("resource")
-    save(manager, 1)
+    save(store, 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     big = {"w": np.zeros(20_000, np.float32)}
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
         with pytest.raises(FileError, match=r"step-00000002.*larger than"):
-            manager.save(2, big, {"moments": {}}, {})
+            store.save(Contents(2, big, {"moments": {}}, {}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert visible(manager) == ["step-00000001"]
-    assert_intact(manager.directory / "step-00000001", 1)
+    assert visible(store) == ["step-00000001"]
+    assert_intact(store.directory / "step-00000001", 1)

@@ -17,7 +17,7 @@ import pytest
 from small_runs import STEPS, outcome, small_config, tree
 
 from minitrain.errors import CheckpointError, DataError
-from minitrain.training import Interrupted, RunConfig, load_run, resume_run, start_run
+from minitrain.training import Contents, Interrupted, RunConfig, load_run, resume_run, start_run
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -344,9 +344,9 @@ def test_data_of_another_run(saved: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_without_a_trainers_state(saved: Path) -> None:
     run = resume_run(saved)
     state = run.trainer.model.state_dict(), run.trainer.optimizer.state_dict()
-    run.trainer.checkpoints.save(9, *state, {"trainer": {"step": 9}, "callbacks": {}})
+    run.trainer.checkpoints.save(Contents(9, *state, {"trainer": {"step": 9}, "callbacks": {}}))
     with pytest.raises(CheckpointError, match=r"step-00000009 was not saved by a trainer"):
         resume_run(saved)
-    run.trainer.checkpoints.save(10, *state, {"trainer": [], "callbacks": {}, "metrics": {}})
+    run.trainer.checkpoints.save(Contents(10, *state, {"trainer": [], "callbacks": {}, "metrics": {}}))
     with pytest.raises(CheckpointError, match=r"step-00000010 was not saved by a trainer"):
         resume_run(saved)

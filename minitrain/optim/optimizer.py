@@ -155,8 +155,9 @@ class Optimizer(ABC):
         """
         for name in sorted(self.state_dict().keys() ^ state.keys()):
             raise CheckpointError(f"the optimizer state is of another optimizer: only one of the two has {name}")
+        steps, lr = int(state["step"]), float(state["lr"])
         load_arrays(self._moments_by_path(), state["moments"], "the optimizer state is of another model or optimizer")
-        self.steps, self.lr = int(state["step"]), float(state["lr"])
+        self.steps, self.lr = steps, lr
 
     def _moments_by_path(self) -> dict[str, Array]:
         return {

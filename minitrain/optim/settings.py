@@ -125,7 +125,7 @@ def look_up(what: str, name: str, known: Mapping[str, Any]) -> Any:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"{what}.name={name!r} is unknown; {hint}known: {', '.join(known)}")
+        raise ConfigError(f"{what}.name={shown(name)} is unknown; {hint}known: {', '.join(known)}")
     return known[name]
 
 

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
         WeightStatistics,
         create_callbacks,
     )
-    from .checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
+    from .checkpoint import Checkpoint, Contents, read_checkpoint, verify_checkpoint
     from .checkpoint_manager import CheckpointManager
+    from .checkpoint_store import CheckpointStore
     from .collector import MetricsCollector
     from .compare import Comparison, compare_runs, plot_comparison
     from .config import RunConfig, TrainerConfig, TrainingConfig
@@ -85,8 +86,10 @@ __all__ = [
     "CallbackList",
     "Checkpoint",
     "CheckpointManager",
+    "CheckpointStore",
     "Checkpointing",
     "Comparison",
+    "Contents",
     "Control",
     "CsvLogger",
     "DataConfig",
@@ -184,8 +187,10 @@ _HOME = {
     "CallbackList": "callback",
     "Checkpoint": "checkpoint",
     "CheckpointManager": "checkpoint_manager",
+    "CheckpointStore": "checkpoint_store",
     "Checkpointing": "callbacks",
     "Comparison": "compare",
+    "Contents": "checkpoint",
     "Control": "state",
     "CsvLogger": "callbacks",
     "DataConfig": "data_config",

@@ -6,7 +6,8 @@
       model.safetensors       weights by path
       optimizer.safetensors   moments by exp_avg.<path> and exp_avg_sq.<path>
       extra.safetensors       arrays of everything else, such as averaged weights
-      state.json              step, the optimizer's numbers, the state of trainer, schedule, callbacks and metrics
+      state.json              step, figures measured with these weights, the optimizer's numbers, and the state of
+                              trainer, schedule, data, callbacks and metrics
       manifest.json           format, version, step, size and SHA-256 of each file; written last
 
 Nothing is believed before the manifest's sums are checked. There is no pickle: a checkpoint from someone else
@@ -16,55 +17,68 @@ cannot run code.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ..backend.arrays import Array
 from ..errors import CheckpointError
 from ..files import fsync_directory, sha256_of
+from .checkpoint_files import (
+    CONTENTS,
+    EXTRA,
+    MANIFEST,
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    VERSION,
+    Entry,
+    Location,
+    Manifest,
+    json_bytes,
+    parse_json,
+    read_bytes,
+    read_manifest,
+)
 from .tensors import join_arrays, read_tensors, split_arrays, tensor_pieces
 
-FORMAT, VERSION = "minitrain checkpoint", 2
-MODEL, OPTIMIZER, EXTRA = "model.safetensors", "optimizer.safetensors", "extra.safetensors"
-STATE, MANIFEST = "state.json", "manifest.json"
-CONTENTS = {1: {MODEL, OPTIMIZER, STATE}, 2: {MODEL, OPTIMIZER, EXTRA, STATE}}
-"""The files of each version of the format, besides the manifest."""
-_NAME = re.compile(r"step-(\d{8,})")
 
+class Contents(NamedTuple):
+    """What goes into a checkpoint.
 
-def checkpoint_name(step: int) -> str:
-    """The folder name of the checkpoint after ``step`` updates, e.g. ``step-00000500``."""
-    return f"step-{step:08d}"
+    Attributes:
+        step: number of updates done, or of epochs for those who count in epochs.
+        model: weights by path, as ``model.state_dict()``.
+        optimizer: as ``optimizer.state_dict()``: ``moments`` holds arrays, the rest plain numbers.
+        state: everything else: nested dictionaries and lists of arrays and of values that JSON can hold, NaN and
+            infinity too.
+        metrics: figures measured with exactly these weights, by name: what the best checkpoints are chosen by.
+    """
 
-
-def step_of(path: str | Path) -> int | None:
-    """The step in a checkpoint's folder name, or ``None`` if the name is not a checkpoint's."""
-    match = _NAME.fullmatch(Path(path).name)
-    return int(match[1]) if match else None
+    step: int
+    model: Mapping[str, Array]
+    optimizer: Mapping[str, Any]
+    state: Mapping[str, Any]
+    metrics: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds.
+    """A checkpoint that was read; see `Contents`.
 
     Attributes:
         path: its folder.
-        step: number of updates done.
-        model: weights by path, as ``model.state_dict()``.
-        optimizer: as ``optimizer.state_dict()``.
-        state: everything else: plain values and arrays.
     """
 
-    path: Path
+    path: Location
     step: int
     model: dict[str, Array]
     optimizer: dict[str, Any]
     state: dict[str, Any]
+    metrics: dict[str, float]
 
     def check_fits(self, own: Mapping[str, Array]) -> None:
         """Check that the weights are those of a model whose ``state_dict()`` is ``own``.
@@ -86,37 +100,28 @@ def _shape(arrays: Mapping[str, Array], name: str) -> str:
     return f"{tuple(arrays[name].shape)} {arrays[name].dtype}" if name in arrays else "missing"
 
 
-def write_checkpoint(
-    folder: Path,
-    step: int,
-    model_state: Mapping[str, Array],
-    optimizer_state: Mapping[str, Any],
-    state: Mapping[str, Any],
-) -> None:
+def write_checkpoint(folder: Path, contents: Contents) -> None:
     """Write a checkpoint's files into the existing, empty ``folder``, durably, the manifest last.
 
     Args:
         folder: where to; give it a temporary name and rename it afterwards.
-        step: number of updates done.
-        model_state: ``model.state_dict()``.
-        optimizer_state: ``optimizer.state_dict()``: ``moments`` holds arrays, the rest plain numbers.
-        state: nested dictionaries and lists of arrays and of values that JSON can hold, NaN and infinity too.
+        contents: what to write.
 
     Raises:
         OSError: if the disk refuses.
         CheckpointError: if an array's dtype cannot be stored.
     """
+    step, model_state, optimizer_state, state, metrics = contents
     numbers = {name: value for name, value in optimizer_state.items() if name != "moments"}
     plain, arrays = split_arrays(state)
-    description = {"step": step, "optimizer": numbers, "state": plain}
+    description = {"step": step, "metrics": dict(metrics), "optimizer": numbers, "state": plain}
     files = {
         MODEL: _write(folder / MODEL, tensor_pieces(model_state)),
         OPTIMIZER: _write(folder / OPTIMIZER, tensor_pieces(optimizer_state["moments"])),
         EXTRA: _write(folder / EXTRA, tensor_pieces(arrays)),
-        STATE: _write(folder / STATE, [_json(description)]),
+        STATE: _write(folder / STATE, [json_bytes(description)]),
     }
-    manifest = {"format": FORMAT, "version": VERSION, "step": step, "files": files}
-    _write(folder / MANIFEST, [_json(manifest)])
+    _write(folder / MANIFEST, [Manifest(VERSION, step, files).to_json()])
     fsync_directory(folder)
 
 
@@ -130,19 +135,10 @@ def verify_checkpoint(path: str | Path) -> int:
         CheckpointError: if anything is missing, changed, or of a format this version cannot read.
     """
     path = Path(path)
-    _, step, files = _read_manifest(path)
-    for name, (size, sha256) in files.items():
-        try:
-            found = (path / name).stat().st_size
-            if found != size:
-                raise CheckpointError(f"{path / name} is damaged: it has {found} bytes, its manifest says {size}")
-            if sha256_of(path / name) != sha256:
-                raise CheckpointError(f"{path / name} is damaged: its SHA-256 differs from the manifest's")
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{path} is incomplete: {name} is missing") from error
-        except OSError as error:
-            raise CheckpointError(f"{path / name} cannot be read: {error.strerror or error}") from error
-    return step
+    manifest = read_manifest(path)
+    for name, entry in manifest.files.items():
+        _verify_file(path, name, entry)
+    return manifest.step
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -153,13 +149,23 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     step = verify_checkpoint(path)
-    version, _, _ = _read_manifest(path)
-    match _parse(path / STATE, _read(path / STATE)):
-        case {"step": int(own_step), "optimizer": dict(numbers), "state": dict(state)} if own_step == step:
-            optimizer = {**numbers, "moments": read_tensors(path / OPTIMIZER)}
-            extra = read_tensors(path / EXTRA) if EXTRA in CONTENTS[version] else {}
-            return Checkpoint(path, step, read_tensors(path / MODEL), optimizer, migrated(version, state, extra))
-    raise CheckpointError(f"{path / STATE} does not describe a checkpoint of step {step}")
+    version = read_manifest(path).version
+    numbers, state, metrics = _read_state(path, step)
+    optimizer = {**numbers, "moments": read_tensors(path / OPTIMIZER)}
+    extra = read_tensors(path / EXTRA) if EXTRA in CONTENTS[version] else {}
+    return Checkpoint(path, step, read_tensors(path / MODEL), optimizer, migrated(version, state, extra), metrics)
+
+
+def read_checkpoint_metrics(path: str | Path) -> dict[str, float]:
+    """The figures measured with a checkpoint's weights; of its files only the description is read and verified.
+
+    Raises:
+        CheckpointError: if that is damaged.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    _verify_file(path, STATE, manifest.files[STATE])
+    return _read_state(path, manifest.step)[2]
 
 
 def migrated(version: int, state: dict[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
@@ -168,60 +174,38 @@ def migrated(version: int, state: dict[str, Any], arrays: Mapping[str, Array]) -
         offset = state.get("metrics_offset", 0)
         rest = {name: value for name, value in state.items() if name != "metrics_offset"}
         return {**rest, "metrics": {}, "callbacks": {"JsonlLogger": {"offset": offset}}}
-    joined: dict[str, Any] = join_arrays(state, arrays)
+    try:
+        joined: dict[str, Any] = join_arrays(state, arrays)
+    except RecursionError as error:
+        raise CheckpointError(f"{STATE} of the checkpoint is nested too deep") from error
     return joined
 
 
-def _read_manifest(path: Path) -> tuple[int, int, dict[str, tuple[int, str]]]:
-    """Version, step, and size and SHA-256 of each file; a manifest with a byte changed anywhere is refused."""
-    content = _read(path / MANIFEST)
-    manifest = _parse(path / MANIFEST, content)
-    match manifest:
-        case {"format": "minitrain checkpoint", "version": int(version)} if version > VERSION:
-            raise CheckpointError(
-                f"{path} was written by a newer minitrain (format version {version}, this one reads up to "
-                f"{VERSION}); upgrade minitrain"
-            )
-        case {
-            "format": "minitrain checkpoint",
-            "version": int(version),
-            "step": int(step),
-            "files": dict(files),
-        } if files.keys() == CONTENTS.get(version) and _json(manifest) == content:
-            if step_of(path) not in (None, step):
-                raise CheckpointError(f"{path} is damaged: its manifest is that of step {step}")
-            return version, step, {name: _entry(path, entry) for name, entry in files.items()}
-    raise CheckpointError(f"{path / MANIFEST} is damaged: it does not describe a checkpoint")
-
-
-def _entry(path: Path, entry: Any) -> tuple[int, str]:
-    match entry:
-        case {"size": int(size), "sha256": str(sha256)}:
-            return size, sha256
-    raise CheckpointError(f"{path / MANIFEST} is damaged: it lacks the size or the SHA-256 of a file")
-
-
-def _read(path: Path) -> bytes:
+def _verify_file(path: Path, name: str, entry: Entry) -> None:
     try:
-        return path.read_bytes()
+        found = (path / name).stat().st_size
+        if found != entry.size:
+            raise CheckpointError(f"{path / name} is damaged: it has {found} bytes, its manifest says {entry.size}")
+        if sha256_of(path / name) != entry.sha256:
+            raise CheckpointError(f"{path / name} is damaged: its SHA-256 differs from the manifest's")
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} is not a complete checkpoint: {path.name} is missing") from error
+        raise CheckpointError(f"{path} is incomplete: {name} is missing") from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path / name} cannot be read: {error.strerror or error}") from error
 
 
-def _parse(path: Path, content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8
-        raise CheckpointError(f"{path} is damaged: it is not JSON ({error})") from error
+def _read_state(path: Path, step: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
+    """The optimizer's numbers, the state, and the metrics."""
+    description = parse_json(path / STATE, read_bytes(path / STATE))
+    match description:
+        case {"step": int(own_step), "optimizer": dict(numbers), "state": dict(state)} if own_step == step:
+            metrics = description.get("metrics", {})  # version 1 has none
+            if isinstance(metrics, dict) and all(type(value) in (int, float) for value in metrics.values()):
+                return numbers, state, metrics
+    raise CheckpointError(f"{path / STATE} does not describe a checkpoint of step {step}")
 
 
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=2).encode() + b"\n"
-
-
-def _write(path: Path, pieces: Iterable[Any]) -> dict[str, Any]:
+def _write(path: Path, pieces: Iterable[Any]) -> Entry:
     """Write ``pieces`` to the new file ``path``, durably; its entry in the manifest."""
     digest, size = hashlib.sha256(), 0
     with open(path, "xb") as file:
@@ -231,4 +215,4 @@ def _write(path: Path, pieces: Iterable[Any]) -> dict[str, Any]:
             file.write(piece)
         file.flush()
         os.fsync(file.fileno())
-    return {"size": size, "sha256": digest.hexdigest()}
+    return Entry(size, digest.hexdigest())

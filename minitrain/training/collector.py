@@ -80,6 +80,10 @@ class MetricsCollector:
         values = self._values.get(name)
         return values[-1] if values else None
 
+    def get_at(self, step: int) -> dict[str, float]:
+        """The figures whose last value belongs to ``step``."""
+        return {name: self._values[name][-1] for name, steps in self._steps.items() if steps[-1] == step}
+
     def names(self) -> list[str]:
         """The names of all figures, in the order in which they came."""
         return list(self._values)

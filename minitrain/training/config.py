@@ -52,6 +52,17 @@ class TrainerConfig(Section):
     save_every: int = 1000
     """0 = only at the end"""
     keep_checkpoints: int = 3
+    """how many of the newest"""
+    keep_best_checkpoints: int = 0
+    """how many of the best beside those; an evaluation among the best is followed by a checkpoint"""
+    best_metric: str = "val_loss"
+    """what the best are chosen by, a figure of the evaluations"""
+    best_mode: str = "min"
+    """min if less of it is better, max if more is"""
+    async_checkpoints: bool = False
+    """write checkpoints while training goes on; takes memory for a copy of the state"""
+    checkpoint_url: str | None = None
+    """where the checkpoints go instead of the run folder, such as s3://bucket/run"""
     log_every: int = 10
     log_gradients: bool = False
     """log the norm of each parameter's gradient too"""
@@ -66,7 +77,10 @@ class TrainerConfig(Section):
         """Check the ranges."""
         counts = ("epochs", "batch_size", "gradient_accumulation_steps", "keep_checkpoints", "log_every")
         self.require_at_least(1, *counts, *(["max_steps"] if self.max_steps is not None else []))
-        self.require_at_least(0, "validation_frequency", "save_every", "sample_tokens")
+        self.require_at_least(0, "validation_frequency", "save_every", "keep_best_checkpoints", "sample_tokens")
+        self.require_known("best_mode", ("min", "max"))
+        url = self.checkpoint_url
+        self.require(url is None or "://" in url, "checkpoint_url", "null or a URL such as s3://bucket/run")
         batches, norm = self.eval_batches, self.max_grad_norm
         self.require(batches is None or batches >= 1, "eval_batches", "null or at least 1")
         self.require(norm is None or norm > 0, "max_grad_norm", "null or above 0")

@@ -6,7 +6,7 @@ The trainer reads batch number ``step`` and nothing else, so that a resumed run 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any, Protocol
 
@@ -33,14 +33,17 @@ class BatchStream:
     Args:
         batches: a list of batches, or an object whose ``iter()`` starts again each epoch, such as a data loader of
             another library. Its ``set_epoch(epoch)`` is called if it has one; its order must be a function of the
-            epoch if resumed runs are to be exact.
+            epoch if resumed runs are to be exact. Or a stream that says where it is (``state_dict``,
+            ``load_state_dict``): a resumed run then reads nothing twice.
 
     Raises:
         DataError: if it is empty, or an iterator that can be read once only.
     """
 
     def __init__(self, batches: Iterable[Any]) -> None:
-        if isinstance(batches, Iterator) or not isinstance(batches, Iterable):
+        self._has_position = hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict")
+        once = isinstance(batches, Iterator) and not self._has_position
+        if once or not isinstance(batches, Iterable):
             raise DataError(
                 f"the training data is a {type(batches).__name__}, which cannot be read once an epoch: give a list of "
                 "batches, or an object whose iter() starts again"
@@ -66,9 +69,11 @@ class BatchStream:
         if isinstance(self.batches, Sequence):
             return self.batches[step % len(self.batches)]
         epoch, position = divmod(step, self.steps_per_epoch) if self.steps_per_epoch else (self._epoch, step)
-        if self._iterator is None or (epoch, position) != (self._epoch, self._position):
-            self._begin(epoch, position)
+        if self._iterator is None or epoch != self._epoch or position < self._position:
+            self._begin(epoch)
         assert self._iterator is not None
+        for _ in islice(self._iterator, position - self._position):
+            self._position += 1
         try:
             batch = next(self._iterator)
         except StopIteration:
@@ -83,11 +88,31 @@ class BatchStream:
             self._epoch, self._position, self._iterator = epoch + 1, 0, None
         return batch
 
-    def _begin(self, epoch: int, position: int) -> None:
+    def _begin(self, epoch: int) -> None:
+        self._set_epoch(epoch)
+        self._iterator, self._position = iter(self.batches), 0
+
+    def _set_epoch(self, epoch: int) -> None:
         if hasattr(self.batches, "set_epoch"):
             self.batches.set_epoch(epoch)
-        self._iterator = islice(iter(self.batches), position, None)
-        self._epoch, self._position = epoch, position
+        self._epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the batches are, if they say so themselves; nothing otherwise, since the step then says it all."""
+        if not self._has_position:
+            return {}
+        inner = self.batches.state_dict()  # type: ignore[attr-defined]
+        return {"epoch": self._epoch, "position": self._position, "batches": inner}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        if not self._has_position or not state:
+            return
+        epoch, position = int(state["epoch"]), int(state["position"])
+        self._set_epoch(epoch)  # which begins it
+        self.batches.load_state_dict(state["batches"])  # type: ignore[attr-defined]
+        self._iterator = iter(self.batches) if position else None  # at 0, the epoch has not begun
+        self._position = position
 
 
 class DatasetBatches:

@@ -17,6 +17,7 @@ from ..generation import continue_text
 from .collector import MetricsCollector
 from .epoch_trainer import perplexity
 from .evaluation import Validation
+from .facts import versions
 from .generation_config import GenerationConfig
 from .history_plots import plot_history
 from .html_report import REPORT, write_html_report
@@ -24,7 +25,6 @@ from .metrics import METRICS, read_metrics
 from .plots import plot_learning_rate, plot_loss
 from .result import TrainResult
 from .run_folder import CONFIG, PLOTS
-from .snapshot import versions
 from .trainer import Trainer
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .checkpoint_files import Location
 from .collector import MetricsCollector
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class TrainResult:
         tokens_per_second: training speed, the median of the logged ones.
         stopped: why training ended before its last step; empty if it did not.
         history: everything that was logged.
-        checkpoint: the last checkpoint; ``None`` without a run folder.
+        checkpoint: where the last checkpoint is; ``None`` without a run folder.
     """
 
     step: int
@@ -40,7 +40,7 @@ class TrainResult:
     tokens_per_second: float
     stopped: str
     history: MetricsCollector
-    checkpoint: Path | None
+    checkpoint: Location | None
 
     @classmethod
     def of(cls, trainer: Trainer) -> TrainResult:

@@ -28,13 +28,13 @@ from ..nn.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
 from .callbacks import PlateauWatch, create_callbacks
-from .checkpoint_manager import CheckpointManager, Warn, warn_user
+from .checkpoint_store import Warn, warn_user
 from .config import RunConfig, TrainingConfig
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
 from .model_config import create_model
 from .report import RunResult, draw, write_report, write_sample
 from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens
-from .run_folder import CHECKPOINTS, CONFIG, refuse_used_folder
+from .run_folder import CONFIG, open_checkpoints, refuse_used_folder
 from .trainer import Trainer
 
 
@@ -110,7 +110,7 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
         DeviceError: if the device is not there.
     """
     run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
-    refuse_used_folder(run_dir)
+    refuse_used_folder(run_dir, open_checkpoints(run_dir, config.trainer))
     tokens = prepare_tokens(config)
     make_folder(run_dir)
     config = save_tokens(tokens, config, run_dir)
@@ -152,7 +152,8 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
     """
     run_dir = Path(run_dir)
     config, tokenizer = _read_config(run_dir), load_tokenizer(run_dir)
-    checkpoints = CheckpointManager(run_dir / CHECKPOINTS, warn=warn)
+    checkpoints = open_checkpoints(run_dir, config.trainer, warn)
+    assert checkpoints is not None  # since there is a folder
     path = checkpoints.latest()
     if path is None:
         count = len(checkpoints.checkpoints())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import ConfigError
-from ..optim.settings import Setting, check_type, describe, look_up
+from ..optim.settings import Setting, check_type, describe, look_up, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Section:
     def require(self, good: bool, name: str, rule: str) -> None:
         """Raise a ``ConfigError`` that states the ``rule`` for setting ``name`` unless ``good``."""
         if not good:
-            raise ConfigError(f"{self.prefix}{name} must be {rule}, got {getattr(self, name)!r}")
+            raise ConfigError(f"{self.prefix}{name} must be {rule}, got {shown(getattr(self, name))}")
 
     def require_at_least(self, low: float, *names: str) -> None:
         """Raise a ``ConfigError`` if one of the settings ``names`` is below ``low``."""
@@ -59,7 +59,7 @@ class Section:
         if value not in known:
             near = difflib.get_close_matches(value, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"{self.prefix}{name}={value!r} is unknown; {hint}known: {', '.join(known)}")
+            raise ConfigError(f"{self.prefix}{name}={shown(value)} is unknown; {hint}known: {', '.join(known)}")
 
     def require_own_name(self) -> None:
         """Raise a ``ConfigError`` if this is a variant and its ``name`` is that of another one."""
@@ -119,7 +119,7 @@ def unknown_key_error(key: str, root: type[Section]) -> ConfigError:
     near = [known for known in keys if dot and _leaf(known) == leaf]  # the right name in the wrong group
     near = near or _nearest(leaf, siblings) or _nearest(leaf, keys)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(siblings or groups)}"
-    return ConfigError(f"unknown setting {key}; {hint}")
+    return ConfigError(f"unknown setting {key:.200}; {hint}")
 
 
 def build(section: type[S], values: Any, *, root: type[Section], prefix: str = "") -> S:

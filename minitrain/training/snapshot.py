@@ -2,65 +2,99 @@
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import __version__
-from ..errors import CheckpointError, DataError
-from .checkpoint_manager import CheckpointManager
+from ..errors import CheckpointError
+from .checkpoint import Checkpoint, Contents
 from .collector import MetricsCollector
+from .facts import flat, hyperparameters, versions
 from .state import TrainerState
 
 if TYPE_CHECKING:
     from .trainer import Trainer
 
 
-def save_snapshot(trainer: Trainer, path: str | Path | None = None) -> Path:
-    """Save model, optimizer, state, schedule, metrics and callbacks at ``path``, or in the trainer's run folder."""
+def contents_of(trainer: Trainer) -> Contents:
+    """Everything that training needs to go on exactly here; the arrays are those of the trainer, not copies."""
     state = trainer.state
     state.stopped = trainer.control.stop
     rest: dict[str, Any] = {
         "trainer": state.to_dict(),
         "callbacks": trainer.callbacks.state_dict(),
         "metrics": trainer.history.to_dict(),
+        "random": {"key": [trainer.key.k0, trainer.key.k1]},
+        "config": flat(hyperparameters(trainer)),
         "versions": versions(),
     }
-    if hasattr(trainer.schedule, "state_dict"):
-        rest["scheduler"] = trainer.schedule.state_dict()
-    contents = trainer.model.state_dict(), trainer.optimizer.state_dict(), rest
-    if path is not None:
-        return CheckpointManager(Path(path).parent, warn=trainer.warn).save_as(path, state.step, *contents)
-    assert trainer.checkpoints is not None
-    return trainer.checkpoints.save(state.step, *contents)
+    for name, part in _parts(trainer).items():
+        if hasattr(part, "state_dict"):
+            rest[name] = part.state_dict()
+    return Contents(
+        state.step,
+        trainer.model.state_dict(),
+        trainer.optimizer.state_dict(),
+        rest,
+        trainer.history.get_at(state.step),
+    )
 
 
-def load_snapshot(trainer: Trainer, path: str | Path) -> None:
-    """Take up what `save_snapshot` saved at ``path``.
+def load_snapshot(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Take up what `contents_of` gave.
 
     Raises:
-        CheckpointError: if it is damaged or belongs to another model; nothing is loaded then.
+        CheckpointError: if it belongs to another model, or a part of it does not fit; the trainer stays as it was.
     """
-    checkpoint = CheckpointManager(Path(path).parent, warn=trainer.warn).load(path)
     checkpoint.check_fits(trainer.model.state_dict())
-    rest = checkpoint.state
+    rest, before = checkpoint.state, deepcopy(_state_of_parts(trainer))
+    state = _read(checkpoint, "trainer", lambda: TrainerState.from_dict(rest["trainer"]))
+    history = MetricsCollector(trainer.history.directions)
+    _read(checkpoint, "metrics", lambda: history.from_dict(rest["metrics"]))
     try:
-        state, callbacks = TrainerState.from_dict(rest["trainer"]), dict(rest["callbacks"])
-        history = MetricsCollector()
-        history.from_dict(rest["metrics"])
-    except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} was not saved by a trainer: {error!r}") from error
-    trainer.optimizer.load_state_dict(checkpoint.optimizer)
+        _read(checkpoint, "callbacks", lambda: trainer.callbacks.load_state_dict(dict(rest["callbacks"])))
+        for name, part in _parts(trainer).items():
+            if name in rest and hasattr(part, "load_state_dict"):
+                _read(checkpoint, name, partial(part.load_state_dict, rest[name]))
+        _read(checkpoint, "optimizer", lambda: trainer.optimizer.load_state_dict(checkpoint.optimizer))
+    except CheckpointError:
+        _put_back(trainer, before)
+        raise
     trainer.model.load_state_dict(checkpoint.model)
-    if hasattr(trainer.schedule, "load_state_dict"):
-        trainer.schedule.load_state_dict(rest.get("scheduler", {}))
-    trainer.state = state
-    trainer.history = history
-    trainer.callbacks.load_state_dict(callbacks)
+    trainer.state, trainer.history = state, history
+    match rest.get("random"):
+        case {"key": list(key)} if key != [trainer.key.k0, trainer.key.k1]:
+            trainer.warn(
+                f"{checkpoint.path} was made with another random key: from here on the dropout masks are not those of "
+                "an uninterrupted run; give the trainer the key it was begun with"
+            )
 
 
-def versions() -> dict[str, str]:
-    """What a checkpoint was made with, for whoever wonders later."""
-    return {"minitrain": __version__, "numpy": np.__version__, "python": platform.python_version()}
+def _parts(trainer: Trainer) -> dict[str, Any]:
+    """What has a state if it wants to, by its name in a checkpoint."""
+    return {"scheduler": trainer.schedule, "scaler": trainer.scaler, "data": trainer.train_data}
+
+
+def _state_of_parts(trainer: Trainer) -> dict[str, Any]:
+    states = {name: part.state_dict() for name, part in _parts(trainer).items() if hasattr(part, "state_dict")}
+    return {**states, "callbacks": trainer.callbacks.state_dict()}
+
+
+def _put_back(trainer: Trainer, states: Mapping[str, Any]) -> None:
+    trainer.callbacks.load_state_dict(states["callbacks"])
+    for name, part in _parts(trainer).items():
+        if name in states:
+            part.load_state_dict(states[name])
+
+
+def _read(checkpoint: Checkpoint, name: str, take_up: Callable[[], Any]) -> Any:
+    """What ``take_up`` returns; whatever it raises, since a callback may be anybody's, names the part at fault."""
+    try:
+        return take_up()
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{checkpoint.path} was not saved by a trainer like this one, its {name} cannot be taken up: {error!r:.200}"
+        ) from error

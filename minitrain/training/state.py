@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 if TYPE_CHECKING:
     from .loop import Update
@@ -69,9 +69,21 @@ class TrainerState:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainerState:
-        """A state from its fields; unknown ones are left out, missing ones keep their defaults."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        """A state from its fields; unknown ones are left out, missing ones keep their defaults.
+
+        Raises:
+            TypeError: if a value is not of its field's type.
+            ValueError: if a count is negative.
+        """
+        hints = get_type_hints(cls)
+        known = {name: value for name, value in values.items() if name in hints}
+        for name, value in known.items():
+            types = hints[name] | int if isinstance(0.0, hints[name]) else hints[name]
+            if not isinstance(value, types) or isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r:.50}")
+            if types is int and value < 0:
+                raise ValueError(f"{name} is {value}")
+        return cls(**known)
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Named arrays in the safetensors format: a JSON header and the bytes, nothing that could run.
 
 Writing is done here rather than by the library because it goes array by array: there is never a second copy of the
-model in memory, and whoever receives the pieces can hash them on their way. Reading is the library's.
+model in memory, and whoever receives the pieces can hash them on their way. Reading is the library's, after the
+header was checked here.
 """
 
 from __future__ import annotations
@@ -17,24 +18,10 @@ from numpy.typing import NDArray
 
 from ..backend.arrays import Array, is_array, to_numpy
 from ..errors import CheckpointError
+from .tensor_header import DTYPES, check_tensor_file
 
 ARRAY = "__array__"
 """Key of what stands in JSON for an array that lies in a safetensors file."""
-
-_TYPES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint64": "U64",
-    "uint32": "U32",
-    "uint16": "U16",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
 
 
 def tensor_pieces(arrays: Mapping[str, Array]) -> Iterator[bytes | NDArray[np.uint8]]:
@@ -51,11 +38,11 @@ def tensor_pieces(arrays: Mapping[str, Array]) -> Iterator[bytes | NDArray[np.ui
     """
     header, end = {}, 0
     for name, array in arrays.items():
-        if array.dtype.name not in _TYPES:
+        if array.dtype.name not in DTYPES:
             raise CheckpointError(f"cannot save {name}: safetensors has no {array.dtype}; convert it to float32")
         start, end = end, end + int(array.nbytes)
         header[name] = {
-            "dtype": _TYPES[array.dtype.name],
+            "dtype": DTYPES[array.dtype.name],
             "shape": list(array.shape),
             "data_offsets": [start, end],
         }
@@ -77,34 +64,44 @@ def read_tensors(path: str | Path) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    check_tensor_file(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
-def split_arrays(tree: Any, path: str = "") -> tuple[Any, dict[str, Array]]:
+def split_arrays(tree: Any) -> tuple[Any, dict[str, Array]]:
     """Nested dictionaries, lists and values in two: plain values for JSON, and the arrays by their dotted paths.
 
     Where an array was, ``{"__array__": path}`` stands.
+
+    Raises:
+        CheckpointError: if something is neither an array nor a value that JSON gives back as it was.
     """
-    if is_array(tree):
-        return {ARRAY: path}, {path: tree}
     arrays: dict[str, Array] = {}
+    return _plain(tree, "", arrays), arrays
+
+
+def _plain(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
+    """``tree`` without its arrays, which are put into ``arrays``."""
+    if is_array(tree):
+        while path in arrays:  # {"a.b": …, "a": {"b": …}}
+            path += "'"
+        arrays[path] = tree
+        return {ARRAY: path}
     if isinstance(tree, Mapping):
-        plain: Any = {}
-        for name, value in tree.items():
-            plain[name], found = split_arrays(value, f"{path}.{name}" if path else str(name))
-            arrays |= found
-        return plain, arrays
+        for name in tree:
+            if not isinstance(name, str):
+                raise CheckpointError(f"cannot save {path or 'the state'}: its key {name!r} is not text; use str(...)")
+        return {name: _plain(value, f"{path}.{name}" if path else name, arrays) for name, value in tree.items()}
     if isinstance(tree, list | tuple):
-        plain = []
-        for i, value in enumerate(tree):
-            part, found = split_arrays(value, f"{path}.{i}")
-            plain.append(part)
-            arrays |= found
-        return plain, arrays
-    return (tree.item() if isinstance(tree, np.generic) else tree), arrays
+        return [_plain(value, f"{path}.{i}", arrays) for i, value in enumerate(tree)]
+    value = tree.item() if isinstance(tree, np.generic) else tree
+    if value is not None and not isinstance(value, bool | int | float | str):
+        kinds = "numbers, text, lists, dictionaries and arrays"
+        raise CheckpointError(f"cannot save {path}: it is a {type(value).__name__}, and a checkpoint holds {kinds}")
+    return value
 
 
 def join_arrays(plain: Any, arrays: Mapping[str, Array]) -> Any:
@@ -115,9 +112,9 @@ def join_arrays(plain: Any, arrays: Mapping[str, Array]) -> Any:
     """
     if isinstance(plain, dict):
         if plain.keys() == {ARRAY}:
-            if plain[ARRAY] not in arrays:
-                raise CheckpointError(f"the array {plain[ARRAY]} is missing")
-            return arrays[plain[ARRAY]]
+            if str(plain[ARRAY]) not in arrays:
+                raise CheckpointError(f"the array {plain[ARRAY]!s:.100} is missing")
+            return arrays[str(plain[ARRAY])]
         return {name: join_arrays(value, arrays) for name, value in plain.items()}
     if isinstance(plain, list):
         return [join_arrays(value, arrays) for value in plain]

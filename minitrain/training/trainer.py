@@ -22,7 +22,8 @@ from ..random import Key
 from .aliases import resolve_aliases
 from .callback import Callback, CallbackList
 from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker, RunInfo
-from .checkpoint_manager import CheckpointManager, Warn, warn_user
+from .checkpoint_files import Location
+from .checkpoint_store import CheckpointStore, Warn, is_url, split_location, warn_user
 from .collector import MetricsCollector
 from .config import TrainingConfig
 from .evaluator import Evaluator
@@ -32,9 +33,10 @@ from .memory import shortage
 from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
 from .result import TrainResult
-from .run_folder import CHECKPOINTS, refuse_used_folder
+from .run_folder import open_checkpoints, refuse_used_folder
+from .saving import CheckpointSaver, newest_or_error
 from .signals import Interrupted, StopSignals
-from .snapshot import load_snapshot, save_snapshot
+from .snapshot import load_snapshot
 from .state import Control, TrainerState
 
 
@@ -58,13 +60,14 @@ class Trainer:
         config: how long, in which batches, what how often.
         callbacks: what else is to happen, in this order; then come the screen, ``metrics.jsonl`` and ``run.json``,
             unless a `ProgressTracker`, a `JsonlLogger` or a `RunInfo` is among them.
-        run_dir: the run folder; made if it is not there. ``None`` writes no file.
+        run_dir: the run folder; made if it is not there. ``None`` writes no file, and a URL such as
+            ``s3://bucket/run`` gets the checkpoints and nothing else.
         metrics: what else to measure on the validation data, by name; see `Evaluator`.
         progress: whether to show progress on the screen.
         key: random key of the dropout masks.
         tokenizer: for ``generate_text``.
-        hyperparameters: settings that loggers are to note with the run, nested dictionaries of plain values; by default
-            what the trainer knows of itself, the optimizer and the model.
+        hyperparameters: settings that loggers note with the run and checkpoints keep, nested dictionaries of plain
+            values; by default what the trainer knows of itself, the optimizer and the model.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
         warn: called with a sentence when something is not as it should be but training can go on.
         aliases: other names of these arguments: ``train_dataloader`` or ``dataset`` for ``train_data``,
@@ -75,7 +78,8 @@ class Trainer:
         state: the `TrainerState`.
         control: what callbacks ask for.
         history: a `MetricsCollector` with everything logged.
-        checkpoints: the `CheckpointManager` of the run; ``None`` without a run folder.
+        checkpoints: the `CheckpointStore` of the run; ``None`` without a run folder.
+        scaler: a loss scaler with a state of its own, saved with every checkpoint; ``None`` trains without.
 
     Raises:
         ConfigError: if arguments are missing, unknown, or at odds.
@@ -125,13 +129,13 @@ class Trainer:
         self.state, self.control, self.history = TrainerState(), Control(), MetricsCollector()
         self.accumulation = self.config.gradient_accumulation_steps
         self.total_steps = self.config.total_steps(self.train_data.steps_per_epoch)
+        self.scaler: Any = None
         folder = named["run_dir"] or self.config.checkpoint_dir
-        self.run_dir = None if folder is None else Path(folder)
-        self.checkpoints: CheckpointManager | None = None
-        if self.run_dir is not None:
-            keep = self.config.keep_checkpoints
-            self.checkpoints = CheckpointManager(self.run_dir / CHECKPOINTS, keep=keep, warn=warn)
-            make_folder(self.run_dir)
+        self.run_dir = None if folder is None or is_url(folder) else make_folder(folder)
+        self.checkpoints = open_checkpoints(folder, self.config, warn)
+        if self.config.keep_best_checkpoints and self.evaluator is None:
+            raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its figures")
+        self._saver = CheckpointSaver(self)
         self.callbacks = CallbackList(self._with_standard(callbacks, progress))
         if self.config.activation_checkpointing:
             checkpoint_activations(model)
@@ -161,19 +165,21 @@ class Trainer:
             MemoryShortage: if memory runs out; says which setting to change.
         """
         fire = self.callbacks.fire
-        if self.run_dir is not None and not (self.resumed or self._begun):
-            refuse_used_folder(self.run_dir)
+        if not (self.resumed or self._begun):
+            refuse_used_folder(self.run_dir, self.checkpoints)
         self._begun = True
         self._started = time.monotonic()
         self.control.stop = self.state.stopped
         try:
             with StopSignals() as self._signals:
                 fire("on_train_begin", self)
+                self._saver.warn_if_tight()
                 loop = TrainingLoop(self)
                 while not self.is_over():
                     fire("on_epoch_begin", self)
                     loop.run(self._end_of_epoch())
                 self.state.stopped = self.control.stop
+                self._saver.finish_last()
                 self._signals.at_once = True  # all is saved: whatever happens now can be done again
                 if self.evaluator is not None:
                     self.validate()
@@ -183,6 +189,7 @@ class Trainer:
             fire("on_exception", self, error)
             raise shortage(error, self) from error
         except BaseException as error:
+            self._saver.finish_after(error)
             fire("on_exception", self, error)
             raise
         finally:
@@ -242,38 +249,50 @@ class Trainer:
         if state.best_val_loss is None or mean < state.best_val_loss:
             state.best_val_loss, state.best_step = mean, state.step
         self.history.update(measured, step=state.step)
+        self.control.save |= self._saver.is_among_best(measured)
         record = {"step": state.step, **measured, "seconds": self.clock()}
         self.callbacks.fire("on_evaluate", self, record)
         return measured
 
-    def save_checkpoint(self, path: str | Path | None = None) -> Path:
+    def save_checkpoint(self, path: Location | None = None) -> Location:
         """Save everything that training needs to go on exactly here.
+
+        With ``async_checkpoints`` it is being written when this returns, unless a path is given; see `finish_saving`.
 
         Args:
             path: a folder for it; by default one named by the step, in the run folder.
+
+        Returns:
+            Where it is.
 
         Raises:
             ConfigError: if there is neither a path nor a run folder.
             NonFiniteError: if a parameter is not finite: it would push an intact checkpoint out.
             FileError: if the disk refuses; older checkpoints are untouched.
         """
-        if path is None and self.checkpoints is None:
-            raise ConfigError("the trainer has no run folder: give save_checkpoint a path, or the trainer a run_dir")
         if bad := first_bad_parameter(self.model):
             raise self.stopped_by(NonFiniteError(f"not saved, {bad}"), self.state.step)
         self.clock()
-        saved = save_snapshot(self, path)
-        self.callbacks.fire("on_save", self, str(saved))
-        return saved
+        return self._saver.save(path)
 
-    def load_checkpoint(self, path: str | Path) -> None:
+    def finish_saving(self) -> None:
+        """Wait for a checkpoint that is being written in the background; the end of training does so too.
+
+        Raises:
+            FileError: if the disk refused.
+        """
+        self._saver.finish()
+
+    def load_checkpoint(self, path: Location) -> None:
         """Take up the checkpoint at ``path``: model, optimizer, state, metrics and callbacks.
 
         Raises:
             CheckpointError: if it is damaged or belongs to another model; nothing is loaded then.
         """
+        self.finish_saving()
+        parent, name = split_location(path)
+        load_snapshot(self, CheckpointStore(parent).load(name))
         self.resumed = True
-        load_snapshot(self, path)
         self.callbacks.fire("on_load", self)
 
     def resume(self) -> int:
@@ -287,14 +306,10 @@ class Trainer:
         """
         if self.checkpoints is None:
             raise ConfigError("the trainer has no run folder to resume from: give it a run_dir")
-        path = self.checkpoints.latest()
+        self.finish_saving()
+        path = newest_or_error(self.checkpoints)
         if path is not None:
             self.load_checkpoint(path)
-        elif damaged := self.checkpoints.checkpoints():
-            raise CheckpointError(
-                f"none of the {len(damaged)} checkpoints in {self.checkpoints.directory} is intact; "
-                "train anew with another run_dir"
-            )
         self.resumed = True
         return self.state.step
 
@@ -305,7 +320,7 @@ class Trainer:
             CheckpointError: if there is none.
         """
         bad, rollbacks = self.state.step + self.state.data_offset, self.state.rollbacks + 1
-        path = None if self.checkpoints is None else self.checkpoints.latest()
+        path = self._saver.latest()
         if path is None:
             raise CheckpointError(f"step {self.state.step + 1}: there is no checkpoint to roll back to")
         self.load_checkpoint(path)
@@ -340,7 +355,8 @@ class Trainer:
         config, control, step = self.config, self.control, self.state.step
         last = step == self.total_steps
         control.log |= step == 1 or last or _due(step, config.log_every)  # as will_log says
-        control.evaluate |= _due(step, config.validation_frequency) and not last  # the last one is the final one
+        # The last evaluation is the final one, unless the last checkpoint is to be compared with the best.
+        control.evaluate |= _due(step, config.validation_frequency) and (not last or config.keep_best_checkpoints > 0)
         control.save |= last or _due(step, config.save_every)
 
     def will_log(self) -> bool:
@@ -364,6 +380,7 @@ class Trainer:
             Interrupted: after saving.
         """
         control, signals = self.control, self._signals
+        self._saver.poll()
         if control.log:
             self._log(update)
         if control.evaluate and self.evaluator is not None:
@@ -372,6 +389,7 @@ class Trainer:
         if self.checkpoints is not None and (control.save or control.stop or received):
             self.save_checkpoint()
         if received:
+            self.finish_saving()
             raise self._interrupted(received)
 
     def clock(self) -> float:
@@ -383,6 +401,7 @@ class Trainer:
 
     def stopped_by(self, error: NonFiniteError, step: int) -> NonFiniteError:
         """The error that ends training: with the step, what is left, and what to try."""
+        self._saver.finish_after(error)
         kept = self.checkpoints.checkpoints() if self.checkpoints is not None else []
         last = f"the last checkpoint, {kept[-1]}, is intact" if kept else "there is no checkpoint yet"
         return NonFiniteError(
@@ -423,8 +442,10 @@ class Trainer:
     def _interrupted(self, number: int) -> Interrupted:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         done = f"stopped by {name} after step {self.state.step} of {self.total_steps}"
-        if self.run_dir is None:
+        if self.checkpoints is None:
             return Interrupted(f"{done}; without a run_dir nothing was saved", number)
+        if self.run_dir is None:
+            return Interrupted(f"{done}, everything is saved in {self.checkpoints.directory}", number)
         command = f"minitrain train --resume {shlex.quote(str(self.run_dir))}"
         return Interrupted(f"{done}, everything is saved; go on with: {command}", number)
 

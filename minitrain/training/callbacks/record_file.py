@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from ...errors import CheckpointError
+from ...files import FileError
 from ..callback import Callback
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class RecordFile(Protocol):
 
 
 F = TypeVar("F", bound=RecordFile)
+_NOT_BEGUN = {"begun": False}
+"""State of a logger that has written nothing; ``{}`` is that of one in a checkpoint that knows nothing of it."""
 
 
 class FileLogger(Callback, Generic[F]):
@@ -104,16 +108,22 @@ class FileLogger(Callback, Generic[F]):
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            try:
+                with contextlib.suppress(FileError):  # what does not reach the disk is not known of
+                    self._end = self._position(self._file)
+            finally:
+                self._file.close()
+                self._file = None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the file ends, all of it on disk."""
-        return {} if self._file is None else self._position(self._file)
+        if self._file is not None:
+            return self._position(self._file)
+        return _NOT_BEGUN if self._end is None else dict(self._end)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Where to cut the file."""
-        self._end = state
+        self._end = None if state == _NOT_BEGUN else state
 
     def _cut(self, trainer: Trainer) -> None:
         assert self._file is not None
