@@ -81,7 +81,7 @@ def test_training_on_a_disk_that_fills_up_can_go_on(
 
     def filling(step: int) -> float:
         if step == 5 and not filler:
-            trainer._saver.finish()
+            trainer.saver.finish()
             filler.append(fill(small_disk, 8192))
             if not known:
                 unknown_space(monkeypatch)

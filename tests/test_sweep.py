@@ -16,7 +16,7 @@ from small_runs import TEXT
 from minitrain.cli import main
 from minitrain.cli.sweep import compose_sweep, load_sweep
 from minitrain.errors import ConfigError, DataError
-from minitrain.training import RunConfig, Trainer, read_metrics
+from minitrain.training import RunConfig, TrainingLoop, read_metrics
 
 SMALL = [
     "recipe=tiny",
@@ -41,14 +41,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, run: str, step: int, action: Callable[[], object]) -> None:
     """Lets something happen after a step of the run whose folder begins with ``run``."""
-    original = Trainer.request_what_is_due
+    original = TrainingLoop._request_what_is_due
 
-    def acting(trainer: Trainer) -> None:
-        original(trainer)
-        if Path(str(trainer.run_dir)).name.startswith(run) and trainer.state.step == step:
+    def acting(loop: TrainingLoop) -> None:
+        original(loop)
+        if Path(str(loop.trainer.run_dir)).name.startswith(run) and loop.trainer.state.step == step:
             action()
 
-    monkeypatch.setattr(Trainer, "request_what_is_due", acting)
+    monkeypatch.setattr(TrainingLoop, "_request_what_is_due", acting)
 
 
 def values(runs: dict[str, RunConfig], *path: str) -> list[Any]:

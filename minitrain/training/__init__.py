@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from .generation_config import GenerationConfig
     from .history_plots import plot_history
     from .html_report import write_html_report
-    from .loop import Gradient, TrainingLoop, Update, train_step
+    from .loop import TrainingLoop
     from .memory import Estimate, MemoryShortage, estimate
     from .metrics import MetricsWriter, read_metrics
     from .model_config import GPTModelConfig, LlamaModelConfig, ModelConfig
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from .run import LoadedRun, Run, evaluate_run, load_run, plot_run, resume_run, start_run
     from .signals import Interrupted
     from .state import Control, TrainerState
+    from .step import Gradient, Update, train_step
     from .trainer import Trainer
 
 __all__ = [
@@ -179,8 +180,8 @@ _HOME = {
     "EMA": "callbacks",
     "SWA": "callbacks",
     "ActivationStatistics": "callbacks",
-    "AdaptiveClipping": "callbacks",
     "AdamWConfig": "optimizer_config",
+    "AdaptiveClipping": "callbacks",
     "BatchSearch": "finders",
     "BatchStream": "feed",
     "Callback": "callback",
@@ -201,7 +202,7 @@ _HOME = {
     "Evaluator": "evaluator",
     "GPTModelConfig": "model_config",
     "GenerationConfig": "generation_config",
-    "Gradient": "loop",
+    "Gradient": "step",
     "GradientStatistics": "callbacks",
     "Histograms": "callbacks",
     "Interrupted": "signals",
@@ -242,7 +243,7 @@ _HOME = {
     "TrainingConfig": "config",
     "TrainingLoop": "loop",
     "TransformerTrainer": "epoch_trainers",
-    "Update": "loop",
+    "Update": "step",
     "Validation": "evaluation",
     "ValueClipping": "callbacks",
     "WandbLogger": "callbacks",
@@ -270,7 +271,7 @@ _HOME = {
     "resume_run": "run",
     "start_run": "run",
     "train_model": "epoch_trainers",
-    "train_step": "loop",
+    "train_step": "step",
     "verify_checkpoint": "checkpoint",
     "write_html_report": "html_report",
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .callback import Callback
 
 if TYPE_CHECKING:
-    from .loop import Update
+    from .step import Update
     from .trainer import Trainer
 
 

@@ -9,7 +9,7 @@ from ..errors import ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
     from ..ops.loss import Loss
-    from .loop import Gradient, Update
+    from .step import Gradient, Update
     from .trainer import Trainer
 
 

@@ -16,8 +16,8 @@ from ..data.batches import map_arrays
 from ..errors import ConfigError, NonFiniteError
 from ..optim import clip_by_global_norm
 from .feed import batch_to
-from .loop import train_step
 from .memory import available_memory, size, weights_bytes
+from .step import train_step
 
 if TYPE_CHECKING:
     from .trainer import Trainer

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 if TYPE_CHECKING:
-    from .loop import Update
+    from .step import Update
 
 
 @dataclass
@@ -109,3 +109,8 @@ class Control:
     def begin_step(self) -> None:
         """Forget all requests but ``stop``."""
         self.log = self.evaluate = self.save = self.skip = self.rollback = False
+
+
+def due(step: int, every: int) -> bool:
+    """Whether something that happens every so many steps happens after this one; never if ``every`` is 0."""
+    return every > 0 and step % every == 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
-import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -28,16 +26,17 @@ from .collector import MetricsCollector
 from .config import TrainingConfig
 from .evaluator import Evaluator
 from .feed import as_batches, as_loader, batch_to, split_batch, stop_reading_ahead
-from .loop import Gradient, TrainingLoop, Update, train_step
+from .loop import TrainingLoop
 from .memory import shortage
 from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
 from .result import TrainResult
 from .run_folder import open_checkpoints, refuse_used_folder
 from .saving import CheckpointSaver, newest_or_error
-from .signals import Interrupted, StopSignals
+from .signals import StopSignals
 from .snapshot import load_snapshot
-from .state import Control, TrainerState
+from .state import Control, TrainerState, due
+from .step import Gradient, Update, train_step
 
 
 class Trainer:
@@ -79,6 +78,7 @@ class Trainer:
         control: what callbacks ask for.
         history: a `MetricsCollector` with everything logged.
         checkpoints: the `CheckpointStore` of the run; ``None`` without a run folder.
+        saver: writes checkpoints into it, at once or in the background.
         scaler: a loss scaler with a state of its own, saved with every checkpoint; ``None`` trains without.
 
     Raises:
@@ -135,7 +135,7 @@ class Trainer:
         self.checkpoints = open_checkpoints(folder, self.config, warn)
         if self.config.keep_best_checkpoints and self.evaluator is None:
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its figures")
-        self._saver = CheckpointSaver(self)
+        self.saver = CheckpointSaver(self)
         self.callbacks = CallbackList(self._with_standard(callbacks, progress))
         if self.config.activation_checkpointing:
             checkpoint_activations(model)
@@ -144,7 +144,6 @@ class Trainer:
         self.evaluation_weights: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
         """What validation happens under; a callback that averages weights puts its own here."""
         self.resumed = self._begun = False
-        self._signals: StopSignals | None = None
         self._started = time.monotonic()
         if self.config.resume_from is not None:
             self.load_checkpoint(self.config.resume_from)
@@ -171,16 +170,16 @@ class Trainer:
         self._started = time.monotonic()
         self.control.stop = self.state.stopped
         try:
-            with StopSignals() as self._signals:
+            with StopSignals() as signals:
                 fire("on_train_begin", self)
-                self._saver.warn_if_tight()
-                loop = TrainingLoop(self)
+                self.saver.warn_if_tight()
+                loop = TrainingLoop(self, signals)
                 while not self.is_over():
                     fire("on_epoch_begin", self)
                     loop.run(self._end_of_epoch())
                 self.state.stopped = self.control.stop
-                self._saver.finish_last()
-                self._signals.at_once = True  # all is saved: whatever happens now can be done again
+                self.saver.finish_last()
+                signals.at_once = True  # all is saved: whatever happens now can be done again
                 if self.evaluator is not None:
                     self.validate()
                 fire("on_train_end", self)
@@ -189,11 +188,10 @@ class Trainer:
             fire("on_exception", self, error)
             raise shortage(error, self) from error
         except BaseException as error:
-            self._saver.finish_after(error)
+            self.saver.finish_after(error)
             fire("on_exception", self, error)
             raise
         finally:
-            self._signals = None
             stop_reading_ahead(self.train_data)
             self.callbacks.close()
 
@@ -249,7 +247,7 @@ class Trainer:
         if state.best_val_loss is None or mean < state.best_val_loss:
             state.best_val_loss, state.best_step = mean, state.step
         self.history.update(measured, step=state.step)
-        self.control.save |= self._saver.is_among_best(measured)
+        self.control.save |= self.saver.is_among_best(measured)
         record = {"step": state.step, **measured, "seconds": self.clock()}
         self.callbacks.fire("on_evaluate", self, record)
         return measured
@@ -273,7 +271,7 @@ class Trainer:
         if bad := first_bad_parameter(self.model):
             raise self.stopped_by(NonFiniteError(f"not saved, {bad}"), self.state.step)
         self.clock()
-        return self._saver.save(path)
+        return self.saver.save(path)
 
     def finish_saving(self) -> None:
         """Wait for a checkpoint that is being written in the background; the end of training does so too.
@@ -281,7 +279,7 @@ class Trainer:
         Raises:
             FileError: if the disk refused.
         """
-        self._saver.finish()
+        self.saver.finish()
 
     def load_checkpoint(self, path: Location) -> None:
         """Take up the checkpoint at ``path``: model, optimizer, state, metrics and callbacks.
@@ -320,7 +318,7 @@ class Trainer:
             CheckpointError: if there is none.
         """
         bad, rollbacks = self.state.step + self.state.data_offset, self.state.rollbacks + 1
-        path = self._saver.latest()
+        path = self.saver.latest()
         if path is None:
             raise CheckpointError(f"step {self.state.step + 1}: there is no checkpoint to roll back to")
         self.load_checkpoint(path)
@@ -348,49 +346,14 @@ class Trainer:
             model, self.tokenizer, prompt, length, temperature=temperature, rng=rng, device=self.device
         )
 
-    # What the loop asks between two steps.
-
-    def request_what_is_due(self) -> None:
-        """Ask for the records, evaluations and checkpoints that the configuration wants after this step."""
-        config, control, step = self.config, self.control, self.state.step
-        last = step == self.total_steps
-        control.log |= step == 1 or last or _due(step, config.log_every)  # as will_log says
-        # The last evaluation is the final one, unless the last checkpoint is to be compared with the best.
-        control.evaluate |= _due(step, config.validation_frequency) and (not last or config.keep_best_checkpoints > 0)
-        control.save |= last or _due(step, config.save_every)
-
     def will_log(self) -> bool:
         """Whether a record will be kept after the present step, as far as the configuration knows."""
         step = self.state.step + 1
-        return step == 1 or step == self.total_steps or _due(step, self.config.log_every)
+        return step == 1 or step == self.total_steps or due(step, self.config.log_every)
 
     def is_over(self) -> bool:
         """Whether all updates are done, or somebody asked to stop."""
         return self.state.step >= self.total_steps or bool(self.control.stop)
-
-    def epoch_is_over(self) -> bool:
-        """Whether the present step is the last of an epoch."""
-        length = self.train_data.steps_per_epoch
-        return bool(length) and self.state.step % length == 0
-
-    def between_steps(self, update: Update) -> None:
-        """Log, evaluate and save as asked, and stop if a signal came.
-
-        Raises:
-            Interrupted: after saving.
-        """
-        control, signals = self.control, self._signals
-        self._saver.poll()
-        if control.log:
-            self._log(update)
-        if control.evaluate and self.evaluator is not None:
-            self.validate(self.config.eval_batches)
-        received = 0 if signals is None else signals.received
-        if self.checkpoints is not None and (control.save or control.stop or received):
-            self.save_checkpoint()
-        if received:
-            self.finish_saving()
-            raise self._interrupted(received)
 
     def clock(self) -> float:
         """Seconds of this run, of all its sessions, up to now."""
@@ -401,7 +364,7 @@ class Trainer:
 
     def stopped_by(self, error: NonFiniteError, step: int) -> NonFiniteError:
         """The error that ends training: with the step, what is left, and what to try."""
-        self._saver.finish_after(error)
+        self.saver.finish_after(error)
         kept = self.checkpoints.checkpoints() if self.checkpoints is not None else []
         last = f"the last checkpoint, {kept[-1]}, is intact" if kept else "there is no checkpoint yet"
         return NonFiniteError(
@@ -420,38 +383,9 @@ class Trainer:
 
         return [*missing(first), *given, *missing(last)]
 
-    def _log(self, update: Update) -> None:
-        """Keep the record of all steps since the last one."""
-        loss, speed = self.state.take_window()
-        record = {
-            "step": self.state.step,
-            "loss": loss,
-            "lr": update.lr,
-            "grad_norm": update.grad_norm,
-            "tokens_per_second": speed,
-            "seconds": self.clock(),
-        }
-        self.callbacks.fire("on_log", self, record)
-        figures = {"train_loss" if name == "loss" else name: value for name, value in record.items() if name != "step"}
-        self.history.update(figures, step=self.state.step)
-
     def _end_of_epoch(self) -> int:
         length = self.train_data.steps_per_epoch or self.total_steps
         return min(self.total_steps, (self.state.step // length + 1) * length)
-
-    def _interrupted(self, number: int) -> Interrupted:
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        done = f"stopped by {name} after step {self.state.step} of {self.total_steps}"
-        if self.checkpoints is None:
-            return Interrupted(f"{done}; without a run_dir nothing was saved", number)
-        if self.run_dir is None:
-            return Interrupted(f"{done}, everything is saved in {self.checkpoints.directory}", number)
-        command = f"minitrain train --resume {shlex.quote(str(self.run_dir))}"
-        return Interrupted(f"{done}, everything is saved; go on with: {command}", number)
-
-
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
 
 
 def _refuse_another_model(optimizer: Any, model: Any) -> None:

@@ -8,7 +8,7 @@ from ...errors import ConfigError
 from ..callback import Callback
 
 if TYPE_CHECKING:
-    from ..loop import Update
+    from ..step import Update
     from ..trainer import Trainer
 
 

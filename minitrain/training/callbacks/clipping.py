@@ -11,7 +11,7 @@ from ...optim import clip_adaptive, clip_by_value
 from ..callback import Callback
 
 if TYPE_CHECKING:
-    from ..loop import Gradient
+    from ..step import Gradient
     from ..trainer import Trainer
 
 

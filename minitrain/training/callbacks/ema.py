@@ -10,7 +10,7 @@ from ...optim import ExponentialAverage, StochasticWeightAverage, WeightAverage
 from ..callback import Callback
 
 if TYPE_CHECKING:
-    from ..loop import Update
+    from ..step import Update
     from ..trainer import Trainer
 
 

@@ -10,7 +10,7 @@ from ...errors import ConfigError, NonFiniteError
 from ..callback import Callback
 
 if TYPE_CHECKING:
-    from ..loop import Gradient, Update
+    from ..step import Gradient, Update
     from ..trainer import Trainer
 
 POLICIES = ("stop", "skip", "rollback")

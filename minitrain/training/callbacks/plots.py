@@ -9,7 +9,7 @@ from ..callback import Callback
 from ..run_folder import PLOTS
 
 if TYPE_CHECKING:
-    from ..loop import Update
+    from ..step import Update
     from ..trainer import Trainer
 
 

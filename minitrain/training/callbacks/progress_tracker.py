@@ -9,7 +9,7 @@ from ..callback import Callback
 from ..progress import Progress, compilation_shown, make_progress
 
 if TYPE_CHECKING:
-    from ..loop import Update
+    from ..step import Update
     from ..trainer import Trainer
 
 

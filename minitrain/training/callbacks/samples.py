@@ -9,7 +9,7 @@ from ...files import make_folder, write_atomically
 from ..callback import Callback
 
 if TYPE_CHECKING:
-    from ..loop import Update
+    from ..step import Update
     from ..trainer import Trainer
 
 SAMPLES = "samples"

@@ -17,7 +17,7 @@ from ..nonfinite import named_arrays
 from ..run_folder import PLOTS
 
 if TYPE_CHECKING:
-    from ..loop import Gradient, Update
+    from ..step import Gradient, Update
     from ..trainer import Trainer
 
 

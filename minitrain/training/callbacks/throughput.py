@@ -13,7 +13,7 @@ from ...backend.pool import POOL
 from ..callback import Callback
 
 if TYPE_CHECKING:
-    from ..loop import Update
+    from ..step import Update
     from ..trainer import Trainer
 
 MOST = 4096  # steps that the quantiles look back on, at most
