@@ -324,6 +324,32 @@ def test_s3_2_metrics_collector(tmp_path: Path) -> None:
     assert metrics.names() == []
 
 
+def test_s3_1_checkpoint_manager(tmp_path: Path) -> None:
+    """State in parts, paths by epoch and figure, the best by its direction, patience, resuming, subclasses."""
+    model = gpt()
+    optimizer = mt.AdamW(model)
+
+    class Noting(training.CheckpointManager):
+        def save_checkpoint(self, path: Any, **extra: Any) -> Any:
+            return super().save_checkpoint(path, **extra, note="mine")
+
+    manager = Noting(model, optimizer, tmp_path / "deep" / "checkpoints", device="cpu", mode="max", metric="accuracy")
+    assert (tmp_path / "deep" / "checkpoints").is_dir()
+    manager.update_state(current_epoch=5, global_step=1000)
+    weights = model.state_dict()["tok_emb.weight"].copy()
+    assert manager.save_best_checkpoint(0.85) == manager.get_checkpoint_path(epoch=5, metric_value=0.85)
+    manager.update_state(current_epoch=6)
+    assert manager.save_best_checkpoint(0.80) is None  # more is better
+    assert manager.state["patience_counter"] == 1
+    model.tok_emb.weight.data[...] = 0
+    latest = manager.get_latest_checkpoint()
+    assert latest is not None
+    state = manager.load_checkpoint(latest)
+    assert (state["current_epoch"], state["global_step"], state["note"]) == (5, 1000, "mine")
+    assert (state["best_val_metric"], state["patience_counter"]) == (0.85, 0)
+    np.testing.assert_array_equal(model.state_dict()["tok_emb.weight"], weights)
+
+
 def test_s3_3_multimodal_trainer_exposes_its_parts(tmp_path: Path) -> None:
     shape: dict[str, Any] = {"n_classes": 4, "n_layer": 1, "n_head": 2, "n_embd": 8}
     model = DualEncoder(
@@ -349,6 +375,16 @@ def test_s3_5_gradient_statistics_schedule_plots_and_histograms(tmp_path: Path) 
     for name in ("histograms.png", "learning_rate.png"):
         (picture,) = (tmp_path / "run").rglob(name)
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_s3_5_checkpoints_in_a_cloud_store() -> None:
+    """The store is one in memory here; an S3 server on loopback has tests of its own."""
+    pytest.importorskip("fsspec")
+    url = "memory://bucket/run"
+    make(run_dir=url).train()
+    resumed = make(run_dir=url, config={"max_steps": 8})
+    assert resumed.resume() == 6
+    assert resumed.train().step == 8
 
 
 # S4, craft
