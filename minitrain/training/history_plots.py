@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..figures import COLORS, GUESS, TRAIN, VALIDATION, new_figures, save_figure
+from ..figures import COLORS, TRAIN, VALIDATION, new_figures, save_figure
 from ..files import make_folder
 from .plots import smooth
 
@@ -31,7 +31,7 @@ KINDS = (
 """A figure belongs to the first of these that its name contains; what fits none is a kind of its own."""
 
 TITLES = {"lr": "learning rate", "tokens_per_second": "targets per second", "grad_norm": "norm of the gradient"}
-LOGARITHMIC = {"grad_norm", "weight_norm"}
+LOGARITHMIC = {"grad_norm", "perplexity", "weight_norm"}
 
 
 def plot_history(curves: Mapping[str, Curve], folder: str | Path) -> list[Path]:
@@ -90,12 +90,11 @@ def draw_kind(kind: str, curves: Mapping[str, Curve], path: Path, most: int = 8)
             axes.plot(steps, smooth(values), color=color, linewidth=2)
         axes.plot([], [], color=color, linewidth=2, label=name)
     if kind in LOGARITHMIC and all(_positive(curves[name][1]) for name in names):
-        axes.set_yscale("log")
+        _set_log_scale(axes)
     if len(names) > 1:
         axes.legend(framealpha=0.9, edgecolor="none", fontsize=9)
     elif kind == "lr":
         axes.set_ylim(bottom=0)
-    axes.tick_params(colors=GUESS)
     save_figure(figure, path)
 
 
@@ -124,6 +123,15 @@ def plot_histograms(
         axes.grid(False)
         axes.set_title(name, loc="left", fontsize=9)
     save_figure(figure, path)
+
+
+def _set_log_scale(axes: Any) -> None:
+    """A logarithmic axis with plain numbers, between powers of ten too where there are few of these."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
 
 
 def _rank(value: float) -> float:

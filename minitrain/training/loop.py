@@ -22,11 +22,11 @@ class TrainingLoop:
 
     Args:
         trainer: owns what is trained, the state, and the callbacks.
-        signals: tells of a request to stop from outside.
+        signals: tells of a request to stop from outside; none comes by default.
     """
 
-    def __init__(self, trainer: Trainer, signals: StopSignals) -> None:
-        self.trainer, self.signals = trainer, signals
+    def __init__(self, trainer: Trainer, signals: StopSignals | None = None) -> None:
+        self.trainer, self.signals = trainer, signals or StopSignals()
 
     def run(self, last_step: int) -> None:
         """Go on until ``last_step`` updates are done or somebody asks to stop.
