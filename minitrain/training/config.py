@@ -69,7 +69,7 @@ class TrainerConfig(Section):
     activation_checkpointing: bool = False
     """keep one array a block instead of all activations, and compute the rest again in the backward"""
     use_mixed_precision: bool = False
-    """compute in 16 bits on a GPU; a CPU computes in 32 all the same"""
+    """16-bit computing, which is not there yet: a CPU computes in 32 bits all the same, a GPU run is refused"""
     sample_tokens: int = 500
     """length of the text that a language model writes at the end; 0 = none"""
 

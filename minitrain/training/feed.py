@@ -8,23 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from ..backend.arrays import to_device
 from ..data import Prefetch, PrefetchLoader, SampleDataset
 from ..data.batches import arrays_in, map_arrays
 from ..data.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
-
-
-class Loader(Protocol):
-    """What the trainer reads from."""
-
-    steps_per_epoch: int | None
-    """Batches in an epoch; ``None`` if that cannot be known."""
-
-    def micro_batches(self, step: int, accumulation: int) -> Sequence[tuple[int, Any]]:
-        """Batch number ``step`` in parts, each with the index of its first sample in the whole batch."""
 
 
 class BatchStream:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend.pool import POOL
 from ..errors import MinitrainError
+from .feed import batch_to
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -65,7 +66,7 @@ def estimate(trainer: Trainer) -> Estimate:
     """
     step = trainer.state.step
     parts = trainer.train_data.micro_batches(step + trainer.state.data_offset, trainer.accumulation)
-    first, batch = parts[0]
+    first, batch = parts[0][0], batch_to(parts[0][1], trainer.device)
     key = trainer.key.fold(step).at_sample(first)
     before = POOL.in_use
     seconds, peak = 0.0, 0
