@@ -24,9 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from .machine import describe
-from .report import say, show, write_json
-from .turns import ROOT
+from minitrain.benchmark.machine import describe
+from minitrain.benchmark.report import Table, say, show, write_json
+from minitrain.benchmark.turns import ROOT
+
+from .output import out_file
 
 LIMIT_EACH = 1.92  # nats; nanoGPT's own code gives 1.89 to 1.915 by seed
 LIMIT_MEAN = 1.91
@@ -63,9 +65,8 @@ def torch_loss(text: Path, run_dir: Path) -> float | None:
         return None
     import torch
 
+    from minitrain.benchmark.torch_gpt import GPT, load_from_minitrain
     from minitrain.training import load_run
-
-    from .torch_gpt import GPT, load_from_minitrain
 
     model, _, config, _ = load_run(run_dir)
     names = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_kv_head", "bias", "tie_weights")
@@ -125,12 +126,12 @@ def main() -> int:
         ]
         for result in results
     ]
-    show("shakespeare_char", ["seed", "validation loss", "by PyTorch", "held-out tokens", "seconds"], rows)
+    columns = ["seed", "validation loss", "by PyTorch", "held-out tokens", "seconds"]
+    show(Table("shakespeare_char", columns, rows))
     verdict = "reached" if passed else "MISSED"
     say(f"mean {mean:.4f}, worst {max(losses):.4f}; limits {LIMIT_MEAN} and {LIMIT_EACH}: {verdict}")
     write_json(
-        arguments.json,
-        "acceptance",
+        arguments.json or out_file("acceptance.json"),
         {"runs": results, "mean": mean, "passed": passed, "settings": arguments.set, "machine": describe()},
     )
     return 0 if passed else 1

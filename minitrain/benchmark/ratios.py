@@ -1,0 +1,32 @@
+"""What is told of many measured values: the median, the quartiles, and ratios of values from the same round."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Spread(NamedTuple):
+    """A median and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Median and quartiles of one value or more."""
+    values = sorted(values)
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(median, low, high)
+
+
+def pairwise_ratio(numerator: Iterable[float], denominator: Iterable[float]) -> Spread:
+    """Median and quartiles of the ratios of values from the same round."""
+    return spread(a / b for a, b in zip(numerator, denominator, strict=True))
