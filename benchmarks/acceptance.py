@@ -130,10 +130,11 @@ def main() -> int:
     show(Table("shakespeare_char", columns, rows))
     verdict = "reached" if passed else "MISSED"
     say(f"mean {mean:.4f}, worst {max(losses):.4f}; limits {LIMIT_MEAN} and {LIMIT_EACH}: {verdict}")
-    write_json(
+    path = write_json(
         arguments.json or out_file("acceptance.json"),
         {"runs": results, "mean": mean, "passed": passed, "settings": arguments.set, "machine": describe()},
     )
+    say(f"figures written to {path}")
     return 0 if passed else 1
 
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from minitrain.benchmark.report import write_json
+from minitrain.benchmark.report import say, write_json
 from minitrain.benchmark.sizes import SIZES
 from minitrain.benchmark.step_tables import show_result
 from minitrain.benchmark.train_step import PEERS, measure
@@ -46,7 +46,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     show_result(result)
-    write_json(arguments.json or out_file(f"train_step_{arguments.config}.json"), result)
+    path = write_json(arguments.json or out_file(f"train_step_{arguments.config}.json"), result)
+    say(f"figures written to {path}")
     return 0
 
 

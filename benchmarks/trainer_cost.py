@@ -111,7 +111,7 @@ def main() -> int:
     say(f"wanted: at most {LIMIT * 1e6:.0f}: {'reached' if cost <= LIMIT else 'missed'}")
     say(load_line(others := load.cores(time.process_time() - began)))
     result = {"rounds": rounds, "cost": cost, "others": others, "machine": describe()}
-    write_json(out_file("trainer_cost.json"), result)
+    say(f"figures written to {write_json(out_file('trainer_cost.json'), result)}")
     return 0 if cost <= LIMIT else 1
 
 

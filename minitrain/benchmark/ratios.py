@@ -1,9 +1,10 @@
-"""What is told of many measured values: the median, the quartiles, and ratios of values from the same round."""
+"""What is told of many measured values: medians, quartiles, ratios of values from the same round, powers."""
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -30,3 +31,12 @@ def spread(values: Iterable[float]) -> Spread:
 def pairwise_ratio(numerator: Iterable[float], denominator: Iterable[float]) -> Spread:
     """Median and quartiles of the ratios of values from the same round."""
     return spread(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The power of a size that a cost grows with: the slope of a line through their logarithms, by least squares.
+
+    Raises:
+        statistics.StatisticsError: if there are fewer than two sizes, or all are the same.
+    """
+    return statistics.linear_regression([math.log(x) for x in sizes], [math.log(y) for y in costs]).slope

@@ -50,7 +50,7 @@ def markdown(table: Table) -> str:
     """The table as Markdown, under its title."""
     lines = [table.columns, ["---", *["---:"] * (len(table.columns) - 1)], *table.rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return (f"**{table.title}**\n\n" if table.title else "") + body + "\n"
+    return (f"**{table.title}**\n\n" if table.title else "") + body
 
 
 def load_line(cores: float | None) -> str:
@@ -61,20 +61,19 @@ def load_line(cores: float | None) -> str:
     return f"other programs kept {cores:.2f} cores busy{advice}"
 
 
-def write_text(path: Path, parts: Iterable[str]) -> Path:
-    """Write paragraphs to ``path``, and say where.
+def write_text(path: Path, paragraphs: Iterable[str]) -> Path:
+    """Write ``paragraphs`` to ``path``, with empty lines between them; returns the path.
 
     Raises:
         FileError: if the file cannot be written.
     """
     make_folder(path.parent)
-    write_atomically(path, ("\n".join(parts).rstrip() + "\n").encode())
-    say(f"written to {path}")
+    write_atomically(path, ("\n\n".join(part.rstrip() for part in paragraphs) + "\n").encode())
     return path
 
 
 def write_json(path: Path, result: Any) -> Path:
-    """Write ``result`` to ``path``, and say where.
+    """Write ``result`` to ``path``; returns the path.
 
     Raises:
         FileError: if the file cannot be written.

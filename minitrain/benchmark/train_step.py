@@ -186,19 +186,23 @@ def program(name: str, config: str, tokens: Path) -> list[str]:
 
 
 def contestants(peers: tuple[str, ...], failures: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Who takes part, and the variables that make them what they are; who cannot goes into ``failures``.
-
-    MKL, once installed, is minitrain's first choice: the default install is then measured by asking for OpenBLAS. A
-    user who has set ``MINITRAIN_BLAS`` gets that one alone.
-    """
-    names: dict[str, dict[str, str]] = {"minitrain": {}}
+    """Who takes part, and the variables that make them what they are; who cannot goes into ``failures``."""
+    names = {"minitrain": default_install()}
     if version("mkl") is None:
         failures["minitrain_mkl"] = NO_MKL
-    elif "MINITRAIN_BLAS" in os.environ:
-        failures["minitrain_mkl"] = f"MINITRAIN_BLAS={os.environ['MINITRAIN_BLAS']} is set: minitrain runs on that"
+    elif chosen := os.environ.get("MINITRAIN_BLAS"):
+        failures["minitrain_mkl"] = f"MINITRAIN_BLAS={chosen} is set: minitrain runs on that alone"
     else:
-        names = {"minitrain": {"MINITRAIN_BLAS": "openblas"}, "minitrain_mkl": {"MINITRAIN_BLAS": "mkl"}}
+        names["minitrain_mkl"] = {"MINITRAIN_BLAS": "mkl"}
     return names | {peer: {} for peer in available(peers, failures)}
+
+
+def default_install() -> dict[str, str]:
+    """Variables that make minitrain run as it does without the ``mkl`` extra, which is its first choice once installed.
+
+    A user's own ``MINITRAIN_BLAS`` is left as it is.
+    """
+    return {} if version("mkl") is None or os.environ.get("MINITRAIN_BLAS") else {"MINITRAIN_BLAS": "openblas"}
 
 
 def available(peers: tuple[str, ...], failures: dict[str, str]) -> tuple[str, ...]:

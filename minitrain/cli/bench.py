@@ -39,7 +39,7 @@ def run(argv: Sequence[str]) -> int:
         epilog=_EPILOG.format(sizes="\n".join(f"  {title_of(name)}" for name in SIZES)),
     )
     parser.add_argument("--config", choices=(*SIZES, "all"), default="char", help="the size to train (char)")
-    parser.add_argument("--rounds", type=int, metavar="N", help="turns of every program (by size, 9 to 15)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns of every program (by size, 7 to 15)")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps a turn (by size, 2 to 20)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of every program (each one's own choice)")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
@@ -76,5 +76,5 @@ def _bench(
         show_result(result)
         results.append(result)
         # After every size: what was measured stays if a later one is stopped.
-        write_json(out / "bench.json", results)
-        say(f"drawn in {draw(results, out / 'bench.png')}")
+        figures, picture = write_json(out / "bench.json", results), draw(results, out / "bench.png")
+    say(f"figures in {figures}, drawn in {picture}")
