@@ -39,6 +39,8 @@ CURVES = {
     "length": f"step against T, B={BATCH}",
     "attention": "attention alone against T",
 }
+EXPECTED = {"batch": 1, "length": 1, "attention": 2}
+"""The power that arithmetic alone gives, for long sequences in the case of attention."""
 
 
 def measure(*, rounds: int | None = None, threads: int | None = None) -> dict[str, Any]:
@@ -93,8 +95,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
 
 
 def draw(result: Mapping[str, Any], path: Path) -> Path:
-    """Draw the curves, both axes logarithmic, with slopes 1 and 2 to compare with; returns the path of the PNG."""
-    plots = [(CURVES["batch"], "seconds a step"), ("against the length of sequences", "seconds")]
+    """Draw the curves, both axes logarithmic, each with the slope that is expected; returns the path of the PNG."""
+    plots = [("a baby step against its batch", "seconds"), ("against the length of sequences", "seconds")]
     figure, (batch, length) = new_figures(plots, columns=2)
     batch.set_xlabel("sequences in a batch, B")
     length.set_xlabel("tokens in a sequence, T")
@@ -105,22 +107,16 @@ def draw(result: Mapping[str, Any], path: Path) -> Path:
             found = result["curves"][name]
             label = f"{CURVES[name]}: exponent {found['exponent']:.2f}"
             axes.plot(found["sizes"], found["seconds"], "o-", color=color, label=label)
-            for power, style in ((1, ":"), (2, "--")) if name != "batch" else ((1, ":"),):
-                _guide(axes, found, power, style)
+            sizes, last, power = found["sizes"], found["seconds"][-1], EXPECTED[name]
+            guide = [last * (x / sizes[-1]) ** power for x in sizes]
+            style = {1: ":", 2: "--"}[power]
+            axes.plot(sizes, guide, style, color=GUESS, linewidth=1.2, zorder=0, label=f"exponent {power}")
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.plot([], [], ":", color=GUESS, label="exponent 1")
-        if len(names) > 1:
-            axes.plot([], [], "--", color=GUESS, label="exponent 2")
-        axes.legend(frameon=False)
+        axes.set_ylim(top=3 * axes.get_ylim()[1])  # room for the legend
+        axes.legend(frameon=False, loc="upper left")
     save_figure(figure, path)
     return path
-
-
-def _guide(axes: Any, found: Mapping[str, Any], power: int, style: str) -> None:
-    """A line of slope ``power`` through the last point of a curve."""
-    sizes, last = found["sizes"], found["seconds"][-1]
-    axes.plot(sizes, [last * (x / sizes[-1]) ** power for x in sizes], style, color=GUESS, linewidth=1, zorder=0)
 
 
 def serve_program() -> None:

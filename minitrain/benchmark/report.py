@@ -40,7 +40,8 @@ def show(table: Table) -> None:
 
     drawn = rich.table.Table(title=table.title or None, title_justify="left")
     for i, column in enumerate(table.columns):
-        drawn.add_column(Text(column), justify="left" if i == 0 else "right")
+        widest = max((len(row[i]) for row in table.rows), default=0)  # where room is short, names of columns fold
+        drawn.add_column(Text(column), justify="left" if i == 0 else "right", min_width=min(widest, 40))
     for row in table.rows:
         drawn.add_row(*map(Text, row))  # square brackets are quartiles here, not colours
     console().print(drawn)

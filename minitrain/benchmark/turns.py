@@ -11,6 +11,7 @@ and its arguments) that it answers with one line of JSON. What it prints otherwi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -87,8 +88,9 @@ class Worker:
 
     def close(self) -> None:
         """End the child."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()  # the child's loop ends with its input
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
+                self._process.stdin.close()  # the child's loop ends with its input
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
@@ -123,7 +125,7 @@ class Worker:
         self._process.wait()
         self._log.seek(0)
         lines = [line for line in self._log.read().splitlines() if line.strip()]
-        self._log.close()
+        self.close()
         return WorkerError(f"{self.name} {what}: " + ("\n".join(lines[-5:]) or "it printed nothing"))
 
 
