@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minitrain.benchmark import train_step
 from minitrain.benchmark.sgemm import SGEMM_FLOPS
 from minitrain.errors import WorkerError
@@ -60,10 +62,10 @@ def fake_race(monkeypatch: Any, *, broken: tuple[str, ...] = (), torch: bool = T
 
     class Fake(FakeWorker):
         started: list[FakeWorker] = []  # noqa: RUF012  # of this race
-        pass
 
     Fake.broken = frozenset(broken)
     monkeypatch.setattr(train_step, "Worker", Fake)
+    monkeypatch.setattr(train_step, "markov_tokens", lambda vocab_size: np.zeros(1, np.int32))
     monkeypatch.setattr(train_step, "import_seconds", lambda module, environment: 0.1)
     monkeypatch.setattr(train_step, "torch_installed", lambda: torch)
     monkeypatch.setattr(train_step, "version", lambda package: "2026.0" if mkl else None)
