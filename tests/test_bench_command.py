@@ -11,6 +11,7 @@ import pytest
 from fake_race import GFLOPS, MEMORY, fake_race
 
 from minitrain import cli
+from minitrain.backend import sgemm as sgemm_of_our_own
 from minitrain.benchmark import chart, sgemm, train_step
 from minitrain.benchmark.machine import commit
 from minitrain.benchmark.sizes import SIZES, step_flops
@@ -126,7 +127,7 @@ def test_a_processor_named_for_openblas_is_warned_of(capsys, monkeypatch, tmp_pa
     fake_race(monkeypatch)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     _, _, err = bench(capsys, tmp_path)
-    assert err.startswith("minitrain: warning: OPENBLAS_CORETYPE=Haswell is set: OpenBLAS, and with it minitrain's")
+    assert err.startswith("minitrain: warning: OPENBLAS_CORETYPE=Haswell is set: OpenBLAS, NumPy's and any")
     assert "`env -u OPENBLAS_CORETYPE` before the command measures without it" in err
 
 
@@ -137,11 +138,13 @@ def test_threads_reach_every_program(capsys, monkeypatch, tmp_path):
     assert {worker.environment[f"{n}_NUM_THREADS"] for worker in fake.started for n in ("MINITRAIN", "OMP")} == {"3"}
 
 
-def test_with_mkl_minitrain_runs_on_both(monkeypatch):
+@pytest.mark.parametrize(("fits", "default"), [(True, "own"), (False, "openblas")])
+def test_with_mkl_minitrain_runs_on_both(monkeypatch, fits, default):
     fake = fake_race(monkeypatch, mkl=True)
+    monkeypatch.setattr(sgemm_of_our_own, "fits_this_processor", lambda: fits)
     result = train_step.measure("char", rounds=1)
     asked = {worker.name: worker.environment.get("MINITRAIN_BLAS") for worker in fake.started}
-    assert (asked["minitrain"], asked["minitrain_mkl"]) == ("openblas", "mkl")
+    assert (asked["minitrain"], asked["minitrain_mkl"]) == (default, "mkl")
     assert result["programs"]["minitrain_mkl"]["ratios"]["compiled"]["median"] == pytest.approx(1.5)
     monkeypatch.setenv("MINITRAIN_BLAS", "system")
     failures: dict[str, str] = {}

@@ -77,7 +77,7 @@ def summary(result: Result) -> str:
     )
     line = f"sgemm peak {result['sgemm_gflops']:.0f} GFLOP/s on {result['sgemm_cores']:.2f} cores ({others})"
     if blas := result["programs"]["minitrain"]["blas"]:
-        line += f"; minitrain's BLAS is {blas}"
+        line += f"; minitrain multiplies with {blas}"
     if result["peak_rss_ratio"] is not None:
         line += f"; peak memory {result['peak_rss_ratio']:.2f} of PyTorch eager's"
     return line

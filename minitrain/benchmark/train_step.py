@@ -1,8 +1,8 @@
 """A training step of minitrain against PyTorch, and against the machine's own limit.
 
 The programs run in turn (``turns.py``): minitrain, PyTorch eager with fused AdamW, PyTorch compiled, and plain matrix
-products that tell what the machine can do at that very time. Where MKL is installed, minitrain runs twice: on the BLAS
-of a default install, and on MKL.
+products that tell what the machine can do at that very time. Where MKL is installed, minitrain runs twice: with the
+products of a default install, and with MKL's.
 """
 
 from __future__ import annotations
@@ -198,11 +198,15 @@ def contestants(peers: tuple[str, ...], failures: dict[str, str]) -> dict[str, d
 
 
 def default_install() -> dict[str, str]:
-    """Variables that make minitrain run as it does without the ``mkl`` extra, which is its first choice once installed.
+    """Variables that make minitrain run as it does without the ``mkl`` extra, which it may prefer once installed.
 
     A user's own ``MINITRAIN_BLAS`` is left as it is.
     """
-    return {} if version("mkl") is None or os.environ.get("MINITRAIN_BLAS") else {"MINITRAIN_BLAS": "openblas"}
+    if version("mkl") is None or os.environ.get("MINITRAIN_BLAS"):
+        return {}
+    from ..backend.sgemm import fits_this_processor
+
+    return {"MINITRAIN_BLAS": "own" if fits_this_processor() else "openblas"}
 
 
 def available(peers: tuple[str, ...], failures: dict[str, str]) -> tuple[str, ...]:
