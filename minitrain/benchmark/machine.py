@@ -52,8 +52,9 @@ def held_back() -> str | None:
     if not kind:
         return None
     return (
-        f"OPENBLAS_CORETYPE={kind} is set: OpenBLAS, NumPy's and any under minitrain's kernels, keeps to that processor's "
-        "instructions, whatever this one can do; `env -u OPENBLAS_CORETYPE` before the command measures without it"
+        f"OPENBLAS_CORETYPE={kind} is set: OpenBLAS, NumPy's and any under minitrain's kernels, keeps to the "
+        "instructions of that processor, whatever this one can do; `env -u OPENBLAS_CORETYPE` before the command "
+        "measures without it"
     )
 
 

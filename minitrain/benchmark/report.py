@@ -25,7 +25,7 @@ def console() -> Any:
     from rich.console import Console
 
     screen = Console()
-    return screen if screen.is_terminal else Console(width=140)
+    return screen if screen.is_terminal else Console(width=180)
 
 
 def say(line: str) -> None:
@@ -40,8 +40,7 @@ def show(table: Table) -> None:
 
     drawn = rich.table.Table(title=table.title or None, title_justify="left")
     for i, column in enumerate(table.columns):
-        widest = max((len(row[i]) for row in table.rows), default=0)  # where room is short, names of columns fold
-        drawn.add_column(Text(column), justify="left" if i == 0 else "right", min_width=min(widest, 40))
+        drawn.add_column(Text(column), justify="left" if i == 0 else "right")
     for row in table.rows:
         drawn.add_row(*map(Text, row))  # square brackets are quartiles here, not colours
     console().print(drawn)

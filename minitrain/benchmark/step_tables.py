@@ -31,13 +31,13 @@ def show_result(result: Result) -> None:
 
 
 def tables(result: Result) -> list[Table]:
-    """Speed and memory of every program, and how they start."""
+    """Speed and memory of every program, page faults of a step among them, and how they start."""
     return [_speed(result), _starts(result)]
 
 
 def _speed(result: Result) -> Table:
-    columns = ["program", "tokens/s", "step ms", "of sgemm peak", "cores", "page faults a step", "peak MB"]
-    against = [f"speed over {LABELS[peer]}'s" for peer in PEERS if peer in result["programs"]]
+    columns = ["program", "tokens/s", "step ms", "of sgemm peak", "cores", "page faults", "peak MB"]
+    against = [f"speed / {peer}'s" for peer in PEERS if peer in result["programs"]]
     rows = []
     for name, figures in result["programs"].items():
         ratios = figures.get("ratios", {})

@@ -168,8 +168,7 @@ def start(name: str, config: str, tokens: Path, environment: Mapping[str, str]) 
     ours = name in OURS
     figures: Result = {"import_seconds": import_seconds("minitrain" if ours else "torch", environment)}
     arguments = program("minitrain" if ours else name, config, tokens)
-    # On MKL the caches are warm already, but for the kernels that differ.
-    if name in ("minitrain", "compiled"):
+    if name != "eager":
         with contextlib.closing(Worker(name, arguments, environment)) as cold:
             figures["cold_first_step_seconds"] = cold.greeting["first_step_seconds"]
             figures["cold_start_seconds"] = cold.seconds_to_ready
