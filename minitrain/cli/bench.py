@@ -42,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, metavar="N", help="turns of every program (by size, 7 to 15)")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps a turn (by size, 2 to 20)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of every program (each one's own choice)")
-    parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
+    parser.add_argument("--no-torch", action="store_true", help="train minitrain alone")
     parser.add_argument(
         "--out", default="bench", metavar="FOLDER", help="folder for bench.json and bench.png (%(default)s)"
     )
