@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from minitrain.backend.pool import POOL
-from minitrain.benchmark.machine import OtherLoad, describe
+from minitrain.benchmark.machine import OtherLoad, describe, held_back
 from minitrain.benchmark.ratios import pairwise_ratio, spread
 from minitrain.benchmark.report import load_line, say, show, write_json
 from minitrain.benchmark.train_step import available, default_install, thread_settings
@@ -183,6 +183,8 @@ def main() -> int:
             parser.error(f"unknown {what} {sorted(given - known)}: choose from {', '.join(sorted(known))}")
     programs = PROGRAMS[:2] if arguments.no_torch else PROGRAMS
     rows = [row for row in ROWS if row.op in ops]
+    if line := held_back():
+        say(line)
     try:
         result = measure(jobs_of(sizes, rows), programs, rounds=arguments.rounds, threads=arguments.threads)
     except WorkerError as error:

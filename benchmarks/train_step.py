@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from minitrain.benchmark.machine import held_back
 from minitrain.benchmark.report import say, write_json
 from minitrain.benchmark.sizes import SIZES
 from minitrain.benchmark.step_tables import show_result
@@ -34,6 +35,8 @@ def main() -> int:
     peers = () if arguments.no_torch else tuple(filter(None, arguments.peers.split(",")))
     if unknown := set(peers) - set(PEERS):
         parser.error(f"unknown peers {sorted(unknown)}: choose from {', '.join(PEERS)}")
+    if line := held_back():
+        say(line)
     try:
         result = measure(
             arguments.config,
