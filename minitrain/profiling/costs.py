@@ -52,8 +52,8 @@ PER_ELEMENT: dict[str, int] = {
 """Operations an element, of the largest array of the call (of the gradient, for embedding's backward).
 
 They are those of the readable reference: each addition, product, quotient, comparison, ``exp``, ``tanh`` or ``erf``
-that it applies to whole arrays counts as one, and so does each element that a sum or a maximum takes in. GELU is counted
-in its tanh form. Of what stands neither here nor in ``PRODUCTS`` only the bytes are known.
+that it applies to whole arrays counts as one, and so does each element that a sum or a maximum takes in. GELU is
+counted in its tanh form. Of what stands neither here nor in ``PRODUCTS`` only the bytes are known.
 """
 
 

@@ -93,7 +93,8 @@ def visible_pairs(cache: AttentionCache) -> int:
     """How many pairs of a query and a key attend, over all samples and heads."""
     (B, T, H, _), S = cache.q.shape, cache.k.shape[1]
     may = allowed(array_module(cache.q), T, S, cache.causal, cache.window, cache.key_lengths, cache.mask)
-    return B * H * T * S if may is None else int(may.sum()) * (B * H * T * S // max(may.size, 1))
+    pairs: int = B * H * T * S
+    return pairs if may is None else int(may.sum()) * (pairs // max(may.size, 1))
 
 
 PRODUCTS: dict[str, Callable[[Call], int]] = {
