@@ -41,8 +41,8 @@ from minitrain.ops import (
     split_forward,
 )
 from minitrain.optim import AdamW
-from minitrain.profiling import Machine, Profile, Report, Row, profile
-from minitrain.profiling.costs import PER_ELEMENT, cost_of
+from minitrain.profiling import Machine, Profile, Report, Row, profile, recorder
+from minitrain.profiling.costs import PER_ELEMENT, Cost, cost_of
 from minitrain.profiling.products import PRODUCTS, Call
 from minitrain.profiling.report import REST
 from minitrain.profiling.steps import steps_of_preset
@@ -131,6 +131,32 @@ def test_times_add_up_to_the_step() -> None:
     assert row(report, "adamw", "optimizer").calls == 2  # with decay and without
     assert row(report, "sum_of_squares", "clip").calls == 2
     assert row(report, "attention", "forward").calls == size.n_layer
+
+
+def test_the_recording_itself_is_not_a_part_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def dear_cost_of(call: Call) -> Cost:
+        wait(100.0)
+        return Cost(7, 8)
+
+    monkeypatch.setattr(recorder, "cost_of", dear_cost_of)
+    monkeypatch.setattr(recorder.time, "perf_counter", lambda: now)
+    work = contract.with_twin(wait)
+    with profile() as found:
+        for _ in range(2):
+            work(1.0)
+            wait(3.0)
+            found.step()
+    report = found.report()
+    assert report.seconds == 4
+    assert row(report, "wait", "optimizer") == Row("wait", "optimizer", "", 1, 1.0, 7, 8)
+    assert row(report, REST, "").seconds == 3
+    assert report.coverage == 0.25
 
 
 def test_what_an_operation_calls_is_a_part_of_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 _DIRECTIONS = ((1, 0), (-1, 0), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7), (0, 1), (0, -1))
 _DISTANCES = (3, 10, 20, 32, 46, 62, 80)  # points between the rim of a point and its label
-_SIDES = {-1: "right", 0: "center", 1: "left"}
-_HEIGHTS = {-1: "top", 0: "center", 1: "bottom"}
+_SIZE = 8  # of the letters, in points
 
 
 def label_points(
@@ -35,7 +34,6 @@ def label_points(
         ys: the same.
         radii: of the points, in typographic points.
     """
-    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     renderer = axes.get_figure(root=True).canvas.get_renderer()  # type: ignore[union-attr]
@@ -48,24 +46,39 @@ def label_points(
     taken += [box for line in axes.lines for box in _along(axes.transData.transform(line.get_xydata()))]
     room = axes.get_window_extent(renderer)
     for i, name in enumerate(names):
+        width, height = _size_of(name, axes, renderer)
+        x, y = axes.transData.transform((xs[i], ys[i]))
         for distance, (dx, dy) in itertools.product(_DISTANCES, _DIRECTIONS):
-            reach = radii[i] + distance
-            label = axes.annotate(
-                name,
-                (xs[i], ys[i]),
-                xytext=(dx * reach, dy * reach),
-                textcoords="offset points",
-                ha=_SIDES[(dx > 0) - (dx < 0)],
-                va=_HEIGHTS[(dy > 0) - (dy < 0)] if abs(dy) == 1 else "center",
-                fontsize=8,
-                arrowprops={"arrowstyle": "-", "lw": 0.6, "color": "#999999"} if distance > _DISTANCES[0] else None,
-            )
-            label.update_positions(renderer)
-            box = Text.get_window_extent(label, renderer)  # of the words alone, without the line
+            reach = (radii[i] + distance) * pixels
+            # The side or edge of the words that looks towards the point stands ``reach`` away from it.
+            left, bottom = x + dx * reach - width * (1 - _sign(dx)) / 2, y + dy * reach - height * (1 - _sign(dy)) / 2
+            box = Bbox.from_bounds(left, bottom, width, height)
             if _inside(box, room) and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
+                tie = {"arrowstyle": "-", "lw": 0.6, "color": "#999999"} if distance > _DISTANCES[0] else None
+                offset = ((left - x) / pixels, (bottom - y) / pixels)
+                axes.annotate(
+                    name,
+                    (xs[i], ys[i]),
+                    offset,
+                    textcoords="offset points",
+                    va="bottom",
+                    fontsize=_SIZE,
+                    arrowprops=tie,
+                )
                 break
-            label.remove()
+
+
+def _size_of(name: str, axes: Axes, renderer: Any) -> tuple[float, float]:
+    """Width and height of a label in pixels."""
+    text = axes.text(0.5, 0.5, name, fontsize=_SIZE, transform=axes.transAxes)
+    box = text.get_window_extent(renderer)
+    text.remove()
+    return box.width, box.height
+
+
+def _sign(x: float) -> int:
+    return (x > 0) - (x < 0)
 
 
 def _along(corners: Array, count: int = 200) -> list[Bbox]:
