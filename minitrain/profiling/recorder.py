@@ -31,7 +31,7 @@ from .products import Call
 from .report import REST, Report, Row
 
 
-class Key(NamedTuple):
+class Kind(NamedTuple):
     """What calls are added up by."""
 
     op: str
@@ -65,7 +65,7 @@ class Profile:
 
     def __init__(self, model: Module | None = None) -> None:
         self._layers = Layers(model)
-        self._sums: defaultdict[Key, Sums] = defaultdict(Sums)
+        self._sums: defaultdict[Kind, Sums] = defaultdict(Sums)
         self._open = False
         self._began = self._seconds = self._overhead = 0.0
         self._steps = self._faults = self._peak = 0
@@ -107,8 +107,8 @@ class Profile:
         """
         steps = max(self._steps, 1)
         rows = [
-            Row(*key, sums.calls / steps, sums.seconds / steps, _mean(sums.flops, steps), sums.nbytes / steps)
-            for key, sums in self._sums.items()
+            Row(*kind, sums.calls / steps, sums.seconds / steps, _mean(sums.flops, steps), sums.nbytes / steps)
+            for kind, sums in self._sums.items()
         ]
         wall = (self._seconds - self._overhead) / steps
         rest = max(0.0, wall - sum(row.seconds for row in rows))
@@ -127,7 +127,7 @@ class Profile:
         finally:
             if self._open:
                 observe(self._record)
-        self._sums[Key(*kind_of(function), self._layers.path)].add(seconds, *cost)
+        self._sums[Kind(*kind_of(function), self._layers.path)].add(seconds, *cost)
         self._overhead += time.perf_counter() - entered - seconds
         return result
 
