@@ -41,7 +41,7 @@ from minitrain.ops import (
     split_forward,
 )
 from minitrain.optim import AdamW
-from minitrain.profiling import Machine, Profile, Report, Row, profile, recorder
+from minitrain.profiling import Machine, Profile, Report, Row, recorder
 from minitrain.profiling.costs import PER_ELEMENT, Cost, cost_of
 from minitrain.profiling.products import PRODUCTS, Call
 from minitrain.profiling.report import REST
@@ -57,7 +57,7 @@ def normal(*shape: int, dtype: Any = np.float32) -> Any:
 
 
 def recorded(work: Callable[[], object], steps: int = 1) -> Report:
-    with profile() as found:
+    with Profile() as found:
         for _ in range(steps):
             work()
             found.step()
@@ -147,7 +147,7 @@ def test_the_recording_itself_is_not_a_part_of_the_step(monkeypatch: pytest.Monk
     monkeypatch.setattr(recorder, "cost_of", dear_cost_of)
     monkeypatch.setattr(recorder.time, "perf_counter", lambda: now)
     work = contract.with_twin(wait)
-    with profile() as found:
+    with Profile() as found:
         for _ in range(2):
             work(1.0)
             wait(3.0)
@@ -178,7 +178,7 @@ def test_what_an_operation_calls_is_a_part_of_it() -> None:
 
 def test_the_hook_is_gone_afterwards() -> None:
     x, w = normal(2, 3), normal(4, 3)
-    with profile() as found:
+    with Profile() as found:
         linear_forward(x, w)
     linear_forward(x, w)
     assert contract._observer is None
@@ -198,7 +198,7 @@ def test_the_hook_is_gone_after_an_error() -> None:
 
 def test_an_operation_that_fails_inside_does_not_end_the_recording() -> None:
     x, w = normal(2, 3), normal(4, 3)
-    with profile() as found:
+    with Profile() as found:
         with pytest.raises(MinitrainError):
             linear_forward(normal(2, 5), w)
         linear_forward(x, w)
@@ -206,8 +206,8 @@ def test_an_operation_that_fails_inside_does_not_end_the_recording() -> None:
 
 
 def test_two_profiles_at_once_are_refused() -> None:
-    with profile() as found:
-        with pytest.raises(MinitrainError, match="recorded already"), profile():
+    with Profile() as found:
+        with pytest.raises(MinitrainError, match="recorded already"), Profile():
             raise AssertionError
         linear_forward(normal(2, 3), normal(4, 3))  # the first one goes on
     assert row(found.report(), "linear", "forward").calls == 1
@@ -218,7 +218,7 @@ def test_results_are_those_of_a_step_without_a_profile() -> None:
     plain, watched = build(size), build(size)
     model_step(plain, size)()
     work = model_step(watched, size)
-    with profile(watched):
+    with Profile(watched):
         work()
     for path, value in plain.state_dict().items():
         np.testing.assert_array_equal(value, watched.state_dict()[path])
@@ -228,7 +228,7 @@ def test_layers_are_told_apart() -> None:
     size = SIZES["gpt"]
     model = build(size)
     work = model_step(model, size)
-    with profile(model) as found:
+    with Profile(model) as found:
         work()
     report = found.report()
     calls = {(r.path, r.direction): r.calls for r in report.by_layer() if r.op != REST}

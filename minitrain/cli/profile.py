@@ -45,7 +45,7 @@ presets:
 
 exit codes: 0 done, 1 the training failed, 2 something to correct in what was asked"""
 
-_STEPS, _WARMUP, _BATCH_SIZE = 10, 3, 12
+_STEPS, _WARMUP = 10, 3
 
 
 def run(argv: Sequence[str]) -> int:
@@ -83,7 +83,7 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[Steps]:
         UsageError: if a name is no preset, or settings and names are mixed.
     """
     from ..models.presets import PRESETS
-    from ..profiling.steps import steps_of_preset, steps_of_run
+    from ..profiling.steps import BATCH_SIZE, steps_of_preset, steps_of_run
 
     what = arguments.what
     names = [word for word in what if "=" not in word]
@@ -102,7 +102,7 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[Steps]:
         raise UsageError(f"{names[0]!r} is neither a setting, key=value, nor a preset{hint}")
     if len(what) > 1:
         raise UsageError(f"give the preset {names[0]} alone, or settings such as preset={names[0]} and others")
-    size = _BATCH_SIZE if arguments.batch_size is None else arguments.batch_size
+    size = BATCH_SIZE if arguments.batch_size is None else arguments.batch_size
     yield steps_of_preset(names[0], batch_size=size, length=arguments.length)
 
 
@@ -124,8 +124,8 @@ def _parser() -> Parser:
     parser.add_argument("what", nargs="*", metavar="WHAT", help="settings, key=value, or the name of a preset")
     parser.add_argument("--steps", type=int, default=_STEPS, metavar="N", help=f"steps to record ({_STEPS})")
     parser.add_argument("--warmup", type=int, default=_WARMUP, metavar="N", help=f"steps before those ({_WARMUP})")
-    parser.add_argument("--batch-size", type=int, metavar="B", help=f"sequences a step of a preset ({_BATCH_SIZE})")
-    parser.add_argument("--length", type=int, metavar="T", help="tokens a sequence of a preset (its longest)")
+    parser.add_argument("--batch-size", type=int, metavar="B", help="sequences a step of a preset (4)")
+    parser.add_argument("--length", type=int, metavar="T", help="tokens a sequence of a preset (256, or its longest)")
     parser.add_argument("--by-layer", action="store_true", help="a second table, by layer of the model")
     parser.add_argument("--picture", default="profile.png", metavar="FILE", help="the PNG to draw (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write all figures to this file")

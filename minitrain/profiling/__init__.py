@@ -2,7 +2,7 @@
 
 ::
 
-    with profile(model) as recorded:
+    with Profile(model) as recorded:
         for step in range(10):
             ...
             recorded.step()
@@ -15,7 +15,7 @@ from .costs import Cost, cost_of
 from .machine import Machine, measure_machine
 from .page_faults import page_faults
 from .picture import draw
-from .recorder import Profile, profile
+from .recorder import Profile
 from .report import Report, Row
 from .table import describe, tables
 
@@ -30,6 +30,5 @@ __all__ = [
     "draw",
     "measure_machine",
     "page_faults",
-    "profile",
     "tables",
 ]

@@ -2,11 +2,11 @@
 
 ::
 
-    with profile(model) as recorded:
+    with Profile(model) as recorded:
         for step in range(10):
             ...                         # anything that calls operations
             recorded.step()             # figures are means over the steps
-    print(recorded.report().describe())
+    report = recorded.report()
 
 An operation called inside another is a part of it. What the recording itself takes is measured and left out.
 """
@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..backend.pool import POOL
@@ -143,10 +142,3 @@ def kind_of(function: Callable[..., Any]) -> tuple[str, str]:
 
 def _mean(total: int | None, steps: int) -> float | None:
     return None if total is None else total / steps
-
-
-@contextmanager
-def profile(model: Module | None = None) -> Iterator[Profile]:
-    """Record what runs inside a ``with`` block; see `Profile`."""
-    with Profile(model) as recorded:
-        yield recorded

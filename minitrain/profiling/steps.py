@@ -24,6 +24,9 @@ from .machine import Machine
 from .recorder import Profile
 from .report import Report
 
+BATCH_SIZE, LENGTH = 4, 256
+"""of a preset: about a thousand tokens, with which a model of GPT-2's size takes seconds a step"""
+
 
 class Steps(NamedTuple):
     """Something to profile.
@@ -61,13 +64,13 @@ def steps_of_run(config: RunConfig) -> Iterator[Steps]:
         yield Steps(_title(config.recipe or config.model.name, trainer.model, B, T), trainer.model, train)
 
 
-def steps_of_preset(name: str, *, batch_size: int, length: int | None = None) -> Steps:
+def steps_of_preset(name: str, *, batch_size: int = BATCH_SIZE, length: int | None = None) -> Steps:
     """Steps of a language model with AdamW and clipping on random tokens.
 
     Args:
         name: of the preset.
         batch_size: sequences in a step, B.
-        length: of a sequence, T; ``None`` for the longest that the model takes.
+        length: of a sequence, T; ``None`` for 256, or the longest that the model takes.
 
     Raises:
         ConfigError: if there is no such preset, it is no language model, or a size is out of range.
@@ -76,10 +79,10 @@ def steps_of_preset(name: str, *, batch_size: int, length: int | None = None) ->
     if not isinstance(model, Decoder):
         raise ConfigError(
             f"{name} is no language model, and random tokens are nothing to it; profile a training of your own with "
-            "minitrain.profiling.profile"
+            "minitrain.profiling.Profile"
         )
     longest: int = model.config.block_size
-    length = longest if length is None else length
+    length = min(longest, LENGTH) if length is None else length
     if not 1 <= length <= longest:
         raise ConfigError(f"length = {length}: {name} takes sequences of 1 to {longest} tokens")
     if batch_size < 1:
@@ -90,9 +93,8 @@ def steps_of_preset(name: str, *, batch_size: int, length: int | None = None) ->
     loader = TokenLoader(tokens, length, batch_size, 0)
 
     def train(step: int) -> None:
-        train_step(
-            model, optimizer, loader.micro_batches(step, 1), lr=1e-4, key=key.fold(step), max_grad_norm=1.0
-        )  # fmt: skip
+        batch = loader.micro_batches(step, 1)
+        train_step(model, optimizer, batch, lr=1e-4, key=key.fold(step), max_grad_norm=1.0)
 
     return Steps(_title(name, model, batch_size, length), model, train)
 
