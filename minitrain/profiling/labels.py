@@ -36,7 +36,7 @@ def label_points(
     """
     from matplotlib.transforms import Bbox
 
-    renderer = axes.get_figure(root=True).canvas.get_renderer()  # type: ignore[union-attr]
+    renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     pixels = renderer.points_to_pixels(1.0)
     taken: list[Bbox] = []
     for (x, y), radius in zip(axes.transData.transform(list(zip(xs, ys, strict=True))), radii, strict=True):

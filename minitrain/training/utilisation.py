@@ -17,7 +17,7 @@ SIZE, REPEATS = 1024, 5
 
 
 @functools.cache
-def sgemm_peak(device: str = "cpu", size: int = SIZE) -> float:
+def sgemm_peak(device: str = "cpu", size: int | None = None) -> float:
     """Floating-point operations a second that a product of large float32 matrices reaches, threads and all.
 
     Measured once in a process, in a fraction of a second: the fastest of a few products of square matrices, by the
@@ -25,8 +25,9 @@ def sgemm_peak(device: str = "cpu", size: int = SIZE) -> float:
 
     Args:
         device: where.
-        size: rows and columns of the matrices.
+        size: rows and columns of the matrices, 1024 by default.
     """
+    size = SIZE if size is None else size
     values = np.random.default_rng(0).standard_normal((2, size, size), dtype=np.float32)
     x, weight = to_device(values, device)
 
