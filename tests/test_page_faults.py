@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from minitrain.profiling import page_faults
+from minitrain.backend.memory import page_faults
 
 WINDOW = 10  # steps
 # The C library's own first value: it asks the system for each block from this size on and gives it back when it is
@@ -25,7 +25,7 @@ import numpy as np
 from minitrain import models, nn, optim
 from minitrain.backend import pool
 from minitrain.data import TokenLoader
-from minitrain.profiling import page_faults
+from minitrain.backend.memory import page_faults
 from minitrain.random import Key
 from minitrain.training.step import train_step
 

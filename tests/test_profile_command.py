@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from minitrain import cli, profiling
-from minitrain.profiling import Machine, Report, Row, describe, draw, measure_machine, page_faults
+from minitrain.backend.memory import page_faults
+from minitrain.profiling import Machine, Report, Row, describe, draw, measure_machine
 from minitrain.profiling.labels import label_points
 from minitrain.profiling.machine import memory_bandwidth
 from minitrain.profiling.report import REST

@@ -13,7 +13,6 @@
 
 from .costs import Cost, cost_of
 from .machine import Machine, measure_machine
-from .page_faults import page_faults
 from .picture import draw
 from .recorder import Profile
 from .report import Report, Row
@@ -29,6 +28,5 @@ __all__ = [
     "describe",
     "draw",
     "measure_machine",
-    "page_faults",
     "tables",
 ]

@@ -36,7 +36,7 @@ class Layers:
         if self._model is None:
             return
         seen: set[int] = set()
-        for path, module in self._model.named_modules():
+        for path, module in list(self._model.named_modules()):  # all are found before one is changed
             if id(module) not in seen:
                 seen.add(id(module))
                 for name in dir(type(module)):

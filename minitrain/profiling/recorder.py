@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..backend.memory import page_faults
 from ..backend.pool import POOL
 from ..errors import MinitrainError
 from ..nn.module import Module
@@ -25,7 +26,6 @@ from ..ops.contract import observe
 from .costs import cost_of
 from .layers import Layers
 from .machine import Machine
-from .page_faults import page_faults
 from .products import Call
 from .report import REST, Report, Row
 
@@ -75,12 +75,13 @@ class Profile:
         Raises:
             MinitrainError: if another profile is being recorded.
         """
-        other = observe(self._record)
+        other = observe(None)
         if other is not None:
             observe(other)
             raise MinitrainError("a profile is being recorded already: end that `with` block first")
-        self._open = True
         self._layers.watch()
+        observe(self._record)
+        self._open = True
         POOL.reset_peak()
         self._faults -= page_faults() or 0
         self._began = time.perf_counter()
