@@ -138,10 +138,10 @@ def test_threads_reach_every_program(capsys, monkeypatch, tmp_path):
     assert {worker.environment[f"{n}_NUM_THREADS"] for worker in fake.started for n in ("MINITRAIN", "OMP")} == {"3"}
 
 
-@pytest.mark.parametrize(("fits", "default"), [(True, "own"), (False, "openblas")])
-def test_with_mkl_minitrain_runs_on_both(monkeypatch, fits, default):
+@pytest.mark.parametrize(("instructions", "default"), [("AVX-512", "own"), (None, "openblas")])
+def test_with_mkl_minitrain_runs_on_both(monkeypatch, instructions, default):
     fake = fake_race(monkeypatch, mkl=True)
-    monkeypatch.setattr(sgemm_of_our_own, "fits_this_processor", lambda: fits)
+    monkeypatch.setattr(sgemm_of_our_own, "instructions", lambda: instructions)
     result = train_step.measure("char", rounds=1)
     asked = {worker.name: worker.environment.get("MINITRAIN_BLAS") for worker in fake.started}
     assert (asked["minitrain"], asked["minitrain_mkl"]) == (default, "mkl")

@@ -31,8 +31,9 @@ MAY_IMPORT = {
     "generation": LAYERS,
     "training": LAYERS | {"data", "generation", "losses", "optim"},
     "benchmark": LAYERS | {"optim"},
+    "profiling": LAYERS | {"data", "kernels", "optim", "training"},
     "conf": set(),
-    "cli": LAYERS | {"benchmark", "conf", "data", "generation", "optim", "testing", "training"},
+    "cli": LAYERS | {"benchmark", "conf", "data", "generation", "optim", "profiling", "testing", "training"},
     "__main__": {"cli"},
 }
 # Library -> the parts that may import it. Whatever is not listed is free.

@@ -203,9 +203,9 @@ def default_install() -> dict[str, str]:
     """
     if version("mkl") is None or os.environ.get("MINITRAIN_BLAS"):
         return {}
-    from ..backend.sgemm import fits_this_processor
+    from ..backend.sgemm import instructions
 
-    return {"MINITRAIN_BLAS": "own" if fits_this_processor() else "openblas"}
+    return {"MINITRAIN_BLAS": "openblas" if instructions() is None else "own"}
 
 
 def available(peers: tuple[str, ...], failures: dict[str, str]) -> tuple[str, ...]:
