@@ -64,6 +64,14 @@ class Linear(Module):
         """Map dout (..., N) to dx (..., K), which goes where the target ``dx`` says."""
         return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
 
+    def forget_input(self, cache: LinearCache) -> tuple[Array, Array | None]:
+        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        return cache.weight, cache.bias
+
+    def recall_input(self, kept: tuple[Array, Array | None], x: Array) -> LinearCache:
+        """The cache of which ``forget_input`` kept this much."""
+        return LinearCache(x, *kept)
+
     def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LinearGeluCache]:
         """Map x (..., K) to gelu(out) (..., N), in one operation."""
         bias = self.bias.data if self.bias else None

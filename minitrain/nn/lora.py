@@ -130,6 +130,14 @@ class LoRALinear(Module):
             dropout_backward(ddropped, cache.dropout, into=(Into(through_base, accumulate=True),))
         return through_base
 
+    def forget_input(self, cache: LoRALinearCache) -> LoRALinearCache:
+        """The whole cache: the correction needs its input too, and keeps it as dropout left it."""
+        return cache
+
+    def recall_input(self, kept: LoRALinearCache, x: Array) -> LoRALinearCache:
+        """What ``forget_input`` kept: everything."""
+        return kept
+
     def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LoRALinearGeluCache]:
         """Map x (..., K) to gelu(out) (..., N); ``rng=None`` means evaluation."""
         hidden, linear = self.forward(x, rng=rng)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..backend.arrays import Array
 from ..errors import ShapeError
 from .contract import op
-from .gelu import FORMS, GeluCache, gelu_backward, gelu_forward
+from .gelu import FORMS, gelu_backward, gelu_forward
 from .linear import LinearCache, linear_backward, linear_forward
 
 
