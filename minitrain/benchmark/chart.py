@@ -67,10 +67,13 @@ def memory_labels(result: Result) -> list[str]:
 
 def _bars(axes: Axes, programs: Result, values: Sequence[float], labels: Sequence[str]) -> None:
     """Horizontal bars from the top down, minitrain's in colour, with their labels inside or beside them."""
+    from matplotlib.ticker import MaxNLocator
+
     colors = [TRAIN if name == "minitrain" else COLORS[5] if name in OURS else PEER for name in programs]
     bars = axes.barh(range(len(values)), values, BAR, color=colors)
     axes.set_yticks(range(len(values)), [LABELS[name] for name in programs])
     axes.set_ylim(max(len(values), FEWEST) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5))  # the numbers are long
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
