@@ -103,8 +103,8 @@ class Torch(Program):
         shape = {name: model[name] for name in ("n_layer", "n_head", "n_embd", "dropout", "bias", "tie_weights")}
         self.model = GPT(vocab_size=split.vocab_size, block_size=config.data.block_size, **shape)
         self.loss = torch.compile(self.model.loss) if compiled else self.model.loss
-        top, betas, decay = optimizer["learning_rate"], (optimizer["beta1"], optimizer["beta2"]), optimizer["weight_decay"]
-        self.optimizer = adamw(self.model, lr=top, betas=betas, weight_decay=decay, fused=True)
+        top, betas = optimizer["learning_rate"], (optimizer["beta1"], optimizer["beta2"])
+        self.optimizer = adamw(self.model, lr=top, betas=betas, weight_decay=optimizer["weight_decay"], fused=True)
         self.max_grad_norm = config.trainer.max_grad_norm
         self.rate = WarmupCosine(top, schedule["min_lr"], schedule["warmup_steps"], self.total_steps)
         self.loader = TokenLoader(split.train, config.data.block_size, config.trainer.batch_size, config.seed)

@@ -3,11 +3,12 @@
     python -m benchmarks.time_to_quality --text tinyshakespeare.txt --seeds 1337 1338 1339
 
 For each seed the programs train in turn, each in its own process: a turn ends with an evaluation over the whole
-validation split (the last tenth of the text, in windows of 64 side by side), the same for all. The clock counts training
-alone, from the first step on and with what that step loads or compiles. It leaves out, for all alike, what comes before
-the first step (told apart) and the evaluations. A program's time is that at its first evaluation at or below the goal;
-after it the program is done. Evaluations come at the same shares of every program's steps, and closer together in the last
-quarter, where a rate that falls makes most of the losses. A first round of two steps fills the caches of compiled code.
+validation split (the last tenth of the text, in windows of 64 side by side), the same for all. The clock counts
+training alone, from the first step on and with what that step loads or compiles. It leaves out, for all alike, what
+comes before the first step (told apart) and the evaluations. A program's time is that of its first evaluation at or
+below the goal; after it the program is done. Evaluations come at the same shares of every program's steps, closer
+together in the last quarter, where a falling rate makes most of the losses. A first round of two steps fills the caches
+of compiled code.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .turns import PAUSE, Spread, Worker, WorkerError, pairwise_ratio
 
 SUMMARY = "Time minitrain's Shakespeare recipes and PyTorch until they reach a validation loss."
 GOAL = 1.92  # nats; where nanoGPT's settings arrive near the end of their 2000 steps
+MISSED = "not reached"
 LABELS = {
     "char": "minitrain, shakespeare_char",
     "fast": "minitrain, shakespeare_fast",
@@ -158,14 +160,15 @@ def table(runs: Sequence[dict[str, Any]], goal: float) -> tuple[list[str], list[
     rows = []
     for name, summary in summarise(runs).items():
         for run in runs:
-            if run["program"] == name:
-                reached, last = run["reached"], Point(*run["curve"][-1])
-                cells = [f"{reached['seconds']:.1f}", str(reached["step"])] if reached else ["not reached", str(last.step)]
-                rows.append([LABELS[name], str(run["seed"]), *cells, f"{last.val_loss:.4f}", f"{run['start_seconds']:.1f}", ""])
+            if run["program"] != name:
+                continue
+            reached, last = run["reached"], Point(*run["curve"][-1])
+            when = f"{reached['seconds']:.1f}" if reached else MISSED
+            told = (when, str(last.step), f"{last.val_loss:.4f}", f"{run['start_seconds']:.1f}")
+            rows.append([LABELS[name], str(run["seed"]), *told, ""])
         median, ratio = summary["median"], summary["eager_to_this"]
-        rows.append(
-            ["", "median", f"{median:.1f}" if median else "not reached", "", "", "", str(Spread(*ratio)) if ratio else ""]
-        )
+        when = MISSED if median is None else f"{median:.1f}"
+        rows.append(["", "median", when, "", "", "", str(Spread(*ratio)) if ratio else ""])
     return ["", "seed", f"seconds to {goal}", "steps", "last loss", "start, s", "eager / this"], rows
 
 

@@ -143,7 +143,7 @@ def test_the_split_is_made_of_the_text_alone(text):
 
 def test_shakespeare_fast_fits_the_conditions_of_the_race():
     """The same text, split and windows as nanoGPT's recipe; Muon for its hidden matrices."""
-    fast, char = (compose_config([f"recipe={name}", "data.path=x"]) for name in ("shakespeare_fast", "shakespeare_char"))
+    fast, char = (compose_config([f"recipe=shakespeare_{name}", "data.path=x"]) for name in ("fast", "char"))
     assert fast.data == char.data
     assert fast.trainer.max_steps * fast.trainer.batch_size < char.trainer.max_steps * char.trainer.batch_size / 3
     assert (fast.model.name, fast.model.qk_norm, fast.optimizer.name) == ("llama", True, "muon")
@@ -170,4 +170,3 @@ def test_averaged_weights_are_measured_where_a_run_keeps_them(text, tmp_path):
         assert program.evaluate() != before
         program.trainer.evaluation_weights = average.applied
         assert program.evaluate() == before
-

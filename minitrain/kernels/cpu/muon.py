@@ -1,6 +1,6 @@
 """Twin of ``optim.muon``'s update: the products of Newton-Schulz run on the threads of the kernels.
 
-NumPy's products would run on the threads of its own BLAS, which spin for a while on the cores that the next kernel needs.
+NumPy's would run on the threads of its own BLAS, which go on spinning on the cores that the next kernel needs.
 """
 
 from __future__ import annotations
