@@ -52,9 +52,11 @@ def blas_width() -> bool | None:
 
 @functools.cache
 def _source_stamp(file: str) -> str:
-    """Changes when anything does that the machine code of the kernels in ``file`` depends on."""
-    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {blas_width()}".encode())
-    for source in [Path(file), *sorted(KERNEL_FOLDER.glob("_*.py")), Path(__file__)]:
+    """Changes when anything does that the machine code of the functions in ``file`` depends on."""
+    folder = Path(file).parent
+    called = blas_width() if folder == KERNEL_FOLDER else None
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {called}".encode())
+    for source in [Path(file), *sorted(folder.glob("_*.py")), Path(__file__)]:
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
@@ -84,7 +86,9 @@ class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = [_Locator]  # noqa: RUF012  # numba's attribute, read once
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """numba's disk cache of one function, in ``kernel_cache_dir()``."""
+
     _impl_class = _CacheImpl
 
 
@@ -106,7 +110,7 @@ class Kernel:
     def _new_dispatcher(self) -> Any:
         options = {"parallel": self._parallel, "fastmath": FASTMATH, "nogil": True, "error_model": "numpy"}
         dispatcher = numba.njit(**options)(self._function)
-        dispatcher._cache = _Cache(self._function)
+        dispatcher._cache = KernelCache(self._function)
         return dispatcher
 
     def __call__(self, *args: Any) -> Any:
