@@ -101,15 +101,15 @@ def copy_strip(typing: Any, x: Any, ldx: Any, n: Any, out: Any) -> Any:
 
 
 @intrinsic
-def transpose_block(typing: Any, x: Any, ldx: Any, out: Any) -> Any:
-    """Out (LANES, LANES), with rows WIDTH apart, = the transpose of x (LANES, LANES) with rows ``ldx`` apart.
+def transpose_block(typing: Any, x: Any, ldx: Any, out: Any, ldo: Any) -> Any:
+    """Out (LANES, LANES), with rows ``ldo`` apart, = the transpose of x (LANES, LANES) with rows ``ldx`` apart.
 
     The blocks off the diagonal change places, first those of half the side, then of a quarter, down to single numbers:
     four rounds of shuffles between pairs of registers (Eklundh, A fast computer method for matrix transposing, 1972).
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, ldx, out = arguments
+        x, ldx, out, ldo = arguments
         code = _Code(builder)
         x, out = code.pointer(x), code.pointer(out)
         rows = [code.load(code.at(x, _INDEX(i), ldx, 0)) for i in range(LANES)]
@@ -123,10 +123,10 @@ def transpose_block(typing: Any, x: Any, ldx: Any, out: Any) -> Any:
                 rows[i + side] = builder.shuffle_vector(upper, lower, ir.Constant(_LANE, swap))
             side //= 2
         for i in range(LANES):
-            code.store(rows[i], code.at(out, _INDEX(i), WIDTH, 0))
+            code.store(rows[i], code.at(out, _INDEX(i), ldo, 0))
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 3), codegen
+    return types.void(*[types.int64] * 4), codegen
 
 
 @intrinsic

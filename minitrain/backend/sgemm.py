@@ -75,7 +75,7 @@ def _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
         for first in range(0, whole, LANES):
             for half in range(0, WIDTH, LANES):
                 block = start + SIZE * (first + half * ldb)
-                transpose_block(block, ldb, strip + SIZE * (first * WIDTH + half))
+                transpose_block(block, ldb, strip + SIZE * (first * WIDTH + half), WIDTH)
     elif width == WIDTH:
         whole = depth
         copy_strip(start, ldb, depth, strip)
