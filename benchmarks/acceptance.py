@@ -21,10 +21,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .machine import describe
-from .report import say, show, write_json
+from minitrain.benchmark.machine import describe
+from minitrain.benchmark.report import Table, say, show, write_json
+from minitrain.benchmark.turns import ROOT
+
+from .output import out_file
 from .shakespeare import read_split, windows
-from .turns import ROOT
 
 LIMIT_EACH = 1.92  # nats; nanoGPT's own code gives 1.89 to 1.915 by seed
 LIMIT_MEAN = 1.91
@@ -61,9 +63,8 @@ def torch_loss(text: Path, run_dir: Path) -> float | None:
         return None
     import torch
 
+    from minitrain.benchmark.torch_gpt import GPT, load_from_minitrain
     from minitrain.training import load_run
-
-    from .torch_gpt import GPT, load_from_minitrain
 
     model, _, config, _ = load_run(run_dir)
     names = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_kv_head", "bias", "tie_weights")
@@ -111,14 +112,15 @@ def main() -> int:
         ]
         for result in results
     ]
-    show("shakespeare_char", ["seed", "validation loss", "by PyTorch", "held-out tokens", "seconds"], rows)
+    columns = ["seed", "validation loss", "by PyTorch", "held-out tokens", "seconds"]
+    show(Table("shakespeare_char", columns, rows))
     verdict = "reached" if passed else "MISSED"
     say(f"mean {mean:.4f}, worst {max(losses):.4f}; limits {LIMIT_MEAN} and {LIMIT_EACH}: {verdict}")
-    write_json(
-        arguments.json,
-        "acceptance",
+    path = write_json(
+        arguments.json or out_file("acceptance.json"),
         {"runs": results, "mean": mean, "passed": passed, "settings": arguments.set, "machine": describe()},
     )
+    say(f"figures written to {path}")
     return 0 if passed else 1
 
 

@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from minitrain.benchmark.tokens import Batch, Tokens
+from minitrain.benchmark.turns import Reply, serve
 from minitrain.cli.compose import compose_config
 from minitrain.data import TokenLoader
 from minitrain.optim.schedules import WarmupCosine
@@ -21,8 +23,6 @@ from minitrain.training.config import RunConfig
 from minitrain.training.loop import TrainingLoop
 
 from .shakespeare import read_split, windows
-from .tokens import Batch, Tokens
-from .turns import Reply, serve
 
 RECIPES = {"char": "shakespeare_char", "fast": "shakespeare_fast"}
 PROGRAMS = (*RECIPES, "eager", "compiled")
@@ -94,7 +94,7 @@ class Torch(Program):
     def __init__(self, config: RunConfig, text: Path, compiled: bool) -> None:
         import torch
 
-        from .torch_gpt import GPT, adamw
+        from minitrain.benchmark.torch_gpt import GPT, adamw
 
         torch.manual_seed(config.seed)
         split, self.torch = read_split(text), torch

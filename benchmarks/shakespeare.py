@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .tokens import Batch, Tokens
+from minitrain.benchmark.tokens import Batch, Tokens
 
 LENGTH = 64  # characters in a window of the validation text, whatever a program trains on
 

@@ -23,11 +23,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .machine import OtherLoad, describe
+from minitrain.benchmark.machine import OtherLoad, describe, held_back
+from minitrain.benchmark.ratios import Spread, pairwise_ratio
+from minitrain.benchmark.report import Table, load_line, say, show, write_json
+from minitrain.benchmark.train_step import available, thread_settings
+from minitrain.benchmark.turns import PAUSE, Worker
+from minitrain.errors import WorkerError
+
+from .output import out_file
 from .quality_programs import PROGRAMS, RECIPES
-from .report import OUT, say, say_load, show, write_json
-from .train_step import available, thread_settings
-from .turns import PAUSE, Spread, Worker, WorkerError, pairwise_ratio
 
 SUMMARY = "Time minitrain's Shakespeare recipes and PyTorch until they reach a validation loss."
 GOAL = 1.92  # nats; where nanoGPT's settings arrive near the end of their 2000 steps
@@ -155,8 +159,8 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def table(runs: Sequence[dict[str, Any]], goal: float) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: one row a program and seed, then its median and the ratio to eager PyTorch."""
+def table(runs: Sequence[dict[str, Any]], goal: float) -> Table:
+    """One row a program and seed, then its median and the ratio to eager PyTorch."""
     rows = []
     for name, summary in summarise(runs).items():
         for run in runs:
@@ -169,7 +173,8 @@ def table(runs: Sequence[dict[str, Any]], goal: float) -> tuple[list[str], list[
         median, ratio = summary["median"], summary["eager_to_this"]
         when = MISSED if median is None else f"{median:.1f}"
         rows.append(["", "median", when, "", "", "", str(Spread(*ratio)) if ratio else ""])
-    return ["", "seed", f"seconds to {goal}", "steps", "last loss", "start, s", "eager / this"], rows
+    columns = ["", "seed", f"seconds to {goal}", "steps", "last loss", "start, s", "eager / this"]
+    return Table(f"time to a validation loss of {goal}", columns, rows)
 
 
 def draw(runs: Sequence[dict[str, Any]], goal: float, path: Path) -> None:
@@ -189,7 +194,6 @@ def draw(runs: Sequence[dict[str, Any]], goal: float, path: Path) -> None:
     axes.set_ylim(goal - 0.08, min(3.0, axes.get_ylim()[1]))
     axes.legend(frameon=False)
     save_figure(figure, path)
-    say(f"picture written to {path}")
 
 
 def main() -> int:
@@ -201,7 +205,7 @@ def main() -> int:
     parser.add_argument("--goal", type=float, default=GOAL, help=f"validation loss in nats (default: {GOAL})")
     parser.add_argument("--threads", type=int, help="threads for every program")
     parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--png", type=Path, default=OUT / "time_to_quality.png", help="file for the picture")
+    parser.add_argument("--png", type=Path, help="file for the picture")
     arguments = parser.parse_args()
     if not arguments.text.is_file():
         parser.error(f"there is no file {arguments.text}: give the path of tinyshakespeare.txt")
@@ -219,11 +223,16 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     others = watch.cores(sum(run["cpu_seconds"] for run in runs))
-    show(f"time to a validation loss of {arguments.goal}", *table(runs, arguments.goal))
-    say_load(others)
+    show(table(runs, arguments.goal))
+    say(load_line(others))
+    if line := held_back():
+        say(line)
     result = {"goal": arguments.goal, "runs": runs, "summary": summarise(runs), "failures": failures}
-    write_json(arguments.json, "time_to_quality", {**result, "cores_used_by_others": others, "machine": describe()})
-    draw(runs, arguments.goal, arguments.png)
+    result |= {"cores_used_by_others": others, "machine": describe()}
+    say(f"figures written to {write_json(arguments.json or out_file('time_to_quality.json'), result)}")
+    picture = arguments.png or out_file("time_to_quality.png")
+    draw(runs, arguments.goal, picture)
+    say(f"picture written to {picture}")
     return 0
 
 

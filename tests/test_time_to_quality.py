@@ -108,7 +108,7 @@ def test_ratios_are_of_the_same_seed_and_need_every_seed():
 
 def test_the_table_has_every_seed_and_names_who_did_not_arrive():
     runs = [run_of("fast", 1, [2.0, 1.9]), run_of("eager", 1, [2.5, 2.4, 2.3])]
-    columns, rows = table(runs, GOAL)
+    _, columns, rows = table(runs, GOAL)
     assert columns[2] == "seconds to 1.92"
     assert all(len(row) == len(columns) for row in rows)
     assert rows[0] == ["minitrain, shakespeare_fast", "1", "2.0", "20", "1.9000", "0.5", ""]

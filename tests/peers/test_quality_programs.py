@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality_programs import build
-from benchmarks.torch_gpt import load_from_minitrain
+from minitrain.benchmark.torch_gpt import load_from_minitrain
 
 
 def test_from_the_same_weights_both_programs_take_the_same_steps(tmp_path):
