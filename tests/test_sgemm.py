@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from minitrain.backend import sgemm
 
-pytestmark = pytest.mark.skipif(not sgemm.fits_this_processor(), reason="made for AVX-512")
+pytestmark = pytest.mark.skipif(sgemm.instructions() is None, reason="made for AVX2 and AVX-512")
 
 PLAIN = 111
 SIZES = st.one_of(st.integers(1, 70), st.sampled_from([255, 256, 257, 511, 512, 513, 600]))
@@ -97,3 +100,13 @@ def test_bytes_do_not_depend_on_how_the_result_is_cut(cut, columns, seed):
         product(a[:cut], b, cut_up[:cut], b_by_columns=True)
         product(a[cut:], b, cut_up[cut:], b_by_columns=True)
     assert whole.tobytes() == cut_up.tobytes()
+
+
+@pytest.mark.skipif(sgemm.instructions() != "AVX-512", reason="runs the tests above for AVX2 beside those for AVX-512")
+@pytest.mark.parametrize("features", ["+avx2,+fma"])
+def test_the_narrower_tiles_too(features, tmp_path):
+    settings = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features, "MINITRAIN_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    run = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "1 skipped" in run.stdout

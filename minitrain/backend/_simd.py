@@ -1,8 +1,8 @@
 """Code that numba cannot be talked into: blocks of numbers held in vector registers, written as LLVM instructions.
 
 Each function here adds a few vector instructions to the numba function that calls it. Addresses are integers, and
-distances between rows count float32 numbers. ``LANES`` numbers make one register of AVX-512; there are 32
-of them, and a tile of 8 rows of ``WIDTH`` sums takes half.
+distances between rows count float32 numbers. ``LANES`` numbers make one register. AVX-512 has 32 registers, and a tile
+of ``ROWS`` by ``WIDTH`` sums takes half of them; AVX2 has 16 and a tile takes 12.
 """
 
 from __future__ import annotations
@@ -10,14 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-LANES = 16  # float32 numbers in a register of 512 bits
+
+def _features() -> set[str]:
+    """What the processor can do; ``NUMBA_CPU_FEATURES`` may tell numba otherwise."""
+    if config.CPU_FEATURES is not None:
+        return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    return {name for name, there in llvmlite.binding.get_host_cpu_features().items() if there}
+
+
+FEATURES = _features()
+LANES = 16 if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= FEATURES else 8
 VECTORS = 2  # registers side by side in a row of a tile
 WIDTH = LANES * VECTORS
+ROWS = 8 if LANES == 16 else 6
 
 _FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
@@ -156,7 +167,7 @@ class _Code:
     def __init__(self, builder: Any) -> None:
         self._builder = builder
         # LLVM keeps to 256 bits on its own. llvmlite's ``add`` only takes attributes it knows.
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        set.add(builder.function.attributes, f'"prefer-vector-width"="{32 * LANES}"')
 
     def pointer(self, address: Any) -> Any:
         """An address as a pointer to float32."""

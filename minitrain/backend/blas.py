@@ -9,7 +9,7 @@ The address is registered with LLVM under a name and declared as an external fun
 constant that differs at every start, and numba could not cache the kernel.
 
 Candidates, the first that loads is taken: MKL on Intel's processors (``pip install 'minitrain[mkl]'``), the product of
-``backend.sgemm`` where there is AVX-512, the OpenBLAS that came with NumPy or SciPy, Apple's Accelerate, any OpenBLAS
+``backend.sgemm`` where there is AVX2, the OpenBLAS that came with NumPy or SciPy, Apple's Accelerate, any OpenBLAS
 or CBLAS the system's loader knows. ``MINITRAIN_BLAS=mkl|openblas|own|accelerate|system`` picks one. Without any,
 products stay with NumPy's ``matmul``.
 """
@@ -74,8 +74,8 @@ def _by_speed() -> list[str]:
 def _own() -> Iterator[Blas]:
     from . import sgemm  # compiles; nobody pays who takes another
 
-    if sgemm.fits_this_processor():
-        yield Blas("minitrain's own", "AVX-512", sgemm.address(), True)
+    if (instructions := sgemm.instructions()) is not None:
+        yield Blas("minitrain's own", instructions, sgemm.address(), True)
 
 
 def _package_folder(name: str) -> Path | None:

@@ -1,9 +1,9 @@
-"""A matrix product of our own for processors with AVX-512: blocks that stay in cache, tiles that stay in registers.
+"""A matrix product of our own for processors with AVX2 or AVX-512: blocks stay in cache, tiles stay in registers.
 
 It has the signature of CBLAS's ``sgemm`` and is one of the candidates of ``backend.blas``. The scheme is that of Goto
 and van de Geijn (Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008), simplified: a strip of B,
-DEPTH x WIDTH, is laid out contiguously and stays in the first-level cache (32 KiB), while the rows of a block of A,
-HEIGHT x DEPTH, which stays in the second level (512 KiB), go past it. A is read where it lies.
+DEPTH x WIDTH, is laid out contiguously and stays in the first-level cache (32 KiB, or 16 with AVX2), while the rows of
+a block of A, HEIGHT x DEPTH, which stays in the second level (512 KiB), go past it. A is read where it lies.
 
 Every element of C is summed in the same order however C is cut over threads: products do not depend on their number.
 
@@ -15,12 +15,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from numba import types
 from numba.core.ccallback import CFunc
 
-from ._simd import LANES, WIDTH, copy_strip, get, put, sum_tile, transpose_block
+from ._simd import FEATURES, LANES, ROWS, WIDTH, copy_strip, get, put, sum_tile, transpose_block
 from .jit import FASTMATH, KernelCache, device
 
 DEPTH = 256
@@ -90,9 +89,9 @@ def _column_of_tiles(a_by_columns, height, depth, a, lda, strip, alpha, beta, c,
     """C (height, WIDTH) = alpha A (height, depth) strip + beta C, from the highest tiles down to single rows."""
     row = SIZE if a_by_columns else SIZE * lda  # bytes from one row of A to the next
     i = 0
-    while i + 8 <= height:
-        _tile_8(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
-        i += 8
+    while i + ROWS <= height:
+        _tile_high(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
+        i += ROWS
     if i + 4 <= height:
         _tile_4(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
         i += 4
@@ -117,7 +116,7 @@ def _tile(rows: int) -> Any:
     return tile
 
 
-_tile_8, _tile_4, _tile_2, _tile_1 = map(_tile, (8, 4, 2, 1))
+_tile_high, _tile_4, _tile_2, _tile_1 = map(_tile, (ROWS, 4, 2, 1))
 
 
 @device
@@ -138,10 +137,11 @@ def _scale(c, m, n, ldc, beta):
             put(beta * get(place) if beta != 0 else f4(0), place)
 
 
-def fits_this_processor() -> bool:
-    """Whether the processor has the 512-bit registers that tiles are made for."""
-    features = llvmlite.binding.get_host_cpu_features()
-    return all(features.get(f"avx512{part}", False) for part in ("f", "bw", "dq", "vl"))
+def instructions() -> str | None:
+    """The instructions that tiles are made of here, ``"AVX-512"`` or ``"AVX2"``; ``None`` if there are neither."""
+    if not {"avx2", "fma"} <= FEATURES:
+        return None
+    return "AVX-512" if LANES == 16 else "AVX2"
 
 
 @functools.cache

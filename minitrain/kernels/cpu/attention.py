@@ -159,17 +159,14 @@ def _times_transposed(x, ld, rows, scale, blocks, start, stop, out):
 
 @device
 def _times_rows(x, rows, start, stop, scale, y, ldy, beta, out, ldo):
-    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out, in blocks of the sum."""
-    for j in range(start, stop, BLOCK):
-        n, b = min(BLOCK, stop - j), beta if j == start else 1.0
-        gemm_nn(rows, y.shape[1], n, scale, x[:, j:], x.shape[1], y[j:], ldy, b, out, ldo)
+    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out."""
+    gemm_nn(rows, y.shape[1], stop - start, scale, x[:, start:], x.shape[1], y[start:], ldy, beta, out, ldo)
 
 
 @device
 def _add_transposed_times(x, rows, start, stop, scale, y, ldy, out, ldo):
-    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D), block by block of ``out``."""
-    for j in range(start, stop, BLOCK):
-        gemm_tn(min(BLOCK, stop - j), y.shape[1], rows, scale, x[:, j:], x.shape[1], y, ldy, 1.0, out[j:], ldo)
+    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D)."""
+    gemm_tn(stop - start, y.shape[1], rows, scale, x[:, start:], x.shape[1], y, ldy, 1.0, out[start:], ldo)
 
 
 @kernel(
