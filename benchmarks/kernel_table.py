@@ -9,6 +9,7 @@ import numpy as np
 
 from minitrain.benchmark.sizes import SIZES, Size
 from minitrain.ops.contract import find_kernel
+from minitrain.optim.muon import COEFFICIENTS
 from minitrain.random import Key
 
 from . import torch_ops
@@ -199,6 +200,14 @@ ROWS = [
         lambda d: (d.parameters(), d.parameters(), d.parameters(), d.parameters() ** 2),
         torch_ops.adamw,
         {**torch_ops.ADAMW, "step": 10, "grad_scale": 1.0},
+        differentiable=False,
+    ),
+    Row(
+        "Muon, C to 4C",
+        "muon_update",
+        lambda d: (d.matrix(4, 1), d.matrix(4, 1), d.matrix(4, 1)),
+        torch_ops.muon,
+        {**torch_ops.MUON, "coefficients": COEFFICIENTS, "scale": 2.0, "grad_scale": 1.0},
         differentiable=False,
     ),
     Row(
