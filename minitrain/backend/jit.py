@@ -25,6 +25,7 @@ import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.registry import CPUDispatcher, cpu_target
+from numba.np.ufunc import parallel
 
 from . import object_code
 from .blas import blas
@@ -138,7 +139,9 @@ class Kernel:
             self.compile_to_disk()
         self._dispatcher.compile(self._signature)  # finds it on disk
         self._dispatcher.disable_compile()
-        self._run = self._dispatcher if threading_layer() != "workqueue" else self._run_alone
+        self._run = self._launch if self._parallel else self._dispatcher
+        if threading_layer() == "workqueue":
+            self._run = functools.partial(_alone, self._run)
 
     def compile_to_disk(self) -> None:
         """Put the machine code on disk, unless it is there or another process is putting it there."""
@@ -166,13 +169,27 @@ class Kernel:
             if stamp not in path.name:
                 path.unlink(missing_ok=True)
 
-    def _run_alone(self, *args: Any) -> Any:
-        with _launch_lock:
+    def _launch(self, *args: Any) -> Any:
+        """Run on the pool. Work in one part, which the last argument says, wakes no other thread."""
+        if args[-1] != 1 or (users := parallel._get_num_threads()) == 1:
             return self._dispatcher(*args)
+        parallel._set_num_threads(1)
+        try:
+            return self._dispatcher(*args)
+        finally:
+            parallel._set_num_threads(users)
+
+
+def _alone(run: Callable[..., Any], *args: Any) -> Any:
+    with _launch_lock:
+        return run(*args)
 
 
 def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., Any]], Kernel]:
-    """Declare a CPU kernel with an explicit numba signature, e.g. ``"void(f4[:, ::1], f4[::1], i8)"``."""
+    """Declare a CPU kernel with an explicit numba signature, e.g. ``"void(f4[:, ::1], f4[::1], i8)"``.
+
+    The last argument of a parallel one is the number of parts that it cuts its work into, one for each thread.
+    """
     return lambda function: Kernel(function, signature, parallel)
 
 
@@ -203,5 +220,10 @@ def threading_layer() -> str:
     The library reads the variable while it is loaded; other programs and libraries never see it.
     """
     with environment("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "2000")):
-        numba.np.ufunc.parallel._launch_threads()
+        parallel._launch_threads()
     return str(numba.threading_layer())
+
+
+def pool_size() -> int:
+    """Threads of numba's pool: ``thread_count()`` when it was started, unless somebody imported numba before."""
+    return int(numba.config.NUMBA_NUM_THREADS)
