@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import numba
@@ -103,14 +104,20 @@ def test_a_helper_ends_with_its_pipe(monkeypatch, tmp_path):
         helper.stdin.flush()
         helper.stdout.readline()  # it is at it
         helper.stdin.close()
-        assert helper.wait(timeout=60) == 0
+        try:
+            assert helper.wait(timeout=30) == 0
+        finally:
+            helper.kill()
 
 
 @needs_locks
 def test_a_helper_gets_bored():
     code = "from minitrain.backend import compile_ahead; compile_ahead.PATIENCE = 0.01; compile_ahead.main()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as helper:
-        assert helper.wait(timeout=60) == 0
+        try:
+            assert helper.wait(timeout=30) == 0
+        finally:
+            helper.kill()
 
 
 @needs_locks
@@ -156,6 +163,7 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path):
         for _ in range(20):
             with exclusive(tmp_path / "kernel.lock"):
                 inside.append(1)
+                time.sleep(1e-4)  # time for others to come in, if they can
                 most.append(len(inside))
                 inside.pop()
 
@@ -176,10 +184,10 @@ def test_a_lock_is_free_again_when_its_owner_is_killed(tmp_path):
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
         owner.stdout.readline()  # it has the lock
-        timer = threading.Timer(0.05, owner.kill)
-        timer.start()
+        killed = threading.Event()
+        threading.Timer(0.05, lambda: (killed.set(), owner.kill())).start()
         with exclusive(path):
-            assert owner.wait(timeout=60) != 0
+            assert killed.is_set()
 
 
 def test_without_locks_everyone_may_compile(tmp_path):

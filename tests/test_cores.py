@@ -19,11 +19,13 @@ Files = dict[str, str]
 
 def machine(folder: Path, files: Files) -> tuple[Path, Path]:
     """A made-up ``/sys/fs/cgroup`` with these files, and the path of its ``membership``."""
+    root = folder / "cgroup"
+    root.mkdir()
     for name, text in files.items():
-        path = folder / name
+        path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-    return folder, folder / "membership"
+    return root, root / "membership"
 
 
 def version_1(group: str, quota: str, period: str = "100000") -> Files:
@@ -51,7 +53,11 @@ def version_1(group: str, quota: str, period: str = "100000") -> Files:
         ),
         pytest.param({"membership": "0::/a", "b/cpu.max": "100000 100000"}, None, id="a neighbour's is nobody's"),
         pytest.param({"membership": "0::/docker/1f", "cpu.max": "400000 100000"}, 4, id="a path outside the container"),
-        pytest.param({"membership": "0::/../x", "cpu.max": "400000 100000"}, 4, id="a path above the root"),
+        pytest.param(
+            {"membership": "0::/../x", "../x/cpu.max": "100000 100000", "cpu.max": "400000 100000"},
+            4,
+            id="a path above the root",
+        ),
         pytest.param({"membership": "0::/a", "a/cpu.max": "nonsense"}, None, id="a file of the future"),
         pytest.param(
             {"membership": "4:cpu,cpuacct:/a/b\n0::/", **version_1("cpu,cpuacct/a/b", "250000")}, 2.5, id="version 1"

@@ -22,6 +22,8 @@ def work():
 MINITRAIN_FIRST = "print(json.dumps(work()))"
 NUMBA_FIRST = """
 import numba
+import scipy.linalg  # numba loads it, and its BLAS starts threads
+
 count = lambda: len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
 before = numba.get_num_threads(), count()
 digest = work()
@@ -64,7 +66,7 @@ def digest() -> str:
 @pytest.mark.parametrize(
     ("code", "environment"),
     [
-        pytest.param(NUMBA_FIRST, {"NUMBA_NUM_THREADS": "1"}, id="a pool of one thread"),
+        pytest.param(NUMBA_FIRST, {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "2"}, id="a pool of one thread"),
         pytest.param(
             MINITRAIN_FIRST,
             {"NUMBA_NUM_THREADS": "3", "NUMBA_THREADING_LAYER": "workqueue"},
