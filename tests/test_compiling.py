@@ -88,7 +88,7 @@ def test_the_cache_knows_processors_and_what_is_gone(monkeypatch, tmp_path):
         run()
     run()
     assert len(compiled) == 3
-    assert len(list(tmp_path.iterdir())) == 3  # an index, and code for either processor
+    assert len(list(tmp_path.glob("*.nbc"))) == 2  # code for either processor
 
 
 @needs_locks
@@ -174,7 +174,6 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path):
         thread.join()
     assert set(most) == {1}
     assert len(most) == 80
-    assert not list(tmp_path.iterdir())
 
 
 @needs_locks

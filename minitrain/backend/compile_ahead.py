@@ -35,13 +35,15 @@ PATIENCE = 5.0  # seconds without work after which a helper ends; it holds 100 M
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``, and wait for it if another process does. Without file locks nobody waits."""
+    """Hold the lock file ``path``, and wait for it if another process does. Without file locks nobody waits.
+
+    The file stays: if it went with its lock, one process could wait for the old file while another holds a new one.
+    """
     with contextlib.ExitStack() as held:
         try:
             file = held.enter_context(path.open("w"))
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                held.callback(path.unlink, missing_ok=True)
         except OSError:  # a file system without locks: two processes may do the same work, and end with one file
             pass
         yield
