@@ -11,7 +11,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import backend, data, errors, generation, losses, models, nn, ops, optim, random, testing, training
+    from . import (
+        backend,
+        data,
+        errors,
+        generation,
+        losses,
+        models,
+        nn,
+        ops,
+        optim,
+        profiling,
+        random,
+        testing,
+        training,
+    )
     from .backend import use_kernels
     from .data import Batch, TokenLoader
     from .generation import generate
@@ -76,6 +90,7 @@ __all__ = [
     "ops",
     "optim",
     "pack",
+    "profiling",
     "random",
     "testing",
     "training",
@@ -92,6 +107,7 @@ _PARTS = (
     "nn",
     "ops",
     "optim",
+    "profiling",
     "random",
     "testing",
     "training",

@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "optim": LAYERS,
     "generation": LAYERS,
     "training": LAYERS | {"data", "generation", "losses", "optim"},
+    "profiling": LAYERS | {"data", "kernels", "optim", "training"},
     "conf": set(),
-    "cli": LAYERS | {"conf", "data", "generation", "optim", "testing", "training"},
+    "cli": LAYERS | {"conf", "data", "generation", "optim", "profiling", "testing", "training"},
     "__main__": {"cli"},
 }
 # Library -> the parts that may import it. Whatever is not listed is free.

@@ -57,10 +57,12 @@ def blas_width() -> bool | None:
 
 @functools.cache
 def _source_stamp(file: str) -> str:
-    """Changes when anything does that the machine code of the kernels in ``file`` depends on."""
-    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {blas_width()}".encode())
+    """Changes when anything does that the machine code of the functions in ``file`` depends on."""
+    folder = Path(file).parent
+    called = blas_width() if folder == KERNEL_FOLDER else None
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {called}".encode())
     ours = [Path(__file__), Path(str(object_code.__file__))]
-    for source in [Path(file), *sorted(KERNEL_FOLDER.glob("_*.py")), *ours]:
+    for source in [Path(file), *sorted(folder.glob("_*.py")), *ours]:
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
@@ -90,7 +92,9 @@ class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = [_Locator]  # noqa: RUF012  # numba's attribute, read once
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """numba's disk cache of one function, in ``kernel_cache_dir()``."""
+
     _impl_class = _CacheImpl
 
 
@@ -112,7 +116,7 @@ class Kernel:
     def _new_dispatcher(self) -> Any:
         options = {**OPTIONS, "parallel": PRANGE_ONLY.copy() if self._parallel else False}  # numba empties the copy
         dispatcher = CPUDispatcher(self._function, targetoptions=options)
-        dispatcher._cache = _Cache(self._function)
+        dispatcher._cache = KernelCache(self._function)
         return dispatcher
 
     def __call__(self, *args: Any) -> Any:

@@ -9,7 +9,7 @@ CuPy has such a pool of its own; this one serves the CPU kernels.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,13 @@ def size_class(nbytes: int) -> int:
     return -(-nbytes // step) * step
 
 
+class _Memory(NamedTuple):
+    """A piece of memory and its first address that is a multiple of ``ALIGNMENT``: asking NumPy takes a microsecond."""
+
+    array: Array
+    address: int
+
+
 class BufferPool:
     """Free lists of memory blocks by size class.
 
@@ -38,7 +45,7 @@ class BufferPool:
     """
 
     def __init__(self) -> None:
-        self._free: dict[int, list[Array]] = {}
+        self._free: dict[int, list[_Memory]] = {}
         self.in_use = 0
         self.peak = 0
         self.cached = 0
@@ -60,7 +67,7 @@ class BufferPool:
         self._free.clear()
         self.cached = 0
 
-    def _take(self, size: int) -> Array:
+    def _take(self, size: int) -> _Memory:
         waiting = self._free.get(size)
         try:
             memory = waiting.pop() if waiting else None  # pop is atomic: threads may share the pool
@@ -69,14 +76,15 @@ class BufferPool:
         if memory is None:
             if self.cached > self.peak // 2:
                 self.trim()
-            memory = np.empty(size + ALIGNMENT, np.uint8)
+            array = np.empty(size + ALIGNMENT, np.uint8)
+            memory = _Memory(array, -(-array.ctypes.data // ALIGNMENT) * ALIGNMENT)
         else:
             self.cached -= size
         self.in_use += size
         self.peak = max(self.peak, self.in_use)
         return memory
 
-    def _give_back(self, size: int, memory: Array) -> None:
+    def _give_back(self, size: int, memory: _Memory) -> None:
         self.in_use -= size
         self.cached += size
         self._free.setdefault(size, []).append(memory)
@@ -90,9 +98,12 @@ class _Block:
     def __init__(self, pool: BufferPool, size: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._pool, self._size = pool, size
         self._memory = pool._take(size)
-        address = self._memory.ctypes.data
-        address += -address % ALIGNMENT
-        self.__array_interface__ = {"data": (address, False), "shape": shape, "typestr": dtype.str, "version": 3}
+        self.__array_interface__ = {
+            "data": (self._memory.address, False),
+            "shape": shape,
+            "typestr": dtype.str,
+            "version": 3,
+        }
 
     def __del__(self) -> None:
         self._pool._give_back(self._size, self._memory)

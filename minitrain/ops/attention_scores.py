@@ -52,7 +52,7 @@ def biased(
     if alibi_slopes is not None:
         slopes = alibi_slopes.astype(scores.dtype)[:, None, None]  # (H, 1, 1)
         scores = scores - slopes * abs(_lead(xp, T, S)).astype(scores.dtype)  # (H, T, S)
-    may = _allowed(xp, T, S, causal, window, key_lengths, mask)
+    may = allowed(xp, T, S, causal, window, key_lengths, mask)
     return scores if may is None else xp.where(may, scores, -xp.inf).astype(scores.dtype)
 
 
@@ -61,7 +61,7 @@ def _lead(xp: Any, T: int, S: int) -> Array:
     return xp.arange(T)[:, None] + (S - T) - xp.arange(S)  # type: ignore[no-any-return]
 
 
-def _allowed(
+def allowed(
     xp: Any, T: int, S: int, causal: bool, window: int | None, key_lengths: Array | None, mask: Array | None
 ) -> Array | None:
     """Where queries may attend: boolean, broadcasts to (B, H, T, S), or ``None`` if everywhere."""

@@ -28,7 +28,7 @@ import importlib.util
 import inspect
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -39,7 +39,20 @@ from ..errors import ShapeError
 from ..random import Key
 from .array_spec import ArraySpec, check_arrays, parse_spec
 
-__all__ = ["SKIP", "Into", "Operation", "Pair", "Skip", "Target", "find_kernel", "op", "registry", "with_twin"]
+__all__ = [
+    "SKIP",
+    "Into",
+    "Observer",
+    "Operation",
+    "Pair",
+    "Skip",
+    "Target",
+    "find_kernel",
+    "observe",
+    "op",
+    "registry",
+    "with_twin",
+]
 
 
 class Pair(NamedTuple):
@@ -57,6 +70,26 @@ def registry() -> dict[str, Pair]:
     """All operations by name, each a forward with its backward. Import ``minitrain.ops`` first."""
     names = [name.removesuffix("_forward") for name in _FUNCTIONS if name.endswith("_forward")]
     return {name: Pair(name, _FUNCTIONS[f"{name}_forward"], _FUNCTIONS[f"{name}_backward"]) for name in names}
+
+
+Observer: TypeAlias = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""Gets a function, its arguments and its options in place of the call, and returns what the call returns."""
+
+_observer: Observer | None = None
+
+
+def observe(observer: Observer | None) -> Observer | None:
+    """From now on hand each call of an operation or update to ``observer``, or to nobody; ``minitrain.profiling`` does.
+
+    The observer makes the call itself, after ``observe(None)``: what an operation calls inside is a part of it. Without
+    an observer this costs a look at one variable a call.
+
+    Returns:
+        The observer before.
+    """
+    global _observer
+    before, _observer = _observer, observer
+    return before
 
 
 R = TypeVar("R")
@@ -150,6 +183,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
 
     @functools.wraps(reference)
     def forward(*args: Any, **options: Any) -> Any:
+        if _observer is not None:
+            return _observer(forward, args, options)
         if len(args) != len(defaults):
             args, options = in_place(args, options)
         if examine(args, options) and kernels_enabled() and (twin := find_twin()) is not None:
@@ -160,6 +195,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
 
     @functools.wraps(reference)
     def backward(*args: Any, into: Sequence[Target] | None = None) -> Any:
+        if _observer is not None:
+            return _observer(backward, args, {"into": into})
         targets = (None,) * gradients if into is None else tuple(into)
         if len(targets) != gradients:
             raise ShapeError(f"{name}: into has {len(targets)} entries; give {gradients}, one for each gradient")
@@ -224,6 +261,8 @@ def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(reference)
     def call(*args: Any, **options: Any) -> R:
+        if _observer is not None:
+            return cast("R", _observer(call, args, options))
         fits = all(
             isinstance(a, np.ndarray) and a.dtype == np.float32 and a.flags.c_contiguous for a in args if is_array(a)
         )

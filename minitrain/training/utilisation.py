@@ -17,13 +17,18 @@ SIZE, REPEATS = 1024, 5
 
 
 @functools.cache
-def sgemm_peak(device: str = "cpu") -> float:
+def sgemm_peak(device: str = "cpu", size: int | None = None) -> float:
     """Floating-point operations a second that a product of large float32 matrices reaches, threads and all.
 
-    Measured once in a process, in a fraction of a second: the fastest of a few products of 1024 x 1024 matrices, by
-    the same code that the model's linear layers run.
+    Measured once in a process, in a fraction of a second: the fastest of a few products of square matrices, by the
+    same code that the model's linear layers run.
+
+    Args:
+        device: where.
+        size: rows and columns of the matrices, 1024 by default.
     """
-    values = np.random.default_rng(0).standard_normal((2, SIZE, SIZE), dtype=np.float32)
+    size = SIZE if size is None else size
+    values = np.random.default_rng(0).standard_normal((2, size, size), dtype=np.float32)
     x, weight = to_device(values, device)
 
     def seconds() -> float:
@@ -33,7 +38,7 @@ def sgemm_peak(device: str = "cpu") -> float:
         return time.perf_counter() - begin
 
     seconds()  # compiles the kernel, starts the threads
-    return float(2 * SIZE**3 / min(seconds() for _ in range(REPEATS)))
+    return float(2 * size**3 / min(seconds() for _ in range(REPEATS)))
 
 
 def flops_per_second(model: Any, tokens_per_second: float, samples_per_second: float | None) -> float | None:

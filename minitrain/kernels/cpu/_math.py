@@ -42,6 +42,32 @@ def bits_to_float(typing_context: Any, bits: Any) -> Any:
 
 
 @intrinsic
+def in_order(typing_context: Any, x: Any) -> Any:
+    """The int32 that lies among the int32 as the float32 ``x`` lies among the float32; NaN at either end."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _turn_negative(builder, builder.bitcast(args[0], ir.IntType(32)))
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def out_of_order(typing_context: Any, n: Any) -> Any:
+    """The float32 that ``in_order`` made ``n`` of."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(_turn_negative(builder, args[0]), ir.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+def _turn_negative(builder: Any, bits: Any) -> Any:
+    """All bits but the sign turned if the sign is set: negative floats grow downwards, negative integers upwards."""
+    word = ir.IntType(32)
+    return builder.xor(bits, builder.and_(builder.ashr(bits, word(31)), word(0x7FFFFFFF)))
+
+
+@intrinsic
 def wide_vectors(typing_context: Any) -> Any:
     """Let LLVM use 512-bit registers in the function that calls this.
 
@@ -68,6 +94,19 @@ def contiguous(typing_context: Any, x: Any) -> Any:
         return impl_ret_borrowed(context, builder, signature.return_type, args[0])  # the same memory, another type
 
     return x.copy(layout="C")(x), codegen
+
+
+@device
+def maximum(x):
+    """The largest number of ``x`` (n,), n at least 1; NaN if that is among them with its sign bit clear.
+
+    LLVM makes no SIMD code of a maximum of floats, for the sake of NaN; of integers it does.
+    """
+    highest = in_order(x[0])
+    for i in range(x.size):
+        n = in_order(x[i])
+        highest = n if n > highest else highest
+    return out_of_order(highest)
 
 
 @device

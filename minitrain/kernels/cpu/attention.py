@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from ...backend._simd import LANES, transpose_block
 from ...backend.arrays import Array
 from ...backend.jit import device, kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import thread_count
 from ._gemm import available, gemm_nn, gemm_tn
-from ._math import chunk, exp_nonpositive, wide_vectors
+from ._math import chunk, contiguous, exp_nonpositive, in_order, out_of_order, wide_vectors
 from ._random import fill_words
 from ._targets import heads, heads_slot
 
@@ -127,10 +128,25 @@ def _row_words(words, element, n, sample, k0, k1):
 @device
 def _transpose(x, n, out):
     """The first ``n`` rows of x (S, D), transposed in blocks: out (blocks, D, BLOCK)."""
+    D = x.shape[1]
+    rows, columns = n // LANES * LANES, D // LANES * LANES  # what goes by registers
+    for s in range(0, rows, LANES):
+        block = out[s // BLOCK].ctypes.data + 4 * (s % BLOCK)
+        for d in range(0, columns, LANES):
+            transpose_block(x[s:].ctypes.data + 4 * d, x.strides[0] // 4, block + 4 * d * BLOCK, BLOCK)
     for s in range(n):
         block, column = out[s // BLOCK], s % BLOCK
-        for d in range(x.shape[1]):
+        for d in range(columns if s < rows else 0, D):
             block[d, column] = x[s, d]
+
+
+@device
+def _clear(x):
+    """Zeros to x (S, D), whose rows are contiguous."""
+    for s in range(x.shape[0]):
+        row = contiguous(x[s])
+        for d in range(row.size):
+            row[d] = 0
 
 
 @device
@@ -143,17 +159,14 @@ def _times_transposed(x, ld, rows, scale, blocks, start, stop, out):
 
 @device
 def _times_rows(x, rows, start, stop, scale, y, ldy, beta, out, ldo):
-    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out, in blocks of the sum."""
-    for j in range(start, stop, BLOCK):
-        n, b = min(BLOCK, stop - j), beta if j == start else 1.0
-        gemm_nn(rows, y.shape[1], n, scale, x[:, j:], x.shape[1], y[j:], ldy, b, out, ldo)
+    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out."""
+    gemm_nn(rows, y.shape[1], stop - start, scale, x[:, start:], x.shape[1], y[start:], ldy, beta, out, ldo)
 
 
 @device
 def _add_transposed_times(x, rows, start, stop, scale, y, ldy, out, ldo):
-    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D), block by block of ``out``."""
-    for j in range(start, stop, BLOCK):
-        gemm_tn(min(BLOCK, stop - j), y.shape[1], rows, scale, x[:, j:], x.shape[1], y, ldy, 1.0, out[j:], ldo)
+    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D)."""
+    gemm_tn(stop - start, y.shape[1], rows, scale, x[:, start:], x.shape[1], y, ldy, 1.0, out[start:], ldo)
 
 
 @kernel(
@@ -183,11 +196,12 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
                     row = scores[i, start:stop]
                     first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
                     row[:first] = f4(-np.inf)
-                    highest = f4(-np.inf)
+                    top = in_order(f4(-np.inf))
                     for s in range(row.size):  # whole rows run in full vectors, rows cut at ``last`` would not
                         row[s] = row[s] if s < last else f4(-np.inf)
-                        highest = row[s] if row[s] > highest else highest
-                    highest = highest if last > first else f4(0)
+                        n_s = in_order(row[s])
+                        top = n_s if n_s > top else top
+                    highest = out_of_order(top) if last > first else f4(0)
                     total = f4(0)
                     for s in range(row.size):
                         row[s] = exp_nonpositive(row[s] - highest)
@@ -203,8 +217,9 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
                     _times_rows(scores, n, start, stop, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
                 for i in range(n):
                     inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
-                    for d in range(D):
-                        out[b, i0 + i, h, d] = out[b, i0 + i, h, d] * inverse if stop > start else f4(0)
+                    out_row = out[b, i0 + i, h]
+                    for d in range(out_row.size):
+                        out_row[d] = out_row[d] * inverse if stop > start else f4(0)
 
 
 @kernel(
@@ -233,10 +248,10 @@ def _backward(
             keys = min(S, lengths[b]) if lengths.size else S
             _transpose(k[b, :, g], keys, kt)
             _transpose(v[b, :, g], keys, vt)
-            for s in range(S):
-                for d in range(D):
-                    dk[b, s, g, d] = dk[b, s, g, d] if dk_beta != 0 else f4(0)
-                    dv[b, s, g, d] = dv[b, s, g, d] if dv_beta != 0 else f4(0)
+            if dk_beta == 0:
+                _clear(dk[b, :, g])
+            if dv_beta == 0:
+                _clear(dv[b, :, g])
             for h in range(g * group, (g + 1) * group):
                 for i0 in range(0, T, BLOCK):
                     n = min(BLOCK, T - i0)
@@ -246,8 +261,9 @@ def _backward(
                     for i in range(n):
                         first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
                         delta = f4(0)
-                        for d in range(D):
-                            delta += dout[b, i0 + i, h, d] * out[b, i0 + i, h, d]
+                        dout_row, out_row = contiguous(dout[b, i0 + i, h]), contiguous(out[b, i0 + i, h])
+                        for d in range(dout_row.size):
+                            delta += dout_row[d] * out_row[d]
                         L = lse[b, h, i0 + i] if last > first else f4(0)
                         p_row, ds_row = p[i, start:stop], ds[i, start:stop]
                         p_row[:first] = f4(-np.inf)

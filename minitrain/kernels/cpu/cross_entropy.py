@@ -12,7 +12,7 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import thread_count
-from ._math import chunk, exp_nonpositive, wide_vectors
+from ._math import chunk, exp_nonpositive, maximum, wide_vectors
 from ._targets import NONE, rows, slot
 
 f4 = np.float32
@@ -54,9 +54,7 @@ def _forward(logits, targets, class_weight, smoothing, ignore, z_loss, lse, loss
         lo, hi = chunk(R, t, threads)
         for r in range(lo, hi):
             z = logits[r]
-            highest = z[0]
-            for c in range(V):
-                highest = z[c] if z[c] > highest else highest
+            highest = maximum(z)
             total = f4(0)
             for c in range(V):
                 total += exp_nonpositive(z[c] - highest)

@@ -1,0 +1,201 @@
+"""Code that numba cannot be talked into: blocks of numbers held in vector registers, written as LLVM instructions.
+
+Each function here adds a few vector instructions to the numba function that calls it. Addresses are integers, and
+distances between rows count float32 numbers. ``LANES`` numbers make one register. AVX-512 has 32 registers, and a tile
+of ``ROWS`` by ``WIDTH`` sums takes half of them; AVX2 has 16 and a tile takes 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+
+def _features() -> set[str]:
+    """What the processor can do; ``NUMBA_CPU_FEATURES`` may tell numba otherwise."""
+    if config.CPU_FEATURES is not None:
+        return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    return {name for name, there in llvmlite.binding.get_host_cpu_features().items() if there}
+
+
+FEATURES = _features()
+LANES = 16 if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= FEATURES else 8
+VECTORS = 2  # registers side by side in a row of a tile
+WIDTH = LANES * VECTORS
+ROWS = 8 if LANES == 16 else 6
+
+_FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+_LANE = ir.VectorType(ir.IntType(32), LANES)
+
+
+def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
+    """The function that computes one tile of a product: C (rows, WIDTH) = alpha A B + beta C.
+
+    All sums stay in registers while it walks along ``k``; each step loads a row of B once and each number of A once.
+    In array code: ``C[:] = alpha * (A @ B) + (beta * C if beta else 0)``.
+
+    Args:
+        rows: rows of A and C.
+        a_by_columns: A lies in memory as (k, rows) instead of (rows, k).
+
+    Returns:
+        A function of (k, a, lda, b, alpha, beta, c, ldc) with B (k, WIDTH) contiguous and ``k`` at least 1.
+    """
+
+    @intrinsic
+    def tile(typing: Any, k: Any, a: Any, lda: Any, b: Any, alpha: Any, beta: Any, c: Any, ldc: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            k, a, lda, b, alpha, beta, c, ldc = arguments
+            code = _Code(builder)
+            a, b, c = code.pointer(a), code.pointer(b), code.pointer(c)
+            zero = ir.Constant(_VECTOR, [0.0] * LANES)
+            cells = [(i, j) for i in range(rows) for j in range(VECTORS)]
+            before = builder.basic_block
+            walk, done = builder.append_basic_block("walk"), builder.append_basic_block("done")
+            builder.branch(walk)
+
+            builder.position_at_end(walk)
+            p = builder.phi(_INDEX)
+            sums = {cell: builder.phi(_VECTOR) for cell in cells}
+            b_row = [code.load(code.at(b, p, WIDTH, j * LANES)) for j in range(VECTORS)]
+            added = {}
+            for i in range(rows):
+                place = code.at(a, p, lda, i) if a_by_columns else builder.gep(code.at(a, _INDEX(i), lda, 0), [p])
+                factor = code.all_lanes(builder.load(place))
+                for j in range(VECTORS):
+                    added[i, j] = code.fma(factor, b_row[j], sums[i, j])
+            p_next = builder.add(p, _INDEX(1))
+            for phi, first, later in [(p, _INDEX(0), p_next), *((sums[cell], zero, added[cell]) for cell in cells)]:
+                phi.add_incoming(first, before)
+                phi.add_incoming(later, walk)
+            builder.cbranch(builder.icmp_signed("<", p_next, k), walk, done)
+
+            builder.position_at_end(done)
+            alpha, beta_lanes = code.all_lanes(alpha), code.all_lanes(beta)
+            scaled = {cell: builder.fmul(added[cell], alpha) for cell in cells}
+            places = {(i, j): code.at(c, _INDEX(i), ldc, j * LANES) for i, j in cells}
+            with builder.if_else(builder.fcmp_ordered("==", beta, _FLOAT(0.0))) as (over, onto):
+                with over:  # C is not read: it may hold anything, NaN too
+                    for cell in cells:
+                        code.store(scaled[cell], places[cell])
+                with onto:
+                    for cell in cells:
+                        code.store(code.fma(code.load(places[cell]), beta_lanes, scaled[cell]), places[cell])
+            return context.get_dummy_value()
+
+        return types.void(types.int64, *[types.int64] * 3, types.float32, types.float32, *[types.int64] * 2), codegen
+
+    return tile  # type: ignore[no-any-return]
+
+
+@intrinsic
+def copy_strip(typing: Any, x: Any, ldx: Any, n: Any, out: Any) -> Any:
+    """Out (n, WIDTH), contiguous, = x (n, WIDTH) with rows ``ldx`` apart."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, ldx, n, out = arguments
+        code = _Code(builder)
+        x, out = code.pointer(x), code.pointer(out)
+        with cgutils.for_range(builder, n) as loop:
+            for j in range(0, WIDTH, LANES):
+                code.store(code.load(code.at(x, loop.index, ldx, j)), code.at(out, loop.index, WIDTH, j))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def transpose_block(typing: Any, x: Any, ldx: Any, out: Any, ldo: Any) -> Any:
+    """Out (LANES, LANES), with rows ``ldo`` apart, = the transpose of x (LANES, LANES) with rows ``ldx`` apart.
+
+    The blocks off the diagonal change places, first those of half the side, then of a quarter, down to single numbers:
+    four rounds of shuffles between pairs of registers (Eklundh, A fast computer method for matrix transposing, 1972).
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, ldx, out, ldo = arguments
+        code = _Code(builder)
+        x, out = code.pointer(x), code.pointer(out)
+        rows = [code.load(code.at(x, _INDEX(i), ldx, 0)) for i in range(LANES)]
+        side = LANES // 2
+        while side:
+            for i in (i for i in range(LANES) if not i & side):
+                upper, lower = rows[i], rows[i + side]  # lanes of ``lower`` count from LANES on in a shuffle
+                keep = [lane if not lane & side else lane - side + LANES for lane in range(LANES)]
+                swap = [lane + side if not lane & side else lane + LANES for lane in range(LANES)]
+                rows[i] = builder.shuffle_vector(upper, lower, ir.Constant(_LANE, keep))
+                rows[i + side] = builder.shuffle_vector(upper, lower, ir.Constant(_LANE, swap))
+            side //= 2
+        for i in range(LANES):
+            code.store(rows[i], code.at(out, _INDEX(i), ldo, 0))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def get(typing: Any, address: Any) -> Any:
+    """The float32 at an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_Code(builder).pointer(arguments[0]))
+
+    return types.float32(types.int64), codegen
+
+
+@intrinsic
+def put(typing: Any, number: Any, address: Any) -> Any:
+    """Write a float32 to an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[0], _Code(builder).pointer(arguments[1]))
+        return context.get_dummy_value()
+
+    return types.void(types.float32, types.int64), codegen
+
+
+class _Code:
+    """Vector instructions by name, added where ``builder`` stands."""
+
+    def __init__(self, builder: Any) -> None:
+        self._builder = builder
+        # LLVM keeps to 256 bits on its own. llvmlite's ``add`` only takes attributes it knows.
+        set.add(builder.function.attributes, f'"prefer-vector-width"="{32 * LANES}"')
+
+    def pointer(self, address: Any) -> Any:
+        """An address as a pointer to float32."""
+        return self._builder.inttoptr(address, _FLOAT.as_pointer())
+
+    def at(self, pointer: Any, row: Any, distance: Any, column: int) -> Any:
+        """Where a row's number in ``column`` lies, rows being ``distance`` apart."""
+        distance = _INDEX(distance) if isinstance(distance, int) else distance
+        start = self._builder.gep(pointer, [self._builder.mul(row, distance)])
+        return self._builder.gep(start, [_INDEX(column)])
+
+    def load(self, pointer: Any) -> Any:
+        """One register full, from any address that is a multiple of 4."""
+        loaded = self._builder.load(self._builder.bitcast(pointer, _VECTOR.as_pointer()))
+        loaded.align = 4
+        return loaded
+
+    def store(self, vector: Any, pointer: Any) -> None:
+        """One register to memory."""
+        self._builder.store(vector, self._builder.bitcast(pointer, _VECTOR.as_pointer())).align = 4
+
+    def all_lanes(self, number: Any) -> Any:
+        """A register that holds one number everywhere."""
+        none, first = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(_LANE, [0] * LANES)
+        return self._builder.shuffle_vector(self._builder.insert_element(none, number, ir.IntType(32)(0)), none, first)
+
+    def fma(self, x: Any, y: Any, z: Any) -> Any:
+        """X y + z, rounded once."""
+        three = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        function = cgutils.get_or_insert_function(self._builder.module, three, f"llvm.fma.v{LANES}f32")
+        return self._builder.call(function, [x, y, z])

@@ -1,0 +1,155 @@
+"""A matrix product of our own for processors with AVX2 or AVX-512: blocks stay in cache, tiles stay in registers.
+
+It has the signature of CBLAS's ``sgemm`` and is one of the candidates of ``backend.blas``. The scheme is that of Goto
+and van de Geijn (Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008), simplified: a strip of B,
+DEPTH x WIDTH, is laid out contiguously and stays in the first-level cache (32 KiB, or 16 with AVX2), while the rows of
+a block of A, HEIGHT x DEPTH, which stays in the second level (512 KiB), go past it. A is read where it lies.
+
+Every element of C is summed in the same order however C is cut over threads: products do not depend on their number.
+
+Matrices are addresses here, because one compiled function serves all kernels; distances between rows count numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.ccallback import CFunc
+
+from ._simd import FEATURES, LANES, ROWS, WIDTH, copy_strip, get, put, sum_tile, transpose_block
+from .jit import FASTMATH, KernelCache, device
+
+DEPTH = 256
+HEIGHT = 512
+TRANSPOSED = 112  # CBLAS's constant
+SIZE = 4  # bytes of a float32
+f4 = np.float32
+
+_form, _index, _number = types.int32, types.int64, types.float32
+SIGNATURE = types.void(
+    _form, _form, _form, _index, _index, _index,
+    _number, _index, _index, _index, _index, _number, _index, _index,
+)  # fmt: skip
+
+
+# The first argument would be CBLAS's order of the matrices; kernels only ever ask for rows.
+def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    """C (m, n) = alpha A (m, k) B (k, n) + beta C, all row-major; A and B may lie transposed."""
+    a_by_columns, b_by_columns = a_form == TRANSPOSED, b_form == TRANSPOSED
+    # Memory for one strip of B and one of C, from an address on that is a multiple of a register's size.
+    strip_size, edge_size = WIDTH * min(k, DEPTH), WIDTH * min(m, HEIGHT) if n % WIDTH else 0
+    memory = np.empty(strip_size + edge_size + LANES, f4)
+    strip = (memory.ctypes.data + SIZE * LANES - 1) // (SIZE * LANES) * (SIZE * LANES)
+    edge = strip + SIZE * strip_size
+    if k == 0:
+        _scale(c, m, n, ldc, beta)
+    for i in range(0, m, HEIGHT):
+        height = min(HEIGHT, m - i)
+        for p in range(0, k, DEPTH):
+            depth = min(DEPTH, k - p)
+            a_block = a + SIZE * (p * lda + i if a_by_columns else i * lda + p)
+            onto = beta if p == 0 else f4(1)
+            for j in range(0, n, WIDTH):
+                width = min(WIDTH, n - j)
+                _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip)
+                c_block = c + SIZE * (i * ldc + j)
+                if width == WIDTH:
+                    _column_of_tiles(a_by_columns, height, depth, a_block, lda, strip, alpha, onto, c_block, ldc)
+                else:  # the tiles stick out: they go to memory of their own first
+                    _column_of_tiles(a_by_columns, height, depth, a_block, lda, strip, alpha, f4(0), edge, WIDTH)
+                    _add_edge(edge, height, width, onto, c_block, ldc)
+
+
+@device
+def _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
+    """Strip (depth, WIDTH) = B[p : p + depth, j : j + width], filled up with zeros."""
+    row, column = (1, ldb) if b_by_columns else (ldb, 1)  # steps through B
+    start = b + SIZE * (p * row + j * column)
+    whole = 0  # rows that go by vectors
+    if width == WIDTH and b_by_columns:
+        whole = depth // LANES * LANES
+        for first in range(0, whole, LANES):
+            for half in range(0, WIDTH, LANES):
+                block = start + SIZE * (first + half * ldb)
+                transpose_block(block, ldb, strip + SIZE * (first * WIDTH + half), WIDTH)
+    elif width == WIDTH:
+        whole = depth
+        copy_strip(start, ldb, depth, strip)
+    for q in range(whole, depth):
+        for r in range(WIDTH):
+            number = get(start + SIZE * (q * row + r * column)) if r < width else f4(0)
+            put(number, strip + SIZE * (q * WIDTH + r))
+
+
+@device
+def _column_of_tiles(a_by_columns, height, depth, a, lda, strip, alpha, beta, c, ldc):
+    """C (height, WIDTH) = alpha A (height, depth) strip + beta C, from the highest tiles down to single rows."""
+    row = SIZE if a_by_columns else SIZE * lda  # bytes from one row of A to the next
+    i = 0
+    while i + ROWS <= height:
+        _tile_high(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
+        i += ROWS
+    if i + 4 <= height:
+        _tile_4(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
+        i += 4
+    if i + 2 <= height:
+        _tile_2(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
+        i += 2
+    if i < height:
+        _tile_1(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
+
+
+def _tile(rows: int) -> Any:
+    """A function for tiles of so many rows, A in either form."""
+    by_rows, by_columns = sum_tile(rows, False), sum_tile(rows, True)
+
+    @device
+    def tile(a_by_columns, k, a, lda, b, alpha, beta, c, ldc):
+        if a_by_columns:
+            by_columns(k, a, lda, b, alpha, beta, c, ldc)
+        else:
+            by_rows(k, a, lda, b, alpha, beta, c, ldc)
+
+    return tile
+
+
+_tile_high, _tile_4, _tile_2, _tile_1 = map(_tile, (ROWS, 4, 2, 1))
+
+
+@device
+def _add_edge(edge, height, width, beta, c, ldc):
+    """C (height, width) = the first columns of edge (height, WIDTH) + beta C."""
+    for i in range(height):
+        for j in range(width):
+            place = c + SIZE * (i * ldc + j)
+            put(get(edge + SIZE * (i * WIDTH + j)) + (beta * get(place) if beta != 0 else f4(0)), place)
+
+
+@device
+def _scale(c, m, n, ldc, beta):
+    """C (m, n) = beta C: the product of matrices with nothing to sum over."""
+    for i in range(m):
+        for j in range(n):
+            place = c + SIZE * (i * ldc + j)
+            put(beta * get(place) if beta != 0 else f4(0), place)
+
+
+def instructions() -> str | None:
+    """The instructions that tiles are made of here, ``"AVX-512"`` or ``"AVX2"``; ``None`` if there are neither."""
+    if not {"avx2", "fma"} <= FEATURES:
+        return None
+    return "AVX-512" if LANES == 16 else "AVX2"
+
+
+@functools.cache
+def address() -> int:
+    """Where the compiled function is; compiles it, or loads it from disk, when first called."""
+    function: Any = CFunc(
+        sgemm, (SIGNATURE.args, SIGNATURE.return_type), {}, {"fastmath": FASTMATH, "error_model": "numpy"}
+    )
+    function._cache = KernelCache(sgemm)
+    function.compile()
+    return int(function.address)

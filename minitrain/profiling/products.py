@@ -1,0 +1,114 @@
+"""Floating-point operations of the operations that are matrix products, counted for one call.
+
+A product of (R, K) by (K, N) takes ``2 R N K`` operations; a backward takes one such product for each gradient that is
+wanted. An operation with products in it counts these alone: bias, activation and softmax are left out, and so are the
+scores that the backward of attention computes again. `minitrain.models.flops` counts a model in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..backend.arrays import Array, array_module
+from ..ops.attention import AttentionCache
+from ..ops.attention_scores import allowed
+from ..ops.contract import SKIP
+
+
+class Call(NamedTuple):
+    """One call of an operation or update, and what came of it."""
+
+    name: str  # of the function, such as "linear_forward"
+    args: tuple[Any, ...]
+    options: dict[str, Any]
+    result: Any
+
+    @property
+    def cache(self) -> Any:
+        """The cache that a forward returned last, or that a backward got last."""
+        return self.args[-1] if self.name.endswith("_backward") else self.result[-1]
+
+    def wanted(self, gradient: int) -> bool:
+        """Whether a backward had to compute a gradient, by its place among the results."""
+        into = self.options.get("into")
+        return into is None or into[gradient] is not SKIP
+
+
+def product(x: Array, weight: Array) -> int:
+    """Operations of x (..., K) by weight (N, K)."""
+    return 2 * x.size * len(weight)
+
+
+def _linear(call: Call) -> int:
+    return product(*call.args[:2])
+
+
+def _linear_backward(call: Call) -> int:
+    return product(*call.cache[:2]) * (call.wanted(0) + call.wanted(1))
+
+
+def _linear_cross_entropy(call: Call) -> int:
+    return product(*call.cache[:2]) * (1 if call.cache.gradients is None else 3)  # both gradients are made ahead
+
+
+def _linear_cross_entropy_backward(call: Call) -> int:
+    return product(*call.cache[:2]) * (3 if call.cache.gradients is None else 0)  # the logits again, two gradients
+
+
+def _low_rank(call: Call) -> int:
+    x, a, b, h = call.cache[:4]
+    return product(x, a) + product(h, b)
+
+
+def _low_rank_backward(call: Call) -> int:
+    x, a, b, h = call.cache[:4]
+    down, up = product(x, a), product(h, b)
+    return up + down * (call.wanted(0) + call.wanted(1)) + up * call.wanted(2)
+
+
+def _conv2d(call: Call) -> int:
+    return product(call.args[1][0], call.result[0].reshape(-1))  # each output is a window by a kernel (C/G, kh, kw)
+
+
+def _conv2d_backward(call: Call) -> int:
+    return product(call.cache.weight[0], call.args[0].reshape(-1)) * (call.wanted(0) + call.wanted(1))
+
+
+def _attention(call: Call) -> int:
+    return 4 * head_width(call) * visible_pairs(call.cache)
+
+
+def _attention_backward(call: Call) -> int:
+    return 8 * head_width(call) * visible_pairs(call.cache)
+
+
+def head_width(call: Call) -> int:
+    """Width D of the heads of an attention."""
+    D: int = call.cache.q.shape[-1]
+    return D
+
+
+def visible_pairs(cache: AttentionCache) -> int:
+    """How many pairs of a query and a key attend, over all samples and heads."""
+    (B, T, H, _), S = cache.q.shape, cache.k.shape[1]
+    may = allowed(array_module(cache.q), T, S, cache.causal, cache.window, cache.key_lengths, cache.mask)
+    pairs: int = B * H * T * S
+    return pairs if may is None else int(may.sum()) * (pairs // max(may.size, 1))
+
+
+PRODUCTS: dict[str, Callable[[Call], int]] = {
+    "attention_backward": _attention_backward,
+    "attention_forward": _attention,
+    "conv2d_backward": _conv2d_backward,
+    "conv2d_forward": _conv2d,
+    "linear_backward": _linear_backward,
+    "linear_cross_entropy_backward": _linear_cross_entropy_backward,
+    "linear_cross_entropy_forward": _linear_cross_entropy,
+    "linear_forward": _linear,
+    "linear_gelu_backward": _linear_backward,
+    "linear_gelu_forward": _linear,
+    "low_rank_backward": _low_rank_backward,
+    "low_rank_forward": _low_rank,
+}
+"""Operations of a call, by the name of the function."""

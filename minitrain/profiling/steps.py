@@ -1,0 +1,124 @@
+"""Training steps to profile: those of a run's settings, or of a preset on made-up tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data import TokenLoader
+from ..errors import ConfigError
+from ..models.decoder import Decoder
+from ..models.presets import build_model
+from ..nn.module import Module
+from ..nn.packing import pack
+from ..optim import AdamW
+from ..random import Key
+from ..training import RunConfig, start_run
+from ..training.step import train_step
+from .machine import Machine
+from .recorder import Profile
+from .report import Report
+
+BATCH_SIZE, LENGTH = 4, 256
+"""of a preset: about a thousand tokens, with which a model of GPT-2's size takes seconds a step"""
+
+
+class Steps(NamedTuple):
+    """Something to profile.
+
+    Attributes:
+        title: what it is, in a line.
+        model: what is trained.
+        train: does the update with a number, from 0.
+    """
+
+    title: str
+    model: Module
+    train: Callable[[int], object]
+
+
+@contextlib.contextmanager
+def steps_of_run(config: RunConfig) -> Iterator[Steps]:
+    """The steps of a run with these settings, but for its callbacks; its folder is a temporary one.
+
+    Raises:
+        ConfigError: if the run is to train on a GPU, whose work is not over when a call returns.
+        MinitrainError: as `start_run`.
+    """
+    if config.device != "cpu":
+        raise ConfigError(f"device={config.device}: a profile times calls on the CPU; use device=cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        here = replace(config, run_dir=f"{folder}/run", callbacks=(), data=replace(config.data, prefetch=0))
+        trainer = start_run(here).trainer
+
+        def train(step: int) -> None:
+            parts = trainer.train_data.micro_batches(step, trainer.accumulation)
+            trainer.update(parts, lr=trainer.schedule(step), key=trainer.key.fold(step))
+
+        B, T = config.trainer.batch_size, config.data.block_size
+        yield Steps(_title(config.recipe or config.model.name, trainer.model, B, T), trainer.model, train)
+
+
+def steps_of_preset(name: str, *, batch_size: int = BATCH_SIZE, length: int | None = None) -> Steps:
+    """Steps of a language model with AdamW and clipping on random tokens.
+
+    Args:
+        name: of the preset.
+        batch_size: sequences in a step, B.
+        length: of a sequence, T; ``None`` for 256, or the longest that the model takes.
+
+    Raises:
+        ConfigError: if there is no such preset, it is no language model, or a size is out of range.
+    """
+    model = build_model(name)
+    if not isinstance(model, Decoder):
+        raise ConfigError(
+            f"{name} is no language model, and random tokens are nothing to it; profile a training of your own with "
+            "minitrain.profiling.Profile"
+        )
+    longest: int = model.config.block_size
+    length = min(longest, LENGTH) if length is None else length
+    if not 1 <= length <= longest:
+        raise ConfigError(f"length = {length}: {name} takes sequences of 1 to {longest} tokens")
+    if batch_size < 1:
+        raise ConfigError(f"batch size = {batch_size}: give 1 or more")
+    pack(model)
+    optimizer, key = AdamW(model, weight_decay=0.1), Key.from_seed(0)
+    tokens = np.random.default_rng(0).integers(0, model.config.vocab_size, 4 * batch_size * length + 1)
+    loader = TokenLoader(tokens, length, batch_size, 0)
+
+    def train(step: int) -> None:
+        batch = loader.micro_batches(step, 1)
+        train_step(model, optimizer, batch, lr=1e-4, key=key.fold(step), max_grad_norm=1.0)
+
+    return Steps(_title(name, model, batch_size, length), model, train)
+
+
+def profile_steps(
+    steps: Steps, count: int, *, warmup: int, machine: Machine | None = None, by_layer: bool = False
+) -> Report:
+    """Train some steps, then some more that are recorded.
+
+    Args:
+        steps: what to train.
+        count: steps to record.
+        warmup: steps before, in which kernels are compiled and memory is taken.
+        machine: its speeds, for the report.
+        by_layer: whether to tell layers apart.
+    """
+    for step in range(warmup):
+        steps.train(step)
+    with Profile(steps.model if by_layer else None) as recorded:
+        for step in range(warmup, warmup + count):
+            steps.train(step)
+            recorded.step()
+    return recorded.report(machine)
+
+
+def _title(name: str, model: Module, batch_size: int, length: int) -> str:
+    return f"{name}: {model.parameter_count():,} parameters, {batch_size} sequences of {length} tokens a step"

@@ -1,0 +1,105 @@
+"""A profile as tables for the screen, by rich."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from .report import Report, Row
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_FAST, _SLOW = 0.7, 0.3  # of the bound: green from the first on, red below the second
+
+
+def tables(report: Report, *, by_layer: bool = False) -> list[Table]:
+    """The report for ``rich``: a table by operation, and one by layer if asked for.
+
+    Args:
+        report: the figures.
+        by_layer: whether layers were told apart and are to be shown.
+    """
+    found = [_table("operation", [(row.op, row) for row in report.by_op()], report)]
+    if by_layer:
+        paths = [(row.op or row.path or "(the model itself)", row) for row in report.by_layer()]
+        found.append(_table("layer", paths, report))
+    return found
+
+
+def _table(title: str, rows: Sequence[tuple[str, Row]], report: Report) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    total = report.total
+    flops, nbytes = Unit.of(total.flops or 0.0, "FLOP"), Unit.of(total.nbytes, "B")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(title, no_wrap=True)
+    table.add_column("direction", no_wrap=True)
+    for heading in ("calls", "ms", "share", flops.name, nbytes.name, "FLOP/B", "GFLOP/s", "GB/s", "of bound"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, row in [*rows, ("total", total)]:
+        bound = report.share_of_bound(row)
+        table.add_row(
+            name,
+            row.direction,
+            f"{row.calls:g}" if row.calls else "",
+            f"{row.seconds * 1e3:.2f}",
+            f"{row.seconds / report.seconds:.1%}",
+            _digits(row.flops, flops.size),
+            _digits(row.nbytes, nbytes.size),
+            _digits(row.intensity),
+            _digits(row.flops_per_second, 1e9),
+            _digits(row.bytes_per_second, 1e9),
+            "" if bound is None else f"[{_color(bound)}]{bound:.0%}[/]",
+            style="bold" if row is total else None,
+        )
+    return table
+
+
+class Unit(NamedTuple):
+    """What a column counts in."""
+
+    name: str
+    size: float
+
+    @classmethod
+    def of(cls, total: float, what: str) -> Unit:
+        """Thousands, millions or thousand millions: what leaves a number before the point of the total."""
+        return next((cls(f"{letter}{what}", size) for letter, size in _SIZES if total >= size), cls(f"k{what}", 1e3))
+
+
+_SIZES = (("G", 1e9), ("M", 1e6))
+
+
+def _digits(value: float | None, unit: float = 1.0) -> str:
+    """A number in three digits; nothing for 0 or ``None``."""
+    if not value:
+        return ""
+    value /= unit
+    if value < 0.0005:
+        return "<0.001"
+    decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{decimals}f}"
+
+
+def _color(bound: float) -> str:
+    return "green" if bound >= _FAST else "red" if bound < _SLOW else "yellow"
+
+
+def describe(report: Report) -> list[str]:
+    """What the tables do not say, in a few lines."""
+    lines = [
+        f"a step takes {report.seconds * 1e3:.2f} ms (mean of {report.steps}); operations, clipping and the optimizer "
+        f"account for {report.coverage:.1%} of it"
+    ]
+    if (machine := report.machine) is not None:
+        lines.append(
+            f"this machine: {machine.flops * 1e-9:.0f} GFLOP/s in sgemm and {machine.bandwidth * 1e-9:.1f} GB/s in a "
+            f"triad, measured just now on {machine.threads} thread{'s' * (machine.threads != 1)}; from "
+            f"{machine.ridge:.1f} FLOP/B on arithmetic is the limit, below it memory"
+        )
+        lines.append("of bound: 100% is as fast as these two allow; more than that came out of the caches")
+    faults = "" if report.page_faults is None else f"page faults: {report.page_faults:.1f} a step; "
+    lines.append(f"{faults}buffer pool: {report.pool_peak / 1e6:.1f} MB at most")
+    return lines
