@@ -98,6 +98,13 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     _impl_class = _CacheImpl
 
 
+def is_on_disk(cache: KernelCache, signature: Any) -> bool:
+    """Whether ``cache`` holds code for this signature and this processor, in its index and in the file named there."""
+    key = cache._index_key(signature, cpu_target.target_context.codegen())
+    data_file = cache._cache_file._load_index().get(key)
+    return data_file is not None and (kernel_cache_dir() / data_file).exists()
+
+
 compile_listener: Callable[[str], None] | None = None
 """Called with a kernel's name before it is compiled (not when it comes from disk); the trainer shows it."""
 
@@ -157,10 +164,7 @@ class Kernel:
                 self._forget_older_versions()
 
     def _on_disk(self) -> bool:
-        cache = self._dispatcher._cache
-        key = cache._index_key(self._signature, cpu_target.target_context.codegen())  # also by processor
-        data_file = cache._cache_file._load_index().get(key)
-        return data_file is not None and (kernel_cache_dir() / data_file).exists()
+        return is_on_disk(self._dispatcher._cache, self._signature)
 
     def _missing_beside(self) -> list[str]:
         """The other kernels of this one's file that are not on disk."""
