@@ -13,7 +13,7 @@ import numpy as np
 
 def work():
     from minitrain.ops import layer_norm_backward, layer_norm_forward, linear_backward, linear_forward
-    x, weight = (np.random.default_rng(n).standard_normal((n, 96), np.float32) for n in (700, 48))
+    x, weight = (np.random.default_rng(n).standard_normal((n, 96), np.float32) for n in (2100, 48))
     y, linear = linear_forward(x, weight)
     out, norm = layer_norm_forward(y, np.ones(48, np.float32), None)
     gradients = layer_norm_backward(out + 1, norm)[:2] + linear_backward(y, linear)[:2]

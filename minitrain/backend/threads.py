@@ -56,11 +56,11 @@ def thread_reason() -> str:
     return "set by set_threads" if _chosen is not None else _default_threads()[1]
 
 
-GRAIN = 1 << 14
-"""Elements that are worth a thread: 5 to 20 microseconds of a simple kernel, and waking a thread costs 2 to 50."""
+GRAIN = 1 << 15
+"""Elements that are worth a thread: 5 to 30 microseconds of a simple kernel, and waking a thread costs 2 to 50."""
 
 
-def threads_for(elements: int) -> int:
+def threads_for(elements: float) -> int:
     """Parts to cut a kernel's work into: ``thread_count()``, or fewer if that leaves less than ``GRAIN`` for each.
 
     Pass it as the kernel's number of threads. One part runs without waking any other thread, which on a busy machine
@@ -69,9 +69,9 @@ def threads_for(elements: int) -> int:
     Args:
         elements: how many array elements a kernel without much arithmetic would go through in the same time. A core
             does about 32 multiply-adds of a matrix product meanwhile: a product of (m, k) by (k, n) counts
-            ``m * n * k // 32``.
+            ``m * n * k / 32``.
     """
-    return max(1, min(thread_count(), elements // GRAIN))
+    return max(1, min(thread_count(), int(elements / GRAIN)))
 
 
 def set_threads(count: int | None) -> None:
