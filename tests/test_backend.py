@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.backend import kernels_enabled, kernels_mode, set_threads, thread_count, to_device, use_kernels
+from minitrain.backend.cores import cgroup_quota
 from minitrain.backend.devices import gpu_status
 from minitrain.backend.pool import ALIGNMENT, SMALLEST, BufferPool, size_class
-from minitrain.backend.threads import cgroup_quota
 from minitrain.errors import ConfigError, DeviceError
 from minitrain.ops import layer_norm_forward, linear_forward
 

@@ -9,21 +9,20 @@ from importlib import metadata
 from pathlib import Path
 
 from .cache_dir import cache_dir
+from .cores import usable_cores
 from .devices import gpu_status
 from .kernels_mode import kernels_mode
-from .threads import available_cores, cgroup_quota, thread_count
+from .threads import thread_count, thread_reason
 
 PACKAGES = ("numpy", "numba", "scipy", "safetensors", "tokenizers", "hydra-core", "cupy-cuda13x", "cupy-cuda12x")
 
 
 def collect() -> dict[str, str]:
     """Versions, processor, cores, threads, BLAS, kernels and GPU, each as one line of text."""
-    from .blas import blas  # loads the library
-    from .jit import kernel_cache_dir, threading_layer
+    from .jit import kernel_cache_dir, pool_size, threading_layer
 
-    found = blas()
     cupy, gpu = gpu_status()
-    quota = cgroup_quota()
+    cores = usable_cores()
     kernels = {
         "auto": "numba twins where they fit, reference code elsewhere",
         "reference": "reference code only (MINITRAIN_KERNELS=reference)",
@@ -32,18 +31,27 @@ def collect() -> dict[str, str]:
     facts |= {package: found_version for package in PACKAGES if (found_version := version(package))}
     facts |= {
         "processor": processor_name(),
-        "cores": f"{available_cores()} of {os.cpu_count()}" + (f" (CPU quota {quota:g})" if quota is not None else ""),
-        "threads": f"{thread_count()} (set MINITRAIN_NUM_THREADS to change)",
-        "thread pool": threading_layer(),
-        "BLAS": "none found: products use NumPy's matmul"
-        if found is None
-        else f"{found.name} {found.version}, 1 thread inside kernels",
+        "cores": f"{cores.number} of {os.cpu_count()} ({cores.reason})",
+        "threads": f"{thread_count()} ({thread_reason()})",
+        "thread pool": f"{threading_layer()}, size {pool_size()}",
+        "BLAS": _blas(),
         "kernels": kernels[kernels_mode()],
         "kernel cache": str(kernel_cache_dir()),
         "cache folder": str(cache_dir()),
         "GPU": gpu if cupy is not None else f"none: {gpu}",
     }
     return facts
+
+
+def _blas() -> str:
+    from .blas import blas  # loads the library
+
+    found = blas()
+    if found is None:
+        return "none found: products use NumPy's matmul"
+    held = os.environ.get("OPENBLAS_CORETYPE") if "openblas" in found.name.lower() else None
+    note = f", held to its {held} kernels by OPENBLAS_CORETYPE" if held else ""
+    return f"{found.name} {found.version}, 1 thread inside kernels{note}"
 
 
 def version(package: str) -> str | None:

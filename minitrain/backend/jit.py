@@ -14,8 +14,7 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,22 @@ from . import numba_settings  # noqa: F401  # before numba
 import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
-from numba.core.codegen import JITCPUCodegen
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
+from numba.core.registry import CPUDispatcher, cpu_target
+from numba.np.ufunc import parallel
 
+from . import object_code
 from .blas import blas
 from .cache_dir import cache_dir
+from .compile_ahead import compile_ahead, exclusive
 from .threads import environment
 
 # Sums may be reordered and products fused so that loops vectorise; NaN and infinity keep their meaning.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
+OPTIONS = {"nopython": True, "fastmath": FASTMATH, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+# Kernels say with ``prange`` what is to be parallel; numba need not look for more, and compiles faster.
+PRANGE_ONLY = dict.fromkeys(
+    ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False
+)
 KERNEL_FOLDER = Path(__file__).parent.parent / "kernels" / "cpu"
 
 
@@ -56,7 +61,8 @@ def _source_stamp(file: str) -> str:
     folder = Path(file).parent
     called = blas_width() if folder == KERNEL_FOLDER else None
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {called}".encode())
-    for source in [Path(file), *sorted(folder.glob("_*.py")), Path(__file__)]:
+    ours = [Path(__file__), Path(str(object_code.__file__))]
+    for source in [Path(file), *sorted(folder.glob("_*.py")), *ours]:
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
@@ -92,6 +98,13 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     _impl_class = _CacheImpl
 
 
+def is_on_disk(cache: KernelCache, signature: Any) -> bool:
+    """Whether ``cache`` holds code for this signature and this processor, in its index and in the file named there."""
+    key = cache._index_key(signature, cpu_target.target_context.codegen())
+    data_file = cache._cache_file._load_index().get(key)
+    return data_file is not None and (kernel_cache_dir() / data_file).exists()
+
+
 compile_listener: Callable[[str], None] | None = None
 """Called with a kernel's name before it is compiled (not when it comes from disk); the trainer shows it."""
 
@@ -108,8 +121,8 @@ class Kernel:
         self._run: Callable[..., Any] = self._first_call
 
     def _new_dispatcher(self) -> Any:
-        options = {"parallel": self._parallel, "fastmath": FASTMATH, "nogil": True, "error_model": "numpy"}
-        dispatcher = numba.njit(**options)(self._function)
+        options = {**OPTIONS, "parallel": PRANGE_ONLY.copy() if self._parallel else False}  # numba empties the copy
+        dispatcher = CPUDispatcher(self._function, targetoptions=options)
         dispatcher._cache = KernelCache(self._function)
         return dispatcher
 
@@ -129,18 +142,34 @@ class Kernel:
         return self._run(*args)
 
     def _compile(self) -> None:
-        on_disk = bool(self._dispatcher._cache._cache_file._load_index())
-        if compile_listener is not None and not on_disk:
-            compile_listener(f"{self.__module__.rpartition('.')[2]}.{self.__name__}")  # type: ignore[attr-defined]
         threading_layer()  # before anything else starts the pool
-        if not on_disk:
-            with _throwaway_engine():
-                self._dispatcher.compile(self._signature)
-            self._dispatcher = self._new_dispatcher()
-            self._forget_older_versions()
+        if not self._on_disk():
+            if compile_listener is not None:
+                compile_listener(f"{self.__module__.rpartition('.')[2]}.{self._function.__name__}")
+            compile_ahead(self.__module__, self._missing_beside())
+            self.compile_to_disk()
         self._dispatcher.compile(self._signature)  # finds it on disk
         self._dispatcher.disable_compile()
-        self._run = self._dispatcher if threading_layer() != "workqueue" else self._run_alone
+        self._run = self._launch if self._parallel else self._dispatcher
+        if threading_layer() == "workqueue":
+            self._run = functools.partial(_alone, self._run)
+
+    def compile_to_disk(self) -> None:
+        """Put the machine code on disk, unless it is there or another process is putting it there."""
+        kernel_cache_dir().mkdir(parents=True, exist_ok=True)
+        with exclusive(kernel_cache_dir() / f"{self._dispatcher._cache._impl.filename_base}.lock"):
+            if not self._on_disk():
+                with object_code.to_disk_only():
+                    self._new_dispatcher().compile(self._signature)
+                self._forget_older_versions()
+
+    def _on_disk(self) -> bool:
+        return is_on_disk(self._dispatcher._cache, self._signature)
+
+    def _missing_beside(self) -> list[str]:
+        """The other kernels of this one's file that are not on disk."""
+        beside = [k for k in vars(sys.modules[self.__module__]).values() if isinstance(k, Kernel) and k is not self]
+        return [k._function.__name__ for k in beside if k.__module__ == self.__module__ and not k._on_disk()]
 
     def _forget_older_versions(self) -> None:
         stem, stamp = self._dispatcher._cache._impl.filename_base.rsplit("-", 1)
@@ -148,36 +177,46 @@ class Kernel:
             if stamp not in path.name:
                 path.unlink(missing_ok=True)
 
-    def _run_alone(self, *args: Any) -> Any:
-        with _launch_lock:
+    def _launch(self, *args: Any) -> Any:
+        """Run on the pool. Work in one part, which the last argument says, wakes no other thread."""
+        if args[-1] != 1 or (users := parallel._get_num_threads()) == 1:
             return self._dispatcher(*args)
-
-
-@contextmanager
-def _throwaway_engine() -> Iterator[None]:
-    """Let numba compile to disk alone: what it leaves in memory is not used.
-
-    It optimises the body of a parallel loop by itself, and once more inside the kernel. A process that has just
-    compiled would run the first result, and one that loads the kernel from disk the second, whose sums may be in
-    another order: an interrupted run would not go on with the same bytes. An engine gives the names of functions to
-    those that came first, so the first result has to live in another one.
-    """
-    context = cpu_target.target_context
-    with global_compiler_lock:
-        engine, context._internal_codegen = context._internal_codegen, JITCPUCodegen("numba.exec")
+        parallel._set_num_threads(1)
         try:
-            yield
+            return self._dispatcher(*args)
         finally:
-            context._internal_codegen = engine
+            parallel._set_num_threads(users)
+
+
+def _alone(run: Callable[..., Any], *args: Any) -> Any:
+    with _launch_lock:
+        return run(*args)
 
 
 def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., Any]], Kernel]:
-    """Declare a CPU kernel with an explicit numba signature, e.g. ``"void(f4[:, ::1], f4[::1], i8)"``."""
+    """Declare a CPU kernel with an explicit numba signature, e.g. ``"void(f4[:, ::1], f4[::1], i8)"``.
+
+    The last argument of a parallel one is the number of parts that it cuts its work into, one for each thread.
+    """
     return lambda function: Kernel(function, signature, parallel)
 
 
-device = numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy", inline="never")
-"""Declare a helper that kernels call; LLVM inlines it."""
+class Device(CPUDispatcher):  # type: ignore[misc]
+    """A function that numba compiles into the kernels that call it; without a way in from Python it does so faster."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Say that this is not possible.
+
+        Raises:
+            TypeError: always.
+        """
+        name = self.py_func.__name__
+        raise TypeError(f"{name} is a part of kernels: Python cannot call it, but {name}.py_func is the same in Python")
+
+
+def device(function: Callable[..., Any]) -> Device:
+    """Declare a helper that kernels call; LLVM inlines it."""
+    return Device(function, targetoptions={**OPTIONS, "no_cpython_wrapper": True})
 
 
 @functools.cache
@@ -189,5 +228,10 @@ def threading_layer() -> str:
     The library reads the variable while it is loaded; other programs and libraries never see it.
     """
     with environment("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "2000")):
-        numba.np.ufunc.parallel._launch_threads()
+        parallel._launch_threads()
     return str(numba.threading_layer())
+
+
+def pool_size() -> int:
+    """Threads of numba's pool: ``thread_count()`` when it was started, unless somebody imported numba before."""
+    return int(numba.config.NUMBA_NUM_THREADS)

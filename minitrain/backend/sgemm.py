@@ -20,7 +20,8 @@ from numba import types
 from numba.core.ccallback import CFunc
 
 from ._simd import FEATURES, LANES, ROWS, WIDTH, copy_strip, get, put, sum_tile, transpose_block
-from .jit import FASTMATH, KernelCache, device
+from .jit import FASTMATH, KernelCache, device, is_on_disk
+from .object_code import to_disk_only
 
 DEPTH = 256
 HEIGHT = 512
@@ -147,9 +148,17 @@ def instructions() -> str | None:
 @functools.cache
 def address() -> int:
     """Where the compiled function is; compiles it, or loads it from disk, when first called."""
-    function: Any = CFunc(
-        sgemm, (SIGNATURE.args, SIGNATURE.return_type), {}, {"fastmath": FASTMATH, "error_model": "numpy"}
-    )
-    function._cache = KernelCache(sgemm)
-    function.compile()
+    function = _function()
+    if not is_on_disk(function._cache, function._sig):
+        with to_disk_only():
+            function.compile()
+        function = _function()
+    function.compile()  # finds it on disk
     return int(function.address)
+
+
+def _function() -> Any:
+    options = {"fastmath": FASTMATH, "error_model": "numpy"}
+    function: Any = CFunc(sgemm, (SIGNATURE.args, SIGNATURE.return_type), {}, options)
+    function._cache = KernelCache(sgemm)
+    return function

@@ -1,37 +1,14 @@
-"""How many threads the kernels use: the cores this process may really use, chosen in one place."""
+"""How many threads the kernels use, chosen in one place: as many as there are cores, unless somebody says otherwise."""
 
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from ..errors import ConfigError
-
-
-def available_cores() -> int:
-    """Cores this process may run on: its CPU affinity, cut to a container's CPU quota where there is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_quota()
-    return cores if quota is None else max(1, min(cores, math.floor(quota)))
-
-
-def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """CPUs that a Linux control group grants (version 2, then 1), or ``None`` without a limit."""
-    try:
-        limit, period = (root / "cpu.max").read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
-        pass
-    try:
-        limit_us = int((root / "cpu/cpu.cfs_quota_us").read_text())
-        period_us = int((root / "cpu/cpu.cfs_period_us").read_text())
-        return limit_us / period_us if limit_us > 0 else None
-    except (OSError, ValueError):
-        return None
+from .cores import usable_cores
 
 
 @contextmanager
@@ -52,7 +29,8 @@ _chosen: int | None = None
 
 
 @functools.cache
-def _default_threads() -> int:
+def _default_threads() -> tuple[int, str]:
+    """The number, and what made it so."""
     for name in ("MINITRAIN_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "")
         if text:
@@ -60,17 +38,40 @@ def _default_threads() -> int:
                 if name == "MINITRAIN_NUM_THREADS":
                     raise ConfigError(f"{name}={text!r}: give a whole number of threads, 1 or more")
                 continue  # OMP_NUM_THREADS may be a list per nesting level: not ours to judge
-            return int(text)
-    return available_cores()
+            return int(text), f"set by {name}"
+    return usable_cores().number, "as many as cores; MINITRAIN_NUM_THREADS=N makes it N"
 
 
 def thread_count() -> int:
     """Threads that a kernel splits its work over.
 
-    ``set_threads`` decides, else ``MINITRAIN_NUM_THREADS``, else ``OMP_NUM_THREADS``, else ``available_cores()``.
+    ``set_threads`` decides, else ``MINITRAIN_NUM_THREADS``, else ``OMP_NUM_THREADS``, else ``usable_cores()``.
     The same count gives the same bytes in every run.
     """
-    return _chosen if _chosen is not None else _default_threads()
+    return _chosen if _chosen is not None else _default_threads()[0]
+
+
+def thread_reason() -> str:
+    """What made ``thread_count()`` what it is, in a few words."""
+    return "set by set_threads" if _chosen is not None else _default_threads()[1]
+
+
+GRAIN = 1 << 16
+"""Elements that are worth a thread: 10 to 60 microseconds of a simple kernel, and waking a thread costs 2 to 50."""
+
+
+def threads_for(elements: float) -> int:
+    """Parts to cut a kernel's work into: ``thread_count()``, or fewer if that leaves less than ``GRAIN`` for each.
+
+    Pass it as the kernel's number of threads. One part runs without waking any other thread, which on a busy machine
+    may take longer than the work. The number depends on the size and ``thread_count()`` alone: the same bytes again.
+
+    Args:
+        elements: how many array elements a kernel without much arithmetic would go through in the same time. A core
+            does about 32 multiply-adds of a matrix product meanwhile: a product of (m, k) by (k, n) counts
+            ``m * n * k / 32``.
+    """
+    return max(1, min(thread_count(), int(elements / GRAIN)))
 
 
 def set_threads(count: int | None) -> None:
