@@ -104,6 +104,13 @@ ROWS = [
         lambda F, *arguments: F.gelu(torch_ops.linear(F, *arguments)),
         {"approximate": "none"},
     ),
+    Row(
+        "GELU (erf) + linear",
+        "gelu_linear",
+        lambda d: (d.stream(4), d.matrix(1, 4), None),
+        lambda F, x, *affine: torch_ops.linear(F, F.gelu(x), *affine),
+        {"approximate": "none"},
+    ),
     Row("GELU (erf)", "gelu", lambda d: (d.stream(4),), lambda F, x: F.gelu(x), {"approximate": "none"}),
     Row(
         "GELU (tanh)",

@@ -22,6 +22,7 @@ from minitrain.ops import (
     embedding_forward,
     geglu_forward,
     gelu_forward,
+    gelu_linear_forward,
     group_norm_forward,
     l2_normalize_backward,
     l2_normalize_forward,
@@ -62,6 +63,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return {
         "linear": ((x, weight, bias), {}),
         "linear_gelu": ((x, weight, bias), {}),
+        "gelu_linear": ((x, weight, bias), {}),
         "low_rank": ((x, normal(2, C, seed=3), normal(N, 2, seed=4)), {"scale": 0.5}),
         "embedding": ((integers(N, B, T), weight), {}),
         "layer_norm": ((x, normal(C), normal(C, seed=3)), {}),
@@ -191,6 +193,7 @@ def test_a_wrong_cotangent_is_named(name):
             r"geglu_forward: approximate='erf'; use 'tanh'",
         ),
         (lambda: linear_gelu_forward(normal(T, C), normal(N, C), approximate="no"), r"linear_gelu_forward: approxim"),
+        (lambda: gelu_linear_forward(normal(T, C), normal(N, C), approximate="no"), r"gelu_linear_forward: approxim"),
         (lambda: turn(normal(B, T, H, 7)), r"x has shape \(2, 3, 4, 7\), expected an even head width D"),
         (lambda: turn(positions=np.arange(S)), r"positions has shape \(5,\), expected \(3,\) or \(2, 3\) as in x"),
         (lambda: turn(base=0.0), r"base = 0.0 and scaling = 1.0 must be positive"),

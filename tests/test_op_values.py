@@ -235,6 +235,7 @@ PLAIN = (
         ),
         "focal": plain_focal,
         "gelu": plain_gelu,
+        "gelu_linear": lambda hidden, *affine, **form: plain_linear(plain_gelu(hidden, **form), *affine),
         "hinge": plain_elementwise(lambda x, y, margin: max(0, margin - y * x)),
         "huber": plain_elementwise(plain_huber),
         "kl_divergence": plain_kl_divergence,

@@ -33,6 +33,7 @@ class _Memory(NamedTuple):
 
     array: Array
     address: int
+    size: int  # bytes from the address on
 
 
 class BufferPool:
@@ -68,36 +69,46 @@ class BufferPool:
         self.cached = 0
 
     def _take(self, size: int) -> _Memory:
-        waiting = self._free.get(size)
-        try:
-            memory = waiting.pop() if waiting else None  # pop is atomic: threads may share the pool
-        except IndexError:
-            memory = None
+        memory = self._waiting(size)
         if memory is None:
             if self.cached > self.peak // 2:
                 self.trim()
             array = np.empty(size + ALIGNMENT, np.uint8)
-            memory = _Memory(array, -(-array.ctypes.data // ALIGNMENT) * ALIGNMENT)
+            memory = _Memory(array, -(-array.ctypes.data // ALIGNMENT) * ALIGNMENT, size)
         else:
-            self.cached -= size
-        self.in_use += size
+            self.cached -= memory.size
+        self.in_use += memory.size
         self.peak = max(self.peak, self.in_use)
         return memory
 
-    def _give_back(self, size: int, memory: _Memory) -> None:
-        self.in_use -= size
-        self.cached += size
-        self._free.setdefault(size, []).append(memory)
+    def _waiting(self, size: int) -> _Memory | None:
+        """A waiting block of this size, else the smallest that is at most half as large again, if there is one.
+
+        Arrays that are never there at the same time, such as the wide gradients of two layers, so share a block.
+        """
+        held = size
+        while 2 * held <= 3 * size:
+            try:
+                if waiting := self._free.get(held):
+                    return waiting.pop()  # pop is atomic: threads may share the pool
+            except IndexError:
+                pass
+            held = size_class(held + 1)
+        return None
+
+    def _give_back(self, memory: _Memory) -> None:
+        self.in_use -= memory.size
+        self.cached += memory.size
+        self._free.setdefault(memory.size, []).append(memory)
 
 
 class _Block:
     """Owns one block while arrays look at it (NumPy keeps it alive as their ``base``)."""
 
-    __slots__ = ("__array_interface__", "_memory", "_pool", "_size")
+    __slots__ = ("__array_interface__", "_memory", "_pool")
 
     def __init__(self, pool: BufferPool, size: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._pool, self._size = pool, size
-        self._memory = pool._take(size)
+        self._pool, self._memory = pool, pool._take(size)
         self.__array_interface__ = {
             "data": (self._memory.address, False),
             "shape": shape,
@@ -106,7 +117,7 @@ class _Block:
         }
 
     def __del__(self) -> None:
-        self._pool._give_back(self._size, self._memory)
+        self._pool._give_back(self._memory)
 
 
 POOL = BufferPool()

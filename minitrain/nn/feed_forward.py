@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array
+from ..ops.gelu_linear import GeluLinearCache
 from ..ops.linear import LinearCache
-from ..ops.linear_gelu import LinearGeluCache
 from ..random import Key
 from .linear import Linear
 from .module import Module
@@ -17,8 +17,8 @@ from .module import Module
 class FeedForwardCache(NamedTuple):
     """What the backward needs."""
 
-    up: LinearGeluCache
-    down: LinearCache
+    up: LinearCache
+    down: GeluLinearCache
 
 
 class FeedForward(Module):
@@ -55,11 +55,11 @@ class FeedForward(Module):
 
     def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, FeedForwardCache]:
         """Map x (..., C) to out (..., C); the key is for adapters."""
-        hidden, up_cache = self.up.forward_gelu(x, approximate=self.approximate, rng=rng)
-        out, down_cache = self.down.forward(hidden, rng=rng)
+        hidden, up_cache = self.up.forward(x, rng=rng)
+        out, down_cache = self.down.forward_after_gelu(hidden, approximate=self.approximate, rng=rng)
         return out, FeedForwardCache(up_cache, down_cache)
 
     def backward(self, dout: Array, cache: FeedForwardCache) -> Array:
         """Map dout (..., C) to dx (..., C)."""
-        dhidden = self.down.backward(dout, cache.down)
-        return self.up.backward_gelu(dhidden, cache.up)
+        dhidden = self.down.backward_after_gelu(dout, cache.down)
+        return self.up.backward(dhidden, cache.up)

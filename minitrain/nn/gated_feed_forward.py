@@ -25,7 +25,7 @@ class GatedFeedForwardCache(NamedTuple):
     gate: LinearCache
     up: LinearCache
     gated: SwigluCache | GegluCache
-    down: LinearCache
+    down: tuple[Array, Array | None]  # what ``down`` keeps without its input
 
 
 class GatedFeedForward(Module):
@@ -73,20 +73,25 @@ class GatedFeedForward(Module):
         """Map x (..., C) to out (..., C); the key is for adapters."""
         gate, gate_cache = self.gate.forward(x, rng=rng)
         up, up_cache = self.up.forward(x, rng=rng)
-        gated: SwigluCache | GegluCache
-        if self.activation == "swiglu":
-            hidden, gated = swiglu_forward(gate, up)
-        else:
-            hidden, gated = geglu_forward(gate, up, approximate="none")
+        hidden, gated = self._activate(gate, up)
         out, down_cache = self.down.forward(hidden, rng=rng)
-        return out, GatedFeedForwardCache(gate_cache, up_cache, gated, down_cache)
+        return out, GatedFeedForwardCache(gate_cache, up_cache, gated, self.down.forget_input(down_cache))
 
     def backward(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
         """Map dout (..., C) to dx (..., C)."""
-        dhidden = self.down.backward(dout, cache.down)
+        dhidden = self._backward_down(dout, cache)
         if isinstance(cache.gated, SwigluCache):
             dgate, dup = swiglu_backward(dhidden, cache.gated)
         else:
             dgate, dup = geglu_backward(dhidden, cache.gated)
         dx = self.up.backward(dup, cache.up)
         return self.gate.backward(dgate, cache.gate, dx=Into(dx, accumulate=True))
+
+    def _activate(self, gate: Array, up: Array) -> tuple[Array, SwigluCache | GegluCache]:
+        """What ``down`` reads, (..., hidden), and the cache."""
+        return swiglu_forward(gate, up) if self.activation == "swiglu" else geglu_forward(gate, up, approximate="none")
+
+    def _backward_down(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
+        """Map dout (..., C) to dhidden (..., hidden); what ``down`` read was not kept but is computed again."""
+        hidden, _ = self._activate(cache.gated.gate, cache.gated.up)
+        return self.down.backward(dout, self.down.recall_input(cache.down, hidden))

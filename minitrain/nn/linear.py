@@ -8,6 +8,7 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..ops.contract import Target
+from ..ops.gelu_linear import GeluLinearCache, gelu_linear_backward, gelu_linear_forward
 from ..ops.linear import LinearCache, linear_backward, linear_forward
 from ..ops.linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
 from ..random import Key
@@ -63,6 +64,14 @@ class Linear(Module):
         """Map dout (..., N) to dx (..., K), which goes where the target ``dx`` says."""
         return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
 
+    def forget_input(self, cache: LinearCache) -> tuple[Array, Array | None]:
+        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        return cache.weight, cache.bias
+
+    def recall_input(self, kept: tuple[Array, Array | None], x: Array) -> LinearCache:
+        """The cache of which ``forget_input`` kept this much."""
+        return LinearCache(x, *kept)
+
     def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LinearGeluCache]:
         """Map x (..., K) to gelu(out) (..., N), in one operation."""
         bias = self.bias.data if self.bias else None
@@ -71,3 +80,14 @@ class Linear(Module):
     def backward_gelu(self, dout: Array, cache: LinearGeluCache) -> Array:
         """Map dout (..., N) of ``forward_gelu`` to dx (..., K)."""
         return linear_gelu_backward(dout, cache, into=(None, into(self.weight), into(self.bias)))[0]
+
+    def forward_after_gelu(
+        self, hidden: Array, *, approximate: str, rng: Key | None = None
+    ) -> tuple[Array, GeluLinearCache]:
+        """Map hidden (..., K) to out (..., N) of gelu(hidden), in one operation that does not keep gelu(hidden)."""
+        bias = self.bias.data if self.bias else None
+        return gelu_linear_forward(hidden, self.weight.data, bias, approximate=approximate)
+
+    def backward_after_gelu(self, dout: Array, cache: GeluLinearCache) -> Array:
+        """Map dout (..., N) of ``forward_after_gelu`` to dhidden (..., K)."""
+        return gelu_linear_backward(dout, cache, into=(None, into(self.weight), into(self.bias)))[0]

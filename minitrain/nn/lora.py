@@ -46,7 +46,7 @@ class LoRALinearCache(NamedTuple):
 
 
 class LoRALinearGeluCache(NamedTuple):
-    """What the backward of ``forward_gelu`` needs."""
+    """What the backward of ``forward_gelu`` needs, and that of ``forward_after_gelu``."""
 
     linear: LoRALinearCache
     gelu: GeluCache
@@ -130,6 +130,14 @@ class LoRALinear(Module):
             dropout_backward(ddropped, cache.dropout, into=(Into(through_base, accumulate=True),))
         return through_base
 
+    def forget_input(self, cache: LoRALinearCache) -> LoRALinearCache:
+        """The whole cache: the correction needs its input too, and keeps it as dropout left it."""
+        return cache
+
+    def recall_input(self, kept: LoRALinearCache, x: Array) -> LoRALinearCache:
+        """What ``forget_input`` kept: everything."""
+        return kept
+
     def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LoRALinearGeluCache]:
         """Map x (..., K) to gelu(out) (..., N); ``rng=None`` means evaluation."""
         hidden, linear = self.forward(x, rng=rng)
@@ -139,6 +147,18 @@ class LoRALinear(Module):
     def backward_gelu(self, dout: Array, cache: LoRALinearGeluCache) -> Array:
         """Map dout (..., N) of ``forward_gelu`` to dx (..., K)."""
         return self.backward(gelu_backward(dout, cache.gelu), cache.linear)
+
+    def forward_after_gelu(
+        self, hidden: Array, *, approximate: str, rng: Key | None = None
+    ) -> tuple[Array, LoRALinearGeluCache]:
+        """Map hidden (..., K) to out (..., N) of gelu(hidden), which is kept; ``rng=None`` means evaluation."""
+        activation, gelu = gelu_forward(hidden, approximate=approximate)
+        out, linear = self.forward(activation, rng=rng)
+        return out, LoRALinearGeluCache(linear, gelu)
+
+    def backward_after_gelu(self, dout: Array, cache: LoRALinearGeluCache) -> Array:
+        """Map dout (..., N) of ``forward_after_gelu`` to dhidden (..., K)."""
+        return gelu_backward(self.backward(dout, cache.linear), cache.gelu)
 
     def merge(self) -> Linear:
         """The linear layer, with the correction added to its weight."""

@@ -14,6 +14,7 @@ from .embedding import EmbeddingCache, embedding_backward, embedding_forward
 from .focal import FocalCache, focal_backward, focal_forward
 from .geglu import GegluCache, geglu_backward, geglu_forward
 from .gelu import GeluCache, gelu_backward, gelu_forward
+from .gelu_linear import GeluLinearCache, gelu_linear_backward, gelu_linear_forward
 from .group_norm import GroupNormCache, group_norm_backward, group_norm_forward
 from .hinge import HingeCache, hinge_backward, hinge_forward
 from .huber import HuberCache, huber_backward, huber_forward
@@ -78,6 +79,7 @@ __all__ = [
     "FocalCache",
     "GegluCache",
     "GeluCache",
+    "GeluLinearCache",
     "GroupNormCache",
     "HingeCache",
     "HuberCache",
@@ -144,6 +146,8 @@ __all__ = [
     "geglu_forward",
     "gelu_backward",
     "gelu_forward",
+    "gelu_linear_backward",
+    "gelu_linear_forward",
     "group_norm_backward",
     "group_norm_forward",
     "hinge_backward",

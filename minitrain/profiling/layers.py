@@ -10,7 +10,7 @@ from typing import Any
 from ..nn.module import Module
 
 _METHODS = ("forward", "backward", "loss")
-"""Methods whose names begin so do a layer's work: ``backward``, ``forward_gelu``, ``loss_backward``."""
+"""Methods whose names begin so do a layer's work: ``backward``, ``forward_after_gelu``, ``loss_backward``."""
 
 
 class Layers:

@@ -102,6 +102,8 @@ PRODUCTS: dict[str, Callable[[Call], int]] = {
     "attention_forward": _attention,
     "conv2d_backward": _conv2d_backward,
     "conv2d_forward": _conv2d,
+    "gelu_linear_backward": _linear_backward,
+    "gelu_linear_forward": _linear,
     "linear_backward": _linear_backward,
     "linear_cross_entropy_backward": _linear_cross_entropy_backward,
     "linear_cross_entropy_forward": _linear_cross_entropy,

@@ -71,3 +71,21 @@ def gelu_gradient(dout, x, dx, beta, tanh):
             _, slope = gelu_erf(x[i])
             d = dout[i] * slope
             dx[i] = d + dx[i] if beta != 0 else d
+
+
+@device
+def gelu_over_gradient(d, x, dx, beta, tanh):
+    """As ``gelu_gradient`` with ``d`` (n,) for ``dout``, over which GELU of ``x`` is written then."""
+    wide_vectors()
+    if tanh:
+        for i in range(x.size):
+            y, slope = gelu_tanh(x[i])
+            g = d[i] * slope
+            dx[i] = g + dx[i] if beta != 0 else g
+            d[i] = y
+    else:
+        for i in range(x.size):
+            y, slope = gelu_erf(x[i])
+            g = d[i] * slope
+            dx[i] = g + dx[i] if beta != 0 else g
+            d[i] = y

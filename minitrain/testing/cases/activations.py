@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from ...nn.feed_forward import FeedForward
 from ...nn.gated_feed_forward import GatedFeedForward
+from ...nn.lora import LoRALinear
+from ...random import Key
 from .base import Call, Extent, away_from_zero, case, draw_lead, normal
 from .layer import layer_case
 
@@ -62,7 +64,17 @@ def geglu(draw: Any, extent: Extent) -> Call:
     return replace(swiglu(draw, extent), options={"approximate": draw(st.sampled_from(["tanh", "none"]))})
 
 
+def adapted(layer: Any, rng: Any) -> Any:
+    """The feed-forward layer with an adapter beside its second map."""
+    layer.down = LoRALinear(layer.down, 2, 3.0, rng, dropout=0.4)
+    return layer
+
+
 layer_case("feed-forward", lambda rng: FeedForward(8, 7, rng))
 layer_case("feed-forward, tanh, no bias", lambda rng: FeedForward(8, 7, rng, approximate="tanh", bias=False))
 layer_case("gated feed-forward", lambda rng: GatedFeedForward(8, 7, rng))
 layer_case("gated feed-forward, geglu, bias", lambda rng: GatedFeedForward(8, 7, rng, activation="geglu", bias=True))
+layer_case("feed-forward with an adapter", lambda rng: adapted(FeedForward(8, 7, rng), rng), rng=Key.from_seed(8))
+layer_case(
+    "gated feed-forward with an adapter", lambda rng: adapted(GatedFeedForward(8, 7, rng), rng), rng=Key.from_seed(8)
+)

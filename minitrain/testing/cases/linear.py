@@ -32,6 +32,11 @@ def linear_gelu(draw: Any, extent: Extent) -> Call:
 
 
 @case()
+def gelu_linear(draw: Any, extent: Extent) -> Call:
+    return linear_gelu(draw, extent)
+
+
+@case()
 def low_rank(draw: Any, extent: Extent) -> Call:
     lead, K, N = draw_lead(draw, extent, extent.width, extent.width)
     R = draw(st.integers(1, 3))

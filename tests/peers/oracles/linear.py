@@ -13,6 +13,10 @@ def linear_gelu(x, weight, bias, *, approximate):
     return F.gelu(F.linear(x, weight, bias), approximate=approximate)
 
 
+def gelu_linear(hidden, weight, bias, *, approximate):
+    return F.linear(F.gelu(hidden, approximate=approximate), weight, bias)
+
+
 def low_rank(x, a, b, *, scale):
     return scale * F.linear(F.linear(x, a), b)
 
