@@ -13,7 +13,7 @@ import numpy as np
 
 def work():
     from minitrain.ops import layer_norm_backward, layer_norm_forward, linear_backward, linear_forward
-    x, weight = (np.random.default_rng(n).standard_normal((n, 96), np.float32) for n in (2100, 48))
+    x, weight = (np.random.default_rng(n).standard_normal((n, 96), np.float32) for n in (3000, 48))
     y, linear = linear_forward(x, weight)
     out, norm = layer_norm_forward(y, np.ones(48, np.float32), None)
     gradients = layer_norm_backward(out + 1, norm)[:2] + linear_backward(y, linear)[:2]
@@ -126,8 +126,8 @@ def train(threads):
     model = GPT(GPTConfig(vocab_size=50, block_size=32, n_layer=1, n_head=2, n_embd=64, dropout=0.1))
     pack(model)
     optimizer = AdamW(model, lr=1e-2)
-    loader = TokenLoader(np.random.default_rng(0).integers(0, 50, 4000), batch_size=48, block_size=32, seed=0)
-    for step in range(3):
+    loader = TokenLoader(np.random.default_rng(0).integers(0, 50, 4000), batch_size=96, block_size=32, seed=0)
+    for step in range(2):
         optimizer.zero_grad()
         loss, cache = model.loss(loader.batch(step), rng=Key.from_seed(0).fold(step))
         model.loss_backward(cache)
