@@ -36,7 +36,7 @@ test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers and schedules, list those no test notices
 	@$(PY) -m benchmarks.mutation $(ARGS)
 
-bench: $(VENV)/.installed-peers ## measure training steps against PyTorch
+bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, against PyTorch (25 minutes)
 	@$(PY) -m benchmarks $(ARGS)
 
 # The theme's banner about its own future says nothing about this site.

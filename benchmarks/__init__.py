@@ -1,1 +1,1 @@
-"""Benchmarks: programs run in turn, each in its own process, compared by the median of pairwise ratios."""
+"""Benchmarks of the repository, on the parts of ``minitrain.benchmark``: programs in turn, each in its own process."""

@@ -18,15 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from minitrain.benchmark.machine import describe
+from minitrain.benchmark.report import Table, say, show, write_json
+from minitrain.benchmark.turns import ROOT
 
-from .machine import describe
-from .report import say, show, write_json
-from .turns import ROOT
+from .output import out_file
+from .shakespeare import read_split, windows
 
 LIMIT_EACH = 1.92  # nats; nanoGPT's own code gives 1.89 to 1.915 by seed
 LIMIT_MEAN = 1.91
@@ -63,32 +63,19 @@ def torch_loss(text: Path, run_dir: Path) -> float | None:
         return None
     import torch
 
+    from minitrain.benchmark.torch_gpt import GPT, load_from_minitrain
     from minitrain.training import load_run
-
-    from .torch_gpt import GPT, load_from_minitrain
 
     model, _, config, _ = load_run(run_dir)
     names = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_kv_head", "bias", "tie_weights")
     peer = GPT(**{name: getattr(model.config, name) for name in names})
     load_from_minitrain(peer, model.state_dict())
-    characters = text.read_text(encoding="utf-8")
-    ids = {character: i for i, character in enumerate(sorted(set(characters)))}
-    held_out = np.array([ids[c] for c in characters[int(len(characters) * 0.9) :]], np.int64)
+    held_out = read_split(text).held_out
     total = 0.0
     with torch.no_grad():
-        for inputs, targets in windows(held_out, config.data.block_size, 256):
+        for inputs, targets in windows(held_out, config.data.block_size):
             total += peer.loss(torch.from_numpy(inputs), torch.from_numpy(targets)).item() * targets.size
     return total / (len(held_out) - 1)
-
-
-def windows(tokens: Any, length: int, batch: int) -> Iterator[tuple[Any, Any]]:
-    """Inputs and targets in windows side by side, ``(batch, length)`` at most; the rest comes last, on its own."""
-    whole = (len(tokens) - 1) // length * length
-    inputs, targets = (tokens[start : start + whole].reshape(-1, length) for start in (0, 1))
-    for first in range(0, len(inputs), batch):
-        yield inputs[first : first + batch], targets[first : first + batch]
-    if whole < len(tokens) - 1:
-        yield tokens[None, whole:-1], tokens[None, whole + 1 :]
 
 
 def main() -> int:
@@ -125,14 +112,15 @@ def main() -> int:
         ]
         for result in results
     ]
-    show("shakespeare_char", ["seed", "validation loss", "by PyTorch", "held-out tokens", "seconds"], rows)
+    columns = ["seed", "validation loss", "by PyTorch", "held-out tokens", "seconds"]
+    show(Table("shakespeare_char", columns, rows))
     verdict = "reached" if passed else "MISSED"
     say(f"mean {mean:.4f}, worst {max(losses):.4f}; limits {LIMIT_MEAN} and {LIMIT_EACH}: {verdict}")
-    write_json(
-        arguments.json,
-        "acceptance",
+    path = write_json(
+        arguments.json or out_file("acceptance.json"),
         {"runs": results, "mean": mean, "passed": passed, "settings": arguments.set, "machine": describe()},
     )
+    say(f"figures written to {path}")
     return 0 if passed else 1
 
 

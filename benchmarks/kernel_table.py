@@ -7,13 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minitrain.benchmark.sizes import SIZES, Size
 from minitrain.ops.contract import find_kernel
+from minitrain.optim.muon import COEFFICIENTS
 from minitrain.random import Key
 
 from . import torch_ops
-from .sizes import Size
 
 Calls = dict[str, Callable[[], Any]]
+
+ATTENTION_LENGTHS = (256, 512, 1024, 2048, 4096)
+SHAPES = SIZES | {
+    # Attention alone: B=2, H=8, D=64.
+    f"T={T}": Size(1, 8, 512, T, 2, 65, steps=1, rounds=1)
+    for T in (64, *ATTENTION_LENGTHS)
+}
+"""What arguments are drawn for: the models of the benchmarks, and shapes of their own."""
 
 
 class Draw:
@@ -194,6 +203,14 @@ ROWS = [
         differentiable=False,
     ),
     Row(
+        "Muon, C to 4C",
+        "muon_update",
+        lambda d: (d.matrix(4, 1), d.matrix(4, 1), d.matrix(4, 1)),
+        torch_ops.muon,
+        {**torch_ops.MUON, "coefficients": COEFFICIENTS, "scale": 2.0, "grad_scale": 1.0},
+        differentiable=False,
+    ),
+    Row(
         "gradient norm",
         "sum_of_squares",
         lambda d: (d.parameters(),),
@@ -213,14 +230,25 @@ def function_of(row: Row) -> Any:
     return minitrain.ops.registry()[row.op].forward
 
 
-def has_twin(row: Row) -> bool:
-    """Whether the row's function, or its backward, has a kernel."""
+def twins_of(row: Row) -> list[str]:
+    """The directions of ``row`` that have a kernel."""
+    return [what for what, function in functions_of(row).items() if kernel_of(function) is not None]
+
+
+def functions_of(row: Row) -> dict[str, Any]:
+    """What is timed, by direction."""
     import minitrain.ops
 
-    forward = function_of(row)
-    functions = [forward, minitrain.ops.registry()[row.op].backward] if row.differentiable else [forward]
-    references = [function.reference for function in functions]
-    return any(find_kernel(r.__module__.rpartition(".")[2], r.__name__) is not None for r in references)
+    functions = [function_of(row)]
+    if row.differentiable:
+        functions.append(minitrain.ops.registry()[row.op].backward)
+    return dict(zip(row.directions, functions, strict=True))
+
+
+def kernel_of(function: Any) -> Any:
+    """The twin of a function of minitrain, or ``None``."""
+    reference = function.reference
+    return find_kernel(reference.__module__.rpartition(".")[2], reference.__name__)
 
 
 def minitrain_calls(row: Row, size: Size) -> Calls:

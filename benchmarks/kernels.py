@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .kernel_table import ROWS, Calls, Row, has_twin, minitrain_calls, torch_calls
-from .machine import OtherLoad, describe
-from .report import say, say_load, show, write_json
-from .sizes import SIZES
-from .train_step import available, thread_settings
-from .turns import Reply, Spread, Worker, WorkerError, pairwise_ratio, serve, spread, take_turns
+from minitrain.backend.pool import POOL
+from minitrain.benchmark.machine import OtherLoad, describe, held_back
+from minitrain.benchmark.ratios import pairwise_ratio, spread
+from minitrain.benchmark.report import load_line, say, show, write_json
+from minitrain.benchmark.train_step import available, default_install, thread_settings
+from minitrain.benchmark.turns import Reply, Worker, peak_rss_mb, serve, take_turns
+from minitrain.errors import WorkerError
+
+from . import kernel_report
+from .kernel_table import ROWS, SHAPES, Calls, Row, minitrain_calls, torch_calls, twins_of
+from .output import out_file
 
 SUMMARY = "Time each kernel twin against its reference and PyTorch."
 PAUSE = 0.25  # seconds before a turn
@@ -31,40 +37,42 @@ PROGRAMS = ("twin", "reference", "torch")
 
 
 def measure(
-    sizes: tuple[str, ...],
-    rows: list[Row],
+    jobs: Iterable[tuple[Row, str]],
+    programs: Iterable[str] = PROGRAMS,
     *,
     rounds: int = ROUNDS,
-    with_torch: bool = True,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Time every row at every size.
+    """Time rows of the table.
 
     Args:
-        sizes: names of ``SIZES``.
-        rows: rows of the table.
-        rounds: turns of every program, for each row and size.
-        with_torch: also time PyTorch.
+        jobs: a row, and the name of the shape in ``SHAPES`` that its arguments are drawn for; measured in this order.
+        programs: some of ``PROGRAMS``; PyTorch is left out where it is not installed.
+        rounds: turns of every program, for each job.
         threads: threads for every program; by default each decides for itself.
+
+    Raises:
+        WorkerError: if a program does not run.
     """
     failures: dict[str, str] = {}
-    names = ("twin", "reference", *available(("torch",) if with_torch else (), failures))
+    names = [name for name in programs if name != "torch" or available(("torch",), failures)]
     with contextlib.ExitStack() as stack:
         workers = []
         for name in names:
             mode = {"MINITRAIN_KERNELS": "reference" if name == "reference" else "auto"}
-            worker = Worker(name, ["benchmarks.kernels", "--serve", name], thread_settings(threads) | mode)
+            environment = thread_settings(threads) | default_install() | mode
+            worker = Worker(name, ["benchmarks.kernels", "--serve", name], environment)
             workers.append(stack.enter_context(contextlib.closing(worker)))
         watch, lines = OtherLoad(), []
         own = -sum(worker.greeting["cpu_seconds"] for worker in workers)
-        for size in sizes:
-            for row in rows:
-                say(f"{size}: {row.label} …")
-                index = ROWS.index(row)
-                prepared = {worker.name: worker.ask(f"prepare {index} {size}") for worker in workers}
-                active = workers if prepared["twin"]["has_twin"] else workers[1:]
-                replies = take_turns(active, "run", rounds, PAUSE)
-                lines += [compare(row, size, direction, replies) for direction in row.directions]
+        for row, size in jobs:
+            say(f"{size}: {row.label} …")
+            prepared = {worker.name: worker.ask(f"prepare {ROWS.index(row)} {size}") for worker in workers}
+            replies = take_turns(workers, "run", rounds, PAUSE)
+            lines += [compare(row, size, direction, replies) for direction in row.directions]
+            if row.differentiable:
+                lines.append(compare(row, size, "both", replies))
+            lines[-1]["memory"] = {name: memory_of(reply) for name, reply in prepared.items()}
         own += sum(worker.ask("rest")["cpu_seconds"] for worker in workers)
         others = watch.cores(own)
     settings = {"rounds": rounds, "threads": threads, "block_seconds": BLOCK}
@@ -77,37 +85,48 @@ def measure(
     }
 
 
-def compare(row: Row, size: str, direction: str, replies: dict[str, list[Reply]]) -> dict[str, Any]:
-    """One line of the result: seconds of each program, and how often the twin fits into the others' time."""
-    seconds = {name: [reply[direction] for reply in turns] for name, turns in replies.items()}
-    twin = seconds.get("twin")
+def jobs_of(sizes: Iterable[str], rows: Iterable[Row]) -> list[tuple[Row, str]]:
+    """Every row at every size."""
+    return [(row, size) for size, row in itertools.product(sizes, list(rows))]
+
+
+def compare(row: Row, size: str, direction: str, replies: Mapping[str, list[Reply]]) -> dict[str, Any]:
+    """One line of the result: seconds of each program, and how often the twin fits into the others' time.
+
+    Args:
+        row: the row of the table.
+        size: the name of its shape.
+        direction: one of the row's, or ``both`` for forward and backward together.
+        replies: of each program, in the order of the rounds.
+    """
+    parts = row.directions if direction == "both" else (direction,)
+    seconds = {name: [sum(reply[part] for part in parts) for reply in turns] for name, turns in replies.items()}
+    has_twin = bool(set(parts) & set(twins_of(row)))
     return {
         "op": row.op,
         "label": row.label,
         "size": size,
         "direction": direction,
+        "has_twin": has_twin,
         "seconds": {name: spread(times).median for name, times in seconds.items()},
         "ratios": {
-            f"{name}_to_twin": pairwise_ratio(times, twin)._asdict()
+            f"{name}_to_twin": pairwise_ratio(times, seconds["twin"])._asdict()
             for name, times in seconds.items()
-            if twin is not None and name != "twin"
+            if "twin" in seconds and name != "twin" and (has_twin or name == "torch")
         },
     }
 
 
+def memory_of(reply: Reply) -> dict[str, float | None]:
+    """What a program held at most, in MB: in physical memory before and after its first calls, and in the pool."""
+    return {key: reply[key] for key in ("rss_before_mb", "peak_rss_mb", "pool_mb")}
+
+
 def print_result(result: dict[str, Any]) -> None:
-    """Show the lines as one table."""
-    rows = []
-    for line in result["lines"]:
-        seconds, ratios = line["seconds"], line["ratios"]
-        cells = [f"{1e6 * seconds[name]:,.0f}" if name in seconds else "" for name in PROGRAMS]
-        quotients = [
-            str(Spread(**ratios[key])) if (key := f"{name}_to_twin") in ratios else "" for name in PROGRAMS[1:]
-        ]
-        rows.append([line["label"], line["size"], line["direction"], *cells, *quotients])
-    columns = ["operation", "size", "", "twin µs", "reference µs", "PyTorch µs"]
-    show("kernels", [*columns, "reference / twin", "PyTorch / twin"], rows)
-    say_load(result["cores_used_by_others"])
+    """Show the lines as one table, and the twins that buy too little."""
+    show(kernel_report.table(result))
+    say(kernel_report.candidates_line(result))
+    say(load_line(result["cores_used_by_others"]))
 
 
 def serve_program(name: str) -> None:
@@ -120,21 +139,23 @@ def serve_program(name: str) -> None:
 
     def prepare(index: str, size: str) -> Reply:
         nonlocal calls
-        row = ROWS[int(index)]
-        calls = make(row, SIZES[size])
+        calls = {}  # the arrays of the row before go first
+        before = peak_rss_mb()
+        POOL.reset_peak()
+        calls = make(ROWS[int(index)], SHAPES[size])
         run()
-        return {"has_twin": name == "twin" and has_twin(row)}
+        return {"rss_before_mb": before, "pool_mb": POOL.peak / 1e6}
 
     serve(dict, {"prepare": prepare, "run": run, "rest": dict})
 
 
-def seconds_a_call(call: Callable[[], Any]) -> float:
-    """Mean time of a call over a block of about ``BLOCK`` seconds, after a third of that uncounted."""
+def seconds_a_call(call: Callable[[], Any], block: float = BLOCK) -> float:
+    """Mean time of a call over about ``block`` seconds, after a third of that, and two calls at least, uncounted."""
     began, calls = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - began) < BLOCK / 3 or calls < 2:
+    while (elapsed := time.perf_counter() - began) < block / 3 or calls < 2:
         call()
         calls += 1
-    repeats = max(1, round(BLOCK * calls / elapsed))
+    repeats = max(1, round(block * calls / elapsed))
     began = time.perf_counter()
     for _ in range(repeats):
         call()
@@ -144,7 +165,7 @@ def seconds_a_call(call: Callable[[], Any]) -> float:
 def main() -> int:
     """Time the rows, print the table and write the JSON file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=SUMMARY)
-    parser.add_argument("--sizes", default="char,baby", help=f"any of {', '.join(SIZES)} (default: char,baby)")
+    parser.add_argument("--sizes", default="char,baby", help=f"any of {', '.join(SHAPES)} (default: char,baby)")
     parser.add_argument("--ops", help="operations, comma-separated (default: all)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of every program for each row")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
@@ -157,22 +178,20 @@ def main() -> int:
         return 0
     sizes = tuple(arguments.sizes.split(","))
     ops = set(arguments.ops.split(",")) if arguments.ops else {row.op for row in ROWS}
-    for what, given, known in (("sizes", set(sizes), set(SIZES)), ("ops", ops, {row.op for row in ROWS})):
+    for what, given, known in (("sizes", set(sizes), set(SHAPES)), ("ops", ops, {row.op for row in ROWS})):
         if given - known:
             parser.error(f"unknown {what} {sorted(given - known)}: choose from {', '.join(sorted(known))}")
+    programs = PROGRAMS[:2] if arguments.no_torch else PROGRAMS
+    rows = [row for row in ROWS if row.op in ops]
+    if line := held_back():
+        say(line)
     try:
-        result = measure(
-            sizes,
-            [row for row in ROWS if row.op in ops],
-            rounds=arguments.rounds,
-            with_torch=not arguments.no_torch,
-            threads=arguments.threads,
-        )
+        result = measure(jobs_of(sizes, rows), programs, rounds=arguments.rounds, threads=arguments.threads)
     except WorkerError as error:
         print(error, file=sys.stderr)
         return 1
     print_result(result)
-    write_json(arguments.json, "kernels", result)
+    say(f"figures written to {write_json(arguments.json or out_file('kernels.json'), result)}")
     return 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from minitrain.optim.muon import COEFFICIENTS
+
 Tensor = Any  # PyTorch is imported by the program that runs it, and by nobody else
 
 WINDOW = 32
@@ -90,3 +92,14 @@ def adamw(F: Any, weight: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Ten
     options = {**ADAMW, "fused": True, "amsgrad": False, "maximize": False}
     steps = [torch.tensor(9.0)]  # the call counts it up to 10
     adamw([weight], [grad], [exp_avg], [exp_avg_sq], [], steps, **options)
+
+
+MUON: dict[str, Any] = {"lr": 1e-2, "momentum": 0.95, "nesterov": True, "ns_steps": 5, "eps": 1e-7, "weight_decay": 0.1}
+
+
+def muon(F: Any, weight: Tensor, grad: Tensor, buffer: Tensor) -> None:
+    """One update by PyTorch's Muon, whose products are in bfloat16."""
+    from torch.optim._muon import muon
+
+    options = {**MUON, "ns_coefficients": COEFFICIENTS, "adjust_lr_fn": "original", "has_complex": False}
+    muon([weight], [grad], [buffer], foreach=False, **options)

@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from .machine import OtherLoad, describe
-from .report import say, say_load, show, write_json
+from minitrain.benchmark.machine import OtherLoad, describe
+from minitrain.benchmark.report import Table, load_line, say, show, write_json
+
+from .output import out_file
 
 STEPS, ROUNDS = 2000, 7
 LIMIT = 200e-6  # seconds a step
@@ -100,13 +102,16 @@ def main() -> int:
     cost = statistics.median(trained - by_hand for by_hand, trained in rounds)
     by_hand, trained = (statistics.median(column) for column in zip(*rounds, strict=True))
     show(
-        "A step of a model that computes nothing, microseconds",
-        ["by hand", "under the trainer", "the trainer's own (median of differences)"],
-        [[f"{by_hand * 1e6:.0f}", f"{trained * 1e6:.0f}", f"{cost * 1e6:.0f}"]],
+        Table(
+            "A step of a model that computes nothing, microseconds",
+            ["by hand", "under the trainer", "the trainer's own (median of differences)"],
+            [[f"{by_hand * 1e6:.0f}", f"{trained * 1e6:.0f}", f"{cost * 1e6:.0f}"]],
+        )
     )
     say(f"wanted: at most {LIMIT * 1e6:.0f}: {'reached' if cost <= LIMIT else 'missed'}")
-    say_load(others := load.cores(time.process_time() - began))
-    write_json(None, "trainer_cost", {"rounds": rounds, "cost": cost, "others": others, "machine": describe()})
+    say(load_line(others := load.cores(time.process_time() - began)))
+    result = {"rounds": rounds, "cost": cost, "others": others, "machine": describe()}
+    say(f"figures written to {write_json(out_file('trainer_cost.json'), result)}")
     return 0 if cost <= LIMIT else 1
 
 

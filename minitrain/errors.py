@@ -33,3 +33,7 @@ class TokenError(MinitrainError, IndexError):
 
 class NonFiniteError(MinitrainError):
     """A loss or a gradient became NaN or infinite; the message names the step and the first bad tensor."""
+
+
+class WorkerError(MinitrainError):
+    """A program that a benchmark started died or fell silent; the message ends with the last lines it printed."""

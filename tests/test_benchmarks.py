@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.sizes import SIZES, Size, step_flops
-from benchmarks.turns import pairwise_ratio, spread
+from minitrain.benchmark.ratios import pairwise_ratio, spread
+from minitrain.benchmark.sizes import SIZES, Size, step_flops
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
 
 

@@ -130,7 +130,8 @@ def test_every_command_has_help(command: str, tmp_path: Path) -> None:
 
 
 def test_the_help_of_train_lists_the_groups(tmp_path: Path) -> None:
-    assert re.search(r"recipe= +pydoc, shakespeare_char, tiny", minitrain("train", "--help", cwd=tmp_path))
+    recipes = r"recipe= +pydoc, shakespeare_char, shakespeare_fast, tiny"
+    assert re.search(recipes, minitrain("train", "--help", cwd=tmp_path))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])

@@ -55,6 +55,7 @@ PUBLIC = {
 }
 PARTS = {module.name for module in pkgutil.iter_modules(minitrain.__path__)} - {
     "__main__",
+    "benchmark",  # behind the command line
     "cli",  # for the command line
     "conf",
     "figures",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from model_zoo import KINDS
 
-from benchmarks.sizes import SIZES, step_flops
+from minitrain.benchmark.sizes import SIZES, step_flops
 from minitrain.cli import main
 from minitrain.errors import ConfigError
 from minitrain.models.flops import TRAINING, visible_pairs

@@ -30,6 +30,7 @@ from minitrain.ops import (
     residual_forward,
     split_forward,
 )
+from minitrain.optim.muon import COEFFICIENTS, muon_update
 from minitrain.profiling.costs import PER_ELEMENT, cost_of
 from minitrain.profiling.products import PRODUCTS, Call
 from minitrain.random import Key
@@ -127,6 +128,12 @@ def test_products_are_those_of_the_readable_code() -> None:
         )
         back = conv2d_backward(conv[0], conv[1])
         assert counted(conv2d_backward, *conv) == cost("conv2d_backward", *conv, result=back).flops
+        for shape in ((7, 5), (4, 9)):
+            matrices = [normal(*shape) for _ in range(3)]
+            update = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "ns_steps": 3, "coefficients": COEFFICIENTS}
+            update |= {"eps": 1e-7, "scale": 1.0, "weight_decay": 0.1, "grad_scale": 0.5}
+            products = cost("muon_update", *matrices, result=None, **update).flops
+            assert counted(muon_update, *matrices, **update) == products
     finally:
         Counting.products_only = False
 
@@ -204,7 +211,7 @@ def test_operations_of_the_updates_are_those_of_the_readable_code() -> None:
 
 def test_every_counted_name_is_a_function() -> None:
     functions = {f"{name}_{way}" for name in registry() for way in ("forward", "backward")}
-    updates = {"adamw_update": "adamw", "sum_of_squares": "clip"}
+    updates = {"adamw_update": "adamw", "muon_update": "muon", "sum_of_squares": "clip"}
     for name in (PRODUCTS | PER_ELEMENT).keys() - functions:
         assert hasattr(importlib.import_module(f"minitrain.optim.{updates[name]}"), name)
     tested = {f"{name}_{way}" for name in INPUTS for way in ("forward", "backward")} | updates.keys()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.sizes import Size, step_flops
+from minitrain.benchmark.sizes import Size, step_flops
 from minitrain.errors import ConfigError, MinitrainError
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
 from minitrain.models.decoder import Decoder

@@ -19,6 +19,7 @@ COMMANDS = {
     "plot": "draw the curves of a run",
     "compare": "runs side by side: what came out, and the settings that differ",
     "shards": "a text of any size as token shards, to train on",
+    "bench": "how fast this machine trains, against PyTorch if it is installed",
     "profile": "where the time and the bytes of a training step go",
     "gradcheck": "check every backward against finite differences",
     "info": "versions, threads, BLAS and GPU as minitrain finds them; the size of a model",

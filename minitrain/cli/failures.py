@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import MinitrainError, NonFiniteError
+from ..errors import MinitrainError, NonFiniteError, WorkerError
 from ..training.signals import Interrupted
 
 RUN_FAILED = 1
@@ -87,7 +87,8 @@ def _describe(error: BaseException) -> tuple[str, int]:
         return f"error: out of memory ({str(error) or 'nothing left to allocate'}): {advice}", RUN_FAILED
     if _foreseen(error):
         machine = isinstance(error, OSError) and _errno(error) in _OUT_OF_SPACE
-        return f"error: {_text(error)}", RUN_FAILED if machine or isinstance(error, NonFiniteError) else USER_MISTAKE
+        failed = machine or isinstance(error, NonFiniteError | WorkerError)
+        return f"error: {_text(error)}", RUN_FAILED if failed else USER_MISTAKE
     notes = getattr(error, "__notes__", None) or ["set MINITRAIN_DEBUG=1 to see the traceback"]
     return f"this is a bug in minitrain: {type(error).__name__}: {error} ({notes[-1]})", RUN_FAILED
 

@@ -267,7 +267,9 @@ def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
             isinstance(a, np.ndarray) and a.dtype == np.float32 and a.flags.c_contiguous for a in args if is_array(a)
         )
         if fits and kernels_enabled() and (twin := find_twin()) is not None:
-            return twin(*args, **options)  # type: ignore[no-any-return]
+            result = twin(*args, **options)
+            if result is not NotImplemented:
+                return result  # type: ignore[no-any-return]
         return reference(*args, **options)
 
     call.reference = reference  # type: ignore[attr-defined]

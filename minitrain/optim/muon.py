@@ -39,7 +39,9 @@ at 1 but moves within 0.68 and 1.14, which is as good for training."""
 Adjustment = Literal["original", "match_rms_adamw"]
 
 
-def newton_schulz(matrix: Array, *, steps: int = 5, eps: float = 1e-7) -> Array:
+def newton_schulz(
+    matrix: Array, *, steps: int = 5, eps: float = 1e-7, coefficients: tuple[float, float, float] = COEFFICIENTS
+) -> Array:
     """A matrix with the singular vectors of ``matrix`` and singular values of about 1.
 
     With ``x`` scaled to a Frobenius norm of 1, each step is ``x <- a x + (b x x^T + c (x x^T)^2) x``, which applies the
@@ -49,12 +51,13 @@ def newton_schulz(matrix: Array, *, steps: int = 5, eps: float = 1e-7) -> Array:
         matrix: (R, C).
         steps: number of iterations.
         eps: the norm counts as at least this large.
+        coefficients: a, b and c.
 
     Returns:
         (R, C), a fresh array.
     """
     xp = array_module(matrix)
-    a, b, c = COEFFICIENTS
+    a, b, c = coefficients
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix  # (R, C) -> (C, R) where that makes the products smaller
     x = x / xp.maximum(xp.sqrt(xp.square(x).sum()), eps)
@@ -74,6 +77,7 @@ def muon_update(
     momentum: float,
     nesterov: bool,
     ns_steps: int,
+    coefficients: tuple[float, float, float],
     eps: float,
     scale: float,
     weight_decay: float,
@@ -89,6 +93,7 @@ def muon_update(
         momentum: decay of the buffer.
         nesterov: whether the gradient is mixed in once more.
         ns_steps: number of Newton-Schulz iterations.
+        coefficients: of their polynomial.
         eps: smallest norm of an update.
         scale: factor of the orthogonal step, apart from the decay.
         weight_decay: decoupled decay.
@@ -99,7 +104,7 @@ def muon_update(
     buffer += fresh
     direction = momentum * buffer + fresh if nesterov else buffer
     weight *= 1 - lr * weight_decay
-    weight -= lr * scale * newton_schulz(direction, steps=ns_steps, eps=eps)
+    weight -= lr * scale * newton_schulz(direction, steps=ns_steps, eps=eps, coefficients=coefficients)
 
 
 class Muon(Optimizer):
@@ -205,6 +210,7 @@ class Muon(Optimizer):
             momentum=self.momentum,
             nesterov=self.nesterov,
             ns_steps=self.ns_steps,
+            coefficients=COEFFICIENTS,
             eps=self.eps,
             scale=original if self.adjust_lr_fn == "original" else matched,
             weight_decay=weight_decay,

@@ -83,6 +83,11 @@ def _attention_backward(call: Call) -> int:
     return 8 * head_width(call) * visible_pairs(call.cache)
 
 
+def _muon(call: Call) -> int:
+    S, L = sorted(call.args[0].shape)  # an iteration: the gram of the shorter side, its square, and that by the matrix
+    return call.options["ns_steps"] * 2 * (S * S * L + S * S * S + S * S * L)  # type: ignore[no-any-return]
+
+
 def head_width(call: Call) -> int:
     """Width D of the heads of an attention."""
     D: int = call.cache.q.shape[-1]
@@ -112,5 +117,6 @@ PRODUCTS: dict[str, Callable[[Call], int]] = {
     "linear_gelu_forward": _linear,
     "low_rank_backward": _low_rank_backward,
     "low_rank_forward": _low_rank,
+    "muon_update": _muon,
 }
 """Operations of a call, by the name of the function."""

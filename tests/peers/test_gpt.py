@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.tokens import Batch, BatchStream, markov_tokens
-from benchmarks.torch_gpt import GPT as TorchGPT
-from benchmarks.torch_gpt import adamw, load_from_minitrain
+from minitrain.benchmark.tokens import Batch, BatchStream, markov_tokens
+from minitrain.benchmark.torch_gpt import GPT as TorchGPT
+from minitrain.benchmark.torch_gpt import adamw, load_from_minitrain
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.nn import pack
 from minitrain.optim import AdamW, WarmupCosine, clip_by_global_norm

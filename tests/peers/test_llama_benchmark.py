@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from benchmarks.sizes import SIZES
-from benchmarks.tokens import Batch
-from benchmarks.torch_llama import Llama as TorchLlama
-from benchmarks.torch_llama import load_from_minitrain
+from minitrain.benchmark.sizes import SIZES
+from minitrain.benchmark.tokens import Batch
+from minitrain.benchmark.torch_llama import Llama as TorchLlama
+from minitrain.benchmark.torch_llama import load_from_minitrain
 from minitrain.models import Llama, LlamaConfig
 
 

@@ -66,9 +66,9 @@ class Size:
 
 SIZES = {
     "char": Size(4, 4, 128, 64, 12, 65, steps=20, rounds=15),
-    "baby": Size(6, 6, 384, 256, 16, 65, steps=3, rounds=11),
+    "baby": Size(6, 6, 384, 256, 16, 65, steps=3, rounds=7),
     "gpt2": Size(12, 12, 768, 64, 4, 50257, steps=2, rounds=9),
-    "llama": Size(6, 6, 384, 256, 16, 65, steps=3, rounds=11, family="llama", n_kv_head=2),
+    "llama": Size(6, 6, 384, 256, 16, 65, steps=3, rounds=7, family="llama", n_kv_head=2),
 }
 
 FLOPS_FORMULA = (

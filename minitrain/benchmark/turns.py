@@ -11,9 +11,9 @@ and its arguments) that it answers with one line of JSON. What it prints otherwi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,16 +22,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from ..backend.memory import peak_memory
+from ..errors import WorkerError
+
+ROOT = Path(__file__).parents[2]  # the folder that minitrain lies in: a child finds the same one there
 PAUSE = 0.4  # seconds before a turn; thread pools spin for up to 0.2 s after their last work, then sleep
 
 Reply = dict[str, Any]
-
-
-class WorkerError(Exception):
-    """A program died or took too long; the message ends with the last lines it printed."""
 
 
 class Worker:
@@ -50,7 +49,7 @@ class Worker:
         environment: Mapping[str, str] | None = None,
         timeout: float = 900.0,
     ) -> None:
-        """Start ``python -m <arguments>`` in the project's folder and wait for its greeting.
+        """Start ``python -m <arguments>`` in minitrain's own folder and wait for its greeting.
 
         Args:
             name: what the tables call it.
@@ -89,8 +88,9 @@ class Worker:
 
     def close(self) -> None:
         """End the child."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()  # the child's loop ends with its input
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
+                self._process.stdin.close()  # the child's loop ends with its input
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
@@ -125,7 +125,7 @@ class Worker:
         self._process.wait()
         self._log.seek(0)
         lines = [line for line in self._log.read().splitlines() if line.strip()]
-        self._log.close()
+        self.close()
         return WorkerError(f"{self.name} {what}: " + ("\n".join(lines[-5:]) or "it printed nothing"))
 
 
@@ -171,39 +171,7 @@ def take_turns(
     return replies
 
 
-class Spread(NamedTuple):
-    """A median and the quartiles around it."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def spread(values: Iterable[float]) -> Spread:
-    """Median and quartiles of one value or more."""
-    values = sorted(values)
-    if len(values) == 1:
-        return Spread(values[0], values[0], values[0])
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(median, low, high)
-
-
-def pairwise_ratio(numerator: Iterable[float], denominator: Iterable[float]) -> Spread:
-    """Median and quartiles of the ratios of values from the same round."""
-    return spread(a / b for a, b in zip(numerator, denominator, strict=True))
-
-
-def peak_rss_mb() -> float:
-    """The most physical memory this process has held, in MB (10^6 bytes); on Linux and macOS."""
-    try:
-        # Not getrusage on Linux: its maximum begins with what the parent held at the fork.
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
-    except (OSError, StopIteration):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+def peak_rss_mb() -> float | None:
+    """The most physical memory this process has held, in MB (10^6 bytes), if the system tells."""
+    peak = peak_memory()
+    return None if peak is None else peak / 1e6

@@ -33,7 +33,7 @@ class Attention(nn.Module):
         q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.n_kv_head != self.n_head)
-        return self.out(y.transpose(1, 2).reshape(B, T, C))  # type: ignore[no-any-return]
+        return self.out(y.transpose(1, 2).reshape(B, T, C))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each position of ``x (B, T, C)``."""
-        return self.down(F.silu(self.gate(x)) * self.up(x))  # type: ignore[no-any-return]
+        return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
 class Block(nn.Module):
@@ -68,7 +68,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Attend, then transform; each adds to the residual stream ``x (B, T, C)``."""
         x = x + self.attention(self.norm1(x), cos, sin)
-        return x + self.feed_forward(self.norm2(x))  # type: ignore[no-any-return]
+        return x + self.feed_forward(self.norm2(x))
 
 
 class Llama(nn.Module):

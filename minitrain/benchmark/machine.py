@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -11,28 +10,35 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..backend.info import processor_name, version
+from ..backend.threads import available_cores
 from .turns import ROOT
 
 PACKAGES = ("minitrain", "numpy", "numba", "scipy", "mkl", "torch")
-THREAD_VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("MINITRAIN", "OMP", "OPENBLAS", "MKL", "NUMBA"))
+VARIABLES = (
+    *(f"{name}_NUM_THREADS" for name in ("MINITRAIN", "OMP", "OPENBLAS", "MKL", "NUMBA")),
+    *("MINITRAIN_BLAS", "MINITRAIN_KERNELS", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"),
+)
 
 
 def describe() -> dict[str, Any]:
-    """Date, commit, processor, system, Python and package versions, and thread settings."""
+    """Date, commit, processor, system, Python and package versions, and the variables that a figure depends on."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu": processor_name(),
+        "cores": available_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: version for name in PACKAGES if (version := _version(name)) is not None},
-        "environment": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "versions": {name: found for name in PACKAGES if (found := version(name)) is not None},
+        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
 
 
 def commit() -> str | None:
-    """The commit that is checked out, ``+changes`` if files differ; ``None`` outside a repository."""
+    """The commit that is checked out, ``+changes`` if files differ; ``None`` outside the repository."""
+    if not (ROOT / ".git").exists():  # an installed package: a repository around it would be somebody else's
+        return None
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
@@ -40,13 +46,16 @@ def commit() -> str | None:
         return None
 
 
-def cpu_name() -> str:
-    """The processor's name, as well as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def held_back() -> str | None:
+    """One line if a variable holds OpenBLAS to other instructions than it would choose, else ``None``."""
+    kind = os.environ.get("OPENBLAS_CORETYPE")
+    if not kind:
+        return None
+    return (
+        f"OPENBLAS_CORETYPE={kind} is set: OpenBLAS, NumPy's and any under minitrain's kernels, keeps to the "
+        "instructions of that processor, whatever this one can do; `env -u OPENBLAS_CORETYPE` before the command "
+        "measures without it"
+    )
 
 
 class OtherLoad:
@@ -80,10 +89,3 @@ def _busy_seconds() -> float | None:
 def _git(*arguments: str) -> str:
     run = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
     return run.stdout.strip()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

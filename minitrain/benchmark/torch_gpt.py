@@ -36,7 +36,7 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         grouped = self.n_kv_head != self.n_head
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=grouped)
-        return self.out(y.transpose(1, 2).reshape(B, T, C))  # type: ignore[no-any-return]
+        return self.out(y.transpose(1, 2).reshape(B, T, C))
 
 
 class FeedForward(nn.Module):
@@ -49,7 +49,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each position of ``x (B, T, C)``."""
-        return self.down(F.gelu(self.up(x)))  # type: ignore[no-any-return]
+        return self.down(F.gelu(self.up(x)))
 
 
 class Block(nn.Module):
@@ -66,7 +66,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Attend, then transform; each adds to the residual stream ``x (B, T, C)``."""
         x = x + self.drop(self.attention(self.norm1(x)))
-        return x + self.drop(self.feed_forward(self.norm2(x)))  # type: ignore[no-any-return]
+        return x + self.drop(self.feed_forward(self.norm2(x)))
 
 
 class GPT(nn.Module):

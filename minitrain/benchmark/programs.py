@@ -1,4 +1,4 @@
-"""The programs that ``train_step`` compares, each a child: ``python -m benchmarks.programs minitrain ...``.
+"""The programs that ``train_step`` compares, each a child: ``python -m minitrain.benchmark.programs minitrain ...``.
 
 All train the same model on the same batches: float32, AdamW with decay on matrices, gradients clipped to
 norm 1. A program is built, runs its first step, greets, and from then on answers ``run K`` with the seconds
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.memory import page_faults
+from .sgemm import SGEMMS
 from .sizes import BETAS, LEARNING_RATE, MAX_GRAD_NORM, SIZES, WEIGHT_DECAY, Size
 from .tokens import Batch, BatchStream
 from .turns import Reply, peak_rss_mb, serve
-
-SGEMM_SIZE = 2048
 
 
 class Program:
@@ -26,9 +26,11 @@ class Program:
 
     Attributes:
         threads: how many the program says it uses, if it can tell.
+        blas: the BLAS that its products come from, if it can tell.
     """
 
     threads: int | None = None
+    blas: str | None = None
 
     def prepare(self, steps: int) -> None:
         """Lay out the data of the next steps; not timed."""
@@ -42,12 +44,14 @@ class Minitrain(Program):
     """minitrain as its README uses it."""
 
     def __init__(self, size: Size, stream: BatchStream) -> None:
-        from minitrain.backend import thread_count
-        from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
-        from minitrain.nn.packing import pack
-        from minitrain.optim import AdamW, clip_by_global_norm
+        from ..backend import thread_count
+        from ..backend.blas import blas
+        from ..models import GPT, GPTConfig, Llama, LlamaConfig
+        from ..nn.packing import pack
+        from ..optim import AdamW, clip_by_global_norm
 
         self.threads = thread_count()
+        self.blas = None if (found := blas()) is None else f"{found.name} {found.version}".strip()
         self.clip = clip_by_global_norm
         settings = size.model()
         self.model = GPT(GPTConfig(**settings)) if size.family == "gpt" else Llama(LlamaConfig(**settings))
@@ -97,30 +101,31 @@ class Torch(Program):
         """Forward, backward, clip, update."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(*self.batches.pop())
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         self.optimizer.step()
         return float(loss.item())
 
 
-class Sgemm(Program):
-    """The machine's own limit: NumPy's product of two square float32 matrices, all threads."""
+class Products(Program):
+    """One of the matrix products in ``sgemm.py``."""
 
-    def __init__(self) -> None:
-        rng = np.random.default_rng(0)
-        self.a, self.b = (rng.standard_normal((SGEMM_SIZE, SGEMM_SIZE), np.float32) for _ in range(2))
-        self.out = np.empty_like(self.a)
+    def __init__(self, name: str) -> None:
+        self.product = SGEMMS[name]()
 
     def step(self) -> float:
         """One product; its loss is 0."""
-        np.matmul(self.a, self.b, out=self.out)
+        self.product()
         return 0.0
 
 
+PROGRAMS = ("minitrain", "eager", "compiled", *SGEMMS)
+
+
 def build(name: str, size: Size, tokens: str) -> Program:
-    """The program called ``name``: ``minitrain``, ``eager``, ``compiled`` or ``sgemm``."""
-    if name == "sgemm":
-        return Sgemm()
+    """The program called ``name``: one of ``PROGRAMS``."""
+    if name in SGEMMS:
+        return Products(name)
     stream = BatchStream(np.load(tokens), size.batch_size, size.block_size)
     if name == "minitrain":
         return Minitrain(size, stream)
@@ -129,8 +134,8 @@ def build(name: str, size: Size, tokens: str) -> Program:
 
 def main() -> None:
     """Build the program named on the command line and serve it."""
-    parser = argparse.ArgumentParser(prog="benchmarks.programs")
-    parser.add_argument("program", choices=("minitrain", "eager", "compiled", "sgemm"))
+    parser = argparse.ArgumentParser(prog="minitrain.benchmark.programs")
+    parser.add_argument("program", choices=PROGRAMS)
     parser.add_argument("--config", choices=SIZES, required=True)
     parser.add_argument("--tokens", required=True, help="a .npy file of token ids")
     arguments = parser.parse_args()
@@ -146,6 +151,7 @@ def main() -> None:
         seconds = time.perf_counter() - began
         return {
             "threads": program.threads,
+            "blas": program.blas,
             "first_step_seconds": seconds,
             "first_loss": loss,
             "rss_after_build_mb": after_build,
@@ -155,12 +161,14 @@ def main() -> None:
         steps = int(count)
         program.prepare(1 + steps)
         program.step()  # wakes the thread pool and fills the caches after the others' turns
-        cpu, times = time.process_time(), [time.perf_counter()]
+        faults, cpu, times = page_faults(), time.process_time(), [time.perf_counter()]
         for _ in range(steps):
             loss = program.step()
             times.append(time.perf_counter())
         total = times[-1] - times[0]
+        touched = page_faults()
         return {
+            "page_faults": None if touched is None or faults is None else (touched - faults) / steps,
             "seconds": total / steps,
             "fastest": min(after - before for before, after in itertools.pairwise(times)),
             "cores": (time.process_time() - cpu) / total,

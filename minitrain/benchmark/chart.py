@@ -1,0 +1,89 @@
+"""The bar chart of ``minitrain bench``: tokens a second by program, and the memory each took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..figures import COLORS, GUESS, TRAIN, new_figures, save_figure
+from .step_tables import title_of
+from .train_step import LABELS, OURS, PEERS, Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PEER = "#adb5bd"
+BAR = 0.62  # of the distance between two bars
+FEWEST = 2  # bars that a plot has room for, so that a lonely one is no wall
+
+
+def draw(results: Sequence[Result], path: Path) -> Path:
+    """Draw the results, a row of two plots for each size, as a PNG file; returns its path.
+
+    Raises:
+        FileError: if the file cannot be written.
+    """
+    plots = []
+    for result in results:
+        plots += [(title_of(result["config"]), ""), ("", "")]
+    figure, axes = new_figures(plots, columns=2)
+    bars = sum(max(len(result["programs"]), FEWEST) for result in results)
+    figure.set_size_inches(10.5, 1.05 * len(results) + 0.38 * bars)
+    for result, speed, memory in zip(results, axes[::2], axes[1::2], strict=True):
+        programs = result["programs"]
+        _bars(speed, programs, [figures["tokens_per_second"] for figures in programs.values()], speed_labels(result))
+        speed.set_xlabel("tokens a second: longer is better")
+        peaks = [figures["peak_rss_mb"] or 0.0 for figures in programs.values()]
+        _bars(memory, programs, peaks, memory_labels(result))
+        memory.set_xlabel("peak memory, MB: shorter is better")
+        memory.set_yticklabels([])
+    machine = results[-1]["machine"]
+    axes[1].set_title(f"{machine['cpu']}, {machine['cores']} cores", loc="right", fontsize=9, color=GUESS)
+    save_figure(figure, path)
+    return path
+
+
+def speed_labels(result: Result) -> list[str]:
+    """What stands beside each bar of speed: the figure, and for PyTorch how often it fits into minitrain's."""
+    ratios = result["programs"]["minitrain"]["ratios"]
+    labels = []
+    for name, figures in result["programs"].items():
+        ratio = f"   minitrain is {ratios[name]['median']:.2f}x as fast" if name in ratios else ""
+        labels.append(f"{figures['tokens_per_second']:,.0f}{ratio}")
+    return labels
+
+
+def memory_labels(result: Result) -> list[str]:
+    """What stands beside each bar of memory: the figure, and for PyTorch the share of it that minitrain takes."""
+    ours = result["programs"]["minitrain"]["peak_rss_mb"]
+    labels = []
+    for name, figures in result["programs"].items():
+        peak = figures["peak_rss_mb"]
+        share = f"   minitrain takes {ours / peak:.2f}x of it" if name in PEERS and ours and peak else ""
+        labels.append("not known here" if peak is None else f"{peak:,.0f}{share}")
+    return labels
+
+
+def _bars(axes: Axes, programs: Result, values: Sequence[float], labels: Sequence[str]) -> None:
+    """Horizontal bars from the top down, minitrain's in colour, with their labels inside or beside them."""
+    colors = [TRAIN if name == "minitrain" else COLORS[5] if name in OURS else PEER for name in programs]
+    bars = axes.barh(range(len(values)), values, BAR, color=colors)
+    axes.set_yticks(range(len(values)), [LABELS[name] for name in programs])
+    axes.set_ylim(max(len(values), FEWEST) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.set_axisbelow(True)
+    axes.set_xlim(0, 1.02 * max(values))
+    for bar, label, color in zip(bars, labels, colors, strict=True):
+        inside = bar.get_width() > 0.5 * max(values)
+        axes.annotate(
+            label,
+            (bar.get_width() if not inside else 0, bar.get_y() + bar.get_height() / 2),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color="white" if inside and color != PEER else "black",
+            fontsize=9,
+        )

@@ -1,0 +1,42 @@
+"""What is told of many measured values: medians, quartiles, ratios of values from the same round, powers."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class Spread(NamedTuple):
+    """A median and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Median and quartiles of one value or more."""
+    values = sorted(values)
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(median, low, high)
+
+
+def pairwise_ratio(numerator: Iterable[float], denominator: Iterable[float]) -> Spread:
+    """Median and quartiles of the ratios of values from the same round."""
+    return spread(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The power of a size that a cost grows with: the slope of a line through their logarithms, by least squares.
+
+    Raises:
+        statistics.StatisticsError: if there are fewer than two sizes, or all are the same.
+    """
+    return statistics.linear_regression([math.log(x) for x in sizes], [math.log(y) for y in costs]).slope

@@ -1,0 +1,87 @@
+"""What a comparison of training steps came to, as tables and lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .ratios import Spread
+from .report import Table, load_line, say, show
+from .sizes import SIZES
+from .train_step import LABELS, PEERS, Result
+
+START_TIMES = ("first_step_seconds", "start_seconds", "cold_first_step_seconds", "cold_start_seconds")
+SGEMM_LABELS = {"sgemm-minitrain": "minitrain's", "sgemm-numpy": "NumPy's", "sgemm-torch": "PyTorch's"}
+
+
+def title_of(config: str) -> str:
+    """The size in words."""
+    size = SIZES[config]
+    return (
+        f"{config}: {size.n_layer} layers, {size.n_head} heads, width {size.n_embd}, "
+        f"B={size.batch_size}, T={size.block_size}, V={size.vocab_size}"
+    )
+
+
+def show_result(result: Result) -> None:
+    """Print all there is to say."""
+    for table in tables(result):
+        show(table)
+    say(summary(result))
+    say(load_line(result["cores_used_by_others"]))
+
+
+def tables(result: Result) -> list[Table]:
+    """Speed and memory of every program, page faults of a step among them, and how they start."""
+    return [_speed(result), _starts(result)]
+
+
+def _speed(result: Result) -> Table:
+    columns = ["program", "tokens/s", "step ms", "of sgemm peak", "cores", "page faults", "peak MB"]
+    against = [f"speed / {peer}'s" for peer in PEERS if peer in result["programs"]]
+    rows = []
+    for name, figures in result["programs"].items():
+        ratios = figures.get("ratios", {})
+        rows.append(
+            [
+                LABELS[name],
+                f"{figures['tokens_per_second']:,.0f}",
+                f"{1e3 * figures['step_seconds']['median']:.1f}",
+                f"{figures['efficiency']:.1%}",
+                f"{figures['cores']:.2f}",
+                _count(figures["page_faults"]),
+                _count(figures["peak_rss_mb"]),
+                *(str(Spread(**ratios[p])) if p in ratios else "" for p in PEERS if p in result["programs"]),
+            ]
+        )
+    return Table(title_of(result["config"]), [*columns, *against], rows)
+
+
+def _starts(result: Result) -> Table:
+    columns = ["starting up", "import s", "first step s", "from start s", "cold: first step s", "cold: from start s"]
+    rows = [
+        [
+            LABELS[name],
+            f"{figures['import_seconds']:.2f}",
+            *(f"{figures[key]:.2f}" if key in figures else "" for key in START_TIMES),
+            f"{figures['first_loss']:.3f} → {figures['last_loss']:.3f}",
+        ]
+        for name, figures in result["programs"].items()
+    ]
+    return Table("", [*columns, "loss"], rows)
+
+
+def summary(result: Result) -> str:
+    """The peak that efficiency is measured by, whose it is, and the share of PyTorch's memory."""
+    others = ", ".join(
+        f"{SGEMM_LABELS[name]} {gflops:.0f}" for name, gflops in result["sgemm_gflops_by_program"].items()
+    )
+    line = f"sgemm peak {result['sgemm_gflops']:.0f} GFLOP/s on {result['sgemm_cores']:.2f} cores ({others})"
+    if blas := result["programs"]["minitrain"]["blas"]:
+        line += f"; minitrain multiplies with {blas}"
+    if result["peak_rss_ratio"] is not None:
+        line += f"; peak memory {result['peak_rss_ratio']:.2f} of PyTorch eager's"
+    return line
+
+
+def _count(value: Any) -> str:
+    return "" if value is None else f"{value:,.0f}"

@@ -1,0 +1,80 @@
+"""``minitrain bench``: how fast this machine trains, against PyTorch where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .arguments import Parser, UsageError
+from .failures import warn
+
+_EPILOG = """\
+The sizes:
+{sizes}
+
+All programs train the same model on the same made-up tokens: float32, AdamW, gradients clipped to norm 1. Each runs in
+a process of its own, and they take turns, so that all meet the same machine. What is told is the median over the
+rounds of ratios within a round, with the quartiles. "Of sgemm peak" is the useful arithmetic of a step over what the
+fastest matrix product found here (minitrain's, NumPy's or PyTorch's) would do in that time. The first start of
+minitrain and of compiled PyTorch finds no compiled code, as on a new machine: that takes most of a minute.
+
+Leave the machine alone meanwhile: the last line says how busy something else kept it.
+
+examples:
+  minitrain bench                          the small model, about two minutes with PyTorch
+  minitrain bench --config all             every size, about fifteen minutes
+  minitrain bench --threads 1 --rounds 5
+
+exit codes: 0 done, 1 minitrain did not run, 2 something to correct in what was asked"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Measure what ``argv`` asks for, print the tables, write the figures and the chart; returns the exit code."""
+    from ..benchmark.sizes import SIZES
+    from ..benchmark.step_tables import title_of
+
+    parser = Parser(
+        "bench",
+        description="Measure training steps on this machine, against PyTorch eager and compiled if it is installed.",
+        epilog=_EPILOG.format(sizes="\n".join(f"  {title_of(name)}" for name in SIZES)),
+    )
+    parser.add_argument("--config", choices=(*SIZES, "all"), default="char", help="the size to train (char)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns of every program (by size, 7 to 15)")
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps a turn (by size, 2 to 20)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of every program (each one's own choice)")
+    parser.add_argument("--no-torch", action="store_true", help="train minitrain alone")
+    parser.add_argument(
+        "--out", default="bench", metavar="FOLDER", help="folder for bench.json and bench.png (%(default)s)"
+    )
+    arguments = parser.parse_args(argv)
+    for name in ("rounds", "steps", "threads"):
+        if (value := getattr(arguments, name)) is not None and value < 1:
+            raise UsageError(f"--{name} {value}: give 1 or more")
+    configs = tuple(SIZES) if arguments.config == "all" else (arguments.config,)
+    _bench(configs, arguments.rounds, arguments.steps, arguments.threads, not arguments.no_torch, Path(arguments.out))
+    return 0
+
+
+def _bench(
+    configs: Sequence[str], rounds: int | None, steps: int | None, threads: int | None, with_torch: bool, out: Path
+) -> None:
+    from ..benchmark import train_step
+    from ..benchmark.chart import draw
+    from ..benchmark.machine import held_back
+    from ..benchmark.report import say, write_json
+    from ..benchmark.step_tables import show_result
+    from ..files import make_folder
+
+    make_folder(out)  # before the minutes of measuring, not after
+    if line := held_back():
+        warn(line)
+    results = []
+    for config in configs:
+        result = train_step.measure(
+            config, rounds=rounds, steps=steps, peers=train_step.PEERS if with_torch else (), threads=threads
+        )
+        show_result(result)
+        results.append(result)
+        # After every size: what was measured stays if a later one is stopped.
+        figures, picture = write_json(out / "bench.json", results), draw(results, out / "bench.png")
+    say(f"figures in {figures}, drawn in {picture}")
