@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..backend.cores import usable_cores
 from ..backend.info import processor_name, version
-from ..backend.threads import available_cores
 from .turns import ROOT
 
 PACKAGES = ("minitrain", "numpy", "numba", "scipy", "mkl", "torch")
@@ -27,7 +27,7 @@ def describe() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "cpu": processor_name(),
-        "cores": available_cores(),
+        "cores": usable_cores().number,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := version(name)) is not None},
