@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minitrain.backend import gpu_status, is_array, set_threads, to_numpy, use_kernels
+from minitrain.backend import threads as threads_module
 from minitrain.ops import SKIP, Into, registry
 from minitrain.testing import CheckSettings, check_gradients, with_layout
 from minitrain.testing import strategies as mt
@@ -42,6 +44,7 @@ class Result(NamedTuple):
 def kernels(mode: str, threads: int | None = None) -> Any:
     with ExitStack() as stack:
         stack.enter_context(use_kernels(mode))
+        stack.enter_context(mock.patch.object(threads_module, "GRAIN", 1e-9))  # small work is split, too
         stack.callback(set_threads, None)
         set_threads(threads)
         yield

@@ -67,9 +67,9 @@ def threads_for(elements: float) -> int:
     may take longer than the work. The number depends on the size and ``thread_count()`` alone: the same bytes again.
 
     Args:
-        elements: how many array elements a kernel without much arithmetic would go through in the same time. A core
-            does about 32 multiply-adds of a matrix product meanwhile: a product of (m, k) by (k, n) counts
-            ``m * n * k / 32``.
+        elements: how many array elements a kernel without much arithmetic would go through in the same time. An
+            exponential counts 4. A core does about 32 multiply-adds of a matrix product for one: a product of (m, k)
+            by (k, n) counts ``m * n * k / 32``.
     """
     return max(1, min(thread_count(), int(elements / GRAIN)))
 

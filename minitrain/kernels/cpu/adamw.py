@@ -10,7 +10,7 @@ from numba import prange
 
 from ...backend.arrays import Array
 from ...backend.jit import kernel
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk
 
 f4 = np.float32
@@ -24,7 +24,7 @@ def adamw_update(
     _update(
         weight.reshape(-1), grad.reshape(-1), exp_avg.reshape(-1), exp_avg_sq.reshape(-1),
         lr / (1 - beta1**step), 1 - lr * weight_decay, beta1, 1 - beta1, beta2, 1 - beta2,
-        eps, 1 / math.sqrt(1 - beta2**step), grad_scale, thread_count(),
+        eps, 1 / math.sqrt(1 - beta2**step), grad_scale, threads_for(weight.size),
     )  # fmt: skip
 
 

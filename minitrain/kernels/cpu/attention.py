@@ -24,7 +24,7 @@ from ...backend.arrays import Array
 from ...backend.jit import device, kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._gemm import available, gemm_nn, gemm_tn
 from ._math import chunk, contiguous, exp_nonpositive, in_order, out_of_order, wide_vectors
 from ._random import fill_words
@@ -49,7 +49,7 @@ def attention_forward(
     out, lse = empty(q.shape), empty((B, H, T))
     _forward(
         q, k, v, _lengths(key_lengths), out, lse,
-        *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, rng), thread_count(),
+        *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, rng), threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
     return out, (q, k, v, None, out, lse, key_lengths, None, None, causal, window, None, scale, dropout, rng)
 
@@ -64,7 +64,7 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
         heads(dout), heads(q), heads(k), heads(v), _lengths(cache.key_lengths), heads(cache.out), cache.lse,
         *(slot.array for slot in slots), *(slot.beta for slot in slots),
         *_reach(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
-        *_dropout(cache.dropout, cache.rng), thread_count(),
+        *_dropout(cache.dropout, cache.rng), threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
     return (*(slot.result() for slot in slots), None)
 

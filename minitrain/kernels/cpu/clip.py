@@ -7,13 +7,13 @@ from numba import prange
 
 from ...backend.arrays import Array
 from ...backend.jit import kernel
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk
 
 
 def sum_of_squares(x: Array) -> float:
     """See ``optim.clip.sum_of_squares``."""
-    partial = np.zeros(thread_count())
+    partial = np.zeros(threads_for(x.size))
     _partial_sums(x.reshape(-1), partial, partial.size)
     return float(partial.sum())
 

@@ -11,7 +11,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk, exp_nonpositive, maximum, wide_vectors
 from ._targets import NONE, rows, slot
 
@@ -37,7 +37,7 @@ def cross_entropy_forward(
     losses, counts = np.empty(targets.size), np.empty(targets.size)  # float64
     bad = _forward(
         rows(logits), _flat(targets), NONE if class_weight is None else np.ascontiguousarray(class_weight),
-        label_smoothing, ignore_index, z_loss, lse.reshape(-1), losses, counts, thread_count(),
+        label_smoothing, ignore_index, z_loss, lse.reshape(-1), losses, counts, threads_for(4 * logits.size),
     )  # fmt: skip
     if bad:
         return NotImplemented  # a target that is no class: the reference says which
@@ -91,7 +91,7 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
         weights = NONE if class_weight is None else np.ascontiguousarray(class_weight)
         _backward(
             float(dtotal), rows(logits), lse.reshape(-1), _flat(targets), weights, float(weights.sum()),
-            smoothing, ignore, z_loss, rows(dlogits.array), dlogits.beta, thread_count(),
+            smoothing, ignore, z_loss, rows(dlogits.array), dlogits.beta, threads_for(4 * cache.logits.size),
         )  # fmt: skip
     return dlogits.result(), None, None
 

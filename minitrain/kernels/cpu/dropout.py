@@ -11,7 +11,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk
 from ._random import fill_words
 from ._targets import slot
@@ -43,7 +43,7 @@ def _samples(x: Array) -> Array:
 
 
 def _apply(x: Array, out: Array, beta: float, p: float, rng: Any) -> None:
-    _kernel(x, out, beta, round(p * 2**32), 1 / (1 - p), rng.k0, rng.k1, rng.sample, thread_count())
+    _kernel(x, out, beta, round(p * 2**32), 1 / (1 - p), rng.k0, rng.k1, rng.sample, threads_for(x.size))
 
 
 @kernel("void(f4[:, ::1], f4[:, ::1], f4, i8, f4, i8, i8, i8, i8)")

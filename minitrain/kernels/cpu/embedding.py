@@ -11,7 +11,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk
 from ._targets import rows, slot
 
@@ -21,7 +21,7 @@ def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None =
     if weight.size == 0:
         return NotImplemented
     out = empty((*tokens.shape, weight.shape[1]))
-    if _forward(_flat(tokens), rows(weight), rows(out), thread_count()):
+    if _forward(_flat(tokens), rows(weight), rows(out), threads_for(out.size)):
         return NotImplemented  # an id outside the table: the reference says which
     return out, (tokens, weight, padding_idx)
 
@@ -49,7 +49,14 @@ def embedding_backward(dout: Array, cache: Any, *, into: tuple[None, Target]) ->
     dweight = slot(into[1], cache.weight.shape)
     if dweight.array.size:
         padding = -1 if cache.padding_idx is None else cache.padding_idx  # -1 is no token
-        _backward(_flat(cache.tokens), padding, rows(dout), dweight.array, dweight.beta, thread_count())
+        _backward(
+            _flat(cache.tokens),
+            padding,
+            rows(dout),
+            dweight.array,
+            dweight.beta,
+            threads_for(dout.size + dweight.array.size),
+        )
     return None, dweight.result()
 
 

@@ -14,7 +14,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._elementwise import gelu_tanh
 from ._math import chunk, normal_cdf, normal_pdf, wide_vectors
 from ._targets import flat, full_slot
@@ -23,7 +23,7 @@ from ._targets import flat, full_slot
 def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> Any:
     """See ``ops.geglu.geglu_forward``."""
     out = empty(gate.shape)
-    _forward(flat(gate), flat(up), flat(out), approximate == "tanh", thread_count())
+    _forward(flat(gate), flat(up), flat(out), approximate == "tanh", threads_for(gate.size))
     return out, (gate, up, approximate)
 
 
@@ -47,7 +47,7 @@ def geglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> A
     dgate, dup = full_slot(into[0], dout.shape), full_slot(into[1], dout.shape)
     _backward(
         flat(dout), flat(cache.gate), flat(cache.up), flat(dgate.array), dgate.beta, flat(dup.array), dup.beta,
-        cache.approximate == "tanh", thread_count(),
+        cache.approximate == "tanh", threads_for(cache.gate.size),
     )  # fmt: skip
     return dgate.result(), dup.result()
 

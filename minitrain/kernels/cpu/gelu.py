@@ -11,7 +11,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._elementwise import gelu, gelu_gradient
 from ._math import chunk, wide_vectors
 from ._targets import slot
@@ -20,7 +20,7 @@ from ._targets import slot
 def gelu_forward(x: Array, *, approximate: str = "tanh") -> Any:
     """See ``ops.gelu.gelu_forward``."""
     out = empty(x.shape)
-    _forward(np.ascontiguousarray(x).reshape(-1), out.reshape(-1), approximate == "tanh", thread_count())
+    _forward(np.ascontiguousarray(x).reshape(-1), out.reshape(-1), approximate == "tanh", threads_for(x.size))
     return out, (x, approximate)
 
 
@@ -38,7 +38,7 @@ def gelu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
     if dx.array.size:
         _backward(
             np.ascontiguousarray(dout).reshape(-1), np.ascontiguousarray(cache.x).reshape(-1),
-            dx.array.reshape(-1), dx.beta, cache.approximate == "tanh", thread_count(),
+            dx.array.reshape(-1), dx.beta, cache.approximate == "tanh", threads_for(dout.size),
         )  # fmt: skip
     return dx.result()
 

@@ -16,7 +16,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import SKIP, Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._elementwise import gelu, gelu_over_gradient
 from ._gemm import available, block, gemm_nn, gemm_nt, gemm_tn
 from ._math import chunk, wide_vectors
@@ -31,7 +31,7 @@ def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, app
     if not available or hidden.shape[-1] == 0:
         return NotImplemented
     out = empty((*hidden.shape[:-1], weight.shape[0]))
-    h, threads = rows(hidden), thread_count()
+    h, threads = rows(hidden), threads_for(hidden.size * weight.shape[0] / 32)
     a_thread = max(1, min(ROWS, -(-len(h) // threads)))  # rows of the activation that a thread has at a time
     _forward(
         h, rows(weight), NONE if bias is None else np.ascontiguousarray(bias), rows(out),
@@ -69,7 +69,7 @@ def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target,
     if into[0] is not SKIP or dweight.array.size:
         _backward(
             rows(dout), h, rows(weight), rows(dhidden.array), dhidden.beta, dweight.array, dweight.beta,
-            empty((min(ROWS, len(h)), h.shape[1])), approximate == "tanh", thread_count(),
+            empty((min(ROWS, len(h)), h.shape[1])), approximate == "tanh", threads_for(h.size * weight.shape[0] / 32),
         )  # fmt: skip
     dbias = linear_backward(dout, (hidden, weight, bias), into=(SKIP, SKIP, into[2]))[2]
     return dhidden.result(), dweight.result(), dbias

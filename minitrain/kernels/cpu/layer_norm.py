@@ -15,7 +15,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import SKIP, Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk, wide_vectors
 from ._targets import NO_ROWS, NONE, rows, slot
 
@@ -40,7 +40,7 @@ def run_forward(
     _forward(
         rows(x), NO_ROWS if branch is None else rows(branch), rows(total),
         np.ascontiguousarray(weight), NONE if bias is None else np.ascontiguousarray(bias), eps,
-        rows(out), mean.reshape(-1), rstd.reshape(-1), thread_count(),
+        rows(out), mean.reshape(-1), rstd.reshape(-1), threads_for(x.size),
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
         return NotImplemented
     dx, dweight = slot(into[0], x.shape), slot(into[1], weight.shape)
     dbias = slot(SKIP if bias is None else into[2], weight.shape)
-    threads = thread_count()
+    threads = threads_for(x.size)
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), mean.reshape(-1), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta, dbias.array, dbias.beta,

@@ -11,7 +11,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import SKIP, Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._gemm import available, block, gemm_nn, gemm_nt, gemm_tn
 from ._math import chunk
 from ._targets import NONE, rows, slot
@@ -22,7 +22,13 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Any:
     if not available or x.shape[-1] == 0:
         return NotImplemented
     out = empty((*x.shape[:-1], weight.shape[0]))
-    _forward(rows(x), rows(weight), NONE if bias is None else np.ascontiguousarray(bias), rows(out), thread_count())
+    _forward(
+        rows(x),
+        rows(weight),
+        NONE if bias is None else np.ascontiguousarray(bias),
+        rows(out),
+        threads_for(x.size * weight.shape[0] / 32),
+    )
     return out, (x, weight, bias)
 
 
@@ -51,7 +57,7 @@ def linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Targ
     dbias = slot(SKIP, (0,)) if bias is None else slot(into[2], bias.shape)
     _backward(
         rows(dout), rows(x), rows(weight), rows(dx.array), dx.beta,
-        dweight.array, dweight.beta, dbias.array, dbias.beta, thread_count(),
+        dweight.array, dweight.beta, dbias.array, dbias.beta, threads_for(x.size * weight.shape[0] / 32),
     )  # fmt: skip
     return dx.result(), dweight.result(), dbias.result()
 

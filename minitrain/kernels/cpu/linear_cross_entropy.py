@@ -14,7 +14,7 @@ from numba import prange
 from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk
 from ._targets import flat, slot
 
@@ -36,7 +36,7 @@ def linear_cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target
 def _times(dtotal: Any, gradient: Array, target: Target) -> Array | None:
     result = slot(target, gradient.shape)
     if result.array.size:
-        _scale(flat(gradient), float(dtotal), flat(result.array), result.beta, thread_count())
+        _scale(flat(gradient), float(dtotal), flat(result.array), result.beta, threads_for(gradient.size))
     return result.result()
 
 

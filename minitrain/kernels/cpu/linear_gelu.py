@@ -15,7 +15,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import SKIP, Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._elementwise import gelu
 from ._gemm import available, gemm_nt
 from ._math import chunk, wide_vectors
@@ -41,7 +41,7 @@ def linear_gelu_forward(x: Array, weight: Array, bias: Array | None, *, approxim
     out = empty(hidden.shape)
     _forward(
         rows(x), rows(weight), NONE if bias is None else np.ascontiguousarray(bias), rows(hidden), rows(out),
-        approximate == "tanh", thread_count(),
+        approximate == "tanh", threads_for(x.size * weight.shape[0] / 32),
     )  # fmt: skip
     return out, (x, weight, bias, hidden, approximate)
 

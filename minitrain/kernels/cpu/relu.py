@@ -11,7 +11,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk
 from ._targets import flat, slot
 
@@ -19,7 +19,7 @@ from ._targets import flat, slot
 def relu_forward(x: Array) -> Any:
     """See ``ops.relu.relu_forward``."""
     out = empty(x.shape)
-    _forward(flat(x), flat(out), thread_count())
+    _forward(flat(x), flat(out), threads_for(x.size))
     return out, (out,)
 
 
@@ -36,7 +36,7 @@ def relu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
     """See ``ops.relu.relu_backward``."""
     dx = slot(into[0], dout.shape)
     if dx.array.size:
-        _backward(flat(dout), flat(cache.out), flat(dx.array), dx.beta, thread_count())
+        _backward(flat(dout), flat(cache.out), flat(dx.array), dx.beta, threads_for(dout.size))
     return dx.result()
 
 

@@ -10,14 +10,19 @@ from numba import prange
 from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk
 
 
 def residual_forward(x: Array, branch: Array) -> Any:
     """See ``ops.residual.residual_forward``."""
     out = empty(x.shape)
-    _add(np.ascontiguousarray(x).reshape(-1), np.ascontiguousarray(branch).reshape(-1), out.reshape(-1), thread_count())
+    _add(
+        np.ascontiguousarray(x).reshape(-1),
+        np.ascontiguousarray(branch).reshape(-1),
+        out.reshape(-1),
+        threads_for(x.size),
+    )
     return out, ()
 
 

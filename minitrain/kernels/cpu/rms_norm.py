@@ -15,7 +15,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk, wide_vectors
 from ._targets import NO_ROWS, rows, slot
 
@@ -38,7 +38,7 @@ def run_forward(
     """Normalise ``x``, or ``total = x + branch`` where there is a branch."""
     _forward(
         rows(x), NO_ROWS if branch is None else rows(branch), rows(total), np.ascontiguousarray(weight), eps,
-        rows(out), rstd.reshape(-1), thread_count(),
+        rows(out), rstd.reshape(-1), threads_for(x.size),
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
     if x.size == 0:
         return NotImplemented
     dx, dweight = slot(into[0], x.shape), slot(into[1], weight.shape)
-    threads = thread_count()
+    threads = threads_for(x.size)
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta,

@@ -16,7 +16,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._math import chunk, contiguous, wide_vectors
 from ._targets import heads, heads_slot
 
@@ -30,7 +30,7 @@ def rope_forward(x: Array, positions: Array, *, base: float = 10000.0, scaling: 
     wide = np.ascontiguousarray(positions, np.int64)
     cos, sin = _tables(wide.tobytes(), positions.shape, x.shape[-1], base, scaling)
     out = empty(x.shape)
-    _rotate(heads(x), _points(cos), _points(sin), 1.0, out, 0.0, thread_count())
+    _rotate(heads(x), _points(cos), _points(sin), 1.0, out, 0.0, threads_for(x.size))
     return out, (cos, sin)
 
 
@@ -47,7 +47,7 @@ def rope_backward(dout: Array, cache: Any, *, into: tuple[Target, None]) -> Any:
     if dout.size == 0:
         return NotImplemented
     dx = heads_slot(into[0], dout.shape)
-    _rotate(heads(dout), _points(cache.cos), _points(cache.sin), -1.0, dx.array, dx.beta, thread_count())
+    _rotate(heads(dout), _points(cache.cos), _points(cache.sin), -1.0, dx.array, dx.beta, threads_for(dout.size))
     return dx.result(), None
 
 

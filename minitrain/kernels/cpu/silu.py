@@ -10,7 +10,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._elementwise import silu
 from ._math import chunk, wide_vectors
 from ._targets import flat, slot
@@ -19,7 +19,7 @@ from ._targets import flat, slot
 def silu_forward(x: Array) -> Any:
     """See ``ops.silu.silu_forward``."""
     out = empty(x.shape)
-    _forward(flat(x), flat(out), thread_count())
+    _forward(flat(x), flat(out), threads_for(x.size))
     return out, (x,)
 
 
@@ -37,7 +37,7 @@ def silu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
     """See ``ops.silu.silu_backward``."""
     dx = slot(into[0], dout.shape)
     if dx.array.size:
-        _backward(flat(dout), flat(cache.x), flat(dx.array), dx.beta, thread_count())
+        _backward(flat(dout), flat(cache.x), flat(dx.array), dx.beta, threads_for(dout.size))
     return dx.result()
 
 

@@ -10,7 +10,7 @@ from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._elementwise import silu
 from ._math import chunk, wide_vectors
 from ._targets import flat, full_slot
@@ -19,7 +19,7 @@ from ._targets import flat, full_slot
 def swiglu_forward(gate: Array, up: Array) -> Any:
     """See ``ops.swiglu.swiglu_forward``."""
     out = empty(gate.shape)
-    _forward(flat(gate), flat(up), flat(out), thread_count())
+    _forward(flat(gate), flat(up), flat(out), threads_for(gate.size))
     return out, (gate, up)
 
 
@@ -39,7 +39,7 @@ def swiglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> 
     dgate, dup = full_slot(into[0], dout.shape), full_slot(into[1], dout.shape)
     _backward(
         flat(dout), flat(cache.gate), flat(cache.up), flat(dgate.array), dgate.beta, flat(dup.array), dup.beta,
-        thread_count(),
+        threads_for(cache.gate.size),
     )  # fmt: skip
     return dgate.result(), dup.result()
 
