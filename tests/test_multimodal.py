@@ -76,7 +76,7 @@ def test_recall_counts_the_texts_that_are_nearer() -> None:
 def trainer(folder: Path | None, model: DualEncoder) -> MultimodalTrainer:
     train = [pairs(4, seed) for seed in range(12)]
     val = [pairs(4, seed) for seed in range(100, 104)]
-    return MultimodalTrainer(model, train, val, AdamW(model, lr=1e-2), folder, progress=False)
+    return MultimodalTrainer(model, train, val, AdamW(model, lr=2e-3), folder, progress=False)
 
 
 def test_pairs_are_learnt_and_measured(tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 
 def peak_memory() -> int | None:
     """The most memory that this process has held so far, in bytes; ``None`` where the system does not tell."""
+    used = _usage()
+    if used is None:
+        return None
     try:
-        # Not getrusage on Linux: its maximum begins with what the parent held at the fork.
+        # Rather than getrusage on Linux: its maximum begins with what the parent held at the fork.
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
     except (OSError, StopIteration):
-        used = _usage()
-    if used is None:
-        return None
+        pass
     return int(used.ru_maxrss if sys.platform == "darwin" else used.ru_maxrss * 1024)  # the others count in KiB
 
 

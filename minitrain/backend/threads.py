@@ -56,8 +56,8 @@ def thread_reason() -> str:
     return "set by set_threads" if _chosen is not None else _default_threads()[1]
 
 
-GRAIN = 1 << 16
-"""Elements that are worth a thread: 10 to 60 microseconds of a simple kernel, and waking a thread costs 2 to 50."""
+GRAIN = 1 << 15
+"""Elements that are worth a thread: 5 to 30 microseconds of a simple kernel, and waking a thread costs 2 to 50."""
 
 
 def threads_for(elements: float) -> int:
