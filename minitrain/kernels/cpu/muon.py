@@ -14,7 +14,7 @@ from numba import prange
 from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.pool import empty
-from ...backend.threads import thread_count
+from ...backend.threads import threads_for
 from ._gemm import available, block, gemm_nn, gemm_nt, gemm_tn
 from ._math import chunk
 
@@ -29,7 +29,8 @@ def muon_update(
     """See ``optim.muon.muon_update``."""
     if not available or weight.size == 0:
         return NotImplemented
-    side, threads = min(weight.shape), thread_count()
+    side = min(weight.shape)
+    threads = threads_for(weight.size * side / 32)  # the size of each product
     x, spare, gram, quintic = empty(weight.shape), empty(weight.shape), empty((side, side)), empty((side, side))
     squares = np.zeros(threads)  # of the direction, one sum a thread: added in order, same count, same bytes
     old, new = (momentum, 1.0) if nesterov else (1.0, 0.0)
