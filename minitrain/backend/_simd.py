@@ -112,6 +112,26 @@ def copy_strip(typing: Any, x: Any, ldx: Any, n: Any, out: Any) -> Any:
 
 
 @intrinsic
+def add_row(typing: Any, x: Any, n: Any, out: Any) -> Any:
+    """Out (n,) += x (n,)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, n, out = arguments
+        code = _Code(builder)
+        x, out = code.pointer(x), code.pointer(out)
+        whole = builder.sdiv(n, _INDEX(LANES))
+        with cgutils.for_range(builder, whole) as loop:
+            place = code.at(out, loop.index, LANES, 0)
+            code.store(builder.fadd(code.load(place), code.load(code.at(x, loop.index, LANES, 0))), place)
+        with cgutils.for_range_slice(builder, builder.mul(whole, _INDEX(LANES)), n, _INDEX(1)) as (i, _):
+            place = builder.gep(out, [i])
+            builder.store(builder.fadd(builder.load(place), builder.load(builder.gep(x, [i]))), place)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), codegen
+
+
+@intrinsic
 def transpose_block(typing: Any, x: Any, ldx: Any, out: Any, ldo: Any) -> Any:
     """Out (LANES, LANES), with rows ``ldo`` apart, = the transpose of x (LANES, LANES) with rows ``ldx`` apart.
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..ops.gelu_linear import GeluLinearCache
-from ..ops.linear import LinearCache
 from ..random import Key
 from .linear import Linear
 from .module import Module
@@ -17,7 +16,7 @@ from .module import Module
 class FeedForwardCache(NamedTuple):
     """What the backward needs."""
 
-    up: LinearCache
+    up: Any  # LinearCache, or what is left of it by ``forget_input``
     down: GeluLinearCache
 
 
@@ -63,3 +62,11 @@ class FeedForward(Module):
         """Map dout (..., C) to dx (..., C)."""
         dhidden = self.down.backward_after_gelu(dout, cache.down)
         return self.up.backward(dhidden, cache.up)
+
+    def forget_input(self, cache: FeedForwardCache) -> FeedForwardCache:
+        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        return cache._replace(up=self.up.forget_input(cache.up))
+
+    def recall_input(self, kept: FeedForwardCache, x: Array) -> FeedForwardCache:
+        """The cache of which ``forget_input`` kept this much."""
+        return kept._replace(up=self.up.recall_input(kept.up, x))

@@ -10,7 +10,6 @@ from ..backend.arrays import Array
 from ..errors import ConfigError
 from ..ops.contract import Into
 from ..ops.geglu import GegluCache, geglu_backward, geglu_forward
-from ..ops.linear import LinearCache
 from ..ops.swiglu import SwigluCache, swiglu_backward, swiglu_forward
 from ..random import Key
 from .linear import Linear
@@ -22,8 +21,8 @@ ACTIVATIONS = ("swiglu", "geglu")
 class GatedFeedForwardCache(NamedTuple):
     """What the backward needs."""
 
-    gate: LinearCache
-    up: LinearCache
+    gate: Any  # LinearCache, or what is left of it by ``forget_input``
+    up: Any  # likewise
     gated: SwigluCache | GegluCache
     down: tuple[Array, Array | None]  # what ``down`` keeps without its input
 
@@ -86,6 +85,14 @@ class GatedFeedForward(Module):
             dgate, dup = geglu_backward(dhidden, cache.gated)
         dx = self.up.backward(dup, cache.up)
         return self.gate.backward(dgate, cache.gate, dx=Into(dx, accumulate=True))
+
+    def forget_input(self, cache: GatedFeedForwardCache) -> GatedFeedForwardCache:
+        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        return cache._replace(gate=self.gate.forget_input(cache.gate), up=self.up.forget_input(cache.up))
+
+    def recall_input(self, kept: GatedFeedForwardCache, x: Array) -> GatedFeedForwardCache:
+        """The cache of which ``forget_input`` kept this much."""
+        return kept._replace(gate=self.gate.recall_input(kept.gate, x), up=self.up.recall_input(kept.up, x))
 
     def _activate(self, gate: Array, up: Array) -> tuple[Array, SwigluCache | GegluCache]:
         """What ``down`` reads, (..., hidden), and the cache."""
