@@ -229,6 +229,26 @@ class TestKernels:
         x = np.arange(6, dtype=np.float32).reshape(2, 3)
         assert np.array_equal(linear_forward(x, x)[0], x @ x.T)
 
+    def test_the_library_of_numpy_serves_the_kernels_too(self):
+        code = """
+            import numpy as np
+            from minitrain.backend.blas import blas
+            from minitrain.ops import attention_backward, attention_forward, linear_backward, linear_forward
+            rng = np.random.default_rng(0)
+            x, w, d = (rng.standard_normal(shape, np.float32) for shape in ((70, 33), (65, 33), (70, 65)))
+            q, k, v, dq = (rng.standard_normal((2, 70, 3, 20), np.float32) for _ in range(4))
+            for forward, backward, args, dout, options in (
+                (linear_forward, linear_backward, (x, w, None), d, {}),
+                (attention_forward, attention_backward, (q, k, v, None), dq, {"causal": True}),
+            ):
+                assert forward.twin() is not None and backward.twin() is not None
+                (out, cache), (wanted, reference) = forward(*args, **options), forward.reference(*args, **options)
+                for a, b in zip((out, *backward(dout, cache)), (wanted, *backward.reference(dout, reference))):
+                    assert b is None or np.abs(a - b).max() < 1e-4 * np.abs(b).max(), np.abs(a - b).max()
+            print(blas().name)
+        """
+        assert run_python(code, MINITRAIN_BLAS="openblas").strip() == "OpenBLAS"
+
     def test_an_unknown_blas_is_named(self):
         code = """
             from minitrain.backend.blas import blas
