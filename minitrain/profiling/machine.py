@@ -74,4 +74,4 @@ def memory_bandwidth(length: int = LENGTH) -> float:
         return time.perf_counter() - began
 
     seconds()  # compiles the kernel, starts the threads
-    return 3 * a.nbytes / min(seconds() for _ in range(REPEATS))
+    return float(3 * a.nbytes) / min(seconds() for _ in range(REPEATS))
