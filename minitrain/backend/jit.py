@@ -24,6 +24,7 @@ from . import numba_settings  # noqa: F401  # before numba
 import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.compiler import Compiler
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.np.ufunc import parallel
 
@@ -111,6 +112,19 @@ compile_listener: Callable[[str], None] | None = None
 _launch_lock = threading.RLock()
 
 
+class _ApartCompiler(Compiler):  # type: ignore[misc]
+    """Compiles under the promise that no array a kernel writes to overlaps another of its arguments.
+
+    Otherwise LLVM makes two loops of one and looks at the addresses to choose: SIMD code if the arrays lie far enough
+    apart, else scalar code, which rounds differently. Small arrays that happened to be neighbours in memory then gave
+    other bytes than the same numbers elsewhere.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.state.flags.noalias = True
+
+
 class Kernel:
     """A numba function with one explicit signature, compiled or loaded from disk when first called."""
 
@@ -122,7 +136,7 @@ class Kernel:
 
     def _new_dispatcher(self) -> Any:
         options = {**OPTIONS, "parallel": PRANGE_ONLY.copy() if self._parallel else False}  # numba empties the copy
-        dispatcher = CPUDispatcher(self._function, targetoptions=options)
+        dispatcher = CPUDispatcher(self._function, targetoptions=options, pipeline_class=_ApartCompiler)
         dispatcher._cache = KernelCache(self._function)
         return dispatcher
 
@@ -216,7 +230,8 @@ class Device(CPUDispatcher):  # type: ignore[misc]
 
 def device(function: Callable[..., Any]) -> Device:
     """Declare a helper that kernels call; LLVM inlines it."""
-    return Device(function, targetoptions={**OPTIONS, "no_cpython_wrapper": True})
+    options = {**OPTIONS, "no_cpython_wrapper": True}
+    return Device(function, targetoptions=options, pipeline_class=_ApartCompiler)
 
 
 @functools.cache

@@ -9,7 +9,11 @@ from .arrays import Array
 
 
 class Into(NamedTuple):
-    """Write a gradient to ``buffer``: over what is there, or added to it (BLAS's beta 0 and 1)."""
+    """Write a gradient to ``buffer``: over what is there, or added to it (BLAS's beta 0 and 1).
+
+    The buffer overlaps no other array of the call. One exception: ``dlogits`` of a cross-entropy may take the place of
+    its logits.
+    """
 
     buffer: Array
     accumulate: bool = False

@@ -13,7 +13,7 @@ from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import threads_for
 from ._math import chunk, exp_nonpositive, maximum, wide_vectors
-from ._targets import NONE, rows, slot
+from ._targets import NO_ROWS, NONE, rows, slot
 
 f4 = np.float32
 
@@ -89,9 +89,11 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
     dlogits = slot(into[0], logits.shape)
     if dlogits.array.size:
         weights = NONE if class_weight is None else np.ascontiguousarray(class_weight)
+        over = _same_memory(dlogits.array, logits)  # the gradient takes the logits' place
         _backward(
-            float(dtotal), rows(logits), lse.reshape(-1), _flat(targets), weights, float(weights.sum()),
-            smoothing, ignore, z_loss, rows(dlogits.array), dlogits.beta, threads_for(4 * cache.logits.size),
+            float(dtotal), NO_ROWS if over else rows(logits), lse.reshape(-1), _flat(targets),
+            weights, float(weights.sum()), smoothing, ignore, z_loss,
+            rows(dlogits.array), dlogits.beta, threads_for(4 * cache.logits.size),
         )  # fmt: skip
     return dlogits.result(), None, None
 
@@ -100,7 +102,8 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
 def _backward(
     dtotal, logits, lse, targets, class_weight, weight_sum, smoothing, ignore, z_loss, dlogits, beta, threads
 ):  # fmt: skip
-    R, V = logits.shape
+    """Without ``logits``, they lie in ``dlogits`` and are overwritten."""
+    R, V = dlogits.shape
     even = smoothing / f4(V)
     for t in prange(threads):
         wide_vectors()
@@ -114,18 +117,26 @@ def _backward(
                         d[c] = 0
                 continue
             w = class_weight[y] if class_weight.size else f4(1)
-            z, L = logits[r], lse[r]
+            z, L = logits[r] if logits.size else d, lse[r]
             mass = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
             pull = mass + f4(2) * z_loss * w * L
-            if beta == 0 and not class_weight.size:  # the usual case, and the one that may overwrite its own logits
+            if beta == 0 and not class_weight.size and logits.size:
                 for c in range(V):
                     d[c] = dtotal * (pull * exp_nonpositive(z[c] - L) - even)
+            elif beta == 0 and not class_weight.size:  # the usual case
+                for c in range(V):
+                    d[c] = dtotal * (pull * exp_nonpositive(d[c] - L) - even)
             else:
                 for c in range(V):
                     share = even * class_weight[c] if class_weight.size else even
                     g = dtotal * (pull * exp_nonpositive(z[c] - L) - share)
                     d[c] = d[c] + g if beta != 0 else g
             d[y] -= dtotal * (f4(1) - smoothing) * w
+
+
+def _same_memory(a: Array, b: Array) -> bool:
+    """Whether the two arrays, of one shape and ``a`` contiguous, are the same numbers in the same place."""
+    return b.flags.c_contiguous and bool(a.ctypes.data == b.ctypes.data)
 
 
 def _flat(targets: Array) -> Array:

@@ -1,4 +1,7 @@
-"""STREAM's triad (McCalpin, 1995), ``out = a + scale * b``: it measures how fast memory is, and no operation has it."""
+"""STREAM's triad (McCalpin, 1995), ``a + scale * b``, written over ``a``: it measures how fast memory is.
+
+No operation has it. A result of its own would be loaded before it is written, which nothing counts.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ from ...backend.threads import thread_count
 from ._math import chunk
 
 
-def triad(a: Array, b: Array, out: Array, scale: float) -> None:
-    """Write ``a + scale * b`` over ``out``; all are float32 of one shape (N,)."""
-    _triad(a, b, out, scale, thread_count())
+def triad(a: Array, b: Array, scale: float) -> None:
+    """Add ``scale * b`` to ``a``; both are float32 of one shape (N,)."""
+    _triad(a, b, scale, thread_count())
 
 
-@kernel("void(f4[::1], f4[::1], f4[::1], f4, i8)")
-def _triad(a, b, out, scale, threads):
+@kernel("void(f4[::1], f4[::1], f4, i8)")
+def _triad(a, b, scale, threads):
     for t in prange(threads):
-        lo, hi = chunk(out.size, t, threads)
-        x, y, z = a[lo:hi], b[lo:hi], out[lo:hi]
-        for i in range(z.size):
-            z[i] = x[i] + scale * y[i]
+        lo, hi = chunk(a.size, t, threads)
+        x, y = a[lo:hi], b[lo:hi]
+        for i in range(x.size):
+            x[i] = x[i] + scale * y[i]

@@ -1,0 +1,128 @@
+"""Where arrays lie in memory changes no byte of a result: kernels are compiled once, for arrays that do not overlap."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from model_zoo import KINDS
+from test_ops import Result, as_list, cotangents, every_op, few, kernels
+
+import minitrain.kernels.cpu
+from minitrain.backend import is_array
+from minitrain.backend.jit import Kernel
+from minitrain.ops import Into, cross_entropy_backward, cross_entropy_forward
+from minitrain.optim.factory import OPTIMIZERS
+from minitrain.testing.cases import SMALL, TILES, Call, Case
+from minitrain.training import train_step
+
+SCALAR = 16  # bytes: SIMD registers and unrolled loops reach further than that
+FAR = 4096
+
+MODULES = [
+    importlib.import_module(found.name)
+    for found in pkgutil.iter_modules(minitrain.kernels.cpu.__path__, "minitrain.kernels.cpu.")
+]
+
+
+class Arena:
+    """Memory in which each array begins ``gap`` bytes after the end of the one before."""
+
+    def __init__(self, gap: int) -> None:
+        self._memory, self._at, self._gap = np.zeros(1 << 23, np.uint8), 0, gap
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
+        shape = (shape,) if isinstance(shape, int) else shape
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        stretch = self._memory[self._at : self._at + size]
+        self._at += -(-(size + self._gap) // 8) * 8
+        assert self._at <= self._memory.size
+        return stretch.view(dtype).reshape(shape)
+
+    def copy(self, x: Any) -> Any:
+        if not is_array(x) or x.ndim == 0:
+            return x
+        copied = self.empty(x.shape, x.dtype)
+        copied[...] = x
+        return copied
+
+
+def run_in(arena: Arena, case: Case, call: Call) -> Result:
+    """A forward and its backward whose inputs, outputs and gradients all lie in ``arena``."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in [m for m in MODULES if hasattr(m, "empty")]:
+            patch.setattr(module, "empty", arena.empty)
+        with kernels("auto"):
+            result = case.pair.forward(*map(arena.copy, call.inputs), **call.options)
+            outputs = case.outputs(result)
+            gradients = as_list(case.pair.backward(*map(arena.copy, cotangents(case, outputs)), result[-1]))
+    return Result(outputs, gradients).copy()
+
+
+@every_op
+@few(20)
+@given(st.data())
+def test_neighbours_in_memory_change_nothing(case, data):
+    call = data.draw(case.calls(data.draw(st.sampled_from([SMALL, TILES])))).astype(np.float32)
+    near = data.draw(st.sampled_from([0, SCALAR, 2 * SCALAR, 8 * SCALAR]))
+    for a, b in zip(run_in(Arena(near), case, call).arrays(), run_in(Arena(FAR), case, call).arrays(), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_gradient_over_its_logits_has_the_bytes_of_a_fresh_one(weighted):
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((7, 65), np.float32), rng.integers(0, 65, 7)
+    weight = rng.random(65, np.float32) if weighted else None
+    _, cache = cross_entropy_forward(logits, targets, weight, label_smoothing=0.1)
+    dtotal = np.float32(0.3)
+    fresh = np.array(cross_entropy_backward(dtotal, cache)[0])
+    over = cross_entropy_backward(dtotal, cache, into=(Into(logits), None, None))[0]
+    assert over is logits
+    assert over.tobytes() == fresh.tobytes()
+
+
+@contextmanager
+def watched_kernels() -> Iterator[None]:
+    """Fails where a kernel writes to an argument that overlaps another. Those it reads may overlap."""
+    run = Kernel.__call__
+
+    def watched(kernel: Kernel, *args: Any) -> Any:
+        arrays = {i: a for i, a in enumerate(args) if isinstance(a, np.ndarray) and a.size}
+        shared = {i for i in arrays for j in arrays if i != j and np.shares_memory(arrays[i], arrays[j])}
+        before = {i: arrays[i].tobytes() for i in shared}
+        result = run(kernel, *args)
+        names = list(inspect.signature(kernel).parameters)
+        assert [names[i] for i in shared if arrays[i].tobytes() != before[i]] == [], kernel
+        return result
+
+    with pytest.MonkeyPatch.context() as patch, kernels("auto"):
+        patch.setattr(Kernel, "__call__", watched)
+        yield
+
+
+@every_op
+@few(5)
+@given(st.data())
+def test_no_kernel_writes_to_an_argument_that_overlaps_another(case, data):
+    call = data.draw(case.calls(SMALL)).astype(np.float32)
+    with watched_kernels():
+        result = case.pair.forward(*call.inputs, **call.options)
+        case.pair.backward(*cotangents(case, case.outputs(result)), result[-1])
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_no_kernel_of_a_training_step_does(kind):
+    model, batch = kind.build(), kind.batch()
+    with watched_kernels():
+        for optimizer in [optimizer(model) for optimizer in OPTIMIZERS.values()]:
+            train_step(model, optimizer, [(0, batch)], lr=1e-3, max_grad_norm=1.0)
