@@ -18,6 +18,10 @@ from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
+LINE = 64
+"""Arrays that a kernel makes begin with a cache line. numba takes 32 bytes, and half of all 512-bit accesses would
+touch two lines: sums in such an array took twice as long."""
+
 
 class _Library(JITCodeLibrary):  # type: ignore[misc]  # numba is untyped
     """Code that is optimised and can be written as an object file, but has no address."""
@@ -58,10 +62,12 @@ def to_disk_only() -> Iterator[None]:
     collecting = gc.isenabled()
     with global_compiler_lock:
         before, context._internal_codegen = context._internal_codegen, _Codegen("numba.exec")
+        context.get_preferred_array_alignment = lambda dtype: LINE
         gc.disable()  # a compiler makes a million small objects and no garbage worth looking for
         try:
             yield
         finally:
             context._internal_codegen = before
+            del context.get_preferred_array_alignment  # the class's own is there again
             if collecting:
                 gc.enable()

@@ -1,7 +1,9 @@
 """Twins of ``ops.layer_norm``, and the two kernels that ``residual_layer_norm`` shares with it.
 
-Each row is read once into the first-level cache and finished there. A thread sums its rows' shares of ``dweight`` and
-``dbias`` by itself; the partial sums are added in order of threads, so the result does not depend on timing.
+A few rows are read once into the first-level cache and finished there: what a row needs of its sums has arrived when
+its turn comes again, while a row that goes through all steps alone waits for each. A thread sums its rows' shares of
+``dweight`` and ``dbias`` by itself; the partial sums are added in order of threads, so the result does not depend on
+timing.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from ...backend.targets import SKIP, Target
 from ...backend.threads import threads_for
 from ._math import chunk, wide_vectors
 from ._targets import NO_ROWS, NONE, rows, slot
+
+FEW = 4  # rows
 
 
 def layer_norm_forward(x: Array, weight: Array, bias: Array | None, *, eps: float = 1e-5) -> Any:
@@ -50,25 +54,29 @@ def _forward(x, branch, total, weight, bias, eps, out, mean, rstd, threads):
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        for r in range(lo, hi):
-            if branch.size:
+        for first in range(lo, hi, FEW):
+            few = range(first, min(first + FEW, hi))
+            for r in few:
+                if branch.size:
+                    for c in range(C):
+                        total[r, c] = x[r, c] + branch[r, c]
+                s = np.float32(0)
                 for c in range(C):
-                    total[r, c] = x[r, c] + branch[r, c]
-            s = np.float32(0)
-            for c in range(C):
-                s += total[r, c]
-            m = s / C
-            v = np.float32(0)
-            for c in range(C):
-                v += (total[r, c] - m) * (total[r, c] - m)
-            k = np.float32(1) / np.sqrt(v / C + eps)
-            mean[r], rstd[r] = m, k
-            if bias.size:
+                    s += total[r, c]
+                mean[r] = s / C
+            for r in few:
+                m, v = mean[r], np.float32(0)
                 for c in range(C):
-                    out[r, c] = (total[r, c] - m) * k * weight[c] + bias[c]
-            else:
-                for c in range(C):
-                    out[r, c] = (total[r, c] - m) * k * weight[c]
+                    v += (total[r, c] - m) * (total[r, c] - m)
+                rstd[r] = np.float32(1) / np.sqrt(v / C + eps)
+            for r in few:
+                m, k = mean[r], rstd[r]
+                if bias.size:
+                    for c in range(C):
+                        out[r, c] = (total[r, c] - m) * k * weight[c] + bias[c]
+                else:
+                    for c in range(C):
+                        out[r, c] = (total[r, c] - m) * k * weight[c]
 
 
 def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Target, Target, Target]) -> Any:
@@ -78,46 +86,49 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
         return NotImplemented
     dx, dweight = slot(into[0], x.shape), slot(into[1], weight.shape)
     dbias = slot(SKIP if bias is None else into[2], weight.shape)
-    threads = threads_for(x.size)
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), mean.reshape(-1), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta, dbias.array, dbias.beta,
-        np.zeros((threads, 2, x.shape[-1]), np.float32), threads,
+        threads_for(x.size),
     )  # fmt: skip
     return dx.result(), dweight.result(), dbias.result()
 
 
 @kernel(
     "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[::1], "
-    "f4[:, ::1], f4, f4[::1], f4, f4[::1], f4, f4[:, :, ::1], i8)"
+    "f4[:, ::1], f4, f4[::1], f4, f4[::1], f4, i8)"
 )
-def _backward(
-    dout, dtotal, x, mean, rstd, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, partial, threads
-):
+def _backward(dout, dtotal, x, mean, rstd, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
     R, C = x.shape
+    partial = np.zeros((threads, 2, C), np.float32)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
         dw, db = partial[t, 0], partial[t, 1]
-        for r in range(lo, hi):
-            m, k = mean[r], rstd[r]
-            g_sum = np.float32(0)
-            gx_sum = np.float32(0)
-            for c in range(C):
-                xhat = (x[r, c] - m) * k
-                g = dout[r, c] * weight[c]
-                g_sum += g
-                gx_sum += g * xhat
-                dw[c] += dout[r, c] * xhat
-                db[c] += dout[r, c]
-            g_mean, gx_mean = g_sum / C, gx_sum / C
-            if dx.size:
+        g_mean, gx_mean = np.empty(FEW, np.float32), np.empty(FEW, np.float32)
+        for first in range(lo, hi, FEW):
+            few = range(first, min(first + FEW, hi))
+            for r in few:
+                m, k = mean[r], rstd[r]
+                g_sum, gx_sum = np.float32(0), np.float32(0)
                 for c in range(C):
                     xhat = (x[r, c] - m) * k
-                    d = k * (dout[r, c] * weight[c] - g_mean - xhat * gx_mean)
-                    if dtotal.size:
-                        d += dtotal[r, c]
-                    dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                    g = dout[r, c] * weight[c]
+                    g_sum += g
+                    gx_sum += g * xhat
+                    dw[c] += dout[r, c] * xhat
+                    db[c] += dout[r, c]
+                g_mean[r - first], gx_mean[r - first] = g_sum / C, gx_sum / C
+            if dx.size:
+                for r in few:
+                    m, k = mean[r], rstd[r]
+                    g_m, gx_m = g_mean[r - first], gx_mean[r - first]
+                    for c in range(C):
+                        xhat = (x[r, c] - m) * k
+                        d = k * (dout[r, c] * weight[c] - g_m - xhat * gx_m)
+                        if dtotal.size:
+                            d += dtotal[r, c]
+                        dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
     for c in range(dweight.size):
         s = np.float32(0)
         for t in range(threads):

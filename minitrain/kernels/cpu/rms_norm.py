@@ -1,7 +1,7 @@
 """Twins of ``ops.rms_norm``, and the two kernels that ``residual_rms_norm`` shares with it.
 
-As in ``layer_norm``, each row is finished while it is in the first-level cache, and the threads' shares of ``dweight``
-are added in order of threads.
+As in ``layer_norm``, a few rows are finished while they are in the first-level cache, and the threads' shares of
+``dweight`` are added in order of threads.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ...backend.targets import Target
 from ...backend.threads import threads_for
 from ._math import chunk, wide_vectors
 from ._targets import NO_ROWS, rows, slot
+from .layer_norm import FEW
 
 
 def rms_norm_forward(x: Array, weight: Array, *, eps: float = 1e-5) -> Any:
@@ -48,17 +49,20 @@ def _forward(x, branch, total, weight, eps, out, rstd, threads):
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        for r in range(lo, hi):
-            if branch.size:
+        for first in range(lo, hi, FEW):
+            few = range(first, min(first + FEW, hi))
+            for r in few:
+                if branch.size:
+                    for c in range(C):
+                        total[r, c] = x[r, c] + branch[r, c]
+                squares = np.float32(0)
                 for c in range(C):
-                    total[r, c] = x[r, c] + branch[r, c]
-            squares = np.float32(0)
-            for c in range(C):
-                squares += total[r, c] * total[r, c]
-            k = np.float32(1) / np.sqrt(squares / C + eps)
-            rstd[r] = k
-            for c in range(C):
-                out[r, c] = total[r, c] * k * weight[c]
+                    squares += total[r, c] * total[r, c]
+                rstd[r] = np.float32(1) / np.sqrt(squares / C + eps)
+            for r in few:
+                k = rstd[r]
+                for c in range(C):
+                    out[r, c] = total[r, c] * k * weight[c]
 
 
 def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Target, Target]) -> Any:
@@ -67,37 +71,40 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
     if x.size == 0:
         return NotImplemented
     dx, dweight = slot(into[0], x.shape), slot(into[1], weight.shape)
-    threads = threads_for(x.size)
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta,
-        np.zeros((threads, x.shape[-1]), np.float32), threads,
+        threads_for(x.size),
     )  # fmt: skip
     return dx.result(), dweight.result()
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, f4[:, ::1], i8)")
-def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta, partial, threads):
+@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, i8)")
+def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta, threads):
     R, C = x.shape
+    partial = np.zeros((threads, C), np.float32)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        dw = partial[t]
-        for r in range(lo, hi):
-            k = rstd[r]
-            gx_sum = np.float32(0)
-            for c in range(C):
-                xhat = x[r, c] * k
-                gx_sum += dout[r, c] * weight[c] * xhat
-                dw[c] += dout[r, c] * xhat
-            gx_mean = gx_sum / C
-            if dx.size:
+        dw, gx_mean = partial[t], np.empty(FEW, np.float32)
+        for first in range(lo, hi, FEW):
+            few = range(first, min(first + FEW, hi))
+            for r in few:
+                k, gx_sum = rstd[r], np.float32(0)
                 for c in range(C):
                     xhat = x[r, c] * k
-                    d = k * (dout[r, c] * weight[c] - xhat * gx_mean)
-                    if dtotal.size:
-                        d += dtotal[r, c]
-                    dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                    gx_sum += dout[r, c] * weight[c] * xhat
+                    dw[c] += dout[r, c] * xhat
+                gx_mean[r - first] = gx_sum / C
+            if dx.size:
+                for r in few:
+                    k, gx_m = rstd[r], gx_mean[r - first]
+                    for c in range(C):
+                        xhat = x[r, c] * k
+                        d = k * (dout[r, c] * weight[c] - xhat * gx_m)
+                        if dtotal.size:
+                            d += dtotal[r, c]
+                        dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
     for c in range(dweight.size):
         s = np.float32(0)
         for t in range(threads):
