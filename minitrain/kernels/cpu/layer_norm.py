@@ -95,8 +95,7 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
 
 
 @kernel(
-    "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[::1], "
-    "f4[:, ::1], f4, f4[::1], f4, f4[::1], f4, i8)"
+    "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, f4[::1], f4, i8)"
 )
 def _backward(dout, dtotal, x, mean, rstd, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
     R, C = x.shape
