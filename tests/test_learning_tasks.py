@@ -81,7 +81,7 @@ def test_a_gpt_learns_to_add():
     places = [a // 10, a % 10, b // 10, b % 10, (a + b) % 10, (a + b) // 10 % 10, (a + b) // 100]
     unseen, draw = language_task(np.stack(places, axis=1), 4, 500, batch_size=128)
     model = GPT(PRESETS["gpt-nano"], seed=0)
-    train(model, draw, 700, lr=5e-3)
+    train(model, draw, 1000, lr=5e-3)
     assert exact(model, unseen, 4) > 0.98
 
 
