@@ -1,4 +1,4 @@
-"""Twins of ``ops.embedding``. In the backward each thread owns some columns, so repeated tokens never collide."""
+"""Twins of ``ops.embedding``. In the backward each thread owns some rows, so repeated tokens never collide."""
 
 from __future__ import annotations
 
