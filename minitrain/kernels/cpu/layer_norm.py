@@ -1,9 +1,7 @@
 """Twins of ``ops.layer_norm``, and the two kernels that ``residual_layer_norm`` shares with it.
 
-A few rows are read once into the first-level cache and finished there: what a row needs of its sums has arrived when
-its turn comes again, while a row that goes through all steps alone waits for each. A thread sums its rows' shares of
-``dweight`` and ``dbias`` by itself; the partial sums are added in order of threads, so the result does not depend on
-timing.
+A few rows are read once into the first-level cache and finished there. A thread sums its rows' shares of ``dweight``
+and ``dbias`` by itself; the partial sums are added in order of threads, so the result does not depend on timing.
 """
 
 from __future__ import annotations
@@ -18,10 +16,8 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import SKIP, Target
 from ...backend.threads import threads_for
-from ._math import chunk, wide_vectors
+from ._math import FEW, chunk, wide_vectors
 from ._targets import NO_ROWS, NONE, rows, slot
-
-FEW = 4  # rows
 
 
 def layer_norm_forward(x: Array, weight: Array, bias: Array | None, *, eps: float = 1e-5) -> Any:

@@ -16,9 +16,8 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import threads_for
-from ._math import chunk, wide_vectors
+from ._math import FEW, chunk, wide_vectors
 from ._targets import NO_ROWS, rows, slot
-from .layer_norm import FEW
 
 
 def rms_norm_forward(x: Array, weight: Array, *, eps: float = 1e-5) -> Any:
