@@ -19,9 +19,11 @@ from ...backend.jit import device
 f4 = np.float32
 
 FEW = 4
-"""Rows that a kernel with sums over rows takes through its steps together. What a row needs of its sums has arrived when
-its turn comes again, while a row that goes through all steps alone waits for each. A few rows fit into the first-level
-cache."""
+"""Rows that a kernel with sums over rows takes through its steps together.
+
+What a row needs of its sums has arrived when its turn comes again, while a row that goes through all steps alone waits
+for each. A few rows fit into the first-level cache.
+"""
 
 
 @device
