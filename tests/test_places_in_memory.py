@@ -6,7 +6,7 @@ import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_zoo import KINDS
+from numba import prange
 from test_ops import Result, as_list, cotangents, every_op, few, kernels
 
 import minitrain.kernels.cpu
 from minitrain.backend import is_array
-from minitrain.backend.jit import Kernel
+from minitrain.backend.jit import Kernel, kernel
+from minitrain.backend.object_code import LINE
 from minitrain.ops import Into, cross_entropy_backward, cross_entropy_forward
 from minitrain.optim.factory import OPTIMIZERS
 from minitrain.testing.cases import SMALL, TILES, Call, Case
@@ -56,15 +58,23 @@ class Arena:
         return copied
 
 
-def run_in(arena: Arena, case: Case, call: Call) -> Result:
-    """A forward and its backward whose inputs, outputs and gradients all lie in ``arena``."""
+def run_in(arena: Arena, case: Case, call: Call, accumulate: Sequence[bool | None]) -> Result:
+    """A forward and its backward whose inputs, outputs and gradients all lie in ``arena``.
+
+    Gradients are fresh (``None``), written over NaN, or added to ones.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for module in [m for m in MODULES if hasattr(m, "empty")]:
             patch.setattr(module, "empty", arena.empty)
         with kernels("auto"):
             result = case.pair.forward(*map(arena.copy, call.inputs), **call.options)
             outputs = case.outputs(result)
-            gradients = as_list(case.pair.backward(*map(arena.copy, cotangents(case, outputs)), result[-1]))
+            given = cotangents(case, outputs)
+            targets: list[Any] = []
+            for gradient, add in zip(as_list(case.pair.backward(*given, result[-1])), accumulate, strict=False):
+                buffer = None if gradient is None or add is None else np.full_like(gradient, 1 if add else np.nan)
+                targets.append(None if buffer is None else Into(arena.copy(buffer), bool(add)))
+            gradients = as_list(case.pair.backward(*map(arena.copy, given), result[-1], into=targets))
     return Result(outputs, gradients).copy()
 
 
@@ -74,21 +84,67 @@ def run_in(arena: Arena, case: Case, call: Call) -> Result:
 def test_neighbours_in_memory_change_nothing(case, data):
     call = data.draw(case.calls(data.draw(st.sampled_from([SMALL, TILES])))).astype(np.float32)
     near = data.draw(st.sampled_from([0, SCALAR, 2 * SCALAR, 8 * SCALAR]))
-    for a, b in zip(run_in(Arena(near), case, call).arrays(), run_in(Arena(FAR), case, call).arrays(), strict=True):
+    accumulate = data.draw(st.lists(st.sampled_from([None, False, True]), min_size=5, max_size=5))
+    here, there = (run_in(Arena(gap), case, call, accumulate).arrays() for gap in (near, FAR))
+    for a, b in zip(here, there, strict=True):
         assert a.tobytes() == b.tobytes()
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_gradient_over_its_logits_has_the_bytes_of_a_fresh_one(weighted):
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_a_gradient_over_its_logits_has_the_bytes_of_a_fresh_one(weighted, accumulate):
     rng = np.random.default_rng(0)
     logits, targets = rng.standard_normal((7, 65), np.float32), rng.integers(0, 65, 7)
+    targets[2] = -100
     weight = rng.random(65, np.float32) if weighted else None
-    _, cache = cross_entropy_forward(logits, targets, weight, label_smoothing=0.1)
     dtotal = np.float32(0.3)
-    fresh = np.array(cross_entropy_backward(dtotal, cache)[0])
-    over = cross_entropy_backward(dtotal, cache, into=(Into(logits), None, None))[0]
+    with kernels("auto"):
+        _, cache = cross_entropy_forward(logits, targets, weight, label_smoothing=0.1, z_loss=1e-2)
+        fresh = np.array(cross_entropy_backward(dtotal, cache)[0]) + (logits if accumulate else 0)
+        over = cross_entropy_backward(dtotal, cache, into=(Into(logits, accumulate), None, None))[0]
     assert over is logits
-    assert over.tobytes() == fresh.tobytes()
+    if accumulate:
+        np.testing.assert_allclose(over, fresh, rtol=1e-6, atol=1e-6)  # the kernel's sum is rounded once
+    else:
+        assert over.tobytes() == fresh.tobytes()
+
+
+@every_op
+@few(10)
+@given(st.data())
+def test_two_gradients_may_go_to_one_array(case, data):
+    """As when a layer is given one array for two inputs, or one weight for two."""
+    call = data.draw(case.calls(SMALL)).astype(np.float32)
+    with kernels("auto"):
+        result = case.pair.forward(*call.inputs, **call.options)
+        given = cotangents(case, case.outputs(result))
+        plain = as_list(case.pair.backward(*given, result[-1]))
+        there = [g for g in plain if g is not None]
+        alike = [g for g in there if g.shape == there[-1].shape] if there else []
+        buffer = np.full_like(alike[0], np.nan) if alike else None
+        rest = iter([False] + [True] * len(plain))
+        targets = [None if not any(g is one for one in alike) else Into(buffer, next(rest)) for g in plain]
+        case.pair.backward(*given, result[-1], into=targets)
+    if alike:
+        np.testing.assert_allclose(buffer, sum(alike), rtol=1e-4, atol=1e-4 * max(1, abs(sum(alike)).max(initial=0)))
+
+
+@kernel("i8(i8)", parallel=False)
+def remainder_of_a_line(size):
+    return np.empty(size, np.float32).ctypes.data % LINE
+
+
+@kernel("i8(i8, i8)")
+def remainder_in_a_thread(size, threads):
+    worst = 0
+    for _ in prange(threads):
+        worst += np.empty(size, np.float32).ctypes.data % LINE
+    return worst
+
+
+def test_arrays_that_kernels_make_begin_with_a_cache_line():
+    assert [remainder_of_a_line(size) for size in range(1, 40)] == [0] * 39
+    assert [remainder_in_a_thread(size, 2) for size in range(1, 40)] == [0] * 39
 
 
 @contextmanager

@@ -62,8 +62,8 @@ def _source_stamp(file: str) -> str:
     folder = Path(file).parent
     called = blas_width() if folder == KERNEL_FOLDER else None
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {called}".encode())
-    ours = [Path(__file__), Path(str(object_code.__file__))]
-    for source in [Path(file), *sorted(folder.glob("_*.py")), *ours]:
+    ours = [Path(__file__), Path(str(object_code.__file__)), *sorted(Path(__file__).parent.glob("_*.py"))]
+    for source in dict.fromkeys([Path(file), *sorted(folder.glob("_*.py")), *ours]):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
@@ -117,7 +117,8 @@ class _ApartCompiler(Compiler):  # type: ignore[misc]
 
     Otherwise LLVM makes two loops of one and looks at the addresses to choose: SIMD code if the arrays lie far enough
     apart, else scalar code, which rounds differently. Small arrays that happened to be neighbours in memory then gave
-    other bytes than the same numbers elsewhere.
+    other bytes than the same numbers elsewhere. Two views of one array must not both be used in a parallel loop that
+    writes to one of them, and a device function returns no view of its arguments.
     """
 
     def __init__(self, *args: Any) -> None:

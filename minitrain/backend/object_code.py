@@ -58,16 +58,18 @@ class _Codegen(JITCPUCodegen):  # type: ignore[misc]
 @contextmanager
 def to_disk_only() -> Iterator[None]:
     """Within the ``with`` block, what numba compiles reaches its cache on disk and nothing else: it cannot be run."""
-    context = cpu_target.target_context
-    collecting = gc.isenabled()
+    settings = vars(cpu_target.target_context)
+    ours = {"_internal_codegen": _Codegen("numba.exec"), "get_preferred_array_alignment": lambda dtype: LINE}
     with global_compiler_lock:
-        before, context._internal_codegen = context._internal_codegen, _Codegen("numba.exec")
-        context.get_preferred_array_alignment = lambda dtype: LINE
-        gc.disable()  # a compiler makes a million small objects and no garbage worth looking for
+        before = {name: settings[name] for name in ours if name in settings}
+        collecting = gc.isenabled()
         try:
+            gc.disable()  # a compiler makes a million small objects and no garbage worth looking for
+            settings.update(ours)
             yield
         finally:
-            context._internal_codegen = before
-            del context.get_preferred_array_alignment  # the class's own is there again
             if collecting:
                 gc.enable()
+            for name in ours:
+                settings.pop(name, None)  # numba's class has an alignment of its own
+            settings.update(before)

@@ -11,8 +11,8 @@ from .arrays import Array
 class Into(NamedTuple):
     """Write a gradient to ``buffer``: over what is there, or added to it (BLAS's beta 0 and 1).
 
-    The buffer overlaps no other array of the call. One exception: ``dlogits`` of a cross-entropy may take the place of
-    its logits.
+    Two gradients of a call may go to the same array, the second added to the first. Otherwise the buffer overlaps no
+    array of the call, with one exception: ``dlogits`` of a cross-entropy may take the place of its logits.
     """
 
     buffer: Array

@@ -17,7 +17,8 @@ The decorator does the rest:
    the arrays are float32 NumPy arrays, that *twin* gets the call. It may decline by returning ``NotImplemented``. A
    forward twin returns the cache as a plain tuple of its fields, and the decorator gives it its type.
 3. **It serves ``into``.** Each backward takes ``into=``, one entry per gradient, that says where the gradient goes.
-   The reference computes fresh gradients and they are copied or added; a twin writes them in place itself.
+   The reference computes fresh gradients and they are copied or added; a twin writes them in place itself, and the
+   buffers must not overlap what it reads (see ``Into``). Calls with one array for two gradients go to the reference.
 """
 
 from __future__ import annotations
@@ -203,7 +204,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         if len(args) != len(parameters):
             raise TypeError(f"{name} takes ({', '.join(parameters)}), got {len(args)} arguments")
         try:
-            if examine(args, {}) and kernels_enabled() and (twin := find_twin()) is not None:
+            fits = examine(args, {}) and kernels_enabled() and not _meet(targets)
+            if fits and (twin := find_twin()) is not None:
                 result = twin(*args, into=targets)
                 if result is not NotImplemented:
                     return result
@@ -237,6 +239,12 @@ def _facts(x: Any) -> Any:
     if is_array(x):
         return type(x), x.dtype, x.shape
     return x if x is None or isinstance(x, bool | int | float | str) else type(x)
+
+
+def _meet(targets: tuple[Target, ...]) -> bool:
+    """Whether two gradients go to the same array: a twin might load from it before the other gradient is there."""
+    buffers = [id(target.buffer) for target in targets if isinstance(target, Into)]
+    return len(buffers) > 1 and len(set(buffers)) < len(buffers)
 
 
 def _find_twin(reference: Callable[..., Any]) -> Callable[..., Any] | None:

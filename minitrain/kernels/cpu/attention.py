@@ -119,10 +119,10 @@ def _row_span(row, start, T, S, keys, back, ahead):
 
 @device
 def _row_words(words, element, n, sample, k0, k1):
-    """Random words of ``n`` of a sample's (H, T, S) probabilities, from ``element`` on."""
+    """Random words of ``n`` of a sample's (H, T, S) probabilities, from ``element`` on; their start in ``words``."""
     first = element // 4 * 4
     fill_words(words[: (n + 7) // 4 * 4], first, sample, k0, k1)
-    return words[element - first :]
+    return element - first
 
 
 @device
@@ -210,7 +210,7 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
                     lse[b, h, i0 + i] = np.log(total) + highest if last > first else f4(-np.inf)
                     if threshold > 0:
                         element = (h * T + i0 + i) * S + start
-                        w = _row_words(words, element, row.size, first_sample + b, k0, k1)
+                        w = words[_row_words(words, element, row.size, first_sample + b, k0, k1) :]
                         for s in range(row.size):
                             row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
                 if stop > start:
@@ -269,7 +269,7 @@ def _backward(
                         p_row[:first] = f4(-np.inf)
                         if threshold > 0:
                             element = (h * T + i0 + i) * S + start
-                            w = _row_words(words, element, p_row.size, first_sample + b, k0, k1)
+                            w = words[_row_words(words, element, p_row.size, first_sample + b, k0, k1) :]
                             for s in range(p_row.size):
                                 kept = factor if np.int64(w[s]) >= threshold else f4(0)
                                 e = exp_nonpositive(p_row[s] - L)

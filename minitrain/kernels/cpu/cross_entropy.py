@@ -90,6 +90,8 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
     if dlogits.array.size:
         weights = NONE if class_weight is None else np.ascontiguousarray(class_weight)
         over = _same_memory(dlogits.array, logits)  # the gradient takes the logits' place
+        if over and (dlogits.beta or weights.size):
+            logits, over = logits.copy(), False
         _backward(
             float(dtotal), NO_ROWS if over else rows(logits), lse.reshape(-1), _flat(targets),
             weights, float(weights.sum()), smoothing, ignore, z_loss,
@@ -102,7 +104,7 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
 def _backward(
     dtotal, logits, lse, targets, class_weight, weight_sum, smoothing, ignore, z_loss, dlogits, beta, threads
 ):  # fmt: skip
-    """Without ``logits``, they lie in ``dlogits`` and are overwritten."""
+    """Without ``logits``, they lie in ``dlogits`` and are overwritten: ``beta`` is 0 and classes have no weights."""
     R, V = dlogits.shape
     even = smoothing / f4(V)
     for t in prange(threads):
@@ -117,16 +119,18 @@ def _backward(
                         d[c] = 0
                 continue
             w = class_weight[y] if class_weight.size else f4(1)
-            z, L = logits[r] if logits.size else d, lse[r]
+            L = lse[r]
             mass = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
             pull = mass + f4(2) * z_loss * w * L
-            if beta == 0 and not class_weight.size and logits.size:
-                for c in range(V):
-                    d[c] = dtotal * (pull * exp_nonpositive(z[c] - L) - even)
-            elif beta == 0 and not class_weight.size:  # the usual case
+            if not logits.size:
                 for c in range(V):
                     d[c] = dtotal * (pull * exp_nonpositive(d[c] - L) - even)
+            elif beta == 0 and not class_weight.size:
+                z = logits[r]
+                for c in range(V):
+                    d[c] = dtotal * (pull * exp_nonpositive(z[c] - L) - even)
             else:
+                z = logits[r]
                 for c in range(V):
                     share = even * class_weight[c] if class_weight.size else even
                     g = dtotal * (pull * exp_nonpositive(z[c] - L) - share)
