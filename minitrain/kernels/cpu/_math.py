@@ -18,13 +18,6 @@ from ...backend.jit import device
 
 f4 = np.float32
 
-FEW = 4
-"""Rows that a kernel with sums over rows takes through its steps together.
-
-What a row needs of its sums has arrived when its turn comes again, while a row that goes through all steps alone waits
-for each. A few rows fit into the first-level cache.
-"""
-
 
 @device
 def chunk(n, part, parts):
@@ -34,6 +27,16 @@ def chunk(n, part, parts):
     vectorises the loop (twice as fast, and more).
     """
     return n * part // parts, n * (part + 1) // parts
+
+
+@device
+def rows_together(width):
+    """How many rows of ``width`` numbers a kernel with sums over rows takes through its steps together: 8 KB of them.
+
+    What a row needs of its sums has arrived when its turn comes again, while a row that goes through all steps alone
+    waits for each. Wide rows have other work to wait with, and should stay in the first-level cache.
+    """
+    return max(1, 2048 // max(1, width))
 
 
 @intrinsic

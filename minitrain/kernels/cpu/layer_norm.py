@@ -1,6 +1,6 @@
 """Twins of ``ops.layer_norm``, and the two kernels that ``residual_layer_norm`` shares with it.
 
-A few rows are read once into the first-level cache and finished there. A thread sums its rows' shares of ``dweight``
+A row is read once into the first-level cache and finished there. A thread sums its rows' shares of ``dweight``
 and ``dbias`` by itself; the partial sums are added in order of threads, so the result does not depend on timing.
 """
 
@@ -16,8 +16,10 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import SKIP, Target
 from ...backend.threads import threads_for
-from ._math import FEW, chunk, wide_vectors
+from ._math import chunk, rows_together, wide_vectors
 from ._targets import NO_ROWS, NONE, rows, slot
+
+f4 = np.float32
 
 
 def layer_norm_forward(x: Array, weight: Array, bias: Array | None, *, eps: float = 1e-5) -> Any:
@@ -47,24 +49,26 @@ def run_forward(
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4, f4[:, ::1], f4[::1], f4[::1], i8)")
 def _forward(x, branch, total, weight, bias, eps, out, mean, rstd, threads):
     R, C = x.shape
+    n = f4(C)  # a float32 divided by an integer would be a float64, and so would all that is computed with it
+    together = rows_together(C)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        for first in range(lo, hi, FEW):
-            few = range(first, min(first + FEW, hi))
+        for first in range(lo, hi, together):
+            few = range(first, min(first + together, hi))
             for r in few:
                 if branch.size:
                     for c in range(C):
                         total[r, c] = x[r, c] + branch[r, c]
-                s = np.float32(0)
+                s = f4(0)
                 for c in range(C):
                     s += total[r, c]
-                mean[r] = s / C
+                mean[r] = s / n
             for r in few:
-                m, v = mean[r], np.float32(0)
+                m, v = mean[r], f4(0)
                 for c in range(C):
                     v += (total[r, c] - m) * (total[r, c] - m)
-                rstd[r] = np.float32(1) / np.sqrt(v / C + eps)
+                rstd[r] = f4(1) / np.sqrt(v / n + eps)
             for r in few:
                 m, k = mean[r], rstd[r]
                 if bias.size:
@@ -95,42 +99,37 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
 )
 def _backward(dout, dtotal, x, mean, rstd, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
     R, C = x.shape
-    partial = np.zeros((threads, 2, C), np.float32)
+    n = f4(C)
+    partial = np.zeros((threads, 2, C), f4)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
         dw, db = partial[t, 0], partial[t, 1]
-        g_mean, gx_mean = np.empty(FEW, np.float32), np.empty(FEW, np.float32)
-        for first in range(lo, hi, FEW):
-            few = range(first, min(first + FEW, hi))
-            for r in few:
-                m, k = mean[r], rstd[r]
-                g_sum, gx_sum = np.float32(0), np.float32(0)
+        for r in range(lo, hi):
+            m, k = mean[r], rstd[r]
+            g_sum, gx_sum = f4(0), f4(0)
+            for c in range(C):
+                xhat = (x[r, c] - m) * k
+                g = dout[r, c] * weight[c]
+                g_sum += g
+                gx_sum += g * xhat
+                dw[c] += dout[r, c] * xhat
+                db[c] += dout[r, c]
+            g_mean, gx_mean = g_sum / n, gx_sum / n
+            if dx.size:
                 for c in range(C):
                     xhat = (x[r, c] - m) * k
-                    g = dout[r, c] * weight[c]
-                    g_sum += g
-                    gx_sum += g * xhat
-                    dw[c] += dout[r, c] * xhat
-                    db[c] += dout[r, c]
-                g_mean[r - first], gx_mean[r - first] = g_sum / C, gx_sum / C
-            if dx.size:
-                for r in few:
-                    m, k = mean[r], rstd[r]
-                    g_m, gx_m = g_mean[r - first], gx_mean[r - first]
-                    for c in range(C):
-                        xhat = (x[r, c] - m) * k
-                        d = k * (dout[r, c] * weight[c] - g_m - xhat * gx_m)
-                        if dtotal.size:
-                            d += dtotal[r, c]
-                        dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                    d = k * (dout[r, c] * weight[c] - g_mean - xhat * gx_mean)
+                    if dtotal.size:
+                        d += dtotal[r, c]
+                    dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
     for c in range(dweight.size):
-        s = np.float32(0)
+        s = f4(0)
         for t in range(threads):
             s += partial[t, 0, c]
         dweight[c] = s + dweight[c] if dweight_beta != 0 else s
     for c in range(dbias.size):
-        s = np.float32(0)
+        s = f4(0)
         for t in range(threads):
             s += partial[t, 1, c]
         dbias[c] = s + dbias[c] if dbias_beta != 0 else s

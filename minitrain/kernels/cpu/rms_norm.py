@@ -1,7 +1,7 @@
 """Twins of ``ops.rms_norm``, and the two kernels that ``residual_rms_norm`` shares with it.
 
-As in ``layer_norm``, a few rows are finished while they are in the first-level cache, and the threads' shares of
-``dweight`` are added in order of threads.
+As in ``layer_norm``, a row is finished while it is in the first-level cache, and the threads' shares of ``dweight`` are
+added in order of threads.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import threads_for
-from ._math import FEW, chunk, wide_vectors
+from ._math import chunk, rows_together, wide_vectors
 from ._targets import NO_ROWS, rows, slot
+
+f4 = np.float32
 
 
 def rms_norm_forward(x: Array, weight: Array, *, eps: float = 1e-5) -> Any:
@@ -45,19 +47,20 @@ def run_forward(
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4, f4[:, ::1], f4[::1], i8)")
 def _forward(x, branch, total, weight, eps, out, rstd, threads):
     R, C = x.shape
+    n, together = f4(C), rows_together(C)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        for first in range(lo, hi, FEW):
-            few = range(first, min(first + FEW, hi))
+        for first in range(lo, hi, together):
+            few = range(first, min(first + together, hi))
             for r in few:
                 if branch.size:
                     for c in range(C):
                         total[r, c] = x[r, c] + branch[r, c]
-                squares = np.float32(0)
+                squares = f4(0)
                 for c in range(C):
                     squares += total[r, c] * total[r, c]
-                rstd[r] = np.float32(1) / np.sqrt(squares / C + eps)
+                rstd[r] = f4(1) / np.sqrt(squares / n + eps)
             for r in few:
                 k = rstd[r]
                 for c in range(C):
@@ -81,31 +84,28 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, i8)")
 def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta, threads):
     R, C = x.shape
-    partial = np.zeros((threads, C), np.float32)
+    n = f4(C)
+    partial = np.zeros((threads, C), f4)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        dw, gx_mean = partial[t], np.empty(FEW, np.float32)
-        for first in range(lo, hi, FEW):
-            few = range(first, min(first + FEW, hi))
-            for r in few:
-                k, gx_sum = rstd[r], np.float32(0)
+        dw = partial[t]
+        for r in range(lo, hi):
+            k, gx_sum = rstd[r], f4(0)
+            for c in range(C):
+                xhat = x[r, c] * k
+                gx_sum += dout[r, c] * weight[c] * xhat
+                dw[c] += dout[r, c] * xhat
+            gx_mean = gx_sum / n
+            if dx.size:
                 for c in range(C):
                     xhat = x[r, c] * k
-                    gx_sum += dout[r, c] * weight[c] * xhat
-                    dw[c] += dout[r, c] * xhat
-                gx_mean[r - first] = gx_sum / C
-            if dx.size:
-                for r in few:
-                    k, gx_m = rstd[r], gx_mean[r - first]
-                    for c in range(C):
-                        xhat = x[r, c] * k
-                        d = k * (dout[r, c] * weight[c] - xhat * gx_m)
-                        if dtotal.size:
-                            d += dtotal[r, c]
-                        dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                    d = k * (dout[r, c] * weight[c] - xhat * gx_mean)
+                    if dtotal.size:
+                        d += dtotal[r, c]
+                    dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
     for c in range(dweight.size):
-        s = np.float32(0)
+        s = f4(0)
         for t in range(threads):
             s += partial[t, c]
         dweight[c] = s + dweight[c] if dweight_beta != 0 else s

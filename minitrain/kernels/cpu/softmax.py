@@ -1,4 +1,4 @@
-"""Twins of ``ops.softmax``: a few rows at a time, as in ``layer_norm``."""
+"""Twins of ``ops.softmax``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...backend.jit import kernel
 from ...backend.pool import empty
 from ...backend.targets import Target
 from ...backend.threads import threads_for
-from ._math import FEW, chunk, exp_nonpositive, maximum, wide_vectors
+from ._math import chunk, exp_nonpositive, maximum, rows_together, wide_vectors
 from ._targets import rows, slot
 
 f4 = np.float32
@@ -30,12 +30,13 @@ def softmax_forward(x: Array) -> Any:
 @kernel("void(f4[:, ::1], f4[:, ::1], i8)")
 def _forward(x, out, threads):
     R, C = x.shape
+    together = rows_together(C)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        share = np.empty(FEW, f4)  # first a row's maximum, then 1 over its sum
-        for first in range(lo, hi, FEW):
-            few = range(first, min(first + FEW, hi))
+        share = np.empty(together, f4)  # first a row's maximum, then 1 over its sum
+        for first in range(lo, hi, together):
+            few = range(first, min(first + together, hi))
             for r in few:
                 share[r - first] = maximum(x[r])
             for r in few:
@@ -65,16 +66,10 @@ def _backward(dout, y, dx, beta, threads):
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        mean = np.empty(FEW, f4)  # of a row of dout, weighted with the probabilities
-        for first in range(lo, hi, FEW):
-            few = range(first, min(first + FEW, hi))
-            for r in few:
-                s = f4(0)
-                for c in range(C):
-                    s += dout[r, c] * y[r, c]
-                mean[r - first] = s
-            for r in few:
-                s = mean[r - first]
-                for c in range(C):
-                    d = y[r, c] * (dout[r, c] - s)
-                    dx[r, c] = d + dx[r, c] if beta != 0 else d
+        for r in range(lo, hi):
+            mean = f4(0)  # of the row of dout, weighted with the probabilities
+            for c in range(C):
+                mean += dout[r, c] * y[r, c]
+            for c in range(C):
+                d = y[r, c] * (dout[r, c] - mean)
+                dx[r, c] = d + dx[r, c] if beta != 0 else d

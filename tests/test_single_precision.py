@@ -1,0 +1,50 @@
+"""Kernels compute in the precision of their arrays: a float32 divided by an integer is a float64 to numba.
+
+Layer norm once had such a mean. Its loops then converted every number, at half the speed, and nothing else showed it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+
+import pytest
+from numba.core.caching import NullCache
+
+import minitrain.kernels.cpu
+from minitrain.backend import object_code
+from minitrain.backend.jit import Kernel, kernel
+
+FILES = [found.name for found in pkgutil.iter_modules(minitrain.kernels.cpu.__path__)]
+IN_DOUBLE = {"clip": {"_partial_sums"}, "muon": {"_direction"}}
+"""Sums over all weights, in double precision on purpose."""
+
+
+def widens_vectors(one: Kernel) -> bool:
+    """Whether a kernel's code turns vectors of float32 into float64."""
+    with object_code.to_disk_only():
+        dispatcher = one._new_dispatcher()
+        dispatcher._cache = NullCache()
+        dispatcher.compile(one._signature)
+        (compiled,) = dispatcher.overloads.values()
+        return re.search(r"fpext <\d+ x float>", compiled.library.get_llvm_str()) is not None
+
+
+@kernel("void(f4[::1], i8)", parallel=False)
+def widens(x, n):
+    mean = x[0] / n
+    for i in range(x.size):
+        x[i] -= mean
+
+
+def test_a_kernel_that_widens_is_noticed():
+    assert widens_vectors(widens)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_loops_stay_in_single_precision(file):
+    module = importlib.import_module(f"minitrain.kernels.cpu.{file}")
+    own = [k for k in vars(module).values() if isinstance(k, Kernel) and k.__module__ == module.__name__]
+    found = {k._function.__name__ for k in own if widens_vectors(k)}
+    assert found == IN_DOUBLE.get(file, set())
