@@ -2,76 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ..errors import ConfigError, NonFiniteError
-
-if TYPE_CHECKING:
-    from ..ops.contract.loss import Loss
-    from .step import Gradient, Update
-    from .trainer import Trainer
+from ..ops.contract.loss import Loss
+from .setup import RunContext, Setup, StepView
+from .update import Gradient, Update
 
 
 class Callback:
-    """Something that happens at certain points of training; override the hooks you need.
+    """Something that happens at certain points of a training; override the hooks you need.
 
-    A hook finds everything on the trainer: ``trainer.state`` says how far it is, ``trainer.model``,
-    ``trainer.optimizer``, ``trainer.run_dir``, and on ``trainer.control`` it may ask to stop, save, evaluate or log.
+    Each hook gets a `StepView`: how far the training is, and ``view.control``, on which a callback requests to stop,
+    save, evaluate or log. What is trained and where results go (`Setup`, `RunContext`) is handed over once, in
+    ``on_train_begin``; keep what you need of it.
 
-    A callback that remembers something between steps gives it as ``state_dict`` and takes it back, so that a resumed
-    run goes on as if it had never stopped.
+    A callback that remembers something between steps returns it from ``state_dict`` and takes it back in
+    ``load_state_dict``, so that a resumed run goes on as if it had never stopped.
 
     Attributes:
-        name: under which its state is saved; the class's name by default.
+        name: the name under which its state is saved; by default that of the class.
     """
 
     name: str = ""
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Before the first step of this session."""
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, view: StepView) -> None:
         """After the last step, its evaluation and its checkpoint."""
 
-    def on_epoch_begin(self, trainer: Trainer) -> None:
+    def on_epoch_begin(self, view: StepView) -> None:
         """Before the first step of an epoch, or of what is left of it after a resume."""
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        """After the last step of an epoch; ``trainer.state.epoch`` counts it already."""
+    def on_epoch_end(self, view: StepView) -> None:
+        """After the last step of an epoch; ``view.epoch`` counts it already."""
 
-    def on_step_begin(self, trainer: Trainer) -> None:
+    def on_step_begin(self, view: StepView) -> None:
         """Before the batch of a step is read."""
 
-    def on_substep_end(self, trainer: Trainer, loss: Loss) -> None:
+    def on_substep_end(self, view: StepView, loss: Loss) -> None:
         """After the backward of a micro-batch, with its summed loss."""
 
-    def on_before_optimizer_step(self, trainer: Trainer, gradient: Gradient) -> None:
+    def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """When the gradient is complete and the weights are untouched: the last moment to set ``control.skip``."""
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
-        """After an update; the trainer then logs, evaluates and saves as ``control`` says."""
+    def on_step_end(self, view: StepView, update: Update) -> None:
+        """After an update; the trainer then logs, evaluates and saves as ``view.control`` requests."""
 
-    def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """A record is about to be kept; a callback may add to it, those after it see that."""
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
+        """Before a record is kept. A callback may add to it; the callbacks after it see what was added."""
 
-    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
-        """The validation data was measured: ``val_loss`` and whatever else."""
+    def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
+        """After the validation data was measured: ``val_loss`` and the other metrics."""
 
-    def on_save(self, trainer: Trainer, path: str) -> None:
-        """A checkpoint was saved, or with asynchronous saving, is being written."""
+    def on_save(self, view: StepView, path: str) -> None:
+        """After a checkpoint is durable; with asynchronous saving, some steps later."""
 
-    def on_load(self, trainer: Trainer) -> None:
-        """The trainer has taken up a checkpoint, the state of the callbacks included."""
+    def on_load(self, view: StepView) -> None:
+        """After the trainer has loaded a checkpoint, the state of the callbacks included."""
 
-    def on_nan(self, trainer: Trainer, error: NonFiniteError) -> None:
-        """A loss or gradient is not finite. Unless ``control.skip`` or ``control.rollback`` is set, training stops."""
+    def on_nan(self, view: StepView, error: NonFiniteError) -> None:
+        """A loss or gradient is not finite. Training stops unless ``control.skip`` or ``control.rollback`` is set."""
 
-    def on_exception(self, trainer: Trainer, error: BaseException) -> None:
+    def on_exception(self, view: StepView, error: BaseException) -> None:
         """Training ends early, by an error or by a signal."""
 
     def close(self) -> None:
-        """Give back files and the screen: called once a session, however it ended."""
+        """Close files and restore the screen. Called once a session, however it ended."""
 
     def state_dict(self) -> dict[str, Any]:
         """What to keep in a checkpoint: numbers, text, lists, dictionaries, arrays."""
@@ -119,11 +118,11 @@ class CallbackList:
     def __len__(self) -> int:
         return len(self.callbacks)
 
-    def fire(self, hook: str, trainer: Trainer, *arguments: Any) -> None:
-        """Call a hook of all callbacks, e.g. ``fire("on_step_end", trainer, update)``."""
+    def fire(self, hook: str, view: StepView, *arguments: Any) -> None:
+        """Call a hook of all callbacks, e.g. ``fire("on_step_end", view, update)``."""
         if self.callbacks:
             for method in self._overridden[hook]:
-                method(trainer, *arguments)
+                method(view, *arguments)
 
     def close(self) -> None:
         """Close all, the last one first; one that fails does not keep the others open."""
@@ -145,6 +144,11 @@ class CallbackList:
         """Give each callback its state; one that the checkpoint does not know gets ``{}``."""
         for name, callback in self.callbacks.items():
             callback.load_state_dict(states.get(name, {}))
+
+
+def missing(kinds: Sequence[type[Callback]], given: Sequence[Callback]) -> list[Callback]:
+    """A callback of each kind that is not among those given."""
+    return [kind() for kind in kinds if not any(isinstance(one, kind) for one in given)]
 
 
 def _overrides(callback: Callback, hook: str) -> bool:

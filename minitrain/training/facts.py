@@ -1,47 +1,44 @@
-"""What should be known of a run besides its figures: its settings, and what it was made with."""
+"""Facts about a run besides its metrics: its settings, sizes, versions and surroundings."""
 
 from __future__ import annotations
 
 import dataclasses
 import platform
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..backend import kernels_mode, thread_count
 from ..versions import versions
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
-
 Plain = str | int | float | bool | None
 
 
-def hyperparameters(trainer: Trainer) -> dict[str, Any]:
-    """The settings of a run as nested dictionaries of plain values.
+def settings_of(model: Any, optimizer: Any, config: Any) -> dict[str, Any]:
+    """The settings of a training that was put together in Python, as nested dictionaries of plain values.
 
-    Those that the trainer was told, such as the whole configuration of ``minitrain train``; else what it knows: its
-    own, the optimizer's, and those of a model that has a dataclass as ``config``.
+    Args:
+        model: its name is noted, and the fields of its ``config`` if that is a dataclass.
+        optimizer: its name and rate are noted.
+        config: the trainer's dataclass of settings.
     """
-    if trainer.hyperparameters is not None:
-        return dict(trainer.hyperparameters)
-    optimizer = {"name": type(trainer.optimizer).__name__, "learning_rate": trainer.optimizer.get_lr()}
-    model: dict[str, Any] = {"name": type(trainer.model).__name__}
-    config = getattr(trainer.model, "config", None)
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        model |= dataclasses.asdict(config)
-    return {"model": model, "optimizer": optimizer, "trainer": dataclasses.asdict(trainer.config)}
+    described: dict[str, Any] = {"name": type(model).__name__}
+    sizes = getattr(model, "config", None)
+    if dataclasses.is_dataclass(sizes) and not isinstance(sizes, type):
+        described |= dataclasses.asdict(sizes)
+    rule = {"name": type(optimizer).__name__, "learning_rate": optimizer.get_lr()}
+    return {"model": described, "optimizer": rule, "trainer": dataclasses.asdict(config)}
 
 
-def facts(trainer: Trainer) -> dict[str, Plain]:
-    """Sizes, versions and surroundings; no names of machines, users or folders."""
-    sizes = [(p.data.size, p.trainable) for _, p in trainer.model.named_parameters()]
+def facts(model: Any, device: str) -> dict[str, Plain]:
+    """Sizes, versions and surroundings of a run; no names of machines, users or folders."""
+    sizes = [(p.data.size, p.trainable) for _, p in model.named_parameters()]
     return {
         "parameters": sum(size for size, _ in sizes),
         "trainable_parameters": sum(size for size, trainable in sizes if trainable),
         **versions(),
         "system": platform.system(),
         "machine": platform.machine(),
-        "device": trainer.device,
+        "device": device,
         "kernels": kernels_mode(),
         "threads": thread_count(),
     }

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
-if TYPE_CHECKING:
-    from .step import Update
+from .update import Update
 
 
 @dataclass
@@ -45,9 +44,9 @@ class TrainerState:
     window_seconds: float = 0.0
     stopped: str = ""
 
-    def count(self, update: Update, seconds: float) -> None:
+    def count(self, update: Update) -> None:
         """Count an update, or one that was skipped, which adds to no loss."""
-        self.window_seconds += seconds
+        self.window_seconds += update.seconds
         if update.skipped:
             self.skipped += 1
             return
@@ -62,6 +61,11 @@ class TrainerState:
         speed = tokens / self.window_seconds if self.window_seconds else math.nan
         self.window_loss = self.window_tokens = self.window_seconds = 0.0
         return mean, speed
+
+    def take(self, other: TrainerState) -> None:
+        """Become equal to another state."""
+        for name, value in asdict(other).items():
+            setattr(self, name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""

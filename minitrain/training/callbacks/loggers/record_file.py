@@ -6,14 +6,12 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from ...errors import CheckpointError
-from ...files import FileError
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..trainer import Trainer
+from ....errors import CheckpointError
+from ....files import FileError
+from ...callback import Callback
+from ...setup import RunContext, Setup, StepView
 
 
 class RecordFile(Protocol):
@@ -66,41 +64,41 @@ class FileLogger(Callback, Generic[F]):
     def _truncate(self, file: F, end: Mapping[str, Any]) -> bool:
         """Cut the file to such a position; returns whether it reached so far."""
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Open the file where this run goes on.
 
         Raises:
             CheckpointError: if the file has records of another run.
             FileError: if it cannot be written.
         """
-        if self.path is None and trainer.run_dir is None:
+        if self.path is None and run.folder is None:
             name = type(self).__name__
             raise CheckpointError(f"{name} has no file to write to: give it a path, or the trainer a run_dir")
-        path = self.path or Path(str(trainer.run_dir)) / self.file_name
-        if trainer.resumed and self._end is None and not self._begun:
+        path = self.path or Path(str(run.folder)) / self.file_name
+        if run.resumed and self._end is None and not self._begun:
             self._end = {}  # resumed before the first checkpoint
         if self._end is None and not self._begun and path.exists() and path.stat().st_size:
             raise CheckpointError(f"{path} holds the records of another run: resume that one, or choose another folder")
         self._file = self._open(path)
-        self._cut(trainer)
+        self._cut(view)
         self._begun = True
 
-    def on_load(self, trainer: Trainer) -> None:
+    def on_load(self, view: StepView) -> None:
         """A rollback: the records of the steps to be done again go."""
         if self._file is not None:
-            self._cut(trainer)
+            self._cut(view)
 
-    def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Write a record."""
         if self._file is not None:
             self._file.write(record)
 
-    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
         """Write an evaluation."""
         if self._file is not None:
             self._file.write(metrics)
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, view: StepView) -> None:
         """Make the records durable."""
         if self._file is not None:
             self._file.sync()
@@ -125,8 +123,8 @@ class FileLogger(Callback, Generic[F]):
         """Where to cut the file."""
         self._end = None if state == _NOT_BEGUN else state
 
-    def _cut(self, trainer: Trainer) -> None:
+    def _cut(self, view: StepView) -> None:
         assert self._file is not None
         if self._end is not None and not self._truncate(self._file, self._end):
-            trainer.warn(f"{self._file.path} lacks records from before step {trainer.state.step}; training goes on")
+            view.warn(f"{self._file.path} lacks records from before step {view.step}; training goes on")
         self._end = None

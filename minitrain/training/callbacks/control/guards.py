@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import ConfigError, NonFiniteError
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..step import Gradient, Update
-    from ..trainer import Trainer
+from ....errors import ConfigError, NonFiniteError
+from ...callback import Callback
+from ...nonfinite import first_bad_parameter
+from ...setup import RunContext, Setup, StepView
+from ...update import Gradient, Update
 
 POLICIES = ("stop", "skip", "rollback")
 
@@ -38,15 +37,18 @@ class NaNGuard(Callback):
         _check("NaNGuard", policy, most)
         self.policy, self.most = policy, most
         self.count = 0
+        self._model: Any = None
 
-    def on_nan(self, trainer: Trainer, error: NonFiniteError) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep the model, to see whether its parameters are finite."""
+        self._model = setup.model
+
+    def on_nan(self, view: StepView, error: NonFiniteError) -> None:
         """Ask for what the policy says."""
-        from ..nonfinite import first_bad_parameter
-
-        if self.count >= self.most or (self.policy == "skip" and first_bad_parameter(trainer.model)):
+        if self.count >= self.most or (self.policy == "skip" and first_bad_parameter(self._model)):
             return
         self.count += 1
-        _ask(trainer, self.policy, f"step {trainer.state.step + 1}: {error}")
+        _ask(view, self.policy, f"step {view.step + 1}: {error}")
 
     def state_dict(self) -> dict[str, Any]:
         """How often it has happened."""
@@ -100,7 +102,7 @@ class SpikeGuard(Callback):
         self.count = self.seen = 0
         self.mean = self.variance = 0.0
 
-    def on_before_optimizer_step(self, trainer: Trainer, gradient: Gradient) -> None:
+    def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Compare with what is usual, before the weights are touched.
 
         Raises:
@@ -110,13 +112,13 @@ class SpikeGuard(Callback):
         usual = self.mean + self.threshold * math.sqrt(self.variance)
         if self.seen < self.warmup or value <= usual:
             return
-        what = f"step {trainer.state.step + 1}: {self.monitor} {value:.4g} is a spike, usual are up to {usual:.4g}"
+        what = f"step {view.step + 1}: {self.monitor} {value:.4g} is a spike, usual are up to {usual:.4g}"
         if self.policy == "stop" or self.count >= self.most:
-            raise trainer.stopped_by(NonFiniteError(what.partition(": ")[2]), trainer.state.step + 1)
+            raise NonFiniteError(what.partition(": ")[2])
         self.count += 1
-        _ask(trainer, self.policy, what)
+        _ask(view, self.policy, what)
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+    def on_step_end(self, view: StepView, update: Update) -> None:
         """Take the update into the running mean, unless it was skipped."""
         if update.skipped:
             return
@@ -143,11 +145,11 @@ def _check(owner: str, policy: str, most: int) -> None:
         raise ConfigError(f"{owner}: policy={policy!r} must be one of {', '.join(POLICIES)}; most={most}, 0 or more")
 
 
-def _ask(trainer: Trainer, policy: str, reason: str) -> None:
-    """Ask the trainer for what the policy says, and say so."""
+def _ask(view: StepView, policy: str, reason: str) -> None:
+    """Request what the policy says, and tell the user."""
     if policy == "skip":
-        trainer.control.skip = True
-        trainer.warn(f"{reason}; this batch is skipped")
+        view.control.skip = True
+        view.warn(f"{reason}; this batch is skipped")
     elif policy == "rollback":
-        trainer.control.rollback = True
-        trainer.warn(f"{reason}; rolling back")
+        view.control.rollback = True
+        view.warn(f"{reason}; rolling back")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ...errors import ConfigError
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..step import Update
-    from ..trainer import Trainer
+from ....errors import ConfigError
+from ...callback import Callback
+from ...setup import RunContext, Setup, StepView
+from ...update import Update
 
 
 class Checkpointing(Callback):
@@ -33,19 +29,19 @@ class Checkpointing(Callback):
         self.every_epochs, self.every_minutes = every_epochs, every_minutes
         self._saved_at = 0.0  # on the clock of the run
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """The clock runs from here."""
-        self._saved_at = trainer.state.seconds
+        self._saved_at = view.seconds
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
+    def on_epoch_end(self, view: StepView) -> None:
         """Save at the end of the epoch, if it is its turn."""
-        trainer.control.save |= self.every_epochs > 0 and trainer.state.epoch % self.every_epochs == 0
+        view.control.save |= self.every_epochs > 0 and view.epoch % self.every_epochs == 0
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+    def on_step_end(self, view: StepView, update: Update) -> None:
         """Save if the last checkpoint is old enough."""
-        if self.every_minutes and trainer.clock() - self._saved_at >= 60 * self.every_minutes:
-            trainer.control.save = True
+        if self.every_minutes and view.seconds - self._saved_at >= 60 * self.every_minutes:
+            view.control.save = True
 
-    def on_save(self, trainer: Trainer, path: str) -> None:
+    def on_save(self, view: StepView, path: str) -> None:
         """Remember when."""
-        self._saved_at = trainer.state.seconds
+        self._saved_at = view.seconds

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...backend.threads import environment
-from ..facts import facts, flat, hyperparameters
-from ..signals import Interrupted
+from ....backend.threads import environment
+from ...facts import facts, flat
+from ...setup import RunContext, Setup
+from ...signals import Interrupted
 from .tracker import Tracker
-
-if TYPE_CHECKING:
-    from ..trainer import Trainer
 
 MOST = {"metrics": 1000, "params": 100, "tags": 100}
 """What MLflow takes in one request."""
@@ -45,7 +43,7 @@ class MLflowLogger(Tracker):
         self.experiment, self.tracking_uri, self.run_name = experiment, tracking_uri, run_name
         self._client: Any = None
 
-    def _begin(self, trainer: Trainer) -> None:
+    def _begin(self, step: int, setup: Setup, run: RunContext) -> None:
         from mlflow import MlflowClient
         from mlflow.entities import Param, RunTag
 
@@ -55,11 +53,11 @@ class MLflowLogger(Tracker):
             return
         found = self._client.get_experiment_by_name(self.experiment)
         experiment = self._client.create_experiment(self.experiment) if found is None else found.experiment_id
-        name = self.run_name or (trainer.run_dir.resolve().name if trainer.run_dir else None)
+        name = self.run_name or (run.folder.resolve().name if run.folder else None)
         self.id = str(self._client.create_run(experiment, run_name=name).info.run_id)
-        settings = flat(hyperparameters(trainer))
+        settings = flat(run.settings)
         self._send("params", [Param(name, str(value)[:LONGEST]) for name, value in settings.items()])
-        self._send("tags", [RunTag(name, str(value)) for name, value in facts(trainer).items()])
+        self._send("tags", [RunTag(name, str(value)) for name, value in facts(setup.model, setup.device).items()])
 
     def _write(self, step: int, figures: dict[str, float]) -> None:
         from mlflow.entities import Metric

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ...errors import ConfigError
-from ...files import make_folder, write_atomically
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..step import Update
-    from ..trainer import Trainer
+from ....errors import ConfigError
+from ....files import make_folder, write_atomically
+from ...callback import Callback
+from ...setup import RunContext, Setup, StepView
+from ...update import Update
 
 SAMPLES = "samples"
 
@@ -50,46 +46,51 @@ class SampleGeneration(Callback):
             )
         self.prompt, self.every, self.tokens, self.show = prompt, every, tokens, show
         self.temperature, self.top_k = temperature, top_k
+        self._setup: Setup | None = None
+        self._run = RunContext()
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Find out before the first step whether it can work.
 
         Raises:
-            ConfigError: if the trainer has no tokenizer.
+            ConfigError: if there is no tokenizer.
             DataError: if the tokenizer does not know a character of the prompt.
         """
-        if trainer.tokenizer is None:
+        self._setup, self._run = setup, run
+        if run.tokenizer is None:
             raise ConfigError("SampleGeneration needs a tokenizer: give the trainer one")
-        trainer.tokenizer.encode(self.prompt)
+        run.tokenizer.encode(self.prompt)
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+    def on_step_end(self, view: StepView, update: Update) -> None:
         """Write a text, if it is time.
 
         Raises:
             FileError: if the file cannot be written.
         """
-        step = trainer.state.step
+        step = view.step
         if step % self.every:
             return
-        text = self.prompt + self.write(trainer)
+        text = self.prompt + self.write(step)
         if self.show:
             print(f"step {step}, a sample:\n{text.strip()}\n", flush=True)  # a live bar keeps below it
-        if trainer.run_dir is not None:
-            folder = make_folder(trainer.run_dir / SAMPLES)
+        if self._run.folder is not None:
+            folder = make_folder(self._run.folder / SAMPLES)
             write_atomically(folder / f"step-{step:08d}.txt", text.encode() + b"\n")
 
-    def write(self, trainer: Trainer) -> str:
-        """What the model writes after the prompt at the present step."""
-        from ...generation import continue_text
+    def write(self, step: int) -> str:
+        """The text that the model writes after the prompt at this step."""
+        from ....generation import continue_text
 
-        with trainer.evaluation_weights():
+        setup = self._setup
+        assert setup is not None  # since training has begun
+        with self._run.weights.applied():
             return continue_text(
-                trainer.model,
-                trainer.tokenizer,
+                setup.model,
+                self._run.tokenizer,
                 self.prompt,
                 self.tokens,
                 temperature=self.temperature,
                 top_k=self.top_k,
-                rng=trainer.key.fold("samples", trainer.state.step),
-                device=trainer.device,
+                rng=setup.key.fold("samples", step),
+                device=setup.device,
             )

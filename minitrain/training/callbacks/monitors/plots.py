@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import ConfigError
-from ...folder.paths import PLOTS
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..step import Update
-    from ..trainer import Trainer
+from ....errors import ConfigError
+from ....folder.names import PLOTS
+from ...callback import Callback
+from ...setup import RunContext, Setup, StepView
+from ...update import Update
 
 
 class Plots(Callback):
@@ -30,17 +28,22 @@ class Plots(Callback):
         if every < 0:
             raise ConfigError(f"Plots: every={every} must be 0 (at each evaluation) or more")
         self.every = every
+        self._run = RunContext()
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep the history and the folder."""
+        self._run = run
+
+    def on_step_end(self, view: StepView, update: Update) -> None:
         """Draw, if it is time."""
-        if self.every and trainer.state.step % self.every == 0:
-            self._draw(trainer)
+        if self.every and view.step % self.every == 0:
+            self._draw()
 
-    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
         """Draw, if evaluations are when to."""
         if not self.every:
-            self._draw(trainer)
+            self._draw()
 
-    def _draw(self, trainer: Trainer) -> None:
-        if trainer.run_dir is not None and trainer.history.names():
-            trainer.history.plot_history(trainer.run_dir / PLOTS)
+    def _draw(self) -> None:
+        if self._run.folder is not None and self._run.history.names():
+            self._run.history.plot_history(self._run.folder / PLOTS)

@@ -1,18 +1,16 @@
-"""Clipping of gradients by other measures than their global norm, which is the trainer's ``max_grad_norm``.
+"""Clipping of gradients by other measures than their global norm, which is the setting ``max_grad_norm``.
 
 Both come after the global norm was measured, and in addition to it; ``max_grad_norm=None`` leaves them alone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...optim import clip_adaptive, clip_by_value
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..step import Gradient
-    from ..trainer import Trainer
+from ....optim import clip_adaptive, clip_by_value
+from ...callback import Callback
+from ...setup import RunContext, Setup, StepView
+from ...update import Gradient
 
 
 class AdaptiveClipping(Callback):
@@ -26,10 +24,15 @@ class AdaptiveClipping(Callback):
 
     def __init__(self, max_ratio: float = 0.01, eps: float = 1e-3, match: Any = "*") -> None:
         self.max_ratio, self.eps, self.match = max_ratio, eps, match
+        self._model: Any = None
 
-    def on_before_optimizer_step(self, trainer: Trainer, gradient: Gradient) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep the model."""
+        self._model = setup.model
+
+    def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Clip the mean gradient, in place."""
-        clip_adaptive(trainer.model, self.max_ratio, eps=self.eps, match=self.match, count=gradient.loss.count)
+        clip_adaptive(self._model, self.max_ratio, eps=self.eps, match=self.match, count=gradient.loss.count)
 
 
 class ValueClipping(Callback):
@@ -41,7 +44,12 @@ class ValueClipping(Callback):
 
     def __init__(self, max_value: float = 1.0) -> None:
         self.max_value = max_value
+        self._model: Any = None
 
-    def on_before_optimizer_step(self, trainer: Trainer, gradient: Gradient) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep the model."""
+        self._model = setup.model
+
+    def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Clip the mean gradient, in place."""
-        clip_by_value(trainer.model, self.max_value, count=gradient.loss.count)
+        clip_by_value(self._model, self.max_value, count=gradient.loss.count)

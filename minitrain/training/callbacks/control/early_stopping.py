@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import ConfigError
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..step import Update
-    from ..trainer import Trainer
+from ....errors import ConfigError
+from ...callback import Callback
+from ...setup import StepView
+from ...update import Update
 
 MODES = ("min", "max")
 
@@ -56,13 +54,13 @@ class EarlyStopping(Callback):
         self.best: float | None = None
         self.waited = 0
 
-    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
         """Look at the evaluation."""
-        self._look(trainer, metrics)
+        self._look(view, metrics)
 
-    def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Look at the record."""
-        self._look(trainer, record)
+        self._look(view, record)
 
     def state_dict(self) -> dict[str, Any]:
         """The best value, and how long ago it was."""
@@ -72,9 +70,9 @@ class EarlyStopping(Callback):
         """Take them back."""
         self.best, self.waited = state.get("best"), int(state.get("waited", 0))
 
-    def _look(self, trainer: Trainer, figures: Mapping[str, Any]) -> None:
-        if self.monitor in figures and not trainer.is_over():
-            trainer.control.stop = self._verdict(float(figures[self.monitor]))  # nobody has asked so far
+    def _look(self, view: StepView, figures: Mapping[str, Any]) -> None:
+        if self.monitor in figures and not view.is_over:
+            view.control.stop = self._verdict(float(figures[self.monitor]))  # nobody has asked so far
 
     def _verdict(self, value: float) -> str:
         """Why to stop; empty to go on."""
@@ -110,7 +108,7 @@ class TimeLimit(Callback):
             raise ConfigError(f"TimeLimit: seconds={seconds} must be above 0")
         self.seconds = seconds
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+    def on_step_end(self, view: StepView, update: Update) -> None:
         """Look at the clock."""
-        if trainer.clock() >= self.seconds and not trainer.is_over():
-            trainer.control.stop = f"the time limit of {self.seconds:g} s is over"
+        if view.seconds >= self.seconds and not view.is_over:
+            view.control.stop = f"the time limit of {self.seconds:g} s is over"

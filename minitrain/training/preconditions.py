@@ -1,20 +1,18 @@
-"""The names in a run folder, and the rule that no run overwrites another."""
+"""What a training checks before it begins: its configuration, its parts, and that it overwrites no other run."""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
+from ..folder.names import CHECKPOINTS
 from ..records.jsonl import METRICS
-
-if TYPE_CHECKING:
-    from ..training.config import TrainerConfig
-
-CONFIG, CHECKPOINTS, PLOTS = "config.yaml", "checkpoints", "plots"
+from .config import TrainerConfig, TrainingConfig
 
 
 def open_checkpoints(folder: Location | None, config: TrainerConfig, warn: Warn = warn_user) -> CheckpointStore | None:
@@ -61,3 +59,31 @@ def refuse_used_folder(run_dir: Path | None, checkpoints: CheckpointStore | None
             f"{run_dir or used} already holds a run, and a new one would overwrite it: continue it with "
             f"{go_on}, or choose another folder with run_dir=..."
         )
+
+
+def checked_config(config: TrainingConfig | None, use_mixed_precision: bool | None) -> TrainingConfig:
+    """The configuration, or the default one.
+
+    Raises:
+        ConfigError: if it is something else than a `TrainingConfig`.
+    """
+    config = TrainingConfig() if config is None else config
+    if not isinstance(config, TrainingConfig):
+        raise ConfigError(f"config is a {type(config).__name__}: give a TrainingConfig(epochs=..., ...)")
+    return config if use_mixed_precision is None else replace(config, use_mixed_precision=use_mixed_precision)
+
+
+def refuse_another_model(optimizer: Any, model: Any) -> None:
+    """Raise a ``ConfigError`` if no parameter of the model is among those that the optimizer updates."""
+    updated = getattr(optimizer, "model", model)
+    if updated is not model and not {*map(id, updated.parameters())} & {*map(id, model.parameters())}:
+        raise ConfigError(
+            "the optimizer was made for another model and would not train this one; make it with this model"
+        )
+
+
+def refuse_mixed_precision(device: str, warn: Warn) -> None:
+    """Raise a ``ConfigError`` for 16-bit computing on a GPU; on a CPU, warn that it has no effect."""
+    if device != "cpu":
+        raise ConfigError("use_mixed_precision: 16-bit computing on a GPU is not there yet; set it to false")
+    warn("use_mixed_precision has no effect on a CPU, which computes in float32")

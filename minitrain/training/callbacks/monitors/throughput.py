@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ...backend.memory import peak_memory
-from ...backend.pool import POOL
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..step import Update
-    from ..trainer import Trainer
+from ....backend.memory import peak_memory
+from ....backend.pool import POOL
+from ...callback import Callback
+from ...setup import RunContext, Setup, StepView
+from ...update import Update
 
 MOST = 4096  # steps that the quantiles look back on, at most
 
@@ -42,20 +40,27 @@ class Throughput(Callback):
         self.utilisation = utilisation
         self._durations: deque[float] = deque(maxlen=MOST)
         self._begun = 0.0
+        self._setup: Setup | None = None
 
-    def on_step_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep what is trained."""
+        self._setup = setup
+
+    def on_step_begin(self, view: StepView) -> None:
         """Look at the clock."""
         self._begun = time.perf_counter()
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+    def on_step_end(self, view: StepView, update: Update) -> None:
         """Keep how long the step took."""
         self._durations.append(time.perf_counter() - self._begun)
 
-    def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the figures, and begin anew."""
-        from ..utilisation import flops_per_second, sgemm_peak
+        from ...utilisation import flops_per_second, sgemm_peak
 
-        batch_size = getattr(trainer.train_data, "batch_size", None)
+        setup = self._setup
+        assert setup is not None  # since training has begun
+        batch_size = getattr(setup.data, "batch_size", None)
         samples_per_second = None
         if self._durations:
             half, most = np.quantile(self._durations, (0.5, 0.95))
@@ -67,8 +72,8 @@ class Throughput(Callback):
         if (peak := peak_memory()) is not None:
             record["peak_memory_bytes"] = peak
         record["pool_bytes"] = POOL.peak
-        flops = flops_per_second(trainer.model, record["tokens_per_second"], samples_per_second)
+        flops = flops_per_second(setup.model, record["tokens_per_second"], samples_per_second)
         if flops is not None:
             record["flops_per_second"] = flops
             if self.utilisation:
-                record["utilisation"] = flops / sgemm_peak(trainer.device)
+                record["utilisation"] = flops / sgemm_peak(setup.device)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ...backend.arrays import Array, array_module, to_numpy
-from ...errors import ConfigError
-from ...folder.paths import PLOTS
-from ..callback import Callback
-from ..feed import batch_to
-from ..nonfinite import named_arrays
-
-if TYPE_CHECKING:
-    from ..step import Gradient, Update
-    from ..trainer import Trainer
+from ....backend.arrays import Array, array_module, to_numpy
+from ....errors import ConfigError
+from ....folder.names import PLOTS
+from ...callback import Callback
+from ...feed import batch_to
+from ...nonfinite import named_arrays
+from ...setup import RunContext, Setup, StepView
+from ...update import Gradient, Update
 
 
 class LearningRateMonitor(Callback):
@@ -27,9 +26,16 @@ class LearningRateMonitor(Callback):
     The rate of the schedule is in every record as ``lr``; here comes ``lr.<group>``, the rate times the group's factor.
     """
 
-    def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def __init__(self) -> None:
+        self._optimizer: Any = None
+
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep the optimizer."""
+        self._optimizer = setup.optimizer
+
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the rates."""
-        for i, scale in enumerate(getattr(trainer.optimizer, "lr_scales", ())):
+        for i, scale in enumerate(getattr(self._optimizer, "lr_scales", ())):
             record[f"lr.{i}"] = record["lr"] * scale
 
 
@@ -43,18 +49,23 @@ class GradientStatistics(Callback):
     def __init__(self, parameters: str = "*") -> None:
         self.parameters = parameters
         self._norms: dict[str, float] = {}
+        self._model: Any = None
 
-    def on_before_optimizer_step(self, trainer: Trainer, gradient: Gradient) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep the model."""
+        self._model = setup.model
+
+    def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Measure, in steps that will be logged."""
-        if trainer.will_log():
+        if view.will_log:
             count = gradient.loss.count
             self._norms = {
                 f"grad_norm.{path}": norm(parameter.grad) / count
-                for path, parameter in chosen(trainer.model, self.parameters)
+                for path, parameter in chosen(self._model, self.parameters)
                 if parameter.trainable
             }
 
-    def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the figures."""
         record.update(self._norms)
 
@@ -72,15 +83,20 @@ class WeightStatistics(Callback):
     def __init__(self, parameters: str = "*") -> None:
         self.parameters = parameters
         self._before: dict[str, Array] = {}
+        self._model: Any = None
 
-    def on_before_optimizer_step(self, trainer: Trainer, gradient: Gradient) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep the model."""
+        self._model = setup.model
+
+    def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Keep the weights, in steps that will be logged."""
-        if trainer.will_log():
-            self._before = {path: p.data.copy() for path, p in chosen(trainer.model, self.parameters)}
+        if view.will_log:
+            self._before = {path: p.data.copy() for path, p in chosen(self._model, self.parameters)}
 
-    def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the figures."""
-        for path, parameter in chosen(trainer.model, self.parameters):
+        for path, parameter in chosen(self._model, self.parameters):
             size = record[f"weight_norm.{path}"] = norm(parameter.data)
             if path in self._before and parameter.trainable:
                 record[f"update_ratio.{path}"] = norm(parameter.data - self._before[path]) / max(size, 1e-30)
@@ -100,19 +116,26 @@ class ActivationStatistics(Callback):
 
     def __init__(self, batch: Any = None, activations: str = "*") -> None:
         self.batch, self.activations = batch, activations
+        self._setup: Setup | None = None
 
-    def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """Run the batch and add the figures.
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Choose the batch.
 
         Raises:
             ConfigError: if there is neither a batch nor validation data.
         """
+        self._setup = setup
         if self.batch is None:
-            if trainer.evaluator is None:
+            if run.evaluator is None:
                 raise ConfigError("ActivationStatistics needs a batch: give it one, or the trainer val_data")
-            self.batch = next(iter(trainer.evaluator.data))
-        _, cache = trainer.objective.loss(batch_to(self.batch, trainer.device))
-        weights = {id(parameter.data) for parameter in trainer.model.parameters()}
+            self.batch = next(iter(run.evaluator.data))
+
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
+        """Run the batch and add the statistics."""
+        setup = self._setup
+        assert setup is not None  # since training has begun
+        _, cache = setup.objective.loss(batch_to(self.batch, setup.device))
+        weights = {id(parameter.data) for parameter in setup.model.parameters()}
         for path, array in named_arrays(cache):
             if id(array) in weights or array.dtype.kind != "f" or array.ndim < 2:
                 continue
@@ -144,23 +167,26 @@ class Histograms(Callback):
         self.steps: list[int] = []
         self.edges: dict[str, Any] = {}
         self.counts: dict[str, list[Any]] = {}
+        self._model: Any = None
+        self._folder: Path | None = None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """The histograms of the beginning."""
+        self._model, self._folder = setup.model, run.folder
         if not self.steps:
-            self._take(trainer)
+            self._take(view.step)
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+    def on_step_end(self, view: StepView, update: Update) -> None:
         """Take histograms, if it is time."""
-        if trainer.state.step % self.every == 0:
-            self._take(trainer)
+        if view.step % self.every == 0:
+            self._take(view.step)
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, view: StepView) -> None:
         """Draw them, if there is a run folder."""
-        if trainer.run_dir is not None and self.edges:
-            from ...plotting.by_kind import plot_histograms
+        if self._folder is not None and self.edges:
+            from ....plotting.by_kind import plot_histograms
 
-            plot_histograms(self.steps, self.edges, self.counts, trainer.run_dir / PLOTS / "histograms.png")
+            plot_histograms(self.steps, self.edges, self.counts, self._folder / PLOTS / "histograms.png")
 
     def state_dict(self) -> dict[str, Any]:
         """The histograms so far."""
@@ -172,9 +198,9 @@ class Histograms(Callback):
         self.steps, self.edges = list(state.get("steps", ())), dict(state.get("edges", {}))
         self.counts = {path: list(columns) for path, columns in state.get("counts", {}).items()}
 
-    def _take(self, trainer: Trainer) -> None:
-        self.steps.append(trainer.state.step)
-        for path, parameter in list(chosen(trainer.model, self.parameters))[: self.most]:
+    def _take(self, step: int) -> None:
+        self.steps.append(step)
+        for path, parameter in list(chosen(self._model, self.parameters))[: self.most]:
             values = to_numpy(parameter.data).reshape(-1)
             if path not in self.edges:
                 width = self.reach * max(float(values.std()), 1e-3)

@@ -6,14 +6,12 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...files import write_atomically
-from ..callback import Callback
-from ..facts import facts, hyperparameters
-
-if TYPE_CHECKING:
-    from ..trainer import Trainer
+from ....files import write_atomically
+from ...callback import Callback
+from ...facts import facts
+from ...setup import RunContext, Setup, StepView
 
 RUN_INFO = "run.json"
 
@@ -26,17 +24,17 @@ class RunInfo(Callback):
     are in it only if they are in the settings or in the command.
     """
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Write the file; the sessions of a resumed run add up.
 
         Raises:
             FileError: if it cannot be written.
         """
-        if trainer.run_dir is None:
+        if run.folder is None:
             return
-        path = trainer.run_dir / RUN_INFO
-        session = {"step": trainer.state.step, "command": command_line(), **facts(trainer)}
-        content = {"settings": hyperparameters(trainer), "sessions": [*_sessions(path), session]}
+        path = run.folder / RUN_INFO
+        session = {"step": view.step, "command": command_line(), **facts(setup.model, setup.device)}
+        content = {"settings": run.settings, "sessions": [*_sessions(path), session]}
         write_atomically(path, json.dumps(content, indent=2, default=str).encode() + b"\n")
 
 

@@ -6,13 +6,11 @@ import importlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from ...errors import ConfigError
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..trainer import Trainer
+from ....errors import ConfigError
+from ...callback import Callback
+from ...setup import RunContext, Setup, StepView
 
 
 class Tracker(Callback):
@@ -40,7 +38,7 @@ class Tracker(Callback):
         self._warn: Callable[[str], object] = print
 
     @abstractmethod
-    def _begin(self, trainer: Trainer) -> None:
+    def _begin(self, step: int, setup: Setup, run: RunContext) -> None:
         """Begin a run, or go on with the run ``self.id``; sets ``self.id``."""
 
     @abstractmethod
@@ -53,13 +51,13 @@ class Tracker(Callback):
     def _end(self, error: BaseException | None) -> None:
         """End the run, with the error that ended the training, if any did."""
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Begin or go on with a run of the tracker.
 
         Raises:
             ConfigError: if its package is not installed.
         """
-        self._warn, self._failed, self._error = trainer.warn, False, None
+        self._warn, self._failed, self._error = view.warn, False, None
         self._open = True
         try:
             importlib.import_module(self.package)
@@ -70,21 +68,21 @@ class Tracker(Callback):
             ) from error
         except Exception as error:  # installed, but it does not work with the other packages here
             self._give_up(error)
-        self._try(self._begin, trainer)
+        self._try(self._begin, view.step, setup, run)
 
-    def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Send a record."""
         self._try(self._write, record["step"], _figures(record))
 
-    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
         """Send an evaluation."""
         self._try(self._write, metrics["step"], _figures(metrics))
 
-    def on_load(self, trainer: Trainer) -> None:
+    def on_load(self, view: StepView) -> None:
         """Say that some steps will be done again."""
-        self._try(self._go_back, trainer.state.step)
+        self._try(self._go_back, view.step)
 
-    def on_exception(self, trainer: Trainer, error: BaseException) -> None:
+    def on_exception(self, view: StepView, error: BaseException) -> None:
         """Remember how it ended."""
         self._error = error
 

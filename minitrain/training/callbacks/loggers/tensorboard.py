@@ -6,16 +6,14 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...backend.arrays import to_numpy
-from ...files import make_folder
-from ..facts import facts, hyperparameters
-from .statistics import chosen
+from ....backend.arrays import to_numpy
+from ....files import make_folder
+from ...facts import facts
+from ...setup import RunContext, Setup, StepView
+from ..monitors.statistics import chosen
 from .tracker import Tracker
-
-if TYPE_CHECKING:
-    from ..trainer import Trainer
 
 
 class TensorBoardLogger(Tracker):
@@ -37,27 +35,29 @@ class TensorBoardLogger(Tracker):
         self.folder, self.histograms = folder, histograms
         self._file: Any = None
         self._writer: Any = None
+        self._model: Any = None
 
-    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
         """Write the figures, and histograms of the weights."""
-        super().on_evaluate(trainer, metrics)
+        super().on_evaluate(view, metrics)
         if self.histograms:
-            self._try(self._write_histograms, trainer)
+            self._try(self._write_histograms, view.step)
 
-    def _begin(self, trainer: Trainer) -> None:
+    def _begin(self, step: int, setup: Setup, run: RunContext) -> None:
         from tensorboard.plugins.text.summary_v2 import text_pb
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        folder = make_folder(self.folder or (trainer.run_dir or Path()) / "tensorboard")
+        folder = make_folder(self.folder or (run.folder or Path()) / "tensorboard")
+        self._model = setup.model
         count = len(list(folder.glob("events.out.tfevents.*")))  # files are read in the order of their names
         path = folder / f"events.out.tfevents.{int(time.time()):010d}.minitrain.{count:04d}"
         self.id = folder.name
         self._file = open(path, "xb")  # noqa: SIM115  (closed by _end)
         self._writer = RecordWriter(self._file)
         self._event(file_version="brain.Event:2")
-        self._go_back(trainer.state.step)
-        if trainer.state.step == 0:
-            for name, values in (("settings", hyperparameters(trainer)), ("facts", facts(trainer))):
+        self._go_back(step)
+        if step == 0:
+            for name, values in (("settings", run.settings), ("facts", facts(setup.model, setup.device))):
                 code = "\n".join(f"    {line}" for line in json.dumps(values, indent=2, default=str).splitlines())
                 self._event(step=0, summary=text_pb(name, code))  # Markdown: an indented block is shown as it is
         self._writer.flush()
@@ -69,11 +69,11 @@ class TensorBoardLogger(Tracker):
         self._event(step=step, summary=Summary(value=values))
         self._writer.flush()
 
-    def _write_histograms(self, trainer: Trainer) -> None:
+    def _write_histograms(self, step: int) -> None:
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 
-        for path, parameter in chosen(trainer.model, self.histograms):
-            self._event(step=trainer.state.step, summary=histogram_pb(f"weights/{path}", to_numpy(parameter.data)))
+        for path, parameter in chosen(self._model, self.histograms):
+            self._event(step=step, summary=histogram_pb(f"weights/{path}", to_numpy(parameter.data)))
         self._writer.flush()
 
     def _go_back(self, step: int) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from ..facts import facts, hyperparameters
+from ...facts import facts
+from ...setup import RunContext, Setup
 from .tracker import Tracker
-
-if TYPE_CHECKING:
-    from ..trainer import Trainer
 
 
 class WandbLogger(Tracker):
@@ -36,17 +34,17 @@ class WandbLogger(Tracker):
         self.project, self.mode, self.run_name = project, mode, run_name
         self._run: Any = None
 
-    def _begin(self, trainer: Trainer) -> None:
+    def _begin(self, step: int, setup: Setup, run: RunContext) -> None:
         import wandb
 
         self._run = wandb.init(
             project=self.project,
-            name=self.run_name or (trainer.run_dir.resolve().name if trainer.run_dir else None),
-            dir=trainer.run_dir,
+            name=self.run_name or (run.folder.resolve().name if run.folder else None),
+            dir=run.folder,
             mode=self.mode,
             id=self.id,
             resume=None if self.id is None else "allow",
-            config={**hyperparameters(trainer), "facts": facts(trainer)},
+            config={**run.settings, "facts": facts(setup.model, setup.device)},
             allow_val_change=True,  # a resumed run may have other facts: another version, another machine
             settings=wandb.Settings(console="off", disable_git=True, disable_code=True),
         )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...optim import ExponentialAverage, StochasticWeightAverage, WeightAverage
-from ..callback import Callback
-
-if TYPE_CHECKING:
-    from ..step import Update
-    from ..trainer import Trainer
+from ....optim import ExponentialAverage, StochasticWeightAverage, WeightAverage
+from ...callback import Callback
+from ...setup import RunContext, Setup, StepView
+from ...update import Update
 
 
 class WeightAveraging(Callback):
@@ -33,15 +31,15 @@ class WeightAveraging(Callback):
     def make(self, model: Any) -> WeightAverage:
         """The average, begun with the model's present weights."""
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Begin with the present weights, or with the average of a checkpoint."""
         if self.average is None:
-            self.average = self.make(trainer.model)
+            self.average = self.make(setup.model)
             self._take_up()
         if self.evaluate:
-            trainer.evaluation_weights = self.average.applied
+            run.weights.use(self.name or type(self).__name__, self.average.applied)
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+    def on_step_end(self, view: StepView, update: Update) -> None:
         """Take the new weights into the average."""
         if self.average is not None and not update.skipped:
             self.average.update()

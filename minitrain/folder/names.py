@@ -1,0 +1,5 @@
+"""The names in a run folder."""
+
+CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
+PLOTS = "plots"
