@@ -416,11 +416,11 @@ class Hooks(Callback):
     def __init__(self) -> None:
         self.called: list[str] = []
 
-    def on_step_begin(self, trainer: Trainer) -> None:
-        self.called.append(f"step {trainer.state.step}")
+    def on_step_begin(self, view: Any) -> None:
+        self.called.append(f"step {view.step}")
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        self.called.append(f"epoch {trainer.state.epoch}")
+    def on_epoch_end(self, view: Any) -> None:
+        self.called.append(f"epoch {view.epoch}")
 
 
 def test_s4_4_hooks_and_a_script_with_a_configuration(tmp_path: Path) -> None:

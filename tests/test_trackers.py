@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from minitrain.training.callbacks.tracker import Tracker
 from test_callbacks import make
 from test_csv_logger import interrupted
 
 from minitrain.errors import ConfigError
 from minitrain.records import read_metrics
 from minitrain.training import MLflowLogger, TensorBoardLogger, WandbLogger
+from minitrain.training.callbacks.loggers.tracker import Tracker
 from minitrain.training.facts import flat
 
 

@@ -117,7 +117,10 @@ class _Block:
         }
 
     def __del__(self) -> None:
-        self._pool._give_back(self._memory)
+        try:
+            self._pool._give_back(self._memory)
+        except AttributeError:  # Ctrl-C came before the block was there
+            pass
 
 
 POOL = BufferPool()

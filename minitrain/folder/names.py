@@ -3,3 +3,4 @@
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 PLOTS = "plots"
+TOKENIZER = "tokenizer.json"

@@ -78,7 +78,8 @@ class EpochTrainer:
     ) -> None:
         if early_stopping_patience is not None and val_dataloader is None:
             raise ConfigError("early_stopping_patience needs a val_dataloader: the validation loss is what it looks at")
-        self.model, self.tokenizer, self.device, self.progress = model, tokenizer, device, progress
+        self.tokenizer = getattr(train_dataloader, "tokenizer", None) if tokenizer is None else tokenizer
+        self.model, self.device, self.progress = model, device, progress
         self.train_data, self.val_data = train_dataloader, val_dataloader
         self.loss_fn, self.metrics = loss_fn, metrics
         self.learning_rate, self.warmup_steps, self.max_grad_norm = learning_rate, warmup_steps, max_grad_norm

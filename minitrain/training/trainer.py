@@ -109,7 +109,6 @@ class Trainer:
         named = {"train_data": train_data, "val_data": val_data, "run_dir": run_dir, "scheduler": scheduler}
         named = resolve_aliases(named | {"use_mixed_precision": None}, aliases)
         self.config = config = checked_config(config, named["use_mixed_precision"])
-        self.warn = warn
         optimizer = AdamW(model, lr=config.learning_rate) if optimizer is None else optimizer
         refuse_another_model(optimizer, model)
         data = as_loader(named["train_data"], config.batch_size)
@@ -374,6 +373,15 @@ class Trainer:
     def run_dir(self) -> Path | None:
         """The run folder; ``None`` if nothing is written."""
         return self.run.folder
+
+    @property
+    def warn(self) -> Warn:
+        """Called with a sentence when something is wrong but training can go on."""
+        return self.view.warn
+
+    @warn.setter
+    def warn(self, warn: Warn) -> None:
+        self.view.warn = self.saver.warn = warn
 
     @property
     def total_steps(self) -> int:

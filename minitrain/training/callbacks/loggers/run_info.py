@@ -1,14 +1,16 @@
-"""What a run is, in a file of its folder: settings, sizes, versions, and the commands that trained it."""
+"""The description of a run in its folder: settings, sizes, versions, and the commands that trained it."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ....files import write_atomically
+from ....folder.names import CONFIG, TOKENIZER
 from ...callback import Callback
 from ...facts import facts
 from ...setup import RunContext, Setup, StepView
@@ -17,11 +19,14 @@ RUN_INFO = "run.json"
 
 
 class RunInfo(Callback):
-    """Writes ``run.json`` into the run folder when training begins; every run folder has one.
+    """Describes the run in its folder when training begins.
 
-    It has the settings (``settings``), and for each session the step that it began at, its command line, and what it
+    ``run.json`` has the settings (``settings``), and for each session its first step, its command line, and what it
     ran with: number of parameters, versions, system, device, kernels, threads. Names of machines, users and folders
     are in it only if they are in the settings or in the command.
+
+    A run that was put together in Python also gets the ``config.yaml`` (``kind: python``) and the ``tokenizer.json``
+    that the commands ``plot``, ``compare``, ``info``, ``eval`` and ``generate`` look for.
     """
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
@@ -36,6 +41,17 @@ class RunInfo(Callback):
         session = {"step": view.step, "command": command_line(), **facts(setup.model, setup.device)}
         content = {"settings": run.settings, "sessions": [*_sessions(path), session]}
         write_atomically(path, json.dumps(content, indent=2, default=str).encode() + b"\n")
+        if not (run.folder / CONFIG).exists():  # the command line writes its own before it trains
+            _describe_python_run(run.folder, run.settings, run.tokenizer)
+
+
+def _describe_python_run(folder: Path, settings: Mapping[str, Any], tokenizer: Any) -> None:
+    import yaml  # type: ignore[import-untyped]
+
+    plain = json.loads(json.dumps({"kind": "python", **settings}, default=str))
+    write_atomically(folder / CONFIG, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode())
+    if hasattr(tokenizer, "to_json"):
+        write_atomically(folder / TOKENIZER, json.dumps(tokenizer.to_json()).encode() + b"\n")
 
 
 def command_line() -> str:
