@@ -18,7 +18,7 @@ from minitrain.optim import AdamW, Constant
 from minitrain.records import read_metrics
 from minitrain.runs import TokenWindows
 from minitrain.training import Callback, CallbackList, Trainer, TrainingConfig
-from minitrain.training.callback import HOOKS
+from minitrain.training.callbacks.base import HOOKS
 
 
 def make(run_dir: Path | None, *callbacks: Callback, model: Any = None, **config: Any) -> Trainer:

@@ -21,9 +21,9 @@ from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from minitrain.random import Key
 from minitrain.records import read_metrics
+from minitrain.records.facts import flat
 from minitrain.runs import resume_run, start_run
 from minitrain.training import EMA, Callback, JsonlLogger, Trainer, TrainingConfig
-from minitrain.training.facts import flat
 
 
 class Stateful:

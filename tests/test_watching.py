@@ -23,8 +23,9 @@ from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.models.mlp import MLP, MLPConfig
 from minitrain.records import read_metrics
 from minitrain.records.jsonl import TIMING
-from minitrain.training import EMA, Callback, Plots, RunInfo, SampleGeneration, Throughput, Trainer, utilisation
-from minitrain.training.utilisation import flops_per_second, sgemm_peak
+from minitrain.training import EMA, Callback, Plots, RunInfo, SampleGeneration, Throughput, Trainer
+from minitrain.training.callbacks.monitors import utilisation
+from minitrain.training.callbacks.monitors.utilisation import flops_per_second, sgemm_peak
 
 
 class Letters:

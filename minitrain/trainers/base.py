@@ -12,8 +12,8 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..optim import AdamW, Constant, Schedule
-from ..training.callback import Callback
 from ..training.callbacks import EarlyStopping
+from ..training.callbacks.base import Callback
 from ..training.config import TrainingConfig
 from ..training.objective import Metric
 from ..training.trainer import Trainer

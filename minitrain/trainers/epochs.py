@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..training.callback import Callback
+from ..training.callbacks.base import Callback
 from ..training.setup import StepView
-from ..training.update import Update
+from ..training.state import Update
 
 
 class EpochHistory(Callback):

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..backend.arrays import Array, array_module
 from ..records.collector import MetricsCollector
-from ..training.callback import Callback
 from ..training.callbacks import Checkpointing
+from ..training.callbacks.base import Callback
 from ..training.config import TrainingConfig
 from ..training.setup import RunContext, Setup, StepView
 from .base import trainer_by_epochs

@@ -9,14 +9,13 @@ from typing import Any
 
 from ..checkpoint.manifest import Location
 from ..errors import ConfigError, NonFiniteError
-from .callback import CallbackList
+from .callbacks.base import CallbackList
 from .config import TrainingConfig
 from .nonfinite import first_bad_parameter
-from .saver import CheckpointSaver
+from .saving.saver import CheckpointSaver
 from .setup import RunContext, Setup, StepView
 from .signals import Interrupted
-from .state import TrainerState, due
-from .update import Update
+from .state import TrainerState, Update, due
 
 
 class BetweenSteps:

@@ -11,11 +11,10 @@ from ..errors import DataError, NonFiniteError
 from ..ops.contract.loss import Loss
 from ..optim import clip_by_global_norm
 from ..random import Key
-from .callback import CallbackList
+from .callbacks.base import CallbackList
 from .nonfinite import first_bad_activation, first_bad_gradient, first_bad_parameter
 from .setup import Setup, StepView
-from .state import TrainerState
-from .update import Gradient, Update
+from .state import Gradient, TrainerState, Update
 
 
 def train_step(

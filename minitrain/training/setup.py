@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -134,7 +133,6 @@ class StepView:
     ) -> None:
         self._state, self._log_every = state, log_every
         self.control, self.total_steps, self.warn = control, total_steps, warn
-        self._started = time.monotonic()
 
     @property
     def step(self) -> int:
@@ -149,10 +147,7 @@ class StepView:
     @property
     def seconds(self) -> float:
         """Time spent on this run up to now, over all its sessions."""
-        now = time.monotonic()
-        self._state.seconds += now - self._started
-        self._started = now
-        return self._state.seconds
+        return self._state.clock()
 
     @property
     def best_step(self) -> int | None:
@@ -174,7 +169,3 @@ class StepView:
     def is_over(self) -> bool:
         """Whether all updates are done, or a stop was requested."""
         return self._state.step >= self.total_steps or bool(self.control.stop)
-
-    def start_clock(self) -> None:
-        """Count the time of this session from now on."""
-        self._started = time.monotonic()

@@ -8,20 +8,19 @@ from typing import Any
 
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, split_location, warn_user
-from ..compat.aliases import resolve_aliases
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
 from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
 from ..records.collector import MetricsCollector
+from ..records.facts import settings_of
+from .aliases import resolve_aliases
 from .between import BetweenSteps
-from .callback import Callback, CallbackList, missing
 from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker, RunInfo
-from .capture import Capture
+from .callbacks.base import Callback, CallbackList, missing
 from .config import TrainingConfig
 from .evaluator import Evaluator
-from .facts import settings_of
 from .feed import as_batches, as_loader, batch_to, split_batch, stop_reading_ahead
 from .loop import TrainingLoop
 from .memory import shortage
@@ -34,7 +33,8 @@ from .preconditions import (
     refuse_used_folder,
 )
 from .result import TrainResult
-from .saver import CheckpointSaver
+from .saving.capture import Capture
+from .saving.saver import CheckpointSaver
 from .setup import RunContext, Setup, StepView
 from .signals import StopSignals
 from .state import Control, TrainerState
@@ -70,7 +70,7 @@ class Trainer:
             plain values; by default what the trainer knows about itself, the optimizer and the model.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
         warn: called with a sentence when something is wrong but training can go on.
-        aliases: other names of these arguments, see `minitrain.compat.aliases`.
+        aliases: other names of these arguments, see `minitrain.training.aliases`.
 
     Attributes:
         setup: model, optimizer, schedule, data: what a step needs.
@@ -179,7 +179,7 @@ class Trainer:
         self._refuse_to_go_on()
         fire, state, view = self.callbacks.fire, self.state, self.view
         self._begun = True
-        view.start_clock()
+        state.start_clock()
         self.control.stop = state.stopped
         try:
             with StopSignals() as signals:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...settings.declared import Setting, arguments, look_up, read_config, settings_of
-from ..callback import Callback
 from .averaging.ema import EMA, SWA
+from .base import Callback
 from .control.checkpointing import Checkpointing
 from .control.clipping import AdaptiveClipping, ValueClipping
 from .control.early_stopping import EarlyStopping, TimeLimit

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....optim import ExponentialAverage, StochasticWeightAverage, WeightAverage
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
-from ...update import Update
+from ...state import Update
+from ..base import Callback
 
 
 class WeightAveraging(Callback):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ....errors import ConfigError
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
-from ...update import Update
+from ...state import Update
+from ..base import Callback
 
 
 class Checkpointing(Callback):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from ....optim import clip_adaptive, clip_by_value
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
-from ...update import Gradient
+from ...state import Gradient
+from ..base import Callback
 
 
 class AdaptiveClipping(Callback):

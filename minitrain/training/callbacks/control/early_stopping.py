@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....errors import ConfigError
-from ...callback import Callback
 from ...setup import StepView
-from ...update import Update
+from ...state import Update
+from ..base import Callback
 
 MODES = ("min", "max")
 

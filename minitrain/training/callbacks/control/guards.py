@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....errors import ConfigError, NonFiniteError
-from ...callback import Callback
 from ...nonfinite import first_bad_parameter
 from ...setup import RunContext, Setup, StepView
-from ...update import Gradient, Update
+from ...state import Gradient, Update
+from ..base import Callback
 
 POLICIES = ("stop", "skip", "rollback")
 

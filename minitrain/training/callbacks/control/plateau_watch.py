@@ -6,8 +6,8 @@ from typing import Any
 
 from ....errors import ConfigError
 from ....optim import ReduceOnPlateau
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
+from ..base import Callback
 
 
 class PlateauWatch(Callback):

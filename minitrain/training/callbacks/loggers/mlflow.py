@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ....backend.threads import environment
-from ...facts import facts, flat
+from ....records.facts import facts, flat
 from ...setup import RunContext, Setup
 from ...signals import Interrupted
 from .tracker import Tracker

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ....errors import CheckpointError
 from ....files import FileError
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
+from ..base import Callback
 
 
 class RecordFile(Protocol):

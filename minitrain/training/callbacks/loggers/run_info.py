@@ -11,9 +11,9 @@ from typing import Any
 
 from ....files import write_atomically
 from ....folder.names import CONFIG, TOKENIZER
-from ...callback import Callback
-from ...facts import facts
+from ....records.facts import facts
 from ...setup import RunContext, Setup, StepView
+from ..base import Callback
 
 RUN_INFO = "run.json"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ....backend.arrays import to_numpy
 from ....files import make_folder
-from ...facts import facts
+from ....records.facts import facts
 from ...setup import RunContext, Setup, StepView
 from ..monitors.statistics import chosen
 from .tracker import Tracker

@@ -9,8 +9,8 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from ....errors import ConfigError
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
+from ..base import Callback
 
 
 class Tracker(Callback):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...facts import facts
+from ....records.facts import facts
 from ...setup import RunContext, Setup
 from .tracker import Tracker
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from ....errors import ConfigError
 from ....folder.names import PLOTS
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
-from ...update import Update
+from ...state import Update
+from ..base import Callback
 
 
 class Plots(Callback):

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from ....records.progress import Progress, compilation_shown, make_progress
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
-from ...update import Update
+from ...state import Update
+from ..base import Callback
 
 
 class ProgressTracker(Callback):

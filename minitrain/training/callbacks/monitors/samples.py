@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ....errors import ConfigError
 from ....files import make_folder, write_atomically
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
-from ...update import Update
+from ...state import Update
+from ..base import Callback
 
 SAMPLES = "samples"
 

@@ -13,11 +13,11 @@ import numpy as np
 from ....backend.arrays import Array, array_module, to_numpy
 from ....errors import ConfigError
 from ....folder.names import PLOTS
-from ...callback import Callback
 from ...feed import batch_to
 from ...nonfinite import named_arrays
 from ...setup import RunContext, Setup, StepView
-from ...update import Gradient, Update
+from ...state import Gradient, Update
+from ..base import Callback
 
 
 class LearningRateMonitor(Callback):

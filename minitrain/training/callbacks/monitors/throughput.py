@@ -10,9 +10,9 @@ import numpy as np
 
 from ....backend.memory import peak_memory
 from ....backend.pool import POOL
-from ...callback import Callback
 from ...setup import RunContext, Setup, StepView
-from ...update import Update
+from ...state import Update
+from ..base import Callback
 
 MOST = 4096  # steps that the quantiles look back on, at most
 
@@ -56,7 +56,7 @@ class Throughput(Callback):
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the figures, and begin anew."""
-        from ...utilisation import flops_per_second, sgemm_peak
+        from .utilisation import flops_per_second, sgemm_peak
 
         setup = self._setup
         assert setup is not None  # since training has begun

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..checkpoint.background import AsyncWriter, StateCopy
-from ..checkpoint.format import Contents
-from ..checkpoint.manifest import Location, checkpoint_name
-from ..checkpoint.space import in_bytes, size_of
-from ..checkpoint.store import CheckpointStore, Warn, split_location, warn_user
-from ..errors import CheckpointError, ConfigError
+from ...checkpoint.background import AsyncWriter, StateCopy
+from ...checkpoint.format import Contents
+from ...checkpoint.manifest import Location, checkpoint_name
+from ...checkpoint.space import in_bytes, size_of
+from ...checkpoint.store import CheckpointStore, Warn, split_location, warn_user
+from ...errors import CheckpointError, ConfigError
 
 
 class CheckpointSaver:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import ConfigError, NonFiniteError
-from ..ops.contract.loss import Loss
-from .setup import RunContext, Setup, StepView
-from .update import Gradient, Update
+from ...errors import ConfigError, NonFiniteError
+from ...ops.contract.loss import Loss
+from ..setup import RunContext, Setup, StepView
+from ..state import Gradient, Update
 
 
 class Callback:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ..loading.batches import IGNORED
-from ..samples.datasets import SampleDataset
-from .token_array import TokenArray
+from ..tokens.token_array import TokenArray
+from .datasets import SampleDataset
 
 OPEN_WINDOWS = 256  # first fit looks for room in so many: the oldest is closed then
 CHUNK = 1 << 22  # tokens searched for ends at a time

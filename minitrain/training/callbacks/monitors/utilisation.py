@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import to_device
-from ..models.decoder import Decoder
-from ..models.flops import TRAINING
-from ..ops import linear_forward
+from ....backend.arrays import to_device
+from ....models.decoder import Decoder
+from ....models.flops import TRAINING
+from ....ops import linear_forward
 
 SIZE, REPEATS = 1024, 5
 

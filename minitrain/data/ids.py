@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError, TokenError
+from ..errors import DataError, TokenError
 
 
 def utf8(text: str) -> bytes:

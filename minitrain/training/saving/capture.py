@@ -7,14 +7,14 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
-from ..checkpoint.format import Checkpoint, Contents
-from ..errors import CheckpointError
-from ..records.collector import MetricsCollector
-from ..versions import versions
-from .callback import CallbackList
-from .facts import flat
-from .setup import RunContext, Setup
-from .state import TrainerState
+from ...checkpoint.format import Checkpoint, Contents
+from ...errors import CheckpointError
+from ...records.collector import MetricsCollector
+from ...records.facts import flat
+from ...versions import versions
+from ..callbacks.base import CallbackList
+from ..setup import RunContext, Setup
+from ..state import TrainerState
 
 
 class Capture:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tokens.token_array import TokenArray
+from .token_array import TokenArray
 
 CHUNK = 1 << 24  # tokens counted at a time: bincount copies its input to 8 bytes each
 
