@@ -1,6 +1,6 @@
 """minitrain trains transformers on plain NumPy or CuPy arrays, every backward pass written out.
 
-The public names are listed in ``__init__.pyi``. Each is imported when it is first used, so ``import minitrain`` is quick
+The public names are listed in ``__init__.pyi``. Each is imported when first used, so ``import minitrain`` is quick
 and loads nothing heavy: no compiler, no plotting, no CuPy. The sub-packages are found the same way: after
 ``import minitrain as mt`` there is ``mt.nn.RMSNorm``, ``mt.losses.CrossEntropyLoss`` or ``mt.optim.Muon``.
 """

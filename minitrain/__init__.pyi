@@ -52,3 +52,5 @@ from .testing import check_gradients as check_gradients
 from .training import Callback as Callback
 from .training import Trainer as Trainer
 from .training import TrainingConfig as TrainingConfig
+
+__version__: str
