@@ -157,7 +157,7 @@ class Trainer:
         if config.use_mixed_precision:
             refuse_mixed_precision(device, warn)
         self._begun = False
-        if config.resume_from is not None:
+        if config.resume_from:
             self.load_checkpoint(config.resume_from)
 
     def train(self) -> TrainResult:
