@@ -7,20 +7,20 @@ from typing import Any
 
 from ..checkpoint.format import Contents
 from ..checkpoint.manager import CheckpointManager
-from ..checkpoint.manifest import Location
+from ..checkpoint.manifest import Location, checkpoint_name
 from ..checkpoint.store import CheckpointStore
 from ..training.callbacks.base import Callback
 from ..training.saving.capture import Capture
 from ..training.setup import StepView
 
-EPOCHS = "epochs"
+FOLDER = "saved"
 
 
 class TrainerCheckpoints(CheckpointManager):
     """Saves and loads a whole trainer, through the methods of a `CheckpointManager`.
 
-    The trainer's own checkpoints are named by their steps. Those of this manager are in the folder ``epochs`` beside
-    them, named by epoch and metric, and hold the same: a trainer can resume from either.
+    Its checkpoints are in the folder ``saved`` beside the trainer's own, and hold the same. All are named by the step
+    that the trainer is at, so a trainer can resume from any of them.
 
     Args:
         store: the trainer's checkpoints.
@@ -38,7 +38,7 @@ class TrainerCheckpoints(CheckpointManager):
         super().__init__(
             setup.model,
             setup.optimizer,
-            store.folder.location(EPOCHS),
+            store.folder.location(FOLDER),
             setup.schedule,
             keep=store.keep,
             keep_best=max(1, store.keep_best),
@@ -46,6 +46,12 @@ class TrainerCheckpoints(CheckpointManager):
             mode=store.mode,
             warn=store.warn,
         )
+
+    def get_checkpoint_path(self, epoch: int, metric_value: float) -> Location:
+        """Where a checkpoint of the present step belongs, which remembers ``metric_value``."""
+        name = checkpoint_name(self._capture.state.step)
+        self._values[name] = float(metric_value)
+        return self.store.folder.location(name)
 
     def contents(self, step: int, extra: Mapping[str, Any]) -> Contents:
         """Everything that the trainer needs to go on, and ``extra``."""

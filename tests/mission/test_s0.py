@@ -38,7 +38,7 @@ def classifiers() -> dict[str, tuple[Any, ArrayDataset]]:
     texts = np.repeat(labels[:, None], 4, axis=1)
     shape: dict[str, Any] = {"n_classes": 3, "n_layer": 1, "n_head": 2, "n_embd": 8}
     return {
-        "MLP": (mt.MLP(mt.MLPConfig(3, (8,), 3)), ArrayDataset(inputs=points, targets=labels)),
+        "MLP": (mt.MLP(mt.MLPConfig((3, 8, 3))), ArrayDataset(inputs=points, targets=labels)),
         "ViT": (
             ViT(ViTConfig(image_size=4, patch=2, channels=1, **shape)),
             ArrayDataset(inputs=images.astype(np.float32), targets=labels),

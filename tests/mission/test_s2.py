@@ -93,7 +93,7 @@ def test_s2_1_custom_training_loop_as_the_document_writes_it(tmp_path: Path, mon
         for x_batch, y_batch in dataset:
             logits, cache = model.forward(x_batch)
             loss, loss_cache = loss_fn.forward(logits, y_batch)
-            d_logits, *_ = loss_fn.backward(1.0, loss_cache)
+            d_logits = loss_fn.backward(1.0, loss_cache)
             trainer.backward(d_logits, cache)
             norm = trainer.compute_grad_norm()
             trainer.clip_gradients(norm / 2)

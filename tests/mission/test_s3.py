@@ -118,15 +118,15 @@ def test_s3_3_its_manager_saves_and_restores_the_whole_training(tmp_path: Path) 
     assert (manager.state["current_epoch"], manager.state["global_step"]) == (2, 6)
     path = manager.get_checkpoint_path(epoch=2, metric_value=0.5)
     assert manager.save_checkpoint(path, note="mine", scale=np.float32([1, 2])) == path
-    first = manager.save_best_checkpoint(0.4)
-    assert first is not None
+    trainer.train(3)
+    best = manager.save_best_checkpoint(0.4)
+    assert best is not None
     assert manager.save_best_checkpoint(0.45) is None
     assert manager.state["patience_counter"] == 1
-    trainer.train(3)
     expected = trainer.trainer.model.state_dict()
     latest = manager.get_latest_checkpoint()
     assert latest is not None and str(latest).endswith("step-00000009")
-    assert str(manager.get_best_checkpoint()) == str(first)
+    assert str(manager.get_best_checkpoint()) == str(best)
 
     again = multimodal(tmp_path / "other")
     assert again.checkpoint_mgr is not None
@@ -138,11 +138,12 @@ def test_s3_3_its_manager_saves_and_restores_the_whole_training(tmp_path: Path) 
     for name, weights in again.trainer.model.state_dict().items():
         np.testing.assert_array_equal(weights, expected[name])
 
+    trainer.train(4)
     resumed = multimodal(tmp_path / "run")
-    resumed.train(3)
+    resumed.train(4)
     assert resumed.checkpoint_mgr is not None
-    assert resumed.checkpoint_mgr.state["current_epoch"] == 3
-    assert resumed.checkpoint_mgr.state["best_val_metric"] == 0.4
+    state = resumed.checkpoint_mgr.state
+    assert (state["current_epoch"], state["best_val_metric"], state["patience_counter"]) == (4, 0.4, 1)
 
 
 def test_s3_3_batches_are_named_or_plain_tuples() -> None:
