@@ -20,7 +20,8 @@ from numba import types
 from numba.core.ccallback import CFunc
 
 from ._simd import FEATURES, LANES, ROWS, WIDTH, copy_strip, get, put, sum_tile, transpose_block
-from .jit import FASTMATH, KernelCache, device, is_on_disk
+from .compiler import FASTMATH, device
+from .kernel_cache import KernelCache, is_on_disk
 from .object_code import to_disk_only
 
 DEPTH = 256
