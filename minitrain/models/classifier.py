@@ -5,7 +5,7 @@ The encoder of texts and the vision transformer fill it; they differ in how an i
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,38 +13,17 @@ import numpy as np
 from ..backend.arrays import Array, array_module
 from ..nn.block import PreNormBlockCache, TransformerBlock
 from ..nn.branch import drop_path_rates
-from ..nn.init import residual_std
+from ..nn.init import generator, residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
-from ..nn.module import Module
-from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from ..ops.gelu import FORMS
 from ..ops.layer_norm import LayerNormCache
 from ..ops.linear import LinearCache
-from ..ops.loss import Loss
 from ..ops.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
 from ..random import Key, fold
+from .batches import BatchFields
 from .blocks import backward_blocks, check_unused, forward_blocks
-from .checks import check_at_least, check_batch, check_choice, check_heads, check_share, check_types
-
-POOLINGS = ("mean", "first")
-"""what is classified: the mean of all positions that are no padding, or the first one alone"""
-
-
-def check_classifier(config: Any, *sizes: str) -> None:
-    """Raise a ``ConfigError`` naming the first field of a classifier's configuration that does not fit.
-
-    Args:
-        config: the configuration.
-        sizes: fields of its own that must be 1 or more.
-    """
-    check_types(config)
-    check_at_least(config, 1, *sizes, "n_classes", "n_layer", "n_head", "n_embd")
-    check_heads(config)
-    check_share(config, "dropout")
-    check_share(config, "drop_path")
-    check_choice(config, "gelu", FORMS)
-    check_choice(config, "pool", POOLINGS)
+from .config import check_config
+from .cross_entropy import CrossEntropyModel
 
 
 class ClassifierCache(NamedTuple):
@@ -55,26 +34,26 @@ class ClassifierCache(NamedTuple):
     top: list[LayerNormCache | MeanPoolCache | LinearCache]
 
 
-class ClassifierLossCache(NamedTuple):
-    """What ``loss_backward`` needs."""
+class Classifier(CrossEntropyModel):
+    """An encoder with a classification head. A subclass makes its own embedding in ``make_embedding``.
 
-    model: ClassifierCache
-    loss: CrossEntropyCache
+    Its batches have ``inputs`` (B, ...), ``targets`` (B,), of which -100 does not count, and, if inputs are padded,
+    ``lengths`` (B,).
 
+    Args:
+        config: the shape; see ``config_type``.
+        seed: of the initial weights, which are GPT-2's.
+        dtype: float32, or float64 for gradient checks.
+    """
 
-class Classifier(Module, ABC):
-    """An encoder with a classification head. A subclass sets its own embedding first, then calls ``build``."""
+    batch_fields = BatchFields(("inputs", "targets"), ("lengths",))
+    classifies = True
 
-    config: Any
-
-    def build(self, rng: np.random.Generator, dtype: Any) -> None:
-        """Make the blocks, the final norm and the head as ``self.config`` says.
-
-        Args:
-            rng: source of the initial weights.
-            dtype: their dtype.
-        """
-        config = self.config
+    def __init__(self, config: Any, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config)
+        self.config = config
+        rng = generator(seed)
+        self.make_embedding(rng, dtype)
         self.blocks = [
             TransformerBlock(
                 config.n_embd,
@@ -92,6 +71,10 @@ class Classifier(Module, ABC):
         ]
         self.norm = LayerNorm(config.n_embd, bias=config.bias, dtype=dtype)
         self.head = Linear(config.n_embd, config.n_classes, rng, dtype=dtype)
+
+    @abstractmethod
+    def make_embedding(self, rng: np.random.Generator, dtype: Any) -> None:
+        """Set the layers that turn inputs into vectors."""
 
     @abstractmethod
     def embed(self, inputs: Array, *, rng: Key | None) -> tuple[Array, Any]:
@@ -138,23 +121,8 @@ class Classifier(Module, ABC):
         dx = backward_blocks(self.blocks, dx, cache.blocks)
         self.embed_backward(dx, cache.embedding)
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, ClassifierLossCache]:
-        """Cross-entropy of the classes, summed over the batch.
-
-        Args:
-            batch: anything with ``inputs`` (B, ...) and ``targets`` (B,), of which -100 does not count, and, if inputs
-                are padded, ``lengths`` (B,).
-            rng: key of the dropout masks; ``None`` means evaluation.
-
-        Returns:
-            Loss(total, count) in nats and the cache for ``loss_backward``.
-        """
-        check_batch(self, batch, "inputs", "targets")
-        logits, cache = self.forward(batch.inputs, lengths=getattr(batch, "lengths", None), rng=rng)
-        loss, loss_cache = cross_entropy_forward(logits, batch.targets)
-        return loss, ClassifierLossCache(cache, loss_cache)
-
-    def loss_backward(self, cache: ClassifierLossCache, dtotal: float = 1.0) -> None:
-        """Gradients of ``dtotal * loss.total`` for all parameters."""
-        dlogits, _, _ = cross_entropy_backward(dtotal, cache.loss)
-        self.backward(dlogits, cache.model)
+    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, ClassifierCache]:
+        """Logits (B, n_classes), targets (B,) and the forward's cache."""
+        inputs, targets, lengths = batch
+        logits, cache = self.forward(inputs, lengths=lengths, rng=rng)
+        return logits, targets, cache

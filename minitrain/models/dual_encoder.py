@@ -16,6 +16,7 @@ from ..nn.module import Module
 from ..ops.info_nce import InfoNCECache
 from ..ops.loss import Loss
 from ..random import Key, fold
+from .batches import BatchFields, read_batch
 
 
 class ImageTextBatch(NamedTuple):
@@ -56,6 +57,8 @@ class DualEncoder(Module):
         contrast: the loss, which owns the temperature.
     """
 
+    batch_fields = BatchFields(("images", "texts"), ("lengths",))
+
     def __init__(self, image: Module, text: Module, *, scale: float = 1 / 0.07, dtype: Any = np.float32) -> None:
         self.image: Any = image
         self.text: Any = text
@@ -65,8 +68,12 @@ class DualEncoder(Module):
         """The contrastive loss, summed over the pairs of the batch.
 
         Args:
-            batch: has ``images`` (B, ...), ``texts`` (B, T) and, if texts are padded, ``lengths`` (B,).
+            batch: has ``images`` (B, ...), ``texts`` (B, T) and, if texts are padded, ``lengths`` (B,), as attributes,
+                as keys, or in a plain tuple in this order.
             rng: key of the dropout masks; ``None`` means evaluation.
+
+        Raises:
+            DataError: if a field is missing.
         """
         loss, cache, _ = self._run(batch, rng)
         return loss, cache
@@ -83,8 +90,8 @@ class DualEncoder(Module):
         self.image.backward(dimage, cache.image)
 
     def _run(self, batch: Any, rng: Key | None) -> tuple[Loss, DualEncoderCache, tuple[Array, Array]]:
-        lengths = getattr(batch, "lengths", None)
-        image_features, image = self.image.forward(batch.images, rng=fold(rng, "image"))  # (B, C)
-        text_features, text = self.text.forward(batch.texts, lengths=lengths, rng=fold(rng, "text"))  # (B, C)
+        images, texts, lengths = read_batch(self, batch)
+        image_features, image = self.image.forward(images, rng=fold(rng, "image"))  # (B, C)
+        text_features, text = self.text.forward(texts, lengths=lengths, rng=fold(rng, "text"))  # (B, C)
         loss, contrast = self.contrast.forward(image_features, text_features)
         return loss, DualEncoderCache(image, text, contrast), (image_features, text_features)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array, array_module, check_array
 from ..errors import DataError, ShapeError
 from ..nn.embedding import Embedding
 from ..nn.positions import LearnedPositions, LearnedPositionsCache, SinusoidalPositions
 from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.embedding import EmbeddingCache
 from ..random import Key
-from .checks import check_array
 
 Positions = LearnedPositions | SinusoidalPositions | None
 """``None`` where attention itself knows the positions"""

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..nn.module import Module
+from .cross_entropy import CrossEntropyModel
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig
@@ -56,14 +57,8 @@ PRESETS: dict[str, Any] = {
     "mlp-moons": MLPConfig((2, 16, 16, 1), task="regression"),
     "mlp-digits": MLPConfig((64, 128, 10)),
 }
-_MODELS: dict[type, Any] = {
-    GPTConfig: GPT,
-    LlamaConfig: Llama,
-    EncoderConfig: Encoder,
-    Seq2SeqConfig: Seq2Seq,
-    ViTConfig: ViT,
-    MLPConfig: MLP,
-}
+MODELS: tuple[type[CrossEntropyModel], ...] = (GPT, Llama, Encoder, Seq2Seq, ViT, MLP)
+"""The models that a configuration alone describes; each names its ``config_type``."""
 
 
 def build_model(name: str, *, seed: int = 0, dtype: Any = np.float32) -> Module:
@@ -84,4 +79,5 @@ def build_model(name: str, *, seed: int = 0, dtype: Any = np.float32) -> Module:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PRESETS)}"
         raise ConfigError(f"there is no preset {name!r}; {hint}")
     config = PRESETS[name]
-    return _MODELS[type(config)](config, seed=seed, dtype=dtype)  # type: ignore[no-any-return]
+    build: Any = next(model for model in MODELS if model.config_type is type(config))
+    return build(config, seed=seed, dtype=dtype)  # type: ignore[no-any-return]

@@ -22,18 +22,17 @@ from ..nn.embedding import Embedding
 from ..nn.init import generator, residual_std
 from ..nn.layer_norm import LayerNorm
 from ..nn.linear import Linear
-from ..nn.module import Module
 from ..nn.parameter import into
 from ..nn.positions import SinusoidalPositions
-from ..nn.recompute import backward_keeping, forward_keeping
+from ..nn.recompute import backward_keeping
 from ..ops.contract import Into
-from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
 from ..ops.layer_norm import LayerNormCache
 from ..ops.linear import LinearCache, linear_backward, linear_forward
-from ..ops.loss import Loss
 from ..random import Key, fold
+from .batches import BatchFields
 from .blocks import backward_blocks, check_unused, forward_blocks
-from .checks import check_batch, check_config
+from .config import check_config
+from .cross_entropy import CrossEntropyModel
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 from .seq2seq_config import Seq2SeqConfig
@@ -44,7 +43,7 @@ class EncodeCache(NamedTuple):
 
     embedding: EmbedCache
     blocks: list[PreNormBlockCache]
-    norm: LayerNormCache
+    norm: list[LayerNormCache]
 
 
 class DecodeCache(NamedTuple):
@@ -56,21 +55,17 @@ class DecodeCache(NamedTuple):
 
 
 class Seq2SeqCache(NamedTuple):
-    """What the backward needs. The lists of blocks are popped by it, so a cache serves one backward."""
+    """What the backward needs. The backward pops the lists, so a cache serves one backward."""
 
     encoder: EncodeCache
     decoder: DecodeCache
 
 
-class Seq2SeqLossCache(NamedTuple):
-    """What ``loss_backward`` needs."""
-
-    model: Seq2SeqCache
-    loss: CrossEntropyCache
-
-
-class Seq2Seq(Module):
+class Seq2Seq(CrossEntropyModel):
     """An encoder-decoder transformer.
+
+    Its batches have ``source`` (B, S) and ``target`` (B, T + 1), both padded at the end with ``pad_idx``. The target
+    begins with a start token, and usually ends with an end token.
 
     Args:
         config: the shape.
@@ -79,8 +74,12 @@ class Seq2Seq(Module):
         dtype: float32, or float64 for gradient checks.
     """
 
+    config: Seq2SeqConfig
+    config_type = Seq2SeqConfig
+    batch_fields = BatchFields(("source", "target"))
+
     def __init__(self, config: Seq2SeqConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
-        check_config(self, config, Seq2SeqConfig)
+        check_config(self, config)
         self.config = config
         rng = generator(seed)
         C = config.n_embd
@@ -119,7 +118,7 @@ class Seq2Seq(Module):
         x, embedding = self._embed(self.source_emb, source, rng)
         x, blocks = forward_blocks(self.encoder, x, key_lengths=lengths, rng=rng)
         memory, norm = self.encoder_norm.forward(x)
-        return memory, lengths, EncodeCache(embedding, blocks, norm)
+        return memory, lengths, EncodeCache(embedding, blocks, [norm])
 
     def decode(
         self, target: Array, memory: Array, memory_lengths: Array, *, rng: Key | None = None
@@ -134,11 +133,8 @@ class Seq2Seq(Module):
         check_tokens("Seq2Seq.forward: target", target, self.config.block_size)
         lengths = unpadded_lengths("Seq2Seq.forward: target", target, self.config.pad_idx)
         x, embedding = self._embed(self.target_emb, target, rng)
-        blocks = []
-        for i, block in enumerate(self.decoder):
-            options = {"key_lengths": lengths, "memory_lengths": memory_lengths, "rng": fold(rng, "blocks", i)}
-            x, cache = forward_keeping(block, x, memory, **options)
-            blocks.append(cache)
+        options = {"memory": memory, "key_lengths": lengths, "memory_lengths": memory_lengths}
+        x, blocks = forward_blocks(self.decoder, x, rng=rng, **options)
         x, norm = self.decoder_norm.forward(x)
         logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
         return logits, DecodeCache(embedding, blocks, [norm, head])
@@ -184,34 +180,20 @@ class Seq2Seq(Module):
             target = None if dmemory is None else Into(dmemory, accumulate=True)
             dx, dmemory = backward_keeping(block, dx, decoder.blocks.pop(), dmemory=target)
         embed_backward(self.target_emb, self.positions, dx, decoder.embedding, scale=self.scale)
-        dx = self.encoder_norm.backward(dmemory, encoder.norm)
+        dx = self.encoder_norm.backward(dmemory, encoder.norm.pop())
         dx = backward_blocks(self.encoder, dx, encoder.blocks)
         embed_backward(self.source_emb, self.positions, dx, encoder.embedding, scale=self.scale)
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Seq2SeqLossCache]:
-        """Cross-entropy of the target's next token, summed over all that is not padding.
+    @property
+    def ignore_index(self) -> int:
+        """Padding does not count."""
+        return self.config.pad_idx
 
-        Args:
-            batch: anything with ``source`` (B, S) and ``target`` (B, T + 1), both padded at the end with ``pad_idx``;
-                the target begins with a start token, and usually ends with an end token.
-            rng: key of the dropout masks; ``None`` means evaluation.
-
-        Returns:
-            Loss(total, count) in nats and the cache for ``loss_backward``.
-        """
-        config = self.config
-        check_batch(self, batch, "source", "target")
-        logits, cache = self.forward(batch.source, batch.target[:, :-1], rng=rng)
-        loss, loss_cache = cross_entropy_forward(
-            logits, batch.target[:, 1:], label_smoothing=config.label_smoothing, ignore_index=config.pad_idx
-        )
-        return loss, Seq2SeqLossCache(cache, loss_cache)
-
-    def loss_backward(self, cache: Seq2SeqLossCache, dtotal: float = 1.0) -> None:
-        """Gradients of ``dtotal * loss.total`` for all parameters; the logits' memory is used for their gradient."""
-        logits = cache.loss.logits
-        dlogits, _, _ = cross_entropy_backward(dtotal, cache.loss, into=(Into(logits), None, None))
-        self.backward(dlogits, cache.model)
+    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, Seq2SeqCache]:
+        """Logits (B, T, V), targets (B, T) and the forward's cache."""
+        source, target = batch
+        logits, cache = self.forward(source, target[:, :-1], rng=rng)
+        return logits, target[:, 1:], cache
 
     def generate(self, source: Array, *, start: int, end: int | None, max_new_tokens: int) -> Array:
         """Write the likeliest token again and again, for each row of ``source``, from the start token to the end token.

@@ -7,7 +7,7 @@ same without an array, and are faster.
 
 from __future__ import annotations
 
-from ..backend.arrays import Array, device_of, is_array, library_for
+from ..backend.arrays import Array, check_plain, device_of, is_array, library_for
 from ..errors import ShapeError
 
 __all__ = [
@@ -119,6 +119,7 @@ def _check_matrix(rule: str, x: Array) -> None:
     """Raise a ``ShapeError`` unless ``x`` is a matrix of integers."""
     if not is_array(x):
         raise ShapeError(f"{rule} in a NumPy or CuPy array, got {type(x).__name__}")
+    check_plain(rule.partition(" must")[0], x)
     if x.ndim != 2 or x.dtype.kind not in "iu":
         raise ShapeError(f"{rule}, got {x.dtype} {x.shape}")
 

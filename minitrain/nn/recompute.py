@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
-from .block import PreNormBlock
-from .decoder_block import DecoderBlock
 from .module import Module
+from .residual_block import ResidualBlock
 
 
 class Inputs(NamedTuple):
@@ -36,7 +35,7 @@ def checkpoint_activations(model: Module, on: bool = True) -> int:
     Raises:
         ConfigError: if the model has no transformer block.
     """
-    blocks = [module for module in model.modules() if isinstance(module, PreNormBlock | DecoderBlock)]
+    blocks = [module for module in model.modules() if isinstance(module, ResidualBlock)]
     if not blocks:
         raise ConfigError(f"{type(model).__name__} has no transformer blocks, whose activations could be recomputed")
     for block in blocks:
