@@ -27,14 +27,17 @@ if TYPE_CHECKING:
         training,
     )
     from .backend import use_kernels
-    from .data import Batch, TokenLoader
+    from .data import ArrayDataset, Batch, Dataset, PairDataset, TokenLoader
     from .generation import generate
     from .models import (
         GPT,
         MLP,
+        PRESETS,
+        DualEncoder,
         Encoder,
         EncoderConfig,
         GPTConfig,
+        ImageTextBatch,
         Llama,
         LlamaConfig,
         MLPConfig,
@@ -46,32 +49,51 @@ if TYPE_CHECKING:
     )
     from .nn import Module, Parameter
     from .nn.packing import pack
-    from .optim import AdamW, Constant, WarmupCosine, clip_by_global_norm
+    from .optim import SGD, Adam, AdamW, Constant, WarmupCosine, clip_by_global_norm
     from .random import Key
     from .testing import check_gradients
-    from .training import Trainer
+    from .training import (
+        LanguageModelTrainer,
+        MultimodalTrainer,
+        Trainer,
+        TrainingConfig,
+        TransformerTrainer,
+        train_model,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GPT",
     "MLP",
+    "PRESETS",
+    "SGD",
+    "Adam",
     "AdamW",
+    "ArrayDataset",
     "Batch",
     "Constant",
+    "Dataset",
+    "DualEncoder",
     "Encoder",
     "EncoderConfig",
     "GPTConfig",
+    "ImageTextBatch",
     "Key",
+    "LanguageModelTrainer",
     "Llama",
     "LlamaConfig",
     "MLPConfig",
     "Module",
+    "MultimodalTrainer",
+    "PairDataset",
     "Parameter",
     "Seq2Seq",
     "Seq2SeqConfig",
     "TokenLoader",
     "Trainer",
+    "TrainingConfig",
+    "TransformerTrainer",
     "ViT",
     "ViTConfig",
     "WarmupCosine",
@@ -93,6 +115,7 @@ __all__ = [
     "profiling",
     "random",
     "testing",
+    "train_model",
     "training",
     "use_kernels",
 ]
@@ -113,24 +136,36 @@ _PARTS = (
     "training",
 )
 _HOME = {
+    "Adam": "optim",
     "AdamW": "optim",
+    "ArrayDataset": "data",
     "Batch": "data",
     "Constant": "optim",
+    "Dataset": "data",
+    "DualEncoder": "models",
     "Encoder": "models",
     "EncoderConfig": "models",
     "GPT": "models",
     "GPTConfig": "models",
+    "ImageTextBatch": "models",
     "Key": "random",
+    "LanguageModelTrainer": "training",
     "Llama": "models",
     "LlamaConfig": "models",
     "MLP": "models",
     "MLPConfig": "models",
     "Module": "nn",
+    "MultimodalTrainer": "training",
+    "PRESETS": "models",
+    "PairDataset": "data",
     "Parameter": "nn",
+    "SGD": "optim",
     "Seq2Seq": "models",
     "Seq2SeqConfig": "models",
     "TokenLoader": "data",
     "Trainer": "training",
+    "TrainingConfig": "training",
+    "TransformerTrainer": "training",
     "ViT": "models",
     "ViTConfig": "models",
     "WarmupCosine": "optim",
@@ -139,6 +174,7 @@ _HOME = {
     "clip_by_global_norm": "optim",
     "generate": "generation",
     "pack": "nn.packing",
+    "train_model": "training",
     "use_kernels": "backend",
 }
 

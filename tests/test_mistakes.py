@@ -142,19 +142,19 @@ CALLS = {
         r"rng must be a Key or None \(evaluation\), got int; use Key.from_seed\(0\)",
     ),
     "a batch in a dictionary": (
-        lambda: gpt().loss({"inputs": ids(1, 3), "targets": ids(1, 3)}),
+        lambda: gpt().loss({"inputs": ids(1, 3), "labels": ids(1, 3)}),
         DataError,
-        r"GPT.loss: the batch is a dict without .inputs; it needs inputs and targets as attributes",
+        r"GPT.loss: the batch is a dict without targets; it needs inputs and targets, as attributes, as keys, or",
     ),
     "a batch in a tuple": (
-        lambda: KINDS["mlp"].build().loss((zeros(2, 3), ids(2))),
+        lambda: KINDS["mlp"].build().loss((zeros(2, 3), ids(2), ids(2))),
         DataError,
-        r"MLP.loss: the batch is a tuple without .inputs",
+        r"MLP.loss: the batch is a tuple of 3; it needs inputs and targets, .* or as a plain tuple in this order",
     ),
     "another model's batch": (
         lambda: KINDS["seq2seq"].build().loss(SimpleNamespace(inputs=ids(1, 3), targets=ids(1, 3))),
         DataError,
-        r"Seq2Seq.loss: the batch is a SimpleNamespace without .source; it needs source and target",
+        r"Seq2Seq.loss: the batch is a SimpleNamespace without source; it needs source and target",
     ),
     "targets in a list": (
         lambda: KINDS["vit"].build().loss(SimpleNamespace(inputs=zeros(1, 2, 6, 6), targets=[1])),

@@ -13,9 +13,10 @@ Nothing of a call is kept on the object: a validation pass between forward and b
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -45,8 +46,16 @@ class Reduced:
         numbers: those of a subclass's settings that have to be numbers; their ranges are checked by the operation.
 
     Raises:
-        ConfigError: if ``reduction`` is none of these, or a number is none.
+        ConfigError: if ``reduction`` is none of these, or one of the numbers is not a number.
+
+    Attributes:
+        classifies: whether outputs are scores of classes (..., V), and targets the numbers of classes (...,).
+        is_likelihood: whether ``plain()`` is the negative log-likelihood of the targets in nats, whose mean has a
+            perplexity as its exponential.
     """
+
+    classifies: ClassVar[bool] = False
+    is_likelihood: bool = False
 
     def __init__(self, reduction: str | None = None, **numbers: float | None) -> None:
         for name, value in numbers.items():
@@ -63,6 +72,23 @@ class Reduced:
     def each(self) -> bool:
         """Whether the losses stay apart."""
         return self.reduction == "none"
+
+    def plain(self) -> Self:
+        """This loss as an evaluation measures it: without what only helps training, such as label smoothing.
+
+        A loss of your own that has such a part returns a copy without it; by default there is none.
+        """
+        return self
+
+    def summed(self) -> Self:
+        """This loss with its total and its count, ``Loss(total, count)``, whatever its reduction."""
+        return self if self.reduction is None else self._changed(reduction=None)
+
+    def _changed(self, **attributes: Any) -> Self:
+        """A copy with other attributes."""
+        other = copy.copy(self)
+        vars(other).update(attributes)
+        return other
 
     def reduce(self, loss: Loss, cache: Any) -> tuple[Any, LossCache]:
         """What the forward returns, from what its operation returned."""

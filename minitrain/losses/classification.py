@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from ..backend.arrays import Array
 from ..ops.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
@@ -11,13 +11,58 @@ from ..ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from ..ops.focal import focal_backward, focal_forward
 from ..ops.hinge import hinge_backward, hinge_forward
 from ..ops.loss import Loss
-from .base import LossFunction, as_weight, fit
+from .base import LossFunction, Reduced, as_weight, fit
 
 NOTHING_IGNORED = -100  # PyTorch's default: no class has this number
 
 
-class CrossEntropyLoss(LossFunction):
+class SmoothedLoss(Reduced):
+    """The settings of a cross-entropy; see `CrossEntropyLoss`."""
+
+    classifies = True
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        reduction: str | None = None,
+        ignore_index: int = NOTHING_IGNORED,
+        weight: Any = None,
+        z_loss: float = 0.0,
+        others_only: bool = False,
+        **numbers: float,
+    ) -> None:
+        super().__init__(reduction, label_smoothing=label_smoothing, z_loss=z_loss, **numbers)
+        self.weight = as_weight(weight)
+        self.options: dict[str, Any] = {
+            "label_smoothing": label_smoothing,
+            "ignore_index": ignore_index,
+            "z_loss": z_loss,
+            "others_only": others_only,
+            **numbers,
+        }
+
+    @property
+    def ignore_index(self) -> int:
+        """The target that does not count."""
+        return self.options["ignore_index"]  # type: ignore[no-any-return]
+
+    @property
+    def is_likelihood(self) -> bool:  # type: ignore[override]
+        """Class weights make of the negative log-likelihood something else."""
+        return self.weight is None
+
+    def plain(self) -> Self:
+        """The loss without label smoothing and without z-loss."""
+        if not self.options["label_smoothing"] and not self.options["z_loss"]:
+            return self
+        return self._changed(options=self.options | {"label_smoothing": 0.0, "z_loss": 0.0})
+
+
+class CrossEntropyLoss(SmoothedLoss, LossFunction):
     """Softmax cross-entropy of logits (..., V) and classes (...,).
+
+    Label smoothing and the z-loss belong to training: trainers measure ``plain()``, the loss without them, in an
+    evaluation.
 
     Args:
         label_smoothing: share of each target spread evenly over all V classes, in [0, 1], as in PyTorch.
@@ -28,24 +73,6 @@ class CrossEntropyLoss(LossFunction):
             arXiv:2204.02311); a row's class weight applies to it too.
         others_only: whether smoothing leaves out the target's own class and ``ignore_index``, see ``LabelSmoothing``.
     """
-
-    def __init__(
-        self,
-        label_smoothing: float = 0.0,
-        reduction: str | None = None,
-        ignore_index: int = NOTHING_IGNORED,
-        weight: Any = None,
-        z_loss: float = 0.0,
-        others_only: bool = False,
-    ) -> None:
-        super().__init__(reduction, label_smoothing=label_smoothing, z_loss=z_loss)
-        self.weight = as_weight(weight)
-        self.options = {
-            "label_smoothing": label_smoothing,
-            "ignore_index": ignore_index,
-            "z_loss": z_loss,
-            "others_only": others_only,
-        }
 
     def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
         weight = fit(self, self.weight, outputs, outputs.shape[-1:])
@@ -88,12 +115,16 @@ class LabelSmoothing(CrossEntropyLoss):
 class FocalLoss(LossFunction):
     """Focal loss of logits (..., V) and classes (...,): cross-entropy that counts less what is already right.
 
+    An evaluation measures the focal loss itself. It is no likelihood, so it has no perplexity.
+
     Args:
         gamma: the focus, not negative; 0 gives cross-entropy.
         alpha: (V,) weight of each class; 1 by default.
         reduction: see ``Reduced``; the count of the mean is the number of rows that are not ignored.
         ignore_index: rows with this target add nothing.
     """
+
+    classifies = True
 
     def __init__(
         self,

@@ -7,11 +7,11 @@ from typing import Any
 from ..backend.arrays import Array
 from ..ops.contract import Target
 from ..ops.linear_cross_entropy import CHUNK, linear_cross_entropy_backward, linear_cross_entropy_forward
-from .base import LossCache, Reduced, as_weight, fit
-from .classification import NOTHING_IGNORED
+from .base import LossCache, fit
+from .classification import NOTHING_IGNORED, SmoothedLoss
 
 
-class LinearCrossEntropy(Reduced):
+class LinearCrossEntropy(SmoothedLoss):
     """``CrossEntropyLoss`` of ``hidden @ weight.T + bias``, worked out without ever holding all logits.
 
     The head's weight and bias are passed to each call; the loss owns nothing. A backward can put their gradients
@@ -40,15 +40,7 @@ class LinearCrossEntropy(Reduced):
         others_only: bool = False,
         chunk: int = CHUNK,
     ) -> None:
-        super().__init__(reduction, label_smoothing=label_smoothing, z_loss=z_loss, chunk=chunk)
-        self.weight = as_weight(weight)
-        self.options = {
-            "label_smoothing": label_smoothing,
-            "ignore_index": ignore_index,
-            "z_loss": z_loss,
-            "others_only": others_only,
-            "chunk": chunk,
-        }
+        super().__init__(label_smoothing, reduction, ignore_index, weight, z_loss, others_only, chunk=chunk)
 
     def forward(
         self, hidden: Array, weight: Array, targets: Array, bias: Array | None = None, *, gradients: bool = True

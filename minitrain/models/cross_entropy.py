@@ -33,6 +33,7 @@ class CrossEntropyModel(Module, ABC):
         batch_fields: the fields of its batches.
         classifies: whether a sample has one class, so that accuracy is worth measuring.
         is_likelihood: whether the loss of an evaluation is the negative log-likelihood of the targets, in nats.
+        smooths: whether training smooths the labels.
         ignore_index: the target that does not count.
     """
 
@@ -41,6 +42,11 @@ class CrossEntropyModel(Module, ABC):
     batch_fields: ClassVar[BatchFields] = BatchFields(("inputs", "targets"))
     classifies: bool = False
     is_likelihood: bool = True
+
+    @property
+    def smooths(self) -> bool:
+        """Whether training smooths the labels, which an evaluation does not."""
+        return self.config.label_smoothing > 0  # type: ignore[no-any-return]
 
     @property
     def ignore_index(self) -> int:

@@ -58,6 +58,7 @@ class DualEncoder(Module):
     """
 
     batch_fields = BatchFields(("images", "texts"), ("lengths",))
+    is_likelihood = False
 
     def __init__(self, image: Module, text: Module, *, scale: float = 1 / 0.07, dtype: Any = np.float32) -> None:
         self.image: Any = image

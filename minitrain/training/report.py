@@ -71,27 +71,33 @@ class RunResult:
         return "\n".join(lines)
 
 
-def history_of(records: Sequence[Mapping[str, Any]]) -> MetricsCollector:
-    """The history of a run from the records in its file, with perplexities."""
+def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) -> MetricsCollector:
+    """The history of a run from the records in its file, with perplexities.
+
+    Args:
+        records: the records.
+        smoothed: whether training smoothed the labels; its loss then has no perplexity.
+    """
     history = MetricsCollector()
     for record in records:
         figures = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
         step = figures.pop("step", None)
         perplexities = {
             name.replace("loss", "perplexity"): perplexity(figures[name])
-            for name in ("train_loss", "val_loss")
+            for name in ("train_loss", "val_loss")[smoothed:]
             if name in figures
         }
         history.update(figures | perplexities, step=step)
     return history
 
 
-def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:
+def draw(run_dir: str | Path, baselines: Mapping[str, float], *, smoothed: bool = False) -> tuple[Path, ...]:
     """Draw the curves of the run in ``run_dir`` from its metrics: loss, learning rate, and the others.
 
     Args:
         run_dir: the run folder.
         baselines: losses in nats per token by name.
+        smoothed: whether training smoothed the labels.
 
     Returns:
         The PNG files.
@@ -105,14 +111,23 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
     name = run_dir.resolve().name
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
-    history = history_of(records)
+    history = history_of(records, smoothed=smoothed)
     others = [name for name in history.names() if not name.endswith("loss") and name not in NOT_DRAWN]
     curves = {name: (history.get_steps(name), history.get_metric(name)) for name in others}
     return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, run_dir / PLOTS)
 
 
-def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "") -> Path:
+def write_report(
+    run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "", *, smoothed: bool = False
+) -> Path:
     """Write ``report.html``, the run in one file; returns it.
+
+    Args:
+        run_dir: the run folder.
+        pictures: PNG files to show.
+        summary: text at the top.
+        sample: text that the model wrote.
+        smoothed: whether training smoothed the labels.
 
     Raises:
         FileError: if a file cannot be read or written.
@@ -120,7 +135,7 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     return write_html_report(
         run_dir / REPORT,
         title=f"Run {run_dir.resolve().name}",
-        history=history_of(read_metrics(run_dir / METRICS)),
+        history=history_of(read_metrics(run_dir / METRICS), smoothed=smoothed),
         summary=summary,
         pictures=pictures,
         settings=(run_dir / CONFIG).read_text(encoding="utf-8") if (run_dir / CONFIG).exists() else "",
