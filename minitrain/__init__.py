@@ -48,20 +48,14 @@ if TYPE_CHECKING:
         build_model,
     )
     from .nn import Module, Parameter
-    from .nn.packing import pack
+    from .nn.core.packing import pack
     from .optim import SGD, Adam, AdamW, Constant, WarmupCosine, clip_by_global_norm
     from .random import Key
     from .testing import check_gradients
-    from .training import (
-        LanguageModelTrainer,
-        MultimodalTrainer,
-        Trainer,
-        TrainingConfig,
-        TransformerTrainer,
-        train_model,
-    )
+    from .trainers import LanguageModelTrainer, MultimodalTrainer, TransformerTrainer, train_model
+    from .training import Trainer, TrainingConfig
 
-__version__ = "0.1.0"
+from .versions import VERSION as __version__
 
 __all__ = [
     "GPT",
@@ -149,13 +143,13 @@ _HOME = {
     "GPTConfig": "models",
     "ImageTextBatch": "models",
     "Key": "random",
-    "LanguageModelTrainer": "training",
+    "LanguageModelTrainer": "trainers",
     "Llama": "models",
     "LlamaConfig": "models",
     "MLP": "models",
     "MLPConfig": "models",
     "Module": "nn",
-    "MultimodalTrainer": "training",
+    "MultimodalTrainer": "trainers",
     "PRESETS": "models",
     "PairDataset": "data",
     "Parameter": "nn",
@@ -165,7 +159,7 @@ _HOME = {
     "TokenLoader": "data",
     "Trainer": "training",
     "TrainingConfig": "training",
-    "TransformerTrainer": "training",
+    "TransformerTrainer": "trainers",
     "ViT": "models",
     "ViTConfig": "models",
     "WarmupCosine": "optim",
@@ -173,8 +167,8 @@ _HOME = {
     "check_gradients": "testing",
     "clip_by_global_norm": "optim",
     "generate": "generation",
-    "pack": "nn.packing",
-    "train_model": "training",
+    "pack": "nn.core.packing",
+    "train_model": "trainers",
     "use_kernels": "backend",
 }
 

@@ -17,7 +17,7 @@ from minitrain.errors import DataError, ShapeError
 from minitrain.models import DualEncoder, Encoder, EncoderConfig, ImageTextBatch, ViT, ViTConfig
 from minitrain.nn import create_padding_mask
 from minitrain.ops import attention_forward, linear_forward, mean_pool_forward
-from minitrain.training import train_model
+from minitrain.trainers import train_model
 
 
 def dual_encoder(**options: Any) -> DualEncoder:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from minitrain.ops.contract.loss import Loss
 from model_checks import KEY, LossOf, gradients_of, stir
 from model_zoo import KINDS, Labelled
 
@@ -22,19 +23,11 @@ from minitrain.losses import (
 )
 from minitrain.models import GPT, MLP, GPTConfig, MLPConfig
 from minitrain.nn import Linear
-from minitrain.ops.loss import Loss
 from minitrain.optim import SGD
+from minitrain.runs.report import history_of
 from minitrain.testing import CheckSettings, check_module
-from minitrain.training import (
-    Evaluator,
-    LanguageModelTrainer,
-    ModelWithLoss,
-    Trainer,
-    TrainingConfig,
-    TransformerTrainer,
-    train_model,
-)
-from minitrain.training.report import history_of
+from minitrain.trainers import LanguageModelTrainer, TransformerTrainer, train_model
+from minitrain.training import Evaluator, ModelWithLoss, Trainer, TrainingConfig
 
 SMOOTHING = 0.3
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ..errors import ConfigError
-from ..ops.gelu import FORMS
+from ..ops.activations.gelu import FORMS
 
 POOLINGS = ("mean", "first")
 """What is classified: the mean of all positions that are not padding, or the first position."""

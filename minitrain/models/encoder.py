@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import Array
-from ..nn.embedding import Embedding
-from ..nn.positions import LearnedPositions
+from ..nn.attention.positions import LearnedPositions
+from ..nn.layers.embedding import Embedding
 from ..random import Key
 from .classifier import Classifier
 from .config import CheckedConfig

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..nn.block import TransformerBlock
-from ..nn.init import residual_std
-from ..nn.layer_norm import LayerNorm
-from ..nn.positions import LearnedPositions
+from ..nn.attention.positions import LearnedPositions
+from ..nn.blocks.block import TransformerBlock
+from ..nn.core.init import residual_std
+from ..nn.layers.layer_norm import LayerNorm
 from .config import CheckedConfig
 from .decoder import Decoder
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..nn.attention import MultiHeadAttention
-from ..nn.block import PreNormBlock
-from ..nn.gated_feed_forward import GatedFeedForward
-from ..nn.heads import Rope
-from ..nn.init import residual_std
-from ..nn.rms_norm import RMSNorm
+from ..nn.attention.heads import Rope
+from ..nn.attention.self_attention import MultiHeadAttention
+from ..nn.blocks.block import PreNormBlock
+from ..nn.core.init import residual_std
+from ..nn.layers.gated_feed_forward import GatedFeedForward
+from ..nn.layers.rms_norm import RMSNorm
 from .config import CheckedConfig
 from .decoder import Decoder
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from ..data.batches import IGNORED
+from ..data.loading.batches import IGNORED
 from ..errors import ConfigError, DataError
 from ..losses.base import Reduced
-from ..ops.loss import Loss
+from ..ops.contract.loss import Loss
 from ..random import Key
 
 
