@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from minitrain.ops.contract.loss import Loss
 from model_checks import KEY, LossOf, gradients_of, stir
 from model_zoo import KINDS, Labelled
 
@@ -23,6 +22,7 @@ from minitrain.losses import (
 )
 from minitrain.models import GPT, MLP, GPTConfig, MLPConfig
 from minitrain.nn import Linear
+from minitrain.ops.contract.loss import Loss
 from minitrain.optim import SGD
 from minitrain.runs.report import history_of
 from minitrain.testing import CheckSettings, check_module

@@ -1,4 +1,4 @@
-"""Losses of choices: over classes (logits (..., V), integer targets (...,)) and over yes-or-no questions."""
+"""Losses of classification: over classes (logits (..., V), integer targets (...,)) and over yes-or-no questions."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class CrossEntropyLoss(SmoothedLoss, LossFunction):
 class LabelSmoothing(CrossEntropyLoss):
     """Cross-entropy with smoothed targets, over sequences with padding.
 
-    By default smoothing is spread over all V classes, padding's own among them: the target's class gets
+    By default smoothing is spread over all V classes, padding included: the target's class gets
     ``1 - smoothing + smoothing / V`` and every other class ``smoothing / V``. That is the rule of Szegedy et al. (2016,
     arXiv:1512.00567) and of PyTorch, where this loss is called
     ``CrossEntropyLoss(label_smoothing=smoothing, ignore_index=pad_idx)``. With ``others_only`` it is the rule of The
@@ -98,7 +98,7 @@ class LabelSmoothing(CrossEntropyLoss):
         smoothing: share of each target that is spread, in [0, 1].
         pad_idx: the token that stands for padding; ``None`` if there is none.
         reduction: see ``Reduced``; the count of the mean is the number of targets that are not padding.
-        others_only: whether padding and the target's class get no part of what is spread.
+        others_only: whether padding and the target's class get no part of the smoothing.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class LabelSmoothing(CrossEntropyLoss):
 
 
 class FocalLoss(LossFunction):
-    """Focal loss of logits (..., V) and classes (...,): cross-entropy that counts less what is already right.
+    """Focal loss of logits (..., V) and classes (...,): cross-entropy with less weight on likely targets.
 
-    An evaluation measures the focal loss itself. It is no likelihood, so it has no perplexity.
+    An evaluation measures the focal loss itself. It is not a likelihood, so it has no perplexity.
 
     Args:
         gamma: the focus, not negative; 0 gives cross-entropy.
@@ -168,7 +168,7 @@ class BinaryFocalLoss(LossFunction):
 
 
 class BinaryCrossEntropyLoss(LossFunction):
-    """Cross-entropy of log-odds (..., C) and probabilities (..., C), each column a question of its own.
+    """Cross-entropy of log-odds (..., C) and probabilities (..., C), each column a separate question.
 
     Args:
         reduction: see ``Reduced``.
@@ -191,7 +191,7 @@ class HingeLoss(LossFunction):
     """``max(0, margin - y f)`` of scores (...,) and sides (...,), integers -1 or +1.
 
     Args:
-        margin: how far on its side a score must be to cost nothing.
+        margin: how far on its side a score must be for a loss of 0.
         reduction: see ``Reduced``.
     """
 

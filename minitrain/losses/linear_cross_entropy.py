@@ -1,4 +1,4 @@
-"""Cross-entropy that takes the head of a language model along, and so does without its logits."""
+"""Cross-entropy that includes the head of a language model, so that all logits never exist at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .classification import NOTHING_IGNORED, SmoothedLoss
 
 
 class LinearCrossEntropy(SmoothedLoss):
-    """``CrossEntropyLoss`` of ``hidden @ weight.T + bias``, worked out without ever holding all logits.
+    """``CrossEntropyLoss`` of ``hidden @ weight.T + bias``, without ever holding all logits.
 
     The head's weight and bias are passed to each call; the loss owns nothing. A backward can put their gradients
     straight into their buffers::
@@ -27,7 +27,7 @@ class LinearCrossEntropy(SmoothedLoss):
         weight: (V,) weight of each class; 1 by default.
         z_loss: factor of the squared log-sum-exp of the logits.
         others_only: whether smoothing leaves out the target's own class and ``ignore_index``.
-        chunk: rows whose logits are held at a time.
+        chunk: number of rows whose logits are held at a time.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class LinearCrossEntropy(SmoothedLoss):
             weight: (V, C) weight of the head.
             targets: (...,) integers in [0, V), or ``ignore_index``.
             bias: (V,) of the head, or ``None``.
-            gradients: ``False`` in an evaluation, which then does not pay for gradients.
+            gradients: ``False`` in an evaluation, which then computes no gradients.
 
         Returns:
-            The loss, as the reduction has it, and the cache.
+            The loss, reduced, and the cache.
         """
         class_weight = fit(self, self.weight, hidden, weight.shape[:1])
         return self.reduce(

@@ -1,6 +1,6 @@
-"""The frame of encoders that classify: embedding, blocks in which everyone sees everyone, a pooled vector, a head.
+"""Encoders that classify: an embedding, blocks in which all positions see each other, a pooled vector, a head.
 
-The encoder of texts and the vision transformer fill it; they differ in how an input becomes a sequence of vectors.
+The text encoder and the vision transformer differ in how an input becomes a sequence of vectors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .cross_entropy import CrossEntropyModel
 
 
 class ClassifierCache(NamedTuple):
-    """What the backward needs. The lists are popped by it, so a cache serves one backward."""
+    """What the backward needs. It pops the lists, so a cache serves one backward."""
 
     embedding: Any
     blocks: list[PreNormBlockCache]
@@ -82,7 +82,7 @@ class Classifier(CrossEntropyModel):
 
     @abstractmethod
     def embed_backward(self, dx: Array, cache: Any) -> None:
-        """Put the gradients of the embedding's parameters where they belong, from dx (B, T, C)."""
+        """Add the gradients of the embedding's parameters, from dx (B, T, C)."""
 
     def forward(
         self, inputs: Array, *, lengths: Array | None = None, rng: Key | None = None
@@ -107,11 +107,11 @@ class Classifier(CrossEntropyModel):
         return logits, ClassifierCache(embedding, blocks, [norm, pool, head])
 
     def backward(self, dlogits: Array, cache: ClassifierCache) -> None:
-        """Put the gradients of all parameters where they belong; inputs have none.
+        """Add the gradients of all parameters; inputs have none.
 
         Args:
             dlogits: (B, n_classes) gradient of the logits.
-            cache: from the forward; it is used up.
+            cache: from the forward; it serves one backward.
         """
         check_unused(self, self.blocks, cache.blocks)
         top: list[Any] = cache.top

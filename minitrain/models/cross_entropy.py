@@ -55,7 +55,7 @@ class CrossEntropyModel(Module, ABC):
 
     @abstractmethod
     def backward(self, dlogits: Array, cache: Any) -> Any:
-        """Put the gradients of all parameters where they belong."""
+        """Add the gradients of all parameters."""
 
     @abstractmethod
     def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, Any]:

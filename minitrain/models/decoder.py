@@ -1,6 +1,6 @@
-"""The frame of decoder-only language models: embedding, causal blocks, a final norm, and a head over the vocabulary.
+"""Decoder-only language models: an embedding, causal blocks, a final norm, and a head over the vocabulary.
 
-GPT and Llama fill it with different parts. The backward is the forward read from the end.
+GPT and Llama have different parts. The backward is the forward in reverse.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from .flops import Flops, attention_flops, linear_flops, visible_pairs
 class DecoderCache(NamedTuple):
     """What the backward needs.
 
-    The caches of blocks, and those of final norm and head, lie in lists that the backward pops, so that activations are
-    freed on the way; a cache therefore serves one backward.
+    The caches of the blocks, the final norm and the head are in lists that the backward pops, so that activations are
+    freed on the way. A cache therefore serves one backward.
     """
 
     embedding: EmbedCache
@@ -117,7 +117,7 @@ class Decoder(CrossEntropyModel):
         return logits, cache
 
     def forward_hidden(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, DecoderCache]:
-        """All of ``forward`` but the head: tokens (B, T) to what the head takes, (B, T, C)."""
+        """``forward`` without the head: maps tokens (B, T) to the head's input (B, T, C)."""
         check_tokens(f"{type(self).__name__}.forward: tokens", tokens, self.config.block_size)
         x, embedding = embed_forward(
             self.tok_emb, self.pos_emb, tokens, dropout=self.config.dropout, rng=fold(rng, "embedding")
@@ -127,11 +127,11 @@ class Decoder(CrossEntropyModel):
         return x, DecoderCache(embedding, block_caches, [norm])
 
     def backward(self, dlogits: Array, cache: DecoderCache) -> None:
-        """Put the gradients of all parameters where they belong.
+        """Add the gradients of all parameters.
 
         Args:
             dlogits: (B, T, V) gradient of the logits.
-            cache: from the forward; it is used up.
+            cache: from the forward; it serves one backward.
         """
         check_unused(self, self.blocks, cache.blocks)
         top: list[Any] = cache.norm_and_head
@@ -139,7 +139,7 @@ class Decoder(CrossEntropyModel):
         self.backward_hidden(dx, cache)
 
     def backward_hidden(self, dx: Array, cache: DecoderCache) -> None:
-        """All of ``backward`` but the head, from the gradient dx (B, T, C) of what the head takes."""
+        """``backward`` without the head, from the gradient dx (B, T, C) of the head's input."""
         dx = self.norm.backward(dx, cache.norm_and_head.pop())
         dx = backward_blocks(self.blocks, dx, cache.blocks)
         embed_backward(self.tok_emb, self.pos_emb, dx, cache.embedding)

@@ -1,7 +1,7 @@
-"""Two encoders whose features meet in one space, as in CLIP (Radford et al., 2021, arXiv:2103.00020).
+"""Two encoders with one feature space, as in CLIP (Radford et al., 2021, arXiv:2103.00020).
 
-Images and texts that belong together shall point in the same direction, all other pairs of a batch in others. What
-encodes is up to the caller: a `ViT` and an `Encoder` whose ``n_classes`` is the width of the common space will do.
+An image and a text that belong together should have features in the same direction, all other pairs of a batch in
+different ones. Any encoders will do, such as a `ViT` and an `Encoder` whose ``n_classes`` is the width of the space.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ImageTextBatch(NamedTuple):
     """Images and the texts that belong to them, row by row.
 
     Attributes:
-        images: (B, ...) what the image encoder reads.
+        images: (B, ...) input of the image encoder.
         texts: (B, T) integers, token ids.
         lengths: (B,) integers, tokens of each text; ``None`` if none is padded.
     """
@@ -44,13 +44,13 @@ class DualEncoderCache(NamedTuple):
 class DualEncoder(Module):
     """An image encoder and a text encoder under the symmetric contrastive loss, with a learned temperature.
 
-    The loss couples all pairs of a batch: with accumulation, each micro-batch is a batch of its own, in which fewer
+    The loss compares all pairs of a batch. With accumulation, each micro-batch is a batch of its own, in which fewer
     texts compete for an image. `minitrain.losses.gradient_caching` gives the gradient of the whole batch.
 
     Args:
         image: ``forward(images, rng=)`` returns features (B, C) and a cache, ``backward(dfeatures, cache)``.
         text: the same with ``forward(texts, lengths=, rng=)``.
-        scale: factor of the cosines at first, one over the temperature.
+        scale: initial factor of the cosines, one over the temperature.
         dtype: dtype of the temperature.
 
     Attributes:

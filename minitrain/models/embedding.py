@@ -1,4 +1,4 @@
-"""What goes into the first block: vectors of the tokens, their positions added, and dropout."""
+"""The input of the first block: vectors of the tokens plus their positions, with dropout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_tokens(where: str, tokens: Array, longest: int) -> None:
 
 
 def unpadded_lengths(where: str, tokens: Array, pad_idx: int) -> Array:
-    """How many tokens of each row of tokens (B, T) come before the padding: (B,).
+    """The number of tokens before the padding in each row of tokens (B, T): (B,).
 
     Raises:
         DataError: if padding comes before a token.
@@ -72,7 +72,7 @@ def embed_forward(
 
 
 def embed_backward(table: Embedding, places: Any, dx: Array, cache: EmbedCache, *, scale: float = 1.0) -> None:
-    """Put the gradients of the tables where they belong, from dx (B, T, C)."""
+    """Add the gradients of the tables, from dx (B, T, C)."""
     dx = dropout_backward(dx, cache.dropout)
     if places is not None:
         dx = places.backward(dx, cache.positions)

@@ -1,7 +1,7 @@
 """An encoder that classifies texts (Devlin et al., 2018, arXiv:1810.04805, with pre-norm blocks as in GPT-2).
 
-Every token sees every other. Texts of different lengths lie in one batch, padded at the end: nobody attends to padding,
-and the mean over the positions leaves it out.
+Every token sees every other. Texts of different lengths share a batch, padded at the end. No token attends to padding,
+and the mean over positions leaves it out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class EncoderConfig(CheckedConfig):
             it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
-        pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does its ``[CLS]``.
+        pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does with ``[CLS]``.
         label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 

@@ -34,8 +34,8 @@ class GPTConfig(CheckedConfig):
         bias: whether linear layers and norms have biases.
         tie_weights: whether the output layer shares the token embedding's matrix.
         gelu: ``"none"`` for the exact GELU, ``"tanh"`` for GPT-2's.
-        loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
-            (see ``linear_cross_entropy``); ``None`` for all at once.
+        loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
+            for all.
         label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 

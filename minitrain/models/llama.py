@@ -1,7 +1,7 @@
 """Llama: a decoder-only transformer (Touvron et al., 2023, arXiv:2302.13971; Llama 2, 2023, arXiv:2307.09288).
 
-What sets it apart from GPT-2: root-mean-square norms, rotary positions inside the attention instead of a table, a gated
-feed-forward layer (SwiGLU), key heads that several query heads share, no biases, and an output layer of its own.
+It differs from GPT-2 in these parts: root-mean-square norms, rotary positions inside the attention instead of a table,
+a gated feed-forward layer (SwiGLU), key heads that several query heads share, no biases, and a separate output layer.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class LlamaConfig(CheckedConfig):
         dropout: probability of dropping, in [0, 1).
         tie_weights: whether the output layer shares the token embedding's matrix.
         rope_base: base of the rotary angles; larger for long texts.
-        rope_scaling: positions are divided by it, to stretch a trained model over a longer text.
+        rope_scaling: positions are divided by it, to use a trained model on longer texts.
         qk_norm: whether queries and keys are normalised (Henry et al., 2020, arXiv:2010.04245).
-        window: how many positions a query sees, itself among them; ``None`` for all before it.
+        window: how many positions a query sees, itself included; ``None`` for all before it.
         eps: added to the mean square in the norms.
-        loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
-            (see ``linear_cross_entropy``); ``None`` for all at once.
+        loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
+            for all.
         label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 

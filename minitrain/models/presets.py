@@ -1,4 +1,4 @@
-"""Models by name: small ones to start from, and the sizes that benchmarks and papers speak of."""
+"""Models by name: small ones to start with, and the sizes in benchmarks and papers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The encoder-decoder transformer (Vaswani et al., 2017, arXiv:1706.03762), for translation and its kin.
+"""The encoder-decoder transformer (Vaswani et al., 2017, arXiv:1706.03762), for translation and similar tasks.
 
-The encoder reads the source, every token seeing every other. The decoder writes the target: each position sees what
-was written before it, and all of the source through cross-attention. Blocks are pre-norm, which is stable without a
+In the encoder, every token of the source sees every other. The decoder writes the target: each position sees the target
+before it, and all of the source through cross-attention. Blocks are pre-norm, which is stable without a
 warm-up (Xiong et al., 2020, arXiv:2002.04745), so each stack ends with a norm. Positions are sinusoids, and the vectors
 of tokens are scaled by sqrt(C) against them, as in the paper.
 """
@@ -106,9 +106,9 @@ class Seq2Seq(CrossEntropyModel):
             self.head.weight = self.target_emb.weight
 
     def encode(self, source: Array, *, rng: Key | None = None) -> tuple[Array, Array, EncodeCache]:
-        """Read the source.
+        """Encode the source.
 
-        Args and errors are those of ``forward``.
+        Arguments and errors are those of ``forward``.
 
         Returns:
             memory (B, S, C), the lengths (B,) of its rows, and the cache.
@@ -125,7 +125,8 @@ class Seq2Seq(CrossEntropyModel):
     ) -> tuple[Array, DecodeCache]:
         """Predict the target's next token at every position.
 
-        Args and errors are those of ``forward``, with ``memory`` (B, S, C) and ``memory_lengths`` (B,) from ``encode``.
+        Arguments and errors are those of ``forward``. ``memory`` (B, S, C) and ``memory_lengths`` (B,) come from
+        ``encode``.
 
         Returns:
             logits (B, T, V) and the cache.
@@ -151,24 +152,24 @@ class Seq2Seq(CrossEntropyModel):
             logits (B, T, V) and the cache.
 
         Raises:
-            ShapeError: if a sequence is longer than ``block_size``, or there are more sources than targets or fewer.
+            ShapeError: if a sequence is longer than ``block_size``, or the numbers of sources and targets differ.
             DataError: if padding comes before a token.
             TokenError: if a token is outside its vocabulary.
         """
         memory, lengths, encoder = self.encode(source, rng=fold(rng, "encoder"))
         if len(target) != len(source):
             raise ShapeError(
-                f"Seq2Seq.forward: source has {len(source)} rows and target {len(target)}; each needs its partner"
+                f"Seq2Seq.forward: source has {len(source)} rows and target {len(target)}; each source needs one target"
             )
         logits, decoder = self.decode(target, memory, lengths, rng=fold(rng, "decoder"))
         return logits, Seq2SeqCache(encoder, decoder)
 
     def backward(self, dlogits: Array, cache: Seq2SeqCache) -> None:
-        """Put the gradients of all parameters where they belong.
+        """Add the gradients of all parameters.
 
         Args:
             dlogits: (B, T, V) gradient of the logits.
-            cache: from the forward; it is used up.
+            cache: from the forward; it serves one backward.
         """
         encoder, decoder = cache
         check_unused(self, self.decoder, decoder.blocks)
@@ -196,15 +197,15 @@ class Seq2Seq(CrossEntropyModel):
         return logits, target[:, 1:], cache
 
     def generate(self, source: Array, *, start: int, end: int | None, max_new_tokens: int) -> Array:
-        """Write the likeliest token again and again, for each row of ``source``, from the start token to the end token.
+        """Write the most likely token until the end token, for each row of ``source``.
 
-        The decoder reads the whole target again for each token: simple, and quick enough for short targets.
+        The decoder reads the whole target again for each token: simple, and fast enough for short targets.
 
         Args:
             source: (B, S) integers, padded at the end.
             start: the token that targets begin with.
-            end: the token that ends a target; what follows it in a row is padding. ``None`` for none.
-            max_new_tokens: how many tokens to write at most; no more than ``block_size``.
+            end: the token that ends a target; the rest of the row is padding. ``None`` for no such token.
+            max_new_tokens: largest number of tokens to write, at most ``block_size``.
 
         Returns:
             (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and what follows it.

@@ -75,7 +75,7 @@ class PreNormBlock(ResidualBlock):
 
         Args:
             x: (B, T, C) the stream.
-            key_lengths: (B,) integers; positions from this length on are padding that nobody attends to.
+            key_lengths: (B,) integers; positions from this length on are padding, which no query attends to.
             rng: key of the dropout masks; ``None`` means evaluation.
         """
         return self.forward_branches(x, {"attention": {"key_lengths": key_lengths}}, rng)
@@ -93,7 +93,7 @@ class TransformerBlock(PreNormBlock):
         heads: number of query heads.
         rng: source of the initial weights.
         kv_heads: number of key and value heads; ``heads`` by default.
-        causal: whether a position sees only itself and what came before.
+        causal: whether a position attends only to itself and to earlier positions.
         dropout: probability of dropping, in the attention and on both branches.
         drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.
