@@ -23,7 +23,7 @@ from .config import CheckedConfig
 from .decoder import Decoder
 
 HIDDEN_MULTIPLE = 32
-"""a gated layer's width is rounded up to a multiple of this, for the sake of vector registers"""
+"""A gated layer's width is rounded up to a multiple of this, which fills vector registers."""
 
 
 @dataclass(frozen=True)
