@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from minitrain.models import GPT, MLP, GPTConfig, MLPConfig
 from minitrain.nn import Linear
 from minitrain.ops.contract.loss import Loss
 from minitrain.optim import SGD
-from minitrain.runs.report import history_of
+from minitrain.runs.report import history_of, smooths
 from minitrain.testing import CheckSettings, check_module
 from minitrain.trainers import LanguageModelTrainer, TransformerTrainer, train_model
 from minitrain.training import Evaluator, ModelWithLoss, Trainer, TrainingConfig
@@ -241,6 +242,15 @@ def test_other_losses_have_no_perplexity() -> None:
     ):
         history = train_model(model, data, data, epochs=1, loss_fn=loss_fn, progress=False)
         assert history.keys() == {"train_loss", "val_loss", "learning_rate"}
+
+
+def test_a_run_says_whether_it_smooths(tmp_path: Path) -> None:
+    assert not smooths(tmp_path), "a folder without a configuration"
+    for smoothing in (0.0, 0.1):
+        (tmp_path / "config.yaml").write_text(
+            f"model: {{name: gpt, label_smoothing: {smoothing}}}\ndata: {{path: x}}\n", encoding="utf-8"
+        )
+        assert smooths(tmp_path) == (smoothing > 0)
 
 
 def test_the_record_of_a_smoothed_run_has_no_perplexity_of_its_training() -> None:

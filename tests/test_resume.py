@@ -27,14 +27,14 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines, smoothed: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines, smoothed: ())
+        monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
         start_run(small_config(folder)).train()
     return outcome(folder / "run")
 

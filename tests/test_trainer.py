@@ -35,7 +35,7 @@ from minitrain.training import Interrupted, Trainer, TrainingConfig, train_step
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines, smoothed: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
 
 
 def interrupt_at(trainer: Trainer, step: int, action: Callable[[], object]) -> None:

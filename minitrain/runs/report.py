@@ -16,6 +16,7 @@ from ..files import write_atomically
 from ..generation import continue_text
 from ..records.collector import MetricsCollector
 from ..trainers.base import perplexity
+from .config import RunConfig
 from .evaluation import Validation
 from ..versions import versions
 from .generation_config import GenerationConfig
@@ -91,13 +92,18 @@ def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) 
     return history
 
 
-def draw(run_dir: str | Path, baselines: Mapping[str, float], *, smoothed: bool = False) -> tuple[Path, ...]:
+def smooths(run_dir: Path) -> bool:
+    """Whether the training of a run smooths labels, as its configuration says."""
+    path = run_dir / CONFIG
+    return path.exists() and getattr(RunConfig.load(path).model, "label_smoothing", 0.0) > 0
+
+
+def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:
     """Draw the curves of the run in ``run_dir`` from its metrics: loss, learning rate, and the others.
 
     Args:
         run_dir: the run folder.
         baselines: losses in nats per token by name.
-        smoothed: whether training smoothed the labels.
 
     Returns:
         The PNG files.
@@ -111,23 +117,14 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float], *, smoothed: bool 
     name = run_dir.resolve().name
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
-    history = history_of(records, smoothed=smoothed)
+    history = history_of(records, smoothed=smooths(run_dir))
     others = [name for name in history.names() if not name.endswith("loss") and name not in NOT_DRAWN]
     curves = {name: (history.get_steps(name), history.get_metric(name)) for name in others}
     return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, run_dir / PLOTS)
 
 
-def write_report(
-    run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "", *, smoothed: bool = False
-) -> Path:
+def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "") -> Path:
     """Write ``report.html``, the run in one file; returns it.
-
-    Args:
-        run_dir: the run folder.
-        pictures: PNG files to show.
-        summary: text at the top.
-        sample: text that the model wrote.
-        smoothed: whether training smoothed the labels.
 
     Raises:
         FileError: if a file cannot be read or written.
@@ -135,7 +132,7 @@ def write_report(
     return write_html_report(
         run_dir / REPORT,
         title=f"Run {run_dir.resolve().name}",
-        history=history_of(read_metrics(run_dir / METRICS), smoothed=smoothed),
+        history=history_of(read_metrics(run_dir / METRICS), smoothed=smooths(run_dir)),
         summary=summary,
         pictures=pictures,
         settings=(run_dir / CONFIG).read_text(encoding="utf-8") if (run_dir / CONFIG).exists() else "",

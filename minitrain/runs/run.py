@@ -68,12 +68,11 @@ class Run:
         history, vocabulary = training.history, self.tokenizer.vocab_size
         measured = {name: history.get_latest(name) or 0.0 for name in ("val_loss", "val_tokens")}
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
-        smoothed = getattr(self.trainer.objective, "smooths", False)
-        pictures = draw(self.run_dir, validation.baselines, smoothed=smoothed)
+        pictures = draw(self.run_dir, validation.baselines)
         length, how = self.config.trainer.sample_tokens, self.config.generation
         sample = write_sample(self.trainer, self.run_dir, length, how, self.val_tokens)
         summary = f"{training.describe()}\n\n{validation.describe()}"
-        report = write_report(self.run_dir, pictures, summary, sample, smoothed=smoothed)
+        report = write_report(self.run_dir, pictures, summary, sample)
         return RunResult(self.run_dir, training, validation, pictures, report, sample)
 
     def describe(self) -> str:
@@ -194,11 +193,9 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
         DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
     """
     run_dir = Path(run_dir)
-    config = _read_config(run_dir)
-    tokens = load_tokens(config, run_dir)
-    smoothed = config.model.shape(vocab_size=1, block_size=1).label_smoothing > 0
-    pictures = draw(run_dir, baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size), smoothed=smoothed)
-    write_report(run_dir, pictures, smoothed=smoothed)
+    tokens = load_tokens(_read_config(run_dir), run_dir)
+    pictures = draw(run_dir, baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size))
+    write_report(run_dir, pictures)
     return pictures
 
 
