@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from model_checks import KEY, LossOf, gradients_of, stir
 from model_zoo import KINDS, Labelled
+from small_runs import small_config
 
 from minitrain.errors import ConfigError
 from minitrain.losses import (
@@ -25,6 +26,7 @@ from minitrain.models import GPT, MLP, GPTConfig, MLPConfig
 from minitrain.nn import Linear
 from minitrain.ops.contract.loss import Loss
 from minitrain.optim import SGD
+from minitrain.runs import evaluate_run, start_run
 from minitrain.runs.report import history_of, smooths
 from minitrain.testing import CheckSettings, check_module
 from minitrain.trainers import LanguageModelTrainer, TransformerTrainer, train_model
@@ -309,3 +311,16 @@ def test_saved_configurations_of_earlier_versions_smooth_nothing() -> None:
     for kind in KINDS.values():
         fields = {field.name: field.default for field in dataclasses.fields(kind.config)}
         assert fields["label_smoothing"] == 0.0
+
+
+def test_a_run_on_a_text_trains_on_smoothed_labels_and_evaluates_on_plain_ones(tmp_path: Path) -> None:
+    run = start_run(small_config(tmp_path, model_label_smoothing=0.5, model_dropout=0.0))
+    result = run.train()
+    assert run.trainer.objective.smooths
+    plain = GPT(dataclasses.replace(run.trainer.model.config, label_smoothing=0.0))
+    plain.load_state_dict(run.trainer.model.state_dict())
+    measured = Evaluator(plain, run.trainer.evaluator.data).run()  # type: ignore[union-attr]
+    assert measured["val_loss"] == result.validation.loss
+    assert evaluate_run(run.run_dir).loss == pytest.approx(result.validation.loss, rel=1e-6)
+    assert "val_perplexity" in (run.run_dir / "report.html").read_text(encoding="utf-8")
+    assert "train_perplexity" not in (run.run_dir / "report.html").read_text(encoding="utf-8")
