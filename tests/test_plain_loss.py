@@ -316,10 +316,10 @@ def test_saved_configurations_of_earlier_versions_smooth_nothing() -> None:
 def test_a_run_on_a_text_trains_on_smoothed_labels_and_evaluates_on_plain_ones(tmp_path: Path) -> None:
     run = start_run(small_config(tmp_path, model_label_smoothing=0.5, model_dropout=0.0))
     result = run.train()
-    assert run.trainer.objective.smooths
+    assert run.trainer.setup.objective.smooths
     plain = GPT(dataclasses.replace(run.trainer.model.config, label_smoothing=0.0))
     plain.load_state_dict(run.trainer.model.state_dict())
-    measured = Evaluator(plain, run.trainer.evaluator.data).run()  # type: ignore[union-attr]
+    measured = Evaluator(plain, run.trainer.run.evaluator.data).run()  # type: ignore[union-attr]
     assert measured["val_loss"] == result.validation.loss
     assert evaluate_run(run.run_dir).loss == pytest.approx(result.validation.loss, rel=1e-6)
     assert "val_perplexity" in (run.run_dir / "report.html").read_text(encoding="utf-8")
