@@ -1,4 +1,4 @@
-"""Groups of parameters: which ones have a weight decay or a rate of their own, and which ones stand still."""
+"""Groups of parameters: which have their own weight decay or learning rate, and which are frozen."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ reaches over dots), or a function of path and parameter."""
 
 @dataclass(frozen=True)
 class ParamGroup:
-    """What an optimizer does differently with some of the parameters.
+    """Settings of an optimizer for some of the parameters.
 
     Attributes:
         match: which parameters: a pattern of paths, or a function of path and parameter.
-        weight_decay: decay of all that match, biases and norms too; ``None`` keeps the optimizer's own decay, which
-            reaches matrices and tables alone.
+        weight_decay: decay of every parameter that matches, biases and norms too; ``None`` keeps the optimizer's decay,
+            which applies to matrices and tables only.
         lr_scale: factor of the learning rate.
 
     Raises:
@@ -45,19 +45,19 @@ class ParamGroup:
 
 
 EVERYTHING = ParamGroup("*")
-"""The group of every parameter that no other group has taken."""
+"""The group of every parameter that is in no other group."""
 
 
 def matches(match: Match, path: str, parameter: Parameter) -> bool:
-    """Whether ``match`` means this parameter."""
+    """Whether this parameter matches."""
     return fnmatchcase(path, match) if isinstance(match, str) else match(path, parameter)
 
 
 def matching(model: Module, match: Match) -> dict[str, Parameter]:
-    """The parameters of ``model`` that ``match`` means, by path.
+    """The parameters of ``model`` that match, by path.
 
     Raises:
-        ConfigError: if there is none; a pattern's message names the nearest path.
+        ConfigError: if there is none; the message for a pattern names the nearest path.
     """
     parameters = dict(model.named_parameters())
     found = {path: parameter for path, parameter in parameters.items() if matches(match, path, parameter)}
@@ -71,14 +71,14 @@ def matching(model: Module, match: Match) -> dict[str, Parameter]:
 def assign_groups(model: Module, *groups: ParamGroup) -> None:
     """Put the parameters of ``model`` into groups; ``pack`` and the optimizers made afterwards follow them.
 
-    The first group that matches a parameter has it. What no group matches is treated as always.
+    A parameter belongs to the first group that matches it. One that matches no group is treated as usual.
 
     Args:
         model: not packed yet.
-        groups: the groups, the most particular first.
+        groups: the groups, the most specific first.
 
     Raises:
-        ConfigError: if a group matches nothing, or nothing that the groups before it have left.
+        ConfigError: if a group matches nothing, or only parameters that earlier groups already have.
         MinitrainError: if the model is packed.
     """
     _refuse_packed(model, "assign groups")
@@ -96,16 +96,16 @@ def assign_groups(model: Module, *groups: ParamGroup) -> None:
 
 
 def freeze(model: Module, match: Match = "*") -> list[str]:
-    """Stop training some parameters: backward passes skip their gradients, optimizers leave them alone.
+    """Stop training some parameters: backward passes skip their gradients, optimizers do not change them.
 
-    Set ``parameter.trainable = True`` to free one again.
+    Set ``parameter.trainable = True`` to train one again.
 
     Args:
         model: not packed yet.
         match: which parameters; all by default.
 
     Returns:
-        The paths of all that match.
+        The paths of the parameters that match.
 
     Raises:
         ConfigError: if nothing matches.

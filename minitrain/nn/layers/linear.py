@@ -34,7 +34,7 @@ class Linear(Module):
         bias: (N,) or ``None``.
 
     Raises:
-        ConfigError: if a width is not a whole number from 1 on, or ``rng`` is no generator.
+        ConfigError: if a width is not a whole number of at least 1, or ``rng`` is not a generator.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Linear(Module):
         return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
 
     def forget_input(self, cache: LinearCache) -> tuple[Array, Array | None]:
-        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
         return cache.weight, cache.bias
 
     def recall_input(self, kept: tuple[Array, Array | None], x: Array) -> LinearCache:
-        """The cache of which ``forget_input`` kept this much."""
+        """The cache that ``backward`` takes, from what ``forget_input`` kept and x."""
         return LinearCache(x, *kept)
 
     def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LinearGeluCache]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from ...backend.arrays import Array, array_module, is_array
+from ...backend.arrays import Array, array_module, check_array
 from ...errors import ShapeError
 from ...random import Key
 from ..contract.op import op
@@ -73,8 +73,8 @@ def _check_attention(
         raise ShapeError(f"attention_forward: {problem}")
 
     for name, x in (("key_lengths", key_lengths), ("mask", mask), ("alibi_slopes", alibi_slopes)):
-        if x is not None and not is_array(x):
-            refuse(f"{name} must be a NumPy or CuPy array, got {type(x).__name__}; numpy.asarray makes one")
+        if x is not None:
+            check_array(f"attention_forward: {name}", x)
     if H % Hkv:
         refuse(f"q has {H} heads and k has {Hkv}; the first must be a multiple of the second")
     if not 0 <= dropout < 1:

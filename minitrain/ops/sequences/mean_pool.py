@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...backend.arrays import Array, array_module, is_array
+from ...backend.arrays import Array, array_module, check_array
 from ...errors import ShapeError
 from ..contract.op import op
 
@@ -23,8 +23,8 @@ class MeanPoolCache(NamedTuple):
 def _check_padding(x: Array, *, mask: Array | None = None, key_lengths: Array | None = None) -> None:
     B, T, _ = x.shape
     for name, given in (("mask", mask), ("key_lengths", key_lengths)):
-        if given is not None and not is_array(given):
-            raise ShapeError(f"mean_pool_forward: {name} must be a NumPy or CuPy array, got {type(given).__name__}")
+        if given is not None:
+            check_array(f"mean_pool_forward: {name}", given)
     if mask is not None and (mask.shape != (B, T) or mask.dtype != bool):
         raise ShapeError(
             f"mean_pool_forward: mask must hold {(B, T)} booleans (True = counts), got {mask.dtype} {mask.shape}"
