@@ -3,16 +3,17 @@
 from .adafactor import Adafactor, adafactor_update
 from .adagrad import Adagrad, adagrad_update
 from .adam import Adam, adam_update
-from .adamw import AdamW, adamw_update
+from .adamw import AdamW
+from .arithmetic import coupled_gradient, update_mean
 from .average import ExponentialAverage, StochasticWeightAverage, WeightAverage
-from .clip import Clip, clip_adaptive, clip_by_global_norm, clip_by_value, sum_of_squares
+from .clip import Clip, clip_adaptive, clip_by_global_norm, clip_by_value, compute_grad_norm, sum_of_squares
 from .factory import create_optimizer, create_scheduler
-from .gradient_helpers import clip_gradients, compute_grad_norm, zero_gradients
+from .gradient_helpers import clip_gradients, zero_gradients
 from .groups import Span, trainable_spans
 from .lion import Lion, lion_update
 from .muon import Muon, muon_update, newton_schulz
-from .nadam import NAdam, nadam_update
-from .optimizer import Optimizer, coupled_gradient
+from .nadam import NAdam
+from .optimizer import Optimizer
 from .plateau import ReduceOnPlateau
 from .plot import plot_schedule
 from .rmsprop import RMSprop, rmsprop_update
@@ -80,7 +81,6 @@ __all__ = [
     "adafactor_update",
     "adagrad_update",
     "adam_update",
-    "adamw_update",
     "clip_adaptive",
     "clip_by_global_norm",
     "clip_by_value",
@@ -91,12 +91,12 @@ __all__ = [
     "create_scheduler",
     "lion_update",
     "muon_update",
-    "nadam_update",
     "newton_schulz",
     "plot_schedule",
     "rmsprop_update",
     "sgd_update",
     "sum_of_squares",
     "trainable_spans",
+    "update_mean",
     "zero_gradients",
 ]

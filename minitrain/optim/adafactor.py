@@ -45,6 +45,7 @@ def adafactor_update(
     relative_step: bool,
     weight_decay: float,
     grad_scale: float,
+    lr_scale: float = 1.0,
 ) -> None:
     """One update, in place.
 
@@ -55,7 +56,7 @@ def adafactor_update(
         col_var: (..., 1, C) mean squares along columns; ``None`` for a vector.
         variance: mean squares of a vector; ``None`` for a matrix.
         step: number of this update, from 1.
-        lr: learning rate, or the highest relative one.
+        lr: learning rate, or the highest relative one. It includes ``lr_scale``.
         beta2_decay: power of the step that the weight of a new square falls with.
         eps1: smallest root of a second moment; ``None`` for the precision of the weights' dtype.
         eps2: the weights count as at least this large.
@@ -63,11 +64,12 @@ def adafactor_update(
         relative_step: whether the rate falls with the steps and is relative to the weights.
         weight_decay: decoupled decay.
         grad_scale: factor of the gradients.
+        lr_scale: factor of the falling rate ``1 / sqrt(t)``.
     """
     xp = array_module(weight)
     least = float(xp.finfo(weight.dtype).eps) if eps1 is None else eps1
     g = grad * weight.dtype.type(grad_scale)
-    rate = xp.maximum(_root_mean_square(weight), eps2) * min(lr, 1 / math.sqrt(step)) if relative_step else lr
+    rate = xp.maximum(_root_mean_square(weight), eps2) * min(lr, lr_scale / math.sqrt(step)) if relative_step else lr
     fresh = step**beta2_decay  # 1 - beta2
     weight *= 1 - lr * weight_decay
     squares = xp.square(g)
@@ -95,7 +97,7 @@ class Adafactor(Optimizer):
     Every parameter is updated apart, packed or not: the method needs its shape.
 
     Args:
-        model: as every `Optimizer` has it.
+        model: see `Optimizer`.
         lr: highest relative rate; with ``relative_step=False`` the rate itself.
         beta2_decay: the second moments look back over more and more steps t: a new square weighs ``t^beta2_decay``.
         eps: the smallest root of a second moment (``None``: the precision of the weights' dtype), and the size that
@@ -112,8 +114,8 @@ class Adafactor(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-2,
+        *,
         beta2_decay: float = -0.8,
         eps: tuple[float | None, float] = (None, 1e-3),
         d: float = 1.0,
@@ -163,4 +165,5 @@ class Adafactor(Optimizer):
             relative_step=self.relative_step,
             weight_decay=weight_decay,
             grad_scale=grad_scale,
+            lr_scale=lr / self.lr if self.lr else 1.0,
         )

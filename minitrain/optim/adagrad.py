@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from ..backend.arrays import Array, array_module
 from ..nn.module import Module
 from ..ops.contract import with_twin
+from .arithmetic import coupled_gradient
 from .groups import Span
-from .optimizer import Optimizer, coupled_gradient
+from .optimizer import Optimizer
 
 
 @with_twin
@@ -53,7 +54,7 @@ class Adagrad(Optimizer):
     """The Adagrad optimizer for all trainable parameters of a model.
 
     Args:
-        model, lr: as every `Optimizer` has them.
+        model, lr: see `Optimizer`.
         lr_decay: how fast the rate falls with the steps, apart from any schedule.
         initial_accumulator_value: the sum of squares to start from; more than 0 tames the first steps.
         eps: added to the denominator.
@@ -66,8 +67,8 @@ class Adagrad(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-2,
+        *,
         lr_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from ..backend.arrays import Array, array_module
 from ..nn.module import Module
 from ..ops.contract import with_twin
+from .arithmetic import update_mean
 from .optimizer import Optimizer
 
 
@@ -47,15 +48,14 @@ def lion_update(
     direction = array_module(weight).sign(beta1 * exp_avg + (1 - beta1) * g)
     weight *= 1 - lr * weight_decay
     weight -= lr * direction
-    exp_avg *= beta2
-    exp_avg += (1 - beta2) * g
+    update_mean(exp_avg, g, 1 - beta2)
 
 
 class Lion(Optimizer):
     """The Lion optimizer for all trainable parameters of a model.
 
     Args:
-        model, lr: as every `Optimizer` has them.
+        model, lr: see `Optimizer`.
         betas: weight of the momentum in the direction of the step, and its decay.
         weight_decay: decoupled weight decay on matrices and tables.
 
@@ -66,8 +66,8 @@ class Lion(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-4,
+        *,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:

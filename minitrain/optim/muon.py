@@ -27,7 +27,7 @@ from ..nn.module import Module
 from ..nn.param_groups import matches
 from ..nn.parameter import Parameter
 from ..ops.contract import with_twin
-from .adamw import adamw_update
+from .adam import adam_update
 from .checks import check_choice
 from .groups import Span
 from .optimizer import Optimizer
@@ -113,7 +113,7 @@ class Muon(Optimizer):
     A parameter of more than two axes counts as a matrix of its first axis against all others.
 
     Args:
-        model: as every `Optimizer` has it. Hidden matrices are updated apart, packed or not.
+        model: see `Optimizer`. Hidden matrices are updated apart, packed or not.
         lr: learning rate, of the matrices and of the rest; see ``adamw_lr_scale``.
         weight_decay: decoupled weight decay on matrices and tables.
         momentum: decay of the momentum buffer.
@@ -135,8 +135,8 @@ class Muon(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-3,
+        *,
         weight_decay: float = 0.1,
         momentum: float = 0.95,
         nesterov: bool = True,
@@ -183,9 +183,9 @@ class Muon(Optimizer):
         weight_decay: float,
         grad_scale: float,
     ) -> None:
-        """See ``muon_update`` and ``adamw_update``."""
+        """See ``muon_update`` and ``adam_update``."""
         if "momentum_buffer" not in moments:
-            adamw_update(
+            adam_update(
                 weight,
                 grad,
                 moments["exp_avg"],
@@ -197,6 +197,7 @@ class Muon(Optimizer):
                 eps=self.adamw_eps,
                 weight_decay=weight_decay,
                 grad_scale=grad_scale,
+                decoupled=True,
             )
             return
         rows = weight.shape[0]

@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from ..backend.arrays import Array, array_module
 from ..nn.module import Module
 from ..ops.contract import with_twin
-from .optimizer import Optimizer, coupled_gradient
+from .arithmetic import coupled_gradient, update_mean
+from .optimizer import Optimizer
 
 
 @with_twin
@@ -54,12 +55,10 @@ def rmsprop_update(
     """
     xp = array_module(weight)
     g = coupled_gradient(weight, grad, weight_decay=weight_decay, grad_scale=grad_scale)
-    square_avg *= alpha
-    square_avg += (1 - alpha) * g * g
+    update_mean(square_avg, g * g, 1 - alpha)
     variance = square_avg
     if grad_avg is not None:
-        grad_avg *= alpha
-        grad_avg += (1 - alpha) * g
+        update_mean(grad_avg, g, 1 - alpha)
         # Rounding can take it below zero where the gradient hardly changes.
         variance = xp.maximum(square_avg - grad_avg * grad_avg, 0)
     direction = g / (xp.sqrt(variance) + eps)
@@ -74,7 +73,7 @@ class RMSprop(Optimizer):
     """The RMSprop optimizer for all trainable parameters of a model.
 
     Args:
-        model, lr: as every `Optimizer` has them.
+        model, lr: see `Optimizer`.
         alpha: decay of the running means.
         eps: added to the denominator.
         momentum: decay of the momentum buffer; 0 for none.
@@ -88,8 +87,8 @@ class RMSprop(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-2,
+        *,
         alpha: float = 0.99,
         eps: float = 1e-8,
         momentum: float = 0.0,

@@ -18,7 +18,8 @@ from ..backend.arrays import Array
 from ..errors import ConfigError
 from ..nn.module import Module
 from ..ops.contract import with_twin
-from .optimizer import Optimizer, coupled_gradient
+from .arithmetic import coupled_gradient
+from .optimizer import Optimizer
 
 
 @with_twin
@@ -64,7 +65,7 @@ class SGD(Optimizer):
     """Stochastic gradient descent for all trainable parameters of a model.
 
     Args:
-        model, lr: as every `Optimizer` has them.
+        model, lr: see `Optimizer`.
         momentum: decay of the momentum buffer; 0 for none.
         dampening: part of the gradient that is kept out of the buffer.
         nesterov: Nesterov's momentum, for which ``momentum`` must be set and ``dampening`` 0.
@@ -77,8 +78,8 @@ class SGD(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-3,
+        *,
         momentum: float = 0.0,
         dampening: float = 0.0,
         nesterov: bool = False,

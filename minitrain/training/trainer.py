@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
 from ..nn import checkpoint_activations
+from ..nn.nonfinite import first_bad_parameter
 from ..optim import AdamW, Constant
 from ..random import Key
 from .aliases import resolve_aliases
@@ -28,7 +29,6 @@ from .evaluator import Evaluator
 from .feed import as_batches, as_loader, batch_to, split_batch, stop_reading_ahead
 from .loop import TrainingLoop
 from .memory import shortage
-from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
 from .result import TrainResult
 from .run_folder import open_checkpoints, refuse_used_folder
