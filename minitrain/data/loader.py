@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError
 from ..random import Key, checked_seed, random_bits
 from .batches import Batch, checked_step, split_batch
+from .ids import as_int32
 from .order import across_epochs
 from .token_array import TokenArray
 
@@ -82,6 +83,7 @@ class TokenLoader:
 
         Raises:
             ConfigError: if ``step`` is negative.
+            TokenError: if a token id does not fit into 32 bits.
         """
         first = checked_step(step) * self.batch_size
         starts = across_epochs(self.window_starts, self.windows_per_epoch, first, self.batch_size)
@@ -132,8 +134,12 @@ def _evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) ->
 
 
 def _windows(tokens: TokenArray, starts: NDArray[np.int64], length: int) -> Batch:
-    """Copies of the windows of ``length`` tokens at ``starts``, and the tokens that follow theirs."""
-    rows = tokens[starts[:, None] + np.arange(length + 1)].astype(np.int32)  # (B, length + 1)
+    """Copies of the windows of ``length`` tokens at ``starts``, and of the tokens that follow each of theirs.
+
+    Raises:
+        TokenError: if a token id does not fit into 32 bits.
+    """
+    rows = as_int32(tokens[starts[:, None] + np.arange(length + 1)])  # (B, length + 1)
     return Batch(np.array(rows[:, :-1], order="C"), np.array(rows[:, 1:], order="C"))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from ..backend.arrays import Array, array_module
 from ..errors import NonFiniteError
 from ..nn.module import Module
@@ -137,7 +139,8 @@ def clip_adaptive(
             grad = parameter.grad
             xp = array_module(grad)
             longest = max_ratio * count * xp.maximum(_unit_norms(parameter.data), eps)
-            norms = _unit_norms(grad)
+            with np.errstate(over="ignore"):
+                norms = _unit_norms(grad)
             if not xp.isfinite(norms).all():  # squares overflow sooner than gradients
                 norms = _unit_norms(grad.astype("float64"))
             norms = xp.maximum(norms, xp.finfo(grad.dtype).tiny)  # avoids 0 / 0
