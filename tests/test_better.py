@@ -12,7 +12,7 @@ from minitrain.better import best_of, check_mode, has_reached, is_better, sort_k
 from minitrain.errors import ConfigError
 from minitrain.nn import Module, Parameter
 from minitrain.optim import SGD, ReduceOnPlateau
-from minitrain.training import MetricsCollector
+from minitrain.records.collector import MetricsCollector
 
 numbers = st.floats(-1e6, 1e6)
 modes = st.sampled_from(["min", "max"])

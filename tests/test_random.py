@@ -9,7 +9,7 @@ from minitrain.data import ArrayDataset, BucketLoader, ByteTokenizer, Dataset, M
 from minitrain.errors import ConfigError
 from minitrain.models import MLP, MLPConfig, build_model
 from minitrain.nn import add_lora
-from minitrain.nn.init import generator
+from minitrain.nn.core.init import generator
 from minitrain.random import Key, philox, random_bits, uniform
 from minitrain.testing import CheckSettings
 

@@ -16,7 +16,7 @@ from minitrain.data import (
     pad_collate,
     pair_collate,
 )
-from minitrain.data.collate import Pair
+from minitrain.data.samples.collate import Pair
 from minitrain.errors import DataError, TokenError
 
 WIDE = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import ClassVar
 
 import numpy as np
 
 from ..backend.arrays import Array
-from ..nn.module import Module
+from ..nn.core.module import Module
 from .arithmetic import update_mean
 from .checks import POSITIVE, RATE
 from .groups import SpanOwner
@@ -26,7 +27,7 @@ class WeightAverage(SpanOwner):
         model: the model, packed already if it is to be. Its present weights are the first average.
     """
 
-    _model_bound = (*SpanOwner._model_bound, "_averages")
+    _model_bound: ClassVar[tuple[str, ...]] = (*SpanOwner._model_bound, "_averages")
 
     def __init__(self, model: Module) -> None:
         super().__init__(model)

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..errors import NonFiniteError
-from ..nn.module import Module
-from ..nn.nonfinite import first_bad_gradient, first_bad_parameter
-from ..nn.param_groups import Match, matching
-from ..ops.contract import with_twin
+from ..nn.core.groups import Match, matching
+from ..nn.core.module import Module
+from ..nn.core.nonfinite import first_bad_gradient, first_bad_parameter
+from ..ops.contract.op import with_twin
 from .checks import NOT_NEGATIVE, POSITIVE
 from .groups import gradients
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..nn.module import Module
+from ..nn.core.module import Module
 from .checks import POSITIVE
 from .clip import finite_grad_norm
 from .groups import gradients

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ..backend.arrays import Array
 from ..errors import MinitrainError
-from ..nn.module import Module
-from ..nn.packing import FlatGroup, decays
-from ..nn.param_groups import ParamGroup
-from ..nn.parameter import Parameter
+from ..nn.core.groups import ParamGroup
+from ..nn.core.module import Module
+from ..nn.core.packing import FlatGroup, decays
+from ..nn.core.parameter import Parameter
 from .state import load_arrays
 
 
@@ -66,7 +66,8 @@ class SpanOwner(ABC):
         model: the model, packed already if it is to be.
     """
 
-    _model_bound = ("_spans", "_flat", "_frozen_at_start")  # attributes that are made again for a copied model
+    _model_bound: ClassVar[tuple[str, ...]] = ("_spans", "_flat", "_frozen_at_start")
+    """Attributes that are made anew for a copied model."""
 
     def __init__(self, model: Module) -> None:
         self.model = model

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..backend.arrays import Array, array_module
 from ..errors import CheckpointError, ConfigError, MinitrainError, NonFiniteError
-from ..nn.module import Module
+from ..nn.core.module import Module
 from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
 from .groups import Span, SpanOwner
 from .state import load_arrays
@@ -37,7 +37,7 @@ class Optimizer(SpanOwner):
         ConfigError: if a setting is out of range, or the model has nothing to train.
     """
 
-    _model_bound = (*SpanOwner._model_bound, "_moments", "_bounded")
+    _model_bound: ClassVar[tuple[str, ...]] = (*SpanOwner._model_bound, "_moments", "_bounded")
 
     ranges: ClassVar[Mapping[str, Range]] = {
         "adamw_betas": RATE,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..backend.arrays import Array, is_array
-from ..nn.nonfinite import first_bad
+from ..nn.core.nonfinite import first_bad
 
 
 def first_bad_activation(cache: Any) -> str | None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..errors import DataError, NonFiniteError
-from ..nn.nonfinite import first_bad_parameter
-from ..ops.loss import Loss
+from ..nn.core.nonfinite import first_bad_parameter
+from ..ops.contract.loss import Loss
 from ..optim import Clip, clip_by_global_norm
 from ..random import Key
 from .nonfinite import first_bad_activation
