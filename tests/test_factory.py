@@ -31,8 +31,9 @@ from minitrain.optim import (
     create_scheduler,
 )
 from minitrain.optim import schedules as all_schedules
-from minitrain.optim.factory import OPTIMIZERS, SCHEDULES, optimizer_settings, schedule_settings
+from minitrain.optim.factory import follows_metric, optimizer_settings, schedule_settings
 from minitrain.optim.optimizer import Optimizer
+from minitrain.optim.registry import OPTIMIZERS, SCHEDULERS
 from minitrain.settings.declared import arguments, settings_of
 
 
@@ -41,9 +42,17 @@ class Model(Module):
         self.matrix = Parameter(np.ones((3, 2)))
 
 
-def test_the_tables_have_everything_there_is():
-    named = {cls for cls in Optimizer.__subclasses__() if cls.__module__.startswith("minitrain.")}
+SCHEDULES = {name: kind for name, kind in SCHEDULERS.items() if not follows_metric(kind)}
+
+
+def subclasses(kind):
+    return {kind, *(found for child in kind.__subclasses__() for found in subclasses(child))}
+
+
+def test_everything_there_is_has_a_name():
+    named = {cls for cls in subclasses(Optimizer) - {Optimizer} if cls.__module__.startswith("minitrain.")}
     assert set(OPTIMIZERS.values()) == named
+    assert set(SCHEDULERS.values()) - set(SCHEDULES.values()) == {ReduceOnPlateau}
     classes = {value for value in vars(all_schedules).values() if inspect.isclass(value)}
     assert set(SCHEDULES.values()) == classes - {Warmup, all_schedules.Schedule}
 

@@ -25,7 +25,7 @@ from minitrain.optim import (
     lion_update,
     rmsprop_update,
 )
-from minitrain.optim.factory import OPTIMIZERS
+from minitrain.optim.registry import OPTIMIZERS
 
 KINDS = {
     **{name: (OPTIMIZERS[name], {}) for name in OPTIMIZERS},

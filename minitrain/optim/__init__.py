@@ -7,6 +7,7 @@ from .factory import create_optimizer, create_scheduler
 from .gradient_helpers import clip_gradients, zero_gradients
 from .groups import Span, trainable_spans
 from .optimizer import Optimizer
+from .registry import register_optimizer, register_schedule
 from .rules.adafactor import Adafactor, adafactor_update
 from .rules.adagrad import Adagrad, adagrad_update
 from .rules.adam import Adam, adam_update
@@ -93,6 +94,8 @@ __all__ = [
     "muon_update",
     "newton_schulz",
     "plot_schedule",
+    "register_optimizer",
+    "register_schedule",
     "rmsprop_update",
     "sgd_update",
     "sum_of_squares",

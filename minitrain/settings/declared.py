@@ -8,7 +8,6 @@ that ``betas`` is ``beta1`` and ``beta2``.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import math
 import reprlib
@@ -18,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean, nearest
 
 SPELLING = {"lr": "learning_rate"}
 SINGULAR = {"betas": "beta", "adamw_betas": "adamw_beta"}
@@ -94,8 +93,8 @@ def arguments(owner: str, settings: Mapping[str, Setting], values: Mapping[str, 
 
 def unknown_setting(owner: str, name: str, known: Collection[str]) -> ConfigError:
     """The error for a setting that ``owner`` does not have; names the nearest one that it has."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(name, known)
+    hint = f"did you mean {near}? " if near else ""
     return ConfigError(f"{owner} has no setting {name}; {hint}it has {', '.join(known) or 'none'}")
 
 
@@ -123,8 +122,7 @@ def look_up(what: str, name: str, known: Mapping[str, Any]) -> Any:
         ConfigError: if it has none of this name; names the nearest one.
     """
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, known)
         raise ConfigError(f"{what}.name={shown(name)} is unknown; {hint}known: {', '.join(known)}")
     return known[name]
 

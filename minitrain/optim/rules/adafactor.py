@@ -26,6 +26,7 @@ from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
 from ..groups import Span
 from ..optimizer import Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -91,6 +92,7 @@ def _root_mean_square(x: Array) -> Array:
     return xp.sqrt(xp.square(x).sum() / max(1, x.size))  # type: ignore[no-any-return]
 
 
+@register_optimizer("adafactor")
 class Adafactor(Optimizer):
     """The Adafactor optimizer for all trainable parameters of a model.
 

@@ -17,6 +17,7 @@ from ...ops.contract.op import with_twin
 from ..arithmetic import coupled_gradient
 from ..groups import Span
 from ..optimizer import Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -50,6 +51,7 @@ def adagrad_update(
     weight -= lr / (1 + (step - 1) * lr_decay) * g / (array_module(weight).sqrt(square_sum) + eps)
 
 
+@register_optimizer("adagrad")
 class Adagrad(Optimizer):
     """The Adagrad optimizer for all trainable parameters of a model.
 

@@ -22,6 +22,7 @@ from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
 from ..arithmetic import coupled_gradient, update_mean
 from ..optimizer import Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -70,6 +71,7 @@ def adam_update(
     weight -= direction / (array_module(weight).sqrt(exp_avg_sq) / math.sqrt(1 - beta2**step) + eps)
 
 
+@register_optimizer("adam")
 class Adam(Optimizer):
     """The Adam optimizer for all trainable parameters of a model.
 

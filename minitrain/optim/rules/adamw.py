@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ...nn.core.module import Module
+from ..registry import register_optimizer
 from .adam import Adam
 
 
+@register_optimizer("adamw")
 class AdamW(Adam):
     """The AdamW optimizer for all trainable parameters of a model: ``adam_update`` with decoupled decay.
 

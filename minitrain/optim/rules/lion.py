@@ -18,6 +18,7 @@ from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
 from ..arithmetic import update_mean
 from ..optimizer import Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -51,6 +52,7 @@ def lion_update(
     update_mean(exp_avg, g, 1 - beta2)
 
 
+@register_optimizer("lion")
 class Lion(Optimizer):
     """The Lion optimizer for all trainable parameters of a model.
 

@@ -30,6 +30,7 @@ from ...ops.contract.op import with_twin
 from ..checks import check_choice
 from ..groups import Span
 from ..optimizer import Optimizer
+from ..registry import register_optimizer
 from .adam import adam_update
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -107,6 +108,7 @@ def muon_update(
     weight -= lr * scale * newton_schulz(direction, steps=ns_steps, eps=eps, coefficients=coefficients)
 
 
+@register_optimizer("muon")
 class Muon(Optimizer):
     """The Muon optimizer for the hidden matrices of a model, and AdamW for its other trainable parameters.
 

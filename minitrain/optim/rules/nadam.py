@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...nn.core.module import Module
+from ..registry import register_optimizer
 from .adam import Adam
 
 
+@register_optimizer("nadam")
 class NAdam(Adam):
     """The NAdam optimizer for all trainable parameters of a model.
 

@@ -21,6 +21,7 @@ from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
 from ..arithmetic import coupled_gradient, update_mean
 from ..optimizer import Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -69,6 +70,7 @@ def rmsprop_update(
     weight -= lr * direction
 
 
+@register_optimizer("rmsprop")
 class RMSprop(Optimizer):
     """The RMSprop optimizer for all trainable parameters of a model.
 

@@ -20,6 +20,7 @@ from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
 from ..arithmetic import coupled_gradient
 from ..optimizer import Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -61,6 +62,7 @@ def sgd_update(
     weight -= lr * g
 
 
+@register_optimizer("sgd")
 class SGD(Optimizer):
     """Stochastic gradient descent for all trainable parameters of a model.
 

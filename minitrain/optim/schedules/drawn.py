@@ -1,13 +1,24 @@
-"""What can draw itself."""
+"""The base of all schedules: a function of the step that can draw itself."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 
 class Drawn(ABC):
-    """A function of the step that can draw itself, as all schedules here can."""
+    """A function of the step that can draw itself.
+
+    Attributes:
+        run_parts: lengths that a configuration may leave out, each as a part of the steps of the run that follow the
+            warm-up.
+        rises: whether it starts with a rise of its own, so that a configuration has no warm-up before it.
+    """
+
+    run_parts: ClassVar[Mapping[str, float | tuple[float, ...]]] = {}
+    rises: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, step: int) -> float:

@@ -9,9 +9,11 @@ from typing import Any, Literal
 from ...better import Mode, check_mode, is_better
 from ..checks import NOT_NEGATIVE, RATE, check_choice
 from ..optimizer import Optimizer
+from ..registry import register_schedule
 from .scheduler import check_state
 
 
+@register_schedule("reduce_on_plateau")
 class ReduceOnPlateau:
     """Multiplies the rate by ``factor`` when more than ``patience`` values in a row are no better than the best.
 

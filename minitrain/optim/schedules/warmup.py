@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..checks import NOT_NEGATIVE
+from ..registry import register_schedule
 from .drawn import Drawn
 
 
@@ -21,6 +22,7 @@ def warmup_factor(step: int, warmup_steps: int) -> float:
     return min(1.0, (step + 1) / (warmup_steps + 1))
 
 
+@register_schedule("constant")
 @dataclass(frozen=True)
 class Constant(Drawn):
     """A constant rate after an optional linear warm-up: ``lr * min(1, (step + 1) / (warmup_steps + 1))``."""
