@@ -150,9 +150,7 @@ class TestRegistry:
         registry: Registry[type] = Registry("thing")
         registry.register("a")(int)
         registry.register("a")(int)  # the same again, as when a module is imported again
-        with pytest.raises(
-            ConfigError, match=r"thing .a. is registered already, by builtins\.int; give b"
-        ):
+        with pytest.raises(ConfigError, match=r"thing .a. is registered already, by builtins\.int; give b"):
             registry.register("a")(float)
         assert registry["a"] is int
 

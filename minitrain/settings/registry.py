@@ -67,9 +67,8 @@ class Registry(Mapping[str, T]):
         """
         found = self._find(name)
         if found is None:
-            raise ConfigError(
-                f"{self.what}.name={name!r:.200} is unknown; {did_you_mean(name, self)}known: {', '.join(self) or 'none'}"
-            )
+            hint, known = did_you_mean(name, self), ", ".join(self) or "none"
+            raise ConfigError(f"{self.what}.name={name!r:.200} is unknown; {hint}known: {known}")
         return found
 
     def __getitem__(self, name: str) -> T:

@@ -61,7 +61,7 @@ class Section:
 
     def require_own_name(self) -> None:
         """Raise a ``ConfigError`` if this is a variant and its ``name`` is that of another one."""
-        variants, name = self.variants(), getattr(self, "name", None)
+        variants, name = self.variants(), getattr(self, "name", "")
         if name not in variants or variants[name] is not type(self):  # others need not be loaded
             self.require_known("name", tuple(other for other, kind in variants.items() if kind is type(self)))
 
