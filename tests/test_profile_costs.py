@@ -211,7 +211,7 @@ def test_operations_of_the_updates_are_those_of_the_readable_code() -> None:
 
 def test_every_counted_name_is_a_function() -> None:
     functions = {f"{name}_{way}" for name in registry() for way in ("forward", "backward")}
-    updates = {"adam_update": "adam", "muon_update": "muon", "sum_of_squares": "clip"}
+    updates = {"adam_update": "rules.adam", "muon_update": "rules.muon", "sum_of_squares": "clip"}
     for name in (PRODUCTS | PER_ELEMENT).keys() - functions:
         assert hasattr(importlib.import_module(f"minitrain.optim.{updates[name]}"), name)
     tested = {f"{name}_{way}" for name in INPUTS for way in ("forward", "backward")} | updates.keys()
