@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -132,6 +133,21 @@ def test_a_package_does_not_replace_what_is_there(install: Install, clean: None)
     install("minitrain.optimizers", "adamw = mine:Mine", "raise RuntimeError")
     assert type(create_optimizer({"name": "adamw"}, Point())) is AdamW
     assert list(OPTIMIZERS).count("adamw") == 1
+
+
+def test_the_examples_of_the_guide_work(clean: None) -> None:
+    guide = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    names: dict[str, Any] = {}
+    for title in ("## Add an optimizer", "## Add a schedule"):
+        section = guide.partition(title)[2].partition("\n## ")[0]
+        exec(re.findall(r"```python\n(.*?)```", section, flags=re.S)[0], names)
+    model = Point()
+    optimizer = create_optimizer({"name": "mean_gradient", "beta": 0.5}, model)
+    scheduler = create_scheduler({"name": "halving", "parts": 2}, optimizer, 10)
+    assert [scheduler(step) for step in (0, 4, 5, 9)] == [0.1, 0.1, 0.05, 0.05]
+    model.place.grad[...] = 1
+    optimizer.step()
+    assert model.place.data[0, 0] == pytest.approx(1 - 0.1 * 0.5)
 
 
 class TestRegistry:

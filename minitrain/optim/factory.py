@@ -131,7 +131,7 @@ def _run_parts(kind: Any) -> Mapping[str, float | tuple[float, ...]]:
 
 
 def _lengths(parts: float | tuple[float, ...], steps: int) -> int | tuple[int, ...]:
-    """Parts of ``steps``, rounded up: the last of the equal parts is not followed by one more step or two."""
+    """Parts of ``steps``, rounded up, so that equal parts cover all steps."""
     if isinstance(parts, tuple):
         return tuple(sorted({max(1, math.ceil(part * steps)) for part in parts}))
     return max(1, math.ceil(parts * steps))

@@ -35,7 +35,7 @@ class Span(NamedTuple):
         return grads[0] if self.flat_grad is None else self.flat_grad
 
     def part(self, array: Array, path: str) -> Array:
-        """The view of ``array`` (laid out like ``data``) that belongs to one parameter, in its shape."""
+        """The part of ``array`` (laid out like ``data``) that belongs to one parameter: a view in its shape."""
         parameter, where = self.parts[path]
         return array if where is None else array[where].reshape(parameter.data.shape)
 
@@ -81,12 +81,12 @@ class SpanOwner(ABC):
     def _make_arrays(self) -> None:
         """Make these arrays anew for ``self._spans``, with values as at the start."""
 
-    def stretches(self, spans: list[Span]) -> list[Span]:
+    def choose_spans(self, spans: list[Span]) -> list[Span]:
         """The spans to work with: as few as possible; a method that works on matrices returns split ones."""
         return spans
 
     def _bind(self, paths: Collection[str]) -> None:
-        self._spans = self.stretches(spans_of(self.model, paths))
+        self._spans = self.choose_spans(spans_of(self.model, paths))
         self._flat = flat_groups(self.model)
         parameters = self.model.named_parameters()
         self._frozen_at_start = {path: parameter for path, parameter in parameters if path not in paths}

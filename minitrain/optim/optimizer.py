@@ -14,6 +14,9 @@ from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
 from .groups import Span, SpanOwner
 from .state import load_arrays
 
+Moments = Mapping[str, Array]
+"""The arrays that an optimizer keeps for some weights, by name."""
+
 
 class Optimizer(SpanOwner):
     """An optimizer for all trainable parameters of a model.
@@ -81,14 +84,7 @@ class Optimizer(SpanOwner):
 
     @abstractmethod
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """Update one span of weights and its moments in place.
 

@@ -31,7 +31,7 @@ class GeluCache(NamedTuple):
 
 def _check_form(x: Array, *, approximate: str = "tanh") -> None:
     if approximate not in FORMS:
-        raise ShapeError(f"gelu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's form) or 'exact' (erf)")
+        raise ShapeError(f"gelu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's) or 'exact' (erf)")
 
 
 @op("x: *N", check=_check_form)

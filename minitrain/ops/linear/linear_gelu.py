@@ -27,9 +27,7 @@ class LinearGeluCache(NamedTuple):
 
 def _check_form(x: Array, weight: Array, bias: Array | None = None, *, approximate: str = "tanh") -> None:
     if approximate not in FORMS:
-        raise ShapeError(
-            f"linear_gelu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's form) or 'exact' (erf)"
-        )
+        raise ShapeError(f"linear_gelu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's) or 'exact' (erf)")
 
 
 @op("x: *B K; weight: N K; bias: N", check=_check_form)

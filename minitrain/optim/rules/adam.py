@@ -14,14 +14,13 @@ Adam and AdamW have ``a = 1 / (1 - beta1^t)`` and ``b = 0``; NAdam has its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import ClassVar
 
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
 from ..arithmetic import coupled_gradient, update_mean
-from ..optimizer import Optimizer
+from ..optimizer import Moments, Optimizer
 from ..registry import register_optimizer
 
 
@@ -104,14 +103,7 @@ class Adam(Optimizer):
         return None
 
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """See ``adam_update``."""
         adam_update(

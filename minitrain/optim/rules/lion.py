@@ -3,21 +3,19 @@
 With gradient g and momentum m::
 
     c <- beta1 m + (1 - beta1) g
-    w <- w - lr * (sign(c) + weight_decay w)      decay apart from the gradient, as AdamW's
+    w <- w - lr * (sign(c) + weight_decay w)      decoupled decay, as in AdamW
     m <- beta2 m + (1 - beta2) g
 
-Every weight moves by ``lr``, so the rate is 3 to 10 times smaller than AdamW's and the decay as much larger.
+Every weight moves by ``lr``. The rate should be 3 to 10 times smaller than AdamW's, and the decay as much larger.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
 from ..arithmetic import update_mean
-from ..optimizer import Optimizer
+from ..optimizer import Moments, Optimizer
 from ..registry import register_optimizer
 
 
@@ -77,14 +75,7 @@ class Lion(Optimizer):
         super().__init__(model, ("exp_avg",), lr=lr, weight_decay=weight_decay)
 
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """See ``lion_update``."""
         lion_update(

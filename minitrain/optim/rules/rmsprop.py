@@ -1,6 +1,6 @@
 """RMSprop (Tieleman, Hinton, 2012, Neural Networks for Machine Learning, lecture 6e).
 
-The centred form is Graves's (2013, arXiv:1308.0850).
+The centred form is by Graves (2013, arXiv:1308.0850).
 
 With gradient g, running means v of its square and a of itself, momentum buffer b::
 
@@ -14,13 +14,11 @@ With gradient g, running means v of its square and a of itself, momentum buffer 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
 from ..arithmetic import coupled_gradient, update_mean
-from ..optimizer import Optimizer
+from ..optimizer import Moments, Optimizer
 from ..registry import register_optimizer
 
 
@@ -60,7 +58,7 @@ def rmsprop_update(
     variance = square_avg
     if grad_avg is not None:
         update_mean(grad_avg, g, 1 - alpha)
-        # Rounding can take it below zero where the gradient hardly changes.
+        # Rounding can make it negative where the gradient hardly changes.
         variance = xp.maximum(square_avg - grad_avg * grad_avg, 0)
     direction = g / (xp.sqrt(variance) + eps)
     if buffer is not None:
@@ -102,14 +100,7 @@ class RMSprop(Optimizer):
         super().__init__(model, [name for name, is_used in used.items() if is_used], lr=lr, weight_decay=weight_decay)
 
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """See ``rmsprop_update``."""
         rmsprop_update(

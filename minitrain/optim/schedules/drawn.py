@@ -25,12 +25,12 @@ class Drawn(ABC):
         """The rate of update number ``step``, counted from 0."""
 
     def plot(self, total_steps: int, path: str | Path = "learning_rate.png", *, title: str = "Learning rate") -> None:
-        """Draw the rate of each update of a run; `plot_schedule` draws several in one picture.
+        """Draw the rate of each update of a run; `plot_schedule` draws several in one plot.
 
         Args:
             total_steps: number of updates.
             path: the PNG to write.
-            title: what stands above.
+            title: the title of the plot.
 
         Raises:
             ConfigError: if there is no step to draw.

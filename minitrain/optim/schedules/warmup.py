@@ -11,7 +11,7 @@ from .drawn import Drawn
 
 
 class Schedule(Protocol):
-    """What every schedule is: a function of the step."""
+    """A schedule is a function of the step."""
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``, counted from 0."""
@@ -37,10 +37,10 @@ class Constant(Drawn):
 
 @dataclass(frozen=True)
 class Warmup(Drawn):
-    """A linear warm-up to the first rate of another schedule, which starts when the warm-up is over.
+    """A linear warm-up to the first rate of another schedule, which starts after the warm-up.
 
     Attributes:
-        schedule: what follows; its step 0 is update ``warmup_steps``.
+        schedule: the schedule after the warm-up; its step 0 is update ``warmup_steps``.
         warmup_steps: number of warm-up updates.
     """
 

@@ -27,22 +27,28 @@ def adam_update(
     _update(
         weight.reshape(-1), grad.reshape(-1), exp_avg.reshape(-1), exp_avg_sq.reshape(-1),
         rate, grad_rate, keep, penalty, 1 - beta1, 1 - beta2, eps,
-        1 / math.sqrt(1 - beta2**step), grad_scale, threads_for(weight.size),
+        1 / math.sqrt(1 - beta2**step), grad_scale, penalty != 0 or grad_rate != 0, threads_for(weight.size),
     )  # fmt: skip
 
 
-@kernel("void(f4[::1], f4[::1], f4[::1], f4[::1], f4, f4, f4, f4, f4, f4, f4, f4, f4, i8)")
+@kernel("void(f4[::1], f4[::1], f4[::1], f4[::1], f4, f4, f4, f4, f4, f4, f4, f4, f4, b1, i8)")
 def _update(
-    weight, grad, exp_avg, exp_avg_sq, rate, grad_rate, keep, penalty, rest1, rest2, eps, correction, scale, threads
+    weight, grad, exp_avg, exp_avg_sq, rate, grad_rate, keep, penalty, rest1, rest2, eps, correction, scale, extras,
+    threads,
 ):  # fmt: skip
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(weight.size, t, threads)
         w, dw, m, v = weight[lo:hi], grad[lo:hi], exp_avg[lo:hi], exp_avg_sq[lo:hi]
         for i in range(w.size):
-            g = dw[i] * scale + penalty * w[i]
+            g = dw[i] * scale
+            if extras:  # the same for all elements: LLVM makes two loops
+                g += penalty * w[i]
             # Not beta * m + (1 - beta) * g: the two factors, rounded to float32, do not add up to 1.
             mi = m[i] + rest1 * (g - m[i])
             vi = v[i] + rest2 * (g * g - v[i])
             m[i], v[i] = mi, vi
-            w[i] = w[i] * keep - (rate * mi + grad_rate * g) / (np.sqrt(vi) * correction + eps)
+            step = rate * mi
+            if extras:
+                step += grad_rate * g
+            w[i] = w[i] * keep - step / (np.sqrt(vi) * correction + eps)
