@@ -214,6 +214,20 @@ def test_settings_are_read_from_a_signature():
         arguments("mine", found, {"power": 3})
 
 
+def test_a_constructor_without_annotations_has_the_types_of_its_defaults():
+    def make(model, lr=1, *, betas=(0.5, 1), name="x", fast=False, extra=None): ...
+
+    found = settings_of(make, without=("model",))
+    assert list(found) == ["learning_rate", "beta1", "beta2", "name", "fast", "extra"]
+    given = {"lr": 0.5, "beta2": 0.7, "fast": True, "extra": [1]}
+    assert arguments("mine", found, given) == {
+        "lr": 0.5, "betas": (0.5, 0.7), "name": "x", "fast": True, "extra": (1,)
+    }  # fmt: skip
+    for name, value, kind in (("lr", "high", "a number"), ("fast", 1, "true or false"), ("name", 2, "text")):
+        with pytest.raises(ConfigError, match=f"must be {kind}, got"):
+            arguments("mine", found, {name: value})
+
+
 def test_training_has_them_too():
     assert minitrain.optim.create_optimizer is create_optimizer
     assert minitrain.optim.create_scheduler is create_scheduler

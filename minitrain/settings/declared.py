@@ -42,7 +42,8 @@ def settings_of(constructor: Callable[..., Any], *, without: Collection[str] = (
     for argument, parameter in inspect.signature(constructor).parameters.items():
         if argument in without:
             continue
-        hint, default = hints[argument], parameter.default
+        default = parameter.default
+        hint = hints[argument] if argument in hints else _hint_of(default)
         elements = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
         if elements and Ellipsis not in elements:
             stem = SINGULAR.get(argument, argument)
@@ -50,6 +51,14 @@ def settings_of(constructor: Callable[..., Any], *, without: Collection[str] = (
         else:
             found.append(Setting(SPELLING.get(argument, argument), hint, default, argument, None))
     return {setting.name: setting for setting in found}
+
+
+def _hint_of(default: Any) -> Any:
+    """The type of an argument without an annotation, by its default; an integer may stand for any number."""
+    if isinstance(default, tuple) and default:
+        return tuple[tuple(map(_hint_of, default))]  # type: ignore[misc]
+    kind = float if type(default) is int else type(default)
+    return kind if kind in (bool, float, str) else Any
 
 
 def arguments(owner: str, settings: Mapping[str, Setting], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +204,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _fits_one(value: Any, option: Any) -> bool:
+    if option is Any:
+        return True
     if typing.get_origin(option) is Literal:
         return value in typing.get_args(option)
     if _is_tuple(option):
