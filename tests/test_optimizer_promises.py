@@ -154,6 +154,18 @@ class TestFreezing:
         averaged.update()
         assert np.array_equal(averaged.state_dict()["layers.1.weight"], frozen)
 
+    def test_a_plain_mean_starts_with_exactly_the_weights(self):
+        """``average + (weights - average)`` would round to zero here."""
+        model = Weights("f4")
+        model.layers[0].weight.data[...] = 1e8
+        average = StochasticWeightAverage(model, start=2)
+        for value in (0.1, 0.3):  # before the first that counts, and that one
+            model.layers[0].weight.data[...] = value
+            average.update()
+            assert np.array_equal(average.state_dict()["layers.0.weight"], model.layers[0].weight.data)
+            model.layers[0].weight.data[...] = 1e8
+            average.load_state_dict({**average.state_dict(), "layers.0.weight": np.full((3, 4), 1e8)})
+
     @pytest.mark.parametrize("make_owner", [AdamW, *AVERAGES.values()])
     def test_a_weight_freed_later_is_refused_by_name(self, make_owner):
         model = Weights()
