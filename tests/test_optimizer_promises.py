@@ -129,6 +129,17 @@ class TestFreezing:
         advance(frozen, optimizers[0], steps=1)
         assert not np.array_equal(parameters["layers.1.weight"].data, before["layers.1.weight"])
 
+    def test_an_upper_limit_holds_for_weights_that_are_trained(self):
+        model = Weights()
+        optimizer = AdamW(model, lr=1.0)
+        model.scale.data[...] = 3.0
+        advance(model, optimizer, steps=1)
+        assert (model.scale.data <= 2.5).all()
+        model.scale.trainable = False
+        model.scale.data[...] = 3.0
+        advance(model, optimizer, steps=1)
+        assert (model.scale.data == 3.0).all()
+
     @packed_or_not
     def test_the_norm_leaves_out_gradients_of_weights_frozen_later(self, packed):
         model = Weights(packed=packed)
@@ -328,7 +339,8 @@ class TestSteps:
         optimizer = make(name, model)
         state = optimizer.state_dict()
         before = weights(model)
-        for forget in (lambda: None, optimizer.zero_grad, lambda: clip_by_global_norm(model, 1.0)):
+        clips = [lambda clip=clip: clip(model) for clip in CLIPS.values()]
+        for forget in (lambda: None, optimizer.zero_grad, *clips):  # clipping makes no gradient
             forget()
             with pytest.raises(MinitrainError, match="step: no trainable parameter has a gradient; run the backward"):
                 optimizer.step()
@@ -336,6 +348,10 @@ class TestSteps:
         assert {**optimizer.state_dict(), "moments": None} == {**state, "moments": None}
         advance(model, optimizer, steps=1)
         optimizer.zero_grad()
+        with pytest.raises(MinitrainError, match="no trainable parameter has a gradient"):
+            optimizer.step()
+        model.scale.grad[...] = 1
+        model.scale.trainable = False  # the only one with a gradient
         with pytest.raises(MinitrainError, match="no trainable parameter has a gradient"):
             optimizer.step()
 
