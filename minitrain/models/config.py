@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from ..ops.activations.gelu import FORMS
 
 POOLINGS = ("mean", "first")
@@ -99,8 +98,7 @@ def one_of(choices: Iterable[str]) -> Callable[[str, Any], None]:
 
     def check(name: str, value: Any) -> None:
         if value not in known:
-            near = difflib.get_close_matches(str(value), known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(str(value), known)
             raise ConfigError(f"{name} = {value!r}: {hint}use one of {', '.join(map(repr, known))}")
 
     return check

@@ -33,7 +33,7 @@ class GPTConfig(CheckedConfig):
         dropout: probability of dropping, in [0, 1).
         bias: whether linear layers and norms have biases.
         tie_weights: whether the output layer shares the token embedding's matrix.
-        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for GPT-2's.
+        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
             for all.
         label_smoothing: share of each target spread over all classes in training, in [0, 1).
@@ -48,7 +48,7 @@ class GPTConfig(CheckedConfig):
     dropout: float = 0.0
     bias: bool = False
     tie_weights: bool = True
-    gelu: str = "none"
+    gelu: str = "exact"
     loss_chunk: int | None = None
     label_smoothing: float = 0.0
 

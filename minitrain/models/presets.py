@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from ..nn.core.module import Module
 from .config import CheckedConfig
 from .cross_entropy import CrossEntropyModel
@@ -76,8 +75,8 @@ def build_model(preset: str | CheckedConfig, *, seed: int = 0, dtype: Any = np.f
         ConfigError: if there is no such preset, naming the nearest one, or no model of such a configuration.
     """
     if isinstance(preset, str) and preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PRESETS)}"
+        near = nearest(preset, PRESETS)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(PRESETS)}"
         raise ConfigError(f"there is no preset {preset!r}; {hint}")
     config = PRESETS[preset] if isinstance(preset, str) else preset
     for model in MODELS:

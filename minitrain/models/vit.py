@@ -38,7 +38,7 @@ class ViTConfig(CheckedConfig):
         drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
-        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
+        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of
             the patches, without such a token.
         label_smoothing: share of each target spread over all classes in training, in [0, 1).
@@ -54,7 +54,7 @@ class ViTConfig(CheckedConfig):
     dropout: float = 0.0
     drop_path: float = 0.0
     bias: bool = True
-    gelu: str = "none"
+    gelu: str = "exact"
     pool: str = "first"
     label_smoothing: float = 0.0
 

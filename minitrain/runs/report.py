@@ -13,20 +13,20 @@ from ..data import Tokenizer
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
 from ..files import write_atomically
+from ..folder.names import CONFIG, PLOTS
 from ..generation import continue_text
+from ..plotting.by_kind import plot_history
+from ..plotting.curves import plot_learning_rate, plot_loss
 from ..records.collector import MetricsCollector
+from ..records.jsonl import METRICS, read_metrics
+from ..reports.html import REPORT, write_html_report
 from ..trainers.base import perplexity
+from ..training.result import TrainResult
+from ..training.setup import Setup
+from ..versions import versions
 from .config import RunConfig
 from .evaluation import Validation
-from ..versions import versions
 from .generation_config import GenerationConfig
-from ..plotting.by_kind import plot_history
-from ..reports.html import REPORT, write_html_report
-from ..records.jsonl import METRICS, read_metrics
-from ..plotting.curves import plot_learning_rate, plot_loss
-from ..training.result import TrainResult
-from ..folder.names import CONFIG, PLOTS
-from ..training.setup import Setup
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Figures that have a picture of their own, or need none."""
@@ -141,7 +141,9 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     )
 
 
-def write_sample(setup: Setup, tokenizer: Tokenizer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray) -> str:
+def write_sample(
+    setup: Setup, tokenizer: Tokenizer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray
+) -> str:
     """Let the model write a text of ``length`` tokens, and keep it in the run folder."""
     if not length:
         return ""
