@@ -16,7 +16,7 @@ from minitrain.errors import ConfigError
 from minitrain.models.flops import TRAINING, visible_pairs
 from minitrain.models.presets import PRESETS, build_model
 from minitrain.models.summary import summarize
-from minitrain.ops import attention, gelu_linear, linear, linear_gelu
+from minitrain.ops import attention, gelu_linear, linear
 from minitrain.training import RunConfig, start_run
 
 
@@ -25,7 +25,7 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.products = self.attention = 0
-        for module, name in ((linear, "linear"), (linear_gelu, "linear_gelu"), (gelu_linear, "gelu_linear")):
+        for module, name in ((linear, "linear"), (gelu_linear, "gelu_linear")):
             self._watch(monkeypatch, module, f"{name}_forward", self._forward)
             self._watch(monkeypatch, module, f"{name}_backward", self._backward)
         self._watch(monkeypatch, attention, "attention_forward", self._attention)

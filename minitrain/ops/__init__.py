@@ -28,7 +28,6 @@ from .linear_cross_entropy import (
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
 )
-from .linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
 from .load_balancing import LoadBalancingCache, load_balancing_backward, load_balancing_forward
 from .loss import Loss
 from .low_rank import LowRankCache, low_rank_backward, low_rank_forward
@@ -90,7 +89,6 @@ __all__ = [
     "LayerNormCache",
     "LinearCache",
     "LinearCrossEntropyCache",
-    "LinearGeluCache",
     "LoadBalancingCache",
     "Loss",
     "LowRankCache",
@@ -166,8 +164,6 @@ __all__ = [
     "linear_cross_entropy_backward",
     "linear_cross_entropy_forward",
     "linear_forward",
-    "linear_gelu_backward",
-    "linear_gelu_forward",
     "load_balancing_backward",
     "load_balancing_forward",
     "low_rank_backward",

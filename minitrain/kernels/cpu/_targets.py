@@ -8,7 +8,7 @@ import numpy as np
 
 from ...backend.arrays import Array
 from ...backend.pool import empty
-from ...backend.targets import SKIP, Into, Skip, Target, check_fits, deliver
+from ...backend.targets import Into, Skip, Target, check_fits, deliver
 
 NONE = np.empty(0, np.float32)
 """Stands for an absent vector; a kernel looks at its size."""
@@ -22,10 +22,6 @@ class Slot(NamedTuple):
     array: Array  # C-contiguous
     beta: float  # 0 to overwrite what the array holds, 1 to add to it
     target: Target  # what is left to do with the array afterwards
-
-    def as_target(self) -> Target:
-        """What makes another twin put the gradient here."""
-        return Into(self.array, bool(self.beta)) if self.array.size else SKIP
 
     def result(self) -> Array | None:
         """What the backward returns for this gradient."""
