@@ -16,6 +16,7 @@ from ..nn.patch_embedding import PatchEmbedding, PatchEmbeddingCache
 from ..nn.positions import LearnedPositions, LearnedPositionsCache
 from ..ops.concat import ConcatCache, concat_backward, concat_forward
 from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
+from ..ops.sums import sum_over
 from ..random import Key
 from .checks import check_config
 from .classifier import Classifier, check_classifier
@@ -142,7 +143,7 @@ class ViT(Classifier):
         dx = self.pos_emb.backward(dx, cache.positions)
         if self.class_token is not None and cache.joined is not None:
             dfirst, dx = concat_backward(dx, cache.joined)  # (B, 1, C), (B, patches, C)
-            deliver(dfirst.sum(axis=(0, 1)), self.class_token.into())  # (B, 1, C) -> (C,)
+            deliver(sum_over(dfirst, (0, 1)), self.class_token.into())  # (B, 1, C) -> (C,)
         self.patch_emb.backward(dx, cache.patches, dx=SKIP)
 
     def forward_flops(self) -> Flops:

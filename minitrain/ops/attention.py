@@ -33,6 +33,7 @@ from .attention_scores import biased, capped_slope, for_queries, heads_first, si
 from .contract import op
 from .dropout import dropout_mask
 from .log_sum_exp import row_maximum
+from .sums import sum_over
 
 
 class AttentionCache(NamedTuple):
@@ -197,5 +198,6 @@ def _sum_groups(d: Array, kv: Array) -> Array:
 
 def _sum_to(d: Array, shape: tuple[int, ...]) -> Array:
     """Sum ``d`` over the axes along which ``shape`` was broadcast."""
-    d = d.sum(axis=tuple(range(d.ndim - len(shape))))
-    return d.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 != d.shape[i]), keepdims=True)  # type: ignore[no-any-return]
+    lead = d.ndim - len(shape)
+    stretched = tuple(i for i in range(d.ndim) if i < lead or shape[i - lead] == 1 != d.shape[i])
+    return sum_over(d, stretched, keepdims=True).reshape(shape)

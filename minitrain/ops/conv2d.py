@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ..backend.arrays import Array
 from ..errors import ShapeError
 from .contract import op
+from .sums import dot_rows, sum_over
 from .windows import Size, Windows, fold, make_windows, slide
 
 
@@ -94,11 +95,11 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array, Arra
         raise ShapeError(f"conv2d_backward: dout has shape {dout.shape}, expected {shape} as the output")
     B, C, Ho, Wo = len(x), x.shape[1], *shape[2:]
     rows = _to_rows(dout, groups)  # (G, B Ho Wo, O/G)
-    dweight = (rows.swapaxes(1, 2) @ _columns(x, windows, groups)).reshape(weight.shape)
+    dweight = dot_rows(rows, _columns(x, windows, groups)).reshape(weight.shape)
     dcolumns = rows @ weight.reshape(groups, shape[1] // groups, -1)  # (G, B Ho Wo, K)
     dwindows = dcolumns.reshape(groups, B, Ho, Wo, C // groups, *windows.kernel)
     dwindows = dwindows.transpose(1, 0, 4, 2, 3, 5, 6).reshape(B, C, Ho, Wo, *windows.kernel)  # (B, C, Ho, Wo, kh, kw)
-    dbias = None if bias is None else dout.sum(axis=(0, 2, 3))
+    dbias = None if bias is None else sum_over(dout, (0, 2, 3))
     return fold(dwindows, x.shape, windows), dweight, dbias
 
 

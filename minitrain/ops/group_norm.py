@@ -19,6 +19,7 @@ from typing import NamedTuple
 from ..backend.arrays import Array, array_module
 from ..errors import ShapeError
 from .contract import op
+from .sums import sum_over
 
 
 class GroupNormCache(NamedTuple):
@@ -82,8 +83,8 @@ def group_norm_backward(dout: Array, cache: GroupNormCache) -> tuple[Array, Arra
     xhat = (grouped(x, groups) - mean) * rstd  # (B, groups, M)
     g = grouped(dout * per_channel(weight, x), groups)
     dx = rstd * (g - g.mean(axis=-1, keepdims=True) - xhat * (g * xhat).mean(axis=-1, keepdims=True))
-    dweight = (dout * xhat.reshape(x.shape)).sum(axis=all_but_channels)
-    dbias = None if bias is None else dout.sum(axis=all_but_channels)
+    dweight = sum_over(dout * xhat.reshape(x.shape), all_but_channels)
+    dbias = None if bias is None else sum_over(dout, all_but_channels)
     return dx.reshape(x.shape), dweight, dbias
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from ..backend.arrays import Array, array_module
 from .contract import op
+from .sums import sum_over
 
 
 class LayerNormCache(NamedTuple):
@@ -72,6 +73,6 @@ def layer_norm_backward(dout: Array, cache: LayerNormCache) -> tuple[Array, Arra
     xhat = (x - mean[..., None]) * rstd[..., None]  # (..., C)
     g = dout * weight
     dx = rstd[..., None] * (g - g.mean(axis=-1, keepdims=True) - xhat * (g * xhat).mean(axis=-1, keepdims=True))
-    dweight = (dout * xhat).sum(axis=rows)
-    dbias = None if bias is None else dout.sum(axis=rows)
+    dweight = sum_over(dout * xhat, rows)
+    dbias = None if bias is None else sum_over(dout, rows)
     return dx, dweight, dbias

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from ..backend.arrays import Array, array_module
 from .contract import op
+from .sums import sum_over
 
 
 class RMSNormCache(NamedTuple):
@@ -60,5 +61,5 @@ def rms_norm_backward(dout: Array, cache: RMSNormCache) -> tuple[Array, Array]:
     xhat = x * rstd[..., None]  # (..., C)
     g = dout * weight
     dx = rstd[..., None] * (g - xhat * (g * xhat).mean(axis=-1, keepdims=True))
-    dweight = (dout * xhat).sum(axis=tuple(range(x.ndim - 1)))  # over all axes but the last
+    dweight = sum_over(dout * xhat, tuple(range(x.ndim - 1)))  # over all axes but the last
     return dx, dweight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ def full_slot(target: Target, shape: tuple[int, ...]) -> Slot:
 
 def rows(x: Array) -> Array:
     """(..., C) -> (R, C), C-contiguous; a copy only if ``x`` is strided."""
-    return np.ascontiguousarray(x).reshape(-1, x.shape[-1]) if x.size else np.empty((0, x.shape[-1]), np.float32)
+    return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def flat(x: Array) -> Array:
