@@ -31,6 +31,17 @@ def chunk(n, part, parts):
 
 
 @device
+def stretch(n, part, parts):
+    """As ``chunk``, for numbers that are computed one by one: cuts fall on multiples of 64.
+
+    What is left of a loop behind its last full vector is computed by scalar code, which may round otherwise. With such
+    cuts that is the same few numbers however many parts there are.
+    """
+    blocks = (n + 63) // 64
+    return min(n, blocks * part // parts * 64), min(n, blocks * (part + 1) // parts * 64)
+
+
+@device
 def rows_together(width):
     """How many rows of ``width`` numbers a kernel with sums over rows takes through its steps together: 8 KB of them.
 

@@ -15,16 +15,20 @@ from ...backend.pool import empty
 
 f4 = np.float32
 LEVELS = 3
-GROUPS = 192  # can be shared out evenly over 2, 3, 4, 6, 8, ... threads
-SMALLEST = 32  # rows that are worth a group
+
+
+def groups_of(items: int, smallest: int) -> int:
+    """Groups that a kernel sums by themselves, of ``smallest`` items or more.
+
+    A thread takes the groups ``chunk(groups, t, threads)``, and of group g the items ``chunk(items, g, groups)``. Their
+    number can be shared out evenly over 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64 and 96 threads.
+    """
+    return max(1, min(192, items // smallest))
 
 
 def sums_of_groups(rows: int, width: int) -> Array:
-    """Memory for the sums of a kernel whose threads share out rows: (groups, ``width``).
-
-    A thread takes ``chunk(groups, t, threads)``, and of each group g the rows ``chunk(R, g, groups)``.
-    """
-    return empty((min(GROUPS, -(-rows // SMALLEST)), width))
+    """Memory for the sums (groups, ``width``) of groups of rows."""
+    return empty((groups_of(rows, 32), width))
 
 
 @device

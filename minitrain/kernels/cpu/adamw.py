@@ -11,7 +11,7 @@ from numba import prange
 from ...backend.arrays import Array
 from ...backend.jit import kernel
 from ...backend.threads import threads_for
-from ._math import chunk, wide_vectors
+from ._math import stretch, wide_vectors
 
 f4 = np.float32
 
@@ -32,7 +32,7 @@ def adamw_update(
 def _update(weight, grad, exp_avg, exp_avg_sq, rate, keep, beta1, rest1, beta2, rest2, eps, correction, scale, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(weight.size, t, threads)
+        lo, hi = stretch(weight.size, t, threads)
         w, dw, m, v = weight[lo:hi], grad[lo:hi], exp_avg[lo:hi], exp_avg_sq[lo:hi]
         for i in range(w.size):
             g = dw[i] * scale
