@@ -78,7 +78,7 @@ def _check_attention(
     for name, x in (("key_lengths", key_lengths), ("mask", mask), ("alibi_slopes", alibi_slopes)):
         if x is not None and not is_array(x):
             refuse(f"{name} must be a NumPy or CuPy array, got {type(x).__name__}; numpy.asarray makes one")
-    if H % Hkv:
+    if H % Hkv if Hkv else H:
         refuse(f"q has {H} heads and k has {Hkv}; the first must be a multiple of the second")
     if not 0 <= dropout < 1:
         refuse(f"dropout = {dropout} must be in [0, 1)")
@@ -140,7 +140,7 @@ def attention_forward(
     Returns:
         out (B, T, H, D) and the cache. A query that may attend to nothing gets zeros, and passes no gradient.
     """
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     scores = biased(similarities(q, k, scale, softcap), bias, alibi_slopes, causal, window, key_lengths, mask)
     p, lse = _probabilities(scores)
     if rng is not None and dropout > 0:

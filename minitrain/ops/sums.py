@@ -36,6 +36,11 @@ def sum_over(x: Array, axis: Any = None, *, keepdims: bool = False) -> Array:
     return xp.asarray(x.sum(axis=axis, dtype=xp.float64, keepdims=keepdims), x.dtype)  # type: ignore[no-any-return]
 
 
+def row_mean(x: Array, *, keepdims: bool = False) -> Array:
+    """Mean over the last axis, and 0 for rows of nothing: (..., C) -> (...,), or (..., 1) with ``keepdims``."""
+    return x.mean(axis=-1, keepdims=keepdims) if x.shape[-1] else x.sum(axis=-1, keepdims=keepdims)  # type: ignore[no-any-return]
+
+
 def dot_rows(a: Array, b: Array) -> Array:
     """Sum of the outer products of rows, ``a.T @ b``.
 

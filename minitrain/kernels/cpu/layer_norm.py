@@ -25,6 +25,8 @@ f4 = np.float32
 
 def layer_norm_forward(x: Array, weight: Array, bias: Array | None, *, eps: float = 1e-5) -> Any:
     """See ``ops.layer_norm.layer_norm_forward``."""
+    if x.size == 0:
+        return NotImplemented
     out, mean, rstd = empty(x.shape), empty(x.shape[:-1]), empty(x.shape[:-1])
     run_forward(x, None, x, weight, bias, eps, out, mean, rstd)
     return out, (x, mean, rstd, weight, bias)

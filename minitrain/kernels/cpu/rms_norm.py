@@ -24,6 +24,8 @@ f4 = np.float32
 
 def rms_norm_forward(x: Array, weight: Array, *, eps: float = 1e-5) -> Any:
     """See ``ops.rms_norm.rms_norm_forward``."""
+    if x.size == 0:
+        return NotImplemented
     out, rstd = empty(x.shape), empty(x.shape[:-1])
     run_forward(x, None, x, weight, eps, out, rstd)
     return out, (x, rstd, weight)
