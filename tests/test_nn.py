@@ -6,8 +6,8 @@ import pytest
 from minitrain.errors import CheckpointError, ConfigError, MinitrainError, ShapeError
 from minitrain.models import GPT, GPTConfig
 from minitrain.nn import Linear, Module, Parameter, pack
-from minitrain.nn.init import generator
-from minitrain.ops.contract import SKIP
+from minitrain.nn.core.init import generator
+from minitrain.ops.contract.op import SKIP
 from minitrain.optim import AdamW, clip_by_global_norm
 
 TINY = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=12, bias=True)

@@ -6,10 +6,10 @@ import numpy as np
 from numba import prange
 
 from ...backend.arrays import Array
-from ...backend.jit import kernel
+from ...backend.cpu.jit import kernel
 from ...backend.threads import GRAIN, threads_for
-from ._math import chunk
-from ._sums import groups_of
+from .common.math import chunk
+from .common.sums import groups_of
 
 
 def sum_of_squares(x: Array) -> float:
