@@ -15,6 +15,7 @@ from ....backend.pool import empty
 
 f4 = np.float32
 LEVELS = 3
+BLOCK = 256  # numbers that are added to one sum
 
 
 def groups_of(items: int, smallest: int) -> int:
@@ -26,9 +27,14 @@ def groups_of(items: int, smallest: int) -> int:
     return max(1, min(192, items // smallest))
 
 
-def sums_of_groups(rows: int, width: int) -> Array:
-    """Memory for the sums (groups, ``width``) of groups of rows."""
-    return empty((groups_of(rows, 32), width))
+def sums_of_groups(rows: int, width: int, threads: int) -> tuple[Array, Array]:
+    """Memory for sums over rows, made here because LLVM knows of arguments alone that they do not overlap.
+
+    Returns:
+        For the sums of groups of rows (groups, ``width``), and for the group that a thread is at (threads, LEVELS,
+        ``width``).
+    """
+    return empty((groups_of(rows, 32), width)), empty((threads, LEVELS, width))
 
 
 @device
@@ -41,16 +47,16 @@ def clear_sums(sums):
 
 
 @device
-def carry(sums, added):
-    """To be called when ``added`` rows are in ``sums``: after 256 of them the first sum goes to the next, and so on."""
-    for level in range(LEVELS - 1):
-        if added % 256 != 0:
-            return
-        added //= 256
-        low, high = sums[level], sums[level + 1]
+def carry(sums, rows):
+    """To be called after each ``BLOCK`` rows, ``rows`` in all: the first sum goes to the next, and so on."""
+    low, middle, high = sums[0], sums[1], sums[2]
+    for c in range(low.size):
+        middle[c] += low[c]
+        low[c] = 0
+    if rows % (BLOCK * BLOCK) == 0:
         for c in range(low.size):
-            high[c] += low[c]
-            low[c] = 0
+            high[c] += middle[c]
+            middle[c] = 0
 
 
 @device

@@ -17,7 +17,7 @@ from ....backend.pool import empty
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.math import chunk, rows_together, wide_vectors
-from ..common.sums import LEVELS, add_groups, carry, clear_sums, finish, sums_of_groups
+from ..common.sums import BLOCK, add_groups, carry, clear_sums, finish, sums_of_groups
 from ..common.targets import NO_ROWS, NONE, rows, slot
 
 f4 = np.float32
@@ -92,47 +92,48 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), mean.reshape(-1), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta, dbias.array, dbias.beta,
-        sums_of_groups(rstd.size, 2 * weight.size), threads_for(x.size),
+        *sums_of_groups(rstd.size, 2 * weight.size, threads_for(x.size)), threads_for(x.size),
     )  # fmt: skip
     return dx.result(), dweight.result(), dbias.result()
 
 
 @kernel(
     "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, f4[::1], f4, "
-    "f4[:, ::1], i8)"
+    "f4[:, ::1], f4[:, :, ::1], i8)"
 )
 def _backward(
-    dout, dtotal, x, mean, rstd, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, groups, threads
+    dout, dtotal, x, mean, rstd, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, groups, memory, threads
 ):  # fmt: skip
     R, C = x.shape
     n = f4(C)
     for t in prange(threads):
         wide_vectors()
-        sums = np.empty((LEVELS, 2 * C), f4)
+        sums = memory[t]
         dw, db = sums[0, :C], sums[0, C:]
         begin, end = chunk(len(groups), t, threads)
         for group in range(begin, end):
             clear_sums(sums)
             lo, hi = chunk(R, group, len(groups))
-            for r in range(lo, hi):
-                m, k = mean[r], rstd[r]
-                g_sum, gx_sum = f4(0), f4(0)
-                for c in range(C):
-                    xhat = (x[r, c] - m) * k
-                    g = dout[r, c] * weight[c]
-                    g_sum += g
-                    gx_sum += g * xhat
-                    dw[c] += dout[r, c] * xhat
-                    db[c] += dout[r, c]
-                carry(sums, r - lo + 1)
-                g_mean, gx_mean = g_sum / n, gx_sum / n
-                if dx.size:
+            for first in range(lo, hi, BLOCK):
+                for r in range(first, min(first + BLOCK, hi)):
+                    m, k = mean[r], rstd[r]
+                    g_sum, gx_sum = f4(0), f4(0)
                     for c in range(C):
                         xhat = (x[r, c] - m) * k
-                        d = k * (dout[r, c] * weight[c] - g_mean - xhat * gx_mean)
-                        if dtotal.size:
-                            d += dtotal[r, c]
-                        dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                        g = dout[r, c] * weight[c]
+                        g_sum += g
+                        gx_sum += g * xhat
+                        dw[c] += dout[r, c] * xhat
+                        db[c] += dout[r, c]
+                    g_mean, gx_mean = g_sum / n, gx_sum / n
+                    if dx.size:
+                        for c in range(C):
+                            xhat = (x[r, c] - m) * k
+                            d = k * (dout[r, c] * weight[c] - g_mean - xhat * gx_mean)
+                            if dtotal.size:
+                                d += dtotal[r, c]
+                            dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                carry(sums, first + BLOCK - lo)
             finish(sums, groups[group], f4(0))
     add_groups(groups, 0, dweight, dweight_beta)
     add_groups(groups, C, dbias, dbias_beta)

@@ -16,7 +16,7 @@ from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.math import chunk, rows_together, wide_vectors
-from ..common.sums import LEVELS, add_groups, carry, clear_sums, finish, sums_of_groups
+from ..common.sums import BLOCK, add_groups, carry, clear_sums, finish, sums_of_groups
 from ..common.targets import NO_ROWS, rows, slot
 
 f4 = np.float32
@@ -78,37 +78,41 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta,
-        sums_of_groups(rstd.size, weight.size), threads_for(x.size),
+        *sums_of_groups(rstd.size, weight.size, threads_for(x.size)), threads_for(x.size),
     )  # fmt: skip
     return dx.result(), dweight.result()
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, f4[:, ::1], i8)")
-def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta, groups, threads):
+@kernel(
+    "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, "
+    "f4[:, ::1], f4[:, :, ::1], i8)"
+)
+def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta, groups, memory, threads):
     R, C = x.shape
     n = f4(C)
     for t in prange(threads):
         wide_vectors()
-        sums = np.empty((LEVELS, C), f4)
+        sums = memory[t]
         dw = sums[0]
         begin, end = chunk(len(groups), t, threads)
         for g in range(begin, end):
             clear_sums(sums)
             lo, hi = chunk(R, g, len(groups))
-            for r in range(lo, hi):
-                k, gx_sum = rstd[r], f4(0)
-                for c in range(C):
-                    xhat = x[r, c] * k
-                    gx_sum += dout[r, c] * weight[c] * xhat
-                    dw[c] += dout[r, c] * xhat
-                carry(sums, r - lo + 1)
-                gx_mean = gx_sum / n
-                if dx.size:
+            for first in range(lo, hi, BLOCK):
+                for r in range(first, min(first + BLOCK, hi)):
+                    k, gx_sum = rstd[r], f4(0)
                     for c in range(C):
                         xhat = x[r, c] * k
-                        d = k * (dout[r, c] * weight[c] - xhat * gx_mean)
-                        if dtotal.size:
-                            d += dtotal[r, c]
-                        dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                        gx_sum += dout[r, c] * weight[c] * xhat
+                        dw[c] += dout[r, c] * xhat
+                    gx_mean = gx_sum / n
+                    if dx.size:
+                        for c in range(C):
+                            xhat = x[r, c] * k
+                            d = k * (dout[r, c] * weight[c] - xhat * gx_mean)
+                            if dtotal.size:
+                                d += dtotal[r, c]
+                            dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                carry(sums, first + BLOCK - lo)
             finish(sums, groups[g], f4(0))
     add_groups(groups, 0, dweight, dweight_beta)
