@@ -234,6 +234,16 @@ def test_the_same_call_gives_the_same_bytes(case, threads, data):
 
 
 @every_op
+@few(10)
+@given(st.data())
+def test_the_number_of_threads_changes_no_byte(case, data):
+    call = data.draw(case.calls(TILES)).astype(np.float32)
+    one = run(case, call, threads=1).copy()
+    for threads in (2, 3, 7):
+        assert_same_bytes(run(case, call, threads=threads), one)
+
+
+@every_op
 @pytest.mark.parametrize("threads", [1, 2])
 @few(25)
 @given(st.data())

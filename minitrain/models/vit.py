@@ -14,6 +14,7 @@ from ..nn.attention.positions import LearnedPositions, LearnedPositionsCache
 from ..nn.core.init import normal
 from ..nn.core.parameter import Parameter
 from ..nn.layers.patch_embedding import PatchEmbedding, PatchEmbeddingCache
+from ..ops.contract.sums import sum_over
 from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.sequences.concat import ConcatCache, concat_backward, concat_forward
 from ..random import Key
@@ -134,7 +135,7 @@ class ViT(Classifier):
         dx = self.pos_emb.backward(dx, cache.positions)
         if self.class_token is not None and cache.joined is not None:
             dfirst, dx = concat_backward(dx, cache.joined)  # (B, 1, C), (B, patches, C)
-            deliver(dfirst.sum(axis=(0, 1)), self.class_token.into())  # (B, 1, C) -> (C,)
+            deliver(sum_over(dfirst, (0, 1)), self.class_token.into())  # (B, 1, C) -> (C,)
         self.patch_emb.backward(dx, cache.patches, dx=SKIP)
 
     def forward_flops(self) -> Flops:

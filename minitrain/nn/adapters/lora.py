@@ -45,8 +45,8 @@ class LoRALinearCache(NamedTuple):
     low_rank: LowRankCache
 
 
-class LoRALinearGeluCache(NamedTuple):
-    """What the backward of ``forward_gelu`` needs, and that of ``forward_after_gelu``."""
+class GeluLoRALinearCache(NamedTuple):
+    """What the backward of ``forward_after_gelu`` needs."""
 
     linear: LoRALinearCache
     gelu: GeluCache
@@ -138,25 +138,15 @@ class LoRALinear(Module):
         """What ``forget_input`` kept: everything."""
         return kept
 
-    def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LoRALinearGeluCache]:
-        """Map x (..., K) to gelu(out) (..., N); ``rng=None`` means evaluation."""
-        hidden, linear = self.forward(x, rng=rng)
-        out, gelu = gelu_forward(hidden, approximate=approximate)
-        return out, LoRALinearGeluCache(linear, gelu)
-
-    def backward_gelu(self, dout: Array, cache: LoRALinearGeluCache) -> Array:
-        """Map dout (..., N) of ``forward_gelu`` to dx (..., K)."""
-        return self.backward(gelu_backward(dout, cache.gelu), cache.linear)
-
     def forward_after_gelu(
         self, hidden: Array, *, approximate: str, rng: Key | None = None
-    ) -> tuple[Array, LoRALinearGeluCache]:
+    ) -> tuple[Array, GeluLoRALinearCache]:
         """Map hidden (..., K) to out (..., N) of gelu(hidden), which is kept; ``rng=None`` means evaluation."""
         activation, gelu = gelu_forward(hidden, approximate=approximate)
         out, linear = self.forward(activation, rng=rng)
-        return out, LoRALinearGeluCache(linear, gelu)
+        return out, GeluLoRALinearCache(linear, gelu)
 
-    def backward_after_gelu(self, dout: Array, cache: LoRALinearGeluCache) -> Array:
+    def backward_after_gelu(self, dout: Array, cache: GeluLoRALinearCache) -> Array:
         """Map dout (..., N) of ``forward_after_gelu`` to dhidden (..., K)."""
         return gelu_backward(self.backward(dout, cache.linear), cache.gelu)
 

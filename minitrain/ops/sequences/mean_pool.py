@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ...backend.arrays import Array, array_module, check_array
 from ...errors import ShapeError
 from ..contract.op import op
+from ..contract.sums import sum_over
 
 
 class MeanPoolCache(NamedTuple):
@@ -55,7 +56,7 @@ def mean_pool_forward(
         counts = counts & (xp.arange(T) < key_lengths[:, None])
     number = xp.maximum(counts.sum(axis=1, keepdims=True), 1)  # (B, 1)
     share = (counts / number).astype(x.dtype)
-    return (x * share[..., None]).sum(axis=1), MeanPoolCache(share, x.shape[2])
+    return sum_over(x * share[..., None], 1), MeanPoolCache(share, x.shape[2])
 
 
 @op("cache.share: B T; dout: B C")
