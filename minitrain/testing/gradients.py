@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import Array, array_module, is_array
-from .comparison import Variable, compare
+from .comparison import compare
 from .differences import Probe
 from .report import GradientCheckError, GradientReport, Mismatch
 from .settings import CheckSettings
+from .variables import Variable
 
 DEFAULT = CheckSettings()
 

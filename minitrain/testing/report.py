@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from ..errors import MinitrainError
 
+NOTED = 5  # elements without a derivative that a printed report lists for each argument
+
 
 class ArgumentReport(NamedTuple):
     """One argument or parameter that was checked."""
@@ -15,6 +17,8 @@ class ArgumentReport(NamedTuple):
     shape: tuple[int, ...]
     error: float
     """Worst relative error over all directions and elements tried."""
+    notes: tuple[str, ...] = ()
+    """A line for each element without a derivative, such as a kink: how far it could be checked."""
 
 
 class GradientReport(NamedTuple):
@@ -31,10 +35,13 @@ class GradientReport(NamedTuple):
         names = [argument.name for argument in self.arguments]
         shapes = [str(argument.shape) for argument in self.arguments]
         wide, broad = max(map(len, names), default=0), max(map(len, shapes), default=0)
-        return "\n".join(
-            f"{name:{wide}}  {shape:{broad}}  worst relative error {argument.error:.1e}"
-            for name, shape, argument in zip(names, shapes, self.arguments, strict=True)
-        )
+        lines = []
+        for name, shape, argument in zip(names, shapes, self.arguments, strict=True):
+            lines.append(f"{name:{wide}}  {shape:{broad}}  worst relative error {argument.error:.1e}")
+            lines += [f"    {note}" for note in argument.notes[:NOTED]]
+            if more := argument.notes[NOTED:]:
+                lines.append(f"    and {len(more)} more elements without a derivative")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
