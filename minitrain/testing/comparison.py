@@ -73,7 +73,7 @@ def _gather(
         indices = np.append(sample, _search(check, rng))
     found = [check.element(int(i)) for i in indices]
     analytic, numeric, errors = np.array([judgement[:3] for judgement in found]).reshape(-1, 3).T
-    host = {name: to_numpy(x) for name, x in known.items()}
+    host = {name: finite for name, x in known.items() if np.isfinite(finite := to_numpy(x)).all()}
     fitting = {name: np.broadcast_to(x, value.shape) for name, x in host.items() if _broadcasts(x.shape, value.shape)}
     if whole:
         analytic, numeric, errors = (x.reshape(value.shape) for x in (analytic, numeric, errors))
@@ -122,5 +122,6 @@ def _mismatch(
         f"{wrong} of {errors.size} elements{'' if evidence.whole else ' tried'} are wrong"
     )
     others = {other: numeric for other, numeric in numeric_gradients.items() if other != name}
-    hint = check.hint(index, wrong) or diagnose(evidence, others, settings.tolerance)
+    with np.errstate(all="ignore"):  # a square of 1e200
+        hint = check.hint(index, wrong) or diagnose(evidence, others, settings.tolerance)
     return Mismatch(name, evidence.shape, index, judgement.analytic, judgement.numeric, error, summary, hint)

@@ -79,13 +79,22 @@ class Probe:
     ) -> None:
         self._evaluate, self._cotangents, self.step = evaluate, cotangents, step
         self._baseline = self._weighted(outputs)
-        self.scale = math.sqrt(float((self._baseline**2).sum()))
+        self.scale = norm(self._baseline)
         """The size of the weighted outputs, which bounds what rounding does to them."""
+        self.weight = math.hypot(*(norm(c) for c in cotangents))
+        """The size of the cotangents."""
         self.problem = ""
         """The last error that the forward raised while an array was moved."""
 
     def read(self, value: Array, direction: Array, step: float, *, sides: bool = False) -> Reading:
-        """Measure along ``direction``, of ``value``'s shape; ``value`` is as before afterwards."""
+        """Measure along a direction.
+
+        Args:
+            value: the array to move, or a view of a part of it; afterwards it is as before.
+            direction: where to, of ``value``'s shape.
+            step: how far, times ``direction``.
+            sides: whether to measure one-sided derivatives, too.
+        """
         before = value.copy()
         with np.errstate(all="ignore"):  # a step may leave the domain of the forward
             # Exact steps: at 1e6, a step of 1e-3 is rounded by 1e-10, which would show in the quotient.
@@ -102,7 +111,7 @@ class Probe:
             odd, even = near / 2 - far / 4, (far_right + far_left) / 4 - right - left
             spread = float((abs(odd) + abs(even)).sum()) / step
             size = float(abs(near).sum()) / (2 * step)
-            rounding = ROUNDING * (self.scale / step + size)
+            rounding = ROUNDING * (self.scale / step + (size if math.isfinite(size) else 0.0))
             one_sided = _sides(right, far_right, left, far_left, step) if sides else None
         return Reading(step, moves / step, central, spread, size, rounding, one_sided)
 
@@ -142,3 +151,11 @@ def step_lengths(value: Array) -> Array:
     """How far each element moves for a step of 1: its own size, at least 1, and 0 if it is NaN or infinite."""
     xp = array_module(value)
     return xp.where(xp.isfinite(value), xp.maximum(abs(value), 1.0), 0.0)  # type: ignore[no-any-return]
+
+
+def norm(x: Array) -> float:
+    """The root of the sum of squares, which may be too large or too small themselves."""
+    largest = float(abs(x).max(initial=0.0))
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    return largest * math.sqrt(float(((x / largest) ** 2).sum()))

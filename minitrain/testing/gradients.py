@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend.arrays import Array, array_module, is_array
 from .comparison import compare
+from .cotangents import bands, random_cotangents
 from .differences import Probe
+from .refusals import explain_failure, is_floating, refuse_inputs, refuse_outputs
 from .report import GradientCheckError, GradientReport, Mismatch
 from .settings import CheckSettings
 from .variables import Variable
+from .watch import Watch
 
 DEFAULT = CheckSettings()
+
+
+class Parameters(NamedTuple):
+    """What a module's forward reads beside its inputs."""
+
+    values: Mapping[str, Array] = {}
+    """float64 arrays by name, in C order."""
+    gradients: Callable[[], Mapping[str, Array]] = dict
+    """Gives the gradients after a backward."""
+    forget_gradients: Callable[[], None] = lambda: None
+    """Makes the next backward start from zero."""
+    forward: Callable[..., Any] | None = None
+    """The forward of the module as it was given, with parameters of their own dtypes."""
 
 
 def check_gradients(
@@ -56,7 +72,7 @@ def check_gradients(
 
         return check_module(pair_or_layer, *inputs, settings=settings, **options)
     forward, backward = functions_of(pair_or_layer)
-    return check(forward, backward, inputs, options, {}, lambda: {}, settings)
+    return check(forward, backward, inputs, options, Parameters(), settings)
 
 
 def functions_of(pair_or_layer: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -75,8 +91,7 @@ def check(
     backward: Callable[..., Any],
     inputs: Sequence[Any],
     options: Mapping[str, Any],
-    parameters: Mapping[str, Array],
-    parameter_gradients: Callable[[], Mapping[str, Array]],
+    parameters: Parameters,
     settings: CheckSettings,
 ) -> GradientReport:
     """Check the gradients of inputs and of parameters.
@@ -86,14 +101,15 @@ def check(
         backward: takes as many cotangents as it has parameters before ``cache``, and the cache.
         inputs: positional arguments of the forward.
         options: keyword arguments of the forward.
-        parameters: float64 arrays by name that the forward reads, contiguous.
-        parameter_gradients: gives their gradients, once the backward has run.
+        parameters: what the forward reads beside its inputs.
         settings: how closely to look.
     """
     names = argument_names(forward, len(inputs))
-    _check_inputs(names, inputs)
+    refuse_inputs(names, inputs)
     values = [_in_double(x) for x in inputs]
     kept = cotangent_count(backward)
+    named = {f"the parameter {path}": value for path, value in parameters.values.items()}
+    untouched = Watch(dict(zip(names, values, strict=True)) | dict(options) | named)
 
     def outputs_and_cache() -> tuple[list[Any], Any]:
         result = forward(*values, **options)
@@ -105,30 +121,48 @@ def check(
         return outputs[:kept], cache
 
     def evaluate() -> list[Array]:  # copies: an output may be a view of an input that is about to move
-        return [array_module(out).array(out) for out in outputs_and_cache()[0] if _floating(out)]
+        return [array_module(out).array(out) for out in outputs_and_cache()[0] if is_floating(out)]
 
-    outputs, cache = outputs_and_cache()
-    _check_outputs(outputs)
-    baseline = [array_module(out).array(out) for out in outputs if _floating(out)]
-    rng = np.random.default_rng([settings.seed, 1])
-    cotangents = [_random_like(out, rng) if _floating(out) else None for out in outputs]
-    gradients = _as_sequence(backward(*cotangents, cache), len(inputs))
+    def backpropagate(cotangents: Sequence[Array]) -> list[Any]:
+        outputs, cache = outputs_and_cache()  # anew each time: a backward may use its cache up
+        pending = iter(cotangents)
+        douts = [array_module(out).array(next(pending)) if is_floating(out) else None for out in outputs]
+        watches = [
+            (Watch({"dout": douts[0] if len(douts) == 1 else douts}), "the gradients of the outputs"),
+            (Watch({"cache": cache}), "its cache"),
+            (untouched, "the inputs of its forward"),
+        ]
+        parameters.forget_gradients()
+        gradients = _as_sequence(backward(*douts, cache), len(inputs))
+        for watch, what in watches:
+            watch.check("the backward", what)
+        return gradients
+
+    try:
+        outputs, _ = outputs_and_cache()
+    except Exception as error:
+        explain_failure(error, parameters.forward or forward, inputs, options)
+        raise
+    untouched.check("the forward", "its inputs")
+    refuse_outputs(outputs, names, values)
+    baseline = [array_module(out).array(out) for out in outputs if is_floating(out)]
     for before, after in zip(baseline, evaluate(), strict=True):
         if not (before == after).all():
             raise GradientCheckError(
-                "the forward gives another result when called again: "
-                "fix its random key, or look for a write to its inputs"
+                "the forward gives another result when called again: fix its random key, or what else it remembers"
             )
-
-    variables, bad = _variables(names, values, gradients, settings)
-    found = parameter_gradients()
-    paths = list(parameters)
-    more, worse = _variables(paths, list(parameters.values()), [found.get(path) for path in paths], settings)
-    real = [c for c in cotangents if c is not None]
-    probe = Probe(evaluate, baseline, real, settings.step)
-    known = _known(names, values, baseline, real)
-    known |= {f"the parameter {path}": value for path, value in parameters.items()}
-    return compare(variables + more, bad + worse, probe, known, settings)
+    reports = []
+    for weights in bands(baseline):
+        cotangents = random_cotangents(baseline, weights, settings.seed)
+        variables, bad = _variables(names, values, backpropagate(cotangents), settings)
+        found = parameters.gradients()
+        more, worse = _variables(
+            list(parameters.values), list(parameters.values.values()), [found.get(p) for p in parameters.values], settings
+        )
+        probe = Probe(evaluate, baseline, cotangents, settings.step)
+        known = _known(names, values, baseline, cotangents) | named
+        reports.append(compare(variables + more, bad + worse, probe, known, settings))
+    return GradientReport.merged(reports)
 
 
 def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
@@ -146,38 +180,10 @@ def cotangent_count(backward: Callable[..., Any]) -> int | None:
     return names.index("cache") if "cache" in names else None
 
 
-def _floating(x: Any) -> bool:
-    return bool(np.dtype(getattr(x, "dtype", type(x))).kind == "f")
-
-
 def _in_double(x: Any) -> Any:
-    if not (is_array(x) and _floating(x)):
+    if not (is_array(x) and is_floating(x)):
         return x
     return array_module(x).array(x, dtype=np.float64, order="C")
-
-
-def _random_like(out: Any, rng: np.random.Generator) -> Array:
-    return array_module(out).asarray(rng.standard_normal(np.shape(out)))  # type: ignore[no-any-return]
-
-
-def _check_inputs(names: Sequence[str], inputs: Sequence[Any]) -> None:
-    for name, x in zip(names, inputs, strict=True):
-        if isinstance(x, list) and np.asarray(x).dtype.kind == "f":
-            raise GradientCheckError(f"{name} is a list of numbers: pass an array, np.array({name})")
-
-
-def _check_outputs(outputs: Sequence[Any]) -> None:
-    floating = [out for out in outputs if _floating(out)]
-    if not floating:
-        raise GradientCheckError("the forward returns no floating-point output to differentiate")
-    for out in floating:
-        if getattr(out, "dtype", np.float64) != np.float64:
-            raise GradientCheckError(
-                f"the forward returns {out.dtype} for float64 inputs; "
-                "finite differences need double precision throughout"
-            )
-        if not bool(array_module(out).isfinite(out).all()):
-            raise GradientCheckError("the forward returns NaN or infinity here: nothing can be differentiated")
 
 
 def _as_sequence(gradients: Any, count: int) -> list[Any]:
@@ -200,11 +206,16 @@ def _variables(
     bad: list[Mismatch] = []
     for name, value, gradient in zip(names, values, gradients, strict=True):
         shape = tuple(np.shape(gradient))
-        differentiable = is_array(value) and _floating(value) and name not in settings.no_gradient
+        differentiable = is_array(value) and is_floating(value) and name not in settings.no_gradient
         problem = hint = ""
         if not differentiable:
             if gradient is not None:
                 problem = f"the backward returns a gradient for {name}, which has none: return None there"
+                if isinstance(value, float):
+                    problem = (
+                        f"the backward returns a gradient for {name}, which is a Python float and is not moved: "
+                        f"pass np.array({value!r}) to check it, or return None"
+                    )
         elif gradient is None:
             problem = f"the backward returns None for {name} {value.shape}"
             hint = "a missing term, the whole gradient; if on purpose, name it in CheckSettings(no_gradient=...)"
@@ -233,7 +244,7 @@ def _known(
 ) -> dict[str, Array]:
     """Arrays that a hint may name."""
     arrays = zip(names, values, strict=True)
-    known = {f"the input {name}": x for name, x in arrays if is_array(x) and _floating(x)}
+    known = {f"the input {name}": x for name, x in arrays if is_array(x) and is_floating(x)}
     many = len(outputs) > 1
     for i, (out, cotangent) in enumerate(zip(outputs, cotangents, strict=True)):
         known[f"output {i}" if many else "the output"] = out

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import array_module
 from ..nn.module import Module
-from .gradients import DEFAULT, check
+from .gradients import DEFAULT, Parameters, check
 from .report import GradientReport
 from .settings import CheckSettings
 
@@ -34,7 +34,7 @@ def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT
         GradientMismatch: if a gradient is wrong, naming each bad input and parameter.
         GradientCheckError: if nothing can be checked: the forward is random, not finite, or not in float64.
     """
-    module = copy.deepcopy(module)
+    given, module = module, copy.deepcopy(module)
     for parameter in module.parameters():
         shape, xp = parameter.data.shape, array_module(parameter.data)
         parameter.rebind(xp.empty(shape, np.float64), xp.empty(shape, np.float64))
@@ -46,9 +46,13 @@ def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT
         gradients = module.backward(*cotangents_and_cache)  # type: ignore[attr-defined]
         return (None,) * len(inputs) if gradients is None else gradients
 
-    def parameter_gradients() -> dict[str, Array]:
-        return {path: parameter.grad for path, parameter in trainable.items()}
+    def forward_as_given(*inputs: Any, **options: Any) -> Any:
+        return copy.deepcopy(given).forward(*inputs, **options)  # type: ignore[attr-defined]
 
-    parameters = {path: parameter.data for path, parameter in trainable.items()}
-    forward = module.forward  # type: ignore[attr-defined]
-    return check(forward, backward, inputs, options, parameters, parameter_gradients, settings)
+    parameters = Parameters(
+        values={path: parameter.data for path, parameter in trainable.items()},
+        gradients=lambda: {path: parameter.grad for path, parameter in trainable.items()},
+        forget_gradients=module.zero_grad,
+        forward=forward_as_given,
+    )
+    return check(module.forward, backward, inputs, options, parameters, settings)  # type: ignore[attr-defined]

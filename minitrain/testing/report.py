@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +26,20 @@ class GradientReport(NamedTuple):
     """A passed check."""
 
     arguments: tuple[ArgumentReport, ...]
+
+    @classmethod
+    def merged(cls, reports: Sequence[GradientReport]) -> GradientReport:
+        """One report of several about the same arguments: the worst error and all notes of each."""
+        columns = zip(*(report.arguments for report in reports), strict=True)
+        return cls(
+            tuple(
+                parts[0]._replace(
+                    error=max(part.error for part in parts),
+                    notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+                )
+                for parts in columns
+            )
+        )
 
     @property
     def worst(self) -> float:

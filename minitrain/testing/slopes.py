@@ -8,8 +8,8 @@ from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
-from ..backend.arrays import Array
-from .differences import Probe, Reading
+from ..backend.arrays import Array, array_module
+from .differences import ROUNDING, Probe, Reading
 
 RATIO = 11.0  # between the step lengths tried; no power of 2, which could meet the period of a function again and again
 SHORTER, LONGER = 9, 3  # lengths tried on either side of the first one
@@ -80,35 +80,36 @@ def find_slope(
     expected = analytic(first.direction)
     if _agrees(first, expected, typical, tolerance):
         return _smooth(first)
+    if first.spread <= 10 * first.rounding:  # blurred by rounding alone, against which longer steps help
+        for exponent in range(LONGER, 0, -1):
+            reading = probe.read(value, direction, probe.step * RATIO**exponent)
+            if reading.spread <= 10 * reading.rounding and abs(reading.central - first.central) <= first.doubt:
+                return _smooth(reading)
     readings: list[Reading] = []
+
+    def gap(reading: Reading) -> float:
+        return reading.central - analytic(reading.direction)
 
     def good(reading: Reading) -> bool:
         return reading.doubt <= 0.1 * tolerance * max(abs(reading.central), abs(analytic(reading.direction)))
 
     def confirmed(reading: Reading) -> bool:
         """Whether the analytic derivative agrees with it, or another step does: one step may meet a period."""
-        gap = abs(reading.central - analytic(reading.direction))
-        others = (other for other in readings[:-1] if good(other))
-        return gap <= tolerance * abs(reading.central) or any(
-            abs(other.central - reading.central) <= tolerance * abs(reading.central) for other in others
+        enough = tolerance * abs(reading.central)
+        return abs(gap(reading)) <= enough or any(
+            abs(gap(other) - gap(reading)) <= enough for other in readings[:-1] if good(other)
         )
 
-    def try_all(exponents: Sequence[int]) -> bool:
-        for exponent in exponents:
-            reading = probe.read(value, direction, probe.step * RATIO**exponent, sides=True)
-            readings.append(reading)
-            if good(reading) and confirmed(reading):
-                return True
-            least = _least(readings).doubt
-            if (exponent < 0 and reading.rounding > least) or (exponent > 0 and reading.doubt > 100 * least):
-                break  # the rest would be worse
-        return False
-
-    longer, shorter = range(1, LONGER + 1), range(0, -SHORTER - 1, -1)
-    blurred = first.spread <= 10 * first.rounding  # by rounding, against which longer steps help
-    if try_all(longer if blurred else shorter) or try_all(shorter if blurred else longer):
-        return _smooth(readings[-1])
-    return _classify(sorted(readings, key=lambda reading: -reading.step), tolerance)
+    # The shorter steps first, beginning with the first one.
+    for exponent in (*range(0, -SHORTER - 1, -1), *range(1, LONGER + 1)):
+        reading = probe.read(value, direction, probe.step * RATIO**exponent, sides=True)
+        readings.append(reading)
+        if good(reading) and confirmed(reading):
+            return _smooth(reading)
+    readings.sort(key=lambda reading: -reading.step)
+    size = float(abs(array_module(value).where(direction == 0, 0.0, value)).max(initial=1.0))
+    floor = ROUNDING * size * probe.weight
+    return _classify(_with_doubts(readings, [gap(reading) for reading in readings], floor), tolerance, floor)
 
 
 def _agrees(reading: Reading, expected: float, typical: float, tolerance: float) -> bool:
@@ -126,48 +127,82 @@ def _smooth(reading: Reading) -> Slope:
 
 
 def _least(readings: Sequence[Reading]) -> Reading:
-    """The reading with the least doubt."""
-    return min(readings, key=lambda reading: _or_infinite(reading.doubt))
+    """The reading with the least doubt, of those whose step is short enough if there are any.
+
+    Args:
+        readings: the steps getting shorter.
+    """
+    resolved = [reading for reading in readings if reading.spread <= RESOLVED * reading.size]
+    return min(resolved or readings, key=lambda reading: _or_infinite(reading.doubt))
 
 
-def _classify(readings: Sequence[Reading], tolerance: float) -> Slope:
+def _with_doubts(readings: Sequence[Reading], gaps: Sequence[float], floor: float) -> list[Reading]:
+    """The readings, each with the doubt that the others cast on it.
+
+    Args:
+        readings: the steps getting shorter.
+        gaps: what is to be compared of each, as their directions differ by rounding.
+        floor: rounding of the inputs, on its way into the outputs.
+    """
+    smallest = min((reading.size * reading.step for reading in readings if reading.size > 0), default=0.0)
+    # The change of an output by noise. The shorter the step, the more it matters.
+    noises = [smallest] * len(readings)  # nothing can be known better than to the smallest change ever seen
+    for i, (reading, shorter) in enumerate(pairwise(readings)):
+        # A step was short enough, and a shorter one is worse by no more than rounding explains.
+        if reading.spread <= NOISY[0] * reading.size and 3 * reading.spread < shorter.spread <= floor / shorter.step:
+            noises[i + 1 :] = (max(noise, shorter.spread * shorter.step) for noise in noises[i + 1 :])
+    corrected = []
+    for i, reading in enumerate(readings):
+        # A step may show little noise by luck: then shorter ones show it.
+        spreads = [other.spread * other.step for other in readings[i:] if math.isfinite(other.spread)]
+        doubts = [reading.spread, max([noises[i], *spreads]) / reading.step]
+        # What two steps in a row measure must not differ by more than the doubts of both.
+        for j in (i - 1, i + 1):
+            if 0 <= j < len(readings) and math.isfinite(gaps[j]):
+                doubts.append(abs(gaps[i] - gaps[j]) - readings[j].doubt - reading.rounding)
+        corrected.append(reading._replace(spread=max(doubts)))  # NaN, the first one, stays
+    return corrected
+
+
+def _classify(readings: Sequence[Reading], tolerance: float, floor: float) -> Slope:
     """What a function is like whose derivative no step gave well enough.
 
     Args:
         readings: with their sides, the steps getting shorter.
         tolerance: relative error of a derivative that passes.
+        floor: rounding of the inputs, on its way into the outputs.
     """
     best = _least(readings)
     if best.doubt <= tolerance * best.size:
         return _smooth(best)
-    if (kink := _kink(readings)) and kink.doubt <= 0.1 * _or_infinite(best.doubt):
+    if (kink := _kink(readings, floor)) and kink.doubt <= 0.1 * _or_infinite(best.doubt):
         return kink
     if best.doubt <= RESOLVED * best.size:
         return _smooth(best)
-    right, left = _side(readings, 1), _side(readings, -1)
+    right, left = _side(readings, 1, floor), _side(readings, -1, floor)
     finite = [side for side in (right, left) if side.reading is not None]
     infinite = [side.derivative for side in (right, left) if math.isinf(side.derivative)]
     if len(finite) == 1 and (reading := finite[0].reading):
-        derivative = finite[0].derivative
-        doubt = finite[0].doubt
+        derivative, doubt = finite[0].derivative, finite[0].doubt
         return Slope(
             Kind.BORDER, reading.step, reading.direction, derivative, derivative, doubt, reading.rounding
         )
     if infinite and not finite:
         return Slope(Kind.INFINITE, readings[-1].step, readings[-1].direction, min(infinite), max(infinite), 0.0, 0.0)
-    if best.spread <= max(NOISY[0] * best.size, NOISY[1] * best.rounding):
+    if best.spread <= max(NOISY[0] * best.size, NOISY[1] * (best.rounding + floor / best.step)):
         return _smooth(best)
     return Slope(Kind.UNKNOWN, best.step, best.direction, math.nan, math.nan, math.nan, math.nan)
 
 
-def _kink(readings: Sequence[Reading]) -> Slope | None:
+def _kink(readings: Sequence[Reading], floor: float) -> Slope | None:
     """The derivatives from both sides, where they can be measured best."""
-    found = [
-        Slope(Kind.KINK, reading.step, reading.direction, sides.low, sides.high, doubt, reading.rounding)
-        for reading in readings
-        if (sides := reading.sides)
-        and math.isfinite(doubt := sides.right_spread + sides.left_spread + reading.rounding)
-    ]
+    found = []
+    for reading in readings:
+        if sides := reading.sides:
+            doubt = sides.right_spread + sides.left_spread + reading.rounding + floor / reading.step
+            if math.isfinite(doubt):
+                slope = Slope(Kind.KINK, reading.step, reading.direction, sides.low, sides.high, doubt, reading.rounding)
+                found.append(slope)
     return min(found, key=lambda slope: slope.doubt, default=None)
 
 
@@ -180,7 +215,7 @@ class _Side(NamedTuple):
     """Where a finite one was measured best."""
 
 
-def _side(readings: Sequence[Reading], sign: int) -> _Side:
+def _side(readings: Sequence[Reading], sign: int, floor: float) -> _Side:
     """The derivative towards larger elements (``sign`` 1) or smaller ones (-1)."""
     samples: list[tuple[float, float, float, Reading]] = []  # doubt, derivative, quotient
     for reading in readings:
@@ -190,10 +225,10 @@ def _side(readings: Sequence[Reading], sign: int) -> _Side:
                 (right, right_spread, right_quotient) if sign > 0 else (left, left_spread, left_quotient)
             )
             if math.isfinite(derivative):
-                samples.append((spread + reading.rounding, derivative, quotient, reading))
+                samples.append((3 * spread + reading.rounding, derivative, quotient, reading))
     if not samples:
         return _Side(math.nan, math.nan, None)
-    if _diverges([(quotient, reading.rounding) for _, _, quotient, reading in samples]):
+    if _diverges([(quotient, reading.rounding + floor / reading.step) for _, _, quotient, reading in samples]):
         return _Side(math.copysign(math.inf, samples[-1][2]), 0.0, None)
     doubt, derivative, _, reading = min(samples, key=lambda sample: sample[0])
     return _Side(derivative, doubt, reading)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array, array_module, to_numpy
-from .differences import Probe, step_lengths
+from .differences import Probe, norm, step_lengths
 from .report import GradientCheckError
 from .settings import CheckSettings
 from .slopes import Kind, Slope, find_slope
@@ -24,7 +24,7 @@ class Variable(NamedTuple):
 
     name: str
     value: Array
-    """float64; moved while measuring, and put back."""
+    """float64 in C order; moved while measuring, and put back."""
     gradient: Array
 
 
@@ -60,7 +60,7 @@ class VariableCheck:
         finite = xp.isfinite(gradient)
         self._gradient = xp.where(finite, gradient, 0.0)  # 0 times infinity is NaN
         self._lengths = step_lengths(value) * finite
-        self._typical = _norm(self._gradient * self._lengths) / math.sqrt(max(1, int((self._lengths > 0).sum())))
+        self._typical = norm(self._gradient * self._lengths) / math.sqrt(max(1, int((self._lengths > 0).sum())))
         self._splits = SPLITS
         self.special: dict[tuple[int, ...], Judgement] = {}
         """Elements without a derivative, by index."""
@@ -99,14 +99,16 @@ class VariableCheck:
         analytic = float(self.variable.gradient[index])
         if not math.isfinite(float(value[index])):  # nothing that is finite depends on it
             return Judgement(analytic, 0.0, 0.0 if analytic == 0 else math.inf, None)
-        xp = array_module(value)
-        direction = xp.zeros(value.shape)
-        direction[index] = max(abs(float(value[index])), 1.0)
-        slope = self._slope(direction)
+        place = slice(flat, flat + 1)
+        alone = value.reshape(-1)[place]  # a view: only this element moves
+        gradient, lengths = self._gradient.reshape(-1)[place], step_lengths(alone)
+        slope = self._slope(alone, gradient, lengths)
+        if slope.kind is not Kind.SMOOTH and 0 < abs(float(alone[0])) < SMALL:  # its scale may be its own size
+            slope = min(slope, self._slope(alone, gradient, abs(alone)), key=lambda slope: slope.kind is not Kind.SMOOTH)
         if slope.kind is Kind.UNKNOWN:
             raise GradientCheckError(self._unknown(index))
         # From the length moved to a length of 1.
-        length = float(slope.direction[index])
+        length = float(slope.direction[0])
         low, high, doubt, rounding = (x / length for x in (slope.low, slope.high, slope.doubt, slope.rounding))
         slope = slope._replace(low=low, high=high, doubt=doubt, rounding=rounding)
         judgement = self._judge(analytic, slope, 0.0)
@@ -116,17 +118,18 @@ class VariableCheck:
 
     def along(self, direction: Array) -> Judgement:
         """Compare along a direction, on the scale that such a sum usually has: this one may cancel by chance."""
-        slope = self._slope(direction)
+        slope = self._slope(self.variable.value, self._gradient, direction)
         terms = self._gradient * slope.direction
-        return self._judge(float(terms.sum()), slope, _norm(terms))
+        return self._judge(float(terms.sum()), slope, norm(terms))
 
-    def _slope(self, direction: Array) -> Slope:
-        typical = max(self._typical, _norm(self._gradient * direction))
+    def _slope(self, value: Array, gradient: Array, direction: Array) -> Slope:
+        """The derivative by all of the variable, or by a view of a part of it."""
+        typical = max(self._typical, norm(gradient * direction))
 
         def analytic(moved: Array) -> float:
-            return float((self._gradient * moved).sum())
+            return float((gradient * moved).sum())
 
-        return find_slope(self._probe, self.variable.value, direction, analytic, typical, self._settings.tolerance)
+        return find_slope(self._probe, value, direction, analytic, typical, self._settings.tolerance)
 
     def _judge(self, analytic: float, slope: Slope, scale: float) -> Judgement:
         numeric, tolerance = slope.nearest(analytic), self._settings.tolerance
@@ -156,7 +159,8 @@ class VariableCheck:
         # All elements are equal, or there are too many different ones to tell them apart.
         chosen = indices[:: math.ceil(indices.size / TRIED)]
         errors = [self.element(int(i)).error for i in chosen]
-        return max(*errors, judgement.error if judgement.kind in (Kind.SMOOTH, Kind.KINK) else 0.0)
+        together = self.along((direction != 0) * self._lengths)  # along which a tie is smooth
+        return max(errors + [j.error for j in (judgement, together) if j.kind in (Kind.SMOOTH, Kind.KINK)])
 
     def _parts(self, direction: Array) -> Iterator[Array]:
         """Parts of a direction: of elements of similar size, of special values and others, or its two halves."""
@@ -170,8 +174,10 @@ class VariableCheck:
                 return
             if len(kinds := np.unique(labels)) > 1:
                 for kind in kinds:
+                    chosen = labels == kind
+                    scale = min(1.0, 10.0**kind) if labels is sizes and kind > -300 else 1.0
                     part = np.zeros(direction.size)
-                    part[moved[labels == kind]] = 1.0
+                    part[moved[chosen]] = scale
                     yield direction * array_module(direction).asarray(part.reshape(direction.shape))
                 return
 
@@ -212,10 +218,6 @@ class VariableCheck:
             f"{self._settings.step:.0e} times its size down to rounding{why}: "
             "the forward is too noisy there, or not defined around it; choose another input"
         )
-
-
-def _norm(x: Array) -> float:
-    return math.sqrt(float((x * x).sum()))
 
 
 def _describe(judgement: Judgement) -> str:
