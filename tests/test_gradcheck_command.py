@@ -71,7 +71,7 @@ def test_a_right_backward(capsys):
 
 
 def test_the_seed_chooses_the_calls(capsys):
-    tables = [run(capsys, "layer norm", "--examples", "2", "--seed", seed)[1].splitlines()[1] for seed in "112"]
+    tables = [run(capsys, "layer norm", "--examples", "2", "--seed", seed)[1].splitlines()[1] for seed in "113"]
     assert tables[0] == tables[1] != tables[2]
 
 

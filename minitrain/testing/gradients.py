@@ -129,9 +129,10 @@ def check(
         douts = [array_module(out).array(next(pending)) if is_floating(out) else None for out in outputs]
         watches = [
             (Watch({"dout": douts[0] if len(douts) == 1 else douts}), "the gradients of the outputs"),
-            (Watch({"cache": cache}), "its cache"),
             (untouched, "the inputs of its forward"),
         ]
+        if not parameters.values:  # a module's cache serves one backward, which may reuse its memory
+            watches.append((Watch({"cache": cache}), "its cache"))
         parameters.forget_gradients()
         gradients = _as_sequence(backward(*douts, cache), len(inputs))
         for watch, what in watches:

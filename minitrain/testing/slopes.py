@@ -117,7 +117,7 @@ def _agrees(reading: Reading, expected: float, typical: float, tolerance: float)
     return (
         gap <= tolerance * size + reading.rounding
         and reading.spread <= RESOLVED * reading.size + 10 * reading.rounding
-        and reading.rounding <= tolerance * max(typical, size)
+        and (reading.rounding <= tolerance * max(typical, size) or size <= reading.rounding)
     )
 
 

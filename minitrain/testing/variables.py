@@ -16,6 +16,7 @@ from .slopes import Kind, Slope, find_slope
 
 SMALL = 1e-4  # contributions below this share of the typical one would drown in a sum with the others
 SPLITS = 200  # parts of a direction that are looked at one by one, to tell points without a derivative from the rest
+NOISE = 1e4  # doubt beyond this many times the rounding may come from points without a derivative
 TRIED = 8  # elements of a large part without a derivative that are looked at
 
 
@@ -140,17 +141,19 @@ class VariableCheck:
         if math.isinf(analytic):
             return Judgement(analytic, numeric, math.inf, slope)
         gap, scale = abs(analytic - numeric), max(abs(analytic), abs(numeric), scale)
-        # Where gradients are near zero, a gap as large as the rounding is just within the tolerance.
-        error = gap / max(scale + slope.rounding / tolerance, float(np.finfo(np.float64).tiny))
-        if error > tolerance and gap <= tolerance * scale + slope.doubt:
-            error = tolerance
+        # Where gradients are near zero, a gap as large as the doubt is just within the tolerance.
+        allowed = slope.doubt if gap <= tolerance * scale + slope.doubt else slope.rounding
+        error = gap / max(scale + allowed / tolerance, float(np.finfo(np.float64).tiny))
         return Judgement(analytic, numeric, error, slope)
 
     def _along(self, direction: Array) -> float:
         """The error along a direction, which is split where the function is smooth along a part of it only."""
         judgement, tolerance = self.along(direction), self._settings.tolerance
-        if judgement.kind is Kind.SMOOTH and judgement.error != tolerance:
-            return judgement.error
+        slope = judgement.slope
+        if judgement.kind is Kind.SMOOTH and slope is not None:
+            gap = abs(judgement.analytic - judgement.numeric)
+            if judgement.error > tolerance or gap <= tolerance * abs(judgement.numeric) + NOISE * slope.rounding:
+                return judgement.error
         parts = list(self._parts(direction)) if self._splits > 0 else []
         self._splits -= len(parts)
         if parts:
@@ -184,7 +187,7 @@ class VariableCheck:
     def _immovable(self) -> list[int]:
         """Elements that no direction covers: infinite ones, and those whose gradient is. A sample, if many."""
         fixed = np.flatnonzero(to_numpy(self._lengths) == 0)
-        return [int(i) for i in fixed[:: max(1, math.ceil(fixed.size / self._settings.elementwise))]]
+        return [int(i) for i in fixed[:: max(1, math.ceil(fixed.size / TRIED))]]
 
     def _small(self, weights: Array) -> Array:
         """1 for elements that contribute little, and far less than the others; else 0."""
