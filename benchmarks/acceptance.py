@@ -39,7 +39,7 @@ def train(text: Path, seed: int, run_dir: Path, settings: list[str]) -> dict[str
     Raises:
         subprocess.CalledProcessError: if training fails; its messages have been printed.
     """
-    from minitrain.training.metrics import METRICS, read_metrics
+    from minitrain.records.jsonl import METRICS, read_metrics
 
     fixed = ["recipe=shakespeare_char", f"data.path={text.resolve()}", f"seed={seed}", f"run_dir={run_dir}"]
     began = time.perf_counter()
@@ -64,7 +64,7 @@ def torch_loss(text: Path, run_dir: Path) -> float | None:
     import torch
 
     from minitrain.benchmark.torch_gpt import GPT, load_from_minitrain
-    from minitrain.training import load_run
+    from minitrain.runs import load_run
 
     model, _, config, _ = load_run(run_dir)
     names = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_kv_head", "bias", "tie_weights")

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minitrain.benchmark.sizes import SIZES, Size
-from minitrain.ops.contract import find_kernel
-from minitrain.optim.muon import COEFFICIENTS
+from minitrain.ops.contract.op import find_twin
+from minitrain.optim.rules.muon import COEFFICIENTS
 from minitrain.random import Key
 
 from . import torch_ops
@@ -247,8 +247,7 @@ def functions_of(row: Row) -> dict[str, Any]:
 
 def kernel_of(function: Any) -> Any:
     """The twin of a function of minitrain, or ``None``."""
-    reference = function.reference
-    return find_kernel(reference.__module__.rpartition(".")[2], reference.__name__)
+    return find_twin(function.reference)
 
 
 def minitrain_calls(row: Row, size: Size) -> Calls:

@@ -18,8 +18,8 @@ from minitrain.benchmark.turns import Reply, serve
 from minitrain.cli.compose import compose_config
 from minitrain.data import TokenLoader
 from minitrain.optim.schedules import WarmupCosine
-from minitrain.training import start_run
-from minitrain.training.config import RunConfig
+from minitrain.runs import start_run
+from minitrain.runs.config import RunConfig
 from minitrain.training.loop import TrainingLoop
 
 from .shakespeare import read_split, windows

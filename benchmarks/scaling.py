@@ -21,7 +21,7 @@ from minitrain.benchmark.sizes import SIZES
 from minitrain.benchmark.tokens import BatchStream, markov_tokens
 from minitrain.benchmark.train_step import default_install, thread_settings
 from minitrain.benchmark.turns import Reply, Worker, serve
-from minitrain.figures import COLORS, GUESS, new_figures, save_figure
+from minitrain.plotting.style import COLORS, GUESS, new_figures, save_figure
 
 from . import kernels
 from .attention import ATTENTION

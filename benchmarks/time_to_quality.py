@@ -179,7 +179,7 @@ def table(runs: Sequence[dict[str, Any]], goal: float) -> Table:
 
 def draw(runs: Sequence[dict[str, Any]], goal: float, path: Path) -> None:
     """Write a picture of the validation losses against the seconds of training, one line a program and seed."""
-    from minitrain.figures import COLORS, GUESS, new_figures, save_figure
+    from minitrain.plotting.style import COLORS, GUESS, new_figures, save_figure
 
     title = "Validation loss of tiny Shakespeare against seconds of training"
     figure, (axes,) = new_figures([(title, "nats per character, whole validation split")], xlabel="seconds")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from minitrain.optim.muon import COEFFICIENTS
+from minitrain.optim.rules.muon import COEFFICIENTS
 
 Tensor = Any  # PyTorch is imported by the program that runs it, and by nobody else
 

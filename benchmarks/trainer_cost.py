@@ -34,7 +34,7 @@ def parts() -> dict[str, Any]:
     """A model of one weight that computes nothing, its optimizer, and batches."""
     from minitrain.data import TokenLoader
     from minitrain.nn import Module, Parameter
-    from minitrain.ops.loss import Loss
+    from minitrain.ops.contract.loss import Loss
     from minitrain.optim import SGD
 
     class Null(Module):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from .versions import VERSION as __version__
+
 if TYPE_CHECKING:
     from . import (
         backend,
@@ -45,13 +47,12 @@ if TYPE_CHECKING:
         build_model,
     )
     from .nn import Module, Parameter
-    from .nn.packing import pack
+    from .nn.core.packing import pack
     from .optim import AdamW, Constant, WarmupCosine, clip_by_global_norm
     from .random import Key
     from .testing import check_gradients
     from .training import Trainer
 
-__version__ = "0.1.0"
 
 __all__ = [
     "GPT",

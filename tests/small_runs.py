@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from minitrain.training import RunConfig, read_checkpoint, read_metrics
-from minitrain.training.metrics import TIMING
+from minitrain.checkpoint import read_checkpoint
+from minitrain.records import read_metrics
+from minitrain.records.jsonl import TIMING
+from minitrain.runs import RunConfig
 
 TEXT = "the quick brown fox jumps over the lazy dog\nand runs away from it, as fast as it can\n" * 20
 STEPS = 7

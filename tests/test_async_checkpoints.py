@@ -15,19 +15,13 @@ import pytest
 from small_runs import small_config, tree
 from test_callbacks import Asking, make
 
+from minitrain.checkpoint import Contents, read_checkpoint
+from minitrain.checkpoint import local as checkpoint_folder
+from minitrain.checkpoint.background import AsyncWriter, StateCopy
 from minitrain.errors import NonFiniteError
 from minitrain.files import FileError
-from minitrain.training import (
-    EMA,
-    Callback,
-    Contents,
-    Interrupted,
-    checkpoint_folder,
-    read_checkpoint,
-    resume_run,
-    start_run,
-)
-from minitrain.training.async_writer import AsyncWriter, StateCopy
+from minitrain.runs import resume_run, start_run
+from minitrain.training import EMA, Callback, Interrupted
 
 
 @pytest.fixture
@@ -254,7 +248,7 @@ def test_warnings_come_from_the_thread_that_trains(tmp_path: Path, monkeypatch: 
 
 
 def test_the_option_reaches_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
     threads: set[str] = set()
     hold_writes(monkeypatch, lambda contents: threads.add(threading.current_thread().name))
     run = start_run(small_config(tmp_path, trainer_async_checkpoints=True))

@@ -213,7 +213,7 @@ class TestKernels:
     def test_compiled_once_then_loaded_from_disk(self, tmp_path):
         code = """
             import numpy as np
-            import minitrain.backend.jit as jit
+            import minitrain.backend.cpu.jit as jit
             jit.compile_listener = print
             from minitrain.ops import residual_forward
             x = np.ones((3, 3), np.float32)
@@ -223,7 +223,7 @@ class TestKernels:
         assert run_python(code, MINITRAIN_CACHE_DIR=str(tmp_path)).split() == []
 
     def test_products_without_any_blas(self, monkeypatch):
-        from minitrain.kernels.cpu import linear
+        from minitrain.kernels.cpu.linear.linear import linear
 
         monkeypatch.setattr(linear, "available", False)
         x = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -232,7 +232,7 @@ class TestKernels:
     def test_the_library_of_numpy_serves_the_kernels_too(self):
         code = """
             import numpy as np
-            from minitrain.backend.blas import blas
+            from minitrain.backend.cpu.blas import blas
             from minitrain.ops import attention_backward, attention_forward, linear_backward, linear_forward
             rng = np.random.default_rng(0)
             x, w, d = (rng.standard_normal(shape, np.float32) for shape in ((70, 33), (65, 33), (70, 65)))
@@ -251,7 +251,7 @@ class TestKernels:
 
     def test_an_unknown_blas_is_named(self):
         code = """
-            from minitrain.backend.blas import blas
+            from minitrain.backend.cpu.blas import blas
             from minitrain.errors import ConfigError
             try: blas()
             except ConfigError as error: print(error)

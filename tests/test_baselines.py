@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.data import baselines, bits, uniform_nats, unigram_nats
+from minitrain.data import bits, uniform_nats, unigram_nats
+from minitrain.data.text import baselines
 
 
 @given(data=st.data(), vocab_size=st.integers(1, 20))

@@ -11,7 +11,7 @@ import pytest
 from fake_race import GFLOPS, MEMORY, fake_race
 
 from minitrain import cli
-from minitrain.backend import sgemm as sgemm_of_our_own
+from minitrain.backend.cpu import sgemm as sgemm_of_our_own
 from minitrain.benchmark import chart, sgemm, train_step
 from minitrain.benchmark.machine import commit
 from minitrain.benchmark.sizes import SIZES, step_flops

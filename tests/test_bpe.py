@@ -21,10 +21,10 @@ from minitrain.data import (
     train_bpe_tokenizer,
     train_joint_bpe_tokenizer,
 )
-from minitrain.data.bpe import SPECIAL_TOKENS, byte_letters
+from minitrain.data.text.bpe import SPECIAL_TOKENS, byte_letters
 from minitrain.errors import ConfigError, DataError, TokenError
 from minitrain.files import FileError
-from minitrain.training import load_run, start_run
+from minitrain.runs import load_run, start_run
 
 TEXT = "the theory of the other thing: it's there <pad> 漢字 漢字, 'tis 12 12 12\n\n  the end\n" * 5
 TRAINED = train_bpe_tokenizer([TEXT], vocab_size=290)
@@ -224,7 +224,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: float) -> None:
 
 
 def test_a_run_is_trained_on_bpe_and_keeps_its_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.training.report.draw", lambda *_: ())
+    monkeypatch.setattr("minitrain.runs.report.draw", lambda *_: ())
     changes = {"data_tokenizer": "bpe", "data_vocab_size": 280, "trainer_max_steps": 3, "trainer_sample_tokens": 4}
     config = small_config(tmp_path, **changes)
     run = start_run(config)

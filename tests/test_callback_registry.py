@@ -14,18 +14,9 @@ from small_runs import outcome, small_config
 
 from minitrain.cli import main
 from minitrain.errors import ConfigError
-from minitrain.training import (
-    CALLBACKS,
-    EMA,
-    Callback,
-    EarlyStopping,
-    RunConfig,
-    Throughput,
-    create_callbacks,
-    read_metrics,
-    resume_run,
-    start_run,
-)
+from minitrain.records import read_metrics
+from minitrain.runs import RunConfig, resume_run, start_run
+from minitrain.training import CALLBACKS, EMA, Callback, EarlyStopping, Throughput, create_callbacks
 from minitrain.training import callbacks as package
 from minitrain.training.callbacks.registry import callback_settings
 

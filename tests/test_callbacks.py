@@ -15,7 +15,9 @@ from minitrain.data import TokenLoader
 from minitrain.errors import CheckpointError, ConfigError, NonFiniteError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW, Constant
-from minitrain.training import Callback, CallbackList, TokenWindows, Trainer, TrainingConfig, read_metrics
+from minitrain.records import read_metrics
+from minitrain.runs import TokenWindows
+from minitrain.training import Callback, CallbackList, Trainer, TrainingConfig
 from minitrain.training.callback import HOOKS
 
 

@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from minitrain.checkpoint import CheckpointStore, Contents, read_checkpoint, verify_checkpoint
+from minitrain.checkpoint import local as checkpoint_folder
 from minitrain.errors import CheckpointError
 from minitrain.files import FileError
-from minitrain.training import CheckpointStore, Contents, checkpoint_folder, read_checkpoint, verify_checkpoint
 
 FILES = ["model.safetensors", "optimizer.safetensors", "extra.safetensors", "state.json", "manifest.json"]
 

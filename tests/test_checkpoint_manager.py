@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.checkpoint import CheckpointManager, CheckpointStore, Contents
 from minitrain.errors import CheckpointError, ConfigError, DeviceError
 from minitrain.nn import Linear
 from minitrain.optim import AdamW
-from minitrain.training import CheckpointManager, CheckpointStore, Contents
 
 
 def refuse(message: str) -> None:

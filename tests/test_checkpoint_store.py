@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from minitrain.checkpoint import CheckpointStore, Contents, read_checkpoint
+from minitrain.checkpoint.space import in_bytes, size_of
 from minitrain.errors import CheckpointError, ConfigError
 from minitrain.files import FileError
-from minitrain.training import CheckpointStore, Contents, read_checkpoint
-from minitrain.training.disk_space import in_bytes, size_of
 
 
 def contents(step: int, **metrics: float) -> Contents:

@@ -20,7 +20,7 @@ from minitrain.backend import gpu_status
 from minitrain.cli.failures import report, traceback_kept_in
 from minitrain.cli.generate import text_of
 from minitrain.data import ByteTokenizer
-from minitrain.training.config import RunConfig
+from minitrain.runs.config import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "".join(f"{n} green bottles, hanging on the wall; take {n % 7} down.\n" for n in range(200))

@@ -15,15 +15,10 @@ from small_runs import small_config
 
 from minitrain.cli import main
 from minitrain.errors import CheckpointError, DataError
-from minitrain.training import (
-    MetricsCollector,
-    compare_runs,
-    diagnose,
-    plot_comparison,
-    start_run,
-    write_html_report,
-)
-from minitrain.training.history_plots import group
+from minitrain.plotting.by_kind import group
+from minitrain.records import MetricsCollector, diagnose
+from minitrain.reports import write_html_report
+from minitrain.runs import compare_runs, plot_comparison, start_run
 
 
 def test_nested_figures_prefixes_and_arrays() -> None:

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from test_backend import run_python
 
-from minitrain.backend import compile_ahead, jit
-from minitrain.backend.compile_ahead import exclusive
-from minitrain.kernels.cpu import relu
+from minitrain.backend.cpu import compile_ahead, jit
+from minitrain.backend.cpu.compile_ahead import exclusive
+from minitrain.kernels.cpu.activations import relu
 
 RELU = """
 import sys, time
 from pathlib import Path
 import numpy as np
-import minitrain.backend.jit as jit
+import minitrain.backend.cpu.jit as jit
 jit.compile_listener = print
 from minitrain.ops import relu_backward, relu_forward
 x = np.ones(3, np.float32)
@@ -128,7 +128,7 @@ def test_the_helper_finds_what_this_process_would(monkeypatch, no_helper, tmp_pa
     monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/elsewhere"])
     compile_ahead.compile_ahead("module", ["kernel"])
     [((command,), options)] = started
-    assert command == [sys.executable, "-P", "-m", "minitrain.backend.compile_ahead"]
+    assert command == [sys.executable, "-P", "-m", "minitrain.backend.cpu.compile_ahead"]
     assert options["env"]["PYTHONPATH"] == f"{tmp_path}{os.pathsep}/elsewhere"
     assert options["env"]["NUMBA_NUM_THREADS"] == options["env"]["OPENBLAS_NUM_THREADS"] == "1"
 
@@ -196,7 +196,7 @@ def test_without_locks_everyone_may_compile(tmp_path):
 
 def test_a_part_of_a_kernel_cannot_be_called_from_python():
     """numba would call into nothing: it has no way in from Python, which compiles faster."""
-    from minitrain.kernels.cpu._math import exp
+    from minitrain.kernels.cpu.common.math import exp
 
     with pytest.raises(TypeError, match=r"exp is a part of kernels: .* exp\.py_func"):
         exp(np.float32(1))

@@ -18,8 +18,8 @@ from minitrain.cli.compose import compose_config
 from minitrain.cli.groups import config_groups
 from minitrain.cli.overrides import quoted
 from minitrain.errors import ConfigError
-from minitrain.training.config import RunConfig
-from minitrain.training.section import known_keys
+from minitrain.runs.config import RunConfig
+from minitrain.settings.section import known_keys
 
 GROUPS = config_groups()
 RECIPES = GROUPS["recipe"]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError
 from minitrain.files import FileError
-from minitrain.training import RunConfig, TrainerConfig
-from minitrain.training.config import known_keys, unknown_key_error
+from minitrain.runs import RunConfig
+from minitrain.runs.config import known_keys, unknown_key_error
+from minitrain.training import TrainerConfig
 
 
 def test_dictionary_and_yaml_give_back_the_same_config(tmp_path: Path) -> None:

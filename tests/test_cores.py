@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_backend import run_python
 
-from minitrain.backend import blas, cores, info, set_threads, thread_count
+from minitrain.backend import cores, info, set_threads, thread_count
 from minitrain.backend.cores import cgroup_quota, local_processes, machine_cores, usable_cores
+from minitrain.backend.cpu import blas
 from minitrain.backend.threads import GRAIN, threads_for
 
 Files = dict[str, str]

@@ -15,9 +15,10 @@ from test_callbacks import make
 
 from minitrain.errors import CheckpointError
 from minitrain.files import FileError
-from minitrain.training import Callback, CsvLogger, Trainer, read_metrics
-from minitrain.training.csv_file import CsvFile
-from minitrain.training.metrics import TIMING
+from minitrain.records import read_metrics
+from minitrain.records.csv_file import CsvFile
+from minitrain.records.jsonl import TIMING
+from minitrain.training import Callback, CsvLogger, Trainer
 
 
 def table(path: Path) -> list[dict[str, str]]:

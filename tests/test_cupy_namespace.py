@@ -20,7 +20,12 @@ import minitrain
 
 ROOT = Path(minitrain.__file__).parent
 PARTS = ("ops", "nn", "losses", "models", "optim", "backend", "generation", "testing", "random.py")
-HOST_ONLY = ("backend/pool.py", "backend/jit.py", "backend/blas.py", "testing/strategies.py")  # NumPy and numba alone
+HOST_ONLY = (
+    "backend/pool.py",
+    "backend/cpu/jit.py",
+    "backend/cpu/blas.py",
+    "testing/strategies.py",
+)  # NumPy and numba alone
 LIBRARY_CALLS = ("array_module", "library_for")
 # Names that arrays share with other objects, and which are used on those here.
 NOT_OF_ARRAYS = {"copy", "get", "item", "data", "flags", "strides", "ctypes", "base", "sort", "partition", "all", "any"}

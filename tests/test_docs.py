@@ -186,7 +186,7 @@ def test_marked_formulas_are_replaced():
         ("contributing.md", "[a](docs/ops/index.md#gates)", "[a](ops/index.md#gates)"),
         ("results.md", "[a](../README.md)", "[a](index.md)"),
         ("ops/relu.md", "[a](gelu.md#backward) [b](../../README.md)", "[a](gelu.md#backward) [b](../index.md)"),
-        ("ops/relu.md", "see [its twin](../../minitrain/kernels/cpu/gelu.py).", "see its twin."),
+        ("ops/relu.md", "see [its twin](../../minitrain/kernels/cpu/activations/gelu.py).", "see its twin."),
         ("ops/relu.md", "[a](https://example.org/x.md) [b](#code)", "[a](https://example.org/x.md) [b](#code)"),
         ("index.md", "```\n[a](docs/architecture.md)\n```", "```\n[a](docs/architecture.md)\n```"),
     ],

@@ -7,8 +7,8 @@ import pytest
 from model_zoo import KINDS, rows
 
 from minitrain.nn import CrossAttention, MixtureOfExperts
-from minitrain.nn.feed_forward import FeedForward
-from minitrain.nn.init import generator
+from minitrain.nn.core.init import generator
+from minitrain.nn.layers.feed_forward import FeedForward
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

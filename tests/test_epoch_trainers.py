@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.checkpoint import read_checkpoint
 from minitrain.data import CharTokenizer, TokenLoader
 from minitrain.errors import ConfigError, DataError
 from minitrain.losses import MeanSquaredError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.nn import Linear
-from minitrain.training import LanguageModelTrainer, TokenWindows, TransformerTrainer, read_checkpoint, train_model
+from minitrain.runs import TokenWindows
+from minitrain.trainers import LanguageModelTrainer, TransformerTrainer, train_model
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 12
 

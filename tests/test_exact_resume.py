@@ -20,8 +20,9 @@ from minitrain.data import Batch, BucketLoader, PrefetchLoader, pad_collate
 from minitrain.models import GPT, GPTConfig
 from minitrain.nn import pack
 from minitrain.optim import AdamW, WarmupCosine
-from minitrain.training import EMA, Callback, Interrupted, Trainer, TrainingConfig, read_metrics
-from minitrain.training.metrics import TIMING
+from minitrain.records import read_metrics
+from minitrain.records.jsonl import TIMING
+from minitrain.training import EMA, Callback, Interrupted, Trainer, TrainingConfig
 
 STEPS, SAVE_EVERY = 40, 9
 SETTINGS = {

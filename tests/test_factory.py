@@ -33,7 +33,7 @@ from minitrain.optim import (
 from minitrain.optim import schedules as all_schedules
 from minitrain.optim.factory import OPTIMIZERS, SCHEDULES, optimizer_settings, schedule_settings
 from minitrain.optim.optimizer import Optimizer
-from minitrain.optim.settings import arguments, settings_of
+from minitrain.settings.declared import arguments, settings_of
 
 
 class Model(Module):
@@ -206,5 +206,5 @@ def test_settings_are_read_from_a_signature():
 
 
 def test_training_has_them_too():
-    assert minitrain.training.create_optimizer is create_optimizer
-    assert minitrain.training.create_scheduler is create_scheduler
+    assert minitrain.optim.create_optimizer is create_optimizer
+    assert minitrain.optim.create_scheduler is create_scheduler

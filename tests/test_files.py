@@ -12,14 +12,7 @@ from pathlib import Path
 import pytest
 
 from minitrain.errors import MinitrainError
-from minitrain.files import (
-    FileError,
-    fsync_directory,
-    make_folder,
-    open_atomically,
-    sha256_of,
-    write_atomically,
-)
+from minitrain.files import FileError, fsync_directory, make_folder, open_atomically, sha256_of, write_atomically
 
 
 def names(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minitrain.nn import Module, Parameter
-from minitrain.ops.loss import Loss
+from minitrain.ops.contract.loss import Loss
 from minitrain.training import Callback, Trainer, TrainingConfig, create_callbacks
 
 STEPS, FIRST = 10_000, 2_000

@@ -15,8 +15,8 @@ from small_runs import tree
 from test_callbacks import make
 from test_checkpoint_store import contents
 
+from minitrain.checkpoint import CheckpointStore, read_checkpoint
 from minitrain.files import FileError
-from minitrain.training import CheckpointStore, read_checkpoint
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def unknown_space(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("leave", [0, 4096, 8192, 16384])
 def test_full_while_a_checkpoint_is_written(small_disk: Path, monkeypatch: pytest.MonkeyPatch, leave: int) -> None:
     store = CheckpointStore(small_disk / "checkpoints")
-    monkeypatch.setattr("minitrain.training.disk_space._REST", 0)
+    monkeypatch.setattr("minitrain.checkpoint.space._REST", 0)
     store.save(contents(1))
     before = tree(small_disk / "checkpoints")
     filler = fill(small_disk, leave)
@@ -72,7 +72,7 @@ def test_full_while_a_checkpoint_is_written(small_disk: Path, monkeypatch: pytes
 def test_training_on_a_disk_that_fills_up_can_go_on(
     small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: bool, known: bool
 ) -> None:
-    monkeypatch.setattr("minitrain.training.disk_space._REST", 20_000)  # the disk is smaller than the usual margin
+    monkeypatch.setattr("minitrain.checkpoint.space._REST", 20_000)  # the disk is smaller than the usual margin
     whole = make(tmp_path / "whole")
     whole.train()
     trainer = make(small_disk / "run", save_every=2, async_checkpoints=later)
@@ -102,7 +102,7 @@ def test_training_on_a_disk_that_fills_up_can_go_on(
 
 
 def test_a_file_system_that_is_read_only(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.training.disk_space._REST", 0)
+    monkeypatch.setattr("minitrain.checkpoint.space._REST", 0)
     store = CheckpointStore(small_disk / "checkpoints")
     store.save(contents(1))
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)

@@ -17,11 +17,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_callbacks import make
 
+from minitrain.checkpoint import Contents, read_checkpoint, verify_checkpoint
+from minitrain.checkpoint.format import write_checkpoint
+from minitrain.checkpoint.manifest import CONTENTS
+from minitrain.checkpoint.tensors import read_tensors
 from minitrain.errors import CheckpointError, ConfigError, MinitrainError
-from minitrain.training import Contents, RunConfig, read_checkpoint, read_metrics, verify_checkpoint
-from minitrain.training.checkpoint import write_checkpoint
-from minitrain.training.checkpoint_files import CONTENTS
-from minitrain.training.tensors import read_tensors
+from minitrain.records import read_metrics
+from minitrain.runs import RunConfig
 
 DEEP = 100_000  # levels
 

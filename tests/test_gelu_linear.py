@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minitrain.backend import is_array, use_kernels
-from minitrain.kernels.cpu import gelu_linear
+from minitrain.kernels.cpu.linear import gelu_linear
 from minitrain.nn import FeedForward, GatedFeedForward, Linear, LoRALinear
 from minitrain.ops import SKIP, Into, gelu_linear_backward, gelu_linear_forward
 

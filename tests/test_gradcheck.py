@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 import minitrain.testing
 import minitrain.testing.gradients
 from minitrain.nn import Embedding, LayerNorm, Linear, Module, Parameter
-from minitrain.nn.parameter import into
+from minitrain.nn.core.parameter import into
 from minitrain.ops import attention_backward, attention_forward, dropout_backward, dropout_forward, registry
-from minitrain.ops.contract import deliver
-from minitrain.ops.linear import linear_backward, linear_forward
+from minitrain.ops.contract.op import deliver
+from minitrain.ops.linear.linear import linear_backward, linear_forward
 from minitrain.random import Key
 from minitrain.testing import (
     LAYOUTS,

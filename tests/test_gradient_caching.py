@@ -15,8 +15,8 @@ from minitrain.backend import use_kernels
 from minitrain.errors import ShapeError
 from minitrain.losses import InfoNCELoss, SupervisedContrastiveLoss, gradient_caching
 from minitrain.nn import ClipLoss, Linear, Module
-from minitrain.nn.init import generator
-from minitrain.ops.dropout import dropout_backward, dropout_forward
+from minitrain.nn.core.init import generator
+from minitrain.ops.linear.dropout import dropout_backward, dropout_forward
 from minitrain.random import Key, fold
 
 KEY = Key.from_seed(11)

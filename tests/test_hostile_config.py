@@ -12,7 +12,7 @@ import pytest
 
 from minitrain.cli.compose import compose_config
 from minitrain.errors import CheckpointError, ConfigError
-from minitrain.training import RunConfig, resume_run
+from minitrain.runs import RunConfig, resume_run
 
 CODE = "__import__('pathlib').Path('proof').touch()"
 

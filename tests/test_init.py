@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, ShapeError
-from minitrain.nn import init
+from minitrain.nn.core import init
 
 # Each initialiser, and its variance by fans.
 INITIALISERS = {

@@ -9,17 +9,9 @@ import pytest
 from test_backend import run_python
 
 from minitrain.backend import use_kernels
-from minitrain.kernels.cpu import rope as rope_kernels
+from minitrain.kernels.cpu.attention import rope as rope_kernels
 from minitrain.nn import RMSNorm
-from minitrain.ops import (
-    Into,
-    geglu_backward,
-    geglu_forward,
-    relu_backward,
-    relu_forward,
-    rope_backward,
-    rope_forward,
-)
+from minitrain.ops import Into, geglu_backward, geglu_forward, relu_backward, relu_forward, rope_backward, rope_forward
 
 B, T, H, D, C = 2, 5, 3, 8, 12
 both_modes = pytest.mark.parametrize("mode", ["reference", "auto"])

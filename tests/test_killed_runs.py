@@ -25,12 +25,12 @@ STEPS = 12
 # One process imports everything and then forks one child for each session, which takes a fraction of a second.
 _FORKING = """
 import json, os, signal, sys, time
-import minitrain.training.run
+import minitrain.runs.run
 from minitrain.training import RunConfig, resume_run, start_run
-from minitrain.training.checkpoint_store import CheckpointStore
+from minitrain.checkpoint.store import CheckpointStore
 import safetensors.numpy, yaml, rich.progress
 
-minitrain.training.run.draw = lambda run_dir, baselines: ()
+minitrain.runs.run.draw = lambda run_dir, baselines: ()
 
 def session(config, resume, ready):
     run = resume_run(config.run_dir) if resume else start_run(config)

@@ -9,7 +9,8 @@ import pytest
 from model_checks import KEY, LossOf, assert_close, gradients_of, stir
 from model_zoo import KINDS, rows
 
-from minitrain.nn import LoRALinear, Module, add_lora, lora, lora_state_dict
+from minitrain.nn import LoRALinear, Module, add_lora, lora_state_dict
+from minitrain.nn.adapters import lora
 from minitrain.ops import dropout_forward
 from minitrain.random import random_bits
 from minitrain.testing import CheckSettings, check_module

@@ -14,14 +14,8 @@ from minitrain.data import Batch, TokenLoader
 from minitrain.errors import ConfigError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
-from minitrain.training import (
-    MemoryShortage,
-    Trainer,
-    TrainingConfig,
-    estimate,
-    find_batch_size,
-    find_learning_rate,
-)
+from minitrain.probes import find_batch_size, find_learning_rate
+from minitrain.training import MemoryShortage, Trainer, TrainingConfig, estimate
 from minitrain.training.memory import available_memory, duration, size
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.files import FileError
-from minitrain.training import MetricsWriter, read_metrics
+from minitrain.records import MetricsWriter, read_metrics
 
 _records = st.lists(
     st.dictionaries(st.text(max_size=6), st.floats() | st.integers() | st.text(max_size=6), max_size=4), max_size=5

@@ -18,6 +18,9 @@ from minitrain import losses, nn, optim, training
 from minitrain.data import ArrayDataset, CharTokenizer, Dataset
 from minitrain.errors import CheckpointError, ConfigError, NonFiniteError
 from minitrain.models import DualEncoder, Encoder, EncoderConfig, ImageTextBatch, ViT, ViTConfig
+from minitrain.records import MetricsCollector, read_metrics
+from minitrain.runs import TokenWindows
+from minitrain.trainers import MultimodalTrainer
 from minitrain.training import (
     EMA,
     ActivationStatistics,
@@ -25,16 +28,12 @@ from minitrain.training import (
     EarlyStopping,
     Evaluator,
     Histograms,
-    MetricsCollector,
-    MultimodalTrainer,
     NaNGuard,
-    TokenWindows,
     Trainer,
     TrainingConfig,
     TrainingLoop,
     WeightStatistics,
     accuracy,
-    read_metrics,
 )
 
 TEXT = "the quick brown fox jumps over the lazy dog\nand runs away\n" * 12
@@ -426,7 +425,7 @@ class Hooks(Callback):
 
 def test_s4_4_hooks_and_a_script_with_a_configuration(tmp_path: Path) -> None:
     from minitrain.cli.compose import compose_config
-    from minitrain.training import start_run
+    from minitrain.runs import start_run
 
     hooks = Hooks()
     batches = [loader().batch(step) for step in range(2)]

@@ -18,12 +18,12 @@ from minitrain.cli import main
 from minitrain.cli.compose import compose_config
 from minitrain.cli.groups import config_groups
 from minitrain.data import ByteTokenizer, PrefetchLoader, TokenShards, build_token_shards
-from minitrain.data.token_array import JoinedTokens
+from minitrain.data.tokens.token_array import JoinedTokens
 from minitrain.errors import ConfigError, DataError
 from minitrain.models import GPTConfig, Llama, LlamaConfig
 from minitrain.models.presets import PRESETS
 from minitrain.random import Key
-from minitrain.training import (
+from minitrain.runs import (
     DataConfig,
     GenerationConfig,
     GPTModelConfig,
@@ -35,15 +35,15 @@ from minitrain.training import (
     resume_run,
     start_run,
 )
-from minitrain.training.model_config import MODEL_CONFIGS, MODELS, create_model
-from minitrain.training.report import write_sample
-from minitrain.training.section import settings
+from minitrain.runs.model_config import MODEL_CONFIGS, MODELS, create_model
+from minitrain.runs.report import write_sample
+from minitrain.settings.section import settings
 
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
 
 
 # Models

@@ -15,14 +15,7 @@ from hypothesis import strategies as st
 from minitrain.backend import use_kernels
 from minitrain.errors import ConfigError
 from minitrain.models.gpt import GPT, GPTConfig
-from minitrain.nn import (
-    GatedFeedForward,
-    GroupNorm,
-    LayerNorm,
-    Module,
-    TransformerBlock,
-    pack,
-)
+from minitrain.nn import GatedFeedForward, GroupNorm, LayerNorm, Module, TransformerBlock, pack
 from minitrain.random import Key
 from minitrain.testing import check_gradients, check_module
 from minitrain.testing import strategies as mt

@@ -13,8 +13,8 @@ from minitrain.models import DualEncoder, Encoder, EncoderConfig, ImageTextBatch
 from minitrain.optim import AdamW
 from minitrain.random import Key, fold
 from minitrain.testing import check_module
-from minitrain.training import MultimodalTrainer
-from minitrain.training.multimodal import cosines, recall_at
+from minitrain.trainers import MultimodalTrainer
+from minitrain.trainers.multimodal import cosines, recall_at
 
 
 def make(dtype: Any = np.float32, dropout: float = 0.0, width: int = 8) -> DualEncoder:

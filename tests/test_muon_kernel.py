@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.backend import set_threads, use_kernels
-from minitrain.kernels.cpu import muon as kernels
-from minitrain.optim.muon import COEFFICIENTS, muon_update
+from minitrain.kernels.cpu.rules import muon as kernels
+from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
 
 OPTIONS = {
     "lr": 0.1,

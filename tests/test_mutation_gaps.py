@@ -14,10 +14,10 @@ from minitrain.ops import (
     attention_forward,
     cross_entropy_backward,
     cross_entropy_forward,
-    dropout,
     mean_absolute_error_backward,
     mean_absolute_error_forward,
 )
+from minitrain.ops.linear import dropout
 from minitrain.optim import sum_of_squares
 from minitrain.random import Key
 from minitrain.testing import CheckSettings, check_gradients

@@ -6,8 +6,8 @@ import pytest
 from minitrain.errors import CheckpointError, ConfigError, MinitrainError, ShapeError
 from minitrain.models import GPT, GPTConfig
 from minitrain.nn import Linear, Module, Parameter, pack
-from minitrain.nn.init import generator
-from minitrain.ops.contract import SKIP
+from minitrain.nn.core.init import generator
+from minitrain.ops.contract.op import SKIP
 from minitrain.optim import AdamW, clip_by_global_norm
 
 TINY = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=12, bias=True)
@@ -214,7 +214,7 @@ class TestNesting:
 def test_linear_gelu_backward_in_parts(monkeypatch, rows, accumulate):
     """The kernel works on some rows at a time; the parts add up to the reference, into given buffers too."""
     from minitrain.backend import use_kernels
-    from minitrain.kernels.cpu import linear_gelu
+    from minitrain.kernels.cpu.linear.linear import linear_gelu
     from minitrain.ops import Into, linear_gelu_backward, linear_gelu_forward
 
     monkeypatch.setattr(linear_gelu, "ROWS", rows)

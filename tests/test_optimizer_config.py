@@ -13,18 +13,11 @@ from minitrain.cli.groups import config_groups
 from minitrain.errors import ConfigError
 from minitrain.optim import create_optimizer
 from minitrain.optim.factory import OPTIMIZERS, SCHEDULERS
-from minitrain.training import (
-    AdamWConfig,
-    OptimizerConfig,
-    PlateauWatch,
-    RunConfig,
-    SchedulerConfig,
-    read_metrics,
-    resume_run,
-    start_run,
-)
-from minitrain.training.optimizer_config import OPTIMIZER_CONFIGS, SCHEDULER_CONFIGS
-from minitrain.training.section import known_keys, settings
+from minitrain.records import read_metrics
+from minitrain.runs import AdamWConfig, OptimizerConfig, RunConfig, SchedulerConfig, resume_run, start_run
+from minitrain.runs.optimizer_config import OPTIMIZER_CONFIGS, SCHEDULER_CONFIGS
+from minitrain.settings.section import known_keys, settings
+from minitrain.training import PlateauWatch
 
 CHOICES = {"optimizer": OPTIMIZER_CONFIGS, "scheduler": SCHEDULER_CONFIGS}
 OPTIONS = [(group, name) for group, sections in CHOICES.items() for name in sections]

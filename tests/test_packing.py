@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.data import IGNORED, JoinedTokens, PackedDataset, document_offsets, packing
+from minitrain.data import IGNORED, JoinedTokens, PackedDataset, document_offsets
+from minitrain.data.tokens import packing
 from minitrain.errors import ConfigError, DataError, ShapeError
 from minitrain.nn import create_document_mask
 from minitrain.ops import attention_forward

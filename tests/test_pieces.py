@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minitrain.data import ByteTokenizer, CharTokenizer, read_corpus, train_bpe_tokenizer
-from minitrain.data.corpus import corpus_files, stream_file
-from minitrain.data.pieces import read_pieces
+from minitrain.data.text.corpus import corpus_files, stream_file
+from minitrain.data.text.pieces import read_pieces
 from minitrain.errors import DataError
 
 # Spaces of all kinds, letters of one to four bytes, what GPT-2's pattern looks for, and any other text.

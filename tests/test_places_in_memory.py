@@ -20,8 +20,8 @@ from test_ops import Result, as_list, cotangents, every_op, few, kernels
 
 import minitrain.kernels.cpu
 from minitrain.backend import is_array
-from minitrain.backend.jit import Kernel, kernel
-from minitrain.backend.object_code import LINE
+from minitrain.backend.cpu.jit import Kernel, kernel
+from minitrain.backend.cpu.object_code import LINE
 from minitrain.ops import Into, cross_entropy_backward, cross_entropy_forward
 from minitrain.optim.factory import OPTIMIZERS
 from minitrain.testing.cases import SMALL, TILES, Call, Case
@@ -32,7 +32,7 @@ FAR = 4096
 
 MODULES = [
     importlib.import_module(found.name)
-    for found in pkgutil.iter_modules(minitrain.kernels.cpu.__path__, "minitrain.kernels.cpu.")
+    for found in pkgutil.walk_packages(minitrain.kernels.cpu.__path__, "minitrain.kernels.cpu.")
 ]
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from minitrain.errors import DataError
 from minitrain.files import FileError
-from minitrain.training import plot_learning_rate, plot_loss, plots
+from minitrain.plotting import curves as plots
+from minitrain.plotting import plot_learning_rate, plot_loss
 
 
 def records(falling_to: float) -> list[dict[str, Any]]:

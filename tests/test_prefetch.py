@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minitrain.data import Batches, BucketLoader, Prefetch, PrefetchLoader, TokenLoader, pad_collate
-from minitrain.data.batches import Batch
+from minitrain.data.loading.batches import Batch
 from minitrain.errors import ConfigError, DataError
 
 

@@ -16,8 +16,9 @@ from minitrain.errors import ConfigError
 from minitrain.models.flops import TRAINING, visible_pairs
 from minitrain.models.presets import PRESETS, build_model
 from minitrain.models.summary import summarize
-from minitrain.ops import attention, gelu_linear, linear, linear_gelu
-from minitrain.training import RunConfig, start_run
+from minitrain.ops.attention import attention
+from minitrain.ops.linear import gelu_linear, linear, linear_gelu
+from minitrain.runs import RunConfig, start_run
 
 
 class Counter:

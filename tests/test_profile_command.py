@@ -17,7 +17,7 @@ from minitrain.profiling import Machine, Report, Row, describe, draw, measure_ma
 from minitrain.profiling.labels import label_points
 from minitrain.profiling.machine import memory_bandwidth
 from minitrain.profiling.report import REST
-from minitrain.training import run as training_run
+from minitrain.runs import run as training_run
 from minitrain.training.utilisation import sgemm_peak
 
 TEXT = "".join(f"{n} green bottles, hanging on the wall; take {n % 7} down.\n" for n in range(200))

@@ -30,7 +30,7 @@ from minitrain.ops import (
     residual_forward,
     split_forward,
 )
-from minitrain.optim.muon import COEFFICIENTS, muon_update
+from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
 from minitrain.profiling.costs import PER_ELEMENT, cost_of
 from minitrain.profiling.products import PRODUCTS, Call
 from minitrain.random import Key
@@ -200,8 +200,8 @@ def test_operations_an_element_are_those_of_the_readable_code(name: str) -> None
 
 
 def test_operations_of_the_updates_are_those_of_the_readable_code() -> None:
-    from minitrain.optim.adamw import adamw_update
     from minitrain.optim.clip import sum_of_squares
+    from minitrain.optim.rules.adamw import adamw_update
 
     arrays = [abs(normal(1000)) for _ in range(4)]
     step = {"step": 1, "lr": 0.1, "beta1": 0.9, "beta2": 0.9, "eps": 1e-8, "weight_decay": 0.1, "grad_scale": 0.5}

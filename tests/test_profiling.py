@@ -14,13 +14,9 @@ from minitrain.errors import ConfigError, MinitrainError
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
 from minitrain.models.decoder import Decoder
 from minitrain.nn import Linear, pack
-from minitrain.nn.recompute import checkpoint_activations
-from minitrain.ops import (
-    contract,
-    linear_cross_entropy_backward,
-    linear_cross_entropy_forward,
-    linear_forward,
-)
+from minitrain.nn.blocks.recompute import checkpoint_activations
+from minitrain.ops import linear_cross_entropy_backward, linear_cross_entropy_forward, linear_forward
+from minitrain.ops.contract.op import op as contract
 from minitrain.optim import AdamW
 from minitrain.profiling import Machine, Profile, Report, Row, recorder
 from minitrain.profiling.costs import Cost

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from test_callbacks import make
 
+from minitrain.records.notebook_progress import NotebookProgress
+from minitrain.records.progress import LiveProgress, PlainProgress, in_notebook, make_progress
 from minitrain.training import ProgressTracker
-from minitrain.training.notebook_progress import NotebookProgress
-from minitrain.training.progress import LiveProgress, PlainProgress, in_notebook, make_progress
 
 
 class Clock:

@@ -9,15 +9,7 @@ import pytest
 
 from minitrain.errors import ConfigError
 from minitrain.nn import Module, Parameter
-from minitrain.optim import (
-    SGD,
-    CosineRestarts,
-    MultiStep,
-    OneCycle,
-    ReduceOnPlateau,
-    WarmupCosine,
-    WarmupStableDecay,
-)
+from minitrain.optim import SGD, CosineRestarts, MultiStep, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupStableDecay
 
 STEPS = 60  # beyond the end of every schedule here
 HIGH, LOW = 3.0, 0.5

@@ -15,7 +15,7 @@ import pytest
 
 from minitrain.data import PrefetchLoader, TokenLoader
 from minitrain.nn import Module, Parameter
-from minitrain.ops.loss import Loss
+from minitrain.ops.contract.loss import Loss
 from minitrain.training import Callback, Interrupted, Trainer, TrainingConfig
 
 

@@ -15,9 +15,10 @@ from small_runs import small_config
 from test_callbacks import Asking, make
 from test_checkpoint_store import contents
 
+from minitrain.checkpoint import CheckpointManager, CheckpointStore
 from minitrain.errors import CheckpointError, ConfigError
 from minitrain.files import FileError
-from minitrain.training import CheckpointManager, CheckpointStore, load_run, resume_run, start_run
+from minitrain.runs import load_run, resume_run, start_run
 
 MISSING = [name for name in ("s3fs", "moto", "flask") if find_spec(name) is None]
 
@@ -362,7 +363,7 @@ def test_a_run_is_resumed_from_the_store(bucket: str, later: bool) -> None:
 
 
 def test_a_run_keeps_its_checkpoints_elsewhere(tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
     run = start_run(small_config(tmp_path, trainer_checkpoint_url=folder))
     run.train()
     assert not (run.run_dir / "checkpoints").exists()

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from small_runs import STEPS, outcome, small_config, tree
 
+from minitrain.checkpoint import Contents
 from minitrain.errors import CheckpointError, DataError
-from minitrain.training import Contents, Interrupted, RunConfig, load_run, resume_run, start_run
+from minitrain.runs import RunConfig, load_run, resume_run, start_run
+from minitrain.training import Interrupted
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -25,14 +27,14 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
+        monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
         start_run(small_config(folder)).train()
     return outcome(folder / "run")
 
@@ -127,7 +129,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from minitrain.training import RunConfig, start_run
-import minitrain.training.run
+import minitrain.runs.run
 
 where, count = sys.argv[2], int(sys.argv[3])
 run = start_run(RunConfig.load(sys.argv[1]))

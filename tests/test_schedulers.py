@@ -23,10 +23,10 @@ from minitrain.optim import (
     StepScheduler,
     WarmupCosine,
     WarmupDecayScheduler,
-    plot,
     plot_schedule,
     schedules,
 )
+from minitrain.optim.schedules import plot
 
 
 class Point(Module):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minitrain.backend import sgemm
+from minitrain.backend.cpu import sgemm
 
 pytestmark = pytest.mark.skipif(sgemm.instructions() is None, reason="made for AVX2 and AVX-512")
 

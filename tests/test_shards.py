@@ -23,9 +23,9 @@ from minitrain.data import (
     build_token_shards,
     evaluation_batches,
     read_corpus,
-    shards,
     train_bpe_tokenizer,
 )
+from minitrain.data.tokens import shards
 from minitrain.errors import ConfigError, DataError
 
 TEXT = "Grüße aus 東京,\r\nit is the end of the line 🙂 and the end of the text\n\n"

@@ -13,11 +13,15 @@ import pytest
 from numba.core.caching import NullCache
 
 import minitrain.kernels.cpu
-from minitrain.backend import object_code
-from minitrain.backend.jit import Kernel, kernel
+from minitrain.backend.cpu import object_code
+from minitrain.backend.cpu.jit import Kernel, kernel
 
-FILES = [found.name for found in pkgutil.iter_modules(minitrain.kernels.cpu.__path__)]
-IN_DOUBLE = {"clip": {"_partial_sums"}, "muon": {"_direction"}}
+FILES = [
+    found.name.removeprefix("minitrain.kernels.cpu.")
+    for found in pkgutil.walk_packages(minitrain.kernels.cpu.__path__, "minitrain.kernels.cpu.")
+    if not found.ispkg
+]
+IN_DOUBLE = {"clip": {"_partial_sums"}, "rules.muon": {"_direction"}}
 """Sums over all weights, in double precision on purpose."""
 
 

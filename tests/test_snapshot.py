@@ -14,24 +14,15 @@ from safetensors.numpy import save_file
 from small_runs import small_config
 from test_callbacks import Asking, Counting, make
 
+from minitrain.checkpoint import CheckpointStore, Contents, read_checkpoint
 from minitrain.data import Batch
 from minitrain.errors import CheckpointError, ConfigError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from minitrain.random import Key
-from minitrain.training import (
-    EMA,
-    Callback,
-    CheckpointStore,
-    Contents,
-    JsonlLogger,
-    Trainer,
-    TrainingConfig,
-    read_checkpoint,
-    read_metrics,
-    resume_run,
-    start_run,
-)
+from minitrain.records import read_metrics
+from minitrain.runs import resume_run, start_run
+from minitrain.training import EMA, Callback, JsonlLogger, Trainer, TrainingConfig
 from minitrain.training.facts import flat
 
 
@@ -121,7 +112,7 @@ def test_it_holds_all_there_is(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_a_run_are_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
     config = small_config(tmp_path, trainer_max_steps=3)
     run = start_run(config)
     run.train()
@@ -370,7 +361,7 @@ def broken_off(folder: Path) -> Any:
 
 
 def test_a_run_of_the_first_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
     whole = start_run(small_config(tmp_path / "whole"))
     whole.train()
     run = broken_off(tmp_path / "old")

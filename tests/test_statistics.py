@@ -14,6 +14,7 @@ from minitrain.errors import ConfigError
 from minitrain.losses import MeanSquaredError
 from minitrain.nn import Linear, Module
 from minitrain.ops import relu_backward, relu_forward
+from minitrain.records import read_metrics
 from minitrain.training import (
     ActivationStatistics,
     Callback,
@@ -24,7 +25,6 @@ from minitrain.training import (
     Trainer,
     TrainingConfig,
     WeightStatistics,
-    read_metrics,
 )
 
 

@@ -13,8 +13,8 @@ from model_zoo import KINDS, rows
 from minitrain.errors import ConfigError
 from minitrain.models import ViTConfig
 from minitrain.nn import DecoderBlock, TransformerBlock
-from minitrain.nn.branch import drop_path_rates
-from minitrain.nn.init import generator
+from minitrain.nn.blocks.branch import drop_path_rates
+from minitrain.nn.core.init import generator
 from minitrain.testing import CheckSettings, check_module
 
 DEEP = {name: KINDS[name] for name in ("encoder", "seq2seq", "vit")}  # the kinds with the setting

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from test_callbacks import Poisoned, first_parts_of, make
 
+from minitrain.checkpoint import read_checkpoint
 from minitrain.errors import ConfigError, NonFiniteError
-from minitrain.ops.loss import Loss
+from minitrain.ops.contract.loss import Loss
 from minitrain.optim import Clip, ExponentialAverage
 from minitrain.training import (
     EMA,
@@ -24,7 +25,6 @@ from minitrain.training import (
     SpikeGuard,
     TimeLimit,
     Update,
-    read_checkpoint,
 )
 from minitrain.training.state import Control
 

@@ -16,7 +16,9 @@ from small_runs import TEXT
 from minitrain.cli import main
 from minitrain.cli.sweep import compose_sweep, load_sweep
 from minitrain.errors import ConfigError, DataError
-from minitrain.training import RunConfig, TrainingLoop, read_metrics
+from minitrain.records import read_metrics
+from minitrain.runs import RunConfig
+from minitrain.training import TrainingLoop
 
 SMALL = [
     "recipe=tiny",
@@ -34,7 +36,7 @@ SMALL = [
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a text; no pictures of single runs, which take most of the time of so short ones."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
     (tmp_path / "text.txt").write_text(TEXT)
     return tmp_path
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.data import TokenFile, token_file, write_tokens
+from minitrain.data import TokenFile, write_tokens
+from minitrain.data.tokens import token_file
 from minitrain.errors import DataError, TokenError
 from minitrain.files import FileError
 

@@ -12,7 +12,8 @@ from test_callbacks import make
 from test_csv_logger import interrupted
 
 from minitrain.errors import ConfigError
-from minitrain.training import MLflowLogger, TensorBoardLogger, WandbLogger, read_metrics
+from minitrain.records import read_metrics
+from minitrain.training import MLflowLogger, TensorBoardLogger, WandbLogger
 from minitrain.training.callbacks.tracker import Tracker
 from minitrain.training.facts import flat
 

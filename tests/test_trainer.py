@@ -18,34 +18,24 @@ import numpy as np
 import pytest
 from small_runs import STEPS, small_config, tree
 
-from minitrain.backend import jit
+from minitrain.backend.cpu import jit
+from minitrain.checkpoint import read_checkpoint
 from minitrain.data import Batch, TokenLoader
 from minitrain.errors import CheckpointError, DataError, NonFiniteError
 from minitrain.models.gpt import GPT, GPTConfig
-from minitrain.ops.loss import Loss
+from minitrain.ops.contract.loss import Loss
 from minitrain.optim import AdamW, Constant, clip_by_global_norm
 from minitrain.random import Key
-from minitrain.training import (
-    Interrupted,
-    TokenWindows,
-    Trainer,
-    TrainingConfig,
-    evaluate,
-    evaluate_run,
-    load_run,
-    plot_run,
-    read_checkpoint,
-    read_metrics,
-    start_run,
-    train_step,
-)
-from minitrain.training.progress import LiveProgress, PlainProgress, compilation_shown
+from minitrain.records import read_metrics
+from minitrain.records.progress import LiveProgress, PlainProgress, compilation_shown
+from minitrain.runs import TokenWindows, evaluate, evaluate_run, load_run, plot_run, start_run
+from minitrain.training import Interrupted, Trainer, TrainingConfig, train_step
 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.training.run.draw", lambda run_dir, baselines: ())
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
 
 
 def interrupt_at(trainer: Trainer, step: int, action: Callable[[], object]) -> None:
@@ -318,7 +308,7 @@ def test_a_second_sigterm_exits_at_once(tmp_path: Path) -> None:
 
 def test_after_the_last_save_a_signal_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start_run(small_config(tmp_path))
-    monkeypatch.setattr("minitrain.training.run.draw", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         run.train()
     assert (run.run_dir / "checkpoints" / "step-00000007").exists()

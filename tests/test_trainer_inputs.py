@@ -11,7 +11,7 @@ import pytest
 from minitrain.errors import ConfigError, DataError
 from minitrain.losses import CrossEntropyLoss, MeanSquaredError
 from minitrain.nn import Linear, Module, Parameter
-from minitrain.ops.loss import Loss
+from minitrain.ops.contract.loss import Loss
 from minitrain.optim import SGD
 from minitrain.training import BatchStream, ModelWithLoss, Trainer, TrainingConfig, accuracy
 from minitrain.training.feed import split_batch

@@ -8,13 +8,7 @@ from model_checks import stir
 from model_zoo import KINDS, Pairs
 
 from minitrain.errors import ConfigError, DataError, ShapeError
-from minitrain.models import (
-    EncoderConfig,
-    GPTConfig,
-    LlamaConfig,
-    Seq2SeqConfig,
-    ViTConfig,
-)
+from minitrain.models import EncoderConfig, GPTConfig, LlamaConfig, Seq2SeqConfig, ViTConfig
 
 
 def build(name, **changes):

@@ -21,18 +21,9 @@ from minitrain.errors import ConfigError, DataError
 from minitrain.generation import continue_text
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.models.mlp import MLP, MLPConfig
-from minitrain.training import (
-    EMA,
-    Callback,
-    Plots,
-    RunInfo,
-    SampleGeneration,
-    Throughput,
-    Trainer,
-    read_metrics,
-    utilisation,
-)
-from minitrain.training.metrics import TIMING
+from minitrain.records import read_metrics
+from minitrain.records.jsonl import TIMING
+from minitrain.training import EMA, Callback, Plots, RunInfo, SampleGeneration, Throughput, Trainer, utilisation
 from minitrain.training.utilisation import flops_per_second, sgemm_peak
 
 

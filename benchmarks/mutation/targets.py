@@ -23,7 +23,7 @@ from .mutants import Mutant, compile_function, mutants
 ROOT = Path(__file__).resolve().parents[2]
 # The contract hands arrays over and computes nothing; these parts of optim choose, check, load and draw.
 NO_FORMULAS = {
-    "minitrain.ops.contract",
+    "minitrain.ops.contract.op",
     *(f"minitrain.optim.{part}" for part in ("checks", "factory", "groups", "plot", "settings", "state")),
 }
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")

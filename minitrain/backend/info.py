@@ -19,7 +19,7 @@ PACKAGES = ("numpy", "numba", "scipy", "safetensors", "tokenizers", "hydra-core"
 
 def collect() -> dict[str, str]:
     """Versions, processor, cores, threads, BLAS, kernels and GPU, each as one line of text."""
-    from .jit import kernel_cache_dir, pool_size, threading_layer
+    from .cpu.jit import kernel_cache_dir, pool_size, threading_layer
 
     cupy, gpu = gpu_status()
     cores = usable_cores()
@@ -44,7 +44,7 @@ def collect() -> dict[str, str]:
 
 
 def _blas() -> str:
-    from .blas import blas  # loads the library
+    from .cpu.blas import blas  # loads the library
 
     found = blas()
     if found is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..figures import COLORS, GUESS, TRAIN, new_figures, save_figure
+from ..plotting.style import COLORS, GUESS, TRAIN, new_figures, save_figure
 from .step_tables import title_of
 from .train_step import LABELS, OURS, PEERS, Result
 

@@ -45,9 +45,9 @@ class Minitrain(Program):
 
     def __init__(self, size: Size, stream: BatchStream) -> None:
         from ..backend import thread_count
-        from ..backend.blas import blas
+        from ..backend.cpu.blas import blas
         from ..models import GPT, GPTConfig, Llama, LlamaConfig
-        from ..nn.packing import pack
+        from ..nn.core.packing import pack
         from ..optim import AdamW, clip_by_global_norm
 
         self.threads = thread_count()

@@ -203,7 +203,7 @@ def default_install() -> dict[str, str]:
     """
     if version("mkl") is None or os.environ.get("MINITRAIN_BLAS"):
         return {}
-    from ..backend.sgemm import instructions
+    from ..backend.cpu.sgemm import instructions
 
     return {"MINITRAIN_BLAS": "openblas" if instructions() is None else "own"}
 

@@ -33,7 +33,7 @@ def show_comparison(runs: Sequence[str | Path], picture: str | Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..training import compare_runs, plot_comparison
+    from ..runs import compare_runs, plot_comparison
 
     comparison = compare_runs(runs)
     table = Table("", *comparison.names)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ConfigError
-from ..training.config import RunConfig
-from ..training.section import Section, choose_variant, known_keys, settings
+from ..runs.config import RunConfig
+from ..settings.section import Section, choose_variant, known_keys, settings
 from .failures import one_line
 from .groups import CONFIG_MODULE, config_groups
 from .overrides import read_overrides

@@ -24,7 +24,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_device()
     arguments = parser.parse_args(argv)
 
-    from ..training import evaluate_run
+    from ..runs import evaluate_run
 
     with traceback_kept_in(arguments.run):
         validation = evaluate_run(arguments.run, device=arguments.device, warn=warn)

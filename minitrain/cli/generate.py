@@ -46,7 +46,7 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
     from ..backend import to_device
     from ..generation import stream
     from ..random import Key
-    from ..training import load_run
+    from ..runs import load_run
 
     model, tokenizer, config, _ = load_run(arguments.run, device=arguments.device, warn=warn)
     prompt = tokenizer.encode(arguments.prompt)[None]  # (1, T0)

@@ -73,7 +73,7 @@ def _model(name: str) -> Mapping[str, str]:
     if name in PRESETS:
         model = build_model(name)
     elif Path(name).is_dir():
-        from ..training import load_run
+        from ..runs import load_run
 
         model = load_run(name, device="cpu", warn=warn).model
     else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from ..training.config import RunConfig
-from ..training.section import unknown_key_error
+from ..runs.config import RunConfig
+from ..settings.section import unknown_key_error
 from .arguments import UsageError
 from .names import ELSEWHERE, did_you_mean
 

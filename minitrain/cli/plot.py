@@ -21,7 +21,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_run()
     arguments = parser.parse_args(argv)
 
-    from ..training import plot_run
+    from ..runs import plot_run
 
     with traceback_kept_in(arguments.run):
         for picture in plot_run(arguments.run):

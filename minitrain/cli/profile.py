@@ -56,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
             raise UsageError(f"--{option} {getattr(arguments, option)}: give {least} or more")
     from ..profiling import describe, draw, measure_machine, tables
     from ..profiling.steps import profile_steps
-    from ..training.progress import PlainProgress, compilation_shown
+    from ..records.progress import PlainProgress, compilation_shown
 
     with _chosen(arguments) as steps, compilation_shown(PlainProgress(0, 1)):
         print(steps.title, flush=True)

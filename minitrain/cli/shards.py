@@ -22,7 +22,7 @@ examples:
 
 def run(argv: Sequence[str]) -> int:
     """Build the shards that ``argv`` asks for; returns the exit code."""
-    from ..data.tokenizers import TOKENIZERS
+    from ..data.text.tokenizers import TOKENIZERS
 
     parser = Parser("shards", description="Turn text into token shards, in little memory.", epilog=_EPILOG)
     parser.add_argument("source", metavar="SOURCE", help="a text file, or a folder of them")
@@ -59,6 +59,6 @@ def _tokenizer(arguments: argparse.Namespace) -> Tokenizer:
 
 
 def _pieces(source: str) -> Iterator[str]:
-    from ..data.corpus import corpus_files, stream_file
+    from ..data.text.corpus import corpus_files, stream_file
 
     return (text for file in corpus_files(source) for _, text in stream_file(file))

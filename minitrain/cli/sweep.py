@@ -25,10 +25,11 @@ from typing import Any
 
 from ..errors import DataError
 from ..files import file_error, make_folder, write_atomically
-from ..training import Interrupted, Run, RunConfig, resume_run, start_run
-from ..training.html_report import REPORT
-from ..training.metrics import METRICS
-from ..training.run_folder import CONFIG
+from ..folder.paths import CONFIG
+from ..records.jsonl import METRICS
+from ..reports.html import REPORT
+from ..runs import Run, RunConfig, resume_run, start_run
+from ..training import Interrupted
 from .arguments import UsageError
 from .compare import show_comparison
 from .compose import LITERAL, compose_config

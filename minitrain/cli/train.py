@@ -14,7 +14,7 @@ from .arguments import Parser, UsageError
 from .failures import traceback_kept_in, warn
 
 if TYPE_CHECKING:
-    from ..training import Run
+    from ..runs import Run
 
 _DESCRIPTION = """\
 Train a language model on a text. Without any setting: a small one on Python's own language
@@ -60,7 +60,7 @@ def run(argv: Sequence[str]) -> int:
 
             print(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), end="")
             return 0
-        from ..training import start_run
+        from ..runs import start_run
 
         prepared = start_run(config, warn=warn)
     _train(prepared)
@@ -102,8 +102,8 @@ def _refuse_settings(settings: Sequence[str], what: str) -> None:
 
 def _say_what_it_takes(prepared: Run) -> None:
     """Memory and time, from a trial of a micro-batch that changes nothing."""
+    from ..records.progress import PlainProgress, compilation_shown
     from ..training import estimate
-    from ..training.progress import PlainProgress, compilation_shown
 
     if not prepared.trainer.is_over():
         with compilation_shown(PlainProgress(0, 1)):
@@ -125,7 +125,7 @@ def _stop_at_once(run_dir: Path) -> Iterator[None]:
 
 def _resume(run_dir: str, settings: Sequence[str]) -> Run:
     _refuse_settings(settings, "run")
-    from ..training import resume_run
+    from ..runs import resume_run
     from .sweep import SWEEP
 
     if (Path(run_dir) / SWEEP).exists():

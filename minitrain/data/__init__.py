@@ -1,22 +1,22 @@
 """Text in, batches out: tokenizers, token files and shards, data sets, loaders that resume, and baselines to beat."""
 
-from .baselines import bits, uniform_nats, unigram_nats
-from .batches import IGNORED, Batch, Loader, PaddedBatch, split_batch
-from .bpe import BPETokenizer, train_bpe_tokenizer, train_joint_bpe_tokenizer
-from .bucketing import BucketLoader
-from .collate import Pair, pad_collate, pair_collate, stack_collate
-from .corpus import read_corpus
-from .datasets import ArrayDataset, Dataset, PairDataset, SampleDataset
-from .loader import TokenLoader, evaluation_batches
-from .mixture import Mixture
-from .packing import PackedBatch, PackedDataset, document_offsets
-from .prefetch import Prefetch, PrefetchLoader
-from .samples import SampleLoader, ShuffledSamples
-from .shards import TokenShards, build_token_shards
-from .stream import Batches, BatchIterator, TextStream
-from .token_array import JoinedTokens, TokenArray
-from .token_file import TokenFile, write_tokens
-from .tokenizers import TOKENIZERS, ByteTokenizer, CharTokenizer, Tokenizer, build_tokenizer, tokenizer_from_json
+from .loading.batches import IGNORED, Batch, Loader, PaddedBatch, split_batch
+from .loading.prefetch import Prefetch, PrefetchLoader
+from .samples.bucketing import BucketLoader
+from .samples.collate import Pair, pad_collate, pair_collate, stack_collate
+from .samples.datasets import ArrayDataset, Dataset, PairDataset, SampleDataset
+from .samples.mixture import Mixture
+from .samples.samples import SampleLoader, ShuffledSamples
+from .text.baselines import bits, uniform_nats, unigram_nats
+from .text.bpe import BPETokenizer, train_bpe_tokenizer, train_joint_bpe_tokenizer
+from .text.corpus import read_corpus
+from .text.tokenizers import TOKENIZERS, ByteTokenizer, CharTokenizer, Tokenizer, build_tokenizer, tokenizer_from_json
+from .tokens.loader import TokenLoader, evaluation_batches
+from .tokens.packing import PackedBatch, PackedDataset, document_offsets
+from .tokens.shards import TokenShards, build_token_shards
+from .tokens.stream import Batches, BatchIterator, TextStream
+from .tokens.token_array import JoinedTokens, TokenArray
+from .tokens.token_file import TokenFile, write_tokens
 
 __all__ = [
     "IGNORED",

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module, is_array
 from ..errors import ConfigError, ShapeError
-from ..ops.loss import Loss
+from ..ops.contract.loss import Loss
 
 REDUCTIONS = (None, "none", "mean", "sum")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend.arrays import Array
-from ..ops.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
-from ..ops.binary_focal import binary_focal_backward, binary_focal_forward
-from ..ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
-from ..ops.focal import focal_backward, focal_forward
-from ..ops.hinge import hinge_backward, hinge_forward
-from ..ops.loss import Loss
+from ..ops.classification.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
+from ..ops.classification.binary_focal import binary_focal_backward, binary_focal_forward
+from ..ops.classification.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from ..ops.classification.focal import focal_backward, focal_forward
+from ..ops.classification.hinge import hinge_backward, hinge_forward
+from ..ops.contract.loss import Loss
 from .base import LossFunction, as_weight, fit
 
 NOTHING_IGNORED = -100  # PyTorch's default: no class has this number

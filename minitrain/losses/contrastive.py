@@ -11,11 +11,11 @@ from typing import Any
 
 from ..backend.arrays import Array, array_module
 from ..errors import ConfigError
-from ..ops.contract import SKIP
-from ..ops.info_nce import info_nce_backward, info_nce_forward
-from ..ops.loss import Loss
-from ..ops.siglip import siglip_backward, siglip_forward
-from ..ops.supervised_contrastive import supervised_contrastive_backward, supervised_contrastive_forward
+from ..ops.contract.loss import Loss
+from ..ops.contract.op import SKIP
+from ..ops.contrastive.info_nce import info_nce_backward, info_nce_forward
+from ..ops.contrastive.siglip import siglip_backward, siglip_forward
+from ..ops.contrastive.supervised_contrastive import supervised_contrastive_backward, supervised_contrastive_forward
 from .base import LossCache, LossFunction, Reduced
 
 

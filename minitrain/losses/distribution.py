@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend.arrays import Array
-from ..ops.kl_divergence import kl_divergence_backward, kl_divergence_forward
-from ..ops.loss import Loss
+from ..ops.classification.kl_divergence import kl_divergence_backward, kl_divergence_forward
+from ..ops.contract.loss import Loss
 from .base import LossFunction
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend.arrays import Array
-from ..ops.triplet import triplet_backward, triplet_forward
+from ..ops.regression.triplet import triplet_backward, triplet_forward
 from .base import LossCache, Reduced
 
 

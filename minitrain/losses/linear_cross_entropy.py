@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend.arrays import Array
-from ..ops.contract import Target
-from ..ops.linear_cross_entropy import CHUNK, linear_cross_entropy_backward, linear_cross_entropy_forward
+from ..ops.classification.linear_cross_entropy import CHUNK, linear_cross_entropy_backward, linear_cross_entropy_forward
+from ..ops.contract.op import Target
 from .base import LossCache, Reduced, as_weight, fit
 from .classification import NOTHING_IGNORED
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend.arrays import Array
-from ..ops.contract import SKIP
-from ..ops.huber import huber_backward, huber_forward
-from ..ops.loss import Loss
-from ..ops.mean_absolute_error import mean_absolute_error_backward, mean_absolute_error_forward
-from ..ops.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
+from ..ops.contract.loss import Loss
+from ..ops.contract.op import SKIP
+from ..ops.regression.huber import huber_backward, huber_forward
+from ..ops.regression.mean_absolute_error import mean_absolute_error_backward, mean_absolute_error_forward
+from ..ops.regression.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
 from .base import LossFunction, as_weight, fit
 
 OUTPUTS_ONLY = (None, SKIP, None)

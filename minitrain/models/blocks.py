@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend.arrays import Array
 from ..errors import ShapeError
-from ..nn.recompute import backward_keeping, forward_keeping
+from ..nn.blocks.recompute import backward_keeping, forward_keeping
 from ..random import Key, fold
 
 

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array, array_module
-from ..nn.block import PreNormBlockCache, TransformerBlock
-from ..nn.branch import drop_path_rates
-from ..nn.init import residual_std
-from ..nn.layer_norm import LayerNorm
-from ..nn.linear import Linear
-from ..nn.module import Module
-from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from ..ops.gelu import FORMS
-from ..ops.layer_norm import LayerNormCache
-from ..ops.linear import LinearCache
-from ..ops.loss import Loss
-from ..ops.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
+from ..nn.blocks.block import PreNormBlockCache, TransformerBlock
+from ..nn.blocks.branch import drop_path_rates
+from ..nn.core.init import residual_std
+from ..nn.core.module import Module
+from ..nn.layers.layer_norm import LayerNorm
+from ..nn.layers.linear import Linear
+from ..ops.activations.gelu import FORMS
+from ..ops.classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
+from ..ops.contract.loss import Loss
+from ..ops.linear.linear import LinearCache
+from ..ops.norms.layer_norm import LayerNormCache
+from ..ops.sequences.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
 from .checks import check_at_least, check_batch, check_choice, check_heads, check_share, check_types

@@ -8,25 +8,25 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..backend.arrays import Array
-from ..nn.block import PreNormBlock, PreNormBlockCache
-from ..nn.embedding import Embedding
-from ..nn.layer_norm import LayerNorm
-from ..nn.linear import Linear
-from ..nn.module import Module
-from ..nn.parameter import into
-from ..nn.positions import LearnedPositions
-from ..nn.rms_norm import RMSNorm
-from ..ops.contract import Into
-from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from ..ops.layer_norm import LayerNormCache
-from ..ops.linear import LinearCache, linear_backward, linear_forward
-from ..ops.linear_cross_entropy import (
+from ..nn.attention.positions import LearnedPositions
+from ..nn.blocks.block import PreNormBlock, PreNormBlockCache
+from ..nn.core.module import Module
+from ..nn.core.parameter import into
+from ..nn.layers.embedding import Embedding
+from ..nn.layers.layer_norm import LayerNorm
+from ..nn.layers.linear import Linear
+from ..nn.layers.rms_norm import RMSNorm
+from ..ops.classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
+from ..ops.classification.linear_cross_entropy import (
     LinearCrossEntropyCache,
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
 )
-from ..ops.loss import Loss
-from ..ops.rms_norm import RMSNormCache
+from ..ops.contract.loss import Loss
+from ..ops.contract.op import Into
+from ..ops.linear.linear import LinearCache, linear_backward, linear_forward
+from ..ops.norms.layer_norm import LayerNormCache
+from ..ops.norms.rms_norm import RMSNormCache
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
 from .checks import check_batch

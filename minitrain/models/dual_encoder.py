@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array
-from ..nn.contrastive import ClipLoss
-from ..nn.module import Module
-from ..ops.info_nce import InfoNCECache
-from ..ops.loss import Loss
+from ..nn.core.module import Module
+from ..nn.layers.contrastive import ClipLoss
+from ..ops.contract.loss import Loss
+from ..ops.contrastive.info_nce import InfoNCECache
 from ..random import Key, fold
 
 

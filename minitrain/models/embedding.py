@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from ..backend.arrays import Array, array_module
 from ..errors import DataError, ShapeError
-from ..nn.embedding import Embedding
-from ..nn.positions import LearnedPositions, LearnedPositionsCache, SinusoidalPositions
-from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
-from ..ops.embedding import EmbeddingCache
+from ..nn.attention.positions import LearnedPositions, LearnedPositionsCache, SinusoidalPositions
+from ..nn.layers.embedding import Embedding
+from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
+from ..ops.linear.embedding import EmbeddingCache
 from ..random import Key
 from .checks import check_array
 

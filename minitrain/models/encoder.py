@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import Array
-from ..nn.embedding import Embedding
-from ..nn.init import generator
-from ..nn.positions import LearnedPositions
+from ..nn.attention.positions import LearnedPositions
+from ..nn.core.init import generator
+from ..nn.layers.embedding import Embedding
 from ..random import Key
 from .checks import check_config
 from .classifier import Classifier, check_classifier

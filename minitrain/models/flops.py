@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..nn.linear import Linear
-from ..nn.module import Module
+from ..nn.core.module import Module
+from ..nn.layers.linear import Linear
 
 TRAINING = 3
 """a training step in forwards: one forward, and a backward of twice its products"""

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..nn.block import TransformerBlock
-from ..nn.embedding import Embedding
-from ..nn.init import generator, residual_std
-from ..nn.layer_norm import LayerNorm
-from ..nn.linear import Linear
-from ..nn.positions import LearnedPositions
-from ..ops.gelu import FORMS
+from ..nn.attention.positions import LearnedPositions
+from ..nn.blocks.block import TransformerBlock
+from ..nn.core.init import generator, residual_std
+from ..nn.layers.embedding import Embedding
+from ..nn.layers.layer_norm import LayerNorm
+from ..nn.layers.linear import Linear
+from ..ops.activations.gelu import FORMS
 from .checks import check_at_least, check_choice, check_config, check_heads, check_loss_chunk, check_share, check_types
 from .decoder import Decoder
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..nn.attention import MultiHeadAttention
-from ..nn.block import PreNormBlock
-from ..nn.embedding import Embedding
-from ..nn.gated_feed_forward import GatedFeedForward
-from ..nn.heads import Rope
-from ..nn.init import generator, residual_std
-from ..nn.linear import Linear
-from ..nn.rms_norm import RMSNorm
+from ..nn.attention.heads import Rope
+from ..nn.attention.self_attention import MultiHeadAttention
+from ..nn.blocks.block import PreNormBlock
+from ..nn.core.init import generator, residual_std
+from ..nn.layers.embedding import Embedding
+from ..nn.layers.gated_feed_forward import GatedFeedForward
+from ..nn.layers.linear import Linear
+from ..nn.layers.rms_norm import RMSNorm
 from .checks import check_at_least, check_config, check_heads, check_loss_chunk, check_share, check_types
 from .decoder import Decoder
 

@@ -12,18 +12,18 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..errors import ConfigError
-from ..nn.init import generator
-from ..nn.linear import Linear
-from ..nn.module import Module
-from ..ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
-from ..ops.gelu import gelu_backward, gelu_forward
-from ..ops.linear import LinearCache
-from ..ops.loss import Loss
-from ..ops.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
-from ..ops.relu import relu_backward, relu_forward
-from ..ops.sigmoid import sigmoid_backward, sigmoid_forward
-from ..ops.silu import silu_backward, silu_forward
-from ..ops.tanh import tanh_backward, tanh_forward
+from ..nn.core.init import generator
+from ..nn.core.module import Module
+from ..nn.layers.linear import Linear
+from ..ops.activations.gelu import gelu_backward, gelu_forward
+from ..ops.activations.relu import relu_backward, relu_forward
+from ..ops.activations.sigmoid import sigmoid_backward, sigmoid_forward
+from ..ops.activations.silu import silu_backward, silu_forward
+from ..ops.activations.tanh import tanh_backward, tanh_forward
+from ..ops.classification.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from ..ops.contract.loss import Loss
+from ..ops.linear.linear import LinearCache
+from ..ops.regression.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
 from ..random import Key
 from .checks import check_batch, check_choice, check_config, check_types
 from .flops import Flops, linear_flops

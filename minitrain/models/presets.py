@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..nn.module import Module
+from ..nn.core.module import Module
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig

@@ -15,22 +15,22 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..errors import ShapeError
-from ..nn.block import PreNormBlockCache, TransformerBlock
-from ..nn.branch import drop_path_rates
-from ..nn.decoder_block import DecoderBlock, DecoderBlockCache
-from ..nn.embedding import Embedding
-from ..nn.init import generator, residual_std
-from ..nn.layer_norm import LayerNorm
-from ..nn.linear import Linear
-from ..nn.module import Module
-from ..nn.parameter import into
-from ..nn.positions import SinusoidalPositions
-from ..nn.recompute import backward_keeping, forward_keeping
-from ..ops.contract import Into
-from ..ops.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from ..ops.layer_norm import LayerNormCache
-from ..ops.linear import LinearCache, linear_backward, linear_forward
-from ..ops.loss import Loss
+from ..nn.attention.positions import SinusoidalPositions
+from ..nn.blocks.block import PreNormBlockCache, TransformerBlock
+from ..nn.blocks.branch import drop_path_rates
+from ..nn.blocks.decoder_block import DecoderBlock, DecoderBlockCache
+from ..nn.blocks.recompute import backward_keeping, forward_keeping
+from ..nn.core.init import generator, residual_std
+from ..nn.core.module import Module
+from ..nn.core.parameter import into
+from ..nn.layers.embedding import Embedding
+from ..nn.layers.layer_norm import LayerNorm
+from ..nn.layers.linear import Linear
+from ..ops.classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
+from ..ops.contract.loss import Loss
+from ..ops.contract.op import Into
+from ..ops.linear.linear import LinearCache, linear_backward, linear_forward
+from ..ops.norms.layer_norm import LayerNormCache
 from ..random import Key, fold
 from .blocks import backward_blocks, check_unused, forward_blocks
 from .checks import check_batch, check_config

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..nn.attention import MultiHeadAttention
-from ..nn.cross_attention import CrossAttention
-from ..nn.embedding import Embedding
-from ..nn.feed_forward import FeedForward
-from ..nn.gated_feed_forward import GatedFeedForward
-from ..nn.layer_norm import LayerNorm
-from ..nn.linear import Linear
-from ..nn.module import Module
-from ..nn.parameter import Parameter
-from ..nn.patch_embedding import PatchEmbedding
-from ..nn.positions import LearnedPositions
-from ..nn.rms_norm import RMSNorm
+from ..nn.attention.cross_attention import CrossAttention
+from ..nn.attention.positions import LearnedPositions
+from ..nn.attention.self_attention import MultiHeadAttention
+from ..nn.core.module import Module
+from ..nn.core.parameter import Parameter
+from ..nn.layers.embedding import Embedding
+from ..nn.layers.feed_forward import FeedForward
+from ..nn.layers.gated_feed_forward import GatedFeedForward
+from ..nn.layers.layer_norm import LayerNorm
+from ..nn.layers.linear import Linear
+from ..nn.layers.patch_embedding import PatchEmbedding
+from ..nn.layers.rms_norm import RMSNorm
 from .flops import TRAINING, Flops
 
 # A layer of such a kind belongs to the part with all that is inside it, so a norm inside attention is attention.

@@ -10,12 +10,12 @@ import numpy as np
 from ..backend.arrays import Array, array_module
 from ..backend.targets import SKIP, deliver
 from ..errors import ConfigError, ShapeError
-from ..nn.init import generator, normal
-from ..nn.parameter import Parameter
-from ..nn.patch_embedding import PatchEmbedding, PatchEmbeddingCache
-from ..nn.positions import LearnedPositions, LearnedPositionsCache
-from ..ops.concat import ConcatCache, concat_backward, concat_forward
-from ..ops.dropout import DropoutCache, dropout_backward, dropout_forward
+from ..nn.attention.positions import LearnedPositions, LearnedPositionsCache
+from ..nn.core.init import generator, normal
+from ..nn.core.parameter import Parameter
+from ..nn.layers.patch_embedding import PatchEmbedding, PatchEmbeddingCache
+from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
+from ..ops.sequences.concat import ConcatCache, concat_backward, concat_forward
 from ..random import Key
 from .checks import check_config
 from .classifier import Classifier, check_classifier

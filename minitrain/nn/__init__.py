@@ -1,36 +1,36 @@
 """Layers that own parameters and call operations."""
 
-from .attention import MultiHeadAttention
-from .block import PreNormBlock, TransformerBlock
-from .contrastive import ClipLoss, SiglipLoss
-from .conv2d import Conv2d
-from .cross_attention import CrossAttention
-from .decoder_block import DecoderBlock
-from .embedding import Embedding
-from .feed_forward import FeedForward
-from .gated_feed_forward import GatedFeedForward
-from .group_norm import GroupNorm
-from .heads import Rope
-from .layer_norm import LayerNorm
-from .linear import Linear
-from .lora import LoRALinear, add_lora, lora_state_dict, merge_lora
-from .masks import (
+from .adapters.lora import LoRALinear, add_lora, lora_state_dict, merge_lora
+from .attention.cross_attention import CrossAttention
+from .attention.heads import Rope
+from .attention.masks import (
     create_causal_mask,
     create_combined_mask,
     create_document_mask,
     create_padding_mask,
     create_window_mask,
 )
-from .module import Module
-from .moe import MixtureOfExperts
-from .packing import FlatGroup, decays, pack
-from .param_groups import ParamGroup, assign_groups, freeze
-from .parameter import Parameter
-from .patch_embedding import PatchEmbedding
-from .positions import LearnedPositions, SinusoidalPositions, alibi_slopes
-from .recompute import checkpoint_activations
-from .rms_norm import RMSNorm
-from .temperature import Temperature
+from .attention.positions import LearnedPositions, SinusoidalPositions, alibi_slopes
+from .attention.self_attention import MultiHeadAttention
+from .blocks.block import PreNormBlock, TransformerBlock
+from .blocks.decoder_block import DecoderBlock
+from .blocks.recompute import checkpoint_activations
+from .core.groups import ParamGroup, assign_groups, freeze
+from .core.module import Module
+from .core.packing import FlatGroup, decays, pack
+from .core.parameter import Parameter
+from .layers.contrastive import ClipLoss, SiglipLoss
+from .layers.conv2d import Conv2d
+from .layers.embedding import Embedding
+from .layers.feed_forward import FeedForward
+from .layers.gated_feed_forward import GatedFeedForward
+from .layers.group_norm import GroupNorm
+from .layers.layer_norm import LayerNorm
+from .layers.linear import Linear
+from .layers.moe import MixtureOfExperts
+from .layers.patch_embedding import PatchEmbedding
+from .layers.rms_norm import RMSNorm
+from .layers.temperature import Temperature
 
 __all__ = [
     "ClipLoss",

@@ -1,29 +1,20 @@
 """Optimizers, learning-rate schedules, clipping and averages of weights."""
 
-from .adafactor import Adafactor, adafactor_update
-from .adagrad import Adagrad, adagrad_update
-from .adam import Adam, adam_update
-from .adamw import AdamW, adamw_update
 from .average import ExponentialAverage, StochasticWeightAverage, WeightAverage
 from .clip import Clip, clip_adaptive, clip_by_global_norm, clip_by_value, sum_of_squares
 from .factory import create_optimizer, create_scheduler
 from .gradient_helpers import clip_gradients, compute_grad_norm, zero_gradients
 from .groups import Span, trainable_spans
-from .lion import Lion, lion_update
-from .muon import Muon, muon_update, newton_schulz
-from .nadam import NAdam, nadam_update
 from .optimizer import Optimizer, coupled_gradient
-from .plateau import ReduceOnPlateau
-from .plot import plot_schedule
-from .rmsprop import RMSprop, rmsprop_update
-from .scheduler import (
-    ConstantScheduler,
-    CosineScheduler,
-    ExponentialScheduler,
-    Scheduler,
-    StepScheduler,
-    WarmupDecayScheduler,
-)
+from .rules.adafactor import Adafactor, adafactor_update
+from .rules.adagrad import Adagrad, adagrad_update
+from .rules.adam import Adam, adam_update
+from .rules.adamw import AdamW, adamw_update
+from .rules.lion import Lion, lion_update
+from .rules.muon import Muon, muon_update, newton_schulz
+from .rules.nadam import NAdam, nadam_update
+from .rules.rmsprop import RMSprop, rmsprop_update
+from .rules.sgd import SGD, sgd_update
 from .schedules import (
     Constant,
     CosineRestarts,
@@ -39,7 +30,16 @@ from .schedules import (
     WarmupCosine,
     WarmupStableDecay,
 )
-from .sgd import SGD, sgd_update
+from .schedules.plateau import ReduceOnPlateau
+from .schedules.plot import plot_schedule
+from .schedules.scheduler import (
+    ConstantScheduler,
+    CosineScheduler,
+    ExponentialScheduler,
+    Scheduler,
+    StepScheduler,
+    WarmupDecayScheduler,
+)
 
 __all__ = [
     "SGD",

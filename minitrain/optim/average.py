@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..backend.arrays import Array
-from ..nn.module import Module
+from ..nn.core.module import Module
 from .checks import POSITIVE, RATE
 from .groups import check_in_use, flat_groups, trainable_spans
 from .state import load_arrays

@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 from ..backend.arrays import Array, array_module
-from ..nn.module import Module
-from ..nn.param_groups import Match, matching
-from ..ops.contract import with_twin
+from ..nn.core.groups import Match, matching
+from ..nn.core.module import Module
+from ..ops.contract.op import with_twin
 from .checks import NOT_NEGATIVE, POSITIVE
 from .groups import gradients
 

@@ -9,18 +9,18 @@ import math
 from typing import Any, overload
 
 from ..errors import ConfigError
-from ..nn.module import Module
-from .adafactor import Adafactor
-from .adagrad import Adagrad
-from .adam import Adam
-from .adamw import AdamW
-from .lion import Lion
-from .muon import Muon
-from .nadam import NAdam
+from ..nn.core.module import Module
+from ..settings.declared import REQUIRED, Setting, arguments, look_up, read_config, settings_of
 from .optimizer import Optimizer
-from .plateau import ReduceOnPlateau
-from .rmsprop import RMSprop
-from .scheduler import Scheduler
+from .rules.adafactor import Adafactor
+from .rules.adagrad import Adagrad
+from .rules.adam import Adam
+from .rules.adamw import AdamW
+from .rules.lion import Lion
+from .rules.muon import Muon
+from .rules.nadam import NAdam
+from .rules.rmsprop import RMSprop
+from .rules.sgd import SGD
 from .schedules import (
     Constant,
     CosineRestarts,
@@ -36,8 +36,8 @@ from .schedules import (
     WarmupCosine,
     WarmupStableDecay,
 )
-from .settings import REQUIRED, Setting, arguments, look_up, read_config, settings_of
-from .sgd import SGD
+from .schedules.plateau import ReduceOnPlateau
+from .schedules.scheduler import Scheduler
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adafactor": Adafactor,

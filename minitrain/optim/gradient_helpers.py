@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..nn.module import Module
+from ..nn.core.module import Module
 from .checks import POSITIVE
 from .clip import sum_of_squares
 from .groups import gradients

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from ..backend.arrays import Array
 from ..errors import MinitrainError
-from ..nn.module import Module
-from ..nn.packing import FlatGroup, decays
-from ..nn.param_groups import ParamGroup
-from ..nn.parameter import Parameter
+from ..nn.core.groups import ParamGroup
+from ..nn.core.module import Module
+from ..nn.core.packing import FlatGroup, decays
+from ..nn.core.parameter import Parameter
 
 
 class Span(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..backend.arrays import Array, array_module
 from ..errors import CheckpointError, ConfigError
-from ..nn.module import Module
+from ..nn.core.module import Module
 from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
 from .groups import Span, check_in_use, flat_groups, trainable_spans
 from .state import load_arrays

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..nn.module import Module
+from ..nn.core.module import Module
 
 _METHODS = ("forward", "backward", "loss")
 """Methods whose names begin so do a layer's work: ``backward``, ``forward_after_gelu``, ``loss_backward``."""

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..figures import COLORS, GUESS, TRAIN, VALIDATION, new_figures, save_figure
+from ..plotting.style import COLORS, GUESS, TRAIN, VALIDATION, new_figures, save_figure
 from .labels import label_points
 from .machine import Machine
 from .report import Report, Row

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..backend.arrays import Array, array_module
-from ..ops.attention import AttentionCache
-from ..ops.attention_scores import allowed
-from ..ops.contract import SKIP
+from ..ops.attention.attention import AttentionCache
+from ..ops.attention.attention_scores import allowed
+from ..ops.contract.op import SKIP
 
 
 class Call(NamedTuple):

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 from ..backend.memory import page_faults
 from ..backend.pool import POOL
 from ..errors import MinitrainError
-from ..nn.module import Module
-from ..ops.contract import observe
+from ..nn.core.module import Module
+from ..ops.contract.op import observe
 from .costs import cost_of
 from .layers import Layers
 from .machine import Machine

@@ -14,11 +14,11 @@ from ..data import TokenLoader
 from ..errors import ConfigError
 from ..models.decoder import Decoder
 from ..models.presets import build_model
-from ..nn.module import Module
-from ..nn.packing import pack
+from ..nn.core.module import Module
+from ..nn.core.packing import pack
 from ..optim import AdamW
 from ..random import Key
-from ..training import RunConfig, start_run
+from ..runs import RunConfig, start_run
 from ..training.step import train_step
 from .machine import Machine
 from .recorder import Profile

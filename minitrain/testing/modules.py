@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import array_module
-from ..nn.module import Module
+from ..nn.core.module import Module
 from .gradients import DEFAULT, Parameters, check
 from .report import GradientReport
 from .settings import CheckSettings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
-    from ..ops.loss import Loss
+    from ..ops.contract.loss import Loss
     from .step import Gradient, Update
     from .trainer import Trainer
 

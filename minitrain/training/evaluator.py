@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from ..errors import DataError
-from ..ops.loss import Loss
+from ..ops.contract.loss import Loss
 from .feed import batch_to
 from .objective import Metric, inputs_and_targets
 

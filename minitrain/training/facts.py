@@ -7,10 +7,8 @@ import platform
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import __version__
 from ..backend import kernels_mode, thread_count
+from ..versions import versions
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -47,11 +45,6 @@ def facts(trainer: Trainer) -> dict[str, Plain]:
         "kernels": kernels_mode(),
         "threads": thread_count(),
     }
-
-
-def versions() -> dict[str, str]:
-    """What a run or a checkpoint was made with, for whoever wonders later."""
-    return {"minitrain": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Plain]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..backend.arrays import to_device
 from ..data import Prefetch, PrefetchLoader, SampleDataset
-from ..data.batches import arrays_in, map_arrays
-from ..data.batches import split_batch as split_rows
+from ..data.loading.batches import arrays_in, map_arrays
+from ..data.loading.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
 
 

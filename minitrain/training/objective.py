@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import ConfigError, DataError
-from ..ops.loss import Loss
+from ..ops.contract.loss import Loss
 from ..random import Key
 
 

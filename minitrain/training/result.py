@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .checkpoint_files import Location
-from .collector import MetricsCollector
+from ..checkpoint.manifest import Location
+from ..records.collector import MetricsCollector
 
 if TYPE_CHECKING:
     from .trainer import Trainer

@@ -7,10 +7,11 @@ from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..checkpoint.format import Checkpoint, Contents
 from ..errors import CheckpointError
-from .checkpoint import Checkpoint, Contents
-from .collector import MetricsCollector
-from .facts import flat, hyperparameters, versions
+from ..records.collector import MetricsCollector
+from ..versions import versions
+from .facts import flat, hyperparameters
 from .state import TrainerState
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..errors import DataError, NonFiniteError
-from ..ops.loss import Loss
+from ..ops.contract.loss import Loss
 from ..optim import Clip, clip_by_global_norm
 from ..random import Key
 from .nonfinite import first_bad_activation, first_bad_gradient, first_bad_parameter

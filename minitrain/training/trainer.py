@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoint.manifest import Location
+from ..checkpoint.store import CheckpointStore, Warn, is_url, split_location, warn_user
+from ..compat.aliases import resolve_aliases
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
+from ..folder.paths import open_checkpoints, refuse_used_folder
 from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
-from .aliases import resolve_aliases
+from ..records.collector import MetricsCollector
 from .callback import Callback, CallbackList
 from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker, RunInfo
-from .checkpoint_files import Location
-from .checkpoint_store import CheckpointStore, Warn, is_url, split_location, warn_user
-from .collector import MetricsCollector
 from .config import TrainingConfig
 from .evaluator import Evaluator
 from .feed import as_batches, as_loader, batch_to, split_batch, stop_reading_ahead
@@ -31,8 +32,7 @@ from .memory import shortage
 from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
 from .result import TrainResult
-from .run_folder import open_checkpoints, refuse_used_folder
-from .saving import CheckpointSaver, newest_or_error
+from .saver import CheckpointSaver, newest_or_error
 from .signals import StopSignals
 from .snapshot import load_snapshot
 from .state import Control, TrainerState, due

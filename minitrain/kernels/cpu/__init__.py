@@ -1,3 +1,1 @@
-"""numba twins for float32 NumPy arrays, one file per operation."""
-
-from ...backend import numba_settings  # noqa: F401  # before a file of this package imports numba
+"""numba twins of the operations for float32, in files and functions of the same names."""

@@ -6,9 +6,9 @@ import numpy as np
 from numba import prange
 
 from ...backend.arrays import Array
-from ...backend.jit import kernel
+from ...backend.cpu.jit import kernel
 from ...backend.threads import threads_for
-from ._math import chunk
+from .common.math import chunk
 
 
 def sum_of_squares(x: Array) -> float:

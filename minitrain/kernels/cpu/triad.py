@@ -8,9 +8,9 @@ from __future__ import annotations
 from numba import prange
 
 from ...backend.arrays import Array
-from ...backend.jit import kernel
+from ...backend.cpu.jit import kernel
 from ...backend.threads import thread_count
-from ._math import chunk
+from .common.math import chunk
 
 
 def triad(a: Array, b: Array, scale: float) -> None:

@@ -25,6 +25,6 @@ class Drawn(ABC):
             ConfigError: if there is no step to draw.
             FileError: if the file cannot be written.
         """
-        from ..plot import plot_schedule
+        from .plot import plot_schedule
 
         plot_schedule(self, total_steps, path, title=title)

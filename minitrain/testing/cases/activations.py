@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ...nn.feed_forward import FeedForward
-from ...nn.gated_feed_forward import GatedFeedForward
-from ...nn.lora import LoRALinear
+from ...nn.adapters.lora import LoRALinear
+from ...nn.layers.feed_forward import FeedForward
+from ...nn.layers.gated_feed_forward import GatedFeedForward
 from ...random import Key
 from .base import Call, Extent, away_from_zero, case, draw_lead, normal
 from .layer import layer_case

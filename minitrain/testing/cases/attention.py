@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ...nn.attention import MultiHeadAttention
-from ...nn.cross_attention import CrossAttention
-from ...nn.heads import Rope
-from ...nn.positions import LearnedPositions, SinusoidalPositions
+from ...nn.attention.cross_attention import CrossAttention
+from ...nn.attention.heads import Rope
+from ...nn.attention.positions import LearnedPositions, SinusoidalPositions
+from ...nn.attention.self_attention import MultiHeadAttention
 from ...random import Key
 from .. import strategies as mt
 from .base import Call, Extent, case, draw_sizes, key, maybe, normal

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ...backend.arrays import Array
-from ...nn.contrastive import ClipLoss, SiglipLoss
+from ...nn.layers.contrastive import ClipLoss, SiglipLoss
 from .. import strategies as mt
 from .base import Call, Extent, away_from, away_from_zero, case, draw_sizes, each, normal
 from .layer import Generator, layer_case

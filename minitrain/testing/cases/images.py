@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ...backend.arrays import Array
-from ...nn.conv2d import Conv2d
-from ...nn.patch_embedding import PatchEmbedding
+from ...nn.layers.conv2d import Conv2d
+from ...nn.layers.patch_embedding import PatchEmbedding
 from .. import strategies as mt
 from .base import Call, Extent, case, draw_sizes, maybe, normal
 from .layer import layer_case

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...nn.module import Module
+from ...nn.core.module import Module
 
 Generator = np.random.Generator
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ...nn.embedding import Embedding
-from ...nn.linear import Linear
-from ...nn.lora import LoRALinear
-from ...nn.temperature import Temperature
+from ...nn.adapters.lora import LoRALinear
+from ...nn.layers.embedding import Embedding
+from ...nn.layers.linear import Linear
+from ...nn.layers.temperature import Temperature
 from ...random import Key
 from .. import strategies as mt
 from .base import SMALL, Call, Extent, away_from, case, draw_lead, key, maybe, normal

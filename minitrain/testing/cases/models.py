@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ...nn.attention import MultiHeadAttention
-from ...nn.block import PreNormBlock, TransformerBlock
-from ...nn.decoder_block import DecoderBlock
-from ...nn.gated_feed_forward import GatedFeedForward
-from ...nn.heads import Rope
-from ...nn.rms_norm import RMSNorm
+from ...nn.attention.heads import Rope
+from ...nn.attention.self_attention import MultiHeadAttention
+from ...nn.blocks.block import PreNormBlock, TransformerBlock
+from ...nn.blocks.decoder_block import DecoderBlock
+from ...nn.layers.gated_feed_forward import GatedFeedForward
+from ...nn.layers.rms_norm import RMSNorm
 from ...random import Key
 from .layer import Generator, layer_case
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ...nn.group_norm import GroupNorm
-from ...nn.layer_norm import LayerNorm
-from ...nn.rms_norm import RMSNorm
+from ...nn.layers.group_norm import GroupNorm
+from ...nn.layers.layer_norm import LayerNorm
+from ...nn.layers.rms_norm import RMSNorm
 from .base import Call, Extent, away_from_zero, case, draw_lead, draw_sizes, maybe, normal
 from .layer import layer_case
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ...nn.feed_forward import FeedForward
-from ...nn.gated_feed_forward import GatedFeedForward
-from ...nn.moe import MixtureOfExperts
+from ...nn.layers.feed_forward import FeedForward
+from ...nn.layers.gated_feed_forward import GatedFeedForward
+from ...nn.layers.moe import MixtureOfExperts
 from .. import strategies as mt
 from .base import Call, Extent, case, draw_lead, each, normal
 from .layer import Generator, layer_case

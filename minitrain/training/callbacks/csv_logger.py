@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..csv_file import CsvFile
+from ...records.csv_file import CsvFile
 from .record_file import FileLogger
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..metrics import METRICS, MetricsWriter
+from ...records.jsonl import METRICS, MetricsWriter
 from .record_file import FileLogger
 
 

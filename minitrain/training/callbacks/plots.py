@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError
+from ...folder.paths import PLOTS
 from ..callback import Callback
-from ..run_folder import PLOTS
 
 if TYPE_CHECKING:
     from ..step import Update

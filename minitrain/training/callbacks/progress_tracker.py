@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ...records.progress import Progress, compilation_shown, make_progress
 from ..callback import Callback
-from ..progress import Progress, compilation_shown, make_progress
 
 if TYPE_CHECKING:
     from ..step import Update

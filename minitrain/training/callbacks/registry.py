@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...optim.settings import Setting, arguments, look_up, read_config, settings_of
+from ...settings.declared import Setting, arguments, look_up, read_config, settings_of
 from ..callback import Callback
 from .checkpointing import Checkpointing
 from .clipping import AdaptiveClipping, ValueClipping

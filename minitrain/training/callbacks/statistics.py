@@ -11,10 +11,10 @@ import numpy as np
 
 from ...backend.arrays import Array, array_module, to_numpy
 from ...errors import ConfigError
+from ...folder.paths import PLOTS
 from ..callback import Callback
 from ..feed import batch_to
 from ..nonfinite import named_arrays
-from ..run_folder import PLOTS
 
 if TYPE_CHECKING:
     from ..step import Gradient, Update
@@ -158,7 +158,7 @@ class Histograms(Callback):
     def on_train_end(self, trainer: Trainer) -> None:
         """Draw them, if there is a run folder."""
         if trainer.run_dir is not None and self.edges:
-            from ..history_plots import plot_histograms
+            from ...plotting.by_kind import plot_histograms
 
             plot_histograms(self.steps, self.edges, self.counts, trainer.run_dir / PLOTS / "histograms.png")
 

@@ -1,0 +1,218 @@
+"""One checkpoint: a folder of arrays and JSON with a manifest of sizes and SHA-256 sums.
+
+::
+
+    step-00000500/
+      model.safetensors       weights by path
+      optimizer.safetensors   moments by exp_avg.<path> and exp_avg_sq.<path>
+      extra.safetensors       arrays of everything else, such as averaged weights
+      state.json              step, figures measured with these weights, the optimizer's numbers, and the state of
+                              trainer, schedule, data, callbacks and metrics
+      manifest.json           format, version, step, size and SHA-256 of each file; written last
+
+Nothing is believed before the manifest's sums are checked. There is no pickle: a checkpoint from someone else
+cannot run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ..backend.arrays import Array
+from ..errors import CheckpointError
+from ..files import fsync_directory, sha256_of
+from .manifest import (
+    CONTENTS,
+    EXTRA,
+    MANIFEST,
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    VERSION,
+    Entry,
+    Location,
+    Manifest,
+    json_bytes,
+    parse_json,
+    read_bytes,
+    read_manifest,
+)
+from .tensors import join_arrays, read_tensors, split_arrays, tensor_pieces
+
+
+class Contents(NamedTuple):
+    """What goes into a checkpoint.
+
+    Attributes:
+        step: number of updates done, or of epochs for those who count in epochs.
+        model: weights by path, as ``model.state_dict()``.
+        optimizer: as ``optimizer.state_dict()``: ``moments`` holds arrays, the rest plain numbers.
+        state: everything else: nested dictionaries and lists of arrays and of values that JSON can hold, NaN and
+            infinity too.
+        metrics: figures measured with exactly these weights, by name: what the best checkpoints are chosen by.
+    """
+
+    step: int
+    model: Mapping[str, Array]
+    optimizer: Mapping[str, Any]
+    state: Mapping[str, Any]
+    metrics: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read; see `Contents`.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: Location
+    step: int
+    model: dict[str, Array]
+    optimizer: dict[str, Any]
+    state: dict[str, Any]
+    metrics: dict[str, float]
+
+    def check_fits(self, own: Mapping[str, Array]) -> None:
+        """Check that the weights are those of a model whose ``state_dict()`` is ``own``.
+
+        Raises:
+            CheckpointError: naming the first parameter that differs, both shapes, and the fix.
+        """
+        for name in [*own, *(name for name in self.model if name not in own)]:
+            here, there = _shape(own, name), _shape(self.model, name)
+            if here != there:
+                raise CheckpointError(
+                    f"{self.path} is a checkpoint of another model: {name} is {there} in the checkpoint and {here} "
+                    "in this model; build the model with the settings the checkpoint was trained with "
+                    "(config.yaml in its run folder)"
+                )
+
+
+def _shape(arrays: Mapping[str, Array], name: str) -> str:
+    return f"{tuple(arrays[name].shape)} {arrays[name].dtype}" if name in arrays else "missing"
+
+
+def write_checkpoint(folder: Path, contents: Contents) -> None:
+    """Write a checkpoint's files into the existing, empty ``folder``, durably, the manifest last.
+
+    Args:
+        folder: where to; give it a temporary name and rename it afterwards.
+        contents: what to write.
+
+    Raises:
+        OSError: if the disk refuses.
+        CheckpointError: if an array's dtype cannot be stored.
+    """
+    step, model_state, optimizer_state, state, metrics = contents
+    numbers = {name: value for name, value in optimizer_state.items() if name != "moments"}
+    plain, arrays = split_arrays(state)
+    description = {"step": step, "metrics": dict(metrics), "optimizer": numbers, "state": plain}
+    files = {
+        MODEL: _write(folder / MODEL, tensor_pieces(model_state)),
+        OPTIMIZER: _write(folder / OPTIMIZER, tensor_pieces(optimizer_state["moments"])),
+        EXTRA: _write(folder / EXTRA, tensor_pieces(arrays)),
+        STATE: _write(folder / STATE, [json_bytes(description)]),
+    }
+    _write(folder / MANIFEST, [Manifest(VERSION, step, files).to_json()])
+    fsync_directory(folder)
+
+
+def verify_checkpoint(path: str | Path) -> int:
+    """Read every byte of the checkpoint at ``path`` and compare it with the manifest.
+
+    Returns:
+        The step it was made at.
+
+    Raises:
+        CheckpointError: if anything is missing, changed, or of a format this version cannot read.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    for name, entry in manifest.files.items():
+        _verify_file(path, name, entry)
+    return manifest.step
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Verify the checkpoint at ``path`` and read it.
+
+    Raises:
+        CheckpointError: if it is damaged, incomplete, or of a format this version cannot read.
+    """
+    path = Path(path)
+    step = verify_checkpoint(path)
+    version = read_manifest(path).version
+    numbers, state, metrics = _read_state(path, step)
+    optimizer = {**numbers, "moments": read_tensors(path / OPTIMIZER)}
+    extra = read_tensors(path / EXTRA) if EXTRA in CONTENTS[version] else {}
+    return Checkpoint(path, step, read_tensors(path / MODEL), optimizer, migrated(version, state, extra), metrics)
+
+
+def read_checkpoint_metrics(path: str | Path) -> dict[str, float]:
+    """The figures measured with a checkpoint's weights; of its files only the description is read and verified.
+
+    Raises:
+        CheckpointError: if that is damaged.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    _verify_file(path, STATE, manifest.files[STATE])
+    return _read_state(path, manifest.step)[2]
+
+
+def migrated(version: int, state: dict[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """The state of a checkpoint of an older version as this version would have written it."""
+    if version == 1:  # before there were callbacks: the length of metrics.jsonl stood alone
+        offset = state.get("metrics_offset", 0)
+        rest = {name: value for name, value in state.items() if name != "metrics_offset"}
+        return {**rest, "metrics": {}, "callbacks": {"JsonlLogger": {"offset": offset}}}
+    try:
+        joined: dict[str, Any] = join_arrays(state, arrays)
+    except RecursionError as error:
+        raise CheckpointError(f"{STATE} of the checkpoint is nested too deep") from error
+    return joined
+
+
+def _verify_file(path: Path, name: str, entry: Entry) -> None:
+    try:
+        found = (path / name).stat().st_size
+        if found != entry.size:
+            raise CheckpointError(f"{path / name} is damaged: it has {found} bytes, its manifest says {entry.size}")
+        if sha256_of(path / name) != entry.sha256:
+            raise CheckpointError(f"{path / name} is damaged: its SHA-256 differs from the manifest's")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is incomplete: {name} is missing") from error
+    except OSError as error:
+        raise CheckpointError(f"{path / name} cannot be read: {error.strerror or error}") from error
+
+
+def _read_state(path: Path, step: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
+    """The optimizer's numbers, the state, and the metrics."""
+    description = parse_json(path / STATE, read_bytes(path / STATE))
+    match description:
+        case {"step": int(own_step), "optimizer": dict(numbers), "state": dict(state)} if own_step == step:
+            metrics = description.get("metrics", {})  # version 1 has none
+            if isinstance(metrics, dict) and all(type(value) in (int, float) for value in metrics.values()):
+                return numbers, state, metrics
+    raise CheckpointError(f"{path / STATE} does not describe a checkpoint of step {step}")
+
+
+def _write(path: Path, pieces: Iterable[Any]) -> Entry:
+    """Write ``pieces`` to the new file ``path``, durably; its entry in the manifest."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "xb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            size += len(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return Entry(size, digest.hexdigest())

@@ -1,0 +1,161 @@
+"""A folder of checkpoints on a local disk: each appears complete, in one moment, or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from ..files import file_error, fsync_directory, make_folder
+from .format import Checkpoint, Contents, read_checkpoint, read_checkpoint_metrics, verify_checkpoint, write_checkpoint
+from .manifest import Location, step_of
+from .space import free_space, require_space, size_of
+
+_LEFTOVER = re.compile(r"\..+\.tmp")
+
+
+class CheckpointFolder(Protocol):
+    """What a `CheckpointStore` needs of the place where checkpoints are. All names are folder names.
+
+    Every method raises a `FileError` if the place refuses, and those that read a `CheckpointError` for damage.
+    """
+
+    def location(self, name: str = "") -> Location:
+        """Where a checkpoint is, or the folder itself."""
+        ...
+
+    def make(self) -> None:
+        """Make the folder, unless it is there."""
+        ...
+
+    def names(self) -> list[str]:
+        """The checkpoints, damaged ones too, in any order."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is something under that name."""
+        ...
+
+    def write(self, name: str, contents: Contents) -> None:
+        """Write a checkpoint, in place of a damaged one if there is one, and verify it."""
+        ...
+
+    def verify(self, name: str) -> int:
+        """Read all of a checkpoint, compare it with its manifest, and return its step."""
+        ...
+
+    def read(self, name: str) -> Checkpoint:
+        """Verify and read a checkpoint."""
+        ...
+
+    def read_metrics(self, name: str) -> dict[str, float]:
+        """The figures of a checkpoint."""
+        ...
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete checkpoints, and what a killed process left."""
+        ...
+
+    def free_space(self) -> int | None:
+        """Free bytes, or ``None`` if nobody knows."""
+        ...
+
+
+class LocalFolder:
+    """A `CheckpointFolder` on a local disk.
+
+    A checkpoint is built under a hidden temporary name, fsynced, renamed, and read back.
+
+    Args:
+        path: the folder; made at the first save.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def location(self, name: str = "") -> Path:
+        """Where a checkpoint is, or the folder itself."""
+        return self.path / name
+
+    def make(self) -> None:
+        """Make the folder, unless it is there."""
+        make_folder(self.path)
+
+    def names(self) -> list[str]:
+        """The checkpoints, damaged ones too, in any order."""
+        try:
+            return [path.name for path in self.path.iterdir() if step_of(path) is not None and path.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise file_error("read the folder", self.path, error) from error
+
+    def exists(self, name: str) -> bool:
+        """Whether there is something under that name."""
+        return (self.path / name).exists()
+
+    def write(self, name: str, contents: Contents) -> None:
+        """Write a checkpoint, in place of a damaged one if there is one, and verify it.
+
+        Raises:
+            FileError: if it does not fit, or the disk refuses; nothing is left of it then.
+            CheckpointError: if it does not read back.
+        """
+        path, temporary = self.path / name, self._temporary(name)
+        require_space(f"the checkpoint {path}", size_of(contents), self.path)
+        self.make()
+        try:
+            temporary.mkdir()
+            write_checkpoint(temporary, contents)
+            if path.exists():  # a damaged one: out of the way, now that its successor is complete
+                os.rename(path, self._temporary(name))
+            os.rename(temporary, path)
+            fsync_directory(self.path)
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, OSError):
+                cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+                raise file_error("save the checkpoint", path, cause) from error
+            raise
+        verify_checkpoint(path)
+
+    def verify(self, name: str) -> int:
+        """Read all of a checkpoint, compare it with its manifest, and return its step."""
+        return verify_checkpoint(self.path / name)
+
+    def read(self, name: str) -> Checkpoint:
+        """Verify and read a checkpoint."""
+        return read_checkpoint(self.path / name)
+
+    def read_metrics(self, name: str) -> dict[str, float]:
+        """The figures of a checkpoint."""
+        return read_checkpoint_metrics(self.path / name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete checkpoints, and what a killed process left.
+
+        Raises:
+            FileError: if the disk refuses.
+        """
+        try:
+            for name in names:  # hidden in one go: a half-deleted folder is not called a checkpoint
+                os.rename(self.path / name, self._temporary(name))
+            for path in self.path.iterdir():
+                if _LEFTOVER.fullmatch(path.name) and path.is_dir():
+                    shutil.rmtree(path)
+        except OSError as error:
+            raise file_error("delete old checkpoints in", self.path, error) from error
+
+    def free_space(self) -> int | None:
+        """Free bytes, or ``None`` if the system does not say."""
+        try:
+            return free_space(self.path)
+        except OSError:
+            return None
+
+    def _temporary(self, name: str) -> Path:
+        return self.path / f".{name}.{secrets.token_hex(6)}.tmp"

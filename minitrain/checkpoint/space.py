@@ -1,0 +1,71 @@
+"""Whether a checkpoint fits on the disk, asked before a byte of it is written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..backend.arrays import is_array
+from ..files import FileError
+from .format import Contents
+
+_REST = 1 << 20  # headers, JSON, and what a file system needs for a folder with five files
+
+
+def size_of(contents: Contents) -> int:
+    """How many bytes a checkpoint takes on the disk, at most a few megabytes wrong."""
+    return _bytes_of([contents.model, contents.optimizer, contents.state]) + _REST
+
+
+def free_space(folder: Path) -> int:
+    """Free bytes where ``folder`` is, or will be.
+
+    Raises:
+        OSError: if the system does not say.
+    """
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def require_space(what: str, needed: int, folder: Path) -> None:
+    """Make sure that ``needed`` bytes fit where ``folder`` is.
+
+    Raises:
+        FileError: if not; the message names both figures and what to do.
+    """
+    try:
+        free = free_space(folder)
+    except OSError:  # then the write will tell
+        return
+    if needed > free:
+        raise FileError(
+            f"cannot save {what}: it needs {in_bytes(needed)}, and {in_bytes(free)} are free where {folder} is; free "
+            "some space, keep fewer checkpoints (trainer.keep_checkpoints), or write to another disk"
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes for a reader: ``"1.5 GB"``."""
+    amount, unit = float(count), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+
+
+def _bytes_of(tree: Any) -> int:
+    """Bytes of arrays, and about as many as JSON takes for the rest."""
+    if is_array(tree):
+        return int(tree.nbytes)
+    if isinstance(tree, Mapping):
+        return sum(len(str(name)) + 8 + _bytes_of(value) for name, value in tree.items())
+    if isinstance(tree, list | tuple):
+        return sum(map(_bytes_of, tree))
+    return 24 + (len(tree) if isinstance(tree, str) else 0)

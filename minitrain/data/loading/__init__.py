@@ -1,0 +1,1 @@
+"""Batches by number: their order, their parts, and reading ahead."""

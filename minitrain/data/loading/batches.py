@@ -1,0 +1,136 @@
+"""Batches, and the one protocol that all loaders follow: a batch is asked for by the number of its step.
+
+A sample is a batch without its first axis, and has the same type: a named tuple of arrays. So samples stack to a
+batch, and a batch can be split, whatever its fields are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...backend.arrays import is_array
+from ...errors import ConfigError
+
+IGNORED = -100
+"""A target that does not count, for the losses of this library and of PyTorch."""
+
+
+class Batch(NamedTuple):
+    """What the model reads and what it should answer.
+
+    Attributes:
+        inputs: ``(B, T)`` int32 token ids; of other data sets ``(B, ...)`` whatever the model reads.
+        targets: ``(B, T)`` int32, for each input the token that follows it; of other data sets ``(B, ...)``.
+    """
+
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+
+
+class PaddedBatch(NamedTuple):
+    """Sequences of different lengths, filled up behind their ends.
+
+    Attributes:
+        inputs: ``(B, T)`` int32 token ids, then padding.
+        targets: ``(B, T)`` int32, `IGNORED` at padding; or ``(B,)``, one class for each sequence.
+        lengths: ``(B,)`` int32, tokens of each sequence; what attention calls ``key_lengths``.
+    """
+
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+    lengths: NDArray[np.int32]
+
+
+class Loader(Protocol):
+    """What trainers ask of a loader.
+
+    A loader keeps no position: batch ``step`` is a pure function of the loader's settings and ``step``. To resume, the
+    number of the step is all that has to be kept. A source that can only be read from the beginning is a
+    `BatchIterator` instead.
+    """
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """After so many steps every sample has come."""
+        ...
+
+    def batch(self, step: int) -> Any:
+        """The batch of step ``step``, counted from 0: a named tuple of arrays whose first axis counts samples."""
+        ...
+
+    def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Any]]:
+        """Batch ``step`` in ``accumulation`` parts, each with the index of its first sample in the whole batch."""
+        ...
+
+
+B = TypeVar("B")
+
+
+def split_batch(batch: B, parts: int) -> list[tuple[int, B]]:
+    """``batch`` in ``parts`` whose sizes differ by one at most.
+
+    Args:
+        batch: arrays ``(B, ...)`` in a named tuple, tuple, list or dictionary; what is no array goes into every part.
+        parts: how many, 1 … B.
+
+    Returns:
+        Pairs ``(first_sample, part)``; ``first_sample`` is the index of the part's first row in the whole
+        batch, what `Key.at_sample` wants so that random numbers do not depend on the split. Parts are views.
+
+    Raises:
+        ConfigError: if there are more parts than samples, or none.
+    """
+    size = batch_rows(batch)
+    if not 1 <= parts <= size:
+        raise ConfigError(
+            f"cannot split a batch of batch_size={size} in accumulation_steps={parts} "
+            f"parts: choose 1 to {size}, or a larger batch_size"
+        )
+    bounds = [size * part // parts for part in range(parts + 1)]
+    return [(first, map_arrays(batch, lambda x, s=slice(first, last): x[s])) for first, last in pairwise(bounds)]
+
+
+def batch_rows(batch: Any) -> int:
+    """Number of samples in ``batch``."""
+    return len(next(arrays_in(batch)))
+
+
+def map_arrays(tree: Any, change: Any) -> Any:
+    """``tree``, arrays in tuples, named tuples, lists and dictionaries, with every array in it changed."""
+    if is_array(tree):
+        return change(tree)
+    if isinstance(tree, Mapping):
+        return {name: map_arrays(value, change) for name, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(map_arrays(value, change) for value in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(map_arrays(value, change) for value in tree)
+    return tree
+
+
+def arrays_in(tree: Any) -> Iterator[Any]:
+    """The arrays of ``tree``, as `map_arrays` finds them."""
+    if is_array(tree):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from arrays_in(value)
+    elif isinstance(tree, tuple | list):
+        for value in tree:
+            yield from arrays_in(value)
+
+
+def checked_step(step: int) -> int:
+    """``step``, which must not be negative.
+
+    Raises:
+        ConfigError: if it is.
+    """
+    if step < 0:
+        raise ConfigError(f"a step is counted from 0, it cannot be {step}")
+    return step

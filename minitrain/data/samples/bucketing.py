@@ -1,0 +1,116 @@
+"""Batches of sequences of similar length, each within a budget of tokens: little padding, even memory.
+
+Sequences are sorted into *buckets* by length, equally many in each. An epoch shuffles every bucket, cuts it into
+batches, and shuffles the batches. How many batches a bucket gives does not depend on the order, so a batch can be
+found by the number of its step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConfigError, DataError
+from ...random import Key
+from ..loading.batches import batch_rows, checked_step, split_batch
+from ..loading.order import shuffled
+from .collate import pad_collate
+from .samples import Collate, Samples
+
+
+class BucketLoader:
+    """Batches of similar lengths; a `Loader`.
+
+    Attributes:
+        dataset: the sequences.
+        lengths: ``(N,)`` int64, their lengths.
+        max_tokens: most tokens in a batch, padding included.
+        collate: fills up a list of samples.
+        steps_per_epoch: batches after which every sequence has come, once.
+    """
+
+    def __init__(
+        self,
+        dataset: Samples,
+        lengths: NDArray[Any],
+        *,
+        max_tokens: int,
+        seed: int,
+        buckets: int = 8,
+        collate: Collate = pad_collate,
+    ) -> None:
+        """Fill the buckets.
+
+        Args:
+            dataset: N sequences.
+            lengths: ``(N,)`` their lengths, 1 or more.
+            max_tokens: rows times columns of a batch, at most.
+            seed: of the orders.
+            buckets: how many; more of them pad less and mix less.
+            collate: makes a batch of samples.
+
+        Raises:
+            ConfigError: if a number is below 1.
+            DataError: if the lengths do not fit the data set, or one is above ``max_tokens``.
+        """
+        lengths = np.asarray(lengths)
+        if buckets < 1 or max_tokens < 1:
+            raise ConfigError(f"buckets={buckets} and max_tokens={max_tokens} must be at least 1")
+        if lengths.shape != (len(dataset),) or lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
+            raise DataError(
+                f"lengths must be {len(dataset)} integers of 1 or more, one for each sample, "
+                f"not {lengths.dtype} {lengths.shape}; there must be a sample, and none of length 0"
+            )
+        longest = int(lengths.argmax())
+        if lengths[longest] > max_tokens:
+            raise DataError(
+                f"sample {longest} has {lengths[longest]} tokens, more than max_tokens={max_tokens} for a whole batch: "
+                "raise max_tokens, or cut the sample"
+            )
+        self.dataset, self.lengths, self.max_tokens, self.collate = dataset, lengths, max_tokens, collate
+        members = np.array_split(np.argsort(lengths, kind="stable"), min(buckets, lengths.size))
+        self._buckets = [(bucket, _batches_of(lengths[bucket], max_tokens)) for bucket in members]
+        self.steps_per_epoch = sum(count for _, count in self._buckets)
+        self._key = Key.from_seed(seed).fold("buckets")
+        self._latest: tuple[int, list[NDArray[np.int64]]] = (-1, [])
+
+    def plan(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The batches of ``epoch`` in order, each as the int64 indices of its samples."""
+        latest, plan = self._latest
+        if latest != epoch:
+            key = self._key.fold(epoch)
+            batches = [
+                batch
+                for number, (bucket, count) in enumerate(self._buckets)
+                for batch in np.array_split(bucket[shuffled(key.fold(number), bucket.size)], count)
+            ]
+            order = shuffled(key.fold("batches"), len(batches))
+            plan = [batches[i] for i in order.tolist()]
+            self._latest = (epoch, plan)
+        return plan
+
+    def batch(self, step: int) -> Any:
+        """The batch of step ``step``, counted from 0.
+
+        Raises:
+            ConfigError: if ``step`` is negative.
+        """
+        epoch, index = divmod(checked_step(step), self.steps_per_epoch)
+        return self.collate([self.dataset[i] for i in self.plan(epoch)[index].tolist()])
+
+    def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Any]]:
+        """Batch ``step`` in ``accumulation`` parts, or as many as it has rows: long sequences make short batches.
+
+        Raises:
+            ConfigError: if ``accumulation`` is below 1.
+        """
+        batch = self.batch(step)
+        return split_batch(batch, min(accumulation, batch_rows(batch)))
+
+
+def _batches_of(lengths: NDArray[Any], max_tokens: int) -> int:
+    """How many batches a bucket of sequences of ``lengths`` makes, whatever their order."""
+    rows = max_tokens // int(lengths.max())
+    return -(-lengths.size // rows)

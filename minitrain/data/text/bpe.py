@@ -1,0 +1,288 @@
+"""Byte-pair encoding on bytes: frequent pieces of words get an id of their own, and no text is foreign.
+
+The text is split into words by the pattern of GPT-2, each word into its UTF-8 bytes; then the pair of neighbours
+that is joined earliest in a list of *merges* is joined, again and again (Sennrich, Haddow, Birch, 2016,
+arXiv:1508.07909; on bytes: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019).
+The ``tokenizers`` library learns the merges and applies them.
+
+Ids: the special tokens from 0 on, the 256 bytes, and one for each new piece in the order of the merges. The list
+of merges is therefore all there is to save. Special tokens lie outside the library's vocabulary: no text, whatever
+it says, encodes to one.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConfigError, DataError
+from ...files import file_error, make_folder, write_atomically
+from ..tokens.ids import checked_ids, utf8
+from .pieces import read_pieces
+
+PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
+SPECIAL_TOKENS = (PAD, BOS, EOS, UNK)
+"""Padding 0, beginning 1 and end 2 of a sequence, unknown 3; bytes know everything, so nothing becomes unknown."""
+SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
+LARGEST_VOCABULARY = 1 << 20  # the library reserves memory for all of it at once
+FILE_NAME = "tokenizer.json"
+
+_PIECE = 1 << 16  # bytes encoded at a time: the library keeps over a hundred bytes for each token on the way
+_TOGETHER = 16  # pieces that it may encode in parallel
+
+
+class BPETokenizer:
+    """Byte-level BPE.
+
+    Attributes:
+        merges: pairs of pieces to join, the most urgent first, in the letters of `byte_letters`.
+        special_tokens: names of the ids that stand for no text; the id of a name is its index.
+
+    Examples:
+        >>> tokenizer = BPETokenizer([("t", "h"), ("th", "e")])
+        >>> tokenizer.vocab_size, len(tokenizer.encode("the other")), tokenizer.decode(tokenizer.encode("the"))
+        (262, 5, 'the')
+    """
+
+    def __init__(self, merges: Iterable[Sequence[str]], special_tokens: Sequence[str] = SPECIAL_TOKENS) -> None:
+        """Number the pieces.
+
+        Args:
+            merges: the pairs; both halves are letters of bytes or were joined by an earlier pair.
+            special_tokens: names, each once.
+
+        Raises:
+            DataError: if the merges are not of that form, or a name is empty or appears twice.
+        """
+        self.special_tokens = _names(special_tokens)
+        pieces = {letter: index for index, letter in enumerate(sorted(byte_letters()))}
+        self.merges: list[tuple[str, str]] = []
+        for number, pair in enumerate(merges):
+            match pair:
+                case [str(left), str(right)] if left in pieces and right in pieces:
+                    self.merges.append((left, right))
+                    pieces.setdefault(left + right, len(pieces))
+                case _:
+                    raise DataError(
+                        f"entry {number} of the merges is {_short(pair)}, where two pieces are expected, each a byte "
+                        "or joined by an earlier entry: it is damaged or of another kind; train the tokenizer anew"
+                    )
+        bytes_of = {letter: byte for byte, letter in enumerate(byte_letters())}
+        self._texts = [b""] * len(self.special_tokens)  # by id
+        self._texts += [bytes(bytes_of[letter] for letter in piece) for piece in pieces]
+        self._encoder = _encoder(pieces, self.merges)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special ones included."""
+        return len(self._texts)
+
+    def special_id(self, name: str) -> int:
+        """The id of the special token ``name``.
+
+        Raises:
+            DataError: if there is none of that name.
+        """
+        if name not in self.special_tokens:
+            raise DataError(
+                f"this tokenizer has no special token {name!r}, it has {', '.join(self.special_tokens) or 'none'}: "
+                "name another one, or train it with special_tokens=(…)"
+            )
+        return self.special_tokens.index(name)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Token ids of ``text``, int32 ``(N,)``; none of them is special.
+
+        Raises:
+            DataError: if ``text`` holds half of a surrogate pair, which UTF-8 cannot express.
+        """
+        shift = len(self.special_tokens)
+        parts = [np.zeros(0, dtype=np.int32)]
+        for pieces in _batched(_texts_of(text), _TOGETHER):
+            for encoding in self._encoder.encode_batch_fast(pieces):
+                parts.append(np.array(encoding.ids, dtype=np.int32) + np.int32(shift))
+        return np.concatenate(parts)
+
+    def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
+        """The text of ``ids``; special tokens have none, and bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            TokenError: if an id is outside the vocabulary.
+        """
+        texts = self._texts
+        return b"".join([texts[i] for i in checked_ids(ids, self.vocab_size).tolist()]).decode("utf-8", "replace")
+
+    def to_json(self) -> dict[str, Any]:
+        """The merges and the names of the special tokens; the ids follow from these."""
+        merges = [list(pair) for pair in self.merges]
+        return {"name": "bpe", "special_tokens": list(self.special_tokens), "merges": merges}
+
+    @classmethod
+    def from_json(cls, description: object) -> BPETokenizer:
+        """The tokenizer whose ``to_json()`` gave ``description``.
+
+        Nothing in it is run, and it takes no more memory than its length suggests.
+
+        Raises:
+            DataError: if it is not such a description.
+        """
+        match description:
+            case {"name": "bpe", "special_tokens": list(names), "merges": list(merges)}:
+                return cls(merges, names)
+        raise DataError(
+            "this is not the description of a tokenizer: for bpe it needs the name 'bpe', a list of special_tokens "
+            "and a list of merges; train the tokenizer anew"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the description to ``path``, atomically.
+
+        Raises:
+            FileError: if the disk refuses.
+        """
+        write_atomically(path, json.dumps(self.to_json()).encode() + b"\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> BPETokenizer:
+        """The tokenizer that was saved at ``path``.
+
+        Raises:
+            DataError: if the file is not one.
+            FileError: if it cannot be read.
+        """
+        try:
+            return cls.from_json(json.loads(Path(path).read_bytes()))
+        except OSError as error:
+            raise file_error("read", path, error) from error
+        except (ValueError, RecursionError, DataError) as error:
+            raise DataError(f"{path}: {error}") from error
+
+
+def train_bpe_tokenizer(
+    texts: Iterable[str],
+    *,
+    vocab_size: int = 8000,
+    min_frequency: int = 2,
+    special_tokens: Sequence[str] = SPECIAL_TOKENS,
+) -> BPETokenizer:
+    """Learn the merges from ``texts``, which are read once, one after the other.
+
+    Args:
+        texts: pieces of text, for instance of `stream_corpus`: only the counts of their words stay in memory.
+        vocab_size: ids in all: special tokens, 256 bytes, merges. A short text may have fewer pairs to join.
+        min_frequency: how often a pair has to occur to be joined.
+        special_tokens: names of ids that stand for no text.
+
+    Raises:
+        ConfigError: if ``vocab_size`` has no room for the bytes or is beyond reason, or ``min_frequency`` is below 1.
+        DataError: if there is no text.
+    """
+    from tokenizers import Tokenizer, models, trainers
+
+    names = _names(special_tokens)
+    if not len(names) + 256 <= vocab_size <= LARGEST_VOCABULARY:
+        raise ConfigError(
+            f"vocab_size={vocab_size} must be at least {len(names) + 256}, for {len(names)} special tokens and the 256 "
+            f"bytes, and at most {LARGEST_VOCABULARY}: choose 1024 for a small text, 8000 to 50000 for a large one"
+        )
+    if min_frequency < 1:
+        raise ConfigError(f"min_frequency must be at least 1, not {min_frequency}")
+    pieces = itertools.chain.from_iterable(map(_texts_of, texts))
+    if (first := next(pieces, None)) is None:
+        raise DataError("cannot train a BPE tokenizer without a text: give some text")
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(names),
+        min_frequency=min_frequency,
+        initial_alphabet=list(byte_letters()),
+        special_tokens=[],
+        show_progress=False,
+    )
+    library = Tokenizer(models.BPE())
+    library.pre_tokenizer = _words()
+    library.train_from_iterator(itertools.chain([first], pieces), trainer)
+    return BPETokenizer(json.loads(library.to_str())["model"]["merges"], names)
+
+
+def train_joint_bpe_tokenizer(
+    src_texts: Iterable[str],
+    tgt_texts: Iterable[str],
+    vocab_size: int = 8000,
+    min_frequency: int = 2,
+    save_dir: str | os.PathLike[str] | None = None,
+) -> BPETokenizer:
+    """One vocabulary for the two sides of a translation: pieces that they share get one id.
+
+    Args:
+        src_texts: texts of the source side.
+        tgt_texts: texts of the target side.
+        vocab_size: ids in all, among them ``<pad>`` 0, ``<bos>`` 1, ``<eos>`` 2, ``<unk>`` 3 and the 256 bytes.
+        min_frequency: how often a pair of pieces has to occur to be joined.
+        save_dir: folder for ``tokenizer.json`` (`BPETokenizer.load` reads it); ``None`` saves nothing.
+
+    Raises:
+        ConfigError: if a number is out of range.
+        DataError: if there is no text.
+        FileError: if the disk refuses.
+    """
+    texts = itertools.chain(src_texts, tgt_texts)
+    tokenizer = train_bpe_tokenizer(texts, vocab_size=vocab_size, min_frequency=min_frequency)
+    if save_dir is not None:
+        tokenizer.save(make_folder(save_dir) / FILE_NAME)
+    return tokenizer
+
+
+@cache
+def byte_letters() -> tuple[str, ...]:
+    """A letter for each byte, so that pieces of bytes can be written down, as GPT-2 chose them.
+
+    A byte that Latin-1 prints stands for itself; the others, in order, for the letters from U+0100 on.
+    """
+    printed = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0x100)} - {0xAD}
+    others = itertools.count(0x100)
+    return tuple(chr(byte) if byte in printed else chr(next(others)) for byte in range(256))
+
+
+def _texts_of(text: str) -> Iterator[str]:
+    """``text`` in pieces that can be encoded one by one."""
+    return (piece.decode("utf-8") for piece in read_pieces(io.BytesIO(utf8(text)), _PIECE))
+
+
+def _batched(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    while batch := list(itertools.islice(texts, size)):
+        yield batch
+
+
+def _words() -> Any:
+    """The step that splits a text into words and writes their bytes as letters."""
+    from tokenizers import pre_tokenizers
+
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+
+
+def _encoder(pieces: dict[str, int], merges: list[tuple[str, str]]) -> Any:
+    from tokenizers import Tokenizer, models
+
+    encoder = Tokenizer(models.BPE(vocab=pieces, merges=merges))
+    encoder.pre_tokenizer = _words()
+    return encoder
+
+
+def _names(special_tokens: Sequence[object]) -> tuple[str, ...]:
+    names = tuple(name for name in special_tokens if isinstance(name, str) and name)
+    if len(set(names)) < len(special_tokens):
+        raise DataError(f"special tokens need names, each another one, not {_short(list(special_tokens))}")
+    return names
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,195 @@
+"""From text to token ids and back: one id per character, one per byte, or byte pairs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConfigError, DataError
+from ..tokens.ids import checked_ids, utf8
+from .bpe import BPETokenizer, train_bpe_tokenizer
+
+TOKENIZERS = ("char", "byte", "bpe")
+"""The names `build_tokenizer` knows."""
+
+
+class Tokenizer(Protocol):
+    """What every tokenizer offers."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids; ids run from 0 to ``vocab_size - 1``."""
+        ...
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Token ids of ``text``, shape ``(N,)``."""
+        ...
+
+    def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
+        """The text of ``ids``, any one-dimensional sequence of integers."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """A description that JSON can hold; `tokenizer_from_json` makes the same tokenizer from it."""
+        ...
+
+
+class CharTokenizer:
+    """One id per Unicode character, in the order of their code points.
+
+    Attributes:
+        characters: the vocabulary; the id of a character is its index here.
+
+    Examples:
+        >>> tokenizer = CharTokenizer.from_text("hello")
+        >>> tokenizer.characters, tokenizer.encode("hole").tolist(), tokenizer.decode([1, 0])
+        ('ehlo', [1, 3, 2, 0], 'he')
+    """
+
+    def __init__(self, characters: str) -> None:
+        """Take ``characters``, sorted and without repetition, as the vocabulary.
+
+        Raises:
+            DataError: if there are none, or they are not sorted, or one appears twice.
+        """
+        code_points = _code_points(characters)
+        if not characters or np.any(code_points[1:] <= code_points[:-1]):
+            raise DataError("a character vocabulary needs one character or more, sorted and each only once")
+        self.characters = characters
+        self._code_points = code_points
+        # Indexed by code point; the last entry stands for every code point above the vocabulary's highest.
+        self._ids = np.full(int(code_points[-1]) + 2, -1, dtype=np.int32)
+        self._ids[code_points] = np.arange(code_points.size, dtype=np.int32)
+
+    @classmethod
+    def from_text(cls, text: str) -> CharTokenizer:
+        """The tokenizer whose vocabulary is the set of characters of ``text``.
+
+        Raises:
+            DataError: if ``text`` is empty.
+        """
+        if not text:
+            raise DataError("cannot build a character vocabulary from an empty text: give some text")
+        present = np.zeros(0x110000, dtype=np.bool_)  # one flag per code point: far quicker than sorting the text
+        present[_code_points(text)] = True
+        return cls(_text(np.flatnonzero(present)))
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of characters in the vocabulary."""
+        return len(self.characters)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Token ids of ``text``, int32 ``(N,)``, one for each character.
+
+        Raises:
+            DataError: if a character is not in the vocabulary; the first one is named, with its position.
+        """
+        code_points = _code_points(text)
+        ids = self._ids[np.minimum(code_points, self._ids.size - 1)]
+        if ids.size and ids.min() < 0:
+            position = int(np.argmax(ids < 0))
+            raise DataError(
+                f"the character {text[position]!r} (U+{code_points[position]:04X}, position {position}) is "
+                f"not among the {self.vocab_size} characters of this vocabulary: leave it out, "
+                "or train with data.tokenizer=byte, which takes any text"
+            )
+        return ids
+
+    def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
+        """The text of ``ids``.
+
+        Raises:
+            TokenError: if an id is outside the vocabulary.
+        """
+        return _text(self._code_points[checked_ids(ids, self.vocab_size)])
+
+    def to_json(self) -> dict[str, Any]:
+        """The tokenizer's name and its characters."""
+        return {"name": "char", "characters": self.characters}
+
+
+class ByteTokenizer:
+    """The 256 bytes of UTF-8: takes any text, in any script, without a vocabulary of its own.
+
+    A model may produce bytes that are not UTF-8; `decode` shows each such place as U+FFFD.
+    """
+
+    vocab_size = 256
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """The bytes of ``text`` in UTF-8, int32 ``(N,)``.
+
+        Raises:
+            DataError: if ``text`` holds half of a surrogate pair, which UTF-8 cannot express.
+        """
+        return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.int32)
+
+    def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
+        """The text of the bytes ``ids``; what is not UTF-8 becomes U+FFFD.
+
+        Raises:
+            TokenError: if an id is not in 0 … 255.
+        """
+        return checked_ids(ids, self.vocab_size).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
+
+    def to_json(self) -> dict[str, Any]:
+        """The tokenizer's name; there is nothing else to say."""
+        return {"name": "byte"}
+
+
+def build_tokenizer(name: str, text: str, *, vocab_size: int = 1024) -> Tokenizer:
+    """The tokenizer called ``name``, one of `TOKENIZERS`, fitted to ``text`` if it has a vocabulary to fit.
+
+    Args:
+        name: of the tokenizer.
+        text: what it is fitted to.
+        vocab_size: ids of a BPE vocabulary, at most; the others have their own.
+
+    Raises:
+        ConfigError: if there is no tokenizer of that name (the nearest one is suggested), or ``vocab_size`` is too
+            small for BPE.
+        DataError: if ``text`` is empty and the tokenizer needs it.
+    """
+    if name == "char":
+        return CharTokenizer.from_text(text)
+    if name == "byte":
+        return ByteTokenizer()
+    if name == "bpe":
+        return train_bpe_tokenizer([text], vocab_size=vocab_size)
+    near = difflib.get_close_matches(name, TOKENIZERS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(TOKENIZERS)}"
+    raise ConfigError(f"there is no tokenizer {name!r}: {hint}")
+
+
+def tokenizer_from_json(description: object) -> Tokenizer:
+    """The tokenizer that ``description``, the outcome of a tokenizer's ``to_json()``, tells of.
+
+    Raises:
+        DataError: if ``description`` is not one.
+    """
+    match description:
+        case {"name": "char", "characters": str(characters)}:
+            return CharTokenizer(characters)
+        case {"name": "byte"}:
+            return ByteTokenizer()
+        case {"name": "bpe"}:
+            return BPETokenizer.from_json(description)
+    raise DataError(
+        "this is not the description of a tokenizer: it needs a name, "
+        f"one of {', '.join(TOKENIZERS)}, and for char the string of its characters"
+    )
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    """Unicode code points of ``text``, uint32 ``(N,)``: UTF-32 is nothing else."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32, copy=False)
+
+
+def _text(code_points: NDArray[Any]) -> str:
+    """The inverse of `_code_points`."""
+    return code_points.astype("<u4", copy=False).tobytes().decode("utf-32-le", "surrogatepass")

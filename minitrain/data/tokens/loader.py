@@ -1,0 +1,147 @@
+"""Batches of a token stream: for training in a seeded order, for evaluation from beginning to end.
+
+The loader keeps no position. Which windows make up a batch is a pure function of ``(seed, step)``, so
+resuming a run needs the number of its step and nothing else, and no batch depends on which ones were asked
+for before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConfigError, DataError
+from ...random import Key, random_bits
+from ..loading.batches import Batch, checked_step, split_batch
+from ..loading.order import across_epochs
+from .token_array import TokenArray
+
+
+class TokenLoader:
+    """Training batches in an order that is a pure function of the seed and the step.
+
+    An epoch lays windows of ``block_size`` tokens side by side, from a random offset on, and visits each
+    once, in a random order; offset and order are functions of ``(seed, epoch)``. The offset shifts the
+    windows' borders from epoch to epoch and lets every token of the text be seen. Batch ``step`` takes the
+    positions from ``step * batch_size`` on in the sequence of all epochs; it may reach into the next epoch.
+
+    The order comes from Philox and a sort, so it does not depend on the version of NumPy.
+
+    Attributes:
+        tokens: ``(N,)`` the token ids, usually a memory map.
+        block_size: T, tokens in a window.
+        batch_size: B, windows in a batch.
+        seed: the seed of the order.
+        windows_per_epoch: how many windows an epoch visits.
+        steps_per_epoch: how many batches it takes to visit them; the last one may reach into the next epoch.
+    """
+
+    def __init__(self, tokens: TokenArray, block_size: int, batch_size: int, seed: int) -> None:
+        """Lay out the windows.
+
+        Raises:
+            DataError: if the text is too short for one window.
+            ConfigError: if a size is below 1.
+        """
+        _check_sizes(tokens, block_size, batch_size)
+        count = tokens.shape[0]
+        if count < block_size + 1:
+            shorter = f"use a longer text or a block_size of at most {count - 1}" if count > 1 else "use a longer text"
+            raise DataError(
+                f"the training text has {count} tokens, too few for block_size={block_size}, which needs "
+                f"{block_size + 1}, the last one as a target only: {shorter}"
+            )
+        self.tokens: Any = tokens
+        self.block_size = block_size
+        self.batch_size = batch_size
+        self.seed = seed
+        # One block is left free, so that this many windows fit at every offset in [0, block_size).
+        self.windows_per_epoch = max(1, count // block_size - 1)
+        self.steps_per_epoch = -(-self.windows_per_epoch // batch_size)
+        self._key = Key.from_seed(seed).fold("data")
+        self._latest: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
+
+    def window_starts(self, epoch: int) -> NDArray[np.int64]:
+        """Where the windows of ``epoch`` start, in the order of visits: int64 ``(windows_per_epoch,)``."""
+        latest, starts = self._latest
+        if latest != epoch:
+            bits = random_bits(self._key.fold(epoch), (1, 1 + self.windows_per_epoch))[0]
+            room = self.tokens.shape[0] - 1 - self.windows_per_epoch * self.block_size
+            offset = int(bits[0]) % (room + 1)
+            order = np.argsort(bits[1:], kind="stable")
+            starts = offset + order * self.block_size
+            starts.flags.writeable = False
+            self._latest = (epoch, starts)  # of one epoch only: a step rarely needs another
+        return starts
+
+    def batch(self, step: int) -> Batch:
+        """The batch of training step ``step``, counted from 0; ``(batch_size, block_size)`` each.
+
+        Raises:
+            ConfigError: if ``step`` is negative.
+        """
+        first = checked_step(step) * self.batch_size
+        starts = across_epochs(self.window_starts, self.windows_per_epoch, first, self.batch_size)
+        return _windows(self.tokens, starts, self.block_size)
+
+    def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Batch]]:
+        """Batch ``step`` in ``accumulation`` parts, each with the index of its first sample; see `split_batch`.
+
+        Raises:
+            ConfigError: if ``accumulation`` is below 1 or above ``batch_size``.
+        """
+        return split_batch(self.batch(step), accumulation)
+
+
+def evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) -> Iterator[Batch]:
+    """The whole text in windows side by side, in order, nothing dropped.
+
+    Every token but the first is a target exactly once. The last batch may have fewer rows; tokens that do not
+    fill a window come last, as one batch of one shorter row.
+
+    Args:
+        tokens: ``(N,)`` token ids, N >= 2.
+        block_size: T, tokens in a window.
+        batch_size: B, windows in a batch.
+
+    Yields:
+        Batches of at most ``(batch_size, block_size)``. Weigh their losses by their counts of targets.
+
+    Raises:
+        DataError: if there are fewer than two tokens, so that there is nothing to predict.
+        ConfigError: if a size is below 1.
+    """
+    _check_sizes(tokens, block_size, batch_size)
+    if tokens.shape[0] < 2:
+        raise DataError(
+            f"the evaluation text has {tokens.shape[0]} tokens, and at least 2 are needed: "
+            "use a longer text or a larger data.val_fraction"
+        )
+    return _evaluation_batches(tokens, block_size, batch_size)
+
+
+def _evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) -> Iterator[Batch]:
+    full, rest = divmod(tokens.shape[0] - 1, block_size)
+    for first in range(0, full, batch_size):
+        yield _windows(tokens, np.arange(first, min(first + batch_size, full)) * block_size, block_size)
+    if rest:
+        yield _windows(tokens, np.array([full * block_size]), rest)
+
+
+def _windows(tokens: TokenArray, starts: NDArray[np.int64], length: int) -> Batch:
+    """Copies of the windows of ``length`` tokens at ``starts``, and the tokens that follow theirs."""
+    rows = tokens[starts[:, None] + np.arange(length + 1)].astype(np.int32)  # (B, length + 1)
+    return Batch(np.array(rows[:, :-1], order="C"), np.array(rows[:, 1:], order="C"))
+
+
+def _check_sizes(tokens: TokenArray, block_size: int, batch_size: int) -> None:
+    if not hasattr(tokens, "ndim"):
+        raise DataError(f"tokens must be an (N,) array of integers, not a {type(tokens).__name__}: numpy.array(tokens)")
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+        raise DataError(f"tokens must be an (N,) array of integers, not {tokens.dtype} of shape {tokens.shape}")
+    for name, size in (("block_size", block_size), ("batch_size", batch_size)):
+        if size < 1:
+            raise ConfigError(f"{name} must be at least 1, not {size}")

@@ -1,0 +1,195 @@
+"""Batches one after the other, with a position that can be saved.
+
+`BatchIterator` is the protocol. `Batches` makes a stream of a `Loader`, for a loop of your own; its position is the
+number of the next step. `TextStream` reads texts that were never turned into token files; it can only go forward, and
+its position says how far it came.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConfigError, DataError
+from ..loading.batches import Batch, Loader
+from ..samples.samples import checked_batch_size
+from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
+from ..text.pieces import PIECE_BYTES
+from ..text.tokenizers import Tokenizer
+
+
+class BatchIterator(Protocol):
+    """Batches in one order, and where in it the next one is."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The stream itself."""
+        ...
+
+    def __next__(self) -> Any:
+        """The next batch."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position behind the last batch given: a few plain values that JSON can hold."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a position saved before."""
+        ...
+
+
+class Batches:
+    """The batches of a loader, step after step, without end.
+
+    Examples:
+        >>> from minitrain.data import TokenLoader
+        >>> batches = Batches(TokenLoader(np.arange(100), 4, 2, seed=0))
+        >>> first, second = next(batches), next(batches)
+        >>> again = Batches(batches.loader)
+        >>> again.load_state_dict({"step": 1})
+        >>> bool((next(again).inputs == second.inputs).all())
+        True
+    """
+
+    def __init__(self, loader: Loader, step: int = 0) -> None:
+        """Begin with ``step``."""
+        self.loader, self.step = loader, step
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Any:
+        batch = self.loader.batch(self.step)
+        self.step += 1
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """``{"step": …}``, the number of the next step."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the step of ``state``.
+
+        Raises:
+            DataError: if it is not such a state.
+        """
+        match state:
+            case {"step": int(step)} if step >= 0:
+                self.step = step
+            case _:
+                raise DataError(f"the position of batches is {{'step': 0}} or a later step, not {state!r:.60}")
+
+
+class _Piece(NamedTuple):
+    """Where a piece of text lies."""
+
+    at: int  # its first token among those that wait; negative if some are used
+    size: int  # tokens
+    file: int  # counted on from round to round
+    byte: int
+
+
+class TextStream:
+    """Windows of tokens, read from text files as training goes on: nothing is prepared, nothing is kept.
+
+    The files are read in order, again and again. Their tokens, behind each other, fill batches of B windows of T
+    tokens; the last target of a window is the first input of the next. Neighbours in the text are neighbours in a
+    batch: token shards and a `TokenLoader` shuffle, and are the better choice where there is room for them.
+    """
+
+    def __init__(
+        self,
+        sources: PathLike | Sequence[PathLike],
+        tokenizer: Tokenizer,
+        block_size: int,
+        batch_size: int,
+        *,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
+        """Find the files.
+
+        Args:
+            sources: a text file, a folder of them, or several.
+            tokenizer: makes the ids.
+            block_size: T, tokens in a window.
+            batch_size: B, windows in a batch.
+            piece_bytes: bytes of text read at a time.
+
+        Raises:
+            ConfigError: if a size is out of range.
+            DataError: if a source is missing or holds no text.
+        """
+        if block_size < 1 or piece_bytes < 8:
+            raise ConfigError(f"block_size={block_size} must be at least 1, piece_bytes={piece_bytes} at least 8")
+        self.files = [file for path in source_paths(sources) for file in corpus_files(path)]
+        self.tokenizer, self.block_size, self.batch_size = tokenizer, block_size, checked_batch_size(batch_size)
+        self.piece_bytes = piece_bytes
+        self.load_state_dict({"file": 0, "byte": 0, "skip": 0})
+
+    def __iter__(self) -> TextStream:
+        return self
+
+    def __next__(self) -> Batch:
+        B, T = self.batch_size, self.block_size
+        while self._waiting.size < B * T + 1:
+            self._read_piece()
+        rows = self._waiting[: B * T + 1]
+        self._drop(B * T)
+        return Batch(rows[:-1].reshape(B, T).copy(), rows[1:].reshape(B, T).copy())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The piece in which the next token lies, by file and byte, and how many of its tokens are used."""
+        if not self._pieces:
+            return dict(self._begin)
+        piece = self._pieces[0]
+        return {"file": piece.file, "byte": piece.byte, "skip": -piece.at}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on at the position of ``state``.
+
+        Raises:
+            DataError: if it is not one of this stream, or the files changed.
+        """
+        match state:
+            case {"file": int(file), "byte": int(byte), "skip": int(skip)} if min(file, byte, skip) >= 0:
+                self._begin = {"file": file, "byte": byte, "skip": skip}
+            case _:
+                raise DataError(
+                    f"the position of a text stream is {{'file': 0, 'byte': 0, 'skip': 0}} or later, not {state!r:.80}"
+                )
+        self._reader = self._read(file, byte)
+        self._waiting = np.zeros(0, dtype=np.int32)
+        self._pieces: list[_Piece] = []
+        if skip:
+            self._read_piece()
+            piece = self._pieces[0]
+            if (piece.file, piece.byte) != (file, byte) or skip > piece.size:
+                raise DataError(
+                    f"the position {dict(self._begin)} is not one of these files: they changed, or it is of another "
+                    "stream; give the files it was saved with, or begin anew"
+                )
+            self._drop(skip)
+
+    def _read_piece(self) -> None:
+        file, byte, ids = next(self._reader)
+        self._pieces.append(_Piece(self._waiting.size, ids.size, file, byte))
+        self._waiting = np.concatenate([self._waiting, ids])
+
+    def _drop(self, count: int) -> None:
+        """Forget the first ``count`` tokens that wait, and the pieces that are used up."""
+        self._waiting = self._waiting[count:]
+        moved = [piece._replace(at=piece.at - count) for piece in self._pieces]
+        self._pieces = [piece for piece in moved if piece.at + piece.size > 0]
+
+    def _read(self, file: int, byte: int) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
+        """Number of the file, byte and ids of each piece from a place on, without end."""
+        for number in itertools.count(file):
+            path = self.files[number % len(self.files)]
+            start = byte if number == file else 0
+            for at, text in stream_file(path, start=start, piece_bytes=self.piece_bytes):
+                joint = "\n" if at == 0 and number > 0 else ""
+                yield number, at, self.tokenizer.encode(joint + text)

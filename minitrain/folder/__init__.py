@@ -1,0 +1,1 @@
+"""A run's folder: the names in it, and the rules that keep runs apart."""

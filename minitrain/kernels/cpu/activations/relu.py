@@ -1,0 +1,50 @@
+"""Twins of ``ops.relu``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ....backend.arrays import Array
+from ....backend.cpu.jit import kernel
+from ....backend.pool import empty
+from ....backend.targets import Target
+from ....backend.threads import threads_for
+from ..common.math import chunk
+from ..common.targets import flat, slot
+
+
+def relu_forward(x: Array) -> Any:
+    """See ``ops.relu.relu_forward``."""
+    out = empty(x.shape)
+    _forward(flat(x), flat(out), threads_for(x.size))
+    return out, (out,)
+
+
+@kernel("void(f4[::1], f4[::1], i8)")
+def _forward(x, out, threads):
+    for t in prange(threads):
+        lo, hi = chunk(x.size, t, threads)
+        z, y = x[lo:hi], out[lo:hi]
+        for i in range(z.size):
+            y[i] = np.float32(0) if z[i] <= 0 else z[i]  # written so that NaN stays
+
+
+def relu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
+    """See ``ops.relu.relu_backward``."""
+    dx = slot(into[0], dout.shape)
+    if dx.array.size:
+        _backward(flat(dout), flat(cache.out), flat(dx.array), dx.beta, threads_for(dout.size))
+    return dx.result()
+
+
+@kernel("void(f4[::1], f4[::1], f4[::1], f4, i8)")
+def _backward(dout, out, dx, beta, threads):
+    for t in prange(threads):
+        lo, hi = chunk(out.size, t, threads)
+        dy, y, dz = dout[lo:hi], out[lo:hi], dx[lo:hi]
+        for i in range(y.size):
+            d = dy[i] if y[i] > 0 else np.float32(0)
+            dz[i] = d + dz[i] if beta != 0 else d

@@ -1,0 +1,53 @@
+"""Twins of ``ops.silu``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import prange
+
+from ....backend.arrays import Array
+from ....backend.cpu.jit import kernel
+from ....backend.pool import empty
+from ....backend.targets import Target
+from ....backend.threads import threads_for
+from ..common.elementwise import silu
+from ..common.math import chunk, wide_vectors
+from ..common.targets import flat, slot
+
+
+def silu_forward(x: Array) -> Any:
+    """See ``ops.silu.silu_forward``."""
+    out = empty(x.shape)
+    _forward(flat(x), flat(out), threads_for(x.size))
+    return out, (x,)
+
+
+@kernel("void(f4[::1], f4[::1], i8)")
+def _forward(x, out, threads):
+    for t in prange(threads):
+        wide_vectors()
+        lo, hi = chunk(x.size, t, threads)
+        z, y = x[lo:hi], out[lo:hi]
+        for i in range(z.size):
+            y[i], _ = silu(z[i])
+
+
+def silu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
+    """See ``ops.silu.silu_backward``."""
+    dx = slot(into[0], dout.shape)
+    if dx.array.size:
+        _backward(flat(dout), flat(cache.x), flat(dx.array), dx.beta, threads_for(dout.size))
+    return dx.result()
+
+
+@kernel("void(f4[::1], f4[::1], f4[::1], f4, i8)")
+def _backward(dout, x, dx, beta, threads):
+    for t in prange(threads):
+        wide_vectors()
+        lo, hi = chunk(x.size, t, threads)
+        dy, z, dz = dout[lo:hi], x[lo:hi], dx[lo:hi]
+        for i in range(z.size):
+            _, slope = silu(z[i])
+            d = dy[i] * slope
+            dz[i] = d + dz[i] if beta != 0 else d

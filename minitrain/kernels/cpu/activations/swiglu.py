@@ -1,0 +1,58 @@
+"""Twins of ``ops.swiglu``: both gradients in one pass, with one exponential an element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import prange
+
+from ....backend.arrays import Array
+from ....backend.cpu.jit import kernel
+from ....backend.pool import empty
+from ....backend.targets import Target
+from ....backend.threads import threads_for
+from ..common.elementwise import silu
+from ..common.math import chunk, wide_vectors
+from ..common.targets import flat, full_slot
+
+
+def swiglu_forward(gate: Array, up: Array) -> Any:
+    """See ``ops.swiglu.swiglu_forward``."""
+    out = empty(gate.shape)
+    _forward(flat(gate), flat(up), flat(out), threads_for(gate.size))
+    return out, (gate, up)
+
+
+@kernel("void(f4[::1], f4[::1], f4[::1], i8)")
+def _forward(gate, up, out, threads):
+    for t in prange(threads):
+        wide_vectors()
+        lo, hi = chunk(gate.size, t, threads)
+        g, u, y = gate[lo:hi], up[lo:hi], out[lo:hi]
+        for i in range(g.size):
+            opened, _ = silu(g[i])
+            y[i] = opened * u[i]
+
+
+def swiglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> Any:
+    """See ``ops.swiglu.swiglu_backward``."""
+    dgate, dup = full_slot(into[0], dout.shape), full_slot(into[1], dout.shape)
+    _backward(
+        flat(dout), flat(cache.gate), flat(cache.up), flat(dgate.array), dgate.beta, flat(dup.array), dup.beta,
+        threads_for(cache.gate.size),
+    )  # fmt: skip
+    return dgate.result(), dup.result()
+
+
+@kernel("void(f4[::1], f4[::1], f4[::1], f4[::1], f4, f4[::1], f4, i8)")
+def _backward(dout, gate, up, dgate, dgate_beta, dup, dup_beta, threads):
+    for t in prange(threads):
+        wide_vectors()
+        lo, hi = chunk(gate.size, t, threads)
+        dy, g, u, dg, du = dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi]
+        for i in range(g.size):
+            opened, slope = silu(g[i])
+            a = dy[i] * u[i] * slope
+            b = dy[i] * opened
+            dg[i] = a + dg[i] if dgate_beta != 0 else a
+            du[i] = b + du[i] if dup_beta != 0 else b

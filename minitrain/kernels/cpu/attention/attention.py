@@ -1,0 +1,292 @@
+"""Twins of ``ops.attention``: blocks of 64 queries against blocks of 64 keys.
+
+A thread takes one sample and head, and there one block of queries after another: it computes the block's scores, their
+softmax and the mix of values before it goes on. Key blocks that no query of the block may attend to are never touched:
+a causal mask halves the work, and with a window it grows with the length of the text instead of its square. Memory
+beside inputs and outputs is (BLOCK + 2 D, S) a thread.
+
+BLAS is fastest on small products when neither factor has to be transposed on the fly. So the keys of a head (and in
+the backward its values) are transposed once, block by block, and every block of queries multiplies by them as they are.
+
+Queries, keys, values and their gradients may be views of one packed array: BLAS takes the distance between rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ....backend.arrays import Array
+from ....backend.cpu._simd import LANES, transpose_block
+from ....backend.cpu.jit import device, kernel
+from ....backend.pool import empty
+from ....backend.targets import Target
+from ....backend.threads import threads_for
+from ..common.gemm import available, gemm_nn, gemm_tn
+from ..common.math import chunk, contiguous, exp_nonpositive, in_order, out_of_order, wide_vectors
+from ..common.random import fill_words
+from ..common.targets import heads, heads_slot
+
+f4 = np.float32
+BLOCK = 64  # queries, and keys, at once
+NO_LENGTHS = np.empty(0, np.int64)
+
+
+def attention_forward(
+    q: Array, k: Array, v: Array, bias: Array | None, *, causal: bool = False, key_lengths: Array | None = None,
+    mask: Array | None = None, window: int | None = None, alibi_slopes: Array | None = None,
+    softcap: float | None = None, scale: float | None = None, dropout: float = 0.0, rng: Any = None,
+) -> Any:  # fmt: skip
+    """See ``ops.attention.attention_forward``."""
+    if not _covered(q, k, bias, mask, alibi_slopes, softcap):
+        return NotImplemented
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    q, k, v = heads(q), heads(k), heads(v)
+    B, T, H, _ = q.shape
+    out, lse = empty(q.shape), empty((B, H, T))
+    _forward(
+        q, k, v, _lengths(key_lengths), out, lse,
+        *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, rng), threads_for(q.size * k.shape[1] / 32),
+    )  # fmt: skip
+    return out, (q, k, v, None, out, lse, key_lengths, None, None, causal, window, None, scale, dropout, rng)
+
+
+def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target, None]) -> Any:
+    """See ``ops.attention.attention_backward``."""
+    q, k, v = cache.q, cache.k, cache.v
+    if not _covered(q, k, cache.bias, cache.mask, cache.alibi_slopes, cache.softcap):
+        return NotImplemented
+    slots = [heads_slot(target, x.shape) for target, x in zip(into, (q, k, v), strict=False)]
+    _backward(
+        heads(dout), heads(q), heads(k), heads(v), _lengths(cache.key_lengths), heads(cache.out), cache.lse,
+        *(slot.array for slot in slots), *(slot.beta for slot in slots),
+        *_reach(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
+        *_dropout(cache.dropout, cache.rng), threads_for(q.size * k.shape[1] / 32),
+    )  # fmt: skip
+    return (*(slot.result() for slot in slots), None)
+
+
+def _covered(q: Array, k: Array, *left_to_reference: Any) -> bool:
+    return available and q.size > 0 and k.size > 0 and all(option is None for option in left_to_reference)
+
+
+def _lengths(key_lengths: Array | None) -> Array:
+    return NO_LENGTHS if key_lengths is None else np.ascontiguousarray(key_lengths, np.int64)
+
+
+def _dropout(p: float, rng: Any) -> tuple[int, float, int, int, int]:
+    """Threshold (0: no dropout), factor, key and first sample."""
+    return (0, 1.0, 0, 0, 0) if rng is None or p == 0 else (round(p * 2**32), 1 / (1 - p), rng.k0, rng.k1, rng.sample)
+
+
+def _reach(T: int, S: int, causal: bool, window: int | None) -> tuple[int, int]:
+    """How many keys a query sees up to its own place, and from there on; its own counts in both."""
+    back = T + S if window is None else min(int(window), T + S)  # T + S: no limit
+    return back, 1 if causal else back
+
+
+@device
+def _distance(x):
+    """Elements from one row of a head to the next; the stride of an axis of length 1 may be anything."""
+    return max(x.strides[1] // 4, x.shape[3])
+
+
+@device
+def _span(row, T, S, keys, back, ahead):
+    """The keys [first, last) that query ``row`` may attend to, among the first ``keys``; both grow with ``row``."""
+    place = row + S - T
+    last = max(0, min(keys, place + ahead))
+    return min(last, max(0, place - back + 1)), last
+
+
+@device
+def _block_span(i0, n, T, S, keys, back, ahead):
+    """The keys [start, stop) that the ``n`` queries from ``i0`` on may attend to, from the start of a key block on."""
+    first, _ = _span(i0, T, S, keys, back, ahead)
+    _, stop = _span(i0 + n - 1, T, S, keys, back, ahead)
+    return first // BLOCK * BLOCK, stop
+
+
+@device
+def _row_span(row, start, T, S, keys, back, ahead):
+    """As ``_span``, counted from the start of the block's keys."""
+    first, last = _span(row, T, S, keys, back, ahead)
+    return first - start, last - start
+
+
+@device
+def _row_words(words, element, n, sample, k0, k1):
+    """Random words of ``n`` of a sample's (H, T, S) probabilities, from ``element`` on; their start in ``words``."""
+    first = element // 4 * 4
+    fill_words(words[: (n + 7) // 4 * 4], first, sample, k0, k1)
+    return element - first
+
+
+@device
+def _transpose(x, n, out):
+    """The first ``n`` rows of x (S, D), transposed in blocks: out (blocks, D, BLOCK)."""
+    D = x.shape[1]
+    rows, columns = n // LANES * LANES, D // LANES * LANES  # what goes by registers
+    for s in range(0, rows, LANES):
+        block = out[s // BLOCK].ctypes.data + 4 * (s % BLOCK)
+        for d in range(0, columns, LANES):
+            transpose_block(x[s:].ctypes.data + 4 * d, x.strides[0] // 4, block + 4 * d * BLOCK, BLOCK)
+    for s in range(n):
+        block, column = out[s // BLOCK], s % BLOCK
+        for d in range(columns if s < rows else 0, D):
+            block[d, column] = x[s, d]
+
+
+@device
+def _clear(x):
+    """Zeros to x (S, D), whose rows are contiguous."""
+    for s in range(x.shape[0]):
+        row = contiguous(x[s])
+        for d in range(row.size):
+            row[d] = 0
+
+
+@device
+def _times_transposed(x, ld, rows, scale, blocks, start, stop, out):
+    """Out (rows, start:stop) = scale x (rows, D) times those columns of a matrix in transposed blocks."""
+    D = blocks.shape[1]
+    for j in range(start, stop, BLOCK):
+        gemm_nn(rows, min(BLOCK, stop - j), D, scale, x, ld, blocks[j // BLOCK], BLOCK, 0.0, out[:, j:], out.shape[1])
+
+
+@device
+def _times_rows(x, rows, start, stop, scale, y, ldy, beta, out, ldo):
+    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out."""
+    gemm_nn(rows, y.shape[1], stop - start, scale, x[:, start:], x.shape[1], y[start:], ldy, beta, out, ldo)
+
+
+@device
+def _add_transposed_times(x, rows, start, stop, scale, y, ldy, out, ldo):
+    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D)."""
+    gemm_tn(stop - start, y.shape[1], rows, scale, x[:, start:], x.shape[1], y, ldy, 1.0, out[start:], ldo)
+
+
+@kernel(
+    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], i8, i8, "
+    "f4, i8, f4, i8, i8, i8, i8)"
+)
+def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, threads):
+    B, T, H, D = q.shape
+    S, group = k.shape[1], H // k.shape[2]
+    ldq, ldv = _distance(q), _distance(v)
+    for t in prange(threads):
+        scores = np.empty((BLOCK, S), f4)
+        kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
+        words = np.empty((S + 7) // 4 * 4, np.uint32)
+        totals = np.empty(BLOCK, f4)
+        wide_vectors()
+        lo, hi = chunk(B * H, t, threads)
+        for task in range(lo, hi):
+            b, h = task // H, task % H
+            keys = min(S, lengths[b]) if lengths.size else S
+            _transpose(k[b, :, h // group], keys, kt)
+            for i0 in range(0, T, BLOCK):
+                n = min(BLOCK, T - i0)
+                start, stop = _block_span(i0, n, T, S, keys, back, ahead)
+                _times_transposed(q[b, i0:, h], ldq, n, scale, kt, start, stop, scores)
+                for i in range(n):
+                    row = scores[i, start:stop]
+                    first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
+                    row[:first] = f4(-np.inf)
+                    top = in_order(f4(-np.inf))
+                    for s in range(row.size):  # whole rows run in full vectors, rows cut at ``last`` would not
+                        row[s] = row[s] if s < last else f4(-np.inf)
+                        n_s = in_order(row[s])
+                        top = n_s if n_s > top else top
+                    highest = out_of_order(top) if last > first else f4(0)
+                    total = f4(0)
+                    for s in range(row.size):
+                        row[s] = exp_nonpositive(row[s] - highest)
+                        total += row[s]
+                    totals[i] = total
+                    lse[b, h, i0 + i] = np.log(total) + highest if last > first else f4(-np.inf)
+                    if threshold > 0:
+                        element = (h * T + i0 + i) * S + start
+                        w = words[_row_words(words, element, row.size, first_sample + b, k0, k1) :]
+                        for s in range(row.size):
+                            row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
+                if stop > start:
+                    _times_rows(scores, n, start, stop, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
+                for i in range(n):
+                    inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
+                    out_row = out[b, i0 + i, h]
+                    for d in range(out_row.size):
+                        out_row[d] = out_row[d] * inverse if stop > start else f4(0)
+
+
+@kernel(
+    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, :], f4[:, :, ::1], "
+    "f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, i8, i8, f4, i8, f4, i8, i8, i8, i8)"
+)
+def _backward(
+    dout, q, k, v, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, back, ahead, scale,
+    threshold, factor, k0, k1, first_sample, threads,
+):  # fmt: skip
+    B, T, H, D = q.shape
+    S, G = k.shape[1], k.shape[2]
+    group = H // G
+    ldo, ldq, ldk = _distance(dout), _distance(q), _distance(k)
+    lddq, lddk, lddv = _distance(dq), _distance(dk), _distance(dv)
+    for t in prange(threads):
+        p = np.empty((BLOCK, S), f4)
+        ds = np.empty((BLOCK, S), f4)
+        kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
+        vt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
+        words = np.empty((S + 7) // 4 * 4, np.uint32)
+        wide_vectors()
+        lo, hi = chunk(B * G, t, threads)  # a thread owns whole key heads, whose gradients sum over a group of queries
+        for task in range(lo, hi):
+            b, g = task // G, task % G
+            keys = min(S, lengths[b]) if lengths.size else S
+            _transpose(k[b, :, g], keys, kt)
+            _transpose(v[b, :, g], keys, vt)
+            if dk_beta == 0:
+                _clear(dk[b, :, g])
+            if dv_beta == 0:
+                _clear(dv[b, :, g])
+            for h in range(g * group, (g + 1) * group):
+                for i0 in range(0, T, BLOCK):
+                    n = min(BLOCK, T - i0)
+                    start, stop = _block_span(i0, n, T, S, keys, back, ahead)
+                    _times_transposed(q[b, i0:, h], ldq, n, scale, kt, start, stop, p)
+                    _times_transposed(dout[b, i0:, h], ldo, n, 1.0, vt, start, stop, ds)
+                    for i in range(n):
+                        first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
+                        delta = f4(0)
+                        dout_row, out_row = contiguous(dout[b, i0 + i, h]), contiguous(out[b, i0 + i, h])
+                        for d in range(dout_row.size):
+                            delta += dout_row[d] * out_row[d]
+                        L = lse[b, h, i0 + i] if last > first else f4(0)
+                        p_row, ds_row = p[i, start:stop], ds[i, start:stop]
+                        p_row[:first] = f4(-np.inf)
+                        if threshold > 0:
+                            element = (h * T + i0 + i) * S + start
+                            w = words[_row_words(words, element, p_row.size, first_sample + b, k0, k1) :]
+                            for s in range(p_row.size):
+                                kept = factor if np.int64(w[s]) >= threshold else f4(0)
+                                e = exp_nonpositive(p_row[s] - L)
+                                e = e if s < last else f4(0)
+                                ds_row[s] = e * (ds_row[s] * kept - delta)
+                                p_row[s] = e * kept
+                        else:
+                            for s in range(p_row.size):
+                                e = exp_nonpositive(p_row[s] - L)
+                                e = e if s < last else f4(0)
+                                ds_row[s] = e * (ds_row[s] - delta)
+                                p_row[s] = e
+                    _add_transposed_times(p, n, start, stop, 1.0, dout[b, i0:, h], ldo, dv[b, :, g], lddv)
+                    _add_transposed_times(ds, n, start, stop, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
+                    if stop > start:
+                        _times_rows(ds, n, start, stop, scale, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
+                    elif dq_beta == 0:
+                        for i in range(n):
+                            for d in range(D):
+                                dq[b, i0 + i, h, d] = 0

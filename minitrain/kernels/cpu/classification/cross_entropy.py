@@ -1,0 +1,147 @@
+"""Twins of ``ops.cross_entropy``: each row is finished while it is in cache. The gradient may go over the logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ....backend.arrays import Array
+from ....backend.cpu.jit import kernel
+from ....backend.pool import empty
+from ....backend.targets import Target
+from ....backend.threads import threads_for
+from ..common.math import chunk, exp_nonpositive, maximum, wide_vectors
+from ..common.targets import NO_ROWS, NONE, rows, slot
+
+f4 = np.float32
+
+
+def cross_entropy_forward(
+    logits: Array,
+    targets: Array,
+    class_weight: Array | None,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    z_loss: float = 0.0,
+    others_only: bool = False,
+    each: bool = False,
+) -> Any:
+    """See ``ops.cross_entropy.cross_entropy_forward``."""
+    others_only = others_only and label_smoothing > 0
+    if each or others_only or logits.shape[-1] == 0:
+        return NotImplemented
+    lse = empty(targets.shape)
+    losses, counts = np.empty(targets.size), np.empty(targets.size)  # float64
+    bad = _forward(
+        rows(logits), _flat(targets), NONE if class_weight is None else np.ascontiguousarray(class_weight),
+        label_smoothing, ignore_index, z_loss, lse.reshape(-1), losses, counts, threads_for(4 * logits.size),
+    )  # fmt: skip
+    if bad:
+        return NotImplemented  # a target that is no class: the reference says which
+    cache = (logits, lse, targets, class_weight, label_smoothing, ignore_index, z_loss, others_only)
+    return (np.float32(losses.sum()), counts.sum()), cache
+
+
+@kernel("b1(f4[:, ::1], i8[::1], f4[::1], f4, i8, f4, f4[::1], f8[::1], f8[::1], i8)")
+def _forward(logits, targets, class_weight, smoothing, ignore, z_loss, lse, losses, counts, threads):
+    R, V = logits.shape
+    bad = np.zeros(threads, np.bool_)
+    for t in prange(threads):
+        wide_vectors()
+        lo, hi = chunk(R, t, threads)
+        for r in range(lo, hi):
+            z = logits[r]
+            highest = maximum(z)
+            total = f4(0)
+            for c in range(V):
+                total += exp_nonpositive(z[c] - highest)
+            lse[r] = np.log(total) + highest
+            losses[r] = counts[r] = 0
+            y = targets[r]
+            if y == ignore:
+                continue
+            if y < 0 or y >= V:
+                bad[t] = True
+                continue
+            w = class_weight[y] if class_weight.size else f4(1)
+            loss = w * ((f4(1) - smoothing) * (lse[r] - z[y]) + z_loss * lse[r] * lse[r])
+            if smoothing > 0:
+                spread = f4(0)
+                if class_weight.size:
+                    for c in range(V):
+                        spread += class_weight[c] * (lse[r] - z[c]) if class_weight[c] != 0 else f4(0)
+                else:
+                    for c in range(V):
+                        spread += lse[r] - z[c]
+                loss += smoothing * spread / f4(V)
+            losses[r], counts[r] = loss, w
+    return bad.any()
+
+
+def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None, None]) -> Any:
+    """See ``ops.cross_entropy.cross_entropy_backward``."""
+    logits, lse, targets, class_weight, smoothing, ignore, z_loss, others_only = cache
+    if logits.size == 0 or others_only or np.ndim(dtotal):
+        return NotImplemented
+    dlogits = slot(into[0], logits.shape)
+    if dlogits.array.size:
+        weights = NONE if class_weight is None else np.ascontiguousarray(class_weight)
+        over = _same_memory(dlogits.array, logits)  # the gradient takes the logits' place
+        if over and (dlogits.beta or weights.size):
+            logits, over = logits.copy(), False
+        _backward(
+            float(dtotal), NO_ROWS if over else rows(logits), lse.reshape(-1), _flat(targets),
+            weights, float(weights.sum()), smoothing, ignore, z_loss,
+            rows(dlogits.array), dlogits.beta, threads_for(4 * cache.logits.size),
+        )  # fmt: skip
+    return dlogits.result(), None, None
+
+
+@kernel("void(f4, f4[:, ::1], f4[::1], i8[::1], f4[::1], f4, f4, i8, f4, f4[:, ::1], f4, i8)")
+def _backward(
+    dtotal, logits, lse, targets, class_weight, weight_sum, smoothing, ignore, z_loss, dlogits, beta, threads
+):  # fmt: skip
+    """Without ``logits``, they lie in ``dlogits`` and are overwritten: ``beta`` is 0 and classes have no weights."""
+    R, V = dlogits.shape
+    even = smoothing / f4(V)
+    for t in prange(threads):
+        wide_vectors()
+        lo, hi = chunk(R, t, threads)
+        for r in range(lo, hi):
+            y = targets[r]
+            d = dlogits[r]
+            if y == ignore:
+                if beta == 0:
+                    for c in range(V):
+                        d[c] = 0
+                continue
+            w = class_weight[y] if class_weight.size else f4(1)
+            L = lse[r]
+            mass = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
+            pull = mass + f4(2) * z_loss * w * L
+            if not logits.size:
+                for c in range(V):
+                    d[c] = dtotal * (pull * exp_nonpositive(d[c] - L) - even)
+            elif beta == 0 and not class_weight.size:
+                z = logits[r]
+                for c in range(V):
+                    d[c] = dtotal * (pull * exp_nonpositive(z[c] - L) - even)
+            else:
+                z = logits[r]
+                for c in range(V):
+                    share = even * class_weight[c] if class_weight.size else even
+                    g = dtotal * (pull * exp_nonpositive(z[c] - L) - share)
+                    d[c] = d[c] + g if beta != 0 else g
+            d[y] -= dtotal * (f4(1) - smoothing) * w
+
+
+def _same_memory(a: Array, b: Array) -> bool:
+    """Whether the two arrays, of one shape and ``a`` contiguous, are the same numbers in the same place."""
+    return b.flags.c_contiguous and bool(a.ctypes.data == b.ctypes.data)
+
+
+def _flat(targets: Array) -> Array:
+    return np.ascontiguousarray(targets, np.int64).reshape(-1)

@@ -1,0 +1,1 @@
+"""Functions that kernels of all families share: mathematics that vectorises, products, random numbers, targets."""

@@ -1,0 +1,91 @@
+"""Activations: each element's value with its slope, and GELU on a stretch of memory that is still in cache.
+
+A caller that wants one of the two numbers pays for one: LLVM drops the arithmetic of the other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....backend.cpu.jit import device
+from .math import exp, normal_cdf_pdf, wide_vectors
+
+f4 = np.float32
+SQRT_2_OVER_PI = f4(0.7978845608)
+CUBIC = f4(0.044715)
+
+
+@device
+def _logistic(u):
+    """1 / (1 + e**-u), and 0 below -40: numbers too small to be normal would slow the next product."""
+    y = f4(1) / (f4(1) + exp(-u))
+    return f4(0) if u < f4(-40) else y
+
+
+@device
+def silu(x):
+    """``x s(x)`` with s the logistic function, and its slope."""
+    s = _logistic(x)
+    return x * s, s * (f4(1) + x * (f4(1) - s))
+
+
+@device
+def gelu_tanh(x):
+    """GELU in the form with tanh, and its slope."""
+    u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x)
+    cdf = _logistic(f4(2) * u)  # (1 + tanh(u)) / 2 is the logistic function of 2u
+    slope = f4(2) * cdf * (f4(1) - cdf) * SQRT_2_OVER_PI * (f4(1) + f4(3) * CUBIC * x * x)
+    return x * cdf, cdf + x * slope
+
+
+@device
+def gelu_erf(x):
+    """GELU, and its slope."""
+    cdf, pdf = normal_cdf_pdf(x)
+    return x * cdf, cdf + x * pdf
+
+
+@device
+def gelu(x, out, tanh):
+    """GELU of ``x`` (n,) into ``out`` (n,)."""
+    wide_vectors()
+    if tanh:
+        for i in range(x.size):
+            out[i], _ = gelu_tanh(x[i])
+    else:
+        for i in range(x.size):
+            out[i], _ = gelu_erf(x[i])
+
+
+@device
+def gelu_gradient(dout, x, dx, beta, tanh):
+    """Gradient of GELU at ``x`` (n,) into ``dx`` (n,), added if ``beta`` is not 0."""
+    wide_vectors()
+    if tanh:
+        for i in range(x.size):
+            _, slope = gelu_tanh(x[i])
+            d = dout[i] * slope
+            dx[i] = d + dx[i] if beta != 0 else d
+    else:
+        for i in range(x.size):
+            _, slope = gelu_erf(x[i])
+            d = dout[i] * slope
+            dx[i] = d + dx[i] if beta != 0 else d
+
+
+@device
+def gelu_over_gradient(d, x, dx, beta, tanh):
+    """As ``gelu_gradient`` with ``d`` (n,) for ``dout``, over which GELU of ``x`` is written then."""
+    wide_vectors()
+    if tanh:
+        for i in range(x.size):
+            y, slope = gelu_tanh(x[i])
+            g = d[i] * slope
+            dx[i] = g + dx[i] if beta != 0 else g
+            d[i] = y
+    else:
+        for i in range(x.size):
+            y, slope = gelu_erf(x[i])
+            g = d[i] * slope
+            dx[i] = g + dx[i] if beta != 0 else g
+            d[i] = y

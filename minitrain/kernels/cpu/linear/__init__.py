@@ -1,0 +1,1 @@
+"""CPU kernels of linear maps, tables and dropout."""

@@ -1,0 +1,94 @@
+"""Twins of ``ops.gelu_linear``: GELU of a block of rows goes from cache into the product, and is forgotten.
+
+In the backward each thread owns some columns of the hidden layer, and with them all that follows of both gradients. It
+takes ``ROWS`` rows at a time: their part of the activation's gradient gives way to the activation itself, once GELU's
+slope has made ``dhidden`` of it, and the activation is then multiplied into ``dweight``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ....backend.arrays import Array
+from ....backend.cpu.jit import kernel
+from ....backend.pool import empty
+from ....backend.targets import SKIP, Target
+from ....backend.threads import threads_for
+from ..common.elementwise import gelu, gelu_over_gradient
+from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
+from ..common.math import chunk, wide_vectors
+from ..common.targets import NONE, full_slot, rows, slot
+from .linear import linear_backward
+
+ROWS = 256  # at a time; a thread's share of them should stay in its second-level cache
+
+
+def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, approximate: str = "tanh") -> Any:
+    """See ``ops.gelu_linear.gelu_linear_forward``."""
+    if not available or hidden.shape[-1] == 0:
+        return NotImplemented
+    out = empty((*hidden.shape[:-1], weight.shape[0]))
+    h, threads = rows(hidden), threads_for(hidden.size * weight.shape[0] / 32)
+    a_thread = max(1, min(ROWS, -(-len(h) // threads)))  # rows of the activation that a thread has at a time
+    _forward(
+        h, rows(weight), NONE if bias is None else np.ascontiguousarray(bias), rows(out),
+        empty((threads, a_thread, h.shape[1])), approximate == "tanh", threads,
+    )  # fmt: skip
+    return out, (hidden, weight, bias, approximate)
+
+
+@kernel("void(f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], f4[:, :, ::1], b1, i8)")
+def _forward(hidden, weight, bias, out, memory, tanh, threads):
+    R, K = hidden.shape
+    N = weight.shape[0]
+    for t in prange(threads):
+        wide_vectors()
+        lo, hi = chunk(R, t, threads)
+        activation = memory[t]
+        for first in range(lo, hi, len(activation)):
+            n = min(len(activation), hi - first)
+            for r in range(n):
+                gelu(hidden[first + r], activation[r], tanh)
+            gemm_nt(n, N, K, 1.0, activation, K, weight, K, 0.0, out[first:], N)
+        if bias.size:
+            for r in range(lo, hi):
+                for c in range(N):
+                    out[r, c] += bias[c]
+
+
+def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target]) -> Any:
+    """See ``ops.gelu_linear.gelu_linear_backward``."""
+    hidden, weight, bias, approximate = cache
+    if not available or dout.size == 0 or hidden.size == 0:
+        return NotImplemented
+    dhidden, dweight = full_slot(into[0], hidden.shape), slot(into[1], weight.shape)
+    h = rows(hidden)
+    if into[0] is not SKIP or dweight.array.size:
+        _backward(
+            rows(dout), h, rows(weight), rows(dhidden.array), dhidden.beta, dweight.array, dweight.beta,
+            empty((min(ROWS, len(h)), h.shape[1])), approximate == "tanh", threads_for(h.size * weight.shape[0] / 32),
+        )  # fmt: skip
+    dbias = linear_backward(dout, (hidden, weight, bias), into=(SKIP, SKIP, into[2]))[2]
+    return dhidden.result(), dweight.result(), dbias
+
+
+@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[:, ::1], b1, i8)")
+def _backward(dout, hidden, weight, dhidden, dhidden_beta, dweight, dweight_beta, memory, tanh, threads):
+    R, K = hidden.shape
+    N = weight.shape[0]
+    for t in prange(threads):
+        wide_vectors()
+        _, _, c0, c1 = block(0, K, t, threads)
+        rows_to_do = R if c1 > c0 else 0
+        for first in range(0, rows_to_do, len(memory)):
+            n = min(len(memory), R - first)
+            gemm_nn(n, c1 - c0, N, 1.0, dout[first:], N, weight[:, c0:], K, 0.0, memory[:, c0:], K)
+            for i in range(n):
+                r = first + i
+                gelu_over_gradient(memory[i, c0:c1], hidden[r, c0:c1], dhidden[r, c0:c1], dhidden_beta, tanh)
+            if dweight.size:
+                beta = dweight_beta if first == 0 else np.float32(1)  # the other rows add to the first
+                gemm_tn(N, c1 - c0, n, 1.0, dout[first:], N, memory[:, c0:], K, beta, dweight[:, c0:], K)

@@ -1,0 +1,35 @@
+"""Twin of ``ops.residual``'s forward: the sum, by all threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ....backend.arrays import Array
+from ....backend.cpu.jit import kernel
+from ....backend.pool import empty
+from ....backend.threads import threads_for
+from ..common.math import chunk
+
+
+def residual_forward(x: Array, branch: Array) -> Any:
+    """See ``ops.residual.residual_forward``."""
+    out = empty(x.shape)
+    _add(
+        np.ascontiguousarray(x).reshape(-1),
+        np.ascontiguousarray(branch).reshape(-1),
+        out.reshape(-1),
+        threads_for(x.size),
+    )
+    return out, ()
+
+
+@kernel("void(f4[::1], f4[::1], f4[::1], i8)")
+def _add(x, branch, out, threads):
+    for t in prange(threads):
+        lo, hi = chunk(x.size, t, threads)
+        a, b, total = x[lo:hi], branch[lo:hi], out[lo:hi]
+        for i in range(total.size):
+            total[i] = a[i] + b[i]

@@ -1,0 +1,1 @@
+"""Low-rank adapters for layers of a trained model."""

@@ -1,0 +1,132 @@
+"""Multi-head attention from one sequence to another."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend.arrays import Array
+from ...backend.pool import empty_like
+from ...ops.attention.attention import AttentionCache, attention_backward, attention_forward
+from ...ops.contract.op import Into, Target
+from ...ops.linear.linear import LinearCache
+from ...random import Key
+from ..core.module import Module
+from ..layers.linear import Linear
+from .heads import PreparedCache, check_heads, head_norms, prepare, prepare_backward
+
+
+class CrossAttentionCache(NamedTuple):
+    """What the backward needs."""
+
+    q_proj: LinearCache
+    kv: LinearCache
+    q: PreparedCache
+    k: PreparedCache
+    attention: AttentionCache
+    out: LinearCache
+
+
+class CrossAttention(Module):
+    """Queries come from ``x``, keys and values from ``memory``, such as a decoder's from the encoder's output.
+
+    Args:
+        width: model width C.
+        heads: number H of query heads; C % H == 0.
+        rng: source of the initial weights.
+        kv_heads: number Hkv of key and value heads (grouped queries; one is multi-query); H by default.
+        memory_width: width of the memory; C by default.
+        qk_norm: whether to RMS-norm each query and key over its head width, as in ``MultiHeadAttention``.
+        dropout: probability of dropping an attention probability.
+        bias: whether the projections have biases.
+        out_std: standard deviation of the output projection's initial weights.
+        dtype: dtype of the weights.
+
+    Attributes:
+        q: Linear, C -> C.
+        kv: Linear, memory_width -> 2 Hkv D, rows in the order keys, values.
+        q_norm: RMSNorm over D, or ``None``.
+        k_norm: RMSNorm over D, or ``None``.
+        out: Linear, C -> C.
+
+    Raises:
+        ConfigError: if a setting is out of range, or settings do not fit each other.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        rng: np.random.Generator,
+        *,
+        kv_heads: int | None = None,
+        memory_width: int | None = None,
+        qk_norm: bool = False,
+        dropout: float = 0.0,
+        bias: bool = True,
+        out_std: float = 0.02,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.heads = heads
+        self.kv_heads = heads if kv_heads is None else kv_heads
+        self.head_width = check_heads("CrossAttention", width, heads, self.kv_heads, dropout)
+        self.dropout = dropout
+        memory_width = width if memory_width is None else memory_width
+        self.q = Linear(width, width, rng, bias=bias, dtype=dtype)
+        self.kv = Linear(memory_width, 2 * self.kv_heads * self.head_width, rng, bias=bias, dtype=dtype)
+        self.q_norm, self.k_norm = head_norms(qk_norm, self.head_width, dtype)
+        self.out = Linear(width, width, rng, bias=bias, std=out_std, dtype=dtype)
+
+    def forward(
+        self,
+        x: Array,
+        memory: Array,
+        *,
+        key_lengths: Array | None = None,
+        mask: Array | None = None,
+        rng: Key | None = None,
+    ) -> tuple[Array, CrossAttentionCache]:
+        """Attend from ``x`` to ``memory``.
+
+        Args:
+            x: (B, T, C).
+            memory: (B, S, memory_width).
+            key_lengths: (B,) integers; the memory from this length on is padding.
+            mask: boolean, True = may attend; broadcasts to (B, H, T, S).
+            rng: key of the dropout masks; ``None`` means evaluation.
+
+        Returns:
+            out (B, T, C) and the cache.
+        """
+        q, q_proj = self.q.forward(x, rng=rng)
+        q = q.reshape(*x.shape[:2], self.heads, self.head_width)  # (B, T, C) -> (B, T, H, D)
+        packed, kv = self.kv.forward(memory, rng=rng)  # (B, S, 2 Hkv D)
+        k, v = self._split(packed)
+        q, q_cache = prepare(q, self.q_norm)
+        k, k_cache = prepare(k, self.k_norm)
+        mixed, attention = attention_forward(q, k, v, key_lengths=key_lengths, mask=mask, dropout=self.dropout, rng=rng)
+        out, out_cache = self.out.forward(mixed.reshape(x.shape), rng=rng)  # (B, T, H, D) -> (B, T, C)
+        return out, CrossAttentionCache(q_proj, kv, q_cache, k_cache, attention, out_cache)
+
+    def backward(self, dout: Array, cache: CrossAttentionCache, *, dmemory: Target = None) -> tuple[Array, Array]:
+        """Map dout (B, T, C) to dx (B, T, C) and dmemory (B, S, memory_width).
+
+        A memory that several layers read collects their gradients: ``dmemory=Into(buffer, accumulate=True)``.
+        """
+        dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
+        B, S = cache.attention.k.shape[:2]
+        dpacked = empty_like(dout, (B, S, self.kv.out_features))
+        to_k, to_v = (Into(part) for part in self._split(dpacked))  # the two gradients land side by side
+        targets = (None, cache.k.target(to_k), to_v, None)
+        dq, dk, _, _ = attention_backward(dmixed, cache.attention, into=targets)
+        dq = prepare_backward(dq, self.q_norm, cache.q)
+        prepare_backward(dk, self.k_norm, cache.k, to_k)
+        dx = self.q.backward(dq.reshape(dout.shape), cache.q_proj)  # (B, T, H, D) -> (B, T, C)
+        return dx, self.kv.backward(dpacked, cache.kv, dx=dmemory)
+
+    def _split(self, packed: Array) -> tuple[Array, Array]:
+        """(B, S, 2 Hkv D) -> views k and v (B, S, Hkv, D)."""
+        B, S, _ = packed.shape
+        rows = packed.reshape(B, S, 2 * self.kv_heads, self.head_width)
+        return rows[:, :, : self.kv_heads], rows[:, :, self.kv_heads :]

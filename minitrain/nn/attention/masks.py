@@ -1,0 +1,133 @@
+"""Boolean attention masks with one meaning everywhere: True = may attend.
+
+Each broadcasts to (B, H, T, S), B samples, H heads, T queries and S keys, so masks combine with ``&`` and go into
+``attention_forward(..., mask=...)``. Where a rule is all there is, ``causal``, ``window`` and ``key_lengths`` say the
+same without an array, and are faster.
+"""
+
+from __future__ import annotations
+
+from ...backend.arrays import Array, device_of, is_array, library_for
+from ...errors import ShapeError
+
+__all__ = [
+    "create_causal_mask",
+    "create_combined_mask",
+    "create_document_mask",
+    "create_padding_mask",
+    "create_window_mask",
+]
+
+
+def create_padding_mask(tokens: Array, pad_idx: int = 0) -> Array:
+    """Every query may attend to the keys that are not padding, wherever the padding lies.
+
+    Args:
+        tokens: (B, S) integers, the tokens of the keys.
+        pad_idx: the token that stands for padding.
+
+    Returns:
+        (B, 1, 1, S) boolean, on the device of ``tokens``.
+
+    Raises:
+        ShapeError: if ``tokens`` is not a matrix of integers.
+    """
+    _check_matrix("create_padding_mask: tokens must be (B, S) integers", tokens)
+    real: Array = tokens != pad_idx
+    return real[:, None, None, :]  # (B, S) -> (B, 1, 1, S)
+
+
+def create_causal_mask(size: int, device: str = "cpu") -> Array:
+    """Query t may attend to the keys s <= t: itself and what came before.
+
+    Args:
+        size: number T of positions, of queries and keys alike.
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        (T, T) boolean.
+
+    Raises:
+        ShapeError: if ``size`` is negative.
+        DeviceError: if the device cannot be used.
+    """
+    return _reach(size, device) >= 0
+
+
+def create_window_mask(size: int, window: int, device: str = "cpu") -> Array:
+    """Query t may attend to the ``window`` keys t - window < s <= t (Beltagy et al., 2020, arXiv:2004.05150).
+
+    Args:
+        size: number T of positions, of queries and keys alike.
+        window: how many keys a query sees, itself among them; from ``size`` on, the mask is the causal one.
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        (T, T) boolean.
+
+    Raises:
+        ShapeError: if ``size`` is negative, or ``window`` is not at least 1.
+        DeviceError: if the device cannot be used.
+    """
+    if window < 1:
+        raise ShapeError(f"create_window_mask: window = {window} must be at least 1; a query sees itself")
+    reach = _reach(size, device)
+    return (reach >= 0) & (reach < window)
+
+
+def create_combined_mask(tokens: Array, pad_idx: int = 0) -> Array:
+    """Causal and padding together, as a decoder needs them for its targets.
+
+    A query before which everything is padding may attend to nothing; attention gives it zeros.
+
+    Args:
+        tokens: (B, T) integers.
+        pad_idx: the token that stands for padding.
+
+    Returns:
+        (B, 1, T, T) boolean, on the device of ``tokens``.
+
+    Raises:
+        ShapeError: if ``tokens`` is not a matrix of integers.
+    """
+    padding = create_padding_mask(tokens, pad_idx)
+    device = device_of(tokens).partition(":")[0]  # "cuda:0" -> "cuda"
+    return padding & create_causal_mask(tokens.shape[1], device)
+
+
+def create_document_mask(documents: Array) -> Array:
+    """Every query may attend to the keys of its own document, in a window where several are packed together.
+
+    For a decoder, combine it with the option ``causal`` or with `create_causal_mask`.
+
+    Args:
+        documents: (B, T) integers, the number of the document of each token. Padding with a number of its own, such
+            as -1, attends to padding alone.
+
+    Returns:
+        (B, 1, T, T) boolean, on the device of ``documents``.
+
+    Raises:
+        ShapeError: if ``documents`` is not a matrix of integers.
+    """
+    _check_matrix("create_document_mask: documents must be (B, T) integers", documents)
+    same: Array = documents[:, :, None] == documents[:, None, :]  # (B, T, T)
+    return same[:, None]  # (B, T, T) -> (B, 1, T, T)
+
+
+def _check_matrix(rule: str, x: Array) -> None:
+    """Raise a ``ShapeError`` unless ``x`` is a matrix of integers."""
+    if not is_array(x):
+        raise ShapeError(f"{rule} in a NumPy or CuPy array, got {type(x).__name__}")
+    if x.ndim != 2 or x.dtype.kind not in "iu":
+        raise ShapeError(f"{rule}, got {x.dtype} {x.shape}")
+
+
+def _reach(size: int, device: str) -> Array:
+    """(T, T): how far key s lies before query t, ``t - s``."""
+    if size < 0:
+        raise ShapeError(f"size = {size} of a mask must not be negative")
+    xp = library_for(device)
+    positions = xp.arange(size)
+    reach: Array = positions[:, None] - positions
+    return reach

@@ -1,0 +1,169 @@
+"""Multi-head self-attention with packed projections."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend.arrays import Array, array_module
+from ...backend.pool import empty_like
+from ...errors import ConfigError, ShapeError
+from ...ops.attention.attention import AttentionCache, attention_backward, attention_forward
+from ...ops.contract.op import Into
+from ...ops.linear.linear import LinearCache
+from ...random import Key
+from ..core.module import Module
+from ..layers.linear import Linear
+from .heads import PreparedCache, Rope, check_heads, head_norms, prepare, prepare_backward
+from .positions import alibi_slopes
+
+
+class MultiHeadAttentionCache(NamedTuple):
+    """What the backward needs."""
+
+    qkv: LinearCache
+    q: PreparedCache
+    k: PreparedCache
+    attention: AttentionCache
+    out: LinearCache
+
+
+class MultiHeadAttention(Module):
+    """Self-attention: one product makes queries, keys and values, another mixes the heads' outputs.
+
+    Args:
+        width: model width C.
+        heads: number H of query heads; C % H == 0.
+        rng: source of the initial weights.
+        kv_heads: number Hkv of key and value heads (grouped queries; one is multi-query); H by default.
+        causal: whether a position sees only itself and what came before.
+        window: a position sees only those at a smaller distance (``attention_forward`` has the details).
+        rope: rotary positions, applied to queries and keys.
+        qk_norm: whether to RMS-norm each query and key over its head width, with one learned weight for queries and one
+            for keys (Henry et al., 2020, arXiv:2010.04245; Dehghani et al., 2023, arXiv:2302.05442), before ``rope``.
+        softcap: scores are bent to lie within (-softcap, softcap).
+        alibi: whether scores fall with distance, by the slopes of ``nn.alibi_slopes``.
+        dropout: probability of dropping an attention probability.
+        bias: whether the projections have biases.
+        out_std: standard deviation of the output projection's initial weights.
+        dtype: dtype of the weights.
+
+    Attributes:
+        qkv: Linear, C -> C + 2 Hkv D, rows in the order queries, keys, values.
+        q_norm: RMSNorm over D, or ``None``.
+        k_norm: RMSNorm over D, or ``None``.
+        out: Linear, C -> C.
+
+    Raises:
+        ConfigError: if a setting is out of range, or settings do not fit each other.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        rng: np.random.Generator,
+        *,
+        kv_heads: int | None = None,
+        causal: bool = True,
+        window: int | None = None,
+        rope: Rope | None = None,
+        qk_norm: bool = False,
+        softcap: float | None = None,
+        alibi: bool = False,
+        dropout: float = 0.0,
+        bias: bool = True,
+        out_std: float = 0.02,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.heads = heads
+        self.kv_heads = heads if kv_heads is None else kv_heads
+        self.head_width = check_heads("MultiHeadAttention", width, heads, self.kv_heads, dropout)
+        if rope is not None and self.head_width % 2:
+            raise ConfigError(
+                f"MultiHeadAttention: rope needs an even head width, but width / heads = {width} / {heads} = "
+                f"{self.head_width}: elements turn in pairs"
+            )
+        if window is not None and (window < 1 or window % 1):
+            raise ConfigError(f"MultiHeadAttention: window = {window} must be a whole number from 1, or None")
+        if softcap is not None and not softcap > 0:
+            raise ConfigError(f"MultiHeadAttention: softcap = {softcap} must be positive, or None")
+        self.causal, self.window, self.softcap, self.dropout = causal, window, softcap, dropout
+        self.rope = rope
+        self.alibi_slopes = alibi_slopes(heads) if alibi else None
+        self.qkv = Linear(width, (heads + 2 * self.kv_heads) * self.head_width, rng, bias=bias, dtype=dtype)
+        self.q_norm, self.k_norm = head_norms(qk_norm, self.head_width, dtype)
+        self.out = Linear(width, width, rng, bias=bias, std=out_std, dtype=dtype)
+
+    def forward(
+        self,
+        x: Array,
+        *,
+        key_lengths: Array | None = None,
+        mask: Array | None = None,
+        positions: Array | None = None,
+        rng: Key | None = None,
+    ) -> tuple[Array, MultiHeadAttentionCache]:
+        """Attend.
+
+        Args:
+            x: (B, T, C).
+            key_lengths: (B,) integers; positions from this length on are padding, which nobody sees.
+            mask: boolean, True = may attend; broadcasts to (B, H, T, T).
+            positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi go by the places
+                in the sequence all the same.
+            rng: key of the dropout masks; ``None`` means evaluation.
+
+        Returns:
+            out (B, T, C) and the cache.
+
+        Raises:
+            ConfigError: if positions are given to a layer without ``rope``.
+            ShapeError: if ``x`` or an option has another shape.
+        """
+        if x.ndim != 3:
+            raise ShapeError(f"MultiHeadAttention: x has shape {x.shape}, expected (B, T, C); one sequence is x[None]")
+        if positions is not None and self.rope is None:
+            raise ConfigError(
+                "MultiHeadAttention: positions were given, but the layer has rope=None and would ignore them; "
+                "build it with rope=Rope() or leave positions out"
+            )
+        packed, qkv_cache = self.qkv.forward(x, rng=rng)  # (B, T, (H + 2 Hkv) D)
+        q, k, v = self._split(packed)
+        q, q_cache = prepare(q, self.q_norm, self.rope, positions)
+        k, k_cache = prepare(k, self.k_norm, self.rope, positions)
+        mixed, attention_cache = attention_forward(
+            q,
+            k,
+            v,
+            causal=self.causal,
+            key_lengths=key_lengths,
+            mask=mask,
+            window=self.window,
+            alibi_slopes=None if self.alibi_slopes is None else array_module(x).asarray(self.alibi_slopes),
+            softcap=self.softcap,
+            dropout=self.dropout,
+            rng=rng,
+        )
+        out, out_cache = self.out.forward(mixed.reshape(x.shape), rng=rng)  # (B, T, H, D) -> (B, T, C)
+        return out, MultiHeadAttentionCache(qkv_cache, q_cache, k_cache, attention_cache, out_cache)
+
+    def backward(self, dout: Array, cache: MultiHeadAttentionCache) -> Array:
+        """Map dout (B, T, C) to dx (B, T, C)."""
+        dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
+        B, T = dout.shape[:2]
+        dpacked = empty_like(dout, (B, T, self.qkv.out_features))
+        to_q, to_k, to_v = (Into(part) for part in self._split(dpacked))  # the three gradients land side by side
+        targets = (cache.q.target(to_q), cache.k.target(to_k), to_v, None)
+        dq, dk, _, _ = attention_backward(dmixed, cache.attention, into=targets)
+        prepare_backward(dq, self.q_norm, cache.q, to_q)
+        prepare_backward(dk, self.k_norm, cache.k, to_k)
+        return self.qkv.backward(dpacked, cache.qkv)
+
+    def _split(self, packed: Array) -> tuple[Array, Array, Array]:
+        """(B, T, (H + 2 Hkv) D) -> views q (B, T, H, D), k and v (B, T, Hkv, D)."""
+        B, T, _ = packed.shape
+        H, G = self.heads, self.kv_heads
+        rows = packed.reshape(B, T, H + 2 * G, self.head_width)
+        return rows[:, :, :H], rows[:, :, H : H + G], rows[:, :, H + G :]

@@ -1,0 +1,162 @@
+"""Pre-norm transformer blocks: every branch reads a normalised copy of the stream and adds to the stream itself."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend.arrays import Array
+from ...ops.contract.op import Into
+from ...ops.norms.layer_norm import LayerNormCache
+from ...ops.norms.residual import ResidualCache, residual_backward, residual_forward
+from ...ops.norms.residual_layer_norm import ResidualLayerNormCache
+from ...ops.norms.residual_rms_norm import ResidualRMSNormCache
+from ...ops.norms.rms_norm import RMSNormCache
+from ...random import Key, fold
+from ..attention.self_attention import MultiHeadAttention, MultiHeadAttentionCache
+from ..core.checks import check_probabilities
+from ..core.module import Module
+from ..layers.feed_forward import FeedForward, FeedForwardCache
+from ..layers.gated_feed_forward import GatedFeedForward, GatedFeedForwardCache
+from ..layers.layer_norm import LayerNorm
+from ..layers.rms_norm import RMSNorm
+from .branch import BranchCache, drop_branch_backward, drop_branch_forward
+
+
+class PreNormBlockCache(NamedTuple):
+    """What the backward needs, in order of computation."""
+
+    norm1: LayerNormCache | RMSNormCache
+    attention: MultiHeadAttentionCache
+    branch1: BranchCache
+    norm2: ResidualLayerNormCache | ResidualRMSNormCache
+    feed_forward: FeedForwardCache | GatedFeedForwardCache
+    branch2: BranchCache
+    residual: ResidualCache
+
+
+class PreNormBlock(Module):
+    """``x = x + attention(norm1(x))``, then ``x = x + feed_forward(norm2(x))`` (GPT-2's order), whatever the parts.
+
+    Args:
+        norm1: LayerNorm or RMSNorm before the attention.
+        attention: self-attention.
+        norm2: norm before the feed-forward layer, of the kind of ``norm1``.
+        feed_forward: FeedForward or GatedFeedForward.
+        dropout: probability of dropping an element of either branch.
+        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+
+    Raises:
+        ConfigError: if a probability is out of range.
+    """
+
+    recompute = False
+    """Whether only inputs are kept for the backward; see `minitrain.nn.blocks.recompute`."""
+
+    def __init__(
+        self,
+        norm1: LayerNorm | RMSNorm,
+        attention: MultiHeadAttention,
+        norm2: LayerNorm | RMSNorm,
+        feed_forward: FeedForward | GatedFeedForward,
+        *,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        check_probabilities(type(self).__name__, dropout=dropout, drop_path=drop_path)
+        self.dropout, self.drop_path = dropout, drop_path
+        self.norm1: Any = norm1
+        self.attention = attention
+        self.norm2: Any = norm2
+        self.feed_forward: Any = feed_forward
+
+    def forward(
+        self, x: Array, *, key_lengths: Array | None = None, rng: Key | None = None
+    ) -> tuple[Array, PreNormBlockCache]:
+        """Map x (B, T, C) to out (B, T, C).
+
+        Args:
+            x: (B, T, C) the stream.
+            key_lengths: (B,) integers; positions from this length on are padding that nobody attends to.
+            rng: key of the dropout masks; ``None`` means evaluation.
+        """
+        normed, norm1 = self.norm1.forward(x)
+        branch, attention = self.attention.forward(normed, key_lengths=key_lengths, rng=fold(rng, "attention"))
+        branch, branch1 = self._drop(branch, fold(rng, "dropout1"))
+        x, normed, norm2 = self.norm2.forward_residual(x, branch)
+        branch, feed_forward = self.feed_forward.forward(normed, rng=fold(rng, "feed_forward"))
+        # The norm's output is not kept but computed again: a hundredth of the branch's work, a twelfth of its memory.
+        feed_forward = self.feed_forward.forget_input(feed_forward)
+        branch, branch2 = self._drop(branch, fold(rng, "dropout2"))
+        x, residual = residual_forward(x, branch)
+        return x, PreNormBlockCache(norm1, attention, branch1, norm2, feed_forward, branch2, residual)
+
+    def backward(self, dout: Array, cache: PreNormBlockCache) -> Array:
+        """Map dout (B, T, C) to dx (B, T, C)."""
+        dx, dbranch = residual_backward(dout, cache.residual)
+        dbranch = drop_branch_backward(dbranch, cache.branch2)
+        normed, _ = self.norm2.forward(cache.norm2.total)
+        dnormed = self.feed_forward.backward(dbranch, self.feed_forward.recall_input(cache.feed_forward, normed))
+        del normed
+        dx = dbranch = self.norm2.backward_residual(dx, dnormed, cache.norm2)
+        dbranch = drop_branch_backward(dbranch, cache.branch1)
+        dnormed = self.attention.backward(dbranch, cache.attention)
+        return self.norm1.backward(  # type: ignore[no-any-return]
+            dnormed, cache.norm1, dx=Into(dx, accumulate=True)
+        )  # the stream's gradient and the branch's
+
+    def _drop(self, branch: Array, rng: Key | None) -> tuple[Array, BranchCache]:
+        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, rng=rng)
+
+
+class TransformerBlock(PreNormBlock):
+    """The block of GPT-2, of encoders and of vision transformers: layer norms and a GELU layer of width 4 C.
+
+    Args:
+        width: model width C.
+        heads: number of query heads.
+        rng: source of the initial weights.
+        kv_heads: number of key and value heads; ``heads`` by default.
+        causal: whether a position sees only itself and what came before.
+        dropout: probability of dropping, in the attention and on both branches.
+        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+        bias: whether linear layers and norms have biases.
+        approximate: form of GELU.
+        out_std: standard deviation of the initial weights of the two layers that write to the stream.
+        dtype: dtype of the weights.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        rng: np.random.Generator,
+        *,
+        kv_heads: int | None = None,
+        causal: bool = True,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        bias: bool = True,
+        approximate: str = "none",
+        out_std: float = 0.02,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__(
+            LayerNorm(width, bias=bias, dtype=dtype),
+            MultiHeadAttention(
+                width,
+                heads,
+                rng,
+                kv_heads=kv_heads,
+                causal=causal,
+                dropout=dropout,
+                bias=bias,
+                out_std=out_std,
+                dtype=dtype,
+            ),
+            LayerNorm(width, bias=bias, dtype=dtype),
+            FeedForward(width, 4 * width, rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype),
+            dropout=dropout,
+            drop_path=drop_path,
+        )

@@ -1,0 +1,58 @@
+"""What is dropped from a branch before it is added to the stream: single elements, and whole branches.
+
+Dropout zeroes elements; stochastic depth (Huang et al., 2016, arXiv:1603.09382) leaves out the branch of a sample as a
+whole, so that its stream passes the layer unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array
+from ...ops.linear.drop_path import DropPathCache, drop_path_backward, drop_path_forward
+from ...ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
+from ...random import Key, fold
+
+
+class BranchCache(NamedTuple):
+    """What the backward needs."""
+
+    dropout: DropoutCache
+    path: DropPathCache
+
+
+def drop_branch_forward(
+    branch: Array, *, dropout: float, drop_path: float, rng: Key | None
+) -> tuple[Array, BranchCache]:
+    """Drop elements of a branch, then whole samples of it.
+
+    Args:
+        branch: (B, ...) what a layer computed; the first axis counts samples.
+        dropout: probability of dropping an element.
+        drop_path: probability of dropping a sample's branch.
+        rng: key of the masks; ``None`` means evaluation.
+
+    Returns:
+        out (B, ...) and the cache.
+    """
+    branch, dropout_cache = dropout_forward(branch, p=dropout, rng=rng)
+    branch, path_cache = drop_path_forward(branch, p=drop_path, rng=fold(rng, "drop_path"))
+    return branch, BranchCache(dropout_cache, path_cache)
+
+
+def drop_branch_backward(dout: Array, cache: BranchCache) -> Array:
+    """Map dout (B, ...) to dbranch (B, ...)."""
+    return dropout_backward(drop_path_backward(dout, cache.path), cache.dropout)
+
+
+def drop_path_rates(highest: float, layers: int) -> list[float]:
+    """Rates of drop-path that grow in proportion to the depth, as the paper has it: ``highest * l / layers``.
+
+    The first layers find features that all others build on, so they are left out least. Vision transformers are trained
+    with such rates (Touvron et al., 2020, arXiv:2012.12877).
+
+    Args:
+        highest: rate of the last layer.
+        layers: number of layers.
+    """
+    return [highest * (i + 1) / layers for i in range(layers)]

@@ -1,0 +1,1 @@
+"""What every layer is made of: modules, parameters, initial values, packing into flat buffers, groups."""

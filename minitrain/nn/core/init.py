@@ -1,0 +1,211 @@
+"""Initial weights: made by NumPy from a seeded generator whatever the device, so they are the same everywhere.
+
+Every function draws in float64 and rounds to ``dtype``. A weight of a layer is ``(out, in)``, of a convolution
+``(out, in, ...)``; its *fans* are the numbers of inputs of an output and of outputs of an input.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from ...backend.arrays import Array
+from ...errors import ConfigError, ShapeError
+from .checks import check_generator
+
+Mode = Literal["fan_in", "fan_out"]
+
+
+def generator(seed: int) -> np.random.Generator:
+    """The generator of a model's initial weights."""
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, dtype: Any = np.float32) -> Array:
+    """Normal numbers with mean 0 and standard deviation ``std``, drawn in float64 and rounded to ``dtype``.
+
+    Raises:
+        ConfigError: if ``rng`` is no generator.
+    """
+    check_generator(rng)
+    return (rng.standard_normal(shape) * std).astype(dtype)
+
+
+def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float, dtype: Any = np.float32) -> Array:
+    """Numbers spread evenly over [-bound, bound]; their standard deviation is ``bound / sqrt(3)``."""
+    return rng.uniform(-bound, bound, shape).astype(dtype)
+
+
+def truncated_normal(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    std: float,
+    dtype: Any = np.float32,
+    *,
+    cut: float = 2.0,
+) -> Array:
+    """Normal numbers with mean 0, none further from it than ``cut * std``.
+
+    By rejection: what lies outside is drawn again, so inside the bounds the density is exactly the normal one. The
+    standard deviation of the result is smaller than ``std``: 0.88 of it at the default cut.
+
+    Args:
+        rng: source of the numbers.
+        shape: of the result.
+        std: standard deviation before the cut.
+        dtype: of the result.
+        cut: where the tails are cut off, in standard deviations.
+
+    Raises:
+        ConfigError: if the cut is below 0.1, where rejection would hardly end.
+    """
+    if not cut >= 0.1:
+        raise ConfigError(f"truncated_normal: cut = {cut} must be at least 0.1 (standard deviations)")
+    x = rng.standard_normal(shape)
+    while np.any(outside := np.abs(x) > cut):
+        x[outside] = rng.standard_normal(int(np.count_nonzero(outside)))
+    # Rounding to a smaller dtype must not take a number over the bound.
+    bound = np.nextafter(np.asarray(cut * std, dtype), np.asarray(0, dtype))
+    return np.clip((x * std).astype(dtype), -bound, bound)  # type: ignore[no-any-return]
+
+
+def xavier_uniform(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float32, *, gain: float = 1.0
+) -> Array:
+    """Uniform with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot, Bengio, AISTATS 2010)."""
+    return uniform(rng, shape, math.sqrt(3) * _xavier_std(shape, gain), dtype)
+
+
+def xavier_normal(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float32, *, gain: float = 1.0
+) -> Array:
+    """Normal with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot, Bengio, AISTATS 2010).
+
+    A compromise: signals keep their variance on the way forward with 1 / fan_in, gradients with 1 / fan_out.
+    """
+    return normal(rng, shape, _xavier_std(shape, gain), dtype)
+
+
+def kaiming_uniform(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: Any = np.float32,
+    *,
+    gain: float = math.sqrt(2),
+    mode: Mode = "fan_in",
+) -> Array:
+    """Uniform with variance ``gain^2 / fan`` (He et al., 2015, arXiv:1502.01852); see ``gain_of``."""
+    return uniform(rng, shape, math.sqrt(3) * _kaiming_std(shape, gain, mode), dtype)
+
+
+def kaiming_normal(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: Any = np.float32,
+    *,
+    gain: float = math.sqrt(2),
+    mode: Mode = "fan_in",
+) -> Array:
+    """Normal with variance ``gain^2 / fan`` (He et al., 2015, arXiv:1502.01852); see ``gain_of``.
+
+    Args:
+        rng: source of the numbers.
+        shape: (out, in) or (out, in, ...).
+        dtype: of the result.
+        gain: makes up for what the activation before it takes away; of ReLU by default.
+        mode: ``"fan_in"`` keeps the variance of signals on the way forward, ``"fan_out"`` that of gradients.
+
+    Raises:
+        ConfigError: if the mode is neither.
+        ShapeError: if the shape has no fans.
+    """
+    return normal(rng, shape, _kaiming_std(shape, gain, mode), dtype)
+
+
+def orthogonal(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float32, *, gain: float = 1.0
+) -> Array:
+    """A random orthogonal matrix times ``gain`` (Saxe, McClelland, Ganguli, 2014, arXiv:1312.6120).
+
+    The rows are orthonormal, or the columns where there are fewer of them. All orthogonal matrices are equally likely:
+    the factor Q of a normal matrix is, once the signs of R's diagonal, which are the algorithm's choice, are in it.
+
+    Args:
+        rng: source of the numbers.
+        shape: (out, in), or (out, in, ...), which counts as (out, product of the others).
+        dtype: of the result.
+        gain: factor of the matrix; all its singular values.
+
+    Raises:
+        ShapeError: if the shape has fewer than two axes.
+    """
+    fans(shape)
+    rows, columns = shape[0], math.prod(shape[1:])
+    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+    q *= np.copysign(1.0, np.diag(r))
+    matrix = q if rows >= columns else q.T  # (rows, columns)
+    return (gain * matrix).reshape(shape).astype(dtype)
+
+
+def residual_std(std: float, layers: int, writes: int = 2) -> float:
+    """GPT-2's standard deviation of the weights that write to the residual stream (Radford et al., 2019).
+
+    The stream is a sum of ``writes * layers`` terms; dividing each by the square root of their number keeps the
+    variance of the sum.
+
+    Args:
+        std: standard deviation of all other weights.
+        layers: number of blocks.
+        writes: how many times a block writes: after attention and after the feed-forward network.
+    """
+    return std / math.sqrt(writes * layers)
+
+
+GAINS = {
+    "linear": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "selu": 3 / 4,
+}
+
+
+def gain_of(activation: str, negative_slope: float = 0.01) -> float:
+    """The usual gain before an activation, for the initialisers that have one.
+
+    Args:
+        activation: a name in ``GAINS``, or ``"leaky_relu"``.
+        negative_slope: of a leaky ReLU, whose gain is ``sqrt(2 / (1 + negative_slope^2))``.
+
+    Raises:
+        ConfigError: if the activation has no usual gain.
+    """
+    if activation == "leaky_relu":
+        return math.sqrt(2 / (1 + negative_slope**2))
+    if activation not in GAINS:
+        raise ConfigError(f"gain_of: no gain is known for {activation!r}; known: {', '.join([*GAINS, 'leaky_relu'])}")
+    return GAINS[activation]
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """``(fan_in, fan_out)`` of a weight (out, in), or (out, in, ...) of a convolution, whose window multiplies both.
+
+    Raises:
+        ShapeError: if the shape has fewer than two axes.
+    """
+    if len(shape) < 2:
+        raise ShapeError(f"a weight of shape {shape} has no fans: this initialiser is for (out, in) or (out, in, ...)")
+    window = math.prod(shape[2:])
+    return shape[1] * window, shape[0] * window
+
+
+def _xavier_std(shape: tuple[int, ...], gain: float) -> float:
+    return gain * math.sqrt(2 / max(1, sum(fans(shape))))
+
+
+def _kaiming_std(shape: tuple[int, ...], gain: float, mode: Mode) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ConfigError(f"mode = {mode!r} must be 'fan_in' or 'fan_out'")
+    return gain / math.sqrt(max(1, fans(shape)[mode == "fan_out"]))

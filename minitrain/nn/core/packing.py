@@ -1,0 +1,85 @@
+"""Packing: all parameters of a model in one stretch of memory, all gradients in another.
+
+One kernel call then updates every weight, one reduction gives the global norm, one buffer is sent to other machines.
+Weights with decay and weights without lie in separate groups, and so do those of each `ParamGroup`. Inside a group the
+parameters lie in reverse order of definition, which is about the order in which the backward finishes their gradients,
+each starting on a cache line.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ...backend.pool import ALIGNMENT
+from .groups import EVERYTHING, ParamGroup
+from .module import Module
+from .parameter import Parameter
+
+
+class FlatGroup(NamedTuple):
+    """One stretch of memory and the parameters that are views of it."""
+
+    decay: bool  # whether the weight decay of optimizer or group applies
+    data: Array  # (n,) with zeros between parameters, where alignment leaves gaps
+    grad: Array  # (n,)
+    spans: dict[str, slice]  # where each parameter lies, by path
+    parameters: dict[str, Parameter]
+    group: ParamGroup = EVERYTHING
+
+
+def decays(parameter: Parameter) -> bool:
+    """Whether weight decay applies: to matrices and tables, not to biases and norms (GPT-2's rule).
+
+    A group with a decay of its own has it for all its parameters.
+    """
+    return parameter.group.weight_decay is not None or parameter.data.ndim >= 2
+
+
+def pack(model: Module) -> list[FlatGroup]:
+    """Make the trainable parameters of ``model`` views of flat buffers; frozen ones stay where they are.
+
+    Call it once, after weights were tied, frozen, grouped, loaded or moved, and before the optimizer is made. A second
+    call does nothing. Gradients keep their values.
+
+    Args:
+        model: any module whose trainable parameters share one dtype and device.
+
+    Returns:
+        The groups, also kept as ``model.flat``.
+    """
+    existing: list[FlatGroup] = getattr(model, "flat", [])
+    if existing:
+        return existing
+    trainable = {path: p for path, p in model.named_parameters() if p.trainable}
+    groups = []
+    for group in dict.fromkeys([EVERYTHING, *(p.group for p in trainable.values())]):
+        for decay in (True, False):
+            members = {p: v for p, v in reversed(trainable.items()) if v.group == group and decays(v) is decay}
+            if members:
+                groups.append(_pack_group(group, decay, members))
+    model.flat = groups  # type: ignore[attr-defined]
+    return groups
+
+
+def _pack_group(group: ParamGroup, decay: bool, members: dict[str, Parameter]) -> FlatGroup:
+    first = next(iter(members.values())).data
+    per_line = ALIGNMENT // first.dtype.itemsize
+    spans, end = {}, 0
+    for path, parameter in members.items():
+        spans[path] = slice(end, end + parameter.data.size)
+        end += -(-parameter.data.size // per_line) * per_line
+    data, grad = _aligned_zeros(first, end), _aligned_zeros(first, end)
+    for path, parameter in members.items():
+        shape = parameter.data.shape
+        parameter.rebind(data[spans[path]].reshape(shape), grad[spans[path]].reshape(shape))
+    return FlatGroup(decay, data, grad, spans, members, group)
+
+
+def _aligned_zeros(like: Array, size: int) -> Array:
+    """Zeros that start on a cache line."""
+    xp = array_module(like)
+    memory = xp.zeros(size + ALIGNMENT // like.dtype.itemsize, like.dtype)
+    address = memory.ctypes.data if xp.__name__ == "numpy" else memory.data.ptr
+    start = (-address % ALIGNMENT) // like.dtype.itemsize
+    return memory[start : start + size]  # type: ignore[no-any-return]

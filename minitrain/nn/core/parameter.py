@@ -1,0 +1,73 @@
+"""A trainable array and its gradient."""
+
+from __future__ import annotations
+
+from ...backend.arrays import Array, array_module
+from ...ops.contract.op import SKIP, Into, Target
+from .groups import EVERYTHING
+
+
+class Parameter:
+    """A trainable array and its gradient.
+
+    Gradients add up over backward passes until ``zero_grad``. Zeroing only marks the gradient *fresh*: the next
+    backward overwrites it instead of adding to zeros, and reading a fresh gradient sees zeros.
+
+    Attributes:
+        data: the array. Operations read it; only optimizers write it.
+        trainable: ``False`` freezes it: backward passes skip its gradient, optimizers leave it alone.
+        group: decay and rate of its own, if it has any (``minitrain.nn.assign_groups``).
+        upper: the largest value of an element, or ``None``; optimizers bring what their update pushed over it back.
+    """
+
+    __slots__ = ("_buffer", "_fresh", "data", "group", "trainable", "upper")
+
+    def __init__(self, data: Array, *, trainable: bool = True, upper: float | None = None) -> None:
+        self.data = data
+        self.trainable = trainable
+        self.upper = upper
+        self.group = EVERYTHING
+        self._buffer: Array | None = None
+        self._fresh = True
+
+    def __repr__(self) -> str:
+        return f"Parameter({tuple(self.data.shape)}, {self.data.dtype}{'' if self.trainable else ', frozen'})"
+
+    @property
+    def grad(self) -> Array:
+        """The gradient, of ``data``'s shape and dtype; zeros if no backward has written it since ``zero_grad``."""
+        buffer = self.grad_buffer()
+        if self._fresh:
+            buffer[...] = 0
+            self._fresh = False
+        return buffer
+
+    def grad_buffer(self) -> Array:
+        """The memory of the gradient, whatever it holds."""
+        if self._buffer is None:
+            self._buffer = array_module(self.data).empty_like(self.data)
+        return self._buffer
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        self._fresh = True
+
+    def into(self) -> Target:
+        """Where a backward shall put this gradient: skip a frozen one, overwrite a fresh one, add to any other."""
+        if not self.trainable:
+            return SKIP
+        target = Into(self.grad_buffer(), accumulate=not self._fresh)
+        self._fresh = False
+        return target
+
+    def rebind(self, data: Array, grad: Array | None) -> None:
+        """Move into memory owned by someone else (``minitrain.nn.pack``); the values are copied along."""
+        data[...] = self.data
+        if grad is not None:
+            grad[...] = self.grad
+        self.data, self._buffer = data, grad
+
+
+def into(parameter: Parameter | None) -> Target:
+    """``parameter.into()``, and ``SKIP`` for a parameter that a layer does not have."""
+    return SKIP if parameter is None else parameter.into()

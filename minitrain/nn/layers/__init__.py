@@ -1,0 +1,1 @@
+"""Single layers: linear maps, embeddings, norms, feed-forward layers, convolutions, mixtures of experts."""

@@ -1,0 +1,72 @@
+"""The position-wise feed-forward layer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend.arrays import Array
+from ...ops.linear.gelu_linear import GeluLinearCache
+from ...random import Key
+from ..core.module import Module
+from .linear import Linear
+
+
+class FeedForwardCache(NamedTuple):
+    """What the backward needs."""
+
+    up: Any  # LinearCache, or what is left of it by ``forget_input``
+    down: GeluLinearCache
+
+
+class FeedForward(Module):
+    """``down(gelu(up(x)))``, applied to every position alike.
+
+    Args:
+        width: model width C.
+        hidden: width of the layer between, usually 4 C.
+        rng: source of the initial weights.
+        approximate: form of GELU, ``"none"`` (exact) or ``"tanh"`` (GPT-2).
+        bias: whether the two maps have biases.
+        out_std: standard deviation of ``down``'s initial weights.
+        dtype: dtype of the weights.
+
+    Attributes:
+        up: Linear, C -> hidden.
+        down: Linear, hidden -> C.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        rng: np.random.Generator,
+        *,
+        approximate: str = "none",
+        bias: bool = True,
+        out_std: float = 0.02,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.up = Linear(width, hidden, rng, bias=bias, dtype=dtype)
+        self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.approximate = approximate
+
+    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, FeedForwardCache]:
+        """Map x (..., C) to out (..., C); the key is for adapters."""
+        hidden, up_cache = self.up.forward(x, rng=rng)
+        out, down_cache = self.down.forward_after_gelu(hidden, approximate=self.approximate, rng=rng)
+        return out, FeedForwardCache(up_cache, down_cache)
+
+    def backward(self, dout: Array, cache: FeedForwardCache) -> Array:
+        """Map dout (..., C) to dx (..., C)."""
+        dhidden = self.down.backward_after_gelu(dout, cache.down)
+        return self.up.backward(dhidden, cache.up)
+
+    def forget_input(self, cache: FeedForwardCache) -> FeedForwardCache:
+        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        return cache._replace(up=self.up.forget_input(cache.up))
+
+    def recall_input(self, kept: FeedForwardCache, x: Array) -> FeedForwardCache:
+        """The cache of which ``forget_input`` kept this much."""
+        return kept._replace(up=self.up.recall_input(kept.up, x))

@@ -1,0 +1,104 @@
+"""The position-wise feed-forward layer with a gate, as in Llama (Shazeer, 2020, arXiv:2002.05202)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend.arrays import Array
+from ...errors import ConfigError
+from ...ops.activations.geglu import GegluCache, geglu_backward, geglu_forward
+from ...ops.activations.swiglu import SwigluCache, swiglu_backward, swiglu_forward
+from ...ops.contract.op import Into
+from ...random import Key
+from ..core.module import Module
+from .linear import Linear
+
+ACTIVATIONS = ("swiglu", "geglu")
+
+
+class GatedFeedForwardCache(NamedTuple):
+    """What the backward needs."""
+
+    gate: Any  # LinearCache, or what is left of it by ``forget_input``
+    up: Any  # likewise
+    gated: SwigluCache | GegluCache
+    down: tuple[Array, Array | None]  # what ``down`` keeps without its input
+
+
+class GatedFeedForward(Module):
+    """``down(activation(gate(x)) * up(x))``, applied to every position alike.
+
+    With three matrices instead of two, a ``hidden`` of 8/3 C has as many weights as an ungated layer of 4 C.
+
+    Args:
+        width: model width C.
+        hidden: width of the layer between.
+        rng: source of the initial weights.
+        activation: ``"swiglu"`` (SiLU) or ``"geglu"`` (exact GELU).
+        bias: whether the three maps have biases.
+        out_std: standard deviation of ``down``'s initial weights.
+        dtype: dtype of the weights.
+
+    Attributes:
+        gate: Linear, C -> hidden.
+        up: Linear, C -> hidden.
+        down: Linear, hidden -> C.
+
+    Raises:
+        ConfigError: if there is no such activation.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        rng: np.random.Generator,
+        *,
+        activation: str = "swiglu",
+        bias: bool = False,
+        out_std: float = 0.02,
+        dtype: Any = np.float32,
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"GatedFeedForward: activation={activation!r}; use one of {', '.join(ACTIVATIONS)}")
+        self.gate = Linear(width, hidden, rng, bias=bias, dtype=dtype)
+        self.up = Linear(width, hidden, rng, bias=bias, dtype=dtype)
+        self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.activation = activation
+
+    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, GatedFeedForwardCache]:
+        """Map x (..., C) to out (..., C); the key is for adapters."""
+        gate, gate_cache = self.gate.forward(x, rng=rng)
+        up, up_cache = self.up.forward(x, rng=rng)
+        hidden, gated = self._activate(gate, up)
+        out, down_cache = self.down.forward(hidden, rng=rng)
+        return out, GatedFeedForwardCache(gate_cache, up_cache, gated, self.down.forget_input(down_cache))
+
+    def backward(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
+        """Map dout (..., C) to dx (..., C)."""
+        dhidden = self._backward_down(dout, cache)
+        if isinstance(cache.gated, SwigluCache):
+            dgate, dup = swiglu_backward(dhidden, cache.gated)
+        else:
+            dgate, dup = geglu_backward(dhidden, cache.gated)
+        dx = self.up.backward(dup, cache.up)
+        return self.gate.backward(dgate, cache.gate, dx=Into(dx, accumulate=True))
+
+    def forget_input(self, cache: GatedFeedForwardCache) -> GatedFeedForwardCache:
+        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        return cache._replace(gate=self.gate.forget_input(cache.gate), up=self.up.forget_input(cache.up))
+
+    def recall_input(self, kept: GatedFeedForwardCache, x: Array) -> GatedFeedForwardCache:
+        """The cache of which ``forget_input`` kept this much."""
+        return kept._replace(gate=self.gate.recall_input(kept.gate, x), up=self.up.recall_input(kept.up, x))
+
+    def _activate(self, gate: Array, up: Array) -> tuple[Array, SwigluCache | GegluCache]:
+        """What ``down`` reads, (..., hidden), and the cache."""
+        return swiglu_forward(gate, up) if self.activation == "swiglu" else geglu_forward(gate, up, approximate="none")
+
+    def _backward_down(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
+        """Map dout (..., C) to dhidden (..., hidden); what ``down`` read was not kept but is computed again."""
+        hidden, _ = self._activate(cache.gated.gate, cache.gated.up)
+        return self.down.backward(dout, self.down.recall_input(cache.down, hidden))

@@ -1,0 +1,53 @@
+"""The group norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...backend.arrays import Array
+from ...errors import ConfigError
+from ...ops.contract.op import Target
+from ...ops.norms.group_norm import GroupNormCache, group_norm_backward, group_norm_forward
+from ..core.checks import check_sizes
+from ..core.module import Module
+from ..core.parameter import Parameter, into
+
+
+class GroupNorm(Module):
+    """Normalise groups of channels of each sample, then scale and shift each channel.
+
+    Args:
+        channels: size C of the axis after the batch.
+        groups: number of groups, a divisor of C.
+        bias: whether to shift.
+        eps: added to the variance.
+        dtype: dtype of the weights.
+
+    Attributes:
+        weight: (C,), ones at first.
+        bias: (C,), zeros at first, or ``None``.
+
+    Raises:
+        ConfigError: if the channels cannot be split into so many groups.
+    """
+
+    def __init__(
+        self, channels: int, groups: int, *, bias: bool = True, eps: float = 1e-5, dtype: Any = np.float32
+    ) -> None:
+        check_sizes("GroupNorm", channels=channels, groups=groups)
+        if channels % groups:
+            raise ConfigError(f"GroupNorm: groups={groups} must divide channels={channels}")
+        self.weight = Parameter(np.ones(channels, dtype))
+        self.bias = Parameter(np.zeros(channels, dtype)) if bias else None
+        self.groups, self.eps = groups, eps
+
+    def forward(self, x: Array) -> tuple[Array, GroupNormCache]:
+        """Map x (B, C, ...) to out (B, C, ...)."""
+        bias = self.bias.data if self.bias else None
+        return group_norm_forward(x, self.weight.data, bias, groups=self.groups, eps=self.eps)
+
+    def backward(self, dout: Array, cache: GroupNormCache, *, dx: Target = None) -> Array:
+        """Map dout (B, C, ...) to dx (B, C, ...), which goes where the target ``dx`` says."""
+        return group_norm_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]

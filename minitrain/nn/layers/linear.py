@@ -1,0 +1,93 @@
+"""The linear layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...backend.arrays import Array
+from ...ops.contract.op import Target
+from ...ops.linear.gelu_linear import GeluLinearCache, gelu_linear_backward, gelu_linear_forward
+from ...ops.linear.linear import LinearCache, linear_backward, linear_forward
+from ...ops.linear.linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
+from ...random import Key
+from ..core.checks import check_sizes
+from ..core.init import normal
+from ..core.module import Module
+from ..core.parameter import Parameter, into
+
+
+class Linear(Module):
+    """``out = x @ weight.T + bias``.
+
+    Args:
+        in_features: width K of the input.
+        out_features: width N of the output.
+        rng: source of the initial weights.
+        bias: whether to add a bias, which starts at 0.
+        std: standard deviation of the initial weights (0.02 is GPT-2's).
+        dtype: dtype of the weights.
+
+    Attributes:
+        weight: (N, K).
+        bias: (N,) or ``None``.
+
+    Raises:
+        ConfigError: if a width is not a whole number from 1 on, or ``rng`` is no generator.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        rng: np.random.Generator,
+        *,
+        bias: bool = True,
+        std: float = 0.02,
+        dtype: Any = np.float32,
+    ) -> None:
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
+        self.weight = Parameter(normal(rng, (out_features, in_features), std, dtype))
+        self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
+
+    @property
+    def out_features(self) -> int:
+        """Width N of the output."""
+        return len(self.weight.data)
+
+    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, LinearCache]:
+        """Map x (..., K) to out (..., N). The key is not needed here; an adapter in this layer's place may drop."""
+        return linear_forward(x, self.weight.data, self.bias.data if self.bias else None)
+
+    def backward(self, dout: Array, cache: LinearCache, *, dx: Target = None) -> Array:
+        """Map dout (..., N) to dx (..., K), which goes where the target ``dx`` says."""
+        return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
+
+    def forget_input(self, cache: LinearCache) -> tuple[Array, Array | None]:
+        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        return cache.weight, cache.bias
+
+    def recall_input(self, kept: tuple[Array, Array | None], x: Array) -> LinearCache:
+        """The cache of which ``forget_input`` kept this much."""
+        return LinearCache(x, *kept)
+
+    def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LinearGeluCache]:
+        """Map x (..., K) to gelu(out) (..., N), in one operation."""
+        bias = self.bias.data if self.bias else None
+        return linear_gelu_forward(x, self.weight.data, bias, approximate=approximate)
+
+    def backward_gelu(self, dout: Array, cache: LinearGeluCache) -> Array:
+        """Map dout (..., N) of ``forward_gelu`` to dx (..., K)."""
+        return linear_gelu_backward(dout, cache, into=(None, into(self.weight), into(self.bias)))[0]
+
+    def forward_after_gelu(
+        self, hidden: Array, *, approximate: str, rng: Key | None = None
+    ) -> tuple[Array, GeluLinearCache]:
+        """Map hidden (..., K) to out (..., N) of gelu(hidden), in one operation that does not keep gelu(hidden)."""
+        bias = self.bias.data if self.bias else None
+        return gelu_linear_forward(hidden, self.weight.data, bias, approximate=approximate)
+
+    def backward_after_gelu(self, dout: Array, cache: GeluLinearCache) -> Array:
+        """Map dout (..., N) of ``forward_after_gelu`` to dhidden (..., K)."""
+        return gelu_linear_backward(dout, cache, into=(None, into(self.weight), into(self.bias)))[0]

@@ -1,0 +1,131 @@
+"""A mixture of experts: many feed-forward layers, of which each token visits a few.
+
+The router, a linear map, scores the experts; each token goes to the k best, and their answers are weighed by the gates
+(Shazeer et al., 2017, arXiv:1701.06538). So a model has many weights and uses few of them for a token. No token is
+dropped: there is no capacity limit, which a single device does not need.
+
+Left alone, routers send everything to a few experts. Two losses work against it, on the balance of the experts (Fedus
+et al., 2021, arXiv:2101.03961) and on the size of the router's logits (Zoph et al., 2022, arXiv:2202.08906).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend.arrays import Array, array_module
+from ...errors import ConfigError
+from ...ops.contract.op import Into
+from ...ops.linear.linear import LinearCache
+from ...ops.routing.load_balancing import LoadBalancingCache, load_balancing_backward, load_balancing_forward
+from ...ops.routing.router_z_loss import RouterZLossCache, router_z_loss_backward, router_z_loss_forward
+from ...ops.routing.top_k_routing import TopKRoutingCache, top_k_routing_backward, top_k_routing_forward
+from ..core.module import Module
+from .feed_forward import FeedForward
+from .gated_feed_forward import GatedFeedForward
+from .linear import Linear
+
+
+class Visit(NamedTuple):
+    """What one expert did."""
+
+    tokens: Array  # (n,) which tokens came
+    choice: Array  # (n,) as which of their k choices
+    out: Array  # (n, C) the expert's answers
+    cache: Any  # of the expert
+
+
+class MixtureOfExpertsCache(NamedTuple):
+    """What the backward needs."""
+
+    router: LinearCache
+    routing: TopKRoutingCache
+    balancing: LoadBalancingCache
+    z_loss: RouterZLossCache
+    visits: list[Visit]  # one for each expert
+
+
+class MixtureOfExperts(Module):
+    """``sum_j gate[j] expert[j](x)`` over the k experts that a token chose.
+
+    ``forward`` has a second output, the auxiliary loss, which the model adds to the total of its own. It is a total
+    too: the sum over tokens, so that after division by the number of tokens ``balance_weight`` and ``z_weight`` mean
+    what they mean in the papers. The balance is counted over a batch: with ``balance_weight`` this layer is an
+    exception to the rule that any split of a batch into micro-batches gives the same gradient.
+
+    Args:
+        width: model width C.
+        experts: the E experts, layers that map (n, C) to (n, C).
+        rng: source of the router's initial weights.
+        k: experts for each token.
+        normalize: whether the k gates of a token are scaled to sum to 1; see ``top_k_routing_forward``.
+        balance_weight: factor of the balancing loss.
+        z_weight: factor of the router's z-loss.
+        dtype: dtype of the router's weights.
+
+    Attributes:
+        router: Linear, C -> E.
+        experts: the experts.
+
+    Raises:
+        ConfigError: if ``k`` is not from 1 to E.
+
+    Example:
+        ``MixtureOfExperts(64, [FeedForward(64, 256, rng) for _ in range(8)], rng)``
+    """
+
+    def __init__(
+        self,
+        width: int,
+        experts: Sequence[FeedForward | GatedFeedForward],
+        rng: np.random.Generator,
+        *,
+        k: int = 2,
+        normalize: bool = True,
+        balance_weight: float = 0.01,
+        z_weight: float = 0.001,
+        dtype: Any = np.float32,
+    ) -> None:
+        if not 1 <= k <= len(experts):
+            raise ConfigError(f"MixtureOfExperts: k={k} must be from 1 to the number of experts, {len(experts)}")
+        self.router = Linear(width, len(experts), rng, bias=False, dtype=dtype)
+        self.experts = list(experts)
+        self.k, self.normalize = k, normalize
+        self.balance_weight, self.z_weight = balance_weight, z_weight
+
+    def forward(self, x: Array) -> tuple[Array, Any, MixtureOfExpertsCache]:
+        """Map x (..., C) to out (..., C) and the auxiliary loss (), a total over tokens."""
+        rows = x.reshape(-1, x.shape[-1])  # (..., C) -> (N, C)
+        logits, router = self.router.forward(rows)  # (N, E)
+        gates, probs, experts, routing = top_k_routing_forward(logits, k=self.k, normalize=self.normalize)
+        balance, balancing = load_balancing_forward(probs, experts)
+        size, z_loss = router_z_loss_forward(logits)
+        aux = self.balance_weight * balance.total + self.z_weight * size.total
+
+        xp = array_module(x)
+        out, visits = xp.zeros(rows.shape, rows.dtype), []
+        for e, expert in enumerate(self.experts):
+            tokens, choice = xp.nonzero(experts == e)
+            answer, cache = expert.forward(rows[tokens])  # (n, C)
+            out[tokens] += gates[tokens, choice][:, None] * answer  # a token comes once to an expert
+            visits.append(Visit(tokens, choice, answer, cache))
+        return out.reshape(x.shape), aux, MixtureOfExpertsCache(router, routing, balancing, z_loss, visits)
+
+    def backward(self, dout: Array, daux: Any, cache: MixtureOfExpertsCache) -> Array:
+        """Map dout (..., C) and daux (), ``None`` for zero, to dx (..., C)."""
+        daux = 0.0 if daux is None else daux
+        drows, gates = dout.reshape(-1, dout.shape[-1]), cache.routing.gates  # (N, C), (N, k)
+        xp = array_module(dout)
+        dx: Array = xp.zeros(drows.shape, drows.dtype)
+        dgates = xp.zeros(gates.shape, gates.dtype)
+        for expert, (tokens, choice, answer, expert_cache) in zip(self.experts, cache.visits, strict=True):
+            dgates[tokens, choice] = (drows[tokens] * answer).sum(axis=-1)
+            dx[tokens] += expert.backward(gates[tokens, choice][:, None] * drows[tokens], expert_cache)
+
+        dprobs, _ = load_balancing_backward(self.balance_weight * daux, cache.balancing)
+        dlogits = top_k_routing_backward(dgates, dprobs, cache.routing)
+        router_z_loss_backward(self.z_weight * daux, cache.z_loss, into=(Into(dlogits, accumulate=True),))
+        self.router.backward(dlogits, cache.router, dx=Into(dx, accumulate=True))
+        return dx.reshape(dout.shape)

@@ -1,0 +1,1 @@
+"""Element-wise functions and softmax; each file is one operation."""

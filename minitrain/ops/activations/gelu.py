@@ -1,0 +1,77 @@
+r"""Gaussian error linear unit (Hendrycks, Gimpel, 2016, arXiv:1606.08415): ``x * P(Z <= x)`` for a standard normal Z.
+
+Exactly, ``0.5 x (1 + erf(x / sqrt 2))``, with derivative ``cdf(x) + x pdf(x)``. The tanh form, of GPT-2, replaces the
+distribution function by ``0.5 (1 + tanh(u))`` with ``u = sqrt(2/pi) (x + 0.044715 x^3)``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ...errors import ShapeError
+from ..contract.op import op
+from .special import erf
+
+SQRT_HALF = math.sqrt(0.5)
+INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+CUBIC = 0.044715
+FORMS = ("tanh", "none")
+
+
+class GeluCache(NamedTuple):
+    """What the backward needs."""
+
+    x: Array  # (...,) the input
+    approximate: str
+
+
+def _check_form(x: Array, *, approximate: str = "tanh") -> None:
+    if approximate not in FORMS:
+        raise ShapeError(f"gelu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's form) or 'none' (erf)")
+
+
+@op("x: *N", check=_check_form)
+def gelu_forward(x: Array, *, approximate: str = "tanh") -> tuple[Array, GeluCache]:
+    """GELU of each element.
+
+    Args:
+        x: (...,) input.
+        approximate: ``"tanh"`` for GPT-2's form, ``"none"`` for the exact one.
+
+    Returns:
+        out (...,) and the cache.
+    """
+    xp = array_module(x)
+    cdf = 0.5 * (1 + (xp.tanh(inner(x)) if approximate == "tanh" else erf(x * SQRT_HALF)))
+    return x * cdf, GeluCache(x, approximate)
+
+
+@op("cache.x: *N; dout: *N")
+def gelu_backward(dout: Array, cache: GeluCache) -> Array:
+    """Gradient of GELU.
+
+    Args:
+        dout: (...,) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (...,).
+    """
+    x, approximate = cache
+    xp = array_module(x)
+    if approximate == "none":
+        cdf = 0.5 * (1 + erf(x * SQRT_HALF))
+        slope = xp.exp(-0.5 * x * x) * INV_SQRT_2PI  # the normal density
+    else:
+        tanh = xp.tanh(inner(x))
+        cdf = 0.5 * (1 + tanh)
+        slope = 0.5 * (1 - tanh * tanh) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)  # d cdf / dx
+    return dout * (cdf + x * slope)  # type: ignore[no-any-return]
+
+
+def inner(x: Any) -> Any:
+    """The argument of the tanh form."""
+    return SQRT_2_OVER_PI * (x + CUBIC * x * x * x)

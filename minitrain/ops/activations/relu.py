@@ -1,0 +1,46 @@
+"""Rectified linear unit (Nair, Hinton, 2010): ``out = max(x, 0)``. Backward: ``dx = dout`` where ``x > 0``, else 0.
+
+At the kink, ``x = 0``, the derivative is taken to be 0. ``out > 0`` exactly where ``x > 0``, so the output is all that
+the backward needs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ..contract.op import op
+
+
+class ReluCache(NamedTuple):
+    """What the backward needs."""
+
+    out: Array  # (...,) the output
+
+
+@op("x: *N")
+def relu_forward(x: Array) -> tuple[Array, ReluCache]:
+    """The positive part of each element.
+
+    Args:
+        x: (...,) input.
+
+    Returns:
+        out (...,) and the cache.
+    """
+    out = array_module(x).maximum(x, 0)
+    return out, ReluCache(out)
+
+
+@op("cache.out: *N; dout: *N")
+def relu_backward(dout: Array, cache: ReluCache) -> Array:
+    """Gradient of ReLU.
+
+    Args:
+        dout: (...,) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (...,).
+    """
+    return array_module(dout).where(cache.out > 0, dout, 0)  # type: ignore[no-any-return]

@@ -1,0 +1,47 @@
+"""Softmax over the last axis. Backward: ``dx = y * (dout - sum(dout * y))``, the Jacobian ``diag(y) - y y^T``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ..contract.op import op
+
+
+class SoftmaxCache(NamedTuple):
+    """What the backward needs."""
+
+    out: Array  # (..., C) the probabilities
+
+
+@op("x: *N C")
+def softmax_forward(x: Array) -> tuple[Array, SoftmaxCache]:
+    """Probabilities proportional to ``exp(x)`` along the last axis.
+
+    The row's maximum is subtracted first, so nothing overflows. A row of ``-inf`` only gives NaN: it has no softmax.
+
+    Args:
+        x: (..., C) scores.
+
+    Returns:
+        out (..., C), rows summing to 1, and the cache.
+    """
+    xp = array_module(x)
+    e = xp.exp(x - x.max(axis=-1, keepdims=True))
+    out = e / e.sum(axis=-1, keepdims=True)
+    return out, SoftmaxCache(out)
+
+
+@op("cache.out: *N C; dout: *N C")
+def softmax_backward(dout: Array, cache: SoftmaxCache) -> Array:
+    """Gradient of softmax.
+
+    Args:
+        dout: (..., C) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (..., C).
+    """
+    y = cache.out
+    return y * (dout - (dout * y).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]

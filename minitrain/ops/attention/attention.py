@@ -1,0 +1,203 @@
+"""Scaled dot-product attention (Vaswani et al., 2017, arXiv:1706.03762), in every form a transformer uses.
+
+For each sample and head::
+
+    C = cap(scale * Q K^T)            similarities (T, S); cap(z) = softcap * tanh(z / softcap), if asked for
+    S = C + bias + ALiBi              scores (T, S); -inf where a query may not attend
+    L = logsumexp(S)                  one number a query (T,)
+    P = exp(S - L)                    probabilities
+    O = dropout(P) V
+
+The backward computes P again from Q, K and the stored L, as FlashAttention does (Dao et al., 2022, arXiv:2205.14135),
+so no (T, S) matrix outlives the call. With ``M`` the dropout factors::
+
+    dV = (M P)^T dO          dP = M (dO V^T)
+    dS = P (dP - sum(dO * O))               the softmax Jacobian; sum(dO * O) equals sum(dP * P)
+    dbias = dS               dZ = dS cap'          with ``cap' = 1 - (C / softcap)^2``, or 1 without a cap
+    dQ = scale * dZ K        dK = scale * dZ^T Q
+
+Grouped queries (Ainslie et al., 2023, arXiv:2305.13245): ``H`` query heads share ``Hkv`` key heads, H % Hkv == 0;
+query head ``h`` reads key head ``h // (H // Hkv)``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from ...backend.arrays import Array, array_module, is_array
+from ...errors import ShapeError
+from ...random import Key
+from ..contract.op import op
+from ..linear.dropout import dropout_mask
+from .attention_scores import biased, capped_slope, for_queries, heads_first, similarities
+
+
+class AttentionCache(NamedTuple):
+    """What the backward needs."""
+
+    q: Array  # (B, T, H, D)
+    k: Array  # (B, S, Hkv, D)
+    v: Array  # (B, S, Hkv, D)
+    bias: Array | None  # broadcasts to (B, H, T, S)
+    out: Array  # (B, T, H, D)
+    lse: Array  # (B, H, T) log-sum-exp of the scores; -inf for a query that may attend to nothing
+    key_lengths: Array | None  # (B,)
+    mask: Array | None  # broadcasts to (B, H, T, S), True = may attend
+    alibi_slopes: Array | None  # (H,)
+    causal: bool
+    window: int | None
+    softcap: float | None
+    scale: float
+    dropout: float
+    rng: Key | None
+
+
+def _check_attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    bias: Array | None = None,
+    *,
+    key_lengths: Array | None = None,
+    mask: Array | None = None,
+    window: int | None = None,
+    alibi_slopes: Array | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> None:
+    (B, T, H, _), (S, Hkv) = q.shape, k.shape[1:3]
+
+    def refuse(problem: str) -> None:
+        raise ShapeError(f"attention_forward: {problem}")
+
+    for name, x in (("key_lengths", key_lengths), ("mask", mask), ("alibi_slopes", alibi_slopes)):
+        if x is not None and not is_array(x):
+            refuse(f"{name} must be a NumPy or CuPy array, got {type(x).__name__}; numpy.asarray makes one")
+    if H % Hkv:
+        refuse(f"q has {H} heads and k has {Hkv}; the first must be a multiple of the second")
+    if not 0 <= dropout < 1:
+        refuse(f"dropout = {dropout} must be in [0, 1)")
+    for name, x in (("bias", bias), ("mask", mask)):
+        if x is not None and (
+            x.ndim > 4 or any(n not in (1, m) for n, m in zip(x.shape[::-1], (S, T, H, B), strict=False))
+        ):
+            refuse(f"{name} has shape {x.shape}, which does not broadcast to {(B, H, T, S)}")
+    if mask is not None and mask.dtype != bool:
+        refuse(f"mask must be boolean (True = may attend), got {mask.dtype}; use bias to add to scores")
+    if key_lengths is not None and (key_lengths.shape != (B,) or key_lengths.dtype.kind not in "iu"):
+        refuse(f"key_lengths must hold B = {B} integers, got {key_lengths.dtype} {key_lengths.shape}")
+    if window is not None and (window < 1 or window % 1):
+        refuse(f"window = {window} must be a whole number from 1 (a query sees itself), or None for no window")
+    if alibi_slopes is not None and (alibi_slopes.shape != (H,) or alibi_slopes.dtype.kind != "f"):
+        refuse(f"alibi_slopes must hold H = {H} floats, got {alibi_slopes.dtype} {alibi_slopes.shape}")
+    if softcap is not None and not softcap > 0:
+        refuse(f"softcap = {softcap} must be positive, or None for no cap")
+
+
+@op("q: B T H D; k: B S G D; v: B S G D; bias: *any", check=_check_attention)
+def attention_forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    bias: Array | None = None,
+    *,
+    causal: bool = False,
+    key_lengths: Array | None = None,
+    mask: Array | None = None,
+    window: int | None = None,
+    alibi_slopes: Array | None = None,
+    softcap: float | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    rng: Key | None = None,
+) -> tuple[Array, AttentionCache]:
+    """Attend from queries to keys and mix the values.
+
+    Args:
+        q: (B, T, H, D) queries.
+        k: (B, S, Hkv, D) keys.
+        v: (B, S, Hkv, D) values.
+        bias: added to the scores; broadcasts to (B, H, T, S).
+        causal: query t may attend to keys s <= t + S - T only (aligned at the bottom right).
+        key_lengths: (B,) integers; keys from this length on are padding.
+        mask: boolean, True = may attend; broadcasts to (B, H, T, S).
+        window: query t may attend to keys closer than this only, counting from the bottom right as ``causal`` does:
+            itself and, with ``causal``, the ``window - 1`` keys before it, else as many on both sides (Beltagy et al.,
+            2020, arXiv:2004.05150).
+        alibi_slopes: (H,) linear biases (Press et al., 2022, arXiv:2108.12409): head h subtracts ``slope * distance``
+            from its scores. They are constants, without a gradient.
+        softcap: scores before bias and ALiBi become ``softcap * tanh(score / softcap)`` (Gemma Team, 2024,
+            arXiv:2408.00118).
+        scale: factor on the scores, 1/sqrt(D) by default.
+        dropout: probability of dropping a probability, in [0, 1).
+        rng: key of the dropout mask; ``None`` means evaluation.
+
+    Returns:
+        out (B, T, H, D) and the cache. A query that may attend to nothing gets zeros, and passes no gradient.
+    """
+    xp = array_module(q)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = biased(similarities(q, k, scale, softcap), bias, alibi_slopes, causal, window, key_lengths, mask)
+    highest = (
+        scores.max(axis=-1, keepdims=True) if scores.shape[-1] else xp.full((*scores.shape[:3], 1), -xp.inf, q.dtype)
+    )
+    highest = xp.where(xp.isneginf(highest), 0, highest).astype(q.dtype)  # a fully masked row: exp(-inf - 0) = 0
+    total = xp.exp(scores - highest).sum(axis=-1)  # (B, H, T)
+    lse = xp.where(total == 0, -xp.inf, xp.log(xp.where(total == 0, 1, total)) + highest[..., 0]).astype(q.dtype)
+    p = _probabilities(scores, lse)
+    if rng is not None and dropout > 0:
+        p = p * dropout_mask(p, dropout, rng)
+    out = heads_first(xp.matmul(p, heads_first(for_queries(v, q))))  # (B, H, T, D) -> (B, T, H, D)
+    return out, AttentionCache(
+        q, k, v, bias, out, lse, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng
+    )  # fmt: skip
+
+
+@op("cache.q: B T H D; dout: B T H D")
+def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array, Array, Array | None]:
+    """Gradients of attention.
+
+    Args:
+        dout: (B, T, H, D) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or ``None``).
+    """
+    q, k, v, bias, out, lse, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng = cache
+    xp = array_module(q)
+    similar = similarities(q, k, scale, softcap)  # (B, H, T, S)
+    p = _probabilities(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask), lse)
+    do = heads_first(dout)  # (B, H, T, D)
+    dp = xp.matmul(do, heads_first(for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
+    dropped = p
+    if rng is not None and dropout > 0:
+        factors = dropout_mask(p, dropout, rng)
+        dropped, dp = p * factors, dp * factors
+    ds = p * (dp - (dout * out).sum(axis=-1).swapaxes(1, 2)[..., None])  # (B, H, T, S)
+    dz = ds if softcap is None else ds * capped_slope(similar, softcap)
+    dq = scale * heads_first(xp.matmul(dz, heads_first(for_queries(k, q))))
+    dk = scale * heads_first(xp.matmul(dz.swapaxes(-1, -2), heads_first(q)))  # (B, S, H, D)
+    dv = heads_first(xp.matmul(dropped.swapaxes(-1, -2), do))
+    return dq, _sum_groups(dk, k), _sum_groups(dv, v), None if bias is None else _sum_to(ds, bias.shape)
+
+
+def _probabilities(scores: Array, lse: Array) -> Array:
+    """exp(scores - lse), and 0 in a row that may attend to nothing, where both are -inf."""
+    xp = array_module(scores)
+    lse = xp.where(xp.isneginf(lse), 0, lse).astype(scores.dtype)
+    return xp.exp(scores - lse[..., None])  # type: ignore[no-any-return]
+
+
+def _sum_groups(d: Array, kv: Array) -> Array:
+    """(B, S, H, D) -> (B, S, Hkv, D): the gradients of the query heads that shared a key head add up."""
+    B, S, Hkv, D = kv.shape
+    return d if d.shape[2] == Hkv else d.reshape(B, S, Hkv, d.shape[2] // Hkv, D).sum(axis=3)
+
+
+def _sum_to(d: Array, shape: tuple[int, ...]) -> Array:
+    """Sum ``d`` over the axes along which ``shape`` was broadcast."""
+    d = d.sum(axis=tuple(range(d.ndim - len(shape))))
+    return d.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 != d.shape[i]), keepdims=True)  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Classification losses; each file is one operation."""

@@ -1,0 +1,194 @@
+"""Fusion of ``linear`` and ``cross_entropy`` for the head of a language model: the (N, V) logits never exist.
+
+With N tokens and a vocabulary of V, logits and their gradient are often the largest arrays of a training step. Here a
+*chunk* of rows at a time goes all the way: its logits, their losses, their gradient written over them, and from that
+the chunk's part of ``dhidden`` and ``dweight``. So the gradients of the total are computed in the forward and kept in
+the cache, and the backward only multiplies them by ``dtotal``. The Liger kernel does it so (Hsu et al., 2024,
+arXiv:2410.10989); Cut Your Losses (Wijmans et al., 2024, arXiv:2411.09009) computes the logits a second time instead.
+
+That second way is taken here when there are no gradients in the cache: with ``gradients=False``, so that an evaluation
+does not pay for them, and where each loss has a cotangent of its own, which is not known before the backward.
+
+The forward has no kernel of its own: what a chunk needs are the kernels of the two operations, one writing over the
+logits and the other adding to ``dweight``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ...backend.pool import empty_like
+from ...errors import ShapeError
+from ..contract.loss import Loss, chain, one_for_each, summed
+from ..contract.op import Into, op
+from ..linear.embedding import check_ids
+from ..linear.linear import linear_backward, linear_forward
+from .cross_entropy import check_entropy_options, cross_entropy_backward, cross_entropy_forward
+
+CHUNK = 256
+"""Rows at a time: with GPT-2's vocabulary, 50 MB of logits in float32."""
+
+
+class EntropyOptions(NamedTuple):
+    """The options of ``cross_entropy_forward``."""
+
+    label_smoothing: float
+    ignore_index: int
+    z_loss: float
+    others_only: bool
+
+
+class HeadGradients(NamedTuple):
+    """Gradients of what the head takes."""
+
+    dhidden: Array  # (..., C)
+    dweight: Array  # (V, C)
+    dbias: Array | None  # (V,)
+
+
+class LinearCrossEntropyCache(NamedTuple):
+    """What the backward needs."""
+
+    hidden: Array  # (..., C) the input
+    weight: Array  # (V, C)
+    targets: Array  # (...,) integers
+    bias: Array | None  # (V,)
+    class_weight: Array | None  # (V,)
+    options: EntropyOptions
+    chunk: int
+    gradients: HeadGradients | None  # of the total; None: the backward computes them
+
+
+def _check(
+    hidden: Array,
+    weight: Array,
+    targets: Array,
+    bias: Array | None = None,
+    class_weight: Array | None = None,
+    *,
+    chunk: int = CHUNK,
+    **options: Any,
+) -> None:
+    if chunk < 1:
+        raise ShapeError(f"linear_cross_entropy_forward: chunk = {chunk}: it must be 1 row or more")
+    check_entropy_options("linear_cross_entropy_forward", weight.shape[0], **options)
+
+
+@op("hidden: *N C; weight: V C; targets: int *N; bias: V; class_weight: V", check=_check)
+def linear_cross_entropy_forward(
+    hidden: Array,
+    weight: Array,
+    targets: Array,
+    bias: Array | None = None,
+    class_weight: Array | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    z_loss: float = 0.0,
+    others_only: bool = False,
+    chunk: int = CHUNK,
+    gradients: bool = True,
+    each: bool = False,
+) -> tuple[Loss, LinearCrossEntropyCache]:
+    """``cross_entropy(hidden @ weight.T + bias, targets)``, a chunk of rows at a time.
+
+    Args:
+        hidden: (..., C) input of the head.
+        weight: (V, C) weight of the head.
+        targets: (...,) integers in [0, V), or ``ignore_index``.
+        bias: (V,), or ``None`` for none.
+        class_weight: (V,) weight of each class, ``None`` for 1. It is held constant: it has no gradient.
+        label_smoothing: see ``cross_entropy_forward``, as for the next three.
+        ignore_index: rows with this target add nothing to total, count or gradient.
+        z_loss: factor of the squared log-sum-exp.
+        others_only: whether smoothing leaves out the target's own class and ``ignore_index``.
+        chunk: rows whose logits are held at a time.
+        gradients: whether to compute the gradients right away. Without, and with ``each``, the forward is as cheap as a
+            loss alone, and the backward computes the logits again.
+        each: keep the loss of each row instead of their sum.
+
+    Returns:
+        Loss(total () or (...,), count ()) and the cache.
+
+    Raises:
+        TokenError: if a target is neither a class nor ``ignore_index``.
+    """
+    xp = array_module(hidden)
+    real = xp.where(targets != ignore_index, targets, 0)
+    check_ids("linear_cross_entropy_forward", "targets", real, weight.shape[0])
+    options = EntropyOptions(label_smoothing, ignore_index, z_loss, others_only)
+    hidden = xp.ascontiguousarray(hidden)  # a strided one is copied once, and not for every chunk
+    cache = LinearCrossEntropyCache(hidden, weight, targets, bias, class_weight, options, chunk, None)
+    computed = _buffers(cache) if gradients and not each else None
+    losses = [_work_off(cache, part, 1.0, computed, each) for part in _chunks(cache)]
+    count = xp.stack([xp.asarray(loss.count) for loss in losses]).sum()
+    if each:
+        total = xp.concatenate([loss.total for loss in losses]).reshape(targets.shape)  # (R,) -> (...,)
+    else:
+        total = summed(xp.stack([xp.asarray(loss.total) for loss in losses]), False)
+    return Loss(total, count), cache._replace(gradients=computed)
+
+
+@op("cache.hidden: *N C; cache.weight: V C")
+def linear_cross_entropy_backward(
+    dtotal: Any, cache: LinearCrossEntropyCache
+) -> tuple[Array, Array, None, Array | None, None]:
+    """Gradient of the total.
+
+    Args:
+        dtotal: () gradient of the total, or (...,) of each row's loss.
+        cache: from the forward.
+
+    Returns:
+        dhidden (..., C), dweight (V, C), ``None`` for the targets, dbias (V,) or ``None`` without a bias, and ``None``
+        for the class weights.
+    """
+    name = "linear_cross_entropy_backward"
+    apart = one_for_each(name, dtotal, cache.targets.shape)
+    if cache.gradients is None or apart:
+        gradients = _buffers(cache)
+        for part in _chunks(cache):
+            _work_off(cache, part, dtotal.reshape(-1)[part] if apart else dtotal, gradients, False)
+        dhidden, dweight, dbias = gradients
+    else:
+        dhidden, dweight = chain(name, dtotal, cache.gradients.dhidden), chain(name, dtotal, cache.gradients.dweight)
+        dbias = None if cache.gradients.dbias is None else chain(name, dtotal, cache.gradients.dbias)
+    return dhidden, dweight, None, dbias, None
+
+
+def _chunks(cache: LinearCrossEntropyCache) -> list[slice]:
+    """The rows of each chunk; a batch without rows is one empty chunk."""
+    return [slice(start, start + cache.chunk) for start in range(0, cache.targets.size, cache.chunk) or (0,)]
+
+
+def _buffers(cache: LinearCrossEntropyCache) -> HeadGradients:
+    """Memory for the gradients."""
+    hidden, weight, bias = cache.hidden, cache.weight, cache.bias
+    return HeadGradients(empty_like(hidden), empty_like(weight), None if bias is None else empty_like(bias))
+
+
+def _work_off(
+    cache: LinearCrossEntropyCache, part: slice, dtotal: Any, gradients: HeadGradients | None, each: bool
+) -> Loss:
+    """Compute the losses of one chunk and, if there is memory for them, its gradients.
+
+    The chunk's logits are gone when this returns, so that the next one may have their memory.
+
+    Args:
+        cache: the arguments of the call.
+        part: the rows.
+        dtotal: () gradient of the total, or of each loss of the chunk.
+        gradients: where to put this part of ``dhidden``, and what to add to the others; the first chunk overwrites.
+        each: keep the losses apart.
+    """
+    C = cache.weight.shape[1]
+    hidden, targets = cache.hidden.reshape(-1, C)[part], cache.targets.reshape(-1)[part]  # (..., C) -> (R, C) -> a part
+    logits, head = linear_forward(hidden, cache.weight, cache.bias)  # (R', V)
+    loss, entropy = cross_entropy_forward(logits, targets, cache.class_weight, each=each, **cache.options._asdict())
+    if gradients is not None:
+        cross_entropy_backward(dtotal, entropy, into=(Into(logits), None, None))
+        dhidden, more = gradients.dhidden.reshape(-1, C)[part], part.start > 0
+        dbias = None if gradients.dbias is None else Into(gradients.dbias, more)
+        linear_backward(logits, head, into=(Into(dhidden), Into(gradients.dweight, more), dbias))
+    return loss

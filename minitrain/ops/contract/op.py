@@ -1,0 +1,287 @@
+"""The contract of an operation: what ``@op`` does for the pairs of functions in this package.
+
+The file of an operation holds its formula and nothing else::
+
+    @op("x: *N C; weight: C; bias: C")
+    def layer_norm_forward(x, weight, bias, *, eps=1e-5): ...      # -> out, cache
+
+    @op("cache.x: *N C; dout: *N C")
+    def layer_norm_backward(dout, cache): ...                      # -> dx, dweight, dbias
+
+The decorator does the rest:
+
+1. **It checks.** The string names each array argument and its dimensions. Equal letters must be equal sizes, ``*N``
+   stands for any number of leading dimensions, ``1`` for itself; ``int`` before the dimensions asks for integers. All
+   floating arrays of a call share one dtype and one device. A call that breaks a rule is told which argument, and why.
+2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
+   the arrays are float32 NumPy arrays, that *twin* gets the call. It may decline by returning ``NotImplemented``. A
+   forward twin returns the cache as a plain tuple of its fields, and the decorator gives it its type.
+3. **It serves ``into``.** Each backward takes ``into=``, one entry per gradient, that says where the gradient goes.
+   The reference computes fresh gradients and they are copied or added; a twin writes them in place itself, and the
+   buffers must not overlap what it reads (see ``Into``). Calls with one array for two gradients go to the reference.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+
+import numpy as np
+
+from ...backend.arrays import is_array
+from ...backend.kernels_mode import kernels_enabled
+from ...backend.targets import SKIP, Into, Skip, Target, TargetError, deliver
+from ...errors import ShapeError
+from ...random import Key
+from .array_spec import ArraySpec, check_arrays, parse_spec
+
+__all__ = [
+    "SKIP",
+    "Into",
+    "Observer",
+    "Operation",
+    "Pair",
+    "Skip",
+    "Target",
+    "find_twin",
+    "observe",
+    "op",
+    "registry",
+    "with_twin",
+]
+
+
+class Pair(NamedTuple):
+    """An operation: a forward, its backward, and whether it is a bare update without one."""
+
+    name: str
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def registry() -> dict[str, Pair]:
+    """All operations by name, each a forward with its backward. Import ``minitrain.ops`` first."""
+    names = [name.removesuffix("_forward") for name in _FUNCTIONS if name.endswith("_forward")]
+    return {name: Pair(name, _FUNCTIONS[f"{name}_forward"], _FUNCTIONS[f"{name}_backward"]) for name in names}
+
+
+Observer: TypeAlias = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""Gets a function, its arguments and its options in place of the call, and returns what the call returns."""
+
+_observer: Observer | None = None
+
+
+def observe(observer: Observer | None) -> Observer | None:
+    """From now on hand each call of an operation or update to ``observer``, or to nobody; ``minitrain.profiling`` does.
+
+    The observer makes the call itself, after ``observe(None)``: what an operation calls inside is a part of it. Without
+    an observer this costs a look at one variable a call.
+
+    Returns:
+        The observer before.
+    """
+    global _observer
+    before, _observer = _observer, observer
+    return before
+
+
+R = TypeVar("R")
+
+
+class Operation(Protocol[R]):
+    """What ``@op`` makes of a function: it is called as before, and a backward takes ``into=`` too."""
+
+    reference: Callable[..., R]
+    """The undecorated array code."""
+    twin: Callable[[], Callable[..., Any] | None]
+    """The kernel of the same name, or ``None``."""
+
+    def __call__(self, *args: Any, **options: Any) -> R:
+        """Check, dispatch and serve ``into``."""
+
+
+def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Callable[..., R]], Operation[R]]:
+    """Make an operation of a reference function; see the module's text.
+
+    Args:
+        spec: the array arguments and their dimensions.
+        check: a further check, called with the function's arguments; it raises ``ShapeError``. It may look at shapes,
+            dtypes and plain options only: a call that looks like one that passed is not checked again.
+    """
+    return lambda reference: _wrap(reference, parse_spec(spec), check)
+
+
+def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Callable[..., None] | None) -> Operation[R]:
+    name = reference.__name__
+    signature = inspect.signature(reference)
+    parameters = signature.parameters
+    positions = {parameter: i for i, parameter in enumerate(parameters)}
+    accessors = [(entry, positions[entry.path.partition(".")[0]], entry.path.partition(".")[2]) for entry in spec]
+    twin_of = functools.cache(lambda: find_twin(reference))
+    defaults = tuple(p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD)
+    array_names = {entry.path for entry in spec}
+    cache_at = positions.get("cache")
+    cache_kind = functools.cache(lambda: typing.get_type_hints(reference)["cache"])
+    examined: dict[tuple[Any, ...], bool] = {}  # by what is known of the arguments: a check is paid for once
+
+    def examine(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+        """Check the arguments; tell whether a CPU twin may have them (float32 NumPy arrays only)."""
+        if cache_at is not None and not isinstance(args[cache_at], cache_kind()):
+            raise ShapeError(
+                f"{name}: cache must be the {cache_kind().__name__} that {name.removesuffix('_backward')}_forward "
+                f"returned last, got {type(args[cache_at]).__name__}"
+            )
+        arrays = [getattr(args[i], field) if field else args[i] for _, i, field in accessors]
+        known = (*map(_facts, arrays), *map(_facts, options.values()), *options)
+        fits = examined.get(known)
+        if fits is None:
+            check_arrays(name, spec, arrays)
+            key = options.get("rng")
+            if not isinstance(key, Key | None):
+                raise ShapeError(f"{name}: rng must be a Key or None, got {type(key).__name__}; use Key.from_seed(0)")
+            if check is not None:
+                try:
+                    check(*args, **options)
+                except TypeError as error:
+                    raise explained(error, args, options) from error
+            fits = all(
+                type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype.kind in "iu")
+                for x in arrays
+                if x is not None
+            )
+            if len(examined) > 1000:  # shapes that never come again
+                examined.clear()
+            examined[known] = fits
+        return fits
+
+    def explained(error: TypeError, args: tuple[Any, ...], options: dict[str, Any]) -> Exception:
+        """What to raise for an error of ``check``: an argument is missing or unknown, or of a wrong kind."""
+        try:
+            signature.bind(*args, **options)
+        except TypeError as wrong:
+            return TypeError(f"{name}: {wrong}")
+        given = ", ".join(f"{option} = {value!r}" for option, value in options.items() if not is_array(value))
+        return ShapeError(f"{name}: an option is of the wrong kind among {given} ({error})")
+
+    def in_place(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Array arguments given by keyword, or left at their defaults, take their places."""
+        if array_names.isdisjoint(options) and inspect.Parameter.empty not in defaults[len(args) :]:
+            return args + defaults[len(args) :], options
+        try:
+            bound = signature.bind(*args, **options)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
+        bound.apply_defaults()
+        return bound.args, bound.kwargs
+
+    @functools.wraps(reference)
+    def forward(*args: Any, **options: Any) -> Any:
+        if _observer is not None:
+            return _observer(forward, args, options)
+        if len(args) != len(defaults):
+            args, options = in_place(args, options)
+        if examine(args, options) and kernels_enabled() and (twin := twin_of()) is not None:
+            result = twin(*args, **options)
+            if result is not NotImplemented:
+                return tuple(value if kind is None else kind(*value) for kind, value in zip(kinds, result, strict=True))
+        return reference(*args, **options)
+
+    @functools.wraps(reference)
+    def backward(*args: Any, into: Sequence[Target] | None = None) -> Any:
+        if _observer is not None:
+            return _observer(backward, args, {"into": into})
+        targets = (None,) * gradients if into is None else tuple(into)
+        if len(targets) != gradients:
+            raise ShapeError(f"{name}: into has {len(targets)} entries; give {gradients}, one for each gradient")
+        if len(args) != len(parameters):
+            raise TypeError(f"{name} takes ({', '.join(parameters)}), got {len(args)} arguments")
+        try:
+            fits = examine(args, {}) and kernels_enabled() and not _meet(targets)
+            if fits and (twin := twin_of()) is not None:
+                result = twin(*args, into=targets)
+                if result is not NotImplemented:
+                    return result
+            result = reference(*args)
+            if gradients == 1:
+                return deliver(cast("Any", result), targets[0])
+            return tuple(
+                None if g is None else deliver(g, t) for g, t in zip(cast("Any", result), targets, strict=True)
+            )
+        except TargetError as error:
+            raise ShapeError(f"{name}: {error}") from None
+
+    if name.endswith("_forward"):
+        returned = typing.get_type_hints(reference)["return"].__args__
+        kinds = [kind if hasattr(kind, "_fields") else None for kind in returned]  # the named tuples among the results
+        wrapper: Callable[..., Any] = forward
+    elif name.endswith("_backward"):
+        returned = typing.get_type_hints(reference)["return"]
+        gradients = len(returned.__args__) if typing.get_origin(returned) is tuple else 1
+        wrapper = backward
+    else:
+        raise TypeError(f"@op: {name} must end in _forward or _backward")
+    wrapper.reference = reference  # type: ignore[attr-defined]
+    wrapper.twin = twin_of  # type: ignore[attr-defined]
+    _FUNCTIONS[name] = wrapper
+    return cast("Operation[R]", wrapper)
+
+
+def _facts(x: Any) -> Any:
+    """What the checks may look at: an array's kind, dtype and shape; a plain value; the type of anything else."""
+    if is_array(x):
+        return type(x), x.dtype, x.shape
+    return x if x is None or isinstance(x, bool | int | float | str) else type(x)
+
+
+def _meet(targets: tuple[Target, ...]) -> bool:
+    """Whether two gradients go to the same array: a twin might load from it before the other gradient is there."""
+    buffers = [id(target.buffer) for target in targets if isinstance(target, Into)]
+    return len(buffers) > 1 and len(set(buffers)) < len(buffers)
+
+
+def find_twin(reference: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The CPU kernel of a reference function, or ``None`` if it has none.
+
+    ``minitrain/ops/norms/layer_norm.py`` has its kernels in ``minitrain/kernels/cpu/norms/layer_norm.py``, under the
+    same names.
+    """
+    place = reference.__module__.split(".", 2)[2]  # minitrain.ops.norms.layer_norm -> norms.layer_norm
+    module = f"minitrain.kernels.cpu.{place}"
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # no operation of this family has kernels
+        found = None
+    return None if found is None else getattr(importlib.import_module(module), reference.__name__, None)
+
+
+def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
+    """Dispatch for a function that is no forward/backward pair, such as an optimizer's update.
+
+    A function of the same name and file in ``minitrain.kernels.cpu`` gets the call if every array is a C-contiguous
+    float32 NumPy array.
+    """
+    twin_of = functools.cache(lambda: find_twin(reference))
+
+    @functools.wraps(reference)
+    def call(*args: Any, **options: Any) -> R:
+        if _observer is not None:
+            return cast("R", _observer(call, args, options))
+        fits = all(
+            isinstance(a, np.ndarray) and a.dtype == np.float32 and a.flags.c_contiguous for a in args if is_array(a)
+        )
+        if fits and kernels_enabled() and (twin := twin_of()) is not None:
+            result = twin(*args, **options)
+            if result is not NotImplemented:
+                return result  # type: ignore[no-any-return]
+        return reference(*args, **options)
+
+    call.reference = reference  # type: ignore[attr-defined]
+    return call

@@ -1,0 +1,78 @@
+"""The sigmoid loss of SigLIP (Zhai et al., 2023, arXiv:2303.15343): do this image and this text belong together?
+
+Every pair in a batch is a yes-or-no question of its own. With cosines s, a learned factor and a learned bias b::
+
+    z[i, j] = y[i, j] (exp(log_scale) s[i, j] + b)      y = 1 for i = j, -1 for all others
+    loss[i] = sum_j softplus(-z[i, j])
+
+The paper divides the sum over all pairs by N, which is the count here. There are N - 1 times as many "no" as "yes":
+that is why b starts at -10 in the paper, and ``log_scale`` at ln 10.
+
+The loss couples the samples of a batch, as ``info_nce`` does; see there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ..activations.logistic import sigmoid, softplus
+from ..contract.loss import Loss, chain, summed
+from ..contract.op import op
+from ..linear.scale import ScaleCache, scale_backward, scale_forward
+from .cosine import CosineCache, cosines, cosines_backward
+
+
+class SiglipCache(NamedTuple):
+    """What the backward needs."""
+
+    scores: Array  # (N, N) z: positive where a question is answered rightly
+    cosines: CosineCache
+    scale: ScaleCache
+
+
+@op("image: N C; text: N C; log_scale:; bias:")
+def siglip_forward(
+    image: Array, text: Array, log_scale: Array, bias: Array, *, each: bool = False
+) -> tuple[Loss, SiglipCache]:
+    """Sum of the losses of all images, each with all texts.
+
+    Args:
+        image: (N, C) features of any length; only their directions count.
+        text: (N, C) features; row i belongs to row i of ``image``.
+        log_scale: () logarithm of the factor of the cosines.
+        bias: () log-odds added to all of them.
+        each: keep the loss of each image instead of their sum.
+
+    Returns:
+        Loss(total () or (N,), count (), the number of images) and the cache.
+    """
+    similarities, cosine_cache = cosines(image, text)  # (N, N)
+    scaled, scale_cache = scale_forward(similarities, log_scale, limit=math.inf)
+    scores = _sides(scaled) * (scaled + bias)
+    losses = softplus(-scores).sum(axis=-1)  # (N,)
+    return Loss(summed(losses, each), float(len(image))), SiglipCache(scores, cosine_cache, scale_cache)
+
+
+@op("cache.scores: N N")
+def siglip_backward(dtotal: Any, cache: SiglipCache) -> tuple[Array, Array, Array, Array]:
+    """Gradient of the total.
+
+    Args:
+        dtotal: () gradient of the total, or (N,) of each image's loss.
+        cache: from the forward.
+
+    Returns:
+        dimage (N, C), dtext (N, C), dlog_scale () and dbias ().
+    """
+    scores = cache.scores
+    dlogits = chain("siglip_backward", dtotal, -_sides(scores) * sigmoid(-scores), rows=True)  # (N, N)
+    dcosines, dlog_scale = scale_backward(dlogits, cache.scale)
+    dimage, dtext = cosines_backward(dcosines, cache.cosines)
+    return dimage, dtext, dlog_scale, array_module(scores).asarray(dlogits.sum())
+
+
+def _sides(scores: Array) -> Array:
+    """1 on the diagonal and -1 off it, in the shape and dtype of the scores (N, N)."""
+    return 2 * array_module(scores).eye(len(scores), dtype=scores.dtype) - 1  # type: ignore[no-any-return]

@@ -1,0 +1,89 @@
+"""Supervised contrastive loss (Khosla et al., 2020, arXiv:2004.11362): samples of a class belong together.
+
+With cosines s between all samples, ``z = s / temperature``, and P(i) the other samples of the class of i, this is the
+paper's L_out (its equation 2)::
+
+    loss[i] = -1/|P(i)| sum_{p in P(i)} log( exp z[i, p] / sum_{a != i} exp z[i, a] )
+
+and its gradient ``dz[i, j] = softmax(z[i, others])[j] - [j in P(i)] / |P(i)|``, with 0 for j = i. A sample that is
+alone in its class has nothing to be drawn to: it adds nothing and does not count, but all others keep away from it.
+
+The loss couples the samples of a batch, as ``info_nce`` does; see there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ...errors import ShapeError
+from ..classification.log_sum_exp import log_sum_exp
+from ..contract.loss import Loss, chain, summed
+from ..contract.op import op
+from .cosine import CosineCache, cosines, cosines_backward
+
+
+class SupervisedContrastiveCache(NamedTuple):
+    """What the backward needs."""
+
+    scores: Array  # (N, N) z, with -inf on the diagonal; 0 in rows that do not count
+    lse: Array  # (N,) log-sum-exp of each row
+    share: Array  # (N, N) 1 / |P(i)| for the positives of a row, 0 for all others
+    counted: Array  # (N,) whether there are positives
+    cosines: CosineCache
+    temperature: float
+
+
+def _check_temperature(features: Array, labels: Array, *, temperature: float = 0.07, each: bool = False) -> None:
+    if not temperature > 0:
+        raise ShapeError(f"supervised_contrastive_forward: temperature = {temperature} must be positive")
+
+
+@op("features: N C; labels: int N", check=_check_temperature)
+def supervised_contrastive_forward(
+    features: Array, labels: Array, *, temperature: float = 0.07, each: bool = False
+) -> tuple[Loss, SupervisedContrastiveCache]:
+    """Sum of the losses of all samples that are not alone in their class.
+
+    Args:
+        features: (N, C) features of any length; only their directions count. Two views of a sample are two rows.
+        labels: (N,) integers, the same for samples that belong together.
+        temperature: what the cosines are divided by, above 0.
+        each: keep the loss of each sample instead of their sum.
+
+    Returns:
+        Loss(total () or (N,), count (), the number of samples that count) and the cache.
+    """
+    xp = array_module(features)
+    itself = xp.eye(len(features), dtype=bool)  # (N, N)
+    positives = (labels[:, None] == labels[None, :]) & ~itself  # (N, N)
+    sizes = positives.sum(axis=-1)  # (N,)
+    counted = sizes > 0
+    share = (positives / xp.maximum(sizes, 1)[:, None]).astype(features.dtype)
+    similarities, cosine_cache = cosines(features, features)  # (N, N)
+    scores = xp.where(itself, -xp.inf, similarities / temperature)
+    scores = xp.where(counted[:, None], scores, 0).astype(features.dtype)  # a lone sample may have no others at all
+    lse = log_sum_exp(scores)
+    drawn = (share * xp.where(positives, scores, 0)).sum(axis=-1)  # (N,)
+    losses = xp.where(counted, lse - drawn, 0).astype(features.dtype)
+    cache = SupervisedContrastiveCache(scores, lse, share, counted, cosine_cache, temperature)
+    return Loss(summed(losses, each), counted.sum(dtype=xp.float64)), cache
+
+
+@op("cache.scores: N N")
+def supervised_contrastive_backward(dtotal: Any, cache: SupervisedContrastiveCache) -> tuple[Array, None]:
+    """Gradient of the total.
+
+    Args:
+        dtotal: () gradient of the total, or (N,) of each sample's loss.
+        cache: from the forward.
+
+    Returns:
+        dfeatures (N, C), ``None`` for the labels.
+    """
+    scores, lse, share, counted, cosine_cache, temperature = cache
+    xp = array_module(scores)
+    slope = xp.where(counted[:, None], xp.exp(scores - lse[:, None]) - share, 0) / temperature
+    dcosines = chain("supervised_contrastive_backward", dtotal, slope.astype(scores.dtype), rows=True)
+    as_anchor, as_other = cosines_backward(dcosines, cosine_cache)
+    return as_anchor + as_other, None

@@ -1,0 +1,1 @@
+"""Convolution and pooling; each file is one operation."""

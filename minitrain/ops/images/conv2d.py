@@ -1,0 +1,124 @@
+"""Two-dimensional convolution (LeCun et al., 1989; strictly a cross-correlation, as in all of deep learning).
+
+Every window of the image is one row of a matrix, and the kernels of all output channels are the other matrix: the
+convolution is their product ("im2col": Chellapilla et al., 2006). With ``columns`` the matrix of windows::
+
+    out      = columns @ weight.T + bias
+    dweight  = dout.T @ columns
+    dcolumns = dout @ weight              which ``fold`` adds up where the windows overlapped
+
+With groups, G products side by side: the input and output channels are split into G parts that do not see each other.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array
+from ...errors import ShapeError
+from ..contract.op import op
+from .windows import Size, Windows, fold, make_windows, slide
+
+
+class Conv2dCache(NamedTuple):
+    """What the backward needs."""
+
+    x: Array  # (B, C, H, W)
+    weight: Array  # (O, C / G, kh, kw)
+    bias: Array | None  # (O,)
+    shape: tuple[int, ...]  # of the output, (B, O, Ho, Wo)
+    windows: Windows
+    groups: int
+
+
+def _check_channels(x: Array, weight: Array, bias: Array | None = None, *, groups: int = 1, **windows: Size) -> None:
+    C, (O, part) = x.shape[1], weight.shape[:2]
+    if groups < 1 or O % groups:
+        raise ShapeError(f"conv2d_forward: groups = {groups} must divide the O = {O} output channels of weight")
+    if groups * part != C:
+        raise ShapeError(
+            f"conv2d_forward: x has C = {C} channels, but weight of shape {weight.shape} takes {part} in each of "
+            f"groups = {groups}, so {groups * part}"
+        )
+
+
+@op("x: B C H W; weight: O I kh kw; bias: O", check=_check_channels)
+def conv2d_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> tuple[Array, Conv2dCache]:
+    """Slide kernels over images.
+
+    Args:
+        x: (B, C, H, W) images.
+        weight: (O, C / groups, kh, kw), one kernel for each output channel.
+        bias: (O,), or ``None`` for none.
+        stride: from one window to the next; here and below one number, or a pair (vertical, horizontal).
+        padding: rows and columns of zeros added on either side.
+        dilation: from one element of a window to the next.
+        groups: parts that the channels are split into; C and O are multiples of it.
+
+    Returns:
+        out (B, O, Ho, Wo) and the cache.
+    """
+    (B, *_), (O, _, *kernel) = x.shape, weight.shape
+    windows = make_windows("conv2d_forward", x, tuple(kernel), stride, padding, dilation)
+    columns = _columns(x, windows, groups)  # (G, B Ho Wo, K)
+    kernels = weight.reshape(groups, O // groups, -1)  # (G, O/G, K)
+    shape = (B, O, *windows.counts(x.shape))
+    out = _to_images(columns @ kernels.swapaxes(1, 2), shape)
+    if bias is not None:
+        out = out + bias[:, None, None]
+    return out, Conv2dCache(x, weight, bias, shape, windows, groups)
+
+
+@op("cache.x: B C H W; cache.weight: O I kh kw; dout: B O Ho Wo")
+def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array, Array | None]:
+    """Gradients of the convolution.
+
+    Args:
+        dout: (B, O, Ho, Wo) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (B, C, H, W), dweight (O, C / groups, kh, kw), dbias (O,) or ``None`` without a bias.
+    """
+    x, weight, bias, shape, windows, groups = cache
+    if dout.shape != shape:
+        raise ShapeError(f"conv2d_backward: dout has shape {dout.shape}, expected {shape} as the output")
+    B, C, Ho, Wo = len(x), x.shape[1], *shape[2:]
+    rows = _to_rows(dout, groups)  # (G, B Ho Wo, O/G)
+    dweight = (rows.swapaxes(1, 2) @ _columns(x, windows, groups)).reshape(weight.shape)
+    dcolumns = rows @ weight.reshape(groups, shape[1] // groups, -1)  # (G, B Ho Wo, K)
+    dwindows = dcolumns.reshape(groups, B, Ho, Wo, C // groups, *windows.kernel)
+    dwindows = dwindows.transpose(1, 0, 4, 2, 3, 5, 6).reshape(B, C, Ho, Wo, *windows.kernel)  # (B, C, Ho, Wo, kh, kw)
+    dbias = None if bias is None else dout.sum(axis=(0, 2, 3))
+    return fold(dwindows, x.shape, windows), dweight, dbias
+
+
+def _columns(x: Array, windows: Windows, groups: int) -> Array:
+    """A row for each window: (B, C, H, W) -> (G, B Ho Wo, K) with K = C/G kh kw."""
+    view = slide(x, windows)
+    B, C, Ho, Wo, kh, kw = view.shape
+    split = view.reshape(B, groups, C // groups, Ho, Wo, kh, kw)
+    return split.transpose(1, 0, 3, 4, 2, 5, 6).reshape(groups, B * Ho * Wo, C // groups * kh * kw)
+
+
+def _to_images(rows: Array, shape: tuple[int, ...]) -> Array:
+    """(G, B Ho Wo, O/G) -> (B, O, Ho, Wo)."""
+    B, O, Ho, Wo = shape
+    groups = len(rows)
+    return rows.reshape(groups, B, Ho, Wo, O // groups).transpose(1, 0, 4, 2, 3).reshape(shape)
+
+
+def _to_rows(images: Array, groups: int) -> Array:
+    """(B, O, Ho, Wo) -> (G, B Ho Wo, O/G)."""
+    B, O, Ho, Wo = images.shape
+    split = images.reshape(B, groups, O // groups, Ho, Wo).transpose(1, 0, 3, 4, 2)  # (G, B, Ho, Wo, O/G)
+    return split.reshape(groups, B * Ho * Wo, O // groups)

@@ -1,0 +1,120 @@
+"""Windows that slide over images: what convolution and pooling share.
+
+A window takes ``kernel`` elements of the padded image, ``dilation`` apart, and moves on by ``stride``. Everything is a
+pair (vertical, horizontal). Of H rows there are ``(H + 2 padding - dilation (kernel - 1) - 1) // stride + 1`` windows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+from ...backend.arrays import Array, array_module
+from ...errors import ShapeError
+
+Size: TypeAlias = int | tuple[int, int]
+"""A pair (vertical, horizontal), or one number for both."""
+
+
+class Windows(NamedTuple):
+    """How windows lie."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    def span(self, axis: int) -> int:
+        """From the first to the last element of a window, along the rows (0) or the columns (1)."""
+        return self.dilation[axis] * (self.kernel[axis] - 1) + 1
+
+    def counts(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """How many fit into images (B, C, H, W): (Ho, Wo)."""
+        Ho, Wo = ((shape[2 + i] + 2 * self.padding[i] - self.span(i)) // self.stride[i] + 1 for i in (0, 1))
+        return Ho, Wo
+
+
+def pair(function: str, name: str, size: Any, least: int) -> tuple[int, int]:
+    """A size as (vertical, horizontal).
+
+    Args:
+        function: who asks, for the error.
+        name: what the size is of, for the error.
+        size: one integer or a tuple of two.
+        least: the smallest that each may be.
+
+    Raises:
+        ShapeError: if it is nothing of that kind.
+    """
+    both = (size, size) if isinstance(size, int) else size
+    if not isinstance(both, tuple) or len(both) != 2 or not all(isinstance(n, int) and n >= least for n in both):
+        raise ShapeError(f"{function}: {name} = {size!r} must be an integer from {least} on, or a tuple of two")
+    return both
+
+
+def make_windows(function: str, x: Array, kernel: Size, stride: Size, padding: Size, dilation: Size = 1) -> Windows:
+    """Windows over images x (B, C, H, W).
+
+    Args:
+        function: who asks, for the errors.
+        x: the images.
+        kernel: elements in a window.
+        stride: from one window to the next.
+        padding: elements added on either side.
+        dilation: from one element of a window to the next.
+
+    Raises:
+        ShapeError: if a size is no such number, or if not even one window fits.
+    """
+    sizes = Windows(
+        pair(function, "kernel", kernel, 1),
+        pair(function, "stride", stride, 1),
+        pair(function, "padding", padding, 0),
+        pair(function, "dilation", dilation, 1),
+    )
+    if min(sizes.counts(x.shape)) < 1:
+        raise ShapeError(
+            f"{function}: x has shape {x.shape}: with padding = {sizes.padding} no window of {sizes.span(0)} x "
+            f"{sizes.span(1)} fits into {x.shape[2]} x {x.shape[3]}; pad more or take a smaller kernel"
+        )
+    return sizes
+
+
+def slide(x: Array, windows: Windows, fill: float = 0.0) -> Array:
+    """Lay out the windows.
+
+    Args:
+        x: (B, C, H, W) images.
+        windows: how they lie.
+        fill: what the images are padded with.
+
+    Returns:
+        (B, C, Ho, Wo, kh, kw), a view of the (padded) images: read it only.
+    """
+    xp = array_module(x)
+    (ph, pw), (sh, sw), (dh, dw) = windows.padding, windows.stride, windows.dilation
+    if ph or pw:
+        x = xp.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=fill)
+    everywhere = xp.lib.stride_tricks.sliding_window_view(x, (windows.span(0), windows.span(1)), axis=(2, 3))
+    return everywhere[:, :, ::sh, ::sw, ::dh, ::dw]  # type: ignore[no-any-return]
+
+
+def fold(dwindows: Array, shape: tuple[int, ...], windows: Windows) -> Array:
+    """The backward of ``slide``: an element gets the sum over all windows that it was in.
+
+    Args:
+        dwindows: (B, C, Ho, Wo, kh, kw) gradients of the windows' elements.
+        shape: (B, C, H, W) of the images.
+        windows: how they lie.
+
+    Returns:
+        dx (B, C, H, W).
+    """
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = windows
+    B, C, H, W = shape
+    Ho, Wo = dwindows.shape[2:4]
+    dpadded = array_module(dwindows).zeros((B, C, H + 2 * ph, W + 2 * pw), dwindows.dtype)
+    for i in range(kh):
+        for j in range(kw):  # element (i, j) of all windows: no two of them are the same element of the image
+            rows, columns = slice(i * dh, i * dh + sh * Ho, sh), slice(j * dw, j * dw + sw * Wo, sw)
+            dpadded[:, :, rows, columns] += dwindows[..., i, j]
+    return dpadded[:, :, ph : ph + H, pw : pw + W]  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Linear maps, tables, scaling and dropout; each file is one operation."""

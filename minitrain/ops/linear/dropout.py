@@ -1,0 +1,70 @@
+"""Inverted dropout (Srivastava et al., JMLR 2014): zero each element with probability p, scale the rest by 1/(1-p).
+
+No mask is kept. Element ``i`` of a sample survives if its counter-based random word is at least ``p * 2**32``, and
+the backward computes that word again from the key (``minitrain.random``).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ...errors import ShapeError
+from ...random import Key, random_bits
+from ..contract.op import op
+
+
+class DropoutCache(NamedTuple):
+    """What the backward needs."""
+
+    p: float
+    rng: Key | None
+
+
+def _check_probability(x: Array, *, p: float, rng: Key | None) -> None:
+    if not 0 <= p < 1:
+        raise ShapeError(f"dropout_forward: p = {p} must be in [0, 1)")
+
+
+@op("x: *N", check=_check_probability)
+def dropout_forward(x: Array, *, p: float, rng: Key | None) -> tuple[Array, DropoutCache]:
+    """Drop elements at random.
+
+    Args:
+        x: (B, ...) input; the first axis counts samples.
+        p: probability of dropping, in [0, 1).
+        rng: key of the mask; ``None`` means evaluation, which returns ``x`` itself.
+
+    Returns:
+        out (B, ...) and the cache.
+    """
+    cache = DropoutCache(p, rng)
+    if rng is None or p == 0:
+        return x, cache
+    return x * dropout_mask(x, p, rng), cache
+
+
+@op("dout: *N")
+def dropout_backward(dout: Array, cache: DropoutCache) -> Array:
+    """Gradient of dropout.
+
+    Args:
+        dout: (B, ...) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (B, ...).
+    """
+    p, rng = cache
+    return dout if rng is None or p == 0 else dout * dropout_mask(dout, p, rng)
+
+
+def threshold(p: float) -> int:
+    """The 32-bit word below which an element is dropped."""
+    return round(p * 2**32)
+
+
+def dropout_mask(like: Array, p: float, rng: Key, shape: tuple[int, ...] | None = None) -> Array:
+    """The factors 0 or 1/(1-p), of ``like``'s shape (or ``shape``), dtype and device."""
+    keep = random_bits(rng, shape or like.shape, array_module(like)) >= threshold(p)
+    return keep.astype(like.dtype) * like.dtype.type(1 / (1 - p))  # type: ignore[no-any-return]

@@ -1,0 +1,85 @@
+"""Row lookup: ``out[i] = weight[tokens[i]]``. Backward adds each output gradient to the row it came from.
+
+The row of a padding token is a constant: looked up like any other, but without a gradient.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...backend.arrays import Array, array_module
+from ...errors import ShapeError, TokenError
+from ..contract.op import op
+
+
+class EmbeddingCache(NamedTuple):
+    """What the backward needs."""
+
+    tokens: Array  # (...,) integers
+    weight: Array  # (V, C)
+    padding_idx: int | None
+
+
+def _check_padding(tokens: Array, weight: Array, *, padding_idx: int | None = None) -> None:
+    if padding_idx is not None and not 0 <= padding_idx < len(weight):
+        raise ShapeError(
+            f"embedding_forward: padding_idx = {padding_idx} must be one of the rows 0 to V - 1 = {len(weight) - 1}"
+        )
+
+
+@op("tokens: int *N; weight: V C", check=_check_padding)
+def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None = None) -> tuple[Array, EmbeddingCache]:
+    """Look up rows.
+
+    Args:
+        tokens: (...,) integers in [0, V).
+        weight: (V, C) table.
+        padding_idx: a row that gets no gradient.
+
+    Returns:
+        out (..., C) and the cache.
+
+    Raises:
+        TokenError: if a token is outside the table; negative ids do not count from the end.
+    """
+    check_ids("embedding_forward", "tokens", tokens, weight.shape[0])
+    return weight[tokens], EmbeddingCache(tokens, weight, padding_idx)
+
+
+@op("cache.tokens: int *N; cache.weight: V C; dout: *N C")
+def embedding_backward(dout: Array, cache: EmbeddingCache) -> tuple[None, Array]:
+    """Gradients of the lookup.
+
+    Args:
+        dout: (..., C) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        ``None`` for the tokens, dweight (V, C).
+    """
+    tokens, weight, padding_idx = cache
+    xp = array_module(dout)
+    dweight = xp.zeros(weight.shape, dout.dtype)
+    xp.add.at(dweight, tokens.reshape(-1), dout.reshape(-1, dout.shape[-1]))  # repeated tokens add up
+    if padding_idx is not None:
+        dweight[padding_idx] = 0
+    return None, dweight
+
+
+def check_ids(function: str, argument: str, ids: Array, size: int) -> None:
+    """Raise ``TokenError`` if an id is not in [0, ``size``), naming the first one that is not."""
+    xp = array_module(ids)
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= size):
+        bad = int(xp.flatnonzero((ids < 0) | (ids >= size))[0])
+        raise_bad_id(function, argument, ids, bad, size)
+
+
+def raise_bad_id(function: str, argument: str, ids: Array, flat_index: int, size: int) -> None:
+    """Raise the error for the id at ``flat_index``."""
+    where = tuple(int(i) for i in np.unravel_index(flat_index, ids.shape))
+    raise TokenError(
+        f"{function}: {argument}{list(where)} = {int(ids[where])} is outside [0, {size}), as there are {size} ids or "
+        "classes: the data has another vocabulary or other labels, or the model was built for too few"
+    )

@@ -1,0 +1,66 @@
+"""Fusion of ``gelu`` and ``linear``, the second half of a feed-forward layer.
+
+What it means is written below as the composition. It exists for its cache: the activation, often the widest array of a
+layer, is not kept. The backward computes it again, next to its slope, with which it shares the exponential.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array
+from ...errors import ShapeError
+from ..activations.gelu import FORMS, gelu_backward, gelu_forward
+from ..contract.op import op
+from .linear import LinearCache, linear_backward, linear_forward
+
+
+class GeluLinearCache(NamedTuple):
+    """What the backward needs."""
+
+    hidden: Array  # (..., K) the input, before GELU
+    weight: Array  # (N, K)
+    bias: Array | None  # (N,)
+    approximate: str
+
+
+def _check_form(hidden: Array, weight: Array, bias: Array | None = None, *, approximate: str = "tanh") -> None:
+    if approximate not in FORMS:
+        raise ShapeError(f"gelu_linear_forward: approximate={approximate!r}; use 'tanh' (GPT-2's form) or 'none' (erf)")
+
+
+@op("hidden: *B K; weight: N K; bias: N", check=_check_form)
+def gelu_linear_forward(
+    hidden: Array, weight: Array, bias: Array | None = None, *, approximate: str = "tanh"
+) -> tuple[Array, GeluLinearCache]:
+    """``gelu(hidden) @ weight.T + bias``.
+
+    Args:
+        hidden: (..., K) input.
+        weight: (N, K).
+        bias: (N,), or ``None`` for none.
+        approximate: ``"tanh"`` or ``"none"``, see ``gelu_forward``.
+
+    Returns:
+        out (..., N) and the cache.
+    """
+    activation, _ = gelu_forward.reference(hidden, approximate=approximate)
+    out, _ = linear_forward.reference(activation, weight, bias)
+    return out, GeluLinearCache(hidden, weight, bias, approximate)
+
+
+@op("cache.hidden: *B K; cache.weight: N K; dout: *B N")
+def gelu_linear_backward(dout: Array, cache: GeluLinearCache) -> tuple[Array, Array, Array | None]:
+    """Gradients of the fusion.
+
+    Args:
+        dout: (..., N) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dhidden (..., K), dweight (N, K), dbias (N,) or ``None`` without a bias.
+    """
+    hidden, weight, bias, approximate = cache
+    activation, gelu_cache = gelu_forward.reference(hidden, approximate=approximate)
+    dactivation, dweight, dbias = linear_backward.reference(dout, LinearCache(activation, weight, bias))
+    return gelu_backward.reference(dactivation, gelu_cache), dweight, dbias

@@ -1,0 +1,60 @@
+"""A linear map of low rank: ``out = scale * x @ a.T @ b.T``, through R numbers in between.
+
+With ``h = x @ a.T``::
+
+    dh = scale * dout @ b        db = scale * dout.T @ h
+    dx = dh @ a                  da = dh.T @ x
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array
+from ..contract.op import op
+
+
+class LowRankCache(NamedTuple):
+    """What the backward needs."""
+
+    x: Array  # (..., K) the input
+    a: Array  # (R, K)
+    b: Array  # (N, R)
+    h: Array  # (..., R) x @ a.T
+    scale: float
+
+
+@op("x: *B K; a: R K; b: N R")
+def low_rank_forward(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array, LowRankCache]:
+    """Multiply by two thin matrices.
+
+    Args:
+        x: (..., K) input.
+        a: (R, K) the map down.
+        b: (N, R) the map up.
+        scale: factor of the output.
+
+    Returns:
+        out (..., N) and the cache.
+    """
+    h = x @ a.T  # (..., K) @ (K, R)
+    return scale * (h @ b.T), LowRankCache(x, a, b, h, scale)
+
+
+@op("cache.x: *B K; cache.a: R K; cache.b: N R; dout: *B N")
+def low_rank_backward(dout: Array, cache: LowRankCache) -> tuple[Array, Array, Array]:
+    """Gradients of the map.
+
+    Args:
+        dout: (..., N) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (..., K), da (R, K), db (N, R).
+    """
+    x, a, b, h, scale = cache
+    (R, K), N = a.shape, len(b)
+    dh = scale * (dout @ b)  # (..., N) @ (N, R)
+    da = dh.reshape(-1, R).T @ x.reshape(-1, K)
+    db = scale * (dout.reshape(-1, N).T @ h.reshape(-1, R))
+    return dh @ a, da, db

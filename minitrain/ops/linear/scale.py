@@ -1,0 +1,66 @@
+"""Scaling by a learned temperature: ``out = x * min(exp(log_scale), limit)``.
+
+CLIP scales its logits so (Radford et al., 2021, arXiv:2103.00020). The factor is learned as its logarithm: it stays
+positive, and a step changes it by a ratio. The limit keeps training stable. Backward, with ``s`` the factor::
+
+    dx = s * dout
+    dlog_scale = sum(dout * x) * s       and 0 above the limit, where the factor no longer moves
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ...errors import ShapeError
+from ..contract.op import op
+
+
+class ScaleCache(NamedTuple):
+    """What the backward needs."""
+
+    x: Array  # (..., C) the input
+    log_scale: Array  # () the logarithm of the factor
+    limit: float
+
+
+def _check_limit(x: Array, log_scale: Array, *, limit: float = 100.0) -> None:
+    if not limit > 0:
+        raise ShapeError(f"scale_forward: limit = {limit} must be positive; math.inf is none")
+
+
+@op("x: *N C; log_scale:", check=_check_limit)
+def scale_forward(x: Array, log_scale: Array, *, limit: float = 100.0) -> tuple[Array, ScaleCache]:
+    """Multiply by ``exp(log_scale)``, but by no more than the limit.
+
+    Args:
+        x: (..., C) input, such as cosine similarities.
+        log_scale: () logarithm of the factor, an array without dimensions.
+        limit: the largest factor.
+
+    Returns:
+        out (..., C) and the cache.
+    """
+    return x * _factor(log_scale, limit), ScaleCache(x, log_scale, limit)
+
+
+@op("cache.x: *N C; dout: *N C")
+def scale_backward(dout: Array, cache: ScaleCache) -> tuple[Array, Array]:
+    """Gradients of the scaling.
+
+    Args:
+        dout: (..., C) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (..., C) and dlog_scale ().
+    """
+    x, log_scale, limit = cache
+    dx = dout * _factor(log_scale, limit)
+    moves = log_scale <= math.log(limit)  # at the limit, too: a scale that was set there can come down again
+    return dx, array_module(x).asarray((dx * x).sum() * moves)
+
+
+def _factor(log_scale: Array, limit: float) -> Array:
+    return array_module(log_scale).exp(array_module(log_scale).minimum(log_scale, math.log(limit)))  # type: ignore[no-any-return]

@@ -1,0 +1,40 @@
+"""The residual connection ``out = x + branch`` (He et al., 2015, arXiv:1512.03385): the gradient flows to both."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array
+from ..contract.op import op
+
+
+class ResidualCache(NamedTuple):
+    """Nothing is needed."""
+
+
+@op("x: *N; branch: *N")
+def residual_forward(x: Array, branch: Array) -> tuple[Array, ResidualCache]:
+    """Add a branch to the stream.
+
+    Args:
+        x: (...,) the stream.
+        branch: (...,) what a layer computed from it.
+
+    Returns:
+        out (...,) and the cache.
+    """
+    return x + branch, ResidualCache()
+
+
+@op("dout: *N")
+def residual_backward(dout: Array, cache: ResidualCache) -> tuple[Array, Array]:
+    """Gradients of the sum: ``dout`` itself, twice. Do not write to what this returns.
+
+    Args:
+        dout: (...,) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (...,), dbranch (...,).
+    """
+    return dout, dout

@@ -1,0 +1,64 @@
+"""Root-mean-square norm (Zhang, Sennrich, 2019, arXiv:1910.07467).
+
+Forward, over the last axis::
+
+    xhat = x * rstd,   rstd = 1 / sqrt(mean(x^2) + eps)
+    out  = xhat * weight
+
+Backward, with ``g = dout * weight`` and means over the last axis::
+
+    dx = rstd * (g - xhat * mean(g * xhat))
+
+Stretching x changes nothing in ``out``: the subtracted term takes that direction out of the gradient. Unlike in layer
+norm, the mean of x stays.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ..contract.op import op
+
+
+class RMSNormCache(NamedTuple):
+    """What the backward needs."""
+
+    x: Array  # (..., C) the input
+    rstd: Array  # (...,) 1 / sqrt(mean(x^2) + eps)
+    weight: Array  # (C,)
+
+
+@op("x: *N C; weight: C")
+def rms_norm_forward(x: Array, weight: Array, *, eps: float = 1e-5) -> tuple[Array, RMSNormCache]:
+    """Scale the last axis to a mean square of one, then by a weight.
+
+    Args:
+        x: (..., C) input.
+        weight: (C,) scale.
+        eps: added to the mean square.
+
+    Returns:
+        out (..., C) and the cache.
+    """
+    rstd = 1 / array_module(x).sqrt((x * x).mean(axis=-1) + eps)  # (...,)
+    return x * rstd[..., None] * weight, RMSNormCache(x, rstd, weight)
+
+
+@op("cache.x: *N C; dout: *N C")
+def rms_norm_backward(dout: Array, cache: RMSNormCache) -> tuple[Array, Array]:
+    """Gradients of the RMS norm.
+
+    Args:
+        dout: (..., C) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (..., C) and dweight (C,).
+    """
+    x, rstd, weight = cache
+    xhat = x * rstd[..., None]  # (..., C)
+    g = dout * weight
+    dx = rstd[..., None] * (g - xhat * (g * xhat).mean(axis=-1, keepdims=True))
+    dweight = (dout * xhat).sum(axis=tuple(range(x.ndim - 1)))  # over all axes but the last
+    return dx, dweight

@@ -1,0 +1,1 @@
+"""Regression losses; each file is one operation."""

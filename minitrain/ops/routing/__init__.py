@@ -1,0 +1,1 @@
+"""Routing of a mixture of experts; each file is one operation."""

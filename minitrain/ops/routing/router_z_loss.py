@@ -1,0 +1,53 @@
+"""The router's z-loss (Zoph et al., 2022, arXiv:2202.08906): ``logsumexp(logits)^2``, so that logits stay small.
+
+Large logits round badly in low precision, and softmax does not care for their common size. With z the log-sum-exp,
+the derivative is ``2 z softmax(logits)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...backend.arrays import Array
+from ..activations.softmax import softmax_forward
+from ..classification.log_sum_exp import log_sum_exp
+from ..contract.loss import Loss, chain, summed
+from ..contract.op import op
+
+
+class RouterZLossCache(NamedTuple):
+    """What the backward needs."""
+
+    logits: Array  # (..., E)
+    z: Array  # (..., 1) their log-sum-exp
+
+
+@op("logits: *N E")
+def router_z_loss_forward(logits: Array, *, each: bool = False) -> tuple[Loss, RouterZLossCache]:
+    """Sum of the squared log-sum-exps of the rows.
+
+    Args:
+        logits: (..., E) a score of each expert for each token.
+        each: keep the loss of each token instead of their sum.
+
+    Returns:
+        Loss(total () or (...,), count (), the number of tokens) and the cache.
+    """
+    z = log_sum_exp(logits)[..., None]  # (..., 1)
+    return Loss(summed((z * z)[..., 0], each), float(z.size)), RouterZLossCache(logits, z)
+
+
+@op("cache.logits: *N E; cache.z: *N 1")
+def router_z_loss_backward(dtotal: Any, cache: RouterZLossCache) -> Array:
+    """Gradient of the total.
+
+    Args:
+        dtotal: () gradient of the total, or (...,) of each loss.
+        cache: from the forward.
+
+    Returns:
+        dlogits (..., E).
+    """
+    logits, z = cache
+    slope = 2 * z * softmax_forward.reference(logits)[0]
+    return chain("router_z_loss_backward", dtotal, slope, rows=True)

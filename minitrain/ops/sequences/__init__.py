@@ -1,0 +1,1 @@
+"""Joining, cutting and pooling sequences; each file is one operation."""

@@ -1,0 +1,63 @@
+"""Joining two arrays along an axis. Backward: the gradient is cut where they met, as ``split`` cuts.
+
+More arrays are joined one after another. The arrays that are joined in transformers are few and small beside what is
+computed with them: a class token before the patches, keys and values before new ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...backend.arrays import Array, array_module
+from ...errors import ShapeError
+from ..contract.op import op
+from .split import cut, in_range
+
+
+class ConcatCache(NamedTuple):
+    """What the backward needs."""
+
+    shape: tuple[int, ...]  # of the output
+    at: int  # where the second array begins
+    axis: int
+
+
+def _check_shapes(x: Array, y: Array, *, axis: int) -> None:
+    axis = in_range("concat_forward", x, axis)
+    if y.ndim != x.ndim or any(a != b for i, (a, b) in enumerate(zip(x.shape, y.shape, strict=True)) if i != axis):
+        raise ShapeError(
+            f"concat_forward: y has shape {y.shape}, expected that of x, {x.shape}, but for the size of axis {axis}"
+        )
+
+
+@op("x: *X; y: *Y", check=_check_shapes)
+def concat_forward(x: Array, y: Array, *, axis: int) -> tuple[Array, ConcatCache]:
+    """Put ``y`` behind ``x``.
+
+    Args:
+        x: (..., n, ...) array.
+        y: (..., m, ...) array of the same shape but for the axis.
+        axis: where to join; negative axes count from the end.
+
+    Returns:
+        out (..., n + m, ...) and the cache.
+    """
+    out = array_module(x).concatenate([x, y], axis=axis)
+    return out, ConcatCache(out.shape, x.shape[axis], axis)
+
+
+@op("dout: *N")
+def concat_backward(dout: Array, cache: ConcatCache) -> tuple[Array, Array]:
+    """Gradients of joining: views of ``dout``. Do not write to what this returns.
+
+    Args:
+        dout: (..., n + m, ...) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        dx (..., n, ...) and dy (..., m, ...).
+    """
+    shape, at, axis = cache
+    if dout.shape != shape:
+        raise ShapeError(f"concat_backward: dout has shape {dout.shape}, expected {shape} as the output")
+    return cut(dout, at, axis)

@@ -1,0 +1,218 @@
+"""Muon: momentum, orthogonalised (Jordan et al., 2024, kellerjordan.github.io/posts/muon).
+
+For a weight matrix (R, C) with gradient g and momentum buffer b::
+
+    b <- momentum b + (1 - momentum) g
+    u <- momentum b + (1 - momentum) g            Nesterov's; else u <- b
+    o <- U V^T, nearly, where u = U S V^T         by Newton-Schulz iterations
+    w <- w (1 - lr * weight_decay)
+    w <- w - lr * scale * o
+
+All singular values of the step are then about 1: the directions that the gradient hardly shows are learnt as fast as
+the others. ``scale`` is ``sqrt(max(1, R / C))`` in the original; with ``0.2 sqrt(max(R, C))`` the step has the usual
+root mean square of AdamW's, so that its rate and decay can be kept (Liu et al., 2025, arXiv:2502.16982).
+
+Vectors, embedding tables and the output layer are not maps between hidden states: AdamW updates them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from ...backend.arrays import Array, array_module
+from ...errors import ConfigError
+from ...nn.core.groups import matches
+from ...nn.core.module import Module
+from ...nn.core.parameter import Parameter
+from ...ops.contract.op import with_twin
+from ..checks import check_choice
+from ..groups import Span
+from ..optimizer import Optimizer
+from .adamw import adamw_update
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""a, b, c of the quintic a x + b x^3 + c x^5, which lifts small singular values as fast as possible. It does not settle
+at 1 but moves within 0.68 and 1.14, which is as good for training."""
+
+Adjustment = Literal["original", "match_rms_adamw"]
+
+
+def newton_schulz(
+    matrix: Array, *, steps: int = 5, eps: float = 1e-7, coefficients: tuple[float, float, float] = COEFFICIENTS
+) -> Array:
+    """A matrix with the singular vectors of ``matrix`` and singular values of about 1.
+
+    With ``x`` scaled to a Frobenius norm of 1, each step is ``x <- a x + (b x x^T + c (x x^T)^2) x``, which applies the
+    quintic to every singular value. The computation is in the matrix's own dtype.
+
+    Args:
+        matrix: (R, C).
+        steps: number of iterations.
+        eps: the norm counts as at least this large.
+        coefficients: a, b and c.
+
+    Returns:
+        (R, C), a fresh array.
+    """
+    xp = array_module(matrix)
+    a, b, c = coefficients
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix  # (R, C) -> (C, R) where that makes the products smaller
+    x = x / xp.maximum(xp.sqrt(xp.square(x).sum()), eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x.T if tall else x  # type: ignore[no-any-return]
+
+
+@with_twin
+def muon_update(
+    weight: Array,
+    grad: Array,
+    buffer: Array,
+    *,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    ns_steps: int,
+    coefficients: tuple[float, float, float],
+    eps: float,
+    scale: float,
+    weight_decay: float,
+    grad_scale: float,
+) -> None:
+    """One update of a matrix, in place.
+
+    Args:
+        weight: (R, C) the weights.
+        grad: (R, C) their gradients, left unchanged.
+        buffer: (R, C) the momentum buffer b.
+        lr: learning rate.
+        momentum: decay of the buffer.
+        nesterov: whether the gradient is mixed in once more.
+        ns_steps: number of Newton-Schulz iterations.
+        coefficients: of their polynomial.
+        eps: smallest norm of an update.
+        scale: factor of the orthogonal step, apart from the decay.
+        weight_decay: decoupled decay.
+        grad_scale: factor of the gradients.
+    """
+    fresh = (1 - momentum) * (grad * weight.dtype.type(grad_scale))
+    buffer *= momentum
+    buffer += fresh
+    direction = momentum * buffer + fresh if nesterov else buffer
+    weight *= 1 - lr * weight_decay
+    weight -= lr * scale * newton_schulz(direction, steps=ns_steps, eps=eps, coefficients=coefficients)
+
+
+class Muon(Optimizer):
+    """The Muon optimizer for the hidden matrices of a model, and AdamW for its other trainable parameters.
+
+    A parameter of more than two axes counts as a matrix of its first axis against all others.
+
+    Args:
+        model: as every `Optimizer` has it. Hidden matrices are updated apart, packed or not.
+        lr: learning rate, of the matrices and of the rest; see ``adamw_lr_scale``.
+        weight_decay: decoupled weight decay on matrices and tables.
+        momentum: decay of the momentum buffer.
+        nesterov: Nesterov's momentum.
+        eps: the norm of an update counts as at least this large before it is scaled to 1.
+        ns_steps: number of Newton-Schulz iterations.
+        adjust_lr_fn: ``"original"``, or ``"match_rms_adamw"`` for steps as large as AdamW's, which then share its rate.
+        adamw_params: patterns of paths of the matrices that AdamW updates: by default what is called embedding or head;
+            an output layer of another name has to be added.
+        adamw_lr_scale: AdamW's rate is this many times ``lr``. With ``"original"``, Muon's rate is near 0.02, AdamW's
+            a hundredth of that.
+        adamw_betas: decay rates of AdamW's moments.
+        adamw_eps: added to AdamW's denominator.
+
+    Raises:
+        ConfigError: if a setting is out of range, or no hidden matrix is left for Muon.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        *,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: Adjustment = "original",
+        adamw_params: tuple[str, ...] = ("*emb*", "head.*", "*.head.*", "*lm_head*"),
+        adamw_lr_scale: float = 1.0,
+        adamw_betas: tuple[float, float] = (0.9, 0.95),
+        adamw_eps: float = 1e-8,
+    ) -> None:
+        check_choice("Muon", "adjust_lr_fn", adjust_lr_fn, get_args(Adjustment))
+        self.momentum, self.nesterov, self.eps, self.ns_steps = momentum, nesterov, eps, ns_steps
+        self.adjust_lr_fn, self.adamw_params, self.adamw_lr_scale = adjust_lr_fn, adamw_params, adamw_lr_scale
+        self.adamw_betas, self.adamw_eps = adamw_betas, adamw_eps
+        super().__init__(model, ("exp_avg", "exp_avg_sq"), lr=lr, weight_decay=weight_decay)
+        if not any("momentum_buffer" in moments for moments in self._moments):
+            raise ConfigError(
+                "Muon: there is no hidden matrix in the model to update (adamw_params takes "
+                f"{', '.join(adamw_params) or 'nothing'}); use AdamW"
+            )
+
+    def stretches(self, spans: list[Span]) -> list[Span]:
+        """Hidden matrices apart; packed groups without any stay whole."""
+        return [part for span in spans for part in (span.split() if self._has_matrix(span) else [span])]
+
+    def new_moments(self, span: Span, names: tuple[str, ...]) -> dict[str, Array]:
+        """A momentum buffer for a hidden matrix, AdamW's moments for the rest."""
+        return super().new_moments(span, ("momentum_buffer",) if self._has_matrix(span) else names)
+
+    def _has_matrix(self, span: Span) -> bool:
+        return any(self._is_hidden_matrix(path, parameter) for path, (parameter, _) in span.parts.items())
+
+    def _is_hidden_matrix(self, path: str, parameter: Parameter) -> bool:
+        return parameter.data.ndim >= 2 and not any(matches(pattern, path, parameter) for pattern in self.adamw_params)
+
+    def update(
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Mapping[str, Array],
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
+    ) -> None:
+        """See ``muon_update`` and ``adamw_update``."""
+        if "momentum_buffer" not in moments:
+            adamw_update(
+                weight,
+                grad,
+                moments["exp_avg"],
+                moments["exp_avg_sq"],
+                step=self.steps,
+                lr=lr * self.adamw_lr_scale,
+                beta1=self.adamw_betas[0],
+                beta2=self.adamw_betas[1],
+                eps=self.adamw_eps,
+                weight_decay=weight_decay,
+                grad_scale=grad_scale,
+            )
+            return
+        rows = weight.shape[0]
+        columns = weight.size // rows
+        original, matched = math.sqrt(max(1, rows / columns)), 0.2 * math.sqrt(max(rows, columns))
+        muon_update(
+            weight.reshape(rows, columns),  # (R, ...) -> (R, C)
+            grad.reshape(rows, columns),
+            moments["momentum_buffer"].reshape(rows, columns),
+            lr=lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            ns_steps=self.ns_steps,
+            coefficients=COEFFICIENTS,
+            eps=self.eps,
+            scale=original if self.adjust_lr_fn == "original" else matched,
+            weight_decay=weight_decay,
+            grad_scale=grad_scale,
+        )

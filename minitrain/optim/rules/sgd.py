@@ -1,0 +1,117 @@
+"""Stochastic gradient descent with momentum (Polyak, 1964) and Nesterov's variant (Sutskever et al., ICML 2013).
+
+With gradient g, momentum buffer b, step count t::
+
+    g <- g + weight_decay w                       decay as an L2 penalty
+    b <- g                                        at t = 1
+    b <- momentum b + (1 - dampening) g           after that
+    w <- w - lr * b                               or, Nesterov's: w <- w - lr (g + momentum b)
+
+Without momentum there is no buffer, and ``w <- w - lr * g``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...backend.arrays import Array
+from ...errors import ConfigError
+from ...nn.core.module import Module
+from ...ops.contract.op import with_twin
+from ..optimizer import Optimizer, coupled_gradient
+
+
+@with_twin
+def sgd_update(
+    weight: Array,
+    grad: Array,
+    buffer: Array | None,
+    *,
+    step: int,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    nesterov: bool,
+    weight_decay: float,
+    grad_scale: float,
+) -> None:
+    """One update, in place.
+
+    Args:
+        weight: the weights.
+        grad: their gradients, left unchanged.
+        buffer: the momentum buffer b; ``None`` for none.
+        step: number of this update, from 1.
+        lr: learning rate.
+        momentum: decay of the buffer.
+        dampening: part of the gradient that is kept out of the buffer.
+        nesterov: step along the gradient at the point that the momentum leads to.
+        weight_decay: L2 penalty.
+        grad_scale: factor of the gradients.
+    """
+    g = coupled_gradient(weight, grad, weight_decay=weight_decay, grad_scale=grad_scale)
+    if buffer is not None:
+        if step == 1:
+            buffer[...] = g
+        else:
+            buffer *= momentum
+            buffer += (1 - dampening) * g
+        g = g + momentum * buffer if nesterov else buffer
+    weight -= lr * g
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent for all trainable parameters of a model.
+
+    Args:
+        model, lr: as every `Optimizer` has them.
+        momentum: decay of the momentum buffer; 0 for none.
+        dampening: part of the gradient that is kept out of the buffer.
+        nesterov: Nesterov's momentum, for which ``momentum`` must be set and ``dampening`` 0.
+        weight_decay: L2 penalty on matrices and tables.
+
+    Raises:
+        ConfigError: if a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        *,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if nesterov and (momentum == 0 or dampening != 0):
+            raise ConfigError(
+                f"SGD: nesterov needs a momentum above 0 and no dampening, not momentum = {momentum} and "
+                f"dampening = {dampening}"
+            )
+        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
+        super().__init__(model, ("momentum_buffer",) if momentum else (), lr=lr, weight_decay=weight_decay)
+
+    def update(
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Mapping[str, Array],
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
+    ) -> None:
+        """See ``sgd_update``."""
+        sgd_update(
+            weight,
+            grad,
+            moments.get("momentum_buffer"),
+            step=self.steps,
+            lr=lr,
+            momentum=self.momentum,
+            dampening=self.dampening,
+            nesterov=self.nesterov,
+            weight_decay=weight_decay,
+            grad_scale=grad_scale,
+        )

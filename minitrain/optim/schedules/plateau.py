@@ -1,0 +1,106 @@
+"""Lowering the rate when a metric stops getting better: the one scheduler that no function of the step can replace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ..checks import NOT_NEGATIVE, RATE, check_choice
+from ..optimizer import Optimizer
+from .scheduler import check_state
+
+
+class ReduceOnPlateau:
+    """Multiplies the rate by ``factor`` after more than ``patience`` values in a row that are not better than the best.
+
+    Args:
+        optimizer: its rate is lowered from where it is.
+        mode: ``"min"`` if smaller values are better, as of a loss, ``"max"`` if larger ones, as of an accuracy.
+        factor: the rate is multiplied by this.
+        patience: number of values that need not be better.
+        threshold: how much better counts as better.
+        threshold_mode: ``"rel"`` for that part of the best value, ``"abs"`` for that amount.
+        cooldown: number of values after a reduction that are not counted.
+        min_lr: the rate stays at or above it.
+        eps: a reduction by no more than this is not made.
+
+    Attributes:
+        best: the best value so far.
+
+    Raises:
+        ConfigError: if a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        mode: Literal["min", "max"] = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        check_choice("ReduceOnPlateau", "mode", mode, ("min", "max"))
+        check_choice("ReduceOnPlateau", "threshold_mode", threshold_mode, ("rel", "abs"))
+        RATE.check("ReduceOnPlateau", factor=factor)
+        NOT_NEGATIVE.check(
+            "ReduceOnPlateau", patience=patience, threshold=threshold, cooldown=cooldown, min_lr=min_lr, eps=eps
+        )
+        self.optimizer, self.mode, self.threshold_mode = optimizer, mode, threshold_mode
+        self.factor, self.patience, self.threshold = factor, patience, threshold
+        self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps
+        self.best = math.inf if mode == "min" else -math.inf
+        self._bad = self._cooling = 0  # values in a row that are not better; values that are not counted yet
+
+    def __call__(self, step: int) -> float:
+        """The rate that is set, whatever the step: a trainer may have this in the place of a schedule."""
+        return self.get_lr()
+
+    def step(self, metric: float) -> None:
+        """Take in a new value of the metric, and lower the rate if it is time to. NaN is never better."""
+        if self._is_better(metric):
+            self.best, self._bad = float(metric), 0
+        else:
+            self._bad += 1
+        if self._cooling > 0:
+            self._cooling, self._bad = self._cooling - 1, 0
+        if self._bad > self.patience:
+            old = self.optimizer.get_lr()
+            new = max(old * self.factor, self.min_lr)
+            if old - new > self.eps:
+                self.optimizer.set_lr(new)
+            self._cooling, self._bad = self.cooldown, 0
+
+    def get_lr(self) -> float:
+        """The rate that is set."""
+        return self.optimizer.get_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state: the best value, the two counts, and the rate."""
+        best = None if math.isinf(self.best) else self.best  # JSON has no infinity
+        return {"best": best, "bad": self._bad, "cooling": self._cooling, "lr": self.get_lr()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that ``state_dict`` gave.
+
+        Raises:
+            CheckpointError: if it is the state of something else.
+        """
+        check_state(self, state)
+        if state["best"] is not None:
+            self.best = float(state["best"])
+        self._bad, self._cooling = int(state["bad"]), int(state["cooling"])
+        self.optimizer.set_lr(float(state["lr"]))
+
+    def _is_better(self, metric: float) -> bool:
+        if self.threshold_mode == "abs":
+            margin = self.threshold
+            return metric < self.best - margin if self.mode == "min" else metric > self.best + margin
+        if self.mode == "min":
+            return metric < self.best * (1 - self.threshold)
+        return metric > self.best * (1 + self.threshold)

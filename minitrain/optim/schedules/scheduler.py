@@ -1,0 +1,113 @@
+"""Schedulers: a schedule bound to the optimizer whose rate it sets.
+
+A schedule is a pure function of the step, see ``optim/schedules``. Where a loop would rather hold an object, a
+`Scheduler` sets the rates. The rate is set *before* the update it governs: that of update 0 when the scheduler is
+made, that of each later one by ``step``, which is called after the update before::
+
+    scheduler = CosineScheduler(optimizer, total_steps=1000, warmup_steps=100)
+    for batch in batches:
+        ...
+        optimizer.step()
+        scheduler.step()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import CheckpointError
+from ..checks import NOT_NEGATIVE
+from ..optimizer import Optimizer
+from . import Constant, Exponential, Linear, Schedule, StepDecay, Warmup, WarmupCosine
+from .drawn import Drawn
+
+
+class Scheduler(Drawn):
+    """Sets the rate of an optimizer as a schedule has it.
+
+    Args:
+        optimizer: gets the rate of update 0 at once.
+        schedule: rate of update number ``step``, from 0.
+
+    Attributes:
+        global_step: number of the update whose rate is set.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedule: Schedule) -> None:
+        self.optimizer, self.schedule, self.global_step = optimizer, schedule, 0
+        self.step(0)
+
+    def __call__(self, step: int) -> float:
+        """The rate of update number ``step``, which is not set: a scheduler can be used as a schedule."""
+        return self.schedule(step)
+
+    def step(self, global_step: int | None = None) -> None:
+        """Set the rate of update ``global_step``, counted from 0; by default that of the update after the last one.
+
+        Raises:
+            ConfigError: if it is negative.
+        """
+        number = self.global_step + 1 if global_step is None else global_step
+        NOT_NEGATIVE.check(type(self).__name__, global_step=number)
+        self.global_step = number
+        self.optimizer.set_lr(self.schedule(number))
+
+    def get_lr(self) -> float:
+        """The rate that is set."""
+        return self.optimizer.get_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state: the number of the update whose rate is set."""
+        return {"global_step": self.global_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was asked, and set that rate.
+
+        Raises:
+            CheckpointError: if it is the state of something else.
+        """
+        check_state(self, state)
+        self.step(int(state["global_step"]))
+
+
+def check_state(scheduler: Any, state: Mapping[str, Any]) -> None:
+    """Raise ``CheckpointError`` unless ``state`` has the names that this scheduler's own state has."""
+    for name in sorted(scheduler.state_dict().keys() ^ state.keys()):
+        raise CheckpointError(f"the scheduler state is of another scheduler: only one of the two has {name}")
+
+
+class ConstantScheduler(Scheduler):
+    """The optimizer's present rate, after an optional linear warm-up."""
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
+        super().__init__(optimizer, Constant(optimizer.get_lr(), warmup_steps))
+
+
+class CosineScheduler(Scheduler):
+    """Linear warm-up to the optimizer's present rate, then half a cosine down to ``min_lr`` (`WarmupCosine`)."""
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, min_lr: float = 0.0) -> None:
+        super().__init__(optimizer, WarmupCosine(optimizer.get_lr(), min_lr, warmup_steps, total_steps))
+
+
+class ExponentialScheduler(Scheduler):
+    """From the optimizer's present rate, ``gamma`` times as much after every update (`Exponential`)."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        super().__init__(optimizer, Exponential(optimizer.get_lr(), gamma))
+
+
+class StepScheduler(Scheduler):
+    """From the optimizer's present rate, ``gamma`` times as much after every ``step_size`` updates (`StepDecay`)."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        super().__init__(optimizer, StepDecay(optimizer.get_lr(), step_size, gamma))
+
+
+class WarmupDecayScheduler(Scheduler):
+    """Linear warm-up to the optimizer's present rate, then a straight line down to ``min_lr`` at ``total_steps``."""
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int, min_lr: float = 0.0) -> None:
+        line = Linear(optimizer.get_lr(), min_lr, total_steps - warmup_steps)
+        super().__init__(optimizer, Warmup(line, warmup_steps))

@@ -1,0 +1,11 @@
+"""Pictures as PNG files: one style, curves over steps, and one picture for each kind of metric.
+
+Nothing here knows of runs or trainers: the functions take numbers and a path. Matplotlib is imported when the first
+picture is made.
+"""
+
+from .by_kind import plot_histograms as plot_histograms
+from .by_kind import plot_history as plot_history
+from .curves import plot_learning_rate as plot_learning_rate
+from .curves import plot_loss as plot_loss
+from .curves import smooth as smooth

@@ -1,0 +1,168 @@
+"""The history of a training in memory: every figure with the step it belongs to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .diagnosis import Diagnosis, diagnose
+
+
+class MetricsCollector:
+    """Collects scalars by name, each with its step.
+
+    Nested dictionaries become names with an underscore: ``{"recalls": {"top1": 0.8}}`` under the prefix ``"val"`` is
+    ``val_recalls_top1``. Zero-dimensional arrays of any device are taken as numbers.
+
+    Args:
+        directions: ``"min"`` or ``"max"`` by name, for figures of which less or more is better; by default less is
+            better if the name has "loss", "error", "perplexity", "norm" or "gap" in it.
+    """
+
+    def __init__(self, directions: Mapping[str, str] | None = None) -> None:
+        self.directions = dict(directions or {})
+        self._values: dict[str, list[float]] = {}
+        self._steps: dict[str, list[int]] = {}
+
+    def update(self, metrics: Mapping[str, Any], prefix: str = "", step: int | None = None) -> None:
+        """Append figures.
+
+        Args:
+            metrics: numbers by name, nested as you like.
+            prefix: put before each name, with an underscore.
+            step: where training is; by default one more than the name's last one.
+
+        Raises:
+            DataError: if a value is not a number.
+        """
+        for name, value in _flat(metrics, prefix):
+            steps = self._steps.setdefault(name, [])
+            steps.append((steps[-1] + 1 if steps else 0) if step is None else int(step))
+            self._values.setdefault(name, []).append(value)
+
+    def log_metrics(self, metrics: Mapping[str, Any], prefix: str = "", step: int | None = None) -> None:
+        """Append figures as ``update`` does, and print them on one line."""
+        self.update(metrics, prefix, step)
+        figures = "  ".join(f"{name} {value:.6g}" for name, value in _flat(metrics, prefix))
+        print(figures if step is None else f"step {step}  {figures}", flush=True)
+
+    def update_alignment_metrics(
+        self, step: int, diag_mean: float, sim_mean: float, alignment_gap: float, alignment_snr: float
+    ) -> None:
+        """Append how well two modalities are aligned: the similarity of pairs, of all, their gap, and its noise.
+
+        Args:
+            step: where training is.
+            diag_mean: mean similarity of matching pairs, the diagonal of the similarity matrix.
+            sim_mean: mean similarity of all pairs.
+            alignment_gap: the difference of the two.
+            alignment_snr: the gap in standard deviations of the similarities.
+        """
+        figures = {"diag_mean": diag_mean, "sim_mean": sim_mean, "gap": alignment_gap, "snr": alignment_snr}
+        self.directions.setdefault("alignment_gap", "max")  # of this gap, more is better
+        self.update(figures, "alignment", step)
+
+    def get_metric(self, name: str) -> list[float]:
+        """All values of a figure, oldest first; empty if there is none of that name."""
+        return list(self._values.get(name, ()))
+
+    def get_steps(self, name: str) -> list[int]:
+        """The steps of these values."""
+        return list(self._steps.get(name, ()))
+
+    def get_latest(self, name: str) -> float | None:
+        """The last value of a figure, or ``None``."""
+        values = self._values.get(name)
+        return values[-1] if values else None
+
+    def get_at(self, step: int) -> dict[str, float]:
+        """The figures whose last value belongs to ``step``."""
+        return {name: self._values[name][-1] for name, steps in self._steps.items() if steps[-1] == step}
+
+    def names(self) -> list[str]:
+        """The names of all figures, in the order in which they came."""
+        return list(self._values)
+
+    def get_summary(self) -> dict[str, dict[str, float]]:
+        """Latest, best, mean and standard deviation of every figure, of its finite values; NaN if it has none."""
+        summary = {}
+        for name, values in self._values.items():
+            finite = np.array([value for value in values if math.isfinite(value)] or [math.nan])
+            best = finite.min() if self.direction(name) == "min" else finite.max()
+            summary[name] = {
+                "latest": values[-1],
+                "best": float(best),
+                "mean": float(finite.mean()),
+                "std": float(finite.std()),
+            }
+        return summary
+
+    def direction(self, name: str) -> str:
+        """``"min"`` if less of a figure is better, ``"max"`` if more is."""
+        less = any(word in name for word in ("loss", "error", "perplexity", "norm", "gap"))
+        return self.directions.get(name, "min" if less else "max")
+
+    def diagnose_training_issues(self) -> list[Diagnosis]:
+        """The troubles that the history shows, each with what to try; see `diagnosis`."""
+        return diagnose(self._values)
+
+    def plot_history(self, save_dir: str | Path) -> list[Path]:
+        """Draw every figure over the steps, one picture for each kind: losses, accuracies, rates and so on.
+
+        Args:
+            save_dir: folder of the PNG files; made if it is not there.
+
+        Returns:
+            The files.
+
+        Raises:
+            DataError: if there is nothing to draw.
+            FileError: if a file cannot be written.
+        """
+        from ..plotting.by_kind import plot_history
+
+        curves = {name: (self.get_steps(name), self.get_metric(name)) for name in self._values}
+        return plot_history(curves, save_dir)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+        self._steps.clear()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The history as plain values, for JSON: ``{name: {"steps": [...], "values": [...]}}``."""
+        return {name: {"steps": self.get_steps(name), "values": self.get_metric(name)} for name in self._values}
+
+    def from_dict(self, history: Mapping[str, Any]) -> None:
+        """Take back what ``to_dict`` gave, in place of what is there.
+
+        Raises:
+            DataError: if it is no history; nothing is changed then.
+        """
+        try:
+            values = {str(name): [float(x) for x in one["values"]] for name, one in history.items()}
+            steps = {str(name): [int(x) for x in one["steps"]] for name, one in history.items()}
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"this is no history of metrics: {error!r}") from error
+        for name in values:
+            if len(values[name]) != len(steps[name]):
+                raise DataError(f"the history of {name} has {len(values[name])} values for {len(steps[name])} steps")
+        self._values, self._steps = values, steps
+
+
+def _flat(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    """Full names and numbers of nested dictionaries."""
+    for key, value in metrics.items():
+        name = f"{prefix}_{key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            yield from _flat(value, name)
+            continue
+        try:
+            yield name, float(value)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"the metric {name} is {value!r}, not a number") from error

@@ -1,0 +1,212 @@
+"""What a run shows while it trains: a live bar on a terminal, one line that changes in a notebook, else plain lines."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+from ..backend import kernels_enabled
+
+
+class Progress(Protocol):
+    """What the trainer tells of its progress; a context manager around the training loop."""
+
+    def __enter__(self) -> Progress:
+        """Begin."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End, leaving the screen in order."""
+        ...
+
+    def advance(self, step: int) -> None:
+        """``step`` updates are done."""
+        ...
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """A training record was logged: ``step``, ``loss``, ``lr``, ``grad_norm``, ``tokens_per_second``."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Print a line that stays."""
+        ...
+
+    def compiling(self, kernel: str) -> None:
+        """The training waits for ``kernel`` to be compiled."""
+        ...
+
+
+def make_progress(first_step: int, max_steps: int) -> Progress:
+    """What fits standard output: a live bar on a terminal, a line that changes in a notebook, else plain lines.
+
+    Args:
+        first_step: updates done before; they do not count for the time that is left.
+        max_steps: updates in all.
+    """
+    if in_notebook():
+        from .notebook_progress import NotebookProgress
+
+        return NotebookProgress(first_step, max_steps)
+    live = sys.stdout.isatty()
+    return LiveProgress(first_step, max_steps) if live else PlainProgress(first_step, max_steps)
+
+
+def in_notebook() -> bool:
+    """Whether this process serves a notebook: IPython is loaded (never by us), and its shell talks to a browser."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
+
+
+@contextlib.contextmanager
+def compilation_shown(progress: Progress) -> Iterator[None]:
+    """Tell ``progress`` of each CPU kernel that is compiled within the ``with`` block."""
+    if not kernels_enabled():
+        yield
+        return
+    from ..backend.cpu import jit
+
+    before, jit.compile_listener = jit.compile_listener, progress.compiling
+    try:
+        yield
+    finally:
+        jit.compile_listener = before
+
+
+class TimeLeft:
+    """Tells the time that is left, by the pace since the start.
+
+    Args:
+        first_step: updates done before.
+        max_steps: updates in all.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._first, self._last, self._clock = first_step, max_steps, clock
+        self._started = clock()
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._started
+
+    def describe(self, record: Mapping[str, Any]) -> str:
+        """The figures of a record and the time left in one line."""
+        step = record["step"]
+        left = self.elapsed() / max(1, step - self._first) * (self._last - step)
+        return f"{describe(record)}  {_clock(left)} left"
+
+
+class PlainProgress:
+    """Lines on standard output: each of the first records, and then fewer, so that the log of a long run stays short.
+
+    After the first 20 lines, the next comes when a fiftieth of the time so far has passed since the last one, at least
+    a second and at most a minute: a log of ten hours has less than a thousand lines. The record of the last step is
+    always there.
+
+    Args:
+        first_step: updates done before.
+        max_steps: updates in all.
+        clock: seconds of a clock that never goes back.
+    """
+
+    ALL_OF, SHARE, SHORTEST, LONGEST = 20, 1 / 50, 1.0, 60.0
+
+    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._time, self._last = TimeLeft(first_step, max_steps, clock), max_steps
+        self._lines, self._shown_at = 0, 0.0
+        self._told = False
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        """Nothing to show between records."""
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Print the record and the time left, if it is time for a line."""
+        elapsed = self._time.elapsed()
+        pause = min(max(self.SHARE * elapsed, self.SHORTEST), self.LONGEST)
+        if self._lines < self.ALL_OF or elapsed - self._shown_at >= pause or record["step"] == self._last:
+            self._lines, self._shown_at = self._lines + 1, elapsed
+            step = f"{record['step']:>{len(str(self._last))}}"
+            self.say(f"step {step}/{self._last}  {self._time.describe(record)}")
+
+    def say(self, message: str) -> None:
+        """Print ``message`` at once, also into a pipe."""
+        print(message, flush=True)
+
+    def compiling(self, kernel: str) -> None:
+        """Say it once."""
+        if not self._told:
+            self.say("compiling the CPU kernels; they are kept on disk for the next run")
+        self._told = True
+
+
+class LiveProgress:
+    """A bar with rates and the time left that redraws itself, by rich."""
+
+    def __init__(self, first_step: int, max_steps: int) -> None:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+        from rich.table import Column
+
+        self._bar = Bar(
+            TextColumn("step {task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None),  # takes what the figures leave: little, at 80 characters
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            TextColumn("left", table_column=Column(no_wrap=True)),
+            refresh_per_second=4,  # a thread redraws: more often would take time from the training
+        )
+        self._task = self._bar.add_task("train", total=max_steps, completed=first_step, figures="")
+
+    def __enter__(self) -> LiveProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=step)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Change the figures next to the bar."""
+        self._bar.update(self._task, figures=" ".join(describe(record).split()))
+
+    def say(self, message: str) -> None:
+        """Print ``message`` above the bar."""
+        self._bar.console.print(message, markup=False, highlight=False)
+
+    def compiling(self, kernel: str) -> None:
+        """Name the kernel next to the bar."""
+        self._bar.update(self._task, figures=f"compiling {kernel}, once for this machine")
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """The figures of a training record in one line."""
+    return (
+        f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
+        f"{record['tokens_per_second']:,.0f} tok/s"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,104 @@
+"""A run in one HTML file: figures, troubles, pictures, settings; nothing outside the file is needed to read it."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..files import write_atomically
+from ..records.collector import MetricsCollector
+
+REPORT = "report.html"
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #212529 }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid #dee2e6 }
+th:first-child, td:first-child { text-align: left }
+img { max-width: 100%; margin: .5rem 0 }
+pre { background: #f8f9fa; padding: 1rem; overflow-x: auto; white-space: pre-wrap }
+.trouble { background: #fff3cd; border-left: 4px solid #edae49; padding: .5rem 1rem; margin: .5rem 0 }
+"""
+
+
+def write_html_report(
+    path: str | Path,
+    *,
+    title: str,
+    history: MetricsCollector,
+    summary: str = "",
+    pictures: Iterable[str | Path] = (),
+    settings: str = "",
+    versions: Mapping[str, str] | None = None,
+    sample: str = "",
+) -> Path:
+    """Write the report of a run.
+
+    Args:
+        path: the HTML file.
+        title: what stands above.
+        history: the figures, for the table and for what they show of troubles.
+        summary: a few lines of plain text at the top.
+        pictures: PNG files, which are put into the page.
+        settings: the settings, as text.
+        versions: what it was made with, by name.
+        sample: text that the model wrote.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileError: if a file cannot be read or written.
+    """
+    parts = [f"<h1>{html.escape(title)}</h1>"]
+    if summary:
+        parts.append(f"<pre>{html.escape(summary)}</pre>")
+    parts += [
+        f'<div class="trouble"><b>{html.escape(found.kind)}</b>: {html.escape(found.message)}</div>'
+        for found in history.diagnose_training_issues()
+    ]
+    parts += [_picture(Path(picture)) for picture in pictures]
+    if history.names():
+        parts += ["<h2>Figures</h2>", _table(history.get_summary())]
+    for heading, text in (("A sample", sample), ("Settings", settings)):
+        if text:
+            parts += [f"<h2>{heading}</h2>", f"<pre>{html.escape(text)}</pre>"]
+    if versions:
+        parts.append(f"<p>{html.escape(', '.join(f'{name} {version}' for name, version in versions.items()))}</p>")
+    page = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+    write_atomically(path, page.encode())
+    return Path(path)
+
+
+def _picture(path: Path) -> str:
+    from ..files import file_error
+
+    try:
+        content = base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise file_error("read", path, error) from error
+    name = html.escape(path.stem.replace("_", " "))
+    return f'<h2>{name}</h2>\n<img alt="{name}" src="data:image/png;base64,{content}">'
+
+
+def _table(summary: Mapping[str, Mapping[str, float]]) -> str:
+    columns = ("latest", "best", "mean", "std")
+    head = "".join(f"<th>{column}</th>" for column in ("figure", *columns))
+    rows = (
+        f"<tr><td>{html.escape(name)}</td>{''.join(f'<td>{_number(row[column])}</td>' for column in columns)}</tr>"
+        for name, row in summary.items()
+    )
+    return f"<table>\n<tr>{head}</tr>\n" + "\n".join(rows) + "\n</table>"
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"

@@ -1,0 +1,117 @@
+"""Runs side by side: one table of what came out and of the settings that differ, and one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..plotting.style import COLORS, new_figures, save_figure
+from .config import RunConfig
+from ..records.jsonl import METRICS, read_metrics
+from ..plotting.curves import smooth
+from ..folder.paths import CONFIG
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Some runs, next to each other.
+
+    Attributes:
+        names: the runs' names, the folders'.
+        rows: a figure or setting by name, with one text for each run.
+        best: index of the run with the lowest validation loss, if any has one.
+        curves: steps and values of ``loss`` and ``val_loss``, for each run.
+    """
+
+    names: list[str]
+    rows: dict[str, list[str]]
+    best: int | None
+    curves: list[dict[str, Any]]
+
+
+def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
+    """Read runs, finished or not, and put their figures and differing settings next to each other.
+
+    Args:
+        run_dirs: two or more run folders.
+
+    Raises:
+        CheckpointError: if a folder is no run.
+        FileError: if a file cannot be read.
+    """
+    folders = [Path(run_dir) for run_dir in run_dirs]
+    for folder in folders:
+        if not (folder / CONFIG).exists() or not (folder / METRICS).exists():
+            raise CheckpointError(
+                f"{folder} is not the folder of a run: it lacks {CONFIG} or {METRICS}; check the path"
+            )
+    settings = [_flat(RunConfig.load(folder / CONFIG).to_dict()) for folder in folders]
+    curves = [_curves(read_metrics(folder / METRICS)) for folder in folders]
+    finals = [curve["val_loss"][1][-1] if len(curve["val_loss"][1]) else np.inf for curve in curves]
+    rows = {
+        "steps": [f"{curve['last']:,}" for curve in curves],
+        "training loss": [_last(curve["loss"]) for curve in curves],
+        "validation loss": [_last(curve["val_loss"]) for curve in curves],
+        "best validation loss": [_best(curve["val_loss"]) for curve in curves],
+        "tokens/s": [f"{np.median(speed):,.0f}" if len(speed := curve["speed"]) else "-" for curve in curves],
+        "seconds": [f"{curve['seconds']:,.0f}" for curve in curves],
+    }
+    keys = dict.fromkeys(key for one in settings for key in one)
+    for key in keys:
+        values = [one.get(key, "-") for one in settings]
+        if key != "run_dir" and any(value != values[0] for value in values):
+            rows[key] = ["null" if value is None else str(value) for value in values]
+    best = int(np.argmin(finals)) if np.isfinite(finals).any() else None
+    return Comparison([folder.resolve().name for folder in folders], rows, best, curves)
+
+
+def plot_comparison(comparison: Comparison, path: str | Path) -> Path:
+    """Draw training and validation losses of all runs in one picture; returns the PNG file.
+
+    Raises:
+        FileError: if it cannot be written.
+    """
+    figure, plots = new_figures([("training loss, smoothed", "loss"), ("validation loss", "loss")])
+    for axes, name in zip(plots, ("loss", "val_loss"), strict=True):
+        for i, (label, curve) in enumerate(zip(comparison.names, comparison.curves, strict=True)):
+            steps, values = curve[name]
+            drawn = smooth(values) if name == "loss" else values
+            axes.plot(steps, drawn, "-" if name == "loss" else "o-", color=COLORS[i % 8], linewidth=2, label=label)
+    plots[0].legend(framealpha=0.9, edgecolor="none", fontsize=9)
+    save_figure(figure, path)
+    return Path(path)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _curves(records: list[dict[str, Any]]) -> dict[str, Any]:
+    def series(name: str) -> tuple[Any, Any]:
+        pairs = [(r["step"], r[name]) for r in records if name in r and "step" in r and np.isfinite(r[name])]
+        table = np.array(pairs, np.float64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    return {
+        "loss": series("loss"),
+        "val_loss": series("val_loss"),
+        "speed": series("tokens_per_second")[1],
+        "seconds": max((r.get("seconds", 0.0) for r in records), default=0.0),
+        "last": max((int(r.get("step", 0)) for r in records), default=0),
+    }
+
+
+def _last(curve: tuple[Any, Any]) -> str:
+    return f"{curve[1][-1]:.4f}" if len(curve[1]) else "-"
+
+
+def _best(curve: tuple[Any, Any]) -> str:
+    return f"{curve[1].min():.4f} at {curve[0][curve[1].argmin()]:.0f}" if len(curve[1]) else "-"

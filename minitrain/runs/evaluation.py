@@ -1,0 +1,140 @@
+"""The loss of a model on a text, and what it is worth next to guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ..data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
+from ..data.text.baselines import CHUNK
+from ..data.tokens.token_array import TokenArray
+from ..training.evaluator import Evaluator
+
+
+class TokenWindows:
+    """A held-out text in windows side by side: every token but the first is predicted once.
+
+    Args:
+        tokens: ``(N,)`` token ids, N >= 2.
+        block_size: tokens in a window.
+        batch_size: windows in a batch.
+
+    Raises:
+        DataError: if there are fewer than two tokens.
+    """
+
+    def __init__(self, tokens: TokenArray, block_size: int, batch_size: int) -> None:
+        evaluation_batches(tokens, block_size, batch_size)  # checks its arguments, reads nothing
+        self.tokens, self.block_size, self.batch_size = tokens, block_size, batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        return evaluation_batches(self.tokens, self.block_size, self.batch_size)
+
+    def spread(self, count: int) -> Iterator[Batch]:
+        """``count`` full batches, spread evenly over the text; all of it if it has no more than that."""
+        span = self.block_size * self.batch_size
+        last = self.tokens.shape[0] - 1 - span
+        if count * span >= self.tokens.shape[0] - 1:
+            return iter(self)
+        stretches = (self.tokens[start : start + span + 1] for start in np.linspace(0, last, count).astype(np.int64))
+        return chain.from_iterable(evaluation_batches(part, self.block_size, self.batch_size) for part in stretches)
+
+
+def evaluate(
+    model: Any,
+    tokens: TokenArray,
+    block_size: int,
+    batch_size: int,
+    *,
+    max_batches: int | None = None,
+    device: str = "cpu",
+) -> dict[str, float]:
+    """Loss of ``model`` on ``tokens`` in windows side by side, without dropout.
+
+    Args:
+        model: has ``loss(batch) -> (Loss, cache)``.
+        tokens: ``(N,)`` token ids, N >= 2; each but the first is predicted once.
+        block_size: tokens in a window.
+        batch_size: windows in a batch.
+        max_batches: take only this many full batches, spread evenly over the text; ``None`` takes it all.
+        device: where the model is.
+
+    Returns:
+        ``val_loss``, the mean in nats per token, and ``val_tokens``.
+
+    Raises:
+        DataError: if there are fewer than two tokens.
+    """
+    return Evaluator(model, TokenWindows(tokens, block_size, batch_size), device=device).run(max_batches)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The loss on the held-out text, next to what guessing costs.
+
+    Attributes:
+        loss: mean loss in nats per token.
+        tokens: how many tokens were predicted.
+        bits_per_character: the same loss in bits per character of text; without a tokenizer, per token.
+        tokens_per_character: 1 for a character tokenizer.
+        baselines: nats per token of guessing, by name.
+    """
+
+    loss: float
+    tokens: int
+    bits_per_character: float
+    tokens_per_character: float
+    baselines: dict[str, float]
+
+    def describe(self) -> str:
+        """A few lines for the screen."""
+        lines = [f"{f'validation, {self.tokens:,} tokens':<30}{'nats/token':>12}{'bits/character':>17}"]
+        for name, nats in {"this model": self.loss, **self.baselines}.items():
+            lines.append(f"  {name:<28}{nats:>12.4f}{bits(nats) * self.tokens_per_character:>17.4f}")
+        return "\n".join(lines)
+
+
+def baselines(train_tokens: TokenArray, val_tokens: TokenArray, vocab_size: int) -> dict[str, float]:
+    """Nats per token of guessing: by the frequencies of the training text, and evenly among the vocabulary.
+
+    Args:
+        train_tokens: ``(N,)`` ids the frequencies are counted from.
+        val_tokens: ``(M,)`` held-out ids, M >= 2.
+        vocab_size: number of token ids.
+    """
+    return {
+        "unigram frequencies": unigram_nats(train_tokens, val_tokens, vocab_size),
+        "uniform guess": uniform_nats(vocab_size),
+    }
+
+
+def compare_with_guessing(
+    measured: Mapping[str, float],
+    train_tokens: TokenArray,
+    val_tokens: TokenArray,
+    vocab_size: int,
+    tokenizer: Tokenizer | None,
+) -> Validation:
+    """Put the loss of a model on all of ``val_tokens`` next to the baselines.
+
+    Args:
+        measured: the loss of the model, from `evaluate`.
+        train_tokens: ``(N,)`` ids the unigram frequencies are counted from.
+        val_tokens: ``(M,)`` held-out ids, M >= 2.
+        vocab_size: number of token ids.
+        tokenizer: tells how many characters the held-out text has; ``None`` counts tokens as characters.
+    """
+    counted = val_tokens[:CHUNK]  # of a very long text, a part tells
+    characters = len(tokenizer.decode(counted)) if tokenizer else counted.shape[0]
+    tokens_per_character = counted.shape[0] / max(1, characters)
+    return Validation(
+        loss=measured["val_loss"],
+        tokens=int(measured["val_tokens"]),
+        bits_per_character=bits(measured["val_loss"]) * tokens_per_character,
+        tokens_per_character=tokens_per_character,
+        baselines=baselines(train_tokens, val_tokens, vocab_size),
+    )

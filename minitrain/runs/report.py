@@ -1,0 +1,158 @@
+"""The end of a run on a text: the loss next to guessing, pictures, a sample, and a summary for the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import Tokenizer
+from ..data.tokens.token_array import TokenArray
+from ..errors import DataError
+from ..files import write_atomically
+from ..generation import continue_text
+from ..records.collector import MetricsCollector
+from ..trainers.base import perplexity
+from .evaluation import Validation
+from ..versions import versions
+from .generation_config import GenerationConfig
+from ..plotting.by_kind import plot_history
+from ..reports.html import REPORT, write_html_report
+from ..records.jsonl import METRICS, read_metrics
+from ..plotting.curves import plot_learning_rate, plot_loss
+from ..training.result import TrainResult
+from ..folder.paths import CONFIG, PLOTS
+from ..training.trainer import Trainer
+
+NOT_DRAWN = ("lr", "seconds", "val_tokens")
+"""Figures that have a picture of their own, or need none."""
+SAMPLE, LOSS_PICTURE, RATE_PICTURE = "sample.txt", "loss.png", "learning_rate.png"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run on a text came to.
+
+    Attributes:
+        run_dir: the run folder.
+        training: steps, speed, losses, the last checkpoint.
+        validation: loss on the whole validation split, next to guessing.
+        pictures: the PNG files drawn.
+        report: the run in one HTML file.
+        sample: text the model wrote; empty with ``sample_tokens=0``.
+    """
+
+    run_dir: Path
+    training: TrainResult
+    validation: Validation
+    pictures: tuple[Path, ...]
+    report: Path
+    sample: str
+
+    def describe(self) -> str:
+        """The summary that the command line prints."""
+        training = self.training
+        lines = [
+            f"trained {training.parameters:,} parameters for {training.step} steps in {training.seconds:.0f} s, "
+            f"{training.tokens_per_second:,.0f} tokens/s",
+            *([f"stopped early: {training.stopped}"] if training.stopped else []),
+            "",
+            self.validation.describe(),
+            "",
+            f"checkpoint  {training.checkpoint}",
+            f"report      {self.report}",
+            *(f"picture     {picture}" for picture in self.pictures[:2]),
+        ]
+        if self.sample:
+            lines += ["", "a sample:", "", self.sample]
+        return "\n".join(lines)
+
+
+def history_of(records: Sequence[Mapping[str, Any]]) -> MetricsCollector:
+    """The history of a run from the records in its file, with perplexities."""
+    history = MetricsCollector()
+    for record in records:
+        figures = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
+        step = figures.pop("step", None)
+        perplexities = {
+            name.replace("loss", "perplexity"): perplexity(figures[name])
+            for name in ("train_loss", "val_loss")
+            if name in figures
+        }
+        history.update(figures | perplexities, step=step)
+    return history
+
+
+def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:
+    """Draw the curves of the run in ``run_dir`` from its metrics: loss, learning rate, and the others.
+
+    Args:
+        run_dir: the run folder.
+        baselines: losses in nats per token by name.
+
+    Returns:
+        The PNG files.
+
+    Raises:
+        DataError: if the metrics hold nothing to draw.
+        FileError: if a file cannot be read or written.
+    """
+    run_dir = Path(run_dir)
+    records = read_metrics(run_dir / METRICS)
+    name = run_dir.resolve().name
+    plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
+    plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
+    history = history_of(records)
+    others = [name for name in history.names() if not name.endswith("loss") and name not in NOT_DRAWN]
+    curves = {name: (history.get_steps(name), history.get_metric(name)) for name in others}
+    return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, run_dir / PLOTS)
+
+
+def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "") -> Path:
+    """Write ``report.html``, the run in one file; returns it.
+
+    Raises:
+        FileError: if a file cannot be read or written.
+    """
+    return write_html_report(
+        run_dir / REPORT,
+        title=f"Run {run_dir.resolve().name}",
+        history=history_of(read_metrics(run_dir / METRICS)),
+        summary=summary,
+        pictures=pictures,
+        settings=(run_dir / CONFIG).read_text(encoding="utf-8") if (run_dir / CONFIG).exists() else "",
+        versions=versions(),
+        sample=sample,
+    )
+
+
+def write_sample(trainer: Trainer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray) -> str:
+    """Let the model write a text of ``length`` tokens, and keep it in the run folder."""
+    tokenizer = trainer.tokenizer
+    if not length:
+        return ""
+    written = continue_text(
+        trainer.model,
+        tokenizer,
+        how.prompt or _start_of_a_line(tokenizer, val_tokens),
+        length,
+        temperature=how.temperature,
+        top_k=how.top_k,
+        top_p=how.top_p,
+        rng=trainer.key.fold("sample"),
+        device=trainer.device,
+    )
+    sample = f"{how.prompt or ''}{written}".strip("\n")
+    write_atomically(run_dir / SAMPLE, sample.encode() + b"\n")
+    return sample
+
+
+def _start_of_a_line(tokenizer: Tokenizer, val_tokens: TokenArray) -> str:
+    try:
+        tokenizer.encode("\n")
+        return "\n"
+    except DataError:  # a text of one line: go on from the held-out text's first token
+        return tokenizer.decode(np.asarray(val_tokens[:1], dtype=np.int32))

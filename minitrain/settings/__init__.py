@@ -1,0 +1,1 @@
+"""Declared settings: names, types, ranges and defaults, and errors that name the nearest valid setting."""

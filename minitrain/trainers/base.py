@@ -1,0 +1,141 @@
+"""A thin trainer that counts in epochs.
+
+It puts a `Trainer` together for each call of ``train`` and keeps the history; whoever needs more takes the `Trainer`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..optim import AdamW, Constant, Schedule
+from ..training.callback import Callback
+from ..training.callbacks import EarlyStopping
+from ..training.config import TrainingConfig
+from ..training.objective import Metric
+from ..training.trainer import Trainer
+from .epochs import EpochHistory
+
+NEVER = 10**9  # steps
+
+
+class EpochTrainer:
+    """What the thin trainers share.
+
+    Args:
+        model: the model.
+        train_dataloader: a loader, or a list of batches, see `Trainer`.
+        val_dataloader: batches to validate on after each epoch; ``None`` goes without.
+        learning_rate: the highest rate of the schedule.
+        warmup_steps: updates over which the rate rises to it.
+        max_grad_norm: longer gradients are scaled down to this length.
+        early_stopping_patience: stop when the validation loss was no better for so many epochs in a row.
+        loss_fn: for a model without a loss of its own.
+        metrics: what else to measure on the validation data, by name.
+        tokenizer: for text.
+        device: where the model is.
+        progress: whether to show progress.
+
+    Attributes:
+        history: lists with one value an epoch: ``train_loss``, ``val_loss``, ``learning_rate``, each metric as
+            ``val_<name>``, and ``train_perplexity`` and ``val_perplexity``, the exponentials of the losses.
+        trainer: the `Trainer` of the last call of ``train``.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        train_dataloader: Any,
+        val_dataloader: Iterable[Any] | None = None,
+        *,
+        learning_rate: float,
+        warmup_steps: int = 0,
+        max_grad_norm: float | None = 1.0,
+        early_stopping_patience: int | None = None,
+        loss_fn: Any = None,
+        metrics: Mapping[str, Metric] | None = None,
+        tokenizer: Any = None,
+        device: str = "cpu",
+        progress: bool = True,
+    ) -> None:
+        if early_stopping_patience is not None and val_dataloader is None:
+            raise ConfigError("early_stopping_patience needs a val_dataloader: the validation loss is what it looks at")
+        self.model, self.tokenizer, self.device, self.progress = model, tokenizer, device, progress
+        self.train_data, self.val_data = train_dataloader, val_dataloader
+        self.loss_fn, self.metrics = loss_fn, metrics
+        self.learning_rate, self.warmup_steps, self.max_grad_norm = learning_rate, warmup_steps, max_grad_norm
+        self.early_stopping_patience = early_stopping_patience
+        self.history: dict[str, list[float]] = {}
+        self.trainer: Trainer | None = None
+
+    def schedule(self, total_steps: int) -> Schedule:
+        """The learning rate over ``total_steps`` updates: constant after the warm-up."""
+        return Constant(self.learning_rate, self.warmup_steps)
+
+    def train(self, epochs: int = 10, run_dir: str | Path | None = None) -> dict[str, list[float]]:
+        """Train for so many epochs, and return the history.
+
+        Args:
+            epochs: passes over the training data.
+            run_dir: where checkpoints and metrics go; an interrupted training in that folder is taken up.
+        """
+        epoch_history = EpochHistory()
+        callbacks: list[Callback] = [epoch_history]
+        if self.early_stopping_patience is not None:
+            callbacks.append(EarlyStopping(patience=self.early_stopping_patience))
+        config = TrainingConfig(
+            epochs=epochs, max_grad_norm=self.max_grad_norm, validation_frequency=0, log_every=NEVER
+        )
+        trainer = self.trainer = Trainer(
+            model=self.model,
+            train_data=self.train_data,
+            val_data=self.val_data,
+            optimizer=AdamW(self.model, lr=self.learning_rate),
+            loss_fn=self.loss_fn,
+            metrics=self.metrics,
+            config=config,
+            callbacks=callbacks,
+            run_dir=run_dir,
+            tokenizer=self.tokenizer,
+            device=self.device,
+            progress=self.progress,
+        )
+        trainer.schedule = self.schedule(trainer.total_steps)
+        if trainer.checkpoints is not None and trainer.checkpoints.checkpoints():
+            trainer.resume()
+        trainer.train()
+        self.history = dict(epoch_history.history)
+        for name in ("train", "val"):
+            if losses := self.history.get(f"{name}_loss"):
+                self.history[f"{name}_perplexity"] = [perplexity(loss) for loss in losses]
+        return self.history
+
+    def plot_training_history(self, path: str | Path = "training_history.png") -> Path:
+        """Draw losses and perplexities over the epochs; returns the PNG file.
+
+        Raises:
+            DataError: if nothing was trained yet.
+        """
+        from ..plotting.curves import plot_epochs
+
+        curves = {name: values for name, values in self.history.items() if name.endswith(("_loss", "_perplexity"))}
+        return plot_epochs(curves, path)
+
+    def plot_learning_rate(self, path: str | Path = "learning_rate.png") -> Path:
+        """Draw the learning rate over the epochs; returns the PNG file.
+
+        Raises:
+            DataError: if nothing was trained yet.
+        """
+        from ..plotting.curves import plot_epochs
+
+        rates = self.history.get("learning_rate", [])
+        return plot_epochs({"learning_rate": rates} if rates else {}, path)
+
+
+def perplexity(loss: float) -> float:
+    """``exp(loss)`` of a loss in nats per token; infinity where that overflows."""
+    return math.exp(loss) if loss < 700 else math.inf

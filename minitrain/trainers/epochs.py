@@ -1,0 +1,57 @@
+"""A history by epochs, for trainers that count in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..training.callback import Callback
+
+if TYPE_CHECKING:
+    from ..training.step import Update
+    from ..training.trainer import Trainer
+
+
+class EpochHistory(Callback):
+    """Validates at the end of every epoch, and keeps a list of each figure with one value an epoch.
+
+    Attributes:
+        history: ``train_loss``, ``learning_rate``, and with validation data ``val_loss`` and each metric as
+            ``val_<name>``.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {"train_loss": [], "learning_rate": []}
+        self._loss = self._count = self._lr = 0.0
+
+    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+        """Add up the losses of the epoch."""
+        if not update.skipped:
+            self._loss += update.loss
+            self._count += update.tokens
+        self._lr = update.lr
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """Close the epoch, and ask for its evaluation."""
+        self.history["train_loss"].append(self._loss / self._count if self._count else float("nan"))
+        self.history["learning_rate"].append(self._lr)
+        self._loss = self._count = 0.0
+        if not trainer.is_over():  # the trainer's last evaluation is that of the last epoch
+            trainer.control.log = trainer.control.evaluate = True
+
+    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+        """Keep the evaluation, of an epoch's end only."""
+        if len(self.history.get("val_loss", ())) < len(self.history["train_loss"]):
+            for name, value in metrics.items():
+                if name.startswith("val_") and name != "val_tokens":
+                    self.history.setdefault(name, []).append(float(value))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history, and the sums of the present epoch."""
+        return {"history": self.history, "loss": self._loss, "count": self._count, "lr": self._lr}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        if state:
+            self.history = {name: list(values) for name, values in state["history"].items()}
+            self._loss, self._count, self._lr = state["loss"], state["count"], state["lr"]

@@ -1,0 +1,119 @@
+"""A thin trainer for two modalities: epochs, recalls, and how well the two sides are aligned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..backend.arrays import Array, array_module
+from ..records.collector import MetricsCollector
+from ..training.callback import Callback
+from ..training.callbacks import Checkpointing
+from ..training.config import TrainingConfig
+from ..training.trainer import Trainer
+from .base import NEVER
+from .epochs import EpochHistory
+
+
+class MultimodalTrainer:
+    """Trains a model of pairs, such as `DualEncoder`, and measures retrieval after every epoch.
+
+    Args:
+        model: has ``loss``, ``loss_backward``, and ``loss_and_outputs``, whose outputs are the features of both sides.
+        train_dataloader: a loader, or a list of batches, see `Trainer`.
+        val_dataloader: batches to validate on after each epoch; ``None`` goes without.
+        optimizer: an optimizer over the model; `AdamW` at a rate of 1e-4 by default.
+        checkpoint_dir: the run folder, with a checkpoint of each epoch; ``None`` writes no file.
+        options: of the `Trainer`: ``scheduler``, ``callbacks``, ``progress`` and so on.
+
+    Attributes:
+        trainer: the `Trainer`; its ``train_data`` is what handles the data, its ``evaluator`` what measures.
+        history: lists with one value an epoch: ``train_loss``, ``learning_rate``, ``val_loss``, ``val_recall_top1``,
+            ``val_recall_top5``.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        train_dataloader: Any,
+        val_dataloader: Iterable[Any] | None = None,
+        optimizer: Any = None,
+        checkpoint_dir: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        self._by_epoch = EpochHistory()
+        callbacks = [self._by_epoch, Checkpointing(), Alignment(), *options.pop("callbacks", ())]
+        config = TrainingConfig(epochs=1, validation_frequency=0, save_every=0, log_every=NEVER)
+        self.trainer = Trainer(
+            model=model,
+            train_data=train_dataloader,
+            val_data=val_dataloader,
+            optimizer=optimizer,
+            run_dir=checkpoint_dir,
+            metrics={"recall_top1": recall_at(1), "recall_top5": recall_at(5)},
+            config=config,
+            callbacks=callbacks,
+            **options,
+        )
+
+    @property
+    def checkpoint_mgr(self) -> Any:
+        """The manager of the checkpoints; ``None`` without a folder."""
+        return self.trainer.checkpoints
+
+    @property
+    def metrics(self) -> MetricsCollector:
+        """Everything measured so far."""
+        return self.trainer.history
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Lists with one value an epoch."""
+        return self._by_epoch.history
+
+    def train(self, num_epochs: int) -> dict[str, list[float]]:
+        """Train until ``num_epochs`` epochs are done in all, and return the history.
+
+        An interrupted training in the same folder is taken up.
+        """
+        trainer = self.trainer
+        trainer.total_steps = TrainingConfig(epochs=num_epochs).total_steps(trainer.train_data.steps_per_epoch)
+        if not trainer.state.step and trainer.checkpoints is not None and trainer.checkpoints.checkpoints():
+            trainer.resume()
+        trainer.train()
+        return self.history
+
+
+def recall_at(k: int) -> Callable[[Any, Any], tuple[float, float]]:
+    """A metric: how often the text of an image is among its ``k`` nearest in the batch, for `Evaluator`."""
+
+    def recall(features: tuple[Array, Array], batch: Any) -> tuple[float, float]:
+        similarity = cosines(*features)  # (B, B)
+        own = array_module(similarity).diagonal(similarity)  # (B,)
+        nearer = (similarity > own[:, None]).sum(axis=1)  # how many texts are nearer than the own one
+        return float((nearer < k).sum()), float(len(own))
+
+    return recall
+
+
+def cosines(image: Array, text: Array) -> Array:
+    """The cosine of each image with each text: features (B, C) and (B, C) to (B, B)."""
+    xp = array_module(image)
+    image, text = (x / xp.maximum(xp.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (image, text))
+    return image @ text.T
+
+
+class Alignment(Callback):
+    """Keeps, at every evaluation, how much nearer an image is to its own text than to all, on the first batch."""
+
+    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+        """Measure the cosines of one validation batch."""
+        assert trainer.evaluator is not None  # since it has just measured
+        batch = next(iter(trainer.evaluator.data))
+        similarity = cosines(*trainer.objective.loss_and_outputs(batch)[1])
+        own, mean, spread = (
+            float(x) for x in (similarity.trace() / len(similarity), similarity.mean(), similarity.std())
+        )
+        gap = own - mean
+        trainer.history.update_alignment_metrics(trainer.state.step, own, mean, gap, gap / max(spread, 1e-12))
