@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ..backend.arrays import is_array
 from .cases import CASES, LAYERS, SMALL, Case, LayerCase
+from .cases.layer import features
 from .gradients import argument_names, check_gradients
 from .modules import check_module
 from .report import GradientMismatch, GradientReport
@@ -155,6 +156,11 @@ def check_layer(name: str, layer: LayerCase, examples: int, seed: int) -> Verdic
         names = argument_names(module.forward, len(inputs))  # type: ignore[attr-defined]
         shown = describe_call(type(module).__name__, names, inputs, layer.options)
         if not verdict.check(shown, check_module, module, *inputs, settings=CheckSettings(seed=i), **layer.options):
+            if not verdict.errors and layer.inputs is features:
+                verdict.failure += (
+                    "\nthis is the default input, x (2, 4, 8): if the layer needs another, draw it with inputs=, as in\n"
+                    f"  layer_case({name!r}, ..., inputs=lambda rng: (rng.standard_normal((5, 3)),))"
+                )
             break
     return verdict
 
