@@ -1,4 +1,4 @@
-"""Mutation testing, ``minitrain.testing.mutants`` and ``tools/mutation``: it makes every kind of mistake, and a weak test lets some through."""
+"""Mutation testing: every kind of mistake is made, and a weak test lets some through."""
 
 from __future__ import annotations
 
@@ -306,7 +306,9 @@ def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "PROGRESS", tmp_path / "progress")
     gone = Equivalent("residual.gone_backward", "return 1", "the function has another name now")
     monkeypatch.setattr(
-        command, "load_equivalents", lambda path: [gone, Equivalent("softmax.softmax_backward", "return 1", "not asked")]
+        command,
+        "load_equivalents",
+        lambda path: [gone, Equivalent("softmax.softmax_backward", "return 1", "not asked")],
     )
     assert command.main(["residual", "--processes", "1"]) == 1
     out = capsys.readouterr().out
@@ -404,5 +406,5 @@ def test_what_cannot_be_tried_is_told(project, functions, tests, message):
 
 def test_a_test_that_fails_without_mistakes_is_told(project):
     (project / "test_planted.py").write_text("def test_it():\n    assert False\n")
-    with pytest.raises(RuntimeError, match="1 tests fail without any mistake, such as test_planted.py::test_it"):
+    with pytest.raises(RuntimeError, match=r"1 tests fail without any mistake, such as test_planted\.py::test_it"):
         try_mutants(["planted:helper"], ["test_planted.py"])

@@ -158,7 +158,10 @@ def check(
         variables, bad = _variables(names, values, backpropagate(cotangents), settings)
         found = parameters.gradients()
         more, worse = _variables(
-            list(parameters.values), list(parameters.values.values()), [found.get(p) for p in parameters.values], settings
+            list(parameters.values),
+            list(parameters.values.values()),
+            [found.get(p) for p in parameters.values],
+            settings,
         )
         probe = Probe(evaluate, baseline, cotangents, settings.step)
         known = _known(names, values, baseline, cotangents) | named

@@ -184,9 +184,7 @@ def _classify(readings: Sequence[Reading], tolerance: float, floor: float) -> Sl
     infinite = [side.derivative for side in (right, left) if math.isinf(side.derivative)]
     if len(finite) == 1 and (reading := finite[0].reading):
         derivative, doubt = finite[0].derivative, finite[0].doubt
-        return Slope(
-            Kind.BORDER, reading.step, reading.direction, derivative, derivative, doubt, reading.rounding
-        )
+        return Slope(Kind.BORDER, reading.step, reading.direction, derivative, derivative, doubt, reading.rounding)
     if infinite and not finite:
         return Slope(Kind.INFINITE, readings[-1].step, readings[-1].direction, min(infinite), max(infinite), 0.0, 0.0)
     if best.spread <= max(NOISY[0] * best.size, NOISY[1] * (best.rounding + floor / best.step)):
@@ -201,7 +199,9 @@ def _kink(readings: Sequence[Reading], floor: float) -> Slope | None:
         if sides := reading.sides:
             doubt = sides.right_spread + sides.left_spread + reading.rounding + floor / reading.step
             if math.isfinite(doubt):
-                slope = Slope(Kind.KINK, reading.step, reading.direction, sides.low, sides.high, doubt, reading.rounding)
+                slope = Slope(
+                    Kind.KINK, reading.step, reading.direction, sides.low, sides.high, doubt, reading.rounding
+                )
                 found.append(slope)
     return min(found, key=lambda slope: slope.doubt, default=None)
 
@@ -240,7 +240,9 @@ def _diverges(quotients: Sequence[tuple[float, float]]) -> bool:
     Those of a smooth function settle quickly; those of a root grow by a factor, those of x log(x) by a constant.
     """
     growth = [b - a for (a, _), (b, error) in pairwise(quotients) if abs(b - a) > 10 * error][-GROWING:]
-    return len(growth) == GROWING and all(b / a > 0.5 for a, b in pairwise(growth)) and growth[-1] * quotients[-1][0] > 0
+    return (
+        len(growth) == GROWING and all(b / a > 0.5 for a, b in pairwise(growth)) and growth[-1] * quotients[-1][0] > 0
+    )
 
 
 def _or_infinite(x: float) -> float:

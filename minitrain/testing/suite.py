@@ -158,7 +158,8 @@ def check_layer(name: str, layer: LayerCase, examples: int, seed: int) -> Verdic
         if not verdict.check(shown, check_module, module, *inputs, settings=CheckSettings(seed=i), **layer.options):
             if not verdict.errors and layer.inputs is features:
                 verdict.failure += (
-                    "\nthis is the default input, x (2, 4, 8): if the layer needs another, draw it with inputs=, as in\n"
+                    "\nthis is the default input, x (2, 4, 8): if the layer needs another, "
+                    "draw it with inputs=, as in\n"
                     f"  layer_case({name!r}, ..., inputs=lambda rng: (rng.standard_normal((5, 3)),))"
                 )
             break

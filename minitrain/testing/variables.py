@@ -105,7 +105,9 @@ class VariableCheck:
         gradient, lengths = self._gradient.reshape(-1)[place], step_lengths(alone)
         slope = self._slope(alone, gradient, lengths)
         if slope.kind is not Kind.SMOOTH and 0 < abs(float(alone[0])) < SMALL:  # its scale may be its own size
-            slope = min(slope, self._slope(alone, gradient, abs(alone)), key=lambda slope: slope.kind is not Kind.SMOOTH)
+            slope = min(
+                slope, self._slope(alone, gradient, abs(alone)), key=lambda slope: slope.kind is not Kind.SMOOTH
+            )
         if slope.kind is Kind.UNKNOWN:
             raise GradientCheckError(self._unknown(index))
         # From the length moved to a length of 1.

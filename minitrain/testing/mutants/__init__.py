@@ -2,7 +2,7 @@
 
 A test that passes says little unless it can fail. ``try_mutants`` changes a function in one place (an operator, a sign,
 a constant, an axis, a term left out), runs the tests that call it, and lists the changes that no test noticed (DeMillo,
-Lipton, Sayward, 1978, IEEE Computer 11(4)). Each of those is either a test to write or a change that makes no difference.
+Lipton, Sayward, 1978, IEEE Computer 11(4)). Each of them is a test to write, or a change that makes no difference.
 
 ``mistakes.py`` makes the mutants, ``target.py`` exchanges a function's code, ``session.py`` runs the tests inside
 pytest, ``workers.py`` keeps such processes at work, ``run.py`` puts it together. Needs pytest and Hypothesis.

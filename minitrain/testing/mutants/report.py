@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .equivalents import Equivalent
@@ -24,7 +24,7 @@ class MutationReport:
     """
 
     targets: Sequence[Target]
-    mutants: dict[str, Sequence[Mutant]]
+    mutants: Mapping[str, Sequence[Mutant]]
     outcomes: Sequence[Outcome]
     equivalents: Sequence[Equivalent] = ()
 

@@ -91,7 +91,8 @@ def hunt(
             elif rest := worker.task["todo"][worker.done :]:
                 if worker.current != tuple(rest[0]):
                     raise RuntimeError(f"pytest ended with {values} before the first mutant\n{worker.log()}")
-                note(Outcome(*rest[0], "(hangs)" if values == "stuck" else f"(the process ends with {values})"))
+                name, number = rest[0]
+                note(Outcome(name, number, "(hangs)" if values == "stuck" else f"(the process ends with {values})"))
                 if rest[1:]:
                     team.start({**worker.task, "todo": rest[1:]})
     return outcomes
