@@ -18,21 +18,21 @@ from .settings import CheckSettings
 def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT, **options: Any) -> GradientReport:
     """Check the gradients of all trainable parameters and of all inputs of a module.
 
-    Works on a copy in float64: the module itself keeps its weights, gradients and dtype.
+    The check works on a copy in float64. The module itself does not change.
 
     Args:
         module: its ``forward(*inputs, **options)`` returns ``(out, cache)`` and its ``backward(dout, cache)``
-            the gradients of the inputs (nothing, if all are integers). Frozen parameters are left out.
-        inputs: arrays; floating ones are copied to float64.
-        settings: how closely to look.
+            the gradients of the inputs, or ``None`` if all are integers. Frozen parameters are not checked.
+        inputs: the arguments of the forward. Floating-point arrays are copied to float64.
+        settings: how closely to check.
         options: keyword arguments of the forward, such as a fixed ``rng``.
 
     Returns:
         The worst relative error of each input and parameter, by its dotted path.
 
     Raises:
-        GradientMismatch: if a gradient is wrong, naming each bad input and parameter.
-        GradientCheckError: if nothing can be checked: the forward is random, not finite, or not in float64.
+        GradientMismatch: if a gradient is wrong. It names each wrong input and parameter.
+        GradientCheckError: if the gradients cannot be checked, see ``check_gradients``.
     """
     given, module = module, copy.deepcopy(module)
     for parameter in module.parameters():

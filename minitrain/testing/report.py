@@ -1,4 +1,4 @@
-"""What a gradient check says: a table when all is well, the worst element of each bad argument when not."""
+"""Results of a gradient check: a table if all gradients are right, the worst element of each wrong one if not."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Mismatch:
 
 
 class GradientCheckError(MinitrainError, ValueError):
-    """A check that cannot be made: the forward is random, not finite, or not in double precision."""
+    """The gradients cannot be checked. The message says why, and what to change."""
 
 
 class GradientMismatch(MinitrainError, AssertionError):

@@ -36,11 +36,11 @@ class Visit(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one mutant."""
+    """The result of one mutant."""
 
     target: str
-    number: int  # of the mutant, among those of its target
-    killer: str  # the test that noticed, or an empty string
+    number: int  # the index of the mutant among those of its target
+    killer: str  # the test that noticed it, or an empty string
 
 
 Check = Callable[[], bool]  # runs a test; whether it passed

@@ -1,4 +1,4 @@
-"""Keeps processes at work on the survey and the hunt, and gets over those that hang or die."""
+"""Runs the survey and the hunt in processes, and replaces those that hang or die."""
 
 from __future__ import annotations
 
