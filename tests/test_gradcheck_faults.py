@@ -79,7 +79,7 @@ def overwrite_nested_cache(dout, cache):
     [
         (square, overwrite_dout, "write to the gradients of the outputs: it changed 12 of 12 elements of dout"),
         (square, overwrite_cache, "write to the inputs of its forward: it changed 12 of 12 elements of x"),
-        (copied_cache, overwrite_nested_cache, r"write to its cache: it changed 12 of 12 elements of cache\['x'\]\[0\]"),
+        (copied_cache, overwrite_nested_cache, r"to its cache: it changed 12 of 12 elements of cache\['x'\]\[0\]"),
     ],
 )
 def test_a_backward_that_overwrites_what_it_was_given_is_seen(forward, backward, message):
@@ -118,13 +118,13 @@ def test_a_forward_that_changes_its_parameters_is_seen():
 
 
 def test_complex_inputs_are_told():
-    with pytest.raises(GradientCheckError, match="z is complex: .* real and the imaginary part as two inputs"):
+    with pytest.raises(GradientCheckError, match=r"z is complex: .* real and the imaginary part as two inputs"):
         check_gradients((lambda z: (abs(z), z), lambda dout, z: dout * z / abs(z)), X + 1j)
 
 
 def test_a_python_float_is_told():
     pair = (lambda x, scale: (x * scale, (x, scale)), lambda dout, cache: (dout * cache[1], (dout * cache[0]).sum()))
-    with pytest.raises(GradientMismatch, match=r"scale, which is a Python float and is not moved: pass np.array\(2.5\)"):
+    with pytest.raises(GradientMismatch, match=r"scale, which is a Python float and is not moved: pass np.array"):
         check_gradients(pair, X, 2.5)
     assert len(check_gradients(pair, X, np.array(2.5)).arguments) == 2
 
@@ -140,7 +140,7 @@ def test_infinite_inputs_keep_a_gradient_of_zero():
         return y * (dout - (dout * y).sum())
 
     assert check_gradients((forward, backward), x).worst < 1e-9
-    with pytest.raises(GradientMismatch, match=r"the worst element is \[1\]: analytic 1, numeric 0, relative error inf"):
+    with pytest.raises(GradientMismatch, match=r"element is \[1\]: analytic 1, numeric 0, relative error inf"):
         check_gradients((forward, lambda dout, y: np.where(np.isneginf(x), 1, backward(dout, y))), x)
 
 
@@ -157,7 +157,9 @@ def only_single(x):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_forward_for_float32_alone_is_told(dtype):
-    with pytest.raises(GradientCheckError, match="runs with float32 arrays only .*got float64.* let it accept float64"):
+    with pytest.raises(
+        GradientCheckError, match=r"runs with float32 arrays only .*got float64.* let it accept float64"
+    ):
         check_gradients((only_single, square_backward), X.astype(dtype))
 
 
@@ -213,7 +215,7 @@ def test_what_no_step_can_differentiate_is_told():
             raise ValueError("no other input")
         return x * 1, None
 
-    with pytest.raises(GradientCheckError, match=r"derivative by x\[0, 0\] = .* steps .*\(ValueError: no other input\)"):
+    with pytest.raises(GradientCheckError, match=r"by x\[0, 0\] = .* steps .*\(ValueError: no other input\)"):
         check_gradients((forward, lambda dout, _: dout), X)
 
 

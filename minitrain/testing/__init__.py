@@ -10,8 +10,8 @@ Examples:
 ``print(report)`` shows a table. A wrong gradient raises ``GradientMismatch``. It names the argument and its worst
 element, and suggests what the mistake may be.
 
-The checker needs only NumPy. ``minitrain.testing.strategies`` needs Hypothesis, and ``minitrain.testing.mutants`` (would
-your tests notice a mistake?) needs pytest as well.
+The checker needs only NumPy. ``minitrain.testing.strategies`` needs Hypothesis. ``minitrain.testing.mutants``, which
+shows whether your tests would notice a mistake, needs pytest as well.
 """
 
 from .gradients import check_gradients
