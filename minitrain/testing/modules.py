@@ -10,9 +10,9 @@ import numpy as np
 
 from ..backend.arrays import array_module
 from ..nn.core.module import Module
-from .gradients import DEFAULT, Parameters, check
+from .pairs import Parameters, check
 from .report import GradientReport
-from .settings import CheckSettings
+from .settings import DEFAULT, CheckSettings
 
 
 def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT, **options: Any) -> GradientReport:

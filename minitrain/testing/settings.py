@@ -29,3 +29,6 @@ class CheckSettings:
     elementwise: int = 32
     explained: int = 2000
     no_gradient: Collection[str] = ()
+
+
+DEFAULT = CheckSettings()

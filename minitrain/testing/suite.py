@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from ..backend.arrays import is_array
 from .cases import CASES, LAYERS, SMALL, Case, LayerCase
 from .cases.layer import features
-from .gradients import argument_names, check_gradients
+from .gradients import check_gradients
 from .modules import check_module
+from .pairs import argument_names
 from .report import GradientMismatch, GradientReport
 from .settings import CheckSettings
 
