@@ -17,7 +17,7 @@ from minitrain.ops import SKIP, Into, registry
 from minitrain.testing import CheckSettings, check_gradients, with_layout
 from minitrain.testing import strategies as mt
 from minitrain.testing.cases import CASES, EMPTY, SMALL, TILES, Call, Case
-from minitrain.testing.gradients import cotangent_count
+from minitrain.testing.pairs import cotangent_count
 
 every_op = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 MODES = ("reference", "auto")
