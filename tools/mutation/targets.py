@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The contract hands arrays over and computes nothing.
 CONTRACT = op.__module__
 # These files of optim choose, check, load and draw.
-NO_FORMULAS = {"checks", "factory", "groups", "plot", "settings", "state"}
+NO_FORMULAS = {"checks", "factory", "groups", "plot", "registry", "settings", "state"}
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "losses", "models", "nn", "ops", "optim", "random", "testing"}
