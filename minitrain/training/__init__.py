@@ -68,8 +68,8 @@ _MOVED = {
     "records": "Diagnosis MetricsWriter diagnose read_metrics",
     "reports": "write_html_report",
     "runs": "Comparison DataConfig GPTModelConfig GenerationConfig LlamaModelConfig LoadedRun ModelConfig "
-    "OptimizerConfig Run RunConfig RunResult SchedulerConfig ShardsConfig TokenWindows Validation compare_runs evaluate "
-    "evaluate_run load_run plot_comparison plot_run resume_run start_run",
+    "OptimizerConfig Run RunConfig RunResult SchedulerConfig ShardsConfig TokenWindows Validation compare_runs "
+    "evaluate evaluate_run load_run plot_comparison plot_run resume_run start_run",
     "trainers": "EpochHistory LanguageModelTrainer MultimodalTrainer TransformerTrainer perplexity train_model",
 }
 """Names that were here in version 0.1, by the package where they are now."""
