@@ -87,7 +87,7 @@ def pairs() -> list[tuple[Any, Any]]:
     return [(rng.standard_normal((4, 1, 4, 4)).astype(np.float32), rng.integers(0, 5, (4, 3))) for _ in shapes]
 
 
-def multimodal(folder: Path | None) -> MultimodalTrainer:
+def multimodal(folder: Path | None, **options: Any) -> MultimodalTrainer:
     model = pairs_model()
     return MultimodalTrainer(
         model=model,
@@ -96,6 +96,7 @@ def multimodal(folder: Path | None) -> MultimodalTrainer:
         optimizer=mt.AdamW(model, lr=1e-2),
         checkpoint_dir=folder,
         progress=False,
+        **options,
     )
 
 
@@ -128,13 +129,15 @@ def test_s3_3_its_manager_saves_and_restores_the_whole_training(tmp_path: Path) 
     assert latest is not None and str(latest).endswith("step-00000009")
     assert str(manager.get_best_checkpoint()) == str(best)
 
-    again = multimodal(tmp_path / "other")
+    told: list[str] = []
+    again = multimodal(tmp_path / "other", warn=told.append)
     assert again.checkpoint_mgr is not None
     state = again.checkpoint_mgr.load_checkpoint(path)
     assert (state["current_epoch"], state["global_step"], state["note"]) == (2, 6, "mine")
     np.testing.assert_array_equal(state["scale"], [1, 2])
     assert again.trainer.state.step == 6
     again.train(3)
+    assert len(told) == 1 and "lacks records from before step 6" in told[0]
     for name, weights in again.trainer.model.state_dict().items():
         np.testing.assert_array_equal(weights, expected[name])
 
