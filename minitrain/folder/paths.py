@@ -12,12 +12,12 @@ from ..errors import CheckpointError
 from ..records.jsonl import METRICS
 
 if TYPE_CHECKING:
-    from ..training.config import TrainerConfig
+    from ..training.config import TrainingConfig
 
 CONFIG, CHECKPOINTS, PLOTS = "config.yaml", "checkpoints", "plots"
 
 
-def open_checkpoints(folder: Location | None, config: TrainerConfig, warn: Warn = warn_user) -> CheckpointStore | None:
+def open_checkpoints(folder: Location | None, config: TrainingConfig, warn: Warn = warn_user) -> CheckpointStore | None:
     """The checkpoints of a run: at the URL of its settings, or in its folder, which may be a URL itself.
 
     Args:

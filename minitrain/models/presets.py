@@ -56,7 +56,7 @@ PRESETS: dict[str, Any] = {
     "mlp-moons": MLPConfig((2, 16, 16, 1), task="regression"),
     "mlp-digits": MLPConfig((64, 128, 10)),
 }
-_MODELS: dict[type, Any] = {
+MODELS: dict[type, Any] = {
     GPTConfig: GPT,
     LlamaConfig: Llama,
     EncoderConfig: Encoder,
@@ -84,4 +84,4 @@ def build_model(name: str, *, seed: int = 0, dtype: Any = np.float32) -> Module:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PRESETS)}"
         raise ConfigError(f"there is no preset {name!r}; {hint}")
     config = PRESETS[name]
-    return _MODELS[type(config)](config, seed=seed, dtype=dtype)  # type: ignore[no-any-return]
+    return MODELS[type(config)](config, seed=seed, dtype=dtype)  # type: ignore[no-any-return]

@@ -1,13 +1,12 @@
-"""The settings of models in a run's configuration: one section for each language model, made from its signature.
+"""The settings of models in a run's configuration: one section for each language model.
 
-Names, types, defaults and ranges are those of ``GPTConfig``, ``LlamaConfig`` and so on. What a run knows itself is left
-out: the vocabulary comes from the tokenizer, the block size from ``data.block_size``.
+Names, types, defaults, descriptions and ranges are those of ``GPTConfig``, ``LlamaConfig`` and so on. Two of them come
+from the run: the vocabulary size from the tokenizer, the block size from ``data.block_size``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from ..errors import ConfigError
@@ -15,21 +14,20 @@ from ..models.decoder import Decoder
 from ..models.gpt import GPT, GPTConfig
 from ..models.llama import Llama, LlamaConfig
 from ..settings.declared import settings_of
-from ..settings.section import Section, make_section
+from ..settings.section import Section, make_section, setting
 
-# The models that can be trained on a text, by name: the class of their configuration, and their own.
+# The models that can be trained on a text, by name: the class of the configuration, and that of the model.
 MODELS: dict[str, tuple[Any, type[Decoder]]] = {"gpt": (GPTConfig, GPT), "llama": (LlamaConfig, Llama)}
 FROM_THE_RUN = ("vocab_size", "block_size")
 
 
-@dataclass(frozen=True, kw_only=True)
 class ModelConfig(Section):
-    """What the sections of all models have: a name; each has its model's settings too."""
+    """What the sections of all models share; each has the settings of its model too."""
 
     prefix: ClassVar[str] = "model."
     usual: ClassVar[str] = "gpt"
 
-    name: str
+    name: str = setting(description="Which model it is.")
 
     @classmethod
     def variants(cls) -> Mapping[str, type[Section]]:
@@ -37,7 +35,7 @@ class ModelConfig(Section):
         return MODEL_CONFIGS
 
     def check(self) -> None:
-        """Check that there can be such a model."""
+        """Check that there is such a model."""
         self.require_own_name()
         self.shape(vocab_size=1, block_size=1)
 
@@ -47,10 +45,10 @@ class ModelConfig(Section):
         Raises:
             ConfigError: naming the setting, its value and what to change.
         """
-        settings = asdict(self)
+        settings = self.to_dict()
         try:
             return MODELS[settings.pop("name")][0](vocab_size=vocab_size, block_size=block_size, **settings)
-        except ConfigError as error:  # it begins with the name of a setting
+        except ConfigError as error:  # its message begins with the name of a setting
             raise ConfigError(f"{self.prefix}{error}") from error
 
 

@@ -1,13 +1,12 @@
-"""The settings of optimizers and schedules in a run's configuration: one section for each, made from its signature.
+"""The settings of optimizers and schedules in a run's configuration: one section for each of them.
 
-Names, types and defaults come from the tables of ``optim/factory.py``. What stands here is where a run starts from
-something else than the library does.
+Names, types, defaults and ranges are those of their own signatures. Some values of a schedule follow from the run unless
+they are given: the length of the warm-up and the lowest rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,28 +14,35 @@ import numpy as np
 from ..errors import ConfigError
 from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
-from ..optim.factory import OPTIMIZERS, SCHEDULERS, create_optimizer, create_scheduler, optimizer_settings, schedule_settings
-from ..settings.section import Section, make_section
+from ..optim.factory import (
+    OPTIMIZERS,
+    SCHEDULERS,
+    create_optimizer,
+    create_scheduler,
+    optimizer_settings,
+    schedule_settings,
+)
+from ..settings.declared import Setting
+from ..settings.ranges import Range
+from ..settings.section import Section, make_section, setting
 
-# Where a run's default is not the library's: for one optimizer, and for every schedule that has the setting.
-OPTIMIZER_DEFAULTS: dict[str, dict[str, Any]] = {
-    "adamw": {"beta2": 0.99, "weight_decay": 0.1},
-    "muon": {"adjust_lr_fn": "match_rms_adamw"},
-    "sgd": {"momentum": 0.9},
+LONGEST_WARMUP, WARMUP_SHARE, LOWEST_RATE = 100, 10, 10
+NULL_MEANS = {
+    "warmup_steps": f"null is a tenth of the run, at most {LONGEST_WARMUP} steps",
+    "min_lr": "null is a tenth of optimizer.learning_rate",
+    "end_lr": "null is a tenth of optimizer.learning_rate",
 }
-SCHEDULE_DEFAULTS: dict[str, Any] = {"end_lr": 1e-4, "min_lr": 1e-4, "warmup_steps": 100}
+"""Settings of schedules that a run fills in, and how."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(Section):
-    """What the sections of all optimizers have; each has its optimizer's other settings too."""
+    """What the sections of all optimizers share; each has the settings of its optimizer too."""
 
     prefix: ClassVar[str] = "optimizer."
     usual: ClassVar[str] = "adamw"
 
-    name: str
-    learning_rate: float
-    """the highest rate of the schedule"""
+    name: str = setting(description="Which optimizer it is.")
+    learning_rate: float = setting(description="The highest learning rate of the schedule.", above=0)
 
     @classmethod
     def variants(cls) -> Mapping[str, type[Section]]:
@@ -44,26 +50,18 @@ class OptimizerConfig(Section):
         return OPTIMIZER_CONFIGS
 
     def check(self) -> None:
-        """Check the ranges, and that the optimizer can be made."""
+        """Check that the optimizer can be made."""
         self.require_own_name()
-        self.require(self.learning_rate > 0, "learning_rate", "above 0")
-        ranges = OPTIMIZERS[self.name].ranges
-        for setting in optimizer_settings(self.name).values():
-            value = getattr(self, setting.name)
-            if setting.argument in ranges and value is not None:
-                limits = ranges[setting.argument]
-                self.require(limits.holds(value), setting.name, limits.rule)
-        create_optimizer(self, _Probe())  # knows what does not go together
+        create_optimizer(self, _Probe())  # knows which settings fit each other
 
 
-@dataclass(frozen=True, kw_only=True)
 class SchedulerConfig(Section):
-    """What the sections of all schedules have; each has its schedule's other settings too."""
+    """What the sections of all schedules share; each has the settings of its schedule too."""
 
     prefix: ClassVar[str] = "scheduler."
     usual: ClassVar[str] = "warmup_cosine"
 
-    name: str
+    name: str = setting(description="Which schedule it is.")
 
     @classmethod
     def variants(cls) -> Mapping[str, type[Section]]:
@@ -71,41 +69,79 @@ class SchedulerConfig(Section):
         return SCHEDULER_CONFIGS
 
     def check(self) -> None:
-        """Check what does not depend on the run."""
+        """Check that the name is that of this section."""
         self.require_own_name()
-        self.require_at_least(0, *(vars(self).keys() & {"min_lr", "warmup_steps"}))
+
+    def for_run(self, learning_rate: float, total_steps: int) -> dict[str, Any]:
+        """The settings for a run of this highest rate and length, with the values that null stands for."""
+        values = self.to_dict()
+        filled = {
+            "warmup_steps": min(LONGEST_WARMUP, total_steps // WARMUP_SHARE),
+            "min_lr": learning_rate / LOWEST_RATE,
+            "end_lr": learning_rate / LOWEST_RATE,
+        }
+        return {name: filled[name] if value is None and name in filled else value for name, value in values.items()}
 
     def check_run(self, optimizer: OptimizerConfig, total_steps: int) -> None:
-        """Raise a ``ConfigError`` unless the scheduler can be made for a run of this optimizer and length."""
+        """Check that the schedule can be made for a run of this optimizer and length.
+
+        Raises:
+            ConfigError: if its settings do not fit the run.
+        """
+        values = self.for_run(optimizer.learning_rate, total_steps)
+        if (warmup := values.get("warmup_steps", 0)) >= total_steps:
+            raise ConfigError(
+                f"scheduler.warmup_steps ({warmup}) must be below trainer.max_steps ({total_steps}); for so short a "
+                f"run set scheduler.warmup_steps={total_steps // WARMUP_SHARE}, or null"
+            )
+        if (low := values.get("min_lr", 0.0)) > optimizer.learning_rate:
+            raise ConfigError(
+                f"scheduler.min_lr ({low}) must be at most optimizer.learning_rate ({optimizer.learning_rate})"
+            )
         try:
-            create_scheduler(self, create_optimizer(optimizer, _Probe()), total_steps)
+            create_scheduler(values, create_optimizer(optimizer, _Probe()), total_steps)
         except ConfigError as error:
             raise ConfigError(f"scheduler={self.name} does not fit: {error}") from error
 
 
 class _Probe(Module):
-    """The smallest model that has something for every optimizer."""
+    """The smallest model that every optimizer accepts."""
 
     def __init__(self) -> None:
         self.matrix = Parameter(np.zeros((1, 1)))
 
 
+def _own_settings(name: str) -> dict[str, Setting]:
+    """The settings of an optimizer, with its ranges."""
+    ranges = OPTIMIZERS[name].ranges
+    found = optimizer_settings(name)
+    return {key: one._replace(range=ranges.get(one.argument, one.range)) for key, one in found.items()}
+
+
+def _schedule_settings(name: str) -> dict[str, Setting]:
+    """The settings of a schedule; what a run fills in says so."""
+    found = schedule_settings(name)
+    for key, meaning in NULL_MEANS.items():
+        if key in found:
+            description = f"{found[key].description.rstrip('.')}; {meaning}".removeprefix("; ")
+            found[key] = found[key]._replace(description=description, range=Range(at_least=0))
+    return found
+
+
 OPTIMIZER_CONFIGS: dict[str, type[OptimizerConfig]] = {
-    name: make_section(
-        OptimizerConfig,
-        f"{kind.__name__}Config",
-        name,
-        optimizer_settings(name),
-        OPTIMIZER_DEFAULTS.get(name, {}),
-        __name__,
-    )
+    name: make_section(OptimizerConfig, f"{kind.__name__}Config", name, _own_settings(name), {}, __name__)
     for name, kind in OPTIMIZERS.items()
 }
 SCHEDULER_CONFIGS: dict[str, type[SchedulerConfig]] = {
     name: make_section(
-        SchedulerConfig, f"{kind.__name__}Config", name, schedule_settings(name), SCHEDULE_DEFAULTS, __name__
+        SchedulerConfig,
+        f"{kind.__name__}Config",
+        name,
+        _schedule_settings(name),
+        dict.fromkeys(NULL_MEANS),
+        __name__,
     )
     for name, kind in SCHEDULERS.items()
 }
-SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, though nothing used it
+SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, although nothing used it
 AdamWConfig, WarmupCosineConfig = OPTIMIZER_CONFIGS["adamw"], SCHEDULER_CONFIGS["warmup_cosine"]

@@ -1,4 +1,4 @@
-"""A run and its folder: started from a config, resumed, or opened to use the model.
+"""A run and its folder: started from settings, continued, or opened to use its model.
 
 ::
 
@@ -6,8 +6,8 @@
       config.yaml  tokenizer.json  data/train.bin  data/val.bin
       metrics.jsonl  checkpoints/step-…/  loss.png  learning_rate.png  sample.txt
 
-The folder is complete in itself: the tokens lie in it, so that a run goes on with the text it began with. Token shards
-alone stay where they are, see `run_data`.
+The folder has all that the run needs, its tokens too, so a run continues with the text it began with. Only token shards
+stay where they are, see `run_data`.
 """
 
 from __future__ import annotations
@@ -15,28 +15,44 @@ from __future__ import annotations
 import itertools
 import shlex
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..checkpoint import Checkpoint
+from ..checkpoint.store import Warn, warn_user
 from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.token_array import TokenArray
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..files import make_folder
+from ..folder.paths import CONFIG, open_checkpoints, refuse_used_folder
 from ..models.decoder import Decoder
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
 from ..training.callbacks import PlateauWatch, create_callbacks
-from ..checkpoint.store import Warn, warn_user
-from .config import RunConfig
-from ..training.config import TrainingConfig
-from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
-from .model_config import create_model
-from .report import RunResult, draw, write_report, write_sample
-from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens
-from ..folder.paths import CONFIG, open_checkpoints, refuse_used_folder
 from ..training.trainer import Trainer
+from .config import RunConfig
+from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
+from .initial import load_initial
+from .model_config import create_model
+from .need import refuse_impossible, refuse_impossible_model
+from .python_run import load_weights, read_settings, rebuild_model, resume_in_python
+from .report import RunResult, draw, write_report, write_sample
+from .run_data import TOKENIZER, load_tokenizer, load_tokens, prepare_tokens, save_tokens, tokens_of_text
+
+CHANGEABLE = (
+    "trainer.max_steps",
+    "trainer.epochs",
+    "trainer.validation_frequency",
+    "trainer.eval_batches",
+    "trainer.save_every",
+    "trainer.keep_checkpoints",
+    "trainer.log_every",
+    "trainer.sample_tokens",
+)
+"""Settings that a run may change when it is continued: they change neither its model nor its batches."""
 
 
 @dataclass(frozen=True)
@@ -87,62 +103,92 @@ class Run:
 
 
 class LoadedRun(NamedTuple):
-    """A trained model and what belongs to it."""
+    """A trained model and what belongs to it.
 
-    model: Decoder
-    tokenizer: Tokenizer
-    config: RunConfig
+    Attributes:
+        model: the model, with the weights of the newest intact checkpoint.
+        tokenizer: its tokenizer; ``None`` if the run was made in Python and kept none.
+        config: its settings; ``None`` if the run was made in Python.
+        step: the number of updates behind the weights.
+    """
+
+    model: Any
+    tokenizer: Tokenizer | None
+    config: RunConfig | None
     step: int
 
 
 def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     """Prepare a new run: read the data, make the tokens, the run folder, the model and its trainer.
 
-    The data is read and checked before anything is written.
+    Everything is read and checked before anything is written.
 
     Args:
         config: the settings; with ``run_dir=None`` the folder is a new one under ``runs/``.
         warn: called with a sentence when something is not as it should be but training can go on.
 
     Raises:
+        ConfigError: if the run cannot fit into the memory that is free.
         DataError: if the data is missing, not text or token shards, or too short.
-        CheckpointError: if the folder holds a run already.
+        CheckpointError: if the folder holds a run already, or ``init_from`` has no weights for this model.
         FileError: if the folder cannot be written.
         DeviceError: if the device is not there.
     """
     run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
     refuse_used_folder(run_dir, open_checkpoints(run_dir, config.trainer))
     tokens = prepare_tokens(config)
+    refuse_impossible(config, tokens.tokenizer.vocab_size)
+    weights = None if config.init_from is None else load_initial(config.init_from, warn)
+    if weights is not None:
+        weights.check_fits(_create_model(config, tokens.tokenizer).state_dict())
     make_folder(run_dir)
     config = save_tokens(tokens, config, run_dir)
     config.save(run_dir / CONFIG)  # last: with it the folder counts as prepared
-    return _assemble(config, run_dir, warn)
+    run = _assemble(config, run_dir, warn, weights)
+    if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
+        run.trainer.save_checkpoint()
+        run.trainer.resume()
+    return run
 
 
-def resume_run(run_dir: str | Path, *, warn: Warn = warn_user) -> Run:
-    """Take up the run in ``run_dir`` at its newest intact checkpoint.
+def resume_run(run_dir: str | Path, changes: Mapping[str, Any] | None = None, *, warn: Warn = warn_user) -> Run:
+    """Continue the run in ``run_dir`` at its newest intact checkpoint.
 
-    Trained on, it ends with the same bytes as if it had never been interrupted.
+    Without changes it ends with the same bytes as a run that was never interrupted. With a larger ``max_steps`` or
+    ``epochs`` a finished run is trained longer; its schedule is then that of the whole new length.
 
     Args:
         run_dir: the run folder.
+        changes: settings to change by their dotted names, one of ``CHANGEABLE``; the folder keeps them.
         warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Raises:
+        ConfigError: if a setting cannot be changed any more, or a change does not fit.
         CheckpointError: if the folder is no run, no checkpoint of it is intact, or they are of another model.
         DataError: if its tokens or its tokenizer are damaged.
     """
     run_dir = Path(run_dir)
-    run = _assemble(_read_config(run_dir), run_dir, warn)
-    run.trainer.resume()
+    config = _read_config(run_dir)
+    changed = config if not changes else _changed(config, changes)
+    run = _assemble(changed, run_dir, warn)
+    step = run.trainer.resume()
+    if step == 0 and config.init_from is not None and not run.trainer.checkpoints.checkpoints():
+        raise CheckpointError(f"the run in {run_dir} was stopped before it had its initial weights: start it again")
+    if changes:
+        if run.trainer.total_steps < step:
+            raise ConfigError(f"trainer.max_steps ({run.trainer.total_steps}) is below the {step} steps that are done")
+        changed.save(run_dir / CONFIG)
     return run
 
 
-def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = warn_user) -> LoadedRun:
+def load_run(
+    run_dir: str | Path, *, model: Any = None, device: str | None = None, warn: Warn = warn_user
+) -> LoadedRun:
     """The model of the run in ``run_dir`` at its newest intact checkpoint, ready to use.
 
     Args:
         run_dir: the run folder.
+        model: the model to put the weights into, for a run made in Python with a model of your own.
         device: where to put the model; ``None`` takes the device it was trained on.
         warn: called with a sentence for each damaged checkpoint that is skipped.
 
@@ -152,7 +198,14 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
         DeviceError: if the device is not there.
     """
     run_dir = Path(run_dir)
-    config, tokenizer = _read_config(run_dir), load_tokenizer(run_dir)
+    config = read_settings(run_dir)
+    if model is not None or not isinstance(config, RunConfig):
+        model = rebuild_model(run_dir, dict(config)) if model is None else model  # type: ignore[call-overload]
+        step = load_weights(run_dir, model, warn)
+        model.to(device or "cpu")
+        tokenizer = load_tokenizer(run_dir) if (run_dir / TOKENIZER).exists() else None
+        return LoadedRun(model, tokenizer, config if isinstance(config, RunConfig) else None, step)
+    tokenizer = load_tokenizer(run_dir)
     checkpoints = open_checkpoints(run_dir, config.trainer, warn)
     assert checkpoints is not None  # since there is a folder
     path = checkpoints.latest()
@@ -162,6 +215,7 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
         raise CheckpointError(
             f"cannot use the run in {run_dir}: {found}; train it with --resume {shlex.quote(str(run_dir))}"
         )
+    refuse_impossible_model(config, tokenizer.vocab_size)
     checkpoint = checkpoints.load(path)
     model = _create_model(config, tokenizer)
     checkpoint.check_fits(model.state_dict())
@@ -170,19 +224,39 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
     return LoadedRun(model, tokenizer, config, checkpoint.step)
 
 
-def evaluate_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = warn_user) -> Validation:
-    """Loss of the run's newest model on its whole validation split, next to the baselines.
+def evaluate_run(
+    run_dir: str | Path, *, text: str | Path | None = None, device: str | None = None, warn: Warn = warn_user
+) -> Validation:
+    """Loss of the run's newest model on its whole validation split or on another text, next to the baselines.
+
+    Args:
+        run_dir: the run folder.
+        text: a file or a folder to evaluate instead of the validation split; the baselines are then those of itself.
+        device: where to compute; ``None`` takes the device it was trained on.
+        warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Raises:
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
-        DataError: if its tokens or its tokenizer are damaged.
+        DataError: if its tokens or its tokenizer are damaged, or the tokenizer cannot encode the text.
     """
+    run_dir = Path(run_dir)
     model, tokenizer, config, _ = load_run(run_dir, device=device, warn=warn)
-    _, train_tokens, val_tokens = load_tokens(config, Path(run_dir))
-    measured = evaluate(
-        model, val_tokens, config.data.block_size, config.trainer.batch_size, device=device or config.device
-    )
-    return compare_with_guessing(measured, train_tokens, val_tokens, tokenizer.vocab_size, tokenizer)
+    if tokenizer is None:
+        raise CheckpointError(f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER}, so no text can be read")
+    if config is None and text is None:
+        raise CheckpointError(
+            f"{run_dir} was made by a Trainer in Python: its validation data is in a script. Evaluate a text with "
+            "--text FILE, or call trainer.resume() and trainer.validate() in that script"
+        )
+    block_size = model.config.block_size
+    batch_size, place = (32, "cpu") if config is None else (config.trainer.batch_size, config.device)
+    if text is not None:
+        train = held_out = tokens_of_text(text, tokenizer)
+    else:
+        assert config is not None
+        _, train, held_out = load_tokens(config, run_dir)
+    measured = evaluate(model, held_out, block_size, batch_size, device=device or place)
+    return compare_with_guessing(measured, train, held_out, tokenizer.vocab_size, tokenizer)
 
 
 def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
@@ -193,23 +267,47 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
         DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
     """
     run_dir = Path(run_dir)
-    tokens = load_tokens(_read_config(run_dir), run_dir)
-    pictures = draw(run_dir, baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size))
+    config = read_settings(run_dir)
+    guesses: dict[str, float] = {}
+    if isinstance(config, RunConfig):
+        tokens = load_tokens(config, run_dir)
+        guesses = baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size)
+    pictures = draw(run_dir, guesses)
     write_report(run_dir, pictures)
     return pictures
 
 
-def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
+def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """The settings with ``changes``, if a run that has begun may make them."""
+    if fixed := [key for key in changes if key not in CHANGEABLE]:
+        raise ConfigError(
+            f"{fixed[0]} cannot change in a run that has begun; what can is {', '.join(CHANGEABLE)}. "
+            "For other settings start a new run; init_from=RUN takes over its weights"
+        )
+    values = {key.partition(".")[2]: value for key, value in changes.items()}
+    trainer = config.trainer.to_dict() | values
+    if "epochs" in values and "max_steps" not in values:
+        trainer["max_steps"] = None  # else the epochs would count for nothing
+    return RunConfig.from_dict({**config.to_dict(), "trainer": trainer})
+
+
+def _assemble(config: RunConfig, run_dir: Path, warn: Warn, weights: Checkpoint | None = None) -> Run:
     """Model, optimizer, schedule and loader as the config says, in a trainer."""
     tokenizer, train_tokens, val_tokens = load_tokens(config, run_dir)
+    refuse_impossible(config, tokenizer.vocab_size)
     model = _create_model(config, tokenizer)
+    if weights is not None:
+        model.load_state_dict(weights.model)
     model.to(config.device)
     pack(model)
     loader: Any = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)
     if config.data.prefetch:
         loader = PrefetchLoader(loader, config.data.prefetch)
     optimizer = create_optimizer(config.optimizer, model)
-    scheduler = create_scheduler(config.scheduler, optimizer, config.trainer.total_steps(loader.steps_per_epoch))
+    steps = config.trainer.total_steps(loader.steps_per_epoch)
+    config.scheduler.check_run(config.optimizer, steps)
+    schedule = config.scheduler.for_run(config.optimizer.learning_rate, steps)
+    scheduler = create_scheduler(schedule, optimizer, steps)
     watches = [PlateauWatch()] if isinstance(scheduler, ReduceOnPlateau) else []
     at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
     trainer = Trainer(
@@ -220,7 +318,7 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
         callbacks=[*watches, *create_callbacks(config.callbacks)],
         train_data=loader,
         val_data=TokenWindows(val_tokens, config.data.block_size, at_once),
-        config=TrainingConfig(**asdict(config.trainer)),
+        config=config.trainer,
         run_dir=run_dir,
         key=Key.from_seed(config.seed).fold("dropout"),
         tokenizer=tokenizer,
@@ -237,11 +335,10 @@ def _create_model(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
 
 
 def _read_config(run_dir: Path) -> RunConfig:
-    if not run_dir.is_dir():
-        raise CheckpointError(f"there is no run folder {run_dir}; check the path")
-    if not (run_dir / CONFIG).exists():
-        raise CheckpointError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
-    return RunConfig.load(run_dir / CONFIG)
+    config = read_settings(run_dir)
+    if not isinstance(config, RunConfig):
+        raise resume_in_python(run_dir)
+    return config
 
 
 def _new_run_dir(config: RunConfig) -> Path:

@@ -13,13 +13,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data import TokenFile, Tokenizer, TokenLoader, TokenShards, build_tokenizer, evaluation_batches, read_corpus, tokenizer_from_json, write_tokens
+from ..data import (
+    TokenFile,
+    Tokenizer,
+    TokenLoader,
+    TokenShards,
+    build_tokenizer,
+    evaluation_batches,
+    read_corpus,
+    tokenizer_from_json,
+    write_tokens,
+)
 from ..data.tokens.shards import MANIFEST
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
 from ..files import file_error, make_folder, write_atomically
 from .config import RunConfig
 from .data_config import DataConfig
+from .initial import run_of
 
 TOKENIZER, TRAIN_TOKENS, VAL_TOKENS, SHARDS = "tokenizer.json", "data/train.bin", "data/val.bin", "data/shards.json"
 
@@ -50,7 +61,9 @@ def prepare_tokens(config: RunConfig) -> RunTokens:
         if data.path is not None and (Path(data.path) / MANIFEST).exists():
             raise DataError(f"{data.path} is a folder of token shards, not of text: add data=shards")
         text = read_corpus(data.path)
-        tokenizer = build_tokenizer(data.tokenizer, text, vocab_size=data.vocab_size)
+        tokenizer = None if config.init_from is None else initial_tokenizer(config.init_from)
+        if tokenizer is None:
+            tokenizer = build_tokenizer(data.tokenizer, text, vocab_size=data.vocab_size)
         ids = tokenizer.encode(text)
         tokens = RunTokens(tokenizer, ids[: int(len(ids) * border)], ids[int(len(ids) * border) :])
     else:
@@ -60,6 +73,25 @@ def prepare_tokens(config: RunConfig) -> RunTokens:
     if config.generation.prompt is not None:
         tokens.tokenizer.encode(config.generation.prompt)
     return tokens
+
+
+def tokens_of_text(path: str | Path, tokenizer: Tokenizer) -> TokenArray:
+    """The tokens of a text file, or of a folder of them.
+
+    Raises:
+        DataError: if it is missing, not text, or too short, or the tokenizer does not know one of its characters.
+    """
+    return tokenizer.encode(read_corpus(str(path)))
+
+
+def initial_tokenizer(place: str) -> Tokenizer | None:
+    """The tokenizer of the run that weights are taken from; ``None`` if it is not there.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    run_dir = run_of(place)
+    return load_tokenizer(run_dir) if run_dir is not None and (run_dir / TOKENIZER).exists() else None
 
 
 def save_tokens(tokens: RunTokens, config: RunConfig, run_dir: Path) -> RunConfig:

@@ -33,7 +33,6 @@ from .callbacks import ValueClipping as ValueClipping
 from .callbacks import WandbLogger as WandbLogger
 from .callbacks import WeightStatistics as WeightStatistics
 from .callbacks import create_callbacks as create_callbacks
-from .config import TrainerConfig as TrainerConfig
 from .config import TrainingConfig as TrainingConfig
 from .evaluator import Evaluator as Evaluator
 from .feed import BatchStream as BatchStream

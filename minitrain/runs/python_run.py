@@ -1,0 +1,97 @@
+"""Runs whose folder was written by a `Trainer` in Python, which has no complete configuration.
+
+Their ``config.yaml`` has ``kind: python`` and what the trainer knew. Pictures and tables need no more than the metrics.
+The model can be made again if it is one of the library's own; its data and its loop are the script's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint.store import CheckpointStore, Warn
+from ..errors import CheckpointError, ConfigError
+from ..folder.paths import CHECKPOINTS, CONFIG
+from ..models import presets
+from ..records.jsonl import METRICS
+from ..settings.declared import arguments, settings_of
+from .config import MADE_IN_PYTHON, RunConfig, read_yaml
+
+RUN_INFO = "run.json"
+
+
+def read_settings(run_dir: Path) -> RunConfig | Mapping[str, Any]:
+    """The settings of the run in a folder: those of a run from the command line, or what a `Trainer` wrote down.
+
+    Raises:
+        CheckpointError: if the folder is no run.
+        ConfigError: if the settings are damaged.
+    """
+    if not run_dir.is_dir():
+        raise CheckpointError(f"there is no run folder {run_dir}; check the path")
+    if (run_dir / CONFIG).exists():
+        values = read_yaml(run_dir / CONFIG)
+        return values if values.get("kind") == MADE_IN_PYTHON else RunConfig.load(run_dir / CONFIG)
+    if not (run_dir / METRICS).exists() and not (run_dir / CHECKPOINTS).is_dir():
+        raise CheckpointError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
+    settings = run_info(run_dir).get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def run_info(run_dir: Path) -> Mapping[str, Any]:
+    """What ``run.json`` says; nothing if it is missing or damaged."""
+    try:
+        content = json.loads((run_dir / RUN_INFO).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def rebuild_model(run_dir: Path, settings: Mapping[str, Any]) -> Any:
+    """The model of a run made in Python, with fresh weights, if it is one of the library's.
+
+    Raises:
+        CheckpointError: if it is not; says how to go on in Python.
+    """
+    described = settings.get("model")
+    values = dict(described) if isinstance(described, Mapping) else {}
+    name = values.pop("class", None) or values.pop("name", None)
+    values.pop("name", None)
+    kinds = {model.__name__: (kind, model) for kind, model in presets.MODELS.items()}
+    if not isinstance(name, str) or name not in kinds:
+        what = f"its model, {name}, is not one of minitrain's" if isinstance(name, str) else "nothing says what its model is"
+        raise CheckpointError(
+            f"{run_dir} was made by a Trainer in Python, and {what}: open it with load_run({str(run_dir)!r}, "
+            "model=...) from minitrain.runs, or with Trainer.resume() in the script that made it"
+        )
+    kind, model = kinds[name]
+    try:
+        return model(kind(**arguments(f"model {name}", settings_of(kind), values)))
+    except (ConfigError, TypeError, ValueError, MemoryError) as error:
+        raise CheckpointError(f"{run_dir}: its model cannot be made again: {error}") from error
+
+
+def load_weights(run_dir: Path, model: Any, warn: Warn) -> int:
+    """Put the weights of the newest intact checkpoint into ``model``; returns the step they are from.
+
+    Raises:
+        CheckpointError: if there is none, or they are of another model.
+    """
+    store = CheckpointStore(run_dir / CHECKPOINTS, warn=warn)
+    path = store.latest()
+    if path is None:
+        raise CheckpointError(f"cannot use the run in {run_dir}: it has no intact checkpoint")
+    checkpoint = store.load(path)
+    checkpoint.check_fits(model.state_dict())
+    model.load_state_dict(checkpoint.model)
+    return checkpoint.step
+
+
+def resume_in_python(run_dir: Path) -> CheckpointError:
+    """The error for a command that would need the script of a run made in Python."""
+    return CheckpointError(
+        f"{run_dir} was made by a Trainer in Python: its data and its loop are in a script. Run that script again, with "
+        "trainer.resume() before trainer.train()"
+    )
