@@ -20,8 +20,7 @@ def duration(seconds: float) -> str:
         return f"{seconds} s"
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60:,} h {minutes % 60} min"
+    return f"{seconds // 3600:,} h {seconds % 3600 // 60} min"
 
 
 def clock(seconds: float) -> str:

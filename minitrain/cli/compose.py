@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
+from ..formats import one_line
 from ..runs.config import RunConfig
 from ..runs.initial import inherited_settings
 from ..settings.section import settings
 from ..settings.tree import choose_variant, is_group
-from .failures import one_line
 from .groups import DEFAULT, config_groups, option_values
 from .overrides import LITERAL as LITERAL
 from .overrides import OPTIONAL, Override, read_overrides

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MinitrainError, NonFiniteError, WorkerError
+from ..formats import one_line
 from ..training.signals import Interrupted
 
 RUN_FAILED = 1
@@ -28,7 +29,7 @@ def report(error: BaseException) -> int:
     """Print ``error`` as one line on stderr and return the exit code for it."""
     if isinstance(error, BrokenPipeError):
         # The reader of our output left (``minitrain generate … | head``): nobody to tell, nothing to flush to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _BROKEN_PIPE
     message, code = _describe(error)
     if _debugging() and not isinstance(error, KeyboardInterrupt):
@@ -55,11 +56,6 @@ def traceback_kept_in(folder: str | os.PathLike[str]) -> Iterator[None]:
             path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
             error.add_note(f"the traceback is in {path}")
         raise
-
-
-def one_line(text: str) -> str:
-    """``text`` with its line breaks replaced by spaces."""
-    return " ".join(text.split())
 
 
 def _debugging() -> bool:

@@ -1,11 +1,5 @@
-"""The nearest valid name to a mistyped one."""
+"""What other trainers call a setting, and what it is called here."""
 
-from __future__ import annotations
-
-import difflib
-from collections.abc import Iterable
-
-# What other trainers call a setting, and what it is called here.
 ELSEWHERE = {
     "lr": "optimizer.learning_rate",
     "max_lr": "optimizer.learning_rate",
@@ -23,10 +17,6 @@ ELSEWHERE = {
     "warmup_iters": "scheduler.warmup_steps",
     "dataset": "data.path",
     "out_dir": "run_dir",
+    "checkpoint_dir": "run_dir",
+    "resume_from": "init_from",
 }
-
-
-def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """``"; did you mean x?"`` for the one of ``valid`` spelled most like ``name``, or nothing if none is near."""
-    near = difflib.get_close_matches(name, list(valid), n=1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -17,7 +17,7 @@ from .names import ELSEWHERE
 LITERAL = ("data.path", "run_dir", "init_from", "generation.prompt")
 """Settings whose value is taken as it stands, whatever characters are in it."""
 
-OPTIONAL = ("preset", "recipe")
+OPTIONAL = ("recipe", "preset")
 """Groups of which no option need be chosen."""
 
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

@@ -16,7 +16,8 @@ from ..data.loading.batches import map_arrays
 from ..errors import ConfigError, NonFiniteError
 from ..optim import clip_by_global_norm
 from ..training.feed import batch_to
-from ..training.memory import available_memory, size, weights_bytes
+from ..formats import size
+from ..training.memory import available_memory, weights_bytes
 from ..training.step import train_step
 
 if TYPE_CHECKING:

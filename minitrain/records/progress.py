@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..backend import kernels_enabled
+from ..formats import clock as clock_time
 
 
 class Progress(Protocol):
@@ -100,7 +101,7 @@ class TimeLeft:
         """The figures of a record and the time left in one line."""
         step = record["step"]
         left = self.elapsed() / max(1, step - self._first) * (self._last - step)
-        return f"{describe(record)}  {_clock(left)} left"
+        return f"{describe(record)}  {clock_time(left)} left"
 
 
 class PlainProgress:
@@ -163,9 +164,9 @@ class LiveProgress:
         from rich.table import Column
 
         self._bar = Bar(
-            TextColumn("step {task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+            TextColumn("step {task.completed}/{task.total}", markup=False, table_column=Column(no_wrap=True)),
             BarColumn(bar_width=None),  # takes what the figures leave: little, at 80 characters
-            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             TextColumn("left", table_column=Column(no_wrap=True)),
             refresh_per_second=4,  # a thread redraws: more often would take time from the training
@@ -204,9 +205,3 @@ def describe(record: Mapping[str, Any]) -> str:
         f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
         f"{record['tokens_per_second']:,.0f} tok/s"
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoint.background import AsyncWriter, StateCopy
 from ..checkpoint.manifest import Location, checkpoint_name
-from ..checkpoint.space import in_bytes, size_of
+from ..checkpoint.space import size_of
+from ..formats import size as in_bytes
 from ..checkpoint.store import CheckpointStore, split_location
 from ..errors import CheckpointError, ConfigError
 from .snapshot import contents_of
