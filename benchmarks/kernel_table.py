@@ -196,10 +196,10 @@ ROWS = [
     ),
     Row(
         "AdamW",
-        "adamw_update",
+        "adam_update",
         lambda d: (d.parameters(), d.parameters(), d.parameters(), d.parameters() ** 2),
         torch_ops.adamw,
-        {**torch_ops.ADAMW, "step": 10, "grad_scale": 1.0},
+        {**torch_ops.ADAMW, "step": 10, "grad_scale": 1.0, "decoupled": True},
         differentiable=False,
     ),
     Row(

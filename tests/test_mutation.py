@@ -249,7 +249,14 @@ def test_all_backwards_optimizers_and_schedules_are_targets():
     found = targets()
     names = {name.partition(".")[2] for name in found}
     assert {"softmax_backward", "adam_update", "chain", "clip_by_value", "ExponentialAverage.update"} <= names
-    assert {"NAdam.update", "NAdam.step", "Optimizer.step", "coupled_gradient"} <= names
+    assert {
+        "NAdam.mix",
+        "NAdam.begin_update",
+        "Adam.update",
+        "Optimizer.step",
+        "coupled_gradient",
+        "update_mean",
+    } <= names
     assert {"WarmupCosine.__call__", "InverseSqrt.noam", "Scheduler.step", "ReduceOnPlateau.step"} <= names
     assert not any(name.endswith(("_forward", "_init__", "_post_init__")) or "state_dict" in name for name in names)
     assert all(

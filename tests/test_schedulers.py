@@ -71,6 +71,17 @@ def test_the_rate_is_set_before_the_update_it_governs(name):
 
 
 @every_scheduler
+def test_step_returns_the_rate_that_it_sets(name):
+    make, expected = SCHEDULERS[name]
+    scheduler = make(sgd())
+    for number in range(len(expected)):
+        assert scheduler.step(number) == scheduler.get_lr() == scheduler(number)
+    for number in range(1, len(expected)):
+        scheduler.global_step = number - 1
+        assert scheduler.step() == pytest.approx(expected[number], abs=1e-5)
+
+
+@every_scheduler
 def test_the_optimizers_rate_is_the_highest(name):
     one, two = (SCHEDULERS[name][0](sgd(lr)) for lr in (1.0, 0.2))
     assert max(rates(two, 10)) == pytest.approx(0.2 * max(rates(one, 10)))

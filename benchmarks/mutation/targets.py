@@ -15,6 +15,7 @@ from typing import Any
 
 import minitrain.ops
 import minitrain.optim
+import minitrain.optim.rules
 import minitrain.optim.schedules
 from minitrain.ops import registry
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The contract hands arrays over and computes nothing; these parts of optim choose, check, load and draw.
 NO_FORMULAS = {
     "minitrain.ops.contract.op",
-    *(f"minitrain.optim.{part}" for part in ("checks", "factory", "groups", "plot", "settings", "state")),
+    *(f"minitrain.optim.{part}" for part in ("checks", "factory", "groups", "plot", "registry", "settings", "state")),
 }
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
 
@@ -76,7 +77,7 @@ def targets() -> dict[str, Target]:
     found: dict[str, Target] = {}
     for pair in registry().values():
         _reach(pair.backward.reference, found)  # type: ignore[attr-defined]
-    for module in (*_modules(minitrain.optim), *_modules(minitrain.optim.schedules)):
+    for module in (*_modules(minitrain.optim), *_modules(minitrain.optim.rules), *_modules(minitrain.optim.schedules)):
         for function, owner in _functions(module):
             if function.__name__ not in SETTING_UP:
                 target = Target(function, owner)

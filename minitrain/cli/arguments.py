@@ -15,13 +15,14 @@ class UsageError(ConfigError):
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` that keeps the layout of its texts and raises its errors instead of exiting."""
 
-    def __init__(self, command: str, *, description: str, epilog: str) -> None:
+    def __init__(self, command: str, *, description: str, epilog: str, add_help: bool = True) -> None:
         super().__init__(
             prog=f"minitrain {command}",
             description=description,
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+            add_help=add_help,
         )
 
     def error(self, message: str) -> NoReturn:
@@ -36,6 +37,16 @@ class Parser(argparse.ArgumentParser):
         """Take the folder of a run, as ``run``."""
         self.add_argument("run", metavar="RUN", help="the folder of a run, such as runs/pydoc-20250102-030405")
 
+    def add_plugin(self) -> None:
+        """Take ``--plugin``, any number of times, as ``plugin``."""
+        self.add_argument(
+            "--plugin",
+            metavar="FILE",
+            action="append",
+            default=[],
+            help="run this Python file first: callbacks, optimizers, schedules, losses, metrics and models of your own",
+        )
+
     def add_device(self) -> None:
         """Take ``--device``, as ``device``; ``None`` stands for the run's own."""
-        self.add_argument("--device", metavar="DEVICE", help="cpu or cuda (where it was trained)")
+        self.add_argument("--device", metavar="DEVICE", help="cpu or cuda (the run's own)")

@@ -17,7 +17,7 @@ from ..settings.section import settings
 from ..settings.tree import choose_variant, is_group
 from .groups import DEFAULT, config_groups, option_values
 from .overrides import LITERAL as LITERAL
-from .overrides import OPTIONAL, Override, read_overrides
+from .overrides import OPTIONAL, read_overrides
 
 _USUAL: dict[str, Any] = {"recipe": "pydoc", "data": "pydoc"}
 _NOT_GIVEN = "???"
@@ -56,13 +56,13 @@ def compose_config(arguments: Sequence[str]) -> RunConfig:
     return RunConfig.from_dict(_fitting(values, set(typed)))
 
 
-def apply_overrides(values: Mapping[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
-    """Nested settings with some of them changed."""
-    changed: dict[str, Any] = {}
-    _merge(changed, values)
-    for key, value in overrides:
-        _set(changed, key, value)
-    return changed
+def read_changes(arguments: Sequence[str]) -> dict[str, Any]:
+    """Settings by their dotted names, from ``key=value`` arguments that change a run which has begun.
+
+    Raises:
+        ConfigError: for whatever is wrong with an argument.
+    """
+    return dict(read_overrides(arguments, config_groups())) if arguments else {}
 
 
 def _options(

@@ -8,9 +8,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from ..settings.names import did_you_mean
 from .arguments import UsageError
 from .failures import report, warn
+from .names import did_you_mean
 
 # A command is a module of this package with ``run(argv) -> exit code``; it is imported when it is called.
 COMMANDS = {

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ..errors import MinitrainError, NonFiniteError, WorkerError
 from ..formats import one_line
-from ..training.signals import Interrupted
 
 RUN_FAILED = 1
 USER_MISTAKE = 2
@@ -76,7 +75,8 @@ def _describe(error: BaseException) -> tuple[str, int]:
     """The message and the exit code for ``error``."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", CTRL_C
-    if isinstance(error, Interrupted):
+    signals = sys.modules.get("minitrain.training.signals")  # a command that never loaded it was not interrupted by it
+    if signals is not None and isinstance(error, signals.Interrupted):
         return str(error), error.exit_code
     if isinstance(error, MemoryError):
         advice = "make trainer.batch_size, data.block_size or the model smaller"

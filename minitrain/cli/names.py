@@ -1,4 +1,13 @@
-"""What other trainers call a setting, and what it is called here."""
+"""Suggestions for mistyped names, and what other trainers call a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import nearest
+
+CUTOFF = 0.67
+"""How alike two words must be; below this, a suggestion misleads more often than it helps."""
 
 ELSEWHERE = {
     "lr": "optimizer.learning_rate",
@@ -20,3 +29,10 @@ ELSEWHERE = {
     "checkpoint_dir": "run_dir",
     "resume_from": "init_from",
 }
+"""Settings by the names that other trainers give them."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean x?"`` for the one of ``known`` spelled most like ``name``, or nothing if none is near."""
+    near = nearest(name, known, cutoff=CUTOFF)
+    return f"; did you mean {near}?" if near else ""

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..runs.config import RunConfig
-from ..settings.names import did_you_mean
 from ..settings.section import settings
 from ..settings.tree import known_keys, unknown_key_error
 from .arguments import UsageError
-from .names import ELSEWHERE
+from .names import ELSEWHERE, did_you_mean
 
 LITERAL = ("data.path", "run_dir", "init_from", "generation.prompt")
 """Settings whose value is taken as it stands, whatever characters are in it."""

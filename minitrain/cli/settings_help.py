@@ -6,8 +6,8 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
-from ..settings.names import did_you_mean
 from .arguments import UsageError
+from .names import did_you_mean
 
 GROUPS = {
     "recipe": "values for many settings at once",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ..backend.arrays import is_array
-from ..errors import ConfigError, DataError, ShapeError
+from ..errors import ConfigError, DataError, ShapeError, did_you_mean
 
 KINDS = {
     int: (Integral, "a whole number"),
@@ -95,6 +94,6 @@ def check_choice(config: Any, name: str, choices: Iterable[str]) -> None:
     """Raise a ``ConfigError`` with the nearest valid name unless the field is one of ``choices``."""
     value, known = getattr(config, name), list(choices)
     if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"{name} = {value!r}: {hint}use one of {', '.join(map(repr, known))}")
+        raise ConfigError(
+            f"{name} = {value!r}: {did_you_mean(str(value), known)}use one of {', '.join(map(repr, known))}"
+        )

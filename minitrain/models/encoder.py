@@ -37,7 +37,7 @@ class EncoderConfig:
         drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
-        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
+        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does its ``[CLS]``.
     """
 
@@ -50,7 +50,7 @@ class EncoderConfig:
     dropout: float = 0.0
     drop_path: float = 0.0
     bias: bool = True
-    gelu: str = "none"
+    gelu: str = "exact"
     pool: str = "mean"
 
     def __post_init__(self) -> None:

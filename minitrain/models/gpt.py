@@ -36,7 +36,7 @@ class GPTConfig:
         dropout: probability of dropping, in [0, 1).
         bias: whether linear layers and norms have biases.
         tie_weights: whether the output layer shares the token embedding's matrix.
-        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for GPT-2's.
+        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
             (see ``linear_cross_entropy``); ``None`` for all at once.
     """
@@ -50,7 +50,7 @@ class GPTConfig:
     dropout: float = 0.0
     bias: bool = False
     tie_weights: bool = True
-    gelu: str = "none"
+    gelu: str = "exact"
     loss_chunk: int | None = None
 
     def __post_init__(self) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from ..nn.core.module import Module
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
@@ -80,8 +79,8 @@ def build_model(name: str, *, seed: int = 0, dtype: Any = np.float32) -> Module:
         ConfigError: if there is no such preset; names the nearest one.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PRESETS)}"
+        near = nearest(name, PRESETS)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(PRESETS)}"
         raise ConfigError(f"there is no preset {name!r}; {hint}")
     config = PRESETS[name]
     return MODELS[type(config)](config, seed=seed, dtype=dtype)  # type: ignore[no-any-return]

@@ -38,7 +38,7 @@ class ViTConfig:
         drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
-        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
+        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of
             the patches, without such a token.
     """
@@ -53,7 +53,7 @@ class ViTConfig:
     dropout: float = 0.0
     drop_path: float = 0.0
     bias: bool = True
-    gelu: str = "none"
+    gelu: str = "exact"
     pool: str = "first"
 
     def __post_init__(self) -> None:

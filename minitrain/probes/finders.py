@@ -14,7 +14,7 @@ import numpy as np
 from ..backend.pool import POOL
 from ..data.loading.batches import map_arrays
 from ..errors import ConfigError, NonFiniteError
-from ..optim import clip_by_global_norm
+from ..optim import compute_grad_norm
 from ..training.feed import batch_to
 from ..formats import size
 from ..training.memory import available_memory, weights_bytes
@@ -198,7 +198,7 @@ def _peak(trainer: Trainer, batch: Any) -> int:
     POOL.reset_peak()
     _, cache = trainer.objective.loss(batch_to(batch, trainer.device), rng=trainer.key.fold("find batch size"))
     trainer.objective.loss_backward(cache)
-    clip_by_global_norm(trainer.model, None)
+    compute_grad_norm(trainer.model)
     return POOL.peak - before
 
 

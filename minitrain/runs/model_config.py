@@ -6,18 +6,46 @@ from the run: the vocabulary size from the tokenizer, the block size from ``data
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from ..errors import ConfigError
 from ..models.decoder import Decoder
 from ..models.gpt import GPT, GPTConfig
 from ..models.llama import Llama, LlamaConfig
 from ..settings.declared import settings_of
+from ..settings.registry import Registry, Sections
 from ..settings.section import Section, make_section, setting
 
-# The models that can be trained on a text, by name: the class of the configuration, and that of the model.
-MODELS: dict[str, tuple[Any, type[Decoder]]] = {"gpt": (GPTConfig, GPT), "llama": (LlamaConfig, Llama)}
+
+
+class ModelKind(NamedTuple):
+    """A language model that can be trained on a text.
+
+    Attributes:
+        config: the dataclass of its configuration; has ``vocab_size`` and ``block_size``.
+        model: its class, called with a configuration and ``seed=``.
+    """
+
+    config: type[Any]
+    model: type[Any]
+
+
+MODELS: Registry[ModelKind] = Registry("model", "minitrain.models")
+
+
+def register_model(name: str, config: type[Any]) -> Callable[[type[Any]], type[Any]]:
+    """``@register_model("name", MineConfig)`` before the class of a language model of your own."""
+
+    def add(model: type[Any]) -> type[Any]:
+        MODELS.register(name)(ModelKind(config, model))
+        return model
+
+    return add
+
+
+register_model("gpt", GPTConfig)(GPT)
+register_model("llama", LlamaConfig)(Llama)
 FROM_THE_RUN = ("vocab_size", "block_size")
 
 
@@ -47,7 +75,7 @@ class ModelConfig(Section):
         """
         settings = self.to_dict()
         try:
-            return MODELS[settings.pop("name")][0](vocab_size=vocab_size, block_size=block_size, **settings)
+            return MODELS.look_up(settings.pop("name")).config(vocab_size=vocab_size, block_size=block_size, **settings)
         except ConfigError as error:  # its message begins with the name of a setting
             raise ConfigError(f"{self.prefix}{error}") from error
 
@@ -61,14 +89,16 @@ def create_model(config: ModelConfig, *, vocab_size: int, block_size: int, seed:
         block_size: longest sequence.
         seed: of the initial weights.
     """
-    model: Any = MODELS[config.name][1]
-    return model(config.shape(vocab_size=vocab_size, block_size=block_size), seed=seed)  # type: ignore[no-any-return]
+    kind = MODELS.look_up(config.name)
+    model: Decoder = kind.model(config.shape(vocab_size=vocab_size, block_size=block_size), seed=seed)
+    return model
 
 
-MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
-    name: make_section(
-        ModelConfig, f"{model.__name__}ModelConfig", name, settings_of(kind, without=FROM_THE_RUN), {}, __name__
-    )
-    for name, (kind, model) in MODELS.items()
-}
+def _section(name: str) -> type[ModelConfig]:
+    kind = MODELS.look_up(name)
+    own = settings_of(kind.config, without=FROM_THE_RUN)
+    return make_section(ModelConfig, f"{kind.model.__name__}ModelConfig", name, own, {}, __name__)
+
+
+MODEL_CONFIGS = Sections(MODELS, _section)
 GPTModelConfig, LlamaModelConfig = MODEL_CONFIGS["gpt"], MODEL_CONFIGS["llama"]

@@ -51,10 +51,12 @@ def least_need(config: RunConfig, vocab_size: int) -> Need:
         vocab_size: number of token ids.
     """
     shape = config.model.shape(vocab_size=vocab_size, block_size=config.data.block_size)
-    parameters = parameter_count(shape)
+    parameters = parameter_count(shape) or 0
     copies = 2 + _moments(config)
     trainer = config.trainer
     rows = -(-trainer.batch_size // trainer.gradient_accumulation_steps) * config.data.block_size
+    if not parameters:  # a model of your own: its batch alone is known
+        return Need(0, 0, 2 * FLOAT * rows)
     kept = shape.n_embd if trainer.activation_checkpointing else _block_width(shape)
     logits = vocab_size if shape.loss_chunk is None else 0
     return Need(parameters, FLOAT * copies * parameters, FLOAT * rows * (shape.n_layer * kept + logits))
@@ -90,15 +92,16 @@ def refuse_impossible_model(config: RunConfig, vocab_size: int) -> None:
     """
     free = available_memory()
     count = parameter_count(config.model.shape(vocab_size=vocab_size, block_size=config.data.block_size))
-    if free is not None and FLOAT * count > free:
+    if free is not None and count is not None and FLOAT * count > free:
         raise ConfigError(
             f"the model has {count:,} parameters, which take {size(FLOAT * count)} of memory, and {size(free)} are free"
         )
 
 
-def parameter_count(shape: Any) -> int:
-    """The number of weights of a language model, from its configuration alone."""
-    return _COUNTS[type(shape)](shape)
+def parameter_count(shape: Any) -> int | None:
+    """The number of weights of a language model, from its configuration alone; ``None`` for a model of your own."""
+    count = _COUNTS.get(type(shape))
+    return None if count is None else count(shape)
 
 
 def _gpt(shape: GPTConfig) -> int:

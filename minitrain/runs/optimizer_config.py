@@ -14,16 +14,11 @@ import numpy as np
 from ..errors import ConfigError
 from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
-from ..optim.factory import (
-    OPTIMIZERS,
-    SCHEDULERS,
-    create_optimizer,
-    create_scheduler,
-    optimizer_settings,
-    schedule_settings,
-)
+from ..optim.factory import create_optimizer, create_scheduler, optimizer_settings, schedule_settings
+from ..optim.registry import OPTIMIZERS, SCHEDULERS
 from ..settings.declared import Setting
 from ..settings.ranges import Range
+from ..settings.registry import Sections
 from ..settings.section import Section, make_section, setting
 
 LONGEST_WARMUP, WARMUP_SHARE, LOWEST_RATE = 100, 10, 10
@@ -111,37 +106,26 @@ class _Probe(Module):
         self.matrix = Parameter(np.zeros((1, 1)))
 
 
-def _own_settings(name: str) -> dict[str, Setting]:
-    """The settings of an optimizer, with its ranges."""
-    ranges = OPTIMIZERS[name].ranges
-    found = optimizer_settings(name)
-    return {key: one._replace(range=ranges.get(one.argument, one.range)) for key, one in found.items()}
+def _optimizer_section(name: str) -> type[OptimizerConfig]:
+    """The section of a registered optimizer, with its ranges."""
+    kind = OPTIMIZERS.look_up(name)
+    own = optimizer_settings(name)
+    own = {key: one._replace(range=kind.ranges.get(one.argument, one.range)) for key, one in own.items()}
+    return make_section(OptimizerConfig, f"{kind.__name__}Config", name, own, {}, __name__)
 
 
-def _schedule_settings(name: str) -> dict[str, Setting]:
-    """The settings of a schedule; what a run fills in says so."""
-    found = schedule_settings(name)
+def _scheduler_section(name: str) -> type[SchedulerConfig]:
+    """The section of a registered schedule; what a run fills in says so."""
+    own = schedule_settings(name)
     for key, meaning in NULL_MEANS.items():
-        if key in found:
-            description = f"{found[key].description.rstrip('.')}; {meaning}".removeprefix("; ")
-            found[key] = found[key]._replace(description=description, range=Range(at_least=0))
-    return found
+        if key in own:
+            description = f"{own[key].description.rstrip('.')}; {meaning}".removeprefix("; ")
+            own[key] = own[key]._replace(description=description, range=Range(at_least=0))
+    title = f"{SCHEDULERS.look_up(name).__name__}Config"
+    return make_section(SchedulerConfig, title, name, own, dict.fromkeys(NULL_MEANS), __name__)
 
 
-OPTIMIZER_CONFIGS: dict[str, type[OptimizerConfig]] = {
-    name: make_section(OptimizerConfig, f"{kind.__name__}Config", name, _own_settings(name), {}, __name__)
-    for name, kind in OPTIMIZERS.items()
-}
-SCHEDULER_CONFIGS: dict[str, type[SchedulerConfig]] = {
-    name: make_section(
-        SchedulerConfig,
-        f"{kind.__name__}Config",
-        name,
-        _schedule_settings(name),
-        dict.fromkeys(NULL_MEANS),
-        __name__,
-    )
-    for name, kind in SCHEDULERS.items()
-}
+OPTIMIZER_CONFIGS = Sections(OPTIMIZERS, _optimizer_section)
+SCHEDULER_CONFIGS = Sections(SCHEDULERS, _scheduler_section)
 SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, although nothing used it
 AdamWConfig, WarmupCosineConfig = OPTIMIZER_CONFIGS["adamw"], SCHEDULER_CONFIGS["warmup_cosine"]

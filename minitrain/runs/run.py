@@ -31,6 +31,7 @@ from ..models.decoder import Decoder
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
+from ..reports.html import REPORT
 from ..training.callbacks import PlateauWatch, create_callbacks
 from ..training.trainer import Trainer
 from .config import RunConfig
@@ -74,6 +75,10 @@ class Run:
     train_tokens: TokenArray
     val_tokens: TokenArray
     trainer: Trainer
+
+    def is_finished(self) -> bool:
+        """Whether all steps are done and the report was written: there is nothing left to do."""
+        return self.trainer.is_over() and (self.run_dir / REPORT).exists()
 
     def train(self) -> RunResult:
         """Train to the end (see `Trainer.train`), compare with guessing, draw the curves, let the model write.

@@ -14,8 +14,7 @@ import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import ConfigError
-from .names import nearest
+from ..errors import ConfigError, did_you_mean, nearest
 from .ranges import ANY, Limits
 from .type_check import check_type, describe, shown
 
@@ -57,7 +56,8 @@ def settings_of(constructor: Callable[..., Any], *, without: Collection[str] = (
     for argument, parameter in inspect.signature(constructor).parameters.items():
         if argument in without:
             continue
-        hint, default = hints[argument], parameter.default
+        default = parameter.default
+        hint = hints[argument] if argument in hints else _hint_of(default)
         elements = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
         if elements and Ellipsis not in elements:
             stem = SINGULAR.get(argument, argument)
@@ -67,6 +67,14 @@ def settings_of(constructor: Callable[..., Any], *, without: Collection[str] = (
             name = SPELLING.get(argument, argument)
             found.append(Setting(name, hint, default, argument, description=told.get(argument, "")))
     return {setting.name: setting for setting in found}
+
+
+def _hint_of(default: Any) -> Any:
+    """The type of an argument without an annotation, by its default; an integer may stand for any number."""
+    if isinstance(default, tuple) and default:
+        return tuple[tuple(map(_hint_of, default))]  # type: ignore[misc]
+    kind = float if type(default) is int else type(default)
+    return kind if kind in (bool, float, str) else Any
 
 
 _SECTION = re.compile(r"^(?:Args|Attributes):\n((?:[ \t]+.*\n|\n)*)", re.MULTILINE)
@@ -152,8 +160,7 @@ def look_up(what: str, name: str, known: Mapping[str, Any]) -> Any:
         ConfigError: if it has none of this name; names the nearest one.
     """
     if name not in known:
-        near = nearest(name, known)
-        hint = f"did you mean {near!r}? " if near else ""
+        hint = did_you_mean(name, known)
         raise ConfigError(f"{what}.name={shown(name)} is unknown; {hint}known: {', '.join(known)}")
     return known[name]
 

@@ -8,8 +8,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
+from ..errors import did_you_mean
 from .declared import REQUIRED, Setting, unknown_setting
-from .names import nearest
 from .ranges import ANY, Range
 from .type_check import SettingError, check_type, shown
 
@@ -114,8 +114,10 @@ class Section:
 
     def require_own_name(self) -> None:
         """Raise a ``ConfigError`` if this is a variant and its ``name`` is that of another one."""
-        own = tuple(name for name, variant in self.variants().items() if variant is type(self))
-        _require_one_of(f"{self.prefix}name", vars(self)["name"], own)
+        variants, name = self.variants(), vars(self)["name"]
+        if name not in variants or variants[name] is not type(self):  # others need not be loaded
+            own = tuple(other for other, kind in variants.items() if kind is type(self))
+            _require_one_of(f"{self.prefix}name", name, own)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as nested dictionaries of plain values, without those for Python alone."""
@@ -190,6 +192,5 @@ def _default(one: Setting) -> Any:
 
 def _require_one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
-        near = nearest(value, known)
-        hint = f"did you mean {near!r}? " if near else ""
+        hint = did_you_mean(str(value), known)
         raise SettingError(f"{name}={shown(value)} is unknown; {hint}known: {', '.join(known)}")

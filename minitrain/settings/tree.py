@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from .declared import Setting, look_up
-from .names import nearest
 from .section import Section, settings
 from .type_check import SettingError, describe
 
@@ -102,5 +101,5 @@ def _leaf(key: str) -> str:
 
 def _nearest(leaf: str, keys: list[str]) -> list[str]:
     """Those of ``keys`` whose last part is closest to ``leaf``, if any is close."""
-    near = nearest(leaf, [_leaf(key) for key in keys], cutoff=0.6)
+    near = nearest(leaf, [_leaf(key) for key in keys])
     return [key for key in keys if _leaf(key) == near]

@@ -83,6 +83,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _fits_one(value: Any, option: Any) -> bool:
+    if option is Any:
+        return True
     if typing.get_origin(option) is Literal:
         return value in typing.get_args(option)
     if _is_tuple(option):

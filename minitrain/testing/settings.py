@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ..random import checked_seed
+
 
 @dataclass(frozen=True)
 class CheckSettings:
     """How closely a gradient is checked.
 
     Attributes:
-        seed: of the random cotangents and directions. The same seed gives the same check.
+        seed: of the random cotangents and directions, from 0 to 2**64 - 1. The same seed gives the same check.
         directions: random directions to differentiate along, for each argument.
         step: relative length of a finite difference; an element x moves by ``step * max(1, |x|)``. A function
             with kinks (relu, max, abs) wants a shorter one, such as 1e-6, which crosses fewer of them.
@@ -29,3 +31,6 @@ class CheckSettings:
     elementwise: int = 32
     explained: int = 2000
     no_gradient: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", checked_seed(self.seed))  # frozen

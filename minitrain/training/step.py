@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..errors import DataError, NonFiniteError
+from ..nn.core.nonfinite import first_bad_parameter
 from ..ops.contract.loss import Loss
 from ..optim import Clip, clip_by_global_norm
 from ..random import Key
-from .nonfinite import first_bad_activation, first_bad_gradient, first_bad_parameter
+from .nonfinite import first_bad_activation
 
 
 class Gradient(NamedTuple):
@@ -92,9 +93,6 @@ def train_step(
     if not count:
         raise DataError("no target of this batch counts: all are masked out, there is nothing to learn from it")
     clip = clip_by_global_norm(model, max_grad_norm, count=count)
-    if not math.isfinite(clip.norm):
-        reason = first_bad_parameter(model) or first_bad_gradient(model)
-        raise NonFiniteError(f"the gradient's norm is {clip.norm}: {reason or 'its squares overflow'}")
     update = go_on(Gradient(Loss(total, count), clip))
     if update:
         optimizer.step(clip.scale)

@@ -19,6 +19,7 @@ from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
 from ..folder.paths import open_checkpoints, refuse_used_folder
 from ..nn import checkpoint_activations
+from ..nn.core.nonfinite import first_bad_parameter
 from ..optim import AdamW, Constant
 from ..random import Key
 from ..records.collector import MetricsCollector
@@ -29,7 +30,6 @@ from .evaluator import Evaluator
 from .feed import as_batches, as_loader, batch_to, split_batch, stop_reading_ahead
 from .loop import TrainingLoop
 from .memory import shortage
-from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
 from .result import TrainResult
 from .saver import CheckpointSaver, newest_or_error

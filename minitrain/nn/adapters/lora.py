@@ -213,9 +213,9 @@ def add_lora(
                 f"add_lora: {path} shares its weight with {shared[0]}, which an adapter would not reach and a merge "
                 f"would change; leave it out of targets={tuple(targets)}"
             )
+    rng = generator(seed)  # refuses a bad seed before anything changes
     for parameter in model.parameters():
         parameter.trainable = False
-    rng = generator(seed)
     for path in chosen:
         _replace(model, path, LoRALinear(layers[path], rank, alpha, rng, dropout=dropout, path=path))
     return chosen

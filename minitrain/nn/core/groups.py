@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ...errors import ConfigError, MinitrainError
+from ...errors import ConfigError, MinitrainError, nearest
 
 if TYPE_CHECKING:
     from .module import Module
@@ -62,8 +61,8 @@ def matching(model: Module, match: Match) -> dict[str, Parameter]:
     parameters = dict(model.named_parameters())
     found = {path: parameter for path, parameter in parameters.items() if matches(match, path, parameter)}
     if not found:
-        near = difflib.get_close_matches(match, parameters, n=1, cutoff=0.3) if isinstance(match, str) else []
-        hint = f"; the nearest path is {near[0]}" if near else ""
+        near = nearest(match, parameters, cutoff=0.3) if isinstance(match, str) else None
+        hint = f"; the nearest path is {near}" if near else ""
         raise ConfigError(f"{match!r} matches no parameter{hint}; dict(model.named_parameters()) has all paths")
     return found
 

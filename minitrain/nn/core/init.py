@@ -13,14 +13,22 @@ import numpy as np
 
 from ...backend.arrays import Array
 from ...errors import ConfigError, ShapeError
+from ...random import checked_seed
 from .checks import check_generator
 
 Mode = Literal["fan_in", "fan_out"]
 
 
 def generator(seed: int) -> np.random.Generator:
-    """The generator of a model's initial weights."""
-    return np.random.Generator(np.random.PCG64(seed))
+    """The generator of a model's initial weights.
+
+    Args:
+        seed: an integer from 0 to 2**64 - 1. Equal integers of any type give the same weights.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    return np.random.Generator(np.random.PCG64(checked_seed(seed)))
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, dtype: Any = np.float32) -> Array:

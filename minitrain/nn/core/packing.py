@@ -8,7 +8,7 @@ each starting on a cache line.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...backend.pool import ALIGNMENT
@@ -27,6 +27,14 @@ class FlatGroup(NamedTuple):
     parameters: dict[str, Parameter]
     group: ParamGroup = EVERYTHING
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the parameters, and pack the copies into buffers of their own.
+
+        Without this, the parameters and the buffers would be copied apart from each other: the optimizer would update
+        buffers that no layer reads.
+        """
+        return _pack_group, (self.group, self.decay, self.parameters)
+
 
 def decays(parameter: Parameter) -> bool:
     """Whether weight decay applies: to matrices and tables, not to biases and norms (GPT-2's rule).
@@ -40,7 +48,8 @@ def pack(model: Module) -> list[FlatGroup]:
     """Make the trainable parameters of ``model`` views of flat buffers; frozen ones stay where they are.
 
     Call it once, after weights were tied, frozen, grouped, loaded or moved, and before the optimizer is made. A second
-    call does nothing. Gradients keep their values.
+    call does nothing. Gradients keep their values. A deep copy of a packed model is packed as well, in memory of its
+    own; so is an unpickled one.
 
     Args:
         model: any module whose trainable parameters share one dtype and device.

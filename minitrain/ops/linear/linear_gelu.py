@@ -27,7 +27,7 @@ class LinearGeluCache(NamedTuple):
 
 def _check_form(x: Array, weight: Array, bias: Array | None = None, *, approximate: str = "tanh") -> None:
     if approximate not in FORMS:
-        raise ShapeError(f"linear_gelu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's form) or 'none' (erf)")
+        raise ShapeError(f"linear_gelu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's) or 'exact' (erf)")
 
 
 @op("x: *B K; weight: N K; bias: N", check=_check_form)
@@ -40,7 +40,7 @@ def linear_gelu_forward(
         x: (..., K) input.
         weight: (N, K).
         bias: (N,), or ``None`` for none.
-        approximate: ``"tanh"`` or ``"none"``, see ``gelu_forward``.
+        approximate: ``"tanh"`` or ``"exact"``, see ``gelu_forward``.
 
     Returns:
         out (..., N) and the cache.

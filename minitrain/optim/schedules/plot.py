@@ -1,4 +1,4 @@
-"""Pictures of schedules, as PNG files."""
+"""Plots of schedules, as PNG files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def plot_schedule(
     """Draw the rate of each update of a run.
 
     Args:
-        schedule: a schedule or a scheduler, or several by the names that they shall have in the picture.
+        schedule: a schedule or a scheduler, or several by their names in the plot.
         total_steps: number of updates.
         path: the PNG to write.
-        title: what stands above.
+        title: the title of the plot.
 
     Raises:
         ConfigError: if there is no step to draw.

@@ -41,7 +41,7 @@ class NaNGuard(Callback):
 
     def on_nan(self, trainer: Trainer, error: NonFiniteError) -> None:
         """Ask for what the policy says."""
-        from ..nonfinite import first_bad_parameter
+        from ...nn.core.nonfinite import first_bad_parameter
 
         if self.count >= self.most or (self.policy == "skip" and first_bad_parameter(trainer.model)):
             return
