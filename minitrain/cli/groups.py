@@ -47,19 +47,23 @@ def language_presets() -> list[str]:
     from ..models.presets import PRESETS
     from ..runs.model_config import MODELS
 
-    kinds = tuple(kind for kind, _ in MODELS.values())
+    kinds = tuple(kind.config for kind in MODELS.values())
     return [name for name, config in PRESETS.items() if isinstance(config, kinds)]
 
 
-def presets_in_words() -> str:
-    """All presets in two lines, for help texts."""
+def other_presets() -> list[str]:
+    """The presets of all other models."""
     from ..models.presets import PRESETS
 
     language = language_presets()
-    others = [name for name in PRESETS if name not in language]
+    return [name for name in PRESETS if name not in language]
+
+
+def presets_in_words() -> str:
+    """All presets, for help texts: what they are for, and their names."""
     return (
-        f"  language models, for train, profile and info:  {', '.join(language)}\n"
-        f"  others, for info and Python:                   {', '.join(others)}"
+        f"  language models, for train, profile and info:\n    {', '.join(language_presets())}\n"
+        f"  other models, for info and for build_model() in Python:\n    {', '.join(other_presets())}"
     )
 
 
@@ -71,7 +75,7 @@ def _preset(name: str) -> dict[str, Any]:
     from ..runs.model_config import FROM_THE_RUN, MODELS
 
     shape = PRESETS[name]
-    (model,) = [model for model, (kind, _) in MODELS.items() if type(shape) is kind]
+    model = next(model for model, kind in MODELS.items() if type(shape) is kind.config)
     values: Mapping[str, Any] = dataclasses.asdict(shape)
     own = {key: value for key, value in values.items() if key not in FROM_THE_RUN}
     return {"options": {"model": model}, "model": own, "data": {"block_size": shape.block_size}}

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from .arguments import Parser
 from .failures import traceback_kept_in
+from .plugins import load_plugins
 
 _EPILOG = """\
-The run may still be going: its metrics are drawn as far as they are.
+The run may still be training: the metrics so far are drawn.
 
 example:
   minitrain plot runs/NAME"""
@@ -19,8 +20,10 @@ def run(argv: Sequence[str]) -> int:
     description = "Draw the loss and the learning rate of a run as PNG files in its folder."
     parser = Parser("plot", description=description, epilog=_EPILOG)
     parser.add_run()
+    parser.add_plugin()
     arguments = parser.parse_args(argv)
 
+    load_plugins(arguments.plugin)
     from ..runs import plot_run
 
     with traceback_kept_in(arguments.run):

@@ -1,4 +1,4 @@
-"""Runs side by side: one table of what came out and of the settings that differ, and one picture."""
+"""Runs side by side: one table of their results and of the settings that differ, and one picture."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..plotting.style import COLORS, new_figures, save_figure
-from .config import RunConfig
-from ..records.jsonl import METRICS, read_metrics
 from ..plotting.curves import smooth
-from ..folder.paths import CONFIG
+from ..plotting.style import COLORS, new_figures, save_figure, set_step_range
+from ..records.jsonl import METRICS, read_metrics
+from .config import RunConfig
+from .python_run import read_settings
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Comparison:
     """Some runs, next to each other.
 
     Attributes:
-        names: the runs' names, the folders'.
-        rows: a figure or setting by name, with one text for each run.
+        names: the names of the runs' folders.
+        rows: a metric or a setting by name, with one text for each run.
         best: index of the run with the lowest validation loss, if any has one.
         curves: steps and values of ``loss`` and ``val_loss``, for each run.
     """
@@ -35,7 +35,7 @@ class Comparison:
 
 
 def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
-    """Read runs, finished or not, and put their figures and differing settings next to each other.
+    """Read runs, finished or not, and put their metrics and differing settings next to each other.
 
     Args:
         run_dirs: two or more run folders.
@@ -46,11 +46,9 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
     """
     folders = [Path(run_dir) for run_dir in run_dirs]
     for folder in folders:
-        if not (folder / CONFIG).exists() or not (folder / METRICS).exists():
-            raise CheckpointError(
-                f"{folder} is not the folder of a run: it lacks {CONFIG} or {METRICS}; check the path"
-            )
-    settings = [_flat(RunConfig.load(folder / CONFIG).to_dict()) for folder in folders]
+        if not (folder / METRICS).exists():
+            raise CheckpointError(f"{folder} is not the folder of a run: it has no {METRICS}; check the path")
+    settings = [_flat(_settings(folder)) for folder in folders]
     curves = [_curves(read_metrics(folder / METRICS)) for folder in folders]
     finals = [curve["val_loss"][1][-1] if len(curve["val_loss"][1]) else np.inf for curve in curves]
     rows = {
@@ -82,9 +80,15 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> Path:
             steps, values = curve[name]
             drawn = smooth(values) if name == "loss" else values
             axes.plot(steps, drawn, "-" if name == "loss" else "o-", color=COLORS[i % 8], linewidth=2, label=label)
+        set_step_range(axes, [step for curve in comparison.curves for step in curve[name][0]])
     plots[0].legend(framealpha=0.9, edgecolor="none", fontsize=9)
     save_figure(figure, path)
     return Path(path)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    settings = read_settings(folder)
+    return settings.to_dict() if isinstance(settings, RunConfig) else dict(settings)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

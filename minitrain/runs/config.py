@@ -35,7 +35,7 @@ class RunConfig(Section):
         True
     """
 
-    seed: int = setting(1337, "Seed of the initial weights, the order of the data and dropout.", at_least=0, at_most=2**64 - 1)
+    seed: int = setting(1337, "Seed of the initial weights, the order of the data and dropout.", at_least=0, below=2**64)
     run_dir: str | None = setting(None, "The run folder; null makes a new one under runs/.")
     device: str = setting("cpu", "Where to compute: cpu, cuda or cuda:N.")
     init_from: str | None = setting(

@@ -15,7 +15,7 @@ from ..checkpoint.store import CheckpointStore, Warn
 from ..errors import CheckpointError, ConfigError
 from ..folder.paths import CHECKPOINTS, CONFIG
 from ..models import presets
-from ..records.jsonl import METRICS
+from ..records.jsonl import METRICS, read_metrics
 from ..settings.declared import arguments, settings_of
 from .config import MADE_IN_PYTHON, RunConfig, read_yaml
 
@@ -95,3 +95,42 @@ def resume_in_python(run_dir: Path) -> CheckpointError:
         f"{run_dir} was made by a Trainer in Python: its data and its loop are in a script. Run that script again, with "
         "trainer.resume() before trainer.train()"
     )
+
+
+def is_opaque(run_dir: Path) -> bool:
+    """Whether the folder is of a run in Python whose model only its script can make.
+
+    Raises:
+        CheckpointError: if the folder is no run.
+        ConfigError: if its settings are damaged.
+    """
+    settings = read_settings(run_dir)
+    if isinstance(settings, RunConfig):
+        return False
+    try:
+        rebuild_model(run_dir, settings)
+    except CheckpointError:
+        return True
+    return False
+
+
+def facts_of(run_dir: Path) -> dict[str, str]:
+    """What ``run.json`` and the metrics tell of a run: its model, its size, how far it came."""
+    info = run_info(run_dir)
+    sessions = info.get("sessions")
+    last = sessions[-1] if isinstance(sessions, list) and sessions and isinstance(sessions[-1], dict) else {}
+    settings = read_settings(run_dir)
+    model = settings.get("model") if isinstance(settings, Mapping) else None
+    name = (model.get("class") or model.get("name")) if isinstance(model, Mapping) else None
+    rows = {"model": f"{name or 'unknown'}, of a run made in Python"}
+    for key in ("parameters", "trainable_parameters"):
+        if isinstance(last.get(key), int):
+            rows[key.replace("_", " ")] = f"{last[key]:,}"
+    records = read_metrics(run_dir / METRICS) if (run_dir / METRICS).exists() else []
+    steps = [record["step"] for record in records if isinstance(record.get("step"), int)]
+    if steps:
+        rows["steps"] = f"{max(steps):,}"
+    for name in ("loss", "val_loss"):
+        if values := [record[name] for record in records if name in record]:
+            rows[name] = f"{values[-1]:.4f}"
+    return rows

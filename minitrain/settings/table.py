@@ -9,7 +9,7 @@ from .section import Section, settings
 from .tree import is_group
 from .type_check import in_words
 
-COMMENT_COLUMN = 44
+COMMENT_COLUMN = 42
 
 
 class Row(NamedTuple):
@@ -60,10 +60,10 @@ def as_yaml(value: Any) -> str:
 
     if value is REQUIRED:
         return ""
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6)
     return text.removesuffix("...\n").strip()
 
 
 def _with_comment(line: str, one: Setting) -> str:
     comment = "; ".join(part for part in (one.description.rstrip("."), one.range.rule) if part)
-    return f"{line:{COMMENT_COLUMN}}# {comment}" if comment else line
+    return f"{line:{COMMENT_COLUMN}}  # {comment}" if comment else line

@@ -33,7 +33,7 @@ from .callbacks import ValueClipping as ValueClipping
 from .callbacks import WandbLogger as WandbLogger
 from .callbacks import WeightStatistics as WeightStatistics
 from .callbacks import create_callbacks as create_callbacks
-from .callbacks import register_callback as register_callback
+from .callbacks.registry import register_callback as register_callback
 from .config import TrainingConfig as TrainingConfig
 from .evaluator import Evaluator as Evaluator
 from .feed import BatchStream as BatchStream
