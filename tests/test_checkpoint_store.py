@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from minitrain.checkpoint import CheckpointStore, Contents, read_checkpoint
 from minitrain.checkpoint.space import size_of
-from minitrain.formats import size
 from minitrain.errors import CheckpointError, ConfigError
 from minitrain.files import FileError
+from minitrain.formats import size
 
 
 def contents(step: int, **metrics: float) -> Contents:

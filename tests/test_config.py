@@ -132,7 +132,9 @@ def test_unknown_key_error_knows_nothing_near() -> None:
 
 
 _values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())
-_names = st.sampled_from(sorted({part for key in tree.known_keys(RunConfig) for part in key.split(".")})) | st.text(max_size=5)
+_names = st.sampled_from(sorted({part for key in tree.known_keys(RunConfig) for part in key.split(".")})) | st.text(
+    max_size=5
+)
 _dictionaries = st.dictionaries(_names, _values | st.dictionaries(_names, _values, max_size=3), max_size=4)
 
 

@@ -30,7 +30,9 @@ def test_a_duration_is_right_to_its_last_unit(seconds: float) -> None:
     parts = duration(seconds).replace(",", "").split()
     values = dict(zip(parts[1::2], map(int, parts[::2]), strict=True))
     smallest = min(units[unit] for unit in values)
-    assert sum(units[unit] * value for unit, value in values.items()) == pytest.approx(seconds, abs=smallest if smallest > 1 else 0.5)
+    assert sum(units[unit] * value for unit, value in values.items()) == pytest.approx(
+        seconds, abs=smallest if smallest > 1 else 0.5
+    )
     assert values.get("s", 0) < 60
     assert values.get("min", 0) < 60
 

@@ -13,9 +13,8 @@ import pytest
 
 from minitrain.errors import DataError
 from minitrain.files import FileError
-from minitrain.plotting import by_kind
+from minitrain.plotting import by_kind, plot_learning_rate, plot_loss
 from minitrain.plotting import curves as plots
-from minitrain.plotting import plot_learning_rate, plot_loss
 
 
 def records(falling_to: float) -> list[dict[str, Any]]:
@@ -157,5 +156,7 @@ def test_a_plot_of_one_record_is_around_its_step(
 def test_a_histograms_axis_ends_with_its_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = drawn_by_kind(monkeypatch)
     for steps, ends in (([10, 20, 60], (10, 60)), ([5], (4.5, 5.5))):
-        by_kind.plot_histograms(steps, {"w": [0.0, 1.0, 2.0]}, {"w": [np.array([1, 2])] * len(steps)}, tmp_path / "x.png")
+        by_kind.plot_histograms(
+            steps, {"w": [0.0, 1.0, 2.0]}, {"w": [np.array([1, 2])] * len(steps)}, tmp_path / "x.png"
+        )
         assert figures[-1].axes[0].get_xlim() == ends

@@ -45,10 +45,9 @@ def show_comparison(runs: Sequence[str | Path], picture: str | Path) -> None:
 
     comparison = compare_runs(runs)
     # Names and values are the users' text, in which brackets are brackets: rich must not read them as styles.
-    table = Table("", *(Text(one_line(name)) for name in comparison.names))
-    for i, column in enumerate(table.columns):
-        column.justify = "left" if i == 0 else "right"
-        column.overflow = "fold"
+    table = Table("")
+    for run in comparison.names:
+        table.add_column(Text(one_line(run)), justify="right", overflow="fold")
     for name, values in comparison.rows.items():
         cells = [
             Text(one_line(value), style="bold" if "validation" in name and i == comparison.best else "")

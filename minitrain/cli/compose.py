@@ -79,8 +79,9 @@ def _options(
     for group, one in settings(RunConfig).items():
         if is_group(one.hint):
             usual = _USUAL.get(group) or one.hint.usual or DEFAULT
-            named = typed.get(f"{group}.name")
-            said |= {group: named} if named in groups[group] else {}
+            named = str(typed.get(f"{group}.name"))
+            if named in groups[group]:
+                said[group] = named
             options[group] = chosen.get(group) or said.get(group, usual)
     return options
 

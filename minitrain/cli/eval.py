@@ -20,7 +20,9 @@ examples:
 
 def run(argv: Sequence[str]) -> int:
     """Evaluate the run that ``argv`` names; returns the exit code."""
-    parser = Parser("eval", description="The loss of a trained model on its held-out text, or on another.", epilog=_EPILOG)
+    parser = Parser(
+        "eval", description="The loss of a trained model on its held-out text, or on another.", epilog=_EPILOG
+    )
     parser.add_run()
     parser.add_argument("--text", metavar="FILE", help="evaluate this text; its own tokens give the guesses")
     parser.add_plugin()
@@ -29,7 +31,6 @@ def run(argv: Sequence[str]) -> int:
 
     load_plugins(arguments.plugin)
     from ..runs import evaluate_run
-
     from ..trainers.base import perplexity
 
     with traceback_kept_in(arguments.run):

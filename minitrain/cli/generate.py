@@ -101,7 +101,10 @@ def _parser() -> Parser:
     )
     parser.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest tokens")
     parser.add_argument(
-        "--top-p", type=float, metavar="P", help="choose among the likeliest tokens that have share P of the probability"
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="choose among the likeliest tokens that have share P of the probability",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers (0)")
     parser.add_plugin()

@@ -82,7 +82,7 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 def _read(file: Traversable) -> dict[str, Any]:
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return values

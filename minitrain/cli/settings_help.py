@@ -30,7 +30,9 @@ def groups_in_words() -> str:
 
     lines = [f"  {name:10}  {purpose}" for name, purpose in GROUPS.items()]
     short = [f"  {name + '=':10}  {', '.join(packaged_options(name))}" for name in ("recipe", "data")]
-    return "\n".join([*lines, "", "options:", *short, "  model=, preset=, optimizer=, scheduler=   see --help of the group"])
+    return "\n".join(
+        [*lines, "", "options:", *short, "  model=, preset=, optimizer=, scheduler=   see --help of the group"]
+    )
 
 
 def describe_group(group: str, settings: Sequence[str]) -> str:
@@ -43,7 +45,7 @@ def describe_group(group: str, settings: Sequence[str]) -> str:
     Raises:
         ConfigError: if there is no such group, or an argument is wrong.
     """
-    from ..settings.table import Row, rows
+    from ..settings.table import rows
     from .compose import compose_config
     from .groups import DEFAULT, config_groups, presets_in_words
 

@@ -7,7 +7,7 @@ from ..training.config import TrainingConfig as OwnTrainingConfig
 
 
 class TrainingConfig(OwnTrainingConfig):
-    """The `minitrain.training.TrainingConfig`, but checkpoints go to the folder ``checkpoints`` unless another is given.
+    """`minitrain.training.TrainingConfig`, but checkpoints go to the folder ``checkpoints`` if no other is given.
 
     minitrain's own has no default folder: a `Trainer` that was given none writes no file.
     """

@@ -21,6 +21,7 @@ from ..training.config import TrainingConfig
 from .data_config import DataConfig, TokensConfig
 from .generation_config import GenerationConfig
 from .model_config import GPTModelConfig, ModelConfig
+from .objective_config import create_loss, create_metrics
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 
 MADE_IN_PYTHON = "python"
@@ -35,7 +36,9 @@ class RunConfig(Section):
         True
     """
 
-    seed: int = setting(1337, "Seed of the initial weights, the order of the data and dropout.", at_least=0, below=2**64)
+    seed: int = setting(
+        1337, "Seed of the initial weights, the order of the data and dropout.", at_least=0, below=2**64
+    )
     run_dir: str | None = setting(None, "The run folder; null makes a new one under runs/.")
     device: str = setting("cpu", "Where to compute: cpu, cuda or cuda:N.")
     init_from: str | None = setting(
@@ -48,6 +51,10 @@ class RunConfig(Section):
     scheduler: SchedulerConfig = setting(WarmupCosineConfig, "The learning rate over the steps.")
     trainer: TrainingConfig = setting(TrainingConfig, "How long to train, in which batches, and what to do how often.")
     generation: GenerationConfig = setting(GenerationConfig, "How the sample at the end is written.")
+    loss: dict[str, Any] | str | None = setting(
+        None, "The loss to minimise: a name, or a group of a name and settings; null is the model's own."
+    )
+    metrics: tuple[str, ...] = setting((), "What else to measure on the validation data: names of metrics.")
     callbacks: tuple[dict[str, Any] | str, ...] = setting(
         (), "What else happens while training: names of callbacks, or groups of a name and settings."
     )
@@ -57,7 +64,9 @@ class RunConfig(Section):
         kind, _, index = self.device.partition(":")
         known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
         self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")
-        create_callbacks(self.callbacks)  # knows names and ranges
+        create_callbacks(self.callbacks)  # knows names and ranges; so do the next two
+        create_loss(self.loss)
+        create_metrics(self.metrics)
         if self.trainer.max_steps is not None:  # else the length of the text decides
             self.scheduler.check_run(self.optimizer, self.trainer.max_steps)
 

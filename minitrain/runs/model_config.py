@@ -18,7 +18,6 @@ from ..settings.registry import Registry, Sections
 from ..settings.section import Section, make_section, setting
 
 
-
 class ModelKind(NamedTuple):
     """A language model that can be trained on a text.
 

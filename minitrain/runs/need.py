@@ -57,9 +57,11 @@ def least_need(config: RunConfig, vocab_size: int) -> Need:
     rows = -(-trainer.batch_size // trainer.gradient_accumulation_steps) * config.data.block_size
     if not parameters:  # a model of your own: its batch alone is known
         return Need(0, 0, 2 * FLOAT * rows)
-    kept = shape.n_embd if trainer.activation_checkpointing else _block_width(shape)
+    block = _block_width(shape)
+    kept = shape.n_layer * (shape.n_embd if trainer.activation_checkpointing else block)
     logits = vocab_size if shape.loss_chunk is None else 0
-    return Need(parameters, FLOAT * copies * parameters, FLOAT * rows * (shape.n_layer * kept + logits))
+    # The backward of a block works with as much again as the block has kept.
+    return Need(parameters, FLOAT * copies * parameters, FLOAT * rows * (kept + block + logits))
 
 
 def refuse_impossible(config: RunConfig, vocab_size: int) -> None:
@@ -137,7 +139,7 @@ def _attention(shape: Any) -> int:
 
 
 def _block_width(shape: Any) -> int:
-    """Numbers that a block keeps for each token: its inputs, queries, keys, values, what attention made, and the hidden layer."""
+    """Numbers that a block keeps for each token: inputs, queries, keys, values, attention's output, hidden layer."""
     hidden = getattr(shape, "hidden", 4 * shape.n_embd)
     return 4 * shape.n_embd + 2 * _key_width(shape) + hidden  # type: ignore[no-any-return]
 

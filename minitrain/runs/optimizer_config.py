@@ -1,7 +1,7 @@
 """The settings of optimizers and schedules in a run's configuration: one section for each of them.
 
-Names, types, defaults and ranges are those of their own signatures. Some values of a schedule follow from the run unless
-they are given: the length of the warm-up and the lowest rate.
+Names, types, defaults and ranges are those of their own signatures. Some values of a schedule follow from the run if
+they are not given: the length of the warm-up and the lowest rate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
 from ..optim.factory import create_optimizer, create_scheduler, optimizer_settings, schedule_settings
 from ..optim.registry import OPTIMIZERS, SCHEDULERS
-from ..settings.declared import Setting
 from ..settings.ranges import Range
 from ..settings.registry import Sections
 from ..settings.section import Section, make_section, setting

@@ -6,6 +6,7 @@ The model can be made again if it is one of the library's own; its data and its 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from ..checkpoint.store import CheckpointStore, Warn
 from ..errors import CheckpointError, ConfigError
 from ..folder.paths import CHECKPOINTS, CONFIG
+from ..formats import size
 from ..models import presets
 from ..records.jsonl import METRICS, read_metrics
 from ..settings.declared import arguments, settings_of
@@ -61,16 +63,40 @@ def rebuild_model(run_dir: Path, settings: Mapping[str, Any]) -> Any:
     values.pop("name", None)
     kinds = {model.__name__: (kind, model) for kind, model in presets.MODELS.items()}
     if not isinstance(name, str) or name not in kinds:
-        what = f"its model, {name}, is not one of minitrain's" if isinstance(name, str) else "nothing says what its model is"
+        named = isinstance(name, str)
+        what = f"its model, {name}, is not one of minitrain's" if named else "it does not say what its model is"
         raise CheckpointError(
             f"{run_dir} was made by a Trainer in Python, and {what}: open it with load_run({str(run_dir)!r}, "
             "model=...) from minitrain.runs, or with Trainer.resume() in the script that made it"
         )
     kind, model = kinds[name]
     try:
-        return model(kind(**arguments(f"model {name}", settings_of(kind), values)))
-    except (ConfigError, TypeError, ValueError, MemoryError) as error:
+        config = kind(**arguments(f"model {name}", settings_of(kind), values))
+        _refuse_implausible(config, run_dir)
+        return model(config)
+    except ConfigError as error:
         raise CheckpointError(f"{run_dir}: its model cannot be made again: {error}") from error
+
+
+def _refuse_implausible(config: Any, run_dir: Path) -> None:
+    """Refuse a model that is far larger than the weights in the folder: its settings may come from anybody."""
+    sizes = [file.stat().st_size for file in (run_dir / CHECKPOINTS).glob("step-*/model.safetensors")]
+    needed, kept = 4 * _least_weights(config), max(sizes, default=0)
+    if needed > kept:
+        raise ConfigError(
+            f"it would take {size(needed)} at the least, and its checkpoints have {size(kept)} of weights"
+        )
+
+
+def _least_weights(config: Any) -> int:
+    """A number of weights that a library model of this configuration does not go below."""
+    width = getattr(config, "n_embd", 0)
+    rows = getattr(config, "vocab_size", 0) + getattr(config, "n_classes", 0)
+    if hasattr(config, "image_size"):
+        rows += (config.image_size // config.patch) ** 2
+    layers = itertools.pairwise(getattr(config, "widths", ()))
+    total: int = getattr(config, "n_layer", 0) * width**2 + rows * width + sum(a * b for a, b in layers)
+    return total
 
 
 def load_weights(run_dir: Path, model: Any, warn: Warn) -> int:
@@ -92,8 +118,8 @@ def load_weights(run_dir: Path, model: Any, warn: Warn) -> int:
 def resume_in_python(run_dir: Path) -> CheckpointError:
     """The error for a command that would need the script of a run made in Python."""
     return CheckpointError(
-        f"{run_dir} was made by a Trainer in Python: its data and its loop are in a script. Run that script again, with "
-        "trainer.resume() before trainer.train()"
+        f"{run_dir} was made by a Trainer in Python: its data and its loop are in a script. Run that script again, "
+        "with trainer.resume() before trainer.train()"
     )
 
 

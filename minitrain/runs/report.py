@@ -13,19 +13,19 @@ from ..data import Tokenizer
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
 from ..files import write_atomically
-from ..generation import continue_text
-from ..records.collector import MetricsCollector
-from ..trainers.base import perplexity
-from .evaluation import Validation
-from ..versions import versions
-from .generation_config import GenerationConfig
-from ..plotting.by_kind import plot_history
-from ..reports.html import REPORT, write_html_report
-from ..records.jsonl import METRICS, read_metrics
-from ..plotting.curves import plot_learning_rate, plot_loss
-from ..training.result import TrainResult
 from ..folder.paths import CONFIG, PLOTS
+from ..generation import continue_text
+from ..plotting.by_kind import plot_history
+from ..plotting.curves import plot_learning_rate, plot_loss
+from ..records.collector import MetricsCollector
+from ..records.jsonl import METRICS, read_metrics
+from ..reports.html import REPORT, write_html_report
+from ..trainers.base import perplexity
+from ..training.result import TrainResult
 from ..training.trainer import Trainer
+from ..versions import versions
+from .evaluation import Validation
+from .generation_config import GenerationConfig
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Figures that have a picture of their own, or need none."""

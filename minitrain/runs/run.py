@@ -16,7 +16,7 @@ import itertools
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ from .evaluation import TokenWindows, Validation, baselines, compare_with_guessi
 from .initial import load_initial
 from .model_config import create_model
 from .need import refuse_impossible, refuse_impossible_model
+from .objective_config import create_loss, create_metrics
 from .python_run import load_weights, read_settings, rebuild_model, resume_in_python
 from .report import RunResult, draw, write_report, write_sample
 from .run_data import TOKENIZER, load_tokenizer, load_tokens, prepare_tokens, save_tokens, tokens_of_text
@@ -88,6 +89,15 @@ class Run:
         training = self.trainer.train()
         history, vocabulary = training.history, self.tokenizer.vocab_size
         measured = {name: history.get_latest(name) or 0.0 for name in ("val_loss", "val_tokens")}
+        if self.config.loss is not None:  # another loss has other units; guesses compare with the model's own
+            data = self.config.data
+            measured = evaluate(
+                self.trainer.model,
+                self.val_tokens,
+                data.block_size,
+                self.config.trainer.batch_size,
+                device=self.config.device,
+            )
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
         pictures = draw(self.run_dir, validation.baselines)
         length, how = self.config.trainer.sample_tokens, self.config.generation
@@ -177,7 +187,7 @@ def resume_run(run_dir: str | Path, changes: Mapping[str, Any] | None = None, *,
     changed = config if not changes else _changed(config, changes)
     run = _assemble(changed, run_dir, warn)
     step = run.trainer.resume()
-    if step == 0 and config.init_from is not None and not run.trainer.checkpoints.checkpoints():
+    if step == 0 and config.init_from is not None and not _has_checkpoint(run):
         raise CheckpointError(f"the run in {run_dir} was stopped before it had its initial weights: start it again")
     if changes:
         if run.trainer.total_steps < step:
@@ -186,9 +196,7 @@ def resume_run(run_dir: str | Path, changes: Mapping[str, Any] | None = None, *,
     return run
 
 
-def load_run(
-    run_dir: str | Path, *, model: Any = None, device: str | None = None, warn: Warn = warn_user
-) -> LoadedRun:
+def load_run(run_dir: str | Path, *, model: Any = None, device: str | None = None, warn: Warn = warn_user) -> LoadedRun:
     """The model of the run in ``run_dir`` at its newest intact checkpoint, ready to use.
 
     Args:
@@ -205,7 +213,9 @@ def load_run(
     run_dir = Path(run_dir)
     config = read_settings(run_dir)
     if model is not None or not isinstance(config, RunConfig):
-        model = rebuild_model(run_dir, dict(config)) if model is None else model  # type: ignore[call-overload]
+        if model is None:
+            assert not isinstance(config, RunConfig)
+            model = rebuild_model(run_dir, config)
         step = load_weights(run_dir, model, warn)
         model.to(device or "cpu")
         tokenizer = load_tokenizer(run_dir) if (run_dir / TOKENIZER).exists() else None
@@ -247,7 +257,7 @@ def evaluate_run(
     run_dir = Path(run_dir)
     model, tokenizer, config, _ = load_run(run_dir, device=device, warn=warn)
     if tokenizer is None:
-        raise CheckpointError(f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER}, so no text can be read")
+        raise CheckpointError(f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with")
     if config is None and text is None:
         raise CheckpointError(
             f"{run_dir} was made by a Trainer in Python: its validation data is in a script. Evaluate a text with "
@@ -318,6 +328,8 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn, weights: Checkpoint 
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
+        loss_fn=create_loss(config.loss),
+        metrics=create_metrics(config.metrics),
         # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
         scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
         callbacks=[*watches, *create_callbacks(config.callbacks)],
@@ -332,6 +344,11 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn, weights: Checkpoint 
         warn=warn,
     )
     return Run(config, run_dir, tokenizer, train_tokens, val_tokens, trainer)
+
+
+def _has_checkpoint(run: Run) -> bool:
+    store = run.trainer.checkpoints
+    return store is not None and bool(store.checkpoints())
 
 
 def _create_model(config: RunConfig, tokenizer: Tokenizer) -> Decoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, dataclass_transform
@@ -49,7 +48,7 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(setting, dataclasses.field))
+@dataclass_transform(kw_only_default=True)
 class Section:
     """A group of settings. Subclasses declare them by `setting` and need no decorator.
 
@@ -139,9 +138,17 @@ class Section:
 S = TypeVar("S", bound=Section)
 
 
-@functools.cache
+_SETTINGS: dict[Any, dict[str, Setting]] = {}
+
+
 def settings(section: type[Section]) -> dict[str, Setting]:
     """The settings of ``section`` by name; the type of a group is a ``Section``."""
+    if section not in _SETTINGS:
+        _SETTINGS[section] = _declared_by(section)
+    return _SETTINGS[section]
+
+
+def _declared_by(section: type[Section]) -> dict[str, Setting]:
     hints = typing.get_type_hints(section)
     found = {}
     for item in dataclasses.fields(section):  # type: ignore[arg-type]  # __init_subclass__ makes it a dataclass

@@ -56,7 +56,7 @@ def commented(section: Section, indent: str = "") -> str:
 
 def as_yaml(value: Any) -> str:
     """A value as it is written in one line of YAML; empty for a setting that has to be given."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     if value is REQUIRED:
         return ""

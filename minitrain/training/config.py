@@ -37,9 +37,7 @@ class TrainingConfig(Section):
     max_grad_norm: float | None = setting(
         1.0, "A gradient with a larger norm is scaled down to this norm; null never clips.", above=0
     )
-    validation_frequency: int = setting(
-        100, "Steps between evaluations; 0 evaluates only at the end.", at_least=0
-    )
+    validation_frequency: int = setting(100, "Steps between evaluations; 0 evaluates only at the end.", at_least=0)
     eval_batches: int | None = setting(
         None, "Batches of an evaluation during training, spread over the validation data; null takes all.", at_least=1
     )
@@ -70,9 +68,7 @@ class TrainingConfig(Section):
     learning_rate: float = setting(
         1e-4, "Learning rate of the optimizer that a Trainer makes if it gets none.", above=0, python_only=True
     )
-    checkpoint_dir: str | None = setting(
-        None, "The run folder, if the Trainer gets no run_dir.", python_only=True
-    )
+    checkpoint_dir: str | None = setting(None, "The run folder, if the Trainer gets no run_dir.", python_only=True)
     resume_from: str | None = setting(None, "A checkpoint to start from.", python_only=True)
 
     def check(self) -> None:
