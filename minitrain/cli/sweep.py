@@ -25,7 +25,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..files import file_error, make_folder, write_atomically
-from ..folder.paths import CONFIG
+from ..folder.names import CONFIG
 from ..records.jsonl import METRICS
 from ..reports.html import REPORT
 from ..runs import Run, RunConfig, resume_run, start_run
@@ -146,7 +146,7 @@ def _train_one(run_dir: Path, config: RunConfig, train: Callable[[Run], object])
     with traceback_kept_in(run_dir):
         if (run_dir / CONFIG).exists():
             one = resume_run(run_dir, warn=warn)
-            if one.trainer.is_over() and (run_dir / REPORT).exists():
+            if one.trainer.view.is_over and (run_dir / REPORT).exists():
                 print("finished before")
                 return
         else:

@@ -96,7 +96,7 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     axes.plot(steps, rate, marker="o" if len(steps) == 1 else "", color=TRAIN, linewidth=2)
     axes.fill_between(steps, rate, color=TRAIN, alpha=0.08)
     axes.set_ylim(bottom=0)
-    set_step_range(axes, steps)
+    set_step_range(axes, [*steps])
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
     save_figure(figure, path)
 

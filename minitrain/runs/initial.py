@@ -8,7 +8,8 @@ from typing import Any
 from ..checkpoint import Checkpoint
 from ..checkpoint.store import CheckpointStore, Warn, is_url, split_location
 from ..errors import CheckpointError
-from ..folder.paths import CHECKPOINTS, CONFIG, open_checkpoints
+from ..folder.names import CHECKPOINTS, CONFIG
+from ..training.preconditions import open_checkpoints
 from .config import MADE_IN_PYTHON, RunConfig, read_yaml
 
 

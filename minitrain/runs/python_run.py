@@ -14,7 +14,7 @@ from typing import Any
 
 from ..checkpoint.store import CheckpointStore, Warn
 from ..errors import CheckpointError, ConfigError
-from ..folder.paths import CHECKPOINTS, CONFIG
+from ..folder.names import CHECKPOINTS, CONFIG
 from ..formats import size
 from ..models import presets
 from ..records.jsonl import METRICS, read_metrics

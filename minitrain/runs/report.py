@@ -13,7 +13,7 @@ from ..data import Tokenizer
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
 from ..files import write_atomically
-from ..folder.paths import CONFIG, PLOTS
+from ..folder.names import CONFIG, PLOTS
 from ..generation import continue_text
 from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
@@ -22,7 +22,7 @@ from ..records.jsonl import METRICS, read_metrics
 from ..reports.html import REPORT, write_html_report
 from ..trainers.base import perplexity
 from ..training.result import TrainResult
-from ..training.trainer import Trainer
+from ..training.setup import Setup
 from ..versions import versions
 from .evaluation import Validation
 from .generation_config import GenerationConfig
@@ -129,21 +129,22 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     )
 
 
-def write_sample(trainer: Trainer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray) -> str:
+def write_sample(
+    setup: Setup, tokenizer: Tokenizer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray
+) -> str:
     """Let the model write a text of ``length`` tokens, and keep it in the run folder."""
-    tokenizer = trainer.tokenizer
     if not length:
         return ""
     written = continue_text(
-        trainer.model,
+        setup.model,
         tokenizer,
         how.prompt or _start_of_a_line(tokenizer, val_tokens),
         length,
         temperature=how.temperature,
         top_k=how.top_k,
         top_p=how.top_p,
-        rng=trainer.key.fold("sample"),
-        device=trainer.device,
+        rng=setup.key.fold("sample"),
+        device=setup.device,
     )
     sample = f"{how.prompt or ''}{written}".strip("\n")
     write_atomically(run_dir / SAMPLE, sample.encode() + b"\n")

@@ -26,13 +26,14 @@ from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError, ConfigError
 from ..files import make_folder
-from ..folder.paths import CONFIG, open_checkpoints, refuse_used_folder
+from ..folder.names import CONFIG
 from ..models.decoder import Decoder
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
 from ..reports.html import REPORT
 from ..training.callbacks import PlateauWatch, create_callbacks
+from ..training.preconditions import open_checkpoints, refuse_used_folder
 from ..training.trainer import Trainer
 from .config import RunConfig
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
@@ -79,7 +80,8 @@ class Run:
 
     def is_finished(self) -> bool:
         """Whether all steps are done and the report was written: there is nothing left to do."""
-        return self.trainer.is_over() and (self.run_dir / REPORT).exists()
+        over = self.trainer.view.is_over or bool(self.trainer.state.stopped)
+        return over and (self.run_dir / REPORT).exists()
 
     def train(self) -> RunResult:
         """Train to the end (see `Trainer.train`), compare with guessing, draw the curves, let the model write.
@@ -101,7 +103,7 @@ class Run:
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
         pictures = draw(self.run_dir, validation.baselines)
         length, how = self.config.trainer.sample_tokens, self.config.generation
-        sample = write_sample(self.trainer, self.run_dir, length, how, self.val_tokens)
+        sample = write_sample(self.trainer.setup, self.tokenizer, self.run_dir, length, how, self.val_tokens)
         summary = f"{training.describe()}\n\n{validation.describe()}"
         report = write_report(self.run_dir, pictures, summary, sample)
         return RunResult(self.run_dir, training, validation, pictures, report, sample)
@@ -193,6 +195,7 @@ def resume_run(run_dir: str | Path, changes: Mapping[str, Any] | None = None, *,
         if run.trainer.total_steps < step:
             raise ConfigError(f"trainer.max_steps ({run.trainer.total_steps}) is below the {step} steps that are done")
         changed.save(run_dir / CONFIG)
+        run.trainer.state.stopped = ""  # also a run that stopped early was asked to go on
     return run
 
 

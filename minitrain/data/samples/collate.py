@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ..ids import as_int32
 from ..loading.batches import IGNORED, PaddedBatch
-from ..tokens.ids import as_int32
 
 
 class Pair(NamedTuple):

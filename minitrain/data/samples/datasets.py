@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ...random import Key
-from ..loading.batches import Batch, Loader
+from ..ids import as_int32
+from ..loading.batches import Batch, Loader, checked_batch_size
 from ..loading.order import EpochOrder
 from ..text.bpe import BOS, EOS, PAD, BPETokenizer
 from ..text.corpus import read_corpus
 from ..text.tokenizers import Tokenizer
-from ..tokens.ids import as_int32
 from ..tokens.loader import TokenLoader
 from ..tokens.token_array import TokenArray
 from .collate import Pair, pair_collate, stack_collate
-from .samples import SampleLoader, ShuffledSamples, checked_batch_size
+from .samples import SampleLoader, ShuffledSamples
 
 
 class SampleDataset(ABC):

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ...random import Key, checked_seed, random_bits
+from ..ids import as_int32
 from ..loading.batches import Batch, checked_step, split_batch
 from ..loading.order import across_epochs
-from .ids import as_int32
 from .token_array import TokenArray
 
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ...files import file_error, make_folder, write_atomically
+from ..ids import as_int32
 from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
 from ..text.pieces import PIECE_BYTES
 from ..text.tokenizers import Tokenizer, tokenizer_from_json
-from .ids import as_int32
 from .token_array import JoinedTokens
 from .token_file import TokenFile, write_tokens
 
