@@ -79,6 +79,8 @@ def test_every_setting_is_named_once() -> None:
         ({"model": {"bias": 1}}, ["model.bias", "true or false"]),
         ({"device": "gpu"}, ["device", "'cuda'", "'gpu'"]),
         ({"seed": -1}, ["seed", "at least 0"]),
+        ({"run_dir": "a\0b"}, ["run_dir", "no NUL character", "a\\x00b"]),
+        ({"data": {"path": "a\0b"}}, ["data.path", "no NUL character"]),
     ],
 )
 def test_errors_name_the_setting_and_what_would_be_right(values: dict[str, Any], parts: list[str]) -> None:

@@ -27,6 +27,7 @@ TRAINING = RUNS | {"probes", "reports", "trainers", "training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "versions": set(),
+    "better": {"errors"},
     "formats": set(),
     "files": {"errors"},
     "plotting": {"errors", "files"},

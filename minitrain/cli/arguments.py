@@ -1,15 +1,26 @@
-"""Argument parsing whose errors are one line."""
+"""Argument parsing whose errors are one line, with a suggestion where a name is nearly right."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import NoReturn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 
 
 class UsageError(ConfigError):
     """The command line cannot be understood."""
+
+
+CUTOFF = 0.67
+"""How alike two words must be; below this, a suggestion misleads more often than it helps."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean x?"`` for the one of ``known`` spelled most like ``name``, or nothing if none is near."""
+    near = nearest(name, known, cutoff=CUTOFF)
+    return f"; did you mean {near}?" if near else ""
 
 
 class Parser(argparse.ArgumentParser):

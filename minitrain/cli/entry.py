@@ -8,9 +8,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from .arguments import UsageError
+from .arguments import UsageError, did_you_mean
 from .failures import report, warn
-from .names import did_you_mean
 
 # A command is a module of this package with ``run(argv) -> exit code``; it is imported when it is called.
 COMMANDS = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .arguments import Parser
 from .failures import traceback_kept_in, warn
-from .plugins import load_plugins
+from .options.plugins import load_plugins
 
 _EPILOG = """\
 The loss is the mean over the whole held-out part of the run's text, in windows side by side. Below it are the losses of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import CheckpointError
 from .arguments import Parser, UsageError
 from .failures import traceback_kept_in, warn
-from .plugins import load_plugins
+from .options.plugins import load_plugins
 
 if TYPE_CHECKING:
     from ..data import Tokenizer

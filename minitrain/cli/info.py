@@ -8,10 +8,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..formats import one_line
-from .arguments import Parser
+from .arguments import Parser, did_you_mean
 from .failures import warn
-from .names import did_you_mean
-from .plugins import load_plugins
+from .options.plugins import load_plugins
 
 _EPILOG = """\
 Without MODEL: the table belongs into a report about speed or about something that does not work.

@@ -10,11 +10,32 @@ from ..errors import ConfigError
 from ..runs.config import RunConfig
 from ..settings.section import settings
 from ..settings.tree import known_keys, unknown_key_error
-from .arguments import UsageError
-from .names import ELSEWHERE, did_you_mean
+from .arguments import UsageError, did_you_mean
 
 LITERAL = ("data.path", "run_dir", "init_from", "generation.prompt")
 """Settings whose value is taken as it stands, whatever characters are in it."""
+
+# What other trainers call a setting.
+ELSEWHERE = {
+    "lr": "optimizer.learning_rate",
+    "max_lr": "optimizer.learning_rate",
+    "betas": "optimizer.beta1",
+    "num_epochs": "trainer.epochs",
+    "max_iters": "trainer.max_steps",
+    "steps": "trainer.max_steps",
+    "accumulation_steps": "trainer.gradient_accumulation_steps",
+    "grad_clip": "trainer.max_grad_norm",
+    "eval_interval": "trainer.validation_frequency",
+    "eval_every": "trainer.validation_frequency",
+    "d_model": "model.n_embd",
+    "hidden_size": "model.n_embd",
+    "warmup": "scheduler.warmup_steps",
+    "warmup_iters": "scheduler.warmup_steps",
+    "dataset": "data.path",
+    "out_dir": "run_dir",
+    "checkpoint_dir": "run_dir",
+    "resume_from": "init_from",
+}
 
 OPTIONAL = ("recipe", "preset")
 """Groups of which no option need be chosen."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .arguments import Parser
 from .failures import traceback_kept_in
-from .plugins import load_plugins
+from .options.plugins import load_plugins
 
 _EPILOG = """\
 The run may still be training: the metrics so far are drawn.

@@ -8,8 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from .arguments import Parser, UsageError
-from .names import did_you_mean
+from .arguments import Parser, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
     if arguments.help is not None:
         return _help(arguments.help, arguments.settings)
     if arguments.plugin:
-        from .plugins import load_plugins
+        from .options.plugins import load_plugins
 
         load_plugins(arguments.plugin)
     if arguments.multirun:
@@ -82,10 +82,10 @@ def run(argv: Sequence[str]) -> int:
 
 def _help(group: str, settings: Sequence[str]) -> int:
     """Print the help of a group; without one, that of the command."""
-    if not group:
+    if not group or "=" in group:
         _parser().print_help()
         return 0
-    from .settings_help import describe_group
+    from .options.group_help import describe_group
 
     print(describe_group(group, settings))
     return 0
@@ -170,7 +170,7 @@ def _resume(run_dir: str, settings: Sequence[str]) -> Run | None:
 
 
 def _parser() -> Parser:
-    from .settings_help import groups_in_words
+    from .options.group_help import groups_in_words
 
     epilog = _EPILOG.format(groups=groups_in_words())
     parser = Parser("train", description=_DESCRIPTION, epilog=epilog, add_help=False)

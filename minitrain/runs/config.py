@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..files import file_error, write_atomically
 from ..settings.section import Section, setting
 from ..settings.tree import build
-from ..settings.type_check import describe
+from ..settings.type_check import describe, shown
 from ..training.callbacks.registry import create_callbacks
 from ..training.config import TrainingConfig
 from .data_config import DataConfig, TokensConfig
@@ -64,6 +64,9 @@ class RunConfig(Section):
         kind, _, index = self.device.partition(":")
         known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
         self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")
+        for name, path in (("run_dir", self.run_dir), ("init_from", self.init_from), ("data.path", self.data.path)):
+            if path is not None and "\0" in path:
+                raise ConfigError(f"{name} must be a path, and a path has no NUL character; got {shown(path)}")
         create_callbacks(self.callbacks)  # knows names and ranges; so do the next two
         create_loss(self.loss)
         create_metrics(self.metrics)

@@ -27,6 +27,7 @@ from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError, ConfigError
 from ..files import make_folder
 from ..folder.names import CONFIG
+from ..formats import one_line
 from ..models.decoder import Decoder
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
@@ -114,8 +115,8 @@ class Run:
         source = self.config.data.path or "Python's own language reference"
         return (
             f"{trainer.model.parameter_count():,} parameters, {self.train_tokens.size:,} training and "
-            f"{self.val_tokens.size:,} validation tokens of {source} ({self.tokenizer.vocab_size} different)\n"
-            f"run folder: {self.run_dir}"
+            f"{self.val_tokens.size:,} validation tokens of {one_line(source)} ({self.tokenizer.vocab_size} different)\n"
+            f"run folder: {one_line(str(self.run_dir))}"
         )
 
 

@@ -6,8 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
-from .arguments import UsageError
-from .names import did_you_mean
+from ..arguments import UsageError, did_you_mean
 
 GROUPS = {
     "recipe": "values for many settings at once",
@@ -26,7 +25,7 @@ _OUTSIDE = "run"
 
 def groups_in_words() -> str:
     """The groups in a few lines; needs nothing but their names."""
-    from .groups import packaged_options
+    from ..groups import packaged_options
 
     lines = [f"  {name:10}  {purpose}" for name, purpose in GROUPS.items()]
     short = [f"  {name + '=':10}  {', '.join(packaged_options(name))}" for name in ("recipe", "data")]
@@ -45,9 +44,9 @@ def describe_group(group: str, settings: Sequence[str]) -> str:
     Raises:
         ConfigError: if there is no such group, or an argument is wrong.
     """
-    from ..settings.table import rows
-    from .compose import compose_config
-    from .groups import DEFAULT, config_groups, presets_in_words
+    from ...settings.table import rows
+    from ..compose import compose_config
+    from ..groups import DEFAULT, config_groups, presets_in_words
 
     if group not in GROUPS:
         raise UsageError(f"--help {group}: there is no such group{did_you_mean(group, GROUPS)} ({', '.join(GROUPS)})")
@@ -75,7 +74,7 @@ def _required(group: str, settings: Sequence[str]) -> list[str]:
 
 
 def _entry(row: object) -> list[str]:
-    from ..settings.table import Row
+    from ...settings.table import Row
 
     assert isinstance(row, Row)
     kind = ", ".join(part for part in (row.type, row.range) if part)

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import MinitrainError
-from .arguments import UsageError
+from ...errors import MinitrainError
+from ..arguments import UsageError
 
 
 def load_plugins(files: Sequence[str]) -> None:
