@@ -122,7 +122,7 @@ def test_settings_for_python_are_in_no_configuration() -> None:
         RunConfig.from_dict({"trainer": {"learning_rate": 1.0}})
 
 
-@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (9, 0), (50, 5), (1000, 100), (5000, 100)])
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (9, 1), (50, 5), (1000, 100), (5000, 100)])
 def test_a_warm_up_that_was_not_given_fits_the_run(steps: int, warmup: int) -> None:
     config = RunConfig.from_dict({"trainer": {"max_steps": steps}, "optimizer": {"learning_rate": 1e-6}})
     filled = config.scheduler.for_run(1e-6, steps)

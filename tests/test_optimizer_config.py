@@ -141,6 +141,13 @@ def test_the_defaults_of_optimizers_are_those_of_their_signatures():
         assert {key: getattr(OPTIMIZER_CONFIGS[name](), key) for key in own} == own, kind
 
 
+@pytest.mark.parametrize("name", SCHEDULER_CONFIGS)
+@pytest.mark.parametrize("steps", [4, 7, 40])
+def test_every_schedule_fits_a_short_run_by_itself(name, steps):
+    config = compose_config([f"scheduler={name}", f"trainer.max_steps={steps}", "optimizer.learning_rate=1e-6"])
+    assert config.scheduler.name == name
+
+
 def test_what_the_command_line_sets_for_an_optimizer_is_in_its_file():
     assert compose_config([]).optimizer == AdamWConfig(learning_rate=2e-3, beta2=0.99, weight_decay=0.1)
     assert compose_config(["optimizer=muon"]).optimizer.adjust_lr_fn == "match_rms_adamw"
@@ -192,6 +199,6 @@ def test_a_run_goes_on_with_its_optimizer_and_scheduler(name, tmp_path: Path):
 def test_a_plateau_watch_needs_a_plateau(tmp_path: Path):
     run = start_run(run_config(tmp_path))
     with pytest.raises(ConfigError, match="PlateauWatch needs a trainer whose scheduler is a ReduceOnPlateau"):
-        PlateauWatch().on_train_begin(run.trainer)
+        PlateauWatch().on_train_begin(run.trainer.view, run.trainer.setup, run.trainer.run)
     with pytest.raises(ConfigError, match="PlateauWatch: no evaluation has val_top1; it has val_loss"):
-        PlateauWatch("val_top1").on_evaluate(run.trainer, {"val_loss": 1.0})
+        PlateauWatch("val_top1").on_evaluate(run.trainer.view, {"val_loss": 1.0})

@@ -118,7 +118,7 @@ def _check(chosen: Sequence[Subject], examples: int, seed: int) -> list[Verdict]
     verdicts: list[Verdict] = []
     started = time.monotonic()
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         console=console,

@@ -27,6 +27,7 @@ NULL_MEANS = {
     "end_lr": "null is a tenth of optimizer.learning_rate",
 }
 """Settings of schedules that a run fills in, and how."""
+_BEFORE = "Steps before the schedule in which the rate rises to its highest value"  # of a warm-up put before it
 
 
 class OptimizerConfig(Section):
@@ -70,7 +71,7 @@ class SchedulerConfig(Section):
         """The settings for a run of this highest rate and length, with the values that null stands for."""
         values = self.to_dict()
         filled = {
-            "warmup_steps": min(LONGEST_WARMUP, total_steps // WARMUP_SHARE),
+            "warmup_steps": min(LONGEST_WARMUP, max(total_steps // WARMUP_SHARE, 1), total_steps - 1),
             "min_lr": learning_rate / LOWEST_RATE,
             "end_lr": learning_rate / LOWEST_RATE,
         }
@@ -118,7 +119,7 @@ def _scheduler_section(name: str) -> type[SchedulerConfig]:
     own = schedule_settings(name)
     for key, meaning in NULL_MEANS.items():
         if key in own:
-            description = f"{own[key].description.rstrip('.')}; {meaning}".removeprefix("; ")
+            description = f"{own[key].description.rstrip('.') or _BEFORE}; {meaning}."
             own[key] = own[key]._replace(description=description, range=Range(at_least=0))
     title = f"{SCHEDULERS.look_up(name).__name__}Config"
     return make_section(SchedulerConfig, title, name, own, dict.fromkeys(NULL_MEANS), __name__)

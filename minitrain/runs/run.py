@@ -112,10 +112,10 @@ class Run:
     def describe(self) -> str:
         """What is trained on what, in a line or two for the screen."""
         trainer = self.trainer
-        source = self.config.data.path or "Python's own language reference"
+        source = one_line(self.config.data.path or "Python's own language reference")
         return (
             f"{trainer.model.parameter_count():,} parameters, {self.train_tokens.size:,} training and "
-            f"{self.val_tokens.size:,} validation tokens of {one_line(source)} ({self.tokenizer.vocab_size} different)\n"
+            f"{self.val_tokens.size:,} validation tokens of {source} ({self.tokenizer.vocab_size} different)\n"
             f"run folder: {one_line(str(self.run_dir))}"
         )
 

@@ -82,11 +82,12 @@ _ENTRY = re.compile(r"^    (\w+)(?: \([^)]*\))?: ((?:.*\n(?:     +.*\n)*))", re.
 
 
 def descriptions(owner: Any) -> dict[str, str]:
-    """What a Google-style docstring says of each argument or attribute, on one line each."""
+    """What a Google-style docstring says of each argument or attribute, as a line of plain text for users of YAML."""
     found: dict[str, str] = {}
     for section in _SECTION.findall(f"{inspect.getdoc(owner) or ''}\n"):
         for name, text in _ENTRY.findall(f"{section}\n"):
-            found[name] = " ".join(text.split())
+            line = " ".join(text.replace("``None``", "null").replace("``", "").split())
+            found[name] = line[:1].upper() + line[1:]
     return found
 
 
