@@ -246,7 +246,8 @@ def test_the_sample_is_written_as_the_settings_say(tmp_path: Path) -> None:
 
     def write(seed: int, **how: Any) -> str:
         run.trainer.setup.key = Key.from_seed(seed)
-        return write_sample(run.trainer, run.run_dir, 20, GenerationConfig(**how), run.val_tokens)
+        how_to = GenerationConfig(**how)
+        return write_sample(run.trainer.setup, run.tokenizer, run.run_dir, 20, how_to, run.val_tokens)
 
     assert write(1, prompt="the dog").startswith("the dog")
     assert len(write(1, prompt="the dog")) > len("the dog") + 15
