@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ops": ARRAYS | {"kernels"},
     "losses": ARRAYS | {"ops"},
     "nn": ARRAYS | {"ops"},
-    "models": ARRAYS | {"nn", "ops", "settings"},
+    "models": ARRAYS | {"formats", "nn", "ops", "settings"},
     "optim": ARRAYS | {"models", "nn", "ops", "plotting", "settings"},
     "testing": ARRAYS | {"nn", "ops"},
     "data": ARRAYS | {"files", "formats", "settings"},
