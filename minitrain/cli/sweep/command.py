@@ -15,7 +15,7 @@ from ...folder.paths import CONFIG
 from ...records.jsonl import METRICS
 from ...reports.html import REPORT
 from ...runs import Run, RunConfig, resume_run, start_run
-from ...runs.sweep.jobs import Job, Outcome
+from ...runs.sweep.jobs import LOG, Job, Outcome
 from ...runs.sweep.plan import check_all_data, plan_jobs
 from ...runs.sweep.process import obeying_the_starter
 from ...runs.sweep.run import Means, best_of, run_sweep
@@ -71,12 +71,17 @@ def train_sweep(arguments: argparse.Namespace, train: Train) -> int:
         say=lambda text: print(("\n" if given.launcher == "serial" else "") + text, flush=True),
         go_on=go_on(sweep.folder) + given.typed_launcher(),
     )
-    failed = run_sweep(sweep, launcher, means)
+    if given.launcher != "serial":
+        print(f"sweep folder: {sweep.folder}; each run writes {LOG} in a folder of its own there", flush=True)
+    run_sweep(sweep, launcher, means)
     _compare(sweep)
+    failed = [name for name, state in sweep.states.items() if state == "failed"]
+    stopped = [name for name, state in sweep.states.items() if state == "interrupted"]  # by someone else than us
     if failed:
         print(f"failed: {', '.join(failed)}")
-        return RUN_FAILED
-    return 0
+    if stopped:
+        print(f"interrupted: {', '.join(stopped)}; {means.go_on}")
+    return RUN_FAILED if failed or stopped else 0
 
 
 def compose_sweep(

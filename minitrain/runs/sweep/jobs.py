@@ -62,7 +62,8 @@ class Work(NamedTuple):
 
     Attributes:
         train: does a job in this process and says what came of it; what it prints goes to the screen.
-        begun: to be called when a job begins, with what there is to say about that; from any thread.
+        begun: to be called when a job begins, from any thread, with what to say of it; nothing if its output is on
+            the screen.
         stop: asks all jobs to stop.
     """
 

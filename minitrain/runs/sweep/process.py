@@ -3,7 +3,7 @@
 Every launcher but the serial one runs its jobs like this, whatever engine decides where and when. So a job that runs
 out of memory takes no other with it, its output has a file of its own, and it ends when whoever started it is gone.
 
-The process is not signalled: it blocks signals, and its standard input is the line on which it is asked. Terminals
+The process is not signalled: it is born with signals blocked, and its standard input is the line on which it is asked. Terminals
 and batch systems signal every process they find, so a job would get the same request several times, and the second one
 means "at once, without saving". The end of the input is a request, too.
 """
@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from ...errors import DataError
 from ...files import file_error, make_folder
 from .jobs import Job, Outcome
-from .stop import signals_handled
+from .stop import signals_blocked, signals_handled
 
 _POLL_SECONDS = 0.1
 _ENDED_BY_REQUEST = (128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -46,7 +46,7 @@ class JobProcess:
         self.job = job
         self._asked = 0
         self._started = time.monotonic()
-        with _open_log(job) as log:
+        with _open_log(job) as log, signals_blocked(signal.SIGINT, signal.SIGTERM):
             self._process = subprocess.Popen(
                 job.command,
                 stdin=subprocess.PIPE,
@@ -131,13 +131,11 @@ def execute_alone(job: Job, environment: Mapping[str, str], asked: Callable[[], 
 
 @contextlib.contextmanager
 def obeying_the_starter() -> Iterator[None]:
-    """In the process of a job: turn what comes on standard input into SIGTERM for this process, and take no other.
+    """In the process of a job: turn what comes on standard input into SIGTERM for this process.
 
     The handlers of the main thread are called as if the signal had come. While the job is prepared there is nothing
     to save, and the first request ends it.
     """
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     with signals_handled(_leave):
         threading.Thread(target=_listen, args=(0,), name="stop requests", daemon=True).start()
         yield

@@ -33,13 +33,10 @@ class Means(NamedTuple):
     go_on: str
 
 
-def run_sweep(sweep: Sweep, launcher: Launcher, means: Means) -> list[str]:
+def run_sweep(sweep: Sweep, launcher: Launcher, means: Means) -> None:
     """Do the jobs of a sweep that are not finished; one that fails does not stop the others.
 
-    Jobs that were interrupted or failed go on from their last checkpoint.
-
-    Returns:
-        The names of the jobs that failed.
+    Jobs that were interrupted or failed go on from their last checkpoint. ``sweep.states`` says what came of each.
 
     Raises:
         Interrupted: by SIGINT or SIGTERM, when all running jobs have saved; its message says how to go on.
@@ -59,7 +56,6 @@ def run_sweep(sweep: Sweep, launcher: Launcher, means: Means) -> list[str]:
         stop.ask(0)  # jobs that still run save and end; the file stays until the last has seen it
         raise
     stop.remove()
-    return [name for name, state in sweep.states.items() if state == "failed"]
 
 
 def best_of(sweep: Sweep) -> tuple[str, float] | None:
@@ -83,7 +79,7 @@ def _run(sweep: Sweep, names: Sequence[str], launcher: Launcher, means: Means, s
     def begun(job: Job, remark: str) -> None:
         if remark:
             apart.add(job.name)
-        means.say(title(job.name) + (f" begins, {remark}" if remark else ""))
+        means.say(f"{title(job.name)} {remark}".strip())
 
     jobs = []
     for name in names:
@@ -115,11 +111,11 @@ def _add_trials(sweep: Sweep, search: Search, count: int, means: Means) -> list[
         result_of(sweep.folder / finished[0], search.metric)  # says what is wrong
     names = []
     for values in search.suggest(count, results):
-        pairs = [(key, str(value)) for key, value in values.items()]
-        name = job_name(len(search.chosen), len(str(search.trials - 1)), pairs)
+        shown = [(key, f"{value:.4g}" if isinstance(value, float) else str(value)) for key, value in values.items()]
+        name = job_name(len(search.chosen), len(str(search.trials - 1)), shown)
         search.chosen[name] = values
         try:
-            arguments = [*search.arguments, *(f"{key}={value}" for key, value in pairs)]
+            arguments = [*search.arguments, *(f"{key}={value}" for key, value in values.items())]
             sweep.configs[name] = compose_job(sweep.folder / name, arguments, means.compose)
             names.append(name)
         except ConfigError as error:  # values that do not fit each other; the search learns to avoid them

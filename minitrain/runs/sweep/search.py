@@ -140,7 +140,8 @@ class Search:
             for name, values in self.chosen.items():
                 study.add_trial(
                     optuna.trial.create_trial(
-                        state=optuna.trial.TrialState.COMPLETE if name in results else optuna.trial.TrialState.FAIL,
+                        # A failed trial Optuna would forget, and choose the same again; a pruned one counts as bad.
+                        state=optuna.trial.TrialState.COMPLETE if name in results else optuna.trial.TrialState.PRUNED,
                         params=dict(values),
                         distributions=distributions,
                         value=results.get(name),
@@ -159,7 +160,7 @@ class Search:
         """From plain values.
 
         Raises:
-            ConfigError, TypeError, ValueError, KeyError: if they are not those of a search.
+            ConfigError, TypeError, ValueError, KeyError, AttributeError: if they are not those of a search.
         """
         known = {item.name for item in fields(cls)}
         if unknown := set(values) - known:

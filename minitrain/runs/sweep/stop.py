@@ -68,6 +68,19 @@ class StopFile:
 
 
 @contextlib.contextmanager
+def signals_blocked(*numbers: int) -> Iterator[None]:
+    """Processes that this thread starts within the block never see these signals, nor do their threads."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def signals_handled(handle: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """Within the block ``handle`` is called for SIGINT and SIGTERM.
 

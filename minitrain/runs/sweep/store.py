@@ -93,7 +93,7 @@ def load_sweep(folder: Path) -> Sweep:
     """The sweep in ``folder``.
 
     Raises:
-        DataError: if there is none, it is damaged, or the folder of a job is a link.
+        DataError: if there is none, it is damaged, or what is in it is a link to somewhere else.
         ConfigError: if a setting is none of this version's.
     """
     path = folder / SWEEP
@@ -113,6 +113,8 @@ def load_sweep(folder: Path) -> Sweep:
             }
             given = contents.get("search")
             search = None if given is None else _search(path, given, configs)
+            if links := [name for name in (OUTCOMES, *configs) if (folder / name).is_symlink()]:
+                raise DataError(f"{folder / links[0]} is a link, which would lead out of the sweep; remove it")
             names = configs if search is None else search.chosen
             return Sweep(folder, configs, search, _read_states(folder / OUTCOMES, names))
     raise DataError(f"{path} is damaged: it is not a list of runs")
@@ -143,7 +145,7 @@ def _read_states(path: Path, names: Iterable[str]) -> dict[str, State]:
 def _search(path: Path, values: Any, configs: Mapping[str, RunConfig]) -> Search:
     try:
         search = Search.from_dict(_mapping(path, values))
-    except (ConfigError, TypeError, ValueError, KeyError) as error:
+    except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{path} is damaged: its search is not one of this version's ({error})") from error
     if not set(configs) <= set(search.chosen):
         raise DataError(f"{path} is damaged: its search has other runs than the list")

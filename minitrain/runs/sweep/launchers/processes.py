@@ -33,7 +33,7 @@ class Processes:
 
         def one(job: Job) -> Outcome:
             if not work.stop.level():
-                work.begun(job, f"prints to {job.log}")
+                work.begun(job, "begins")
             return execute(job, environment)
 
         parallel = self._joblib.Parallel(

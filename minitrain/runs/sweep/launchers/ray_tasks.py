@@ -57,7 +57,7 @@ class RayTasks:
         running: dict[Any, Job] = {}
         for job in jobs:
             running[task.remote(job, environment)] = job
-            work.begun(job, f"handed to Ray, prints to {job.log}")
+            work.begun(job, "is handed to Ray")
         while running:
             done, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_SECONDS)
             if work.stop.level() > 2:

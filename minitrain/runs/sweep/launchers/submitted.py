@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import signal
 import tempfile
@@ -14,6 +12,7 @@ from typing import Any
 
 from ..jobs import Job, Outcome, Work
 from ..process import execute_alone
+from ..stop import signals_blocked
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 90.0  # for cancelled jobs; Slurm kills 30 seconds after its signal
@@ -97,10 +96,11 @@ def _watch(
 
 
 def _submit(executor: Any, batch: Sequence[Job], environment: Mapping[str, str], work: Work) -> list[tuple[Job, Any]]:
-    with _interrupts_kept_from_children(), executor.batch():
+    # A terminal sends Ctrl-C to all processes, and submitit's local ones would kill their jobs without saving.
+    with signals_blocked(signal.SIGINT), executor.batch():
         handles = [executor.submit(SubmittedJob(job, environment)) for job in batch]
     for job, handle in zip(batch, handles, strict=True):
-        work.begun(job, f"submitted as {handle.job_id}, prints to {job.log}")
+        work.begun(job, f"is submitted as job {handle.job_id}")
     return list(zip(batch, handles, strict=True))
 
 
@@ -113,16 +113,3 @@ def _outcome(job: Job, handle: Any) -> Outcome:
         return Outcome(job.name, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}"[-500:])
     assert isinstance(outcome, Outcome)
     return outcome
-
-
-@contextlib.contextmanager
-def _interrupts_kept_from_children() -> Iterator[None]:
-    """A terminal sends Ctrl-C to all processes, and submitit's local ones would kill their jobs without saving."""
-    if os.name == "nt":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
