@@ -14,7 +14,7 @@ from ..plotting.style import COLORS, new_figures, save_figure
 from .config import RunConfig
 from ..records.jsonl import METRICS, read_metrics
 from ..plotting.curves import smooth
-from ..folder.paths import CONFIG
+from ..folder.names import CONFIG
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from ..reports.html import REPORT, write_html_report
 from ..records.jsonl import METRICS, read_metrics
 from ..plotting.curves import plot_learning_rate, plot_loss
 from ..training.result import TrainResult
-from ..folder.paths import CONFIG, PLOTS
-from ..training.trainer import Trainer
+from ..folder.names import CONFIG, PLOTS
+from ..training.setup import Setup
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Figures that have a picture of their own, or need none."""
@@ -129,21 +129,20 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     )
 
 
-def write_sample(trainer: Trainer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray) -> str:
+def write_sample(setup: Setup, tokenizer: Tokenizer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray) -> str:
     """Let the model write a text of ``length`` tokens, and keep it in the run folder."""
-    tokenizer = trainer.tokenizer
     if not length:
         return ""
     written = continue_text(
-        trainer.model,
+        setup.model,
         tokenizer,
         how.prompt or _start_of_a_line(tokenizer, val_tokens),
         length,
         temperature=how.temperature,
         top_k=how.top_k,
         top_p=how.top_p,
-        rng=trainer.key.fold("sample"),
-        device=trainer.device,
+        rng=setup.key.fold("sample"),
+        device=setup.device,
     )
     sample = f"{how.prompt or ''}{written}".strip("\n")
     write_atomically(run_dir / SAMPLE, sample.encode() + b"\n")

@@ -35,7 +35,8 @@ from .evaluation import TokenWindows, Validation, baselines, compare_with_guessi
 from .model_config import create_model
 from .report import RunResult, draw, write_report, write_sample
 from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens
-from ..folder.paths import CONFIG, open_checkpoints, refuse_used_folder
+from ..folder.names import CONFIG
+from ..training.preconditions import open_checkpoints, refuse_used_folder
 from ..training.trainer import Trainer
 
 
@@ -70,7 +71,7 @@ class Run:
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
         pictures = draw(self.run_dir, validation.baselines)
         length, how = self.config.trainer.sample_tokens, self.config.generation
-        sample = write_sample(self.trainer, self.run_dir, length, how, self.val_tokens)
+        sample = write_sample(self.trainer.setup, self.tokenizer, self.run_dir, length, how, self.val_tokens)
         summary = f"{training.describe()}\n\n{validation.describe()}"
         report = write_report(self.run_dir, pictures, summary, sample)
         return RunResult(self.run_dir, training, validation, pictures, report, sample)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import ConfigError
-from ...folder.paths import CONFIG
+from ...folder.names import CONFIG
 from ...records.jsonl import METRICS
 from ...reports.html import REPORT
 from ...runs import Run, RunConfig, resume_run, start_run
@@ -175,7 +175,7 @@ def _train_job(folder: Path, name: str, train: Train) -> None:
     with traceback_kept_in(run_dir):
         if (run_dir / CONFIG).exists():
             prepared = resume_run(run_dir, warn=warn)
-            if prepared.trainer.is_over() and (run_dir / REPORT).exists():
+            if prepared.trainer.view.is_over and (run_dir / REPORT).exists():
                 print("finished before")
                 return
         else:

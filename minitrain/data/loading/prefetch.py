@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ...errors import ConfigError
-from ..tokens.stream import Batches, BatchIterator
+from ..loading.stream import Batches, BatchIterator
 from .batches import Loader, checked_step
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ...files import file_error, make_folder, write_atomically
-from ..tokens.ids import checked_ids, utf8
+from ..ids import checked_ids, utf8
 from .pieces import read_pieces
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
