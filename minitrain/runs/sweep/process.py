@@ -3,8 +3,8 @@
 Every launcher but the serial one runs its jobs like this, whatever engine decides where and when. So a job that runs
 out of memory takes no other with it, its output has a file of its own, and it ends when whoever started it is gone.
 
-The process gets no signals: it is born with them blocked, and is asked to stop through its standard input. Terminals and
-batch systems signal every process they find, so a job would get the same request several times, and the second one
+The process gets no signals: it is born with them blocked, and is asked to stop through its standard input. Terminals
+and batch systems signal every process they find, so a job would get the same request several times, and the second one
 means "at once, without saving". The end of the input is a request, too.
 """
 

@@ -1,4 +1,4 @@
-"""Optuna chooses: values of the ranges, the same after an interruption, better than by chance; and from typing to runs."""
+"""Optuna chooses: values of the ranges, the same after an interruption, better than by chance."""
 
 from __future__ import annotations
 
