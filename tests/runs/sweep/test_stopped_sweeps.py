@@ -31,6 +31,7 @@ SETTINGS = [
     "run_dir=sweep",
 ]
 
+
 def command(folder: Path, *arguments: str, threads: int = 2) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
