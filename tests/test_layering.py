@@ -69,6 +69,10 @@ DOORS = {
     "threadpoolctl": {"backend"},
     "hydra": {"cli"},
     "omegaconf": {"cli"},
+    "joblib": {"runs"},  # the engines of sweeps
+    "optuna": {"runs"},
+    "ray": {"runs"},
+    "submitit": {"runs"},
     "jax": set(),
     "tensorflow": set(),
     "torch": {"benchmark"},  # an oracle of the tests and a rival of the benchmarks

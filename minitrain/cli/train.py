@@ -41,12 +41,19 @@ examples:
   minitrain train --resume runs/NAME trainer.max_steps=9000    train a finished run longer
   minitrain train init_from=runs/NAME data.path=more.txt       a new run from its weights
   minitrain train --multirun optimizer.learning_rate=1e-3,3e-4 'model.n_layer=range(2,5)'
+  minitrain train --multirun --jobs 4 'seed=range(1,9)'
+  minitrain train --multirun --launcher slurm launcher.partition=gpu launcher.gpus=1 model=gpt,llama
+  minitrain train --multirun --search optuna --trials 30 \
+      'optimizer.learning_rate=tag(log,interval(1e-4,1e-2))' 'model.n_layer=range(2,7)'
   minitrain train --multirun --resume runs/sweep-NAME
 
 Ctrl-C finishes the step, saves, and says how to continue; so does SIGTERM. A resumed run ends
-with the same bytes as one that was never interrupted. --multirun trains a run for each combination of values, each in
-a folder of its own, and compares them. It reads lists of values in Hydra's grammar, where a value that has a comma in
-it needs quotes."""
+with the same bytes as one that was never interrupted.
+
+--multirun trains a run for each combination of values, in a folder of its own, and compares them.
+Values are written in Hydra's grammar: a,b  range(1,5)  choice(a,b)  glob(a*)  ${{model.n_embd}}; a value
+with a comma in it needs quotes. The runs go one after the other, or several at a time (--jobs), or to a
+cluster (--launcher); launcher.KEY=VALUE and search.KEY=VALUE set what these take."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -59,7 +66,10 @@ def run(argv: Sequence[str]) -> int:
 
         load_plugins(arguments.plugin)
     if arguments.multirun:
-        return _sweep(arguments)
+        from .sweep.command import train_sweep
+
+        return train_sweep(arguments, _train)
+    _refuse_what_is_for_sweeps(arguments)
     if arguments.resume is not None:
         prepared = _resume(arguments.resume, arguments.settings)
         if prepared is None:
@@ -100,28 +110,10 @@ def _train(prepared: Run) -> None:
     print(f"\n{result.describe()}")
 
 
-def _sweep(arguments: argparse.Namespace) -> int:
-    """A run for each combination of settings, or those of an interrupted sweep that are left."""
-    from .sweep import begin_sweep, compose_sweep, load_sweep, run_sweep
-
-    if arguments.resume is not None:
-        _refuse_settings(arguments.settings)
-        folder = Path(arguments.resume)
-        runs = load_sweep(folder)
-    else:
-        folder, runs = compose_sweep(arguments.settings)
-        if arguments.show:
-            print("\n".join(runs))
-            return 0
-        begin_sweep(folder, runs)
-    return run_sweep(folder, runs, _train)
-
-
-def _refuse_settings(settings: Sequence[str]) -> None:
-    if settings:
-        raise UsageError(
-            f"a resumed sweep keeps its settings: leave {settings[0]} out, or start a new sweep without --resume"
-        )
+def _refuse_what_is_for_sweeps(arguments: argparse.Namespace) -> None:
+    for option in ("launcher", "jobs", "search", "trials", "job"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} is for sweeps: add --multirun")
 
 
 def _say_what_it_takes(prepared: Run) -> None:
@@ -150,8 +142,8 @@ def _stop_at_once(run_dir: Path) -> Iterator[None]:
 def _resume(run_dir: str, settings: Sequence[str]) -> Run | None:
     """The run in a folder, ready to continue; ``None`` if it is finished, which is said then."""
     from ..runs import resume_run
+    from ..runs.sweep.store import SWEEP
     from .compose import read_changes
-    from .sweep import SWEEP
 
     if (Path(run_dir) / SWEEP).exists():
         raise UsageError(f"{run_dir} is a sweep, not a run: add --multirun")
@@ -182,6 +174,11 @@ def _parser() -> Parser:
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="a run for each combination of values, a,b or range(1,4)"
     )
+    parser.add_argument("--launcher", metavar="ENGINE", help="what does the runs: serial, joblib, slurm, ray")
+    parser.add_argument("-j", "--jobs", type=int, metavar="N", help="how many runs at a time (with joblib)")
+    parser.add_argument("--search", metavar="ENGINE", help="what chooses the values: optuna")
+    parser.add_argument("--trials", type=int, metavar="N", help="runs that a search makes (20)")
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # one run of a sweep, started by a launcher
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--resume", metavar="RUN", help="continue the run in this folder, with its settings")
     instead.add_argument("--show", action="store_true", help="print the settings as YAML and stop")

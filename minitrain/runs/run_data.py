@@ -24,12 +24,13 @@ from ..data import (
     tokenizer_from_json,
     write_tokens,
 )
+from ..data.text.corpus import corpus_files
 from ..data.tokens.shards import MANIFEST
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
 from ..files import file_error, make_folder, write_atomically
 from .config import RunConfig
-from .data_config import DataConfig
+from .data_config import DataConfig, TokensConfig
 from .initial import run_of
 
 TOKENIZER, TRAIN_TOKENS, VAL_TOKENS, SHARDS = "tokenizer.json", "data/train.bin", "data/val.bin", "data/shards.json"
@@ -49,6 +50,20 @@ class RunTokens(NamedTuple):
     val: TokenArray
 
 
+def check_data(data: TokensConfig) -> None:
+    """Check that the data is there, without reading all of it.
+
+    Raises:
+        DataError: if there is nothing at its path, or not what ``data.name`` says.
+    """
+    if not isinstance(data, DataConfig):
+        TokenShards.open(Path(str(data.path)).expanduser())
+    elif data.path is not None:
+        if (Path(data.path) / MANIFEST).exists():
+            raise DataError(f"{data.path} is a folder of token shards, not of text: add data=shards")
+        corpus_files(data.path)
+
+
 def prepare_tokens(config: RunConfig) -> RunTokens:
     """The tokens that the settings ask for, long enough for them; nothing is written.
 
@@ -58,8 +73,7 @@ def prepare_tokens(config: RunConfig) -> RunTokens:
     """
     data, border = config.data, 1 - config.data.val_fraction
     if isinstance(data, DataConfig):
-        if data.path is not None and (Path(data.path) / MANIFEST).exists():
-            raise DataError(f"{data.path} is a folder of token shards, not of text: add data=shards")
+        check_data(data)
         text = read_corpus(data.path)
         tokenizer = None if config.init_from is None else initial_tokenizer(config.init_from)
         if tokenizer is None:
