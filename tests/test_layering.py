@@ -19,7 +19,7 @@ from minitrain.training import Trainer
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "minitrain"
 
-ARRAYS = {"backend", "errors", "random"}
+ARRAYS = {"backend", "better", "errors", "random"}
 MODELS = ARRAYS | {"losses", "models", "nn", "ops", "optim"}
 RUNS = MODELS | {"checkpoint", "data", "files", "folder", "generation", "plotting", "records", "settings", "versions"}
 TRAINING = RUNS | {"probes", "reports", "trainers", "training"}

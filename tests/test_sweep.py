@@ -20,7 +20,7 @@ from minitrain.errors import ConfigError, DataError
 from minitrain.records import read_metrics
 from minitrain.runs import RunConfig
 from minitrain.runs.sweep.store import begin_sweep, load_sweep
-from minitrain.training import TrainingLoop
+from minitrain.training.between import BetweenSteps
 
 SMALL = [
     "recipe=tiny",
@@ -62,14 +62,14 @@ def compose(arguments: list[str]) -> tuple[Path, dict[str, RunConfig]]:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, run: str, step: int, action: Callable[[], object]) -> None:
     """Lets something happen after a step of the run whose folder begins with ``run``."""
-    original = TrainingLoop._request_what_is_due
+    original = BetweenSteps.record
 
-    def acting(loop: TrainingLoop) -> None:
-        original(loop)
-        if Path(str(loop.trainer.run_dir)).name.startswith(run) and loop.trainer.state.step == step:
+    def acting(between: BetweenSteps, update: Any) -> None:
+        original(between, update)
+        if Path(str(between.run.folder)).name.startswith(run) and between.state.step == step:
             action()
 
-    monkeypatch.setattr(TrainingLoop, "_request_what_is_due", acting)
+    monkeypatch.setattr(BetweenSteps, "record", acting)
 
 
 def values(runs: dict[str, RunConfig], *path: str) -> list[Any]:
