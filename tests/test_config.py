@@ -174,3 +174,26 @@ def test_a_bad_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, co
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"nowhere\.yaml"):
         RunConfig.load(tmp_path / "nowhere.yaml")
+
+
+def test_the_reference_documents_training_config() -> None:
+    from minitrain.compat.training_config import TrainingConfig as Documented
+
+    wanted = {
+        "epochs": 10,
+        "batch_size": 32,
+        "learning_rate": 1e-4,
+        "max_grad_norm": 1.0,
+        "save_every": 1000,
+        "checkpoint_dir": "checkpoints",
+        "keep_checkpoints": 3,
+        "resume_from": None,
+        "use_mixed_precision": False,
+        "gradient_accumulation_steps": 1,
+        "log_gradients": False,
+        "validation_frequency": 100,
+    }
+    assert {name: getattr(Documented(), name) for name in wanted} == wanted
+    own = TrainingConfig()
+    assert {name: getattr(own, name) for name in wanted} == wanted | {"checkpoint_dir": None}
+    assert isinstance(Documented(), TrainingConfig)
