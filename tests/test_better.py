@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.better import best_of, check_mode, has_reached, is_better, sort_key
 from minitrain.errors import ConfigError
 from minitrain.nn import Module, Parameter
 from minitrain.optim import SGD, ReduceOnPlateau
 from minitrain.records.collector import MetricsCollector
+from minitrain.settings.better import best_of, check_mode, has_reached, is_better, sort_key
 
 numbers = st.floats(-1e6, 1e6)
 modes = st.sampled_from(["min", "max"])

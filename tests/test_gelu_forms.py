@@ -12,7 +12,6 @@ from minitrain.ops import registry
 INPUTS = {
     "gelu": [(5, 6)],
     "geglu": [(5, 6), (5, 6)],
-    "linear_gelu": [(5, 6), (4, 6), (4,)],
     "gelu_linear": [(5, 6), (4, 6), (4,)],
 }
 

@@ -19,7 +19,7 @@ from minitrain.training import Trainer
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "minitrain"
 
-ARRAYS = {"backend", "better", "errors", "random"}
+ARRAYS = {"backend", "errors", "random"}
 MODELS = ARRAYS | {"losses", "models", "nn", "ops", "optim"}
 RUNS = MODELS | {"checkpoint", "data", "files", "folder", "generation", "plotting", "records", "settings", "versions"}
 TRAINING = RUNS | {"probes", "reports", "trainers", "training"}
@@ -27,7 +27,6 @@ TRAINING = RUNS | {"probes", "reports", "trainers", "training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "versions": set(),
-    "better": {"errors"},
     "formats": set(),
     "files": {"errors"},
     "plotting": {"errors", "files"},

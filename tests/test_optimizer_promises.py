@@ -129,6 +129,17 @@ class TestFreezing:
         advance(frozen, optimizers[0], steps=1)
         assert not np.array_equal(parameters["layers.1.weight"].data, before["layers.1.weight"])
 
+    def test_an_upper_limit_holds_for_weights_that_are_trained(self):
+        model = Weights()
+        optimizer = AdamW(model, lr=1.0)
+        model.scale.data[...] = 3.0
+        advance(model, optimizer, steps=1)
+        assert (model.scale.data <= 2.5).all()
+        model.scale.trainable = False
+        model.scale.data[...] = 3.0
+        advance(model, optimizer, steps=1)
+        assert (model.scale.data == 3.0).all()
+
     @packed_or_not
     def test_the_norm_leaves_out_gradients_of_weights_frozen_later(self, packed):
         model = Weights(packed=packed)
@@ -153,6 +164,18 @@ class TestFreezing:
             assert not np.array_equal(model.layers[0].weight.data, moving)
         averaged.update()
         assert np.array_equal(averaged.state_dict()["layers.1.weight"], frozen)
+
+    def test_a_plain_mean_starts_with_exactly_the_weights(self):
+        """``average + (weights - average)`` would round to zero here."""
+        model = Weights("f4")
+        model.layers[0].weight.data[...] = 1e8
+        average = StochasticWeightAverage(model, start=2)
+        for value in (0.1, 0.3):  # before the first that counts, and that one
+            model.layers[0].weight.data[...] = value
+            average.update()
+            assert np.array_equal(average.state_dict()["layers.0.weight"], model.layers[0].weight.data)
+            model.layers[0].weight.data[...] = 1e8
+            average.load_state_dict({**average.state_dict(), "layers.0.weight": np.full((3, 4), 1e8)})
 
     @pytest.mark.parametrize("make_owner", [AdamW, *AVERAGES.values()])
     def test_a_weight_freed_later_is_refused_by_name(self, make_owner):
@@ -316,7 +339,8 @@ class TestSteps:
         optimizer = make(name, model)
         state = optimizer.state_dict()
         before = weights(model)
-        for forget in (lambda: None, optimizer.zero_grad, lambda: clip_by_global_norm(model, 1.0)):
+        clips = [lambda clip=clip: clip(model) for clip in CLIPS.values()]
+        for forget in (lambda: None, optimizer.zero_grad, *clips):  # clipping makes no gradient
             forget()
             with pytest.raises(MinitrainError, match="step: no trainable parameter has a gradient; run the backward"):
                 optimizer.step()
@@ -324,6 +348,10 @@ class TestSteps:
         assert {**optimizer.state_dict(), "moments": None} == {**state, "moments": None}
         advance(model, optimizer, steps=1)
         optimizer.zero_grad()
+        with pytest.raises(MinitrainError, match="no trainable parameter has a gradient"):
+            optimizer.step()
+        model.scale.grad[...] = 1
+        model.scale.trainable = False  # the only one with a gradient
         with pytest.raises(MinitrainError, match="no trainable parameter has a gradient"):
             optimizer.step()
 

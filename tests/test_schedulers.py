@@ -128,6 +128,11 @@ def metrics(scheduler, values):
     return seen
 
 
+def test_a_plateau_returns_the_rate_that_is_set():
+    scheduler = ReduceOnPlateau(sgd(), factor=0.5, patience=0)
+    assert [scheduler.step(metric) for metric in (3, 2, 2, 2)] == [1, 1, 0.5, 0.25]
+
+
 def test_a_plateau_lowers_the_rate_after_patience():
     scheduler = ReduceOnPlateau(sgd(), factor=0.5, patience=2)
     assert metrics(scheduler, [3, 2, 2, 2, 2, 2, 2, 2]) == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25]

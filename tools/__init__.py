@@ -1,1 +1,1 @@
-"""Small programs for those who work on minitrain."""
+"""What developers of minitrain run beside its tests and benchmarks."""

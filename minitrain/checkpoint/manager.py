@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backend.arrays import device_of
-from ..better import is_better
 from ..errors import CheckpointError, ConfigError, DeviceError
+from ..settings.better import is_better
 from ..versions import versions
 from .format import Contents
 from .manifest import Location, step_of

@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from ..better import check_mode, is_better, sort_key
 from ..errors import CheckpointError, ConfigError
 from ..files import FileError
+from ..settings.better import check_mode, is_better, sort_key
 from .format import Checkpoint, Contents
 from .local import CheckpointFolder, LocalFolder
 from .manifest import Location, checkpoint_name, step_of

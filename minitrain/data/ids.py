@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend.arrays import check_plain
 from ..errors import DataError, TokenError
 
 INT32 = np.iinfo(np.int32)
@@ -34,6 +35,7 @@ def checked_ids(ids: Sequence[int] | NDArray[Any], vocab_size: int) -> NDArray[A
     Raises:
         TokenError: if they are not integers, or one is outside the vocabulary; the first such is named.
     """
+    check_plain("the token ids", ids)
     array = np.asarray(ids)
     if array.size == 0:
         return np.zeros(0, dtype=np.int32)

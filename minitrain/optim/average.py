@@ -148,9 +148,7 @@ class StochasticWeightAverage(WeightAverage):
         """Count an update of the model, and take its weights into the mean if they count."""
         since = int(self._counts[0]) + 1 - self.start
         counts = since >= 0 and since % self.every == 0
-        if since < 0:
-            self._approach(1.0)
-        elif counts:
+        if counts or not self.averaged:  # until the first that counts, the average is the weights
             self._approach(1 / (self.averaged + 1))
         self._counts += (1, counts)
 

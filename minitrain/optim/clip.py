@@ -13,7 +13,8 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..errors import NonFiniteError
-from ..nn.core.groups import Match, matching
+from ..nn.core.assign import matching
+from ..nn.core.groups import Match
 from ..nn.core.module import Module
 from ..nn.core.nonfinite import first_bad_gradient, first_bad_parameter
 from ..ops.contract.op import with_twin

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..better import best_of, check_mode
 from ..errors import DataError
+from ..settings.better import best_of, check_mode
 from .diagnosis import Diagnosis, diagnose
 
 

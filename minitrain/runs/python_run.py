@@ -61,7 +61,7 @@ def rebuild_model(run_dir: Path, settings: Mapping[str, Any]) -> Any:
     values = dict(described) if isinstance(described, Mapping) else {}
     name = values.pop("class", None) or values.pop("name", None)
     values.pop("name", None)
-    kinds = {model.__name__: (kind, model) for kind, model in presets.MODELS.items()}
+    kinds: dict[str, tuple[Any, Any]] = {model.__name__: (model.config_type, model) for model in presets.MODELS}
     if not isinstance(name, str) or name not in kinds:
         named = isinstance(name, str)
         what = f"its model, {name}, is not one of minitrain's" if named else "it does not say what its model is"

@@ -40,7 +40,8 @@ def train_step(
         optimizer: has ``zero_grad``, ``set_lr`` and ``step``.
         micro_batches: pairs of the index of the first sample in the whole batch and the micro-batch.
         lr: learning rate of this update.
-        key: random key of this step's dropout masks; ``None`` trains without dropout.
+        key: random key of this step. ``None`` calls the model as an evaluation does: it drops nothing and smooths no
+            label.
         max_grad_norm: a longer gradient is scaled down to this length; ``None`` leaves it.
         objective: has ``loss`` and ``loss_backward``; the model by default.
         on_substep: called with the loss of each micro-batch after its backward.

@@ -45,6 +45,7 @@ def twins(settings, dtype):
     shape = asdict(config)
     assert shape.pop("gelu") == "exact"  # the exact form, as in the peer
     assert shape.pop("loss_chunk") is None  # a way to compute, not a shape
+    assert shape.pop("label_smoothing") == 0  # of the loss, which the peer does not smooth
     theirs = TorchGPT(**shape).double()
     load_from_minitrain(theirs, ours.state_dict())
     return ours, theirs

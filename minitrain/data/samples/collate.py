@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backend.arrays import check_plain
 from ...errors import DataError
 from ..ids import as_int32
 from ..loading.batches import IGNORED, PaddedBatch
@@ -102,6 +103,7 @@ def pad_rows(rows: Sequence[Any], fill: int) -> NDArray[np.int32]:
     """
     padded = np.full((len(rows), max(len(row) for row in rows)), as_int32(fill, "the id of padding"), dtype=np.int32)
     for number, row in enumerate(rows):
+        check_plain(f"sample {number} of the batch", row)
         ids = np.asarray(row)
         if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
             raise DataError(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backend.arrays import check_plain
 from ...errors import ConfigError, DataError
 from ...random import Key
 from ..ids import as_int32
@@ -199,6 +200,8 @@ class ArrayDataset(SampleDataset):
         Raises:
             DataError: if there are none, or they are of different lengths.
         """
+        for name, array in arrays.items():
+            check_plain(f"ArrayDataset: {name}", array)
         self.arrays = {name: np.asarray(array) for name, array in arrays.items()}
         if not arrays or any(array.ndim == 0 for array in self.arrays.values()):
             raise DataError("give arrays of samples by name, such as inputs=images, targets=classes")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backend.arrays import check_plain
 from ...errors import ConfigError, DataError
 from ...random import Key, checked_seed, random_bits
 from ..ids import as_int32
@@ -146,6 +147,7 @@ def _windows(tokens: TokenArray, starts: NDArray[np.int64], length: int) -> Batc
 def _check_sizes(tokens: TokenArray, block_size: int, batch_size: int) -> None:
     if not hasattr(tokens, "ndim"):
         raise DataError(f"tokens must be an (N,) array of integers, not a {type(tokens).__name__}: numpy.array(tokens)")
+    check_plain("TokenLoader: tokens", tokens)
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         raise DataError(f"tokens must be an (N,) array of integers, not {tokens.dtype} of shape {tokens.shape}")
     for name, size in (("block_size", block_size), ("batch_size", batch_size)):

@@ -56,7 +56,7 @@ class Parameter:
         return buffer
 
     def grad_buffer(self) -> Array:
-        """The memory of the gradient, whatever it holds."""
+        """The memory of the gradient; its values may be stale."""
         if self._buffer is None:
             self._buffer = array_module(self.data).empty_like(self.data)
         return self._buffer
@@ -66,7 +66,7 @@ class Parameter:
         self._fresh = True
 
     def into(self) -> Target:
-        """Where a backward shall put this gradient: skip a frozen one, overwrite a fresh one, add to any other."""
+        """Where a backward puts this gradient: nowhere if frozen, over a fresh one, added to any other."""
         if not self.trainable:
             return SKIP
         target = Into(self.grad_buffer(), accumulate=not self._fresh)
@@ -74,7 +74,7 @@ class Parameter:
         return target
 
     def rebind(self, data: Array, grad: Array | None) -> None:
-        """Move into memory owned by someone else (``minitrain.nn.pack``); the values are copied along."""
+        """Move to memory that something else owns (``minitrain.nn.pack``), with the values."""
         data[...] = self.data
         if grad is not None:
             grad[...] = self.read_grad()

@@ -22,7 +22,7 @@ from typing import Literal, get_args
 
 from ...backend.arrays import Array, array_module
 from ...errors import ConfigError
-from ...nn.core.groups import matches
+from ...nn.core.assign import matches
 from ...nn.core.module import Module
 from ...nn.core.parameter import Parameter
 from ...ops.contract.op import with_twin

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ...better import Mode, check_mode, is_better
+from ...settings.better import Mode, check_mode, is_better
 from ..checks import NOT_NEGATIVE, RATE, check_choice
 from ..optimizer import Optimizer
 from ..registry import register_schedule

@@ -11,7 +11,7 @@ from numba import prange
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.threads import threads_for
-from ..common.math import chunk, wide_vectors
+from ..common.math import stretch, wide_vectors
 
 f4 = np.float32
 
@@ -38,7 +38,7 @@ def _update(
 ):  # fmt: skip
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(weight.size, t, threads)
+        lo, hi = stretch(weight.size, t, threads)
         w, dw, m, v = weight[lo:hi], grad[lo:hi], exp_avg[lo:hi], exp_avg_sq[lo:hi]
         for i in range(w.size):
             g = dw[i] * scale

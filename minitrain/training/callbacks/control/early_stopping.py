@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ....better import check_mode, has_reached, is_better
 from ....errors import ConfigError
+from ....settings.better import check_mode, has_reached, is_better
 from ...setup import StepView
 from ...state import Update
 from ..base import Callback

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 Mode = Literal["min", "max"]
 MODES: tuple[Mode, ...] = get_args(Mode)
