@@ -27,6 +27,7 @@ from ..versions import versions
 from .config import RunConfig
 from .evaluation import Validation
 from .generation_config import GenerationConfig
+from .python_run import read_settings
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Figures that have a picture of their own, or need none."""
@@ -95,7 +96,10 @@ def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) 
 def smooths(run_dir: Path) -> bool:
     """Whether the training of a run smooths labels, as its configuration says."""
     path = run_dir / CONFIG
-    return path.exists() and getattr(RunConfig.load(path).model, "label_smoothing", 0.0) > 0
+    if not path.exists():
+        return False
+    config = read_settings(path.parent)
+    return isinstance(config, RunConfig) and getattr(config.model, "label_smoothing", 0.0) > 0
 
 
 def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:

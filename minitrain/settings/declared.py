@@ -54,7 +54,7 @@ def settings_of(constructor: Callable[..., Any], *, without: Collection[str] = (
     hints = typing.get_type_hints(initialiser)
     found = []
     for argument, parameter in inspect.signature(constructor).parameters.items():
-        if argument in without:
+        if argument in without or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         default = parameter.default
         hint = hints[argument] if argument in hints else _hint_of(default)
