@@ -1,0 +1,26 @@
+"""Runs on text: from a configuration to a run folder and back. Starting, resuming, evaluating, comparing, reporting."""
+
+from .compare import Comparison as Comparison
+from .compare import compare_runs as compare_runs
+from .compare import plot_comparison as plot_comparison
+from .config import RunConfig as RunConfig
+from .data_config import DataConfig as DataConfig
+from .data_config import ShardsConfig as ShardsConfig
+from .evaluation import TokenWindows as TokenWindows
+from .evaluation import Validation as Validation
+from .evaluation import evaluate as evaluate
+from .generation_config import GenerationConfig as GenerationConfig
+from .model_config import GPTModelConfig as GPTModelConfig
+from .model_config import LlamaModelConfig as LlamaModelConfig
+from .model_config import ModelConfig as ModelConfig
+from .optimizer_config import AdamWConfig as AdamWConfig
+from .optimizer_config import OptimizerConfig as OptimizerConfig
+from .optimizer_config import SchedulerConfig as SchedulerConfig
+from .report import RunResult as RunResult
+from .run import LoadedRun as LoadedRun
+from .run import Run as Run
+from .run import evaluate_run as evaluate_run
+from .run import load_run as load_run
+from .run import plot_run as plot_run
+from .run import resume_run as resume_run
+from .run import start_run as start_run
