@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import printable
 from .arguments import Parser, UsageError
+from .failures import say
 
 _EPILOG = """\
 examples:
@@ -36,12 +38,13 @@ def show_comparison(runs: Sequence[str | Path], picture: str | Path) -> None:
     from ..runs import compare_runs, plot_comparison
 
     comparison = compare_runs(runs)
-    table = Table("", *comparison.names)
+    table = Table("", *map(printable, comparison.names))
     for i, column in enumerate(table.columns):
         column.justify = "left" if i == 0 else "right"
         column.overflow = "fold"
-    for name, values in comparison.rows.items():
+    for name, shown in comparison.rows.items():
+        values = [printable(value) for value in shown]
         cells = [f"[bold]{v}[/]" if "validation" in name and i == comparison.best else v for i, v in enumerate(values)]
-        table.add_row(name, *cells)
+        table.add_row(printable(name), *cells)
     Console().print(table)
-    print(f"picture     {plot_comparison(comparison, picture)}")
+    say(f"picture     {plot_comparison(comparison, picture)}")

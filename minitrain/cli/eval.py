@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from .arguments import Parser
-from .failures import traceback_kept_in, warn
+from .failures import say, traceback_kept_in, warn
 
 _EPILOG = """\
 The loss is the mean over the whole held-out part of the run's text, windows side by side.
@@ -27,7 +27,7 @@ def run(argv: Sequence[str]) -> int:
     from ..runs import evaluate_run
 
     with traceback_kept_in(arguments.run):
-        validation = evaluate_run(arguments.run, device=arguments.device, warn=warn)
-    print(validation.describe())
+        validation = evaluate_run(arguments.run, device=arguments.device, trusted=arguments.trust, warn=warn)
+    say(validation.describe())
     print(f"perplexity {math.exp(validation.loss):.3f}: as if undecided among so many tokens each time")
     return 0

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import printable
 from .arguments import Parser, UsageError
 from .failures import traceback_kept_in, warn
 
@@ -32,10 +33,10 @@ def run(argv: Sequence[str]) -> int:
 
     with traceback_kept_in(arguments.run):
         pieces = _write(arguments)
-        print(arguments.prompt, end="", flush=True)
+        print(printable(arguments.prompt), end="", flush=True)
         try:
             for piece in pieces:
-                print(piece, end="", flush=True)
+                print(printable(piece), end="", flush=True)
         finally:
             print()
     return 0
@@ -48,7 +49,7 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
     from ..random import Key
     from ..runs import load_run
 
-    model, tokenizer, config, _ = load_run(arguments.run, device=arguments.device, warn=warn)
+    model, tokenizer, config, _ = load_run(arguments.run, device=arguments.device, trusted=arguments.trust, warn=warn)
     prompt = tokenizer.encode(arguments.prompt)[None]  # (1, T0)
     columns = stream(
         model,

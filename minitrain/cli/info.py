@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .arguments import Parser
-from .failures import warn
+from .failures import say, warn
 from .names import did_you_mean
 
 _EPILOG = """\
@@ -45,8 +45,9 @@ def run(argv: Sequence[str]) -> int:
         epilog=_EPILOG.format(presets="\n".join(f"  {name}" for name in PRESETS)),
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a preset, or the folder of a run")
+    parser.add_trust()
     arguments = parser.parse_args(argv)
-    print(table(_machine() if arguments.model is None else _model(arguments.model)))
+    say(table(_machine() if arguments.model is None else _model(arguments.model, trusted=arguments.trust)))
     return 0
 
 
@@ -64,7 +65,7 @@ def _machine() -> Mapping[str, str]:
     return collect()
 
 
-def _model(name: str) -> Mapping[str, str]:
+def _model(name: str, *, trusted: bool) -> Mapping[str, str]:
     """What a preset or the model of a run is made of."""
     from ..models.presets import PRESETS, build_model
     from ..models.summary import summarize
@@ -75,7 +76,7 @@ def _model(name: str) -> Mapping[str, str]:
     elif Path(name).is_dir():
         from ..runs import load_run
 
-        model = load_run(name, device="cpu", warn=warn).model
+        model = load_run(name, device="cpu", trusted=trusted, warn=warn).model
     else:
         hint = did_you_mean(name, PRESETS) or f"; there are {', '.join(PRESETS)}"
         raise ConfigError(f"{name!r} is neither a preset nor the folder of a run{hint}")

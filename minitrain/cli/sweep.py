@@ -24,10 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import file_error, make_folder, write_atomically
-from ..folder.paths import CONFIG
-from ..records.jsonl import METRICS
-from ..reports.html import REPORT
+from ..files import FileError, file_error, make_folder, parse_json, read_file, write_atomically
+from ..folder.names import CONFIG, METRICS, REPORT
 from ..runs import Run, RunConfig, resume_run, start_run
 from ..training import Interrupted
 from .arguments import UsageError
@@ -37,6 +35,7 @@ from .failures import RUN_FAILED, report, traceback_kept_in, warn
 from .groups import config_groups
 
 SWEEP, PICTURE = "sweep.json", "comparison.png"
+_LARGEST = 16_000_000  # bytes of the list of runs
 _LONGEST_NAME = 120  # of a folder; file systems allow 255 bytes
 
 
@@ -93,10 +92,12 @@ def load_sweep(folder: Path) -> dict[str, RunConfig]:
     if not path.exists():
         raise DataError(f"{folder} is not the folder of a sweep: it has no {SWEEP}")
     try:
-        contents = json.loads(path.read_bytes())
+        contents = parse_json(read_file(path, _LARGEST, links=False))
+    except FileError:
+        raise
     except OSError as error:
         raise file_error("read", path, error) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is damaged: {error}") from error
     match contents:
         case {"version": 1, "runs": dict(runs)} if all(Path(name).name == name for name in runs):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import Parser, UsageError
-from .failures import traceback_kept_in, warn
+from .failures import say, traceback_kept_in, warn
 
 if TYPE_CHECKING:
     from ..runs import Run
@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
     if arguments.multirun:
         return _sweep(arguments)
     if arguments.resume is not None:
-        prepared = _resume(arguments.resume, arguments.settings)
+        prepared = _resume(arguments.resume, arguments.settings, trusted=arguments.trust)
     else:
         from .compose import compose_config
 
@@ -69,11 +69,11 @@ def run(argv: Sequence[str]) -> int:
 
 def _train(prepared: Run) -> None:
     """Train a run to its end, and say what it is, what it takes and what came out."""
-    print(prepared.describe(), flush=True)
+    say(prepared.describe())
     with traceback_kept_in(prepared.run_dir), _stop_at_once(prepared.run_dir):
         _say_what_it_takes(prepared)
         result = prepared.train()
-    print(f"\n{result.describe()}")
+    say(f"\n{result.describe()}")
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
@@ -123,7 +123,7 @@ def _stop_at_once(run_dir: Path) -> Iterator[None]:
         raise Interrupted(f"stopped at once; go on from the last checkpoint with: {command}", number) from stop
 
 
-def _resume(run_dir: str, settings: Sequence[str]) -> Run:
+def _resume(run_dir: str, settings: Sequence[str], *, trusted: bool) -> Run:
     _refuse_settings(settings, "run")
     from ..runs import resume_run
     from .sweep import SWEEP
@@ -131,7 +131,7 @@ def _resume(run_dir: str, settings: Sequence[str]) -> Run:
     if (Path(run_dir) / SWEEP).exists():
         raise UsageError(f"{run_dir} is a sweep, not a run: add --multirun")
     with traceback_kept_in(run_dir):
-        prepared = resume_run(run_dir, warn=warn)
+        prepared = resume_run(run_dir, trusted=trusted, warn=warn)
     print(f"going on after step {prepared.trainer.state.step} of {prepared.trainer.total_steps}")
     return prepared
 
@@ -149,5 +149,6 @@ def _parser() -> Parser:
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, with its settings")
+    parser.add_trust()
     instead.add_argument("--show", action="store_true", help="print the settings as YAML and stop")
     return parser

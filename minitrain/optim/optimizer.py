@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from ..backend.arrays import Array, array_module
-from ..errors import CheckpointError, ConfigError
+from ..errors import ConfigError
 from ..nn.core.module import Module
+from ..states import Arrays, Kind, Number, Whole, checked
 from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
 from .groups import Span, check_in_use, flat_groups, trainable_spans
 from .state import load_arrays
@@ -153,11 +154,13 @@ class Optimizer(ABC):
         Raises:
             CheckpointError: if it belongs to other parameters or to another optimizer. Nothing is loaded then.
         """
-        for name in sorted(self.state_dict().keys() ^ state.keys()):
-            raise CheckpointError(f"the optimizer state is of another optimizer: only one of the two has {name}")
-        steps, lr = int(state["step"]), float(state["lr"])
+        state = checked("optimizer", state, self.declared_state())
         load_arrays(self._moments_by_path(), state["moments"], "the optimizer state is of another model or optimizer")
-        self.steps, self.lr = steps, lr
+        self.steps, self.lr = state["step"], float(state["lr"])
+
+    def declared_state(self) -> dict[str, Kind]:
+        """What a state may hold; see `minitrain.states`."""
+        return {"step": Whole(), "lr": Number(low=0), "moments": Arrays(self._moments_by_path())}
 
     def _moments_by_path(self) -> dict[str, Array]:
         return {

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..backend import kernels_enabled
+from ..errors import printable
 
 
 class Progress(Protocol):
@@ -145,7 +146,7 @@ class PlainProgress:
 
     def say(self, message: str) -> None:
         """Print ``message`` at once, also into a pipe."""
-        print(message, flush=True)
+        print(printable(message), flush=True)
 
     def compiling(self, kernel: str) -> None:
         """Say it once."""
@@ -191,7 +192,7 @@ class LiveProgress:
 
     def say(self, message: str) -> None:
         """Print ``message`` above the bar."""
-        self._bar.console.print(message, markup=False, highlight=False)
+        self._bar.console.print(printable(message), markup=False, highlight=False)
 
     def compiling(self, kernel: str) -> None:
         """Name the kernel next to the bar."""

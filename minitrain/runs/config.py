@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..files import file_error, write_atomically
-from ..settings.declared import describe
+from ..files import FileError, file_error, read_file, write_atomically
+from ..folder.names import CONFIG, LARGEST
 from ..settings import section
+from ..settings.declared import describe
+from ..settings.section import Section, build
 from ..training.callbacks.registry import create_callbacks
 from ..training.config import TrainerConfig
 from .data_config import DataConfig, TokensConfig
 from .generation_config import GenerationConfig
 from .model_config import GPTModelConfig, ModelConfig
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
-from ..settings.section import Section, build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +91,14 @@ class RunConfig(Section):
 
         Raises:
             ConfigError: if the file is no YAML or no config.
-            FileError: if it cannot be read.
+            FileError: if it cannot be read, or is no regular file of a plausible size.
         """
         import yaml  # type: ignore[import-untyped]
 
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            values = yaml.safe_load(read_file(path, LARGEST[CONFIG]).decode("utf-8"))
+        except FileError:
+            raise
         except OSError as error:
             raise file_error("read", path, error) from error
         except (ValueError, RecursionError, yaml.YAMLError) as error:  # no text, no date, too many digits, too deep

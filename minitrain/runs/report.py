@@ -12,24 +12,24 @@ import numpy as np
 from ..data import Tokenizer
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
-from ..files import write_atomically
+from ..folder import RunFolder
+from ..folder.names import CONFIG, METRICS, PLOTS, REPORT, SAMPLE
 from ..generation import continue_text
-from ..records.collector import MetricsCollector
-from ..trainers.base import perplexity
-from .evaluation import Validation
-from ..versions import versions
-from .generation_config import GenerationConfig
 from ..plotting.by_kind import plot_history
-from ..reports.html import REPORT, write_html_report
-from ..records.jsonl import METRICS, read_metrics
 from ..plotting.curves import plot_learning_rate, plot_loss
+from ..records.collector import MetricsCollector
+from ..records.jsonl import read_metrics
+from ..reports.html import write_html_report
+from ..trainers.base import perplexity
 from ..training.result import TrainResult
-from ..folder.paths import CONFIG, PLOTS
 from ..training.trainer import Trainer
+from ..versions import versions
+from .evaluation import Validation
+from .generation_config import GenerationConfig
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Figures that have a picture of their own, or need none."""
-SAMPLE, LOSS_PICTURE, RATE_PICTURE = "sample.txt", "loss.png", "learning_rate.png"
+LOSS_PICTURE, RATE_PICTURE = "loss.png", "learning_rate.png"
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,15 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
         FileError: if a file cannot be read or written.
     """
     run_dir = Path(run_dir)
-    records = read_metrics(run_dir / METRICS)
+    folder = RunFolder(run_dir)
+    records = read_metrics(folder.file(METRICS))
     name = run_dir.resolve().name
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
     history = history_of(records)
     others = [name for name in history.names() if not name.endswith("loss") and name not in NOT_DRAWN]
     curves = {name: (history.get_steps(name), history.get_metric(name)) for name in others}
-    return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, run_dir / PLOTS)
+    return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, folder.make(PLOTS))
 
 
 def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "") -> Path:
@@ -117,13 +118,14 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     Raises:
         FileError: if a file cannot be read or written.
     """
+    folder = RunFolder(run_dir)
     return write_html_report(
-        run_dir / REPORT,
+        folder.file(REPORT),
         title=f"Run {run_dir.resolve().name}",
-        history=history_of(read_metrics(run_dir / METRICS)),
+        history=history_of(read_metrics(folder.file(METRICS))),
         summary=summary,
         pictures=pictures,
-        settings=(run_dir / CONFIG).read_text(encoding="utf-8") if (run_dir / CONFIG).exists() else "",
+        settings=folder.read(CONFIG).decode(errors="replace") if folder.exists(CONFIG) else "",
         versions=versions(),
         sample=sample,
     )
@@ -146,7 +148,7 @@ def write_sample(trainer: Trainer, run_dir: Path, length: int, how: GenerationCo
         device=trainer.device,
     )
     sample = f"{how.prompt or ''}{written}".strip("\n")
-    write_atomically(run_dir / SAMPLE, sample.encode() + b"\n")
+    RunFolder(run_dir).write(SAMPLE, sample.encode() + b"\n")
     return sample
 
 

@@ -12,31 +12,32 @@ alone stay where they are, see `run_data`.
 
 from __future__ import annotations
 
-import itertools
 import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..checkpoint.store import Warn, warn_user
 from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError
-from ..files import make_folder
+from ..folder import RunFolder, new_run_folder
+from ..folder.names import CONFIG
 from ..models.decoder import Decoder
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
 from ..training.callbacks import PlateauWatch, create_callbacks
-from ..checkpoint.store import Warn, warn_user
-from .config import RunConfig
 from ..training.config import TrainingConfig
+from ..training.places import open_checkpoints, refuse_used_folder
+from ..training.trainer import Trainer
+from .config import RunConfig
+from .confine import confined_callbacks, refuse_remote_checkpoints
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
 from .model_config import create_model
 from .report import RunResult, draw, write_report, write_sample
 from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens
-from ..folder.paths import CONFIG, open_checkpoints, refuse_used_folder
-from ..training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -107,43 +108,58 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     Raises:
         DataError: if the data is missing, not text or token shards, or too short.
         CheckpointError: if the folder holds a run already.
+        FolderInUse: if somebody else writes into it.
         FileError: if the folder cannot be written.
         DeviceError: if the device is not there.
     """
-    run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
-    refuse_used_folder(run_dir, open_checkpoints(run_dir, config.trainer))
+    # Whoever starts a run chose its settings, so they may name any place.
+    folder = RunFolder(config.run_dir, trusted=True) if config.run_dir else None
+    if folder is not None:
+        refuse_used_folder(folder.path, open_checkpoints(folder.path, config.trainer))
     tokens = prepare_tokens(config)
-    make_folder(run_dir)
-    config = save_tokens(tokens, config, run_dir)
-    config.save(run_dir / CONFIG)  # last: with it the folder counts as prepared
-    return _assemble(config, run_dir, warn)
+    folder = folder or _new_folder(config)
+    with folder.writing():
+        refuse_used_folder(folder.path, open_checkpoints(folder.path, config.trainer))
+        config = save_tokens(tokens, config, folder)
+        config.save(folder.file(CONFIG))  # last: with it the folder counts as prepared
+        run = _assemble(config, folder, warn)
+        run.trainer.watch_folder()
+    return run
 
 
-def resume_run(run_dir: str | Path, *, warn: Warn = warn_user) -> Run:
+def resume_run(run_dir: str | Path, *, trusted: bool = False, warn: Warn = warn_user) -> Run:
     """Take up the run in ``run_dir`` at its newest intact checkpoint.
 
     Trained on, it ends with the same bytes as if it had never been interrupted.
 
     Args:
         run_dir: the run folder.
+        trusted: whether its settings may name files outside of it, a URL for checkpoints, and services.
         warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Raises:
         CheckpointError: if the folder is no run, no checkpoint of it is intact, or they are of another model.
         DataError: if its tokens or its tokenizer are damaged.
+        FolderInUse: if another trainer writes into it.
+        FileError: if there are links or special files in it, or its settings lead out of it and it is not trusted.
     """
-    run_dir = Path(run_dir)
-    run = _assemble(_read_config(run_dir), run_dir, warn)
+    folder = RunFolder(run_dir, trusted=trusted)
+    config = _read_config(folder)
+    folder.refuse_if_in_use()
+    run = _assemble(config, folder, warn)
     run.trainer.resume()
     return run
 
 
-def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = warn_user) -> LoadedRun:
+def load_run(
+    run_dir: str | Path, *, device: str | None = None, trusted: bool = False, warn: Warn = warn_user
+) -> LoadedRun:
     """The model of the run in ``run_dir`` at its newest intact checkpoint, ready to use.
 
     Args:
         run_dir: the run folder.
         device: where to put the model; ``None`` takes the device it was trained on.
+        trusted: whether its settings may name a URL for checkpoints.
         warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Raises:
@@ -151,18 +167,17 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
         DataError: if its tokenizer is damaged.
         DeviceError: if the device is not there.
     """
-    run_dir = Path(run_dir)
-    config, tokenizer = _read_config(run_dir), load_tokenizer(run_dir)
-    checkpoints = open_checkpoints(run_dir, config.trainer, warn)
+    folder = RunFolder(run_dir, trusted=trusted)
+    config, tokenizer = _read_config(folder), load_tokenizer(folder)
+    checkpoints = open_checkpoints(folder.path, config.trainer, warn)
     assert checkpoints is not None  # since there is a folder
-    path = checkpoints.latest()
-    if path is None:
+    checkpoint = checkpoints.load_latest()
+    if checkpoint is None:
         count = len(checkpoints.checkpoints())
         found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
         raise CheckpointError(
             f"cannot use the run in {run_dir}: {found}; train it with --resume {shlex.quote(str(run_dir))}"
         )
-    checkpoint = checkpoints.load(path)
     model = _create_model(config, tokenizer)
     checkpoint.check_fits(model.state_dict())
     model.load_state_dict(checkpoint.model)
@@ -170,15 +185,17 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
     return LoadedRun(model, tokenizer, config, checkpoint.step)
 
 
-def evaluate_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = warn_user) -> Validation:
+def evaluate_run(
+    run_dir: str | Path, *, device: str | None = None, trusted: bool = False, warn: Warn = warn_user
+) -> Validation:
     """Loss of the run's newest model on its whole validation split, next to the baselines.
 
     Raises:
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
         DataError: if its tokens or its tokenizer are damaged.
     """
-    model, tokenizer, config, _ = load_run(run_dir, device=device, warn=warn)
-    _, train_tokens, val_tokens = load_tokens(config, Path(run_dir))
+    model, tokenizer, config, _ = load_run(run_dir, device=device, trusted=trusted, warn=warn)
+    _, train_tokens, val_tokens = load_tokens(config, RunFolder(run_dir))
     measured = evaluate(
         model, val_tokens, config.data.block_size, config.trainer.batch_size, device=device or config.device
     )
@@ -193,15 +210,17 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
         DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
     """
     run_dir = Path(run_dir)
-    tokens = load_tokens(_read_config(run_dir), run_dir)
+    folder = RunFolder(run_dir, trusted=True)  # of the settings, only the data are read
+    tokens = load_tokens(_read_config(folder), folder)
     pictures = draw(run_dir, baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size))
     write_report(run_dir, pictures)
     return pictures
 
 
-def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
+def _assemble(config: RunConfig, folder: RunFolder, warn: Warn) -> Run:
     """Model, optimizer, schedule and loader as the config says, in a trainer."""
-    tokenizer, train_tokens, val_tokens = load_tokens(config, run_dir)
+    run_dir, callbacks = folder.path, create_callbacks(confined_callbacks(config, folder))
+    tokenizer, train_tokens, val_tokens = load_tokens(config, folder)
     model = _create_model(config, tokenizer)
     model.to(config.device)
     pack(model)
@@ -217,7 +236,7 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
         optimizer=optimizer,
         # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
         scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
-        callbacks=[*watches, *create_callbacks(config.callbacks)],
+        callbacks=[*watches, *callbacks],
         train_data=loader,
         val_data=TokenWindows(val_tokens, config.data.block_size, at_once),
         config=TrainingConfig(**asdict(config.trainer)),
@@ -236,16 +255,17 @@ def _create_model(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
     return create_model(config.model, **sizes, seed=config.seed)
 
 
-def _read_config(run_dir: Path) -> RunConfig:
-    if not run_dir.is_dir():
-        raise CheckpointError(f"there is no run folder {run_dir}; check the path")
-    if not (run_dir / CONFIG).exists():
-        raise CheckpointError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
-    return RunConfig.load(run_dir / CONFIG)
+def _read_config(folder: RunFolder) -> RunConfig:
+    if not folder.path.is_dir():
+        raise CheckpointError(f"there is no run folder {folder.path}; check the path")
+    if not folder.exists(CONFIG):
+        raise CheckpointError(f"{folder.path} is not the folder of a run: it has no {CONFIG}")
+    config = RunConfig.load(folder.file(CONFIG))
+    refuse_remote_checkpoints(config, folder)
+    return config
 
 
-def _new_run_dir(config: RunConfig) -> Path:
-    """A folder under ``runs/`` that is not there yet, named by the recipe and the time."""
+def _new_folder(config: RunConfig) -> RunFolder:
+    """A new folder under ``runs/``, named by the recipe and the time."""
     name = f"{config.recipe or config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
-    return next(path for path in (Path("runs", name) for name in names) if not path.exists())
+    return new_run_folder("runs", name, trusted=True)

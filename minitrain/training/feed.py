@@ -15,6 +15,7 @@ from ..data import Prefetch, PrefetchLoader, SampleDataset
 from ..data.loading.batches import arrays_in, map_arrays
 from ..data.loading.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
+from ..states import Anything, TableOf, Whole, checked
 
 
 class BatchStream:
@@ -98,7 +99,9 @@ class BatchStream:
         """Go on from there."""
         if not self._has_position or not state:
             return
-        epoch, position = int(state["epoch"]), int(state["position"])
+        declared = {"epoch": Whole(), "position": Whole(), "batches": TableOf(Anything())}
+        state = checked("training data", state, declared)
+        epoch, position = state["epoch"], state["position"]
         self._set_epoch(epoch)  # which begins it
         self.batches.load_state_dict(state["batches"])  # type: ignore[attr-defined]
         self._iterator = iter(self.batches) if position else None  # at 0, the epoch has not begun

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..checkpoint.background import AsyncWriter, StateCopy
+from ..checkpoint.format import Checkpoint
 from ..checkpoint.manifest import Location, checkpoint_name
 from ..checkpoint.space import in_bytes, size_of
 from ..checkpoint.store import CheckpointStore, split_location
@@ -95,10 +96,10 @@ class CheckpointSaver:
             raise ConfigError(f"best_metric={store.metric!r} is no figure of the evaluations; there are {there}")
         return store.is_among_best(float(measured[store.metric]))
 
-    def latest(self) -> Location | None:
+    def load_latest(self) -> Checkpoint | None:
         """The newest intact checkpoint, or ``None``; waits for one that is being written."""
         self.finish()
-        return None if self.trainer.checkpoints is None else self.trainer.checkpoints.latest()
+        return None if self.trainer.checkpoints is None else self.trainer.checkpoints.load_latest()
 
     def warn_if_tight(self) -> None:
         """Tell if the checkpoints that are to be kept will not fit on the disk."""
@@ -119,15 +120,15 @@ class CheckpointSaver:
         return location
 
 
-def newest_or_error(store: CheckpointStore) -> Location | None:
+def newest_or_error(store: CheckpointStore) -> Checkpoint | None:
     """The newest intact checkpoint, ``None`` if there is none at all.
 
     Raises:
         CheckpointError: if there are some, all damaged.
     """
-    path = store.latest()
-    if path is None and (damaged := store.checkpoints()):
+    newest = store.load_latest()
+    if newest is None and (damaged := store.checkpoints()):
         raise CheckpointError(
             f"none of the {len(damaged)} checkpoints in {store.directory} is intact; train anew with another run_dir"
         )
-    return path
+    return newest

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..checkpoint.format import Checkpoint, Contents
 from ..errors import CheckpointError
 from ..records.collector import MetricsCollector
+from ..records.history import read_history
+from ..states import Anything, Group, Kind, ListOf, TableOf, Text, Whole, checked
 from ..versions import versions
+from .callbacks.jsonl import JsonlLogger
 from .facts import flat, hyperparameters
 from .state import TrainerState
 
@@ -25,7 +28,6 @@ def contents_of(trainer: Trainer) -> Contents:
     rest: dict[str, Any] = {
         "trainer": state.to_dict(),
         "callbacks": trainer.callbacks.state_dict(),
-        "metrics": trainer.history.to_dict(),
         "random": {"key": [trainer.key.k0, trainer.key.k1]},
         "config": flat(hyperparameters(trainer)),
         "versions": versions(),
@@ -51,8 +53,11 @@ def load_snapshot(trainer: Trainer, checkpoint: Checkpoint) -> None:
     checkpoint.check_fits(trainer.model.state_dict())
     rest, before = checkpoint.state, deepcopy(_state_of_parts(trainer))
     state = _read(checkpoint, "trainer", lambda: TrainerState.from_dict(rest["trainer"]))
-    history = MetricsCollector(trainer.history.directions)
-    _read(checkpoint, "metrics", lambda: history.from_dict(rest["metrics"]))
+    if state.step != checkpoint.step:
+        raise CheckpointError(f"{checkpoint.path} is of step {checkpoint.step}, its trainer's state of {state.step}")
+    given = {name: rest[name] for name in DECLARED if name in rest}
+    _read(checkpoint, "state", lambda: checked("trainer", given, DECLARED, optional=DECLARED.keys() - {"callbacks"}))
+    history = _read(checkpoint, "metrics", lambda: _history(trainer, rest, state.step))
     try:
         _read(checkpoint, "callbacks", lambda: trainer.callbacks.load_state_dict(dict(rest["callbacks"])))
         for name, part in _parts(trainer).items():
@@ -70,6 +75,29 @@ def load_snapshot(trainer: Trainer, checkpoint: Checkpoint) -> None:
                 f"{checkpoint.path} was made with another random key: from here on the dropout masks are not those of "
                 "an uninterrupted run; give the trainer the key it was begun with"
             )
+
+
+DECLARED: dict[str, Kind] = {
+    "callbacks": TableOf(TableOf(Anything())),  # each checks its own
+    "random": Group({"key": ListOf(Whole(high=2**64 - 1), length=2)}),
+    "config": TableOf(Anything()),  # for people to read
+    "versions": TableOf(Text()),
+}
+"""What the state of a checkpoint may hold beside the parts that check their own."""
+
+
+def _history(trainer: Trainer, rest: Mapping[str, Any], step: int) -> MetricsCollector:
+    """The history at a checkpoint: as an older version saved it, from the run's file, or what the trainer remembers."""
+    history = MetricsCollector(trainer.history.directions)
+    if rest.get("metrics"):
+        history.from_dict(rest["metrics"])
+        return history
+    for name, logger in trainer.callbacks.callbacks.items():
+        if isinstance(logger, JsonlLogger) and (logger.path or trainer.run_dir):
+            end = rest["callbacks"].get(name, {}).get("offset", 0)
+            checked(name, {"offset": end}, {"offset": Whole()})
+            return read_history(logger.place(trainer.run_dir), end, trainer.history.directions)
+    return trainer.history.until(step)
 
 
 def _parts(trainer: Trainer) -> dict[str, Any]:

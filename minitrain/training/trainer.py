@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoint.format import Checkpoint
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, split_location, warn_user
 from ..compat.aliases import resolve_aliases
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
-from ..folder.paths import open_checkpoints, refuse_used_folder
+from ..folder import RunFolder
 from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
@@ -31,6 +32,7 @@ from .loop import TrainingLoop
 from .memory import shortage
 from .nonfinite import first_bad_parameter
 from .objective import Metric, objective_of
+from .places import open_checkpoints, refuse_used_folder
 from .result import TrainResult
 from .saver import CheckpointSaver, newest_or_error
 from .signals import StopSignals
@@ -132,6 +134,8 @@ class Trainer:
         self.scaler: Any = None
         folder = named["run_dir"] or self.config.checkpoint_dir
         self.run_dir = None if folder is None or is_url(folder) else make_folder(folder)
+        self.folder = None if self.run_dir is None else RunFolder(self.run_dir)
+        self._seen: tuple[Any, ...] | None = None  # what the folder held when it was read
         self.checkpoints = open_checkpoints(folder, self.config, warn)
         if self.config.keep_best_checkpoints and self.evaluator is None:
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its figures")
@@ -162,7 +166,12 @@ class Trainer:
             CheckpointError: if the run folder holds another run (see `resume`).
             FileError: if the disk refuses.
             MemoryShortage: if memory runs out; says which setting to change.
+            FolderInUse: if another trainer writes into the run folder; it was not touched then.
         """
+        with self._writing():
+            return self._train()
+
+    def _train(self) -> TrainResult:
         fire = self.callbacks.fire
         if not (self.resumed or self._begun):
             refuse_used_folder(self.run_dir, self.checkpoints)
@@ -271,7 +280,24 @@ class Trainer:
         if bad := first_bad_parameter(self.model):
             raise self.stopped_by(NonFiniteError(f"not saved, {bad}"), self.state.step)
         self.clock()
-        return self.saver.save(path)
+        with self._writing() if path is None else contextlib.nullcontext():
+            return self.saver.save(path)
+
+    def watch_folder(self) -> None:
+        """Remember what the run folder holds; if somebody else changes that before training begins, it is refused."""
+        self._seen = None if self.folder is None else self.folder.mark()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Be the one writer of the run folder, if there is one."""
+        if self.folder is None or self.folder.is_writing:
+            yield
+            return
+        with self.folder.writing():
+            if self._seen is not None:
+                self.folder.require_unchanged(self._seen)
+            self._seen = None
+            yield
 
     def finish_saving(self) -> None:
         """Wait for a checkpoint that is being written in the background; the end of training does so too.
@@ -289,7 +315,10 @@ class Trainer:
         """
         self.finish_saving()
         parent, name = split_location(path)
-        load_snapshot(self, CheckpointStore(parent).load(name))
+        self._take_up(CheckpointStore(parent).load(name))
+
+    def _take_up(self, checkpoint: Checkpoint) -> None:
+        load_snapshot(self, checkpoint)
         self.resumed = True
         self.callbacks.fire("on_load", self)
 
@@ -305,9 +334,10 @@ class Trainer:
         if self.checkpoints is None:
             raise ConfigError("the trainer has no run folder to resume from: give it a run_dir")
         self.finish_saving()
-        path = newest_or_error(self.checkpoints)
-        if path is not None:
-            self.load_checkpoint(path)
+        self.watch_folder()
+        newest = newest_or_error(self.checkpoints)
+        if newest is not None:
+            self._take_up(newest)
         self.resumed = True
         return self.state.step
 
@@ -318,13 +348,13 @@ class Trainer:
             CheckpointError: if there is none.
         """
         bad, rollbacks = self.state.step + self.state.data_offset, self.state.rollbacks + 1
-        path = self.saver.latest()
-        if path is None:
+        newest = self.saver.load_latest()
+        if newest is None:
             raise CheckpointError(f"step {self.state.step + 1}: there is no checkpoint to roll back to")
-        self.load_checkpoint(path)
+        self._take_up(newest)
         self.state.rollbacks = rollbacks
         self.state.data_offset = bad + 1 - self.state.step
-        self.warn(f"rolled back to {path}; going on behind the batch of step {bad + 1}")
+        self.warn(f"rolled back to {newest.path}; going on behind the batch of step {bad + 1}")
 
     def backward(self, dlogits: Any, cache: Any) -> Any:
         """The model's backward, for a loop of your own: gradients of all parameters from that of the logits."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
+from ...states import Whole
 from ..loading.batches import Batch, Loader
 from ..samples.samples import checked_batch_size
 from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
@@ -78,7 +79,7 @@ class Batches:
             DataError: if it is not such a state.
         """
         match state:
-            case {"step": int(step)} if step >= 0:
+            case {"step": step} if Whole().problem(step) is None:
                 self.step = step
             case _:
                 raise DataError(f"the position of batches is {{'step': 0}} or a later step, not {state!r:.60}")
@@ -155,7 +156,7 @@ class TextStream:
             DataError: if it is not one of this stream, or the files changed.
         """
         match state:
-            case {"file": int(file), "byte": int(byte), "skip": int(skip)} if min(file, byte, skip) >= 0:
+            case {"file": file, "byte": byte, "skip": skip} if not any(map(Whole().problem, (file, byte, skip))):
                 self._begin = {"file": file, "byte": byte, "skip": skip}
             case _:
                 raise DataError(

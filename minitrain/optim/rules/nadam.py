@@ -19,6 +19,7 @@ from typing import Any
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
+from ...states import Kind, Number
 from ..optimizer import Optimizer, coupled_gradient
 
 
@@ -138,6 +139,10 @@ class NAdam(Optimizer):
         """
         super().load_state_dict(state)
         self.momentum_product = float(state["momentum_product"])
+
+    def declared_state(self) -> dict[str, Kind]:
+        """What a state may hold; see `minitrain.states`."""
+        return {**super().declared_state(), "momentum_product": Number(low=0, high=1)}
 
     def _mu(self, step: int) -> float:
         return self.betas[0] * (1 - 0.5 * math.pow(0.96, step * self.momentum_decay))

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ...states import Maybe, Number, Whole, checked
 from ..checks import NOT_NEGATIVE, RATE, check_choice
 from ..optimizer import Optimizer
-from .scheduler import check_state
 
 
 class ReduceOnPlateau:
@@ -91,10 +91,11 @@ class ReduceOnPlateau:
         Raises:
             CheckpointError: if it is the state of something else.
         """
-        check_state(self, state)
+        declared = {"best": Maybe(Number()), "bad": Whole(), "cooling": Whole(), "lr": Number(low=0)}
+        state = checked("scheduler", state, declared)
         if state["best"] is not None:
             self.best = float(state["best"])
-        self._bad, self._cooling = int(state["bad"]), int(state["cooling"])
+        self._bad, self._cooling = state["bad"], state["cooling"]
         self.optimizer.set_lr(float(state["lr"]))
 
     def _is_better(self, metric: float) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError
-from ...folder.paths import PLOTS
+from ...folder import RunFolder
+from ...folder.names import PLOTS
 from ..callback import Callback
 
 if TYPE_CHECKING:
@@ -43,4 +44,4 @@ class Plots(Callback):
 
     def _draw(self, trainer: Trainer) -> None:
         if trainer.run_dir is not None and trainer.history.names():
-            trainer.history.plot_history(trainer.run_dir / PLOTS)
+            trainer.history.plot_history(RunFolder(trainer.run_dir).make(PLOTS))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from ...errors import CheckpointError
 from ...files import FileError
+from ...folder import RunFolder
+from ...states import Whole, checked
 from ..callback import Callback
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class FileLogger(Callback, Generic[F]):
     """
 
     file_name: ClassVar[str]
+    position_names: ClassVar[tuple[str, ...]]
+    """what a position has in it, all of them counts"""
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
@@ -76,7 +80,7 @@ class FileLogger(Callback, Generic[F]):
         if self.path is None and trainer.run_dir is None:
             name = type(self).__name__
             raise CheckpointError(f"{name} has no file to write to: give it a path, or the trainer a run_dir")
-        path = self.path or Path(str(trainer.run_dir)) / self.file_name
+        path = self.place(trainer.run_dir)
         if trainer.resumed and self._end is None and not self._begun:
             self._end = {}  # resumed before the first checkpoint
         if self._end is None and not self._begun and path.exists() and path.stat().st_size:
@@ -84,6 +88,10 @@ class FileLogger(Callback, Generic[F]):
         self._file = self._open(path)
         self._cut(trainer)
         self._begun = True
+
+    def place(self, run_dir: Path | None) -> Path:
+        """The file: its own path, or the usual one in a run folder."""
+        return self.path or RunFolder(str(run_dir)).file(self.file_name)
 
     def on_load(self, trainer: Trainer) -> None:
         """A rollback: the records of the steps to be done again go."""
@@ -123,6 +131,8 @@ class FileLogger(Callback, Generic[F]):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Where to cut the file."""
+        if state not in ({}, _NOT_BEGUN):
+            state = checked(type(self).__name__, state, dict.fromkeys(self.position_names, Whole()))
         self._end = None if state == _NOT_BEGUN else state
 
     def _cut(self, trainer: Trainer) -> None:

@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...files import write_atomically
+from ...folder import RunFolder
+from ...folder.names import RUN_INFO
 from ..callback import Callback
 from ..facts import facts, hyperparameters
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
-
-RUN_INFO = "run.json"
 
 
 class RunInfo(Callback):
@@ -34,10 +33,10 @@ class RunInfo(Callback):
         """
         if trainer.run_dir is None:
             return
-        path = trainer.run_dir / RUN_INFO
+        folder = RunFolder(trainer.run_dir)
         session = {"step": trainer.state.step, "command": command_line(), **facts(trainer)}
-        content = {"settings": hyperparameters(trainer), "sessions": [*_sessions(path), session]}
-        write_atomically(path, json.dumps(content, indent=2, default=str).encode() + b"\n")
+        content = {"settings": hyperparameters(trainer), "sessions": [*_sessions(folder), session]}
+        folder.write(RUN_INFO, json.dumps(content, indent=2, default=str).encode() + b"\n")
 
 
 def command_line() -> str:
@@ -45,11 +44,11 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def _sessions(path: Path) -> list[Any]:
+def _sessions(folder: RunFolder) -> list[Any]:
     """The sessions before; none if the file is not there, or damaged."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = folder.read_json(RUN_INFO)
+    except (OSError, ValueError):
         return []
     sessions = content.get("sessions") if isinstance(content, dict) else None
     return sessions if isinstance(sessions, list) else []

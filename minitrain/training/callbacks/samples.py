@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import ConfigError
-from ...files import make_folder, write_atomically
+from ...errors import ConfigError, printable
+from ...folder import RunFolder
+from ...folder.names import SAMPLES
 from ..callback import Callback
 
 if TYPE_CHECKING:
     from ..step import Update
     from ..trainer import Trainer
-
-SAMPLES = "samples"
 
 
 class SampleGeneration(Callback):
@@ -73,10 +72,11 @@ class SampleGeneration(Callback):
             return
         text = self.prompt + self.write(trainer)
         if self.show:
-            print(f"step {step}, a sample:\n{text.strip()}\n", flush=True)  # a live bar keeps below it
+            print(printable(f"step {step}, a sample:\n{text.strip()}\n"), flush=True)  # a live bar keeps below it
         if trainer.run_dir is not None:
-            folder = make_folder(trainer.run_dir / SAMPLES)
-            write_atomically(folder / f"step-{step:08d}.txt", text.encode() + b"\n")
+            folder = RunFolder(trainer.run_dir)
+            folder.make(SAMPLES)
+            folder.write(f"{SAMPLES}/step-{step:08d}.txt", text.encode() + b"\n")
 
     def write(self, trainer: Trainer) -> str:
         """What the model writes after the prompt at the present step."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...backend.arrays import Array, array_module, to_numpy
 from ...errors import ConfigError
-from ...folder.paths import PLOTS
+from ...folder import RunFolder
+from ...folder.names import PLOTS
 from ..callback import Callback
 from ..feed import batch_to
 from ..nonfinite import named_arrays
@@ -160,7 +161,8 @@ class Histograms(Callback):
         if trainer.run_dir is not None and self.edges:
             from ...plotting.by_kind import plot_histograms
 
-            plot_histograms(self.steps, self.edges, self.counts, trainer.run_dir / PLOTS / "histograms.png")
+            place = RunFolder(trainer.run_dir).make(PLOTS) / "histograms.png"
+            plot_histograms(self.steps, self.edges, self.counts, place)
 
     def state_dict(self) -> dict[str, Any]:
         """The histograms so far."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...backend.arrays import to_numpy
 from ...files import make_folder
+from ...folder import RunFolder
+from ...folder.names import TENSORBOARD
 from ..facts import facts, hyperparameters
 from .statistics import chosen
 from .tracker import Tracker
@@ -48,7 +50,7 @@ class TensorBoardLogger(Tracker):
         from tensorboard.plugins.text.summary_v2 import text_pb
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        folder = make_folder(self.folder or (trainer.run_dir or Path()) / "tensorboard")
+        folder = make_folder(self.folder or RunFolder(trainer.run_dir or Path()).file(TENSORBOARD))
         count = len(list(folder.glob("events.out.tfevents.*")))  # files are read in the order of their names
         path = folder / f"events.out.tfevents.{int(time.time()):010d}.minitrain.{count:04d}"
         self.id = folder.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...folder import RunFolder
 from ..facts import facts, hyperparameters
 from .tracker import Tracker
 
@@ -42,7 +43,7 @@ class WandbLogger(Tracker):
         self._run = wandb.init(
             project=self.project,
             name=self.run_name or (trainer.run_dir.resolve().name if trainer.run_dir else None),
-            dir=trainer.run_dir,
+            dir=trainer.run_dir and RunFolder(trainer.run_dir).make("wandb").parent,  # refuses a link of that name
             mode=self.mode,
             id=self.id,
             resume=None if self.id is None else "allow",

@@ -1,20 +1,16 @@
-"""The names in a run folder, and the rule that no run overwrites another."""
+"""Where a run keeps its checkpoints, and the rule that no run overwrites another."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
 from ..errors import CheckpointError
-from ..records.jsonl import METRICS
-
-if TYPE_CHECKING:
-    from ..training.config import TrainerConfig
-
-CONFIG, CHECKPOINTS, PLOTS = "config.yaml", "checkpoints", "plots"
+from ..folder import RunFolder
+from ..folder.names import CHECKPOINTS, METRICS
+from .config import TrainerConfig
 
 
 def open_checkpoints(folder: Location | None, config: TrainerConfig, warn: Warn = warn_user) -> CheckpointStore | None:
@@ -24,10 +20,13 @@ def open_checkpoints(folder: Location | None, config: TrainerConfig, warn: Warn 
         folder: the run folder; ``None`` without one.
         config: where the checkpoints are, and how many are kept.
         warn: see `CheckpointStore`.
+
+    Raises:
+        FileError: if a link stands in for the folder of the checkpoints.
     """
     place = config.checkpoint_url
     if place is None and folder is not None:
-        place = str(folder) if is_url(folder) else str(Path(folder) / CHECKPOINTS)
+        place = str(folder) if is_url(folder) else str(RunFolder(folder).file(CHECKPOINTS))
     if place is None:
         return None
     return CheckpointStore(
@@ -50,7 +49,7 @@ def refuse_used_folder(run_dir: Path | None, checkpoints: CheckpointStore | None
     Raises:
         CheckpointError: if there are checkpoints or metrics; the message says how to go on.
     """
-    metrics = None if run_dir is None else run_dir / METRICS
+    metrics = None if run_dir is None else RunFolder(run_dir).file(METRICS)
     if metrics is not None and metrics.exists() and metrics.stat().st_size:
         used: Location | None = run_dir
     else:

@@ -1,0 +1,37 @@
+"""The history of a run, from its file of metrics: a checkpoint keeps where it was in that file, and no figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from .collector import MetricsCollector
+from .jsonl import read_metrics
+
+
+def read_history(path: str | Path, end: int, directions: Mapping[str, str] | None = None) -> MetricsCollector:
+    """The history as it was when the file had ``end`` bytes; empty if there is no file.
+
+    Args:
+        path: the JSONL file.
+        end: how much of it counts.
+        directions: see `MetricsCollector`.
+
+    Raises:
+        FileError: if the file cannot be read.
+    """
+    history = MetricsCollector(directions)
+    for record in read_metrics(path, end=end) if Path(path).exists() else []:
+        step = record.pop("step", None)
+        if type(step) is not int or not 0 <= step < 2**63:
+            continue
+        if "loss" in record:
+            record["train_loss"] = record.pop("loss")
+        else:  # an evaluation: its time is no figure of it
+            record.pop("seconds", None)
+        history.update({name: value for name, value in record.items() if _is_figure(value)}, step=step)
+    return history
+
+
+def _is_figure(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
