@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -134,7 +134,7 @@ class Group:
     """Exactly these names, each with its kind; what is in ``optional`` may be missing."""
 
     entries: Mapping[str, Kind]
-    optional: frozenset[str] = frozenset()
+    optional: Collection[str] = ()
 
     def problem(self, value: Any) -> str | None:
         """See `Kind`."""
@@ -181,9 +181,7 @@ class Anything:
         return None
 
 
-def checked(
-    owner: str, state: Any, declared: Mapping[str, Kind], *, optional: frozenset[str] | set[str] = frozenset()
-) -> dict[str, Any]:
+def checked(owner: str, state: Any, declared: Mapping[str, Kind], *, optional: Collection[str] = ()) -> dict[str, Any]:
     """A state, after every entry was compared with what its owner declares.
 
     Args:
@@ -204,7 +202,10 @@ def checked(
         if name not in optional:
             raise CheckpointError(f"the {owner} state is of another {owner}: only one of the two has {name:.100}")
     for name, value in state.items():
-        if problem := declared[name].problem(value):
+        kind = declared[name]
+        if isinstance(kind, Group):  # so that the message names the entry inside
+            checked(owner, value, kind.entries, optional=kind.optional)
+        elif problem := kind.problem(value):
             raise CheckpointError(f"the {owner} state is damaged: {name:.100} is {_shown(value)}, it must be {problem}")
     return dict(state)
 

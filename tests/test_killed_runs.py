@@ -26,7 +26,7 @@ STEPS = 12
 _FORKING = """
 import json, os, signal, sys, time
 import minitrain.runs.run
-from minitrain.training import RunConfig, resume_run, start_run
+from minitrain.runs import RunConfig, resume_run, start_run
 from minitrain.checkpoint.store import CheckpointStore
 import safetensors.numpy, yaml, rich.progress
 

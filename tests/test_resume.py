@@ -128,7 +128,7 @@ def test_a_finished_run_can_be_finished_again(tmp_path: Path, uninterrupted: dic
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from minitrain.training import RunConfig, start_run
+from minitrain.runs import RunConfig, start_run
 import minitrain.runs.run
 
 where, count = sys.argv[2], int(sys.argv[3])

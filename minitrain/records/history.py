@@ -25,11 +25,10 @@ def read_history(path: str | Path, end: int, directions: Mapping[str, str] | Non
         step = record.pop("step", None)
         if type(step) is not int or not 0 <= step < 2**63:
             continue
-        if "loss" in record:
-            record["train_loss"] = record.pop("loss")
-        else:  # an evaluation: its time is no figure of it
+        if "loss" not in record:  # an evaluation: its time is no figure of it
             record.pop("seconds", None)
-        history.update({name: value for name, value in record.items() if _is_figure(value)}, step=step)
+        figures = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
+        history.update({name: value for name, value in figures.items() if _is_figure(value)}, step=step)
     return history
 
 

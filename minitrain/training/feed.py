@@ -15,7 +15,7 @@ from ..data import Prefetch, PrefetchLoader, SampleDataset
 from ..data.loading.batches import arrays_in, map_arrays
 from ..data.loading.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
-from ..states import Anything, TableOf, Whole, checked
+from ..states import Anything, Kind, TableOf, Whole, checked
 
 
 class BatchStream:
@@ -99,7 +99,7 @@ class BatchStream:
         """Go on from there."""
         if not self._has_position or not state:
             return
-        declared = {"epoch": Whole(), "position": Whole(), "batches": TableOf(Anything())}
+        declared: dict[str, Kind] = {"epoch": Whole(), "position": Whole(), "batches": TableOf(Anything())}
         state = checked("training data", state, declared)
         epoch, position = state["epoch"], state["position"]
         self._set_epoch(epoch)  # which begins it

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..checkpoint.format import Checkpoint, Contents
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MinitrainError
 from ..records.collector import MetricsCollector
 from ..records.history import read_history
 from ..states import Anything, Group, Kind, ListOf, TableOf, Text, Whole, checked
@@ -55,8 +55,9 @@ def load_snapshot(trainer: Trainer, checkpoint: Checkpoint) -> None:
     state = _read(checkpoint, "trainer", lambda: TrainerState.from_dict(rest["trainer"]))
     if state.step != checkpoint.step:
         raise CheckpointError(f"{checkpoint.path} is of step {checkpoint.step}, its trainer's state of {state.step}")
-    given = {name: rest[name] for name in DECLARED if name in rest}
-    _read(checkpoint, "state", lambda: checked("trainer", given, DECLARED, optional=DECLARED.keys() - {"callbacks"}))
+    for name, kind in DECLARED.items():
+        if name in rest or name == "callbacks":
+            _read(checkpoint, name, partial(checked, name, {name: rest.get(name)}, {name: kind}))
     history = _read(checkpoint, "metrics", lambda: _history(trainer, rest, state.step))
     try:
         _read(checkpoint, "callbacks", lambda: trainer.callbacks.load_state_dict(dict(rest["callbacks"])))
@@ -79,7 +80,7 @@ def load_snapshot(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 DECLARED: dict[str, Kind] = {
     "callbacks": TableOf(TableOf(Anything())),  # each checks its own
-    "random": Group({"key": ListOf(Whole(high=2**64 - 1), length=2)}),
+    "random": Group({"key": ListOf(Whole(high=2**32 - 1), length=2)}),
     "config": TableOf(Anything()),  # for people to read
     "versions": TableOf(Text()),
 }
@@ -121,9 +122,8 @@ def _read(checkpoint: Checkpoint, name: str, take_up: Callable[[], Any]) -> Any:
     """What ``take_up`` returns; whatever it raises, since a callback may be anybody's, names the part at fault."""
     try:
         return take_up()
-    except CheckpointError:
-        raise
     except Exception as error:
+        reason = str(error) if isinstance(error, MinitrainError) else repr(error)
         raise CheckpointError(
-            f"{checkpoint.path} was not saved by a trainer like this one, its {name} cannot be taken up: {error!r:.200}"
+            f"{checkpoint.path} was not saved by a trainer like this one, its {name} cannot be taken up: {reason:.500}"
         ) from error

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ...states import Maybe, Number, Whole, checked
+from ...states import Kind, Maybe, Number, Whole, checked
 from ..checks import NOT_NEGATIVE, RATE, check_choice
 from ..optimizer import Optimizer
 
@@ -91,7 +91,7 @@ class ReduceOnPlateau:
         Raises:
             CheckpointError: if it is the state of something else.
         """
-        declared = {"best": Maybe(Number()), "bad": Whole(), "cooling": Whole(), "lr": Number(low=0)}
+        declared: dict[str, Kind] = {"best": Maybe(Number()), "bad": Whole(), "cooling": Whole(), "lr": Number(low=0)}
         state = checked("scheduler", state, declared)
         if state["best"] is not None:
             self.best = float(state["best"])
