@@ -90,7 +90,8 @@ class LocalFolder:
     def names(self) -> list[str]:
         """The checkpoints, damaged ones too, in any order."""
         try:
-            return [path.name for path in self.path.iterdir() if step_of(path) is not None and path.is_dir()]
+            # What is no folder but no file either, such as a FIFO or a broken link, counts as a damaged one.
+            return [path.name for path in self.path.iterdir() if step_of(path) is not None and not path.is_file()]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -147,10 +148,12 @@ class LocalFolder:
             for name in names:  # hidden in one go: a half-deleted folder is not called a checkpoint
                 os.rename(self.path / name, self._temporary(name))
             for path in self.path.iterdir():
-                if _LEFTOVER.fullmatch(path.name) and path.is_symlink():
-                    path.unlink()
-                elif _LEFTOVER.fullmatch(path.name) and path.is_dir():
+                if not _LEFTOVER.fullmatch(path.name) or path.is_file():
+                    continue
+                if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
+                else:
+                    path.unlink()
         except OSError as error:
             raise file_error("delete old checkpoints in", self.path, error) from error
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .collector import MetricsCollector
-from .jsonl import read_metrics
+from .jsonl import figures_of, read_metrics
 
 
 def read_history(path: str | Path, end: int, directions: Mapping[str, str] | None = None) -> MetricsCollector:
@@ -21,16 +21,11 @@ def read_history(path: str | Path, end: int, directions: Mapping[str, str] | Non
         FileError: if the file cannot be read.
     """
     history = MetricsCollector(directions)
-    for record in read_metrics(path, end=end) if Path(path).exists() else []:
+    for record in map(figures_of, read_metrics(path, end=end) if Path(path).exists() else []):
         step = record.pop("step", None)
-        if type(step) is not int or not 0 <= step < 2**63:
+        if not isinstance(step, int) or step < 0:
             continue
         if "loss" not in record:  # an evaluation: its time is no figure of it
             record.pop("seconds", None)
-        figures = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
-        history.update({name: value for name, value in figures.items() if _is_figure(value)}, step=step)
+        history.update({"train_loss" if name == "loss" else name: value for name, value in record.items()}, step=step)
     return history
-
-
-def _is_figure(value: object) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)

@@ -168,6 +168,15 @@ def _record(line: bytes) -> dict[str, Any] | None:
     }
 
 
+def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers in a record, for whoever draws or adds them; text, and numbers of absurd size, are left out."""
+    return {name: value for name, value in record.items() if type(value) is float or _is_count(value)}
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and abs(value) < 2**63
+
+
 def _plain(value: Any) -> Any:
     """``value`` as JSON can hold it."""
     if hasattr(value, "item"):
