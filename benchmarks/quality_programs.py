@@ -20,7 +20,6 @@ from minitrain.data import TokenLoader
 from minitrain.optim.schedules import WarmupCosine
 from minitrain.runs import start_run
 from minitrain.runs.config import RunConfig
-from minitrain.training.loop import TrainingLoop
 
 from .shakespeare import read_split, windows
 
@@ -70,16 +69,17 @@ class Minitrain(Program):
         run = start_run(config)
         self.trainer, self.held_out = run.trainer, run.val_tokens[:]
         self.total_steps = self.trainer.total_steps
-        self.trainer.callbacks.fire("on_train_begin", self.trainer)
-        self.loop = TrainingLoop(self.trainer)
+        self.trainer.callbacks.fire("on_train_begin", self.trainer.view, self.trainer.setup, self.trainer.run)
 
     def train(self, last_step: int) -> None:
         """See the base class."""
-        self.loop.run(last_step)
+        for update in self.trainer.loop.steps(last_step):
+            self.trainer.between.record(update)
+            self.trainer.between.keep(0)
 
     def total_loss(self, batch: Batch) -> float:
         """With the weights that a validation of the run would take: averages where the recipe keeps some."""
-        with self.trainer.evaluation_weights():
+        with self.trainer.run.weights.applied():
             loss, _ = self.trainer.model.loss(Batch(*(ids.astype("int32") for ids in batch)))
         return float(loss.total)
 

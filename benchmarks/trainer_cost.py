@@ -77,14 +77,14 @@ def bare(steps: int) -> float:
 
 def under_trainer(steps: int) -> float:
     """Seconds a step under the trainer, with the callbacks of every training."""
-    from minitrain.training import Callback, Trainer, TrainingConfig
+    from minitrain.training import Callback, RunContext, Setup, StepView, Trainer, TrainingConfig, Update
 
     class Watch(Callback):
-        def on_train_begin(self, trainer: Trainer) -> None:
+        def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
             self.began = time.perf_counter()
 
-        def on_step_end(self, trainer: Trainer, update: Any) -> None:
-            if trainer.is_over():
+        def on_step_end(self, view: StepView, update: Update) -> None:
+            if view.is_over:
                 self.seconds = time.perf_counter() - self.began
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):

@@ -48,8 +48,8 @@ class Steps(Callback):
     def __init__(self) -> None:
         self.events = [threading.Event() for _ in range(9)]
 
-    def on_step_begin(self, trainer: Any) -> None:
-        self.events[trainer.state.step].set()
+    def on_step_begin(self, view: Any) -> None:
+        self.events[view.step].set()
 
 
 class Saved(Callback):
@@ -58,9 +58,9 @@ class Saved(Callback):
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
 
-    def on_save(self, trainer: Any, path: str) -> None:
+    def on_save(self, view: Any, path: str) -> None:
         assert read_checkpoint(path).step == int(path[-8:])
-        self.calls.append((path[-1:], trainer.state.step))
+        self.calls.append((path[-1:], view.step))
 
 
 @pytest.mark.usefixtures("stopped_clock")
@@ -110,8 +110,8 @@ def test_on_save_comes_when_the_checkpoint_is_there(tmp_path: Path, monkeypatch:
 
 def test_on_save_does_not_wait_for_the_next_save(tmp_path: Path) -> None:
     class Joining(Callback):
-        def on_step_begin(self, trainer: Any) -> None:
-            if trainer.state.step == 5:
+        def on_step_begin(self, view: Any) -> None:
+            if view.step == 5:
                 for thread in threading.enumerate():
                     if thread.name == "checkpoint":
                         thread.join()
@@ -124,8 +124,8 @@ def test_on_save_does_not_wait_for_the_next_save(tmp_path: Path) -> None:
 
 def test_nothing_is_called_saved_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stopping(Callback):
-        def on_step_begin(self, trainer: Any) -> None:
-            if trainer.state.step == 3:
+        def on_step_begin(self, view: Any) -> None:
+            if view.step == 3:
                 os.kill(os.getpid(), signal.SIGINT)
 
     hold_writes(monkeypatch, full_disk_at(4))
@@ -184,8 +184,8 @@ def test_an_error_in_the_background_does_not_hide_what_ends_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(Callback):
-        def on_step_begin(self, trainer: Any) -> None:
-            if trainer.state.step == 4:
+        def on_step_begin(self, view: Any) -> None:
+            if view.step == 4:
                 raise RuntimeError("a bug of mine")
 
     hold_writes(monkeypatch, full_disk_at(4))
@@ -201,14 +201,17 @@ def test_an_error_in_the_background_does_not_hide_what_ends_training(
 @pytest.mark.parametrize("ending", ["signal", "exception", "nan"])
 def test_whatever_ends_training_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
     class Ending(Callback):
-        def on_step_begin(self, trainer: Any) -> None:
-            if trainer.state.step == 4:
+        def on_train_begin(self, view: Any, setup: Any, run: Any) -> None:
+            self.model = setup.model
+
+        def on_step_begin(self, view: Any) -> None:
+            if view.step == 4:
                 if ending == "signal":
                     os.kill(os.getpid(), signal.SIGINT)
                 elif ending == "exception":
                     raise RuntimeError("a bug of mine")
                 else:
-                    trainer.model.state_dict()["tok_emb.weight"][...] = np.nan
+                    self.model.state_dict()["tok_emb.weight"][...] = np.nan
 
     hold_writes(monkeypatch, lambda contents: time.sleep(0.05))
     trainer = make(tmp_path / "run", Ending(), save_every=4, async_checkpoints=True)
@@ -224,9 +227,9 @@ def test_a_rollback_finds_the_checkpoint_that_is_being_written(tmp_path: Path, m
     class Once(Callback):
         done = False
 
-        def on_before_optimizer_step(self, trainer: Any, gradient: Any) -> None:
-            if trainer.state.step == 4 and not self.done:
-                self.done = trainer.control.rollback = True
+        def on_before_optimizer_step(self, view: Any, gradient: Any) -> None:
+            if view.step == 4 and not self.done:
+                self.done = view.control.rollback = True
 
     hold_writes(monkeypatch, lambda contents: time.sleep(0.05))
     trainer = make(tmp_path / "run", Once(), save_every=4, async_checkpoints=True)

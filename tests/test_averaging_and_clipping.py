@@ -20,8 +20,11 @@ class Weights(Callback):
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
 
-    def on_step_end(self, trainer: Any, update: Any) -> None:
-        self.seen.append({path: array.copy() for path, array in trainer.model.state_dict().items()})
+    def on_train_begin(self, view: Any, setup: Any, run: Any) -> None:
+        self.model = setup.model
+
+    def on_step_end(self, view: Any, update: Any) -> None:
+        self.seen.append({path: array.copy() for path, array in self.model.state_dict().items()})
 
 
 def test_swa_is_the_mean_of_the_weights_and_is_validated():
@@ -33,8 +36,8 @@ def test_swa_is_the_mean_of_the_weights_and_is_validated():
         for path, array in trainer.model.state_dict().items():
             mean = np.mean([weights.seen[i - 1][path] for i in (4, 6, 8)], axis=0)
             np.testing.assert_allclose(array, mean, rtol=1e-5, atol=1e-7)
-        assert trainer.evaluator.run()["val_loss"] == result.val_loss
-    assert trainer.evaluator.run()["val_loss"] != result.val_loss
+        assert trainer.run.evaluator.run()["val_loss"] == result.val_loss
+    assert trainer.run.evaluator.run()["val_loss"] != result.val_loss
 
 
 def test_swa_survives_a_stop(tmp_path: Path):
@@ -65,8 +68,11 @@ def test_gradients_are_clipped_before_the_update(callback, clip):
     """The optimizer sees what the function of ``minitrain.optim`` makes of the summed gradient."""
 
     class Before(Callback):
-        def on_before_optimizer_step(self, trainer: Any, gradient: Any) -> None:
-            model = trainer.model
+        def on_train_begin(self, view: Any, setup: Any, run: Any) -> None:
+            self.model = setup.model
+
+        def on_before_optimizer_step(self, view: Any, gradient: Any) -> None:
+            model = self.model
             whole = {path: p.grad.copy() for path, p in model.named_parameters()}
             clip(model, gradient.loss.count)
             self.expected = {path: p.grad.copy() for path, p in model.named_parameters()}
@@ -75,8 +81,11 @@ def test_gradients_are_clipped_before_the_update(callback, clip):
             assert any((whole[path] != self.expected[path]).any() for path in whole)
 
     class After(Callback):
-        def on_step_end(self, trainer: Any, update: Any) -> None:
-            self.seen = {path: p.grad.copy() for path, p in trainer.model.named_parameters()}
+        def on_train_begin(self, view: Any, setup: Any, run: Any) -> None:
+            self.model = setup.model
+
+        def on_step_end(self, view: Any, update: Any) -> None:
+            self.seen = {path: p.grad.copy() for path, p in self.model.named_parameters()}
 
     before, after = Before(), After()
     make(None, before, callback, after, max_steps=2, max_grad_norm=None).train()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.data import bits, uniform_nats, unigram_nats
-from minitrain.data.text import baselines
+from minitrain.data.tokens import baselines
 
 
 @given(data=st.data(), vocab_size=st.integers(1, 20))

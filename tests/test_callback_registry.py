@@ -101,8 +101,8 @@ def test_a_run_is_resumed_with_its_callbacks(tmp_path: Path) -> None:
     whole.train()
 
     class Broken(Callback):
-        def on_step_end(self, trainer: Any, update: Any) -> None:
-            if trainer.state.step == 5:
+        def on_step_end(self, view: Any, update: Any) -> None:
+            if view.step == 5:
                 raise RuntimeError("the end")
 
     broken.trainer.callbacks.add(Broken())

@@ -18,7 +18,7 @@ from minitrain.optim import AdamW, Constant
 from minitrain.records import read_metrics
 from minitrain.runs import TokenWindows
 from minitrain.training import Callback, CallbackList, Trainer, TrainingConfig
-from minitrain.training.callback import HOOKS
+from minitrain.training.callbacks.base import HOOKS
 
 
 def make(run_dir: Path | None, *callbacks: Callback, model: Any = None, **config: Any) -> Trainer:
@@ -49,7 +49,7 @@ class Recorder(Callback):
             setattr(self, hook, self._writing(hook))
 
     def _writing(self, hook: str) -> Any:
-        return lambda trainer, *arguments: self.calls.append((hook, trainer.state.step))
+        return lambda view, *arguments: self.calls.append((hook, view.step))
 
     def close(self) -> None:
         self.calls.append(("close", -1))
@@ -83,7 +83,7 @@ def test_every_hook_in_its_order(tmp_path: Path) -> None:
 
 def test_an_exception_reaches_the_callbacks_and_closes_them(tmp_path: Path) -> None:
     class Failing(Callback):
-        def on_step_end(self, trainer: Trainer, update: Any) -> None:
+        def on_step_end(self, view: Any, update: Any) -> None:
             raise RuntimeError("a bug of mine")
 
     recorder = Recorder()
@@ -98,10 +98,10 @@ class Asking(Callback):
     def __init__(self, **wanted: int) -> None:
         self.wanted = wanted
 
-    def on_step_end(self, trainer: Trainer, update: Any) -> None:
+    def on_step_end(self, view: Any, update: Any) -> None:
         for what, step in self.wanted.items():
-            if trainer.state.step == step:
-                setattr(trainer.control, what, "enough" if what == "stop" else True)
+            if view.step == step:
+                setattr(view.control, what, "enough" if what == "stop" else True)
 
 
 def test_a_callback_asks_to_log_evaluate_save_and_stop(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ class Counting(Callback):
     def __init__(self) -> None:
         self.steps, self.sums = 0, np.zeros(2, np.float32)
 
-    def on_step_end(self, trainer: Trainer, update: Any) -> None:
+    def on_step_end(self, view: Any, update: Any) -> None:
         self.steps += 1
         self.sums += np.float32(update.loss)
 
@@ -209,15 +209,15 @@ class Guard(Callback):
     def __init__(self, what: str) -> None:
         self.what, self.errors = what, []
 
-    def on_nan(self, trainer: Trainer, error: NonFiniteError) -> None:
-        self.errors.append((trainer.state.step, str(error)))
-        setattr(trainer.control, self.what, True)
+    def on_nan(self, view: Any, error: NonFiniteError) -> None:
+        self.errors.append((view.step, str(error)))
+        setattr(view.control, self.what, True)
 
 
 def first_parts_of(steps: int) -> list[int]:
     """The first micro-batch of each step, by a sum of its tokens."""
     trainer = make(None, model=Poisoned())
-    return [fingerprint(trainer.train_data.micro_batches(step, 2)[0][1]) for step in range(steps)]
+    return [fingerprint(trainer.setup.data.micro_batches(step, 2)[0][1]) for step in range(steps)]
 
 
 def test_a_bad_batch_is_skipped(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_bad_batch_is_rolled_back_and_passed_over(tmp_path: Path) -> None:
     assert trainer.model.seen[12] == prints[6]
     assert first_parts[:6] == prints[:6]
     # From the checkpoint of step 4 on, with the batches behind the bad one.
-    expected = [fingerprint(trainer.train_data.micro_batches(step, 2)[0][1]) for step in (7, 8, 9, 10)]
+    expected = [fingerprint(trainer.setup.data.micro_batches(step, 2)[0][1]) for step in (7, 8, 9, 10)]
     assert trainer.model.seen[13::2] == expected
     steps = [r["step"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in r]
     assert steps == [1, 2, 4, 6, 8]
@@ -253,10 +253,10 @@ def test_a_rollback_needs_a_checkpoint(tmp_path: Path) -> None:
 
 def test_an_update_can_be_left_out_before_it_happens() -> None:
     class Sceptic(Callback):
-        def on_before_optimizer_step(self, trainer: Trainer, gradient: Any) -> None:
+        def on_before_optimizer_step(self, view: Any, gradient: Any) -> None:
             assert gradient.clip.norm > 0
             assert gradient.loss.count == 32
-            trainer.control.skip = trainer.state.step == 2
+            view.control.skip = view.step == 2
 
     trainer = make(None, Sceptic())
     trainer.train()

@@ -18,7 +18,7 @@ from minitrain.files import FileError
 from minitrain.records import read_metrics
 from minitrain.records.csv_file import CsvFile
 from minitrain.records.jsonl import TIMING
-from minitrain.training import Callback, CsvLogger, Trainer
+from minitrain.training import Callback, CsvLogger
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -32,8 +32,8 @@ class DyingAt(Callback):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_step_end(self, trainer: Trainer, update: Any) -> None:
-        if trainer.state.step == self.step:
+    def on_step_end(self, view: Any, update: Any) -> None:
+        if view.step == self.step:
             raise RuntimeError("the end")
 
 
@@ -79,9 +79,9 @@ def test_a_resumed_run_ends_in_the_same_table(tmp_path: Path) -> None:
     class Late(Callback):
         """A column that comes after the checkpoint of step 4."""
 
-        def on_log(self, trainer: Trainer, record: dict[str, Any]) -> None:
-            if trainer.state.step > 5:
-                record["late"] = trainer.state.step / 3
+        def on_log(self, view: Any, record: dict[str, Any]) -> None:
+            if view.step > 5:
+                record["late"] = view.step / 3
 
     make(tmp_path / "whole", Late(), CsvLogger()).train()
     interrupted(tmp_path / "run", 7, Late(), CsvLogger())

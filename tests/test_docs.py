@@ -89,7 +89,7 @@ def test_a_page_has_its_parts(name):
 
 @every_page
 def test_a_page_shows_the_code_of_its_operation(name):
-    path = f"minitrain/ops/{name}.py"
+    path = registry()[name].forward.__module__.replace(".", "/") + ".py"
     assert f"\n## Code\n\n[`{path}`](../../{path})\n" in PAGES[name]
     built = hooks.rewrite(PAGES[name], f"ops/{name}.md")
     assert f'```python title="{path}"\n{(ROOT / path).read_text(encoding="utf-8")}```' in built

@@ -106,8 +106,8 @@ class At(Callback):
     def __init__(self, step: int, action: Callable[[], object]) -> None:
         self.step, self.action, self.done = step, action, False
 
-    def on_substep_end(self, trainer: Trainer, loss: Any) -> None:
-        if trainer.state.step == self.step and not self.done:
+    def on_substep_end(self, view: Any, loss: Any) -> None:
+        if view.step == self.step and not self.done:
             self.done = True
             self.action()
 
@@ -176,11 +176,14 @@ def test_every_step_in_a_session_of_its_own(tmp_path: Path, uninterrupted: dict[
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda trainer: setattr(trainer, "key", trainer.key.fold("other")), {"weights", "optimizer", "average"}),
-        (lambda trainer: setattr(trainer.train_data.loader, "_key", trainer.key), {"weights", "records"}),
+        (
+            lambda trainer: setattr(trainer.setup, "key", trainer.setup.key.fold("other")),
+            {"weights", "optimizer", "average"},
+        ),
+        (lambda trainer: setattr(trainer.setup.data.loader, "_key", trainer.setup.key), {"weights", "records"}),
         (lambda trainer: trainer.callbacks.load_state_dict({}), {"average"}),
         (lambda trainer: setattr(trainer.optimizer, "steps", 0), {"weights", "optimizer"}),
-        (lambda trainer: setattr(trainer, "accumulation", 1), {"weights"}),
+        (lambda trainer: setattr(trainer.setup, "accumulation", 1), {"weights"}),
     ],
     ids=["dropout", "order of data", "average", "moments", "accumulation"],
 )

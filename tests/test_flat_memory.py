@@ -41,10 +41,10 @@ class Measuring(Callback):
     def __init__(self) -> None:
         self.bytes: dict[int, int] = {}
 
-    def on_step_end(self, trainer: Trainer, update: Any) -> None:
-        if trainer.state.step in (FIRST, STEPS):
+    def on_step_end(self, view: Any, update: Any) -> None:
+        if view.step in (FIRST, STEPS):
             gc.collect()
-            self.bytes[trainer.state.step] = tracemalloc.get_traced_memory()[0]
+            self.bytes[view.step] = tracemalloc.get_traced_memory()[0]
 
 
 class Leaking(Callback):
@@ -53,7 +53,7 @@ class Leaking(Callback):
     def __init__(self) -> None:
         self.kept: list[float] = []
 
-    def on_step_end(self, trainer: Trainer, update: Any) -> None:
+    def on_step_end(self, view: Any, update: Any) -> None:
         self.kept.append(update.loss)
 
 

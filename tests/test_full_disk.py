@@ -77,7 +77,7 @@ def test_training_on_a_disk_that_fills_up_can_go_on(
     whole.train()
     trainer = make(small_disk / "run", save_every=2, async_checkpoints=later)
     filler: list[Path] = []
-    schedule = trainer.schedule
+    schedule = trainer.setup.schedule
 
     def filling(step: int) -> float:
         if step == 5 and not filler:
@@ -87,7 +87,7 @@ def test_training_on_a_disk_that_fills_up_can_go_on(
                 unknown_space(monkeypatch)
         return float(schedule(step))
 
-    trainer.schedule = filling
+    trainer.setup.schedule = filling
     words = "needs .* free where" if known else "the disk is full"
     with pytest.raises(FileError, match=f"step-0000000(6|8).*{words}"):
         trainer.train()

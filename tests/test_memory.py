@@ -57,7 +57,7 @@ def larger() -> Trainer:
 
 def test_the_finders_leave_every_byte_as_it_was() -> None:
     trainer = counting()
-    trainer.train_step(trainer.train_data.batch(0))  # there are moments
+    trainer.train_step(trainer.setup.data.batch(0))  # there are moments
     before = state(trainer)
     found = find_learning_rate(trainer, low=1e-4, high=10.0, steps=30)
     assert state(trainer) == before
@@ -94,7 +94,7 @@ def test_the_rate_found_is_a_good_one_and_is_drawn(tmp_path: Path) -> None:
 
     def loss_at(rate: float) -> float:
         trainer = counting()
-        trainer.schedule = lambda step: rate
+        trainer.setup.schedule = lambda step: rate
         return float(trainer.train().history.get_metric("train_loss")[-1])
 
     found = find_learning_rate(counting(), low=1e-5, high=10.0, steps=60)
@@ -120,7 +120,7 @@ def test_the_estimate_counts_weights_and_activations() -> None:
     assert found.weights == 4 * 4 * trainer.model.parameter_count()  # weights, gradients, two moments, float32
     before = POOL.in_use
     POOL.reset_peak()
-    trainer.train_step(trainer.train_data.batches[0])
+    trainer.train_step(trainer.setup.data.batches[0])
     assert found.activations == pytest.approx(POOL.peak - before, rel=0.3)
     assert found.steps == 5
     assert found.seconds > 0

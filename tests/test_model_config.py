@@ -172,7 +172,7 @@ def test_a_run_on_shards_is_the_run_on_their_text(
     monkeypatch.chdir(tmp_path)
     run = start_run(on_shards(tmp_path / "shards run", Path("shards"), prefetch=3))
     assert isinstance(run.train_tokens, JoinedTokens)
-    assert isinstance(run.trainer.train_data, PrefetchLoader)
+    assert isinstance(run.trainer.setup.data, PrefetchLoader)
     assert not (run.run_dir / "data" / "train.bin").exists()
     run.train()
     monkeypatch.chdir("/")  # the path was relative to the folder where the run began
@@ -251,7 +251,7 @@ def test_the_sample_is_written_as_the_settings_say(tmp_path: Path) -> None:
     run = start_run(small_config(tmp_path))
 
     def write(seed: int, **how: Any) -> str:
-        run.trainer.key = Key.from_seed(seed)
+        run.trainer.setup.key = Key.from_seed(seed)
         return write_sample(run.trainer, run.run_dir, 20, GenerationConfig(**how), run.val_tokens)
 
     assert write(1, prompt="the dog").startswith("the dog")

@@ -35,7 +35,7 @@ from minitrain.data import (
 from minitrain.errors import ConfigError, DataError
 from minitrain.models import GPT, GPTConfig
 from minitrain.optim import SGD
-from minitrain.training.step import train_step
+from minitrain.training.loop import train_step
 
 
 class Sequences:

@@ -1,5 +1,6 @@
 """What `import minitrain` promises: it is light, its names resolve, and the built package is complete."""
 
+import ast
 import importlib
 import importlib.metadata
 import importlib.resources
@@ -7,6 +8,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,44 +26,18 @@ HEAVY = {
     "scipy",
     "tokenizers",
 }
+STUB = ast.parse(Path(minitrain.__file__).with_suffix(".pyi").read_text())
 PUBLIC = {
-    "AdamW": "minitrain.optim",
-    "Batch": "minitrain.data",
-    "Constant": "minitrain.optim",
-    "Encoder": "minitrain.models",
-    "EncoderConfig": "minitrain.models",
-    "GPT": "minitrain.models",
-    "GPTConfig": "minitrain.models",
-    "Key": "minitrain.random",
-    "Llama": "minitrain.models",
-    "LlamaConfig": "minitrain.models",
-    "MLP": "minitrain.models",
-    "MLPConfig": "minitrain.models",
-    "Module": "minitrain.nn",
-    "Parameter": "minitrain.nn",
-    "Seq2Seq": "minitrain.models",
-    "Seq2SeqConfig": "minitrain.models",
-    "TokenLoader": "minitrain.data",
-    "Trainer": "minitrain.training",
-    "ViT": "minitrain.models",
-    "ViTConfig": "minitrain.models",
-    "WarmupCosine": "minitrain.optim",
-    "build_model": "minitrain.models",
-    "check_gradients": "minitrain.testing",
-    "clip_by_global_norm": "minitrain.optim",
-    "generate": "minitrain.generation",
-    "pack": "minitrain.nn",
-    "use_kernels": "minitrain.backend",
+    alias.asname: f"minitrain.{node.module}"
+    for node in STUB.body
+    if isinstance(node, ast.ImportFrom) and node.module
+    for alias in node.names
+    if alias.asname != "__version__"
 }
-PARTS = {module.name for module in pkgutil.iter_modules(minitrain.__path__)} - {
-    "__main__",
-    "benchmark",  # behind the command line
-    "cli",  # for the command line
-    "conf",
-    "figures",
-    "files",
-    "kernels",  # behind the operations
-}
+"""Public names, and where the stub says they are from."""
+HIDDEN = {"__main__", "benchmark", "cli", "conf", "files", "folder", "formats", "kernels", "versions"}
+"""Behind the command line, behind the operations, or of no use by themselves."""
+PARTS = {module.name for module in pkgutil.iter_modules(minitrain.__path__)} - HIDDEN
 
 
 def loaded_by(code: str) -> set[str]:
@@ -107,7 +83,7 @@ def test_parts_are_found_without_importing_them():
 
 
 def test_all_and_dir_list_the_public_names():
-    assert set(minitrain.__all__) == {*PUBLIC, *PARTS, "__version__"}
+    assert set(minitrain.__all__) == {*PUBLIC, *PARTS}
     assert set(minitrain.__all__) <= set(dir(minitrain))
 
 

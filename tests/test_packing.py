@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.data import IGNORED, JoinedTokens, PackedDataset, document_offsets
-from minitrain.data.tokens import packing
+from minitrain.data.samples import packing
 from minitrain.errors import ConfigError, DataError, ShapeError
 from minitrain.nn import create_document_mask
 from minitrain.ops import attention_forward

@@ -27,7 +27,7 @@ from minitrain.backend import pool
 from minitrain.data import TokenLoader
 from minitrain.backend.memory import page_faults
 from minitrain.random import Key
-from minitrain.training.step import train_step
+from minitrain.training.loop import train_step
 
 window, smallest = int(sys.argv[1]), int(sys.argv[2])
 pool.SMALLEST = smallest or pool.SMALLEST

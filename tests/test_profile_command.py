@@ -18,7 +18,7 @@ from minitrain.profiling.labels import label_points
 from minitrain.profiling.machine import memory_bandwidth
 from minitrain.profiling.report import REST
 from minitrain.runs import run as training_run
-from minitrain.training.utilisation import sgemm_peak
+from minitrain.training.callbacks.monitors.utilisation import sgemm_peak
 
 TEXT = "".join(f"{n} green bottles, hanging on the wall; take {n % 7} down.\n" for n in range(200))
 SETTINGS = ["recipe=tiny", "data.path=text.txt", "data.block_size=16", "model.n_embd=8", "trainer.batch_size=4"]

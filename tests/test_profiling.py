@@ -23,7 +23,7 @@ from minitrain.profiling.costs import Cost
 from minitrain.profiling.products import PRODUCTS, Call
 from minitrain.profiling.report import REST
 from minitrain.profiling.steps import steps_of_preset
-from minitrain.training.step import train_step
+from minitrain.training.loop import train_step
 
 RNG = np.random.default_rng(0)
 

@@ -38,8 +38,8 @@ class Each(Callback):
     def __init__(self, action: Callable[[int], object]) -> None:
         self.action = action
 
-    def on_step_end(self, trainer: Trainer, update: Any) -> None:
-        self.action(trainer.state.step)
+    def on_step_end(self, view: Any, update: Any) -> None:
+        self.action(view.step)
 
 
 def trainer(steps: int, action: Callable[[int], object], data: Any = None) -> Trainer:

@@ -43,14 +43,14 @@ def at_step(step: int, action: Callable[[], object]) -> Callable[[Any], None]:
     """Changes a trainer so that ``action`` happens in the middle of update number ``step``, counted from 0."""
 
     def install(trainer: Any) -> None:
-        schedule = trainer.schedule
+        schedule = trainer.setup.schedule
 
         def interrupting(number: int) -> float:
             if number == step:
                 action()
             return float(schedule(number))
 
-        trainer.schedule = interrupting
+        trainer.setup.schedule = interrupting
 
     return install
 
@@ -144,7 +144,7 @@ def dying(call):
     return counted
 
 if where == "step":
-    run.trainer.schedule = dying(run.trainer.schedule)
+    run.trainer.setup.schedule = dying(run.trainer.setup.schedule)
 else:
     setattr(os, where, dying(getattr(os, where)))
 run.train()
@@ -216,8 +216,11 @@ def test_a_cold_start_differs_in_moments_and_weights(tmp_path: Path, uninterrupt
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda trainer: setattr(trainer, "key", trainer.key.fold("other")), {"weights", "moments", "metrics"}),
-        (lambda trainer: setattr(trainer.train_data, "_key", trainer.key), {"weights", "moments", "metrics"}),
+        (
+            lambda trainer: setattr(trainer.setup, "key", trainer.setup.key.fold("other")),
+            {"weights", "moments", "metrics"},
+        ),
+        (lambda trainer: setattr(trainer.setup.data, "_key", trainer.setup.key), {"weights", "moments", "metrics"}),
         (lambda trainer: setattr(trainer.state, "window_loss", 0.0), {"metrics"}),
         (lambda trainer: setattr(trainer.state, "best_val_loss", 0.0), {"state"}),
     ],

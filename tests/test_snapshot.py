@@ -22,9 +22,9 @@ from minitrain.optim import AdamW
 from minitrain.random import Key
 from minitrain.records import read_metrics
 from minitrain.records.history import read_history
+from minitrain.records.facts import flat
 from minitrain.runs import resume_run, start_run
 from minitrain.training import EMA, Callback, JsonlLogger, Trainer, TrainingConfig
-from minitrain.training.facts import flat
 
 
 class Stateful:
@@ -92,8 +92,8 @@ def test_it_holds_all_there_is(tmp_path: Path) -> None:
     trainer = with_stream(
         tmp_path / "run", EMA(0.5), Counting(), hyperparameters={"recipe": "mine", "trainer": {"max_steps": 8}}
     )
-    trainer.scaler = Stateful()
-    trainer.scaler.calls = 77
+    trainer.capture.scaler = Stateful()
+    trainer.capture.scaler.calls = 77
     trainer.train()
     checkpoint = read_checkpoint(tmp_path / "run" / "checkpoints" / "step-00000008")
     state = checkpoint.state
@@ -103,7 +103,7 @@ def test_it_holds_all_there_is(tmp_path: Path) -> None:
     assert state["scheduler"] == {"calls": 8}
     assert state["scaler"] == {"calls": 77}
     assert state["data"] == {"epoch": 0, "position": 8, "batches": {"at": 8}}
-    assert state["random"] == {"key": [trainer.key.k0, trainer.key.k1]}
+    assert state["random"] == {"key": [trainer.setup.key.k0, trainer.setup.key.k1]}
     assert state["config"] == {"recipe": "mine", "trainer.max_steps": 8}
     assert state["versions"].keys() == {"minitrain", "numpy", "python"}
     assert state["callbacks"].keys() == {"EMA", "Counting", "JsonlLogger"}
@@ -130,26 +130,26 @@ def test_a_stream_goes_on_where_it_was(tmp_path: Path) -> None:
     with_stream(tmp_path / "parts", Asking(stop=3)).train()
     resumed = with_stream(tmp_path / "parts")
     assert resumed.resume() == 3
-    assert resumed.train_data.batches.at == 3
+    assert resumed.setup.data.batches.at == 3
     resumed.state.stopped = ""
     resumed.train()
-    assert resumed.train_data.batches.at == 8  # nothing was read twice
+    assert resumed.setup.data.batches.at == 8  # nothing was read twice
     assert weights(resumed) == weights(whole)
-    assert resumed.schedule.calls == whole.schedule.calls == 8
+    assert resumed.setup.schedule.calls == whole.setup.schedule.calls == 8
 
 
 def test_a_rollback_reads_a_stream_on(tmp_path: Path) -> None:
     class Once(Callback):
         done = False
 
-        def on_before_optimizer_step(self, trainer: Trainer, gradient: Any) -> None:
-            if trainer.state.step == 5 and not self.done:
-                self.done = trainer.control.rollback = True
+        def on_before_optimizer_step(self, view: Any, gradient: Any) -> None:
+            if view.step == 5 and not self.done:
+                self.done = view.control.rollback = True
 
     trainer = with_stream(tmp_path / "run", Once(), warn=lambda message: None)
     trainer.train()
     # Steps 5 to 8 take the batches behind number 6: after the rollback to step 4, two are passed over.
-    assert (trainer.state.data_offset, trainer.train_data.batches.at) == (2, 10)
+    assert (trainer.state.data_offset, trainer.setup.data.batches.at) == (2, 10)
 
 
 def test_another_random_key_is_told(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_another_random_key_is_told(tmp_path: Path) -> None:
     other.warn = told.append
     other.load_checkpoint(path)
     assert told == []
-    other.key = Key.from_seed(5)
+    other.setup.key = Key.from_seed(5)
     other.load_checkpoint(path)
     assert len(told) == 1
     assert "was made with another random key: from here on the dropout masks" in told[0]
@@ -199,7 +199,7 @@ def test_epochs_with_a_position_go_on_where_they_were(tmp_path: Path, stop: int)
     resumed.resume()
     resumed.state.stopped = ""
     resumed.train()
-    assert resumed.train_data.batches.read == 8 - stop
+    assert resumed.setup.data.batches.read == 8 - stop
     assert weights(resumed) == weights(whole)
 
 
@@ -210,8 +210,8 @@ def test_an_evaluation_among_the_best_is_followed_by_a_checkpoint(tmp_path: Path
     losses = iter([3.0, 1.0, 2.0, 4.0])
 
     class Fake(Callback):
-        def on_train_begin(self, trainer: Trainer) -> None:
-            trainer.evaluator.run = lambda batches=None: {"val_loss": next(losses), "val_tokens": 1.0}
+        def on_train_begin(self, view: Any, setup: Any, run: Any) -> None:
+            run.evaluator.run = lambda batches=None: {"val_loss": next(losses), "val_tokens": 1.0}
 
     settings = {"validation_frequency": 2, "save_every": 0, "keep_checkpoints": 1, "keep_best_checkpoints": 2}
     trainer = make(tmp_path / "run", Fake(), max_steps=6, **settings)
@@ -226,7 +226,7 @@ def test_an_evaluation_among_the_best_is_followed_by_a_checkpoint(tmp_path: Path
 
 def test_the_best_need_a_figure(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match="best_metric='val_accuracy' is no figure of the evaluations; there are val_loss"
+        ConfigError, match="best_metric='val_accuracy' is no metric of the evaluations; there are val_loss"
     ):
         make(tmp_path / "run", keep_best_checkpoints=1, best_metric="val_accuracy").train()
     with pytest.raises(ConfigError, match="keep_best_checkpoints needs val_data"):
@@ -290,12 +290,17 @@ def test_what_cannot_be_taken_up_changes_nothing(tmp_path: Path, changes: dict[s
     counting = InPlace()
     trainer = with_stream(tmp_path / "run", counting, Picky())
     trainer.train_step(next(Stream()))
-    next(trainer.train_data.batches)
-    before = weights(trainer), trainer.state.to_dict(), trainer.history.to_dict(), trainer.schedule.calls
+    next(trainer.setup.data.batches)
+    before = weights(trainer), trainer.state.to_dict(), trainer.history.to_dict(), trainer.setup.schedule.calls
     with pytest.raises(CheckpointError, match=words):
         trainer.load_checkpoint(path)
-    assert (weights(trainer), trainer.state.to_dict(), trainer.history.to_dict(), trainer.schedule.calls) == before
-    assert (counting.steps, counting.sums.tolist(), trainer.train_data.batches.at) == (0, [0, 0], 1)
+    assert (
+        weights(trainer),
+        trainer.state.to_dict(),
+        trainer.history.to_dict(),
+        trainer.setup.schedule.calls,
+    ) == before
+    assert (counting.steps, counting.sums.tolist(), trainer.setup.data.batches.at) == (0, [0, 0], 1)
     trainer.train()  # it is as if nothing had happened, and the run folder is its own
     trainer.load_checkpoint(tmp_path / "whole")
     assert counting.steps == 8
@@ -352,8 +357,8 @@ def broken_off(folder: Path) -> Any:
     """A run that fails after its checkpoint of step 4."""
 
     class Failing(Callback):
-        def on_step_begin(self, trainer: Trainer) -> None:
-            if trainer.state.step == 6:
+        def on_step_begin(self, view: Any) -> None:
+            if view.step == 6:
                 raise RuntimeError
 
     run = start_run(small_config(folder))

@@ -22,6 +22,7 @@ from minitrain.training import (
     GradientStatistics,
     Histograms,
     LearningRateMonitor,
+    RunContext,
     Trainer,
     TrainingConfig,
     WeightStatistics,
@@ -35,10 +36,13 @@ class Spy(Callback):
         self.gradients: dict[int, Any] = {}
         self.weights: dict[int, Any] = {}
 
-    def on_before_optimizer_step(self, trainer: Trainer, gradient: Any) -> None:
-        named = dict(trainer.model.named_parameters())
-        self.gradients[trainer.state.step + 1] = {k: p.grad / gradient.loss.count for k, p in named.items()}
-        self.weights[trainer.state.step] = {k: p.data.copy() for k, p in named.items()}
+    def on_train_begin(self, view: Any, setup: Any, run: Any) -> None:
+        self.model = setup.model
+
+    def on_before_optimizer_step(self, view: Any, gradient: Any) -> None:
+        named = dict(self.model.named_parameters())
+        self.gradients[view.step + 1] = {k: p.grad / gradient.loss.count for k, p in named.items()}
+        self.weights[view.step] = {k: p.data.copy() for k, p in named.items()}
 
 
 def records(folder: Path) -> dict[int, dict[str, float]]:
@@ -108,13 +112,21 @@ def test_dead_units_are_seen() -> None:
     assert not [name for name in history.names() if "weight" in name]
     assert ActivationStatistics().batch is None
     with pytest.raises(ConfigError, match="needs a batch"):
-        ActivationStatistics().on_log(SimpleNamespace(evaluator=None), {})  # type: ignore[arg-type]
+        Trainer(
+            model=Relu(),
+            train_data=data,
+            loss_fn=MeanSquaredError(),
+            callbacks=[ActivationStatistics()],
+            progress=False,
+        ).train()
 
 
 def test_rates_of_groups() -> None:
-    trainer: Any = SimpleNamespace(optimizer=SimpleNamespace(lr_scales=(1.0, 0.1)))
+    monitor, setup = LearningRateMonitor(), SimpleNamespace(optimizer=SimpleNamespace(lr_scales=(1.0, 0.1)))
+    nothing: Any = None
+    monitor.on_train_begin(nothing, setup, RunContext())  # type: ignore[arg-type]
     record: dict[str, Any] = {"lr": 0.5}
-    LearningRateMonitor().on_log(trainer, record)
+    monitor.on_log(nothing, record)
     assert record == {"lr": 0.5, "lr.0": 0.5, "lr.1": 0.05}
 
 

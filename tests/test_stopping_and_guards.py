@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,19 +25,25 @@ from minitrain.training import (
     TimeLimit,
     Update,
 )
-from minitrain.training.state import Control
+from minitrain.training.setup import StepView
+from minitrain.training.state import Control, TrainerState
+
+
+def a_view() -> StepView:
+    """The view of a training that has just begun."""
+    return StepView(TrainerState(), Control(), total_steps=1000, log_every=10, warn=lambda message: None)
+
 
 # Early stopping.
 
 
 def stops_at(stopping: EarlyStopping, values: list[float]) -> tuple[int, str] | None:
     """Number of the evaluation that stops, from 1, and the reason."""
-    trainer: Any = SimpleNamespace(control=Control())
-    trainer.is_over = lambda: bool(trainer.control.stop)
+    view = a_view()
     for number, value in enumerate(values, 1):
-        stopping.on_evaluate(trainer, {stopping.monitor: value})
-        if trainer.control.stop:
-            return number, trainer.control.stop
+        stopping.on_evaluate(view, {stopping.monitor: value})
+        if view.control.stop:
+            return number, view.control.stop
     return None
 
 
@@ -88,8 +93,8 @@ def test_it_can_look_at_the_log() -> None:
 
 def test_a_time_limit_counts_all_sessions(tmp_path: Path) -> None:
     class Slow(Callback):
-        def on_step_begin(self, trainer: Any) -> None:
-            trainer.state.seconds += 10
+        def on_step_begin(self, view: Any) -> None:
+            view._state.seconds += 10
 
     trainer = make(tmp_path / "run", Slow(), TimeLimit(35))
     assert trainer.train().step == 4
@@ -122,9 +127,12 @@ def test_the_nan_guard_gives_up() -> None:
 
 def test_no_batch_helps_a_parameter_that_is_not_finite() -> None:
     class Breaking(Callback):
-        def on_step_begin(self, trainer: Any) -> None:
-            if trainer.state.step == 2:
-                trainer.model.norm.weight.data[0] = np.nan
+        def on_train_begin(self, view: Any, setup: Any, run: Any) -> None:
+            self.model = setup.model
+
+        def on_step_begin(self, view: Any) -> None:
+            if view.step == 2:
+                self.model.norm.weight.data[0] = np.nan
 
     with pytest.raises(NonFiniteError, match=r"step 3: .*parameter norm\.weight holds NaN"):
         make(None, Breaking(), NaNGuard("skip")).train()
@@ -150,15 +158,13 @@ def test_the_nan_guard_rolls_back_a_bounded_number_of_times(tmp_path: Path) -> N
 def spikes(guard: SpikeGuard, values: list[float]) -> list[int]:
     """Which of the values are taken for spikes."""
     found = []
-    trainer: Any = SimpleNamespace(
-        control=Control(), state=SimpleNamespace(step=0), warn=lambda text: None, stopped_by=lambda error, step: error
-    )
+    view = a_view()
     for i, value in enumerate(values):
-        trainer.control.begin_step()
+        view.control.begin_step()
         loss = Loss(4 * value, 4.0)
-        guard.on_before_optimizer_step(trainer, Gradient(loss, Clip(value, 1.0)))
-        skipped = trainer.control.skip or trainer.control.rollback
-        guard.on_step_end(trainer, Update(loss.total, 4.0, 0.1, value, skipped=skipped))
+        guard.on_before_optimizer_step(view, Gradient(loss, Clip(value, 1.0)))
+        skipped = view.control.skip or view.control.rollback
+        guard.on_step_end(view, Update(loss.total, 4.0, 0.1, value, skipped=skipped))
         found += [i] * skipped
     return found
 
@@ -208,8 +214,8 @@ def test_checkpoints_at_the_end_of_epochs(tmp_path: Path) -> None:
 
 def test_checkpoints_by_the_clock(tmp_path: Path) -> None:
     class Slow(Callback):
-        def on_step_begin(self, trainer: Any) -> None:
-            trainer.state.seconds += 60
+        def on_step_begin(self, view: Any) -> None:
+            view._state.seconds += 60
 
     callbacks = Slow(), Checkpointing(every_epochs=0, every_minutes=2.5)
     make(tmp_path / "run", *callbacks, save_every=0, keep_checkpoints=9).train()
@@ -227,16 +233,16 @@ def test_validation_takes_the_averaged_weights_and_leaves_the_others(tmp_path: P
     assert result.val_loss != plain_result.val_loss
     assert ema.average is not None
     with ema.average.applied():
-        assert trainer.evaluator.run()["val_loss"] == result.val_loss
-    assert trainer.evaluator.run()["val_loss"] == plain_result.val_loss
+        assert trainer.run.evaluator.run()["val_loss"] == result.val_loss
+    assert trainer.run.evaluator.run()["val_loss"] == plain_result.val_loss
 
 
 def test_the_average_is_that_of_the_weights_and_survives_a_stop(tmp_path: Path) -> None:
     class Following(Callback):
-        def on_train_begin(self, trainer: Any) -> None:
-            self.average = ExponentialAverage(trainer.model, decay=0.9)
+        def on_train_begin(self, view: Any, setup: Any, run: Any) -> None:
+            self.average = ExponentialAverage(setup.model, decay=0.9)
 
-        def on_step_end(self, trainer: Any, update: Any) -> None:
+        def on_step_end(self, view: Any, update: Any) -> None:
             self.average.update()
 
     make(None, following := Following()).train()

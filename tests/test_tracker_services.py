@@ -55,7 +55,7 @@ def test_mlflow_goes_on_with_the_same_run(tmp_path: Path, store: Any) -> None:
     assert run.info.status == "FAILED"
 
     class Watching(Callback):
-        def on_step_end(self, trainer: Any, update: Any) -> None:
+        def on_step_end(self, view: Any, update: Any) -> None:
             assert mlflow_run(store).info.status == "RUNNING"
 
     again = make(tmp_path / "run", MLflowLogger(tracking_uri=uri), Watching())
@@ -100,7 +100,7 @@ def test_mlflow_takes_more_settings_than_fit_a_request(store: Any, monkeypatch: 
 
     monkeypatch.setattr(type(client), "log_batch", log_batch)  # a store of files has no limits, a server has
     trainer = make(None, MLflowLogger(tracking_uri=uri))
-    trainer.hyperparameters = {"many": {str(i): i for i in range(250)}, "long": "x" * 10_000}
+    trainer.run.settings = {"many": {str(i): i for i in range(250)}, "long": "x" * 10_000}
     trainer.train()
     params = mlflow_run(store).data.params
     assert (len(params), params["many.249"], params["long"]) == (251, "249", 500 * "x")

@@ -13,9 +13,9 @@ from test_csv_logger import interrupted
 
 from minitrain.errors import ConfigError
 from minitrain.records import read_metrics
+from minitrain.records.facts import flat
 from minitrain.training import MLflowLogger, TensorBoardLogger, WandbLogger
-from minitrain.training.callbacks.tracker import Tracker
-from minitrain.training.facts import flat
+from minitrain.training.callbacks.loggers.tracker import Tracker
 
 
 class Shelf(Tracker):
@@ -33,7 +33,7 @@ class Shelf(Tracker):
         if self.failing == what[0]:
             raise ConnectionError("no route\nto the shelf")
 
-    def _begin(self, trainer: Any) -> None:
+    def _begin(self, step: int, setup: Any, run: Any) -> None:
         self._say("begin", self.id)
         self.id = self.id or "run-1"
 

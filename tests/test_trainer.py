@@ -40,14 +40,14 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def interrupt_at(trainer: Trainer, step: int, action: Callable[[], object]) -> None:
     """Let ``action`` happen in the middle of update number ``step``, counted from 0."""
-    schedule = trainer.schedule
+    schedule = trainer.setup.schedule
 
     def interrupting(number: int) -> float:
         if number == step:
             action()
         return schedule(number)
 
-    trainer.schedule = interrupting
+    trainer.setup.schedule = interrupting
 
 
 def small_trainer(run_dir: Path, **config: Any) -> Trainer:
@@ -129,10 +129,10 @@ def test_what_is_logged(tmp_path: Path, no_pictures: None) -> None:
     model, optimizer, key = reference.model, reference.optimizer, Key.from_seed(3).fold("dropout")
     totals, counts, norms, val = [], [], [], {}
     for step in range(STEPS):
-        optimizer.set_lr(reference.schedule(step))
+        optimizer.set_lr(reference.setup.schedule(step))
         optimizer.zero_grad()
         total = count = 0.0
-        for first, batch in reference.train_data.micro_batches(step, 2):
+        for first, batch in reference.setup.data.micro_batches(step, 2):
             loss, cache = model.loss(batch, rng=key.fold(step).at_sample(first))
             model.loss_backward(cache)
             total, count = total + float(loss.total), count + float(loss.count)
@@ -152,7 +152,7 @@ def test_what_is_logged(tmp_path: Path, no_pictures: None) -> None:
         record = logged[step]
         assert set(record) == {"step", "loss", "lr", "grad_norm", "tokens_per_second", "seconds"}
         assert record["loss"] == sum(totals[before:step]) / sum(counts[before:step])
-        assert record["lr"] == reference.schedule(step - 1)
+        assert record["lr"] == reference.setup.schedule(step - 1)
         assert record["grad_norm"] == norms[step - 1]
         assert record["tokens_per_second"] > 0
     evaluated = {record["step"]: record for record in records if "val_loss" in record}
@@ -175,7 +175,7 @@ def test_a_trainer_by_hand_without_a_tokenizer(tmp_path: Path, no_pictures: None
     trainer = small_trainer(tmp_path / "run", max_steps=3)
     result = trainer.train()
     assert (result.step, result.stopped) == (3, "")
-    assert result.val_loss == result.history.get_latest("val_loss") == trainer.evaluator.run()["val_loss"]
+    assert result.val_loss == result.history.get_latest("val_loss") == trainer.run.evaluator.run()["val_loss"]
     assert result.history.get_steps("train_loss") == [1, 3]
 
 
@@ -190,9 +190,9 @@ def test_the_best_validation_loss_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None, best_at: int
 ) -> None:
     trainer = start_run(small_config(tmp_path)).trainer
-    real = trainer.evaluator.run
+    real = trainer.run.evaluator.run
     monkeypatch.setattr(
-        trainer.evaluator, "run", lambda *a: real(*a) | {"val_loss": 1.0 if trainer.state.step == best_at else 1e6}
+        trainer.run.evaluator, "run", lambda *a: real(*a) | {"val_loss": 1.0 if trainer.state.step == best_at else 1e6}
     )
     result = trainer.train()
     assert result.best_step == trainer.state.best_step == best_at
@@ -203,7 +203,7 @@ def test_the_best_validation_loss_is_kept(
 
 def test_an_evaluation_predicts_every_token_once(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path)
-    tokens = trainer.evaluator.data.tokens
+    tokens = trainer.run.evaluator.data.tokens
     measured = evaluate(trainer.model, tokens, block_size=8, batch_size=3)
     assert measured["val_tokens"] == tokens.size - 1
     by_hand = 0.0
@@ -393,8 +393,8 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path / "run", max_steps=3, validation_frequency=1)
-    real = trainer.evaluator.run
-    trainer.evaluator.run = lambda *a: real(*a) | {"val_loss": math.nan}
+    real = trainer.run.evaluator.run
+    trainer.run.evaluator.run = lambda *a: real(*a) | {"val_loss": math.nan}
     with pytest.raises(NonFiniteError, match="step 1: the validation loss is nan"):
         trainer.train()
 

@@ -236,9 +236,9 @@ def test_a_step_by_hand() -> None:
     whole.train()
     for _ in range(3):
         for x, y in regression():
-            update = by_hand.train_step(x, y)
+            loss = by_hand.train_step(x, y)
     assert by_hand.state.step == whole.state.step == 15
-    assert update.loss == pytest.approx(whole.history.get_latest("train_loss") * 5 * 8, rel=1)
+    assert loss == pytest.approx(whole.history.get_latest("train_loss"), rel=0.5)
     for a, b in zip(weights(whole.model), weights(by_hand.model), strict=True):
         np.testing.assert_array_equal(a, b)
 

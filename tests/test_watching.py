@@ -23,8 +23,9 @@ from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.models.mlp import MLP, MLPConfig
 from minitrain.records import read_metrics
 from minitrain.records.jsonl import TIMING
-from minitrain.training import EMA, Callback, Plots, RunInfo, SampleGeneration, Throughput, Trainer, utilisation
-from minitrain.training.utilisation import flops_per_second, sgemm_peak
+from minitrain.training import EMA, Callback, Plots, RunInfo, SampleGeneration, Throughput, Trainer
+from minitrain.training.callbacks.monitors import utilisation
+from minitrain.training.callbacks.monitors.utilisation import flops_per_second, sgemm_peak
 
 
 class Letters:
@@ -41,7 +42,7 @@ class Letters:
 
 def writing(folder: Path | None, *callbacks: Callback, **config: Any) -> Trainer:
     trainer = make(folder, *callbacks, **config)
-    trainer.tokenizer = Letters()
+    trainer.run.tokenizer = Letters()
     return trainer
 
 
@@ -77,13 +78,16 @@ def test_samples_come_from_the_weights_that_validation_uses() -> None:
     written: list[str] = []
 
     class Reading(Callback):
-        def on_step_end(self, trainer: Trainer, update: Any) -> None:
-            if trainer.state.step == 8:
+        def on_train_begin(self, view: Any, setup: Any, run: Any) -> None:
+            self.model = setup.model
+
+        def on_step_end(self, view: Any, update: Any) -> None:
+            if view.step == 8:
                 assert ema.average is not None
                 with ema.average.applied():
-                    written.append(continue_text(trainer.model, Letters(), "ab", 20, temperature=0))
-                written.append(sampling.write(trainer))
-                written.append(continue_text(trainer.model, Letters(), "ab", 20, temperature=0))
+                    written.append(continue_text(self.model, Letters(), "ab", 20, temperature=0))
+                written.append(sampling.write(view.step))
+                written.append(continue_text(self.model, Letters(), "ab", 20, temperature=0))
 
     writing(None, ema, sampling, Reading()).train()
     assert written[0] == written[1] != written[2]
@@ -92,9 +96,8 @@ def test_samples_come_from_the_weights_that_validation_uses() -> None:
 def test_each_step_has_random_numbers_of_its_own() -> None:
     sampling = SampleGeneration("ab", tokens=40, show=False)
     trainer = writing(None, sampling)  # whose weights stay as they are
-    texts = []
-    for trainer.state.step in (500, 1000, 500):
-        texts.append(sampling.write(trainer))
+    sampling.on_train_begin(trainer.view, trainer.setup, trainer.run)
+    texts = [sampling.write(step) for step in (500, 1000, 500)]
     assert texts[0] == texts[2] != texts[1]
 
 
@@ -112,7 +115,7 @@ def test_samples_that_cannot_be_written_are_told_before_the_first_step() -> None
 def test_throughput_is_in_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moments = itertools.accumulate(itertools.chain.from_iterable((10.0, float(step)) for step in range(1, 9)))
     clock = SimpleNamespace(perf_counter=lambda: next(moments))  # step 1 takes a second, step 2 two, and so on
-    monkeypatch.setattr("minitrain.training.callbacks.throughput.time", clock)
+    monkeypatch.setattr("minitrain.training.callbacks.monitors.throughput.time", clock)
     monkeypatch.setattr(utilisation, "sgemm_peak", lambda device: 1e12)
     trainer = make(tmp_path / "run", Throughput())
     trainer.train()
@@ -133,7 +136,7 @@ def test_throughput_is_in_the_records(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_samples_a_second_of_batches_in_a_list() -> None:
     trainer = regression_trainer(callbacks=[Throughput(utilisation=False)])
-    assert trainer.train_data.batch_size == 4
+    assert trainer.setup.data.batch_size == 4
     trainer.train()
     assert trainer.history.get_latest("samples_per_second") > 0  # type: ignore[operator]
     assert trainer.history.get_latest("flops_per_second") is None  # the model does not say what it costs
@@ -145,7 +148,7 @@ def test_batches_that_cannot_be_looked_at_have_no_size() -> None:
             return iter([np.zeros(3)])
 
     trainer = regression_trainer(data=Endless(), config={"max_steps": 1})
-    assert trainer.train_data.batch_size is None
+    assert trainer.setup.data.batch_size is None
 
 
 def test_flops_are_counted_by_tokens_or_by_samples() -> None:

@@ -8,6 +8,7 @@ CuPy has such a pool of its own; this one serves the CPU kernels.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, NamedTuple
 
@@ -117,7 +118,8 @@ class _Block:
         }
 
     def __del__(self) -> None:
-        self._pool._give_back(self._memory)
+        with contextlib.suppress(AttributeError):  # Ctrl-C came before the block was there
+            self._pool._give_back(self._memory)
 
 
 POOL = BufferPool()

@@ -82,8 +82,9 @@ class AsyncWriter:
             else:
                 self._deliver = lambda: done(result)
 
-        self._thread = threading.Thread(target=run, name="checkpoint", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=run, name="checkpoint", daemon=True)
+        thread.start()
+        self._thread = thread  # only now: Ctrl-C may come in between, and a thread that did not start cannot be joined
 
     def poll(self) -> None:
         """Deliver the result if the work is finished: call ``done``, or raise what the work raised."""

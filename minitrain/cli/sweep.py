@@ -147,7 +147,7 @@ def _train_one(run_dir: Path, config: RunConfig, train: Callable[[Run], object])
     with traceback_kept_in(run_dir):
         if (run_dir / CONFIG).exists():
             one = resume_run(run_dir, warn=warn)
-            if one.trainer.is_over() and (run_dir / REPORT).exists():
+            if one.trainer.view.is_over and (run_dir / REPORT).exists():
                 print("finished before")
                 return
         else:

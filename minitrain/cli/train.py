@@ -105,7 +105,7 @@ def _say_what_it_takes(prepared: Run) -> None:
     from ..records.progress import PlainProgress, compilation_shown
     from ..training import estimate
 
-    if not prepared.trainer.is_over():
+    if not prepared.trainer.view.is_over:
         with compilation_shown(PlainProgress(0, 1)):
             print(estimate(prepared.trainer).describe(), flush=True)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backend.threads import thread_count
-from ..training.utilisation import sgemm_peak
+from ..training.callbacks.monitors.utilisation import sgemm_peak
 
 SIDE = 2048
 """rows and columns of the matrices"""

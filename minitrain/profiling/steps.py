@@ -19,7 +19,7 @@ from ..nn.core.packing import pack
 from ..optim import AdamW
 from ..random import Key
 from ..runs import RunConfig, start_run
-from ..training.step import train_step
+from ..training.loop import train_step
 from .machine import Machine
 from .recorder import Profile
 from .report import Report
@@ -57,8 +57,8 @@ def steps_of_run(config: RunConfig) -> Iterator[Steps]:
         trainer = start_run(here).trainer
 
         def train(step: int) -> None:
-            parts = trainer.train_data.micro_batches(step, trainer.accumulation)
-            trainer.update(parts, lr=trainer.schedule(step), key=trainer.key.fold(step))
+            trainer.state.step = step
+            trainer.loop.update(trainer.setup.batch(step))
 
         B, T = config.trainer.batch_size, config.data.block_size
         yield Steps(_title(config.recipe or config.model.name, trainer.model, B, T), trainer.model, train)

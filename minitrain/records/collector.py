@@ -17,7 +17,7 @@ class MetricsCollector:
     """Collects scalars by name, each with its step.
 
     Nested dictionaries become names with an underscore: ``{"recalls": {"top1": 0.8}}`` under the prefix ``"val"`` is
-    ``val_recalls_top1``. Zero-dimensional arrays of any device are taken as numbers.
+    ``val_recalls_top1``. Arrays with one element, of any device, are taken as numbers.
 
     Args:
         directions: ``"min"`` or ``"max"`` by name, for figures of which less or more is better; by default less is
@@ -172,6 +172,6 @@ def _flat(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]
             yield from _flat(value, name)
             continue
         try:
-            yield name, float(value)
+            yield name, float(value.item() if hasattr(value, "item") else value)
         except (TypeError, ValueError) as error:
             raise DataError(f"the metric {name} is {value!r}, not a number") from error

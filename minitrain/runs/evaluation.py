@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
-from ..data.text.baselines import CHUNK
+from ..data.tokens.baselines import CHUNK
 from ..data.tokens.token_array import TokenArray
 from ..training.evaluator import Evaluator
 

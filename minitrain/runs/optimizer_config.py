@@ -15,7 +15,14 @@ import numpy as np
 from ..errors import ConfigError
 from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
-from ..optim.factory import OPTIMIZERS, SCHEDULERS, create_optimizer, create_scheduler, optimizer_settings, schedule_settings
+from ..optim.factory import (
+    OPTIMIZERS,
+    SCHEDULERS,
+    create_optimizer,
+    create_scheduler,
+    optimizer_settings,
+    schedule_settings,
+)
 from ..settings.section import Section, make_section
 
 # Where a run's default is not the library's: for one optimizer, and for every schedule that has the setting.

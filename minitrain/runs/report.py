@@ -18,11 +18,11 @@ from ..generation import continue_text
 from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
 from ..records.collector import MetricsCollector
-from ..records.jsonl import read_metrics
+from ..records.jsonl import figures_of, read_metrics
 from ..reports.html import write_html_report
 from ..trainers.base import perplexity
 from ..training.result import TrainResult
-from ..training.trainer import Trainer
+from ..training.setup import Setup
 from ..versions import versions
 from .evaluation import Validation
 from .generation_config import GenerationConfig
@@ -74,9 +74,11 @@ class RunResult:
 def history_of(records: Sequence[Mapping[str, Any]]) -> MetricsCollector:
     """The history of a run from the records in its file, with perplexities."""
     history = MetricsCollector()
-    for record in records:
-        figures = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
+    for record in map(figures_of, records):
+        figures: dict[str, Any] = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
         step = figures.pop("step", None)
+        if not (step is None or (isinstance(step, int) and step >= 0)):
+            continue
         perplexities = {
             name.replace("loss", "perplexity"): perplexity(figures[name])
             for name in ("train_loss", "val_loss")
@@ -102,7 +104,7 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
     """
     run_dir = Path(run_dir)
     folder = RunFolder(run_dir)
-    records = read_metrics(folder.file(METRICS))
+    records = [one for one in map(figures_of, read_metrics(folder.file(METRICS))) if type(one.get("step")) is int]
     name = run_dir.resolve().name
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
@@ -131,21 +133,22 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     )
 
 
-def write_sample(trainer: Trainer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray) -> str:
+def write_sample(
+    setup: Setup, tokenizer: Tokenizer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray
+) -> str:
     """Let the model write a text of ``length`` tokens, and keep it in the run folder."""
-    tokenizer = trainer.tokenizer
     if not length:
         return ""
     written = continue_text(
-        trainer.model,
+        setup.model,
         tokenizer,
         how.prompt or _start_of_a_line(tokenizer, val_tokens),
         length,
         temperature=how.temperature,
         top_k=how.top_k,
         top_p=how.top_p,
-        rng=trainer.key.fold("sample"),
-        device=trainer.device,
+        rng=setup.key.fold("sample"),
+        device=setup.device,
     )
     sample = f"{how.prompt or ''}{written}".strip("\n")
     RunFolder(run_dir).write(SAMPLE, sample.encode() + b"\n")

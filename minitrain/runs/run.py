@@ -30,7 +30,7 @@ from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_schedul
 from ..random import Key
 from ..training.callbacks import PlateauWatch, create_callbacks
 from ..training.config import TrainingConfig
-from ..training.places import open_checkpoints, refuse_used_folder
+from ..training.preconditions import open_checkpoints, refuse_used_folder
 from ..training.trainer import Trainer
 from .config import RunConfig
 from .confine import confined_callbacks, refuse_remote_checkpoints
@@ -71,7 +71,7 @@ class Run:
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
         pictures = draw(self.run_dir, validation.baselines)
         length, how = self.config.trainer.sample_tokens, self.config.generation
-        sample = write_sample(self.trainer, self.run_dir, length, how, self.val_tokens)
+        sample = write_sample(self.trainer.setup, self.tokenizer, self.run_dir, length, how, self.val_tokens)
         summary = f"{training.describe()}\n\n{validation.describe()}"
         report = write_report(self.run_dir, pictures, summary, sample)
         return RunResult(self.run_dir, training, validation, pictures, report, sample)

@@ -12,14 +12,29 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..optim import AdamW, Constant, Schedule
-from ..training.callback import Callback
 from ..training.callbacks import EarlyStopping
+from ..training.callbacks.base import Callback
 from ..training.config import TrainingConfig
 from ..training.objective import Metric
 from ..training.trainer import Trainer
 from .epochs import EpochHistory
 
 NEVER = 10**9  # steps
+
+
+def trainer_by_epochs(epochs: int, max_grad_norm: float | None = 1.0, save_every: int = 1000, **parts: Any) -> Trainer:
+    """A `Trainer` that logs and evaluates when its callbacks request it, at the ends of epochs.
+
+    Args:
+        epochs: passes over the training data.
+        max_grad_norm: longer gradients are scaled down to this length.
+        save_every: updates between two checkpoints; 0 saves at the end only, and when a callback requests it.
+        parts: the other arguments of the `Trainer`.
+    """
+    config = TrainingConfig(
+        epochs=epochs, max_grad_norm=max_grad_norm, validation_frequency=0, save_every=save_every, log_every=NEVER
+    )
+    return Trainer(config=config, **parts)
 
 
 class EpochTrainer:
@@ -63,7 +78,8 @@ class EpochTrainer:
     ) -> None:
         if early_stopping_patience is not None and val_dataloader is None:
             raise ConfigError("early_stopping_patience needs a val_dataloader: the validation loss is what it looks at")
-        self.model, self.tokenizer, self.device, self.progress = model, tokenizer, device, progress
+        self.tokenizer = getattr(train_dataloader, "tokenizer", None) if tokenizer is None else tokenizer
+        self.model, self.device, self.progress = model, device, progress
         self.train_data, self.val_data = train_dataloader, val_dataloader
         self.loss_fn, self.metrics = loss_fn, metrics
         self.learning_rate, self.warmup_steps, self.max_grad_norm = learning_rate, warmup_steps, max_grad_norm
@@ -86,24 +102,22 @@ class EpochTrainer:
         callbacks: list[Callback] = [epoch_history]
         if self.early_stopping_patience is not None:
             callbacks.append(EarlyStopping(patience=self.early_stopping_patience))
-        config = TrainingConfig(
-            epochs=epochs, max_grad_norm=self.max_grad_norm, validation_frequency=0, log_every=NEVER
-        )
-        trainer = self.trainer = Trainer(
+        trainer = self.trainer = trainer_by_epochs(
+            epochs,
+            self.max_grad_norm,
             model=self.model,
             train_data=self.train_data,
             val_data=self.val_data,
             optimizer=AdamW(self.model, lr=self.learning_rate),
             loss_fn=self.loss_fn,
             metrics=self.metrics,
-            config=config,
             callbacks=callbacks,
             run_dir=run_dir,
             tokenizer=self.tokenizer,
             device=self.device,
             progress=self.progress,
         )
-        trainer.schedule = self.schedule(trainer.total_steps)
+        trainer.setup.schedule = self.schedule(trainer.total_steps)
         if trainer.checkpoints is not None and trainer.checkpoints.checkpoints():
             trainer.resume()
         trainer.train()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..training.callback import Callback
-
-if TYPE_CHECKING:
-    from ..training.step import Update
-    from ..training.trainer import Trainer
+from ..training.callbacks.base import Callback
+from ..training.setup import StepView
+from ..training.state import Update
 
 
 class EpochHistory(Callback):
@@ -24,22 +22,22 @@ class EpochHistory(Callback):
         self.history: dict[str, list[float]] = {"train_loss": [], "learning_rate": []}
         self._loss = self._count = self._lr = 0.0
 
-    def on_step_end(self, trainer: Trainer, update: Update) -> None:
+    def on_step_end(self, view: StepView, update: Update) -> None:
         """Add up the losses of the epoch."""
         if not update.skipped:
             self._loss += update.loss
             self._count += update.tokens
         self._lr = update.lr
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
+    def on_epoch_end(self, view: StepView) -> None:
         """Close the epoch, and ask for its evaluation."""
         self.history["train_loss"].append(self._loss / self._count if self._count else float("nan"))
         self.history["learning_rate"].append(self._lr)
         self._loss = self._count = 0.0
-        if not trainer.is_over():  # the trainer's last evaluation is that of the last epoch
-            trainer.control.log = trainer.control.evaluate = True
+        if not view.is_over:  # the trainer's last evaluation is that of the last epoch
+            view.control.log = view.control.evaluate = True
 
-    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
         """Keep the evaluation, of an epoch's end only."""
         if len(self.history.get("val_loss", ())) < len(self.history["train_loss"]):
             for name, value in metrics.items():

@@ -84,7 +84,7 @@ class LanguageModelTrainer(EpochTrainer):
         learning_rate: the highest rate.
         warmup_steps: updates over which the rate rises, at most a tenth of the training.
         max_grad_norm: longer gradients are scaled down to this length.
-        tokenizer: for ``generate``.
+        tokenizer: for ``generate``; by default that of the training data, if it has one.
         options: see `EpochTrainer`.
     """
 
@@ -145,7 +145,16 @@ class LanguageModelTrainer(EpochTrainer):
         loss = Evaluator(self.model, data, device=self.device).run()["val_loss"]
         return {"loss": loss, "perplexity": perplexity(loss)}
 
-    def generate(self, prompt: str, max_length: int = 100, temperature: float = 1.0, seed: int = 0) -> str:
+    def generate(
+        self,
+        prompt: str,
+        max_length: int = 100,
+        temperature: float = 1.0,
+        seed: int = 0,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> str:
         """Let the model continue ``prompt`` by ``max_length`` tokens; returns prompt and continuation.
 
         Raises:
@@ -156,8 +165,17 @@ class LanguageModelTrainer(EpochTrainer):
 
         if self.tokenizer is None:
             raise ConfigError("generate needs a tokenizer: LanguageModelTrainer(..., tokenizer=...)")
-        options: dict[str, Any] = {"temperature": temperature, "rng": Key.from_seed(seed), "device": self.device}
-        return prompt + continue_text(self.model, self.tokenizer, prompt, max_length, **options)
+        return prompt + continue_text(
+            self.model,
+            self.tokenizer,
+            prompt,
+            max_length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            rng=Key.from_seed(seed),
+            device=self.device,
+        )
 
 
 def train_model(

@@ -8,11 +8,11 @@ from typing import Any
 
 from ..backend.arrays import Array, array_module
 from ..records.collector import MetricsCollector
-from ..training.callback import Callback
 from ..training.callbacks import Checkpointing
+from ..training.callbacks.base import Callback
 from ..training.config import TrainingConfig
-from ..training.trainer import Trainer
-from .base import NEVER
+from ..training.setup import RunContext, Setup, StepView
+from .base import trainer_by_epochs
 from .epochs import EpochHistory
 
 
@@ -28,7 +28,7 @@ class MultimodalTrainer:
         options: of the `Trainer`: ``scheduler``, ``callbacks``, ``progress`` and so on.
 
     Attributes:
-        trainer: the `Trainer`; its ``train_data`` is what handles the data, its ``evaluator`` what measures.
+        trainer: the `Trainer` underneath.
         history: lists with one value an epoch: ``train_loss``, ``learning_rate``, ``val_loss``, ``val_recall_top1``,
             ``val_recall_top5``.
     """
@@ -44,15 +44,15 @@ class MultimodalTrainer:
     ) -> None:
         self._by_epoch = EpochHistory()
         callbacks = [self._by_epoch, Checkpointing(), Alignment(), *options.pop("callbacks", ())]
-        config = TrainingConfig(epochs=1, validation_frequency=0, save_every=0, log_every=NEVER)
-        self.trainer = Trainer(
+        self.trainer = trainer_by_epochs(
+            1,
+            save_every=0,
             model=model,
             train_data=train_dataloader,
             val_data=val_dataloader,
             optimizer=optimizer,
             run_dir=checkpoint_dir,
             metrics={"recall_top1": recall_at(1), "recall_top5": recall_at(5)},
-            config=config,
             callbacks=callbacks,
             **options,
         )
@@ -78,7 +78,7 @@ class MultimodalTrainer:
         An interrupted training in the same folder is taken up.
         """
         trainer = self.trainer
-        trainer.total_steps = TrainingConfig(epochs=num_epochs).total_steps(trainer.train_data.steps_per_epoch)
+        trainer.total_steps = TrainingConfig(epochs=num_epochs).total_steps(trainer.setup.data.steps_per_epoch)
         if not trainer.state.step and trainer.checkpoints is not None and trainer.checkpoints.checkpoints():
             trainer.resume()
         trainer.train()
@@ -107,13 +107,21 @@ def cosines(image: Array, text: Array) -> Array:
 class Alignment(Callback):
     """Keeps, at every evaluation, how much nearer an image is to its own text than to all, on the first batch."""
 
-    def on_evaluate(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def __init__(self) -> None:
+        self._run = RunContext()
+
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep the evaluator and the history."""
+        self._run = run
+
+    def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
         """Measure the cosines of one validation batch."""
-        assert trainer.evaluator is not None  # since it has just measured
-        batch = next(iter(trainer.evaluator.data))
-        similarity = cosines(*trainer.objective.loss_and_outputs(batch)[1])
+        evaluator = self._run.evaluator
+        assert evaluator is not None  # since it has just measured
+        batch = next(iter(evaluator.data))
+        similarity = cosines(*evaluator.objective.loss_and_outputs(batch)[1])
         own, mean, spread = (
             float(x) for x in (similarity.trace() / len(similarity), similarity.mean(), similarity.std())
         )
         gap = own - mean
-        trainer.history.update_alignment_metrics(trainer.state.step, own, mean, gap, gap / max(spread, 1e-12))
+        self._run.history.update_alignment_metrics(view.step, own, mean, gap, gap / max(spread, 1e-12))

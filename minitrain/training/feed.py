@@ -7,11 +7,12 @@ The trainer reads batch number ``step`` and nothing else, so that a resumed run 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
-from ..backend.arrays import to_device
-from ..data import Prefetch, PrefetchLoader, SampleDataset
+from ..backend.arrays import is_array, to_device
+from ..data import ArrayDataset, Prefetch, PrefetchLoader, SampleDataset
 from ..data.loading.batches import arrays_in, map_arrays
 from ..data.loading.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
@@ -45,6 +46,8 @@ class BatchStream:
             raise DataError("the training data has no batch")
         self._epoch, self._position = 0, 0
         self._iterator: Iterator[Any] | None = None
+        self._kept: dict[int, Any] = {}  # batches that a trial has read, by step: training gets them again
+        self._trial: dict[int, Any] | None = None
 
     @property
     def batch_size(self) -> int | None:
@@ -54,7 +57,23 @@ class BatchStream:
 
     def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Any]]:
         """Batch number ``step`` in ``accumulation`` parts; a jump ahead reads what lies between."""
-        return split_batch(self._batch(step), accumulation)
+        batch = self._kept.pop(step) if step in self._kept else self._batch(step)
+        if self._trial is not None:
+            self._trial[step] = batch
+        return split_batch(batch, accumulation)
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """After the ``with`` block, the batches that were read in it come again."""
+        state, self._trial = self.state_dict(), {}
+        try:
+            yield
+        finally:
+            trial, self._trial = self._trial, None
+            if self._has_position:
+                self.load_state_dict(state)
+            elif not isinstance(self.batches, Sequence):
+                self._kept |= trial
 
     def _batch(self, step: int) -> Any:
         if isinstance(self.batches, Sequence):
@@ -80,6 +99,7 @@ class BatchStream:
         return batch
 
     def _begin(self, epoch: int) -> None:
+        self._kept.clear()
         self._set_epoch(epoch)
         self._iterator, self._position = iter(self.batches), 0
 
@@ -124,7 +144,11 @@ class DatasetBatches:
 
 
 def as_loader(data: Any, batch_size: int) -> Any:
-    """``data`` itself if it is a loader, the loader of a data set of samples, or a `BatchStream` over batches.
+    """The loader of training data.
+
+    Args:
+        data: a loader, a data set of samples, a pair of arrays ``(inputs, targets)``, or batches.
+        batch_size: samples in a batch, where ``data`` does not say.
 
     Raises:
         ConfigError: if there is no data.
@@ -132,14 +156,23 @@ def as_loader(data: Any, batch_size: int) -> Any:
     """
     if data is None:
         raise ConfigError("the trainer has no train_data: give a loader, a data set, or a list of batches")
+    if isinstance(data, tuple) and len(data) == 2 and all(map(is_array, data)):
+        data = ArrayDataset(inputs=data[0], targets=data[1])
     if isinstance(data, SampleDataset):
         return data.loader(batch_size)
     return data if hasattr(data, "micro_batches") else BatchStream(data)
 
 
-def as_batches(data: Iterable[Any], batch_size: int) -> Iterable[Any]:
-    """What to evaluate on: batches as they are, or those of a data set of samples."""
+def as_batches(data: Any, batch_size: int) -> Iterable[Any]:
+    """What to evaluate on: batches as they are, or those of a data set or of a pair of arrays."""
+    if isinstance(data, tuple) and len(data) == 2 and all(map(is_array, data)):
+        data = ArrayDataset(inputs=data[0], targets=data[1])
     return DatasetBatches(data, batch_size) if isinstance(data, SampleDataset) else data
+
+
+def data_restored(loader: Any) -> AbstractContextManager[Any]:
+    """Within the ``with`` block batches may be read; after it the loader stands where it stood."""
+    return loader.restored() if isinstance(loader, BatchStream) else nullcontext()
 
 
 def stop_reading_ahead(loader: Any) -> None:

@@ -1,130 +1,155 @@
-"""The loop over the steps of an epoch, and what happens between two of them."""
+"""The training loop: from a batch to the update of the weights, and from one step to the next."""
 
 from __future__ import annotations
 
 import math
-import shlex
-import signal
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from ..errors import NonFiniteError
-from .signals import Interrupted, StopSignals
-from .state import due
-from .step import Update
+from ..errors import DataError, NonFiniteError
+from ..ops.contract.loss import Loss
+from ..optim import clip_by_global_norm
+from ..random import Key
+from .callbacks.base import CallbackList
+from .nonfinite import first_bad_activation, first_bad_gradient, first_bad_parameter
+from .setup import Setup, StepView
+from .state import Gradient, TrainerState, Update
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
+
+def train_step(
+    model: Any,
+    optimizer: Any,
+    micro_batches: Iterable[tuple[int, Any]],
+    *,
+    lr: float,
+    key: Key | None = None,
+    max_grad_norm: float | None = None,
+    objective: Any = None,
+    on_substep: Callable[[Loss], object] = lambda loss: None,
+    go_on: Callable[[Gradient], bool] = lambda gradient: True,
+) -> Update:
+    """Forward, backward and one update.
+
+    Gradients add up as sums over all micro-batches and are divided by the number of targets at the update: any
+    split of a batch gives the gradient of the whole batch.
+
+    Args:
+        model: has ``loss`` and ``loss_backward``, or an ``objective`` has them.
+        optimizer: has ``zero_grad``, ``set_lr`` and ``step``.
+        micro_batches: pairs of the index of the first sample in the whole batch and the micro-batch.
+        lr: learning rate of this update.
+        key: random key of this step's dropout masks; ``None`` trains without dropout.
+        max_grad_norm: a longer gradient is scaled down to this length; ``None`` leaves it.
+        objective: has ``loss`` and ``loss_backward``; the model by default.
+        on_substep: called with the loss of each micro-batch after its backward.
+        go_on: called with the complete gradient; ``False`` leaves the weights as they are.
+
+    Raises:
+        DataError: if no target of the batch counts.
+        NonFiniteError: if the loss or the gradient is NaN or infinite. It names the first bad parameter, activation
+            or gradient; the weights are not touched.
+    """
+    objective = model if objective is None else objective
+    optimizer.set_lr(lr)
+    optimizer.zero_grad()
+    total = count = 0.0
+    for first_sample, batch in micro_batches:
+        rng = None if key is None else key.at_sample(first_sample)
+        loss, cache = objective.loss(batch, rng=rng)
+        if not math.isfinite(float(loss.total)):
+            bad = first_bad_parameter(model) or first_bad_activation(cache) or "no single array is at fault"
+            raise NonFiniteError(f"the loss is {float(loss.total)}: {bad}")
+        objective.loss_backward(cache)
+        on_substep(loss)
+        total += float(loss.total)
+        count += float(loss.count)
+    if not count:
+        raise DataError("no target of this batch counts: all are masked out, there is nothing to learn from it")
+    clip = clip_by_global_norm(model, max_grad_norm, count=count)
+    if not math.isfinite(clip.norm):
+        bad = first_bad_parameter(model) or first_bad_gradient(model) or "its squares overflow"
+        raise NonFiniteError(f"the gradient's norm is {clip.norm}: {bad}")
+    update = go_on(Gradient(Loss(total, count), clip))
+    if update:
+        optimizer.step(clip.scale)
+    return Update(total, count, lr, clip.norm, skipped=not update)
 
 
 class TrainingLoop:
-    """One epoch: batches, forward, backward, accumulation, clipping, update; then records, evaluations, checkpoints.
+    """Makes the updates of a training and yields a record of each.
+
+    What happens between two updates (records, evaluations, checkpoints) is up to whoever iterates.
 
     Args:
-        trainer: owns what is trained, the state, and the callbacks.
-        signals: tells of a request to stop from outside; none comes by default.
+        setup: the model, the data and everything else that a step needs.
+        state: where the training stands; the loop counts in it.
+        view: what hooks get to see; requests to skip or to roll back are read from its ``control``.
+        callbacks: whose hooks are called within a step.
+        roll_back: goes back to an older state when a callback requests it.
+
+    Attributes:
+        midway: whether weights may have changed in a step whose record is not complete; whoever iterates resets it.
     """
 
-    def __init__(self, trainer: Trainer, signals: StopSignals | None = None) -> None:
-        self.trainer, self.signals = trainer, signals or StopSignals()
+    def __init__(
+        self,
+        setup: Setup,
+        state: TrainerState,
+        view: StepView,
+        callbacks: CallbackList,
+        roll_back: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.setup, self.state, self.view = setup, state, view
+        self.callbacks, self.roll_back, self.midway = callbacks, roll_back, False
 
-    def run(self, last_step: int) -> None:
-        """Go on until ``last_step`` updates are done or somebody asks to stop.
+    def steps(self, last_step: int) -> Iterator[Update]:
+        """Update until ``last_step`` updates are done or a callback requests a stop.
 
         Raises:
-            Interrupted: if a signal asked to stop, after saving.
-            NonFiniteError: if a loss or gradient is not finite and no callback asks to skip or to roll back.
+            NonFiniteError: if a loss or gradient is not finite and no callback requests to skip or to roll back.
         """
-        trainer, control = self.trainer, self.trainer.control
-        fire = trainer.callbacks.fire
-        while trainer.state.step < last_step and not control.stop:
+        state, control = self.state, self.view.control
+        while state.step < last_step and not control.stop:
             control.begin_step()
-            fire("on_step_begin", trainer)
+            self.callbacks.fire("on_step_begin", self.view)
             started = time.perf_counter()
             update = self._update_or_skip()
             if control.rollback:
-                trainer.roll_back()
+                self.roll_back()
                 continue
-            state = trainer.state
             state.step += 1
-            state.count(update, time.perf_counter() - started)
-            self._request_what_is_due()
-            fire("on_step_end", trainer, update)
-            if self._epoch_is_over():
-                state.epoch += 1
-                fire("on_epoch_end", trainer)
-            self._between_steps(update)
+            update = update._replace(step=state.step, seconds=time.perf_counter() - started)
+            state.count(update)
+            yield update
+
+    def update(self, micro_batches: Iterable[tuple[int, Any]]) -> Update:
+        """Forward, backward and update on the micro-batches of the present step, with the hooks on the way."""
+        setup, fire, control = self.setup, self.callbacks.fire, self.view.control
+
+        def go_on(gradient: Gradient) -> bool:
+            fire("on_before_optimizer_step", self.view, gradient)
+            self.midway = not (control.skip or control.rollback)
+            return self.midway
+
+        return train_step(
+            setup.model,
+            setup.optimizer,
+            micro_batches,
+            lr=setup.schedule(self.state.step),
+            key=setup.key.fold(self.state.step),
+            max_grad_norm=setup.max_grad_norm,
+            objective=setup.objective,
+            on_substep=lambda loss: fire("on_substep_end", self.view, loss),
+            go_on=go_on,
+        )
 
     def _update_or_skip(self) -> Update:
-        """The update of the present step, with its batch, rate and dropout masks."""
-        trainer, step, control = self.trainer, self.trainer.state.step, self.trainer.control
-        lr = trainer.schedule(step)
+        state, control = self.state, self.view.control
         try:
-            parts = trainer.train_data.micro_batches(step + trainer.state.data_offset, trainer.accumulation)
-            return trainer.update(parts, lr=lr, key=trainer.key.fold(step))
+            return self.update(self.setup.batch(state.step + state.data_offset))
         except NonFiniteError as error:
-            trainer.callbacks.fire("on_nan", trainer, error)
+            self.callbacks.fire("on_nan", self.view, error)
             if not (control.skip or control.rollback):
-                raise trainer.stopped_by(error, step + 1) from error
-            return Update(math.nan, 0.0, lr, math.nan, skipped=True)
-
-    def _request_what_is_due(self) -> None:
-        """Ask for the records, evaluations and checkpoints that the configuration wants after this step."""
-        trainer = self.trainer
-        config, control, step = trainer.config, trainer.control, trainer.state.step
-        last = step == trainer.total_steps
-        control.log |= step == 1 or last or due(step, config.log_every)  # as will_log says
-        # The last evaluation is the final one, unless the last checkpoint is to be compared with the best.
-        control.evaluate |= due(step, config.validation_frequency) and (not last or config.keep_best_checkpoints > 0)
-        control.save |= last or due(step, config.save_every)
-
-    def _epoch_is_over(self) -> bool:
-        """Whether the present step is the last of an epoch."""
-        length = self.trainer.train_data.steps_per_epoch
-        return bool(length) and self.trainer.state.step % length == 0
-
-    def _between_steps(self, update: Update) -> None:
-        """Log, evaluate and save as asked, and stop if a signal came.
-
-        Raises:
-            Interrupted: after saving.
-        """
-        trainer, control = self.trainer, self.trainer.control
-        trainer.saver.poll()
-        if control.log:
-            self._log(update)
-        if control.evaluate and trainer.evaluator is not None:
-            trainer.validate(trainer.config.eval_batches)
-        received = self.signals.received
-        if trainer.checkpoints is not None and (control.save or control.stop or received):
-            trainer.save_checkpoint()
-        if received:
-            trainer.finish_saving()
-            raise self._interrupted(received)
-
-    def _log(self, update: Update) -> None:
-        """Keep the record of all steps since the last one."""
-        trainer = self.trainer
-        loss, speed = trainer.state.take_window()
-        record = {
-            "step": trainer.state.step,
-            "loss": loss,
-            "lr": update.lr,
-            "grad_norm": update.grad_norm,
-            "tokens_per_second": speed,
-            "seconds": trainer.clock(),
-        }
-        trainer.callbacks.fire("on_log", trainer, record)
-        figures = {"train_loss" if name == "loss" else name: value for name, value in record.items() if name != "step"}
-        trainer.history.update(figures, step=trainer.state.step)
-
-    def _interrupted(self, number: int) -> Interrupted:
-        trainer = self.trainer
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        done = f"stopped by {name} after step {trainer.state.step} of {trainer.total_steps}"
-        if trainer.checkpoints is None:
-            return Interrupted(f"{done}; without a run_dir nothing was saved", number)
-        if trainer.run_dir is None:
-            return Interrupted(f"{done}, everything is saved in {trainer.checkpoints.directory}", number)
-        command = f"minitrain train --resume {shlex.quote(str(trainer.run_dir))}"
-        return Interrupted(f"{done}, everything is saved; go on with: {command}", number)
+                raise NonFiniteError(f"step {state.step + 1}: {error}") from error
+            return Update(math.nan, 0.0, self.setup.schedule(state.step), math.nan, skipped=True)

@@ -6,14 +6,12 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..backend.pool import POOL
 from ..errors import MinitrainError
-from .feed import batch_to
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .feed import data_restored
+from .setup import HasSetup, Setup, setup_of
 
 
 class MemoryShortage(MinitrainError):
@@ -58,35 +56,44 @@ KNOBS = (
 )
 
 
-def estimate(trainer: Trainer) -> Estimate:
-    """Try one micro-batch forward and backward, without an update, and reckon from that.
+def estimate(training: Setup | HasSetup, step: int = 0, total_steps: int = 0) -> Estimate:
+    """Try one micro-batch forward and backward, without an update, and extrapolate from that.
 
-    Nothing of the trainer changes but for its gradients, which the next step overwrites: the random numbers are
-    functions of keys, and no weight is touched. The second of two trials is timed, when all kernels are compiled.
+    Nothing changes but the gradients, which the next step overwrites: random numbers are functions of keys, no weight
+    is touched, and data that is read in order stands where it stood. The second of two trials is timed, when all
+    kernels are compiled.
+
+    Args:
+        training: a `Setup`, or a trainer, which has one and knows its steps.
+        step: number of updates done.
+        total_steps: number of updates in all.
     """
-    step = trainer.state.step
-    parts = trainer.train_data.micro_batches(step + trainer.state.data_offset, trainer.accumulation)
-    first, batch = parts[0][0], batch_to(parts[0][1], trainer.device)
-    key = trainer.key.fold(step).at_sample(first)
+    setup = setup_of(training)
+    if not isinstance(training, Setup):
+        step, total_steps = training.state.step, training.total_steps
+    with data_restored(setup.data):
+        parts = setup.batch(step)
+    first, batch = parts[0]
+    key = setup.key.fold(step).at_sample(first)
     before = POOL.in_use
     seconds, peak = 0.0, 0
     for _ in range(2):
-        trainer.optimizer.zero_grad()
+        setup.optimizer.zero_grad()
         POOL.reset_peak()
         began = time.perf_counter()
-        _, cache = trainer.objective.loss(batch, rng=key)
-        trainer.objective.loss_backward(cache)
+        _, cache = setup.objective.loss(batch, rng=key)
+        setup.objective.loss_backward(cache)
         seconds, peak = time.perf_counter() - began, POOL.peak - before
-    trainer.optimizer.zero_grad()
-    left = max(0, trainer.total_steps - step)
-    return Estimate(weights_bytes(trainer), peak, available_memory(), seconds * len(parts) * left, left)
+    setup.optimizer.zero_grad()
+    left = max(0, total_steps - step)
+    weights = weights_bytes(setup.model, setup.optimizer)
+    return Estimate(weights, peak, available_memory(), seconds * len(parts) * left, left)
 
 
-def weights_bytes(trainer: Trainer) -> int:
+def weights_bytes(model: Any, optimizer: Any) -> int:
     """Bytes of parameters, gradients of the trainable ones, and moments."""
-    parameters = trainer.model.parameters()
-    held = sum(p.data.nbytes * (2 if p.trainable else 1) for p in parameters)
-    moments = trainer.optimizer.state_dict().get("moments", {})
+    held = sum(p.data.nbytes * (2 if p.trainable else 1) for p in model.parameters())
+    moments = optimizer.state_dict().get("moments", {})
     return int(held + sum(array.nbytes for array in moments.values()))
 
 
@@ -108,14 +115,14 @@ def available_memory() -> int | None:
     return free
 
 
-def shortage(error: MemoryError, trainer: Any) -> MemoryShortage:
-    """The error for a training that ran out of memory."""
+def shortage(error: MemoryError, step: int, setup: Setup) -> MemoryShortage:
+    """The error for a training that ran out of memory in the step after ``step`` updates."""
     asked = str(error).rstrip(".") or "an allocation failed"
     free = available_memory()
     there = "" if free is None else f", {size(free)} are free"
     return MemoryShortage(
-        f"step {trainer.state.step + 1}: out of memory: {asked}{there}; weights, gradients and moments take "
-        f"{size(weights_bytes(trainer))}. {KNOBS[0].upper()}{KNOBS[1:]}"
+        f"step {step + 1}: out of memory: {asked}{there}; weights, gradients and moments take "
+        f"{size(weights_bytes(setup.model, setup.optimizer))}. {KNOBS[0].upper()}{KNOBS[1:]}"
     )
 
 

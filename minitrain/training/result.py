@@ -1,22 +1,21 @@
-"""What a training came to."""
+"""The result of a training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from ..checkpoint.manifest import Location
 from ..records.collector import MetricsCollector
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .setup import RunContext
+from .state import TrainerState
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished training came to.
+    """The result of a finished training.
 
     Attributes:
         step: number of updates done.
@@ -29,6 +28,7 @@ class TrainResult:
         stopped: why training ended before its last step; empty if it did not.
         history: everything that was logged.
         checkpoint: where the last checkpoint is; ``None`` without a run folder.
+        weights: the callback whose averaged weights were validated; empty for the trained weights.
     """
 
     step: int
@@ -41,24 +41,25 @@ class TrainResult:
     stopped: str
     history: MetricsCollector
     checkpoint: Location | None
+    weights: str = ""
 
     @classmethod
-    def of(cls, trainer: Trainer) -> TrainResult:
-        """The result of a trainer that has come to its end."""
-        state, history = trainer.state, trainer.history
+    def of(cls, state: TrainerState, model: Any, run: RunContext, checkpoint: Location | None) -> TrainResult:
+        """The result of a training that has come to its end."""
+        history = run.history
         speeds = [speed for speed in history.get_metric("tokens_per_second") if np.isfinite(speed)]
-        kept = trainer.checkpoints.checkpoints() if trainer.checkpoints is not None else []
         return cls(
             step=state.step,
-            parameters=sum(parameter.data.size for _, parameter in trainer.model.named_parameters()),
-            val_loss=history.get_latest("val_loss") if trainer.evaluator is not None else None,
+            parameters=sum(parameter.data.size for _, parameter in model.named_parameters()),
+            val_loss=history.get_latest("val_loss") if run.evaluator is not None else None,
             best_val_loss=state.best_val_loss,
             best_step=state.best_step,
             seconds=state.seconds,
             tokens_per_second=float(np.median(speeds)) if speeds else 0.0,
             stopped=state.stopped,
             history=history,
-            checkpoint=kept[-1] if kept else None,
+            checkpoint=checkpoint,
+            weights=run.weights.name,
         )
 
     def describe(self) -> str:
@@ -68,5 +69,8 @@ class TrainResult:
         if self.stopped:
             lines.append(f"stopped early: {self.stopped}")
         if self.val_loss is not None:
-            lines.append(f"validation loss {self.val_loss:.4f}, best {self.best_val_loss:.4f} at step {self.best_step}")
+            of = f" ({self.weights} weights)" if self.weights else ""
+            lines.append(
+                f"validation loss{of} {self.val_loss:.4f}, best {self.best_val_loss:.4f} at step {self.best_step}"
+            )
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: finish the step, save, say how to go on."""
+"""Ctrl-C, SIGTERM and SIGHUP while training: finish the step, save, say how to go on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from ..errors import MinitrainError
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interrupted(MinitrainError):
     """Training was asked to stop and did, with everything saved; the message says how to go on.
 
     Attributes:
-        signal_number: the signal that asked, ``signal.SIGINT`` or ``signal.SIGTERM``.
+        signal_number: the signal that asked, such as ``signal.SIGINT``.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -25,15 +25,15 @@ class Interrupted(MinitrainError):
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program that this signal ended: 130 or 143."""
+        """What a shell expects of a program that this signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.signal_number
 
 
 class StopSignals:
-    """Within a ``with`` block, the first SIGINT or SIGTERM only sets `received`; a second one stops at once.
+    """Within a ``with`` block, the first SIGINT, SIGTERM or SIGHUP only sets `received`; a second one stops at once.
 
-    Handlers can be set in the main thread only; in another thread this does nothing. The handlers found are put
-    back at the end.
+    Handlers can be set in the main thread only; in another thread this does nothing. A signal that the program was
+    told to ignore, as ``nohup`` does, stays ignored. The earlier handlers are restored at the end.
 
     Attributes:
         received: number of the signal that came, 0 for none.
@@ -47,7 +47,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._found = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._found = {number: signal.signal(number, self._handle) for number in heard}
         return self
 
     def __exit__(

@@ -1,17 +1,51 @@
-"""What changes while training besides the model and the optimizer, and what callbacks may ask for."""
+"""What changes while training: records of a step, where the training stands, and what callbacks request."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from ..errors import CheckpointError
+from ..ops.contract.loss import Loss
+from ..optim import Clip
 from ..states import Kind, Maybe, Number, Text, Whole, checked
 
-if TYPE_CHECKING:
-    from .step import Update
+
+class Gradient(NamedTuple):
+    """The complete gradient of a step, before the update.
+
+    Attributes:
+        loss: summed loss of the batch, and its count.
+        clip: norm of the mean gradient, and the factor that clips it.
+    """
+
+    loss: Loss
+    clip: Clip
+
+
+class Update(NamedTuple):
+    """What one training step did.
+
+    Attributes:
+        loss: summed loss of the batch, in nats.
+        tokens: number of targets; the mean loss is ``loss / tokens``.
+        lr: learning rate of the update.
+        grad_norm: global norm of the mean gradient, before clipping.
+        skipped: whether the weights were left as they were.
+        step: number of updates done, this one included; 0 outside a trainer.
+        seconds: duration of the step; 0 outside a trainer.
+    """
+
+    loss: float
+    tokens: float
+    lr: float
+    grad_norm: float
+    skipped: bool = False
+    step: int = 0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -48,9 +82,23 @@ class TrainerState:
     window_seconds: float = 0.0
     stopped: str = ""
 
-    def count(self, update: Update, seconds: float) -> None:
+    def __post_init__(self) -> None:
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Count the time of this session from now on."""
+        self._started = time.monotonic()
+
+    def clock(self) -> float:
+        """Time spent on this run up to now, over all its sessions, in seconds."""
+        now = time.monotonic()
+        self.seconds += now - self._started
+        self._started = now
+        return self.seconds
+
+    def count(self, update: Update) -> None:
         """Count an update, or one that was skipped, which adds to no loss."""
-        self.window_seconds += seconds
+        self.window_seconds += update.seconds
         if update.skipped:
             self.skipped += 1
             return
@@ -66,6 +114,11 @@ class TrainerState:
         self.window_loss = self.window_tokens = self.window_seconds = 0.0
         return mean, speed
 
+    def take(self, other: TrainerState) -> None:
+        """Become equal to another state."""
+        for name, value in asdict(other).items():
+            setattr(self, name, value)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
         return asdict(self)
@@ -78,10 +131,10 @@ class TrainerState:
             CheckpointError: if a value is not of its field's type or out of range.
         """
         known = {name: value for name, value in values.items() if name in DECLARED}
-        state = cls(**checked("trainer", known, DECLARED, optional=DECLARED.keys()))
+        state = cls(**checked("trainer", known, DECLARED, optional=DECLARED))
         if state.epoch > state.step or (state.best_step or 0) > state.step:
             raise CheckpointError(
-                f"the trainer's state is damaged: epoch {state.epoch} or the best step {state.best_step} is beyond "
+                f"the trainer state is damaged: epoch {state.epoch} or the best step {state.best_step} is beyond "
                 f"step {state.step}"
             )
         return state

@@ -98,13 +98,17 @@ def test_every_value_of_a_state(saved: Checkpoint, tmp_path: Path) -> None:
         for value in STRANGE:
             other = changed(whole, place, value)
             strange = Checkpoint(saved.path, saved.step, saved.model, other.pop("optimizer"), other, saved.metrics)
-            before = trainer.state, trainer.optimizer.state_dict()["step"], trainer.history
+            before = trainer.state.to_dict(), trainer.optimizer.state_dict()["step"], trainer.history.to_dict()
             try:
-                trainer._take_up(strange)
+                trainer._restore(strange)
             except CheckpointError as error:
                 refused += 1
                 assert len(str(error)) < 1000
-                assert (trainer.state, trainer.optimizer.state_dict()["step"], trainer.history) == before
+                assert (
+                    trainer.state.to_dict(),
+                    trainer.optimizer.state_dict()["step"],
+                    trainer.history.to_dict(),
+                ) == before
             else:
                 accepted += 1
                 good = could_be(place if place[0] != "optimizer" else place[1:], real, value)
@@ -118,7 +122,7 @@ def test_what_is_taken_up_can_be_trained_on(saved: Checkpoint, tmp_path: Path) -
     for place in [("trainer", "data_offset"), ("trainer", "tokens"), ("trainer", "seconds"), ("trainer", "rollbacks")]:
         trainer = make(tmp_path / place[1], CsvLogger(), max_steps=9)
         state = changed(saved.state, place, 2**53)
-        trainer._take_up(Checkpoint(saved.path, saved.step, saved.model, saved.optimizer, state, saved.metrics))
+        trainer._restore(Checkpoint(saved.path, saved.step, saved.model, saved.optimizer, state, saved.metrics))
         trainer.train()
 
 

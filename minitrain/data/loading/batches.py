@@ -134,3 +134,14 @@ def checked_step(step: int) -> int:
     if step < 0:
         raise ConfigError(f"a step is counted from 0, it cannot be {step}")
     return step
+
+
+def checked_batch_size(batch_size: int) -> int:
+    """``batch_size``, which must be at least 1.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+    return batch_size

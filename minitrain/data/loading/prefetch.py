@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from ...errors import ConfigError
 from ...states import Whole, checked
-from ..tokens.stream import Batches, BatchIterator
+from ..loading.stream import Batches, BatchIterator
 from .batches import Loader, checked_step
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ...random import Key
-from ..loading.batches import Batch, Loader
+from ..loading.batches import Batch, Loader, checked_batch_size
 from ..loading.order import EpochOrder
 from ..text.bpe import BOS, EOS, PAD, BPETokenizer
 from ..text.corpus import read_corpus
@@ -25,7 +25,7 @@ from ..text.tokenizers import Tokenizer
 from ..tokens.loader import TokenLoader
 from ..tokens.token_array import TokenArray
 from .collate import Pair, pair_collate, stack_collate
-from .samples import SampleLoader, ShuffledSamples, checked_batch_size
+from .samples import SampleLoader, ShuffledSamples
 
 
 class SampleDataset(ABC):

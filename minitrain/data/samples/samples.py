@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ...errors import ConfigError, DataError
+from ...errors import DataError
 from ...random import Key
-from ..loading.batches import checked_step, split_batch
+from ..loading.batches import checked_batch_size, checked_step, split_batch
 from ..loading.order import EpochOrder
 from .collate import stack_collate
 
@@ -111,14 +111,3 @@ class SampleLoader:
             ConfigError: if ``accumulation`` is below 1 or above ``batch_size``.
         """
         return split_batch(self.batch(step), accumulation)
-
-
-def checked_batch_size(batch_size: int) -> int:
-    """``batch_size``, which must be at least 1.
-
-    Raises:
-        ConfigError: if it is not.
-    """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
-    return batch_size

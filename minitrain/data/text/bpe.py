@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ...files import FileError, file_error, make_folder, parse_json, read_file, write_atomically
-from ..tokens.ids import checked_ids, utf8
+from ..ids import checked_ids, utf8
 from .pieces import read_pieces
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
-from ..tokens.ids import checked_ids, utf8
+from ..ids import checked_ids, utf8
 from .bpe import BPETokenizer, train_bpe_tokenizer
 
 TOKENIZERS = ("char", "byte", "bpe")

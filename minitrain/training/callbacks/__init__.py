@@ -1,50 +1,33 @@
-"""Callbacks that come with minitrain, one file for each kind."""
+"""Callbacks that come with minitrain.
 
-from .checkpointing import Checkpointing
-from .clipping import AdaptiveClipping, ValueClipping
-from .csv_logger import CsvLogger
-from .early_stopping import EarlyStopping, TimeLimit
-from .ema import EMA, SWA
-from .guards import NaNGuard, SpikeGuard
-from .jsonl import JsonlLogger
-from .mlflow import MLflowLogger
-from .plateau_watch import PlateauWatch
-from .plots import Plots
-from .progress_tracker import ProgressTracker
-from .registry import CALLBACKS, create_callbacks
-from .run_info import RunInfo
-from .samples import SampleGeneration
-from .statistics import ActivationStatistics, GradientStatistics, Histograms, LearningRateMonitor, WeightStatistics
-from .tensorboard import TensorBoardLogger
-from .throughput import Throughput
-from .wandb import WandbLogger
+Grouped by purpose: `control` stops, skips, clips and saves; `averaging` keeps averaged weights; `monitors` adds
+to the records and shows the training; `loggers` writes the records to files and experiment trackers.
+"""
 
-__all__ = [
-    "CALLBACKS",
-    "EMA",
-    "SWA",
-    "ActivationStatistics",
-    "AdaptiveClipping",
-    "Checkpointing",
-    "CsvLogger",
-    "EarlyStopping",
-    "GradientStatistics",
-    "Histograms",
-    "JsonlLogger",
-    "LearningRateMonitor",
-    "MLflowLogger",
-    "NaNGuard",
-    "PlateauWatch",
-    "Plots",
-    "ProgressTracker",
-    "RunInfo",
-    "SampleGeneration",
-    "SpikeGuard",
-    "TensorBoardLogger",
-    "Throughput",
-    "TimeLimit",
-    "ValueClipping",
-    "WandbLogger",
-    "WeightStatistics",
-    "create_callbacks",
-]
+from .averaging.ema import EMA as EMA
+from .averaging.ema import SWA as SWA
+from .control.checkpointing import Checkpointing as Checkpointing
+from .control.clipping import AdaptiveClipping as AdaptiveClipping
+from .control.clipping import ValueClipping as ValueClipping
+from .control.early_stopping import EarlyStopping as EarlyStopping
+from .control.early_stopping import TimeLimit as TimeLimit
+from .control.guards import NaNGuard as NaNGuard
+from .control.guards import SpikeGuard as SpikeGuard
+from .control.plateau_watch import PlateauWatch as PlateauWatch
+from .loggers.csv_logger import CsvLogger as CsvLogger
+from .loggers.jsonl import JsonlLogger as JsonlLogger
+from .loggers.mlflow import MLflowLogger as MLflowLogger
+from .loggers.run_info import RunInfo as RunInfo
+from .loggers.tensorboard import TensorBoardLogger as TensorBoardLogger
+from .loggers.wandb import WandbLogger as WandbLogger
+from .monitors.plots import Plots as Plots
+from .monitors.progress_tracker import ProgressTracker as ProgressTracker
+from .monitors.samples import SampleGeneration as SampleGeneration
+from .monitors.statistics import ActivationStatistics as ActivationStatistics
+from .monitors.statistics import GradientStatistics as GradientStatistics
+from .monitors.statistics import Histograms as Histograms
+from .monitors.statistics import LearningRateMonitor as LearningRateMonitor
+from .monitors.statistics import WeightStatistics as WeightStatistics
+from .monitors.throughput import Throughput as Throughput
+from .registry import CALLBACKS as CALLBACKS
+from .registry import create_callbacks as create_callbacks

@@ -10,23 +10,29 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...settings.declared import Setting, arguments, look_up, read_config, settings_of
-from ..callback import Callback
-from .checkpointing import Checkpointing
-from .clipping import AdaptiveClipping, ValueClipping
-from .csv_logger import CsvLogger
-from .early_stopping import EarlyStopping, TimeLimit
-from .ema import EMA, SWA
-from .guards import NaNGuard, SpikeGuard
-from .jsonl import JsonlLogger
-from .mlflow import MLflowLogger
-from .plots import Plots
-from .progress_tracker import ProgressTracker
-from .run_info import RunInfo
-from .samples import SampleGeneration
-from .statistics import ActivationStatistics, GradientStatistics, Histograms, LearningRateMonitor, WeightStatistics
-from .tensorboard import TensorBoardLogger
-from .throughput import Throughput
-from .wandb import WandbLogger
+from .averaging.ema import EMA, SWA
+from .base import Callback
+from .control.checkpointing import Checkpointing
+from .control.clipping import AdaptiveClipping, ValueClipping
+from .control.early_stopping import EarlyStopping, TimeLimit
+from .control.guards import NaNGuard, SpikeGuard
+from .loggers.csv_logger import CsvLogger
+from .loggers.jsonl import JsonlLogger
+from .loggers.mlflow import MLflowLogger
+from .loggers.run_info import RunInfo
+from .loggers.tensorboard import TensorBoardLogger
+from .loggers.wandb import WandbLogger
+from .monitors.plots import Plots
+from .monitors.progress_tracker import ProgressTracker
+from .monitors.samples import SampleGeneration
+from .monitors.statistics import (
+    ActivationStatistics,
+    GradientStatistics,
+    Histograms,
+    LearningRateMonitor,
+    WeightStatistics,
+)
+from .monitors.throughput import Throughput
 
 CALLBACKS: dict[str, type[Callback]] = {
     "activation_statistics": ActivationStatistics,

@@ -1,0 +1,145 @@
+"""What happens between two updates: records, evaluations, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import signal
+from typing import Any
+
+from ..checkpoint.manifest import Location
+from ..errors import ConfigError, NonFiniteError
+from .callbacks.base import CallbackList
+from .config import TrainingConfig
+from .nonfinite import first_bad_parameter
+from .saving.saver import CheckpointSaver
+from .setup import RunContext, Setup, StepView
+from .signals import Interrupted
+from .state import TrainerState, Update, due
+
+
+class BetweenSteps:
+    """Records, evaluates and saves after each update, as the configuration and the callbacks request.
+
+    Args:
+        config: what happens how often.
+        setup: the model and the data.
+        run: the history, the evaluator and the run folder.
+        state: where the training stands.
+        view: its ``control`` has the requests of callbacks.
+        callbacks: whose hooks are called.
+        saver: saves checkpoints.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        setup: Setup,
+        run: RunContext,
+        state: TrainerState,
+        view: StepView,
+        callbacks: CallbackList,
+        saver: CheckpointSaver,
+    ) -> None:
+        self.config, self.setup, self.run, self.state = config, setup, run, state
+        self.view, self.callbacks, self.saver = view, callbacks, saver
+
+    def record(self, update: Update) -> None:
+        """Count the epoch, log and evaluate."""
+        config, control, state, fire = self.config, self.view.control, self.state, self.callbacks.fire
+        last, epoch = state.step == self.view.total_steps, self.setup.data.steps_per_epoch
+        control.log |= state.step == 1 or last or due(state.step, config.log_every)  # as StepView.will_log says
+        # The last evaluation is the final one, unless the last checkpoint is to be compared with the best.
+        compared = not last or config.keep_best_checkpoints > 0
+        control.evaluate |= compared and due(state.step, config.validation_frequency)
+        control.save |= last or due(state.step, config.save_every)
+        fire("on_step_end", self.view, update)
+        if epoch and state.step % epoch == 0:
+            state.epoch += 1
+            fire("on_epoch_end", self.view)
+        if control.log:
+            self._log(update)
+        if control.evaluate and self.run.evaluator is not None:
+            self.validate(config.eval_batches)
+
+    def keep(self, signal_number: int) -> None:
+        """Save if it is time, or if a signal came.
+
+        Args:
+            signal_number: the signal that came; 0 for none.
+
+        Raises:
+            Interrupted: if a signal came, after saving.
+        """
+        control = self.view.control
+        self.saver.poll()
+        if self.saver.store is not None and (control.save or control.stop or signal_number):
+            self.save()
+        if signal_number:
+            self.saver.finish()
+            raise self._interrupted(signal_number)
+
+    def validate(self, max_batches: int | None = None) -> dict[str, Any]:
+        """Measure on the validation data, keep the metrics and remember the best.
+
+        Args:
+            max_batches: measure on so many batches only.
+
+        Returns:
+            ``val_loss``, ``val_tokens``, and each metric as ``val_<name>``.
+
+        Raises:
+            ConfigError: if there is no validation data.
+            NonFiniteError: if the loss is NaN or infinite.
+        """
+        run, state = self.run, self.state
+        if run.evaluator is None:
+            raise ConfigError("the trainer has no val_data to validate on")
+        with run.weights.applied():
+            measured = run.evaluator.run(max_batches)
+            mean = measured["val_loss"]
+            if not math.isfinite(mean):
+                reason = first_bad_parameter(self.setup.model) or "the parameters are finite, an activation overflows"
+                raise NonFiniteError(f"step {state.step}: the validation loss is {mean}: {reason}")
+        if state.best_val_loss is None or mean < state.best_val_loss:
+            state.best_val_loss, state.best_step = mean, state.step
+        run.history.update(measured, step=state.step)
+        self.view.control.save |= self.saver.is_among_best(measured)
+        self.callbacks.fire("on_evaluate", self.view, {"step": state.step, **measured, "seconds": self.view.seconds})
+        return measured
+
+    def save(self, path: Location | None = None) -> Location:
+        """Save a checkpoint; see `Trainer.save_checkpoint`.
+
+        Raises:
+            NonFiniteError: if a parameter is not finite.
+        """
+        if bad := first_bad_parameter(self.setup.model):
+            raise NonFiniteError(f"step {self.state.step}: not saved, {bad}")
+        self.state.seconds, self.state.stopped = self.view.seconds, self.view.control.stop
+        return self.saver.save(path)
+
+    def _log(self, update: Update) -> None:
+        """Keep the record of all steps since the last one."""
+        loss, speed = self.state.take_window()
+        record = {
+            "step": update.step,
+            "loss": loss,
+            "lr": update.lr,
+            "grad_norm": update.grad_norm,
+            "tokens_per_second": speed,
+            "seconds": self.view.seconds,
+        }
+        self.callbacks.fire("on_log", self.view, record)
+        metrics = {"train_loss" if name == "loss" else name: value for name, value in record.items() if name != "step"}
+        self.run.history.update(metrics, step=update.step)
+
+    def _interrupted(self, number: int) -> Interrupted:
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        done = f"stopped by {name} after step {self.state.step} of {self.view.total_steps}"
+        if self.saver.store is None:
+            return Interrupted(f"{done}; without a run_dir nothing was saved", number)
+        if self.run.folder is None:
+            return Interrupted(f"{done}, everything is saved in {self.saver.store.directory}", number)
+        command = f"minitrain train --resume {shlex.quote(str(self.run.folder))}"
+        return Interrupted(f"{done}, everything is saved; go on with: {command}", number)

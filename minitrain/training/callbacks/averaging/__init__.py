@@ -1,0 +1,1 @@
+"""Callbacks that keep averaged weights beside the trained ones."""

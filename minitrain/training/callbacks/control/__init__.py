@@ -1,0 +1,1 @@
+"""Callbacks that steer a training: stop, skip, roll back, clip, save."""

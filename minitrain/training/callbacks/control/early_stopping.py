@@ -1,0 +1,114 @@
+"""Stopping before the last step: no progress, a target reached, divergence, or time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ....errors import ConfigError
+from ...setup import StepView
+from ...state import Update
+from ..base import Callback
+
+MODES = ("min", "max")
+
+
+class EarlyStopping(Callback):
+    """Asks to stop when a figure no longer gets better (Prechelt, 1998, "Early Stopping - but when?").
+
+    Args:
+        monitor: the figure, from the evaluations (``"val_loss"``) or from the log (``"loss"``).
+        patience: how many times in a row it may be no better than the best so far; ``None`` for any number.
+        min_delta: what it must be better by to count.
+        mode: ``"min"`` if less is better, ``"max"`` if more is.
+        target: a value that is good enough.
+        divergence: a value that is hopeless.
+
+    Attributes:
+        best: the best value so far, or ``None``.
+        waited: how many times it was no better since.
+
+    Raises:
+        ConfigError: if a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        *,
+        patience: int | None = 5,
+        min_delta: float = 0.0,
+        mode: str = "min",
+        target: float | None = None,
+        divergence: float | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise ConfigError(f"EarlyStopping: mode={mode!r}; use 'min' if less is better, 'max' if more is")
+        if (patience is not None and patience < 1) or min_delta < 0:
+            raise ConfigError(
+                f"EarlyStopping: patience={patience} must be 1 or more, and min_delta={min_delta} not negative"
+            )
+        self.monitor, self.patience, self.min_delta, self.mode = monitor, patience, min_delta, mode
+        self.target, self.divergence = target, divergence
+        self.best: float | None = None
+        self.waited = 0
+
+    def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
+        """Look at the evaluation."""
+        self._look(view, metrics)
+
+    def on_log(self, view: StepView, record: dict[str, Any]) -> None:
+        """Look at the record."""
+        self._look(view, record)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value, and how long ago it was."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        self.best, self.waited = state.get("best"), int(state.get("waited", 0))
+
+    def _look(self, view: StepView, figures: Mapping[str, Any]) -> None:
+        if self.monitor in figures and not view.is_over:
+            view.control.stop = self._verdict(float(figures[self.monitor]))  # nobody has asked so far
+
+    def _verdict(self, value: float) -> str:
+        """Why to stop; empty to go on."""
+        if self.best is None or self._better(value, self.best, self.min_delta):
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        what = f"{self.monitor} is {value:.6g}"
+        if self.target is not None and not self._better(self.target, value):
+            return f"{what}, the target {self.target:.6g} is reached"
+        if self.divergence is not None and not self._better(value, self.divergence):
+            return f"{what}, no better than {self.divergence:.6g}: it diverges"
+        if self.patience is not None and self.waited >= self.patience:
+            return f"{what}, for {self.waited} times no better than {self.best:.6g}"
+        return ""
+
+    def _better(self, value: float, other: float, by: float = 0.0) -> bool:
+        return value < other - by if self.mode == "min" else value > other + by
+
+
+class TimeLimit(Callback):
+    """Asks to stop when training has taken long enough, over all its sessions.
+
+    Args:
+        seconds: the time; the checkpoint comes after it.
+
+    Raises:
+        ConfigError: if it is not above 0.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not 0 < seconds < math.inf:
+            raise ConfigError(f"TimeLimit: seconds={seconds} must be above 0")
+        self.seconds = seconds
+
+    def on_step_end(self, view: StepView, update: Update) -> None:
+        """Look at the clock."""
+        if view.seconds >= self.seconds and not view.is_over:
+            view.control.stop = f"the time limit of {self.seconds:g} s is over"

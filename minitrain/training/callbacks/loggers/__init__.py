@@ -1,0 +1,1 @@
+"""Callbacks that write records: to files in the run folder and to experiment trackers."""

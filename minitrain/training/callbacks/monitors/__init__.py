@@ -1,0 +1,1 @@
+"""Callbacks that measure and show: statistics, throughput, samples, plots, progress."""

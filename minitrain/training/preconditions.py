@@ -1,0 +1,92 @@
+"""What a training checks before it begins: its configuration, its parts, and that it overwrites no other run."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint.manifest import Location
+from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
+from ..errors import CheckpointError, ConfigError
+from ..folder import RunFolder
+from ..folder.names import CHECKPOINTS, METRICS
+from .config import TrainerConfig, TrainingConfig
+
+
+def open_checkpoints(folder: Location | None, config: TrainerConfig, warn: Warn = warn_user) -> CheckpointStore | None:
+    """The checkpoints of a run: at the URL of its settings, or in its folder, which may be a URL itself.
+
+    Args:
+        folder: the run folder; ``None`` without one.
+        config: where the checkpoints are, and how many are kept.
+        warn: see `CheckpointStore`.
+
+    Raises:
+        FileError: if a link stands in for the folder of the checkpoints.
+    """
+    place = config.checkpoint_url
+    if place is None and folder is not None:
+        place = str(folder) if is_url(folder) else str(RunFolder(folder).file(CHECKPOINTS))
+    if place is None:
+        return None
+    return CheckpointStore(
+        place,
+        keep=config.keep_checkpoints,
+        keep_best=config.keep_best_checkpoints,
+        metric=config.best_metric,
+        mode=config.best_mode,
+        warn=warn,
+    )
+
+
+def refuse_used_folder(run_dir: Path | None, checkpoints: CheckpointStore | None) -> None:
+    """Make sure that a new run would overwrite nothing.
+
+    Args:
+        run_dir: its folder, if it has one.
+        checkpoints: where its checkpoints go, if there are to be any.
+
+    Raises:
+        CheckpointError: if there are checkpoints or metrics; the message says how to go on.
+    """
+    metrics = None if run_dir is None else RunFolder(run_dir).file(METRICS)
+    if metrics is not None and metrics.exists() and metrics.stat().st_size:
+        used: Location | None = run_dir
+    else:
+        used = checkpoints.directory if checkpoints is not None and checkpoints.checkpoints() else None
+    if used is not None:
+        go_on = "Trainer.resume()" if run_dir is None else f"--resume {shlex.quote(str(run_dir))}"
+        raise CheckpointError(
+            f"{run_dir or used} already holds a run, and a new one would overwrite it: continue it with "
+            f"{go_on}, or choose another folder with run_dir=..."
+        )
+
+
+def checked_config(config: TrainingConfig | None, use_mixed_precision: bool | None) -> TrainingConfig:
+    """The configuration, or the default one.
+
+    Raises:
+        ConfigError: if it is something else than a `TrainingConfig`.
+    """
+    config = TrainingConfig() if config is None else config
+    if not isinstance(config, TrainingConfig):
+        raise ConfigError(f"config is a {type(config).__name__}: give a TrainingConfig(epochs=..., ...)")
+    return config if use_mixed_precision is None else replace(config, use_mixed_precision=use_mixed_precision)
+
+
+def refuse_another_model(optimizer: Any, model: Any) -> None:
+    """Raise a ``ConfigError`` if no parameter of the model is among those that the optimizer updates."""
+    updated = getattr(optimizer, "model", model)
+    if updated is not model and not {*map(id, updated.parameters())} & {*map(id, model.parameters())}:
+        raise ConfigError(
+            "the optimizer was made for another model and would not train this one; make it with this model"
+        )
+
+
+def refuse_mixed_precision(device: str, warn: Warn) -> None:
+    """Raise a ``ConfigError`` for 16-bit computing on a GPU; on a CPU, warn that it has no effect."""
+    if device != "cpu":
+        raise ConfigError("use_mixed_precision: 16-bit computing on a GPU is not there yet; set it to false")
+    warn("use_mixed_precision has no effect on a CPU, which computes in float32")

@@ -1,0 +1,1 @@
+"""When a training saves, and what goes into its checkpoints."""
