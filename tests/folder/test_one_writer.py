@@ -26,9 +26,9 @@ from minitrain.runs import RunConfig, start_run
 from minitrain.training import Callback
 
 class Slow(Callback):
-    def on_step_end(self, trainer, update):
-        print(trainer.state.step, flush=True)
-        if trainer.state.step > 4:
+    def on_step_end(self, view, update):
+        print(view.step, flush=True)
+        if view.step > 4:
             time.sleep(100)
 
 run = start_run(RunConfig.load(sys.argv[1]))
@@ -47,9 +47,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            for line in process.stdout:
-                if line.strip() == "5":
-                    break
+            assert any(line.strip() == "5" for line in process.stdout)
             yield process, config
         finally:
             process.kill()
@@ -87,10 +85,10 @@ def test_two_trainers_of_one_process(tmp_path: Path) -> None:
     refused: list[str] = []
 
     class Second(Callback):
-        def on_step_end(self, trainer: Any, update: Any) -> None:
-            if trainer.state.step == 5:
+        def on_step_end(self, view: Any, update: Any) -> None:
+            if view.step == 5:
                 with pytest.raises(FolderInUse) as caught:
-                    resume_run(trainer.run_dir)
+                    resume_run(tmp_path / "run")
                 refused.append(str(caught.value))
 
     run = start_run(small_config(tmp_path))
