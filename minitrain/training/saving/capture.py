@@ -78,7 +78,7 @@ class Capture:
                 f"{checkpoint.path} is of step {checkpoint.step}, its trainer's state of {state.step}"
             )
         for name, kind in DECLARED.items():
-            if name in saved or name == "callbacks":
+            if name in saved or name in ("callbacks", "versions"):  # which every trainer has written
                 _read(checkpoint, name, partial(checked, name, {name: saved.get(name)}, {name: kind}))
         history = _read(checkpoint, "metrics", lambda: self._history(saved, state.step))
         try:
