@@ -21,8 +21,8 @@ from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from minitrain.random import Key
 from minitrain.records import read_metrics
-from minitrain.records.history import read_history
 from minitrain.records.facts import flat
+from minitrain.records.history import read_history
 from minitrain.runs import resume_run, start_run
 from minitrain.training import EMA, Callback, JsonlLogger, Trainer, TrainingConfig
 

@@ -6,7 +6,7 @@ folders only, and no links; a `WriterLock` keeps a second trainer out.
 
 from .folder import RunFolder as RunFolder
 from .folder import new_run_folder as new_run_folder
+from .folder import open_to_append as open_to_append
 from .lock import FolderInUse as FolderInUse
 from .lock import WriterLock as WriterLock
 from .safe import inside as inside
-from .safe import local_target as local_target

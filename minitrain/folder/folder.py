@@ -8,14 +8,13 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..files import (
     FileError,
     checked_path,
     file_error,
     make_folder,
-    open_atomically,
     open_regular,
     parse_json,
     read_file,
@@ -103,16 +102,6 @@ class RunFolder:
         path = self.file(name)
         write_atomically(path, data)
         return path
-
-    @contextlib.contextmanager
-    def writing_file(self, name: str) -> Iterator[BinaryIO]:
-        """Open a file for writing; it appears, complete, when the ``with`` block ends without an error."""
-        with open_atomically(self.file(name)) as file:
-            yield file
-
-    def append_to(self, name: str | os.PathLike[str]) -> io.FileIO:
-        """Open a file to append to it; see `open_to_append`."""
-        return open_to_append(self.file(name))
 
     @property
     def is_writing(self) -> bool:

@@ -66,15 +66,6 @@ def refuse_links(folder: Path, relative: str | os.PathLike[str]) -> None:
             )
 
 
-LOCAL_PROTOCOLS = ("file", "local", "dir", "zip", "tar", "libarchive", "sqlite")
-"""What a URL begins with that names a place on this machine."""
-
-
-def local_target(url: str) -> bool:
-    """Whether a URL, such as that of checkpoints or of a tracker, leads to this machine's files; chained ones count."""
-    return any(part.partition(":")[0].partition("+")[0] in LOCAL_PROTOCOLS for part in url.split("::"))
-
-
 def refuse_url(url: str, what: str) -> None:
     """Refuse a URL that the settings of a folder name: it leads out of the folder.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import FileError, file_error, open_atomically, open_regular
-from ..folder.folder import open_to_append
+from ..folder import open_to_append
 
 
 class CsvFile:

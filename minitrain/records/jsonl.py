@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from ..files import FileError, file_error, open_regular, parse_json
-from ..folder.folder import open_to_append
+from ..folder import open_to_append
 from ..folder.names import METRICS as METRICS
 
 TIMING = (

@@ -20,9 +20,30 @@ from minitrain.states import Arrays, Flag, Group, ListOf, Maybe, Number, OneArra
 from minitrain.training import CsvLogger
 
 STRANGE: list[Any] = [
-    None, True, -1, 3, 10**6, 0.5, -0.5, math.nan, math.inf, -math.inf, 10**400, -(10**400), 2**63, "", "x", "x" * 20_000,
-    [], [1], {}, {"a": 1}, np.zeros(0), np.array(3.0), np.array(["x"]),
-]  # fmt: skip
+    None,
+    True,
+    -1,
+    3,
+    10**6,
+    0.5,
+    -0.5,
+    math.nan,
+    math.inf,
+    -math.inf,
+    10**400,
+    -(10**400),
+    2**63,
+    "",
+    "x",
+    "x" * 20_000,
+    [],
+    [1],
+    {},
+    {"a": 1},
+    np.zeros(0),
+    np.array(3.0),
+    np.array(["x"]),
+]
 OTHERS = {"callbacks"}
 """Parts whose owners check themselves; those that are known to are in `KNOWN_CALLBACKS`."""
 KNOWN_CALLBACKS = {"CsvLogger", "JsonlLogger"}
@@ -167,14 +188,22 @@ def test_schedules(name: str, value: Any) -> None:
         (ListOf(Whole()), [[], [1, 2], (1,)], [[-1], 3, {}, "ab"]),
         (ListOf(Whole(), 2), [[1, 2]], [[1], [1, 2, 3]]),
         (TableOf(Whole()), [{}, {"a": 1}], [{"a": -1}, {1: 1}, []]),
-        (Group({"a": Whole(), "b": Flag()}, optional={"b"}), [{"a": 1}, {"a": 1, "b": True}], [{}, {"a": 1, "c": 1}, []]),
-        (OneArray((None, 2)), [np.zeros((0, 2)), np.ones((3, 2), np.float32)], [np.zeros(2), np.zeros((1, 2), int), [[1, 2]]]),
+        (
+            Group({"a": Whole(), "b": Flag()}, optional={"b"}),
+            [{"a": 1}, {"a": 1, "b": True}],
+            [{}, {"a": 1, "c": 1}, []],
+        ),
+        (
+            OneArray((None, 2)),
+            [np.zeros((0, 2)), np.ones((3, 2), np.float32)],
+            [np.zeros(2), np.zeros((1, 2), int), [[1, 2]]],
+        ),
         (OneArray(np.zeros(2, np.int64)), [np.ones(2, np.int64)], [np.ones(2), np.ones(3, np.int64)]),
         (OneArray((), sort="iu"), [np.array(1), np.array(1, np.uint8)], [np.array(1.0), 1]),
         (Arrays({"w": np.zeros(2)}), [{"w": np.ones(2)}], [{}, {"w": np.ones(2), "v": np.ones(2)}, {"w": 1}]),
     ],
     ids=lambda value: type(value).__name__,
-)  # fmt: skip
+)
 def test_kinds(kind: Any, good: list[Any], bad: list[Any]) -> None:
     for value in good:
         assert checked("thing", {"x": value}, {"x": kind})["x"] is value

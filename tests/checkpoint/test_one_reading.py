@@ -56,7 +56,10 @@ def test_every_file_is_hashed_once(how: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(files, "sha256_of", counting)
     resume_run(run.run_dir) if how == "resume" else load_run(run.run_dir)
     newest = run.run_dir / "checkpoints" / "step-00000007"
-    assert hashed == {str(newest / name): 1 for name in ("model.safetensors", "optimizer.safetensors", "extra.safetensors", "state.json")}  # fmt: skip
+    assert hashed == {
+        str(newest / name): 1
+        for name in ("model.safetensors", "optimizer.safetensors", "extra.safetensors", "state.json")
+    }
 
 
 def test_a_remote_checkpoint_is_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from minitrain.cli import main
 from minitrain.data import TokenFile, read_corpus, write_tokens
 from minitrain.errors import ConfigError, DataError, has_password, printable
 from minitrain.files import FileError, open_regular, parse_json, read_file, sha256_of
-from minitrain.folder import RunFolder, inside, local_target
+from minitrain.folder import RunFolder, inside, open_to_append
 from minitrain.runs import RunConfig
 from minitrain.training import CsvLogger
 
@@ -52,9 +52,8 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     assert not folder.path.exists()  # making the object touches nothing
     folder.make("plots")
     folder.write("plots/a.txt", b"1")
-    with folder.writing_file("b.txt") as file:
-        file.write(b"22")
-    with folder.append_to("b.txt") as more:
+    folder.write("b.txt", b"22")
+    with open_to_append(folder.file("b.txt")) as more:
         more.write(b"3")
     assert folder.read("b.txt") == b"223"
     with pytest.raises(FileError, match="has 3 bytes, such a file at most 2"):
@@ -64,7 +63,7 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     folder.write("c.json", b'{"a": [1, 2]}')
     assert folder.read_json("c.json") == {"a": [1, 2]}
     os.mkfifo(folder.path / "pipe")
-    for use in (folder.read, folder.append_to, lambda name: folder.write(name, b""), folder.make):
+    for use in (folder.read, folder.file, lambda name: folder.write(name, b""), folder.make):
         with pytest.raises(FileError, match="a FIFO"):
             use("pipe")
 
@@ -191,10 +190,3 @@ def test_nul_in_python(tmp_path: Path) -> None:
     for name in ("config.yaml", "other\0"):
         with pytest.raises(FileError):
             RunConfig.load(tmp_path / name)
-
-
-def test_urls_of_this_machine() -> None:
-    for url in ("file:///x", "local://x", "simplecache::file:///x", "sqlite:///x", "sqlite+pysqlite:///x"):
-        assert local_target(url)
-    for url in ("s3://bucket", "https://host/file", "gs://bucket/file:x"):
-        assert not local_target(url)

@@ -103,7 +103,10 @@ def as_version_2(path: Path, history: MetricsCollector) -> None:
             parts["metrics"] = history.to_dict()
     state["state"] = parts
     (path / "state.json").write_text(json.dumps(state, indent=2) + "\n")
-    files = {name: (path / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors", "extra.safetensors", "state.json")}  # fmt: skip
+    files = {
+        name: (path / name).read_bytes()
+        for name in ("model.safetensors", "optimizer.safetensors", "extra.safetensors", "state.json")
+    }
     entries = {name: Entry(len(text), hashlib.sha256(text).hexdigest()) for name, text in files.items()}
     (path / "manifest.json").write_bytes(Manifest(2, 8, entries).to_json())
 
