@@ -54,7 +54,7 @@ def refuse_links(folder: Path, relative: str | os.PathLike[str]) -> None:
         place = place / part
         try:
             mode = place.lstat().st_mode
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the second: the folder itself would lie below a file
             return
         except OSError as error:
             raise file_error("use", place, error) from error
