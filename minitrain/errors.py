@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 
 class MinitrainError(Exception):
@@ -64,3 +65,22 @@ def printable(text: str) -> str:
 def has_password(url: str) -> bool:
     """Whether ``url`` has a user and a password in it, as in ``s3://key:secret@bucket``."""
     return _PASSWORD.match(url) is not None
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The one of ``known`` that is spelled most like ``name``, for a message; ``None`` if none is near.
+
+    Args:
+        name: what was given.
+        known: what there is.
+        cutoff: how alike they must be, from 0 to 1.
+    """
+    import difflib  # only when something has gone wrong
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"did you mean 'x'? "`` for the nearest of ``known``, and nothing if none is near."""
+    near = nearest(name, known)
+    return f"did you mean {near!r}? " if near else ""

@@ -54,7 +54,7 @@ class RunConfig(Section):
 
     def check(self) -> None:
         """Check the settings that have to fit each other."""
-        self.require(0 <= self.seed < 2**63, "seed", "at least 0 and below 2**63")
+        self.require(0 <= self.seed < 2**64, "seed", "at least 0 and below 2**64")
         kind, _, index = self.device.partition(":")
         known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
         self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")

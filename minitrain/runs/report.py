@@ -24,6 +24,7 @@ from ..trainers.base import perplexity
 from ..training.result import TrainResult
 from ..training.setup import Setup
 from ..versions import versions
+from .config import RunConfig
 from .evaluation import Validation
 from .generation_config import GenerationConfig
 
@@ -71,8 +72,13 @@ class RunResult:
         return "\n".join(lines)
 
 
-def history_of(records: Sequence[Mapping[str, Any]]) -> MetricsCollector:
-    """The history of a run from the records in its file, with perplexities."""
+def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) -> MetricsCollector:
+    """The history of a run from the records in its file, with perplexities.
+
+    Args:
+        records: the records.
+        smoothed: whether training smoothed the labels; its loss then has no perplexity.
+    """
     history = MetricsCollector()
     for record in map(figures_of, records):
         figures: dict[str, Any] = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
@@ -81,11 +87,17 @@ def history_of(records: Sequence[Mapping[str, Any]]) -> MetricsCollector:
             continue
         perplexities = {
             name.replace("loss", "perplexity"): perplexity(figures[name])
-            for name in ("train_loss", "val_loss")
+            for name in ("train_loss", "val_loss")[smoothed:]
             if name in figures
         }
         history.update(figures | perplexities, step=step)
     return history
+
+
+def smooths(run_dir: Path) -> bool:
+    """Whether the training of a run smooths labels, as its configuration says."""
+    path = RunFolder(run_dir).file(CONFIG)
+    return path.exists() and getattr(RunConfig.load(path).model, "label_smoothing", 0.0) > 0
 
 
 def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:
@@ -108,7 +120,7 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
     name = run_dir.resolve().name
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
-    history = history_of(records)
+    history = history_of(records, smoothed=smooths(run_dir))
     others = [name for name in history.names() if not name.endswith("loss") and name not in NOT_DRAWN]
     curves = {name: (history.get_steps(name), history.get_metric(name)) for name in others}
     return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, folder.make(PLOTS))
@@ -124,7 +136,7 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     return write_html_report(
         folder.file(REPORT),
         title=f"Run {run_dir.resolve().name}",
-        history=history_of(read_metrics(folder.file(METRICS))),
+        history=history_of(read_metrics(folder.file(METRICS)), smoothed=smooths(run_dir)),
         summary=summary,
         pictures=pictures,
         settings=folder.read(CONFIG).decode(errors="replace") if folder.exists(CONFIG) else "",

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ...files import FileError, file_error, make_folder, parse_json, read_file, write_atomically
+from ..ids import as_int32
 from ..text.bpe import LARGEST_FILE, MOST_CONTAINERS
 from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
 from ..text.pieces import PIECE_BYTES
@@ -239,7 +240,7 @@ def _in_shards(
     for ids, place in stream:
         taken = 0
         while taken < ids.size:
-            part = ids[taken : taken + shard_tokens - filled]
+            part = as_int32(ids[taken : taken + shard_tokens - filled])
             shard[filled : filled + part.size] = part
             filled, taken = filled + part.size, taken + part.size
             behind = place._replace(skip=place.skip + taken)
