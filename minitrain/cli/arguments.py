@@ -47,6 +47,13 @@ class Parser(argparse.ArgumentParser):
     def add_run(self) -> None:
         """Take the folder of a run, as ``run``."""
         self.add_argument("run", metavar="RUN", help="the folder of a run, such as runs/pydoc-20250102-030405")
+        self.add_trust()
+
+    def add_trust(self) -> None:
+        """Take ``--trust``, as ``trust``."""
+        self.add_argument(
+            "--trust", action="store_true", help="the settings in RUN may name files and services outside of it"
+        )
 
     def add_plugin(self) -> None:
         """Take ``--plugin``, any number of times, as ``plugin``."""

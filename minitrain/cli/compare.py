@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .arguments import Parser, UsageError
+from .failures import say
 
 PICTURE = "comparison.png"
 
@@ -53,9 +54,9 @@ def show_comparison(runs: Sequence[str | Path], picture: str | Path) -> None:
             Text(one_line(value), style="bold" if "validation" in name and i == comparison.best else "")
             for i, value in enumerate(values)
         ]
-        table.add_row(Text(name), *cells)
+        table.add_row(Text(one_line(name)), *cells)
     Console().print(table)
-    print(f"picture     {plot_comparison(comparison, picture)}")
+    say(f"picture     {plot_comparison(comparison, picture)}")
 
 
 def _picture(runs: Sequence[str], out: str | None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .arguments import Parser
-from .failures import traceback_kept_in, warn
+from .failures import say, traceback_kept_in, warn
 from .options.plugins import load_plugins
 
 _EPILOG = """\
@@ -34,8 +34,10 @@ def run(argv: Sequence[str]) -> int:
     from ..trainers.base import perplexity
 
     with traceback_kept_in(arguments.run):
-        validation = evaluate_run(arguments.run, text=arguments.text, device=arguments.device, warn=warn)
-    print(validation.describe())
+        validation = evaluate_run(
+            arguments.run, text=arguments.text, device=arguments.device, trusted=arguments.trust, warn=warn
+        )
+    say(validation.describe())
     print(
         f"perplexity {perplexity(validation.loss):.3f}: the model is as uncertain as if it chose uniformly among this "
         "many tokens"

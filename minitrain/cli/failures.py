@@ -8,9 +8,10 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
-from ..errors import MinitrainError, NonFiniteError, WorkerError
+from ..errors import MinitrainError, NonFiniteError, WorkerError, printable
+from ..folder import RunFolder
+from ..folder.names import TRACEBACK
 from ..formats import one_line
 
 RUN_FAILED = 1
@@ -20,8 +21,6 @@ _BROKEN_PIPE = 141  # as the shell reports any program whose reader has gone
 
 # The machine gave out under a run that was asked for correctly.
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-
-TRACEBACK_FILE = "traceback.txt"
 
 
 def report(error: BaseException) -> int:
@@ -50,11 +49,16 @@ def traceback_kept_in(folder: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         if _foreseen(error):
             raise
-        path = Path(folder) / TRACEBACK_FILE
+        text = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):  # the error itself matters more than its record
-            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            path = RunFolder(folder).write(TRACEBACK, text.encode(errors="backslashreplace"))
             error.add_note(f"the traceback is in {path}")
         raise
+
+
+def say(text: str) -> None:
+    """Print text with names, settings or words of users in it: control characters escaped, passwords left out."""
+    print(printable(text), flush=True)
 
 
 def _debugging() -> bool:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, printable
 from .arguments import Parser, UsageError
 from .failures import traceback_kept_in, warn
 from .options.plugins import load_plugins
@@ -35,10 +35,10 @@ def run(argv: Sequence[str]) -> int:
     load_plugins(arguments.plugin)
     with traceback_kept_in(arguments.run):
         pieces = _write(arguments)
-        print(arguments.prompt, end="", flush=True)
+        print(printable(arguments.prompt), end="", flush=True)
         try:
             for piece in pieces:
-                print(piece, end="", flush=True)
+                print(printable(piece), end="", flush=True)
         finally:
             print()
     return 0
@@ -51,7 +51,7 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
     from ..random import Key
     from ..runs import load_run
 
-    model, tokenizer, config, _ = load_run(arguments.run, device=arguments.device, warn=warn)
+    model, tokenizer, config, _ = load_run(arguments.run, device=arguments.device, trusted=arguments.trust, warn=warn)
     if tokenizer is None:
         raise CheckpointError(
             f"{arguments.run} was made by a Trainer in Python and has no tokenizer.json: write with "

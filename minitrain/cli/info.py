@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..folder import RunFolder
 from ..formats import one_line
 from .arguments import Parser, did_you_mean
-from .failures import warn
+from .failures import say, warn
 from .options.plugins import load_plugins
 
 _EPILOG = """\
@@ -47,9 +48,10 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a preset, or the folder of a run")
     parser.add_plugin()
+    parser.add_trust()
     arguments = parser.parse_args(argv)
     load_plugins(arguments.plugin)
-    print(table(_machine() if arguments.model is None else _model(arguments.model)))
+    say(table(_machine() if arguments.model is None else _model(arguments.model, trusted=arguments.trust)))
     return 0
 
 
@@ -67,7 +69,7 @@ def _machine() -> Mapping[str, str]:
     return collect()
 
 
-def _model(name: str) -> Mapping[str, str]:
+def _model(name: str, *, trusted: bool) -> Mapping[str, str]:
     """What a preset or the model of a run consists of."""
     from ..models.presets import PRESETS, build_model
     from ..models.summary import summarize
@@ -79,9 +81,9 @@ def _model(name: str) -> Mapping[str, str]:
         from ..runs import load_run
         from ..runs.python_run import facts_of, is_opaque
 
-        if is_opaque(Path(name)):  # a model of the user's own: what its run wrote down
-            return {key: one_line(value) for key, value in facts_of(Path(name)).items()}
-        model = load_run(name, device="cpu", warn=warn).model
+        if is_opaque(RunFolder(name)):  # a model of the user's own: what its run wrote down
+            return {key: one_line(value) for key, value in facts_of(RunFolder(name)).items()}
+        model = load_run(name, device="cpu", trusted=trusted, warn=warn).model
     else:
         hint = did_you_mean(name, PRESETS) or f"; there are {', '.join(PRESETS)}"
         raise ConfigError(f"{name!r} is neither a preset nor the folder of a run{hint}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import Parser, UsageError
-from .failures import traceback_kept_in, warn
+from .failures import say, traceback_kept_in, warn
 
 if TYPE_CHECKING:
     from ..runs import Run
@@ -71,7 +71,7 @@ def run(argv: Sequence[str]) -> int:
         return train_sweep(arguments, _train)
     _refuse_what_is_for_sweeps(arguments)
     if arguments.resume is not None:
-        prepared = _resume(arguments.resume, arguments.settings)
+        prepared = _resume(arguments.resume, arguments.settings, trusted=arguments.trust)
         if prepared is None:
             return 0
     else:
@@ -103,11 +103,11 @@ def _help(group: str, settings: Sequence[str]) -> int:
 
 def _train(prepared: Run) -> None:
     """Train a run to its end; print what it is, what it needs and its result."""
-    print(prepared.describe(), flush=True)
+    say(prepared.describe())
     with traceback_kept_in(prepared.run_dir), _stop_at_once(prepared.run_dir):
         _say_what_it_takes(prepared)
         result = prepared.train()
-    print(f"\n{result.describe()}")
+    say(f"\n{result.describe()}")
 
 
 def _refuse_what_is_for_sweeps(arguments: argparse.Namespace) -> None:
@@ -139,7 +139,7 @@ def _stop_at_once(run_dir: Path) -> Iterator[None]:
         raise Interrupted(f"stopped at once; continue from the last checkpoint with: {command}", number) from stop
 
 
-def _resume(run_dir: str, settings: Sequence[str]) -> Run | None:
+def _resume(run_dir: str, settings: Sequence[str], *, trusted: bool) -> Run | None:
     """The run in a folder, ready to continue; ``None`` if it is finished, which is said then."""
     from ..runs import resume_run
     from ..runs.sweep.store import SWEEP
@@ -149,10 +149,10 @@ def _resume(run_dir: str, settings: Sequence[str]) -> Run | None:
         raise UsageError(f"{run_dir} is a sweep, not a run: add --multirun")
     changes = read_changes(settings)
     with traceback_kept_in(run_dir):
-        prepared = resume_run(run_dir, changes, warn=warn)
+        prepared = resume_run(run_dir, changes, trusted=trusted, warn=warn)
     trainer = prepared.trainer
     if prepared.is_finished():
-        print(
+        say(
             f"{run_dir} is finished: all {trainer.total_steps} steps are done. To train it longer: "
             f"minitrain train --resume {shlex.quote(run_dir)} trainer.max_steps=N"
         )
@@ -181,5 +181,6 @@ def _parser() -> Parser:
     parser.add_argument("--job", help=argparse.SUPPRESS)  # one run of a sweep, started by a launcher
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--resume", metavar="RUN", help="continue the run in this folder, with its settings")
+    parser.add_trust()
     instead.add_argument("--show", action="store_true", help="print the settings as YAML and stop")
     return parser

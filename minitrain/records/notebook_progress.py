@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from ..errors import printable
 from .progress import TimeLeft
 
 WIDTH = 24  # characters of the bar
@@ -53,7 +54,7 @@ class NotebookProgress:
 
     def say(self, message: str) -> None:
         """Print a line that stays."""
-        print(message, flush=True)
+        print(printable(message), flush=True)
 
     def compiling(self, kernel: str) -> None:
         """Name the kernel next to the bar."""

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..backend import kernels_enabled
+from ..errors import printable
 from ..formats import clock as clock_time
 
 
@@ -146,7 +147,7 @@ class PlainProgress:
 
     def say(self, message: str) -> None:
         """Print ``message`` at once, also into a pipe."""
-        print(message, flush=True)
+        print(printable(message), flush=True)
 
     def compiling(self, kernel: str) -> None:
         """Say it once."""
@@ -192,7 +193,7 @@ class LiveProgress:
 
     def say(self, message: str) -> None:
         """Print ``message`` above the bar."""
-        self._bar.console.print(message, markup=False, highlight=False)
+        self._bar.console.print(printable(message), markup=False, highlight=False)
 
     def compiling(self, kernel: str) -> None:
         """Name the kernel next to the bar."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..files import file_error, write_atomically
+from ..files import FileError, file_error, read_file, write_atomically
+from ..folder.names import CONFIG, LARGEST
 from ..settings.section import Section, setting
 from ..settings.tree import build
 from ..settings.type_check import describe, shown
@@ -89,7 +90,7 @@ class RunConfig(Section):
 
         Raises:
             ConfigError: if the file is no YAML or no config.
-            FileError: if it cannot be read.
+            FileError: if it cannot be read, or is no regular file of a plausible size.
         """
         values = read_yaml(path)
         try:
@@ -113,12 +114,14 @@ def read_yaml(path: str | Path) -> Mapping[str, Any]:
 
     Raises:
         ConfigError: if the file is no YAML or holds no settings.
-        FileError: if it cannot be read.
+        FileError: if it cannot be read, or is no regular file of a plausible size.
     """
     import yaml
 
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_file(path, LARGEST[CONFIG]).decode("utf-8"))
+    except FileError:
+        raise
     except OSError as error:
         raise file_error("read", path, error) from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:  # no text, no date, too many digits, too deep

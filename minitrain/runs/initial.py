@@ -8,9 +8,11 @@ from typing import Any
 from ..checkpoint import Checkpoint
 from ..checkpoint.store import CheckpointStore, Warn, is_url, split_location
 from ..errors import CheckpointError
+from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, CONFIG
 from ..training.preconditions import open_checkpoints
 from .config import MADE_IN_PYTHON, RunConfig, read_yaml
+from .confine import refuse_remote_checkpoints
 
 
 def inherited_settings(place: str) -> dict[str, Any]:
@@ -22,9 +24,9 @@ def inherited_settings(place: str) -> dict[str, Any]:
         ConfigError: if the settings of that run are damaged.
     """
     run_dir = run_of(place)
-    if run_dir is None or read_yaml(run_dir / CONFIG).get("kind") == MADE_IN_PYTHON:
+    if run_dir is None or read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") == MADE_IN_PYTHON:
         return {}
-    config = RunConfig.load(run_dir / CONFIG)
+    config = RunConfig.load(RunFolder(run_dir).file(CONFIG))
     return {
         "options": {"model": config.model.name},
         "model": config.model.to_dict(),
@@ -47,8 +49,10 @@ def load_initial(place: str, warn: Warn) -> Checkpoint:
     run_dir = run_of(place)
     if run_dir is None and not (folder / CHECKPOINTS).is_dir():
         raise CheckpointError(f"init_from={place} is neither a run folder nor a checkpoint")
-    if run_dir is not None and read_yaml(run_dir / CONFIG).get("kind") != MADE_IN_PYTHON:
-        store: Any = open_checkpoints(run_dir, RunConfig.load(run_dir / CONFIG).trainer, warn)
+    if run_dir is not None and read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") != MADE_IN_PYTHON:
+        config = RunConfig.load(RunFolder(run_dir).file(CONFIG))
+        refuse_remote_checkpoints(config, RunFolder(run_dir))
+        store: Any = open_checkpoints(run_dir, config.trainer, warn)
     else:
         store = CheckpointStore(folder / CHECKPOINTS, warn=warn)
     path = store.latest()

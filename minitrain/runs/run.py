@@ -12,7 +12,6 @@ stay where they are, see `run_data`.
 
 from __future__ import annotations
 
-import itertools
 import shlex
 import time
 from collections.abc import Mapping
@@ -25,8 +24,8 @@ from ..checkpoint.store import Warn, warn_user
 from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError, ConfigError
-from ..files import make_folder
-from ..folder.names import CONFIG
+from ..folder import RunFolder, new_run_folder
+from ..folder.names import CONFIG, TOKENIZER
 from ..formats import one_line
 from ..models.decoder import Decoder
 from ..nn.core.packing import pack
@@ -37,6 +36,7 @@ from ..training.callbacks import PlateauWatch, create_callbacks
 from ..training.preconditions import open_checkpoints, refuse_used_folder
 from ..training.trainer import Trainer
 from .config import RunConfig
+from .confine import confined_callbacks, refuse_remote_checkpoints
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
 from .initial import load_initial
 from .model_config import create_model
@@ -44,7 +44,7 @@ from .need import refuse_impossible, refuse_impossible_model
 from .objective_config import create_loss, create_metrics
 from .python_run import load_weights, read_settings, rebuild_model, resume_in_python
 from .report import RunResult, draw, write_report, write_sample
-from .run_data import TOKENIZER, load_tokenizer, load_tokens, prepare_tokens, save_tokens, tokens_of_text
+from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens, tokens_of_text
 
 CHANGEABLE = (
     "trainer.max_steps",
@@ -149,27 +149,39 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
         ConfigError: if the run cannot fit into the memory that is free.
         DataError: if the data is missing, not text or token shards, or too short.
         CheckpointError: if the folder holds a run already, or ``init_from`` has no weights for this model.
+        FolderInUse: if somebody else writes into it.
         FileError: if the folder cannot be written.
         DeviceError: if the device is not there.
     """
-    run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
-    refuse_used_folder(run_dir, open_checkpoints(run_dir, config.trainer))
+    # Whoever starts a run chose its settings, so they may name any place.
+    folder = RunFolder(config.run_dir, trusted=True) if config.run_dir else None
+    if folder is not None:
+        refuse_used_folder(folder.path, open_checkpoints(folder.path, config.trainer))
     tokens = prepare_tokens(config)
     refuse_impossible(config, tokens.tokenizer.vocab_size)
     weights = None if config.init_from is None else load_initial(config.init_from, warn)
     if weights is not None:
         weights.check_fits(_create_model(config, tokens.tokenizer).state_dict())
-    make_folder(run_dir)
-    config = save_tokens(tokens, config, run_dir)
-    config.save(run_dir / CONFIG)  # last: with it the folder counts as prepared
-    run = _assemble(config, run_dir, warn, weights)
-    if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
-        run.trainer.save_checkpoint()
-        run.trainer.resume()
+    folder = folder or _new_folder(config)
+    with folder.writing():
+        refuse_used_folder(folder.path, open_checkpoints(folder.path, config.trainer))
+        config = save_tokens(tokens, config, folder)
+        config.save(folder.file(CONFIG))  # last: with it the folder counts as prepared
+        run = _assemble(config, folder, warn, weights)
+        if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
+            run.trainer.save_checkpoint()
+            run.trainer.resume()
+        run.trainer.watch_folder()
     return run
 
 
-def resume_run(run_dir: str | Path, changes: Mapping[str, Any] | None = None, *, warn: Warn = warn_user) -> Run:
+def resume_run(
+    run_dir: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    trusted: bool = False,
+    warn: Warn = warn_user,
+) -> Run:
     """Continue the run in ``run_dir`` at its newest intact checkpoint.
 
     Without changes it ends with the same bytes as a run that was never interrupted. With a larger ``max_steps`` or
@@ -178,35 +190,49 @@ def resume_run(run_dir: str | Path, changes: Mapping[str, Any] | None = None, *,
     Args:
         run_dir: the run folder.
         changes: settings to change by their dotted names, one of ``CHANGEABLE``; the folder keeps them.
+        trusted: whether its settings may name files outside of it, a URL for checkpoints, and services.
         warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Raises:
         ConfigError: if a setting cannot be changed any more, or a change does not fit.
         CheckpointError: if the folder is no run, no checkpoint of it is intact, or they are of another model.
         DataError: if its tokens or its tokenizer are damaged.
+        FolderInUse: if another trainer writes into it.
+        FileError: if there are links or special files in it, or its settings lead out of it and it is not trusted.
     """
-    run_dir = Path(run_dir)
-    config = _read_config(run_dir)
+    folder = RunFolder(run_dir, trusted=trusted)
+    config = _read_config(folder)
+    folder.refuse_if_in_use()
     changed = config if not changes else _changed(config, changes)
-    run = _assemble(changed, run_dir, warn)
+    run = _assemble(changed, folder, warn)
     step = run.trainer.resume()
     if step == 0 and config.init_from is not None and not _has_checkpoint(run):
         raise CheckpointError(f"the run in {run_dir} was stopped before it had its initial weights: start it again")
     if changes:
         if run.trainer.total_steps < step:
             raise ConfigError(f"trainer.max_steps ({run.trainer.total_steps}) is below the {step} steps that are done")
-        changed.save(run_dir / CONFIG)
+        with folder.writing():
+            changed.save(folder.file(CONFIG))
+            run.trainer.watch_folder()
         run.trainer.state.stopped = ""  # also a run that stopped early was asked to go on
     return run
 
 
-def load_run(run_dir: str | Path, *, model: Any = None, device: str | None = None, warn: Warn = warn_user) -> LoadedRun:
+def load_run(
+    run_dir: str | Path,
+    *,
+    model: Any = None,
+    device: str | None = None,
+    trusted: bool = False,
+    warn: Warn = warn_user,
+) -> LoadedRun:
     """The model of the run in ``run_dir`` at its newest intact checkpoint, ready to use.
 
     Args:
         run_dir: the run folder.
         model: the model to put the weights into, for a run made in Python with a model of your own.
         device: where to put the model; ``None`` takes the device it was trained on.
+        trusted: whether its settings may name a URL for checkpoints.
         warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Raises:
@@ -214,28 +240,28 @@ def load_run(run_dir: str | Path, *, model: Any = None, device: str | None = Non
         DataError: if its tokenizer is damaged.
         DeviceError: if the device is not there.
     """
-    run_dir = Path(run_dir)
-    config = read_settings(run_dir)
+    folder = RunFolder(run_dir, trusted=trusted)
+    config = read_settings(folder)
     if model is not None or not isinstance(config, RunConfig):
         if model is None:
             assert not isinstance(config, RunConfig)
-            model = rebuild_model(run_dir, config)
-        step = load_weights(run_dir, model, warn)
+            model = rebuild_model(folder, config)
+        step = load_weights(folder, model, warn)
         model.to(device or "cpu")
-        tokenizer = load_tokenizer(run_dir) if (run_dir / TOKENIZER).exists() else None
+        tokenizer = load_tokenizer(folder) if folder.exists(TOKENIZER) else None
         return LoadedRun(model, tokenizer, config if isinstance(config, RunConfig) else None, step)
-    tokenizer = load_tokenizer(run_dir)
-    checkpoints = open_checkpoints(run_dir, config.trainer, warn)
+    refuse_remote_checkpoints(config, folder)
+    tokenizer = load_tokenizer(folder)
+    checkpoints = open_checkpoints(folder.path, config.trainer, warn)
     assert checkpoints is not None  # since there is a folder
-    path = checkpoints.latest()
-    if path is None:
+    checkpoint = checkpoints.load_latest()
+    if checkpoint is None:
         count = len(checkpoints.checkpoints())
         found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
         raise CheckpointError(
             f"cannot use the run in {run_dir}: {found}; train it with --resume {shlex.quote(str(run_dir))}"
         )
     refuse_impossible_model(config, tokenizer.vocab_size)
-    checkpoint = checkpoints.load(path)
     model = _create_model(config, tokenizer)
     checkpoint.check_fits(model.state_dict())
     model.load_state_dict(checkpoint.model)
@@ -244,7 +270,12 @@ def load_run(run_dir: str | Path, *, model: Any = None, device: str | None = Non
 
 
 def evaluate_run(
-    run_dir: str | Path, *, text: str | Path | None = None, device: str | None = None, warn: Warn = warn_user
+    run_dir: str | Path,
+    *,
+    text: str | Path | None = None,
+    device: str | None = None,
+    trusted: bool = False,
+    warn: Warn = warn_user,
 ) -> Validation:
     """Loss of the run's newest model on its whole validation split or on another text, next to the baselines.
 
@@ -252,14 +283,14 @@ def evaluate_run(
         run_dir: the run folder.
         text: a file or a folder to evaluate instead of the validation split; the baselines are then those of itself.
         device: where to compute; ``None`` takes the device it was trained on.
+        trusted: whether its settings may name a URL for checkpoints.
         warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Raises:
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
         DataError: if its tokens or its tokenizer are damaged, or the tokenizer cannot encode the text.
     """
-    run_dir = Path(run_dir)
-    model, tokenizer, config, _ = load_run(run_dir, device=device, warn=warn)
+    model, tokenizer, config, _ = load_run(run_dir, device=device, trusted=trusted, warn=warn)
     if tokenizer is None:
         raise CheckpointError(f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with")
     if config is None and text is None:
@@ -273,7 +304,7 @@ def evaluate_run(
         train = held_out = tokens_of_text(text, tokenizer)
     else:
         assert config is not None
-        _, train, held_out = load_tokens(config, run_dir)
+        _, train, held_out = load_tokens(config, RunFolder(run_dir))
     measured = evaluate(model, held_out, block_size, batch_size, device=device or place)
     return compare_with_guessing(measured, train, held_out, tokenizer.vocab_size, tokenizer)
 
@@ -286,10 +317,11 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
         DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
     """
     run_dir = Path(run_dir)
-    config = read_settings(run_dir)
+    folder = RunFolder(run_dir, trusted=True)  # of the settings, only the data are read
+    config = read_settings(folder)
     guesses: dict[str, float] = {}
     if isinstance(config, RunConfig):
-        tokens = load_tokens(config, run_dir)
+        tokens = load_tokens(config, folder)
         guesses = baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size)
     pictures = draw(run_dir, guesses)
     write_report(run_dir, pictures)
@@ -310,9 +342,10 @@ def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     return RunConfig.from_dict({**config.to_dict(), "trainer": trainer})
 
 
-def _assemble(config: RunConfig, run_dir: Path, warn: Warn, weights: Checkpoint | None = None) -> Run:
+def _assemble(config: RunConfig, folder: RunFolder, warn: Warn, weights: Checkpoint | None = None) -> Run:
     """Model, optimizer, schedule and loader as the config says, in a trainer."""
-    tokenizer, train_tokens, val_tokens = load_tokens(config, run_dir)
+    run_dir, callbacks = folder.path, create_callbacks(confined_callbacks(config, folder))
+    tokenizer, train_tokens, val_tokens = load_tokens(config, folder)
     refuse_impossible(config, tokenizer.vocab_size)
     model = _create_model(config, tokenizer)
     if weights is not None:
@@ -336,7 +369,7 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn, weights: Checkpoint 
         metrics=create_metrics(config.metrics),
         # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
         scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
-        callbacks=[*watches, *create_callbacks(config.callbacks)],
+        callbacks=[*watches, *callbacks],
         train_data=loader,
         val_data=TokenWindows(val_tokens, config.data.block_size, at_once),
         config=config.trainer,
@@ -360,15 +393,15 @@ def _create_model(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
     return create_model(config.model, **sizes, seed=config.seed)
 
 
-def _read_config(run_dir: Path) -> RunConfig:
-    config = read_settings(run_dir)
+def _read_config(folder: RunFolder) -> RunConfig:
+    config = read_settings(folder)
     if not isinstance(config, RunConfig):
-        raise resume_in_python(run_dir)
+        raise resume_in_python(folder.path)
+    refuse_remote_checkpoints(config, folder)
     return config
 
 
-def _new_run_dir(config: RunConfig) -> Path:
-    """A folder under ``runs/`` that is not there yet, named by the recipe and the time."""
+def _new_folder(config: RunConfig) -> RunFolder:
+    """A new folder under ``runs/``, named by the recipe and the time."""
     name = f"{config.recipe or config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
-    return next(path for path in (Path("runs", name) for name in names) if not path.exists())
+    return new_run_folder("runs", name, trusted=True)

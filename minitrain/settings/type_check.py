@@ -9,7 +9,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, has_password, printable
 
 
 class SettingError(ConfigError):
@@ -50,6 +50,14 @@ def check_type(name: str, value: Any, hint: Any) -> None:
     A tuple of any length may be given as a list.
     """
     options = options_of(hint)
+    if isinstance(value, str) and "\0" in value:
+        raise SettingError(f"{name} has a NUL character in it, {describe(value)}; leave it out")
+    if isinstance(value, str) and has_password(value):
+        raise SettingError(
+            f"{name}={printable(value)} has a password in it, which would be stored in the run folder and printed: "
+            "leave it out, and give it by the environment (for S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+            "for MLflow, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD) or a credentials file"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise SettingError(f"{name} must be finite, got {value}")
     if not _fits(value, hint):
