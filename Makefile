@@ -38,7 +38,7 @@ test-sweeps: $(VENV)/.installed-sweeps ## test sweeps with Ray, and all ways to 
 	@$(PY) -m pytest -q -m "sweeps or not sweeps" tests/test_sweep.py tests/runs/sweep $(ARGS)
 
 mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers and schedules, list those no test notices
-	@$(PY) -m benchmarks.mutation $(ARGS)
+	@$(PY) -m tools.mutation $(ARGS)
 
 bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, against PyTorch (25 minutes)
 	@$(PY) -m benchmarks $(ARGS)
@@ -62,7 +62,7 @@ format: $(VENV)/.installed-dev ## put imports and layout in order
 clean: ## remove the environment and the caches, not the runs
 	@echo "==> Removing $(VENV), caches and build results"
 	@rm -rf "$(VENV)" build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
-	@find minitrain tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find minitrain tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as new as what was installed: after a change of pyproject.toml pip runs again, otherwise it does not.
 $(VENV)/.created:

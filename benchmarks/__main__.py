@@ -67,7 +67,7 @@ def all_kernels(options: Options) -> Result:
 def loss(options: Options) -> Result:
     """The loss over a vocabulary of 50257, and AdamW on as many weights as GPT-2's blocks have."""
     programs = ("twin", "torch") if options.with_torch else ("twin",)
-    jobs = [(row, "gpt2") for row in ROWS if row.op in ("cross_entropy", "adamw_update")]
+    jobs = [(row, "gpt2") for row in ROWS if row.op in ("cross_entropy", "adam_update")]
     return kernels.measure(jobs, programs, rounds=options.rounds or kernels.ROUNDS, threads=options.threads)
 
 

@@ -107,13 +107,6 @@ ROWS = [
     Row("linear, C to 4C", "linear", lambda d: (d.stream(), d.matrix(4, 1), None), torch_ops.linear),
     Row("linear, 4C to C", "linear", lambda d: (d.stream(4), d.matrix(1, 4), None), torch_ops.linear),
     Row(
-        "linear + GELU (erf)",
-        "linear_gelu",
-        lambda d: (d.stream(), d.matrix(4, 1), None),
-        lambda F, *arguments: F.gelu(torch_ops.linear(F, *arguments)),
-        {"approximate": "none"},
-    ),
-    Row(
         "GELU (erf) + linear",
         "gelu_linear",
         lambda d: (d.stream(4), d.matrix(1, 4), None),
@@ -196,10 +189,10 @@ ROWS = [
     ),
     Row(
         "AdamW",
-        "adamw_update",
+        "adam_update",
         lambda d: (d.parameters(), d.parameters(), d.parameters(), d.parameters() ** 2),
         torch_ops.adamw,
-        {**torch_ops.ADAMW, "step": 10, "grad_scale": 1.0},
+        {**torch_ops.ADAMW, "step": 10, "grad_scale": 1.0, "decoupled": True},
         differentiable=False,
     ),
     Row(

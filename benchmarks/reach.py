@@ -211,7 +211,7 @@ def _goals() -> list[Goal]:
             what = label + (", forward + backward" if direction == "both" else "")
             goals.append(Goal(f"{what}, {size}", "kernels", value, 1.2, 2.0))
     for size, section in {"char": "kernels", "baby": "kernels", "gpt2": "loss"}.items():
-        value = partial(kernel_ratio, op="adamw_update", size=size, direction="call")
+        value = partial(kernel_ratio, op="adam_update", size=size, direction="call")
         goals.append(Goal(f"AdamW against the fused one, {size}", section, value, 1.0, 1.1))
     for figure, key, values in (
         ("import minitrain", "import_seconds", (0.3, 0.2)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class MinitrainError(Exception):
     """Base of every error a user can cause; the command line prints it as one line, without a traceback."""
@@ -37,3 +39,22 @@ class NonFiniteError(MinitrainError):
 
 class WorkerError(MinitrainError):
     """A program that a benchmark started died or fell silent; the message ends with the last lines it printed."""
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The one of ``known`` that is spelled most like ``name``, for a message; ``None`` if none is near.
+
+    Args:
+        name: what was given.
+        known: what there is.
+        cutoff: how alike they must be, from 0 to 1.
+    """
+    import difflib  # only when something has gone wrong
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"did you mean 'x'? "`` for the nearest of ``known``, and nothing if none is near."""
+    near = nearest(name, known)
+    return f"did you mean {near!r}? " if near else ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,11 +54,26 @@ class Key(NamedTuple):
 
     @classmethod
     def from_seed(cls, seed: int) -> Key:
-        """The root key of a run. ``seed`` is any integer of up to 64 bits."""
-        return cls(seed & WORD, (seed >> 32) & WORD)
+        """The root key of a run.
+
+        Args:
+            seed: an integer from 0 to 2**64 - 1, of Python or NumPy. Equal integers give equal keys, others do not.
+
+        Raises:
+            ConfigError: for anything else.
+        """
+        seed = checked_seed(seed)
+        return cls(seed & WORD, seed >> 32)
 
     def fold(self, *path: int | str) -> Key:
-        """A new key for each element of ``path`` in turn, e.g. ``key.fold(step, "blocks", 3)``."""
+        """A new key for each element of ``path`` in turn, e.g. ``key.fold(step, "blocks", 3)``.
+
+        Args:
+            path: texts, and integers of any type from -2**63 to 2**64 - 1.
+
+        Raises:
+            ConfigError: for anything else.
+        """
         k0, k1 = self.k0, self.k1
         for part in path:
             low, high, kind = _words(part)
@@ -67,6 +83,43 @@ class Key(NamedTuple):
     def at_sample(self, first: int) -> Key:
         """The same key for a batch whose first sample has index ``first`` in the global batch."""
         return Key(self.k0, self.k1, first)
+
+
+def checked_seed(seed: Any, name: str = "seed") -> int:
+    """``seed`` as a Python integer.
+
+    Every function with a ``seed`` calls this, so that they all accept the same seeds.
+
+    Args:
+        seed: an integer from 0 to 2**64 - 1, of Python or NumPy.
+        name: the name of the argument, for the message.
+
+    Raises:
+        ConfigError: if it is not such an integer.
+    """
+    number = _integer(seed)
+    if number is None:
+        raise ConfigError(f"{name} must be an integer from 0 to 2**64 - 1, got {_brief(seed)}")
+    if not 0 <= number < 1 << 64:
+        raise ConfigError(f"{name} = {_brief(number)} must be from 0 to 2**64 - 1")
+    return number
+
+
+def _integer(value: Any) -> int | None:
+    """An integer of any type as Python's; ``None`` for everything else, truth values too."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _brief(value: Any) -> str:
+    """A value for a message. Python refuses to print integers of thousands of digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if abs(value) < 1 << 128 else f"an integer of {value.bit_length()} bits"
+    return f"{value!r:.60} ({type(value).__name__})"
 
 
 def fold(key: Key | None, *path: int | str) -> Key | None:
@@ -81,10 +134,14 @@ def fold(key: Key | None, *path: int | str) -> Key | None:
 
 
 def _words(part: int | str) -> tuple[int, int, int]:
+    """Two 32-bit words for a part of a path, and a third that tells texts, negative and other integers apart."""
     if isinstance(part, str):  # not hash(): that changes from one Python process to the next
         digest = int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
         return digest & WORD, digest >> 32, 1
-    return int(part) & WORD, (int(part) >> 32) & WORD, 0
+    number = _integer(part)
+    if number is None or not -(1 << 63) <= number < 1 << 64:
+        raise ConfigError(f"a key is folded with texts and with integers from -2**63 to 2**64 - 1, got {_brief(part)}")
+    return number & WORD, (number >> 32) & WORD, 2 if number < 0 else 0
 
 
 def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:

@@ -221,9 +221,9 @@ def test_layers_that_read_one_memory_add_up_its_gradient():
     ("width", "heads", "changes", "message"),
     [
         (10, 4, {}, "heads = 4 must divide width = 10"),
-        (8, 0, {}, "heads = 0 must be a whole number from 1 on"),
+        (8, 0, {}, "heads = 0 must be a whole number of at least 1"),
         (8, 4, {"kv_heads": 3}, "kv_heads = 3 must divide heads = 4"),
-        (8, 4, {"kv_heads": 0}, "kv_heads = 0 must be a whole number from 1 on"),
+        (8, 4, {"kv_heads": 0}, "kv_heads = 0 must be a whole number of at least 1"),
         (8, 4, {"dropout": 1.0}, "dropout = 1.0 must be at least 0 and less than 1"),
     ],
 )
@@ -236,8 +236,8 @@ def test_settings_that_do_not_fit_are_named(layer, width, heads, changes, messag
     ("changes", "message"),
     [
         ({"rope": Rope()}, r"rope needs an even head width, but width / heads = 9 / 3 = 3: elements turn in pairs"),
-        ({"window": 0}, "window = 0 must be a whole number from 1, or None"),
-        ({"window": 1.5}, "window = 1.5 must be a whole number from 1, or None"),
+        ({"window": 0}, "window = 0 must be a whole number of at least 1, or None"),
+        ({"window": 1.5}, "window = 1.5 must be a whole number of at least 1, or None"),
         ({"softcap": -1.0}, "softcap = -1.0 must be positive, or None"),
     ],
 )

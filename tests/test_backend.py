@@ -223,7 +223,7 @@ class TestKernels:
         assert run_python(code, MINITRAIN_CACHE_DIR=str(tmp_path)).split() == []
 
     def test_products_without_any_blas(self, monkeypatch):
-        from minitrain.kernels.cpu.linear.linear import linear
+        from minitrain.kernels.cpu.linear import linear
 
         monkeypatch.setattr(linear, "available", False)
         x = np.arange(6, dtype=np.float32).reshape(2, 3)

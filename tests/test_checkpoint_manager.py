@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path) -> Non
 
 
 def test_arguments_out_of_range(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="mode='least'"):
+    with pytest.raises(ConfigError, match="mode = 'least'"):
         make(tmp_path, mode="least")
     with pytest.raises(ConfigError, match="an epoch is counted from 0, it cannot be -1"):
         make(tmp_path).get_checkpoint_path(-1, 0.0)

@@ -126,7 +126,7 @@ def test_kept_are_the_newest_and_the_best(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"mode": "least"}, "mode='least'"),
+        ({"mode": "least"}, "mode = 'least'"),
         ({"keep": 0}, "keep=0 must be at least 1"),
         ({"keep_best": -1}, "keep_best=-1"),
     ],

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from test_backend import run_python
 
-from minitrain.backend.cpu import compile_ahead, jit
+from minitrain.backend.cpu import compile_ahead, jit, kernel_cache
 from minitrain.backend.cpu.compile_ahead import exclusive
 from minitrain.kernels.cpu.activations import relu
 
@@ -60,7 +60,7 @@ def test_the_helper_compiles_the_backward_beside_a_forward(tmp_path):
 
 
 def test_one_thread_has_no_helper(tmp_path):
-    then = "from minitrain.backend import compile_ahead; print(compile_ahead._helper)"
+    then = "from minitrain.backend.cpu import compile_ahead; print(compile_ahead._helper)"
     assert run_relu(tmp_path, then, MINITRAIN_NUM_THREADS="1") == ["relu._forward", "None"]
 
 
@@ -70,6 +70,7 @@ def test_the_cache_knows_processors_and_what_is_gone(monkeypatch, tmp_path):
     monkeypatch.setattr(jit, "compile_listener", compiled.append)
     monkeypatch.setattr(jit, "compile_ahead", lambda module, kernels: None)
     monkeypatch.setattr(jit, "kernel_cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(kernel_cache, "kernel_cache_dir", lambda: tmp_path)
 
     def run() -> None:
         x, out = np.float32([-1, 2, 3]), np.empty(3, np.float32)
@@ -112,7 +113,7 @@ def test_a_helper_ends_with_its_pipe(monkeypatch, tmp_path):
 
 @needs_locks
 def test_a_helper_gets_bored():
-    code = "from minitrain.backend import compile_ahead; compile_ahead.PATIENCE = 0.01; compile_ahead.main()"
+    code = "from minitrain.backend.cpu import compile_ahead; compile_ahead.PATIENCE = 0.01; compile_ahead.main()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as helper:
         try:
             assert helper.wait(timeout=30) == 0

@@ -31,8 +31,9 @@ from minitrain.optim import (
     create_scheduler,
 )
 from minitrain.optim import schedules as all_schedules
-from minitrain.optim.factory import OPTIMIZERS, SCHEDULES, optimizer_settings, schedule_settings
+from minitrain.optim.factory import follows_metric, optimizer_settings, schedule_settings
 from minitrain.optim.optimizer import Optimizer
+from minitrain.optim.registry import OPTIMIZERS, SCHEDULERS
 from minitrain.settings.declared import arguments, settings_of
 
 
@@ -41,11 +42,19 @@ class Model(Module):
         self.matrix = Parameter(np.ones((3, 2)))
 
 
-def test_the_tables_have_everything_there_is():
-    named = {cls for cls in Optimizer.__subclasses__() if cls.__module__.startswith("minitrain.")}
+SCHEDULES = {name: kind for name, kind in SCHEDULERS.items() if not follows_metric(kind)}
+
+
+def subclasses(kind):
+    return {kind, *(found for child in kind.__subclasses__() for found in subclasses(child))}
+
+
+def test_everything_there_is_has_a_name():
+    named = {cls for cls in subclasses(Optimizer) - {Optimizer} if cls.__module__.startswith("minitrain.")}
     assert set(OPTIMIZERS.values()) == named
+    assert set(SCHEDULERS.values()) - set(SCHEDULES.values()) == {ReduceOnPlateau}
     classes = {value for value in vars(all_schedules).values() if inspect.isclass(value)}
-    assert set(SCHEDULES.values()) == classes - {Warmup, all_schedules.Schedule}
+    assert set(SCHEDULES.values()) == classes - {Warmup, all_schedules.Schedule, all_schedules.Drawn}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -203,6 +212,20 @@ def test_settings_are_read_from_a_signature():
     assert arguments("mine", found, {"lr": 1, "beta2": 0.7}) == {"lr": 1, "betas": (0.5, 0.7), "power": 2}
     with pytest.raises(ConfigError, match="mine: learning_rate has to be given"):
         arguments("mine", found, {"power": 3})
+
+
+def test_a_constructor_without_annotations_has_the_types_of_its_defaults():
+    def make(model, lr=1, *, betas=(0.5, 1), name="x", fast=False, extra=None): ...
+
+    found = settings_of(make, without=("model",))
+    assert list(found) == ["learning_rate", "beta1", "beta2", "name", "fast", "extra"]
+    given = {"lr": 0.5, "beta2": 0.7, "fast": True, "extra": [1]}
+    assert arguments("mine", found, given) == {
+        "lr": 0.5, "betas": (0.5, 0.7), "name": "x", "fast": True, "extra": (1,)
+    }  # fmt: skip
+    for name, value, kind in (("lr", "high", "a number"), ("fast", 1, "true or false"), ("name", 2, "text")):
+        with pytest.raises(ConfigError, match=f"must be {kind}, got"):
+            arguments("mine", found, {name: value})
 
 
 def test_training_has_them_too():

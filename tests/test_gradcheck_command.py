@@ -71,7 +71,7 @@ def test_a_right_backward(capsys):
 
 
 def test_the_seed_chooses_the_calls(capsys):
-    tables = [run(capsys, "layer norm", "--examples", "2", "--seed", seed)[1].splitlines()[1] for seed in "112"]
+    tables = [run(capsys, "layer norm", "--examples", "2", "--seed", seed)[1].splitlines()[1] for seed in "113"]
     assert tables[0] == tables[1] != tables[2]
 
 
@@ -178,6 +178,49 @@ def test_a_file_of_ones_own(capsys, monkeypatch, tmp_path):
     code, _, err = run(capsys, str(tmp_path / "bad.py"))
     assert code == 2
     assert "bad.py does not run: ZeroDivisionError: division by zero" in err
+
+
+@pytest.fixture
+def register(monkeypatch, tmp_path):
+    """Writes a file of cases, which are forgotten afterwards; returns its path."""
+    monkeypatch.setattr(sys.modules["minitrain.testing.cases.layer"], "LAYERS", layers := dict(LAYERS))
+    monkeypatch.setattr(sys.modules["minitrain.testing.suite"].subjects, "__defaults__", (CASES, layers))
+
+    def write(*parts: str) -> str:
+        (tmp_path / "my_layers.py").write_text("\n".join(parts))
+        return str(tmp_path / "my_layers.py")
+
+    return write
+
+
+GATE = """
+import numpy as np
+import minitrain as mt
+from minitrain.testing.cases import layer_case
+"""
+
+
+def gate_of_the_documentation() -> str:
+    text = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    return text[text.index("class Gate(") :].partition("\n\n\nprint(")[0]
+
+
+def test_the_layer_of_the_documentation_passes(capsys, register):
+    text = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    cases = "\n".join(line for line in text.splitlines() if line.startswith("layer_case("))
+    code, out, _ = run(capsys, register(GATE, gate_of_the_documentation(), cases))
+    assert code == 0
+    assert "\ngate " in out
+    assert "\nnarrow gate " in out
+
+
+def test_a_layer_that_the_default_input_does_not_fit_is_told_to_pass_inputs(capsys, register):
+    case = 'layer_case("gate", lambda rng: Gate(3))'
+    code, out, _ = run(capsys, register(GATE, gate_of_the_documentation(), case))
+    assert code == 1
+    assert "Gate(x (2, 4, 8)): ValueError: operands could not be broadcast" in out
+    assert "this is the default input, x (2, 4, 8): if the layer needs another, draw it with inputs=" in out
+    assert "layer_case('gate', ..., inputs=lambda rng: (rng.standard_normal((5, 3)),))" in out
 
 
 def test_rows_fit_on_a_narrow_screen():

@@ -97,12 +97,12 @@ def test_the_gradient_of_the_input_goes_where_it_shall():
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_the_fusion_with_gelu_equals_the_merged_one(approximate):
     layer, x = adapted(), generator(3).standard_normal((5, 4))
-    out, cache = layer.forward_gelu(x, approximate=approximate)
-    dx = layer.backward_gelu(np.ones_like(out), cache)
+    out, cache = layer.forward_after_gelu(x, approximate=approximate)
+    dx = layer.backward_after_gelu(np.ones_like(out), cache)
     merged = layer.merge()
-    expected, cache = merged.forward_gelu(x, approximate=approximate)
+    expected, cache = merged.forward_after_gelu(x, approximate=approximate)
     np.testing.assert_allclose(out, expected, rtol=1e-12)
-    np.testing.assert_allclose(dx, merged.backward_gelu(np.ones_like(out), cache), rtol=1e-12)
+    np.testing.assert_allclose(dx, merged.backward_after_gelu(np.ones_like(out), cache), rtol=1e-12)
 
 
 def test_dropout_drops_inputs_of_the_correction_alone():

@@ -231,6 +231,7 @@ def test_packed_weights_without_a_hidden_matrix_are_updated_in_one_go(monkeypatc
     pack(model)
     updated = []
     monkeypatch.setattr(Muon, "update", lambda self, weight, grad, moments, **options: updated.append(weight.shape))
+    model.parameters()[0].grad[...] = 1
     Muon(model).step()
     assert len(updated) == 3  # each of the two matrices, and the two biases together
 

@@ -45,16 +45,19 @@ def ids(*shape: int) -> Any:
 
 
 CONSTRUCTORS = {
-    "text for a size": (lambda: Linear("3", 4, draw()), r"Linear: in_features = '3' must be a whole number from 1 on"),
+    "text for a size": (
+        lambda: Linear("3", 4, draw()),
+        r"Linear: in_features = '3' must be a whole number of at least 1",
+    ),
     "a fraction": (lambda: Linear(3, 4.0, draw()), r"Linear: out_features = 4.0 must be a whole number"),
     "nothing": (lambda: Linear(0, 4, draw()), r"Linear: in_features = 0 must be"),
     "a seed": (lambda: Linear(3, 4, 0), r"rng, .*, must be a numpy.random.Generator, got int; make one by numpy"),
-    "embedding": (lambda: Embedding(5, -1, draw()), r"Embedding: width = -1 must be a whole number from 1 on"),
+    "embedding": (lambda: Embedding(5, -1, draw()), r"Embedding: width = -1 must be a whole number of at least 1"),
     "positions": (lambda: LearnedPositions(True, 4, draw()), r"LearnedPositions: length = True must be"),
     "waves": (lambda: SinusoidalPositions("4"), r"SinusoidalPositions: width = '4' must be"),
     "layer norm": (lambda: LayerNorm("4"), r"LayerNorm: width = '4' must be"),
     "RMS norm": (lambda: RMSNorm(0), r"RMSNorm: width = 0 must be"),
-    "group norm": (lambda: GroupNorm(4, 0), r"GroupNorm: groups = 0 must be a whole number from 1 on"),
+    "group norm": (lambda: GroupNorm(4, 0), r"GroupNorm: groups = 0 must be a whole number of at least 1"),
     "heads": (lambda: MultiHeadAttention(4, "2", draw()), r"MultiHeadAttention: heads = '2' must be a whole number"),
     "text in a configuration": (
         lambda: mt.GPTConfig(vocab_size="65"),
@@ -142,19 +145,19 @@ CALLS = {
         r"rng must be a Key or None \(evaluation\), got int; use Key.from_seed\(0\)",
     ),
     "a batch in a dictionary": (
-        lambda: gpt().loss({"inputs": ids(1, 3), "targets": ids(1, 3)}),
+        lambda: gpt().loss({"inputs": ids(1, 3), "labels": ids(1, 3)}),
         DataError,
-        r"GPT.loss: the batch is a dict without .inputs; it needs inputs and targets as attributes",
+        r"GPT.loss: the batch is a dict without targets; it needs inputs and targets, as attributes, as keys, or",
     ),
     "a batch in a tuple": (
-        lambda: KINDS["mlp"].build().loss((zeros(2, 3), ids(2))),
+        lambda: KINDS["mlp"].build().loss((zeros(2, 3), ids(2), ids(2))),
         DataError,
-        r"MLP.loss: the batch is a tuple without .inputs",
+        r"MLP.loss: the batch is a tuple of 3; it needs inputs and targets, .* or as a plain tuple in this order",
     ),
     "another model's batch": (
         lambda: KINDS["seq2seq"].build().loss(SimpleNamespace(inputs=ids(1, 3), targets=ids(1, 3))),
         DataError,
-        r"Seq2Seq.loss: the batch is a SimpleNamespace without .source; it needs source and target",
+        r"Seq2Seq.loss: the batch is a SimpleNamespace without source; it needs source and target",
     ),
     "targets in a list": (
         lambda: KINDS["vit"].build().loss(SimpleNamespace(inputs=zeros(1, 2, 6, 6), targets=[1])),
@@ -189,7 +192,7 @@ CALLS = {
     "a partner missing": (
         lambda: KINDS["seq2seq"].build().forward(ids(2, 3), ids(1, 3)),
         ShapeError,
-        r"Seq2Seq.forward: source has 2 rows and target 1; each needs its partner",
+        r"Seq2Seq.forward: source has 2 rows and target 1; each source needs one target",
     ),
     "a label too many": (
         lambda: KINDS["vit"].build().loss(SimpleNamespace(inputs=zeros(1, 2, 6, 6), targets=np.array([5]))),

@@ -102,7 +102,7 @@ MISTAKES = {
     "unknown name": (["model.name=lama"], "model.name='lama' is unknown; did you mean 'llama'"),
     "out of range": (["model=llama", "model.eps=0"], "model.eps = 0: it must be greater than 0"),
     "odd heads": (["model=llama", "model.n_embd=12"], "model.n_embd / n_head = 3 is odd: .* try n_embd = 16"),
-    "no choice": (["model.gelu=fast"], "model.gelu = 'fast': use one of 'tanh', 'none'"),
+    "no choice": (["model.gelu=fast"], "model.gelu = 'fast': use one of 'tanh', 'exact', 'none'"),
     "shards without a folder": (["data=shards"], r"data.path has to be given; add data.path=PATH"),
     "shards and a tokenizer": (
         ["data=shards", "data.path=x", "data.tokenizer=bpe"],

@@ -20,7 +20,7 @@ from minitrain.random import Key
 from minitrain.testing import check_gradients, check_module
 from minitrain.testing import strategies as mt
 from minitrain.testing.cases import LAYERS
-from minitrain.testing.gradients import argument_names
+from minitrain.testing.pairs import argument_names
 
 KEY = Key.from_seed(8)
 

@@ -1,4 +1,4 @@
-"""Mutation testing, ``benchmarks/mutation``: it makes every kind of mistake, and a weak test lets some through."""
+"""Mutation testing: every kind of mistake is made, and a weak test lets some through."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.mutation import __main__ as command
-from benchmarks.mutation import workers
-from benchmarks.mutation.equivalents import Equivalent, load
-from benchmarks.mutation.mutants import KINDS, compile_function, mutants
-from benchmarks.mutation.session import Outcome, Visit, exchanged, hunt, survey
-from benchmarks.mutation.targets import Target, targets
+from minitrain.testing.mutants import (
+    KINDS,
+    Equivalent,
+    MutationReport,
+    Outcome,
+    Target,
+    load_equivalents,
+    target_of,
+    try_mutants,
+)
+from minitrain.testing.mutants.mistakes import compile_function, mutants
+from minitrain.testing.mutants.session import Visit, exchanged, hunt, survey
+from tools.mutation import __main__ as command
+from tools.mutation.targets import files_of_tests, targets
 
 SOURCE = '''
 import functools
@@ -207,8 +215,9 @@ def test_a_weak_test_lets_mistakes_through_and_they_are_listed(module, monkeypat
 
     _, _, outcomes = hunted(module, weak_or_broken)
     assert {(o.target, o.number) for o in outcomes if o.killer} < noticed
-    text, good = command.report(found, made, outcomes, [])
-    assert not good
+    report = MutationReport(list(found.values()), made, outcomes)
+    text = str(report)
+    assert not report.good
     line = SOURCE.splitlines().index("    return dout * factor - 3 * helper(x, dout), total") + 1
     listed = f"""planted.py:{line} planted.scaled_backward (operator)
   - return (dout * factor - 3 * helper(x, dout), total)
@@ -226,12 +235,14 @@ def test_equivalents_are_counted_and_stale_ones_are_an_error(module, monkeypatch
     alive = made[target.name][0]
     outcomes = [Outcome(target.name, i, "" if i == 0 else "a test") for i in range(len(made[target.name]))]
     entry = Equivalent(target.name, alive.after, "zero has no sign")
-    text, good = command.report({target.name: target}, made, outcomes, [entry])
-    assert good
+    report = MutationReport([target], made, outcomes, [entry])
+    text = str(report)
+    assert report.good
     assert "1 equivalent, 0 unnoticed" in text
     for stale in ("return 12", made[target.name][1].after):  # never made; noticed by a test
-        text, good = command.report({target.name: target}, made, outcomes, [entry, Equivalent(target.name, stale, "")])
-        assert not good
+        report = MutationReport([target], made, outcomes, [entry, Equivalent(target.name, stale, "")])
+        text = str(report)
+        assert not report.good
         assert f"documented as equivalent, but noticed or no longer made:\nplanted.helper\n    {stale}\n" in text
 
 
@@ -239,8 +250,9 @@ def test_a_process_that_hung_is_listed(module, monkeypatch):
     monkeypatch.setattr(Target, "path", "planted.py")
     target = Target(module.helper, "")
     made = {target.name: list(target.mutants())[:1]}
-    text, good = command.report({target.name: target}, made, [Outcome(target.name, 0, "(hangs)")], [])
-    assert good
+    report = MutationReport([target], made, [Outcome(target.name, 0, "(hangs)")])
+    text = str(report)
+    assert report.good
     assert text.startswith("noticed because the process hung or died:\nplanted.py:")
     assert "\n    (hangs)\n" in text
 
@@ -249,7 +261,14 @@ def test_all_backwards_optimizers_and_schedules_are_targets():
     found = targets()
     names = {name.partition(".")[2] for name in found}
     assert {"softmax_backward", "adam_update", "chain", "clip_by_value", "ExponentialAverage.update"} <= names
-    assert {"NAdam.update", "NAdam.step", "Optimizer.step", "coupled_gradient"} <= names
+    assert {
+        "NAdam.mix",
+        "NAdam.begin_update",
+        "Adam.update",
+        "Optimizer.step",
+        "coupled_gradient",
+        "update_mean",
+    } <= names
     assert {"WarmupCosine.__call__", "InverseSqrt.noam", "Scheduler.step", "ReduceOnPlateau.step"} <= names
     assert not any(name.endswith(("_forward", "_init__", "_post_init__")) or "state_dict" in name for name in names)
     assert all(
@@ -258,14 +277,21 @@ def test_all_backwards_optimizers_and_schedules_are_targets():
 
 
 def test_documented_equivalents_have_reasons():
-    entries = load()
+    entries = load_equivalents(command.EQUIVALENTS)
     assert entries
     assert all(entry.target and entry.after and len(entry.reason) > 10 for entry in entries)
     assert len({(entry.target, entry.after) for entry in entries}) == len(entries)
 
 
+def test_documented_equivalents_are_still_made():
+    """Names of files and functions change; a full run takes minutes, and this does not."""
+    made = {name: {mutant.after for mutant in target.mutants()} for name, target in targets().items()}
+    stale = [entry for entry in load_equivalents(command.EQUIVALENTS) if entry.after not in made.get(entry.target, ())]
+    assert not stale
+
+
 def test_tests_of_other_parts_are_left_out():
-    names = {path.rpartition("/")[2] for path in workers.test_files()}
+    names = {path.rpartition("/")[2] for path in files_of_tests()}
     assert {"test_ops.py", "test_optimizers.py", "test_op_values.py"} <= names
     assert not {"test_cli.py", "test_trainer.py", "test_layering.py", "test_mutation.py"} & names
 
@@ -283,14 +309,17 @@ def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
         "    if (dx < 0).any():\n"
         "        os._exit(9)\n"
     )
-    monkeypatch.setattr(workers, "test_files", lambda: [str(test)])
+    monkeypatch.setattr(command, "files_of_tests", lambda: [str(test)])
+    monkeypatch.setattr(command, "PROGRESS", tmp_path / "progress")
     gone = Equivalent("residual.gone_backward", "return 1", "the function has another name now")
     monkeypatch.setattr(
-        command, "load", lambda: [gone, Equivalent("softmax.softmax_backward", "return 1", "not asked")]
+        command,
+        "load_equivalents",
+        lambda path: [gone, Equivalent("softmax.softmax_backward", "return 1", "not asked")],
     )
     assert command.main(["residual", "--processes", "1"]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("no test notices:\nminitrain/ops/residual.py:")
+    assert out.startswith("no test notices:\nminitrain/ops/")
     assert "\n  + return (dout, -dout)\n" in out
     assert "\n  + return (-dout, dout)\n    (the process ends with 9)\n" in out
     assert "no longer made:\nresidual.gone_backward\n    return 1\n\n" in out
@@ -300,3 +329,89 @@ def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
 def test_an_unknown_name_is_told(capsys):
     assert command.main(["nothing"]) == 2
     assert "nothing is called nothing; there are " in capsys.readouterr().err
+
+
+MY_TEST = """
+import planted
+
+def test_sign():
+    assert planted.Derived().step() > 0
+
+def test_something_else():
+    assert True
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, module):
+    """A user's folder: a module and its tests."""
+    (tmp_path / "test_planted.py").write_text(MY_TEST)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_users_try_their_own_functions(project):
+    report = try_mutants(["planted:Derived.step"], ["test_planted.py"])
+    made = list(target_of("planted:Derived.step").mutants())
+    alive = [made[outcome.number].after for outcome in report.outcomes if not outcome.killer]
+    assert "return super().step() + 2" in alive  # only the sign is tested
+    assert "return -(super().step() + 1)" not in alive
+    assert not report.good
+    assert len(report.unnoticed) == len(alive)
+    assert str(report).startswith("no test notices:\nplanted.py:")
+    assert f"{len(made)} mutants of 1 functions" in str(report)
+
+
+def test_a_stopped_run_goes_on_where_it_was(project):
+    class Stopped(Exception):
+        pass
+
+    heard = []
+
+    def stop_after_two(message):
+        heard.append(message)
+        if message.startswith("2 of"):
+            raise Stopped
+
+    file = project / "progress.jsonl"
+    function, tests = [importlib.import_module("planted").Derived.step], ["test_planted.py"]
+    with pytest.raises(Stopped):
+        try_mutants(function, tests, progress_file=file, tell=stop_after_two)
+    with file.open("a") as last:
+        last.write('["outcome", "planted')  # killed while writing
+    again: list[str] = []
+    report = try_mutants(function, tests, progress_file=file, tell=again.append)
+    assert again[0].startswith("3 of")  # neither surveyed nor tried again
+    made = list(target_of("planted:Derived.step").mutants())
+    assert [outcome.number for outcome in report.outcomes] == list(range(len(made)))
+    assert {made[o.number].after for o in report.outcomes if o.killer} >= {"return -(super().step() + 1)"}
+    assert not file.exists()
+
+
+def test_another_test_file_starts_anew(project):
+    file = project / "progress.jsonl"
+    file.write_text("of other files\n[]\n")
+    heard: list[str] = []
+    try_mutants(["planted:Derived.step"], ["test_planted.py"], progress_file=file, tell=heard.append)
+    assert heard[0] == "1 tests surveyed"
+
+
+@pytest.mark.parametrize(
+    ("functions", "tests", "message"),
+    [
+        ([], ["test_planted.py"], "give at least one function"),
+        (["planted:helper"], [], "and one test file"),
+        (["planted:helper"], ["none.py"], "there is no test file none.py"),
+        (["planted:nothing"], ["test_planted.py"], "there is no nothing in planted"),
+        ([len], ["test_planted.py"], "is no function at the top of a module"),
+    ],
+)
+def test_what_cannot_be_tried_is_told(project, functions, tests, message):
+    with pytest.raises(ValueError, match=message):
+        try_mutants(functions, tests)
+
+
+def test_a_test_that_fails_without_mistakes_is_told(project):
+    (project / "test_planted.py").write_text("def test_it():\n    assert False\n")
+    with pytest.raises(RuntimeError, match=r"1 tests fail without any mistake, such as test_planted\.py::test_it"):
+        try_mutants(["planted:helper"], ["test_planted.py"])

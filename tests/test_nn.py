@@ -207,27 +207,3 @@ class TestNesting:
             "net.layers.0.bias",
             "net.layers.1.weight",
         ]
-
-
-@pytest.mark.parametrize("rows", [1, 7, 30, 1024])
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_linear_gelu_backward_in_parts(monkeypatch, rows, accumulate):
-    """The kernel works on some rows at a time; the parts add up to the reference, into given buffers too."""
-    from minitrain.backend import use_kernels
-    from minitrain.kernels.cpu.linear.linear import linear_gelu
-    from minitrain.ops import Into, linear_gelu_backward, linear_gelu_forward
-
-    monkeypatch.setattr(linear_gelu, "ROWS", rows)
-    rng = np.random.default_rng(0)
-    x, weight, bias, dout = (
-        rng.standard_normal(shape).astype(np.float32) for shape in ((3, 10, 5), (8, 5), (8,), (3, 10, 8))
-    )
-    results = []
-    for mode in ("auto", "reference"):
-        with use_kernels(mode):
-            _, cache = linear_gelu_forward(x, weight, bias)
-            buffers = [np.full_like(a, 2) for a in (x, weight, bias)]
-            linear_gelu_backward(dout, cache, into=[Into(buffer, accumulate) for buffer in buffers])
-            results.append(buffers)
-    for fast, reference in zip(*results, strict=True):
-        np.testing.assert_allclose(fast, reference, rtol=1e-4, atol=1e-5)

@@ -29,7 +29,6 @@ from minitrain.ops import (
     layer_norm_forward,
     linear_backward,
     linear_forward,
-    linear_gelu_forward,
     registry,
     rope_forward,
     softmax_forward,
@@ -62,7 +61,6 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     x, weight, bias = normal(B, T, C), normal(N, C, seed=1), normal(N, seed=2)
     return {
         "linear": ((x, weight, bias), {}),
-        "linear_gelu": ((x, weight, bias), {}),
         "gelu_linear": ((x, weight, bias), {}),
         "low_rank": ((x, normal(2, C, seed=3), normal(N, 2, seed=4)), {"scale": 0.5}),
         "embedding": ((integers(N, B, T), weight), {}),
@@ -192,7 +190,6 @@ def test_a_wrong_cotangent_is_named(name):
             lambda: geglu_forward(normal(T), normal(T), approximate="erf"),
             r"geglu_forward: approximate='erf'; use 'tanh'",
         ),
-        (lambda: linear_gelu_forward(normal(T, C), normal(N, C), approximate="no"), r"linear_gelu_forward: approxim"),
         (lambda: gelu_linear_forward(normal(T, C), normal(N, C), approximate="no"), r"gelu_linear_forward: approxim"),
         (lambda: turn(normal(B, T, H, 7)), r"x has shape \(2, 3, 4, 7\), expected an even head width D"),
         (lambda: turn(positions=np.arange(S)), r"positions has shape \(5,\), expected \(3,\) or \(2, 3\) as in x"),

@@ -242,7 +242,6 @@ PLAIN = (
         "layer_norm": plain_layer_norm,
         "linear": plain_linear,
         "linear_cross_entropy": plain_linear_cross_entropy,
-        "linear_gelu": lambda x, weight, bias=None, **form: plain_gelu(plain_linear(x, weight, bias), **form),
         "low_rank": lambda x, a, b, *, scale: scale * np.einsum("...k,rk,nr->...n", x, a, b),
         "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
         "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),

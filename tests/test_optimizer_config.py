@@ -12,7 +12,7 @@ from minitrain.cli.compose import compose_config
 from minitrain.cli.groups import config_groups
 from minitrain.errors import ConfigError
 from minitrain.optim import create_optimizer
-from minitrain.optim.factory import OPTIMIZERS, SCHEDULERS
+from minitrain.optim.registry import OPTIMIZERS, SCHEDULERS
 from minitrain.records import read_metrics
 from minitrain.runs import AdamWConfig, OptimizerConfig, RunConfig, SchedulerConfig, resume_run, start_run
 from minitrain.runs.optimizer_config import OPTIMIZER_CONFIGS, SCHEDULER_CONFIGS

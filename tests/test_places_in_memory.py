@@ -23,7 +23,7 @@ from minitrain.backend import is_array
 from minitrain.backend.cpu.jit import Kernel, kernel
 from minitrain.backend.cpu.object_code import LINE
 from minitrain.ops import Into, cross_entropy_backward, cross_entropy_forward
-from minitrain.optim.factory import OPTIMIZERS
+from minitrain.optim.registry import OPTIMIZERS
 from minitrain.testing.cases import SMALL, TILES, Call, Case
 from minitrain.training import train_step
 

@@ -115,7 +115,7 @@ def test_another_shape_is_named(make):
     ("make", "message"),
     [
         (lambda: SinusoidalPositions(5), "width = 5 must be even: each wave has a sine and a cosine"),
-        (lambda: SinusoidalPositions(0), "width = 0 must be a whole number from 1 on"),
+        (lambda: SinusoidalPositions(0), "width = 0 must be a whole number of at least 1"),
         (lambda: SinusoidalPositions(4, base=0.0), "base = 0.0 must be positive"),
         (lambda: alibi_slopes(0), "heads = 0 must be at least 1"),
     ],

@@ -17,7 +17,7 @@ from minitrain.models.flops import TRAINING, visible_pairs
 from minitrain.models.presets import PRESETS, build_model
 from minitrain.models.summary import summarize
 from minitrain.ops.attention import attention
-from minitrain.ops.linear import gelu_linear, linear, linear_gelu
+from minitrain.ops.linear import gelu_linear, linear
 from minitrain.runs import RunConfig, start_run
 
 
@@ -26,7 +26,7 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.products = self.attention = 0
-        for module, name in ((linear, "linear"), (linear_gelu, "linear_gelu"), (gelu_linear, "gelu_linear")):
+        for module, name in ((linear, "linear"), (gelu_linear, "gelu_linear")):
             self._watch(monkeypatch, module, f"{name}_forward", self._forward)
             self._watch(monkeypatch, module, f"{name}_backward", self._backward)
         self._watch(monkeypatch, attention, "attention_forward", self._attention)

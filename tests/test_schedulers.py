@@ -71,6 +71,17 @@ def test_the_rate_is_set_before_the_update_it_governs(name):
 
 
 @every_scheduler
+def test_step_returns_the_rate_that_it_sets(name):
+    make, expected = SCHEDULERS[name]
+    scheduler = make(sgd())
+    for number in range(len(expected)):
+        assert scheduler.step(number) == scheduler.get_lr() == scheduler(number)
+    for number in range(1, len(expected)):
+        scheduler.global_step = number - 1
+        assert scheduler.step() == pytest.approx(expected[number], abs=1e-5)
+
+
+@every_scheduler
 def test_the_optimizers_rate_is_the_highest(name):
     one, two = (SCHEDULERS[name][0](sgd(lr)) for lr in (1.0, 0.2))
     assert max(rates(two, 10)) == pytest.approx(0.2 * max(rates(one, 10)))
@@ -115,6 +126,11 @@ def metrics(scheduler, values):
         scheduler.step(value)
         seen.append(scheduler.get_lr())
     return seen
+
+
+def test_a_plateau_returns_the_rate_that_is_set():
+    scheduler = ReduceOnPlateau(sgd(), factor=0.5, patience=0)
+    assert [scheduler.step(metric) for metric in (3, 2, 2, 2)] == [1, 1, 0.5, 0.25]
 
 
 def test_a_plateau_lowers_the_rate_after_patience():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numba.core import compiler, ir, postproc
 
 from minitrain.backend.cpu import sgemm
 
@@ -110,3 +111,15 @@ def test_the_narrower_tiles_too(features, tmp_path):
     run = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1 skipped" in run.stdout
+
+
+def test_memory_for_strips_is_freed_after_the_product():
+    """Numba frees an array after its last use, and does not see that its address is in use."""
+    code = compiler.run_frontend(sgemm.sgemm)
+    postproc.PostProcessor(code).run(emit_dels=True)
+    freed = [
+        block.body[-1]
+        for block in code.blocks.values()
+        if any(isinstance(statement, ir.Del) and statement.value == "memory" for statement in block.body)
+    ]
+    assert [type(end) for end in freed] == [ir.Return]

@@ -58,6 +58,14 @@ def stops_at(stopping: EarlyStopping, values: list[float]) -> tuple[int, str] | 
         ({"patience": None, "target": 0.9, "mode": "max"}, [0.5, 0.95], 2, "the target 0.9 is reached"),
         ({"patience": None, "divergence": 10.0}, [3, 9.9, 10.0], 3, "it diverges"),
         ({"patience": None, "divergence": 0.1, "mode": "max"}, [0.3, 0.05], 2, "it diverges"),
+        ({"patience": 2}, [math.nan, 3, 2, 1], None, ""),  # NaN is never the best
+        ({"patience": 2}, [3, math.nan, math.inf, 1], 3, "val_loss is inf, for 2 times no better than 3"),
+        ({"patience": 2, "mode": "max"}, [math.nan, -math.inf], 2, "val_loss is -inf, for 2 times never finite so far"),
+        ({"patience": None, "target": 1.0}, [math.nan, -math.inf, 2], None, ""),  # nor has it reached a target
+        ({"patience": None, "target": 1.0, "mode": "max"}, [math.nan, math.inf, 0.5], None, ""),
+        ({"patience": None, "divergence": 10.0}, [3, math.nan], 2, "val_loss is nan, no better than 10: it diverges"),
+        ({"patience": 2, "min_delta": 0.5}, [-1, -1.2, -1.4], 3, "no better than -1"),
+        ({"patience": 2, "min_delta": 0.5, "mode": "max"}, [-3, -2, -1, 0], None, ""),
     ],
 )
 def test_when_it_stops(settings: dict[str, Any], values: list[float], at: int | None, words: str) -> None:

@@ -109,7 +109,7 @@ print(json.dumps([seen, numba.get_num_threads()]))
     assert json.loads(answer) == [[1, 2, 2, 2], 3]
 
 
-def test_the_same_threads_give_the_same_bytes():
+def test_the_number_of_threads_changes_no_byte():
     """A training with 1, 2 and 3 threads, in two processes whose pools differ and which begin at either end."""
     code = """
 import hashlib, json, os
@@ -140,3 +140,4 @@ print(json.dumps({count: train(count) for count in counts}))
     runs = [json.loads(run_python(code, MINITRAIN_NUM_THREADS=pool, MINITRAIN_KERNELS="auto")) for pool in "32"]
     assert runs[0] == runs[1]
     assert set(runs[0]) == {"1", "2", "3"}
+    assert len(set(runs[0].values())) == 1

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import DeviceError
+from ..errors import DeviceError, ShapeError
 
 Array: TypeAlias = np.ndarray[Any, Any]
 """A NumPy array; a CuPy array is accepted wherever this is written, the two have one interface."""
@@ -22,6 +22,42 @@ def is_cupy(x: object) -> bool:
 def is_array(x: object) -> bool:
     """Whether ``x`` is a NumPy or CuPy array."""
     return isinstance(x, np.ndarray) or is_cupy(x)
+
+
+def check_array(what: str, x: object) -> None:
+    """Raise an error unless ``x`` is an array that the operations can compute with.
+
+    Args:
+        what: the function and the argument, for the message.
+        x: anything.
+
+    Raises:
+        ShapeError: if ``x`` is not a NumPy or CuPy array, or is a masked array or a matrix.
+    """
+    if not is_array(x):
+        raise ShapeError(f"{what} must be a NumPy or CuPy array, got {type(x).__name__}; numpy.asarray makes one")
+    check_plain(what, x)
+
+
+def check_plain(what: str, x: object) -> None:
+    """Raise an error for kinds of NumPy array whose own rules the operations here do not follow.
+
+    Args:
+        what: name of the array, for the message.
+        x: anything; only masked arrays and matrices are refused.
+
+    Raises:
+        ShapeError: if ``x`` is a masked array (its mask would be lost) or a matrix (its ``*`` is a product).
+    """
+    if type(x) is np.ndarray:
+        return
+    if isinstance(x, np.ma.MaskedArray):
+        raise ShapeError(
+            f"{what} is a masked array, and its mask would be lost: fill the masked places, such as by "
+            "x.filled(0), and mark targets that do not count by -100"
+        )
+    if isinstance(x, np.matrix):
+        raise ShapeError(f"{what} is a numpy.matrix, whose * is a matrix product: pass numpy.asarray(x)")
 
 
 def array_module(x: object) -> Any:
@@ -38,7 +74,12 @@ def device_of(x: object) -> str:
 
 
 def to_numpy(x: Any) -> Array:
-    """Copy ``x`` to the CPU as a NumPy array; a NumPy array comes back as it is."""
+    """Copy ``x`` to the CPU as a NumPy array; a NumPy array comes back as it is.
+
+    Raises:
+        ShapeError: if ``x`` is a masked array or a matrix.
+    """
+    check_plain("the array", x)
     return x.get() if is_cupy(x) else np.asarray(x)
 
 

@@ -19,7 +19,8 @@ PACKAGES = ("numpy", "numba", "scipy", "safetensors", "tokenizers", "hydra-core"
 
 def collect() -> dict[str, str]:
     """Versions, processor, cores, threads, BLAS, kernels and GPU, each as one line of text."""
-    from .cpu.jit import kernel_cache_dir, pool_size, threading_layer
+    from .cpu.jit import pool_size, threading_layer
+    from .cpu.kernel_cache import kernel_cache_dir
 
     cupy, gpu = gpu_status()
     cores = usable_cores()

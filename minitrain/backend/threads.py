@@ -46,7 +46,7 @@ def thread_count() -> int:
     """Threads that a kernel splits its work over.
 
     ``set_threads`` decides, else ``MINITRAIN_NUM_THREADS``, else ``OMP_NUM_THREADS``, else ``usable_cores()``.
-    The same count gives the same bytes in every run.
+    The count changes no byte of a result.
     """
     return _chosen if _chosen is not None else _default_threads()[0]
 

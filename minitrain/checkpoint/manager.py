@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from ..backend.arrays import device_of
 from ..errors import CheckpointError, ConfigError, DeviceError
+from ..settings.better import is_better
 from ..versions import versions
 from .format import Contents
 from .manifest import Location, step_of
@@ -123,9 +123,8 @@ class CheckpointManager:
             Where the checkpoint is, or ``None`` if there was no need for one.
         """
         epoch = int(self.state["current_epoch"]) if epoch is None else epoch
-        best, value = self.state["best_val_metric"], float(metric_value)
-        sign = 1 if self.store.mode == "min" else -1
-        if not math.isfinite(value) or (best is not None and sign * value >= sign * best):
+        value = float(metric_value)
+        if not is_better(value, self.state["best_val_metric"], self.store.mode):
             self.update_state(patience_counter=self.state["patience_counter"] + 1)
             return None
         self.update_state(best_val_metric=value, patience_counter=0)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ..errors import CheckpointError, ConfigError
 from ..files import FileError
+from ..settings.better import check_mode, is_better, sort_key
 from .format import Checkpoint, Contents
 from .local import CheckpointFolder, LocalFolder
 from .manifest import Location, checkpoint_name, step_of
 
 Warn = Callable[[str], object]
-MODES = ("min", "max")
 
 
 def warn_user(message: str) -> None:
@@ -50,8 +50,7 @@ class CheckpointStore:
         mode: str = "min",
         warn: Warn = warn_user,
     ) -> None:
-        if mode not in MODES:
-            raise ConfigError(f"checkpoints: mode={mode!r}; use 'min' if less is better, 'max' if more is")
+        check_mode("checkpoints", mode)
         if keep < 1 or keep_best < 0:
             raise ConfigError(f"checkpoints: keep={keep} must be at least 1, keep_best={keep_best} at least 0")
         self.folder = open_folder(directory)
@@ -135,9 +134,8 @@ class CheckpointStore:
     def is_among_best(self, value: float) -> bool:
         """Whether a checkpoint with this value of ``metric`` would be kept as one of the ``keep_best`` best."""
         best = self._by_figure()[: self.keep_best]
-        if not math.isfinite(value) or not self.keep_best:
-            return False
-        return len(best) < self.keep_best or self._rank(value) < self._rank(self._figure(best[-1]))
+        worst_kept = self._figure(best[-1]) if best and len(best) == self.keep_best else None
+        return self.keep_best > 0 and is_better(value, worst_kept, self.mode)
 
     def _names(self) -> list[str]:
         return sorted(self.folder.names(), key=lambda name: (step_of(name) or 0, name))
@@ -145,10 +143,7 @@ class CheckpointStore:
     def _by_figure(self) -> list[str]:
         """The checkpoints that have the figure, the best first, of equal ones the oldest."""
         known = [name for name in self._names() if math.isfinite(self._figure(name))]
-        return sorted(known, key=lambda name: self._rank(self._figure(name)))
-
-    def _rank(self, value: float) -> float:
-        return value if self.mode == "min" else -value
+        return sorted(known, key=lambda name: sort_key(self._figure(name), self.mode))
 
     def _figure(self, name: str) -> float:
         """The value of ``metric`` for a checkpoint; NaN if it has none, or its description is damaged."""

@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from ..testing.suite import Subject, Verdict
 
 _EPILOG = """\
-NAME is an operation, a layer, or a family of both (activations, attention, norms, ...); without one, all are
-checked. A FILE.py of your own is run, and what it registers with minitrain.testing.cases is checked:
+NAME is an operation, a layer, or a family of both (activations, attention, norms, ...). Without a NAME, all are
+checked. FILE.py is a file of your own. It is run, and the cases it registers are checked:
 
   from minitrain.testing.cases import layer_case
-  layer_case("my layer", lambda rng: MyLayer(8, rng))        # gets x (2, 4, 8), or what inputs= draws
+  layer_case("my layer", lambda rng: MyLayer(8, rng))        # its input is x (2, 4, 8)
+  layer_case("narrow layer", lambda rng: MyLayer(3, rng), inputs=lambda rng: (rng.standard_normal((5, 3)),))
 
-All is computed in float64, where the readable array code runs; that the compiled kernels equal it is what the tests
-check. An error is the gap between the written gradient and central differences over the size of the gradient. Right
-backwards end far below the limit of 1e-6: green is below 1e-9, yellow below 1e-6, red is wrong.
+The checks run the readable array code in float64. (The tests compare the compiled kernels with that code.) The error
+is the difference between the written gradient and finite differences, relative to the size of the gradient. Green is
+below 1e-9, yellow is below the limit of 1e-6, red is wrong.
 
 examples:
   minitrain gradcheck
@@ -42,7 +43,7 @@ _TIGHT = 1e-9  # where rounding and the finite step leave a right gradient
 
 
 def run(argv: Sequence[str]) -> int:
-    """Check what ``argv`` names; returns the exit code."""
+    """Run the command. Returns the exit code."""
     parser = Parser(
         "gradcheck",
         description="Check the hand-written backward of every operation and layer against finite differences.",
@@ -50,9 +51,9 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="what to check: names, families, or a FILE.py")
     parser.add_argument(
-        "--examples", type=int, default=_EXAMPLES, metavar="N", help=f"calls of each, drawn at random ({_EXAMPLES})"
+        "--examples", type=int, default=_EXAMPLES, metavar="N", help=f"random calls of each ({_EXAMPLES})"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the calls; another one, other calls (0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random calls (0)")
     arguments = parser.parse_args(argv)
     if arguments.examples < 1:
         raise UsageError(f"--examples {arguments.examples}: give 1 or more")
@@ -63,7 +64,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _keep_files_away() -> None:
-    """Hypothesis makes a folder for its notes: not in the user's working directory."""
+    """Keep the folder that Hypothesis creates out of the user's working directory."""
     from hypothesis.configuration import set_hypothesis_home_dir
 
     from ..backend.cache_dir import cache_dir
@@ -72,7 +73,7 @@ def _keep_files_away() -> None:
 
 
 def _chosen(names: Sequence[str]) -> list[Subject]:
-    """What the user asked for, each once, in the order of the cases.
+    """The subjects that the user named, without repetitions.
 
     Raises:
         UsageError: if a name is unknown, or a file cannot be run or registers nothing.
@@ -99,7 +100,7 @@ def _chosen(names: Sequence[str]) -> list[Subject]:
 
 
 def _run_file(path: str) -> None:
-    """Run a file of the user's, so that it registers its cases."""
+    """Run a user's file, so that it registers its cases."""
     if not Path(path).is_file():
         raise UsageError(f"there is no file {path}")
     try:
@@ -109,7 +110,7 @@ def _run_file(path: str) -> None:
 
 
 def _check(chosen: Sequence[Subject], examples: int, seed: int) -> list[Verdict]:
-    """Check all and print a line for each as it is done; returns those that are wrong."""
+    """Check all and print a line for each. Returns the wrong ones."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -145,11 +146,11 @@ def _check(chosen: Sequence[Subject], examples: int, seed: int) -> list[Verdict]
 
 
 class _Table:
-    """Lines of a table whose widths are known before its rows are.
+    """A table whose column widths are fixed before its rows are known.
 
     Args:
-        kind: what its rows are, ``"operation"`` or ``"layer"``.
-        chosen: what is going to be checked.
+        kind: of the rows, ``"operation"`` or ``"layer"``.
+        chosen: what will be checked.
         width: of the screen, in characters.
     """
 
@@ -167,7 +168,7 @@ class _Table:
         return Text(title, style="bold")
 
     def row(self, verdict: Verdict) -> Text:
-        """What the checks of one operation or layer came to."""
+        """The row of one operation or layer."""
         from rich.text import Text
 
         style = "red" if verdict.failure else "green" if verdict.worst < _TIGHT else "yellow"
@@ -180,7 +181,7 @@ class _Table:
 
 
 def _listed(names: Sequence[str], width: int) -> str:
-    """As many names as fit, and how many there are if those are not all."""
+    """As many names as fit. If some are left out, also the number of all."""
     whole = ", ".join(names)
     shown = list(names)
     while len(whole) > width and shown:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+from ..errors import nearest
 
 # What other trainers call a setting, and what it is called here.
 ELSEWHERE = {
@@ -28,5 +29,5 @@ ELSEWHERE = {
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """``"; did you mean x?"`` for the one of ``valid`` spelled most like ``name``, or nothing if none is near."""
-    near = difflib.get_close_matches(name, list(valid), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(name, valid)
+    return f"; did you mean {near}?" if near else ""

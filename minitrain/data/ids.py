@@ -1,4 +1,4 @@
-"""What tokenizers share: bytes of a text, and ids that are within the vocabulary."""
+"""Checks of texts and token ids that tokenizers, data sets and loaders share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend.arrays import check_plain
 from ..errors import DataError, TokenError
+
+INT32 = np.iinfo(np.int32)
 
 
 def utf8(text: str) -> bytes:
@@ -32,6 +35,7 @@ def checked_ids(ids: Sequence[int] | NDArray[Any], vocab_size: int) -> NDArray[A
     Raises:
         TokenError: if they are not integers, or one is outside the vocabulary; the first such is named.
     """
+    check_plain("the token ids", ids)
     array = np.asarray(ids)
     if array.size == 0:
         return np.zeros(0, dtype=np.int32)
@@ -45,3 +49,32 @@ def checked_ids(ids: Sequence[int] | NDArray[Any], vocab_size: int) -> NDArray[A
             f"of {vocab_size} ids: the ids come from another tokenizer"
         )
     return array
+
+
+def as_int32(ids: Any, what: str = "token ids") -> NDArray[np.int32]:
+    """Token ids as int32, for a batch. Types that may hold larger numbers are checked.
+
+    Args:
+        ids: an integer array of any shape, or a sequence of integers. int32 itself is not copied.
+        what: what they are, for the message.
+
+    Raises:
+        TokenError: if they are not integers, or one does not fit into 32 bits; the first such is named.
+    """
+    array = np.asarray(ids)
+    if array.dtype == np.int32:
+        return array
+    if array.size == 0 and array.dtype.kind in "iuf":  # an empty list is float64
+        return array.astype(np.int32)
+    if array.dtype.kind not in "iu":
+        raise TokenError(f"{what} must be integers below 2**31, got {array.dtype} of shape {array.shape}")
+    if not np.can_cast(array.dtype, np.int32):
+        outside = (array < INT32.min) | (array > INT32.max) if array.dtype.kind == "i" else array > INT32.max
+        if outside.any():
+            place = np.unravel_index(int(np.argmax(outside)), array.shape)
+            at = ", ".join(map(str, place)) or "0"
+            raise TokenError(
+                f"{what}: {array[place]} at position {at} does not fit into 32 bits, in which ids are kept; the ids "
+                "are damaged, or no token ids"
+            )
+    return array.astype(np.int32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from ..backend.arrays import Array, array_module, is_array
+from ..backend.arrays import Array, array_module, check_plain, is_array
 from ..errors import ConfigError, ShapeError
 from ..random import Key, uniform
 from .sampling import check_settings, sample_logits
@@ -88,6 +88,7 @@ def stream(
             f"tokens is a {type(tokens).__name__}, expected an array of integers (B, T0): a tokenizer makes ids of a "
             "text, numpy.array([ids]) a prompt of them"
         )
+    check_plain("tokens", tokens)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or 0 in tokens.shape:
         raise ShapeError(
             f"tokens is {tokens.dtype} of shape {tokens.shape}, expected integers (B, T0): "

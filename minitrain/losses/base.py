@@ -1,21 +1,22 @@
 """What all losses of this package share: the reduction.
 
-By default a loss returns ``Loss(total, count)``, and its gradient is that of the total: sums that add up over
-micro-batches, as a trainer wants them. For a loop of one's own there are the three reductions of PyTorch: ``"sum"``
-gives the total, ``"mean"`` the total divided by the count, ``"none"`` each loss on its own::
+By default a loss returns ``Loss(total, count)``, and its gradient is that of the total. Such sums add up over
+micro-batches. For your own loop there are the three reductions of PyTorch: ``"sum"`` gives the total, ``"mean"`` the
+total divided by the count, ``"none"`` one loss per target::
 
     loss_fn = MeanSquaredError(reduction="mean")
     loss, cache = loss_fn.forward(outputs, targets)
     doutputs = loss_fn.backward(1.0, cache)
 
-Nothing of a call is kept on the object: a validation pass between forward and backward changes nothing.
+The object keeps nothing of a call, so a validation pass between forward and backward changes nothing.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -42,11 +43,19 @@ class Reduced:
 
     Args:
         reduction: ``None`` for ``Loss(total, count)``, or ``"none"``, ``"mean"``, ``"sum"``.
-        numbers: those of a subclass's settings that have to be numbers; their ranges are checked by the operation.
+        numbers: the settings of a subclass that must be numbers; the operation checks their ranges.
 
     Raises:
-        ConfigError: if ``reduction`` is none of these, or a number is none.
+        ConfigError: if ``reduction`` is none of these, or one of the numbers is not a number.
+
+    Attributes:
+        classifies: whether outputs are scores of classes (..., V), and targets the numbers of classes (...,).
+        is_likelihood: whether ``plain()`` is the negative log-likelihood of the targets in nats, whose mean has a
+            perplexity as its exponential.
     """
+
+    classifies: ClassVar[bool] = False
+    is_likelihood: bool = False
 
     def __init__(self, reduction: str | None = None, **numbers: float | None) -> None:
         for name, value in numbers.items():
@@ -61,11 +70,28 @@ class Reduced:
 
     @property
     def each(self) -> bool:
-        """Whether the losses stay apart."""
+        """Whether there is one loss per target."""
         return self.reduction == "none"
 
+    def plain(self) -> Self:
+        """This loss as an evaluation measures it: without what only helps training, such as label smoothing.
+
+        A loss of your own that has such a part returns a copy without it; by default there is none.
+        """
+        return self
+
+    def summed(self) -> Self:
+        """This loss with its total and its count, ``Loss(total, count)``, whatever its reduction."""
+        return self if self.reduction is None else self._changed(reduction=None)
+
+    def _changed(self, **attributes: Any) -> Self:
+        """A copy with other attributes."""
+        other = copy.copy(self)
+        vars(other).update(attributes)
+        return other
+
     def reduce(self, loss: Loss, cache: Any) -> tuple[Any, LossCache]:
-        """What the forward returns, from what its operation returned."""
+        """The result of the forward, from that of its operation."""
         if self.reduction is None:
             return loss, LossCache(cache, 1.0)
         if self.reduction != "mean":
@@ -77,7 +103,7 @@ class Reduced:
 
 
 class LossFunction(Reduced, ABC):
-    """A loss of outputs and targets. A subclass says which operation it calls.
+    """A loss of outputs and targets. A subclass calls its operation.
 
     Args:
         reduction: see ``Reduced``.
@@ -87,11 +113,11 @@ class LossFunction(Reduced, ABC):
         """Compute the loss.
 
         Args:
-            outputs: what the model says, in the shape that the class names.
-            targets: what it should say.
+            outputs: the model's outputs, in the shape that the class documents.
+            targets: the targets, likewise.
 
         Returns:
-            The loss, as the reduction has it, and the cache. The mean of nothing is NaN.
+            The loss, reduced, and the cache. The mean of nothing is NaN.
         """
         return self.reduce(*self._forward(outputs, targets, self.each))
 
@@ -99,8 +125,8 @@ class LossFunction(Reduced, ABC):
         """Gradient of the outputs; the targets have none.
 
         Args:
-            dloss: gradient of the loss: a number, or one for each loss if the reduction is ``"none"``. Without a
-                reduction it is that of the total.
+            dloss: gradient of the loss: a number, or one per target if the reduction is ``"none"``. Without a
+                reduction, the gradient of the total.
             cache: from the forward.
 
         Returns:

@@ -1,8 +1,8 @@
-"""Losses of choices: over classes (logits (..., V), integer targets (...,)) and over yes-or-no questions."""
+"""Losses of classification: over classes (logits (..., V), integer targets (...,)) and over yes-or-no questions."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from ..backend.arrays import Array
 from ..ops.classification.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
@@ -11,13 +11,58 @@ from ..ops.classification.cross_entropy import cross_entropy_backward, cross_ent
 from ..ops.classification.focal import focal_backward, focal_forward
 from ..ops.classification.hinge import hinge_backward, hinge_forward
 from ..ops.contract.loss import Loss
-from .base import LossFunction, as_weight, fit
+from .base import LossFunction, Reduced, as_weight, fit
 
 NOTHING_IGNORED = -100  # PyTorch's default: no class has this number
 
 
-class CrossEntropyLoss(LossFunction):
+class SmoothedLoss(Reduced):
+    """The settings of a cross-entropy; see `CrossEntropyLoss`."""
+
+    classifies = True
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        reduction: str | None = None,
+        ignore_index: int = NOTHING_IGNORED,
+        weight: Any = None,
+        z_loss: float = 0.0,
+        others_only: bool = False,
+        **numbers: float,
+    ) -> None:
+        super().__init__(reduction, label_smoothing=label_smoothing, z_loss=z_loss, **numbers)
+        self.weight = as_weight(weight)
+        self.options: dict[str, Any] = {
+            "label_smoothing": label_smoothing,
+            "ignore_index": ignore_index,
+            "z_loss": z_loss,
+            "others_only": others_only,
+            **numbers,
+        }
+
+    @property
+    def ignore_index(self) -> int:
+        """The target that does not count."""
+        return self.options["ignore_index"]  # type: ignore[no-any-return]
+
+    @property
+    def is_likelihood(self) -> bool:  # type: ignore[override]
+        """Class weights make of the negative log-likelihood something else."""
+        return self.weight is None
+
+    def plain(self) -> Self:
+        """The loss without label smoothing and without z-loss."""
+        if not self.options["label_smoothing"] and not self.options["z_loss"]:
+            return self
+        return self._changed(options=self.options | {"label_smoothing": 0.0, "z_loss": 0.0})
+
+
+class CrossEntropyLoss(SmoothedLoss, LossFunction):
     """Softmax cross-entropy of logits (..., V) and classes (...,).
+
+    Label smoothing and the z-loss belong to training: trainers measure ``plain()``, the loss without them, in an
+    evaluation.
 
     Args:
         label_smoothing: share of each target spread evenly over all V classes, in [0, 1], as in PyTorch.
@@ -28,24 +73,6 @@ class CrossEntropyLoss(LossFunction):
             arXiv:2204.02311); a row's class weight applies to it too.
         others_only: whether smoothing leaves out the target's own class and ``ignore_index``, see ``LabelSmoothing``.
     """
-
-    def __init__(
-        self,
-        label_smoothing: float = 0.0,
-        reduction: str | None = None,
-        ignore_index: int = NOTHING_IGNORED,
-        weight: Any = None,
-        z_loss: float = 0.0,
-        others_only: bool = False,
-    ) -> None:
-        super().__init__(reduction, label_smoothing=label_smoothing, z_loss=z_loss)
-        self.weight = as_weight(weight)
-        self.options = {
-            "label_smoothing": label_smoothing,
-            "ignore_index": ignore_index,
-            "z_loss": z_loss,
-            "others_only": others_only,
-        }
 
     def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
         weight = fit(self, self.weight, outputs, outputs.shape[-1:])
@@ -58,7 +85,7 @@ class CrossEntropyLoss(LossFunction):
 class LabelSmoothing(CrossEntropyLoss):
     """Cross-entropy with smoothed targets, over sequences with padding.
 
-    By default smoothing is spread over all V classes, padding's own among them: the target's class gets
+    By default smoothing is spread over all V classes, padding included: the target's class gets
     ``1 - smoothing + smoothing / V`` and every other class ``smoothing / V``. That is the rule of Szegedy et al. (2016,
     arXiv:1512.00567) and of PyTorch, where this loss is called
     ``CrossEntropyLoss(label_smoothing=smoothing, ignore_index=pad_idx)``. With ``others_only`` it is the rule of The
@@ -71,7 +98,7 @@ class LabelSmoothing(CrossEntropyLoss):
         smoothing: share of each target that is spread, in [0, 1].
         pad_idx: the token that stands for padding; ``None`` if there is none.
         reduction: see ``Reduced``; the count of the mean is the number of targets that are not padding.
-        others_only: whether padding and the target's class get no part of what is spread.
+        others_only: whether padding and the target's class get no part of the smoothing.
     """
 
     def __init__(
@@ -86,7 +113,9 @@ class LabelSmoothing(CrossEntropyLoss):
 
 
 class FocalLoss(LossFunction):
-    """Focal loss of logits (..., V) and classes (...,): cross-entropy that counts less what is already right.
+    """Focal loss of logits (..., V) and classes (...,): cross-entropy with less weight on likely targets.
+
+    An evaluation measures the focal loss itself. It is not a likelihood, so it has no perplexity.
 
     Args:
         gamma: the focus, not negative; 0 gives cross-entropy.
@@ -94,6 +123,8 @@ class FocalLoss(LossFunction):
         reduction: see ``Reduced``; the count of the mean is the number of rows that are not ignored.
         ignore_index: rows with this target add nothing.
     """
+
+    classifies = True
 
     def __init__(
         self,
@@ -137,7 +168,7 @@ class BinaryFocalLoss(LossFunction):
 
 
 class BinaryCrossEntropyLoss(LossFunction):
-    """Cross-entropy of log-odds (..., C) and probabilities (..., C), each column a question of its own.
+    """Cross-entropy of log-odds (..., C) and probabilities (..., C), each column a separate question.
 
     Args:
         reduction: see ``Reduced``.
@@ -160,7 +191,7 @@ class HingeLoss(LossFunction):
     """``max(0, margin - y f)`` of scores (...,) and sides (...,), integers -1 or +1.
 
     Args:
-        margin: how far on its side a score must be to cost nothing.
+        margin: how far on its side a score must be for a loss of 0.
         reduction: see ``Reduced``.
     """
 

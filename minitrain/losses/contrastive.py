@@ -1,7 +1,7 @@
-"""Contrastive losses with fixed settings; ``ClipLoss`` and ``SiglipLoss`` of ``minitrain.nn`` learn theirs.
+"""Contrastive losses with fixed settings; ``ClipLoss`` and ``SiglipLoss`` in ``minitrain.nn`` learn theirs.
 
-They couple the samples of a batch: each is compared with all others. A batch that is split into micro-batches has
-another loss and another gradient; ``gradient_caching`` splits the encoders' work and keeps the gradient.
+They compare each sample of a batch with all others. Splitting a batch into micro-batches changes the loss and the
+gradient; ``gradient_caching`` splits the encoders' work and keeps the gradient.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class InfoNCELoss(Reduced):
     """Each row of one set of features (N, C) should be nearest to the same row of the other, and the other way round.
 
     Args:
-        temperature: what the cosines are divided by, above 0.
+        temperature: divisor of the cosines, above 0.
         reduction: see ``Reduced``; the losses are those of the pairs.
     """
 
@@ -45,8 +45,8 @@ class SigmoidContrastiveLoss(Reduced):
     """Whether a row of one set of features (N, C) belongs to a row of the other is a question for each of N^2 pairs.
 
     Args:
-        temperature: what the cosines are divided by, above 0.
-        bias: log-odds of a yes between features at a right angle.
+        temperature: divisor of the cosines, above 0.
+        bias: log-odds of a match between orthogonal features.
         reduction: see ``Reduced``; the losses are those of the images, each with all texts.
     """
 
@@ -69,8 +69,8 @@ class SupervisedContrastiveLoss(LossFunction):
     """Features (N, C) with the same label (N,) belong together (Khosla et al., 2020, arXiv:2004.11362).
 
     Args:
-        temperature: what the cosines are divided by, above 0.
-        reduction: see ``Reduced``; the count of the mean is the number of samples that are not alone in their class.
+        temperature: divisor of the cosines, above 0.
+        reduction: see ``Reduced``; the count of the mean is the number of samples with another of their class.
     """
 
     def __init__(self, temperature: float = 0.07, reduction: str | None = None) -> None:

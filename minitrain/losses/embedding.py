@@ -13,7 +13,7 @@ class TripletLoss(Reduced):
     """An anchor (..., C) should be nearer to its positive (..., C) than to its negative (..., C).
 
     Args:
-        margin: by how much nearer.
+        margin: the required difference of the distances.
         reduction: see ``Reduced``.
     """
 

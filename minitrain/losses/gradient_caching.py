@@ -1,15 +1,15 @@
-"""Gradient caching (Gao et al., 2021, arXiv:2101.06983): micro-batches for losses that couple the samples of a batch.
+"""Gradient caching (Gao et al., 2021, arXiv:2101.06983): micro-batches for losses that compare the samples of a batch.
 
-A contrastive loss wants large batches, and all features of a batch at once. The features are small; what fills the
-memory are the encoders' activations. But once the gradient of the loss with respect to all features is known, each
-sample's way back through the encoder is its own affair::
+A contrastive loss needs large batches, and all features of a batch at once. The features are small; the encoders'
+activations fill the memory. But once the gradient of all features is known, the backward of each sample through the
+encoder is independent of the others::
 
     1. features of all micro-batches, one after another; their caches are thrown away
     2. the loss of all features together, and the gradient of each of them
     3. each micro-batch forward again, and back with its slice of that gradient
 
-This costs a second forward, and gives the gradient of the whole batch. Dropout is no exception: a mask is a function of
-the key and of a sample's index in the batch, so both forwards drop the same.
+This costs a second forward, and gives the gradient of the whole batch. With dropout too: a mask is a function of
+the key and of a sample's index in the batch, so both forwards drop the same elements.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def gradient_caching(
         dloss: gradient of the loss.
 
     Returns:
-        What the loss's forward returned first.
+        The first result of the loss's forward.
 
     Raises:
         ShapeError: if there are no micro-batches.

@@ -1,4 +1,4 @@
-"""Cross-entropy that takes the head of a language model along, and so does without its logits."""
+"""Cross-entropy that includes the head of a language model, so that all logits never exist at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from ..backend.arrays import Array
 from ..ops.classification.linear_cross_entropy import CHUNK, linear_cross_entropy_backward, linear_cross_entropy_forward
 from ..ops.contract.op import Target
-from .base import LossCache, Reduced, as_weight, fit
-from .classification import NOTHING_IGNORED
+from .base import LossCache, fit
+from .classification import NOTHING_IGNORED, SmoothedLoss
 
 
-class LinearCrossEntropy(Reduced):
-    """``CrossEntropyLoss`` of ``hidden @ weight.T + bias``, worked out without ever holding all logits.
+class LinearCrossEntropy(SmoothedLoss):
+    """``CrossEntropyLoss`` of ``hidden @ weight.T + bias``, without ever holding all logits.
 
     The head's weight and bias are passed to each call; the loss owns nothing. A backward can put their gradients
     straight into their buffers::
@@ -27,7 +27,7 @@ class LinearCrossEntropy(Reduced):
         weight: (V,) weight of each class; 1 by default.
         z_loss: factor of the squared log-sum-exp of the logits.
         others_only: whether smoothing leaves out the target's own class and ``ignore_index``.
-        chunk: rows whose logits are held at a time.
+        chunk: number of rows whose logits are held at a time.
     """
 
     def __init__(
@@ -40,15 +40,7 @@ class LinearCrossEntropy(Reduced):
         others_only: bool = False,
         chunk: int = CHUNK,
     ) -> None:
-        super().__init__(reduction, label_smoothing=label_smoothing, z_loss=z_loss, chunk=chunk)
-        self.weight = as_weight(weight)
-        self.options = {
-            "label_smoothing": label_smoothing,
-            "ignore_index": ignore_index,
-            "z_loss": z_loss,
-            "others_only": others_only,
-            "chunk": chunk,
-        }
+        super().__init__(label_smoothing, reduction, ignore_index, weight, z_loss, others_only, chunk=chunk)
 
     def forward(
         self, hidden: Array, weight: Array, targets: Array, bias: Array | None = None, *, gradients: bool = True
@@ -60,10 +52,10 @@ class LinearCrossEntropy(Reduced):
             weight: (V, C) weight of the head.
             targets: (...,) integers in [0, V), or ``ignore_index``.
             bias: (V,) of the head, or ``None``.
-            gradients: ``False`` in an evaluation, which then does not pay for gradients.
+            gradients: ``False`` in an evaluation, which then computes no gradients.
 
         Returns:
-            The loss, as the reduction has it, and the cache.
+            The loss, reduced, and the cache.
         """
         class_weight = fit(self, self.weight, hidden, weight.shape[:1])
         return self.reduce(

@@ -1,8 +1,9 @@
-"""Losses of numbers: how far outputs lie from targets of the same shape."""
+"""Losses of numbers: how far outputs are from targets of the same shape."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from ..backend.arrays import Array
 from ..ops.contract.loss import Loss
@@ -13,49 +14,48 @@ from ..ops.regression.mean_squared_error import mean_squared_error_backward, mea
 from .base import LossFunction, as_weight, fit
 
 OUTPUTS_ONLY = (None, SKIP, None)
+"""Where gradients go: only the outputs have one."""
 
 
-class MeanSquaredError(LossFunction):
-    """``w (x - y)^2`` for outputs and targets (...,).
-
-    Args:
-        reduction: see ``Reduced``; the count of the mean is the sum of the weights.
-        weight: weight of each element, broadcasts to the outputs; 1 by default.
-    """
-
-    def __init__(self, reduction: str | None = None, weight: Any = None) -> None:
-        super().__init__(reduction)
-        self.weight = as_weight(weight)
-
-    def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
-        weight = fit(self, self.weight, outputs, outputs.shape)
-        return mean_squared_error_forward(outputs, targets, weight, each=each)
-
-    def _backward(self, dtotal: Any, cache: Any) -> Array:
-        return mean_squared_error_backward(dtotal, cache, into=OUTPUTS_ONLY)[0]
-
-
-class MeanAbsoluteError(LossFunction):
-    """``w |x - y|`` for outputs and targets (...,).
+class WeightedError(LossFunction):
+    """A loss of each element, multiplied by its weight. A subclass names its operation.
 
     Args:
         reduction: see ``Reduced``; the count of the mean is the sum of the weights.
         weight: weight of each element, broadcasts to the outputs; 1 by default.
     """
 
-    def __init__(self, reduction: str | None = None, weight: Any = None) -> None:
-        super().__init__(reduction)
+    operation: ClassVar[tuple[Callable[..., Any], Callable[..., Any]]]
+    """The forward and the backward."""
+
+    def __init__(self, reduction: str | None = None, weight: Any = None, **numbers: float) -> None:
+        super().__init__(reduction, **numbers)
         self.weight = as_weight(weight)
+        self.options = numbers
 
     def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
         weight = fit(self, self.weight, outputs, outputs.shape)
-        return mean_absolute_error_forward(outputs, targets, weight, each=each)
+        result: tuple[Loss, Any] = self.operation[0](outputs, targets, weight, each=each, **self.options)
+        return result
 
     def _backward(self, dtotal: Any, cache: Any) -> Array:
-        return mean_absolute_error_backward(dtotal, cache, into=OUTPUTS_ONLY)[0]
+        doutputs: Array = self.operation[1](dtotal, cache, into=OUTPUTS_ONLY)[0]
+        return doutputs
 
 
-class HuberLoss(LossFunction):
+class MeanSquaredError(WeightedError):
+    """``w (x - y)^2`` for outputs and targets (...,); see `WeightedError` for the settings."""
+
+    operation = (mean_squared_error_forward, mean_squared_error_backward)
+
+
+class MeanAbsoluteError(WeightedError):
+    """``w |x - y|`` for outputs and targets (...,); see `WeightedError` for the settings."""
+
+    operation = (mean_absolute_error_forward, mean_absolute_error_backward)
+
+
+class HuberLoss(WeightedError):
     """Squared for errors up to ``delta``, linear beyond, for outputs and targets (...,).
 
     Args:
@@ -65,14 +65,7 @@ class HuberLoss(LossFunction):
         weight: weight of each element, broadcasts to the outputs; 1 by default.
     """
 
+    operation = (huber_forward, huber_backward)
+
     def __init__(self, delta: float = 1.0, reduction: str | None = None, weight: Any = None) -> None:
-        super().__init__(reduction, delta=delta)
-        self.delta = delta
-        self.weight = as_weight(weight)
-
-    def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:
-        weight = fit(self, self.weight, outputs, outputs.shape)
-        return huber_forward(outputs, targets, weight, delta=self.delta, each=each)
-
-    def _backward(self, dtotal: Any, cache: Any) -> Array:
-        return huber_backward(dtotal, cache, into=OUTPUTS_ONLY)[0]
+        super().__init__(reduction, weight, delta=delta)

@@ -1,4 +1,4 @@
-"""A stack of blocks: each reads what the one before it wrote."""
+"""A stack of blocks: each reads the output of the one before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def forward_blocks(
 
 
 def check_unused(model: Any, blocks: Sequence[Any], caches: list[Any]) -> None:
-    """Raise a ``ShapeError`` if a backward has used up these caches; call it before any gradient is written."""
+    """Raise a ``ShapeError`` if a backward has used these caches. Call it before any gradient is written."""
     if len(caches) != len(blocks):
         raise ShapeError(
             f"{type(model).__name__}.backward: this cache was used before; call forward again for another backward"
@@ -41,7 +41,7 @@ def check_unused(model: Any, blocks: Sequence[Any], caches: list[Any]) -> None:
 
 
 def backward_blocks(blocks: Sequence[Any], dx: Array, caches: list[Any]) -> Array:
-    """Map the gradient of the last block's output to that of the first one's input; uses up ``caches``."""
+    """Map the gradient of the last block's output to that of the first block's input; pops ``caches``."""
     for block in reversed(blocks):
         dx = backward_keeping(block, dx, caches.pop())
     return dx

@@ -1,11 +1,11 @@
-"""The frame of encoders that classify: embedding, blocks in which everyone sees everyone, a pooled vector, a head.
+"""Encoders that classify: an embedding, blocks in which all positions see each other, a pooled vector, a head.
 
-The encoder of texts and the vision transformer fill it; they differ in how an input becomes a sequence of vectors.
+The text encoder and the vision transformer differ in how an input becomes a sequence of vectors.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,68 +13,47 @@ import numpy as np
 from ..backend.arrays import Array, array_module
 from ..nn.blocks.block import PreNormBlockCache, TransformerBlock
 from ..nn.blocks.branch import drop_path_rates
-from ..nn.core.init import residual_std
-from ..nn.core.module import Module
+from ..nn.core.init import generator, residual_std
 from ..nn.layers.layer_norm import LayerNorm
 from ..nn.layers.linear import Linear
-from ..ops.activations.gelu import FORMS
-from ..ops.classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from ..ops.contract.loss import Loss
 from ..ops.linear.linear import LinearCache
 from ..ops.norms.layer_norm import LayerNormCache
 from ..ops.sequences.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
 from ..random import Key, fold
+from .batches import BatchFields
 from .blocks import backward_blocks, check_unused, forward_blocks
-from .checks import check_at_least, check_batch, check_choice, check_heads, check_share, check_types
-
-POOLINGS = ("mean", "first")
-"""what is classified: the mean of all positions that are no padding, or the first one alone"""
-
-
-def check_classifier(config: Any, *sizes: str) -> None:
-    """Raise a ``ConfigError`` naming the first field of a classifier's configuration that does not fit.
-
-    Args:
-        config: the configuration.
-        sizes: fields of its own that must be 1 or more.
-    """
-    check_types(config)
-    check_at_least(config, 1, *sizes, "n_classes", "n_layer", "n_head", "n_embd")
-    check_heads(config)
-    check_share(config, "dropout")
-    check_share(config, "drop_path")
-    check_choice(config, "gelu", FORMS)
-    check_choice(config, "pool", POOLINGS)
+from .config import check_config
+from .cross_entropy import CrossEntropyModel
 
 
 class ClassifierCache(NamedTuple):
-    """What the backward needs. The lists are popped by it, so a cache serves one backward."""
+    """What the backward needs. It pops the lists, so a cache serves one backward."""
 
     embedding: Any
     blocks: list[PreNormBlockCache]
     top: list[LayerNormCache | MeanPoolCache | LinearCache]
 
 
-class ClassifierLossCache(NamedTuple):
-    """What ``loss_backward`` needs."""
+class Classifier(CrossEntropyModel):
+    """An encoder with a classification head. A subclass makes its own embedding in ``make_embedding``.
 
-    model: ClassifierCache
-    loss: CrossEntropyCache
+    Its batches have ``inputs`` (B, ...), ``targets`` (B,), of which -100 does not count, and, if inputs are padded,
+    ``lengths`` (B,).
 
+    Args:
+        config: the shape; see ``config_type``.
+        seed: of the initial weights, which are GPT-2's.
+        dtype: float32, or float64 for gradient checks.
+    """
 
-class Classifier(Module, ABC):
-    """An encoder with a classification head. A subclass sets its own embedding first, then calls ``build``."""
+    batch_fields = BatchFields(("inputs", "targets"), ("lengths",))
+    classifies = True
 
-    config: Any
-
-    def build(self, rng: np.random.Generator, dtype: Any) -> None:
-        """Make the blocks, the final norm and the head as ``self.config`` says.
-
-        Args:
-            rng: source of the initial weights.
-            dtype: their dtype.
-        """
-        config = self.config
+    def __init__(self, config: Any, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config)
+        self.config = config
+        rng = generator(seed)
+        self.make_embedding(rng, dtype)
         self.blocks = [
             TransformerBlock(
                 config.n_embd,
@@ -94,12 +73,16 @@ class Classifier(Module, ABC):
         self.head = Linear(config.n_embd, config.n_classes, rng, dtype=dtype)
 
     @abstractmethod
+    def make_embedding(self, rng: np.random.Generator, dtype: Any) -> None:
+        """Set the layers that turn inputs into vectors."""
+
+    @abstractmethod
     def embed(self, inputs: Array, *, rng: Key | None) -> tuple[Array, Any]:
         """Map inputs to x (B, T, C) and a cache."""
 
     @abstractmethod
     def embed_backward(self, dx: Array, cache: Any) -> None:
-        """Put the gradients of the embedding's parameters where they belong, from dx (B, T, C)."""
+        """Add the gradients of the embedding's parameters, from dx (B, T, C)."""
 
     def forward(
         self, inputs: Array, *, lengths: Array | None = None, rng: Key | None = None
@@ -124,11 +107,11 @@ class Classifier(Module, ABC):
         return logits, ClassifierCache(embedding, blocks, [norm, pool, head])
 
     def backward(self, dlogits: Array, cache: ClassifierCache) -> None:
-        """Put the gradients of all parameters where they belong; inputs have none.
+        """Add the gradients of all parameters; inputs have none.
 
         Args:
             dlogits: (B, n_classes) gradient of the logits.
-            cache: from the forward; it is used up.
+            cache: from the forward; it serves one backward.
         """
         check_unused(self, self.blocks, cache.blocks)
         top: list[Any] = cache.top
@@ -138,23 +121,8 @@ class Classifier(Module, ABC):
         dx = backward_blocks(self.blocks, dx, cache.blocks)
         self.embed_backward(dx, cache.embedding)
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, ClassifierLossCache]:
-        """Cross-entropy of the classes, summed over the batch.
-
-        Args:
-            batch: anything with ``inputs`` (B, ...) and ``targets`` (B,), of which -100 does not count, and, if inputs
-                are padded, ``lengths`` (B,).
-            rng: key of the dropout masks; ``None`` means evaluation.
-
-        Returns:
-            Loss(total, count) in nats and the cache for ``loss_backward``.
-        """
-        check_batch(self, batch, "inputs", "targets")
-        logits, cache = self.forward(batch.inputs, lengths=getattr(batch, "lengths", None), rng=rng)
-        loss, loss_cache = cross_entropy_forward(logits, batch.targets)
-        return loss, ClassifierLossCache(cache, loss_cache)
-
-    def loss_backward(self, cache: ClassifierLossCache, dtotal: float = 1.0) -> None:
-        """Gradients of ``dtotal * loss.total`` for all parameters."""
-        dlogits, _, _ = cross_entropy_backward(dtotal, cache.loss)
-        self.backward(dlogits, cache.model)
+    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, ClassifierCache]:
+        """Logits (B, n_classes), targets (B,) and the forward's cache."""
+        inputs, targets, lengths = batch
+        logits, cache = self.forward(inputs, lengths=lengths, rng=rng)
+        return logits, targets, cache

@@ -1,35 +1,38 @@
-"""The frame of decoder-only language models: embedding, causal blocks, a final norm, and a head over the vocabulary.
+"""Decoder-only language models: an embedding, causal blocks, a final norm, and a head over the vocabulary.
 
-GPT and Llama fill it with different parts. The backward is the forward read from the end.
+GPT and Llama have different parts. The backward is the forward in reverse.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..backend.arrays import Array
 from ..nn.attention.positions import LearnedPositions
 from ..nn.blocks.block import PreNormBlock, PreNormBlockCache
-from ..nn.core.module import Module
+from ..nn.core.init import generator
 from ..nn.core.parameter import into
 from ..nn.layers.embedding import Embedding
 from ..nn.layers.layer_norm import LayerNorm
 from ..nn.layers.linear import Linear
 from ..nn.layers.rms_norm import RMSNorm
-from ..ops.classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
 from ..ops.classification.linear_cross_entropy import (
     LinearCrossEntropyCache,
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
 )
 from ..ops.contract.loss import Loss
-from ..ops.contract.op import Into
 from ..ops.linear.linear import LinearCache, linear_backward, linear_forward
 from ..ops.norms.layer_norm import LayerNormCache
 from ..ops.norms.rms_norm import RMSNormCache
 from ..random import Key, fold
+from .batches import read_batch
 from .blocks import backward_blocks, check_unused, forward_blocks
-from .checks import check_batch
+from .config import check_config
+from .cross_entropy import CrossEntropyModel
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 
@@ -37,8 +40,8 @@ from .flops import Flops, attention_flops, linear_flops, visible_pairs
 class DecoderCache(NamedTuple):
     """What the backward needs.
 
-    The caches of blocks, and those of final norm and head, lie in lists that the backward pops, so that activations are
-    freed on the way; a cache therefore serves one backward.
+    The caches of the blocks, the final norm and the head are in lists that the backward pops, so that activations are
+    freed on the way. A cache therefore serves one backward.
     """
 
     embedding: EmbedCache
@@ -46,43 +49,53 @@ class DecoderCache(NamedTuple):
     norm_and_head: list[LayerNormCache | RMSNormCache | LinearCache]
 
 
-class DecoderLossCache(NamedTuple):
-    """What ``loss_backward`` needs."""
+class ChunkedLossCache(NamedTuple):
+    """What ``loss_backward`` needs where the logits were never held."""
 
     model: DecoderCache
-    loss: CrossEntropyCache | LinearCrossEntropyCache
+    loss: LinearCrossEntropyCache
 
 
-class Decoder(Module):
-    """A decoder-only language model made of the given parts.
+class Decoder(CrossEntropyModel):
+    """A decoder-only language model. A subclass says which parts it is made of.
+
+    Its batches have ``inputs`` (B, T) and ``targets`` (B, T); targets of -100 do not count.
 
     Args:
-        config: has ``block_size``, ``dropout``, ``tie_weights`` and ``loss_chunk``.
-        tok_emb: the token embedding.
-        pos_emb: the positions, or ``None`` where attention itself knows them.
-        blocks: causal blocks.
-        norm: the final norm.
+        config: the shape; see ``config_type``.
+        seed: of the initial weights: normal with standard deviation 0.02, and 0.02 / sqrt(2 n_layer) where a layer
+            writes to the residual stream.
+        dtype: float32, or float64 for gradient checks.
+
+    Attributes:
+        config_type: the class of its configuration, with ``vocab_size``, ``block_size``, ``n_layer``, ``n_embd``,
+            ``dropout``, ``label_smoothing``, ``tie_weights`` and ``loss_chunk``.
         head: the output layer; with ``config.tie_weights`` it shares the matrix of ``tok_emb``.
     """
 
-    def __init__(
-        self,
-        config: Any,
-        *,
-        tok_emb: Embedding,
-        pos_emb: LearnedPositions | None,
-        blocks: list[PreNormBlock],
-        norm: LayerNorm | RMSNorm,
-        head: Linear,
-    ) -> None:
+    def __init__(self, config: Any, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config)
         self.config = config
-        self.tok_emb = tok_emb
-        self.pos_emb = pos_emb
-        self.blocks = blocks
-        self.norm: Any = norm
-        self.head = head
+        rng = generator(seed)
+        self.tok_emb = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
+        self.pos_emb = self.make_positions(rng, dtype)
+        self.blocks = [self.make_block(rng, dtype) for _ in range(config.n_layer)]
+        self.norm: Any = self.make_norm(dtype)
+        self.head = Linear(config.n_embd, config.vocab_size, rng, bias=False, dtype=dtype)
         if config.tie_weights:
             self.head.weight = self.tok_emb.weight
+
+    def make_positions(self, rng: np.random.Generator, dtype: Any) -> LearnedPositions | None:
+        """The positions that are added to the tokens; ``None``, the default, where the attention knows them."""
+        return None
+
+    @abstractmethod
+    def make_block(self, rng: np.random.Generator, dtype: Any) -> PreNormBlock:
+        """A causal block."""
+
+    @abstractmethod
+    def make_norm(self, dtype: Any) -> LayerNorm | RMSNorm:
+        """The final norm."""
 
     def forward(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, DecoderCache]:
         """Predict the next token at every position.
@@ -104,7 +117,7 @@ class Decoder(Module):
         return logits, cache
 
     def forward_hidden(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, DecoderCache]:
-        """All of ``forward`` but the head: tokens (B, T) to what the head takes, (B, T, C)."""
+        """``forward`` without the head: maps tokens (B, T) to the head's input (B, T, C)."""
         check_tokens(f"{type(self).__name__}.forward: tokens", tokens, self.config.block_size)
         x, embedding = embed_forward(
             self.tok_emb, self.pos_emb, tokens, dropout=self.config.dropout, rng=fold(rng, "embedding")
@@ -114,11 +127,11 @@ class Decoder(Module):
         return x, DecoderCache(embedding, block_caches, [norm])
 
     def backward(self, dlogits: Array, cache: DecoderCache) -> None:
-        """Put the gradients of all parameters where they belong.
+        """Add the gradients of all parameters.
 
         Args:
             dlogits: (B, T, V) gradient of the logits.
-            cache: from the forward; it is used up.
+            cache: from the forward; it serves one backward.
         """
         check_unused(self, self.blocks, cache.blocks)
         top: list[Any] = cache.norm_and_head
@@ -126,43 +139,46 @@ class Decoder(Module):
         self.backward_hidden(dx, cache)
 
     def backward_hidden(self, dx: Array, cache: DecoderCache) -> None:
-        """All of ``backward`` but the head, from the gradient dx (B, T, C) of what the head takes."""
+        """``backward`` without the head, from the gradient dx (B, T, C) of the head's input."""
         dx = self.norm.backward(dx, cache.norm_and_head.pop())
         dx = backward_blocks(self.blocks, dx, cache.blocks)
         embed_backward(self.tok_emb, self.pos_emb, dx, cache.embedding)
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, DecoderLossCache]:
-        """Cross-entropy of the next token, summed over the batch.
+    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, DecoderCache]:
+        """Logits (B, T, V), targets (B, T) and the forward's cache."""
+        inputs, targets = batch
+        logits, cache = self.forward(inputs, rng=rng)
+        return logits, targets, cache
 
-        Args:
-            batch: anything with ``inputs`` (B, T) and ``targets`` (B, T); targets of -100 do not count.
-            rng: key of the dropout masks; ``None`` means evaluation. With ``config.loss_chunk`` the gradients of the
-                head are then left to the backward, if there is one.
+    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Any]:
+        """Cross-entropy of the next token, summed over the batch; see `CrossEntropyModel.loss`.
 
-        Returns:
-            Loss(total, count) in nats and the cache for ``loss_backward``.
+        With ``config.loss_chunk`` the logits are never held all at once. An evaluation then leaves the gradients of the
+        head to the backward, if there is one.
         """
-        check_batch(self, batch, "inputs", "targets")
-        if self.config.loss_chunk is not None:
-            hidden, cache = self.forward_hidden(batch.inputs, rng=rng)
-            loss, chunked = linear_cross_entropy_forward(
-                hidden, self.head.weight.data, batch.targets, chunk=self.config.loss_chunk, gradients=rng is not None
-            )
-            return loss, DecoderLossCache(cache, chunked)
-        logits, cache = self.forward(batch.inputs, rng=rng)
-        loss, loss_cache = cross_entropy_forward(logits, batch.targets)
-        return loss, DecoderLossCache(cache, loss_cache)
+        chunk = self.config.loss_chunk
+        if chunk is None:
+            return super().loss(batch, rng=rng)
+        inputs, targets = read_batch(self, batch)
+        hidden, cache = self.forward_hidden(inputs, rng=rng)
+        loss, loss_cache = linear_cross_entropy_forward(
+            hidden,
+            self.head.weight.data,
+            targets,
+            label_smoothing=self.smoothing(rng),
+            chunk=chunk,
+            gradients=rng is not None,
+        )
+        return loss, ChunkedLossCache(cache, loss_cache)
 
-    def loss_backward(self, cache: DecoderLossCache, dtotal: float = 1.0) -> None:
+    def loss_backward(self, cache: Any, dtotal: float = 1.0) -> None:
         """Gradients of ``dtotal * loss.total`` for all parameters; the logits' memory is used for their gradient."""
-        if isinstance(cache.loss, LinearCrossEntropyCache):
-            check_unused(self, self.blocks, cache.model.blocks)
-            weight_only = (None, into(self.head.weight), None, None, None)
-            self.backward_hidden(linear_cross_entropy_backward(dtotal, cache.loss, into=weight_only)[0], cache.model)
+        if not isinstance(cache, ChunkedLossCache):
+            super().loss_backward(cache, dtotal)
             return
-        logits = cache.loss.logits
-        dlogits, _, _ = cross_entropy_backward(dtotal, cache.loss, into=(Into(logits), None, None))
-        self.backward(dlogits, cache.model)
+        check_unused(self, self.blocks, cache.model.blocks)
+        weight_only = (None, into(self.head.weight), None, None, None)
+        self.backward_hidden(linear_cross_entropy_backward(dtotal, cache.loss, into=weight_only)[0], cache.model)
 
     def forward_flops(self) -> Flops:
         """Arithmetic of the forward of one sequence of ``block_size`` tokens; see `minitrain.models.flops`."""

@@ -1,7 +1,7 @@
-"""Two encoders whose features meet in one space, as in CLIP (Radford et al., 2021, arXiv:2103.00020).
+"""Two encoders with one feature space, as in CLIP (Radford et al., 2021, arXiv:2103.00020).
 
-Images and texts that belong together shall point in the same direction, all other pairs of a batch in others. What
-encodes is up to the caller: a `ViT` and an `Encoder` whose ``n_classes`` is the width of the common space will do.
+An image and a text that belong together should have features in the same direction, all other pairs of a batch in
+different ones. Any encoders will do, such as a `ViT` and an `Encoder` whose ``n_classes`` is the width of the space.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from ..nn.layers.contrastive import ClipLoss
 from ..ops.contract.loss import Loss
 from ..ops.contrastive.info_nce import InfoNCECache
 from ..random import Key, fold
+from .batches import BatchFields, read_batch
 
 
 class ImageTextBatch(NamedTuple):
     """Images and the texts that belong to them, row by row.
 
     Attributes:
-        images: (B, ...) what the image encoder reads.
+        images: (B, ...) input of the image encoder.
         texts: (B, T) integers, token ids.
         lengths: (B,) integers, tokens of each text; ``None`` if none is padded.
     """
@@ -43,18 +44,21 @@ class DualEncoderCache(NamedTuple):
 class DualEncoder(Module):
     """An image encoder and a text encoder under the symmetric contrastive loss, with a learned temperature.
 
-    The loss couples all pairs of a batch: with accumulation, each micro-batch is a batch of its own, in which fewer
+    The loss compares all pairs of a batch. With accumulation, each micro-batch is a batch of its own, in which fewer
     texts compete for an image. `minitrain.losses.gradient_caching` gives the gradient of the whole batch.
 
     Args:
         image: ``forward(images, rng=)`` returns features (B, C) and a cache, ``backward(dfeatures, cache)``.
         text: the same with ``forward(texts, lengths=, rng=)``.
-        scale: factor of the cosines at first, one over the temperature.
+        scale: initial factor of the cosines, one over the temperature.
         dtype: dtype of the temperature.
 
     Attributes:
         contrast: the loss, which owns the temperature.
     """
+
+    batch_fields = BatchFields(("images", "texts"), ("lengths",))
+    is_likelihood = False
 
     def __init__(self, image: Module, text: Module, *, scale: float = 1 / 0.07, dtype: Any = np.float32) -> None:
         self.image: Any = image
@@ -65,8 +69,12 @@ class DualEncoder(Module):
         """The contrastive loss, summed over the pairs of the batch.
 
         Args:
-            batch: has ``images`` (B, ...), ``texts`` (B, T) and, if texts are padded, ``lengths`` (B,).
+            batch: has ``images`` (B, ...), ``texts`` (B, T) and, if texts are padded, ``lengths`` (B,), as attributes,
+                as keys, or in a plain tuple in this order.
             rng: key of the dropout masks; ``None`` means evaluation.
+
+        Raises:
+            DataError: if a field is missing.
         """
         loss, cache, _ = self._run(batch, rng)
         return loss, cache
@@ -83,8 +91,8 @@ class DualEncoder(Module):
         self.image.backward(dimage, cache.image)
 
     def _run(self, batch: Any, rng: Key | None) -> tuple[Loss, DualEncoderCache, tuple[Array, Array]]:
-        lengths = getattr(batch, "lengths", None)
-        image_features, image = self.image.forward(batch.images, rng=fold(rng, "image"))  # (B, C)
-        text_features, text = self.text.forward(batch.texts, lengths=lengths, rng=fold(rng, "text"))  # (B, C)
+        images, texts, lengths = read_batch(self, batch)
+        image_features, image = self.image.forward(images, rng=fold(rng, "image"))  # (B, C)
+        text_features, text = self.text.forward(texts, lengths=lengths, rng=fold(rng, "text"))  # (B, C)
         loss, contrast = self.contrast.forward(image_features, text_features)
         return loss, DualEncoderCache(image, text, contrast), (image_features, text_features)

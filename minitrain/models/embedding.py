@@ -1,17 +1,16 @@
-"""What goes into the first block: vectors of the tokens, their positions added, and dropout."""
+"""The input of the first block: vectors of the tokens plus their positions, with dropout."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array, array_module, check_array
 from ..errors import DataError, ShapeError
 from ..nn.attention.positions import LearnedPositions, LearnedPositionsCache, SinusoidalPositions
 from ..nn.layers.embedding import Embedding
 from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.linear.embedding import EmbeddingCache
 from ..random import Key
-from .checks import check_array
 
 Positions = LearnedPositions | SinusoidalPositions | None
 """``None`` where attention itself knows the positions"""
@@ -36,7 +35,7 @@ def check_tokens(where: str, tokens: Array, longest: int) -> None:
 
 
 def unpadded_lengths(where: str, tokens: Array, pad_idx: int) -> Array:
-    """How many tokens of each row of tokens (B, T) come before the padding: (B,).
+    """The number of tokens before the padding in each row of tokens (B, T): (B,).
 
     Raises:
         DataError: if padding comes before a token.
@@ -73,7 +72,7 @@ def embed_forward(
 
 
 def embed_backward(table: Embedding, places: Any, dx: Array, cache: EmbedCache, *, scale: float = 1.0) -> None:
-    """Put the gradients of the tables where they belong, from dx (B, T, C)."""
+    """Add the gradients of the tables, from dx (B, T, C)."""
     dx = dropout_backward(dx, cache.dropout)
     if places is not None:
         dx = places.backward(dx, cache.positions)

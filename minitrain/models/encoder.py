@@ -1,7 +1,7 @@
 """An encoder that classifies texts (Devlin et al., 2018, arXiv:1810.04805, with pre-norm blocks as in GPT-2).
 
-Every token sees every other. Texts of different lengths lie in one batch, padded at the end: nobody attends to padding,
-and the mean over the positions leaves it out.
+Every token sees every other. Texts of different lengths share a batch, padded at the end. No token attends to padding,
+and the mean over positions leaves it out.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..nn.attention.positions import LearnedPositions
-from ..nn.core.init import generator
 from ..nn.layers.embedding import Embedding
 from ..random import Key
-from .checks import check_config
-from .classifier import Classifier, check_classifier
+from .classifier import Classifier
+from .config import CheckedConfig
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(CheckedConfig):
     """Shape of an encoder.
 
     Attributes:
@@ -37,8 +36,9 @@ class EncoderConfig:
         drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
-        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
-        pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does its ``[CLS]``.
+        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
+        pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does with ``[CLS]``.
+        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     vocab_size: int
@@ -50,36 +50,24 @@ class EncoderConfig:
     dropout: float = 0.0
     drop_path: float = 0.0
     bias: bool = True
-    gelu: str = "none"
+    gelu: str = "exact"
     pool: str = "mean"
-
-    def __post_init__(self) -> None:
-        """Check the values and how they fit together.
-
-        Raises:
-            ConfigError: naming the field, its value and what to change.
-        """
-        check_classifier(self, "vocab_size", "block_size")
+    label_smoothing: float = 0.0
 
 
 class Encoder(Classifier):
     """An encoder with a classification head.
 
     Its ``forward`` takes tokens (B, T) and their ``lengths`` (B,).
-
-    Args:
-        config: the shape.
-        seed: of the initial weights, which are GPT-2's.
-        dtype: float32, or float64 for gradient checks.
     """
 
-    def __init__(self, config: EncoderConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
-        check_config(self, config, EncoderConfig)
-        self.config = config
-        rng = generator(seed)
+    config_type = EncoderConfig
+
+    def make_embedding(self, rng: np.random.Generator, dtype: Any) -> None:
+        """Tables of tokens and positions."""
+        config = self.config
         self.tok_emb = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
         self.pos_emb = LearnedPositions(config.block_size, config.n_embd, rng, dtype=dtype)
-        self.build(rng, dtype)
 
     def embed(self, inputs: Array, *, rng: Key | None) -> tuple[Array, EmbedCache]:
         """Map tokens (B, T) to x (B, T, C).

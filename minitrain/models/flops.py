@@ -1,4 +1,4 @@
-"""How much arithmetic a model needs: the floating-point operations of its matrix products, counted exactly.
+"""The arithmetic of a model: the floating-point operations of its matrix products, counted exactly.
 
 A product of (R, K) by (K, N) takes R N K multiplications and as many additions, ``2 R N K`` operations. So a linear
 layer takes 2 operations for every weight and row, and attention ``4 C`` for every pair of a query and a key that it
@@ -6,8 +6,8 @@ may see: ``2 C`` for the scores and ``2 C`` to mix the values, all heads togethe
 
 The backward of a product takes two products of the same size, one for each operand, so a training step takes three
 times the forward: ``6 N`` operations a token for N weights (Kaplan et al., 2020, arXiv:2001.08361) and ``12 C`` a pair.
-What else there is counts as nothing: look-ups, norms, activations, softmax, the optimizer, and the scores that the
-backward of attention computes again.
+Everything else counts as nothing: look-ups, norms, activations, softmax, the optimizer, and the scores that the
+backward of attention recomputes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Flops(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Both kinds together."""
+        """Both together."""
         return self.products + self.attention
 
 

@@ -13,17 +13,14 @@ import numpy as np
 
 from ..nn.attention.positions import LearnedPositions
 from ..nn.blocks.block import TransformerBlock
-from ..nn.core.init import generator, residual_std
-from ..nn.layers.embedding import Embedding
+from ..nn.core.init import residual_std
 from ..nn.layers.layer_norm import LayerNorm
-from ..nn.layers.linear import Linear
-from ..ops.activations.gelu import FORMS
-from .checks import check_at_least, check_choice, check_config, check_heads, check_loss_chunk, check_share, check_types
+from .config import CheckedConfig
 from .decoder import Decoder
 
 
 @dataclass(frozen=True)
-class GPTConfig:
+class GPTConfig(CheckedConfig):
     """Shape of a GPT.
 
     Attributes:
@@ -36,9 +33,10 @@ class GPTConfig:
         dropout: probability of dropping, in [0, 1).
         bias: whether linear layers and norms have biases.
         tie_weights: whether the output layer shares the token embedding's matrix.
-        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for GPT-2's.
-        loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
-            (see ``linear_cross_entropy``); ``None`` for all at once.
+        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
+        loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
+            for all.
+        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     vocab_size: int
@@ -50,55 +48,35 @@ class GPTConfig:
     dropout: float = 0.0
     bias: bool = False
     tie_weights: bool = True
-    gelu: str = "none"
+    gelu: str = "exact"
     loss_chunk: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values and how they fit together.
-
-        Raises:
-            ConfigError: naming the field, its value and what to change.
-        """
-        check_types(self)
-        check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
-        check_heads(self)
-        check_loss_chunk(self)
-        check_share(self, "dropout")
-        check_choice(self, "gelu", FORMS)
+    label_smoothing: float = 0.0
 
 
 class GPT(Decoder):
-    """A GPT language model with GPT-2's initialisation.
+    """A GPT language model with GPT-2's initialisation; see `Decoder`."""
 
-    Args:
-        config: the shape.
-        seed: of the initial weights: normal with standard deviation 0.02, and 0.02 / sqrt(2 n_layer) where a layer
-            writes to the residual stream.
-        dtype: float32, or float64 for gradient checks.
-    """
+    config_type = GPTConfig
 
-    def __init__(self, config: GPTConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
-        check_config(self, config, GPTConfig)
-        rng = generator(seed)
-        C = config.n_embd
-        super().__init__(
-            config,
-            tok_emb=Embedding(config.vocab_size, C, rng, dtype=dtype),
-            pos_emb=LearnedPositions(config.block_size, C, rng, dtype=dtype),
-            blocks=[
-                TransformerBlock(
-                    C,
-                    config.n_head,
-                    rng,
-                    kv_heads=config.n_kv_head,
-                    dropout=config.dropout,
-                    bias=config.bias,
-                    approximate=config.gelu,
-                    out_std=residual_std(0.02, config.n_layer),
-                    dtype=dtype,
-                )
-                for _ in range(config.n_layer)
-            ],
-            norm=LayerNorm(C, bias=config.bias, dtype=dtype),
-            head=Linear(C, config.vocab_size, rng, bias=False, dtype=dtype),
+    def make_positions(self, rng: np.random.Generator, dtype: Any) -> LearnedPositions:
+        """A table of positions."""
+        return LearnedPositions(self.config.block_size, self.config.n_embd, rng, dtype=dtype)
+
+    def make_block(self, rng: np.random.Generator, dtype: Any) -> TransformerBlock:
+        """A block with layer norms and a GELU layer."""
+        config = self.config
+        return TransformerBlock(
+            config.n_embd,
+            config.n_head,
+            rng,
+            kv_heads=config.n_kv_head,
+            dropout=config.dropout,
+            bias=config.bias,
+            approximate=config.gelu,
+            out_std=residual_std(0.02, config.n_layer),
+            dtype=dtype,
         )
+
+    def make_norm(self, dtype: Any) -> LayerNorm:
+        """A layer norm."""
+        return LayerNorm(self.config.n_embd, bias=self.config.bias, dtype=dtype)

@@ -1,7 +1,7 @@
 """Llama: a decoder-only transformer (Touvron et al., 2023, arXiv:2302.13971; Llama 2, 2023, arXiv:2307.09288).
 
-What sets it apart from GPT-2: root-mean-square norms, rotary positions inside the attention instead of a table, a gated
-feed-forward layer (SwiGLU), key heads that several query heads share, no biases, and an output layer of its own.
+It differs from GPT-2 in these parts: root-mean-square norms, rotary positions inside the attention instead of a table,
+a gated feed-forward layer (SwiGLU), key heads that several query heads share, no biases, and a separate output layer.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ from ..errors import ConfigError
 from ..nn.attention.heads import Rope
 from ..nn.attention.self_attention import MultiHeadAttention
 from ..nn.blocks.block import PreNormBlock
-from ..nn.core.init import generator, residual_std
-from ..nn.layers.embedding import Embedding
+from ..nn.core.init import residual_std
 from ..nn.layers.gated_feed_forward import GatedFeedForward
-from ..nn.layers.linear import Linear
 from ..nn.layers.rms_norm import RMSNorm
-from .checks import check_at_least, check_config, check_heads, check_loss_chunk, check_share, check_types
+from .config import CheckedConfig
 from .decoder import Decoder
 
 HIDDEN_MULTIPLE = 32
-"""a gated layer's width is rounded up to a multiple of this, for the sake of vector registers"""
+"""A gated layer's width is rounded up to a multiple of this, which fills vector registers."""
 
 
 @dataclass(frozen=True)
-class LlamaConfig:
+class LlamaConfig(CheckedConfig):
     """Shape of a Llama.
 
     Attributes:
@@ -44,12 +42,13 @@ class LlamaConfig:
         dropout: probability of dropping, in [0, 1).
         tie_weights: whether the output layer shares the token embedding's matrix.
         rope_base: base of the rotary angles; larger for long texts.
-        rope_scaling: positions are divided by it, to stretch a trained model over a longer text.
+        rope_scaling: positions are divided by it, to use a trained model on longer texts.
         qk_norm: whether queries and keys are normalised (Henry et al., 2020, arXiv:2010.04245).
-        window: how many positions a query sees, itself among them; ``None`` for all before it.
+        window: how many positions a query sees, itself included; ``None`` for all before it.
         eps: added to the mean square in the norms.
-        loss_chunk: how many positions at a time the loss works on, so that the logits of all of them are never held
-            (see ``linear_cross_entropy``); ``None`` for all at once.
+        loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
+            for all.
+        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     vocab_size: int
@@ -67,29 +66,15 @@ class LlamaConfig:
     window: int | None = None
     eps: float = 1e-5
     loss_chunk: int | None = None
+    label_smoothing: float = 0.0
 
-    def __post_init__(self) -> None:
-        """Check the values and how they fit together.
-
-        Raises:
-            ConfigError: naming the field, its value and what to change.
-        """
-        check_types(self)
-        check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
-        check_heads(self)
-        check_loss_chunk(self)
+    def check_together(self) -> None:
+        """Check that rotary positions find pairs of elements."""
         if (self.n_embd // self.n_head) % 2:
             raise ConfigError(
                 f"n_embd / n_head = {self.n_embd // self.n_head} is odd: rotary positions turn pairs of elements, "
                 f"so try n_embd = {self.n_embd + self.n_head}"
             )
-        check_share(self, "dropout")
-        for name in ("n_hidden", "window"):
-            if getattr(self, name) is not None:
-                check_at_least(self, 1, name)
-        for name in ("rope_base", "rope_scaling", "eps"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}: it must be greater than 0")
 
     @property
     def hidden(self) -> int:
@@ -98,44 +83,31 @@ class LlamaConfig:
 
 
 class Llama(Decoder):
-    """A Llama language model.
+    """A Llama language model; see `Decoder`."""
 
-    Args:
-        config: the shape.
-        seed: of the initial weights: normal with standard deviation 0.02, and 0.02 / sqrt(2 n_layer) where a layer
-            writes to the residual stream.
-        dtype: float32, or float64 for gradient checks.
-    """
+    config_type = LlamaConfig
 
-    def __init__(self, config: LlamaConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
-        check_config(self, config, LlamaConfig)
-        rng = generator(seed)
-        C = config.n_embd
-        super().__init__(
-            config,
-            tok_emb=Embedding(config.vocab_size, C, rng, dtype=dtype),
-            pos_emb=None,
-            blocks=[_block(config, rng, dtype) for _ in range(config.n_layer)],
-            norm=RMSNorm(C, eps=config.eps, dtype=dtype),
-            head=Linear(C, config.vocab_size, rng, bias=False, dtype=dtype),
+    def make_block(self, rng: np.random.Generator, dtype: Any) -> PreNormBlock:
+        """A block with root-mean-square norms, rotary positions and a gated layer."""
+        config, out_std = self.config, residual_std(0.02, self.config.n_layer)
+        attention = MultiHeadAttention(
+            config.n_embd,
+            config.n_head,
+            rng,
+            kv_heads=config.n_kv_head,
+            window=config.window,
+            rope=Rope(config.rope_base, config.rope_scaling),
+            qk_norm=config.qk_norm,
+            dropout=config.dropout,
+            bias=False,
+            out_std=out_std,
+            dtype=dtype,
+        )
+        feed_forward = GatedFeedForward(config.n_embd, config.hidden, rng, out_std=out_std, dtype=dtype)
+        return PreNormBlock(
+            self.make_norm(dtype), attention, self.make_norm(dtype), feed_forward, dropout=config.dropout
         )
 
-
-def _block(config: LlamaConfig, rng: np.random.Generator, dtype: Any) -> PreNormBlock:
-    C, out_std = config.n_embd, residual_std(0.02, config.n_layer)
-    attention = MultiHeadAttention(
-        C,
-        config.n_head,
-        rng,
-        kv_heads=config.n_kv_head,
-        window=config.window,
-        rope=Rope(config.rope_base, config.rope_scaling),
-        qk_norm=config.qk_norm,
-        dropout=config.dropout,
-        bias=False,
-        out_std=out_std,
-        dtype=dtype,
-    )
-    feed_forward = GatedFeedForward(C, config.hidden, rng, out_std=out_std, dtype=dtype)
-    norms = [RMSNorm(C, eps=config.eps, dtype=dtype) for _ in range(2)]
-    return PreNormBlock(norms[0], attention, norms[1], feed_forward, dropout=config.dropout)
+    def make_norm(self, dtype: Any) -> RMSNorm:
+        """A root-mean-square norm."""
+        return RMSNorm(self.config.n_embd, eps=self.config.eps, dtype=dtype)

@@ -13,19 +13,19 @@ import numpy as np
 from ..backend.arrays import Array
 from ..errors import ConfigError
 from ..nn.core.init import generator
-from ..nn.core.module import Module
 from ..nn.layers.linear import Linear
 from ..ops.activations.gelu import gelu_backward, gelu_forward
 from ..ops.activations.relu import relu_backward, relu_forward
 from ..ops.activations.sigmoid import sigmoid_backward, sigmoid_forward
 from ..ops.activations.silu import silu_backward, silu_forward
 from ..ops.activations.tanh import tanh_backward, tanh_forward
-from ..ops.classification.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from ..ops.classification.cross_entropy import cross_entropy_backward
 from ..ops.contract.loss import Loss
 from ..ops.linear.linear import LinearCache
 from ..ops.regression.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
 from ..random import Key
-from .checks import check_batch, check_choice, check_config, check_types
+from .config import CheckedConfig, check_config, one_of
+from .cross_entropy import CrossEntropyModel
 from .flops import Flops, linear_flops
 
 Functions = tuple[Callable[..., Any], Callable[..., Any]]
@@ -37,14 +37,11 @@ ACTIVATIONS: dict[str, Functions] = {
     "tanh": (tanh_forward, tanh_backward),
     "sigmoid": (sigmoid_forward, sigmoid_backward),
 }
-LOSSES: dict[str, Functions] = {
-    "classification": (cross_entropy_forward, cross_entropy_backward),
-    "regression": (mean_squared_error_forward, mean_squared_error_backward),
-}
+CLASSIFICATION, REGRESSION = TASKS = ("classification", "regression")
 
 
 @dataclass(frozen=True)
-class MLPConfig:
+class MLPConfig(CheckedConfig):
     """Shape and task of an MLP.
 
     Attributes:
@@ -52,27 +49,26 @@ class MLPConfig:
         activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"tanh"`` or ``"sigmoid"``, after every layer but the last.
         task: ``"classification"``, where the outputs are logits of classes under cross-entropy, or ``"regression"``,
             where they are numbers under the squared error.
+        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     widths: tuple[int, ...]
     activation: str = "relu"
-    task: str = "classification"
+    task: str = CLASSIFICATION
+    label_smoothing: float = 0.0
 
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the field, its value and what to change.
-        """
-        check_types(self)
+    def check_together(self) -> None:
+        """Check the widths, the names, and that only classes are smoothed."""
         if not isinstance(self.widths, tuple | list) or not all(isinstance(width, Integral) for width in self.widths):
             raise ConfigError(f"widths = {self.widths!r}: give whole numbers in a tuple, such as (2, 16, 1)")
         if len(self.widths) < 2:
             raise ConfigError(f"widths = {self.widths}: give the widths of input and output at least, such as (2, 1)")
         if min(self.widths) < 1:
             raise ConfigError(f"widths = {self.widths}: each must be 1 or more")
-        check_choice(self, "activation", ACTIVATIONS)
-        check_choice(self, "task", LOSSES)
+        one_of(ACTIVATIONS)("activation", self.activation)
+        one_of(TASKS)("task", self.task)
+        if self.label_smoothing and self.task != CLASSIFICATION:
+            raise ConfigError(f"label_smoothing = {self.label_smoothing}: a regression has no labels to smooth; use 0")
 
 
 class MLPCache(NamedTuple):
@@ -82,15 +78,11 @@ class MLPCache(NamedTuple):
     activations: list[Any]  # one fewer
 
 
-class MLPLossCache(NamedTuple):
-    """What ``loss_backward`` needs."""
-
-    model: MLPCache
-    loss: Any
-
-
-class MLP(Module):
+class MLP(CrossEntropyModel):
     """An MLP for vectors, or for the last axis of any array.
+
+    Its batches have ``inputs`` (..., widths[0]) and ``targets``: (...,) classes, of which -100 does not count. For a
+    regression, targets are (..., widths[-1]) numbers.
 
     Args:
         config: shape and task.
@@ -103,9 +95,12 @@ class MLP(Module):
         layers: the linear layers.
     """
 
+    config_type = MLPConfig
+
     def __init__(self, config: MLPConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
-        check_config(self, config, MLPConfig)
+        check_config(self, config)
         self.config = config
+        self.classifies = self.is_likelihood = config.task == CLASSIFICATION
         rng = generator(seed)
         *hidden, last = zip(config.widths[:-1], config.widths[1:], strict=True)
         self.layers = [Linear(K, N, rng, std=math.sqrt(2 / K), dtype=dtype) for K, N in hidden]
@@ -137,26 +132,22 @@ class MLP(Module):
             dx = layer.backward(dx, layer_cache)
         return dx
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, MLPLossCache]:
-        """The loss of the task, summed over the batch.
+    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, MLPCache]:
+        """Outputs (..., widths[-1]), targets and the forward's cache."""
+        inputs, targets = batch
+        out, cache = self.forward(inputs, rng=rng)
+        return out, targets, cache
 
-        Args:
-            batch: anything with ``inputs`` (..., widths[0]) and ``targets``: (...,) classes, of which -100 does not
-                count, or (..., widths[-1]) numbers.
-            rng: key of the masks of adapters; the model itself drops nothing.
+    def forward_loss(self, logits: Array, targets: Array, *, smoothing: float) -> tuple[Loss, Any]:
+        """The loss of the task, summed over the batch, and its cache."""
+        if self.classifies:
+            return super().forward_loss(logits, targets, smoothing=smoothing)
+        return mean_squared_error_forward(logits, targets)
 
-        Returns:
-            Loss(total, count) and the cache for ``loss_backward``.
-        """
-        check_batch(self, batch, "inputs", "targets")
-        out, cache = self.forward(batch.inputs, rng=rng)
-        loss, loss_cache = LOSSES[self.config.task][0](out, batch.targets)
-        return loss, MLPLossCache(cache, loss_cache)
-
-    def loss_backward(self, cache: MLPLossCache, dtotal: float = 1.0) -> None:
-        """Gradients of ``dtotal * loss.total`` for all parameters."""
-        dout = LOSSES[self.config.task][1](dtotal, cache.loss)[0]
-        self.backward(dout, cache.model)
+    def backward_loss(self, dtotal: float, cache: Any) -> Array:
+        """The gradient of the outputs, in memory of its own: an MLP's cache serves any number of backwards."""
+        backward = cross_entropy_backward if self.classifies else mean_squared_error_backward
+        return backward(dtotal, cache)[0]
 
     def forward_flops(self) -> Flops:
         """Arithmetic of the forward of one vector."""

@@ -1,14 +1,15 @@
-"""Models by name: small ones to start from, and the sizes that benchmarks and papers speak of."""
+"""Models by name: small ones to start with, and the sizes in benchmarks and papers."""
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from ..nn.core.module import Module
+from .config import CheckedConfig
+from .cross_entropy import CrossEntropyModel
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig
@@ -56,32 +57,33 @@ PRESETS: dict[str, Any] = {
     "mlp-moons": MLPConfig((2, 16, 16, 1), task="regression"),
     "mlp-digits": MLPConfig((64, 128, 10)),
 }
-_MODELS: dict[type, Any] = {
-    GPTConfig: GPT,
-    LlamaConfig: Llama,
-    EncoderConfig: Encoder,
-    Seq2SeqConfig: Seq2Seq,
-    ViTConfig: ViT,
-    MLPConfig: MLP,
-}
+MODELS: list[type[CrossEntropyModel]] = [GPT, Llama, Encoder, Seq2Seq, ViT, MLP]
+"""The models that a configuration describes; each names its ``config_type``. Append your own."""
 
 
-def build_model(name: str, *, seed: int = 0, dtype: Any = np.float32) -> Module:
-    """Build the model of a preset, with fresh weights.
+def build_model(preset: str | CheckedConfig, *, seed: int = 0, dtype: Any = np.float32) -> Module:
+    """Build the model of a preset or of a configuration, with fresh weights.
 
-    To change a setting: ``GPT(dataclasses.replace(PRESETS["gpt-char"], dropout=0.1))``.
+    To change a setting: ``build_model(dataclasses.replace(PRESETS["gpt-char"], dropout=0.1))``.
 
     Args:
-        name: a key of ``PRESETS``.
+        preset: a key of ``PRESETS``, or the configuration of a model in ``MODELS``.
         seed: of the initial weights.
         dtype: of the weights.
 
     Raises:
-        ConfigError: if there is no such preset; names the nearest one.
+        ConfigError: if there is no such preset, naming the nearest one, or no model of such a configuration.
     """
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PRESETS)}"
-        raise ConfigError(f"there is no preset {name!r}; {hint}")
-    config = PRESETS[name]
-    return _MODELS[type(config)](config, seed=seed, dtype=dtype)  # type: ignore[no-any-return]
+    if isinstance(preset, str) and preset not in PRESETS:
+        near = nearest(preset, PRESETS)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(PRESETS)}"
+        raise ConfigError(f"there is no preset {preset!r}; {hint}")
+    config = PRESETS[preset] if isinstance(preset, str) else preset
+    for model in MODELS:
+        if model.config_type is type(config):
+            build: Any = model
+            return build(config, seed=seed, dtype=dtype)  # type: ignore[no-any-return]
+    raise ConfigError(
+        f"no model has a configuration of type {type(config).__name__}: append its class to "
+        "minitrain.models.presets.MODELS"
+    )

@@ -1,7 +1,7 @@
-"""The encoder-decoder transformer (Vaswani et al., 2017, arXiv:1706.03762), for translation and its kin.
+"""The encoder-decoder transformer (Vaswani et al., 2017, arXiv:1706.03762), for translation and similar tasks.
 
-The encoder reads the source, every token seeing every other. The decoder writes the target: each position sees what
-was written before it, and all of the source through cross-attention. Blocks are pre-norm, which is stable without a
+In the encoder, every token of the source sees every other. The decoder writes the target: each position sees the target
+before it, and all of the source through cross-attention. Blocks are pre-norm, which is stable without a
 warm-up (Xiong et al., 2020, arXiv:2002.04745), so each stack ends with a norm. Positions are sinusoids, and the vectors
 of tokens are scaled by sqrt(C) against them, as in the paper.
 """
@@ -19,21 +19,20 @@ from ..nn.attention.positions import SinusoidalPositions
 from ..nn.blocks.block import PreNormBlockCache, TransformerBlock
 from ..nn.blocks.branch import drop_path_rates
 from ..nn.blocks.decoder_block import DecoderBlock, DecoderBlockCache
-from ..nn.blocks.recompute import backward_keeping, forward_keeping
+from ..nn.blocks.recompute import backward_keeping
 from ..nn.core.init import generator, residual_std
-from ..nn.core.module import Module
 from ..nn.core.parameter import into
 from ..nn.layers.embedding import Embedding
 from ..nn.layers.layer_norm import LayerNorm
 from ..nn.layers.linear import Linear
-from ..ops.classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from ..ops.contract.loss import Loss
 from ..ops.contract.op import Into
 from ..ops.linear.linear import LinearCache, linear_backward, linear_forward
 from ..ops.norms.layer_norm import LayerNormCache
 from ..random import Key, fold
+from .batches import BatchFields
 from .blocks import backward_blocks, check_unused, forward_blocks
-from .checks import check_batch, check_config
+from .config import check_config
+from .cross_entropy import CrossEntropyModel
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 from .seq2seq_config import Seq2SeqConfig
@@ -44,7 +43,7 @@ class EncodeCache(NamedTuple):
 
     embedding: EmbedCache
     blocks: list[PreNormBlockCache]
-    norm: LayerNormCache
+    norm: list[LayerNormCache]
 
 
 class DecodeCache(NamedTuple):
@@ -56,21 +55,17 @@ class DecodeCache(NamedTuple):
 
 
 class Seq2SeqCache(NamedTuple):
-    """What the backward needs. The lists of blocks are popped by it, so a cache serves one backward."""
+    """What the backward needs. The backward pops the lists, so a cache serves one backward."""
 
     encoder: EncodeCache
     decoder: DecodeCache
 
 
-class Seq2SeqLossCache(NamedTuple):
-    """What ``loss_backward`` needs."""
-
-    model: Seq2SeqCache
-    loss: CrossEntropyCache
-
-
-class Seq2Seq(Module):
+class Seq2Seq(CrossEntropyModel):
     """An encoder-decoder transformer.
+
+    Its batches have ``source`` (B, S) and ``target`` (B, T + 1), both padded at the end with ``pad_idx``. The target
+    begins with a start token, and usually ends with an end token.
 
     Args:
         config: the shape.
@@ -79,8 +74,12 @@ class Seq2Seq(Module):
         dtype: float32, or float64 for gradient checks.
     """
 
+    config: Seq2SeqConfig
+    config_type = Seq2SeqConfig
+    batch_fields = BatchFields(("source", "target"))
+
     def __init__(self, config: Seq2SeqConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
-        check_config(self, config, Seq2SeqConfig)
+        check_config(self, config)
         self.config = config
         rng = generator(seed)
         C = config.n_embd
@@ -107,9 +106,9 @@ class Seq2Seq(Module):
             self.head.weight = self.target_emb.weight
 
     def encode(self, source: Array, *, rng: Key | None = None) -> tuple[Array, Array, EncodeCache]:
-        """Read the source.
+        """Encode the source.
 
-        Args and errors are those of ``forward``.
+        Arguments and errors are those of ``forward``.
 
         Returns:
             memory (B, S, C), the lengths (B,) of its rows, and the cache.
@@ -119,14 +118,15 @@ class Seq2Seq(Module):
         x, embedding = self._embed(self.source_emb, source, rng)
         x, blocks = forward_blocks(self.encoder, x, key_lengths=lengths, rng=rng)
         memory, norm = self.encoder_norm.forward(x)
-        return memory, lengths, EncodeCache(embedding, blocks, norm)
+        return memory, lengths, EncodeCache(embedding, blocks, [norm])
 
     def decode(
         self, target: Array, memory: Array, memory_lengths: Array, *, rng: Key | None = None
     ) -> tuple[Array, DecodeCache]:
         """Predict the target's next token at every position.
 
-        Args and errors are those of ``forward``, with ``memory`` (B, S, C) and ``memory_lengths`` (B,) from ``encode``.
+        Arguments and errors are those of ``forward``. ``memory`` (B, S, C) and ``memory_lengths`` (B,) come from
+        ``encode``.
 
         Returns:
             logits (B, T, V) and the cache.
@@ -134,11 +134,8 @@ class Seq2Seq(Module):
         check_tokens("Seq2Seq.forward: target", target, self.config.block_size)
         lengths = unpadded_lengths("Seq2Seq.forward: target", target, self.config.pad_idx)
         x, embedding = self._embed(self.target_emb, target, rng)
-        blocks = []
-        for i, block in enumerate(self.decoder):
-            options = {"key_lengths": lengths, "memory_lengths": memory_lengths, "rng": fold(rng, "blocks", i)}
-            x, cache = forward_keeping(block, x, memory, **options)
-            blocks.append(cache)
+        options = {"memory": memory, "key_lengths": lengths, "memory_lengths": memory_lengths}
+        x, blocks = forward_blocks(self.decoder, x, rng=rng, **options)
         x, norm = self.decoder_norm.forward(x)
         logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
         return logits, DecodeCache(embedding, blocks, [norm, head])
@@ -155,24 +152,24 @@ class Seq2Seq(Module):
             logits (B, T, V) and the cache.
 
         Raises:
-            ShapeError: if a sequence is longer than ``block_size``, or there are more sources than targets or fewer.
+            ShapeError: if a sequence is longer than ``block_size``, or the numbers of sources and targets differ.
             DataError: if padding comes before a token.
             TokenError: if a token is outside its vocabulary.
         """
         memory, lengths, encoder = self.encode(source, rng=fold(rng, "encoder"))
         if len(target) != len(source):
             raise ShapeError(
-                f"Seq2Seq.forward: source has {len(source)} rows and target {len(target)}; each needs its partner"
+                f"Seq2Seq.forward: source has {len(source)} rows and target {len(target)}; each source needs one target"
             )
         logits, decoder = self.decode(target, memory, lengths, rng=fold(rng, "decoder"))
         return logits, Seq2SeqCache(encoder, decoder)
 
     def backward(self, dlogits: Array, cache: Seq2SeqCache) -> None:
-        """Put the gradients of all parameters where they belong.
+        """Add the gradients of all parameters.
 
         Args:
             dlogits: (B, T, V) gradient of the logits.
-            cache: from the forward; it is used up.
+            cache: from the forward; it serves one backward.
         """
         encoder, decoder = cache
         check_unused(self, self.decoder, decoder.blocks)
@@ -184,45 +181,31 @@ class Seq2Seq(Module):
             target = None if dmemory is None else Into(dmemory, accumulate=True)
             dx, dmemory = backward_keeping(block, dx, decoder.blocks.pop(), dmemory=target)
         embed_backward(self.target_emb, self.positions, dx, decoder.embedding, scale=self.scale)
-        dx = self.encoder_norm.backward(dmemory, encoder.norm)
+        dx = self.encoder_norm.backward(dmemory, encoder.norm.pop())
         dx = backward_blocks(self.encoder, dx, encoder.blocks)
         embed_backward(self.source_emb, self.positions, dx, encoder.embedding, scale=self.scale)
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Seq2SeqLossCache]:
-        """Cross-entropy of the target's next token, summed over all that is not padding.
+    @property
+    def ignore_index(self) -> int:
+        """Padding does not count."""
+        return self.config.pad_idx
 
-        Args:
-            batch: anything with ``source`` (B, S) and ``target`` (B, T + 1), both padded at the end with ``pad_idx``;
-                the target begins with a start token, and usually ends with an end token.
-            rng: key of the dropout masks; ``None`` means evaluation.
-
-        Returns:
-            Loss(total, count) in nats and the cache for ``loss_backward``.
-        """
-        config = self.config
-        check_batch(self, batch, "source", "target")
-        logits, cache = self.forward(batch.source, batch.target[:, :-1], rng=rng)
-        loss, loss_cache = cross_entropy_forward(
-            logits, batch.target[:, 1:], label_smoothing=config.label_smoothing, ignore_index=config.pad_idx
-        )
-        return loss, Seq2SeqLossCache(cache, loss_cache)
-
-    def loss_backward(self, cache: Seq2SeqLossCache, dtotal: float = 1.0) -> None:
-        """Gradients of ``dtotal * loss.total`` for all parameters; the logits' memory is used for their gradient."""
-        logits = cache.loss.logits
-        dlogits, _, _ = cross_entropy_backward(dtotal, cache.loss, into=(Into(logits), None, None))
-        self.backward(dlogits, cache.model)
+    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, Seq2SeqCache]:
+        """Logits (B, T, V), targets (B, T) and the forward's cache."""
+        source, target = batch
+        logits, cache = self.forward(source, target[:, :-1], rng=rng)
+        return logits, target[:, 1:], cache
 
     def generate(self, source: Array, *, start: int, end: int | None, max_new_tokens: int) -> Array:
-        """Write the likeliest token again and again, for each row of ``source``, from the start token to the end token.
+        """Write the most likely token until the end token, for each row of ``source``.
 
-        The decoder reads the whole target again for each token: simple, and quick enough for short targets.
+        The decoder reads the whole target again for each token: simple, and fast enough for short targets.
 
         Args:
             source: (B, S) integers, padded at the end.
             start: the token that targets begin with.
-            end: the token that ends a target; what follows it in a row is padding. ``None`` for none.
-            max_new_tokens: how many tokens to write at most; no more than ``block_size``.
+            end: the token that ends a target; the rest of the row is padding. ``None`` for no such token.
+            max_new_tokens: largest number of tokens to write, at most ``block_size``.
 
         Returns:
             (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and what follows it.

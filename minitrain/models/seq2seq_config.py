@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from .checks import check_at_least, check_heads, check_share, check_types
+from .config import CheckedConfig
 
 
 @dataclass(frozen=True)
-class Seq2SeqConfig:
+class Seq2SeqConfig(CheckedConfig):
     """Shape of an encoder-decoder transformer.
 
     Attributes:
@@ -25,7 +25,7 @@ class Seq2SeqConfig:
         share_embeddings: whether source and target share one table of tokens.
         tie_weights: whether the output layer shares the target's table.
         pad_idx: the token that fills short rows at their end.
-        label_smoothing: share of the target spread over all tokens, in [0, 1); the paper has 0.1.
+        label_smoothing: share of each target spread over all tokens in training, in [0, 1); the paper has 0.1.
     """
 
     vocab_size: int
@@ -41,22 +41,10 @@ class Seq2SeqConfig:
     pad_idx: int = 0
     label_smoothing: float = 0.0
 
-    def __post_init__(self) -> None:
-        """Check the values and how they fit together.
-
-        Raises:
-            ConfigError: naming the field, its value and what to change.
-        """
-        check_types(self)
-        check_at_least(self, 1, "vocab_size", "block_size", "n_layer", "n_head", "n_embd")
-        if self.target_vocab_size is not None:
-            check_at_least(self, 1, "target_vocab_size")
-        check_heads(self)
+    def check_together(self) -> None:
+        """Check the width, the shared table and the padding."""
         if self.n_embd % 2:
             raise ConfigError(f"n_embd = {self.n_embd} must be even: each sinusoid has a sine and a cosine")
-        check_share(self, "dropout")
-        check_share(self, "drop_path")
-        check_share(self, "label_smoothing")
         if self.share_embeddings and self.n_targets != self.vocab_size:
             raise ConfigError(
                 f"share_embeddings = True, but target_vocab_size = {self.target_vocab_size} differs from vocab_size = "

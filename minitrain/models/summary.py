@@ -1,4 +1,4 @@
-"""How large a model is and what it costs: parameters by part, arithmetic, and memory in training."""
+"""The size and cost of a model: parameters by part, arithmetic, and memory in training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ADAMW_COPIES = 4
 
 
 class ModelSummary(NamedTuple):
-    """What `summarize` found."""
+    """The result of `summarize`."""
 
     parameters: dict[str, int]  # by part, those with any; a matrix shared by two parts counts for the first
     flops: Flops  # of the forward of one sample
@@ -40,12 +40,12 @@ class ModelSummary(NamedTuple):
 
     @property
     def parameter_count(self) -> int:
-        """All parts together."""
+        """The sum of all parts."""
         return sum(self.parameters.values())
 
     @property
     def training_bytes(self) -> int:
-        """Memory of weights, gradients and AdamW's moments; activations come on top."""
+        """Memory of weights, gradients and AdamW's moments; activations are extra."""
         return ADAMW_COPIES * self.weight_bytes
 
     def rows(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ def summarize(model: Any) -> ModelSummary:
 
 
 def _parts(module: Module, part: str) -> Iterator[tuple[str, Parameter]]:
-    """Every parameter with the part it belongs to, in order of definition."""
+    """Every parameter with its part, in order of definition."""
     for name, value in vars(module).items():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, Parameter):

@@ -11,19 +11,20 @@ from ..backend.arrays import Array, array_module
 from ..backend.targets import SKIP, deliver
 from ..errors import ConfigError, ShapeError
 from ..nn.attention.positions import LearnedPositions, LearnedPositionsCache
-from ..nn.core.init import generator, normal
+from ..nn.core.init import normal
 from ..nn.core.parameter import Parameter
 from ..nn.layers.patch_embedding import PatchEmbedding, PatchEmbeddingCache
+from ..ops.contract.sums import sum_over
 from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.sequences.concat import ConcatCache, concat_backward, concat_forward
 from ..random import Key
-from .checks import check_config
-from .classifier import Classifier, check_classifier
+from .classifier import Classifier
+from .config import CheckedConfig
 from .flops import Flops, attention_flops, linear_flops
 
 
 @dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(CheckedConfig):
     """Shape of a vision transformer.
 
     Attributes:
@@ -38,9 +39,10 @@ class ViTConfig:
         drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
-        gelu: ``"none"`` for the exact GELU, ``"tanh"`` for its approximation.
+        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of
             the patches, without such a token.
+        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     image_size: int
@@ -53,16 +55,12 @@ class ViTConfig:
     dropout: float = 0.0
     drop_path: float = 0.0
     bias: bool = True
-    gelu: str = "none"
+    gelu: str = "exact"
     pool: str = "first"
+    label_smoothing: float = 0.0
 
-    def __post_init__(self) -> None:
-        """Check the values and how they fit together.
-
-        Raises:
-            ConfigError: naming the field, its value and what to change.
-        """
-        check_classifier(self, "image_size", "patch", "channels")
+    def check_together(self) -> None:
+        """Check that patches fill the image."""
         if self.image_size % self.patch:
             fitting = [size for size in range(1, self.image_size + 1) if self.image_size % size == 0]
             raise ConfigError(
@@ -90,24 +88,19 @@ class ViT(Classifier):
 
     Its ``forward`` takes images (B, channels, image_size, image_size).
 
-    Args:
-        config: the shape.
-        seed: of the initial weights, which are GPT-2's.
-        dtype: float32, or float64 for gradient checks.
-
     Attributes:
         class_token: (C,) what is put before the patches, or ``None``.
     """
 
-    def __init__(self, config: ViTConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
-        check_config(self, config, ViTConfig)
-        self.config = config
-        rng = generator(seed)
+    config_type = ViTConfig
+
+    def make_embedding(self, rng: np.random.Generator, dtype: Any) -> None:
+        """The projection of patches, the class token and the table of positions."""
+        config = self.config
         C = config.n_embd
         self.patch_emb = PatchEmbedding(config.channels, config.patch, C, rng, dtype=dtype)
         self.class_token = Parameter(normal(rng, (C,), 0.02, dtype)) if config.pool == "first" else None
         self.pos_emb = LearnedPositions(self._length, C, rng, dtype=dtype)
-        self.build(rng, dtype)
 
     @property
     def _length(self) -> int:
@@ -142,7 +135,7 @@ class ViT(Classifier):
         dx = self.pos_emb.backward(dx, cache.positions)
         if self.class_token is not None and cache.joined is not None:
             dfirst, dx = concat_backward(dx, cache.joined)  # (B, 1, C), (B, patches, C)
-            deliver(dfirst.sum(axis=(0, 1)), self.class_token.into())  # (B, 1, C) -> (C,)
+            deliver(sum_over(dfirst, (0, 1)), self.class_token.into())  # (B, 1, C) -> (C,)
         self.patch_emb.backward(dx, cache.patches, dx=SKIP)
 
     def forward_flops(self) -> Flops:

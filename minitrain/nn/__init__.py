@@ -15,7 +15,8 @@ from .attention.self_attention import MultiHeadAttention
 from .blocks.block import PreNormBlock, TransformerBlock
 from .blocks.decoder_block import DecoderBlock
 from .blocks.recompute import checkpoint_activations
-from .core.groups import ParamGroup, assign_groups, freeze
+from .core.assign import assign_groups, freeze
+from .core.groups import ParamGroup
 from .core.module import Module
 from .core.packing import FlatGroup, decays, pack
 from .core.parameter import Parameter

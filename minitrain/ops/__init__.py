@@ -43,7 +43,6 @@ from .linear.dropout import DropoutCache, dropout_backward, dropout_forward
 from .linear.embedding import EmbeddingCache, embedding_backward, embedding_forward
 from .linear.gelu_linear import GeluLinearCache, gelu_linear_backward, gelu_linear_forward
 from .linear.linear import LinearCache, linear_backward, linear_forward
-from .linear.linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
 from .linear.low_rank import LowRankCache, low_rank_backward, low_rank_forward
 from .linear.scale import ScaleCache, scale_backward, scale_forward
 from .norms.group_norm import GroupNormCache, group_norm_backward, group_norm_forward
@@ -98,7 +97,6 @@ __all__ = [
     "LayerNormCache",
     "LinearCache",
     "LinearCrossEntropyCache",
-    "LinearGeluCache",
     "LoadBalancingCache",
     "Loss",
     "LowRankCache",
@@ -174,8 +172,6 @@ __all__ = [
     "linear_cross_entropy_backward",
     "linear_cross_entropy_forward",
     "linear_forward",
-    "linear_gelu_backward",
-    "linear_gelu_forward",
     "load_balancing_backward",
     "load_balancing_forward",
     "low_rank_backward",

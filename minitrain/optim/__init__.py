@@ -1,18 +1,20 @@
 """Optimizers, learning-rate schedules, clipping and averages of weights."""
 
+from .arithmetic import coupled_gradient, update_mean
 from .average import ExponentialAverage, StochasticWeightAverage, WeightAverage
-from .clip import Clip, clip_adaptive, clip_by_global_norm, clip_by_value, sum_of_squares
+from .clip import Clip, clip_adaptive, clip_by_global_norm, clip_by_value, compute_grad_norm, sum_of_squares
 from .factory import create_optimizer, create_scheduler
-from .gradient_helpers import clip_gradients, compute_grad_norm, zero_gradients
+from .gradient_helpers import clip_gradients, zero_gradients
 from .groups import Span, trainable_spans
-from .optimizer import Optimizer, coupled_gradient
+from .optimizer import Optimizer
+from .registry import register_optimizer, register_schedule
 from .rules.adafactor import Adafactor, adafactor_update
 from .rules.adagrad import Adagrad, adagrad_update
 from .rules.adam import Adam, adam_update
-from .rules.adamw import AdamW, adamw_update
+from .rules.adamw import AdamW
 from .rules.lion import Lion, lion_update
 from .rules.muon import Muon, muon_update, newton_schulz
-from .rules.nadam import NAdam, nadam_update
+from .rules.nadam import NAdam
 from .rules.rmsprop import RMSprop, rmsprop_update
 from .rules.sgd import SGD, sgd_update
 from .schedules import (
@@ -80,7 +82,6 @@ __all__ = [
     "adafactor_update",
     "adagrad_update",
     "adam_update",
-    "adamw_update",
     "clip_adaptive",
     "clip_by_global_norm",
     "clip_by_value",
@@ -91,12 +92,14 @@ __all__ = [
     "create_scheduler",
     "lion_update",
     "muon_update",
-    "nadam_update",
     "newton_schulz",
     "plot_schedule",
+    "register_optimizer",
+    "register_schedule",
     "rmsprop_update",
     "sgd_update",
     "sum_of_squares",
     "trainable_spans",
+    "update_mean",
     "zero_gradients",
 ]

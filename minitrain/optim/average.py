@@ -1,33 +1,37 @@
-"""Averages of weights over a run, which often generalise better than the last weights."""
+"""Averages of weights over a run. They often generalise better than the last weights."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import ClassVar
 
 import numpy as np
 
 from ..backend.arrays import Array
 from ..nn.core.module import Module
+from .arithmetic import update_mean
 from .checks import POSITIVE, RATE
-from .groups import check_in_use, flat_groups, trainable_spans
+from .groups import SpanOwner
 from .state import load_arrays
 
 
-class WeightAverage(ABC):
-    """An average of a model's trainable weights; a subclass says how much of them each ``update`` takes in.
+class WeightAverage(SpanOwner):
+    """An average of a model's trainable weights. A subclass decides how far each ``update`` moves it to the weights.
 
-    Call ``update()`` after every ``optimizer.step``, and evaluate under ``with average.applied():``.
+    Call ``update()`` after every ``optimizer.step``, and evaluate under ``with average.applied():``. The average of a
+    parameter that was frozen after the average was made is the weight itself.
 
     Args:
-        model: the model, packed already if it is to be; its present weights are the first average.
+        model: the model, packed already if it is to be. Its present weights are the first average.
     """
 
+    _model_bound: ClassVar[tuple[str, ...]] = (*SpanOwner._model_bound, "_averages")
+
     def __init__(self, model: Module) -> None:
-        self.model = model
-        self._spans, self._flat = trainable_spans(model), flat_groups(model)
-        self._averages = [span.data.copy() for span in self._spans]
+        super().__init__(model)
+        self._make_arrays()
 
     @abstractmethod
     def update(self) -> None:
@@ -35,12 +39,13 @@ class WeightAverage(ABC):
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the model the averaged weights inside a ``with`` block, and its own ones back after it.
+        """Give the model the averaged weights inside a ``with`` block, and its own weights back after it.
 
         Raises:
-            MinitrainError: if the weights were packed or moved after the average was made.
+            MinitrainError: if the weights were packed or moved after the average was made, or if a parameter is
+                trainable that was frozen then.
         """
-        check_in_use(type(self).__name__, self.model, self._spans, self._flat)
+        self._prepare()
         own = [span.data.copy() for span in self._spans]
         for span, average in zip(self._spans, self._averages, strict=True):
             span.data[...] = average
@@ -52,33 +57,48 @@ class WeightAverage(ABC):
 
     def state_dict(self) -> dict[str, Array]:
         """The averages, by path of the parameter."""
-        return {
-            path: span.part(average, path)
-            for span, average in zip(self._spans, self._averages, strict=True)
-            for path in span.parts
-        }
+        return self._arrays()
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Go on from averages that ``state_dict`` gave, also those of an unpacked model for a packed one.
+        """Continue from averages that ``state_dict`` gave. A packed model may take those of an unpacked one.
 
         Raises:
             CheckpointError: if they belong to other parameters. Nothing is loaded then.
         """
         load_arrays(self.state_dict(), state, "the averaged weights are of another model")
 
-    def _mix(self, keep: float, take: float) -> None:
-        """``average <- keep * average + take * weights``."""
-        check_in_use(type(self).__name__, self.model, self._spans, self._flat)
+    def _arrays(self) -> dict[str, Array]:
+        return {
+            path: span.part(average, path)
+            for span, average in zip(self._spans, self._averages, strict=True)
+            for path in span.parts
+        }
+
+    def _make_arrays(self) -> None:
+        self._averages = [span.data.copy() for span in self._spans]
+
+    def _prepare(self) -> None:
+        """Check that the average still fits the model, and let frozen weights be their own average."""
+        self._check_in_use()
         for span, average in zip(self._spans, self._averages, strict=True):
-            average *= keep
-            average += take * span.data
+            for path in span.frozen():
+                span.part(average, path)[...] = span.part(span.data, path)
+
+    def _approach(self, share: float) -> None:
+        """``average <- (1 - share) * average + share * weights``; a share of 1 copies the weights."""
+        self._prepare()
+        for span, average in zip(self._spans, self._averages, strict=True):
+            if share == 1:
+                average[...] = span.data
+            else:
+                update_mean(average, span.data, share)
 
 
 class ExponentialAverage(WeightAverage):
     """``a <- decay a + (1 - decay) w`` (Polyak, Juditsky, 1992; Tarvainen, Valpola, 2017, arXiv:1703.01780).
 
     Args:
-        model: as every `WeightAverage` has it.
+        model: see `WeightAverage`.
         decay: weight of the past. The average looks back over about ``1 / (1 - decay)`` updates.
 
     Raises:
@@ -92,7 +112,7 @@ class ExponentialAverage(WeightAverage):
 
     def update(self) -> None:
         """Take the model's weights into the average."""
-        self._mix(self.decay, 1 - self.decay)
+        self._approach(1 - self.decay)
 
 
 COUNTS = "updates, averaged"  # no parameter has this path
@@ -101,13 +121,13 @@ COUNTS = "updates, averaged"  # no parameter has this path
 class StochasticWeightAverage(WeightAverage):
     """The plain mean of weights along the way, SWA (Izmailov et al., 2018, arXiv:1803.05407).
 
-    The mean is that of the weights after update ``start``, ``start + every``, ``start + 2 every``, and so on. Before
-    the first of them, the average is the model's present weights.
+    It is the mean of the weights after update ``start``, ``start + every``, ``start + 2 every``, and so on. Before the
+    first of them, the average is the model's present weights.
 
     Args:
-        model: as every `WeightAverage` has it.
-        start: number of the update, counted from 1, after which the first weights are taken.
-        every: number of updates between two takings.
+        model: see `WeightAverage`.
+        start: number of the first update, counted from 1, whose weights count.
+        every: number of updates from one that counts to the next.
 
     Raises:
         ConfigError: if a number is out of range.
@@ -117,23 +137,21 @@ class StochasticWeightAverage(WeightAverage):
         POSITIVE.check("StochasticWeightAverage", start=start, every=every)
         super().__init__(model)
         self.start, self.every = start, every
-        self._counts = np.zeros(2, np.int64)  # updates so far, weights in the mean
+        self._counts = np.zeros(2, np.int64)  # updates so far, and those in the mean
 
     @property
     def averaged(self) -> int:
-        """Number of weights in the mean."""
+        """Number of updates whose weights are in the mean."""
         return int(self._counts[1])
 
     def update(self) -> None:
-        """Count an update of the model, and take its weights into the mean if it is their turn."""
-        self._counts[0] += 1
-        since = int(self._counts[0]) - self.start
-        if since < 0:
-            self._mix(0.0, 1.0)
-        elif since % self.every == 0:
-            self._mix(self.averaged / (self.averaged + 1), 1 / (self.averaged + 1))
-            self._counts[1] += 1
+        """Count an update of the model, and take its weights into the mean if they count."""
+        since = int(self._counts[0]) + 1 - self.start
+        counts = since >= 0 and since % self.every == 0
+        if counts or not self.averaged:  # until the first that counts, the average is the weights
+            self._approach(1 / (self.averaged + 1))
+        self._counts += (1, counts)
 
     def state_dict(self) -> dict[str, Array]:
-        """The averages, by path of the parameter, and how many updates and weights they are of."""
+        """The averages, by path of the parameter, and the numbers of updates so far and in the mean."""
         return {**super().state_dict(), COUNTS: self._counts}

@@ -1,4 +1,4 @@
-"""Ranges of settings, shared by optimizers, schedules and averages. An error names setting, value and range."""
+"""Ranges of settings for optimizers, schedules and averages. An error names the setting, its value and its range."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Value = float | None | tuple[float | None, ...]
 
 
 class Range(NamedTuple):
-    """Which numbers a setting may be."""
+    """The valid numbers of a setting."""
 
     holds: Callable[[float], bool]
     rule: str  # completes "must be ..."
 
     def check(self, owner: str, **values: Value) -> None:
-        """Raise ``ConfigError`` unless numbers are in the range, alone or in a tuple; ``None`` always is."""
+        """Raise ``ConfigError`` unless all values are in the range: numbers, tuples of numbers, or ``None``."""
         for name, value in values.items():
             check_numbers(owner, **{name: value})
             numbers = value if isinstance(value, tuple) else (value,)
@@ -28,7 +28,7 @@ class Range(NamedTuple):
 
 
 def check_numbers(owner: str, **values: object) -> None:
-    """Raise ``ConfigError`` for what is neither a number nor ``None``, alone or in a tuple."""
+    """Raise ``ConfigError`` unless all values are numbers, tuples of numbers, or ``None``."""
     for name, value in values.items():
         for number in value if isinstance(value, tuple) else (value,):
             if not isinstance(number, Real | None):

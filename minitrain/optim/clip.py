@@ -1,13 +1,22 @@
-"""Clipping of gradients: by global norm (Pascanu, Mikolov, Bengio, 2013, arXiv:1211.5063), by value, adaptively."""
+"""Gradient clipping: by global norm (Pascanu, Mikolov, Bengio, 2013, arXiv:1211.5063), by value, adaptively.
+
+One infinite gradient would make every scale zero, and a NaN would spread. All functions here refuse such gradients
+before they change any.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from ..backend.arrays import Array, array_module
-from ..nn.core.groups import Match, matching
+from ..errors import NonFiniteError
+from ..nn.core.assign import matching
+from ..nn.core.groups import Match
 from ..nn.core.module import Module
+from ..nn.core.nonfinite import first_bad_gradient, first_bad_parameter
 from ..ops.contract.op import with_twin
 from .checks import NOT_NEGATIVE, POSITIVE
 from .groups import gradients
@@ -29,11 +38,29 @@ def sum_of_squares(x: Array) -> float:
     return float(array_module(x).square(flat, dtype="float64").sum())
 
 
+def compute_grad_norm(model: Module) -> float:
+    """The Euclidean norm of all gradients of ``model`` together; NaN or infinite if one of them is."""
+    return math.sqrt(sum(map(sum_of_squares, gradients(model))))
+
+
+def finite_grad_norm(model: Module) -> float:
+    """``compute_grad_norm(model)``, which must be finite.
+
+    Raises:
+        NonFiniteError: if it is not; the message names the first bad parameter or gradient.
+    """
+    norm = compute_grad_norm(model)
+    if not math.isfinite(norm):
+        reason = first_bad_parameter(model) or first_bad_gradient(model) or "its squares overflow"
+        raise NonFiniteError(f"the gradient's norm is {norm}: {reason}")
+    return norm
+
+
 def clip_by_global_norm(model: Module, max_norm: float | None, *, count: float = 1.0) -> Clip:
     """Find the factor that limits the norm of the mean gradient; gradients are not touched.
 
-    Gradients are sums over all targets of a step. Dividing by ``count`` makes them means; that division and the
-    clipping are one factor, which the optimizer applies while it reads each gradient anyway.
+    Gradients are sums over all targets of a step. Dividing by ``count`` makes them means. That division and the
+    clipping are one factor, which the optimizer applies while it reads each gradient.
 
     Args:
         model: its gradients are measured.
@@ -41,15 +68,16 @@ def clip_by_global_norm(model: Module, max_norm: float | None, *, count: float =
         count: number of targets the gradients were summed over.
 
     Returns:
-        Clip(norm, scale): pass ``scale`` to ``optimizer.step``. With NaN or infinite gradients the norm says so.
+        Clip(norm, scale): pass ``scale`` to ``optimizer.step``.
 
     Raises:
         ConfigError: if the limit is not above zero.
+        NonFiniteError: if a gradient is NaN or infinite; the message names it.
     """
     if max_norm != math.inf:
         POSITIVE.check("clip_by_global_norm", max_norm=max_norm)
-    total = sum(map(sum_of_squares, gradients(model)))
-    norm = math.sqrt(total) / count if count else math.nan
+    total = finite_grad_norm(model)
+    norm = total / count if count else math.nan
     limit = math.inf if max_norm is None else max_norm
     return Clip(norm, min(1.0, limit / (norm + 1e-6)) / count if count else 0.0)
 
@@ -57,7 +85,7 @@ def clip_by_global_norm(model: Module, max_norm: float | None, *, count: float =
 def clip_by_value(model: Module, max_value: float, *, count: float = 1.0) -> float:
     """Limit every element of the mean gradient to ``[-max_value, max_value]``, in place.
 
-    This turns the gradient as well as shortening it; clipping by norm keeps its direction. NaN stays NaN.
+    This changes the direction of the gradient; clipping by norm keeps it.
 
     Args:
         model: its gradients are clipped; they stay sums over ``count`` targets.
@@ -69,8 +97,10 @@ def clip_by_value(model: Module, max_value: float, *, count: float = 1.0) -> flo
 
     Raises:
         ConfigError: if the limit is not above zero.
+        NonFiniteError: if a gradient is NaN or infinite; the message names it, and no gradient is changed.
     """
     POSITIVE.check("clip_by_value", max_value=max_value)
+    finite_grad_norm(model)
     for grad in gradients(model):
         array_module(grad).clip(grad, -max_value * count, max_value * count, out=grad)
     return 1 / count if count else 0.0
@@ -79,10 +109,10 @@ def clip_by_value(model: Module, max_value: float, *, count: float = 1.0) -> flo
 def clip_adaptive(
     model: Module, max_ratio: float = 0.01, *, eps: float = 1e-3, match: Match = "*", count: float = 1.0
 ) -> float:
-    """Limit gradients to a part of the size of their own weights, in place (Brock et al., 2021, arXiv:2102.06171).
+    """Limit each gradient relative to the size of its own weights, in place (Brock et al., 2021, arXiv:2102.06171).
 
-    The norms are unit-wise. A unit is what feeds one output: a row of a matrix ``(out, in)``, a filter of a
-    convolution ``(out, ...)``, and a vector as a whole. With w and g of one unit::
+    The norms are unit-wise. A unit holds the weights of one output: a row of a matrix ``(out, in)``, a filter of a
+    convolution ``(out, ...)``, or a whole vector. With w and g of one unit::
 
         g <- g * min(1, max_ratio * max(|w|, eps) / |g|)
 
@@ -99,15 +129,22 @@ def clip_adaptive(
 
     Raises:
         ConfigError: if a limit is out of range, or nothing matches.
+        NonFiniteError: if a gradient is NaN or infinite; the message names it, and no gradient is changed.
     """
     POSITIVE.check("clip_adaptive", max_ratio=max_ratio)
     NOT_NEGATIVE.check("clip_adaptive", eps=eps)
-    for parameter in matching(model, match).values():
-        if parameter.trainable:
+    matched = matching(model, match)
+    finite_grad_norm(model)
+    for parameter in matched.values():
+        if parameter.trainable and not parameter.fresh:
             grad = parameter.grad
             xp = array_module(grad)
             longest = max_ratio * count * xp.maximum(_unit_norms(parameter.data), eps)
-            norms = xp.maximum(_unit_norms(grad), xp.finfo(grad.dtype).tiny)  # 0 / 0 is avoided; NaN stays NaN
+            with np.errstate(over="ignore"):
+                norms = _unit_norms(grad)
+            if not xp.isfinite(norms).all():  # squares overflow sooner than gradients
+                norms = _unit_norms(grad.astype("float64"))
+            norms = xp.maximum(norms, xp.finfo(grad.dtype).tiny)  # avoids 0 / 0
             grad *= xp.minimum(longest / norms, 1).astype(grad.dtype)
     return 1 / count if count else 0.0
 

@@ -1,108 +1,55 @@
 """Optimizers and schedulers from a configuration: a name, and settings that are checked.
 
-To offer a new one, add a line to its table: names, types and defaults are read from its signature.
+Which names there are stands in `registry`. The settings, their types and their defaults are those of the constructors.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Mapping
 from typing import Any, overload
 
 from ..errors import ConfigError
 from ..nn.core.module import Module
-from ..settings.declared import REQUIRED, Setting, arguments, look_up, read_config, settings_of
+from ..settings.declared import Setting, arguments, read_config, settings_of
 from .optimizer import Optimizer
-from .rules.adafactor import Adafactor
-from .rules.adagrad import Adagrad
-from .rules.adam import Adam
-from .rules.adamw import AdamW
-from .rules.lion import Lion
-from .rules.muon import Muon
-from .rules.nadam import NAdam
-from .rules.rmsprop import RMSprop
-from .rules.sgd import SGD
-from .schedules import (
-    Constant,
-    CosineRestarts,
-    Exponential,
-    InverseSqrt,
-    Linear,
-    MultiStep,
-    OneCycle,
-    Polynomial,
-    Schedule,
-    StepDecay,
-    Warmup,
-    WarmupCosine,
-    WarmupStableDecay,
-)
+from .registry import OPTIMIZERS, SCHEDULERS
+from .schedules import Schedule, Warmup
 from .schedules.plateau import ReduceOnPlateau
 from .schedules.scheduler import Scheduler
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "adafactor": Adafactor,
-    "adagrad": Adagrad,
-    "adam": Adam,
-    "adamw": AdamW,
-    "lion": Lion,
-    "muon": Muon,
-    "nadam": NAdam,
-    "rmsprop": RMSprop,
-    "sgd": SGD,
-}
-SCHEDULES: dict[str, type[Any]] = {
-    "constant": Constant,
-    "cosine_restarts": CosineRestarts,
-    "exponential": Exponential,
-    "inverse_sqrt": InverseSqrt,
-    "linear": Linear,
-    "multi_step": MultiStep,
-    "one_cycle": OneCycle,
-    "polynomial": Polynomial,
-    "step": StepDecay,
-    "warmup_cosine": WarmupCosine,
-    "warmup_stable_decay": WarmupStableDecay,
-}
-PLATEAU = "reduce_on_plateau"
-SCHEDULERS = {**SCHEDULES, PLATEAU: ReduceOnPlateau}  # which follows a metric, not the step
-
-WITHOUT_WARMUP = {"one_cycle", PLATEAU}
 FROM_THE_RUN = ("lr", "max_lr", "optimizer", "total_steps")
-# What schedules ask for and a configuration may leave out.
-DEFAULTS = {"end_lr": 0.0, "gamma": 0.999, "min_lr": 0.0, "warmup_steps": 0}
-# Lengths that are left out are these parts of the steps that follow the warm-up.
-PARTS: dict[str, float | tuple[float, ...]] = {
-    "cycle_steps": 0.25,
-    "decay_steps": 0.2,
-    "milestones": (0.5, 0.75),
-    "step_size": 0.25,
-}
+"""Arguments of schedules that a run gives: its rate, its optimizer, and its length."""
 
 
 def optimizer_settings(name: str) -> dict[str, Setting]:
-    """The settings of an optimizer of ``OPTIMIZERS``."""
-    return settings_of(OPTIMIZERS[name], without=("model",))
+    """The settings of a registered optimizer."""
+    return settings_of(OPTIMIZERS.look_up(name), without=("model",))
 
 
 def schedule_settings(name: str) -> dict[str, Setting]:
-    """The settings of a scheduler of ``SCHEDULERS``; a warm-up before it is one of them."""
-    settings = settings_of(SCHEDULERS[name], without=FROM_THE_RUN)
-    if name not in WITHOUT_WARMUP:
+    """The settings of a registered scheduler. A linear warm-up before it is one, unless it rises by itself."""
+    kind = SCHEDULERS.look_up(name)
+    settings = settings_of(kind, without=FROM_THE_RUN)
+    if not getattr(kind, "rises", False) and not follows_metric(kind):
         settings.setdefault("warmup_steps", Setting("warmup_steps", int, 0, "warmup_steps", None))
-    for key, setting in settings.items():
-        if key in PARTS:
-            settings[key] = setting._replace(hint=setting.hint | None, default=None)
-        elif setting.default is REQUIRED:
-            settings[key] = setting._replace(default=DEFAULTS.get(key, REQUIRED))
+    for key in _run_parts(kind):
+        settings[key] = settings[key]._replace(hint=settings[key].hint | None, default=None)
     return settings
+
+
+def follows_metric(kind: Any) -> bool:
+    """Whether a scheduler acts on an optimizer, such as `ReduceOnPlateau`, instead of being a function of the step."""
+    return "optimizer" in inspect.signature(kind).parameters
 
 
 def create_optimizer(config: Any, model: Module) -> Optimizer:
     """The optimizer that a configuration names, for the trainable parameters of a model.
 
     Args:
-        config: a mapping, such as a dictionary or Hydra's, or a dataclass: ``name``, one of ``OPTIMIZERS``, and its
-            settings by the names that they have in ``minitrain train`` (``learning_rate``, ``beta1``) or in its
+        config: a mapping, such as a dictionary or Hydra's, or a dataclass. It has ``name``, that of a registered
+            optimizer, and settings by their names in ``minitrain train`` (``learning_rate``, ``beta1``) or in the
             constructor (``lr``, ``betas``).
         model: the model, packed already if it is to be.
 
@@ -115,8 +62,7 @@ def create_optimizer(config: Any, model: Module) -> Optimizer:
     """
     values = read_config(config, "optimizer")
     name = values.pop("name")
-    kind = look_up("optimizer", name, OPTIMIZERS)
-    return kind(model, **arguments(f"optimizer {name}", optimizer_settings(name), values))  # type: ignore[no-any-return]
+    return OPTIMIZERS.look_up(name)(model, **arguments(f"optimizer {name}", optimizer_settings(name), values))
 
 
 @overload
@@ -133,7 +79,7 @@ def create_scheduler(
     """The scheduler that a configuration names.
 
     Args:
-        config: a mapping or a dataclass: ``name``, one of ``SCHEDULERS``, and its settings.
+        config: a mapping or a dataclass with ``name``, that of a registered schedule, and its settings.
         optimizer_or_lr: an optimizer, whose present rate is the highest of the schedule, or that rate alone.
         total_steps: number of updates of the run.
 
@@ -146,18 +92,21 @@ def create_scheduler(
     """
     values = read_config(config, "scheduler")
     name = values.pop("name")
-    if name == PLATEAU:
+    kind = SCHEDULERS.look_up(name)
+    if follows_metric(kind):
         if not isinstance(optimizer_or_lr, Optimizer):
-            raise ConfigError(f"scheduler {PLATEAU}: it lowers the rate of an optimizer; give that, not a rate")
-        return ReduceOnPlateau(optimizer_or_lr, **arguments(f"scheduler {name}", schedule_settings(name), values))
-    look_up("scheduler", name, SCHEDULERS)
+            raise ConfigError(f"scheduler {name}: it lowers the rate of an optimizer; give that, not a rate")
+        made: ReduceOnPlateau = kind(
+            optimizer=optimizer_or_lr, **arguments(f"scheduler {name}", schedule_settings(name), values)
+        )
+        return made
     if isinstance(optimizer_or_lr, Optimizer):
         return Scheduler(optimizer_or_lr, _create_schedule(name, values, optimizer_or_lr.get_lr(), total_steps))
     return _create_schedule(name, values, optimizer_or_lr, total_steps)
 
 
 def _create_schedule(name: str, values: dict[str, Any], lr: float, total_steps: int) -> Schedule:
-    settings, kind = schedule_settings(name), SCHEDULES[name]
+    settings, kind = schedule_settings(name), SCHEDULERS.look_up(name)
     given = arguments(f"scheduler {name}", settings, values)
     own = settings_of(kind)
     warmup = 0 if "warmup_steps" in own else given.pop("warmup_steps", 0)  # its own, or one that is put before it
@@ -166,9 +115,9 @@ def _create_schedule(name: str, values: dict[str, Any], lr: float, total_steps: 
         raise ConfigError(
             f"scheduler {name}: warmup_steps = {warmup} must be less than the {total_steps} steps of the run"
         )
-    for key in PARTS.keys() & given.keys():
+    for key, parts in _run_parts(kind).items():
         if given[key] is None:
-            given[key] = _lengths(PARTS[key], steps - given.get("warmup_steps", 0))
+            given[key] = _lengths(parts, steps - given.get("warmup_steps", 0))
     for argument, value in (("lr", lr), ("max_lr", lr), ("total_steps", steps)):
         if argument in {setting.argument for setting in own.values()}:
             given[argument] = value
@@ -176,8 +125,13 @@ def _create_schedule(name: str, values: dict[str, Any], lr: float, total_steps: 
     return Warmup(schedule, warmup) if warmup else schedule
 
 
+def _run_parts(kind: Any) -> Mapping[str, float | tuple[float, ...]]:
+    """See ``Drawn``; a schedule of one's own need not have it."""
+    return getattr(kind, "run_parts", {})
+
+
 def _lengths(parts: float | tuple[float, ...], steps: int) -> int | tuple[int, ...]:
-    """Parts of ``steps``, rounded up: the last of the equal parts is not followed by one more step or two."""
+    """Parts of ``steps``, rounded up, so that equal parts cover all steps."""
     if isinstance(parts, tuple):
         return tuple(sorted({max(1, math.ceil(part * steps)) for part in parts}))
     return max(1, math.ceil(parts * steps))

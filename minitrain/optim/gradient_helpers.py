@@ -1,22 +1,15 @@
-"""Gradients under the names of other libraries, for a loop of one's own."""
+"""Helpers for gradients under the names that other libraries use, for your own training loop."""
 
 from __future__ import annotations
 
-import math
-
 from ..nn.core.module import Module
 from .checks import POSITIVE
-from .clip import sum_of_squares
+from .clip import finite_grad_norm
 from .groups import gradients
 
 
-def compute_grad_norm(model: Module) -> float:
-    """The Euclidean norm of all gradients of ``model`` together; NaN or infinite if one of them is."""
-    return math.sqrt(sum(map(sum_of_squares, gradients(model))))
-
-
 def clip_gradients(model: Module, max_norm: float) -> float:
-    """Scale the gradients down, in place, so that their common norm is ``max_norm`` at most.
+    """Scale the gradients down, in place, so that their common norm is at most ``max_norm``.
 
     `clip_by_global_norm` costs less: it leaves the gradients alone and gives the factor to the optimizer.
 
@@ -25,13 +18,14 @@ def clip_gradients(model: Module, max_norm: float) -> float:
         max_norm: the limit.
 
     Returns:
-        The norm that they had.
+        The norm before.
 
     Raises:
         ConfigError: if the limit is not above zero.
+        NonFiniteError: if a gradient is NaN or infinite; the message names it, and no gradient is changed.
     """
     POSITIVE.check("clip_gradients", max_norm=max_norm)
-    norm = compute_grad_norm(model)
+    norm = finite_grad_norm(model)
     if norm > max_norm:
         for grad in gradients(model):
             grad *= max_norm / norm

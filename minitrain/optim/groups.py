@@ -1,8 +1,10 @@
-"""What an optimizer and the clipping see of a model: stretches of weights with their gradients."""
+"""How optimizers, averages and clipping see a model: as spans of weights with their gradients."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from ..backend.arrays import Array
 from ..errors import MinitrainError
@@ -10,10 +12,11 @@ from ..nn.core.groups import ParamGroup
 from ..nn.core.module import Module
 from ..nn.core.packing import FlatGroup, decays
 from ..nn.core.parameter import Parameter
+from .state import load_arrays
 
 
 class Span(NamedTuple):
-    """A stretch of weights that is updated in one go: a packed group, or one parameter of an unpacked model."""
+    """Weights that are updated together: a packed group, or one parameter of an unpacked model."""
 
     decay: bool
     data: Array
@@ -27,18 +30,22 @@ class Span(NamedTuple):
         return cls(decays(parameter), parameter.data, {path: (parameter, None)}, None, parameter.group)
 
     def grad(self) -> Array:
-        """The gradient, laid out like ``data``; parameters no backward has reached count as zero."""
-        grads = [parameter.grad for parameter, _ in self.parts.values()]  # reading makes fresh ones zero
+        """The gradient, laid out like ``data``. Parameters that no backward has reached count as zero."""
+        grads = [parameter.read_grad() for parameter, _ in self.parts.values()]  # reading fills fresh ones with zeros
         return grads[0] if self.flat_grad is None else self.flat_grad
 
     def part(self, array: Array, path: str) -> Array:
-        """The view of ``array`` (laid out like ``data``) that belongs to one parameter, in its shape."""
+        """The part of ``array`` (laid out like ``data``) that belongs to one parameter: a view in its shape."""
         parameter, where = self.parts[path]
         return array if where is None else array[where].reshape(parameter.data.shape)
 
     def split(self) -> list[Span]:
-        """The same weights, each parameter apart and in its own shape."""
+        """The same weights as one span for each parameter, in its own shape."""
         return [Span.of(path, parameter) for path, (parameter, _) in self.parts.items()]
+
+    def frozen(self) -> list[str]:
+        """The paths of the parameters in it that are not trainable at present."""
+        return [path for path, (parameter, _) in self.parts.items() if not parameter.trainable]
 
     def weight_decay(self, usual: float) -> float:
         """The decay of these weights, where ``usual`` is the optimizer's."""
@@ -46,21 +53,74 @@ class Span(NamedTuple):
         return (usual if self.decay else 0.0) if own is None else own
 
 
-def check_in_use(owner: str, model: Module, spans: list[Span], flat: list[FlatGroup] | None) -> None:
-    """Raise a ``MinitrainError`` if ``spans`` are no longer where the weights of ``model`` are.
+class SpanOwner(ABC):
+    """Something that keeps arrays beside the trainable weights of a model: an optimizer, or an average.
+
+    It refuses to go on when the weights have moved to other memory, and when a parameter that was frozen at the start
+    is trained later, since it has no arrays for it. A parameter that is frozen later stays where it is.
+
+    A deep copy, and an unpickled object, belongs to the copy of the model that comes with it: copy both together,
+    ``copy.deepcopy((model, optimizer))``, or find the copied model as ``.model``.
 
     Args:
-        owner: who holds the spans.
-        model: the model.
-        spans: from ``trainable_spans(model)``, or split.
-        flat: ``flat_groups(model)`` of that time.
+        model: the model, packed already if it is to be.
     """
-    alone = [(parameter, span) for span in spans for parameter, where in span.parts.values() if where is None]
-    if flat_groups(model) is not flat or any(parameter.data is not span.data for parameter, span in alone):
-        raise MinitrainError(
-            f"{owner} was made before the weights of the model moved to other memory, and would change the old arrays; "
-            "make it after pack(model), model.to(device) and adapters"
-        )
+
+    _model_bound: ClassVar[tuple[str, ...]] = ("_spans", "_flat", "_frozen_at_start")
+    """Attributes that are made anew for a copied model."""
+
+    def __init__(self, model: Module) -> None:
+        self.model = model
+        self._bind({path for path, parameter in model.named_parameters() if parameter.trainable})
+
+    @abstractmethod
+    def _arrays(self) -> Mapping[str, Array]:
+        """The arrays kept beside the weights, by name: views, not copies."""
+
+    @abstractmethod
+    def _make_arrays(self) -> None:
+        """Make these arrays anew for ``self._spans``, with values as at the start."""
+
+    def choose_spans(self, spans: list[Span]) -> list[Span]:
+        """The spans to work with: as few as possible; a method that works on matrices returns split ones."""
+        return spans
+
+    def _bind(self, paths: Collection[str]) -> None:
+        self._spans = self.choose_spans(spans_of(self.model, paths))
+        self._flat = flat_groups(self.model)
+        parameters = self.model.named_parameters()
+        self._frozen_at_start = {path: parameter for path, parameter in parameters if path not in paths}
+
+    def _check_in_use(self) -> None:
+        """Raise a ``MinitrainError`` if the model is no longer the one that the spans were made of."""
+        owner = type(self).__name__
+        alone = [(parameter, span) for span in self._spans for parameter, where in span.parts.values() if where is None]
+        if flat_groups(self.model) is not self._flat or any(p.data is not span.data for p, span in alone):
+            raise MinitrainError(
+                f"{owner} was made before the weights of the model moved to other memory, and would change the old "
+                "arrays; make it after pack(model), model.to(device) and adapters"
+            )
+        for path, parameter in self._frozen_at_start.items():
+            if parameter.trainable:
+                raise MinitrainError(
+                    f"{owner}: {path} was frozen when this {owner} was made, and is trainable now; make a new {owner} "
+                    "after changing what is trained"
+                )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes, with the arrays by name in place of the spans."""
+        paths = [path for span in self._spans for path in span.parts]
+        kept = {name: value for name, value in vars(self).items() if name not in self._model_bound}
+        return {**kept, "_copied": (paths, dict(self._arrays()))}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take the attributes, and find the spans in the model that was copied along."""
+        attributes = dict(state)
+        paths, arrays = attributes.pop("_copied")
+        self.__dict__.update(attributes)
+        self._bind(paths)
+        self._make_arrays()
+        load_arrays(self._arrays(), arrays, f"the copy of {type(self).__name__} does not fit the copy of its model")
 
 
 def flat_groups(model: Module) -> list[FlatGroup] | None:
@@ -69,26 +129,42 @@ def flat_groups(model: Module) -> list[FlatGroup] | None:
 
 
 def gradients(model: Module) -> list[Array]:
-    """All gradients of ``model``, as few arrays as possible; parameters no backward has reached count as zero."""
+    """All gradients of ``model`` in as few arrays as possible.
+
+    Parameters that no backward has reached count as zero, and so do those that were frozen after ``pack``.
+    """
     flat = flat_groups(model)
-    trainable = [p for group in flat for p in group.parameters.values()] if flat else model.parameters()
-    grads = [p.grad for p in trainable if p.trainable]  # reading makes fresh ones zero
-    return [group.grad for group in flat] if flat else grads
+    if not flat:
+        return [parameter.read_grad() for parameter in model.parameters() if parameter.trainable]
+    for group in flat:
+        for parameter in group.parameters.values():
+            if parameter.trainable:
+                parameter.read_grad()  # fills a fresh one with zeros
+            else:
+                parameter.grad_buffer()[...] = 0
+    return [group.grad for group in flat]
 
 
 def trainable_spans(model: Module) -> list[Span]:
-    """The trainable weights of ``model``, as few stretches as possible.
+    """The trainable weights of ``model`` in as few spans as possible.
 
     Raises:
         MinitrainError: if a packed parameter was frozen, or one was added, after ``pack``.
     """
-    trainable = {path: p for path, p in model.named_parameters() if p.trainable}
+    return spans_of(model, {path for path, parameter in model.named_parameters() if parameter.trainable})
+
+
+def spans_of(model: Module, paths: Collection[str]) -> list[Span]:
+    """The weights of ``model`` with these paths in as few spans as possible.
+
+    Raises:
+        MinitrainError: if the model is packed, and these are not the parameters that ``pack`` found.
+    """
     flat = flat_groups(model)
     if not flat:
-        return [Span.of(path, parameter) for path, parameter in trainable.items()]
-    packed = {path: p for group in flat for path, p in group.parameters.items()}
-    if packed.keys() != trainable.keys():
-        changed = sorted(packed.keys() ^ trainable.keys())
+        return [Span.of(path, parameter) for path, parameter in model.named_parameters() if path in paths]
+    packed = {path for group in flat for path in group.parameters}
+    if changed := sorted(packed ^ set(paths)):
         raise MinitrainError(
             f"{changed[0]} was frozen, freed or added after pack(model): pack once, after such changes"
         )

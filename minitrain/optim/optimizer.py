@@ -1,40 +1,46 @@
-"""What all optimizers share: the weights they update, their settings, and a state that is kept by parameter name."""
+"""What all optimizers share: the weights they update, their settings, and a state stored by parameter name."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import math
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from ..backend.arrays import Array, array_module
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, MinitrainError, NonFiniteError
 from ..nn.core.module import Module
 from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
-from .groups import Span, check_in_use, flat_groups, trainable_spans
+from .groups import Span, SpanOwner
 from .state import load_arrays
 
+Moments = Mapping[str, Array]
+"""The arrays that an optimizer keeps for some weights, by name."""
 
-class Optimizer(ABC):
+
+class Optimizer(SpanOwner):
     """An optimizer for all trainable parameters of a model.
 
-    A subclass names its moments, the arrays it keeps beside each weight, and says in ``update`` how one stretch of
-    weights changes. Weight decay reaches matrices and tables, not biases and norms; groups of parameters may have a
-    decay and a rate of their own (``minitrain.nn.assign_groups``).
+    A subclass names its moments, the arrays that it keeps for each weight, and updates one span of weights in
+    ``update``. Weight decay applies to matrices and tables, not to biases and norms. Groups of parameters may have
+    their own weight decay and learning rate (``minitrain.nn.assign_groups``).
 
     Args:
-        model: the model; call ``pack(model)`` before for one update over flat memory instead of one per parameter.
+        model: the model. Call ``pack(model)`` first for one update over flat memory instead of one per parameter.
         moments: names of the moments, which start at zero.
         lr: learning rate, until ``set_lr``.
         weight_decay: strength of the decay.
 
     Attributes:
         steps: number of updates so far; during an update, its number counted from 1.
-        ranges: what settings may be, by name. A subclass sets its own settings as attributes, then calls this
+        ranges: the valid values of settings, by name. A subclass sets its own settings as attributes, then calls this
             constructor, which checks them.
 
     Raises:
-        ConfigError: if a setting is out of range, or there is nothing to train.
+        ConfigError: if a setting is out of range, or the model has nothing to train.
     """
+
+    _model_bound: ClassVar[tuple[str, ...]] = (*SpanOwner._model_bound, "_moments", "_bounded")
 
     ranges: ClassVar[Mapping[str, Range]] = {
         "adamw_betas": RATE,
@@ -61,7 +67,7 @@ class Optimizer(ABC):
                 f"{type(self).__name__}: model must be a Module, got {type(model).__name__}; pass the model itself, "
                 "not its parameters"
             )
-        self.model, self.lr, self.weight_decay = model, lr, weight_decay
+        self.lr, self.weight_decay = lr, weight_decay
         for name, value in vars(self).items():
             if name.endswith("betas") and not (isinstance(value, tuple | list) and len(value) == 2):
                 raise ConfigError(
@@ -70,64 +76,72 @@ class Optimizer(ABC):
             if name in self.ranges:
                 self.ranges[name].check(type(self).__name__, **{name: value})
         self.steps = 0
-        names = tuple(moments)
-        self._flat = flat_groups(model)
-        self._spans = self.stretches(trainable_spans(model))
+        self._moment_names = tuple(moments)
+        super().__init__(model)
         if not self._spans:
             raise ConfigError(f"{type(self).__name__}: the model has no trainable parameter; is all of it frozen?")
-        parameters = [parameter for span in self._spans for parameter, _ in span.parts.values()]
-        self._bounded = [(p, p.upper) for p in parameters if p.upper is not None]
-        self._moments = [self.new_moments(span, names) for span in self._spans]
+        self._make_arrays()
 
     @abstractmethod
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
-        """Update one stretch of weights and its moments in place.
+        """Update one span of weights and its moments in place.
 
         Args:
             weight: the weights.
             grad: their gradients, of the same shape, not to be written to.
-            moments: the moments by name, of the same shape unless ``new_moments`` says otherwise.
+            moments: the moments by name, of the same shape unless ``new_moments`` makes others.
             lr: the learning rate of these weights.
             weight_decay: their decay, 0 for none.
             grad_scale: factor of the gradients.
         """
 
-    def stretches(self, spans: list[Span]) -> list[Span]:
-        """What ``update`` is called with: as few stretches as possible, or, for a method of matrices, split ones."""
-        return spans
+    def begin_update(self) -> None:
+        """Called once in every step, after the checks and before the first ``update``. It does nothing by default."""
 
     def new_moments(self, span: Span, names: tuple[str, ...]) -> dict[str, Array]:
-        """The moments of a stretch before the first update, by name."""
+        """The moments of a span before the first update, by name."""
         return {name: array_module(span.data).zeros_like(span.data) for name in names}
 
     def step(self, grad_scale: float = 1.0) -> None:
-        """Update all weights from their gradients times ``grad_scale``, and keep them to their upper limits.
+        """Update all weights from their gradients times ``grad_scale``, and clip them to their upper limits.
+
+        A parameter that was frozen after the optimizer was made stays as it is, and so do its moments.
 
         Raises:
-            MinitrainError: if the weights were packed or moved after the optimizer was made.
+            MinitrainError: if no backward has run since ``zero_grad``, if the weights were packed or moved after the
+                optimizer was made, or if a parameter is trainable that was frozen then. Nothing is changed.
+            NonFiniteError: if ``grad_scale`` is NaN or infinite. Nothing is changed.
         """
-        check_in_use(type(self).__name__, self.model, self._spans, self._flat)
-        self.steps += 1
-        for span, moments in zip(self._spans, self._moments, strict=True):
-            self.update(
-                span.data,
-                span.grad(),
-                moments,
-                lr=self.lr * span.group.lr_scale,
-                weight_decay=span.weight_decay(self.weight_decay),
-                grad_scale=float(grad_scale),
+        if not math.isfinite(grad_scale):
+            raise NonFiniteError(
+                f"{type(self).__name__}.step: grad_scale is {grad_scale}; all weights would become NaN"
             )
+        self._check_in_use()
+        if not any(p.trainable and not p.fresh for span in self._spans for p, _ in span.parts.values()):
+            raise MinitrainError(
+                f"{type(self).__name__}.step: no trainable parameter has a gradient; run the backward pass before each "
+                "step, and zero_grad before the backward pass, not after it"
+            )
+        self.steps += 1
+        self.begin_update()
+        for span, moments in zip(self._spans, self._moments, strict=True):
+            options: dict[str, float] = {
+                "lr": self.lr * span.group.lr_scale,
+                "weight_decay": span.weight_decay(self.weight_decay),
+                "grad_scale": float(grad_scale),
+            }
+            if not span.frozen():
+                self.update(span.data, span.grad(), moments, **options)
+                continue
+            for path, (parameter, _) in span.parts.items():
+                if parameter.trainable:
+                    own = {name: span.part(array, path) for name, array in moments.items()}
+                    self.update(parameter.data, parameter.read_grad(), own, **options)
         for parameter, upper in self._bounded:
-            parameter.data[...] = parameter.data.clip(None, upper)
+            if parameter.trainable:
+                parameter.data[...] = parameter.data.clip(None, upper)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -145,10 +159,10 @@ class Optimizer(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The state: ``step``, ``lr`` and ``moments``, arrays by ``<moment>.<path of the parameter>``."""
-        return {"step": self.steps, "lr": self.lr, "moments": self._moments_by_path()}
+        return {"step": self.steps, "lr": self.lr, "moments": self._arrays()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave, also one of an unpacked model for a packed one.
+        """Continue from a state that ``state_dict`` gave. A packed model may take that of an unpacked one.
 
         Raises:
             CheckpointError: if it belongs to other parameters or to another optimizer. Nothing is loaded then.
@@ -156,24 +170,18 @@ class Optimizer(ABC):
         for name in sorted(self.state_dict().keys() ^ state.keys()):
             raise CheckpointError(f"the optimizer state is of another optimizer: only one of the two has {name}")
         steps, lr = int(state["step"]), float(state["lr"])
-        load_arrays(self._moments_by_path(), state["moments"], "the optimizer state is of another model or optimizer")
+        load_arrays(self._arrays(), state["moments"], "the optimizer state is of another model or optimizer")
         self.steps, self.lr = steps, lr
 
-    def _moments_by_path(self) -> dict[str, Array]:
+    def _make_arrays(self) -> None:
+        parameters = [parameter for span in self._spans for parameter, _ in span.parts.values()]
+        self._bounded = [(p, p.upper) for p in parameters if p.upper is not None]
+        self._moments = [self.new_moments(span, self._moment_names) for span in self._spans]
+
+    def _arrays(self) -> dict[str, Array]:
         return {
             f"{name}.{path}": span.part(array, path)
             for span, moments in zip(self._spans, self._moments, strict=True)
             for path in span.parts
             for name, array in moments.items()
         }
-
-
-def coupled_gradient(weight: Array, grad: Array, *, weight_decay: float, grad_scale: float) -> Array:
-    """The gradient with weight decay as an L2 penalty in it, ``grad_scale * grad + weight_decay * weight``.
-
-    The penalty does not take part in clipping: ``grad_scale`` is not applied to it. The result is a fresh array.
-    """
-    g: Array = grad * weight.dtype.type(grad_scale)
-    if weight_decay:
-        g += weight_decay * weight
-    return g

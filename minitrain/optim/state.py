@@ -16,7 +16,7 @@ def load_arrays(own: Mapping[str, Array], given: Mapping[str, Array], complaint:
     Args:
         own: arrays by name, written to.
         given: arrays of the same names and shapes.
-        complaint: how an error begins.
+        complaint: the first words of an error message.
 
     Raises:
         CheckpointError: if a name is missing or left over, or a shape differs. Nothing is loaded then.

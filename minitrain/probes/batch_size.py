@@ -11,7 +11,7 @@ import numpy as np
 from ..backend.pool import POOL
 from ..data.loading.batches import map_arrays
 from ..errors import ConfigError
-from ..optim import clip_by_global_norm
+from ..optim import compute_grad_norm
 from ..training.feed import batch_to, data_restored
 from ..training.memory import available_memory, size, weights_bytes
 from ..training.setup import HasSetup, Setup, setup_of
@@ -95,7 +95,7 @@ def _peak(setup: Setup, batch: Any) -> int:
     POOL.reset_peak()
     _, cache = setup.objective.loss(batch_to(batch, setup.device), rng=setup.key.fold("find batch size"))
     setup.objective.loss_backward(cache)
-    clip_by_global_norm(setup.model, None)
+    compute_grad_norm(setup.model)
     return POOL.peak - before
 
 

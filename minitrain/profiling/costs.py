@@ -16,7 +16,7 @@ from ..backend.targets import Into
 from .products import PRODUCTS, Call
 
 PER_ELEMENT: dict[str, int] = {
-    "adamw_update": 15,
+    "adam_update": 15,
     "cross_entropy_backward": 5,
     "cross_entropy_forward": 4,
     "drop_path_backward": 1,

@@ -113,8 +113,6 @@ PRODUCTS: dict[str, Callable[[Call], int]] = {
     "linear_cross_entropy_backward": _linear_cross_entropy_backward,
     "linear_cross_entropy_forward": _linear_cross_entropy,
     "linear_forward": _linear,
-    "linear_gelu_backward": _linear_backward,
-    "linear_gelu_forward": _linear,
     "low_rank_backward": _low_rank_backward,
     "low_rank_forward": _low_rank,
     "muon_update": _muon,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..settings.better import best_of, check_mode
 from .diagnosis import Diagnosis, diagnose
 
 
@@ -22,10 +23,15 @@ class MetricsCollector:
     Args:
         directions: ``"min"`` or ``"max"`` by name, for figures of which less or more is better; by default less is
             better if the name has "loss", "error", "perplexity", "norm" or "gap" in it.
+
+    Raises:
+        ConfigError: if a direction is neither.
     """
 
     def __init__(self, directions: Mapping[str, str] | None = None) -> None:
         self.directions = dict(directions or {})
+        for name, mode in self.directions.items():
+            check_mode(f"MetricsCollector: {name}", mode)
         self._values: dict[str, list[float]] = {}
         self._steps: dict[str, list[int]] = {}
 
@@ -93,10 +99,9 @@ class MetricsCollector:
         summary = {}
         for name, values in self._values.items():
             finite = np.array([value for value in values if math.isfinite(value)] or [math.nan])
-            best = finite.min() if self.direction(name) == "min" else finite.max()
             summary[name] = {
                 "latest": values[-1],
-                "best": float(best),
+                "best": best_of(values, self.direction(name)),
                 "mean": float(finite.mean()),
                 "std": float(finite.std()),
             }

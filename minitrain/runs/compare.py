@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..plotting.style import COLORS, new_figures, save_figure
-from .config import RunConfig
-from ..records.jsonl import METRICS, read_metrics
-from ..plotting.curves import smooth
 from ..folder.names import CONFIG
+from ..plotting.curves import smooth
+from ..plotting.style import COLORS, new_figures, save_figure
+from ..records.jsonl import METRICS, read_metrics
+from .config import RunConfig
 
 
 @dataclass(frozen=True)

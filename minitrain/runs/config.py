@@ -15,15 +15,15 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..files import file_error, write_atomically
-from ..settings.declared import describe
 from ..settings import section
+from ..settings.declared import describe
+from ..settings.section import Section, build
 from ..training.callbacks.registry import create_callbacks
 from ..training.config import TrainerConfig
 from .data_config import DataConfig, TokensConfig
 from .generation_config import GenerationConfig
 from .model_config import GPTModelConfig, ModelConfig
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
-from ..settings.section import Section, build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class RunConfig(Section):
 
     def check(self) -> None:
         """Check the settings that have to fit each other."""
-        self.require(0 <= self.seed < 2**63, "seed", "at least 0 and below 2**63")
+        self.require(0 <= self.seed < 2**64, "seed", "at least 0 and below 2**64")
         kind, _, index = self.device.partition(":")
         known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
         self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")

@@ -1,22 +1,27 @@
 """The settings of optimizers and schedules in a run's configuration: one section for each, made from its signature.
 
-Names, types and defaults come from the tables of ``optim/factory.py``. What stands here is where a run starts from
-something else than the library does.
+Names come from ``optim/registry.py``, types and defaults from the constructors. The tables below list where a run's
+default differs from the library's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ..errors import ConfigError
 from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
-from ..optim.factory import OPTIMIZERS, SCHEDULERS, create_optimizer, create_scheduler, optimizer_settings, schedule_settings
+from ..optim.factory import create_optimizer, create_scheduler, optimizer_settings, schedule_settings
+from ..optim.registry import OPTIMIZERS, SCHEDULERS
+from ..settings.registry import Registry
 from ..settings.section import Section, make_section
+
+S = TypeVar("S", bound=Section)
 
 # Where a run's default is not the library's: for one optimizer, and for every schedule that has the setting.
 OPTIMIZER_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -47,7 +52,7 @@ class OptimizerConfig(Section):
         """Check the ranges, and that the optimizer can be made."""
         self.require_own_name()
         self.require(self.learning_rate > 0, "learning_rate", "above 0")
-        ranges = OPTIMIZERS[self.name].ranges
+        ranges = OPTIMIZERS.look_up(self.name).ranges
         for setting in optimizer_settings(self.name).values():
             value = getattr(self, setting.name)
             if setting.argument in ranges and value is not None:
@@ -90,22 +95,40 @@ class _Probe(Module):
         self.matrix = Parameter(np.zeros((1, 1)))
 
 
-OPTIMIZER_CONFIGS: dict[str, type[OptimizerConfig]] = {
-    name: make_section(
-        OptimizerConfig,
-        f"{kind.__name__}Config",
-        name,
-        optimizer_settings(name),
-        OPTIMIZER_DEFAULTS.get(name, {}),
-        __name__,
-    )
-    for name, kind in OPTIMIZERS.items()
-}
-SCHEDULER_CONFIGS: dict[str, type[SchedulerConfig]] = {
-    name: make_section(
-        SchedulerConfig, f"{kind.__name__}Config", name, schedule_settings(name), SCHEDULE_DEFAULTS, __name__
-    )
-    for name, kind in SCHEDULERS.items()
-}
+class _Sections(Mapping[str, type[S]]):
+    """The sections of all registered names. Each is made when it is asked for: names may be registered at any time.
+
+    Args:
+        registry: the names.
+        make: makes the section of a name.
+    """
+
+    def __init__(self, registry: Registry[Any], make: Callable[[str], type[S]]) -> None:
+        self._registry, self._make = registry, functools.cache(make)
+
+    def __getitem__(self, name: str) -> type[S]:
+        if name not in self._registry:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry)
+
+    def __len__(self) -> int:
+        return len(self._registry)
+
+
+def _optimizer_section(name: str) -> type[OptimizerConfig]:
+    title, defaults = f"{OPTIMIZERS.look_up(name).__name__}Config", OPTIMIZER_DEFAULTS.get(name, {})
+    return make_section(OptimizerConfig, title, name, optimizer_settings(name), defaults, __name__)
+
+
+def _scheduler_section(name: str) -> type[SchedulerConfig]:
+    title = f"{SCHEDULERS.look_up(name).__name__}Config"
+    return make_section(SchedulerConfig, title, name, schedule_settings(name), SCHEDULE_DEFAULTS, __name__)
+
+
+OPTIMIZER_CONFIGS = _Sections(OPTIMIZERS, _optimizer_section)
+SCHEDULER_CONFIGS = _Sections(SCHEDULERS, _scheduler_section)
 SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, though nothing used it
 AdamWConfig, WarmupCosineConfig = OPTIMIZER_CONFIGS["adamw"], SCHEDULER_CONFIGS["warmup_cosine"]

@@ -13,19 +13,20 @@ from ..data import Tokenizer
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
 from ..files import write_atomically
-from ..generation import continue_text
-from ..records.collector import MetricsCollector
-from ..trainers.base import perplexity
-from .evaluation import Validation
-from ..versions import versions
-from .generation_config import GenerationConfig
-from ..plotting.by_kind import plot_history
-from ..reports.html import REPORT, write_html_report
-from ..records.jsonl import METRICS, read_metrics
-from ..plotting.curves import plot_learning_rate, plot_loss
-from ..training.result import TrainResult
 from ..folder.names import CONFIG, PLOTS
+from ..generation import continue_text
+from ..plotting.by_kind import plot_history
+from ..plotting.curves import plot_learning_rate, plot_loss
+from ..records.collector import MetricsCollector
+from ..records.jsonl import METRICS, read_metrics
+from ..reports.html import REPORT, write_html_report
+from ..trainers.base import perplexity
+from ..training.result import TrainResult
 from ..training.setup import Setup
+from ..versions import versions
+from .config import RunConfig
+from .evaluation import Validation
+from .generation_config import GenerationConfig
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Figures that have a picture of their own, or need none."""
@@ -71,19 +72,30 @@ class RunResult:
         return "\n".join(lines)
 
 
-def history_of(records: Sequence[Mapping[str, Any]]) -> MetricsCollector:
-    """The history of a run from the records in its file, with perplexities."""
+def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) -> MetricsCollector:
+    """The history of a run from the records in its file, with perplexities.
+
+    Args:
+        records: the records.
+        smoothed: whether training smoothed the labels; its loss then has no perplexity.
+    """
     history = MetricsCollector()
     for record in records:
         figures = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
         step = figures.pop("step", None)
         perplexities = {
             name.replace("loss", "perplexity"): perplexity(figures[name])
-            for name in ("train_loss", "val_loss")
+            for name in ("train_loss", "val_loss")[smoothed:]
             if name in figures
         }
         history.update(figures | perplexities, step=step)
     return history
+
+
+def smooths(run_dir: Path) -> bool:
+    """Whether the training of a run smooths labels, as its configuration says."""
+    path = run_dir / CONFIG
+    return path.exists() and getattr(RunConfig.load(path).model, "label_smoothing", 0.0) > 0
 
 
 def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:
@@ -105,7 +117,7 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
     name = run_dir.resolve().name
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
-    history = history_of(records)
+    history = history_of(records, smoothed=smooths(run_dir))
     others = [name for name in history.names() if not name.endswith("loss") and name not in NOT_DRAWN]
     curves = {name: (history.get_steps(name), history.get_metric(name)) for name in others}
     return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, run_dir / PLOTS)
@@ -120,7 +132,7 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     return write_html_report(
         run_dir / REPORT,
         title=f"Run {run_dir.resolve().name}",
-        history=history_of(read_metrics(run_dir / METRICS)),
+        history=history_of(read_metrics(run_dir / METRICS), smoothed=smooths(run_dir)),
         summary=summary,
         pictures=pictures,
         settings=(run_dir / CONFIG).read_text(encoding="utf-8") if (run_dir / CONFIG).exists() else "",
@@ -129,7 +141,9 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     )
 
 
-def write_sample(setup: Setup, tokenizer: Tokenizer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray) -> str:
+def write_sample(
+    setup: Setup, tokenizer: Tokenizer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray
+) -> str:
     """Let the model write a text of ``length`` tokens, and keep it in the run folder."""
     if not length:
         return ""

@@ -19,25 +19,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..checkpoint.store import Warn, warn_user
 from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError
 from ..files import make_folder
+from ..folder.names import CONFIG
 from ..models.decoder import Decoder
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
 from ..training.callbacks import PlateauWatch, create_callbacks
-from ..checkpoint.store import Warn, warn_user
-from .config import RunConfig
 from ..training.config import TrainingConfig
+from ..training.preconditions import open_checkpoints, refuse_used_folder
+from ..training.trainer import Trainer
+from .config import RunConfig
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
 from .model_config import create_model
 from .report import RunResult, draw, write_report, write_sample
 from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens
-from ..folder.names import CONFIG
-from ..training.preconditions import open_checkpoints, refuse_used_folder
-from ..training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data import TokenFile, Tokenizer, TokenLoader, TokenShards, build_tokenizer, evaluation_batches, read_corpus, tokenizer_from_json, write_tokens
+from ..data import (
+    TokenFile,
+    Tokenizer,
+    TokenLoader,
+    TokenShards,
+    build_tokenizer,
+    evaluation_batches,
+    read_corpus,
+    tokenizer_from_json,
+    write_tokens,
+)
 from ..data.text.corpus import corpus_files
 from ..data.tokens.shards import MANIFEST
 from ..data.tokens.token_array import TokenArray

@@ -8,7 +8,6 @@ that ``betas`` is ``beta1`` and ``beta2``.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import math
 import reprlib
@@ -18,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean, nearest
 
 SPELLING = {"lr": "learning_rate"}
 SINGULAR = {"betas": "beta", "adamw_betas": "adamw_beta"}
@@ -43,7 +42,8 @@ def settings_of(constructor: Callable[..., Any], *, without: Collection[str] = (
     for argument, parameter in inspect.signature(constructor).parameters.items():
         if argument in without:
             continue
-        hint, default = hints[argument], parameter.default
+        default = parameter.default
+        hint = hints[argument] if argument in hints else _hint_of(default)
         elements = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
         if elements and Ellipsis not in elements:
             stem = SINGULAR.get(argument, argument)
@@ -51,6 +51,14 @@ def settings_of(constructor: Callable[..., Any], *, without: Collection[str] = (
         else:
             found.append(Setting(SPELLING.get(argument, argument), hint, default, argument, None))
     return {setting.name: setting for setting in found}
+
+
+def _hint_of(default: Any) -> Any:
+    """The type of an argument without an annotation, by its default; an integer may stand for any number."""
+    if isinstance(default, tuple) and default:
+        return tuple[tuple(map(_hint_of, default))]  # type: ignore[misc]
+    kind = float if type(default) is int else type(default)
+    return kind if kind in (bool, float, str) else Any
 
 
 def arguments(owner: str, settings: Mapping[str, Setting], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,8 +102,8 @@ def arguments(owner: str, settings: Mapping[str, Setting], values: Mapping[str, 
 
 def unknown_setting(owner: str, name: str, known: Collection[str]) -> ConfigError:
     """The error for a setting that ``owner`` does not have; names the nearest one that it has."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(name, known)
+    hint = f"did you mean {near}? " if near else ""
     return ConfigError(f"{owner} has no setting {name}; {hint}it has {', '.join(known) or 'none'}")
 
 
@@ -123,8 +131,7 @@ def look_up(what: str, name: str, known: Mapping[str, Any]) -> Any:
         ConfigError: if it has none of this name; names the nearest one.
     """
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, known)
         raise ConfigError(f"{what}.name={shown(name)} is unknown; {hint}known: {', '.join(known)}")
     return known[name]
 
@@ -197,6 +204,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _fits_one(value: Any, option: Any) -> bool:
+    if option is Any:
+        return True
     if typing.get_origin(option) is Literal:
         return value in typing.get_args(option)
     if _is_tuple(option):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean, nearest
 from .declared import Setting, check_type, describe, look_up, shown
 
 
@@ -57,14 +56,14 @@ class Section:
         """Raise a ``ConfigError`` with the nearest valid value unless ``name`` has one of ``known``."""
         value = getattr(self, name)
         if value not in known:
-            near = difflib.get_close_matches(value, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(value, known)
             raise ConfigError(f"{self.prefix}{name}={shown(value)} is unknown; {hint}known: {', '.join(known)}")
 
     def require_own_name(self) -> None:
         """Raise a ``ConfigError`` if this is a variant and its ``name`` is that of another one."""
-        own = tuple(name for name, variant in self.variants().items() if variant is type(self))
-        self.require_known("name", own)
+        variants, name = self.variants(), getattr(self, "name", "")
+        if name not in variants or variants[name] is not type(self):  # others need not be loaded
+            self.require_known("name", tuple(other for other, kind in variants.items() if kind is type(self)))
 
 
 S = TypeVar("S", bound=Section)
@@ -174,5 +173,5 @@ def _leaf(key: str) -> str:
 
 def _nearest(leaf: str, keys: list[str]) -> list[str]:
     """Those of ``keys`` whose last part is closest to ``leaf``, if any is close."""
-    near = difflib.get_close_matches(leaf, [_leaf(key) for key in keys], n=1)
-    return [key for key in keys if _leaf(key) in near]
+    near = nearest(leaf, [_leaf(key) for key in keys])
+    return [key for key in keys if _leaf(key) == near]

@@ -7,10 +7,11 @@ Examples:
     >>> report.worst < 1e-8
     True
 
-``print(report)`` shows a table. A wrong gradient raises ``GradientMismatch``, which names the argument, its worst
-element, and what the mistake looks like.
+``print(report)`` shows a table. A wrong gradient raises ``GradientMismatch``. It names the argument and its worst
+element, and suggests what the mistake may be.
 
-The strategies lie in ``minitrain.testing.strategies``, which needs Hypothesis; the checker needs NumPy alone.
+The checker needs only NumPy. ``minitrain.testing.strategies`` needs Hypothesis. ``minitrain.testing.mutants``, which
+shows whether your tests would notice a mistake, needs pytest as well.
 """
 
 from .gradients import check_gradients

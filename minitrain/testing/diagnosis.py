@@ -1,6 +1,7 @@
 """What a wrong gradient looks like: a factor, a transposition, a shift, a swap, a mask, a missing term.
 
-Each test asks whether one simple change to the analytic gradient leaves (almost) nothing of the disagreement.
+Each function tries one simple correction of the analytic gradient. It explains the mistake if the corrected gradient
+agrees with the numeric one.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def diagnose(evidence: Evidence, others: Mapping[str, Array], tolerance: float) 
     if not analytic.any():
         return "the gradient is zero everywhere: a missing term, this argument's whole contribution"
     if not numeric.any():
-        return "the gradient should be zero: an extra term, or an argument without effect"
+        return "the gradient should be zero: an extra term, or an argument that does not affect the output"
     return (
         _factor(analytic, numeric)
         or (_shift(analytic, numeric) or _order(analytic, numeric) if evidence.whole else "")

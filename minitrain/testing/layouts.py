@@ -1,4 +1,4 @@
-"""The same numbers, laid out in memory in different ways."""
+"""Copies of an array in different memory layouts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ strides; a slice out of the middle of each axis, whose rows do not touch; and C 
 
 
 def with_layout(x: Array, layout: str) -> Array:
-    """A copy of ``x`` with equal elements that lies in memory as ``layout`` says.
+    """A copy of ``x`` in another memory layout.
 
     Args:
         x: any array; 0-d arrays have one layout only.

@@ -8,33 +8,33 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import array_module
 from ..nn.core.module import Module
-from .gradients import DEFAULT, check
+from .pairs import Parameters, check
 from .report import GradientReport
-from .settings import CheckSettings
+from .settings import DEFAULT, CheckSettings
 
 
 def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT, **options: Any) -> GradientReport:
     """Check the gradients of all trainable parameters and of all inputs of a module.
 
-    Works on a copy in float64: the module itself keeps its weights, gradients and dtype.
+    The check works on a copy in float64. The module itself does not change.
 
     Args:
         module: its ``forward(*inputs, **options)`` returns ``(out, cache)`` and its ``backward(dout, cache)``
-            the gradients of the inputs (nothing, if all are integers). Frozen parameters are left out.
-        inputs: arrays; floating ones are copied to float64.
-        settings: how closely to look.
+            the gradients of the inputs, or ``None`` if all are integers. Frozen parameters are not checked.
+        inputs: the arguments of the forward. Floating-point arrays are copied to float64.
+        settings: how closely to check.
         options: keyword arguments of the forward, such as a fixed ``rng``.
 
     Returns:
         The worst relative error of each input and parameter, by its dotted path.
 
     Raises:
-        GradientMismatch: if a gradient is wrong, naming each bad input and parameter.
-        GradientCheckError: if nothing can be checked: the forward is random, not finite, or not in float64.
+        GradientMismatch: if a gradient is wrong. It names each wrong input and parameter.
+        GradientCheckError: if the gradients cannot be checked, see ``check_gradients``.
     """
-    module = copy.deepcopy(module)
+    given, module = module, copy.deepcopy(module)
     for parameter in module.parameters():
         shape, xp = parameter.data.shape, array_module(parameter.data)
         parameter.rebind(xp.empty(shape, np.float64), xp.empty(shape, np.float64))
@@ -46,9 +46,13 @@ def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT
         gradients = module.backward(*cotangents_and_cache)  # type: ignore[attr-defined]
         return (None,) * len(inputs) if gradients is None else gradients
 
-    def parameter_gradients() -> dict[str, Array]:
-        return {path: parameter.grad for path, parameter in trainable.items()}
+    def forward_as_given(*inputs: Any, **options: Any) -> Any:
+        return copy.deepcopy(given).forward(*inputs, **options)  # type: ignore[attr-defined]
 
-    parameters = {path: parameter.data for path, parameter in trainable.items()}
-    forward = module.forward  # type: ignore[attr-defined]
-    return check(forward, backward, inputs, options, parameters, parameter_gradients, settings)
+    parameters = Parameters(
+        values={path: parameter.data for path, parameter in trainable.items()},
+        gradients=lambda: {path: parameter.grad for path, parameter in trainable.items()},
+        forget_gradients=module.zero_grad,
+        forward=forward_as_given,
+    )
+    return check(module.forward, backward, inputs, options, parameters, settings)  # type: ignore[attr-defined]

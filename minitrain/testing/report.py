@@ -1,11 +1,14 @@
-"""What a gradient check says: a table when all is well, the worst element of each bad argument when not."""
+"""Results of a gradient check: a table if all gradients are right, the worst element of each wrong one if not."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import MinitrainError
+
+NOTED = 5  # elements without a derivative that a printed report lists for each argument
 
 
 class ArgumentReport(NamedTuple):
@@ -15,12 +18,28 @@ class ArgumentReport(NamedTuple):
     shape: tuple[int, ...]
     error: float
     """Worst relative error over all directions and elements tried."""
+    notes: tuple[str, ...] = ()
+    """A line for each element without a derivative, such as a kink: how far it could be checked."""
 
 
 class GradientReport(NamedTuple):
     """A passed check."""
 
     arguments: tuple[ArgumentReport, ...]
+
+    @classmethod
+    def merged(cls, reports: Sequence[GradientReport]) -> GradientReport:
+        """One report of several about the same arguments: the worst error and all notes of each."""
+        columns = zip(*(report.arguments for report in reports), strict=True)
+        return cls(
+            tuple(
+                parts[0]._replace(
+                    error=max(part.error for part in parts),
+                    notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+                )
+                for parts in columns
+            )
+        )
 
     @property
     def worst(self) -> float:
@@ -31,10 +50,13 @@ class GradientReport(NamedTuple):
         names = [argument.name for argument in self.arguments]
         shapes = [str(argument.shape) for argument in self.arguments]
         wide, broad = max(map(len, names), default=0), max(map(len, shapes), default=0)
-        return "\n".join(
-            f"{name:{wide}}  {shape:{broad}}  worst relative error {argument.error:.1e}"
-            for name, shape, argument in zip(names, shapes, self.arguments, strict=True)
-        )
+        lines = []
+        for name, shape, argument in zip(names, shapes, self.arguments, strict=True):
+            lines.append(f"{name:{wide}}  {shape:{broad}}  worst relative error {argument.error:.1e}")
+            lines += [f"    {note}" for note in argument.notes[:NOTED]]
+            if more := argument.notes[NOTED:]:
+                lines.append(f"    and {len(more)} more elements without a derivative")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -59,7 +81,7 @@ class Mismatch:
 
 
 class GradientCheckError(MinitrainError, ValueError):
-    """A check that cannot be made: the forward is random, not finite, or not in double precision."""
+    """The gradients cannot be checked. The message says why, and what to change."""
 
 
 class GradientMismatch(MinitrainError, AssertionError):

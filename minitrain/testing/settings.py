@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ..random import checked_seed
+
 
 @dataclass(frozen=True)
 class CheckSettings:
     """How closely a gradient is checked.
 
     Attributes:
-        seed: of the random cotangents and directions. The same seed gives the same check.
-        directions: random directions to differentiate along, for each argument.
-        step: relative length of a finite difference; an element x moves by ``step * max(1, |x|)``. A function
-            with kinks (relu, max, abs) wants a shorter one, such as 1e-6, which crosses fewer of them.
-        tolerance: largest relative error that passes.
+        seed: seeds the random cotangents and directions, from 0 to 2**64 - 1. The same seed gives the same check.
+        directions: the number of random directions to check for each argument.
+        step: the first step tried: an element x moves by ``step * max(1, |x|)``. Where that gives no reliable
+            derivative, shorter and longer steps are tried.
+        tolerance: the largest relative error that passes.
         elementwise: arrays of at most this many elements are also checked element by element.
-        explained: when an array of at most this many elements fails, all of it is differentiated for the
-            report; in a larger one, a bad element is searched for.
-        no_gradient: names of floating-point arguments that have no gradient on purpose.
+        explained: an array of at most this many elements is differentiated completely for the report when it fails.
+            In a larger one, the checker searches for a wrong element.
+        no_gradient: names of floating-point arguments that deliberately have no gradient.
     """
 
     seed: int = 0
@@ -29,3 +31,9 @@ class CheckSettings:
     elementwise: int = 32
     explained: int = 2000
     no_gradient: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", checked_seed(self.seed))  # frozen
+
+
+DEFAULT = CheckSettings()

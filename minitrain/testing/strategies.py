@@ -1,6 +1,6 @@
-"""Hypothesis strategies for what layers take: sizes that differ, arrays in any layout, masks, padding, configurations.
+"""Hypothesis strategies for the inputs of layers: distinct sizes, arrays in any layout, masks, padding, configurations.
 
-Numbers come from a seeded NumPy generator whose seed Hypothesis draws: that is fast, and a failure shrinks to
+Hypothesis draws a seed, and a NumPy generator with that seed draws the numbers. This is fast, and failures shrink to
 small shapes and a small seed.
 """
 

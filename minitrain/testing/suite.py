@@ -1,6 +1,6 @@
-"""Checks every operation and layer that has a case, one at a time: what ``minitrain gradcheck`` shows as a table.
+"""Checks every operation and layer that has a case. ``minitrain gradcheck`` prints the results as a table.
 
-Needs Hypothesis, which draws the calls.
+Hypothesis draws the calls.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from hypothesis import strategies as st
 
 from ..backend.arrays import is_array
 from .cases import CASES, LAYERS, SMALL, Case, LayerCase
-from .gradients import argument_names, check_gradients
+from .cases.layer import features
+from .gradients import check_gradients
 from .modules import check_module
+from .pairs import argument_names
 from .report import GradientMismatch, GradientReport
 from .settings import CheckSettings
 
 
 @dataclass
 class Verdict:
-    """What the checks of one operation or layer came to.
+    """The result for one operation or layer.
 
     Attributes:
         name: of the operation or layer.
         kind: ``"operation"`` or ``"layer"``.
         errors: worst relative error of each argument and parameter over all calls.
-        calls: calls checked.
-        failure: what is wrong and with which call, or an empty string.
+        calls: the number of calls checked.
+        failure: the wrong call and its error, or an empty string.
     """
 
     name: str
@@ -46,11 +48,11 @@ class Verdict:
         return max(self.errors.values(), default=0.0)
 
     def check(self, call: str, checker: Callable[..., GradientReport], *arguments: Any, **options: Any) -> bool:
-        """Check one more call; returns whether it is right.
+        """Check one more call. Returns whether it passes.
 
         Args:
-            call: describes it, for a failure.
-            checker: makes the check, from ``arguments`` and ``options``.
+            call: a description for the failure message.
+            checker: runs the check on ``arguments`` and ``options``.
             arguments: positional arguments of ``checker``.
             options: keyword arguments of ``checker``.
         """
@@ -78,8 +80,8 @@ class Subject:
         name: of the operation or layer.
         kind: ``"operation"`` or ``"layer"``.
         family: the file that its case stands in, such as ``"activations"``.
-        origin: the case; two subjects are the same if theirs are.
-        check: makes the check, given the number of calls and a seed; the same two give the same calls.
+        origin: the case. Two subjects are equal if their cases are.
+        check: runs the check for a number of calls and a seed, which determine the calls.
     """
 
     name: str
@@ -102,12 +104,12 @@ def subjects(cases: Mapping[str, Case] = CASES, layers: Mapping[str, LayerCase] 
 
 
 def check_operation(case: Case, examples: int, seed: int) -> Verdict:
-    """Check an operation on calls that Hypothesis draws; it stops at the first wrong one.
+    """Check an operation on calls drawn by Hypothesis. The first wrong call ends the check.
 
     Args:
         case: how to call it.
-        examples: number of calls.
-        seed: of the calls; they are the same in every run.
+        examples: the number of calls.
+        seed: the same seed gives the same calls.
     """
     verdict = Verdict(case.name, "operation")
     quiet = hypothesis.settings(
@@ -141,13 +143,13 @@ def check_operation(case: Case, examples: int, seed: int) -> Verdict:
 
 
 def check_layer(name: str, layer: LayerCase, examples: int, seed: int) -> Verdict:
-    """Check a layer, inputs and parameters at once, with other weights each time; it stops at the first wrong one.
+    """Check the inputs and parameters of a layer, with new weights for each call. The first wrong call ends the check.
 
     Args:
         name: of the layer.
-        layer: how to build it, and what to feed it.
-        examples: number of calls.
-        seed: of weights and inputs; they are the same in every run.
+        layer: how to build it, and its inputs.
+        examples: the number of calls.
+        seed: the same seed gives the same weights and inputs.
     """
     verdict = Verdict(name, "layer")
     for i in range(seed, seed + examples):
@@ -155,12 +157,18 @@ def check_layer(name: str, layer: LayerCase, examples: int, seed: int) -> Verdic
         names = argument_names(module.forward, len(inputs))  # type: ignore[attr-defined]
         shown = describe_call(type(module).__name__, names, inputs, layer.options)
         if not verdict.check(shown, check_module, module, *inputs, settings=CheckSettings(seed=i), **layer.options):
+            if not verdict.errors and layer.inputs is features:
+                verdict.failure += (
+                    "\nthis is the default input, x (2, 4, 8): if the layer needs another, "
+                    "draw it with inputs=, as in\n"
+                    f"  layer_case({name!r}, ..., inputs=lambda rng: (rng.standard_normal((5, 3)),))"
+                )
             break
     return verdict
 
 
 def describe_call(function: str, names: Sequence[str], inputs: Iterable[Any], options: Mapping[str, Any]) -> str:
-    """A call in one line: ``layer_norm(x (2, 3), weight (3,), bias None, eps=0.1)``."""
+    """A call on one line: ``layer_norm(x (2, 3), weight (3,), bias None, eps=0.1)``."""
 
     def short(value: Any) -> str:
         if not is_array(value):

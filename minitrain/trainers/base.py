@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import ConfigError
 from ..optim import AdamW, Constant, Schedule
@@ -56,9 +56,13 @@ class EpochTrainer:
 
     Attributes:
         history: lists with one value an epoch: ``train_loss``, ``val_loss``, ``learning_rate``, each metric as
-            ``val_<name>``, and ``train_perplexity`` and ``val_perplexity``, the exponentials of the losses.
+            ``val_<name>``. Where the loss is a cross-entropy, ``val_perplexity`` and ``train_perplexity`` are its
+            exponentials; with label smoothing there is no ``train_perplexity``, for the loss of training is not plain.
         trainer: the `Trainer` of the last call of ``train``.
     """
+
+    assumes_likelihood: ClassVar[bool] = False
+    """Whether a loss that does not say what it is is taken for a cross-entropy in nats."""
 
     def __init__(
         self,
@@ -86,6 +90,12 @@ class EpochTrainer:
         self.early_stopping_patience = early_stopping_patience
         self.history: dict[str, list[float]] = {}
         self.trainer: Trainer | None = None
+
+    def _likelihoods(self, objective: Any) -> list[str]:
+        """The losses that have a perplexity, ``val`` and ``train``."""
+        if not getattr(objective, "is_likelihood", self.assumes_likelihood):
+            return []
+        return ["val"] if getattr(objective, "smooths", False) else ["train", "val"]
 
     def schedule(self, total_steps: int) -> Schedule:
         """The learning rate over ``total_steps`` updates: constant after the warm-up."""
@@ -122,7 +132,7 @@ class EpochTrainer:
             trainer.resume()
         trainer.train()
         self.history = dict(epoch_history.history)
-        for name in ("train", "val"):
+        for name in self._likelihoods(trainer.setup.objective):
             if losses := self.history.get(f"{name}_loss"):
                 self.history[f"{name}_perplexity"] = [perplexity(loss) for loss in losses]
         return self.history

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..optim import InverseSqrt, Schedule, WarmupCosine
-from ..training.objective import accuracy
 from .base import EpochTrainer, perplexity
 
 
@@ -17,13 +16,13 @@ class TransformerTrainer(EpochTrainer):
     """Trains a transformer as in Vaswani et al. (2017, arXiv:1706.03762): inverse square root, smoothed labels.
 
     Args:
-        model: a model with ``label_smoothing`` in its config, such as `Seq2Seq`, or one that gives class scores
-            (..., V) for integer targets (...,).
+        model: a model with ``label_smoothing`` in its config, such as `Seq2Seq` or `GPT`, whose config then gets it; or
+            one that gives class scores (..., V) for integer targets (...,).
         train_dataloader: a loader, or a list of batches, see `Trainer`.
         val_dataloader: batches to validate on after each epoch.
         lr: the highest rate, that of update ``warmup_steps``.
         warmup_steps: updates over which the rate rises; after that it falls with their square root.
-        label_smoothing: share of each target spread over all classes.
+        label_smoothing: share of each target spread over all classes in training. Validation measures the plain loss.
         early_stopping_patience: stop when the validation loss was no better for so many epochs in a row.
         pad_idx: the target that does not count; ``None`` if all do.
         options: see `EpochTrainer`.
@@ -31,6 +30,8 @@ class TransformerTrainer(EpochTrainer):
     Raises:
         ConfigError: if the model has a loss of its own without label smoothing.
     """
+
+    assumes_likelihood = True
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class TransformerTrainer(EpochTrainer):
         loss_fn = None
         if not hasattr(model, "loss_backward"):
             loss_fn = LabelSmoothing(label_smoothing, pad_idx)
-        elif hasattr(model.config, "label_smoothing"):
+        elif hasattr(getattr(model, "config", None), "label_smoothing"):
             model.config = dataclasses.replace(model.config, label_smoothing=label_smoothing)
         elif label_smoothing:
             raise ConfigError(
@@ -87,6 +88,8 @@ class LanguageModelTrainer(EpochTrainer):
         tokenizer: for ``generate``; by default that of the training data, if it has one.
         options: see `EpochTrainer`.
     """
+
+    assumes_likelihood = True
 
     def __init__(
         self,
@@ -138,11 +141,13 @@ class LanguageModelTrainer(EpochTrainer):
             ConfigError: if there is no data.
         """
         from ..training.evaluator import Evaluator
+        from ..training.objective import objective_of
 
         data = self.val_data if batches is None else batches
         if data is None:
             raise ConfigError("evaluate needs batches: there is no val_dataloader")
-        loss = Evaluator(self.model, data, device=self.device).run()["val_loss"]
+        objective = objective_of(self.model, self.loss_fn)
+        loss = Evaluator(objective, data, metrics={}, device=self.device).run()["val_loss"]
         return {"loss": loss, "perplexity": perplexity(loss)}
 
     def generate(
@@ -205,14 +210,15 @@ def train_model(
         progress: whether to show progress.
 
     Returns:
-        Lists with one value an epoch, see `EpochTrainer`; a classifier under cross-entropy has ``val_accuracy`` too.
+        Lists with one value an epoch, see `EpochTrainer`; a classifier has ``val_accuracy`` too.
 
     Raises:
         ConfigError: if early stopping has no validation data to look at.
     """
     from ..losses import CrossEntropyLoss
 
-    classifier = loss_fn is None and not hasattr(model, "loss_backward")
+    if loss_fn is None and not hasattr(model, "loss_backward"):
+        loss_fn = CrossEntropyLoss()
     if device is not None:
         model.to(device)
     return EpochTrainer(
@@ -221,8 +227,7 @@ def train_model(
         val_dataloader,
         learning_rate=learning_rate,
         early_stopping_patience=early_stopping_patience,
-        loss_fn=CrossEntropyLoss() if classifier else loss_fn,
-        metrics={"accuracy": accuracy} if classifier else None,
+        loss_fn=loss_fn,
         device=device or "cpu",
         progress=progress,
     ).train(epochs)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 
 ALIASES = {
     "train_dataloader": "train_data",
@@ -31,8 +30,8 @@ def resolve_aliases(arguments: Mapping[str, Any], aliases: Mapping[str, Any]) ->
     for alias, value in aliases.items():
         name = ALIASES.get(alias)
         if name is None:
-            near = difflib.get_close_matches(alias, [*arguments, *ALIASES], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(arguments)}"
+            near = nearest(alias, [*arguments, *ALIASES])
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(arguments)}"
             raise ConfigError(f"Trainer has no argument {alias}; {hint}")
         if resolved[name] is not None:
             raise ConfigError(f"Trainer was given both {name} and {alias}, which mean the same")

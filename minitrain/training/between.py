@@ -9,9 +9,9 @@ from typing import Any
 
 from ..checkpoint.manifest import Location
 from ..errors import ConfigError, NonFiniteError
+from ..nn.core.nonfinite import first_bad_parameter
 from .callbacks.base import CallbackList
 from .config import TrainingConfig
-from .nonfinite import first_bad_parameter
 from .saving.saver import CheckpointSaver
 from .setup import RunContext, Setup, StepView
 from .signals import Interrupted

@@ -1,4 +1,4 @@
-"""Measuring a model on held-out data, each target weighing the same whatever the batches."""
+"""Measuring a model on held-out data. Every target has the same weight, however the data is cut into batches."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 from ..errors import DataError
 from ..ops.contract.loss import Loss
 from .feed import batch_to
-from .objective import Metric, inputs_and_targets
+from .objective import Metric, default_metrics, inputs_and_targets
 
 
 class Evaluator:
-    """Measures the loss, and other metrics, over a data set, without dropout.
+    """Measures the loss and other metrics over a data set: the plain loss, without dropout and label smoothing.
 
     Args:
         objective: has ``loss(batch)``; with metrics, ``loss_and_outputs(batch)`` or a ``forward`` of the inputs too.
         data: batches, iterated anew each time. If it has ``spread(count)``, an evaluation on a part takes the
             batches that this gives, otherwise the first ones.
-        metrics: functions ``metric(outputs, batch) -> (total, count)`` by name.
+        metrics: functions ``metric(outputs, batch) -> (total, count)`` by name. ``None`` means the accuracy of a
+            classifier, and nothing for other objectives.
         device: where the model is.
     """
 
@@ -32,7 +33,7 @@ class Evaluator:
         device: str = "cpu",
     ) -> None:
         self.objective, self.data, self.device = objective, data, device
-        self.metrics = dict(metrics or {})
+        self.metrics = default_metrics(objective) if metrics is None else dict(metrics)
 
     def run(self, max_batches: int | None = None) -> dict[str, float]:
         """Measure on all of the data, or on ``max_batches`` batches of it.

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..errors import DataError, NonFiniteError
+from ..nn.core.nonfinite import first_bad_parameter
 from ..ops.contract.loss import Loss
 from ..optim import clip_by_global_norm
 from ..random import Key
 from .callbacks.base import CallbackList
-from .nonfinite import first_bad_activation, first_bad_gradient, first_bad_parameter
+from .nonfinite import first_bad_activation
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
 
@@ -39,7 +40,8 @@ def train_step(
         optimizer: has ``zero_grad``, ``set_lr`` and ``step``.
         micro_batches: pairs of the index of the first sample in the whole batch and the micro-batch.
         lr: learning rate of this update.
-        key: random key of this step's dropout masks; ``None`` trains without dropout.
+        key: random key of this step. ``None`` calls the model as an evaluation does: it drops nothing and smooths no
+            label.
         max_grad_norm: a longer gradient is scaled down to this length; ``None`` leaves it.
         objective: has ``loss`` and ``loss_backward``; the model by default.
         on_substep: called with the loss of each micro-batch after its backward.
@@ -67,9 +69,6 @@ def train_step(
     if not count:
         raise DataError("no target of this batch counts: all are masked out, there is nothing to learn from it")
     clip = clip_by_global_norm(model, max_grad_norm, count=count)
-    if not math.isfinite(clip.norm):
-        bad = first_bad_parameter(model) or first_bad_gradient(model) or "its squares overflow"
-        raise NonFiniteError(f"the gradient's norm is {clip.norm}: {bad}")
     update = go_on(Gradient(Loss(total, count), clip))
     if update:
         optimizer.step(clip.scale)

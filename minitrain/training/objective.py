@@ -1,18 +1,34 @@
-"""What is minimised: a model that owns its loss, or a model and a loss function."""
+"""What training minimises: a model with a loss of its own, or a model and a loss function.
+
+One rule holds for all objectives. **A key means training, no key means evaluation.** An evaluation drops nothing and
+measures the plain loss, without label smoothing and other parts that belong to training. So the exponential of an
+evaluated cross-entropy is the perplexity.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from ..data.loading.batches import IGNORED
 from ..errors import ConfigError, DataError
+from ..losses.base import Reduced
 from ..ops.contract.loss import Loss
 from ..random import Key
 
 
 class Objective(Protocol):
-    """What the training loop calls. GPT and the other models are objectives by themselves."""
+    """What the training loop calls. GPT and the other models are objectives by themselves.
+
+    An objective may also have these attributes; each defaults to ``False``:
+
+    - ``classifies``: a sample has one class, and the outputs are scores (..., V). An evaluation then measures accuracy,
+      for which it calls ``loss_and_outputs(batch)``.
+    - ``is_likelihood``: an evaluation measures a negative log-likelihood in nats, whose exponential is a perplexity.
+    - ``smooths``: the loss of training has parts that an evaluation leaves out.
+    """
 
     def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Any]:
         """The summed loss of a batch with its count, and the cache; ``rng=None`` means evaluation."""
@@ -27,16 +43,31 @@ class ModelLossCache(NamedTuple):
     model: Any
     loss: Any
     scale: float  # what makes a sum of the loss: 1, or the number of samples for a mean
+    backward: Callable[..., Any]  # of the loss
 
 
 class ModelWithLoss:
     """A model and a loss function as one objective.
 
+    A loss of `minitrain.losses` gives its total and its count, also with ``reduction="mean"``. So any split of a batch
+    into micro-batches has the gradient of the whole batch. An evaluation measures the loss's ``plain()``.
+
     Args:
         model: ``forward(inputs) -> (outputs, cache)`` and ``backward(doutputs, cache)``; a forward with an ``rng``
             argument gets the key of the dropout masks.
         loss_fn: ``forward(outputs, targets)`` and ``backward(dloss, cache)``, or a pair of such functions. The loss
-            is ``Loss(total, count)``, or a number: the mean over the samples of the batch.
+            is ``Loss(total, count)``, or a number: the mean over the samples of the batch. A mean over anything else,
+            such as over the targets that are not padding, cannot be split: return ``Loss(total, count)``. If there is a
+            ``plain()``, an evaluation uses the loss that it returns.
+
+    Attributes:
+        classifies: whether the outputs are scores of classes, as the loss says.
+        is_likelihood: whether an evaluation measures a negative log-likelihood in nats, as the loss says.
+        smooths: whether the loss has parts that an evaluation leaves out.
+        ignore_index: the target that does not count.
+
+    Raises:
+        ConfigError: if ``loss_fn`` is not a loss, or keeps a sum or all losses apart.
     """
 
     def __init__(self, model: Any, loss_fn: Any) -> None:
@@ -49,11 +80,16 @@ class ModelWithLoss:
                 "backward(dloss, cache), or a pair of two such functions"
             )
         self.model = model
-        self._forward, self._backward = loss_fn if pair else (loss_fn.forward, loss_fn.backward)
+        plain = loss_fn.plain() if hasattr(loss_fn, "plain") else loss_fn
+        self._training, self._evaluation = _functions(loss_fn), _functions(plain)
         self._takes_rng = "rng" in inspect.signature(model.forward).parameters
+        self.classifies: bool = getattr(loss_fn, "classifies", False)
+        self.is_likelihood: bool = getattr(loss_fn, "is_likelihood", False)
+        self.smooths = plain is not loss_fn
+        self.ignore_index: int = getattr(loss_fn, "ignore_index", IGNORED)
 
     def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, ModelLossCache]:
-        """The summed loss of a batch, and the cache."""
+        """The summed loss of a batch, and the cache; ``rng=None`` means evaluation."""
         loss, cache, _ = self._run(batch, rng)
         return loss, cache
 
@@ -64,17 +100,48 @@ class ModelWithLoss:
 
     def _run(self, batch: Any, rng: Key | None) -> tuple[Loss, ModelLossCache, Any]:
         inputs, targets = inputs_and_targets(batch)
+        forward, backward = self._evaluation if rng is None else self._training
         outputs, cache = self.model.forward(inputs, **({"rng": rng} if self._takes_rng else {}))
-        loss, loss_cache = self._forward(outputs, targets)
+        loss, loss_cache = forward(outputs, targets)
+        value = loss.total if isinstance(loss, Loss) else loss
+        if getattr(value, "shape", ()) != ():
+            raise ConfigError(
+                f"loss_fn returned losses of shape {value.shape}, one for each target: return their sum and their "
+                "number, Loss(total, count), or their mean over the samples"
+            )
         if isinstance(loss, Loss):
-            return loss, ModelLossCache(cache, loss_cache, 1.0), outputs
+            return loss, ModelLossCache(cache, loss_cache, 1.0, backward), outputs
+        if getattr(targets, "dtype", None) is not None and targets.dtype.kind == "i" and (targets == IGNORED).any():
+            raise DataError(
+                f"loss_fn returned a number, the mean over all samples to a trainer, but targets of {IGNORED} do not "
+                "count: return their sum and their number, Loss(total, count)"
+            )
         samples = float(len(inputs))  # a mean: its sum over the samples adds up over micro-batches
-        return Loss(loss * samples, samples), ModelLossCache(cache, loss_cache, samples), outputs
+        return Loss(loss * samples, samples), ModelLossCache(cache, loss_cache, samples, backward), outputs
 
     def loss_backward(self, cache: ModelLossCache) -> None:
         """Add the gradients of the summed loss to the model's parameters."""
-        doutputs = self._backward(cache.scale, cache.loss)
+        doutputs = cache.backward(cache.scale, cache.loss)
         self.model.backward(doutputs[0] if isinstance(doutputs, tuple) else doutputs, cache.model)
+
+
+def _functions(loss_fn: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The forward and backward of a loss, whose losses are summed.
+
+    Raises:
+        ConfigError: if its reduction keeps the losses apart, or is a sum: the trainer divides by the count.
+    """
+    if isinstance(loss_fn, tuple):
+        return loss_fn
+    reduction = getattr(loss_fn, "reduction", None)
+    if reduction in ("none", "sum"):
+        raise ConfigError(
+            f"loss_fn is {type(loss_fn).__name__}(reduction={reduction!r}): the gradient of a step is that of the mean "
+            "over its targets, so leave reduction out, or use 'mean', which is the same to a trainer"
+        )
+    if isinstance(loss_fn, Reduced):
+        loss_fn = loss_fn.summed()
+    return loss_fn.forward, loss_fn.backward
 
 
 def objective_of(model: Any, loss_fn: Any = None) -> Any:
@@ -115,9 +182,17 @@ Metric = Callable[[Any, Any], tuple[float, float]]
 """``metric(outputs, batch) -> (total, count)``; the value over a data set is the sum of totals over that of counts."""
 
 
-def accuracy(outputs: Any, batch: Any, ignore_index: int = -100) -> tuple[float, float]:
-    """How many targets (...,) the highest of the outputs (..., V) names, and how many targets count."""
-    _, targets = inputs_and_targets(batch)
+def accuracy(outputs: Any, batch: Any, ignore_index: int = IGNORED) -> tuple[float, float]:
+    """How many targets (...,) have the highest of the outputs (..., V), and how many targets count."""
+    plain = isinstance(batch, tuple | list) and not hasattr(batch, "_fields")
+    _, targets = inputs_and_targets(batch[:2] if plain else batch)  # lengths may follow
     counts = targets != ignore_index
     right = (outputs.argmax(axis=-1) == targets) & counts
     return float(right.sum()), float(counts.sum())
+
+
+def default_metrics(objective: Any) -> dict[str, Metric]:
+    """What an evaluation measures besides the loss unless told otherwise: the accuracy of a classifier."""
+    if not getattr(objective, "classifies", False):
+        return {}
+    return {"accuracy": partial(accuracy, ignore_index=getattr(objective, "ignore_index", IGNORED))}

@@ -43,8 +43,9 @@ def twins(settings, dtype):
     for parameter in ours.parameters():
         parameter.data += (0.05 * rng.standard_normal(parameter.data.shape)).astype(dtype)
     shape = asdict(config)
-    assert shape.pop("gelu") == "none"  # the exact form, as in the peer
+    assert shape.pop("gelu") == "exact"  # the exact form, as in the peer
     assert shape.pop("loss_chunk") is None  # a way to compute, not a shape
+    assert shape.pop("label_smoothing") == 0  # of the loss, which the peer does not smooth
     theirs = TorchGPT(**shape).double()
     load_from_minitrain(theirs, ours.state_dict())
     return ours, theirs

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain import losses
+from minitrain.backend import use_kernels
+from minitrain.ops import cross_entropy_backward, cross_entropy_forward
 from minitrain.testing.strategies import arrays, integer_arrays
 
 V = 5
@@ -51,3 +53,19 @@ def test_mean_of_divergences_is_batchmean(data):
     loss, _ = losses.KLDivergenceLoss("mean").forward(log_probs.numpy(), shares.exp().numpy())
     expected = torch.nn.KLDivLoss(reduction="batchmean")(log_probs, shares.exp())
     np.testing.assert_allclose(loss, expected.numpy(), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(("offset", "spread"), [(1e4, 1e-3), (30.0, 3.0), (0.0, 3.0)])
+@pytest.mark.parametrize("mode", ["reference", "auto"])
+def test_cross_entropy_is_as_exact_as_pytorchs_where_logits_share_an_offset(mode, offset, spread):
+    rng = np.random.default_rng(0)
+    logits, targets = (offset + spread * rng.standard_normal((256, 64))).astype(np.float32), rng.integers(0, 64, 256)
+    shifted = logits.astype(np.float64) - offset
+    exact = np.exp(shifted) / np.exp(shifted).sum(axis=-1, keepdims=True)
+    exact[np.arange(256), targets] -= 1
+    theirs = torch.tensor(logits, requires_grad=True)
+    torch.nn.functional.cross_entropy(theirs, torch.tensor(targets), reduction="sum").backward()
+    with use_kernels(mode):
+        _, cache = cross_entropy_forward(logits, targets)
+        ours, *_ = cross_entropy_backward(1.0, cache)
+    assert abs(ours - exact).max() <= 1.5 * abs(theirs.grad.numpy() - exact).max() + 1e-8

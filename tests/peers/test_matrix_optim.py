@@ -126,7 +126,10 @@ def test_stochastic_weight_average(seed, packed, start, every):
 )
 @settings(max_examples=40)
 def test_reduce_on_plateau(seed, mode, threshold_mode, threshold, patience, cooldown, min_lr):
-    """Two hundred values of a metric that falls, stalls, repeats itself and is NaN at times."""
+    """Two hundred values of a metric that falls, stalls, repeats itself and is NaN at times.
+
+    They are positive: PyTorch's relative threshold takes worse values for better ones where the metric is negative.
+    """
     options = {
         "mode": mode,
         "threshold_mode": threshold_mode,
@@ -140,7 +143,7 @@ def test_reduce_on_plateau(seed, mode, threshold_mode, threshold, patience, cool
     theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler, peer = ReduceOnPlateau(ours, **options), torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **options)
     rng = np.random.default_rng(seed)
-    walk = 5 + np.cumsum(rng.choice([-0.3, 0.0, 0.0, 0.2], 200))
+    walk = 5 * np.exp(np.cumsum(rng.choice([-0.06, 0.0, 0.0, 0.04], 200)))
     walk[rng.integers(0, 200, 5)] = np.nan
     rates = []
     for metric in walk:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from minitrain.models import Encoder, Llama, Seq2Seq, ViT
 from minitrain.nn import pack
+from minitrain.random import Key
 
 from .torch_models import TorchEncoder, TorchLlama, TorchSeq2Seq, TorchViT, load
 
@@ -81,20 +82,20 @@ def test_logits(kind, changes, dtype):
 @dtypes
 @pytest.mark.parametrize("packed", [False, True], ids=["unpacked", "packed"])
 def test_gradients(kind, changes, dtype, packed):
-    """Of the summed loss, for every parameter."""
-    ours, theirs = twins(kind, changes, dtype)
+    """Of the summed loss, for every parameter; a key means training, in which labels are smoothed."""
+    ours, theirs = twins(kind, changes | {"label_smoothing": 0.1}, dtype)
     if packed:
         pack(ours)
     batch = kind.batch(4, dtype=dtype)
-    loss, cache = ours.loss(batch)
+    loss, cache = ours.loss(batch, rng=Key.from_seed(0))
     ours.loss_backward(cache)
 
     logits = logits_of_peer(kind, theirs, batch)
     targets = tensor(batch.target[:, 1:] if kind.model is Seq2Seq else batch.targets)
-    options: dict[str, Any] = {"ignore_index": -100}
-    if kind.model is Seq2Seq:
-        options = {"ignore_index": ours.config.pad_idx, "label_smoothing": ours.config.label_smoothing}
-    expected = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="sum", **options)
+    ignored = ours.config.pad_idx if kind.model is Seq2Seq else -100
+    expected = F.cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), reduction="sum", ignore_index=ignored, label_smoothing=0.1
+    )
     expected.backward()
 
     assert float(loss.total) == pytest.approx(expected.item(), rel=LOGITS[dtype])

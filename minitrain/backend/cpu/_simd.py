@@ -161,6 +161,16 @@ def transpose_block(typing: Any, x: Any, ldx: Any, out: Any, ldo: Any) -> Any:
 
 
 @intrinsic
+def keep_alive(typing: Any, x: Any) -> Any:
+    """Nothing, but numba frees no array before its last use: place this behind the last use of an array's address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(x), codegen
+
+
+@intrinsic
 def get(typing: Any, address: Any) -> Any:
     """The float32 at an address."""
 

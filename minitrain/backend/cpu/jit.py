@@ -1,21 +1,18 @@
-"""numba, set up once: how a CPU kernel is declared, compiled on first use, cached on disk and launched.
+"""A CPU kernel: declared with a signature, compiled on first use, kept on disk and launched.
 
-Three facts about numba shape this file. Its disk cache does not notice an edit in a helper function of another
-file, so a kernel is stamped with a hash of its file and of all helper files. Its default thread pool may be
-``workqueue``, which wakes its workers ten times more slowly than OpenMP and aborts when two Python threads enter it;
-OpenMP is preferred, and launches under ``workqueue`` are serialised by a lock. Compiling takes about a second a
-kernel, so nothing is compiled before it is first called.
+Two facts about numba shape this file. Its default thread pool may be ``workqueue``, which wakes its workers ten times
+more slowly than OpenMP and aborts when two Python threads enter it; OpenMP is preferred, and launches under
+``workqueue`` are serialised by a lock. Compiling takes about a second a kernel, so nothing is compiled before it is
+first called.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from . import numba_settings  # noqa: F401  # before numba
@@ -23,33 +20,16 @@ from . import numba_settings  # noqa: F401  # before numba
 # isort: split
 import numba
 import numpy as np
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
-from numba.core.compiler import Compiler
-from numba.core.registry import CPUDispatcher, cpu_target
+from numba.core.registry import CPUDispatcher
 from numba.np.ufunc import parallel
 
-from ..cache_dir import cache_dir
 from ..threads import environment
-from . import object_code
+from . import kernel_cache, object_code
 from .blas import blas
 from .compile_ahead import compile_ahead, exclusive
-
-# Sums may be reordered and products fused so that loops vectorise; NaN and infinity keep their meaning.
-FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
-OPTIONS = {"nopython": True, "fastmath": FASTMATH, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-# Kernels say with ``prange`` what is to be parallel; numba need not look for more, and compiles faster.
-PRANGE_ONLY = dict.fromkeys(
-    ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False
-)
-KERNEL_FOLDER = Path(__file__).parents[2] / "kernels" / "cpu"
-HELPERS = KERNEL_FOLDER / "common"
-"""Functions that kernels of all families are built from."""
-
-
-@functools.cache
-def kernel_cache_dir() -> Path:
-    """The folder of this installation's compiled kernels."""
-    return cache_dir() / "kernels" / hashlib.sha256(str(KERNEL_FOLDER).encode()).hexdigest()[:8]
+from .compiler import OPTIONS, PRANGE_ONLY, ApartCompiler
+from .compiler import device as device
+from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
 
 
 def blas_width() -> bool | None:
@@ -58,75 +38,12 @@ def blas_width() -> bool | None:
     return None if found is None else found.wide_integers
 
 
-@functools.cache
-def _source_stamp(file: str) -> str:
-    """Changes when anything does that the machine code of the functions in ``file`` depends on."""
-    called = blas_width() if Path(file).is_relative_to(KERNEL_FOLDER) else None
-    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {called}".encode())
-    ours = [Path(__file__), Path(str(object_code.__file__)), *sorted(Path(__file__).parent.glob("_*.py"))]
-    for source in dict.fromkeys(
-        [Path(file), *sorted(Path(file).parent.glob("_*.py")), *sorted(HELPERS.glob("*.py")), *ours]
-    ):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
-
-
-class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
-    """Tells numba to keep a kernel's machine code in ``kernel_cache_dir()``."""
-
-    def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
-        self._py_file = py_file
-
-    def get_cache_path(self) -> str:
-        return str(kernel_cache_dir())
-
-    def get_source_stamp(self) -> str:
-        return _source_stamp(self._py_file)
-
-    def get_disambiguator(self) -> str:
-        # In the file's name: a stale file is never mistaken for a fresh one, also while another process compiles.
-        return _source_stamp(self._py_file)[:16]
-
-    @classmethod
-    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator:
-        return cls(py_func, py_file)
-
-
-class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_Locator]  # noqa: RUF012  # numba's attribute, read once
-
-
-class KernelCache(FunctionCache):  # type: ignore[misc]
-    """numba's disk cache of one function, in ``kernel_cache_dir()``."""
-
-    _impl_class = _CacheImpl
-
-
-def is_on_disk(cache: KernelCache, signature: Any) -> bool:
-    """Whether ``cache`` holds code for this signature and this processor, in its index and in the file named there."""
-    key = cache._index_key(signature, cpu_target.target_context.codegen())
-    data_file = cache._cache_file._load_index().get(key)
-    return data_file is not None and (kernel_cache_dir() / data_file).exists()
-
+kernel_cache.linked_with = blas_width
 
 compile_listener: Callable[[str], None] | None = None
 """Called with a kernel's name before it is compiled (not when it comes from disk); the trainer shows it."""
 
 _launch_lock = threading.RLock()
-
-
-class _ApartCompiler(Compiler):  # type: ignore[misc]
-    """Compiles under the promise that no array a kernel writes to overlaps another of its arguments.
-
-    Otherwise LLVM makes two loops of one and looks at the addresses to choose: SIMD code if the arrays lie far enough
-    apart, else scalar code, which rounds differently. Small arrays that happened to be neighbours in memory then gave
-    other bytes than the same numbers elsewhere. Two views of one array must not both be used in a parallel loop that
-    writes to one of them, and a device function returns no view of its arguments.
-    """
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.state.flags.noalias = True
 
 
 class Kernel:
@@ -140,7 +57,7 @@ class Kernel:
 
     def _new_dispatcher(self) -> Any:
         options = {**OPTIONS, "parallel": PRANGE_ONLY.copy() if self._parallel else False}  # numba empties the copy
-        dispatcher = CPUDispatcher(self._function, targetoptions=options, pipeline_class=_ApartCompiler)
+        dispatcher = CPUDispatcher(self._function, targetoptions=options, pipeline_class=ApartCompiler)
         dispatcher._cache = KernelCache(self._function)
         return dispatcher
 
@@ -217,25 +134,6 @@ def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., 
     The last argument of a parallel one is the number of parts that it cuts its work into, one for each thread.
     """
     return lambda function: Kernel(function, signature, parallel)
-
-
-class Device(CPUDispatcher):  # type: ignore[misc]
-    """A function that numba compiles into the kernels that call it; without a way in from Python it does so faster."""
-
-    def __call__(self, *args: Any) -> Any:
-        """Say that this is not possible.
-
-        Raises:
-            TypeError: always.
-        """
-        name = self.py_func.__name__
-        raise TypeError(f"{name} is a part of kernels: Python cannot call it, but {name}.py_func is the same in Python")
-
-
-def device(function: Callable[..., Any]) -> Device:
-    """Declare a helper that kernels call; LLVM inlines it."""
-    options = {**OPTIONS, "no_cpython_wrapper": True}
-    return Device(function, targetoptions=options, pipeline_class=_ApartCompiler)
 
 
 @functools.cache

@@ -19,8 +19,9 @@ import numpy as np
 from numba import types
 from numba.core.ccallback import CFunc
 
-from ._simd import FEATURES, LANES, ROWS, WIDTH, copy_strip, get, put, sum_tile, transpose_block
-from .jit import FASTMATH, KernelCache, device, is_on_disk
+from ._simd import FEATURES, LANES, ROWS, WIDTH, copy_strip, get, keep_alive, put, sum_tile, transpose_block
+from .compiler import FASTMATH, device
+from .kernel_cache import KernelCache, is_on_disk
 from .object_code import to_disk_only
 
 DEPTH = 256
@@ -62,6 +63,7 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
                 else:  # the tiles stick out: they go to memory of their own first
                     _column_of_tiles(a_by_columns, height, depth, a_block, lda, strip, alpha, f4(0), edge, WIDTH)
                     _add_edge(edge, height, width, onto, c_block, ldc)
+    keep_alive(memory)
 
 
 @device

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backend.arrays import check_plain
 from ...errors import DataError
+from ..ids import as_int32
 from ..loading.batches import IGNORED, PaddedBatch
 
 
@@ -87,7 +89,8 @@ def pair_collate(samples: Sequence[Pair], *, pad_id: int = 0, bos_id: int = 1, e
         eos_id: what it should answer last.
     """
     sources, targets = zip(*samples, strict=True)
-    whole = [np.concatenate([[bos_id], target, [eos_id]]).astype(np.int32) for target in targets]
+    begin, end = as_int32([bos_id], "bos_id"), as_int32([eos_id], "eos_id")
+    whole = [np.concatenate([begin, as_int32(target, f"target {i}"), end]) for i, target in enumerate(targets)]
     return Pair(pad_rows(sources, pad_id), pad_rows(whole, pad_id))
 
 
@@ -96,14 +99,16 @@ def pad_rows(rows: Sequence[Any], fill: int) -> NDArray[np.int32]:
 
     Raises:
         DataError: if a row is not a one-dimensional sequence of integers.
+        TokenError: if a number does not fit into 32 bits.
     """
-    padded = np.full((len(rows), max(len(row) for row in rows)), fill, dtype=np.int32)
+    padded = np.full((len(rows), max(len(row) for row in rows)), as_int32(fill, "the id of padding"), dtype=np.int32)
     for number, row in enumerate(rows):
+        check_plain(f"sample {number} of the batch", row)
         ids = np.asarray(row)
         if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
             raise DataError(
                 f"sample {number} of the batch is of {ids.dtype} {ids.shape}: padding is for (n,) integers, "
                 "such as the ids of a tokenizer"
             )
-        padded[number, : ids.size] = ids
+        padded[number, : ids.size] = as_int32(ids, f"sample {number} of the batch")
     return padded

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backend.arrays import check_plain
 from ...errors import ConfigError, DataError
 from ...random import Key
+from ..ids import as_int32
 from ..loading.batches import Batch, Loader, checked_batch_size
 from ..loading.order import EpochOrder
 from ..text.bpe import BOS, EOS, PAD, BPETokenizer
@@ -128,9 +130,13 @@ class Dataset(SampleDataset):
         return (self.tokens.size - 1) // self.block_size
 
     def __getitem__(self, index: int) -> Batch:
-        """Window ``index``: x and y, int32 ``(T,)`` each."""
+        """Window ``index``: x and y, int32 ``(T,)`` each.
+
+        Raises:
+            TokenError: if a token id does not fit into 32 bits.
+        """
         start = self._checked(index) * self.block_size
-        window = self.tokens[start : start + self.block_size + 1].astype(np.int32)
+        window = as_int32(np.array(self.tokens[start : start + self.block_size + 1]))  # a copy
         return Batch(window[:-1], window[1:])
 
     def loader(self, batch_size: int, *, seed: int = 0) -> TokenLoader:
@@ -194,6 +200,8 @@ class ArrayDataset(SampleDataset):
         Raises:
             DataError: if there are none, or they are of different lengths.
         """
+        for name, array in arrays.items():
+            check_plain(f"ArrayDataset: {name}", array)
         self.arrays = {name: np.asarray(array) for name, array in arrays.items()}
         if not arrays or any(array.ndim == 0 for array in self.arrays.values()):
             raise DataError("give arrays of samples by name, such as inputs=images, targets=classes")
@@ -240,13 +248,14 @@ class PairDataset(SampleDataset):
 
         Raises:
             DataError: if their numbers differ.
+            TokenError: if ids are not integers, or do not fit into 32 bits.
         """
         if len(sources) != len(targets):
             raise DataError(
                 f"there are {len(sources)} sources and {len(targets)} targets: each source needs one target, in order"
             )
-        self.sources = [np.asarray(ids, dtype=np.int32) for ids in sources]
-        self.targets = [np.asarray(ids, dtype=np.int32) for ids in targets]
+        self.sources = [as_int32(ids, f"source {i}") for i, ids in enumerate(sources)]
+        self.targets = [as_int32(ids, f"target {i}") for i, ids in enumerate(targets)]
         self.pad_id, self.bos_id, self.eos_id = pad_id, bos_id, eos_id
         pairs = zip(self.sources, self.targets, strict=True)
         self.lengths = np.array([max(len(source), len(target) + 1) for source, target in pairs], dtype=np.int64)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
+from ..ids import as_int32
 from ..loading.batches import IGNORED
 from ..tokens.token_array import TokenArray
 from .datasets import SampleDataset
@@ -98,7 +99,7 @@ class PackedDataset(SampleDataset):
                 "empty: take those of document_offsets(tokens, end_id)"
             )
         self.tokens, self.offsets, self.block_size = tokens, offsets, block_size
-        self.pad_id, self.reset_positions = pad_id, reset_positions
+        self.pad_id, self.reset_positions = int(as_int32(pad_id, "pad_id")), reset_positions
         self._pieces = _join(offsets, block_size) if method == "join" else _first_fit(offsets, block_size)
         count = int(self._pieces.windows[-1]) + 1
         self._first = np.searchsorted(self._pieces.windows, np.arange(count + 1))  # (windows + 1,)
@@ -107,7 +108,11 @@ class PackedDataset(SampleDataset):
         return self._first.size - 1
 
     def __getitem__(self, index: int) -> PackedBatch:
-        """Window ``index``, each field ``(T,)``."""
+        """Window ``index``, each field ``(T,)``.
+
+        Raises:
+            TokenError: if a token id does not fit into 32 bits.
+        """
         window = self._checked(index)
         T = self.block_size
         inputs, targets = np.full(T, self.pad_id, dtype=np.int32), np.full(T, IGNORED, dtype=np.int32)
@@ -117,7 +122,7 @@ class PackedDataset(SampleDataset):
         for number, piece in enumerate(pieces):
             start, length = int(self._pieces.starts[piece]), int(self._pieces.lengths[piece])
             end = int(self.offsets[np.searchsorted(self.offsets, start, side="right")])  # of the document
-            ids = self.tokens[start : min(start + length + 1, end)]  # with the token that follows, if one does
+            ids = as_int32(self.tokens[start : min(start + length + 1, end)])  # with the token that follows, if any
             inputs[at : at + length] = ids[:length]
             targets[at : at + ids.size - 1] = ids[1:]
             documents[at : at + length] = number

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ConfigError, DataError
+from ...errors import ConfigError, DataError, nearest
 from ..ids import checked_ids, utf8
 from .bpe import BPETokenizer, train_bpe_tokenizer
 
@@ -161,8 +160,8 @@ def build_tokenizer(name: str, text: str, *, vocab_size: int = 1024) -> Tokenize
         return ByteTokenizer()
     if name == "bpe":
         return train_bpe_tokenizer([text], vocab_size=vocab_size)
-    near = difflib.get_close_matches(name, TOKENIZERS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(TOKENIZERS)}"
+    near = nearest(name, TOKENIZERS)
+    hint = f"did you mean {near!r}?" if near else f"choose one of {', '.join(TOKENIZERS)}"
     raise ConfigError(f"there is no tokenizer {name!r}: {hint}")
 
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backend.arrays import check_plain
 from ...errors import ConfigError, DataError
-from ...random import Key, random_bits
+from ...random import Key, checked_seed, random_bits
+from ..ids import as_int32
 from ..loading.batches import Batch, checked_step, split_batch
 from ..loading.order import across_epochs
 from .token_array import TokenArray
@@ -34,7 +36,7 @@ class TokenLoader:
         tokens: ``(N,)`` the token ids, usually a memory map.
         block_size: T, tokens in a window.
         batch_size: B, windows in a batch.
-        seed: the seed of the order.
+        seed: the seed of the order, from 0 to 2**64 - 1.
         windows_per_epoch: how many windows an epoch visits.
         steps_per_epoch: how many batches it takes to visit them; the last one may reach into the next epoch.
     """
@@ -57,11 +59,11 @@ class TokenLoader:
         self.tokens: Any = tokens
         self.block_size = block_size
         self.batch_size = batch_size
-        self.seed = seed
+        self.seed = checked_seed(seed)
         # One block is left free, so that this many windows fit at every offset in [0, block_size).
         self.windows_per_epoch = max(1, count // block_size - 1)
         self.steps_per_epoch = -(-self.windows_per_epoch // batch_size)
-        self._key = Key.from_seed(seed).fold("data")
+        self._key = Key.from_seed(self.seed).fold("data")
         self._latest: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
 
     def window_starts(self, epoch: int) -> NDArray[np.int64]:
@@ -82,6 +84,7 @@ class TokenLoader:
 
         Raises:
             ConfigError: if ``step`` is negative.
+            TokenError: if a token id does not fit into 32 bits.
         """
         first = checked_step(step) * self.batch_size
         starts = across_epochs(self.window_starts, self.windows_per_epoch, first, self.batch_size)
@@ -132,14 +135,19 @@ def _evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) ->
 
 
 def _windows(tokens: TokenArray, starts: NDArray[np.int64], length: int) -> Batch:
-    """Copies of the windows of ``length`` tokens at ``starts``, and the tokens that follow theirs."""
-    rows = tokens[starts[:, None] + np.arange(length + 1)].astype(np.int32)  # (B, length + 1)
+    """Copies of the windows of ``length`` tokens at ``starts``, and of the tokens that follow each of theirs.
+
+    Raises:
+        TokenError: if a token id does not fit into 32 bits.
+    """
+    rows = as_int32(tokens[starts[:, None] + np.arange(length + 1)])  # (B, length + 1)
     return Batch(np.array(rows[:, :-1], order="C"), np.array(rows[:, 1:], order="C"))
 
 
 def _check_sizes(tokens: TokenArray, block_size: int, batch_size: int) -> None:
     if not hasattr(tokens, "ndim"):
         raise DataError(f"tokens must be an (N,) array of integers, not a {type(tokens).__name__}: numpy.array(tokens)")
+    check_plain("TokenLoader: tokens", tokens)
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         raise DataError(f"tokens must be an (N,) array of integers, not {tokens.dtype} of shape {tokens.shape}")
     for name, size in (("block_size", block_size), ("batch_size", batch_size)):

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ...files import file_error, make_folder, write_atomically
+from ..ids import as_int32
 from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
 from ..text.pieces import PIECE_BYTES
 from ..text.tokenizers import Tokenizer, tokenizer_from_json
@@ -238,7 +239,7 @@ def _in_shards(
     for ids, place in stream:
         taken = 0
         while taken < ids.size:
-            part = ids[taken : taken + shard_tokens - filled]
+            part = as_int32(ids[taken : taken + shard_tokens - filled])
             shard[filled : filled + part.size] = part
             filled, taken = filled + part.size, taken + part.size
             behind = place._replace(skip=place.skip + taken)

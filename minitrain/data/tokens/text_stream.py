@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
+from ..ids import as_int32
 from ..loading.batches import Batch, checked_batch_size
 from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
 from ..text.pieces import PIECE_BYTES
@@ -127,4 +128,4 @@ class TextStream:
             start = byte if number == file else 0
             for at, text in stream_file(path, start=start, piece_bytes=self.piece_bytes):
                 joint = "\n" if at == 0 and number > 0 else ""
-                yield number, at, self.tokenizer.encode(joint + text)
+                yield number, at, as_int32(self.tokenizer.encode(joint + text))

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import DataError
+
 
 class TokenArray(Protocol):
     """What loaders need of ``(N,)`` token ids: a NumPy array, a memory map or `JoinedTokens`."""
@@ -44,10 +46,19 @@ class JoinedTokens:
 
     Attributes:
         parts: the arrays, ``(N_i,)`` each, of one integer type.
+
+    Raises:
+        DataError: if there is none, or their types differ.
     """
 
     def __init__(self, parts: Sequence[NDArray[Any]]) -> None:
         self.parts = list(parts)
+        kinds = sorted({part.dtype.name for part in self.parts})
+        if len(kinds) != 1:
+            raise DataError(
+                f"JoinedTokens: the arrays must be of one integer type, got {' and '.join(kinds) or 'no array'}; "
+                "convert them with astype to the widest"
+            )
         self._ends = np.cumsum([part.shape[0] for part in self.parts])  # (parts,)
 
     @property

@@ -4,8 +4,8 @@ A linear layer keeps its weight W, frozen, and gets a correction of rank R besid
 
     out = x W^T + bias + (alpha / R) x A^T B^T          A (R, K), B (N, R), with B = 0 at first
 
-So the adapted model starts as the one it was. Only A and B are trained and saved; ``merge_lora`` adds
-``(alpha / R) B A`` to W, after which nothing is left of the adapter but what it learned.
+So the adapted model starts equal to the original. Only A and B are trained and saved. ``merge_lora`` adds
+``(alpha / R) B A`` to W and removes the adapter.
 
     add_lora(model, rank=8, alpha=16)
     pack(model)                                 # frozen weights get no memory for gradients
@@ -45,24 +45,24 @@ class LoRALinearCache(NamedTuple):
     low_rank: LowRankCache
 
 
-class LoRALinearGeluCache(NamedTuple):
-    """What the backward of ``forward_gelu`` needs, and that of ``forward_after_gelu``."""
+class GeluLoRALinearCache(NamedTuple):
+    """What the backward of ``forward_after_gelu`` needs."""
 
     linear: LoRALinearCache
     gelu: GeluCache
 
 
 class LoRALinear(Module):
-    """A frozen linear layer with a trainable correction of low rank; it stands where the linear layer stood.
+    """A frozen linear layer with a trainable low-rank correction; it takes the place of the linear layer.
 
     Args:
         base: the layer; its weight and bias are frozen.
         rank: R, the rank of the correction.
-        alpha: the correction is scaled by ``alpha / rank``, so that another rank needs no other learning rate.
+        alpha: the correction is scaled by ``alpha / rank``, so that one learning rate suits every rank.
         rng: source of the initial A.
         dropout: probability of dropping an element of the correction's input, where ``forward`` is given a key. Models
             and layers give theirs to all linear layers but those of patches and of experts.
-        path: tells the masks of a model's adapters apart.
+        path: keeps the masks of a model's adapters different.
 
     Attributes:
         base: the linear layer, K -> N.
@@ -103,7 +103,7 @@ class LoRALinear(Module):
 
     @property
     def weight(self) -> NoReturn:
-        """There is none: who multiplies by the weight of a linear layer would miss the correction.
+        """There is none: multiplying by the weight alone would miss the correction.
 
         Raises:
             MinitrainError: always.
@@ -138,25 +138,15 @@ class LoRALinear(Module):
         """What ``forget_input`` kept: everything."""
         return kept
 
-    def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LoRALinearGeluCache]:
-        """Map x (..., K) to gelu(out) (..., N); ``rng=None`` means evaluation."""
-        hidden, linear = self.forward(x, rng=rng)
-        out, gelu = gelu_forward(hidden, approximate=approximate)
-        return out, LoRALinearGeluCache(linear, gelu)
-
-    def backward_gelu(self, dout: Array, cache: LoRALinearGeluCache) -> Array:
-        """Map dout (..., N) of ``forward_gelu`` to dx (..., K)."""
-        return self.backward(gelu_backward(dout, cache.gelu), cache.linear)
-
     def forward_after_gelu(
         self, hidden: Array, *, approximate: str, rng: Key | None = None
-    ) -> tuple[Array, LoRALinearGeluCache]:
+    ) -> tuple[Array, GeluLoRALinearCache]:
         """Map hidden (..., K) to out (..., N) of gelu(hidden), which is kept; ``rng=None`` means evaluation."""
         activation, gelu = gelu_forward(hidden, approximate=approximate)
         out, linear = self.forward(activation, rng=rng)
-        return out, LoRALinearGeluCache(linear, gelu)
+        return out, GeluLoRALinearCache(linear, gelu)
 
-    def backward_after_gelu(self, dout: Array, cache: LoRALinearGeluCache) -> Array:
+    def backward_after_gelu(self, dout: Array, cache: GeluLoRALinearCache) -> Array:
         """Map dout (..., N) of ``forward_after_gelu`` to dhidden (..., K)."""
         return gelu_backward(self.backward(dout, cache.linear), cache.gelu)
 
@@ -175,18 +165,18 @@ def add_lora(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> list[str]:
-    """Freeze a model and put adapters beside some of its linear layers.
+    """Freeze a model and add adapters to some of its linear layers.
 
-    Call it after the weights are loaded, and before ``pack`` and the optimizer. What else shall be trained can be
-    freed afterwards, by ``parameter.trainable = True``.
+    Call it after the weights are loaded, and before ``pack`` and the optimizer. To train other parameters too, set
+    ``parameter.trainable = True`` afterwards.
 
     Args:
         model: the model.
         rank: rank R of the corrections.
         alpha: their scale is ``alpha / rank``.
-        targets: patterns of paths of linear layers, as a shell's, such as ``"*.feed_forward.up"``; by default all of
-            attention, which the paper adapts.
-        dropout: probability of dropping an element of what goes into a correction, in training.
+        targets: shell patterns of paths of linear layers, such as ``"*.feed_forward.up"``; by default all layers of
+            attention, as in the paper.
+        dropout: probability of dropping an element of a correction's input, in training.
         seed: of the initial weights.
 
     Returns:
@@ -213,19 +203,19 @@ def add_lora(
                 f"add_lora: {path} shares its weight with {shared[0]}, which an adapter would not reach and a merge "
                 f"would change; leave it out of targets={tuple(targets)}"
             )
+    rng = generator(seed)  # refuses a bad seed before anything changes
     for parameter in model.parameters():
         parameter.trainable = False
-    rng = generator(seed)
     for path in chosen:
         _replace(model, path, LoRALinear(layers[path], rank, alpha, rng, dropout=dropout, path=path))
     return chosen
 
 
 def merge_lora(model: Module) -> list[str]:
-    """Add what the adapters learned to the weights beside them, and take the adapters out.
+    """Add the adapters' corrections to the weights, and remove the adapters.
 
-    The model computes what it did, up to rounding, with its linear layers as they were before ``add_lora``. Its weights
-    stay frozen. If it was packed it is so no longer: the flat buffers held the adapters.
+    The outputs stay the same up to rounding, and the layers are the linear layers from before ``add_lora``. The weights
+    stay frozen. A packed model is no longer packed, because the flat buffers held the adapters.
 
     Returns:
         The paths of the layers that had adapters.
@@ -241,9 +231,9 @@ def merge_lora(model: Module) -> list[str]:
 
 
 def lora_state_dict(model: Module) -> dict[str, Array]:
-    """The weights of the adapters alone, by path: all that has to be saved.
+    """The weights of the adapters only, by path: all that needs to be saved.
 
-    ``model.load_state_dict(state, strict=False)`` brings them back, into the same model with the same adapters.
+    ``model.load_state_dict(state, strict=False)`` loads them into the same model with the same adapters.
 
     Raises:
         ConfigError: if there are none.
@@ -268,7 +258,7 @@ def _existing_adapters(function: str, model: Module) -> dict[str, LoRALinear]:
 
 
 def _replace(model: Module, path: str, layer: Module) -> None:
-    """Put ``layer`` where ``path`` leads, through attributes and lists."""
+    """Put ``layer`` at ``path``, which leads through attributes and lists."""
     *parents, last = path.split(".")
     owner: Any = model
     for name in parents:

@@ -29,7 +29,7 @@ class CrossAttentionCache(NamedTuple):
 
 
 class CrossAttention(Module):
-    """Queries come from ``x``, keys and values from ``memory``, such as a decoder's from the encoder's output.
+    """Queries come from ``x``, keys and values from ``memory``, such as an encoder's output.
 
     Args:
         width: model width C.
@@ -51,7 +51,7 @@ class CrossAttention(Module):
         out: Linear, C -> C.
 
     Raises:
-        ConfigError: if a setting is out of range, or settings do not fit each other.
+        ConfigError: if a setting is out of range, or settings do not fit together.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class CrossAttention(Module):
     def backward(self, dout: Array, cache: CrossAttentionCache, *, dmemory: Target = None) -> tuple[Array, Array]:
         """Map dout (B, T, C) to dx (B, T, C) and dmemory (B, S, memory_width).
 
-        A memory that several layers read collects their gradients: ``dmemory=Into(buffer, accumulate=True)``.
+        If several layers read one memory, their gradients add up: ``dmemory=Into(buffer, accumulate=True)``.
         """
         dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
         B, S = cache.attention.k.shape[:2]

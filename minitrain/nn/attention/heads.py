@@ -1,4 +1,4 @@
-"""What layers of attention share: checks of their heads, and what happens to queries and keys before they meet."""
+"""What attention layers share: checks of their heads, and the norms and rotations of queries and keys."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Rope:
     """Settings of rotary positions (Su et al., 2021, arXiv:2104.09864); see ``ops.rope``.
 
     Attributes:
-        base: the slowest point turns about this many times more slowly than the first.
-        scaling: what positions are divided by.
+        base: the slowest pair turns about this many times more slowly than the first.
+        scaling: number that positions are divided by.
     """
 
     base: float = 10000.0
@@ -46,14 +46,14 @@ class PreparedCache(NamedTuple):
     rope: RopeCache | None
 
     def target(self, dx: Target) -> Target:
-        """Where attention puts its gradient: where ``dx`` says, unless the backward of ``prepare`` comes in between."""
+        """Where attention puts its gradient: at ``dx``, unless the backward of ``prepare`` comes in between."""
         return dx if self.norm is None and self.rope is None else None
 
 
 def prepare(
     x: Array, norm: RMSNorm | None, rope: Rope | None = None, positions: Array | None = None
 ) -> tuple[Array, PreparedCache]:
-    """Norm, then rotate queries or keys, as far as asked for.
+    """Normalise and rotate queries or keys, each if asked for.
 
     Args:
         x: (B, T, H, D) queries or keys.
@@ -62,7 +62,7 @@ def prepare(
         positions: (T,) or (B, T) integers of the rotation; 0, 1, ... by default.
 
     Returns:
-        out (B, T, H, D) and the cache; ``x`` itself if nothing is asked for.
+        out (B, T, H, D) and the cache; ``x`` itself if neither is asked for.
     """
     norm_cache = rope_cache = None
     if norm is not None:
@@ -74,7 +74,7 @@ def prepare(
 
 
 def prepare_backward(dout: Array, norm: RMSNorm | None, cache: PreparedCache, dx: Target = None) -> Array:
-    """Map dout (B, T, H, D), which attention put where ``cache.target(dx)`` says, to dx (B, T, H, D)."""
+    """Map dout (B, T, H, D), which attention wrote to ``cache.target(dx)``, to dx (B, T, H, D)."""
     if cache.rope is not None:
         dout, _ = rope_backward(dout, cache.rope, into=(dx if norm is None else None, None))
     if norm is not None and cache.norm is not None:
@@ -86,7 +86,7 @@ def check_heads(layer: str, width: int, heads: int, kv_heads: int, dropout: floa
     """The head width D.
 
     Raises:
-        ConfigError: if the settings do not fit each other.
+        ConfigError: if the settings do not fit together.
     """
     check_sizes(layer, width=width, heads=heads, kv_heads=kv_heads)
     if width % heads:
@@ -98,5 +98,5 @@ def check_heads(layer: str, width: int, heads: int, kv_heads: int, dropout: floa
 
 
 def head_norms(qk_norm: bool, head_width: int, dtype: Any = np.float32) -> tuple[RMSNorm | None, RMSNorm | None]:
-    """Norms of queries and keys, or none."""
+    """Norms of queries and keys, or ``None`` twice."""
     return (RMSNorm(head_width, dtype=dtype), RMSNorm(head_width, dtype=dtype)) if qk_norm else (None, None)

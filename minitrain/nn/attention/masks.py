@@ -1,13 +1,13 @@
 """Boolean attention masks with one meaning everywhere: True = may attend.
 
-Each broadcasts to (B, H, T, S), B samples, H heads, T queries and S keys, so masks combine with ``&`` and go into
-``attention_forward(..., mask=...)``. Where a rule is all there is, ``causal``, ``window`` and ``key_lengths`` say the
-same without an array, and are faster.
+Each broadcasts to (B, H, T, S): B samples, H heads, T queries and S keys. So masks combine with ``&`` and go into
+``attention_forward(..., mask=...)``. The options ``causal``, ``window`` and ``key_lengths`` are faster, since they need
+no array.
 """
 
 from __future__ import annotations
 
-from ...backend.arrays import Array, device_of, is_array, library_for
+from ...backend.arrays import Array, check_plain, device_of, is_array, library_for
 from ...errors import ShapeError
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
 
 
 def create_padding_mask(tokens: Array, pad_idx: int = 0) -> Array:
-    """Every query may attend to the keys that are not padding, wherever the padding lies.
+    """Every query may attend to the keys that are not padding, wherever the padding is.
 
     Args:
         tokens: (B, S) integers, the tokens of the keys.
@@ -38,7 +38,7 @@ def create_padding_mask(tokens: Array, pad_idx: int = 0) -> Array:
 
 
 def create_causal_mask(size: int, device: str = "cpu") -> Array:
-    """Query t may attend to the keys s <= t: itself and what came before.
+    """Query t may attend to the keys s <= t: itself and what came before it.
 
     Args:
         size: number T of positions, of queries and keys alike.
@@ -76,9 +76,9 @@ def create_window_mask(size: int, window: int, device: str = "cpu") -> Array:
 
 
 def create_combined_mask(tokens: Array, pad_idx: int = 0) -> Array:
-    """Causal and padding together, as a decoder needs them for its targets.
+    """The causal and the padding mask combined, as a decoder needs for its targets.
 
-    A query before which everything is padding may attend to nothing; attention gives it zeros.
+    A query with only padding before it may attend to nothing; its output is zero.
 
     Args:
         tokens: (B, T) integers.
@@ -96,7 +96,7 @@ def create_combined_mask(tokens: Array, pad_idx: int = 0) -> Array:
 
 
 def create_document_mask(documents: Array) -> Array:
-    """Every query may attend to the keys of its own document, in a window where several are packed together.
+    """Every query may attend to the keys of its own document, where several documents share a window.
 
     For a decoder, combine it with the option ``causal`` or with `create_causal_mask`.
 
@@ -119,12 +119,13 @@ def _check_matrix(rule: str, x: Array) -> None:
     """Raise a ``ShapeError`` unless ``x`` is a matrix of integers."""
     if not is_array(x):
         raise ShapeError(f"{rule} in a NumPy or CuPy array, got {type(x).__name__}")
+    check_plain(rule.partition(" must")[0], x)
     if x.ndim != 2 or x.dtype.kind not in "iu":
         raise ShapeError(f"{rule}, got {x.dtype} {x.shape}")
 
 
 def _reach(size: int, device: str) -> Array:
-    """(T, T): how far key s lies before query t, ``t - s``."""
+    """(T, T): how far key s is before query t, ``t - s``."""
     if size < 0:
         raise ShapeError(f"size = {size} of a mask must not be negative")
     xp = library_for(device)

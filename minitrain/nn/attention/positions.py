@@ -1,4 +1,4 @@
-"""How a transformer learns where a token stands: vectors added to the input, or slopes for its attention.
+"""How a transformer knows the position of a token: vectors added to the input, or slopes for its attention.
 
 Rotary positions turn queries and keys instead: ``MultiHeadAttention(..., rope=Rope())``.
 """
@@ -27,7 +27,7 @@ class LearnedPositionsCache(NamedTuple):
 
 
 class LearnedPositions(Module):
-    """Add a trained vector for each place (Gehring et al., 2017, arXiv:1705.03122), as GPT-2 does.
+    """Add a trained vector for each position (Gehring et al., 2017, arXiv:1705.03122), as GPT-2 does.
 
     Args:
         length: the longest sequence, the number of rows.
@@ -40,7 +40,7 @@ class LearnedPositions(Module):
         weight: (length, C).
 
     Raises:
-        ConfigError: if a size is not a whole number from 1 on.
+        ConfigError: if a size is not a whole number of at least 1.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LearnedPositions(Module):
             out (B, T, C) and the cache.
 
         Raises:
-            ShapeError: if a position lies outside the table, or shapes do not fit.
+            ShapeError: if a position is outside the table, or shapes do not fit.
         """
         places = _places("LearnedPositions", x, self.weight.data.shape[1], positions)
         try:
@@ -81,10 +81,10 @@ class LearnedPositions(Module):
 
 
 class SinusoidalPositions(Module):
-    """Add a fixed vector for each place, of waves of many lengths (Vaswani et al., 2017, arXiv:1706.03762).
+    """Add a fixed vector for each position, of waves of many lengths (Vaswani et al., 2017, arXiv:1706.03762).
 
     Elements 2 i and 2 i + 1 at position p are the sine and the cosine of ``p * base^(-2 i / C)``. Nothing is trained,
-    and no sequence is too long.
+    and a sequence may have any length.
 
     Args:
         width: width C of a vector, even.
@@ -122,15 +122,15 @@ class SinusoidalPositions(Module):
         return x + waves.reshape(x.shape).astype(x.dtype), None  # -> (B, T, C)
 
     def backward(self, dout: Array, cache: None) -> Array:
-        """Map dout (B, T, C) to dx (B, T, C), which is the same."""
+        """Map dout (B, T, C) to dx (B, T, C), which is equal to it."""
         return dout
 
 
 def alibi_slopes(heads: int) -> Array:
     """The slopes of ALiBi (Press et al., 2022, arXiv:2108.12409), for ``attention_forward(..., alibi_slopes=...)``.
 
-    For a power of two they are ``2^(-8 / heads), 2^(-16 / heads), ..., 2^(-8)``. For other numbers, those of the next
-    smaller power of two n come first; then every other one of 2 n, which lie between them.
+    For a power of two they are ``2^(-8 / heads), 2^(-16 / heads), ..., 2^(-8)``. For another number, those of the
+    next smaller power of two n come first, then every other one of 2 n, which are between them.
 
     Args:
         heads: number H of heads.

@@ -37,13 +37,13 @@ class MultiHeadAttention(Module):
         heads: number H of query heads; C % H == 0.
         rng: source of the initial weights.
         kv_heads: number Hkv of key and value heads (grouped queries; one is multi-query); H by default.
-        causal: whether a position sees only itself and what came before.
-        window: a position sees only those at a smaller distance (``attention_forward`` has the details).
+        causal: whether a position attends only to itself and to earlier positions.
+        window: a position attends only to those at a smaller distance; see ``attention_forward``.
         rope: rotary positions, applied to queries and keys.
         qk_norm: whether to RMS-norm each query and key over its head width, with one learned weight for queries and one
             for keys (Henry et al., 2020, arXiv:2010.04245; Dehghani et al., 2023, arXiv:2302.05442), before ``rope``.
-        softcap: scores are bent to lie within (-softcap, softcap).
-        alibi: whether scores fall with distance, by the slopes of ``nn.alibi_slopes``.
+        softcap: scores are squashed into (-softcap, softcap).
+        alibi: whether scores fall with distance, with the slopes of ``nn.alibi_slopes``.
         dropout: probability of dropping an attention probability.
         bias: whether the projections have biases.
         out_std: standard deviation of the output projection's initial weights.
@@ -56,7 +56,7 @@ class MultiHeadAttention(Module):
         out: Linear, C -> C.
 
     Raises:
-        ConfigError: if a setting is out of range, or settings do not fit each other.
+        ConfigError: if a setting is out of range, or settings do not fit together.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class MultiHeadAttention(Module):
                 f"{self.head_width}: elements turn in pairs"
             )
         if window is not None and (window < 1 or window % 1):
-            raise ConfigError(f"MultiHeadAttention: window = {window} must be a whole number from 1, or None")
+            raise ConfigError(f"MultiHeadAttention: window = {window} must be a whole number of at least 1, or None")
         if softcap is not None and not softcap > 0:
             raise ConfigError(f"MultiHeadAttention: softcap = {softcap} must be positive, or None")
         self.causal, self.window, self.softcap, self.dropout = causal, window, softcap, dropout
@@ -109,10 +109,10 @@ class MultiHeadAttention(Module):
 
         Args:
             x: (B, T, C).
-            key_lengths: (B,) integers; positions from this length on are padding, which nobody sees.
+            key_lengths: (B,) integers; positions from this length on are padding, which no query attends to.
             mask: boolean, True = may attend; broadcasts to (B, H, T, T).
-            positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi go by the places
-                in the sequence all the same.
+            positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi use the
+                places in the sequence in any case.
             rng: key of the dropout masks; ``None`` means evaluation.
 
         Returns:

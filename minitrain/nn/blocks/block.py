@@ -1,4 +1,4 @@
-"""Pre-norm transformer blocks: every branch reads a normalised copy of the stream and adds to the stream itself."""
+"""Pre-norm transformer blocks of self-attention and a feed-forward layer."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend.arrays import Array
-from ...ops.contract.op import Into
 from ...ops.norms.layer_norm import LayerNormCache
-from ...ops.norms.residual import ResidualCache, residual_backward, residual_forward
+from ...ops.norms.residual import ResidualCache
 from ...ops.norms.residual_layer_norm import ResidualLayerNormCache
 from ...ops.norms.residual_rms_norm import ResidualRMSNormCache
 from ...ops.norms.rms_norm import RMSNormCache
-from ...random import Key, fold
+from ...random import Key
 from ..attention.self_attention import MultiHeadAttention, MultiHeadAttentionCache
-from ..core.checks import check_probabilities
-from ..core.module import Module
 from ..layers.feed_forward import FeedForward, FeedForwardCache
 from ..layers.gated_feed_forward import GatedFeedForward, GatedFeedForwardCache
 from ..layers.layer_norm import LayerNorm
 from ..layers.rms_norm import RMSNorm
-from .branch import BranchCache, drop_branch_backward, drop_branch_forward
+from .branch import BranchCache
+from .residual_block import ResidualBlock
 
 
 class PreNormBlockCache(NamedTuple):
@@ -36,8 +34,8 @@ class PreNormBlockCache(NamedTuple):
     residual: ResidualCache
 
 
-class PreNormBlock(Module):
-    """``x = x + attention(norm1(x))``, then ``x = x + feed_forward(norm2(x))`` (GPT-2's order), whatever the parts.
+class PreNormBlock(ResidualBlock):
+    """``x = x + attention(norm1(x))``, then ``x = x + feed_forward(norm2(x))`` (GPT-2's order), with any parts.
 
     Args:
         norm1: LayerNorm or RMSNorm before the attention.
@@ -51,8 +49,8 @@ class PreNormBlock(Module):
         ConfigError: if a probability is out of range.
     """
 
-    recompute = False
-    """Whether only inputs are kept for the backward; see `minitrain.nn.blocks.recompute`."""
+    branches = ("attention", "feed_forward")
+    cache_type = PreNormBlockCache
 
     def __init__(
         self,
@@ -64,8 +62,7 @@ class PreNormBlock(Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
     ) -> None:
-        check_probabilities(type(self).__name__, dropout=dropout, drop_path=drop_path)
-        self.dropout, self.drop_path = dropout, drop_path
+        super().__init__(dropout=dropout, drop_path=drop_path)
         self.norm1: Any = norm1
         self.attention = attention
         self.norm2: Any = norm2
@@ -78,36 +75,14 @@ class PreNormBlock(Module):
 
         Args:
             x: (B, T, C) the stream.
-            key_lengths: (B,) integers; positions from this length on are padding that nobody attends to.
+            key_lengths: (B,) integers; positions from this length on are padding, which no query attends to.
             rng: key of the dropout masks; ``None`` means evaluation.
         """
-        normed, norm1 = self.norm1.forward(x)
-        branch, attention = self.attention.forward(normed, key_lengths=key_lengths, rng=fold(rng, "attention"))
-        branch, branch1 = self._drop(branch, fold(rng, "dropout1"))
-        x, normed, norm2 = self.norm2.forward_residual(x, branch)
-        branch, feed_forward = self.feed_forward.forward(normed, rng=fold(rng, "feed_forward"))
-        # The norm's output is not kept but computed again: a hundredth of the branch's work, a twelfth of its memory.
-        feed_forward = self.feed_forward.forget_input(feed_forward)
-        branch, branch2 = self._drop(branch, fold(rng, "dropout2"))
-        x, residual = residual_forward(x, branch)
-        return x, PreNormBlockCache(norm1, attention, branch1, norm2, feed_forward, branch2, residual)
+        return self.forward_branches(x, {"attention": {"key_lengths": key_lengths}}, rng)
 
     def backward(self, dout: Array, cache: PreNormBlockCache) -> Array:
         """Map dout (B, T, C) to dx (B, T, C)."""
-        dx, dbranch = residual_backward(dout, cache.residual)
-        dbranch = drop_branch_backward(dbranch, cache.branch2)
-        normed, _ = self.norm2.forward(cache.norm2.total)
-        dnormed = self.feed_forward.backward(dbranch, self.feed_forward.recall_input(cache.feed_forward, normed))
-        del normed
-        dx = dbranch = self.norm2.backward_residual(dx, dnormed, cache.norm2)
-        dbranch = drop_branch_backward(dbranch, cache.branch1)
-        dnormed = self.attention.backward(dbranch, cache.attention)
-        return self.norm1.backward(  # type: ignore[no-any-return]
-            dnormed, cache.norm1, dx=Into(dx, accumulate=True)
-        )  # the stream's gradient and the branch's
-
-    def _drop(self, branch: Array, rng: Key | None) -> tuple[Array, BranchCache]:
-        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, rng=rng)
+        return self.backward_branches(dout, cache, {})[0]
 
 
 class TransformerBlock(PreNormBlock):
@@ -118,7 +93,7 @@ class TransformerBlock(PreNormBlock):
         heads: number of query heads.
         rng: source of the initial weights.
         kv_heads: number of key and value heads; ``heads`` by default.
-        causal: whether a position sees only itself and what came before.
+        causal: whether a position attends only to itself and to earlier positions.
         dropout: probability of dropping, in the attention and on both branches.
         drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.

@@ -1,7 +1,7 @@
-"""What is dropped from a branch before it is added to the stream: single elements, and whole branches.
+"""Dropping from a branch before it is added to the stream: single elements, and whole branches.
 
-Dropout zeroes elements; stochastic depth (Huang et al., 2016, arXiv:1603.09382) leaves out the branch of a sample as a
-whole, so that its stream passes the layer unchanged.
+Dropout zeroes elements. Stochastic depth (Huang et al., 2016, arXiv:1603.09382) leaves out the whole branch of a
+sample, whose stream then passes the layer unchanged.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def drop_branch_backward(dout: Array, cache: BranchCache) -> Array:
 
 
 def drop_path_rates(highest: float, layers: int) -> list[float]:
-    """Rates of drop-path that grow in proportion to the depth, as the paper has it: ``highest * l / layers``.
+    """Drop-path rates that grow in proportion to the depth, as in the paper: ``highest * l / layers``.
 
-    The first layers find features that all others build on, so they are left out least. Vision transformers are trained
-    with such rates (Touvron et al., 2020, arXiv:2012.12877).
+    All layers build on the features of the first ones, so the first are left out least. Vision transformers use such
+    rates (Touvron et al., 2020, arXiv:2012.12877).
 
     Args:
         highest: rate of the last layer.

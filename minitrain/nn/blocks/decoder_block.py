@@ -7,18 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend.arrays import Array
-from ...ops.contract.op import Into, Target
+from ...ops.contract.op import Target
 from ...ops.norms.layer_norm import LayerNormCache
-from ...ops.norms.residual import ResidualCache, residual_backward, residual_forward
+from ...ops.norms.residual import ResidualCache
 from ...ops.norms.residual_layer_norm import ResidualLayerNormCache
-from ...random import Key, fold
+from ...random import Key
 from ..attention.cross_attention import CrossAttention, CrossAttentionCache
 from ..attention.self_attention import MultiHeadAttention, MultiHeadAttentionCache
-from ..core.checks import check_probabilities
-from ..core.module import Module
 from ..layers.feed_forward import FeedForward, FeedForwardCache
 from ..layers.layer_norm import LayerNorm
-from .branch import BranchCache, drop_branch_backward, drop_branch_forward
+from .branch import BranchCache
+from .residual_block import ResidualBlock
 
 
 class DecoderBlockCache(NamedTuple):
@@ -36,7 +35,7 @@ class DecoderBlockCache(NamedTuple):
     residual: ResidualCache
 
 
-class DecoderBlock(Module):
+class DecoderBlock(ResidualBlock):
     """Causal self-attention, attention to the encoder's output, and a feed-forward layer, each on a normalised copy.
 
     ``x = x + attention(norm1(x))``, then ``x = x + cross(norm2(x), memory)``, then ``x = x + feed_forward(norm3(x))``.
@@ -53,8 +52,8 @@ class DecoderBlock(Module):
         dtype: dtype of the weights.
     """
 
-    recompute = False
-    """Whether only inputs are kept for the backward; see `minitrain.nn.blocks.recompute`."""
+    branches = ("attention", "cross", "feed_forward")
+    cache_type = DecoderBlockCache
 
     def __init__(
         self,
@@ -69,8 +68,7 @@ class DecoderBlock(Module):
         out_std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
-        check_probabilities(type(self).__name__, dropout=dropout, drop_path=drop_path)
-        self.dropout, self.drop_path = dropout, drop_path
+        super().__init__(dropout=dropout, drop_path=drop_path)
         self.norm1 = LayerNorm(width, bias=bias, dtype=dtype)
         self.attention = MultiHeadAttention(width, heads, rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype)
         self.norm2 = LayerNorm(width, bias=bias, dtype=dtype)
@@ -98,33 +96,10 @@ class DecoderBlock(Module):
             memory_lengths: (B,) integers; the same of ``memory``.
             rng: key of the dropout masks; ``None`` means evaluation.
         """
-        normed, norm1 = self.norm1.forward(x)
-        branch, attention = self.attention.forward(normed, key_lengths=key_lengths, rng=fold(rng, "attention"))
-        branch, branch1 = self._drop(branch, fold(rng, "dropout1"))
-        x, normed, norm2 = self.norm2.forward_residual(x, branch)
-        branch, cross = self.cross.forward(normed, memory, key_lengths=memory_lengths, rng=fold(rng, "cross"))
-        branch, branch2 = self._drop(branch, fold(rng, "dropout2"))
-        x, normed, norm3 = self.norm3.forward_residual(x, branch)
-        branch, feed_forward = self.feed_forward.forward(normed, rng=fold(rng, "feed_forward"))
-        branch, branch3 = self._drop(branch, fold(rng, "dropout3"))
-        x, residual = residual_forward(x, branch)
-        return x, DecoderBlockCache(
-            norm1, attention, branch1, norm2, cross, branch2, norm3, feed_forward, branch3, residual
-        )
+        cross = {"memory": memory, "key_lengths": memory_lengths}
+        return self.forward_branches(x, {"attention": {"key_lengths": key_lengths}, "cross": cross}, rng)
 
     def backward(self, dout: Array, cache: DecoderBlockCache, *, dmemory: Target = None) -> tuple[Array, Array]:
         """Map dout (B, T, C) to dx (B, T, C) and dmemory (B, S, C), which goes where the target ``dmemory`` says."""
-        dx, dbranch = residual_backward(dout, cache.residual)
-        dbranch = drop_branch_backward(dbranch, cache.branch3)
-        dnormed = self.feed_forward.backward(dbranch, cache.feed_forward)
-        dx = dbranch = self.norm3.backward_residual(dx, dnormed, cache.norm3)
-        dbranch = drop_branch_backward(dbranch, cache.branch2)
-        dnormed, to_memory = self.cross.backward(dbranch, cache.cross, dmemory=dmemory)
-        dx = dbranch = self.norm2.backward_residual(dx, dnormed, cache.norm2)
-        dbranch = drop_branch_backward(dbranch, cache.branch1)
-        dnormed = self.attention.backward(dbranch, cache.attention)
-        dx = self.norm1.backward(dnormed, cache.norm1, dx=Into(dx, accumulate=True))  # the stream's and the branch's
-        return dx, to_memory
-
-    def _drop(self, branch: Array, rng: Key | None) -> tuple[Array, BranchCache]:
-        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, rng=rng)
+        dx, others = self.backward_branches(dout, cache, {"cross": {"dmemory": dmemory}})
+        return dx, others["cross"]

@@ -1,9 +1,8 @@
-"""Activation checkpointing (Chen et al., 2016, arXiv:1604.06174): a layer keeps its inputs and computes the rest again.
+"""Activation checkpointing (Chen et al., 2016, arXiv:1604.06174): a block keeps its inputs and recomputes the rest.
 
-Of a block marked by ``checkpoint_activations`` only the inputs outlive the forward. Its backward calls the forward once
-more for the cache. That is exact, dropout included: a mask is a function of its key, and the key is among the inputs.
-Memory for activations falls from all layers inside a block to one array a block; a training step computes each block's
-forward twice, about a third more work.
+A block marked by ``checkpoint_activations`` keeps only its inputs after the forward. Its backward calls the forward
+again for the cache. That is exact, with dropout too: a mask is a function of its key, and the key is among the inputs.
+A block then holds one array of activations. A training step computes each forward twice, about a third more work.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from typing import Any, NamedTuple
 
 from ...errors import ConfigError
 from ..core.module import Module
-from .block import PreNormBlock
-from .decoder_block import DecoderBlock
+from .residual_block import ResidualBlock
 
 
 class Inputs(NamedTuple):
@@ -24,7 +22,7 @@ class Inputs(NamedTuple):
 
 
 def checkpoint_activations(model: Module, on: bool = True) -> int:
-    """Let all transformer blocks of a model keep their inputs alone, or everything again.
+    """Make all transformer blocks of a model keep only their inputs, or everything again.
 
     Args:
         model: a model with blocks.
@@ -36,7 +34,7 @@ def checkpoint_activations(model: Module, on: bool = True) -> int:
     Raises:
         ConfigError: if the model has no transformer block.
     """
-    blocks = [module for module in model.modules() if isinstance(module, PreNormBlock | DecoderBlock)]
+    blocks = [module for module in model.modules() if isinstance(module, ResidualBlock)]
     if not blocks:
         raise ConfigError(f"{type(model).__name__} has no transformer blocks, whose activations could be recomputed")
     for block in blocks:

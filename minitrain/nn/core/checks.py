@@ -12,18 +12,18 @@ from ...errors import ConfigError
 
 
 def check_sizes(layer: str, **sizes: Any) -> None:
-    """Raise a ``ConfigError`` unless each size is a whole number from 1 on."""
+    """Raise a ``ConfigError`` unless each size is a whole number of at least 1."""
     for name, size in sizes.items():
         try:
             fits = not isinstance(size, bool) and operator.index(size) >= 1
         except TypeError:
             fits = False
         if not fits:
-            raise ConfigError(f"{layer}: {name} = {size!r} must be a whole number from 1 on")
+            raise ConfigError(f"{layer}: {name} = {size!r} must be a whole number of at least 1")
 
 
 def check_probabilities(layer: str, **probabilities: Any) -> None:
-    """Raise a ``ConfigError`` unless each is a number from 0 on and less than 1."""
+    """Raise a ``ConfigError`` unless each is a number in [0, 1)."""
     for name, p in probabilities.items():
         if not isinstance(p, Real) or not 0 <= float(p) < 1:
             raise ConfigError(f"{layer}: {name} = {p!r} must be at least 0 and less than 1")

@@ -1,4 +1,4 @@
-"""Initial weights: made by NumPy from a seeded generator whatever the device, so they are the same everywhere.
+"""Initial weights: NumPy draws them from a seeded generator on every device, so they are the same everywhere.
 
 Every function draws in float64 and rounds to ``dtype``. A weight of a layer is ``(out, in)``, of a convolution
 ``(out, in, ...)``; its *fans* are the numbers of inputs of an output and of outputs of an input.
@@ -13,28 +13,36 @@ import numpy as np
 
 from ...backend.arrays import Array
 from ...errors import ConfigError, ShapeError
+from ...random import checked_seed
 from .checks import check_generator
 
 Mode = Literal["fan_in", "fan_out"]
 
 
 def generator(seed: int) -> np.random.Generator:
-    """The generator of a model's initial weights."""
-    return np.random.Generator(np.random.PCG64(seed))
+    """The generator of a model's initial weights.
+
+    Args:
+        seed: an integer from 0 to 2**64 - 1. Equal integers of any type give the same weights.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    return np.random.Generator(np.random.PCG64(checked_seed(seed)))
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, dtype: Any = np.float32) -> Array:
     """Normal numbers with mean 0 and standard deviation ``std``, drawn in float64 and rounded to ``dtype``.
 
     Raises:
-        ConfigError: if ``rng`` is no generator.
+        ConfigError: if ``rng`` is not a generator.
     """
     check_generator(rng)
     return (rng.standard_normal(shape) * std).astype(dtype)
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float, dtype: Any = np.float32) -> Array:
-    """Numbers spread evenly over [-bound, bound]; their standard deviation is ``bound / sqrt(3)``."""
+    """Uniform numbers in [-bound, bound]; their standard deviation is ``bound / sqrt(3)``."""
     return rng.uniform(-bound, bound, shape).astype(dtype)
 
 
@@ -46,10 +54,10 @@ def truncated_normal(
     *,
     cut: float = 2.0,
 ) -> Array:
-    """Normal numbers with mean 0, none further from it than ``cut * std``.
+    """Normal numbers with mean 0, all within ``cut * std`` of it.
 
-    By rejection: what lies outside is drawn again, so inside the bounds the density is exactly the normal one. The
-    standard deviation of the result is smaller than ``std``: 0.88 of it at the default cut.
+    Numbers outside are drawn again (rejection), so the density inside the bounds is exactly normal. The standard
+    deviation of the result is smaller than ``std``: 0.88 of it at the default cut.
 
     Args:
         rng: source of the numbers.
@@ -59,7 +67,7 @@ def truncated_normal(
         cut: where the tails are cut off, in standard deviations.
 
     Raises:
-        ConfigError: if the cut is below 0.1, where rejection would hardly end.
+        ConfigError: if the cut is below 0.1, where rejection would take too long.
     """
     if not cut >= 0.1:
         raise ConfigError(f"truncated_normal: cut = {cut} must be at least 0.1 (standard deviations)")
@@ -114,7 +122,7 @@ def kaiming_normal(
         rng: source of the numbers.
         shape: (out, in) or (out, in, ...).
         dtype: of the result.
-        gain: makes up for what the activation before it takes away; of ReLU by default.
+        gain: compensates for the variance that the activation loses; ReLU's by default.
         mode: ``"fan_in"`` keeps the variance of signals on the way forward, ``"fan_out"`` that of gradients.
 
     Raises:

@@ -13,7 +13,7 @@ from .parameter import Parameter
 class Module:
     """A layer: it owns parameters and other modules as plain attributes, and calls operations with them.
 
-    Layers and parameters may lie in lists, too. A subclass writes two methods. ``forward(x, ...)`` returns ``(out,
+    Layers and parameters may also be in lists. A subclass writes two methods. ``forward(x, ...)`` returns ``(out,
     cache)``; ``backward(dout, cache)`` returns the gradient of ``x`` after putting those of its parameters where
     ``Parameter.into`` says. Nothing of a call is kept on the module, so one module may be used many times before the
     first backward.
@@ -28,7 +28,7 @@ class Module:
                 yield path, parameter
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module, whose path is empty, and all those inside it with their dotted paths, in order of definition."""
+        """This module, with an empty path, and all modules inside it by dotted path, in order of definition."""
         yield prefix.removesuffix("."), self
         for name, member in self._members():
             if isinstance(member, Module):
@@ -39,7 +39,7 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with their paths, a shared one under each."""
+        """All parameters with their paths; a shared one appears under each of its paths."""
         for name, member in self._members():
             if isinstance(member, Module):
                 yield from member._walk(f"{prefix}{name}.")
@@ -47,10 +47,10 @@ class Module:
                 yield prefix + name, member
 
     def _members(self) -> Iterator[tuple[str, Parameter | Module]]:
-        """Attributes that are parameters or modules, and what those that are lists have of either.
+        """Attributes that are parameters or modules, and the parameters and modules in attributes that are lists.
 
         Raises:
-            ConfigError: if there are some in a tuple or a dictionary, where nobody would find them.
+            ConfigError: if there are some in a tuple or a dictionary, where they would not be found.
         """
         for name, value in vars(self).items():
             if isinstance(value, list):
@@ -68,11 +68,11 @@ class Module:
                 yield name, value
 
     def parameters(self) -> list[Parameter]:
-        """All parameters, shared ones once."""
+        """All parameters; a shared one appears once."""
         return [parameter for _, parameter in self.named_parameters()]
 
     def parameter_count(self) -> int:
-        """Number of trainable and frozen weights, shared ones once."""
+        """Number of trainable and frozen weights; shared ones count once."""
         return sum(parameter.data.size for parameter in self.parameters())
 
     def zero_grad(self) -> None:

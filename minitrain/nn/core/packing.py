@@ -1,14 +1,14 @@
-"""Packing: all parameters of a model in one stretch of memory, all gradients in another.
+"""Packing: all parameters of a model in one contiguous buffer, all gradients in another.
 
 One kernel call then updates every weight, one reduction gives the global norm, one buffer is sent to other machines.
-Weights with decay and weights without lie in separate groups, and so do those of each `ParamGroup`. Inside a group the
-parameters lie in reverse order of definition, which is about the order in which the backward finishes their gradients,
-each starting on a cache line.
+Weights with decay and weights without are in separate groups, and so are those of each `ParamGroup`. Within a group,
+parameters are in reverse order of definition, roughly the order in which the backward finishes their gradients. Each
+starts on a cache line.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...backend.pool import ALIGNMENT
@@ -18,7 +18,7 @@ from .parameter import Parameter
 
 
 class FlatGroup(NamedTuple):
-    """One stretch of memory and the parameters that are views of it."""
+    """One buffer and the parameters that are views of it."""
 
     decay: bool  # whether the weight decay of optimizer or group applies
     data: Array  # (n,) with zeros between parameters, where alignment leaves gaps
@@ -27,20 +27,29 @@ class FlatGroup(NamedTuple):
     parameters: dict[str, Parameter]
     group: ParamGroup = EVERYTHING
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the parameters, and pack the copies into buffers of their own.
+
+        Without this, the parameters and the buffers would be copied apart from each other: the optimizer would update
+        buffers that no layer reads.
+        """
+        return _pack_group, (self.group, self.decay, self.parameters)
+
 
 def decays(parameter: Parameter) -> bool:
     """Whether weight decay applies: to matrices and tables, not to biases and norms (GPT-2's rule).
 
-    A group with a decay of its own has it for all its parameters.
+    A group with its own decay applies it to all its parameters.
     """
     return parameter.group.weight_decay is not None or parameter.data.ndim >= 2
 
 
 def pack(model: Module) -> list[FlatGroup]:
-    """Make the trainable parameters of ``model`` views of flat buffers; frozen ones stay where they are.
+    """Make the trainable parameters of ``model`` views of flat buffers. Frozen ones stay where they are.
 
     Call it once, after weights were tied, frozen, grouped, loaded or moved, and before the optimizer is made. A second
-    call does nothing. Gradients keep their values.
+    call does nothing. Gradients keep their values. A deep copy of a packed model is packed as well, in memory of its
+    own; so is an unpickled one.
 
     Args:
         model: any module whose trainable parameters share one dtype and device.

@@ -16,8 +16,8 @@ class Parameter:
     Attributes:
         data: the array. Operations read it; only optimizers write it.
         trainable: ``False`` freezes it: backward passes skip its gradient, optimizers leave it alone.
-        group: decay and rate of its own, if it has any (``minitrain.nn.assign_groups``).
-        upper: the largest value of an element, or ``None``; optimizers bring what their update pushed over it back.
+        group: its own weight decay and learning rate, if any (``minitrain.nn.assign_groups``).
+        upper: the largest value of an element, or ``None``. Optimizers clip to it after each update.
     """
 
     __slots__ = ("_buffer", "_fresh", "data", "group", "trainable", "upper")
@@ -35,15 +35,28 @@ class Parameter:
 
     @property
     def grad(self) -> Array:
-        """The gradient, of ``data``'s shape and dtype; zeros if no backward has written it since ``zero_grad``."""
+        """The gradient, of ``data``'s shape and dtype; zeros if no backward has written it since ``zero_grad``.
+
+        The array may be written to: the next backward adds to it.
+        """
+        buffer = self.read_grad()
+        self._fresh = False
+        return buffer
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there is no gradient: neither a backward nor the user has asked for it since ``zero_grad``."""
+        return self._fresh
+
+    def read_grad(self) -> Array:
+        """The gradient, only to be read. Unlike ``grad``, a fresh one stays fresh."""
         buffer = self.grad_buffer()
         if self._fresh:
             buffer[...] = 0
-            self._fresh = False
         return buffer
 
     def grad_buffer(self) -> Array:
-        """The memory of the gradient, whatever it holds."""
+        """The memory of the gradient; its values may be stale."""
         if self._buffer is None:
             self._buffer = array_module(self.data).empty_like(self.data)
         return self._buffer
@@ -53,7 +66,7 @@ class Parameter:
         self._fresh = True
 
     def into(self) -> Target:
-        """Where a backward shall put this gradient: skip a frozen one, overwrite a fresh one, add to any other."""
+        """Where a backward puts this gradient: nowhere if frozen, over a fresh one, added to any other."""
         if not self.trainable:
             return SKIP
         target = Into(self.grad_buffer(), accumulate=not self._fresh)
@@ -61,10 +74,10 @@ class Parameter:
         return target
 
     def rebind(self, data: Array, grad: Array | None) -> None:
-        """Move into memory owned by someone else (``minitrain.nn.pack``); the values are copied along."""
+        """Move to memory that something else owns (``minitrain.nn.pack``), with the values."""
         data[...] = self.data
         if grad is not None:
-            grad[...] = self.grad
+            grad[...] = self.read_grad()
         self.data, self._buffer = data, grad
 
 

@@ -1,7 +1,7 @@
-"""Contrastive losses that own what they learn: a temperature, and in SigLIP a bias.
+"""Contrastive losses with learned parameters: a temperature, and for SigLIP a bias.
 
-A loss with parameters is a layer: the optimizer, ``pack`` and checkpoints find its parameters as those of any module.
-``minitrain.losses`` has the same losses without parameters. Both couple the samples of a batch, see ``ops.info_nce``.
+A loss with parameters is a layer, so the optimizer, ``pack`` and checkpoints find its parameters. ``minitrain.losses``
+has the same losses without parameters. Both compare the samples of a batch with each other, see ``ops.info_nce``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class ClipLoss(Module):
     """Symmetric InfoNCE with a learned temperature (Radford et al., 2021, arXiv:2103.00020).
 
     Args:
-        initial: factor of the cosines at first, one over the temperature.
-        limit: the largest factor; each update keeps to it, as that of CLIP's authors does.
+        initial: initial factor of the cosines, one over the temperature.
+        limit: the largest factor; each update is clipped to it, as in the authors' code.
         dtype: dtype of the parameter.
 
     Attributes:
@@ -49,8 +49,8 @@ class SiglipLoss(Module):
     """The sigmoid loss with a learned temperature and bias (Zhai et al., 2023, arXiv:2303.15343).
 
     Args:
-        initial: factor of the cosines at first.
-        bias: log-odds at first that an image and a text belong together: most do not.
+        initial: initial factor of the cosines.
+        bias: initial log-odds that an image and a text belong together; most do not.
         dtype: dtype of the parameters.
 
     Attributes:

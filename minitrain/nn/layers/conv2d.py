@@ -23,12 +23,12 @@ class Conv2d(Module):
     Args:
         in_channels: channels C of the images.
         out_channels: channels O of the output.
-        kernel: height and width of the kernels; here and below one number, or a pair (vertical, horizontal).
+        kernel: height and width of the kernels; here and below, one number or a pair (vertical, horizontal).
         rng: source of the initial weights.
         stride: from one window to the next.
         padding: rows and columns of zeros added on either side.
         dilation: from one element of a window to the next.
-        groups: parts that the channels are split into, a divisor of C and O.
+        groups: number of parts that the channels are split into; divides C and O.
         bias: whether to add a bias, which starts at 0.
         std: standard deviation of the initial weights; by default ``sqrt(2 / fan_in)``, which keeps the size of
             activations under ReLU (He et al., 2015, arXiv:1502.01852).
@@ -40,7 +40,7 @@ class Conv2d(Module):
 
     Raises:
         ConfigError: if the channels cannot be split into so many groups.
-        ShapeError: if ``kernel`` is no size.
+        ShapeError: if ``kernel`` is not a size.
     """
 
     def __init__(

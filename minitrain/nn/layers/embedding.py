@@ -30,7 +30,7 @@ class Embedding(Module):
         weight: (V, C).
 
     Raises:
-        ConfigError: if a size is not a whole number from 1 on, or ``padding_idx`` is not an id of the table.
+        ConfigError: if a size is not a whole number of at least 1, or ``padding_idx`` is not an id of the table.
     """
 
     def __init__(

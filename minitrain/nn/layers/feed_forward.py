@@ -21,11 +21,11 @@ class FeedForwardCache(NamedTuple):
 
 
 class FeedForward(Module):
-    """``down(gelu(up(x)))``, applied to every position alike.
+    """``down(gelu(up(x)))``, applied to every position separately.
 
     Args:
         width: model width C.
-        hidden: width of the layer between, usually 4 C.
+        hidden: width of the hidden layer, usually 4 C.
         rng: source of the initial weights.
         approximate: form of GELU, ``"none"`` (exact) or ``"tanh"`` (GPT-2).
         bias: whether the two maps have biases.
@@ -53,7 +53,7 @@ class FeedForward(Module):
         self.approximate = approximate
 
     def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, FeedForwardCache]:
-        """Map x (..., C) to out (..., C); the key is for adapters."""
+        """Map x (..., C) to out (..., C). The key is for adapters."""
         hidden, up_cache = self.up.forward(x, rng=rng)
         out, down_cache = self.down.forward_after_gelu(hidden, approximate=self.approximate, rng=rng)
         return out, FeedForwardCache(up_cache, down_cache)
@@ -64,9 +64,9 @@ class FeedForward(Module):
         return self.up.backward(dhidden, cache.up)
 
     def forget_input(self, cache: FeedForwardCache) -> FeedForwardCache:
-        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
         return cache._replace(up=self.up.forget_input(cache.up))
 
     def recall_input(self, kept: FeedForwardCache, x: Array) -> FeedForwardCache:
-        """The cache of which ``forget_input`` kept this much."""
+        """The cache that ``backward`` takes, from what ``forget_input`` kept and x."""
         return kept._replace(up=self.up.recall_input(kept.up, x))

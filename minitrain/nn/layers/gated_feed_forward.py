@@ -28,13 +28,13 @@ class GatedFeedForwardCache(NamedTuple):
 
 
 class GatedFeedForward(Module):
-    """``down(activation(gate(x)) * up(x))``, applied to every position alike.
+    """``down(activation(gate(x)) * up(x))``, applied to every position separately.
 
-    With three matrices instead of two, a ``hidden`` of 8/3 C has as many weights as an ungated layer of 4 C.
+    It has three matrices instead of two, so a ``hidden`` of 8/3 C has as many weights as an ungated layer of 4 C.
 
     Args:
         width: model width C.
-        hidden: width of the layer between.
+        hidden: width of the hidden layer.
         rng: source of the initial weights.
         activation: ``"swiglu"`` (SiLU) or ``"geglu"`` (exact GELU).
         bias: whether the three maps have biases.
@@ -69,7 +69,7 @@ class GatedFeedForward(Module):
         self.activation = activation
 
     def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, GatedFeedForwardCache]:
-        """Map x (..., C) to out (..., C); the key is for adapters."""
+        """Map x (..., C) to out (..., C). The key is for adapters."""
         gate, gate_cache = self.gate.forward(x, rng=rng)
         up, up_cache = self.up.forward(x, rng=rng)
         hidden, gated = self._activate(gate, up)
@@ -87,18 +87,18 @@ class GatedFeedForward(Module):
         return self.gate.backward(dgate, cache.gate, dx=Into(dx, accumulate=True))
 
     def forget_input(self, cache: GatedFeedForwardCache) -> GatedFeedForwardCache:
-        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
         return cache._replace(gate=self.gate.forget_input(cache.gate), up=self.up.forget_input(cache.up))
 
     def recall_input(self, kept: GatedFeedForwardCache, x: Array) -> GatedFeedForwardCache:
-        """The cache of which ``forget_input`` kept this much."""
+        """The cache that ``backward`` takes, from what ``forget_input`` kept and x."""
         return kept._replace(gate=self.gate.recall_input(kept.gate, x), up=self.up.recall_input(kept.up, x))
 
     def _activate(self, gate: Array, up: Array) -> tuple[Array, SwigluCache | GegluCache]:
-        """What ``down`` reads, (..., hidden), and the cache."""
+        """The input of ``down``, (..., hidden), and the cache."""
         return swiglu_forward(gate, up) if self.activation == "swiglu" else geglu_forward(gate, up, approximate="none")
 
     def _backward_down(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
-        """Map dout (..., C) to dhidden (..., hidden); what ``down`` read was not kept but is computed again."""
+        """Map dout (..., C) to dhidden (..., hidden); the input of ``down`` is computed again."""
         hidden, _ = self._activate(cache.gated.gate, cache.gated.up)
         return self.down.backward(dout, self.down.recall_input(cache.down, hidden))

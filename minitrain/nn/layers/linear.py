@@ -10,7 +10,6 @@ from ...backend.arrays import Array
 from ...ops.contract.op import Target
 from ...ops.linear.gelu_linear import GeluLinearCache, gelu_linear_backward, gelu_linear_forward
 from ...ops.linear.linear import LinearCache, linear_backward, linear_forward
-from ...ops.linear.linear_gelu import LinearGeluCache, linear_gelu_backward, linear_gelu_forward
 from ...random import Key
 from ..core.checks import check_sizes
 from ..core.init import normal
@@ -34,7 +33,7 @@ class Linear(Module):
         bias: (N,) or ``None``.
 
     Raises:
-        ConfigError: if a width is not a whole number from 1 on, or ``rng`` is no generator.
+        ConfigError: if a width is not a whole number of at least 1, or ``rng`` is not a generator.
     """
 
     def __init__(
@@ -65,21 +64,12 @@ class Linear(Module):
         return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
 
     def forget_input(self, cache: LinearCache) -> tuple[Array, Array | None]:
-        """What to keep of ``cache`` where x can be computed again; ``recall_input`` makes it whole for ``backward``."""
+        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
         return cache.weight, cache.bias
 
     def recall_input(self, kept: tuple[Array, Array | None], x: Array) -> LinearCache:
-        """The cache of which ``forget_input`` kept this much."""
+        """The cache that ``backward`` takes, from what ``forget_input`` kept and x."""
         return LinearCache(x, *kept)
-
-    def forward_gelu(self, x: Array, *, approximate: str, rng: Key | None = None) -> tuple[Array, LinearGeluCache]:
-        """Map x (..., K) to gelu(out) (..., N), in one operation."""
-        bias = self.bias.data if self.bias else None
-        return linear_gelu_forward(x, self.weight.data, bias, approximate=approximate)
-
-    def backward_gelu(self, dout: Array, cache: LinearGeluCache) -> Array:
-        """Map dout (..., N) of ``forward_gelu`` to dx (..., K)."""
-        return linear_gelu_backward(dout, cache, into=(None, into(self.weight), into(self.bias)))[0]
 
     def forward_after_gelu(
         self, hidden: Array, *, approximate: str, rng: Key | None = None

@@ -1,11 +1,11 @@
-"""A mixture of experts: many feed-forward layers, of which each token visits a few.
+"""A mixture of experts: many feed-forward layers, a few of which each token uses.
 
-The router, a linear map, scores the experts; each token goes to the k best, and their answers are weighed by the gates
+The router, a linear map, scores the experts. Each token goes to the k best, and the gates weight their outputs
 (Shazeer et al., 2017, arXiv:1701.06538). So a model has many weights and uses few of them for a token. No token is
-dropped: there is no capacity limit, which a single device does not need.
+dropped: a single device needs no capacity limit.
 
-Left alone, routers send everything to a few experts. Two losses work against it, on the balance of the experts (Fedus
-et al., 2021, arXiv:2101.03961) and on the size of the router's logits (Zoph et al., 2022, arXiv:2202.08906).
+Without further losses, routers send everything to a few experts. Two losses prevent this: on the balance of the experts
+(Fedus et al., 2021, arXiv:2101.03961) and on the size of the router's logits (Zoph et al., 2022, arXiv:2202.08906).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from .linear import Linear
 
 
 class Visit(NamedTuple):
-    """What one expert did."""
+    """The work of one expert."""
 
-    tokens: Array  # (n,) which tokens came
-    choice: Array  # (n,) as which of their k choices
-    out: Array  # (n, C) the expert's answers
+    tokens: Array  # (n,) the tokens it got
+    choice: Array  # (n,) which of their k choices it is
+    out: Array  # (n, C) the expert's outputs
     cache: Any  # of the expert
 
 
@@ -48,12 +48,12 @@ class MixtureOfExpertsCache(NamedTuple):
 
 
 class MixtureOfExperts(Module):
-    """``sum_j gate[j] expert[j](x)`` over the k experts that a token chose.
+    """``sum_j gate[j] expert[j](x)`` over the k experts of a token.
 
-    ``forward`` has a second output, the auxiliary loss, which the model adds to the total of its own. It is a total
-    too: the sum over tokens, so that after division by the number of tokens ``balance_weight`` and ``z_weight`` mean
-    what they mean in the papers. The balance is counted over a batch: with ``balance_weight`` this layer is an
-    exception to the rule that any split of a batch into micro-batches gives the same gradient.
+    ``forward`` has a second output, the auxiliary loss, which the model adds to the total of its own loss. It is a sum
+    over tokens too. After division by the number of tokens, ``balance_weight`` and ``z_weight`` are those of the
+    papers. The balance is counted over a batch: with ``balance_weight``, splitting a batch into micro-batches changes
+    the gradient.
 
     Args:
         width: model width C.

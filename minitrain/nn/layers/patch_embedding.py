@@ -1,7 +1,7 @@
-"""Images as sequences: a picture is cut into patches, and a linear map makes a vector of each.
+"""Images as sequences: an image is cut into patches, and a linear map turns each into a vector.
 
-From the vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929). The same as a convolution whose stride is its
-kernel, and written as what it is: a change of shape and one product.
+From the vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929). It equals a
+convolution whose stride is its kernel, written as a change of shape and one product.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class PatchEmbeddingCache(NamedTuple):
 class PatchEmbedding(Module):
     """Map an image (B, C, H, W) to N = (H / patch) (W / patch) vectors, row by row from the top left.
 
-    A patch enters the linear map with its elements in the order (C, patch, patch), so the weight, reshaped to
-    (width, C, patch, patch), is that of the equal convolution, as published weights hold it.
+    The linear map reads the elements of a patch in the order (C, patch, patch). So its weight, reshaped to
+    (width, C, patch, patch), is that of the equivalent convolution, as in published weights.
 
     Args:
         channels: number C of the image's channels.
@@ -67,7 +67,7 @@ class PatchEmbedding(Module):
         """Map x (B, C, H, W) to out (B, N, width).
 
         Raises:
-            ShapeError: if x has other channels, or if its height or width is no multiple of ``patch``.
+            ShapeError: if x has other channels, or its height or width is not a multiple of ``patch``.
         """
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % self.patch or x.shape[3] % self.patch:
             raise ShapeError(

@@ -18,8 +18,8 @@ from ..core.parameter import Parameter
 class Temperature(Module):
     """Multiply by ``exp(log_scale)``, learned and clipped as in CLIP (Radford et al., 2021, arXiv:2103.00020).
 
-    A temperature divides, so the factor is one over it: 1/0.07 at first. The factor is not above the limit after an
-    update: there its gradient would be zero, and it would not come down again.
+    A temperature divides, so the factor is one over it: 1/0.07 at first. After each update the factor is clipped to the
+    limit: above it, its gradient would be zero, and it would not come down again.
 
     Args:
         initial: the factor at first.

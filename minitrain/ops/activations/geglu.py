@@ -24,7 +24,7 @@ class GegluCache(NamedTuple):
 
 def _check_form(gate: Array, up: Array, *, approximate: str = "tanh") -> None:
     if approximate not in FORMS:
-        raise ShapeError(f"geglu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's form) or 'none' (erf)")
+        raise ShapeError(f"geglu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's) or 'exact' (erf)")
 
 
 @op("gate: *N; up: *N", check=_check_form)

@@ -18,7 +18,8 @@ SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
-FORMS = ("tanh", "none")
+FORMS = ("tanh", "exact", "none")
+"""What ``approximate`` may be. ``"none"`` is PyTorch's name of ``"exact"``."""
 
 
 class GeluCache(NamedTuple):
@@ -30,7 +31,7 @@ class GeluCache(NamedTuple):
 
 def _check_form(x: Array, *, approximate: str = "tanh") -> None:
     if approximate not in FORMS:
-        raise ShapeError(f"gelu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's form) or 'none' (erf)")
+        raise ShapeError(f"gelu_forward: approximate={approximate!r}; use 'tanh' (GPT-2's) or 'exact' (erf)")
 
 
 @op("x: *N", check=_check_form)
@@ -39,7 +40,7 @@ def gelu_forward(x: Array, *, approximate: str = "tanh") -> tuple[Array, GeluCac
 
     Args:
         x: (...,) input.
-        approximate: ``"tanh"`` for GPT-2's form, ``"none"`` for the exact one.
+        approximate: ``"tanh"`` for GPT-2's form; ``"exact"``, or ``"none"`` as in PyTorch, for the exact one.
 
     Returns:
         out (...,) and the cache.
@@ -62,7 +63,7 @@ def gelu_backward(dout: Array, cache: GeluCache) -> Array:
     """
     x, approximate = cache
     xp = array_module(x)
-    if approximate == "none":
+    if approximate != "tanh":
         cdf = 0.5 * (1 + erf(x * SQRT_HALF))
         slope = xp.exp(-0.5 * x * x) * INV_SQRT_2PI  # the normal density
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...backend.arrays import Array, array_module
+from ..contract.log_sum_exp import row_maximum
 from ..contract.op import op
 
 
@@ -26,8 +27,7 @@ def softmax_forward(x: Array) -> tuple[Array, SoftmaxCache]:
     Returns:
         out (..., C), rows summing to 1, and the cache.
     """
-    xp = array_module(x)
-    e = xp.exp(x - x.max(axis=-1, keepdims=True))
+    e = array_module(x).exp(x - row_maximum(x))
     out = e / e.sum(axis=-1, keepdims=True)
     return out, SoftmaxCache(out)
 

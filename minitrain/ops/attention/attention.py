@@ -8,8 +8,9 @@ For each sample and head::
     P = exp(S - L)                    probabilities
     O = dropout(P) V
 
-The backward computes P again from Q, K and the stored L, as FlashAttention does (Dao et al., 2022, arXiv:2205.14135),
-so no (T, S) matrix outlives the call. With ``M`` the dropout factors::
+The backward computes P again, so no (T, S) matrix outlives the call. The kernel does it from Q, K and the stored L, as
+FlashAttention does (Dao et al., 2022, arXiv:2205.14135); the code here takes the softmax again, without the rounding of
+L that shows where scores are large. With ``M`` the dropout factors::
 
     dV = (M P)^T dO          dP = M (dO V^T)
     dS = P (dP - sum(dO * O))               the softmax Jacobian; sum(dO * O) equals sum(dP * P)
@@ -25,10 +26,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from ...backend.arrays import Array, array_module, is_array
+from ...backend.arrays import Array, array_module, check_array
 from ...errors import ShapeError
 from ...random import Key
+from ..contract.log_sum_exp import row_maximum
 from ..contract.op import op
+from ..contract.sums import sum_over
 from ..linear.dropout import dropout_mask
 from .attention_scores import biased, capped_slope, for_queries, heads_first, similarities
 
@@ -73,9 +76,9 @@ def _check_attention(
         raise ShapeError(f"attention_forward: {problem}")
 
     for name, x in (("key_lengths", key_lengths), ("mask", mask), ("alibi_slopes", alibi_slopes)):
-        if x is not None and not is_array(x):
-            refuse(f"{name} must be a NumPy or CuPy array, got {type(x).__name__}; numpy.asarray makes one")
-    if H % Hkv:
+        if x is not None:
+            check_array(f"attention_forward: {name}", x)
+    if H % Hkv if Hkv else H:
         refuse(f"q has {H} heads and k has {Hkv}; the first must be a multiple of the second")
     if not 0 <= dropout < 1:
         refuse(f"dropout = {dropout} must be in [0, 1)")
@@ -137,19 +140,12 @@ def attention_forward(
     Returns:
         out (B, T, H, D) and the cache. A query that may attend to nothing gets zeros, and passes no gradient.
     """
-    xp = array_module(q)
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     scores = biased(similarities(q, k, scale, softcap), bias, alibi_slopes, causal, window, key_lengths, mask)
-    highest = (
-        scores.max(axis=-1, keepdims=True) if scores.shape[-1] else xp.full((*scores.shape[:3], 1), -xp.inf, q.dtype)
-    )
-    highest = xp.where(xp.isneginf(highest), 0, highest).astype(q.dtype)  # a fully masked row: exp(-inf - 0) = 0
-    total = xp.exp(scores - highest).sum(axis=-1)  # (B, H, T)
-    lse = xp.where(total == 0, -xp.inf, xp.log(xp.where(total == 0, 1, total)) + highest[..., 0]).astype(q.dtype)
-    p = _probabilities(scores, lse)
+    p, lse = _probabilities(scores)
     if rng is not None and dropout > 0:
         p = p * dropout_mask(p, dropout, rng)
-    out = heads_first(xp.matmul(p, heads_first(for_queries(v, q))))  # (B, H, T, D) -> (B, T, H, D)
+    out = heads_first(array_module(q).matmul(p, heads_first(for_queries(v, q))))  # (B, H, T, D) -> (B, T, H, D)
     return out, AttentionCache(
         q, k, v, bias, out, lse, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng
     )  # fmt: skip
@@ -166,10 +162,10 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     Returns:
         dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or ``None``).
     """
-    q, k, v, bias, out, lse, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng = cache
+    q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng = cache
     xp = array_module(q)
     similar = similarities(q, k, scale, softcap)  # (B, H, T, S)
-    p = _probabilities(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask), lse)
+    p, _ = _probabilities(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask))
     do = heads_first(dout)  # (B, H, T, D)
     dp = xp.matmul(do, heads_first(for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
     dropped = p
@@ -184,11 +180,14 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     return dq, _sum_groups(dk, k), _sum_groups(dv, v), None if bias is None else _sum_to(ds, bias.shape)
 
 
-def _probabilities(scores: Array, lse: Array) -> Array:
-    """exp(scores - lse), and 0 in a row that may attend to nothing, where both are -inf."""
+def _probabilities(scores: Array) -> tuple[Array, Array]:
+    """The softmax of scores (B, H, T, S), 0 in a row that may attend to nothing, and the log-sum-exp (B, H, T)."""
     xp = array_module(scores)
-    lse = xp.where(xp.isneginf(lse), 0, lse).astype(scores.dtype)
-    return xp.exp(scores - lse[..., None])  # type: ignore[no-any-return]
+    highest = row_maximum(scores)  # (B, H, T, 1)
+    blind = xp.isneginf(highest)  # may attend to nothing
+    p = xp.exp(scores - xp.where(blind, 0, highest).astype(scores.dtype))
+    total = xp.where(blind, 1, p.sum(axis=-1, keepdims=True)).astype(scores.dtype)  # (B, H, T, 1)
+    return p / total, (highest + xp.log(total))[..., 0]
 
 
 def _sum_groups(d: Array, kv: Array) -> Array:
@@ -199,5 +198,6 @@ def _sum_groups(d: Array, kv: Array) -> Array:
 
 def _sum_to(d: Array, shape: tuple[int, ...]) -> Array:
     """Sum ``d`` over the axes along which ``shape`` was broadcast."""
-    d = d.sum(axis=tuple(range(d.ndim - len(shape))))
-    return d.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 != d.shape[i]), keepdims=True)  # type: ignore[no-any-return]
+    lead = d.ndim - len(shape)
+    stretched = tuple(i for i in range(d.ndim) if i < lead or shape[i - lead] == 1 != d.shape[i])
+    return sum_over(d, stretched, keepdims=True).reshape(shape)

@@ -2,7 +2,7 @@
 
 For one row of logits z, its log-sum-exp L, the target y and class weights w::
 
-    log p = z - L
+    log p = z - L                   computed from the parts of L, see ``log_sum_exp``
     loss  = -(1 - e) w[y] log p[y]  -  (e / V) sum_c w[c] log p[c]  +  a w[y] L^2
 
 with smoothing e spread over all V classes, as in PyTorch (Szegedy et al., 2016, arXiv:1512.00567). The last term is
@@ -25,17 +25,18 @@ from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
+from ..contract.log_sum_exp import exp_sum
 from ..contract.loss import Loss, chain, summed
 from ..contract.op import op
 from ..linear.embedding import check_ids
-from .log_sum_exp import log_sum_exp
 
 
 class CrossEntropyCache(NamedTuple):
     """What the backward needs."""
 
     logits: Array  # (..., V)
-    lse: Array  # (...,) log-sum-exp of each row
+    highest: Array  # (...,) largest logit of each row
+    total: Array  # (...,) sum of exp(logits - highest)
     targets: Array  # (...,) integers
     class_weight: Array | None  # (V,)
     label_smoothing: float
@@ -105,17 +106,20 @@ def cross_entropy_forward(
     counted = targets != ignore_index  # (...,)
     y = xp.where(counted, targets, 0)
     check_ids("cross_entropy_forward", "targets", y, V)
-    lse = log_sum_exp(logits)  # (...,)
+    highest, total = exp_sum(logits)  # (...,)
     wy = counted.astype(logits.dtype) if class_weight is None else xp.where(counted, class_weight[y], 0)  # (...,)
     cache = CrossEntropyCache(
-        logits, lse, targets, class_weight, label_smoothing, ignore_index, z_loss, others_only and label_smoothing > 0
-    )
+        logits, highest, total, targets, class_weight, label_smoothing, ignore_index, z_loss,
+        others_only and label_smoothing > 0,
+    )  # fmt: skip
     hit, share, spread_over = _target(cache)
     chosen = xp.take_along_axis(logits, y[..., None], axis=-1)[..., 0]  # (...,)
-    losses = wy * (hit * (lse - chosen) + z_loss * lse * lse)
+    log_total = xp.log(total)
+    lse = highest + log_total
+    losses = wy * (hit * (log_total - (chosen - highest)) + z_loss * lse * lse)
     if share > 0:
         # A class without a part costs nothing, even if its logit is -inf.
-        costs = xp.where(spread_over != 0, lse[..., None] - logits, 0)  # (..., V)
+        costs = xp.where(spread_over != 0, log_total[..., None] - (logits - highest[..., None]), 0)  # (..., V)
         losses = losses + share * (spread_over * costs).sum(axis=-1)
     # An ignored row adds nothing, even where its logits are not finite.
     losses = xp.where(counted, losses, 0).astype(logits.dtype)
@@ -134,7 +138,7 @@ def cross_entropy_backward(dtotal: Any, cache: CrossEntropyCache) -> tuple[Array
     Returns:
         dlogits (..., V), ``None`` for the targets and for the class weights.
     """
-    logits, lse, targets, class_weight, _, ignore_index, z_loss, _ = cache
+    logits, highest, total, targets, class_weight, _, ignore_index, z_loss, _ = cache
     xp = array_module(logits)
     counted = targets != ignore_index  # (...,)
     y = xp.where(counted, targets, 0)
@@ -142,8 +146,8 @@ def cross_entropy_backward(dtotal: Any, cache: CrossEntropyCache) -> tuple[Array
     onehot = xp.arange(logits.shape[-1]) == y[..., None]  # (..., V)
     w = xp.ones(logits.shape[-1], logits.dtype) if class_weight is None else class_weight
     target = hit * onehot * w + share * spread_over  # (..., V)
-    pull = target.sum(axis=-1) + 2 * z_loss * w[y] * lse  # (...,)
-    dlogits = xp.exp(logits - lse[..., None]) * pull[..., None] - target
+    pull = target.sum(axis=-1) + 2 * z_loss * w[y] * (highest + xp.log(total))  # (...,)
+    dlogits = xp.exp(logits - highest[..., None]) * (pull / total)[..., None] - target
     dlogits = chain("cross_entropy_backward", dtotal, dlogits.astype(logits.dtype), rows=True)
     return xp.where(counted[..., None], dlogits, 0).astype(logits.dtype), None, None
 

@@ -16,17 +16,18 @@ from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
+from ..contract.log_sum_exp import exp_sum
 from ..contract.loss import Loss, chain, summed
 from ..contract.op import op
 from ..linear.embedding import check_ids
-from .log_sum_exp import log_sum_exp
 
 
 class FocalCache(NamedTuple):
     """What the backward needs."""
 
     logits: Array  # (..., V)
-    lse: Array  # (...,) log-sum-exp of each row
+    highest: Array  # (...,) largest logit of each row
+    total: Array  # (...,) sum of exp(logits - highest)
     targets: Array  # (...,) integers
     alpha: Array | None  # (V,)
     gamma: float
@@ -67,7 +68,7 @@ def focal_forward(
     xp = array_module(logits)
     counted = targets != ignore_index  # (...,)
     check_ids("focal_forward", "targets", xp.where(counted, targets, 0), logits.shape[-1])
-    cache = FocalCache(logits, log_sum_exp(logits), targets, alpha, gamma, ignore_index)
+    cache = FocalCache(logits, *exp_sum(logits), targets, alpha, gamma, ignore_index)
     _, log_p, weight = _right_answers(cache)
     losses = -weight * (-xp.expm1(log_p)) ** gamma * log_p
     losses = xp.where(counted, losses, 0).astype(logits.dtype)
@@ -85,14 +86,15 @@ def focal_backward(dtotal: Any, cache: FocalCache) -> tuple[Array, None, None]:
     Returns:
         dlogits (..., V), ``None`` for the targets and for the weights.
     """
-    logits, lse, targets, _, gamma, ignore_index = cache
+    logits, highest, total, targets, _, gamma, ignore_index = cache
     xp = array_module(logits)
     y, log_p, weight = _right_answers(cache)
     q = -xp.expm1(log_p)  # 1 - p without cancellation
     quotient = log_p / (q + (q == 0))
     dlog_p = -weight * q**gamma * (1 - gamma * xp.exp(log_p) * quotient)  # (...,)
     onehot = xp.arange(logits.shape[-1]) == y[..., None]  # (..., V)
-    slope = dlog_p[..., None] * (onehot - xp.exp(logits - lse[..., None]))
+    p = xp.exp(logits - highest[..., None]) / total[..., None]  # (..., V)
+    slope = dlog_p[..., None] * (onehot - p)
     dlogits = chain("focal_backward", dtotal, slope.astype(logits.dtype), rows=True)
     counted = (targets != ignore_index)[..., None]
     return xp.where(counted, dlogits, 0).astype(logits.dtype), None, None
@@ -103,4 +105,4 @@ def _right_answers(cache: FocalCache) -> tuple[Array, Array, Any]:
     xp = array_module(cache.logits)
     y = xp.where(cache.targets != cache.ignore_index, cache.targets, 0)
     chosen = xp.take_along_axis(cache.logits, y[..., None], axis=-1)[..., 0]
-    return y, chosen - cache.lse, 1 if cache.alpha is None else cache.alpha[y]
+    return y, (chosen - cache.highest) - xp.log(cache.total), 1 if cache.alpha is None else cache.alpha[y]

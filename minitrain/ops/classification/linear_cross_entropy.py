@@ -22,6 +22,7 @@ from ...backend.pool import empty_like
 from ...errors import ShapeError
 from ..contract.loss import Loss, chain, one_for_each, summed
 from ..contract.op import Into, op
+from ..contract.sums import flat_rows
 from ..linear.embedding import check_ids
 from ..linear.linear import linear_backward, linear_forward
 from .cross_entropy import check_entropy_options, cross_entropy_backward, cross_entropy_forward
@@ -182,13 +183,12 @@ def _work_off(
         gradients: where to put this part of ``dhidden``, and what to add to the others; the first chunk overwrites.
         each: keep the losses apart.
     """
-    C = cache.weight.shape[1]
-    hidden, targets = cache.hidden.reshape(-1, C)[part], cache.targets.reshape(-1)[part]  # (..., C) -> (R, C) -> a part
+    hidden, targets = flat_rows(cache.hidden)[part], cache.targets.reshape(-1)[part]  # (..., C) -> (R, C) -> a part
     logits, head = linear_forward(hidden, cache.weight, cache.bias)  # (R', V)
     loss, entropy = cross_entropy_forward(logits, targets, cache.class_weight, each=each, **cache.options._asdict())
     if gradients is not None:
         cross_entropy_backward(dtotal, entropy, into=(Into(logits), None, None))
-        dhidden, more = gradients.dhidden.reshape(-1, C)[part], part.start > 0
+        dhidden, more = flat_rows(gradients.dhidden)[part], part.start > 0
         dbias = None if gradients.dbias is None else Into(gradients.dbias, more)
         linear_backward(logits, head, into=(Into(dhidden), Into(gradients.dweight, more), dbias))
     return loss

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...backend.arrays import device_of, is_array
+from ...backend.arrays import check_array, device_of
 from ...errors import DeviceError, ShapeError
 
 
@@ -42,8 +42,7 @@ def check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> N
         label = entry.path
         if x is None:
             continue
-        if not is_array(x):
-            raise ShapeError(f"{name}: {label} must be a NumPy or CuPy array, got {type(x).__name__}")
+        check_array(f"{name}: {label}", x)
         if device is None:
             device = (label, device_of(x))
         elif device_of(x) != device[1]:

@@ -99,6 +99,8 @@ R = TypeVar("R")
 class Operation(Protocol[R]):
     """What ``@op`` makes of a function: it is called as before, and a backward takes ``into=`` too."""
 
+    spec: tuple[ArraySpec, ...]
+    """The array arguments and their dimensions."""
     reference: Callable[..., R]
     """The undecorated array code."""
     twin: Callable[[], Callable[..., Any] | None]
@@ -228,6 +230,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         wrapper = backward
     else:
         raise TypeError(f"@op: {name} must end in _forward or _backward")
+    wrapper.spec = spec  # type: ignore[attr-defined]
     wrapper.reference = reference  # type: ignore[attr-defined]
     wrapper.twin = twin_of  # type: ignore[attr-defined]
     _FUNCTIONS[name] = wrapper

@@ -20,6 +20,7 @@ from ...backend.arrays import Array, array_module
 from ..activations.logistic import sigmoid, softplus
 from ..contract.loss import Loss, chain, summed
 from ..contract.op import op
+from ..contract.sums import sum_over
 from ..linear.scale import ScaleCache, scale_backward, scale_forward
 from .cosine import CosineCache, cosines, cosines_backward
 
@@ -70,7 +71,7 @@ def siglip_backward(dtotal: Any, cache: SiglipCache) -> tuple[Array, Array, Arra
     dlogits = chain("siglip_backward", dtotal, -_sides(scores) * sigmoid(-scores), rows=True)  # (N, N)
     dcosines, dlog_scale = scale_backward(dlogits, cache.scale)
     dimage, dtext = cosines_backward(dcosines, cache.cosines)
-    return dimage, dtext, dlog_scale, array_module(scores).asarray(dlogits.sum())
+    return dimage, dtext, dlog_scale, sum_over(dlogits)
 
 
 def _sides(scores: Array) -> Array:

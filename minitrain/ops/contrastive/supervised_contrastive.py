@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
-from ..classification.log_sum_exp import log_sum_exp
+from ..contract.log_sum_exp import exp_sum
 from ..contract.loss import Loss, chain, summed
 from ..contract.op import op
 from .cosine import CosineCache, cosines, cosines_backward
@@ -27,7 +27,8 @@ class SupervisedContrastiveCache(NamedTuple):
     """What the backward needs."""
 
     scores: Array  # (N, N) z, with -inf on the diagonal; 0 in rows that do not count
-    lse: Array  # (N,) log-sum-exp of each row
+    highest: Array  # (N,) largest score of each row
+    total: Array  # (N,) sum of exp(scores - highest)
     share: Array  # (N, N) 1 / |P(i)| for the positives of a row, 0 for all others
     counted: Array  # (N,) whether there are positives
     cosines: CosineCache
@@ -63,10 +64,10 @@ def supervised_contrastive_forward(
     similarities, cosine_cache = cosines(features, features)  # (N, N)
     scores = xp.where(itself, -xp.inf, similarities / temperature)
     scores = xp.where(counted[:, None], scores, 0).astype(features.dtype)  # a lone sample may have no others at all
-    lse = log_sum_exp(scores)
-    drawn = (share * xp.where(positives, scores, 0)).sum(axis=-1)  # (N,)
-    losses = xp.where(counted, lse - drawn, 0).astype(features.dtype)
-    cache = SupervisedContrastiveCache(scores, lse, share, counted, cosine_cache, temperature)
+    highest, total = exp_sum(scores)
+    short = xp.where(positives, highest[:, None] - scores, 0)  # (N, N) of the highest score
+    losses = xp.where(counted, xp.log(total) + (share * short).sum(axis=-1), 0).astype(features.dtype)
+    cache = SupervisedContrastiveCache(scores, highest, total, share, counted, cosine_cache, temperature)
     return Loss(summed(losses, each), counted.sum(dtype=xp.float64)), cache
 
 
@@ -81,9 +82,10 @@ def supervised_contrastive_backward(dtotal: Any, cache: SupervisedContrastiveCac
     Returns:
         dfeatures (N, C), ``None`` for the labels.
     """
-    scores, lse, share, counted, cosine_cache, temperature = cache
+    scores, highest, total, share, counted, cosine_cache, temperature = cache
     xp = array_module(scores)
-    slope = xp.where(counted[:, None], xp.exp(scores - lse[:, None]) - share, 0) / temperature
+    p = xp.exp(scores - highest[:, None]) / total[:, None]  # (N, N)
+    slope = xp.where(counted[:, None], p - share, 0) / temperature
     dcosines = chain("supervised_contrastive_backward", dtotal, slope.astype(scores.dtype), rows=True)
     as_anchor, as_other = cosines_backward(dcosines, cosine_cache)
     return as_anchor + as_other, None

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ...backend.arrays import Array
 from ...errors import ShapeError
 from ..contract.op import op
+from ..contract.sums import dot_rows, sum_over
 from .windows import Size, Windows, fold, make_windows, slide
 
 
@@ -70,7 +71,7 @@ def conv2d_forward(
     (B, *_), (O, _, *kernel) = x.shape, weight.shape
     windows = make_windows("conv2d_forward", x, tuple(kernel), stride, padding, dilation)
     columns = _columns(x, windows, groups)  # (G, B Ho Wo, K)
-    kernels = weight.reshape(groups, O // groups, -1)  # (G, O/G, K)
+    kernels = weight.reshape(groups, O // groups, columns.shape[-1])  # (G, O/G, K)
     shape = (B, O, *windows.counts(x.shape))
     out = _to_images(columns @ kernels.swapaxes(1, 2), shape)
     if bias is not None:
@@ -94,11 +95,12 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array, Arra
         raise ShapeError(f"conv2d_backward: dout has shape {dout.shape}, expected {shape} as the output")
     B, C, Ho, Wo = len(x), x.shape[1], *shape[2:]
     rows = _to_rows(dout, groups)  # (G, B Ho Wo, O/G)
-    dweight = (rows.swapaxes(1, 2) @ _columns(x, windows, groups)).reshape(weight.shape)
-    dcolumns = rows @ weight.reshape(groups, shape[1] // groups, -1)  # (G, B Ho Wo, K)
+    columns = _columns(x, windows, groups)  # (G, B Ho Wo, K)
+    dweight = dot_rows(rows, columns).reshape(weight.shape)
+    dcolumns = rows @ weight.reshape(groups, shape[1] // groups, columns.shape[-1])
     dwindows = dcolumns.reshape(groups, B, Ho, Wo, C // groups, *windows.kernel)
     dwindows = dwindows.transpose(1, 0, 4, 2, 3, 5, 6).reshape(B, C, Ho, Wo, *windows.kernel)  # (B, C, Ho, Wo, kh, kw)
-    dbias = None if bias is None else dout.sum(axis=(0, 2, 3))
+    dbias = None if bias is None else sum_over(dout, (0, 2, 3))
     return fold(dwindows, x.shape, windows), dweight, dbias
 
 

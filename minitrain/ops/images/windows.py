@@ -71,7 +71,7 @@ def make_windows(function: str, x: Array, kernel: Size, stride: Size, padding: S
         pair(function, "padding", padding, 0),
         pair(function, "dilation", dilation, 1),
     )
-    if min(sizes.counts(x.shape)) < 1:
+    if min(sizes.counts(x.shape)) < 1 or 0 in x.shape[2:]:  # windows of padding alone say nothing
         raise ShapeError(
             f"{function}: x has shape {x.shape}: with padding = {sizes.padding} no window of {sizes.span(0)} x "
             f"{sizes.span(1)} fits into {x.shape[2]} x {x.shape[3]}; pad more or take a smaller kernel"

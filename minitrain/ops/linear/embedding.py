@@ -12,6 +12,7 @@ import numpy as np
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError, TokenError
 from ..contract.op import op
+from ..contract.sums import flat_rows
 
 
 class EmbeddingCache(NamedTuple):
@@ -61,11 +62,11 @@ def embedding_backward(dout: Array, cache: EmbeddingCache) -> tuple[None, Array]
     """
     tokens, weight, padding_idx = cache
     xp = array_module(dout)
-    dweight = xp.zeros(weight.shape, dout.dtype)
-    xp.add.at(dweight, tokens.reshape(-1), dout.reshape(-1, dout.shape[-1]))  # repeated tokens add up
+    dweight = xp.zeros(weight.shape, xp.float64)  # a row is the sum over all places of a token: see ``sums``
+    xp.add.at(dweight, tokens.reshape(-1), flat_rows(dout).astype(xp.float64))
     if padding_idx is not None:
         dweight[padding_idx] = 0
-    return None, dweight
+    return None, dweight.astype(dout.dtype)
 
 
 def check_ids(function: str, argument: str, ids: Array, size: int) -> None:

@@ -26,7 +26,7 @@ class GeluLinearCache(NamedTuple):
 
 def _check_form(hidden: Array, weight: Array, bias: Array | None = None, *, approximate: str = "tanh") -> None:
     if approximate not in FORMS:
-        raise ShapeError(f"gelu_linear_forward: approximate={approximate!r}; use 'tanh' (GPT-2's form) or 'none' (erf)")
+        raise ShapeError(f"gelu_linear_forward: approximate={approximate!r}; use 'tanh' (GPT-2's) or 'exact' (erf)")
 
 
 @op("hidden: *B K; weight: N K; bias: N", check=_check_form)
@@ -39,7 +39,7 @@ def gelu_linear_forward(
         hidden: (..., K) input.
         weight: (N, K).
         bias: (N,), or ``None`` for none.
-        approximate: ``"tanh"`` or ``"none"``, see ``gelu_forward``.
+        approximate: ``"tanh"`` or ``"exact"``, see ``gelu_forward``.
 
     Returns:
         out (..., N) and the cache.

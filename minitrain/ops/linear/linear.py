@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ...backend.arrays import Array
 from ..contract.op import op
+from ..contract.sums import dot_rows, flat_rows, sum_over
 
 
 class LinearCache(NamedTuple):
@@ -47,7 +48,7 @@ def linear_backward(dout: Array, cache: LinearCache) -> tuple[Array, Array, Arra
     """
     x, weight, bias = cache
     dx = dout @ weight  # (..., N) @ (N, K)
-    rows = dout.reshape(-1, dout.shape[-1])  # (..., N) -> (R, N)
-    dweight = rows.T @ x.reshape(-1, x.shape[-1])  # (N, R) @ (R, K)
-    dbias = None if bias is None else rows.sum(axis=0)
+    rows = flat_rows(dout)  # (..., N) -> (R, N)
+    dweight = dot_rows(rows, flat_rows(x))  # (R, N), (R, K)
+    dbias = None if bias is None else sum_over(rows, 0)
     return dx, dweight, dbias

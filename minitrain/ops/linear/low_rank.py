@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ...backend.arrays import Array
 from ..contract.op import op
+from ..contract.sums import dot_rows, flat_rows
 
 
 class LowRankCache(NamedTuple):
@@ -53,8 +54,7 @@ def low_rank_backward(dout: Array, cache: LowRankCache) -> tuple[Array, Array, A
         dx (..., K), da (R, K), db (N, R).
     """
     x, a, b, h, scale = cache
-    (R, K), N = a.shape, len(b)
     dh = scale * (dout @ b)  # (..., N) @ (N, R)
-    da = dh.reshape(-1, R).T @ x.reshape(-1, K)
-    db = scale * (dout.reshape(-1, N).T @ h.reshape(-1, R))
+    da = dot_rows(flat_rows(dh), flat_rows(x))
+    db = scale * dot_rows(flat_rows(dout), flat_rows(h))
     return dh @ a, da, db

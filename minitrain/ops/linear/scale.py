@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
 from ..contract.op import op
+from ..contract.sums import sum_over
 
 
 class ScaleCache(NamedTuple):
@@ -59,7 +60,7 @@ def scale_backward(dout: Array, cache: ScaleCache) -> tuple[Array, Array]:
     x, log_scale, limit = cache
     dx = dout * _factor(log_scale, limit)
     moves = log_scale <= math.log(limit)  # at the limit, too: a scale that was set there can come down again
-    return dx, array_module(x).asarray((dx * x).sum() * moves)
+    return dx, array_module(x).asarray(sum_over(dx * x) * moves)
 
 
 def _factor(log_scale: Array, limit: float) -> Array:

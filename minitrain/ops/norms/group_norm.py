@@ -19,6 +19,7 @@ from typing import NamedTuple
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
 from ..contract.op import op
+from ..contract.sums import row_mean, sum_over
 
 
 class GroupNormCache(NamedTuple):
@@ -56,9 +57,9 @@ def group_norm_forward(
         out (B, C, ...) and the cache.
     """
     rows = grouped(x, groups)
-    mean = rows.mean(axis=-1, keepdims=True)  # (B, groups, 1)
+    mean = row_mean(rows, keepdims=True)  # (B, groups, 1)
     centred = rows - mean
-    rstd = 1 / array_module(x).sqrt((centred * centred).mean(axis=-1, keepdims=True) + eps)
+    rstd = 1 / array_module(x).sqrt(row_mean(centred * centred, keepdims=True) + eps)
     out = (centred * rstd).reshape(x.shape) * per_channel(weight, x)
     if bias is not None:
         out = out + per_channel(bias, x)
@@ -81,9 +82,9 @@ def group_norm_backward(dout: Array, cache: GroupNormCache) -> tuple[Array, Arra
     all_but_channels = (0, *range(2, x.ndim))
     xhat = (grouped(x, groups) - mean) * rstd  # (B, groups, M)
     g = grouped(dout * per_channel(weight, x), groups)
-    dx = rstd * (g - g.mean(axis=-1, keepdims=True) - xhat * (g * xhat).mean(axis=-1, keepdims=True))
-    dweight = (dout * xhat.reshape(x.shape)).sum(axis=all_but_channels)
-    dbias = None if bias is None else dout.sum(axis=all_but_channels)
+    dx = rstd * (g - row_mean(g, keepdims=True) - xhat * row_mean(g * xhat, keepdims=True))
+    dweight = sum_over(dout * xhat.reshape(x.shape), all_but_channels)
+    dbias = None if bias is None else sum_over(dout, all_but_channels)
     return dx.reshape(x.shape), dweight, dbias
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ..contract.op import op
+from ..contract.sums import row_mean, sum_over
 
 
 class LayerNormCache(NamedTuple):
@@ -47,9 +48,9 @@ def layer_norm_forward(
         out (..., C) and the cache.
     """
     xp = array_module(x)
-    mean = x.mean(axis=-1)  # (...,)
+    mean = row_mean(x)  # (...,)
     centred = x - mean[..., None]
-    rstd = 1 / xp.sqrt((centred * centred).mean(axis=-1) + eps)  # (...,)
+    rstd = 1 / xp.sqrt(row_mean(centred * centred) + eps)  # (...,)
     out = centred * rstd[..., None] * weight
     if bias is not None:
         out = out + bias
@@ -71,7 +72,7 @@ def layer_norm_backward(dout: Array, cache: LayerNormCache) -> tuple[Array, Arra
     rows = tuple(range(x.ndim - 1))  # all axes but the last
     xhat = (x - mean[..., None]) * rstd[..., None]  # (..., C)
     g = dout * weight
-    dx = rstd[..., None] * (g - g.mean(axis=-1, keepdims=True) - xhat * (g * xhat).mean(axis=-1, keepdims=True))
-    dweight = (dout * xhat).sum(axis=rows)
-    dbias = None if bias is None else dout.sum(axis=rows)
+    dx = rstd[..., None] * (g - row_mean(g, keepdims=True) - xhat * row_mean(g * xhat, keepdims=True))
+    dweight = sum_over(dout * xhat, rows)
+    dbias = None if bias is None else sum_over(dout, rows)
     return dx, dweight, dbias

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ..contract.op import op
+from ..contract.sums import row_mean, sum_over
 
 
 class RMSNormCache(NamedTuple):
@@ -41,7 +42,7 @@ def rms_norm_forward(x: Array, weight: Array, *, eps: float = 1e-5) -> tuple[Arr
     Returns:
         out (..., C) and the cache.
     """
-    rstd = 1 / array_module(x).sqrt((x * x).mean(axis=-1) + eps)  # (...,)
+    rstd = 1 / array_module(x).sqrt(row_mean(x * x) + eps)  # (...,)
     return x * rstd[..., None] * weight, RMSNormCache(x, rstd, weight)
 
 
@@ -59,6 +60,6 @@ def rms_norm_backward(dout: Array, cache: RMSNormCache) -> tuple[Array, Array]:
     x, rstd, weight = cache
     xhat = x * rstd[..., None]  # (..., C)
     g = dout * weight
-    dx = rstd[..., None] * (g - xhat * (g * xhat).mean(axis=-1, keepdims=True))
-    dweight = (dout * xhat).sum(axis=tuple(range(x.ndim - 1)))  # over all axes but the last
+    dx = rstd[..., None] * (g - xhat * row_mean(g * xhat, keepdims=True))
+    dweight = sum_over(dout * xhat, tuple(range(x.ndim - 1)))  # over all axes but the last
     return dx, dweight

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...backend.arrays import Array
+from ...errors import ShapeError
 from ..activations.softmax import softmax_forward
-from ..classification.log_sum_exp import log_sum_exp
+from ..contract.log_sum_exp import log_sum_exp
 from ..contract.loss import Loss, chain, summed
 from ..contract.op import op
 
@@ -22,7 +23,12 @@ class RouterZLossCache(NamedTuple):
     z: Array  # (..., 1) their log-sum-exp
 
 
-@op("logits: *N E")
+def _check_experts(logits: Array, *, each: bool = False) -> None:
+    if logits.shape[-1] == 0:
+        raise ShapeError(f"router_z_loss_forward: logits has shape {logits.shape}: no expert, so no log-sum-exp")
+
+
+@op("logits: *N E", check=_check_experts)
 def router_z_loss_forward(logits: Array, *, each: bool = False) -> tuple[Loss, RouterZLossCache]:
     """Sum of the squared log-sum-exps of the rows.
 

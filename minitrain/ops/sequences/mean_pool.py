@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...backend.arrays import Array, array_module, is_array
+from ...backend.arrays import Array, array_module, check_array
 from ...errors import ShapeError
 from ..contract.op import op
+from ..contract.sums import sum_over
 
 
 class MeanPoolCache(NamedTuple):
@@ -23,8 +24,8 @@ class MeanPoolCache(NamedTuple):
 def _check_padding(x: Array, *, mask: Array | None = None, key_lengths: Array | None = None) -> None:
     B, T, _ = x.shape
     for name, given in (("mask", mask), ("key_lengths", key_lengths)):
-        if given is not None and not is_array(given):
-            raise ShapeError(f"mean_pool_forward: {name} must be a NumPy or CuPy array, got {type(given).__name__}")
+        if given is not None:
+            check_array(f"mean_pool_forward: {name}", given)
     if mask is not None and (mask.shape != (B, T) or mask.dtype != bool):
         raise ShapeError(
             f"mean_pool_forward: mask must hold {(B, T)} booleans (True = counts), got {mask.dtype} {mask.shape}"
@@ -55,7 +56,7 @@ def mean_pool_forward(
         counts = counts & (xp.arange(T) < key_lengths[:, None])
     number = xp.maximum(counts.sum(axis=1, keepdims=True), 1)  # (B, 1)
     share = (counts / number).astype(x.dtype)
-    return (x * share[..., None]).sum(axis=1), MeanPoolCache(share, x.shape[2])
+    return sum_over(x * share[..., None], 1), MeanPoolCache(share, x.shape[2])
 
 
 @op("cache.share: B T; dout: B C")

@@ -1,7 +1,7 @@
-"""Adafactor (Shazeer, Stern, 2018, arXiv:1804.04235), in the form that PyTorch gives it.
+"""Adafactor (Shazeer, Stern, 2018, arXiv:1804.04235), in the same form as in PyTorch.
 
 A matrix (R, C) keeps R + C numbers instead of R C second moments: the running means of the squared gradient along its
-rows and along its columns, whose outer product stands for all of it. With gradient g, step count t::
+rows and its columns. Their outer product approximates all second moments. With gradient g, step count t::
 
     rho <- min(lr, 1 / sqrt(t))                   the rate; with relative_step=False, rho <- lr
     alpha <- max(eps2, rms(w)) rho                relative to the weights; with relative_step=False, alpha <- rho
@@ -19,13 +19,13 @@ There is no first moment.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
 from ..groups import Span
-from ..optimizer import Optimizer
+from ..optimizer import Moments, Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -45,6 +45,7 @@ def adafactor_update(
     relative_step: bool,
     weight_decay: float,
     grad_scale: float,
+    lr_scale: float = 1.0,
 ) -> None:
     """One update, in place.
 
@@ -55,19 +56,20 @@ def adafactor_update(
         col_var: (..., 1, C) mean squares along columns; ``None`` for a vector.
         variance: mean squares of a vector; ``None`` for a matrix.
         step: number of this update, from 1.
-        lr: learning rate, or the highest relative one.
-        beta2_decay: power of the step that the weight of a new square falls with.
+        lr: learning rate, or the highest relative one. It includes ``lr_scale``.
+        beta2_decay: a new square has the weight ``step ** beta2_decay``.
         eps1: smallest root of a second moment; ``None`` for the precision of the weights' dtype.
-        eps2: the weights count as at least this large.
+        eps2: smallest root mean square that the weights count as having.
         d: the update is clipped to this root mean square.
         relative_step: whether the rate falls with the steps and is relative to the weights.
         weight_decay: decoupled decay.
         grad_scale: factor of the gradients.
+        lr_scale: factor of the falling rate ``1 / sqrt(t)``.
     """
     xp = array_module(weight)
     least = float(xp.finfo(weight.dtype).eps) if eps1 is None else eps1
     g = grad * weight.dtype.type(grad_scale)
-    rate = xp.maximum(_root_mean_square(weight), eps2) * min(lr, 1 / math.sqrt(step)) if relative_step else lr
+    rate = xp.maximum(_root_mean_square(weight), eps2) * min(lr, lr_scale / math.sqrt(step)) if relative_step else lr
     fresh = step**beta2_decay  # 1 - beta2
     weight *= 1 - lr * weight_decay
     squares = xp.square(g)
@@ -84,26 +86,28 @@ def adafactor_update(
 
 
 def _root_mean_square(x: Array) -> Array:
-    """A scalar array: asking a GPU for its value would wait for all work before."""
+    """As a scalar array: reading its value on a GPU would wait for all earlier work."""
     xp = array_module(x)
     return xp.sqrt(xp.square(x).sum() / max(1, x.size))  # type: ignore[no-any-return]
 
 
+@register_optimizer("adafactor")
 class Adafactor(Optimizer):
     """The Adafactor optimizer for all trainable parameters of a model.
 
-    Every parameter is updated apart, packed or not: the method needs its shape.
+    Each parameter is updated separately, packed or not: the method needs its shape.
 
     Args:
-        model: as every `Optimizer` has it.
+        model: see `Optimizer`.
         lr: highest relative rate; with ``relative_step=False`` the rate itself.
-        beta2_decay: the second moments look back over more and more steps t: a new square weighs ``t^beta2_decay``.
-        eps: the smallest root of a second moment (``None``: the precision of the weights' dtype), and the size that
-            weights count as at least.
+        beta2_decay: a new square has the weight ``t^beta2_decay`` at step t, so the second moments look back further
+            and further.
+        eps: the smallest root of a second moment (``None``: the precision of the weights' dtype), and the smallest
+            root mean square that weights count as having.
         d: the update is clipped to this root mean square.
         weight_decay: decoupled weight decay on matrices and tables.
-        relative_step: steps relative to the size of the weights, at a rate that falls as ``1 / sqrt(t)`` once that is
-            below ``lr``; without it, a schedule alone has the rate.
+        relative_step: steps are relative to the size of the weights, and the rate is at most ``1 / sqrt(t)``. Without
+            it, the rate is ``lr`` or that of a schedule.
 
     Raises:
         ConfigError: if a setting is out of range.
@@ -112,8 +116,8 @@ class Adafactor(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-2,
+        *,
         beta2_decay: float = -0.8,
         eps: tuple[float | None, float] = (None, 1e-3),
         d: float = 1.0,
@@ -123,8 +127,8 @@ class Adafactor(Optimizer):
         self.beta2_decay, self.eps, self.d, self.relative_step = beta2_decay, eps, d, relative_step
         super().__init__(model, (), lr=lr, weight_decay=weight_decay)
 
-    def stretches(self, spans: list[Span]) -> list[Span]:
-        """Every parameter apart, in its shape."""
+    def choose_spans(self, spans: list[Span]) -> list[Span]:
+        """One span for each parameter, in its shape."""
         return [part for span in spans for part in span.split()]
 
     def new_moments(self, span: Span, names: tuple[str, ...]) -> dict[str, Array]:
@@ -138,14 +142,7 @@ class Adafactor(Optimizer):
         }
 
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """See ``adafactor_update``."""
         adafactor_update(
@@ -163,4 +160,5 @@ class Adafactor(Optimizer):
             relative_step=self.relative_step,
             weight_decay=weight_decay,
             grad_scale=grad_scale,
+            lr_scale=lr / self.lr if self.lr else 1.0,
         )

@@ -9,13 +9,13 @@ With gradient g, sum s of its squares, step count t::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
+from ..arithmetic import coupled_gradient
 from ..groups import Span
-from ..optimizer import Optimizer, coupled_gradient
+from ..optimizer import Moments, Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -39,7 +39,7 @@ def adagrad_update(
         square_sum: sum s of the squared gradients.
         step: number of this update, from 1.
         lr: learning rate.
-        lr_decay: how fast the rate falls with the steps, apart from any schedule.
+        lr_decay: how fast the rate falls with the steps, in addition to any schedule.
         eps: added to the denominator.
         weight_decay: L2 penalty.
         grad_scale: factor of the gradients.
@@ -49,13 +49,14 @@ def adagrad_update(
     weight -= lr / (1 + (step - 1) * lr_decay) * g / (array_module(weight).sqrt(square_sum) + eps)
 
 
+@register_optimizer("adagrad")
 class Adagrad(Optimizer):
     """The Adagrad optimizer for all trainable parameters of a model.
 
     Args:
-        model, lr: as every `Optimizer` has them.
-        lr_decay: how fast the rate falls with the steps, apart from any schedule.
-        initial_accumulator_value: the sum of squares to start from; more than 0 tames the first steps.
+        model, lr: see `Optimizer`.
+        lr_decay: how fast the rate falls with the steps, in addition to any schedule.
+        initial_accumulator_value: the sum of squares at the start; more than 0 makes the first steps smaller.
         eps: added to the denominator.
         weight_decay: L2 penalty on matrices and tables.
 
@@ -66,8 +67,8 @@ class Adagrad(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-2,
+        *,
         lr_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
@@ -77,20 +78,13 @@ class Adagrad(Optimizer):
         super().__init__(model, ("sum",), lr=lr, weight_decay=weight_decay)
 
     def new_moments(self, span: Span, names: tuple[str, ...]) -> dict[str, Array]:
-        """The sum of squares begins with ``initial_accumulator_value``."""
+        """The sum of squares, ``initial_accumulator_value`` at the start."""
         moments = super().new_moments(span, names)
         moments["sum"] += self.initial_accumulator_value
         return moments
 
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """See ``adagrad_update``."""
         adagrad_update(

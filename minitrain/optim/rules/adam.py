@@ -1,22 +1,27 @@
-"""Adam (Kingma, Ba, 2015, arXiv:1412.6980), with weight decay as an L2 penalty.
+"""Adam (Kingma, Ba, 2015, arXiv:1412.6980): the rule behind `Adam`, `AdamW` and `NAdam`.
 
 With gradient g, moments m and v, step count t::
 
-    g <- g + weight_decay w                       decay joins the gradient, unlike AdamW's
+    g <- g + weight_decay w                       coupled: the decay is an L2 penalty (Adam, NAdam)
+    w <- w (1 - lr * weight_decay)                decoupled: it stays apart from the gradient (AdamW)
     m <- beta1 m + (1 - beta1) g
     v <- beta2 v + (1 - beta2) g^2
-    w <- w - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+    w <- w - lr * (a m + b g) / (sqrt(v / (1 - beta2^t)) + eps)
+
+Adam and AdamW have ``a = 1 / (1 - beta1^t)`` and ``b = 0``; NAdam has its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from typing import ClassVar
 
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
-from ..optimizer import Optimizer, coupled_gradient
+from ..arithmetic import coupled_gradient, update_mean
+from ..optimizer import Moments, Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -33,6 +38,8 @@ def adam_update(
     eps: float,
     weight_decay: float,
     grad_scale: float,
+    decoupled: bool = False,
+    mix: tuple[float, float] | None = None,
 ) -> None:
     """One update, in place.
 
@@ -46,36 +53,44 @@ def adam_update(
         beta1: decay of the first moment.
         beta2: decay of the second moment.
         eps: added to the denominator.
-        weight_decay: L2 penalty.
-        grad_scale: factor of the gradients.
+        weight_decay: weight decay.
+        grad_scale: factor of the gradients. It does not apply to the decay.
+        decoupled: whether the decay is decoupled.
+        mix: the factors a of m and b of g; ``None`` for Adam's.
     """
-    g = coupled_gradient(weight, grad, weight_decay=weight_decay, grad_scale=grad_scale)
-    exp_avg *= beta1
-    exp_avg += (1 - beta1) * g
-    exp_avg_sq *= beta2
-    exp_avg_sq += (1 - beta2) * g * g
-    denominator = array_module(weight).sqrt(exp_avg_sq) / math.sqrt(1 - beta2**step) + eps
-    weight -= lr / (1 - beta1**step) * exp_avg / denominator
+    of_momentum, of_grad = (1 / (1 - beta1**step), 0.0) if mix is None else mix
+    g = coupled_gradient(weight, grad, weight_decay=0.0 if decoupled else weight_decay, grad_scale=grad_scale)
+    if decoupled:
+        weight *= 1 - lr * weight_decay
+    update_mean(exp_avg, g, 1 - beta1)
+    update_mean(exp_avg_sq, g * g, 1 - beta2)
+    direction = lr * of_momentum * exp_avg
+    if of_grad:
+        direction += lr * of_grad * g
+    weight -= direction / (array_module(weight).sqrt(exp_avg_sq) / math.sqrt(1 - beta2**step) + eps)
 
 
+@register_optimizer("adam")
 class Adam(Optimizer):
     """The Adam optimizer for all trainable parameters of a model.
 
     Args:
-        model, lr: as every `Optimizer` has them.
-        betas: decay rates of the two moments.
+        model, lr: see `Optimizer`.
+        betas: decay of the first and of the second moment.
         eps: added to the denominator.
-        weight_decay: L2 penalty on matrices and tables; ``AdamW`` has the decay that Adam does not rescale.
+        weight_decay: L2 penalty on matrices and tables. `AdamW` decays weights apart from the gradient instead.
 
     Raises:
         ConfigError: if a setting is out of range.
     """
 
+    decoupled: ClassVar[bool] = False
+
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-3,
+        *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -83,15 +98,12 @@ class Adam(Optimizer):
         self.betas, self.eps = betas, eps
         super().__init__(model, ("exp_avg", "exp_avg_sq"), lr=lr, weight_decay=weight_decay)
 
+    def mix(self) -> tuple[float, float] | None:
+        """The factors of first moment and gradient in the present update; ``None`` for Adam's."""
+        return None
+
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """See ``adam_update``."""
         adam_update(
@@ -106,4 +118,6 @@ class Adam(Optimizer):
             eps=self.eps,
             weight_decay=weight_decay,
             grad_scale=grad_scale,
+            decoupled=self.decoupled,
+            mix=self.mix(),
         )

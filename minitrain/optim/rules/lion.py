@@ -3,20 +3,20 @@
 With gradient g and momentum m::
 
     c <- beta1 m + (1 - beta1) g
-    w <- w - lr * (sign(c) + weight_decay w)      decay apart from the gradient, as AdamW's
+    w <- w - lr * (sign(c) + weight_decay w)      decoupled decay, as in AdamW
     m <- beta2 m + (1 - beta2) g
 
-Every weight moves by ``lr``, so the rate is 3 to 10 times smaller than AdamW's and the decay as much larger.
+Every weight moves by ``lr``. The rate should be 3 to 10 times smaller than AdamW's, and the decay as much larger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
-from ..optimizer import Optimizer
+from ..arithmetic import update_mean
+from ..optimizer import Moments, Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -47,15 +47,15 @@ def lion_update(
     direction = array_module(weight).sign(beta1 * exp_avg + (1 - beta1) * g)
     weight *= 1 - lr * weight_decay
     weight -= lr * direction
-    exp_avg *= beta2
-    exp_avg += (1 - beta2) * g
+    update_mean(exp_avg, g, 1 - beta2)
 
 
+@register_optimizer("lion")
 class Lion(Optimizer):
     """The Lion optimizer for all trainable parameters of a model.
 
     Args:
-        model, lr: as every `Optimizer` has them.
+        model, lr: see `Optimizer`.
         betas: weight of the momentum in the direction of the step, and its decay.
         weight_decay: decoupled weight decay on matrices and tables.
 
@@ -66,8 +66,8 @@ class Lion(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-4,
+        *,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:
@@ -75,14 +75,7 @@ class Lion(Optimizer):
         super().__init__(model, ("exp_avg",), lr=lr, weight_decay=weight_decay)
 
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """See ``lion_update``."""
         lion_update(

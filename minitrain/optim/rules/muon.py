@@ -1,4 +1,4 @@
-"""Muon: momentum, orthogonalised (Jordan et al., 2024, kellerjordan.github.io/posts/muon).
+"""Muon: orthogonalised momentum (Jordan et al., 2024, kellerjordan.github.io/posts/muon).
 
 For a weight matrix (R, C) with gradient g and momentum buffer b::
 
@@ -8,9 +8,9 @@ For a weight matrix (R, C) with gradient g and momentum buffer b::
     w <- w (1 - lr * weight_decay)
     w <- w - lr * scale * o
 
-All singular values of the step are then about 1: the directions that the gradient hardly shows are learnt as fast as
-the others. ``scale`` is ``sqrt(max(1, R / C))`` in the original; with ``0.2 sqrt(max(R, C))`` the step has the usual
-root mean square of AdamW's, so that its rate and decay can be kept (Liu et al., 2025, arXiv:2502.16982).
+All singular values of the step are then about 1: directions in which the gradient is small are learnt as fast as the
+others. ``scale`` is ``sqrt(max(1, R / C))`` in the original. With ``0.2 sqrt(max(R, C))``, steps are as large as
+AdamW's usually are, and AdamW's rate and decay can be kept (Liu et al., 2025, arXiv:2502.16982).
 
 Vectors, embedding tables and the output layer are not maps between hidden states: AdamW updates them.
 """
@@ -18,23 +18,23 @@ Vectors, embedding tables and the output layer are not maps between hidden state
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Literal, get_args
 
 from ...backend.arrays import Array, array_module
 from ...errors import ConfigError
-from ...nn.core.groups import matches
+from ...nn.core.assign import matches
 from ...nn.core.module import Module
 from ...nn.core.parameter import Parameter
 from ...ops.contract.op import with_twin
 from ..checks import check_choice
 from ..groups import Span
-from ..optimizer import Optimizer
-from .adamw import adamw_update
+from ..optimizer import Moments, Optimizer
+from ..registry import register_optimizer
+from .adam import adam_update
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""a, b, c of the quintic a x + b x^3 + c x^5, which lifts small singular values as fast as possible. It does not settle
-at 1 but moves within 0.68 and 1.14, which is as good for training."""
+"""a, b, c of the quintic a x + b x^3 + c x^5, which raises small singular values as fast as possible. They end between
+0.68 and 1.14 instead of at 1, which is as good for training."""
 
 Adjustment = Literal["original", "match_rms_adamw"]
 
@@ -91,11 +91,11 @@ def muon_update(
         buffer: (R, C) the momentum buffer b.
         lr: learning rate.
         momentum: decay of the buffer.
-        nesterov: whether the gradient is mixed in once more.
+        nesterov: whether the gradient is added once more.
         ns_steps: number of Newton-Schulz iterations.
         coefficients: of their polynomial.
         eps: smallest norm of an update.
-        scale: factor of the orthogonal step, apart from the decay.
+        scale: factor of the orthogonal step; it does not apply to the decay.
         weight_decay: decoupled decay.
         grad_scale: factor of the gradients.
     """
@@ -107,24 +107,25 @@ def muon_update(
     weight -= lr * scale * newton_schulz(direction, steps=ns_steps, eps=eps, coefficients=coefficients)
 
 
+@register_optimizer("muon")
 class Muon(Optimizer):
     """The Muon optimizer for the hidden matrices of a model, and AdamW for its other trainable parameters.
 
-    A parameter of more than two axes counts as a matrix of its first axis against all others.
+    A parameter with more than two axes counts as a matrix: its first axis against all others.
 
     Args:
-        model: as every `Optimizer` has it. Hidden matrices are updated apart, packed or not.
+        model: see `Optimizer`. Each hidden matrix is updated separately, packed or not.
         lr: learning rate, of the matrices and of the rest; see ``adamw_lr_scale``.
         weight_decay: decoupled weight decay on matrices and tables.
         momentum: decay of the momentum buffer.
         nesterov: Nesterov's momentum.
-        eps: the norm of an update counts as at least this large before it is scaled to 1.
+        eps: smallest norm that an update counts as having when it is scaled to 1.
         ns_steps: number of Newton-Schulz iterations.
-        adjust_lr_fn: ``"original"``, or ``"match_rms_adamw"`` for steps as large as AdamW's, which then share its rate.
-        adamw_params: patterns of paths of the matrices that AdamW updates: by default what is called embedding or head;
-            an output layer of another name has to be added.
-        adamw_lr_scale: AdamW's rate is this many times ``lr``. With ``"original"``, Muon's rate is near 0.02, AdamW's
-            a hundredth of that.
+        adjust_lr_fn: ``"original"``, or ``"match_rms_adamw"`` for steps as large as AdamW's, so that both use one rate.
+        adamw_params: patterns for the paths of matrices that AdamW updates, by default those called embedding or head.
+            Add the output layer if it has another name.
+        adamw_lr_scale: AdamW's rate is this many times ``lr``. With ``"original"``, a usual rate is 0.02 for Muon and a
+            hundredth of that for AdamW.
         adamw_betas: decay rates of AdamW's moments.
         adamw_eps: added to AdamW's denominator.
 
@@ -135,8 +136,8 @@ class Muon(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-3,
+        *,
         weight_decay: float = 0.1,
         momentum: float = 0.95,
         nesterov: bool = True,
@@ -159,8 +160,8 @@ class Muon(Optimizer):
                 f"{', '.join(adamw_params) or 'nothing'}); use AdamW"
             )
 
-    def stretches(self, spans: list[Span]) -> list[Span]:
-        """Hidden matrices apart; packed groups without any stay whole."""
+    def choose_spans(self, spans: list[Span]) -> list[Span]:
+        """One span for each parameter where there are hidden matrices; packed groups without any stay whole."""
         return [part for span in spans for part in (span.split() if self._has_matrix(span) else [span])]
 
     def new_moments(self, span: Span, names: tuple[str, ...]) -> dict[str, Array]:
@@ -174,18 +175,11 @@ class Muon(Optimizer):
         return parameter.data.ndim >= 2 and not any(matches(pattern, path, parameter) for pattern in self.adamw_params)
 
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
-        """See ``muon_update`` and ``adamw_update``."""
+        """See ``muon_update`` and ``adam_update``."""
         if "momentum_buffer" not in moments:
-            adamw_update(
+            adam_update(
                 weight,
                 grad,
                 moments["exp_avg"],
@@ -197,6 +191,7 @@ class Muon(Optimizer):
                 eps=self.adamw_eps,
                 weight_decay=weight_decay,
                 grad_scale=grad_scale,
+                decoupled=True,
             )
             return
         rows = weight.shape[0]

@@ -1,6 +1,6 @@
 """RMSprop (Tieleman, Hinton, 2012, Neural Networks for Machine Learning, lecture 6e).
 
-The centred form is Graves's (2013, arXiv:1308.0850).
+The centred form is by Graves (2013, arXiv:1308.0850).
 
 With gradient g, running means v of its square and a of itself, momentum buffer b::
 
@@ -14,12 +14,12 @@ With gradient g, running means v of its square and a of itself, momentum buffer 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
-from ..optimizer import Optimizer, coupled_gradient
+from ..arithmetic import coupled_gradient, update_mean
+from ..optimizer import Moments, Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -54,13 +54,11 @@ def rmsprop_update(
     """
     xp = array_module(weight)
     g = coupled_gradient(weight, grad, weight_decay=weight_decay, grad_scale=grad_scale)
-    square_avg *= alpha
-    square_avg += (1 - alpha) * g * g
+    update_mean(square_avg, g * g, 1 - alpha)
     variance = square_avg
     if grad_avg is not None:
-        grad_avg *= alpha
-        grad_avg += (1 - alpha) * g
-        # Rounding can take it below zero where the gradient hardly changes.
+        update_mean(grad_avg, g, 1 - alpha)
+        # Rounding can make it negative where the gradient hardly changes.
         variance = xp.maximum(square_avg - grad_avg * grad_avg, 0)
     direction = g / (xp.sqrt(variance) + eps)
     if buffer is not None:
@@ -70,11 +68,12 @@ def rmsprop_update(
     weight -= lr * direction
 
 
+@register_optimizer("rmsprop")
 class RMSprop(Optimizer):
     """The RMSprop optimizer for all trainable parameters of a model.
 
     Args:
-        model, lr: as every `Optimizer` has them.
+        model, lr: see `Optimizer`.
         alpha: decay of the running means.
         eps: added to the denominator.
         momentum: decay of the momentum buffer; 0 for none.
@@ -88,8 +87,8 @@ class RMSprop(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-2,
+        *,
         alpha: float = 0.99,
         eps: float = 1e-8,
         momentum: float = 0.0,
@@ -101,14 +100,7 @@ class RMSprop(Optimizer):
         super().__init__(model, [name for name, is_used in used.items() if is_used], lr=lr, weight_decay=weight_decay)
 
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """See ``rmsprop_update``."""
         rmsprop_update(

@@ -5,20 +5,20 @@ With gradient g, momentum buffer b, step count t::
     g <- g + weight_decay w                       decay as an L2 penalty
     b <- g                                        at t = 1
     b <- momentum b + (1 - dampening) g           after that
-    w <- w - lr * b                               or, Nesterov's: w <- w - lr (g + momentum b)
+    w <- w - lr * b                               Nesterov: w <- w - lr (g + momentum b)
 
 Without momentum there is no buffer, and ``w <- w - lr * g``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ...backend.arrays import Array
 from ...errors import ConfigError
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
-from ..optimizer import Optimizer, coupled_gradient
+from ..arithmetic import coupled_gradient
+from ..optimizer import Moments, Optimizer
+from ..registry import register_optimizer
 
 
 @with_twin
@@ -44,8 +44,8 @@ def sgd_update(
         step: number of this update, from 1.
         lr: learning rate.
         momentum: decay of the buffer.
-        dampening: part of the gradient that is kept out of the buffer.
-        nesterov: step along the gradient at the point that the momentum leads to.
+        dampening: the part of the gradient that does not enter the buffer.
+        nesterov: whether to use the gradient at the point that the momentum leads to.
         weight_decay: L2 penalty.
         grad_scale: factor of the gradients.
     """
@@ -60,14 +60,15 @@ def sgd_update(
     weight -= lr * g
 
 
+@register_optimizer("sgd")
 class SGD(Optimizer):
     """Stochastic gradient descent for all trainable parameters of a model.
 
     Args:
-        model, lr: as every `Optimizer` has them.
+        model, lr: see `Optimizer`.
         momentum: decay of the momentum buffer; 0 for none.
-        dampening: part of the gradient that is kept out of the buffer.
-        nesterov: Nesterov's momentum, for which ``momentum`` must be set and ``dampening`` 0.
+        dampening: the part of the gradient that does not enter the buffer.
+        nesterov: Nesterov's momentum; it needs a ``momentum`` above 0 and no ``dampening``.
         weight_decay: L2 penalty on matrices and tables.
 
     Raises:
@@ -77,8 +78,8 @@ class SGD(Optimizer):
     def __init__(
         self,
         model: Module,
-        *,
         lr: float = 1e-3,
+        *,
         momentum: float = 0.0,
         dampening: float = 0.0,
         nesterov: bool = False,
@@ -93,14 +94,7 @@ class SGD(Optimizer):
         super().__init__(model, ("momentum_buffer",) if momentum else (), lr=lr, weight_decay=weight_decay)
 
     def update(
-        self,
-        weight: Array,
-        grad: Array,
-        moments: Mapping[str, Array],
-        *,
-        lr: float,
-        weight_decay: float,
-        grad_scale: float,
+        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
     ) -> None:
         """See ``sgd_update``."""
         sgd_update(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ...errors import ConfigError
 from ..checks import POSITIVE, check_numbers
+from ..registry import register_schedule
 from .drawn import Drawn
 from .warmup import warmup_factor
 
@@ -23,6 +26,7 @@ def check_order(min_lr: float, max_lr: float) -> None:
         raise ConfigError(f"min_lr = {min_lr} must lie between 0 and the learning rate {max_lr}")
 
 
+@register_schedule("warmup_cosine")
 @dataclass(frozen=True)
 class WarmupCosine(Drawn):
     """Linear warm-up, then a half cosine down to ``min_lr``.
@@ -31,13 +35,13 @@ class WarmupCosine(Drawn):
         max_lr: rate at the end of the warm-up.
         min_lr: rate at ``total_steps`` and after.
         warmup_steps: number of warm-up updates; update ``warmup_steps`` is the first at the full rate.
-        total_steps: where the cosine ends.
+        total_steps: where the cosine ends; must be given.
     """
 
     max_lr: float
-    min_lr: float
-    warmup_steps: int
-    total_steps: int
+    min_lr: float = 0.0
+    warmup_steps: int = 0
+    total_steps: int = 0
 
     def __post_init__(self) -> None:
         """Check that the phases fit.
@@ -59,20 +63,23 @@ class WarmupCosine(Drawn):
         return cosine_between(self.max_lr, self.min_lr, progress)
 
 
+@register_schedule("cosine_restarts")
 @dataclass(frozen=True)
 class CosineRestarts(Drawn):
-    """Half cosines from ``max_lr`` down to ``min_lr``, one after the other, each starting with a jump up.
+    """Half cosines from ``max_lr`` down to ``min_lr``, one after the other; the rate jumps up between them.
 
     Attributes:
         max_lr: rate at the start of every cycle.
-        min_lr: rate that a cycle runs down to; the next one starts in its place.
-        cycle_steps: length of the first cycle.
+        min_lr: the rate that a cycle falls to; the next cycle starts instead of reaching it.
+        cycle_steps: length of the first cycle; must be given.
         cycle_factor: each cycle is this many times as long as the one before.
     """
 
+    run_parts: ClassVar[Mapping[str, float]] = {"cycle_steps": 0.25}
+
     max_lr: float
-    min_lr: float
-    cycle_steps: int
+    min_lr: float = 0.0
+    cycle_steps: int = 0
     cycle_factor: int = 1
 
     def __post_init__(self) -> None:

@@ -1,33 +1,38 @@
-"""Schedules in phases: up and down once, and up, along and down."""
+"""Schedules in phases: up and down; and up, constant, down."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ...errors import ConfigError
 from ..checks import NOT_NEGATIVE, POSITIVE, check_choice
+from ..registry import register_schedule
 from .cosine import check_order, cosine_between
 from .drawn import Drawn
 from .warmup import warmup_factor
 
 
+@register_schedule("one_cycle")
 @dataclass(frozen=True)
 class OneCycle(Drawn):
     """Up to a high rate and down to almost none (Smith, Topin, 2018, arXiv:1708.07120).
 
-    From ``max_lr / start_factor`` to ``max_lr``, which update ``rise * total_steps - 1`` has, then down to
-    ``max_lr / start_factor / end_factor``, which the last update has.
+    The rate rises from ``max_lr / start_factor`` to ``max_lr`` at update ``rise * total_steps - 1``, then falls to
+    ``max_lr / start_factor / end_factor`` at the last update.
 
     Attributes:
         max_lr: the highest rate.
         total_steps: number of updates.
-        rise: part of them on the way up.
+        rise: the part of them in which the rate rises.
         start_factor: the first rate is this many times smaller than the highest.
         end_factor: the last rate is this many times smaller than the first.
         shape: half cosine waves, or straight lines.
     """
+
+    rises: ClassVar[bool] = True
 
     max_lr: float
     total_steps: int
@@ -61,27 +66,30 @@ class OneCycle(Drawn):
         return between(self.max_lr, first / self.end_factor, min(1.0, (step - peak) / (end - peak)))
 
 
+@register_schedule("warmup_stable_decay")
 @dataclass(frozen=True)
 class WarmupStableDecay(Drawn):
     """Linear warm-up, a constant rate, and a short decay at the end (Hu et al., 2024, arXiv:2404.06395).
 
-    A run can be prolonged from before its decay, since the rate does not depend on ``total_steps`` until then.
+    Before the decay, the rate does not depend on ``total_steps``: a run can be extended from any checkpoint until then.
 
     Attributes:
         max_lr: the constant rate.
         min_lr: rate at ``total_steps`` and after.
         warmup_steps: number of warm-up updates; update ``warmup_steps`` is the first at the full rate.
-        decay_steps: number of updates from the full rate down to ``min_lr``.
-        total_steps: where the decay ends.
+        decay_steps: number of updates from the full rate down to ``min_lr``; must be given.
+        total_steps: where the decay ends; must be given.
         shape: with p from 0 to 1 in the decay, what is left is 1 - p, or 1 - sqrt(p), which Hägele et al. (2024,
             arXiv:2405.18392) found to be better.
     """
 
+    run_parts: ClassVar[Mapping[str, float]] = {"decay_steps": 0.2}
+
     max_lr: float
-    min_lr: float
-    warmup_steps: int
-    decay_steps: int
-    total_steps: int
+    min_lr: float = 0.0
+    warmup_steps: int = 0
+    decay_steps: int = 0
+    total_steps: int = 0
     shape: Literal["linear", "sqrt"] = "linear"
 
     def __post_init__(self) -> None:

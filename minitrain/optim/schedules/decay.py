@@ -1,16 +1,20 @@
-"""Schedules that multiply the rate by a factor again and again."""
+"""Schedules that multiply the rate by a factor repeatedly."""
 
 from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ...errors import ConfigError
 from ..checks import NOT_NEGATIVE, POSITIVE
+from ..registry import register_schedule
 from .drawn import Drawn
 
 
+@register_schedule("step")
 @dataclass(frozen=True)
 class StepDecay(Drawn):
     """A staircase of even steps: ``lr * gamma^(step // step_size)``.
@@ -20,6 +24,8 @@ class StepDecay(Drawn):
         step_size: number of updates at each rate.
         gamma: factor from one rate to the next.
     """
+
+    run_parts: ClassVar[Mapping[str, float]] = {"step_size": 0.25}
 
     lr: float
     step_size: int
@@ -39,15 +45,18 @@ class StepDecay(Drawn):
         return self.lr * self.gamma ** (step // self.step_size)
 
 
+@register_schedule("multi_step")
 @dataclass(frozen=True)
 class MultiStep(Drawn):
-    """A staircase with given edges: ``lr * gamma^(number of milestones that step has reached)``.
+    """A staircase with steps of your choice: ``lr * gamma^(number of milestones that have been reached)``.
 
     Attributes:
         lr: rate before the first milestone.
-        milestones: updates at which the rate changes, rising.
+        milestones: numbers of the updates at which the rate changes, in ascending order.
         gamma: factor at each of them.
     """
+
+    run_parts: ClassVar[Mapping[str, tuple[float, ...]]] = {"milestones": (0.5, 0.75)}
 
     lr: float
     milestones: tuple[int, ...]
@@ -68,6 +77,7 @@ class MultiStep(Drawn):
         return self.lr * self.gamma ** bisect_right(self.milestones, step)
 
 
+@register_schedule("exponential")
 @dataclass(frozen=True)
 class Exponential(Drawn):
     """A smooth decay: ``lr * gamma^step``.
@@ -78,7 +88,7 @@ class Exponential(Drawn):
     """
 
     lr: float
-    gamma: float
+    gamma: float = 0.999
 
     def __post_init__(self) -> None:
         """Check the settings.

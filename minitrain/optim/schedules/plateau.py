@@ -1,4 +1,4 @@
-"""Lowering the rate when a metric stops getting better: the one scheduler that no function of the step can replace."""
+"""A lower rate when a metric stops improving. This is the only scheduler that depends on more than the step."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ...settings.better import Mode, check_mode, is_better
 from ..checks import NOT_NEGATIVE, RATE, check_choice
 from ..optimizer import Optimizer
+from ..registry import register_schedule
 from .scheduler import check_state
 
 
+@register_schedule("reduce_on_plateau")
 class ReduceOnPlateau:
-    """Multiplies the rate by ``factor`` after more than ``patience`` values in a row that are not better than the best.
+    """Multiplies the rate by ``factor`` when more than ``patience`` values in a row are no better than the best.
 
     Args:
-        optimizer: its rate is lowered from where it is.
-        mode: ``"min"`` if smaller values are better, as of a loss, ``"max"`` if larger ones, as of an accuracy.
+        optimizer: its present rate is the one to start from.
+        mode: ``"min"`` if smaller values are better, as for a loss; ``"max"`` if larger ones are, as for an accuracy.
         factor: the rate is multiplied by this.
-        patience: number of values that need not be better.
-        threshold: how much better counts as better.
-        threshold_mode: ``"rel"`` for that part of the best value, ``"abs"`` for that amount.
+        patience: how many values in a row may be no better.
+        threshold: a value must be better by more than this.
+        threshold_mode: whether ``threshold`` is a part of the size of the best value (``"rel"``) or an amount
+            (``"abs"``).
         cooldown: number of values after a reduction that are not counted.
-        min_lr: the rate stays at or above it.
-        eps: a reduction by no more than this is not made.
+        min_lr: the lowest rate.
+        eps: a reduction by this or less is left out.
 
     Attributes:
         best: the best value so far.
@@ -36,7 +40,7 @@ class ReduceOnPlateau:
         self,
         optimizer: Optimizer,
         *,
-        mode: Literal["min", "max"] = "min",
+        mode: Mode = "min",
         factor: float = 0.1,
         patience: int = 10,
         threshold: float = 1e-4,
@@ -45,7 +49,7 @@ class ReduceOnPlateau:
         min_lr: float = 0.0,
         eps: float = 1e-8,
     ) -> None:
-        check_choice("ReduceOnPlateau", "mode", mode, ("min", "max"))
+        check_mode("ReduceOnPlateau", mode)
         check_choice("ReduceOnPlateau", "threshold_mode", threshold_mode, ("rel", "abs"))
         RATE.check("ReduceOnPlateau", factor=factor)
         NOT_NEGATIVE.check(
@@ -55,15 +59,21 @@ class ReduceOnPlateau:
         self.factor, self.patience, self.threshold = factor, patience, threshold
         self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps
         self.best = math.inf if mode == "min" else -math.inf
-        self._bad = self._cooling = 0  # values in a row that are not better; values that are not counted yet
+        self._bad = self._cooling = 0  # values in a row that are no better; values not to be counted
 
     def __call__(self, step: int) -> float:
-        """The rate that is set, whatever the step: a trainer may have this in the place of a schedule."""
+        """The rate that is set, whatever the step: a trainer takes this in place of a schedule."""
         return self.get_lr()
 
-    def step(self, metric: float) -> None:
-        """Take in a new value of the metric, and lower the rate if it is time to. NaN is never better."""
-        if self._is_better(metric):
+    def step(self, metric: float) -> float:
+        """Take a new value of the metric into account, and lower the rate if it is time to.
+
+        NaN and infinity are never better than the best so far.
+
+        Returns:
+            The rate that is set now.
+        """
+        if is_better(metric, self.best, self.mode, by=self.threshold, relative=self.threshold_mode == "rel"):
             self.best, self._bad = float(metric), 0
         else:
             self._bad += 1
@@ -75,6 +85,7 @@ class ReduceOnPlateau:
             if old - new > self.eps:
                 self.optimizer.set_lr(new)
             self._cooling, self._bad = self.cooldown, 0
+        return self.optimizer.get_lr()
 
     def get_lr(self) -> float:
         """The rate that is set."""
@@ -86,7 +97,7 @@ class ReduceOnPlateau:
         return {"best": best, "bad": self._bad, "cooling": self._cooling, "lr": self.get_lr()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave.
+        """Continue from a state that ``state_dict`` gave.
 
         Raises:
             CheckpointError: if it is the state of something else.
@@ -96,11 +107,3 @@ class ReduceOnPlateau:
             self.best = float(state["best"])
         self._bad, self._cooling = int(state["bad"]), int(state["cooling"])
         self.optimizer.set_lr(float(state["lr"]))
-
-    def _is_better(self, metric: float) -> bool:
-        if self.threshold_mode == "abs":
-            margin = self.threshold
-            return metric < self.best - margin if self.mode == "min" else metric > self.best + margin
-        if self.mode == "min":
-            return metric < self.best * (1 - self.threshold)
-        return metric > self.best * (1 + self.threshold)

@@ -1,25 +1,27 @@
-"""Pictures of schedules, as PNG files."""
+"""Plots of schedules, as PNG files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ...plotting.style import COLORS, new_figure, save_figure
 from ..checks import POSITIVE
-from . import Schedule
+
+Rate = Callable[[int], float]
+"""The rate of update number ``step``: a schedule or a scheduler."""
 
 
 def plot_schedule(
-    schedule: Schedule | Mapping[str, Schedule], total_steps: int, path: str | Path, *, title: str = "Learning rate"
+    schedule: Rate | Mapping[str, Rate], total_steps: int, path: str | Path, *, title: str = "Learning rate"
 ) -> None:
     """Draw the rate of each update of a run.
 
     Args:
-        schedule: a schedule or a scheduler, or several by the names that they shall have in the picture.
+        schedule: a schedule or a scheduler, or several by their names in the plot.
         total_steps: number of updates.
         path: the PNG to write.
-        title: what stands above.
+        title: the title of the plot.
 
     Raises:
         ConfigError: if there is no step to draw.

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 
 from ..checks import NOT_NEGATIVE, POSITIVE
+from ..registry import register_schedule
 from .drawn import Drawn
 
 
+@register_schedule("linear")
 @dataclass(frozen=True)
 class Linear(Drawn):
     """A straight line from one rate to another: ``lr + (end_lr - lr) * min(1, step / total_steps)``.
@@ -16,12 +18,12 @@ class Linear(Drawn):
     Attributes:
         lr: rate of the first update.
         end_lr: rate at ``total_steps`` and after.
-        total_steps: length of the line.
+        total_steps: length of the line; must be given.
     """
 
     lr: float
-    end_lr: float
-    total_steps: int
+    end_lr: float = 0.0
+    total_steps: int = 0
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -37,14 +39,15 @@ class Linear(Drawn):
         return self.lr + (self.end_lr - self.lr) * min(1.0, step / self.total_steps)
 
 
+@register_schedule("polynomial")
 @dataclass(frozen=True)
 class Polynomial(Drawn):
-    """A power of the steps that are left: ``end_lr + (lr - end_lr) * (1 - min(1, step / total_steps))^power``.
+    """A power of the remaining steps: ``end_lr + (lr - end_lr) * (1 - min(1, step / total_steps))^power``.
 
     Attributes:
         lr: rate of the first update.
         total_steps: where it ends.
-        power: 1 for a straight line, 2 for a parabola that lands softly.
+        power: 1 for a straight line, 2 for a parabola that levels off.
         end_lr: rate at ``total_steps`` and after.
     """
 
@@ -68,6 +71,7 @@ class Polynomial(Drawn):
         return self.end_lr + (self.lr - self.end_lr) * math.pow(left, self.power)
 
 
+@register_schedule("inverse_sqrt")
 @dataclass(frozen=True)
 class InverseSqrt(Drawn):
     """Linear warm-up, then decay with the inverse square root of the step (Vaswani et al., 2017, arXiv:1706.03762).

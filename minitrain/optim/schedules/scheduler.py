@@ -1,8 +1,8 @@
 """Schedulers: a schedule bound to the optimizer whose rate it sets.
 
-A schedule is a pure function of the step, see ``optim/schedules``. Where a loop would rather hold an object, a
-`Scheduler` sets the rates. The rate is set *before* the update it governs: that of update 0 when the scheduler is
-made, that of each later one by ``step``, which is called after the update before::
+A schedule is a pure function of the step, see ``optim/schedules``. A `Scheduler` is an object for loops that prefer
+one. It sets each rate *before* the update that uses it: the rate of update 0 when the scheduler is made, and that of
+every later update in ``step``, which is called after the update before::
 
     scheduler = CosineScheduler(optimizer, total_steps=1000, warmup_steps=100)
     for batch in batches:
@@ -24,11 +24,11 @@ from .drawn import Drawn
 
 
 class Scheduler(Drawn):
-    """Sets the rate of an optimizer as a schedule has it.
+    """Sets the rate of an optimizer to that of a schedule.
 
     Args:
         optimizer: gets the rate of update 0 at once.
-        schedule: rate of update number ``step``, from 0.
+        schedule: gives the rate of each update by its number, from 0.
 
     Attributes:
         global_step: number of the update whose rate is set.
@@ -39,19 +39,27 @@ class Scheduler(Drawn):
         self.step(0)
 
     def __call__(self, step: int) -> float:
-        """The rate of update number ``step``, which is not set: a scheduler can be used as a schedule."""
+        """The rate of update number ``step``, without setting it: a scheduler can be used as a schedule."""
         return self.schedule(step)
 
-    def step(self, global_step: int | None = None) -> None:
-        """Set the rate of update ``global_step``, counted from 0; by default that of the update after the last one.
+    def step(self, global_step: int | None = None) -> float:
+        """Set the rate of an update.
+
+        Args:
+            global_step: number of the update, counted from 0; by default the one after the last.
+
+        Returns:
+            The rate that is set now.
 
         Raises:
-            ConfigError: if it is negative.
+            ConfigError: if the number is negative.
         """
         number = self.global_step + 1 if global_step is None else global_step
         NOT_NEGATIVE.check(type(self).__name__, global_step=number)
+        rate = self.schedule(number)
+        self.optimizer.set_lr(rate)
         self.global_step = number
-        self.optimizer.set_lr(self.schedule(number))
+        return rate
 
     def get_lr(self) -> float:
         """The rate that is set."""
@@ -62,7 +70,7 @@ class Scheduler(Drawn):
         return {"global_step": self.global_step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was asked, and set that rate.
+        """Continue from a state that ``state_dict`` gave, and set its rate.
 
         Raises:
             CheckpointError: if it is the state of something else.
@@ -92,14 +100,14 @@ class CosineScheduler(Scheduler):
 
 
 class ExponentialScheduler(Scheduler):
-    """From the optimizer's present rate, ``gamma`` times as much after every update (`Exponential`)."""
+    """From the optimizer's present rate, multiplied by ``gamma`` after every update (`Exponential`)."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
         super().__init__(optimizer, Exponential(optimizer.get_lr(), gamma))
 
 
 class StepScheduler(Scheduler):
-    """From the optimizer's present rate, ``gamma`` times as much after every ``step_size`` updates (`StepDecay`)."""
+    """From the optimizer's present rate, multiplied by ``gamma`` after every ``step_size`` updates (`StepDecay`)."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         super().__init__(optimizer, StepDecay(optimizer.get_lr(), step_size, gamma))

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..checks import NOT_NEGATIVE
+from ..registry import register_schedule
 from .drawn import Drawn
 
 
 class Schedule(Protocol):
-    """What every schedule is: a function of the step."""
+    """A schedule is a function of the step."""
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``, counted from 0."""
@@ -21,6 +22,7 @@ def warmup_factor(step: int, warmup_steps: int) -> float:
     return min(1.0, (step + 1) / (warmup_steps + 1))
 
 
+@register_schedule("constant")
 @dataclass(frozen=True)
 class Constant(Drawn):
     """A constant rate after an optional linear warm-up: ``lr * min(1, (step + 1) / (warmup_steps + 1))``."""
@@ -35,10 +37,10 @@ class Constant(Drawn):
 
 @dataclass(frozen=True)
 class Warmup(Drawn):
-    """A linear warm-up to the first rate of another schedule, which starts when the warm-up is over.
+    """A linear warm-up to the first rate of another schedule, which starts after the warm-up.
 
     Attributes:
-        schedule: what follows; its step 0 is update ``warmup_steps``.
+        schedule: the schedule after the warm-up; its step 0 is update ``warmup_steps``.
         warmup_steps: number of warm-up updates.
     """
 

@@ -1,4 +1,4 @@
-"""How to call every operation and every layer: what the properties, the peers and ``minitrain gradcheck`` go through.
+"""How to call every operation and layer. The property tests, the peers and ``minitrain gradcheck`` use these cases.
 
 A case of an operation is a function that draws its inputs and options for a given ``Extent``, registered with ``@case``
 in the file of its family. Inputs are drawn in float64; tests cast them. A case of a layer, registered with

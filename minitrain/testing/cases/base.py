@@ -14,8 +14,8 @@ from ...backend.arrays import Array
 from ...ops import Pair, registry
 from ...random import Key
 from .. import strategies as mt
-from ..gradients import argument_names, cotangent_count
 from ..layouts import with_layout
+from ..pairs import argument_names, cotangent_count
 
 
 class Extent(NamedTuple):

@@ -26,14 +26,9 @@ def linear(draw: Any, extent: Extent) -> Call:
 
 
 @case()
-def linear_gelu(draw: Any, extent: Extent) -> Call:
+def gelu_linear(draw: Any, extent: Extent) -> Call:
     form = draw(st.sampled_from(["tanh", "none"]))
     return replace(linear(draw, extent), options={"approximate": form})
-
-
-@case()
-def gelu_linear(draw: Any, extent: Extent) -> Call:
-    return linear_gelu(draw, extent)
 
 
 @case()

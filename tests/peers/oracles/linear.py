@@ -9,10 +9,6 @@ def linear(x, weight, bias):
     return F.linear(x, weight, bias)
 
 
-def linear_gelu(x, weight, bias, *, approximate):
-    return F.gelu(F.linear(x, weight, bias), approximate=approximate)
-
-
 def gelu_linear(hidden, weight, bias, *, approximate):
     return F.linear(F.gelu(hidden, approximate=approximate), weight, bias)
 

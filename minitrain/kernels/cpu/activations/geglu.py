@@ -16,7 +16,7 @@ from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.elementwise import gelu_tanh
-from ..common.math import chunk, normal_cdf, normal_pdf, wide_vectors
+from ..common.math import normal_cdf, normal_pdf, stretch, wide_vectors
 from ..common.targets import flat, full_slot
 
 
@@ -31,7 +31,7 @@ def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> Any:
 def _forward(gate, up, out, tanh, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(gate.size, t, threads)
+        lo, hi = stretch(gate.size, t, threads)
         g, u, y = gate[lo:hi], up[lo:hi], out[lo:hi]
         if tanh:
             for i in range(g.size):
@@ -56,7 +56,7 @@ def geglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> A
 def _backward(dout, gate, up, dgate, dgate_beta, dup, dup_beta, tanh, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(gate.size, t, threads)
+        lo, hi = stretch(gate.size, t, threads)
         dy, g, u, dg, du = dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi]
         if tanh:
             for i in range(g.size):

@@ -13,7 +13,7 @@ from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.elementwise import gelu, gelu_gradient
-from ..common.math import chunk, wide_vectors
+from ..common.math import stretch, wide_vectors
 from ..common.targets import slot
 
 
@@ -28,7 +28,7 @@ def gelu_forward(x: Array, *, approximate: str = "tanh") -> Any:
 def _forward(x, out, tanh, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(x.size, t, threads)
+        lo, hi = stretch(x.size, t, threads)
         gelu(x[lo:hi], out[lo:hi], tanh)
 
 
@@ -47,5 +47,5 @@ def gelu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
 def _backward(dout, x, dx, beta, tanh, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(x.size, t, threads)
+        lo, hi = stretch(x.size, t, threads)
         gelu_gradient(dout[lo:hi], x[lo:hi], dx[lo:hi], beta, tanh)

@@ -12,7 +12,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.math import chunk
+from ..common.math import stretch
 from ..common.targets import flat, slot
 
 
@@ -26,7 +26,7 @@ def relu_forward(x: Array) -> Any:
 @kernel("void(f4[::1], f4[::1], i8)")
 def _forward(x, out, threads):
     for t in prange(threads):
-        lo, hi = chunk(x.size, t, threads)
+        lo, hi = stretch(x.size, t, threads)
         z, y = x[lo:hi], out[lo:hi]
         for i in range(z.size):
             y[i] = np.float32(0) if z[i] <= 0 else z[i]  # written so that NaN stays
@@ -43,7 +43,7 @@ def relu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
 @kernel("void(f4[::1], f4[::1], f4[::1], f4, i8)")
 def _backward(dout, out, dx, beta, threads):
     for t in prange(threads):
-        lo, hi = chunk(out.size, t, threads)
+        lo, hi = stretch(out.size, t, threads)
         dy, y, dz = dout[lo:hi], out[lo:hi], dx[lo:hi]
         for i in range(y.size):
             d = dy[i] if y[i] > 0 else np.float32(0)

@@ -12,7 +12,7 @@ from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.elementwise import silu
-from ..common.math import chunk, wide_vectors
+from ..common.math import stretch, wide_vectors
 from ..common.targets import flat, slot
 
 
@@ -27,7 +27,7 @@ def silu_forward(x: Array) -> Any:
 def _forward(x, out, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(x.size, t, threads)
+        lo, hi = stretch(x.size, t, threads)
         z, y = x[lo:hi], out[lo:hi]
         for i in range(z.size):
             y[i], _ = silu(z[i])
@@ -45,7 +45,7 @@ def silu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
 def _backward(dout, x, dx, beta, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(x.size, t, threads)
+        lo, hi = stretch(x.size, t, threads)
         dy, z, dz = dout[lo:hi], x[lo:hi], dx[lo:hi]
         for i in range(z.size):
             _, slope = silu(z[i])

@@ -12,7 +12,7 @@ from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.elementwise import silu
-from ..common.math import chunk, wide_vectors
+from ..common.math import stretch, wide_vectors
 from ..common.targets import flat, full_slot
 
 
@@ -27,7 +27,7 @@ def swiglu_forward(gate: Array, up: Array) -> Any:
 def _forward(gate, up, out, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(gate.size, t, threads)
+        lo, hi = stretch(gate.size, t, threads)
         g, u, y = gate[lo:hi], up[lo:hi], out[lo:hi]
         for i in range(g.size):
             opened, _ = silu(g[i])
@@ -48,7 +48,7 @@ def swiglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> 
 def _backward(dout, gate, up, dgate, dgate_beta, dup, dup_beta, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(gate.size, t, threads)
+        lo, hi = stretch(gate.size, t, threads)
         dy, g, u, dg, du = dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi]
         for i in range(g.size):
             opened, slope = silu(g[i])

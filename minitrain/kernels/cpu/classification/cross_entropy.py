@@ -1,4 +1,8 @@
-"""Twins of ``ops.cross_entropy``: each row is finished while it is in cache. The gradient may go over the logits."""
+"""Twins of ``ops.cross_entropy``: each row is finished while it is in cache. The gradient may go over the logits.
+
+The compiler may reorder additions: ``(z - highest) - log(total)`` could become ``z - (highest + log(total))``, which
+rounds off the digits that ``highest`` was taken out for. Loops therefore subtract ``highest`` and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,8 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.math import chunk, exp_nonpositive, maximum, wide_vectors
-from ..common.targets import NO_ROWS, NONE, rows, slot
+from ..common.math import chunk, exp_nonpositive, maximum, rounded, wide_vectors
+from ..common.targets import NO_ROWS, NONE, flat, rows, slot
 
 f4 = np.float32
 
@@ -33,20 +37,21 @@ def cross_entropy_forward(
     others_only = others_only and label_smoothing > 0
     if each or others_only or logits.shape[-1] == 0:
         return NotImplemented
-    lse = empty(targets.shape)
+    highest, total = empty(targets.shape), empty(targets.shape)
     losses, counts = np.empty(targets.size), np.empty(targets.size)  # float64
     bad = _forward(
         rows(logits), _flat(targets), NONE if class_weight is None else np.ascontiguousarray(class_weight),
-        label_smoothing, ignore_index, z_loss, lse.reshape(-1), losses, counts, threads_for(4 * logits.size),
+        label_smoothing, ignore_index, z_loss, highest.reshape(-1), total.reshape(-1), losses, counts,
+        threads_for(4 * logits.size),
     )  # fmt: skip
     if bad:
         return NotImplemented  # a target that is no class: the reference says which
-    cache = (logits, lse, targets, class_weight, label_smoothing, ignore_index, z_loss, others_only)
+    cache = (logits, highest, total, targets, class_weight, label_smoothing, ignore_index, z_loss, others_only)
     return (np.float32(losses.sum()), counts.sum()), cache
 
 
-@kernel("b1(f4[:, ::1], i8[::1], f4[::1], f4, i8, f4, f4[::1], f8[::1], f8[::1], i8)")
-def _forward(logits, targets, class_weight, smoothing, ignore, z_loss, lse, losses, counts, threads):
+@kernel("b1(f4[:, ::1], i8[::1], f4[::1], f4, i8, f4, f4[::1], f4[::1], f8[::1], f8[::1], i8)")
+def _forward(logits, targets, class_weight, smoothing, ignore, z_loss, highest, total, losses, counts, threads):
     R, V = logits.shape
     bad = np.zeros(threads, np.bool_)
     for t in prange(threads):
@@ -54,11 +59,10 @@ def _forward(logits, targets, class_weight, smoothing, ignore, z_loss, lse, loss
         lo, hi = chunk(R, t, threads)
         for r in range(lo, hi):
             z = logits[r]
-            highest = maximum(z)
-            total = f4(0)
+            top, s = maximum(z), f4(0)
             for c in range(V):
-                total += exp_nonpositive(z[c] - highest)
-            lse[r] = np.log(total) + highest
+                s += exp_nonpositive(z[c] - top)
+            highest[r], total[r] = top, s
             losses[r] = counts[r] = 0
             y = targets[r]
             if y == ignore:
@@ -67,23 +71,28 @@ def _forward(logits, targets, class_weight, smoothing, ignore, z_loss, lse, loss
                 bad[t] = True
                 continue
             w = class_weight[y] if class_weight.size else f4(1)
-            loss = w * ((f4(1) - smoothing) * (lse[r] - z[y]) + z_loss * lse[r] * lse[r])
+            log_total = np.log(s)
+            loss = w * (f4(1) - smoothing) * (log_total + rounded(top - z[y]))
+            if z_loss > 0:
+                loss += w * z_loss * (log_total + top) * (log_total + top)
             if smoothing > 0:
-                spread = f4(0)
+                short, mass = f4(0), f4(V)  # how far logits are below the highest, and what the classes weigh together
                 if class_weight.size:
+                    mass = f4(0)
                     for c in range(V):
-                        spread += class_weight[c] * (lse[r] - z[c]) if class_weight[c] != 0 else f4(0)
+                        short += class_weight[c] * (top - z[c]) if class_weight[c] != 0 else f4(0)
+                        mass += class_weight[c]
                 else:
                     for c in range(V):
-                        spread += lse[r] - z[c]
-                loss += smoothing * spread / f4(V)
+                        short += top - z[c]
+                loss += smoothing * (mass * log_total + short) / f4(V)
             losses[r], counts[r] = loss, w
     return bad.any()
 
 
 def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None, None]) -> Any:
     """See ``ops.cross_entropy.cross_entropy_backward``."""
-    logits, lse, targets, class_weight, smoothing, ignore, z_loss, others_only = cache
+    logits, highest, total, targets, class_weight, smoothing, ignore, z_loss, others_only = cache
     if logits.size == 0 or others_only or np.ndim(dtotal):
         return NotImplemented
     dlogits = slot(into[0], logits.shape)
@@ -93,16 +102,16 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
         if over and (dlogits.beta or weights.size):
             logits, over = logits.copy(), False
         _backward(
-            float(dtotal), NO_ROWS if over else rows(logits), lse.reshape(-1), _flat(targets),
+            float(dtotal), NO_ROWS if over else rows(logits), flat(highest), flat(total), _flat(targets),
             weights, float(weights.sum()), smoothing, ignore, z_loss,
             rows(dlogits.array), dlogits.beta, threads_for(4 * cache.logits.size),
         )  # fmt: skip
     return dlogits.result(), None, None
 
 
-@kernel("void(f4, f4[:, ::1], f4[::1], i8[::1], f4[::1], f4, f4, i8, f4, f4[:, ::1], f4, i8)")
+@kernel("void(f4, f4[:, ::1], f4[::1], f4[::1], i8[::1], f4[::1], f4, f4, i8, f4, f4[:, ::1], f4, i8)")
 def _backward(
-    dtotal, logits, lse, targets, class_weight, weight_sum, smoothing, ignore, z_loss, dlogits, beta, threads
+    dtotal, logits, highest, total, targets, class_weight, weight_sum, smoothing, ignore, z_loss, dlogits, beta, threads
 ):  # fmt: skip
     """Without ``logits``, they lie in ``dlogits`` and are overwritten: ``beta`` is 0 and classes have no weights."""
     R, V = dlogits.shape
@@ -119,21 +128,23 @@ def _backward(
                         d[c] = 0
                 continue
             w = class_weight[y] if class_weight.size else f4(1)
-            L = lse[r]
-            mass = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
-            pull = mass + f4(2) * z_loss * w * L
+            top = highest[r]
+            pull = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
+            if z_loss > 0:
+                pull += f4(2) * z_loss * w * (np.log(total[r]) + top)
+            pull /= total[r]
             if not logits.size:
                 for c in range(V):
-                    d[c] = dtotal * (pull * exp_nonpositive(d[c] - L) - even)
+                    d[c] = dtotal * (pull * exp_nonpositive(d[c] - top) - even)
             elif beta == 0 and not class_weight.size:
                 z = logits[r]
                 for c in range(V):
-                    d[c] = dtotal * (pull * exp_nonpositive(z[c] - L) - even)
+                    d[c] = dtotal * (pull * exp_nonpositive(z[c] - top) - even)
             else:
                 z = logits[r]
                 for c in range(V):
                     share = even * class_weight[c] if class_weight.size else even
-                    g = dtotal * (pull * exp_nonpositive(z[c] - L) - share)
+                    g = dtotal * (pull * exp_nonpositive(z[c] - top) - share)
                     d[c] = d[c] + g if beta != 0 else g
             d[y] -= dtotal * (f4(1) - smoothing) * w
 

@@ -15,7 +15,7 @@ from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.math import chunk
+from ..common.math import stretch
 from ..common.targets import flat, slot
 
 
@@ -43,7 +43,7 @@ def _times(dtotal: Any, gradient: Array, target: Target) -> Array | None:
 @kernel("void(f4[::1], f4, f4[::1], f4, i8)")
 def _scale(gradient, factor, out, beta, threads):
     for t in prange(threads):
-        lo, hi = chunk(gradient.size, t, threads)
+        lo, hi = stretch(gradient.size, t, threads)
         g, d = gradient[lo:hi], out[lo:hi]
         for i in range(g.size):
             d[i] = factor * g[i] + d[i] if beta != 0 else factor * g[i]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
@@ -27,6 +28,17 @@ def chunk(n, part, parts):
     vectorises the loop (twice as fast, and more).
     """
     return n * part // parts, n * (part + 1) // parts
+
+
+@device
+def stretch(n, part, parts):
+    """As ``chunk``, for numbers that are computed one by one: cuts fall on multiples of 64.
+
+    What is left of a loop behind its last full vector is computed by scalar code, which may round otherwise. With such
+    cuts that is the same few numbers however many parts there are.
+    """
+    blocks = (n + 63) // 64
+    return min(n, blocks * part // parts * 64), min(n, blocks * (part + 1) // parts * 64)
 
 
 @device
@@ -75,6 +87,18 @@ def _turn_negative(builder: Any, bits: Any) -> Any:
     """All bits but the sign turned if the sign is set: negative floats grow downwards, negative integers upwards."""
     word = ir.IntType(32)
     return builder.xor(bits, builder.and_(builder.ashr(bits, word(31)), word(0x7FFFFFFF)))
+
+
+@intrinsic
+def rounded(typing_context: Any, x: Any) -> Any:
+    """The float32 ``x`` as a number of its own: a sum that it enters is not reordered with the terms of ``x``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
+        fence = cgutils.get_or_insert_function(builder.module, kind, "llvm.arithmetic.fence.f32")
+        return builder.call(fence, args)
+
+    return types.float32(types.float32), codegen
 
 
 @intrinsic

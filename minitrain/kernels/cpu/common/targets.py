@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from ....backend.arrays import Array
 from ....backend.pool import empty
-from ....backend.targets import SKIP, Into, Skip, Target, check_fits, deliver
+from ....backend.targets import Into, Skip, Target, check_fits, deliver
 
 NONE = np.empty(0, np.float32)
 """Stands for an absent vector; a kernel looks at its size."""
@@ -22,10 +23,6 @@ class Slot(NamedTuple):
     array: Array  # C-contiguous
     beta: float  # 0 to overwrite what the array holds, 1 to add to it
     target: Target  # what is left to do with the array afterwards
-
-    def as_target(self) -> Target:
-        """What makes another twin put the gradient here."""
-        return Into(self.array, bool(self.beta)) if self.array.size else SKIP
 
     def result(self) -> Array | None:
         """What the backward returns for this gradient."""
@@ -50,7 +47,7 @@ def full_slot(target: Target, shape: tuple[int, ...]) -> Slot:
 
 def rows(x: Array) -> Array:
     """(..., C) -> (R, C), C-contiguous; a copy only if ``x`` is strided."""
-    return np.ascontiguousarray(x).reshape(-1, x.shape[-1]) if x.size else np.empty((0, x.shape[-1]), np.float32)
+    return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def flat(x: Array) -> Array:

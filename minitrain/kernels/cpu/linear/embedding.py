@@ -16,6 +16,9 @@ from ....backend.threads import threads_for
 from ..common.math import chunk
 from ..common.targets import rows, slot
 
+TOGETHER = 256
+"""Tokens for each row of the table that are summed at once, on average."""
+
 
 def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None = None) -> Any:
     """See ``ops.embedding.embedding_forward``."""
@@ -56,24 +59,33 @@ def embedding_backward(dout: Array, cache: Any, *, into: tuple[None, Target]) ->
             rows(dout),
             dweight.array,
             dweight.beta,
+            empty(cache.weight.shape if cache.tokens.size > TOGETHER * len(cache.weight) else (0, 0)),
             threads_for(dout.size + dweight.array.size),
         )
     return None, dweight.result()
 
 
-@kernel("void(i8[::1], i8, f4[:, ::1], f4[:, ::1], f4, i8)")
-def _backward(tokens, padding, dout, dweight, beta, threads):
+@kernel("void(i8[::1], i8, f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], i8)")
+def _backward(tokens, padding, dout, dweight, beta, part, threads):
+    """With memory for a ``part``, some tokens at a time are summed there first: one running sum of all would drift."""
     V, C = dweight.shape
+    together = TOGETHER * V if part.size else max(1, tokens.size)
     # A thread owns every so many rows. Halves of each row would be less to look for and three times as slow: what the
     # processor loads ahead of one thread is what another has just written.
     for t in prange(threads):
         if beta == 0:
             for v in range(t, V, threads):
                 dweight[v, :] = 0
-        for i in range(tokens.size):
-            row = tokens[i]
-            if row % threads == t and row != padding:
-                add_row(dout[i].ctypes.data, C, dweight[row].ctypes.data)
+        for first in range(0, tokens.size, together):
+            for v in range(t, len(part), threads):
+                part[v, :] = 0
+            target = part if part.size else dweight
+            for i in range(first, min(first + together, tokens.size)):
+                row = tokens[i]
+                if row % threads == t and row != padding:
+                    add_row(dout[i].ctypes.data, C, target[row].ctypes.data)
+            for v in range(t, len(part), threads):
+                add_row(part[v].ctypes.data, C, dweight[v].ctypes.data)
 
 
 def _flat(tokens: Array) -> Array:

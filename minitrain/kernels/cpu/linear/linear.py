@@ -14,6 +14,7 @@ from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
 from ..common.math import chunk
+from ..common.sums import BLOCK, LEVELS, carry, clear_sums, finish
 from ..common.targets import NONE, rows, slot
 
 
@@ -77,10 +78,13 @@ def _backward(dout, x, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_
                 gemm_tn(r1 - r0, c1 - c0, R, 1.0, dout[:, r0:], N, x[:, c0:], K, dweight_beta, dweight[r0:, c0:], K)
         if dbias.size:
             c0, c1 = chunk(N, t, threads)
-            d = dbias[c0:c1]
-            if dbias_beta == 0:
-                d[:] = 0
-            for r in range(R):
-                row = dout[r, c0:c1]
-                for c in range(d.size):
-                    d[c] += row[c]
+            sums = np.empty((LEVELS, c1 - c0), np.float32)
+            clear_sums(sums)
+            d = sums[0]
+            for first in range(0, R, BLOCK):
+                for r in range(first, min(first + BLOCK, R)):
+                    row = dout[r, c0:c1]
+                    for c in range(d.size):
+                        d[c] += row[c]
+                carry(sums, first + BLOCK)
+            finish(sums, dbias[c0:c1], dbias_beta)

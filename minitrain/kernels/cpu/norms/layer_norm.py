@@ -1,7 +1,7 @@
 """Twins of ``ops.layer_norm``, and the two kernels that ``residual_layer_norm`` shares with it.
 
-A row is read once into the first-level cache and finished there. A thread sums its rows' shares of ``dweight``
-and ``dbias`` by itself; the partial sums are added in order of threads, so the result does not depend on timing.
+A row is read once into the first-level cache and finished there, its shares of ``dweight`` and ``dbias`` included. Rows
+are summed in groups, and the sums of groups added in order: the result depends neither on timing nor on threads.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ....backend.pool import empty
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.math import chunk, rows_together, wide_vectors
+from ..common.sums import BLOCK, add_groups, carry, clear_sums, finish, sums_of_groups
 from ..common.targets import NO_ROWS, NONE, rows, slot
 
 f4 = np.float32
@@ -24,6 +25,8 @@ f4 = np.float32
 
 def layer_norm_forward(x: Array, weight: Array, bias: Array | None, *, eps: float = 1e-5) -> Any:
     """See ``ops.layer_norm.layer_norm_forward``."""
+    if x.size == 0:
+        return NotImplemented
     out, mean, rstd = empty(x.shape), empty(x.shape[:-1]), empty(x.shape[:-1])
     run_forward(x, None, x, weight, bias, eps, out, mean, rstd)
     return out, (x, mean, rstd, weight, bias)
@@ -89,47 +92,48 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), mean.reshape(-1), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta, dbias.array, dbias.beta,
-        threads_for(x.size),
+        *sums_of_groups(rstd.size, 2 * weight.size, threads_for(x.size)), threads_for(x.size),
     )  # fmt: skip
     return dx.result(), dweight.result(), dbias.result()
 
 
 @kernel(
-    "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, f4[::1], f4, i8)"
+    "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, f4[::1], f4, "
+    "f4[:, ::1], f4[:, :, ::1], i8)"
 )
-def _backward(dout, dtotal, x, mean, rstd, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
+def _backward(
+    dout, dtotal, x, mean, rstd, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, groups, memory, threads
+):  # fmt: skip
     R, C = x.shape
     n = f4(C)
-    partial = np.zeros((threads, 2, C), f4)
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(R, t, threads)
-        dw, db = partial[t, 0], partial[t, 1]
-        for r in range(lo, hi):
-            m, k = mean[r], rstd[r]
-            g_sum, gx_sum = f4(0), f4(0)
-            for c in range(C):
-                xhat = (x[r, c] - m) * k
-                g = dout[r, c] * weight[c]
-                g_sum += g
-                gx_sum += g * xhat
-                dw[c] += dout[r, c] * xhat
-                db[c] += dout[r, c]
-            g_mean, gx_mean = g_sum / n, gx_sum / n
-            if dx.size:
-                for c in range(C):
-                    xhat = (x[r, c] - m) * k
-                    d = k * (dout[r, c] * weight[c] - g_mean - xhat * gx_mean)
-                    if dtotal.size:
-                        d += dtotal[r, c]
-                    dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
-    for c in range(dweight.size):
-        s = f4(0)
-        for t in range(threads):
-            s += partial[t, 0, c]
-        dweight[c] = s + dweight[c] if dweight_beta != 0 else s
-    for c in range(dbias.size):
-        s = f4(0)
-        for t in range(threads):
-            s += partial[t, 1, c]
-        dbias[c] = s + dbias[c] if dbias_beta != 0 else s
+        sums = memory[t]
+        dw, db = sums[0, :C], sums[0, C:]
+        begin, end = chunk(len(groups), t, threads)
+        for group in range(begin, end):
+            clear_sums(sums)
+            lo, hi = chunk(R, group, len(groups))
+            for first in range(lo, hi, BLOCK):
+                for r in range(first, min(first + BLOCK, hi)):
+                    m, k = mean[r], rstd[r]
+                    g_sum, gx_sum = f4(0), f4(0)
+                    for c in range(C):
+                        xhat = (x[r, c] - m) * k
+                        g = dout[r, c] * weight[c]
+                        g_sum += g
+                        gx_sum += g * xhat
+                        dw[c] += dout[r, c] * xhat
+                        db[c] += dout[r, c]
+                    g_mean, gx_mean = g_sum / n, gx_sum / n
+                    if dx.size:
+                        for c in range(C):
+                            xhat = (x[r, c] - m) * k
+                            d = k * (dout[r, c] * weight[c] - g_mean - xhat * gx_mean)
+                            if dtotal.size:
+                                d += dtotal[r, c]
+                            dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                carry(sums, first + BLOCK - lo)
+            finish(sums, groups[group], f4(0))
+    add_groups(groups, 0, dweight, dweight_beta)
+    add_groups(groups, C, dbias, dbias_beta)

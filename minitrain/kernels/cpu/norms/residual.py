@@ -11,7 +11,7 @@ from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.threads import threads_for
-from ..common.math import chunk
+from ..common.math import stretch
 
 
 def residual_forward(x: Array, branch: Array) -> Any:
@@ -29,7 +29,7 @@ def residual_forward(x: Array, branch: Array) -> Any:
 @kernel("void(f4[::1], f4[::1], f4[::1], i8)")
 def _add(x, branch, out, threads):
     for t in prange(threads):
-        lo, hi = chunk(x.size, t, threads)
+        lo, hi = stretch(x.size, t, threads)
         a, b, total = x[lo:hi], branch[lo:hi], out[lo:hi]
         for i in range(total.size):
             total[i] = a[i] + b[i]

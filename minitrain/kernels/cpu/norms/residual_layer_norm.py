@@ -14,6 +14,8 @@ def residual_layer_norm_forward(
     x: Array, branch: Array, weight: Array, bias: Array | None, *, eps: float = 1e-5
 ) -> Any:
     """See ``ops.residual_layer_norm.residual_layer_norm_forward``."""
+    if x.size == 0:
+        return NotImplemented
     total, out = empty(x.shape), empty(x.shape)
     mean, rstd = empty(x.shape[:-1]), empty(x.shape[:-1])
     run_forward(x, branch, total, weight, bias, eps, out, mean, rstd)

@@ -12,6 +12,8 @@ from .rms_norm import run_backward, run_forward
 
 def residual_rms_norm_forward(x: Array, branch: Array, weight: Array, *, eps: float = 1e-5) -> Any:
     """See ``ops.residual_rms_norm.residual_rms_norm_forward``."""
+    if x.size == 0:
+        return NotImplemented
     total, out, rstd = empty(x.shape), empty(x.shape), empty(x.shape[:-1])
     run_forward(x, branch, total, weight, eps, out, rstd)
     return total, out, (total, rstd, weight)

@@ -1,7 +1,6 @@
 """Twins of ``ops.rms_norm``, and the two kernels that ``residual_rms_norm`` shares with it.
 
-As in ``layer_norm``, a row is finished while it is in the first-level cache, and the threads' shares of ``dweight`` are
-added in order of threads.
+As in ``layer_norm``, a row is finished while it is in the first-level cache, and added to the ``dweight`` of its group.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.math import chunk, rows_together, wide_vectors
+from ..common.sums import BLOCK, add_groups, carry, clear_sums, finish, sums_of_groups
 from ..common.targets import NO_ROWS, rows, slot
 
 f4 = np.float32
@@ -24,6 +24,8 @@ f4 = np.float32
 
 def rms_norm_forward(x: Array, weight: Array, *, eps: float = 1e-5) -> Any:
     """See ``ops.rms_norm.rms_norm_forward``."""
+    if x.size == 0:
+        return NotImplemented
     out, rstd = empty(x.shape), empty(x.shape[:-1])
     run_forward(x, None, x, weight, eps, out, rstd)
     return out, (x, rstd, weight)
@@ -76,36 +78,41 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta,
-        threads_for(x.size),
+        *sums_of_groups(rstd.size, weight.size, threads_for(x.size)), threads_for(x.size),
     )  # fmt: skip
     return dx.result(), dweight.result()
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, i8)")
-def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta, threads):
+@kernel(
+    "void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[:, ::1], f4, f4[::1], f4, "
+    "f4[:, ::1], f4[:, :, ::1], i8)"
+)
+def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta, groups, memory, threads):
     R, C = x.shape
     n = f4(C)
-    partial = np.zeros((threads, C), f4)
     for t in prange(threads):
         wide_vectors()
-        lo, hi = chunk(R, t, threads)
-        dw = partial[t]
-        for r in range(lo, hi):
-            k, gx_sum = rstd[r], f4(0)
-            for c in range(C):
-                xhat = x[r, c] * k
-                gx_sum += dout[r, c] * weight[c] * xhat
-                dw[c] += dout[r, c] * xhat
-            gx_mean = gx_sum / n
-            if dx.size:
-                for c in range(C):
-                    xhat = x[r, c] * k
-                    d = k * (dout[r, c] * weight[c] - xhat * gx_mean)
-                    if dtotal.size:
-                        d += dtotal[r, c]
-                    dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
-    for c in range(dweight.size):
-        s = f4(0)
-        for t in range(threads):
-            s += partial[t, c]
-        dweight[c] = s + dweight[c] if dweight_beta != 0 else s
+        sums = memory[t]
+        dw = sums[0]
+        begin, end = chunk(len(groups), t, threads)
+        for g in range(begin, end):
+            clear_sums(sums)
+            lo, hi = chunk(R, g, len(groups))
+            for first in range(lo, hi, BLOCK):
+                for r in range(first, min(first + BLOCK, hi)):
+                    k, gx_sum = rstd[r], f4(0)
+                    for c in range(C):
+                        xhat = x[r, c] * k
+                        gx_sum += dout[r, c] * weight[c] * xhat
+                        dw[c] += dout[r, c] * xhat
+                    gx_mean = gx_sum / n
+                    if dx.size:
+                        for c in range(C):
+                            xhat = x[r, c] * k
+                            d = k * (dout[r, c] * weight[c] - xhat * gx_mean)
+                            if dtotal.size:
+                                d += dtotal[r, c]
+                            dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
+                carry(sums, first + BLOCK - lo)
+            finish(sums, groups[g], f4(0))
+    add_groups(groups, 0, dweight, dweight_beta)

@@ -14,9 +14,10 @@ from numba import prange
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
-from ....backend.threads import threads_for
+from ....backend.threads import GRAIN, threads_for
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
-from ..common.math import chunk
+from ..common.math import chunk, stretch
+from ..common.sums import groups_of
 
 f4 = np.float32
 
@@ -32,7 +33,7 @@ def muon_update(
     side = min(weight.shape)
     threads = threads_for(weight.size * side / 32)  # the size of each product
     x, spare, gram, quintic = empty(weight.shape), empty(weight.shape), empty((side, side)), empty((side, side))
-    squares = np.zeros(threads)  # of the direction, one sum a thread: added in order, same count, same bytes
+    squares = np.empty(groups_of(weight.size, GRAIN))  # of the direction: threads change no bit of their sum
     old, new = (momentum, 1.0) if nesterov else (1.0, 0.0)
     _direction(
         grad.reshape(-1), buffer.reshape(-1), x.reshape(-1),
@@ -47,16 +48,18 @@ def muon_update(
 @kernel("void(f4[::1], f4[::1], f4[::1], f4, f4, f4, f4, f8[::1], i8)")
 def _direction(grad, buffer, out, momentum, rest, old, new, squares, threads):
     for t in prange(threads):
-        lo, hi = chunk(grad.size, t, threads)
-        g, b, u = grad[lo:hi], buffer[lo:hi], out[lo:hi]
-        s = 0.0
-        for i in range(g.size):
-            fresh = rest * g[i]
-            bi = momentum * b[i] + fresh
-            ui = old * bi + new * fresh
-            b[i], u[i] = bi, ui
-            s += np.float64(ui) * np.float64(ui)
-        squares[t] = s
+        begin, end = chunk(squares.size, t, threads)
+        for group in range(begin, end):
+            lo, hi = chunk(grad.size, group, squares.size)
+            g, b, u = grad[lo:hi], buffer[lo:hi], out[lo:hi]
+            s = 0.0
+            for i in range(g.size):
+                fresh = rest * g[i]
+                bi = momentum * b[i] + fresh
+                ui = old * bi + new * fresh
+                b[i], u[i] = bi, ui
+                s += np.float64(ui) * np.float64(ui)
+            squares[group] = s
 
 
 @kernel("void(f4[:, ::1], f4, f4[:, ::1], f4[:, ::1], f4[:, ::1], i8, f4, f4, f4, i8)")
@@ -94,7 +97,7 @@ def _newton_schulz(x, scale, spare, gram, quintic, steps, a, b, c, threads):
 @kernel("void(f4[::1], f4[::1], f4, f4, i8)")
 def _step(weight, step, keep, rate, threads):
     for t in prange(threads):
-        lo, hi = chunk(weight.size, t, threads)
+        lo, hi = stretch(weight.size, t, threads)
         w, o = weight[lo:hi], step[lo:hi]
         for i in range(w.size):
             w[i] = keep * w[i] - rate * o[i]

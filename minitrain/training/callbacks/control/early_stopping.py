@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....errors import ConfigError
+from ....settings.better import check_mode, has_reached, is_better
 from ...setup import StepView
 from ...state import Update
 from ..base import Callback
-
-MODES = ("min", "max")
 
 
 class EarlyStopping(Callback):
@@ -23,11 +22,11 @@ class EarlyStopping(Callback):
         min_delta: what it must be better by to count.
         mode: ``"min"`` if less is better, ``"max"`` if more is.
         target: a value that is good enough.
-        divergence: a value that is hopeless.
+        divergence: a value that is hopeless; NaN and infinity are, too, if it is given.
 
     Attributes:
-        best: the best value so far, or ``None``.
-        waited: how many times it was no better since.
+        best: the best finite value so far, or ``None``.
+        waited: how many times in a row it has been no better.
 
     Raises:
         ConfigError: if a setting is out of range.
@@ -43,8 +42,7 @@ class EarlyStopping(Callback):
         target: float | None = None,
         divergence: float | None = None,
     ) -> None:
-        if mode not in MODES:
-            raise ConfigError(f"EarlyStopping: mode={mode!r}; use 'min' if less is better, 'max' if more is")
+        check_mode("EarlyStopping", mode)
         if (patience is not None and patience < 1) or min_delta < 0:
             raise ConfigError(
                 f"EarlyStopping: patience={patience} must be 1 or more, and min_delta={min_delta} not negative"
@@ -76,21 +74,19 @@ class EarlyStopping(Callback):
 
     def _verdict(self, value: float) -> str:
         """Why to stop; empty to go on."""
-        if self.best is None or self._better(value, self.best, self.min_delta):
+        if is_better(value, self.best, self.mode, by=self.min_delta):
             self.best, self.waited = value, 0
         else:
             self.waited += 1
         what = f"{self.monitor} is {value:.6g}"
-        if self.target is not None and not self._better(self.target, value):
+        if self.target is not None and has_reached(value, self.target, self.mode):
             return f"{what}, the target {self.target:.6g} is reached"
-        if self.divergence is not None and not self._better(value, self.divergence):
+        if self.divergence is not None and not is_better(value, self.divergence, self.mode):
             return f"{what}, no better than {self.divergence:.6g}: it diverges"
         if self.patience is not None and self.waited >= self.patience:
-            return f"{what}, for {self.waited} times no better than {self.best:.6g}"
+            than = "never finite so far" if self.best is None else f"no better than {self.best:.6g}"
+            return f"{what}, for {self.waited} times {than}"
         return ""
-
-    def _better(self, value: float, other: float, by: float = 0.0) -> bool:
-        return value < other - by if self.mode == "min" else value > other + by
 
 
 class TimeLimit(Callback):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....errors import ConfigError, NonFiniteError
-from ...nonfinite import first_bad_parameter
+from ....nn.core.nonfinite import first_bad_parameter
 from ...setup import RunContext, Setup, StepView
 from ...state import Gradient, Update
 from ..base import Callback

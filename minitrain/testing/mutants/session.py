@@ -20,8 +20,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
 
-from .mutants import Mutant
-from .targets import Target
+from .mistakes import Mutant
+from .target import Target, target_of
 
 NOTE = "__mutation_note__"  # what the code of a survey calls with the name of its function
 
@@ -36,11 +36,11 @@ class Visit(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one mutant."""
+    """The result of one mutant."""
 
     target: str
-    number: int  # of the mutant, among those of its target
-    killer: str  # the test that noticed, or an empty string
+    number: int  # the index of the mutant among those of its target
+    killer: str  # the test that noticed it, or an empty string
 
 
 Check = Callable[[], bool]  # runs a test; whether it passed
@@ -136,9 +136,10 @@ class Plugin:
 
     def pytest_runtestloop(self, session: Any) -> bool:
         """Run the task instead of the tests."""
-        from .targets import targets
-
-        found = targets()
+        found = {}
+        for module, name in self.task["targets"]:
+            target = target_of(f"{module}:{name}")
+            found[target.name] = target
         items = {item.nodeid: item for item in session.items}
         with self.results.open("a", encoding="utf-8") as file:
 
@@ -181,9 +182,3 @@ def main(task_file: str, results: str, *arguments: str) -> int:
     task = json.loads(Path(task_file).read_text(encoding="utf-8"))
     options = ["-q", "-p", "no:cacheprovider", "--tb=no"]
     return int(pytest.main([*options, *arguments], plugins=[Plugin(task, Path(results))]))
-
-
-if __name__ == "__main__":
-    import sys
-
-    raise SystemExit(main(*sys.argv[1:]))

@@ -1,8 +1,7 @@
-"""Keeps processes at work on the survey and the hunt, and gets over those that hang or die."""
+"""Runs the survey and the hunt in processes, and replaces those that hang or die."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import os
@@ -15,34 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from .session import Outcome, Visit
-from .targets import ROOT
 
 STUCK = 600  # seconds without a sign of life; the slowest test takes a few, or a minute if it compiles all kernels
 # A mutant hangs if a test takes so many seconds more than this many times the slowest one that calls its function.
 PATIENCE, SLOWER = 60, 10
 POLL = 0.1
-# Parts of minitrain that have mistakes, or stand close to what has.
-UNITS = {"backend", "errors", "losses", "models", "nn", "ops", "optim", "random", "testing"}
+
+Reference = tuple[str, str]  # module and qualified name of a function
 
 
-def test_files() -> list[str]:
-    """The test files about these parts: they import nothing of minitrain that stands above them."""
-    return [str(path) for path in sorted((ROOT / "tests").glob("test_*.py")) if _is_about_units(path.read_text())]
+def survey(
+    targets: Sequence[Reference], files: Sequence[str], processes: int, tell: Callable[[int], None]
+) -> list[Visit]:
+    """Run all tests once.
 
-
-def _is_about_units(source: str) -> bool:
-    parts = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            parts.add(node.module)
-        elif isinstance(node, ast.Import):
-            parts.update(alias.name for alias in node.names)
-    parts = {(f"{name}." if "." not in name else name).split(".")[1] for name in parts if name.startswith("minitrain")}
-    return bool(parts & {"ops", "optim", "nn"}) and parts <= UNITS
-
-
-def survey(files: Sequence[str], processes: int, tell: Callable[[int], None]) -> list[Visit]:
-    """Run all tests of ``files`` once; ``tell`` hears how many are done.
+    Args:
+        targets: the functions whose callers are wanted.
+        files: test files.
+        processes: how many at once.
+        tell: hears how many tests are done.
 
     Raises:
         RuntimeError: if a test fails without any mistake planted, or a process dies.
@@ -50,12 +40,12 @@ def survey(files: Sequence[str], processes: int, tell: Callable[[int], None]) ->
     visits: list[Visit] = []
     with _Team(files) as team:
         for part in range(processes):
-            team.start({"survey": [part, processes]})
+            team.start({"targets": targets, "survey": [part, processes]})
         for worker, kind, values in team.results():
             if kind == "visit":
                 visits.append(Visit(*values))
                 tell(len(visits))
-            elif values != 0:
+            elif values not in (0, 1):  # 1: a test has failed, which is told below
                 raise RuntimeError(f"the tests do not run without mistakes: pytest ended with {values}\n{worker.log()}")
     if failed := [visit.test for visit in visits if not visit.passed]:
         raise RuntimeError(f"{len(failed)} tests fail without any mistake, such as {', '.join(failed[:5])}")
@@ -65,6 +55,7 @@ def survey(files: Sequence[str], processes: int, tell: Callable[[int], None]) ->
 def hunt(
     todo: Sequence[tuple[str, int]],
     visits: Sequence[Visit],
+    targets: Sequence[Reference],
     files: Sequence[str],
     processes: int,
     tell: Callable[[Outcome], None],
@@ -74,6 +65,7 @@ def hunt(
     Args:
         todo: targets and numbers of mutants.
         visits: the survey.
+        targets: where the functions are.
         files: test files.
         processes: how many at once.
         tell: hears each outcome.
@@ -87,7 +79,8 @@ def hunt(
 
     with _Team(files) as team:
         for part in range(processes):
-            team.start({"visits": visits, "todo": todo[part::processes]})
+            if todo[part::processes]:
+                team.start({"targets": targets, "visits": visits, "todo": todo[part::processes]})
         for worker, kind, values in team.results():
             if kind == "start":
                 worker.current = (values[0], values[1])
@@ -98,7 +91,8 @@ def hunt(
             elif rest := worker.task["todo"][worker.done :]:
                 if worker.current != tuple(rest[0]):
                     raise RuntimeError(f"pytest ended with {values} before the first mutant\n{worker.log()}")
-                note(Outcome(*rest[0], "(hangs)" if values == "stuck" else f"(the process ends with {values})"))
+                name, number = rest[0]
+                note(Outcome(name, number, "(hangs)" if values == "stuck" else f"(the process ends with {values})"))
                 if rest[1:]:
                     team.start({**worker.task, "todo": rest[1:]})
     return outcomes
@@ -116,11 +110,12 @@ class _Worker:
         self._read = 0
         task_file = folder / f"{number}.task"
         task_file.write_text(json.dumps(task), encoding="utf-8")
-        command = [sys.executable, "-m", f"{__package__}.session", str(task_file), str(self._results), *files]
+        code = f"import sys, {__package__}.session as session; sys.exit(session.main(*sys.argv[1:]))"
+        command = [sys.executable, "-c", code, str(task_file), str(self._results), *files]
         # One thread each: processes that share the cores must not wait for each other in parallel regions.
         environment = {**os.environ, "MINITRAIN_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with self._log.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def lines(self) -> list[list[Any]]:
         """What it has written since the last call."""

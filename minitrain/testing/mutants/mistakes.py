@@ -181,26 +181,26 @@ def _replacements(node: ast.expr, parent: ast.AST, field: str) -> Iterator[tuple
         case ast.BinOp(left, op, right):
             yield from _of_operation(left, op, right)
         case ast.UnaryOp(ast.USub(), ast.Constant(int(value))) if not _is_reshape(parent):
-            for other in (-value + 1, -value - 1):
-                yield _kind_of_number(parent, field), ast.Constant(other)
+            for near in (-value + 1, -value - 1):
+                yield _kind_of_number(parent, field), ast.Constant(near)
         case ast.UnaryOp(ast.USub() | ast.Not() | ast.Invert(), operand) if not _is_reshape(parent):
             yield "sign", operand
         case ast.Compare(left, ops, others):
-            for i, op in enumerate(ops):
-                for other_op in _COMPARISONS[type(op)]:
-                    yield "comparison", ast.Compare(left, [*ops[:i], other_op(), *ops[i + 1 :]], others)
-        case ast.BoolOp(op, values):
-            for value in values:
-                yield "term", value
+            for i, comparison in enumerate(ops):
+                for other in _COMPARISONS[type(comparison)]:
+                    yield "comparison", ast.Compare(left, [*ops[:i], other(), *ops[i + 1 :]], others)
+        case ast.BoolOp(_, parts):
+            for part in parts:
+                yield "term", part
         case ast.IfExp(_, body, orelse):
             yield "term", body
             yield "term", orelse
         case ast.Constant(bool(flag)) if not _is_strict(parent):
             yield "constant", ast.Constant(not flag)
         case ast.Constant(int() | float() as number) if not isinstance(node.value, bool):
-            for other in (number + 1, number - 1):
+            for near_number in (number + 1, number - 1):
                 if not isinstance(parent, ast.UnaryOp):  # -1 is one number
-                    yield _kind_of_number(parent, field), ast.Constant(other)
+                    yield _kind_of_number(parent, field), ast.Constant(near_number)
         case ast.Tuple(elts) if isinstance(parent, ast.Subscript) and len(elts) > 1:
             yield "axis", ast.Tuple(elts[::-1], ast.Load())
         case ast.Call():

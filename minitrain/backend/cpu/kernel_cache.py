@@ -1,0 +1,89 @@
+"""Compiled kernels on disk, under a hash of all the sources that their machine code depends on.
+
+numba's own cache does not notice an edit in a helper function of another file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import numba_settings  # noqa: F401  # before numba
+
+# isort: split
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.registry import cpu_target
+
+from ..cache_dir import cache_dir
+from . import compiler, object_code
+
+KERNEL_FOLDER = Path(__file__).parents[2] / "kernels" / "cpu"
+HELPERS = KERNEL_FOLDER / "common"
+"""Functions that kernels of all families are built from."""
+
+
+@functools.cache
+def kernel_cache_dir() -> Path:
+    """The folder of this installation's compiled kernels."""
+    return cache_dir() / "kernels" / hashlib.sha256(str(KERNEL_FOLDER).encode()).hexdigest()[:8]
+
+
+linked_with: Callable[[], object] = lambda: None  # noqa: E731
+"""Tells what kernels are linked with, such as a BLAS: a part of their stamp. The module that links them sets it."""
+
+
+@functools.cache
+def _source_stamp(file: str) -> str:
+    """Changes when anything does that the machine code of the functions in ``file`` depends on."""
+    called = linked_with() if Path(file).is_relative_to(KERNEL_FOLDER) else None
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {called}".encode())
+    ours = [Path(str(module.__file__)) for module in (sys.modules[__name__], compiler, object_code)]
+    ours += [*sorted(Path(__file__).parent.glob("_*.py"))]
+    for source in dict.fromkeys(
+        [Path(file), *sorted(Path(file).parent.glob("_*.py")), *sorted(HELPERS.glob("*.py")), *ours]
+    ):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
+    """Tells numba to keep a kernel's machine code in ``kernel_cache_dir()``."""
+
+    def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
+        self._py_file = py_file
+
+    def get_cache_path(self) -> str:
+        return str(kernel_cache_dir())
+
+    def get_source_stamp(self) -> str:
+        return _source_stamp(self._py_file)
+
+    def get_disambiguator(self) -> str:
+        # In the file's name: a stale file is never mistaken for a fresh one, also while another process compiles.
+        return _source_stamp(self._py_file)[:16]
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator:
+        return cls(py_func, py_file)
+
+
+class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_Locator]  # noqa: RUF012  # numba's attribute, read once
+
+
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """numba's disk cache of one function, in ``kernel_cache_dir()``."""
+
+    _impl_class = _CacheImpl
+
+
+def is_on_disk(cache: KernelCache, signature: Any) -> bool:
+    """Whether ``cache`` holds code for this signature and this processor, in its index and in the file named there."""
+    key = cache._index_key(signature, cpu_target.target_context.codegen())
+    data_file = cache._cache_file._load_index().get(key)
+    return data_file is not None and (kernel_cache_dir() / data_file).exists()

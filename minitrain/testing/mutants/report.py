@@ -1,0 +1,84 @@
+"""The result of trying mutants."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .equivalents import Equivalent
+from .mistakes import KINDS, Mutant
+from .session import Outcome
+from .target import Target
+
+
+@dataclass(frozen=True)
+class MutationReport:
+    """The result of trying mutants; printed, it lists what needs attention.
+
+    Attributes:
+        targets: the functions.
+        mutants: those of each target, by its name.
+        outcomes: one for each mutant.
+        equivalents: documented mutants that make no difference.
+    """
+
+    targets: Sequence[Target]
+    mutants: Mapping[str, Sequence[Mutant]]
+    outcomes: Sequence[Outcome]
+    equivalents: Sequence[Equivalent] = ()
+
+    @property
+    def unnoticed(self) -> list[str]:
+        """Descriptions of the mutants that no test notices and nobody has documented."""
+        documented = self._documented()
+        alive = [(target, mutant) for target, mutant in self._alive() if (target, mutant.after) not in documented]
+        alive.sort(key=lambda pair: (pair[0], pair[1].line))
+        return [self._describe(target, mutant) for target, mutant in alive]
+
+    @property
+    def stale(self) -> list[str]:
+        """Documented mutants that a test notices, or that are no longer made."""
+        alive = {(target, mutant.after) for target, mutant in self._alive()}
+        return [f"{target}\n    {after}" for target, after in sorted(self._documented() - alive)]
+
+    @property
+    def good(self) -> bool:
+        """Whether every mutant is noticed or documented, and the documentation is up to date."""
+        return not self.unnoticed and not self.stale
+
+    def __str__(self) -> str:
+        hung = [
+            f"{self._describe(o.target, self.mutants[o.target][o.number])}\n    {o.killer}"
+            for o in self.outcomes
+            if o.killer.startswith("(")
+        ]
+        unnoticed, lines = self.unnoticed, []
+        for title, block in (
+            ("no test notices", unnoticed),
+            ("documented as equivalent, but noticed or no longer made", self.stale),
+            ("noticed because the process hung or died", hung),
+        ):
+            if block:
+                lines += [f"{title}:", *block, ""]
+        alive, kinds = len(self._alive()), Counter(self.mutants[o.target][o.number].kind for o in self.outcomes)
+        lines.append(
+            f"{len(self.outcomes)} mutants of {len(self.targets)} functions: {len(self.outcomes) - alive} noticed, "
+            f"{alive - len(unnoticed)} equivalent, {len(unnoticed)} unnoticed"
+        )
+        lines.append(", ".join(f"{kinds[kind]} {kind}" for kind in KINDS))
+        return "\n".join(lines)
+
+    def _documented(self) -> set[tuple[str, str]]:
+        return {(entry.target, entry.after) for entry in self.equivalents}
+
+    def _alive(self) -> list[tuple[str, Mutant]]:
+        return [(o.target, self.mutants[o.target][o.number]) for o in self.outcomes if not o.killer]
+
+    def _describe(self, name: str, mutant: Mutant) -> str:
+        return describe(next(target for target in self.targets if target.name == name), mutant)
+
+
+def describe(target: Target, mutant: Mutant) -> str:
+    """Where the mistake is, and what it is, on three lines."""
+    return f"{target.path}:{mutant.line} {target.name} ({mutant.kind})\n  - {mutant.before}\n  + {mutant.after}"

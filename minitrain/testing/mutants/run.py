@@ -1,0 +1,137 @@
+"""Tries all mutants of some functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import workers
+from .equivalents import Equivalent
+from .report import MutationReport
+from .session import Outcome, Visit
+from .target import Target, target_of
+
+
+def try_mutants(
+    functions: Iterable[Callable[..., Any] | str | Target],
+    tests: Iterable[str | Path],
+    *,
+    processes: int = 1,
+    equivalents: Sequence[Equivalent] = (),
+    progress_file: str | Path | None = None,
+    tell: Callable[[str], None] = lambda message: None,
+) -> MutationReport:
+    """Plant every small mistake in some functions, one at a time, and find those that no test notices.
+
+    The tests run in pytest, in processes of their own, from the working directory. First each test runs once, to see
+    which functions it calls; then each mutant meets the tests that call its function, until one fails.
+
+    Args:
+        functions: what gets mistakes, such as a backward or a layer's method; or names, such as
+            ``"my_layers:Gate.backward"``. Another process must be able to import them from the working directory.
+        tests: test files.
+        processes: how many run at once.
+        equivalents: mutants that are known to make no difference.
+        progress_file: keeps the outcomes. A run that was stopped goes on from it, if the functions and the test files
+            are the same; it is removed at the end.
+        tell: hears how far it is.
+
+    Returns:
+        The report; ``report.unnoticed`` is what your tests miss.
+
+    Raises:
+        ValueError: if there is nothing to try.
+        RuntimeError: if a test fails without any mistake.
+
+    Example:
+        Which mistakes in a layer would your tests miss?
+
+        ```python
+        from minitrain.testing.mutants import try_mutants
+
+        report = try_mutants(["my_layers:Gate.forward", "my_layers:Gate.backward"], ["test_my_layers.py"])
+        print(report)
+        ```
+    """
+    targets = [function if isinstance(function, Target) else target_of(function) for function in functions]
+    by_name = {target.name: target for target in targets}
+    files = [str(test) for test in tests]
+    if not by_name or not files:
+        raise ValueError("try_mutants: give at least one function and one test file")
+    if missing := [file for file in files if not Path(file).is_file()]:
+        raise ValueError(f"try_mutants: there is no test file {missing[0]}")
+    mutants = {name: list(target.mutants()) for name, target in by_name.items()}
+    todo = [(name, number) for name, found in mutants.items() for number in range(len(found))]
+    references = [target.reference for target in by_name.values()]
+    progress = _Progress(progress_file, _fingerprint(by_name.values(), files))
+
+    visits = progress.visits
+    if not visits:
+        visits = workers.survey(references, files, processes, lambda done: tell(f"{done} tests surveyed"))
+        progress.keep_visits(visits)
+    done = {(outcome.target, outcome.number): outcome for outcome in progress.outcomes}
+
+    def note(outcome: Outcome) -> None:
+        done[outcome.target, outcome.number] = outcome
+        progress.keep(outcome)
+        alive = sum(not outcome.killer for outcome in done.values())
+        tell(f"{len(done)} of {len(todo)} mutants tried, {alive} unnoticed")
+
+    workers.hunt([mutant for mutant in todo if mutant not in done], visits, references, files, processes, note)
+    progress.remove()
+    return MutationReport(list(by_name.values()), mutants, [done[mutant] for mutant in todo], equivalents)
+
+
+def _fingerprint(targets: Iterable[Target], files: Sequence[str]) -> str:
+    """Changes with the code of the functions and with the tests."""
+    digest = hashlib.sha256()
+    for path in sorted({target.function.__code__.co_filename for target in targets} | set(files)):
+        digest.update(Path(path).read_bytes())
+    digest.update(repr(sorted(target.reference for target in targets)).encode())
+    return digest.hexdigest()
+
+
+class _Progress:
+    """Survey and outcomes so far, in a file of JSON lines; ``None`` for nowhere."""
+
+    def __init__(self, path: str | Path | None, fingerprint: str) -> None:
+        self._path = None if path is None else Path(path)
+        self.visits: list[Visit] = []
+        self.outcomes: list[Outcome] = []
+        if self._path is None:
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        if lines and lines[0] == fingerprint:
+            for line in lines[1:]:
+                try:
+                    kind, *values = json.loads(line)
+                except ValueError:  # the last line of a run that was killed
+                    break
+                if kind == "visits":
+                    self.visits = [Visit(*visit) for visit in values]
+                else:
+                    self.outcomes.append(Outcome(*values))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(f"{fingerprint}\n", encoding="utf-8")
+        if self.visits:
+            self.keep_visits(self.visits)
+        for outcome in self.outcomes:
+            self.keep(outcome)
+
+    def keep_visits(self, visits: Sequence[Visit]) -> None:
+        self._write(["visits", *visits])
+
+    def keep(self, outcome: Outcome) -> None:
+        self._write(["outcome", *outcome])
+
+    def remove(self) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _write(self, values: list[Any]) -> None:
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")

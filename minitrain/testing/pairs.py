@@ -1,0 +1,202 @@
+"""Runs a forward and its backward, and compares the gradients of inputs and parameters with finite differences."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.arrays import Array, array_module, is_array
+from .comparison import compare
+from .cotangents import bands, random_cotangents
+from .differences import Probe
+from .refusals import explain_failure, is_floating, refuse_inputs, refuse_outputs
+from .report import GradientCheckError, GradientReport, Mismatch
+from .settings import CheckSettings
+from .variables import Variable
+from .watch import Watch
+
+
+class Parameters(NamedTuple):
+    """What a module's forward reads beside its inputs."""
+
+    values: Mapping[str, Array] = {}
+    """float64 arrays by name, in C order."""
+    gradients: Callable[[], Mapping[str, Array]] = dict
+    """Gives the gradients after a backward."""
+    forget_gradients: Callable[[], None] = lambda: None
+    """Makes the next backward start from zero."""
+    forward: Callable[..., Any] | None = None
+    """The forward of the module as it was given, with parameters of their own dtypes."""
+
+
+def check(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: Sequence[Any],
+    options: Mapping[str, Any],
+    parameters: Parameters,
+    settings: CheckSettings,
+) -> GradientReport:
+    """Check the gradients of inputs and of parameters.
+
+    Args:
+        forward: returns outputs and a cache.
+        backward: takes as many cotangents as it has parameters before ``cache``, and the cache.
+        inputs: positional arguments of the forward.
+        options: keyword arguments of the forward.
+        parameters: what the forward reads beside its inputs.
+        settings: how closely to look.
+    """
+    names = argument_names(forward, len(inputs))
+    refuse_inputs(names, inputs)
+    values = [_in_double(x) for x in inputs]
+    kept = cotangent_count(backward)
+    named = {f"the parameter {path}": value for path, value in parameters.values.items()}
+    untouched = Watch(dict(zip(names, values, strict=True)) | dict(options) | named)
+
+    def outputs_and_cache() -> tuple[list[Any], Any]:
+        result = forward(*values, **options)
+        if not isinstance(result, tuple) or len(result) < 2:
+            raise GradientCheckError(f"the forward returns a {type(result).__name__}: let it return (out, cache)")
+        *outputs, cache = result
+        if len(outputs) == 1 and isinstance(outputs[0], tuple):  # such as Loss(total, count)
+            outputs = list(outputs[0])
+        return outputs[:kept], cache
+
+    def evaluate() -> list[Array]:  # copies: an output may be a view of an input that is about to move
+        return [array_module(out).array(out) for out in outputs_and_cache()[0] if is_floating(out)]
+
+    def backpropagate(cotangents: Sequence[Array]) -> list[Any]:
+        outputs, cache = outputs_and_cache()  # anew each time: a backward may use its cache up
+        pending = iter(cotangents)
+        douts = [array_module(out).array(next(pending)) if is_floating(out) else None for out in outputs]
+        watches = [
+            (Watch({"dout": douts[0] if len(douts) == 1 else douts}), "the gradients of the outputs"),
+            (untouched, "the inputs of its forward"),
+        ]
+        if not parameters.values:  # a module's cache serves one backward, which may reuse its memory
+            watches.append((Watch({"cache": cache}), "its cache"))
+        parameters.forget_gradients()
+        gradients = _as_sequence(backward(*douts, cache), len(inputs))
+        for watch, what in watches:
+            watch.check("the backward", what)
+        return gradients
+
+    try:
+        outputs, _ = outputs_and_cache()
+    except Exception as error:
+        explain_failure(error, parameters.forward or forward, inputs, options)
+        raise
+    untouched.check("the forward", "its inputs")
+    refuse_outputs(outputs, names, values)
+    baseline = [array_module(out).array(out) for out in outputs if is_floating(out)]
+    for before, after in zip(baseline, evaluate(), strict=True):
+        if not (before == after).all():
+            raise GradientCheckError(
+                "the forward gives another result when called again: fix its random key, or what else it remembers"
+            )
+    reports = []
+    for weights in bands(baseline):
+        cotangents = random_cotangents(baseline, weights, settings.seed)
+        variables, bad = _variables(names, values, backpropagate(cotangents), settings)
+        found = parameters.gradients()
+        more, worse = _variables(
+            list(parameters.values),
+            list(parameters.values.values()),
+            [found.get(p) for p in parameters.values],
+            settings,
+        )
+        probe = Probe(evaluate, baseline, cotangents, settings.step)
+        known = _known(names, values, baseline, cotangents) | named
+        reports.append(compare(variables + more, bad + worse, probe, known, settings))
+    return GradientReport.merged(reports)
+
+
+def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
+    """The names of the first ``count`` positional arguments."""
+    names = []
+    for parameter in inspect.signature(forward).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+    return [names[i] if i < len(names) else f"inputs[{i}]" for i in range(count)]
+
+
+def cotangent_count(backward: Callable[..., Any]) -> int | None:
+    """How many cotangents come before ``cache``; ``None`` (one for each output) without such a name."""
+    names = list(inspect.signature(backward).parameters)
+    return names.index("cache") if "cache" in names else None
+
+
+def _in_double(x: Any) -> Any:
+    if not (is_array(x) and is_floating(x)):
+        return x
+    return array_module(x).array(x, dtype=np.float64, order="C")
+
+
+def _as_sequence(gradients: Any, count: int) -> list[Any]:
+    """One gradient per input; trailing ``None`` for inputs that were not given are cut off."""
+    found = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
+    while len(found) > count and found[-1] is None:
+        found.pop()
+    if len(found) != count:
+        raise GradientCheckError(
+            f"the backward returns {len(found)} gradients for {count} inputs: give one for each, in order"
+        )
+    return found
+
+
+def _variables(
+    names: Sequence[str], values: Sequence[Any], gradients: Sequence[Any], settings: CheckSettings
+) -> tuple[list[Variable], list[Mismatch]]:
+    """What there is to compare, and the mismatches that show without any numbers."""
+    variables: list[Variable] = []
+    bad: list[Mismatch] = []
+    for name, value, gradient in zip(names, values, gradients, strict=True):
+        shape = tuple(np.shape(gradient))
+        differentiable = is_array(value) and is_floating(value) and name not in settings.no_gradient
+        problem = hint = ""
+        if not differentiable:
+            if gradient is not None:
+                problem = f"the backward returns a gradient for {name}, which has none: return None there"
+                if isinstance(value, float):
+                    problem = (
+                        f"the backward returns a gradient for {name}, which is a Python float and is not moved: "
+                        f"pass np.array({value!r}) to check it, or return None"
+                    )
+        elif gradient is None:
+            problem = f"the backward returns None for {name} {value.shape}"
+            hint = "a missing term, the whole gradient; if on purpose, name it in CheckSettings(no_gradient=...)"
+        elif shape != value.shape:
+            problem = f"the gradient of {name} has shape {shape}, but {name} has shape {value.shape}"
+            hint = _shape_hint(shape, value.shape)
+        elif gradient.dtype != value.dtype:
+            problem = f"the gradient of {name} is {gradient.dtype}, but {name} is {value.dtype}"
+        else:
+            variables.append(Variable(name, value, gradient))
+        if problem:
+            bad.append(Mismatch(name, np.shape(value), None, None, None, float("inf"), problem, hint))
+    return variables, bad
+
+
+def _shape_hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    if sorted(found) == sorted(wanted):
+        return "it looks transposed"
+    if len(found) > len(wanted):
+        return "it is not summed over the axes along which the argument was broadcast"
+    return "it is summed over the wrong axes"
+
+
+def _known(
+    names: Sequence[str], values: Sequence[Any], outputs: Sequence[Array], cotangents: Sequence[Array]
+) -> dict[str, Array]:
+    """Arrays that a hint may name."""
+    arrays = zip(names, values, strict=True)
+    known = {f"the input {name}": x for name, x in arrays if is_array(x) and is_floating(x)}
+    many = len(outputs) > 1
+    for i, (out, cotangent) in enumerate(zip(outputs, cotangents, strict=True)):
+        known[f"output {i}" if many else "the output"] = out
+        known[f"the gradient of output {i}" if many else "the gradient of the output"] = cotangent
+    return known

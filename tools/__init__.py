@@ -1,0 +1,1 @@
+"""What developers of minitrain run beside its tests and benchmarks."""

@@ -1,0 +1,93 @@
+"""Which functions get mistakes: every backward with its helpers, what the optimizers do in a step, and the rates."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+
+import minitrain.optim
+from minitrain.ops import op, registry
+from minitrain.testing.mutants import Target
+
+ROOT = Path(__file__).resolve().parents[2]
+# The contract hands arrays over and computes nothing.
+CONTRACT = op.__module__
+# These files of optim choose, check, load and draw.
+NO_FORMULAS = {"checks", "factory", "groups", "plot", "registry", "settings", "state"}
+SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
+# Parts of minitrain that have mistakes, or stand close to what has.
+UNITS = {"backend", "errors", "losses", "models", "nn", "ops", "optim", "random", "testing"}
+
+
+def targets() -> dict[str, Target]:
+    """All targets by name: what is registered, and what is found in the files."""
+    found: dict[str, Target] = {}
+    for pair in registry().values():
+        _reach(pair.backward.reference, found)  # type: ignore[attr-defined]
+    for entry in pkgutil.walk_packages(minitrain.optim.__path__, "minitrain.optim."):
+        if not entry.ispkg and entry.name.rpartition(".")[2] not in NO_FORMULAS:
+            for function, owner in _functions(importlib.import_module(entry.name)):
+                if function.__name__ not in SETTING_UP:
+                    target = Target(function, owner)
+                    found.setdefault(target.name, target)
+    return found
+
+
+def files_of_tests() -> list[str]:
+    """The test files about these parts: they import nothing of minitrain that stands above them."""
+    found = (path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "peers" not in path.parts)
+    return [str(path) for path in found if _is_about_units(path.read_text(encoding="utf-8"))]
+
+
+def _is_about_units(source: str) -> bool:
+    parts = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            parts.add(node.module)
+        elif isinstance(node, ast.Import):
+            parts.update(alias.name for alias in node.names)
+    parts = {(f"{name}." if "." not in name else name).split(".")[1] for name in parts if name.startswith("minitrain")}
+    return bool(parts & {"ops", "optim", "nn"}) and parts <= UNITS
+
+
+def _reach(function: FunctionType, found: dict[str, Target]) -> None:
+    """Add a function and, through the names in its code, the helpers of ``minitrain.ops`` that it calls."""
+    target = Target(function, "")
+    if target.name in found:
+        return
+    found[target.name] = target
+    for name in _names(function.__code__):
+        helper = inspect.unwrap(function.__globals__.get(name))  # type: ignore[arg-type]
+        if isinstance(helper, FunctionType) and _is_helper(helper):
+            _reach(helper, found)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """The global names that code uses, its inner functions and comprehensions included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _is_helper(function: FunctionType) -> bool:
+    module = function.__module__
+    return module.startswith("minitrain.ops.") and module != CONTRACT and not function.__name__.endswith("_forward")
+
+
+def _functions(module: ModuleType) -> Iterator[tuple[FunctionType, str]]:
+    """The functions and methods that a module defines, each with its class."""
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        members = [(v, value.__name__) for v in vars(value).values()] if isinstance(value, type) else [(value, "")]
+        for member, owner in members:
+            function = inspect.unwrap(member)  # a class method is no function, but wraps one
+            # The file tells what is written there from what a NamedTuple or a dataclass was given.
+            if isinstance(function, FunctionType) and function.__code__.co_filename == module.__file__:
+                yield function, owner
