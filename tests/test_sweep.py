@@ -18,9 +18,8 @@ from minitrain.cli.sweep.arguments import SweepArguments
 from minitrain.cli.sweep.command import compose_sweep
 from minitrain.errors import ConfigError, DataError
 from minitrain.records import read_metrics
-from minitrain.runs import RunConfig
+from minitrain.runs import Run, RunConfig, start_run
 from minitrain.runs.sweep.store import begin_sweep, load_sweep
-from minitrain.training.between import BetweenSteps
 
 SMALL = [
     "recipe=tiny",
@@ -60,16 +59,23 @@ def compose(arguments: list[str]) -> tuple[Path, dict[str, RunConfig]]:
     return folder, runs
 
 
-def at_step(monkeypatch: pytest.MonkeyPatch, run: str, step: int, action: Callable[[], object]) -> None:
-    """Lets something happen after a step of the run whose folder begins with ``run``."""
-    original = BetweenSteps.record
+def at_step(monkeypatch: pytest.MonkeyPatch, name: str, step: int, action: Callable[[], object]) -> None:
+    """Lets something happen in an update, counted from 0, of the run whose folder begins with ``name``."""
 
-    def acting(between: BetweenSteps, update: Any) -> None:
-        original(between, update)
-        if Path(str(between.run.folder)).name.startswith(run) and between.state.step == step:
-            action()
+    def starting(config: RunConfig, **rest: Any) -> Run:
+        run = start_run(config, **rest)
+        schedule = run.trainer.setup.schedule
 
-    monkeypatch.setattr(BetweenSteps, "record", acting)
+        def acting(number: int) -> float:
+            if number == step:
+                action()
+            return float(schedule(number))
+
+        if run.run_dir.name.startswith(name):
+            run.trainer.setup.schedule = acting
+        return run
+
+    monkeypatch.setattr("minitrain.cli.sweep.command.start_run", starting)
 
 
 def values(runs: dict[str, RunConfig], *path: str) -> list[Any]:
