@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import printable
-from .progress import TimeLeft
+from .time_left import TimeLeft
 
 WIDTH = 24  # characters of the bar
 PAUSE = 0.2  # seconds between two changes of the line, at least
