@@ -11,16 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .style import (
-    GUESS,
-    TRAIN,
-    VALIDATION,
-    new_figure,
-    new_figures,
-    save_figure,
-    set_log_scale,
-    set_step_range,
-)
+from .style import GUESS, TRAIN, VALIDATION, new_figure, new_figures, save_figure, set_log_scale, set_step_range
 
 Records = Sequence[Mapping[str, Any]]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from ..errors import ConfigError
-from ..models.decoder import Decoder
+from ..models.common.decoder import Decoder
 from ..models.gpt import GPT, GPTConfig
 from ..models.llama import Llama, LlamaConfig
 from ..settings.declared import settings_of

@@ -27,7 +27,7 @@ from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder, new_run_folder
 from ..folder.names import CONFIG, TOKENIZER
 from ..formats import one_line
-from ..models.decoder import Decoder
+from ..models.common.decoder import Decoder
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Self
 
 from ...errors import ConfigError
 from ...states import Whole, checked
-from ..loading.stream import Batches, BatchIterator
 from .batches import Loader, checked_step
+from .stream import Batches, BatchIterator
 
 
 class _Prepared(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend.arrays import Array
-from ..errors import ShapeError
-from ..nn.blocks.recompute import backward_keeping, forward_keeping
-from ..random import Key, fold
+from ...backend.arrays import Array
+from ...errors import ShapeError
+from ...nn.blocks.recompute import backward_keeping, forward_keeping
+from ...random import Key, fold
 
 
 def forward_blocks(

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from ..errors import ConfigError, did_you_mean
-from ..ops.activations.gelu import FORMS
+from ...errors import ConfigError, did_you_mean
+from ...ops.activations.gelu import FORMS
 
 POOLINGS = ("mean", "first")
 """What is classified: the mean of all positions that are not padding, or the first position."""

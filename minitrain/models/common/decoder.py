@@ -10,31 +10,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.arrays import Array
-from ..nn.attention.positions import LearnedPositions
-from ..nn.blocks.block import PreNormBlock, PreNormBlockCache
-from ..nn.core.init import generator
-from ..nn.core.parameter import into
-from ..nn.layers.embedding import Embedding
-from ..nn.layers.layer_norm import LayerNorm
-from ..nn.layers.linear import Linear
-from ..nn.layers.rms_norm import RMSNorm
-from ..ops.classification.linear_cross_entropy import (
+from ...backend.arrays import Array
+from ...nn.attention.positions import LearnedPositions
+from ...nn.blocks.block import PreNormBlock, PreNormBlockCache
+from ...nn.core.init import generator
+from ...nn.core.parameter import into
+from ...nn.layers.embedding import Embedding
+from ...nn.layers.layer_norm import LayerNorm
+from ...nn.layers.linear import Linear
+from ...nn.layers.rms_norm import RMSNorm
+from ...ops.classification.linear_cross_entropy import (
     LinearCrossEntropyCache,
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
 )
-from ..ops.contract.loss import Loss
-from ..ops.linear.linear import LinearCache, linear_backward, linear_forward
-from ..ops.norms.layer_norm import LayerNormCache
-from ..ops.norms.rms_norm import RMSNormCache
-from ..random import Key, fold
-from .batches import read_batch
+from ...ops.contract.loss import Loss
+from ...ops.linear.linear import LinearCache, linear_backward, linear_forward
+from ...ops.norms.layer_norm import LayerNormCache
+from ...ops.norms.rms_norm import RMSNormCache
+from ...random import Key, fold
+from ..batches import read_batch
+from ..flops import Flops, attention_flops, linear_flops, visible_pairs
 from .blocks import backward_blocks, check_unused, forward_blocks
 from .config import check_config
 from .cross_entropy import CrossEntropyModel
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
-from .flops import Flops, attention_flops, linear_flops, visible_pairs
 
 
 class DecoderCache(NamedTuple):

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module
-from ..nn.blocks.block import PreNormBlockCache, TransformerBlock
-from ..nn.blocks.branch import drop_path_rates
-from ..nn.core.init import generator, residual_std
-from ..nn.layers.layer_norm import LayerNorm
-from ..nn.layers.linear import Linear
-from ..ops.linear.linear import LinearCache
-from ..ops.norms.layer_norm import LayerNormCache
-from ..ops.sequences.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
-from ..random import Key, fold
-from .batches import BatchFields
+from ...backend.arrays import Array, array_module
+from ...nn.blocks.block import PreNormBlockCache, TransformerBlock
+from ...nn.blocks.branch import drop_path_rates
+from ...nn.core.init import generator, residual_std
+from ...nn.layers.layer_norm import LayerNorm
+from ...nn.layers.linear import Linear
+from ...ops.linear.linear import LinearCache
+from ...ops.norms.layer_norm import LayerNormCache
+from ...ops.sequences.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
+from ...random import Key, fold
+from ..batches import BatchFields
 from .blocks import backward_blocks, check_unused, forward_blocks
 from .config import check_config
 from .cross_entropy import CrossEntropyModel

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..backend.arrays import Array, array_module, check_array
-from ..errors import DataError, ShapeError
-from ..nn.attention.positions import LearnedPositions, LearnedPositionsCache, SinusoidalPositions
-from ..nn.layers.embedding import Embedding
-from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
-from ..ops.linear.embedding import EmbeddingCache
-from ..random import Key
+from ...backend.arrays import Array, array_module, check_array
+from ...errors import DataError, ShapeError
+from ...nn.attention.positions import LearnedPositions, LearnedPositionsCache, SinusoidalPositions
+from ...nn.layers.embedding import Embedding
+from ...ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
+from ...ops.linear.embedding import EmbeddingCache
+from ...random import Key
 
 Positions = LearnedPositions | SinusoidalPositions | None
 """``None`` where attention itself knows the positions"""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
-from ..backend.arrays import Array
-from ..nn.core.module import Module
-from ..ops.classification.cross_entropy import cross_entropy_backward, cross_entropy_forward
-from ..ops.contract.loss import Loss
-from ..ops.contract.op import Into
-from ..random import Key
-from .batches import BatchFields, read_batch
+from ...backend.arrays import Array
+from ...nn.core.module import Module
+from ...ops.classification.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from ...ops.contract.loss import Loss
+from ...ops.contract.op import Into
+from ...random import Key
+from ..batches import BatchFields, read_batch
 from .config import CheckedConfig
 
 
