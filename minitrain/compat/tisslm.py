@@ -22,13 +22,18 @@ from ..optim import ExponentialScheduler as ExponentialScheduler
 from ..optim import RMSprop as RMSprop
 from ..optim import StepScheduler as StepScheduler
 from ..optim import WarmupDecayScheduler as WarmupDecayScheduler
+from ..settings.section import setting
 
 
 class TrainingConfig(training.TrainingConfig):
-    """A `minitrain.training.TrainingConfig` whose ``checkpoint_dir`` is ``"checkpoints"`` unless another is given."""
+    """A `minitrain.training.TrainingConfig` whose checkpoints go to the folder ``checkpoints`` if no other is given.
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"checkpoint_dir": "checkpoints", **settings})
+    minitrain's own has no default folder: a `Trainer` that was given none writes no file.
+    """
+
+    checkpoint_dir: str | None = setting(
+        "checkpoints", "The run folder, if the Trainer gets no run_dir.", python_only=True
+    )
 
 
 class Dataset(data.Dataset):
