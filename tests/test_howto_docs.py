@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from test_training_docs import here, run, snippets  # noqa: F401  # `here` is a fixture
 
 from minitrain.checkpoint import read_checkpoint
+from minitrain.cli import main
 from minitrain.nn import lora_state_dict
 from minitrain.records import read_metrics
+from minitrain.training import CALLBACKS
 
 PAGES = sorted((Path(__file__).resolve().parent.parent / "docs" / "howto").glob("*.md"))
 
@@ -58,6 +61,40 @@ def test_your_own_callback(capsys: pytest.CaptureFixture[str]) -> None:
     assert whole == part == names["again"].callbacks.callbacks["StopBelow"].smoothed
 
 
+def commands(name: str) -> list[list[str]]:
+    """The command lines on a page, as arguments of ``minitrain``."""
+    text = (PAGES[0].parent / f"{name}.md").read_text(encoding="utf-8")
+    return [shlex.split(line)[1:] for line in re.findall(r"^minitrain .*$", text, re.MULTILINE)]
+
+
+def test_your_own_callback_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code = snippets("docs/howto/your_own_callback.md")[0]
+    decorated = code.replace("class StopBelow", '@register_callback("stop_below")\nclass StopBelow')
+    Path("mine.py").write_text("from minitrain.training import register_callback\n" + decorated)
+    train, resume = commands("your_own_callback")
+    small = ["recipe=tiny", "data.block_size=16", "trainer.max_steps=60", "optimizer.learning_rate=0.02"]
+    try:
+        assert main([*train, *small]) == 0
+        assert main(resume) == 0
+    finally:
+        CALLBACKS._registered.pop("stop_below", None)
+    assert "the smoothed loss is 2.4" in capsys.readouterr().out
+    assert "smoothed_loss" in read_metrics("runs/named/metrics.jsonl")[0]
+
+
+def test_training_on_from_the_command_line() -> None:
+    longer, new = commands("train_on")
+    tiny = ["recipe=tiny", "data.path=my.txt", "data.block_size=16", "trainer.max_steps=40"]
+    assert main(["train", *tiny, "run_dir=runs/letters"]) == 0
+    assert main(longer) == 0
+    records = read_metrics("runs/letters/metrics.jsonl")
+    assert records[-1]["step"] == 60
+    assert main(new) == 0
+    first = read_metrics("runs/more/metrics.jsonl")[0]["loss"]
+    assert first < records[0]["loss"] - 0.3, "it begins where the other ended"
+    assert read_checkpoint("runs/more/checkpoints/step-00000020").step == 20
+
+
 # What MLflow itself does with its database is its own business; a warning of ours would still be an error.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_trackers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,6 +120,6 @@ def test_train_on() -> None:
 
 
 def test_every_page_has_a_test() -> None:
-    tests = Path(__file__).read_text(encoding="utf-8")
+    tests = Path(__file__).read_text(encoding="utf-8").split("def test_every")[0]
     pages = [path.stem for path in PAGES if "```python" in path.read_text(encoding="utf-8")]
     assert set(pages) == set(re.findall(r'page\("(\w+)"', tests))

@@ -9,11 +9,19 @@ from ..checkpoint.format import Contents
 from ..checkpoint.manager import CheckpointManager
 from ..checkpoint.manifest import Location, checkpoint_name
 from ..checkpoint.store import CheckpointStore
+from ..states import Anything, Kind, Maybe, Number, TableOf, Whole, checked
 from ..training.callbacks.base import Callback
 from ..training.saving.capture import Capture
 from ..training.setup import StepView
 
 FOLDER = "saved"
+PROGRESS: dict[str, Kind] = {
+    "current_epoch": Whole(),
+    "global_step": Whole(),
+    "best_val_metric": Maybe(Number()),
+    "patience_counter": Whole(),
+}
+"""What the state of a manager has at least; users may add to it."""
 
 
 class TrainerCheckpoints(CheckpointManager):
@@ -96,5 +104,9 @@ class EpochProgress(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore them."""
-        if self.manager is not None and state:
-            self.manager.state, self.manager.extra = dict(state["progress"]), dict(state["extra"])
+        if self.manager is None or not state:
+            return
+        parts = checked("checkpoint manager", state, {"progress": TableOf(Anything()), "extra": TableOf(Anything())})
+        own = {name: parts["progress"].get(name) for name in PROGRESS}
+        checked("checkpoint manager", own, PROGRESS)
+        self.manager.state, self.manager.extra = dict(parts["progress"]), dict(parts["extra"])

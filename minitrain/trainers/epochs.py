@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..states import Kind, ListOf, Number, TableOf, checked
 from ..training.callbacks.base import Callback
 from ..training.setup import StepView
 from ..training.state import Update
+
+DECLARED: dict[str, Kind] = {
+    "history": TableOf(ListOf(Number(finite=False))),
+    "loss": Number(finite=False),
+    "count": Number(low=0),
+    "lr": Number(low=0),
+}
+"""What the state of an `EpochHistory` holds."""
 
 
 class EpochHistory(Callback):
@@ -49,7 +58,8 @@ class EpochHistory(Callback):
         return {"history": self.history, "loss": self._loss, "count": self._count, "lr": self._lr}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Restore them."""
         if state:
+            state = checked("epoch history", state, DECLARED)
             self.history = {name: list(values) for name, values in state["history"].items()}
             self._loss, self._count, self._lr = state["loss"], state["count"], state["lr"]

@@ -12,7 +12,7 @@ from mission_parts import gpt, make
 import minitrain as mt
 from minitrain import plotting, training
 from minitrain.compat.multimodal import CheckpointManager, MetricsCollector, MultimodalTrainer
-from minitrain.errors import DataError
+from minitrain.errors import CheckpointError, DataError
 from minitrain.models import DualEncoder, Encoder, EncoderConfig, ImageTextBatch, ViT, ViTConfig
 from minitrain.records import read_metrics
 from minitrain.training import Histograms
@@ -147,6 +147,22 @@ def test_s3_3_its_manager_saves_and_restores_the_whole_training(tmp_path: Path) 
     assert resumed.checkpoint_mgr is not None
     state = resumed.checkpoint_mgr.state
     assert (state["current_epoch"], state["best_val_metric"], state["patience_counter"]) == (4, 0.4, 1)
+
+
+def test_s3_3_a_damaged_state_of_the_manager_is_refused(tmp_path: Path) -> None:
+    trainer = multimodal(tmp_path / "run")
+    manager = trainer.checkpoint_mgr
+    assert manager is not None
+    (keeper,) = [one for one in trainer.trainer.callbacks if type(one).__name__ == "EpochProgress"]
+    good = keeper.state_dict()
+    for name, value in (("current_epoch", -1), ("best_val_metric", "low"), ("patience_counter", None)):
+        with pytest.raises(CheckpointError, match=name):
+            keeper.load_state_dict({**good, "progress": {**good["progress"], name: value}})
+    with pytest.raises(CheckpointError, match="extra"):
+        keeper.load_state_dict({**good, "extra": 3})
+    assert keeper.state_dict() == good
+    keeper.load_state_dict({**good, "progress": {**good["progress"], "of_a_user": "yes"}})
+    assert manager.state["of_a_user"] == "yes"
 
 
 def test_s3_3_batches_are_named_or_plain_tuples() -> None:
