@@ -82,7 +82,8 @@ class Capture:
                 _read(checkpoint, name, partial(checked, name, {name: saved.get(name)}, {name: kind}))
         history = _read(checkpoint, "metrics", lambda: self._history(saved, state.step))
         try:
-            _read(checkpoint, "callbacks", lambda: self.callbacks.load_state_dict(dict(saved["callbacks"])))
+            states = dict(saved["callbacks"])
+            _read(checkpoint, "callbacks", lambda: self.callbacks.load_state_dict(states, setup.model))
             for name, part in self._parts().items():
                 if name in saved and hasattr(part, "load_state_dict"):
                     _read(checkpoint, name, partial(part.load_state_dict, saved[name]))
