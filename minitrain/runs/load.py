@@ -35,18 +35,17 @@ class LoadedRun(NamedTuple):
     """A trained model and what belongs to it.
 
     Attributes:
-        model: the model, with the weights of the newest intact checkpoint.
+        model: the model, with the weights of the newest intact checkpoint that its validation used: averaged ones
+            where a callback such as `EMA` keeps some.
         tokenizer: its tokenizer; ``None`` if the run was made in Python and kept none.
         config: its settings; ``None`` if the run was made in Python.
         step: the number of updates behind the weights.
-        averaged_by: the callback that averaged the weights, such as ``EMA``; empty for the trained weights.
     """
 
     model: Any
     tokenizer: Tokenizer | None
     config: RunConfig | None
     step: int
-    averaged_by: str = ""
 
 
 def load_run(
@@ -71,6 +70,13 @@ def load_run(
         DataError: if its tokenizer is damaged.
         DeviceError: if the device is not there.
     """
+    return _load(run_dir, model=model, device=device, trusted=trusted, warn=warn)[0]
+
+
+def _load(
+    run_dir: str | Path, *, model: Any = None, device: str | None, trusted: bool, warn: Warn
+) -> tuple[LoadedRun, str]:
+    """The run, and the callback that averaged its weights, if one did."""
     folder = RunFolder(run_dir, trusted=trusted)
     config = read_settings(folder)
     if model is not None or not isinstance(config, RunConfig):
@@ -80,7 +86,7 @@ def load_run(
         step = load_weights(folder, model, warn)
         model.to(device or "cpu")
         tokenizer = load_tokenizer(folder) if folder.exists(TOKENIZER) else None
-        return LoadedRun(model, tokenizer, config if isinstance(config, RunConfig) else None, step)
+        return LoadedRun(model, tokenizer, config if isinstance(config, RunConfig) else None, step), ""
     refuse_remote_checkpoints(config, folder)
     tokenizer = load_tokenizer(folder)
     checkpoints = open_checkpoints(folder.path, config.trainer, warn)
@@ -98,7 +104,7 @@ def load_run(
     weights, averaged_by = evaluation_weights(checkpoint)
     model.load_state_dict(weights)
     model.to(device or config.device)
-    return LoadedRun(model, tokenizer, config, checkpoint.step, averaged_by)
+    return LoadedRun(model, tokenizer, config, checkpoint.step), averaged_by
 
 
 def evaluate_run(
@@ -122,7 +128,7 @@ def evaluate_run(
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
         DataError: if its tokens or its tokenizer are damaged, or the tokenizer cannot encode the text.
     """
-    model, tokenizer, config, _, averaged_by = load_run(run_dir, device=device, trusted=trusted, warn=warn)
+    (model, tokenizer, config, _), averaged_by = _load(run_dir, device=device, trusted=trusted, warn=warn)
     if tokenizer is None:
         raise CheckpointError(f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with")
     if config is None and text is None:
