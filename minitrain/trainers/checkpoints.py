@@ -9,7 +9,7 @@ from ..checkpoint.format import Contents
 from ..checkpoint.manager import CheckpointManager
 from ..checkpoint.manifest import Location, checkpoint_name
 from ..checkpoint.store import CheckpointStore
-from ..states import Anything, Kind, Maybe, Number, TableOf, Whole, checked
+from ..states import Anything, Group, Kind, Maybe, Number, TableOf, Whole
 from ..training.callbacks.base import Callback
 from ..training.saving.capture import Capture
 from ..training.setup import StepView
@@ -21,7 +21,7 @@ PROGRESS: dict[str, Kind] = {
     "best_val_metric": Maybe(Number()),
     "patience_counter": Whole(),
 }
-"""What the state of a manager has at least; users may add to it."""
+"""What the state of a manager has; users may add to it."""
 
 
 class TrainerCheckpoints(CheckpointManager):
@@ -99,14 +99,18 @@ class EpochProgress(Callback):
             self.manager.update_state(current_epoch=view.epoch, global_step=view.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the manager, and what else it saves."""
-        return {} if self.manager is None else {"progress": dict(self.manager.state), "extra": self.manager.extra}
+        """The state of the manager, what users added to it, and what else it saves."""
+        if self.manager is None:
+            return {}
+        state = self.manager.state
+        added = {name: value for name, value in state.items() if name not in PROGRESS}
+        return {"progress": {name: state[name] for name in PROGRESS}, "added": added, "extra": self.manager.extra}
+
+    def state_kinds(self, model: Any) -> Mapping[str, Kind]:
+        """See the base class."""
+        return {"progress": Group(PROGRESS), "added": TableOf(Anything()), "extra": TableOf(Anything())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore them."""
-        if self.manager is None or not state:
-            return
-        parts = checked("checkpoint manager", state, {"progress": TableOf(Anything()), "extra": TableOf(Anything())})
-        own = {name: parts["progress"].get(name) for name in PROGRESS}
-        checked("checkpoint manager", own, PROGRESS)
-        self.manager.state, self.manager.extra = dict(parts["progress"]), dict(parts["extra"])
+        if self.manager is not None and state:
+            self.manager.state, self.manager.extra = {**state["progress"], **state["added"]}, dict(state["extra"])

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..states import Kind, ListOf, Number, TableOf, checked
+from ..states import Kind, ListOf, Number, TableOf
 from ..training.callbacks.base import Callback
 from ..training.setup import StepView
 from ..training.state import Update
 
-DECLARED: dict[str, Kind] = {
-    "history": TableOf(ListOf(Number(finite=False))),
-    "loss": Number(finite=False),
-    "count": Number(low=0),
-    "lr": Number(low=0),
-}
-"""What the state of an `EpochHistory` holds."""
+ANY_NUMBER = Number(finite=False)
 
 
 class EpochHistory(Callback):
@@ -57,9 +51,12 @@ class EpochHistory(Callback):
         """The history, and the sums of the present epoch."""
         return {"history": self.history, "loss": self._loss, "count": self._count, "lr": self._lr}
 
+    def state_kinds(self, model: Any) -> Mapping[str, Kind]:
+        """See the base class."""
+        return {"history": TableOf(ListOf(ANY_NUMBER)), **dict.fromkeys(("loss", "count", "lr"), ANY_NUMBER)}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
+        """Take them back."""
         if state:
-            state = checked("epoch history", state, DECLARED)
             self.history = {name: list(values) for name, values in state["history"].items()}
             self._loss, self._count, self._lr = state["loss"], state["count"], state["lr"]

@@ -151,18 +151,20 @@ def test_s3_3_its_manager_saves_and_restores_the_whole_training(tmp_path: Path) 
 
 def test_s3_3_a_damaged_state_of_the_manager_is_refused(tmp_path: Path) -> None:
     trainer = multimodal(tmp_path / "run")
-    manager = trainer.checkpoint_mgr
+    manager, callbacks, model = trainer.checkpoint_mgr, trainer.trainer.callbacks, trainer.trainer.model
     assert manager is not None
-    (keeper,) = [one for one in trainer.trainer.callbacks if type(one).__name__ == "EpochProgress"]
-    good = keeper.state_dict()
+    manager.update_state(of_a_user="yes")
+    good = callbacks.state_dict()
+    own = good["EpochProgress"]
     for name, value in (("current_epoch", -1), ("best_val_metric", "low"), ("patience_counter", None)):
+        bad = {**own, "progress": {**own["progress"], name: value}}
         with pytest.raises(CheckpointError, match=name):
-            keeper.load_state_dict({**good, "progress": {**good["progress"], name: value}})
+            callbacks.load_state_dict({**good, "EpochProgress": bad}, model)
     with pytest.raises(CheckpointError, match="extra"):
-        keeper.load_state_dict({**good, "extra": 3})
-    assert keeper.state_dict() == good
-    keeper.load_state_dict({**good, "progress": {**good["progress"], "of_a_user": "yes"}})
-    assert manager.state["of_a_user"] == "yes"
+        callbacks.load_state_dict({**good, "EpochProgress": {**own, "extra": 3}}, model)
+    manager.update_state(of_a_user="no", current_epoch=7)
+    callbacks.load_state_dict(good, model)
+    assert (manager.state["of_a_user"], manager.state["current_epoch"]) == ("yes", 0)
 
 
 def test_s3_3_batches_are_named_or_plain_tuples() -> None:
