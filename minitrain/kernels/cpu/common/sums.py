@@ -34,7 +34,7 @@ def sums_of_groups(rows: int, width: int, threads: int) -> tuple[Array, Array]:
         For the sums of groups of rows (groups, ``width``), and for the group that a thread is at (threads, LEVELS,
         ``width``).
     """
-    return empty((groups_of(rows, 32), width)), empty((threads, LEVELS, width))
+    return empty((groups_of(rows, 128), width)), empty((threads, LEVELS, width))
 
 
 @device
@@ -71,8 +71,10 @@ def finish(sums, out, beta):
 @device
 def add_groups(groups, column, out, beta):
     """The sums of all groups, (groups, C) from ``column`` on, to ``out`` (C,), or added to it if ``beta`` is not 0."""
+    total = groups[0, column : column + out.size]  # along the rows of groups: down a column, loads would be single
+    for g in range(1, len(groups)):
+        group = groups[g, column : column + out.size]
+        for c in range(out.size):
+            total[c] += group[c]
     for c in range(out.size):
-        s = f4(0)
-        for g in range(len(groups)):
-            s += groups[g, column + c]
-        out[c] = s + out[c] if beta != 0 else s
+        out[c] = total[c] + out[c] if beta != 0 else total[c]

@@ -109,11 +109,15 @@ def _backward(
     for t in prange(threads):
         wide_vectors()
         sums = memory[t]
-        dw, db = sums[0, :C], sums[0, C:]
         begin, end = chunk(len(groups), t, threads)
         for group in range(begin, end):
-            clear_sums(sums)
             lo, hi = chunk(R, group, len(groups))
+            in_blocks = hi - lo > BLOCK  # fewer rows have one sum
+            running = sums[0] if in_blocks else groups[group]
+            running[:] = 0
+            if in_blocks:
+                clear_sums(sums)
+            dw, db = running[:C], running[C:]
             for first in range(lo, hi, BLOCK):
                 for r in range(first, min(first + BLOCK, hi)):
                     m, k = mean[r], rstd[r]
@@ -133,7 +137,9 @@ def _backward(
                             if dtotal.size:
                                 d += dtotal[r, c]
                             dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
-                carry(sums, first + BLOCK - lo)
-            finish(sums, groups[group], f4(0))
+                if in_blocks:
+                    carry(sums, first + BLOCK - lo)
+            if in_blocks:
+                finish(sums, groups[group], f4(0))
     add_groups(groups, 0, dweight, dweight_beta)
     add_groups(groups, C, dbias, dbias_beta)

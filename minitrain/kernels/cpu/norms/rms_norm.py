@@ -93,11 +93,14 @@ def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta,
     for t in prange(threads):
         wide_vectors()
         sums = memory[t]
-        dw = sums[0]
         begin, end = chunk(len(groups), t, threads)
         for g in range(begin, end):
-            clear_sums(sums)
             lo, hi = chunk(R, g, len(groups))
+            in_blocks = hi - lo > BLOCK  # fewer rows have one sum
+            dw = sums[0] if in_blocks else groups[g]
+            dw[:] = 0
+            if in_blocks:
+                clear_sums(sums)
             for first in range(lo, hi, BLOCK):
                 for r in range(first, min(first + BLOCK, hi)):
                     k, gx_sum = rstd[r], f4(0)
@@ -113,6 +116,8 @@ def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta,
                             if dtotal.size:
                                 d += dtotal[r, c]
                             dx[r, c] = d + dx[r, c] if dx_beta != 0 else d
-                carry(sums, first + BLOCK - lo)
-            finish(sums, groups[g], f4(0))
+                if in_blocks:
+                    carry(sums, first + BLOCK - lo)
+            if in_blocks:
+                finish(sums, groups[g], f4(0))
     add_groups(groups, 0, dweight, dweight_beta)
