@@ -73,4 +73,7 @@ MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
     )
     for name, (kind, model) in MODELS.items()
 }
-GPTModelConfig, LlamaModelConfig = MODEL_CONFIGS["gpt"], MODEL_CONFIGS["llama"]
+GPTModelConfig = MODEL_CONFIGS["gpt"]
+"""The section of a GPT: the settings of `GPTConfig` but for those that come from the run."""
+LlamaModelConfig = MODEL_CONFIGS["llama"]
+"""The section of a Llama: the settings of `LlamaConfig` but for those that come from the run."""
