@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from ..errors import ConfigError
+from ..models import presets
 from ..models.common.decoder import Decoder
 from ..models.gpt import GPT, GPTConfig
 from ..models.llama import Llama, LlamaConfig
@@ -34,10 +35,15 @@ MODELS: Registry[ModelKind] = Registry("model", "minitrain.models")
 
 
 def register_model(name: str, config: type[Any]) -> Callable[[type[Any]], type[Any]]:
-    """``@register_model("name", MineConfig)`` before the class of a language model of your own."""
+    """``@register_model("name", MineConfig)`` before the class of a language model of your own.
+
+    Configurations can then name it, and `build_model` builds it from a ``MineConfig``.
+    """
 
     def add(model: type[Any]) -> type[Any]:
         MODELS.register(name)(ModelKind(config, model))
+        if model not in presets.MODELS:
+            presets.MODELS.append(model)
         return model
 
     return add

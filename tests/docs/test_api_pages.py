@@ -74,10 +74,22 @@ def public_names() -> dict[str, str]:
         package = ".".join(file.parent.relative_to(ROOT).parts)
         if package.startswith(NOT_FOR_USERS):
             continue
-        for name in imports(package):
+        for name in offered(package):
             if not name.startswith("_") and (place := home(package, name)):
                 found[place] = f"{package}.{name}"
     return found
+
+
+def offered(package: str) -> set[str]:
+    """What a package imports for others: ``from .x import y as y``, or what ``__all__`` lists."""
+    offered = set()
+    for node in ast.parse(source(package).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            offered |= {alias.name for alias in node.names if alias.asname == alias.name}
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.List):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            offered |= set(ast.literal_eval(node.value)) if names == ["__all__"] else set()
+    return offered
 
 
 def documented(path: Path) -> list[str]:
