@@ -10,10 +10,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 TABLE = re.compile(r"(?<=\n\n)\| package \|.*?(?=\n\n)", re.DOTALL)
 ORDER = (
-    "errors files random formats versions plotting settings backend kernels ops nn models losses optim data generation "
-    "folder checkpoint records reports training probes trainers runs compat testing profiling benchmark conf cli"
+    "errors files formats versions settings plotting backend random states kernels ops losses nn models optim data "
+    "generation folder checkpoint records reports training probes trainers runs compat testing benchmark profiling conf "
+    "cli"
 ).split()
-"""From what everything stands on to what a user calls."""
+"""Each package imports only what stands before it."""
 
 
 def table() -> str:
@@ -33,7 +34,7 @@ def first_sentence(name: str) -> str:
     path = path if path.exists() else path.parent.with_suffix(".py")
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     paragraph = " ".join(text.partition("\n\n")[0].split())
-    return re.split(r"(?<=[.:])\s", paragraph)[0].replace("``", "`")
+    return re.split(r"(?<=\.)\s", paragraph)[0].replace("``", "`")
 
 
 if __name__ == "__main__":
