@@ -55,7 +55,7 @@ def test_a_callback(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_tracker() -> None:
     assert train("a tracker", "callbacks=[{name: sqlite, database: own.db}]") == 0
-    connection = sqlite3.connect("own.db")
+    connection = sqlite3.connect("run/own.db")
     rows = connection.execute("SELECT step, value FROM metrics WHERE name = 'loss' ORDER BY step").fetchall()
     connection.close()
     records = [record for record in read_metrics("run/metrics.jsonl") if "loss" in record]
