@@ -50,7 +50,7 @@ def test_existing_weights() -> None:
     names = run("weights.md")
     steps = sorted(path.name for path in Path("runs/adapted/checkpoints").iterdir() if path.is_dir())
     assert steps[-1] == "step-00000004"
-    assert names["run"].tokenizer.vocab_size == len(set(TEXT)) + 1
+    assert names["run"].tokenizer.vocab_size == len(set(TEXT))
 
 
 def test_lora() -> None:
