@@ -154,7 +154,7 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
         run = _assemble(config, folder, warn, weights)
         run.trainer.watch_folder()
     if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
-        run.trainer.save_checkpoint()  # by the trainer's own lock
+        run.trainer.save_checkpoint()  # takes the lock of the folder itself
         run.trainer.resume()
         run.trainer.watch_folder()
     return run
