@@ -1,4 +1,7 @@
-"""Rewrites the table of packages in ``docs/architecture.md`` from their docstrings: ``python -m tools.package_table``."""
+"""Rewrites the table of packages in ``docs/architecture.md`` from their docstrings.
+
+Run ``python -m tools.package_table`` after a change of a docstring; a test compares the two.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,39 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 TABLE = re.compile(r"(?<=\n\n)\| package \|.*?(?=\n\n)", re.DOTALL)
-ORDER = (
-    "errors files formats versions settings plotting backend random states kernels ops losses nn models optim data "
-    "generation folder checkpoint records reports training probes trainers runs compat testing benchmark profiling conf "
-    "cli"
-).split()
+ORDER = [
+    "errors",
+    "files",
+    "formats",
+    "versions",
+    "settings",
+    "plotting",
+    "backend",
+    "random",
+    "states",
+    "kernels",
+    "ops",
+    "losses",
+    "nn",
+    "models",
+    "optim",
+    "data",
+    "generation",
+    "folder",
+    "checkpoint",
+    "records",
+    "reports",
+    "training",
+    "probes",
+    "trainers",
+    "runs",
+    "compat",
+    "testing",
+    "benchmark",
+    "profiling",
+    "conf",
+    "cli",
+]
 """Each package imports only what stands before it."""
 
 

@@ -35,7 +35,7 @@ def imports(module: str) -> dict[str, tuple[str, str]]:
 
 @functools.cache
 def defined(module: str) -> set[str]:
-    """The names that a module defines at its top level, each by a statement of its own: mkdocstrings finds no others."""
+    """The names that a module defines, each by a statement of its own: mkdocstrings finds no others."""
     names: set[str] = set()
     for node in ast.parse(source(module).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
