@@ -1,4 +1,4 @@
-"""Numbers for people: bytes, durations, counts."""
+"""Formats numbers for people: bytes, durations, counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: the same key gives the same numbers on every device, in any order, for any split.
+"""Counter-based random numbers: a key gives the same numbers on every device, in any order, for any split.
 
 A *key* is two 32-bit words folded from (seed, step, path of the layer). The numbers themselves are a pure function
 of key, index of the sample in the global batch and position inside the sample: nothing is drawn, so nothing has to

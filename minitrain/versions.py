@@ -1,4 +1,4 @@
-"""What a run, a checkpoint or a report was made with."""
+"""The versions that a run, a checkpoint or a report was made with."""
 
 from __future__ import annotations
 

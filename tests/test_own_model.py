@@ -16,6 +16,7 @@ from model_zoo import Tokens, rows
 from minitrain.errors import ConfigError
 from minitrain.models import GPTConfig, build_model
 from minitrain.models.presets import MODELS
+from minitrain.runs import model_config
 from minitrain.testing import CheckSettings, check_module
 from minitrain.trainers import TransformerTrainer
 
@@ -33,6 +34,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     exec(compile(code, "CONTRIBUTING.md", "exec"), vars(module))
     yield module
     MODELS[:] = before
+    model_config.MODELS._registered.pop("gated_gpt", None)
 
 
 def batch(B: int = 4) -> Tokens:

@@ -44,7 +44,7 @@ SMALLER = {  # of the README's loop, so that it takes a second
 
 
 def loop() -> str:
-    code = snippets("README.md")[0]
+    code = snippets("README.md")[1]
     for written, smaller in SMALLER.items():
         assert written in code
         code = code.replace(written, smaller)
@@ -73,15 +73,20 @@ def test_the_loop_of_the_readme_is_short_and_is_what_the_trainer_does(capsys: py
         np.testing.assert_array_equal(weights, by_hand["model"].state_dict()[path], strict=True)
 
 
-def test_the_check_of_the_readme_and_what_it_says_of_a_wrong_factor() -> None:
-    pair = snippets("README.md")[1]
-    names = {"mt": mt, "np": np}
-    exec(compile(pair, "README.md", "exec"), names)
-    assert pair.count("2 * x") == 1
-    with pytest.raises(MinitrainError) as caught:
-        exec(compile(pair.replace("2 * x", "2.001 * x"), "README.md", "exec"), names)
-    assert "scale" in str(caught.value)
+def test_the_operation_of_the_readme_and_what_is_said_of_a_wrong_factor(capsys: pytest.CaptureFixture[str]) -> None:
+    pair = snippets("README.md")[0]
+    run("README.md", pair)
+    assert "weight" in capsys.readouterr().out, "the table of the gradient check"
+    assert pair.count("dx = rstd *") == 1
+    with pytest.raises(MinitrainError, match="scale"):
+        run("README.md", pair.replace("dx = rstd *", "dx = 1.001 * rstd *"))
     assert len(snippets("README.md")) == 2, "a new block of the README needs a test"
+
+
+def test_the_readme_is_short_and_shows_an_operation_before_any_table() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 150
+    assert readme.index("```python") < readme.index("\n|")
 
 
 def test_the_page_about_training(capsys: pytest.CaptureFixture[str]) -> None:

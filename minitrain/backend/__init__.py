@@ -1,4 +1,4 @@
-"""Which array library an array belongs to, moving arrays, memory, threads, BLAS and how kernels are compiled.
+"""Arrays and devices, memory, threads, the BLAS, and compiling kernels.
 
 The only package that imports CuPy or numba's machinery. Importing it loads NumPy alone.
 """

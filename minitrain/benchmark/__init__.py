@@ -1,4 +1,4 @@
-"""Measuring a training step: programs in turn, each in its own process, compared by the median of pairwise ratios.
+"""Measures training steps: programs run in turn, each in its own process, and are compared by the median of ratios.
 
 ``minitrain bench`` is the command; the benchmarks of the repository stand on the same parts.
 """

@@ -1,4 +1,4 @@
-"""The command line: ``minitrain train | generate | eval | plot | info``."""
+"""The command line, one file for each command."""
 
 from .entry import main
 

@@ -1,4 +1,4 @@
-"""Text in, batches out: tokenizers, token files and shards, data sets, loaders that resume, and baselines to beat."""
+"""From text to batches: tokenizers, token files and shards, data sets, loaders, and baselines to beat."""
 
 from .loading.batches import IGNORED, Batch, Loader, PaddedBatch, split_batch
 from .loading.prefetch import Prefetch, PrefetchLoader

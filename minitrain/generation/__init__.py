@@ -1,4 +1,4 @@
-"""Letting a trained model write: sampling of logits, and the loop that appends what was sampled."""
+"""Generating text with a trained model: sampling from logits, and the loop that appends the samples."""
 
 from .decoding import LanguageModel, generate, stream
 from .sampling import sample_logits

@@ -1,4 +1,4 @@
-"""Whole models, built from layers."""
+"""Whole models, built from layers: GPT, Llama, encoders, an encoder–decoder, a vision transformer, an MLP."""
 
 from .dual_encoder import DualEncoder, ImageTextBatch
 from .encoder import Encoder, EncoderConfig

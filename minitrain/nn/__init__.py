@@ -1,4 +1,4 @@
-"""Layers that own parameters and call operations."""
+"""Layers that own parameters and call operations; packing into flat buffers; adapters."""
 
 from .adapters.lora import LoRALinear, add_lora, lora_state_dict, merge_lora
 from .attention.cross_attention import CrossAttention

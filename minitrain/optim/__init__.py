@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules, clipping and averages of weights."""
+"""Optimizers, learning-rate schedules, clipping, and averages of weights."""
 
 from .arithmetic import coupled_gradient, update_mean
 from .average import ExponentialAverage, StochasticWeightAverage, WeightAverage

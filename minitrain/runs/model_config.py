@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from ..errors import ConfigError
+from ..models import presets
 from ..models.common.decoder import Decoder
 from ..models.gpt import GPT, GPTConfig
 from ..models.llama import Llama, LlamaConfig
@@ -34,10 +35,15 @@ MODELS: Registry[ModelKind] = Registry("model", "minitrain.models")
 
 
 def register_model(name: str, config: type[Any]) -> Callable[[type[Any]], type[Any]]:
-    """``@register_model("name", MineConfig)`` before the class of a language model of your own."""
+    """``@register_model("name", MineConfig)`` before the class of a language model of your own.
+
+    Configurations can then name it, and `build_model` builds it from a ``MineConfig``.
+    """
 
     def add(model: type[Any]) -> type[Any]:
         MODELS.register(name)(ModelKind(config, model))
+        if model not in presets.MODELS:
+            presets.MODELS.append(model)
         return model
 
     return add
@@ -100,4 +106,7 @@ def _section(name: str) -> type[ModelConfig]:
 
 
 MODEL_CONFIGS = Sections(MODELS, _section)
-GPTModelConfig, LlamaModelConfig = MODEL_CONFIGS["gpt"], MODEL_CONFIGS["llama"]
+GPTModelConfig = MODEL_CONFIGS["gpt"]
+"""The section of a GPT: the settings of `GPTConfig` but for those that come from the run."""
+LlamaModelConfig = MODEL_CONFIGS["llama"]
+"""The section of a Llama: the settings of `LlamaConfig` but for those that come from the run."""

@@ -128,4 +128,7 @@ def _scheduler_section(name: str) -> type[SchedulerConfig]:
 OPTIMIZER_CONFIGS = Sections(OPTIMIZERS, _optimizer_section)
 SCHEDULER_CONFIGS = Sections(SCHEDULERS, _scheduler_section)
 SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, although nothing used it
-AdamWConfig, WarmupCosineConfig = OPTIMIZER_CONFIGS["adamw"], SCHEDULER_CONFIGS["warmup_cosine"]
+AdamWConfig = OPTIMIZER_CONFIGS["adamw"]
+"""The section of AdamW: the settings of `minitrain.optim.AdamW`."""
+WarmupCosineConfig = SCHEDULER_CONFIGS["warmup_cosine"]
+"""The section of the schedule `minitrain.optim.WarmupCosine`."""
