@@ -155,12 +155,8 @@ def attention_forward(
 def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array, Array, Array | None]:
     """Gradients of attention.
 
-    Args:
-        dout: (B, T, H, D) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or ``None``).
+    Maps dout (B, T, H, D) to dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or
+    ``None``).
     """
     q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng = cache
     xp = array_module(q)

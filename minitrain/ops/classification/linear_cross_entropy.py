@@ -137,13 +137,8 @@ def linear_cross_entropy_backward(
 ) -> tuple[Array, Array, None, Array | None, None]:
     """Gradient of the total.
 
-    Args:
-        dtotal: () gradient of the total, or (...,) of each row's loss.
-        cache: from the forward.
-
-    Returns:
-        dhidden (..., C), dweight (V, C), ``None`` for the targets, dbias (V,) or ``None`` without a bias, and ``None``
-        for the class weights.
+    Maps dtotal () or (...,) to dhidden (..., C), dweight (V, C), ``None`` for the targets,
+    dbias (V,) or ``None`` without a bias, and ``None`` for the class weights.
     """
     name = "linear_cross_entropy_backward"
     apart = one_for_each(name, dtotal, cache.targets.shape)

@@ -48,15 +48,7 @@ def drop_path_forward(branch: Array, *, p: float, rng: Key | None) -> tuple[Arra
 
 @op("dout: *N")
 def drop_path_backward(dout: Array, cache: DropPathCache) -> Array:
-    """Gradient of stochastic depth.
-
-    Args:
-        dout: (B, ...) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dbranch (B, ...).
-    """
+    """Gradient of stochastic depth: dout (B, ...) to dbranch (B, ...)."""
     return _scaled(dout, cache)
 
 

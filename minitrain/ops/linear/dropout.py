@@ -46,15 +46,7 @@ def dropout_forward(x: Array, *, p: float, rng: Key | None) -> tuple[Array, Drop
 
 @op("dout: *N")
 def dropout_backward(dout: Array, cache: DropoutCache) -> Array:
-    """Gradient of dropout.
-
-    Args:
-        dout: (B, ...) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (B, ...).
-    """
+    """Gradient of dropout: dout (B, ...) to dx (B, ...)."""
     p, rng = cache
     return dout if rng is None or p == 0 else dout * dropout_mask(dout, p, rng)
 
