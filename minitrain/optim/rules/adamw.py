@@ -18,9 +18,6 @@ class AdamW(Adam):
         betas: decay of the first and of the second moment.
         eps: added to the denominator.
         weight_decay: decoupled weight decay on matrices and tables, not on biases and norms.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     decoupled: ClassVar[bool] = True

@@ -32,9 +32,6 @@ class NAdam(Adam):
 
     Attributes:
         momentum_product: mu_1 ... mu_t up to the last update; part of the state.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import ConfigError
-from ..checks import POSITIVE, check_numbers
+from ..checks import check_numbers
 from ..registry import register_schedule
 from .drawn import Drawn
 from .warmup import warmup_factor
@@ -44,13 +44,10 @@ class WarmupCosine(Drawn):
     total_steps: int = 0
 
     def __post_init__(self) -> None:
-        """Check that the phases fit.
-
-        Raises:
-            ConfigError: if they do not.
-        """
+        """Check the settings, and that the phases fit."""
         check_order(self.min_lr, self.max_lr)
-        if not 0 <= self.warmup_steps < self.total_steps:
+        super().__post_init__()
+        if not self.warmup_steps < self.total_steps:
             raise ConfigError(
                 f"warmup_steps = {self.warmup_steps} must be less than the {self.total_steps} steps of the run"
             )
@@ -83,13 +80,9 @@ class CosineRestarts(Drawn):
     cycle_factor: int = 1
 
     def __post_init__(self) -> None:
-        """Check rates and lengths.
-
-        Raises:
-            ConfigError: if one is out of range.
-        """
+        """Check the settings."""
         check_order(self.min_lr, self.max_lr)
-        POSITIVE.check("CosineRestarts", cycle_steps=self.cycle_steps, cycle_factor=self.cycle_factor)
+        super().__post_init__()
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""
