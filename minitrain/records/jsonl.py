@@ -7,10 +7,9 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from ..files import file_error
+from ..files import Closing, file_error
 
 METRICS = "metrics.jsonl"
 """The file's name in a run folder."""
@@ -29,7 +28,7 @@ TIMING = (
 """The fields that depend on the clock or the machine; all others are the same each time a run is repeated."""
 
 
-class MetricsWriter:
+class MetricsWriter(Closing):
     """Appends records to a JSONL file.
 
     Each record is handed to the operating system at once, so that a killed process loses none; `sync` makes them
@@ -102,14 +101,6 @@ class MetricsWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> MetricsWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

@@ -56,6 +56,19 @@ def set_gradients(model, rng, scale=1.0):
     return gradients
 
 
+def update_both(ours, model, rng, peer, theirs, *, rate, size, scale):
+    """One update on either side, from the same gradients of about ``size``, times ``scale``, at the rate ``rate``."""
+    ours.set_lr(rate)
+    ours.zero_grad()
+    gradients = set_gradients(model, rng, size)
+    ours.step(scale)
+    for group in peer.param_groups:
+        group["lr"] = rate
+    for name, parameter in theirs.items():
+        parameter.grad = torch.tensor(scale * gradients[name])
+    peer.step()
+
+
 @given(
     seed=seeds(),
     packed=st.booleans(),
@@ -79,15 +92,7 @@ def test_adamw_trajectory(seed, packed, lr, betas, eps, weight_decay, scale):
     peer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps)
     for step in range(10):
         rate = lr / (1 + step)
-        ours.set_lr(rate)
-        ours.zero_grad()
-        gradients = set_gradients(model, rng, scale=10.0 ** rng.integers(-3, 3))
-        ours.step(scale)
-        for group in peer.param_groups:
-            group["lr"] = rate
-        for name, parameter in theirs.items():
-            parameter.grad = torch.tensor(scale * gradients[name])
-        peer.step()
+        update_both(ours, model, rng, peer, theirs, rate=rate, size=10.0 ** rng.integers(-3, 3), scale=scale)
         for name, parameter in model.named_parameters():
             np.testing.assert_allclose(parameter.data, theirs[name].detach(), rtol=TOLERANCE, atol=TOLERANCE)
     moments = ours.state_dict()["moments"]
@@ -143,15 +148,7 @@ def test_trajectory(kind, options, seed, packed, lr, weight_decay, scale):
     peer = getattr(torch.optim, kind.__name__)(groups, lr=lr, **options)
     for step in range(30):
         rate = lr / (1 + 0.1 * step)
-        ours.set_lr(rate)
-        ours.zero_grad()
-        gradients = set_gradients(model, rng, scale=10.0 ** rng.integers(-1, 2))
-        ours.step(scale)
-        for group in peer.param_groups:
-            group["lr"] = rate
-        for name, parameter in theirs.items():
-            parameter.grad = torch.tensor(scale * gradients[name])
-        peer.step()
+        update_both(ours, model, rng, peer, theirs, rate=rate, size=10.0 ** rng.integers(-1, 2), scale=scale)
         for name, parameter in model.named_parameters():
             np.testing.assert_allclose(parameter.data, theirs[name].detach(), rtol=1e-10, atol=1e-10)
     expected = {

@@ -61,16 +61,7 @@ class LinearCrossEntropyCache(NamedTuple):
     gradients: HeadGradients | None  # of the total; None: the backward computes them
 
 
-def _check(
-    hidden: Array,
-    weight: Array,
-    targets: Array,
-    bias: Array | None = None,
-    class_weight: Array | None = None,
-    *,
-    chunk: int = CHUNK,
-    **options: Any,
-) -> None:
+def _check(hidden: Array, weight: Array, *_: Any, chunk: int = CHUNK, **options: Any) -> None:
     if chunk < 1:
         raise ShapeError(f"linear_cross_entropy_forward: chunk = {chunk}: it must be 1 row or more")
     check_entropy_options("linear_cross_entropy_forward", weight.shape[0], **options)
