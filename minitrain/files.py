@@ -33,7 +33,7 @@ _ADVICE = {
 
 
 class Closing(ABC):
-    """A base for what holds a file, a thread or a process: a ``with`` block closes it at its end, also after an error."""
+    """A base for what holds a file, a thread or a process: a ``with`` block closes it at its end, whatever happens."""
 
     @abstractmethod
     def close(self) -> None:

@@ -16,13 +16,13 @@ from ..nn.attention.positions import LearnedPositions
 from ..nn.layers.embedding import Embedding
 from ..random import Key
 from .classifier import Classifier
-from .config import CheckedConfig
+from .config import TransformerConfig
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops
 
 
 @dataclass(frozen=True)
-class EncoderConfig(CheckedConfig):
+class EncoderConfig(TransformerConfig):
     """Shape of an encoder.
 
     Attributes:
@@ -44,15 +44,10 @@ class EncoderConfig(CheckedConfig):
     vocab_size: int
     n_classes: int
     block_size: int = 64
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 128
-    dropout: float = 0.0
     drop_path: float = 0.0
     bias: bool = True
     gelu: str = "exact"
     pool: str = "mean"
-    label_smoothing: float = 0.0
 
 
 class Encoder(Classifier):

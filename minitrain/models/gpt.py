@@ -15,12 +15,12 @@ from ..nn.attention.positions import LearnedPositions
 from ..nn.blocks.block import TransformerBlock
 from ..nn.core.init import residual_std
 from ..nn.layers.layer_norm import LayerNorm
-from .config import CheckedConfig
+from .config import TransformerConfig
 from .decoder import Decoder
 
 
 @dataclass(frozen=True)
-class GPTConfig(CheckedConfig):
+class GPTConfig(TransformerConfig):
     """Shape of a GPT.
 
     Attributes:
@@ -41,16 +41,11 @@ class GPTConfig(CheckedConfig):
 
     vocab_size: int
     block_size: int = 64
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 128
     n_kv_head: int | None = None
-    dropout: float = 0.0
     bias: bool = False
     tie_weights: bool = True
     gelu: str = "exact"
     loss_chunk: int | None = None
-    label_smoothing: float = 0.0
 
 
 class GPT(Decoder):

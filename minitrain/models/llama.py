@@ -19,7 +19,7 @@ from ..nn.blocks.block import PreNormBlock
 from ..nn.core.init import residual_std
 from ..nn.layers.gated_feed_forward import GatedFeedForward
 from ..nn.layers.rms_norm import RMSNorm
-from .config import CheckedConfig
+from .config import TransformerConfig
 from .decoder import Decoder
 
 HIDDEN_MULTIPLE = 32
@@ -27,7 +27,7 @@ HIDDEN_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
-class LlamaConfig(CheckedConfig):
+class LlamaConfig(TransformerConfig):
     """Shape of a Llama.
 
     Attributes:
@@ -53,12 +53,8 @@ class LlamaConfig(CheckedConfig):
 
     vocab_size: int
     block_size: int = 64
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 128
     n_kv_head: int | None = None
     n_hidden: int | None = None
-    dropout: float = 0.0
     tie_weights: bool = False
     rope_base: float = 10000.0
     rope_scaling: float = 1.0
@@ -66,7 +62,6 @@ class LlamaConfig(CheckedConfig):
     window: int | None = None
     eps: float = 1e-5
     loss_chunk: int | None = None
-    label_smoothing: float = 0.0
 
     def check_together(self) -> None:
         """Check that rotary positions find pairs of elements."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import ConfigError
-from .config import CheckedConfig
+from .config import TransformerConfig
 
 
 @dataclass(frozen=True)
-class Seq2SeqConfig(CheckedConfig):
+class Seq2SeqConfig(TransformerConfig):
     """Shape of an encoder-decoder transformer.
 
     Attributes:
@@ -31,15 +31,11 @@ class Seq2SeqConfig(CheckedConfig):
     vocab_size: int
     target_vocab_size: int | None = None
     block_size: int = 64
-    n_layer: int = 2
-    n_head: int = 4
-    n_embd: int = 128
-    dropout: float = 0.0
+    n_layer: int = field(default=2, kw_only=True)
     drop_path: float = 0.0
     share_embeddings: bool = True
     tie_weights: bool = True
     pad_idx: int = 0
-    label_smoothing: float = 0.0
 
     def check_together(self) -> None:
         """Check the width, the shared table and the padding."""

@@ -19,12 +19,12 @@ from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.sequences.concat import ConcatCache, concat_backward, concat_forward
 from ..random import Key
 from .classifier import Classifier
-from .config import CheckedConfig
+from .config import TransformerConfig
 from .flops import Flops, attention_flops, linear_flops
 
 
 @dataclass(frozen=True)
-class ViTConfig(CheckedConfig):
+class ViTConfig(TransformerConfig):
     """Shape of a vision transformer.
 
     Attributes:
@@ -49,15 +49,10 @@ class ViTConfig(CheckedConfig):
     patch: int
     n_classes: int
     channels: int = 3
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 128
-    dropout: float = 0.0
     drop_path: float = 0.0
     bias: bool = True
     gelu: str = "exact"
     pool: str = "first"
-    label_smoothing: float = 0.0
 
     def check_together(self) -> None:
         """Check that patches fill the image."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import Closing, file_error
+from ..files import file_error
+from .appended import AppendedFile
 
 METRICS = "metrics.jsonl"
 """The file's name in a run folder."""
@@ -28,7 +29,7 @@ TIMING = (
 """The fields that depend on the clock or the machine; all others are the same each time a run is repeated."""
 
 
-class MetricsWriter(Closing):
+class MetricsWriter(AppendedFile):
     """Appends records to a JSONL file.
 
     Each record is handed to the operating system at once, so that a killed process loses none; `sync` makes them
@@ -41,13 +42,6 @@ class MetricsWriter(Closing):
         FileError: if the file cannot be opened.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        try:
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (closed by close)
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
-
     def write(self, record: Mapping[str, Any]) -> None:
         """Append ``record``, a mapping of names to numbers (NumPy's too), text, or nothing.
 
@@ -55,12 +49,7 @@ class MetricsWriter(Closing):
             FileError: if the disk refuses.
         """
         values = {name: _plain(value) for name, value in record.items()}
-        line = memoryview(json.dumps(values, allow_nan=False).encode() + b"\n")
-        try:
-            while line:  # an almost full disk takes a part of it first
-                line = line[self._file.write(line) :]
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
+        self._append(json.dumps(values, allow_nan=False).encode() + b"\n")
 
     def sync(self) -> int:
         """Make all records durable and return `offset`, for the checkpoint.
@@ -68,10 +57,7 @@ class MetricsWriter(Closing):
         Raises:
             FileError: if the disk refuses.
         """
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
+        self._sync()
         return self.offset()
 
     def offset(self) -> int:
@@ -97,10 +83,6 @@ class MetricsWriter(Closing):
         except OSError as error:
             raise file_error("write", self.path, error) from error
         return available >= offset
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
