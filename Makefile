@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow mutants bench docs lint format clean
+.PHONY: help venv train test test-peers test-slow test-sweeps mutants bench docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -32,6 +32,10 @@ test-peers: $(VENV)/.installed-peers ## compare with PyTorch
 test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 	@echo "==> Testing, the slow part"
 	@$(PY) -m pytest -q -n 2 -m slow $(ARGS)
+
+test-sweeps: $(VENV)/.installed-sweeps ## test sweeps with Ray, and all ways to stop them (some minutes)
+	@echo "==> Testing sweeps"
+	@$(PY) -m pytest -q -m "sweeps or not sweeps" tests/test_sweep.py tests/runs/sweep $(ARGS)
 
 mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers and schedules, list those no test notices
 	@$(PY) -m tools.mutation $(ARGS)
@@ -84,6 +88,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VENV)/.installed-peers: $(VENV)/.installed-dev
 	@echo "==> Installing PyTorch to compare with (some platforms' package is large)"
 	@$(PIP) --editable '.[peers]'
+	@touch $@
+
+$(VENV)/.installed-sweeps: $(VENV)/.installed-dev
+	@echo "==> Installing the engines of sweeps (Ray is 250 MB)"
+	@$(PIP) --editable '.[sweep]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

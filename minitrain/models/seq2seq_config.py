@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..errors import ConfigError
-from .config import TransformerConfig
+from .common.config import TransformerConfig
 
 
 @dataclass(frozen=True)

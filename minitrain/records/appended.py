@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..files import Closing, file_error
+from ..folder import open_to_append
 
 
 class AppendedFile(Closing):
@@ -15,7 +16,7 @@ class AppendedFile(Closing):
         path: the file; its folder must exist.
 
     Raises:
-        FileError: if the file cannot be opened.
+        FileError: if the file cannot be opened, or is a link or no regular file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -23,10 +24,7 @@ class AppendedFile(Closing):
         self._open()
 
     def _open(self) -> None:
-        try:
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (closed by close)
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
+        self._file = open_to_append(self.path)
 
     def _append(self, line: bytes) -> None:
         """Write ``line`` whole.

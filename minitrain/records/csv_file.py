@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..files import file_error, open_atomically
+from ..files import FileError, file_error, open_atomically, open_regular
 from .appended import AppendedFile
 
 
@@ -28,7 +28,7 @@ class CsvFile(AppendedFile):
         rows: number of records.
 
     Raises:
-        FileError: if the file cannot be opened.
+        FileError: if the file cannot be opened, or is a link or no regular file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -87,8 +87,11 @@ class CsvFile(AppendedFile):
     def _stored(self) -> Iterator[list[str]]:
         """The complete lines of the file, the header first."""
         try:
-            with open(self.path, encoding="utf-8", errors="replace", newline="") as file:
+            raw = open_regular(self.path, links=False)
+            with io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8", errors="replace", newline="") as file:
                 yield from csv.reader(line for line in file if line.endswith("\n"))
+        except FileError:
+            raise
         except (OSError, csv.Error) as error:
             reason = error if isinstance(error, OSError) else OSError(str(error))
             raise file_error("read", self.path, reason) from error
