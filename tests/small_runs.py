@@ -12,7 +12,34 @@ from minitrain.records.jsonl import TIMING
 from minitrain.runs import RunConfig
 
 TEXT = "the quick brown fox jumps over the lazy dog\nand runs away from it, as fast as it can\n" * 20
+
+SMALL = [
+    "recipe=tiny",
+    "data.path=text.txt",
+    "data.block_size=8",
+    "model.n_layer=1",
+    "model.n_embd=8",
+    "trainer.batch_size=4",
+    "trainer.max_steps=6",
+    "trainer.sample_tokens=0",
+]
+"""Arguments of a command that trains on ``text.txt`` in the present folder, for a moment."""
 STEPS = 7
+
+DOCUMENTED_DEFAULTS = {
+    "epochs": 10,
+    "batch_size": 32,
+    "learning_rate": 1e-4,
+    "max_grad_norm": 1.0,
+    "save_every": 1000,
+    "keep_checkpoints": 3,
+    "resume_from": None,
+    "use_mixed_precision": False,
+    "gradient_accumulation_steps": 1,
+    "log_gradients": False,
+    "validation_frequency": 100,
+}
+"""What the reference document gives `TrainingConfig`, but for its folder of checkpoints."""
 
 
 def small_config(folder: Path, **changes: Any) -> RunConfig:

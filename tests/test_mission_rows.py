@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_runs import DOCUMENTED_DEFAULTS
 
 import minitrain as mt
 from minitrain import losses, nn, optim, plotting, training
@@ -163,19 +164,7 @@ def test_s2_2_helpers_for_gradients() -> None:
 
 def test_s2_3_training_config_and_its_defaults(tmp_path: Path) -> None:
     config = TrainingConfig()
-    expected = {
-        "epochs": 10,
-        "batch_size": 32,
-        "learning_rate": 1e-4,
-        "max_grad_norm": 1.0,
-        "save_every": 1000,
-        "keep_checkpoints": 3,
-        "resume_from": None,
-        "use_mixed_precision": False,
-        "gradient_accumulation_steps": 1,
-        "log_gradients": False,
-        "validation_frequency": 100,
-    }
+    expected = DOCUMENTED_DEFAULTS
     assert {name: getattr(config, name) for name in expected} == expected
     make(run_dir=tmp_path / "a", config={"log_gradients": True}).train()
     assert "grad_norm.tok_emb.weight" in read_metrics(tmp_path / "a/metrics.jsonl")[0]

@@ -28,18 +28,15 @@ HIDDEN_MULTIPLE = 32
 
 @dataclass(frozen=True)
 class LlamaConfig(TransformerConfig):
-    """Shape of a Llama.
+    """Shape of a Llama; see also `TransformerConfig`.
 
     Attributes:
         vocab_size: number V of token ids.
         block_size: longest sequence.
-        n_layer: number of blocks.
         n_head: number H of query heads; divides ``n_embd``, into an even head width.
-        n_embd: model width C.
         n_kv_head: number of key and value heads (grouped queries), a divisor of ``n_head``; ``None`` for ``n_head``.
         n_hidden: width of the feed-forward layer; ``None`` for 8/3 C, rounded up to a multiple of 32: as many weights
             as an ungated layer of 4 C has.
-        dropout: probability of dropping, in [0, 1).
         tie_weights: whether the output layer shares the token embedding's matrix.
         rope_base: base of the rotary angles; larger for long texts.
         rope_scaling: positions are divided by it, to use a trained model on longer texts.
@@ -48,7 +45,6 @@ class LlamaConfig(TransformerConfig):
         eps: added to the mean square in the norms.
         loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
             for all.
-        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     vocab_size: int

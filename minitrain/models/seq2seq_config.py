@@ -10,16 +10,14 @@ from .common.config import TransformerConfig
 
 @dataclass(frozen=True)
 class Seq2SeqConfig(TransformerConfig):
-    """Shape of an encoder-decoder transformer.
+    """Shape of an encoder-decoder transformer; see also `TransformerConfig`.
 
     Attributes:
         vocab_size: number V of token ids, of the source and, unless told otherwise, of the target.
         target_vocab_size: number of token ids of the target; ``None`` for ``vocab_size``.
         block_size: longest source, and longest input of the decoder.
         n_layer: number of blocks in each stack.
-        n_head: number H of heads; divides ``n_embd``.
         n_embd: model width C, even.
-        dropout: probability of dropping, in [0, 1).
         drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         share_embeddings: whether source and target share one table of tokens.

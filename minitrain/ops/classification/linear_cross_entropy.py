@@ -101,10 +101,7 @@ def linear_cross_entropy_forward(
         each: keep the loss of each row instead of their sum.
 
     Returns:
-        Loss(total () or (...,), count ()) and the cache.
-
-    Raises:
-        TokenError: if a target is neither a class nor ``ignore_index``.
+        The loss of ``cross_entropy_forward``, with its errors, and the cache.
     """
     xp = array_module(hidden)
     real = xp.where(targets != ignore_index, targets, 0)

@@ -25,10 +25,7 @@ class NAdam(Adam):
     """The NAdam optimizer for all trainable parameters of a model.
 
     Args:
-        model, lr: see `Optimizer`.
-        betas: decay of the first and of the second moment.
-        eps: added to the denominator.
-        weight_decay: L2 penalty on matrices and tables.
+        model, lr, betas, eps, weight_decay: see `Adam`.
         momentum_decay: how fast the momentum rises from about half of ``betas[0]`` to all of it.
 
     Attributes:

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 from ...errors import ConfigError
 from ..checks import check_choice
 from ..registry import register_schedule
-from .cosine import check_order, cosine_between
-from .drawn import Drawn
+from .cosine import cosine_between
+from .drawn import Drawn, Falling
 from .warmup import warmup_factor
 
 
@@ -63,7 +63,7 @@ class OneCycle(Drawn):
 
 @register_schedule("warmup_stable_decay")
 @dataclass(frozen=True)
-class WarmupStableDecay(Drawn):
+class WarmupStableDecay(Falling):
     """Linear warm-up, a constant rate, and a short decay at the end (Hu et al., 2024, arXiv:2404.06395).
 
     Before the decay, the rate does not depend on ``total_steps``: a run can be extended from any checkpoint until then.
@@ -80,8 +80,6 @@ class WarmupStableDecay(Drawn):
 
     run_parts: ClassVar[Mapping[str, float]] = {"decay_steps": 0.2}
 
-    max_lr: float
-    min_lr: float = 0.0
     warmup_steps: int = 0
     decay_steps: int = 0
     total_steps: int = 0
@@ -89,7 +87,6 @@ class WarmupStableDecay(Drawn):
 
     def __post_init__(self) -> None:
         """Check the settings, and that the phases fit."""
-        check_order(self.min_lr, self.max_lr)
         super().__post_init__()
         check_choice("WarmupStableDecay", "shape", self.shape, ("linear", "sqrt"))
         if self.warmup_steps + self.decay_steps > self.total_steps:

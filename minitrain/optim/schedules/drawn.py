@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..checks import NOT_NEGATIVE, POSITIVE, Range
+from ...errors import ConfigError
+from ..checks import NOT_NEGATIVE, POSITIVE, Range, check_numbers
 
 
 class Drawn(ABC):
@@ -59,3 +61,23 @@ class Drawn(ABC):
         from .plot import plot_schedule
 
         plot_schedule(self, total_steps, path, title=title)
+
+
+@dataclass(frozen=True)
+class Falling(Drawn):
+    """A schedule that falls from one rate to another.
+
+    Attributes:
+        max_lr: the highest rate.
+        min_lr: the lowest rate.
+    """
+
+    max_lr: float
+    min_lr: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the settings, and that the rates are in order."""
+        check_numbers("the schedule", min_lr=self.min_lr, max_lr=self.max_lr)
+        if not 0 <= self.min_lr <= self.max_lr:
+            raise ConfigError(f"min_lr = {self.min_lr} must lie between 0 and the learning rate {self.max_lr}")
+        super().__post_init__()

@@ -37,4 +37,4 @@ def _backward(dout, x, dx, beta, tanh, threads):
     for t in prange(threads):
         wide_vectors()
         lo, hi = stretch(x.size, t, threads)
-        gelu_gradient(dout[lo:hi], x[lo:hi], dx[lo:hi], beta, tanh)
+        gelu_gradient(dout[lo:hi], x[lo:hi], dx[lo:hi], beta, tanh, False)

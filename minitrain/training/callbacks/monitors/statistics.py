@@ -40,7 +40,19 @@ class LearningRateMonitor(Callback):
             record[f"lr.{i}"] = record["lr"] * scale
 
 
-class GradientStatistics(Callback):
+class _OfParameters(Callback):
+    """Looks at the parameters of the model whose paths match a pattern."""
+
+    def __init__(self, parameters: str) -> None:
+        self.parameters = parameters
+        self._model: Any = None
+
+    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
+        """Keep the model."""
+        self._model = setup.model
+
+
+class GradientStatistics(_OfParameters):
     """Adds the norm of each parameter's mean gradient to the records, as ``grad_norm.<path>``.
 
     Args:
@@ -48,13 +60,8 @@ class GradientStatistics(Callback):
     """
 
     def __init__(self, parameters: str = "*") -> None:
-        self.parameters = parameters
+        super().__init__(parameters)
         self._norms: dict[str, float] = {}
-        self._model: Any = None
-
-    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
-        """Keep the model."""
-        self._model = setup.model
 
     def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Measure, in steps that will be logged."""
@@ -71,7 +78,7 @@ class GradientStatistics(Callback):
         record.update(self._norms)
 
 
-class WeightStatistics(Callback):
+class WeightStatistics(_OfParameters):
     """Adds the norm of each parameter to the records, as ``weight_norm.<path>``, and by how much an update changed it.
 
     ``update_ratio.<path>`` is the norm of the last update over that of the weights; about 1e-3 is usual, much more is a
@@ -82,13 +89,8 @@ class WeightStatistics(Callback):
     """
 
     def __init__(self, parameters: str = "*") -> None:
-        self.parameters = parameters
+        super().__init__(parameters)
         self._before: dict[str, Array] = {}
-        self._model: Any = None
-
-    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
-        """Keep the model."""
-        self._model = setup.model
 
     def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Keep the weights, in steps that will be logged."""
