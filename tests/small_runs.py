@@ -6,10 +6,16 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minitrain.checkpoint import read_checkpoint
+from minitrain.data import TokenLoader
+from minitrain.models.gpt import GPT, GPTConfig
+from minitrain.optim import AdamW, Constant
 from minitrain.records import read_metrics
 from minitrain.records.jsonl import TIMING
-from minitrain.runs import RunConfig
+from minitrain.runs import RunConfig, TokenWindows
+from minitrain.training import Trainer
 
 TEXT = "the quick brown fox jumps over the lazy dog\nand runs away from it, as fast as it can\n" * 20
 
@@ -93,3 +99,18 @@ def tree(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def tiny_trainer(run_dir: Path | None, *, split: int = 200, model: Any = None, **parts: Any) -> Trainer:
+    """A trainer put together by hand, without a tokenizer: ``split`` of 300 tokens to train on, the rest to validate on."""
+    tokens = np.random.default_rng(0).integers(0, 11, 300)
+    model = model or GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
+    return Trainer(
+        model=model,
+        optimizer=AdamW(model, lr=0.01),
+        scheduler=Constant(0.01),
+        train_data=TokenLoader(tokens[:split], 8, 4, seed=0),
+        val_data=TokenWindows(tokens[split:], 8, 4),
+        run_dir=run_dir,
+        **parts,
+    )

@@ -73,5 +73,4 @@ class Adagrad(Optimizer):
 
     def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
         """See ``adagrad_update``."""
-        own = {"lr_decay": self.lr_decay, "eps": self.eps}
-        adagrad_update(weight, grad, moments["sum"], step=self.steps, **own, **rates)
+        adagrad_update(weight, grad, moments["sum"], step=self.steps, lr_decay=self.lr_decay, eps=self.eps, **rates)

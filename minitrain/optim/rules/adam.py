@@ -89,7 +89,6 @@ class Adam(Optimizer):
 
     def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
         """See ``adam_update``."""
-        beta1, beta2 = self.betas
-        m, v = moments["exp_avg"], moments["exp_avg_sq"]
-        own = {"beta1": beta1, "beta2": beta2, "eps": self.eps, "decoupled": self.decoupled, "mix": self.mix()}
-        adam_update(weight, grad, m, v, step=self.steps, **own, **rates)
+        m, v, (beta1, beta2) = moments["exp_avg"], moments["exp_avg_sq"], self.betas
+        kind = {"decoupled": self.decoupled, "mix": self.mix()}
+        adam_update(weight, grad, m, v, step=self.steps, beta1=beta1, beta2=beta2, eps=self.eps, **kind, **rates)

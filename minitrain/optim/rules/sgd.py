@@ -82,5 +82,13 @@ class SGD(Optimizer):
 
     def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
         """See ``sgd_update``."""
-        own = {"momentum": self.momentum, "dampening": self.dampening, "nesterov": self.nesterov}
-        sgd_update(weight, grad, moments.get("momentum_buffer"), step=self.steps, **own, **rates)
+        sgd_update(
+            weight,
+            grad,
+            moments.get("momentum_buffer"),
+            step=self.steps,
+            momentum=self.momentum,
+            dampening=self.dampening,
+            nesterov=self.nesterov,
+            **rates,
+        )

@@ -14,13 +14,13 @@ from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
 from ..common.elementwise import gelu_tanh
-from ..common.launch import launch_forward, launch_gated_backward
+from ..common.launch import launch_forward_of_two, launch_gated_backward
 from ..common.math import normal_cdf, normal_pdf, stretch, wide_vectors
 
 
 def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> Any:
     """See ``ops.geglu.geglu_forward``."""
-    return launch_forward(_forward, gate, up, settings=(approximate == "tanh",)), (gate, up, approximate)
+    return launch_forward_of_two(_forward, gate, up, approximate == "tanh"), (gate, up, approximate)
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], b1, i8)")
@@ -40,7 +40,7 @@ def _forward(gate, up, out, tanh, threads):
 
 def geglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> Any:
     """See ``ops.geglu.geglu_backward``."""
-    return launch_gated_backward(_backward, dout, cache.gate, cache.up, into, (cache.approximate == "tanh",))
+    return launch_gated_backward(_backward, dout, cache.gate, cache.up, into, cache.approximate == "tanh")
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], f4[::1], f4, f4[::1], f4, b1, i8)")

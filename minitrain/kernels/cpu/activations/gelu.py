@@ -16,7 +16,7 @@ from ..common.math import stretch, wide_vectors
 
 def gelu_forward(x: Array, *, approximate: str = "tanh") -> Any:
     """See ``ops.gelu.gelu_forward``."""
-    return launch_forward(_forward, x, settings=(approximate == "tanh",)), (x, approximate)
+    return launch_forward(_forward, x, approximate == "tanh"), (x, approximate)
 
 
 @kernel("void(f4[::1], f4[::1], b1, i8)")
@@ -29,7 +29,7 @@ def _forward(x, out, tanh, threads):
 
 def gelu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
     """See ``ops.gelu.gelu_backward``."""
-    return launch_backward(_backward, dout, cache.x, into[0], (cache.approximate == "tanh",))
+    return launch_backward(_backward, dout, cache.x, into[0], cache.approximate == "tanh")
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], f4, b1, i8)")
@@ -37,4 +37,4 @@ def _backward(dout, x, dx, beta, tanh, threads):
     for t in prange(threads):
         wide_vectors()
         lo, hi = stretch(x.size, t, threads)
-        gelu_gradient(dout[lo:hi], x[lo:hi], dx[lo:hi], beta, tanh, False)
+        gelu_gradient(dout[lo:hi], x[lo:hi], dx[lo:hi], beta, tanh)

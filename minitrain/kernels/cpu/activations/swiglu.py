@@ -10,13 +10,13 @@ from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
 from ..common.elementwise import silu
-from ..common.launch import launch_forward, launch_gated_backward
+from ..common.launch import launch_forward_of_two, launch_gated_backward
 from ..common.math import stretch, wide_vectors
 
 
 def swiglu_forward(gate: Array, up: Array) -> Any:
     """See ``ops.swiglu.swiglu_forward``."""
-    return launch_forward(_forward, gate, up), (gate, up)
+    return launch_forward_of_two(_forward, gate, up), (gate, up)
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], i8)")

@@ -58,23 +58,34 @@ def gelu(x, out, tanh):
 
 
 @device
-def gelu_gradient(d, x, dx, beta, tanh, over):
-    """Gradient of GELU at ``x`` (n,) into ``dx`` (n,), added if ``beta`` is not 0.
+def gelu_gradient(dout, x, dx, beta, tanh):
+    """Gradient of GELU at ``x`` (n,) into ``dx`` (n,), added if ``beta`` is not 0."""
+    wide_vectors()
+    if tanh:
+        for i in range(x.size):
+            _, slope = gelu_tanh(x[i])
+            d = dout[i] * slope
+            dx[i] = d + dx[i] if beta != 0 else d
+    else:
+        for i in range(x.size):
+            _, slope = gelu_erf(x[i])
+            d = dout[i] * slope
+            dx[i] = d + dx[i] if beta != 0 else d
 
-    ``d`` (n,) is the gradient of the output. If ``over``, GELU of ``x`` is written over it.
-    """
+
+@device
+def gelu_over_gradient(d, x, dx, beta, tanh):
+    """As ``gelu_gradient`` with ``d`` (n,) for ``dout``, over which GELU of ``x`` is written then."""
     wide_vectors()
     if tanh:
         for i in range(x.size):
             y, slope = gelu_tanh(x[i])
             g = d[i] * slope
             dx[i] = g + dx[i] if beta != 0 else g
-            if over:
-                d[i] = y
+            d[i] = y
     else:
         for i in range(x.size):
             y, slope = gelu_erf(x[i])
             g = d[i] * slope
             dx[i] = g + dx[i] if beta != 0 else g
-            if over:
-                d[i] = y
+            d[i] = y

@@ -17,7 +17,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
-from ..common.elementwise import gelu, gelu_gradient
+from ..common.elementwise import gelu, gelu_over_gradient
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
 from ..common.math import chunk, wide_vectors
 from ..common.targets import NONE, full_slot, rows, slot
@@ -88,7 +88,7 @@ def _backward(dout, hidden, weight, dhidden, dhidden_beta, dweight, dweight_beta
             gemm_nn(n, c1 - c0, N, 1.0, dout[first:], N, weight[:, c0:], K, 0.0, memory[:, c0:], K)
             for i in range(n):
                 r = first + i
-                gelu_gradient(memory[i, c0:c1], hidden[r, c0:c1], dhidden[r, c0:c1], dhidden_beta, tanh, True)
+                gelu_over_gradient(memory[i, c0:c1], hidden[r, c0:c1], dhidden[r, c0:c1], dhidden_beta, tanh)
             if dweight.size:
                 beta = dweight_beta if first == 0 else np.float32(1)  # the other rows add to the first
                 gemm_tn(N, c1 - c0, n, 1.0, dout[first:], N, memory[:, c0:], K, beta, dweight[:, c0:], K)

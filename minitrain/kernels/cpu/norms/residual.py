@@ -8,13 +8,13 @@ from numba import prange
 
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
-from ..common.launch import launch_forward
+from ..common.launch import launch_forward_of_two
 from ..common.math import stretch
 
 
 def residual_forward(x: Array, branch: Array) -> Any:
     """See ``ops.residual.residual_forward``."""
-    return launch_forward(_add, x, branch), ()
+    return launch_forward_of_two(_add, x, branch), ()
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], i8)")

@@ -28,9 +28,6 @@ class NaNGuard(Callback):
 
     Attributes:
         count: how often it has happened.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(self, policy: str = "skip", *, most: int = 10) -> None:
@@ -76,9 +73,6 @@ class SpikeGuard(Callback):
 
     Attributes:
         count: how often it has happened.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(

@@ -41,11 +41,16 @@ class LearningRateMonitor(Callback):
 
 
 class _OfParameters(Callback):
-    """Looks at the parameters of the model whose paths match a pattern."""
+    """Looks at the parameters of the model whose paths match a pattern.
 
-    def __init__(self, parameters: str) -> None:
+    Args:
+        parameters: pattern of the paths, such as ``"*.weight"`` or ``"blocks.0.*"``.
+    """
+
+    def __init__(self, parameters: str = "*") -> None:
         self.parameters = parameters
         self._model: Any = None
+        self._kept: dict[str, Any] = {}  # in steps that will be logged
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Keep the model."""
@@ -55,19 +60,14 @@ class _OfParameters(Callback):
 class GradientStatistics(_OfParameters):
     """Adds the norm of each parameter's mean gradient to the records, as ``grad_norm.<path>``.
 
-    Args:
-        parameters: pattern of the paths, such as ``"blocks.0.*"``.
+    The ``parameters`` are a pattern of their paths.
     """
-
-    def __init__(self, parameters: str = "*") -> None:
-        super().__init__(parameters)
-        self._norms: dict[str, float] = {}
 
     def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Measure, in steps that will be logged."""
         if view.will_log:
             count = gradient.loss.count
-            self._norms = {
+            self._kept = {
                 f"grad_norm.{path}": norm(parameter.grad) / count
                 for path, parameter in chosen(self._model, self.parameters)
                 if parameter.trainable
@@ -75,7 +75,7 @@ class GradientStatistics(_OfParameters):
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the figures."""
-        record.update(self._norms)
+        record.update(self._kept)
 
 
 class WeightStatistics(_OfParameters):
@@ -84,26 +84,21 @@ class WeightStatistics(_OfParameters):
     ``update_ratio.<path>`` is the norm of the last update over that of the weights; about 1e-3 is usual, much more is a
     rate that is too high for this parameter, much less one that is too low.
 
-    Args:
-        parameters: pattern of the paths, such as ``"*.weight"``.
+    The ``parameters`` are a pattern of their paths.
     """
-
-    def __init__(self, parameters: str = "*") -> None:
-        super().__init__(parameters)
-        self._before: dict[str, Array] = {}
 
     def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Keep the weights, in steps that will be logged."""
         if view.will_log:
-            self._before = {path: p.data.copy() for path, p in chosen(self._model, self.parameters)}
+            self._kept = {path: p.data.copy() for path, p in chosen(self._model, self.parameters)}
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the figures."""
         for path, parameter in chosen(self._model, self.parameters):
             size = record[f"weight_norm.{path}"] = norm(parameter.data)
-            if path in self._before and parameter.trainable:
-                record[f"update_ratio.{path}"] = norm(parameter.data - self._before[path]) / max(size, 1e-30)
-        self._before = {}
+            if path in self._kept and parameter.trainable:
+                record[f"update_ratio.{path}"] = norm(parameter.data - self._kept[path]) / max(size, 1e-30)
+        self._kept = {}
 
 
 class ActivationStatistics(Callback):
