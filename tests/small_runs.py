@@ -102,7 +102,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def tiny_trainer(run_dir: Path | None, *, split: int = 200, model: Any = None, **parts: Any) -> Trainer:
-    """A trainer put together by hand, without a tokenizer: ``split`` of 300 tokens to train on, the rest to validate on."""
+    """A trainer put together by hand, without a tokenizer, that trains on the first ``split`` of 300 tokens."""
     tokens = np.random.default_rng(0).integers(0, 11, 300)
     model = model or GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
     return Trainer(

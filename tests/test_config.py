@@ -178,7 +178,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_reference_documents_training_config() -> None:
-    from minitrain.compat.training_config import TrainingConfig as Documented
+    from minitrain.compat.tisslm import TrainingConfig as Documented
 
     wanted = DOCUMENTED_DEFAULTS | {"checkpoint_dir": "checkpoints"}
     assert {name: getattr(Documented(), name) for name in wanted} == wanted
