@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mission_parts import TEXT, TOKENIZER, gpt, loader, make
+from small_runs import DOCUMENTED_DEFAULTS
 
 import minitrain as mt
 from minitrain import losses, nn, optim
@@ -146,19 +147,7 @@ def test_s2_2_helpers_for_gradients() -> None:
 
 def test_s2_3_training_config_and_its_defaults(tmp_path: Path) -> None:
     config = TrainingConfig()
-    expected = {
-        "epochs": 10,
-        "batch_size": 32,
-        "learning_rate": 1e-4,
-        "max_grad_norm": 1.0,
-        "save_every": 1000,
-        "keep_checkpoints": 3,
-        "resume_from": None,
-        "use_mixed_precision": False,
-        "gradient_accumulation_steps": 1,
-        "log_gradients": False,
-        "validation_frequency": 100,
-    }
+    expected = DOCUMENTED_DEFAULTS
     assert {name: getattr(config, name) for name in expected} == expected
     document = tisslm.TrainingConfig()
     assert {name: getattr(document, name) for name in expected} == expected
