@@ -27,6 +27,13 @@ from minitrain.training import (
 )
 
 
+@pytest.fixture
+def text_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The present folder has a ``train.txt``."""
+    monkeypatch.chdir(tmp_path)
+    Path("train.txt").write_text(TEXT)
+
+
 def test_s2_1_trainer_train_step_validate_save_load_backward(tmp_path: Path) -> None:
     trainer = make(train_data=None, dataset=loader())
     batch = loader().batch(0)
@@ -44,10 +51,8 @@ def test_s2_1_trainer_train_step_validate_save_load_backward(tmp_path: Path) -> 
     assert all(np.abs(parameter.grad).sum() > 0 for parameter in trainer.model.parameters())
 
 
-def test_s2_1_basic_training_as_the_document_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s2_1_basic_training_as_the_document_writes_it(text_here: None) -> None:
     """Arguments by position, a model without a trainer's help, a loss apart from the model."""
-    monkeypatch.chdir(tmp_path)
-    Path("train.txt").write_text(TEXT)
     model = gpt()
     optimizer = tisslm.Adam(model, 1e-2)
     scheduler = tisslm.CosineScheduler(optimizer, 10000, 1000)
@@ -80,9 +85,7 @@ def test_s2_1_basic_training_as_the_document_writes_it(tmp_path: Path, monkeypat
         np.testing.assert_array_equal(weights, resumed.state_dict()[path])
 
 
-def test_s2_1_custom_training_loop_as_the_document_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("train.txt").write_text(TEXT)
+def test_s2_1_custom_training_loop_as_the_document_writes_it(text_here: None) -> None:
     model = gpt()
     optimizer = tisslm.Adam(model, 1e-2)
     scheduler = tisslm.CosineScheduler(optimizer, 40, 4)

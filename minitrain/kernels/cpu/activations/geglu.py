@@ -13,7 +13,7 @@ from numba import prange
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
-from ..common.elementwise import gelu_tanh
+from ..common.elementwise import gated_gradients, gelu_tanh
 from ..common.launch import launch_forward_of_two, launch_gated_backward
 from ..common.math import normal_cdf, normal_pdf, stretch, wide_vectors
 
@@ -52,8 +52,7 @@ def _backward(dout, gate, up, dgate, dgate_beta, dup, dup_beta, tanh, threads):
         if tanh:
             for i in range(g.size):
                 opened, slope = gelu_tanh(g[i])
-                a = dy[i] * u[i] * slope
-                b = dy[i] * opened
+                a, b = gated_gradients(dy[i], u[i], opened, slope)
                 dg[i] = a + dg[i] if dgate_beta != 0 else a
                 du[i] = b + du[i] if dup_beta != 0 else b
         else:

@@ -9,7 +9,7 @@ from numba import prange
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
-from ..common.elementwise import silu
+from ..common.elementwise import gated_gradients, silu
 from ..common.launch import launch_forward_of_two, launch_gated_backward
 from ..common.math import stretch, wide_vectors
 
@@ -43,7 +43,6 @@ def _backward(dout, gate, up, dgate, dgate_beta, dup, dup_beta, threads):
         dy, g, u, dg, du = dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi]
         for i in range(g.size):
             opened, slope = silu(g[i])
-            a = dy[i] * u[i] * slope
-            b = dy[i] * opened
+            a, b = gated_gradients(dy[i], u[i], opened, slope)
             dg[i] = a + dg[i] if dgate_beta != 0 else a
             du[i] = b + du[i] if dup_beta != 0 else b
