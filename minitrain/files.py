@@ -17,9 +17,10 @@ import json
 import os
 import secrets
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from .errors import MinitrainError
 
@@ -35,6 +36,20 @@ _ADVICE = {
     errno.EEXIST: "a file of that name is in the way; remove it or choose another path",
     errno.EISDIR: "a folder of that name is in the way; remove it or choose another path",
 }
+
+
+class Closing(ABC):
+    """A base for what holds a file, a thread or a process: a ``with`` block closes it at its end, whatever happens."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up what is held; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 class FileError(MinitrainError, OSError):

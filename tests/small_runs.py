@@ -6,13 +6,46 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minitrain.checkpoint import read_checkpoint
+from minitrain.data import TokenLoader
+from minitrain.models.gpt import GPT, GPTConfig
+from minitrain.optim import AdamW, Constant
 from minitrain.records import read_metrics
 from minitrain.records.jsonl import TIMING
-from minitrain.runs import RunConfig
+from minitrain.runs import RunConfig, TokenWindows
+from minitrain.training import Trainer
 
 TEXT = "the quick brown fox jumps over the lazy dog\nand runs away from it, as fast as it can\n" * 20
+
+SMALL = [
+    "recipe=tiny",
+    "data.path=text.txt",
+    "data.block_size=8",
+    "model.n_layer=1",
+    "model.n_embd=8",
+    "trainer.batch_size=4",
+    "trainer.max_steps=6",
+    "trainer.sample_tokens=0",
+]
+"""Arguments of a command that trains on ``text.txt`` in the present folder, for a moment."""
 STEPS = 7
+
+DOCUMENTED_DEFAULTS = {
+    "epochs": 10,
+    "batch_size": 32,
+    "learning_rate": 1e-4,
+    "max_grad_norm": 1.0,
+    "save_every": 1000,
+    "keep_checkpoints": 3,
+    "resume_from": None,
+    "use_mixed_precision": False,
+    "gradient_accumulation_steps": 1,
+    "log_gradients": False,
+    "validation_frequency": 100,
+}
+"""What the reference document gives `TrainingConfig`, but for its folder of checkpoints."""
 
 
 def small_config(folder: Path, **changes: Any) -> RunConfig:
@@ -66,3 +99,18 @@ def tree(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def tiny_trainer(run_dir: Path | None, *, split: int = 200, model: Any = None, **parts: Any) -> Trainer:
+    """A trainer put together by hand, without a tokenizer, that trains on the first ``split`` of 300 tokens."""
+    tokens = np.random.default_rng(0).integers(0, 11, 300)
+    model = model or GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
+    return Trainer(
+        model=model,
+        optimizer=AdamW(model, lr=0.01),
+        scheduler=Constant(0.01),
+        train_data=TokenLoader(tokens[:split], 8, 4, seed=0),
+        val_data=TokenWindows(tokens[split:], 8, 4),
+        run_dir=run_dir,
+        **parts,
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_checks import stir
 from test_op_values import plain_attention, plain_rms_norm, plain_rope
 
 from minitrain.backend import use_kernels
@@ -21,14 +22,6 @@ from minitrain.testing.strategies import seeds
 
 def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
-
-
-def stir(module: Any, seed: int = 3) -> Any:
-    """Weights of ordinary size, norms around 1."""
-    rng = generator(seed)
-    for parameter in module.parameters():
-        parameter.data[...] = 0.5 * rng.standard_normal(parameter.data.shape) + (parameter.data.ndim == 1)
-    return module
 
 
 def plain_heads(linear: Any, x: Any, heads: int) -> Any:

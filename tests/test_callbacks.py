@@ -10,31 +10,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_runs import tiny_trainer
 
-from minitrain.data import TokenLoader
 from minitrain.errors import CheckpointError, ConfigError, NonFiniteError
 from minitrain.models.gpt import GPT, GPTConfig
-from minitrain.optim import AdamW, Constant
 from minitrain.records import read_metrics
-from minitrain.runs import TokenWindows
 from minitrain.training import Callback, CallbackList, Trainer, TrainingConfig
 from minitrain.training.callbacks.base import HOOKS
 
 
 def make(run_dir: Path | None, *callbacks: Callback, model: Any = None, **config: Any) -> Trainer:
     """24 windows a pass in batches of 4: an epoch of 6 steps."""
-    tokens = np.random.default_rng(0).integers(0, 11, 300)
     model = model or GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8, dropout=0.1), seed=1)
     settings: dict[str, Any] = {"max_steps": 8, "validation_frequency": 3, "save_every": 4, "log_every": 2} | config
-    return Trainer(
+    return tiny_trainer(
+        run_dir,
+        split=201,
         model=model,
-        optimizer=AdamW(model, lr=0.01),
-        scheduler=Constant(0.01),
-        train_data=TokenLoader(tokens[:201], 8, 4, seed=0),
-        val_data=TokenWindows(tokens[201:], 8, 4),
         config=TrainingConfig(batch_size=4, gradient_accumulation_steps=2, **settings),
         callbacks=callbacks,
-        run_dir=run_dir,
         progress=False,
         warn=lambda message: None,
     )

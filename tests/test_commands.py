@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_runs
 import yaml
 from small_runs import TEXT
 
@@ -26,18 +27,7 @@ from minitrain.runs import RunConfig
 from minitrain.settings.tree import known_keys
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = [
-    "recipe=tiny",
-    "data.path=text.txt",
-    "data.block_size=8",
-    "model.n_layer=1",
-    "model.n_embd=8",
-    "trainer.batch_size=4",
-    "trainer.max_steps=6",
-    "trainer.sample_tokens=0",
-    "trainer.log_every=1",
-    "scheduler.warmup_steps=1",
-]
+SMALL = [*small_runs.SMALL, "trainer.log_every=1", "scheduler.warmup_steps=1"]
 
 
 @pytest.fixture(autouse=True)

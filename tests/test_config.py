@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_runs import DOCUMENTED_DEFAULTS
 
 from minitrain.errors import ConfigError
 from minitrain.files import FileError
@@ -179,20 +180,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_reference_documents_training_config() -> None:
     from minitrain.compat.tisslm import TrainingConfig as Documented
 
-    wanted = {
-        "epochs": 10,
-        "batch_size": 32,
-        "learning_rate": 1e-4,
-        "max_grad_norm": 1.0,
-        "save_every": 1000,
-        "checkpoint_dir": "checkpoints",
-        "keep_checkpoints": 3,
-        "resume_from": None,
-        "use_mixed_precision": False,
-        "gradient_accumulation_steps": 1,
-        "log_gradients": False,
-        "validation_frequency": 100,
-    }
+    wanted = DOCUMENTED_DEFAULTS | {"checkpoint_dir": "checkpoints"}
     assert {name: getattr(Documented(), name) for name in wanted} == wanted
     own = TrainingConfig()
     assert {name: getattr(own, name) for name in wanted} == wanted | {"checkpoint_dir": None}

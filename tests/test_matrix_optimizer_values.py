@@ -7,13 +7,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from test_optimizer_values import DECAY, SCALE
 
 from minitrain.nn import Linear, Module, Parameter, pack
 from minitrain.optim import Adafactor, Muon, newton_schulz
 
 STEPS = 8
-SCALE = 0.5  # of the gradients
-DECAY = 0.3
 
 
 class Weights(Module):

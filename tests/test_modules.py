@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_checks import stir
 
 from minitrain.backend import use_kernels
 from minitrain.errors import ConfigError
@@ -27,14 +28,6 @@ KEY = Key.from_seed(8)
 
 def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
-
-
-def stir(module: Any, seed: int = 3) -> Any:
-    """Weights of ordinary size: at GPT-2's small initial ones some gradients all but vanish."""
-    rng = generator(seed)
-    for parameter in module.parameters():
-        parameter.data[...] = 0.5 * rng.standard_normal(parameter.data.shape) + (parameter.data.ndim == 1)
-    return module
 
 
 def gpt(**changes: Any) -> GPT:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import TEXT
+from small_runs import SMALL, TEXT
 
 from minitrain.cli import main
 from minitrain.cli.sweep.arguments import SweepArguments
@@ -20,17 +20,6 @@ from minitrain.errors import ConfigError, DataError
 from minitrain.records import read_metrics
 from minitrain.runs import Run, RunConfig, start_run
 from minitrain.runs.sweep.store import begin_sweep, load_sweep
-
-SMALL = [
-    "recipe=tiny",
-    "data.path=text.txt",
-    "data.block_size=8",
-    "model.n_layer=1",
-    "model.n_embd=8",
-    "trainer.batch_size=4",
-    "trainer.max_steps=6",
-    "trainer.sample_tokens=0",
-]
 
 
 @pytest.fixture(autouse=True)

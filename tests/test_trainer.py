@@ -16,19 +16,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import STEPS, small_config, tree
+from small_runs import STEPS, small_config, tiny_trainer, tree
 
 from minitrain.backend.cpu import jit
 from minitrain.checkpoint import read_checkpoint
-from minitrain.data import Batch, TokenLoader
+from minitrain.data import Batch
 from minitrain.errors import CheckpointError, DataError, NonFiniteError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.ops.contract.loss import Loss
-from minitrain.optim import AdamW, Constant, clip_by_global_norm
+from minitrain.optim import AdamW, clip_by_global_norm
 from minitrain.random import Key
 from minitrain.records import read_metrics
 from minitrain.records.progress import LiveProgress, PlainProgress, compilation_shown
-from minitrain.runs import TokenWindows, evaluate, evaluate_run, load_run, plot_run, start_run
+from minitrain.runs import evaluate, evaluate_run, load_run, plot_run, start_run
 from minitrain.training import Interrupted, Trainer, TrainingConfig, train_step
 
 
@@ -51,18 +51,7 @@ def interrupt_at(trainer: Trainer, step: int, action: Callable[[], object]) -> N
 
 
 def small_trainer(run_dir: Path, **config: Any) -> Trainer:
-    """A trainer put together by hand, without a tokenizer."""
-    tokens = np.random.default_rng(0).integers(0, 11, 300)
-    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
-    return Trainer(
-        model=model,
-        optimizer=AdamW(model, lr=0.01),
-        scheduler=Constant(0.01),
-        train_data=TokenLoader(tokens[:200], 8, 4, seed=0),
-        val_data=TokenWindows(tokens[200:], 8, 4),
-        config=TrainingConfig(batch_size=4, **config),
-        run_dir=run_dir,
-    )
+    return tiny_trainer(run_dir, config=TrainingConfig(batch_size=4, **config))
 
 
 # A whole run.

@@ -21,11 +21,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ..backend.memory import peak_memory
 from ..errors import WorkerError
+from ..files import Closing
 
 ROOT = Path(__file__).parents[2]  # the folder that minitrain lies in: a child finds the same one there
 PAUSE = 0.4  # seconds before a turn; thread pools spin for up to 0.2 s after their last work, then sleep
@@ -33,7 +33,7 @@ PAUSE = 0.4  # seconds before a turn; thread pools spin for up to 0.2 s after th
 Reply = dict[str, Any]
 
 
-class Worker:
+class Worker(Closing):
     """A program in a child process.
 
     Attributes:
@@ -99,14 +99,6 @@ class Worker:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._log.close()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read(self) -> Reply:
         assert self._process.stdout is not None

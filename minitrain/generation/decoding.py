@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from ..backend.arrays import Array, array_module, check_plain, is_array
 from ..errors import ConfigError, ShapeError
@@ -21,24 +21,29 @@ class LanguageModel(Protocol):
         ...
 
 
+class Sampling(TypedDict, total=False):
+    """How tokens are chosen: the keyword arguments of `stream`, where they are described and have their defaults."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    rng: Key | None
+
+
 def generate(
     model: LanguageModel,
     tokens: Array,
     max_new_tokens: int,
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    rng: Key | None = None,
+    **sampling: Unpack[Sampling],
 ) -> Array:
     """Let the model continue each row of ``tokens``.
 
-    Args and errors are those of `stream`, which gives the same tokens one by one.
+    Arguments and errors are those of `stream`, which gives the same tokens one by one.
 
     Returns:
         ``(B, T0 + max_new_tokens)`` int32: the prompt and what follows it.
     """
-    columns = list(stream(model, tokens, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, rng=rng))
+    columns = list(stream(model, tokens, max_new_tokens, **sampling))
     xp = array_module(tokens)
     return xp.concatenate([tokens, *(column[:, None] for column in columns)], axis=1).astype(xp.int32)  # type: ignore[no-any-return]
 

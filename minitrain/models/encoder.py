@@ -16,43 +16,26 @@ from ..nn.attention.positions import LearnedPositions
 from ..nn.layers.embedding import Embedding
 from ..random import Key
 from .common.classifier import Classifier
-from .common.config import CheckedConfig
+from .common.config import ClassifierConfig
 from .common.embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops
 
 
 @dataclass(frozen=True)
-class EncoderConfig(CheckedConfig):
-    """Shape of an encoder.
+class EncoderConfig(ClassifierConfig):
+    """Shape of an encoder; see also `ClassifierConfig`.
 
     Attributes:
         vocab_size: number V of token ids.
         n_classes: number of classes.
         block_size: longest sequence.
-        n_layer: number of blocks.
-        n_head: number H of heads; divides ``n_embd``.
-        n_embd: model width C.
-        dropout: probability of dropping, in [0, 1).
-        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
-            it grows from block to block in proportion to the depth.
-        bias: whether the blocks' linear layers and the norms have biases.
-        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         pool: ``"mean"`` classifies the mean of all positions, ``"first"`` the first one, as BERT does with ``[CLS]``.
-        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     vocab_size: int
     n_classes: int
     block_size: int = 64
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 128
-    dropout: float = 0.0
-    drop_path: float = 0.0
-    bias: bool = True
-    gelu: str = "exact"
     pool: str = "mean"
-    label_smoothing: float = 0.0
 
 
 class Encoder(Classifier):

@@ -15,42 +15,32 @@ from ..nn.attention.positions import LearnedPositions
 from ..nn.blocks.block import TransformerBlock
 from ..nn.core.init import residual_std
 from ..nn.layers.layer_norm import LayerNorm
-from .common.config import CheckedConfig
+from .common.config import TransformerConfig
 from .common.decoder import Decoder
 
 
 @dataclass(frozen=True)
-class GPTConfig(CheckedConfig):
-    """Shape of a GPT.
+class GPTConfig(TransformerConfig):
+    """Shape of a GPT; see also `TransformerConfig`.
 
     Attributes:
         vocab_size: number V of token ids.
         block_size: longest sequence.
-        n_layer: number of blocks.
-        n_head: number H of query heads; divides ``n_embd``.
-        n_embd: model width C.
         n_kv_head: number of key and value heads (grouped queries), a divisor of ``n_head``; ``None`` for ``n_head``.
-        dropout: probability of dropping, in [0, 1).
         bias: whether linear layers and norms have biases.
         tie_weights: whether the output layer shares the token embedding's matrix.
         gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
             for all.
-        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     vocab_size: int
     block_size: int = 64
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 128
     n_kv_head: int | None = None
-    dropout: float = 0.0
     bias: bool = False
     tie_weights: bool = True
     gelu: str = "exact"
     loss_chunk: int | None = None
-    label_smoothing: float = 0.0
 
 
 class GPT(Decoder):

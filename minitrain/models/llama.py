@@ -19,7 +19,7 @@ from ..nn.blocks.block import PreNormBlock
 from ..nn.core.init import residual_std
 from ..nn.layers.gated_feed_forward import GatedFeedForward
 from ..nn.layers.rms_norm import RMSNorm
-from .common.config import CheckedConfig
+from .common.config import TransformerConfig
 from .common.decoder import Decoder
 
 HIDDEN_MULTIPLE = 32
@@ -27,19 +27,16 @@ HIDDEN_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
-class LlamaConfig(CheckedConfig):
-    """Shape of a Llama.
+class LlamaConfig(TransformerConfig):
+    """Shape of a Llama; see also `TransformerConfig`.
 
     Attributes:
         vocab_size: number V of token ids.
         block_size: longest sequence.
-        n_layer: number of blocks.
         n_head: number H of query heads; divides ``n_embd``, into an even head width.
-        n_embd: model width C.
         n_kv_head: number of key and value heads (grouped queries), a divisor of ``n_head``; ``None`` for ``n_head``.
         n_hidden: width of the feed-forward layer; ``None`` for 8/3 C, rounded up to a multiple of 32: as many weights
             as an ungated layer of 4 C has.
-        dropout: probability of dropping, in [0, 1).
         tie_weights: whether the output layer shares the token embedding's matrix.
         rope_base: base of the rotary angles; larger for long texts.
         rope_scaling: positions are divided by it, to use a trained model on longer texts.
@@ -48,17 +45,12 @@ class LlamaConfig(CheckedConfig):
         eps: added to the mean square in the norms.
         loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
             for all.
-        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     vocab_size: int
     block_size: int = 64
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 128
     n_kv_head: int | None = None
     n_hidden: int | None = None
-    dropout: float = 0.0
     tie_weights: bool = False
     rope_base: float = 10000.0
     rope_scaling: float = 1.0
@@ -66,7 +58,6 @@ class LlamaConfig(CheckedConfig):
     window: int | None = None
     eps: float = 1e-5
     loss_chunk: int | None = None
-    label_smoothing: float = 0.0
 
     def check_together(self) -> None:
         """Check that rotary positions find pairs of elements."""

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import ConfigError
-from .common.config import CheckedConfig
+from .common.config import TransformerConfig
 
 
 @dataclass(frozen=True)
-class Seq2SeqConfig(CheckedConfig):
-    """Shape of an encoder-decoder transformer.
+class Seq2SeqConfig(TransformerConfig):
+    """Shape of an encoder-decoder transformer; see also `TransformerConfig`.
 
     Attributes:
         vocab_size: number V of token ids, of the source and, unless told otherwise, of the target.
         target_vocab_size: number of token ids of the target; ``None`` for ``vocab_size``.
         block_size: longest source, and longest input of the decoder.
         n_layer: number of blocks in each stack.
-        n_head: number H of heads; divides ``n_embd``.
         n_embd: model width C, even.
-        dropout: probability of dropping, in [0, 1).
         drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         share_embeddings: whether source and target share one table of tokens.
@@ -31,15 +29,11 @@ class Seq2SeqConfig(CheckedConfig):
     vocab_size: int
     target_vocab_size: int | None = None
     block_size: int = 64
-    n_layer: int = 2
-    n_head: int = 4
-    n_embd: int = 128
-    dropout: float = 0.0
+    n_layer: int = field(default=2, kw_only=True)
     drop_path: float = 0.0
     share_embeddings: bool = True
     tie_weights: bool = True
     pad_idx: int = 0
-    label_smoothing: float = 0.0
 
     def check_together(self) -> None:
         """Check the width, the shared table and the padding."""

@@ -19,45 +19,28 @@ from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.sequences.concat import ConcatCache, concat_backward, concat_forward
 from ..random import Key
 from .common.classifier import Classifier
-from .common.config import CheckedConfig
+from .common.config import ClassifierConfig
 from .flops import Flops, attention_flops, linear_flops
 
 
 @dataclass(frozen=True)
-class ViTConfig(CheckedConfig):
-    """Shape of a vision transformer.
+class ViTConfig(ClassifierConfig):
+    """Shape of a vision transformer; see also `ClassifierConfig`.
 
     Attributes:
         image_size: height and width of an image, in pixels.
         patch: height and width of a patch; divides ``image_size``.
         channels: of an image, 1 for grey and 3 for colours.
         n_classes: number of classes.
-        n_layer: number of blocks.
-        n_head: number H of heads; divides ``n_embd``.
-        n_embd: model width C.
-        dropout: probability of dropping, in [0, 1).
-        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
-            it grows from block to block in proportion to the depth.
-        bias: whether the blocks' linear layers and the norms have biases.
-        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of
             the patches, without such a token.
-        label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
     image_size: int
     patch: int
     n_classes: int
     channels: int = 3
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 128
-    dropout: float = 0.0
-    drop_path: float = 0.0
-    bias: bool = True
-    gelu: str = "exact"
     pool: str = "first"
-    label_smoothing: float = 0.0
 
     def check_together(self) -> None:
         """Check that patches fill the image."""

@@ -1,105 +1,60 @@
 """Optimizers, learning-rate schedules, clipping, and averages of weights."""
 
-from .arithmetic import coupled_gradient, update_mean
-from .average import ExponentialAverage, StochasticWeightAverage, WeightAverage
-from .clip import Clip, clip_adaptive, clip_by_global_norm, clip_by_value, compute_grad_norm, sum_of_squares
-from .factory import create_optimizer, create_scheduler
-from .gradient_helpers import clip_gradients, zero_gradients
-from .groups import Span, trainable_spans
-from .optimizer import Optimizer
-from .registry import register_optimizer, register_schedule
-from .rules.adafactor import Adafactor, adafactor_update
-from .rules.adagrad import Adagrad, adagrad_update
-from .rules.adam import Adam, adam_update
-from .rules.adamw import AdamW
-from .rules.lion import Lion, lion_update
-from .rules.muon import Muon, muon_update, newton_schulz
-from .rules.nadam import NAdam
-from .rules.rmsprop import RMSprop, rmsprop_update
-from .rules.sgd import SGD, sgd_update
-from .schedules import (
-    Constant,
-    CosineRestarts,
-    Exponential,
-    InverseSqrt,
-    Linear,
-    MultiStep,
-    OneCycle,
-    Polynomial,
-    Schedule,
-    StepDecay,
-    Warmup,
-    WarmupCosine,
-    WarmupStableDecay,
-)
-from .schedules.plateau import ReduceOnPlateau
-from .schedules.plot import plot_schedule
-from .schedules.scheduler import (
-    ConstantScheduler,
-    CosineScheduler,
-    ExponentialScheduler,
-    Scheduler,
-    StepScheduler,
-    WarmupDecayScheduler,
-)
-
-__all__ = [
-    "SGD",
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Clip",
-    "Constant",
-    "ConstantScheduler",
-    "CosineRestarts",
-    "CosineScheduler",
-    "Exponential",
-    "ExponentialAverage",
-    "ExponentialScheduler",
-    "InverseSqrt",
-    "Linear",
-    "Lion",
-    "MultiStep",
-    "Muon",
-    "NAdam",
-    "OneCycle",
-    "Optimizer",
-    "Polynomial",
-    "RMSprop",
-    "ReduceOnPlateau",
-    "Schedule",
-    "Scheduler",
-    "Span",
-    "StepDecay",
-    "StepScheduler",
-    "StochasticWeightAverage",
-    "Warmup",
-    "WarmupCosine",
-    "WarmupDecayScheduler",
-    "WarmupStableDecay",
-    "WeightAverage",
-    "adafactor_update",
-    "adagrad_update",
-    "adam_update",
-    "clip_adaptive",
-    "clip_by_global_norm",
-    "clip_by_value",
-    "clip_gradients",
-    "compute_grad_norm",
-    "coupled_gradient",
-    "create_optimizer",
-    "create_scheduler",
-    "lion_update",
-    "muon_update",
-    "newton_schulz",
-    "plot_schedule",
-    "register_optimizer",
-    "register_schedule",
-    "rmsprop_update",
-    "sgd_update",
-    "sum_of_squares",
-    "trainable_spans",
-    "update_mean",
-    "zero_gradients",
-]
+from .arithmetic import coupled_gradient as coupled_gradient
+from .arithmetic import update_mean as update_mean
+from .average import ExponentialAverage as ExponentialAverage
+from .average import StochasticWeightAverage as StochasticWeightAverage
+from .average import WeightAverage as WeightAverage
+from .clip import Clip as Clip
+from .clip import clip_adaptive as clip_adaptive
+from .clip import clip_by_global_norm as clip_by_global_norm
+from .clip import clip_by_value as clip_by_value
+from .clip import compute_grad_norm as compute_grad_norm
+from .clip import sum_of_squares as sum_of_squares
+from .factory import create_optimizer as create_optimizer
+from .factory import create_scheduler as create_scheduler
+from .gradient_helpers import clip_gradients as clip_gradients
+from .gradient_helpers import zero_gradients as zero_gradients
+from .groups import Span as Span
+from .groups import trainable_spans as trainable_spans
+from .optimizer import Optimizer as Optimizer
+from .registry import register_optimizer as register_optimizer
+from .registry import register_schedule as register_schedule
+from .rules.adafactor import Adafactor as Adafactor
+from .rules.adafactor import adafactor_update as adafactor_update
+from .rules.adagrad import Adagrad as Adagrad
+from .rules.adagrad import adagrad_update as adagrad_update
+from .rules.adam import Adam as Adam
+from .rules.adam import adam_update as adam_update
+from .rules.adamw import AdamW as AdamW
+from .rules.lion import Lion as Lion
+from .rules.lion import lion_update as lion_update
+from .rules.muon import Muon as Muon
+from .rules.muon import muon_update as muon_update
+from .rules.muon import newton_schulz as newton_schulz
+from .rules.nadam import NAdam as NAdam
+from .rules.rmsprop import RMSprop as RMSprop
+from .rules.rmsprop import rmsprop_update as rmsprop_update
+from .rules.sgd import SGD as SGD
+from .rules.sgd import sgd_update as sgd_update
+from .schedules import Constant as Constant
+from .schedules import CosineRestarts as CosineRestarts
+from .schedules import Exponential as Exponential
+from .schedules import InverseSqrt as InverseSqrt
+from .schedules import Linear as Linear
+from .schedules import MultiStep as MultiStep
+from .schedules import OneCycle as OneCycle
+from .schedules import Polynomial as Polynomial
+from .schedules import Schedule as Schedule
+from .schedules import StepDecay as StepDecay
+from .schedules import Warmup as Warmup
+from .schedules import WarmupCosine as WarmupCosine
+from .schedules import WarmupStableDecay as WarmupStableDecay
+from .schedules.plateau import ReduceOnPlateau as ReduceOnPlateau
+from .schedules.plot import plot_schedule as plot_schedule
+from .schedules.scheduler import ConstantScheduler as ConstantScheduler
+from .schedules.scheduler import CosineScheduler as CosineScheduler
+from .schedules.scheduler import ExponentialScheduler as ExponentialScheduler
+from .schedules.scheduler import Scheduler as Scheduler
+from .schedules.scheduler import StepScheduler as StepScheduler
+from .schedules.scheduler import WarmupDecayScheduler as WarmupDecayScheduler

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..files import FileError, file_error, open_atomically, open_regular
-from ..folder import open_to_append
+from .appended import AppendedFile
 
 
-class CsvFile:
+class CsvFile(AppendedFile):
     """Appends records to a CSV file; the first line names the columns, in the order in which they first came.
 
     A record leaves the cells of columns that it lacks empty. One with a new column makes the file be written anew,
@@ -33,8 +32,7 @@ class CsvFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._file = open_to_append(self.path)
+        super().__init__(path)
         self.columns: list[str] = next(self._stored(), [])
         self.rows = sum(1 for _ in islice(self._stored(), 1, None))
 
@@ -49,12 +47,7 @@ class CsvFile:
         new = [name for name in record if name not in self.columns]
         if new:
             self._rewrite(self.rows, self.columns + new)
-        line = memoryview(_line(_cell(record.get(name)) for name in self.columns))
-        try:
-            while line:  # an almost full disk takes a part of it first
-                line = line[self._file.write(line) :]
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
+        self._append(_line(_cell(record.get(name)) for name in self.columns))
         self.rows += 1
 
     def sync(self) -> tuple[int, int]:
@@ -63,10 +56,7 @@ class CsvFile:
         Raises:
             FileError: if the disk refuses.
         """
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
+        self._sync()
         return self.rows, len(self.columns)
 
     def truncate(self, rows: int, columns: int) -> bool:
@@ -82,10 +72,6 @@ class CsvFile:
         self._rewrite(min(rows, self.rows), self.columns[:columns])
         return complete
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
     def _rewrite(self, rows: int, columns: list[str]) -> None:
         """The first ``rows`` records with ``columns``, the present ones or more or fewer of them, in a new file."""
         width = len(columns)
@@ -95,7 +81,7 @@ class CsvFile:
             for row in islice(self._stored(), 1, 1 + rows):
                 file.write(_line((row + [""] * width)[:width]))
         self._file.close()
-        self._file = open_to_append(self.path)  # the old one is no longer in the folder
+        self._open()  # the old one is no longer in the folder
         self.columns, self.rows = columns, rows
 
     def _stored(self) -> Iterator[list[str]]:

@@ -9,12 +9,11 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ..files import FileError, file_error, open_regular, parse_json
-from ..folder import open_to_append
 from ..folder.names import METRICS as METRICS
+from .appended import AppendedFile
 
 TIMING = (
     "seconds",
@@ -32,7 +31,7 @@ TIMING = (
 _BLOCK, _LONGEST = 1 << 16, 100_000  # bytes read at a time, and of a line
 
 
-class MetricsWriter:
+class MetricsWriter(AppendedFile):
     """Appends records to a JSONL file.
 
     Each record is handed to the operating system at once, so that a killed process loses none; `sync` makes them
@@ -45,10 +44,6 @@ class MetricsWriter:
         FileError: if the file cannot be opened, or is a link or no regular file.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._file = open_to_append(self.path)
-
     def write(self, record: Mapping[str, Any]) -> None:
         """Append ``record``, a mapping of names to numbers (NumPy's too), text, or nothing.
 
@@ -56,12 +51,7 @@ class MetricsWriter:
             FileError: if the disk refuses.
         """
         values = {name: _plain(value) for name, value in record.items()}
-        line = memoryview(json.dumps(values, allow_nan=False).encode() + b"\n")
-        try:
-            while line:  # an almost full disk takes a part of it first
-                line = line[self._file.write(line) :]
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
+        self._append(json.dumps(values, allow_nan=False).encode() + b"\n")
 
     def sync(self) -> int:
         """Make all records durable and return `offset`, for the checkpoint.
@@ -69,10 +59,7 @@ class MetricsWriter:
         Raises:
             FileError: if the disk refuses.
         """
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
+        self._sync()
         return self.offset()
 
     def offset(self) -> int:
@@ -107,18 +94,6 @@ class MetricsWriter:
                 return start + found + 1
             end = start
         return 0
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> MetricsWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def read_metrics(path: str | Path, *, end: int | None = None) -> list[dict[str, Any]]:

@@ -82,12 +82,16 @@ _ENTRY = re.compile(r"^    (\w+)(?: \([^)]*\))?: ((?:.*\n(?:     +.*\n)*))", re.
 
 
 def descriptions(owner: Any) -> dict[str, str]:
-    """What a Google-style docstring says of each argument or attribute, as a line of plain text for users of YAML."""
+    """What a Google-style docstring says of each argument or attribute, as a line of plain text for users of YAML.
+
+    A class says only what is its own: the rest is in the docstrings of its bases.
+    """
     found: dict[str, str] = {}
-    for section in _SECTION.findall(f"{inspect.getdoc(owner) or ''}\n"):
-        for name, text in _ENTRY.findall(f"{section}\n"):
-            line = " ".join(text.replace("``None``", "null").replace("``", "").split())
-            found[name] = line[:1].upper() + line[1:]
+    for kind in reversed(inspect.getmro(owner) if inspect.isclass(owner) else (owner,)):
+        for section in _SECTION.findall(f"{inspect.cleandoc(kind.__doc__ or '')}\n"):
+            for name, text in _ENTRY.findall(f"{section}\n"):
+                line = " ".join(text.replace("``None``", "null").replace("``", "").split())
+                found[name] = line[:1].upper() + line[1:]
     return found
 
 

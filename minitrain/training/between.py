@@ -80,18 +80,7 @@ class BetweenSteps:
             raise self._interrupted(signal_number)
 
     def validate(self, max_batches: int | None = None) -> dict[str, Any]:
-        """Measure on the validation data, keep the metrics and remember the best.
-
-        Args:
-            max_batches: measure on so many batches only.
-
-        Returns:
-            ``val_loss``, ``val_tokens``, and each metric as ``val_<name>``.
-
-        Raises:
-            ConfigError: if there is no validation data.
-            NonFiniteError: if the loss is NaN or infinite.
-        """
+        """Measure on the validation data, keep the metrics and remember the best; see `Trainer.validate`."""
         run, state = self.run, self.state
         if run.evaluator is None:
             raise ConfigError("the trainer has no val_data to validate on")

@@ -256,20 +256,20 @@ def vouch(run: Path) -> None:
     (folder / "manifest.json").write_bytes(Manifest(2, 4, entries).to_json())
 
 
-def large_state(run: Path) -> None:
+def state_with_lists(run: Path, count: int) -> None:
     state = json.loads((run / STEP / "state.json").read_bytes())
     state["state"]["config"]["x"] = "HERE"
-    text = json.dumps(state).encode().replace(b'"HERE"', b"[" + b"[]," * 10_000_000 + b"[]]")
+    text = json.dumps(state).encode().replace(b'"HERE"', b"[" + b"[]," * count + b"[]]")
     (run / STEP / "state.json").write_bytes(text)
     vouch(run)
+
+
+def large_state(run: Path) -> None:
+    state_with_lists(run, 10_000_000)
 
 
 def dense_state(run: Path) -> None:
-    state = json.loads((run / STEP / "state.json").read_bytes())
-    state["state"]["config"]["x"] = "HERE"
-    text = json.dumps(state).encode().replace(b'"HERE"', b"[" + b"[]," * 1_000_000 + b"[]]")
-    (run / STEP / "state.json").write_bytes(text)
-    vouch(run)
+    state_with_lists(run, 1_000_000)
 
 
 def repeated_names(run: Path) -> None:

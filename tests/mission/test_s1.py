@@ -64,26 +64,10 @@ def test_s1_2_positions_names_and_our_own_class_agree() -> None:
             trainer: training.Trainer = modular.Trainer(
                 model, data, val, optimizer, scheduler, config, None, False, progress=False
             )
-        elif arrange == 1:
-            trainer = training.Trainer(
-                model=model,
-                train_dataloader=data,
-                val_dataloader=val,
-                optimizer=optimizer,
-                scheduler=scheduler,
-                config=config,
-                progress=False,
-            )
         else:
-            trainer = training.Trainer(
-                model=model,
-                train_data=data,
-                val_data=val,
-                optimizer=optimizer,
-                scheduler=scheduler,
-                config=config,
-                progress=False,
-            )
+            batches = [{"train_dataloader": data, "val_dataloader": val}, {"train_data": data, "val_data": val}]
+            parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "config": config}
+            trainer = training.Trainer(**parts, **batches[arrange - 1], progress=False)
         trainer.train()
         ends.append(trainer.model.state_dict()["tok_emb.weight"])
     np.testing.assert_array_equal(ends[0], ends[1])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mission_parts import TEXT, TOKENIZER, gpt, loader, make
+from small_runs import DOCUMENTED_DEFAULTS
 
 import minitrain as mt
 from minitrain import losses, nn, optim
@@ -24,6 +25,13 @@ from minitrain.training import (
     WeightStatistics,
     accuracy,
 )
+
+
+@pytest.fixture
+def text_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The present folder has a ``train.txt``."""
+    monkeypatch.chdir(tmp_path)
+    Path("train.txt").write_text(TEXT)
 
 
 def test_s2_1_trainer_train_step_validate_save_load_backward(tmp_path: Path) -> None:
@@ -43,10 +51,8 @@ def test_s2_1_trainer_train_step_validate_save_load_backward(tmp_path: Path) -> 
     assert all(np.abs(parameter.grad).sum() > 0 for parameter in trainer.model.parameters())
 
 
-def test_s2_1_basic_training_as_the_document_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s2_1_basic_training_as_the_document_writes_it(text_here: None) -> None:
     """Arguments by position, a model without a trainer's help, a loss apart from the model."""
-    monkeypatch.chdir(tmp_path)
-    Path("train.txt").write_text(TEXT)
     model = gpt()
     optimizer = tisslm.Adam(model, 1e-2)
     scheduler = tisslm.CosineScheduler(optimizer, 10000, 1000)
@@ -79,9 +85,7 @@ def test_s2_1_basic_training_as_the_document_writes_it(tmp_path: Path, monkeypat
         np.testing.assert_array_equal(weights, resumed.state_dict()[path])
 
 
-def test_s2_1_custom_training_loop_as_the_document_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("train.txt").write_text(TEXT)
+def test_s2_1_custom_training_loop_as_the_document_writes_it(text_here: None) -> None:
     model = gpt()
     optimizer = tisslm.Adam(model, 1e-2)
     scheduler = tisslm.CosineScheduler(optimizer, 40, 4)
@@ -146,19 +150,7 @@ def test_s2_2_helpers_for_gradients() -> None:
 
 def test_s2_3_training_config_and_its_defaults(tmp_path: Path) -> None:
     config = TrainingConfig()
-    expected = {
-        "epochs": 10,
-        "batch_size": 32,
-        "learning_rate": 1e-4,
-        "max_grad_norm": 1.0,
-        "save_every": 1000,
-        "keep_checkpoints": 3,
-        "resume_from": None,
-        "use_mixed_precision": False,
-        "gradient_accumulation_steps": 1,
-        "log_gradients": False,
-        "validation_frequency": 100,
-    }
+    expected = DOCUMENTED_DEFAULTS
     assert {name: getattr(config, name) for name in expected} == expected
     document = tisslm.TrainingConfig()
     assert {name: getattr(document, name) for name in expected} == expected

@@ -56,6 +56,30 @@ def set_gradients(model, rng, scale=1.0):
     return gradients
 
 
+def both(kind, seed, packed, *, lr, weight_decay, **options):
+    """A model, the same weights for PyTorch, and an optimizer for either; the decay does not reach vectors."""
+    model = Weights(seed)
+    theirs = {name: torch.nn.Parameter(torch.tensor(p.data)) for name, p in model.named_parameters()}
+    if packed:
+        pack(model)
+    ours = kind(model, lr=lr, weight_decay=weight_decay, **options)
+    groups = [{"params": [p], "weight_decay": weight_decay if p.ndim >= 2 else 0.0} for p in theirs.values()]
+    return model, theirs, ours, getattr(torch.optim, kind.__name__)(groups, lr=lr, **options)
+
+
+def update_both(ours, model, rng, peer, theirs, *, rate, size, scale):
+    """One update on either side, from the same gradients of about ``size``, times ``scale``, at the rate ``rate``."""
+    ours.set_lr(rate)
+    ours.zero_grad()
+    gradients = set_gradients(model, rng, size)
+    ours.step(scale)
+    for group in peer.param_groups:
+        group["lr"] = rate
+    for name, parameter in theirs.items():
+        parameter.grad = torch.tensor(scale * gradients[name])
+    peer.step()
+
+
 @given(
     seed=seeds(),
     packed=st.booleans(),
@@ -67,27 +91,11 @@ def set_gradients(model, rng, scale=1.0):
 )
 def test_adamw_trajectory(seed, packed, lr, betas, eps, weight_decay, scale):
     """Weights and moments over ten updates with a changing rate; a factor on the gradients joins the update."""
-    model, rng = Weights(seed), np.random.default_rng(seed + 1)
-    theirs = {name: torch.nn.Parameter(torch.tensor(p.data)) for name, p in model.named_parameters()}
-    if packed:
-        pack(model)
-    ours = AdamW(model, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
-    groups = [
-        {"params": [p for p in theirs.values() if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in theirs.values() if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    peer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps)
+    rng = np.random.default_rng(seed + 1)
+    model, theirs, ours, peer = both(AdamW, seed, packed, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
     for step in range(10):
         rate = lr / (1 + step)
-        ours.set_lr(rate)
-        ours.zero_grad()
-        gradients = set_gradients(model, rng, scale=10.0 ** rng.integers(-3, 3))
-        ours.step(scale)
-        for group in peer.param_groups:
-            group["lr"] = rate
-        for name, parameter in theirs.items():
-            parameter.grad = torch.tensor(scale * gradients[name])
-        peer.step()
+        update_both(ours, model, rng, peer, theirs, rate=rate, size=10.0 ** rng.integers(-3, 3), scale=scale)
         for name, parameter in model.named_parameters():
             np.testing.assert_allclose(parameter.data, theirs[name].detach(), rtol=TOLERANCE, atol=TOLERANCE)
     moments = ours.state_dict()["moments"]
@@ -134,24 +142,11 @@ TRAJECTORIES = [
 )
 def test_trajectory(kind, options, seed, packed, lr, weight_decay, scale):
     """Weights and moments over thirty updates with a changing rate; the decay does not reach vectors."""
-    model, rng = Weights(seed), np.random.default_rng(seed + 1)
-    theirs = {name: torch.nn.Parameter(torch.tensor(p.data)) for name, p in model.named_parameters()}
-    if packed:
-        pack(model)
-    ours = kind(model, lr=lr, weight_decay=weight_decay, **options)
-    groups = [{"params": [p], "weight_decay": weight_decay if p.ndim >= 2 else 0.0} for p in theirs.values()]
-    peer = getattr(torch.optim, kind.__name__)(groups, lr=lr, **options)
+    rng = np.random.default_rng(seed + 1)
+    model, theirs, ours, peer = both(kind, seed, packed, lr=lr, weight_decay=weight_decay, **options)
     for step in range(30):
         rate = lr / (1 + 0.1 * step)
-        ours.set_lr(rate)
-        ours.zero_grad()
-        gradients = set_gradients(model, rng, scale=10.0 ** rng.integers(-1, 2))
-        ours.step(scale)
-        for group in peer.param_groups:
-            group["lr"] = rate
-        for name, parameter in theirs.items():
-            parameter.grad = torch.tensor(scale * gradients[name])
-        peer.step()
+        update_both(ours, model, rng, peer, theirs, rate=rate, size=10.0 ** rng.integers(-1, 2), scale=scale)
         for name, parameter in model.named_parameters():
             np.testing.assert_allclose(parameter.data, theirs[name].detach(), rtol=1e-10, atol=1e-10)
     expected = {

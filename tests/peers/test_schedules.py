@@ -3,36 +3,29 @@
 import pytest
 from torch.optim import lr_scheduler
 
-from minitrain.optim import (
-    CosineRestarts,
-    Exponential,
-    InverseSqrt,
-    Linear,
-    MultiStep,
-    OneCycle,
-    Polynomial,
-    StepDecay,
-    Warmup,
-)
+from minitrain.optim import schedules
 
 from .test_optim import torch_rates
 
 LR, STEPS = 0.3, 200
 PAIRS = {
-    "step": (StepDecay(LR, 30, gamma=0.5), lambda o: lr_scheduler.StepLR(o, 30, gamma=0.5)),
-    "multi-step": (MultiStep(LR, (10, 11, 150)), lambda o: lr_scheduler.MultiStepLR(o, [10, 11, 150])),
-    "exponential": (Exponential(LR, 0.97), lambda o: lr_scheduler.ExponentialLR(o, 0.97)),
-    "linear": (Linear(LR, 0.1 * LR, 130), lambda o: lr_scheduler.LinearLR(o, 1.0, 0.1, total_iters=130)),
-    "linear-up": (Linear(0.2 * LR, LR, 50), lambda o: lr_scheduler.LinearLR(o, 0.2, 1.0, total_iters=50)),
-    "polynomial": (Polynomial(LR, 150, power=2.5), lambda o: lr_scheduler.PolynomialLR(o, 150, power=2.5)),
-    "restarts": (CosineRestarts(LR, 0.01, 30), lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 30, 1, 0.01)),
+    "step": (schedules.StepDecay(LR, 30, gamma=0.5), lambda o: lr_scheduler.StepLR(o, 30, gamma=0.5)),
+    "multi-step": (schedules.MultiStep(LR, (10, 11, 150)), lambda o: lr_scheduler.MultiStepLR(o, [10, 11, 150])),
+    "exponential": (schedules.Exponential(LR, 0.97), lambda o: lr_scheduler.ExponentialLR(o, 0.97)),
+    "linear": (schedules.Linear(LR, 0.1 * LR, 130), lambda o: lr_scheduler.LinearLR(o, 1.0, 0.1, total_iters=130)),
+    "linear-up": (schedules.Linear(0.2 * LR, LR, 50), lambda o: lr_scheduler.LinearLR(o, 0.2, 1.0, total_iters=50)),
+    "polynomial": (schedules.Polynomial(LR, 150, power=2.5), lambda o: lr_scheduler.PolynomialLR(o, 150, power=2.5)),
+    "restarts": (
+        schedules.CosineRestarts(LR, 0.01, 30),
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 30, 1, 0.01),
+    ),
     "longer-restarts": (
-        CosineRestarts(LR, 0.0, 12, 3),
+        schedules.CosineRestarts(LR, 0.0, 12, 3),
         lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 12, 3),
     ),
-    "one-cycle": (OneCycle(LR, STEPS), lambda o: lr_scheduler.OneCycleLR(o, LR, STEPS, cycle_momentum=False)),
+    "one-cycle": (schedules.OneCycle(LR, STEPS), lambda o: lr_scheduler.OneCycleLR(o, LR, STEPS, cycle_momentum=False)),
     "one-cycle-of-lines": (
-        OneCycle(LR, STEPS, rise=0.413, start_factor=5.0, end_factor=50.0, shape="linear"),
+        schedules.OneCycle(LR, STEPS, rise=0.413, start_factor=5.0, end_factor=50.0, shape="linear"),
         lambda o: lr_scheduler.OneCycleLR(
             o,
             LR,
@@ -45,11 +38,11 @@ PAIRS = {
         ),
     ),
     "inverse-sqrt": (
-        InverseSqrt(LR, 40),
+        schedules.InverseSqrt(LR, 40),
         lambda o: lr_scheduler.LambdaLR(o, lambda step: min((step + 1) / 40, (40 / (step + 1)) ** 0.5)),
     ),
     "warm-up": (
-        Warmup(StepDecay(LR, 30, gamma=0.5), 20),
+        schedules.Warmup(schedules.StepDecay(LR, 30, gamma=0.5), 20),
         lambda o: lr_scheduler.SequentialLR(
             o,
             [lr_scheduler.LinearLR(o, 1 / 21, total_iters=20), lr_scheduler.StepLR(o, 30, gamma=0.5)],
@@ -62,7 +55,7 @@ PAIRS = {
 @pytest.mark.parametrize("name", PAIRS)
 def test_rates(name):
     schedule, peer = PAIRS[name]
-    steps = STEPS - 1 if isinstance(schedule, OneCycle) else STEPS  # PyTorch's has no step after its last
+    steps = STEPS - 1 if isinstance(schedule, schedules.OneCycle) else STEPS  # PyTorch's has no step after its last
     expected = torch_rates(peer, LR, steps)
     assert len(set(expected)) > 2
     assert [schedule(step) for step in range(steps)] == pytest.approx(expected, rel=1e-9, abs=1e-13)

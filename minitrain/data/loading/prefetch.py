@@ -10,10 +10,10 @@ import threading
 import weakref
 from collections.abc import Mapping
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ...errors import ConfigError
+from ...files import Closing
 from ...states import Whole, checked
 from .batches import Loader, checked_step
 from .stream import Batches, BatchIterator
@@ -65,7 +65,7 @@ class _Worker:
             self.prepared.put(prepared)
 
 
-class Prefetch:
+class Prefetch(Closing):
     """A stream of batches that is read ahead in a thread; a `BatchIterator`.
 
     The thread starts with the first batch. It ends with ``close``, at the end of a ``with`` block, when the stream
@@ -136,14 +136,6 @@ class Prefetch:
             self._worker = None
             self.stream.load_state_dict(self._state)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class _Steps(Batches):
     """The micro-batches of a loader, step after step; the position includes how batches are split."""
@@ -164,7 +156,7 @@ class _Steps(Batches):
         self.accumulation = state["accumulation"]
 
 
-class PrefetchLoader:
+class PrefetchLoader(Closing):
     """A loader whose next micro-batches are prepared in the background; a `Loader`.
 
     Steps asked for in order come from the thread; any other step makes it begin anew there. What comes is what the
@@ -207,11 +199,3 @@ class PrefetchLoader:
     def close(self) -> None:
         """End the thread. Another batch starts another."""
         self._ahead.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()

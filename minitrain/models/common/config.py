@@ -55,6 +55,41 @@ class CheckedConfig:
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(CheckedConfig):
+    """What the configurations of all transformers share.
+
+    Attributes:
+        n_layer: number of blocks.
+        n_head: number H of (query) heads; divides ``n_embd``.
+        n_embd: model width C.
+        dropout: probability of dropping, in [0, 1).
+        label_smoothing: share of each target spread over all classes in training, in [0, 1).
+    """
+
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 128
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig(TransformerConfig):
+    """What the configurations of classifiers made of transformer blocks share; see also `TransformerConfig`.
+
+    Attributes:
+        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
+            it grows from block to block in proportion to the depth.
+        bias: whether the blocks' linear layers and the norms have biases.
+        gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
+    """
+
+    drop_path: float = 0.0
+    bias: bool = True
+    gelu: str = "exact"
+
+
 def check_types(config: Any) -> None:
     """Raise a ``ConfigError`` unless each number, truth value and text of a configuration has its field's type."""
     hints = typing.get_type_hints(type(config))

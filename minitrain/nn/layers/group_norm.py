@@ -11,23 +11,17 @@ from ...errors import ConfigError
 from ...ops.contract.op import Target
 from ...ops.norms.group_norm import GroupNormCache, group_norm_backward, group_norm_forward
 from ..core.checks import check_sizes
-from ..core.module import Module
-from ..core.parameter import Parameter, into
+from ..core.parameter import into
+from .scale_and_shift import ScaleAndShift
 
 
-class GroupNorm(Module):
+class GroupNorm(ScaleAndShift):
     """Normalise groups of channels of each sample, then scale and shift each channel.
 
     Args:
         channels: size C of the axis after the batch.
         groups: number of groups, a divisor of C.
-        bias: whether to shift.
-        eps: added to the variance.
-        dtype: dtype of the weights.
-
-    Attributes:
-        weight: (C,), ones at first.
-        bias: (C,), zeros at first, or ``None``.
+        bias, eps, dtype: see `ScaleAndShift`.
 
     Raises:
         ConfigError: if the channels cannot be split into so many groups.
@@ -39,9 +33,8 @@ class GroupNorm(Module):
         check_sizes("GroupNorm", channels=channels, groups=groups)
         if channels % groups:
             raise ConfigError(f"GroupNorm: groups={groups} must divide channels={channels}")
-        self.weight = Parameter(np.ones(channels, dtype))
-        self.bias = Parameter(np.zeros(channels, dtype)) if bias else None
-        self.groups, self.eps = groups, eps
+        super().__init__(channels, bias=bias, eps=eps, dtype=dtype)
+        self.groups = groups
 
     def forward(self, x: Array) -> tuple[Array, GroupNormCache]:
         """Map x (B, C, ...) to out (B, C, ...)."""

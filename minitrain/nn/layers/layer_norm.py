@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from ...backend.arrays import Array
 from ...ops.contract.op import SKIP, Target
 from ...ops.norms.layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
@@ -14,30 +10,12 @@ from ...ops.norms.residual_layer_norm import (
     residual_layer_norm_backward,
     residual_layer_norm_forward,
 )
-from ..core.checks import check_sizes
-from ..core.module import Module
-from ..core.parameter import Parameter, into
+from ..core.parameter import into
+from .scale_and_shift import ScaleAndShift
 
 
-class LayerNorm(Module):
-    """Normalise the last axis, then scale and shift it.
-
-    Args:
-        width: size C of the last axis.
-        bias: whether to shift.
-        eps: added to the variance.
-        dtype: dtype of the weights.
-
-    Attributes:
-        weight: (C,), ones at first.
-        bias: (C,), zeros at first, or ``None``.
-    """
-
-    def __init__(self, width: int, *, bias: bool = True, eps: float = 1e-5, dtype: Any = np.float32) -> None:
-        check_sizes("LayerNorm", width=width)
-        self.weight = Parameter(np.ones(width, dtype))
-        self.bias = Parameter(np.zeros(width, dtype)) if bias else None
-        self.eps = eps
+class LayerNorm(ScaleAndShift):
+    """Normalise the last axis, of size ``width``, then scale and shift it; for its settings see `ScaleAndShift`."""
 
     def forward(self, x: Array) -> tuple[Array, LayerNormCache]:
         """Map x (..., C) to out (..., C)."""

@@ -45,15 +45,7 @@ def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> tuple
 
 @op("cache.gate: *N; dout: *N")
 def geglu_backward(dout: Array, cache: GegluCache) -> tuple[Array, Array]:
-    """Gradients of GEGLU.
-
-    Args:
-        dout: (...,) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dgate (...,) and dup (...,).
-    """
+    """Gradients of GEGLU: dout (...,) to dgate (...,) and dup (...,)."""
     gate, up, approximate = cache
     opened, gelu_cache = gelu_forward.reference(gate, approximate=approximate)
     return gelu_backward.reference(dout * up, gelu_cache), dout * opened

@@ -52,15 +52,7 @@ def gelu_forward(x: Array, *, approximate: str = "tanh") -> tuple[Array, GeluCac
 
 @op("cache.x: *N; dout: *N")
 def gelu_backward(dout: Array, cache: GeluCache) -> Array:
-    """Gradient of GELU.
-
-    Args:
-        dout: (...,) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (...,).
-    """
+    """Gradient of GELU: dout (...,) to dx (...,)."""
     x, approximate = cache
     xp = array_module(x)
     if approximate != "tanh":

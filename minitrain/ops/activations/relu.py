@@ -6,41 +6,23 @@ the backward needs.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ...backend.arrays import Array, array_module
 from ..contract.op import op
+from .caches import OutputCache
 
 
-class ReluCache(NamedTuple):
+class ReluCache(OutputCache):
     """What the backward needs."""
-
-    out: Array  # (...,) the output
 
 
 @op("x: *N")
 def relu_forward(x: Array) -> tuple[Array, ReluCache]:
-    """The positive part of each element.
-
-    Args:
-        x: (...,) input.
-
-    Returns:
-        out (...,) and the cache.
-    """
+    """Map x (...,) to the positive part of each element."""
     out = array_module(x).maximum(x, 0)
     return out, ReluCache(out)
 
 
 @op("cache.out: *N; dout: *N")
 def relu_backward(dout: Array, cache: ReluCache) -> Array:
-    """Gradient of ReLU.
-
-    Args:
-        dout: (...,) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (...,).
-    """
+    """Gradient of ReLU: dout (...,) to dx (...,)."""
     return array_module(dout).where(cache.out > 0, dout, 0)  # type: ignore[no-any-return]

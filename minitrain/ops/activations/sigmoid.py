@@ -10,28 +10,18 @@ above and below: ``s(x) = exp(x) / (1 + exp(x))``. Both halves in one line::
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ...backend.arrays import Array, array_module
 from ..contract.op import op
+from .caches import OutputCache
 
 
-class SigmoidCache(NamedTuple):
+class SigmoidCache(OutputCache):
     """What the backward needs."""
-
-    out: Array  # (...,) the output
 
 
 @op("x: *N")
 def sigmoid_forward(x: Array) -> tuple[Array, SigmoidCache]:
-    """The logistic function of each element; nothing overflows.
-
-    Args:
-        x: (...,) input.
-
-    Returns:
-        out (...,) in [0, 1] and the cache.
-    """
+    """Map x (...,) to the logistic function of each element, in [0, 1]; nothing overflows."""
     xp = array_module(x)
     out = xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-abs(x)))
     return out, SigmoidCache(out)
@@ -39,14 +29,6 @@ def sigmoid_forward(x: Array) -> tuple[Array, SigmoidCache]:
 
 @op("cache.out: *N; dout: *N")
 def sigmoid_backward(dout: Array, cache: SigmoidCache) -> Array:
-    """Gradient of the logistic function.
-
-    Args:
-        dout: (...,) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (...,).
-    """
+    """Gradient of the logistic function: dout (...,) to dx (...,)."""
     s = cache.out
     return dout * s * (1 - s)  # type: ignore[no-any-return]

@@ -34,14 +34,6 @@ def softmax_forward(x: Array) -> tuple[Array, SoftmaxCache]:
 
 @op("cache.out: *N C; dout: *N C")
 def softmax_backward(dout: Array, cache: SoftmaxCache) -> Array:
-    """Gradient of softmax.
-
-    Args:
-        dout: (..., C) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (..., C).
-    """
+    """Gradient of softmax: dout (..., C) to dx (..., C)."""
     y = cache.out
     return y * (dout - (dout * y).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]

@@ -9,43 +9,25 @@ Backward: ``dx = dout s(x)`` with the logistic function s.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ...backend.arrays import Array, array_module
 from ..contract.op import op
+from .caches import InputCache
 from .sigmoid import sigmoid_forward
 
 
-class SoftplusCache(NamedTuple):
+class SoftplusCache(InputCache):
     """What the backward needs."""
-
-    x: Array  # (...,) the input
 
 
 @op("x: *N")
 def softplus_forward(x: Array) -> tuple[Array, SoftplusCache]:
-    """``log(1 + exp(x))`` of each element; nothing overflows.
-
-    Args:
-        x: (...,) input.
-
-    Returns:
-        out (...,), at least 0, and the cache.
-    """
+    """Map x (...,) to ``log(1 + exp(x))`` of each element, at least 0; nothing overflows."""
     xp = array_module(x)
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x))), SoftplusCache(x)
 
 
 @op("cache.x: *N; dout: *N")
 def softplus_backward(dout: Array, cache: SoftplusCache) -> Array:
-    """Gradient of softplus.
-
-    Args:
-        dout: (...,) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (...,).
-    """
+    """Gradient of softplus: dout (...,) to dx (...,)."""
     s, _ = sigmoid_forward.reference(cache.x)
     return dout * s

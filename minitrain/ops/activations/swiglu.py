@@ -37,15 +37,7 @@ def swiglu_forward(gate: Array, up: Array) -> tuple[Array, SwigluCache]:
 
 @op("cache.gate: *N; dout: *N")
 def swiglu_backward(dout: Array, cache: SwigluCache) -> tuple[Array, Array]:
-    """Gradients of SwiGLU.
-
-    Args:
-        dout: (...,) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dgate (...,) and dup (...,).
-    """
+    """Gradients of SwiGLU: dout (...,) to dgate (...,) and dup (...,)."""
     gate, up = cache
     opened, silu_cache = silu_forward.reference(gate)
     return silu_backward.reference(dout * up, silu_cache), dout * opened

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ...backend.arrays import Array, array_module
 from ..contract.op import op
+from .caches import OutputCache
 
 
-class TanhCache(NamedTuple):
+class TanhCache(OutputCache):
     """What the backward needs."""
-
-    out: Array  # (...,) the output
 
 
 @op("x: *N")
 def tanh_forward(x: Array) -> tuple[Array, TanhCache]:
-    """The hyperbolic tangent of each element.
-
-    Args:
-        x: (...,) input.
-
-    Returns:
-        out (...,) in [-1, 1] and the cache.
-    """
+    """Map x (...,) to the hyperbolic tangent of each element, in [-1, 1]."""
     out = array_module(x).tanh(x)
     return out, TanhCache(out)
 
 
 @op("cache.out: *N; dout: *N")
 def tanh_backward(dout: Array, cache: TanhCache) -> Array:
-    """Gradient of the hyperbolic tangent.
-
-    Args:
-        dout: (...,) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (...,).
-    """
+    """Gradient of the hyperbolic tangent: dout (...,) to dx (...,)."""
     return dout * (1 - cache.out * cache.out)  # type: ignore[no-any-return]

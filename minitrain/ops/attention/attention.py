@@ -56,21 +56,10 @@ class AttentionCache(NamedTuple):
     rng: Key | None
 
 
-def _check_attention(
-    q: Array,
-    k: Array,
-    v: Array,
-    bias: Array | None = None,
-    *,
-    key_lengths: Array | None = None,
-    mask: Array | None = None,
-    window: int | None = None,
-    alibi_slopes: Array | None = None,
-    softcap: float | None = None,
-    dropout: float = 0.0,
-    **others: Any,
-) -> None:
+def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **options: Any) -> None:
     (B, T, H, _), (S, Hkv) = q.shape, k.shape[1:3]
+    key_lengths, mask, alibi_slopes = (options.get(name) for name in ("key_lengths", "mask", "alibi_slopes"))
+    window, softcap, dropout = options.get("window"), options.get("softcap"), options.get("dropout", 0.0)
 
     def refuse(problem: str) -> None:
         raise ShapeError(f"attention_forward: {problem}")
@@ -155,12 +144,8 @@ def attention_forward(
 def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array, Array, Array | None]:
     """Gradients of attention.
 
-    Args:
-        dout: (B, T, H, D) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or ``None``).
+    Maps dout (B, T, H, D) to dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or
+    ``None``).
     """
     q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng = cache
     xp = array_module(q)

@@ -71,12 +71,7 @@ def rope_forward(x: Array, positions: Array, *, base: float = 10000.0, scaling: 
 def rope_backward(dout: Array, cache: RopeCache) -> tuple[Array, None]:
     """Gradient of the rotation: the rotation back.
 
-    Args:
-        dout: (B, T, H, D) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (B, T, H, D), and ``None`` for the positions.
+    Maps dout (B, T, H, D) to dx (B, T, H, D), and ``None`` for the positions.
     """
     return rotate(dout, cache.cos, -cache.sin), None
 

@@ -49,15 +49,7 @@ def binary_cross_entropy_forward(
 
 @op("cache.logits: *N C")
 def binary_cross_entropy_backward(dtotal: Any, cache: BinaryCrossEntropyCache) -> tuple[Array, None, None]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (..., C) of each loss.
-        cache: from the forward.
-
-    Returns:
-        dlogits (..., C), ``None`` for the targets and for the weights.
-    """
+    """Map dtotal () or (..., C) to dlogits (..., C), ``None`` for the targets and for the weights."""
     logits, targets, pos_weight = cache
     positive = targets if pos_weight is None else pos_weight * targets
     slope = (1 - targets) * sigmoid(logits) - positive * sigmoid(-logits)

@@ -66,15 +66,7 @@ def binary_focal_forward(
 
 @op("cache.logits: *N")
 def binary_focal_backward(dtotal: Any, cache: BinaryFocalCache) -> tuple[Array, None]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (...,) of each loss.
-        cache: from the forward.
-
-    Returns:
-        dlogits (...,), ``None`` for the targets.
-    """
+    """Map dtotal () or (...,) to dlogits (...,), ``None`` for the targets."""
     logits, targets, gamma, alpha = cache
     sign, weight = _sides(logits, targets, alpha)
     z = sign * logits

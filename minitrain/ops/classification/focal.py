@@ -79,12 +79,7 @@ def focal_forward(
 def focal_backward(dtotal: Any, cache: FocalCache) -> tuple[Array, None, None]:
     """Gradient of the total.
 
-    Args:
-        dtotal: () gradient of the total, or (...,) of each row's loss.
-        cache: from the forward.
-
-    Returns:
-        dlogits (..., V), ``None`` for the targets and for the weights.
+    Maps dtotal () or (...,) to dlogits (..., V), ``None`` for the targets and for the weights.
     """
     logits, highest, total, targets, _, gamma, ignore_index = cache
     xp = array_module(logits)

@@ -50,15 +50,7 @@ def hinge_forward(
 
 @op("cache.outputs: *N")
 def hinge_backward(dtotal: Any, cache: HingeCache) -> tuple[Array, None]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (...,) of each loss.
-        cache: from the forward.
-
-    Returns:
-        doutputs (...,), ``None`` for the targets.
-    """
+    """Map dtotal () or (...,) to doutputs (...,), ``None`` for the targets."""
     outputs, targets, margin = cache
     side = targets.astype(outputs.dtype)
     return chain("hinge_backward", dtotal, -side * (margin - side * outputs > 0)), None

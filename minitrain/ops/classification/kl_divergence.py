@@ -39,13 +39,5 @@ def kl_divergence_forward(log_probs: Array, targets: Array, *, each: bool = Fals
 
 @op("cache.targets: *N V")
 def kl_divergence_backward(dtotal: Any, cache: KLDivergenceCache) -> tuple[Array, None]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (...,) of each row's divergence.
-        cache: from the forward.
-
-    Returns:
-        dlog_probs (..., V), ``None`` for the targets.
-    """
+    """Map dtotal () or (...,) to dlog_probs (..., V), ``None`` for the targets."""
     return chain("kl_divergence_backward", dtotal, -cache.targets, rows=True), None

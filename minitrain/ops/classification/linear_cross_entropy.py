@@ -61,16 +61,7 @@ class LinearCrossEntropyCache(NamedTuple):
     gradients: HeadGradients | None  # of the total; None: the backward computes them
 
 
-def _check(
-    hidden: Array,
-    weight: Array,
-    targets: Array,
-    bias: Array | None = None,
-    class_weight: Array | None = None,
-    *,
-    chunk: int = CHUNK,
-    **options: Any,
-) -> None:
+def _check(hidden: Array, weight: Array, *_: Any, chunk: int = CHUNK, **options: Any) -> None:
     if chunk < 1:
         raise ShapeError(f"linear_cross_entropy_forward: chunk = {chunk}: it must be 1 row or more")
     check_entropy_options("linear_cross_entropy_forward", weight.shape[0], **options)
@@ -110,10 +101,7 @@ def linear_cross_entropy_forward(
         each: keep the loss of each row instead of their sum.
 
     Returns:
-        Loss(total () or (...,), count ()) and the cache.
-
-    Raises:
-        TokenError: if a target is neither a class nor ``ignore_index``.
+        The loss of ``cross_entropy_forward``, with its errors, and the cache.
     """
     xp = array_module(hidden)
     real = xp.where(targets != ignore_index, targets, 0)
@@ -137,13 +125,8 @@ def linear_cross_entropy_backward(
 ) -> tuple[Array, Array, None, Array | None, None]:
     """Gradient of the total.
 
-    Args:
-        dtotal: () gradient of the total, or (...,) of each row's loss.
-        cache: from the forward.
-
-    Returns:
-        dhidden (..., C), dweight (V, C), ``None`` for the targets, dbias (V,) or ``None`` without a bias, and ``None``
-        for the class weights.
+    Maps dtotal () or (...,) to dhidden (..., C), dweight (V, C), ``None`` for the targets,
+    dbias (V,) or ``None`` without a bias, and ``None`` for the class weights.
     """
     name = "linear_cross_entropy_backward"
     apart = one_for_each(name, dtotal, cache.targets.shape)

@@ -67,15 +67,7 @@ def info_nce_forward(
 
 @op("cache.logits: N N")
 def info_nce_backward(dtotal: Any, cache: InfoNCECache) -> tuple[Array, Array, Array]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (N,) of each pair's loss.
-        cache: from the forward.
-
-    Returns:
-        dimage (N, C), dtext (N, C), dlog_scale ().
-    """
+    """Map dtotal () or (N,) to dimage (N, C), dtext (N, C), dlog_scale ()."""
     one_for_each("info_nce_backward", dtotal, cache.logits.shape[:1])
     by_image, by_text = (cross_entropy_backward(dtotal, choice)[0] for choice in (cache.by_image, cache.by_text))
     dcosines, dlog_scale = scale_backward((by_image + by_text.T) / 2, cache.scale)

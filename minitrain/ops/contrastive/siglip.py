@@ -58,15 +58,7 @@ def siglip_forward(
 
 @op("cache.scores: N N")
 def siglip_backward(dtotal: Any, cache: SiglipCache) -> tuple[Array, Array, Array, Array]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (N,) of each image's loss.
-        cache: from the forward.
-
-    Returns:
-        dimage (N, C), dtext (N, C), dlog_scale () and dbias ().
-    """
+    """Map dtotal () or (N,) to dimage (N, C), dtext (N, C), dlog_scale () and dbias ()."""
     scores = cache.scores
     dlogits = chain("siglip_backward", dtotal, -_sides(scores) * sigmoid(-scores), rows=True)  # (N, N)
     dcosines, dlog_scale = scale_backward(dlogits, cache.scale)

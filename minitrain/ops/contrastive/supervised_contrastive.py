@@ -73,15 +73,7 @@ def supervised_contrastive_forward(
 
 @op("cache.scores: N N")
 def supervised_contrastive_backward(dtotal: Any, cache: SupervisedContrastiveCache) -> tuple[Array, None]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (N,) of each sample's loss.
-        cache: from the forward.
-
-    Returns:
-        dfeatures (N, C), ``None`` for the labels.
-    """
+    """Map dtotal () or (N,) to dfeatures (N, C), ``None`` for the labels."""
     scores, highest, total, share, counted, cosine_cache, temperature = cache
     xp = array_module(scores)
     p = xp.exp(scores - highest[:, None]) / total[:, None]  # (N, N)

@@ -38,15 +38,7 @@ def avg_pool2d_forward(
 
 @op("dout: B C Ho Wo")
 def avg_pool2d_backward(dout: Array, cache: AvgPool2dCache) -> Array:
-    """Gradient of average pooling.
-
-    Args:
-        dout: (B, C, Ho, Wo) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (B, C, H, W).
-    """
+    """Gradient of average pooling: dout (B, C, Ho, Wo) to dx (B, C, H, W)."""
     shape, windows = cache
     wanted = (*shape[:2], *windows.counts(shape))
     if dout.shape != wanted:

@@ -83,12 +83,8 @@ def conv2d_forward(
 def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array, Array | None]:
     """Gradients of the convolution.
 
-    Args:
-        dout: (B, O, Ho, Wo) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (B, C, H, W), dweight (O, C / groups, kh, kw), dbias (O,) or ``None`` without a bias.
+    Maps dout (B, O, Ho, Wo) to dx (B, C, H, W), dweight (O, C / groups, kh, kw), dbias (O,) or ``None`` without a
+    bias.
     """
     x, weight, bias, shape, windows, groups = cache
     if dout.shape != shape:

@@ -53,15 +53,7 @@ def max_pool2d_forward(
 
 @op("cache.chosen: int B C Ho Wo; dout: B C Ho Wo")
 def max_pool2d_backward(dout: Array, cache: MaxPool2dCache) -> Array:
-    """Gradient of max pooling.
-
-    Args:
-        dout: (B, C, Ho, Wo) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (B, C, H, W).
-    """
+    """Gradient of max pooling: dout (B, C, Ho, Wo) to dx (B, C, H, W)."""
     xp, (kh, kw) = array_module(dout), cache.windows.kernel
     places = xp.arange(kh * kw).reshape(kh, kw)
     dwindows = xp.where(cache.chosen[..., None, None] == places, dout[..., None, None], 0)  # (B, C, Ho, Wo, kh, kw)

@@ -7,30 +7,24 @@ instead of a batch, are how the vision transformers that use it do it. As with d
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ...backend.arrays import Array
 from ...errors import ShapeError
 from ...random import Key
 from ..contract.op import op
-from .dropout import dropout_mask
+from .dropout import DropoutCache, check_probability, dropout_mask
 
 
-class DropPathCache(NamedTuple):
+class DropPathCache(DropoutCache):
     """What the backward needs."""
 
-    p: float
-    rng: Key | None
 
-
-def _check_probability(branch: Array, *, p: float, rng: Key | None) -> None:
-    if not 0 <= p < 1:
-        raise ShapeError(f"drop_path_forward: p = {p} must be in [0, 1)")
+def _check(branch: Array, *, p: float, rng: Key | None) -> None:
+    check_probability("drop_path_forward", p)
     if branch.ndim == 0:
         raise ShapeError("drop_path_forward: branch has shape (), expected (B, ...), whose first axis counts samples")
 
 
-@op("branch: *N", check=_check_probability)
+@op("branch: *N", check=_check)
 def drop_path_forward(branch: Array, *, p: float, rng: Key | None) -> tuple[Array, DropPathCache]:
     """Drop whole samples of a branch at random, before ``residual_forward`` adds it to the stream.
 
@@ -48,15 +42,7 @@ def drop_path_forward(branch: Array, *, p: float, rng: Key | None) -> tuple[Arra
 
 @op("dout: *N")
 def drop_path_backward(dout: Array, cache: DropPathCache) -> Array:
-    """Gradient of stochastic depth.
-
-    Args:
-        dout: (B, ...) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dbranch (B, ...).
-    """
+    """Gradient of stochastic depth: dout (B, ...) to dbranch (B, ...)."""
     return _scaled(dout, cache)
 
 

@@ -21,12 +21,11 @@ class DropoutCache(NamedTuple):
     rng: Key | None
 
 
-def _check_probability(x: Array, *, p: float, rng: Key | None) -> None:
-    if not 0 <= p < 1:
-        raise ShapeError(f"dropout_forward: p = {p} must be in [0, 1)")
+def _check(x: Array, *, p: float, rng: Key | None) -> None:
+    check_probability("dropout_forward", p)
 
 
-@op("x: *N", check=_check_probability)
+@op("x: *N", check=_check)
 def dropout_forward(x: Array, *, p: float, rng: Key | None) -> tuple[Array, DropoutCache]:
     """Drop elements at random.
 
@@ -46,17 +45,15 @@ def dropout_forward(x: Array, *, p: float, rng: Key | None) -> tuple[Array, Drop
 
 @op("dout: *N")
 def dropout_backward(dout: Array, cache: DropoutCache) -> Array:
-    """Gradient of dropout.
-
-    Args:
-        dout: (B, ...) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (B, ...).
-    """
+    """Gradient of dropout: dout (B, ...) to dx (B, ...)."""
     p, rng = cache
     return dout if rng is None or p == 0 else dout * dropout_mask(dout, p, rng)
+
+
+def check_probability(function: str, p: float) -> None:
+    """Raise ``ShapeError`` unless ``p`` is a probability below 1."""
+    if not 0 <= p < 1:
+        raise ShapeError(f"{function}: p = {p} must be in [0, 1)")
 
 
 def threshold(p: float) -> int:

@@ -51,15 +51,7 @@ def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None =
 
 @op("cache.tokens: int *N; cache.weight: V C; dout: *N C")
 def embedding_backward(dout: Array, cache: EmbeddingCache) -> tuple[None, Array]:
-    """Gradients of the lookup.
-
-    Args:
-        dout: (..., C) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        ``None`` for the tokens, dweight (V, C).
-    """
+    """Gradients of the lookup: dout (..., C) to ``None`` for the tokens, dweight (V, C)."""
     tokens, weight, padding_idx = cache
     xp = array_module(dout)
     dweight = xp.zeros(weight.shape, xp.float64)  # a row is the sum over all places of a token: see ``sums``

@@ -53,12 +53,7 @@ def gelu_linear_forward(
 def gelu_linear_backward(dout: Array, cache: GeluLinearCache) -> tuple[Array, Array, Array | None]:
     """Gradients of the fusion.
 
-    Args:
-        dout: (..., N) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dhidden (..., K), dweight (N, K), dbias (N,) or ``None`` without a bias.
+    Maps dout (..., N) to dhidden (..., K), dweight (N, K), dbias (N,) or ``None`` without a bias.
     """
     hidden, weight, bias, approximate = cache
     activation, gelu_cache = gelu_forward.reference(hidden, approximate=approximate)

@@ -39,12 +39,7 @@ def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[
 def linear_backward(dout: Array, cache: LinearCache) -> tuple[Array, Array, Array | None]:
     """Gradients of the affine map.
 
-    Args:
-        dout: (..., N) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (..., K), dweight (N, K), dbias (N,) or ``None`` without a bias.
+    Maps dout (..., N) to dx (..., K), dweight (N, K), dbias (N,) or ``None`` without a bias.
     """
     x, weight, bias = cache
     dx = dout @ weight  # (..., N) @ (N, K)

@@ -44,15 +44,7 @@ def low_rank_forward(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tup
 
 @op("cache.x: *B K; cache.a: R K; cache.b: N R; dout: *B N")
 def low_rank_backward(dout: Array, cache: LowRankCache) -> tuple[Array, Array, Array]:
-    """Gradients of the map.
-
-    Args:
-        dout: (..., N) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (..., K), da (R, K), db (N, R).
-    """
+    """Gradients of the map: dout (..., N) to dx (..., K), da (R, K), db (N, R)."""
     x, a, b, h, scale = cache
     dh = scale * (dout @ b)  # (..., N) @ (N, R)
     da = dot_rows(flat_rows(dh), flat_rows(x))

@@ -48,15 +48,7 @@ def scale_forward(x: Array, log_scale: Array, *, limit: float = 100.0) -> tuple[
 
 @op("cache.x: *N C; dout: *N C")
 def scale_backward(dout: Array, cache: ScaleCache) -> tuple[Array, Array]:
-    """Gradients of the scaling.
-
-    Args:
-        dout: (..., C) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (..., C) and dlog_scale ().
-    """
+    """Gradients of the scaling: dout (..., C) to dx (..., C) and dlog_scale ()."""
     x, log_scale, limit = cache
     dx = dout * _factor(log_scale, limit)
     moves = log_scale <= math.log(limit)  # at the limit, too: a scale that was set there can come down again

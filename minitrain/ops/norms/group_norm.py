@@ -70,12 +70,7 @@ def group_norm_forward(
 def group_norm_backward(dout: Array, cache: GroupNormCache) -> tuple[Array, Array, Array | None]:
     """Gradients of group norm.
 
-    Args:
-        dout: (B, C, ...) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (B, C, ...), dweight (C,), dbias (C,) or ``None`` without a bias.
+    Maps dout (B, C, ...) to dx (B, C, ...), dweight (C,), dbias (C,) or ``None`` without a bias.
     """
     x, mean, rstd, weight, bias = cache
     groups = mean.shape[1]

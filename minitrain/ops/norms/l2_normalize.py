@@ -40,15 +40,7 @@ def l2_normalize_forward(x: Array, *, eps: float = 1e-12) -> tuple[Array, L2Norm
 
 @op("cache.out: *N C; dout: *N C")
 def l2_normalize_backward(dout: Array, cache: L2NormalizeCache) -> Array:
-    """Gradient of the normalisation.
-
-    Args:
-        dout: (..., C) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (..., C).
-    """
+    """Gradient of the normalisation: dout (..., C) to dx (..., C)."""
     out, length, eps = cache
     along = (dout * out).sum(axis=-1, keepdims=True) * (length > eps)  # (..., 1)
     return (dout - out * along) / array_module(dout).maximum(length, eps)  # type: ignore[no-any-return]

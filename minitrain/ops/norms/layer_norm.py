@@ -59,15 +59,7 @@ def layer_norm_forward(
 
 @op("cache.x: *N C; dout: *N C")
 def layer_norm_backward(dout: Array, cache: LayerNormCache) -> tuple[Array, Array, Array | None]:
-    """Gradients of layer norm.
-
-    Args:
-        dout: (..., C) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (..., C), dweight (C,), dbias (C,) or ``None`` without a bias.
-    """
+    """Gradients of layer norm: dout (..., C) to dx (..., C), dweight (C,), dbias (C,) or ``None`` without a bias."""
     x, mean, rstd, weight, bias = cache
     rows = tuple(range(x.ndim - 1))  # all axes but the last
     xhat = (x - mean[..., None]) * rstd[..., None]  # (..., C)

@@ -28,13 +28,8 @@ def residual_forward(x: Array, branch: Array) -> tuple[Array, ResidualCache]:
 
 @op("dout: *N")
 def residual_backward(dout: Array, cache: ResidualCache) -> tuple[Array, Array]:
-    """Gradients of the sum: ``dout`` itself, twice. Do not write to what this returns.
+    """Gradients of the sum: ``dout`` itself, twice.
 
-    Args:
-        dout: (...,) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (...,), dbranch (...,).
+    Maps dout (...,) to dx (...,), dbranch (...,). Do not write to what this returns.
     """
     return dout, dout

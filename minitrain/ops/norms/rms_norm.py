@@ -48,15 +48,7 @@ def rms_norm_forward(x: Array, weight: Array, *, eps: float = 1e-5) -> tuple[Arr
 
 @op("cache.x: *N C; dout: *N C")
 def rms_norm_backward(dout: Array, cache: RMSNormCache) -> tuple[Array, Array]:
-    """Gradients of the RMS norm.
-
-    Args:
-        dout: (..., C) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (..., C) and dweight (C,).
-    """
+    """Gradients of the RMS norm: dout (..., C) to dx (..., C) and dweight (C,)."""
     x, rstd, weight = cache
     xhat = x * rstd[..., None]  # (..., C)
     g = dout * weight

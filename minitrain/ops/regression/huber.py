@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
-from ..contract.loss import Loss, chain, summed, weight_sum
+from ..contract.loss import Loss
 from ..contract.op import op
+from .error import error_gradients, weighted_loss
 
 
 class HuberCache(NamedTuple):
@@ -37,37 +38,18 @@ def huber_forward(
 ) -> tuple[Loss, HuberCache]:
     """Sum of Huber's losses.
 
-    Args:
-        outputs: (...,) predictions.
-        targets: (...,) what they should be.
-        weight: (...,) weight of each element, ``None`` for 1. It is held constant: it has no gradient.
-        delta: the error from which on the loss grows linearly, above 0.
-        each: keep the loss of each element instead of their sum.
-
-    Returns:
-        Loss(total () or (...,), count (), the sum of the weights) and the cache.
+    ``delta``, above 0, is the error from which on the loss grows linearly. The other arguments and the results are
+    those of ``mean_squared_error_forward``.
     """
     error = outputs - targets
     size = abs(error)
     near = array_module(error).minimum(size, delta)
     losses = near * (size - 0.5 * near)  # near is |e| in the first piece and d in the second
-    if weight is not None:
-        losses = weight * losses
-    return Loss(summed(losses, each), weight_sum(losses, weight)), HuberCache(error, weight, delta)
+    return weighted_loss(losses, weight, each), HuberCache(error, weight, delta)
 
 
 @op("cache.error: *N")
 def huber_backward(dtotal: Any, cache: HuberCache) -> tuple[Array, Array, None]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (...,) of each loss.
-        cache: from the forward.
-
-    Returns:
-        doutputs (...,), dtargets (...,), ``None`` for the weights.
-    """
+    """Map dtotal () or (...,) to doutputs (...,), dtargets (...,), ``None`` for the weights."""
     error, weight, delta = cache
-    pull = array_module(error).clip(error, -delta, delta)
-    doutputs = chain("huber_backward", dtotal, pull if weight is None else weight * pull)
-    return doutputs, -doutputs, None
+    return error_gradients("huber_backward", dtotal, array_module(error).clip(error, -delta, delta), weight)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...backend.arrays import Array
-from ..contract.loss import Loss, chain, summed, weight_sum
+from ..contract.loss import Loss
 from ..contract.op import op
+from .error import ErrorCache, error_gradients, weighted_loss
 
 
-class MeanSquaredErrorCache(NamedTuple):
+class MeanSquaredErrorCache(ErrorCache):
     """What the backward needs."""
-
-    error: Array  # (...,) outputs - targets
-    weight: Array | None  # (...,)
 
 
 @op("outputs: *N; targets: *N; weight: *N")
@@ -32,22 +30,10 @@ def mean_squared_error_forward(
         Loss(total () or (...,), count (), the sum of the weights) and the cache.
     """
     error = outputs - targets
-    losses = error * error if weight is None else weight * error * error
-    return Loss(summed(losses, each), weight_sum(losses, weight)), MeanSquaredErrorCache(error, weight)
+    return weighted_loss(error * error, weight, each), MeanSquaredErrorCache(error, weight)
 
 
 @op("cache.error: *N")
 def mean_squared_error_backward(dtotal: Any, cache: MeanSquaredErrorCache) -> tuple[Array, Array, None]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (...,) of each loss.
-        cache: from the forward.
-
-    Returns:
-        doutputs (...,), dtargets (...,), ``None`` for the weights.
-    """
-    error, weight = cache
-    slope = 2 * error if weight is None else 2 * weight * error
-    doutputs = chain("mean_squared_error_backward", dtotal, slope)
-    return doutputs, -doutputs, None
+    """Map dtotal () or (...,) to doutputs (...,), dtargets (...,), ``None`` for the weights."""
+    return error_gradients("mean_squared_error_backward", dtotal, 2 * cache.error, cache.weight)

@@ -51,15 +51,7 @@ def triplet_forward(
 
 @op("cache.to_positive: *N C; cache.to_negative: *N C")
 def triplet_backward(dtotal: Any, cache: TripletCache) -> tuple[Array, Array, Array]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (...,) of each triplet's loss.
-        cache: from the forward.
-
-    Returns:
-        danchor (..., C), dpositive (..., C), dnegative (..., C).
-    """
+    """Map dtotal () or (...,) to danchor (..., C), dpositive (..., C), dnegative (..., C)."""
     to_positive, to_negative, active = cache
     pull = chain("triplet_backward", dtotal, _direction(to_positive) * active[..., None], rows=True)
     push = chain("triplet_backward", dtotal, _direction(to_negative) * active[..., None], rows=True)

@@ -50,13 +50,5 @@ def load_balancing_forward(probs: Array, experts: Array, *, each: bool = False) 
 
 @op("cache.slope: *N E")
 def load_balancing_backward(dtotal: Any, cache: LoadBalancingCache) -> tuple[Array, None]:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (...,) of each loss.
-        cache: from the forward.
-
-    Returns:
-        dprobs (..., E), and ``None`` for the experts.
-    """
+    """Map dtotal () or (...,) to dprobs (..., E), and ``None`` for the experts."""
     return chain("load_balancing_backward", dtotal, cache.slope, rows=True), None

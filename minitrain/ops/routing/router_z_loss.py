@@ -45,15 +45,7 @@ def router_z_loss_forward(logits: Array, *, each: bool = False) -> tuple[Loss, R
 
 @op("cache.logits: *N E; cache.z: *N 1")
 def router_z_loss_backward(dtotal: Any, cache: RouterZLossCache) -> Array:
-    """Gradient of the total.
-
-    Args:
-        dtotal: () gradient of the total, or (...,) of each loss.
-        cache: from the forward.
-
-    Returns:
-        dlogits (..., E).
-    """
+    """Map dtotal () or (...,) to dlogits (..., E)."""
     logits, z = cache
     slope = 2 * z * softmax_forward.reference(logits)[0]
     return chain("router_z_loss_backward", dtotal, slope, rows=True)

@@ -48,14 +48,9 @@ def concat_forward(x: Array, y: Array, *, axis: int) -> tuple[Array, ConcatCache
 
 @op("dout: *N")
 def concat_backward(dout: Array, cache: ConcatCache) -> tuple[Array, Array]:
-    """Gradients of joining: views of ``dout``. Do not write to what this returns.
+    """Gradients of joining: views of ``dout``.
 
-    Args:
-        dout: (..., n + m, ...) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (..., n, ...) and dy (..., m, ...).
+    Maps dout (..., n + m, ...) to dx (..., n, ...) and dy (..., m, ...). Do not write to what this returns.
     """
     shape, at, axis = cache
     if dout.shape != shape:

@@ -61,15 +61,7 @@ def mean_pool_forward(
 
 @op("cache.share: B T; dout: B C")
 def mean_pool_backward(dout: Array, cache: MeanPoolCache) -> Array:
-    """Gradient of the mean.
-
-    Args:
-        dout: (B, C) gradient of the output.
-        cache: from the forward.
-
-    Returns:
-        dx (B, T, C).
-    """
+    """Gradient of the mean: dout (B, C) to dx (B, T, C)."""
     share, C = cache
     if dout.shape[1] != C:
         raise ShapeError(f"mean_pool_backward: dout has shape {dout.shape}, expected C = {C} as in x")

@@ -108,9 +108,6 @@ class Adafactor(Optimizer):
         weight_decay: decoupled weight decay on matrices and tables.
         relative_step: steps are relative to the size of the weights, and the rate is at most ``1 / sqrt(t)``. Without
             it, the rate is ``lr`` or that of a schedule.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(

@@ -31,18 +31,9 @@ def adagrad_update(
     weight_decay: float,
     grad_scale: float,
 ) -> None:
-    """One update, in place.
+    """One update of the weights and of the sum s of squares, in place.
 
-    Args:
-        weight: the weights.
-        grad: their gradients, left unchanged.
-        square_sum: sum s of the squared gradients.
-        step: number of this update, from 1.
-        lr: learning rate.
-        lr_decay: how fast the rate falls with the steps, in addition to any schedule.
-        eps: added to the denominator.
-        weight_decay: L2 penalty.
-        grad_scale: factor of the gradients.
+    ``grad`` is left unchanged; ``step`` counts from 1. For the settings see `Adagrad`, for the rest `Optimizer.update`.
     """
     g = coupled_gradient(weight, grad, weight_decay=weight_decay, grad_scale=grad_scale)
     square_sum += g * g
@@ -59,9 +50,6 @@ class Adagrad(Optimizer):
         initial_accumulator_value: the sum of squares at the start; more than 0 makes the first steps smaller.
         eps: added to the denominator.
         weight_decay: L2 penalty on matrices and tables.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(
@@ -83,18 +71,6 @@ class Adagrad(Optimizer):
         moments["sum"] += self.initial_accumulator_value
         return moments
 
-    def update(
-        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
-    ) -> None:
+    def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
         """See ``adagrad_update``."""
-        adagrad_update(
-            weight,
-            grad,
-            moments["sum"],
-            step=self.steps,
-            lr=lr,
-            lr_decay=self.lr_decay,
-            eps=self.eps,
-            weight_decay=weight_decay,
-            grad_scale=grad_scale,
-        )
+        adagrad_update(weight, grad, moments["sum"], step=self.steps, lr_decay=self.lr_decay, eps=self.eps, **rates)

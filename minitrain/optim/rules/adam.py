@@ -41,22 +41,10 @@ def adam_update(
     decoupled: bool = False,
     mix: tuple[float, float] | None = None,
 ) -> None:
-    """One update, in place.
+    """One update of the weights and of the moments m, ``exp_avg``, and v, ``exp_avg_sq``, in place.
 
-    Args:
-        weight: the weights.
-        grad: their gradients, left unchanged.
-        exp_avg: first moment m.
-        exp_avg_sq: second moment v.
-        step: number of this update, from 1.
-        lr: learning rate.
-        beta1: decay of the first moment.
-        beta2: decay of the second moment.
-        eps: added to the denominator.
-        weight_decay: weight decay.
-        grad_scale: factor of the gradients. It does not apply to the decay.
-        decoupled: whether the decay is decoupled.
-        mix: the factors a of m and b of g; ``None`` for Adam's.
+    ``grad`` is left unchanged; ``step`` counts from 1. ``mix`` are the factors a of m and b of g, ``None`` for Adam's;
+    ``decoupled`` says which of the two decays. For the settings see `Adam`, for the rest `Optimizer.update`.
     """
     of_momentum, of_grad = (1 / (1 - beta1**step), 0.0) if mix is None else mix
     g = coupled_gradient(weight, grad, weight_decay=0.0 if decoupled else weight_decay, grad_scale=grad_scale)
@@ -79,9 +67,6 @@ class Adam(Optimizer):
         betas: decay of the first and of the second moment.
         eps: added to the denominator.
         weight_decay: L2 penalty on matrices and tables. `AdamW` decays weights apart from the gradient instead.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     decoupled: ClassVar[bool] = False
@@ -102,22 +87,8 @@ class Adam(Optimizer):
         """The factors of first moment and gradient in the present update; ``None`` for Adam's."""
         return None
 
-    def update(
-        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
-    ) -> None:
+    def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
         """See ``adam_update``."""
-        adam_update(
-            weight,
-            grad,
-            moments["exp_avg"],
-            moments["exp_avg_sq"],
-            step=self.steps,
-            lr=lr,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            eps=self.eps,
-            weight_decay=weight_decay,
-            grad_scale=grad_scale,
-            decoupled=self.decoupled,
-            mix=self.mix(),
-        )
+        m, v, (beta1, beta2) = moments["exp_avg"], moments["exp_avg_sq"], self.betas
+        kind = {"decoupled": self.decoupled, "mix": self.mix()}
+        adam_update(weight, grad, m, v, step=self.steps, beta1=beta1, beta2=beta2, eps=self.eps, **kind, **rates)

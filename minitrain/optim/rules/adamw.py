@@ -14,13 +14,8 @@ class AdamW(Adam):
     """The AdamW optimizer for all trainable parameters of a model: ``adam_update`` with decoupled decay.
 
     Args:
-        model, lr: see `Optimizer`.
-        betas: decay of the first and of the second moment.
-        eps: added to the denominator.
+        model, lr, betas, eps: see `Adam`.
         weight_decay: decoupled weight decay on matrices and tables, not on biases and norms.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     decoupled: ClassVar[bool] = True

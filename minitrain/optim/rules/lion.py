@@ -31,17 +31,9 @@ def lion_update(
     weight_decay: float,
     grad_scale: float,
 ) -> None:
-    """One update, in place.
+    """One update of the weights and of the momentum m, ``exp_avg``, in place.
 
-    Args:
-        weight: the weights.
-        grad: their gradients, left unchanged.
-        exp_avg: momentum m.
-        lr: learning rate.
-        beta1: weight of the momentum in the direction of the step.
-        beta2: decay of the momentum.
-        weight_decay: decoupled decay.
-        grad_scale: factor of the gradients.
+    ``grad`` is left unchanged. For the settings see `Lion`, for the rest `Optimizer.update`.
     """
     g = grad * weight.dtype.type(grad_scale)
     direction = array_module(weight).sign(beta1 * exp_avg + (1 - beta1) * g)
@@ -58,9 +50,6 @@ class Lion(Optimizer):
         model, lr: see `Optimizer`.
         betas: weight of the momentum in the direction of the step, and its decay.
         weight_decay: decoupled weight decay on matrices and tables.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(
@@ -74,17 +63,6 @@ class Lion(Optimizer):
         self.betas = betas
         super().__init__(model, ("exp_avg",), lr=lr, weight_decay=weight_decay)
 
-    def update(
-        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
-    ) -> None:
+    def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
         """See ``lion_update``."""
-        lion_update(
-            weight,
-            grad,
-            moments["exp_avg"],
-            lr=lr,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            weight_decay=weight_decay,
-            grad_scale=grad_scale,
-        )
+        lion_update(weight, grad, moments["exp_avg"], beta1=self.betas[0], beta2=self.betas[1], **rates)

@@ -25,17 +25,11 @@ class NAdam(Adam):
     """The NAdam optimizer for all trainable parameters of a model.
 
     Args:
-        model, lr: see `Optimizer`.
-        betas: decay of the first and of the second moment.
-        eps: added to the denominator.
-        weight_decay: L2 penalty on matrices and tables.
+        model, lr, betas, eps, weight_decay: see `Adam`.
         momentum_decay: how fast the momentum rises from about half of ``betas[0]`` to all of it.
 
     Attributes:
         momentum_product: mu_1 ... mu_t up to the last update; part of the state.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(

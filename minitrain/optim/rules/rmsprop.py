@@ -37,20 +37,10 @@ def rmsprop_update(
     weight_decay: float,
     grad_scale: float,
 ) -> None:
-    """One update, in place.
+    """One update of the weights, the means v and a (``None`` if not centred) and the buffer b, in place.
 
-    Args:
-        weight: the weights.
-        grad: their gradients, left unchanged.
-        square_avg: running mean v of the squared gradient.
-        grad_avg: running mean a of the gradient; ``None`` if not centred.
-        buffer: momentum buffer b; ``None`` for none.
-        lr: learning rate.
-        alpha: decay of the running means.
-        eps: added to the denominator.
-        momentum: decay of the buffer.
-        weight_decay: L2 penalty.
-        grad_scale: factor of the gradients.
+    ``grad`` is left unchanged; ``None`` for ``buffer`` means no momentum. For the settings see `RMSprop`, for the rest
+    `Optimizer.update`.
     """
     xp = array_module(weight)
     g = coupled_gradient(weight, grad, weight_decay=weight_decay, grad_scale=grad_scale)
@@ -79,9 +69,6 @@ class RMSprop(Optimizer):
         momentum: decay of the momentum buffer; 0 for none.
         centered: divide by the standard deviation of the gradient instead of its root mean square.
         weight_decay: L2 penalty on matrices and tables.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(
@@ -99,20 +86,7 @@ class RMSprop(Optimizer):
         self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
         super().__init__(model, [name for name, is_used in used.items() if is_used], lr=lr, weight_decay=weight_decay)
 
-    def update(
-        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
-    ) -> None:
+    def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
         """See ``rmsprop_update``."""
-        rmsprop_update(
-            weight,
-            grad,
-            moments["square_avg"],
-            moments.get("grad_avg"),
-            moments.get("momentum_buffer"),
-            lr=lr,
-            alpha=self.alpha,
-            eps=self.eps,
-            momentum=self.momentum,
-            weight_decay=weight_decay,
-            grad_scale=grad_scale,
-        )
+        buffers = (moments["square_avg"], moments.get("grad_avg"), moments.get("momentum_buffer"))
+        rmsprop_update(weight, grad, *buffers, alpha=self.alpha, eps=self.eps, momentum=self.momentum, **rates)

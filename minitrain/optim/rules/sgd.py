@@ -35,19 +35,9 @@ def sgd_update(
     weight_decay: float,
     grad_scale: float,
 ) -> None:
-    """One update, in place.
+    """One update of the weights and of the momentum buffer b, in place; ``None`` for no buffer.
 
-    Args:
-        weight: the weights.
-        grad: their gradients, left unchanged.
-        buffer: the momentum buffer b; ``None`` for none.
-        step: number of this update, from 1.
-        lr: learning rate.
-        momentum: decay of the buffer.
-        dampening: the part of the gradient that does not enter the buffer.
-        nesterov: whether to use the gradient at the point that the momentum leads to.
-        weight_decay: L2 penalty.
-        grad_scale: factor of the gradients.
+    ``grad`` is left unchanged; ``step`` counts from 1. For the settings see `SGD`, for the rest `Optimizer.update`.
     """
     g = coupled_gradient(weight, grad, weight_decay=weight_decay, grad_scale=grad_scale)
     if buffer is not None:
@@ -70,9 +60,6 @@ class SGD(Optimizer):
         dampening: the part of the gradient that does not enter the buffer.
         nesterov: Nesterov's momentum; it needs a ``momentum`` above 0 and no ``dampening``.
         weight_decay: L2 penalty on matrices and tables.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(
@@ -93,19 +80,15 @@ class SGD(Optimizer):
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
         super().__init__(model, ("momentum_buffer",) if momentum else (), lr=lr, weight_decay=weight_decay)
 
-    def update(
-        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
-    ) -> None:
+    def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
         """See ``sgd_update``."""
         sgd_update(
             weight,
             grad,
             moments.get("momentum_buffer"),
             step=self.steps,
-            lr=lr,
             momentum=self.momentum,
             dampening=self.dampening,
             nesterov=self.nesterov,
-            weight_decay=weight_decay,
-            grad_scale=grad_scale,
+            **rates,
         )

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import ConfigError
-from ..checks import POSITIVE, check_numbers
 from ..registry import register_schedule
-from .drawn import Drawn
+from .drawn import Falling
 from .warmup import warmup_factor
 
 
@@ -19,16 +18,9 @@ def cosine_between(start: float, end: float, progress: float) -> float:
     return end + 0.5 * (1 + math.cos(math.pi * progress)) * (start - end)
 
 
-def check_order(min_lr: float, max_lr: float) -> None:
-    """Raise ``ConfigError`` unless these are numbers and ``0 <= min_lr <= max_lr``."""
-    check_numbers("the schedule", min_lr=min_lr, max_lr=max_lr)
-    if not 0 <= min_lr <= max_lr:
-        raise ConfigError(f"min_lr = {min_lr} must lie between 0 and the learning rate {max_lr}")
-
-
 @register_schedule("warmup_cosine")
 @dataclass(frozen=True)
-class WarmupCosine(Drawn):
+class WarmupCosine(Falling):
     """Linear warm-up, then a half cosine down to ``min_lr``.
 
     Attributes:
@@ -38,19 +30,13 @@ class WarmupCosine(Drawn):
         total_steps: where the cosine ends; must be given.
     """
 
-    max_lr: float
-    min_lr: float = 0.0
     warmup_steps: int = 0
     total_steps: int = 0
 
     def __post_init__(self) -> None:
-        """Check that the phases fit.
-
-        Raises:
-            ConfigError: if they do not.
-        """
-        check_order(self.min_lr, self.max_lr)
-        if not 0 <= self.warmup_steps < self.total_steps:
+        """Check the settings, and that the phases fit."""
+        super().__post_init__()
+        if not self.warmup_steps < self.total_steps:
             raise ConfigError(
                 f"warmup_steps = {self.warmup_steps} must be less than the {self.total_steps} steps of the run"
             )
@@ -65,7 +51,7 @@ class WarmupCosine(Drawn):
 
 @register_schedule("cosine_restarts")
 @dataclass(frozen=True)
-class CosineRestarts(Drawn):
+class CosineRestarts(Falling):
     """Half cosines from ``max_lr`` down to ``min_lr``, one after the other; the rate jumps up between them.
 
     Attributes:
@@ -77,19 +63,8 @@ class CosineRestarts(Drawn):
 
     run_parts: ClassVar[Mapping[str, float]] = {"cycle_steps": 0.25}
 
-    max_lr: float
-    min_lr: float = 0.0
     cycle_steps: int = 0
     cycle_factor: int = 1
-
-    def __post_init__(self) -> None:
-        """Check rates and lengths.
-
-        Raises:
-            ConfigError: if one is out of range.
-        """
-        check_order(self.min_lr, self.max_lr)
-        POSITIVE.check("CosineRestarts", cycle_steps=self.cycle_steps, cycle_factor=self.cycle_factor)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ...errors import ConfigError
-from ..checks import NOT_NEGATIVE, POSITIVE, check_choice
+from ..checks import check_choice
 from ..registry import register_schedule
-from .cosine import check_order, cosine_between
-from .drawn import Drawn
+from .cosine import cosine_between
+from .drawn import Drawn, Falling
 from .warmup import warmup_factor
 
 
@@ -42,13 +42,8 @@ class OneCycle(Drawn):
     shape: Literal["cosine", "linear"] = "cosine"
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ConfigError: if one is out of range, or there are too few steps for the two phases.
-        """
-        NOT_NEGATIVE.check("OneCycle", max_lr=self.max_lr)
-        POSITIVE.check("OneCycle", start_factor=self.start_factor, end_factor=self.end_factor)
+        """Check the settings, and that there are enough steps for the two phases."""
+        super().__post_init__()
         check_choice("OneCycle", "shape", self.shape, ("cosine", "linear"))
         if not 1 < self.rise * self.total_steps < self.total_steps:
             raise ConfigError(
@@ -68,7 +63,7 @@ class OneCycle(Drawn):
 
 @register_schedule("warmup_stable_decay")
 @dataclass(frozen=True)
-class WarmupStableDecay(Drawn):
+class WarmupStableDecay(Falling):
     """Linear warm-up, a constant rate, and a short decay at the end (Hu et al., 2024, arXiv:2404.06395).
 
     Before the decay, the rate does not depend on ``total_steps``: a run can be extended from any checkpoint until then.
@@ -85,22 +80,14 @@ class WarmupStableDecay(Drawn):
 
     run_parts: ClassVar[Mapping[str, float]] = {"decay_steps": 0.2}
 
-    max_lr: float
-    min_lr: float = 0.0
     warmup_steps: int = 0
     decay_steps: int = 0
     total_steps: int = 0
     shape: Literal["linear", "sqrt"] = "linear"
 
     def __post_init__(self) -> None:
-        """Check that the phases fit.
-
-        Raises:
-            ConfigError: if they do not.
-        """
-        check_order(self.min_lr, self.max_lr)
-        NOT_NEGATIVE.check("WarmupStableDecay", warmup_steps=self.warmup_steps)
-        POSITIVE.check("WarmupStableDecay", decay_steps=self.decay_steps)
+        """Check the settings, and that the phases fit."""
+        super().__post_init__()
         check_choice("WarmupStableDecay", "shape", self.shape, ("linear", "sqrt"))
         if self.warmup_steps + self.decay_steps > self.total_steps:
             raise ConfigError(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import ConfigError
-from ..checks import NOT_NEGATIVE, POSITIVE
 from ..registry import register_schedule
 from .drawn import Drawn
 
@@ -30,15 +29,6 @@ class StepDecay(Drawn):
     lr: float
     step_size: int
     gamma: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ConfigError: if one is out of range.
-        """
-        NOT_NEGATIVE.check("StepDecay", lr=self.lr, gamma=self.gamma)
-        POSITIVE.check("StepDecay", step_size=self.step_size)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""
@@ -63,12 +53,8 @@ class MultiStep(Drawn):
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ConfigError: if one is out of range, or the milestones do not rise.
-        """
-        NOT_NEGATIVE.check("MultiStep", lr=self.lr, gamma=self.gamma)
+        """Check the settings, and that the milestones rise."""
+        super().__post_init__()
         if any(later <= earlier for earlier, later in itertools.pairwise(self.milestones)):
             raise ConfigError(f"MultiStep: milestones = {self.milestones} must rise from each to the next")
 
@@ -89,14 +75,6 @@ class Exponential(Drawn):
 
     lr: float
     gamma: float = 0.999
-
-    def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ConfigError: if one is out of range.
-        """
-        NOT_NEGATIVE.check("Exponential", lr=self.lr, gamma=self.gamma)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""

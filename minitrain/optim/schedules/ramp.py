@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ..checks import NOT_NEGATIVE, POSITIVE
+from ..checks import POSITIVE, Range
 from ..registry import register_schedule
 from .drawn import Drawn
 
@@ -24,15 +26,6 @@ class Linear(Drawn):
     lr: float
     end_lr: float = 0.0
     total_steps: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ConfigError: if one is out of range.
-        """
-        NOT_NEGATIVE.check("Linear", lr=self.lr, end_lr=self.end_lr)
-        POSITIVE.check("Linear", total_steps=self.total_steps)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""
@@ -56,15 +49,6 @@ class Polynomial(Drawn):
     power: float = 1.0
     end_lr: float = 0.0
 
-    def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ConfigError: if one is out of range.
-        """
-        NOT_NEGATIVE.check("Polynomial", lr=self.lr, end_lr=self.end_lr)
-        POSITIVE.check("Polynomial", total_steps=self.total_steps, power=self.power)
-
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""
         left = 1 - min(1.0, step / self.total_steps)
@@ -83,17 +67,10 @@ class InverseSqrt(Drawn):
         warmup_steps: number of warm-up updates, 1 or more; 4000 in the paper.
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {**Drawn.ranges, "warmup_steps": POSITIVE}
+
     max_lr: float
     warmup_steps: int = 4000
-
-    def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ConfigError: if one is out of range.
-        """
-        NOT_NEGATIVE.check("InverseSqrt", max_lr=self.max_lr)
-        POSITIVE.check("InverseSqrt", warmup_steps=self.warmup_steps)
 
     @classmethod
     def noam(cls, width: int, warmup_steps: int, scale: float = 1.0) -> InverseSqrt:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..checks import NOT_NEGATIVE
 from ..registry import register_schedule
 from .drawn import Drawn
 
@@ -46,14 +45,6 @@ class Warmup(Drawn):
 
     schedule: Schedule
     warmup_steps: int
-
-    def __post_init__(self) -> None:
-        """Check the number of steps.
-
-        Raises:
-            ConfigError: if it is negative.
-        """
-        NOT_NEGATIVE.check("Warmup", warmup_steps=self.warmup_steps)
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, ClassVar
 
 from ...backend.threads import thread_count
 from ...errors import ConfigError
@@ -33,6 +33,27 @@ def check_count(name: str, value: int | None, low: int = 1) -> None:
     """
     if value is not None and value < low:
         raise ConfigError(f"{name} must be at least {low}, got {value}")
+
+
+class SharedCores:
+    """A launcher whose jobs share the cores of this machine.
+
+    Args:
+        jobs: how many run at a time; they share the cores.
+
+    Attributes:
+        needs: the package, the extra that installs it, and what needs it.
+
+    Raises:
+        ConfigError: if the package is not installed, or ``jobs`` is less than 1.
+    """
+
+    needs: ClassVar[tuple[str, str, str]]
+
+    def __init__(self, jobs: int = 2) -> None:
+        check_count("launcher.jobs", jobs)
+        self.at_once = jobs
+        self.engine = engine(*self.needs)
 
 
 def threads_each(jobs: int) -> int:

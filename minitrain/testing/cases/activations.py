@@ -33,24 +33,8 @@ def relu(draw: Any, extent: Extent) -> Call:
     return Call((away_from_zero(draw, *lead, C),), {})
 
 
-@case()
-def silu(draw: Any, extent: Extent) -> Call:
-    return softmax(draw, extent)
-
-
-@case()
-def tanh(draw: Any, extent: Extent) -> Call:
-    return softmax(draw, extent)
-
-
-@case()
-def sigmoid(draw: Any, extent: Extent) -> Call:
-    return softmax(draw, extent)
-
-
-@case()
-def softplus(draw: Any, extent: Extent) -> Call:
-    return softmax(draw, extent)
+for name in ("silu", "tanh", "sigmoid", "softplus"):
+    case(name=name)(softmax)
 
 
 @case()

@@ -115,17 +115,22 @@ CASES: dict[str, Case] = {}
 
 
 def case(
-    *, no_gradient: tuple[str, ...] = (), left_to_reference: Callable[[Call], bool] = lambda call: False
+    *,
+    name: str | None = None,
+    no_gradient: tuple[str, ...] = (),
+    left_to_reference: Callable[[Call], bool] = lambda call: False,
 ) -> Callable[[Callable[..., Call]], Callable[..., Call]]:
     """Register the decorated function, named like the operation, as its case.
 
     Args:
+        name: the operation, if the function has another name.
         no_gradient: names of floating-point arguments that have no gradient.
         left_to_reference: tells the calls that a kernel twin may decline; it must take all others.
     """
 
     def register(draw: Callable[..., Call]) -> Callable[..., Call]:
-        CASES[draw.__name__] = Case(draw.__name__, draw, no_gradient, left_to_reference)
+        operation = name or draw.__name__
+        CASES[operation] = Case(operation, draw, no_gradient, left_to_reference)
         return draw
 
     return register

@@ -58,9 +58,7 @@ def dropout(draw: Any, extent: Extent) -> Call:
     return Call((normal(draw, *lead, C),), {"p": p, "rng": maybe(draw, lambda: key(draw))})
 
 
-@case()
-def drop_path(draw: Any, extent: Extent) -> Call:
-    return dropout(draw, extent)
+case(name="drop_path")(dropout)
 
 
 @case()

@@ -24,6 +24,9 @@ class Callback:
 
     Attributes:
         name: the name under which its state is saved; by default that of the class.
+
+    Raises:
+        ConfigError: if a setting is out of range.
     """
 
     name: str = ""

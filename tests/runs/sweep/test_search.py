@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from small_runs import TEXT
+from small_runs import SMALL, TEXT
 
 from minitrain.cli import main
 from minitrain.cli.sweep.values import read_range
@@ -96,18 +96,6 @@ def test_the_result_is_the_last_value(tmp_path: Path) -> None:
     assert result_of(tmp_path, "val_loss") == 2.5
     with pytest.raises(ConfigError, match="logged no val_los; it logged loss, step, val_loss"):
         result_of(tmp_path, "val_los")
-
-
-SMALL = [
-    "recipe=tiny",
-    "data.path=text.txt",
-    "data.block_size=8",
-    "model.n_layer=1",
-    "model.n_embd=8",
-    "trainer.batch_size=4",
-    "trainer.max_steps=6",
-    "trainer.sample_tokens=0",
-]
 
 
 @pytest.fixture

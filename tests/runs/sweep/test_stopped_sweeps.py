@@ -10,23 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import TEXT
+from small_runs import SMALL, TEXT
 
 import minitrain
 
 STEPS = 800
 SETTINGS = [
-    "recipe=tiny",
-    "data.path=text.txt",
-    "data.block_size=8",
-    "model.n_layer=1",
-    "model.n_embd=8",
-    "trainer.batch_size=4",
+    *SMALL,
     f"trainer.max_steps={STEPS}",
     "trainer.log_every=50",
     "trainer.validation_frequency=800",
     "trainer.save_every=1000",
-    "trainer.sample_tokens=0",
     "seed=1,2",
     "run_dir=sweep",
 ]

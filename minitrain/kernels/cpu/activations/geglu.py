@@ -12,19 +12,15 @@ from numba import prange
 
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
-from ....backend.pool import empty
 from ....backend.targets import Target
-from ....backend.threads import threads_for
-from ..common.elementwise import gelu_tanh
+from ..common.elementwise import gated_gradients, gelu_tanh
+from ..common.launch import launch_forward_of_two, launch_gated_backward
 from ..common.math import normal_cdf, normal_pdf, stretch, wide_vectors
-from ..common.targets import flat, full_slot
 
 
 def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> Any:
     """See ``ops.geglu.geglu_forward``."""
-    out = empty(gate.shape)
-    _forward(flat(gate), flat(up), flat(out), approximate == "tanh", threads_for(gate.size))
-    return out, (gate, up, approximate)
+    return launch_forward_of_two(_forward, gate, up, approximate == "tanh"), (gate, up, approximate)
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], b1, i8)")
@@ -44,12 +40,7 @@ def _forward(gate, up, out, tanh, threads):
 
 def geglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> Any:
     """See ``ops.geglu.geglu_backward``."""
-    dgate, dup = full_slot(into[0], dout.shape), full_slot(into[1], dout.shape)
-    _backward(
-        flat(dout), flat(cache.gate), flat(cache.up), flat(dgate.array), dgate.beta, flat(dup.array), dup.beta,
-        cache.approximate == "tanh", threads_for(cache.gate.size),
-    )  # fmt: skip
-    return dgate.result(), dup.result()
+    return launch_gated_backward(_backward, dout, cache.gate, cache.up, into, cache.approximate == "tanh")
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], f4[::1], f4, f4[::1], f4, b1, i8)")
@@ -61,8 +52,7 @@ def _backward(dout, gate, up, dgate, dgate_beta, dup, dup_beta, tanh, threads):
         if tanh:
             for i in range(g.size):
                 opened, slope = gelu_tanh(g[i])
-                a = dy[i] * u[i] * slope
-                b = dy[i] * opened
+                a, b = gated_gradients(dy[i], u[i], opened, slope)
                 dg[i] = a + dg[i] if dgate_beta != 0 else a
                 du[i] = b + du[i] if dup_beta != 0 else b
         else:

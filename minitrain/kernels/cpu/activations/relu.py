@@ -9,17 +9,14 @@ from numba import prange
 
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
-from ....backend.pool import empty
 from ....backend.targets import Target
-from ....backend.threads import threads_for
+from ..common.launch import launch_backward, launch_forward
 from ..common.math import stretch
-from ..common.targets import flat, slot
 
 
 def relu_forward(x: Array) -> Any:
     """See ``ops.relu.relu_forward``."""
-    out = empty(x.shape)
-    _forward(flat(x), flat(out), threads_for(x.size))
+    out = launch_forward(_forward, x)
     return out, (out,)
 
 
@@ -34,10 +31,7 @@ def _forward(x, out, threads):
 
 def relu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
     """See ``ops.relu.relu_backward``."""
-    dx = slot(into[0], dout.shape)
-    if dx.array.size:
-        _backward(flat(dout), flat(cache.out), flat(dx.array), dx.beta, threads_for(dout.size))
-    return dx.result()
+    return launch_backward(_backward, dout, cache.out, into[0])
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], f4, i8)")

@@ -8,19 +8,15 @@ from numba import prange
 
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
-from ....backend.pool import empty
 from ....backend.targets import Target
-from ....backend.threads import threads_for
 from ..common.elementwise import silu
+from ..common.launch import launch_backward, launch_forward
 from ..common.math import stretch, wide_vectors
-from ..common.targets import flat, slot
 
 
 def silu_forward(x: Array) -> Any:
     """See ``ops.silu.silu_forward``."""
-    out = empty(x.shape)
-    _forward(flat(x), flat(out), threads_for(x.size))
-    return out, (x,)
+    return launch_forward(_forward, x), (x,)
 
 
 @kernel("void(f4[::1], f4[::1], i8)")
@@ -35,10 +31,7 @@ def _forward(x, out, threads):
 
 def silu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
     """See ``ops.silu.silu_backward``."""
-    dx = slot(into[0], dout.shape)
-    if dx.array.size:
-        _backward(flat(dout), flat(cache.x), flat(dx.array), dx.beta, threads_for(dout.size))
-    return dx.result()
+    return launch_backward(_backward, dout, cache.x, into[0])
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], f4, i8)")

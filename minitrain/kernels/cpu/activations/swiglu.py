@@ -8,19 +8,15 @@ from numba import prange
 
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
-from ....backend.pool import empty
 from ....backend.targets import Target
-from ....backend.threads import threads_for
-from ..common.elementwise import silu
+from ..common.elementwise import gated_gradients, silu
+from ..common.launch import launch_forward_of_two, launch_gated_backward
 from ..common.math import stretch, wide_vectors
-from ..common.targets import flat, full_slot
 
 
 def swiglu_forward(gate: Array, up: Array) -> Any:
     """See ``ops.swiglu.swiglu_forward``."""
-    out = empty(gate.shape)
-    _forward(flat(gate), flat(up), flat(out), threads_for(gate.size))
-    return out, (gate, up)
+    return launch_forward_of_two(_forward, gate, up), (gate, up)
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], i8)")
@@ -36,12 +32,7 @@ def _forward(gate, up, out, threads):
 
 def swiglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> Any:
     """See ``ops.swiglu.swiglu_backward``."""
-    dgate, dup = full_slot(into[0], dout.shape), full_slot(into[1], dout.shape)
-    _backward(
-        flat(dout), flat(cache.gate), flat(cache.up), flat(dgate.array), dgate.beta, flat(dup.array), dup.beta,
-        threads_for(cache.gate.size),
-    )  # fmt: skip
-    return dgate.result(), dup.result()
+    return launch_gated_backward(_backward, dout, cache.gate, cache.up, into)
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], f4[::1], f4, f4[::1], f4, i8)")
@@ -52,7 +43,6 @@ def _backward(dout, gate, up, dgate, dgate_beta, dup, dup_beta, threads):
         dy, g, u, dg, du = dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi]
         for i in range(g.size):
             opened, slope = silu(g[i])
-            a = dy[i] * u[i] * slope
-            b = dy[i] * opened
+            a, b = gated_gradients(dy[i], u[i], opened, slope)
             dg[i] = a + dg[i] if dgate_beta != 0 else a
             du[i] = b + du[i] if dup_beta != 0 else b

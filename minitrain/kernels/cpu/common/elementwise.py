@@ -46,6 +46,12 @@ def gelu_erf(x):
 
 
 @device
+def gated_gradients(dout, up, opened, slope):
+    """Gradients of ``opened * up``: that of the gate, which opens with ``slope``, and that of ``up``."""
+    return dout * up * slope, dout * opened
+
+
+@device
 def gelu(x, out, tanh):
     """GELU of ``x`` (n,) into ``out`` (n,)."""
     wide_vectors()

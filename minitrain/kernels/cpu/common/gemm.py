@@ -23,30 +23,29 @@ _sgemm = types.ExternalFunction(
 
 
 @device
-def gemm_nt(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    """C (m, n) = alpha A (m, k) B (n, k)^T + beta C; ``ld*`` is the distance between rows."""
+def _product(turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     _sgemm(
-        _ROW_MAJOR, _PLAIN, _TRANSPOSED, _int(m), _int(n), _int(k),
+        _ROW_MAJOR, _enum(turn_a), _enum(turn_b), _int(m), _int(n), _int(k),
         _float(alpha), a.ctypes, _int(lda), b.ctypes, _int(ldb), _float(beta), c.ctypes, _int(ldc),
     )  # fmt: skip
+
+
+@device
+def gemm_nt(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    """C (m, n) = alpha A (m, k) B (n, k)^T + beta C; ``ld*`` is the distance between rows."""
+    _product(_PLAIN, _TRANSPOSED, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 
 
 @device
 def gemm_nn(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C (m, n) = alpha A (m, k) B (k, n) + beta C."""
-    _sgemm(
-        _ROW_MAJOR, _PLAIN, _PLAIN, _int(m), _int(n), _int(k),
-        _float(alpha), a.ctypes, _int(lda), b.ctypes, _int(ldb), _float(beta), c.ctypes, _int(ldc),
-    )  # fmt: skip
+    _product(_PLAIN, _PLAIN, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 
 
 @device
 def gemm_tn(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C (m, n) = alpha A (k, m)^T B (k, n) + beta C."""
-    _sgemm(
-        _ROW_MAJOR, _TRANSPOSED, _PLAIN, _int(m), _int(n), _int(k),
-        _float(alpha), a.ctypes, _int(lda), b.ctypes, _int(ldb), _float(beta), c.ctypes, _int(ldc),
-    )  # fmt: skip
+    _product(_TRANSPOSED, _PLAIN, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 
 
 @device

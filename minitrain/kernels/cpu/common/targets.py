@@ -52,7 +52,7 @@ def rows(x: Array) -> Array:
 
 def flat(x: Array) -> Array:
     """(...) -> (n,), C-contiguous; a copy only if ``x`` is strided."""
-    return np.ascontiguousarray(x).reshape(-1)
+    return x.ravel()  # type: ignore[no-any-return]
 
 
 def heads(x: Array) -> Array:

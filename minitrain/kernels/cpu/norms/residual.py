@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import prange
 
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
-from ....backend.pool import empty
-from ....backend.threads import threads_for
+from ..common.launch import launch_forward_of_two
 from ..common.math import stretch
 
 
 def residual_forward(x: Array, branch: Array) -> Any:
     """See ``ops.residual.residual_forward``."""
-    out = empty(x.shape)
-    _add(
-        np.ascontiguousarray(x).reshape(-1),
-        np.ascontiguousarray(branch).reshape(-1),
-        out.reshape(-1),
-        threads_for(x.size),
-    )
-    return out, ()
+    return launch_forward_of_two(_add, x, branch), ()
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], i8)")

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..engines import check_count, engine, threads_each, threads_variable
+from ..engines import SharedCores, threads_each, threads_variable
 from ..jobs import Job, Outcome, Work
 from ..process import execute
 
 
-class Processes:
+class Processes(SharedCores):
     """Joblib's threads each start a job's process and wait for it.
 
     Joblib's own processes would do the jobs a little sooner, but one that is killed, for memory say, takes the
     results of all others with it.
-
-    Args:
-        jobs: how many run at a time; they share the cores.
-
-    Raises:
-        ConfigError: if joblib is not installed, or ``jobs`` is less than 1.
     """
 
-    def __init__(self, jobs: int = 2) -> None:
-        check_count("launcher.jobs", jobs)
-        self.at_once = jobs
-        self._joblib = engine("joblib", "joblib", "running jobs side by side")
+    needs = ("joblib", "joblib", "running jobs side by side")
 
     def run(self, jobs: Sequence[Job], work: Work) -> Iterator[Outcome]:
         """See `Launcher.run`."""
@@ -36,7 +27,7 @@ class Processes:
                 work.begun(job, "begins")
             return execute(job, environment)
 
-        parallel = self._joblib.Parallel(
+        parallel = self.engine.Parallel(
             n_jobs=self.at_once,
             backend="threading",
             batch_size=1,
@@ -44,4 +35,4 @@ class Processes:
             return_as="generator_unordered",
         )
         with work.stop.asked_by_signals():
-            yield from parallel(self._joblib.delayed(one)(job) for job in jobs)
+            yield from parallel(self.engine.delayed(one)(job) for job in jobs)

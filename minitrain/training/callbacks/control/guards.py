@@ -29,9 +29,6 @@ class NaNGuard(Callback):
 
     Attributes:
         count: how often it has happened.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(self, policy: str = "skip", *, most: int = 10) -> None:
@@ -81,9 +78,6 @@ class SpikeGuard(Callback):
 
     Attributes:
         count: how often it has happened.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(

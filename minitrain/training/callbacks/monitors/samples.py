@@ -23,9 +23,6 @@ class SampleGeneration(Callback):
         temperature: below 1 the likely becomes likelier; 0 takes the likeliest token always.
         top_k: choose among this many of the likeliest tokens only.
         show: whether to print the texts.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(

@@ -41,27 +41,34 @@ class LearningRateMonitor(Callback):
             record[f"lr.{i}"] = record["lr"] * scale
 
 
-class GradientStatistics(Callback):
-    """Adds the norm of each parameter's mean gradient to the records, as ``grad_norm.<path>``.
+class _OfParameters(Callback):
+    """Looks at the parameters of the model whose paths match a pattern.
 
     Args:
-        parameters: pattern of the paths, such as ``"blocks.0.*"``.
+        parameters: pattern of the paths, such as ``"*.weight"`` or ``"blocks.0.*"``.
     """
 
     def __init__(self, parameters: str = "*") -> None:
         self.parameters = parameters
-        self._norms: dict[str, float] = {}
         self._model: Any = None
+        self._kept: dict[str, Any] = {}  # in steps that will be logged
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Keep the model."""
         self._model = setup.model
 
+
+class GradientStatistics(_OfParameters):
+    """Adds the norm of each parameter's mean gradient to the records, as ``grad_norm.<path>``.
+
+    The ``parameters`` are a pattern of their paths.
+    """
+
     def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Measure, in steps that will be logged."""
         if view.will_log:
             count = gradient.loss.count
-            self._norms = {
+            self._kept = {
                 f"grad_norm.{path}": norm(parameter.grad) / count
                 for path, parameter in chosen(self._model, self.parameters)
                 if parameter.trainable
@@ -69,40 +76,30 @@ class GradientStatistics(Callback):
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the figures."""
-        record.update(self._norms)
+        record.update(self._kept)
 
 
-class WeightStatistics(Callback):
+class WeightStatistics(_OfParameters):
     """Adds the norm of each parameter to the records, as ``weight_norm.<path>``, and by how much an update changed it.
 
     ``update_ratio.<path>`` is the norm of the last update over that of the weights; about 1e-3 is usual, much more is a
     rate that is too high for this parameter, much less one that is too low.
 
-    Args:
-        parameters: pattern of the paths, such as ``"*.weight"``.
+    The ``parameters`` are a pattern of their paths.
     """
-
-    def __init__(self, parameters: str = "*") -> None:
-        self.parameters = parameters
-        self._before: dict[str, Array] = {}
-        self._model: Any = None
-
-    def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
-        """Keep the model."""
-        self._model = setup.model
 
     def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Keep the weights, in steps that will be logged."""
         if view.will_log:
-            self._before = {path: p.data.copy() for path, p in chosen(self._model, self.parameters)}
+            self._kept = {path: p.data.copy() for path, p in chosen(self._model, self.parameters)}
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the figures."""
         for path, parameter in chosen(self._model, self.parameters):
             size = record[f"weight_norm.{path}"] = norm(parameter.data)
-            if path in self._before and parameter.trainable:
-                record[f"update_ratio.{path}"] = norm(parameter.data - self._before[path]) / max(size, 1e-30)
-        self._before = {}
+            if path in self._kept and parameter.trainable:
+                record[f"update_ratio.{path}"] = norm(parameter.data - self._kept[path]) / max(size, 1e-30)
+        self._kept = {}
 
 
 class ActivationStatistics(Callback):
