@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,13 @@ def test_a_child_trains_and_answers(tmp_path):
 def test_a_child_that_dies_says_why():
     with pytest.raises(WorkerError, match=r"(?s)rival stopped: .*invalid choice: 'rival'"):
         Worker("rival", train_step.program("rival", "char", Path("tokens.npy")))
+
+
+def test_a_program_that_talks_nonsense_is_ended():
+    """Pytest makes an error of what it leaves open."""
+    with pytest.raises(ValueError, match="Expecting value"):
+        Worker("poem", ["this"])
+    gc.collect()
 
 
 def test_products_are_products(monkeypatch):

@@ -122,6 +122,21 @@ def test_a_helper_gets_bored():
 
 
 @needs_locks
+def test_a_helper_that_got_bored_is_replaced_and_leaves_nothing_open(no_helper):
+    compile_ahead.compile_ahead("json", ["no_kernel"])  # the helper ends in an error, as it would in boredom
+    first = compile_ahead._helper
+    assert first is not None and first.stdin is not None
+    first.wait(timeout=60)
+    compile_ahead.compile_ahead("json", ["no_kernel"])
+    second = compile_ahead._helper
+    assert second is not None and second.stdin is not None and second is not first
+    assert first.stdin.closed
+    compile_ahead.stop()
+    assert second.stdin.closed
+    assert second.returncode is not None
+
+
+@needs_locks
 def test_the_helper_finds_what_this_process_would(monkeypatch, no_helper, tmp_path):
     """Its search path is this one's, its folder is not on it, and it may use one thread."""
     started = []

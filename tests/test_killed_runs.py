@@ -7,6 +7,7 @@ two busy cores; ``MINITRAIN_KILLS=20 make test-slow`` kills fewer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -92,7 +93,11 @@ class Sessions:
 def test_killed_at_random_moments(tmp_path: Path, later: bool) -> None:
     chance = random.Random(int(later))
     changes = {"trainer_max_steps": STEPS, "trainer_save_every": 1, "trainer_async_checkpoints": later}
-    sessions = Sessions()
+    with contextlib.closing(Sessions()) as sessions:
+        kill_at_random_moments(tmp_path, sessions, chance, changes)
+
+
+def kill_at_random_moments(tmp_path: Path, sessions: Sessions, chance: random.Random, changes: dict[str, Any]) -> None:
     whole = small_config(tmp_path / "whole", **changes)
     sessions.run(whole)  # the first one warms the disk up
     seconds = sessions.run(small_config(tmp_path / "again", **changes))["took"]
@@ -110,5 +115,4 @@ def test_killed_at_random_moments(tmp_path: Path, later: bool) -> None:
             resume = True
         assert sessions.run(config, resume=True)["exit"] == 0
         assert outcome(folder / "run", STEPS) == expected
-    sessions.close()
     assert len(steps) > min(4, KILLS // 8)  # they were killed in different places
