@@ -56,6 +56,8 @@ def test_sums_over_many_rows_are_as_exact_as_double_precision(case, data):
     call = draw_call(data, case).astype(np.float32)
     noise = 1e-7 * np.sqrt(largest(call))  # the terms of a sum, which are about 1, are rounded
     exact = sums(case, call.astype(np.float64), "reference")
+    if not exact:
+        return  # nothing was added up: other tests compare the values
     for mode in MODES:
         for a, e in zip(sums(case, call, mode), exact, strict=True):
             gap, scale = abs(a - e).max(initial=0), abs(e).max(initial=0)
