@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow test-versions coverage mutants bench docs lint format clean
+.PHONY: help venv train test test-peers test-slow test-sweeps test-versions coverage mutants bench docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -32,6 +32,10 @@ test-peers: $(VENV)/.installed-peers ## compare with PyTorch
 test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 	@echo "==> Testing, the slow part"
 	@$(PY) -m pytest -q -n 2 -m slow $(ARGS)
+
+test-sweeps: $(VENV)/.installed-sweeps ## test sweeps with Ray, and all ways to stop them (some minutes)
+	@echo "==> Testing sweeps"
+	@$(PY) -m pytest -q -m "sweeps or not sweeps" tests/test_sweep.py tests/runs/sweep $(ARGS)
 
 test-versions: $(VENV)/.installed-dev ## run a part of the tests on Python 3.11 to 3.13 and on the lowest versions
 	@$(PY) -m tools.other_versions $(ARGS)
@@ -101,6 +105,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VENV)/.installed-peers: $(VENV)/.installed-dev
 	@echo "==> Installing PyTorch to compare with (some platforms' package is large)"
 	@$(PIP) --editable '.[peers]'
+	@touch $@
+
+$(VENV)/.installed-sweeps: $(VENV)/.installed-dev
+	@echo "==> Installing the engines of sweeps (Ray is 250 MB)"
+	@$(PIP) --editable '.[sweep]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

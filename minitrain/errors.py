@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 
@@ -39,6 +40,31 @@ class NonFiniteError(MinitrainError):
 
 class WorkerError(MinitrainError):
     """A program that a benchmark started died or fell silent; the message ends with the last lines it printed."""
+
+
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What steers a terminal instead of being shown: control characters, marks that turn the direction of text, and halves
+of surrogate pairs. Tabs and line breaks are text."""
+_PASSWORD = re.compile(r"(\w[\w+.-]*://)[^/@:\s]*:(?!\d+/)\S*@")  # not the port of host:8080/folder@home
+
+
+def printable(text: str) -> str:
+    r"""``text`` from users, files or checkpoints as it may be printed: control characters escaped, passwords left out.
+
+    A terminal obeys control sequences, so text that others wrote is never printed as it is.
+
+    Example:
+        >>> print(printable("\x1b[2Jrun s3://key:secret@bucket"))
+        \x1b[2Jrun s3://***@bucket
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), _PASSWORD.sub(r"\1***@", text))
+
+
+def has_password(url: str) -> bool:
+    """Whether ``url`` has a user and a password in it, as in ``s3://key:secret@bucket``."""
+    return _PASSWORD.match(url) is not None
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -303,7 +303,7 @@ USAGE = {
     "a file for a run": (["plot", "text.txt"], "there is no run folder text.txt"),
     "a folder that is no run": (["generate", "."], "is not the folder of a run"),
     "no run to resume": (["train", "--resume", "nowhere"], "there is no run folder nowhere"),
-    "resuming with settings": (["train", "--resume", "nowhere", "seed=1"], "leave seed=1 out"),
+    "resuming with settings": (["train", "--resume", "nowhere", "seed=x=1"], "cannot read seed=x=1"),
     "resuming and showing": (["train", "--resume", "nowhere", "--show"], "--show"),
     "a recipe without its text": (["train", "recipe=shakespeare_char"], "data.path has to be given"),
 }
@@ -509,20 +509,19 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(
     said = minitrain("train", "--resume", "a run", cwd=here)
     step = int(checkpoint.name.removeprefix("step-"))
     assert 3 <= step < 300
-    assert f"going on after step {step} of 300" in said
+    assert f"continuing after step {step} of 300" in said
     assert "step 300/300" in said
     for part in ("model.safetensors", "optimizer.safetensors"):
         ends = [path / "checkpoints" / "step-00000300" / part for path in (here / "a run", uninterrupted)]
         assert ends[0].read_bytes() == ends[1].read_bytes()
 
 
-def test_resuming_a_finished_run_only_sums_it_up_again(run: Path) -> None:
-    weights = newest_checkpoint(run) / "model.safetensors"
-    before = weights.read_bytes()
+def test_resuming_a_finished_run_does_nothing_again(run: Path) -> None:
+    before = contents(run)
     said = minitrain("train", "--resume", "run", cwd=run.parent)
-    assert "going on after step 20 of 20" in said
-    assert "this model" in said
-    assert weights.read_bytes() == before
+    assert "run is finished: all 20 steps are done" in said
+    assert "minitrain train --resume run trainer.max_steps=N" in said
+    assert contents(run) == before
 
 
 # Bugs

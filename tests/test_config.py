@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 from minitrain.errors import ConfigError
 from minitrain.files import FileError
 from minitrain.runs import RunConfig
-from minitrain.runs.config import known_keys, unknown_key_error
-from minitrain.training import TrainerConfig
+from minitrain.settings import tree
+from minitrain.training import TrainingConfig
 
 
 def test_dictionary_and_yaml_give_back_the_same_config(tmp_path: Path) -> None:
@@ -32,7 +31,7 @@ def test_dictionary_and_yaml_give_back_the_same_config(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_named_once() -> None:
-    keys = known_keys()
+    keys = tree.known_keys(RunConfig)
     assert len(set(keys)) == len(keys)
     assert {"seed", "model.n_layer", "trainer.max_steps"} <= set(keys)
     flat = {
@@ -58,10 +57,16 @@ def test_every_setting_is_named_once() -> None:
         ({"trainer": {"max_grad_norm": "x"}}, ["trainer.max_grad_norm", "a number or null"]),
         ({"trainer": {"max_grad_norm": 0.0}}, ["trainer.max_grad_norm", "above 0"]),
         ({"trainer": {"gradient_accumulation_steps": 33}}, ["trainer.gradient_accumulation_steps", "batch_size (32)"]),
-        ({"trainer": {"max_steps": 100}}, ["scheduler.warmup_steps (100)", "scheduler.warmup_steps=10"]),
+        (
+            {"trainer": {"max_steps": 100}, "scheduler": {"warmup_steps": 100}},
+            ["scheduler.warmup_steps (100)", "scheduler.warmup_steps=10"],
+        ),
         ({"optimizer": {"learning_rate": "1e-3"}}, ["optimizer.learning_rate", "'1e-3'", "1.0e-3"]),
         ({"optimizer": {"learning_rate": float("nan")}}, ["optimizer.learning_rate", "finite"]),
-        ({"optimizer": {"learning_rate": 1e-5}}, ["scheduler.min_lr", "optimizer.learning_rate (1e-05)"]),
+        (
+            {"optimizer": {"learning_rate": 1e-5}, "scheduler": {"min_lr": 1e-4}, "trainer": {"max_steps": 9}},
+            ["scheduler.min_lr", "optimizer.learning_rate (1e-05)"],
+        ),
         ({"optimizer": {"beta1": 1.0}}, ["optimizer.beta1", "below 1"]),
         ({"optimizer": {"name": "adamww"}}, ["optimizer.name='adamww'", "did you mean 'adamw'?"]),
         ({"scheduler": {"name": "cosine"}}, ["scheduler.name='cosine'", "warmup_cosine", "constant"]),
@@ -74,6 +79,8 @@ def test_every_setting_is_named_once() -> None:
         ({"model": {"bias": 1}}, ["model.bias", "true or false"]),
         ({"device": "gpu"}, ["device", "'cuda'", "'gpu'"]),
         ({"seed": -1}, ["seed", "at least 0"]),
+        ({"run_dir": "a\0b"}, ["run_dir", "no NUL character", "a\\x00b"]),
+        ({"data": {"path": "a\0b"}}, ["data.path", "no NUL character"]),
     ],
 )
 def test_errors_name_the_setting_and_what_would_be_right(values: dict[str, Any], parts: list[str]) -> None:
@@ -84,19 +91,52 @@ def test_errors_name_the_setting_and_what_would_be_right(values: dict[str, Any],
     assert "\n" not in message
 
 
-def test_checks_also_guard_the_constructors() -> None:
-    with pytest.raises(ConfigError, match=r"trainer\.batch_size must be at least 1, got 0"):
-        TrainerConfig(batch_size=0)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        TrainerConfig().batch_size = 0  # type: ignore[misc]
+def test_checks_also_guard_the_constructors_and_assignments() -> None:
+    with pytest.raises(ConfigError, match=r"^batch_size must be at least 1, got 0"):
+        TrainingConfig(batch_size=0)
+    config = TrainingConfig(batch_size=4)
+    config.epochs = 3
+    assert (config.epochs, config) == (3, TrainingConfig(batch_size=4, epochs=3))
+    for name, value, message in [
+        ("batch_size", 0, "batch_size must be at least 1, got 0"),
+        ("batch_size", "8", r"batch_size must be a whole number, got '8'"),
+        ("gradient_accumulation_steps", 5, r"gradient_accumulation_steps must be at most batch_size \(4\)"),
+        ("epoch", 3, "TrainingConfig has no setting epoch; did you mean epochs?"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            setattr(config, name, value)
+    assert config == TrainingConfig(batch_size=4, epochs=3), "what fails changes nothing"
+
+
+def test_an_unknown_argument_is_told_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"TrainingConfig has no setting epoch; did you mean epochs\?"):
+        TrainingConfig(epoch=3)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"RunConfig has no setting sead; did you mean seed\?"):
+        RunConfig(sead=3)  # type: ignore[call-arg]
+
+
+def test_settings_for_python_are_in_no_configuration() -> None:
+    assert not {"learning_rate", "checkpoint_dir", "resume_from"} & RunConfig().to_dict()["trainer"].keys()
+    assert "trainer.resume_from" not in tree.known_keys(RunConfig)
+    with pytest.raises(ConfigError, match=r"did you mean optimizer\.learning_rate\?"):
+        RunConfig.from_dict({"trainer": {"learning_rate": 1.0}})
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (9, 1), (50, 5), (1000, 100), (5000, 100)])
+def test_a_warm_up_that_was_not_given_fits_the_run(steps: int, warmup: int) -> None:
+    config = RunConfig.from_dict({"trainer": {"max_steps": steps}, "optimizer": {"learning_rate": 1e-6}})
+    filled = config.scheduler.for_run(1e-6, steps)
+    assert (filled["warmup_steps"], filled["min_lr"]) == (warmup, pytest.approx(1e-7))
 
 
 def test_unknown_key_error_knows_nothing_near() -> None:
-    assert "known: " in str(unknown_key_error("qqqqqq"))
+    assert "known: " in str(tree.unknown_key_error("qqqqqq", RunConfig))
 
 
 _values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())
-_names = st.sampled_from(sorted({part for key in known_keys() for part in key.split(".")})) | st.text(max_size=5)
+_names = st.sampled_from(sorted({part for key in tree.known_keys(RunConfig) for part in key.split(".")})) | st.text(
+    max_size=5
+)
 _dictionaries = st.dictionaries(_names, _values | st.dictionaries(_names, _values, max_size=3), max_size=4)
 
 
@@ -134,3 +174,26 @@ def test_a_bad_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, co
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"nowhere\.yaml"):
         RunConfig.load(tmp_path / "nowhere.yaml")
+
+
+def test_the_reference_documents_training_config() -> None:
+    from minitrain.compat.training_config import TrainingConfig as Documented
+
+    wanted = {
+        "epochs": 10,
+        "batch_size": 32,
+        "learning_rate": 1e-4,
+        "max_grad_norm": 1.0,
+        "save_every": 1000,
+        "checkpoint_dir": "checkpoints",
+        "keep_checkpoints": 3,
+        "resume_from": None,
+        "use_mixed_precision": False,
+        "gradient_accumulation_steps": 1,
+        "log_gradients": False,
+        "validation_frequency": 100,
+    }
+    assert {name: getattr(Documented(), name) for name in wanted} == wanted
+    own = TrainingConfig()
+    assert {name: getattr(own, name) for name in wanted} == wanted | {"checkpoint_dir": None}
+    assert isinstance(Documented(), TrainingConfig)

@@ -147,7 +147,7 @@ def test_a_file_and_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: p
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", refuse)
+        patch.setattr(os, "open", refuse)
         with pytest.raises(DataError, match=r"cannot read .*a\.txt: Permission denied"):
             read_corpus(tmp_path / "a.txt")
     with monkeypatch.context() as patch:

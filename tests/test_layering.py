@@ -21,7 +21,8 @@ PACKAGE = ROOT / "minitrain"
 
 ARRAYS = {"backend", "errors", "random"}
 MODELS = ARRAYS | {"losses", "models", "nn", "ops", "optim"}
-RUNS = MODELS | {"checkpoint", "data", "files", "folder", "generation", "plotting", "records", "settings", "versions"}
+RUNS = MODELS | {"checkpoint", "data", "files", "folder", "generation", "plotting", "records", "settings"}
+RUNS |= {"states", "versions"}
 TRAINING = RUNS | {"probes", "reports", "trainers", "training"}
 # Part of the package -> the parts it may import. A new part needs a line here: decide what it stands on.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -33,14 +34,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "backend": {"errors"},
     "random": {"backend", "errors"},
+    "states": {"backend", "errors"},
     "kernels": ARRAYS,
     "ops": ARRAYS | {"kernels"},
     "losses": ARRAYS | {"ops"},
     "nn": ARRAYS | {"ops"},
-    "models": ARRAYS | {"nn", "ops", "settings"},
-    "optim": ARRAYS | {"models", "nn", "ops", "plotting", "settings"},
+    "models": ARRAYS | {"formats", "nn", "ops", "settings"},
+    "optim": ARRAYS | {"models", "nn", "ops", "plotting", "settings", "states"},
     "testing": ARRAYS | {"nn", "ops"},
-    "data": ARRAYS | {"files", "formats", "settings"},
+    "data": ARRAYS | {"files", "formats", "settings", "states"},
     "generation": ARRAYS | {"models", "nn", "ops"},
     "folder": {"errors", "files", "settings"},
     "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "versions"},
@@ -68,6 +70,10 @@ DOORS = {
     "threadpoolctl": {"backend"},
     "hydra": {"cli"},
     "omegaconf": {"cli"},
+    "joblib": {"runs"},  # the engines of sweeps
+    "optuna": {"runs"},
+    "ray": {"runs"},
+    "submitit": {"runs"},
     "jax": set(),
     "tensorflow": set(),
     "torch": {"benchmark"},  # an oracle of the tests and a rival of the benchmarks

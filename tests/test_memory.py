@@ -12,11 +12,12 @@ from test_callbacks import make
 from minitrain.backend.pool import POOL
 from minitrain.data import Batch, TokenLoader
 from minitrain.errors import ConfigError
+from minitrain.formats import duration, size
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from minitrain.probes import find_batch_size, find_learning_rate
 from minitrain.training import MemoryShortage, Trainer, TrainingConfig, estimate
-from minitrain.training.memory import available_memory, duration, size
+from minitrain.training.memory import available_memory
 
 
 def state(trainer: Trainer) -> dict[str, bytes]:

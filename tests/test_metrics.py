@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import math
 from pathlib import Path
@@ -104,11 +106,16 @@ def test_any_file_can_be_read(tmp_path_factory: pytest.TempPathFactory, content:
     assert records[-1] == {"step": 2}
 
 
-def test_a_full_disk_is_an_error_that_names_the_file() -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    with MetricsWriter("/dev/full") as writer, pytest.raises(FileError, match=r"/dev/full.*disk is full"):
-        writer.write({"step": 1})
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    class Full(io.FileIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "full")
+
+    with MetricsWriter(tmp_path / "metrics.jsonl") as writer:
+        writer._file.close()
+        writer._file = Full(tmp_path / "metrics.jsonl", "a")
+        with pytest.raises(FileError, match=r"metrics\.jsonl.*disk is full"):
+            writer.write({"step": 1})
 
 
 def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> None:

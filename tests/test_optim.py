@@ -111,7 +111,7 @@ def test_a_state_of_another_model_is_refused():
         optimizer.load_state_dict(state)
     state = optimizer.state_dict()
     state["moments"]["exp_avg.vector"] = np.zeros(4)
-    with pytest.raises(CheckpointError, match=r"exp_avg\.vector has shape \(4,\) in it but \(3,\) here"):
+    with pytest.raises(CheckpointError, match=r"exp_avg\.vector is an array .* of shape \(4,\), .* \(3,\)"):
         optimizer.load_state_dict(state)
 
 

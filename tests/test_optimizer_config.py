@@ -1,7 +1,6 @@
 """Optimizers and schedules in a run's configuration: sections, packaged options, recipes, old files."""
 
 import shutil
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,13 @@ from minitrain.cli.compose import compose_config
 from minitrain.cli.groups import config_groups
 from minitrain.errors import ConfigError
 from minitrain.optim import create_optimizer
+from minitrain.optim.factory import optimizer_settings
 from minitrain.optim.registry import OPTIMIZERS, SCHEDULERS
 from minitrain.records import read_metrics
 from minitrain.runs import AdamWConfig, OptimizerConfig, RunConfig, SchedulerConfig, resume_run, start_run
 from minitrain.runs.optimizer_config import OPTIMIZER_CONFIGS, SCHEDULER_CONFIGS
-from minitrain.settings.section import known_keys, settings
+from minitrain.settings.section import settings
+from minitrain.settings.tree import known_keys
 from minitrain.training import PlateauWatch
 
 CHOICES = {"optimizer": OPTIMIZER_CONFIGS, "scheduler": SCHEDULER_CONFIGS}
@@ -26,14 +27,6 @@ OPTIONS = [(group, name) for group, sections in CHOICES.items() for name in sect
 def test_the_packaged_options_are_the_tables():
     assert config_groups()["optimizer"] == sorted(OPTIMIZERS)
     assert config_groups()["scheduler"] == sorted(SCHEDULERS)
-
-
-@pytest.mark.parametrize(("group", "name"), OPTIONS)
-def test_an_options_file_holds_its_name_alone(group, name):
-    """The defaults are in the signatures; a copy here would be another place to change."""
-    text = (resources.files("minitrain.conf") / group / f"{name}.yaml").read_text()
-    assert yaml.safe_load(text) == {"name": name}
-    assert f"minitrain train {group}={name} --show" in text
 
 
 def written(value):
@@ -98,7 +91,7 @@ MISTAKES = {
         "scheduler=warmup_stable_decay does not fit: warmup_steps = 100 and decay_steps = 5000 must fit in the 1500",
     ),
     "out of a schedule's range": (["scheduler=step", "scheduler.step_size=0"], "StepDecay: step_size = 0 must be more"),
-    "negative": (["scheduler.warmup_steps=-1"], "scheduler.warmup_steps must be at least 0, got -1"),
+    "negative": (["scheduler.warmup_steps=-1"], "scheduler.warmup_steps must be null or at least 0, got -1"),
     "unknown name": (["optimizer.name=lyon"], r"optimizer.name='lyon' is unknown; did you mean 'lion'\?"),
     "no name": (["optimizer.name=null"], "optimizer.name must be text, got null"),
     "unknown option": (["optimizer=mun"], r"there is no such optimizer; did you mean muon\?"),
@@ -137,9 +130,28 @@ def test_files_of_earlier_versions_load():
         "scheduler": {"name": "constant", "warmup_steps": 100, "min_lr": 1e-4},
     }
     config = RunConfig.from_dict(old)
-    assert config.optimizer == AdamWConfig(learning_rate=2e-3)
+    assert config.optimizer == AdamWConfig(learning_rate=2e-3, beta2=0.99, weight_decay=0.1)
     assert config.scheduler == SCHEDULER_CONFIGS["constant"](warmup_steps=100)
-    assert RunConfig.from_dict({"optimizer": {"learning_rate": 2e-3}}).optimizer == config.optimizer
+    assert RunConfig.from_dict({"optimizer": {"learning_rate": 2e-3}}).optimizer == AdamWConfig(learning_rate=2e-3)
+
+
+def test_the_defaults_of_optimizers_are_those_of_their_signatures():
+    for name, kind in OPTIMIZERS.items():
+        own = {key: one.default for key, one in optimizer_settings(name).items()}
+        assert {key: getattr(OPTIMIZER_CONFIGS[name](), key) for key in own} == own, kind
+
+
+@pytest.mark.parametrize("name", SCHEDULER_CONFIGS)
+@pytest.mark.parametrize("steps", [4, 7, 40])
+def test_every_schedule_fits_a_short_run_by_itself(name, steps):
+    config = compose_config([f"scheduler={name}", f"trainer.max_steps={steps}", "optimizer.learning_rate=1e-6"])
+    assert config.scheduler.name == name
+
+
+def test_what_the_command_line_sets_for_an_optimizer_is_in_its_file():
+    assert compose_config([]).optimizer == AdamWConfig(learning_rate=2e-3, beta2=0.99, weight_decay=0.1)
+    assert compose_config(["optimizer=muon"]).optimizer.adjust_lr_fn == "match_rms_adamw"
+    assert compose_config(["optimizer.name=sgd"]).optimizer.momentum == 0.9
 
 
 @pytest.mark.parametrize("name", OPTIMIZER_CONFIGS)
@@ -187,6 +199,6 @@ def test_a_run_goes_on_with_its_optimizer_and_scheduler(name, tmp_path: Path):
 def test_a_plateau_watch_needs_a_plateau(tmp_path: Path):
     run = start_run(run_config(tmp_path))
     with pytest.raises(ConfigError, match="PlateauWatch needs a trainer whose scheduler is a ReduceOnPlateau"):
-        PlateauWatch().on_train_begin(run.trainer)
+        PlateauWatch().on_train_begin(run.trainer.view, run.trainer.setup, run.trainer.run)
     with pytest.raises(ConfigError, match="PlateauWatch: no evaluation has val_top1; it has val_loss"):
-        PlateauWatch("val_top1").on_evaluate(run.trainer, {"val_loss": 1.0})
+        PlateauWatch("val_top1").on_evaluate(run.trainer.view, {"val_loss": 1.0})

@@ -13,8 +13,8 @@ import pytest
 
 from minitrain.errors import DataError
 from minitrain.files import FileError
+from minitrain.plotting import by_kind, plot_learning_rate, plot_loss
 from minitrain.plotting import curves as plots
-from minitrain.plotting import plot_learning_rate, plot_loss
 
 
 def records(falling_to: float) -> list[dict[str, Any]]:
@@ -109,7 +109,54 @@ def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
 
 def test_the_users_own_pyplot_is_left_alone(tmp_path: Path) -> None:
     script = (
-        "import sys; from minitrain.training import plot_loss; assert 'matplotlib' not in sys.modules; "
+        "import sys; from minitrain.plotting import plot_loss; assert 'matplotlib' not in sys.modules; "
         "plot_loss([{'step': 1, 'loss': 2.0}], sys.argv[1]); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "loss.png")], check=True, timeout=120)
+
+
+def drawn_by_kind(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    figures: list[Any] = []
+    monkeypatch.setattr(by_kind, "save_figure", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def labels(figure: Any) -> list[str]:
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    return [t.get_text() for t in axes.get_yticklabels() if low <= t.get_position()[1] <= high and t.get_text()]
+
+
+@pytest.mark.parametrize("values", [[0.9, 1.4], [0.2, 3.0], [0.97, 1.02], [1e-3, 80.0], [0.3, 0.4]])
+def test_a_logarithmic_axis_has_plain_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[float]
+) -> None:
+    figures = drawn_by_kind(monkeypatch)
+    by_kind.draw_kind("grad_norm", {"grad_norm": ([1, 2], values)}, tmp_path / "x.png")
+    texts = labels(figures[0])
+    assert len(texts) >= 2, texts
+    assert len(set(texts)) == len(texts)
+    assert not [text for text in texts if "e" in text or "^" in text]
+
+
+def test_a_plot_of_one_record_is_around_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[Any]
+) -> None:
+    figures = drawn_by_kind(monkeypatch)
+    by_kind.draw_kind("accuracy", {"accuracy": ([7], [0.5])}, tmp_path / "x.png")
+    plot_loss([{"step": 7, "loss": 2.0}], "x")
+    plot_learning_rate([{"step": 7, "lr": 0.1}], "x")
+    for figure in [*figures, *drawn]:
+        (axes,) = figure.axes
+        assert axes.get_xlim() == (6.5, 7.5)
+        assert any(line.get_marker() == "o" for line in axes.lines), "a single point shows"
+
+
+def test_a_histograms_axis_ends_with_its_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = drawn_by_kind(monkeypatch)
+    for steps, ends in (([10, 20, 60], (10, 60)), ([5], (4.5, 5.5))):
+        by_kind.plot_histograms(
+            steps, {"w": [0.0, 1.0, 2.0]}, {"w": [np.array([1, 2])] * len(steps)}, tmp_path / "x.png"
+        )
+        assert figures[-1].axes[0].get_xlim() == ends

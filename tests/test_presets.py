@@ -176,8 +176,8 @@ def test_info_of_a_preset(capsys):
     assert rows["feed-forward"] == "66,176 (64.7%)"
     assert rows["FLOPs per token"] == "201.06 k forward, 603.19 k in a training step"
     assert rows["FLOPs per sample"] == "1.01 M forward, of 5 tokens"
-    assert rows["AdamW's moments"] == "798.6 KiB"
-    assert rows["memory of training"] == "1.6 MiB, without activations"
+    assert rows["AdamW's moments"] == "818 kB"
+    assert rows["memory of training"] == "1.6 MB, without activations"
 
 
 def test_info_of_a_run(tmp_path, capsys):

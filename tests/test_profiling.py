@@ -12,7 +12,7 @@ import pytest
 from minitrain.benchmark.sizes import Size, step_flops
 from minitrain.errors import ConfigError, MinitrainError
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
-from minitrain.models.decoder import Decoder
+from minitrain.models.common.decoder import Decoder
 from minitrain.nn import Linear, pack
 from minitrain.nn.blocks.recompute import checkpoint_activations
 from minitrain.ops import linear_cross_entropy_backward, linear_cross_entropy_forward, linear_forward

@@ -22,6 +22,7 @@ from minitrain.optim import AdamW
 from minitrain.random import Key
 from minitrain.records import read_metrics
 from minitrain.records.facts import flat
+from minitrain.records.history import read_history
 from minitrain.runs import resume_run, start_run
 from minitrain.training import EMA, Callback, JsonlLogger, Trainer, TrainingConfig
 
@@ -107,8 +108,10 @@ def test_it_holds_all_there_is(tmp_path: Path) -> None:
     assert state["versions"].keys() == {"minitrain", "numpy", "python"}
     assert state["callbacks"].keys() == {"EMA", "Counting", "JsonlLogger"}
     assert state["callbacks"]["EMA"].keys() == checkpoint.model.keys()
-    assert state["metrics"]["train_loss"]["steps"] == [1, 2, 4, 6, 8]
-    assert checkpoint.metrics["train_loss"] == state["metrics"]["train_loss"]["values"][-1]
+    assert "metrics" not in state  # the history is in metrics.jsonl, to this length
+    history = read_history(tmp_path / "run" / "metrics.jsonl", state["callbacks"]["JsonlLogger"]["offset"])
+    assert history.get_steps("train_loss") == [1, 2, 4, 6, 8]
+    assert checkpoint.metrics["train_loss"] == history.get_latest("train_loss")
 
 
 def test_the_settings_of_a_run_are_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,12 @@ import pytest
 from small_runs import TEXT
 
 from minitrain.cli import main
-from minitrain.cli.sweep import compose_sweep, load_sweep
+from minitrain.cli.sweep.arguments import SweepArguments
+from minitrain.cli.sweep.command import compose_sweep
 from minitrain.errors import ConfigError, DataError
 from minitrain.records import read_metrics
-from minitrain.runs import RunConfig
-from minitrain.training import TrainingLoop
+from minitrain.runs import Run, RunConfig, start_run
+from minitrain.runs.sweep.store import begin_sweep, load_sweep
 
 SMALL = [
     "recipe=tiny",
@@ -37,20 +38,44 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a text; no pictures of single runs, which take most of the time of so short ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
-    (tmp_path / "text.txt").write_text(TEXT)
+    for name in (
+        "text.txt",
+        "a.txt",
+        "b.txt",
+        "my text.txt",
+        "b, c.txt",
+        "a, b.txt",
+        "a (1).txt",
+        "c d.txt",
+        "a/b.txt",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(TEXT)
     return tmp_path
 
 
-def at_step(monkeypatch: pytest.MonkeyPatch, run: str, step: int, action: Callable[[], object]) -> None:
-    """Lets something happen after a step of the run whose folder begins with ``run``."""
-    original = TrainingLoop._request_what_is_due
+def compose(arguments: list[str]) -> tuple[Path, dict[str, RunConfig]]:
+    folder, runs, _ = compose_sweep(SweepArguments.sort(arguments, None, None))
+    return folder, runs
 
-    def acting(loop: TrainingLoop) -> None:
-        original(loop)
-        if Path(str(loop.trainer.run_dir)).name.startswith(run) and loop.trainer.state.step == step:
-            action()
 
-    monkeypatch.setattr(TrainingLoop, "_request_what_is_due", acting)
+def at_step(monkeypatch: pytest.MonkeyPatch, name: str, step: int, action: Callable[[], object]) -> None:
+    """Lets something happen in an update, counted from 0, of the run whose folder begins with ``name``."""
+
+    def starting(config: RunConfig, **rest: Any) -> Run:
+        run = start_run(config, **rest)
+        schedule = run.trainer.setup.schedule
+
+        def acting(number: int) -> float:
+            if number == step:
+                action()
+            return float(schedule(number))
+
+        if run.run_dir.name.startswith(name):
+            run.trainer.setup.schedule = acting
+        return run
+
+    monkeypatch.setattr("minitrain.cli.sweep.command.start_run", starting)
 
 
 def values(runs: dict[str, RunConfig], *path: str) -> list[Any]:
@@ -80,6 +105,14 @@ SWEEPS = {
     "paths": (["data.path=a.txt,b.txt"], ("data", "path"), ["a.txt", "b.txt"]),
     "paths with signs": (["data.path=my text.txt,'b, c.txt'"], ("data", "path"), ["my text.txt", "b, c.txt"]),
     "a path with a comma": (["data.path='a, b.txt'", "seed=1,2"], ("data", "path"), ["a, b.txt"] * 2),
+    "references": (
+        ["model.n_embd=8,16", "trainer.batch_size=choice(${model.n_embd},4)"],
+        ("trainer", "batch_size"),
+        [8, 4, 16, 4],
+    ),
+    "sorted": (["model.n_layer=sort(3,1,2)"], ("model", "n_layer"), [1, 2, 3]),
+    "sorted backwards": (["model.n_layer=sort(range(1,4),reverse=true)"], ("model", "n_layer"), [3, 2, 1]),
+    "cast": (["optimizer.learning_rate=float(1,2)"], ("optimizer", "learning_rate"), [1.0, 2.0]),
     "a path with brackets": (["data.path=a (1).txt", "seed=1,2"], ("data", "path"), ["a (1).txt"] * 2),
 }
 
@@ -87,12 +120,12 @@ SWEEPS = {
 @pytest.mark.parametrize("name", SWEEPS)
 def test_the_grammar_of_values(name: str) -> None:
     arguments, path, expected = SWEEPS[name]
-    _, runs = compose_sweep([*SMALL, *arguments])
+    _, runs = compose([*SMALL, *arguments])
     assert values(runs, *path) == expected
 
 
 def test_combinations_are_named_by_what_sets_them_apart() -> None:
-    folder, runs = compose_sweep([*SMALL, "optimizer.learning_rate=1e-2,3e-3", "model.n_layer=1,2", "run_dir=my sweep"])
+    folder, runs = compose([*SMALL, "optimizer.learning_rate=1e-2,3e-3", "model.n_layer=1,2", "run_dir=my sweep"])
     assert folder == Path("my sweep")
     assert list(runs) == [
         "0_learning_rate=0.01,n_layer=1",
@@ -101,7 +134,7 @@ def test_combinations_are_named_by_what_sets_them_apart() -> None:
         "3_learning_rate=0.003,n_layer=2",
     ]
     assert values(runs, "run_dir") == [f"my sweep/{name}" for name in runs]
-    folder, runs = compose_sweep([*SMALL, "data.path=c d.txt,a/b.txt", "seed=range(0,6)"])
+    folder, runs = compose([*SMALL, "data.path=c d.txt,a/b.txt", "seed=range(0,6)"])
     assert folder.parent == Path("runs")
     assert next(iter(runs)) == "00_path=c_d.txt,seed=0"
     assert list(runs)[-1] == "11_path=a_b.txt,seed=5"
@@ -113,7 +146,14 @@ MISTAKES = {
     "one wrong option": (["optimizer=adamw,lyon"], r"there is no such optimizer; did you mean lion\?"),
     "unknown setting": (["model.n_lear=1,2"], "unknown setting model.n_lear; did you mean model.n_layer"),
     "values that do not fit": (["model.n_embd=8,9"], "model.n_embd = 9 is not a multiple of n_head = 2"),
-    "an interval": (["model.dropout=interval(0,1)"], "a sweep needs single values, such as model.dropout=1,2"),
+    "an interval": (["model.dropout=interval(0,1)"], "has no single values; give some, such as model.dropout=1,2"),
+    "a range in steps of nothing": (["seed=range(1,5,0)"], r"seed=range\(1,5,0\): range\(\) arg 3 must not be zero"),
+    "an empty range": (["seed=range(1,1)"], r"seed=range\(1,1\) gives no values"),
+    "a range without end": (["seed=range(0,1000000000000)"], "a sweep has at most 10,000 runs"),
+    "too many": (["seed=range(0,200)", "model.n_layer=range(1,200)"], "at most 10,000 runs, and this has 39,800"),
+    "a value twice": (["seed=1,2,1"], "0_seed=1 and 2_seed=1 would be the same run: a value is given twice"),
+    "a number twice": (["optimizer.learning_rate=1e-3,0.001"], "would be the same run"),
+    "a search without --search": (["seed=1,2", "search.metric=loss"], "belong to a search: add --search optuna"),
     "a glob of values": (["seed=glob(1*)"], "glob chooses among the options of a group, one of data, generation"),
     "a glob of nothing": (["optimizer=glob(z*)"], "matches none of the options: adafactor"),
     "a target": (["seed={_target_: os.system},1"], "_target_ is not allowed"),
@@ -124,8 +164,18 @@ MISTAKES = {
 def test_mistakes_are_told_before_anything_is_trained(name: str, here: Path) -> None:
     arguments, message = MISTAKES[name]
     with pytest.raises(ConfigError, match=message):
-        compose_sweep([*SMALL, *arguments])
-    assert [path.name for path in here.iterdir()] == ["text.txt"]
+        compose([*SMALL, *arguments])
+    assert not list(here.glob("runs"))
+
+
+def test_data_that_is_not_there_is_told_before_anything_is_trained(here: Path) -> None:
+    with pytest.raises(DataError, match=r"no file or folder missing\.txt"):
+        compose([*SMALL, "data.path=text.txt,missing.txt"])
+
+
+def test_shuffled_values_are_all_there() -> None:
+    _, runs = compose([*SMALL, "seed=shuffle(range(1,9))"])
+    assert sorted(values(runs, "seed")) == list(range(1, 9))
 
 
 # Training
@@ -142,17 +192,19 @@ def test_a_sweep_trains_all_and_compares(here: Path, capfd: pytest.CaptureFixtur
     for name in ("0_optimizer=adamw", "1_optimizer=lion"):
         assert RunConfig.load(here / "sweep" / name / "config.yaml").optimizer.name == name.partition("=")[2]
         assert read_metrics(here / "sweep" / name / "metrics.jsonl")[-1]["step"] == 6
-    assert {path.name for path in here.iterdir()} == {"text.txt", "sweep"}, "Hydra makes no folder"
+    assert not {"outputs", "multirun", "runs"} & {path.name for path in here.iterdir()}, "Hydra makes no folder"
     assert (Path.cwd(), logging.getLogger().handlers) == (here, handlers)
 
 
 def test_a_run_that_fails_does_not_stop_the_others(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = [*SMALL, "data.path=text.txt,missing.txt,text.txt", "run_dir=sweep"]
+    (here / "short.txt").write_text("too short")
+    arguments = [*SMALL, "data.path=text.txt,short.txt,a.txt", "run_dir=sweep"]
     assert main(["train", "--multirun", *arguments]) == 1
     said, errors = capfd.readouterr()
-    assert errors.startswith("minitrain: error: there is no file or folder missing.txt")
-    assert "failed: 1_path=missing.txt" in said
-    assert (here / "sweep" / "2_path=text.txt" / "report.html").exists()
+    assert errors.startswith("minitrain: error: ")
+    assert len(errors.splitlines()) == 1
+    assert "failed: 1_path=short.txt" in said
+    assert (here / "sweep" / "2_path=a.txt" / "report.html").exists()
     assert (here / "sweep" / "comparison.png").exists()
 
 
@@ -197,7 +249,7 @@ def test_a_signal_stops_the_sweep_and_it_can_go_on(
 def test_show_lists_the_runs_and_trains_nothing(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--multirun", "--show", *SMALL, "seed=1,2"]) == 0
     assert capfd.readouterr().out == "0_seed=1\n1_seed=2\n"
-    assert [path.name for path in here.iterdir()] == ["text.txt"]
+    assert not list(here.glob("runs"))
 
 
 @pytest.mark.parametrize(
@@ -242,9 +294,7 @@ def test_a_sweep_is_not_resumed_as_a_run(here: Path, capfd: pytest.CaptureFixtur
 
 
 def test_the_list_of_runs_gives_back_their_settings(tmp_path: Path) -> None:
-    from minitrain.cli.sweep import begin_sweep
-
-    _, runs = compose_sweep([*SMALL, "optimizer=adamw,muon", "model=gpt,llama", f"run_dir={tmp_path}"])
+    _, runs = compose([*SMALL, "optimizer=adamw,muon", "model=gpt,llama", f"run_dir={tmp_path}"])
     begin_sweep(tmp_path, runs)
-    assert load_sweep(tmp_path) == runs
+    assert load_sweep(tmp_path).configs == runs
     assert list(json.loads((tmp_path / "sweep.json").read_text())["runs"]) == list(runs)

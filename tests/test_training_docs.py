@@ -123,9 +123,10 @@ def test_the_groups_on_the_page_are_those_that_there_are() -> None:
 def test_the_sweep_on_the_page_composes() -> None:
     import shlex
 
-    from minitrain.cli.sweep import compose_sweep
+    from minitrain.cli.sweep.arguments import SweepArguments
+    from minitrain.cli.sweep.command import compose_sweep
 
     page = (ROOT / "docs/training.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^minitrain train --multirun (.*)$", page, re.MULTILINE)
-    _, runs = compose_sweep(shlex.split(line))
+    _, runs, _ = compose_sweep(SweepArguments.sort(shlex.split(line), None, None))
     assert len(runs) == 2 * 3

@@ -38,7 +38,7 @@ def show(table: Table) -> None:
     import rich.table
     from rich.text import Text
 
-    drawn = rich.table.Table(title=table.title or None, title_justify="left")
+    drawn = rich.table.Table(title=Text(table.title) if table.title else None, title_justify="left")
     for i, column in enumerate(table.columns):
         drawn.add_column(Text(column), justify="left" if i == 0 else "right")
     for row in table.rows:

@@ -7,7 +7,7 @@
       optimizer.safetensors   moments by exp_avg.<path> and exp_avg_sq.<path>
       extra.safetensors       arrays of everything else, such as averaged weights
       state.json              step, figures measured with these weights, the optimizer's numbers, and the state of
-                              trainer, schedule, data, callbacks and metrics
+                              trainer, schedule, data and callbacks; the history of metrics is in metrics.jsonl alone
       manifest.json           format, version, step, size and SHA-256 of each file; written last
 
 Nothing is believed before the manifest's sums are checked. There is no pickle: a checkpoint from someone else
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 
 from ..backend.arrays import Array
 from ..errors import CheckpointError
-from ..files import fsync_directory, sha256_of
+from ..files import fsync_directory, require_regular, sha256_of
 from .manifest import (
     CONTENTS,
     EXTRA,
@@ -44,6 +45,10 @@ from .manifest import (
     read_manifest,
 )
 from .tensors import join_arrays, read_tensors, split_arrays, tensor_pieces
+
+LARGEST_STATE = 4_000_000
+"""Bytes of ``state.json``; one has less than 200 kB."""
+_HISTORY = re.compile(rb'\n    "metrics": (\{\n.*?\n    \})', re.DOTALL)  # as version 2 wrote it, indented
 
 
 class Contents(NamedTuple):
@@ -115,11 +120,17 @@ def write_checkpoint(folder: Path, contents: Contents) -> None:
     numbers = {name: value for name, value in optimizer_state.items() if name != "moments"}
     plain, arrays = split_arrays(state)
     description = {"step": step, "metrics": dict(metrics), "optimizer": numbers, "state": plain}
+    described = json_bytes(description)
+    if len(described) > LARGEST_STATE:
+        raise CheckpointError(
+            f"cannot save {len(described):,} bytes of numbers and text in {STATE}, at most {LARGEST_STATE:,} are read "
+            "back: keep less in the state of callbacks, or keep it in arrays"
+        )
     files = {
         MODEL: _write(folder / MODEL, tensor_pieces(model_state)),
         OPTIMIZER: _write(folder / OPTIMIZER, tensor_pieces(optimizer_state["moments"])),
         EXTRA: _write(folder / EXTRA, tensor_pieces(arrays)),
-        STATE: _write(folder / STATE, [json_bytes(description)]),
+        STATE: _write(folder / STATE, [described]),
     }
     _write(folder / MANIFEST, [Manifest(VERSION, step, files).to_json()])
     fsync_directory(folder)
@@ -134,11 +145,15 @@ def verify_checkpoint(path: str | Path) -> int:
     Raises:
         CheckpointError: if anything is missing, changed, or of a format this version cannot read.
     """
-    path = Path(path)
+    return _verified(Path(path)).step
+
+
+def _verified(path: Path) -> Manifest:
+    """The manifest of a checkpoint, after its files were compared with it."""
     manifest = read_manifest(path)
     for name, entry in manifest.files.items():
         _verify_file(path, name, entry)
-    return manifest.step
+    return manifest
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -148,12 +163,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: if it is damaged, incomplete, or of a format this version cannot read.
     """
     path = Path(path)
-    step = verify_checkpoint(path)
-    version = read_manifest(path).version
-    numbers, state, metrics = _read_state(path, step)
+    manifest = _verified(path)
+    numbers, state, metrics = _read_state(path, manifest)
     optimizer = {**numbers, "moments": read_tensors(path / OPTIMIZER)}
-    extra = read_tensors(path / EXTRA) if EXTRA in CONTENTS[version] else {}
-    return Checkpoint(path, step, read_tensors(path / MODEL), optimizer, migrated(version, state, extra), metrics)
+    extra = read_tensors(path / EXTRA) if EXTRA in CONTENTS[manifest.version] else {}
+    state = migrated(manifest.version, state, extra)
+    return Checkpoint(path, manifest.step, read_tensors(path / MODEL), optimizer, state, metrics)
 
 
 def read_checkpoint_metrics(path: str | Path) -> dict[str, float]:
@@ -165,7 +180,7 @@ def read_checkpoint_metrics(path: str | Path) -> dict[str, float]:
     path = Path(path)
     manifest = read_manifest(path)
     _verify_file(path, STATE, manifest.files[STATE])
-    return _read_state(path, manifest.step)[2]
+    return _read_state(path, manifest)[2]
 
 
 def migrated(version: int, state: dict[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
@@ -183,10 +198,13 @@ def migrated(version: int, state: dict[str, Any], arrays: Mapping[str, Array]) -
 
 def _verify_file(path: Path, name: str, entry: Entry) -> None:
     try:
-        found = (path / name).stat().st_size
-        if found != entry.size:
-            raise CheckpointError(f"{path / name} is damaged: it has {found} bytes, its manifest says {entry.size}")
-        if sha256_of(path / name) != entry.sha256:
+        found = (path / name).lstat()
+        require_regular(path / name, found.st_mode)
+        if found.st_size != entry.size:
+            raise CheckpointError(
+                f"{path / name} is damaged: it has {found.st_size} bytes, its manifest says {entry.size}"
+            )
+        if sha256_of(path / name, links=False) != entry.sha256:
             raise CheckpointError(f"{path / name} is damaged: its SHA-256 differs from the manifest's")
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is incomplete: {name} is missing") from error
@@ -194,15 +212,32 @@ def _verify_file(path: Path, name: str, entry: Entry) -> None:
         raise CheckpointError(f"{path / name} cannot be read: {error.strerror or error}") from error
 
 
-def _read_state(path: Path, step: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
-    """The optimizer's numbers, the state, and the metrics."""
-    description = parse_json(path / STATE, read_bytes(path / STATE))
+def _read_state(path: Path, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
+    """The optimizer's numbers, the state, and the metrics.
+
+    A history of metrics that is too long to be parsed here is left out: version 2 wrote it here and in
+    ``metrics.jsonl``.
+    """
+    step = manifest.step
+    content = read_bytes(path / STATE, manifest.files[STATE].size)
+    if len(content) > LARGEST_STATE and manifest.version == 2 and (history := _HISTORY.search(content)):
+        content = content[: history.start(1)] + b"{}" + content[history.end(1) :]
+    if len(content) > LARGEST_STATE:
+        raise CheckpointError(
+            f"{path / STATE} has {len(content):,} bytes, and such a file has at most {LARGEST_STATE:,}: save less in it"
+        )
+    description = parse_json(path / STATE, content)
     match description:
         case {"step": int(own_step), "optimizer": dict(numbers), "state": dict(state)} if own_step == step:
             metrics = description.get("metrics", {})  # version 1 has none
-            if isinstance(metrics, dict) and all(type(value) in (int, float) for value in metrics.values()):
+            if isinstance(metrics, dict) and all(map(_is_figure, metrics.values())):
                 return numbers, state, metrics
     raise CheckpointError(f"{path / STATE} does not describe a checkpoint of step {step}")
+
+
+def _is_figure(value: object) -> bool:
+    """Whether a value is a number of a size that measuring can give; NaN and infinity are."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def _write(path: Path, pieces: Iterable[Any]) -> Entry:

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from ..files import file_error, fsync_directory, make_folder
+from ..errors import CheckpointError
+from ..files import FileError, file_error, fsync_directory, make_folder
+from ..folder.safe import refuse_links
 from .format import Checkpoint, Contents, read_checkpoint, read_checkpoint_metrics, verify_checkpoint, write_checkpoint
 from .manifest import Location, step_of
 from .space import free_space, require_space, size_of
@@ -88,7 +90,8 @@ class LocalFolder:
     def names(self) -> list[str]:
         """The checkpoints, damaged ones too, in any order."""
         try:
-            return [path.name for path in self.path.iterdir() if step_of(path) is not None and path.is_dir()]
+            # What is no folder but no file either, such as a FIFO or a broken link, counts as a damaged one.
+            return [path.name for path in self.path.iterdir() if step_of(path) is not None and not path.is_file()]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -125,15 +128,15 @@ class LocalFolder:
 
     def verify(self, name: str) -> int:
         """Read all of a checkpoint, compare it with its manifest, and return its step."""
-        return verify_checkpoint(self.path / name)
+        return verify_checkpoint(self._own(name))
 
     def read(self, name: str) -> Checkpoint:
         """Verify and read a checkpoint."""
-        return read_checkpoint(self.path / name)
+        return read_checkpoint(self._own(name))
 
     def read_metrics(self, name: str) -> dict[str, float]:
         """The figures of a checkpoint."""
-        return read_checkpoint_metrics(self.path / name)
+        return read_checkpoint_metrics(self._own(name))
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete checkpoints, and what a killed process left.
@@ -145,8 +148,12 @@ class LocalFolder:
             for name in names:  # hidden in one go: a half-deleted folder is not called a checkpoint
                 os.rename(self.path / name, self._temporary(name))
             for path in self.path.iterdir():
-                if _LEFTOVER.fullmatch(path.name) and path.is_dir():
+                if not _LEFTOVER.fullmatch(path.name) or path.is_file():
+                    continue
+                if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
+                else:
+                    path.unlink()
         except OSError as error:
             raise file_error("delete old checkpoints in", self.path, error) from error
 
@@ -156,6 +163,18 @@ class LocalFolder:
             return free_space(self.path)
         except OSError:
             return None
+
+    def _own(self, name: str) -> Path:
+        """The folder of a checkpoint, unless a link stands in for it.
+
+        Raises:
+            CheckpointError: if one does.
+        """
+        try:
+            refuse_links(self.path, name)
+        except FileError as error:
+            raise CheckpointError(str(error)) from error
+        return self.path / name
 
     def _temporary(self, name: str) -> Path:
         return self.path / f".{name}.{secrets.token_hex(6)}.tmp"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..backend.arrays import device_of
@@ -11,7 +12,7 @@ from ..settings.better import is_better
 from ..versions import versions
 from .format import Contents
 from .manifest import Location, step_of
-from .store import CheckpointStore, Warn, split_location, warn_user
+from .store import CheckpointStore, Warn, is_url, split_location, warn_user
 
 
 class CheckpointManager:
@@ -105,7 +106,7 @@ class CheckpointManager:
             rest["scheduler"] = self.scheduler.state_dict()
         metrics = {self.store.metric: self._values[name]} if name in self._values else {}
         contents = Contents(step, self.model.state_dict(), self.optimizer.state_dict(), rest, metrics)
-        if epoch is not None and str(parent) == str(self.store.directory):
+        if epoch is not None and _same_place(parent, self.store.directory):
             return self.store.save(contents, name=name)
         return CheckpointStore(parent, warn=self.store.warn).save_as(name, contents)
 
@@ -159,6 +160,13 @@ class CheckpointManager:
     def get_best_checkpoint(self) -> Location | None:
         """The best intact checkpoint, or ``None``; see `CheckpointStore.best`."""
         return self.store.best()
+
+
+def _same_place(one: Location, other: Location) -> bool:
+    """Whether two names are of one folder: relative or absolute, with or without a slash at the end."""
+    if is_url(one) or is_url(other):
+        return str(one).rstrip("/") == str(other).rstrip("/")
+    return Path(one).absolute() == Path(other).absolute()
 
 
 def _check_device(model: Any, device: str | None) -> None:

@@ -11,13 +11,17 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from .. import files
 from ..errors import CheckpointError
 
-FORMAT, VERSION = "minitrain checkpoint", 2
+FORMAT, VERSION = "minitrain checkpoint", 3
 MODEL, OPTIMIZER, EXTRA = "model.safetensors", "optimizer.safetensors", "extra.safetensors"
 STATE, MANIFEST = "state.json", "manifest.json"
-CONTENTS = {1: {MODEL, OPTIMIZER, STATE}, 2: {MODEL, OPTIMIZER, EXTRA, STATE}}
-"""The files of each version of the format, besides the manifest."""
+_ALL = {MODEL, OPTIMIZER, EXTRA, STATE}
+CONTENTS = {1: {MODEL, OPTIMIZER, STATE}, 2: _ALL, 3: _ALL}
+"""The files of each version of the format, besides the manifest. Version 2 had the history of metrics in its state."""
+LARGEST_MANIFEST = 10_000
+"""Bytes; a manifest has some 700."""
 FILES = (MODEL, OPTIMIZER, EXTRA, STATE, MANIFEST)
 _NAME = re.compile(r"(?:step-(\d{8,})|epoch-(\d{4,})-.+)")
 
@@ -52,8 +56,8 @@ class Manifest(NamedTuple):
 
     def to_json(self) -> bytes:
         """The content of its file."""
-        files = {name: entry._asdict() for name, entry in self.files.items()}
-        return json_bytes({"format": FORMAT, "version": self.version, "step": self.step, "files": files})
+        entries = {name: entry._asdict() for name, entry in self.files.items()}
+        return json_bytes({"format": FORMAT, "version": self.version, "step": self.step, "files": entries})
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -62,7 +66,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         CheckpointError: if it is missing, if a byte of it was changed, or if its version is newer than this one.
     """
-    content = read_bytes(path / MANIFEST)
+    content = read_bytes(path / MANIFEST, LARGEST_MANIFEST)
     manifest = parse_json(path / MANIFEST, content)
     match manifest:
         case {"format": "minitrain checkpoint", "version": int(version)} if version > VERSION:
@@ -74,11 +78,11 @@ def read_manifest(path: Path) -> Manifest:
             "format": "minitrain checkpoint",
             "version": int(version),
             "step": int(step),
-            "files": dict(files),
-        } if files.keys() == CONTENTS.get(version) and _is_canonical(manifest, content):
+            "files": dict(entries),
+        } if entries.keys() == CONTENTS.get(version) and _is_canonical(manifest, content):
             if step_of(path) not in (None, step):
                 raise CheckpointError(f"{path} is damaged: its manifest is that of step {step}")
-            return Manifest(version, step, {name: _entry(path, entry) for name, entry in files.items()})
+            return Manifest(version, step, {name: _entry(path, entry) for name, entry in entries.items()})
     raise CheckpointError(f"{path / MANIFEST} is damaged: it does not describe a checkpoint")
 
 
@@ -97,14 +101,20 @@ def _entry(path: Path, entry: Any) -> Entry:
     raise CheckpointError(f"{path / MANIFEST} is damaged: it lacks the size or the SHA-256 of a file")
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, limit: int) -> bytes:
     """The content of a file of a checkpoint.
 
+    Args:
+        path: the file.
+        limit: more bytes than it can have.
+
     Raises:
-        CheckpointError: if it is missing or cannot be read.
+        CheckpointError: if it is missing, no regular file or larger, or cannot be read.
     """
     try:
-        return path.read_bytes()
+        return files.read_file(path, limit, links=False)
+    except files.FileError as error:
+        raise CheckpointError(str(error)) from error
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} is not a complete checkpoint: {path.name} is missing") from error
     except OSError as error:
@@ -115,11 +125,11 @@ def parse_json(path: Path, content: bytes) -> Any:
     """What the JSON ``content`` of file ``path`` says.
 
     Raises:
-        CheckpointError: if it is not JSON.
+        CheckpointError: if it is not JSON, or a name stands twice in an object of it.
     """
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8
+        return files.parse_json(content)
+    except ValueError as error:  # not JSON, not UTF-8
         raise CheckpointError(f"{path} is damaged: it is not JSON ({error})") from error
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import CheckpointError, ConfigError, MinitrainError
+from ..errors import CheckpointError, ConfigError, MinitrainError, has_password, printable
 from ..files import FileError
 from .format import Checkpoint, Contents, read_checkpoint, read_checkpoint_metrics, verify_checkpoint, write_checkpoint
 from .manifest import FILES, MANIFEST, STATE, read_manifest, step_of
@@ -46,6 +46,11 @@ class RemoteFolder:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        if has_password(url):
+            raise ConfigError(
+                f"{printable(url)} has a password in it, which would be printed and stored: leave it out, and give it "
+                "by the environment (for S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or a credentials file"
+            )
         try:
             import fsspec
         except ImportError as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..backend.arrays import is_array
 from ..files import FileError
+from ..formats import size
 from .format import Contents
 
 _REST = 1 << 20  # headers, JSON, and what a file system needs for a folder with five files
@@ -45,19 +46,9 @@ def require_space(what: str, needed: int, folder: Path) -> None:
         return
     if needed > free:
         raise FileError(
-            f"cannot save {what}: it needs {in_bytes(needed)}, and {in_bytes(free)} are free where {folder} is; free "
+            f"cannot save {what}: it needs {size(needed)}, and {size(free)} are free where {folder} is; free "
             "some space, keep fewer checkpoints (trainer.keep_checkpoints), or write to another disk"
         ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def in_bytes(count: int) -> str:
-    """A number of bytes for a reader: ``"1.5 GB"``."""
-    amount, unit = float(count), "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if amount < 1000 or unit == "TB":
-            break
-        amount /= 1000
-    return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
 
 
 def _bytes_of(tree: Any) -> int:

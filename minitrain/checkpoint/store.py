@@ -96,12 +96,27 @@ class CheckpointStore:
         return self.folder.location(name)
 
     def load(self, path: Location) -> Checkpoint:
-        """Verify and read the checkpoint at ``path``, in this folder.
+        """Verify and read the checkpoint at ``path``: a name in this folder, or the place of any checkpoint.
 
         Raises:
             CheckpointError: if it is damaged, incomplete, or of a format this version cannot read.
         """
-        return self.folder.read(Path(path).name)
+        parent, name = split_location(path)
+        here = not is_url(path) and str(path) == name  # nothing but a name
+        return (self.folder if here else open_folder(parent)).read(name)
+
+    def load_latest(self, warn: Warn | None = None) -> Checkpoint | None:
+        """The newest intact checkpoint, read and verified in one go; ``None`` if there is none.
+
+        Args:
+            warn: called with a sentence for each damaged checkpoint; by default the store's.
+        """
+        for name in self._names()[::-1]:
+            try:
+                return self.folder.read(name)
+            except CheckpointError as error:
+                _tell_damage(error, warn or self.warn)
+        return None
 
     def checkpoints(self) -> list[Location]:
         """The folders that are called checkpoints, oldest first; they may be damaged."""
@@ -159,7 +174,7 @@ class CheckpointStore:
             problem = self._problem(name)
             if problem is None:
                 return self.folder.location(name)
-            warn(f"skipping a damaged checkpoint: {problem}")
+            _tell_damage(problem, warn)
         return None
 
     def _problem(self, name: str) -> str | None:
@@ -181,6 +196,10 @@ class CheckpointStore:
             self.folder.remove([name for name in own[: -self.keep] if name not in best])
         except FileError as error:
             warn(f"{error}; training goes on")
+
+
+def _tell_damage(problem: object, warn: Warn) -> None:
+    warn(f"skipping a damaged checkpoint: {problem}")
 
 
 def open_folder(directory: Location) -> CheckpointFolder:

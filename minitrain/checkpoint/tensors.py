@@ -1,8 +1,8 @@
 """Named arrays in the safetensors format: a JSON header and the bytes, nothing that could run.
 
 Writing is done here rather than by the library because it goes array by array: there is never a second copy of the
-model in memory, and whoever receives the pieces can hash them on their way. Reading is the library's, after the
-header was checked here.
+model in memory, and whoever receives the pieces can hash them on their way. Reading is the library's, after
+`tensor_header` has checked what the library does not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..backend.arrays import Array, is_array, to_numpy
 from ..errors import CheckpointError
-from .tensor_header import DTYPES, check_tensor_file
+from .tensor_header import DTYPES, check_tensor_header
 
 ARRAY = "__array__"
 """Key of what stands in JSON for an array that lies in a safetensors file."""
@@ -59,16 +59,18 @@ def read_tensors(path: str | Path) -> dict[str, NDArray[Any]]:
     """The arrays of a safetensors file, by name.
 
     Raises:
-        CheckpointError: if the file is missing or not of that format.
+        CheckpointError: if the file is missing or not of that format, or its arrays are not what its header says.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    check_tensor_file(path)
+    check_tensor_header(path)
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except (SafetensorError, ValueError) as error:  # ValueError: a shape that NumPy cannot have
+        raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def split_arrays(tree: Any) -> tuple[Any, dict[str, Array]]:

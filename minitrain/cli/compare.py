@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from .arguments import Parser, UsageError
+from .failures import say
+
+PICTURE = "comparison.png"
 
 _EPILOG = """\
+The picture goes into the folder that the runs have in common, such as runs/, unless --out names another place.
+
 examples:
   minitrain compare runs/a runs/b
-  minitrain compare runs/pydoc-* --picture losses.png"""
+  minitrain compare runs/pydoc-* --out losses.png"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Compare the runs that ``argv`` names; returns the exit code."""
     parser = Parser(
-        "compare", description="What came out of runs, and the settings in which they differ.", epilog=_EPILOG
+        "compare", description="The results of runs, and the settings in which they differ.", epilog=_EPILOG
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the folders of two or more runs")
-    parser.add_argument("--picture", default="comparison.png", metavar="FILE", help="the PNG to draw (%(default)s)")
+    parser.add_argument(
+        "--out", "--picture", metavar="FILE", help="the PNG to draw, or a folder for it (the common folder of the runs)"
+    )
     arguments = parser.parse_args(argv)
     if len(arguments.runs) < 2:
         raise UsageError("compare needs two or more run folders")
-
-    show_comparison(arguments.runs, arguments.picture)
+    show_comparison(arguments.runs, _picture(arguments.runs, arguments.out))
     return 0
 
 
@@ -32,16 +39,31 @@ def show_comparison(runs: Sequence[str | Path], picture: str | Path) -> None:
     """Print the table of the runs in these folders, and draw their picture."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from ..formats import one_line
     from ..runs import compare_runs, plot_comparison
 
     comparison = compare_runs(runs)
-    table = Table("", *comparison.names)
-    for i, column in enumerate(table.columns):
-        column.justify = "left" if i == 0 else "right"
-        column.overflow = "fold"
+    # Names and values are the users' text, in which brackets are brackets: rich must not read them as styles.
+    table = Table("")
+    for run in comparison.names:
+        table.add_column(Text(one_line(run)), justify="right", overflow="fold")
     for name, values in comparison.rows.items():
-        cells = [f"[bold]{v}[/]" if "validation" in name and i == comparison.best else v for i, v in enumerate(values)]
-        table.add_row(name, *cells)
+        cells = [
+            Text(one_line(value), style="bold" if "validation" in name and i == comparison.best else "")
+            for i, value in enumerate(values)
+        ]
+        table.add_row(Text(one_line(name)), *cells)
     Console().print(table)
-    print(f"picture     {plot_comparison(comparison, picture)}")
+    say(f"picture     {plot_comparison(comparison, picture)}")
+
+
+def _picture(runs: Sequence[str], out: str | None) -> Path:
+    """Where the picture goes; a run's own folder gets none of other runs."""
+    if out is not None:
+        return Path(out) / PICTURE if Path(out).is_dir() else Path(out)
+    common = Path(os.path.commonpath([Path(run).resolve().parent for run in runs]))
+    if common == Path.cwd() or common == Path(common.anchor):
+        common = Path(runs[0])
+    return common / PICTURE

@@ -1,28 +1,28 @@
-"""Picking the command and turning its outcome into an exit code."""
+"""Chooses the command and turns its outcome into an exit code."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 
-from .arguments import UsageError
+from .arguments import UsageError, did_you_mean
 from .failures import report, warn
-from .names import did_you_mean
 
 # A command is a module of this package with ``run(argv) -> exit code``; it is imported when it is called.
 COMMANDS = {
-    "train": "train a model on a text, or go on with an interrupted run",
+    "train": "train a model on a text, or continue a run",
     "generate": "let a trained model continue a text",
-    "eval": "the loss of a trained model on its held-out text",
+    "eval": "the loss of a trained model on its held-out text, or on another",
     "plot": "draw the curves of a run",
-    "compare": "runs side by side: what came out, and the settings that differ",
-    "shards": "a text of any size as token shards, to train on",
-    "bench": "how fast this machine trains, against PyTorch if it is installed",
+    "compare": "runs side by side: their results, and the settings that differ",
+    "shards": "turn a text of any size into token shards, to train on",
+    "bench": "how fast this machine trains, next to PyTorch if it is installed",
     "profile": "where the time and the bytes of a training step go",
     "gradcheck": "check every backward against finite differences",
-    "info": "versions, threads, BLAS and GPU as minitrain finds them; the size of a model",
+    "info": "versions, threads, BLAS and GPU that minitrain finds; the size of a model",
 }
 
 _EXAMPLES = """\
@@ -30,17 +30,18 @@ examples:
   minitrain train                                 a small GPT on Python's own language reference
   minitrain train data.path=notes.txt             the same on your text, a file or a folder
   minitrain train model.n_layer=6 device=cuda     any setting can be changed: key=value
-  minitrain train --resume runs/NAME              go on where Ctrl-C stopped a run
+  minitrain train --help trainer                  the settings of a group
+  minitrain train --resume runs/NAME              continue a run that was stopped
   minitrain generate runs/NAME --prompt "The "    let the model write
 
-exit codes: 0 done, 1 the run failed, 2 something to correct in what was asked,
+exit codes: 0 done, 1 the run failed, 2 a mistake in the command,
             130 stopped by Ctrl-C, 143 stopped by SIGTERM"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Errors never leave as exceptions: each is one line on stderr. ``MINITRAIN_DEBUG=1`` adds the traceback.
+    An error becomes one line on stderr, never an exception. ``MINITRAIN_DEBUG=1`` adds the traceback.
 
     Args:
         argv: the arguments after the program's name; those of the process by default.
@@ -49,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 the run failed, 2 a mistake the user can correct, 130 after Ctrl-C, 143 after
         SIGTERM.
     """
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without, say, Chinese shows '?', and the run goes on
             stream.reconfigure(errors="replace")
     with warnings.catch_warnings():
-        # What is not finite stops a run with its step and its name: NumPy's remarks on the way there are noise.
+        # A value that is not finite stops a run with an error of its own: NumPy's warnings before it add nothing.
         warnings.filterwarnings("ignore", category=RuntimeWarning, message=".* encountered in ")
         warnings.showwarning = lambda message, *_: warn(str(message))
         try:
@@ -64,6 +66,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return done.code if isinstance(done.code, int) else 0
         except BaseException as error:
             return report(error)
+
+
+def _open_missing_streams() -> None:
+    """Give a process that was started with a closed standard stream (``>&-``) one that leads nowhere.
+
+    Otherwise the next file that is opened, a checkpoint perhaps, would become the standard output.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -88,7 +103,7 @@ def _help() -> str:
     lines = [f"  {name:{width}}  {purpose}" for name, purpose in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: minitrain COMMAND [arguments]       minitrain COMMAND --help says more",
+            "usage: minitrain COMMAND [arguments]       minitrain COMMAND --help tells more",
             "",
             "Train small transformers on plain NumPy or CuPy arrays.",
             "",

@@ -8,10 +8,11 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
-from ..errors import MinitrainError, NonFiniteError, WorkerError
-from ..training.signals import Interrupted
+from ..errors import MinitrainError, NonFiniteError, WorkerError, printable
+from ..folder import RunFolder
+from ..folder.names import TRACEBACK
+from ..formats import one_line
 
 RUN_FAILED = 1
 USER_MISTAKE = 2
@@ -21,14 +22,12 @@ _BROKEN_PIPE = 141  # as the shell reports any program whose reader has gone
 # The machine gave out under a run that was asked for correctly.
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
-TRACEBACK_FILE = "traceback.txt"
-
 
 def report(error: BaseException) -> int:
     """Print ``error`` as one line on stderr and return the exit code for it."""
     if isinstance(error, BrokenPipeError):
         # The reader of our output left (``minitrain generate … | head``): nobody to tell, nothing to flush to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _BROKEN_PIPE
     message, code = _describe(error)
     if _debugging() and not isinstance(error, KeyboardInterrupt):
@@ -50,16 +49,16 @@ def traceback_kept_in(folder: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         if _foreseen(error):
             raise
-        path = Path(folder) / TRACEBACK_FILE
+        text = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):  # the error itself matters more than its record
-            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            path = RunFolder(folder).write(TRACEBACK, text.encode(errors="backslashreplace"))
             error.add_note(f"the traceback is in {path}")
         raise
 
 
-def one_line(text: str) -> str:
-    """``text`` with its line breaks replaced by spaces."""
-    return " ".join(text.split())
+def say(text: str) -> None:
+    """Print text with names, settings or words of users in it: control characters escaped, passwords left out."""
+    print(printable(text), flush=True)
 
 
 def _debugging() -> bool:
@@ -80,7 +79,8 @@ def _describe(error: BaseException) -> tuple[str, int]:
     """The message and the exit code for ``error``."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", CTRL_C
-    if isinstance(error, Interrupted):
+    signals = sys.modules.get("minitrain.training.signals")  # a command that never loaded it was not interrupted by it
+    if signals is not None and isinstance(error, signals.Interrupted):
         return str(error), error.exit_code
     if isinstance(error, MemoryError):
         advice = "make trainer.batch_size, data.block_size or the model smaller"

@@ -1,4 +1,4 @@
-"""``minitrain generate``: a trained model goes on with a text, on the screen as it writes."""
+"""``minitrain generate``: a trained model continues a text, shown as it writes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import CheckpointError, printable
 from .arguments import Parser, UsageError
 from .failures import traceback_kept_in, warn
+from .options.plugins import load_plugins
 
 if TYPE_CHECKING:
     from ..data import Tokenizer
@@ -20,7 +22,7 @@ examples:
 
 The same seed gives the same text; another one gives another."""
 
-# A character of UTF-8 has up to four bytes; after twice as many, what does not fit together never will.
+# A character of UTF-8 has up to four bytes; bytes that are none after twice as many never will be.
 _LONGEST_WAIT = 8
 
 
@@ -30,12 +32,13 @@ def run(argv: Sequence[str]) -> int:
     if not arguments.prompt:
         raise UsageError("--prompt is empty: give it one character or more")
 
+    load_plugins(arguments.plugin)
     with traceback_kept_in(arguments.run):
         pieces = _write(arguments)
-        print(arguments.prompt, end="", flush=True)
+        print(printable(arguments.prompt), end="", flush=True)
         try:
             for piece in pieces:
-                print(piece, end="", flush=True)
+                print(printable(piece), end="", flush=True)
         finally:
             print()
     return 0
@@ -48,11 +51,16 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
     from ..random import Key
     from ..runs import load_run
 
-    model, tokenizer, config, _ = load_run(arguments.run, device=arguments.device, warn=warn)
+    model, tokenizer, config, _ = load_run(arguments.run, device=arguments.device, trusted=arguments.trust, warn=warn)
+    if tokenizer is None:
+        raise CheckpointError(
+            f"{arguments.run} was made by a Trainer in Python and has no tokenizer.json: write with "
+            "Trainer.generate_text() in Python"
+        )
     prompt = tokenizer.encode(arguments.prompt)[None]  # (1, T0)
     columns = stream(
         model,
-        to_device(prompt, arguments.device or config.device),
+        to_device(prompt, arguments.device or (config.device if config else "cpu")),
         arguments.max_new_tokens,
         temperature=arguments.temperature,
         top_k=arguments.top_k,
@@ -82,19 +90,23 @@ def text_of(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
 def _parser() -> Parser:
     parser = Parser("generate", description="Let a trained model continue a text.", epilog=_EPILOG)
     parser.add_run()
-    parser.add_argument("--prompt", default="\n", metavar="TEXT", help="the text to go on from (a new line)")
+    parser.add_argument("--prompt", default="\n", metavar="TEXT", help="the text to continue (a new line)")
     parser.add_argument("--max-new-tokens", type=int, default=500, metavar="N", help="tokens to write (500)")
     parser.add_argument(
         "--temperature",
         type=float,
         default=0.8,
         metavar="T",
-        help="below 1 bolder in what is likely, 0 the likeliest (0.8)",
+        help="below 1 more predictable, above 1 more varied, 0 the likeliest token (0.8)",
     )
-    parser.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest tokens only")
+    parser.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest tokens")
     parser.add_argument(
-        "--top-p", type=float, metavar="P", help="choose among the likeliest tokens with share P of the probability"
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="choose among the likeliest tokens that have share P of the probability",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers (0)")
+    parser.add_plugin()
     parser.add_device()
     return parser

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import Parser, UsageError
+from .arguments import Parser, UsageError, did_you_mean
 from .failures import RUN_FAILED
-from .names import did_you_mean
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -119,7 +118,7 @@ def _check(chosen: Sequence[Subject], examples: int, seed: int) -> list[Verdict]
     verdicts: list[Verdict] = []
     started = time.monotonic()
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         console=console,

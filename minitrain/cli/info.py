@@ -1,4 +1,4 @@
-"""``minitrain info``: what minitrain finds on this machine, or what a model is made of and costs."""
+"""``minitrain info``: what minitrain finds on this machine, or what a model consists of and costs."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .arguments import Parser
-from .failures import warn
-from .names import did_you_mean
+from ..folder import RunFolder
+from ..formats import one_line
+from .arguments import Parser, did_you_mean
+from .failures import say, warn
+from .options.plugins import load_plugins
 
 _EPILOG = """\
-Without MODEL: put the table into a report about speed or about something that does not work.
+Without MODEL: the table belongs into a report about speed or about something that does not work.
 
-With MODEL: its parameters by part; the floating-point operations of its matrix products, two
-for each weight and token and 4 C for each pair of positions that attention compares (C is the
-model's width), and three times as many in a training step: with N weights, 6 N for a token and
-12 C for a pair; and the memory that weights, gradients and AdamW's moments take.
+With MODEL: its parameters by part; the floating-point operations of its matrix products; and the memory of weights,
+gradients and AdamW's moments. A product takes two operations for each weight and token, attention 4 C for each pair of
+positions that it compares (C is the width of the model). A training step takes three times as many: with N weights,
+6 N for a token and 12 C for a pair.
 
 examples:
   minitrain info                 versions, threads, BLAS and GPU
@@ -37,16 +39,19 @@ environment:
 
 def run(argv: Sequence[str]) -> int:
     """Print the table; returns the exit code."""
-    from ..models.presets import PRESETS
+    from .groups import presets_in_words
 
     parser = Parser(
         "info",
-        description="Versions, threads, BLAS and GPU as minitrain finds them on this machine, or the size of a model.",
-        epilog=_EPILOG.format(presets="\n".join(f"  {name}" for name in PRESETS)),
+        description="Versions, threads, BLAS and GPU that minitrain finds on this machine, or the size of a model.",
+        epilog=_EPILOG.format(presets=presets_in_words()),
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a preset, or the folder of a run")
+    parser.add_plugin()
+    parser.add_trust()
     arguments = parser.parse_args(argv)
-    print(table(_machine() if arguments.model is None else _model(arguments.model)))
+    load_plugins(arguments.plugin)
+    say(table(_machine() if arguments.model is None else _model(arguments.model, trusted=arguments.trust)))
     return 0
 
 
@@ -64,8 +69,8 @@ def _machine() -> Mapping[str, str]:
     return collect()
 
 
-def _model(name: str) -> Mapping[str, str]:
-    """What a preset or the model of a run is made of."""
+def _model(name: str, *, trusted: bool) -> Mapping[str, str]:
+    """What a preset or the model of a run consists of."""
     from ..models.presets import PRESETS, build_model
     from ..models.summary import summarize
 
@@ -74,9 +79,12 @@ def _model(name: str) -> Mapping[str, str]:
         model = build_model(name)
     elif Path(name).is_dir():
         from ..runs import load_run
+        from ..runs.python_run import facts_of, is_opaque
 
-        model = load_run(name, device="cpu", warn=warn).model
+        if is_opaque(RunFolder(name)):  # a model of the user's own: what its run wrote down
+            return {key: one_line(value) for key, value in facts_of(RunFolder(name)).items()}
+        model = load_run(name, device="cpu", trusted=trusted, warn=warn).model
     else:
         hint = did_you_mean(name, PRESETS) or f"; there are {', '.join(PRESETS)}"
         raise ConfigError(f"{name!r} is neither a preset nor the folder of a run{hint}")
-    return {"model": f"{name} ({type(model).__name__})"} | summarize(model).rows()
+    return {"model": f"{one_line(name)} ({type(model).__name__})"} | summarize(model).rows()

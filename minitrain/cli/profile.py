@@ -8,8 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from .arguments import Parser, UsageError
-from .names import did_you_mean
+from .arguments import Parser, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +21,7 @@ machine can do."""
 
 _EPILOG = """\
 WHAT is either settings, as for minitrain train, or the name of one language model, which then trains on random
-tokens. No run folder is made.
+tokens. No run folder is written.
 
 columns (means of a step):
   GFLOP      operations of matrix products, counted exactly; of other operations those that the readable code
@@ -41,9 +40,9 @@ examples:
   minitrain profile gpt-char --by-layer --json profile.json
 
 presets:
-  {presets}
+{presets}
 
-exit codes: 0 done, 1 the training failed, 2 something to correct in what was asked"""
+exit codes: 0 done, 1 the training failed, 2 a mistake in the command"""
 
 _STEPS, _WARMUP = 10, 3
 
@@ -71,7 +70,7 @@ def run(argv: Sequence[str]) -> int:
         from ..files import write_atomically
 
         write_atomically(arguments.json, json.dumps(report.to_dict(), indent=1).encode() + b"\n")
-        print(f"figures: {arguments.json}")
+        print(f"numbers: {arguments.json}")
     return 0
 
 
@@ -82,8 +81,8 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[Steps]:
     Raises:
         UsageError: if a name is no preset, or settings and names are mixed.
     """
-    from ..models.presets import PRESETS
     from ..profiling.steps import BATCH_SIZE, steps_of_preset, steps_of_run
+    from .groups import language_presets, other_presets
 
     what = arguments.what
     names = [word for word in what if "=" not in word]
@@ -97,8 +96,11 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[Steps]:
         with steps_of_run(compose_config(what)) as steps:
             yield steps
         return
-    if names[0] not in PRESETS:
-        hint = did_you_mean(names[0], PRESETS) or f"; there are {', '.join(PRESETS)}"
+    presets = language_presets()
+    if names[0] in other_presets():
+        raise UsageError(f"{names[0]} is no language model; there are {', '.join(presets)}")
+    if names[0] not in presets:
+        hint = did_you_mean(names[0], presets) or f"; there are {', '.join(presets)}"
         raise UsageError(f"{names[0]!r} is neither a setting, key=value, nor a preset{hint}")
     if len(what) > 1:
         raise UsageError(f"give the preset {names[0]} alone, or settings such as preset={names[0]} and others")
@@ -107,7 +109,7 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[Steps]:
 
 
 def _print(tables: Sequence[Table]) -> None:
-    """Print tables in their full width: on a narrow screen lines wrap, and no figure is cut off."""
+    """Print tables in their full width: on a narrow screen lines wrap, and no number is cut off."""
     from rich.console import Console
 
     unlimited = Console(width=1000)
@@ -117,10 +119,9 @@ def _print(tables: Sequence[Table]) -> None:
 
 
 def _parser() -> Parser:
-    from ..models.presets import PRESETS
+    from .groups import presets_in_words
 
-    presets = ", ".join(name for name in PRESETS if name.startswith(("gpt", "llama")))
-    parser = Parser("profile", description=_DESCRIPTION, epilog=_EPILOG.format(presets=presets))
+    parser = Parser("profile", description=_DESCRIPTION, epilog=_EPILOG.format(presets=presets_in_words()))
     parser.add_argument("what", nargs="*", metavar="WHAT", help="settings, key=value, or the name of a preset")
     parser.add_argument("--steps", type=int, default=_STEPS, metavar="N", help=f"steps to record ({_STEPS})")
     parser.add_argument("--warmup", type=int, default=_WARMUP, metavar="N", help=f"steps before those ({_WARMUP})")
@@ -128,5 +129,5 @@ def _parser() -> Parser:
     parser.add_argument("--length", type=int, metavar="T", help="tokens a sequence of a preset (256, or its longest)")
     parser.add_argument("--by-layer", action="store_true", help="a second table, by layer of the model")
     parser.add_argument("--picture", default="profile.png", metavar="FILE", help="the PNG to draw (%(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
+    parser.add_argument("--json", metavar="FILE", help="write all numbers to this file")
     return parser

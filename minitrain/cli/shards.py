@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ..data import Tokenizer
 
 _EPILOG = """\
-The text is read in pieces, so it may be larger than the memory. Interrupted, the same command
-goes on where it stopped.
+The text is read in pieces, so it may be larger than the memory. If it is interrupted, the same command
+continues where it stopped.
 
 examples:
   minitrain shards books/ books.shards --tokenizer bpe --vocab-size 8000
@@ -23,12 +23,18 @@ examples:
 def run(argv: Sequence[str]) -> int:
     """Build the shards that ``argv`` asks for; returns the exit code."""
     from ..data.text.tokenizers import TOKENIZERS
+    from ..runs.data_config import DataConfig
 
-    parser = Parser("shards", description="Turn text into token shards, in little memory.", epilog=_EPILOG)
+    usual = DataConfig()  # a text and its shards have the same tokens unless somebody asks for others
+    parser = Parser("shards", description="Turn a text of any size into token shards.", epilog=_EPILOG)
     parser.add_argument("source", metavar="SOURCE", help="a text file, or a folder of them")
     parser.add_argument("out", metavar="OUT", help="the folder of the shards")
-    parser.add_argument("--tokenizer", choices=TOKENIZERS, default="byte", help="what makes the ids (%(default)s)")
-    parser.add_argument("--vocab-size", type=int, default=8000, metavar="N", help="ids of bpe, at most (%(default)s)")
+    parser.add_argument(
+        "--tokenizer", choices=TOKENIZERS, default=usual.tokenizer, help="what turns text into tokens (%(default)s)"
+    )
+    parser.add_argument(
+        "--vocab-size", type=int, default=usual.vocab_size, metavar="N", help="largest vocabulary of bpe (%(default)s)"
+    )
     parser.add_argument("--shard-tokens", type=int, default=1 << 24, metavar="N", help="tokens in a shard (16 million)")
     arguments = parser.parse_args(argv)
 
@@ -45,14 +51,14 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _tokenizer(arguments: argparse.Namespace) -> Tokenizer:
-    """The tokenizer, fitted to the text in a first reading if it has a vocabulary to fit."""
+    """The tokenizer; one with a vocabulary reads the text once to find it."""
     from ..data import ByteTokenizer, CharTokenizer, train_bpe_tokenizer
 
     if arguments.tokenizer == "byte":
         return ByteTokenizer()
     if arguments.tokenizer == "bpe":
         return train_bpe_tokenizer(_pieces(arguments.source), vocab_size=arguments.vocab_size)
-    characters = set("\n")  # which joins files
+    characters = set("\n")  # it joins files
     for piece in _pieces(arguments.source):
         characters.update(piece)
     return CharTokenizer("".join(sorted(characters)))

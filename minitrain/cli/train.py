@@ -1,4 +1,4 @@
-"""``minitrain train``: start a run from settings, or go on with an interrupted one."""
+"""``minitrain train``: start a run from settings, or continue one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import Parser, UsageError
-from .failures import traceback_kept_in, warn
+from .failures import say, traceback_kept_in, warn
 
 if TYPE_CHECKING:
     from ..runs import Run
@@ -21,44 +21,67 @@ Train a language model on a text. Without any setting: a small one on Python's o
 reference, in one to two minutes on two CPU cores."""
 
 _EPILOG = """\
-settings:
-  --show lists them all with their values. The short forms choose a group of them:
+groups of settings:
 {groups}
+
+  --help GROUP prints the settings of a group, --show all of them with their values.
 
 examples:
   minitrain train                                        the default, recipe=pydoc
   minitrain train data.path=notes.txt                    your own text, a file or a folder
-  minitrain train data.path=notes data.tokenizer=byte    any script, whatever will be asked of it
+  minitrain train data.path=notes data.tokenizer=byte    can read and write any script
   minitrain train data.path=notes data.tokenizer=bpe data.vocab_size=2000
   minitrain train trainer.max_steps=5000 model.n_embd=256 model.dropout=0.1
   minitrain train recipe=shakespeare_char data.path=tinyshakespeare.txt
-  minitrain train 'callbacks=[throughput,{{name: ema, decay: 0.99}}]'    what else is to happen
+  minitrain train 'callbacks=[throughput,{{name: ema, decay: 0.99}}]'    what else to do while training
+  minitrain train --plugin mine.py 'callbacks=[mine]'    callbacks, optimizers and models of your own
+  minitrain train --help optimizer                       the optimizers and their settings
   minitrain train recipe=tiny --show                     see the settings, train nothing
-  minitrain train --resume runs/NAME
+  minitrain train --resume runs/NAME                     continue a run that was stopped
+  minitrain train --resume runs/NAME trainer.max_steps=9000    train a finished run longer
+  minitrain train init_from=runs/NAME data.path=more.txt       a new run from its weights
   minitrain train --multirun optimizer.learning_rate=1e-3,3e-4 'model.n_layer=range(2,5)'
+  minitrain train --multirun --jobs 4 'seed=range(1,9)'
+  minitrain train --multirun --launcher slurm launcher.partition=gpu launcher.gpus=1 model=gpt,llama
+  minitrain train --multirun --search optuna --trials 30 \
+      'optimizer.learning_rate=tag(log,interval(1e-4,1e-2))' 'model.n_layer=range(2,7)'
   minitrain train --multirun --resume runs/sweep-NAME
 
-Ctrl-C finishes the step, saves, and says how to go on; so does SIGTERM. A resumed run ends
-with the same bytes as one that was never interrupted. --multirun trains one run after the other, each in a
-folder of its own, and compares them; it takes lists of values in Hydra's grammar, where a value with
-a comma in it needs quotes."""
+Ctrl-C finishes the step, saves, and says how to continue; so does SIGTERM. A resumed run ends
+with the same bytes as one that was never interrupted.
+
+--multirun trains a run for each combination of values, in a folder of its own, and compares them.
+Values are written in Hydra's grammar: a,b  range(1,5)  choice(a,b)  glob(a*)  ${{model.n_embd}}; a value
+with a comma in it needs quotes. The runs go one after the other, or several at a time (--jobs), or to a
+cluster (--launcher); launcher.KEY=VALUE and search.KEY=VALUE set what these take."""
 
 
 def run(argv: Sequence[str]) -> int:
     """Train as ``argv`` says; returns the exit code."""
     arguments = _parser().parse_intermixed_args(argv)
+    if arguments.help is not None:
+        return _help(arguments.help, arguments.settings)
+    if arguments.plugin:
+        from .options.plugins import load_plugins
+
+        load_plugins(arguments.plugin)
     if arguments.multirun:
-        return _sweep(arguments)
+        from .sweep.command import train_sweep
+
+        return train_sweep(arguments, _train)
+    _refuse_what_is_for_sweeps(arguments)
     if arguments.resume is not None:
-        prepared = _resume(arguments.resume, arguments.settings)
+        prepared = _resume(arguments.resume, arguments.settings, trusted=arguments.trust)
+        if prepared is None:
+            return 0
     else:
         from .compose import compose_config
 
         config = compose_config(arguments.settings)
         if arguments.show:
-            import yaml  # type: ignore[import-untyped]
+            from ..settings.table import commented
 
-            print(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), end="")
+            print(commented(config), end="")
             return 0
         from ..runs import start_run
 
@@ -67,37 +90,30 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
+def _help(group: str, settings: Sequence[str]) -> int:
+    """Print the help of a group; without one, that of the command."""
+    if not group or "=" in group:
+        _parser().print_help()
+        return 0
+    from .options.group_help import describe_group
+
+    print(describe_group(group, settings))
+    return 0
+
+
 def _train(prepared: Run) -> None:
-    """Train a run to its end, and say what it is, what it takes and what came out."""
-    print(prepared.describe(), flush=True)
+    """Train a run to its end; print what it is, what it needs and its result."""
+    say(prepared.describe())
     with traceback_kept_in(prepared.run_dir), _stop_at_once(prepared.run_dir):
         _say_what_it_takes(prepared)
         result = prepared.train()
-    print(f"\n{result.describe()}")
+    say(f"\n{result.describe()}")
 
 
-def _sweep(arguments: argparse.Namespace) -> int:
-    """A run for each combination of settings, or those of an interrupted sweep that are left."""
-    from .sweep import begin_sweep, compose_sweep, load_sweep, run_sweep
-
-    if arguments.resume is not None:
-        _refuse_settings(arguments.settings, "sweep")
-        folder = Path(arguments.resume)
-        runs = load_sweep(folder)
-    else:
-        folder, runs = compose_sweep(arguments.settings)
-        if arguments.show:
-            print("\n".join(runs))
-            return 0
-        begin_sweep(folder, runs)
-    return run_sweep(folder, runs, _train)
-
-
-def _refuse_settings(settings: Sequence[str], what: str) -> None:
-    if settings:
-        raise UsageError(
-            f"a resumed {what} keeps its settings: leave {settings[0]} out, or start a new {what} without --resume"
-        )
+def _refuse_what_is_for_sweeps(arguments: argparse.Namespace) -> None:
+    for option in ("launcher", "jobs", "search", "trials", "job"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} is for sweeps: add --multirun")
 
 
 def _say_what_it_takes(prepared: Run) -> None:
@@ -112,7 +128,7 @@ def _say_what_it_takes(prepared: Run) -> None:
 
 @contextlib.contextmanager
 def _stop_at_once(run_dir: Path) -> Iterator[None]:
-    """Say how to go on after a second signal too, which stops the trainer without saving."""
+    """Say how to continue after a second signal too, which stops the trainer without saving."""
     from ..training import Interrupted
 
     try:
@@ -120,34 +136,51 @@ def _stop_at_once(run_dir: Path) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as stop:
         number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
         command = f"minitrain train --resume {shlex.quote(str(run_dir))}"
-        raise Interrupted(f"stopped at once; go on from the last checkpoint with: {command}", number) from stop
+        raise Interrupted(f"stopped at once; continue from the last checkpoint with: {command}", number) from stop
 
 
-def _resume(run_dir: str, settings: Sequence[str]) -> Run:
-    _refuse_settings(settings, "run")
+def _resume(run_dir: str, settings: Sequence[str], *, trusted: bool) -> Run | None:
+    """The run in a folder, ready to continue; ``None`` if it is finished, which is said then."""
     from ..runs import resume_run
-    from .sweep import SWEEP
+    from ..runs.sweep.store import SWEEP
+    from .compose import read_changes
 
     if (Path(run_dir) / SWEEP).exists():
         raise UsageError(f"{run_dir} is a sweep, not a run: add --multirun")
+    changes = read_changes(settings)
     with traceback_kept_in(run_dir):
-        prepared = resume_run(run_dir, warn=warn)
-    print(f"going on after step {prepared.trainer.state.step} of {prepared.trainer.total_steps}")
+        prepared = resume_run(run_dir, changes, trusted=trusted, warn=warn)
+    trainer = prepared.trainer
+    if prepared.is_finished():
+        say(
+            f"{run_dir} is finished: all {trainer.total_steps} steps are done. To train it longer: "
+            f"minitrain train --resume {shlex.quote(run_dir)} trainer.max_steps=N"
+        )
+        return None
+    print(f"continuing after step {trainer.state.step} of {trainer.total_steps}")
     return prepared
 
 
 def _parser() -> Parser:
-    from .groups import config_groups
+    from .options.group_help import groups_in_words
 
-    groups = config_groups()
-    width = max(map(len, groups))
-    lines = [f"    {group + '=':{width + 1}}  {', '.join(options)}" for group, options in sorted(groups.items())]
-    parser = Parser("train", description=_DESCRIPTION, epilog=_EPILOG.format(groups="\n".join(lines)))
+    epilog = _EPILOG.format(groups=groups_in_words())
+    parser = Parser("train", description=_DESCRIPTION, epilog=epilog, add_help=False)
     parser.add_argument("settings", nargs="*", metavar="key=value", help="a setting and its new value")
+    parser.add_argument(
+        "-h", "--help", nargs="?", const="", metavar="GROUP", help="print this text, or the settings of a group"
+    )
+    parser.add_plugin()
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="a run for each combination of values, a,b or range(1,4)"
     )
+    parser.add_argument("--launcher", metavar="ENGINE", help="what does the runs: serial, joblib, slurm, ray")
+    parser.add_argument("-j", "--jobs", type=int, metavar="N", help="how many runs at a time (with joblib)")
+    parser.add_argument("--search", metavar="ENGINE", help="what chooses the values: optuna")
+    parser.add_argument("--trials", type=int, metavar="N", help="runs that a search makes (20)")
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # one run of a sweep, started by a launcher
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, with its settings")
+    instead.add_argument("--resume", metavar="RUN", help="continue the run in this folder, with its settings")
+    parser.add_trust()
     instead.add_argument("--show", action="store_true", help="print the settings as YAML and stop")
     return parser

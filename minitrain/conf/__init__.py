@@ -1,5 +1,4 @@
-"""The settings that ``minitrain train`` starts from, as Hydra config groups, a YAML file an option.
+"""The packaged options and recipes. A file holds only the values that differ from the declared defaults.
 
-The dataclasses of ``minitrain.runs.config`` say what settings there are and check them; these files only
-give values. A recipe (``recipe/*.yaml``) sets values across all groups.
+A folder is a group, a file an option of it. A recipe has ``options`` for the groups and settings of its own.
 """

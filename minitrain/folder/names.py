@@ -1,6 +1,22 @@
 """The names in a run folder."""
 
+from __future__ import annotations
+
 CONFIG = "config.yaml"
-CHECKPOINTS = "checkpoints"
-PLOTS = "plots"
 TOKENIZER = "tokenizer.json"
+TRAIN_TOKENS, VAL_TOKENS, SHARDS = "data/train.bin", "data/val.bin", "data/shards.json"
+METRICS, METRICS_TABLE = "metrics.jsonl", "metrics.csv"
+CHECKPOINTS, PLOTS, SAMPLES, TENSORBOARD = "checkpoints", "plots", "samples", "tensorboard"
+RUN_INFO, REPORT, SAMPLE = "run.json", "report.html", "sample.txt"
+TRACEBACK = "traceback.txt"
+LOCK = ".writer"
+"""Locked by the process that writes into the folder; says which one."""
+
+LARGEST = {
+    CONFIG: 200_000,
+    TOKENIZER: 64_000_000,
+    SHARDS: 64_000_000,
+    RUN_INFO: 8_000_000,
+    LOCK: 1_000,
+}
+"""More bytes than these files ever have; the others may be as large as the disk lets them."""

@@ -15,9 +15,9 @@ from ..backend.arrays import Array
 from ..nn.attention.positions import LearnedPositions
 from ..nn.layers.embedding import Embedding
 from ..random import Key
-from .classifier import Classifier
-from .config import CheckedConfig
-from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
+from .common.classifier import Classifier
+from .common.config import CheckedConfig
+from .common.embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops
 
 

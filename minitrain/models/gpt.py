@@ -15,8 +15,8 @@ from ..nn.attention.positions import LearnedPositions
 from ..nn.blocks.block import TransformerBlock
 from ..nn.core.init import residual_std
 from ..nn.layers.layer_norm import LayerNorm
-from .config import CheckedConfig
-from .decoder import Decoder
+from .common.config import CheckedConfig
+from .common.decoder import Decoder
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from ..nn.blocks.block import PreNormBlock
 from ..nn.core.init import residual_std
 from ..nn.layers.gated_feed_forward import GatedFeedForward
 from ..nn.layers.rms_norm import RMSNorm
-from .config import CheckedConfig
-from .decoder import Decoder
+from .common.config import CheckedConfig
+from .common.decoder import Decoder
 
 HIDDEN_MULTIPLE = 32
 """A gated layer's width is rounded up to a multiple of this, which fills vector registers."""

@@ -24,8 +24,8 @@ from ..ops.contract.loss import Loss
 from ..ops.linear.linear import LinearCache
 from ..ops.regression.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
 from ..random import Key
-from .config import CheckedConfig, check_config, one_of
-from .cross_entropy import CrossEntropyModel
+from .common.config import CheckedConfig, check_config, one_of
+from .common.cross_entropy import CrossEntropyModel
 from .flops import Flops, linear_flops
 
 Functions = tuple[Callable[..., Any], Callable[..., Any]]

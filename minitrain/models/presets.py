@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import ConfigError, nearest
 from ..nn.core.module import Module
-from .config import CheckedConfig
-from .cross_entropy import CrossEntropyModel
+from .common.config import CheckedConfig
+from .common.cross_entropy import CrossEntropyModel
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig

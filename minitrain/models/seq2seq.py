@@ -30,10 +30,10 @@ from ..ops.linear.linear import LinearCache, linear_backward, linear_forward
 from ..ops.norms.layer_norm import LayerNormCache
 from ..random import Key, fold
 from .batches import BatchFields
-from .blocks import backward_blocks, check_unused, forward_blocks
-from .config import check_config
-from .cross_entropy import CrossEntropyModel
-from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
+from .common.blocks import backward_blocks, check_unused, forward_blocks
+from .common.config import check_config
+from .common.cross_entropy import CrossEntropyModel
+from .common.embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 from .seq2seq_config import Seq2SeqConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from .config import CheckedConfig
+from .common.config import CheckedConfig
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..formats import short, size
 from ..nn.attention.cross_attention import CrossAttention
 from ..nn.attention.positions import LearnedPositions
 from ..nn.attention.self_attention import MultiHeadAttention
@@ -56,14 +57,14 @@ class ModelSummary(NamedTuple):
         tokens, _, attention = self.flops
         per_token = self.flops.total / tokens
         unit = "token" if tokens > 1 else "vector"
-        rows[f"FLOPs per {unit}"] = f"{_short(per_token)} forward, {_short(TRAINING * per_token)} in a training step"
+        rows[f"FLOPs per {unit}"] = f"{short(per_token)} forward, {short(TRAINING * per_token)} in a training step"
         if attention:
             rows["  of which compare positions"] = f"{attention / self.flops.total:.1%}"
         if tokens > 1:
-            rows["FLOPs per sample"] = f"{_short(self.flops.total)} forward, of {tokens} tokens"
-        rows["memory of training"] = f"{_bytes(self.training_bytes)}, without activations"
+            rows["FLOPs per sample"] = f"{short(self.flops.total)} forward, of {tokens} tokens"
+        rows["memory of training"] = f"{size(self.training_bytes)}, without activations"
         for name, copies in (("weights", 1), ("gradients", 1), ("AdamW's moments", 2)):
-            rows[f"  {name}"] = _bytes(copies * self.weight_bytes)
+            rows[f"  {name}"] = size(copies * self.weight_bytes)
         return rows
 
 
@@ -95,19 +96,3 @@ def _parts(module: Module, part: str) -> Iterator[tuple[str, Parameter]]:
                 if isinstance(item, Linear):
                     own = HEAD if name == HEAD else LAYERS
                 yield from _parts(item, part or own)
-
-
-def _short(count: float) -> str:
-    """1234567 -> '1.23 M'."""
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count:.0f}"
-
-
-def _bytes(count: float) -> str:
-    """2**21 -> '2.0 MiB'."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"

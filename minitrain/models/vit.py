@@ -18,8 +18,8 @@ from ..ops.contract.sums import sum_over
 from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.sequences.concat import ConcatCache, concat_backward, concat_forward
 from ..random import Key
-from .classifier import Classifier
-from .config import CheckedConfig
+from .common.classifier import Classifier
+from .common.config import CheckedConfig
 from .flops import Flops, attention_flops, linear_flops
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from ..backend.arrays import Array, array_module
-from ..errors import CheckpointError, ConfigError, MinitrainError, NonFiniteError
+from ..errors import ConfigError, MinitrainError, NonFiniteError
 from ..nn.core.module import Module
+from ..states import Arrays, Kind, Number, Whole, checked
 from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
 from .groups import Span, SpanOwner
 from .state import load_arrays
@@ -167,11 +168,13 @@ class Optimizer(SpanOwner):
         Raises:
             CheckpointError: if it belongs to other parameters or to another optimizer. Nothing is loaded then.
         """
-        for name in sorted(self.state_dict().keys() ^ state.keys()):
-            raise CheckpointError(f"the optimizer state is of another optimizer: only one of the two has {name}")
-        steps, lr = int(state["step"]), float(state["lr"])
+        state = checked("optimizer", state, self.declared_state())
         load_arrays(self._arrays(), state["moments"], "the optimizer state is of another model or optimizer")
-        self.steps, self.lr = steps, lr
+        self.steps, self.lr = state["step"], float(state["lr"])
+
+    def declared_state(self) -> dict[str, Kind]:
+        """What a state may hold; see `minitrain.states`."""
+        return {"step": Whole(), "lr": Number(low=0), "moments": Arrays(self._arrays())}
 
     def _make_arrays(self) -> None:
         parameters = [parameter for span in self._spans for parameter, _ in span.parts.values()]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, to_numpy
+from ..backend.arrays import Array, array_module, is_array, to_numpy
 from ..errors import CheckpointError
 
 
@@ -24,6 +24,8 @@ def load_arrays(own: Mapping[str, Array], given: Mapping[str, Array], complaint:
     for name in sorted(own.keys() ^ given.keys()):
         raise CheckpointError(f"{complaint}: only one of the two has {name}")
     for name, array in own.items():
+        if not is_array(given[name]):
+            raise CheckpointError(f"{complaint}: {name} is no array in it")
         there, here = tuple(given[name].shape), tuple(array.shape)
         if there != here:
             raise CheckpointError(f"{complaint}: {name} has shape {there} in it but {here} here")

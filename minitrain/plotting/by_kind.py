@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from ..errors import DataError
 from ..files import make_folder
 from .curves import smooth
-from .style import COLORS, TRAIN, VALIDATION, new_figures, save_figure
+from .style import COLORS, TRAIN, VALIDATION, new_figures, save_figure, set_log_scale, set_step_range
 
 Curve = tuple[Sequence[int], Sequence[float]]
 
@@ -90,7 +91,8 @@ def draw_kind(kind: str, curves: Mapping[str, Curve], path: Path, most: int = 8)
             axes.plot(steps, smooth(values), color=color, linewidth=2)
         axes.plot([], [], color=color, linewidth=2, label=name)
     if kind in LOGARITHMIC and all(_positive(curves[name][1]) for name in names):
-        _set_log_scale(axes)
+        set_log_scale(axes)
+    set_step_range(axes, [step for name in names for step in curves[name][0]])
     if len(names) > 1:
         axes.legend(framealpha=0.9, edgecolor="none", fontsize=9)
     elif kind == "lr":
@@ -118,20 +120,18 @@ def plot_histograms(
     for axes, name in zip(plots, edges, strict=True):
         share = np.stack(counts[name]).T.astype(np.float64)  # (bins, steps)
         share /= np.maximum(share.max(axis=0), 1)
-        ends = [*steps, steps[-1] + max(1, steps[-1] - steps[-2] if len(steps) > 1 else 1)]
-        axes.pcolormesh(ends, edges[name], np.sqrt(share), cmap="Blues", rasterized=True)
+        axes.pcolormesh(_borders(steps), edges[name], np.sqrt(share), cmap="Blues", rasterized=True)
         axes.grid(False)
         axes.set_title(name, loc="left", fontsize=9)
     save_figure(figure, path)
 
 
-def _set_log_scale(axes: Any) -> None:
-    """A logarithmic axis with plain numbers, between powers of ten too where there are few of these."""
-    from matplotlib.ticker import LogFormatter
-
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+def _borders(steps: Sequence[int]) -> list[float]:
+    """Where the column of each step begins and ends: half-way to its neighbours, and no further than the steps go."""
+    if len(steps) == 1:
+        return [steps[0] - 0.5, steps[0] + 0.5]
+    between = [(left + right) / 2 for left, right in itertools.pairwise(steps)]
+    return [float(steps[0]), *between, float(steps[-1])]
 
 
 def _rank(value: float) -> float:

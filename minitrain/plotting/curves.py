@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .style import GUESS, TRAIN, VALIDATION, new_figure, new_figures, save_figure
+from .style import GUESS, TRAIN, VALIDATION, new_figure, new_figures, save_figure, set_log_scale, set_step_range
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -41,7 +41,8 @@ def plot_loss(
     figure, axes = new_figure(title, "loss (nats per token)")
     if steps.size:
         axes.plot(steps, loss, color=TRAIN, alpha=0.25, linewidth=1)
-        axes.plot(steps, smooth(loss), color=TRAIN, linewidth=2, label="training, smoothed")
+        marker = "o" if len(steps) == 1 else ""  # a line through one point cannot be seen
+        axes.plot(steps, smooth(loss), marker=marker, color=TRAIN, linewidth=2, label="training, smoothed")
     for label, style, part in _validations(records):
         at, losses = _series(part, "val_loss")
         axes.plot(at, losses, style, color=VALIDATION, linewidth=1.5, label=f"{label} (last {losses[-1]:.3f})")
@@ -61,7 +62,8 @@ def plot_loss(
             fontsize=9,
         )
     if lowest > 0 and float(np.nanmax(everything)) / lowest > LOG_RATIO:
-        axes.set_yscale("log")
+        set_log_scale(axes)
+    set_step_range(axes, [*steps, *val_steps])
     axes.legend(loc="lower left", framealpha=0.9, edgecolor="none")  # where a falling curve leaves room
     save_figure(figure, path)
 
@@ -82,9 +84,10 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     if not steps.size:
         raise DataError("the metrics hold no learning rate yet; train for at least one step")
     figure, axes = new_figure(title, "learning rate")
-    axes.plot(steps, rate, color=TRAIN, linewidth=2)
+    axes.plot(steps, rate, marker="o" if len(steps) == 1 else "", color=TRAIN, linewidth=2)
     axes.fill_between(steps, rate, color=TRAIN, alpha=0.08)
     axes.set_ylim(bottom=0)
+    set_step_range(axes, [*steps])
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
     save_figure(figure, path)
 
@@ -109,6 +112,7 @@ def plot_epochs(curves: Mapping[str, Sequence[float]], path: str | Path) -> Path
             if values := curves.get(name):
                 label = "validation" if name.startswith("val_") else "training"
                 axes.plot(range(1, len(values) + 1), values, "o-", color=color, linewidth=2, markersize=4, label=label)
+        set_step_range(axes, range(1, 1 + max(len(values) for name, values in curves.items() if name.endswith(kind))))
         if f"val_{kind}" in curves:
             axes.legend(framealpha=0.9, edgecolor="none")
     save_figure(figure, path)

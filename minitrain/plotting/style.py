@@ -1,8 +1,9 @@
-"""Figures over the steps of a run, in one style, and as PNG files. Matplotlib is imported when the first is made."""
+"""The style of all plots over steps, and their PNG files. Matplotlib is imported when the first is made."""
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION, GUESS = "#2a6fbb", "#d1495b", "#6c757d"
 COLORS = (TRAIN, VALIDATION, "#3d9970", "#edae49", "#7b4b94", "#00798c", "#8d6a4f", GUESS)
-"""Of curves next to each other."""
+"""The colors of curves in one plot."""
 
 
 def new_figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
@@ -56,6 +57,29 @@ def new_figures(
         axes.margins(x=0.02, y=0.08)
         made.append(axes)
     return figure, made
+
+
+def set_step_range(axes: Axes, steps: Sequence[float]) -> None:
+    """Let the horizontal axis end where the steps do; around a single step, leave half a step on both sides."""
+    if len(steps) == 0:
+        return
+    first, last = min(steps), max(steps)
+    margin = 0.02 * (last - first) or 0.5
+    axes.set_xlim(first - margin, last + margin)
+
+
+def set_log_scale(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers, also between powers of ten where there are few of these."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    decades = math.log10(high / low)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    if decades < 2:  # few powers of ten, so some of their multiples have numbers too
+        subs = (1.0, 2.0, 5.0) if decades > 0.4 else tuple(1 + i / 4 for i in range(36))
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 from ..backend.pool import POOL
 from ..data.loading.batches import map_arrays
 from ..errors import ConfigError
+from ..formats import size
 from ..optim import compute_grad_norm
 from ..training.feed import batch_to, data_restored
-from ..training.memory import available_memory, size, weights_bytes
+from ..training.memory import available_memory, weights_bytes
 from ..training.setup import HasSetup, Setup, setup_of
 from .restored import state_restored
 

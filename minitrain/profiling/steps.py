@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data import TokenLoader
 from ..errors import ConfigError
-from ..models.decoder import Decoder
+from ..models.common.decoder import Decoder
 from ..models.presets import build_model
 from ..nn.core.module import Module
 from ..nn.core.packing import pack

@@ -30,6 +30,7 @@ def tables(report: Report, *, by_layer: bool = False) -> list[Table]:
 def _table(title: str, rows: Sequence[tuple[str, Row]], report: Report) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     total = report.total
     flops, nbytes = Unit.of(total.flops or 0.0, "FLOP"), Unit.of(total.nbytes, "B")
@@ -41,7 +42,7 @@ def _table(title: str, rows: Sequence[tuple[str, Row]], report: Report) -> Table
     for name, row in [*rows, ("total", total)]:
         bound = report.share_of_bound(row)
         table.add_row(
-            name,
+            Text(name),  # a layer's name is the user's, and not to be read as a style
             row.direction,
             f"{row.calls:g}" if row.calls else "",
             f"{row.seconds * 1e3:.2f}",

@@ -134,6 +134,15 @@ class MetricsCollector:
         curves = {name: (self.get_steps(name), self.get_metric(name)) for name in self._values}
         return plot_history(curves, save_dir)
 
+    def until(self, step: int) -> MetricsCollector:
+        """A history with the figures up to ``step``."""
+        cut = MetricsCollector(self.directions)
+        for name, steps in self._steps.items():
+            kept = [(at, value) for at, value in zip(steps, self._values[name], strict=True) if at <= step]
+            if kept:
+                cut._steps[name], cut._values[name] = [at for at, _ in kept], [value for _, value in kept]
+        return cut
+
     def clear(self) -> None:
         """Forget everything."""
         self._values.clear()

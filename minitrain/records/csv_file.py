@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..files import file_error, open_atomically
+from ..files import FileError, file_error, open_atomically, open_regular
+from ..folder import open_to_append
 
 
 class CsvFile:
@@ -28,15 +29,12 @@ class CsvFile:
         rows: number of records.
 
     Raises:
-        FileError: if the file cannot be opened.
+        FileError: if the file cannot be opened, or is a link or no regular file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (closed by close)
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
+        self._file = open_to_append(self.path)
         self.columns: list[str] = next(self._stored(), [])
         self.rows = sum(1 for _ in islice(self._stored(), 1, None))
 
@@ -97,14 +95,17 @@ class CsvFile:
             for row in islice(self._stored(), 1, 1 + rows):
                 file.write(_line((row + [""] * width)[:width]))
         self._file.close()
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (the old one is no longer in the folder)
+        self._file = open_to_append(self.path)  # the old one is no longer in the folder
         self.columns, self.rows = columns, rows
 
     def _stored(self) -> Iterator[list[str]]:
         """The complete lines of the file, the header first."""
         try:
-            with open(self.path, encoding="utf-8", errors="replace", newline="") as file:
+            raw = open_regular(self.path, links=False)
+            with io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8", errors="replace", newline="") as file:
                 yield from csv.reader(line for line in file if line.endswith("\n"))
+        except FileError:
+            raise
         except (OSError, csv.Error) as error:
             reason = error if isinstance(error, OSError) else OSError(str(error))
             raise file_error("read", self.path, reason) from error

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..files import file_error
-
-METRICS = "metrics.jsonl"
-"""The file's name in a run folder."""
+from ..files import FileError, file_error, open_regular, parse_json
+from ..folder import open_to_append
+from ..folder.names import METRICS as METRICS
 
 TIMING = (
     "seconds",
@@ -28,6 +29,8 @@ TIMING = (
 )
 """The fields that depend on the clock or the machine; all others are the same each time a run is repeated."""
 
+_BLOCK, _LONGEST = 1 << 16, 100_000  # bytes read at a time, and of a line
+
 
 class MetricsWriter:
     """Appends records to a JSONL file.
@@ -39,15 +42,12 @@ class MetricsWriter:
         path: the file; its folder must exist.
 
     Raises:
-        FileError: if the file cannot be opened.
+        FileError: if the file cannot be opened, or is a link or no regular file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (closed by close)
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
+        self._file = open_to_append(self.path)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append ``record``, a mapping of names to numbers (NumPy's too), text, or nothing.
@@ -91,13 +91,22 @@ class MetricsWriter:
         try:
             available = self.offset()
             if available < offset:
-                text = self.path.read_bytes()
-                os.truncate(self.path, text.rfind(b"\n") + 1)
+                self._file.truncate(self._end_of_last_line())
             else:
-                os.truncate(self.path, offset)
+                self._file.truncate(offset)
         except OSError as error:
             raise file_error("write", self.path, error) from error
         return available >= offset
+
+    def _end_of_last_line(self) -> int:
+        end = self.offset()
+        while end:
+            start = max(0, end - _BLOCK)
+            self._file.seek(start)
+            if (found := self._file.read(end - start).rfind(b"\n")) >= 0:
+                return start + found + 1
+            end = start
+        return 0
 
     def close(self) -> None:
         """Close the file."""
@@ -112,28 +121,60 @@ class MetricsWriter:
         self.close()
 
 
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+def read_metrics(path: str | Path, *, end: int | None = None) -> list[dict[str, Any]]:
     """The records of a JSONL file, oldest first; ``null`` comes back as NaN.
 
     Lines that are not JSON objects are passed over: the last line may be torn when the process was killed, or when
-    the file is read while a run writes it.
+    the file is read while a run writes it. So are lines of over 100,000 bytes, and lists and objects inside a record:
+    no logger of ours writes them.
+
+    Args:
+        path: the file.
+        end: read only the first ``end`` bytes.
 
     Raises:
-        FileError: if the file cannot be read.
+        FileError: if the file cannot be read, or is no regular file.
     """
+    records = []
     try:
-        lines = Path(path).read_bytes().splitlines()
+        with open_regular(path) as raw, io.BufferedReader(raw, _BLOCK) as file:
+            left = os.fstat(raw.fileno()).st_size if end is None else end
+            while left > 0 and (line := file.readline(min(left, _LONGEST))):
+                left -= len(line)
+                if not line.endswith(b"\n") and len(line) == _LONGEST:
+                    while left > 0 and (rest := file.readline(min(left, _LONGEST))) and not rest.endswith(b"\n"):
+                        left -= len(rest)
+                    continue
+                if (record := _record(line)) is not None:
+                    records.append(record)
+    except FileError:
+        raise
     except OSError as error:
         raise file_error("read", path, error) from error
-    records = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict):
-            records.append({name: math.nan if value is None else value for name, value in record.items()})
     return records
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    return {
+        sys.intern(name): math.nan if value is None else value  # thousands of records have the same names
+        for name, value in record.items()
+        if not isinstance(value, dict | list)
+    }
+
+
+def figures_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers in a record, for whoever draws or adds them; text, and numbers of absurd size, are left out."""
+    return {name: value for name, value in record.items() if type(value) is float or _is_count(value)}
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and abs(value) < 2**63
 
 
 def _plain(value: Any) -> Any:

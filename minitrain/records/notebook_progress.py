@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from .progress import TimeLeft
+from ..errors import printable
+from .time_left import TimeLeft
 
 WIDTH = 24  # characters of the bar
 PAUSE = 0.2  # seconds between two changes of the line, at least
@@ -53,7 +54,7 @@ class NotebookProgress:
 
     def say(self, message: str) -> None:
         """Print a line that stays."""
-        print(message, flush=True)
+        print(printable(message), flush=True)
 
     def compiling(self, kernel: str) -> None:
         """Name the kernel next to the bar."""

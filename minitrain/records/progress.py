@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..backend import kernels_enabled
+from ..errors import printable
+from .time_left import TimeLeft, describe
 
 
 class Progress(Protocol):
@@ -79,30 +81,6 @@ def compilation_shown(progress: Progress) -> Iterator[None]:
         jit.compile_listener = before
 
 
-class TimeLeft:
-    """Tells the time that is left, by the pace since the start.
-
-    Args:
-        first_step: updates done before.
-        max_steps: updates in all.
-        clock: seconds of a clock that never goes back.
-    """
-
-    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._first, self._last, self._clock = first_step, max_steps, clock
-        self._started = clock()
-
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return self._clock() - self._started
-
-    def describe(self, record: Mapping[str, Any]) -> str:
-        """The figures of a record and the time left in one line."""
-        step = record["step"]
-        left = self.elapsed() / max(1, step - self._first) * (self._last - step)
-        return f"{describe(record)}  {_clock(left)} left"
-
-
 class PlainProgress:
     """Lines on standard output: each of the first records, and then fewer, so that the log of a long run stays short.
 
@@ -145,7 +123,7 @@ class PlainProgress:
 
     def say(self, message: str) -> None:
         """Print ``message`` at once, also into a pipe."""
-        print(message, flush=True)
+        print(printable(message), flush=True)
 
     def compiling(self, kernel: str) -> None:
         """Say it once."""
@@ -163,9 +141,9 @@ class LiveProgress:
         from rich.table import Column
 
         self._bar = Bar(
-            TextColumn("step {task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+            TextColumn("step {task.completed}/{task.total}", markup=False, table_column=Column(no_wrap=True)),
             BarColumn(bar_width=None),  # takes what the figures leave: little, at 80 characters
-            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             TextColumn("left", table_column=Column(no_wrap=True)),
             refresh_per_second=4,  # a thread redraws: more often would take time from the training
@@ -191,22 +169,8 @@ class LiveProgress:
 
     def say(self, message: str) -> None:
         """Print ``message`` above the bar."""
-        self._bar.console.print(message, markup=False, highlight=False)
+        self._bar.console.print(printable(message), markup=False, highlight=False)
 
     def compiling(self, kernel: str) -> None:
         """Name the kernel next to the bar."""
         self._bar.update(self._task, figures=f"compiling {kernel}, once for this machine")
-
-
-def describe(record: Mapping[str, Any]) -> str:
-    """The figures of a training record in one line."""
-    return (
-        f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
-        f"{record['tokens_per_second']:,.0f} tok/s"
-    )
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

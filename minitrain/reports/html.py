@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_atomically
+from ..folder.names import REPORT as REPORT
 from ..records.collector import MetricsCollector
-
-REPORT = "report.html"
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #212529 }

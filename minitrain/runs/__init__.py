@@ -1,4 +1,8 @@
-"""Runs on text: from a configuration to a run folder and back. Starting, resuming, evaluating, comparing, reporting."""
+"""Runs on a text: from settings to a folder with a trained model, and back.
+
+`RunConfig` is the tree of all settings. `start_run` begins a run, `resume_run` continues one, `load_run` opens its
+model.
+"""
 
 from .compare import Comparison as Comparison
 from .compare import compare_runs as compare_runs
@@ -13,6 +17,9 @@ from .generation_config import GenerationConfig as GenerationConfig
 from .model_config import GPTModelConfig as GPTModelConfig
 from .model_config import LlamaModelConfig as LlamaModelConfig
 from .model_config import ModelConfig as ModelConfig
+from .model_config import register_model as register_model
+from .objective_config import register_loss as register_loss
+from .objective_config import register_metric as register_metric
 from .optimizer_config import AdamWConfig as AdamWConfig
 from .optimizer_config import OptimizerConfig as OptimizerConfig
 from .optimizer_config import SchedulerConfig as SchedulerConfig

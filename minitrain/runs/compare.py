@@ -1,4 +1,4 @@
-"""Runs side by side: one table of what came out and of the settings that differ, and one picture."""
+"""Runs side by side: one table of their results and of the settings that differ, and one picture."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..folder.names import CONFIG
+from ..folder import RunFolder
+from ..folder.names import METRICS
 from ..plotting.curves import smooth
-from ..plotting.style import COLORS, new_figures, save_figure
-from ..records.jsonl import METRICS, read_metrics
+from ..plotting.style import COLORS, new_figures, save_figure, set_step_range
+from ..records.jsonl import read_metrics
 from .config import RunConfig
+from .python_run import read_settings
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Comparison:
     """Some runs, next to each other.
 
     Attributes:
-        names: the runs' names, the folders'.
-        rows: a figure or setting by name, with one text for each run.
+        names: the names of the runs' folders.
+        rows: a metric or a setting by name, with one text for each run.
         best: index of the run with the lowest validation loss, if any has one.
         curves: steps and values of ``loss`` and ``val_loss``, for each run.
     """
@@ -35,7 +37,7 @@ class Comparison:
 
 
 def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
-    """Read runs, finished or not, and put their figures and differing settings next to each other.
+    """Read runs, finished or not, and put their metrics and differing settings next to each other.
 
     Args:
         run_dirs: two or more run folders.
@@ -44,14 +46,12 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
         CheckpointError: if a folder is no run.
         FileError: if a file cannot be read.
     """
-    folders = [Path(run_dir) for run_dir in run_dirs]
+    folders = [RunFolder(run_dir) for run_dir in run_dirs]
     for folder in folders:
-        if not (folder / CONFIG).exists() or not (folder / METRICS).exists():
-            raise CheckpointError(
-                f"{folder} is not the folder of a run: it lacks {CONFIG} or {METRICS}; check the path"
-            )
-    settings = [_flat(RunConfig.load(folder / CONFIG).to_dict()) for folder in folders]
-    curves = [_curves(read_metrics(folder / METRICS)) for folder in folders]
+        if not folder.exists(METRICS):
+            raise CheckpointError(f"{folder.path} is not the folder of a run: it has no {METRICS}; check the path")
+    settings = [_flat(_settings(folder)) for folder in folders]
+    curves = [_curves(read_metrics(folder.file(METRICS))) for folder in folders]
     finals = [curve["val_loss"][1][-1] if len(curve["val_loss"][1]) else np.inf for curve in curves]
     rows = {
         "steps": [f"{curve['last']:,}" for curve in curves],
@@ -67,7 +67,7 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
         if key != "run_dir" and any(value != values[0] for value in values):
             rows[key] = ["null" if value is None else str(value) for value in values]
     best = int(np.argmin(finals)) if np.isfinite(finals).any() else None
-    return Comparison([folder.resolve().name for folder in folders], rows, best, curves)
+    return Comparison([folder.path.resolve().name for folder in folders], rows, best, curves)
 
 
 def plot_comparison(comparison: Comparison, path: str | Path) -> Path:
@@ -82,9 +82,15 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> Path:
             steps, values = curve[name]
             drawn = smooth(values) if name == "loss" else values
             axes.plot(steps, drawn, "-" if name == "loss" else "o-", color=COLORS[i % 8], linewidth=2, label=label)
+        set_step_range(axes, [step for curve in comparison.curves for step in curve[name][0]])
     plots[0].legend(framealpha=0.9, edgecolor="none", fontsize=9)
     save_figure(figure, path)
     return Path(path)
+
+
+def _settings(folder: RunFolder) -> dict[str, Any]:
+    settings = read_settings(folder)
+    return settings.to_dict() if isinstance(settings, RunConfig) else dict(settings)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -96,7 +102,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _curves(records: list[dict[str, Any]]) -> dict[str, Any]:
     def series(name: str) -> tuple[Any, Any]:
-        pairs = [(r["step"], r[name]) for r in records if name in r and "step" in r and np.isfinite(r[name])]
+        pairs = [(r["step"], r[name]) for r in records if _is_figure(r.get("step")) and _is_figure(r.get(name))]
         table = np.array(pairs, np.float64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
@@ -104,9 +110,14 @@ def _curves(records: list[dict[str, Any]]) -> dict[str, Any]:
         "loss": series("loss"),
         "val_loss": series("val_loss"),
         "speed": series("tokens_per_second")[1],
-        "seconds": max((r.get("seconds", 0.0) for r in records), default=0.0),
-        "last": max((int(r.get("step", 0)) for r in records), default=0),
+        "seconds": max((r["seconds"] for r in records if _is_figure(r.get("seconds"))), default=0.0),
+        "last": max((int(r["step"]) for r in records if _is_figure(r.get("step"))), default=0),
     }
+
+
+def _is_figure(value: object) -> bool:
+    """Whether a value from a file of metrics can be drawn."""
+    return type(value) in (int, float) and -1e300 < value < 1e300  # type: ignore[operator]
 
 
 def _last(curve: tuple[Any, Any]) -> str:

@@ -1,74 +1,78 @@
-"""The settings of a run: plain dataclasses that check themselves, to and from dictionaries and YAML.
+"""The tree of all settings of a run, to and from dictionaries and YAML.
 
-These classes, with those of the ``…_config.py`` beside this file, are the one list of what can be set. The command line
-composes its groups on top of them, a run folder keeps them as ``config.yaml``. What a config can name comes from a list
-or a table: it cannot run code.
+Each setting is declared once, here or in one of the ``…_config.py``; the command line, its help, the settings page and
+the checks read the declarations. A run folder keeps its settings as ``config.yaml``. A configuration names things that
+are in a table: it cannot run code.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..files import file_error, write_atomically
-from ..settings import section
-from ..settings.declared import describe
-from ..settings.section import Section, build
+from ..files import FileError, file_error, read_file, write_atomically
+from ..folder.names import CONFIG, LARGEST
+from ..settings.section import Section, setting
+from ..settings.tree import build
+from ..settings.type_check import describe, shown
 from ..training.callbacks.registry import create_callbacks
-from ..training.config import TrainerConfig
+from ..training.config import TrainingConfig
 from .data_config import DataConfig, TokensConfig
 from .generation_config import GenerationConfig
 from .model_config import GPTModelConfig, ModelConfig
+from .objective_config import create_loss, create_metrics
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 
+MADE_IN_PYTHON = "python"
 
-@dataclass(frozen=True, kw_only=True)
+
 class RunConfig(Section):
-    """Everything that determines a run, with the text itself.
+    """Everything that determines a run, together with its text.
 
     Example:
-        >>> config = RunConfig(seed=1, trainer=TrainerConfig(max_steps=500))
+        >>> config = RunConfig(seed=1, trainer=TrainingConfig(max_steps=500))
         >>> RunConfig.from_dict(config.to_dict()) == config
         True
     """
 
-    seed: int = 1337
-    run_dir: str | None = None
-    """folder of the run; null = a new one under ``runs/``"""
-    device: str = "cpu"
-    recipe: str | None = None
-    """name of the preset these settings come from; only a note"""
-    model: ModelConfig = field(default_factory=GPTModelConfig)
-    data: TokensConfig = field(default_factory=DataConfig)
-    optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
-    scheduler: SchedulerConfig = field(default_factory=WarmupCosineConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
-    callbacks: tuple[dict[str, Any] | str, ...] = ()
-    """what else happens while training: each the name of a callback, or a group of its ``name`` and settings"""
+    seed: int = setting(
+        1337, "Seed of the initial weights, the order of the data and dropout.", at_least=0, below=2**64
+    )
+    run_dir: str | None = setting(None, "The run folder; null makes a new one under runs/.")
+    device: str = setting("cpu", "Where to compute: cpu, cuda or cuda:N.")
+    init_from: str | None = setting(
+        None, "A run folder or a checkpoint to take the initial weights from; the optimizer starts anew."
+    )
+    recipe: str | None = setting(None, "The recipe that the settings come from; only a note.")
+    model: ModelConfig = setting(GPTModelConfig, "The language model.")
+    data: TokensConfig = setting(DataConfig, "The text, or token shards made before.")
+    optimizer: OptimizerConfig = setting(AdamWConfig, "How gradients become updates.")
+    scheduler: SchedulerConfig = setting(WarmupCosineConfig, "The learning rate over the steps.")
+    trainer: TrainingConfig = setting(TrainingConfig, "How long to train, in which batches, and what to do how often.")
+    generation: GenerationConfig = setting(GenerationConfig, "How the sample at the end is written.")
+    loss: dict[str, Any] | str | None = setting(
+        None, "The loss to minimise: a name, or a group of a name and settings; null is the model's own."
+    )
+    metrics: tuple[str, ...] = setting((), "What else to measure on the validation data: names of metrics.")
+    callbacks: tuple[dict[str, Any] | str, ...] = setting(
+        (), "What else happens while training: names of callbacks, or groups of a name and settings."
+    )
 
     def check(self) -> None:
         """Check the settings that have to fit each other."""
-        self.require(0 <= self.seed < 2**64, "seed", "at least 0 and below 2**64")
         kind, _, index = self.device.partition(":")
         known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
         self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")
-        create_callbacks(self.callbacks)  # knows names and ranges
-        warmup, steps = getattr(self.scheduler, "warmup_steps", 0), self.trainer.max_steps
-        if steps is not None and warmup >= steps:
-            raise ConfigError(
-                f"scheduler.warmup_steps ({warmup}) must be below trainer.max_steps ({steps}); "
-                f"for so short a run set scheduler.warmup_steps={steps // 10}"
-            )
-        low, high = getattr(self.scheduler, "min_lr", 0.0), self.optimizer.learning_rate
-        if low > high:
-            raise ConfigError(f"scheduler.min_lr ({low}) must be at most optimizer.learning_rate ({high})")
-        if steps is not None:  # else the length of the text decides
-            self.scheduler.check_run(self.optimizer, steps)
+        for name, path in (("run_dir", self.run_dir), ("init_from", self.init_from), ("data.path", self.data.path)):
+            if path is not None and "\0" in path:
+                raise ConfigError(f"{name} must be a path, and a path has no NUL character; got {shown(path)}")
+        create_callbacks(self.callbacks)  # knows names and ranges; so do the next two
+        create_loss(self.loss)
+        create_metrics(self.metrics)
+        if self.trainer.max_steps is not None:  # else the length of the text decides
+            self.scheduler.check_run(self.optimizer, self.trainer.max_steps)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -80,28 +84,15 @@ class RunConfig(Section):
         """
         return build(cls, values, root=cls)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The config as nested dictionaries of plain values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def load(cls, path: str | Path) -> RunConfig:
         """Read a config from a YAML file.
 
         Raises:
             ConfigError: if the file is no YAML or no config.
-            FileError: if it cannot be read.
+            FileError: if it cannot be read, or is no regular file of a plausible size.
         """
-        import yaml  # type: ignore[import-untyped]
-
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise file_error("read", path, error) from error
-        except (ValueError, RecursionError, yaml.YAMLError) as error:  # no text, no date, too many digits, too deep
-            raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split()):.500}") from error
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"{path} must hold settings, one 'key: value' a line, not {describe(values)}")
+        values = read_yaml(path)
         try:
             return cls.from_dict(values)
         except ConfigError as error:
@@ -113,16 +104,28 @@ class RunConfig(Section):
         Raises:
             FileError: if the file cannot be written.
         """
-        import yaml
+        import yaml  # type: ignore[import-untyped]
 
         write_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True).encode())
 
 
-def known_keys() -> list[str]:
-    """Every setting by its dotted name, e.g. ``"seed"``, ``"trainer.max_steps"``."""
-    return section.known_keys(RunConfig)
+def read_yaml(path: str | Path) -> Mapping[str, Any]:
+    """The settings in a YAML file, not checked yet.
 
+    Raises:
+        ConfigError: if the file is no YAML or holds no settings.
+        FileError: if it cannot be read, or is no regular file of a plausible size.
+    """
+    import yaml
 
-def unknown_key_error(key: str) -> ConfigError:
-    """The error for the dotted ``key`` that is no setting; names the nearest one that is."""
-    return section.unknown_key_error(key, RunConfig)
+    try:
+        values = yaml.safe_load(read_file(path, LARGEST[CONFIG]).decode("utf-8"))
+    except FileError:
+        raise
+    except OSError as error:
+        raise file_error("read", path, error) from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # no text, no date, too many digits, too deep
+        raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split()):.500}") from error
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path} must hold settings, one 'key: value' a line, not {describe(values)}")
+    return values

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import ConfigError
 from ..generation.sampling import check_settings
-from ..settings.section import Section
+from ..settings.section import Section, setting
 
 
-@dataclass(frozen=True, kw_only=True)
 class GenerationConfig(Section):
-    """How tokens are chosen. How many are written is ``trainer.sample_tokens``."""
+    """How tokens are chosen. ``trainer.sample_tokens`` says how many are written."""
 
     prefix: ClassVar[str] = "generation."
 
-    prompt: str | None = None
-    """what the model goes on from; null = the beginning of a line"""
-    temperature: float = 0.8
-    """a little below 1: a small model's text reads better"""
-    top_k: int | None = None
-    """choose among so many of the likeliest tokens; null = all"""
-    top_p: float | None = None
-    """choose among the likeliest tokens that have this share of the probability; null = all"""
+    prompt: str | None = setting(None, "The text to continue; null starts at the beginning of a line.")
+    temperature: float = setting(
+        0.8, "Below 1, text is more predictable; above 1, more varied. 0 always takes the likeliest token."
+    )
+    top_k: int | None = setting(None, "Choose among this many of the likeliest tokens; null chooses among all.")
+    top_p: float | None = setting(
+        None, "Choose among the likeliest tokens that have this share of the probability; null chooses among all."
+    )
 
     def check(self) -> None:
-        """Check the ranges."""
+        """Check the settings as `minitrain.generation` does."""
         self.require(self.prompt != "", "prompt", "null or a character at least")
         try:
             check_settings(self.temperature, self.top_k, self.top_p)
-        except ConfigError as error:  # it begins with the name of a setting
+        except ConfigError as error:  # its message begins with the name of a setting
             raise ConfigError(f"{self.prefix}{error}") from error

@@ -1,35 +1,60 @@
-"""The settings of models in a run's configuration: one section for each language model, made from its signature.
+"""The settings of models in a run's configuration: one section for each language model.
 
-Names, types, defaults and ranges are those of ``GPTConfig``, ``LlamaConfig`` and so on. What a run knows itself is left
-out: the vocabulary comes from the tokenizer, the block size from ``data.block_size``.
+Names, types, defaults, descriptions and ranges are those of ``GPTConfig``, ``LlamaConfig`` and so on. Two of them come
+from the run: the vocabulary size from the tokenizer, the block size from ``data.block_size``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from ..errors import ConfigError
-from ..models.decoder import Decoder
+from ..models.common.decoder import Decoder
 from ..models.gpt import GPT, GPTConfig
 from ..models.llama import Llama, LlamaConfig
 from ..settings.declared import settings_of
-from ..settings.section import Section, make_section
+from ..settings.registry import Registry, Sections
+from ..settings.section import Section, make_section, setting
 
-# The models that can be trained on a text, by name: the class of their configuration, and their own.
-MODELS: dict[str, tuple[Any, type[Decoder]]] = {"gpt": (GPTConfig, GPT), "llama": (LlamaConfig, Llama)}
+
+class ModelKind(NamedTuple):
+    """A language model that can be trained on a text.
+
+    Attributes:
+        config: the dataclass of its configuration; has ``vocab_size`` and ``block_size``.
+        model: its class, called with a configuration and ``seed=``.
+    """
+
+    config: type[Any]
+    model: type[Any]
+
+
+MODELS: Registry[ModelKind] = Registry("model", "minitrain.models")
+
+
+def register_model(name: str, config: type[Any]) -> Callable[[type[Any]], type[Any]]:
+    """``@register_model("name", MineConfig)`` before the class of a language model of your own."""
+
+    def add(model: type[Any]) -> type[Any]:
+        MODELS.register(name)(ModelKind(config, model))
+        return model
+
+    return add
+
+
+register_model("gpt", GPTConfig)(GPT)
+register_model("llama", LlamaConfig)(Llama)
 FROM_THE_RUN = ("vocab_size", "block_size")
 
 
-@dataclass(frozen=True, kw_only=True)
 class ModelConfig(Section):
-    """What the sections of all models have: a name; each has its model's settings too."""
+    """What the sections of all models share; each has the settings of its model too."""
 
     prefix: ClassVar[str] = "model."
     usual: ClassVar[str] = "gpt"
 
-    name: str
+    name: str = setting(description="Which model it is.")
 
     @classmethod
     def variants(cls) -> Mapping[str, type[Section]]:
@@ -37,7 +62,7 @@ class ModelConfig(Section):
         return MODEL_CONFIGS
 
     def check(self) -> None:
-        """Check that there can be such a model."""
+        """Check that there is such a model."""
         self.require_own_name()
         self.shape(vocab_size=1, block_size=1)
 
@@ -47,10 +72,10 @@ class ModelConfig(Section):
         Raises:
             ConfigError: naming the setting, its value and what to change.
         """
-        settings = asdict(self)
+        settings = self.to_dict()
         try:
-            return MODELS[settings.pop("name")][0](vocab_size=vocab_size, block_size=block_size, **settings)
-        except ConfigError as error:  # it begins with the name of a setting
+            return MODELS.look_up(settings.pop("name")).config(vocab_size=vocab_size, block_size=block_size, **settings)
+        except ConfigError as error:  # its message begins with the name of a setting
             raise ConfigError(f"{self.prefix}{error}") from error
 
 
@@ -63,14 +88,16 @@ def create_model(config: ModelConfig, *, vocab_size: int, block_size: int, seed:
         block_size: longest sequence.
         seed: of the initial weights.
     """
-    model: Any = MODELS[config.name][1]
-    return model(config.shape(vocab_size=vocab_size, block_size=block_size), seed=seed)  # type: ignore[no-any-return]
+    kind = MODELS.look_up(config.name)
+    model: Decoder = kind.model(config.shape(vocab_size=vocab_size, block_size=block_size), seed=seed)
+    return model
 
 
-MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
-    name: make_section(
-        ModelConfig, f"{model.__name__}ModelConfig", name, settings_of(kind, without=FROM_THE_RUN), {}, __name__
-    )
-    for name, (kind, model) in MODELS.items()
-}
+def _section(name: str) -> type[ModelConfig]:
+    kind = MODELS.look_up(name)
+    own = settings_of(kind.config, without=FROM_THE_RUN)
+    return make_section(ModelConfig, f"{kind.model.__name__}ModelConfig", name, own, {}, __name__)
+
+
+MODEL_CONFIGS = Sections(MODELS, _section)
 GPTModelConfig, LlamaModelConfig = MODEL_CONFIGS["gpt"], MODEL_CONFIGS["llama"]

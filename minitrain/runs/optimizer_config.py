@@ -1,15 +1,13 @@
-"""The settings of optimizers and schedules in a run's configuration: one section for each, made from its signature.
+"""The settings of optimizers and schedules in a run's configuration: one section for each of them.
 
-Names come from ``optim/registry.py``, types and defaults from the constructors. The tables below list where a run's
-default differs from the library's.
+Names, types, defaults and ranges are those of their own signatures. Some values of a schedule follow from the run if
+they are not given: the length of the warm-up and the lowest rate.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,30 +16,28 @@ from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
 from ..optim.factory import create_optimizer, create_scheduler, optimizer_settings, schedule_settings
 from ..optim.registry import OPTIMIZERS, SCHEDULERS
-from ..settings.registry import Registry
-from ..settings.section import Section, make_section
+from ..settings.ranges import Range
+from ..settings.registry import Sections
+from ..settings.section import Section, make_section, setting
 
-S = TypeVar("S", bound=Section)
-
-# Where a run's default is not the library's: for one optimizer, and for every schedule that has the setting.
-OPTIMIZER_DEFAULTS: dict[str, dict[str, Any]] = {
-    "adamw": {"beta2": 0.99, "weight_decay": 0.1},
-    "muon": {"adjust_lr_fn": "match_rms_adamw"},
-    "sgd": {"momentum": 0.9},
+LONGEST_WARMUP, WARMUP_SHARE, LOWEST_RATE = 100, 10, 10
+NULL_MEANS = {
+    "warmup_steps": f"null is a tenth of the run, at most {LONGEST_WARMUP} steps",
+    "min_lr": "null is a tenth of optimizer.learning_rate",
+    "end_lr": "null is a tenth of optimizer.learning_rate",
 }
-SCHEDULE_DEFAULTS: dict[str, Any] = {"end_lr": 1e-4, "min_lr": 1e-4, "warmup_steps": 100}
+"""Settings of schedules that a run fills in, and how."""
+_BEFORE = "Steps before the schedule in which the rate rises to its highest value"  # of a warm-up put before it
 
 
-@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(Section):
-    """What the sections of all optimizers have; each has its optimizer's other settings too."""
+    """What the sections of all optimizers share; each has the settings of its optimizer too."""
 
     prefix: ClassVar[str] = "optimizer."
     usual: ClassVar[str] = "adamw"
 
-    name: str
-    learning_rate: float
-    """the highest rate of the schedule"""
+    name: str = setting(description="Which optimizer it is.")
+    learning_rate: float = setting(description="The highest learning rate of the schedule.", above=0)
 
     @classmethod
     def variants(cls) -> Mapping[str, type[Section]]:
@@ -49,26 +45,18 @@ class OptimizerConfig(Section):
         return OPTIMIZER_CONFIGS
 
     def check(self) -> None:
-        """Check the ranges, and that the optimizer can be made."""
+        """Check that the optimizer can be made."""
         self.require_own_name()
-        self.require(self.learning_rate > 0, "learning_rate", "above 0")
-        ranges = OPTIMIZERS.look_up(self.name).ranges
-        for setting in optimizer_settings(self.name).values():
-            value = getattr(self, setting.name)
-            if setting.argument in ranges and value is not None:
-                limits = ranges[setting.argument]
-                self.require(limits.holds(value), setting.name, limits.rule)
-        create_optimizer(self, _Probe())  # knows what does not go together
+        create_optimizer(self, _Probe())  # knows which settings fit each other
 
 
-@dataclass(frozen=True, kw_only=True)
 class SchedulerConfig(Section):
-    """What the sections of all schedules have; each has its schedule's other settings too."""
+    """What the sections of all schedules share; each has the settings of its schedule too."""
 
     prefix: ClassVar[str] = "scheduler."
     usual: ClassVar[str] = "warmup_cosine"
 
-    name: str
+    name: str = setting(description="Which schedule it is.")
 
     @classmethod
     def variants(cls) -> Mapping[str, type[Section]]:
@@ -76,59 +64,68 @@ class SchedulerConfig(Section):
         return SCHEDULER_CONFIGS
 
     def check(self) -> None:
-        """Check what does not depend on the run."""
+        """Check that the name is that of this section."""
         self.require_own_name()
-        self.require_at_least(0, *(vars(self).keys() & {"min_lr", "warmup_steps"}))
+
+    def for_run(self, learning_rate: float, total_steps: int) -> dict[str, Any]:
+        """The settings for a run of this highest rate and length, with the values that null stands for."""
+        values = self.to_dict()
+        filled = {
+            "warmup_steps": min(LONGEST_WARMUP, max(total_steps // WARMUP_SHARE, 1), total_steps - 1),
+            "min_lr": learning_rate / LOWEST_RATE,
+            "end_lr": learning_rate / LOWEST_RATE,
+        }
+        return {name: filled[name] if value is None and name in filled else value for name, value in values.items()}
 
     def check_run(self, optimizer: OptimizerConfig, total_steps: int) -> None:
-        """Raise a ``ConfigError`` unless the scheduler can be made for a run of this optimizer and length."""
+        """Check that the schedule can be made for a run of this optimizer and length.
+
+        Raises:
+            ConfigError: if its settings do not fit the run.
+        """
+        values = self.for_run(optimizer.learning_rate, total_steps)
+        if (warmup := values.get("warmup_steps", 0)) >= total_steps:
+            raise ConfigError(
+                f"scheduler.warmup_steps ({warmup}) must be below trainer.max_steps ({total_steps}); for so short a "
+                f"run set scheduler.warmup_steps={total_steps // WARMUP_SHARE}, or null"
+            )
+        if (low := values.get("min_lr", 0.0)) > optimizer.learning_rate:
+            raise ConfigError(
+                f"scheduler.min_lr ({low}) must be at most optimizer.learning_rate ({optimizer.learning_rate})"
+            )
         try:
-            create_scheduler(self, create_optimizer(optimizer, _Probe()), total_steps)
+            create_scheduler(values, create_optimizer(optimizer, _Probe()), total_steps)
         except ConfigError as error:
             raise ConfigError(f"scheduler={self.name} does not fit: {error}") from error
 
 
 class _Probe(Module):
-    """The smallest model that has something for every optimizer."""
+    """The smallest model that every optimizer accepts."""
 
     def __init__(self) -> None:
         self.matrix = Parameter(np.zeros((1, 1)))
 
 
-class _Sections(Mapping[str, type[S]]):
-    """The sections of all registered names. Each is made when it is asked for: names may be registered at any time.
-
-    Args:
-        registry: the names.
-        make: makes the section of a name.
-    """
-
-    def __init__(self, registry: Registry[Any], make: Callable[[str], type[S]]) -> None:
-        self._registry, self._make = registry, functools.cache(make)
-
-    def __getitem__(self, name: str) -> type[S]:
-        if name not in self._registry:
-            raise KeyError(name)
-        return self._make(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._registry)
-
-    def __len__(self) -> int:
-        return len(self._registry)
-
-
 def _optimizer_section(name: str) -> type[OptimizerConfig]:
-    title, defaults = f"{OPTIMIZERS.look_up(name).__name__}Config", OPTIMIZER_DEFAULTS.get(name, {})
-    return make_section(OptimizerConfig, title, name, optimizer_settings(name), defaults, __name__)
+    """The section of a registered optimizer, with its ranges."""
+    kind = OPTIMIZERS.look_up(name)
+    own = optimizer_settings(name)
+    own = {key: one._replace(range=kind.ranges.get(one.argument, one.range)) for key, one in own.items()}
+    return make_section(OptimizerConfig, f"{kind.__name__}Config", name, own, {}, __name__)
 
 
 def _scheduler_section(name: str) -> type[SchedulerConfig]:
+    """The section of a registered schedule; what a run fills in says so."""
+    own = schedule_settings(name)
+    for key, meaning in NULL_MEANS.items():
+        if key in own:
+            description = f"{own[key].description.rstrip('.') or _BEFORE}; {meaning}."
+            own[key] = own[key]._replace(description=description, range=Range(at_least=0))
     title = f"{SCHEDULERS.look_up(name).__name__}Config"
-    return make_section(SchedulerConfig, title, name, schedule_settings(name), SCHEDULE_DEFAULTS, __name__)
+    return make_section(SchedulerConfig, title, name, own, dict.fromkeys(NULL_MEANS), __name__)
 
 
-OPTIMIZER_CONFIGS = _Sections(OPTIMIZERS, _optimizer_section)
-SCHEDULER_CONFIGS = _Sections(SCHEDULERS, _scheduler_section)
-SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, though nothing used it
+OPTIMIZER_CONFIGS = Sections(OPTIMIZERS, _optimizer_section)
+SCHEDULER_CONFIGS = Sections(SCHEDULERS, _scheduler_section)
+SCHEDULER_CONFIGS["constant"].former = {"min_lr": None}  # older files have it, although nothing used it
 AdamWConfig, WarmupCosineConfig = OPTIMIZER_CONFIGS["adamw"], SCHEDULER_CONFIGS["warmup_cosine"]

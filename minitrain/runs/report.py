@@ -12,14 +12,14 @@ import numpy as np
 from ..data import Tokenizer
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
-from ..files import write_atomically
-from ..folder.names import CONFIG, PLOTS
+from ..folder import RunFolder
+from ..folder.names import CONFIG, METRICS, PLOTS, REPORT, SAMPLE
 from ..generation import continue_text
 from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
 from ..records.collector import MetricsCollector
-from ..records.jsonl import METRICS, read_metrics
-from ..reports.html import REPORT, write_html_report
+from ..records.jsonl import figures_of, read_metrics
+from ..reports.html import write_html_report
 from ..trainers.base import perplexity
 from ..training.result import TrainResult
 from ..training.setup import Setup
@@ -27,10 +27,11 @@ from ..versions import versions
 from .config import RunConfig
 from .evaluation import Validation
 from .generation_config import GenerationConfig
+from .python_run import read_settings
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Figures that have a picture of their own, or need none."""
-SAMPLE, LOSS_PICTURE, RATE_PICTURE = "sample.txt", "loss.png", "learning_rate.png"
+LOSS_PICTURE, RATE_PICTURE = "loss.png", "learning_rate.png"
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,11 @@ def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) 
         smoothed: whether training smoothed the labels; its loss then has no perplexity.
     """
     history = MetricsCollector()
-    for record in records:
-        figures = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
+    for record in map(figures_of, records):
+        figures: dict[str, Any] = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
         step = figures.pop("step", None)
+        if not (step is None or (isinstance(step, int) and step >= 0)):
+            continue
         perplexities = {
             name.replace("loss", "perplexity"): perplexity(figures[name])
             for name in ("train_loss", "val_loss")[smoothed:]
@@ -94,8 +97,11 @@ def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) 
 
 def smooths(run_dir: Path) -> bool:
     """Whether the training of a run smooths labels, as its configuration says."""
-    path = run_dir / CONFIG
-    return path.exists() and getattr(RunConfig.load(path).model, "label_smoothing", 0.0) > 0
+    folder = RunFolder(run_dir)
+    if not folder.exists(CONFIG):
+        return False
+    config = read_settings(folder)
+    return isinstance(config, RunConfig) and getattr(config.model, "label_smoothing", 0.0) > 0
 
 
 def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:
@@ -113,14 +119,15 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
         FileError: if a file cannot be read or written.
     """
     run_dir = Path(run_dir)
-    records = read_metrics(run_dir / METRICS)
+    folder = RunFolder(run_dir)
+    records = [one for one in map(figures_of, read_metrics(folder.file(METRICS))) if type(one.get("step")) is int]
     name = run_dir.resolve().name
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
     history = history_of(records, smoothed=smooths(run_dir))
     others = [name for name in history.names() if not name.endswith("loss") and name not in NOT_DRAWN]
     curves = {name: (history.get_steps(name), history.get_metric(name)) for name in others}
-    return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, run_dir / PLOTS)
+    return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, folder.make(PLOTS))
 
 
 def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "") -> Path:
@@ -129,13 +136,14 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
     Raises:
         FileError: if a file cannot be read or written.
     """
+    folder = RunFolder(run_dir)
     return write_html_report(
-        run_dir / REPORT,
+        folder.file(REPORT),
         title=f"Run {run_dir.resolve().name}",
-        history=history_of(read_metrics(run_dir / METRICS), smoothed=smooths(run_dir)),
+        history=history_of(read_metrics(folder.file(METRICS)), smoothed=smooths(run_dir)),
         summary=summary,
         pictures=pictures,
-        settings=(run_dir / CONFIG).read_text(encoding="utf-8") if (run_dir / CONFIG).exists() else "",
+        settings=folder.read(CONFIG).decode(errors="replace") if folder.exists(CONFIG) else "",
         versions=versions(),
         sample=sample,
     )
@@ -159,7 +167,7 @@ def write_sample(
         device=setup.device,
     )
     sample = f"{how.prompt or ''}{written}".strip("\n")
-    write_atomically(run_dir / SAMPLE, sample.encode() + b"\n")
+    RunFolder(run_dir).write(SAMPLE, sample.encode() + b"\n")
     return sample
 
 

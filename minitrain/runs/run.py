@@ -1,4 +1,4 @@
-"""A run and its folder: started from a config, resumed, or opened to use the model.
+"""A run and its folder: started from settings, continued, or opened to use its model.
 
 ::
 
@@ -6,38 +6,57 @@
       config.yaml  tokenizer.json  data/train.bin  data/val.bin
       metrics.jsonl  checkpoints/step-…/  loss.png  learning_rate.png  sample.txt
 
-The folder is complete in itself: the tokens lie in it, so that a run goes on with the text it began with. Token shards
-alone stay where they are, see `run_data`.
+The folder has all that the run needs, its tokens too, so a run continues with the text it began with. Only token shards
+stay where they are, see `run_data`.
 """
 
 from __future__ import annotations
 
-import itertools
 import shlex
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..checkpoint import Checkpoint
 from ..checkpoint.store import Warn, warn_user
 from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.token_array import TokenArray
-from ..errors import CheckpointError
-from ..files import make_folder
-from ..folder.names import CONFIG
-from ..models.decoder import Decoder
+from ..errors import CheckpointError, ConfigError
+from ..folder import RunFolder, new_run_folder
+from ..folder.names import CONFIG, TOKENIZER
+from ..formats import one_line
+from ..models.common.decoder import Decoder
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
+from ..reports.html import REPORT
 from ..training.callbacks import PlateauWatch, create_callbacks
-from ..training.config import TrainingConfig
 from ..training.preconditions import open_checkpoints, refuse_used_folder
 from ..training.trainer import Trainer
 from .config import RunConfig
+from .confine import confined_callbacks, refuse_remote_checkpoints
 from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
+from .initial import load_initial
 from .model_config import create_model
+from .need import refuse_impossible, refuse_impossible_model
+from .objective_config import create_loss, create_metrics
+from .python_run import load_weights, read_settings, rebuild_model, resume_in_python
 from .report import RunResult, draw, write_report, write_sample
-from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens
+from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens, tokens_of_text
+
+CHANGEABLE = (
+    "trainer.max_steps",
+    "trainer.epochs",
+    "trainer.validation_frequency",
+    "trainer.eval_batches",
+    "trainer.save_every",
+    "trainer.keep_checkpoints",
+    "trainer.log_every",
+    "trainer.sample_tokens",
+)
+"""Settings that a run may change when it is continued: they change neither its model nor its batches."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,11 @@ class Run:
     val_tokens: TokenArray
     trainer: Trainer
 
+    def is_finished(self) -> bool:
+        """Whether all steps are done and the report was written: there is nothing left to do."""
+        over = self.trainer.view.is_over or bool(self.trainer.state.stopped)
+        return over and (self.run_dir / REPORT).exists()
+
     def train(self) -> RunResult:
         """Train to the end (see `Trainer.train`), compare with guessing, draw the curves, let the model write.
 
@@ -68,6 +92,15 @@ class Run:
         training = self.trainer.train()
         history, vocabulary = training.history, self.tokenizer.vocab_size
         measured = {name: history.get_latest(name) or 0.0 for name in ("val_loss", "val_tokens")}
+        if self.config.loss is not None:  # another loss has other units; guesses compare with the model's own
+            data = self.config.data
+            measured = evaluate(
+                self.trainer.model,
+                self.val_tokens,
+                data.block_size,
+                self.config.trainer.batch_size,
+                device=self.config.device,
+            )
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
         pictures = draw(self.run_dir, validation.baselines)
         length, how = self.config.trainer.sample_tokens, self.config.generation
@@ -79,72 +112,127 @@ class Run:
     def describe(self) -> str:
         """What is trained on what, in a line or two for the screen."""
         trainer = self.trainer
-        source = self.config.data.path or "Python's own language reference"
+        source = one_line(self.config.data.path or "Python's own language reference")
         return (
             f"{trainer.model.parameter_count():,} parameters, {self.train_tokens.size:,} training and "
             f"{self.val_tokens.size:,} validation tokens of {source} ({self.tokenizer.vocab_size} different)\n"
-            f"run folder: {self.run_dir}"
+            f"run folder: {one_line(str(self.run_dir))}"
         )
 
 
 class LoadedRun(NamedTuple):
-    """A trained model and what belongs to it."""
+    """A trained model and what belongs to it.
 
-    model: Decoder
-    tokenizer: Tokenizer
-    config: RunConfig
+    Attributes:
+        model: the model, with the weights of the newest intact checkpoint.
+        tokenizer: its tokenizer; ``None`` if the run was made in Python and kept none.
+        config: its settings; ``None`` if the run was made in Python.
+        step: the number of updates behind the weights.
+    """
+
+    model: Any
+    tokenizer: Tokenizer | None
+    config: RunConfig | None
     step: int
 
 
 def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     """Prepare a new run: read the data, make the tokens, the run folder, the model and its trainer.
 
-    The data is read and checked before anything is written.
+    Everything is read and checked before anything is written.
 
     Args:
         config: the settings; with ``run_dir=None`` the folder is a new one under ``runs/``.
         warn: called with a sentence when something is not as it should be but training can go on.
 
     Raises:
+        ConfigError: if the run cannot fit into the memory that is free.
         DataError: if the data is missing, not text or token shards, or too short.
-        CheckpointError: if the folder holds a run already.
+        CheckpointError: if the folder holds a run already, or ``init_from`` has no weights for this model.
+        FolderInUse: if somebody else writes into it.
         FileError: if the folder cannot be written.
         DeviceError: if the device is not there.
     """
-    run_dir = Path(config.run_dir) if config.run_dir else _new_run_dir(config)
-    refuse_used_folder(run_dir, open_checkpoints(run_dir, config.trainer))
+    # Whoever starts a run chose its settings, so they may name any place.
+    folder = RunFolder(config.run_dir, trusted=True) if config.run_dir else None
+    if folder is not None:
+        refuse_used_folder(folder.path, open_checkpoints(folder.path, config.trainer))
     tokens = prepare_tokens(config)
-    make_folder(run_dir)
-    config = save_tokens(tokens, config, run_dir)
-    config.save(run_dir / CONFIG)  # last: with it the folder counts as prepared
-    return _assemble(config, run_dir, warn)
-
-
-def resume_run(run_dir: str | Path, *, warn: Warn = warn_user) -> Run:
-    """Take up the run in ``run_dir`` at its newest intact checkpoint.
-
-    Trained on, it ends with the same bytes as if it had never been interrupted.
-
-    Args:
-        run_dir: the run folder.
-        warn: called with a sentence for each damaged checkpoint that is skipped.
-
-    Raises:
-        CheckpointError: if the folder is no run, no checkpoint of it is intact, or they are of another model.
-        DataError: if its tokens or its tokenizer are damaged.
-    """
-    run_dir = Path(run_dir)
-    run = _assemble(_read_config(run_dir), run_dir, warn)
-    run.trainer.resume()
+    refuse_impossible(config, tokens.tokenizer.vocab_size)
+    weights = None if config.init_from is None else load_initial(config.init_from, warn)
+    if weights is not None:
+        weights.check_fits(_create_model(config, tokens.tokenizer).state_dict())
+    folder = folder or _new_folder(config)
+    with folder.writing():
+        refuse_used_folder(folder.path, open_checkpoints(folder.path, config.trainer))
+        config = save_tokens(tokens, config, folder)
+        config.save(folder.file(CONFIG))  # last: with it the folder counts as prepared
+        run = _assemble(config, folder, warn, weights)
+        if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
+            run.trainer.save_checkpoint()
+            run.trainer.resume()
+        run.trainer.watch_folder()
     return run
 
 
-def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = warn_user) -> LoadedRun:
+def resume_run(
+    run_dir: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    trusted: bool = False,
+    warn: Warn = warn_user,
+) -> Run:
+    """Continue the run in ``run_dir`` at its newest intact checkpoint.
+
+    Without changes it ends with the same bytes as a run that was never interrupted. With a larger ``max_steps`` or
+    ``epochs`` a finished run is trained longer; its schedule is then that of the whole new length.
+
+    Args:
+        run_dir: the run folder.
+        changes: settings to change by their dotted names, one of ``CHANGEABLE``; the folder keeps them.
+        trusted: whether its settings may name files outside of it, a URL for checkpoints, and services.
+        warn: called with a sentence for each damaged checkpoint that is skipped.
+
+    Raises:
+        ConfigError: if a setting cannot be changed any more, or a change does not fit.
+        CheckpointError: if the folder is no run, no checkpoint of it is intact, or they are of another model.
+        DataError: if its tokens or its tokenizer are damaged.
+        FolderInUse: if another trainer writes into it.
+        FileError: if there are links or special files in it, or its settings lead out of it and it is not trusted.
+    """
+    folder = RunFolder(run_dir, trusted=trusted)
+    config = _read_config(folder)
+    folder.refuse_if_in_use()
+    changed = config if not changes else _changed(config, changes)
+    run = _assemble(changed, folder, warn)
+    step = run.trainer.resume()
+    if step == 0 and config.init_from is not None and not _has_checkpoint(run):
+        raise CheckpointError(f"the run in {run_dir} was stopped before it had its initial weights: start it again")
+    if changes:
+        if run.trainer.total_steps < step:
+            raise ConfigError(f"trainer.max_steps ({run.trainer.total_steps}) is below the {step} steps that are done")
+        with folder.writing():
+            changed.save(folder.file(CONFIG))
+            run.trainer.watch_folder()
+        run.trainer.state.stopped = ""  # also a run that stopped early was asked to go on
+    return run
+
+
+def load_run(
+    run_dir: str | Path,
+    *,
+    model: Any = None,
+    device: str | None = None,
+    trusted: bool = False,
+    warn: Warn = warn_user,
+) -> LoadedRun:
     """The model of the run in ``run_dir`` at its newest intact checkpoint, ready to use.
 
     Args:
         run_dir: the run folder.
+        model: the model to put the weights into, for a run made in Python with a model of your own.
         device: where to put the model; ``None`` takes the device it was trained on.
+        trusted: whether its settings may name a URL for checkpoints.
         warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Raises:
@@ -152,18 +240,28 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
         DataError: if its tokenizer is damaged.
         DeviceError: if the device is not there.
     """
-    run_dir = Path(run_dir)
-    config, tokenizer = _read_config(run_dir), load_tokenizer(run_dir)
-    checkpoints = open_checkpoints(run_dir, config.trainer, warn)
+    folder = RunFolder(run_dir, trusted=trusted)
+    config = read_settings(folder)
+    if model is not None or not isinstance(config, RunConfig):
+        if model is None:
+            assert not isinstance(config, RunConfig)
+            model = rebuild_model(folder, config)
+        step = load_weights(folder, model, warn)
+        model.to(device or "cpu")
+        tokenizer = load_tokenizer(folder) if folder.exists(TOKENIZER) else None
+        return LoadedRun(model, tokenizer, config if isinstance(config, RunConfig) else None, step)
+    refuse_remote_checkpoints(config, folder)
+    tokenizer = load_tokenizer(folder)
+    checkpoints = open_checkpoints(folder.path, config.trainer, warn)
     assert checkpoints is not None  # since there is a folder
-    path = checkpoints.latest()
-    if path is None:
+    checkpoint = checkpoints.load_latest()
+    if checkpoint is None:
         count = len(checkpoints.checkpoints())
         found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
         raise CheckpointError(
             f"cannot use the run in {run_dir}: {found}; train it with --resume {shlex.quote(str(run_dir))}"
         )
-    checkpoint = checkpoints.load(path)
+    refuse_impossible_model(config, tokenizer.vocab_size)
     model = _create_model(config, tokenizer)
     checkpoint.check_fits(model.state_dict())
     model.load_state_dict(checkpoint.model)
@@ -171,19 +269,44 @@ def load_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = war
     return LoadedRun(model, tokenizer, config, checkpoint.step)
 
 
-def evaluate_run(run_dir: str | Path, *, device: str | None = None, warn: Warn = warn_user) -> Validation:
-    """Loss of the run's newest model on its whole validation split, next to the baselines.
+def evaluate_run(
+    run_dir: str | Path,
+    *,
+    text: str | Path | None = None,
+    device: str | None = None,
+    trusted: bool = False,
+    warn: Warn = warn_user,
+) -> Validation:
+    """Loss of the run's newest model on its whole validation split or on another text, next to the baselines.
+
+    Args:
+        run_dir: the run folder.
+        text: a file or a folder to evaluate instead of the validation split; the baselines are then those of itself.
+        device: where to compute; ``None`` takes the device it was trained on.
+        trusted: whether its settings may name a URL for checkpoints.
+        warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Raises:
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
-        DataError: if its tokens or its tokenizer are damaged.
+        DataError: if its tokens or its tokenizer are damaged, or the tokenizer cannot encode the text.
     """
-    model, tokenizer, config, _ = load_run(run_dir, device=device, warn=warn)
-    _, train_tokens, val_tokens = load_tokens(config, Path(run_dir))
-    measured = evaluate(
-        model, val_tokens, config.data.block_size, config.trainer.batch_size, device=device or config.device
-    )
-    return compare_with_guessing(measured, train_tokens, val_tokens, tokenizer.vocab_size, tokenizer)
+    model, tokenizer, config, _ = load_run(run_dir, device=device, trusted=trusted, warn=warn)
+    if tokenizer is None:
+        raise CheckpointError(f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with")
+    if config is None and text is None:
+        raise CheckpointError(
+            f"{run_dir} was made by a Trainer in Python: its validation data is in a script. Evaluate a text with "
+            "--text FILE, or call trainer.resume() and trainer.validate() in that script"
+        )
+    block_size = model.config.block_size
+    batch_size, place = (32, "cpu") if config is None else (config.trainer.batch_size, config.device)
+    if text is not None:
+        train = held_out = tokens_of_text(text, tokenizer)
+    else:
+        assert config is not None
+        _, train, held_out = load_tokens(config, RunFolder(run_dir))
+    measured = evaluate(model, held_out, block_size, batch_size, device=device or place)
+    return compare_with_guessing(measured, train, held_out, tokenizer.vocab_size, tokenizer)
 
 
 def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
@@ -194,34 +317,62 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
         DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
     """
     run_dir = Path(run_dir)
-    tokens = load_tokens(_read_config(run_dir), run_dir)
-    pictures = draw(run_dir, baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size))
+    folder = RunFolder(run_dir, trusted=True)  # of the settings, only the data are read
+    config = read_settings(folder)
+    guesses: dict[str, float] = {}
+    if isinstance(config, RunConfig):
+        tokens = load_tokens(config, folder)
+        guesses = baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size)
+    pictures = draw(run_dir, guesses)
     write_report(run_dir, pictures)
     return pictures
 
 
-def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
+def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """The settings with ``changes``, if a run that has begun may make them."""
+    if fixed := [key for key in changes if key not in CHANGEABLE]:
+        raise ConfigError(
+            f"{fixed[0]} cannot change in a run that has begun; what can is {', '.join(CHANGEABLE)}. "
+            "For other settings start a new run; init_from=RUN takes over its weights"
+        )
+    values = {key.partition(".")[2]: value for key, value in changes.items()}
+    trainer = config.trainer.to_dict() | values
+    if "epochs" in values and "max_steps" not in values:
+        trainer["max_steps"] = None  # else the epochs would count for nothing
+    return RunConfig.from_dict({**config.to_dict(), "trainer": trainer})
+
+
+def _assemble(config: RunConfig, folder: RunFolder, warn: Warn, weights: Checkpoint | None = None) -> Run:
     """Model, optimizer, schedule and loader as the config says, in a trainer."""
-    tokenizer, train_tokens, val_tokens = load_tokens(config, run_dir)
+    run_dir, callbacks = folder.path, create_callbacks(confined_callbacks(config, folder))
+    tokenizer, train_tokens, val_tokens = load_tokens(config, folder)
+    refuse_impossible(config, tokenizer.vocab_size)
     model = _create_model(config, tokenizer)
+    if weights is not None:
+        model.load_state_dict(weights.model)
     model.to(config.device)
     pack(model)
     loader: Any = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)
     if config.data.prefetch:
         loader = PrefetchLoader(loader, config.data.prefetch)
     optimizer = create_optimizer(config.optimizer, model)
-    scheduler = create_scheduler(config.scheduler, optimizer, config.trainer.total_steps(loader.steps_per_epoch))
+    steps = config.trainer.total_steps(loader.steps_per_epoch)
+    config.scheduler.check_run(config.optimizer, steps)
+    schedule = config.scheduler.for_run(config.optimizer.learning_rate, steps)
+    scheduler = create_scheduler(schedule, optimizer, steps)
     watches = [PlateauWatch()] if isinstance(scheduler, ReduceOnPlateau) else []
     at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
+        loss_fn=create_loss(config.loss),
+        metrics=create_metrics(config.metrics),
         # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
         scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
-        callbacks=[*watches, *create_callbacks(config.callbacks)],
+        callbacks=[*watches, *callbacks],
         train_data=loader,
         val_data=TokenWindows(val_tokens, config.data.block_size, at_once),
-        config=TrainingConfig(**asdict(config.trainer)),
+        config=config.trainer,
         run_dir=run_dir,
         key=Key.from_seed(config.seed).fold("dropout"),
         tokenizer=tokenizer,
@@ -232,21 +383,25 @@ def _assemble(config: RunConfig, run_dir: Path, warn: Warn) -> Run:
     return Run(config, run_dir, tokenizer, train_tokens, val_tokens, trainer)
 
 
+def _has_checkpoint(run: Run) -> bool:
+    store = run.trainer.checkpoints
+    return store is not None and bool(store.checkpoints())
+
+
 def _create_model(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
     sizes = {"vocab_size": tokenizer.vocab_size, "block_size": config.data.block_size}
     return create_model(config.model, **sizes, seed=config.seed)
 
 
-def _read_config(run_dir: Path) -> RunConfig:
-    if not run_dir.is_dir():
-        raise CheckpointError(f"there is no run folder {run_dir}; check the path")
-    if not (run_dir / CONFIG).exists():
-        raise CheckpointError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
-    return RunConfig.load(run_dir / CONFIG)
+def _read_config(folder: RunFolder) -> RunConfig:
+    config = read_settings(folder)
+    if not isinstance(config, RunConfig):
+        raise resume_in_python(folder.path)
+    refuse_remote_checkpoints(config, folder)
+    return config
 
 
-def _new_run_dir(config: RunConfig) -> Path:
-    """A folder under ``runs/`` that is not there yet, named by the recipe and the time."""
+def _new_folder(config: RunConfig) -> RunFolder:
+    """A new folder under ``runs/``, named by the recipe and the time."""
     name = f"{config.recipe or config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
-    return next(path for path in (Path("runs", name) for name in names) if not path.exists())
+    return new_run_folder("runs", name, trusted=True)

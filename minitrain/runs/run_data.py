@@ -24,14 +24,17 @@ from ..data import (
     tokenizer_from_json,
     write_tokens,
 )
+from ..data.text.bpe import MOST_CONTAINERS
+from ..data.text.corpus import corpus_files
 from ..data.tokens.shards import MANIFEST
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
-from ..files import file_error, make_folder, write_atomically
+from ..files import FileError, parse_json, read_file
+from ..folder import RunFolder
+from ..folder.names import LARGEST, SHARDS, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS
 from .config import RunConfig
-from .data_config import DataConfig
-
-TOKENIZER, TRAIN_TOKENS, VAL_TOKENS, SHARDS = "tokenizer.json", "data/train.bin", "data/val.bin", "data/shards.json"
+from .data_config import DataConfig, TokensConfig
+from .initial import run_of
 
 
 class RunTokens(NamedTuple):
@@ -48,6 +51,20 @@ class RunTokens(NamedTuple):
     val: TokenArray
 
 
+def check_data(data: TokensConfig) -> None:
+    """Check that the data is there, without reading all of it.
+
+    Raises:
+        DataError: if there is nothing at its path, or not what ``data.name`` says.
+    """
+    if not isinstance(data, DataConfig):
+        TokenShards.open(Path(str(data.path)).expanduser())
+    elif data.path is not None:
+        if (Path(data.path) / MANIFEST).exists():
+            raise DataError(f"{data.path} is a folder of token shards, not of text: add data=shards")
+        corpus_files(data.path)
+
+
 def prepare_tokens(config: RunConfig) -> RunTokens:
     """The tokens that the settings ask for, long enough for them; nothing is written.
 
@@ -57,10 +74,11 @@ def prepare_tokens(config: RunConfig) -> RunTokens:
     """
     data, border = config.data, 1 - config.data.val_fraction
     if isinstance(data, DataConfig):
-        if data.path is not None and (Path(data.path) / MANIFEST).exists():
-            raise DataError(f"{data.path} is a folder of token shards, not of text: add data=shards")
+        check_data(data)
         text = read_corpus(data.path)
-        tokenizer = build_tokenizer(data.tokenizer, text, vocab_size=data.vocab_size)
+        tokenizer = None if config.init_from is None else initial_tokenizer(config.init_from)
+        if tokenizer is None:
+            tokenizer = build_tokenizer(data.tokenizer, text, vocab_size=data.vocab_size)
         ids = tokenizer.encode(text)
         tokens = RunTokens(tokenizer, ids[: int(len(ids) * border)], ids[int(len(ids) * border) :])
     else:
@@ -72,7 +90,27 @@ def prepare_tokens(config: RunConfig) -> RunTokens:
     return tokens
 
 
-def save_tokens(tokens: RunTokens, config: RunConfig, run_dir: Path) -> RunConfig:
+def tokens_of_text(path: str | Path, tokenizer: Tokenizer) -> TokenArray:
+    """The tokens of a text file, or of a folder of them.
+
+    Raises:
+        DataError: if it is missing, not text, or too short, or the tokenizer does not know one of its characters.
+    """
+    return tokenizer.encode(read_corpus(str(path)))
+
+
+def initial_tokenizer(place: str) -> Tokenizer | None:
+    """The tokenizer of the run that weights are taken from; ``None`` if it is not there.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    run_dir = run_of(place)
+    folder = None if run_dir is None else RunFolder(run_dir)
+    return load_tokenizer(folder) if folder is not None and folder.exists(TOKENIZER) else None
+
+
+def save_tokens(tokens: RunTokens, config: RunConfig, run: RunFolder) -> RunConfig:
     """Put what a run needs of its tokens into its folder.
 
     Returns:
@@ -81,58 +119,63 @@ def save_tokens(tokens: RunTokens, config: RunConfig, run_dir: Path) -> RunConfi
     Raises:
         FileError: if the disk refuses.
     """
-    make_folder((run_dir / TRAIN_TOKENS).parent)
-    write_atomically(run_dir / TOKENIZER, json.dumps(tokens.tokenizer.to_json()).encode() + b"\n")
+    run.make(str(Path(TRAIN_TOKENS).parent))
+    run.write(TOKENIZER, json.dumps(tokens.tokenizer.to_json()).encode() + b"\n")
     if isinstance(config.data, DataConfig):
         vocab_size = tokens.tokenizer.vocab_size
-        write_tokens(run_dir / TRAIN_TOKENS, np.asarray(tokens.train), vocab_size)
-        write_tokens(run_dir / VAL_TOKENS, np.asarray(tokens.val), vocab_size)
+        write_tokens(run.file(TRAIN_TOKENS), np.asarray(tokens.train), vocab_size)
+        write_tokens(run.file(VAL_TOKENS), np.asarray(tokens.val), vocab_size)
         return config
     folder = Path(str(config.data.path)).expanduser().resolve()
-    write_atomically(run_dir / SHARDS, (folder / MANIFEST).read_bytes())
+    run.write(SHARDS, read_file(folder / MANIFEST, LARGEST[SHARDS]))
     return replace(config, data=replace(config.data, path=str(folder)))
 
 
-def load_tokens(config: RunConfig, run_dir: Path) -> RunTokens:
-    """The tokens of the run in ``run_dir``, checked against their sums: a run on other tokens would be another run.
+def load_tokens(config: RunConfig, run: RunFolder) -> RunTokens:
+    """The tokens of a run, checked against their sums: a run on other tokens would be another run.
 
     Raises:
         DataError: if they are damaged, gone, or of another run.
     """
-    tokenizer = load_tokenizer(run_dir)
+    tokenizer = load_tokenizer(run)
     if not isinstance(config.data, DataConfig):
-        shards = TokenShards.open(str(config.data.path), verify=True)
+        own, place = run.read(SHARDS), Path(str(config.data.path))
         try:
-            same = (run_dir / SHARDS).read_bytes() == (shards.path / MANIFEST).read_bytes()
-        except OSError as error:
-            raise file_error("read", run_dir / SHARDS, error) from error
+            same = own == read_file(place / MANIFEST, len(own))
+        except (FileError, FileNotFoundError, NotADirectoryError):
+            same = False
         if not same:
-            raise DataError(f"the token shards in {shards.path} are not those that the run in {run_dir} began with")
+            raise DataError(f"there are no token shards in {place}, or not those that the run in {run.path} began with")
+        shards = TokenShards.open(place, verify=True)
         return _split(shards, 1 - config.data.val_fraction)
-    files = [TokenFile.open(run_dir / name, verify=True) for name in (TRAIN_TOKENS, VAL_TOKENS)]
+    files = [TokenFile.open(_beside_its_description(run, name), verify=True) for name in (TRAIN_TOKENS, VAL_TOKENS)]
     for file in files:
         if file.vocab_size != tokenizer.vocab_size:
             raise DataError(
-                f"{file.path} has token ids of a vocabulary of {file.vocab_size}, {run_dir / TOKENIZER} has "
+                f"{file.path} has token ids of a vocabulary of {file.vocab_size}, {run.path / TOKENIZER} has "
                 f"{tokenizer.vocab_size}: they are of two runs"
             )
     return RunTokens(tokenizer, files[0].tokens, files[1].tokens)
 
 
-def load_tokenizer(run_dir: Path) -> Tokenizer:
-    """The tokenizer of the run in ``run_dir``.
+def load_tokenizer(run: RunFolder) -> Tokenizer:
+    """The tokenizer of a run.
 
     Raises:
         DataError: if it is damaged.
         FileError: if it cannot be read.
     """
-    path = run_dir / TOKENIZER
+    content = run.read(TOKENIZER)
     try:
-        return tokenizer_from_json(json.loads(path.read_bytes()))
-    except OSError as error:
-        raise file_error("read", path, error) from error
-    except (ValueError, RecursionError, DataError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
+        return tokenizer_from_json(parse_json(content, containers=MOST_CONTAINERS))
+    except (ValueError, DataError) as error:
+        raise DataError(f"{run.path / TOKENIZER} is damaged: {error}") from error
+
+
+def _beside_its_description(run: RunFolder, name: str) -> Path:
+    """The path of a token file in the run folder, after a look at both of its files."""
+    run.file(str(Path(name).with_suffix(".json")))
+    return run.file(name)
 
 
 def _split(shards: TokenShards, train_share: float) -> RunTokens:

@@ -1,23 +1,22 @@
-"""Settings of a configuration, read from the signature of what they are for.
+"""Settings that are read from the class they configure: an optimizer, a schedule, a callback, a model.
 
-A constructor's signature is the one place that has the names, types and defaults of its settings. A configuration
-spells two kinds of them differently: ``lr`` is ``learning_rate``, and a tuple of numbers has one entry for each, so
-that ``betas`` is ``beta1`` and ``beta2``.
+The class's signature has their names, types and defaults, its docstring their descriptions. A configuration spells two
+kinds of them differently: ``lr`` is ``learning_rate``, and a tuple of numbers has one entry for each, so ``betas`` is
+``beta1`` and ``beta2``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
-import reprlib
-import types
+import re
 import typing
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError, did_you_mean, nearest
+from .ranges import ANY, Limits
+from .type_check import check_type, describe, shown
 
 SPELLING = {"lr": "learning_rate"}
 SINGULAR = {"betas": "beta", "adamw_betas": "adamw_beta"}
@@ -25,31 +24,48 @@ REQUIRED = inspect.Parameter.empty
 
 
 class Setting(NamedTuple):
-    """One entry of a configuration."""
+    """One entry of a configuration.
+
+    Attributes:
+        name: what a configuration calls it.
+        hint: its type.
+        default: ``REQUIRED`` if there is none.
+        argument: what the class's constructor calls it.
+        element: which number it is, if the argument is a tuple of numbers.
+        description: what it does, in a sentence.
+        range: the values that it may have.
+        python_only: whether configurations leave it out.
+    """
 
     name: str
-    hint: Any  # its type
-    default: Any  # REQUIRED if there is none
-    argument: str  # the constructor's name for it
-    element: int | None  # of which number, if the argument is a tuple of them
+    hint: Any
+    default: Any
+    argument: str
+    element: int | None = None
+    description: str = ""
+    range: Limits = ANY
+    python_only: bool = False
 
 
 def settings_of(constructor: Callable[..., Any], *, without: Collection[str] = ()) -> dict[str, Setting]:
     """The settings of a class by name, ``without`` the arguments that somebody else gives."""
+    told = descriptions(constructor)
     initialiser: Any = constructor.__init__ if inspect.isclass(constructor) else constructor
     hints = typing.get_type_hints(initialiser)
     found = []
     for argument, parameter in inspect.signature(constructor).parameters.items():
-        if argument in without:
+        if argument in without or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         default = parameter.default
         hint = hints[argument] if argument in hints else _hint_of(default)
         elements = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
         if elements and Ellipsis not in elements:
             stem = SINGULAR.get(argument, argument)
-            found += [Setting(f"{stem}{i + 1}", kind, default[i], argument, i) for i, kind in enumerate(elements)]
+            for i, kind in enumerate(elements):
+                found.append(Setting(f"{stem}{i + 1}", kind, default[i], argument, i, told.get(argument, "")))
         else:
-            found.append(Setting(SPELLING.get(argument, argument), hint, default, argument, None))
+            name = SPELLING.get(argument, argument)
+            found.append(Setting(name, hint, default, argument, description=told.get(argument, "")))
     return {setting.name: setting for setting in found}
 
 
@@ -59,6 +75,20 @@ def _hint_of(default: Any) -> Any:
         return tuple[tuple(map(_hint_of, default))]  # type: ignore[misc]
     kind = float if type(default) is int else type(default)
     return kind if kind in (bool, float, str) else Any
+
+
+_SECTION = re.compile(r"^(?:Args|Attributes):\n((?:[ \t]+.*\n|\n)*)", re.MULTILINE)
+_ENTRY = re.compile(r"^    (\w+)(?: \([^)]*\))?: ((?:.*\n(?:     +.*\n)*))", re.MULTILINE)
+
+
+def descriptions(owner: Any) -> dict[str, str]:
+    """What a Google-style docstring says of each argument or attribute, as a line of plain text for users of YAML."""
+    found: dict[str, str] = {}
+    for section in _SECTION.findall(f"{inspect.getdoc(owner) or ''}\n"):
+        for name, text in _ENTRY.findall(f"{section}\n"):
+            line = " ".join(text.replace("``None``", "null").replace("``", "").split())
+            found[name] = line[:1].upper() + line[1:]
+    return found
 
 
 def arguments(owner: str, settings: Mapping[str, Setting], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +131,7 @@ def arguments(owner: str, settings: Mapping[str, Setting], values: Mapping[str, 
 
 
 def unknown_setting(owner: str, name: str, known: Collection[str]) -> ConfigError:
-    """The error for a setting that ``owner`` does not have; names the nearest one that it has."""
+    """The error for a setting that ``owner`` does not have; names the nearest one."""
     near = nearest(name, known)
     hint = f"did you mean {near}? " if near else ""
     return ConfigError(f"{owner} has no setting {name}; {hint}it has {', '.join(known) or 'none'}")
@@ -134,95 +164,6 @@ def look_up(what: str, name: str, known: Mapping[str, Any]) -> Any:
         hint = did_you_mean(name, known)
         raise ConfigError(f"{what}.name={shown(name)} is unknown; {hint}known: {', '.join(known)}")
     return known[name]
-
-
-def describe(value: Any) -> str:
-    """``value`` and its type, for an error message."""
-    return "null" if value is None else f"{shown(value)} ({type(value).__name__})"
-
-
-_BRIEF = reprlib.Repr()
-_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxlong, _BRIEF.maxother = 3, 200, 50, 200
-
-
-def shown(value: Any) -> str:
-    """``value`` for an error message, shortened: a few lines of YAML can stand for a list of a billion entries."""
-    try:
-        return _BRIEF.repr(value)
-    except ValueError:  # Python refuses to write out integers of thousands of digits
-        return "a number of thousands of digits"
-
-
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    type(None): "null",
-    Path: "a path",
-    dict: "a group in braces",
-}
-
-
-def check_type(name: str, value: Any, hint: Any) -> None:
-    """Raise a ``ConfigError`` unless ``value`` has the type ``hint``; an int is a number, a bool is not.
-
-    A tuple of any length may be given as a list.
-    """
-    options = _options(hint)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{name} must be finite, got {value}")
-    if not _fits(value, hint):
-        in_order = sorted(options, key=_is_tuple)  # the longest words last
-        expected = " or ".join(map(_in_words, in_order))
-        yaml_trap = float in options and _is_number(value)  # YAML reads 1e-3 as text
-        advice = " (in YAML, write it with a point: 1.0e-3)" if yaml_trap else ""
-        raise ConfigError(f"{name} must be {expected}, got {describe(value)}{advice}")
-
-
-def _is_number(value: Any) -> bool:
-    """Whether ``value`` is a text that spells a number."""
-    try:
-        return isinstance(value, str) and math.isfinite(float(value))
-    except ValueError:
-        return False
-
-
-def _is_tuple(option: Any) -> bool:
-    origin: Any = typing.get_origin(option)
-    return origin is tuple
-
-
-def _options(hint: Any) -> tuple[Any, ...]:
-    """The members of a union; ``hint`` itself if it is none."""
-    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)  # int | None; Literal["a"] | None
-    return typing.get_args(hint) if is_union else (hint,)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    return any(_fits_one(value, option) for option in _options(hint))
-
-
-def _fits_one(value: Any, option: Any) -> bool:
-    if option is Any:
-        return True
-    if typing.get_origin(option) is Literal:
-        return value in typing.get_args(option)
-    if _is_tuple(option):
-        element = typing.get_args(option)[0]
-        return isinstance(value, (list, tuple)) and all(_fits(item, element) for item in value)
-    if isinstance(value, bool):
-        return option is bool
-    option = typing.get_origin(option) or option  # dict[str, Any] is a dict
-    return isinstance(value, (int, float) if option is float else option)
-
-
-def _in_words(option: Any) -> str:
-    if typing.get_origin(option) is Literal:
-        return " or ".join(map(repr, typing.get_args(option)))
-    if _is_tuple(option):
-        return f"a list in brackets, each entry {' or '.join(map(_in_words, _options(typing.get_args(option)[0])))}"
-    return _WORDS.get(typing.get_origin(option) or option) or str(option)
 
 
 def _spread(owner: str, argument: str, parts: list[Setting], value: Any) -> dict[str, Any]:

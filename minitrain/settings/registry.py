@@ -16,6 +16,7 @@ that is not registered, or for all names; their code runs only when their own na
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
@@ -107,6 +108,29 @@ class Registry(Mapping[str, T]):
             found = entry_points(group=self.group) if self.group else ()
             self._installed = {entry.name: entry for entry in found}
         return self._installed
+
+
+class Sections(Mapping[str, Made]):
+    """What is made for each registered name, when it is asked for: names may be registered at any time.
+
+    Args:
+        registry: the names.
+        make: makes what belongs to a name.
+    """
+
+    def __init__(self, registry: Registry[Any], make: Callable[[str], Made]) -> None:
+        self._registry, self._make = registry, functools.cache(make)
+
+    def __getitem__(self, name: str) -> Made:
+        if name not in self._registry:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry)
+
+    def __len__(self) -> int:
+        return len(self._registry)
 
 
 def _place(thing: Any) -> str:

@@ -1,28 +1,68 @@
-"""Groups of settings that check themselves, and errors that name the nearest valid setting."""
+"""A group of declared settings, as a dataclass that checks its values whenever they are set."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-from ..errors import ConfigError, did_you_mean, nearest
-from .declared import Setting, check_type, describe, look_up, shown
+from ..errors import did_you_mean
+from .declared import REQUIRED, Setting, unknown_setting
+from .ranges import ANY, Range
+from .type_check import SettingError, check_type, shown
+
+_DECLARATION = "minitrain"
+_NOTHING = ("", ANY, False)
 
 
-@dataclass(frozen=True, kw_only=True)
+def setting(
+    default: Any = REQUIRED,
+    description: str = "",
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    one_of: tuple[str, ...] = (),
+    python_only: bool = False,
+) -> Any:
+    """Declare a setting of a `Section`: its default, what it does, and its range. The annotation has its type.
+
+    Args:
+        default: the value where none is given; a `Section` stands for a new one of them.
+        description: what it does, in a sentence.
+        at_least: the lowest value.
+        at_most: the highest value.
+        above: a bound below that does not belong to the range.
+        below: a bound above that does not belong to it.
+        one_of: the words that it may be.
+        python_only: whether configurations leave it out.
+    """
+    limits = Range(at_least, at_most, above, below, one_of)
+    metadata = {_DECLARATION: (description, limits, python_only)}
+    if default is REQUIRED:
+        return dataclasses.field(metadata=metadata)
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass_transform(kw_only_default=True)
 class Section:
-    """A group of settings that checks its types and ranges when it is made.
+    """A group of settings. Subclasses declare them by `setting` and need no decorator.
+
+    Types and ranges are checked when a section is made and when one of its settings is assigned.
 
     Raises:
-        ConfigError: from the constructor; names the setting, the value, and what would be right.
+        ConfigError: if a setting is unknown, missing, of a wrong type, out of range, or at odds with another one. The
+            message names the setting, the value, and what would be right. An assignment that fails changes nothing.
     """
 
     prefix: ClassVar[str] = ""
+    """What stands before the names of the settings in messages."""
     former: ClassVar[Mapping[str, str | None]] = {}
-    """Names that settings had in older config files, and their names now; ``None`` for what nothing uses any more."""
+    """Names in older config files, and the names now; ``None`` for a setting that no longer exists."""
     usual: ClassVar[str] = ""
     """The variant that is meant where none is named."""
 
@@ -31,147 +71,133 @@ class Section:
         """The sections that can stand in the place of this one, by the ``name`` that chooses them; most have none."""
         return {}
 
-    def __post_init__(self) -> None:
-        for name, hint in settings(type(self)).items():
-            value = getattr(self, name)
-            check_type(self.prefix + name, value, hint)
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))  # frozen, and YAML has no tuples
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        dataclasses.dataclass(cls, init=False, kw_only=True)
+
+    def __init__(self, **values: Any) -> None:
+        declared = settings(type(self))
+        for name in values:
+            if name not in declared:
+                raise unknown_setting(type(self).__name__, name, declared)
+        for name, one in declared.items():
+            value = values[name] if name in values else _default(one)
+            if value is REQUIRED:
+                raise SettingError(f"{self.prefix}{name} has to be given")
+            object.__setattr__(self, name, self._checked(one, value))
         self.check()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        declared = settings(type(self))
+        if name not in declared:
+            raise unknown_setting(type(self).__name__, name, declared)
+        checked, before = self._checked(declared[name], value), getattr(self, name)
+        object.__setattr__(self, name, checked)
+        try:
+            self.check()
+        except BaseException:
+            object.__setattr__(self, name, before)
+            raise
+
     def check(self) -> None:
-        """Check the ranges, after the types are known to be right; raises ``ConfigError``."""
+        """Check the settings that have to fit each other; types and ranges are right by then.
+
+        Raises:
+            ConfigError: if they do not fit.
+        """
 
     def require(self, good: bool, name: str, rule: str) -> None:
         """Raise a ``ConfigError`` that states the ``rule`` for setting ``name`` unless ``good``."""
         if not good:
-            raise ConfigError(f"{self.prefix}{name} must be {rule}, got {shown(getattr(self, name))}")
-
-    def require_at_least(self, low: float, *names: str) -> None:
-        """Raise a ``ConfigError`` if one of the settings ``names`` is below ``low``."""
-        for name in names:
-            self.require(getattr(self, name) >= low, name, f"at least {low}")
-
-    def require_known(self, name: str, known: tuple[str, ...]) -> None:
-        """Raise a ``ConfigError`` with the nearest valid value unless ``name`` has one of ``known``."""
-        value = getattr(self, name)
-        if value not in known:
-            hint = did_you_mean(value, known)
-            raise ConfigError(f"{self.prefix}{name}={shown(value)} is unknown; {hint}known: {', '.join(known)}")
+            raise SettingError(f"{self.prefix}{name} must be {rule}, got {shown(getattr(self, name))}")
 
     def require_own_name(self) -> None:
         """Raise a ``ConfigError`` if this is a variant and its ``name`` is that of another one."""
-        variants, name = self.variants(), getattr(self, "name", "")
+        variants, name = self.variants(), vars(self)["name"]
         if name not in variants or variants[name] is not type(self):  # others need not be loaded
-            self.require_known("name", tuple(other for other, kind in variants.items() if kind is type(self)))
+            own = tuple(other for other, kind in variants.items() if kind is type(self))
+            _require_one_of(f"{self.prefix}name", name, own)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as nested dictionaries of plain values, without those for Python alone."""
+        kept = [one.name for one in settings(type(self)).values() if not one.python_only]
+        values = {name: getattr(self, name) for name in kept}
+        return {name: value.to_dict() if isinstance(value, Section) else value for name, value in values.items()}
+
+    def _checked(self, one: Setting, value: Any) -> Any:
+        name = f"{self.prefix}{one.name}"
+        check_type(name, value, one.hint)
+        if value is not None and isinstance(one.range, Range) and one.range.one_of:
+            _require_one_of(name, value, one.range.one_of)
+        elif value is not None and not one.range.holds(value):
+            null = "null or " if takes_none(one.hint) else ""
+            raise SettingError(f"{name} must be {null}{one.range.rule}, got {shown(value)}")
+        return tuple(value) if isinstance(value, list) else value  # YAML has no tuples
 
 
 S = TypeVar("S", bound=Section)
 
 
+_SETTINGS: dict[Any, dict[str, Setting]] = {}
+
+
+def settings(section: type[Section]) -> dict[str, Setting]:
+    """The settings of ``section`` by name; the type of a group is a ``Section``."""
+    if section not in _SETTINGS:
+        _SETTINGS[section] = _declared_by(section)
+    return _SETTINGS[section]
+
+
+def _declared_by(section: type[Section]) -> dict[str, Setting]:
+    hints = typing.get_type_hints(section)
+    found = {}
+    for item in dataclasses.fields(section):  # type: ignore[arg-type]  # __init_subclass__ makes it a dataclass
+        default: Any = item.default_factory if item.default is dataclasses.MISSING else item.default
+        if default is dataclasses.MISSING:
+            default = REQUIRED
+        description, limits, python_only = item.metadata.get(_DECLARATION, _NOTHING)
+        found[item.name] = Setting(
+            item.name, hints[item.name], default, item.name, None, description, limits, python_only
+        )
+    return found
+
+
 def make_section(
     base: type[S], title: str, name: str, own: Mapping[str, Setting], defaults: Mapping[str, Any], module: str
 ) -> type[S]:
-    """The variant of ``base`` for something whose settings were read from its signature.
+    """The variant of ``base`` for a class whose settings were read from its signature.
 
     Args:
-        base: what all variants have.
+        base: has what all variants share.
         title: name of the new class.
         name: what chooses this variant.
         own: its settings.
-        defaults: those that a run begins with instead of the signature's.
+        defaults: those that differ from the signature's; ``None`` leaves the value to the run.
         module: where the class belongs.
     """
-    fields = [(setting.name, setting.hint, defaults.get(setting.name, setting.default)) for setting in own.values()]
-    return dataclasses.make_dataclass(
-        title,
-        [("name", str, name), *fields],
-        bases=(base,),
-        frozen=True,
-        kw_only=True,
-        namespace={"__doc__": f"The settings of ``{name}``.", "__module__": module},
-    )
+    hints: dict[str, Any] = {"name": str}
+    fields: dict[str, Any] = {"name": setting(name, "Which one it is.")}
+    shared = settings(base)
+    for one in own.values():
+        default = defaults.get(one.name, one.default)
+        told = shared.get(one.name, one)  # what the base declares comes first
+        hints[one.name] = one.hint | None if default is None and not takes_none(one.hint) else one.hint
+        given = {} if default is REQUIRED else {"default": default}
+        fields[one.name] = dataclasses.field(**given, metadata={_DECLARATION: (told.description, told.range, False)})
+    about = {"__doc__": f"The settings of ``{name}``.", "__module__": module, "__annotations__": hints}
+    return type(title, (base,), fields | about)
 
 
-def settings(section: type[Section]) -> dict[str, Any]:
-    """Name and type of each setting of ``section``; the type of a group is a ``Section``."""
-    hints = typing.get_type_hints(section)
-    return {item.name: hints[item.name] for item in dataclasses.fields(section)}
+def takes_none(hint: Any) -> bool:
+    """Whether a setting of this type may be null."""
+    return type(None) in typing.get_args(hint)
 
 
-def known_keys(root: type[Section]) -> list[str]:
-    """Every setting below ``root`` by its dotted name, e.g. ``"seed"``, ``"trainer.max_steps"``."""
-    keys: list[str] = []
-    for name, hint in settings(root).items():
-        sections = [hint, *hint.variants().values()] if _is_group(hint) else []
-        inside = dict.fromkeys(f"{name}.{inner}" for section in sections for inner in settings(section))
-        keys += list(inside) or [name]
-    return keys
+def _default(one: Setting) -> Any:
+    return one.default() if isinstance(one.default, type) and one.default is not REQUIRED else one.default
 
 
-def unknown_key_error(key: str, root: type[Section]) -> ConfigError:
-    """The error for the dotted ``key`` that is no setting below ``root``; names the nearest one that is."""
-    keys = known_keys(root)
-    groups = sorted({known.partition(".")[0] for known in keys})
-    group, dot, leaf = key.rpartition(".")
-    siblings = [known for known in keys if known.startswith(f"{group}.")] if dot else groups
-    near = [known for known in keys if dot and _leaf(known) == leaf]  # the right name in the wrong group
-    near = near or _nearest(leaf, siblings) or _nearest(leaf, keys)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(siblings or groups)}"
-    return ConfigError(f"unknown setting {key:.200}; {hint}")
-
-
-def build(section: type[S], values: Any, *, root: type[Section], prefix: str = "") -> S:
-    """Make ``section``, and the groups inside it, from nested dictionaries.
-
-    Raises:
-        ConfigError: for an unknown key, a wrong type, a value out of range, or values at odds.
-    """
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{prefix.rstrip('.')} must be a group of settings, got {describe(values)}")
-    section = choose_variant(section, values)
-    hints = settings(section)
-    arguments = {}
-    for given, value in values.items():
-        name = section.former.get(given, given)
-        if name is None:
-            continue
-        if name not in hints:
-            if owners := [option for option, other in section.variants().items() if name in settings(other)]:
-                raise ConfigError(
-                    f"{prefix}{given} is a setting of {', '.join(owners)}, not of {values.get('name', section.usual)}"
-                )
-            raise unknown_key_error(f"{prefix}{given}", root)
-        inner = hints[name]
-        arguments[name] = build(inner, value, root=root, prefix=f"{name}.") if _is_group(inner) else value
-    return section(**arguments)
-
-
-def choose_variant(section: type[S], values: Mapping[str, Any]) -> type[S]:
-    """The variant of ``section`` that ``values`` name; ``section`` itself if it has none.
-
-    Raises:
-        ConfigError: if there is none of the name.
-    """
-    variants = section.variants()
-    if not variants:
-        return section
-    name = values.get("name", section.usual)
-    if not isinstance(name, str):
-        raise ConfigError(f"{section.prefix}name must be text, got {describe(name)}")
-    variant: type[S] = look_up(section.prefix.rstrip("."), name, variants)
-    return variant
-
-
-def _is_group(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, Section)
-
-
-def _leaf(key: str) -> str:
-    return key.rpartition(".")[2]
-
-
-def _nearest(leaf: str, keys: list[str]) -> list[str]:
-    """Those of ``keys`` whose last part is closest to ``leaf``, if any is close."""
-    near = nearest(leaf, [_leaf(key) for key in keys])
-    return [key for key in keys if _leaf(key) == near]
+def _require_one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        hint = did_you_mean(str(value), known)
+        raise SettingError(f"{name}={shown(value)} is unknown; {hint}known: {', '.join(known)}")

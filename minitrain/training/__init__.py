@@ -38,7 +38,7 @@ from .callbacks import WeightStatistics as WeightStatistics
 from .callbacks import create_callbacks as create_callbacks
 from .callbacks.base import Callback as Callback
 from .callbacks.base import CallbackList as CallbackList
-from .config import TrainerConfig as TrainerConfig
+from .callbacks.registry import register_callback as register_callback
 from .config import TrainingConfig as TrainingConfig
 from .evaluator import Evaluator as Evaluator
 from .feed import BatchStream as BatchStream

@@ -16,6 +16,7 @@ from ..data import ArrayDataset, Prefetch, PrefetchLoader, SampleDataset
 from ..data.loading.batches import arrays_in, map_arrays
 from ..data.loading.batches import split_batch as split_rows
 from ..errors import ConfigError, DataError
+from ..states import Anything, Kind, TableOf, Whole, checked
 
 
 class BatchStream:
@@ -118,7 +119,9 @@ class BatchStream:
         """Go on from there."""
         if not self._has_position or not state:
             return
-        epoch, position = int(state["epoch"]), int(state["position"])
+        declared: dict[str, Kind] = {"epoch": Whole(), "position": Whole(), "batches": TableOf(Anything())}
+        state = checked("training data", state, declared)
+        epoch, position = state["epoch"], state["position"]
         self._set_epoch(epoch)  # which begins it
         self.batches.load_state_dict(state["batches"])  # type: ignore[attr-defined]
         self._iterator = iter(self.batches) if position else None  # at 0, the epoch has not begun

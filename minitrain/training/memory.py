@@ -10,6 +10,7 @@ from typing import Any
 
 from ..backend.pool import POOL
 from ..errors import MinitrainError
+from ..formats import duration, size
 from .feed import data_restored
 from .setup import HasSetup, Setup, setup_of
 
@@ -124,21 +125,3 @@ def shortage(error: MemoryError, step: int, setup: Setup) -> MemoryShortage:
         f"step {step + 1}: out of memory: {asked}{there}; weights, gradients and moments take "
         f"{size(weights_bytes(setup.model, setup.optimizer))}. {KNOBS[0].upper()}{KNOBS[1:]}"
     )
-
-
-def size(count: int) -> str:
-    """Bytes for people: ``"1.5 GB"``."""
-    value, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{value:.0f} {units[0]}" if value >= 100 or units[0] == "bytes" else f"{value:.1f} {units[0]}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: ``"3 min 20 s"``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"

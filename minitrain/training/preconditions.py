@@ -10,22 +10,25 @@ from typing import Any
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
 from ..errors import CheckpointError, ConfigError
-from ..folder.names import CHECKPOINTS
-from ..records.jsonl import METRICS
-from .config import TrainerConfig, TrainingConfig
+from ..folder import RunFolder
+from ..folder.names import CHECKPOINTS, METRICS
+from .config import TrainingConfig
 
 
-def open_checkpoints(folder: Location | None, config: TrainerConfig, warn: Warn = warn_user) -> CheckpointStore | None:
+def open_checkpoints(folder: Location | None, config: TrainingConfig, warn: Warn = warn_user) -> CheckpointStore | None:
     """The checkpoints of a run: at the URL of its settings, or in its folder, which may be a URL itself.
 
     Args:
         folder: the run folder; ``None`` without one.
         config: where the checkpoints are, and how many are kept.
         warn: see `CheckpointStore`.
+
+    Raises:
+        FileError: if a link stands in for the folder of the checkpoints.
     """
     place = config.checkpoint_url
     if place is None and folder is not None:
-        place = str(folder) if is_url(folder) else str(Path(folder) / CHECKPOINTS)
+        place = str(folder) if is_url(folder) else str(RunFolder(folder).file(CHECKPOINTS))
     if place is None:
         return None
     return CheckpointStore(
@@ -48,7 +51,7 @@ def refuse_used_folder(run_dir: Path | None, checkpoints: CheckpointStore | None
     Raises:
         CheckpointError: if there are checkpoints or metrics; the message says how to go on.
     """
-    metrics = None if run_dir is None else run_dir / METRICS
+    metrics = None if run_dir is None else RunFolder(run_dir).file(METRICS)
     if metrics is not None and metrics.exists() and metrics.stat().st_size:
         used: Location | None = run_dir
     else:

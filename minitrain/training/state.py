@@ -6,10 +6,12 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
+from ..errors import CheckpointError
 from ..ops.contract.loss import Loss
 from ..optim import Clip
+from ..states import Kind, Maybe, Number, Text, Whole, checked
 
 
 class Gradient(NamedTuple):
@@ -126,18 +128,28 @@ class TrainerState:
         """A state from its fields; unknown ones are left out, missing ones keep their defaults.
 
         Raises:
-            TypeError: if a value is not of its field's type.
-            ValueError: if a count is negative.
+            CheckpointError: if a value is not of its field's type or out of range.
         """
-        hints = get_type_hints(cls)
-        known = {name: value for name, value in values.items() if name in hints}
-        for name, value in known.items():
-            types = hints[name] | int if isinstance(0.0, hints[name]) else hints[name]
-            if not isinstance(value, types) or isinstance(value, bool):
-                raise TypeError(f"{name} is {value!r:.50}")
-            if types is int and value < 0:
-                raise ValueError(f"{name} is {value}")
-        return cls(**known)
+        known = {name: value for name, value in values.items() if name in DECLARED}
+        state = cls(**checked("trainer", known, DECLARED, optional=DECLARED))
+        if state.epoch > state.step or (state.best_step or 0) > state.step:
+            raise CheckpointError(
+                f"the trainer state is damaged: epoch {state.epoch} or the best step {state.best_step} is beyond "
+                f"step {state.step}"
+            )
+        return state
+
+
+_AMOUNT = Number(low=0)
+DECLARED: dict[str, Kind] = {
+    **dict.fromkeys(("step", "epoch", "data_offset", "skipped", "rollbacks"), Whole()),
+    **dict.fromkeys(("tokens", "seconds", "window_tokens", "window_seconds"), _AMOUNT),
+    "window_loss": Number(),
+    "best_val_loss": Maybe(Number()),
+    "best_step": Maybe(Whole()),
+    "stopped": Text(),
+}
+"""What a saved `TrainerState` may hold; see `minitrain.states`."""
 
 
 @dataclass

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint.format import Checkpoint
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, split_location, warn_user
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
+from ..folder import RunFolder
 from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
@@ -157,6 +160,8 @@ class Trainer:
         if config.use_mixed_precision:
             refuse_mixed_precision(device, warn)
         self._begun = False
+        self._folder = None if self.run.folder is None else RunFolder(self.run.folder)
+        self._seen: tuple[Any, ...] | None = None  # what the folder held when it was read
         if config.resume_from is not None:
             self.load_checkpoint(config.resume_from)
 
@@ -175,7 +180,12 @@ class Trainer:
                 call in the middle of a step.
             FileError: if the disk refuses.
             MemoryShortage: if memory runs out; says which setting to change.
+            FolderInUse: if another trainer writes into the run folder; it was not touched then.
         """
+        with self._writing():
+            return self._train()
+
+    def _train(self) -> TrainResult:
         self._refuse_to_go_on()
         fire, state, view = self.callbacks.fire, self.state, self.view
         self._begun = True
@@ -265,7 +275,8 @@ class Trainer:
             NonFiniteError: if a parameter is not finite: the checkpoint would push an intact one out.
             FileError: if the disk refuses; older checkpoints are untouched.
         """
-        return self.between.save(path)
+        with self._writing() if path is None else contextlib.nullcontext():
+            return self.between.save(path)
 
     def finish_saving(self) -> None:
         """Wait for a checkpoint that is being written in the background; the end of training does so too.
@@ -283,7 +294,10 @@ class Trainer:
         """
         self.saver.finish()
         parent, name = split_location(path)
-        self.capture.restore(CheckpointStore(parent).load(name), self.warn)
+        self._restore(CheckpointStore(parent).load(name))
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.capture.restore(checkpoint, self.warn)
         self.run.resumed, self.loop.midway = True, False
         self.callbacks.fire("on_load", self.view)
 
@@ -298,9 +312,10 @@ class Trainer:
         """
         if self.checkpoints is None:
             raise ConfigError("the trainer has no run folder to resume from: give it a run_dir")
-        path = self.saver.newest()
-        if path is not None:
-            self.load_checkpoint(path)
+        self.watch_folder()
+        newest = self.saver.load_newest()
+        if newest is not None:
+            self._restore(newest)
         elif self._begun:
             raise CheckpointError("there is no checkpoint to go back to: make a new trainer and another run_dir")
         self.run.resumed = True
@@ -314,12 +329,12 @@ class Trainer:
         """
         state = self.state
         bad, rollbacks = state.step + state.data_offset, state.rollbacks + 1
-        path = self.saver.newest()
-        if path is None:
+        newest = self.saver.load_newest()
+        if newest is None:
             raise CheckpointError(f"step {state.step + 1}: there is no checkpoint to roll back to")
-        self.load_checkpoint(path)
+        self._restore(newest)
         state.rollbacks, state.data_offset = rollbacks, bad + 1 - state.step
-        self.warn(f"rolled back to {path}; going on behind the batch of step {bad + 1}")
+        self.warn(f"rolled back to {newest.path}; going on behind the batch of step {bad + 1}")
 
     def backward(self, dlogits: Any, cache: Any) -> Any:
         """The model's backward, for a loop of your own: gradients of all parameters from that of the logits."""
@@ -391,6 +406,22 @@ class Trainer:
     @total_steps.setter
     def total_steps(self, steps: int) -> None:
         self.view.total_steps = steps
+
+    def watch_folder(self) -> None:
+        """Remember what the run folder holds; if somebody else changes that before training begins, it is refused."""
+        self._seen = None if self._folder is None else self._folder.mark()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Be the one writer of the run folder, if there is one."""
+        if self._folder is None or self._folder.is_writing:
+            yield
+            return
+        with self._folder.writing():
+            if self._seen is not None:
+                self._folder.require_unchanged(self._seen)
+            self._seen = None
+            yield
 
     def _end_of_epoch(self) -> int:
         length = self.setup.data.steps_per_epoch or self.total_steps

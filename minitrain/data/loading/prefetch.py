@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ...errors import ConfigError
-from ..loading.stream import Batches, BatchIterator
+from ...states import Whole, checked
 from .batches import Loader, checked_step
+from .stream import Batches, BatchIterator
 
 
 class _Prepared(NamedTuple):
@@ -158,6 +159,7 @@ class _Steps(Batches):
         return {"step": self.step, "accumulation": self.accumulation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        state = checked("loader", state, {"step": Whole(), "accumulation": Whole(low=1)})
         super().load_state_dict(state)
         self.accumulation = state["accumulation"]
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np  # noqa: F401  # for the example
 
 from ...errors import DataError
+from ...states import Whole
 from .batches import Loader
 
 
@@ -71,7 +72,7 @@ class Batches:
             DataError: if it is not such a state.
         """
         match state:
-            case {"step": int(step)} if step >= 0:
+            case {"step": step} if Whole().problem(step) is None:
                 self.step = step
             case _:
                 raise DataError(f"the position of batches is {{'step': 0}} or a later step, not {state!r:.60}")

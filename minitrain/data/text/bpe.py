@@ -18,14 +18,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
-from ...files import file_error, make_folder, write_atomically
+from ...files import FileError, file_error, make_folder, parse_json, read_file, write_atomically
 from ..ids import checked_ids, utf8
 from .pieces import read_pieces
 
@@ -33,6 +32,8 @@ PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, UNK)
 """Padding 0, beginning 1 and end 2 of a sequence, unknown 3; bytes know everything, so nothing becomes unknown."""
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
+LARGEST_FILE = 64_000_000  # bytes of a description
+MOST_CONTAINERS = 4 << 20  # lists in a description: one for each merge, and brackets among its letters
 LARGEST_VOCABULARY = 1 << 20  # the library reserves memory for all of it at once
 FILE_NAME = "tokenizer.json"
 
@@ -160,10 +161,12 @@ class BPETokenizer:
             FileError: if it cannot be read.
         """
         try:
-            return cls.from_json(json.loads(Path(path).read_bytes()))
+            return cls.from_json(parse_json(read_file(path, LARGEST_FILE), containers=MOST_CONTAINERS))
+        except FileError:
+            raise
         except OSError as error:
             raise file_error("read", path, error) from error
-        except (ValueError, RecursionError, DataError) as error:
+        except (ValueError, DataError) as error:
             raise DataError(f"{path}: {error}") from error
 
 

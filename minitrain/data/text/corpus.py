@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...errors import DataError
+from ...files import FileError, open_regular
 from .pieces import PIECE_BYTES, read_pieces
 
 TEXT_SUFFIXES = frozenset(
@@ -94,13 +95,15 @@ def stream_file(file: Path, *, start: int = 0, piece_bytes: int = PIECE_BYTES) -
         DataError: if the file is missing, cannot be read, or is not UTF-8 text.
     """
     try:
-        if os.path.exists(file) and not os.path.isfile(file):
-            raise DataError(f"{file} is neither a file nor a folder: give a text file or a folder of them")
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             opened.seek(start)
             for piece in read_pieces(opened, piece_bytes):
                 yield start, _decode(piece, file, start)
                 start += len(piece)
+    except FileError as error:
+        raise DataError(
+            f"{file} is neither a file nor a folder ({error}): give a text file or a folder of them"
+        ) from error
     except FileNotFoundError as error:
         raise DataError(f"there is no file or folder {file}: check the path (relative to {Path.cwd()})") from error
     except OSError as error:

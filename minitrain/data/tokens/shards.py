@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
-from ...files import file_error, make_folder, write_atomically
+from ...files import FileError, file_error, make_folder, parse_json, read_file, write_atomically
 from ..ids import as_int32
+from ..text.bpe import LARGEST_FILE, MOST_CONTAINERS
 from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
 from ..text.pieces import PIECE_BYTES
 from ..text.tokenizers import Tokenizer, tokenizer_from_json
@@ -270,9 +271,11 @@ def _write_json(path: Path, fields: dict[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        fields = json.loads(path.read_bytes())
+        fields = parse_json(read_file(path, LARGEST_FILE), containers=MOST_CONTAINERS)
+    except FileError:
+        raise
     except OSError as error:
         raise file_error("read", path, error) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is damaged, it is not JSON ({error}): remove the folder and build again") from error
     return fields if isinstance(fields, dict) else {}

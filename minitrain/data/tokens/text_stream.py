@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
+from ...states import Whole
 from ..ids import as_int32
 from ..loading.batches import Batch, checked_batch_size
 from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
@@ -91,7 +92,7 @@ class TextStream:
             DataError: if it is not one of this stream, or the files changed.
         """
         match state:
-            case {"file": int(file), "byte": int(byte), "skip": int(skip)} if min(file, byte, skip) >= 0:
+            case {"file": file, "byte": byte, "skip": skip} if not any(map(Whole().problem, (file, byte, skip))):
                 self._begin = {"file": file, "byte": byte, "skip": skip}
             case _:
                 raise DataError(

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, TokenError
-from ...files import file_error, open_atomically, sha256_of
+from ...files import FileError, file_error, open_atomically, parse_json, read_file, require_regular, sha256_of
 
 FORMAT, VERSION = "minitrain tokens", 1
+_LARGEST_DESCRIPTION = 10_000  # bytes; one has about 200
 CHUNK = 1 << 22  # ids converted, checked and hashed at a time
 
 
@@ -111,13 +112,17 @@ class TokenFile:
         sidecar = path.with_suffix(".json")
         dtype, count, vocab_size, sha256 = _read_description(sidecar)
         try:
-            size = path.stat().st_size
+            found = path.stat()
+            require_regular(path, found.st_mode)
+            size = found.st_size
             if size != count * dtype.itemsize:
                 raise DataError(
                     f"{path} has {size} bytes where {sidecar} promises {count} ids of {dtype.name}, "
                     f"{count * dtype.itemsize} bytes: it is damaged or not the one described; write it again"
                 )
             tokens = np.memmap(path, dtype=dtype, mode="r", shape=(count,))
+        except FileError:
+            raise
         except FileNotFoundError as error:
             raise DataError(f"there is no token file {path}: check the path, or write it again") from error
         except OSError as error:
@@ -149,7 +154,9 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
 
 def _read_description(sidecar: Path) -> tuple[np.dtype[Any], int, int, str]:
     try:
-        fields = json.loads(sidecar.read_bytes())
+        fields = parse_json(read_file(sidecar, _LARGEST_DESCRIPTION))
+    except FileError:
+        raise
     except FileNotFoundError as error:
         raise DataError(
             f"there is no {sidecar}, the description of the token file next to it: "

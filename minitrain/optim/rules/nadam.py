@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...nn.core.module import Module
+from ...states import Kind, Number
 from ..registry import register_optimizer
 from .adam import Adam
 
@@ -72,6 +73,10 @@ class NAdam(Adam):
         """
         super().load_state_dict(state)
         self.momentum_product = float(state["momentum_product"])
+
+    def declared_state(self) -> dict[str, Kind]:
+        """What a state may hold; see `minitrain.states`."""
+        return {**super().declared_state(), "momentum_product": Number(low=0, high=1)}
 
     def _mu(self, step: int) -> float:
         return self.betas[0] * (1 - 0.5 * math.pow(0.96, step * self.momentum_decay))

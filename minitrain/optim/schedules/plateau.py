@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ...settings.better import Mode, check_mode, is_better
+from ...states import Kind, Maybe, Number, Whole, checked
 from ..checks import NOT_NEGATIVE, RATE, check_choice
 from ..optimizer import Optimizer
 from ..registry import register_schedule
-from .scheduler import check_state
 
 
 @register_schedule("reduce_on_plateau")
@@ -102,8 +102,9 @@ class ReduceOnPlateau:
         Raises:
             CheckpointError: if it is the state of something else.
         """
-        check_state(self, state)
+        declared: dict[str, Kind] = {"best": Maybe(Number()), "bad": Whole(), "cooling": Whole(), "lr": Number(low=0)}
+        state = checked("scheduler", state, declared)
         if state["best"] is not None:
             self.best = float(state["best"])
-        self._bad, self._cooling = int(state["bad"]), int(state["cooling"])
+        self._bad, self._cooling = state["bad"], state["cooling"]
         self.optimizer.set_lr(float(state["lr"]))

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import CheckpointError
+from ...states import Whole, checked
 from ..checks import NOT_NEGATIVE
 from ..optimizer import Optimizer
 from . import Constant, Exponential, Linear, Schedule, StepDecay, Warmup, WarmupCosine
@@ -75,14 +75,7 @@ class Scheduler(Drawn):
         Raises:
             CheckpointError: if it is the state of something else.
         """
-        check_state(self, state)
-        self.step(int(state["global_step"]))
-
-
-def check_state(scheduler: Any, state: Mapping[str, Any]) -> None:
-    """Raise ``CheckpointError`` unless ``state`` has the names that this scheduler's own state has."""
-    for name in sorted(scheduler.state_dict().keys() ^ state.keys()):
-        raise CheckpointError(f"the scheduler state is of another scheduler: only one of the two has {name}")
+        self.step(checked("scheduler", state, {"global_step": Whole()})["global_step"])
 
 
 class ConstantScheduler(Scheduler):

@@ -1,6 +1,7 @@
 """Callbacks from a configuration: a name, and settings that are checked.
 
-To offer a new one, add a line to the table: names, types and defaults of its settings are read from its signature.
+Names, types and defaults of the settings are read from the callback's signature. One of your own has
+``@register_callback("name")`` before its class, or an entry point of the group ``minitrain.callbacks``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...settings.declared import Setting, arguments, look_up, read_config, settings_of
+from ...settings.declared import Setting, arguments, read_config, settings_of
+from ...settings.registry import Registry
 from .averaging.ema import EMA, SWA
 from .base import Callback
 from .control.checkpointing import Checkpointing
@@ -34,7 +36,7 @@ from .monitors.statistics import (
 )
 from .monitors.throughput import Throughput
 
-CALLBACKS: dict[str, type[Callback]] = {
+_OWN: dict[str, type[Callback]] = {
     "activation_statistics": ActivationStatistics,
     "adaptive_clipping": AdaptiveClipping,
     "checkpointing": Checkpointing,
@@ -60,6 +62,11 @@ CALLBACKS: dict[str, type[Callback]] = {
     "wandb": WandbLogger,
     "weight_statistics": WeightStatistics,
 }
+CALLBACKS: Registry[type[Callback]] = Registry("callback", "minitrain.callbacks")
+register_callback = CALLBACKS.register
+"""``@register_callback("name")`` before the class."""
+for _name, _kind in _OWN.items():
+    register_callback(_name)(_kind)
 
 
 def callback_settings(name: str) -> dict[str, Setting]:
@@ -89,7 +96,7 @@ def create_callbacks(configs: Iterable[Mapping[str, Any] | str]) -> list[Callbac
     for config in configs:
         values = read_config({"name": config} if isinstance(config, str) else config, "callback")
         name = values.pop("name")
-        kind = look_up("callback", name, CALLBACKS)
+        kind = CALLBACKS.look_up(name)
         callback: Callback = kind(**arguments(f"callback {name}", callback_settings(name), values))
         kinds[name] += 1
         if kinds[name] > 1:

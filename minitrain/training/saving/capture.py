@@ -8,13 +8,25 @@ from functools import partial
 from typing import Any
 
 from ...checkpoint.format import Checkpoint, Contents
-from ...errors import CheckpointError
+from ...errors import CheckpointError, MinitrainError
 from ...records.collector import MetricsCollector
 from ...records.facts import flat
+from ...records.history import read_history
+from ...states import Anything, Group, Kind, ListOf, TableOf, Text, Whole, checked
 from ...versions import versions
 from ..callbacks.base import CallbackList
+from ..callbacks.loggers.jsonl import JsonlLogger
 from ..setup import RunContext, Setup
 from ..state import TrainerState
+
+DECLARED: dict[str, Kind] = {
+    "callbacks": TableOf(TableOf(Anything())),  # each checks its own
+    "evaluation_weights": Text(1000),
+    "random": Group({"key": ListOf(Whole(high=2**32 - 1), length=2)}),
+    "config": TableOf(Anything()),  # for people to read
+    "versions": TableOf(Text()),
+}
+"""What the state of a checkpoint may hold beside the parts that check their own."""
 
 
 class Capture:
@@ -40,7 +52,6 @@ class Capture:
         rest: dict[str, Any] = {
             "trainer": state.to_dict(),
             "callbacks": self.callbacks.state_dict(),
-            "metrics": run.history.to_dict(),
             "evaluation_weights": run.weights.name,
             "random": {"key": [setup.key.k0, setup.key.k1]},
             "config": flat(run.settings),
@@ -62,8 +73,14 @@ class Capture:
         checkpoint.check_fits(setup.model.state_dict())
         saved, before = checkpoint.state, deepcopy(self._states())
         state = _read(checkpoint, "trainer", lambda: TrainerState.from_dict(saved["trainer"]))
-        history = MetricsCollector()
-        _read(checkpoint, "metrics", lambda: history.from_dict(saved["metrics"]))
+        if state.step != checkpoint.step:
+            raise CheckpointError(
+                f"{checkpoint.path} is of step {checkpoint.step}, its trainer's state of {state.step}"
+            )
+        for name, kind in DECLARED.items():
+            if name in saved or name in ("callbacks", "versions"):  # which every trainer has written
+                _read(checkpoint, name, partial(checked, name, {name: saved.get(name)}, {name: kind}))
+        history = _read(checkpoint, "metrics", lambda: self._history(saved, state.step))
         try:
             _read(checkpoint, "callbacks", lambda: self.callbacks.load_state_dict(dict(saved["callbacks"])))
             for name, part in self._parts().items():
@@ -82,6 +99,20 @@ class Capture:
                     f"{checkpoint.path} was made with another random key: from here on the dropout masks are not those "
                     "of an uninterrupted run; give the trainer the key it was started with"
                 )
+
+    def _history(self, saved: Mapping[str, Any], step: int) -> MetricsCollector:
+        """The history at a checkpoint: from the run's file, as an older version saved it, or as far as it is known."""
+        run = self.run
+        if saved.get("metrics"):
+            history = MetricsCollector(run.history.directions)
+            history.from_dict(saved["metrics"])
+            return history
+        for name, logger in self.callbacks.callbacks.items():
+            if isinstance(logger, JsonlLogger) and (logger.path or run.folder):
+                end = saved["callbacks"].get(name, {}).get("offset", 0)
+                checked(name, {"offset": end}, {"offset": Whole()})
+                return read_history(logger.place(run.folder), end, run.history.directions)
+        return run.history.until(step)
 
     def _parts(self) -> dict[str, Any]:
         """Parts that may have a state, by their name in a checkpoint."""
@@ -103,9 +134,8 @@ def _read(checkpoint: Checkpoint, name: str, take_up: Callable[[], Any]) -> Any:
     """What ``take_up`` returns; any error of it (a callback may be a user's own) names the part that does not fit."""
     try:
         return take_up()
-    except CheckpointError:
-        raise
     except Exception as error:
+        reason = str(error) if isinstance(error, MinitrainError) else repr(error)
         raise CheckpointError(
-            f"{checkpoint.path} was not saved by a trainer like this one: its {name} cannot be restored: {error!r:.200}"
+            f"{checkpoint.path} was not saved by a trainer like this one: its {name} cannot be restored: {reason:.500}"
         ) from error

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...checkpoint.background import AsyncWriter, StateCopy
-from ...checkpoint.format import Contents
+from ...checkpoint.format import Checkpoint, Contents
 from ...checkpoint.manifest import Location, checkpoint_name
-from ...checkpoint.space import in_bytes, size_of
+from ...checkpoint.space import size_of
 from ...checkpoint.store import CheckpointStore, Warn, split_location, warn_user
 from ...errors import CheckpointError, ConfigError
+from ...formats import size as in_bytes
 
 
 class CheckpointSaver:
@@ -101,8 +102,8 @@ class CheckpointSaver:
             raise ConfigError(f"best_metric={store.metric!r} is no metric of the evaluations; there are {there}")
         return store.is_among_best(float(measured[store.metric]))
 
-    def newest(self) -> Location | None:
-        """The newest intact checkpoint, ``None`` if there is none at all.
+    def load_newest(self) -> Checkpoint | None:
+        """The newest intact checkpoint, read and verified in one go; ``None`` if there is none at all.
 
         Raises:
             CheckpointError: if there are some, all damaged.
@@ -110,13 +111,13 @@ class CheckpointSaver:
         self.finish()
         if self.store is None:
             return None
-        path = self.store.latest()
-        if path is None and (damaged := self.store.checkpoints()):
+        newest = self.store.load_latest(self.warn)
+        if newest is None and (damaged := self.store.checkpoints()):
             raise CheckpointError(
                 f"none of the {len(damaged)} checkpoints in {self.store.directory} is intact; "
                 "train anew with another run_dir"
             )
-        return path
+        return newest
 
     def newest_kept(self) -> Location | None:
         """The newest checkpoint by name, without looking into it."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ....folder.names import METRICS_TABLE
 from ....records.csv_file import CsvFile
 from .record_file import FileLogger
 
@@ -20,7 +21,7 @@ class CsvLogger(FileLogger[CsvFile]):
         path: the file; its folder must exist.
     """
 
-    file_name = "metrics.csv"
+    file_name, position_names = METRICS_TABLE, ("rows", "columns")
 
     def _open(self, path: Path) -> CsvFile:
         return CsvFile(path)

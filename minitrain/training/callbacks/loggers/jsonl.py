@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ....records.jsonl import METRICS, MetricsWriter
+from ....folder.names import METRICS
+from ....records.jsonl import MetricsWriter
 from .record_file import FileLogger
 
 
@@ -17,7 +18,7 @@ class JsonlLogger(FileLogger[MetricsWriter]):
         path: the file; its folder must exist.
     """
 
-    file_name = METRICS
+    file_name, position_names = METRICS, ("offset",)
 
     def _open(self, path: Path) -> MetricsWriter:
         return MetricsWriter(path)

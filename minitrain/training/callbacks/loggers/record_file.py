@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ....errors import CheckpointError
 from ....files import FileError
+from ....folder import RunFolder
+from ....states import Whole, checked
 from ...setup import RunContext, Setup, StepView
 from ..base import Callback
 
@@ -45,6 +47,8 @@ class FileLogger(Callback, Generic[F]):
     """
 
     file_name: ClassVar[str]
+    position_names: ClassVar[tuple[str, ...]]
+    """what a position has in it, all of them counts"""
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
@@ -74,7 +78,7 @@ class FileLogger(Callback, Generic[F]):
         if self.path is None and run.folder is None:
             name = type(self).__name__
             raise CheckpointError(f"{name} has no file to write to: give it a path, or the trainer a run_dir")
-        path = self.path or Path(str(run.folder)) / self.file_name
+        path = self.place(run.folder)
         if run.resumed and self._end is None and not self._begun:
             self._end = {}  # resumed before the first checkpoint
         if self._end is None and not self._begun and path.exists() and path.stat().st_size:
@@ -82,6 +86,10 @@ class FileLogger(Callback, Generic[F]):
         self._file = self._open(path)
         self._cut(view)
         self._begun = True
+
+    def place(self, folder: Path | None) -> Path:
+        """The file: its own path, or the usual one in a run folder."""
+        return self.path or RunFolder(str(folder)).file(self.file_name)
 
     def on_load(self, view: StepView) -> None:
         """A rollback: the records of the steps to be done again go."""
@@ -121,6 +129,8 @@ class FileLogger(Callback, Generic[F]):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Where to cut the file."""
+        if state not in ({}, _NOT_BEGUN):
+            state = checked(type(self).__name__, state, dict.fromkeys(self.position_names, Whole()))
         self._end = None if state == _NOT_BEGUN else state
 
     def _cut(self, view: StepView) -> None:

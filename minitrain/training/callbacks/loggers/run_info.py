@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ....files import write_atomically
-from ....folder.names import CONFIG, TOKENIZER
+from ....folder import RunFolder
+from ....folder.names import CONFIG, RUN_INFO, TOKENIZER
 from ....records.facts import facts
 from ...setup import RunContext, Setup, StepView
 from ..base import Callback
-
-RUN_INFO = "run.json"
 
 
 class RunInfo(Callback):
@@ -37,21 +35,21 @@ class RunInfo(Callback):
         """
         if run.folder is None:
             return
-        path = run.folder / RUN_INFO
+        folder = RunFolder(run.folder)
         session = {"step": view.step, "command": command_line(), **facts(setup.model, setup.device)}
-        content = {"settings": run.settings, "sessions": [*_sessions(path), session]}
-        write_atomically(path, json.dumps(content, indent=2, default=str).encode() + b"\n")
-        if not (run.folder / CONFIG).exists():  # the command line writes its own before it trains
-            _describe_python_run(run.folder, run.settings, run.tokenizer)
+        content = {"settings": run.settings, "sessions": [*_sessions(folder), session]}
+        folder.write(RUN_INFO, json.dumps(content, indent=2, default=str).encode() + b"\n")
+        if not folder.exists(CONFIG):  # the command line writes its own before it trains
+            _describe_python_run(folder, run.settings, run.tokenizer)
 
 
-def _describe_python_run(folder: Path, settings: Mapping[str, Any], tokenizer: Any) -> None:
+def _describe_python_run(folder: RunFolder, settings: Mapping[str, Any], tokenizer: Any) -> None:
     import yaml  # type: ignore[import-untyped]
 
     plain = json.loads(json.dumps({"kind": "python", **settings}, default=str))
-    write_atomically(folder / CONFIG, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode())
+    folder.write(CONFIG, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode())
     if hasattr(tokenizer, "to_json"):
-        write_atomically(folder / TOKENIZER, json.dumps(tokenizer.to_json()).encode() + b"\n")
+        folder.write(TOKENIZER, json.dumps(tokenizer.to_json()).encode() + b"\n")
 
 
 def command_line() -> str:
@@ -59,11 +57,11 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def _sessions(path: Path) -> list[Any]:
+def _sessions(folder: RunFolder) -> list[Any]:
     """The sessions before; none if the file is not there, or damaged."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = folder.read_json(RUN_INFO) if folder.exists(RUN_INFO) else {}
+    except ValueError:
         return []
     sessions = content.get("sessions") if isinstance(content, dict) else None
     return sessions if isinstance(sessions, list) else []

@@ -10,6 +10,8 @@ from typing import Any
 
 from ....backend.arrays import to_numpy
 from ....files import make_folder
+from ....folder import RunFolder
+from ....folder.names import TENSORBOARD
 from ....records.facts import facts
 from ...setup import RunContext, Setup, StepView
 from ..monitors.statistics import chosen
@@ -47,7 +49,7 @@ class TensorBoardLogger(Tracker):
         from tensorboard.plugins.text.summary_v2 import text_pb
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        folder = make_folder(self.folder or (run.folder or Path()) / "tensorboard")
+        folder = make_folder(self.folder or RunFolder(run.folder or Path()).file(TENSORBOARD))
         self._model = setup.model
         count = len(list(folder.glob("events.out.tfevents.*")))  # files are read in the order of their names
         path = folder / f"events.out.tfevents.{int(time.time()):010d}.minitrain.{count:04d}"

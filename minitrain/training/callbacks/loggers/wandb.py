@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ....folder import RunFolder
 from ....records.facts import facts
 from ...setup import RunContext, Setup
 from .tracker import Tracker
@@ -40,7 +41,7 @@ class WandbLogger(Tracker):
         self._run = wandb.init(
             project=self.project,
             name=self.run_name or (run.folder.resolve().name if run.folder else None),
-            dir=run.folder,
+            dir=run.folder and RunFolder(run.folder).make("wandb").parent,  # refuses a link of that name
             mode=self.mode,
             id=self.id,
             resume=None if self.id is None else "allow",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ....errors import ConfigError
+from ....folder import RunFolder
 from ....folder.names import PLOTS
 from ...setup import RunContext, Setup, StepView
 from ...state import Update
@@ -46,4 +47,4 @@ class Plots(Callback):
 
     def _draw(self) -> None:
         if self._run.folder is not None and self._run.history.names():
-            self._run.history.plot_history(self._run.folder / PLOTS)
+            self._run.history.plot_history(RunFolder(self._run.folder).make(PLOTS))

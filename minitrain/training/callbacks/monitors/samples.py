@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ....errors import ConfigError
-from ....files import make_folder, write_atomically
+from ....errors import ConfigError, printable
+from ....folder import RunFolder
+from ....folder.names import SAMPLES
 from ...setup import RunContext, Setup, StepView
 from ...state import Update
 from ..base import Callback
-
-SAMPLES = "samples"
 
 
 class SampleGeneration(Callback):
@@ -72,10 +71,11 @@ class SampleGeneration(Callback):
             return
         text = self.prompt + self.write(step)
         if self.show:
-            print(f"step {step}, a sample:\n{text.strip()}\n", flush=True)  # a live bar keeps below it
+            print(printable(f"step {step}, a sample:\n{text.strip()}\n"), flush=True)  # a live bar keeps below it
         if self._run.folder is not None:
-            folder = make_folder(self._run.folder / SAMPLES)
-            write_atomically(folder / f"step-{step:08d}.txt", text.encode() + b"\n")
+            folder = RunFolder(self._run.folder)
+            folder.make(SAMPLES)
+            folder.write(f"{SAMPLES}/step-{step:08d}.txt", text.encode() + b"\n")
 
     def write(self, step: int) -> str:
         """The text that the model writes after the prompt at this step."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ....backend.arrays import Array, array_module, to_numpy
 from ....errors import ConfigError
+from ....folder import RunFolder
 from ....folder.names import PLOTS
 from ...feed import batch_to
 from ...nonfinite import named_arrays
@@ -186,7 +187,8 @@ class Histograms(Callback):
         if self._folder is not None and self.edges:
             from ....plotting.by_kind import plot_histograms
 
-            plot_histograms(self.steps, self.edges, self.counts, self._folder / PLOTS / "histograms.png")
+            place = RunFolder(self._folder).make(PLOTS) / "histograms.png"
+            plot_histograms(self.steps, self.edges, self.counts, place)
 
     def state_dict(self) -> dict[str, Any]:
         """The histograms so far."""

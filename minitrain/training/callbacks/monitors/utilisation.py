@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....backend.arrays import to_device
-from ....models.decoder import Decoder
+from ....models.common.decoder import Decoder
 from ....models.flops import TRAINING
 from ....ops import linear_forward
 

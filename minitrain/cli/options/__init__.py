@@ -1,0 +1,1 @@
+"""Options that several commands share: the help of a group of settings, and ``--plugin``."""

@@ -1,0 +1,86 @@
+"""``minitrain train --help GROUP``: the settings of a group, or the options to choose from."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+
+from ..arguments import UsageError, did_you_mean
+
+GROUPS = {
+    "recipe": "values for many settings at once",
+    "preset": "a model of a known size, with its block size",
+    "model": "the language model",
+    "data": "the text, or token shards made before",
+    "optimizer": "how gradients become updates",
+    "scheduler": "the learning rate over the steps",
+    "trainer": "how long to train, in which batches, and what to do how often",
+    "generation": "how the sample at the end is written",
+    "run": "settings outside the groups: seed, run_dir, device, init_from, callbacks",
+}
+"""What ``--help`` can be asked about."""
+_OUTSIDE = "run"
+
+
+def groups_in_words() -> str:
+    """The groups in a few lines; needs nothing but their names."""
+    from ..groups import packaged_options
+
+    lines = [f"  {name:10}  {purpose}" for name, purpose in GROUPS.items()]
+    short = [f"  {name + '=':10}  {', '.join(packaged_options(name))}" for name in ("recipe", "data")]
+    return "\n".join(
+        [*lines, "", "options:", *short, "  model=, preset=, optimizer=, scheduler=   see --help of the group"]
+    )
+
+
+def describe_group(group: str, settings: Sequence[str]) -> str:
+    """The options of a group, and its settings with values, types, ranges and descriptions.
+
+    Args:
+        group: one of ``GROUPS``.
+        settings: ``key=value`` arguments, which decide the values and the variant shown.
+
+    Raises:
+        ConfigError: if there is no such group, or an argument is wrong.
+    """
+    from ...settings.table import rows
+    from ..compose import compose_config
+    from ..groups import DEFAULT, config_groups, presets_in_words
+
+    if group not in GROUPS:
+        raise UsageError(f"--help {group}: there is no such group{did_you_mean(group, GROUPS)} ({', '.join(GROUPS)})")
+    lines = [f"{group}: {GROUPS[group]}", ""]
+    options = config_groups().get(group, [])
+    if group == "preset":
+        return "\n".join([*lines, presets_in_words(), "", "choose one with preset=NAME"])
+    if options and options != [DEFAULT]:
+        lines += [*_wrapped(f"choose one with {group}=NAME: {', '.join(options)}", ""), ""]
+    if group == "recipe":
+        return "\n".join([*lines, "minitrain train recipe=NAME --show prints the values"])
+    config = compose_config([*settings, *_required(group, settings)])
+    section = config if group == _OUTSIDE else getattr(config, group)
+    name = getattr(section, "name", None)
+    lines += [f"settings of {group}={name}:" if name else "settings:", ""]
+    for row in rows(section, "" if group == _OUTSIDE else f"{group}."):
+        lines += _entry(row)
+    return "\n".join(lines)
+
+
+def _required(group: str, settings: Sequence[str]) -> list[str]:
+    """A path for data that needs one, so that its settings can be shown without any."""
+    given = any(setting.startswith("data.path=") for setting in settings)
+    return [] if given else ["data.path=PATH"] if any("=" in setting for setting in settings) else []
+
+
+def _entry(row: object) -> list[str]:
+    from ...settings.table import Row
+
+    assert isinstance(row, Row)
+    kind = ", ".join(part for part in (row.type, row.range) if part)
+    return [f"  {row.name}={row.value}", *_wrapped(f"{row.description} ({kind})".strip(), "      ")]
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False)

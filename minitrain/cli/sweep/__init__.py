@@ -1,0 +1,1 @@
+"""``minitrain train --multirun``: what is typed becomes a sweep of `minitrain.runs.sweep`."""

@@ -1,0 +1,1 @@
+"""What several models share: their configurations' checks, frames of decoders and classifiers, embeddings, the loss."""

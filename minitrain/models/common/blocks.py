@@ -1,0 +1,47 @@
+"""A stack of blocks: each reads the output of the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...backend.arrays import Array
+from ...errors import ShapeError
+from ...nn.blocks.recompute import backward_keeping, forward_keeping
+from ...random import Key, fold
+
+
+def forward_blocks(
+    blocks: Sequence[Any], x: Array, *, rng: Key | None = None, **options: Any
+) -> tuple[Array, list[Any]]:
+    """Send x (B, T, C) through all blocks.
+
+    Args:
+        blocks: layers with ``forward(x, rng=..., **options)``.
+        x: (B, T, C) the stream.
+        rng: key of the dropout masks, folded by the number of the block; ``None`` means evaluation.
+        options: further keyword arguments of every block, such as ``key_lengths``.
+
+    Returns:
+        out (B, T, C), and the caches in a list that the backward pops, so that activations are freed on the way.
+    """
+    caches = []
+    for i, block in enumerate(blocks):
+        x, cache = forward_keeping(block, x, rng=fold(rng, "blocks", i), **options)
+        caches.append(cache)
+    return x, caches
+
+
+def check_unused(model: Any, blocks: Sequence[Any], caches: list[Any]) -> None:
+    """Raise a ``ShapeError`` if a backward has used these caches. Call it before any gradient is written."""
+    if len(caches) != len(blocks):
+        raise ShapeError(
+            f"{type(model).__name__}.backward: this cache was used before; call forward again for another backward"
+        )
+
+
+def backward_blocks(blocks: Sequence[Any], dx: Array, caches: list[Any]) -> Array:
+    """Map the gradient of the last block's output to that of the first block's input; pops ``caches``."""
+    for block in reversed(blocks):
+        dx = backward_keeping(block, dx, caches.pop())
+    return dx

@@ -1,0 +1,136 @@
+"""The base of the models' configurations: each field is checked by its name, the same way in every model."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from ...errors import ConfigError, did_you_mean
+from ...ops.activations.gelu import FORMS
+
+POOLINGS = ("mean", "first")
+"""What is classified: the mean of all positions that are not padding, or the first position."""
+
+KINDS = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool, "True or False"),
+    str: (str, "text"),
+}
+"""The values that a field of a type may have, and what to call them."""
+
+
+@dataclass(frozen=True)
+class CheckedConfig:
+    """What all configurations share: a wrong value is an error when the configuration is made.
+
+    A subclass is a frozen dataclass. ``CHECKS`` has the check of a field by its name. ``check_together`` is for how
+    fields fit together.
+
+    Raises:
+        ConfigError: naming the field, its value and what to change.
+    """
+
+    def __post_init__(self) -> None:
+        """Check all fields."""
+        check_types(self)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in CHECKS and value is not None:  # None is allowed where the type allows it
+                CHECKS[field.name](field.name, value)
+        if hasattr(self, "n_head"):
+            check_heads(self)
+        self.check_together()
+
+    def check_together(self) -> None:
+        """Check how the fields fit together; nothing by default.
+
+        Raises:
+            ConfigError: naming the fields, their values and what to change.
+        """
+
+
+def check_types(config: Any) -> None:
+    """Raise a ``ConfigError`` unless each number, truth value and text of a configuration has its field's type."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if value is None and type(None) in options:
+            continue
+        kind, wanted = KINDS.get(options[0], (object, ""))
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool and options[0] in KINDS):
+            raise ConfigError(f"{field.name} = {value!r} must be {wanted}, got {type(value).__name__}")
+
+
+def at_least_one(name: str, value: Any) -> None:
+    """Raise a ``ConfigError`` unless the value is 1 or more."""
+    if value < 1:
+        raise ConfigError(f"{name} = {value}: it must be 1 or more")
+
+
+def share(name: str, value: Any) -> None:
+    """Raise a ``ConfigError`` unless the value is in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} = {value}: it must be at least 0 and less than 1")
+
+
+def positive(name: str, value: Any) -> None:
+    """Raise a ``ConfigError`` unless the value is greater than 0."""
+    if not value > 0:
+        raise ConfigError(f"{name} = {value}: it must be greater than 0")
+
+
+def loss_chunk(name: str, value: Any) -> None:
+    """Raise a ``ConfigError`` unless the value is a number of rows."""
+    if value < 1:
+        raise ConfigError(f"{name} = {value}: it must be 1 or more; None computes all logits at once")
+
+
+def one_of(choices: Iterable[str]) -> Callable[[str, Any], None]:
+    """A check that raises a ``ConfigError`` with the nearest valid name unless the value is one of ``choices``."""
+    known = list(choices)
+
+    def check(name: str, value: Any) -> None:
+        if value not in known:
+            hint = did_you_mean(str(value), known)
+            raise ConfigError(f"{name} = {value!r}: {hint}use one of {', '.join(map(repr, known))}")
+
+    return check
+
+
+CHECKS: dict[str, Callable[[str, Any], None]] = {
+    **dict.fromkeys(("vocab_size", "target_vocab_size", "block_size", "n_classes"), at_least_one),
+    **dict.fromkeys(("image_size", "patch", "channels", "n_layer", "n_head", "n_embd", "n_hidden"), at_least_one),
+    "window": at_least_one,
+    "loss_chunk": loss_chunk,
+    **dict.fromkeys(("dropout", "drop_path", "label_smoothing"), share),
+    **dict.fromkeys(("rope_base", "rope_scaling", "eps"), positive),
+    "gelu": one_of(FORMS),
+    "pool": one_of(POOLINGS),
+}
+"""The check of a field by its name."""
+
+
+def check_heads(config: Any) -> None:
+    """Raise a ``ConfigError`` unless the heads divide the width, and the key heads divide the heads."""
+    width, heads, kv_heads = config.n_embd, config.n_head, getattr(config, "n_kv_head", None)
+    if width % heads:
+        near = max(heads, round(width / heads) * heads)
+        raise ConfigError(f"n_embd = {width} is not a multiple of n_head = {heads}: try n_embd = {near}")
+    if kv_heads is not None and (kv_heads < 1 or heads % kv_heads):
+        raise ConfigError(f"n_kv_head = {kv_heads} does not divide n_head = {heads}")
+
+
+def check_config(model: Any, config: Any) -> None:
+    """Raise a ``ConfigError`` unless ``config`` is of the model's ``config_type``."""
+    name, kind = type(model).__name__, model.config_type
+    if not isinstance(config, kind):
+        raise ConfigError(
+            f"{name}: config must be a {kind.__name__}, got {type(config).__name__}; write {name}({kind.__name__}(...))"
+        )

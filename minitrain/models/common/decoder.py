@@ -1,0 +1,191 @@
+"""Decoder-only language models: an embedding, causal blocks, a final norm, and a head over the vocabulary.
+
+GPT and Llama have different parts. The backward is the forward in reverse.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend.arrays import Array
+from ...nn.attention.positions import LearnedPositions
+from ...nn.blocks.block import PreNormBlock, PreNormBlockCache
+from ...nn.core.init import generator
+from ...nn.core.parameter import into
+from ...nn.layers.embedding import Embedding
+from ...nn.layers.layer_norm import LayerNorm
+from ...nn.layers.linear import Linear
+from ...nn.layers.rms_norm import RMSNorm
+from ...ops.classification.linear_cross_entropy import (
+    LinearCrossEntropyCache,
+    linear_cross_entropy_backward,
+    linear_cross_entropy_forward,
+)
+from ...ops.contract.loss import Loss
+from ...ops.linear.linear import LinearCache, linear_backward, linear_forward
+from ...ops.norms.layer_norm import LayerNormCache
+from ...ops.norms.rms_norm import RMSNormCache
+from ...random import Key, fold
+from ..batches import read_batch
+from ..flops import Flops, attention_flops, linear_flops, visible_pairs
+from .blocks import backward_blocks, check_unused, forward_blocks
+from .config import check_config
+from .cross_entropy import CrossEntropyModel
+from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
+
+
+class DecoderCache(NamedTuple):
+    """What the backward needs.
+
+    The caches of the blocks, the final norm and the head are in lists that the backward pops, so that activations are
+    freed on the way. A cache therefore serves one backward.
+    """
+
+    embedding: EmbedCache
+    blocks: list[PreNormBlockCache]
+    norm_and_head: list[LayerNormCache | RMSNormCache | LinearCache]
+
+
+class ChunkedLossCache(NamedTuple):
+    """What ``loss_backward`` needs where the logits were never held."""
+
+    model: DecoderCache
+    loss: LinearCrossEntropyCache
+
+
+class Decoder(CrossEntropyModel):
+    """A decoder-only language model. A subclass says which parts it is made of.
+
+    Its batches have ``inputs`` (B, T) and ``targets`` (B, T); targets of -100 do not count.
+
+    Args:
+        config: the shape; see ``config_type``.
+        seed: of the initial weights: normal with standard deviation 0.02, and 0.02 / sqrt(2 n_layer) where a layer
+            writes to the residual stream.
+        dtype: float32, or float64 for gradient checks.
+
+    Attributes:
+        config_type: the class of its configuration, with ``vocab_size``, ``block_size``, ``n_layer``, ``n_embd``,
+            ``dropout``, ``label_smoothing``, ``tie_weights`` and ``loss_chunk``.
+        head: the output layer; with ``config.tie_weights`` it shares the matrix of ``tok_emb``.
+    """
+
+    def __init__(self, config: Any, *, seed: int = 0, dtype: Any = np.float32) -> None:
+        check_config(self, config)
+        self.config = config
+        rng = generator(seed)
+        self.tok_emb = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
+        self.pos_emb = self.make_positions(rng, dtype)
+        self.blocks = [self.make_block(rng, dtype) for _ in range(config.n_layer)]
+        self.norm: Any = self.make_norm(dtype)
+        self.head = Linear(config.n_embd, config.vocab_size, rng, bias=False, dtype=dtype)
+        if config.tie_weights:
+            self.head.weight = self.tok_emb.weight
+
+    def make_positions(self, rng: np.random.Generator, dtype: Any) -> LearnedPositions | None:
+        """The positions that are added to the tokens; ``None``, the default, where the attention knows them."""
+        return None
+
+    @abstractmethod
+    def make_block(self, rng: np.random.Generator, dtype: Any) -> PreNormBlock:
+        """A causal block."""
+
+    @abstractmethod
+    def make_norm(self, dtype: Any) -> LayerNorm | RMSNorm:
+        """The final norm."""
+
+    def forward(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, DecoderCache]:
+        """Predict the next token at every position.
+
+        Args:
+            tokens: (B, T) integers, T at most ``block_size``.
+            rng: key of the dropout masks; ``None`` means evaluation.
+
+        Returns:
+            logits (B, T, V) and the cache.
+
+        Raises:
+            ShapeError: if the sequences are longer than ``block_size``.
+            TokenError: if a token is outside the vocabulary.
+        """
+        x, cache = self.forward_hidden(tokens, rng=rng)
+        logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
+        cache.norm_and_head.append(head)
+        return logits, cache
+
+    def forward_hidden(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, DecoderCache]:
+        """``forward`` without the head: maps tokens (B, T) to the head's input (B, T, C)."""
+        check_tokens(f"{type(self).__name__}.forward: tokens", tokens, self.config.block_size)
+        x, embedding = embed_forward(
+            self.tok_emb, self.pos_emb, tokens, dropout=self.config.dropout, rng=fold(rng, "embedding")
+        )  # (B, T, C)
+        x, block_caches = forward_blocks(self.blocks, x, rng=rng)
+        x, norm = self.norm.forward(x)
+        return x, DecoderCache(embedding, block_caches, [norm])
+
+    def backward(self, dlogits: Array, cache: DecoderCache) -> None:
+        """Add the gradients of all parameters.
+
+        Args:
+            dlogits: (B, T, V) gradient of the logits.
+            cache: from the forward; it serves one backward.
+        """
+        check_unused(self, self.blocks, cache.blocks)
+        top: list[Any] = cache.norm_and_head
+        dx = linear_backward(dlogits, top.pop(), into=(None, into(self.head.weight), None))[0]
+        self.backward_hidden(dx, cache)
+
+    def backward_hidden(self, dx: Array, cache: DecoderCache) -> None:
+        """``backward`` without the head, from the gradient dx (B, T, C) of the head's input."""
+        dx = self.norm.backward(dx, cache.norm_and_head.pop())
+        dx = backward_blocks(self.blocks, dx, cache.blocks)
+        embed_backward(self.tok_emb, self.pos_emb, dx, cache.embedding)
+
+    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, DecoderCache]:
+        """Logits (B, T, V), targets (B, T) and the forward's cache."""
+        inputs, targets = batch
+        logits, cache = self.forward(inputs, rng=rng)
+        return logits, targets, cache
+
+    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Any]:
+        """Cross-entropy of the next token, summed over the batch; see `CrossEntropyModel.loss`.
+
+        With ``config.loss_chunk`` the logits are never held all at once. An evaluation then leaves the gradients of the
+        head to the backward, if there is one.
+        """
+        chunk = self.config.loss_chunk
+        if chunk is None:
+            return super().loss(batch, rng=rng)
+        inputs, targets = read_batch(self, batch)
+        hidden, cache = self.forward_hidden(inputs, rng=rng)
+        loss, loss_cache = linear_cross_entropy_forward(
+            hidden,
+            self.head.weight.data,
+            targets,
+            label_smoothing=self.smoothing(rng),
+            chunk=chunk,
+            gradients=rng is not None,
+        )
+        return loss, ChunkedLossCache(cache, loss_cache)
+
+    def loss_backward(self, cache: Any, dtotal: float = 1.0) -> None:
+        """Gradients of ``dtotal * loss.total`` for all parameters; the logits' memory is used for their gradient."""
+        if not isinstance(cache, ChunkedLossCache):
+            super().loss_backward(cache, dtotal)
+            return
+        check_unused(self, self.blocks, cache.model.blocks)
+        weight_only = (None, into(self.head.weight), None, None, None)
+        self.backward_hidden(linear_cross_entropy_backward(dtotal, cache.loss, into=weight_only)[0], cache.model)
+
+    def forward_flops(self) -> Flops:
+        """Arithmetic of the forward of one sequence of ``block_size`` tokens; see `minitrain.models.flops`."""
+        T = self.config.block_size
+        pairs = len(self.blocks) * visible_pairs(T, getattr(self.config, "window", None))
+        return Flops(
+            tokens=T,
+            products=linear_flops(self.blocks, T) + linear_flops(self.head, T),
+            attention=attention_flops(self.config.n_embd, pairs),
+        )

@@ -1,0 +1,41 @@
+"""A record in one line, with the time that is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..formats import clock as clock_time
+
+
+class TimeLeft:
+    """Tells the time that is left, by the pace since the start.
+
+    Args:
+        first_step: updates done before.
+        max_steps: updates in all.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._first, self._last, self._clock = first_step, max_steps, clock
+        self._started = clock()
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._started
+
+    def describe(self, record: Mapping[str, Any]) -> str:
+        """The figures of a record and the time left in one line."""
+        step = record["step"]
+        left = self.elapsed() / max(1, step - self._first) * (self._last - step)
+        return f"{describe(record)}  {clock_time(left)} left"
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """The figures of a training record in one line."""
+    return (
+        f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
+        f"{record['tokens_per_second']:,.0f} tok/s"
+    )

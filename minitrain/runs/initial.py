@@ -1,0 +1,69 @@
+"""Starting a run from the weights of another run, or of a checkpoint: ``init_from``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import Checkpoint
+from ..checkpoint.store import CheckpointStore, Warn, is_url, split_location
+from ..errors import CheckpointError
+from ..folder import RunFolder
+from ..folder.names import CHECKPOINTS, CONFIG
+from ..training.preconditions import open_checkpoints
+from .config import MADE_IN_PYTHON, RunConfig, read_yaml
+from .confine import refuse_remote_checkpoints
+
+
+def inherited_settings(place: str) -> dict[str, Any]:
+    """What a run takes over from the run that its weights come from: the model's settings and the block size.
+
+    Nothing if ``place`` is a checkpoint alone, or a run made in Python.
+
+    Raises:
+        ConfigError: if the settings of that run are damaged.
+    """
+    run_dir = run_of(place)
+    if run_dir is None or read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") == MADE_IN_PYTHON:
+        return {}
+    config = RunConfig.load(RunFolder(run_dir).file(CONFIG))
+    return {
+        "options": {"model": config.model.name},
+        "model": config.model.to_dict(),
+        "data": {"block_size": config.data.block_size},
+    }
+
+
+def load_initial(place: str, warn: Warn) -> Checkpoint:
+    """The checkpoint at ``place``, or the newest intact one of the run there.
+
+    Raises:
+        CheckpointError: if there is none, or it is damaged.
+    """
+    folder = Path(place)
+    if not is_url(place) and not folder.is_dir():
+        raise CheckpointError(f"init_from={place}: there is no such folder; give a run folder or a checkpoint in one")
+    if is_url(place) or (folder / "manifest.json").exists():
+        parent, name = split_location(place)
+        return CheckpointStore(parent, warn=warn).load(name)
+    run_dir = run_of(place)
+    if run_dir is None and not (folder / CHECKPOINTS).is_dir():
+        raise CheckpointError(f"init_from={place} is neither a run folder nor a checkpoint")
+    if run_dir is not None and read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") != MADE_IN_PYTHON:
+        config = RunConfig.load(RunFolder(run_dir).file(CONFIG))
+        refuse_remote_checkpoints(config, RunFolder(run_dir))
+        store: Any = open_checkpoints(run_dir, config.trainer, warn)
+    else:
+        store = CheckpointStore(folder / CHECKPOINTS, warn=warn)
+    path = store.latest()
+    if path is None:
+        raise CheckpointError(f"init_from={place}: the run has no intact checkpoint")
+    return store.load(path)  # type: ignore[no-any-return]
+
+
+def run_of(place: str) -> Path | None:
+    """The run folder that ``place`` is, or that the checkpoint there belongs to; ``None`` if there is none."""
+    if is_url(place):
+        return None
+    folder = Path(place)
+    return next((run for run in (folder, folder.parent.parent) if (run / CONFIG).is_file()), None)

@@ -1,0 +1,49 @@
+"""The loss and the metrics that a configuration names, the library's and those of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..losses import CrossEntropyLoss, FocalLoss, LabelSmoothing
+from ..settings.declared import arguments, read_config, settings_of
+from ..settings.registry import Registry
+from ..training.objective import Metric, accuracy
+
+LOSSES: Registry[type[Any]] = Registry("loss", "minitrain.losses")
+register_loss = LOSSES.register
+"""``@register_loss("name")`` before a class with ``forward(outputs, targets)`` and ``backward(dloss, cache)``."""
+
+METRICS: Registry[Metric] = Registry("metric", "minitrain.metrics")
+register_metric = METRICS.register
+"""``@register_metric("name")`` before a function ``metric(outputs, batch) -> (total, count)``."""
+
+for _name, _kind in {"cross_entropy": CrossEntropyLoss, "label_smoothing": LabelSmoothing, "focal": FocalLoss}.items():
+    register_loss(_name)(_kind)
+register_metric("accuracy")(accuracy)
+
+
+def create_loss(config: Mapping[str, Any] | str | None) -> Any:
+    """The loss that a configuration names; ``None`` stands for the model's own.
+
+    Args:
+        config: a name, or a mapping of ``name`` and the settings of the loss.
+
+    Raises:
+        ConfigError: for an unknown name or setting (names the nearest one), or a wrong value.
+    """
+    if config is None:
+        return None
+    values = read_config({"name": config} if isinstance(config, str) else config, "loss")
+    name = values.pop("name")
+    kind = LOSSES.look_up(name)
+    return kind(**arguments(f"loss {name}", settings_of(kind, without=("reduction",)), values))
+
+
+def create_metrics(names: Iterable[str]) -> dict[str, Metric]:
+    """The metrics of these names.
+
+    Raises:
+        ConfigError: for an unknown name; names the nearest one.
+    """
+    return {name: METRICS.look_up(name) for name in names}

@@ -1,0 +1,160 @@
+"""Runs whose folder was written by a `Trainer` in Python, which has no complete configuration.
+
+Their ``config.yaml`` has ``kind: python`` and what the trainer knew. Pictures and tables need no more than the metrics.
+The model can be made again if it is one of the library's own; its data and its loop are the script's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint.store import CheckpointStore, Warn
+from ..errors import CheckpointError, ConfigError
+from ..files import FileError
+from ..folder import RunFolder
+from ..folder.names import CHECKPOINTS, CONFIG, METRICS, RUN_INFO
+from ..formats import size
+from ..models import presets
+from ..records.jsonl import read_metrics
+from ..settings.declared import arguments, settings_of
+from .config import MADE_IN_PYTHON, RunConfig, read_yaml
+
+
+def read_settings(folder: RunFolder) -> RunConfig | Mapping[str, Any]:
+    """The settings of the run in a folder: those of a run from the command line, or what a `Trainer` wrote down.
+
+    Raises:
+        CheckpointError: if the folder is no run.
+        ConfigError: if the settings are damaged.
+    """
+    if not folder.path.is_dir():
+        raise CheckpointError(f"there is no run folder {folder.path}; check the path")
+    if folder.exists(CONFIG):
+        values = read_yaml(folder.file(CONFIG))
+        return values if values.get("kind") == MADE_IN_PYTHON else RunConfig.load(folder.file(CONFIG))
+    if not folder.exists(METRICS) and not folder.exists(CHECKPOINTS):
+        raise CheckpointError(f"{folder.path} is not the folder of a run: it has no {CONFIG}")
+    settings = run_info(folder).get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def run_info(folder: RunFolder) -> Mapping[str, Any]:
+    """What ``run.json`` says; nothing if it is missing or damaged."""
+    try:
+        content = folder.read_json(RUN_INFO)
+    except (FileError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def rebuild_model(folder: RunFolder, settings: Mapping[str, Any]) -> Any:
+    """The model of a run made in Python, with fresh weights, if it is one of the library's.
+
+    Raises:
+        CheckpointError: if it is not; says how to go on in Python.
+    """
+    described = settings.get("model")
+    values = dict(described) if isinstance(described, Mapping) else {}
+    name = values.pop("class", None) or values.pop("name", None)
+    values.pop("name", None)
+    kinds: dict[str, tuple[Any, Any]] = {model.__name__: (model.config_type, model) for model in presets.MODELS}
+    if not isinstance(name, str) or name not in kinds:
+        named = isinstance(name, str)
+        what = f"its model, {name}, is not one of minitrain's" if named else "it does not say what its model is"
+        raise CheckpointError(
+            f"{folder.path} was made by a Trainer in Python, and {what}: open it with load_run({str(folder.path)!r}, "
+            "model=...) from minitrain.runs, or with Trainer.resume() in the script that made it"
+        )
+    kind, model = kinds[name]
+    try:
+        config = kind(**arguments(f"model {name}", settings_of(kind), values))
+        _refuse_implausible(config, folder)
+        return model(config)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder.path}: its model cannot be made again: {error}") from error
+
+
+def _refuse_implausible(config: Any, folder: RunFolder) -> None:
+    """Refuse a model that is far larger than the weights in the folder: its settings may come from anybody."""
+    sizes = [file.stat().st_size for file in folder.file(CHECKPOINTS).glob("step-*/model.safetensors")]
+    needed, kept = 4 * _least_weights(config), max(sizes, default=0)
+    if needed > kept:
+        raise ConfigError(
+            f"it would take {size(needed)} at the least, and its checkpoints have {size(kept)} of weights"
+        )
+
+
+def _least_weights(config: Any) -> int:
+    """A number of weights that a library model of this configuration does not go below."""
+    width = getattr(config, "n_embd", 0)
+    rows = getattr(config, "vocab_size", 0) + getattr(config, "n_classes", 0)
+    if hasattr(config, "image_size"):
+        rows += (config.image_size // config.patch) ** 2
+    layers = itertools.pairwise(getattr(config, "widths", ()))
+    total: int = getattr(config, "n_layer", 0) * width**2 + rows * width + sum(a * b for a, b in layers)
+    return total
+
+
+def load_weights(folder: RunFolder, model: Any, warn: Warn) -> int:
+    """Put the weights of the newest intact checkpoint into ``model``; returns the step they are from.
+
+    Raises:
+        CheckpointError: if there is none, or they are of another model.
+    """
+    store = CheckpointStore(folder.file(CHECKPOINTS), warn=warn)
+    checkpoint = store.load_latest()
+    if checkpoint is None:
+        raise CheckpointError(f"cannot use the run in {folder.path}: it has no intact checkpoint")
+    checkpoint.check_fits(model.state_dict())
+    model.load_state_dict(checkpoint.model)
+    return checkpoint.step
+
+
+def resume_in_python(run_dir: Path) -> CheckpointError:
+    """The error for a command that would need the script of a run made in Python."""
+    return CheckpointError(
+        f"{run_dir} was made by a Trainer in Python: its data and its loop are in a script. Run that script again, "
+        "with trainer.resume() before trainer.train()"
+    )
+
+
+def is_opaque(folder: RunFolder) -> bool:
+    """Whether the folder is of a run in Python whose model only its script can make.
+
+    Raises:
+        CheckpointError: if the folder is no run.
+        ConfigError: if its settings are damaged.
+    """
+    settings = read_settings(folder)
+    if isinstance(settings, RunConfig):
+        return False
+    try:
+        rebuild_model(folder, settings)
+    except CheckpointError:
+        return True
+    return False
+
+
+def facts_of(folder: RunFolder) -> dict[str, str]:
+    """What ``run.json`` and the metrics tell of a run: its model, its size, how far it came."""
+    info = run_info(folder)
+    sessions = info.get("sessions")
+    last = sessions[-1] if isinstance(sessions, list) and sessions and isinstance(sessions[-1], dict) else {}
+    settings = read_settings(folder)
+    model = settings.get("model") if isinstance(settings, Mapping) else None
+    name = (model.get("class") or model.get("name")) if isinstance(model, Mapping) else None
+    rows = {"model": f"{name or 'unknown'}, of a run made in Python"}
+    for key in ("parameters", "trainable_parameters"):
+        if isinstance(last.get(key), int):
+            rows[key.replace("_", " ")] = f"{last[key]:,}"
+    records = read_metrics(folder.file(METRICS)) if folder.exists(METRICS) else []
+    steps = [record["step"] for record in records if isinstance(record.get("step"), int)]
+    if steps:
+        rows["steps"] = f"{max(steps):,}"
+    for name in ("loss", "val_loss"):
+        if values := [record[name] for record in records if name in record]:
+            rows[name] = f"{values[-1]:.4f}"
+    return rows
