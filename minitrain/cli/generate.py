@@ -51,7 +51,8 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
     from ..random import Key
     from ..runs import load_run
 
-    model, tokenizer, config, _ = load_run(arguments.run, device=arguments.device, trusted=arguments.trust, warn=warn)
+    loaded = load_run(arguments.run, device=arguments.device, trusted=arguments.trust, warn=warn)
+    model, tokenizer, config = loaded.model, loaded.tokenizer, loaded.config
     if tokenizer is None:
         raise CheckpointError(
             f"{arguments.run} was made by a Trainer in Python and has no tokenizer.json: write with "

@@ -14,6 +14,10 @@ from .evaluation import TokenWindows as TokenWindows
 from .evaluation import Validation as Validation
 from .evaluation import evaluate as evaluate
 from .generation_config import GenerationConfig as GenerationConfig
+from .load import LoadedRun as LoadedRun
+from .load import evaluate_run as evaluate_run
+from .load import load_run as load_run
+from .load import plot_run as plot_run
 from .model_config import GPTModelConfig as GPTModelConfig
 from .model_config import LlamaModelConfig as LlamaModelConfig
 from .model_config import ModelConfig as ModelConfig
@@ -24,10 +28,6 @@ from .optimizer_config import AdamWConfig as AdamWConfig
 from .optimizer_config import OptimizerConfig as OptimizerConfig
 from .optimizer_config import SchedulerConfig as SchedulerConfig
 from .report import RunResult as RunResult
-from .run import LoadedRun as LoadedRun
 from .run import Run as Run
-from .run import evaluate_run as evaluate_run
-from .run import load_run as load_run
-from .run import plot_run as plot_run
 from .run import resume_run as resume_run
 from .run import start_run as start_run

@@ -82,6 +82,7 @@ class Validation:
         bits_per_character: the same loss in bits per character of text; without a tokenizer, per token.
         tokens_per_character: 1 for a character tokenizer.
         baselines: nats per token of guessing, by name.
+        averaged_by: the callback that averaged the model's weights, such as ``EMA``; empty for the trained weights.
     """
 
     loss: float
@@ -89,11 +90,13 @@ class Validation:
     bits_per_character: float
     tokens_per_character: float
     baselines: dict[str, float]
+    averaged_by: str = ""
 
     def describe(self) -> str:
         """A few lines for the screen."""
         lines = [f"{f'validation, {self.tokens:,} tokens':<30}{'nats/token':>12}{'bits/character':>17}"]
-        for name, nats in {"this model": self.loss, **self.baselines}.items():
+        model = f"this model ({self.averaged_by} weights)" if self.averaged_by else "this model"
+        for name, nats in {model: self.loss, **self.baselines}.items():
             lines.append(f"  {name:<28}{nats:>12.4f}{bits(nats) * self.tokens_per_character:>17.4f}")
         return "\n".join(lines)
 

@@ -20,6 +20,7 @@ from ..formats import size
 from ..models import presets
 from ..records.jsonl import read_metrics
 from ..settings.declared import arguments, settings_of
+from ..training.saving.capture import evaluation_weights
 from .config import MADE_IN_PYTHON, RunConfig, read_yaml
 
 
@@ -109,7 +110,7 @@ def load_weights(folder: RunFolder, model: Any, warn: Warn) -> int:
     if checkpoint is None:
         raise CheckpointError(f"cannot use the run in {folder.path}: it has no intact checkpoint")
     checkpoint.check_fits(model.state_dict())
-    model.load_state_dict(checkpoint.model)
+    model.load_state_dict(evaluation_weights(checkpoint)[0])
     return checkpoint.step
 
 

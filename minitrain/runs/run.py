@@ -1,4 +1,4 @@
-"""A run and its folder: started from settings, continued, or opened to use its model.
+"""A run and its folder: started from settings, or continued.
 
 ::
 
@@ -12,12 +12,11 @@ stay where they are, see `run_data`.
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..checkpoint import Checkpoint
 from ..checkpoint.store import Warn, warn_user
@@ -25,9 +24,8 @@ from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder, new_run_folder
-from ..folder.names import CONFIG, TOKENIZER
+from ..folder.names import CONFIG
 from ..formats import one_line
-from ..models.common.decoder import Decoder
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
@@ -37,14 +35,14 @@ from ..training.preconditions import open_checkpoints, refuse_used_folder
 from ..training.trainer import Trainer
 from .config import RunConfig
 from .confine import confined_callbacks, refuse_remote_checkpoints
-from .evaluation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
+from .evaluation import TokenWindows, compare_with_guessing, evaluate
 from .initial import load_initial
-from .model_config import create_model
-from .need import refuse_impossible, refuse_impossible_model
+from .load import model_of
+from .need import refuse_impossible
 from .objective_config import create_loss, create_metrics
-from .python_run import load_weights, read_settings, rebuild_model, resume_in_python
+from .python_run import read_settings, resume_in_python
 from .report import RunResult, draw, write_report, write_sample
-from .run_data import load_tokenizer, load_tokens, prepare_tokens, save_tokens, tokens_of_text
+from .run_data import load_tokens, prepare_tokens, save_tokens
 
 CHANGEABLE = (
     "trainer.max_steps",
@@ -102,9 +100,11 @@ class Run:
                 device=self.config.device,
             )
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
+        validation = replace(validation, averaged_by=training.weights)
         pictures = draw(self.run_dir, validation.baselines)
         length, how = self.config.trainer.sample_tokens, self.config.generation
-        sample = write_sample(self.trainer.setup, self.tokenizer, self.run_dir, length, how, self.val_tokens)
+        with self.trainer.run.weights.applied():
+            sample = write_sample(self.trainer.setup, self.tokenizer, self.run_dir, length, how, self.val_tokens)
         summary = f"{training.describe()}\n\n{validation.describe()}"
         report = write_report(self.run_dir, pictures, summary, sample)
         return RunResult(self.run_dir, training, validation, pictures, report, sample)
@@ -118,22 +118,6 @@ class Run:
             f"{self.val_tokens.size:,} validation tokens of {source} ({self.tokenizer.vocab_size} different)\n"
             f"run folder: {one_line(str(self.run_dir))}"
         )
-
-
-class LoadedRun(NamedTuple):
-    """A trained model and what belongs to it.
-
-    Attributes:
-        model: the model, with the weights of the newest intact checkpoint.
-        tokenizer: its tokenizer; ``None`` if the run was made in Python and kept none.
-        config: its settings; ``None`` if the run was made in Python.
-        step: the number of updates behind the weights.
-    """
-
-    model: Any
-    tokenizer: Tokenizer | None
-    config: RunConfig | None
-    step: int
 
 
 def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
@@ -161,7 +145,7 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     refuse_impossible(config, tokens.tokenizer.vocab_size)
     weights = None if config.init_from is None else load_initial(config.init_from, warn)
     if weights is not None:
-        weights.check_fits(_create_model(config, tokens.tokenizer).state_dict())
+        weights.check_fits(model_of(config, tokens.tokenizer).state_dict())
     folder = folder or _new_folder(config)
     with folder.writing():
         refuse_used_folder(folder.path, open_checkpoints(folder.path, config.trainer))
@@ -218,116 +202,6 @@ def resume_run(
     return run
 
 
-def load_run(
-    run_dir: str | Path,
-    *,
-    model: Any = None,
-    device: str | None = None,
-    trusted: bool = False,
-    warn: Warn = warn_user,
-) -> LoadedRun:
-    """The model of the run in ``run_dir`` at its newest intact checkpoint, ready to use.
-
-    Args:
-        run_dir: the run folder.
-        model: the model to put the weights into, for a run made in Python with a model of your own.
-        device: where to put the model; ``None`` takes the device it was trained on.
-        trusted: whether its settings may name a URL for checkpoints.
-        warn: called with a sentence for each damaged checkpoint that is skipped.
-
-    Raises:
-        CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
-        DataError: if its tokenizer is damaged.
-        DeviceError: if the device is not there.
-    """
-    folder = RunFolder(run_dir, trusted=trusted)
-    config = read_settings(folder)
-    if model is not None or not isinstance(config, RunConfig):
-        if model is None:
-            assert not isinstance(config, RunConfig)
-            model = rebuild_model(folder, config)
-        step = load_weights(folder, model, warn)
-        model.to(device or "cpu")
-        tokenizer = load_tokenizer(folder) if folder.exists(TOKENIZER) else None
-        return LoadedRun(model, tokenizer, config if isinstance(config, RunConfig) else None, step)
-    refuse_remote_checkpoints(config, folder)
-    tokenizer = load_tokenizer(folder)
-    checkpoints = open_checkpoints(folder.path, config.trainer, warn)
-    assert checkpoints is not None  # since there is a folder
-    checkpoint = checkpoints.load_latest()
-    if checkpoint is None:
-        count = len(checkpoints.checkpoints())
-        found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
-        raise CheckpointError(
-            f"cannot use the run in {run_dir}: {found}; train it with --resume {shlex.quote(str(run_dir))}"
-        )
-    refuse_impossible_model(config, tokenizer.vocab_size)
-    model = _create_model(config, tokenizer)
-    checkpoint.check_fits(model.state_dict())
-    model.load_state_dict(checkpoint.model)
-    model.to(device or config.device)
-    return LoadedRun(model, tokenizer, config, checkpoint.step)
-
-
-def evaluate_run(
-    run_dir: str | Path,
-    *,
-    text: str | Path | None = None,
-    device: str | None = None,
-    trusted: bool = False,
-    warn: Warn = warn_user,
-) -> Validation:
-    """Loss of the run's newest model on its whole validation split or on another text, next to the baselines.
-
-    Args:
-        run_dir: the run folder.
-        text: a file or a folder to evaluate instead of the validation split; the baselines are then those of itself.
-        device: where to compute; ``None`` takes the device it was trained on.
-        trusted: whether its settings may name a URL for checkpoints.
-        warn: called with a sentence for each damaged checkpoint that is skipped.
-
-    Raises:
-        CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
-        DataError: if its tokens or its tokenizer are damaged, or the tokenizer cannot encode the text.
-    """
-    model, tokenizer, config, _ = load_run(run_dir, device=device, trusted=trusted, warn=warn)
-    if tokenizer is None:
-        raise CheckpointError(f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with")
-    if config is None and text is None:
-        raise CheckpointError(
-            f"{run_dir} was made by a Trainer in Python: its validation data is in a script. Evaluate a text with "
-            "--text FILE, or call trainer.resume() and trainer.validate() in that script"
-        )
-    block_size = model.config.block_size
-    batch_size, place = (32, "cpu") if config is None else (config.trainer.batch_size, config.device)
-    if text is not None:
-        train = held_out = tokens_of_text(text, tokenizer)
-    else:
-        assert config is not None
-        _, train, held_out = load_tokens(config, RunFolder(run_dir))
-    measured = evaluate(model, held_out, block_size, batch_size, device=device or place)
-    return compare_with_guessing(measured, train, held_out, tokenizer.vocab_size, tokenizer)
-
-
-def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
-    """Draw the curves of the run in ``run_dir`` anew, finished or not; returns the PNG files.
-
-    Raises:
-        CheckpointError: if the folder is no run.
-        DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
-    """
-    run_dir = Path(run_dir)
-    folder = RunFolder(run_dir, trusted=True)  # of the settings, only the data are read
-    config = read_settings(folder)
-    guesses: dict[str, float] = {}
-    if isinstance(config, RunConfig):
-        tokens = load_tokens(config, folder)
-        guesses = baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size)
-    pictures = draw(run_dir, guesses)
-    write_report(run_dir, pictures)
-    return pictures
-
-
 def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     """The settings with ``changes``, if a run that has begun may make them."""
     if fixed := [key for key in changes if key not in CHANGEABLE]:
@@ -347,7 +221,7 @@ def _assemble(config: RunConfig, folder: RunFolder, warn: Warn, weights: Checkpo
     run_dir, callbacks = folder.path, create_callbacks(confined_callbacks(config, folder))
     tokenizer, train_tokens, val_tokens = load_tokens(config, folder)
     refuse_impossible(config, tokenizer.vocab_size)
-    model = _create_model(config, tokenizer)
+    model = model_of(config, tokenizer)
     if weights is not None:
         model.load_state_dict(weights.model)
     model.to(config.device)
@@ -386,11 +260,6 @@ def _assemble(config: RunConfig, folder: RunFolder, warn: Warn, weights: Checkpo
 def _has_checkpoint(run: Run) -> bool:
     store = run.trainer.checkpoints
     return store is not None and bool(store.checkpoints())
-
-
-def _create_model(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
-    sizes = {"vocab_size": tokenizer.vocab_size, "block_size": config.data.block_size}
-    return create_model(config.model, **sizes, seed=config.seed)
 
 
 def _read_config(folder: RunFolder) -> RunConfig:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..states import Kind, ListOf, Number, TableOf
 from ..training.callbacks.base import Callback
 from ..training.setup import StepView
 from ..training.state import Update
+
+ANY_NUMBER = Number(finite=False)
 
 
 class EpochHistory(Callback):
@@ -47,6 +50,10 @@ class EpochHistory(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The history, and the sums of the present epoch."""
         return {"history": self.history, "loss": self._loss, "count": self._count, "lr": self._lr}
+
+    def state_kinds(self, model: Any) -> Mapping[str, Kind]:
+        """See the base class."""
+        return {"history": TableOf(ListOf(ANY_NUMBER)), **dict.fromkeys(("loss", "count", "lr"), ANY_NUMBER)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them back."""

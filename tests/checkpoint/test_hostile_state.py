@@ -17,7 +17,8 @@ from minitrain.checkpoint.format import write_checkpoint
 from minitrain.errors import CheckpointError
 from minitrain.optim import AdamW, NAdam, ReduceOnPlateau
 from minitrain.states import Arrays, Flag, Group, ListOf, Maybe, Number, OneArray, TableOf, Text, Whole, checked
-from minitrain.training import CsvLogger
+from minitrain.training import EMA, Callback, CsvLogger, EarlyStopping, Histograms, NaNGuard, SpikeGuard
+from minitrain.training.callbacks.loggers.tracker import Tracker
 
 STRANGE: list[Any] = [
     None,
@@ -46,15 +47,33 @@ STRANGE: list[Any] = [
 ]
 OTHERS = {"callbacks"}
 """Parts whose owners check themselves; those that are known to are in `KNOWN_CALLBACKS`."""
-KNOWN_CALLBACKS = {"CsvLogger", "JsonlLogger"}
-NULLABLE = {"best_val_loss", "best_step"}
-SIGNED = {"window_loss", "best_val_loss"}
+KNOWN_CALLBACKS = {"CsvLogger", "EMA", "EarlyStopping", "Histograms", "JsonlLogger", "NaNGuard", "Shelf", "SpikeGuard"}
+NULLABLE = {"best", "best_val_loss", "best_step"}
+SIGNED = {"best", "best_val_loss", "mean", "window_loss"}
+
+
+class Shelf(Tracker):
+    """A tracker that sends nothing anywhere."""
+
+    package, service = "json", "The shelf"
+
+    def _begin(self, step: int, setup: Any, run: Any) -> None:
+        self.id = "run-1"
+
+    def _write(self, step: int, figures: dict[str, float]) -> None:
+        pass
+
+
+def callbacks() -> list[Callback]:
+    """One of every kind that has a state."""
+    histograms = Histograms(every=4, most=2, bins=5)
+    return [CsvLogger(), EMA(0.9), EarlyStopping(), histograms, NaNGuard(), SpikeGuard(), Shelf()]
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = tmp_path_factory.mktemp("state")
-    trainer = make(folder / "run", CsvLogger())
+    trainer = make(folder / "run", *callbacks())
     trainer.train()
     return read_checkpoint(folder / "run" / "checkpoints" / "step-00000008")
 
@@ -108,7 +127,7 @@ def places(saved: Checkpoint) -> list[tuple[Any, ...]]:
 
 
 def test_every_value_of_a_state(saved: Checkpoint, tmp_path: Path) -> None:
-    trainer = make(tmp_path / "run", CsvLogger())
+    trainer = make(tmp_path / "run", *callbacks())
     accepted = refused = 0
     for place in places(saved):
         whole = {**saved.state, "optimizer": saved.optimizer}

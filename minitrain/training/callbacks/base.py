@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import ConfigError, NonFiniteError
 from ...ops.contract.loss import Loss
+from ...states import Kind, checked
 from ..setup import RunContext, Setup, StepView
 from ..state import Gradient, Update
 
@@ -79,6 +80,17 @@ class Callback:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` gave; ``{}`` if the checkpoint knows nothing of this callback."""
 
+    def state_kinds(self, model: Any) -> Mapping[str, Kind] | None:
+        """What each entry of the state may be, see `minitrain.states`.
+
+        A checkpoint may come from anybody, so a state is compared with this before it is taken up. ``None`` leaves the
+        check to ``load_state_dict``.
+
+        Args:
+            model: the model that is trained.
+        """
+        return None
+
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
@@ -140,8 +152,16 @@ class CallbackList:
         states = {name: callback.state_dict() for name, callback in self.callbacks.items()}
         return {name: state for name, state in states.items() if state}
 
-    def load_state_dict(self, states: Mapping[str, Any]) -> None:
-        """Give each callback its state; one that the checkpoint does not know gets ``{}``."""
+    def load_state_dict(self, states: Mapping[str, Any], model: Any = None) -> None:
+        """Give each callback its state; one that the checkpoint does not know gets ``{}``.
+
+        Raises:
+            CheckpointError: if a state is not one that its callback would write; none is taken up then.
+        """
+        for name, callback in self.callbacks.items():
+            kinds = callback.state_kinds(model) if states.get(name, {}) != {} else None
+            if kinds is not None:
+                checked(name, states[name], kinds)
         for name, callback in self.callbacks.items():
             callback.load_state_dict(states.get(name, {}))
 

@@ -7,12 +7,13 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
+from ...backend.arrays import Array
 from ...checkpoint.format import Checkpoint, Contents
 from ...errors import CheckpointError, MinitrainError
 from ...records.collector import MetricsCollector
 from ...records.facts import flat
 from ...records.history import read_history
-from ...states import Anything, Group, Kind, ListOf, TableOf, Text, Whole, checked
+from ...states import Anything, Group, Kind, ListOf, OneArray, TableOf, Text, Whole, checked
 from ...versions import versions
 from ..callbacks.base import CallbackList
 from ..callbacks.loggers.jsonl import JsonlLogger
@@ -82,7 +83,8 @@ class Capture:
                 _read(checkpoint, name, partial(checked, name, {name: saved.get(name)}, {name: kind}))
         history = _read(checkpoint, "metrics", lambda: self._history(saved, state.step))
         try:
-            _read(checkpoint, "callbacks", lambda: self.callbacks.load_state_dict(dict(saved["callbacks"])))
+            states = dict(saved["callbacks"])
+            _read(checkpoint, "callbacks", lambda: self.callbacks.load_state_dict(states, setup.model))
             for name, part in self._parts().items():
                 if name in saved and hasattr(part, "load_state_dict"):
                     _read(checkpoint, name, partial(part.load_state_dict, saved[name]))
@@ -128,6 +130,27 @@ class Capture:
         for name, part in self._parts().items():
             if name in states:
                 part.load_state_dict(states[name])
+
+
+def evaluation_weights(checkpoint: Checkpoint) -> tuple[dict[str, Array], str]:
+    """The weights that the run itself evaluated with: averaged ones where a callback keeps some.
+
+    Returns:
+        The arrays of a model's ``state_dict``, and the name of the callback; empty for the trained weights.
+
+    Raises:
+        CheckpointError: if the averages do not belong to this model.
+    """
+    name = checkpoint.state.get("evaluation_weights", "")  # version 0.1 did not say
+    if not name:
+        return checkpoint.model, ""
+    states = checkpoint.state.get("callbacks")
+    averages = states.get(name) if isinstance(states, Mapping) and isinstance(name, str) else None
+    if not isinstance(averages, Mapping):
+        raise CheckpointError(f"{checkpoint.path} has no averaged weights of {name!r:.50}, which it was evaluated with")
+    own = {path: array for path, array in averages.items() if path in checkpoint.model}
+    checked(name, own, {path: OneArray(checkpoint.model[path]) for path in own})
+    return {**checkpoint.model, **own}, name
 
 
 def _read(checkpoint: Checkpoint, name: str, take_up: Callable[[], Any]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....optim import ExponentialAverage, StochasticWeightAverage, WeightAverage
+from ....states import Kind, OneArray
 from ...setup import RunContext, Setup, StepView
 from ...state import Update
 from ..base import Callback
@@ -47,6 +48,12 @@ class WeightAveraging(Callback):
     def state_dict(self) -> dict[str, Any]:
         """What the average keeps: the averaged weights, by path of the parameter."""
         return {} if self.average is None else dict(self.average.state_dict())
+
+    def state_kinds(self, model: Any) -> Mapping[str, Kind]:
+        """See the base class."""
+        if self.average is None:
+            self.average = self.make(model)
+        return {path: OneArray(array) for path, array in self.average.state_dict().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take it back."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ....errors import ConfigError
 from ....settings.better import check_mode, has_reached, is_better
+from ....states import Kind, Maybe, Number, Whole
 from ...setup import StepView
 from ...state import Update
 from ..base import Callback
@@ -64,9 +65,13 @@ class EarlyStopping(Callback):
         """The best value, and how long ago it was."""
         return {"best": self.best, "waited": self.waited}
 
+    def state_kinds(self, model: Any) -> Mapping[str, Kind]:
+        """See the base class."""
+        return {"best": Maybe(Number()), "waited": Whole()}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
-        self.best, self.waited = state.get("best"), int(state.get("waited", 0))
+        self.best, self.waited = state.get("best"), state.get("waited", 0)
 
     def _look(self, view: StepView, figures: Mapping[str, Any]) -> None:
         if self.monitor in figures and not view.is_over:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ....errors import ConfigError, NonFiniteError
 from ....nn.core.nonfinite import first_bad_parameter
+from ....states import Kind, Number, Whole
 from ...setup import RunContext, Setup, StepView
 from ...state import Gradient, Update
 from ..base import Callback
@@ -54,9 +55,13 @@ class NaNGuard(Callback):
         """How often it has happened."""
         return {"count": self.count}
 
+    def state_kinds(self, model: Any) -> Mapping[str, Kind]:
+        """See the base class."""
+        return {"count": Whole()}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the count back; a rollback does not take back what it was for."""
-        self.count = max(self.count, int(state.get("count", 0)))
+        self.count = max(self.count, state.get("count", 0))
 
 
 class SpikeGuard(Callback):
@@ -133,10 +138,14 @@ class SpikeGuard(Callback):
         """The running mean and variance, and the count."""
         return {"count": self.count, "seen": self.seen, "mean": self.mean, "variance": self.variance}
 
+    def state_kinds(self, model: Any) -> Mapping[str, Kind]:
+        """See the base class."""
+        return {"count": Whole(), "seen": Whole(), "mean": Number(), "variance": Number(low=0.0)}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them back; a rollback does not take back what it was for."""
-        self.count = max(self.count, int(state.get("count", 0)))
-        self.seen = int(state.get("seen", 0))
+        self.count = max(self.count, state.get("count", 0))
+        self.seen = state.get("seen", 0)
         self.mean, self.variance = float(state.get("mean", 0.0)), float(state.get("variance", 0.0))
 
 

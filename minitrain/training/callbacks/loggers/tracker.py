@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from ....errors import ConfigError
+from ....states import Kind, Text
 from ...setup import RunContext, Setup, StepView
 from ..base import Callback
 
@@ -94,6 +95,10 @@ class Tracker(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The id of the tracker's run."""
         return {} if self.id is None else {"id": self.id}
+
+    def state_kinds(self, model: Any) -> Mapping[str, Kind]:
+        """See the base class."""
+        return {"id": Text(longest=200)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take it back, unless a run has begun: a rollback stays in it."""

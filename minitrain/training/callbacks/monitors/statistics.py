@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ....backend.arrays import Array, array_module, to_numpy
-from ....errors import ConfigError
+from ....errors import CheckpointError, ConfigError
 from ....folder import RunFolder
 from ....folder.names import PLOTS
+from ....states import Kind, ListOf, OneArray, TableOf, Whole
 from ...feed import batch_to
 from ...nonfinite import named_arrays
 from ...setup import RunContext, Setup, StepView
@@ -195,8 +196,16 @@ class Histograms(Callback):
         counts = {path: np.stack(columns) for path, columns in self.counts.items()}
         return {"steps": self.steps, "edges": self.edges, "counts": counts}
 
+    def state_kinds(self, model: Any) -> Mapping[str, Kind]:
+        """See the base class."""
+        edges, counts = OneArray((self.bins + 1,)), OneArray((None, self.bins), sort="iu")
+        return {"steps": ListOf(Whole()), "edges": TableOf(edges), "counts": TableOf(counts)}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
+        columns = {len(counts) for counts in state.get("counts", {}).values()}
+        if state and (state["edges"].keys() != state["counts"].keys() or columns - {len(state["steps"])}):
+            raise CheckpointError("Histograms: edges, counts and steps do not belong together")
         self.steps, self.edges = list(state.get("steps", ())), dict(state.get("edges", {}))
         self.counts = {path: list(columns) for path, columns in state.get("counts", {}).items()}
 

@@ -1,0 +1,167 @@
+"""Opening a run to use it: its model with the newest weights, its loss on held-out text, its curves."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..checkpoint.store import Warn, warn_user
+from ..data import Tokenizer
+from ..errors import CheckpointError
+from ..folder import RunFolder
+from ..folder.names import TOKENIZER
+from ..models.common.decoder import Decoder
+from ..training.preconditions import open_checkpoints
+from ..training.saving.capture import evaluation_weights
+from .config import RunConfig
+from .confine import refuse_remote_checkpoints
+from .evaluation import Validation, baselines, compare_with_guessing, evaluate
+from .model_config import create_model
+from .need import refuse_impossible_model
+from .python_run import load_weights, read_settings, rebuild_model
+from .report import draw, write_report
+from .run_data import load_tokenizer, load_tokens, tokens_of_text
+
+
+def model_of(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
+    """The model of a run with fresh weights: its settings, the tokenizer's vocabulary, the data's block size."""
+    sizes = {"vocab_size": tokenizer.vocab_size, "block_size": config.data.block_size}
+    return create_model(config.model, **sizes, seed=config.seed)
+
+
+class LoadedRun(NamedTuple):
+    """A trained model and what belongs to it.
+
+    Attributes:
+        model: the model, with the weights of the newest intact checkpoint that its validation used: averaged ones
+            where a callback such as `EMA` keeps some.
+        tokenizer: its tokenizer; ``None`` if the run was made in Python and kept none.
+        config: its settings; ``None`` if the run was made in Python.
+        step: the number of updates behind the weights.
+    """
+
+    model: Any
+    tokenizer: Tokenizer | None
+    config: RunConfig | None
+    step: int
+
+
+def load_run(
+    run_dir: str | Path,
+    *,
+    model: Any = None,
+    device: str | None = None,
+    trusted: bool = False,
+    warn: Warn = warn_user,
+) -> LoadedRun:
+    """The model of the run in ``run_dir`` at its newest intact checkpoint, ready to use.
+
+    Args:
+        run_dir: the run folder.
+        model: the model to put the weights into, for a run made in Python with a model of your own.
+        device: where to put the model; ``None`` takes the device it was trained on.
+        trusted: whether its settings may name a URL for checkpoints.
+        warn: called with a sentence for each damaged checkpoint that is skipped.
+
+    Raises:
+        CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
+        DataError: if its tokenizer is damaged.
+        DeviceError: if the device is not there.
+    """
+    return _load(run_dir, model=model, device=device, trusted=trusted, warn=warn)[0]
+
+
+def _load(
+    run_dir: str | Path, *, model: Any = None, device: str | None, trusted: bool, warn: Warn
+) -> tuple[LoadedRun, str]:
+    """The run, and the callback that averaged its weights, if one did."""
+    folder = RunFolder(run_dir, trusted=trusted)
+    config = read_settings(folder)
+    if model is not None or not isinstance(config, RunConfig):
+        if model is None:
+            assert not isinstance(config, RunConfig)
+            model = rebuild_model(folder, config)
+        step = load_weights(folder, model, warn)
+        model.to(device or "cpu")
+        tokenizer = load_tokenizer(folder) if folder.exists(TOKENIZER) else None
+        return LoadedRun(model, tokenizer, config if isinstance(config, RunConfig) else None, step), ""
+    refuse_remote_checkpoints(config, folder)
+    tokenizer = load_tokenizer(folder)
+    checkpoints = open_checkpoints(folder.path, config.trainer, warn)
+    assert checkpoints is not None  # since there is a folder
+    checkpoint = checkpoints.load_latest()
+    if checkpoint is None:
+        count = len(checkpoints.checkpoints())
+        found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
+        raise CheckpointError(
+            f"cannot use the run in {run_dir}: {found}; train it with --resume {shlex.quote(str(run_dir))}"
+        )
+    refuse_impossible_model(config, tokenizer.vocab_size)
+    model = model_of(config, tokenizer)
+    checkpoint.check_fits(model.state_dict())
+    weights, averaged_by = evaluation_weights(checkpoint)
+    model.load_state_dict(weights)
+    model.to(device or config.device)
+    return LoadedRun(model, tokenizer, config, checkpoint.step), averaged_by
+
+
+def evaluate_run(
+    run_dir: str | Path,
+    *,
+    text: str | Path | None = None,
+    device: str | None = None,
+    trusted: bool = False,
+    warn: Warn = warn_user,
+) -> Validation:
+    """Loss of the run's newest model on its whole validation split or on another text, next to the baselines.
+
+    Args:
+        run_dir: the run folder.
+        text: a file or a folder to evaluate instead of the validation split; the baselines are then those of itself.
+        device: where to compute; ``None`` takes the device it was trained on.
+        trusted: whether its settings may name a URL for checkpoints.
+        warn: called with a sentence for each damaged checkpoint that is skipped.
+
+    Raises:
+        CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
+        DataError: if its tokens or its tokenizer are damaged, or the tokenizer cannot encode the text.
+    """
+    (model, tokenizer, config, _), averaged_by = _load(run_dir, device=device, trusted=trusted, warn=warn)
+    if tokenizer is None:
+        raise CheckpointError(f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with")
+    if config is None and text is None:
+        raise CheckpointError(
+            f"{run_dir} was made by a Trainer in Python: its validation data is in a script. Evaluate a text with "
+            "--text FILE, or call trainer.resume() and trainer.validate() in that script"
+        )
+    block_size = model.config.block_size
+    batch_size, place = (32, "cpu") if config is None else (config.trainer.batch_size, config.device)
+    if text is not None:
+        train = held_out = tokens_of_text(text, tokenizer)
+    else:
+        assert config is not None
+        _, train, held_out = load_tokens(config, RunFolder(run_dir))
+    measured = evaluate(model, held_out, block_size, batch_size, device=device or place)
+    found = compare_with_guessing(measured, train, held_out, tokenizer.vocab_size, tokenizer)
+    return replace(found, averaged_by=averaged_by)
+
+
+def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
+    """Draw the curves of the run in ``run_dir`` anew, finished or not; returns the PNG files.
+
+    Raises:
+        CheckpointError: if the folder is no run.
+        DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
+    """
+    run_dir = Path(run_dir)
+    folder = RunFolder(run_dir, trusted=True)  # of the settings, only the data are read
+    config = read_settings(folder)
+    guesses: dict[str, float] = {}
+    if isinstance(config, RunConfig):
+        tokens = load_tokens(config, folder)
+        guesses = baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size)
+    pictures = draw(run_dir, guesses)
+    write_report(run_dir, pictures)
+    return pictures
