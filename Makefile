@@ -35,7 +35,7 @@ test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 
 test-sweeps: $(VENV)/.installed-sweeps ## test sweeps with Ray, and all ways to stop them (some minutes)
 	@echo "==> Testing sweeps"
-	@$(PY) -m pytest -q -m "sweeps or not sweeps" tests/test_sweep.py tests/runs/sweep $(ARGS)
+	@$(PY) -m pytest -q -m "sweeps or not sweeps" tests/runs/sweep $(ARGS)
 
 test-versions: $(VENV)/.installed-dev ## run a part of the tests on Python 3.11 to 3.13 and on the lowest versions
 	@$(PY) -m tools.other_versions $(ARGS)

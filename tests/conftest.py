@@ -11,6 +11,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; threads that wait for 
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest.register_assert_rewrite("tests.helpers")  # so that a failed assertion there shows its values
+
 # Tests send signals that a process in the background of a shell, or under nohup, was told to ignore.
 for number, handler in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
     if hasattr(signal, number) and signal.getsignal(getattr(signal, number)) is signal.SIG_IGN:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import minitrain
+from tests.helpers.places import ROOT
 from tools import other_versions
 
-ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {
     "cupy",
     "hydra",

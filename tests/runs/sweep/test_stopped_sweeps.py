@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import TEXT
 
 import minitrain
+from tests.helpers.small_runs import TEXT
 
 STEPS = 800
 SETTINGS = [
