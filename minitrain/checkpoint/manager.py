@@ -101,14 +101,19 @@ class CheckpointManager:
         parent, name = split_location(path)
         epoch = step_of(name)
         step = int(self.state["current_epoch"]) if epoch is None else epoch
-        rest = {"progress": dict(self.state), "extra": extra, "versions": versions()}
-        if hasattr(self.scheduler, "state_dict"):
-            rest["scheduler"] = self.scheduler.state_dict()
         metrics = {self.store.metric: self._values[name]} if name in self._values else {}
-        contents = Contents(step, self.model.state_dict(), self.optimizer.state_dict(), rest, metrics)
+        contents = self.contents(step, extra)
+        contents = contents._replace(metrics={**contents.metrics, **metrics})
         if epoch is not None and _same_place(parent, self.store.directory):
             return self.store.save(contents, name=name)
         return CheckpointStore(parent, warn=self.store.warn).save_as(name, contents)
+
+    def contents(self, step: int, extra: Mapping[str, Any]) -> Contents:
+        """What goes into a checkpoint of ``step``, with ``extra``."""
+        rest = {"progress": dict(self.state), "extra": dict(extra), "versions": versions()}
+        if hasattr(self.scheduler, "state_dict"):
+            rest["scheduler"] = self.scheduler.state_dict()
+        return Contents(step, self.model.state_dict(), self.optimizer.state_dict(), rest)
 
     def save_best_checkpoint(self, metric_value: float, epoch: int | None = None, **extra: Any) -> Location | None:
         """Save if ``metric_value`` is better than all before; count in ``patience_counter`` how long none was.

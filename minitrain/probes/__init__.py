@@ -1,6 +1,8 @@
-"""Trials before a training: the learning rate and the batch size that suit it. They change nothing."""
+"""Trials before a training: its learning rate, its batch size, its kernels. They change nothing."""
 
 from .batch_size import BatchSearch as BatchSearch
 from .batch_size import find_batch_size as find_batch_size
 from .learning_rate import RateSearch as RateSearch
 from .learning_rate import find_learning_rate as find_learning_rate
+from .warm_up import compile_kernels as compile_kernels
+from .warm_up import warm_up as warm_up

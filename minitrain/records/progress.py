@@ -69,12 +69,19 @@ def in_notebook() -> bool:
 @contextlib.contextmanager
 def compilation_shown(progress: Progress) -> Iterator[None]:
     """Tell ``progress`` of each CPU kernel that is compiled within the ``with`` block."""
+    with compilations(progress.compiling):
+        yield
+
+
+@contextlib.contextmanager
+def compilations(listen: Callable[[str], None]) -> Iterator[None]:
+    """Call ``listen`` with the name of each CPU kernel before it is compiled within the ``with`` block."""
     if not kernels_enabled():
         yield
         return
     from ..backend.cpu import jit
 
-    before, jit.compile_listener = jit.compile_listener, progress.compiling
+    before, jit.compile_listener = jit.compile_listener, listen
     try:
         yield
     finally:

@@ -152,9 +152,10 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
         config = save_tokens(tokens, config, folder)
         config.save(folder.file(CONFIG))  # last: with it the folder counts as prepared
         run = _assemble(config, folder, warn, weights)
-        if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
-            run.trainer.save_checkpoint()
-            run.trainer.resume()
+        run.trainer.watch_folder()
+    if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
+        run.trainer.save_checkpoint()  # takes the lock of the folder itself
+        run.trainer.resume()
         run.trainer.watch_folder()
     return run
 

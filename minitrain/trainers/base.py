@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..optim import AdamW, Constant, Schedule
 from ..training.callbacks import EarlyStopping
 from ..training.callbacks.base import Callback
@@ -149,15 +149,17 @@ class EpochTrainer:
         return plot_epochs(curves, path)
 
     def plot_learning_rate(self, path: str | Path = "learning_rate.png") -> Path:
-        """Draw the learning rate over the epochs; returns the PNG file.
+        """Draw the learning rate of every update; returns the PNG file.
 
         Raises:
             DataError: if nothing was trained yet.
         """
-        from ..plotting.curves import plot_epochs
+        from ..optim import plot_schedule
 
-        rates = self.history.get("learning_rate", [])
-        return plot_epochs({"learning_rate": rates} if rates else {}, path)
+        if self.trainer is None or not self.trainer.state.step:
+            raise DataError("there is no learning rate yet: train for at least one epoch")
+        plot_schedule(self.trainer.setup.schedule, self.trainer.state.step, path)
+        return Path(path)
 
 
 def perplexity(loss: float) -> float:

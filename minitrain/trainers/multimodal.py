@@ -13,6 +13,7 @@ from ..training.callbacks.base import Callback
 from ..training.config import TrainingConfig
 from ..training.setup import RunContext, Setup, StepView
 from .base import trainer_by_epochs
+from .checkpoints import EpochProgress, TrainerCheckpoints
 from .epochs import EpochHistory
 
 
@@ -29,6 +30,7 @@ class MultimodalTrainer:
 
     Attributes:
         trainer: the `Trainer` underneath.
+        checkpoint_mgr: its checkpoints as a `CheckpointManager`; ``None`` without a folder.
         history: lists with one value an epoch: ``train_loss``, ``learning_rate``, ``val_loss``, ``val_recall_top1``,
             ``val_recall_top5``.
     """
@@ -43,7 +45,8 @@ class MultimodalTrainer:
         **options: Any,
     ) -> None:
         self._by_epoch = EpochHistory()
-        callbacks = [self._by_epoch, Checkpointing(), Alignment(), *options.pop("callbacks", ())]
+        progress = EpochProgress()
+        callbacks = [self._by_epoch, progress, Checkpointing(), Alignment(), *options.pop("callbacks", ())]
         self.trainer = trainer_by_epochs(
             1,
             save_every=0,
@@ -56,11 +59,12 @@ class MultimodalTrainer:
             callbacks=callbacks,
             **options,
         )
-
-    @property
-    def checkpoint_mgr(self) -> Any:
-        """The manager of the checkpoints; ``None`` without a folder."""
-        return self.trainer.checkpoints
+        self.checkpoint_mgr: TrainerCheckpoints | None = None
+        if self.trainer.checkpoints is not None:
+            self.checkpoint_mgr = TrainerCheckpoints(
+                self.trainer.checkpoints, self.trainer.capture, self.trainer.load_checkpoint
+            )
+            progress.manager = self.checkpoint_mgr
 
     @property
     def metrics(self) -> MetricsCollector:

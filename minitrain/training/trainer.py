@@ -162,7 +162,7 @@ class Trainer:
         self._begun = False
         self._folder = None if self.run.folder is None else RunFolder(self.run.folder)
         self._seen: tuple[Any, ...] | None = None  # what the folder held when it was read
-        if config.resume_from is not None:
+        if config.resume_from:
             self.load_checkpoint(config.resume_from)
 
     def train(self) -> TrainResult:

@@ -177,7 +177,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_reference_documents_training_config() -> None:
-    from minitrain.compat.training_config import TrainingConfig as Documented
+    from minitrain.compat.tisslm import TrainingConfig as Documented
 
     wanted = {
         "epochs": 10,

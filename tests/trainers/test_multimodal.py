@@ -92,7 +92,7 @@ def test_pairs_are_learnt_and_measured(tmp_path: Path) -> None:
     assert gaps[-1] > gaps[0] + 0.3
     own, mean = (multimodal.metrics.get_latest(f"alignment_{name}") for name in ("diag_mean", "sim_mean"))
     assert gaps[-1] == pytest.approx(own - mean)
-    assert len(multimodal.checkpoint_mgr.checkpoints()) == 3, "of twenty epochs, the newest three are kept"
+    assert len(multimodal.trainer.checkpoints.checkpoints()) == 3, "of twenty epochs, the newest three are kept"
 
 
 def test_it_is_trained_further_and_taken_up(tmp_path: Path) -> None:

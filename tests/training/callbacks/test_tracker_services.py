@@ -22,7 +22,7 @@ from tests.helpers.tracked_scalars import expected_scalars
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of a store of files, and its address."""
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 asks for this; databases need its full package
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 asks for this
     uri = (tmp_path / "mlruns").as_uri()
     return mlflow.MlflowClient(tracking_uri=uri), uri
 

@@ -1,0 +1,81 @@
+"""One test for each row of craft, through public names, from end to end in a small way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mission_parts import TEXT, gpt, loader, make
+
+import minitrain as mt
+from minitrain import nn, optim
+from minitrain.compat import craft
+from minitrain.training import EMA, Callback
+
+
+def test_s4_1_everything_can_be_imported_from_the_package() -> None:
+    names = (
+        "Trainer TrainingLoop TrainingConfig create_optimizer create_scheduler Callback CallbackList JsonlLogger "
+        "EarlyStopping CheckpointManager Evaluator ProgressTracker"
+    )
+    assert [name for name in names.split() if not hasattr(craft, name)] == []
+    optimizer = craft.create_optimizer({"name": "adamw", "lr": 0.5}, gpt())
+    scheduler = craft.create_scheduler({"name": "warmup_cosine", "warmup_steps": 2}, optimizer, 10)
+    assert scheduler(2) == 0.5
+
+
+def test_s4_3_activation_checkpointing_recomputes_the_same_gradients() -> None:
+    plain, recomputed = gpt(dropout=0.3), gpt(dropout=0.3)
+    nn.checkpoint_activations(recomputed)
+    for model in (plain, recomputed):
+        _, cache = model.loss(loader().batch(0), rng=mt.Key.from_seed(4))
+        model.loss_backward(cache)
+    for a, b in zip(plain.parameters(), recomputed.parameters(), strict=True):
+        np.testing.assert_array_equal(a.grad, b.grad)
+
+
+def test_s4_3_kernels_are_compiled_ahead_and_nothing_else_changes() -> None:
+    """What is compiled in an empty cache is tested in ``test_warm_up.py``."""
+    model, told = gpt(dropout=0.1), list[str]()
+    before = {path: weights.copy() for path, weights in model.state_dict().items()}
+    compiled = craft.compile_kernels(model, loader().batch(0), tell=told.append)
+    assert told == [f"compiling {name}" for name in compiled]
+    assert craft.compile_kernels(model, loader().batch(0), tell=told.append) == []
+    for path, weights in model.state_dict().items():
+        np.testing.assert_array_equal(weights, before[path])
+
+
+class Hooks(Callback):
+    """Notes when it is called."""
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+
+    def on_step_begin(self, view: Any) -> None:
+        self.called.append(f"step {view.step}")
+
+    def on_epoch_end(self, view: Any) -> None:
+        self.called.append(f"epoch {view.epoch}")
+
+
+def test_s4_4_hooks_and_a_script_with_a_configuration(tmp_path: Path) -> None:
+    from minitrain.cli.compose import compose_config
+    from minitrain.runs import RunConfig, start_run
+
+    hooks = Hooks()
+    batches = [loader().batch(step) for step in range(2)]
+    make(train_data=batches, callbacks=[hooks, EMA(0.5)], config={"max_steps": 4}).train()
+    assert hooks.called == ["step 0", "step 1", "epoch 1", "step 2", "step 3", "epoch 2"]
+
+    (tmp_path / "text.txt").write_text(TEXT)
+    settings = [
+        "recipe=tiny",
+        f"data.path={tmp_path / 'text.txt'}",
+        f"run_dir={tmp_path / 'run'}",
+        "trainer.max_steps=6",
+    ]
+    config = compose_config([*settings, "model=llama", "optimizer=lion", "scheduler=constant", "data.block_size=8"])
+    run = start_run(config)
+    assert (type(run.trainer.model), type(run.trainer.optimizer)) == (mt.Llama, optim.Lion)
+    assert RunConfig.load(run.run_dir / "config.yaml") == config
