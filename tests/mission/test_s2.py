@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mission_parts import TEXT, TOKENIZER, gpt, loader, make
 
 import minitrain as mt
 from minitrain import losses, nn, optim
@@ -24,6 +23,7 @@ from minitrain.training import (
     WeightStatistics,
     accuracy,
 )
+from tests.mission.mission_parts import TEXT, TOKENIZER, gpt, loader, make
 
 
 def test_s2_1_trainer_train_step_validate_save_load_backward(tmp_path: Path) -> None:

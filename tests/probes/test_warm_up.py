@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_backend import run_python
 
 import minitrain as mt
 from minitrain.losses import CrossEntropyLoss
 from minitrain.nn import Linear
 from minitrain.probes import warm_up
 from minitrain.training import Trainer, TrainingConfig
+from tests.helpers.processes import run_python
 
 SCRIPT = """
 import numpy as np

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_training_docs import here, run, snippets  # noqa: F401  # `here` is a fixture
 
 from minitrain.checkpoint import read_checkpoint
 from minitrain.cli import main
 from minitrain.nn import lora_state_dict
 from minitrain.records import read_metrics
 from minitrain.training import CALLBACKS
+from tests.helpers.places import ROOT
+from tests.helpers.pages import here, run, snippets  # noqa: F401  # `here` is a fixture
 
-PAGES = sorted((Path(__file__).resolve().parent.parent / "docs" / "howto").glob("*.md"))
+PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
 
 
 def page(name: str, *changes: tuple[str, str]) -> dict[str, Any]:
