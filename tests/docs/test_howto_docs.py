@@ -15,8 +15,9 @@ from minitrain.cli import main
 from minitrain.nn import lora_state_dict
 from minitrain.records import read_metrics
 from minitrain.training import CALLBACKS
+from tests.helpers.pages import here as here  # a fixture
+from tests.helpers.pages import run, snippets
 from tests.helpers.places import ROOT
-from tests.helpers.pages import here, run, snippets  # noqa: F401  # `here` is a fixture
 
 PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
 

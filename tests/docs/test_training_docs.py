@@ -11,8 +11,9 @@ import pytest
 import minitrain as mt
 from minitrain.errors import MinitrainError
 from minitrain.training import Trainer, TrainingConfig
-from tests.helpers.places import ROOT
+from tests.helpers.pages import here as here  # a fixture
 from tests.helpers.pages import run, snippets
+from tests.helpers.places import ROOT
 
 SMALLER = {  # of the README's loop, so that it takes a second
     "block_size=64": "block_size=8",
