@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow test-sweeps mutants bench docs lint format clean
+.PHONY: help venv train test test-peers test-slow test-sweeps test-versions coverage mutants bench docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -35,7 +35,24 @@ test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 
 test-sweeps: $(VENV)/.installed-sweeps ## test sweeps with Ray, and all ways to stop them (some minutes)
 	@echo "==> Testing sweeps"
-	@$(PY) -m pytest -q -m "sweeps or not sweeps" tests/test_sweep.py tests/runs/sweep $(ARGS)
+	@$(PY) -m pytest -q -m "sweeps or not sweeps" tests/runs/sweep $(ARGS)
+
+test-versions: $(VENV)/.installed-dev ## run a part of the tests on Python 3.11 to 3.13 and on the lowest versions
+	@$(PY) -m tools.other_versions $(ARGS)
+
+# The tests about what pyproject.toml names under [tool.coverage.run].
+COVERED := training checkpoint data folder records runs
+COVERING := $(wildcard $(COVERED:%=tests/%) tests/trainers tests/probes tests/mission tests/cli/test_cli.py)
+
+coverage: $(VENV)/.installed-dev ## print which lines of training, checkpoints, data and records the tests run: 92 % are needed
+	@echo "==> Measuring which lines the tests run"
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest -q -n 2 $(COVERING) $(ARGS)
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report --skip-covered
+	@failed=0; for part in $(COVERED); do \
+	  lines=$$($(PY) -m coverage report --include="minitrain/$$part/*" --format=total --precision=1 --fail-under=92) || failed=1; \
+	  echo "minitrain/$$part: $$lines % of the lines (92 % needed)"; done; exit $$failed
 
 mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers and schedules, list those no test notices
 	@$(PY) -m tools.mutation $(ARGS)
@@ -61,7 +78,7 @@ format: $(VENV)/.installed-dev ## put imports and layout in order
 
 clean: ## remove the environment and the caches, not the runs
 	@echo "==> Removing $(VENV), caches and build results"
-	@rm -rf "$(VENV)" build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	@rm -rf "$(VENV)" .venvs build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
 	@find minitrain tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as new as what was installed: after a change of pyproject.toml pip runs again, otherwise it does not.

@@ -1,6 +1,7 @@
 """Settings of all tests: one reproducible Hypothesis profile, and no second thread pool on the cores."""
 
 import os
+import signal
 
 # Before NumPy loads: several test processes share the cores with the kernels' threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -9,6 +10,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; threads that wait for 
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("tests.helpers")  # so that a failed assertion there shows its values
+
+# Tests send signals that a process in the background of a shell, or under nohup, was told to ignore.
+for number, handler in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
+    if hasattr(signal, number) and signal.getsignal(getattr(signal, number)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, number), handler)
 
 # The same examples in every run; no deadline and no complaint about slow ones, since the first example of a
 # test may compile a kernel. `pytest --hypothesis-profile=explore` looks for new examples.

@@ -15,8 +15,8 @@ import pytest
 from minitrain.losses import MeanSquaredError
 from minitrain.nn import Linear
 from minitrain.training import Trainer
+from tests.helpers.places import ROOT, TESTS
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "minitrain"
 
 ARRAYS = {"backend", "errors", "random"}
@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17
+LARGEST_FOLDER_OF_TESTS = 25
 # Library -> the parts that may import it. Whatever is not listed is free.
 DOORS = {
     "cupy": {"backend"},
@@ -151,9 +152,17 @@ def test_no_module_imports_itself_in_a_circle():
         done |= ready
 
 
-def test_folders_are_small():
-    sizes = Counter(path.parent for path in PACKAGE.rglob("*.py"))
-    assert {folder: count for folder, count in sizes.items() if count > LARGEST_FOLDER} == {}
+@pytest.mark.parametrize(("root", "most"), [(PACKAGE, LARGEST_FOLDER), (TESTS, LARGEST_FOLDER_OF_TESTS)])
+def test_folders_are_small(root: Path, most: int):
+    sizes = Counter(path.parent for path in root.rglob("*.py"))
+    assert {folder: count for folder, count in sizes.items() if count > most} == {}
+
+
+def test_tests_lie_where_the_code_lies():
+    """Besides those of parts there are tests of all pages, of what the project is to do, of its tools, and helpers."""
+    parts = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    folders = {path.name for path in TESTS.iterdir() if path.is_dir() and list(path.glob("*.py"))}
+    assert folders - parts == {"docs", "helpers", "mission", "peers"}
 
 
 def test_few_files_know_the_trainer():

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_zoo import KINDS
 
 import minitrain as mt
 from minitrain.errors import ConfigError, DataError, ShapeError, TokenError
@@ -26,6 +25,7 @@ from minitrain.nn import (
 )
 from minitrain.ops import attention_forward, linear_forward, mean_pool_forward
 from minitrain.optim import SGD, AdamW, WarmupCosine
+from tests.helpers.model_zoo import KINDS
 
 
 def draw() -> np.random.Generator:

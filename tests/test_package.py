@@ -6,13 +6,17 @@ import importlib.metadata
 import importlib.resources
 import json
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import minitrain
+from tests.helpers.places import ROOT
+from tools import other_versions
 
 HEAVY = {
     "cupy",
@@ -35,7 +39,7 @@ PUBLIC = {
     if alias.asname != "__version__"
 }
 """Public names, and where the stub says they are from."""
-HIDDEN = {"__main__", "benchmark", "cli", "conf", "files", "folder", "formats", "kernels", "versions"}
+HIDDEN = {"__main__", "benchmark", "cli", "conf", "files", "folder", "formats", "kernels", "states", "versions"}
 """Behind the command line, behind the operations, or of no use by themselves."""
 PARTS = {module.name for module in pkgutil.iter_modules(minitrain.__path__)} - HIDDEN
 
@@ -106,3 +110,37 @@ def test_module_runs_as_a_program():
     result = subprocess.run([sys.executable, "-m", "minitrain", "--help"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "train" in result.stdout
+
+
+def test_lowest_versions_are_those_of_the_requirements():
+    """Of minitrain and of its tests; every requirement has one, or nobody could test it."""
+    pins = other_versions.lowest(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    assert {"numpy", "numba", "tokenizers", "pytest"} <= {pin.partition("==")[0] for pin in pins}
+    project = {"dependencies": ["numpy>=2.0", "scipy"], "optional-dependencies": {"test": []}}
+    with pytest.raises(ValueError, match="scipy: write"):
+        other_versions.lowest({"project": project})
+
+
+def test_a_python_is_found_if_it_runs(monkeypatch, tmp_path):
+    """A shim that stands for an absent one is not taken for it."""
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    shim = tmp_path / "python3.99"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert other_versions.interpreter("3.99") is None
+    real = tmp_path / "versions" / "3.99.1" / "bin" / "python"
+    real.parent.mkdir(parents=True)
+    real.write_text("#!/bin/sh\necho Python 3.99.1\n")
+    real.chmod(0o755)
+    assert other_versions.interpreter("3.99") == str(real)
+
+
+def test_classifiers_name_the_pythons_that_are_tested():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r"Python :: 3\.\d+$", line)}
+    assert named == {version for version, _ in other_versions.COMBINATIONS}
+
+
+def test_the_part_for_other_versions_exists():
+    assert [path for path in other_versions.PART if not (ROOT / path).exists()] == []

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_zoo import KINDS
 
 import minitrain as mt
 from minitrain.errors import ConfigError, MinitrainError
 from minitrain.losses import CrossEntropyLoss
 from minitrain.nn import Linear, Module, Parameter, add_lora, freeze, merge_lora, pack
 from minitrain.optim import AdamW, ExponentialAverage, Muon
+from tests.helpers.model_zoo import KINDS
 
 
 def draw() -> np.random.Generator:

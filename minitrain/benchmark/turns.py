@@ -74,7 +74,11 @@ class Worker(Closing):
             text=True,
             bufsize=1,
         )
-        self.greeting = self._read()
+        try:
+            self.greeting = self._read()
+        except BaseException:
+            self.close()
+            raise
         self.seconds_to_ready = time.perf_counter() - began
 
     def ask(self, command: str) -> Reply:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_callbacks import make
 
 from minitrain.backend.arrays import is_array
 from minitrain.checkpoint import Checkpoint, Contents, read_checkpoint
@@ -19,6 +18,7 @@ from minitrain.optim import AdamW, NAdam, ReduceOnPlateau
 from minitrain.states import Arrays, Flag, Group, ListOf, Maybe, Number, OneArray, TableOf, Text, Whole, checked
 from minitrain.training import EMA, Callback, CsvLogger, EarlyStopping, Histograms, NaNGuard, SpikeGuard
 from minitrain.training.callbacks.loggers.tracker import Tracker
+from tests.helpers.small_trainers import make
 
 STRANGE: list[Any] = [
     None,

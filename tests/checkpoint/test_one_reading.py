@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import small_config
 
 from minitrain.checkpoint import CheckpointManager, CheckpointStore, Contents
 from minitrain.checkpoint import format as files
@@ -16,6 +15,7 @@ from minitrain.errors import CheckpointError
 from minitrain.nn import Linear
 from minitrain.optim import AdamW
 from minitrain.runs import load_run, resume_run, start_run
+from tests.helpers.small_runs import small_config
 
 
 def contents(value: float, step: int = 3) -> Contents:

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 import yaml
 from matplotlib.figure import Figure
-from small_runs import tree
 
 from minitrain.checkpoint.manifest import Entry, Manifest
 from minitrain.cli import main
+from tests.helpers.places import FIXTURES
+from tests.helpers.small_runs import tree
 
-RUNS = Path(__file__).resolve().parents[1] / "fixtures" / "version_0_1"
+RUNS = FIXTURES / "version_0_1"
 STEP = "checkpoints/step-00000004"
 SECONDS = 60  # that a command may take; a FIFO would take for ever
 

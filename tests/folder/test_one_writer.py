@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import small_config, tree
 
 from minitrain.cli import main
 from minitrain.folder import FolderInUse, RunFolder, WriterLock, new_run_folder
 from minitrain.runs import RunConfig, resume_run, start_run
 from minitrain.training import Callback
+from tests.helpers.small_runs import small_config, tree
 
 _SLOWLY = """
 import sys, time

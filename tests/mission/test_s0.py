@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from mission_parts import TEXT, TOKENIZER, gpt
 
 import minitrain as mt
 from minitrain.compat.insight import (
@@ -27,6 +26,7 @@ from minitrain.compat.insight import (
 from minitrain.data import ArrayDataset, Dataset
 from minitrain.models import Encoder, EncoderConfig, ViT, ViTConfig
 from minitrain.nn import Linear
+from tests.mission.mission_parts import TEXT, TOKENIZER, gpt
 
 
 def classifiers() -> dict[str, tuple[Any, ArrayDataset]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mission_parts import TOKENIZER, TOKENS, gpt, loader, make
 
 import minitrain as mt
 from minitrain import training
@@ -16,6 +15,7 @@ from minitrain.compat import modular
 from minitrain.errors import CheckpointError
 from minitrain.runs import TokenWindows
 from minitrain.training import CallbackList, Evaluator, TrainingConfig, TrainingLoop
+from tests.mission.mission_parts import TOKENIZER, TOKENS, gpt, loader, make
 
 
 def test_s1_1_parts_with_one_responsibility_each() -> None:

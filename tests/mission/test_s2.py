@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mission_parts import TEXT, TOKENIZER, gpt, loader, make
-from small_runs import DOCUMENTED_DEFAULTS
 
 import minitrain as mt
 from minitrain import losses, nn, optim
@@ -25,6 +23,8 @@ from minitrain.training import (
     WeightStatistics,
     accuracy,
 )
+from tests.helpers.small_runs import DOCUMENTED_DEFAULTS
+from tests.mission.mission_parts import TEXT, TOKENIZER, gpt, loader, make
 
 
 @pytest.fixture

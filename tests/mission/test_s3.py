@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mission_parts import gpt, make
 
 import minitrain as mt
 from minitrain import plotting, training
@@ -16,6 +15,7 @@ from minitrain.errors import CheckpointError, DataError
 from minitrain.models import DualEncoder, Encoder, EncoderConfig, ImageTextBatch, ViT, ViTConfig
 from minitrain.records import read_metrics
 from minitrain.training import Histograms
+from tests.mission.mission_parts import gpt, make
 
 
 def test_s3_2_metrics_collector(tmp_path: Path) -> None:

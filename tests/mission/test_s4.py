@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mission_parts import TEXT, gpt, loader, make
 
 import minitrain as mt
 from minitrain import nn, optim
 from minitrain.compat import craft
 from minitrain.training import EMA, Callback
+from tests.mission.mission_parts import TEXT, gpt, loader, make
 
 
 def test_s4_1_everything_can_be_imported_from_the_package() -> None:

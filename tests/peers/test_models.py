@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_zoo import KINDS
 from torch.nn import functional as F
 
 from minitrain.models import Encoder, Llama, Seq2Seq, ViT
 from minitrain.nn import pack
 from minitrain.random import Key
+from tests.helpers.model_zoo import KINDS
 
 from .torch_models import TorchEncoder, TorchLlama, TorchSeq2Seq, TorchViT, load
 

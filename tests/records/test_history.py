@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from test_callbacks import make
 
 from minitrain.checkpoint import read_checkpoint
 from minitrain.checkpoint.format import LARGEST_STATE, Contents, migrated, write_checkpoint
@@ -15,6 +14,7 @@ from minitrain.checkpoint.manifest import Entry, Manifest
 from minitrain.records import read_metrics
 from minitrain.records.collector import MetricsCollector
 from minitrain.records.history import read_history
+from tests.helpers.small_trainers import make
 
 
 def json_bytes_of(checkpoint: Path) -> int:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import small_config
 
 from minitrain.checkpoint import Checkpoint, read_checkpoint
 from minitrain.errors import CheckpointError
 from minitrain.runs import RunConfig, evaluate_run, load_run, start_run
 from minitrain.training.saving.capture import evaluation_weights
+from tests.helpers.small_runs import small_config
 
 
 @pytest.fixture(scope="module", params=["ema", "swa"])

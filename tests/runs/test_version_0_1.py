@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import tree
 
 from minitrain.checkpoint import read_checkpoint, verify_checkpoint
 from minitrain.cli import main
 from minitrain.records import read_metrics
 from minitrain.runs import compare_runs, evaluate_run, load_run, plot_run, resume_run
+from tests.helpers.places import FIXTURES
+from tests.helpers.small_runs import tree
 
-FILES = Path(__file__).resolve().parents[1] / "fixtures" / "version_0_1"
+FILES = FIXTURES / "version_0_1"
 
 
 @pytest.fixture

@@ -71,9 +71,9 @@ def _can_start_python() -> bool:
 
 def _running_helper() -> subprocess.Popen[str]:
     global _helper
-    if _helper is None or _helper.poll() is not None:
-        if _helper is None:
-            atexit.register(stop)
+    if _helper is not None and _helper.poll() is not None:
+        stop()  # it had no work for a while and ended; its pipe is still open
+    if _helper is None:
         one_thread = {f"{name}_NUM_THREADS": "1" for name in ("MINITRAIN", "NUMBA", "OPENBLAS", "OMP")}
         path = os.pathsep.join(filter(None, sys.path))
         _helper = subprocess.Popen(
@@ -98,6 +98,9 @@ def stop() -> None:
         _helper.kill()
         _helper.wait()
         _helper = None
+
+
+atexit.register(stop)
 
 
 def main() -> None:

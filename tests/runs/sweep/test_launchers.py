@@ -5,21 +5,20 @@ from __future__ import annotations
 import builtins
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_jobs import DIES, FAILS, SAVES, THREADS, job, run_jobs
-from sweep_jobs import stop as stop  # a fixture
 
 from minitrain.backend.threads import set_threads
 from minitrain.errors import ConfigError
 from minitrain.runs.sweep.launchers import LAUNCHERS, create_launcher
 from minitrain.runs.sweep.process import JobProcess
 from minitrain.runs.sweep.stop import StopFile
+from tests.helpers.running_sweeps import wait_for, when_running
+from tests.runs.sweep.sweep_jobs import DIES, FAILS, SAVES, THREADS, job, run_jobs
+from tests.runs.sweep.sweep_jobs import stop as stop  # a fixture
 
 ENGINES = [
     pytest.param("joblib", "joblib"),
@@ -183,20 +182,3 @@ def test_wrong_settings_of_a_launcher(name: str, values: dict[str, Any], message
 def test_every_launcher_says_what_it_is() -> None:
     for launcher in LAUNCHERS.values():
         assert launcher.__doc__
-
-
-def when_running(folder: Path, count: int, action: Callable[[], object]) -> None:
-    """Call ``action`` when so many jobs run; signals are handled in the main thread, which waits for the jobs."""
-
-    def watch() -> None:
-        wait_for(lambda: sum("running" in log.read_text() for log in folder.glob("*/log.txt")) >= count)
-        action()
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "nothing happened"
-        time.sleep(0.05)

@@ -7,12 +7,12 @@ import math
 from pathlib import Path
 
 import pytest
-from small_runs import SMALL, TEXT
 
 from minitrain.cli import main
 from minitrain.cli.sweep.values import read_range
 from minitrain.errors import ConfigError
 from minitrain.runs.sweep.search import Options, Range, Search, Span, Value, result_of
+from tests.helpers.small_runs import SMALL, TEXT
 
 SPACE: dict[str, Range] = {
     "x": Span(0.001, 1.0, log=True),

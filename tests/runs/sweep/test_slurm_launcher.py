@@ -9,14 +9,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from fake_slurm import install, members
-from sweep_jobs import FAILS, SAVES, THREADS, job, run_jobs
-from sweep_jobs import stop as stop  # a fixture
-from test_launchers import wait_for, when_running
 
 from minitrain.errors import ConfigError
 from minitrain.runs.sweep.launchers import create_launcher
 from minitrain.runs.sweep.stop import StopFile
+from tests.helpers.running_sweeps import wait_for, when_running
+from tests.runs.sweep.fake_slurm import install, members
+from tests.runs.sweep.sweep_jobs import FAILS, SAVES, THREADS, job, run_jobs
+from tests.runs.sweep.sweep_jobs import stop as stop  # a fixture
 
 pytest.importorskip("submitit")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-ins look for processes in /proc")

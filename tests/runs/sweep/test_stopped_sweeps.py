@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import SMALL, TEXT
 
 import minitrain
+from tests.helpers.small_runs import SMALL, TEXT
 
 STEPS = 800
 SETTINGS = [
@@ -72,9 +72,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# Whole sweeps in processes take half a minute each. Signals to the launchers alone are tested at every run.
 WAYS = [
-    pytest.param("joblib", signal.SIGTERM, False, "joblib"),
-    pytest.param("submitit-local", signal.SIGINT, True, "submitit"),
+    pytest.param("joblib", signal.SIGTERM, False, "joblib", marks=pytest.mark.sweeps),
+    pytest.param("submitit-local", signal.SIGINT, True, "submitit", marks=pytest.mark.sweeps),
     pytest.param("joblib", signal.SIGINT, True, "joblib", marks=pytest.mark.sweeps),
     pytest.param("joblib", signal.SIGKILL, False, "joblib", marks=pytest.mark.sweeps),
     pytest.param("submitit-local", signal.SIGTERM, False, "submitit", marks=pytest.mark.sweeps),

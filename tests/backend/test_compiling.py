@@ -1,0 +1,218 @@
+"""Compiling kernels: to disk alone, with a helper beside, and what happens when one of them is disturbed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+from minitrain.backend.cpu import compile_ahead, jit, kernel_cache
+from minitrain.backend.cpu.compile_ahead import exclusive
+from minitrain.kernels.cpu.activations import relu
+from tests.helpers.processes import run_python
+
+RELU = """
+import sys, time
+from pathlib import Path
+import numpy as np
+import minitrain.backend.cpu.jit as jit
+jit.compile_listener = print
+from minitrain.ops import relu_backward, relu_forward
+x = np.ones(3, np.float32)
+out, cache = relu_forward(x)
+"""
+needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="no helper where files have no locks")
+
+
+def run_relu(folder: Path, then: str, **environment: str) -> list[str]:
+    code = RELU + textwrap.dedent(then)
+    return run_python(code, MINITRAIN_CACHE_DIR=str(folder), MINITRAIN_KERNELS="auto", **environment).splitlines()
+
+
+@pytest.fixture
+def no_helper(monkeypatch):
+    """The helper of this process, if it has one, stays out of the test."""
+    monkeypatch.setattr(compile_ahead, "_helper", None)
+    monkeypatch.setattr(compile_ahead, "thread_count", lambda: 2)
+    yield
+    compile_ahead.stop()
+
+
+@needs_locks
+def test_the_helper_compiles_the_backward_beside_a_forward(tmp_path):
+    """The script has no ``if __name__ == "__main__"`` and its own search path; what it prints is printed once."""
+    then = f"""
+        print("waiting")
+        done = lambda: list(Path({str(tmp_path)!r}).glob("kernels/*/relu._backward*.nbc"))
+        until = time.monotonic() + 60
+        while not done() and time.monotonic() < until: time.sleep(0.02)
+        relu_backward(x, cache)
+    """
+    assert run_relu(tmp_path, then, MINITRAIN_NUM_THREADS="2") == ["relu._forward", "waiting"]
+
+
+def test_one_thread_has_no_helper(tmp_path):
+    then = "from minitrain.backend.cpu import compile_ahead; print(compile_ahead._helper)"
+    assert run_relu(tmp_path, then, MINITRAIN_NUM_THREADS="1") == ["relu._forward", "None"]
+
+
+def test_the_cache_knows_processors_and_what_is_gone(monkeypatch, tmp_path):
+    """A folder that machines share holds code for each of them; a lost file is compiled again, to disk as ever."""
+    compiled: list[str] = []
+    monkeypatch.setattr(jit, "compile_listener", compiled.append)
+    monkeypatch.setattr(jit, "compile_ahead", lambda module, kernels: None)
+    monkeypatch.setattr(jit, "kernel_cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(kernel_cache, "kernel_cache_dir", lambda: tmp_path)
+
+    def run() -> None:
+        x, out = np.float32([-1, 2, 3]), np.empty(3, np.float32)
+        jit.Kernel(relu._forward._function, relu._forward._signature, parallel=True)(x, out, 1)
+        np.testing.assert_array_equal(out, [0, 2, 3])
+
+    run()
+    run()
+    assert compiled == ["relu._forward"]
+    [lost] = tmp_path.glob("*.nbc")
+    lost.unlink()
+    run()
+    assert len(compiled) == 2
+    with monkeypatch.context() as another_machine:
+        another_machine.setattr(numba.core.config, "CPU_NAME", "generic")
+        run()
+    run()
+    assert len(compiled) == 3
+    assert len(list(tmp_path.glob("*.nbc"))) == 2  # code for either processor
+
+
+@needs_locks
+def test_a_helper_ends_with_its_pipe(monkeypatch, tmp_path):
+    """That is how it notices the end of the process that started it, also in the middle of a kernel."""
+    slow = "import time\nclass kernel:\n    def compile_to_disk():\n        print(flush=True); time.sleep(600)\n"
+    (tmp_path / "slow.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), *sys.path])))
+    command = [sys.executable, "-m", compile_ahead.__name__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as helper:
+        assert helper.stdin is not None and helper.stdout is not None
+        helper.stdin.write("slow kernel\n")
+        helper.stdin.flush()
+        helper.stdout.readline()  # it is at it
+        helper.stdin.close()
+        try:
+            assert helper.wait(timeout=30) == 0
+        finally:
+            helper.kill()
+
+
+@needs_locks
+def test_a_helper_gets_bored():
+    code = "from minitrain.backend.cpu import compile_ahead; compile_ahead.PATIENCE = 0.01; compile_ahead.main()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as helper:
+        try:
+            assert helper.wait(timeout=30) == 0
+        finally:
+            helper.kill()
+
+
+@needs_locks
+def test_a_helper_that_got_bored_is_replaced_and_leaves_nothing_open(no_helper):
+    compile_ahead.compile_ahead("json", ["no_kernel"])  # the helper ends in an error, as it would in boredom
+    first = compile_ahead._helper
+    assert first is not None and first.stdin is not None
+    first.wait(timeout=60)
+    compile_ahead.compile_ahead("json", ["no_kernel"])
+    second = compile_ahead._helper
+    assert second is not None and second.stdin is not None and second is not first
+    assert first.stdin.closed
+    compile_ahead.stop()
+    assert second.stdin.closed
+    assert second.returncode is not None
+
+
+@needs_locks
+def test_the_helper_finds_what_this_process_would(monkeypatch, no_helper, tmp_path):
+    """Its search path is this one's, its folder is not on it, and it may use one thread."""
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: started.append((args, options)) or Dead())
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/elsewhere"])
+    compile_ahead.compile_ahead("module", ["kernel"])
+    [((command,), options)] = started
+    assert command == [sys.executable, "-P", "-m", "minitrain.backend.cpu.compile_ahead"]
+    assert options["env"]["PYTHONPATH"] == f"{tmp_path}{os.pathsep}/elsewhere"
+    assert options["env"]["NUMBA_NUM_THREADS"] == options["env"]["OPENBLAS_NUM_THREADS"] == "1"
+
+
+class Dead:
+    """A helper that ended before it could read."""
+
+    def __init__(self) -> None:
+        self.stdin = self
+
+    def writelines(self, lines):
+        raise BrokenPipeError(list(lines))
+
+    def nothing(self) -> None:
+        pass
+
+    close = kill = wait = poll = nothing
+
+
+def test_a_program_with_a_python_inside_is_not_started_again(monkeypatch, no_helper):
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: pytest.fail("started"))
+    for executable in ("/usr/bin/blender", "", None):
+        monkeypatch.setattr(sys, "executable", executable)
+        compile_ahead.compile_ahead("module", ["kernel"])
+
+
+@needs_locks
+def test_a_lock_is_held_by_one_at_a_time(tmp_path):
+    inside, most = [], []
+
+    def work() -> None:
+        for _ in range(20):
+            with exclusive(tmp_path / "kernel.lock"):
+                inside.append(1)
+                time.sleep(1e-4)  # time for others to come in, if they can
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert len(most) == 80
+
+
+@needs_locks
+def test_a_lock_is_free_again_when_its_owner_is_killed(tmp_path):
+    path = tmp_path / "kernel.lock"
+    code = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        owner.stdout.readline()  # it has the lock
+        killed = threading.Event()
+        threading.Timer(0.05, lambda: (killed.set(), owner.kill())).start()
+        with exclusive(path):
+            assert killed.is_set()
+
+
+def test_without_locks_everyone_may_compile(tmp_path):
+    with exclusive(tmp_path / "missing" / "kernel.lock"):
+        assert not (tmp_path / "missing").exists()
+
+
+def test_a_part_of_a_kernel_cannot_be_called_from_python():
+    """numba would call into nothing: it has no way in from Python, which compiles faster."""
+    from minitrain.kernels.cpu.common.math import exp
+
+    with pytest.raises(TypeError, match=r"exp is a part of kernels: .* exp\.py_func"):
+        exp(np.float32(1))
