@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .errors import printable
+
 
 def size(count: float) -> str:
     """Bytes in units of a thousand: ``"1.5 GB"``, ``"340 bytes"``."""
@@ -39,5 +41,5 @@ def short(count: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line, with control characters written out, so that it cannot steer a terminal."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in " ".join(text.split()))
+    """``text`` on one line as it may be printed, see `printable`."""
+    return printable(" ".join(text.split()))

@@ -28,7 +28,7 @@ TRAINING = RUNS | {"probes", "reports", "trainers", "training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "versions": set(),
-    "formats": set(),
+    "formats": {"errors"},
     "files": {"errors"},
     "plotting": {"errors", "files"},
     "settings": {"errors"},
