@@ -89,7 +89,7 @@ def test_one_part_wakes_nobody_and_leaves_the_users_setting():
     code = """
 import numba, threading
 from minitrain.backend import set_threads
-from minitrain.kernels.cpu import relu
+from minitrain.kernels.cpu.activations import relu
 seen = []
 set_threads(1)
 work()

@@ -168,5 +168,5 @@ def test_averaged_weights_are_measured_where_a_run_keeps_them(text, tmp_path):
         before = program.evaluate()
         program.train(2)
         assert program.evaluate() != before
-        program.trainer.evaluation_weights = average.applied
+        program.trainer.run.weights.use("average", average.applied)
         assert program.evaluate() == before

@@ -367,7 +367,9 @@ def test_a_run_keeps_its_checkpoints_elsewhere(tmp_path: Path, folder: str, monk
     run = start_run(small_config(tmp_path, trainer_checkpoint_url=folder))
     run.train()
     assert not (run.run_dir / "checkpoints").exists()
-    assert load_run(run.run_dir).step == resume_run(run.run_dir).trainer.state.step == 7
+    assert load_run(run.run_dir, trusted=True).step == resume_run(run.run_dir, trusted=True).trainer.state.step == 7
+    with pytest.raises(ConfigError, match="leads out of the run folder"):
+        load_run(run.run_dir)
     with pytest.raises(CheckpointError, match="already holds a run"):
         start_run(small_config(tmp_path / "other", trainer_checkpoint_url=folder))
 
