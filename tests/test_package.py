@@ -139,7 +139,7 @@ def test_a_python_is_found_if_it_runs(monkeypatch, tmp_path):
 def test_classifiers_name_the_pythons_that_are_tested():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = {line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r"Python :: 3\.\d+$", line)}
-    assert named == {version for version, _ in other_versions.COMBINATIONS}
+    assert named <= {version for version, _ in other_versions.COMBINATIONS}
 
 
 def test_the_part_for_other_versions_exists():

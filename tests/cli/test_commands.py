@@ -458,6 +458,7 @@ def test_every_library_model_of_a_python_run_is_made_again_and_never_a_giant(tmp
     from minitrain.checkpoint import CheckpointStore, Contents
     from minitrain.errors import CheckpointError
     from minitrain.models.presets import MODELS, PRESETS, build_model
+    from minitrain.folder import RunFolder
     from minitrain.runs.python_run import _least_weights, rebuild_model
 
     for kind, model in [(model.config_type, model) for model in MODELS]:
@@ -469,10 +470,10 @@ def test_every_library_model_of_a_python_run_is_made_again_and_never_a_giant(tmp
         folder = tmp_path / name
         CheckpointStore(folder / "checkpoints").save(Contents(1, made.state_dict(), {"moments": {}}, {}))
         described = {"class": model.__name__, **dataclasses.asdict(PRESETS[name])}
-        assert rebuild_model(folder, {"model": described}).config == PRESETS[name]
+        assert rebuild_model(RunFolder(folder), {"model": described}).config == PRESETS[name]
         large = {"widths": [64, 10**6, 10]} if "widths" in described else {"n_embd": 96 * 10**4}
         with pytest.raises(CheckpointError, match="cannot be made again: it would take"):
-            rebuild_model(folder, {"model": described | large})
+            rebuild_model(RunFolder(folder), {"model": described | large})
         for wrong in ({"n_embd": "x"}, {"nonsense": 1}, {"class": 3}, {"class": "os.system"}):
             with pytest.raises(CheckpointError):
-                rebuild_model(folder, {"model": described | wrong})
+                rebuild_model(RunFolder(folder), {"model": described | wrong})
