@@ -440,8 +440,8 @@ def test_a_run_made_in_python_works_with_the_commands(settings: Any, call: Any, 
 def test_a_model_of_your_own_is_loaded_into_it(call: Any, here: Path) -> None:
     from minitrain.runs import load_run
 
-    python_run(here / "run", model={"class": "Mine", "width": 3})
-    assert "Mine" in call("info", "run")
+    python_run(here / "run", model={"class": "Unknown", "width": 3})
+    assert "Unknown" in call("info", "run")
     assert "steps" in call("info", "run")
     assert "load_run(" in call("generate", "run", code=2)
     model = minitrain.GPT(minitrain.GPTConfig(vocab_size=7, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=5)

@@ -47,7 +47,7 @@ def test_a_recipe_gives_a_table_and_a_picture(capsys: pytest.CaptureFixture[str]
     assert "4 sequences of 16 tokens a step" in out
     lines = out.splitlines()
     rows = {tuple(line.split()[:2]): line for line in lines}
-    for operation in (("linear", "backward"), ("attention", "forward"), ("adamw", "optimizer")):
+    for operation in (("linear", "backward"), ("attention", "forward"), ("adam", "optimizer")):
         assert operation in rows
     header = next(line for line in lines if "operation" in line)
     for column in ("calls", "ms", "share", "FLOP/B", "GFLOP/s", "GB/s", "of bound"):
