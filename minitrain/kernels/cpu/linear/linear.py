@@ -14,8 +14,10 @@ from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
 from ..common.math import chunk
-from ..common.sums import BLOCK, LEVELS, carry, clear_sums, finish
+from ..common.sums import LEVELS, carry, clear_sums, finish
 from ..common.targets import NONE, rows, slot
+
+TOGETHER = 64  # rows of a bias gradient that have one running sum: more would lose digits where they cancel
 
 
 def linear_forward(x: Array, weight: Array, bias: Array | None) -> Any:
@@ -81,10 +83,10 @@ def _backward(dout, x, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_
             sums = np.empty((LEVELS, c1 - c0), np.float32)
             clear_sums(sums)
             d = sums[0]
-            for first in range(0, R, BLOCK):
-                for r in range(first, min(first + BLOCK, R)):
+            for first in range(0, R, TOGETHER):
+                for r in range(first, min(first + TOGETHER, R)):
                     row = dout[r, c0:c1]
                     for c in range(d.size):
                         d[c] += row[c]
-                carry(sums, first + BLOCK)
+                carry(sums, first + TOGETHER)
             finish(sums, dbias[c0:c1], dbias_beta)
