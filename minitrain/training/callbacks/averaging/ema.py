@@ -51,9 +51,8 @@ class WeightAveraging(Callback):
 
     def state_kinds(self, model: Any) -> Mapping[str, Kind]:
         """See the base class."""
-        if self.average is None:
-            self.average = self.make(model)
-        return {path: OneArray(array) for path, array in self.average.state_dict().items()}
+        average = self.make(model) if self.average is None else self.average
+        return {path: OneArray(array) for path, array in average.state_dict().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take it back."""
