@@ -51,7 +51,7 @@ def check_type(name: str, value: Any, hint: Any) -> None:
     """
     options = options_of(hint)
     if isinstance(value, str) and "\0" in value:
-        raise SettingError(f"{name} has a NUL character in it, {describe(value)}; leave it out")
+        raise SettingError(f"{name} must have no NUL character in it, got {describe(value)}")
     if isinstance(value, str) and has_password(value):
         raise SettingError(
             f"{name}={printable(value)} has a password in it, which would be stored in the run folder and printed: "

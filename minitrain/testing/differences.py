@@ -155,7 +155,7 @@ def step_lengths(value: Array) -> Array:
 
 def norm(x: Array) -> float:
     """The root of the sum of squares, which may be too large or too small themselves."""
-    largest = float(abs(x).max(initial=0.0))
+    largest = float(abs(x).max()) if x.size else 0.0
     if largest == 0 or not math.isfinite(largest):
         return largest
     return largest * math.sqrt(float(((x / largest) ** 2).sum()))

@@ -107,7 +107,7 @@ def find_slope(
         if good(reading) and confirmed(reading):
             return _smooth(reading)
     readings.sort(key=lambda reading: -reading.step)
-    size = float(abs(array_module(value).where(direction == 0, 0.0, value)).max(initial=1.0))
+    size = max(1.0, float(abs(array_module(value).where(direction == 0, 0.0, value)).max()))
     floor = ROUNDING * size * probe.weight
     return _classify(_with_doubts(readings, [gap(reading) for reading in readings], floor), tolerance, floor)
 

@@ -111,8 +111,8 @@ W, DATA = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, bytes(16)
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ({"a": W, "b": W}, "b`"),
-        ({"a": W, "b": W | {"data_offsets": [9, 17]}}, "b`"),
+        ({"a": W, "b": W}, "invalid offset for tensor"),
+        ({"a": W, "b": W | {"data_offsets": [9, 17]}}, "invalid offset for tensor"),
         ({"a": W}, "not fully covered"),
         ({"a": W | {"data_offsets": [0, 16]}}, "shape, data type, or offset"),
         ({"a": W | {"shape": [-2]}}, "expected usize"),

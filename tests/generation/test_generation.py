@@ -164,7 +164,9 @@ PROMPTS = st.integers(1, 4).flatmap(
 )
 
 
-@given(prompts=PROMPTS, settings=SETTINGS, new=st.integers(0, 9), more=st.integers(0, 5), seed=st.integers(0))
+@given(
+    prompts=PROMPTS, settings=SETTINGS, new=st.integers(0, 9), more=st.integers(0, 5), seed=st.integers(0, 2**64 - 1)
+)
 def test_generated_tokens_are_the_same_however_asked_for(
     prompts: list[list[int]], settings: Settings, new: int, more: int, seed: int
 ) -> None:

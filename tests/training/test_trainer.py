@@ -130,8 +130,8 @@ def test_what_is_logged(tmp_path: Path, no_pictures: None) -> None:
         totals.append(total)
         counts.append(count)
         norms.append(clip.norm)
-        val[step + 1] = reference.evaluator.run(2)["val_loss"]
-    whole = reference.evaluator.run()
+        val[step + 1] = reference.run.evaluator.run(2)["val_loss"]
+    whole = reference.run.evaluator.run()
 
     run.train()
     records = read_metrics(run.run_dir / "metrics.jsonl")
