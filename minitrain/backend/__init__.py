@@ -3,23 +3,16 @@
 The only package that imports CuPy or numba's machinery. Importing it loads NumPy alone.
 """
 
-from .arrays import Array, array_module, device_of, is_array, library_for, to_device, to_numpy
-from .devices import gpu_status
-from .kernels_mode import kernels_enabled, kernels_mode, use_kernels
-from .threads import set_threads, thread_count
-
-__all__ = [
-    "Array",
-    "array_module",
-    "device_of",
-    "gpu_status",
-    "is_array",
-    "kernels_enabled",
-    "kernels_mode",
-    "library_for",
-    "set_threads",
-    "thread_count",
-    "to_device",
-    "to_numpy",
-    "use_kernels",
-]
+from .arrays import Array as Array
+from .arrays import array_module as array_module
+from .arrays import device_of as device_of
+from .arrays import is_array as is_array
+from .arrays import library_for as library_for
+from .arrays import to_device as to_device
+from .arrays import to_numpy as to_numpy
+from .devices import gpu_status as gpu_status
+from .kernels_mode import kernels_enabled as kernels_enabled
+from .kernels_mode import kernels_mode as kernels_mode
+from .kernels_mode import use_kernels as use_kernels
+from .threads import set_threads as set_threads
+from .threads import thread_count as thread_count

@@ -1,5 +1,3 @@
 """The command line, one file for each command."""
 
-from .entry import main
-
-__all__ = ["main"]
+from .entry import main as main

@@ -1,69 +1,48 @@
 """From text to batches: tokenizers, token files and shards, data sets, loaders, and baselines to beat."""
 
-from .loading.batches import IGNORED, Batch, Loader, PaddedBatch, split_batch
-from .loading.prefetch import Prefetch, PrefetchLoader
-from .loading.stream import Batches, BatchIterator
-from .samples.bucketing import BucketLoader
-from .samples.collate import Pair, pad_collate, pair_collate, stack_collate
-from .samples.datasets import ArrayDataset, Dataset, PairDataset, SampleDataset
-from .samples.mixture import Mixture
-from .samples.packing import PackedBatch, PackedDataset, document_offsets
-from .samples.samples import SampleLoader, ShuffledSamples
-from .text.bpe import BPETokenizer, train_bpe_tokenizer, train_joint_bpe_tokenizer
-from .text.corpus import read_corpus
-from .text.tokenizers import TOKENIZERS, ByteTokenizer, CharTokenizer, Tokenizer, build_tokenizer, tokenizer_from_json
-from .tokens.baselines import bits, uniform_nats, unigram_nats
-from .tokens.loader import TokenLoader, evaluation_batches
-from .tokens.shards import TokenShards, build_token_shards
-from .tokens.text_stream import TextStream
-from .tokens.token_array import JoinedTokens, TokenArray
-from .tokens.token_file import TokenFile, write_tokens
-
-__all__ = [
-    "IGNORED",
-    "TOKENIZERS",
-    "ArrayDataset",
-    "BPETokenizer",
-    "Batch",
-    "BatchIterator",
-    "Batches",
-    "BucketLoader",
-    "ByteTokenizer",
-    "CharTokenizer",
-    "Dataset",
-    "JoinedTokens",
-    "Loader",
-    "Mixture",
-    "PackedBatch",
-    "PackedDataset",
-    "PaddedBatch",
-    "Pair",
-    "PairDataset",
-    "Prefetch",
-    "PrefetchLoader",
-    "SampleDataset",
-    "SampleLoader",
-    "ShuffledSamples",
-    "TextStream",
-    "TokenArray",
-    "TokenFile",
-    "TokenLoader",
-    "TokenShards",
-    "Tokenizer",
-    "bits",
-    "build_token_shards",
-    "build_tokenizer",
-    "document_offsets",
-    "evaluation_batches",
-    "pad_collate",
-    "pair_collate",
-    "read_corpus",
-    "split_batch",
-    "stack_collate",
-    "tokenizer_from_json",
-    "train_bpe_tokenizer",
-    "train_joint_bpe_tokenizer",
-    "uniform_nats",
-    "unigram_nats",
-    "write_tokens",
-]
+from .loading.batches import IGNORED as IGNORED
+from .loading.batches import Batch as Batch
+from .loading.batches import Loader as Loader
+from .loading.batches import PaddedBatch as PaddedBatch
+from .loading.batches import split_batch as split_batch
+from .loading.prefetch import Prefetch as Prefetch
+from .loading.prefetch import PrefetchLoader as PrefetchLoader
+from .loading.stream import Batches as Batches
+from .loading.stream import BatchIterator as BatchIterator
+from .samples.bucketing import BucketLoader as BucketLoader
+from .samples.collate import Pair as Pair
+from .samples.collate import pad_collate as pad_collate
+from .samples.collate import pair_collate as pair_collate
+from .samples.collate import stack_collate as stack_collate
+from .samples.datasets import ArrayDataset as ArrayDataset
+from .samples.datasets import Dataset as Dataset
+from .samples.datasets import PairDataset as PairDataset
+from .samples.datasets import SampleDataset as SampleDataset
+from .samples.mixture import Mixture as Mixture
+from .samples.packing import PackedBatch as PackedBatch
+from .samples.packing import PackedDataset as PackedDataset
+from .samples.packing import document_offsets as document_offsets
+from .samples.samples import SampleLoader as SampleLoader
+from .samples.samples import ShuffledSamples as ShuffledSamples
+from .text.bpe import BPETokenizer as BPETokenizer
+from .text.bpe import train_bpe_tokenizer as train_bpe_tokenizer
+from .text.bpe import train_joint_bpe_tokenizer as train_joint_bpe_tokenizer
+from .text.corpus import read_corpus as read_corpus
+from .text.tokenizers import TOKENIZERS as TOKENIZERS
+from .text.tokenizers import ByteTokenizer as ByteTokenizer
+from .text.tokenizers import CharTokenizer as CharTokenizer
+from .text.tokenizers import Tokenizer as Tokenizer
+from .text.tokenizers import build_tokenizer as build_tokenizer
+from .text.tokenizers import tokenizer_from_json as tokenizer_from_json
+from .tokens.baselines import bits as bits
+from .tokens.baselines import uniform_nats as uniform_nats
+from .tokens.baselines import unigram_nats as unigram_nats
+from .tokens.loader import TokenLoader as TokenLoader
+from .tokens.loader import evaluation_batches as evaluation_batches
+from .tokens.shards import TokenShards as TokenShards
+from .tokens.shards import build_token_shards as build_token_shards
+from .tokens.text_stream import TextStream as TextStream
+from .tokens.token_array import JoinedTokens as JoinedTokens
+from .tokens.token_array import TokenArray as TokenArray
+from .tokens.token_file import TokenFile as TokenFile
+from .tokens.token_file import write_tokens as write_tokens

@@ -1,30 +1,18 @@
 """Whole models, built from layers: GPT, Llama, encoders, an encoder–decoder, a vision transformer, an MLP."""
 
-from .dual_encoder import DualEncoder, ImageTextBatch
-from .encoder import Encoder, EncoderConfig
-from .gpt import GPT, GPTConfig
-from .llama import Llama, LlamaConfig
-from .mlp import MLP, MLPConfig
-from .presets import PRESETS, build_model
-from .seq2seq import Seq2Seq
-from .seq2seq_config import Seq2SeqConfig
-from .vit import ViT, ViTConfig
-
-__all__ = [
-    "GPT",
-    "MLP",
-    "PRESETS",
-    "DualEncoder",
-    "Encoder",
-    "EncoderConfig",
-    "GPTConfig",
-    "ImageTextBatch",
-    "Llama",
-    "LlamaConfig",
-    "MLPConfig",
-    "Seq2Seq",
-    "Seq2SeqConfig",
-    "ViT",
-    "ViTConfig",
-    "build_model",
-]
+from .dual_encoder import DualEncoder as DualEncoder
+from .dual_encoder import ImageTextBatch as ImageTextBatch
+from .encoder import Encoder as Encoder
+from .encoder import EncoderConfig as EncoderConfig
+from .gpt import GPT as GPT
+from .gpt import GPTConfig as GPTConfig
+from .llama import Llama as Llama
+from .llama import LlamaConfig as LlamaConfig
+from .mlp import MLP as MLP
+from .mlp import MLPConfig as MLPConfig
+from .presets import PRESETS as PRESETS
+from .presets import build_model as build_model
+from .seq2seq import Seq2Seq as Seq2Seq
+from .seq2seq_config import Seq2SeqConfig as Seq2SeqConfig
+from .vit import ViT as ViT
+from .vit import ViTConfig as ViTConfig

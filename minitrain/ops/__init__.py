@@ -1,227 +1,154 @@
 """Pure forward/backward pairs, one operation a file: the readable reference of everything minitrain computes."""
 
-from .activations.geglu import GegluCache, geglu_backward, geglu_forward
-from .activations.gelu import GeluCache, gelu_backward, gelu_forward
-from .activations.relu import ReluCache, relu_backward, relu_forward
-from .activations.sigmoid import SigmoidCache, sigmoid_backward, sigmoid_forward
-from .activations.silu import SiluCache, silu_backward, silu_forward
-from .activations.softmax import SoftmaxCache, softmax_backward, softmax_forward
-from .activations.softplus import SoftplusCache, softplus_backward, softplus_forward
-from .activations.swiglu import SwigluCache, swiglu_backward, swiglu_forward
-from .activations.tanh import TanhCache, tanh_backward, tanh_forward
-from .attention.attention import AttentionCache, attention_backward, attention_forward
-from .attention.rope import RopeCache, rope_backward, rope_forward
-from .classification.binary_cross_entropy import (
-    BinaryCrossEntropyCache,
-    binary_cross_entropy_backward,
-    binary_cross_entropy_forward,
-)
-from .classification.binary_focal import BinaryFocalCache, binary_focal_backward, binary_focal_forward
-from .classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from .classification.focal import FocalCache, focal_backward, focal_forward
-from .classification.hinge import HingeCache, hinge_backward, hinge_forward
-from .classification.kl_divergence import KLDivergenceCache, kl_divergence_backward, kl_divergence_forward
-from .classification.linear_cross_entropy import (
-    LinearCrossEntropyCache,
-    linear_cross_entropy_backward,
-    linear_cross_entropy_forward,
-)
-from .contract.loss import Loss
-from .contract.op import SKIP, Into, Pair, Skip, Target, op, registry
-from .contrastive.info_nce import InfoNCECache, info_nce_backward, info_nce_forward
-from .contrastive.siglip import SiglipCache, siglip_backward, siglip_forward
-from .contrastive.supervised_contrastive import (
-    SupervisedContrastiveCache,
-    supervised_contrastive_backward,
-    supervised_contrastive_forward,
-)
-from .images.avg_pool2d import AvgPool2dCache, avg_pool2d_backward, avg_pool2d_forward
-from .images.conv2d import Conv2dCache, conv2d_backward, conv2d_forward
-from .images.max_pool2d import MaxPool2dCache, max_pool2d_backward, max_pool2d_forward
-from .linear.drop_path import DropPathCache, drop_path_backward, drop_path_forward
-from .linear.dropout import DropoutCache, dropout_backward, dropout_forward
-from .linear.embedding import EmbeddingCache, embedding_backward, embedding_forward
-from .linear.gelu_linear import GeluLinearCache, gelu_linear_backward, gelu_linear_forward
-from .linear.linear import LinearCache, linear_backward, linear_forward
-from .linear.low_rank import LowRankCache, low_rank_backward, low_rank_forward
-from .linear.scale import ScaleCache, scale_backward, scale_forward
-from .norms.group_norm import GroupNormCache, group_norm_backward, group_norm_forward
-from .norms.l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_normalize_forward
-from .norms.layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
-from .norms.residual import ResidualCache, residual_backward, residual_forward
-from .norms.residual_layer_norm import ResidualLayerNormCache, residual_layer_norm_backward, residual_layer_norm_forward
-from .norms.residual_rms_norm import ResidualRMSNormCache, residual_rms_norm_backward, residual_rms_norm_forward
-from .norms.rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
-from .regression.huber import HuberCache, huber_backward, huber_forward
-from .regression.mean_absolute_error import (
-    MeanAbsoluteErrorCache,
-    mean_absolute_error_backward,
-    mean_absolute_error_forward,
-)
-from .regression.mean_squared_error import (
-    MeanSquaredErrorCache,
-    mean_squared_error_backward,
-    mean_squared_error_forward,
-)
-from .regression.triplet import TripletCache, triplet_backward, triplet_forward
-from .routing.load_balancing import LoadBalancingCache, load_balancing_backward, load_balancing_forward
-from .routing.router_z_loss import RouterZLossCache, router_z_loss_backward, router_z_loss_forward
-from .routing.top_k_routing import TopKRoutingCache, top_k_routing_backward, top_k_routing_forward
-from .sequences.concat import ConcatCache, concat_backward, concat_forward
-from .sequences.mean_pool import MeanPoolCache, mean_pool_backward, mean_pool_forward
-from .sequences.split import SplitCache, split_backward, split_forward
-
-__all__ = [
-    "SKIP",
-    "AttentionCache",
-    "AvgPool2dCache",
-    "BinaryCrossEntropyCache",
-    "BinaryFocalCache",
-    "ConcatCache",
-    "Conv2dCache",
-    "CrossEntropyCache",
-    "DropPathCache",
-    "DropoutCache",
-    "EmbeddingCache",
-    "FocalCache",
-    "GegluCache",
-    "GeluCache",
-    "GeluLinearCache",
-    "GroupNormCache",
-    "HingeCache",
-    "HuberCache",
-    "InfoNCECache",
-    "Into",
-    "KLDivergenceCache",
-    "L2NormalizeCache",
-    "LayerNormCache",
-    "LinearCache",
-    "LinearCrossEntropyCache",
-    "LoadBalancingCache",
-    "Loss",
-    "LowRankCache",
-    "MaxPool2dCache",
-    "MeanAbsoluteErrorCache",
-    "MeanPoolCache",
-    "MeanSquaredErrorCache",
-    "Pair",
-    "RMSNormCache",
-    "ReluCache",
-    "ResidualCache",
-    "ResidualLayerNormCache",
-    "ResidualRMSNormCache",
-    "RopeCache",
-    "RouterZLossCache",
-    "ScaleCache",
-    "SiglipCache",
-    "SigmoidCache",
-    "SiluCache",
-    "Skip",
-    "SoftmaxCache",
-    "SoftplusCache",
-    "SplitCache",
-    "SupervisedContrastiveCache",
-    "SwigluCache",
-    "TanhCache",
-    "Target",
-    "TopKRoutingCache",
-    "TripletCache",
-    "attention_backward",
-    "attention_forward",
-    "avg_pool2d_backward",
-    "avg_pool2d_forward",
-    "binary_cross_entropy_backward",
-    "binary_cross_entropy_forward",
-    "binary_focal_backward",
-    "binary_focal_forward",
-    "concat_backward",
-    "concat_forward",
-    "conv2d_backward",
-    "conv2d_forward",
-    "cross_entropy_backward",
-    "cross_entropy_forward",
-    "drop_path_backward",
-    "drop_path_forward",
-    "dropout_backward",
-    "dropout_forward",
-    "embedding_backward",
-    "embedding_forward",
-    "focal_backward",
-    "focal_forward",
-    "geglu_backward",
-    "geglu_forward",
-    "gelu_backward",
-    "gelu_forward",
-    "gelu_linear_backward",
-    "gelu_linear_forward",
-    "group_norm_backward",
-    "group_norm_forward",
-    "hinge_backward",
-    "hinge_forward",
-    "huber_backward",
-    "huber_forward",
-    "info_nce_backward",
-    "info_nce_forward",
-    "kl_divergence_backward",
-    "kl_divergence_forward",
-    "l2_normalize_backward",
-    "l2_normalize_forward",
-    "layer_norm_backward",
-    "layer_norm_forward",
-    "linear_backward",
-    "linear_cross_entropy_backward",
-    "linear_cross_entropy_forward",
-    "linear_forward",
-    "load_balancing_backward",
-    "load_balancing_forward",
-    "low_rank_backward",
-    "low_rank_forward",
-    "max_pool2d_backward",
-    "max_pool2d_forward",
-    "mean_absolute_error_backward",
-    "mean_absolute_error_forward",
-    "mean_pool_backward",
-    "mean_pool_forward",
-    "mean_squared_error_backward",
-    "mean_squared_error_forward",
-    "op",
-    "registry",
-    "relu_backward",
-    "relu_forward",
-    "residual_backward",
-    "residual_forward",
-    "residual_layer_norm_backward",
-    "residual_layer_norm_forward",
-    "residual_rms_norm_backward",
-    "residual_rms_norm_forward",
-    "rms_norm_backward",
-    "rms_norm_forward",
-    "rope_backward",
-    "rope_forward",
-    "router_z_loss_backward",
-    "router_z_loss_forward",
-    "scale_backward",
-    "scale_forward",
-    "siglip_backward",
-    "siglip_forward",
-    "sigmoid_backward",
-    "sigmoid_forward",
-    "silu_backward",
-    "silu_forward",
-    "softmax_backward",
-    "softmax_forward",
-    "softplus_backward",
-    "softplus_forward",
-    "split_backward",
-    "split_forward",
-    "supervised_contrastive_backward",
-    "supervised_contrastive_forward",
-    "swiglu_backward",
-    "swiglu_forward",
-    "tanh_backward",
-    "tanh_forward",
-    "top_k_routing_backward",
-    "top_k_routing_forward",
-    "triplet_backward",
-    "triplet_forward",
-]
+from .activations.geglu import GegluCache as GegluCache
+from .activations.geglu import geglu_backward as geglu_backward
+from .activations.geglu import geglu_forward as geglu_forward
+from .activations.gelu import GeluCache as GeluCache
+from .activations.gelu import gelu_backward as gelu_backward
+from .activations.gelu import gelu_forward as gelu_forward
+from .activations.relu import ReluCache as ReluCache
+from .activations.relu import relu_backward as relu_backward
+from .activations.relu import relu_forward as relu_forward
+from .activations.sigmoid import SigmoidCache as SigmoidCache
+from .activations.sigmoid import sigmoid_backward as sigmoid_backward
+from .activations.sigmoid import sigmoid_forward as sigmoid_forward
+from .activations.silu import SiluCache as SiluCache
+from .activations.silu import silu_backward as silu_backward
+from .activations.silu import silu_forward as silu_forward
+from .activations.softmax import SoftmaxCache as SoftmaxCache
+from .activations.softmax import softmax_backward as softmax_backward
+from .activations.softmax import softmax_forward as softmax_forward
+from .activations.softplus import SoftplusCache as SoftplusCache
+from .activations.softplus import softplus_backward as softplus_backward
+from .activations.softplus import softplus_forward as softplus_forward
+from .activations.swiglu import SwigluCache as SwigluCache
+from .activations.swiglu import swiglu_backward as swiglu_backward
+from .activations.swiglu import swiglu_forward as swiglu_forward
+from .activations.tanh import TanhCache as TanhCache
+from .activations.tanh import tanh_backward as tanh_backward
+from .activations.tanh import tanh_forward as tanh_forward
+from .attention.attention import AttentionCache as AttentionCache
+from .attention.attention import attention_backward as attention_backward
+from .attention.attention import attention_forward as attention_forward
+from .attention.rope import RopeCache as RopeCache
+from .attention.rope import rope_backward as rope_backward
+from .attention.rope import rope_forward as rope_forward
+from .classification.binary_cross_entropy import BinaryCrossEntropyCache as BinaryCrossEntropyCache
+from .classification.binary_cross_entropy import binary_cross_entropy_backward as binary_cross_entropy_backward
+from .classification.binary_cross_entropy import binary_cross_entropy_forward as binary_cross_entropy_forward
+from .classification.binary_focal import BinaryFocalCache as BinaryFocalCache
+from .classification.binary_focal import binary_focal_backward as binary_focal_backward
+from .classification.binary_focal import binary_focal_forward as binary_focal_forward
+from .classification.cross_entropy import CrossEntropyCache as CrossEntropyCache
+from .classification.cross_entropy import cross_entropy_backward as cross_entropy_backward
+from .classification.cross_entropy import cross_entropy_forward as cross_entropy_forward
+from .classification.focal import FocalCache as FocalCache
+from .classification.focal import focal_backward as focal_backward
+from .classification.focal import focal_forward as focal_forward
+from .classification.hinge import HingeCache as HingeCache
+from .classification.hinge import hinge_backward as hinge_backward
+from .classification.hinge import hinge_forward as hinge_forward
+from .classification.kl_divergence import KLDivergenceCache as KLDivergenceCache
+from .classification.kl_divergence import kl_divergence_backward as kl_divergence_backward
+from .classification.kl_divergence import kl_divergence_forward as kl_divergence_forward
+from .classification.linear_cross_entropy import LinearCrossEntropyCache as LinearCrossEntropyCache
+from .classification.linear_cross_entropy import linear_cross_entropy_backward as linear_cross_entropy_backward
+from .classification.linear_cross_entropy import linear_cross_entropy_forward as linear_cross_entropy_forward
+from .contract.loss import Loss as Loss
+from .contract.op import SKIP as SKIP
+from .contract.op import Into as Into
+from .contract.op import Pair as Pair
+from .contract.op import Skip as Skip
+from .contract.op import Target as Target
+from .contract.op import op as op
+from .contract.op import registry as registry
+from .contrastive.info_nce import InfoNCECache as InfoNCECache
+from .contrastive.info_nce import info_nce_backward as info_nce_backward
+from .contrastive.info_nce import info_nce_forward as info_nce_forward
+from .contrastive.siglip import SiglipCache as SiglipCache
+from .contrastive.siglip import siglip_backward as siglip_backward
+from .contrastive.siglip import siglip_forward as siglip_forward
+from .contrastive.supervised_contrastive import SupervisedContrastiveCache as SupervisedContrastiveCache
+from .contrastive.supervised_contrastive import supervised_contrastive_backward as supervised_contrastive_backward
+from .contrastive.supervised_contrastive import supervised_contrastive_forward as supervised_contrastive_forward
+from .images.avg_pool2d import AvgPool2dCache as AvgPool2dCache
+from .images.avg_pool2d import avg_pool2d_backward as avg_pool2d_backward
+from .images.avg_pool2d import avg_pool2d_forward as avg_pool2d_forward
+from .images.conv2d import Conv2dCache as Conv2dCache
+from .images.conv2d import conv2d_backward as conv2d_backward
+from .images.conv2d import conv2d_forward as conv2d_forward
+from .images.max_pool2d import MaxPool2dCache as MaxPool2dCache
+from .images.max_pool2d import max_pool2d_backward as max_pool2d_backward
+from .images.max_pool2d import max_pool2d_forward as max_pool2d_forward
+from .linear.drop_path import DropPathCache as DropPathCache
+from .linear.drop_path import drop_path_backward as drop_path_backward
+from .linear.drop_path import drop_path_forward as drop_path_forward
+from .linear.dropout import DropoutCache as DropoutCache
+from .linear.dropout import dropout_backward as dropout_backward
+from .linear.dropout import dropout_forward as dropout_forward
+from .linear.embedding import EmbeddingCache as EmbeddingCache
+from .linear.embedding import embedding_backward as embedding_backward
+from .linear.embedding import embedding_forward as embedding_forward
+from .linear.gelu_linear import GeluLinearCache as GeluLinearCache
+from .linear.gelu_linear import gelu_linear_backward as gelu_linear_backward
+from .linear.gelu_linear import gelu_linear_forward as gelu_linear_forward
+from .linear.linear import LinearCache as LinearCache
+from .linear.linear import linear_backward as linear_backward
+from .linear.linear import linear_forward as linear_forward
+from .linear.low_rank import LowRankCache as LowRankCache
+from .linear.low_rank import low_rank_backward as low_rank_backward
+from .linear.low_rank import low_rank_forward as low_rank_forward
+from .linear.scale import ScaleCache as ScaleCache
+from .linear.scale import scale_backward as scale_backward
+from .linear.scale import scale_forward as scale_forward
+from .norms.group_norm import GroupNormCache as GroupNormCache
+from .norms.group_norm import group_norm_backward as group_norm_backward
+from .norms.group_norm import group_norm_forward as group_norm_forward
+from .norms.l2_normalize import L2NormalizeCache as L2NormalizeCache
+from .norms.l2_normalize import l2_normalize_backward as l2_normalize_backward
+from .norms.l2_normalize import l2_normalize_forward as l2_normalize_forward
+from .norms.layer_norm import LayerNormCache as LayerNormCache
+from .norms.layer_norm import layer_norm_backward as layer_norm_backward
+from .norms.layer_norm import layer_norm_forward as layer_norm_forward
+from .norms.residual import ResidualCache as ResidualCache
+from .norms.residual import residual_backward as residual_backward
+from .norms.residual import residual_forward as residual_forward
+from .norms.residual_layer_norm import ResidualLayerNormCache as ResidualLayerNormCache
+from .norms.residual_layer_norm import residual_layer_norm_backward as residual_layer_norm_backward
+from .norms.residual_layer_norm import residual_layer_norm_forward as residual_layer_norm_forward
+from .norms.residual_rms_norm import ResidualRMSNormCache as ResidualRMSNormCache
+from .norms.residual_rms_norm import residual_rms_norm_backward as residual_rms_norm_backward
+from .norms.residual_rms_norm import residual_rms_norm_forward as residual_rms_norm_forward
+from .norms.rms_norm import RMSNormCache as RMSNormCache
+from .norms.rms_norm import rms_norm_backward as rms_norm_backward
+from .norms.rms_norm import rms_norm_forward as rms_norm_forward
+from .regression.huber import HuberCache as HuberCache
+from .regression.huber import huber_backward as huber_backward
+from .regression.huber import huber_forward as huber_forward
+from .regression.mean_absolute_error import MeanAbsoluteErrorCache as MeanAbsoluteErrorCache
+from .regression.mean_absolute_error import mean_absolute_error_backward as mean_absolute_error_backward
+from .regression.mean_absolute_error import mean_absolute_error_forward as mean_absolute_error_forward
+from .regression.mean_squared_error import MeanSquaredErrorCache as MeanSquaredErrorCache
+from .regression.mean_squared_error import mean_squared_error_backward as mean_squared_error_backward
+from .regression.mean_squared_error import mean_squared_error_forward as mean_squared_error_forward
+from .regression.triplet import TripletCache as TripletCache
+from .regression.triplet import triplet_backward as triplet_backward
+from .regression.triplet import triplet_forward as triplet_forward
+from .routing.load_balancing import LoadBalancingCache as LoadBalancingCache
+from .routing.load_balancing import load_balancing_backward as load_balancing_backward
+from .routing.load_balancing import load_balancing_forward as load_balancing_forward
+from .routing.router_z_loss import RouterZLossCache as RouterZLossCache
+from .routing.router_z_loss import router_z_loss_backward as router_z_loss_backward
+from .routing.router_z_loss import router_z_loss_forward as router_z_loss_forward
+from .routing.top_k_routing import TopKRoutingCache as TopKRoutingCache
+from .routing.top_k_routing import top_k_routing_backward as top_k_routing_backward
+from .routing.top_k_routing import top_k_routing_forward as top_k_routing_forward
+from .sequences.concat import ConcatCache as ConcatCache
+from .sequences.concat import concat_backward as concat_backward
+from .sequences.concat import concat_forward as concat_forward
+from .sequences.mean_pool import MeanPoolCache as MeanPoolCache
+from .sequences.mean_pool import mean_pool_backward as mean_pool_backward
+from .sequences.mean_pool import mean_pool_forward as mean_pool_forward
+from .sequences.split import SplitCache as SplitCache
+from .sequences.split import split_backward as split_backward
+from .sequences.split import split_forward as split_forward

@@ -11,22 +11,13 @@
     draw(report, "profile.png")
 """
 
-from .costs import Cost, cost_of
-from .machine import Machine, measure_machine
-from .picture import draw
-from .recorder import Profile
-from .report import Report, Row
-from .table import describe, tables
-
-__all__ = [
-    "Cost",
-    "Machine",
-    "Profile",
-    "Report",
-    "Row",
-    "cost_of",
-    "describe",
-    "draw",
-    "measure_machine",
-    "tables",
-]
+from .costs import Cost as Cost
+from .costs import cost_of as cost_of
+from .machine import Machine as Machine
+from .machine import measure_machine as measure_machine
+from .picture import draw as draw
+from .recorder import Profile as Profile
+from .report import Report as Report
+from .report import Row as Row
+from .table import describe as describe
+from .table import tables as tables

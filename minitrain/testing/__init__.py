@@ -14,21 +14,13 @@ The checker needs only NumPy. ``minitrain.testing.strategies`` needs Hypothesis.
 shows whether your tests would notice a mistake, needs pytest as well.
 """
 
-from .gradients import check_gradients
-from .layouts import LAYOUTS, with_layout
-from .modules import check_module
-from .report import ArgumentReport, GradientCheckError, GradientMismatch, GradientReport, Mismatch
-from .settings import CheckSettings
-
-__all__ = [
-    "LAYOUTS",
-    "ArgumentReport",
-    "CheckSettings",
-    "GradientCheckError",
-    "GradientMismatch",
-    "GradientReport",
-    "Mismatch",
-    "check_gradients",
-    "check_module",
-    "with_layout",
-]
+from .gradients import check_gradients as check_gradients
+from .layouts import LAYOUTS as LAYOUTS
+from .layouts import with_layout as with_layout
+from .modules import check_module as check_module
+from .report import ArgumentReport as ArgumentReport
+from .report import GradientCheckError as GradientCheckError
+from .report import GradientMismatch as GradientMismatch
+from .report import GradientReport as GradientReport
+from .report import Mismatch as Mismatch
+from .settings import CheckSettings as CheckSettings

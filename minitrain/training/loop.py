@@ -32,8 +32,7 @@ def train_step(
 ) -> Update:
     """Forward, backward and one update.
 
-    Gradients add up as sums over all micro-batches and are divided by the number of targets at the update: any
-    split of a batch gives the gradient of the whole batch.
+    Gradients add up as sums and are divided by the number of targets: any split of a batch gives the same gradient.
 
     Args:
         model: has ``loss`` and ``loss_backward``, or an ``objective`` has them.
@@ -49,8 +48,7 @@ def train_step(
 
     Raises:
         DataError: if no target of the batch counts.
-        NonFiniteError: if the loss or the gradient is NaN or infinite. It names the first bad parameter, activation
-            or gradient; the weights are not touched.
+        NonFiniteError: if the loss or the gradient is not finite, naming the first bad array; no weight is touched.
     """
     objective = model if objective is None else objective
     optimizer.set_lr(lr)
@@ -69,21 +67,18 @@ def train_step(
     if not count:
         raise DataError("no target of this batch counts: all are masked out, there is nothing to learn from it")
     clip = clip_by_global_norm(model, max_grad_norm, count=count)
-    update = go_on(Gradient(Loss(total, count), clip))
-    if update:
+    if update := go_on(Gradient(Loss(total, count), clip)):
         optimizer.step(clip.scale)
     return Update(total, count, lr, clip.norm, skipped=not update)
 
 
 class TrainingLoop:
-    """Makes the updates of a training and yields a record of each.
-
-    What happens between two updates (records, evaluations, checkpoints) is up to whoever iterates.
+    """Makes the updates of a training and yields each; whoever iterates records, evaluates and saves in between.
 
     Args:
         setup: the model, the data and everything else that a step needs.
         state: where the training stands; the loop counts in it.
-        view: what hooks get to see; requests to skip or to roll back are read from its ``control``.
+        view: what hooks see; its ``control`` has their requests to skip or to roll back.
         callbacks: whose hooks are called within a step.
         roll_back: goes back to an older state when a callback requests it.
 

@@ -5,43 +5,25 @@ in the file of its family. Inputs are drawn in float64; tests cast them. A case 
 ``layer_case``, says how to build it and what to feed it. Needs Hypothesis.
 """
 
-from . import (
-    activations,
-    attention,
-    classification,
-    contrastive,
-    images,
-    linear,
-    models,
-    norms,
-    regression,
-    routing,
-    sequences,
-)
-from .base import CASES, EMPTY, SMALL, TILES, Call, Case, Extent, case
-from .layer import LAYERS, LayerCase, layer_case
-
-__all__ = [
-    "CASES",
-    "EMPTY",
-    "LAYERS",
-    "SMALL",
-    "TILES",
-    "Call",
-    "Case",
-    "Extent",
-    "LayerCase",
-    "activations",
-    "attention",
-    "case",
-    "classification",
-    "contrastive",
-    "images",
-    "layer_case",
-    "linear",
-    "models",
-    "norms",
-    "regression",
-    "routing",
-    "sequences",
-]
+from . import activations as activations
+from . import attention as attention
+from . import classification as classification
+from . import contrastive as contrastive
+from . import images as images
+from . import linear as linear
+from . import models as models
+from . import norms as norms
+from . import regression as regression
+from . import routing as routing
+from . import sequences as sequences
+from .base import CASES as CASES
+from .base import EMPTY as EMPTY
+from .base import SMALL as SMALL
+from .base import TILES as TILES
+from .base import Call as Call
+from .base import Case as Case
+from .base import Extent as Extent
+from .base import case as case
+from .layer import LAYERS as LAYERS
+from .layer import LayerCase as LayerCase
+from .layer import layer_case as layer_case

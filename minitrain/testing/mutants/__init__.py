@@ -8,21 +8,12 @@ Lipton, Sayward, 1978, IEEE Computer 11(4)). Each of them is a test to write, or
 pytest, ``workers.py`` keeps such processes at work, ``run.py`` puts it together. Needs pytest and Hypothesis.
 """
 
-from .equivalents import Equivalent, load_equivalents
-from .mistakes import KINDS, Mutant
-from .report import MutationReport
-from .run import try_mutants
-from .session import Outcome
-from .target import Target, target_of
-
-__all__ = [
-    "KINDS",
-    "Equivalent",
-    "Mutant",
-    "MutationReport",
-    "Outcome",
-    "Target",
-    "load_equivalents",
-    "target_of",
-    "try_mutants",
-]
+from .equivalents import Equivalent as Equivalent
+from .equivalents import load_equivalents as load_equivalents
+from .mistakes import KINDS as KINDS
+from .mistakes import Mutant as Mutant
+from .report import MutationReport as MutationReport
+from .run import try_mutants as try_mutants
+from .session import Outcome as Outcome
+from .target import Target as Target
+from .target import target_of as target_of
