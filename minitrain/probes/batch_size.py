@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.pool import POOL
+from ..backend.precision import use_precision
 from ..data.loading.batches import map_arrays
 from ..errors import ConfigError
 from ..formats import size
@@ -94,8 +95,9 @@ def _peak(setup: Setup, batch: Any) -> int:
     setup.optimizer.zero_grad()
     before = POOL.in_use
     POOL.reset_peak()
-    _, cache = setup.objective.loss(batch_to(batch, setup.device), rng=setup.key.fold("find batch size"))
-    setup.objective.loss_backward(cache)
+    with use_precision(setup.precision):
+        _, cache = setup.objective.loss(batch_to(batch, setup.device), rng=setup.key.fold("find batch size"))
+        setup.objective.loss_backward(cache)
     compute_grad_norm(setup.model)
     return POOL.peak - before
 

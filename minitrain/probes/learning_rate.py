@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..backend.precision import use_precision
 from ..errors import ConfigError, NonFiniteError
 from ..training.loop import train_step
 from ..training.setup import HasSetup, Setup, setup_of
@@ -67,7 +69,8 @@ def find_learning_rate(
     average = 0.0
     setup = setup_of(training)
     begin = 0 if isinstance(training, Setup) else training.state.step
-    with state_restored(setup):
+    scaler = deepcopy(setup.scaler)  # the training's own stays as it is
+    with state_restored(setup), use_precision(setup.precision):
         for i in range(steps):
             rate = low * (high / low) ** (i / (steps - 1))
             try:
@@ -79,6 +82,7 @@ def find_learning_rate(
                     key=setup.key.fold("find learning rate", i),
                     max_grad_norm=setup.max_grad_norm,
                     objective=setup.objective,
+                    scaler=scaler,
                 )
             except NonFiniteError:
                 break

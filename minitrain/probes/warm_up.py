@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
+from ..backend.precision import use_precision
 from ..optim import AdamW, Constant, Optimizer
 from ..random import Key
 from ..records.progress import compilations
@@ -38,7 +40,7 @@ def warm_up(training: Setup | HasSetup, *, tell: Tell = print) -> list[str]:
         compiled.append(kernel)
         tell(f"compiling {kernel}")
 
-    with compilations(listen), state_restored(setup):
+    with compilations(listen), state_restored(setup), use_precision(setup.precision):
         batch = setup.batch(begin)
         train_step(
             setup.model,
@@ -48,6 +50,7 @@ def warm_up(training: Setup | HasSetup, *, tell: Tell = print) -> list[str]:
             key=setup.key.fold("warm up"),
             max_grad_norm=setup.max_grad_norm,
             objective=setup.objective,
+            scaler=deepcopy(setup.scaler),
         )
         for _, part in batch:
             setup.objective.loss(part)  # without a key: an evaluation, which may use other kernels

@@ -52,6 +52,7 @@ def evaluate(
     *,
     max_batches: int | None = None,
     device: str = "cpu",
+    precision: str | None = None,
 ) -> dict[str, float]:
     """Loss of ``model`` on ``tokens`` in windows side by side, without dropout.
 
@@ -62,6 +63,7 @@ def evaluate(
         batch_size: windows in a batch.
         max_batches: take only this many full batches, spread evenly over the text; ``None`` takes it all.
         device: where the model is.
+        precision: of the products, see `minitrain.backend.precision`; ``None`` for that in force.
 
     Returns:
         ``val_loss``, the mean in nats per token, and ``val_tokens``.
@@ -69,7 +71,8 @@ def evaluate(
     Raises:
         DataError: if there are fewer than two tokens.
     """
-    return Evaluator(model, TokenWindows(tokens, block_size, batch_size), device=device).run(max_batches)
+    data = TokenWindows(tokens, block_size, batch_size)
+    return Evaluator(model, data, device=device, precision=precision).run(max_batches)
 
 
 @dataclass(frozen=True)

@@ -137,13 +137,15 @@ def evaluate_run(
             "--text FILE, or call trainer.resume() and trainer.validate() in that script"
         )
     block_size = model.config.block_size
-    batch_size, place = (32, "cpu") if config is None else (config.trainer.batch_size, config.device)
+    batch_size, place, precision = 32, "cpu", None
+    if config is not None:
+        batch_size, place, precision = config.trainer.batch_size, config.device, config.trainer.product_precision()
     if text is not None:
         train = held_out = tokens_of_text(text, tokenizer)
     else:
         assert config is not None
         _, train, held_out = load_tokens(config, RunFolder(run_dir))
-    measured = evaluate(model, held_out, block_size, batch_size, device=device or place)
+    measured = evaluate(model, held_out, block_size, batch_size, device=device or place, precision=precision)
     found = compare_with_guessing(measured, train, held_out, tokenizer.vocab_size, tokenizer)
     return replace(found, averaged_by=averaged_by)
 

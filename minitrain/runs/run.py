@@ -98,6 +98,7 @@ class Run:
                 data.block_size,
                 self.config.trainer.batch_size,
                 device=self.config.device,
+                precision=self.config.trainer.product_precision(),
             )
         validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
         validation = replace(validation, averaged_by=training.weights)

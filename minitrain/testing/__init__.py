@@ -15,6 +15,9 @@ shows whether your tests would notice a mistake, needs pytest as well.
 """
 
 from .gradients import check_gradients as check_gradients
+from .half import HalfReport as HalfReport
+from .half import HalfResult as HalfResult
+from .half import check_half_gradients as check_half_gradients
 from .layouts import LAYOUTS as LAYOUTS
 from .layouts import with_layout as with_layout
 from .modules import check_module as check_module

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from ..backend.precision import PRECISIONS
 from ..errors import ConfigError
 from ..settings.section import Section, setting
 
@@ -61,9 +62,12 @@ class TrainingConfig(Section):
     activation_checkpointing: bool = setting(
         False, "Keep one array per block and recompute the other activations in the backward: less memory, more time."
     )
-    use_mixed_precision: bool = setting(
-        False, "Compute in 16 bits. Not available yet: no effect on a CPU, refused on a GPU."
+    precision: str = setting(
+        "float32",
+        "Precision of matrix products and of the activations kept for the backward; the rest stays float32.",
+        one_of=PRECISIONS,
     )
+    use_mixed_precision: bool = setting(False, "The same as precision=bfloat16.")
     sample_tokens: int = setting(500, "Tokens that a language model writes at the end; 0 writes none.", at_least=0)
     learning_rate: float = setting(
         1e-4, "Learning rate of the optimizer that a Trainer makes if it gets none.", above=0, python_only=True
@@ -76,7 +80,13 @@ class TrainingConfig(Section):
         url = self.checkpoint_url
         self.require(url is None or "://" in url, "checkpoint_url", "null or a URL such as s3://bucket/run")
         rule = f"at most batch_size ({self.batch_size}), which it splits"
+        fits = not self.use_mixed_precision or self.precision in ("float32", "bfloat16")
+        self.require(fits, "use_mixed_precision", f"false with precision={self.precision}: it means bfloat16")
         self.require(self.gradient_accumulation_steps <= self.batch_size, "gradient_accumulation_steps", rule)
+
+    def product_precision(self) -> str:
+        """The precision of products: ``precision``, or what ``use_mixed_precision`` stands for."""
+        return "bfloat16" if self.use_mixed_precision else self.precision
 
     def total_steps(self, steps_per_epoch: int | None) -> int:
         """Number of updates in all.

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
+from ..backend.precision import precision as precision_in_force
+from ..backend.precision import use_precision
 from ..errors import DataError
 from ..ops.contract.loss import Loss
 from .feed import batch_to
@@ -22,6 +24,7 @@ class Evaluator:
         metrics: functions ``metric(outputs, batch) -> (total, count)`` by name. ``None`` means the accuracy of a
             classifier, and nothing for other objectives.
         device: where the model is.
+        precision: of the products, see `minitrain.backend.precision`; ``None`` for that in force.
     """
 
     def __init__(
@@ -31,8 +34,9 @@ class Evaluator:
         *,
         metrics: Mapping[str, Metric] | None = None,
         device: str = "cpu",
+        precision: str | None = None,
     ) -> None:
-        self.objective, self.data, self.device = objective, data, device
+        self.objective, self.data, self.device, self.precision = objective, data, device, precision
         self.metrics = default_metrics(objective) if metrics is None else dict(metrics)
 
     def run(self, max_batches: int | None = None) -> dict[str, float]:
@@ -48,7 +52,8 @@ class Evaluator:
         sums = {name: [0.0, 0.0] for name in self.metrics}
         for batch in self._batches(max_batches):
             placed = batch_to(batch, self.device)
-            loss, outputs = self._measure(placed)
+            with use_precision(self.precision or precision_in_force()):
+                loss, outputs = self._measure(placed)
             total += float(loss.total)
             count += float(loss.count)
             for name, metric in self.metrics.items():

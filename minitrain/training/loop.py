@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from ..backend.precision import use_precision
 from ..errors import DataError, NonFiniteError
 from ..nn.core.nonfinite import first_bad_parameter
 from ..ops.contract.loss import Loss
 from ..optim import clip_by_global_norm
 from ..random import Key
 from .callbacks.base import CallbackList
+from .loss_scale import LossScale
 from .nonfinite import first_bad_activation
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
@@ -27,6 +29,7 @@ def train_step(
     key: Key | None = None,
     max_grad_norm: float | None = None,
     objective: Any = None,
+    scaler: LossScale | None = None,
     on_substep: Callable[[Loss], object] = lambda loss: None,
     go_on: Callable[[Gradient], bool] = lambda gradient: True,
 ) -> Update:
@@ -43,6 +46,7 @@ def train_step(
             label.
         max_grad_norm: a longer gradient is scaled down to this length; ``None`` leaves it.
         objective: has ``loss`` and ``loss_backward``; the model by default.
+        scaler: scales the loss for the backward. A gradient that overflows then lowers the scale and skips the update.
         on_substep: called with the loss of each micro-batch after its backward.
         go_on: called with the complete gradient; ``False`` leaves the weights as they are.
 
@@ -60,15 +64,24 @@ def train_step(
         if not math.isfinite(float(loss.total)):
             bad = first_bad_parameter(model) or first_bad_activation(cache) or "no single array is at fault"
             raise NonFiniteError(f"the loss is {float(loss.total)}: {bad}")
-        objective.loss_backward(cache)
+        objective.loss_backward(cache, *(() if scaler is None else (scaler.scale,)))
         on_substep(loss)
         total += float(loss.total)
         count += float(loss.count)
     if not count:
         raise DataError("no target of this batch counts: all are masked out, there is nothing to learn from it")
-    clip = clip_by_global_norm(model, max_grad_norm, count=count)
+    if scaler is not None:
+        scaler.unscale(model)
+    try:
+        clip = clip_by_global_norm(model, max_grad_norm, count=count)
+    except NonFiniteError:
+        if scaler is None or not scaler.back_off():
+            raise
+        return Update(total, count, lr, math.inf, skipped=True)
     if update := go_on(Gradient(Loss(total, count), clip)):
         optimizer.step(clip.scale)
+    if scaler is not None:
+        scaler.grow()
     return Update(total, count, lr, clip.norm, skipped=not update)
 
 
@@ -126,17 +139,19 @@ class TrainingLoop:
             self.midway = not (control.skip or control.rollback)
             return self.midway
 
-        return train_step(
-            setup.model,
-            setup.optimizer,
-            micro_batches,
-            lr=setup.schedule(self.state.step),
-            key=setup.key.fold(self.state.step),
-            max_grad_norm=setup.max_grad_norm,
-            objective=setup.objective,
-            on_substep=lambda loss: fire("on_substep_end", self.view, loss),
-            go_on=go_on,
-        )
+        with use_precision(setup.precision):
+            return train_step(
+                setup.model,
+                setup.optimizer,
+                micro_batches,
+                lr=setup.schedule(self.state.step),
+                key=setup.key.fold(self.state.step),
+                max_grad_norm=setup.max_grad_norm,
+                objective=setup.objective,
+                scaler=setup.scaler,
+                on_substep=lambda loss: fire("on_substep_end", self.view, loss),
+                go_on=go_on,
+            )
 
     def _update_or_skip(self) -> Update:
         state, control = self.state, self.view.control

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backend.pool import POOL
+from ..backend.precision import use_precision
 from ..errors import MinitrainError
 from ..formats import duration, size
 from .feed import data_restored
@@ -82,8 +83,9 @@ def estimate(training: Setup | HasSetup, step: int = 0, total_steps: int = 0) ->
         setup.optimizer.zero_grad()
         POOL.reset_peak()
         began = time.perf_counter()
-        _, cache = setup.objective.loss(batch, rng=key)
-        setup.objective.loss_backward(cache)
+        with use_precision(setup.precision):
+            _, cache = setup.objective.loss(batch, rng=key)
+            setup.objective.loss_backward(cache)
         seconds, peak = time.perf_counter() - began, POOL.peak - before
     setup.optimizer.zero_grad()
     left = max(0, total_steps - step)

@@ -33,8 +33,8 @@ class Objective(Protocol):
     def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Any]:
         """The summed loss of a batch with its count, and the cache; ``rng=None`` means evaluation."""
 
-    def loss_backward(self, cache: Any) -> None:
-        """Add the gradient of the summed loss to the parameters."""
+    def loss_backward(self, cache: Any, dtotal: float = 1.0) -> None:
+        """Add the gradient of ``dtotal`` times the summed loss to the parameters; only float16 needs another than 1."""
 
 
 class ModelLossCache(NamedTuple):
@@ -119,9 +119,9 @@ class ModelWithLoss:
         samples = float(len(inputs))  # a mean: its sum over the samples adds up over micro-batches
         return Loss(loss * samples, samples), ModelLossCache(cache, loss_cache, samples, backward), outputs
 
-    def loss_backward(self, cache: ModelLossCache) -> None:
-        """Add the gradients of the summed loss to the model's parameters."""
-        doutputs = cache.backward(cache.scale, cache.loss)
+    def loss_backward(self, cache: ModelLossCache, dtotal: float = 1.0) -> None:
+        """Add the gradients of ``dtotal`` times the summed loss to the model's parameters."""
+        doutputs = cache.backward(dtotal * cache.scale, cache.loss)
         self.model.backward(doutputs[0] if isinstance(doutputs, tuple) else doutputs, cache.model)
 
 

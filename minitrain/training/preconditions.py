@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..backend.precision import HALF
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
 from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, METRICS
 from .config import TrainingConfig
+from .setup import Setup
 
 
 def open_checkpoints(folder: Location | None, config: TrainingConfig, warn: Warn = warn_user) -> CheckpointStore | None:
@@ -85,8 +88,34 @@ def refuse_another_model(optimizer: Any, model: Any) -> None:
         )
 
 
-def refuse_mixed_precision(device: str, warn: Warn) -> None:
-    """Raise a ``ConfigError`` for 16-bit computing on a GPU; on a CPU, warn that it has no effect."""
-    if device != "cpu":
-        raise ConfigError("use_mixed_precision: 16-bit computing on a GPU is not there yet; set it to false")
-    warn("use_mixed_precision has no effect on a CPU, which computes in float32")
+def check_precision_fits(name: str, setup: Setup, warn: Warn) -> None:
+    """Check that the model, its loss and the device can do what a precision asks for.
+
+    Args:
+        name: the precision.
+        setup: has the model, the objective and the device.
+        warn: told once if the processor has no units for 16-bit products.
+
+    Raises:
+        ConfigError: if they cannot.
+    """
+    wanted = "float64" if name == "float64" else "float32"
+    for path, parameter in setup.model.named_parameters():
+        if parameter.data.dtype.name != wanted:
+            raise ConfigError(
+                f"precision={name} needs a model of dtype {wanted}, but {path} is {parameter.data.dtype}: make the "
+                f"model with dtype={wanted!r}"
+            )
+    if name not in HALF:
+        return
+    if setup.device != "cpu":
+        raise ConfigError(f"precision={name} is not there yet on a GPU; set precision=float32")
+    if name == "float16" and "dtotal" not in inspect.signature(setup.objective.loss_backward).parameters:
+        raise ConfigError(
+            f"precision=float16 scales the loss, but {type(setup.objective).__name__}.loss_backward has no argument "
+            "dtotal for the scale: add it (see GPT), or use precision=bfloat16, which needs none"
+        )
+    warn(
+        f"precision={name}: products are computed by float32 units here, from operands rounded to 16 bits: this saves "
+        "memory, not time"
+    )

@@ -26,13 +26,14 @@ from .config import TrainingConfig
 from .evaluator import Evaluator
 from .feed import as_batches, as_loader, batch_to, split_batch, stop_reading_ahead
 from .loop import TrainingLoop
+from .loss_scale import LossScale
 from .memory import shortage
 from .objective import Metric, objective_of
 from .preconditions import (
+    check_precision_fits,
     checked_config,
     open_checkpoints,
     refuse_another_model,
-    refuse_mixed_precision,
     refuse_used_folder,
 )
 from .result import TrainResult
@@ -125,7 +126,10 @@ class Trainer:
             accumulation=config.gradient_accumulation_steps,
             max_grad_norm=config.max_grad_norm,
             device=device,
+            precision=config.product_precision(),
+            scaler=LossScale() if config.product_precision() == "float16" else None,
         )
+        check_precision_fits(self.setup.precision, self.setup, warn)
         folder = named["run_dir"] or config.checkpoint_dir
         self.run = RunContext(
             folder=None if folder is None or is_url(folder) else make_folder(folder),
@@ -134,7 +138,9 @@ class Trainer:
         )
         if named["val_data"] is not None:
             val = as_batches(named["val_data"], config.batch_size)
-            self.run.evaluator = Evaluator(self.setup.objective, val, metrics=metrics, device=device)
+            self.run.evaluator = Evaluator(
+                self.setup.objective, val, metrics=metrics, device=device, precision=self.setup.precision
+            )
         if config.keep_best_checkpoints and self.run.evaluator is None:
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its metrics")
         self.state, self.control = TrainerState(), Control()
@@ -157,8 +163,6 @@ class Trainer:
         self.loop = TrainingLoop(self.setup, self.state, self.view, self.callbacks, self.roll_back)
         if config.activation_checkpointing:
             checkpoint_activations(model)
-        if config.use_mixed_precision:
-            refuse_mixed_precision(device, warn)
         self._begun = False
         self._folder = None if self.run.folder is None else RunFolder(self.run.folder)
         self._seen: tuple[Any, ...] | None = None  # what the folder held when it was read
@@ -255,7 +259,9 @@ class Trainer:
             return self.between.validate(max_batches)
         evaluator, batches = self.run.evaluator, as_batches(data, self.config.batch_size)
         metrics = None if evaluator is None else evaluator.metrics
-        other = Evaluator(self.setup.objective, batches, metrics=metrics, device=self.setup.device)
+        other = Evaluator(
+            self.setup.objective, batches, metrics=metrics, device=self.setup.device, precision=self.setup.precision
+        )
         with self.run.weights.applied():
             return other.run(max_batches)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ...backend.precision import precision, use_precision
 from ...errors import ConfigError
 from ..core.module import Module
 from .residual_block import ResidualBlock
@@ -19,6 +20,7 @@ class Inputs(NamedTuple):
 
     inputs: tuple[Any, ...]
     options: dict[str, Any]
+    precision: str  # of the first forward: the second must round the same
 
 
 def checkpoint_activations(model: Module, on: bool = True) -> int:
@@ -45,11 +47,12 @@ def checkpoint_activations(model: Module, on: bool = True) -> int:
 def forward_keeping(block: Any, *inputs: Any, **options: Any) -> tuple[Any, Any]:
     """``block.forward``, with the inputs in place of the cache if the block recomputes."""
     out, cache = block.forward(*inputs, **options)
-    return out, Inputs(inputs, options) if getattr(block, "recompute", False) else cache
+    return out, Inputs(inputs, options, precision()) if getattr(block, "recompute", False) else cache
 
 
 def backward_keeping(block: Any, dout: Any, cache: Any, **options: Any) -> Any:
     """``block.backward``, after the forward again if the block recomputes."""
     if isinstance(cache, Inputs):
-        _, cache = block.forward(*cache.inputs, **cache.options)
+        with use_precision(cache.precision):
+            _, cache = block.forward(*cache.inputs, **cache.options)
     return block.backward(dout, cache, **options)

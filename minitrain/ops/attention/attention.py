@@ -27,10 +27,12 @@ import math
 from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module, check_array
+from ...backend.precision import operand, operand_like, wide
 from ...errors import ShapeError
 from ...random import Key
 from ..contract.log_sum_exp import row_maximum
 from ..contract.op import op
+from ..contract.products import product, wider
 from ..contract.sums import sum_over
 from ..linear.dropout import dropout_mask
 from .attention_scores import biased, capped_slope, for_queries, heads_first, similarities
@@ -39,11 +41,11 @@ from .attention_scores import biased, capped_slope, for_queries, heads_first, si
 class AttentionCache(NamedTuple):
     """What the backward needs."""
 
-    q: Array  # (B, T, H, D)
+    q: Array  # (B, T, H, D), as it was multiplied; so are k and v
     k: Array  # (B, S, Hkv, D)
     v: Array  # (B, S, Hkv, D)
     bias: Array | None  # broadcasts to (B, H, T, S)
-    out: Array  # (B, T, H, D)
+    out: Array  # (B, T, H, D); of 16 bits where q has them
     lse: Array  # (B, H, T) log-sum-exp of the scores; -inf for a query that may attend to nothing
     key_lengths: Array | None  # (B,)
     mask: Array | None  # broadcasts to (B, H, T, S), True = may attend
@@ -88,7 +90,7 @@ def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **
         refuse(f"softcap = {softcap} must be positive, or None for no cap")
 
 
-@op("q: B T H D; k: B S G D; v: B S G D; bias: *any", check=_check_attention)
+@op("q: half B T H D; k: half B S G D; v: half B S G D; bias: *any", check=_check_attention)
 def attention_forward(
     q: Array,
     k: Array,
@@ -130,17 +132,21 @@ def attention_forward(
         out (B, T, H, D) and the cache. A query that may attend to nothing gets zeros, and passes no gradient.
     """
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
+    dtype = wider(q, v)
+    q, k, v = operand(q), operand(k), operand(v)
     scores = biased(similarities(q, k, scale, softcap), bias, alibi_slopes, causal, window, key_lengths, mask)
-    p, lse = _probabilities(scores)
+    e, total, lse = _softmax_parts(scores)
     if rng is not None and dropout > 0:
-        p = p * dropout_mask(p, dropout, rng)
-    out = heads_first(array_module(q).matmul(p, heads_first(for_queries(v, q))))  # (B, H, T, D) -> (B, T, H, D)
+        e = e * dropout_mask(e, dropout, rng)
+    mixed = product(operand_like(e, q), heads_first(for_queries(v, q))) / total  # (B, H, T, D)
+    out = heads_first(mixed).astype(dtype, copy=False)  # (B, H, T, D) -> (B, T, H, D)
     return out, AttentionCache(
-        q, k, v, bias, out, lse, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng
+        q, k, v, bias, operand_like(out, q), lse,
+        key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng,
     )  # fmt: skip
 
 
-@op("cache.q: B T H D; dout: B T H D")
+@op("cache.q: half B T H D; cache.k: half B S G D; cache.v: half B S G D; cache.out: half B T H D; dout: B T H D")
 def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array, Array, Array | None]:
     """Gradients of attention.
 
@@ -148,31 +154,38 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     ``None``).
     """
     q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng = cache
-    xp = array_module(q)
     similar = similarities(q, k, scale, softcap)  # (B, H, T, S)
-    p, _ = _probabilities(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask))
-    do = heads_first(dout)  # (B, H, T, D)
-    dp = xp.matmul(do, heads_first(for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
+    e, total, _ = _softmax_parts(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask))
+    p, dtype = e / total, dout.dtype
+    do = heads_first(operand_like(dout, q))  # (B, H, T, D)
+    dp = product(do, heads_first(for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
     dropped = p
     if rng is not None and dropout > 0:
         factors = dropout_mask(p, dropout, rng)
         dropped, dp = p * factors, dp * factors
-    ds = p * (dp - (dout * out).sum(axis=-1).swapaxes(1, 2)[..., None])  # (B, H, T, S)
-    dz = ds if softcap is None else ds * capped_slope(similar, softcap)
-    dq = scale * heads_first(xp.matmul(dz, heads_first(for_queries(k, q))))
-    dk = scale * heads_first(xp.matmul(dz.swapaxes(-1, -2), heads_first(q)))  # (B, S, H, D)
-    dv = heads_first(xp.matmul(dropped.swapaxes(-1, -2), do))
+    ds = p * (dp - (wide(dout) * wide(out)).sum(axis=-1).swapaxes(1, 2)[..., None])  # (B, H, T, S)
+    dz = operand_like(ds if softcap is None else ds * capped_slope(similar, softcap), q)
+    dq = scale * heads_first(product(dz, heads_first(for_queries(k, q)), dtype))
+    dk = scale * heads_first(product(dz.swapaxes(-1, -2), heads_first(q), dtype))  # (B, S, H, D)
+    dv = heads_first(product(operand_like(dropped, q).swapaxes(-1, -2), do, dtype))
     return dq, _sum_groups(dk, k), _sum_groups(dv, v), None if bias is None else _sum_to(ds, bias.shape)
 
 
-def _probabilities(scores: Array) -> tuple[Array, Array]:
-    """The softmax of scores (B, H, T, S), 0 in a row that may attend to nothing, and the log-sum-exp (B, H, T)."""
+def _softmax_parts(scores: Array) -> tuple[Array, Array, Array]:
+    """The softmax of scores (B, H, T, S) as a quotient ``e / total``, and its log-sum-exp.
+
+    The quotient is 0 in a row that may attend to nothing. Products take ``e``, whose largest element is 1, and divide
+    afterwards: in 16 bits a small probability would lose digits, and the kernel then divides D numbers instead of S.
+
+    Returns:
+        e (B, H, T, S), total (B, H, T, 1), lse (B, H, T).
+    """
     xp = array_module(scores)
     highest = row_maximum(scores)  # (B, H, T, 1)
     blind = xp.isneginf(highest)  # may attend to nothing
-    p = xp.exp(scores - xp.where(blind, 0, highest).astype(scores.dtype))
-    total = xp.where(blind, 1, p.sum(axis=-1, keepdims=True)).astype(scores.dtype)  # (B, H, T, 1)
-    return p / total, (highest + xp.log(total))[..., 0]
+    e = xp.exp(scores - xp.where(blind, 0, highest).astype(scores.dtype))
+    total = xp.where(blind, 1, e.sum(axis=-1, keepdims=True)).astype(scores.dtype)  # (B, H, T, 1)
+    return e, total, (highest + xp.log(total))[..., 0]
 
 
 def _sum_groups(d: Array, kv: Array) -> Array:

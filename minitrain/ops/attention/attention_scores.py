@@ -17,6 +17,7 @@ import operator
 from typing import Any
 
 from ...backend.arrays import Array, array_module
+from ..contract.products import product
 
 
 def similarities(q: Array, k: Array, scale: float, softcap: float | None) -> Array:
@@ -26,7 +27,7 @@ def similarities(q: Array, k: Array, scale: float, softcap: float | None) -> Arr
     are.
     """
     xp = array_module(q)
-    z = scale * xp.matmul(heads_first(q), heads_first(for_queries(k, q)).swapaxes(-1, -2))  # (B, H, T, S)
+    z = scale * product(heads_first(q), heads_first(for_queries(k, q)).swapaxes(-1, -2))  # (B, H, T, S)
     return z if softcap is None else softcap * xp.tanh(z / softcap)  # type: ignore[no-any-return]
 
 

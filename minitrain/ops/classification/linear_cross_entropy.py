@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...backend.pool import empty_like
+from ...backend.precision import precision
 from ...errors import ShapeError
 from ..contract.loss import Loss, chain, one_for_each, summed
 from ..contract.op import Into, op
@@ -109,7 +110,8 @@ def linear_cross_entropy_forward(
     options = EntropyOptions(label_smoothing, ignore_index, z_loss, others_only)
     hidden = xp.ascontiguousarray(hidden)  # a strided one is copied once, and not for every chunk
     cache = LinearCrossEntropyCache(hidden, weight, targets, bias, class_weight, options, chunk, None)
-    computed = _buffers(cache) if gradients and not each else None
+    # float16 scales the loss in the backward: a gradient computed now, without the scale, would underflow.
+    computed = _buffers(cache) if gradients and not each and precision() != "float16" else None
     losses = [_work_off(cache, part, 1.0, computed, each) for part in _chunks(cache)]
     count = xp.stack([xp.asarray(loss.count) for loss in losses]).sum()
     if each:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...backend.arrays import check_array, device_of
+from ...backend.precision import is_half
 from ...errors import DeviceError, ShapeError
 
 
@@ -16,6 +17,7 @@ class ArraySpec(NamedTuple):
 
     path: str  # the argument's name, or "cache.x" for a field of the cache
     integer: bool
+    half: bool  # may have 16 bits beside float32 arrays: it is the operand of a product
     lead: str | None  # name of the leading dimensions, for "*N"
     dims: tuple[str, ...]
 
@@ -26,10 +28,10 @@ def parse_spec(spec: str) -> tuple[ArraySpec, ...]:
     for entry in filter(None, (part.strip() for part in spec.split(";"))):
         path, _, right = entry.partition(":")
         words = right.split()
-        integer = bool(words) and words[0] == "int"
-        words = words[integer:]
+        kind = words[0] if words and words[0] in ("int", "half") else ""
+        words = words[bool(kind) :]
         lead = words[0][1:] if words and words[0].startswith("*") else None
-        entries.append(ArraySpec(path.strip(), integer, lead, tuple(words[lead is not None :])))
+        entries.append(ArraySpec(path.strip(), kind == "int", kind == "half", lead, tuple(words[lead is not None :])))
     return tuple(entries)
 
 
@@ -38,6 +40,7 @@ def check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> N
     first: tuple[str, Any] | None = None  # the first floating array: it decides device and dtype
     known: dict[str, tuple[tuple[int, ...], str]] = {}  # dimension name -> sizes, and the array that set them
     device: tuple[str, str] | None = None
+    halves: list[tuple[str, Any]] = []
     for entry, x in zip(spec, arrays, strict=True):
         label = entry.path
         if x is None:
@@ -53,6 +56,8 @@ def check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> N
         if entry.integer:
             if x.dtype.kind not in "iu":
                 raise ShapeError(f"{name}: {label} must hold integers, got {x.dtype}; convert it with .astype('int32')")
+        elif entry.half and is_half(x):
+            halves.append((label, x))
         elif x.dtype.kind != "f":
             raise ShapeError(
                 f"{name}: {label} must be floating point, got {x.dtype}; convert it with .astype('float32')"
@@ -66,6 +71,12 @@ def check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> N
                 f"convert one of them, e.g. {wider[0]}.astype({narrower[1].dtype.name!r})"
             )
         _check_shape(name, entry, x.shape, known)
+    if halves and first is not None and first[1].dtype.itemsize > 4:
+        (label, x), (other, y) = halves[0], first
+        raise ShapeError(
+            f"{name}: {label} is {x.dtype} but {other} is {y.dtype}, and 16 bits go with float32 only; "
+            f"convert one of them, e.g. {label}.astype({y.dtype.name!r})"
+        )
 
 
 def _check_shape(

@@ -12,7 +12,8 @@ The decorator does the rest:
 
 1. **It checks.** The string names each array argument and its dimensions. Equal letters must be equal sizes, ``*N``
    stands for any number of leading dimensions, ``1`` for itself; ``int`` before the dimensions asks for integers. All
-   floating arrays of a call share one dtype and one device. A call that breaks a rule is told which argument, and why.
+   floating arrays of a call share one dtype and one device; ``half`` before the dimensions marks operands of products,
+   which may have 16 bits beside float32 (``backend/precision.py``). A call that breaks a rule is told which argument, and why.
 2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
    the arrays are float32 NumPy arrays, that *twin* gets the call. It may decline by returning ``NotImplemented``. A
    forward twin returns the cache as a plain tuple of its fields, and the decorator gives it its type.
@@ -35,6 +36,7 @@ import numpy as np
 
 from ...backend.arrays import is_array
 from ...backend.kernels_mode import kernels_enabled
+from ...backend.precision import is_half
 from ...backend.targets import SKIP, Into, Skip, Target, TargetError, deliver
 from ...errors import ShapeError
 from ...random import Key
@@ -155,8 +157,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
                 except TypeError as error:
                     raise explained(error, args, options) from error
             fits = all(
-                type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype.kind in "iu")
-                for x in arrays
+                type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype.kind in "iu" or (entry.half and is_half(x)))
+                for entry, x in zip(spec, arrays, strict=True)
                 if x is not None
             )
             if len(examined) > 1000:  # shapes that never come again

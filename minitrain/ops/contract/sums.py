@@ -1,8 +1,8 @@
 """Sums over many rows that keep their digits: what the gradients of weights are made of.
 
 One running float32 sum loses a little with each addition, and the more the larger it has grown: over 2.5 million rows
-it ends up to 1e-3 of its value off. So rows are added in float64 and the sum is rounded once, or, in products, a
-thousand rows at a time. The kernels add in blocks, see ``kernels/cpu/common/sums.py``.
+it ends up to 1e-3 of its value off. So rows are added in float64 and the sum is rounded once; products add a thousand
+rows at a time (``products.py``). The kernels add in blocks, see ``kernels/cpu/common/sums.py``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ import math
 from typing import Any
 
 from ...backend.arrays import Array, array_module
-
-BLOCK = 1024
-"""Rows that BLAS may add up in one product: for thin matrices it keeps a running sum."""
-
 
 def flat_rows(x: Array) -> Array:
     """(..., C) -> (R, C), also where R or C is 0."""
@@ -39,20 +35,3 @@ def sum_over(x: Array, axis: Any = None, *, keepdims: bool = False) -> Array:
 def row_mean(x: Array, *, keepdims: bool = False) -> Array:
     """Mean over the last axis, and 0 for rows of nothing: (..., C) -> (...,), or (..., 1) with ``keepdims``."""
     return x.mean(axis=-1, keepdims=keepdims) if x.shape[-1] else x.sum(axis=-1, keepdims=keepdims)  # type: ignore[no-any-return]
-
-
-def dot_rows(a: Array, b: Array) -> Array:
-    """Sum of the outer products of rows, ``a.T @ b``.
-
-    Args:
-        a: (..., R, N) rows.
-        b: (..., R, K) as many rows; the leading dimensions are those of ``a``.
-
-    Returns:
-        (..., N, K).
-    """
-    total = a[..., :BLOCK, :].swapaxes(-1, -2) @ b[..., :BLOCK, :]
-    for first in range(BLOCK, a.shape[-2], BLOCK):
-        rows = slice(first, first + BLOCK)
-        total += a[..., rows, :].swapaxes(-1, -2) @ b[..., rows, :]
-    return total

@@ -15,9 +15,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...backend.arrays import Array
+from ...backend.precision import operand, operand_like
 from ...errors import ShapeError
 from ..contract.op import op
-from ..contract.sums import dot_rows, sum_over
+from ..contract.products import dot_rows, product, wider
+from ..contract.sums import sum_over
 from .windows import Size, Windows, fold, make_windows, slide
 
 
@@ -43,7 +45,7 @@ def _check_channels(x: Array, weight: Array, bias: Array | None = None, *, group
         )
 
 
-@op("x: B C H W; weight: O I kh kw; bias: O", check=_check_channels)
+@op("x: half B C H W; weight: half O I kh kw; bias: O", check=_check_channels)
 def conv2d_forward(
     x: Array,
     weight: Array,
@@ -70,16 +72,17 @@ def conv2d_forward(
     """
     (B, *_), (O, _, *kernel) = x.shape, weight.shape
     windows = make_windows("conv2d_forward", x, tuple(kernel), stride, padding, dilation)
-    columns = _columns(x, windows, groups)  # (G, B Ho Wo, K)
-    kernels = weight.reshape(groups, O // groups, columns.shape[-1])  # (G, O/G, K)
+    factor, dtype = operand(x), wider(x, weight)
+    columns = _columns(factor, windows, groups)  # (G, B Ho Wo, K)
+    kernels = operand(weight).reshape(groups, O // groups, columns.shape[-1])  # (G, O/G, K)
     shape = (B, O, *windows.counts(x.shape))
-    out = _to_images(columns @ kernels.swapaxes(1, 2), shape)
+    out = _to_images(product(columns, kernels.swapaxes(1, 2), dtype), shape)
     if bias is not None:
         out = out + bias[:, None, None]
-    return out, Conv2dCache(x, weight, bias, shape, windows, groups)
+    return out, Conv2dCache(factor, weight, bias, shape, windows, groups)
 
 
-@op("cache.x: B C H W; cache.weight: O I kh kw; dout: B O Ho Wo")
+@op("cache.x: half B C H W; cache.weight: half O I kh kw; dout: B O Ho Wo")
 def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array, Array | None]:
     """Gradients of the convolution.
 
@@ -90,10 +93,11 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array, Arra
     if dout.shape != shape:
         raise ShapeError(f"conv2d_backward: dout has shape {dout.shape}, expected {shape} as the output")
     B, C, Ho, Wo = len(x), x.shape[1], *shape[2:]
-    rows = _to_rows(dout, groups)  # (G, B Ho Wo, O/G)
+    rows = _to_rows(operand_like(dout, x), groups)  # (G, B Ho Wo, O/G)
     columns = _columns(x, windows, groups)  # (G, B Ho Wo, K)
-    dweight = dot_rows(rows, columns).reshape(weight.shape)
-    dcolumns = rows @ weight.reshape(groups, shape[1] // groups, columns.shape[-1])
+    dweight = dot_rows(rows, columns, weight.dtype).reshape(weight.shape)
+    kernels = operand_like(weight, x).reshape(groups, shape[1] // groups, columns.shape[-1])  # (G, O/G, K)
+    dcolumns = product(rows, kernels, dout.dtype)
     dwindows = dcolumns.reshape(groups, B, Ho, Wo, C // groups, *windows.kernel)
     dwindows = dwindows.transpose(1, 0, 4, 2, 3, 5, 6).reshape(B, C, Ho, Wo, *windows.kernel)  # (B, C, Ho, Wo, kh, kw)
     dbias = None if bias is None else sum_over(dout, (0, 2, 3))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...backend.arrays import Array
+from ...backend.precision import operand, operand_like, wide
 from ...errors import ShapeError
 from ..activations.gelu import FORMS, gelu_backward, gelu_forward
 from ..contract.op import op
@@ -18,7 +19,7 @@ from .linear import LinearCache, linear_backward, linear_forward
 class GeluLinearCache(NamedTuple):
     """What the backward needs."""
 
-    hidden: Array  # (..., K) the input, before GELU
+    hidden: Array  # (..., K) the input, before GELU; rounded as an operand, for it is kept
     weight: Array  # (N, K)
     bias: Array | None  # (N,)
     approximate: str
@@ -29,7 +30,7 @@ def _check_form(hidden: Array, weight: Array, bias: Array | None = None, *, appr
         raise ShapeError(f"gelu_linear_forward: approximate={approximate!r}; use 'tanh' (GPT-2's) or 'exact' (erf)")
 
 
-@op("hidden: *B K; weight: N K; bias: N", check=_check_form)
+@op("hidden: half *B K; weight: half N K; bias: N", check=_check_form)
 def gelu_linear_forward(
     hidden: Array, weight: Array, bias: Array | None = None, *, approximate: str = "tanh"
 ) -> tuple[Array, GeluLinearCache]:
@@ -44,18 +45,20 @@ def gelu_linear_forward(
     Returns:
         out (..., N) and the cache.
     """
-    activation, _ = gelu_forward.reference(hidden, approximate=approximate)
+    kept = operand(hidden)
+    activation, _ = gelu_forward.reference(wide(kept), approximate=approximate)
     out, _ = linear_forward.reference(activation, weight, bias)
-    return out, GeluLinearCache(hidden, weight, bias, approximate)
+    return out, GeluLinearCache(kept, weight, bias, approximate)
 
 
-@op("cache.hidden: *B K; cache.weight: N K; dout: *B N")
+@op("cache.hidden: half *B K; cache.weight: half N K; dout: *B N")
 def gelu_linear_backward(dout: Array, cache: GeluLinearCache) -> tuple[Array, Array, Array | None]:
     """Gradients of the fusion.
 
     Maps dout (..., N) to dhidden (..., K), dweight (N, K), dbias (N,) or ``None`` without a bias.
     """
     hidden, weight, bias, approximate = cache
-    activation, gelu_cache = gelu_forward.reference(hidden, approximate=approximate)
-    dactivation, dweight, dbias = linear_backward.reference(dout, LinearCache(activation, weight, bias))
+    activation, gelu_cache = gelu_forward.reference(wide(hidden), approximate=approximate)
+    linear_cache = LinearCache(operand_like(activation, hidden), weight, bias)
+    dactivation, dweight, dbias = linear_backward.reference(dout, linear_cache)
     return gelu_backward.reference(dactivation, gelu_cache), dweight, dbias

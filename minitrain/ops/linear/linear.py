@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...backend.arrays import Array
+from ...backend.precision import operand, operand_like
 from ..contract.op import op
-from ..contract.sums import dot_rows, flat_rows, sum_over
+from ..contract.products import dot_rows, product, wider
+from ..contract.sums import flat_rows, sum_over
 
 
 class LinearCache(NamedTuple):
     """What the backward needs."""
 
-    x: Array  # (..., K) the input
+    x: Array  # (..., K) the input, as it was multiplied
     weight: Array  # (N, K)
     bias: Array | None  # (N,)
 
 
-@op("x: *B K; weight: N K; bias: N")
+@op("x: half *B K; weight: half N K; bias: N")
 def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, LinearCache]:
     """Multiply by a weight matrix and add a bias.
 
@@ -29,21 +31,22 @@ def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[
     Returns:
         out (..., N) and the cache.
     """
-    out = x @ weight.T  # (..., K) @ (K, N)
+    factor = operand(x)
+    out = product(factor, operand(weight).T, wider(x, weight))  # (..., K) @ (K, N)
     if bias is not None:
         out = out + bias
-    return out, LinearCache(x, weight, bias)
+    return out, LinearCache(factor, weight, bias)
 
 
-@op("cache.x: *B K; cache.weight: N K; dout: *B N")
+@op("cache.x: half *B K; cache.weight: half N K; dout: *B N")
 def linear_backward(dout: Array, cache: LinearCache) -> tuple[Array, Array, Array | None]:
     """Gradients of the affine map.
 
     Maps dout (..., N) to dx (..., K), dweight (N, K), dbias (N,) or ``None`` without a bias.
     """
     x, weight, bias = cache
-    dx = dout @ weight  # (..., N) @ (N, K)
-    rows = flat_rows(dout)  # (..., N) -> (R, N)
-    dweight = dot_rows(rows, flat_rows(x))  # (R, N), (R, K)
-    dbias = None if bias is None else sum_over(rows, 0)
+    factor = operand_like(dout, x)
+    dx = product(factor, operand_like(weight, x), dout.dtype)  # (..., N) @ (N, K)
+    dweight = dot_rows(flat_rows(factor), flat_rows(x), weight.dtype)  # (R, N), (R, K)
+    dbias = None if bias is None else sum_over(flat_rows(dout), 0)  # (..., N) -> (R, N) -> (N,)
     return dx, dweight, dbias

@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...backend.arrays import Array
+from ...backend.precision import operand, operand_like
 from ..contract.op import op
-from ..contract.sums import dot_rows, flat_rows
+from ..contract.products import dot_rows, product, wider
+from ..contract.sums import flat_rows
 
 
 class LowRankCache(NamedTuple):
@@ -25,7 +27,7 @@ class LowRankCache(NamedTuple):
     scale: float
 
 
-@op("x: *B K; a: R K; b: N R")
+@op("x: half *B K; a: half R K; b: half N R")
 def low_rank_forward(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array, LowRankCache]:
     """Multiply by two thin matrices.
 
@@ -38,15 +40,17 @@ def low_rank_forward(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tup
     Returns:
         out (..., N) and the cache.
     """
-    h = x @ a.T  # (..., K) @ (K, R)
-    return scale * (h @ b.T), LowRankCache(x, a, b, h, scale)
+    factor, dtype = operand(x), wider(x, a)
+    h = operand(product(factor, operand(a).T, dtype))  # (..., K) @ (K, R)
+    return scale * product(h, operand(b).T, dtype), LowRankCache(factor, a, b, h, scale)
 
 
-@op("cache.x: *B K; cache.a: R K; cache.b: N R; dout: *B N")
+@op("cache.x: half *B K; cache.a: half R K; cache.b: half N R; dout: *B N")
 def low_rank_backward(dout: Array, cache: LowRankCache) -> tuple[Array, Array, Array]:
     """Gradients of the map: dout (..., N) to dx (..., K), da (R, K), db (N, R)."""
     x, a, b, h, scale = cache
-    dh = scale * (dout @ b)  # (..., N) @ (N, R)
-    da = dot_rows(flat_rows(dh), flat_rows(x))
-    db = scale * dot_rows(flat_rows(dout), flat_rows(h))
-    return dh @ a, da, db
+    factor = operand_like(dout, x)
+    dh = operand_like(scale * product(factor, operand_like(b, x), dout.dtype), x)  # (..., N) @ (N, R)
+    da = dot_rows(flat_rows(dh), flat_rows(x), a.dtype)
+    db = scale * dot_rows(flat_rows(factor), flat_rows(h), b.dtype)
+    return product(dh, operand_like(a, x), dout.dtype), da, db

@@ -38,14 +38,10 @@ class Capture:
         run: the history, the settings, and the weights that evaluations use.
         state: where the training stands; restored in place.
         callbacks: those whose states are kept.
-
-    Attributes:
-        scaler: a loss scaler with a state of its own; ``None`` without one.
     """
 
     def __init__(self, setup: Setup, run: RunContext, state: TrainerState, callbacks: CallbackList) -> None:
         self.setup, self.run, self.state, self.callbacks = setup, run, state, callbacks
-        self.scaler: Any = None
 
     def contents(self) -> Contents:
         """What goes into a checkpoint; the arrays are those of the training, not copies."""
@@ -118,7 +114,7 @@ class Capture:
 
     def _parts(self) -> dict[str, Any]:
         """Parts that may have a state, by their name in a checkpoint."""
-        return {"scheduler": self.setup.schedule, "scaler": self.scaler, "data": self.setup.data}
+        return {"scheduler": self.setup.schedule, "scaler": self.setup.scaler, "data": self.setup.data}
 
     def _states(self) -> dict[str, Any]:
         parts = self._parts().items()

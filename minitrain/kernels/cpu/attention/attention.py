@@ -26,6 +26,7 @@ from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.gemm import available, gemm_nn, gemm_tn
+from ..common.half import covered, factor, in_half, keep, narrow, round_row
 from ..common.math import chunk, contiguous, exp_nonpositive, in_order, out_of_order, wide_vectors
 from ..common.random import fill_words
 from ..common.targets import heads, heads_slot
@@ -41,36 +42,41 @@ def attention_forward(
     softcap: float | None = None, scale: float | None = None, dropout: float = 0.0, rng: Any = None,
 ) -> Any:  # fmt: skip
     """See ``ops.attention.attention_forward``."""
-    if not _covered(q, k, bias, mask, alibi_slopes, softcap):
+    if not _covered(q, k, v, bias, mask, alibi_slopes, softcap):
         return NotImplemented
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    q, k, v = heads(q), heads(k), heads(v)
+    (q, q_factor), (k, k_factor), (v, v_factor) = keep(q), keep(k), keep(v)
     B, T, H, _ = q.shape
-    out, lse = empty(q.shape), empty((B, H, T))
+    out, lse, half = empty(q.shape), empty((B, H, T)), in_half(q)
     _forward(
-        q, k, v, _lengths(key_lengths), out, lse,
-        *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, rng), threads_for(q.size * k.shape[1] / 32),
+        heads(q_factor), heads(k_factor), heads(v_factor), _lengths(key_lengths), out, lse,
+        *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, rng), half,
+        threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
-    return out, (q, k, v, None, out, lse, key_lengths, None, None, causal, window, None, scale, dropout, rng)
+    return out, (q, k, v, None, narrow(out) if half else out, lse, key_lengths, None, None, causal, window, None, scale, dropout, rng)
 
 
 def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target, None]) -> Any:
     """See ``ops.attention.attention_backward``."""
     q, k, v = cache.q, cache.k, cache.v
-    if not _covered(q, k, cache.bias, cache.mask, cache.alibi_slopes, cache.softcap):
+    if not _covered(q, k, v, cache.bias, cache.mask, cache.alibi_slopes, cache.softcap):
         return NotImplemented
+    half = in_half(q)
     slots = [heads_slot(target, x.shape) for target, x in zip(into, (q, k, v), strict=False)]
     _backward(
-        heads(dout), heads(q), heads(k), heads(v), _lengths(cache.key_lengths), heads(cache.out), cache.lse,
+        heads(dout), heads(factor(dout, half)), *(heads(factor(x, half)) for x in (q, k, v)),
+        _lengths(cache.key_lengths), heads(factor(cache.out)), cache.lse,
         *(slot.array for slot in slots), *(slot.beta for slot in slots),
         *_reach(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
-        *_dropout(cache.dropout, cache.rng), threads_for(q.size * k.shape[1] / 32),
+        *_dropout(cache.dropout, cache.rng), half, threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
     return (*(slot.result() for slot in slots), None)
 
 
-def _covered(q: Array, k: Array, *left_to_reference: Any) -> bool:
-    return available and q.size > 0 and k.size > 0 and all(option is None for option in left_to_reference)
+def _covered(q: Array, k: Array, v: Array, *left_to_reference: Any) -> bool:
+    if not available or q.size == 0 or k.size == 0 or not covered(q, k, v):
+        return False
+    return in_half(q) == in_half(k) == in_half(v) and all(option is None for option in left_to_reference)
 
 
 def _lengths(key_lengths: Array | None) -> Array:
@@ -171,9 +177,9 @@ def _add_transposed_times(x, rows, start, stop, scale, y, ldy, out, ldo):
 
 @kernel(
     "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], i8, i8, "
-    "f4, i8, f4, i8, i8, i8, i8)"
+    "f4, i8, f4, i8, i8, i8, b1, i8)"
 )
-def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, threads):
+def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, half, threads):
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
     ldq, ldv = _distance(q), _distance(v)
@@ -213,6 +219,8 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
                         w = words[_row_words(words, element, row.size, first_sample + b, k0, k1) :]
                         for s in range(row.size):
                             row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
+                    if half:
+                        round_row(row)
                 if stop > start:
                     _times_rows(scores, n, start, stop, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
                 for i in range(n):
@@ -223,17 +231,17 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
 
 
 @kernel(
-    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, :], f4[:, :, ::1], "
-    "f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, i8, i8, f4, i8, f4, i8, i8, i8, i8)"
+    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, :], "
+    "f4[:, :, ::1], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, i8, i8, f4, i8, f4, i8, i8, i8, b1, i8)"
 )
 def _backward(
-    dout, q, k, v, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, back, ahead, scale,
-    threshold, factor, k0, k1, first_sample, threads,
+    dout, dout_factor, q, k, v, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, back, ahead, scale,
+    threshold, factor, k0, k1, first_sample, half, threads,
 ):  # fmt: skip
     B, T, H, D = q.shape
     S, G = k.shape[1], k.shape[2]
     group = H // G
-    ldo, ldq, ldk = _distance(dout), _distance(q), _distance(k)
+    ldo, ldq, ldk = _distance(dout_factor), _distance(q), _distance(k)
     lddq, lddk, lddv = _distance(dq), _distance(dk), _distance(dv)
     for t in prange(threads):
         p = np.empty((BLOCK, S), f4)
@@ -257,7 +265,7 @@ def _backward(
                     n = min(BLOCK, T - i0)
                     start, stop = _block_span(i0, n, T, S, keys, back, ahead)
                     _times_transposed(q[b, i0:, h], ldq, n, scale, kt, start, stop, p)
-                    _times_transposed(dout[b, i0:, h], ldo, n, 1.0, vt, start, stop, ds)
+                    _times_transposed(dout_factor[b, i0:, h], ldo, n, 1.0, vt, start, stop, ds)
                     for i in range(n):
                         first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
                         delta = f4(0)
@@ -282,7 +290,10 @@ def _backward(
                                 e = e if s < last else f4(0)
                                 ds_row[s] = e * (ds_row[s] - delta)
                                 p_row[s] = e
-                    _add_transposed_times(p, n, start, stop, 1.0, dout[b, i0:, h], ldo, dv[b, :, g], lddv)
+                        if half:
+                            round_row(p_row)
+                            round_row(ds_row)
+                    _add_transposed_times(p, n, start, stop, 1.0, dout_factor[b, i0:, h], ldo, dv[b, :, g], lddv)
                     _add_transposed_times(ds, n, start, stop, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
                     if stop > start:
                         _times_rows(ds, n, start, stop, scale, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)

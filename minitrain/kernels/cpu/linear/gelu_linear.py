@@ -19,6 +19,7 @@ from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.elementwise import gelu, gelu_over_gradient
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
+from ..common.half import covered, factor, in_half, keep, round_row
 from ..common.math import chunk, wide_vectors
 from ..common.targets import NONE, full_slot, rows, slot
 from .linear import linear_backward
@@ -28,20 +29,21 @@ ROWS = 256  # at a time; a thread's share of them should stay in its second-leve
 
 def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, approximate: str = "tanh") -> Any:
     """See ``ops.gelu_linear.gelu_linear_forward``."""
-    if not available or hidden.shape[-1] == 0:
+    if not available or hidden.shape[-1] == 0 or not covered(hidden, weight):
         return NotImplemented
     out = empty((*hidden.shape[:-1], weight.shape[0]))
-    h, threads = rows(hidden), threads_for(hidden.size * weight.shape[0] / 32)
+    kept, values = keep(hidden)
+    h, threads = rows(values), threads_for(hidden.size * weight.shape[0] / 32)
     a_thread = max(1, min(ROWS, -(-len(h) // threads)))  # rows of the activation that a thread has at a time
     _forward(
-        h, rows(weight), NONE if bias is None else np.ascontiguousarray(bias), rows(out),
-        empty((threads, a_thread, h.shape[1])), approximate == "tanh", threads,
+        h, rows(factor(weight)), NONE if bias is None else np.ascontiguousarray(bias), rows(out),
+        empty((threads, a_thread, h.shape[1])), approximate == "tanh", in_half(kept), threads,
     )  # fmt: skip
-    return out, (hidden, weight, bias, approximate)
+    return out, (kept, weight, bias, approximate)
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], f4[:, :, ::1], b1, i8)")
-def _forward(hidden, weight, bias, out, memory, tanh, threads):
+@kernel("void(f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], f4[:, :, ::1], b1, b1, i8)")
+def _forward(hidden, weight, bias, out, memory, tanh, half, threads):
     R, K = hidden.shape
     N = weight.shape[0]
     for t in prange(threads):
@@ -52,6 +54,8 @@ def _forward(hidden, weight, bias, out, memory, tanh, threads):
             n = min(len(activation), hi - first)
             for r in range(n):
                 gelu(hidden[first + r], activation[r], tanh)
+                if half:
+                    round_row(activation[r])
             gemm_nt(n, N, K, 1.0, activation, K, weight, K, 0.0, out[first:], N)
         if bias.size:
             for r in range(lo, hi):
@@ -62,21 +66,22 @@ def _forward(hidden, weight, bias, out, memory, tanh, threads):
 def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target]) -> Any:
     """See ``ops.gelu_linear.gelu_linear_backward``."""
     hidden, weight, bias, approximate = cache
-    if not available or dout.size == 0 or hidden.size == 0:
+    if not available or dout.size == 0 or hidden.size == 0 or not covered(hidden, weight):
         return NotImplemented
     dhidden, dweight = full_slot(into[0], hidden.shape), slot(into[1], weight.shape)
-    h = rows(hidden)
+    half = in_half(hidden)
+    h = rows(factor(hidden, half))
     if into[0] is not SKIP or dweight.array.size:
         _backward(
-            rows(dout), h, rows(weight), rows(dhidden.array), dhidden.beta, dweight.array, dweight.beta,
-            empty((min(ROWS, len(h)), h.shape[1])), approximate == "tanh", threads_for(h.size * weight.shape[0] / 32),
+            rows(factor(dout, half)), h, rows(factor(weight, half)), rows(dhidden.array), dhidden.beta,
+            dweight.array, dweight.beta, empty((min(ROWS, len(h)), h.shape[1])), approximate == "tanh", half, threads_for(h.size * weight.shape[0] / 32),
         )  # fmt: skip
     dbias = linear_backward(dout, (hidden, weight, bias), into=(SKIP, SKIP, into[2]))[2]
     return dhidden.result(), dweight.result(), dbias
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[:, ::1], b1, i8)")
-def _backward(dout, hidden, weight, dhidden, dhidden_beta, dweight, dweight_beta, memory, tanh, threads):
+@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[:, ::1], b1, b1, i8)")
+def _backward(dout, hidden, weight, dhidden, dhidden_beta, dweight, dweight_beta, memory, tanh, half, threads):
     R, K = hidden.shape
     N = weight.shape[0]
     for t in prange(threads):
@@ -89,6 +94,8 @@ def _backward(dout, hidden, weight, dhidden, dhidden_beta, dweight, dweight_beta
             for i in range(n):
                 r = first + i
                 gelu_over_gradient(memory[i, c0:c1], hidden[r, c0:c1], dhidden[r, c0:c1], dhidden_beta, tanh)
+                if half:
+                    round_row(memory[i, c0:c1])  # the activation, which stands there now
             if dweight.size:
                 beta = dweight_beta if first == 0 else np.float32(1)  # the other rows add to the first
                 gemm_tn(N, c1 - c0, n, 1.0, dout[first:], N, memory[:, c0:], K, beta, dweight[:, c0:], K)

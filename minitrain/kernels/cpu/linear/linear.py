@@ -13,6 +13,7 @@ from ....backend.pool import empty
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
+from ..common.half import covered, factor, in_half, keep
 from ..common.math import chunk
 from ..common.sums import LEVELS, carry, clear_sums, finish
 from ..common.targets import NONE, rows, slot
@@ -22,17 +23,18 @@ TOGETHER = 64  # rows of a bias gradient that have one running sum: more would l
 
 def linear_forward(x: Array, weight: Array, bias: Array | None) -> Any:
     """See ``ops.linear.linear_forward``."""
-    if not available or x.shape[-1] == 0:
+    if not available or x.shape[-1] == 0 or not covered(x, weight):
         return NotImplemented
     out = empty((*x.shape[:-1], weight.shape[0]))
+    kept, x_factor = keep(x)
     _forward(
-        rows(x),
-        rows(weight),
+        rows(x_factor),
+        rows(factor(weight)),
         NONE if bias is None else np.ascontiguousarray(bias),
         rows(out),
         threads_for(x.size * weight.shape[0] / 32),
     )
-    return out, (x, weight, bias)
+    return out, (kept, weight, bias)
 
 
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], i8)")
@@ -54,30 +56,31 @@ def _forward(x, weight, bias, out, threads):
 def linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target]) -> Any:
     """See ``ops.linear.linear_backward``."""
     x, weight, bias = cache
-    if not available or dout.size == 0:
+    if not available or dout.size == 0 or not covered(x, weight):
         return NotImplemented
     dx, dweight = slot(into[0], x.shape), slot(into[1], weight.shape)
     dbias = slot(SKIP, (0,)) if bias is None else slot(into[2], bias.shape)
+    half = in_half(x)
     _backward(
-        rows(dout), rows(x), rows(weight), rows(dx.array), dx.beta,
+        rows(dout), rows(factor(dout, half)), rows(factor(x, half)), rows(factor(weight, half)), rows(dx.array), dx.beta,
         dweight.array, dweight.beta, dbias.array, dbias.beta, threads_for(x.size * weight.shape[0] / 32),
     )  # fmt: skip
     return dx.result(), dweight.result(), dbias.result()
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[::1], f4, i8)")
-def _backward(dout, x, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
+@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[::1], f4, i8)")
+def _backward(dout, factor, x, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
     R, N = dout.shape
     K = x.shape[1]
     for t in prange(threads):
         if dx.size:
             r0, r1, c0, c1 = block(R, K, t, threads)
             if r1 > r0 and c1 > c0:
-                gemm_nn(r1 - r0, c1 - c0, N, 1.0, dout[r0:], N, weight[:, c0:], K, dx_beta, dx[r0:, c0:], K)
+                gemm_nn(r1 - r0, c1 - c0, N, 1.0, factor[r0:], N, weight[:, c0:], K, dx_beta, dx[r0:, c0:], K)
         if dweight.size:
             r0, r1, c0, c1 = block(N, K, t, threads)
             if r1 > r0 and c1 > c0:
-                gemm_tn(r1 - r0, c1 - c0, R, 1.0, dout[:, r0:], N, x[:, c0:], K, dweight_beta, dweight[r0:, c0:], K)
+                gemm_tn(r1 - r0, c1 - c0, R, 1.0, factor[:, r0:], N, x[:, c0:], K, dweight_beta, dweight[r0:, c0:], K)
         if dbias.size:
             c0, c1 = chunk(N, t, threads)
             sums = np.empty((LEVELS, c1 - c0), np.float32)

@@ -1,0 +1,119 @@
+"""Precision: whether the operands of matrix products have 32 bits or 16.
+
+The policy is one word for a whole computation. Under ``"bfloat16"`` or ``"float16"``:
+
+- Every product rounds its operands to 16 bits, to the nearest value and ties to even, and sums in float32.
+- What an operation keeps of an operand for its backward, it keeps in 16 bits.
+- Everything else stays in float32: weights, their gradients, optimizer state, norms, softmax sums, losses.
+
+The policy decides in the forward. The backward follows its cache: where the kept operand has 16 bits, the gradients
+that are multiplied with it are rounded the same way. So a backward outside the ``with`` block still fits its forward.
+
+Micikevicius et al., Mixed Precision Training, 2018, arXiv:1710.03740; Kalamkar et al., A Study of BFLOAT16 for Deep
+Learning Training, 2019, arXiv:1905.12322.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError, nearest
+from .arrays import Array, is_array
+
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float64")
+"""``tf32`` lets a GPU round the operands of float32 products to 11 significant bits; on a CPU it is ``float32``.
+``float64`` rounds nothing: it goes with a model of ``dtype="float64"``."""
+HALF = ("bfloat16", "float16")
+
+_precision: ContextVar[str] = ContextVar("precision", default="float32")
+_before_rounding: ContextVar[Callable[[Array, np.dtype[Any]], Array] | None] = ContextVar("change", default=None)
+
+
+def precision() -> str:
+    """The policy in force, one of ``PRECISIONS``."""
+    return _precision.get()
+
+
+@contextmanager
+def use_precision(name: str) -> Iterator[None]:
+    """Compute products in another precision inside a ``with`` block.
+
+    Raises:
+        ConfigError: if ``name`` is no precision.
+    """
+    token = _precision.set(check_precision(name))
+    try:
+        yield
+    finally:
+        _precision.reset(token)
+
+
+def check_precision(name: str) -> str:
+    """``name`` itself.
+
+    Raises:
+        ConfigError: if it is no precision.
+    """
+    if name not in PRECISIONS:
+        near = nearest(str(name), PRECISIONS)
+        hint = f"did you mean {near!r}?" if near else f"choose from {', '.join(PRECISIONS)}"
+        raise ConfigError(f"precision {name!r} is unknown; {hint}")
+    return name
+
+
+@functools.cache
+def half_dtype(name: str) -> np.dtype[Any]:
+    """The dtype of ``"bfloat16"`` (of the package ml_dtypes: NumPy has none) or ``"float16"``."""
+    if name == "float16":
+        return np.dtype(np.float16)
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def is_half(x: object) -> bool:
+    """Whether ``x`` is an array of 16-bit floating-point numbers."""
+    return is_array(x) and x.dtype.itemsize == 2 and x.dtype.name in HALF  # type: ignore[attr-defined]
+
+
+def operand(x: Array) -> Array:
+    """``x`` as the operand of a product: float32 numbers are rounded as the policy says, others stay as they are."""
+    name = _precision.get()
+    return rounded(x, half_dtype(name)) if name in HALF and x.dtype == np.float32 else x
+
+
+def operand_like(x: Array, kept: Array) -> Array:
+    """``x`` as the other operand of a product with ``kept``: rounded if ``kept`` has 16 bits."""
+    return rounded(x, kept.dtype) if is_half(kept) and x.dtype == np.float32 else x
+
+
+def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
+    """``x`` rounded to ``dtype``, to nearest and ties to even. float16 turns numbers above 65,504 into infinity."""
+    if (change := _before_rounding.get()) is not None:
+        x = change(x, dtype)
+    with np.errstate(over="ignore"):
+        return x.astype(dtype)
+
+
+@contextmanager
+def before_rounding(change: Callable[[Array, np.dtype[Any]], Array]) -> Iterator[None]:
+    """Inside the ``with`` block, round ``change(x, dtype)`` in place of each ``x`` (reference code only).
+
+    ``minitrain.testing.check_half_gradients`` rounds at random with this.
+    """
+    token = _before_rounding.set(change)
+    try:
+        yield
+    finally:
+        _before_rounding.reset(token)
+
+
+def wide(x: Array) -> Array:
+    """``x`` as float32 if it has 16 bits, else ``x`` itself. Every 16-bit number is a float32 number."""
+    return x.astype(np.float32) if is_half(x) else x
