@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -44,12 +44,15 @@ def precision() -> str:
 def use_precision(name: str) -> Iterator[None]:
     """Compute products in another precision inside a ``with`` block.
 
+    In float16, NumPy does not warn there of overflow and of what comes of it: loss scaling looks for both.
+
     Raises:
         ConfigError: if ``name`` is no precision.
     """
     token = _precision.set(check_precision(name))
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore") if name == "float16" else nullcontext():
+            yield
     finally:
         _precision.reset(token)
 
@@ -74,7 +77,8 @@ def half_dtype(name: str) -> np.dtype[Any]:
         return np.dtype(np.float16)
     import ml_dtypes
 
-    return np.dtype(ml_dtypes.bfloat16)
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return found
 
 
 def is_half(x: object) -> bool:

@@ -28,7 +28,7 @@ def resolve_aliases(arguments: Mapping[str, Any], aliases: Mapping[str, Any]) ->
     """
     resolved = dict(arguments)
     for alias, value in aliases.items():
-        name = ALIASES.get(alias)
+        name = ALIASES.get(alias, alias if alias in arguments else None)
         if name is None:
             near = nearest(alias, [*arguments, *ALIASES])
             hint = f"did you mean {near}?" if near else f"there are {', '.join(arguments)}"

@@ -1,4 +1,4 @@
-"""Dynamic loss scaling, for float16 (Micikevicius et al., Mixed Precision Training, 2018, arXiv:1710.03740, section 3.2).
+"""Dynamic loss scaling, for float16 (Micikevicius et al., Mixed Precision Training, 2018, arXiv:1710.03740).
 
 float16 turns numbers below 6e-8 into zero, and many gradients are smaller. So the loss is multiplied by a scale before
 the backward, and the gradients are divided by it before anybody reads them. A gradient that overflows then costs one

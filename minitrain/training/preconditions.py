@@ -99,13 +99,14 @@ def check_precision_fits(name: str, setup: Setup, warn: Warn) -> None:
     Raises:
         ConfigError: if they cannot.
     """
-    wanted = "float64" if name == "float64" else "float32"
-    for path, parameter in setup.model.named_parameters():
-        if parameter.data.dtype.name != wanted:
-            raise ConfigError(
-                f"precision={name} needs a model of dtype {wanted}, but {path} is {parameter.data.dtype}: make the "
-                f"model with dtype={wanted!r}"
-            )
+    if name in (*HALF, "float64"):
+        wanted = "float64" if name == "float64" else "float32"
+        for path, parameter in setup.model.named_parameters():
+            if parameter.data.dtype.name != wanted:
+                raise ConfigError(
+                    f"precision={name} needs a model of dtype {wanted}, but {path} is {parameter.data.dtype}: make the "
+                    f"model with dtype={wanted!r}"
+                )
     if name not in HALF:
         return
     if setup.device != "cpu":

@@ -22,13 +22,13 @@ from minitrain.records import read_metrics
 from minitrain.records.facts import flat
 from minitrain.records.history import read_history
 from minitrain.runs import resume_run, start_run
-from minitrain.training import EMA, Callback, JsonlLogger, Trainer, TrainingConfig
+from minitrain.training import EMA, Callback, JsonlLogger, LossScale, Trainer, TrainingConfig
 from tests.helpers.small_runs import small_config
 from tests.helpers.small_trainers import Asking, Counting, make
 
 
 class Stateful:
-    """A schedule, or a loss scaler, with a state."""
+    """A schedule with a state."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -92,8 +92,7 @@ def test_it_holds_all_there_is(tmp_path: Path) -> None:
     trainer = with_stream(
         tmp_path / "run", EMA(0.5), Counting(), hyperparameters={"recipe": "mine", "trainer": {"max_steps": 8}}
     )
-    trainer.capture.scaler = Stateful()
-    trainer.capture.scaler.calls = 77
+    trainer.setup.scaler = LossScale(8.0)
     trainer.train()
     checkpoint = read_checkpoint(tmp_path / "run" / "checkpoints" / "step-00000008")
     state = checkpoint.state
@@ -101,7 +100,7 @@ def test_it_holds_all_there_is(tmp_path: Path) -> None:
     assert checkpoint.optimizer["step"] == 8
     assert state["trainer"]["step"] == 8
     assert state["scheduler"] == {"calls": 8}
-    assert state["scaler"] == {"calls": 77}
+    assert state["scaler"] == {"scale": 8.0, "clean": 8}
     assert state["data"] == {"epoch": 0, "position": 8, "batches": {"at": 8}}
     assert state["random"] == {"key": [trainer.setup.key.k0, trainer.setup.key.k1]}
     assert state["config"] == {"recipe": "mine", "trainer.max_steps": 8}

@@ -28,7 +28,7 @@ def similarities(q: Array, k: Array, scale: float, softcap: float | None) -> Arr
     """
     xp = array_module(q)
     z = scale * product(heads_first(q), heads_first(for_queries(k, q)).swapaxes(-1, -2))  # (B, H, T, S)
-    return z if softcap is None else softcap * xp.tanh(z / softcap)  # type: ignore[no-any-return]
+    return z if softcap is None else softcap * xp.tanh(z / softcap)
 
 
 def capped_slope(capped: Array, softcap: float) -> Array:

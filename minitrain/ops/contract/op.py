@@ -12,8 +12,9 @@ The decorator does the rest:
 
 1. **It checks.** The string names each array argument and its dimensions. Equal letters must be equal sizes, ``*N``
    stands for any number of leading dimensions, ``1`` for itself; ``int`` before the dimensions asks for integers. All
-   floating arrays of a call share one dtype and one device; ``half`` before the dimensions marks operands of products,
-   which may have 16 bits beside float32 (``backend/precision.py``). A call that breaks a rule is told which argument, and why.
+   floating arrays of a call share one dtype and one device. ``half`` before the dimensions marks an operand of a
+   product, which may have 16 bits beside float32 arrays (``backend/precision.py``). A call that breaks a rule is told
+   which argument, and why.
 2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
    the arrays are float32 NumPy arrays, that *twin* gets the call. It may decline by returning ``NotImplemented``. A
    forward twin returns the cache as a plain tuple of its fields, and the decorator gives it its type.

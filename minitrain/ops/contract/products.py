@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ...backend.arrays import Array, array_module
 from ...backend.precision import rounded, wide
 
@@ -21,8 +19,7 @@ def product(a: Array, b: Array, dtype: Any = None) -> Array:
         b: (..., K, N).
         dtype: of the result; that of the sums by default, float32 or float64.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # float16 operands may be infinite: loss scaling looks for that
-        return _of_dtype(array_module(a).matmul(wide(a), wide(b)), dtype)
+    return _of_dtype(array_module(a).matmul(wide(a), wide(b)), dtype)
 
 
 def dot_rows(a: Array, b: Array, dtype: Any) -> Array:
@@ -37,11 +34,10 @@ def dot_rows(a: Array, b: Array, dtype: Any) -> Array:
         (..., N, K).
     """
     a, b = wide(a), wide(b)
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = a[..., :BLOCK, :].swapaxes(-1, -2) @ b[..., :BLOCK, :]
-        for first in range(BLOCK, a.shape[-2], BLOCK):
-            rows = slice(first, first + BLOCK)
-            total += a[..., rows, :].swapaxes(-1, -2) @ b[..., rows, :]
+    total = a[..., :BLOCK, :].swapaxes(-1, -2) @ b[..., :BLOCK, :]
+    for first in range(BLOCK, a.shape[-2], BLOCK):
+        rows = slice(first, first + BLOCK)
+        total += a[..., rows, :].swapaxes(-1, -2) @ b[..., rows, :]
     return _of_dtype(total, dtype)
 
 

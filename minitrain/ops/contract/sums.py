@@ -12,6 +12,7 @@ from typing import Any
 
 from ...backend.arrays import Array, array_module
 
+
 def flat_rows(x: Array) -> Array:
     """(..., C) -> (R, C), also where R or C is 0."""
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

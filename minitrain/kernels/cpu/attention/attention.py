@@ -53,7 +53,23 @@ def attention_forward(
         *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, rng), half,
         threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
-    return out, (q, k, v, None, narrow(out) if half else out, lse, key_lengths, None, None, causal, window, None, scale, dropout, rng)
+    return out, (
+        q,
+        k,
+        v,
+        None,
+        narrow(out) if half else out,
+        lse,
+        key_lengths,
+        None,
+        None,
+        causal,
+        window,
+        None,
+        scale,
+        dropout,
+        rng,
+    )
 
 
 def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target, None]) -> Any:

@@ -18,6 +18,7 @@ from ....backend.threads import threads_for
 from .math import stretch
 
 _NOTHING, _NOTHING_HALF = np.empty(0, np.float32), np.empty(0, np.uint16)
+_NO_ROWS = _NOTHING_HALF.reshape(0, 0)
 
 
 def covered(*operands: Array) -> bool:
@@ -29,7 +30,12 @@ def covered(*operands: Array) -> bool:
 
 def in_half(kept: Array) -> bool:
     """Whether a kept operand is bfloat16, so that the backward rounds what it multiplies with it."""
-    return kept.dtype != np.float32
+    return bool(kept.dtype != np.float32)
+
+
+def to_keep(x: Array) -> Array:
+    """What the cache keeps of an operand."""
+    return narrow(x) if precision() in HALF else x
 
 
 def keep(x: Array) -> tuple[Array, Array]:
@@ -61,8 +67,15 @@ def factor(x: Array, half: bool | None = None) -> Array:
     return rounded
 
 
+def two_forms(x: Array) -> tuple[Array, Array]:
+    """A kept operand for a kernel that takes either form: its float32 numbers, and its bfloat16 bits; one is empty."""
+    return (np.empty((0, *x.shape[1:]), np.float32), x.view(np.uint16)) if in_half(x) else (x, _NO_ROWS)
+
+
 def narrow(x: Array) -> Array:
-    """``x`` rounded to bfloat16."""
+    """``x`` rounded to bfloat16, unless it is that already."""
+    if in_half(x):
+        return x
     kept = empty(x.shape, np.uint16)
     _round(x.ravel(), kept.reshape(-1), _NOTHING, threads_for(x.size))
     return kept.view(half_dtype("bfloat16"))
@@ -84,6 +97,14 @@ def round_row(x):
         bits[i] = _rounded_bits(bits[i])
 
 
+@device
+def load_row(x, wide):
+    """Wide (n,) = the bfloat16 numbers ``x`` (n,), given as their 16 bits."""
+    bits = wide.view(np.uint32)
+    for i in range(x.size):
+        bits[i] = np.uint32(x[i]) << np.uint32(16)
+
+
 @kernel("void(f4[::1], u2[::1], f4[::1], i8)")
 def _round(x, kept, rounded, threads):
     for t in prange(threads):
@@ -103,6 +124,4 @@ def _round(x, kept, rounded, threads):
 def _widen(x, wide, threads):
     for t in prange(threads):
         lo, hi = stretch(x.size, t, threads)
-        source, target = x[lo:hi], wide[lo:hi].view(np.uint32)
-        for i in range(source.size):
-            target[i] = np.uint32(source[i]) << np.uint32(16)
+        load_row(x[lo:hi], wide[lo:hi])

@@ -19,7 +19,7 @@ from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.elementwise import gelu, gelu_over_gradient
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
-from ..common.half import covered, factor, in_half, keep, round_row
+from ..common.half import covered, factor, in_half, load_row, round_row, to_keep, two_forms
 from ..common.math import chunk, wide_vectors
 from ..common.targets import NONE, full_slot, rows, slot
 from .linear import linear_backward
@@ -32,30 +32,35 @@ def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, app
     if not available or hidden.shape[-1] == 0 or not covered(hidden, weight):
         return NotImplemented
     out = empty((*hidden.shape[:-1], weight.shape[0]))
-    kept, values = keep(hidden)
-    h, threads = rows(values), threads_for(hidden.size * weight.shape[0] / 32)
+    kept = to_keep(hidden)
+    h, threads = rows(kept), threads_for(hidden.size * weight.shape[0] / 32)
     a_thread = max(1, min(ROWS, -(-len(h) // threads)))  # rows of the activation that a thread has at a time
     _forward(
-        h, rows(factor(weight)), NONE if bias is None else np.ascontiguousarray(bias), rows(out),
-        empty((threads, a_thread, h.shape[1])), approximate == "tanh", in_half(kept), threads,
+        *two_forms(h), rows(factor(weight)), NONE if bias is None else np.ascontiguousarray(bias), rows(out),
+        empty((threads, a_thread, h.shape[1])), approximate == "tanh", threads,
     )  # fmt: skip
     return out, (kept, weight, bias, approximate)
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], f4[:, :, ::1], b1, b1, i8)")
-def _forward(hidden, weight, bias, out, memory, tanh, half, threads):
-    R, K = hidden.shape
-    N = weight.shape[0]
+@kernel("void(f4[:, ::1], u2[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], f4[:, :, ::1], b1, i8)")
+def _forward(hidden, bits, weight, bias, out, memory, tanh, threads):
+    half = bits.size > 0
+    R = len(bits) if half else len(hidden)
+    N, K = weight.shape
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
         activation = memory[t]
+        row = np.empty(K, np.float32)
         for first in range(lo, hi, len(activation)):
             n = min(len(activation), hi - first)
             for r in range(n):
-                gelu(hidden[first + r], activation[r], tanh)
                 if half:
+                    load_row(bits[first + r], row)
+                    gelu(row, activation[r], tanh)
                     round_row(activation[r])
+                else:
+                    gelu(hidden[first + r], activation[r], tanh)
             gemm_nt(n, N, K, 1.0, activation, K, weight, K, 0.0, out[first:], N)
         if bias.size:
             for r in range(lo, hi):
@@ -70,32 +75,37 @@ def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target,
         return NotImplemented
     dhidden, dweight = full_slot(into[0], hidden.shape), slot(into[1], weight.shape)
     half = in_half(hidden)
-    h = rows(factor(hidden, half))
+    h = rows(hidden)
     if into[0] is not SKIP or dweight.array.size:
         _backward(
-            rows(factor(dout, half)), h, rows(factor(weight, half)), rows(dhidden.array), dhidden.beta,
-            dweight.array, dweight.beta, empty((min(ROWS, len(h)), h.shape[1])), approximate == "tanh", half, threads_for(h.size * weight.shape[0] / 32),
+            rows(factor(dout, half)), *two_forms(h), rows(factor(weight, half)), rows(dhidden.array), dhidden.beta,
+            dweight.array, dweight.beta, empty((min(ROWS, len(h)), h.shape[1])), approximate == "tanh",
+            threads_for(h.size * weight.shape[0] / 32),
         )  # fmt: skip
     dbias = linear_backward(dout, (hidden, weight, bias), into=(SKIP, SKIP, into[2]))[2]
     return dhidden.result(), dweight.result(), dbias
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[:, ::1], b1, b1, i8)")
-def _backward(dout, hidden, weight, dhidden, dhidden_beta, dweight, dweight_beta, memory, tanh, half, threads):
-    R, K = hidden.shape
-    N = weight.shape[0]
+@kernel("void(f4[:, ::1], f4[:, ::1], u2[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[:, ::1], b1, i8)")
+def _backward(dout, hidden, bits, weight, dhidden, dhidden_beta, dweight, dweight_beta, memory, tanh, threads):
+    half = bits.size > 0
+    R, (N, K) = len(dout), weight.shape
     for t in prange(threads):
         wide_vectors()
         _, _, c0, c1 = block(0, K, t, threads)
         rows_to_do = R if c1 > c0 else 0
+        row = np.empty(c1 - c0, np.float32)
         for first in range(0, rows_to_do, len(memory)):
             n = min(len(memory), R - first)
             gemm_nn(n, c1 - c0, N, 1.0, dout[first:], N, weight[:, c0:], K, 0.0, memory[:, c0:], K)
             for i in range(n):
                 r = first + i
-                gelu_over_gradient(memory[i, c0:c1], hidden[r, c0:c1], dhidden[r, c0:c1], dhidden_beta, tanh)
                 if half:
+                    load_row(bits[r, c0:c1], row)
+                    gelu_over_gradient(memory[i, c0:c1], row, dhidden[r, c0:c1], dhidden_beta, tanh)
                     round_row(memory[i, c0:c1])  # the activation, which stands there now
+                else:
+                    gelu_over_gradient(memory[i, c0:c1], hidden[r, c0:c1], dhidden[r, c0:c1], dhidden_beta, tanh)
             if dweight.size:
                 beta = dweight_beta if first == 0 else np.float32(1)  # the other rows add to the first
                 gemm_tn(N, c1 - c0, n, 1.0, dout[first:], N, memory[:, c0:], K, beta, dweight[:, c0:], K)

@@ -16,7 +16,7 @@ from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
 from ..common.half import covered, factor, in_half, keep
 from ..common.math import chunk
 from ..common.sums import LEVELS, carry, clear_sums, finish
-from ..common.targets import NONE, rows, slot
+from ..common.targets import NO_ROWS, NONE, rows, slot
 
 TOGETHER = 64  # rows of a bias gradient that have one running sum: more would lose digits where they cancel
 
@@ -60,10 +60,13 @@ def linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Targ
         return NotImplemented
     dx, dweight = slot(into[0], x.shape), slot(into[1], weight.shape)
     dbias = slot(SKIP, (0,)) if bias is None else slot(into[2], bias.shape)
-    half = in_half(x)
+    half, wanted = in_half(x), dx.array.size or dweight.array.size
     _backward(
-        rows(dout), rows(factor(dout, half)), rows(factor(x, half)), rows(factor(weight, half)), rows(dx.array), dx.beta,
-        dweight.array, dweight.beta, dbias.array, dbias.beta, threads_for(x.size * weight.shape[0] / 32),
+        rows(dout), rows(factor(dout, half)) if wanted else NO_ROWS,
+        rows(factor(x, half)) if dweight.array.size else NO_ROWS,
+        rows(factor(weight, half)) if dx.array.size else NO_ROWS,
+        rows(dx.array), dx.beta, dweight.array, dweight.beta, dbias.array, dbias.beta,
+        threads_for(x.size * weight.shape[0] / 32),
     )  # fmt: skip
     return dx.result(), dweight.result(), dbias.result()
 
@@ -71,7 +74,7 @@ def linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Targ
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[::1], f4, i8)")
 def _backward(dout, factor, x, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
     R, N = dout.shape
-    K = x.shape[1]
+    K = max(x.shape[1], weight.shape[1])  # one may be left out
     for t in prange(threads):
         if dx.size:
             r0, r1, c0, c1 = block(R, K, t, threads)

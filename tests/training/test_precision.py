@@ -1,0 +1,253 @@
+"""Training in 16 bits: settings, overflow in float16, memory, and resumed runs that end with the same bytes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minitrain.backend.pool import POOL
+from minitrain.backend.precision import precision, use_precision
+from minitrain.data import Batch, TokenLoader
+from minitrain.errors import CheckpointError, ConfigError, NonFiniteError
+from minitrain.models.gpt import GPT, GPTConfig
+from minitrain.optim import AdamW
+from minitrain.random import Key
+from minitrain.runs.evaluation import TokenWindows
+from minitrain.training import EMA, LossScale, Trainer, TrainingConfig, TrainResult, estimate, train_step
+from tests.helpers.interrupted_runs import DyingAt
+from tests.helpers.small_regression import trainer as regression_trainer
+from tests.helpers.small_runs import outcome, tiny_trainer
+
+HALF = ("bfloat16", "float16")
+
+
+def silent(line: str) -> None:
+    """Takes the notice that this processor has no units for 16-bit products."""
+
+
+def in_half(run_dir: Path | None, name: str, *, max_steps: int = 8, **parts: Any) -> Trainer:
+    config = TrainingConfig(max_steps=max_steps, save_every=3, log_every=1, precision=name, batch_size=4)
+    return tiny_trainer(run_dir, config=config, progress=False, warn=silent, **parts)
+
+
+def learned(name: str) -> TrainResult:
+    """A text in which a coin decides between two tokens that may follow each token."""
+    rng, tokens = np.random.default_rng(0), [0]
+    following = rng.permuted(np.tile(np.arange(11), (11, 1)), axis=1)[:, :2]
+    for coin in rng.integers(0, 2, 3000):
+        tokens.append(int(following[tokens[-1], coin]))
+    model = GPT(GPTConfig(vocab_size=11, block_size=16, n_layer=1, n_head=2, n_embd=32), seed=1)
+    return Trainer(
+        model=model,
+        optimizer=AdamW(model, lr=1e-2),
+        train_data=TokenLoader(np.array(tokens), 16, 16, seed=0),
+        val_data=TokenWindows(np.array(tokens[:1000]), 16, 8),
+        config=TrainingConfig(max_steps=100, precision=name),
+        progress=False,
+        warn=silent,
+    ).train()
+
+
+def test_training_in_16_bits_learns_as_well_as_in_32():
+    losses = {name: learned(name).val_loss for name in ("float32", *HALF)}
+    assert losses["float32"] is not None
+    assert losses["float32"] < 0.75  # of log(11) = 2.4; the coin alone costs log(2) = 0.69
+    for name in HALF:
+        assert losses[name] == pytest.approx(losses["float32"], abs=0.01)
+        assert losses[name] != losses["float32"]
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_a_resumed_run_ends_with_the_same_bytes(name, tmp_path):
+    """With the loss scale in the middle of its growth, and averaged weights."""
+
+    def make(folder: Path, *callbacks: Any) -> Trainer:
+        trainer = in_half(folder, name, callbacks=[EMA(0.9), *callbacks])
+        if trainer.setup.scaler is not None:
+            trainer.setup.scaler.growth_interval = 2
+        return trainer
+
+    make(tmp_path / "whole").train()
+    with pytest.raises(RuntimeError, match="the end"):
+        make(tmp_path / "cut", DyingAt(5)).train()
+    resumed = make(tmp_path / "cut")
+    resumed.resume()
+    resumed.train()
+    assert outcome(tmp_path / "cut", 8) == outcome(tmp_path / "whole", 8)
+
+
+def test_an_overflow_skips_the_update_and_halves_the_scale():
+    trainer = in_half(None, "float16")
+    trainer.setup.scaler = LossScale(2.0**40)
+    before = [p.data.copy() for p in trainer.setup.model.parameters()]
+    update = next(iter(trainer.loop.steps(1)))
+    assert update.skipped
+    assert math.isfinite(update.loss)
+    assert trainer.setup.scaler.scale == 2.0**39
+    assert trainer.state.skipped == 1
+    for parameter, weights in zip(trainer.setup.model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.data, weights)
+    while trainer.setup.scaler.clean == 0:
+        next(iter(trainer.loop.steps(trainer.state.step + 1)))
+    assert 1 < trainer.setup.scaler.scale < 2.0**20
+    assert any((p.data != w).any() for p, w in zip(trainer.setup.model.parameters(), before, strict=True))
+
+
+def test_the_scale_does_not_show_in_what_is_measured():
+    """The norm of the gradient, the update and the gradients that hooks read are those of the plain loss."""
+    seen = {}
+    for scale in (1.0, 2.0**8):
+        trainer = in_half(None, "float16")
+        trainer.setup.scaler = LossScale(scale)
+        update = next(iter(trainer.loop.steps(1)))
+        seen[scale] = update.grad_norm, [p.grad.copy() for p in trainer.setup.model.parameters()]
+    (norm, gradients), (other_norm, others) = seen.values()
+    assert norm == pytest.approx(other_norm, rel=1e-2)
+    for a, b in zip(gradients, others, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-2 * np.abs(b).max())
+
+
+def test_small_gradients_survive_only_with_a_scale():
+    """A loss of 1e-7 times the usual one: float16 turns its gradients into zero unless they are scaled up."""
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
+    tokens = np.random.default_rng(0).integers(0, 11, (4, 9)).astype(np.int32)
+
+    class Small:
+        def loss(self, batch: Any, *, rng: Key | None = None) -> Any:
+            return model.loss(batch, rng=rng)
+
+        def loss_backward(self, cache: Any, dtotal: float = 1.0) -> None:
+            model.loss_backward(cache, 1e-8 * dtotal)
+
+    def norm(scaler: LossScale | None) -> float:
+        with use_precision("float16"):
+            batch = [(0, Batch(tokens[:, :-1], tokens[:, 1:]))]
+            return train_step(model, AdamW(model, lr=0.0), batch, lr=0.0, objective=Small(), scaler=scaler).grad_norm
+
+    assert norm(None) < 0.5 * norm(LossScale(2.0**24))
+
+
+def test_what_is_not_the_scales_fault_is_an_error():
+    """At a scale of 1 the overflow is the model's own: here weights that float16 turns into infinity."""
+    trainer = in_half(None, "float16")
+    trainer.setup.scaler = LossScale(1.0)
+    for parameter in trainer.setup.model.parameters():
+        parameter.data *= 1e8
+    with pytest.raises(NonFiniteError):
+        trainer.train()
+
+
+def test_a_scale_grows_and_backs_off():
+    scale = LossScale(4.0, growth_interval=3)
+    for _ in range(3):
+        scale.grow()
+    assert (scale.scale, scale.clean) == (8.0, 0)
+    scale.grow()
+    assert scale.back_off()
+    assert (scale.scale, scale.clean) == (4.0, 0)
+    assert scale.back_off()
+    assert scale.back_off()
+    assert not scale.back_off()
+    assert scale.scale == 1.0
+    largest = LossScale(LossScale.LARGEST, growth_interval=1)
+    largest.grow()
+    assert largest.scale == LossScale.LARGEST
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0, 2.0**41, math.inf, math.nan])
+def test_a_scale_is_a_power_of_two(scale):
+    with pytest.raises(ConfigError, match="a power of two from 1 to"):
+        LossScale(scale)
+    with pytest.raises(CheckpointError):
+        LossScale().load_state_dict({"scale": scale, "clean": 0})
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"scale": "4", "clean": 0}, {"scale": 4.0, "clean": -1}, {"scale": 4.0, "clean": 0, "x": 1}]
+)
+def test_a_hostile_state_of_the_scale_is_refused(state):
+    with pytest.raises(CheckpointError):
+        LossScale().load_state_dict(state)
+
+
+def test_a_training_takes_less_memory():
+    """What is kept takes 0.62 of the memory; the rest is for what one layer needs at a time."""
+    peaks = {}
+    for name in ("float32", "bfloat16"):
+        model = GPT(GPTConfig(vocab_size=65, block_size=128, n_layer=12, n_head=4, n_embd=64), seed=1)
+        tokens = np.random.default_rng(0).integers(0, 65, 4000)
+        trainer = tiny_trainer(
+            None, config=TrainingConfig(max_steps=1, precision=name, batch_size=16), model=model, warn=silent
+        )
+        trainer.setup.data = TokenLoader(tokens, 128, 16, seed=0)
+        POOL.trim()
+        peaks[name] = estimate(trainer).activations
+    assert peaks["bfloat16"] < 0.75 * peaks["float32"]
+
+
+def test_evaluations_have_the_precision_of_the_training():
+    seen: list[str] = []
+    trainer = in_half(None, "bfloat16")
+    assert trainer.run.evaluator is not None
+    model_loss = trainer.setup.model.loss
+    trainer.run.evaluator.objective = type(
+        "Watched", (), {"loss": lambda self, b: (seen.append(precision()), model_loss(b))[1]}
+    )()
+    trainer.validate()
+    assert set(seen) == {"bfloat16"}
+    assert precision() == "float32"
+
+
+@pytest.mark.parametrize("how", [{"use_amp": True}, {"use_mixed_precision": True}])
+def test_the_documents_names_mean_bfloat16(how):
+    told: list[str] = []
+    trainer = tiny_trainer(None, config=TrainingConfig(max_steps=1), progress=False, warn=told.append, **how)
+    assert trainer.setup.precision == "bfloat16"
+    assert trainer.setup.scaler is None
+    assert told == [
+        "precision=bfloat16: products are computed by float32 units here, from operands rounded to 16 bits: this saves "
+        "memory, not time"
+    ]
+
+
+def test_float64_takes_a_model_in_float64():
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1, dtype=np.float64)
+    config = TrainingConfig(max_steps=2, precision="float64", batch_size=4)
+    assert tiny_trainer(None, config=config, model=model, progress=False).train().step == 2
+    with pytest.raises(ConfigError, match=r"precision=float64 needs a model of dtype float64, but .* is float32"):
+        tiny_trainer(None, config=config)
+    with pytest.raises(ConfigError, match=r"precision=bfloat16 needs a model of dtype float32, but .* is float64"):
+        tiny_trainer(None, config=TrainingConfig(precision="bfloat16"), model=model)
+
+
+def test_a_loss_that_cannot_be_scaled_is_refused_in_float16_only():
+    class Own(GPT):
+        def loss_backward(self, cache: Any) -> None:  # type: ignore[override]
+            super().loss_backward(cache)
+
+    model = Own(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
+    with pytest.raises(ConfigError, match=r"Own.loss_backward has no argument dtotal .* use precision=bfloat16"):
+        in_half(None, "float16", model=model)
+    assert in_half(None, "bfloat16", model=model, max_steps=1).train().step == 1
+
+
+def test_a_loss_function_of_ones_own_is_scaled():
+    config = {"precision": "float16"}
+    with pytest.raises(ConfigError, match="float64"):  # that model is one
+        regression_trainer(config=config)
+
+
+def test_a_gpu_is_refused_for_now():
+    with pytest.raises(ConfigError, match="precision=bfloat16 is not there yet on a GPU"):
+        tiny_trainer(None, config=TrainingConfig(precision="bfloat16"), device="cuda")
+
+
+def test_settings_at_odds():
+    with pytest.raises(ConfigError, match="use_mixed_precision must be false with precision=float16"):
+        TrainingConfig(precision="float16", use_mixed_precision=True)
+    with pytest.raises(ConfigError, match="precision"):
+        TrainingConfig(precision="bf16")
