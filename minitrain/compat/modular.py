@@ -21,7 +21,7 @@ class Trainer(training.Trainer):
         scheduler: its learning rate.
         config: its configuration.
         checkpoint_dir: its ``run_dir``.
-        use_amp: compute in 16 bits. This is not available yet: it has no effect on a CPU and is refused on a GPU.
+        use_amp: train with ``precision="bfloat16"``.
         options: its other arguments.
     """
 

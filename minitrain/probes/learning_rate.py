@@ -69,8 +69,8 @@ def find_learning_rate(
     average = 0.0
     setup = setup_of(training)
     begin = 0 if isinstance(training, Setup) else training.state.step
-    scaler = deepcopy(setup.scaler)  # the training's own stays as it is
-    with state_restored(setup), use_precision(setup.precision):
+    scaler = deepcopy(setup.arithmetic.scaler)  # the training's own stays as it is
+    with state_restored(setup), use_precision(setup.arithmetic.precision):
         for i in range(steps):
             rate = low * (high / low) ** (i / (steps - 1))
             try:

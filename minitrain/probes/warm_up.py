@@ -40,7 +40,7 @@ def warm_up(training: Setup | HasSetup, *, tell: Tell = print) -> list[str]:
         compiled.append(kernel)
         tell(f"compiling {kernel}")
 
-    with compilations(listen), state_restored(setup), use_precision(setup.precision):
+    with compilations(listen), state_restored(setup), use_precision(setup.arithmetic.precision):
         batch = setup.batch(begin)
         train_step(
             setup.model,
@@ -50,7 +50,7 @@ def warm_up(training: Setup | HasSetup, *, tell: Tell = print) -> list[str]:
             key=setup.key.fold("warm up"),
             max_grad_norm=setup.max_grad_norm,
             objective=setup.objective,
-            scaler=deepcopy(setup.scaler),
+            scaler=deepcopy(setup.arithmetic.scaler),
         )
         for _, part in batch:
             setup.objective.loss(part)  # without a key: an evaluation, which may use other kernels

@@ -139,7 +139,7 @@ class TrainingLoop:
             self.midway = not (control.skip or control.rollback)
             return self.midway
 
-        with use_precision(setup.precision):
+        with use_precision(setup.arithmetic.precision):
             return train_step(
                 setup.model,
                 setup.optimizer,
@@ -148,7 +148,7 @@ class TrainingLoop:
                 key=setup.key.fold(self.state.step),
                 max_grad_norm=setup.max_grad_norm,
                 objective=setup.objective,
-                scaler=setup.scaler,
+                scaler=setup.arithmetic.scaler,
                 on_substep=lambda loss: fire("on_substep_end", self.view, loss),
                 go_on=go_on,
             )

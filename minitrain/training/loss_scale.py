@@ -13,11 +13,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError
 from ..optim.groups import gradients
 from ..states import Kind, Number, Whole, checked
+
+
+@dataclass
+class Arithmetic:
+    """How precisely a training computes.
+
+    Attributes:
+        precision: of the products, see `minitrain.backend.precision`.
+        scaler: scales the loss in float16; ``None`` otherwise.
+    """
+
+    precision: str = "float32"
+    scaler: LossScale | None = None
+
+    @classmethod
+    def of(cls, precision: str) -> Arithmetic:
+        """With a scaler where the precision needs one."""
+        return cls(precision, LossScale() if precision == "float16" else None)
 
 
 class LossScale:

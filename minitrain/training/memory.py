@@ -83,7 +83,7 @@ def estimate(training: Setup | HasSetup, step: int = 0, total_steps: int = 0) ->
         setup.optimizer.zero_grad()
         POOL.reset_peak()
         began = time.perf_counter()
-        with use_precision(setup.precision):
+        with use_precision(setup.arithmetic.precision):
             _, cache = setup.objective.loss(batch, rng=key)
             setup.objective.loss_backward(cache)
         seconds, peak = time.perf_counter() - began, POOL.peak - before

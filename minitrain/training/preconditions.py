@@ -88,17 +88,17 @@ def refuse_another_model(optimizer: Any, model: Any) -> None:
         )
 
 
-def check_precision_fits(name: str, setup: Setup, warn: Warn) -> None:
-    """Check that the model, its loss and the device can do what a precision asks for.
+def check_precision_fits(setup: Setup, warn: Warn) -> None:
+    """Check that the model, its loss and the device can do what the precision asks for.
 
     Args:
-        name: the precision.
-        setup: has the model, the objective and the device.
+        setup: has all of them.
         warn: told once if the processor has no units for 16-bit products.
 
     Raises:
         ConfigError: if they cannot.
     """
+    name = setup.arithmetic.precision
     if name in (*HALF, "float64"):
         wanted = "float64" if name == "float64" else "float32"
         for path, parameter in setup.model.named_parameters():

@@ -13,7 +13,7 @@ from ..random import Key
 from ..records.collector import MetricsCollector
 from .evaluator import Evaluator
 from .feed import batch_to
-from .loss_scale import LossScale
+from .loss_scale import Arithmetic
 from .state import Control, TrainerState, due
 
 
@@ -31,8 +31,7 @@ class Setup:
         accumulation: number of micro-batches in a batch.
         max_grad_norm: longer gradients are scaled down to this length; ``None`` leaves them.
         device: where the model is.
-        precision: of the products, see `minitrain.backend.precision`.
-        scaler: scales the loss in float16; ``None`` otherwise.
+        arithmetic: the precision of products, and the scaler that float16 needs.
     """
 
     model: Any
@@ -44,8 +43,7 @@ class Setup:
     accumulation: int = 1
     max_grad_norm: float | None = None
     device: str = "cpu"
-    precision: str = "float32"
-    scaler: LossScale | None = None
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
 
     def batch(self, number: int) -> list[tuple[int, Any]]:
         """Batch ``number`` as pairs of the index of the first sample and the micro-batch, on the model's device."""

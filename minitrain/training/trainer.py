@@ -26,7 +26,7 @@ from .config import TrainingConfig
 from .evaluator import Evaluator
 from .feed import as_batches, as_loader, batch_to, split_batch, stop_reading_ahead
 from .loop import TrainingLoop
-from .loss_scale import LossScale
+from .loss_scale import Arithmetic
 from .memory import shortage
 from .objective import Metric, objective_of
 from .preconditions import (
@@ -126,10 +126,9 @@ class Trainer:
             accumulation=config.gradient_accumulation_steps,
             max_grad_norm=config.max_grad_norm,
             device=device,
-            precision=config.product_precision(),
-            scaler=LossScale() if config.product_precision() == "float16" else None,
+            arithmetic=Arithmetic.of(config.product_precision()),
         )
-        check_precision_fits(self.setup.precision, self.setup, warn)
+        check_precision_fits(self.setup, warn)
         folder = named["run_dir"] or config.checkpoint_dir
         self.run = RunContext(
             folder=None if folder is None or is_url(folder) else make_folder(folder),
@@ -139,7 +138,7 @@ class Trainer:
         if named["val_data"] is not None:
             val = as_batches(named["val_data"], config.batch_size)
             self.run.evaluator = Evaluator(
-                self.setup.objective, val, metrics=metrics, device=device, precision=self.setup.precision
+                self.setup.objective, val, metrics=metrics, device=device, precision=self.setup.arithmetic.precision
             )
         if config.keep_best_checkpoints and self.run.evaluator is None:
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its metrics")
@@ -260,7 +259,11 @@ class Trainer:
         evaluator, batches = self.run.evaluator, as_batches(data, self.config.batch_size)
         metrics = None if evaluator is None else evaluator.metrics
         other = Evaluator(
-            self.setup.objective, batches, metrics=metrics, device=self.setup.device, precision=self.setup.precision
+            self.setup.objective,
+            batches,
+            metrics=metrics,
+            device=self.setup.device,
+            precision=self.setup.arithmetic.precision,
         )
         with self.run.weights.applied():
             return other.run(max_batches)

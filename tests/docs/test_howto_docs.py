@@ -125,3 +125,17 @@ def test_every_page_has_a_test() -> None:
     tests = Path(__file__).read_text(encoding="utf-8").split("def test_every")[0]
     pages = [path.stem for path in PAGES if "```python" in path.read_text(encoding="utf-8")]
     assert set(pages) == set(re.findall(r'page\("(\w+)"', tests))
+
+
+def test_mixed_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(UserWarning, match="this saves memory, not time"):
+        names = run("docs/precision.md", *snippets("docs/precision.md"))
+    said = capsys.readouterr().out
+    assert names["trainer"].state.step == 20
+    assert "float32 bfloat16" in said
+    text = (ROOT / "docs" / "precision.md").read_text(encoding="utf-8")
+    assert said.rstrip().endswith("of what rounding explains")
+    printed = re.findall(r"^the (?:output|gradient of \w+) +\([^)]*\)", said, re.MULTILINE)
+    shown = re.findall(r"^the (?:output|gradient of \w+) +\([^)]*\)", text, re.MULTILINE)
+    assert printed[: len(shown)] == shown
+    assert len(shown) == 4

@@ -46,8 +46,8 @@ def test_s1_2_the_trainer_takes_the_documents_names(tmp_path: Path) -> None:
         progress=False,
         warn=told.append,
     )
-    assert trainer.config.use_mixed_precision
-    assert told == ["use_mixed_precision has no effect on a CPU, which computes in float32"]
+    assert trainer.setup.precision == "bfloat16"
+    assert [line for line in told if line.startswith("precision=bfloat16")] == told
     assert trainer.train().step == 4
     assert len(trainer.generate_text(prompt="the ", max_new_tokens=7, temperature=0.8)) == 7
     assert trainer.generate_text("the ", 5, 0.8, top_k=1) == trainer.generate_text("the ", 5, 0.8, top_p=1e-6)

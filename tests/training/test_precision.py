@@ -10,14 +10,24 @@ import numpy as np
 import pytest
 
 from minitrain.backend.pool import POOL
-from minitrain.backend.precision import precision, use_precision
+from minitrain.backend.precision import half_dtype, precision, use_precision
 from minitrain.data import Batch, TokenLoader
 from minitrain.errors import CheckpointError, ConfigError, NonFiniteError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from minitrain.random import Key
 from minitrain.runs.evaluation import TokenWindows
-from minitrain.training import EMA, LossScale, Trainer, TrainingConfig, TrainResult, estimate, train_step
+from minitrain.training import (
+    EMA,
+    ActivationStatistics,
+    LossScale,
+    Trainer,
+    TrainingConfig,
+    TrainResult,
+    estimate,
+    train_step,
+)
+from minitrain.training.nonfinite import first_bad_activation
 from tests.helpers.interrupted_runs import DyingAt
 from tests.helpers.small_regression import trainer as regression_trainer
 from tests.helpers.small_runs import outcome, tiny_trainer
@@ -67,8 +77,8 @@ def test_a_resumed_run_ends_with_the_same_bytes(name, tmp_path):
 
     def make(folder: Path, *callbacks: Any) -> Trainer:
         trainer = in_half(folder, name, callbacks=[EMA(0.9), *callbacks])
-        if trainer.setup.scaler is not None:
-            trainer.setup.scaler.growth_interval = 2
+        if trainer.setup.arithmetic.scaler is not None:
+            trainer.setup.arithmetic.scaler.growth_interval = 2
         return trainer
 
     make(tmp_path / "whole").train()
@@ -82,18 +92,18 @@ def test_a_resumed_run_ends_with_the_same_bytes(name, tmp_path):
 
 def test_an_overflow_skips_the_update_and_halves_the_scale():
     trainer = in_half(None, "float16")
-    trainer.setup.scaler = LossScale(2.0**40)
+    trainer.setup.arithmetic.scaler = LossScale(2.0**40)
     before = [p.data.copy() for p in trainer.setup.model.parameters()]
     update = next(iter(trainer.loop.steps(1)))
     assert update.skipped
     assert math.isfinite(update.loss)
-    assert trainer.setup.scaler.scale == 2.0**39
+    assert trainer.setup.arithmetic.scaler.scale == 2.0**39
     assert trainer.state.skipped == 1
     for parameter, weights in zip(trainer.setup.model.parameters(), before, strict=True):
         np.testing.assert_array_equal(parameter.data, weights)
-    while trainer.setup.scaler.clean == 0:
+    while trainer.setup.arithmetic.scaler.clean == 0:
         next(iter(trainer.loop.steps(trainer.state.step + 1)))
-    assert 1 < trainer.setup.scaler.scale < 2.0**20
+    assert 1 < trainer.setup.arithmetic.scaler.scale < 2.0**20
     assert any((p.data != w).any() for p, w in zip(trainer.setup.model.parameters(), before, strict=True))
 
 
@@ -102,7 +112,7 @@ def test_the_scale_does_not_show_in_what_is_measured():
     seen = {}
     for scale in (1.0, 2.0**8):
         trainer = in_half(None, "float16")
-        trainer.setup.scaler = LossScale(scale)
+        trainer.setup.arithmetic.scaler = LossScale(scale)
         update = next(iter(trainer.loop.steps(1)))
         seen[scale] = update.grad_norm, [p.grad.copy() for p in trainer.setup.model.parameters()]
     (norm, gradients), (other_norm, others) = seen.values()
@@ -134,7 +144,7 @@ def test_small_gradients_survive_only_with_a_scale():
 def test_what_is_not_the_scales_fault_is_an_error():
     """At a scale of 1 the overflow is the model's own: here weights that float16 turns into infinity."""
     trainer = in_half(None, "float16")
-    trainer.setup.scaler = LossScale(1.0)
+    trainer.setup.arithmetic.scaler = LossScale(1.0)
     for parameter in trainer.setup.model.parameters():
         parameter.data *= 1e8
     with pytest.raises(NonFiniteError):
@@ -206,8 +216,8 @@ def test_evaluations_have_the_precision_of_the_training():
 def test_the_documents_names_mean_bfloat16(how):
     told: list[str] = []
     trainer = tiny_trainer(None, config=TrainingConfig(max_steps=1), progress=False, warn=told.append, **how)
-    assert trainer.setup.precision == "bfloat16"
-    assert trainer.setup.scaler is None
+    assert trainer.setup.arithmetic.precision == "bfloat16"
+    assert trainer.setup.arithmetic.scaler is None
     assert told == [
         "precision=bfloat16: products are computed by float32 units here, from operands rounded to 16 bits: this saves "
         "memory, not time"
@@ -251,3 +261,14 @@ def test_settings_at_odds():
         TrainingConfig(precision="float16", use_mixed_precision=True)
     with pytest.raises(ConfigError, match="precision"):
         TrainingConfig(precision="bf16")
+
+
+def test_callbacks_read_16_bit_activations(tmp_path):
+    trainer = in_half(tmp_path / "run", "bfloat16", callbacks=[ActivationStatistics()], max_steps=2)
+    history = trainer.train().history
+    assert history.get_latest("activation_std.model.blocks.0.attention.qkv.x") == pytest.approx(1, abs=0.2)
+
+
+def test_an_activation_in_16_bits_that_is_not_finite_is_named():
+    kept = np.array([1, np.inf], np.float32).astype(half_dtype("bfloat16"))
+    assert first_bad_activation({"blocks": [{"x": kept}]}) == "activation blocks.0.x holds infinity"

@@ -92,7 +92,7 @@ def test_it_holds_all_there_is(tmp_path: Path) -> None:
     trainer = with_stream(
         tmp_path / "run", EMA(0.5), Counting(), hyperparameters={"recipe": "mine", "trainer": {"max_steps": 8}}
     )
-    trainer.setup.scaler = LossScale(8.0)
+    trainer.setup.arithmetic.scaler = LossScale(8.0)
     trainer.train()
     checkpoint = read_checkpoint(tmp_path / "run" / "checkpoints" / "step-00000008")
     state = checkpoint.state

@@ -240,11 +240,3 @@ def test_a_model_with_a_loss_keeps_its_key() -> None:
     ModelWithLoss(Dropping(), MeanSquaredError()).loss((x, y), rng=key)  # type: ignore[arg-type]
     ModelWithLoss(Scale(), MeanSquaredError()).loss((x, y), rng=key)  # type: ignore[arg-type]
     assert seen == [key]
-
-
-def test_mixed_precision_on_a_cpu_is_told() -> None:
-    told: list[str] = []
-    trainer(config={"use_mixed_precision": True}, warn=told.append)
-    assert told == ["use_mixed_precision has no effect on a CPU, which computes in float32"]
-    with pytest.raises(ConfigError, match="not there yet"):
-        trainer(config={"use_mixed_precision": True}, device="cuda")

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...backend.arrays import Array, array_module
+from ...backend.precision import wide
 
 
 def first_bad(arrays: Iterable[tuple[str, Array]]) -> str | None:
     """The name of the first array that holds a NaN or an infinity, and which of the two; ``None`` if all are finite."""
     for name, array in arrays:
+        array = wide(array)
         if array.dtype.kind == "f" and not (xp := array_module(array)).isfinite(array).all():
             return f"{name} holds {'NaN' if xp.isnan(array).any() else 'infinity'}"
     return None

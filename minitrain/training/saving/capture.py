@@ -114,7 +114,7 @@ class Capture:
 
     def _parts(self) -> dict[str, Any]:
         """Parts that may have a state, by their name in a checkpoint."""
-        return {"scheduler": self.setup.schedule, "scaler": self.setup.scaler, "data": self.setup.data}
+        return {"scheduler": self.setup.schedule, "scaler": self.setup.arithmetic.scaler, "data": self.setup.data}
 
     def _states(self) -> dict[str, Any]:
         parts = self._parts().items()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ....backend.arrays import Array, array_module, to_numpy
+from ....backend.precision import use_precision, wide
 from ....errors import CheckpointError, ConfigError
 from ....folder import RunFolder
 from ....folder.names import PLOTS
@@ -133,9 +134,11 @@ class ActivationStatistics(Callback):
         """Run the batch and add the statistics."""
         setup = self._setup
         assert setup is not None  # since training has begun
-        _, cache = setup.objective.loss(batch_to(self.batch, setup.device))
+        with use_precision(setup.arithmetic.precision):
+            _, cache = setup.objective.loss(batch_to(self.batch, setup.device))
         weights = {id(parameter.data) for parameter in setup.model.parameters()}
-        for path, array in named_arrays(cache):
+        for path, kept in named_arrays(cache):
+            array = wide(kept)
             if id(array) in weights or array.dtype.kind != "f" or array.ndim < 2:
                 continue
             if fnmatchcase(path, self.activations):
