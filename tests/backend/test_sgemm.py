@@ -123,3 +123,20 @@ def test_memory_for_strips_is_freed_after_the_product():
         if any(isinstance(statement, ir.Del) and statement.value == "memory" for statement in block.body)
     ]
     assert [type(end) for end in freed] == [ir.Return]
+
+
+@pytest.mark.parametrize("a_by_columns", [False, True])
+@pytest.mark.parametrize("b_by_columns", [False, True])
+def test_a_row_of_a_large_product_has_the_bits_of_a_row_alone(a_by_columns, b_by_columns):
+    """A is laid out in the one and read where it lies in the other; sums are formed in the same order."""
+    m, n, k = 521, 530, 547  # no multiples of a tile, a block or a strip
+    assert m * n * k >= sgemm.LARGE > 10 * n * k
+    rng = np.random.default_rng(0)
+    a, b = matrix(rng, m, k, a_by_columns, 3), matrix(rng, k, n, b_by_columns, 3)
+    whole = np.empty((m, n), np.float32)
+    product(a, b, whole, a_by_columns=a_by_columns, b_by_columns=b_by_columns)
+    for first in (0, 1, 190, 511):
+        rows = np.empty((10, n), np.float32)
+        product(a[first : first + 10], b, rows, a_by_columns=a_by_columns, b_by_columns=b_by_columns)
+        assert np.array_equal(rows, whole[first : first + 10])
+    np.testing.assert_allclose(whole, a.astype(np.float64) @ b, atol=1e-4)

@@ -28,6 +28,7 @@ FEATURES = _features()
 LANES = 16 if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= FEATURES else 8
 VECTORS = 2  # registers side by side in a row of a tile
 WIDTH = LANES * VECTORS
+CACHE_LINE = 16  # float32 numbers
 ROWS = 8 if LANES == 16 else 6
 
 _FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
@@ -57,6 +58,9 @@ def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
             a, b, c = code.pointer(a), code.pointer(b), code.pointer(c)
             zero = ir.Constant(_VECTOR, [0.0] * LANES)
             cells = [(i, j) for i in range(rows) for j in range(VECTORS)]
+            for i in range(rows):  # C is needed after ``k`` steps, and would be waited for then
+                for j in range(0, WIDTH, CACHE_LINE):
+                    code.prefetch(code.at(c, _INDEX(i), ldc, j))
             before = builder.basic_block
             walk, done = builder.append_basic_block("walk"), builder.append_basic_block("done")
             builder.branch(walk)
@@ -109,6 +113,48 @@ def copy_strip(typing: Any, x: Any, ldx: Any, n: Any, out: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def copy_row(typing: Any, x: Any, n: Any, out: Any) -> Any:
+    """Out (n,) = x (n,)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, n, out = arguments
+        code = _Code(builder)
+        x, out = code.pointer(x), code.pointer(out)
+        whole = builder.sdiv(n, _INDEX(LANES))
+        with cgutils.for_range(builder, whole) as loop:
+            code.store(code.load(code.at(x, loop.index, LANES, 0)), code.at(out, loop.index, LANES, 0))
+        with cgutils.for_range_slice(builder, builder.mul(whole, _INDEX(LANES)), n, _INDEX(1)) as (i, _):
+            builder.store(builder.load(builder.gep(x, [i])), builder.gep(out, [i]))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), codegen
+
+
+def copy_columns(columns: int) -> Callable[..., None]:
+    """The function that copies ``columns`` (at most LANES) numbers of each row side by side.
+
+    It moves whole registers, each over the excess of the one before; x and out reach LANES numbers beyond their end.
+
+    Returns:
+        A function of (x, ldx, n, out) with out (n, columns) contiguous = x (n, columns), rows ``ldx`` apart.
+    """
+
+    @intrinsic
+    def copy(typing: Any, x: Any, ldx: Any, n: Any, out: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x, ldx, n, out = arguments
+            code = _Code(builder)
+            x, out = code.pointer(x), code.pointer(out)
+            with cgutils.for_range(builder, n) as loop:
+                code.store(code.load(code.at(x, loop.index, ldx, 0)), code.at(out, loop.index, columns, 0))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 4), codegen
+
+    return copy  # type: ignore[no-any-return]
 
 
 @intrinsic
@@ -218,6 +264,13 @@ class _Code:
     def store(self, vector: Any, pointer: Any) -> None:
         """One register to memory."""
         self._builder.store(vector, self._builder.bitcast(pointer, _VECTOR.as_pointer())).align = 4
+
+    def prefetch(self, pointer: Any) -> None:
+        """Start loading a cache line that will be written to."""
+        word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(self._builder.module, kind, "llvm.prefetch.p0")
+        self._builder.call(function, [self._builder.bitcast(pointer, byte), word(1), word(3), word(1)])
 
     def all_lanes(self, number: Any) -> Any:
         """A register that holds one number everywhere."""

@@ -3,7 +3,8 @@
 It has the signature of CBLAS's ``sgemm`` and is one of the candidates of ``backend.blas``. The scheme is that of Goto
 and van de Geijn (Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008), simplified: a strip of B,
 DEPTH x WIDTH, is laid out contiguously and stays in the first-level cache (32 KiB, or 16 with AVX2), while the rows of
-a block of A, HEIGHT x DEPTH, which stays in the second level (512 KiB), go past it. A is read where it lies.
+a block of A, HEIGHT x DEPTH, which stays in the second level (512 KiB, or 192), go past it. In a large product the block
+of A is laid out contiguously, too; in a small one it is read where it lies, because copying costs more than it saves.
 
 Every element of C is summed in the same order however C is cut over threads: products do not depend on their number.
 
@@ -19,13 +20,27 @@ import numpy as np
 from numba import types
 from numba.core.ccallback import CFunc
 
-from ._simd import FEATURES, LANES, ROWS, WIDTH, copy_strip, get, keep_alive, put, sum_tile, transpose_block
+from ._simd import (
+    FEATURES,
+    LANES,
+    ROWS,
+    WIDTH,
+    copy_columns,
+    copy_row,
+    copy_strip,
+    get,
+    keep_alive,
+    put,
+    sum_tile,
+    transpose_block,
+)
 from .compiler import FASTMATH, device
 from .kernel_cache import KernelCache, is_on_disk
 from .object_code import to_disk_only
 
 DEPTH = 256
-HEIGHT = 512
+HEIGHT = 512 if LANES == 16 else 192  # a multiple of ROWS
+LARGE = 1 << 27  # multiplications from which A is laid out
 TRANSPOSED = 112  # CBLAS's constant
 SIZE = 4  # bytes of a float32
 f4 = np.float32
@@ -43,9 +58,12 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     a_by_columns, b_by_columns = a_form == TRANSPOSED, b_form == TRANSPOSED
     # Memory for one strip of B and one of C, from an address on that is a multiple of a register's size.
     strip_size, edge_size = WIDTH * min(k, DEPTH), WIDTH * min(m, HEIGHT) if n % WIDTH else 0
-    memory = np.empty(strip_size + edge_size + LANES, f4)
+    large = m * n * k >= LARGE
+    block_size = min(m, HEIGHT) * min(k, DEPTH) + LANES if large else 0
+    memory = np.empty(strip_size + edge_size + block_size + LANES, f4)
     strip = (memory.ctypes.data + SIZE * LANES - 1) // (SIZE * LANES) * (SIZE * LANES)
     edge = strip + SIZE * strip_size
+    block = edge + SIZE * edge_size
     if k == 0:
         _scale(c, m, n, ldc, beta)
     for i in range(0, m, HEIGHT):
@@ -54,14 +72,40 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
             depth = min(DEPTH, k - p)
             a_block = a + SIZE * (p * lda + i if a_by_columns else i * lda + p)
             onto = beta if p == 0 else f4(1)
+            if large:
+                _lay_out_block(a_by_columns, a_block, lda, height, depth, block)
             for j in range(0, n, WIDTH):
                 width = min(WIDTH, n - j)
                 _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip)
                 c_block = c + SIZE * (i * ldc + j)
                 if width == WIDTH:
-                    _column_of_tiles(a_by_columns, height, depth, a_block, lda, strip, alpha, onto, c_block, ldc)
+                    _column_of_tiles(
+                        a_by_columns,
+                        large,
+                        height,
+                        depth,
+                        block if large else a_block,
+                        lda,
+                        strip,
+                        alpha,
+                        onto,
+                        c_block,
+                        ldc,
+                    )
                 else:  # the tiles stick out: they go to memory of their own first
-                    _column_of_tiles(a_by_columns, height, depth, a_block, lda, strip, alpha, f4(0), edge, WIDTH)
+                    _column_of_tiles(
+                        a_by_columns,
+                        large,
+                        height,
+                        depth,
+                        block if large else a_block,
+                        lda,
+                        strip,
+                        alpha,
+                        f4(0),
+                        edge,
+                        WIDTH,
+                    )
                     _add_edge(edge, height, width, onto, c_block, ldc)
     keep_alive(memory)
 
@@ -88,21 +132,56 @@ def _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
 
 
 @device
-def _column_of_tiles(a_by_columns, height, depth, a, lda, strip, alpha, beta, c, ldc):
-    """C (height, WIDTH) = alpha A (height, depth) strip + beta C, from the highest tiles down to single rows."""
-    row = SIZE if a_by_columns else SIZE * lda  # bytes from one row of A to the next
+def _lay_out_block(a_by_columns, a, lda, height, depth, block):
+    """Block = A (height, depth), one group of rows after the other: each (rows, depth), or (depth, rows) by columns."""
     i = 0
-    while i + ROWS <= height:
-        _tile_high(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
-        i += ROWS
-    if i + 4 <= height:
-        _tile_4(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
-        i += 4
-    if i + 2 <= height:
-        _tile_2(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
-        i += 2
-    if i < height:
-        _tile_1(a_by_columns, depth, a + i * row, lda, strip, alpha, beta, c + SIZE * i * ldc, ldc)
+    while i < height:
+        rows = _rows_of_next_tile(height - i)
+        panel = block + SIZE * i * depth
+        if not a_by_columns:
+            for r in range(rows):
+                copy_row(a + SIZE * (i + r) * lda, depth, panel + SIZE * r * depth)
+        elif rows == ROWS and i + LANES <= height:
+            _copy_high(a + SIZE * i, lda, depth, panel)
+        else:
+            for q in range(depth):
+                for r in range(rows):
+                    put(get(a + SIZE * (q * lda + i + r)), panel + SIZE * (q * rows + r))
+        i += rows
+
+
+_copy_high = copy_columns(ROWS)
+
+
+@device
+def _rows_of_next_tile(left):
+    """The rows of the next tile down a column of tiles with ``left`` rows to go: high tiles first, then 4, 2 and 1."""
+    if left >= ROWS:
+        return ROWS
+    if left >= 4:
+        return 4
+    return 2 if left >= 2 else 1
+
+
+@device
+def _column_of_tiles(a_by_columns, laid_out, height, depth, a, lda, strip, alpha, beta, c, ldc):
+    """C (height, WIDTH) = alpha A (height, depth) strip + beta C, from the highest tiles down to single rows."""
+    row = SIZE * depth if laid_out else SIZE if a_by_columns else SIZE * lda  # bytes from one row of A to the next
+    i = 0
+    while i < height:
+        rows = _rows_of_next_tile(height - i)
+        panel, place = a + i * row, c + SIZE * i * ldc
+        if laid_out:
+            lda = rows if a_by_columns else depth
+        if rows == ROWS:
+            _tile_high(a_by_columns, depth, panel, lda, strip, alpha, beta, place, ldc)
+        elif rows == 4:
+            _tile_4(a_by_columns, depth, panel, lda, strip, alpha, beta, place, ldc)
+        elif rows == 2:
+            _tile_2(a_by_columns, depth, panel, lda, strip, alpha, beta, place, ldc)
+        else:
+            _tile_1(a_by_columns, depth, panel, lda, strip, alpha, beta, place, ldc)
+        i += rows
 
 
 def _tile(rows: int) -> Any:
