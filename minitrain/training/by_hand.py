@@ -1,4 +1,4 @@
-"""What a loop of your own calls on a trainer: one step, a backward, a measurement, a text."""
+"""What a loop of your own calls on a trainer: a step, a backward, a measurement, a text, a checkpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .state import TrainerState
 
 
 class ByHand:
-    """The calls of a `Trainer` for a loop of your own; ``Trainer.train`` uses none of them.
+    """The calls of a `Trainer` for a loop of your own.
 
     Attributes:
         config: how large a batch is.
