@@ -3,8 +3,8 @@
 It has the signature of CBLAS's ``sgemm`` and is one of the candidates of ``backend.blas``. The scheme is that of Goto
 and van de Geijn (Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008), simplified. A strip of B, DEPTH
 x WIDTH, is laid out contiguously and stays in the first-level cache (32 KiB, or 16 with AVX2). The rows of a block of
-A, HEIGHT x DEPTH, which stays in the second level (512 KiB, or 192), go past it. A large product lays out the block of A,
-too; a small one reads it where it lies, because copying costs more than it saves.
+A, HEIGHT x DEPTH, which stays in the second level (512 KiB, or 192), go past it. A large product lays out the block of
+A, too; a small one reads it where it lies, because copying costs more than it saves.
 
 Every element of C is summed in the same order however C is cut over threads: products do not depend on their number.
 
