@@ -129,7 +129,7 @@ def fold(key: Key | None, *path: int | str) -> Key | None:
         ConfigError: if it is neither a key nor ``None``.
     """
     if not isinstance(key, Key | None):
-        raise ConfigError(f"rng must be a Key or None (evaluation), got {type(key).__name__}; use Key.from_seed(0)")
+        raise ConfigError(f"key must be a Key or None (evaluation), got {type(key).__name__}; use Key.from_seed(0)")
     return None if key is None else key.fold(*path)
 
 

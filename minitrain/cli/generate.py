@@ -66,7 +66,7 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         top_p=arguments.top_p,
-        rng=Key.from_seed(arguments.seed),
+        key=Key.from_seed(arguments.seed),
     )
     return text_of((int(column[0]) for column in columns), tokenizer)
 

@@ -16,7 +16,7 @@ class LanguageModel(Protocol):
 
     config: Any
 
-    def forward(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, Any]:
+    def forward(self, tokens: Array, *, key: Key | None = None) -> tuple[Array, Any]:
         """Logits ``(B, T, V)`` of tokens ``(B, T)``, and a cache."""
         ...
 
@@ -27,7 +27,7 @@ class Sampling(TypedDict, total=False):
     temperature: float
     top_k: int | None
     top_p: float | None
-    rng: Key | None
+    key: Key | None
 
 
 def generate(
@@ -56,7 +56,7 @@ def stream(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    rng: Key | None = None,
+    key: Key | None = None,
 ) -> Iterator[Array]:
     """Like `generate`, but hand over each column of new tokens as soon as it is there.
 
@@ -72,7 +72,7 @@ def stream(
         temperature: above 0; below 1 the likely becomes likelier; 0 takes the likeliest token always.
         top_k: choose among this many of the likeliest tokens only.
         top_p: choose among the likeliest tokens that together have this share of the probability only.
-        rng: the key of the random numbers; only temperature 0 does without.
+        key: random key; required unless the temperature is 0.
 
     Yields:
         ``(B,)`` int32, ``max_new_tokens`` times.
@@ -86,8 +86,8 @@ def stream(
     check_settings(temperature, top_k, top_p)
     if max_new_tokens < 0:
         raise ConfigError(f"max_new_tokens={max_new_tokens}: it must be 0 or more")
-    if temperature > 0 and rng is None:
-        raise ConfigError("sampling needs a key: pass rng=Key.from_seed(0), or temperature=0")
+    if temperature > 0 and key is None:
+        raise ConfigError("sampling needs a key: pass key=Key.from_seed(0), or temperature=0")
     if not is_array(tokens):
         raise ShapeError(
             f"tokens is a {type(tokens).__name__}, expected an array of integers (B, T0): a tokenizer makes ids of a "
@@ -99,7 +99,7 @@ def stream(
             f"tokens is {tokens.dtype} of shape {tokens.shape}, expected integers (B, T0): "
             "one prompt a row, with at least one token"
         )
-    return _stream(model, tokens, max_new_tokens, temperature, top_k, top_p, rng)
+    return _stream(model, tokens, max_new_tokens, temperature, top_k, top_p, key)
 
 
 def _stream(
@@ -109,7 +109,7 @@ def _stream(
     temperature: float,
     top_k: int | None,
     top_p: float | None,
-    rng: Key | None,
+    key: Key | None,
 ) -> Iterator[Array]:
     xp = array_module(tokens)
     B, prompt = tokens.shape
@@ -118,7 +118,7 @@ def _stream(
     text[:, :prompt] = tokens
     for t in range(prompt, prompt + max_new_tokens):
         logits, _ = model.forward(xp.ascontiguousarray(text[:, max(0, t - block_size) : t]))  # (B, T, V)
-        numbers = None if temperature == 0 or rng is None else uniform(rng.fold("token", t), (B,), xp)  # (B,)
+        numbers = None if temperature == 0 or key is None else uniform(key.fold("token", t), (B,), xp)  # (B,)
         column = sample_logits(logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p, uniform=numbers)
         text[:, t] = column
         yield column

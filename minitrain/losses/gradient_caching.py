@@ -28,19 +28,19 @@ def gradient_caching(
     micro_batches: Sequence[tuple[Any, ...]],
     targets: Sequence[Any] = (),
     *,
-    rng: Key | None = None,
+    key: Key | None = None,
     dloss: Any = 1.0,
 ) -> Any:
     """Add the gradient of a loss of the whole batch to a model's parameters, a micro-batch at a time.
 
     Args:
         model: an encoder. ``forward(*micro_batch)`` returns features (n, ...), one array or several, and a cache;
-            ``backward`` takes as many gradients and the cache. With ``rng`` the forward takes that key too.
+            ``backward`` takes as many gradients and the cache. With ``key`` the forward takes that key too.
         loss_fn: ``forward(*features, *targets)`` returns the loss and a cache; ``backward(dloss, cache)`` the gradients
             of the features first, such as those of ``InfoNCELoss`` and ``ClipLoss`` do.
         micro_batches: the arguments of each forward, in the order of the batch.
         targets: further arguments of the loss for the whole batch, such as labels.
-        rng: key of the dropout masks at the first sample; ``None`` means none.
+        key: random key of the dropout masks at the first sample; ``None`` means none.
         dloss: gradient of the loss.
 
     Returns:
@@ -51,11 +51,11 @@ def gradient_caching(
     """
     if not micro_batches:
         raise ShapeError("gradient_caching: there are no micro-batches; give one at least")
-    first = 0 if rng is None else rng.sample
+    first = 0 if key is None else key.sample
     options: list[dict[str, Key]] = []  # of each forward
     parts: list[list[Array]] = []
     for batch in micro_batches:
-        options.append({} if rng is None else {"rng": rng.at_sample(first)})
+        options.append({} if key is None else {"key": key.at_sample(first)})
         parts.append(_features(model, batch, options[-1]))
         first += len(parts[-1][0])
 

@@ -48,8 +48,8 @@ class DualEncoder(Module):
     texts compete for an image. `minitrain.losses.gradient_caching` gives the gradient of the whole batch.
 
     Args:
-        image: ``forward(images, rng=)`` returns features (B, C) and a cache, ``backward(dfeatures, cache)``.
-        text: the same with ``forward(texts, lengths=, rng=)``.
+        image: ``forward(images, key=)`` returns features (B, C) and a cache, ``backward(dfeatures, cache)``.
+        text: the same with ``forward(texts, lengths=, key=)``.
         scale: initial factor of the cosines, one over the temperature.
         dtype: dtype of the temperature.
 
@@ -65,18 +65,18 @@ class DualEncoder(Module):
         self.text: Any = text
         self.contrast = ClipLoss(scale, dtype=dtype)
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, DualEncoderCache]:
+    def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, DualEncoderCache]:
         """The contrastive loss, summed over the pairs of the batch.
 
         Args:
             batch: has ``images`` (B, ...), ``texts`` (B, T) and, if texts are padded, ``lengths`` (B,), as attributes,
                 as keys, or in a plain tuple in this order.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Raises:
             DataError: if a field is missing.
         """
-        loss, cache, _ = self._run(batch, rng)
+        loss, cache, _ = self._run(batch, key)
         return loss, cache
 
     def loss_and_outputs(self, batch: Any) -> tuple[Loss, tuple[Array, Array]]:
@@ -90,9 +90,9 @@ class DualEncoder(Module):
         self.text.backward(dtext, cache.text)
         self.image.backward(dimage, cache.image)
 
-    def _run(self, batch: Any, rng: Key | None) -> tuple[Loss, DualEncoderCache, tuple[Array, Array]]:
+    def _run(self, batch: Any, key: Key | None) -> tuple[Loss, DualEncoderCache, tuple[Array, Array]]:
         images, texts, lengths = read_batch(self, batch)
-        image_features, image = self.image.forward(images, rng=fold(rng, "image"))  # (B, C)
-        text_features, text = self.text.forward(texts, lengths=lengths, rng=fold(rng, "text"))  # (B, C)
+        image_features, image = self.image.forward(images, key=fold(key, "image"))  # (B, C)
+        text_features, text = self.text.forward(texts, lengths=lengths, key=fold(key, "text"))  # (B, C)
         loss, contrast = self.contrast.forward(image_features, text_features)
         return loss, DualEncoderCache(image, text, contrast), (image_features, text_features)

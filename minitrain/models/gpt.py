@@ -48,17 +48,17 @@ class GPT(Decoder):
 
     config_type = GPTConfig
 
-    def make_positions(self, rng: np.random.Generator, dtype: Any) -> LearnedPositions:
+    def make_positions(self, init_rng: np.random.Generator, dtype: Any) -> LearnedPositions:
         """A table of positions."""
-        return LearnedPositions(self.config.block_size, self.config.n_embd, rng, dtype=dtype)
+        return LearnedPositions(self.config.block_size, self.config.n_embd, init_rng, dtype=dtype)
 
-    def make_block(self, rng: np.random.Generator, dtype: Any) -> TransformerBlock:
+    def make_block(self, init_rng: np.random.Generator, dtype: Any) -> TransformerBlock:
         """A block with layer norms and a GELU layer."""
         config = self.config
         return TransformerBlock(
             config.n_embd,
             config.n_head,
-            rng,
+            init_rng,
             kv_heads=config.n_kv_head,
             dropout=config.dropout,
             bias=config.bias,

@@ -78,13 +78,13 @@ class Llama(Decoder):
 
     config_type = LlamaConfig
 
-    def make_block(self, rng: np.random.Generator, dtype: Any) -> PreNormBlock:
+    def make_block(self, init_rng: np.random.Generator, dtype: Any) -> PreNormBlock:
         """A block with root-mean-square norms, rotary positions and a gated layer."""
         config, out_std = self.config, residual_std(0.02, self.config.n_layer)
         attention = MultiHeadAttention(
             config.n_embd,
             config.n_head,
-            rng,
+            init_rng,
             kv_heads=config.n_kv_head,
             window=config.window,
             rope=Rope(config.rope_base, config.rope_scaling),
@@ -94,7 +94,7 @@ class Llama(Decoder):
             out_std=out_std,
             dtype=dtype,
         )
-        feed_forward = GatedFeedForward(config.n_embd, config.hidden, rng, out_std=out_std, dtype=dtype)
+        feed_forward = GatedFeedForward(config.n_embd, config.hidden, init_rng, out_std=out_std, dtype=dtype)
         return PreNormBlock(
             self.make_norm(dtype), attention, self.make_norm(dtype), feed_forward, dropout=config.dropout
         )

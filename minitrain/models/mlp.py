@@ -101,22 +101,22 @@ class MLP(CrossEntropyModel):
         check_config(self, config)
         self.config = config
         self.classifies = self.is_likelihood = config.task == CLASSIFICATION
-        rng = generator(seed)
+        init_rng = generator(seed)
         *hidden, last = zip(config.widths[:-1], config.widths[1:], strict=True)
-        self.layers = [Linear(K, N, rng, std=math.sqrt(2 / K), dtype=dtype) for K, N in hidden]
-        self.layers.append(Linear(*last, rng, dtype=dtype))
+        self.layers = [Linear(K, N, init_rng, std=math.sqrt(2 / K), dtype=dtype) for K, N in hidden]
+        self.layers.append(Linear(*last, init_rng, dtype=dtype))
 
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, MLPCache]:
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, MLPCache]:
         """Map x (..., widths[0]) to out (..., widths[-1]); the key is for adapters."""
         activate, _ = ACTIVATIONS[self.config.activation]
         cache = MLPCache([], [])
         *hidden, last = self.layers
         for layer in hidden:
-            x, layer_cache = layer.forward(x, rng=rng)
+            x, layer_cache = layer.forward(x, key=key)
             x, activation_cache = activate(x)
             cache.layers.append(layer_cache)
             cache.activations.append(activation_cache)
-        out, layer_cache = last.forward(x, rng=rng)
+        out, layer_cache = last.forward(x, key=key)
         cache.layers.append(layer_cache)
         return out, cache
 
@@ -132,10 +132,10 @@ class MLP(CrossEntropyModel):
             dx = layer.backward(dx, layer_cache)
         return dx
 
-    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, MLPCache]:
+    def logits_and_targets(self, batch: list[Any], *, key: Key | None) -> tuple[Array, Array, MLPCache]:
         """Outputs (..., widths[-1]), targets and the forward's cache."""
         inputs, targets = batch
-        out, cache = self.forward(inputs, rng=rng)
+        out, cache = self.forward(inputs, key=key)
         return out, targets, cache
 
     def forward_loss(self, logits: Array, targets: Array, *, smoothing: float) -> tuple[Loss, Any]:

@@ -77,20 +77,20 @@ class ViT(Classifier):
 
     config_type = ViTConfig
 
-    def make_embedding(self, rng: np.random.Generator, dtype: Any) -> None:
+    def make_embedding(self, init_rng: np.random.Generator, dtype: Any) -> None:
         """The projection of patches, the class token and the table of positions."""
         config = self.config
         C = config.n_embd
-        self.patch_emb = PatchEmbedding(config.channels, config.patch, C, rng, dtype=dtype)
-        self.class_token = Parameter(normal(rng, (C,), 0.02, dtype)) if config.pool == "first" else None
-        self.pos_emb = LearnedPositions(self._length, C, rng, dtype=dtype)
+        self.patch_emb = PatchEmbedding(config.channels, config.patch, C, init_rng, dtype=dtype)
+        self.class_token = Parameter(normal(init_rng, (C,), 0.02, dtype)) if config.pool == "first" else None
+        self.pos_emb = LearnedPositions(self._length, C, init_rng, dtype=dtype)
 
     @property
     def _length(self) -> int:
         """Length T of the sequence: the patches, and the class token if there is one."""
         return self.config.patches + (self.class_token is not None)  # type: ignore[no-any-return]
 
-    def embed(self, inputs: Array, *, rng: Key | None) -> tuple[Array, ViTEmbedCache]:
+    def embed(self, inputs: Array, *, key: Key | None) -> tuple[Array, ViTEmbedCache]:
         """Map images (B, channels, image_size, image_size) to x (B, T, C).
 
         Raises:
@@ -109,7 +109,7 @@ class ViT(Classifier):
             first = array_module(x).broadcast_to(self.class_token.data, (len(x), 1, config.n_embd))  # (C,) -> (B, 1, C)
             x, joined = concat_forward(first, x, axis=1)  # (B, 1 + patches, C)
         x, positions = self.pos_emb.forward(x)
-        x, dropout = dropout_forward(x, p=config.dropout, rng=rng)
+        x, dropout = dropout_forward(x, p=config.dropout, key=key)
         return x, ViTEmbedCache(patches, joined, positions, dropout)
 
     def embed_backward(self, dx: Array, cache: ViTEmbedCache) -> None:

@@ -94,7 +94,7 @@ def _peak(setup: Setup, batch: Any) -> int:
     setup.optimizer.zero_grad()
     before = POOL.in_use
     POOL.reset_peak()
-    _, cache = setup.objective.loss(batch_to(batch, setup.device), rng=setup.key.fold("find batch size"))
+    _, cache = setup.objective.loss(batch_to(batch, setup.device), key=setup.key.fold("find batch size"))
     setup.objective.loss_backward(cache)
     compute_grad_norm(setup.model)
     return POOL.peak - before

@@ -163,7 +163,7 @@ def write_sample(
         temperature=how.temperature,
         top_k=how.top_k,
         top_p=how.top_p,
-        rng=setup.key.fold("sample"),
+        key=setup.key.fold("sample"),
         device=setup.device,
     )
     sample = f"{how.prompt or ''}{written}".strip("\n")

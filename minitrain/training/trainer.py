@@ -365,7 +365,7 @@ class Trainer:
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            rng=self.setup.key.fold("generate", self.state.step),
+            key=self.setup.key.fold("generate", self.state.step),
             device=self.setup.device,
         )
 

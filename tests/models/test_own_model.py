@@ -45,9 +45,9 @@ def batch(B: int = 4) -> Tokens:
 def test_the_example_is_a_model_like_any_other(example: Any) -> None:
     config = example.GatedGPTConfig(9, 6, n_layer=2, n_head=2, n_embd=8, dropout=0.2, label_smoothing=0.1)
     model = stir(build_model(config, dtype=np.float64))
-    check_module(LossOf(model, batch()), settings=CheckSettings(elementwise=0), rng=KEY)
-    whole = gradients_of(model, [batch()], rng=KEY)
-    parts = gradients_of(model, [rows(batch(), 0, 1), rows(batch(), 1, 4)], rng=KEY)
+    check_module(LossOf(model, batch()), settings=CheckSettings(elementwise=0), key=KEY)
+    whole = gradients_of(model, [batch()], key=KEY)
+    parts = gradients_of(model, [rows(batch(), 0, 1), rows(batch(), 1, 4)], key=KEY)
     assert_close(parts, whole, 1e-10)
 
 

@@ -118,7 +118,7 @@ def test_kernels_serve_rotated_normed_windows_of_longer_texts():
     found = []
     for mode in ("reference", "auto"):
         with use_kernels(mode):
-            found.append(everything(layer, (x.astype(np.float32),), rng=Key.from_seed(3)))
+            found.append(everything(layer, (x.astype(np.float32),), key=Key.from_seed(3)))
     for actual, expected in zip(*found, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * abs(expected).max())
 

@@ -70,7 +70,7 @@ def test_a_window_is_its_mask_at_the_size_of_tiles(causal, data):
     lengths = np.random.default_rng(window).integers(0, S + 1, len(dout))
     shared: dict[str, Any] = {"key_lengths": lengths, "causal": causal}
     if data.draw(st.booleans()):
-        shared |= {"dropout": 0.3, "rng": Key.from_seed(window)}
+        shared |= {"dropout": 0.3, "key": Key.from_seed(window)}
     mask = abs(lead(T, S)) < window
     assert_same(results(qkv, dout, window=window, **shared), results(qkv, dout, mask=mask, **shared), 2e-5)
 

@@ -48,7 +48,7 @@ class EpochOrder:
 
     Attributes:
         count: how many things.
-        key: key of the order; epoch e has ``key.fold(e)``.
+        key: random key of the order; epoch e has ``key.fold(e)``.
     """
 
     def __init__(self, count: int, key: Key) -> None:

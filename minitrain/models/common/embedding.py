@@ -49,7 +49,7 @@ def unpadded_lengths(where: str, tokens: Array, pad_idx: int) -> Array:
 
 
 def embed_forward(
-    table: Embedding, places: Positions, tokens: Array, *, scale: float = 1.0, dropout: float, rng: Key | None
+    table: Embedding, places: Positions, tokens: Array, *, scale: float = 1.0, dropout: float, key: Key | None
 ) -> tuple[Array, EmbedCache]:
     """Map tokens (B, T) to x (B, T, C).
 
@@ -59,7 +59,7 @@ def embed_forward(
         tokens: (B, T) integers.
         scale: factor of the tokens' vectors.
         dropout: probability of dropping an element of the sum.
-        rng: key of the mask; ``None`` means evaluation.
+        key: random key of the mask; ``None`` means evaluation.
     """
     x, token_cache = table.forward(tokens)
     if scale != 1:
@@ -67,7 +67,7 @@ def embed_forward(
     position_cache = None
     if places is not None:
         x, position_cache = places.forward(x)
-    x, dropout_cache = dropout_forward(x, p=dropout, rng=rng)
+    x, dropout_cache = dropout_forward(x, p=dropout, key=key)
     return x, EmbedCache(token_cache, position_cache, dropout_cache)
 
 

@@ -59,7 +59,7 @@ class LoRALinear(Module):
         base: the layer; its weight and bias are frozen.
         rank: R, the rank of the correction.
         alpha: the correction is scaled by ``alpha / rank``, so that one learning rate suits every rank.
-        rng: source of the initial A.
+        init_rng: source of the initial A.
         dropout: probability of dropping an element of the correction's input, where ``forward`` is given a key. Models
             and layers give theirs to all linear layers but those of patches and of experts.
         path: keeps the masks of a model's adapters different.
@@ -78,7 +78,7 @@ class LoRALinear(Module):
         base: Linear,
         rank: int,
         alpha: float,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         dropout: float = 0.0,
         path: str = "",
@@ -92,7 +92,7 @@ class LoRALinear(Module):
         self.base = base
         for parameter in base.parameters():
             parameter.trainable = False
-        self.lora_a = Parameter(xp.asarray(normal(rng, (rank, K), 1 / math.sqrt(K), weight.dtype)))
+        self.lora_a = Parameter(xp.asarray(normal(init_rng, (rank, K), 1 / math.sqrt(K), weight.dtype)))
         self.lora_b = Parameter(xp.zeros((N, rank), weight.dtype))
         self.scale, self.dropout, self.path = alpha / rank, dropout, path
 
@@ -113,11 +113,11 @@ class LoRALinear(Module):
             "leave it out of the targets of add_lora (heads of models are such layers)"
         )
 
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, LoRALinearCache]:
-        """Map x (..., K) to out (..., N); ``rng=None`` means evaluation."""
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, LoRALinearCache]:
+        """Map x (..., K) to out (..., N); ``key=None`` means evaluation."""
         out, base = self.base.forward(x)
-        key = fold(rng, "lora", self.path) if self.dropout else None
-        dropped, dropout = dropout_forward(x, p=self.dropout, rng=key)
+        mask_key = fold(key, "lora", self.path) if self.dropout else None
+        dropped, dropout = dropout_forward(x, p=self.dropout, key=mask_key)
         change, low_rank = low_rank_forward(dropped, self.lora_a.data, self.lora_b.data, scale=self.scale)
         out, _ = residual_forward(out, change)
         return out, LoRALinearCache(base, dropout, low_rank)
@@ -139,11 +139,11 @@ class LoRALinear(Module):
         return kept
 
     def forward_after_gelu(
-        self, hidden: Array, *, approximate: str, rng: Key | None = None
+        self, hidden: Array, *, approximate: str, key: Key | None = None
     ) -> tuple[Array, GeluLoRALinearCache]:
-        """Map hidden (..., K) to out (..., N) of gelu(hidden), which is kept; ``rng=None`` means evaluation."""
+        """Map hidden (..., K) to out (..., N) of gelu(hidden), which is kept; ``key=None`` means evaluation."""
         activation, gelu = gelu_forward(hidden, approximate=approximate)
-        out, linear = self.forward(activation, rng=rng)
+        out, linear = self.forward(activation, key=key)
         return out, GeluLoRALinearCache(linear, gelu)
 
     def backward_after_gelu(self, dout: Array, cache: GeluLoRALinearCache) -> Array:
@@ -203,11 +203,11 @@ def add_lora(
                 f"add_lora: {path} shares its weight with {shared[0]}, which an adapter would not reach and a merge "
                 f"would change; leave it out of targets={tuple(targets)}"
             )
-    rng = generator(seed)  # refuses a bad seed before anything changes
+    init_rng = generator(seed)  # refuses a bad seed before anything changes
     for parameter in model.parameters():
         parameter.trainable = False
     for path in chosen:
-        _replace(model, path, LoRALinear(layers[path], rank, alpha, rng, dropout=dropout, path=path))
+        _replace(model, path, LoRALinear(layers[path], rank, alpha, init_rng, dropout=dropout, path=path))
     return chosen
 
 

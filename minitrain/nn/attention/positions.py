@@ -32,7 +32,7 @@ class LearnedPositions(Module):
     Args:
         length: the longest sequence, the number of rows.
         width: width C of a row.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         std: their standard deviation.
         dtype: their dtype.
 
@@ -44,10 +44,10 @@ class LearnedPositions(Module):
     """
 
     def __init__(
-        self, length: int, width: int, rng: np.random.Generator, *, std: float = 0.02, dtype: Any = np.float32
+        self, length: int, width: int, init_rng: np.random.Generator, *, std: float = 0.02, dtype: Any = np.float32
     ) -> None:
         check_sizes("LearnedPositions", length=length, width=width)
-        self.weight = Parameter(normal(rng, (length, width), std, dtype))
+        self.weight = Parameter(normal(init_rng, (length, width), std, dtype))
 
     def forward(self, x: Array, *, positions: Array | None = None) -> tuple[Array, LearnedPositionsCache]:
         """Add the vectors of the positions.

@@ -35,7 +35,7 @@ class MultiHeadAttention(Module):
     Args:
         width: model width C.
         heads: number H of query heads; C % H == 0.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         kv_heads: number Hkv of key and value heads (grouped queries; one is multi-query); H by default.
         causal: whether a position attends only to itself and to earlier positions.
         window: a position attends only to those at a smaller distance; see ``attention_forward``.
@@ -63,7 +63,7 @@ class MultiHeadAttention(Module):
         self,
         width: int,
         heads: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         kv_heads: int | None = None,
         causal: bool = True,
@@ -92,9 +92,9 @@ class MultiHeadAttention(Module):
         self.causal, self.window, self.softcap, self.dropout = causal, window, softcap, dropout
         self.rope = rope
         self.alibi_slopes = alibi_slopes(heads) if alibi else None
-        self.qkv = Linear(width, (heads + 2 * self.kv_heads) * self.head_width, rng, bias=bias, dtype=dtype)
+        self.qkv = Linear(width, (heads + 2 * self.kv_heads) * self.head_width, init_rng, bias=bias, dtype=dtype)
         self.q_norm, self.k_norm = head_norms(qk_norm, self.head_width, dtype)
-        self.out = Linear(width, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.out = Linear(width, width, init_rng, bias=bias, std=out_std, dtype=dtype)
 
     def forward(
         self,
@@ -103,7 +103,7 @@ class MultiHeadAttention(Module):
         key_lengths: Array | None = None,
         mask: Array | None = None,
         positions: Array | None = None,
-        rng: Key | None = None,
+        key: Key | None = None,
     ) -> tuple[Array, MultiHeadAttentionCache]:
         """Attend.
 
@@ -113,7 +113,7 @@ class MultiHeadAttention(Module):
             mask: boolean, True = may attend; broadcasts to (B, H, T, T).
             positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi use the
                 places in the sequence in any case.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             out (B, T, C) and the cache.
@@ -129,7 +129,7 @@ class MultiHeadAttention(Module):
                 "MultiHeadAttention: positions were given, but the layer has rope=None and would ignore them; "
                 "build it with rope=Rope() or leave positions out"
             )
-        packed, qkv_cache = self.qkv.forward(x, rng=rng)  # (B, T, (H + 2 Hkv) D)
+        packed, qkv_cache = self.qkv.forward(x, key=key)  # (B, T, (H + 2 Hkv) D)
         q, k, v = self._split(packed)
         q, q_cache = prepare(q, self.q_norm, self.rope, positions)
         k, k_cache = prepare(k, self.k_norm, self.rope, positions)
@@ -144,9 +144,9 @@ class MultiHeadAttention(Module):
             alibi_slopes=None if self.alibi_slopes is None else array_module(x).asarray(self.alibi_slopes),
             softcap=self.softcap,
             dropout=self.dropout,
-            rng=rng,
+            key=key,
         )
-        out, out_cache = self.out.forward(mixed.reshape(x.shape), rng=rng)  # (B, T, H, D) -> (B, T, C)
+        out, out_cache = self.out.forward(mixed.reshape(x.shape), key=key)  # (B, T, H, D) -> (B, T, C)
         return out, MultiHeadAttentionCache(qkv_cache, q_cache, k_cache, attention_cache, out_cache)
 
     def backward(self, dout: Array, cache: MultiHeadAttentionCache) -> Array:

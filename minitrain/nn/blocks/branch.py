@@ -22,7 +22,7 @@ class BranchCache(NamedTuple):
 
 
 def drop_branch_forward(
-    branch: Array, *, dropout: float, drop_path: float, rng: Key | None
+    branch: Array, *, dropout: float, drop_path: float, key: Key | None
 ) -> tuple[Array, BranchCache]:
     """Drop elements of a branch, then whole samples of it.
 
@@ -30,13 +30,13 @@ def drop_branch_forward(
         branch: (B, ...) what a layer computed; the first axis counts samples.
         dropout: probability of dropping an element.
         drop_path: probability of dropping a sample's branch.
-        rng: key of the masks; ``None`` means evaluation.
+        key: random key of the masks; ``None`` means evaluation.
 
     Returns:
         out (B, ...) and the cache.
     """
-    branch, dropout_cache = dropout_forward(branch, p=dropout, rng=rng)
-    branch, path_cache = drop_path_forward(branch, p=drop_path, rng=fold(rng, "drop_path"))
+    branch, dropout_cache = dropout_forward(branch, p=dropout, key=key)
+    branch, path_cache = drop_path_forward(branch, p=drop_path, key=fold(key, "drop_path"))
     return branch, BranchCache(dropout_cache, path_cache)
 
 

@@ -45,13 +45,13 @@ class ResidualBlock(Module):
         check_probabilities(type(self).__name__, dropout=dropout, drop_path=drop_path)
         self.dropout, self.drop_path = dropout, drop_path
 
-    def forward_branches(self, x: Array, options: Options, rng: Key | None) -> tuple[Array, Any]:
+    def forward_branches(self, x: Array, options: Options, key: Key | None) -> tuple[Array, Any]:
         """Send x (B, T, C) through all branches.
 
         Args:
             x: (B, T, C) the stream.
             options: keyword arguments of the branches.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             out (B, T, C) and the cache, a ``cache_type``.
@@ -63,11 +63,11 @@ class ResidualBlock(Module):
             if i:
                 x, normed, norm_cache = self._norm(i).forward_residual(x, branch)
             layer = getattr(self, name)
-            branch, layer_cache = layer.forward(normed, rng=fold(rng, name), **options.get(name, {}))
+            branch, layer_cache = layer.forward(normed, key=fold(key, name), **options.get(name, {}))
             if hasattr(layer, "forget_input"):
                 # The norm's output is computed again: a hundredth of the branch's work, a twelfth of its memory.
                 layer_cache = layer.forget_input(layer_cache)
-            branch, dropped = self._drop(branch, fold(rng, f"dropout{i + 1}"))
+            branch, dropped = self._drop(branch, fold(key, f"dropout{i + 1}"))
             caches += [norm_cache, layer_cache, dropped]
         x, residual = residual_forward(x, branch)
         return x, self.cache_type(*caches, residual)
@@ -109,5 +109,5 @@ class ResidualBlock(Module):
         """The norm before branch ``i``."""
         return getattr(self, f"norm{i + 1}")
 
-    def _drop(self, branch: Array, rng: Key | None) -> tuple[Array, BranchCache]:
-        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, rng=rng)
+    def _drop(self, branch: Array, key: Key | None) -> tuple[Array, BranchCache]:
+        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, key=key)

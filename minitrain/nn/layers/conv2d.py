@@ -24,7 +24,7 @@ class Conv2d(Module):
         in_channels: channels C of the images.
         out_channels: channels O of the output.
         kernel: height and width of the kernels; here and below, one number or a pair (vertical, horizontal).
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         stride: from one window to the next.
         padding: rows and columns of zeros added on either side.
         dilation: from one element of a window to the next.
@@ -48,7 +48,7 @@ class Conv2d(Module):
         in_channels: int,
         out_channels: int,
         kernel: Size,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         stride: Size = 1,
         padding: Size = 0,
@@ -65,7 +65,7 @@ class Conv2d(Module):
             )
         shape = (out_channels, in_channels // groups, *pair("Conv2d", "kernel", kernel, 1))
         std = math.sqrt(2 / math.prod(shape[1:])) if std is None else std
-        self.weight = Parameter(normal(rng, shape, std, dtype))
+        self.weight = Parameter(normal(init_rng, shape, std, dtype))
         self.bias = Parameter(np.zeros(out_channels, dtype)) if bias else None
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 

@@ -26,7 +26,7 @@ class FeedForward(Module):
     Args:
         width: model width C.
         hidden: width of the hidden layer, usually 4 C.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         approximate: form of GELU, ``"none"`` (exact) or ``"tanh"`` (GPT-2).
         bias: whether the two maps have biases.
         out_std: standard deviation of ``down``'s initial weights.
@@ -41,21 +41,21 @@ class FeedForward(Module):
         self,
         width: int,
         hidden: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         approximate: str = "none",
         bias: bool = True,
         out_std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
-        self.up = Linear(width, hidden, rng, bias=bias, dtype=dtype)
-        self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.up = Linear(width, hidden, init_rng, bias=bias, dtype=dtype)
+        self.down = Linear(hidden, width, init_rng, bias=bias, std=out_std, dtype=dtype)
         self.approximate = approximate
 
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, FeedForwardCache]:
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, FeedForwardCache]:
         """Map x (..., C) to out (..., C). The key is for adapters."""
-        hidden, up_cache = self.up.forward(x, rng=rng)
-        out, down_cache = self.down.forward_after_gelu(hidden, approximate=self.approximate, rng=rng)
+        hidden, up_cache = self.up.forward(x, key=key)
+        out, down_cache = self.down.forward_after_gelu(hidden, approximate=self.approximate, key=key)
         return out, FeedForwardCache(up_cache, down_cache)
 
     def backward(self, dout: Array, cache: FeedForwardCache) -> Array:

@@ -35,7 +35,7 @@ class GatedFeedForward(Module):
     Args:
         width: model width C.
         hidden: width of the hidden layer.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         activation: ``"swiglu"`` (SiLU) or ``"geglu"`` (exact GELU).
         bias: whether the three maps have biases.
         out_std: standard deviation of ``down``'s initial weights.
@@ -54,7 +54,7 @@ class GatedFeedForward(Module):
         self,
         width: int,
         hidden: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         activation: str = "swiglu",
         bias: bool = False,
@@ -63,17 +63,17 @@ class GatedFeedForward(Module):
     ) -> None:
         if activation not in ACTIVATIONS:
             raise ConfigError(f"GatedFeedForward: activation={activation!r}; use one of {', '.join(ACTIVATIONS)}")
-        self.gate = Linear(width, hidden, rng, bias=bias, dtype=dtype)
-        self.up = Linear(width, hidden, rng, bias=bias, dtype=dtype)
-        self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.gate = Linear(width, hidden, init_rng, bias=bias, dtype=dtype)
+        self.up = Linear(width, hidden, init_rng, bias=bias, dtype=dtype)
+        self.down = Linear(hidden, width, init_rng, bias=bias, std=out_std, dtype=dtype)
         self.activation = activation
 
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, GatedFeedForwardCache]:
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, GatedFeedForwardCache]:
         """Map x (..., C) to out (..., C). The key is for adapters."""
-        gate, gate_cache = self.gate.forward(x, rng=rng)
-        up, up_cache = self.up.forward(x, rng=rng)
+        gate, gate_cache = self.gate.forward(x, key=key)
+        up, up_cache = self.up.forward(x, key=key)
         hidden, gated = self._activate(gate, up)
-        out, down_cache = self.down.forward(hidden, rng=rng)
+        out, down_cache = self.down.forward(hidden, key=key)
         return out, GatedFeedForwardCache(gate_cache, up_cache, gated, self.down.forget_input(down_cache))
 
     def backward(self, dout: Array, cache: GatedFeedForwardCache) -> Array:

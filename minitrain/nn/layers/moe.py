@@ -58,7 +58,7 @@ class MixtureOfExperts(Module):
     Args:
         width: model width C.
         experts: the E experts, layers that map (n, C) to (n, C).
-        rng: source of the router's initial weights.
+        init_rng: source of the router's initial weights.
         k: experts for each token.
         normalize: whether the k gates of a token are scaled to sum to 1; see ``top_k_routing_forward``.
         balance_weight: factor of the balancing loss.
@@ -73,14 +73,14 @@ class MixtureOfExperts(Module):
         ConfigError: if ``k`` is not from 1 to E.
 
     Example:
-        ``MixtureOfExperts(64, [FeedForward(64, 256, rng) for _ in range(8)], rng)``
+        ``MixtureOfExperts(64, [FeedForward(64, 256, init_rng) for _ in range(8)], init_rng)``
     """
 
     def __init__(
         self,
         width: int,
         experts: Sequence[FeedForward | GatedFeedForward],
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         k: int = 2,
         normalize: bool = True,
@@ -90,7 +90,7 @@ class MixtureOfExperts(Module):
     ) -> None:
         if not 1 <= k <= len(experts):
             raise ConfigError(f"MixtureOfExperts: k={k} must be from 1 to the number of experts, {len(experts)}")
-        self.router = Linear(width, len(experts), rng, bias=False, dtype=dtype)
+        self.router = Linear(width, len(experts), init_rng, bias=False, dtype=dtype)
         self.experts = list(experts)
         self.k, self.normalize = k, normalize
         self.balance_weight, self.z_weight = balance_weight, z_weight

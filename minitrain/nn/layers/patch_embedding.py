@@ -35,7 +35,7 @@ class PatchEmbedding(Module):
         channels: number C of the image's channels.
         patch: height and width of a patch, in pixels.
         width: size of the vectors.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         bias: whether to add a bias.
         std: standard deviation of the initial weights.
         dtype: dtype of the weights.
@@ -52,7 +52,7 @@ class PatchEmbedding(Module):
         channels: int,
         patch: int,
         width: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         bias: bool = True,
         std: float = 0.02,
@@ -61,7 +61,7 @@ class PatchEmbedding(Module):
         if channels < 1 or patch < 1:
             raise ConfigError(f"PatchEmbedding: channels={channels} and patch={patch} must be 1 or more")
         self.channels, self.patch = channels, patch
-        self.project = Linear(channels * patch * patch, width, rng, bias=bias, std=std, dtype=dtype)
+        self.project = Linear(channels * patch * patch, width, init_rng, bias=bias, std=std, dtype=dtype)
 
     def forward(self, x: Array) -> tuple[Array, PatchEmbeddingCache]:
         """Map x (B, C, H, W) to out (B, N, width).

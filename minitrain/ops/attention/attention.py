@@ -53,7 +53,7 @@ class AttentionCache(NamedTuple):
     softcap: float | None
     scale: float
     dropout: float
-    rng: Key | None
+    key: Key | None
 
 
 def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **options: Any) -> None:
@@ -103,7 +103,7 @@ def attention_forward(
     softcap: float | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
-    rng: Key | None = None,
+    key: Key | None = None,
 ) -> tuple[Array, AttentionCache]:
     """Attend from queries to keys and mix the values.
 
@@ -124,7 +124,7 @@ def attention_forward(
             arXiv:2408.00118).
         scale: factor on the scores, 1/sqrt(D) by default.
         dropout: probability of dropping a probability, in [0, 1).
-        rng: key of the dropout mask; ``None`` means evaluation.
+        key: random key of the dropout mask; ``None`` means evaluation.
 
     Returns:
         out (B, T, H, D) and the cache. A query that may attend to nothing gets zeros, and passes no gradient.
@@ -132,11 +132,11 @@ def attention_forward(
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     scores = biased(similarities(q, k, scale, softcap), bias, alibi_slopes, causal, window, key_lengths, mask)
     p, lse = _probabilities(scores)
-    if rng is not None and dropout > 0:
-        p = p * dropout_mask(p, dropout, rng)
+    if key is not None and dropout > 0:
+        p = p * dropout_mask(p, dropout, key)
     out = heads_first(array_module(q).matmul(p, heads_first(for_queries(v, q))))  # (B, H, T, D) -> (B, T, H, D)
     return out, AttentionCache(
-        q, k, v, bias, out, lse, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng
+        q, k, v, bias, out, lse, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, key
     )  # fmt: skip
 
 
@@ -147,15 +147,15 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     Maps dout (B, T, H, D) to dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or
     ``None``).
     """
-    q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng = cache
+    q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, key = cache
     xp = array_module(q)
     similar = similarities(q, k, scale, softcap)  # (B, H, T, S)
     p, _ = _probabilities(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask))
     do = heads_first(dout)  # (B, H, T, D)
     dp = xp.matmul(do, heads_first(for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
     dropped = p
-    if rng is not None and dropout > 0:
-        factors = dropout_mask(p, dropout, rng)
+    if key is not None and dropout > 0:
+        factors = dropout_mask(p, dropout, key)
         dropped, dp = p * factors, dp * factors
     ds = p * (dp - (dout * out).sum(axis=-1).swapaxes(1, 2)[..., None])  # (B, H, T, S)
     dz = ds if softcap is None else ds * capped_slope(similar, softcap)

@@ -146,9 +146,9 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         fits = examined.get(known)
         if fits is None:
             check_arrays(name, spec, arrays)
-            key = options.get("rng")
+            key = options.get("key")
             if not isinstance(key, Key | None):
-                raise ShapeError(f"{name}: rng must be a Key or None, got {type(key).__name__}; use Key.from_seed(0)")
+                raise ShapeError(f"{name}: key must be a Key or None, got {type(key).__name__}; use Key.from_seed(0)")
             if check is not None:
                 try:
                     check(*args, **options)

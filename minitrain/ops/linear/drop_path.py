@@ -18,25 +18,25 @@ class DropPathCache(DropoutCache):
     """What the backward needs."""
 
 
-def _check(branch: Array, *, p: float, rng: Key | None) -> None:
+def _check(branch: Array, *, p: float, key: Key | None) -> None:
     check_probability("drop_path_forward", p)
     if branch.ndim == 0:
         raise ShapeError("drop_path_forward: branch has shape (), expected (B, ...), whose first axis counts samples")
 
 
 @op("branch: *N", check=_check)
-def drop_path_forward(branch: Array, *, p: float, rng: Key | None) -> tuple[Array, DropPathCache]:
+def drop_path_forward(branch: Array, *, p: float, key: Key | None) -> tuple[Array, DropPathCache]:
     """Drop whole samples of a branch at random, before ``residual_forward`` adds it to the stream.
 
     Args:
         branch: (B, ...) what a layer computed; the first axis counts samples.
         p: probability of dropping, in [0, 1). The paper lets it grow in proportion to the depth of the layer.
-        rng: key of the mask; ``None`` means evaluation, which returns ``branch`` itself.
+        key: random key of the mask; ``None`` means evaluation, which returns ``branch`` itself.
 
     Returns:
         out (B, ...) and the cache.
     """
-    cache = DropPathCache(p, rng)
+    cache = DropPathCache(p, key)
     return _scaled(branch, cache), cache
 
 
@@ -48,8 +48,8 @@ def drop_path_backward(dout: Array, cache: DropPathCache) -> Array:
 
 def _scaled(x: Array, cache: DropPathCache) -> Array:
     """Each sample times 0 or 1/(1-p)."""
-    p, rng = cache
-    if rng is None or p == 0:
+    p, key = cache
+    if key is None or p == 0:
         return x
     one_a_sample = (len(x), *(1 for _ in x.shape[1:]))
-    return x * dropout_mask(x, p, rng, one_a_sample)
+    return x * dropout_mask(x, p, key, one_a_sample)

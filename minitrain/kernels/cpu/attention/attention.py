@@ -38,7 +38,7 @@ NO_LENGTHS = np.empty(0, np.int64)
 def attention_forward(
     q: Array, k: Array, v: Array, bias: Array | None, *, causal: bool = False, key_lengths: Array | None = None,
     mask: Array | None = None, window: int | None = None, alibi_slopes: Array | None = None,
-    softcap: float | None = None, scale: float | None = None, dropout: float = 0.0, rng: Any = None,
+    softcap: float | None = None, scale: float | None = None, dropout: float = 0.0, key: Any = None,
 ) -> Any:  # fmt: skip
     """See ``ops.attention.attention_forward``."""
     if not _covered(q, k, bias, mask, alibi_slopes, softcap):
@@ -49,9 +49,9 @@ def attention_forward(
     out, lse = empty(q.shape), empty((B, H, T))
     _forward(
         q, k, v, _lengths(key_lengths), out, lse,
-        *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, rng), threads_for(q.size * k.shape[1] / 32),
+        *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, key), threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
-    return out, (q, k, v, None, out, lse, key_lengths, None, None, causal, window, None, scale, dropout, rng)
+    return out, (q, k, v, None, out, lse, key_lengths, None, None, causal, window, None, scale, dropout, key)
 
 
 def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target, None]) -> Any:
@@ -64,7 +64,7 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
         heads(dout), heads(q), heads(k), heads(v), _lengths(cache.key_lengths), heads(cache.out), cache.lse,
         *(slot.array for slot in slots), *(slot.beta for slot in slots),
         *_reach(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
-        *_dropout(cache.dropout, cache.rng), threads_for(q.size * k.shape[1] / 32),
+        *_dropout(cache.dropout, cache.key), threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
     return (*(slot.result() for slot in slots), None)
 
@@ -77,9 +77,9 @@ def _lengths(key_lengths: Array | None) -> Array:
     return NO_LENGTHS if key_lengths is None else np.ascontiguousarray(key_lengths, np.int64)
 
 
-def _dropout(p: float, rng: Any) -> tuple[int, float, int, int, int]:
+def _dropout(p: float, key: Any) -> tuple[int, float, int, int, int]:
     """Threshold (0: no dropout), factor, key and first sample."""
-    return (0, 1.0, 0, 0, 0) if rng is None or p == 0 else (round(p * 2**32), 1 / (1 - p), rng.k0, rng.k1, rng.sample)
+    return (0, 1.0, 0, 0, 0) if key is None or p == 0 else (round(p * 2**32), 1 / (1 - p), key.k0, key.k1, key.sample)
 
 
 def _reach(T: int, S: int, causal: bool, window: int | None) -> tuple[int, int]:

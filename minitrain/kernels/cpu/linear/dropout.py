@@ -19,22 +19,22 @@ from ..common.targets import slot
 STRETCH = 1024  # elements, a multiple of 4
 
 
-def dropout_forward(x: Array, *, p: float, rng: Any) -> Any:
+def dropout_forward(x: Array, *, p: float, key: Any) -> Any:
     """See ``ops.dropout.dropout_forward``."""
-    if rng is None or p == 0 or x.size == 0:
+    if key is None or p == 0 or x.size == 0:
         return NotImplemented
     out = empty(x.shape)
-    _apply(_samples(np.ascontiguousarray(x)), _samples(out), 0.0, p, rng)
-    return out, (p, rng)
+    _apply(_samples(np.ascontiguousarray(x)), _samples(out), 0.0, p, key)
+    return out, (p, key)
 
 
 def dropout_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
     """See ``ops.dropout.dropout_backward``."""
-    if cache.rng is None or cache.p == 0 or dout.size == 0:
+    if cache.key is None or cache.p == 0 or dout.size == 0:
         return NotImplemented
     dx = slot(into[0], dout.shape)
     if dx.array.size:
-        _apply(_samples(np.ascontiguousarray(dout)), _samples(dx.array), dx.beta, cache.p, cache.rng)
+        _apply(_samples(np.ascontiguousarray(dout)), _samples(dx.array), dx.beta, cache.p, cache.key)
     return dx.result()
 
 
@@ -42,8 +42,8 @@ def _samples(x: Array) -> Array:
     return x.reshape(x.shape[0], -1)  # (B, ...) -> (B, n)
 
 
-def _apply(x: Array, out: Array, beta: float, p: float, rng: Any) -> None:
-    _kernel(x, out, beta, round(p * 2**32), 1 / (1 - p), rng.k0, rng.k1, rng.sample, threads_for(x.size))
+def _apply(x: Array, out: Array, beta: float, p: float, key: Any) -> None:
+    _kernel(x, out, beta, round(p * 2**32), 1 / (1 - p), key.k0, key.k1, key.sample, threads_for(x.size))
 
 
 @kernel("void(f4[:, ::1], f4[:, ::1], f4, i8, f4, i8, i8, i8, i8)")

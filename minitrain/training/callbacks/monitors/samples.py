@@ -88,6 +88,6 @@ class SampleGeneration(Callback):
                 self.tokens,
                 temperature=self.temperature,
                 top_k=self.top_k,
-                rng=setup.key.fold("samples", step),
+                key=setup.key.fold("samples", step),
                 device=setup.device,
             )
