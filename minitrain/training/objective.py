@@ -152,7 +152,7 @@ def _takes_key(method: Callable[..., Any]) -> bool:
     """
     names = inspect.signature(method).parameters
     if "rng" in names and "key" not in names:
-        raise ConfigError(f"{method.__qualname__} takes rng: the random key is called key since 0.2; rename the argument")
+        raise ConfigError(f"{method.__qualname__} takes rng; the random key is called key since 0.2: rename it")
     return "key" in names
 
 

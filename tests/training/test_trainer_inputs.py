@@ -253,7 +253,7 @@ def test_the_keys_earlier_name_is_refused(loss_fn: Any) -> None:
 
         def loss_backward(self, cache: Any) -> None: ...
 
-    with pytest.raises(ConfigError, match="takes rng: the random key is called key since 0.2; rename the argument"):
+    with pytest.raises(ConfigError, match=r"takes rng; the random key is called key since 0\.2: rename it"):
         Trainer(model=Earlier(), train_data=regression(), loss_fn=loss_fn)
 
 

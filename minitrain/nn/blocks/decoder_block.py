@@ -70,7 +70,9 @@ class DecoderBlock(ResidualBlock):
     ) -> None:
         super().__init__(dropout=dropout, drop_path=drop_path)
         self.norm1 = LayerNorm(width, bias=bias, dtype=dtype)
-        self.attention = MultiHeadAttention(width, heads, init_rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype)
+        self.attention = MultiHeadAttention(
+            width, heads, init_rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype
+        )
         self.norm2 = LayerNorm(width, bias=bias, dtype=dtype)
         self.cross = CrossAttention(width, heads, init_rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype)
         self.norm3 = LayerNorm(width, bias=bias, dtype=dtype)

@@ -33,6 +33,6 @@ def check_generator(init_rng: Any) -> None:
     """Raise a ``ConfigError`` unless initial weights can be drawn from ``init_rng``."""
     if not isinstance(init_rng, np.random.Generator):
         raise ConfigError(
-            f"init_rng, the source of initial weights, must be a numpy.random.Generator, got {type(init_rng).__name__}; "
-            "make one by numpy.random.default_rng(0)"
+            f"init_rng, the source of initial weights, must be a numpy.random.Generator, got "
+            f"{type(init_rng).__name__}; make one by numpy.random.default_rng(0)"
         )

@@ -39,13 +39,13 @@ def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> tuple
     Returns:
         out (...,) and the cache.
     """
-    opened, _ = gelu_forward.reference(gate, approximate=approximate)
-    return opened * up, GegluCache(gate, up, approximate)
+    activated, _ = gelu_forward.reference(gate, approximate=approximate)
+    return activated * up, GegluCache(gate, up, approximate)
 
 
 @op("cache.gate: *N; dout: *N")
 def geglu_backward(dout: Array, cache: GegluCache) -> tuple[Array, Array]:
     """Gradients of GEGLU: dout (...,) to dgate (...,) and dup (...,)."""
     gate, up, approximate = cache
-    opened, gelu_cache = gelu_forward.reference(gate, approximate=approximate)
-    return gelu_backward.reference(dout * up, gelu_cache), dout * opened
+    activated, gelu_cache = gelu_forward.reference(gate, approximate=approximate)
+    return gelu_backward.reference(dout * up, gelu_cache), dout * activated

@@ -169,9 +169,9 @@ def _probabilities(scores: Array) -> tuple[Array, Array]:
     """The softmax of scores (B, H, T, S), 0 in a row that may attend to nothing, and the log-sum-exp (B, H, T)."""
     xp = array_module(scores)
     highest = row_maximum(scores)  # (B, H, T, 1)
-    blind = xp.isneginf(highest)  # may attend to nothing
-    p = xp.exp(scores - xp.where(blind, 0, highest).astype(scores.dtype))
-    total = xp.where(blind, 1, p.sum(axis=-1, keepdims=True)).astype(scores.dtype)  # (B, H, T, 1)
+    no_keys = xp.isneginf(highest)  # may attend to nothing
+    p = xp.exp(scores - xp.where(no_keys, 0, highest).astype(scores.dtype))
+    total = xp.where(no_keys, 1, p.sum(axis=-1, keepdims=True)).astype(scores.dtype)  # (B, H, T, 1)
     return p / total, (highest + xp.log(total))[..., 0]
 
 

@@ -146,8 +146,8 @@ def cross_entropy_backward(dtotal: Any, cache: CrossEntropyCache) -> tuple[Array
     onehot = xp.arange(logits.shape[-1]) == y[..., None]  # (..., V)
     w = xp.ones(logits.shape[-1], logits.dtype) if class_weight is None else class_weight
     target = hit * onehot * w + share * spread_over  # (..., V)
-    pull = target.sum(axis=-1) + 2 * z_loss * w[y] * (highest + xp.log(total))  # (...,)
-    dlogits = xp.exp(logits - highest[..., None]) * (pull / total)[..., None] - target
+    p_factor = target.sum(axis=-1) + 2 * z_loss * w[y] * (highest + xp.log(total))  # (...,)
+    dlogits = xp.exp(logits - highest[..., None]) * (p_factor / total)[..., None] - target
     dlogits = chain("cross_entropy_backward", dtotal, dlogits.astype(logits.dtype), rows=True)
     return xp.where(counted[..., None], dlogits, 0).astype(logits.dtype), None, None
 

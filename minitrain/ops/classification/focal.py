@@ -69,7 +69,7 @@ def focal_forward(
     counted = targets != ignore_index  # (...,)
     check_ids("focal_forward", "targets", xp.where(counted, targets, 0), logits.shape[-1])
     cache = FocalCache(logits, *exp_sum(logits), targets, alpha, gamma, ignore_index)
-    _, log_p, weight = _right_answers(cache)
+    _, log_p, weight = _target_log_probs(cache)
     losses = -weight * (-xp.expm1(log_p)) ** gamma * log_p
     losses = xp.where(counted, losses, 0).astype(logits.dtype)
     return Loss(summed(losses, each), counted.sum(dtype=xp.float64)), cache
@@ -83,7 +83,7 @@ def focal_backward(dtotal: Any, cache: FocalCache) -> tuple[Array, None, None]:
     """
     logits, highest, total, targets, _, gamma, ignore_index = cache
     xp = array_module(logits)
-    y, log_p, weight = _right_answers(cache)
+    y, log_p, weight = _target_log_probs(cache)
     q = -xp.expm1(log_p)  # 1 - p without cancellation
     quotient = log_p / (q + (q == 0))
     dlog_p = -weight * q**gamma * (1 - gamma * xp.exp(log_p) * quotient)  # (...,)
@@ -95,7 +95,7 @@ def focal_backward(dtotal: Any, cache: FocalCache) -> tuple[Array, None, None]:
     return xp.where(counted, dlogits, 0).astype(logits.dtype), None, None
 
 
-def _right_answers(cache: FocalCache) -> tuple[Array, Array, Any]:
+def _target_log_probs(cache: FocalCache) -> tuple[Array, Array, Any]:
     """Class, log-probability and weight of each row's target; those of class 0 where it is ignored."""
     xp = array_module(cache.logits)
     y = xp.where(cache.targets != cache.ignore_index, cache.targets, 0)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ...backend.arrays import Array, array_module
 from ...backend.pool import empty_like
 from ...errors import ShapeError
-from ..contract.loss import Loss, chain, one_for_each, summed
+from ..contract.loss import Loss, chain, is_per_loss, summed
 from ..contract.op import Into, op
 from ..contract.sums import flat_rows
 from ..linear.embedding import check_ids
@@ -110,7 +110,7 @@ def linear_cross_entropy_forward(
     hidden = xp.ascontiguousarray(hidden)  # a strided one is copied once, and not for every chunk
     cache = LinearCrossEntropyCache(hidden, weight, targets, bias, class_weight, options, chunk, None)
     computed = _buffers(cache) if gradients and not each else None
-    losses = [_work_off(cache, part, 1.0, computed, each) for part in _chunks(cache)]
+    losses = [_process_chunk(cache, part, 1.0, computed, each) for part in _chunks(cache)]
     count = xp.stack([xp.asarray(loss.count) for loss in losses]).sum()
     if each:
         total = xp.concatenate([loss.total for loss in losses]).reshape(targets.shape)  # (R,) -> (...,)
@@ -129,11 +129,11 @@ def linear_cross_entropy_backward(
     dbias (V,) or ``None`` without a bias, and ``None`` for the class weights.
     """
     name = "linear_cross_entropy_backward"
-    apart = one_for_each(name, dtotal, cache.targets.shape)
-    if cache.gradients is None or apart:
+    per_loss = is_per_loss(name, dtotal, cache.targets.shape)
+    if cache.gradients is None or per_loss:
         gradients = _buffers(cache)
         for part in _chunks(cache):
-            _work_off(cache, part, dtotal.reshape(-1)[part] if apart else dtotal, gradients, False)
+            _process_chunk(cache, part, dtotal.reshape(-1)[part] if per_loss else dtotal, gradients, False)
         dhidden, dweight, dbias = gradients
     else:
         dhidden, dweight = chain(name, dtotal, cache.gradients.dhidden), chain(name, dtotal, cache.gradients.dweight)
@@ -152,7 +152,7 @@ def _buffers(cache: LinearCrossEntropyCache) -> HeadGradients:
     return HeadGradients(empty_like(hidden), empty_like(weight), None if bias is None else empty_like(bias))
 
 
-def _work_off(
+def _process_chunk(
     cache: LinearCrossEntropyCache, part: slice, dtotal: Any, gradients: HeadGradients | None, each: bool
 ) -> Loss:
     """Compute the losses of one chunk and, if there is memory for them, its gradients.

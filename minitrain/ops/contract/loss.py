@@ -36,7 +36,7 @@ def weight_sum(losses: Array, weight: Array | None) -> Any:
     return float(losses.size) if weight is None else weight.sum(dtype=array_module(weight).float64)
 
 
-def one_for_each(function: str, dtotal: Any, losses: tuple[int, ...]) -> bool:
+def is_per_loss(function: str, dtotal: Any, losses: tuple[int, ...]) -> bool:
     """Whether ``dtotal`` has an entry for each loss, in the shape ``losses``, rather than one for their total.
 
     Raises:
@@ -57,6 +57,6 @@ def chain(function: str, dtotal: Any, slope: Array, rows: bool = False) -> Array
         slope: derivative of each loss, of the shape of the losses, or (..., C) if there is one loss a row.
         rows: whether there is one loss a row.
     """
-    if one_for_each(function, dtotal, slope.shape[:-1] if rows else slope.shape) and rows:
+    if is_per_loss(function, dtotal, slope.shape[:-1] if rows else slope.shape) and rows:
         dtotal = array_module(slope).expand_dims(dtotal, -1)  # (...,) -> (..., 1)
     return (slope * dtotal).astype(slope.dtype)  # type: ignore[no-any-return]

@@ -132,9 +132,9 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     array_names = {entry.path for entry in spec}
     cache_at = positions.get("cache")
     cache_kind = functools.cache(lambda: typing.get_type_hints(reference)["cache"])
-    examined: dict[tuple[Any, ...], bool] = {}  # by what is known of the arguments: a check is paid for once
+    checked: dict[tuple[Any, ...], bool] = {}  # by what is known of the arguments: a check is paid for once
 
-    def examine(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    def check_call(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
         """Check the arguments; tell whether a CPU twin may have them (float32 NumPy arrays only)."""
         if cache_at is not None and not isinstance(args[cache_at], cache_kind()):
             raise ShapeError(
@@ -142,8 +142,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
                 f"returned last, got {type(args[cache_at]).__name__}"
             )
         arrays = [getattr(args[i], field) if field else args[i] for _, i, field in accessors]
-        known = (*map(_facts, arrays), *map(_facts, options.values()), *options)
-        fits = examined.get(known)
+        known = (*map(_metadata, arrays), *map(_metadata, options.values()), *options)
+        fits = checked.get(known)
         if fits is None:
             check_arrays(name, spec, arrays)
             key = options.get("key")
@@ -153,18 +153,18 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
                 try:
                     check(*args, **options)
                 except TypeError as error:
-                    raise explained(error, args, options) from error
+                    raise explain(error, args, options) from error
             fits = all(
                 type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype.kind in "iu")
                 for x in arrays
                 if x is not None
             )
-            if len(examined) > 1000:  # shapes that never come again
-                examined.clear()
-            examined[known] = fits
+            if len(checked) > 1000:  # shapes that never come again
+                checked.clear()
+            checked[known] = fits
         return fits
 
-    def explained(error: TypeError, args: tuple[Any, ...], options: dict[str, Any]) -> Exception:
+    def explain(error: TypeError, args: tuple[Any, ...], options: dict[str, Any]) -> Exception:
         """What to raise for an error of ``check``: an argument is missing or unknown, or of a wrong kind."""
         try:
             signature.bind(*args, **options)
@@ -173,7 +173,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         given = ", ".join(f"{option} = {value!r}" for option, value in options.items() if not is_array(value))
         return ShapeError(f"{name}: an option is of the wrong kind among {given} ({error})")
 
-    def in_place(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def to_positional(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Array arguments given by keyword, or left at their defaults, take their places."""
         if array_names.isdisjoint(options) and inspect.Parameter.empty not in defaults[len(args) :]:
             return args + defaults[len(args) :], options
@@ -189,8 +189,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         if _observer is not None:
             return _observer(forward, args, options)
         if len(args) != len(defaults):
-            args, options = in_place(args, options)
-        if examine(args, options) and kernels_enabled() and (twin := twin_of()) is not None:
+            args, options = to_positional(args, options)
+        if check_call(args, options) and kernels_enabled() and (twin := twin_of()) is not None:
             result = twin(*args, **options)
             if result is not NotImplemented:
                 return tuple(value if kind is None else kind(*value) for kind, value in zip(kinds, result, strict=True))
@@ -206,7 +206,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         if len(args) != len(parameters):
             raise TypeError(f"{name} takes ({', '.join(parameters)}), got {len(args)} arguments")
         try:
-            fits = examine(args, {}) and kernels_enabled() and not _meet(targets)
+            fits = check_call(args, {}) and kernels_enabled() and not _share_buffer(targets)
             if fits and (twin := twin_of()) is not None:
                 result = twin(*args, into=targets)
                 if result is not NotImplemented:
@@ -237,14 +237,14 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     return cast("Operation[R]", wrapper)
 
 
-def _facts(x: Any) -> Any:
+def _metadata(x: Any) -> Any:
     """What the checks may look at: an array's kind, dtype and shape; a plain value; the type of anything else."""
     if is_array(x):
         return type(x), x.dtype, x.shape
     return x if x is None or isinstance(x, bool | int | float | str) else type(x)
 
 
-def _meet(targets: tuple[Target, ...]) -> bool:
+def _share_buffer(targets: tuple[Target, ...]) -> bool:
     """Whether two gradients go to the same array: a twin might load from it before the other gradient is there."""
     buffers = [id(target.buffer) for target in targets if isinstance(target, Into)]
     return len(buffers) > 1 and len(set(buffers)) < len(buffers)

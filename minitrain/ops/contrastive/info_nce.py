@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
 from ..classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from ..contract.loss import Loss, one_for_each
+from ..contract.loss import Loss, is_per_loss
 from ..contract.op import op
 from ..linear.scale import ScaleCache, scale_backward, scale_forward
 from .cosine import CosineCache, cosines, cosines_backward
@@ -68,7 +68,7 @@ def info_nce_forward(
 @op("cache.logits: N N")
 def info_nce_backward(dtotal: Any, cache: InfoNCECache) -> tuple[Array, Array, Array]:
     """Map dtotal () or (N,) to dimage (N, C), dtext (N, C), dlog_scale ()."""
-    one_for_each("info_nce_backward", dtotal, cache.logits.shape[:1])
+    is_per_loss("info_nce_backward", dtotal, cache.logits.shape[:1])
     by_image, by_text = (cross_entropy_backward(dtotal, choice)[0] for choice in (cache.by_image, cache.by_text))
     dcosines, dlog_scale = scale_backward((by_image + by_text.T) / 2, cache.scale)
     return *cosines_backward(dcosines, cache.cosines), dlog_scale

@@ -1,4 +1,4 @@
-"""Twins of ``ops.dropout``: the random words of a stretch are made in cache and used at once."""
+"""Twins of ``ops.dropout``: the random words of a block are generated in cache and used at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..common.math import chunk
 from ..common.random import fill_words
 from ..common.targets import slot
 
-STRETCH = 1024  # elements, a multiple of 4
+BLOCK = 1024  # elements, a multiple of 4
 
 
 def dropout_forward(x: Array, *, p: float, key: Any) -> Any:
@@ -49,15 +49,15 @@ def _apply(x: Array, out: Array, beta: float, p: float, key: Any) -> None:
 @kernel("void(f4[:, ::1], f4[:, ::1], f4, i8, f4, i8, i8, i8, i8)")
 def _kernel(x, out, beta, threshold, scale, k0, k1, first_sample, threads):
     B, n = x.shape
-    stretches = (n + STRETCH - 1) // STRETCH
+    blocks = (n + BLOCK - 1) // BLOCK
     for t in prange(threads):
-        words = np.empty(STRETCH, np.uint32)
-        lo, hi = chunk(B * stretches, t, threads)
+        words = np.empty(BLOCK, np.uint32)
+        lo, hi = chunk(B * blocks, t, threads)
         for task in range(lo, hi):
-            b = task // stretches
-            first = task % stretches * STRETCH
+            b = task // blocks
+            first = task % blocks * BLOCK
             fill_words(words, first, first_sample + b, k0, k1)
-            source, target = x[b, first : first + STRETCH], out[b, first : first + STRETCH]
+            source, target = x[b, first : first + BLOCK], out[b, first : first + BLOCK]
             for i in range(source.size):
-                kept = source[i] * scale if np.int64(words[i]) >= threshold else np.float32(0)
-                target[i] = kept + target[i] if beta != 0 else kept
+                value = source[i] * scale if np.int64(words[i]) >= threshold else np.float32(0)
+                target[i] = value + target[i] if beta != 0 else value

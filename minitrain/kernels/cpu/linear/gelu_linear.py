@@ -1,8 +1,8 @@
-"""Twins of ``ops.gelu_linear``: GELU of a block of rows goes from cache into the product, and is forgotten.
+"""Twins of ``ops.gelu_linear``: GELU of a block of rows goes from cache into the product and is not kept.
 
-In the backward each thread owns some columns of the hidden layer, and with them all that follows of both gradients. It
-takes ``ROWS`` rows at a time: their part of the activation's gradient gives way to the activation itself, once GELU's
-slope has made ``dhidden`` of it, and the activation is then multiplied into ``dweight``.
+In the backward each thread owns some columns of the hidden layer and their part of both gradients. It takes ``ROWS``
+rows at a time: it computes the gradient of the activation, turns it into ``dhidden``, overwrites it with the activation
+itself, and multiplies that into ``dweight``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..common.math import chunk, wide_vectors
 from ..common.targets import NONE, full_slot, rows, slot
 from .linear import linear_backward
 
-ROWS = 256  # at a time; a thread's share of them should stay in its second-level cache
+ROWS = 256  # at a time; a thread's part of them should fit into its second-level cache
 
 
 def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, approximate: str = "tanh") -> Any:
@@ -32,7 +32,7 @@ def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, app
         return NotImplemented
     out = empty((*hidden.shape[:-1], weight.shape[0]))
     h, threads = rows(hidden), threads_for(hidden.size * weight.shape[0] / 32)
-    a_thread = max(1, min(ROWS, -(-len(h) // threads)))  # rows of the activation that a thread has at a time
+    a_thread = max(1, min(ROWS, -(-len(h) // threads)))  # rows of the activation in a thread's memory
     _forward(
         h, rows(weight), NONE if bias is None else np.ascontiguousarray(bias), rows(out),
         empty((threads, a_thread, h.shape[1])), approximate == "tanh", threads,
@@ -90,5 +90,5 @@ def _backward(dout, hidden, weight, dhidden, dhidden_beta, dweight, dweight_beta
                 r = first + i
                 gelu_over_gradient(memory[i, c0:c1], hidden[r, c0:c1], dhidden[r, c0:c1], dhidden_beta, tanh)
             if dweight.size:
-                beta = dweight_beta if first == 0 else np.float32(1)  # the other rows add to the first
+                beta = dweight_beta if first == 0 else np.float32(1)  # later blocks add to the first
                 gemm_tn(N, c1 - c0, n, 1.0, dout[first:], N, memory[:, c0:], K, beta, dweight[:, c0:], K)
