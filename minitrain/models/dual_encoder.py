@@ -34,7 +34,7 @@ class ImageTextBatch(NamedTuple):
 
 
 class DualEncoderCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     image: Any
     text: Any

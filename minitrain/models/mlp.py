@@ -72,7 +72,7 @@ class MLPConfig(CheckedConfig):
 
 
 class MLPCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     layers: list[LinearCache]
     activations: list[Any]  # one fewer

@@ -39,7 +39,7 @@ from .seq2seq_config import Seq2SeqConfig
 
 
 class EncodeCache(NamedTuple):
-    """What the backward of the encoder needs."""
+    """Saved for the backward of the encoder."""
 
     embedding: EmbedCache
     blocks: list[PreNormBlockCache]
@@ -47,7 +47,7 @@ class EncodeCache(NamedTuple):
 
 
 class DecodeCache(NamedTuple):
-    """What the backward of the decoder needs."""
+    """Saved for the backward of the decoder."""
 
     embedding: EmbedCache
     blocks: list[DecoderBlockCache]
@@ -55,7 +55,7 @@ class DecodeCache(NamedTuple):
 
 
 class Seq2SeqCache(NamedTuple):
-    """What the backward needs. The backward pops the lists, so a cache serves one backward."""
+    """Saved for the backward. The backward pops the lists, so a cache serves one backward."""
 
     encoder: EncodeCache
     decoder: DecodeCache

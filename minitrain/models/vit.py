@@ -58,7 +58,7 @@ class ViTConfig(ClassifierConfig):
 
 
 class ViTEmbedCache(NamedTuple):
-    """What the backward of the embedding needs."""
+    """Saved for the backward of the embedding."""
 
     patches: PatchEmbeddingCache
     joined: ConcatCache | None  # None without a class token

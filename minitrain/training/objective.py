@@ -38,7 +38,7 @@ class Objective(Protocol):
 
 
 class ModelLossCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     model: Any
     loss: Any

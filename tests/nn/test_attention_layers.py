@@ -228,7 +228,7 @@ def test_settings_that_do_not_fit_are_named(layer, width, heads, changes, messag
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rope": Rope()}, r"rope needs an even head width, but width / heads = 9 / 3 = 3: elements turn in pairs"),
+        ({"rope": Rope()}, r"rope needs an even head width, but width / heads = 9 / 3 = 3: elements rotate in pairs"),
         ({"window": 0}, "window = 0 must be a whole number of at least 1, or None"),
         ({"window": 1.5}, "window = 1.5 must be a whole number of at least 1, or None"),
         ({"softcap": -1.0}, "softcap = -1.0 must be positive, or None"),

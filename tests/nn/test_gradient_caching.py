@@ -173,5 +173,5 @@ def test_in_single_precision(mode):
 
 
 def test_no_micro_batches_are_refused():
-    with pytest.raises(ShapeError, match="gradient_caching: there are no micro-batches; give one at least"):
+    with pytest.raises(ShapeError, match="gradient_caching: there are no micro-batches; give at least one"):
         gradient_caching(TwoTowers(), InfoNCELoss(), [])

@@ -251,7 +251,7 @@ def test_a_tied_head_is_refused_and_nothing_is_changed():
 def test_a_weight_that_the_model_reads_itself_is_an_error_and_no_silence():
     model = GPT.build(tie_weights=False)
     add_lora(model, 2, 4.0, targets=("head",))
-    with pytest.raises(MinitrainError, match="past the adapter; leave it out of the targets of add_lora"):
+    with pytest.raises(MinitrainError, match="bypassing the adapter; leave it out of the targets of add_lora"):
         model.loss(GPT.batch())
 
 

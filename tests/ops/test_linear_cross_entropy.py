@@ -295,7 +295,7 @@ def test_a_target_outside_the_classes_is_named(mode, bad):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"chunk": 0}, r"linear_cross_entropy_forward: chunk = 0: it must be 1 row or more"),
+        ({"chunk": 0}, r"linear_cross_entropy_forward: chunk = 0 must be at least 1 row"),
         ({"label_smoothing": 2.0}, r"linear_cross_entropy_forward: label_smoothing = 2.0 must be in"),
         ({"z_loss": -1.0}, r"linear_cross_entropy_forward: z_loss = -1.0 must not be negative"),
         ({"weight": normal(6, 4)}, r"weight has shape \(6, 4\), expected .* C = 5 as in hidden"),

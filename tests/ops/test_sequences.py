@@ -71,7 +71,7 @@ def test_the_first_token_is_a_split_whose_rest_nobody_uses():
             r"axis = -3 does not exist in x of shape \(2, 3\)",
         ),
         (lambda: concat_forward(normal(2, 3), normal(3), axis=0), r"y has shape \(3,\), expected that of x, \(2, 3\)"),
-        (lambda: concat_forward(normal(2, 3), normal(3, 3), axis=1), r"y has shape .* but for the size of axis 1"),
+        (lambda: concat_forward(normal(2, 3), normal(3, 3), axis=1), r"y has shape .* except for the size of axis 1"),
         (lambda: split_forward(normal(2, 3), at=4, axis=1), r"at = 4 is outside of axis 1 of x \(2, 3\); use 0 to 3"),
         (lambda: split_forward(normal(2, 3), at=-1, axis=0), r"at = -1 is outside of axis 0"),
         (lambda: split_forward(normal(2, 3), at=1, axis=5), r"split_forward: axis = 5 does not exist"),

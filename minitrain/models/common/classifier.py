@@ -27,7 +27,7 @@ from .cross_entropy import CrossEntropyModel
 
 
 class ClassifierCache(NamedTuple):
-    """What the backward needs. It pops the lists, so a cache serves one backward."""
+    """Saved for the backward. It pops the lists, so a cache serves one backward."""
 
     embedding: Any
     blocks: list[PreNormBlockCache]

@@ -38,7 +38,7 @@ from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 
 
 class DecoderCache(NamedTuple):
-    """What the backward needs.
+    """Saved for the backward.
 
     The caches of the blocks, the final norm and the head are in lists that the backward pops, so that activations are
     freed on the way. A cache therefore serves one backward.

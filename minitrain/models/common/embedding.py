@@ -17,7 +17,7 @@ Positions = LearnedPositions | SinusoidalPositions | None
 
 
 class EmbedCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     tokens: EmbeddingCache
     positions: LearnedPositionsCache | None

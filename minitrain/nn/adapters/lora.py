@@ -1,6 +1,6 @@
 """Low-rank adapters (LoRA: Hu et al., 2021, arXiv:2106.09685): fine-tune a model with few new weights.
 
-A linear layer keeps its weight W, frozen, and gets a correction of rank R beside it::
+A linear layer keeps its frozen weight W and gets an added correction of rank R::
 
     out = x W^T + bias + (alpha / R) x A^T B^T          A (R, K), B (N, R), with B = 0 at first
 
@@ -38,7 +38,7 @@ from ..layers.linear import Linear
 
 
 class LoRALinearCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     base: LinearCache
     dropout: DropoutCache
@@ -46,23 +46,23 @@ class LoRALinearCache(NamedTuple):
 
 
 class GeluLoRALinearCache(NamedTuple):
-    """What the backward of ``forward_after_gelu`` needs."""
+    """Saved for the backward of ``forward_after_gelu``."""
 
     linear: LoRALinearCache
     gelu: GeluCache
 
 
 class LoRALinear(Module):
-    """A frozen linear layer with a trainable low-rank correction; it takes the place of the linear layer.
+    """A frozen linear layer with a trainable low-rank correction; it replaces the linear layer in a model.
 
     Args:
         base: the layer; its weight and bias are frozen.
         rank: R, the rank of the correction.
         alpha: the correction is scaled by ``alpha / rank``, so that one learning rate suits every rank.
         init_rng: source of the initial A.
-        dropout: probability of dropping an element of the correction's input, where ``forward`` is given a key. Models
-            and layers give theirs to all linear layers but those of patches and of experts.
-        path: keeps the masks of a model's adapters different.
+        dropout: probability of dropping an element of the correction's input, if ``forward`` gets a key. Models and
+            layers pass theirs to all linear layers except those of patches and experts.
+        path: path of the layer in its model, so that each adapter has masks of its own.
 
     Attributes:
         base: the linear layer, K -> N.
@@ -103,13 +103,13 @@ class LoRALinear(Module):
 
     @property
     def weight(self) -> NoReturn:
-        """There is none: multiplying by the weight alone would miss the correction.
+        """Not available: multiplying by the weight alone would miss the correction.
 
         Raises:
             MinitrainError: always.
         """
         raise MinitrainError(
-            "LoRALinear: the model multiplies by the weight of this layer itself, past the adapter; "
+            "LoRALinear: the model multiplies by this layer's weight directly, bypassing the adapter; "
             "leave it out of the targets of add_lora (heads of models are such layers)"
         )
 
@@ -131,7 +131,7 @@ class LoRALinear(Module):
         return through_base
 
     def forget_input(self, cache: LoRALinearCache) -> LoRALinearCache:
-        """The whole cache: the correction needs its input too, and keeps it as dropout left it."""
+        """The whole cache: the correction needs its input too, after dropout."""
         return cache
 
     def recall_input(self, kept: LoRALinearCache, x: Array) -> LoRALinearCache:
@@ -141,7 +141,7 @@ class LoRALinear(Module):
     def forward_after_gelu(
         self, hidden: Array, *, approximate: str, key: Key | None = None
     ) -> tuple[Array, GeluLoRALinearCache]:
-        """Map hidden (..., K) to out (..., N) of gelu(hidden), which is kept; ``key=None`` means evaluation."""
+        """Map hidden (..., K) to out (..., N) of gelu(hidden), which is cached; ``key=None`` means evaluation."""
         activation, gelu = gelu_forward(hidden, approximate=approximate)
         out, linear = self.forward(activation, key=key)
         return out, GeluLoRALinearCache(linear, gelu)
@@ -200,10 +200,10 @@ def add_lora(
         shared = [owner for owner, p in owners if p is layers[path].weight and owner != f"{path}.weight"]
         if shared:
             raise ConfigError(
-                f"add_lora: {path} shares its weight with {shared[0]}, which an adapter would not reach and a merge "
+                f"add_lora: {path} shares its weight with {shared[0]}, which an adapter would not affect but a merge "
                 f"would change; leave it out of targets={tuple(targets)}"
             )
-    init_rng = generator(seed)  # refuses a bad seed before anything changes
+    init_rng = generator(seed)  # raises for a bad seed before anything changes
     for parameter in model.parameters():
         parameter.trainable = False
     for path in chosen:

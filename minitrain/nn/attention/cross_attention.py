@@ -18,7 +18,7 @@ from .heads import PreparedCache, check_heads, head_norms, prepare, prepare_back
 
 
 class CrossAttentionCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     q_proj: LinearCache
     kv: LinearCache
@@ -117,7 +117,7 @@ class CrossAttention(Module):
         dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
         B, S = cache.attention.k.shape[:2]
         dpacked = empty_like(dout, (B, S, self.kv.out_features))
-        to_k, to_v = (Into(part) for part in self._split(dpacked))  # the two gradients land side by side
+        to_k, to_v = (Into(part) for part in self._split(dpacked))  # both gradients are written into one array
         targets = (None, cache.k.target(to_k), to_v, None)
         dq, dk, _, _ = attention_backward(dmixed, cache.attention, into=targets)
         dq = prepare_backward(dq, self.q_norm, cache.q)

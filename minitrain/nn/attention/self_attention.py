@@ -20,7 +20,7 @@ from .positions import alibi_slopes
 
 
 class MultiHeadAttentionCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     qkv: LinearCache
     q: PreparedCache
@@ -30,7 +30,7 @@ class MultiHeadAttentionCache(NamedTuple):
 
 
 class MultiHeadAttention(Module):
-    """Self-attention: one product makes queries, keys and values, another mixes the heads' outputs.
+    """Self-attention: one product computes queries, keys and values, another combines the heads' outputs.
 
     Args:
         width: model width C.
@@ -42,8 +42,8 @@ class MultiHeadAttention(Module):
         rope: rotary positions, applied to queries and keys.
         qk_norm: whether to RMS-norm each query and key over its head width, with one learned weight for queries and one
             for keys (Henry et al., 2020, arXiv:2010.04245; Dehghani et al., 2023, arXiv:2302.05442), before ``rope``.
-        softcap: scores are squashed into (-softcap, softcap).
-        alibi: whether scores fall with distance, with the slopes of ``nn.alibi_slopes``.
+        softcap: limit of the scores: they are squashed into (-softcap, softcap).
+        alibi: whether scores decrease with distance, with the slopes of ``nn.alibi_slopes``.
         dropout: probability of dropping an attention probability.
         bias: whether the projections have biases.
         out_std: standard deviation of the output projection's initial weights.
@@ -83,7 +83,7 @@ class MultiHeadAttention(Module):
         if rope is not None and self.head_width % 2:
             raise ConfigError(
                 f"MultiHeadAttention: rope needs an even head width, but width / heads = {width} / {heads} = "
-                f"{self.head_width}: elements turn in pairs"
+                f"{self.head_width}: elements rotate in pairs"
             )
         if window is not None and (window < 1 or window % 1):
             raise ConfigError(f"MultiHeadAttention: window = {window} must be a whole number of at least 1, or None")
@@ -111,8 +111,8 @@ class MultiHeadAttention(Module):
             x: (B, T, C).
             key_lengths: (B,) integers; positions from this length on are padding, which no query attends to.
             mask: boolean, True = may attend; broadcasts to (B, H, T, T).
-            positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi use the
-                places in the sequence in any case.
+            positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi always use the
+                index in the sequence.
             key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
@@ -154,7 +154,7 @@ class MultiHeadAttention(Module):
         dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
         B, T = dout.shape[:2]
         dpacked = empty_like(dout, (B, T, self.qkv.out_features))
-        to_q, to_k, to_v = (Into(part) for part in self._split(dpacked))  # the three gradients land side by side
+        to_q, to_k, to_v = (Into(part) for part in self._split(dpacked))  # all three in one array
         targets = (cache.q.target(to_q), cache.k.target(to_k), to_v, None)
         dq, dk, _, _ = attention_backward(dmixed, cache.attention, into=targets)
         prepare_backward(dq, self.q_norm, cache.q, to_q)

@@ -23,7 +23,7 @@ from .residual_block import ResidualBlock
 
 
 class PreNormBlockCache(NamedTuple):
-    """What the backward needs, in order of computation."""
+    """Saved for the backward, in order of computation."""
 
     norm1: LayerNormCache | RMSNormCache
     attention: MultiHeadAttentionCache

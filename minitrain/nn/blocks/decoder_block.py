@@ -21,7 +21,7 @@ from .residual_block import ResidualBlock
 
 
 class DecoderBlockCache(NamedTuple):
-    """What the backward needs, in order of computation."""
+    """Saved for the backward, in order of computation."""
 
     norm1: LayerNormCache
     attention: MultiHeadAttentionCache

@@ -1,4 +1,4 @@
-"""Checks that the constructors of layers share. An error names the layer, the argument and what to change."""
+"""Checks for the constructors of layers. An error names the layer, the argument and what to change."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Initial weights: NumPy draws them from a seeded generator on every device, so they are the same everywhere.
+"""Initial weights. NumPy draws them from a seeded generator, so they are the same on every device.
 
-Every function draws in float64 and rounds to ``dtype``. A weight of a layer is ``(out, in)``, of a convolution
-``(out, in, ...)``; its *fans* are the numbers of inputs of an output and of outputs of an input.
+Every function draws in float64 and rounds to ``dtype``. A weight is ``(out, in)``, or ``(out, in, ...)`` for a
+convolution. Its *fans* are the number of inputs per output and of outputs per input.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def truncated_normal(
 ) -> Array:
     """Normal numbers with mean 0, all within ``cut * std`` of it.
 
-    Numbers outside are drawn again (rejection), so the density inside the bounds is exactly normal. The standard
-    deviation of the result is smaller than ``std``: 0.88 of it at the default cut.
+    Numbers outside are redrawn (rejection), so the density inside the bounds is exactly normal. The standard deviation
+    of the result is smaller than ``std``: 0.88 of it at the default cut.
 
     Args:
         init_rng: source of the numbers.
@@ -74,7 +74,7 @@ def truncated_normal(
     x = init_rng.standard_normal(shape)
     while np.any(outside := np.abs(x) > cut):
         x[outside] = init_rng.standard_normal(int(np.count_nonzero(outside)))
-    # Rounding to a smaller dtype must not take a number over the bound.
+    # Rounding to a smaller dtype must not move a number past the bound.
     bound = np.nextafter(np.asarray(cut * std, dtype), np.asarray(0, dtype))
     return np.clip((x * std).astype(dtype), -bound, bound)  # type: ignore[no-any-return]
 
@@ -91,7 +91,8 @@ def xavier_normal(
 ) -> Array:
     """Normal with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot, Bengio, AISTATS 2010).
 
-    A compromise: signals keep their variance on the way forward with 1 / fan_in, gradients with 1 / fan_out.
+    It is a compromise: signals keep their variance in the forward with 1 / fan_in, gradients in the backward with
+    1 / fan_out.
     """
     return normal(init_rng, shape, _xavier_std(shape, gain), dtype)
 
@@ -122,8 +123,8 @@ def kaiming_normal(
         init_rng: source of the numbers.
         shape: (out, in) or (out, in, ...).
         dtype: of the result.
-        gain: compensates for the variance that the activation loses; ReLU's by default.
-        mode: ``"fan_in"`` keeps the variance of signals on the way forward, ``"fan_out"`` that of gradients.
+        gain: compensates for the variance that the activation loses; by default that of ReLU.
+        mode: ``"fan_in"`` keeps the variance of signals in the forward, ``"fan_out"`` that of gradients.
 
     Raises:
         ConfigError: if the mode is neither.
@@ -137,8 +138,9 @@ def orthogonal(
 ) -> Array:
     """A random orthogonal matrix times ``gain`` (Saxe, McClelland, Ganguli, 2014, arXiv:1312.6120).
 
-    The rows are orthonormal, or the columns where there are fewer of them. All orthogonal matrices are equally likely:
-    the factor Q of a normal matrix is, once the signs of R's diagonal, which are the algorithm's choice, are in it.
+    The rows are orthonormal, or the columns if there are fewer of them. All orthogonal matrices are equally likely: the
+    factor Q of a normal matrix is multiplied by the signs of R's diagonal, which would otherwise depend on the
+    algorithm.
 
     Args:
         init_rng: source of the numbers.
@@ -160,13 +162,13 @@ def orthogonal(
 def residual_std(std: float, layers: int, writes: int = 2) -> float:
     """GPT-2's standard deviation of the weights that write to the residual stream (Radford et al., 2019).
 
-    The stream is a sum of ``writes * layers`` terms; dividing each by the square root of their number keeps the
+    The stream is a sum of ``writes * layers`` terms. Dividing each by the square root of their number keeps the
     variance of the sum.
 
     Args:
         std: standard deviation of all other weights.
         layers: number of blocks.
-        writes: how many times a block writes: after attention and after the feed-forward network.
+        writes: how many times a block writes to the stream; by default after attention and the feed-forward layer.
     """
     return std / math.sqrt(writes * layers)
 
@@ -181,7 +183,7 @@ GAINS = {
 
 
 def gain_of(activation: str, negative_slope: float = 0.01) -> float:
-    """The usual gain before an activation, for the initialisers that have one.
+    """The usual gain before an activation, for the initialisers that take one.
 
     Args:
         activation: a name in ``GAINS``, or ``"leaky_relu"``.

@@ -25,9 +25,9 @@ class Conv2d(Module):
         out_channels: channels O of the output.
         kernel: height and width of the kernels; here and below, one number or a pair (vertical, horizontal).
         init_rng: source of the initial weights.
-        stride: from one window to the next.
+        stride: distance between windows.
         padding: rows and columns of zeros added on either side.
-        dilation: from one element of a window to the next.
+        dilation: distance between the elements of a window.
         groups: number of parts that the channels are split into; divides C and O.
         bias: whether to add a bias, which starts at 0.
         std: standard deviation of the initial weights; by default ``sqrt(2 / fan_in)``, which keeps the size of

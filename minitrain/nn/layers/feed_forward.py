@@ -14,9 +14,9 @@ from .linear import Linear
 
 
 class FeedForwardCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
-    up: Any  # LinearCache, or what is left of it by ``forget_input``
+    up: Any  # LinearCache, or the part that ``forget_input`` keeps
     down: GeluLinearCache
 
 
@@ -64,7 +64,7 @@ class FeedForward(Module):
         return self.up.backward(dhidden, cache.up)
 
     def forget_input(self, cache: FeedForwardCache) -> FeedForwardCache:
-        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
+        """The part of ``cache`` to keep if x will be recomputed; ``recall_input`` restores the rest."""
         return cache._replace(up=self.up.forget_input(cache.up))
 
     def recall_input(self, kept: FeedForwardCache, x: Array) -> FeedForwardCache:

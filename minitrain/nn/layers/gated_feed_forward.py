@@ -19,9 +19,9 @@ ACTIVATIONS = ("swiglu", "geglu")
 
 
 class GatedFeedForwardCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
-    gate: Any  # LinearCache, or what is left of it by ``forget_input``
+    gate: Any  # LinearCache, or the part that ``forget_input`` keeps
     up: Any  # likewise
     gated: SwigluCache | GegluCache
     down: tuple[Array, Array | None]  # what ``down`` keeps without its input
@@ -87,7 +87,7 @@ class GatedFeedForward(Module):
         return self.gate.backward(dgate, cache.gate, dx=Into(dx, accumulate=True))
 
     def forget_input(self, cache: GatedFeedForwardCache) -> GatedFeedForwardCache:
-        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
+        """The part of ``cache`` to keep if x will be recomputed; ``recall_input`` restores the rest."""
         return cache._replace(gate=self.gate.forget_input(cache.gate), up=self.up.forget_input(cache.up))
 
     def recall_input(self, kept: GatedFeedForwardCache, x: Array) -> GatedFeedForwardCache:
@@ -99,6 +99,6 @@ class GatedFeedForward(Module):
         return swiglu_forward(gate, up) if self.activation == "swiglu" else geglu_forward(gate, up, approximate="none")
 
     def _backward_down(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
-        """Map dout (..., C) to dhidden (..., hidden); the input of ``down`` is computed again."""
+        """Map dout (..., C) to dhidden (..., hidden); the input of ``down`` is recomputed."""
         hidden, _ = self._activate(cache.gated.gate, cache.gated.up)
         return self.down.backward(dout, self.down.recall_input(cache.down, hidden))

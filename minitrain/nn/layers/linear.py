@@ -56,7 +56,7 @@ class Linear(Module):
         return len(self.weight.data)
 
     def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, LinearCache]:
-        """Map x (..., K) to out (..., N). The key is not needed here; an adapter in this layer's place may drop."""
+        """Map x (..., K) to out (..., N). The key is not used here, but by an adapter that replaces this layer."""
         return linear_forward(x, self.weight.data, self.bias.data if self.bias else None)
 
     def backward(self, dout: Array, cache: LinearCache, *, dx: Target = None) -> Array:
@@ -64,7 +64,7 @@ class Linear(Module):
         return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
 
     def forget_input(self, cache: LinearCache) -> tuple[Array, Array | None]:
-        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
+        """The part of ``cache`` to keep if x will be recomputed; ``recall_input`` restores the rest."""
         return cache.weight, cache.bias
 
     def recall_input(self, kept: tuple[Array, Array | None], x: Array) -> LinearCache:

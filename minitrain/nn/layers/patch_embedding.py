@@ -1,7 +1,7 @@
 """Images as sequences: an image is cut into patches, and a linear map turns each into a vector.
 
-From the vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929). It equals a
-convolution whose stride is its kernel, written as a change of shape and one product.
+It is part of the vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929). It equals a convolution with stride
+equal to the kernel size, written as a change of shape and one product.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .linear import Linear
 
 
 class PatchEmbeddingCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     project: LinearCache
     shape: tuple[int, ...]  # of the images, (B, C, H, W)

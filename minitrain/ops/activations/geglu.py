@@ -15,7 +15,7 @@ from .gelu import FORMS, gelu_backward, gelu_forward
 
 
 class GegluCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     gate: Array  # (...,)
     up: Array  # (...,)
@@ -32,8 +32,8 @@ def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> tuple
     """``gelu(gate) * up``, element by element.
 
     Args:
-        gate: (...,) what opens and closes.
-        up: (...,) what is let through.
+        gate: (...,) input of the activation.
+        up: (...,) what the activated gate multiplies.
         approximate: form of GELU, see ``gelu_forward``.
 
     Returns:

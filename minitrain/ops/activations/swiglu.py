@@ -14,7 +14,7 @@ from .silu import silu_backward, silu_forward
 
 
 class SwigluCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     gate: Array  # (...,)
     up: Array  # (...,)
@@ -25,8 +25,8 @@ def swiglu_forward(gate: Array, up: Array) -> tuple[Array, SwigluCache]:
     """``silu(gate) * up``, element by element.
 
     Args:
-        gate: (...,) what opens and closes.
-        up: (...,) what is let through.
+        gate: (...,) input of the activation.
+        up: (...,) what the activated gate multiplies.
 
     Returns:
         out (...,) and the cache.

@@ -2,15 +2,15 @@
 
 For each sample and head::
 
-    C = cap(scale * Q K^T)            similarities (T, S); cap(z) = softcap * tanh(z / softcap), if asked for
+    C = cap(scale * Q K^T)            similarities (T, S); cap(z) = softcap * tanh(z / softcap), if set
     S = C + bias + ALiBi              scores (T, S); -inf where a query may not attend
-    L = logsumexp(S)                  one number a query (T,)
+    L = logsumexp(S)                  one number per query (T,)
     P = exp(S - L)                    probabilities
     O = dropout(P) V
 
-The backward computes P again, so no (T, S) matrix outlives the call. The kernel does it from Q, K and the stored L, as
-FlashAttention does (Dao et al., 2022, arXiv:2205.14135); the code here takes the softmax again, without the rounding of
-L that shows where scores are large. With ``M`` the dropout factors::
+The backward recomputes P, so no (T, S) matrix is kept. The kernel recomputes it from Q, K and the stored L, like
+FlashAttention (Dao et al., 2022, arXiv:2205.14135). The code here recomputes the softmax itself, because the rounding
+of L shows where scores are large. With ``M`` the dropout factors::
 
     dV = (M P)^T dO          dP = M (dO V^T)
     dS = P (dP - sum(dO * O))               the softmax Jacobian; sum(dO * O) equals sum(dP * P)
@@ -37,7 +37,7 @@ from .attention_scores import biased, capped_slope, for_queries, heads_first, si
 
 
 class AttentionCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     q: Array  # (B, T, H, D)
     k: Array  # (B, S, Hkv, D)
@@ -81,7 +81,7 @@ def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **
     if key_lengths is not None and (key_lengths.shape != (B,) or key_lengths.dtype.kind not in "iu"):
         refuse(f"key_lengths must hold B = {B} integers, got {key_lengths.dtype} {key_lengths.shape}")
     if window is not None and (window < 1 or window % 1):
-        refuse(f"window = {window} must be a whole number from 1 (a query sees itself), or None for no window")
+        refuse(f"window = {window} must be a whole number of at least 1 (a query sees itself), or None for no window")
     if alibi_slopes is not None and (alibi_slopes.shape != (H,) or alibi_slopes.dtype.kind != "f"):
         refuse(f"alibi_slopes must hold H = {H} floats, got {alibi_slopes.dtype} {alibi_slopes.shape}")
     if softcap is not None and not softcap > 0:
@@ -105,7 +105,7 @@ def attention_forward(
     dropout: float = 0.0,
     key: Key | None = None,
 ) -> tuple[Array, AttentionCache]:
-    """Attend from queries to keys and mix the values.
+    """Attend from queries to keys: a weighted sum of the values for each query.
 
     Args:
         q: (B, T, H, D) queries.
@@ -115,15 +115,15 @@ def attention_forward(
         causal: query t may attend to keys s <= t + S - T only (aligned at the bottom right).
         key_lengths: (B,) integers; keys from this length on are padding.
         mask: boolean, True = may attend; broadcasts to (B, H, T, S).
-        window: query t may attend to keys closer than this only, counting from the bottom right as ``causal`` does:
-            itself and, with ``causal``, the ``window - 1`` keys before it, else as many on both sides (Beltagy et al.,
-            2020, arXiv:2004.05150).
-        alibi_slopes: (H,) linear biases (Press et al., 2022, arXiv:2108.12409): head h subtracts ``slope * distance``
-            from its scores. They are constants, without a gradient.
+        window: query t may attend only to keys closer than this, aligned at the bottom right like ``causal``: to
+            itself and the ``window - 1`` keys before it and, without ``causal``, after it (Beltagy et al., 2020,
+            arXiv:2004.05150).
+        alibi_slopes: (H,) slopes of linear biases (Press et al., 2022, arXiv:2108.12409): head h subtracts ``slope *
+            distance`` from its scores. They are constants without a gradient.
         softcap: scores before bias and ALiBi become ``softcap * tanh(score / softcap)`` (Gemma Team, 2024,
             arXiv:2408.00118).
         scale: factor on the scores, 1/sqrt(D) by default.
-        dropout: probability of dropping a probability, in [0, 1).
+        dropout: rate at which probabilities are dropped, in [0, 1).
         key: random key of the dropout mask; ``None`` means evaluation.
 
     Returns:
@@ -166,7 +166,7 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
 
 
 def _probabilities(scores: Array) -> tuple[Array, Array]:
-    """The softmax of scores (B, H, T, S), 0 in a row that may attend to nothing, and the log-sum-exp (B, H, T)."""
+    """The softmax of scores (B, H, T, S), zeros in a row that may attend to nothing, and the log-sum-exp (B, H, T)."""
     xp = array_module(scores)
     highest = row_maximum(scores)  # (B, H, T, 1)
     no_keys = xp.isneginf(highest)  # may attend to nothing

@@ -1,4 +1,4 @@
-"""The contract of an operation: what ``@op`` does for the pairs of functions in this package.
+"""The contract of an operation: what ``@op`` does for the forward/backward pairs in this package.
 
 The file of an operation holds its formula and nothing else::
 
@@ -10,15 +10,15 @@ The file of an operation holds its formula and nothing else::
 
 The decorator does the rest:
 
-1. **It checks.** The string names each array argument and its dimensions. Equal letters must be equal sizes, ``*N``
-   stands for any number of leading dimensions, ``1`` for itself; ``int`` before the dimensions asks for integers. All
-   floating arrays of a call share one dtype and one device. A call that breaks a rule is told which argument, and why.
+1. **It checks.** The string names each array argument and its dimensions. Equal letters must be equal sizes. ``*N``
+   stands for any number of leading dimensions, ``1`` for a size of 1. ``int`` before the dimensions requires integers.
+   All floating arrays of a call share one dtype and one device. An error names the argument and the rule it breaks.
 2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
    the arrays are float32 NumPy arrays, that *twin* gets the call. It may decline by returning ``NotImplemented``. A
-   forward twin returns the cache as a plain tuple of its fields, and the decorator gives it its type.
-3. **It serves ``into``.** Each backward takes ``into=``, one entry per gradient, that says where the gradient goes.
-   The reference computes fresh gradients and they are copied or added; a twin writes them in place itself, and the
-   buffers must not overlap what it reads (see ``Into``). Calls with one array for two gradients go to the reference.
+   forward twin returns the cache as a plain tuple of its fields; the decorator makes the named tuple.
+3. **It serves ``into``.** Each backward takes ``into=`` with one entry per gradient, which says where the gradient
+   goes. The reference computes fresh gradients, which are copied or added. A twin writes them in place, so the buffers
+   must not overlap what it reads (see ``Into``). Calls with one array for two gradients go to the reference.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ __all__ = [
 
 
 class Pair(NamedTuple):
-    """An operation: a forward, its backward, and whether it is a bare update without one."""
+    """An operation: a forward and its backward."""
 
     name: str
     forward: Callable[..., Any]
@@ -74,19 +74,19 @@ def registry() -> dict[str, Pair]:
 
 
 Observer: TypeAlias = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
-"""Gets a function, its arguments and its options in place of the call, and returns what the call returns."""
+"""Receives a function, its arguments and its options instead of the call, and returns what the call returns."""
 
 _observer: Observer | None = None
 
 
 def observe(observer: Observer | None) -> Observer | None:
-    """From now on hand each call of an operation or update to ``observer``, or to nobody; ``minitrain.profiling`` does.
+    """Pass each call of an operation or update to ``observer`` from now on; ``None`` stops that.
 
-    The observer makes the call itself, after ``observe(None)``: what an operation calls inside is a part of it. Without
-    an observer this costs a look at one variable a call.
+    The observer makes the call itself, after ``observe(None)``, so that operations called inside count as part of it.
+    Without an observer, a call costs one more check of a variable. ``minitrain.profiling`` uses this.
 
     Returns:
-        The observer before.
+        The previous observer.
     """
     global _observer
     before, _observer = _observer, observer
@@ -97,7 +97,7 @@ R = TypeVar("R")
 
 
 class Operation(Protocol[R]):
-    """What ``@op`` makes of a function: it is called as before, and a backward takes ``into=`` too."""
+    """The result of ``@op``: a function that is called as before; a backward takes ``into=`` too."""
 
     spec: tuple[ArraySpec, ...]
     """The array arguments and their dimensions."""
@@ -111,12 +111,12 @@ class Operation(Protocol[R]):
 
 
 def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Callable[..., R]], Operation[R]]:
-    """Make an operation of a reference function; see the module's text.
+    """Turn a reference function into an operation; see the module's docstring.
 
     Args:
         spec: the array arguments and their dimensions.
-        check: a further check, called with the function's arguments; it raises ``ShapeError``. It may look at shapes,
-            dtypes and plain options only: a call that looks like one that passed is not checked again.
+        check: a further check, called with the function's arguments; it raises ``ShapeError``. It may use only shapes,
+            dtypes and plain options: a call that equals an earlier one in these is not checked again.
     """
     return lambda reference: _wrap(reference, parse_spec(spec), check)
 
@@ -132,10 +132,10 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     array_names = {entry.path for entry in spec}
     cache_at = positions.get("cache")
     cache_kind = functools.cache(lambda: typing.get_type_hints(reference)["cache"])
-    checked: dict[tuple[Any, ...], bool] = {}  # by what is known of the arguments: a check is paid for once
+    checked: dict[tuple[Any, ...], bool] = {}  # by the arguments' metadata: each kind of call is checked once
 
     def check_call(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
-        """Check the arguments; tell whether a CPU twin may have them (float32 NumPy arrays only)."""
+        """Check the arguments; return whether a CPU twin may take them (float32 NumPy arrays only)."""
         if cache_at is not None and not isinstance(args[cache_at], cache_kind()):
             raise ShapeError(
                 f"{name}: cache must be the {cache_kind().__name__} that {name.removesuffix('_backward')}_forward "
@@ -159,13 +159,13 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
                 for x in arrays
                 if x is not None
             )
-            if len(checked) > 1000:  # shapes that never come again
+            if len(checked) > 1000:  # bound the cache if shapes keep changing
                 checked.clear()
             checked[known] = fits
         return fits
 
     def explain(error: TypeError, args: tuple[Any, ...], options: dict[str, Any]) -> Exception:
-        """What to raise for an error of ``check``: an argument is missing or unknown, or of a wrong kind."""
+        """The error to raise if ``check`` failed: an argument is missing or unknown, or has a wrong type."""
         try:
             signature.bind(*args, **options)
         except TypeError as wrong:
@@ -174,7 +174,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         return ShapeError(f"{name}: an option is of the wrong kind among {given} ({error})")
 
     def to_positional(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Array arguments given by keyword, or left at their defaults, take their places."""
+        """Move array arguments given by keyword, or left at their defaults, to their positions."""
         if array_names.isdisjoint(options) and inspect.Parameter.empty not in defaults[len(args) :]:
             return args + defaults[len(args) :], options
         try:
@@ -238,14 +238,14 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
 
 
 def _metadata(x: Any) -> Any:
-    """What the checks may look at: an array's kind, dtype and shape; a plain value; the type of anything else."""
+    """What the checks may use: an array's type, dtype and shape; a plain value; the type of anything else."""
     if is_array(x):
         return type(x), x.dtype, x.shape
     return x if x is None or isinstance(x, bool | int | float | str) else type(x)
 
 
 def _share_buffer(targets: tuple[Target, ...]) -> bool:
-    """Whether two gradients go to the same array: a twin might load from it before the other gradient is there."""
+    """Whether two gradients go to the same buffer: a twin might read it before the other gradient is written."""
     buffers = [id(target.buffer) for target in targets if isinstance(target, Into)]
     return len(buffers) > 1 and len(set(buffers)) < len(buffers)
 

@@ -1,8 +1,8 @@
 """Sums over many rows that keep their digits: what the gradients of weights are made of.
 
-One running float32 sum loses a little with each addition, and the more the larger it has grown: over 2.5 million rows
-it ends up to 1e-3 of its value off. So rows are added in float64 and the sum is rounded once, or, in products, a
-thousand rows at a time. The kernels add in blocks, see ``kernels/cpu/common/sums.py``.
+A running float32 sum loses more with each addition the larger it grows: over 2.5 million rows it is off by up to 1e-3
+of its value. So rows are added in float64 and the sum is rounded once; products sum a thousand rows at a time. The
+kernels add in blocks, see ``kernels/cpu/common/sums.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from ...backend.arrays import Array, array_module
 
 BLOCK = 1024
-"""Rows that BLAS may add up in one product: for thin matrices it keeps a running sum."""
+"""Rows that BLAS may sum in one product: for thin matrices it keeps a running sum."""
 
 
 def flat_rows(x: Array) -> Array:
@@ -46,7 +46,7 @@ def dot_rows(a: Array, b: Array) -> Array:
 
     Args:
         a: (..., R, N) rows.
-        b: (..., R, K) as many rows; the leading dimensions are those of ``a``.
+        b: (..., R, K) rows, with the leading dimensions of ``a``.
 
     Returns:
         (..., N, K).

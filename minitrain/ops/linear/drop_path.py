@@ -1,8 +1,8 @@
-"""Stochastic depth (Huang et al., 2016, arXiv:1603.09382): leave out a residual branch, for a sample at a time.
+"""Stochastic depth (Huang et al., 2016, arXiv:1603.09382): drop the residual branch of some samples.
 
-With probability p a sample's branch is zero, so that its stream passes the layer unchanged; otherwise it is scaled by
-1/(1-p), which keeps the expectation. The scaling at training time instead of evaluation, and a choice for each sample
-instead of a batch, are how the vision transformers that use it do it. As with dropout no mask is kept.
+With probability p a sample's branch is zero, so its stream passes the layer unchanged. Otherwise it is scaled by
+1/(1-p), which keeps the expectation. As in the vision transformers that use it, the scaling is done in training rather
+than in evaluation, and the choice is made per sample rather than per batch. As in dropout, no mask is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .dropout import DropoutCache, check_probability, dropout_mask
 
 
 class DropPathCache(DropoutCache):
-    """What the backward needs."""
+    """Saved for the backward."""
 
 
 def _check(branch: Array, *, p: float, key: Key | None) -> None:
@@ -29,8 +29,8 @@ def drop_path_forward(branch: Array, *, p: float, key: Key | None) -> tuple[Arra
     """Drop whole samples of a branch at random, before ``residual_forward`` adds it to the stream.
 
     Args:
-        branch: (B, ...) what a layer computed; the first axis counts samples.
-        p: probability of dropping, in [0, 1). The paper lets it grow in proportion to the depth of the layer.
+        branch: (B, ...) output of a layer; the first axis counts samples.
+        p: probability of dropping, in [0, 1). In the paper it grows in proportion to the depth of the layer.
         key: random key of the mask; ``None`` means evaluation, which returns ``branch`` itself.
 
     Returns:

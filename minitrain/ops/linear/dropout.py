@@ -1,7 +1,7 @@
 """Inverted dropout (Srivastava et al., JMLR 2014): zero each element with probability p, scale the rest by 1/(1-p).
 
-No mask is kept. Element ``i`` of a sample survives if its counter-based random word is at least ``p * 2**32``, and
-the backward computes that word again from the key (``minitrain.random``).
+No mask is kept. Element ``i`` of a sample is kept if its counter-based random word is at least ``p * 2**32``. The
+backward computes that word again from the key (``minitrain.random``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..contract.op import op
 
 
 class DropoutCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     p: float
     key: Key | None

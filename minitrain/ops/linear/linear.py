@@ -10,7 +10,7 @@ from ..contract.sums import dot_rows, flat_rows, sum_over
 
 
 class LinearCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (..., K) the input
     weight: Array  # (N, K)
