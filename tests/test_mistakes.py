@@ -167,7 +167,7 @@ CALLS = {
     "text for a prompt": (
         lambda: mt.generate(gpt(), "hello", 3, temperature=0),
         ShapeError,
-        r"tokens is a str, expected an array of integers \(B, T0\): a tokenizer makes ids of a",
+        r"tokens is a str, expected an array of integers \(B, T0\): a tokenizer turns a text into",
     ),
     "a negative limit": (
         lambda: mt.clip_by_global_norm(gpt(), -1.0),  # the update would go uphill

@@ -1,7 +1,7 @@
 """Two encoders with one feature space, as in CLIP (Radford et al., 2021, arXiv:2103.00020).
 
-An image and a text that belong together should have features in the same direction, all other pairs of a batch in
-different ones. Any encoders will do, such as a `ViT` and an `Encoder` whose ``n_classes`` is the width of the space.
+A matching image and text should have features in the same direction, all other pairs of a batch in different ones. Any
+encoders can be used, such as a `ViT` and an `Encoder` whose ``n_classes`` is the width of the space.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .batches import BatchFields, read_batch
 
 
 class ImageTextBatch(NamedTuple):
-    """Images and the texts that belong to them, row by row.
+    """Images and their texts, row by row.
 
     Attributes:
         images: (B, ...) input of the image encoder.
         texts: (B, T) integers, token ids.
-        lengths: (B,) integers, tokens of each text; ``None`` if none is padded.
+        lengths: (B,) integers, number of tokens in each text; ``None`` if none is padded.
     """
 
     images: Array
@@ -44,8 +44,8 @@ class DualEncoderCache(NamedTuple):
 class DualEncoder(Module):
     """An image encoder and a text encoder under the symmetric contrastive loss, with a learned temperature.
 
-    The loss compares all pairs of a batch. With accumulation, each micro-batch is a batch of its own, in which fewer
-    texts compete for an image. `minitrain.losses.gradient_caching` gives the gradient of the whole batch.
+    The loss compares all pairs of a batch. With accumulation, each micro-batch is a batch of its own with fewer
+    negatives. `minitrain.losses.gradient_caching` gives the gradient of the whole batch.
 
     Args:
         image: ``forward(images, key=)`` returns features (B, C) and a cache, ``backward(dfeatures, cache)``.

@@ -1,7 +1,7 @@
 """An encoder that classifies texts (Devlin et al., 2018, arXiv:1810.04805, with pre-norm blocks as in GPT-2).
 
-Every token sees every other. Texts of different lengths share a batch, padded at the end. No token attends to padding,
-and the mean over positions leaves it out.
+Every token attends to every other. A batch may have texts of different lengths, padded at the end. No token attends to
+padding, and the mean over positions leaves it out.
 """
 
 from __future__ import annotations

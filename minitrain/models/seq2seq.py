@@ -1,9 +1,9 @@
 """The encoder-decoder transformer (Vaswani et al., 2017, arXiv:1706.03762), for translation and similar tasks.
 
-In the encoder, every token of the source sees every other. The decoder writes the target: each position sees the target
-before it, and all of the source through cross-attention. Blocks are pre-norm, which is stable without a
-warm-up (Xiong et al., 2020, arXiv:2002.04745), so each stack ends with a norm. Positions are sinusoids, and the vectors
-of tokens are scaled by sqrt(C) against them, as in the paper.
+In the encoder, every source token attends to every other. The decoder generates the target: each position attends to
+the target before it and, through cross-attention, to the whole source. Blocks are pre-norm, which is stable without a
+warm-up (Xiong et al., 2020, arXiv:2002.04745), so each stack ends with a norm. Positions are sinusoids, and the token
+embeddings are scaled by sqrt(C), as in the paper.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class DecodeCache(NamedTuple):
 
 
 class Seq2SeqCache(NamedTuple):
-    """Saved for the backward. The backward pops the lists, so a cache serves one backward."""
+    """Saved for the backward, which pops the lists. So a cache serves one backward."""
 
     encoder: EncodeCache
     decoder: DecodeCache
@@ -145,7 +145,7 @@ class Seq2Seq(CrossEntropyModel):
 
         Args:
             source: (B, S) integers, padded at the end with ``pad_idx``.
-            target: (B, T) integers, likewise: a start token and what follows it.
+            target: (B, T) integers, likewise: a start token and the target after it.
             key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
@@ -187,7 +187,7 @@ class Seq2Seq(CrossEntropyModel):
 
     @property
     def ignore_index(self) -> int:
-        """Padding does not count."""
+        """The padding id: padding is ignored."""
         return self.config.pad_idx
 
     def logits_and_targets(self, batch: list[Any], *, key: Key | None) -> tuple[Array, Array, Seq2SeqCache]:
@@ -197,18 +197,18 @@ class Seq2Seq(CrossEntropyModel):
         return logits, target[:, 1:], cache
 
     def generate(self, source: Array, *, start: int, end: int | None, max_new_tokens: int) -> Array:
-        """Write the most likely token until the end token, for each row of ``source``.
+        """Generate the most likely token up to the end token, for each row of ``source``.
 
-        The decoder reads the whole target again for each token: simple, and fast enough for short targets.
+        The decoder processes the whole target again for each token: simple, and fast enough for short targets.
 
         Args:
             source: (B, S) integers, padded at the end.
             start: the token that targets begin with.
-            end: the token that ends a target; the rest of the row is padding. ``None`` for no such token.
-            max_new_tokens: largest number of tokens to write, at most ``block_size``.
+            end: the token that ends a target; the rest of the row is padding. ``None`` if there is none.
+            max_new_tokens: largest number of tokens to generate, at most ``block_size``.
 
         Returns:
-            (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and what follows it.
+            (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and the generated ones.
         """
         xp, pad = array_module(source), self.config.pad_idx
         memory, lengths, _ = self.encode(source)
@@ -217,7 +217,7 @@ class Seq2Seq(CrossEntropyModel):
         for _ in range(max_new_tokens):
             logits, _ = self.decode(target, memory, lengths)
             scores = logits[:, -1]  # (B, V)
-            scores[:, pad] = -xp.inf  # padding is for what comes after the end alone
+            scores[:, pad] = -xp.inf  # padding comes only after the end
             token = xp.where(done, pad, scores.argmax(axis=-1)).astype(xp.int32)
             target = xp.concatenate([target, token[:, None]], axis=1)
             if end is not None:
@@ -230,7 +230,7 @@ class Seq2Seq(CrossEntropyModel):
         """Arithmetic of the forward of a source and a target of ``block_size`` tokens; see `minitrain.models.flops`."""
         T = self.config.block_size
         layers = linear_flops([*self.encoder, *self.decoder, self.head], T)
-        pairs = self.config.n_layer * (T * T + visible_pairs(T) + T * T)  # encoder, decoder, from one to the other
+        pairs = self.config.n_layer * (T * T + visible_pairs(T) + T * T)  # encoder, decoder, cross-attention
         return Flops(tokens=2 * T, products=layers, attention=attention_flops(self.config.n_embd, pairs))
 
     def _embed(self, table: Embedding, tokens: Array, key: Key | None) -> tuple[Array, EmbedCache]:

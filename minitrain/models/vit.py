@@ -30,10 +30,10 @@ class ViTConfig(ClassifierConfig):
     Attributes:
         image_size: height and width of an image, in pixels.
         patch: height and width of a patch; divides ``image_size``.
-        channels: of an image, 1 for grey and 3 for colours.
+        channels: number of channels of an image, 1 for grey and 3 for colour.
         n_classes: number of classes.
-        pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of
-            the patches, without such a token.
+        pool: ``"first"`` classifies the class token, a trained vector before the patches; ``"mean"`` classifies the
+            mean of the patches, without a class token.
     """
 
     image_size: int
@@ -43,7 +43,7 @@ class ViTConfig(ClassifierConfig):
     pool: str = "first"
 
     def check_together(self) -> None:
-        """Check that patches fill the image."""
+        """Check that patches divide the image."""
         if self.image_size % self.patch:
             fitting = [size for size in range(1, self.image_size + 1) if self.image_size % size == 0]
             raise ConfigError(
@@ -72,7 +72,7 @@ class ViT(Classifier):
     Its ``forward`` takes images (B, channels, image_size, image_size).
 
     Attributes:
-        class_token: (C,) what is put before the patches, or ``None``.
+        class_token: (C,) the vector before the patches, or ``None``.
     """
 
     config_type = ViTConfig

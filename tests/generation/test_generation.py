@@ -107,9 +107,9 @@ BAD_SETTINGS = [
     ({"temperature": -0.1}, "temperature=-0.1"),
     ({"temperature": float("nan")}, "temperature=nan"),
     ({"temperature": float("inf")}, "temperature=inf"),
-    ({"top_k": 0}, "top_k=0: it must be 1 or more"),
-    ({"top_p": 0.0}, "top_p=0.0: it must be above 0"),
-    ({"top_p": 1.1}, r"top_p=1\.1: it must be above 0 and at most 1"),
+    ({"top_k": 0}, "top_k=0 must be 1 or more"),
+    ({"top_p": 0.0}, "top_p=0.0 must be above 0"),
+    ({"top_p": 1.1}, r"top_p=1\.1 must be above 0 and at most 1"),
     ({"top_p": float("nan")}, "top_p=nan"),
 ]
 
@@ -126,7 +126,7 @@ def test_shapes_that_do_not_fit() -> None:
     for logits in (np.zeros(3), np.zeros((2, 3, 4)), np.zeros((2, 0))):
         with pytest.raises(ShapeError, match=r"expected \(B, V\)"):
             sample_logits(logits, uniform=np.zeros(2))
-    with pytest.raises(ShapeError, match="one number a row"):
+    with pytest.raises(ShapeError, match="one number per row"):
         sample_logits(np.zeros((2, 3)), uniform=np.zeros(3))
     with pytest.raises(ConfigError, match="give uniform, or temperature=0"):
         sample_logits(np.zeros((2, 3)))

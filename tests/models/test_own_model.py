@@ -61,7 +61,7 @@ def test_the_example_trains(example: Any) -> None:
 def test_its_mistakes_are_explained(example: Any) -> None:
     with pytest.raises(ConfigError, match="n_embd = 10 is not a multiple of n_head = 4"):
         example.GatedGPTConfig(9, n_embd=10)
-    with pytest.raises(ConfigError, match=r"dropout = 1.5: it must be at least 0 and less than 1"):
+    with pytest.raises(ConfigError, match=r"dropout = 1.5 must be at least 0 and less than 1"):
         example.GatedGPTConfig(9, dropout=1.5)
     with pytest.raises(ConfigError, match="GatedGPT: config must be a GatedGPTConfig, got GPTConfig"):
         example.GatedGPT(GPTConfig(9))

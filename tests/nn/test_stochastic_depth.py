@@ -98,7 +98,7 @@ def test_one_block_has_the_whole_rate():
 
 
 def test_impossible_rates_are_named():
-    with pytest.raises(ConfigError, match=r"drop_path = 1.0: it must be at least 0 and less than 1"):
+    with pytest.raises(ConfigError, match=r"drop_path = 1.0 must be at least 0 and less than 1"):
         ViTConfig(image_size=4, patch=2, n_classes=2, drop_path=1.0)
     with pytest.raises(ConfigError, match=r"TransformerBlock: drop_path = 1.5 must be at least 0 and less than 1"):
         block(1.5)

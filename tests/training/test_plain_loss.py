@@ -107,7 +107,7 @@ def test_the_evaluator_and_the_trainer_measure_the_plain_loss(kind: Any) -> None
 def test_a_regression_cannot_be_smoothed() -> None:
     with pytest.raises(ConfigError, match=r"label_smoothing = 0.1: a regression has no labels to smooth; use 0"):
         MLPConfig((2, 1), task="regression", label_smoothing=0.1)
-    with pytest.raises(ConfigError, match=r"label_smoothing = 1.0: it must be at least 0 and less than 1"):
+    with pytest.raises(ConfigError, match=r"label_smoothing = 1.0 must be at least 0 and less than 1"):
         GPTConfig(9, label_smoothing=1.0)
 
 

@@ -101,7 +101,7 @@ class Dataset(SampleDataset):
 
         Args:
             file: a text file, a folder of them, or ``None`` for Python's language reference; see `read_corpus`.
-            tokenizer: makes ids of it.
+            tokenizer: turns it into ids.
             block_size: T, tokens in a window.
 
         Raises:

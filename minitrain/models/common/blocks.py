@@ -14,7 +14,7 @@ from ...random import Key, fold
 def forward_blocks(
     blocks: Sequence[Any], x: Array, *, key: Key | None = None, **options: Any
 ) -> tuple[Array, list[Any]]:
-    """Send x (B, T, C) through all blocks.
+    """Apply all blocks to x (B, T, C).
 
     Args:
         blocks: layers with ``forward(x, key=..., **options)``.
@@ -23,7 +23,7 @@ def forward_blocks(
         options: further keyword arguments of every block, such as ``key_lengths``.
 
     Returns:
-        out (B, T, C), and the caches in a list that the backward pops, so that activations are freed on the way.
+        out (B, T, C), and the caches in a list. The backward pops it, so activations are freed on the way.
     """
     caches = []
     for i, block in enumerate(blocks):

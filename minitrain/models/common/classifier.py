@@ -1,6 +1,6 @@
-"""Encoders that classify: an embedding, blocks in which all positions see each other, a pooled vector, a head.
+"""Encoders that classify: an embedding, blocks with full attention, a pooled vector, a head.
 
-The text encoder and the vision transformer differ in how an input becomes a sequence of vectors.
+The text encoder and the vision transformer differ in how they turn an input into a sequence of vectors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .cross_entropy import CrossEntropyModel
 
 
 class ClassifierCache(NamedTuple):
-    """Saved for the backward. It pops the lists, so a cache serves one backward."""
+    """Saved for the backward, which pops the lists. So a cache serves one backward."""
 
     embedding: Any
     blocks: list[PreNormBlockCache]
@@ -37,7 +37,7 @@ class ClassifierCache(NamedTuple):
 class Classifier(CrossEntropyModel):
     """An encoder with a classification head. A subclass makes its own embedding in ``make_embedding``.
 
-    Its batches have ``inputs`` (B, ...), ``targets`` (B,), of which -100 does not count, and, if inputs are padded,
+    Its batches have ``inputs`` (B, ...), ``targets`` (B,), where -100 is ignored, and, if inputs are padded,
     ``lengths`` (B,).
 
     Args:
@@ -90,7 +90,7 @@ class Classifier(CrossEntropyModel):
         """Score the classes.
 
         Args:
-            inputs: (B, ...) what ``embed`` takes.
+            inputs: (B, ...) input of ``embed``.
             lengths: (B,) integers; positions from this length on are padding, ``None`` if there is none.
             key: random key of the dropout masks; ``None`` means evaluation.
 
@@ -100,7 +100,7 @@ class Classifier(CrossEntropyModel):
         x, embedding = self.embed(inputs, key=fold(key, "embedding"))  # (B, T, C)
         x, blocks = forward_blocks(self.blocks, x, key_lengths=lengths, key=key)
         x, norm = self.norm.forward(x)
-        # The first position is the mean of one.
+        # Pooling the first position is a mean over one position.
         pooled_lengths = lengths if self.config.pool == "mean" else array_module(x).ones(len(x), dtype=int)
         pooled, pool = mean_pool_forward(x, key_lengths=pooled_lengths)  # (B, T, C) -> (B, C)
         logits, head = self.head.forward(pooled, key=key)

@@ -16,7 +16,7 @@ from .config import CheckedConfig
 
 
 class LossCache(NamedTuple):
-    """What ``loss_backward`` needs."""
+    """Saved for ``loss_backward``."""
 
     model: Any
     loss: Any
@@ -31,10 +31,10 @@ class CrossEntropyModel(Module, ABC):
     Attributes:
         config_type: the class of its configuration.
         batch_fields: the fields of its batches.
-        classifies: whether a sample has one class, so that accuracy is worth measuring.
+        classifies: whether a sample has one class, so that an evaluation measures accuracy.
         is_likelihood: whether the loss of an evaluation is the negative log-likelihood of the targets, in nats.
         smooths: whether training smooths the labels.
-        ignore_index: the target that does not count.
+        ignore_index: the target that is ignored.
     """
 
     config: Any
@@ -45,12 +45,12 @@ class CrossEntropyModel(Module, ABC):
 
     @property
     def smooths(self) -> bool:
-        """Whether training smooths the labels, which an evaluation does not."""
+        """Whether training smooths the labels; an evaluation never does."""
         return self.config.label_smoothing > 0  # type: ignore[no-any-return]
 
     @property
     def ignore_index(self) -> int:
-        """The target that does not count."""
+        """The target that is ignored."""
         return -100
 
     @abstractmethod
@@ -103,7 +103,7 @@ class CrossEntropyModel(Module, ABC):
         return cross_entropy_backward(dtotal, cache, into=(Into(cache.logits), None, None))[0]
 
     def smoothing(self, key: Key | None) -> float:
-        """The label smoothing of a call: ``config.label_smoothing`` in training, nothing in an evaluation."""
+        """The label smoothing of a call: ``config.label_smoothing`` in training, 0 in an evaluation."""
         return 0.0 if key is None else self.config.label_smoothing
 
     def _run(self, batch: Any, key: Key | None) -> tuple[Loss, Array, LossCache]:

@@ -1,6 +1,6 @@
 """Decoder-only language models: an embedding, causal blocks, a final norm, and a head over the vocabulary.
 
-GPT and Llama have different parts. The backward is the forward in reverse.
+GPT and Llama differ in their parts. The backward is the forward in reverse.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 class DecoderCache(NamedTuple):
     """Saved for the backward.
 
-    The caches of the blocks, the final norm and the head are in lists that the backward pops, so that activations are
-    freed on the way. A cache therefore serves one backward.
+    The caches of the blocks, the final norm and the head are in lists. The backward pops them, so activations are freed
+    on the way, and a cache serves one backward.
     """
 
     embedding: EmbedCache
@@ -50,16 +50,16 @@ class DecoderCache(NamedTuple):
 
 
 class ChunkedLossCache(NamedTuple):
-    """What ``loss_backward`` needs where the logits were never held."""
+    """Saved for ``loss_backward`` if the logits were never held at once."""
 
     model: DecoderCache
     loss: LinearCrossEntropyCache
 
 
 class Decoder(CrossEntropyModel):
-    """A decoder-only language model. A subclass says which parts it is made of.
+    """A decoder-only language model. A subclass chooses its parts.
 
-    Its batches have ``inputs`` (B, T) and ``targets`` (B, T); targets of -100 do not count.
+    Its batches have ``inputs`` (B, T) and ``targets`` (B, T); targets of -100 are ignored.
 
     Args:
         config: the shape; see ``config_type``.
@@ -86,7 +86,7 @@ class Decoder(CrossEntropyModel):
             self.head.weight = self.tok_emb.weight
 
     def make_positions(self, init_rng: np.random.Generator, dtype: Any) -> LearnedPositions | None:
-        """The positions that are added to the tokens; ``None``, the default, where the attention knows them."""
+        """Positions that are added to the tokens; ``None``, the default, if the attention encodes them."""
         return None
 
     @abstractmethod
@@ -153,8 +153,8 @@ class Decoder(CrossEntropyModel):
     def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, Any]:
         """Cross-entropy of the next token, summed over the batch; see `CrossEntropyModel.loss`.
 
-        With ``config.loss_chunk`` the logits are never held all at once. An evaluation then leaves the gradients of the
-        head to the backward, if there is one.
+        With ``config.loss_chunk``, not all logits are held at once. The gradients of the head are then computed here in
+        training, and in the backward, if there is one, after an evaluation.
         """
         chunk = self.config.loss_chunk
         if chunk is None:

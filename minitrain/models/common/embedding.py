@@ -13,7 +13,7 @@ from ...ops.linear.embedding import EmbeddingCache
 from ...random import Key
 
 Positions = LearnedPositions | SinusoidalPositions | None
-"""``None`` where attention itself knows the positions"""
+"""``None`` if the attention encodes the positions."""
 
 
 class EmbedCache(NamedTuple):
@@ -54,7 +54,7 @@ def embed_forward(
     """Map tokens (B, T) to x (B, T, C).
 
     Args:
-        table: the vectors of the tokens.
+        table: the token embedding.
         places: adds the positions.
         tokens: (B, T) integers.
         scale: factor of the tokens' vectors.

@@ -43,7 +43,7 @@ class PreNormBlock(ResidualBlock):
         norm2: norm before the feed-forward layer, of the kind of ``norm1``.
         feed_forward: FeedForward or GatedFeedForward.
         dropout: probability of dropping an element of either branch.
-        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+        drop_path: probability of dropping the whole branch of a sample (stochastic depth).
 
     Raises:
         ConfigError: if a probability is out of range.
@@ -95,7 +95,7 @@ class TransformerBlock(PreNormBlock):
         kv_heads: number of key and value heads; ``heads`` by default.
         causal: whether a position attends only to itself and to earlier positions.
         dropout: probability of dropping, in the attention and on both branches.
-        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+        drop_path: probability of dropping the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.
         approximate: form of GELU.
         out_std: standard deviation of the initial weights of the two layers that write to the stream.

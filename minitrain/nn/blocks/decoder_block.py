@@ -45,7 +45,7 @@ class DecoderBlock(ResidualBlock):
         heads: number of heads.
         init_rng: source of the initial weights.
         dropout: probability of dropping, in both attentions and on all branches.
-        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+        drop_path: probability of dropping the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.
         approximate: form of GELU.
         out_std: standard deviation of the initial weights of the three layers that write to the stream.

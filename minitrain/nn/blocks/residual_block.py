@@ -28,7 +28,7 @@ class ResidualBlock(Module):
 
     Args:
         dropout: probability of dropping an element of a branch.
-        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+        drop_path: probability of dropping the whole branch of a sample (stochastic depth).
 
     Raises:
         ConfigError: if a probability is out of range.
