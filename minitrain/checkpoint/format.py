@@ -113,7 +113,7 @@ def write_checkpoint(folder: Path, contents: Contents) -> None:
         contents: what to write.
 
     Raises:
-        OSError: if the disk refuses.
+        OSError: if a file cannot be written.
         CheckpointError: if an array's dtype cannot be stored.
     """
     step, model_state, optimizer_state, state, metrics = contents

@@ -95,7 +95,7 @@ class CheckpointManager:
             extra: what else to save: numbers, text, lists, dictionaries, arrays.
 
         Raises:
-            FileError: if it does not fit or the disk refuses; older checkpoints are untouched.
+            FileError: if it does not fit or cannot be written; older checkpoints are untouched.
             CheckpointError: if it is there already, or ``extra`` cannot be saved.
         """
         parent, name = split_location(path)

@@ -74,7 +74,7 @@ class CheckpointStore:
             Where it is.
 
         Raises:
-            FileError: if it does not fit or the disk refuses; older checkpoints are untouched.
+            FileError: if it does not fit or cannot be written; older checkpoints are untouched.
             CheckpointError: if an intact checkpoint of that name exists, or the new one does not read back.
         """
         name = checkpoint_name(contents.step) if name is None else name
@@ -86,7 +86,7 @@ class CheckpointStore:
         """Save a checkpoint under a name of your own, check it, and delete nothing.
 
         Raises:
-            FileError: if it does not fit or the disk refuses.
+            FileError: if it does not fit or cannot be written.
             CheckpointError: if an intact checkpoint is there, or the new one does not read back.
         """
         if self.folder.exists(name) and self._problem(name) is None:

@@ -91,8 +91,8 @@ def stream(
         raise ConfigError("sampling needs a key: pass key=Key.from_seed(0), or temperature=0")
     if not is_array(tokens):
         raise ShapeError(
-            f"tokens is a {type(tokens).__name__}, expected an array of integers (B, T0): a tokenizer turns a text into "
-            "ids, and numpy.array([ids]) is a prompt"
+            f"tokens is a {type(tokens).__name__}, expected an array of integers (B, T0): a tokenizer turns a text "
+            "into ids, and numpy.array([ids]) is a prompt"
         )
     check_plain("tokens", tokens)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or 0 in tokens.shape:

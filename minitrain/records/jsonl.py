@@ -48,7 +48,7 @@ class MetricsWriter(AppendedFile):
         """Append ``record``, a mapping of names to numbers (NumPy's too), text, or nothing.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         values = {name: _plain(value) for name, value in record.items()}
         self._append(json.dumps(values, allow_nan=False).encode() + b"\n")
@@ -57,7 +57,7 @@ class MetricsWriter(AppendedFile):
         """Make all records durable and return `offset`, for the checkpoint.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         self._sync()
         return self.offset()
@@ -73,7 +73,7 @@ class MetricsWriter(AppendedFile):
             Whether all ``offset`` bytes were there; if not, some records were lost, and a torn last line is cut off.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         try:
             available = self.offset()

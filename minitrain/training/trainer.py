@@ -178,7 +178,7 @@ class Trainer:
             NonFiniteError: if a loss or a gradient is NaN or infinite; no checkpoint is made of that.
             CheckpointError: if the run folder holds another run (see `resume`), or if an exception ended an earlier
                 call in the middle of a step.
-            FileError: if the disk refuses.
+            FileError: if a file cannot be written.
             MemoryShortage: if memory runs out; says which setting to change.
             FolderInUse: if another trainer writes into the run folder; it was not touched then.
         """
@@ -273,7 +273,7 @@ class Trainer:
         Raises:
             ConfigError: if there is neither a path nor a run folder.
             NonFiniteError: if a parameter is not finite: the checkpoint would push an intact one out.
-            FileError: if the disk refuses; older checkpoints are untouched.
+            FileError: if a file cannot be written; older checkpoints are untouched.
         """
         with self._writing() if path is None else contextlib.nullcontext():
             return self.between.save(path)

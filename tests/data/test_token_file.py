@@ -134,7 +134,7 @@ def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, posi
 @pytest.mark.parametrize("size", [0, 1, 199, 201, 400])
 def test_a_file_of_another_size(path: Path, size: int) -> None:
     path.write_bytes((path.read_bytes() * 2)[:size])
-    with pytest.raises(DataError, match=rf"train\.bin has {size} bytes where .* promises 100 ids of uint16, 200"):
+    with pytest.raises(DataError, match=rf"train\.bin has {size} bytes, but .* describes 100 ids of uint16, 200"):
         TokenFile.open(path)
 
 
@@ -161,7 +161,7 @@ def without(field: str) -> Callable[[bytes], bytes]:
         (edit(vocab_size=70000), "contradicts itself.* stored as uint32"),
         (edit(vocab_size=0), "contradicts itself"),
         (edit(count=0), "contradicts itself"),
-        (edit(count=99), "promises 99 ids"),
+        (edit(count=99), "describes 99 ids"),
         (edit(count="100"), "does not describe"),
         *[
             (without(field), "does not describe")
