@@ -127,9 +127,7 @@ def _embedding_backward(call: Call) -> int:
 def _linear_cross_entropy_backward(call: Call) -> int:
     if call.cache.gradients is None:
         return traffic(call)
-    return traffic(
-        call._replace(args=(call.args[0], call.cache.gradients))
-    )  # gradients exist: they are scaled and written
+    return traffic(call._replace(args=(call.args[0], call.cache.gradients)))  # they are scaled and written
 
 
 TRAFFIC: dict[str, Callable[[Call], int]] = {

@@ -84,9 +84,7 @@ def _attention_backward(call: Call) -> int:
 
 
 def _muon(call: Call) -> int:
-    S, L = sorted(
-        call.args[0].shape
-    )  # an iteration: the Gram matrix of the shorter side, its square, and that times the matrix
+    S, L = sorted(call.args[0].shape)  # per iteration: the Gram matrix, its square, and their product with the matrix
     return call.options["ns_steps"] * 2 * (S * S * L + S * S * S + S * S * L)  # type: ignore[no-any-return]
 
 

@@ -97,8 +97,8 @@ def describe(report: Report) -> list[str]:
     if (machine := report.machine) is not None:
         lines.append(
             f"this machine: {machine.flops * 1e-9:.0f} GFLOP/s in sgemm and {machine.bandwidth * 1e-9:.1f} GB/s in a "
-            f"triad, measured just now on {machine.threads} thread{'s' * (machine.threads != 1)}; from "
-            f"{machine.ridge:.1f} FLOP/B up arithmetic is the limit, below it memory"
+            f"triad, measured just now on {machine.threads} thread{'s' * (machine.threads != 1)}; above "
+            f"{machine.ridge:.1f} FLOP/B arithmetic is the limit, below it memory"
         )
         lines.append("of bound: 100% is as fast as these two allow; more means that data came from the caches")
     faults = "" if report.page_faults is None else f"page faults: {report.page_faults:.1f} per step; "
