@@ -55,7 +55,7 @@ class CheckpointFolder(Protocol):
         ...
 
     def read_metrics(self, name: str) -> dict[str, float]:
-        """The figures of a checkpoint."""
+        """The metrics of a checkpoint."""
         ...
 
     def remove(self, names: Iterable[str]) -> None:
@@ -135,7 +135,7 @@ class LocalFolder:
         return read_checkpoint(self._own(name))
 
     def read_metrics(self, name: str) -> dict[str, float]:
-        """The figures of a checkpoint."""
+        """The metrics of a checkpoint."""
         return read_checkpoint_metrics(self._own(name))
 
     def remove(self, names: Iterable[str]) -> None:

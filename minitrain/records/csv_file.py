@@ -1,4 +1,4 @@
-"""Records as a CSV file, whose columns may grow: a later record may have figures that the first ones lack."""
+"""Records as a CSV file, whose columns may grow: a later record may have metrics that the first ones lack."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
     }
 
 
-def figures_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers in a record, for whoever draws or adds them; text, and numbers of absurd size, are left out."""
     return {name: value for name, value in record.items() if type(value) is float or _is_count(value)}
 
