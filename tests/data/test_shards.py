@@ -160,7 +160,9 @@ def test_a_folder_with_other_shards_is_refused(folder: Path, monkeypatch: pytest
     with pytest.raises(DataError, match="begun with other sources"):
         build_token_shards(folder, ByteTokenizer(), out, **SIZES)
     (out / "unfinished.json").unlink()
-    with pytest.raises(DataError, match=r"holds shards but neither manifest\.json nor unfinished\.json"):
+    with pytest.raises(
+        DataError, match=r"holds shards of unknown origin, with neither manifest\.json nor unfinished\.json"
+    ):
         build_token_shards(folder, ByteTokenizer(), out, **SIZES)
     other = folder.parent / "other"
     build_token_shards(folder, ByteTokenizer(), other, **SIZES)

@@ -79,9 +79,9 @@ def test_other_arguments_that_do_not_fit(tmp_path: Path) -> None:
     for vocab_size in (0, 2**31 + 1):
         with pytest.raises(DataError, match="vocab_size must be between"):
             write_tokens(tmp_path / "f.bin", np.zeros(1, int), vocab_size)
-    with pytest.raises(DataError, match=r"ends in \.bin"):
+    with pytest.raises(DataError, match=r"must end in \.bin"):
         write_tokens(tmp_path / "f.json", np.zeros(1, int), 65)
-    with pytest.raises(DataError, match=r"ends in \.bin"):
+    with pytest.raises(DataError, match=r"must end in \.bin"):
         TokenFile.open(tmp_path / "f.json")
     with pytest.raises(FileError, match="folder does not exist"):
         write_tokens(tmp_path / "missing" / "f.bin", np.zeros(1, int), 65)

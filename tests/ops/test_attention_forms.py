@@ -176,7 +176,10 @@ def test_a_query_with_nothing_in_its_window_gets_zero(kernels, dtype, T, S, opti
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0}, r"window = 0 must be a whole number from 1 \(a query sees itself\), or None for no window"),
+        (
+            {"window": 0},
+            r"window = 0 must be a whole number of at least 1 \(a query sees itself\), or None for no window",
+        ),
         ({"window": 2.5}, r"window = 2.5 must be a whole number"),
         ({"softcap": 0.0}, r"softcap = 0.0 must be positive, or None for no cap"),
         ({"softcap": float("nan")}, r"softcap = nan must be positive"),

@@ -438,4 +438,4 @@ def test_compiling_is_shown(progress: Any, capsys: pytest.CaptureFixture[str]) -
     if isinstance(progress, PlainProgress):
         assert capsys.readouterr().out.count("compiling") == 1
     else:
-        assert "gelu.forward" in progress._bar.tasks[0].fields["figures"]
+        assert "gelu.forward" in progress._bar.tasks[0].fields["metrics"]
