@@ -70,11 +70,11 @@ def cgroup_quota(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float |
 
 def local_processes(environment: Mapping[str, str]) -> int:
     """How many processes of this job run on this machine, according to its launcher; 1 if unknown."""
-    told = [environment.get(name, "") for name in _LOCAL_SIZES]
+    counts = [environment.get(name, "") for name in _LOCAL_SIZES]
     # srun: the tasks of a step on each node, such as "4(x2),3"; absent in a batch script, which is one process
     for count, repeat in re.findall(r"(\d+)(?:\(x(\d+)\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):
-        told += [count] * int(repeat or 1)
-    return max([int(text) for text in told if text.isdecimal()], default=1) or 1
+        counts += [count] * int(repeat or 1)
+    return max([int(text) for text in counts if text.isdecimal()], default=1) or 1
 
 
 def _groups(controller: str, root: Path, membership: Path) -> Iterator[Path]:

@@ -57,7 +57,7 @@ def thread_reason() -> str:
 
 
 GRAIN = 1 << 15
-"""Elements that are worth a thread: 5 to 30 microseconds of a simple kernel, and waking a thread costs 2 to 50."""
+"""Fewest elements for a thread of its own: 5 to 30 microseconds of a simple kernel; waking a thread costs 2 to 50."""
 
 
 def threads_for(elements: float) -> int:

@@ -33,7 +33,7 @@ def draw(results: Sequence[Result], path: Path) -> Path:
     for result, speed, memory in zip(results, axes[::2], axes[1::2], strict=True):
         programs = result["programs"]
         _bars(speed, programs, [measured["tokens_per_second"] for measured in programs.values()], speed_labels(result))
-        speed.set_xlabel("tokens a second: longer is better")
+        speed.set_xlabel("tokens per second: longer is better")
         peaks = [measured["peak_rss_mb"] or 0.0 for measured in programs.values()]
         _bars(memory, programs, peaks, memory_labels(result))
         memory.set_xlabel("peak memory, MB: shorter is better")

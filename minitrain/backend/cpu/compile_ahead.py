@@ -72,7 +72,7 @@ def _can_start_python() -> bool:
 def _running_helper() -> subprocess.Popen[str]:
     global _helper
     if _helper is not None and _helper.poll() is not None:
-        stop()  # it ended for want of work; its pipe is still open
+        stop()  # it ended because it had no work; its pipe is still open
     if _helper is None:
         one_thread = {f"{name}_NUM_THREADS": "1" for name in ("MINITRAIN", "NUMBA", "OPENBLAS", "OMP")}
         path = os.pathsep.join(filter(None, sys.path))

@@ -39,7 +39,7 @@ class Conv2d(Module):
         bias: (O,) or ``None``.
 
     Raises:
-        ConfigError: if the channels cannot be split into so many groups.
+        ConfigError: if the channels cannot be split into that many groups.
         ShapeError: if ``kernel`` is not a size.
     """
 
