@@ -151,7 +151,7 @@ ROWS = [
         "dropout",
         lambda d: (d.stream(),),
         lambda F, x: F.dropout(x, 0.1, training=True),
-        {"p": 0.1, "rng": Key.from_seed(0)},
+        {"p": 0.1, "key": Key.from_seed(0)},
     ),
     Row(
         "embedding",

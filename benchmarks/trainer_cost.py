@@ -41,7 +41,7 @@ def parts() -> dict[str, Any]:
         def __init__(self) -> None:
             self.weight = Parameter(np.ones(1, np.float32))
 
-        def loss(self, batch: Any, *, rng: Any = None) -> Any:
+        def loss(self, batch: Any, *, key: Any = None) -> Any:
             return Loss(1.0, 1.0), None
 
         def loss_backward(self, cache: Any) -> None:
@@ -68,7 +68,7 @@ def bare(steps: int) -> float:
         optimizer.zero_grad()
         count = 0.0
         for first, batch in loader.micro_batches(step, 1):
-            loss, cache = model.loss(batch, rng=key.fold(step).at_sample(first))
+            loss, cache = model.loss(batch, key=key.fold(step).at_sample(first))
             model.loss_backward(cache)
             count += loss.count
         optimizer.step(clip_by_global_norm(model, 1.0, count=count).scale)

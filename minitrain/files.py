@@ -72,7 +72,7 @@ def file_error(what: str, path: str | os.PathLike[str], error: OSError) -> FileE
 def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open ``path`` for writing bytes; it appears, complete, when the ``with`` block ends without an error.
 
-    If the block raises (Ctrl-C included) or the disk refuses, an older file at ``path`` stays as it was and
+    If the block raises (Ctrl-C included) or writing fails, an older file at ``path`` stays as it was and
     the temporary file is removed. Only a process killed outright can leave one, ``.<name>.<random>.tmp``.
 
     Args:
@@ -131,7 +131,7 @@ def fsync_directory(path: str | os.PathLike[str]) -> None:
     Windows has no such call; there it does nothing.
 
     Raises:
-        FileError: if the folder is missing or the disk refuses.
+        FileError: if the folder is missing or the file cannot be written.
     """
     if os.name == "nt":
         return

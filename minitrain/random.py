@@ -1,11 +1,11 @@
 """Counter-based random numbers: a key gives the same numbers on every device, in any order, for any split.
 
 A *key* is two 32-bit words folded from (seed, step, path of the layer). The numbers themselves are a pure function
-of key, index of the sample in the global batch and position inside the sample: nothing is drawn, so nothing has to
-be restored. Micro-batches, recomputation and a GPU see the same dropout mask as one pass on a CPU.
+of the key, the index of the sample in the global batch and the position inside the sample. There is no generator state,
+so nothing has to be restored. Micro-batches, recomputation and a GPU see the same dropout mask as one pass on a CPU.
 
 The function is Philox-4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011):
-ten rounds of two 32x32-bit products turn a counter of four words and a key of two into four random words.
+ten rounds of two 32x32-bit products turn a counter of four words and a key of two words into four random words.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def philox(counter: tuple[Any, Any, Any, Any], k0: int, k1: int) -> tuple[Any, A
 
 
 class Key(NamedTuple):
-    """A key for random numbers, and the place of a batch's first sample in the global batch."""
+    """A key for random numbers, and the index of a batch's first sample in the global batch."""
 
     k0: int
     k1: int
@@ -57,7 +57,7 @@ class Key(NamedTuple):
         """The root key of a run.
 
         Args:
-            seed: an integer from 0 to 2**64 - 1, of Python or NumPy. Equal integers give equal keys, others do not.
+            seed: an integer from 0 to 2**64 - 1, of Python or NumPy. Different integers give different keys.
 
         Raises:
             ConfigError: for anything else.
@@ -106,7 +106,7 @@ def checked_seed(seed: Any, name: str = "seed") -> int:
 
 
 def _integer(value: Any) -> int | None:
-    """An integer of any type as Python's; ``None`` for everything else, truth values too."""
+    """An integer of any type as a Python integer; ``None`` for everything else, booleans too."""
     if isinstance(value, bool | np.bool_):
         return None
     try:
@@ -129,12 +129,12 @@ def fold(key: Key | None, *path: int | str) -> Key | None:
         ConfigError: if it is neither a key nor ``None``.
     """
     if not isinstance(key, Key | None):
-        raise ConfigError(f"rng must be a Key or None (evaluation), got {type(key).__name__}; use Key.from_seed(0)")
+        raise ConfigError(f"key must be a Key or None (evaluation), got {type(key).__name__}; use Key.from_seed(0)")
     return None if key is None else key.fold(*path)
 
 
 def _words(part: int | str) -> tuple[int, int, int]:
-    """Two 32-bit words for a part of a path, and a third that tells texts, negative and other integers apart."""
+    """Two 32-bit words for a part of a path, and a third that distinguishes texts, negative and other integers."""
     if isinstance(part, str):  # not hash(): that changes from one Python process to the next
         digest = int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
         return digest & WORD, digest >> 32, 1
@@ -152,7 +152,7 @@ def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
     Args:
         key: the key; ``key.sample`` is the global index of the first sample.
         shape: shape of the result, one dimension or more.
-        xp: the array library to make them with.
+        xp: the array library of the result.
 
     Returns:
         uint32 array of ``shape``.

@@ -51,7 +51,7 @@ CONSTRUCTORS = {
     ),
     "a fraction": (lambda: Linear(3, 4.0, draw()), r"Linear: out_features = 4.0 must be a whole number"),
     "nothing": (lambda: Linear(0, 4, draw()), r"Linear: in_features = 0 must be"),
-    "a seed": (lambda: Linear(3, 4, 0), r"rng, .*, must be a numpy.random.Generator, got int; make one by numpy"),
+    "a seed": (lambda: Linear(3, 4, 0), r"init_rng, .*, must be a numpy.random.Generator, got int; make one by numpy"),
     "embedding": (lambda: Embedding(5, -1, draw()), r"Embedding: width = -1 must be a whole number of at least 1"),
     "positions": (lambda: LearnedPositions(True, 4, draw()), r"LearnedPositions: length = True must be"),
     "waves": (lambda: SinusoidalPositions("4"), r"SinusoidalPositions: width = '4' must be"),
@@ -140,9 +140,9 @@ CALLS = {
         r"tokens must be an \(N,\) array of integers, not a list: numpy.array\(tokens\)",
     ),
     "a seed for a key": (
-        lambda: gpt(dropout=0.1).forward(ids(1, 3), rng=3),
+        lambda: gpt(dropout=0.1).forward(ids(1, 3), key=3),
         ConfigError,
-        r"rng must be a Key or None \(evaluation\), got int; use Key.from_seed\(0\)",
+        r"key must be a Key or None \(evaluation\), got int; use Key.from_seed\(0\)",
     ),
     "a batch in a dictionary": (
         lambda: gpt().loss({"inputs": ids(1, 3), "labels": ids(1, 3)}),
@@ -167,7 +167,7 @@ CALLS = {
     "text for a prompt": (
         lambda: mt.generate(gpt(), "hello", 3, temperature=0),
         ShapeError,
-        r"tokens is a str, expected an array of integers \(B, T0\): a tokenizer makes ids of a",
+        r"tokens is a str, expected an array of integers \(B, T0\): a tokenizer turns a text into",
     ),
     "a negative limit": (
         lambda: mt.clip_by_global_norm(gpt(), -1.0),  # the update would go uphill

@@ -1,6 +1,6 @@
 """Arrays and devices, memory, threads, the BLAS, and compiling kernels.
 
-The only package that imports CuPy or numba's machinery. Importing it loads NumPy alone.
+It is the only package that imports CuPy or numba's machinery. Importing it loads NumPy alone.
 """
 
 from .arrays import Array as Array

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import DeviceError, ShapeError
 
 Array: TypeAlias = np.ndarray[Any, Any]
-"""A NumPy array; a CuPy array is accepted wherever this is written, the two have one interface."""
+"""A NumPy array, or a CuPy array, which has the same interface."""
 
 
 def is_cupy(x: object) -> bool:
@@ -40,7 +40,7 @@ def check_array(what: str, x: object) -> None:
 
 
 def check_plain(what: str, x: object) -> None:
-    """Raise an error for kinds of NumPy array whose own rules the operations here do not follow.
+    """Raise an error for NumPy arrays with rules of their own, which the operations here do not follow.
 
     Args:
         what: name of the array, for the message.
@@ -69,7 +69,7 @@ def array_module(x: object) -> Any:
 
 
 def device_of(x: object) -> str:
-    """Where ``x`` lies: ``"cpu"``, or ``"cuda:0"`` and so on."""
+    """The device that holds ``x``: ``"cpu"``, or ``"cuda:0"`` and so on."""
     return f"cuda:{x.device.id}" if is_cupy(x) else "cpu"  # type: ignore[attr-defined]
 
 

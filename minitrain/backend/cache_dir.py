@@ -1,4 +1,4 @@
-"""The folder where compiled kernels and the private BLAS copy wait for the next start."""
+"""The folder that keeps compiled kernels and the private BLAS copy between runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """``$MINITRAIN_CACHE_DIR``, else the user's cache folder, else (unwritable) this user's own temporary one."""
+    """``$MINITRAIN_CACHE_DIR``, else the user's cache folder, else (if not writable) a temporary one of this user."""
     chosen = os.environ.get("MINITRAIN_CACHE_DIR")
     if chosen:
         return _made(Path(chosen))

@@ -1,9 +1,9 @@
-"""How many cores this process may really use: what containers grant, what it is bound to, and who shares the machine.
+"""How many cores this process may use: limits of containers, its affinity, and other processes of its job.
 
 Four things can leave a process fewer cores than the machine has. Its affinity, set by ``taskset``, a batch system or
 MPI, names the cores it may run on. A control group (Linux, version 1 or 2) can limit the cores (cpuset) and the CPU
-time per period (quota) of a container; limits of all groups around the process's own hold, too. And a launcher may have
-started several processes of one job here, which then share what there is.
+time per period (quota) of a container; the limits of all enclosing groups apply too. And a launcher may have started
+several processes of one job on this machine, which share its cores.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
-# Processes of one job on this machine, as their launchers tell them.
+# Launchers set these to the number of processes of the job on this machine.
 _LOCAL_SIZES = (
     "OMPI_COMM_WORLD_LOCAL_SIZE",  # Open MPI
     "MPI_LOCALNRANKS",  # MPICH, Intel MPI
@@ -29,17 +29,17 @@ _LOCAL_SIZES = (
 
 
 class Cores(NamedTuple):
-    """Cores to use, and what made them so many."""
+    """How many cores to use, and why."""
 
     number: int
     reason: str
 
 
 def usable_cores() -> Cores:
-    """The cores for this process: the fewest of what each limit leaves, at least 1.
+    """The cores for this process: the lowest of all limits, at least 1.
 
-    A process of a job takes its part of the machine's cores and of the quota. One that its launcher has bound to its
-    own cores is not cut twice: these are as many as its part, or fewer.
+    A process of a job takes its share of the machine's cores and of the quota. Cores that its launcher bound it to are
+    its share already, and are not divided again.
     """
     total, ranks = machine_cores(), local_processes(os.environ)
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
@@ -54,7 +54,7 @@ def usable_cores() -> Cores:
 
 
 def machine_cores(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
-    """Cores of the machine, or of the container (cpuset), that all processes in it share."""
+    """Cores of the machine, or of the container (cpuset). All processes in it share them."""
     for group in _groups("cpuset", root, membership):
         for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):  # version 2, then 1
             if cores := _listed(group / name):
@@ -63,25 +63,25 @@ def machine_cores(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
 
 
 def cgroup_quota(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float | None:
-    """CPUs that Linux control groups grant: the smallest limit of the process's group and all above, or ``None``."""
+    """CPUs that Linux control groups grant: the lowest limit of the process's group and those above, or ``None``."""
     quotas = (_quota(group) for group in _groups("cpu", root, membership))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def local_processes(environment: Mapping[str, str]) -> int:
-    """Processes of this process's job on this machine, as its launchers say; 1 if none says."""
-    told = [environment.get(name, "") for name in _LOCAL_SIZES]
+    """How many processes of this job run on this machine, according to its launcher; 1 if unknown."""
+    counts = [environment.get(name, "") for name in _LOCAL_SIZES]
     # srun: the tasks of a step on each node, such as "4(x2),3"; absent in a batch script, which is one process
     for count, repeat in re.findall(r"(\d+)(?:\(x(\d+)\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):
-        told += [count] * int(repeat or 1)
-    return max([int(text) for text in told if text.isdecimal()], default=1) or 1
+        counts += [count] * int(repeat or 1)
+    return max([int(text) for text in counts if text.isdecimal()], default=1) or 1
 
 
 def _groups(controller: str, root: Path, membership: Path) -> Iterator[Path]:
-    """Folders of the groups this process is in for ``controller``, from its own up to the root of what is visible.
+    """Folders of the groups of this process for ``controller``, from its own up to the visible root.
 
-    A container may see its own group as the root while its membership names the path outside: folders that are not
-    there are for the caller to skip.
+    A container may see its own group as the root while its membership names the path outside. So some folders may not
+    exist; the caller skips them.
     """
     try:
         lines = membership.read_text().splitlines()

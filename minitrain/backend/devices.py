@@ -1,4 +1,4 @@
-"""Finding a GPU, or saying exactly why there is none."""
+"""Finds a GPU, or says exactly why there is none."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def kernels_mode() -> str:
 
 
 def kernels_enabled() -> bool:
-    """Whether an operation may hand its call to a kernel twin. False in forked children, where OpenMP may not run."""
+    """Whether an operation may call its kernel twin. False in forked children, where OpenMP may not run."""
     return _mode == "auto" and not _forked
 
 

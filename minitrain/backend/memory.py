@@ -1,4 +1,4 @@
-"""How much memory this process has taken from the system, and how often it had to wait for some."""
+"""The memory that this process has taken from the system, and its page faults."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def peak_memory() -> int | None:
-    """The most memory that this process has held so far, in bytes; ``None`` where the system does not tell."""
+    """The peak memory of this process so far, in bytes; ``None`` where the system does not report it."""
     used = _usage()
     if used is None:
         return None
     try:
-        # Rather than getrusage on Linux: its maximum begins with what the parent held at the fork.
+        # Not getrusage on Linux: its maximum starts from what the parent held at the fork.
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
     except (OSError, StopIteration):
@@ -22,16 +22,16 @@ def peak_memory() -> int | None:
 
 
 def page_faults() -> int | None:
-    """How often a thread of this process touched memory that the system had to give it first.
+    """Page faults of this process without disk access: accesses to memory that the system had to provide first.
 
-    Faults that waited for a disk do not count. ``None`` where the system does not tell.
+    ``None`` where the system does not report them.
     """
     used = _usage()
     return None if used is None else int(used.ru_minflt)
 
 
 def _usage() -> Any:
-    """What the system has counted for this process; ``None`` where it does not."""
+    """The resource usage of this process; ``None`` where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

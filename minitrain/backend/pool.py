@@ -1,9 +1,9 @@
-"""Array memory that is used again: a steady training step asks the operating system for nothing.
+"""A memory pool for arrays: a steady training step asks the operating system for nothing.
 
-A fresh large array costs a page fault for every 4 KiB it touches, several times the cost of filling memory that
-is already there. ``empty`` therefore hands out blocks from a free list. A block returns to the list when the last
-array that looks at it is gone: the array's ``base`` is a small owner object whose ``__del__`` gives the block back.
-CuPy has such a pool of its own; this one serves the CPU kernels.
+A fresh large array costs a page fault for every 4 KiB it touches, several times the cost of filling memory that is
+mapped already. ``empty`` therefore takes blocks from a free list. A block returns to the list when the last array that
+views it is gone: the array's ``base`` is a small owner object whose ``__del__`` returns the block. CuPy has a pool of
+its own; this one serves the CPU kernels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
 
 
 def size_class(nbytes: int) -> int:
-    """``nbytes`` rounded up to one of eight sizes per power of two, so that nearly equal shapes share blocks.
+    """``nbytes`` rounded up to one of eight sizes per power of two, so that arrays of similar size share blocks.
 
     The rounding costs address space only: the tail of a block is never touched.
     """
@@ -30,7 +30,7 @@ def size_class(nbytes: int) -> int:
 
 
 class _Memory(NamedTuple):
-    """A piece of memory and its first address that is a multiple of ``ALIGNMENT``: asking NumPy takes a microsecond."""
+    """Memory and its first aligned address, stored because asking NumPy for it takes a microsecond."""
 
     array: Array
     address: int
@@ -43,7 +43,7 @@ class BufferPool:
     Attributes:
         in_use: bytes handed out and not yet returned.
         peak: the largest ``in_use`` so far.
-        cached: bytes waiting in the free lists. They are given up when they outgrow ``peak``.
+        cached: bytes in the free lists. They are freed when they exceed ``peak``.
     """
 
     def __init__(self) -> None:
@@ -61,11 +61,11 @@ class BufferPool:
         return np.asarray(_Block(self, size_class(nbytes), shape, dtype))
 
     def reset_peak(self) -> None:
-        """Count the peak anew, from what is in use now."""
+        """Set the peak to what is in use now."""
         self.peak = self.in_use
 
     def trim(self) -> None:
-        """Give every waiting block back to the operating system."""
+        """Return all free blocks to the operating system."""
         self._free.clear()
         self.cached = 0
 
@@ -83,9 +83,9 @@ class BufferPool:
         return memory
 
     def _waiting(self, size: int) -> _Memory | None:
-        """A waiting block of this size, else the smallest that is at most half as large again, if there is one.
+        """A free block of this size, else the smallest one that is at most 1.5 times as large, if there is one.
 
-        Arrays that are never there at the same time, such as the wide gradients of two layers, so share a block.
+        So arrays that are never alive at the same time, such as the wide gradients of two layers, share a block.
         """
         held = size
         while 2 * held <= 3 * size:
@@ -104,7 +104,7 @@ class BufferPool:
 
 
 class _Block:
-    """Owns one block while arrays look at it (NumPy keeps it alive as their ``base``)."""
+    """Owns one block while arrays view it; NumPy keeps it alive as their ``base``."""
 
     __slots__ = ("__array_interface__", "_memory", "_pool")
 
@@ -118,7 +118,7 @@ class _Block:
         }
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # Ctrl-C came before the block was there
+        with contextlib.suppress(AttributeError):  # Ctrl-C came before the block was set
             self._pool._give_back(self._memory)
 
 

@@ -1,4 +1,4 @@
-"""Where a backward puts a gradient: to a fresh array, nowhere, or into memory the caller gives."""
+"""Where a backward writes a gradient: to a fresh array, nowhere, or to memory from the caller."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .arrays import Array
 
 
 class Into(NamedTuple):
-    """Write a gradient to ``buffer``: over what is there, or added to it (BLAS's beta 0 and 1).
+    """Write a gradient to ``buffer``: overwrite it or add to it (BLAS's beta 0 and 1).
 
-    Two gradients of a call may go to the same array, the second added to the first. Otherwise the buffer overlaps no
-    array of the call, with one exception: ``dlogits`` of a cross-entropy may take the place of its logits.
+    Two gradients of a call may go to the same buffer if the second is added. Otherwise the buffer must not overlap any
+    array of the call, with one exception: ``dlogits`` of a cross-entropy may overwrite its logits.
     """
 
     buffer: Array
@@ -30,7 +30,7 @@ SKIP: Final = Skip()
 """This gradient is not needed; ``None`` is returned in its place and twins do not compute it."""
 
 Target: TypeAlias = Into | Skip | None
-"""Where one gradient goes. ``None``: to a fresh array."""
+"""Where one gradient goes; ``None`` means a fresh array."""
 
 
 class TargetError(ShapeError):
@@ -44,7 +44,7 @@ def check_fits(buffer: Array, shape: tuple[int, ...]) -> None:
 
 
 def deliver(gradient: Array, target: Target) -> Array | None:
-    """Hand over a freshly computed ``gradient`` as ``target`` asks, and return what the caller gets."""
+    """Write a freshly computed ``gradient`` to ``target``, and return what the caller gets."""
     if target is None:
         return gradient
     if isinstance(target, Skip):

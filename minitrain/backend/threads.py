@@ -1,4 +1,4 @@
-"""How many threads the kernels use, chosen in one place: as many as there are cores, unless somebody says otherwise."""
+"""The number of threads that kernels use, chosen in one place: one per usable core, unless set otherwise."""
 
 from __future__ import annotations
 
@@ -30,55 +30,55 @@ _chosen: int | None = None
 
 @functools.cache
 def _default_threads() -> tuple[int, str]:
-    """The number, and what made it so."""
+    """The default number of threads, and the reason for it."""
     for name in ("MINITRAIN_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "")
         if text:
             if not text.isdecimal() or int(text) < 1:
                 if name == "MINITRAIN_NUM_THREADS":
                     raise ConfigError(f"{name}={text!r}: give a whole number of threads, 1 or more")
-                continue  # OMP_NUM_THREADS may be a list per nesting level: not ours to judge
+                continue  # OMP_NUM_THREADS may be a list, one entry per nesting level: ignored
             return int(text), f"set by {name}"
     return usable_cores().number, "as many as cores; MINITRAIN_NUM_THREADS=N makes it N"
 
 
 def thread_count() -> int:
-    """Threads that a kernel splits its work over.
+    """The number of threads that a kernel splits its work over.
 
-    ``set_threads`` decides, else ``MINITRAIN_NUM_THREADS``, else ``OMP_NUM_THREADS``, else ``usable_cores()``.
-    The count changes no byte of a result.
+    It comes from ``set_threads``, else ``MINITRAIN_NUM_THREADS``, else ``OMP_NUM_THREADS``, else ``usable_cores()``.
+    It changes no byte of a result.
     """
     return _chosen if _chosen is not None else _default_threads()[0]
 
 
 def thread_reason() -> str:
-    """What made ``thread_count()`` what it is, in a few words."""
+    """Why ``thread_count()`` has its value, in a few words."""
     return "set by set_threads" if _chosen is not None else _default_threads()[1]
 
 
 GRAIN = 1 << 15
-"""Elements that are worth a thread: 5 to 30 microseconds of a simple kernel, and waking a thread costs 2 to 50."""
+"""Fewest elements for a thread of its own: 5 to 30 microseconds of a simple kernel; waking a thread costs 2 to 50."""
 
 
 def threads_for(elements: float) -> int:
-    """Parts to cut a kernel's work into: ``thread_count()``, or fewer if that leaves less than ``GRAIN`` for each.
+    """How many parts to split a kernel's work into: ``thread_count()``, or fewer so that each has ``GRAIN`` elements.
 
-    Pass it as the kernel's number of threads. One part runs without waking any other thread, which on a busy machine
-    may take longer than the work. The number depends on the size and ``thread_count()`` alone: the same bytes again.
+    Pass it as the kernel's number of threads. A single part runs without waking other threads, which may take longer
+    than the work on a busy machine. The number depends on the size and ``thread_count()`` alone, so results repeat.
 
     Args:
-        elements: how many array elements a kernel without much arithmetic would go through in the same time. An
-            exponential counts 4. A core does about 32 multiply-adds of a matrix product for one: a product of (m, k)
-            by (k, n) counts ``m * n * k / 32``.
+        elements: the size of the work, in elements of a kernel with little arithmetic. An exponential counts as 4. In
+            the time of one element, a core does about 32 multiply-adds of a matrix product: a product of (m, k) by
+            (k, n) counts as ``m * n * k / 32``.
     """
     return max(1, min(thread_count(), int(elements / GRAIN)))
 
 
 def set_threads(count: int | None) -> None:
-    """Split work into ``count`` parts from now on; ``None`` goes back to the default.
+    """Split work into ``count`` parts from now on; ``None`` restores the default.
 
-    The pool gets its size when the first kernel runs. A later, higher count shares its threads; a lower one leaves
-    some of them idle.
+    The pool gets its size when the first kernel runs. With a higher count later, parts share threads; with a lower one,
+    some threads stay idle.
 
     Raises:
         ConfigError: if ``count`` is less than 1.

@@ -1,4 +1,4 @@
 """Measures training steps: programs run in turn, each in its own process, and are compared by the median of ratios.
 
-``minitrain bench`` is the command; the benchmarks of the repository stand on the same parts.
+``minitrain bench`` is the command; the repository's own benchmarks use the same parts.
 """

@@ -1,4 +1,4 @@
-"""The bar chart of ``minitrain bench``: tokens a second by program, and the memory each took."""
+"""The bar chart of ``minitrain bench``: tokens per second and memory of each program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PEER = "#adb5bd"
 BAR = 0.62  # of the distance between two bars
-FEWEST = 2  # bars that a plot has room for, so that a lonely one is no wall
+FEWEST = 2  # bars that a plot has room for, so that a single one is not too wide
 
 
 def draw(results: Sequence[Result], path: Path) -> Path:
@@ -32,9 +32,9 @@ def draw(results: Sequence[Result], path: Path) -> Path:
     figure.set_size_inches(10.5, 1.05 * len(results) + 0.38 * bars)
     for result, speed, memory in zip(results, axes[::2], axes[1::2], strict=True):
         programs = result["programs"]
-        _bars(speed, programs, [figures["tokens_per_second"] for figures in programs.values()], speed_labels(result))
-        speed.set_xlabel("tokens a second: longer is better")
-        peaks = [figures["peak_rss_mb"] or 0.0 for figures in programs.values()]
+        _bars(speed, programs, [measured["tokens_per_second"] for measured in programs.values()], speed_labels(result))
+        speed.set_xlabel("tokens per second: longer is better")
+        peaks = [measured["peak_rss_mb"] or 0.0 for measured in programs.values()]
         _bars(memory, programs, peaks, memory_labels(result))
         memory.set_xlabel("peak memory, MB: shorter is better")
         memory.set_yticklabels([])
@@ -45,28 +45,28 @@ def draw(results: Sequence[Result], path: Path) -> Path:
 
 
 def speed_labels(result: Result) -> list[str]:
-    """What stands beside each bar of speed: the figure, and for PyTorch how often it fits into minitrain's."""
+    """The label of each speed bar: tokens per second, and for PyTorch how many times as fast minitrain is."""
     ratios = result["programs"]["minitrain"]["ratios"]
     labels = []
-    for name, figures in result["programs"].items():
+    for name, measured in result["programs"].items():
         ratio = f"   minitrain is {ratios[name]['median']:.2f}x as fast" if name in ratios else ""
-        labels.append(f"{figures['tokens_per_second']:,.0f}{ratio}")
+        labels.append(f"{measured['tokens_per_second']:,.0f}{ratio}")
     return labels
 
 
 def memory_labels(result: Result) -> list[str]:
-    """What stands beside each bar of memory: the figure, and for PyTorch the share of it that minitrain takes."""
+    """The label of each memory bar: the memory, and for PyTorch what share of it minitrain takes."""
     ours = result["programs"]["minitrain"]["peak_rss_mb"]
     labels = []
-    for name, figures in result["programs"].items():
-        peak = figures["peak_rss_mb"]
+    for name, measured in result["programs"].items():
+        peak = measured["peak_rss_mb"]
         share = f"   minitrain takes {ours / peak:.2f}x of it" if name in PEERS and ours and peak else ""
         labels.append("not known here" if peak is None else f"{peak:,.0f}{share}")
     return labels
 
 
 def _bars(axes: Axes, programs: Result, values: Sequence[float], labels: Sequence[str]) -> None:
-    """Horizontal bars from the top down, minitrain's in colour, with their labels inside or beside them."""
+    """Horizontal bars from the top down, minitrain's in colour, with labels inside or beside them."""
     from matplotlib.ticker import MaxNLocator
 
     colors = [TRAIN if name == "minitrain" else COLORS[5] if name in OURS else PEER for name in programs]

@@ -1,4 +1,4 @@
-"""What a figure came from: the machine, the versions, the commit, and who else was using the cores."""
+"""Where a measurement comes from: the machine, the versions, the commit, and the load of other programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VARIABLES = (
 
 
 def describe() -> dict[str, Any]:
-    """Date, commit, processor, system, Python and package versions, and the variables that a figure depends on."""
+    """Date, commit, processor, system, Python and package versions, and the variables that affect measurements."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
@@ -37,7 +37,7 @@ def describe() -> dict[str, Any]:
 
 def commit() -> str | None:
     """The commit that is checked out, ``+changes`` if files differ; ``None`` outside the repository."""
-    if not (ROOT / ".git").exists():  # an installed package: a repository around it would be somebody else's
+    if not (ROOT / ".git").exists():  # an installed package: a repository around it would be another one
         return None
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
@@ -47,21 +47,21 @@ def commit() -> str | None:
 
 
 def held_back() -> str | None:
-    """One line if a variable holds OpenBLAS to other instructions than it would choose, else ``None``."""
+    """One line if a variable makes OpenBLAS use other instructions than it would choose, else ``None``."""
     kind = os.environ.get("OPENBLAS_CORETYPE")
     if not kind:
         return None
     return (
-        f"OPENBLAS_CORETYPE={kind} is set: OpenBLAS, NumPy's and any under minitrain's kernels, keeps to the "
-        "instructions of that processor, whatever this one can do; `env -u OPENBLAS_CORETYPE` before the command "
-        "measures without it"
+        f"OPENBLAS_CORETYPE={kind} is set: OpenBLAS, in NumPy and in minitrain's kernels, uses only the "
+        "instructions of that processor, whatever this one can do; put `env -u OPENBLAS_CORETYPE` before the command "
+        "to measure without it"
     )
 
 
 class OtherLoad:
-    """Watches how much of the machine other programs use; figures of a busy machine are worth less.
+    """Measures how much of the machine other programs use; timings on a busy machine are less reliable.
 
-    Between construction and ``cores()`` the benchmark must say how much CPU time its own programs used.
+    The benchmark passes ``cores()`` the CPU time that its own programs used since construction.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class OtherLoad:
 
 
 def _busy_seconds() -> float | None:
-    """CPU time of all cores spent on anything, stolen time included, since the machine started."""
+    """Busy CPU time of all cores since the machine started, stolen time included."""
     try:
         line = Path("/proc/stat").read_text().partition("\n")[0]  # the sum of all cores
         user, nice, system, _, _, irq, softirq, steal = line.split()[1:9]

@@ -1,7 +1,7 @@
 """The programs that ``train_step`` compares, each a child: ``python -m minitrain.benchmark.programs minitrain ...``.
 
 All train the same model on the same batches: float32, AdamW with decay on matrices, gradients clipped to
-norm 1. A program is built, runs its first step, greets, and from then on answers ``run K`` with the seconds
+norm 1. A program is built, runs its first step and greets. From then on it answers ``run K`` with the seconds
 of K steps.
 """
 
@@ -22,18 +22,18 @@ from .turns import Reply, peak_rss_mb, serve
 
 
 class Program:
-    """What a child process runs: one step after another, on batches laid out before the clock starts.
+    """What a child process runs: one step after another, on batches prepared before the clock starts.
 
     Attributes:
-        threads: how many the program says it uses, if it can tell.
-        blas: the BLAS that its products come from, if it can tell.
+        threads: the number of threads that the program uses, if it reports one.
+        blas: the BLAS of its products, if it reports one.
     """
 
     threads: int | None = None
     blas: str | None = None
 
     def prepare(self, steps: int) -> None:
-        """Lay out the data of the next steps; not timed."""
+        """Prepare the data of the next steps; not timed."""
 
     def step(self) -> float:
         """One step; returns its loss."""
@@ -160,7 +160,7 @@ def main() -> None:
     def run(count: str) -> Reply:
         steps = int(count)
         program.prepare(1 + steps)
-        program.step()  # wakes the thread pool and fills the caches after the others' turns
+        program.step()  # not timed: it wakes the thread pool and refills the caches
         faults, cpu, times = page_faults(), time.process_time(), [time.perf_counter()]
         for _ in range(steps):
             loss = program.step()

@@ -1,4 +1,4 @@
-"""What is told of many measured values: medians, quartiles, ratios of values from the same round, powers."""
+"""Statistics of measured values: medians, quartiles, ratios of values from the same round, exponents."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def lower_bound(groups: Sequence[Sequence[float]], confidence: float = 0.95, res
 
 
 def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """The power of a size that a cost grows with: the slope of a line through their logarithms, by least squares.
+    """The exponent with which a cost grows with the size: the least-squares slope of their logarithms.
 
     Raises:
         statistics.StatisticsError: if there are fewer than two sizes, or all are the same.

@@ -1,4 +1,4 @@
-"""Tables on the screen and in Markdown, figures in a JSON file."""
+"""Tables on the screen and in Markdown, results in a JSON file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Table(NamedTuple):
 
 
 def console() -> Any:
-    """The screen; a file or a log has no reason to fold columns."""
+    """The console; in a file or a log, columns are not folded."""
     from rich.console import Console
 
     screen = Console()
@@ -54,9 +54,9 @@ def markdown(table: Table) -> str:
 
 
 def load_line(cores: float | None) -> str:
-    """How busy other programs kept the machine, and what that means for the figures."""
+    """How busy other programs kept the machine, and whether to measure again."""
     if cores is None:
-        return "how busy other programs kept the machine is not known here"
+        return "the load of other programs is not known here"
     advice = ": measure again when it is quiet" if cores > QUIET else ""
     return f"other programs kept {cores:.2f} cores busy{advice}"
 

@@ -1,8 +1,8 @@
-"""The machine's own limit: products of two square float32 matrices, by whatever library is fastest.
+"""The machine's limit: the product of two square float32 matrices, by the fastest library.
 
-Efficiency is useful arithmetic over this limit, so a slow product would flatter it. Three are tried, each in a
-process of its own and with all threads: the one that minitrain's linear layer runs on, NumPy's, and PyTorch's if it
-is installed. The fastest single product of them all is the limit.
+Efficiency is useful arithmetic over this limit, so a slow product would make it look too good. Three are tried, each
+in its own process and with all threads: that of minitrain's linear layer, NumPy's, and PyTorch's if it is installed.
+The fastest single product of all is the limit.
 """
 
 from __future__ import annotations
@@ -53,4 +53,4 @@ SGEMMS: dict[str, Callable[[], Product]] = {
     "sgemm-numpy": numpy_product,
     "sgemm-torch": torch_product,
 }
-"""Makes a product ready, by the name of its program."""
+"""Prepares a product, by the name of its program."""

@@ -1,4 +1,4 @@
-"""The model sizes that benchmarks train, and the arithmetic that one training step of them needs."""
+"""The model sizes that benchmarks train, and the arithmetic of one training step."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Size:
         n_head: attention heads.
         n_embd: model width C.
         block_size: sequence length T.
-        batch_size: sequences a step, B.
+        batch_size: sequences per step, B.
         vocab_size: tokens in the vocabulary, V.
-        steps: training steps a program runs in one turn.
+        steps: training steps that a program runs in one turn.
         rounds: turns of every program.
         family: ``gpt``, or ``llama`` for RMS norms, rotary positions, SwiGLU and grouped queries.
         n_kv_head: key and value heads of a Llama.
@@ -42,11 +42,11 @@ class Size:
 
     @property
     def tokens(self) -> int:
-        """Tokens a step."""
+        """Tokens per step."""
         return self.batch_size * self.block_size
 
     def model(self) -> dict[str, Any]:
-        """The keyword arguments that the model's config and the PyTorch peer have in common."""
+        """The keyword arguments that the model's config shares with the PyTorch peer."""
         names = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd")
         grouped = {"n_kv_head": self.n_kv_head} if self.family == "llama" else {}
         return {name: getattr(self, name) for name in names} | grouped
@@ -94,7 +94,7 @@ class Flops(NamedTuple):
 def step_flops(size: Size) -> Flops:
     """Useful work of one training step, by ``FLOPS_FORMULA``.
 
-    The embedding table counts once, as the head's matrix; as a look-up it needs no arithmetic.
+    The embedding table counts once, as the head's matrix; the look-up needs no arithmetic.
     """
     c, t = size.n_embd, size.block_size
     weights = size.n_layer * size.block_weights + size.vocab_size * c

@@ -1,4 +1,4 @@
-"""What a comparison of training steps came to, as tables and lines."""
+"""The results of a comparison of training steps, as tables and lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def title_of(config: str) -> str:
 
 
 def show_result(result: Result) -> None:
-    """Print all there is to say."""
+    """Print all tables and lines."""
     for table in tables(result):
         show(table)
     say(summary(result))
@@ -31,7 +31,7 @@ def show_result(result: Result) -> None:
 
 
 def tables(result: Result) -> list[Table]:
-    """Speed and memory of every program, page faults of a step among them, and how they start."""
+    """Speed, memory and page faults of every program, and their start times."""
     return [_speed(result), _starts(result)]
 
 
@@ -39,17 +39,17 @@ def _speed(result: Result) -> Table:
     columns = ["program", "tokens/s", "step ms", "of sgemm peak", "cores", "page faults", "peak MB"]
     against = [f"speed / {peer}'s" for peer in PEERS if peer in result["programs"]]
     rows = []
-    for name, figures in result["programs"].items():
-        ratios = figures.get("ratios", {})
+    for name, measured in result["programs"].items():
+        ratios = measured.get("ratios", {})
         rows.append(
             [
                 LABELS[name],
-                f"{figures['tokens_per_second']:,.0f}",
-                f"{1e3 * figures['step_seconds']['median']:.1f}",
-                f"{figures['efficiency']:.1%}",
-                f"{figures['cores']:.2f}",
-                _count(figures["page_faults"]),
-                _count(figures["peak_rss_mb"]),
+                f"{measured['tokens_per_second']:,.0f}",
+                f"{1e3 * measured['step_seconds']['median']:.1f}",
+                f"{measured['efficiency']:.1%}",
+                f"{measured['cores']:.2f}",
+                _count(measured["page_faults"]),
+                _count(measured["peak_rss_mb"]),
                 *(str(Spread(**ratios[p])) if p in ratios else "" for p in PEERS if p in result["programs"]),
             ]
         )
@@ -61,17 +61,17 @@ def _starts(result: Result) -> Table:
     rows = [
         [
             LABELS[name],
-            f"{figures['import_seconds']:.2f}",
-            *(f"{figures[key]:.2f}" if key in figures else "" for key in START_TIMES),
-            f"{figures['first_loss']:.3f} → {figures['last_loss']:.3f}",
+            f"{measured['import_seconds']:.2f}",
+            *(f"{measured[key]:.2f}" if key in measured else "" for key in START_TIMES),
+            f"{measured['first_loss']:.3f} → {measured['last_loss']:.3f}",
         ]
-        for name, figures in result["programs"].items()
+        for name, measured in result["programs"].items()
     ]
     return Table("", [*columns, "loss"], rows)
 
 
 def summary(result: Result) -> str:
-    """The peak that efficiency is measured by, whose it is, and the share of PyTorch's memory."""
+    """The peak that efficiency is relative to, the library it comes from, and the share of PyTorch's memory."""
     others = ", ".join(
         f"{SGEMM_LABELS[name]} {gflops:.0f}" for name, gflops in result["sgemm_gflops_by_program"].items()
     )

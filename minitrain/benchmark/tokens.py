@@ -13,7 +13,7 @@ SUCCESSORS = 4  # tokens that may follow a token
 
 
 class Batch(NamedTuple):
-    """Inputs and targets of one step, ``(B, T)`` integers; the targets are the inputs moved on by one."""
+    """Inputs and targets of one step, ``(B, T)`` integers; the targets are the inputs shifted by one."""
 
     inputs: Tokens
     targets: Tokens

@@ -1,7 +1,7 @@
 """The PyTorch peer: nanoGPT's model in plain PyTorch, with minitrain's parameter names.
 
-What minitrain is measured against (benchmarks) and held to (tests/peers): pre-norm blocks, fused causal
-attention, exact GELU, tied embeddings, nanoGPT's initialisation, AdamW with decay on matrices only.
+Benchmarks and tests/peers compare minitrain with it: pre-norm blocks, fused causal attention, exact GELU,
+tied embeddings, nanoGPT's initialisation, AdamW with decay on matrices only.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class GPT(nn.Module):
         kv = n_kv_head or n_head
         self.blocks = nn.ModuleList(Block(n_embd, n_head, kv, bias, dropout) for _ in range(n_layer))
         self.norm = nn.LayerNorm(n_embd, bias=bias)
-        # With tied weights the head is the token table itself, and no second name exists for it.
+        # With tied weights the head is the token table itself, which then has only one name.
         self.head = None if tie_weights else nn.Linear(n_embd, vocab_size, bias=False)
         self._initialise(n_layer)
 
@@ -139,7 +139,7 @@ def load_from_minitrain(model: GPT, state: Mapping[str, Any]) -> None:
 def adamw(
     model: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float, fused: bool
 ) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves vectors alone, as nanoGPT sets it up."""
+    """AdamW with weight decay on matrices only, as in nanoGPT."""
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},

@@ -1,7 +1,7 @@
 """The PyTorch peer of a Llama: RMS norms, rotary positions, SwiGLU, grouped queries, with minitrain's parameter names.
 
-Written as PyTorch code usually is where speed counts: one packed projection, precomputed cosines and sines, the fused
-causal attention, no tensor made twice.
+It is written as fast PyTorch code usually is: one packed projection, precomputed cosines and sines, fused causal
+attention, no tensor computed twice.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the points (x[i], x[i + D/2]) of ``x (B, H, T, D)``."""
+    """Rotate the points (x[i], x[i + D/2]) of ``x (B, H, T, D)``."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 

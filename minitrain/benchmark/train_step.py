@@ -1,7 +1,7 @@
-"""A training step of minitrain against PyTorch, and against the machine's own limit.
+"""Compares a training step of minitrain with PyTorch and with the machine's limit.
 
 The programs run in turn (``turns.py``): minitrain, PyTorch eager with fused AdamW, PyTorch compiled, and plain matrix
-products that tell what the machine can do at that very time. Where MKL is installed, minitrain runs twice: with the
+products, which show what the machine can do at that time. Where MKL is installed, minitrain runs twice: with the
 products of a default install, and with MKL's.
 """
 
@@ -56,10 +56,10 @@ def measure(
 
     Args:
         config: ``char``, ``baby``, ``gpt2`` or ``llama``.
-        rounds: turns of every program; the size's own number by default.
-        steps: training steps a turn; the size's own number by default.
+        rounds: turns of every program; the size's number by default.
+        steps: training steps per turn; the size's number by default.
         peers: the PyTorch programs to compare with; those that cannot run are reported and left out.
-        threads: threads for every program; by default each decides for itself, as it does for a user.
+        threads: threads for every program; by default each chooses its own number, as for a user.
 
     Raises:
         WorkerError: if minitrain itself does not run.
@@ -69,7 +69,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="minitrain-bench-") as folder, contextlib.ExitStack() as stack:
         tokens = Path(folder) / "tokens.npy"
         np.save(tokens, markov_tokens(size.vocab_size))
-        # Empty caches of compiled code: the first start of a program is a cold one, the second a warm one.
+        # The caches of compiled code are empty: a program's first start is cold, its second warm.
         environment = {
             "MINITRAIN_CACHE_DIR": f"{folder}/minitrain",
             "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
@@ -115,7 +115,7 @@ def measure(
 
 
 def summarise(size: Size, replies: Mapping[str, list[Reply]], starts: Mapping[str, Result]) -> Result:
-    """The figures: ratios of the same round, tokens per second, efficiency, memory, start times."""
+    """The results: ratios within the same round, tokens per second, efficiency, memory, start times."""
     seconds = {name: [reply["seconds"] for reply in turns] for name, turns in replies.items()}
     products = {
         name: SGEMM_FLOPS / min(reply["fastest"] for reply in replies[name]) for name in SGEMMS if name in replies
@@ -147,7 +147,7 @@ def summarise(size: Size, replies: Mapping[str, list[Reply]], starts: Mapping[st
         **{f"ratio_to_torch_{peer}": ratios[peer]["median"] if peer in ratios else None for peer in PEERS},
         "sgemm_efficiency": programs["minitrain"]["efficiency"],
         "peak_rss_ratio": memory[0] / memory[1] if len(memory) == 2 and None not in memory else None,
-        "tokens_per_second": {name: figures["tokens_per_second"] for name, figures in programs.items()},
+        "tokens_per_second": {name: measured["tokens_per_second"] for name, measured in programs.items()},
         "sgemm_gflops": peak / 1e9,
         "sgemm_fastest": fastest,
         "sgemm_gflops_by_program": {name: product / 1e9 for name, product in products.items()},
@@ -159,24 +159,24 @@ def summarise(size: Size, replies: Mapping[str, list[Reply]], starts: Mapping[st
 
 
 def median_of(replies: list[Reply], key: str) -> float:
-    """The median of one figure over the rounds."""
+    """The median of one measurement over the rounds."""
     return float(statistics.median(reply[key] for reply in replies))
 
 
 def start(name: str, config: str, tokens: Path, environment: Mapping[str, str]) -> tuple[Worker, Result]:
-    """Start a program; where it keeps compiled code, once cold before. Returns it and its start times."""
+    """Start a program; one that caches compiled code is started cold first. Returns it and its start times."""
     ours = name in OURS
-    figures: Result = {"import_seconds": import_seconds("minitrain" if ours else "torch", environment)}
+    measured: Result = {"import_seconds": import_seconds("minitrain" if ours else "torch", environment)}
     arguments = program("minitrain" if ours else name, config, tokens)
     if name != "eager":
         with contextlib.closing(Worker(name, arguments, environment)) as cold:
-            figures["cold_first_step_seconds"] = cold.greeting["first_step_seconds"]
-            figures["cold_start_seconds"] = cold.seconds_to_ready
+            measured["cold_first_step_seconds"] = cold.greeting["first_step_seconds"]
+            measured["cold_start_seconds"] = cold.seconds_to_ready
     worker = Worker(name, arguments, environment)
-    figures["first_step_seconds"] = worker.greeting["first_step_seconds"]
-    figures["start_seconds"] = worker.seconds_to_ready
-    figures |= {key: worker.greeting[key] for key in ("threads", "blas", "first_loss", "rss_after_build_mb")}
-    return worker, figures
+    measured["first_step_seconds"] = worker.greeting["first_step_seconds"]
+    measured["start_seconds"] = worker.seconds_to_ready
+    measured |= {key: worker.greeting[key] for key in ("threads", "blas", "first_loss", "rss_after_build_mb")}
+    return worker, measured
 
 
 def program(name: str, config: str, tokens: Path) -> list[str]:
@@ -185,7 +185,7 @@ def program(name: str, config: str, tokens: Path) -> list[str]:
 
 
 def contestants(peers: tuple[str, ...], failures: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Who takes part, and the variables that make them what they are; who cannot goes into ``failures``."""
+    """The programs to run, with the environment variables of each; those that cannot run go into ``failures``."""
     names = {"minitrain": default_install()}
     if version("mkl") is None:
         failures["minitrain_mkl"] = NO_MKL
@@ -197,9 +197,9 @@ def contestants(peers: tuple[str, ...], failures: dict[str, str]) -> dict[str, d
 
 
 def default_install() -> dict[str, str]:
-    """Variables that make minitrain run as it does without the ``mkl`` extra, which it may prefer once installed.
+    """Variables that make minitrain run as without the ``mkl`` extra, which it may prefer if it is installed.
 
-    A user's own ``MINITRAIN_BLAS`` is left as it is.
+    A user's own ``MINITRAIN_BLAS`` is kept.
     """
     if version("mkl") is None or os.environ.get("MINITRAIN_BLAS"):
         return {}
@@ -209,7 +209,7 @@ def default_install() -> dict[str, str]:
 
 
 def available(peers: tuple[str, ...], failures: dict[str, str]) -> tuple[str, ...]:
-    """``peers``, or none with one clear line if PyTorch is missing."""
+    """``peers``, or nothing if PyTorch is missing; ``failures`` then says so."""
     if peers and not torch_installed():
         say(NO_TORCH)
         failures |= dict.fromkeys(peers, NO_TORCH)
@@ -223,7 +223,7 @@ def torch_installed() -> bool:
 
 
 def thread_settings(threads: int | None) -> dict[str, str]:
-    """Environment variables that hold every program to ``threads``; empty for ``None``."""
+    """Environment variables that limit every program to ``threads``; empty for ``None``."""
     names = ("MINITRAIN_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {} if threads is None else dict.fromkeys(names, str(threads))
 

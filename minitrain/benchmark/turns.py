@@ -1,12 +1,12 @@
-"""Programs in turn: each in its own process, one busy while the others sleep, compared by pairwise ratios.
+"""Runs programs in turn: each in its own process, one busy while the others sleep, compared by pairwise ratios.
 
-Two programs in one process share caches, allocators and thread pools; two runs one after the other meet a
-machine in two moods. So each program is a child that waits on its standard input, and the parent gives
-the turn round and round. Round ``i`` of one program is divided by round ``i`` of the other, and the median of
-these ratios is told.
+Two programs in one process share caches, allocators and thread pools. Two runs one after the other find the
+machine in different states. So each program is a child that waits on its standard input, and the parent gives
+each its turn, round by round. Round ``i`` of one program is divided by round ``i`` of the other; the result is
+the median of these ratios.
 
-The conversation is in lines. The child first sends a greeting; then each line it reads is a command (a verb
-and its arguments) that it answers with one line of JSON. What it prints otherwise goes to its standard error.
+The protocol is line by line. The child first sends a greeting. Then each line it reads is a command (a verb
+and its arguments), which it answers with one line of JSON. Its other output goes to standard error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..backend.memory import peak_memory
 from ..errors import WorkerError
 from ..files import Closing
 
-ROOT = Path(__file__).parents[2]  # the folder that minitrain lies in: a child finds the same one there
+ROOT = Path(__file__).parents[2]  # the folder that contains minitrain, so that a child imports the same one
 PAUSE = 0.4  # seconds before a turn; thread pools spin for up to 0.2 s after their last work, then sleep
 
 Reply = dict[str, Any]
@@ -38,7 +38,7 @@ class Worker(Closing):
 
     Attributes:
         name: what the tables call it.
-        greeting: what the child said when it was ready.
+        greeting: the child's first reply, when it was ready.
         seconds_to_ready: wall time from starting the process to its greeting.
     """
 
@@ -56,11 +56,11 @@ class Worker(Closing):
             name: what the tables call it.
             arguments: module and its arguments.
             environment: variables on top of this process's own.
-            timeout: seconds after which a silent program is given up.
+            timeout: seconds to wait for a reply.
             root: the folder that the child imports minitrain from: this one, or a checkout of another commit.
 
         Raises:
-            WorkerError: if the child does not get as far as its greeting.
+            WorkerError: if the child fails before its greeting.
         """
         self.name = name
         self._timeout = timeout
@@ -130,16 +130,16 @@ class Worker(Closing):
 def serve(greet: Callable[[], Reply], commands: Mapping[str, Callable[..., Reply]]) -> None:
     """The child's side: greet, then answer commands until the input ends.
 
-    Every answer also has ``peak_rss_mb``, ``cpu_seconds`` (of all threads since the process began) and, but
-    for the greeting, ``idle_cpu_seconds``: what its threads spent while it waited for the command. A program
-    whose idle threads spin disturbs the one whose turn it is.
+    Every answer also has ``peak_rss_mb``, ``cpu_seconds`` (of all threads since the process began) and, except
+    for the greeting, ``idle_cpu_seconds``: what its threads spent while it waited for the command. If a
+    program's idle threads spin, they disturb the program whose turn it is.
 
     Args:
         greet: prepares the program; returns the greeting.
         commands: verb -> function of the words after it.
     """
     replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a library prints must not get between the answers
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
     idle: Reply = {}
     answer = greet()
     while True:
@@ -170,6 +170,6 @@ def take_turns(
 
 
 def peak_rss_mb() -> float | None:
-    """The most physical memory this process has held, in MB (10^6 bytes), if the system tells."""
+    """The peak physical memory of this process, in MB (10^6 bytes), if the system reports it."""
     peak = peak_memory()
     return None if peak is None else peak / 1e6

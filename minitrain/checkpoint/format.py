@@ -6,7 +6,7 @@
       model.safetensors       weights by path
       optimizer.safetensors   moments by exp_avg.<path> and exp_avg_sq.<path>
       extra.safetensors       arrays of everything else, such as averaged weights
-      state.json              step, figures measured with these weights, the optimizer's numbers, and the state of
+      state.json              step, metrics measured with these weights, the optimizer's numbers, and the state of
                               trainer, schedule, data and callbacks; the history of metrics is in metrics.jsonl alone
       manifest.json           format, version, step, size and SHA-256 of each file; written last
 
@@ -60,7 +60,7 @@ class Contents(NamedTuple):
         optimizer: as ``optimizer.state_dict()``: ``moments`` holds arrays, the rest plain numbers.
         state: everything else: nested dictionaries and lists of arrays and of values that JSON can hold, NaN and
             infinity too.
-        metrics: figures measured with exactly these weights, by name: what the best checkpoints are chosen by.
+        metrics: measured with exactly these weights, by name; the best checkpoints are chosen by one of them.
     """
 
     step: int
@@ -113,7 +113,7 @@ def write_checkpoint(folder: Path, contents: Contents) -> None:
         contents: what to write.
 
     Raises:
-        OSError: if the disk refuses.
+        OSError: if a file cannot be written.
         CheckpointError: if an array's dtype cannot be stored.
     """
     step, model_state, optimizer_state, state, metrics = contents
@@ -172,7 +172,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_checkpoint_metrics(path: str | Path) -> dict[str, float]:
-    """The figures measured with a checkpoint's weights; of its files only the description is read and verified.
+    """The metrics measured with a checkpoint's weights; of its files only the description is read and verified.
 
     Raises:
         CheckpointError: if that is damaged.
@@ -230,12 +230,12 @@ def _read_state(path: Path, manifest: Manifest) -> tuple[dict[str, Any], dict[st
     match description:
         case {"step": int(own_step), "optimizer": dict(numbers), "state": dict(state)} if own_step == step:
             metrics = description.get("metrics", {})  # version 1 has none
-            if isinstance(metrics, dict) and all(map(_is_figure, metrics.values())):
+            if isinstance(metrics, dict) and all(map(_is_number, metrics.values())):
                 return numbers, state, metrics
     raise CheckpointError(f"{path / STATE} does not describe a checkpoint of step {step}")
 
 
-def _is_figure(value: object) -> bool:
+def _is_number(value: object) -> bool:
     """Whether a value is a number of a size that measuring can give; NaN and infinity are."""
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
 

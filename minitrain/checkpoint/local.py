@@ -55,7 +55,7 @@ class CheckpointFolder(Protocol):
         ...
 
     def read_metrics(self, name: str) -> dict[str, float]:
-        """The figures of a checkpoint."""
+        """The metrics of a checkpoint."""
         ...
 
     def remove(self, names: Iterable[str]) -> None:
@@ -105,7 +105,7 @@ class LocalFolder:
         """Write a checkpoint, in place of a damaged one if there is one, and verify it.
 
         Raises:
-            FileError: if it does not fit, or the disk refuses; nothing is left of it then.
+            FileError: if it does not fit or cannot be written; nothing is left of it then.
             CheckpointError: if it does not read back.
         """
         path, temporary = self.path / name, self._temporary(name)
@@ -135,14 +135,14 @@ class LocalFolder:
         return read_checkpoint(self._own(name))
 
     def read_metrics(self, name: str) -> dict[str, float]:
-        """The figures of a checkpoint."""
+        """The metrics of a checkpoint."""
         return read_checkpoint_metrics(self._own(name))
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete checkpoints, and what a killed process left.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         try:
             for name in names:  # hidden in one go: a half-deleted folder is not called a checkpoint

@@ -28,7 +28,7 @@ class CheckpointManager:
         device: where the model is; only to be sure of it.
         keep: how many of the newest checkpoints to keep.
         keep_best: how many of the best to keep beside those.
-        metric: the name of the figure given as ``metric_value``.
+        metric: the name of the metric given as ``metric_value``.
         mode: ``"min"`` if less of it is better, ``"max"`` if more is.
         warn: called with a sentence when something is not as it should be.
 
@@ -95,7 +95,7 @@ class CheckpointManager:
             extra: what else to save: numbers, text, lists, dictionaries, arrays.
 
         Raises:
-            FileError: if it does not fit or the disk refuses; older checkpoints are untouched.
+            FileError: if it does not fit or cannot be written; older checkpoints are untouched.
             CheckpointError: if it is there already, or ``extra`` cannot be saved.
         """
         parent, name = split_location(path)
@@ -121,7 +121,7 @@ class CheckpointManager:
         NaN, infinity and an equal value are no better.
 
         Args:
-            metric_value: the figure.
+            metric_value: the metric.
             epoch: its epoch; by default the state's ``current_epoch``.
             extra: see `save_checkpoint`.
 

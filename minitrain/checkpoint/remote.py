@@ -108,7 +108,7 @@ class RemoteFolder:
         return replace(checkpoint, path=self.location(name))
 
     def read_metrics(self, name: str) -> dict[str, float]:
-        """The figures of a checkpoint."""
+        """The metrics of a checkpoint."""
         with self._downloaded(name, (MANIFEST, STATE)) as local:
             return read_checkpoint_metrics(local)
 

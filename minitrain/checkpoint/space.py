@@ -38,7 +38,7 @@ def require_space(what: str, needed: int, folder: Path) -> None:
     """Make sure that ``needed`` bytes fit where ``folder`` is.
 
     Raises:
-        FileError: if not; the message names both figures and what to do.
+        FileError: if not; the message names both sizes and what to do.
     """
     try:
         free = free_space(folder)

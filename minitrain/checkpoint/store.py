@@ -32,7 +32,7 @@ class CheckpointStore:
         directory: the folder, made at the first save; or a URL for fsspec, such as ``s3://bucket/run``.
         keep: how many of the newest checkpoints to keep.
         keep_best: how many of the best to keep beside those.
-        metric: the figure that says how good a checkpoint is, one of its ``metrics``.
+        metric: the metric that says how good a checkpoint is, one of its ``metrics``.
         mode: ``"min"`` if less of it is better, ``"max"`` if more is.
         warn: called with a sentence when something is not as it should be but training can go on.
 
@@ -55,7 +55,7 @@ class CheckpointStore:
             raise ConfigError(f"checkpoints: keep={keep} must be at least 1, keep_best={keep_best} at least 0")
         self.folder = open_folder(directory)
         self.keep, self.keep_best, self.metric, self.mode, self.warn = keep, keep_best, metric, mode, warn
-        self._figures: dict[str, float] = {}  # of checkpoints whose description was read already
+        self._metrics: dict[str, float] = {}  # of checkpoints whose description was read already
 
     @property
     def directory(self) -> Location:
@@ -74,7 +74,7 @@ class CheckpointStore:
             Where it is.
 
         Raises:
-            FileError: if it does not fit or the disk refuses; older checkpoints are untouched.
+            FileError: if it does not fit or cannot be written; older checkpoints are untouched.
             CheckpointError: if an intact checkpoint of that name exists, or the new one does not read back.
         """
         name = checkpoint_name(contents.step) if name is None else name
@@ -86,12 +86,12 @@ class CheckpointStore:
         """Save a checkpoint under a name of your own, check it, and delete nothing.
 
         Raises:
-            FileError: if it does not fit or the disk refuses.
+            FileError: if it does not fit or cannot be written.
             CheckpointError: if an intact checkpoint is there, or the new one does not read back.
         """
         if self.folder.exists(name) and self._problem(name) is None:
             raise CheckpointError(f"{self.folder.location(name)} exists and is intact; it is not overwritten")
-        self._figures.pop(name, None)
+        self._metrics.pop(name, None)
         self.folder.write(name, contents)
         return self.folder.location(name)
 
@@ -136,7 +136,7 @@ class CheckpointStore:
     def best(self, warn: Warn | None = None) -> Location | None:
         """The intact checkpoint with the best value of ``metric``, of equally good ones the oldest.
 
-        A checkpoint without that figure, or with one that is NaN or infinite, is never the best.
+        A checkpoint without that metric, or with one that is NaN or infinite, is never the best.
 
         Args:
             warn: called with a sentence for each damaged checkpoint; by default the store's.
@@ -144,30 +144,30 @@ class CheckpointStore:
         Returns:
             Where it is, or ``None`` if there is none.
         """
-        return self._first_intact(self._by_figure(), warn or self.warn)
+        return self._first_intact(self._by_metric(), warn or self.warn)
 
     def is_among_best(self, value: float) -> bool:
         """Whether a checkpoint with this value of ``metric`` would be kept as one of the ``keep_best`` best."""
-        best = self._by_figure()[: self.keep_best]
-        worst_kept = self._figure(best[-1]) if best and len(best) == self.keep_best else None
+        best = self._by_metric()[: self.keep_best]
+        worst_kept = self._metric_of(best[-1]) if best and len(best) == self.keep_best else None
         return self.keep_best > 0 and is_better(value, worst_kept, self.mode)
 
     def _names(self) -> list[str]:
         return sorted(self.folder.names(), key=lambda name: (step_of(name) or 0, name))
 
-    def _by_figure(self) -> list[str]:
-        """The checkpoints that have the figure, the best first, of equal ones the oldest."""
-        known = [name for name in self._names() if math.isfinite(self._figure(name))]
-        return sorted(known, key=lambda name: sort_key(self._figure(name), self.mode))
+    def _by_metric(self) -> list[str]:
+        """The checkpoints that have the metric, the best first, of equal ones the oldest."""
+        known = [name for name in self._names() if math.isfinite(self._metric_of(name))]
+        return sorted(known, key=lambda name: sort_key(self._metric_of(name), self.mode))
 
-    def _figure(self, name: str) -> float:
+    def _metric_of(self, name: str) -> float:
         """The value of ``metric`` for a checkpoint; NaN if it has none, or its description is damaged."""
-        if name not in self._figures:
+        if name not in self._metrics:
             try:
-                self._figures[name] = float(self.folder.read_metrics(name).get(self.metric, math.nan))
+                self._metrics[name] = float(self.folder.read_metrics(name).get(self.metric, math.nan))
             except (CheckpointError, OverflowError):  # an integer may have any number of digits
-                self._figures[name] = math.nan
-        return self._figures[name]
+                self._metrics[name] = math.nan
+        return self._metrics[name]
 
     def _first_intact(self, names: list[str], warn: Warn) -> Location | None:
         for name in names:
@@ -192,7 +192,7 @@ class CheckpointStore:
         """
         try:
             own = [name for name in self._names() if (step_of(name) or 0) <= newest]
-            best = set(self._by_figure()[: self.keep_best]) if self.keep_best else set()
+            best = set(self._by_metric()[: self.keep_best]) if self.keep_best else set()
             self.folder.remove([name for name in own[: -self.keep] if name not in best])
         except FileError as error:
             warn(f"{error}; training goes on")

@@ -29,7 +29,7 @@ exit codes: 0 done, 1 minitrain did not run, 2 something to correct in what was 
 
 
 def run(argv: Sequence[str]) -> int:
-    """Measure what ``argv`` asks for, print the tables, write the figures and the chart; returns the exit code."""
+    """Measure what ``argv`` asks for, print the tables, write the results and the chart; returns the exit code."""
     from ..benchmark.sizes import SIZES
     from ..benchmark.step_tables import title_of
 
@@ -76,5 +76,5 @@ def _bench(
         show_result(result)
         results.append(result)
         # After every size: what was measured stays if a later one is stopped.
-        figures, picture = write_json(out / "bench.json", results), draw(results, out / "bench.png")
-    say(f"figures in {figures}, drawn in {picture}")
+        numbers, picture = write_json(out / "bench.json", results), draw(results, out / "bench.png")
+    say(f"results in {numbers}, chart in {picture}")

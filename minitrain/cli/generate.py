@@ -18,7 +18,7 @@ _EPILOG = """\
 examples:
   minitrain generate runs/NAME --prompt "The class statement"
   minitrain generate runs/NAME --temperature 0.5 --top-k 20 --seed 7
-  minitrain generate runs/NAME --temperature 0            always the likeliest token
+  minitrain generate runs/NAME --temperature 0            always the most likely token
 
 The same seed gives the same text; another one gives another."""
 
@@ -66,7 +66,7 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         top_p=arguments.top_p,
-        rng=Key.from_seed(arguments.seed),
+        key=Key.from_seed(arguments.seed),
     )
     return text_of((int(column[0]) for column in columns), tokenizer)
 
@@ -98,14 +98,14 @@ def _parser() -> Parser:
         type=float,
         default=0.8,
         metavar="T",
-        help="below 1 more predictable, above 1 more varied, 0 the likeliest token (0.8)",
+        help="below 1 more predictable, above 1 more varied, 0 the most likely token (0.8)",
     )
-    parser.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest tokens")
+    parser.add_argument("--top-k", type=int, metavar="K", help="choose among the K most likely tokens")
     parser.add_argument(
         "--top-p",
         type=float,
         metavar="P",
-        help="choose among the likeliest tokens that have share P of the probability",
+        help="choose among the most likely tokens that have share P of the probability",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers (0)")
     parser.add_plugin()

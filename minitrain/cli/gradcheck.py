@@ -156,7 +156,7 @@ class _Table:
     def __init__(self, kind: str, chosen: Iterable[Subject], width: int) -> None:
         self._kind = kind
         longest = max(len(kind), *(len(subject.name) for subject in chosen if subject.kind == kind))
-        self._name = min(longest, max(20, width - 22 - _ROOM))  # 22 for the figures and what is between
+        self._name = min(longest, max(20, width - 22 - _ROOM))  # 22 for the numbers and the gaps
         self._arguments = max(_ROOM, width - self._name - 22)
 
     def header(self) -> Text:
@@ -171,10 +171,10 @@ class _Table:
         from rich.text import Text
 
         style = "red" if verdict.failure else "green" if verdict.worst < _TIGHT else "yellow"
-        figure = f"{verdict.worst:.1e}" if verdict.errors else "failed" if verdict.failure else "-"
+        error = f"{verdict.worst:.1e}" if verdict.errors else "failed" if verdict.failure else "-"
         name = verdict.name if len(verdict.name) <= self._name else verdict.name[: self._name - 3] + "..."
         line = Text(f"{name:{self._name}}  ")
-        line.append(f"{figure:>11}", style=style)
+        line.append(f"{error:>11}", style=style)
         line.append(f"  {verdict.calls:>5}  {_listed(list(verdict.errors), self._arguments)}")
         return line
 

@@ -29,7 +29,7 @@ columns (means of a step):
   GB         arrays read and written, each once: the least that has to move
   FLOP/B     GFLOP over GB, the arithmetic intensity
   of bound   how near the speed that the machine allows at this intensity (the roofline), min(sgemm, FLOP/B x triad);
-             above 100% the arrays came out of the caches
+             above 100% the arrays came from the caches
 
 Inside an operation nothing is told apart; by layer, what a layer itself calls is counted, not the layers inside it.
 
@@ -98,7 +98,7 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[Steps]:
         return
     presets = language_presets()
     if names[0] in other_presets():
-        raise UsageError(f"{names[0]} is no language model; there are {', '.join(presets)}")
+        raise UsageError(f"{names[0]} is not a language model; there are {', '.join(presets)}")
     if names[0] not in presets:
         hint = did_you_mean(names[0], presets) or f"; there are {', '.join(presets)}"
         raise UsageError(f"{names[0]!r} is neither a setting, key=value, nor a preset{hint}")

@@ -41,7 +41,7 @@ class Dataset(data.Dataset):
 
     Args:
         file: a text file or a folder of them.
-        tokenizer: makes ids of it.
+        tokenizer: turns it into ids.
         batch_size: windows in a batch.
         block_size: T, tokens in a window.
     """

@@ -1,4 +1,4 @@
-"""Checks of texts and token ids that tokenizers, data sets and loaders share."""
+"""Checks of texts and token ids for tokenizers, data sets and loaders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def checked_ids(ids: Sequence[int] | NDArray[Any], vocab_size: int) -> NDArray[A
     """``ids`` as an integer array ``(N,)``.
 
     Raises:
-        TokenError: if they are not integers, or one is outside the vocabulary; the first such is named.
+        TokenError: if they are not integers, or one is outside the vocabulary; the message names the first.
     """
     check_plain("the token ids", ids)
     array = np.asarray(ids)
@@ -56,10 +56,10 @@ def as_int32(ids: Any, what: str = "token ids") -> NDArray[np.int32]:
 
     Args:
         ids: an integer array of any shape, or a sequence of integers. int32 itself is not copied.
-        what: what they are, for the message.
+        what: their name in the message.
 
     Raises:
-        TokenError: if they are not integers, or one does not fit into 32 bits; the first such is named.
+        TokenError: if they are not integers, or one does not fit into 32 bits; the message names the first.
     """
     array = np.asarray(ids)
     if array.dtype == np.int32:
@@ -74,7 +74,7 @@ def as_int32(ids: Any, what: str = "token ids") -> NDArray[np.int32]:
             place = np.unravel_index(int(np.argmax(outside)), array.shape)
             at = ", ".join(map(str, place)) or "0"
             raise TokenError(
-                f"{what}: {array[place]} at position {at} does not fit into 32 bits, in which ids are kept; the ids "
-                "are damaged, or no token ids"
+                f"{what}: {array[place]} at position {at} does not fit into 32 bits, the size of token ids; the ids "
+                "are damaged, or are not token ids"
             )
     return array.astype(np.int32)

@@ -1,4 +1,4 @@
-"""The loop of generation: ask the model for the next token, append it, ask again."""
+"""The generation loop: predict the next token, append it, repeat."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .sampling import check_settings, sample_logits
 
 
 class LanguageModel(Protocol):
-    """What a model must offer to generate: its ``config.block_size`` and a forward pass."""
+    """What generation needs of a model: ``config.block_size`` and a forward."""
 
     config: Any
 
-    def forward(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, Any]:
+    def forward(self, tokens: Array, *, key: Key | None = None) -> tuple[Array, Any]:
         """Logits ``(B, T, V)`` of tokens ``(B, T)``, and a cache."""
         ...
 
 
 class Sampling(TypedDict, total=False):
-    """How tokens are chosen: the keyword arguments of `stream`, where they are described and have their defaults."""
+    """How tokens are chosen: keyword arguments of `stream`, which documents them and their defaults."""
 
     temperature: float
     top_k: int | None
     top_p: float | None
-    rng: Key | None
+    key: Key | None
 
 
 def generate(
@@ -36,12 +36,12 @@ def generate(
     max_new_tokens: int,
     **sampling: Unpack[Sampling],
 ) -> Array:
-    """Let the model continue each row of ``tokens``.
+    """Continue each row of ``tokens`` with the model.
 
     Arguments and errors are those of `stream`, which gives the same tokens one by one.
 
     Returns:
-        ``(B, T0 + max_new_tokens)`` int32: the prompt and what follows it.
+        ``(B, T0 + max_new_tokens)`` int32: the prompts and their continuations.
     """
     columns = list(stream(model, tokens, max_new_tokens, **sampling))
     xp = array_module(tokens)
@@ -56,12 +56,12 @@ def stream(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    rng: Key | None = None,
+    key: Key | None = None,
 ) -> Iterator[Array]:
-    """Like `generate`, but hand over each column of new tokens as soon as it is there.
+    """Like `generate`, but yield each column of new tokens as soon as it is computed.
 
-    The random number behind a token is a function of the key, the index of its sample and its position:
-    asking for more tokens, or for the samples of a batch one by one (`Key.at_sample`), does not change it.
+    The random number for a token is a function of the key, the index of its sample and its position. It does not
+    change if you ask for more tokens, or for the samples of a batch one by one (`Key.at_sample`).
 
     The model sees at most the last ``config.block_size`` tokens, numbered from position 0.
 
@@ -69,10 +69,11 @@ def stream(
         model: the model; runs without dropout.
         tokens: ``(B, T0)`` integers, the prompts, at least one token each, on the model's device.
         max_new_tokens: how many tokens to append.
-        temperature: above 0; below 1 the likely becomes likelier; 0 takes the likeliest token always.
-        top_k: choose among this many of the likeliest tokens only.
-        top_p: choose among the likeliest tokens that together have this share of the probability only.
-        rng: the key of the random numbers; only temperature 0 does without.
+        temperature: 0 or more. Below 1, output is more predictable; above 1, more varied. 0 always takes the most
+            likely token.
+        top_k: choose only among this many of the most likely tokens.
+        top_p: choose only among the most likely tokens that together have this share of the probability.
+        key: random key; required unless the temperature is 0.
 
     Yields:
         ``(B,)`` int32, ``max_new_tokens`` times.
@@ -81,25 +82,25 @@ def stream(
         ConfigError: if a setting is out of range, or the key is missing.
         ShapeError: if ``tokens`` is not a non-empty ``(B, T0)`` array of integers.
         TokenError: from the model, if a token is outside its vocabulary.
-        NonFiniteError: if the model answers with NaN or infinity.
+        NonFiniteError: if the model returns NaN or infinity.
     """
     check_settings(temperature, top_k, top_p)
     if max_new_tokens < 0:
-        raise ConfigError(f"max_new_tokens={max_new_tokens}: it must be 0 or more")
-    if temperature > 0 and rng is None:
-        raise ConfigError("sampling needs a key: pass rng=Key.from_seed(0), or temperature=0")
+        raise ConfigError(f"max_new_tokens={max_new_tokens} must be 0 or more")
+    if temperature > 0 and key is None:
+        raise ConfigError("sampling needs a key: pass key=Key.from_seed(0), or temperature=0")
     if not is_array(tokens):
         raise ShapeError(
-            f"tokens is a {type(tokens).__name__}, expected an array of integers (B, T0): a tokenizer makes ids of a "
-            "text, numpy.array([ids]) a prompt of them"
+            f"tokens is a {type(tokens).__name__}, expected an array of integers (B, T0): a tokenizer turns a text "
+            "into ids, and numpy.array([ids]) is a prompt"
         )
     check_plain("tokens", tokens)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or 0 in tokens.shape:
         raise ShapeError(
             f"tokens is {tokens.dtype} of shape {tokens.shape}, expected integers (B, T0): "
-            "one prompt a row, with at least one token"
+            "one prompt per row, with at least one token"
         )
-    return _stream(model, tokens, max_new_tokens, temperature, top_k, top_p, rng)
+    return _stream(model, tokens, max_new_tokens, temperature, top_k, top_p, key)
 
 
 def _stream(
@@ -109,7 +110,7 @@ def _stream(
     temperature: float,
     top_k: int | None,
     top_p: float | None,
-    rng: Key | None,
+    key: Key | None,
 ) -> Iterator[Array]:
     xp = array_module(tokens)
     B, prompt = tokens.shape
@@ -118,7 +119,7 @@ def _stream(
     text[:, :prompt] = tokens
     for t in range(prompt, prompt + max_new_tokens):
         logits, _ = model.forward(xp.ascontiguousarray(text[:, max(0, t - block_size) : t]))  # (B, T, V)
-        numbers = None if temperature == 0 or rng is None else uniform(rng.fold("token", t), (B,), xp)  # (B,)
+        numbers = None if temperature == 0 or key is None else uniform(key.fold("token", t), (B,), xp)  # (B,)
         column = sample_logits(logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p, uniform=numbers)
         text[:, t] = column
         yield column

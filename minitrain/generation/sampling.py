@@ -20,15 +20,15 @@ def sample_logits(
 ) -> Array:
     """Choose a token in each row.
 
-    The distribution is ``softmax(logits / temperature)``, cut down to the ``top_k`` likeliest tokens, then to
-    the smallest set of likeliest ones whose share of what is left reaches ``top_p`` (Holtzman et al., 2020,
-    "The Curious Case of Neural Text Degeneration"). Of equal logits the lower id counts as likelier. The shares
-    of the tokens that are left divide the line from 0 to 1, in the order of their ids; the row's number points
-    at the one chosen.
+    The distribution is ``softmax(logits / temperature)``, limited to the ``top_k`` most likely tokens, then to the
+    smallest set of most likely ones whose share of the rest reaches ``top_p`` (Holtzman et al., 2020, "The Curious
+    Case of Neural Text Degeneration"). Of equal logits, the lower id counts as more likely. The token is drawn by
+    inverse transform: the first id, in order, whose cumulative probability exceeds the row's number in ``uniform``.
 
     Args:
         logits: ``(B, V)`` floats; ``-inf`` bans a token.
-        temperature: above 0; below 1 the likely becomes likelier. 0 is the limit: always the likeliest token.
+        temperature: 0 or more. Below 1, output is more predictable; above 1, more varied. 0 always takes the most
+            likely token.
         top_k: keep this many tokens, 1 or more; ``None`` keeps all.
         top_p: keep this share of the probability, above 0 and at most 1; ``None`` keeps all.
         uniform: ``(B,)`` random numbers in [0, 1); not used, and not needed, at temperature 0.
@@ -50,37 +50,37 @@ def sample_logits(
     if broken.any():
         row = int(broken.argmax())
         raise NonFiniteError(
-            f"cannot sample: the highest of the logits of sample {row} is {float(highest[row, 0])}; "
+            f"cannot sample: the highest logit of sample {row} is {float(highest[row, 0])}; "
             "the model's weights or its input are damaged, or every token is banned"
         )
     if temperature == 0:
         return logits.argmax(axis=1).astype(xp.int32)  # type: ignore[no-any-return]
     if uniform is None:
-        raise ConfigError("sampling needs random numbers: give uniform, or temperature=0 for the likeliest token")
+        raise ConfigError("sampling needs random numbers: give uniform, or temperature=0 for the most likely token")
     if uniform.shape != logits.shape[:1]:
         raise ShapeError(
-            f"sample_logits: uniform has shape {uniform.shape}, expected one number a row, {logits.shape[:1]}"
+            f"sample_logits: uniform has shape {uniform.shape}, expected one number per row, {logits.shape[:1]}"
         )
-    with np.errstate(over="ignore"):  # at a tiny temperature a quotient may reach -inf, whose weight, 0, is right
-        # In float64: sums over a large vocabulary have to resolve the 32 bits of a random number.
-        weight = xp.exp((logits.astype(xp.float64) - highest) / temperature)  # (B, V), 1 for the likeliest
+    with np.errstate(over="ignore"):  # at a tiny temperature a quotient may reach -inf; its weight 0 is right
+        # In float64: sums over a large vocabulary must resolve the 32 bits of a random number.
+        weight = xp.exp((logits.astype(xp.float64) - highest) / temperature)  # (B, V), 1 for the most likely
     if top_k is not None or top_p is not None:
         weight = _cut(weight, logits, top_k, top_p)
     share = xp.cumsum(weight, axis=1)  # (B, V)
-    # The tokens that end before the point; as many as the id of the token that it falls on.
+    # The number of tokens whose cumulative share is below the point is the id of the chosen token.
     return (share <= uniform[:, None] * share[:, -1:]).sum(axis=1).astype(xp.int32)  # type: ignore[no-any-return]
 
 
 def _cut(weight: Array, logits: Array, top_k: int | None, top_p: float | None) -> Array:
-    """``weight (B, V)`` with 0 for all but the likeliest tokens."""
+    """``weight (B, V)`` with 0 for all but the most likely tokens."""
     xp = array_module(weight)
-    order = xp.argsort(-logits, axis=1, kind="stable")  # (B, V) ids, the likeliest first
-    kept = xp.take_along_axis(weight, order, axis=1)  # (B, V), falling
+    order = xp.argsort(-logits, axis=1, kind="stable")  # (B, V) ids, the most likely first
+    kept = xp.take_along_axis(weight, order, axis=1)  # (B, V), descending
     if top_k is not None:
         kept[:, top_k:] = 0
     if top_p is not None:
         share = xp.cumsum(kept, axis=1)
-        before = (share - kept) / share[:, -1:]  # (B, V) the share of the likelier tokens: 0 for the first
+        before = (share - kept) / share[:, -1:]  # (B, V) the share of the more likely tokens: 0 for the first
         kept[before >= top_p] = 0
     cut: Array = xp.empty_like(weight)
     cut[xp.arange(weight.shape[0])[:, None], order] = kept
@@ -94,8 +94,8 @@ def check_settings(temperature: float, top_k: int | None, top_p: float | None) -
         ConfigError: naming the setting, its value and its range.
     """
     if not (math.isfinite(temperature) and temperature >= 0):
-        raise ConfigError(f"temperature={temperature}: it must be above 0, or 0 for the likeliest token")
+        raise ConfigError(f"temperature={temperature} must be above 0, or 0 for the most likely token")
     if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k={top_k}: it must be 1 or more, or None to keep all tokens")
+        raise ConfigError(f"top_k={top_k} must be 1 or more, or None to keep all tokens")
     if top_p is not None and not 0 < top_p <= 1:
-        raise ConfigError(f"top_p={top_p}: it must be above 0 and at most 1, or None to keep all tokens")
+        raise ConfigError(f"top_p={top_p} must be above 0 and at most 1, or None to keep all tokens")

@@ -1,4 +1,4 @@
-"""Text in, text out: a prompt continued by a model and its tokenizer."""
+"""Continues a text prompt with a model and its tokenizer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def continue_text(
     device: str = "cpu",
     **sampling: Unpack[Sampling],
 ) -> str:
-    """What the model writes after ``prompt``.
+    """The model's continuation of ``prompt``.
 
     Args:
         model: the model.
         tokenizer: has ``encode(text)``, integers (T0,), and ``decode(tokens)``.
         prompt: at least one character.
         max_new_tokens: how many tokens to write.
-        device: where the model is.
+        device: the model's device.
         **sampling: how tokens are chosen, see `stream`.
 
     Returns:

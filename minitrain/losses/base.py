@@ -1,14 +1,14 @@
-"""What all losses of this package share: the reduction.
+"""The reduction, which all losses of this package share.
 
 By default a loss returns ``Loss(total, count)``, and its gradient is that of the total. Such sums add up over
-micro-batches. For your own loop there are the three reductions of PyTorch: ``"sum"`` gives the total, ``"mean"`` the
-total divided by the count, ``"none"`` one loss per target::
+micro-batches. For your own loop there are PyTorch's three reductions: ``"sum"`` gives the total, ``"mean"`` the total
+divided by the count, ``"none"`` one loss per target::
 
     loss_fn = MeanSquaredError(reduction="mean")
     loss, cache = loss_fn.forward(outputs, targets)
     doutputs = loss_fn.backward(1.0, cache)
 
-The object keeps nothing of a call, so a validation pass between forward and backward changes nothing.
+The object stores nothing of a call, so a validation pass between forward and backward changes nothing.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ REDUCTIONS = (None, "none", "mean", "sum")
 
 
 class LossCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     operation: Any  # the cache of the operation
-    scale: float  # what the reduction multiplies the gradient of the total by
+    scale: float  # the reduction's factor for the gradient of the total
 
     def scaled(self, dloss: Any) -> Any:
         """The gradient of the total, from that of the loss."""
@@ -43,15 +43,15 @@ class Reduced:
 
     Args:
         reduction: ``None`` for ``Loss(total, count)``, or ``"none"``, ``"mean"``, ``"sum"``.
-        numbers: the settings of a subclass that must be numbers; the operation checks their ranges.
+        numbers: settings of a subclass that must be numbers; the operation checks their ranges.
 
     Raises:
         ConfigError: if ``reduction`` is none of these, or one of the numbers is not a number.
 
     Attributes:
-        classifies: whether outputs are scores of classes (..., V), and targets the numbers of classes (...,).
-        is_likelihood: whether ``plain()`` is the negative log-likelihood of the targets in nats, whose mean has a
-            perplexity as its exponential.
+        classifies: whether outputs are class scores (..., V), and targets class indices (...,).
+        is_likelihood: whether ``plain()`` is the negative log-likelihood of the targets in nats. The exponential of its
+            mean is then a perplexity.
     """
 
     classifies: ClassVar[bool] = False
@@ -74,14 +74,14 @@ class Reduced:
         return self.reduction == "none"
 
     def plain(self) -> Self:
-        """This loss as an evaluation measures it: without what only helps training, such as label smoothing.
+        """This loss as an evaluation measures it: without parts that only help training, such as label smoothing.
 
-        A loss of your own that has such a part returns a copy without it; by default there is none.
+        If a loss of your own has such parts, return a copy without them; the default returns the loss itself.
         """
         return self
 
     def summed(self) -> Self:
-        """This loss with its total and its count, ``Loss(total, count)``, whatever its reduction."""
+        """This loss without its reduction: its forward returns ``Loss(total, count)``."""
         return self if self.reduction is None else self._changed(reduction=None)
 
     def _changed(self, **attributes: Any) -> Self:
@@ -91,7 +91,7 @@ class Reduced:
         return other
 
     def reduce(self, loss: Loss, cache: Any) -> tuple[Any, LossCache]:
-        """The result of the forward, from that of its operation."""
+        """Apply the reduction to the result of the operation's forward."""
         if self.reduction is None:
             return loss, LossCache(cache, 1.0)
         if self.reduction != "mean":

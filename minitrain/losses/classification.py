@@ -1,4 +1,4 @@
-"""Losses of classification: over classes (logits (..., V), integer targets (...,)) and over yes-or-no questions."""
+"""Losses of classification: over classes (logits (..., V), integer targets (...,)) and over binary labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..ops.classification.hinge import hinge_backward, hinge_forward
 from ..ops.contract.loss import Loss
 from .base import LossFunction, Reduced, as_weight, fit
 
-NOTHING_IGNORED = -100  # PyTorch's default: no class has this number
+NOTHING_IGNORED = -100  # PyTorch's default: no class has this index
 
 
 class SmoothedLoss(Reduced):
@@ -43,12 +43,12 @@ class SmoothedLoss(Reduced):
 
     @property
     def ignore_index(self) -> int:
-        """The target that does not count."""
+        """The target that is ignored."""
         return self.options["ignore_index"]  # type: ignore[no-any-return]
 
     @property
     def is_likelihood(self) -> bool:  # type: ignore[override]
-        """Class weights make of the negative log-likelihood something else."""
+        """Whether there are no class weights: with weights it is not a likelihood."""
         return self.weight is None
 
     def plain(self) -> Self:
@@ -61,16 +61,16 @@ class SmoothedLoss(Reduced):
 class CrossEntropyLoss(SmoothedLoss, LossFunction):
     """Softmax cross-entropy of logits (..., V) and classes (...,).
 
-    Label smoothing and the z-loss belong to training: trainers measure ``plain()``, the loss without them, in an
-    evaluation.
+    Label smoothing and the z-loss are for training. In an evaluation, trainers measure ``plain()``, the loss without
+    them.
 
     Args:
         label_smoothing: share of each target spread evenly over all V classes, in [0, 1], as in PyTorch.
         reduction: see ``Reduced``; the count of the mean is the sum of the targets' class weights.
         ignore_index: rows with this target add nothing.
         weight: (V,) weight of each class; 1 by default.
-        z_loss: factor of the squared log-sum-exp of the logits, not negative (1e-4 in PaLM: Chowdhery et al., 2022,
-            arXiv:2204.02311); a row's class weight applies to it too.
+        z_loss: factor of the squared log-sum-exp of the logits, at least 0 (1e-4 in PaLM: Chowdhery et al., 2022,
+            arXiv:2204.02311). A row's class weight applies to it too.
         others_only: whether smoothing leaves out the target's own class and ``ignore_index``, see ``LabelSmoothing``.
     """
 
@@ -83,7 +83,7 @@ class CrossEntropyLoss(SmoothedLoss, LossFunction):
 
 
 class LabelSmoothing(CrossEntropyLoss):
-    """Cross-entropy with smoothed targets, over sequences with padding.
+    """Cross-entropy with smoothed targets, for sequences with padding.
 
     By default smoothing is spread over all V classes, padding included: the target's class gets
     ``1 - smoothing + smoothing / V`` and every other class ``smoothing / V``. That is the rule of Szegedy et al. (2016,
@@ -96,9 +96,9 @@ class LabelSmoothing(CrossEntropyLoss):
 
     Args:
         smoothing: share of each target that is spread, in [0, 1].
-        pad_idx: the token that stands for padding; ``None`` if there is none.
+        pad_idx: id of the padding token; ``None`` if there is none.
         reduction: see ``Reduced``; the count of the mean is the number of targets that are not padding.
-        others_only: whether padding and the target's class get no part of the smoothing.
+        others_only: whether padding and the target's class get no share of the smoothing.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class FocalLoss(LossFunction):
     An evaluation measures the focal loss itself. It is not a likelihood, so it has no perplexity.
 
     Args:
-        gamma: the focus, not negative; 0 gives cross-entropy.
+        gamma: focusing parameter, at least 0; 0 gives cross-entropy.
         alpha: (V,) weight of each class; 1 by default.
         reduction: see ``Reduced``; the count of the mean is the number of rows that are not ignored.
         ignore_index: rows with this target add nothing.
@@ -147,11 +147,11 @@ class FocalLoss(LossFunction):
 
 
 class BinaryFocalLoss(LossFunction):
-    """Focal loss of log-odds (...,) and answers (...,), integers 0 or 1.
+    """Focal loss of log-odds (...,) and labels (...,), integers 0 or 1.
 
     Args:
-        gamma: the focus, not negative; 0 gives cross-entropy.
-        alpha: weight of the answers 1, in [0, 1]; the answers 0 have the rest. ``None`` for 1 on both sides.
+        gamma: focusing parameter, at least 0; 0 gives cross-entropy.
+        alpha: weight of labels 1, in [0, 1]; labels 0 have weight ``1 - alpha``. ``None`` means 1 for both.
         reduction: see ``Reduced``.
     """
 
@@ -168,11 +168,11 @@ class BinaryFocalLoss(LossFunction):
 
 
 class BinaryCrossEntropyLoss(LossFunction):
-    """Cross-entropy of log-odds (..., C) and probabilities (..., C), each column a separate question.
+    """Cross-entropy of log-odds (..., C) and probabilities (..., C); each column is a separate binary label.
 
     Args:
         reduction: see ``Reduced``.
-        pos_weight: weight of the positive side, broadcasts to (C,); 1 by default.
+        pos_weight: weight of the positive class, broadcasts to (C,); 1 by default.
     """
 
     def __init__(self, reduction: str | None = None, pos_weight: Any = None) -> None:
@@ -188,10 +188,10 @@ class BinaryCrossEntropyLoss(LossFunction):
 
 
 class HingeLoss(LossFunction):
-    """``max(0, margin - y f)`` of scores (...,) and sides (...,), integers -1 or +1.
+    """``max(0, margin - y f)`` of scores f (...,) and targets y (...,), integers -1 or +1.
 
     Args:
-        margin: how far on its side a score must be for a loss of 0.
+        margin: how far a score must be on the right side of 0 to have no loss.
         reduction: see ``Reduced``.
     """
 

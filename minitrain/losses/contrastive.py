@@ -1,7 +1,7 @@
 """Contrastive losses with fixed settings; ``ClipLoss`` and ``SiglipLoss`` in ``minitrain.nn`` learn theirs.
 
-They compare each sample of a batch with all others. Splitting a batch into micro-batches changes the loss and the
-gradient; ``gradient_caching`` splits the encoders' work and keeps the gradient.
+They compare each sample of a batch with all others, so splitting a batch into micro-batches changes the loss and the
+gradient. ``gradient_caching`` splits the encoders' work and keeps the gradient.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .base import LossCache, LossFunction, Reduced
 
 
 class InfoNCELoss(Reduced):
-    """Each row of one set of features (N, C) should be nearest to the same row of the other, and the other way round.
+    """Symmetric InfoNCE: each row of one set of features (N, C) should be nearest to the same row of the other set.
 
     Args:
         temperature: divisor of the cosines, above 0.
-        reduction: see ``Reduced``; the losses are those of the pairs.
+        reduction: see ``Reduced``; there is one loss per pair.
     """
 
     def __init__(self, temperature: float = 0.07, reduction: str | None = None) -> None:
@@ -42,12 +42,12 @@ class InfoNCELoss(Reduced):
 
 
 class SigmoidContrastiveLoss(Reduced):
-    """Whether a row of one set of features (N, C) belongs to a row of the other is a question for each of N^2 pairs.
+    """SigLIP's loss: a binary classification of each of the N^2 pairs of rows of two sets of features (N, C).
 
     Args:
         temperature: divisor of the cosines, above 0.
         bias: log-odds of a match between orthogonal features.
-        reduction: see ``Reduced``; the losses are those of the images, each with all texts.
+        reduction: see ``Reduced``; there is one loss per image, over all texts.
     """
 
     def __init__(self, temperature: float = 0.1, bias: float = -10.0, reduction: str | None = None) -> None:
@@ -66,7 +66,7 @@ class SigmoidContrastiveLoss(Reduced):
 
 
 class SupervisedContrastiveLoss(LossFunction):
-    """Features (N, C) with the same label (N,) belong together (Khosla et al., 2020, arXiv:2004.11362).
+    """Pulls features (N, C) with the same label (N,) together (Khosla et al., 2020, arXiv:2004.11362).
 
     Args:
         temperature: divisor of the cosines, above 0.

@@ -14,8 +14,7 @@ class KLDivergenceLoss(LossFunction):
     """Divergence of log-probabilities (..., V) from target probabilities (..., V).
 
     Args:
-        reduction: see ``Reduced``; the losses are those of the rows, and the mean is over rows (PyTorch's
-            ``"batchmean"``).
+        reduction: see ``Reduced``; there is one loss per row, and the mean is over rows (PyTorch's ``"batchmean"``).
     """
 
     def _forward(self, outputs: Array, targets: Array, each: bool) -> tuple[Loss, Any]:

@@ -4,12 +4,12 @@ A contrastive loss needs large batches, and all features of a batch at once. The
 activations fill the memory. But once the gradient of all features is known, the backward of each sample through the
 encoder is independent of the others::
 
-    1. features of all micro-batches, one after another; their caches are thrown away
-    2. the loss of all features together, and the gradient of each of them
-    3. each micro-batch forward again, and back with its slice of that gradient
+    1. compute the features of all micro-batches, one after another, and drop their caches
+    2. compute the loss of all features together, and the gradient of each
+    3. run each micro-batch forward again, and backward with its slice of that gradient
 
-This costs a second forward, and gives the gradient of the whole batch. With dropout too: a mask is a function of
-the key and of a sample's index in the batch, so both forwards drop the same elements.
+This costs a second forward and gives the gradient of the whole batch. That holds with dropout too: a mask is a function
+of the key and of a sample's index in the batch, so both forwards drop the same elements.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ def gradient_caching(
     micro_batches: Sequence[tuple[Any, ...]],
     targets: Sequence[Any] = (),
     *,
-    rng: Key | None = None,
+    key: Key | None = None,
     dloss: Any = 1.0,
 ) -> Any:
-    """Add the gradient of a loss of the whole batch to a model's parameters, a micro-batch at a time.
+    """Add the gradient of a loss over the whole batch to a model's parameters, one micro-batch at a time.
 
     Args:
         model: an encoder. ``forward(*micro_batch)`` returns features (n, ...), one array or several, and a cache;
-            ``backward`` takes as many gradients and the cache. With ``rng`` the forward takes that key too.
-        loss_fn: ``forward(*features, *targets)`` returns the loss and a cache; ``backward(dloss, cache)`` the gradients
-            of the features first, such as those of ``InfoNCELoss`` and ``ClipLoss`` do.
+            ``backward`` takes as many gradients and the cache. If there is a ``key``, the forward gets it as ``key``.
+        loss_fn: ``forward(*features, *targets)`` returns the loss and a cache; ``backward(dloss, cache)`` returns the
+            gradients of the features first, as ``InfoNCELoss`` and ``ClipLoss`` do.
         micro_batches: the arguments of each forward, in the order of the batch.
         targets: further arguments of the loss for the whole batch, such as labels.
-        rng: key of the dropout masks at the first sample; ``None`` means none.
+        key: random key of the dropout masks at the first sample; ``None`` means none.
         dloss: gradient of the loss.
 
     Returns:
-        The first result of the loss's forward.
+        The loss, as its forward returns it.
 
     Raises:
         ShapeError: if there are no micro-batches.
     """
     if not micro_batches:
-        raise ShapeError("gradient_caching: there are no micro-batches; give one at least")
-    first = 0 if rng is None else rng.sample
+        raise ShapeError("gradient_caching: there are no micro-batches; give at least one")
+    first = 0 if key is None else key.sample
     options: list[dict[str, Key]] = []  # of each forward
     parts: list[list[Array]] = []
     for batch in micro_batches:
-        options.append({} if rng is None else {"rng": rng.at_sample(first)})
+        options.append({} if key is None else {"key": key.at_sample(first)})
         parts.append(_features(model, batch, options[-1]))
         first += len(parts[-1][0])
 
@@ -72,7 +72,7 @@ def gradient_caching(
     return loss
 
 
-# Functions of their own, so that a cache is gone when they return: before the next micro-batch makes another.
+# These are separate functions so that a cache is freed on return, before the next micro-batch makes another.
 
 
 def _features(model: Any, batch: tuple[Any, ...], options: dict[str, Key]) -> list[Array]:
@@ -83,6 +83,6 @@ def _features(model: Any, batch: tuple[Any, ...], options: dict[str, Key]) -> li
 
 
 def _backward(model: Any, batch: tuple[Any, ...], options: dict[str, Key], gradients: list[Array]) -> None:
-    """Forward again, and back from the gradients of the features."""
+    """Run forward again, then backward from the gradients of the features."""
     *_, cache = model.forward(*batch, **options)
     model.backward(*gradients, cache)

@@ -14,8 +14,8 @@ from .classification import NOTHING_IGNORED, SmoothedLoss
 class LinearCrossEntropy(SmoothedLoss):
     """``CrossEntropyLoss`` of ``hidden @ weight.T + bias``, without ever holding all logits.
 
-    The head's weight and bias are passed to each call; the loss owns nothing. A backward can put their gradients
-    straight into their buffers::
+    The head's weight and bias are passed to each call; the loss owns nothing. A backward can write their gradients
+    directly into their buffers::
 
         loss, cache = loss_fn.forward(hidden, head.weight.data, targets)
         dhidden, *_ = loss_fn.backward(1.0, cache, into=(None, head.weight.into(), None, None))
@@ -27,7 +27,7 @@ class LinearCrossEntropy(SmoothedLoss):
         weight: (V,) weight of each class; 1 by default.
         z_loss: factor of the squared log-sum-exp of the logits.
         others_only: whether smoothing leaves out the target's own class and ``ignore_index``.
-        chunk: number of rows whose logits are held at a time.
+        chunk: number of rows whose logits are in memory at once.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LinearCrossEntropy(SmoothedLoss):
             weight: (V, C) weight of the head.
             targets: (...,) integers in [0, V), or ``ignore_index``.
             bias: (V,) of the head, or ``None``.
-            gradients: ``False`` in an evaluation, which then computes no gradients.
+            gradients: pass ``False`` in an evaluation, so that no gradients are computed.
 
         Returns:
             The loss, reduced, and the cache.
@@ -67,5 +67,5 @@ class LinearCrossEntropy(SmoothedLoss):
     def backward(
         self, dloss: Any, cache: LossCache, *, into: tuple[Target, Target, Target, Target] = (None, None, None, None)
     ) -> tuple[Array | None, Array | None, None, Array | None]:
-        """Map dloss to dhidden (..., C), dweight (V, C), ``None`` for the targets and dbias (V,), each put ``into``."""
+        """Map dloss to dhidden (..., C), dweight (V, C), ``None`` for the targets and dbias (V,), as ``into`` says."""
         return linear_cross_entropy_backward(cache.scaled(dloss), cache.operation, into=(*into, None))[:4]

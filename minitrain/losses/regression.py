@@ -1,4 +1,4 @@
-"""Losses of numbers: how far outputs are from targets of the same shape."""
+"""Regression losses: the distance of outputs from targets of the same shape."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..ops.regression.mean_squared_error import mean_squared_error_backward, mea
 from .base import LossFunction, as_weight, fit
 
 OUTPUTS_ONLY = (None, SKIP, None)
-"""Where gradients go: only the outputs have one."""
+"""The ``into`` of these losses: only the outputs need a gradient."""
 
 
 class WeightedError(LossFunction):
-    """A loss of each element, multiplied by its weight. A subclass names its operation.
+    """A loss per element, multiplied by its weight. A subclass names its operation.
 
     Args:
         reduction: see ``Reduced``; the count of the mean is the sum of the weights.

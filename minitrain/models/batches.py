@@ -1,4 +1,4 @@
-"""Reading a model's batch: named fields, the keys of a dictionary, or a plain tuple in the documented order."""
+"""Reads a model's batch: named fields, the keys of a dictionary, or a plain tuple in the documented order."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Two encoders with one feature space, as in CLIP (Radford et al., 2021, arXiv:2103.00020).
 
-An image and a text that belong together should have features in the same direction, all other pairs of a batch in
-different ones. Any encoders will do, such as a `ViT` and an `Encoder` whose ``n_classes`` is the width of the space.
+A matching image and text should have features in the same direction, all other pairs of a batch in different ones. Any
+encoders can be used, such as a `ViT` and an `Encoder` whose ``n_classes`` is the width of the space.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .batches import BatchFields, read_batch
 
 
 class ImageTextBatch(NamedTuple):
-    """Images and the texts that belong to them, row by row.
+    """Images and their texts, row by row.
 
     Attributes:
         images: (B, ...) input of the image encoder.
         texts: (B, T) integers, token ids.
-        lengths: (B,) integers, tokens of each text; ``None`` if none is padded.
+        lengths: (B,) integers, number of tokens in each text; ``None`` if none is padded.
     """
 
     images: Array
@@ -34,7 +34,7 @@ class ImageTextBatch(NamedTuple):
 
 
 class DualEncoderCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     image: Any
     text: Any
@@ -44,12 +44,12 @@ class DualEncoderCache(NamedTuple):
 class DualEncoder(Module):
     """An image encoder and a text encoder under the symmetric contrastive loss, with a learned temperature.
 
-    The loss compares all pairs of a batch. With accumulation, each micro-batch is a batch of its own, in which fewer
-    texts compete for an image. `minitrain.losses.gradient_caching` gives the gradient of the whole batch.
+    The loss compares all pairs of a batch. With accumulation, each micro-batch is a batch of its own with fewer
+    negatives. `minitrain.losses.gradient_caching` gives the gradient of the whole batch.
 
     Args:
-        image: ``forward(images, rng=)`` returns features (B, C) and a cache, ``backward(dfeatures, cache)``.
-        text: the same with ``forward(texts, lengths=, rng=)``.
+        image: ``forward(images, key=)`` returns features (B, C) and a cache, ``backward(dfeatures, cache)``.
+        text: the same with ``forward(texts, lengths=, key=)``.
         scale: initial factor of the cosines, one over the temperature.
         dtype: dtype of the temperature.
 
@@ -65,18 +65,18 @@ class DualEncoder(Module):
         self.text: Any = text
         self.contrast = ClipLoss(scale, dtype=dtype)
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, DualEncoderCache]:
+    def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, DualEncoderCache]:
         """The contrastive loss, summed over the pairs of the batch.
 
         Args:
             batch: has ``images`` (B, ...), ``texts`` (B, T) and, if texts are padded, ``lengths`` (B,), as attributes,
                 as keys, or in a plain tuple in this order.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Raises:
             DataError: if a field is missing.
         """
-        loss, cache, _ = self._run(batch, rng)
+        loss, cache, _ = self._run(batch, key)
         return loss, cache
 
     def loss_and_outputs(self, batch: Any) -> tuple[Loss, tuple[Array, Array]]:
@@ -90,9 +90,9 @@ class DualEncoder(Module):
         self.text.backward(dtext, cache.text)
         self.image.backward(dimage, cache.image)
 
-    def _run(self, batch: Any, rng: Key | None) -> tuple[Loss, DualEncoderCache, tuple[Array, Array]]:
+    def _run(self, batch: Any, key: Key | None) -> tuple[Loss, DualEncoderCache, tuple[Array, Array]]:
         images, texts, lengths = read_batch(self, batch)
-        image_features, image = self.image.forward(images, rng=fold(rng, "image"))  # (B, C)
-        text_features, text = self.text.forward(texts, lengths=lengths, rng=fold(rng, "text"))  # (B, C)
+        image_features, image = self.image.forward(images, key=fold(key, "image"))  # (B, C)
+        text_features, text = self.text.forward(texts, lengths=lengths, key=fold(key, "text"))  # (B, C)
         loss, contrast = self.contrast.forward(image_features, text_features)
         return loss, DualEncoderCache(image, text, contrast), (image_features, text_features)

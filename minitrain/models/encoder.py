@@ -1,7 +1,7 @@
 """An encoder that classifies texts (Devlin et al., 2018, arXiv:1810.04805, with pre-norm blocks as in GPT-2).
 
-Every token sees every other. Texts of different lengths share a batch, padded at the end. No token attends to padding,
-and the mean over positions leaves it out.
+Every token attends to every other. A batch may have texts of different lengths, padded at the end. No token attends to
+padding, and the mean over positions leaves it out.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class Encoder(Classifier):
 
     config_type = EncoderConfig
 
-    def make_embedding(self, rng: np.random.Generator, dtype: Any) -> None:
+    def make_embedding(self, init_rng: np.random.Generator, dtype: Any) -> None:
         """Tables of tokens and positions."""
         config = self.config
-        self.tok_emb = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
-        self.pos_emb = LearnedPositions(config.block_size, config.n_embd, rng, dtype=dtype)
+        self.tok_emb = Embedding(config.vocab_size, config.n_embd, init_rng, dtype=dtype)
+        self.pos_emb = LearnedPositions(config.block_size, config.n_embd, init_rng, dtype=dtype)
 
-    def embed(self, inputs: Array, *, rng: Key | None) -> tuple[Array, EmbedCache]:
+    def embed(self, inputs: Array, *, key: Key | None) -> tuple[Array, EmbedCache]:
         """Map tokens (B, T) to x (B, T, C).
 
         Raises:
@@ -60,7 +60,7 @@ class Encoder(Classifier):
             TokenError: if a token is outside the vocabulary.
         """
         check_tokens("Encoder.forward: inputs", inputs, self.config.block_size)
-        return embed_forward(self.tok_emb, self.pos_emb, inputs, dropout=self.config.dropout, rng=rng)
+        return embed_forward(self.tok_emb, self.pos_emb, inputs, dropout=self.config.dropout, key=key)
 
     def embed_backward(self, dx: Array, cache: EmbedCache) -> None:
         """Gradients of both tables, from dx (B, T, C)."""

@@ -1,7 +1,7 @@
 """GPT: a decoder-only transformer (Radford et al., 2019, "Language Models are Unsupervised Multitask Learners").
 
-Token and position embeddings, pre-norm blocks with layer norms and GELU, a final norm, and an output layer that shares
-its weight matrix with the token embedding.
+It has token and position embeddings, pre-norm blocks with layer norms and GELU, a final norm, and an output layer that
+shares its weight matrix with the token embedding.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class GPTConfig(TransformerConfig):
         bias: whether linear layers and norms have biases.
         tie_weights: whether the output layer shares the token embedding's matrix.
         gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
-        loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
-            for all.
+        loss_chunk: number of positions whose logits the loss holds at once, see ``linear_cross_entropy``; ``None`` for
+            all.
     """
 
     vocab_size: int
@@ -48,17 +48,17 @@ class GPT(Decoder):
 
     config_type = GPTConfig
 
-    def make_positions(self, rng: np.random.Generator, dtype: Any) -> LearnedPositions:
+    def make_positions(self, init_rng: np.random.Generator, dtype: Any) -> LearnedPositions:
         """A table of positions."""
-        return LearnedPositions(self.config.block_size, self.config.n_embd, rng, dtype=dtype)
+        return LearnedPositions(self.config.block_size, self.config.n_embd, init_rng, dtype=dtype)
 
-    def make_block(self, rng: np.random.Generator, dtype: Any) -> TransformerBlock:
+    def make_block(self, init_rng: np.random.Generator, dtype: Any) -> TransformerBlock:
         """A block with layer norms and a GELU layer."""
         config = self.config
         return TransformerBlock(
             config.n_embd,
             config.n_head,
-            rng,
+            init_rng,
             kv_heads=config.n_kv_head,
             dropout=config.dropout,
             bias=config.bias,

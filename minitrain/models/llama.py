@@ -1,7 +1,7 @@
 """Llama: a decoder-only transformer (Touvron et al., 2023, arXiv:2302.13971; Llama 2, 2023, arXiv:2307.09288).
 
-It differs from GPT-2 in these parts: root-mean-square norms, rotary positions inside the attention instead of a table,
-a gated feed-forward layer (SwiGLU), key heads that several query heads share, no biases, and a separate output layer.
+It differs from GPT-2 in these parts: root-mean-square norms, rotary positions in the attention instead of a table, a
+gated feed-forward layer (SwiGLU), key heads shared by several query heads, no biases, and a separate output layer.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class LlamaConfig(TransformerConfig):
     Attributes:
         vocab_size: number V of token ids.
         block_size: longest sequence.
-        n_head: number H of query heads; divides ``n_embd``, into an even head width.
+        n_head: number H of query heads; divides ``n_embd`` into an even head width.
         n_kv_head: number of key and value heads (grouped queries), a divisor of ``n_head``; ``None`` for ``n_head``.
-        n_hidden: width of the feed-forward layer; ``None`` for 8/3 C, rounded up to a multiple of 32: as many weights
-            as an ungated layer of 4 C has.
+        n_hidden: width of the feed-forward layer; ``None`` for 8/3 C, rounded up to a multiple of 32, which has as many
+            weights as an ungated layer of 4 C.
         tie_weights: whether the output layer shares the token embedding's matrix.
         rope_base: base of the rotary angles; larger for long texts.
-        rope_scaling: positions are divided by it, to use a trained model on longer texts.
+        rope_scaling: divisor of the positions, to use a trained model on longer texts.
         qk_norm: whether queries and keys are normalised (Henry et al., 2020, arXiv:2010.04245).
-        window: how many positions a query sees, itself included; ``None`` for all before it.
+        window: how many positions a query sees, including itself; ``None`` for all earlier ones.
         eps: added to the mean square in the norms.
-        loss_chunk: number of positions whose logits the loss holds at a time, see ``linear_cross_entropy``; ``None``
-            for all.
+        loss_chunk: number of positions whose logits the loss holds at once, see ``linear_cross_entropy``; ``None`` for
+            all.
     """
 
     vocab_size: int
@@ -60,10 +60,10 @@ class LlamaConfig(TransformerConfig):
     loss_chunk: int | None = None
 
     def check_together(self) -> None:
-        """Check that rotary positions find pairs of elements."""
+        """Check that the head width is even, as rotary positions need."""
         if (self.n_embd // self.n_head) % 2:
             raise ConfigError(
-                f"n_embd / n_head = {self.n_embd // self.n_head} is odd: rotary positions turn pairs of elements, "
+                f"n_embd / n_head = {self.n_embd // self.n_head} is odd: rotary positions rotate pairs of elements, "
                 f"so try n_embd = {self.n_embd + self.n_head}"
             )
 
@@ -78,13 +78,13 @@ class Llama(Decoder):
 
     config_type = LlamaConfig
 
-    def make_block(self, rng: np.random.Generator, dtype: Any) -> PreNormBlock:
+    def make_block(self, init_rng: np.random.Generator, dtype: Any) -> PreNormBlock:
         """A block with root-mean-square norms, rotary positions and a gated layer."""
         config, out_std = self.config, residual_std(0.02, self.config.n_layer)
         attention = MultiHeadAttention(
             config.n_embd,
             config.n_head,
-            rng,
+            init_rng,
             kv_heads=config.n_kv_head,
             window=config.window,
             rope=Rope(config.rope_base, config.rope_scaling),
@@ -94,7 +94,7 @@ class Llama(Decoder):
             out_std=out_std,
             dtype=dtype,
         )
-        feed_forward = GatedFeedForward(config.n_embd, config.hidden, rng, out_std=out_std, dtype=dtype)
+        feed_forward = GatedFeedForward(config.n_embd, config.hidden, init_rng, out_std=out_std, dtype=dtype)
         return PreNormBlock(
             self.make_norm(dtype), attention, self.make_norm(dtype), feed_forward, dropout=config.dropout
         )

@@ -46,9 +46,9 @@ class MLPConfig(CheckedConfig):
 
     Attributes:
         widths: number of features of the input, of each hidden layer, and of the output.
-        activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"tanh"`` or ``"sigmoid"``, after every layer but the last.
-        task: ``"classification"``, where the outputs are logits of classes under cross-entropy, or ``"regression"``,
-            where they are numbers under the squared error.
+        activation: ``"relu"``, ``"gelu"``, ``"silu"``, ``"tanh"`` or ``"sigmoid"``, after every layer except the last.
+        task: ``"classification"``, whose outputs are class logits under cross-entropy, or ``"regression"``, whose
+            outputs are numbers under the squared error.
         label_smoothing: share of each target spread over all classes in training, in [0, 1).
     """
 
@@ -58,7 +58,7 @@ class MLPConfig(CheckedConfig):
     label_smoothing: float = 0.0
 
     def check_together(self) -> None:
-        """Check the widths, the names, and that only classes are smoothed."""
+        """Check the widths, the names, and that only a classification smooths labels."""
         if not isinstance(self.widths, tuple | list) or not all(isinstance(width, Integral) for width in self.widths):
             raise ConfigError(f"widths = {self.widths!r}: give whole numbers in a tuple, such as (2, 16, 1)")
         if len(self.widths) < 2:
@@ -72,7 +72,7 @@ class MLPConfig(CheckedConfig):
 
 
 class MLPCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     layers: list[LinearCache]
     activations: list[Any]  # one fewer
@@ -81,14 +81,14 @@ class MLPCache(NamedTuple):
 class MLP(CrossEntropyModel):
     """An MLP for vectors, or for the last axis of any array.
 
-    Its batches have ``inputs`` (..., widths[0]) and ``targets``: (...,) classes, of which -100 does not count. For a
+    Its batches have ``inputs`` (..., widths[0]) and ``targets``: (...,) classes, where -100 is ignored. For a
     regression, targets are (..., widths[-1]) numbers.
 
     Args:
         config: shape and task.
-        seed: of the initial weights: normal with variance 2 / width of a layer's input, which keeps the variance of
-            what ReLU lets through (He et al., 2015, arXiv:1502.01852); the last layer's standard deviation is 0.02, so
-            that an untrained model prefers no class. Biases are 0.
+        seed: of the initial weights. They are normal with variance 2 / (input width), which keeps the variance of
+            ReLU's outputs (He et al., 2015, arXiv:1502.01852). The last layer's standard deviation is 0.02, so that an
+            untrained model prefers no class. Biases are 0.
         dtype: float32, or float64 for gradient checks.
 
     Attributes:
@@ -101,22 +101,22 @@ class MLP(CrossEntropyModel):
         check_config(self, config)
         self.config = config
         self.classifies = self.is_likelihood = config.task == CLASSIFICATION
-        rng = generator(seed)
+        init_rng = generator(seed)
         *hidden, last = zip(config.widths[:-1], config.widths[1:], strict=True)
-        self.layers = [Linear(K, N, rng, std=math.sqrt(2 / K), dtype=dtype) for K, N in hidden]
-        self.layers.append(Linear(*last, rng, dtype=dtype))
+        self.layers = [Linear(K, N, init_rng, std=math.sqrt(2 / K), dtype=dtype) for K, N in hidden]
+        self.layers.append(Linear(*last, init_rng, dtype=dtype))
 
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, MLPCache]:
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, MLPCache]:
         """Map x (..., widths[0]) to out (..., widths[-1]); the key is for adapters."""
         activate, _ = ACTIVATIONS[self.config.activation]
         cache = MLPCache([], [])
         *hidden, last = self.layers
         for layer in hidden:
-            x, layer_cache = layer.forward(x, rng=rng)
+            x, layer_cache = layer.forward(x, key=key)
             x, activation_cache = activate(x)
             cache.layers.append(layer_cache)
             cache.activations.append(activation_cache)
-        out, layer_cache = last.forward(x, rng=rng)
+        out, layer_cache = last.forward(x, key=key)
         cache.layers.append(layer_cache)
         return out, cache
 
@@ -132,10 +132,10 @@ class MLP(CrossEntropyModel):
             dx = layer.backward(dx, layer_cache)
         return dx
 
-    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, MLPCache]:
+    def logits_and_targets(self, batch: list[Any], *, key: Key | None) -> tuple[Array, Array, MLPCache]:
         """Outputs (..., widths[-1]), targets and the forward's cache."""
         inputs, targets = batch
-        out, cache = self.forward(inputs, rng=rng)
+        out, cache = self.forward(inputs, key=key)
         return out, targets, cache
 
     def forward_loss(self, logits: Array, targets: Array, *, smoothing: float) -> tuple[Loss, Any]:
@@ -145,7 +145,7 @@ class MLP(CrossEntropyModel):
         return mean_squared_error_forward(logits, targets)
 
     def backward_loss(self, dtotal: float, cache: Any) -> Array:
-        """The gradient of the outputs, in memory of its own: an MLP's cache serves any number of backwards."""
+        """The gradient of the outputs, in separate memory: an MLP's cache serves any number of backwards."""
         backward = cross_entropy_backward if self.classifies else mean_squared_error_backward
         return backward(dtotal, cache)[0]
 

@@ -19,7 +19,7 @@ from .seq2seq_config import Seq2SeqConfig
 from .vit import ViT, ViTConfig
 
 PRESETS: dict[str, Any] = {
-    # minGPT's smallest; here with the two-digit sums of its demonstration in mind
+    # minGPT's smallest, for its demonstration of two-digit sums
     "gpt-nano": GPTConfig(vocab_size=10, block_size=6, n_layer=3, n_head=3, n_embd=48),
     # nanoGPT on Shakespeare's characters, on a CPU and on a GPU
     "gpt-char": GPTConfig(vocab_size=65, block_size=64, n_layer=4, n_head=4, n_embd=128),
@@ -72,7 +72,8 @@ def build_model(preset: str | CheckedConfig, *, seed: int = 0, dtype: Any = np.f
         dtype: of the weights.
 
     Raises:
-        ConfigError: if there is no such preset, naming the nearest one, or no model of such a configuration.
+        ConfigError: if there is no such preset (the message names the nearest one), or no model with such a
+            configuration.
     """
     if isinstance(preset, str) and preset not in PRESETS:
         near = nearest(preset, PRESETS)

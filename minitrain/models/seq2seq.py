@@ -1,9 +1,9 @@
 """The encoder-decoder transformer (Vaswani et al., 2017, arXiv:1706.03762), for translation and similar tasks.
 
-In the encoder, every token of the source sees every other. The decoder writes the target: each position sees the target
-before it, and all of the source through cross-attention. Blocks are pre-norm, which is stable without a
-warm-up (Xiong et al., 2020, arXiv:2002.04745), so each stack ends with a norm. Positions are sinusoids, and the vectors
-of tokens are scaled by sqrt(C) against them, as in the paper.
+In the encoder, every source token attends to every other. The decoder generates the target: each position attends to
+the target before it and, through cross-attention, to the whole source. Blocks are pre-norm, which is stable without a
+warm-up (Xiong et al., 2020, arXiv:2002.04745), so each stack ends with a norm. Positions are sinusoids, and the token
+embeddings are scaled by sqrt(C), as in the paper.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .seq2seq_config import Seq2SeqConfig
 
 
 class EncodeCache(NamedTuple):
-    """What the backward of the encoder needs."""
+    """Saved for the backward of the encoder."""
 
     embedding: EmbedCache
     blocks: list[PreNormBlockCache]
@@ -47,7 +47,7 @@ class EncodeCache(NamedTuple):
 
 
 class DecodeCache(NamedTuple):
-    """What the backward of the decoder needs."""
+    """Saved for the backward of the decoder."""
 
     embedding: EmbedCache
     blocks: list[DecoderBlockCache]
@@ -55,7 +55,7 @@ class DecodeCache(NamedTuple):
 
 
 class Seq2SeqCache(NamedTuple):
-    """What the backward needs. The backward pops the lists, so a cache serves one backward."""
+    """Saved for the backward, which pops the lists. So a cache serves one backward."""
 
     encoder: EncodeCache
     decoder: DecodeCache
@@ -81,31 +81,31 @@ class Seq2Seq(CrossEntropyModel):
     def __init__(self, config: Seq2SeqConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
         check_config(self, config)
         self.config = config
-        rng = generator(seed)
+        init_rng = generator(seed)
         C = config.n_embd
         self.scale = math.sqrt(C)
         options: dict[str, Any] = {"dropout": config.dropout, "dtype": dtype}
         rates = drop_path_rates(config.drop_path, config.n_layer)
         encoder_std, decoder_std = (residual_std(0.02, config.n_layer, writes) for writes in (2, 3))
-        self.source_emb = Embedding(config.vocab_size, C, rng, dtype=dtype)
+        self.source_emb = Embedding(config.vocab_size, C, init_rng, dtype=dtype)
         self.target_emb = (
-            self.source_emb if config.share_embeddings else Embedding(config.n_targets, C, rng, dtype=dtype)
+            self.source_emb if config.share_embeddings else Embedding(config.n_targets, C, init_rng, dtype=dtype)
         )
         self.positions = SinusoidalPositions(C)
         self.encoder = [
-            TransformerBlock(C, config.n_head, rng, causal=False, out_std=encoder_std, drop_path=rate, **options)
+            TransformerBlock(C, config.n_head, init_rng, causal=False, out_std=encoder_std, drop_path=rate, **options)
             for rate in rates
         ]
         self.encoder_norm = LayerNorm(C, dtype=dtype)
         self.decoder = [
-            DecoderBlock(C, config.n_head, rng, out_std=decoder_std, drop_path=rate, **options) for rate in rates
+            DecoderBlock(C, config.n_head, init_rng, out_std=decoder_std, drop_path=rate, **options) for rate in rates
         ]
         self.decoder_norm = LayerNorm(C, dtype=dtype)
-        self.head = Linear(C, config.n_targets, rng, bias=False, dtype=dtype)
+        self.head = Linear(C, config.n_targets, init_rng, bias=False, dtype=dtype)
         if config.tie_weights:
             self.head.weight = self.target_emb.weight
 
-    def encode(self, source: Array, *, rng: Key | None = None) -> tuple[Array, Array, EncodeCache]:
+    def encode(self, source: Array, *, key: Key | None = None) -> tuple[Array, Array, EncodeCache]:
         """Encode the source.
 
         Arguments and errors are those of ``forward``.
@@ -115,13 +115,13 @@ class Seq2Seq(CrossEntropyModel):
         """
         check_tokens("Seq2Seq.forward: source", source, self.config.block_size)
         lengths = unpadded_lengths("Seq2Seq.forward: source", source, self.config.pad_idx)
-        x, embedding = self._embed(self.source_emb, source, rng)
-        x, blocks = forward_blocks(self.encoder, x, key_lengths=lengths, rng=rng)
+        x, embedding = self._embed(self.source_emb, source, key)
+        x, blocks = forward_blocks(self.encoder, x, key_lengths=lengths, key=key)
         memory, norm = self.encoder_norm.forward(x)
         return memory, lengths, EncodeCache(embedding, blocks, [norm])
 
     def decode(
-        self, target: Array, memory: Array, memory_lengths: Array, *, rng: Key | None = None
+        self, target: Array, memory: Array, memory_lengths: Array, *, key: Key | None = None
     ) -> tuple[Array, DecodeCache]:
         """Predict the target's next token at every position.
 
@@ -133,20 +133,20 @@ class Seq2Seq(CrossEntropyModel):
         """
         check_tokens("Seq2Seq.forward: target", target, self.config.block_size)
         lengths = unpadded_lengths("Seq2Seq.forward: target", target, self.config.pad_idx)
-        x, embedding = self._embed(self.target_emb, target, rng)
+        x, embedding = self._embed(self.target_emb, target, key)
         options = {"memory": memory, "key_lengths": lengths, "memory_lengths": memory_lengths}
-        x, blocks = forward_blocks(self.decoder, x, rng=rng, **options)
+        x, blocks = forward_blocks(self.decoder, x, key=key, **options)
         x, norm = self.decoder_norm.forward(x)
         logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
         return logits, DecodeCache(embedding, blocks, [norm, head])
 
-    def forward(self, source: Array, target: Array, *, rng: Key | None = None) -> tuple[Array, Seq2SeqCache]:
+    def forward(self, source: Array, target: Array, *, key: Key | None = None) -> tuple[Array, Seq2SeqCache]:
         """Predict the target's next token at every position.
 
         Args:
             source: (B, S) integers, padded at the end with ``pad_idx``.
-            target: (B, T) integers, likewise: a start token and what follows it.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            target: (B, T) integers, likewise: a start token and the target after it.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             logits (B, T, V) and the cache.
@@ -156,12 +156,12 @@ class Seq2Seq(CrossEntropyModel):
             DataError: if padding comes before a token.
             TokenError: if a token is outside its vocabulary.
         """
-        memory, lengths, encoder = self.encode(source, rng=fold(rng, "encoder"))
+        memory, lengths, encoder = self.encode(source, key=fold(key, "encoder"))
         if len(target) != len(source):
             raise ShapeError(
                 f"Seq2Seq.forward: source has {len(source)} rows and target {len(target)}; each source needs one target"
             )
-        logits, decoder = self.decode(target, memory, lengths, rng=fold(rng, "decoder"))
+        logits, decoder = self.decode(target, memory, lengths, key=fold(key, "decoder"))
         return logits, Seq2SeqCache(encoder, decoder)
 
     def backward(self, dlogits: Array, cache: Seq2SeqCache) -> None:
@@ -187,28 +187,28 @@ class Seq2Seq(CrossEntropyModel):
 
     @property
     def ignore_index(self) -> int:
-        """Padding does not count."""
+        """The padding id: padding is ignored."""
         return self.config.pad_idx
 
-    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, Seq2SeqCache]:
+    def logits_and_targets(self, batch: list[Any], *, key: Key | None) -> tuple[Array, Array, Seq2SeqCache]:
         """Logits (B, T, V), targets (B, T) and the forward's cache."""
         source, target = batch
-        logits, cache = self.forward(source, target[:, :-1], rng=rng)
+        logits, cache = self.forward(source, target[:, :-1], key=key)
         return logits, target[:, 1:], cache
 
     def generate(self, source: Array, *, start: int, end: int | None, max_new_tokens: int) -> Array:
-        """Write the most likely token until the end token, for each row of ``source``.
+        """Generate the most likely token up to the end token, for each row of ``source``.
 
-        The decoder reads the whole target again for each token: simple, and fast enough for short targets.
+        The decoder processes the whole target again for each token: simple, and fast enough for short targets.
 
         Args:
             source: (B, S) integers, padded at the end.
             start: the token that targets begin with.
-            end: the token that ends a target; the rest of the row is padding. ``None`` for no such token.
-            max_new_tokens: largest number of tokens to write, at most ``block_size``.
+            end: the token that ends a target; the rest of the row is padding. ``None`` if there is none.
+            max_new_tokens: largest number of tokens to generate, at most ``block_size``.
 
         Returns:
-            (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and what follows it.
+            (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and the generated ones.
         """
         xp, pad = array_module(source), self.config.pad_idx
         memory, lengths, _ = self.encode(source)
@@ -217,7 +217,7 @@ class Seq2Seq(CrossEntropyModel):
         for _ in range(max_new_tokens):
             logits, _ = self.decode(target, memory, lengths)
             scores = logits[:, -1]  # (B, V)
-            scores[:, pad] = -xp.inf  # padding is for what comes after the end alone
+            scores[:, pad] = -xp.inf  # padding comes only after the end
             token = xp.where(done, pad, scores.argmax(axis=-1)).astype(xp.int32)
             target = xp.concatenate([target, token[:, None]], axis=1)
             if end is not None:
@@ -230,10 +230,10 @@ class Seq2Seq(CrossEntropyModel):
         """Arithmetic of the forward of a source and a target of ``block_size`` tokens; see `minitrain.models.flops`."""
         T = self.config.block_size
         layers = linear_flops([*self.encoder, *self.decoder, self.head], T)
-        pairs = self.config.n_layer * (T * T + visible_pairs(T) + T * T)  # encoder, decoder, from one to the other
+        pairs = self.config.n_layer * (T * T + visible_pairs(T) + T * T)  # encoder, decoder, cross-attention
         return Flops(tokens=2 * T, products=layers, attention=attention_flops(self.config.n_embd, pairs))
 
-    def _embed(self, table: Embedding, tokens: Array, rng: Key | None) -> tuple[Array, EmbedCache]:
+    def _embed(self, table: Embedding, tokens: Array, key: Key | None) -> tuple[Array, EmbedCache]:
         """Map tokens (B, T) to x (B, T, C)."""
-        dropout, rng = self.config.dropout, fold(rng, "embedding")
-        return embed_forward(table, self.positions, tokens, scale=self.scale, dropout=dropout, rng=rng)
+        dropout, key = self.config.dropout, fold(key, "embedding")
+        return embed_forward(table, self.positions, tokens, scale=self.scale, dropout=dropout, key=key)

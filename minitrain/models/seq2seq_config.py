@@ -13,16 +13,16 @@ class Seq2SeqConfig(TransformerConfig):
     """Shape of an encoder-decoder transformer; see also `TransformerConfig`.
 
     Attributes:
-        vocab_size: number V of token ids, of the source and, unless told otherwise, of the target.
+        vocab_size: number V of token ids, of the source and, by default, of the target.
         target_vocab_size: number of token ids of the target; ``None`` for ``vocab_size``.
         block_size: longest source, and longest input of the decoder.
         n_layer: number of blocks in each stack.
         n_embd: model width C, even.
-        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
+        drop_path: probability that the last block drops its branches for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         share_embeddings: whether source and target share one table of tokens.
         tie_weights: whether the output layer shares the target's table.
-        pad_idx: the token that fills short rows at their end.
+        pad_idx: id of the padding at the end of short rows.
         label_smoothing: share of each target spread over all tokens in training, in [0, 1); the paper has 0.1.
     """
 
@@ -45,7 +45,7 @@ class Seq2SeqConfig(TransformerConfig):
                 f"{self.vocab_size}: set share_embeddings=False, or give both languages one vocabulary"
             )
         if not 0 <= self.pad_idx < min(self.vocab_size, self.n_targets):
-            raise ConfigError(f"pad_idx = {self.pad_idx} is no token of both vocabularies: use one, such as 0")
+            raise ConfigError(f"pad_idx = {self.pad_idx} is not in both vocabularies: use an id that is, such as 0")
 
     @property
     def n_targets(self) -> int:

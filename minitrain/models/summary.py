@@ -20,7 +20,7 @@ from ..nn.layers.patch_embedding import PatchEmbedding
 from ..nn.layers.rms_norm import RMSNorm
 from .flops import TRAINING, Flops
 
-# A layer of such a kind belongs to the part with all that is inside it, so a norm inside attention is attention.
+# A layer of such a kind belongs to its part with all layers inside it: a norm inside attention counts as attention.
 PARTS: dict[str, tuple[type[Module], ...]] = {
     "embedding": (Embedding, LearnedPositions, PatchEmbedding),
     "attention": (MultiHeadAttention, CrossAttention),
@@ -29,13 +29,13 @@ PARTS: dict[str, tuple[type[Module], ...]] = {
 }
 HEAD, LAYERS = "head", "linear layers"
 ADAMW_COPIES = 4
-"""the weights, their gradients and AdamW's two moments"""
+"""Copies of the weights in memory: the weights, their gradients and AdamW's two moments."""
 
 
 class ModelSummary(NamedTuple):
     """The result of `summarize`."""
 
-    parameters: dict[str, int]  # by part, those with any; a matrix shared by two parts counts for the first
+    parameters: dict[str, int]  # by part, if it has any; a matrix shared by two parts counts for the first
     flops: Flops  # of the forward of one sample
     weight_bytes: int
 

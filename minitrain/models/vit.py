@@ -30,10 +30,10 @@ class ViTConfig(ClassifierConfig):
     Attributes:
         image_size: height and width of an image, in pixels.
         patch: height and width of a patch; divides ``image_size``.
-        channels: of an image, 1 for grey and 3 for colours.
+        channels: number of channels of an image, 1 for grey and 3 for colour.
         n_classes: number of classes.
-        pool: ``"first"`` classifies a trained vector put before the patches, the class token; ``"mean"`` the mean of
-            the patches, without such a token.
+        pool: ``"first"`` classifies the class token, a trained vector before the patches; ``"mean"`` classifies the
+            mean of the patches, without a class token.
     """
 
     image_size: int
@@ -43,7 +43,7 @@ class ViTConfig(ClassifierConfig):
     pool: str = "first"
 
     def check_together(self) -> None:
-        """Check that patches fill the image."""
+        """Check that patches divide the image."""
         if self.image_size % self.patch:
             fitting = [size for size in range(1, self.image_size + 1) if self.image_size % size == 0]
             raise ConfigError(
@@ -58,7 +58,7 @@ class ViTConfig(ClassifierConfig):
 
 
 class ViTEmbedCache(NamedTuple):
-    """What the backward of the embedding needs."""
+    """Saved for the backward of the embedding."""
 
     patches: PatchEmbeddingCache
     joined: ConcatCache | None  # None without a class token
@@ -72,25 +72,25 @@ class ViT(Classifier):
     Its ``forward`` takes images (B, channels, image_size, image_size).
 
     Attributes:
-        class_token: (C,) what is put before the patches, or ``None``.
+        class_token: (C,) the vector before the patches, or ``None``.
     """
 
     config_type = ViTConfig
 
-    def make_embedding(self, rng: np.random.Generator, dtype: Any) -> None:
+    def make_embedding(self, init_rng: np.random.Generator, dtype: Any) -> None:
         """The projection of patches, the class token and the table of positions."""
         config = self.config
         C = config.n_embd
-        self.patch_emb = PatchEmbedding(config.channels, config.patch, C, rng, dtype=dtype)
-        self.class_token = Parameter(normal(rng, (C,), 0.02, dtype)) if config.pool == "first" else None
-        self.pos_emb = LearnedPositions(self._length, C, rng, dtype=dtype)
+        self.patch_emb = PatchEmbedding(config.channels, config.patch, C, init_rng, dtype=dtype)
+        self.class_token = Parameter(normal(init_rng, (C,), 0.02, dtype)) if config.pool == "first" else None
+        self.pos_emb = LearnedPositions(self._length, C, init_rng, dtype=dtype)
 
     @property
     def _length(self) -> int:
         """Length T of the sequence: the patches, and the class token if there is one."""
         return self.config.patches + (self.class_token is not None)  # type: ignore[no-any-return]
 
-    def embed(self, inputs: Array, *, rng: Key | None) -> tuple[Array, ViTEmbedCache]:
+    def embed(self, inputs: Array, *, key: Key | None) -> tuple[Array, ViTEmbedCache]:
         """Map images (B, channels, image_size, image_size) to x (B, T, C).
 
         Raises:
@@ -109,7 +109,7 @@ class ViT(Classifier):
             first = array_module(x).broadcast_to(self.class_token.data, (len(x), 1, config.n_embd))  # (C,) -> (B, 1, C)
             x, joined = concat_forward(first, x, axis=1)  # (B, 1 + patches, C)
         x, positions = self.pos_emb.forward(x)
-        x, dropout = dropout_forward(x, p=config.dropout, rng=rng)
+        x, dropout = dropout_forward(x, p=config.dropout, key=key)
         return x, ViTEmbedCache(patches, joined, positions, dropout)
 
     def embed_backward(self, dx: Array, cache: ViTEmbedCache) -> None:

@@ -20,11 +20,11 @@ from .state import load_arrays
 class WeightAverage(SpanOwner):
     """An average of a model's trainable weights. A subclass decides how far each ``update`` moves it to the weights.
 
-    Call ``update()`` after every ``optimizer.step``, and evaluate under ``with average.applied():``. The average of a
-    parameter that was frozen after the average was made is the weight itself.
+    Call ``update()`` after every ``optimizer.step``, and evaluate under ``with average.applied():``. If a parameter is
+    frozen after the average was made, its average is the weight itself.
 
     Args:
-        model: the model, packed already if it is to be. Its present weights are the first average.
+        model: the model; pack it first if at all. Its current weights are the initial average.
     """
 
     _model_bound: ClassVar[tuple[str, ...]] = (*SpanOwner._model_bound, "_averages")
@@ -39,11 +39,11 @@ class WeightAverage(SpanOwner):
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the model the averaged weights inside a ``with`` block, and its own weights back after it.
+        """Give the model the averaged weights inside a ``with`` block, and restore its own weights afterwards.
 
         Raises:
-            MinitrainError: if the weights were packed or moved after the average was made, or if a parameter is
-                trainable that was frozen then.
+            MinitrainError: if the weights were packed or moved after the average was made, or if a parameter that was
+                frozen then is trainable now.
         """
         self._prepare()
         own = [span.data.copy() for span in self._spans]
@@ -78,7 +78,7 @@ class WeightAverage(SpanOwner):
         self._averages = [span.data.copy() for span in self._spans]
 
     def _prepare(self) -> None:
-        """Check that the average still fits the model, and let frozen weights be their own average."""
+        """Check that the average still fits the model, and set the average of frozen weights to the weights."""
         self._check_in_use()
         for span, average in zip(self._spans, self._averages, strict=True):
             for path in span.frozen():
@@ -99,7 +99,7 @@ class ExponentialAverage(WeightAverage):
 
     Args:
         model: see `WeightAverage`.
-        decay: weight of the past. The average looks back over about ``1 / (1 - decay)`` updates.
+        decay: weight of the past. The average covers about the last ``1 / (1 - decay)`` updates.
 
     Raises:
         ConfigError: if the decay is out of range.
@@ -119,15 +119,15 @@ COUNTS = "updates, averaged"  # no parameter has this path
 
 
 class StochasticWeightAverage(WeightAverage):
-    """The plain mean of weights along the way, SWA (Izmailov et al., 2018, arXiv:1803.05407).
+    """The plain mean of weights during a run, SWA (Izmailov et al., 2018, arXiv:1803.05407).
 
     It is the mean of the weights after update ``start``, ``start + every``, ``start + 2 every``, and so on. Before the
-    first of them, the average is the model's present weights.
+    first of these, the average is the model's current weights.
 
     Args:
         model: see `WeightAverage`.
-        start: number of the first update, counted from 1, whose weights count.
-        every: number of updates from one that counts to the next.
+        start: number of the first update whose weights enter the mean, counted from 1.
+        every: number of updates between two that enter the mean.
 
     Raises:
         ConfigError: if a number is out of range.
@@ -145,10 +145,10 @@ class StochasticWeightAverage(WeightAverage):
         return int(self._counts[1])
 
     def update(self) -> None:
-        """Count an update of the model, and take its weights into the mean if they count."""
+        """Count an update of the model, and include its weights in the mean if it is their turn."""
         since = int(self._counts[0]) + 1 - self.start
         counts = since >= 0 and since % self.every == 0
-        if counts or not self.averaged:  # until the first that counts, the average is the weights
+        if counts or not self.averaged:  # before the first one, the average is the weights
             self._approach(1 / (self.averaged + 1))
         self._counts += (1, counts)
 

@@ -38,7 +38,7 @@ def check_numbers(owner: str, **values: object) -> None:
 NOT_NEGATIVE = Range(lambda x: 0 <= x < math.inf, "0 or more")
 NOT_POSITIVE = Range(lambda x: -math.inf < x <= 0, "0 or less")
 POSITIVE = Range(lambda x: 0 < x < math.inf, "more than 0")
-RATE = Range(lambda x: 0 <= x < 1, "at least 0 and below 1")  # how much of the past a running mean keeps
+RATE = Range(lambda x: 0 <= x < 1, "at least 0 and below 1")  # the decay of a running mean
 SHARE = Range(lambda x: 0 <= x <= 1, "at least 0 and at most 1")
 
 

@@ -1,7 +1,7 @@
 """Gradient clipping: by global norm (Pascanu, Mikolov, Bengio, 2013, arXiv:1211.5063), by value, adaptively.
 
-One infinite gradient would make every scale zero, and a NaN would spread. All functions here refuse such gradients
-before they change any.
+One infinite gradient would make every scale zero, and a NaN would spread. All functions here raise an error for such
+gradients before they change any.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def finite_grad_norm(model: Module) -> float:
 
 
 def clip_by_global_norm(model: Module, max_norm: float | None, *, count: float = 1.0) -> Clip:
-    """Find the factor that limits the norm of the mean gradient; gradients are not touched.
+    """Compute the factor that limits the norm of the mean gradient; gradients are not changed.
 
     Gradients are sums over all targets of a step. Dividing by ``count`` makes them means. That division and the
-    clipping are one factor, which the optimizer applies while it reads each gradient.
+    clipping are one factor, which the optimizer applies as it reads each gradient.
 
     Args:
         model: its gradients are measured.
@@ -119,7 +119,7 @@ def clip_adaptive(
     Args:
         model: its gradients are clipped; they stay sums over ``count`` targets.
         max_ratio: the limit of ``|g| / |w|``, of the mean gradient.
-        eps: weights count as at least this long, so that a unit that starts at zero can leave it.
+        eps: smallest norm of a unit's weights in the formula, so that weights of zero can change.
         match: which parameters to clip: a pattern of paths, or a function of path and parameter. The paper leaves
             out the last layer: ``match=lambda path, parameter: not path.startswith("head")``.
         count: number of targets the gradients were summed over.

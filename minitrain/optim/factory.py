@@ -1,6 +1,6 @@
 """Optimizers and schedulers from a configuration: a name, and settings that are checked.
 
-Which names there are stands in `registry`. The settings, their types and their defaults are those of the constructors.
+`registry` has the names. The settings, their types and their defaults are those of the constructors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .schedules.plateau import ReduceOnPlateau
 from .schedules.scheduler import Scheduler
 
 FROM_THE_RUN = ("lr", "max_lr", "optimizer", "total_steps")
-"""Arguments of schedules that a run gives: its rate, its optimizer, and its length."""
+"""Arguments of schedules that the run provides: its rate, its optimizer, and its length."""
 
 
 def optimizer_settings(name: str) -> dict[str, Setting]:
@@ -29,7 +29,7 @@ def optimizer_settings(name: str) -> dict[str, Setting]:
 
 
 def schedule_settings(name: str) -> dict[str, Setting]:
-    """The settings of a registered scheduler. A linear warm-up before it is one, unless it rises by itself."""
+    """The settings of a registered scheduler, including a linear warm-up before it unless it has its own rise."""
     kind = SCHEDULERS.look_up(name)
     settings = settings_of(kind, without=FROM_THE_RUN)
     if not getattr(kind, "rises", False) and not follows_metric(kind):
@@ -51,11 +51,11 @@ def create_optimizer(config: Any, model: Module) -> Optimizer:
         config: a mapping, such as a dictionary or Hydra's, or a dataclass. It has ``name``, that of a registered
             optimizer, and settings by their names in ``minitrain train`` (``learning_rate``, ``beta1``) or in the
             constructor (``lr``, ``betas``).
-        model: the model, packed already if it is to be.
+        model: the model; pack it first if at all.
 
     Raises:
-        ConfigError: for an unknown name or setting (names the nearest valid one), a wrong type, or a value out of
-            range.
+        ConfigError: for an unknown name or setting (the message names the nearest valid one), a wrong type, or a value
+            out of range.
 
     Example:
         >>> create_optimizer({"name": "lion", "learning_rate": 1e-4, "beta2": 0.98}, model)  # doctest: +SKIP
@@ -80,22 +80,22 @@ def create_scheduler(
 
     Args:
         config: a mapping or a dataclass with ``name``, that of a registered schedule, and its settings.
-        optimizer_or_lr: an optimizer, whose present rate is the highest of the schedule, or that rate alone.
+        optimizer_or_lr: an optimizer, whose current rate is the highest of the schedule, or that rate alone.
         total_steps: number of updates of the run.
 
     Returns:
-        A `Scheduler` or `ReduceOnPlateau` over the optimizer; the schedule alone if only a rate is given.
+        A `Scheduler` or `ReduceOnPlateau` for the optimizer; the schedule alone if only a rate is given.
 
     Raises:
-        ConfigError: for an unknown name or setting (names the nearest valid one), a wrong type, a value out of range,
-            or phases that do not fit in the run.
+        ConfigError: for an unknown name or setting (the message names the nearest valid one), a wrong type, a value out
+            of range, or phases that do not fit in the run.
     """
     values = read_config(config, "scheduler")
     name = values.pop("name")
     kind = SCHEDULERS.look_up(name)
     if follows_metric(kind):
         if not isinstance(optimizer_or_lr, Optimizer):
-            raise ConfigError(f"scheduler {name}: it lowers the rate of an optimizer; give that, not a rate")
+            raise ConfigError(f"scheduler {name}: it lowers the rate of an optimizer; give the optimizer, not a rate")
         made: ReduceOnPlateau = kind(
             optimizer=optimizer_or_lr, **arguments(f"scheduler {name}", schedule_settings(name), values)
         )
@@ -109,7 +109,7 @@ def _create_schedule(name: str, values: dict[str, Any], lr: float, total_steps: 
     settings, kind = schedule_settings(name), SCHEDULERS.look_up(name)
     given = arguments(f"scheduler {name}", settings, values)
     own = settings_of(kind)
-    warmup = 0 if "warmup_steps" in own else given.pop("warmup_steps", 0)  # its own, or one that is put before it
+    warmup = 0 if "warmup_steps" in own else given.pop("warmup_steps", 0)  # its own, or one before it
     steps = total_steps - warmup
     if warmup and steps < 1:
         raise ConfigError(
@@ -126,7 +126,7 @@ def _create_schedule(name: str, values: dict[str, Any], lr: float, total_steps: 
 
 
 def _run_parts(kind: Any) -> Mapping[str, float | tuple[float, ...]]:
-    """See ``Drawn``; a schedule of one's own need not have it."""
+    """See ``Drawn``; a user's own schedule need not have it."""
     return getattr(kind, "run_parts", {})
 
 

@@ -9,16 +9,16 @@ from .groups import gradients
 
 
 def clip_gradients(model: Module, max_norm: float) -> float:
-    """Scale the gradients down, in place, so that their common norm is at most ``max_norm``.
+    """Scale the gradients down, in place, so that their global norm is at most ``max_norm``.
 
-    `clip_by_global_norm` costs less: it leaves the gradients alone and gives the factor to the optimizer.
+    `clip_by_global_norm` costs less: it does not change the gradients, and the optimizer applies the factor.
 
     Args:
         model: its gradients are scaled.
         max_norm: the limit.
 
     Returns:
-        The norm before.
+        The norm before clipping.
 
     Raises:
         ConfigError: if the limit is not above zero.
@@ -33,5 +33,5 @@ def clip_gradients(model: Module, max_norm: float) -> float:
 
 
 def zero_gradients(model: Module) -> None:
-    """Forget all gradients of ``model``: the next backward begins anew."""
+    """Clear all gradients of ``model``."""
     model.zero_grad()

@@ -1,4 +1,4 @@
-"""How optimizers, averages and clipping see a model: as spans of weights with their gradients."""
+"""Spans of weights with their gradients: a model's form in optimizers, averages and clipping."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Span(NamedTuple):
         return [Span.of(path, parameter) for path, (parameter, _) in self.parts.items()]
 
     def frozen(self) -> list[str]:
-        """The paths of the parameters in it that are not trainable at present."""
+        """The paths of its parameters that are not trainable at present."""
         return [path for path, (parameter, _) in self.parts.items() if not parameter.trainable]
 
     def weight_decay(self, usual: float) -> float:
@@ -54,20 +54,20 @@ class Span(NamedTuple):
 
 
 class SpanOwner(ABC):
-    """Something that keeps arrays beside the trainable weights of a model: an optimizer, or an average.
+    """An object with arrays that belong to a model's trainable weights: an optimizer, or an average.
 
-    It refuses to go on when the weights have moved to other memory, and when a parameter that was frozen at the start
-    is trained later, since it has no arrays for it. A parameter that is frozen later stays where it is.
+    It raises an error if the weights have moved to other memory, or if a parameter that was frozen at the start is
+    trained later, since it has no arrays for it. A parameter that is frozen later keeps its value.
 
-    A deep copy, and an unpickled object, belongs to the copy of the model that comes with it: copy both together,
+    A deep copy, or an unpickled object, belongs to the copy of the model that comes with it. Copy both together,
     ``copy.deepcopy((model, optimizer))``, or find the copied model as ``.model``.
 
     Args:
-        model: the model, packed already if it is to be.
+        model: the model; pack it first if at all.
     """
 
     _model_bound: ClassVar[tuple[str, ...]] = ("_spans", "_flat", "_frozen_at_start")
-    """Attributes that are made anew for a copied model."""
+    """Attributes that are rebuilt for a copied model."""
 
     def __init__(self, model: Module) -> None:
         self.model = model
@@ -79,10 +79,10 @@ class SpanOwner(ABC):
 
     @abstractmethod
     def _make_arrays(self) -> None:
-        """Make these arrays anew for ``self._spans``, with values as at the start."""
+        """Create these arrays for ``self._spans`` with their initial values."""
 
     def choose_spans(self, spans: list[Span]) -> list[Span]:
-        """The spans to work with: as few as possible; a method that works on matrices returns split ones."""
+        """The spans to update: as few as possible. An optimizer that needs matrices returns split ones."""
         return spans
 
     def _bind(self, paths: Collection[str]) -> None:
@@ -98,13 +98,13 @@ class SpanOwner(ABC):
         if flat_groups(self.model) is not self._flat or any(p.data is not span.data for p, span in alone):
             raise MinitrainError(
                 f"{owner} was made before the weights of the model moved to other memory, and would change the old "
-                "arrays; make it after pack(model), model.to(device) and adapters"
+                "arrays; make it after pack(model), model.to(device) and add_lora(model)"
             )
         for path, parameter in self._frozen_at_start.items():
             if parameter.trainable:
                 raise MinitrainError(
                     f"{owner}: {path} was frozen when this {owner} was made, and is trainable now; make a new {owner} "
-                    "after changing what is trained"
+                    "after changing which parameters are trainable"
                 )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class SpanOwner(ABC):
         return {**kept, "_copied": (paths, dict(self._arrays()))}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Take the attributes, and find the spans in the model that was copied along."""
+        """Set the attributes, and find the spans in the copied model."""
         attributes = dict(state)
         paths, arrays = attributes.pop("_copied")
         self.__dict__.update(attributes)
@@ -124,14 +124,14 @@ class SpanOwner(ABC):
 
 
 def flat_groups(model: Module) -> list[FlatGroup] | None:
-    """What ``pack`` made of the model, ``None`` if it is not packed."""
+    """The flat groups of a packed model; ``None`` if it is not packed."""
     return getattr(model, "flat", None)
 
 
 def gradients(model: Module) -> list[Array]:
     """All gradients of ``model`` in as few arrays as possible.
 
-    Parameters that no backward has reached count as zero, and so do those that were frozen after ``pack``.
+    The gradients of parameters that no backward has reached, or that were frozen after ``pack``, count as zero.
     """
     flat = flat_groups(model)
     if not flat:

@@ -1,4 +1,4 @@
-"""What all optimizers share: the weights they update, their settings, and a state stored by parameter name."""
+"""The base of all optimizers: the weights they update, their settings, and a state stored by parameter name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .groups import Span, SpanOwner
 from .state import load_arrays
 
 Moments = Mapping[str, Array]
-"""The arrays that an optimizer keeps for some weights, by name."""
+"""The arrays that an optimizer keeps for a span of weights, by name."""
 
 
 class Optimizer(SpanOwner):
@@ -91,8 +91,8 @@ class Optimizer(SpanOwner):
 
         Args:
             weight: the weights.
-            grad: their gradients, of the same shape, not to be written to.
-            moments: the moments by name, of the same shape unless ``new_moments`` makes others.
+            grad: their gradients, of the same shape; read-only.
+            moments: the moments by name, of the same shape unless ``new_moments`` says otherwise.
             lr: the learning rate of these weights.
             weight_decay: their decay, 0 for none.
             grad_scale: factor of the gradients.
@@ -108,11 +108,11 @@ class Optimizer(SpanOwner):
     def step(self, grad_scale: float = 1.0) -> None:
         """Update all weights from their gradients times ``grad_scale``, and clip them to their upper limits.
 
-        A parameter that was frozen after the optimizer was made stays as it is, and so do its moments.
+        A parameter that was frozen after the optimizer was made keeps its value, and so do its moments.
 
         Raises:
             MinitrainError: if no backward has run since ``zero_grad``, if the weights were packed or moved after the
-                optimizer was made, or if a parameter is trainable that was frozen then. Nothing is changed.
+                optimizer was made, or if a parameter that was frozen then is trainable now. Nothing is changed.
             NonFiniteError: if ``grad_scale`` is NaN or infinite. Nothing is changed.
         """
         if not math.isfinite(grad_scale):
@@ -145,7 +145,7 @@ class Optimizer(SpanOwner):
                 parameter.data[...] = parameter.data.clip(None, upper)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for span in self._spans:
             for parameter, _ in span.parts.values():
                 parameter.zero_grad()
@@ -173,7 +173,7 @@ class Optimizer(SpanOwner):
         self.steps, self.lr = state["step"], float(state["lr"])
 
     def declared_state(self) -> dict[str, Kind]:
-        """What a state may hold; see `minitrain.states`."""
+        """The valid contents of a state; see `minitrain.states`."""
         return {"step": Whole(), "lr": Number(low=0), "moments": Arrays(self._arrays())}
 
     def _make_arrays(self) -> None:

@@ -1,4 +1,4 @@
-"""Loading saved arrays by name, all or nothing."""
+"""Loads saved arrays by name, all or nothing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def load_arrays(own: Mapping[str, Array], given: Mapping[str, Array], complaint:
         complaint: the first words of an error message.
 
     Raises:
-        CheckpointError: if a name is missing or left over, or a shape differs. Nothing is loaded then.
+        CheckpointError: if a name is missing or unknown, or a shape differs. Nothing is loaded then.
     """
     for name in sorted(own.keys() ^ given.keys()):
         raise CheckpointError(f"{complaint}: only one of the two has {name}")
     for name, array in own.items():
         if not is_array(given[name]):
-            raise CheckpointError(f"{complaint}: {name} is no array in it")
+            raise CheckpointError(f"{complaint}: {name} is not an array in it")
         there, here = tuple(given[name].shape), tuple(array.shape)
         if there != here:
             raise CheckpointError(f"{complaint}: {name} has shape {there} in it but {here} here")

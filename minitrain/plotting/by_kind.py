@@ -1,4 +1,4 @@
-"""Pictures of a history: one file for each kind of figure."""
+"""Pictures of a history: one file for each kind of metric."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ KINDS = (
     "step_seconds",
     "alignment",
 )
-"""A figure belongs to the first of these that its name contains; what fits none is a kind of its own."""
+"""A metric belongs to the first of these that its name contains; what fits none is a kind of its own."""
 
 TITLES = {"lr": "learning rate", "tokens_per_second": "targets per second", "grad_norm": "norm of the gradient"}
 LOGARITHMIC = {"grad_norm", "perplexity", "weight_norm"}
 
 
 def plot_history(curves: Mapping[str, Curve], folder: str | Path) -> list[Path]:
-    """Draw curves over the steps into ``folder``, one PNG for each kind of figure.
+    """Draw curves over the steps into ``folder``, one PNG for each kind of metric.
 
     Args:
         curves: steps and values by name.

@@ -93,7 +93,7 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
 
 
 def plot_epochs(curves: Mapping[str, Sequence[float]], path: str | Path) -> Path:
-    """Draw figures with one value an epoch, losses and perplexities in plots of their own.
+    """Draw metrics with one value an epoch, losses and perplexities in plots of their own.
 
     Args:
         curves: values by name, such as ``train_loss``; names with the same end share a plot.

@@ -96,7 +96,7 @@ def _peak(setup: Setup, batch: Any) -> int:
     before = POOL.in_use
     POOL.reset_peak()
     with use_precision(setup.arithmetic.precision):
-        _, cache = setup.objective.loss(batch_to(batch, setup.device), rng=setup.key.fold("find batch size"))
+        _, cache = setup.objective.loss(batch_to(batch, setup.device), key=setup.key.fold("find batch size"))
         setup.objective.loss_backward(cache)
     compute_grad_norm(setup.model)
     return POOL.peak - before

@@ -1,4 +1,4 @@
-"""Where a training step's time and bytes go, operation by operation, against what the machine can do.
+"""Where a training step's time and memory traffic go, by operation, compared with the machine's limits.
 
 ::
 

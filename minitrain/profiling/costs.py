@@ -1,9 +1,9 @@
-"""What one call of an operation costs: floating-point operations, and the bytes that have to move at least.
+"""The cost of one call of an operation: floating-point operations, and the least bytes that must move.
 
-Operations are counted exactly for matrix products (`minitrain.profiling.products`) and by a number an element for the
-others; `PER_ELEMENT` says how. Bytes are those of every array that a call reads and of every array that it writes, once
-each: no kernel can do with less, one that goes over an array twice does with more. An array that is added to counts
-twice, and what is handed on without being looked at counts nothing.
+Operations are counted exactly for matrix products (`minitrain.profiling.products`), and by a number per element for
+others; see `PER_ELEMENT`. Bytes are those of every array that a call reads or writes, once each. No kernel can need
+less; one that reads an array twice needs more. An array that is added to counts twice, and an array that is passed on
+unread counts as nothing.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ PER_ELEMENT: dict[str, int] = {
     "swiglu_backward": 22,
     "swiglu_forward": 9,
 }
-"""Operations an element, of the largest array of the call (of the gradient, for embedding's backward).
+"""Operations per element of the largest array of the call (of the gradient, for embedding's backward).
 
-They are those of the readable reference: each addition, product, quotient, comparison, ``exp``, ``tanh`` or ``erf``
-that it applies to whole arrays counts as one, and so does each element that a sum or a maximum takes in. GELU is
-counted in its tanh form. Of what stands neither here nor in ``PRODUCTS`` only the bytes are known.
+They are those of the readable reference: each addition, product, quotient, comparison, ``exp``, ``tanh`` or ``erf`` on
+whole arrays counts as one, and so does each element of a sum or a maximum. GELU is counted in its tanh form. For
+operations neither here nor in ``PRODUCTS``, only bytes are known.
 """
 
 
 class Cost(NamedTuple):
-    """What a call costs.
+    """The cost of a call.
 
     Attributes:
-        flops: floating-point operations; ``None`` if nobody has counted them.
+        flops: floating-point operations; ``None`` if they are not counted.
         nbytes: bytes read and written, each array once.
     """
 
@@ -74,7 +74,7 @@ def cost_of(call: Call) -> Cost:
     nbytes = TRAFFIC.get(call.name, traffic)(call)
     if call.name in PRODUCTS:
         return Cost(PRODUCTS[call.name](call), nbytes)
-    if call.name in PER_ELEMENT and nbytes:  # without bytes it has handed something on, such as dropout at 0
+    if call.name in PER_ELEMENT and nbytes:  # without bytes it passed its input on, like dropout at 0
         given = call.args[:1] if call.name == "embedding_backward" else call.args
         return Cost(PER_ELEMENT[call.name] * max((x.size for x in arrays_in(given)), default=0), nbytes)
     return Cost(None if nbytes else 0, nbytes)
@@ -92,17 +92,17 @@ def arrays_in(value: Any) -> Iterator[Array]:
 
 
 def traffic(call: Call) -> int:
-    """Bytes of the arrays that a call reads and of those that it writes."""
+    """Bytes of the arrays that a call reads and writes."""
     targets = call.options.get("into") or ()
     given = [*arrays_in(call.args), *arrays_in([v for name, v in call.options.items() if name != "into"])]
-    if call.name.endswith("_update"):  # in place: all but the gradient, which comes second, is written too
+    if call.name.endswith("_update"):  # in place: everything except the gradient, the second argument, is written too
         return _size(given) + _size(given[:1] + given[2:])
     buffers = [target.buffer for target in targets if isinstance(target, Into)]
     added_to = [target.buffer for target in targets if isinstance(target, Into) and target.accumulate]
     returned = list(arrays_in(call.result))
     made = [x for x in returned if not any(array_module(x).may_share_memory(x, y) for y in (*given, *buffers))]
     if returned and not made and not buffers:
-        return 0  # views of what was given
+        return 0  # views of the inputs
     return _size(given) + _size(added_to) + _size(made) + _size(buffers)
 
 
@@ -119,7 +119,7 @@ def _embedding(call: Call) -> int:
 def _embedding_backward(call: Call) -> int:
     dout, (tokens, weight, _) = call.args
     target = (call.options.get("into") or (None, None))[1]
-    rows = min(dout.nbytes, weight.nbytes)  # that there is something to add to, at most
+    rows = min(dout.nbytes, weight.nbytes)  # rows that can be added to, at most
     added = 2 * rows if isinstance(target, Into) and target.accumulate else weight.nbytes  # else the zeros are written
     return int(dout.nbytes + tokens.nbytes + (added if call.wanted(1) else 0))
 
@@ -127,7 +127,7 @@ def _embedding_backward(call: Call) -> int:
 def _linear_cross_entropy_backward(call: Call) -> int:
     if call.cache.gradients is None:
         return traffic(call)
-    return traffic(call._replace(args=(call.args[0], call.cache.gradients)))  # ready: they are scaled and put in place
+    return traffic(call._replace(args=(call.args[0], call.cache.gradients)))  # they are scaled and written
 
 
 TRAFFIC: dict[str, Callable[[Call], int]] = {
@@ -135,4 +135,4 @@ TRAFFIC: dict[str, Callable[[Call], int]] = {
     "embedding_forward": _embedding,
     "linear_cross_entropy_backward": _linear_cross_entropy_backward,
 }
-"""Operations that look at a part of what they are given."""
+"""Operations that read only part of their arguments."""

@@ -1,4 +1,4 @@
-"""Labels beside points that cover neither each other, nor a point, a line or a text."""
+"""Places labels beside points so that they overlap neither each other nor a point, a line or a text."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _SIZE = 8  # of the letters, in points
 def label_points(
     axes: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequence[float], radii: Sequence[float]
 ) -> None:
-    """Write a name beside each point where there is room, as near as can be; the first are served first.
+    """Write a name beside each point where there is room, as near as possible, in the given order.
 
-    The figure's layout must be final. A label that is not next to its point is tied to it by a thin line; one that has
-    no room anywhere is left out.
+    The figure's layout must be final. A label that is not next to its point is connected to it by a thin line; a label
+    without room is left out.
 
     Args:
-        axes: whose scales and limits are set.
+        axes: axes with final scales and limits.
         names: the labels.
-        xs: places of the points, in data.
-        ys: the same.
-        radii: of the points, in typographic points.
+        xs: x coordinates of the points, in data units.
+        ys: y coordinates.
+        radii: radii of the points, in typographic points.
     """
     from matplotlib.transforms import Bbox
 
@@ -50,7 +50,7 @@ def label_points(
         x, y = axes.transData.transform((xs[i], ys[i]))
         for distance, (dx, dy) in itertools.product(_DISTANCES, _DIRECTIONS):
             reach = (radii[i] + distance) * pixels
-            # The side or edge of the words that looks towards the point stands ``reach`` away from it.
+            # The side or corner of the label that faces the point is ``reach`` away from it.
             left, bottom = x + dx * reach - width * (1 - _sign(dx)) / 2, y + dy * reach - height * (1 - _sign(dy)) / 2
             box = Bbox.from_bounds(left, bottom, width, height)
             if _inside(box, room) and not any(box.overlaps(other) for other in taken):

@@ -1,4 +1,4 @@
-"""Which layer of a model is running: its methods are wrapped while a profile is recorded, and only then."""
+"""Tracks which layer of a model is running: methods of layers are wrapped while a profile is recorded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from ..nn.core.module import Module
 
 _METHODS = ("forward", "backward", "loss")
-"""Methods whose names begin so do a layer's work: ``backward``, ``forward_after_gelu``, ``loss_backward``."""
+"""Prefixes of the methods that do a layer's work: ``backward``, ``forward_after_gelu``, ``loss_backward``."""
 
 
 class Layers:
-    """Knows the path of the innermost layer that is at work.
+    """Tracks the path of the innermost running layer.
 
-    Blocks of one stack are alike and share a path: ``blocks.*.attention.qkv``. A module that stands in several places
-    has its first path.
+    Blocks of one stack are alike and share a path: ``blocks.*.attention.qkv``. A module in several places has its first
+    path.
 
     Args:
-        model: the outermost module, whose path is empty; ``None`` watches nothing.
+        model: the outermost module, whose path is empty; ``None`` tracks nothing.
 
     Attributes:
-        path: of the layer that is running.
+        path: path of the running layer.
     """
 
     def __init__(self, model: Module | None) -> None:
@@ -45,7 +45,7 @@ class Layers:
                         self._wrapped.append((module, name))
 
     def leave(self) -> None:
-        """Give the layers their own methods back."""
+        """Restore the layers' own methods."""
         for module, name in self._wrapped:
             delattr(module, name)
         self._wrapped.clear()

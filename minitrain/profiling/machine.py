@@ -1,7 +1,7 @@
-"""How fast this machine is: the two numbers of its roofline (Williams, Waterman, Patterson, 2009).
+"""The machine's speed: the two numbers of its roofline (Williams, Waterman, Patterson, 2009).
 
-Both are measured, not looked up, on the threads that the kernels use: the fastest product of large matrices, by the
-code that linear layers run, and the fastest triad over arrays that no cache holds.
+Both are measured, with the threads that the kernels use: the fastest product of large matrices, with the code of linear
+layers, and the fastest triad over arrays larger than all caches.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ..backend.threads import thread_count
 from ..training.callbacks.monitors.utilisation import sgemm_peak
 
 SIDE = 2048
-"""rows and columns of the matrices"""
+"""Rows and columns of the matrices."""
 LENGTH = 1 << 25
-"""elements of each of the triad's arrays, 128 MiB"""
+"""Elements of each of the triad's arrays, 128 MiB."""
 APART = 1 << 14
-"""elements between them: at a distance of a power of two they meet in the same places of every cache, a third slower"""
+"""Elements between the arrays: at a distance of a power of two they share cache sets, which is a third slower."""
 REPEATS = 5
 
 
@@ -28,9 +28,9 @@ class Machine(NamedTuple):
     """The speeds of a machine.
 
     Attributes:
-        flops: floating-point operations a second of large float32 matrix products.
-        bandwidth: bytes a second between the memory and the cores, read and written.
-        threads: that both were measured on.
+        flops: floating-point operations per second of large float32 matrix products.
+        bandwidth: bytes per second between memory and cores, read and written.
+        threads: number of threads that both were measured with.
     """
 
     flops: float
@@ -39,11 +39,11 @@ class Machine(NamedTuple):
 
     @property
     def ridge(self) -> float:
-        """Operations a byte from which on arithmetic is the limit, and below which memory is."""
+        """Operations per byte above which arithmetic is the limit, and below which memory is."""
         return self.flops / self.bandwidth
 
     def bound(self, flops: float, nbytes: float) -> float:
-        """Seconds that this much work takes at least."""
+        """The least number of seconds for this much work."""
         return max(flops / self.flops, nbytes / self.bandwidth)
 
 
@@ -59,10 +59,10 @@ def measure_machine(side: int = SIDE, length: int = LENGTH) -> Machine:
 
 @functools.cache
 def memory_bandwidth(length: int = LENGTH) -> float:
-    """Bytes a second that the fastest of a few triads reads and writes; measured once in a process.
+    """Bytes per second that the fastest of a few triads reads and writes; measured once per process.
 
     Args:
-        length: elements of each of its two arrays, which should be far larger than the caches.
+        length: elements of each of its two arrays, which should be much larger than the caches.
     """
     from ..kernels.cpu.triad import triad
 
@@ -73,5 +73,5 @@ def memory_bandwidth(length: int = LENGTH) -> float:
         triad(a, b, 0.5)
         return time.perf_counter() - began
 
-    seconds()  # compiles the kernel, starts the threads
+    seconds()  # not counted: it compiles the kernel and starts the threads
     return float(3 * a.nbytes) / min(seconds() for _ in range(REPEATS))

@@ -1,4 +1,4 @@
-"""A profile as a picture: the roofline with a point for each operation, and where the time of a step goes."""
+"""A profile as a plot: the roofline with a point for each operation, and the time of each operation."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DIRECTIONS = {"forward": TRAIN, "backward": VALIDATION, "optimizer": COLORS[2], "clip": COLORS[3], "": GUESS}
-"""Colours by direction; all that is outside of operations has the last."""
+"""Colours by direction; the last is for time outside of operations."""
 _MOST_BARS = 14
-_WHOLE, _LEAST = 2500.0, 14.0  # areas of points: of one that takes the whole step, and at least, in square points
+_WHOLE, _LEAST = 2500.0, 14.0  # areas of points, in square points: for the time of a whole step, and the smallest
 
 
 def draw(report: Report, path: str | Path, title: str = "") -> Path:
-    """Write the picture of a report as a PNG file; returns its path.
+    """Plot a report as a PNG file; returns its path.
 
     Args:
-        report: with the machine's speeds, or the roofline stays empty.
-        path: of the file.
-        title: what was profiled.
+        report: the report; without the machine's speeds the roofline is empty.
+        path: path of the file.
+        title: title of the plot.
 
     Raises:
         FileError: if the file cannot be written.
@@ -38,7 +38,7 @@ def draw(report: Report, path: str | Path, title: str = "") -> Path:
     counted = [row for row in report.by_op() if row.intensity and row.flops_per_second]
     if report.machine is not None and counted:
         radii = _draw_roofline(roofline, counted, report, report.machine)
-        figure.draw_without_rendering()  # lays everything out, so that slopes and labels can be measured
+        figure.draw_without_rendering()  # computes the layout, so that slopes and labels can be measured
         figure.set_layout_engine("none")
         _name_slope(roofline, report.machine)
         label_points(roofline, [row.op for row in counted], *_places(counted), radii)
@@ -47,7 +47,7 @@ def draw(report: Report, path: str | Path, title: str = "") -> Path:
 
 
 def _places(rows: list[Row]) -> tuple[list[float], list[float]]:
-    """Intensities, and speeds in GFLOP/s."""
+    """Arithmetic intensities, and speeds in GFLOP/s."""
     return [row.intensity or 0.0 for row in rows], [(row.flops_per_second or 0.0) * 1e-9 for row in rows]
 
 
@@ -66,7 +66,7 @@ def _draw_roofline(axes: Axes, rows: list[Row], report: Report, machine: Machine
 
 
 def _name_slope(axes: Axes, machine: Machine) -> None:
-    """Write the speed of memory along the rising part of the bound."""
+    """Write the memory bandwidth along the rising part of the bound."""
     slope, x = machine.bandwidth * 1e-9, math.sqrt(axes.get_xlim()[0] * machine.ridge)  # half way up
     (x0, y0), (x1, y1) = axes.transData.transform([(x, x * slope), (2 * x, 2 * x * slope)])
     axes.annotate(
@@ -83,7 +83,7 @@ def _name_slope(axes: Axes, machine: Machine) -> None:
 
 
 def _draw_bars(axes: Axes, report: Report) -> None:
-    """A bar for each operation, its directions one after the other; the longest on top, the shortest together."""
+    """One bar per operation, its directions stacked; the longest on top, the shortest combined into one."""
     times: dict[str, dict[str, float]] = {}
     for row in report.by_op():
         times.setdefault(row.op, {})[row.direction] = row.seconds * 1e3

@@ -1,8 +1,8 @@
-"""Floating-point operations of the operations that are matrix products, counted for one call.
+"""Floating-point operations of operations with matrix products, counted for one call.
 
-A product of (R, K) by (K, N) takes ``2 R N K`` operations; a backward takes one such product for each gradient that is
-wanted. An operation with products in it counts these alone: bias, activation and softmax are left out, and so are the
-scores that the backward of attention computes again. `minitrain.models.flops` counts a model in the same way.
+A product of (R, K) by (K, N) takes ``2 R N K`` operations; a backward takes one such product for each gradient that it
+computes. Only the products of an operation are counted: bias, activation and softmax are left out, and so are the
+scores that the backward of attention recomputes. `minitrain.models.flops` counts a model in the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..ops.contract.op import SKIP
 
 
 class Call(NamedTuple):
-    """One call of an operation or update, and what came of it."""
+    """One call of an operation or update, and its result."""
 
     name: str  # of the function, such as "linear_forward"
     args: tuple[Any, ...]
@@ -26,11 +26,11 @@ class Call(NamedTuple):
 
     @property
     def cache(self) -> Any:
-        """The cache that a forward returned last, or that a backward got last."""
+        """The cache: the last result of a forward, or the last argument of a backward."""
         return self.args[-1] if self.name.endswith("_backward") else self.result[-1]
 
     def wanted(self, gradient: int) -> bool:
-        """Whether a backward had to compute a gradient, by its place among the results."""
+        """Whether a backward had to compute a gradient, given by its index among the results."""
         into = self.options.get("into")
         return into is None or into[gradient] is not SKIP
 
@@ -49,11 +49,11 @@ def _linear_backward(call: Call) -> int:
 
 
 def _linear_cross_entropy(call: Call) -> int:
-    return product(*call.cache[:2]) * (1 if call.cache.gradients is None else 3)  # both gradients are made ahead
+    return product(*call.cache[:2]) * (1 if call.cache.gradients is None else 3)  # it computes both gradients too
 
 
 def _linear_cross_entropy_backward(call: Call) -> int:
-    return product(*call.cache[:2]) * (3 if call.cache.gradients is None else 0)  # the logits again, two gradients
+    return product(*call.cache[:2]) * (3 if call.cache.gradients is None else 0)  # recomputed logits and two gradients
 
 
 def _low_rank(call: Call) -> int:
@@ -84,7 +84,7 @@ def _attention_backward(call: Call) -> int:
 
 
 def _muon(call: Call) -> int:
-    S, L = sorted(call.args[0].shape)  # an iteration: the gram of the shorter side, its square, and that by the matrix
+    S, L = sorted(call.args[0].shape)  # per iteration: the Gram matrix, its square, and their product with the matrix
     return call.options["ns_steps"] * 2 * (S * S * L + S * S * S + S * S * L)  # type: ignore[no-any-return]
 
 
@@ -95,7 +95,7 @@ def head_width(call: Call) -> int:
 
 
 def visible_pairs(cache: AttentionCache) -> int:
-    """How many pairs of a query and a key attend, over all samples and heads."""
+    """The number of pairs of a query and a key that it attends to, over all samples and heads."""
     (B, T, H, _), S = cache.q.shape, cache.k.shape[1]
     may = allowed(array_module(cache.q), T, S, cache.causal, cache.window, cache.key_lengths, cache.mask)
     pairs: int = B * H * T * S

@@ -1,14 +1,14 @@
-"""Recording what runs: every call of an operation or update, with its time, its operations and its bytes.
+"""Records every call of an operation or update, with its time, its operations and its bytes.
 
 ::
 
     with Profile(model) as recorded:
         for step in range(10):
             ...                         # anything that calls operations
-            recorded.step()             # figures are means over the steps
+            recorded.step()             # results are means over the steps
     report = recorded.report()
 
-An operation called inside another is a part of it. What the recording itself takes is measured and left out.
+An operation called inside another counts as part of it. The time of the recording itself is measured and subtracted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .report import REST, Report, Row
 
 
 class Kind(NamedTuple):
-    """What calls are added up by."""
+    """The key by which calls are summed."""
 
     op: str
     direction: str
@@ -39,14 +39,14 @@ class Kind(NamedTuple):
 
 
 class Sums:
-    """What calls of one kind came to."""
+    """The sums over calls of one kind."""
 
     def __init__(self) -> None:
         self.calls, self.seconds, self.nbytes = 0, 0.0, 0
         self.flops: int | None = 0
 
     def add(self, seconds: float, flops: int | None, nbytes: int) -> None:
-        """Count one call."""
+        """Add one call."""
         self.calls += 1
         self.seconds += seconds
         self.nbytes += nbytes
@@ -54,12 +54,12 @@ class Sums:
 
 
 class Profile:
-    """A context manager that records what runs inside; one at a time, for code that runs in one thread.
+    """A context manager that records the operations inside it; one at a time, for code in one thread.
 
-    Times are those of the CPU: a GPU works on after a call returns.
+    Times are those of the CPU: a GPU is still working when a call returns.
 
     Args:
-        model: its layers are told apart by their paths; ``None`` does without.
+        model: its layers are distinguished by path; ``None`` does not distinguish layers.
     """
 
     def __init__(self, model: Module | None = None) -> None:
@@ -96,14 +96,14 @@ class Profile:
         self._layers.leave()
 
     def step(self) -> None:
-        """Count a step as done."""
+        """Count a finished step."""
         self._steps += 1
 
     def report(self, machine: Machine | None = None) -> Report:
-        """What was recorded, as means over the steps.
+        """The recorded results, as means over the steps.
 
         Args:
-            machine: its speeds, which the figures are compared with; ``None`` does without.
+            machine: the machine's speeds to compare with; ``None`` compares with nothing.
         """
         steps = max(self._steps, 1)
         rows = [
@@ -116,9 +116,9 @@ class Profile:
         return Report((*rows, Row(REST, "", "", 0.0, rest, None, 0.0)), steps, wall, faults, self._peak, machine)
 
     def _record(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Make a call and keep what it came to."""
+        """Make a call and record its cost."""
         entered = time.perf_counter()
-        observe(None)  # what this call calls is a part of it
+        observe(None)  # calls inside this call count as part of it
         try:
             began = time.perf_counter()
             result = function(*args, **options)
@@ -133,7 +133,7 @@ class Profile:
 
 
 def kind_of(function: Callable[..., Any]) -> tuple[str, str]:
-    """An operation's name and direction; an update or a reduction over gradients has a direction of its own."""
+    """An operation's name and direction; updates and reductions over gradients have directions of their own."""
     name = function.__name__
     for direction in ("forward", "backward"):
         if name.endswith(f"_{direction}"):

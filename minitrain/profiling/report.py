@@ -1,4 +1,4 @@
-"""What a profile found: rows of figures, and sums over them."""
+"""The results of a profile: rows of measurements, and sums over them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 from .machine import Machine
 
 REST = "Python and the rest"
-"""The row of all time outside of operations and updates."""
+"""The row for all time outside of operations and updates."""
 TOTAL = "total"
 """The row of the whole step."""
 
 
 class Row(NamedTuple):
-    """What the calls of one kind came to, in a step.
+    """The calls of one kind in a step.
 
     Attributes:
         op: the operation, or the update.
-        direction: ``forward``, ``backward``, ``optimizer`` or ``clip``; nothing for ``REST``.
-        path: of the layer in the model, empty for the model itself or if layers were not told apart.
-        calls: how many.
+        direction: ``forward``, ``backward``, ``optimizer`` or ``clip``; empty for ``REST``.
+        path: path of the layer in the model; empty for the model itself or if layers were not distinguished.
+        calls: number of calls.
         seconds: their time.
-        flops: their floating-point operations; ``None`` if nobody counts them.
+        flops: their floating-point operations; ``None`` if they are not counted.
         nbytes: bytes that they read and write, each array of a call once.
     """
 
@@ -42,31 +42,31 @@ class Row(NamedTuple):
 
     @property
     def intensity(self) -> float | None:
-        """Operations a byte."""
+        """Operations per byte."""
         return self.flops / self.nbytes if self.flops and self.nbytes else None
 
     @property
     def flops_per_second(self) -> float | None:
-        """Operations a second."""
+        """Operations per second."""
         return self.flops / self.seconds if self.flops and self.seconds else None
 
     @property
     def bytes_per_second(self) -> float | None:
-        """Bytes a second."""
+        """Bytes per second."""
         return self.nbytes / self.seconds if self.nbytes and self.seconds else None
 
 
 @dataclass(frozen=True)
 class Report:
-    """Figures of a step, means over those recorded.
+    """Measurements of a step, as means over the recorded steps.
 
     Attributes:
         rows: one for each operation, direction and path; ``REST`` is the last.
-        steps: how many were recorded.
-        seconds: time of a step, without what the recording took.
-        page_faults: of a step; ``None`` where nobody counts them.
-        pool_peak: bytes of the buffer pool in use at most.
-        machine: its speeds, or ``None``.
+        steps: number of recorded steps.
+        seconds: time of a step, without the recording itself.
+        page_faults: page faults of a step; ``None`` where the system does not count them.
+        pool_peak: peak use of the buffer pool, in bytes.
+        machine: the machine's speeds, or ``None``.
     """
 
     rows: tuple[Row, ...]
@@ -77,11 +77,11 @@ class Report:
     machine: Machine | None
 
     def by_op(self) -> list[Row]:
-        """Rows by operation and direction, all paths together, slowest first."""
+        """Rows by operation and direction, summed over paths, slowest first."""
         return merged(self.rows, lambda row: row._replace(path=""))
 
     def by_layer(self) -> list[Row]:
-        """Rows by path and direction, all operations together, slowest first; ``op`` is empty but for ``REST``."""
+        """Rows by path and direction, summed over operations, slowest first; ``op`` is empty except for ``REST``."""
         return merged(self.rows, lambda row: row if row.op == REST else row._replace(op=""))
 
     @property
@@ -96,10 +96,10 @@ class Report:
         return sum(row.seconds for row in self.rows if row.op != REST) / self.seconds
 
     def share_of_bound(self, row: Row) -> float | None:
-        """How near the machine's limit the calls of a row come; ``None`` if they do not work on arrays.
+        """The calls' speed as a share of the machine's limit; ``None`` if they do not work on arrays.
 
-        1 is as fast as memory and arithmetic allow; beyond that, arrays came out of the caches. The limit of the whole
-        step is that of one row after the other.
+        1 is as fast as memory and arithmetic allow; above that, arrays came from the caches. The limit of the whole
+        step is the sum of the rows' limits.
         """
         if self.machine is None:
             return None
@@ -108,7 +108,7 @@ class Report:
         return least / row.seconds if least and row.seconds else None
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures, for JSON."""
+        """All measurements, for JSON."""
         machine = self.machine
         return {
             "steps": self.steps,
@@ -117,12 +117,12 @@ class Report:
             "page_faults": self.page_faults,
             "pool_peak_bytes": self.pool_peak,
             "machine": None if machine is None else machine._asdict(),
-            "ops": [self._figures(row) for row in self.by_op()],
-            "layers": [self._figures(row) for row in self.by_layer()],
-            "total": self._figures(self.total),
+            "ops": [self._numbers(row) for row in self.by_op()],
+            "layers": [self._numbers(row) for row in self.by_layer()],
+            "total": self._numbers(self.total),
         }
 
-    def _figures(self, row: Row) -> dict[str, Any]:
+    def _numbers(self, row: Row) -> dict[str, Any]:
         return row._asdict() | {
             "share": row.seconds / self.seconds,
             "intensity": row.intensity,
@@ -133,9 +133,9 @@ class Report:
 
 
 def merged(rows: Iterable[Row], kind: Callable[[Row], Row]) -> list[Row]:
-    """Rows added up by the operation, direction and path that ``kind`` leaves them, slowest first.
+    """Rows summed by the operation, direction and path that ``kind`` keeps, slowest first.
 
-    Operations that nobody has counted add nothing to a sum with others.
+    Operations that are not counted add nothing to a sum with others.
     """
     sums: dict[tuple[str, str, str], Row] = {}
     for row in map(kind, rows):

@@ -1,4 +1,4 @@
-"""Training steps to profile: those of a run's settings, or of a preset on made-up tokens."""
+"""Training steps to profile: from the settings of a run, or of a preset on random tokens."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .recorder import Profile
 from .report import Report
 
 BATCH_SIZE, LENGTH = 4, 256
-"""of a preset: about a thousand tokens, with which a model of GPT-2's size takes seconds a step"""
+"""Default batch size of a preset: about a thousand tokens, a few seconds per step for a model of GPT-2's size."""
 
 
 class Steps(NamedTuple):
     """Something to profile.
 
     Attributes:
-        title: what it is, in a line.
-        model: what is trained.
-        train: does the update with a number, from 0.
+        title: a description, in one line.
+        model: the model that is trained.
+        train: runs the update with a given number, from 0.
     """
 
     title: str
@@ -44,11 +44,11 @@ class Steps(NamedTuple):
 
 @contextlib.contextmanager
 def steps_of_run(config: RunConfig) -> Iterator[Steps]:
-    """The steps of a run with these settings, but for its callbacks; its folder is a temporary one.
+    """The steps of a run with these settings, without callbacks, in a temporary folder.
 
     Raises:
-        ConfigError: if the run is to train on a GPU, whose work is not over when a call returns.
-        MinitrainError: as `start_run`.
+        ConfigError: if the run would train on a GPU, which is still working when a call returns.
+        MinitrainError: see `start_run`.
     """
     if config.device != "cpu":
         raise ConfigError(f"device={config.device}: a profile times calls on the CPU; use device=cpu")
@@ -68,17 +68,17 @@ def steps_of_preset(name: str, *, batch_size: int = BATCH_SIZE, length: int | No
     """Steps of a language model with AdamW and clipping on random tokens.
 
     Args:
-        name: of the preset.
-        batch_size: sequences in a step, B.
-        length: of a sequence, T; ``None`` for 256, or the longest that the model takes.
+        name: name of the preset.
+        batch_size: sequences per step, B.
+        length: length of a sequence, T; ``None`` for 256, or the model's longest if that is shorter.
 
     Raises:
-        ConfigError: if there is no such preset, it is no language model, or a size is out of range.
+        ConfigError: if there is no such preset, it is not a language model, or a size is out of range.
     """
     model = build_model(name)
     if not isinstance(model, Decoder):
         raise ConfigError(
-            f"{name} is no language model, and random tokens are nothing to it; profile a training of your own with "
+            f"{name} is not a language model, so it cannot train on random tokens; profile a training of your own with "
             "minitrain.profiling.Profile"
         )
     longest: int = model.config.block_size
@@ -102,14 +102,14 @@ def steps_of_preset(name: str, *, batch_size: int = BATCH_SIZE, length: int | No
 def profile_steps(
     steps: Steps, count: int, *, warmup: int, machine: Machine | None = None, by_layer: bool = False
 ) -> Report:
-    """Train some steps, then some more that are recorded.
+    """Train some steps as a warm-up, then record more.
 
     Args:
-        steps: what to train.
-        count: steps to record.
-        warmup: steps before, in which kernels are compiled and memory is taken.
-        machine: its speeds, for the report.
-        by_layer: whether to tell layers apart.
+        steps: the steps to train.
+        count: number of steps to record.
+        warmup: number of steps before, which compile kernels and allocate memory.
+        machine: the machine's speeds, for the report.
+        by_layer: whether to distinguish layers.
     """
     for step in range(warmup):
         steps.train(step)

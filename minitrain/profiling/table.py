@@ -1,4 +1,4 @@
-"""A profile as tables for the screen, by rich."""
+"""A profile as rich tables for the screen."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .report import Report, Row
 if TYPE_CHECKING:
     from rich.table import Table
 
-_FAST, _SLOW = 0.7, 0.3  # of the bound: green from the first on, red below the second
+_FAST, _SLOW = 0.7, 0.3  # shares of the bound: green from the first on, red below the second
 
 
 def tables(report: Report, *, by_layer: bool = False) -> list[Table]:
-    """The report for ``rich``: a table by operation, and one by layer if asked for.
+    """The report for ``rich``: a table by operation and, optionally, one by layer.
 
     Args:
-        report: the figures.
-        by_layer: whether layers were told apart and are to be shown.
+        report: the report.
+        by_layer: whether layers were distinguished and are shown.
     """
     found = [_table("operation", [(row.op, row) for row in report.by_op()], report)]
     if by_layer:
@@ -42,7 +42,7 @@ def _table(title: str, rows: Sequence[tuple[str, Row]], report: Report) -> Table
     for name, row in [*rows, ("total", total)]:
         bound = report.share_of_bound(row)
         table.add_row(
-            Text(name),  # a layer's name is the user's, and not to be read as a style
+            Text(name),  # a layer's name may look like markup
             row.direction,
             f"{row.calls:g}" if row.calls else "",
             f"{row.seconds * 1e3:.2f}",
@@ -59,14 +59,14 @@ def _table(title: str, rows: Sequence[tuple[str, Row]], report: Report) -> Table
 
 
 class Unit(NamedTuple):
-    """What a column counts in."""
+    """The unit of a column."""
 
     name: str
     size: float
 
     @classmethod
     def of(cls, total: float, what: str) -> Unit:
-        """Thousands, millions or thousand millions: what leaves a number before the point of the total."""
+        """Thousands, millions or billions: the largest unit in which the total is at least 1."""
         return next((cls(f"{letter}{what}", size) for letter, size in _SIZES if total >= size), cls(f"k{what}", 1e3))
 
 
@@ -74,7 +74,7 @@ _SIZES = (("G", 1e9), ("M", 1e6))
 
 
 def _digits(value: float | None, unit: float = 1.0) -> str:
-    """A number in three digits; nothing for 0 or ``None``."""
+    """A number with three digits; empty for 0 or ``None``."""
     if not value:
         return ""
     value /= unit
@@ -89,7 +89,7 @@ def _color(bound: float) -> str:
 
 
 def describe(report: Report) -> list[str]:
-    """What the tables do not say, in a few lines."""
+    """Additions to the tables, in a few lines."""
     lines = [
         f"a step takes {report.seconds * 1e3:.2f} ms (mean of {report.steps}); operations, clipping and the optimizer "
         f"account for {report.coverage:.1%} of it"
@@ -97,10 +97,10 @@ def describe(report: Report) -> list[str]:
     if (machine := report.machine) is not None:
         lines.append(
             f"this machine: {machine.flops * 1e-9:.0f} GFLOP/s in sgemm and {machine.bandwidth * 1e-9:.1f} GB/s in a "
-            f"triad, measured just now on {machine.threads} thread{'s' * (machine.threads != 1)}; from "
-            f"{machine.ridge:.1f} FLOP/B on arithmetic is the limit, below it memory"
+            f"triad, measured just now on {machine.threads} thread{'s' * (machine.threads != 1)}; above "
+            f"{machine.ridge:.1f} FLOP/B arithmetic is the limit, below it memory"
         )
-        lines.append("of bound: 100% is as fast as these two allow; more than that came out of the caches")
-    faults = "" if report.page_faults is None else f"page faults: {report.page_faults:.1f} a step; "
+        lines.append("of bound: 100% is as fast as these two allow; more means that data came from the caches")
+    faults = "" if report.page_faults is None else f"page faults: {report.page_faults:.1f} per step; "
     lines.append(f"{faults}buffer pool: {report.pool_peak / 1e6:.1f} MB at most")
     return lines

@@ -30,7 +30,7 @@ class AppendedFile(Closing):
         """Write ``line`` whole.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         rest = memoryview(line)
         try:
@@ -43,7 +43,7 @@ class AppendedFile(Closing):
         """Make all that was written durable.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         try:
             os.fsync(self._file.fileno())

@@ -1,4 +1,4 @@
-"""The history of a training in memory: every figure with the step it belongs to."""
+"""The history of a training in memory: every metric with the step it belongs to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MetricsCollector:
     ``val_recalls_top1``. Arrays with one element, of any device, are taken as numbers.
 
     Args:
-        directions: ``"min"`` or ``"max"`` by name, for figures of which less or more is better; by default less is
+        directions: ``"min"`` or ``"max"`` by name, for metrics of which less or more is better; by default less is
             better if the name has "loss", "error", "perplexity", "norm" or "gap" in it.
 
     Raises:
@@ -36,7 +36,7 @@ class MetricsCollector:
         self._steps: dict[str, list[int]] = {}
 
     def update(self, metrics: Mapping[str, Any], prefix: str = "", step: int | None = None) -> None:
-        """Append figures.
+        """Append metrics.
 
         Args:
             metrics: numbers by name, nested as you like.
@@ -52,10 +52,10 @@ class MetricsCollector:
             self._values.setdefault(name, []).append(value)
 
     def log_metrics(self, metrics: Mapping[str, Any], prefix: str = "", step: int | None = None) -> None:
-        """Append figures as ``update`` does, and print them on one line."""
+        """Append metrics as ``update`` does, and print them on one line."""
         self.update(metrics, prefix, step)
-        figures = "  ".join(f"{name} {value:.6g}" for name, value in _flat(metrics, prefix))
-        print(figures if step is None else f"step {step}  {figures}", flush=True)
+        line = "  ".join(f"{name} {value:.6g}" for name, value in _flat(metrics, prefix))
+        print(line if step is None else f"step {step}  {line}", flush=True)
 
     def update_alignment_metrics(
         self, step: int, diag_mean: float, sim_mean: float, alignment_gap: float, alignment_snr: float
@@ -69,12 +69,12 @@ class MetricsCollector:
             alignment_gap: the difference of the two.
             alignment_snr: the gap in standard deviations of the similarities.
         """
-        figures = {"diag_mean": diag_mean, "sim_mean": sim_mean, "gap": alignment_gap, "snr": alignment_snr}
+        metrics = {"diag_mean": diag_mean, "sim_mean": sim_mean, "gap": alignment_gap, "snr": alignment_snr}
         self.directions.setdefault("alignment_gap", "max")  # of this gap, more is better
-        self.update(figures, "alignment", step)
+        self.update(metrics, "alignment", step)
 
     def get_metric(self, name: str) -> list[float]:
-        """All values of a figure, oldest first; empty if there is none of that name."""
+        """All values of a metric, oldest first; empty if there is none of that name."""
         return list(self._values.get(name, ()))
 
     def get_steps(self, name: str) -> list[int]:
@@ -82,20 +82,20 @@ class MetricsCollector:
         return list(self._steps.get(name, ()))
 
     def get_latest(self, name: str) -> float | None:
-        """The last value of a figure, or ``None``."""
+        """The last value of a metric, or ``None``."""
         values = self._values.get(name)
         return values[-1] if values else None
 
     def get_at(self, step: int) -> dict[str, float]:
-        """The figures whose last value belongs to ``step``."""
+        """The metrics whose last value belongs to ``step``."""
         return {name: self._values[name][-1] for name, steps in self._steps.items() if steps[-1] == step}
 
     def names(self) -> list[str]:
-        """The names of all figures, in the order in which they came."""
+        """The names of all metrics, in the order in which they came."""
         return list(self._values)
 
     def get_summary(self) -> dict[str, dict[str, float]]:
-        """Latest, best, mean and standard deviation of every figure, of its finite values; NaN if it has none."""
+        """Latest, best, mean and standard deviation of every metric, of its finite values; NaN if it has none."""
         summary = {}
         for name, values in self._values.items():
             finite = np.array([value for value in values if math.isfinite(value)] or [math.nan])
@@ -108,7 +108,7 @@ class MetricsCollector:
         return summary
 
     def direction(self, name: str) -> str:
-        """``"min"`` if less of a figure is better, ``"max"`` if more is."""
+        """``"min"`` if less of a metric is better, ``"max"`` if more is."""
         less = any(word in name for word in ("loss", "error", "perplexity", "norm", "gap"))
         return self.directions.get(name, "min" if less else "max")
 
@@ -117,7 +117,7 @@ class MetricsCollector:
         return diagnose(self._values)
 
     def plot_history(self, save_dir: str | Path) -> list[Path]:
-        """Draw every figure over the steps, one picture for each kind: losses, accuracies, rates and so on.
+        """Draw every metric over the steps, one picture for each kind: losses, accuracies, rates and so on.
 
         Args:
             save_dir: folder of the PNG files; made if it is not there.
@@ -135,7 +135,7 @@ class MetricsCollector:
         return plot_history(curves, save_dir)
 
     def until(self, step: int) -> MetricsCollector:
-        """A history with the figures up to ``step``."""
+        """A history with the metrics up to ``step``."""
         cut = MetricsCollector(self.directions)
         for name, steps in self._steps.items():
             kept = [(at, value) for at, value in zip(steps, self._values[name], strict=True) if at <= step]

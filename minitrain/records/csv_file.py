@@ -1,4 +1,4 @@
-"""Records as a CSV file, whose columns may grow: a later record may have figures that the first ones lack."""
+"""Records as a CSV file, whose columns may grow: a later record may have metrics that the first ones lack."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CsvFile(AppendedFile):
         """Append ``record``, a mapping of names to numbers, text, or nothing; an empty one is left out.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         if not record:
             return
@@ -54,7 +54,7 @@ class CsvFile(AppendedFile):
         """Make all records durable and return the numbers of rows and columns, for the checkpoint.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         self._sync()
         return self.rows, len(self.columns)
@@ -66,7 +66,7 @@ class CsvFile(AppendedFile):
             Whether all these records were there.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         complete = self.rows >= rows
         self._rewrite(min(rows, self.rows), self.columns[:columns])

@@ -23,7 +23,7 @@ class Diagnosis(NamedTuple):
     Attributes:
         kind: ``"not finite"``, ``"exploding"``, ``"plateau"``, ``"unstable"``, ``"overfitting"``,
             ``"vanishing gradients"`` or ``"dead units"``.
-        metric: the figure that shows it.
+        metric: the metric that shows it.
         message: what was seen, and what to try.
     """
 
@@ -189,7 +189,7 @@ RULES: tuple[Callable[[History], Diagnosis | None], ...] = (
 
 
 def _finite(history: History, name: str) -> NDArray[np.float64]:
-    """The values of a figure that are numbers."""
+    """The values of a metric that are numbers."""
     values = np.asarray(history.get(name, ()), np.float64)
     return values[np.isfinite(values)]
 

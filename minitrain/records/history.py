@@ -1,4 +1,4 @@
-"""The history of a run, from its file of metrics: a checkpoint keeps where it was in that file, and no figures."""
+"""The history of a run, from its file of metrics: a checkpoint keeps where it was in that file, and no metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .collector import MetricsCollector
-from .jsonl import figures_of, read_metrics
+from .jsonl import metrics_of, read_metrics
 
 
 def read_history(path: str | Path, end: int, directions: Mapping[str, str] | None = None) -> MetricsCollector:
@@ -21,11 +21,11 @@ def read_history(path: str | Path, end: int, directions: Mapping[str, str] | Non
         FileError: if the file cannot be read.
     """
     history = MetricsCollector(directions)
-    for record in map(figures_of, read_metrics(path, end=end) if Path(path).exists() else []):
+    for record in map(metrics_of, read_metrics(path, end=end) if Path(path).exists() else []):
         step = record.pop("step", None)
         if not isinstance(step, int) or step < 0:
             continue
-        if "loss" not in record:  # an evaluation: its time is no figure of it
+        if "loss" not in record:  # an evaluation: its time is not a metric
             record.pop("seconds", None)
         history.update({"train_loss" if name == "loss" else name: value for name, value in record.items()}, step=step)
     return history

@@ -48,7 +48,7 @@ class MetricsWriter(AppendedFile):
         """Append ``record``, a mapping of names to numbers (NumPy's too), text, or nothing.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         values = {name: _plain(value) for name, value in record.items()}
         self._append(json.dumps(values, allow_nan=False).encode() + b"\n")
@@ -57,7 +57,7 @@ class MetricsWriter(AppendedFile):
         """Make all records durable and return `offset`, for the checkpoint.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         self._sync()
         return self.offset()
@@ -73,7 +73,7 @@ class MetricsWriter(AppendedFile):
             Whether all ``offset`` bytes were there; if not, some records were lost, and a torn last line is cut off.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         try:
             available = self.offset()
@@ -143,7 +143,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
     }
 
 
-def figures_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers in a record, for whoever draws or adds them; text, and numbers of absurd size, are left out."""
     return {name: value for name, value in record.items() if type(value) is float or _is_count(value)}
 

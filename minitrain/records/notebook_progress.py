@@ -16,7 +16,7 @@ PAUSE = 0.2  # seconds between two changes of the line, at least
 
 
 class NotebookProgress:
-    """A line with a bar, the figures and the time left, through IPython's display; needs no widgets.
+    """A line with a bar, the metrics and the time left, through IPython's display; needs no widgets.
 
     It is text that replaces itself, without carriage returns: a saved notebook keeps the last state alone.
 
@@ -28,7 +28,7 @@ class NotebookProgress:
 
     def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._time, self._last = TimeLeft(first_step, max_steps, clock), max_steps
-        self._step, self._figures = first_step, ""
+        self._step, self._metrics = first_step, ""
         self._handle: Any = None
         self._shown_at = 0.0
 
@@ -49,8 +49,8 @@ class NotebookProgress:
             self._show()
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Change the figures; they appear with the next move of the bar."""
-        self._figures = self._time.describe(record)
+        """Change the metrics; they appear with the next move of the bar."""
+        self._metrics = self._time.describe(record)
 
     def say(self, message: str) -> None:
         """Print a line that stays."""
@@ -58,7 +58,7 @@ class NotebookProgress:
 
     def compiling(self, kernel: str) -> None:
         """Name the kernel next to the bar."""
-        self._figures = f"compiling {kernel}, once for this machine"
+        self._metrics = f"compiling {kernel}, once for this machine"
         self._show()
 
     def _show(self) -> None:
@@ -68,4 +68,4 @@ class NotebookProgress:
     def _content(self) -> dict[str, str]:
         done = WIDTH * self._step // max(1, self._last)
         bar = "█" * done + "░" * (WIDTH - done)
-        return {"text/plain": f"step {self._step}/{self._last} {bar} {self._figures}".rstrip()}
+        return {"text/plain": f"step {self._step}/{self._last} {bar} {self._metrics}".rstrip()}

@@ -149,13 +149,13 @@ class LiveProgress:
 
         self._bar = Bar(
             TextColumn("step {task.completed}/{task.total}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None),  # takes what the figures leave: little, at 80 characters
-            TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None),  # takes what the metrics leave: little, at 80 characters
+            TextColumn("{task.fields[metrics]}", markup=False, table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             TextColumn("left", table_column=Column(no_wrap=True)),
             refresh_per_second=4,  # a thread redraws: more often would take time from the training
         )
-        self._task = self._bar.add_task("train", total=max_steps, completed=first_step, figures="")
+        self._task = self._bar.add_task("train", total=max_steps, completed=first_step, metrics="")
 
     def __enter__(self) -> LiveProgress:
         self._bar.start()
@@ -171,8 +171,8 @@ class LiveProgress:
         self._bar.update(self._task, completed=step)
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Change the figures next to the bar."""
-        self._bar.update(self._task, figures=" ".join(describe(record).split()))
+        """Change the metrics next to the bar."""
+        self._bar.update(self._task, metrics=" ".join(describe(record).split()))
 
     def say(self, message: str) -> None:
         """Print ``message`` above the bar."""
@@ -180,4 +180,4 @@ class LiveProgress:
 
     def compiling(self, kernel: str) -> None:
         """Name the kernel next to the bar."""
-        self._bar.update(self._task, figures=f"compiling {kernel}, once for this machine")
+        self._bar.update(self._task, metrics=f"compiling {kernel}, once for this machine")

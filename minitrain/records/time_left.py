@@ -27,14 +27,14 @@ class TimeLeft:
         return self._clock() - self._started
 
     def describe(self, record: Mapping[str, Any]) -> str:
-        """The figures of a record and the time left in one line."""
+        """The metrics of a record and the time left in one line."""
         step = record["step"]
         left = self.elapsed() / max(1, step - self._first) * (self._last - step)
         return f"{describe(record)}  {clock_time(left)} left"
 
 
 def describe(record: Mapping[str, Any]) -> str:
-    """The figures of a training record in one line."""
+    """The metrics of a training record in one line."""
     return (
         f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
         f"{record['tokens_per_second']:,.0f} tok/s"

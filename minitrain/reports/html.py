@@ -1,4 +1,4 @@
-"""A run in one HTML file: figures, troubles, pictures, settings; nothing outside the file is needed to read it."""
+"""A run in one HTML file: metrics, troubles, pictures, settings; nothing outside the file is needed to read it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_html_report(
     Args:
         path: the HTML file.
         title: what stands above.
-        history: the figures, for the table and for what they show of troubles.
+        history: the metrics, for the table and for what they show of troubles.
         summary: a few lines of plain text at the top.
         pictures: PNG files, which are put into the page.
         settings: the settings, as text.
@@ -62,7 +62,7 @@ def write_html_report(
     ]
     parts += [_picture(Path(picture)) for picture in pictures]
     if history.names():
-        parts += ["<h2>Figures</h2>", _table(history.get_summary())]
+        parts += ["<h2>Metrics</h2>", _table(history.get_summary())]
     for heading, text in (("A sample", sample), ("Settings", settings)):
         if text:
             parts += [f"<h2>{heading}</h2>", f"<pre>{html.escape(text)}</pre>"]
@@ -91,7 +91,7 @@ def _picture(path: Path) -> str:
 
 def _table(summary: Mapping[str, Mapping[str, float]]) -> str:
     columns = ("latest", "best", "mean", "std")
-    head = "".join(f"<th>{column}</th>" for column in ("figure", *columns))
+    head = "".join(f"<th>{column}</th>" for column in ("metric", *columns))
     rows = (
         f"<tr><td>{html.escape(name)}</td>{''.join(f'<td>{_number(row[column])}</td>' for column in columns)}</tr>"
         for name, row in summary.items()

@@ -102,7 +102,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _curves(records: list[dict[str, Any]]) -> dict[str, Any]:
     def series(name: str) -> tuple[Any, Any]:
-        pairs = [(r["step"], r[name]) for r in records if _is_figure(r.get("step")) and _is_figure(r.get(name))]
+        pairs = [(r["step"], r[name]) for r in records if _is_number(r.get("step")) and _is_number(r.get(name))]
         table = np.array(pairs, np.float64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
@@ -110,12 +110,12 @@ def _curves(records: list[dict[str, Any]]) -> dict[str, Any]:
         "loss": series("loss"),
         "val_loss": series("val_loss"),
         "speed": series("tokens_per_second")[1],
-        "seconds": max((r["seconds"] for r in records if _is_figure(r.get("seconds"))), default=0.0),
-        "last": max((int(r["step"]) for r in records if _is_figure(r.get("step"))), default=0),
+        "seconds": max((r["seconds"] for r in records if _is_number(r.get("seconds"))), default=0.0),
+        "last": max((int(r["step"]) for r in records if _is_number(r.get("step"))), default=0),
     }
 
 
-def _is_figure(value: object) -> bool:
+def _is_number(value: object) -> bool:
     """Whether a value from a file of metrics can be drawn."""
     return type(value) in (int, float) and -1e300 < value < 1e300  # type: ignore[operator]
 

@@ -16,11 +16,11 @@ class GenerationConfig(Section):
 
     prompt: str | None = setting(None, "The text to continue; null starts at the beginning of a line.")
     temperature: float = setting(
-        0.8, "Below 1, text is more predictable; above 1, more varied. 0 always takes the likeliest token."
+        0.8, "Below 1, text is more predictable; above 1, more varied. 0 always takes the most likely token."
     )
-    top_k: int | None = setting(None, "Choose among this many of the likeliest tokens; null chooses among all.")
+    top_k: int | None = setting(None, "Choose among this many of the most likely tokens; null chooses among all.")
     top_p: float | None = setting(
-        None, "Choose among the likeliest tokens that have this share of the probability; null chooses among all."
+        None, "Choose among the most likely tokens that have this share of the probability; null chooses among all."
     )
 
     def check(self) -> None:

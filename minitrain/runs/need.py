@@ -68,7 +68,7 @@ def refuse_impossible(config: RunConfig, vocab_size: int) -> None:
     """Refuse a run that does not fit into the memory that is free.
 
     Raises:
-        ConfigError: with the figures, and the settings that would help.
+        ConfigError: with the sizes, and the settings that would help.
     """
     free = available_memory()
     need = least_need(config, vocab_size)
@@ -90,7 +90,7 @@ def refuse_impossible_model(config: RunConfig, vocab_size: int) -> None:
     """Refuse a model whose weights alone do not fit into the memory that is free.
 
     Raises:
-        ConfigError: with the figures.
+        ConfigError: with the sizes.
     """
     free = available_memory()
     count = parameter_count(config.model.shape(vocab_size=vocab_size, block_size=config.data.block_size))

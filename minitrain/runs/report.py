@@ -18,7 +18,7 @@ from ..generation import continue_text
 from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
 from ..records.collector import MetricsCollector
-from ..records.jsonl import figures_of, read_metrics
+from ..records.jsonl import metrics_of, read_metrics
 from ..reports.html import write_html_report
 from ..trainers.base import perplexity
 from ..training.result import TrainResult
@@ -30,7 +30,7 @@ from .generation_config import GenerationConfig
 from .python_run import read_settings
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
-"""Figures that have a picture of their own, or need none."""
+"""Metrics that have a picture of their own, or need none."""
 LOSS_PICTURE, RATE_PICTURE = "loss.png", "learning_rate.png"
 
 
@@ -81,17 +81,17 @@ def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) 
         smoothed: whether training smoothed the labels; its loss then has no perplexity.
     """
     history = MetricsCollector()
-    for record in map(figures_of, records):
-        figures: dict[str, Any] = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
-        step = figures.pop("step", None)
+    for record in map(metrics_of, records):
+        metrics: dict[str, Any] = {"train_loss" if name == "loss" else name: value for name, value in record.items()}
+        step = metrics.pop("step", None)
         if not (step is None or (isinstance(step, int) and step >= 0)):
             continue
         perplexities = {
-            name.replace("loss", "perplexity"): perplexity(figures[name])
+            name.replace("loss", "perplexity"): perplexity(metrics[name])
             for name in ("train_loss", "val_loss")[smoothed:]
-            if name in figures
+            if name in metrics
         }
-        history.update(figures | perplexities, step=step)
+        history.update(metrics | perplexities, step=step)
     return history
 
 
@@ -120,7 +120,7 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
     """
     run_dir = Path(run_dir)
     folder = RunFolder(run_dir)
-    records = [one for one in map(figures_of, read_metrics(folder.file(METRICS))) if type(one.get("step")) is int]
+    records = [one for one in map(metrics_of, read_metrics(folder.file(METRICS))) if type(one.get("step")) is int]
     name = run_dir.resolve().name
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
@@ -163,7 +163,7 @@ def write_sample(
         temperature=how.temperature,
         top_k=how.top_k,
         top_p=how.top_p,
-        rng=setup.key.fold("sample"),
+        key=setup.key.fold("sample"),
         device=setup.device,
     )
     sample = f"{how.prompt or ''}{written}".strip("\n")

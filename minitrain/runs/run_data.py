@@ -117,7 +117,7 @@ def save_tokens(tokens: RunTokens, config: RunConfig, run: RunFolder) -> RunConf
         The settings, with a path that holds wherever the run is taken up.
 
     Raises:
-        FileError: if the disk refuses.
+        FileError: if the file cannot be written.
     """
     run.make(str(Path(TRAIN_TOKENS).parent))
     run.write(TOKENIZER, json.dumps(tokens.tokenizer.to_json()).encode() + b"\n")

@@ -14,7 +14,7 @@ ANY_NUMBER = Number(finite=False)
 
 
 class EpochHistory(Callback):
-    """Validates at the end of every epoch, and keeps a list of each figure with one value an epoch.
+    """Validates at the end of every epoch, and keeps a list of each metric with one value an epoch.
 
     Attributes:
         history: ``train_loss``, ``learning_rate``, and with validation data ``val_loss`` and each metric as

@@ -178,7 +178,7 @@ class LanguageModelTrainer(EpochTrainer):
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            rng=Key.from_seed(seed),
+            key=Key.from_seed(seed),
             device=self.device,
         )
 

@@ -141,7 +141,7 @@ class ByHand:
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            rng=self.setup.key.fold("generate", self.state.step),
+            key=self.setup.key.fold("generate", self.state.step),
             device=self.setup.device,
         )
 
@@ -159,7 +159,7 @@ class ByHand:
         Raises:
             ConfigError: if there is neither a path nor a run folder.
             NonFiniteError: if a parameter is not finite: the checkpoint would push an intact one out.
-            FileError: if the disk refuses; older checkpoints are untouched.
+            FileError: if a file cannot be written; older checkpoints are untouched.
         """
         with self.writing() if path is None else contextlib.nullcontext():
             return self.between.save(path)

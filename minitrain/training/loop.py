@@ -59,8 +59,8 @@ def train_step(
     optimizer.zero_grad()
     total = count = 0.0
     for first_sample, batch in micro_batches:
-        rng = None if key is None else key.at_sample(first_sample)
-        loss, cache = objective.loss(batch, rng=rng)
+        at_first = None if key is None else key.at_sample(first_sample)
+        loss, cache = objective.loss(batch, key=at_first)
         if not math.isfinite(float(loss.total)):
             bad = first_bad_parameter(model) or first_bad_activation(cache) or "no single array is at fault"
             raise NonFiniteError(f"the loss is {float(loss.total)}: {bad}")

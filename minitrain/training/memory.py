@@ -84,7 +84,7 @@ def estimate(training: Setup | HasSetup, step: int = 0, total_steps: int = 0) ->
         POOL.reset_peak()
         began = time.perf_counter()
         with use_precision(setup.arithmetic.precision):
-            _, cache = setup.objective.loss(batch, rng=key)
+            _, cache = setup.objective.loss(batch, key=key)
             setup.objective.loss_backward(cache)
         seconds, peak = time.perf_counter() - began, POOL.peak - before
     setup.optimizer.zero_grad()

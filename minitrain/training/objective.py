@@ -30,15 +30,15 @@ class Objective(Protocol):
     - ``smooths``: the loss of training has parts that an evaluation leaves out.
     """
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Any]:
-        """The summed loss of a batch with its count, and the cache; ``rng=None`` means evaluation."""
+    def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, Any]:
+        """The summed loss of a batch with its count, and the cache; ``key=None`` means evaluation."""
 
     def loss_backward(self, cache: Any, dtotal: float = 1.0) -> None:
         """Add the gradient of ``dtotal`` times the summed loss to the parameters; only float16 needs another than 1."""
 
 
 class ModelLossCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     model: Any
     loss: Any
@@ -53,7 +53,7 @@ class ModelWithLoss:
     into micro-batches has the gradient of the whole batch. An evaluation measures the loss's ``plain()``.
 
     Args:
-        model: ``forward(inputs) -> (outputs, cache)`` and ``backward(doutputs, cache)``; a forward with an ``rng``
+        model: ``forward(inputs) -> (outputs, cache)`` and ``backward(doutputs, cache)``; a forward with a ``key``
             argument gets the key of the dropout masks.
         loss_fn: ``forward(outputs, targets)`` and ``backward(dloss, cache)``, or a pair of such functions. The loss
             is ``Loss(total, count)``, or a number: the mean over the samples of the batch. A mean over anything else,
@@ -82,15 +82,15 @@ class ModelWithLoss:
         self.model = model
         plain = loss_fn.plain() if hasattr(loss_fn, "plain") else loss_fn
         self._training, self._evaluation = _functions(loss_fn), _functions(plain)
-        self._takes_rng = "rng" in inspect.signature(model.forward).parameters
+        self._takes_key = _takes_key(model.forward)
         self.classifies: bool = getattr(loss_fn, "classifies", False)
         self.is_likelihood: bool = getattr(loss_fn, "is_likelihood", False)
         self.smooths = plain is not loss_fn
         self.ignore_index: int = getattr(loss_fn, "ignore_index", IGNORED)
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, ModelLossCache]:
-        """The summed loss of a batch, and the cache; ``rng=None`` means evaluation."""
-        loss, cache, _ = self._run(batch, rng)
+    def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, ModelLossCache]:
+        """The summed loss of a batch, and the cache; ``key=None`` means evaluation."""
+        loss, cache, _ = self._run(batch, key)
         return loss, cache
 
     def loss_and_outputs(self, batch: Any) -> tuple[Loss, Any]:
@@ -98,10 +98,10 @@ class ModelWithLoss:
         loss, _, outputs = self._run(batch, None)
         return loss, outputs
 
-    def _run(self, batch: Any, rng: Key | None) -> tuple[Loss, ModelLossCache, Any]:
+    def _run(self, batch: Any, key: Key | None) -> tuple[Loss, ModelLossCache, Any]:
         inputs, targets = inputs_and_targets(batch)
-        forward, backward = self._evaluation if rng is None else self._training
-        outputs, cache = self.model.forward(inputs, **({"rng": rng} if self._takes_rng else {}))
+        forward, backward = self._evaluation if key is None else self._training
+        outputs, cache = self.model.forward(inputs, **({"key": key} if self._takes_key else {}))
         loss, loss_cache = forward(outputs, targets)
         value = loss.total if isinstance(loss, Loss) else loss
         if getattr(value, "shape", ()) != ():
@@ -144,11 +144,23 @@ def _functions(loss_fn: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return loss_fn.forward, loss_fn.backward
 
 
+def _takes_key(method: Callable[..., Any]) -> bool:
+    """Whether a method of a model takes the random key.
+
+    Raises:
+        ConfigError: if it takes the key as ``rng``, its name in 0.1. The model would train without dropout.
+    """
+    names = inspect.signature(method).parameters
+    if "rng" in names and "key" not in names:
+        raise ConfigError(f"{method.__qualname__} takes rng; the random key is called key since 0.2: rename it")
+    return "key" in names
+
+
 def objective_of(model: Any, loss_fn: Any = None) -> Any:
     """The objective of a model: its own loss, or ``loss_fn`` of its outputs.
 
     Raises:
-        ConfigError: if there is neither.
+        ConfigError: if there is neither, or if it takes the random key as ``rng``.
     """
     if loss_fn is not None:
         return ModelWithLoss(model, loss_fn)
@@ -157,6 +169,7 @@ def objective_of(model: Any, loss_fn: Any = None) -> Any:
             f"{type(model).__name__} has no loss(batch) and loss_backward(cache) of its own: "
             "give the trainer a loss_fn, such as CrossEntropyLoss()"
         )
+    _takes_key(model.loss)
     return model
 
 

@@ -184,7 +184,7 @@ class Trainer(ByHand):
             NonFiniteError: if a loss or a gradient is NaN or infinite; no checkpoint is made of that.
             CheckpointError: if the run folder holds another run (see `resume`), or if an exception ended an earlier
                 call in the middle of a step.
-            FileError: if the disk refuses.
+            FileError: if a file cannot be written.
             MemoryShortage: if memory runs out; says which setting to change.
             FolderInUse: if another trainer writes into the run folder; it was not touched then.
         """

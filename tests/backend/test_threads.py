@@ -130,7 +130,7 @@ def train(threads):
     loader = TokenLoader(np.random.default_rng(0).integers(0, 50, 4000), batch_size=96, block_size=32, seed=0)
     for step in range(2):
         optimizer.zero_grad()
-        loss, cache = model.loss(loader.batch(step), rng=Key.from_seed(0).fold(step))
+        loss, cache = model.loss(loader.batch(step), key=Key.from_seed(0).fold(step))
         model.loss_backward(cache)
         optimizer.step(clip_by_global_norm(model, 1.0, count=float(loss.count)).scale)
     return hashlib.sha256(b"".join(p.data.tobytes() for _, p in model.named_parameters())).hexdigest()

@@ -20,7 +20,7 @@ def refuse(message: str) -> None:
 
 
 def make(folder: Path, *, width: int = 3, manager: type[CheckpointManager] = CheckpointManager, **options: Any) -> Any:
-    model = Linear(4, width, rng=np.random.default_rng(width))
+    model = Linear(4, width, init_rng=np.random.default_rng(width))
     return manager(model, AdamW(model, lr=0.1), folder, **({"warn": refuse} | options))
 
 

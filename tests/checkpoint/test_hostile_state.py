@@ -60,7 +60,7 @@ class Shelf(Tracker):
     def _begin(self, step: int, setup: Any, run: Any) -> None:
         self.id = "run-1"
 
-    def _write(self, step: int, figures: dict[str, float]) -> None:
+    def _write(self, step: int, metrics: dict[str, float]) -> None:
         pass
 
 

@@ -34,7 +34,7 @@ def test_a_store_reads_the_checkpoint_at_the_path(tmp_path: Path, monkeypatch: p
 
 def test_a_manager_knows_its_folder_by_every_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    model = Linear(2, 3, rng=np.random.default_rng(0))
+    model = Linear(2, 3, init_rng=np.random.default_rng(0))
     manager = CheckpointManager(model, AdamW(model), "kept", keep=1, keep_best=0)
     for epoch in range(3):  # by its absolute path: old ones are deleted all the same
         manager.update_state(current_epoch=epoch)

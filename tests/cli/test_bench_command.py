@@ -128,8 +128,8 @@ def test_a_processor_named_for_openblas_is_warned_of(capsys, monkeypatch, tmp_pa
     fake_race(monkeypatch)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     _, _, err = bench(capsys, tmp_path)
-    assert err.startswith("minitrain: warning: OPENBLAS_CORETYPE=Haswell is set: OpenBLAS, NumPy's and any")
-    assert "`env -u OPENBLAS_CORETYPE` before the command measures without it" in err
+    assert err.startswith("minitrain: warning: OPENBLAS_CORETYPE=Haswell is set: OpenBLAS, in NumPy and in minitrain")
+    assert "put `env -u OPENBLAS_CORETYPE` before the command to measure without it" in err
 
 
 def test_threads_reach_every_program(capsys, monkeypatch, tmp_path):

@@ -90,7 +90,7 @@ def test_a_preset_trains_on_random_tokens(capsys: pytest.CaptureFixture[str], he
     ("arguments", "message"),
     [
         (["gpt-nanno"], "'gpt-nanno' is neither a setting, key=value, nor a preset; did you mean gpt-nano?"),
-        (["vit-digits"], "vit-digits is no language model"),
+        (["vit-digits"], "vit-digits is not a language model"),
         (["gpt-nano", "seed=1"], "give the preset gpt-nano alone, or settings such as preset=gpt-nano"),
         (["gpt-nano", "gpt2"], "give the preset gpt-nano alone"),
         (["gpt-nano", "--length", "7"], "length = 7: gpt-nano takes sequences of 1 to 6 tokens"),
@@ -147,8 +147,8 @@ def test_lines_below_the_table_say_what_there_is() -> None:
     lines = "\n".join(describe(report(3, Machine(1e11, 1e10, 1))))
     assert "a step takes 40.00 ms (mean of 1); operations, clipping and the optimizer account for 75.0% of it" in lines
     assert "on 1 thread;" in lines
-    assert "from 10.0 FLOP/B on arithmetic is the limit" in lines
-    assert "page faults: 2.0 a step; buffer pool: 10.0 MB at most" in lines
+    assert "above 10.0 FLOP/B arithmetic is the limit" in lines
+    assert "page faults: 2.0 per step; buffer pool: 10.0 MB at most" in lines
     assert len(describe(report(3, None))) == 2
 
 

@@ -34,7 +34,7 @@ def test_the_default_is_the_language_reference() -> None:
 
 def test_a_python_without_the_language_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(DataError, match=r"without pydoc_data.*data\.path="):
+    with pytest.raises(DataError, match=r"has no pydoc_data.*data\.path="):
         read_corpus()
 
 

@@ -160,7 +160,9 @@ def test_a_folder_with_other_shards_is_refused(folder: Path, monkeypatch: pytest
     with pytest.raises(DataError, match="begun with other sources"):
         build_token_shards(folder, ByteTokenizer(), out, **SIZES)
     (out / "unfinished.json").unlink()
-    with pytest.raises(DataError, match=r"holds shards but neither manifest\.json nor unfinished\.json"):
+    with pytest.raises(
+        DataError, match=r"holds shards of unknown origin, with neither manifest\.json nor unfinished\.json"
+    ):
         build_token_shards(folder, ByteTokenizer(), out, **SIZES)
     other = folder.parent / "other"
     build_token_shards(folder, ByteTokenizer(), other, **SIZES)
@@ -180,7 +182,7 @@ def test_arguments_that_do_not_fit(folder: Path) -> None:
         build_token_shards([], ByteTokenizer(), out)
     with pytest.raises(DataError, match="there is no file or folder"):
         build_token_shards(folder / "missing", ByteTokenizer(), out)
-    with pytest.raises(DataError, match="lies inside its own source"):
+    with pytest.raises(DataError, match="is inside its own source"):
         build_token_shards(folder, ByteTokenizer(), folder / "out")
     assert not out.exists()
     with pytest.raises(DataError, match=r"it has no manifest\.json"):
@@ -200,7 +202,7 @@ def test_damage_is_found(built: Path) -> None:
         TokenShards.open(built, verify=True)
     for name in ("shard-00001.bin", "shard-00001.json"):
         (built / name).write_bytes((built / name.replace("1", "0")).read_bytes())
-    with pytest.raises(DataError, match=r"shard-00001\.bin is not the shard that manifest\.json promises"):
+    with pytest.raises(DataError, match=r"shard-00001\.bin is not the shard that manifest\.json describes"):
         TokenShards.open(built)
 
 

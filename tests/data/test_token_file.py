@@ -79,9 +79,9 @@ def test_other_arguments_that_do_not_fit(tmp_path: Path) -> None:
     for vocab_size in (0, 2**31 + 1):
         with pytest.raises(DataError, match="vocab_size must be between"):
             write_tokens(tmp_path / "f.bin", np.zeros(1, int), vocab_size)
-    with pytest.raises(DataError, match=r"ends in \.bin"):
+    with pytest.raises(DataError, match=r"must end in \.bin"):
         write_tokens(tmp_path / "f.json", np.zeros(1, int), 65)
-    with pytest.raises(DataError, match=r"ends in \.bin"):
+    with pytest.raises(DataError, match=r"must end in \.bin"):
         TokenFile.open(tmp_path / "f.json")
     with pytest.raises(FileError, match="folder does not exist"):
         write_tokens(tmp_path / "missing" / "f.bin", np.zeros(1, int), 65)
@@ -134,7 +134,7 @@ def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, posi
 @pytest.mark.parametrize("size", [0, 1, 199, 201, 400])
 def test_a_file_of_another_size(path: Path, size: int) -> None:
     path.write_bytes((path.read_bytes() * 2)[:size])
-    with pytest.raises(DataError, match=rf"train\.bin has {size} bytes where .* promises 100 ids of uint16, 200"):
+    with pytest.raises(DataError, match=rf"train\.bin has {size} bytes, but .* describes 100 ids of uint16, 200"):
         TokenFile.open(path)
 
 
@@ -161,7 +161,7 @@ def without(field: str) -> Callable[[bytes], bytes]:
         (edit(vocab_size=70000), "contradicts itself.* stored as uint32"),
         (edit(vocab_size=0), "contradicts itself"),
         (edit(count=0), "contradicts itself"),
-        (edit(count=99), "promises 99 ids"),
+        (edit(count=99), "describes 99 ids"),
         (edit(count="100"), "does not describe"),
         *[
             (without(field), "does not describe")

@@ -93,7 +93,7 @@ def test_ids_outside_the_vocabulary(tokenizer: CharTokenizer | ByteTokenizer) ->
 
 @pytest.mark.parametrize("characters", ["", "ba", "aab", "abb"])
 def test_a_vocabulary_that_is_not_one(characters: str) -> None:
-    with pytest.raises(DataError, match="sorted and each only once"):
+    with pytest.raises(DataError, match="sorted and without repetition"):
         CharTokenizer(characters)
 
 

@@ -99,7 +99,7 @@ def test_rows_do_not_touch_each_other_and_inputs_stay(data: st.DataObject, setti
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_logits_that_cannot_be_sampled(bad: list[float], temperature: float) -> None:
     logits = np.array([[0.0, 1.0], [2.0, 1.0], bad])
-    with pytest.raises(NonFiniteError, match="logits of sample 2 is"):
+    with pytest.raises(NonFiniteError, match="the highest logit of sample 2 is"):
         sample_logits(logits, temperature=temperature, uniform=np.zeros(3))
 
 
@@ -107,9 +107,9 @@ BAD_SETTINGS = [
     ({"temperature": -0.1}, "temperature=-0.1"),
     ({"temperature": float("nan")}, "temperature=nan"),
     ({"temperature": float("inf")}, "temperature=inf"),
-    ({"top_k": 0}, "top_k=0: it must be 1 or more"),
-    ({"top_p": 0.0}, "top_p=0.0: it must be above 0"),
-    ({"top_p": 1.1}, r"top_p=1\.1: it must be above 0 and at most 1"),
+    ({"top_k": 0}, "top_k=0 must be 1 or more"),
+    ({"top_p": 0.0}, "top_p=0.0 must be above 0"),
+    ({"top_p": 1.1}, r"top_p=1\.1 must be above 0 and at most 1"),
     ({"top_p": float("nan")}, "top_p=nan"),
 ]
 
@@ -119,14 +119,14 @@ def test_settings_out_of_range(settings: Settings, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         sample_logits(np.zeros((1, 3)), uniform=np.zeros(1), **settings)
     with pytest.raises(ConfigError, match=says):  # at the call, before the first token is asked for
-        stream(Recorder(), np.zeros((1, 1), int), 5, rng=Key.from_seed(0), **settings)
+        stream(Recorder(), np.zeros((1, 1), int), 5, key=Key.from_seed(0), **settings)
 
 
 def test_shapes_that_do_not_fit() -> None:
     for logits in (np.zeros(3), np.zeros((2, 3, 4)), np.zeros((2, 0))):
         with pytest.raises(ShapeError, match=r"expected \(B, V\)"):
             sample_logits(logits, uniform=np.zeros(2))
-    with pytest.raises(ShapeError, match="one number a row"):
+    with pytest.raises(ShapeError, match="one number per row"):
         sample_logits(np.zeros((2, 3)), uniform=np.zeros(3))
     with pytest.raises(ConfigError, match="give uniform, or temperature=0"):
         sample_logits(np.zeros((2, 3)))
@@ -140,8 +140,8 @@ class Recorder:
         self.config = SimpleNamespace(vocab_size=vocab_size, block_size=block_size)
         self.seen: list[np.ndarray[Any, Any]] = []
 
-    def forward(self, tokens: np.ndarray[Any, Any], *, rng: Key | None = None) -> tuple[np.ndarray[Any, Any], None]:
-        assert rng is None  # no dropout while generating
+    def forward(self, tokens: np.ndarray[Any, Any], *, key: Key | None = None) -> tuple[np.ndarray[Any, Any], None]:
+        assert key is None  # no dropout while generating
         assert tokens.flags.c_contiguous
         self.seen.append(tokens.copy())
         B, T = tokens.shape
@@ -154,8 +154,8 @@ class Recorder:
 class Counter(Recorder):
     """A model that counts: after n comes n + 1, back to 0 after the last token."""
 
-    def forward(self, tokens: np.ndarray[Any, Any], *, rng: Key | None = None) -> tuple[np.ndarray[Any, Any], None]:
-        super().forward(tokens, rng=rng)
+    def forward(self, tokens: np.ndarray[Any, Any], *, key: Key | None = None) -> tuple[np.ndarray[Any, Any], None]:
+        super().forward(tokens, key=key)
         return np.eye(self.config.vocab_size, dtype=np.float32)[(tokens + 1) % self.config.vocab_size], None
 
 
@@ -171,28 +171,28 @@ def test_generated_tokens_are_the_same_however_asked_for(
     prompts: list[list[int]], settings: Settings, new: int, more: int, seed: int
 ) -> None:
     tokens, key = np.array(prompts), Key.from_seed(seed)
-    text = generate(Recorder(), tokens, new, rng=key, **settings)
+    text = generate(Recorder(), tokens, new, key=key, **settings)
     assert text.shape == (tokens.shape[0], tokens.shape[1] + new)
     assert text.dtype == np.int32
     assert np.array_equal(text[:, : tokens.shape[1]], tokens)
     assert tokens.tolist() == prompts
     # one by one
-    columns = list(stream(Recorder(), tokens, new, rng=key, **settings))
+    columns = list(stream(Recorder(), tokens, new, key=key, **settings))
     assert [column.tolist() for column in columns] == text[:, tokens.shape[1] :].T.tolist()
     # more of them
-    longer = generate(Recorder(), tokens, new + more, rng=key, **settings)
+    longer = generate(Recorder(), tokens, new + more, key=key, **settings)
     assert np.array_equal(longer[:, : text.shape[1]], text)
     # from where it stopped
-    assert np.array_equal(generate(Recorder(), text, more, rng=key, **settings), longer)
+    assert np.array_equal(generate(Recorder(), text, more, key=key, **settings), longer)
     # sample by sample
     for b in range(tokens.shape[0]):
-        alone = generate(Recorder(), tokens[b : b + 1], new, rng=key.at_sample(b), **settings)
+        alone = generate(Recorder(), tokens[b : b + 1], new, key=key.at_sample(b), **settings)
         assert np.array_equal(alone[0], text[b])
 
 
 def test_keys_and_samples_differ() -> None:
     prompt = np.zeros((50, 1), np.uint8)
-    texts = [generate(Recorder(), prompt, 20, temperature=2, rng=Key.from_seed(seed)) for seed in range(3)]
+    texts = [generate(Recorder(), prompt, 20, temperature=2, key=Key.from_seed(seed)) for seed in range(3)]
     rows = {tuple(row) for text in texts for row in text.tolist()}
     assert len(rows) == 150
 
@@ -201,10 +201,10 @@ def test_frequencies_with_the_key_s_random_numbers() -> None:
     row = np.array([2.0, 1.0, 0.0, -1.0, 0.5])
     model = SimpleNamespace(
         config=SimpleNamespace(block_size=4),
-        forward=lambda tokens, rng=None: (np.broadcast_to(row, (*tokens.shape, 5)), None),
+        forward=lambda tokens, key=None: (np.broadcast_to(row, (*tokens.shape, 5)), None),
     )
     n, steps = 5000, 4
-    text = generate(model, np.zeros((n, 1), int), steps, temperature=1.5, rng=Key.from_seed(7))
+    text = generate(model, np.zeros((n, 1), int), steps, temperature=1.5, key=Key.from_seed(7))
     expected = n * np.array(distribution(row.tolist(), 1.5, None, None))
     for column in text[:, 1:].T:
         chi_square = ((np.bincount(column, minlength=5) - expected) ** 2 / expected).sum()
@@ -216,12 +216,12 @@ def test_frequencies_with_the_key_s_random_numbers() -> None:
 
 def test_the_model_sees_the_last_block_only() -> None:
     model = Recorder(block_size=5)
-    text = generate(model, np.array([[1, 2, 3], [4, 5, 6]]), 6, rng=Key.from_seed(0))
+    text = generate(model, np.array([[1, 2, 3], [4, 5, 6]]), 6, key=Key.from_seed(0))
     assert [seen.shape for seen in model.seen] == [(2, 3), (2, 4), (2, 5), (2, 5), (2, 5), (2, 5)]
     for i, seen in enumerate(model.seen):
         assert np.array_equal(seen, text[:, max(0, 3 + i - 5) : 3 + i])
     model = Recorder(block_size=5)
-    generate(model, np.arange(9)[None], 1, rng=Key.from_seed(0))  # a prompt longer than a block
+    generate(model, np.arange(9)[None], 1, key=Key.from_seed(0))  # a prompt longer than a block
     assert model.seen[0].tolist() == [[4, 5, 6, 7, 8]]
 
 
@@ -250,14 +250,14 @@ def test_tokens_arrive_as_they_are_made() -> None:
         (np.zeros(3, int), 1, {}, ShapeError, r"expected integers \(B, T0\)"),
         (np.zeros((1, 3)), 1, {}, ShapeError, r"expected integers \(B, T0\)"),
         (np.zeros((1, 3), int), -1, {}, ConfigError, "max_new_tokens=-1"),
-        (np.zeros((1, 3), int), 1, {"rng": None}, ConfigError, r"pass rng=Key\.from_seed\(0\)"),
+        (np.zeros((1, 3), int), 1, {"key": None}, ConfigError, r"pass key=Key\.from_seed\(0\)"),
     ],
 )
 def test_wrong_arguments(
     tokens: np.ndarray[Any, Any], new: int, settings: Settings, error: type[MinitrainError], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        stream(Recorder(), tokens, new, **{"rng": Key.from_seed(0), **settings})
+        stream(Recorder(), tokens, new, **{"key": Key.from_seed(0), **settings})
 
 
 def test_a_gpt_continues_beyond_its_block() -> None:

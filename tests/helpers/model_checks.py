@@ -21,12 +21,12 @@ def stir(module: Any, seed: int = 3) -> Any:
     return module
 
 
-def gradients_of(model: Any, batches: Iterable[Any], *, rng: Key | None = None) -> dict[str, Any]:
+def gradients_of(model: Any, batches: Iterable[Any], *, key: Key | None = None) -> dict[str, Any]:
     """The gradients of the summed losses of some micro-batches, one after another."""
     model.zero_grad()
     first = 0
     for batch in batches:
-        _, cache = model.loss(batch, rng=None if rng is None else rng.at_sample(first))
+        _, cache = model.loss(batch, key=None if key is None else key.at_sample(first))
         model.loss_backward(cache)
         first += len(batch[0])
     return {path: parameter.grad.copy() for path, parameter in model.named_parameters()}
@@ -46,8 +46,8 @@ class LossOf(Module):
     def __init__(self, model: Any, batch: Any) -> None:
         self.model, self.batch = model, batch
 
-    def forward(self, *, rng: Key | None = None) -> Any:
-        return self.model.loss(self.batch, rng=rng)
+    def forward(self, *, key: Key | None = None) -> Any:
+        return self.model.loss(self.batch, key=key)
 
     def backward(self, dtotal: Any, cache: Any) -> None:
         self.model.loss_backward(cache, dtotal)

@@ -75,9 +75,9 @@ class Poisoned(GPT):
         super().__init__(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
         self.bad, self.seen = bad, []
 
-    def loss(self, batch: Any, *, rng: Any = None) -> Any:
-        loss, cache = super().loss(batch, rng=rng)
-        if rng is not None:  # in training
+    def loss(self, batch: Any, *, key: Any = None) -> Any:
+        loss, cache = super().loss(batch, key=key)
+        if key is not None:  # in training
             self.seen.append(fingerprint(batch))
             if self.seen[-1] in self.bad:
                 loss = loss._replace(total=math.nan)

@@ -25,7 +25,7 @@ def test_s1_1_parts_with_one_responsibility_each() -> None:
     assert trainer.state.step == 2
     measured = Evaluator(trainer.model, TokenWindows(TOKENS[600:], 8, 4)).run()  # the evaluation alone
     assert 0 < measured["val_loss"] < 2 * math.log(TOKENIZER.vocab_size)
-    text = mt.generate(trainer.model, TOKENS[None, :3], 5, rng=mt.Key.from_seed(0))  # generation alone
+    text = mt.generate(trainer.model, TOKENS[None, :3], 5, key=mt.Key.from_seed(0))  # generation alone
     assert text.shape == (1, 8)
 
 

@@ -29,7 +29,7 @@ def test_s4_3_activation_checkpointing_recomputes_the_same_gradients() -> None:
     plain, recomputed = gpt(dropout=0.3), gpt(dropout=0.3)
     nn.checkpoint_activations(recomputed)
     for model in (plain, recomputed):
-        _, cache = model.loss(loader().batch(0), rng=mt.Key.from_seed(4))
+        _, cache = model.loss(loader().batch(0), key=mt.Key.from_seed(4))
         model.loss_backward(cache)
     for a, b in zip(plain.parameters(), recomputed.parameters(), strict=True):
         np.testing.assert_array_equal(a.grad, b.grad)

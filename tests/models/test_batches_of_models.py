@@ -67,8 +67,8 @@ def in_order(model: Any, batch: Any) -> tuple[Any, ...]:
 def test_a_batch_in_any_form_gives_the_same_loss(kind: Any, form: str) -> None:
     model, batch = kind.build(), batch_of(kind)
     other = FORMS[form](model, batch)
-    for rng in (None, KEY):
-        assert model.loss(other, rng=rng)[0] == model.loss(batch, rng=rng)[0]
+    for key in (None, KEY):
+        assert model.loss(other, key=key)[0] == model.loss(batch, key=key)[0]
     assert model.loss_and_outputs(other)[0] == model.loss_and_outputs(batch)[0]
 
 

@@ -27,7 +27,7 @@ def test_names_and_shapes_are_those_of_version_0_1(name: str) -> None:
 @pytest.mark.parametrize("name", SAVED)
 def test_a_seed_gives_the_model_of_version_0_1(name: str) -> None:
     # Version 0.1 smoothed labels in every call; today a key says that a call is training. No model here drops anything.
-    loss, _ = KINDS[name].build(seed=3).loss(KINDS[name].batch(), rng=KEY)
+    loss, _ = KINDS[name].build(seed=3).loss(KINDS[name].batch(), key=KEY)
     assert float(loss.total) == pytest.approx(SAVED[name]["loss"], rel=1e-5)
 
 

@@ -60,7 +60,7 @@ def step(model: Any, batch: Any) -> Memory:
     for _ in range(2):
         model.zero_grad()
         before = POOL.in_use
-        _, cache = model.loss(batch, rng=KEY)
+        _, cache = model.loss(batch, key=KEY)
         held = POOL.in_use - before
         POOL.reset_peak()
         model.loss_backward(cache)

@@ -38,7 +38,7 @@ def test_gradients_of_the_loss(kind):
 @transformers
 def test_gradients_with_dropout(kind):
     model = stir(kind.build(dtype=np.float64, dropout=0.3, n_layer=1))
-    check_module(LossOf(model, kind.batch(2, dtype=np.float64)), settings=ALONG_DIRECTIONS, rng=KEY)
+    check_module(LossOf(model, kind.batch(2, dtype=np.float64)), settings=ALONG_DIRECTIONS, key=KEY)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-3)], ids=["float64", "float32"])
@@ -53,7 +53,7 @@ def test_any_split_of_a_batch_gives_its_gradient(kind, dtype, tolerance, cuts):
     whole, edges = kind.batch(6, dtype=dtype), [0, *sorted(cuts), 6]
     parts = [rows(whole, a, b) for a, b in pairwise(edges)]
     model = stir(kind.build(dtype=dtype, dropout=0.3))
-    assert_close(gradients_of(model, parts, rng=KEY), gradients_of(model, [whole], rng=KEY), tolerance)
+    assert_close(gradients_of(model, parts, key=KEY), gradients_of(model, [whole], key=KEY), tolerance)
 
 
 @transformers
@@ -62,8 +62,8 @@ def test_dropout_drops_with_a_key_alone(kind):
     model, plain = stir(kind.build(dropout=0.5, **changes)), stir(kind.build(**changes))
     batch = kind.batch()
 
-    def total(model: Any, rng: Any = None) -> float:
-        return float(model.loss(batch, rng=rng)[0].total)
+    def total(model: Any, key: Any = None) -> float:
+        return float(model.loss(batch, key=key)[0].total)
 
     assert total(model) == total(plain) == total(plain, KEY)
     assert total(model, KEY) == total(model, KEY)
@@ -76,13 +76,13 @@ def test_every_dropout_has_a_mask_of_its_own(kind):
     model, masks = kind.build(dropout=0.5), []
 
     def collect(cache: Any) -> None:
-        if "rng" in getattr(cache, "_fields", ()):
-            masks.append(cache.rng)
+        if "key" in getattr(cache, "_fields", ()):
+            masks.append(cache.key)
         elif isinstance(cache, tuple | list):
             for part in cache:
                 collect(part)
 
-    collect(model.loss(kind.batch(), rng=KEY)[1])
+    collect(model.loss(kind.batch(), key=KEY)[1])
     assert len(masks) == len(set(masks)) > 6
 
 

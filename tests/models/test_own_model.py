@@ -45,9 +45,9 @@ def batch(B: int = 4) -> Tokens:
 def test_the_example_is_a_model_like_any_other(example: Any) -> None:
     config = example.GatedGPTConfig(9, 6, n_layer=2, n_head=2, n_embd=8, dropout=0.2, label_smoothing=0.1)
     model = stir(build_model(config, dtype=np.float64))
-    check_module(LossOf(model, batch()), settings=CheckSettings(elementwise=0), rng=KEY)
-    whole = gradients_of(model, [batch()], rng=KEY)
-    parts = gradients_of(model, [rows(batch(), 0, 1), rows(batch(), 1, 4)], rng=KEY)
+    check_module(LossOf(model, batch()), settings=CheckSettings(elementwise=0), key=KEY)
+    whole = gradients_of(model, [batch()], key=KEY)
+    parts = gradients_of(model, [rows(batch(), 0, 1), rows(batch(), 1, 4)], key=KEY)
     assert_close(parts, whole, 1e-10)
 
 
@@ -61,7 +61,7 @@ def test_the_example_trains(example: Any) -> None:
 def test_its_mistakes_are_explained(example: Any) -> None:
     with pytest.raises(ConfigError, match="n_embd = 10 is not a multiple of n_head = 4"):
         example.GatedGPTConfig(9, n_embd=10)
-    with pytest.raises(ConfigError, match=r"dropout = 1.5: it must be at least 0 and less than 1"):
+    with pytest.raises(ConfigError, match=r"dropout = 1.5 must be at least 0 and less than 1"):
         example.GatedGPTConfig(9, dropout=1.5)
     with pytest.raises(ConfigError, match="GatedGPT: config must be a GatedGPTConfig, got GPTConfig"):
         example.GatedGPT(GPTConfig(9))

@@ -118,7 +118,7 @@ def test_kernels_serve_rotated_normed_windows_of_longer_texts():
     found = []
     for mode in ("reference", "auto"):
         with use_kernels(mode):
-            found.append(everything(layer, (x.astype(np.float32),), rng=Key.from_seed(3)))
+            found.append(everything(layer, (x.astype(np.float32),), key=Key.from_seed(3)))
     for actual, expected in zip(*found, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * abs(expected).max())
 
@@ -228,7 +228,7 @@ def test_settings_that_do_not_fit_are_named(layer, width, heads, changes, messag
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rope": Rope()}, r"rope needs an even head width, but width / heads = 9 / 3 = 3: elements turn in pairs"),
+        ({"rope": Rope()}, r"rope needs an even head width, but width / heads = 9 / 3 = 3: elements rotate in pairs"),
         ({"window": 0}, "window = 0 must be a whole number of at least 1, or None"),
         ({"window": 1.5}, "window = 1.5 must be a whole number of at least 1, or None"),
         ({"softcap": -1.0}, "softcap = -1.0 must be positive, or None"),

@@ -38,9 +38,9 @@ class Tower(Module):
         self.up = Linear(WIDTH, 8, rng, std=0.5, dtype=np.float64)
         self.down = Linear(8, OUT, rng, std=0.5, dtype=np.float64)
 
-    def forward(self, x, *, rng=None):
+    def forward(self, x, *, key=None):
         x, up = self.up.forward(x)
-        x, dropout = dropout_forward(x, p=0.4, rng=rng)
+        x, dropout = dropout_forward(x, p=0.4, key=key)
         x, down = self.down.forward(x)
         return x, TowerCache(up, dropout, down)
 
@@ -60,9 +60,9 @@ class TwoTowers(Module):
     def __init__(self) -> None:
         self.image, self.text = Tower(1), Tower(2)
 
-    def forward(self, image, text, *, rng=None):
-        image, image_cache = self.image.forward(image, rng=fold(rng, "image"))
-        text, text_cache = self.text.forward(text, rng=fold(rng, "text"))
+    def forward(self, image, text, *, key=None):
+        image, image_cache = self.image.forward(image, key=fold(key, "image"))
+        text, text_cache = self.text.forward(text, key=fold(key, "text"))
         return image, text, TwoTowersCache(image_cache, text_cache)
 
     def backward(self, dimage, dtext, cache):
@@ -94,13 +94,13 @@ def assert_same(actual, expected):
 def test_any_split_gives_the_gradient_of_the_whole_batch(key, cuts):
     image, text = inputs(1), inputs(2)
     model, loss_fn = TwoTowers(), ClipLoss(dtype=np.float64)
-    *features, cache = model.forward(image, text, rng=key)
+    *features, cache = model.forward(image, text, key=key)
     expected, loss_cache = loss_fn.forward(*features)
     model.backward(*loss_fn.backward(0.3, loss_cache), cache)
     whole = gradients(model, loss_fn)
     for module in (model, loss_fn):
         module.zero_grad()
-    loss = gradient_caching(model, loss_fn, split(cuts, image, text), rng=key, dloss=0.3)
+    loss = gradient_caching(model, loss_fn, split(cuts, image, text), key=key, dloss=0.3)
     np.testing.assert_allclose(loss, expected, rtol=1e-12)
     assert_same(gradients(model, loss_fn), whole)
 
@@ -124,11 +124,11 @@ def test_one_set_of_features_and_labels(cuts):
     """A reduced loss, labels for the whole batch, and gradients that add up to what was there."""
     x, labels = inputs(1), np.array([0, 1, 0, 2, 1, 0, 2])
     model, loss_fn = Tower(3), SupervisedContrastiveLoss(0.5, reduction="mean")
-    features, cache = model.forward(x, rng=KEY)
+    features, cache = model.forward(x, key=KEY)
     expected, loss_cache = loss_fn.forward(features, labels)
     model.backward(loss_fn.backward(1.0, loss_cache), cache)
     once = gradients(model)
-    loss = gradient_caching(model, loss_fn, split(cuts, x), [labels], rng=KEY)
+    loss = gradient_caching(model, loss_fn, split(cuts, x), [labels], key=KEY)
     assert loss == pytest.approx(expected)
     assert_same(gradients(model), [2 * g for g in once])
 
@@ -138,8 +138,8 @@ def test_no_more_than_one_cache_is_alive():
     alive, most = weakref.WeakSet(), []
 
     class Watched(Tower):
-        def forward(self, x, *, rng=None):
-            out, cache = super().forward(x, rng=rng)
+        def forward(self, x, *, key=None):
+            out, cache = super().forward(x, key=key)
             alive.add(cache)
             most.append(len(alive))
             return out, cache
@@ -163,15 +163,15 @@ def test_in_single_precision(mode):
     for parameter in model.parameters():
         parameter.data = parameter.data.astype(np.float32)
     with use_kernels(mode):
-        gradient_caching(model, loss_fn, split([], image, text), rng=KEY)
+        gradient_caching(model, loss_fn, split([], image, text), key=KEY)
         whole = gradients(model)
         model.zero_grad()
-        gradient_caching(model, loss_fn, split([1, 4], image, text), rng=KEY)
+        gradient_caching(model, loss_fn, split([1, 4], image, text), key=KEY)
     for a, b in zip(gradients(model), whole, strict=True):
         assert a.dtype == np.float32
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_no_micro_batches_are_refused():
-    with pytest.raises(ShapeError, match="gradient_caching: there are no micro-batches; give one at least"):
+    with pytest.raises(ShapeError, match="gradient_caching: there are no micro-batches; give at least one"):
         gradient_caching(TwoTowers(), InfoNCELoss(), [])

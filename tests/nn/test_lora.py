@@ -109,7 +109,7 @@ def test_dropout_drops_inputs_of_the_correction_alone():
     layer, x = adapted(dropout=0.5), generator(3).standard_normal((40, 4))
     plain, _ = layer.base.forward(x)
     np.testing.assert_array_equal(layer.forward(x)[0], adapted().forward(x)[0])  # evaluation
-    dropped, _ = layer.forward(x, rng=KEY)
+    dropped, _ = layer.forward(x, key=KEY)
     unchanged = (dropped == plain).all(axis=1)  # all four elements of a row dropped, one in 16
     assert 0 < unchanged.sum() < 20
     assert abs(dropped - layer.forward(x)[0]).max() > 0.1
@@ -251,7 +251,7 @@ def test_a_tied_head_is_refused_and_nothing_is_changed():
 def test_a_weight_that_the_model_reads_itself_is_an_error_and_no_silence():
     model = GPT.build(tie_weights=False)
     add_lora(model, 2, 4.0, targets=("head",))
-    with pytest.raises(MinitrainError, match="past the adapter; leave it out of the targets of add_lora"):
+    with pytest.raises(MinitrainError, match="bypassing the adapter; leave it out of the targets of add_lora"):
         model.loss(GPT.batch())
 
 

@@ -34,30 +34,30 @@ def dropping_model(kind: Any, dropout: float) -> Module:
 def test_adapters_drop_with_a_key_alone(kind):
     batch = kind.batch(dtype=np.float64)
     model, plain = dropping_model(kind, 0.5), dropping_model(kind, 0.0)
-    assert model.loss(batch)[0].total == plain.loss(batch)[0].total == plain.loss(batch, rng=KEY)[0].total
-    assert model.loss(batch, rng=KEY)[0].total != plain.loss(batch)[0].total
+    assert model.loss(batch)[0].total == plain.loss(batch)[0].total == plain.loss(batch, key=KEY)[0].total
+    assert model.loss(batch, key=KEY)[0].total != plain.loss(batch)[0].total
 
 
 @dropping
 def test_gradients_with_dropping_adapters(kind):
     """Against finite differences; and of any split of the batch, since a mask belongs to a sample."""
     model, batch = dropping_model(kind, 0.4), kind.batch(4, dtype=np.float64)
-    check_module(LossOf(model, batch), settings=CheckSettings(elementwise=0), rng=KEY)
+    check_module(LossOf(model, batch), settings=CheckSettings(elementwise=0), key=KEY)
     parts = [rows(batch, 0, 1), rows(batch, 1, 4)]
-    assert_close(gradients_of(model, parts, rng=KEY), gradients_of(model, [batch], rng=KEY), 1e-10)
+    assert_close(gradients_of(model, parts, key=KEY), gradients_of(model, [batch], key=KEY), 1e-10)
 
 
 @dropping
 def test_every_adapter_is_given_a_key_and_has_a_mask_of_its_own(kind, monkeypatch):
     masks = []
 
-    def watched(x: Any, *, p: float, rng: Any) -> Any:
-        masks.append(random_bits(rng, (50,)))
-        return dropout_forward(x, p=p, rng=rng)
+    def watched(x: Any, *, p: float, key: Any) -> Any:
+        masks.append(random_bits(key, (50,)))
+        return dropout_forward(x, p=p, key=key)
 
     monkeypatch.setattr(lora, "dropout_forward", watched)
     model = dropping_model(kind, 0.5)
-    model.loss(kind.batch(dtype=np.float64), rng=KEY)
+    model.loss(kind.batch(dtype=np.float64), key=KEY)
     adapters = [module for module in model.modules() if isinstance(module, LoRALinear)]
     assert len(masks) == len(adapters) >= 2
     assert len({mask.tobytes() for mask in masks}) == len(masks)

@@ -46,11 +46,11 @@ def gradients(model: Module) -> dict[str, Any]:
     return {path: parameter.grad.copy() for path, parameter in model.named_parameters()}
 
 
-def backward_of(model: GPT, *batches: Any, rng: Key | None = None, first: int = 0) -> dict[str, Any]:
+def backward_of(model: GPT, *batches: Any, key: Key | None = None, first: int = 0) -> dict[str, Any]:
     """The gradients of the summed losses of some micro-batches, one after another."""
     model.zero_grad()
     for part in batches:
-        _, cache = model.loss(part, rng=None if rng is None else rng.at_sample(first))
+        _, cache = model.loss(part, key=None if key is None else key.at_sample(first))
         model.loss_backward(cache)
         first += len(part.inputs)
     return gradients(model)
@@ -113,7 +113,7 @@ def test_gradients_of_the_residual_norm():
     [
         ({}, {}),
         ({"tie_weights": False, "bias": False, "gelu": "tanh"}, {}),
-        ({"n_head": 4, "n_kv_head": 2, "dropout": 0.3}, {"rng": KEY}),
+        ({"n_head": 4, "n_kv_head": 2, "dropout": 0.3}, {"key": KEY}),
     ],
     ids=["tied", "untied, no bias, tanh", "grouped queries, dropout"],
 )
@@ -130,8 +130,8 @@ class LossOfGPT(Module):
     def __init__(self, model: GPT, targets: Any) -> None:
         self.model, self.targets = model, targets
 
-    def forward(self, tokens, *, rng=None):
-        return self.model.loss(SimpleNamespace(inputs=tokens, targets=self.targets), rng=rng)
+    def forward(self, tokens, *, key=None):
+        return self.model.loss(SimpleNamespace(inputs=tokens, targets=self.targets), key=key)
 
     def backward(self, dtotal, cache):
         self.model.loss_backward(cache, dtotal)
@@ -139,7 +139,7 @@ class LossOfGPT(Module):
 
 def test_gradients_of_the_loss():
     data = batch()
-    report = check_gradients(LossOfGPT(gpt(dropout=0.2), data.targets), data.inputs, rng=KEY)
+    report = check_gradients(LossOfGPT(gpt(dropout=0.2), data.targets), data.inputs, key=KEY)
     assert len(report.arguments) == len(gpt().parameters())
 
 
@@ -187,18 +187,18 @@ def test_any_split_of_a_batch_gives_its_gradient(kernels, cuts):
     parts = [SimpleNamespace(inputs=whole.inputs[a:b], targets=whole.targets[a:b]) for a, b in pairwise(edges)]
     with use_kernels(kernels):
         model = gpt(dropout=0.3)
-        assert_close(backward_of(model, *parts, rng=KEY), backward_of(model, whole, rng=KEY), 1e-5)
+        assert_close(backward_of(model, *parts, key=KEY), backward_of(model, whole, key=KEY), 1e-5)
 
 
 @pytest.mark.parametrize("changes", [{}, {"n_head": 4, "n_kv_head": 2, "dropout": 0.3, "gelu": "tanh"}], ids=str)
 def test_kernels_give_the_gradients_of_the_reference(changes):
     model, data = gpt(n_embd=32, block_size=80, **changes), batch(B=2, T=70)
-    rng = KEY if changes else None
+    key = KEY if changes else None
     results = {}
     for mode in ("reference", "auto"):
         with use_kernels(mode):
-            loss, _ = model.loss(data, rng=rng)
-            results[mode] = backward_of(model, data, rng=rng) | {"loss": np.asarray(loss.total)}
+            loss, _ = model.loss(data, key=key)
+            results[mode] = backward_of(model, data, key=key) | {"loss": np.asarray(loss.total)}
     assert_close(results["auto"], results["reference"], 1e-4)
 
 
@@ -229,10 +229,10 @@ def test_evaluation_drops_nothing_and_a_key_does():
     first, again = model.forward(tokens)[0], model.forward(tokens)[0]
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(first, gpt().forward(tokens)[0])
-    dropped = model.forward(tokens, rng=KEY)[0]
-    np.testing.assert_array_equal(dropped, model.forward(tokens, rng=KEY)[0])
+    dropped = model.forward(tokens, key=KEY)[0]
+    np.testing.assert_array_equal(dropped, model.forward(tokens, key=KEY)[0])
     assert abs(dropped - first).max() > 0.1
-    assert abs(dropped - model.forward(tokens, rng=KEY.fold(1))[0]).max() > 0.1
+    assert abs(dropped - model.forward(tokens, key=KEY.fold(1))[0]).max() > 0.1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

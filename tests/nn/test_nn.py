@@ -19,8 +19,8 @@ class Batch:
         self.inputs, self.targets = tokens[:, :-1], tokens[:, 1:]
 
 
-def run(model, batch=None, rng=None):
-    loss, cache = model.loss(batch or Batch(), rng=rng)
+def run(model, batch=None, key=None):
+    loss, cache = model.loss(batch or Batch(), key=key)
     model.loss_backward(cache)
     return loss
 

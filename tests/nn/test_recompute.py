@@ -22,11 +22,11 @@ from tests.helpers.small_trainers import make
 def test_the_gradients_are_the_same_bytes_dropout_included(kind: Any, kernels: str) -> None:
     model, batches = stir(kind.build(dropout=0.3)), [kind.batch(3), kind.batch(2, seed=1)]
     with use_kernels(kernels):
-        plain = gradients_of(model, batches, rng=KEY)
+        plain = gradients_of(model, batches, key=KEY)
         assert checkpoint_activations(model) == sum(hasattr(module, "norm2") for module in model.modules())
-        recomputed = gradients_of(model, batches, rng=KEY)
+        recomputed = gradients_of(model, batches, key=KEY)
         checkpoint_activations(model, on=False)
-        again = gradients_of(model, batches, rng=KEY)
+        again = gradients_of(model, batches, key=KEY)
     for path, gradient in plain.items():
         np.testing.assert_array_equal(recomputed[path], gradient, err_msg=path)
         np.testing.assert_array_equal(again[path], gradient, err_msg=path)

@@ -41,7 +41,7 @@ def branches(x: Any) -> tuple[Any, Any]:
 def test_a_sample_loses_each_branch_as_a_whole_or_has_it_doubled():
     """At p = 1/2 a branch is there twice or not at all; a sample that loses both passes unchanged."""
     x = normal(B, T, C)
-    out, cache = block(0.5).forward(x, rng=KEY)
+    out, cache = block(0.5).forward(x, key=KEY)
     attended, fed = branches(x)
     unchanged = np.array([np.allclose(out[i], x[i]) for i in range(B)])
     only_fed = np.array([np.allclose(out[i], x[i] + 2 * fed[i]) for i in range(B)])
@@ -57,30 +57,30 @@ def test_a_sample_loses_each_branch_as_a_whole_or_has_it_doubled():
 def test_without_a_key_nothing_is_left_out():
     x = normal(B, T, C)
     np.testing.assert_array_equal(block(0.5).forward(x)[0], block(0.0).forward(x)[0])
-    assert (block(0.5).forward(x, rng=KEY)[0] != block(0.0).forward(x, rng=KEY)[0]).any()
+    assert (block(0.5).forward(x, key=KEY)[0] != block(0.0).forward(x, key=KEY)[0]).any()
 
 
 @pytest.mark.parametrize("kind", [TransformerBlock, DecoderBlock])
 def test_gradients_of_blocks(kind):
     layer = stir(kind(C, 2, generator(0), dtype=np.float64, dropout=0.2, drop_path=0.5))
     inputs = [normal(5, T, C)] if kind is TransformerBlock else [normal(5, T, C), normal(5, 2, C)]
-    check_module(layer, *inputs, settings=CheckSettings(elementwise=0), rng=KEY)
+    check_module(layer, *inputs, settings=CheckSettings(elementwise=0), key=KEY)
 
 
 @deep
 def test_gradients_of_models(kind):
     model = stir(kind.build(dtype=np.float64, drop_path=0.5, dropout=0.2))
     batch = kind.batch(4, dtype=np.float64)
-    check_module(LossOf(model, batch), settings=CheckSettings(elementwise=0), rng=KEY)
+    check_module(LossOf(model, batch), settings=CheckSettings(elementwise=0), key=KEY)
 
 
 @deep
 def test_any_split_of_a_batch_gives_its_gradient(kind):
     model, whole = stir(kind.build(dtype=np.float64, drop_path=0.5)), kind.batch(6, dtype=np.float64)
     parts = [rows(whole, a, b) for a, b in pairwise([0, 1, 4, 6])]
-    together = gradients_of(model, [whole], rng=KEY)
-    assert_close(gradients_of(model, parts, rng=KEY), together, 1e-10)
-    without = gradients_of(stir(kind.build(dtype=np.float64)), [whole], rng=KEY)
+    together = gradients_of(model, [whole], key=KEY)
+    assert_close(gradients_of(model, parts, key=KEY), together, 1e-10)
+    without = gradients_of(stir(kind.build(dtype=np.float64)), [whole], key=KEY)
     assert any((together[path] != without[path]).any() for path in without)
 
 
@@ -98,7 +98,7 @@ def test_one_block_has_the_whole_rate():
 
 
 def test_impossible_rates_are_named():
-    with pytest.raises(ConfigError, match=r"drop_path = 1.0: it must be at least 0 and less than 1"):
+    with pytest.raises(ConfigError, match=r"drop_path = 1.0 must be at least 0 and less than 1"):
         ViTConfig(image_size=4, patch=2, n_classes=2, drop_path=1.0)
     with pytest.raises(ConfigError, match=r"TransformerBlock: drop_path = 1.5 must be at least 0 and less than 1"):
         block(1.5)

@@ -66,7 +66,7 @@ def test_an_impossible_start_is_named(initial):
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ShapeError, match=r"scale_forward: limit = 0 must be positive; math.inf is none"):
+    with pytest.raises(ShapeError, match=r"scale_forward: limit = 0 must be positive; math.inf means no limit"):
         scale_forward(X, np.array(0, np.float32), limit=0)
     with pytest.raises(ShapeError, match=r"scale_forward: log_scale has shape \(1,\), expected 0 dimensions"):
         scale_forward(X, np.zeros(1, np.float32))

@@ -70,7 +70,7 @@ def test_a_window_is_its_mask_at_the_size_of_tiles(causal, data):
     lengths = np.random.default_rng(window).integers(0, S + 1, len(dout))
     shared: dict[str, Any] = {"key_lengths": lengths, "causal": causal}
     if data.draw(st.booleans()):
-        shared |= {"dropout": 0.3, "rng": Key.from_seed(window)}
+        shared |= {"dropout": 0.3, "key": Key.from_seed(window)}
     mask = abs(lead(T, S)) < window
     assert_same(results(qkv, dout, window=window, **shared), results(qkv, dout, mask=mask, **shared), 2e-5)
 
@@ -176,7 +176,10 @@ def test_a_query_with_nothing_in_its_window_gets_zero(kernels, dtype, T, S, opti
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0}, r"window = 0 must be a whole number from 1 \(a query sees itself\), or None for no window"),
+        (
+            {"window": 0},
+            r"window = 0 must be a whole number of at least 1 \(a query sees itself\), or None for no window",
+        ),
         ({"window": 2.5}, r"window = 2.5 must be a whole number"),
         ({"softcap": 0.0}, r"softcap = 0.0 must be positive, or None for no cap"),
         ({"softcap": float("nan")}, r"softcap = nan must be positive"),

@@ -55,8 +55,8 @@ def test_groups_do_not_see_each_other():
         ),
         ({"groups": 4}, r"groups = 4 must divide the O = 6 output channels"),
         ({"groups": 0}, r"groups = 0 must divide"),
-        ({"stride": 0}, r"stride = 0 must be an integer from 1 on, or a tuple of two"),
-        ({"padding": -1}, r"padding = -1 must be an integer from 0 on"),
+        ({"stride": 0}, r"stride = 0 must be an integer of at least 1, or a tuple of two"),
+        ({"padding": -1}, r"padding = -1 must be an integer of at least 0"),
         ({"dilation": (1, 2, 3)}, r"dilation = \(1, 2, 3\) must be"),
         ({"stride": 1.5}, r"stride = 1.5 must be"),
         (
@@ -75,7 +75,7 @@ def test_settings_of_a_layer_that_do_not_fit_are_named():
         Conv2d(4, 6, 3, generator(), groups=3)
     with pytest.raises(ConfigError, match="in_channels=0 and out_channels=6, and all must be 1 or more"):
         Conv2d(0, 6, 3, generator())
-    with pytest.raises(ShapeError, match="Conv2d: kernel = 0 must be an integer from 1 on"):
+    with pytest.raises(ShapeError, match="Conv2d: kernel = 0 must be an integer of at least 1"):
         Conv2d(4, 6, 0, generator())
 
 
@@ -118,7 +118,7 @@ def test_padding_counts_in_the_mean_and_never_is_the_maximum():
 def test_windows_that_do_not_fit_are_named(forward):
     with pytest.raises(ShapeError, match=rf"{forward.__name__}: .*no window of 4 x 4 fits into 3 x 5"):
         forward(np.zeros((1, 1, 3, 5)), kernel=4)
-    with pytest.raises(ShapeError, match=rf"{forward.__name__}: kernel = 0 must be an integer from 1 on"):
+    with pytest.raises(ShapeError, match=rf"{forward.__name__}: kernel = 0 must be an integer of at least 1"):
         forward(np.zeros((1, 1, 3, 5)), kernel=0)
 
 

@@ -114,8 +114,12 @@ def test_without_smoothing_others_only_changes_nothing():
     [
         (V, {"z_loss": -1e-4}, r"cross_entropy_forward: z_loss = -0.0001 must not be negative"),
         (V, {"z_loss": math.nan}, r"z_loss = nan must not be negative"),
-        (2, {"others_only": True, "label_smoothing": 0.1, "ignore_index": 0}, r"of V = 2 classes none is left .* = 0;"),
-        (1, {"others_only": True, "label_smoothing": 0.1}, r"of V = 1 classes none is left"),
+        (
+            2,
+            {"others_only": True, "label_smoothing": 0.1, "ignore_index": 0},
+            r"of V = 2 classes, others_only leaves none .* = 0;",
+        ),
+        (1, {"others_only": True, "label_smoothing": 0.1}, r"of V = 1 classes, others_only leaves none"),
     ],
 )
 def test_options_out_of_range_are_named(classes, options, message):

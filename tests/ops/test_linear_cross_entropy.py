@@ -155,7 +155,7 @@ def test_a_gpt_never_holds_all_logits(key):
     data = batch(32, 64)
 
     def run(model):
-        _, cache = model.loss(data, rng=key)
+        _, cache = model.loss(data, key=key)
         model.loss_backward(cache)
 
     chunked, whole = small_gpt(64), small_gpt(None)
@@ -166,14 +166,14 @@ def test_a_gpt_never_holds_all_logits(key):
 def test_an_evaluation_does_not_pay_for_gradients():
     model, data = small_gpt(3, vocab_size=7), batch(2, 4, 7)
     assert model.loss(data)[1].loss.gradients is None
-    assert model.loss(data, rng=KEY)[1].loss.gradients is not None
+    assert model.loss(data, key=KEY)[1].loss.gradients is not None
 
 
 def gradients_of(model, *batches, key):
     model.zero_grad()
     total, first = 0.0, 0
     for part in batches:
-        loss, cache = model.loss(part, rng=None if key is None else key.at_sample(first))
+        loss, cache = model.loss(part, key=None if key is None else key.at_sample(first))
         model.loss_backward(cache, 0.5)
         total, first = total + float(loss.total), first + len(part.inputs)
     return total, {path: parameter.grad.copy() for path, parameter in model.named_parameters()}
@@ -216,8 +216,8 @@ class LossOfGPT(Module):
     def __init__(self, model, targets):
         self.model, self.targets = model, targets
 
-    def forward(self, tokens, *, rng=None):
-        return self.model.loss(SimpleNamespace(inputs=tokens, targets=self.targets), rng=rng)
+    def forward(self, tokens, *, key=None):
+        return self.model.loss(SimpleNamespace(inputs=tokens, targets=self.targets), key=key)
 
     def backward(self, dtotal, cache):
         self.model.loss_backward(cache, dtotal)
@@ -227,13 +227,13 @@ class LossOfGPT(Module):
 def test_gradients_of_a_gpt_in_chunks(key):
     data = batch(2, 4, 7)
     model = small_gpt(3, vocab_size=7, dropout=0.2)
-    report = check_gradients(LossOfGPT(model, data.targets), data.inputs, rng=key)
+    report = check_gradients(LossOfGPT(model, data.targets), data.inputs, key=key)
     assert len(report.arguments) == len(model.parameters())
 
 
 def test_a_cache_serves_one_backward():
     model, data = small_gpt(3, vocab_size=7), batch(2, 4, 7)
-    _, cache = model.loss(data, rng=KEY)
+    _, cache = model.loss(data, key=KEY)
     model.loss_backward(cache)
     before = model.head.weight.grad.copy()
     with pytest.raises(ShapeError, match="this cache was used before"):
@@ -295,7 +295,7 @@ def test_a_target_outside_the_classes_is_named(mode, bad):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"chunk": 0}, r"linear_cross_entropy_forward: chunk = 0: it must be 1 row or more"),
+        ({"chunk": 0}, r"linear_cross_entropy_forward: chunk = 0 must be at least 1 row"),
         ({"label_smoothing": 2.0}, r"linear_cross_entropy_forward: label_smoothing = 2.0 must be in"),
         ({"z_loss": -1.0}, r"linear_cross_entropy_forward: z_loss = -1.0 must not be negative"),
         ({"weight": normal(6, 4)}, r"weight has shape \(6, 4\), expected .* C = 5 as in hidden"),
@@ -309,7 +309,7 @@ def test_wrong_arguments_are_named(options, message):
 
 @pytest.mark.parametrize("config", [GPTConfig, LlamaConfig])
 def test_a_chunk_of_nothing_is_refused_by_the_model(config):
-    with pytest.raises(ConfigError, match=r"loss_chunk = 0: it must be 1 or more; None computes all logits at once"):
+    with pytest.raises(ConfigError, match=r"loss_chunk = 0 must be 1 or more; None computes all logits at once"):
         config(vocab_size=5, loss_chunk=0)
 
 

@@ -182,7 +182,7 @@ def test_an_expert_that_nobody_chose_gets_a_gradient_of_zero(kernels):
             layer.backward(np.ones_like(out), 1.0, cache)
             busy = {e for e in range(EXPERTS) if layer.experts[e].up.weight.grad.any()}
             assert (2 in busy) == (favour > 0)
-    assert len(cache.visits[2].tokens) == 0
+    assert len(cache.caches[2].tokens) == 0
     assert not layer.experts[2].down.bias.grad.any()
     assert layer.router.weight.grad[2].any()  # the losses tell the router about it nevertheless
     assert np.isfinite(aux)
@@ -192,7 +192,7 @@ def test_ties_in_the_router_send_all_tokens_to_the_first_experts():
     layer, x = mixture(), normal(2, 5, WIDTH)
     layer.router.weight.data[...] = 0
     out, _, cache = layer.forward(x)
-    assert [len(visit.tokens) for visit in cache.visits] == [10, 10, 0, 0]
+    assert [len(expert.tokens) for expert in cache.caches] == [10, 10, 0, 0]
     expected = (layer.experts[0].forward(x)[0] + layer.experts[1].forward(x)[0]) / 2
     np.testing.assert_allclose(out, expected, rtol=1e-12)
     assert np.isfinite(layer.backward(np.ones_like(out), 1.0, cache)).all()
@@ -225,7 +225,7 @@ def test_training_on_the_auxiliary_loss_spreads_the_tokens():
     layer.router.weight.data[0] += 0.3
 
     def visitors() -> list[int]:
-        return [len(visit.tokens) for visit in layer.forward(x)[2].visits]
+        return [len(expert.tokens) for expert in layer.forward(x)[2].caches]
 
     assert max(visitors()) > 150
     for _ in range(200):

@@ -80,7 +80,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "tanh": ((x,), {}),
         "sigmoid": ((x,), {}),
         "softplus": ((x,), {}),
-        "dropout": ((x,), {"p": 0.5, "rng": Key.from_seed(1)}),
+        "dropout": ((x,), {"p": 0.5, "key": Key.from_seed(1)}),
         "residual": ((x, normal(B, T, C, seed=4)), {}),
         "scale": ((x, normal(seed=4)), {}),
         "attention": ((normal(B, T, H, D), normal(B, S, 2, D, seed=1), normal(B, S, 2, D, seed=2)), {}),
@@ -103,7 +103,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "concat": ((x, normal(B, S, C)), {"axis": 1}),
         "split": ((x,), {"at": 3, "axis": -1}),
         "mean_pool": ((x,), {}),
-        "drop_path": ((x,), {"p": 0.5, "rng": Key.from_seed(8)}),
+        "drop_path": ((x,), {"p": 0.5, "key": Key.from_seed(8)}),
         "top_k_routing": ((x,), {"k": 2}),
         "load_balancing": ((abs(x), integers(C, B, T, 2)), {}),
         "router_z_loss": ((x,), {}),
@@ -183,8 +183,8 @@ def test_a_wrong_cotangent_is_named(name):
     [
         (lambda: linear_forward(normal(T, C), normal(N, D)), r"weight has shape \(8, 6\), expected .* K = 7 as in x"),
         (lambda: linear_forward(normal(T, C), normal(N)), r"weight has shape \(8,\), expected 2 dimensions"),
-        (lambda: dropout_forward(normal(T, C), p=1.0, rng=None), r"p = 1.0 must be in \[0, 1\)"),
-        (lambda: dropout_forward(normal(T, C), p=-0.1, rng=None), r"p = -0.1 must be in \[0, 1\)"),
+        (lambda: dropout_forward(normal(T, C), p=1.0, key=None), r"p = 1.0 must be in \[0, 1\)"),
+        (lambda: dropout_forward(normal(T, C), p=-0.1, key=None), r"p = -0.1 must be in \[0, 1\)"),
         (lambda: gelu_forward(normal(T), approximate="erf"), r"approximate='erf'; use 'tanh'"),
         (
             lambda: geglu_forward(normal(T), normal(T), approximate="erf"),
@@ -281,7 +281,7 @@ def test_the_error_is_the_same_for_a_lone_token():
         ({"key_lengths": np.array([S, 0])}, np.s_[1]),
         ({"mask": np.arange(T)[:, None] + np.zeros(S) != 1}, np.s_[:, 1]),
         ({"mask": np.zeros((1, 1, 1, 1), bool)}, np.s_[:]),
-        ({"key_lengths": np.array([S, 0]), "causal": True, "dropout": 0.5, "rng": Key.from_seed(0)}, np.s_[1]),
+        ({"key_lengths": np.array([S, 0]), "causal": True, "dropout": 0.5, "key": Key.from_seed(0)}, np.s_[1]),
     ],
     ids=["no keys", "masked query", "all masked", "no keys, causal, dropout"],
 )

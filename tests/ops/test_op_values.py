@@ -213,7 +213,7 @@ def test_every_operation_but_the_random_ones_is_restated():
 @given(st.data())
 def test_the_value_is_the_plain_one(name, data):
     call = data.draw(CASES[name].calls(SMALL))
-    options = {k: v for k, v in call.options.items() if k not in ("rng", "dropout")}
+    options = {k: v for k, v in call.options.items() if k not in ("key", "dropout")}
     *outputs, _ = CASES[name].pair.forward(*call.inputs, **options)
     expected = PLAIN[name](*call.inputs, **options)
     outputs = outputs[0] if isinstance(outputs[0], tuple) else outputs
@@ -227,7 +227,7 @@ def test_the_value_is_the_plain_one(name, data):
 def test_dropout_keeps_the_mean(p, dtype):
     """A share p is zero, the rest is scaled so that the expectation stays; the backward has the same mask."""
     x = np.ones((1000, 200), dtype)
-    out, cache = dropout_forward(x, p=p, rng=Key.from_seed(4))
+    out, cache = dropout_forward(x, p=p, key=Key.from_seed(4))
     kept = out != 0
     np.testing.assert_allclose(out[kept], 1 / (1 - p), rtol=1e-6)
     assert abs(kept.mean() - (1 - p)) < 5 * math.sqrt(p * (1 - p) / x.size)
@@ -238,7 +238,7 @@ def test_dropout_keeps_the_mean(p, dtype):
 def test_attention_drops_probabilities():
     """With one key of weight 1, dropout of probabilities is dropout of whole value vectors."""
     v = np.ones((400, 1, 1, 3))
-    out, _ = CASES["attention"].pair.forward(v, v, v, dropout=0.25, rng=Key.from_seed(2))
+    out, _ = CASES["attention"].pair.forward(v, v, v, dropout=0.25, key=Key.from_seed(2))
     assert set(np.unique(out.round(12))) == {0, round(1 / 0.75, 12)}
     assert (out == out[..., :1]).all()
     assert abs((out != 0).mean() - 0.75) < 0.1

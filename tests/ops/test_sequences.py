@@ -71,7 +71,7 @@ def test_the_first_token_is_a_split_whose_rest_nobody_uses():
             r"axis = -3 does not exist in x of shape \(2, 3\)",
         ),
         (lambda: concat_forward(normal(2, 3), normal(3), axis=0), r"y has shape \(3,\), expected that of x, \(2, 3\)"),
-        (lambda: concat_forward(normal(2, 3), normal(3, 3), axis=1), r"y has shape .* but for the size of axis 1"),
+        (lambda: concat_forward(normal(2, 3), normal(3, 3), axis=1), r"y has shape .* except for the size of axis 1"),
         (lambda: split_forward(normal(2, 3), at=4, axis=1), r"at = 4 is outside of axis 1 of x \(2, 3\); use 0 to 3"),
         (lambda: split_forward(normal(2, 3), at=-1, axis=0), r"at = -1 is outside of axis 0"),
         (lambda: split_forward(normal(2, 3), at=1, axis=5), r"split_forward: axis = 5 does not exist"),
@@ -141,7 +141,7 @@ def test_wrong_padding_is_named(padding, message):
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_whole_samples_are_dropped_and_the_mean_stays(p):
     branch = np.ones((4000, 2, 3), np.float32)
-    out, cache = drop_path_forward(branch, p=p, rng=KEY)
+    out, cache = drop_path_forward(branch, p=p, key=KEY)
     assert (out == out[:, :1, :1]).all()
     kept = out[:, 0, 0] != 0
     np.testing.assert_allclose(out[kept], 1 / (1 - p), rtol=1e-6)
@@ -153,14 +153,14 @@ def test_whole_samples_are_dropped_and_the_mean_stays(p):
 @given(cuts=st.sets(st.integers(1, 9)))
 def test_what_is_dropped_does_not_depend_on_how_a_batch_is_split(cuts):
     branch, edges = normal(10, 3), [0, *sorted(cuts), 10]
-    whole, _ = drop_path_forward(branch, p=0.5, rng=KEY)
-    parts = [drop_path_forward(branch[a:b], p=0.5, rng=KEY.at_sample(a))[0] for a, b in pairwise(edges)]
+    whole, _ = drop_path_forward(branch, p=0.5, key=KEY)
+    parts = [drop_path_forward(branch[a:b], p=0.5, key=KEY.at_sample(a))[0] for a, b in pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_a_dropped_branch_leaves_the_stream_as_it_was():
     x, branch = normal(50, 3), normal(50, 3, seed=1)
-    out, _ = residual_forward(x, drop_path_forward(branch, p=0.5, rng=KEY)[0])
+    out, _ = residual_forward(x, drop_path_forward(branch, p=0.5, key=KEY)[0])
     same = (out == x).all(axis=1)
     assert 0 < same.sum() < 50
     np.testing.assert_allclose(out[~same], (x + 2 * branch)[~same], rtol=1e-12)
@@ -168,16 +168,16 @@ def test_a_dropped_branch_leaves_the_stream_as_it_was():
 
 def test_evaluation_drops_nothing():
     branch = normal(5, 3)
-    assert drop_path_forward(branch, p=0.9, rng=None)[0] is branch
-    assert drop_path_forward(branch, p=0.0, rng=KEY)[0] is branch
+    assert drop_path_forward(branch, p=0.9, key=None)[0] is branch
+    assert drop_path_forward(branch, p=0.0, key=KEY)[0] is branch
 
 
 @pytest.mark.parametrize("p", [1.0, -0.1])
 def test_an_impossible_probability_is_named(p):
     with pytest.raises(ShapeError, match=rf"drop_path_forward: p = {p} must be in \[0, 1\)"):
-        drop_path_forward(normal(2, 3), p=p, rng=KEY)
+        drop_path_forward(normal(2, 3), p=p, key=KEY)
 
 
 def test_a_branch_without_samples_is_named():
     with pytest.raises(ShapeError, match=r"branch has shape \(\), expected \(B, ...\)"):
-        drop_path_forward(np.array(1.0), p=0.5, rng=KEY)
+        drop_path_forward(np.array(1.0), p=0.5, key=KEY)

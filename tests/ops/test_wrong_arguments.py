@@ -28,17 +28,17 @@ X = np.ones((2, 4), np.float32)
 @pytest.mark.parametrize(
     "call",
     [
-        lambda rng: dropout_forward(X, p=0.5, rng=rng),
-        lambda rng: drop_path_forward(X, p=0.5, rng=rng),
-        lambda rng: attention_forward(*[X.reshape(1, 2, 1, 4)] * 3, dropout=0.5, rng=rng),
+        lambda key: dropout_forward(X, p=0.5, key=key),
+        lambda key: drop_path_forward(X, p=0.5, key=key),
+        lambda key: attention_forward(*[X.reshape(1, 2, 1, 4)] * 3, dropout=0.5, key=key),
     ],
     ids=["dropout", "drop_path", "attention"],
 )
-@pytest.mark.parametrize("rng", [0, np.random.default_rng(0)], ids=["a seed", "a generator"])
-def test_what_is_no_key(call, rng):
-    message = rf"_forward: rng must be a Key or None, got {type(rng).__name__}; use Key.from_seed\(0\)"
+@pytest.mark.parametrize("key", [0, np.random.default_rng(0)], ids=["a seed", "a generator"])
+def test_what_is_no_key(call, key):
+    message = rf"_forward: key must be a Key or None, got {type(key).__name__}; use Key.from_seed\(0\)"
     with pytest.raises(ShapeError, match=message):
-        call(rng)
+        call(key)
     call(None)
     call(KEY)
 
@@ -47,7 +47,7 @@ def test_what_is_no_key(call, rng):
     ("call", "message"),
     [
         (
-            lambda: dropout_forward(X, p="0.5", rng=KEY),
+            lambda: dropout_forward(X, p="0.5", key=KEY),
             r"dropout_forward: an option is of the wrong kind among p =",
         ),
         (lambda: group_norm_forward(X, X[0], None, groups="2"), r"group_norm_forward: an option .* among groups = '2'"),
@@ -65,7 +65,7 @@ def test_text_for_a_number(call, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: dropout_forward(X, p=0.5), "dropout_forward: missing a required argument: 'rng'"),
+        (lambda: dropout_forward(X, p=0.5), "dropout_forward: missing a required argument: 'key'"),
         (lambda: linear_forward(X), "linear_forward: missing a required argument: 'weight'"),
         (lambda: concat_forward(X, X, X, axis=0), "concat_forward: too many positional arguments"),
         (lambda: relu_backward(X), r"relu_backward takes \(dout, cache\), got 1 arguments"),

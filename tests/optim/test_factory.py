@@ -180,7 +180,7 @@ def test_a_plateau_needs_an_optimizer():
     made = create_scheduler({"name": "reduce_on_plateau", "patience": 3, "mode": "max"}, optimizer, 100)
     assert isinstance(made, ReduceOnPlateau)
     assert (made.optimizer, made.patience, made.mode) == (optimizer, 3, "max")
-    with pytest.raises(ConfigError, match="reduce_on_plateau: it lowers the rate of an optimizer; give that, not a ra"):
+    with pytest.raises(ConfigError, match="it lowers the rate of an optimizer; give the optimizer"):
         create_scheduler({"name": "reduce_on_plateau"}, 0.5, 100)
 
 

@@ -205,7 +205,7 @@ class Names(Module):
 
     def __init__(self, *names):
         for name in names:
-            setattr(self, name, Linear(3, 2, rng=np.random.default_rng(0)))
+            setattr(self, name, Linear(3, 2, init_rng=np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize(

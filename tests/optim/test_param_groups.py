@@ -138,7 +138,7 @@ MISTAKES = {
     ),
     "left without": (
         lambda: assign_groups(Model(), ParamGroup("head.*"), ParamGroup("head.matrix")),
-        r"ParamGroup\('head.matrix'\) is left without a parameter: .* put the more particular group first",
+        r"ParamGroup\('head.matrix'\) has no parameters left: .* put the more specific group first",
     ),
     "freeze nothing": (
         lambda: freeze(Model(), "heads.*"),

@@ -138,7 +138,7 @@ def test_a_stable_run_can_be_prolonged_before_its_decay(total, longer):
     [
         (lambda: StepDecay(-1.0, 5), "StepDecay: lr = -1.0 must be 0 or more"),
         (lambda: StepDecay(1.0, 0), "StepDecay: step_size = 0 must be more than 0"),
-        (lambda: MultiStep(1.0, (5, 5)), r"MultiStep: milestones = \(5, 5\) must rise"),
+        (lambda: MultiStep(1.0, (5, 5)), r"MultiStep: milestones = \(5, 5\) must be in ascending order"),
         (lambda: MultiStep(1.0, (5,), gamma=math.nan), "MultiStep: gamma = nan"),
         (lambda: Exponential(1.0, -0.1), "Exponential: gamma = -0.1"),
         (lambda: Linear(1.0, -0.1, 5), "Linear: end_lr = -0.1"),

@@ -87,7 +87,7 @@ def test_gradients(kind, changes, dtype, packed):
     if packed:
         pack(ours)
     batch = kind.batch(4, dtype=dtype)
-    loss, cache = ours.loss(batch, rng=Key.from_seed(0))
+    loss, cache = ours.loss(batch, key=Key.from_seed(0))
     ours.loss_backward(cache)
 
     logits = logits_of_peer(kind, theirs, batch)

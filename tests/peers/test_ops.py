@@ -13,7 +13,7 @@ from minitrain.testing.strategies import arrays, integer_arrays, seeds
 from . import oracles
 
 NO_ORACLE = {"dropout", "drop_path"}  # their masks are minitrain's own
-RANDOM = {"dropout", "rng"}
+RANDOM = {"dropout", "key"}
 
 every_op = pytest.mark.parametrize("name", sorted(CASES.keys() - NO_ORACLE))
 dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])

@@ -131,7 +131,7 @@ def test_the_estimate_counts_weights_and_activations() -> None:
 def test_memory_that_runs_out_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make(None)
 
-    def too_much(batch: Any, *, rng: Any = None) -> Any:
+    def too_much(batch: Any, *, key: Any = None) -> Any:
         return np.empty(10**16), None
 
     monkeypatch.setattr(trainer.model, "loss", too_much)

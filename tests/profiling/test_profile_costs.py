@@ -60,7 +60,7 @@ def test_bytes_are_those_of_arrays_read_and_written() -> None:
 
 def test_what_is_handed_on_costs_nothing() -> None:
     x = normal(4, 6)
-    assert cost("dropout_forward", x, result=dropout_forward(x, p=0.5, rng=None)) == (0, 0)
+    assert cost("dropout_forward", x, result=dropout_forward(x, p=0.5, key=None)) == (0, 0)
     out, cache = residual_forward(x, x.copy())
     assert cost("residual_backward", out, cache, result=residual_backward(out, cache)) == (0, 0)
     assert cost("split_forward", x, result=split_forward(x, at=2, axis=1)) == (0, 0)
@@ -172,8 +172,8 @@ ELEMENTS = math.prod(SHAPE)
 IDS = RNG.integers(0, 64, SHAPE[:2])
 INPUTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "cross_entropy": ((normal(*SHAPE), IDS), {}),
-    "drop_path": ((normal(*SHAPE),), {"p": 0.5, "rng": Key.from_seed(0)}),
-    "dropout": ((normal(*SHAPE),), {"p": 0.5, "rng": Key.from_seed(0)}),
+    "drop_path": ((normal(*SHAPE),), {"p": 0.5, "key": Key.from_seed(0)}),
+    "dropout": ((normal(*SHAPE),), {"p": 0.5, "key": Key.from_seed(0)}),
     "embedding": ((IDS, normal(64, 64)), {}),
     "geglu": ((normal(*SHAPE), normal(*SHAPE)), {"approximate": "tanh"}),
     "gelu": ((normal(*SHAPE),), {"approximate": "tanh"}),

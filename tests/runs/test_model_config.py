@@ -94,7 +94,7 @@ MISTAKES = {
     "another's, chosen": (["model=llama", "model.bias=true"], "model.bias is a setting of gpt, not of llama"),
     "unknown model": (["model=lama"], r"there is no such model; did you mean llama\?"),
     "unknown name": (["model.name=lama"], "model.name='lama' is unknown; did you mean 'llama'"),
-    "out of range": (["model=llama", "model.eps=0"], "model.eps = 0: it must be greater than 0"),
+    "out of range": (["model=llama", "model.eps=0"], "model.eps = 0 must be greater than 0"),
     "odd heads": (["model=llama", "model.n_embd=12"], "model.n_embd / n_head = 3 is odd: .* try n_embd = 16"),
     "no choice": (["model.gelu=fast"], "model.gelu = 'fast': use one of 'tanh', 'exact', 'none'"),
     "shards without a folder": (["data=shards"], r"data.path has to be given; add data.path=PATH"),
@@ -103,9 +103,9 @@ MISTAKES = {
         "data.tokenizer is a setting of text, not of shards",
     ),
     "less than no prefetch": (["data.prefetch=-1"], "data.prefetch must be at least 0, got -1"),
-    "too hot": (["generation.temperature=-1"], "generation.temperature=-1: it must be above 0, or 0"),
+    "too hot": (["generation.temperature=-1"], "generation.temperature=-1 must be above 0, or 0"),
     "a word for a number": (["generation.temperature=hot"], r"must be a number, got 'hot' \(str\)$"),
-    "no share": (["generation.top_p=2"], "generation.top_p=2: it must be above 0 and at most 1"),
+    "no share": (["generation.top_p=2"], "generation.top_p=2 must be above 0 and at most 1"),
     "no prompt": (["generation.prompt=''"], "generation.prompt must be null or a character at least"),
 }
 

@@ -416,12 +416,12 @@ def test_what_cannot_be_checked_is_refused(pair, message):
 def test_takes_an_operation_with_its_options():
     q, k = rng.standard_normal((2, 3, 4, 5)), rng.standard_normal((2, 6, 2, 5))
     key = Key.from_seed(3).fold("attention")
-    report = check_gradients(registry()["attention"], q, k, k.copy(), causal=True, dropout=0.3, rng=key)
+    report = check_gradients(registry()["attention"], q, k, k.copy(), causal=True, dropout=0.3, key=key)
     assert [argument.name for argument in report.arguments] == ["q", "k", "v"]
     pair = (dropout_forward, dropout_backward)
-    assert check_gradients(pair, X, p=0.5, rng=key).worst < 1e-9
-    wrong_key = (dropout_forward, lambda dout, cache: dropout_backward(dout, cache._replace(rng=key.fold(1))))
-    rejected(wrong_key, X, p=0.5, rng=key)
+    assert check_gradients(pair, X, p=0.5, key=key).worst < 1e-9
+    wrong_key = (dropout_forward, lambda dout, cache: dropout_backward(dout, cache._replace(key=key.fold(1))))
+    rejected(wrong_key, X, p=0.5, key=key)
 
 
 class TiedModel(Module):

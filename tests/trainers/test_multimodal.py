@@ -37,19 +37,19 @@ def pairs(count: int, seed: int, dtype: Any = np.float32) -> ImageTextBatch:
     return ImageTextBatch(images.astype(dtype), texts.astype(np.int32), lengths)
 
 
-@pytest.mark.parametrize("rng", [None, Key.from_seed(3)], ids=["evaluation", "dropout"])
-def test_gradients_of_the_loss(rng: Any) -> None:
+@pytest.mark.parametrize("key", [None, Key.from_seed(3)], ids=["evaluation", "dropout"])
+def test_gradients_of_the_loss(key: Any) -> None:
     model = stir(make(np.float64, dropout=0.2))
     model.contrast.temperature.log_scale.data[...] = 1.0
-    check_module(LossOf(model, pairs(5, 0, np.float64)), rng=rng)
+    check_module(LossOf(model, pairs(5, 0, np.float64)), key=key)
 
 
 def test_both_sides_drop_with_masks_of_their_own() -> None:
     model, batch, key = make(dropout=0.5), pairs(4, 0), Key.from_seed(1)
-    image, _ = model.image.forward(batch.images, rng=fold(key, "image"))
-    text, _ = model.text.forward(batch.texts, lengths=batch.lengths, rng=fold(key, "text"))
-    assert model.loss(batch, rng=key)[0].total == model.contrast.forward(image, text)[0].total
-    assert model.loss(batch)[0].total != model.loss(batch, rng=key)[0].total
+    image, _ = model.image.forward(batch.images, key=fold(key, "image"))
+    text, _ = model.text.forward(batch.texts, lengths=batch.lengths, key=fold(key, "text"))
+    assert model.loss(batch, key=key)[0].total == model.contrast.forward(image, text)[0].total
+    assert model.loss(batch)[0].total != model.loss(batch, key=key)[0].total
 
 
 def test_padding_does_not_matter() -> None:

@@ -28,7 +28,7 @@ class Null(Module):
     def __init__(self) -> None:
         self.weight = Parameter(np.ones(2, np.float32))
 
-    def loss(self, batch: Batch, *, rng: Any = None) -> tuple[Loss, Any]:
+    def loss(self, batch: Batch, *, key: Any = None) -> tuple[Loss, Any]:
         return Loss(float(self.weight.data @ batch.x), 1), batch.x
 
     def loss_backward(self, cache: Any) -> None:

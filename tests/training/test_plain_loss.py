@@ -55,8 +55,8 @@ def test_models_smooth_in_training_alone(kind: Any) -> None:
     assert abs(trained - measured) > 1e-3
     assert float(plain.total) == pytest.approx(measured, rel=1e-12)
     assert float(model.loss(batch)[0].total) == pytest.approx(measured, rel=1e-12)
-    assert float(model.loss(batch, rng=KEY)[0].total) == pytest.approx(trained, rel=1e-12)
-    assert plain.count == model.loss(batch, rng=KEY)[0].count
+    assert float(model.loss(batch, key=KEY)[0].total) == pytest.approx(trained, rel=1e-12)
+    assert plain.count == model.loss(batch, key=KEY)[0].count
     assert model.smooths
     assert not kind.build(label_smoothing=0.0).smooths
 
@@ -64,7 +64,7 @@ def test_models_smooth_in_training_alone(kind: Any) -> None:
 @kinds
 def test_gradients_of_the_smoothed_loss(kind: Any) -> None:
     model = stir(kind.build(dtype=np.float64, label_smoothing=SMOOTHING))
-    check_module(LossOf(model, kind.batch(dtype=np.float64)), settings=CheckSettings(elementwise=0), rng=KEY)
+    check_module(LossOf(model, kind.batch(dtype=np.float64)), settings=CheckSettings(elementwise=0), key=KEY)
 
 
 @pytest.mark.parametrize("name", ["gpt", "llama"])
@@ -73,10 +73,10 @@ def test_a_chunked_head_smooths_alike(name: str) -> None:
         stir(KINDS[name].build(dtype=np.float64, label_smoothing=SMOOTHING, loss_chunk=chunk)) for chunk in (None, 4)
     )
     batch = KINDS[name].batch()
-    for rng in (None, KEY):
-        a, b = (model.loss(batch, rng=rng)[0] for model in (whole, chunked))
+    for key in (None, KEY):
+        a, b = (model.loss(batch, key=key)[0] for model in (whole, chunked))
         assert float(a.total) == pytest.approx(float(b.total), rel=1e-12)
-        expected, actual = (gradients_of(model, [batch], rng=rng) for model in (whole, chunked))
+        expected, actual = (gradients_of(model, [batch], key=key) for model in (whole, chunked))
         for path, gradient in expected.items():
             np.testing.assert_allclose(actual[path], gradient, rtol=1e-9, atol=1e-12, err_msg=path)
 
@@ -107,7 +107,7 @@ def test_the_evaluator_and_the_trainer_measure_the_plain_loss(kind: Any) -> None
 def test_a_regression_cannot_be_smoothed() -> None:
     with pytest.raises(ConfigError, match=r"label_smoothing = 0.1: a regression has no labels to smooth; use 0"):
         MLPConfig((2, 1), task="regression", label_smoothing=0.1)
-    with pytest.raises(ConfigError, match=r"label_smoothing = 1.0: it must be at least 0 and less than 1"):
+    with pytest.raises(ConfigError, match=r"label_smoothing = 1.0 must be at least 0 and less than 1"):
         GPTConfig(9, label_smoothing=1.0)
 
 
@@ -143,7 +143,7 @@ def test_a_model_with_a_loss_function(loss_fn: Any, plain: Any, reduction: str |
     loss_fn.reduction = reduction
     objective = ModelWithLoss(Identity(), loss_fn)
     trained, measured = loss_fn.summed().forward(LOGITS, CLASSES)[0], plain.forward(LOGITS, CLASSES)[0]
-    assert objective.loss((LOGITS, CLASSES), rng=KEY)[0] == trained
+    assert objective.loss((LOGITS, CLASSES), key=KEY)[0] == trained
     assert objective.loss((LOGITS, CLASSES))[0] == measured
     assert objective.loss_and_outputs((LOGITS, CLASSES))[0] == measured
     assert objective.smooths == (trained != measured)
@@ -177,7 +177,7 @@ def test_a_loss_of_ones_own_says_what_its_plain_form_is() -> None:
             return dtotal * 2 * (outputs[:, 0] - targets)[:, None] * np.eye(4)[0]
 
     objective = ModelWithLoss(Identity(), Penalised())
-    difference = objective.loss((LOGITS, CLASSES), rng=KEY)[0].total - objective.loss((LOGITS, CLASSES))[0].total
+    difference = objective.loss((LOGITS, CLASSES), key=KEY)[0].total - objective.loss((LOGITS, CLASSES))[0].total
     assert difference == pytest.approx(6.0)
     assert objective.smooths
 

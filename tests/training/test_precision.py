@@ -127,8 +127,8 @@ def test_small_gradients_survive_only_with_a_scale():
     tokens = np.random.default_rng(0).integers(0, 11, (4, 9)).astype(np.int32)
 
     class Small:
-        def loss(self, batch: Any, *, rng: Key | None = None) -> Any:
-            return model.loss(batch, rng=rng)
+        def loss(self, batch: Any, *, key: Key | None = None) -> Any:
+            return model.loss(batch, key=key)
 
         def loss_backward(self, cache: Any, dtotal: float = 1.0) -> None:
             model.loss_backward(cache, 1e-8 * dtotal)

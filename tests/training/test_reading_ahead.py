@@ -25,7 +25,7 @@ class Counter(Module):
     def __init__(self) -> None:
         self.weight = Parameter(np.ones(1))
 
-    def loss(self, batch: Any, *, rng: Any = None) -> Any:
+    def loss(self, batch: Any, *, key: Any = None) -> Any:
         return Loss(float(self.weight.data[0]) * batch.targets.size, float(batch.targets.size)), batch.targets.size
 
     def loss_backward(self, cache: int) -> None:

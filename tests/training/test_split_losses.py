@@ -65,7 +65,7 @@ def gradient(objective: ModelWithLoss, parts: list[Any]) -> tuple[Any, float, fl
     objective.model.zero_grad()
     total = count = 0.0
     for part in parts:
-        loss, cache = objective.loss(part, rng=KEY)
+        loss, cache = objective.loss(part, key=KEY)
         objective.loss_backward(cache)
         total, count = total + float(loss.total), count + float(loss.count)
     return objective.model.weight.grad / count, total, count
@@ -151,12 +151,12 @@ def test_losses_that_stay_apart_are_explained() -> None:
     with pytest.raises(
         ConfigError, match=r"losses of shape \(6,\), one for each target: return their sum and their num"
     ):
-        ModelWithLoss(layer(), OwnMean(shape=(6,))).loss((INPUTS, CLASSES), rng=KEY)
+        ModelWithLoss(layer(), OwnMean(shape=(6,))).loss((INPUTS, CLASSES), key=KEY)
 
 
 def test_a_mean_over_targets_of_which_some_do_not_count_is_refused() -> None:
     """A number is weighed by samples; here the samples have different numbers of targets."""
     with pytest.raises(DataError, match=r"targets of -100 do not count: return their sum .* Loss\(total, count\)"):
-        ModelWithLoss(layer(), OwnMean()).loss((INPUTS, CLASSES), rng=KEY)
-    loss, _ = ModelWithLoss(layer(), OwnMean()).loss((INPUTS, PADDED), rng=KEY)
+        ModelWithLoss(layer(), OwnMean()).loss((INPUTS, CLASSES), key=KEY)
+    loss, _ = ModelWithLoss(layer(), OwnMean()).loss((INPUTS, PADDED), key=KEY)
     assert loss.count == B

@@ -122,7 +122,7 @@ def test_what_is_logged(tmp_path: Path, no_pictures: None) -> None:
         optimizer.zero_grad()
         total = count = 0.0
         for first, batch in reference.setup.data.micro_batches(step, 2):
-            loss, cache = model.loss(batch, rng=key.fold(step).at_sample(first))
+            loss, cache = model.loss(batch, key=key.fold(step).at_sample(first))
             model.loss_backward(cache)
             total, count = total + float(loss.total), count + float(loss.count)
         clip = clip_by_global_norm(model, 1.0, count=count)
@@ -438,4 +438,4 @@ def test_compiling_is_shown(progress: Any, capsys: pytest.CaptureFixture[str]) -
     if isinstance(progress, PlainProgress):
         assert capsys.readouterr().out.count("compiling") == 1
     else:
-        assert "gelu.forward" in progress._bar.tasks[0].fields["figures"]
+        assert "gelu.forward" in progress._bar.tasks[0].fields["metrics"]

@@ -68,7 +68,7 @@ class Sample(NamedTuple):
 class Stubborn(Scale):
     """A model with a batch format and a loss of its own."""
 
-    def loss(self, batch: Sample, *, rng: Any = None) -> Any:
+    def loss(self, batch: Sample, *, key: Any = None) -> Any:
         out, cache = self.forward(batch.features)
         return Loss(((out - batch.answer) ** 2).sum(), float(out.size)), (out - batch.answer, cache)
 
@@ -232,11 +232,26 @@ def test_a_model_with_a_loss_keeps_its_key() -> None:
     seen: list[Any] = []
 
     class Dropping(Scale):
-        def forward(self, x: Any, *, rng: Any = None) -> Any:
-            seen.append(rng)
+        def forward(self, x: Any, *, key: Any = None) -> Any:
+            seen.append(key)
             return super().forward(x)
 
     (x, y), key = regression()[0], object()
-    ModelWithLoss(Dropping(), MeanSquaredError()).loss((x, y), rng=key)  # type: ignore[arg-type]
-    ModelWithLoss(Scale(), MeanSquaredError()).loss((x, y), rng=key)  # type: ignore[arg-type]
+    ModelWithLoss(Dropping(), MeanSquaredError()).loss((x, y), key=key)  # type: ignore[arg-type]
+    ModelWithLoss(Scale(), MeanSquaredError()).loss((x, y), key=key)  # type: ignore[arg-type]
     assert seen == [key]
+
+
+@pytest.mark.parametrize("loss_fn", [None, MeanSquaredError()], ids=["its own loss", "a loss function"])
+def test_the_keys_earlier_name_is_refused(loss_fn: Any) -> None:
+    """A model written for 0.1 would train without dropout if its ``rng`` were not passed."""
+
+    class Earlier(Scale):
+        def forward(self, x: Any, *, rng: Any = None) -> Any: ...
+
+        def loss(self, batch: Any, *, rng: Any = None) -> Any: ...
+
+        def loss_backward(self, cache: Any) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"takes rng; the random key is called key since 0\.2: rename it"):
+        Trainer(model=Earlier(), train_data=regression(), loss_fn=loss_fn)

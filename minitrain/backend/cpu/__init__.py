@@ -1,1 +1,1 @@
-"""What the CPU kernels stand on: numba set up once, the BLAS that kernels call, and a matrix product of our own."""
+"""The base of the CPU kernels: numba's setup, the BLAS that kernels call, and a matrix product of our own."""

@@ -1,7 +1,7 @@
-"""Code that numba cannot be talked into: blocks of numbers held in vector registers, written as LLVM instructions.
+"""Blocks of numbers held in vector registers, written as LLVM instructions; numba has no way to express them.
 
 Each function here adds a few vector instructions to the numba function that calls it. Addresses are integers, and
-distances between rows count float32 numbers. ``LANES`` numbers make one register. AVX-512 has 32 registers, and a tile
+strides between rows count float32 numbers. One register holds ``LANES`` numbers. AVX-512 has 32 registers, and a tile
 of ``ROWS`` by ``WIDTH`` sums takes half of them; AVX2 has 16 and a tile takes 12.
 """
 
@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 
 def _features() -> set[str]:
-    """What the processor can do; ``NUMBA_CPU_FEATURES`` may tell numba otherwise."""
+    """The processor's features; ``NUMBA_CPU_FEATURES`` overrides them for numba."""
     if config.CPU_FEATURES is not None:
         return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
     return {name for name, there in llvmlite.binding.get_host_cpu_features().items() if there}
@@ -39,12 +39,12 @@ _LANE = ir.VectorType(ir.IntType(32), LANES)
 def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
     """The function that computes one tile of a product: C (rows, WIDTH) = alpha A B + beta C.
 
-    All sums stay in registers while it walks along ``k``; each step loads a row of B once and each number of A once.
+    All sums stay in registers in the loop over ``k``. Each step loads one row of B and one column of A, each once.
     In array code: ``C[:] = alpha * (A @ B) + (beta * C if beta else 0)``.
 
     Args:
         rows: rows of A and C.
-        a_by_columns: A lies in memory as (k, rows) instead of (rows, k).
+        a_by_columns: whether A is stored as (k, rows) instead of (rows, k).
 
     Returns:
         A function of (k, a, lda, b, alpha, beta, c, ldc) with B (k, WIDTH) contiguous and ``k`` at least 1.
@@ -86,7 +86,7 @@ def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
             scaled = {cell: builder.fmul(added[cell], alpha) for cell in cells}
             places = {(i, j): code.at(c, _INDEX(i), ldc, j * LANES) for i, j in cells}
             with builder.if_else(builder.fcmp_ordered("==", beta, _FLOAT(0.0))) as (over, onto):
-                with over:  # C is not read: it may hold anything, NaN too
+                with over:  # C is not read: it may be uninitialised, even NaN
                     for cell in cells:
                         code.store(scaled[cell], places[cell])
                 with onto:
@@ -101,7 +101,7 @@ def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
 
 @intrinsic
 def copy_strip(typing: Any, x: Any, ldx: Any, n: Any, out: Any) -> Any:
-    """Out (n, WIDTH), contiguous, = x (n, WIDTH) with rows ``ldx`` apart."""
+    """Copy x (n, WIDTH), with rows ``ldx`` apart, to the contiguous out (n, WIDTH)."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         x, ldx, n, out = arguments
@@ -179,10 +179,10 @@ def add_row(typing: Any, x: Any, n: Any, out: Any) -> Any:
 
 @intrinsic
 def transpose_block(typing: Any, x: Any, ldx: Any, out: Any, ldo: Any) -> Any:
-    """Out (LANES, LANES), with rows ``ldo`` apart, = the transpose of x (LANES, LANES) with rows ``ldx`` apart.
+    """Transpose x (LANES, LANES), with rows ``ldx`` apart, into out (LANES, LANES), with rows ``ldo`` apart.
 
-    The blocks off the diagonal change places, first those of half the side, then of a quarter, down to single numbers:
-    four rounds of shuffles between pairs of registers (Eklundh, A fast computer method for matrix transposing, 1972).
+    Blocks off the diagonal are swapped, first those of half the side, then of a quarter, down to single numbers: four
+    rounds of shuffles between pairs of registers (Eklundh, A fast computer method for matrix transposing, 1972).
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -208,7 +208,7 @@ def transpose_block(typing: Any, x: Any, ldx: Any, out: Any, ldo: Any) -> Any:
 
 @intrinsic
 def keep_alive(typing: Any, x: Any) -> Any:
-    """Nothing, but numba frees no array before its last use: place this behind the last use of an array's address."""
+    """Do nothing, but keep ``x`` alive up to here: numba frees an array after its last use, unaware of its address."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return context.get_dummy_value()
@@ -238,11 +238,11 @@ def put(typing: Any, number: Any, address: Any) -> Any:
 
 
 class _Code:
-    """Vector instructions by name, added where ``builder`` stands."""
+    """Vector instructions by name, inserted at the position of ``builder``."""
 
     def __init__(self, builder: Any) -> None:
         self._builder = builder
-        # LLVM keeps to 256 bits on its own. llvmlite's ``add`` only takes attributes it knows.
+        # LLVM uses 256 bits by default. llvmlite's own ``add`` accepts only attributes that it knows.
         set.add(builder.function.attributes, f'"prefer-vector-width"="{32 * LANES}"')
 
     def pointer(self, address: Any) -> Any:
@@ -250,19 +250,19 @@ class _Code:
         return self._builder.inttoptr(address, _FLOAT.as_pointer())
 
     def at(self, pointer: Any, row: Any, distance: Any, column: int) -> Any:
-        """Where a row's number in ``column`` lies, rows being ``distance`` apart."""
+        """The address of ``column`` in ``row``; rows are ``distance`` apart."""
         distance = _INDEX(distance) if isinstance(distance, int) else distance
         start = self._builder.gep(pointer, [self._builder.mul(row, distance)])
         return self._builder.gep(start, [_INDEX(column)])
 
     def load(self, pointer: Any) -> Any:
-        """One register full, from any address that is a multiple of 4."""
+        """Load one register from any address that is a multiple of 4."""
         loaded = self._builder.load(self._builder.bitcast(pointer, _VECTOR.as_pointer()))
         loaded.align = 4
         return loaded
 
     def store(self, vector: Any, pointer: Any) -> None:
-        """One register to memory."""
+        """Store one register."""
         self._builder.store(vector, self._builder.bitcast(pointer, _VECTOR.as_pointer())).align = 4
 
     def prefetch(self, pointer: Any) -> None:
@@ -273,7 +273,7 @@ class _Code:
         self._builder.call(function, [self._builder.bitcast(pointer, byte), word(1), word(3), word(1)])
 
     def all_lanes(self, number: Any) -> Any:
-        """A register that holds one number everywhere."""
+        """A register with one number in all lanes."""
         none, first = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(_LANE, [0] * LANES)
         return self._builder.shuffle_vector(self._builder.insert_element(none, number, ir.IntType(32)(0)), none, first)
 

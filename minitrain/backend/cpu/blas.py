@@ -1,17 +1,17 @@
 """Single-threaded matrix products for kernels: one BLAS, chosen here, private to minitrain.
 
-NumPy's own BLAS has a thread pool that keeps spinning after each product and so fights with numba's pool for the
-cores. The kernels therefore call a *single-threaded* ``sgemm`` from inside numba's parallel loops, which also lets
-a bias or an activation be applied while the result is in cache. The user's NumPy must keep its threads: OpenBLAS
-counts threads per loaded library, so a copy of the library file is loaded, and that copy alone is held to one.
+NumPy's own BLAS has a thread pool that keeps spinning after each product and competes with numba's pool for the
+cores. The kernels therefore call a *single-threaded* ``sgemm`` from inside numba's parallel loops. A bias or an
+activation can then be applied while the result is in cache. The user's NumPy must keep its threads. OpenBLAS counts
+threads per loaded library, so a copy of the library file is loaded, and only that copy is limited to one thread.
 
-The address is registered with LLVM under a name and declared as an external function; a ctypes pointer would be a
+The address is registered with LLVM under a name and declared as an external function. A ctypes pointer would be a
 constant that differs at every start, and numba could not cache the kernel.
 
-Candidates, the first that loads is taken: MKL on Intel's processors (``pip install 'minitrain[mkl]'``), the product of
-``backend.sgemm`` where there is AVX2, the OpenBLAS that came with NumPy or SciPy, Apple's Accelerate, any OpenBLAS
-or CBLAS the system's loader knows. ``MINITRAIN_BLAS=mkl|openblas|own|accelerate|system`` picks one. Without any,
-products stay with NumPy's ``matmul``.
+The first candidate that loads is used: MKL on Intel's processors (``pip install 'minitrain[mkl]'``), the product of
+``backend.cpu.sgemm`` where there is AVX2, the OpenBLAS that came with NumPy or SciPy, Apple's Accelerate, any OpenBLAS
+or CBLAS that the system's loader knows. ``MINITRAIN_BLAS=mkl|openblas|own|accelerate|system`` picks one. If there is
+none, products use NumPy's ``matmul``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SYMBOL = "minitrain_cblas_sgemm"
 
 
 class Blas(NamedTuple):
-    """What computes products: its name, its ``cblas_sgemm``, and the width of its integers."""
+    """A BLAS: its name, its ``cblas_sgemm``, and the width of its integers."""
 
     name: str
     version: str
@@ -66,13 +66,13 @@ def blas() -> Blas | None:
 
 
 def _by_speed() -> list[str]:
-    """The candidates' names, the fastest first. On AMD's processors MKL leaves half of the registers unused."""
+    """The candidates' names, fastest first. On AMD's processors MKL leaves half of the registers unused."""
     names = ["mkl", "own", "openblas", "accelerate", "system"]
     return names[1:] + names[:1] if str(llvmlite.binding.get_host_cpu_name()).startswith("znver") else names
 
 
 def _own() -> Iterator[Blas]:
-    from . import sgemm  # compiles; nobody pays who takes another
+    from . import sgemm  # importing it compiles, which other candidates should not pay for
 
     if (instructions := sgemm.instructions()) is not None:
         yield Blas("minitrain's own", instructions, sgemm.address(), True)
@@ -114,13 +114,13 @@ def _openblas() -> Iterator[Blas]:
 
 
 def _private_copy(source: Path) -> Path:
-    """A copy of a library file: the loader sees another file and loads it a second time, with its own thread count."""
+    """A copy of a library file: the loader takes it for another library, which has a thread count of its own."""
     stat = source.stat()
     copy = cache_dir() / f"{source.stem}-{stat.st_size:x}-{stat.st_mtime_ns:x}{source.suffix}"
     if not copy.exists():
         partial = copy.with_name(f"{copy.name}.{os.getpid()}")
         shutil.copyfile(source, partial)
-        os.replace(partial, copy)  # another process may be doing the same: both end with one whole file
+        os.replace(partial, copy)  # atomic: another process may be doing the same
     return copy
 
 

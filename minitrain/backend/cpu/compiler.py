@@ -1,4 +1,4 @@
-"""How kernels, and the functions they are built from, are compiled: numba's options, and what LLVM may rely on."""
+"""How kernels and their device functions are compiled: numba's options, and what LLVM may assume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numba.core.registry import CPUDispatcher
 # Sums may be reordered and products fused so that loops vectorise; NaN and infinity keep their meaning.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 OPTIONS = {"nopython": True, "fastmath": FASTMATH, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-# Kernels say with ``prange`` what is to be parallel; numba need not look for more, and compiles faster.
+# Only ``prange`` loops run in parallel. numba does not search for more, and compiles faster.
 PRANGE_ONLY = dict.fromkeys(
     ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False
 )
@@ -23,10 +23,10 @@ PRANGE_ONLY = dict.fromkeys(
 class ApartCompiler(Compiler):  # type: ignore[misc]
     """Compiles under the promise that no array a kernel writes to overlaps another of its arguments.
 
-    Otherwise LLVM makes two loops of one and looks at the addresses to choose: SIMD code if the arrays lie far enough
+    Otherwise LLVM compiles two versions of a loop and chooses by the addresses: SIMD code if the arrays are far enough
     apart, else scalar code, which rounds differently. Small arrays that happened to be neighbours in memory then gave
-    other bytes than the same numbers elsewhere. Two views of one array must not both be used in a parallel loop that
-    writes to one of them, and a device function returns no view of its arguments.
+    other bytes than the same numbers elsewhere. So a parallel loop that writes to an array must not use another view of
+    it, and a device function must not return a view of its arguments.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -35,10 +35,10 @@ class ApartCompiler(Compiler):  # type: ignore[misc]
 
 
 class Device(CPUDispatcher):  # type: ignore[misc]
-    """A function that numba compiles into the kernels that call it; without a way in from Python it does so faster."""
+    """A function that numba compiles into the kernels that call it. Without a Python entry point that is faster."""
 
     def __call__(self, *args: Any) -> Any:
-        """Say that this is not possible.
+        """Raise an error: Python cannot call a device function.
 
         Raises:
             TypeError: always.

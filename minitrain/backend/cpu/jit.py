@@ -1,9 +1,9 @@
 """A CPU kernel: declared with a signature, compiled on first use, kept on disk and launched.
 
 Two facts about numba shape this file. Its default thread pool may be ``workqueue``, which wakes its workers ten times
-more slowly than OpenMP and aborts when two Python threads enter it; OpenMP is preferred, and launches under
-``workqueue`` are serialised by a lock. Compiling takes about a second a kernel, so nothing is compiled before it is
-first called.
+more slowly than OpenMP and aborts when two Python threads enter it. So OpenMP is preferred, and launches under
+``workqueue`` are serialised by a lock. And compiling takes about a second per kernel, so a kernel is compiled when it
+is first called.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
 
 
 def blas_width() -> bool | None:
-    """Whether the BLAS counts with 64 bits: it is compiled into every kernel that calls it."""
+    """Whether the BLAS has 64-bit integers. This is compiled into every kernel that calls it."""
     found = blas()
     return None if found is None else found.wide_integers
 
@@ -62,7 +62,7 @@ class Kernel:
         return dispatcher
 
     def __call__(self, *args: Any) -> Any:
-        """Run the kernel. Read-only and unaligned arrays, other types to numba, are copied: they are inputs."""
+        """Run the kernel. Read-only and unaligned arrays have other types in numba; they are inputs and are copied."""
         try:
             return self._run(*args)
         except TypeError:
@@ -90,7 +90,7 @@ class Kernel:
             self._run = functools.partial(_alone, self._run)
 
     def compile_to_disk(self) -> None:
-        """Put the machine code on disk, unless it is there or another process is putting it there."""
+        """Compile to disk, unless the code is there or another process is writing it."""
         kernel_cache_dir().mkdir(parents=True, exist_ok=True)
         with exclusive(kernel_cache_dir() / f"{self._dispatcher._cache._impl.filename_base}.lock"):
             if not self._on_disk():
@@ -102,7 +102,7 @@ class Kernel:
         return is_on_disk(self._dispatcher._cache, self._signature)
 
     def _missing_beside(self) -> list[str]:
-        """The other kernels of this one's file that are not on disk."""
+        """The other kernels in this kernel's file that are not on disk."""
         beside = [k for k in vars(sys.modules[self.__module__]).values() if isinstance(k, Kernel) and k is not self]
         return [k._function.__name__ for k in beside if k.__module__ == self.__module__ and not k._on_disk()]
 
@@ -113,7 +113,7 @@ class Kernel:
                 path.unlink(missing_ok=True)
 
     def _launch(self, *args: Any) -> Any:
-        """Run on the pool. Work in one part, which the last argument says, wakes no other thread."""
+        """Run on the pool. If the last argument, the number of parts, is 1, no other thread is woken."""
         if args[-1] != 1 or (users := parallel._get_num_threads()) == 1:
             return self._dispatcher(*args)
         parallel._set_num_threads(1)
@@ -131,18 +131,18 @@ def _alone(run: Callable[..., Any], *args: Any) -> Any:
 def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., Any]], Kernel]:
     """Declare a CPU kernel with an explicit numba signature, e.g. ``"void(f4[:, ::1], f4[::1], i8)"``.
 
-    The last argument of a parallel one is the number of parts that it cuts its work into, one for each thread.
+    The last argument of a parallel kernel is the number of parts of its work, one for each thread.
     """
     return lambda function: Kernel(function, signature, parallel)
 
 
 @functools.cache
 def threading_layer() -> str:
-    """The thread pool numba runs on: ``"omp"``, ``"tbb"`` or ``"workqueue"`` (starts it if need be).
+    """The thread pool numba runs on: ``"omp"``, ``"tbb"`` or ``"workqueue"``. Starts it if necessary.
 
-    A thread of GNU OpenMP that waits for another spins for milliseconds before it sleeps. On a busy machine the core
-    it spins on is the very one the other needs. 2000 rounds (about 0.1 ms) still bridge the gap between two kernels.
-    The library reads the variable while it is loaded; other programs and libraries never see it.
+    A thread of GNU OpenMP that waits for another spins for milliseconds before it sleeps. On a busy machine the other
+    thread may need the very core that it spins on. 2000 rounds (about 0.1 ms) are enough to bridge the gap between two
+    kernels. The library reads the variable while it is loaded; other programs and libraries never see it.
     """
     with environment("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "2000")):
         parallel._launch_threads()
@@ -150,5 +150,5 @@ def threading_layer() -> str:
 
 
 def pool_size() -> int:
-    """Threads of numba's pool: ``thread_count()`` when it was started, unless somebody imported numba before."""
+    """Threads of numba's pool: ``thread_count()`` at its start, unless numba had been imported before."""
     return int(numba.config.NUMBA_NUM_THREADS)

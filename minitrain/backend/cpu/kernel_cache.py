@@ -1,6 +1,6 @@
 """Compiled kernels on disk, under a hash of all the sources that their machine code depends on.
 
-numba's own cache does not notice an edit in a helper function of another file.
+numba's own cache does not notice edits to helper functions in other files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from . import compiler, object_code
 
 KERNEL_FOLDER = Path(__file__).parents[2] / "kernels" / "cpu"
 HELPERS = KERNEL_FOLDER / "common"
-"""Functions that kernels of all families are built from."""
+"""Helper functions that kernels of all families use."""
 
 
 @functools.cache
@@ -34,12 +34,12 @@ def kernel_cache_dir() -> Path:
 
 
 linked_with: Callable[[], object] = lambda: None  # noqa: E731
-"""Tells what kernels are linked with, such as a BLAS: a part of their stamp. The module that links them sets it."""
+"""Returns what kernels are linked with, such as a BLAS. It enters their stamp; the module that links them sets it."""
 
 
 @functools.cache
 def _source_stamp(file: str) -> str:
-    """Changes when anything does that the machine code of the functions in ``file`` depends on."""
+    """A hash of everything that the machine code of the functions in ``file`` depends on."""
     called = linked_with() if Path(file).is_relative_to(KERNEL_FOLDER) else None
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {called}".encode())
     ours = [Path(str(module.__file__)) for module in (sys.modules[__name__], compiler, object_code)]
@@ -64,7 +64,7 @@ class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
         return _source_stamp(self._py_file)
 
     def get_disambiguator(self) -> str:
-        # In the file's name: a stale file is never mistaken for a fresh one, also while another process compiles.
+        # It is part of the file name, so a stale file is never taken for a fresh one, even while a process compiles.
         return _source_stamp(self._py_file)[:16]
 
     @classmethod

@@ -1,6 +1,6 @@
-"""What numba reads from the environment while it is first imported; a user's own choice stays.
+"""Environment variables that numba reads on its first import. A user's own values are kept.
 
-Kernels import numba before anything else of theirs runs, so their package imports this file first.
+Kernel files import numba at their top, so their package imports this file first.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Compiling a kernel to disk alone: nothing of it is loaded into this process, and LLVM optimises it fewer times.
+"""Compiles a kernel to disk only: nothing is loaded into this process, and LLVM optimises it fewer times.
 
 numba compiles a function to run it at once. The body of a parallel loop is optimised by itself, again in each of two
-wrappers around it, and once more inside the kernel; every helper is turned into machine code of its own, too. Only the
-kernel's object code goes to disk. So a process that has just compiled would run other code than one that loads the
-kernel, with sums in another order, and an interrupted run would not go on with the same bytes. Therefore all processes
-load kernels from disk, and what would only be needed to run them at once is left out, about a third of the time.
+wrappers around it, and once more inside the kernel; every helper becomes machine code of its own, too. Only the
+kernel's object code goes to disk. So a process that has just compiled would run different code, with sums in another
+order, than a process that loads the kernel, and an interrupted run would not continue with the same bytes. Therefore
+all processes load kernels from disk. Work that is needed only to run at once is skipped, about a third of the time.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 LINE = 64
-"""Arrays that a kernel makes begin with a cache line. numba takes 32 bytes, and half of all 512-bit accesses would
+"""Arrays allocated in a kernel begin at a cache line. numba aligns to 32 bytes, where half of all 512-bit accesses
 touch two lines: sums in such an array took twice as long."""
 
 
 class _Library(JITCodeLibrary):  # type: ignore[misc]  # numba is untyped
-    """Code that is optimised and can be written as an object file, but has no address."""
+    """Code that can be optimised and written as an object file, but has no address."""
 
     def _optimize_final_module(self) -> None:
-        # Functions can be cached, the wrappers between a parallel loop and its kernel cannot: these are optimised
-        # with the kernel that they end in.
+        # Functions can be cached. The wrappers between a parallel loop and its kernel cannot; they are optimised as
+        # part of the kernel.
         if self._object_caching_enabled:
             super()._optimize_final_module()
 
@@ -44,7 +44,7 @@ class _Library(JITCodeLibrary):  # type: ignore[misc]  # numba is untyped
 
 
 class _Codegen(JITCPUCodegen):  # type: ignore[misc]
-    """Generates the code that numba's own engine would for this processor, and gives it to no engine."""
+    """Generates the code that numba's own engine would for this processor, without an engine that could run it."""
 
     _library_class = _Library
 
@@ -57,19 +57,19 @@ class _Codegen(JITCPUCodegen):  # type: ignore[misc]
 
 @contextmanager
 def to_disk_only() -> Iterator[None]:
-    """Within the ``with`` block, what numba compiles reaches its cache on disk and nothing else: it cannot be run."""
+    """Within the ``with`` block, numba compiles to its cache on disk only: the result cannot be run here."""
     settings = vars(cpu_target.target_context)
     ours = {"_internal_codegen": _Codegen("numba.exec"), "get_preferred_array_alignment": lambda dtype: LINE}
     with global_compiler_lock:
         before = {name: settings[name] for name in ours if name in settings}
         collecting = gc.isenabled()
         try:
-            gc.disable()  # a compiler makes a million small objects and no garbage worth looking for
+            gc.disable()  # compiling makes a million small objects and hardly any garbage
             settings.update(ours)
             yield
         finally:
             if collecting:
                 gc.enable()
             for name in ours:
-                settings.pop(name, None)  # numba's class has an alignment of its own
+                settings.pop(name, None)  # numba's class sets its own alignment
             settings.update(before)

@@ -6,9 +6,9 @@ x WIDTH, is laid out contiguously and stays in the first-level cache (32 KiB, or
 A, HEIGHT x DEPTH, which stays in the second level (512 KiB, or 192), go past it. A large product lays out the block of
 A, too; a small one reads it where it lies, because copying costs more than it saves.
 
-Every element of C is summed in the same order however C is cut over threads: products do not depend on their number.
+Every element of C is summed in the same order, however C is split over threads: the number of threads changes nothing.
 
-Matrices are addresses here, because one compiled function serves all kernels; distances between rows count numbers.
+Matrices are addresses here, because one compiled function serves all kernels. Strides between rows count numbers.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ SIGNATURE = types.void(
 )  # fmt: skip
 
 
-# The first argument would be CBLAS's order of the matrices; kernels only ever ask for rows.
+# The first argument is CBLAS's storage order. It is ignored: kernels always pass row-major.
 def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    """C (m, n) = alpha A (m, k) B (k, n) + beta C, all row-major; A and B may lie transposed."""
+    """C (m, n) = alpha A (m, k) B (k, n) + beta C, all row-major; A and B may be stored transposed."""
     a_by_columns, b_by_columns = a_form == TRANSPOSED, b_form == TRANSPOSED
-    # Memory for one strip of B and one of C, from an address on that is a multiple of a register's size.
+    # Memory for one strip of B and one of C, aligned to a register's size.
     strip_size, edge_size = WIDTH * min(k, DEPTH), WIDTH * min(m, HEIGHT) if n % WIDTH else 0
     large = m * n * k >= LARGE
     block_size = min(m, HEIGHT) * min(k, DEPTH) + LANES if large else 0
@@ -112,10 +112,10 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 
 @device
 def _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
-    """Strip (depth, WIDTH) = B[p : p + depth, j : j + width], filled up with zeros."""
+    """Strip (depth, WIDTH) = B[p : p + depth, j : j + width], padded with zeros."""
     row, column = (1, ldb) if b_by_columns else (ldb, 1)  # steps through B
     start = b + SIZE * (p * row + j * column)
-    whole = 0  # rows that go by vectors
+    whole = 0  # rows that are copied by vectors
     if width == WIDTH and b_by_columns:
         whole = depth // LANES * LANES
         for first in range(0, whole, LANES):
@@ -185,7 +185,7 @@ def _column_of_tiles(a_by_columns, laid_out, height, depth, a, lda, strip, alpha
 
 
 def _tile(rows: int) -> Any:
-    """A function for tiles of so many rows, A in either form."""
+    """The function for tiles of ``rows`` rows, with A stored either way."""
     by_rows, by_columns = sum_tile(rows, False), sum_tile(rows, True)
 
     @device
@@ -212,7 +212,7 @@ def _add_edge(edge, height, width, beta, c, ldc):
 
 @device
 def _scale(c, m, n, ldc, beta):
-    """C (m, n) = beta C: the product of matrices with nothing to sum over."""
+    """C (m, n) = beta C: the product if there is nothing to sum over."""
     for i in range(m):
         for j in range(n):
             place = c + SIZE * (i * ldc + j)
@@ -220,7 +220,7 @@ def _scale(c, m, n, ldc, beta):
 
 
 def instructions() -> str | None:
-    """The instructions that tiles are made of here, ``"AVX-512"`` or ``"AVX2"``; ``None`` if there are neither."""
+    """The instructions that the tiles use, ``"AVX-512"`` or ``"AVX2"``; ``None`` if there are neither."""
     if not {"avx2", "fma"} <= FEATURES:
         return None
     return "AVX-512" if LANES == 16 else "AVX2"
@@ -228,7 +228,7 @@ def instructions() -> str | None:
 
 @functools.cache
 def address() -> int:
-    """Where the compiled function is; compiles it, or loads it from disk, when first called."""
+    """The address of the compiled function, which is compiled or loaded from disk on the first call."""
     function = _function()
     if not is_on_disk(function._cache, function._sig):
         with to_disk_only():

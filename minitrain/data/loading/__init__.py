@@ -1,1 +1,1 @@
-"""Batches by number: their order, their parts, and reading ahead."""
+"""Batches by step number: their order, splitting them, and prefetching."""

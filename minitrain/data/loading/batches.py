@@ -1,7 +1,7 @@
-"""Batches, and the one protocol that all loaders follow: a batch is asked for by the number of its step.
+"""Batches, and the protocol of all loaders: a batch is requested by the number of its step.
 
-A sample is a batch without its first axis, and has the same type: a named tuple of arrays. So samples stack to a
-batch, and a batch can be split, whatever its fields are.
+A sample is a batch without its first axis, and has the same type: a named tuple of arrays. So samples can be stacked
+into a batch, and a batch can be split, whatever its fields are.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ...backend.arrays import is_array
 from ...errors import ConfigError
 
 IGNORED = -100
-"""A target that does not count, for the losses of this library and of PyTorch."""
+"""A target that the losses of this library and of PyTorch ignore."""
 
 
 class Batch(NamedTuple):
-    """What the model reads and what it should answer.
+    """Inputs of the model and their targets.
 
     Attributes:
-        inputs: ``(B, T)`` int32 token ids; of other data sets ``(B, ...)`` whatever the model reads.
-        targets: ``(B, T)`` int32, for each input the token that follows it; of other data sets ``(B, ...)``.
+        inputs: ``(B, T)`` int32 token ids; in other data sets ``(B, ...)`` inputs of any kind.
+        targets: ``(B, T)`` int32, the token after each input; in other data sets ``(B, ...)`` targets of any kind.
     """
 
     inputs: NDArray[Any]
@@ -33,12 +33,12 @@ class Batch(NamedTuple):
 
 
 class PaddedBatch(NamedTuple):
-    """Sequences of different lengths, filled up behind their ends.
+    """Sequences of different lengths, padded at the end.
 
     Attributes:
         inputs: ``(B, T)`` int32 token ids, then padding.
         targets: ``(B, T)`` int32, `IGNORED` at padding; or ``(B,)``, one class for each sequence.
-        lengths: ``(B,)`` int32, tokens of each sequence; what attention calls ``key_lengths``.
+        lengths: ``(B,)`` int32, number of tokens in each sequence; attention calls them ``key_lengths``.
     """
 
     inputs: NDArray[Any]
@@ -47,16 +47,15 @@ class PaddedBatch(NamedTuple):
 
 
 class Loader(Protocol):
-    """What trainers ask of a loader.
+    """The protocol of a loader.
 
-    A loader keeps no position: batch ``step`` is a pure function of the loader's settings and ``step``. To resume, the
-    number of the step is all that has to be kept. A source that can only be read from the beginning is a
-    `BatchIterator` instead.
+    A loader keeps no position: batch ``step`` is a pure function of the loader's settings and ``step``. To resume, only
+    the number of the step is needed. A source that can only be read from the beginning is a `BatchIterator` instead.
     """
 
     @property
     def steps_per_epoch(self) -> int:
-        """After so many steps every sample has come."""
+        """Steps in which every sample comes at least once."""
         ...
 
     def batch(self, step: int) -> Any:
@@ -72,15 +71,15 @@ B = TypeVar("B")
 
 
 def split_batch(batch: B, parts: int) -> list[tuple[int, B]]:
-    """``batch`` in ``parts`` whose sizes differ by one at most.
+    """``batch`` in ``parts`` whose sizes differ by at most one.
 
     Args:
-        batch: arrays ``(B, ...)`` in a named tuple, tuple, list or dictionary; what is no array goes into every part.
-        parts: how many, 1 … B.
+        batch: arrays ``(B, ...)`` in a named tuple, tuple, list or dictionary. Anything else goes into every part.
+        parts: how many, from 1 to B.
 
     Returns:
         Pairs ``(first_sample, part)``; ``first_sample`` is the index of the part's first row in the whole
-        batch, what `Key.at_sample` wants so that random numbers do not depend on the split. Parts are views.
+        batch. Pass it to `Key.at_sample`, so that random numbers do not depend on the split. Parts are views.
 
     Raises:
         ConfigError: if there are more parts than samples, or none.
@@ -101,7 +100,7 @@ def batch_rows(batch: Any) -> int:
 
 
 def map_arrays(tree: Any, change: Any) -> Any:
-    """``tree``, arrays in tuples, named tuples, lists and dictionaries, with every array in it changed."""
+    """Apply ``change`` to every array of ``tree``, nested tuples, named tuples, lists and dictionaries."""
     if is_array(tree):
         return change(tree)
     if isinstance(tree, Mapping):
@@ -132,7 +131,7 @@ def checked_step(step: int) -> int:
         ConfigError: if it is.
     """
     if step < 0:
-        raise ConfigError(f"a step is counted from 0, it cannot be {step}")
+        raise ConfigError(f"steps are counted from 0, so a step cannot be {step}")
     return step
 
 

@@ -1,7 +1,7 @@
-"""The order in which samples are visited: a pure function of (seed, epoch), so that nothing has to be saved.
+"""The order of samples: a pure function of (seed, epoch), so that nothing has to be saved.
 
-All epochs behind each other form one endless sequence. Position p lies in epoch ``p // count``, and batches are
-stretches of the sequence: one may begin in one epoch and end in the next.
+All epochs, one after another, form an endless sequence. Position p is in epoch ``p // count``. A batch is a range of
+the sequence; it may begin in one epoch and end in the next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Positions = NDArray[np.int64]
 def shuffled(key: Key, count: int) -> Positions:
     """The numbers 0 … ``count - 1`` in the random order of ``key``, int64 ``(count,)``.
 
-    Philox and a stable sort: the order does not depend on the version of NumPy.
+    The order comes from Philox and a stable sort, so it does not depend on the version of NumPy.
     """
     return np.argsort(random_bits(key, (1, count))[0], kind="stable")
 
@@ -28,8 +28,8 @@ def across_epochs(order: Callable[[int], Positions], per_epoch: int, first: int,
     """Entries ``first … first + count - 1`` of the sequence of all epochs, int64 ``(count,)``.
 
     Args:
-        order: gives the ``(per_epoch,)`` entries of an epoch.
-        per_epoch: entries of an epoch.
+        order: returns the ``(per_epoch,)`` entries of an epoch.
+        per_epoch: number of entries in an epoch.
         first: position of the first entry.
         count: how many.
     """
@@ -44,11 +44,11 @@ def across_epochs(order: Callable[[int], Positions], per_epoch: int, first: int,
 
 
 class EpochOrder:
-    """Each of ``count`` things once an epoch, in an order of its own.
+    """Each of ``count`` items once per epoch, in a new order each time.
 
     Attributes:
-        count: how many things.
-        key: key of the order; epoch e has ``key.fold(e)``.
+        count: number of items.
+        key: random key of the order; epoch e has ``key.fold(e)``.
     """
 
     def __init__(self, count: int, key: Key) -> None:
@@ -56,7 +56,7 @@ class EpochOrder:
         self._latest = (-1, np.arange(count))
 
     def of_epoch(self, epoch: int) -> Positions:
-        """The things in the order of ``epoch``, int64 ``(count,)``."""
+        """The items in the order of ``epoch``, int64 ``(count,)``."""
         latest, order = self._latest
         if latest != epoch:
             order = shuffled(self.key.fold(epoch), self.count)

@@ -1,7 +1,7 @@
-"""Batches prepared in the background, while the model is busy with the last one.
+"""Prepares batches in the background while the model works on the last one.
 
-A thread runs ahead of the consumer by a few batches. Everything that a consumer can see stays as without it: the
-batches and their order, the errors, and the position, which is that behind the last batch *taken*.
+A thread runs a few batches ahead of the consumer. The consumer sees no difference: batches and their order, errors, and
+the position, which is that after the last batch *taken*, stay the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .stream import Batches, BatchIterator
 
 
 class _Prepared(NamedTuple):
-    """What the thread hands over: a batch and the position behind it, or the error that ended it."""
+    """A batch and the position after it, or the error that ended the thread."""
 
     batch: Any
     state: dict[str, Any]
@@ -28,7 +28,7 @@ class _Prepared(NamedTuple):
 
 
 class _Worker:
-    """A thread that reads ahead. It knows nothing of its consumer, so that it cannot keep it alive."""
+    """A thread that reads ahead. It has no reference to its consumer, so it cannot keep it alive."""
 
     def __init__(self, stream: BatchIterator, depth: int) -> None:
         self.stream = stream
@@ -39,13 +39,13 @@ class _Worker:
         self.thread.start()
 
     def take(self) -> _Prepared:
-        """The next batch; waits for it."""
+        """Wait for the next batch."""
         prepared = self.prepared.get()
         self.room.release()
         return prepared
 
     def stop(self) -> None:
-        """Let the thread finish the batch at hand, and wait for that."""
+        """Wait until the thread has finished its current batch, and end it."""
         self.stopping = True
         self.room.release()
         if threading.current_thread() is not self.thread:  # the garbage collector runs in any thread
@@ -59,7 +59,7 @@ class _Worker:
             try:
                 batch = next(self.stream)
                 prepared = _Prepared(batch, self.stream.state_dict(), None)
-            except BaseException as error:  # the end of the stream too; raised again where the batch is wanted
+            except BaseException as error:  # also the end of the stream; raised again when the batch is taken
                 self.prepared.put(_Prepared(None, {}, error))
                 return
             self.prepared.put(prepared)
@@ -69,16 +69,16 @@ class Prefetch(Closing):
     """A stream of batches that is read ahead in a thread; a `BatchIterator`.
 
     The thread starts with the first batch. It ends with ``close``, at the end of a ``with`` block, when the stream
-    ends or fails, or when nobody refers to this object any more. An error of the stream is raised where its batch
-    would have been, with the traceback of the thread. Nothing else may read from ``stream`` meanwhile.
+    ends or fails, or when this object is garbage-collected. An error of the stream is raised when its batch would be
+    taken, with the traceback of the thread. Nothing else may read from ``stream`` in the meantime.
 
     Attributes:
-        stream: what is read.
-        depth: how many batches may be ready and waiting.
+        stream: the stream to read.
+        depth: how many batches may be ready at once.
     """
 
     def __init__(self, stream: BatchIterator, depth: int = 2) -> None:
-        """Take up ``stream`` where it is.
+        """Read ``stream`` from its current position on.
 
         Raises:
             ConfigError: if ``depth`` is below 1.
@@ -98,7 +98,7 @@ class Prefetch(Closing):
 
         Raises:
             StopIteration: if the stream ends.
-            Exception: whatever the stream raised.
+            Exception: any error of the stream.
         """
         if self._worker is None:
             self._worker = _Worker(self.stream, self.depth)
@@ -107,30 +107,30 @@ class Prefetch(Closing):
             batch, state, error = self._worker.take()
             if error is not None:
                 raise error
-        except BaseException:  # Ctrl-C while waiting, too
+        except BaseException:  # even Ctrl-C while waiting
             self.close()
             raise
         finally:
-            error = None  # its traceback refers to this frame: without this, both would live on
+            error = None  # its traceback refers to this frame, a cycle that would keep both alive
         self._state = state
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """The position behind the last batch taken, whatever was read ahead."""
+        """The position after the last batch taken, however many were read ahead."""
         return dict(self._state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``; what was read ahead is thrown away.
+        """Continue from ``state``; batches read ahead are discarded.
 
         Raises:
-            DataError: if the state is not one of the stream; the position stays.
+            DataError: if the state is not one of the stream; the position does not change.
         """
         self.close()
         self.stream.load_state_dict(state)
         self._state = self.stream.state_dict()
 
     def close(self) -> None:
-        """End the thread and put the stream back behind the last batch taken. Going on starts another thread."""
+        """End the thread and set the stream to the position after the last batch taken. Reading on starts another."""
         if self._worker is not None:
             self._finalizer()  # stops the worker, once
             self._worker = None
@@ -159,15 +159,15 @@ class _Steps(Batches):
 class PrefetchLoader(Closing):
     """A loader whose next micro-batches are prepared in the background; a `Loader`.
 
-    Steps asked for in order come from the thread; any other step makes it begin anew there. What comes is what the
-    loader itself would have given.
+    Steps requested in order come from the thread; any other step restarts it there. The batches are those of the loader
+    itself.
 
     Attributes:
-        loader: prepares the batches.
+        loader: the loader that prepares the batches.
     """
 
     def __init__(self, loader: Loader, depth: int = 2) -> None:
-        """Read ahead of ``loader``, ``depth`` batches at most.
+        """Read ahead from ``loader``, at most ``depth`` batches.
 
         Raises:
             ConfigError: if ``depth`` is below 1.
@@ -177,18 +177,18 @@ class PrefetchLoader(Closing):
 
     @property
     def steps_per_epoch(self) -> int:
-        """After so many steps every sample has come."""
+        """Steps in which every sample comes at least once."""
         return self.loader.steps_per_epoch
 
     def batch(self, step: int) -> Any:
-        """The batch of step ``step``, whole; it comes straight from the loader."""
+        """The whole batch of step ``step``, directly from the loader."""
         return self.loader.batch(step)
 
     def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Any]]:
         """Batch ``step`` in ``accumulation`` parts, each with the index of its first sample.
 
         Raises:
-            MinitrainError: what the loader raises.
+            MinitrainError: any error of the loader.
         """
         wanted = {"step": checked_step(step), "accumulation": accumulation}
         if self._ahead.state_dict() != wanted:
@@ -197,5 +197,5 @@ class PrefetchLoader(Closing):
         return parts
 
     def close(self) -> None:
-        """End the thread. Another batch starts another."""
+        """End the thread. The next batch starts a new one."""
         self._ahead.close()

@@ -1,6 +1,6 @@
-"""Batches one after the other, with a position that can be saved.
+"""Streams of batches with a position that can be saved.
 
-`BatchIterator` is the protocol. `Batches` makes a stream of a `Loader`, for a loop of your own; its position is the
+`BatchIterator` is the protocol. `Batches` turns a `Loader` into a stream, for a loop of your own; its position is the
 number of the next step.
 """
 
@@ -17,7 +17,7 @@ from .batches import Loader
 
 
 class BatchIterator(Protocol):
-    """Batches in one order, and where in it the next one is."""
+    """A sequence of batches with a position."""
 
     def __iter__(self) -> Iterator[Any]:
         """The stream itself."""
@@ -28,16 +28,16 @@ class BatchIterator(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """The position behind the last batch given: a few plain values that JSON can hold."""
+        """The position after the last batch: a few plain values that JSON can hold."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a position saved before."""
+        """Continue from a saved position."""
         ...
 
 
 class Batches:
-    """The batches of a loader, step after step, without end.
+    """The endless batches of a loader, step by step.
 
     Examples:
         >>> from minitrain.data import TokenLoader
@@ -50,7 +50,7 @@ class Batches:
     """
 
     def __init__(self, loader: Loader, step: int = 0) -> None:
-        """Begin with ``step``."""
+        """Start at ``step``."""
         self.loader, self.step = loader, step
 
     def __iter__(self) -> Batches:
@@ -66,7 +66,7 @@ class Batches:
         return {"step": self.step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the step of ``state``.
+        """Continue from the step in ``state``.
 
         Raises:
             DataError: if it is not such a state.

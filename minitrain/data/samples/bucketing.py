@@ -1,7 +1,7 @@
-"""Batches of sequences of similar length, each within a budget of tokens: little padding, even memory.
+"""Batches of sequences of similar length, each within a token budget: little padding, even memory.
 
 Sequences are sorted into *buckets* by length, equally many in each. An epoch shuffles every bucket, cuts it into
-batches, and shuffles the batches. How many batches a bucket gives does not depend on the order, so a batch can be
+batches, and shuffles the batches. The number of batches of a bucket does not depend on the order, so a batch can be
 found by the number of its step.
 """
 
@@ -26,9 +26,9 @@ class BucketLoader:
     Attributes:
         dataset: the sequences.
         lengths: ``(N,)`` int64, their lengths.
-        max_tokens: most tokens in a batch, padding included.
-        collate: fills up a list of samples.
-        steps_per_epoch: batches after which every sequence has come, once.
+        max_tokens: largest number of tokens in a batch, including padding.
+        collate: pads a list of samples into a batch.
+        steps_per_epoch: batches in an epoch, which has every sequence once.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class BucketLoader:
 
         Args:
             dataset: N sequences.
-            lengths: ``(N,)`` their lengths, 1 or more.
-            max_tokens: rows times columns of a batch, at most.
-            seed: of the orders.
-            buckets: how many; more of them pad less and mix less.
+            lengths: ``(N,)`` their lengths, at least 1.
+            max_tokens: upper limit of rows times columns of a batch.
+            seed: seed of the order.
+            buckets: how many; more buckets mean less padding and less mixing.
             collate: makes a batch of samples.
 
         Raises:
@@ -61,13 +61,13 @@ class BucketLoader:
         if lengths.shape != (len(dataset),) or lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
             raise DataError(
                 f"lengths must be {len(dataset)} integers of 1 or more, one for each sample, "
-                f"not {lengths.dtype} {lengths.shape}; there must be a sample, and none of length 0"
+                f"not {lengths.dtype} {lengths.shape}; there must be at least one sample, and none of length 0"
             )
         longest = int(lengths.argmax())
         if lengths[longest] > max_tokens:
             raise DataError(
                 f"sample {longest} has {lengths[longest]} tokens, more than max_tokens={max_tokens} for a whole batch: "
-                "raise max_tokens, or cut the sample"
+                "raise max_tokens, or shorten the sample"
             )
         self.dataset, self.lengths, self.max_tokens, self.collate = dataset, lengths, max_tokens, collate
         members = np.array_split(np.argsort(lengths, kind="stable"), min(buckets, lengths.size))
@@ -101,7 +101,7 @@ class BucketLoader:
         return self.collate([self.dataset[i] for i in self.plan(epoch)[index].tolist()])
 
     def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Any]]:
-        """Batch ``step`` in ``accumulation`` parts, or as many as it has rows: long sequences make short batches.
+        """Batch ``step`` in ``accumulation`` parts, or fewer if it has fewer rows: long sequences make small batches.
 
         Raises:
             ConfigError: if ``accumulation`` is below 1.
@@ -111,6 +111,6 @@ class BucketLoader:
 
 
 def _batches_of(lengths: NDArray[Any], max_tokens: int) -> int:
-    """How many batches a bucket of sequences of ``lengths`` makes, whatever their order."""
+    """How many batches a bucket of sequences of ``lengths`` makes, in any order."""
     rows = max_tokens // int(lengths.max())
     return -(-lengths.size // rows)

@@ -1,4 +1,4 @@
-"""From samples to a batch: stacked where they are of one size, filled up where they are not."""
+"""Makes batches of samples: stacks samples of one size, pads sequences of different lengths."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..loading.batches import IGNORED, PaddedBatch
 
 
 class Pair(NamedTuple):
-    """A sequence and its counterpart, as in a translation; what `Seq2Seq` is trained on.
+    """A source and a target sequence, such as a text and its translation, for `Seq2Seq`.
 
     Attributes:
-        source: ``(S,)`` integers; of a batch ``(B, S)`` int32, then padding.
-        target: ``(T,)`` integers, without beginning and end; of a batch ``(B, T + 2)`` int32: ``bos_id``, the target,
+        source: ``(S,)`` integers; in a batch ``(B, S)`` int32, then padding.
+        target: ``(T,)`` integers, without start and end token; in a batch ``(B, T + 2)`` int32: ``bos_id``, the target,
             ``eos_id``, then padding.
     """
 
@@ -37,7 +37,7 @@ def stack_collate(samples: Sequence[Any]) -> Any:
         A named tuple of the same type, each field ``(B, ...)``.
 
     Raises:
-        DataError: if a field has different shapes; names the field and the two shapes.
+        DataError: if a field has different shapes; the message names the field and two shapes.
     """
     first = samples[0]
     columns = []
@@ -54,17 +54,17 @@ def stack_collate(samples: Sequence[Any]) -> Any:
 
 
 def pad_collate(samples: Sequence[Any], *, pad_id: int = 0) -> PaddedBatch:
-    """Fill sequences up to the longest.
+    """Pad sequences to the longest.
 
     Args:
         samples: B pairs ``(inputs, targets)``: inputs ``(n,)`` integers, targets ``(n,)`` integers or one number.
-        pad_id: what inputs are filled up with.
+        pad_id: padding of the inputs.
 
     Returns:
         `PaddedBatch`: inputs (B, T), targets (B, T) with `IGNORED` at padding, or (B,); lengths (B,).
 
     Raises:
-        DataError: if inputs and targets of a sample are of different lengths.
+        DataError: if inputs and targets of a sample have different lengths.
     """
     inputs, targets = zip(*samples, strict=True)
     lengths = np.array([len(row) for row in inputs], dtype=np.int32)  # (B,)
@@ -80,13 +80,13 @@ def pad_collate(samples: Sequence[Any], *, pad_id: int = 0) -> PaddedBatch:
 
 
 def pair_collate(samples: Sequence[Pair], *, pad_id: int = 0, bos_id: int = 1, eos_id: int = 2) -> Pair:
-    """Pairs as encoder and decoder want them; the ids by default are those of `BPETokenizer`.
+    """Pad pairs for an encoder and a decoder; the default ids are those of `BPETokenizer`.
 
     Args:
         samples: B pairs of ids.
-        pad_id: what both sides are filled up with.
-        bos_id: what the decoder reads first.
-        eos_id: what it should answer last.
+        pad_id: padding of both sides.
+        bos_id: start token, the decoder's first input.
+        eos_id: end token, the decoder's last target.
     """
     sources, targets = zip(*samples, strict=True)
     begin, end = as_int32([bos_id], "bos_id"), as_int32([eos_id], "eos_id")
@@ -95,7 +95,7 @@ def pair_collate(samples: Sequence[Pair], *, pad_id: int = 0, bos_id: int = 1, e
 
 
 def pad_rows(rows: Sequence[Any], fill: int) -> NDArray[np.int32]:
-    """Rows of different lengths as one int32 array ``(B, T)``, filled up behind their ends.
+    """Rows of different lengths as one int32 array ``(B, T)``, padded at the end.
 
     Raises:
         DataError: if a row is not a one-dimensional sequence of integers.

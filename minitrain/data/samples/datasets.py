@@ -1,7 +1,7 @@
 """Data sets for every kind of model: a text, arrays, pairs of sequences.
 
-Each has a length and gives samples by their index. ``loader`` makes the endless, resumable batches of a training;
-``batches`` goes through one epoch, for evaluation or a loop of your own.
+Each has a length and returns samples by index. ``loader`` makes endless, resumable batches for training; ``batches``
+goes through one epoch, for evaluation or a loop of your own.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from .samples import SampleLoader, ShuffledSamples
 
 
 class SampleDataset(ABC):
-    """What data sets share; a subclass has ``__len__``, ``__getitem__`` and, if it has to be another, ``collate``."""
+    """The base of data sets. A subclass defines ``__len__``, ``__getitem__`` and, unless samples stack, ``collate``."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
 
     @abstractmethod
     def __getitem__(self, index: int) -> Any:
-        """Sample ``index``, a named tuple; raises ``IndexError`` behind the last."""
+        """Sample ``index``, a named tuple; raises ``IndexError`` past the last one."""
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """A batch of ``samples``."""
         return stack_collate(samples)
 
     def loader(self, batch_size: int, *, seed: int = 0) -> Loader:
-        """Training batches without end, in an order that is a function of the seed and the step.
+        """Endless training batches in an order that is a function of the seed and the step.
 
         Raises:
             ConfigError: if ``batch_size`` is below 1.
@@ -60,7 +60,7 @@ class SampleDataset(ABC):
 
         Args:
             batch_size: samples in a batch.
-            seed: of the order; ``None`` keeps that of the data set.
+            seed: seed of the order; ``None`` keeps the order of the data set.
             epoch: which of the seed's orders.
 
         Raises:
@@ -79,13 +79,13 @@ class SampleDataset(ABC):
 
 
 class Dataset(SampleDataset):
-    """A text as windows ``(x, y)``: tokens, and for each the token that follows it.
+    """A text as windows ``(x, y)``: tokens, and for each the next token.
 
-    Windows lie side by side; what does not fill one at the end is left out.
+    Windows are adjacent; tokens at the end that do not fill a window are dropped.
 
     Attributes:
         tokens: ``(N,)`` token ids.
-        tokenizer: what made them.
+        tokenizer: the tokenizer that made them.
         block_size: T, tokens in a window.
 
     Examples:
@@ -101,7 +101,7 @@ class Dataset(SampleDataset):
 
         Args:
             file: a text file, a folder of them, or ``None`` for Python's language reference; see `read_corpus`.
-            tokenizer: makes ids of it.
+            tokenizer: turns it into ids.
             block_size: T, tokens in a window.
 
         Raises:
@@ -112,7 +112,7 @@ class Dataset(SampleDataset):
 
     @classmethod
     def from_tokens(cls, tokens: TokenArray, tokenizer: Tokenizer, *, block_size: int = 64) -> Dataset:
-        """The data set of ids that are there already, such as those of `TokenShards`.
+        """The data set of existing ids, such as those of `TokenShards`.
 
         Raises:
             DataError: if there are too few for a window.
@@ -123,7 +123,7 @@ class Dataset(SampleDataset):
         return dataset
 
     def _fill(self, tokens: TokenArray, tokenizer: Tokenizer, block_size: int) -> None:
-        TokenLoader(tokens, block_size, 1, 0)  # refuses what is too short
+        TokenLoader(tokens, block_size, 1, 0)  # raises an error if the text is too short
         self.tokens, self.tokenizer, self.block_size = tokens, tokenizer, block_size
 
     def __len__(self) -> int:
@@ -140,7 +140,7 @@ class Dataset(SampleDataset):
         return Batch(window[:-1], window[1:])
 
     def loader(self, batch_size: int, *, seed: int = 0) -> TokenLoader:
-        """Training batches without end; see `TokenLoader`, whose windows begin elsewhere in every epoch.
+        """Endless training batches; see `TokenLoader`, whose windows are shifted in every epoch.
 
         Raises:
             ConfigError: if ``batch_size`` is below 1.
@@ -154,8 +154,8 @@ class Dataset(SampleDataset):
 
         Args:
             batch_size: windows in a batch.
-            block_size: another T than that of the data set.
-            seed: of the order; ``None`` keeps that of the text.
+            block_size: T, by default that of the data set.
+            seed: seed of the order; ``None`` keeps the order of the text.
             epoch: which of the seed's orders.
 
         Raises:
@@ -183,7 +183,7 @@ class Dataset(SampleDataset):
 
 
 class ArrayDataset(SampleDataset):
-    """Arrays whose first axes belong together, such as images and their classes.
+    """Arrays with a common first axis, such as images and their classes.
 
     Attributes:
         arrays: the arrays by name; batches and samples are named tuples with these names.
@@ -195,10 +195,10 @@ class ArrayDataset(SampleDataset):
     """
 
     def __init__(self, **arrays: NDArray[Any]) -> None:
-        """Put ``arrays`` side by side, by convention ``inputs=`` ``(N, ...)`` and ``targets=`` ``(N, ...)``.
+        """Combine ``arrays``, by convention ``inputs=`` ``(N, ...)`` and ``targets=`` ``(N, ...)``.
 
         Raises:
-            DataError: if there are none, or they are of different lengths.
+            DataError: if there are none, or they have different lengths.
         """
         for name, array in arrays.items():
             check_plain(f"ArrayDataset: {name}", array)
@@ -228,11 +228,11 @@ class PairDataset(SampleDataset):
 
     Attributes:
         sources: one ``(S,)`` array of ids for each sample.
-        targets: one ``(T,)`` array of ids for each, without beginning and end.
-        lengths: ``(N,)`` int64, what encoder or decoder reads of each, whichever is more.
+        targets: one ``(T,)`` array of ids for each, without start and end token.
+        lengths: ``(N,)`` int64, the length of the encoder's or the decoder's input, whichever is longer.
         pad_id: id of padding.
-        bos_id: id at the beginning of what a decoder reads.
-        eos_id: id at the end of what it should answer.
+        bos_id: start token, the decoder's first input.
+        eos_id: end token, the decoder's last target.
     """
 
     def __init__(
@@ -262,7 +262,7 @@ class PairDataset(SampleDataset):
 
     @classmethod
     def from_texts(cls, src_texts: Sequence[str], tgt_texts: Sequence[str], tokenizer: BPETokenizer) -> PairDataset:
-        """The pairs of two lists of texts, and the special tokens of ``tokenizer``.
+        """The pairs of two lists of texts, with the special tokens of ``tokenizer``.
 
         Raises:
             DataError: if their numbers differ, or the tokenizer lacks a special token.
@@ -280,5 +280,5 @@ class PairDataset(SampleDataset):
         return Pair(self.sources[row], self.targets[row])
 
     def collate(self, samples: Sequence[Pair]) -> Pair:
-        """Pad ``samples``, and put beginning and end where they belong; see `pair_collate`."""
+        """Pad ``samples`` and add start and end tokens; see `pair_collate`."""
         return pair_collate(samples, pad_id=self.pad_id, bos_id=self.bos_id, eos_id=self.eos_id)

@@ -1,8 +1,8 @@
 """Several data sets in fixed proportions.
 
 With weights 3 and 1, every *cycle* of four samples has three of the first data set and one of the second, in a random
-order of its own. So the proportions are exact after every cycle, not only on average, and how often each data set came
-before a position can be computed: nothing has to be saved.
+order. So the proportions are exact after every cycle, not only on average. How often each data set came before a
+position can be computed, so nothing has to be saved.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ LONGEST_CYCLE = 1_000_000
 class Mixture:
     """Samples of several data sets, interleaved by weight; a `SampleSequence` for `SampleLoader`.
 
-    Each data set is visited in its own seeded order, epoch after epoch; a small one with a large weight comes around
-    more often.
+    Each data set has its own seeded order, epoch by epoch; a small one with a large weight goes through more epochs.
 
     Attributes:
         names: the data sets' names.
@@ -39,9 +38,9 @@ class Mixture:
         """Fix the proportions.
 
         Args:
-            datasets: data sets by name; their samples are of one type.
-            weights: a positive number for each name: whole numbers, or decimals such as 0.7, taken as written.
-            seed: of all orders.
+            datasets: data sets by name; their samples have one type.
+            weights: a positive number for each name: whole numbers, or decimals such as 0.7, taken exactly as written.
+            seed: seed of all orders.
 
         Raises:
             ConfigError: if the names differ, or a weight is not positive or has too many digits.
@@ -62,7 +61,7 @@ class Mixture:
 
     @property
     def samples_per_epoch(self) -> int:
-        """Samples after which every sample of every data set has come."""
+        """Samples in which every sample of every data set comes at least once."""
         cycles = [-(-s.samples_per_epoch // int(c)) for s, c in zip(self._sequences, self.cycle_counts, strict=True)]
         return max(cycles) * self.cycle
 
@@ -89,7 +88,7 @@ class Mixture:
 
 
 def _whole_numbers(weights: Mapping[str, float]) -> NDArray[np.int64]:
-    """The smallest whole numbers in the proportions of ``weights``, int64 ``(n,)``."""
+    """The smallest whole numbers with the proportions of ``weights``, int64 ``(n,)``."""
     exact = []
     for name, weight in weights.items():
         if not 0 < weight < float("inf"):

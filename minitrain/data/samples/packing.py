@@ -1,12 +1,12 @@
-"""Documents packed into windows of one size, with nothing predicted across a border.
+"""Documents packed into windows of one size, with no prediction across a border.
 
-- ``join``: all documents behind each other, cut every T tokens. No window but the last has padding.
-- ``first_fit``: a document goes into the first window with room for it; only one longer than a window is cut. Short
-  documents stay whole, at the price of some padding (first fit: Johnson, "Near-Optimal Bin Packing Algorithms", 1973).
+- ``join``: all documents are concatenated and cut every T tokens. Only the last window has padding.
+- ``first_fit``: a document goes into the first window with room for it; only documents longer than a window are cut.
+  Short documents stay whole, at the cost of some padding (Johnson, "Near-Optimal Bin Packing Algorithms", 1973).
 
 Either way every token is an input exactly once, and a target exactly once unless it is the first of its document.
-``documents`` numbers the documents of a window: ``minitrain.nn.create_document_mask`` makes of it the mask that keeps
-attention within each.
+``documents`` numbers the documents of a window: ``minitrain.nn.create_document_mask`` turns it into the mask that keeps
+attention within each document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..loading.batches import IGNORED
 from ..tokens.token_array import TokenArray
 from .datasets import SampleDataset
 
-OPEN_WINDOWS = 256  # first fit looks for room in so many: the oldest is closed then
+OPEN_WINDOWS = 256  # windows in which first fit looks for room; beyond that, the oldest is closed
 CHUNK = 1 << 22  # tokens searched for ends at a time
 METHODS = ("join", "first_fit")
 
@@ -33,7 +33,7 @@ class PackedBatch(NamedTuple):
 
     Attributes:
         inputs: ``(B, T)`` int32 token ids; padding at the end.
-        targets: ``(B, T)`` int32, the token that follows in the same document; `IGNORED` at its end and at padding.
+        targets: ``(B, T)`` int32, the next token of the same document; `IGNORED` at its end and at padding.
         positions: ``(B, T)`` int32, 0, 1, 2, … in each document, or in the window.
         documents: ``(B, T)`` int32, number of the document within the window; -1 at padding.
     """
@@ -56,11 +56,11 @@ class PackedDataset(SampleDataset):
     """Windows of packed documents; samples are rows of a `PackedBatch`.
 
     Attributes:
-        tokens: ``(N,)`` ids of all documents behind each other.
+        tokens: ``(N,)`` ids of all documents, concatenated.
         offsets: ``(D + 1,)`` int64: document d is ``tokens[offsets[d]:offsets[d + 1]]``.
         block_size: T.
-        pad_id: what windows are filled up with.
-        reset_positions: whether positions begin anew with each document.
+        pad_id: padding of the windows.
+        reset_positions: whether positions restart with each document.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class PackedDataset(SampleDataset):
         pad_id: int = 0,
         reset_positions: bool = True,
     ) -> None:
-        """Decide what goes where; the tokens themselves are read when a window is asked for.
+        """Assign documents to windows. The tokens are read when a window is requested.
 
         Args:
             tokens: ids, such as those of `TokenShards`.
             offsets: borders of the documents, from 0 to N, see `document_offsets`.
             block_size: T, tokens in a window.
             method: ``"join"`` or ``"first_fit"``.
-            pad_id: what windows are filled up with.
-            reset_positions: ``False`` counts positions through the window.
+            pad_id: padding of the windows.
+            reset_positions: whether positions restart with each document; ``False`` counts them through the window.
 
         Raises:
             ConfigError: if ``block_size`` is below 1, or there is no such method.
@@ -133,11 +133,11 @@ class PackedDataset(SampleDataset):
 
 
 def document_offsets(tokens: TokenArray, end_id: int) -> NDArray[np.int64]:
-    """Where the documents of ``tokens`` begin, each up to and with its ``end_id``; and the end of the last.
+    """The borders of the documents in ``tokens``; each document includes its ``end_id``.
 
     Args:
         tokens: ``(N,)`` ids, N >= 1.
-        end_id: the id behind every document; the last may lack it.
+        end_id: the id at the end of every document; the last may lack it.
 
     Returns:
         int64 ``(D + 1,)``, from 0 to N.

@@ -1,8 +1,8 @@
 """Data sets by samples, and the loader that makes batches of them.
 
-A data set has a length and gives a sample, a named tuple of arrays, for an index. `ShuffledSamples` makes an endless
-sequence of it, epoch after epoch; a `Mixture` interleaves several. `SampleLoader` cuts such a sequence into batches.
-Everything is a function of the seed and a position.
+A data set has a length and returns a sample, a named tuple of arrays, for an index. `ShuffledSamples` turns it into an
+endless sequence, epoch by epoch; a `Mixture` interleaves several data sets. `SampleLoader` cuts such a sequence into
+batches. Everything is a function of the seed and a position.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Collate = Callable[[Sequence[Any]], Any]
 
 
 class Samples(Protocol):
-    """A data set: samples by their index."""
+    """A data set: samples by index."""
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         ...
 
     def __getitem__(self, index: int, /) -> Any:
@@ -45,21 +45,21 @@ class SampleSequence(Protocol):
 
 
 class ShuffledSamples:
-    """A data set again and again, in a new order in every epoch.
+    """A data set repeated endlessly, in a new order in every epoch.
 
     Attributes:
         dataset: the data set.
-        order: what comes when.
+        order: the order of the samples.
     """
 
     def __init__(self, dataset: Samples, key: Key) -> None:
-        """Give ``dataset`` the order of ``key``.
+        """Shuffle ``dataset`` by ``key``.
 
         Raises:
             DataError: if it is empty.
         """
         if len(dataset) == 0:
-            raise DataError("the data set is empty: there is nothing to train on; give it one sample or more")
+            raise DataError("the data set is empty: there is nothing to train on; give it at least one sample")
         self.dataset, self.order = dataset, EpochOrder(len(dataset), key)
 
     @property
@@ -75,10 +75,10 @@ class ShuffledSamples:
 class SampleLoader:
     """Batches of a sequence of samples; a `Loader`.
 
-    Batch ``step`` has samples ``step * batch_size`` and on; it may reach into the next epoch.
+    Batch ``step`` has the samples from ``step * batch_size`` on; it may reach into the next epoch.
 
     Attributes:
-        sequence: where the samples come from.
+        sequence: the source of the samples.
         batch_size: B, samples in a batch.
         collate: makes a batch of a list of samples.
     """
@@ -93,7 +93,7 @@ class SampleLoader:
 
     @property
     def steps_per_epoch(self) -> int:
-        """After so many steps every sample has come."""
+        """Steps in which every sample comes at least once."""
         return -(-self.sequence.samples_per_epoch // self.batch_size)
 
     def batch(self, step: int) -> Any:

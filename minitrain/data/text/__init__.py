@@ -1,1 +1,1 @@
-"""Text: reading it in bounded pieces, tokenizers, and baselines to compare a model with."""
+"""Text: reading it in bounded pieces, and tokenizers."""

@@ -1,13 +1,12 @@
-"""Byte-pair encoding on bytes: frequent pieces of words get an id of their own, and no text is foreign.
+"""Byte-pair encoding on bytes: frequent pieces of words get ids of their own, and any text can be encoded.
 
-The text is split into words by the pattern of GPT-2, each word into its UTF-8 bytes; then the pair of neighbours
-that is joined earliest in a list of *merges* is joined, again and again (Sennrich, Haddow, Birch, 2016,
-arXiv:1508.07909; on bytes: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019).
-The ``tokenizers`` library learns the merges and applies them.
+The text is split into words by the pattern of GPT-2, and each word into its UTF-8 bytes. Then the adjacent pair that
+comes first in a list of *merges* is joined, repeatedly (Sennrich, Haddow, Birch, 2016, arXiv:1508.07909; on bytes:
+Radford et al., "Language Models are Unsupervised Multitask Learners", 2019). The ``tokenizers`` library learns the
+merges and applies them.
 
-Ids: the special tokens from 0 on, the 256 bytes, and one for each new piece in the order of the merges. The list
-of merges is therefore all there is to save. Special tokens lie outside the library's vocabulary: no text, whatever
-it says, encodes to one.
+Ids are the special tokens from 0 on, the 256 bytes, and one for each new piece in the order of the merges. So only the
+list of merges has to be saved. Special tokens are not in the library's vocabulary: no text encodes to one.
 """
 
 from __future__ import annotations
@@ -30,23 +29,23 @@ from .pieces import read_pieces
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, UNK)
-"""Padding 0, beginning 1 and end 2 of a sequence, unknown 3; bytes know everything, so nothing becomes unknown."""
+"""Padding 0, start 1 and end 2 of a sequence, unknown 3. Bytes cover every text, so nothing becomes unknown."""
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
 LARGEST_FILE = 64_000_000  # bytes of a description
 MOST_CONTAINERS = 4 << 20  # lists in a description: one for each merge, and brackets among its letters
 LARGEST_VOCABULARY = 1 << 20  # the library reserves memory for all of it at once
 FILE_NAME = "tokenizer.json"
 
-_PIECE = 1 << 16  # bytes encoded at a time: the library keeps over a hundred bytes for each token on the way
-_TOGETHER = 16  # pieces that it may encode in parallel
+_PIECE = 1 << 16  # bytes encoded at a time: the library uses over a hundred bytes per token meanwhile
+_PARALLEL = 16  # pieces that it may encode in parallel
 
 
 class BPETokenizer:
     """Byte-level BPE.
 
     Attributes:
-        merges: pairs of pieces to join, the most urgent first, in the letters of `byte_letters`.
-        special_tokens: names of the ids that stand for no text; the id of a name is its index.
+        merges: pairs of pieces to join, in order of priority, in the letters of `byte_letters`.
+        special_tokens: names of the ids that encode no text; the id of a name is its index.
 
     Examples:
         >>> tokenizer = BPETokenizer([("t", "h"), ("th", "e")])
@@ -55,14 +54,14 @@ class BPETokenizer:
     """
 
     def __init__(self, merges: Iterable[Sequence[str]], special_tokens: Sequence[str] = SPECIAL_TOKENS) -> None:
-        """Number the pieces.
+        """Assign ids to the pieces.
 
         Args:
             merges: the pairs; both halves are letters of bytes or were joined by an earlier pair.
-            special_tokens: names, each once.
+            special_tokens: different names.
 
         Raises:
-            DataError: if the merges are not of that form, or a name is empty or appears twice.
+            DataError: if the merges do not have that form, or a name is empty or appears twice.
         """
         self.special_tokens = _names(special_tokens)
         pieces = {letter: index for index, letter in enumerate(sorted(byte_letters()))}
@@ -84,14 +83,14 @@ class BPETokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, special ones included."""
+        """Number of ids, including special ones."""
         return len(self._texts)
 
     def special_id(self, name: str) -> int:
         """The id of the special token ``name``.
 
         Raises:
-            DataError: if there is none of that name.
+            DataError: if there is none with that name.
         """
         if name not in self.special_tokens:
             raise DataError(
@@ -108,13 +107,13 @@ class BPETokenizer:
         """
         shift = len(self.special_tokens)
         parts = [np.zeros(0, dtype=np.int32)]
-        for pieces in _batched(_texts_of(text), _TOGETHER):
+        for pieces in _batched(_texts_of(text), _PARALLEL):
             for encoding in self._encoder.encode_batch_fast(pieces):
                 parts.append(np.array(encoding.ids, dtype=np.int32) + np.int32(shift))
         return np.concatenate(parts)
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
-        """The text of ``ids``; special tokens have none, and bytes that are not UTF-8 become U+FFFD.
+        """The text of ``ids``. Special tokens have no text, and bytes that are not UTF-8 become U+FFFD.
 
         Raises:
             TokenError: if an id is outside the vocabulary.
@@ -129,9 +128,9 @@ class BPETokenizer:
 
     @classmethod
     def from_json(cls, description: object) -> BPETokenizer:
-        """The tokenizer whose ``to_json()`` gave ``description``.
+        """The tokenizer whose ``to_json()`` returned ``description``.
 
-        Nothing in it is run, and it takes no more memory than its length suggests.
+        No code in it is executed, and its memory is proportional to its length.
 
         Raises:
             DataError: if it is not such a description.
@@ -148,7 +147,7 @@ class BPETokenizer:
         """Write the description to ``path``, atomically.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         write_atomically(path, json.dumps(self.to_json()).encode() + b"\n")
 
@@ -177,16 +176,16 @@ def train_bpe_tokenizer(
     min_frequency: int = 2,
     special_tokens: Sequence[str] = SPECIAL_TOKENS,
 ) -> BPETokenizer:
-    """Learn the merges from ``texts``, which are read once, one after the other.
+    """Learn the merges from ``texts``, which are read once, one by one.
 
     Args:
-        texts: pieces of text, for instance of `stream_corpus`: only the counts of their words stay in memory.
-        vocab_size: ids in all: special tokens, 256 bytes, merges. A short text may have fewer pairs to join.
-        min_frequency: how often a pair has to occur to be joined.
-        special_tokens: names of ids that stand for no text.
+        texts: pieces of text; only the counts of their words stay in memory.
+        vocab_size: total number of ids: special tokens, 256 bytes, merges. A short text may have fewer pairs to join.
+        min_frequency: how often a pair must occur to be joined.
+        special_tokens: names of ids that encode no text.
 
     Raises:
-        ConfigError: if ``vocab_size`` has no room for the bytes or is beyond reason, or ``min_frequency`` is below 1.
+        ConfigError: if ``vocab_size`` has no room for the bytes or is too large, or ``min_frequency`` is below 1.
         DataError: if there is no text.
     """
     from tokenizers import Tokenizer, models, trainers
@@ -201,7 +200,7 @@ def train_bpe_tokenizer(
         raise ConfigError(f"min_frequency must be at least 1, not {min_frequency}")
     pieces = itertools.chain.from_iterable(map(_texts_of, texts))
     if (first := next(pieces, None)) is None:
-        raise DataError("cannot train a BPE tokenizer without a text: give some text")
+        raise DataError("cannot train a BPE tokenizer without text: give some text")
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(names),
         min_frequency=min_frequency,
@@ -222,19 +221,19 @@ def train_joint_bpe_tokenizer(
     min_frequency: int = 2,
     save_dir: str | os.PathLike[str] | None = None,
 ) -> BPETokenizer:
-    """One vocabulary for the two sides of a translation: pieces that they share get one id.
+    """Train one vocabulary for both sides of a translation: shared pieces get one id.
 
     Args:
         src_texts: texts of the source side.
         tgt_texts: texts of the target side.
-        vocab_size: ids in all, among them ``<pad>`` 0, ``<bos>`` 1, ``<eos>`` 2, ``<unk>`` 3 and the 256 bytes.
-        min_frequency: how often a pair of pieces has to occur to be joined.
+        vocab_size: total number of ids, including ``<pad>`` 0, ``<bos>`` 1, ``<eos>`` 2, ``<unk>`` 3 and the 256 bytes.
+        min_frequency: how often a pair of pieces must occur to be joined.
         save_dir: folder for ``tokenizer.json`` (`BPETokenizer.load` reads it); ``None`` saves nothing.
 
     Raises:
         ConfigError: if a number is out of range.
         DataError: if there is no text.
-        FileError: if the disk refuses.
+        FileError: if the file cannot be written.
     """
     texts = itertools.chain(src_texts, tgt_texts)
     tokenizer = train_bpe_tokenizer(texts, vocab_size=vocab_size, min_frequency=min_frequency)
@@ -245,9 +244,9 @@ def train_joint_bpe_tokenizer(
 
 @cache
 def byte_letters() -> tuple[str, ...]:
-    """A letter for each byte, so that pieces of bytes can be written down, as GPT-2 chose them.
+    """A letter for each byte, as GPT-2 chose them, so that pieces of bytes can be written as text.
 
-    A byte that Latin-1 prints stands for itself; the others, in order, for the letters from U+0100 on.
+    Bytes that are printable in Latin-1 are themselves; the others, in order, are the letters from U+0100 on.
     """
     printed = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0x100)} - {0xAD}
     others = itertools.count(0x100)
@@ -265,7 +264,7 @@ def _batched(texts: Iterator[str], size: int) -> Iterator[list[str]]:
 
 
 def _words() -> Any:
-    """The step that splits a text into words and writes their bytes as letters."""
+    """The library's step that splits a text into words and maps their bytes to letters."""
     from tokenizers import pre_tokenizers
 
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -282,7 +281,7 @@ def _encoder(pieces: dict[str, int], merges: list[tuple[str, str]]) -> Any:
 def _names(special_tokens: Sequence[object]) -> tuple[str, ...]:
     names = tuple(name for name in special_tokens if isinstance(name, str) and name)
     if len(set(names)) < len(special_tokens):
-        raise DataError(f"special tokens need names, each another one, not {_short(list(special_tokens))}")
+        raise DataError(f"special tokens need different names, not {_short(list(special_tokens))}")
     return names
 
 

@@ -16,25 +16,24 @@ TEXT_SUFFIXES = frozenset(
         *(".c", ".cpp", ".go", ".h", ".hpp", ".java", ".js", ".py", ".rb", ".rs", ".sh", ".sql", ".ts"),
     }
 )
-"""Endings, in lower case, that mark a file of a folder as text."""
+"""File name endings, in lower case, of text files in a folder."""
 
 
 def read_corpus(path: str | os.PathLike[str] | None = None) -> str:
     r"""Read the text to train on.
 
     - ``None``: Python's own language reference (``pydoc_data.topics``), its topics in alphabetical order. It
-      ships with Python, so it needs no download; its text differs a little from one Python version to the
-      next.
+      ships with Python, so it needs no download. Its text differs slightly between Python versions.
     - A file: its text, whatever its name.
     - A folder: every file below it whose name ends in one of `TEXT_SUFFIXES`, in the order of their paths,
-      joined with a line break. Hidden files and folders (``.git``, ``.venv``, …) are left out, links to
-      folders are not followed, empty files do not count.
+      joined with a line break. Hidden files and folders (``.git``, ``.venv``, …) and empty files are left out,
+      and links to folders are not followed.
 
     Text is UTF-8. As in Python's text mode, ``\r\n`` and ``\r`` become ``\n``, and a byte order mark is
     dropped.
 
     Args:
-        path: a file or a folder (``~`` is understood), or ``None``.
+        path: a file or a folder (``~`` is expanded), or ``None``.
 
     Raises:
         DataError: if there is nothing at ``path``, it cannot be read, is empty, holds bytes that are not
@@ -49,7 +48,7 @@ PathLike = str | os.PathLike[str]
 
 
 def source_paths(sources: PathLike | Sequence[PathLike]) -> list[Path]:
-    """One path or several, as a list; ``~`` is understood.
+    """One path or several, as a list, with ``~`` expanded.
 
     Raises:
         DataError: if there are none.
@@ -61,10 +60,10 @@ def source_paths(sources: PathLike | Sequence[PathLike]) -> list[Path]:
 
 
 def corpus_files(path: PathLike) -> list[Path]:
-    """The files that make up the text at ``path``, in order, as `read_corpus` takes them; blank ones are left out.
+    """The files of the text at ``path``, in the order of `read_corpus`; blank ones are left out.
 
     Raises:
-        DataError: as `read_corpus` does, but for bytes that are not UTF-8 in what was not read yet.
+        DataError: as in `read_corpus`, except for bytes that are not UTF-8 in text that was not read yet.
     """
     path = Path(os.path.expanduser(path))
     if os.path.isdir(path):
@@ -79,13 +78,13 @@ def corpus_files(path: PathLike) -> list[Path]:
 
 
 def stream_file(file: Path, *, start: int = 0, piece_bytes: int = PIECE_BYTES) -> Iterator[tuple[int, str]]:
-    r"""The text of ``file`` in pieces, in memory one at a time, however long the file is.
+    r"""The text of ``file`` in pieces, of which one at a time is in memory.
 
-    Line ends and byte order mark are those of `read_corpus`; `pieces` says where it is cut.
+    Line ends and byte order marks are treated as in `read_corpus`; for the cuts see `pieces`.
 
     Args:
         file: the file.
-        start: byte of the file to begin at, 0 or one that an earlier call gave.
+        start: byte of the file to begin at, 0 or one that an earlier call yielded.
         piece_bytes: bytes of a piece.
 
     Yields:
@@ -115,14 +114,14 @@ def _language_reference() -> str:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise DataError(
-            "this Python comes without pydoc_data, the text trained on by default: "
+            "this Python has no pydoc_data, the default text to train on: "
             "give a text file or a folder of them with data.path=…"
         ) from error
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
 def _is_blank(file: Path) -> bool:
-    return not any(text.strip() for _, text in stream_file(file, piece_bytes=1 << 12))  # the first piece tells
+    return not any(text.strip() for _, text in stream_file(file, piece_bytes=1 << 12))  # the first piece decides
 
 
 def _text_files(folder: Path) -> list[Path]:
@@ -147,13 +146,13 @@ def _decode(piece: bytes, file: Path, start: int) -> str:
     if (offset := piece.find(b"\0")) >= 0:
         raise DataError(
             f"{file} is not text: it holds a zero byte at offset {start + offset}. "
-            "Give a text file in UTF-8 (UTF-16 has to be converted first)"
+            "Give a text file in UTF-8 (UTF-16 must be converted first)"
         )
     try:
         text = piece.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{file} is not UTF-8 text: byte 0x{piece[error.start]:02x} at offset {start + error.start} does not fit. "
+            f"{file} is not UTF-8 text: byte 0x{piece[error.start]:02x} at offset {start + error.start} is invalid. "
             "Convert it to UTF-8 (for instance iconv -f latin1 -t utf-8), or give another file"
         ) from error
     if start == 0:

@@ -17,7 +17,7 @@ TOKENIZERS = ("char", "byte", "bpe")
 
 
 class Tokenizer(Protocol):
-    """What every tokenizer offers."""
+    """The interface of every tokenizer."""
 
     @property
     def vocab_size(self) -> int:
@@ -33,7 +33,7 @@ class Tokenizer(Protocol):
         ...
 
     def to_json(self) -> dict[str, Any]:
-        """A description that JSON can hold; `tokenizer_from_json` makes the same tokenizer from it."""
+        """A description that JSON can hold; `tokenizer_from_json` rebuilds the tokenizer from it."""
         ...
 
 
@@ -57,10 +57,10 @@ class CharTokenizer:
         """
         code_points = _code_points(characters)
         if not characters or np.any(code_points[1:] <= code_points[:-1]):
-            raise DataError("a character vocabulary needs one character or more, sorted and each only once")
+            raise DataError("a character vocabulary needs at least one character, sorted and without repetition")
         self.characters = characters
         self._code_points = code_points
-        # Indexed by code point; the last entry stands for every code point above the vocabulary's highest.
+        # Indexed by code point; the last entry is for every code point above the vocabulary's highest.
         self._ids = np.full(int(code_points[-1]) + 2, -1, dtype=np.int32)
         self._ids[code_points] = np.arange(code_points.size, dtype=np.int32)
 
@@ -73,7 +73,7 @@ class CharTokenizer:
         """
         if not text:
             raise DataError("cannot build a character vocabulary from an empty text: give some text")
-        present = np.zeros(0x110000, dtype=np.bool_)  # one flag per code point: far quicker than sorting the text
+        present = np.zeros(0x110000, dtype=np.bool_)  # one flag per code point: much faster than sorting the text
         present[_code_points(text)] = True
         return cls(_text(np.flatnonzero(present)))
 
@@ -86,7 +86,7 @@ class CharTokenizer:
         """Token ids of ``text``, int32 ``(N,)``, one for each character.
 
         Raises:
-            DataError: if a character is not in the vocabulary; the first one is named, with its position.
+            DataError: if a character is not in the vocabulary; the message names the first one and its position.
         """
         code_points = _code_points(text)
         ids = self._ids[np.minimum(code_points, self._ids.size - 1)]
@@ -113,9 +113,9 @@ class CharTokenizer:
 
 
 class ByteTokenizer:
-    """The 256 bytes of UTF-8: takes any text, in any script, without a vocabulary of its own.
+    """The 256 bytes of UTF-8: encodes any text, in any script, without a vocabulary of its own.
 
-    A model may produce bytes that are not UTF-8; `decode` shows each such place as U+FFFD.
+    A model may produce bytes that are not UTF-8; `decode` shows them as U+FFFD.
     """
 
     vocab_size = 256
@@ -129,7 +129,7 @@ class ByteTokenizer:
         return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.int32)
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
-        """The text of the bytes ``ids``; what is not UTF-8 becomes U+FFFD.
+        """The text of the bytes ``ids``; bytes that are not UTF-8 become U+FFFD.
 
         Raises:
             TokenError: if an id is not in 0 … 255.
@@ -137,7 +137,7 @@ class ByteTokenizer:
         return checked_ids(ids, self.vocab_size).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
     def to_json(self) -> dict[str, Any]:
-        """The tokenizer's name; there is nothing else to say."""
+        """The tokenizer's name, which is all it needs."""
         return {"name": "byte"}
 
 
@@ -145,13 +145,13 @@ def build_tokenizer(name: str, text: str, *, vocab_size: int = 1024) -> Tokenize
     """The tokenizer called ``name``, one of `TOKENIZERS`, fitted to ``text`` if it has a vocabulary to fit.
 
     Args:
-        name: of the tokenizer.
-        text: what it is fitted to.
-        vocab_size: ids of a BPE vocabulary, at most; the others have their own.
+        name: the name of the tokenizer.
+        text: the text to fit it to.
+        vocab_size: largest number of ids of a BPE vocabulary; the others do not use it.
 
     Raises:
-        ConfigError: if there is no tokenizer of that name (the nearest one is suggested), or ``vocab_size`` is too
-            small for BPE.
+        ConfigError: if there is no tokenizer with that name (the message suggests the nearest one), or ``vocab_size``
+            is too small for BPE.
         DataError: if ``text`` is empty and the tokenizer needs it.
     """
     if name == "char":
@@ -166,7 +166,7 @@ def build_tokenizer(name: str, text: str, *, vocab_size: int = 1024) -> Tokenize
 
 
 def tokenizer_from_json(description: object) -> Tokenizer:
-    """The tokenizer that ``description``, the outcome of a tokenizer's ``to_json()``, tells of.
+    """The tokenizer whose ``to_json()`` returned ``description``.
 
     Raises:
         DataError: if ``description`` is not one.
@@ -185,7 +185,7 @@ def tokenizer_from_json(description: object) -> Tokenizer:
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:
-    """Unicode code points of ``text``, uint32 ``(N,)``: UTF-32 is nothing else."""
+    """Unicode code points of ``text``, uint32 ``(N,)``, which is its UTF-32."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32, copy=False)
 
 

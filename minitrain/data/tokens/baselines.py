@@ -1,4 +1,4 @@
-"""Losses that need no training; a model is worth what it gains on them."""
+"""Losses of baselines that need no training, for comparison with a model."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ CHUNK = 1 << 24  # tokens counted at a time: bincount copies its input to 8 byte
 
 
 def bits(nats: float) -> float:
-    """``nats`` in bits, with one token per character the bits per character."""
+    """``nats`` in bits; with one token per character these are bits per character."""
     return nats / math.log(2)
 
 
 def uniform_nats(vocab_size: int) -> float:
-    """Loss per token, in nats, of guessing evenly among ``vocab_size`` tokens: ``ln V``.
+    """Loss per token, in nats, of guessing uniformly among ``vocab_size`` tokens: ``ln V``.
 
-    An untrained model starts here.
+    An untrained model starts at this loss.
     """
     return math.log(vocab_size)
 
 
 def unigram_nats(train_tokens: TokenArray, val_tokens: TokenArray, vocab_size: int) -> float:
-    """Loss per token, in nats, of guessing by how often each token occurs, whatever came before it.
+    """Loss per token, in nats, of guessing by the frequency of each token, regardless of the tokens before it.
 
-    The frequencies are those of the training text with one added to every count (Laplace), so that a token
-    which occurs in the validation text only costs much, not infinitely much. The average is over the
-    validation tokens that a model is asked for, all but the first.
+    The frequencies are those of the training text with one added to every count (Laplace), so that a token that
+    occurs only in the validation text does not have infinite loss. The average is over the validation tokens that a
+    model predicts, all but the first.
 
     Args:
         train_tokens: ``(N,)`` ids below ``vocab_size``.

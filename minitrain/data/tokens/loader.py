@@ -1,8 +1,7 @@
-"""Batches of a token stream: for training in a seeded order, for evaluation from beginning to end.
+"""Batches of a token stream: in a seeded order for training, from beginning to end for evaluation.
 
-The loader keeps no position. Which windows make up a batch is a pure function of ``(seed, step)``, so
-resuming a run needs the number of its step and nothing else, and no batch depends on which ones were asked
-for before.
+The loader keeps no position. The windows of a batch are a pure function of ``(seed, step)``. So resuming a run needs
+only the number of its step, and no batch depends on those requested before.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from .token_array import TokenArray
 class TokenLoader:
     """Training batches in an order that is a pure function of the seed and the step.
 
-    An epoch lays windows of ``block_size`` tokens side by side, from a random offset on, and visits each
-    once, in a random order; offset and order are functions of ``(seed, epoch)``. The offset shifts the
-    windows' borders from epoch to epoch and lets every token of the text be seen. Batch ``step`` takes the
-    positions from ``step * batch_size`` on in the sequence of all epochs; it may reach into the next epoch.
+    An epoch has adjacent windows of ``block_size`` tokens, from a random offset on, in a random order; offset and order
+    are functions of ``(seed, epoch)``. The offset shifts the windows' borders from epoch to epoch, so that every token
+    of the text is seen. Batch ``step`` has the positions from ``step * batch_size`` on in the sequence of all epochs;
+    it may reach into the next epoch.
 
     The order comes from Philox and a sort, so it does not depend on the version of NumPy.
 
@@ -37,12 +36,12 @@ class TokenLoader:
         block_size: T, tokens in a window.
         batch_size: B, windows in a batch.
         seed: the seed of the order, from 0 to 2**64 - 1.
-        windows_per_epoch: how many windows an epoch visits.
-        steps_per_epoch: how many batches it takes to visit them; the last one may reach into the next epoch.
+        windows_per_epoch: number of windows in an epoch.
+        steps_per_epoch: number of batches with these windows; the last one may reach into the next epoch.
     """
 
     def __init__(self, tokens: TokenArray, block_size: int, batch_size: int, seed: int) -> None:
-        """Lay out the windows.
+        """Compute the number of windows.
 
         Raises:
             DataError: if the text is too short for one window.
@@ -60,14 +59,14 @@ class TokenLoader:
         self.block_size = block_size
         self.batch_size = batch_size
         self.seed = checked_seed(seed)
-        # One block is left free, so that this many windows fit at every offset in [0, block_size).
+        # One block fewer than would fit, so that all windows fit at every offset in [0, block_size).
         self.windows_per_epoch = max(1, count // block_size - 1)
         self.steps_per_epoch = -(-self.windows_per_epoch // batch_size)
         self._key = Key.from_seed(self.seed).fold("data")
         self._latest: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
 
     def window_starts(self, epoch: int) -> NDArray[np.int64]:
-        """Where the windows of ``epoch`` start, in the order of visits: int64 ``(windows_per_epoch,)``."""
+        """The starts of the windows of ``epoch``, in order: int64 ``(windows_per_epoch,)``."""
         latest, starts = self._latest
         if latest != epoch:
             bits = random_bits(self._key.fold(epoch), (1, 1 + self.windows_per_epoch))[0]
@@ -100,10 +99,10 @@ class TokenLoader:
 
 
 def evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) -> Iterator[Batch]:
-    """The whole text in windows side by side, in order, nothing dropped.
+    """The whole text in adjacent windows, in order, with nothing dropped.
 
-    Every token but the first is a target exactly once. The last batch may have fewer rows; tokens that do not
-    fill a window come last, as one batch of one shorter row.
+    Every token except the first is a target exactly once. The last batch may have fewer rows; tokens that do not
+    fill a window come last, as a batch of one shorter row.
 
     Args:
         tokens: ``(N,)`` token ids, N >= 2.
@@ -111,10 +110,10 @@ def evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) -> 
         batch_size: B, windows in a batch.
 
     Yields:
-        Batches of at most ``(batch_size, block_size)``. Weigh their losses by their counts of targets.
+        Batches of at most ``(batch_size, block_size)``. Weight their losses by their numbers of targets.
 
     Raises:
-        DataError: if there are fewer than two tokens, so that there is nothing to predict.
+        DataError: if there are fewer than two tokens, so there is nothing to predict.
         ConfigError: if a size is below 1.
     """
     _check_sizes(tokens, block_size, batch_size)
@@ -135,7 +134,7 @@ def _evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) ->
 
 
 def _windows(tokens: TokenArray, starts: NDArray[np.int64], length: int) -> Batch:
-    """Copies of the windows of ``length`` tokens at ``starts``, and of the tokens that follow each of theirs.
+    """Copies of the windows of ``length`` tokens at ``starts``, and of the next token of each.
 
     Raises:
         TokenError: if a token id does not fit into 32 bits.

@@ -1,4 +1,4 @@
-"""Token shards: a text of any length as several token files, made and read in little memory.
+"""Token shards: a text of any length as several token files, written and read in little memory.
 
 ::
 
@@ -7,10 +7,10 @@
       shard-00001.bin  shard-00001.json
       manifest.json                         written last: with it the folder counts as complete
 
-Making them reads the text in pieces. What is in memory is one piece, its tokens and the tokens of the shard at hand,
-whatever the length of the text (but for some hundred bytes a shard in the manifest). While it goes on,
-``unfinished.json`` says how far it came: called again with the same arguments, `build_token_shards` goes on behind the
-last complete shard and ends with the same bytes.
+The text is read in pieces. Memory holds one piece, its tokens and the tokens of the current shard, whatever the length
+of the text, plus a few hundred bytes per shard for the manifest. During a build, ``unfinished.json`` records its
+progress: called again with the same arguments, `build_token_shards` continues after the last complete shard and ends
+with the same bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MANIFEST, UNFINISHED = "manifest.json", "unfinished.json"
 
 
 class _Place(NamedTuple):
-    """A place in the stream of tokens: behind the first ``skip`` tokens of the piece at byte ``start`` of a file."""
+    """A place in the stream of tokens: after the first ``skip`` tokens of the piece at byte ``start`` of a file."""
 
     file: int = 0
     start: int = 0
@@ -57,22 +57,22 @@ def build_token_shards(
 ) -> TokenShards:
     """Turn text files into token shards.
 
-    Tokens of characters and bytes are those of ``read_corpus``, as if the text had been read at once. For BPE they are
-    those of each file by itself, as long as no word in it, and no run of white space, is longer than a piece.
+    Character and byte tokens are those of the whole text as `read_corpus` reads it. BPE tokens are those of each file
+    by itself, as long as no word and no run of white space in it is longer than a piece.
 
     Args:
-        sources: a text file, a folder of them, or several of these; UTF-8, in the order given.
-        tokenizer: makes the ids.
-        out_dir: folder of the shards; made if it is not there.
-        shard_tokens: ids in a shard, the last one excepted; 4 bytes each are in memory.
-        end_id: id put behind every file, such as ``tokenizer.special_id("<eos>")``, by which documents can be
-            told apart; without it, files are joined by a line break.
+        sources: a text file, a folder of them, or several of these; UTF-8, in the given order.
+        tokenizer: turns text into ids.
+        out_dir: folder of the shards; it is created if necessary.
+        shard_tokens: ids in a shard, except the last; 4 bytes each are in memory.
+        end_id: id after every file, such as ``tokenizer.special_id("<eos>")``, which separates documents. Without it,
+            files are joined by a line break.
         piece_bytes: bytes of text in memory at a time.
 
     Raises:
         ConfigError: if a number is out of range.
-        DataError: if a source is missing or no text, or the folder holds other shards.
-        FileError: if the disk refuses.
+        DataError: if a source is missing or not text, or the folder holds other shards.
+        FileError: if a file cannot be written.
     """
     if shard_tokens < 1 or piece_bytes < 8:
         raise ConfigError(
@@ -85,7 +85,7 @@ def build_token_shards(
     files = [file for path in paths for file in corpus_files(path)]
     if any(out_dir.resolve().is_relative_to(path.resolve()) for path in paths):
         raise DataError(
-            f"{out_dir} lies inside its own source: what is written there would count as text; choose another folder"
+            f"{out_dir} is inside its own source: files written there would count as text; choose another folder"
         )
     job = {
         "format": FORMAT,
@@ -116,9 +116,9 @@ class TokenShards:
 
     Attributes:
         path: the folder.
-        tokens: ``(N,)`` ids of all shards, read through memory maps; for `TokenLoader` and its like.
+        tokens: ``(N,)`` ids of all shards, read through memory maps, for loaders such as `TokenLoader`.
         tokenizer: the tokenizer that made them.
-        end_id: the id behind every file, if there is one.
+        end_id: the id after every file, if there is one.
         files: the shards.
     """
 
@@ -137,8 +137,8 @@ class TokenShards:
             verify: also read all shards and compare their SHA-256 sums.
 
         Raises:
-            DataError: if the folder is not complete, or shards and manifest do not belong together.
-            FileError: if a file is there and cannot be read.
+            DataError: if the folder is not complete, or shards and manifest do not match.
+            FileError: if a file exists and cannot be read.
         """
         path = Path(path)
         if not (path / MANIFEST).exists():
@@ -166,8 +166,8 @@ class TokenShards:
         sizes = {file.vocab_size for file in files} | {tokenizer.vocab_size}
         if sizes != {vocab_size} or sum(file.tokens.size for file in files) != count:
             raise DataError(
-                f"{path / MANIFEST} promises {count} ids of a vocabulary of {vocab_size}, its shards or its tokenizer "
-                "differ: they are of two builds; build the shards again"
+                f"{path / MANIFEST} states {count} ids of a vocabulary of {vocab_size}, but its shards or tokenizer "
+                "differ: they come from two builds; build the shards again"
             )
         return cls(path, JoinedTokens([file.tokens for file in files]), tokenizer, end_id, files)
 
@@ -178,12 +178,12 @@ def _open_shard(folder: Path, shard: object, verify: bool) -> TokenFile:
             file = TokenFile.open(folder / name, verify=verify)
             if (file.tokens.size, file.sha256) == (count, sha256):
                 return file
-            raise DataError(f"{folder / name} is not the shard that {MANIFEST} promises: build the shards again")
+            raise DataError(f"{folder / name} is not the shard that {MANIFEST} describes: build the shards again")
     raise DataError(f"{folder / MANIFEST} is damaged: it describes a shard as {shard!r:.80}; build the shards again")
 
 
 def _begin_or_resume(out_dir: Path, job: dict[str, Any]) -> tuple[list[dict[str, Any]], _Place]:
-    """The shards that are complete, and the place behind them; refuses a folder with other shards."""
+    """The complete shards and the place after them; raises an error for a folder with other shards."""
     if (out_dir / MANIFEST).exists():
         raise DataError(
             f"{out_dir} already holds token shards: open them with TokenShards.open, or choose another folder"
@@ -191,7 +191,7 @@ def _begin_or_resume(out_dir: Path, job: dict[str, Any]) -> tuple[list[dict[str,
     if not (out_dir / UNFINISHED).exists():
         if any(out_dir.glob("shard-*.bin")):
             raise DataError(
-                f"{out_dir} holds shards but neither {MANIFEST} nor {UNFINISHED}, nobody knows of what: "
+                f"{out_dir} holds shards of unknown origin, with neither {MANIFEST} nor {UNFINISHED}: "
                 "remove them or choose another folder"
             )
         make_folder(out_dir)
@@ -206,7 +206,7 @@ def _begin_or_resume(out_dir: Path, job: dict[str, Any]) -> tuple[list[dict[str,
     if changed := [name for name, value in job.items() if begun.get(name) != json.loads(json.dumps(value))]:
         raise DataError(
             f"{out_dir} holds shards that were begun with other {' and '.join(changed)}: call with the same arguments "
-            "and files to go on, remove the folder to begin anew, or choose another one"
+            "and files to continue, remove the folder to start over, or choose another one"
         )
     for shard in shards:
         _open_shard(out_dir, shard, verify=True)
@@ -216,7 +216,7 @@ def _begin_or_resume(out_dir: Path, job: dict[str, Any]) -> tuple[list[dict[str,
 def _tokens(
     files: list[Path], tokenizer: Tokenizer, end_id: int | None, piece_bytes: int, place: _Place
 ) -> Iterator[tuple[NDArray[Any], _Place]]:
-    """Ids of piece after piece from ``place`` on, each with the place where it begins."""
+    """The ids of each piece from ``place`` on, with the place where the piece begins."""
     end = np.array([] if end_id is None else [end_id], dtype=np.int32)
     for number in range(place.file, len(files)):
         here = place if number == place.file else _Place(number)
@@ -234,7 +234,7 @@ def _tokens(
 def _in_shards(
     stream: Iterator[tuple[NDArray[Any], _Place]], shard_tokens: int
 ) -> Iterator[tuple[NDArray[np.int32], _Place]]:
-    """The ids of shard after shard, and the place behind each; the array is used again for the next."""
+    """The ids of each shard and the place after it; the array is reused for the next shard."""
     shard = np.empty(shard_tokens, dtype=np.int32)
     filled, behind = 0, _Place()
     for ids, place in stream:
@@ -260,7 +260,7 @@ def _marking_the_last(pieces: Iterator[tuple[int, str]]) -> Iterator[tuple[tuple
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:
-    """What tells whether ``file`` is still the one that shards were begun with."""
+    """Values that show whether ``file`` is still the one that shards were begun with."""
     status = file.stat()
     return {"name": file.name, "bytes": status.st_size, "modified": status.st_mtime_ns}
 

@@ -1,6 +1,6 @@
-"""Batches from texts that were never turned into token files: they can only go forward.
+"""Batches directly from texts, without token files. They can only be read forward.
 
-The position of a `TextStream` says how far it came.
+The state of a `TextStream` is its position in the text.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ..text.tokenizers import Tokenizer
 
 
 class _Piece(NamedTuple):
-    """Where a piece of text lies."""
+    """The place of a piece of text."""
 
-    at: int  # its first token among those that wait; negative if some are used
+    at: int  # index of its first token in the buffer; negative if some are used
     size: int  # tokens
-    file: int  # counted on from round to round
+    file: int  # counted on from pass to pass
     byte: int
 
 
 class TextStream:
-    """Windows of tokens, read from text files as training goes on: nothing is prepared, nothing is kept.
+    """Windows of tokens, read from text files during training: nothing is prepared, nothing is stored.
 
-    The files are read in order, again and again. Their tokens, behind each other, fill batches of B windows of T
-    tokens; the last target of a window is the first input of the next. Neighbours in the text are neighbours in a
-    batch: token shards and a `TokenLoader` shuffle, and are the better choice where there is room for them.
+    The files are read in order, repeatedly. Their tokens, concatenated, fill batches of B windows of T tokens; the last
+    target of a window is the first input of the next. Adjacent windows of the text are in the same batch. Token shards
+    with a `TokenLoader` are shuffled, and are the better choice if there is disk space for them.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class TextStream:
 
         Args:
             sources: a text file, a folder of them, or several.
-            tokenizer: makes the ids.
+            tokenizer: turns text into ids.
             block_size: T, tokens in a window.
             batch_size: B, windows in a batch.
             piece_bytes: bytes of text read at a time.
@@ -79,17 +79,17 @@ class TextStream:
         return Batch(rows[:-1].reshape(B, T).copy(), rows[1:].reshape(B, T).copy())
 
     def state_dict(self) -> dict[str, Any]:
-        """The piece in which the next token lies, by file and byte, and how many of its tokens are used."""
+        """The piece with the next token, by file and byte, and how many of its tokens are used."""
         if not self._pieces:
             return dict(self._begin)
         piece = self._pieces[0]
         return {"file": piece.file, "byte": piece.byte, "skip": -piece.at}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on at the position of ``state``.
+        """Continue from the position in ``state``.
 
         Raises:
-            DataError: if it is not one of this stream, or the files changed.
+            DataError: if it is not a position of this stream, or the files changed.
         """
         match state:
             case {"file": file, "byte": byte, "skip": skip} if not any(map(Whole().problem, (file, byte, skip))):
@@ -107,7 +107,7 @@ class TextStream:
             if (piece.file, piece.byte) != (file, byte) or skip > piece.size:
                 raise DataError(
                     f"the position {dict(self._begin)} is not one of these files: they changed, or it is of another "
-                    "stream; give the files it was saved with, or begin anew"
+                    "stream; give the files it was saved with, or start over"
                 )
             self._drop(skip)
 
@@ -117,13 +117,13 @@ class TextStream:
         self._waiting = np.concatenate([self._waiting, ids])
 
     def _drop(self, count: int) -> None:
-        """Forget the first ``count`` tokens that wait, and the pieces that are used up."""
+        """Drop the first ``count`` tokens of the buffer, and the pieces that are used up."""
         self._waiting = self._waiting[count:]
         moved = [piece._replace(at=piece.at - count) for piece in self._pieces]
         self._pieces = [piece for piece in moved if piece.at + piece.size > 0]
 
     def _read(self, file: int, byte: int) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
-        """Number of the file, byte and ids of each piece from a place on, without end."""
+        """Number of the file, byte and ids of each piece from a place on, endlessly."""
         for number in itertools.count(file):
             path = self.files[number % len(self.files)]
             start = byte if number == file else 0

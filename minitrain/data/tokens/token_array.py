@@ -1,4 +1,4 @@
-"""Token ids that lie in several arrays, read as if they were one."""
+"""Token ids in several arrays, read as if they were one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...errors import DataError
 
 
 class TokenArray(Protocol):
-    """What loaders need of ``(N,)`` token ids: a NumPy array, a memory map or `JoinedTokens`."""
+    """The interface of ``(N,)`` token ids for loaders: a NumPy array, a memory map or `JoinedTokens`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,15 +40,15 @@ class TokenArray(Protocol):
 
 
 class JoinedTokens:
-    """Several arrays of token ids behind each other, without copying them.
+    """Several arrays of token ids as one, without copying them.
 
-    What is read is copied out; it does not matter over how many arrays it stretches.
+    A read returns a copy; it may span several arrays.
 
     Attributes:
         parts: the arrays, ``(N_i,)`` each, of one integer type.
 
     Raises:
-        DataError: if there is none, or their types differ.
+        DataError: if there are none, or their types differ.
     """
 
     def __init__(self, parts: Sequence[NDArray[Any]]) -> None:
@@ -63,7 +63,7 @@ class JoinedTokens:
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
+        """The number of ids."""
         return int(self._ends[-1])
 
     @property
@@ -94,21 +94,21 @@ class JoinedTokens:
         return JoinedTokens(pieces or [self.parts[0][:0]])
 
     def __getitem__(self, index: Any) -> Any:
-        """The id at an integer, a slice of ids, or those at an integer array of any shape; as NumPy reads them.
+        """The id at an integer, the ids of a slice, or those at an integer array of any shape, as in NumPy.
 
         Raises:
             IndexError: if a position is outside.
         """
         if isinstance(index, slice):
             start, stop, step = index.indices(self.size)
-            return self._stretch(start, stop) if step == 1 else self._gather(np.arange(start, stop, step))
+            return self._span(start, stop) if step == 1 else self._gather(np.arange(start, stop, step))
         positions = np.asarray(index)
         if positions.dtype.kind not in "iu":
             raise IndexError(f"positions must be integers, a slice or an array of integers, not {index!r}")
         ids = self._gather(positions)
         return ids if positions.ndim else ids[()]
 
-    def _stretch(self, start: int, stop: int) -> NDArray[Any]:
+    def _span(self, start: int, stop: int) -> NDArray[Any]:
         return np.concatenate(self.part(start, max(start, stop)).parts)
 
     def _gather(self, positions: NDArray[Any]) -> NDArray[Any]:

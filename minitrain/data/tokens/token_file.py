@@ -1,8 +1,7 @@
 """Token ids on disk, read through a memory map, so that a data set may be larger than memory.
 
-Two files: ``train.bin``, the ids and nothing else (little-endian, uint16 where the vocabulary allows, else
-uint32), and ``train.json``, which says how many, of which type, from which vocabulary, and with which
-SHA-256.
+There are two files: ``train.bin`` holds only the ids (little-endian, uint16 if the vocabulary allows, else uint32),
+and ``train.json`` holds their number, type, vocabulary size and SHA-256.
 """
 
 from __future__ import annotations
@@ -26,25 +25,25 @@ CHUNK = 1 << 22  # ids converted, checked and hashed at a time
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
-    """The type ids of a vocabulary are stored in: ``<u2`` up to 65536 of them, ``<u4`` above."""
+    """The stored type of a vocabulary's ids: ``<u2`` for up to 65536 of them, ``<u4`` above."""
     return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
 
 
 def write_tokens(path: str | os.PathLike[str], ids: NDArray[Any], vocab_size: int) -> None:
     """Write ``ids`` to ``path`` (``….bin``) and their description next to it (``….json``).
 
-    Both files appear complete or not at all. When an older pair is replaced and the machine stops between the
-    two renames, the description is missing rather than wrong, and `TokenFile.open` says so.
+    Both files appear complete or not at all. If the machine stops between the two renames while an older pair is
+    replaced, the description is missing rather than wrong, and `TokenFile.open` says so.
 
     Args:
         path: the file to write, ending in ``.bin``; its folder must exist.
-        ids: ``(N,)`` integers in ``[0, vocab_size)``, N >= 1; may itself be a memory map.
+        ids: ``(N,)`` integers in ``[0, vocab_size)``, N >= 1; may be a memory map.
         vocab_size: number of ids of the tokenizer.
 
     Raises:
         DataError: if the arguments do not fit the format.
-        TokenError: if an id is outside the vocabulary; the first one is named.
-        FileError: if the disk refuses.
+        TokenError: if an id is outside the vocabulary; the message names the first one.
+        FileError: if a file cannot be written.
     """
     path = _checked_path(path)
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or ids.size == 0:
@@ -74,7 +73,7 @@ def write_tokens(path: str | os.PathLike[str], ids: NDArray[Any], vocab_size: in
         }
         description.write(json.dumps(fields, indent=2).encode() + b"\n")
         file.flush()
-        os.fsync(file.fileno())  # the new ids are safe on the disk: only now may the old description go
+        os.fsync(file.fileno())  # the new ids must be on disk before the old description is removed
         sidecar.unlink(missing_ok=True)
 
 
@@ -87,7 +86,7 @@ class TokenFile:
         tokens: ``(N,)`` memory map of the ids, uint16 or uint32, read-only; pages come from disk when
             touched.
         vocab_size: number of ids of the tokenizer that made it.
-        sha256: the digest its description promises.
+        sha256: the digest in its description.
     """
 
     path: Path
@@ -100,13 +99,12 @@ class TokenFile:
         """Open ``path`` (``….bin``) and check it against its description.
 
         Args:
-            path: the ``.bin`` file; its ``.json`` lies next to it.
+            path: the ``.bin`` file; its ``.json`` is next to it.
             verify: also read all of it and compare its SHA-256 (about a second per gigabyte).
 
         Raises:
-            DataError: if a file is missing or the two do not belong together; the message says in what they
-                differ.
-            FileError: if a file is there and cannot be read.
+            DataError: if a file is missing or the two do not match; the message says how they differ.
+            FileError: if a file exists and cannot be read.
         """
         path = _checked_path(path)
         sidecar = path.with_suffix(".json")
@@ -117,8 +115,8 @@ class TokenFile:
             size = found.st_size
             if size != count * dtype.itemsize:
                 raise DataError(
-                    f"{path} has {size} bytes where {sidecar} promises {count} ids of {dtype.name}, "
-                    f"{count * dtype.itemsize} bytes: it is damaged or not the one described; write it again"
+                    f"{path} has {size} bytes, but {sidecar} describes {count} ids of {dtype.name}, "
+                    f"{count * dtype.itemsize} bytes: it is damaged or not the described one; write it again"
                 )
             tokens = np.memmap(path, dtype=dtype, mode="r", shape=(count,))
         except FileError:
@@ -133,7 +131,7 @@ class TokenFile:
         return token_file
 
     def verify(self) -> None:
-        """Read the whole file and compare its SHA-256 with the one promised.
+        """Read the whole file and compare its SHA-256 with the description.
 
         Raises:
             DataError: if they differ.
@@ -141,14 +139,14 @@ class TokenFile:
         if (found := sha256_of(self.path)) != self.sha256:
             raise DataError(
                 f"{self.path} is damaged: its SHA-256 is {found[:12]}…, "
-                f"its description promises {self.sha256[:12]}…; write it again"
+                f"its description says {self.sha256[:12]}…; write it again"
             )
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix != ".bin":
-        raise DataError(f"a token file's name ends in .bin, unlike {path}")
+        raise DataError(f"the name of a token file must end in .bin, got {path}")
     return path
 
 

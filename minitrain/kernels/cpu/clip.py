@@ -1,4 +1,4 @@
-"""Twin of ``optim.clip``'s reduction: sums of groups, added in their order. Threads change no bit."""
+"""Twin of ``optim.clip``'s reduction: sums of groups, added in order. The number of threads changes no bit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ...backend.arrays import Array
 from ...backend.cpu.jit import kernel
 from ...backend.threads import GRAIN, threads_for
 from .common.math import chunk
-from .common.sums import groups_of
+from .common.sums import group_count
 
 
 def sum_of_squares(x: Array) -> float:
     """See ``optim.clip.sum_of_squares``."""
-    partial = np.empty(groups_of(x.size, GRAIN))
+    partial = np.empty(group_count(x.size, GRAIN))
     _partial_sums(x.reshape(-1), partial, threads_for(x.size))
     return float(partial.sum())
 

@@ -1,6 +1,6 @@
-"""STREAM's triad (McCalpin, 1995), ``a + scale * b``, written over ``a``: it measures how fast memory is.
+"""STREAM's triad (McCalpin, 1995), ``a + scale * b``, written over ``a``: it measures memory bandwidth.
 
-No operation has it. A result of its own would be loaded before it is written, which nothing counts.
+It is part of no operation. A separate output array would first be loaded into cache, traffic that is not counted.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What several models share: their configurations' checks, frames of decoders and classifiers, embeddings, the loss."""
+"""Shared parts of models: checks of configurations, frames of decoders and classifiers, embeddings, the loss."""

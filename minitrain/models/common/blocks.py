@@ -12,22 +12,22 @@ from ...random import Key, fold
 
 
 def forward_blocks(
-    blocks: Sequence[Any], x: Array, *, rng: Key | None = None, **options: Any
+    blocks: Sequence[Any], x: Array, *, key: Key | None = None, **options: Any
 ) -> tuple[Array, list[Any]]:
-    """Send x (B, T, C) through all blocks.
+    """Apply all blocks to x (B, T, C).
 
     Args:
-        blocks: layers with ``forward(x, rng=..., **options)``.
+        blocks: layers with ``forward(x, key=..., **options)``.
         x: (B, T, C) the stream.
-        rng: key of the dropout masks, folded by the number of the block; ``None`` means evaluation.
+        key: random key of the dropout masks, folded by the number of the block; ``None`` means evaluation.
         options: further keyword arguments of every block, such as ``key_lengths``.
 
     Returns:
-        out (B, T, C), and the caches in a list that the backward pops, so that activations are freed on the way.
+        out (B, T, C), and the caches in a list. The backward pops it, so activations are freed on the way.
     """
     caches = []
     for i, block in enumerate(blocks):
-        x, cache = forward_keeping(block, x, rng=fold(rng, "blocks", i), **options)
+        x, cache = forward_keeping(block, x, key=fold(key, "blocks", i), **options)
         caches.append(cache)
     return x, caches
 

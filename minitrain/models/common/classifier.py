@@ -1,6 +1,6 @@
-"""Encoders that classify: an embedding, blocks in which all positions see each other, a pooled vector, a head.
+"""Encoders that classify: an embedding, blocks with full attention, a pooled vector, a head.
 
-The text encoder and the vision transformer differ in how an input becomes a sequence of vectors.
+The text encoder and the vision transformer differ in how they turn an input into a sequence of vectors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .cross_entropy import CrossEntropyModel
 
 
 class ClassifierCache(NamedTuple):
-    """What the backward needs. It pops the lists, so a cache serves one backward."""
+    """Saved for the backward, which pops the lists. So a cache serves one backward."""
 
     embedding: Any
     blocks: list[PreNormBlockCache]
@@ -37,7 +37,7 @@ class ClassifierCache(NamedTuple):
 class Classifier(CrossEntropyModel):
     """An encoder with a classification head. A subclass makes its own embedding in ``make_embedding``.
 
-    Its batches have ``inputs`` (B, ...), ``targets`` (B,), of which -100 does not count, and, if inputs are padded,
+    Its batches have ``inputs`` (B, ...), ``targets`` (B,), where -100 is ignored, and, if inputs are padded,
     ``lengths`` (B,).
 
     Args:
@@ -52,13 +52,13 @@ class Classifier(CrossEntropyModel):
     def __init__(self, config: Any, *, seed: int = 0, dtype: Any = np.float32) -> None:
         check_config(self, config)
         self.config = config
-        rng = generator(seed)
-        self.make_embedding(rng, dtype)
+        init_rng = generator(seed)
+        self.make_embedding(init_rng, dtype)
         self.blocks = [
             TransformerBlock(
                 config.n_embd,
                 config.n_head,
-                rng,
+                init_rng,
                 causal=False,
                 dropout=config.dropout,
                 drop_path=rate,
@@ -70,14 +70,14 @@ class Classifier(CrossEntropyModel):
             for rate in drop_path_rates(config.drop_path, config.n_layer)
         ]
         self.norm = LayerNorm(config.n_embd, bias=config.bias, dtype=dtype)
-        self.head = Linear(config.n_embd, config.n_classes, rng, dtype=dtype)
+        self.head = Linear(config.n_embd, config.n_classes, init_rng, dtype=dtype)
 
     @abstractmethod
-    def make_embedding(self, rng: np.random.Generator, dtype: Any) -> None:
+    def make_embedding(self, init_rng: np.random.Generator, dtype: Any) -> None:
         """Set the layers that turn inputs into vectors."""
 
     @abstractmethod
-    def embed(self, inputs: Array, *, rng: Key | None) -> tuple[Array, Any]:
+    def embed(self, inputs: Array, *, key: Key | None) -> tuple[Array, Any]:
         """Map inputs to x (B, T, C) and a cache."""
 
     @abstractmethod
@@ -85,25 +85,25 @@ class Classifier(CrossEntropyModel):
         """Add the gradients of the embedding's parameters, from dx (B, T, C)."""
 
     def forward(
-        self, inputs: Array, *, lengths: Array | None = None, rng: Key | None = None
+        self, inputs: Array, *, lengths: Array | None = None, key: Key | None = None
     ) -> tuple[Array, ClassifierCache]:
         """Score the classes.
 
         Args:
-            inputs: (B, ...) what ``embed`` takes.
+            inputs: (B, ...) input of ``embed``.
             lengths: (B,) integers; positions from this length on are padding, ``None`` if there is none.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             logits (B, n_classes) and the cache.
         """
-        x, embedding = self.embed(inputs, rng=fold(rng, "embedding"))  # (B, T, C)
-        x, blocks = forward_blocks(self.blocks, x, key_lengths=lengths, rng=rng)
+        x, embedding = self.embed(inputs, key=fold(key, "embedding"))  # (B, T, C)
+        x, blocks = forward_blocks(self.blocks, x, key_lengths=lengths, key=key)
         x, norm = self.norm.forward(x)
-        # The first position is the mean of one.
+        # Pooling the first position is a mean over one position.
         pooled_lengths = lengths if self.config.pool == "mean" else array_module(x).ones(len(x), dtype=int)
         pooled, pool = mean_pool_forward(x, key_lengths=pooled_lengths)  # (B, T, C) -> (B, C)
-        logits, head = self.head.forward(pooled, rng=rng)
+        logits, head = self.head.forward(pooled, key=key)
         return logits, ClassifierCache(embedding, blocks, [norm, pool, head])
 
     def backward(self, dlogits: Array, cache: ClassifierCache) -> None:
@@ -121,8 +121,8 @@ class Classifier(CrossEntropyModel):
         dx = backward_blocks(self.blocks, dx, cache.blocks)
         self.embed_backward(dx, cache.embedding)
 
-    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, ClassifierCache]:
+    def logits_and_targets(self, batch: list[Any], *, key: Key | None) -> tuple[Array, Array, ClassifierCache]:
         """Logits (B, n_classes), targets (B,) and the forward's cache."""
         inputs, targets, lengths = batch
-        logits, cache = self.forward(inputs, lengths=lengths, rng=rng)
+        logits, cache = self.forward(inputs, lengths=lengths, key=key)
         return logits, targets, cache

@@ -14,7 +14,7 @@ from ...errors import ConfigError, did_you_mean
 from ...ops.activations.gelu import FORMS
 
 POOLINGS = ("mean", "first")
-"""What is classified: the mean of all positions that are not padding, or the first position."""
+"""What the head classifies: the mean of all positions that are not padding, or the first position."""
 
 KINDS = {
     int: (Integral, "a whole number"),
@@ -22,14 +22,14 @@ KINDS = {
     bool: (bool, "True or False"),
     str: (str, "text"),
 }
-"""The values that a field of a type may have, and what to call them."""
+"""The valid values of a field of each type, and their name in messages."""
 
 
 @dataclass(frozen=True)
 class CheckedConfig:
-    """What all configurations share: a wrong value is an error when the configuration is made.
+    """The base of all configurations: a wrong value raises an error when the configuration is made.
 
-    A subclass is a frozen dataclass. ``CHECKS`` has the check of a field by its name. ``check_together`` is for how
+    A subclass is a frozen dataclass. ``CHECKS`` has the check of a field by its name. ``check_together`` checks how
     fields fit together.
 
     Raises:
@@ -57,7 +57,7 @@ class CheckedConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig(CheckedConfig):
-    """What the configurations of all transformers share.
+    """The fields that the configurations of all transformers share.
 
     Attributes:
         n_layer: number of blocks.
@@ -76,10 +76,10 @@ class TransformerConfig(CheckedConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig(TransformerConfig):
-    """What the configurations of classifiers made of transformer blocks share; see also `TransformerConfig`.
+    """The fields that the configurations of classifiers share; see also `TransformerConfig`.
 
     Attributes:
-        drop_path: probability that the last block's branches are left out for a sample (stochastic depth), in [0, 1);
+        drop_path: probability that the last block drops its branches for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         bias: whether the blocks' linear layers and the norms have biases.
         gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
@@ -106,25 +106,25 @@ def check_types(config: Any) -> None:
 def at_least_one(name: str, value: Any) -> None:
     """Raise a ``ConfigError`` unless the value is 1 or more."""
     if value < 1:
-        raise ConfigError(f"{name} = {value}: it must be 1 or more")
+        raise ConfigError(f"{name} = {value} must be 1 or more")
 
 
 def share(name: str, value: Any) -> None:
     """Raise a ``ConfigError`` unless the value is in [0, 1)."""
     if not 0 <= value < 1:
-        raise ConfigError(f"{name} = {value}: it must be at least 0 and less than 1")
+        raise ConfigError(f"{name} = {value} must be at least 0 and less than 1")
 
 
 def positive(name: str, value: Any) -> None:
     """Raise a ``ConfigError`` unless the value is greater than 0."""
     if not value > 0:
-        raise ConfigError(f"{name} = {value}: it must be greater than 0")
+        raise ConfigError(f"{name} = {value} must be greater than 0")
 
 
 def loss_chunk(name: str, value: Any) -> None:
     """Raise a ``ConfigError`` unless the value is a number of rows."""
     if value < 1:
-        raise ConfigError(f"{name} = {value}: it must be 1 or more; None computes all logits at once")
+        raise ConfigError(f"{name} = {value} must be 1 or more; None computes all logits at once")
 
 
 def one_of(choices: Iterable[str]) -> Callable[[str, Any], None]:

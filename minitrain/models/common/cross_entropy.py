@@ -16,7 +16,7 @@ from .config import CheckedConfig
 
 
 class LossCache(NamedTuple):
-    """What ``loss_backward`` needs."""
+    """Saved for ``loss_backward``."""
 
     model: Any
     loss: Any
@@ -31,10 +31,10 @@ class CrossEntropyModel(Module, ABC):
     Attributes:
         config_type: the class of its configuration.
         batch_fields: the fields of its batches.
-        classifies: whether a sample has one class, so that accuracy is worth measuring.
+        classifies: whether a sample has one class, so that an evaluation measures accuracy.
         is_likelihood: whether the loss of an evaluation is the negative log-likelihood of the targets, in nats.
         smooths: whether training smooths the labels.
-        ignore_index: the target that does not count.
+        ignore_index: the target that is ignored.
     """
 
     config: Any
@@ -45,12 +45,12 @@ class CrossEntropyModel(Module, ABC):
 
     @property
     def smooths(self) -> bool:
-        """Whether training smooths the labels, which an evaluation does not."""
+        """Whether training smooths the labels; an evaluation never does."""
         return self.config.label_smoothing > 0  # type: ignore[no-any-return]
 
     @property
     def ignore_index(self) -> int:
-        """The target that does not count."""
+        """The target that is ignored."""
         return -100
 
     @abstractmethod
@@ -58,23 +58,23 @@ class CrossEntropyModel(Module, ABC):
         """Add the gradients of all parameters."""
 
     @abstractmethod
-    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, Any]:
+    def logits_and_targets(self, batch: list[Any], *, key: Key | None) -> tuple[Array, Array, Any]:
         """Run the forward.
 
         Args:
             batch: the arrays of ``batch_fields``.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             logits (..., V), targets (...,) and the forward's cache.
         """
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Any]:
+    def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, Any]:
         """Cross-entropy of a batch, summed over the targets that count.
 
         Args:
             batch: has the model's ``batch_fields`` as attributes, as keys, or in a plain tuple in their order.
-            rng: key of the dropout masks. ``None`` means evaluation: nothing is dropped, no label is smoothed.
+            key: random key of the dropout masks. ``None`` means evaluation: nothing is dropped, no label is smoothed.
 
         Returns:
             Loss(total, count) in nats and the cache for ``loss_backward``.
@@ -82,7 +82,7 @@ class CrossEntropyModel(Module, ABC):
         Raises:
             DataError: if a field is missing.
         """
-        loss, _, cache = self._run(batch, rng)
+        loss, _, cache = self._run(batch, key)
         return loss, cache
 
     def loss_and_outputs(self, batch: Any) -> tuple[Loss, Array]:
@@ -102,11 +102,11 @@ class CrossEntropyModel(Module, ABC):
         """The gradient of the logits, in the memory of the logits."""
         return cross_entropy_backward(dtotal, cache, into=(Into(cache.logits), None, None))[0]
 
-    def smoothing(self, rng: Key | None) -> float:
-        """The label smoothing of a call: ``config.label_smoothing`` in training, nothing in an evaluation."""
-        return 0.0 if rng is None else self.config.label_smoothing
+    def smoothing(self, key: Key | None) -> float:
+        """The label smoothing of a call: ``config.label_smoothing`` in training, 0 in an evaluation."""
+        return 0.0 if key is None else self.config.label_smoothing
 
-    def _run(self, batch: Any, rng: Key | None) -> tuple[Loss, Array, LossCache]:
-        logits, targets, cache = self.logits_and_targets(read_batch(self, batch), rng=rng)
-        loss, loss_cache = self.forward_loss(logits, targets, smoothing=self.smoothing(rng))
+    def _run(self, batch: Any, key: Key | None) -> tuple[Loss, Array, LossCache]:
+        logits, targets, cache = self.logits_and_targets(read_batch(self, batch), key=key)
+        loss, loss_cache = self.forward_loss(logits, targets, smoothing=self.smoothing(key))
         return loss, logits, LossCache(cache, loss_cache)

@@ -1,6 +1,6 @@
 """Decoder-only language models: an embedding, causal blocks, a final norm, and a head over the vocabulary.
 
-GPT and Llama have different parts. The backward is the forward in reverse.
+GPT and Llama differ in their parts. The backward is the forward in reverse.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 
 
 class DecoderCache(NamedTuple):
-    """What the backward needs.
+    """Saved for the backward.
 
-    The caches of the blocks, the final norm and the head are in lists that the backward pops, so that activations are
-    freed on the way. A cache therefore serves one backward.
+    The caches of the blocks, the final norm and the head are in lists. The backward pops them, so activations are freed
+    on the way, and a cache serves one backward.
     """
 
     embedding: EmbedCache
@@ -50,16 +50,16 @@ class DecoderCache(NamedTuple):
 
 
 class ChunkedLossCache(NamedTuple):
-    """What ``loss_backward`` needs where the logits were never held."""
+    """Saved for ``loss_backward`` if the logits were never held at once."""
 
     model: DecoderCache
     loss: LinearCrossEntropyCache
 
 
 class Decoder(CrossEntropyModel):
-    """A decoder-only language model. A subclass says which parts it is made of.
+    """A decoder-only language model. A subclass chooses its parts.
 
-    Its batches have ``inputs`` (B, T) and ``targets`` (B, T); targets of -100 do not count.
+    Its batches have ``inputs`` (B, T) and ``targets`` (B, T); targets of -100 are ignored.
 
     Args:
         config: the shape; see ``config_type``.
@@ -76,33 +76,33 @@ class Decoder(CrossEntropyModel):
     def __init__(self, config: Any, *, seed: int = 0, dtype: Any = np.float32) -> None:
         check_config(self, config)
         self.config = config
-        rng = generator(seed)
-        self.tok_emb = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
-        self.pos_emb = self.make_positions(rng, dtype)
-        self.blocks = [self.make_block(rng, dtype) for _ in range(config.n_layer)]
+        init_rng = generator(seed)
+        self.tok_emb = Embedding(config.vocab_size, config.n_embd, init_rng, dtype=dtype)
+        self.pos_emb = self.make_positions(init_rng, dtype)
+        self.blocks = [self.make_block(init_rng, dtype) for _ in range(config.n_layer)]
         self.norm: Any = self.make_norm(dtype)
-        self.head = Linear(config.n_embd, config.vocab_size, rng, bias=False, dtype=dtype)
+        self.head = Linear(config.n_embd, config.vocab_size, init_rng, bias=False, dtype=dtype)
         if config.tie_weights:
             self.head.weight = self.tok_emb.weight
 
-    def make_positions(self, rng: np.random.Generator, dtype: Any) -> LearnedPositions | None:
-        """The positions that are added to the tokens; ``None``, the default, where the attention knows them."""
+    def make_positions(self, init_rng: np.random.Generator, dtype: Any) -> LearnedPositions | None:
+        """Positions that are added to the tokens; ``None``, the default, if the attention encodes them."""
         return None
 
     @abstractmethod
-    def make_block(self, rng: np.random.Generator, dtype: Any) -> PreNormBlock:
+    def make_block(self, init_rng: np.random.Generator, dtype: Any) -> PreNormBlock:
         """A causal block."""
 
     @abstractmethod
     def make_norm(self, dtype: Any) -> LayerNorm | RMSNorm:
         """The final norm."""
 
-    def forward(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, DecoderCache]:
+    def forward(self, tokens: Array, *, key: Key | None = None) -> tuple[Array, DecoderCache]:
         """Predict the next token at every position.
 
         Args:
             tokens: (B, T) integers, T at most ``block_size``.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             logits (B, T, V) and the cache.
@@ -111,18 +111,18 @@ class Decoder(CrossEntropyModel):
             ShapeError: if the sequences are longer than ``block_size``.
             TokenError: if a token is outside the vocabulary.
         """
-        x, cache = self.forward_hidden(tokens, rng=rng)
+        x, cache = self.forward_hidden(tokens, key=key)
         logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
         cache.norm_and_head.append(head)
         return logits, cache
 
-    def forward_hidden(self, tokens: Array, *, rng: Key | None = None) -> tuple[Array, DecoderCache]:
+    def forward_hidden(self, tokens: Array, *, key: Key | None = None) -> tuple[Array, DecoderCache]:
         """``forward`` without the head: maps tokens (B, T) to the head's input (B, T, C)."""
         check_tokens(f"{type(self).__name__}.forward: tokens", tokens, self.config.block_size)
         x, embedding = embed_forward(
-            self.tok_emb, self.pos_emb, tokens, dropout=self.config.dropout, rng=fold(rng, "embedding")
+            self.tok_emb, self.pos_emb, tokens, dropout=self.config.dropout, key=fold(key, "embedding")
         )  # (B, T, C)
-        x, block_caches = forward_blocks(self.blocks, x, rng=rng)
+        x, block_caches = forward_blocks(self.blocks, x, key=key)
         x, norm = self.norm.forward(x)
         return x, DecoderCache(embedding, block_caches, [norm])
 
@@ -144,30 +144,30 @@ class Decoder(CrossEntropyModel):
         dx = backward_blocks(self.blocks, dx, cache.blocks)
         embed_backward(self.tok_emb, self.pos_emb, dx, cache.embedding)
 
-    def logits_and_targets(self, batch: list[Any], *, rng: Key | None) -> tuple[Array, Array, DecoderCache]:
+    def logits_and_targets(self, batch: list[Any], *, key: Key | None) -> tuple[Array, Array, DecoderCache]:
         """Logits (B, T, V), targets (B, T) and the forward's cache."""
         inputs, targets = batch
-        logits, cache = self.forward(inputs, rng=rng)
+        logits, cache = self.forward(inputs, key=key)
         return logits, targets, cache
 
-    def loss(self, batch: Any, *, rng: Key | None = None) -> tuple[Loss, Any]:
+    def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, Any]:
         """Cross-entropy of the next token, summed over the batch; see `CrossEntropyModel.loss`.
 
-        With ``config.loss_chunk`` the logits are never held all at once. An evaluation then leaves the gradients of the
-        head to the backward, if there is one.
+        With ``config.loss_chunk``, not all logits are held at once. The gradients of the head are then computed here in
+        training, and in the backward, if there is one, after an evaluation.
         """
         chunk = self.config.loss_chunk
         if chunk is None:
-            return super().loss(batch, rng=rng)
+            return super().loss(batch, key=key)
         inputs, targets = read_batch(self, batch)
-        hidden, cache = self.forward_hidden(inputs, rng=rng)
+        hidden, cache = self.forward_hidden(inputs, key=key)
         loss, loss_cache = linear_cross_entropy_forward(
             hidden,
             self.head.weight.data,
             targets,
-            label_smoothing=self.smoothing(rng),
+            label_smoothing=self.smoothing(key),
             chunk=chunk,
-            gradients=rng is not None,
+            gradients=key is not None,
         )
         return loss, ChunkedLossCache(cache, loss_cache)
 

@@ -13,11 +13,11 @@ from ...ops.linear.embedding import EmbeddingCache
 from ...random import Key
 
 Positions = LearnedPositions | SinusoidalPositions | None
-"""``None`` where attention itself knows the positions"""
+"""``None`` if the attention encodes the positions."""
 
 
 class EmbedCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     tokens: EmbeddingCache
     positions: LearnedPositionsCache | None
@@ -49,17 +49,17 @@ def unpadded_lengths(where: str, tokens: Array, pad_idx: int) -> Array:
 
 
 def embed_forward(
-    table: Embedding, places: Positions, tokens: Array, *, scale: float = 1.0, dropout: float, rng: Key | None
+    table: Embedding, places: Positions, tokens: Array, *, scale: float = 1.0, dropout: float, key: Key | None
 ) -> tuple[Array, EmbedCache]:
     """Map tokens (B, T) to x (B, T, C).
 
     Args:
-        table: the vectors of the tokens.
+        table: the token embedding.
         places: adds the positions.
         tokens: (B, T) integers.
         scale: factor of the tokens' vectors.
         dropout: probability of dropping an element of the sum.
-        rng: key of the mask; ``None`` means evaluation.
+        key: random key of the mask; ``None`` means evaluation.
     """
     x, token_cache = table.forward(tokens)
     if scale != 1:
@@ -67,7 +67,7 @@ def embed_forward(
     position_cache = None
     if places is not None:
         x, position_cache = places.forward(x)
-    x, dropout_cache = dropout_forward(x, p=dropout, rng=rng)
+    x, dropout_cache = dropout_forward(x, p=dropout, key=key)
     return x, EmbedCache(token_cache, position_cache, dropout_cache)
 
 

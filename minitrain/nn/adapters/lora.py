@@ -1,6 +1,6 @@
 """Low-rank adapters (LoRA: Hu et al., 2021, arXiv:2106.09685): fine-tune a model with few new weights.
 
-A linear layer keeps its weight W, frozen, and gets a correction of rank R beside it::
+A linear layer keeps its frozen weight W and gets an added correction of rank R::
 
     out = x W^T + bias + (alpha / R) x A^T B^T          A (R, K), B (N, R), with B = 0 at first
 
@@ -38,7 +38,7 @@ from ..layers.linear import Linear
 
 
 class LoRALinearCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     base: LinearCache
     dropout: DropoutCache
@@ -46,23 +46,23 @@ class LoRALinearCache(NamedTuple):
 
 
 class GeluLoRALinearCache(NamedTuple):
-    """What the backward of ``forward_after_gelu`` needs."""
+    """Saved for the backward of ``forward_after_gelu``."""
 
     linear: LoRALinearCache
     gelu: GeluCache
 
 
 class LoRALinear(Module):
-    """A frozen linear layer with a trainable low-rank correction; it takes the place of the linear layer.
+    """A frozen linear layer with a trainable low-rank correction; it replaces the linear layer in a model.
 
     Args:
         base: the layer; its weight and bias are frozen.
         rank: R, the rank of the correction.
         alpha: the correction is scaled by ``alpha / rank``, so that one learning rate suits every rank.
-        rng: source of the initial A.
-        dropout: probability of dropping an element of the correction's input, where ``forward`` is given a key. Models
-            and layers give theirs to all linear layers but those of patches and of experts.
-        path: keeps the masks of a model's adapters different.
+        init_rng: source of the initial A.
+        dropout: probability of dropping an element of the correction's input, if ``forward`` gets a key. Models and
+            layers pass theirs to all linear layers except those of patches and experts.
+        path: path of the layer in its model, so that each adapter has masks of its own.
 
     Attributes:
         base: the linear layer, K -> N.
@@ -78,7 +78,7 @@ class LoRALinear(Module):
         base: Linear,
         rank: int,
         alpha: float,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         dropout: float = 0.0,
         path: str = "",
@@ -92,7 +92,7 @@ class LoRALinear(Module):
         self.base = base
         for parameter in base.parameters():
             parameter.trainable = False
-        self.lora_a = Parameter(xp.asarray(normal(rng, (rank, K), 1 / math.sqrt(K), weight.dtype)))
+        self.lora_a = Parameter(xp.asarray(normal(init_rng, (rank, K), 1 / math.sqrt(K), weight.dtype)))
         self.lora_b = Parameter(xp.zeros((N, rank), weight.dtype))
         self.scale, self.dropout, self.path = alpha / rank, dropout, path
 
@@ -103,21 +103,21 @@ class LoRALinear(Module):
 
     @property
     def weight(self) -> NoReturn:
-        """There is none: multiplying by the weight alone would miss the correction.
+        """Not available: multiplying by the weight alone would miss the correction.
 
         Raises:
             MinitrainError: always.
         """
         raise MinitrainError(
-            "LoRALinear: the model multiplies by the weight of this layer itself, past the adapter; "
+            "LoRALinear: the model multiplies by this layer's weight directly, bypassing the adapter; "
             "leave it out of the targets of add_lora (heads of models are such layers)"
         )
 
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, LoRALinearCache]:
-        """Map x (..., K) to out (..., N); ``rng=None`` means evaluation."""
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, LoRALinearCache]:
+        """Map x (..., K) to out (..., N); ``key=None`` means evaluation."""
         out, base = self.base.forward(x)
-        key = fold(rng, "lora", self.path) if self.dropout else None
-        dropped, dropout = dropout_forward(x, p=self.dropout, rng=key)
+        mask_key = fold(key, "lora", self.path) if self.dropout else None
+        dropped, dropout = dropout_forward(x, p=self.dropout, key=mask_key)
         change, low_rank = low_rank_forward(dropped, self.lora_a.data, self.lora_b.data, scale=self.scale)
         out, _ = residual_forward(out, change)
         return out, LoRALinearCache(base, dropout, low_rank)
@@ -131,7 +131,7 @@ class LoRALinear(Module):
         return through_base
 
     def forget_input(self, cache: LoRALinearCache) -> LoRALinearCache:
-        """The whole cache: the correction needs its input too, and keeps it as dropout left it."""
+        """The whole cache: the correction needs its input too, after dropout."""
         return cache
 
     def recall_input(self, kept: LoRALinearCache, x: Array) -> LoRALinearCache:
@@ -139,11 +139,11 @@ class LoRALinear(Module):
         return kept
 
     def forward_after_gelu(
-        self, hidden: Array, *, approximate: str, rng: Key | None = None
+        self, hidden: Array, *, approximate: str, key: Key | None = None
     ) -> tuple[Array, GeluLoRALinearCache]:
-        """Map hidden (..., K) to out (..., N) of gelu(hidden), which is kept; ``rng=None`` means evaluation."""
+        """Map hidden (..., K) to out (..., N) of gelu(hidden), which is cached; ``key=None`` means evaluation."""
         activation, gelu = gelu_forward(hidden, approximate=approximate)
-        out, linear = self.forward(activation, rng=rng)
+        out, linear = self.forward(activation, key=key)
         return out, GeluLoRALinearCache(linear, gelu)
 
     def backward_after_gelu(self, dout: Array, cache: GeluLoRALinearCache) -> Array:
@@ -200,14 +200,14 @@ def add_lora(
         shared = [owner for owner, p in owners if p is layers[path].weight and owner != f"{path}.weight"]
         if shared:
             raise ConfigError(
-                f"add_lora: {path} shares its weight with {shared[0]}, which an adapter would not reach and a merge "
+                f"add_lora: {path} shares its weight with {shared[0]}, which an adapter would not affect but a merge "
                 f"would change; leave it out of targets={tuple(targets)}"
             )
-    rng = generator(seed)  # refuses a bad seed before anything changes
+    init_rng = generator(seed)  # raises for a bad seed before anything changes
     for parameter in model.parameters():
         parameter.trainable = False
     for path in chosen:
-        _replace(model, path, LoRALinear(layers[path], rank, alpha, rng, dropout=dropout, path=path))
+        _replace(model, path, LoRALinear(layers[path], rank, alpha, init_rng, dropout=dropout, path=path))
     return chosen
 
 

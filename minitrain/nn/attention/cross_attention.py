@@ -18,7 +18,7 @@ from .heads import PreparedCache, check_heads, head_norms, prepare, prepare_back
 
 
 class CrossAttentionCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     q_proj: LinearCache
     kv: LinearCache
@@ -34,7 +34,7 @@ class CrossAttention(Module):
     Args:
         width: model width C.
         heads: number H of query heads; C % H == 0.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         kv_heads: number Hkv of key and value heads (grouped queries; one is multi-query); H by default.
         memory_width: width of the memory; C by default.
         qk_norm: whether to RMS-norm each query and key over its head width, as in ``MultiHeadAttention``.
@@ -58,7 +58,7 @@ class CrossAttention(Module):
         self,
         width: int,
         heads: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         kv_heads: int | None = None,
         memory_width: int | None = None,
@@ -73,10 +73,10 @@ class CrossAttention(Module):
         self.head_width = check_heads("CrossAttention", width, heads, self.kv_heads, dropout)
         self.dropout = dropout
         memory_width = width if memory_width is None else memory_width
-        self.q = Linear(width, width, rng, bias=bias, dtype=dtype)
-        self.kv = Linear(memory_width, 2 * self.kv_heads * self.head_width, rng, bias=bias, dtype=dtype)
+        self.q = Linear(width, width, init_rng, bias=bias, dtype=dtype)
+        self.kv = Linear(memory_width, 2 * self.kv_heads * self.head_width, init_rng, bias=bias, dtype=dtype)
         self.q_norm, self.k_norm = head_norms(qk_norm, self.head_width, dtype)
-        self.out = Linear(width, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.out = Linear(width, width, init_rng, bias=bias, std=out_std, dtype=dtype)
 
     def forward(
         self,
@@ -85,7 +85,7 @@ class CrossAttention(Module):
         *,
         key_lengths: Array | None = None,
         mask: Array | None = None,
-        rng: Key | None = None,
+        key: Key | None = None,
     ) -> tuple[Array, CrossAttentionCache]:
         """Attend from ``x`` to ``memory``.
 
@@ -94,19 +94,19 @@ class CrossAttention(Module):
             memory: (B, S, memory_width).
             key_lengths: (B,) integers; the memory from this length on is padding.
             mask: boolean, True = may attend; broadcasts to (B, H, T, S).
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             out (B, T, C) and the cache.
         """
-        q, q_proj = self.q.forward(x, rng=rng)
+        q, q_proj = self.q.forward(x, key=key)
         q = q.reshape(*x.shape[:2], self.heads, self.head_width)  # (B, T, C) -> (B, T, H, D)
-        packed, kv = self.kv.forward(memory, rng=rng)  # (B, S, 2 Hkv D)
+        packed, kv = self.kv.forward(memory, key=key)  # (B, S, 2 Hkv D)
         k, v = self._split(packed)
         q, q_cache = prepare(q, self.q_norm)
         k, k_cache = prepare(k, self.k_norm)
-        mixed, attention = attention_forward(q, k, v, key_lengths=key_lengths, mask=mask, dropout=self.dropout, rng=rng)
-        out, out_cache = self.out.forward(mixed.reshape(x.shape), rng=rng)  # (B, T, H, D) -> (B, T, C)
+        mixed, attention = attention_forward(q, k, v, key_lengths=key_lengths, mask=mask, dropout=self.dropout, key=key)
+        out, out_cache = self.out.forward(mixed.reshape(x.shape), key=key)  # (B, T, H, D) -> (B, T, C)
         return out, CrossAttentionCache(q_proj, kv, q_cache, k_cache, attention, out_cache)
 
     def backward(self, dout: Array, cache: CrossAttentionCache, *, dmemory: Target = None) -> tuple[Array, Array]:
@@ -117,7 +117,7 @@ class CrossAttention(Module):
         dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
         B, S = cache.attention.k.shape[:2]
         dpacked = empty_like(dout, (B, S, self.kv.out_features))
-        to_k, to_v = (Into(part) for part in self._split(dpacked))  # the two gradients land side by side
+        to_k, to_v = (Into(part) for part in self._split(dpacked))  # both gradients are written into one array
         targets = (None, cache.k.target(to_k), to_v, None)
         dq, dk, _, _ = attention_backward(dmixed, cache.attention, into=targets)
         dq = prepare_backward(dq, self.q_norm, cache.q)

@@ -1,4 +1,4 @@
-"""What attention layers share: checks of their heads, and the norms and rotations of queries and keys."""
+"""Shared parts of attention layers: checks of their heads, and the norms and rotations of queries and keys."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Rope:
     """Settings of rotary positions (Su et al., 2021, arXiv:2104.09864); see ``ops.rope``.
 
     Attributes:
-        base: the slowest pair turns about this many times more slowly than the first.
-        scaling: number that positions are divided by.
+        base: the slowest pair rotates about this many times more slowly than the first.
+        scaling: divisor of the positions.
     """
 
     base: float = 10000.0
@@ -40,29 +40,29 @@ class Rope:
 
 
 class PreparedCache(NamedTuple):
-    """What the backward of ``prepare`` needs."""
+    """Saved for the backward of ``prepare``."""
 
     norm: RMSNormCache | None
     rope: RopeCache | None
 
     def target(self, dx: Target) -> Target:
-        """Where attention puts its gradient: at ``dx``, unless the backward of ``prepare`` comes in between."""
+        """Where attention writes its gradient: to ``dx``, unless ``prepare_backward`` follows."""
         return dx if self.norm is None and self.rope is None else None
 
 
 def prepare(
     x: Array, norm: RMSNorm | None, rope: Rope | None = None, positions: Array | None = None
 ) -> tuple[Array, PreparedCache]:
-    """Normalise and rotate queries or keys, each if asked for.
+    """Normalise and rotate queries or keys; both steps are optional.
 
     Args:
         x: (B, T, H, D) queries or keys.
-        norm: over the head width.
-        rope: settings of the rotation.
+        norm: norm over the head width, or ``None``.
+        rope: settings of the rotation, or ``None``.
         positions: (T,) or (B, T) integers of the rotation; 0, 1, ... by default.
 
     Returns:
-        out (B, T, H, D) and the cache; ``x`` itself if neither is asked for.
+        out (B, T, H, D) and the cache; ``x`` itself if there is neither.
     """
     norm_cache = rope_cache = None
     if norm is not None:

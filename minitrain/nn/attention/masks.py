@@ -1,8 +1,8 @@
 """Boolean attention masks with one meaning everywhere: True = may attend.
 
-Each broadcasts to (B, H, T, S): B samples, H heads, T queries and S keys. So masks combine with ``&`` and go into
-``attention_forward(..., mask=...)``. The options ``causal``, ``window`` and ``key_lengths`` are faster, since they need
-no array.
+Each broadcasts to (B, H, T, S): B samples, H heads, T queries and S keys. So masks can be combined with ``&`` and
+passed to ``attention_forward(..., mask=...)``. The options ``causal``, ``window`` and ``key_lengths`` are faster, since
+they need no array.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def create_padding_mask(tokens: Array, pad_idx: int = 0) -> Array:
 
     Args:
         tokens: (B, S) integers, the tokens of the keys.
-        pad_idx: the token that stands for padding.
+        pad_idx: id of the padding token.
 
     Returns:
         (B, 1, 1, S) boolean, on the device of ``tokens``.
@@ -51,7 +51,7 @@ def create_causal_mask(size: int, device: str = "cpu") -> Array:
         ShapeError: if ``size`` is negative.
         DeviceError: if the device cannot be used.
     """
-    return _reach(size, device) >= 0
+    return _distances(size, device) >= 0
 
 
 def create_window_mask(size: int, window: int, device: str = "cpu") -> Array:
@@ -59,7 +59,7 @@ def create_window_mask(size: int, window: int, device: str = "cpu") -> Array:
 
     Args:
         size: number T of positions, of queries and keys alike.
-        window: how many keys a query sees, itself among them; from ``size`` on, the mask is the causal one.
+        window: how many keys a query sees, including itself; from ``size`` on, the mask is the causal one.
         device: ``"cpu"`` or ``"cuda"``.
 
     Returns:
@@ -71,8 +71,8 @@ def create_window_mask(size: int, window: int, device: str = "cpu") -> Array:
     """
     if window < 1:
         raise ShapeError(f"create_window_mask: window = {window} must be at least 1; a query sees itself")
-    reach = _reach(size, device)
-    return (reach >= 0) & (reach < window)
+    distance = _distances(size, device)
+    return (distance >= 0) & (distance < window)
 
 
 def create_combined_mask(tokens: Array, pad_idx: int = 0) -> Array:
@@ -82,7 +82,7 @@ def create_combined_mask(tokens: Array, pad_idx: int = 0) -> Array:
 
     Args:
         tokens: (B, T) integers.
-        pad_idx: the token that stands for padding.
+        pad_idx: id of the padding token.
 
     Returns:
         (B, 1, T, T) boolean, on the device of ``tokens``.
@@ -96,13 +96,13 @@ def create_combined_mask(tokens: Array, pad_idx: int = 0) -> Array:
 
 
 def create_document_mask(documents: Array) -> Array:
-    """Every query may attend to the keys of its own document, where several documents share a window.
+    """Every query may attend only to keys of its own document, for windows that hold several documents.
 
     For a decoder, combine it with the option ``causal`` or with `create_causal_mask`.
 
     Args:
-        documents: (B, T) integers, the number of the document of each token. Padding with a number of its own, such
-            as -1, attends to padding alone.
+        documents: (B, T) integers, the document index of each token. Padding with an index of its own, such as -1,
+            attends only to padding.
 
     Returns:
         (B, 1, T, T) boolean, on the device of ``documents``.
@@ -124,11 +124,11 @@ def _check_matrix(rule: str, x: Array) -> None:
         raise ShapeError(f"{rule}, got {x.dtype} {x.shape}")
 
 
-def _reach(size: int, device: str) -> Array:
-    """(T, T): how far key s is before query t, ``t - s``."""
+def _distances(size: int, device: str) -> Array:
+    """(T, T): the distance ``t - s`` from key s to query t."""
     if size < 0:
         raise ShapeError(f"size = {size} of a mask must not be negative")
     xp = library_for(device)
     positions = xp.arange(size)
-    reach: Array = positions[:, None] - positions
-    return reach
+    distance: Array = positions[:, None] - positions
+    return distance

@@ -1,6 +1,6 @@
-"""How a transformer knows the position of a token: vectors added to the input, or slopes for its attention.
+"""Encodings of token positions: vectors added to the input, and ALiBi's slopes for attention.
 
-Rotary positions turn queries and keys instead: ``MultiHeadAttention(..., rope=Rope())``.
+Rotary positions rotate queries and keys instead: ``MultiHeadAttention(..., rope=Rope())``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..core.parameter import Parameter, into
 
 
 class LearnedPositionsCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     rows: EmbeddingCache
     added: ResidualCache
@@ -32,7 +32,7 @@ class LearnedPositions(Module):
     Args:
         length: the longest sequence, the number of rows.
         width: width C of a row.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         std: their standard deviation.
         dtype: their dtype.
 
@@ -44,10 +44,10 @@ class LearnedPositions(Module):
     """
 
     def __init__(
-        self, length: int, width: int, rng: np.random.Generator, *, std: float = 0.02, dtype: Any = np.float32
+        self, length: int, width: int, init_rng: np.random.Generator, *, std: float = 0.02, dtype: Any = np.float32
     ) -> None:
         check_sizes("LearnedPositions", length=length, width=width)
-        self.weight = Parameter(normal(rng, (length, width), std, dtype))
+        self.weight = Parameter(normal(init_rng, (length, width), std, dtype))
 
     def forward(self, x: Array, *, positions: Array | None = None) -> tuple[Array, LearnedPositionsCache]:
         """Add the vectors of the positions.
@@ -81,14 +81,14 @@ class LearnedPositions(Module):
 
 
 class SinusoidalPositions(Module):
-    """Add a fixed vector for each position, of waves of many lengths (Vaswani et al., 2017, arXiv:1706.03762).
+    """Add a fixed vector for each position, made of waves of many lengths (Vaswani et al., 2017, arXiv:1706.03762).
 
-    Elements 2 i and 2 i + 1 at position p are the sine and the cosine of ``p * base^(-2 i / C)``. Nothing is trained,
-    and a sequence may have any length.
+    Elements 2 i and 2 i + 1 at position p are the sine and the cosine of ``p * base^(-2 i / C)``. There are no
+    parameters, and a sequence may have any length.
 
     Args:
         width: width C of a vector, even.
-        base: the longest wave is about 2 pi times as long.
+        base: the longest wave is about 2 pi times this long.
 
     Raises:
         ConfigError: if the width is odd, or the base is not positive.
@@ -116,7 +116,7 @@ class SinusoidalPositions(Module):
             ShapeError: if ``x`` or the positions have another shape.
         """
         xp, places = array_module(x), _places("SinusoidalPositions", x, self.width, positions)
-        # In float64 up to here: in float32 the angles of far positions would lose what tells neighbours apart.
+        # In float64: in float32, neighbours at far positions would get equal angles.
         angle = places[..., None] * self.base ** (-xp.arange(0, self.width, 2) / self.width)  # (B, T, C/2)
         waves = xp.stack([xp.sin(angle), xp.cos(angle)], axis=-1)  # (B, T, C/2, 2)
         return x + waves.reshape(x.shape).astype(x.dtype), None  # -> (B, T, C)
@@ -129,8 +129,8 @@ class SinusoidalPositions(Module):
 def alibi_slopes(heads: int) -> Array:
     """The slopes of ALiBi (Press et al., 2022, arXiv:2108.12409), for ``attention_forward(..., alibi_slopes=...)``.
 
-    For a power of two they are ``2^(-8 / heads), 2^(-16 / heads), ..., 2^(-8)``. For another number, those of the
-    next smaller power of two n come first, then every other one of 2 n, which are between them.
+    For a power of two they are ``2^(-8 / heads), 2^(-16 / heads), ..., 2^(-8)``. For another number, the slopes of the
+    next smaller power of two n come first, followed by every other slope of 2 n; these lie between the first ones.
 
     Args:
         heads: number H of heads.
@@ -143,7 +143,7 @@ def alibi_slopes(heads: int) -> Array:
     """
     if heads < 1:
         raise ConfigError(f"alibi_slopes: heads = {heads} must be at least 1")
-    n = 1 << (heads.bit_length() - 1)  # the largest power of two that is not above ``heads``
+    n = 1 << (heads.bit_length() - 1)  # the largest power of two up to ``heads``
     first = 2.0 ** (-8 / n * np.arange(1, n + 1))
     between = 2.0 ** (-4 / n * np.arange(1, 2 * n + 1, 2))
     return np.concatenate([first, between[: heads - n]])

@@ -20,7 +20,7 @@ from .positions import alibi_slopes
 
 
 class MultiHeadAttentionCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     qkv: LinearCache
     q: PreparedCache
@@ -30,20 +30,20 @@ class MultiHeadAttentionCache(NamedTuple):
 
 
 class MultiHeadAttention(Module):
-    """Self-attention: one product makes queries, keys and values, another mixes the heads' outputs.
+    """Self-attention: one product computes queries, keys and values, another combines the heads' outputs.
 
     Args:
         width: model width C.
         heads: number H of query heads; C % H == 0.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         kv_heads: number Hkv of key and value heads (grouped queries; one is multi-query); H by default.
         causal: whether a position attends only to itself and to earlier positions.
         window: a position attends only to those at a smaller distance; see ``attention_forward``.
         rope: rotary positions, applied to queries and keys.
         qk_norm: whether to RMS-norm each query and key over its head width, with one learned weight for queries and one
             for keys (Henry et al., 2020, arXiv:2010.04245; Dehghani et al., 2023, arXiv:2302.05442), before ``rope``.
-        softcap: scores are squashed into (-softcap, softcap).
-        alibi: whether scores fall with distance, with the slopes of ``nn.alibi_slopes``.
+        softcap: limit of the scores: they are squashed into (-softcap, softcap).
+        alibi: whether scores decrease with distance, with the slopes of ``nn.alibi_slopes``.
         dropout: probability of dropping an attention probability.
         bias: whether the projections have biases.
         out_std: standard deviation of the output projection's initial weights.
@@ -63,7 +63,7 @@ class MultiHeadAttention(Module):
         self,
         width: int,
         heads: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         kv_heads: int | None = None,
         causal: bool = True,
@@ -83,7 +83,7 @@ class MultiHeadAttention(Module):
         if rope is not None and self.head_width % 2:
             raise ConfigError(
                 f"MultiHeadAttention: rope needs an even head width, but width / heads = {width} / {heads} = "
-                f"{self.head_width}: elements turn in pairs"
+                f"{self.head_width}: elements rotate in pairs"
             )
         if window is not None and (window < 1 or window % 1):
             raise ConfigError(f"MultiHeadAttention: window = {window} must be a whole number of at least 1, or None")
@@ -92,9 +92,9 @@ class MultiHeadAttention(Module):
         self.causal, self.window, self.softcap, self.dropout = causal, window, softcap, dropout
         self.rope = rope
         self.alibi_slopes = alibi_slopes(heads) if alibi else None
-        self.qkv = Linear(width, (heads + 2 * self.kv_heads) * self.head_width, rng, bias=bias, dtype=dtype)
+        self.qkv = Linear(width, (heads + 2 * self.kv_heads) * self.head_width, init_rng, bias=bias, dtype=dtype)
         self.q_norm, self.k_norm = head_norms(qk_norm, self.head_width, dtype)
-        self.out = Linear(width, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.out = Linear(width, width, init_rng, bias=bias, std=out_std, dtype=dtype)
 
     def forward(
         self,
@@ -103,7 +103,7 @@ class MultiHeadAttention(Module):
         key_lengths: Array | None = None,
         mask: Array | None = None,
         positions: Array | None = None,
-        rng: Key | None = None,
+        key: Key | None = None,
     ) -> tuple[Array, MultiHeadAttentionCache]:
         """Attend.
 
@@ -111,9 +111,9 @@ class MultiHeadAttention(Module):
             x: (B, T, C).
             key_lengths: (B,) integers; positions from this length on are padding, which no query attends to.
             mask: boolean, True = may attend; broadcasts to (B, H, T, T).
-            positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi use the
-                places in the sequence in any case.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi always use the
+                index in the sequence.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             out (B, T, C) and the cache.
@@ -129,7 +129,7 @@ class MultiHeadAttention(Module):
                 "MultiHeadAttention: positions were given, but the layer has rope=None and would ignore them; "
                 "build it with rope=Rope() or leave positions out"
             )
-        packed, qkv_cache = self.qkv.forward(x, rng=rng)  # (B, T, (H + 2 Hkv) D)
+        packed, qkv_cache = self.qkv.forward(x, key=key)  # (B, T, (H + 2 Hkv) D)
         q, k, v = self._split(packed)
         q, q_cache = prepare(q, self.q_norm, self.rope, positions)
         k, k_cache = prepare(k, self.k_norm, self.rope, positions)
@@ -144,9 +144,9 @@ class MultiHeadAttention(Module):
             alibi_slopes=None if self.alibi_slopes is None else array_module(x).asarray(self.alibi_slopes),
             softcap=self.softcap,
             dropout=self.dropout,
-            rng=rng,
+            key=key,
         )
-        out, out_cache = self.out.forward(mixed.reshape(x.shape), rng=rng)  # (B, T, H, D) -> (B, T, C)
+        out, out_cache = self.out.forward(mixed.reshape(x.shape), key=key)  # (B, T, H, D) -> (B, T, C)
         return out, MultiHeadAttentionCache(qkv_cache, q_cache, k_cache, attention_cache, out_cache)
 
     def backward(self, dout: Array, cache: MultiHeadAttentionCache) -> Array:
@@ -154,7 +154,7 @@ class MultiHeadAttention(Module):
         dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
         B, T = dout.shape[:2]
         dpacked = empty_like(dout, (B, T, self.qkv.out_features))
-        to_q, to_k, to_v = (Into(part) for part in self._split(dpacked))  # the three gradients land side by side
+        to_q, to_k, to_v = (Into(part) for part in self._split(dpacked))  # all three in one array
         targets = (cache.q.target(to_q), cache.k.target(to_k), to_v, None)
         dq, dk, _, _ = attention_backward(dmixed, cache.attention, into=targets)
         prepare_backward(dq, self.q_norm, cache.q, to_q)

@@ -23,7 +23,7 @@ from .residual_block import ResidualBlock
 
 
 class PreNormBlockCache(NamedTuple):
-    """What the backward needs, in order of computation."""
+    """Saved for the backward, in order of computation."""
 
     norm1: LayerNormCache | RMSNormCache
     attention: MultiHeadAttentionCache
@@ -43,7 +43,7 @@ class PreNormBlock(ResidualBlock):
         norm2: norm before the feed-forward layer, of the kind of ``norm1``.
         feed_forward: FeedForward or GatedFeedForward.
         dropout: probability of dropping an element of either branch.
-        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+        drop_path: probability of dropping the whole branch of a sample (stochastic depth).
 
     Raises:
         ConfigError: if a probability is out of range.
@@ -69,16 +69,16 @@ class PreNormBlock(ResidualBlock):
         self.feed_forward: Any = feed_forward
 
     def forward(
-        self, x: Array, *, key_lengths: Array | None = None, rng: Key | None = None
+        self, x: Array, *, key_lengths: Array | None = None, key: Key | None = None
     ) -> tuple[Array, PreNormBlockCache]:
         """Map x (B, T, C) to out (B, T, C).
 
         Args:
             x: (B, T, C) the stream.
             key_lengths: (B,) integers; positions from this length on are padding, which no query attends to.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
         """
-        return self.forward_branches(x, {"attention": {"key_lengths": key_lengths}}, rng)
+        return self.forward_branches(x, {"attention": {"key_lengths": key_lengths}}, key)
 
     def backward(self, dout: Array, cache: PreNormBlockCache) -> Array:
         """Map dout (B, T, C) to dx (B, T, C)."""
@@ -91,11 +91,11 @@ class TransformerBlock(PreNormBlock):
     Args:
         width: model width C.
         heads: number of query heads.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         kv_heads: number of key and value heads; ``heads`` by default.
         causal: whether a position attends only to itself and to earlier positions.
         dropout: probability of dropping, in the attention and on both branches.
-        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+        drop_path: probability of dropping the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.
         approximate: form of GELU.
         out_std: standard deviation of the initial weights of the two layers that write to the stream.
@@ -106,7 +106,7 @@ class TransformerBlock(PreNormBlock):
         self,
         width: int,
         heads: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         kv_heads: int | None = None,
         causal: bool = True,
@@ -122,7 +122,7 @@ class TransformerBlock(PreNormBlock):
             MultiHeadAttention(
                 width,
                 heads,
-                rng,
+                init_rng,
                 kv_heads=kv_heads,
                 causal=causal,
                 dropout=dropout,
@@ -131,7 +131,7 @@ class TransformerBlock(PreNormBlock):
                 dtype=dtype,
             ),
             LayerNorm(width, bias=bias, dtype=dtype),
-            FeedForward(width, 4 * width, rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype),
+            FeedForward(width, 4 * width, init_rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype),
             dropout=dropout,
             drop_path=drop_path,
         )

@@ -21,7 +21,7 @@ from .residual_block import ResidualBlock
 
 
 class DecoderBlockCache(NamedTuple):
-    """What the backward needs, in order of computation."""
+    """Saved for the backward, in order of computation."""
 
     norm1: LayerNormCache
     attention: MultiHeadAttentionCache
@@ -43,9 +43,9 @@ class DecoderBlock(ResidualBlock):
     Args:
         width: model width C, also of the memory.
         heads: number of heads.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         dropout: probability of dropping, in both attentions and on all branches.
-        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+        drop_path: probability of dropping the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.
         approximate: form of GELU.
         out_std: standard deviation of the initial weights of the three layers that write to the stream.
@@ -59,7 +59,7 @@ class DecoderBlock(ResidualBlock):
         self,
         width: int,
         heads: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         dropout: float = 0.0,
         drop_path: float = 0.0,
@@ -70,12 +70,14 @@ class DecoderBlock(ResidualBlock):
     ) -> None:
         super().__init__(dropout=dropout, drop_path=drop_path)
         self.norm1 = LayerNorm(width, bias=bias, dtype=dtype)
-        self.attention = MultiHeadAttention(width, heads, rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype)
+        self.attention = MultiHeadAttention(
+            width, heads, init_rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype
+        )
         self.norm2 = LayerNorm(width, bias=bias, dtype=dtype)
-        self.cross = CrossAttention(width, heads, rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype)
+        self.cross = CrossAttention(width, heads, init_rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype)
         self.norm3 = LayerNorm(width, bias=bias, dtype=dtype)
         self.feed_forward = FeedForward(
-            width, 4 * width, rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype
+            width, 4 * width, init_rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype
         )
 
     def forward(
@@ -85,7 +87,7 @@ class DecoderBlock(ResidualBlock):
         *,
         key_lengths: Array | None = None,
         memory_lengths: Array | None = None,
-        rng: Key | None = None,
+        key: Key | None = None,
     ) -> tuple[Array, DecoderBlockCache]:
         """Map x (B, T, C) to out (B, T, C).
 
@@ -94,10 +96,10 @@ class DecoderBlock(ResidualBlock):
             memory: (B, S, C) the encoder's output.
             key_lengths: (B,) integers; positions of ``x`` from this length on are padding.
             memory_lengths: (B,) integers; the same of ``memory``.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
         """
         cross = {"memory": memory, "key_lengths": memory_lengths}
-        return self.forward_branches(x, {"attention": {"key_lengths": key_lengths}, "cross": cross}, rng)
+        return self.forward_branches(x, {"attention": {"key_lengths": key_lengths}, "cross": cross}, key)
 
     def backward(self, dout: Array, cache: DecoderBlockCache, *, dmemory: Target = None) -> tuple[Array, Array]:
         """Map dout (B, T, C) to dx (B, T, C) and dmemory (B, S, C), which goes where the target ``dmemory`` says."""

@@ -1,8 +1,8 @@
 """Activation checkpointing (Chen et al., 2016, arXiv:1604.06174): a block keeps its inputs and recomputes the rest.
 
 A block marked by ``checkpoint_activations`` keeps only its inputs after the forward. Its backward calls the forward
-again for the cache. That is exact, with dropout too: a mask is a function of its key, and the key is among the inputs.
-A block then holds one array of activations. A training step computes each forward twice, about a third more work.
+again for the cache. The result is exact, with dropout too: a mask is a function of its key, which is among the inputs.
+Such a block holds one array of activations. A training step computes its forward twice, about a third more work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .residual_block import ResidualBlock
 
 
 class Inputs(NamedTuple):
-    """What a recomputing block keeps instead of its cache."""
+    """Saved by a recomputing block in place of its cache."""
 
     inputs: tuple[Any, ...]
     options: dict[str, Any]
@@ -24,11 +24,11 @@ class Inputs(NamedTuple):
 
 
 def checkpoint_activations(model: Module, on: bool = True) -> int:
-    """Make all transformer blocks of a model keep only their inputs, or everything again.
+    """Make all transformer blocks of a model keep only their inputs.
 
     Args:
         model: a model with blocks.
-        on: ``False`` undoes it.
+        on: ``False`` makes them keep everything again.
 
     Returns:
         The number of blocks.
@@ -38,20 +38,20 @@ def checkpoint_activations(model: Module, on: bool = True) -> int:
     """
     blocks = [module for module in model.modules() if isinstance(module, ResidualBlock)]
     if not blocks:
-        raise ConfigError(f"{type(model).__name__} has no transformer blocks, whose activations could be recomputed")
+        raise ConfigError(f"{type(model).__name__} has no transformer blocks whose activations could be recomputed")
     for block in blocks:
         block.recompute = on
     return len(blocks)
 
 
 def forward_keeping(block: Any, *inputs: Any, **options: Any) -> tuple[Any, Any]:
-    """``block.forward``, with the inputs in place of the cache if the block recomputes."""
+    """``block.forward``, which returns the inputs in place of the cache if the block recomputes."""
     out, cache = block.forward(*inputs, **options)
     return out, Inputs(inputs, options, precision()) if getattr(block, "recompute", False) else cache
 
 
 def backward_keeping(block: Any, dout: Any, cache: Any, **options: Any) -> Any:
-    """``block.backward``, after the forward again if the block recomputes."""
+    """``block.backward``, preceded by another forward if the block recomputes."""
     if isinstance(cache, Inputs):
         with use_precision(cache.precision):
             _, cache = block.forward(*cache.inputs, **cache.options)

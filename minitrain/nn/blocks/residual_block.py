@@ -18,17 +18,17 @@ from ..core.module import Module
 from .branch import BranchCache, drop_branch_backward, drop_branch_forward
 
 Options = Mapping[str, Mapping[str, Any]]
-"""keyword arguments of each branch, by its name"""
+"""Keyword arguments of each branch, by its name."""
 
 
 class ResidualBlock(Module):
     """Norms, branches, dropout and additions, in the order of ``branches``.
 
-    A subclass sets one layer for each name in ``branches``, and ``norm1``, ``norm2``, … beside them.
+    A subclass sets one layer for each name in ``branches``, and their norms ``norm1``, ``norm2``, ….
 
     Args:
         dropout: probability of dropping an element of a branch.
-        drop_path: probability of leaving out the whole branch of a sample (stochastic depth).
+        drop_path: probability of dropping the whole branch of a sample (stochastic depth).
 
     Raises:
         ConfigError: if a probability is out of range.
@@ -45,13 +45,13 @@ class ResidualBlock(Module):
         check_probabilities(type(self).__name__, dropout=dropout, drop_path=drop_path)
         self.dropout, self.drop_path = dropout, drop_path
 
-    def forward_branches(self, x: Array, options: Options, rng: Key | None) -> tuple[Array, Any]:
-        """Send x (B, T, C) through all branches.
+    def forward_branches(self, x: Array, options: Options, key: Key | None) -> tuple[Array, Any]:
+        """Apply all branches to x (B, T, C).
 
         Args:
             x: (B, T, C) the stream.
             options: keyword arguments of the branches.
-            rng: key of the dropout masks; ``None`` means evaluation.
+            key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             out (B, T, C) and the cache, a ``cache_type``.
@@ -63,17 +63,17 @@ class ResidualBlock(Module):
             if i:
                 x, normed, norm_cache = self._norm(i).forward_residual(x, branch)
             layer = getattr(self, name)
-            branch, layer_cache = layer.forward(normed, rng=fold(rng, name), **options.get(name, {}))
+            branch, layer_cache = layer.forward(normed, key=fold(key, name), **options.get(name, {}))
             if hasattr(layer, "forget_input"):
-                # The norm's output is computed again: a hundredth of the branch's work, a twelfth of its memory.
+                # Recomputing the norm costs a hundredth of the branch's work and saves a twelfth of its memory.
                 layer_cache = layer.forget_input(layer_cache)
-            branch, dropped = self._drop(branch, fold(rng, f"dropout{i + 1}"))
+            branch, dropped = self._drop(branch, fold(key, f"dropout{i + 1}"))
             caches += [norm_cache, layer_cache, dropped]
         x, residual = residual_forward(x, branch)
         return x, self.cache_type(*caches, residual)
 
     def backward_branches(self, dout: Array, cache: Any, options: Options) -> tuple[Array, dict[str, Array]]:
-        """Send dout (B, T, C) back through all branches.
+        """Backpropagate dout (B, T, C) through all branches.
 
         Args:
             dout: (B, T, C) gradient of the stream.
@@ -98,7 +98,7 @@ class ResidualBlock(Module):
         return dx, others
 
     def _backward_layer(self, i: int, dbranch: Array, cache: Any, options: Mapping[str, Any]) -> Any:
-        """The backward of layer ``i``; a function of its own, so that an input computed again is freed on return."""
+        """The backward of layer ``i``, a separate function so that a recomputed input is freed on return."""
         layer, norm_cache, layer_cache = getattr(self, self.branches[i]), cache[3 * i], cache[3 * i + 1]
         if hasattr(layer, "recall_input"):
             normed, _ = self._norm(i).forward(norm_cache.total if i else norm_cache.x)
@@ -109,5 +109,5 @@ class ResidualBlock(Module):
         """The norm before branch ``i``."""
         return getattr(self, f"norm{i + 1}")
 
-    def _drop(self, branch: Array, rng: Key | None) -> tuple[Array, BranchCache]:
-        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, rng=rng)
+    def _drop(self, branch: Array, key: Key | None) -> tuple[Array, BranchCache]:
+        return drop_branch_forward(branch, dropout=self.dropout, drop_path=self.drop_path, key=key)

@@ -1,1 +1,1 @@
-"""What every layer is made of: modules, parameters, initial values, packing into flat buffers, groups."""
+"""The parts of every layer: modules, parameters, initial values, packing into flat buffers, groups."""

@@ -49,8 +49,8 @@ def assign_groups(model: Module, *groups: ParamGroup) -> None:
         left = {path: group for path in matching(model, group.match) if path not in taken}
         if not left:
             raise ConfigError(
-                f"ParamGroup({group.match!r}) is left without a parameter: the groups before it match all of its own; "
-                "put the more particular group first"
+                f"ParamGroup({group.match!r}) has no parameters left: earlier groups match all of them; "
+                "put the more specific group first"
             )
         taken |= left
     for path, parameter in model.named_parameters():

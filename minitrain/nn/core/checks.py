@@ -1,4 +1,4 @@
-"""Checks that the constructors of layers share. An error names the layer, the argument and what to change."""
+"""Checks for the constructors of layers. An error names the layer, the argument and what to change."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def check_probabilities(layer: str, **probabilities: Any) -> None:
             raise ConfigError(f"{layer}: {name} = {p!r} must be at least 0 and less than 1")
 
 
-def check_generator(rng: Any) -> None:
-    """Raise a ``ConfigError`` unless initial weights can be drawn from ``rng``."""
-    if not isinstance(rng, np.random.Generator):
+def check_generator(init_rng: Any) -> None:
+    """Raise a ``ConfigError`` unless initial weights can be drawn from ``init_rng``."""
+    if not isinstance(init_rng, np.random.Generator):
         raise ConfigError(
-            f"rng, the source of initial weights, must be a numpy.random.Generator, got {type(rng).__name__}; "
-            "make one by numpy.random.default_rng(0)"
+            f"init_rng, the source of initial weights, must be a numpy.random.Generator, got "
+            f"{type(init_rng).__name__}; make one by numpy.random.default_rng(0)"
         )

@@ -1,4 +1,4 @@
-"""Groups of parameters: which have their own weight decay or learning rate, and which are frozen."""
+"""Groups of parameters with a weight decay or learning rate of their own."""
 
 from __future__ import annotations
 

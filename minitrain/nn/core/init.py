@@ -1,7 +1,7 @@
-"""Initial weights: NumPy draws them from a seeded generator on every device, so they are the same everywhere.
+"""Initial weights. NumPy draws them from a seeded generator, so they are the same on every device.
 
-Every function draws in float64 and rounds to ``dtype``. A weight of a layer is ``(out, in)``, of a convolution
-``(out, in, ...)``; its *fans* are the numbers of inputs of an output and of outputs of an input.
+Every function draws in float64 and rounds to ``dtype``. A weight is ``(out, in)``, or ``(out, in, ...)`` for a
+convolution. Its *fans* are the number of inputs per output and of outputs per input.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ def generator(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(checked_seed(seed)))
 
 
-def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, dtype: Any = np.float32) -> Array:
+def normal(init_rng: np.random.Generator, shape: tuple[int, ...], std: float, dtype: Any = np.float32) -> Array:
     """Normal numbers with mean 0 and standard deviation ``std``, drawn in float64 and rounded to ``dtype``.
 
     Raises:
-        ConfigError: if ``rng`` is not a generator.
+        ConfigError: if ``init_rng`` is not a generator.
     """
-    check_generator(rng)
-    return (rng.standard_normal(shape) * std).astype(dtype)
+    check_generator(init_rng)
+    return (init_rng.standard_normal(shape) * std).astype(dtype)
 
 
-def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float, dtype: Any = np.float32) -> Array:
+def uniform(init_rng: np.random.Generator, shape: tuple[int, ...], bound: float, dtype: Any = np.float32) -> Array:
     """Uniform numbers in [-bound, bound]; their standard deviation is ``bound / sqrt(3)``."""
-    return rng.uniform(-bound, bound, shape).astype(dtype)
+    return init_rng.uniform(-bound, bound, shape).astype(dtype)
 
 
 def truncated_normal(
-    rng: np.random.Generator,
+    init_rng: np.random.Generator,
     shape: tuple[int, ...],
     std: float,
     dtype: Any = np.float32,
@@ -56,11 +56,11 @@ def truncated_normal(
 ) -> Array:
     """Normal numbers with mean 0, all within ``cut * std`` of it.
 
-    Numbers outside are drawn again (rejection), so the density inside the bounds is exactly normal. The standard
-    deviation of the result is smaller than ``std``: 0.88 of it at the default cut.
+    Numbers outside are redrawn (rejection), so the density inside the bounds is exactly normal. The standard deviation
+    of the result is smaller than ``std``: 0.88 of it at the default cut.
 
     Args:
-        rng: source of the numbers.
+        init_rng: source of the numbers.
         shape: of the result.
         std: standard deviation before the cut.
         dtype: of the result.
@@ -71,33 +71,34 @@ def truncated_normal(
     """
     if not cut >= 0.1:
         raise ConfigError(f"truncated_normal: cut = {cut} must be at least 0.1 (standard deviations)")
-    x = rng.standard_normal(shape)
+    x = init_rng.standard_normal(shape)
     while np.any(outside := np.abs(x) > cut):
-        x[outside] = rng.standard_normal(int(np.count_nonzero(outside)))
-    # Rounding to a smaller dtype must not take a number over the bound.
+        x[outside] = init_rng.standard_normal(int(np.count_nonzero(outside)))
+    # Rounding to a smaller dtype must not move a number past the bound.
     bound = np.nextafter(np.asarray(cut * std, dtype), np.asarray(0, dtype))
     return np.clip((x * std).astype(dtype), -bound, bound)  # type: ignore[no-any-return]
 
 
 def xavier_uniform(
-    rng: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float32, *, gain: float = 1.0
+    init_rng: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float32, *, gain: float = 1.0
 ) -> Array:
     """Uniform with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot, Bengio, AISTATS 2010)."""
-    return uniform(rng, shape, math.sqrt(3) * _xavier_std(shape, gain), dtype)
+    return uniform(init_rng, shape, math.sqrt(3) * _xavier_std(shape, gain), dtype)
 
 
 def xavier_normal(
-    rng: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float32, *, gain: float = 1.0
+    init_rng: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float32, *, gain: float = 1.0
 ) -> Array:
     """Normal with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot, Bengio, AISTATS 2010).
 
-    A compromise: signals keep their variance on the way forward with 1 / fan_in, gradients with 1 / fan_out.
+    It is a compromise: signals keep their variance in the forward with 1 / fan_in, gradients in the backward with
+    1 / fan_out.
     """
-    return normal(rng, shape, _xavier_std(shape, gain), dtype)
+    return normal(init_rng, shape, _xavier_std(shape, gain), dtype)
 
 
 def kaiming_uniform(
-    rng: np.random.Generator,
+    init_rng: np.random.Generator,
     shape: tuple[int, ...],
     dtype: Any = np.float32,
     *,
@@ -105,11 +106,11 @@ def kaiming_uniform(
     mode: Mode = "fan_in",
 ) -> Array:
     """Uniform with variance ``gain^2 / fan`` (He et al., 2015, arXiv:1502.01852); see ``gain_of``."""
-    return uniform(rng, shape, math.sqrt(3) * _kaiming_std(shape, gain, mode), dtype)
+    return uniform(init_rng, shape, math.sqrt(3) * _kaiming_std(shape, gain, mode), dtype)
 
 
 def kaiming_normal(
-    rng: np.random.Generator,
+    init_rng: np.random.Generator,
     shape: tuple[int, ...],
     dtype: Any = np.float32,
     *,
@@ -119,29 +120,30 @@ def kaiming_normal(
     """Normal with variance ``gain^2 / fan`` (He et al., 2015, arXiv:1502.01852); see ``gain_of``.
 
     Args:
-        rng: source of the numbers.
+        init_rng: source of the numbers.
         shape: (out, in) or (out, in, ...).
         dtype: of the result.
-        gain: compensates for the variance that the activation loses; ReLU's by default.
-        mode: ``"fan_in"`` keeps the variance of signals on the way forward, ``"fan_out"`` that of gradients.
+        gain: compensates for the variance that the activation loses; by default that of ReLU.
+        mode: ``"fan_in"`` keeps the variance of signals in the forward, ``"fan_out"`` that of gradients.
 
     Raises:
         ConfigError: if the mode is neither.
         ShapeError: if the shape has no fans.
     """
-    return normal(rng, shape, _kaiming_std(shape, gain, mode), dtype)
+    return normal(init_rng, shape, _kaiming_std(shape, gain, mode), dtype)
 
 
 def orthogonal(
-    rng: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float32, *, gain: float = 1.0
+    init_rng: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float32, *, gain: float = 1.0
 ) -> Array:
     """A random orthogonal matrix times ``gain`` (Saxe, McClelland, Ganguli, 2014, arXiv:1312.6120).
 
-    The rows are orthonormal, or the columns where there are fewer of them. All orthogonal matrices are equally likely:
-    the factor Q of a normal matrix is, once the signs of R's diagonal, which are the algorithm's choice, are in it.
+    The rows are orthonormal, or the columns if there are fewer of them. All orthogonal matrices are equally likely: the
+    factor Q of a normal matrix is multiplied by the signs of R's diagonal, which would otherwise depend on the
+    algorithm.
 
     Args:
-        rng: source of the numbers.
+        init_rng: source of the numbers.
         shape: (out, in), or (out, in, ...), which counts as (out, product of the others).
         dtype: of the result.
         gain: factor of the matrix; all its singular values.
@@ -151,7 +153,7 @@ def orthogonal(
     """
     fans(shape)
     rows, columns = shape[0], math.prod(shape[1:])
-    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+    q, r = np.linalg.qr(init_rng.standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.copysign(1.0, np.diag(r))
     matrix = q if rows >= columns else q.T  # (rows, columns)
     return (gain * matrix).reshape(shape).astype(dtype)
@@ -160,13 +162,13 @@ def orthogonal(
 def residual_std(std: float, layers: int, writes: int = 2) -> float:
     """GPT-2's standard deviation of the weights that write to the residual stream (Radford et al., 2019).
 
-    The stream is a sum of ``writes * layers`` terms; dividing each by the square root of their number keeps the
+    The stream is a sum of ``writes * layers`` terms. Dividing each by the square root of their number keeps the
     variance of the sum.
 
     Args:
         std: standard deviation of all other weights.
         layers: number of blocks.
-        writes: how many times a block writes: after attention and after the feed-forward network.
+        writes: how many times a block writes to the stream; by default after attention and the feed-forward layer.
     """
     return std / math.sqrt(writes * layers)
 
@@ -181,7 +183,7 @@ GAINS = {
 
 
 def gain_of(activation: str, negative_slope: float = 0.01) -> float:
-    """The usual gain before an activation, for the initialisers that have one.
+    """The usual gain before an activation, for the initialisers that take one.
 
     Args:
         activation: a name in ``GAINS``, or ``"leaky_relu"``.

@@ -14,13 +14,12 @@ class Module:
     """A layer: it owns parameters and other modules as plain attributes, and calls operations with them.
 
     Layers and parameters may also be in lists. A subclass writes two methods. ``forward(x, ...)`` returns ``(out,
-    cache)``; ``backward(dout, cache)`` returns the gradient of ``x`` after putting those of its parameters where
-    ``Parameter.into`` says. Nothing of a call is kept on the module, so one module may be used many times before the
-    first backward.
+    cache)``. ``backward(dout, cache)`` writes the gradients of its parameters where ``Parameter.into`` says, and
+    returns that of ``x``. The module stores nothing of a call, so it may be used many times before the first backward.
     """
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """Parameters with their dotted paths, in order of definition; a shared one once, under its first path."""
+        """Parameters with their dotted paths, in order of definition. A shared one appears once, at its first path."""
         seen: set[int] = set()
         for path, parameter in self._walk(prefix):
             if id(parameter) not in seen:
@@ -50,7 +49,7 @@ class Module:
         """Attributes that are parameters or modules, and the parameters and modules in attributes that are lists.
 
         Raises:
-            ConfigError: if there are some in a tuple or a dictionary, where they would not be found.
+            ConfigError: if a tuple or a dictionary holds some; they would not be found there.
         """
         for name, value in vars(self).items():
             if isinstance(value, list):
@@ -76,7 +75,7 @@ class Module:
         return sum(parameter.data.size for parameter in self.parameters())
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for parameter in self.parameters():
             parameter.zero_grad()
 
@@ -117,7 +116,7 @@ class Module:
             data[...] = array_module(data).asarray(to_numpy(state[path]))
 
     def to(self, device: str) -> Module:
-        """Move all weights to ``"cpu"`` or ``"cuda"``, in place; gradients are forgotten. Call it before ``pack``.
+        """Move all weights to ``"cpu"`` or ``"cuda"``, in place, and clear gradients. Call it before ``pack``.
 
         Raises:
             DeviceError: if there is no such device.

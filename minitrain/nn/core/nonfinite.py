@@ -1,4 +1,4 @@
-"""Where a NaN or an infinity came from: the first bad parameter or gradient, by name."""
+"""Finds the source of a NaN or an infinity: the first bad parameter or gradient, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...backend.precision import wide
 
 
 def first_bad(arrays: Iterable[tuple[str, Array]]) -> str | None:
-    """The name of the first array that holds a NaN or an infinity, and which of the two; ``None`` if all are finite."""
+    """The first array with a NaN or an infinity, as a phrase that says which; ``None`` if all are finite."""
     for name, array in arrays:
         array = wide(array)
         if array.dtype.kind == "f" and not (xp := array_module(array)).isfinite(array).all():

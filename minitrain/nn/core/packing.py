@@ -1,9 +1,9 @@
 """Packing: all parameters of a model in one contiguous buffer, all gradients in another.
 
 One kernel call then updates every weight, one reduction gives the global norm, one buffer is sent to other machines.
-Weights with decay and weights without are in separate groups, and so are those of each `ParamGroup`. Within a group,
+Weights with and without decay are in separate groups, and so are those of each `ParamGroup`. Within a group,
 parameters are in reverse order of definition, roughly the order in which the backward finishes their gradients. Each
-starts on a cache line.
+starts at a cache line.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class FlatGroup(NamedTuple):
     """One buffer and the parameters that are views of it."""
 
     decay: bool  # whether the weight decay of optimizer or group applies
-    data: Array  # (n,) with zeros between parameters, where alignment leaves gaps
+    data: Array  # (n,) with zeros in the gaps that alignment leaves between parameters
     grad: Array  # (n,)
-    spans: dict[str, slice]  # where each parameter lies, by path
+    spans: dict[str, slice]  # the range of each parameter, by path
     parameters: dict[str, Parameter]
     group: ParamGroup = EVERYTHING
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle the parameters, and pack the copies into buffers of their own.
 
-        Without this, the parameters and the buffers would be copied apart from each other: the optimizer would update
-        buffers that no layer reads.
+        Otherwise parameters and buffers would be copied separately, and the optimizer would update buffers that no
+        layer reads.
         """
         return _pack_group, (self.group, self.decay, self.parameters)
 
@@ -47,9 +47,9 @@ def decays(parameter: Parameter) -> bool:
 def pack(model: Module) -> list[FlatGroup]:
     """Make the trainable parameters of ``model`` views of flat buffers. Frozen ones stay where they are.
 
-    Call it once, after weights were tied, frozen, grouped, loaded or moved, and before the optimizer is made. A second
-    call does nothing. Gradients keep their values. A deep copy of a packed model is packed as well, in memory of its
-    own; so is an unpickled one.
+    Call it once, after tying, freezing, grouping, loading or moving weights, and before making the optimizer. A second
+    call does nothing. Gradients keep their values. A deep copy of a packed model is packed too, in its own memory; so
+    is an unpickled one.
 
     Args:
         model: any module whose trainable parameters share one dtype and device.
@@ -86,7 +86,7 @@ def _pack_group(group: ParamGroup, decay: bool, members: dict[str, Parameter]) -
 
 
 def _aligned_zeros(like: Array, size: int) -> Array:
-    """Zeros that start on a cache line."""
+    """Zeros that start at a cache line."""
     xp = array_module(like)
     memory = xp.zeros(size + ALIGNMENT // like.dtype.itemsize, like.dtype)
     address = memory.ctypes.data if xp.__name__ == "numpy" else memory.data.ptr

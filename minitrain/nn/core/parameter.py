@@ -45,11 +45,11 @@ class Parameter:
 
     @property
     def fresh(self) -> bool:
-        """Whether there is no gradient: neither a backward nor the user has asked for it since ``zero_grad``."""
+        """Whether there is no gradient: neither a backward nor the user has accessed it since ``zero_grad``."""
         return self._fresh
 
     def read_grad(self) -> Array:
-        """The gradient, only to be read. Unlike ``grad``, a fresh one stays fresh."""
+        """The gradient for reading only. Unlike with ``grad``, a fresh one stays fresh."""
         buffer = self.grad_buffer()
         if self._fresh:
             buffer[...] = 0
@@ -62,11 +62,11 @@ class Parameter:
         return self._buffer
 
     def zero_grad(self) -> None:
-        """Forget the gradient."""
+        """Clear the gradient."""
         self._fresh = True
 
     def into(self) -> Target:
-        """Where a backward puts this gradient: nowhere if frozen, over a fresh one, added to any other."""
+        """Where a backward writes this gradient: nowhere if frozen, else to its buffer, added unless it is fresh."""
         if not self.trainable:
             return SKIP
         target = Into(self.grad_buffer(), accumulate=not self._fresh)
@@ -74,7 +74,7 @@ class Parameter:
         return target
 
     def rebind(self, data: Array, grad: Array | None) -> None:
-        """Move to memory that something else owns (``minitrain.nn.pack``), with the values."""
+        """Move the values to memory that something else owns (``minitrain.nn.pack``)."""
         data[...] = self.data
         if grad is not None:
             grad[...] = self.read_grad()

@@ -36,7 +36,7 @@ class ClipLoss(Module):
         self.temperature = Temperature(initial, limit=limit, dtype=dtype)
 
     def forward(self, image: Array, text: Array) -> tuple[Loss, InfoNCECache]:
-        """The loss of features (N, C) of any length, whose rows belong together."""
+        """The loss of features (N, C) of any length; row i of both is a pair."""
         return info_nce_forward(image, text, self.temperature.log_scale.data, limit=self.temperature.limit)
 
     def backward(self, dtotal: Any, cache: InfoNCECache) -> tuple[Array, Array]:
@@ -63,7 +63,7 @@ class SiglipLoss(Module):
         self.bias = Parameter(np.array(bias, dtype))
 
     def forward(self, image: Array, text: Array) -> tuple[Loss, SiglipCache]:
-        """The loss of features (N, C) of any length, whose rows belong together."""
+        """The loss of features (N, C) of any length; row i of both is a pair."""
         return siglip_forward(image, text, self.temperature.log_scale.data, self.bias.data)
 
     def backward(self, dtotal: Any, cache: SiglipCache) -> tuple[Array, Array]:

@@ -24,10 +24,10 @@ class Conv2d(Module):
         in_channels: channels C of the images.
         out_channels: channels O of the output.
         kernel: height and width of the kernels; here and below, one number or a pair (vertical, horizontal).
-        rng: source of the initial weights.
-        stride: from one window to the next.
+        init_rng: source of the initial weights.
+        stride: distance between windows.
         padding: rows and columns of zeros added on either side.
-        dilation: from one element of a window to the next.
+        dilation: distance between the elements of a window.
         groups: number of parts that the channels are split into; divides C and O.
         bias: whether to add a bias, which starts at 0.
         std: standard deviation of the initial weights; by default ``sqrt(2 / fan_in)``, which keeps the size of
@@ -39,7 +39,7 @@ class Conv2d(Module):
         bias: (O,) or ``None``.
 
     Raises:
-        ConfigError: if the channels cannot be split into so many groups.
+        ConfigError: if the channels cannot be split into that many groups.
         ShapeError: if ``kernel`` is not a size.
     """
 
@@ -48,7 +48,7 @@ class Conv2d(Module):
         in_channels: int,
         out_channels: int,
         kernel: Size,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         stride: Size = 1,
         padding: Size = 0,
@@ -65,7 +65,7 @@ class Conv2d(Module):
             )
         shape = (out_channels, in_channels // groups, *pair("Conv2d", "kernel", kernel, 1))
         std = math.sqrt(2 / math.prod(shape[1:])) if std is None else std
-        self.weight = Parameter(normal(rng, shape, std, dtype))
+        self.weight = Parameter(normal(init_rng, shape, std, dtype))
         self.bias = Parameter(np.zeros(out_channels, dtype)) if bias else None
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 

@@ -21,7 +21,7 @@ class Embedding(Module):
     Args:
         entries: number V of rows.
         width: width C of a row.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         padding_idx: id of padding, whose row starts at zero and gets no gradient.
         std: standard deviation of the initial weights.
         dtype: their dtype.
@@ -37,14 +37,14 @@ class Embedding(Module):
         self,
         entries: int,
         width: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         padding_idx: int | None = None,
         std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
         check_sizes("Embedding", entries=entries, width=width)
-        self.weight = Parameter(normal(rng, (entries, width), std, dtype))
+        self.weight = Parameter(normal(init_rng, (entries, width), std, dtype))
         self.padding_idx = padding_idx
         if padding_idx is not None:
             if not 0 <= padding_idx < entries:

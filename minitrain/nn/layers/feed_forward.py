@@ -14,9 +14,9 @@ from .linear import Linear
 
 
 class FeedForwardCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
-    up: Any  # LinearCache, or what is left of it by ``forget_input``
+    up: Any  # LinearCache, or the part that ``forget_input`` keeps
     down: GeluLinearCache
 
 
@@ -26,7 +26,7 @@ class FeedForward(Module):
     Args:
         width: model width C.
         hidden: width of the hidden layer, usually 4 C.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         approximate: form of GELU, ``"none"`` (exact) or ``"tanh"`` (GPT-2).
         bias: whether the two maps have biases.
         out_std: standard deviation of ``down``'s initial weights.
@@ -41,21 +41,21 @@ class FeedForward(Module):
         self,
         width: int,
         hidden: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         approximate: str = "none",
         bias: bool = True,
         out_std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
-        self.up = Linear(width, hidden, rng, bias=bias, dtype=dtype)
-        self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.up = Linear(width, hidden, init_rng, bias=bias, dtype=dtype)
+        self.down = Linear(hidden, width, init_rng, bias=bias, std=out_std, dtype=dtype)
         self.approximate = approximate
 
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, FeedForwardCache]:
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, FeedForwardCache]:
         """Map x (..., C) to out (..., C). The key is for adapters."""
-        hidden, up_cache = self.up.forward(x, rng=rng)
-        out, down_cache = self.down.forward_after_gelu(hidden, approximate=self.approximate, rng=rng)
+        hidden, up_cache = self.up.forward(x, key=key)
+        out, down_cache = self.down.forward_after_gelu(hidden, approximate=self.approximate, key=key)
         return out, FeedForwardCache(up_cache, down_cache)
 
     def backward(self, dout: Array, cache: FeedForwardCache) -> Array:
@@ -64,7 +64,7 @@ class FeedForward(Module):
         return self.up.backward(dhidden, cache.up)
 
     def forget_input(self, cache: FeedForwardCache) -> FeedForwardCache:
-        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
+        """The part of ``cache`` to keep if x will be recomputed; ``recall_input`` restores the rest."""
         return cache._replace(up=self.up.forget_input(cache.up))
 
     def recall_input(self, kept: FeedForwardCache, x: Array) -> FeedForwardCache:

@@ -19,9 +19,9 @@ ACTIVATIONS = ("swiglu", "geglu")
 
 
 class GatedFeedForwardCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
-    gate: Any  # LinearCache, or what is left of it by ``forget_input``
+    gate: Any  # LinearCache, or the part that ``forget_input`` keeps
     up: Any  # likewise
     gated: SwigluCache | GegluCache
     down: tuple[Array, Array | None]  # what ``down`` keeps without its input
@@ -35,7 +35,7 @@ class GatedFeedForward(Module):
     Args:
         width: model width C.
         hidden: width of the hidden layer.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         activation: ``"swiglu"`` (SiLU) or ``"geglu"`` (exact GELU).
         bias: whether the three maps have biases.
         out_std: standard deviation of ``down``'s initial weights.
@@ -54,7 +54,7 @@ class GatedFeedForward(Module):
         self,
         width: int,
         hidden: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         activation: str = "swiglu",
         bias: bool = False,
@@ -63,17 +63,17 @@ class GatedFeedForward(Module):
     ) -> None:
         if activation not in ACTIVATIONS:
             raise ConfigError(f"GatedFeedForward: activation={activation!r}; use one of {', '.join(ACTIVATIONS)}")
-        self.gate = Linear(width, hidden, rng, bias=bias, dtype=dtype)
-        self.up = Linear(width, hidden, rng, bias=bias, dtype=dtype)
-        self.down = Linear(hidden, width, rng, bias=bias, std=out_std, dtype=dtype)
+        self.gate = Linear(width, hidden, init_rng, bias=bias, dtype=dtype)
+        self.up = Linear(width, hidden, init_rng, bias=bias, dtype=dtype)
+        self.down = Linear(hidden, width, init_rng, bias=bias, std=out_std, dtype=dtype)
         self.activation = activation
 
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, GatedFeedForwardCache]:
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, GatedFeedForwardCache]:
         """Map x (..., C) to out (..., C). The key is for adapters."""
-        gate, gate_cache = self.gate.forward(x, rng=rng)
-        up, up_cache = self.up.forward(x, rng=rng)
+        gate, gate_cache = self.gate.forward(x, key=key)
+        up, up_cache = self.up.forward(x, key=key)
         hidden, gated = self._activate(gate, up)
-        out, down_cache = self.down.forward(hidden, rng=rng)
+        out, down_cache = self.down.forward(hidden, key=key)
         return out, GatedFeedForwardCache(gate_cache, up_cache, gated, self.down.forget_input(down_cache))
 
     def backward(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
@@ -87,7 +87,7 @@ class GatedFeedForward(Module):
         return self.gate.backward(dgate, cache.gate, dx=Into(dx, accumulate=True))
 
     def forget_input(self, cache: GatedFeedForwardCache) -> GatedFeedForwardCache:
-        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
+        """The part of ``cache`` to keep if x will be recomputed; ``recall_input`` restores the rest."""
         return cache._replace(gate=self.gate.forget_input(cache.gate), up=self.up.forget_input(cache.up))
 
     def recall_input(self, kept: GatedFeedForwardCache, x: Array) -> GatedFeedForwardCache:
@@ -99,6 +99,6 @@ class GatedFeedForward(Module):
         return swiglu_forward(gate, up) if self.activation == "swiglu" else geglu_forward(gate, up, approximate="none")
 
     def _backward_down(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
-        """Map dout (..., C) to dhidden (..., hidden); the input of ``down`` is computed again."""
+        """Map dout (..., C) to dhidden (..., hidden); the input of ``down`` is recomputed."""
         hidden, _ = self._activate(cache.gated.gate, cache.gated.up)
         return self.down.backward(dout, self.down.recall_input(cache.down, hidden))

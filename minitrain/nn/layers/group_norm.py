@@ -24,7 +24,7 @@ class GroupNorm(ScaleAndShift):
         bias, eps, dtype: see `ScaleAndShift`.
 
     Raises:
-        ConfigError: if the channels cannot be split into so many groups.
+        ConfigError: if the channels cannot be split into that many groups.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ class Linear(Module):
     Args:
         in_features: width K of the input.
         out_features: width N of the output.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         bias: whether to add a bias, which starts at 0.
         std: standard deviation of the initial weights (0.02 is GPT-2's).
         dtype: dtype of the weights.
@@ -33,21 +33,21 @@ class Linear(Module):
         bias: (N,) or ``None``.
 
     Raises:
-        ConfigError: if a width is not a whole number of at least 1, or ``rng`` is not a generator.
+        ConfigError: if a width is not a whole number of at least 1, or ``init_rng`` is not a generator.
     """
 
     def __init__(
         self,
         in_features: int,
         out_features: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         bias: bool = True,
         std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
         check_sizes("Linear", in_features=in_features, out_features=out_features)
-        self.weight = Parameter(normal(rng, (out_features, in_features), std, dtype))
+        self.weight = Parameter(normal(init_rng, (out_features, in_features), std, dtype))
         self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
 
     @property
@@ -55,8 +55,8 @@ class Linear(Module):
         """Width N of the output."""
         return len(self.weight.data)
 
-    def forward(self, x: Array, *, rng: Key | None = None) -> tuple[Array, LinearCache]:
-        """Map x (..., K) to out (..., N). The key is not needed here; an adapter in this layer's place may drop."""
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, LinearCache]:
+        """Map x (..., K) to out (..., N). The key is not used here, but by an adapter that replaces this layer."""
         return linear_forward(x, self.weight.data, self.bias.data if self.bias else None)
 
     def backward(self, dout: Array, cache: LinearCache, *, dx: Target = None) -> Array:
@@ -64,7 +64,7 @@ class Linear(Module):
         return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
 
     def forget_input(self, cache: LinearCache) -> tuple[Array, Array | None]:
-        """The part of ``cache`` to keep if x can be computed again; ``recall_input`` restores the rest."""
+        """The part of ``cache`` to keep if x will be recomputed; ``recall_input`` restores the rest."""
         return cache.weight, cache.bias
 
     def recall_input(self, kept: tuple[Array, Array | None], x: Array) -> LinearCache:
@@ -72,7 +72,7 @@ class Linear(Module):
         return LinearCache(x, *kept)
 
     def forward_after_gelu(
-        self, hidden: Array, *, approximate: str, rng: Key | None = None
+        self, hidden: Array, *, approximate: str, key: Key | None = None
     ) -> tuple[Array, GeluLinearCache]:
         """Map hidden (..., K) to out (..., N) of gelu(hidden), in one operation that does not keep gelu(hidden)."""
         bias = self.bias.data if self.bias else None

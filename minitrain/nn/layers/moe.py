@@ -1,10 +1,10 @@
-"""A mixture of experts: many feed-forward layers, a few of which each token uses.
+"""A mixture of experts: many feed-forward layers, of which each token uses a few.
 
 The router, a linear map, scores the experts. Each token goes to the k best, and the gates weight their outputs
 (Shazeer et al., 2017, arXiv:1701.06538). So a model has many weights and uses few of them for a token. No token is
 dropped: a single device needs no capacity limit.
 
-Without further losses, routers send everything to a few experts. Two losses prevent this: on the balance of the experts
+With no other loss, routers send everything to a few experts. Two losses prevent this: on the balance of the experts
 (Fedus et al., 2021, arXiv:2101.03961) and on the size of the router's logits (Zoph et al., 2022, arXiv:2202.08906).
 """
 
@@ -28,37 +28,37 @@ from .gated_feed_forward import GatedFeedForward
 from .linear import Linear
 
 
-class Visit(NamedTuple):
-    """The work of one expert."""
+class ExpertCache(NamedTuple):
+    """The cache of one expert."""
 
-    tokens: Array  # (n,) the tokens it got
+    tokens: Array  # (n,) its tokens
     choice: Array  # (n,) which of their k choices it is
     out: Array  # (n, C) the expert's outputs
     cache: Any  # of the expert
 
 
 class MixtureOfExpertsCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     router: LinearCache
     routing: TopKRoutingCache
     balancing: LoadBalancingCache
     z_loss: RouterZLossCache
-    visits: list[Visit]  # one for each expert
+    caches: list[ExpertCache]  # one for each expert
 
 
 class MixtureOfExperts(Module):
     """``sum_j gate[j] expert[j](x)`` over the k experts of a token.
 
     ``forward`` has a second output, the auxiliary loss, which the model adds to the total of its own loss. It is a sum
-    over tokens too. After division by the number of tokens, ``balance_weight`` and ``z_weight`` are those of the
+    over tokens too. After division by the number of tokens, ``balance_weight`` and ``z_weight`` mean the same as in the
     papers. The balance is counted over a batch: with ``balance_weight``, splitting a batch into micro-batches changes
     the gradient.
 
     Args:
         width: model width C.
         experts: the E experts, layers that map (n, C) to (n, C).
-        rng: source of the router's initial weights.
+        init_rng: source of the router's initial weights.
         k: experts for each token.
         normalize: whether the k gates of a token are scaled to sum to 1; see ``top_k_routing_forward``.
         balance_weight: factor of the balancing loss.
@@ -73,14 +73,14 @@ class MixtureOfExperts(Module):
         ConfigError: if ``k`` is not from 1 to E.
 
     Example:
-        ``MixtureOfExperts(64, [FeedForward(64, 256, rng) for _ in range(8)], rng)``
+        ``MixtureOfExperts(64, [FeedForward(64, 256, init_rng) for _ in range(8)], init_rng)``
     """
 
     def __init__(
         self,
         width: int,
         experts: Sequence[FeedForward | GatedFeedForward],
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         k: int = 2,
         normalize: bool = True,
@@ -90,7 +90,7 @@ class MixtureOfExperts(Module):
     ) -> None:
         if not 1 <= k <= len(experts):
             raise ConfigError(f"MixtureOfExperts: k={k} must be from 1 to the number of experts, {len(experts)}")
-        self.router = Linear(width, len(experts), rng, bias=False, dtype=dtype)
+        self.router = Linear(width, len(experts), init_rng, bias=False, dtype=dtype)
         self.experts = list(experts)
         self.k, self.normalize = k, normalize
         self.balance_weight, self.z_weight = balance_weight, z_weight
@@ -105,13 +105,13 @@ class MixtureOfExperts(Module):
         aux = self.balance_weight * balance.total + self.z_weight * size.total
 
         xp = array_module(x)
-        out, visits = xp.zeros(rows.shape, rows.dtype), []
+        out, caches = xp.zeros(rows.shape, rows.dtype), []
         for e, expert in enumerate(self.experts):
             tokens, choice = xp.nonzero(experts == e)
-            answer, cache = expert.forward(rows[tokens])  # (n, C)
-            out[tokens] += gates[tokens, choice][:, None] * answer  # a token comes once to an expert
-            visits.append(Visit(tokens, choice, answer, cache))
-        return out.reshape(x.shape), aux, MixtureOfExpertsCache(router, routing, balancing, z_loss, visits)
+            y, cache = expert.forward(rows[tokens])  # (n, C)
+            out[tokens] += gates[tokens, choice][:, None] * y  # an expert gets a token at most once
+            caches.append(ExpertCache(tokens, choice, y, cache))
+        return out.reshape(x.shape), aux, MixtureOfExpertsCache(router, routing, balancing, z_loss, caches)
 
     def backward(self, dout: Array, daux: Any, cache: MixtureOfExpertsCache) -> Array:
         """Map dout (..., C) and daux (), ``None`` for zero, to dx (..., C)."""
@@ -120,8 +120,8 @@ class MixtureOfExperts(Module):
         xp = array_module(dout)
         dx: Array = xp.zeros(drows.shape, drows.dtype)
         dgates = xp.zeros(gates.shape, gates.dtype)
-        for expert, (tokens, choice, answer, expert_cache) in zip(self.experts, cache.visits, strict=True):
-            dgates[tokens, choice] = (drows[tokens] * answer).sum(axis=-1)
+        for expert, (tokens, choice, y, expert_cache) in zip(self.experts, cache.caches, strict=True):
+            dgates[tokens, choice] = (drows[tokens] * y).sum(axis=-1)
             dx[tokens] += expert.backward(gates[tokens, choice][:, None] * drows[tokens], expert_cache)
 
         dprobs, _ = load_balancing_backward(self.balance_weight * daux, cache.balancing)

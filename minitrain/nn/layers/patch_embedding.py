@@ -1,7 +1,7 @@
 """Images as sequences: an image is cut into patches, and a linear map turns each into a vector.
 
-From the vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929). It equals a
-convolution whose stride is its kernel, written as a change of shape and one product.
+It is part of the vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929). It equals a convolution with stride
+equal to the kernel size, written as a change of shape and one product.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .linear import Linear
 
 
 class PatchEmbeddingCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     project: LinearCache
     shape: tuple[int, ...]  # of the images, (B, C, H, W)
@@ -35,7 +35,7 @@ class PatchEmbedding(Module):
         channels: number C of the image's channels.
         patch: height and width of a patch, in pixels.
         width: size of the vectors.
-        rng: source of the initial weights.
+        init_rng: source of the initial weights.
         bias: whether to add a bias.
         std: standard deviation of the initial weights.
         dtype: dtype of the weights.
@@ -52,7 +52,7 @@ class PatchEmbedding(Module):
         channels: int,
         patch: int,
         width: int,
-        rng: np.random.Generator,
+        init_rng: np.random.Generator,
         *,
         bias: bool = True,
         std: float = 0.02,
@@ -61,7 +61,7 @@ class PatchEmbedding(Module):
         if channels < 1 or patch < 1:
             raise ConfigError(f"PatchEmbedding: channels={channels} and patch={patch} must be 1 or more")
         self.channels, self.patch = channels, patch
-        self.project = Linear(channels * patch * patch, width, rng, bias=bias, std=std, dtype=dtype)
+        self.project = Linear(channels * patch * patch, width, init_rng, bias=bias, std=std, dtype=dtype)
 
     def forward(self, x: Array) -> tuple[Array, PatchEmbeddingCache]:
         """Map x (B, C, H, W) to out (B, N, width).

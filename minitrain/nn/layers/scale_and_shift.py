@@ -1,4 +1,4 @@
-"""What norms with a weight and a bias for each channel share."""
+"""Shared part of norms with a weight and a bias for each channel."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ from ..core.parameter import Parameter
 class Temperature(Module):
     """Multiply by ``exp(log_scale)``, learned and clipped as in CLIP (Radford et al., 2021, arXiv:2103.00020).
 
-    A temperature divides, so the factor is one over it: 1/0.07 at first. After each update the factor is clipped to the
-    limit: above it, its gradient would be zero, and it would not come down again.
+    A temperature is a divisor, so the factor is one over it, initially 1/0.07. After each update the factor is clipped
+    to the limit: above it, its gradient would be zero, and it could not decrease again.
 
     Args:
-        initial: the factor at first.
+        initial: initial factor.
         limit: the largest factor.
         dtype: dtype of the weight.
 

@@ -1,4 +1,4 @@
-"""What backwards of element-wise functions keep: the input, or the output where the derivative follows from it."""
+"""Caches of element-wise functions: the input, or the output if the derivative follows from it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ...backend.arrays import Array
 
 
 class InputCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (...,) the input
 
 
 class OutputCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     out: Array  # (...,) the output

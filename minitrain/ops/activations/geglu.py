@@ -15,7 +15,7 @@ from .gelu import FORMS, gelu_backward, gelu_forward
 
 
 class GegluCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     gate: Array  # (...,)
     up: Array  # (...,)
@@ -32,20 +32,20 @@ def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> tuple
     """``gelu(gate) * up``, element by element.
 
     Args:
-        gate: (...,) what opens and closes.
-        up: (...,) what is let through.
+        gate: (...,) input of the activation.
+        up: (...,) what the activated gate multiplies.
         approximate: form of GELU, see ``gelu_forward``.
 
     Returns:
         out (...,) and the cache.
     """
-    opened, _ = gelu_forward.reference(gate, approximate=approximate)
-    return opened * up, GegluCache(gate, up, approximate)
+    activated, _ = gelu_forward.reference(gate, approximate=approximate)
+    return activated * up, GegluCache(gate, up, approximate)
 
 
 @op("cache.gate: *N; dout: *N")
 def geglu_backward(dout: Array, cache: GegluCache) -> tuple[Array, Array]:
     """Gradients of GEGLU: dout (...,) to dgate (...,) and dup (...,)."""
     gate, up, approximate = cache
-    opened, gelu_cache = gelu_forward.reference(gate, approximate=approximate)
-    return gelu_backward.reference(dout * up, gelu_cache), dout * opened
+    activated, gelu_cache = gelu_forward.reference(gate, approximate=approximate)
+    return gelu_backward.reference(dout * up, gelu_cache), dout * activated

@@ -1,7 +1,7 @@
 r"""Gaussian error linear unit (Hendrycks, Gimpel, 2016, arXiv:1606.08415): ``x * P(Z <= x)`` for a standard normal Z.
 
-Exactly, ``0.5 x (1 + erf(x / sqrt 2))``, with derivative ``cdf(x) + x pdf(x)``. The tanh form, of GPT-2, replaces the
-distribution function by ``0.5 (1 + tanh(u))`` with ``u = sqrt(2/pi) (x + 0.044715 x^3)``.
+The exact form is ``0.5 x (1 + erf(x / sqrt 2))``, with derivative ``cdf(x) + x pdf(x)``. GPT-2's tanh form replaces
+the distribution function by ``0.5 (1 + tanh(u))`` with ``u = sqrt(2/pi) (x + 0.044715 x^3)``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 FORMS = ("tanh", "exact", "none")
-"""What ``approximate`` may be. ``"none"`` is PyTorch's name of ``"exact"``."""
+"""The values of ``approximate``. ``"none"`` is PyTorch's name for ``"exact"``."""
 
 
 class GeluCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (...,) the input
     approximate: str

@@ -1,4 +1,4 @@
-"""The logistic function and its integral, softplus, as helpers of losses: neither overflows for any x."""
+"""The logistic function and its integral, softplus, as helpers of losses. Neither overflows for any x."""
 
 from __future__ import annotations
 

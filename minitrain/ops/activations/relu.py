@@ -1,7 +1,7 @@
 """Rectified linear unit (Nair, Hinton, 2010): ``out = max(x, 0)``. Backward: ``dx = dout`` where ``x > 0``, else 0.
 
-At the kink, ``x = 0``, the derivative is taken to be 0. ``out > 0`` exactly where ``x > 0``, so the output is all that
-the backward needs.
+At the kink, ``x = 0``, the derivative is taken to be 0. ``out > 0`` exactly where ``x > 0``, so the backward needs only
+the output.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .caches import OutputCache
 
 
 class ReluCache(OutputCache):
-    """What the backward needs."""
+    """Saved for the backward."""
 
 
 @op("x: *N")

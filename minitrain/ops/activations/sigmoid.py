@@ -2,8 +2,8 @@
 
 Backward: ``dx = dout s (1 - s)``.
 
-``exp(-x)`` overflows for a very negative x. Where x is negative, the fraction is therefore multiplied by ``exp(x)``
-above and below: ``s(x) = exp(x) / (1 + exp(x))``. Both halves in one line::
+``exp(-x)`` overflows for very negative x. Where x is negative, numerator and denominator are therefore multiplied by
+``exp(x)``: ``s(x) = exp(x) / (1 + exp(x))``. Both cases in one line::
 
     s(x) = exp(min(x, 0)) / (1 + exp(-|x|))
 """
@@ -16,7 +16,7 @@ from .caches import OutputCache
 
 
 class SigmoidCache(OutputCache):
-    """What the backward needs."""
+    """Saved for the backward."""
 
 
 @op("x: *N")

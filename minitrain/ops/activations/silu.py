@@ -12,7 +12,7 @@ from .sigmoid import sigmoid_forward
 
 
 class SiluCache(InputCache):
-    """What the backward needs."""
+    """Saved for the backward."""
 
 
 @op("x: *N")

@@ -10,7 +10,7 @@ from ..contract.op import op
 
 
 class SoftmaxCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     out: Array  # (..., C) the probabilities
 
@@ -19,7 +19,7 @@ class SoftmaxCache(NamedTuple):
 def softmax_forward(x: Array) -> tuple[Array, SoftmaxCache]:
     """Probabilities proportional to ``exp(x)`` along the last axis.
 
-    The row's maximum is subtracted first, so nothing overflows. A row of ``-inf`` only gives NaN: it has no softmax.
+    The row's maximum is subtracted first, so nothing overflows. A row with only ``-inf`` gives NaN: it has no softmax.
 
     Args:
         x: (..., C) scores.

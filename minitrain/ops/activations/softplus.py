@@ -1,6 +1,6 @@
 """Softplus, a smooth ReLU (Dugas, Bengio, Bélisle, Nadeau, Garcia, 2000): ``out = log(1 + exp(x))``.
 
-``exp(x)`` overflows for a large x; with the larger of 0 and x taken out of the logarithm nothing does::
+``exp(x)`` overflows for large x. With ``max(x, 0)`` taken out of the logarithm, nothing does::
 
     out = max(x, 0) + log(1 + exp(-|x|))
 
@@ -16,7 +16,7 @@ from .sigmoid import sigmoid_forward
 
 
 class SoftplusCache(InputCache):
-    """What the backward needs."""
+    """Saved for the backward."""
 
 
 @op("x: *N")

@@ -1,4 +1,4 @@
-"""Special functions that NumPy lacks: SciPy has them on the CPU, CuPy's ``cupyx`` on the GPU."""
+"""Special functions that NumPy lacks, from SciPy on the CPU and from CuPy's ``cupyx`` on the GPU."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from .silu import silu_backward, silu_forward
 
 
 class SwigluCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     gate: Array  # (...,)
     up: Array  # (...,)
@@ -25,19 +25,19 @@ def swiglu_forward(gate: Array, up: Array) -> tuple[Array, SwigluCache]:
     """``silu(gate) * up``, element by element.
 
     Args:
-        gate: (...,) what opens and closes.
-        up: (...,) what is let through.
+        gate: (...,) input of the activation.
+        up: (...,) what the activated gate multiplies.
 
     Returns:
         out (...,) and the cache.
     """
-    opened, _ = silu_forward.reference(gate)
-    return opened * up, SwigluCache(gate, up)
+    activated, _ = silu_forward.reference(gate)
+    return activated * up, SwigluCache(gate, up)
 
 
 @op("cache.gate: *N; dout: *N")
 def swiglu_backward(dout: Array, cache: SwigluCache) -> tuple[Array, Array]:
     """Gradients of SwiGLU: dout (...,) to dgate (...,) and dup (...,)."""
     gate, up = cache
-    opened, silu_cache = silu_forward.reference(gate)
-    return silu_backward.reference(dout * up, silu_cache), dout * opened
+    activated, silu_cache = silu_forward.reference(gate)
+    return silu_backward.reference(dout * up, silu_cache), dout * activated

@@ -8,7 +8,7 @@ from .caches import OutputCache
 
 
 class TanhCache(OutputCache):
-    """What the backward needs."""
+    """Saved for the backward."""
 
 
 @op("x: *N")

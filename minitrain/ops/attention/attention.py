@@ -2,15 +2,15 @@
 
 For each sample and head::
 
-    C = cap(scale * Q K^T)            similarities (T, S); cap(z) = softcap * tanh(z / softcap), if asked for
+    C = cap(scale * Q K^T)            similarities (T, S); cap(z) = softcap * tanh(z / softcap), if set
     S = C + bias + ALiBi              scores (T, S); -inf where a query may not attend
-    L = logsumexp(S)                  one number a query (T,)
+    L = logsumexp(S)                  one number per query (T,)
     P = exp(S - L)                    probabilities
     O = dropout(P) V
 
-The backward computes P again, so no (T, S) matrix outlives the call. The kernel does it from Q, K and the stored L, as
-FlashAttention does (Dao et al., 2022, arXiv:2205.14135); the code here takes the softmax again, without the rounding of
-L that shows where scores are large. With ``M`` the dropout factors::
+The backward recomputes P, so no (T, S) matrix is kept. The kernel recomputes it from Q, K and the stored L, like
+FlashAttention (Dao et al., 2022, arXiv:2205.14135). The code here recomputes the softmax itself, because the rounding
+of L shows where scores are large. With ``M`` the dropout factors::
 
     dV = (M P)^T dO          dP = M (dO V^T)
     dS = P (dP - sum(dO * O))               the softmax Jacobian; sum(dO * O) equals sum(dP * P)
@@ -39,7 +39,7 @@ from .attention_scores import biased, capped_slope, for_queries, heads_first, si
 
 
 class AttentionCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     q: Array  # (B, T, H, D), as it was multiplied; so are k and v
     k: Array  # (B, S, Hkv, D)
@@ -55,7 +55,7 @@ class AttentionCache(NamedTuple):
     softcap: float | None
     scale: float
     dropout: float
-    rng: Key | None
+    key: Key | None
 
 
 def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **options: Any) -> None:
@@ -83,7 +83,7 @@ def _check_attention(q: Array, k: Array, v: Array, bias: Array | None = None, **
     if key_lengths is not None and (key_lengths.shape != (B,) or key_lengths.dtype.kind not in "iu"):
         refuse(f"key_lengths must hold B = {B} integers, got {key_lengths.dtype} {key_lengths.shape}")
     if window is not None and (window < 1 or window % 1):
-        refuse(f"window = {window} must be a whole number from 1 (a query sees itself), or None for no window")
+        refuse(f"window = {window} must be a whole number of at least 1 (a query sees itself), or None for no window")
     if alibi_slopes is not None and (alibi_slopes.shape != (H,) or alibi_slopes.dtype.kind != "f"):
         refuse(f"alibi_slopes must hold H = {H} floats, got {alibi_slopes.dtype} {alibi_slopes.shape}")
     if softcap is not None and not softcap > 0:
@@ -105,9 +105,9 @@ def attention_forward(
     softcap: float | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
-    rng: Key | None = None,
+    key: Key | None = None,
 ) -> tuple[Array, AttentionCache]:
-    """Attend from queries to keys and mix the values.
+    """Attend from queries to keys: a weighted sum of the values for each query.
 
     Args:
         q: (B, T, H, D) queries.
@@ -117,16 +117,16 @@ def attention_forward(
         causal: query t may attend to keys s <= t + S - T only (aligned at the bottom right).
         key_lengths: (B,) integers; keys from this length on are padding.
         mask: boolean, True = may attend; broadcasts to (B, H, T, S).
-        window: query t may attend to keys closer than this only, counting from the bottom right as ``causal`` does:
-            itself and, with ``causal``, the ``window - 1`` keys before it, else as many on both sides (Beltagy et al.,
-            2020, arXiv:2004.05150).
-        alibi_slopes: (H,) linear biases (Press et al., 2022, arXiv:2108.12409): head h subtracts ``slope * distance``
-            from its scores. They are constants, without a gradient.
+        window: query t may attend only to keys closer than this, aligned at the bottom right like ``causal``: to
+            itself and the ``window - 1`` keys before it and, without ``causal``, after it (Beltagy et al., 2020,
+            arXiv:2004.05150).
+        alibi_slopes: (H,) slopes of linear biases (Press et al., 2022, arXiv:2108.12409): head h subtracts ``slope *
+            distance`` from its scores. They are constants without a gradient.
         softcap: scores before bias and ALiBi become ``softcap * tanh(score / softcap)`` (Gemma Team, 2024,
             arXiv:2408.00118).
         scale: factor on the scores, 1/sqrt(D) by default.
-        dropout: probability of dropping a probability, in [0, 1).
-        rng: key of the dropout mask; ``None`` means evaluation.
+        dropout: rate at which probabilities are dropped, in [0, 1).
+        key: random key of the dropout mask; ``None`` means evaluation.
 
     Returns:
         out (B, T, H, D) and the cache. A query that may attend to nothing gets zeros, and passes no gradient.
@@ -136,13 +136,13 @@ def attention_forward(
     q, k, v = operand(q), operand(k), operand(v)
     scores = biased(similarities(q, k, scale, softcap), bias, alibi_slopes, causal, window, key_lengths, mask)
     e, total, lse = _softmax_parts(scores)
-    if rng is not None and dropout > 0:
-        e = e * dropout_mask(e, dropout, rng)
+    if key is not None and dropout > 0:
+        e = e * dropout_mask(e, dropout, key)
     mixed = product(operand_like(e, q), heads_first(for_queries(v, q))) / total  # (B, H, T, D)
     out = heads_first(mixed).astype(dtype, copy=False)  # (B, H, T, D) -> (B, T, H, D)
     return out, AttentionCache(
         q, k, v, bias, operand_like(out, q), lse,
-        key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng,
+        key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, key,
     )  # fmt: skip
 
 
@@ -153,15 +153,15 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     Maps dout (B, T, H, D) to dq (B, T, H, D), dk (B, S, Hkv, D), dv (B, S, Hkv, D), dbias (bias's shape, or
     ``None``).
     """
-    q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, rng = cache
+    q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, key = cache
     similar = similarities(q, k, scale, softcap)  # (B, H, T, S)
     e, total, _ = _softmax_parts(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask))
     p, dtype = e / total, dout.dtype
     do = heads_first(operand_like(dout, q))  # (B, H, T, D)
     dp = product(do, heads_first(for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
     dropped = p
-    if rng is not None and dropout > 0:
-        factors = dropout_mask(p, dropout, rng)
+    if key is not None and dropout > 0:
+        factors = dropout_mask(p, dropout, key)
         dropped, dp = p * factors, dp * factors
     ds = p * (dp - (wide(dout) * wide(out)).sum(axis=-1).swapaxes(1, 2)[..., None])  # (B, H, T, S)
     dz = operand_like(ds if softcap is None else ds * capped_slope(similar, softcap), q)
@@ -182,9 +182,9 @@ def _softmax_parts(scores: Array) -> tuple[Array, Array, Array]:
     """
     xp = array_module(scores)
     highest = row_maximum(scores)  # (B, H, T, 1)
-    blind = xp.isneginf(highest)  # may attend to nothing
-    e = xp.exp(scores - xp.where(blind, 0, highest).astype(scores.dtype))
-    total = xp.where(blind, 1, e.sum(axis=-1, keepdims=True)).astype(scores.dtype)  # (B, H, T, 1)
+    no_keys = xp.isneginf(highest)  # may attend to nothing
+    e = xp.exp(scores - xp.where(no_keys, 0, highest).astype(scores.dtype))
+    total = xp.where(no_keys, 1, e.sum(axis=-1, keepdims=True)).astype(scores.dtype)  # (B, H, T, 1)
     return e, total, (highest + xp.log(total))[..., 0]
 
 

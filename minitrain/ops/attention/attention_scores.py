@@ -1,13 +1,13 @@
-"""The scores of attention: what a query says about a key before the softmax, and which keys it may see at all.
+"""The scores of attention before the softmax, and which keys a query may attend to.
 
-Forward and backward both need them, one after the other; no score is kept in between::
+Forward and backward both compute them; no score is kept in between::
 
     Z = scale * Q K^T                       similarities (T, S)
-    C = softcap * tanh(Z / softcap)         capped, if asked for
+    C = softcap * tanh(Z / softcap)         capped, if set
     S = C + bias - slope * |t' - s|         and -inf where query t may not attend to key s
 
-A query's place among the keys is counted from the end: query t stands at ``t' = t + S - T``. With T = S that is t
-itself; with S > T the queries are the last of a longer sequence, whose earlier keys are known already.
+A query's position among the keys is counted from the end: query t is at position ``t' = t + S - T``. With T = S that is
+t itself. With S > T the queries are the last of a longer sequence, whose earlier keys were computed before.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..contract.products import product
 def similarities(q: Array, k: Array, scale: float, softcap: float | None) -> Array:
     """``scale * Q K^T``, capped: (B, H, T, S).
 
-    Soft-capping (Gemma Team, 2024, arXiv:2408.00118) keeps scores within (-softcap, softcap), small ones almost as they
-    are.
+    Soft-capping (Gemma Team, 2024, arXiv:2408.00118) keeps scores within (-softcap, softcap) and hardly changes small
+    ones.
     """
     xp = array_module(q)
     z = scale * product(heads_first(q), heads_first(for_queries(k, q)).swapaxes(-1, -2))  # (B, H, T, S)
@@ -32,7 +32,7 @@ def similarities(q: Array, k: Array, scale: float, softcap: float | None) -> Arr
 
 
 def capped_slope(capped: Array, softcap: float) -> Array:
-    """The derivative of ``softcap * tanh(z / softcap)``, which is ``1 - tanh^2``, from its value."""
+    """The derivative of ``softcap * tanh(z / softcap)``, ``1 - tanh^2``, computed from the capped value."""
     return 1 - (capped / softcap) ** 2
 
 
@@ -45,7 +45,7 @@ def biased(
     key_lengths: Array | None,
     mask: Array | None,
 ) -> Array:
-    """The scores (B, H, T, S): similarities with all that is added to them, and -inf where a query may not attend."""
+    """The scores (B, H, T, S): similarities plus bias and ALiBi, and -inf where a query may not attend."""
     xp, scores = array_module(similar), similar
     T, S = similar.shape[2:]
     if bias is not None:
@@ -58,14 +58,14 @@ def biased(
 
 
 def _lead(xp: Any, T: int, S: int) -> Array:
-    """(T, S): how far query t stands after key s, ``t' - s``; negative for a key to come."""
+    """(T, S): the distance ``t' - s`` from key s to query t; negative for later keys."""
     return xp.arange(T)[:, None] + (S - T) - xp.arange(S)  # type: ignore[no-any-return]
 
 
 def allowed(
     xp: Any, T: int, S: int, causal: bool, window: int | None, key_lengths: Array | None, mask: Array | None
 ) -> Array | None:
-    """Where queries may attend: boolean, broadcasts to (B, H, T, S), or ``None`` if everywhere."""
+    """Where queries may attend: boolean, broadcasts to (B, H, T, S); ``None`` means everywhere."""
     rules = []
     if mask is not None:
         rules.append(mask)
@@ -84,6 +84,6 @@ def heads_first(x: Array) -> Array:
 
 
 def for_queries(kv: Array, q: Array) -> Array:
-    """(B, S, Hkv, D) -> (B, S, H, D): each key head once for every query head of its group."""
+    """(B, S, Hkv, D) -> (B, S, H, D): repeat each key head for every query head of its group."""
     group = q.shape[2] // kv.shape[2]
     return kv if group == 1 else array_module(kv).repeat(kv, group, axis=2)

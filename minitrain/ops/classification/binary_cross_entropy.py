@@ -1,11 +1,11 @@
-"""Cross-entropy of independent yes-or-no questions, from logits.
+"""Cross-entropy of independent binary labels, from logits.
 
-For a logit x, ``p = sigmoid(x)``, a target t in [0, 1] and a weight w of the positive side::
+For a logit x, ``p = sigmoid(x)``, a target t in [0, 1] and a weight w of the positive class::
 
     loss  = -w t log p - (1 - t) log(1 - p)  =  w t softplus(-x) + (1 - t) softplus(x)
     dloss = (1 - t) p - w t (1 - p)
 
-Softplus never overflows, so no logit is too large.
+Softplus never overflows, however large the logit is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..contract.op import op
 
 
 class BinaryCrossEntropyCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     logits: Array  # (..., C)
     targets: Array  # (..., C)
@@ -34,10 +34,10 @@ def binary_cross_entropy_forward(
 
     Args:
         logits: (..., C) log-odds.
-        targets: (..., C) probabilities in [0, 1]: 1 for yes, 0 for no. They are held constant.
-        pos_weight: (C,) weight of the positive side of each column, ``None`` for 1; above 1 it trades precision for
-            recall. It is held constant.
-        each: keep the loss of each element instead of their sum.
+        targets: (..., C) probabilities in [0, 1]: 1 is positive, 0 negative. They have no gradient.
+        pos_weight: (C,) weight of the positive class of each column, ``None`` for 1; above 1 it trades precision for
+            recall. It has no gradient.
+        each: return the loss of each element instead of the sum.
 
     Returns:
         Loss(total () or (..., C), count (), the number of elements) and the cache.

@@ -1,12 +1,12 @@
-"""Focal loss of yes-or-no questions (Lin et al., 2017, arXiv:1708.02002): what is already right counts less.
+"""Focal loss for binary labels (Lin et al., 2017, arXiv:1708.02002): elements that are already right count less.
 
-With ``z`` the logit, its sign turned for targets 0, ``p = sigmoid(z)`` the probability of the right answer and
-``q = 1 - p``::
+With ``z`` the logit, negated for targets 0, ``p = sigmoid(z)`` the probability of the target and ``q = 1 - p``::
 
     loss    = -a q^g log p  =  a q^g softplus(-z)
     dloss/dz = -a q^g (g p softplus(-z) + q)
 
-where g is the focus (0 gives cross-entropy), and a is ``alpha`` for targets 1 and ``1 - alpha`` for targets 0.
+where g is the focusing parameter gamma (0 gives cross-entropy), and a is ``alpha`` for targets 1 and ``1 - alpha`` for
+targets 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..linear.embedding import check_ids
 
 
 class BinaryFocalCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     logits: Array  # (...,)
     targets: Array  # (...,) 0 or 1
@@ -46,10 +46,10 @@ def binary_focal_forward(
 
     Args:
         logits: (...,) log-odds.
-        targets: (...,) integers, 1 for yes, 0 for no.
-        gamma: the focus, not negative.
-        alpha: weight of the targets 1 in [0, 1], the targets 0 have the rest; ``None`` for 1 on both sides.
-        each: keep the loss of each element instead of their sum.
+        targets: (...,) integers, 1 or 0.
+        gamma: focusing parameter, at least 0.
+        alpha: weight of targets 1, in [0, 1]; targets 0 have weight ``1 - alpha``. ``None`` means 1 for both.
+        each: return the loss of each element instead of the sum.
 
     Returns:
         Loss(total () or (...,), count (), the number of elements) and the cache.
@@ -76,7 +76,7 @@ def binary_focal_backward(dtotal: Any, cache: BinaryFocalCache) -> tuple[Array, 
 
 
 def _sides(logits: Array, targets: Array, alpha: float | None) -> tuple[Array, Any]:
-    """+1 for targets 1 and -1 for targets 0, and the weight of each."""
+    """+1 for targets 1 and -1 for targets 0, and the weight of each element."""
     xp = array_module(logits)
     sign = (2 * (targets == 1) - 1).astype(logits.dtype)
     weight = 1 if alpha is None else xp.where(targets == 1, alpha, 1 - alpha).astype(logits.dtype)

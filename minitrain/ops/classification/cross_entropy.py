@@ -6,17 +6,17 @@ For one row of logits z, its log-sum-exp L, the target y and class weights w::
     loss  = -(1 - e) w[y] log p[y]  -  (e / V) sum_c w[c] log p[c]  +  a w[y] L^2
 
 with smoothing e spread over all V classes, as in PyTorch (Szegedy et al., 2016, arXiv:1512.00567). The last term is
-the z-loss of PaLM (Chowdhery et al., 2022, arXiv:2204.02311, section 5; a = 1e-4 there): it holds the normaliser
+the z-loss of PaLM (Chowdhery et al., 2022, arXiv:2204.02311, section 5; a = 1e-4 there): it keeps the normaliser
 near 1. The gradient is ``p * (W + 2 a w[y] L) - target``, where ``target[c] = (1 - e) w[y] [c = y] + (e / V) w[c]`` and
 W is the sum of ``target``.
 
 Loss and count are both linear in w: a row whose class has weight 2 counts like two rows, in the z-loss too.
 
-The option ``others_only`` smooths as The Annotated Transformer does (Rush, 2018): neither the target's class nor
-``ignore_index`` (padding) has a part in e, and the n classes that are left have ``e / n`` each. With that share,
+The option ``others_only`` smooths like The Annotated Transformer (Rush, 2018): e is spread over the n classes other
+than the target and ``ignore_index`` (padding), ``e / n`` each. Then
 ``target[c] = (1 - e - e / n) w[y] [c = y] + (e / n) w[c] [c is not ignore_index]``.
 
-The loss is returned as a *total* and a *count* (the sum of w[y]); the mean is their quotient.
+The loss is a *total* and a *count* (the sum of w[y]); the mean is their quotient.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..linear.embedding import check_ids
 
 
 class CrossEntropyCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     logits: Array  # (..., V)
     highest: Array  # (...,) largest logit of each row
@@ -62,7 +62,7 @@ def check_entropy_options(
         raise ShapeError(f"{function}: z_loss = {z_loss} must not be negative")
     if others_only and label_smoothing > 0 and _others(V, ignore_index) < 1:
         raise ShapeError(
-            f"{function}: of V = {V} classes none is left that others_only could smooth over, besides the target's and "
+            f"{function}: of V = {V} classes, others_only leaves none to smooth over besides the target's and "
             f"ignore_index = {ignore_index}; use label_smoothing=0 or others_only=False"
         )
 
@@ -88,12 +88,12 @@ def cross_entropy_forward(
     Args:
         logits: (..., V) unnormalised log-probabilities.
         targets: (...,) integers in [0, V), or ``ignore_index``.
-        class_weight: (V,) weight of each class, ``None`` for 1. It is held constant: it has no gradient.
+        class_weight: (V,) weight of each class, ``None`` for 1. It has no gradient.
         label_smoothing: share of the target spread evenly over all classes, in [0, 1].
         ignore_index: rows with this target add nothing to total, count or gradient.
-        z_loss: factor of the squared log-sum-exp that is added for each row that counts, not negative.
+        z_loss: factor of the squared log-sum-exp that is added for each row that counts, at least 0.
         others_only: whether smoothing leaves out the target's own class and ``ignore_index``.
-        each: keep the loss of each row instead of their sum.
+        each: return the loss of each row instead of the sum.
 
     Returns:
         Loss(total () or (...,), count ()) and the cache.
@@ -118,7 +118,7 @@ def cross_entropy_forward(
     lse = highest + log_total
     losses = wy * (hit * (log_total - (chosen - highest)) + z_loss * lse * lse)
     if share > 0:
-        # A class without a part costs nothing, even if its logit is -inf.
+        # A class without a share of the smoothing costs nothing, even if its logit is -inf.
         costs = xp.where(spread_over != 0, log_total[..., None] - (logits - highest[..., None]), 0)  # (..., V)
         losses = losses + share * (spread_over * costs).sum(axis=-1)
     # An ignored row adds nothing, even where its logits are not finite.
@@ -131,8 +131,8 @@ def cross_entropy_backward(dtotal: Any, cache: CrossEntropyCache) -> tuple[Array
     """Gradient of the total.
 
     Args:
-        dtotal: () gradient of the total: 1 for the plain sum, a loss scale in mixed precision; or (...,) of each
-            row's loss.
+        dtotal: () gradient of the total: 1 for the plain sum, the loss scale in mixed precision. Or (...,), the
+            gradient of each row's loss.
         cache: from the forward.
 
     Returns:
@@ -146,8 +146,8 @@ def cross_entropy_backward(dtotal: Any, cache: CrossEntropyCache) -> tuple[Array
     onehot = xp.arange(logits.shape[-1]) == y[..., None]  # (..., V)
     w = xp.ones(logits.shape[-1], logits.dtype) if class_weight is None else class_weight
     target = hit * onehot * w + share * spread_over  # (..., V)
-    pull = target.sum(axis=-1) + 2 * z_loss * w[y] * (highest + xp.log(total))  # (...,)
-    dlogits = xp.exp(logits - highest[..., None]) * (pull / total)[..., None] - target
+    p_factor = target.sum(axis=-1) + 2 * z_loss * w[y] * (highest + xp.log(total))  # (...,)
+    dlogits = xp.exp(logits - highest[..., None]) * (p_factor / total)[..., None] - target
     dlogits = chain("cross_entropy_backward", dtotal, dlogits.astype(logits.dtype), rows=True)
     return xp.where(counted[..., None], dlogits, 0).astype(logits.dtype), None, None
 
@@ -156,7 +156,7 @@ def _target(cache: CrossEntropyCache) -> tuple[float, float, Array]:
     """The smoothed target ``hit * w[y] [c = y] + share * spread_over[c]``.
 
     Returns:
-        hit, share and spread_over (V,): the class weights, 0 for a class without a part in the smoothing.
+        hit, share and spread_over (V,): the class weights, 0 for a class without a share of the smoothing.
     """
     xp = array_module(cache.logits)
     V, e = cache.logits.shape[-1], cache.label_smoothing

@@ -1,4 +1,4 @@
-"""Focal loss over classes (Lin et al., 2017, arXiv:1708.02002): cross-entropy that counts less what is already right.
+"""Focal loss over classes (Lin et al., 2017, arXiv:1708.02002): a cross-entropy in which rows already right count less.
 
 With ``l = log p`` the log-probability of the target's class, ``q = 1 - p`` and a weight a of that class::
 
@@ -6,8 +6,8 @@ With ``l = log p`` the log-probability of the target's class, ``q = 1 - p`` and 
     dloss/dl = -a q^g (1 - g p l / q)
     dl/dz[c] = [c = y] - softmax(z)[c]
 
-where g is the focus; 0 gives cross-entropy. Towards p = 1 the quotient ``l / q`` tends to -1; where q is 0, so is
-``g q^g``, and any finite number will do.
+where g is the focusing parameter gamma; 0 gives cross-entropy. As p goes to 1, the quotient ``l / q`` tends to -1.
+Where q is 0, its factor ``g q^g`` is 0 too, so any finite number will do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..linear.embedding import check_ids
 
 
 class FocalCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     logits: Array  # (..., V)
     highest: Array  # (...,) largest logit of each row
@@ -54,13 +54,13 @@ def focal_forward(
     Args:
         logits: (..., V) unnormalised log-probabilities.
         targets: (...,) integers in [0, V), or ``ignore_index``.
-        alpha: (V,) weight of each class, ``None`` for 1. It is held constant.
-        gamma: the focus, not negative.
+        alpha: (V,) weight of each class, ``None`` for 1. It has no gradient.
+        gamma: focusing parameter, at least 0.
         ignore_index: rows with this target add nothing to total, count or gradient.
-        each: keep the loss of each row instead of their sum.
+        each: return the loss of each row instead of the sum.
 
     Returns:
-        Loss(total () or (...,), count (), the number of rows that count, as in the paper unweighted) and the cache.
+        Loss(total () or (...,), count (), the number of rows that count, unweighted as in the paper) and the cache.
 
     Raises:
         TokenError: if a target is neither a class nor ``ignore_index``.
@@ -69,7 +69,7 @@ def focal_forward(
     counted = targets != ignore_index  # (...,)
     check_ids("focal_forward", "targets", xp.where(counted, targets, 0), logits.shape[-1])
     cache = FocalCache(logits, *exp_sum(logits), targets, alpha, gamma, ignore_index)
-    _, log_p, weight = _right_answers(cache)
+    _, log_p, weight = _target_log_probs(cache)
     losses = -weight * (-xp.expm1(log_p)) ** gamma * log_p
     losses = xp.where(counted, losses, 0).astype(logits.dtype)
     return Loss(summed(losses, each), counted.sum(dtype=xp.float64)), cache
@@ -83,7 +83,7 @@ def focal_backward(dtotal: Any, cache: FocalCache) -> tuple[Array, None, None]:
     """
     logits, highest, total, targets, _, gamma, ignore_index = cache
     xp = array_module(logits)
-    y, log_p, weight = _right_answers(cache)
+    y, log_p, weight = _target_log_probs(cache)
     q = -xp.expm1(log_p)  # 1 - p without cancellation
     quotient = log_p / (q + (q == 0))
     dlog_p = -weight * q**gamma * (1 - gamma * xp.exp(log_p) * quotient)  # (...,)
@@ -95,8 +95,8 @@ def focal_backward(dtotal: Any, cache: FocalCache) -> tuple[Array, None, None]:
     return xp.where(counted, dlogits, 0).astype(logits.dtype), None, None
 
 
-def _right_answers(cache: FocalCache) -> tuple[Array, Array, Any]:
-    """Class, log-probability and weight of each row's target; those of class 0 where it is ignored."""
+def _target_log_probs(cache: FocalCache) -> tuple[Array, Array, Any]:
+    """Class, log-probability and weight of each row's target; those of class 0 if the target is ignored."""
     xp = array_module(cache.logits)
     y = xp.where(cache.targets != cache.ignore_index, cache.targets, 0)
     chosen = xp.take_along_axis(cache.logits, y[..., None], axis=-1)[..., 0]

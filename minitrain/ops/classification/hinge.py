@@ -1,7 +1,7 @@
-"""Hinge loss ``max(0, margin - y f)`` of a score f and a side y, -1 or +1.
+"""Hinge loss ``max(0, margin - y f)`` of a score f and a target y, -1 or +1.
 
-It is what support vector machines minimise (Cortes, Vapnik, 1995, doi:10.1007/BF00994018). Its derivative is ``-y``
-while the score is on the wrong side of the margin, and 0 beyond it and at the kink.
+Support vector machines minimise it (Cortes, Vapnik, 1995, doi:10.1007/BF00994018). Its derivative is ``-y`` while the
+score is on the wrong side of the margin, and 0 beyond it and at the kink.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..contract.op import op
 
 
 class HingeCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     outputs: Array  # (...,) scores
     targets: Array  # (...,) -1 or +1
@@ -33,8 +33,8 @@ def hinge_forward(
     Args:
         outputs: (...,) scores; their sign is the decision.
         targets: (...,) integers, -1 or +1.
-        margin: how far on its side a score must be to cost nothing.
-        each: keep the loss of each element instead of their sum.
+        margin: how far a score must be on the right side of 0 to have no loss.
+        each: return the loss of each element instead of the sum.
 
     Returns:
         Loss(total () or (...,), count (), the number of elements) and the cache.
@@ -62,5 +62,5 @@ def _check_sides(targets: Array) -> None:
         where = tuple(int(i) for i in np.unravel_index(int(wrong[0]), targets.shape))
         raise TokenError(
             f"hinge_forward: targets{list(where)} = {int(targets[where])} must be -1 or +1; "
-            "classes 0 and 1 become sides by 2 * targets - 1"
+            "2 * targets - 1 converts classes 0 and 1"
         )

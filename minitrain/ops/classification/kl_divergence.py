@@ -1,6 +1,6 @@
 """Kullback-Leibler divergence ``sum_c t[c] (log t[c] - q[c])`` of log-probabilities q from target probabilities t.
 
-It is 0 where ``q = log t`` and positive elsewhere; terms with t = 0 are 0. The derivative with respect to q is ``-t``.
+It is 0 if ``q = log t`` and positive otherwise; terms with t = 0 are 0. The derivative with respect to q is ``-t``.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from ..contract.op import op
 
 
 class KLDivergenceCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     targets: Array  # (..., V)
 
 
 @op("log_probs: *N V; targets: *N V")
 def kl_divergence_forward(log_probs: Array, targets: Array, *, each: bool = False) -> tuple[Loss, KLDivergenceCache]:
-    """Sum of the divergences of all rows; divided by the count it is PyTorch's ``"batchmean"``.
+    """Sum of the divergences of all rows. Divided by the count it is PyTorch's ``"batchmean"``.
 
     Args:
         log_probs: (..., V) log-probabilities of the model, such as a log-softmax.
-        targets: (..., V) probabilities, not negative, rows summing to 1. They are held constant.
-        each: keep the divergence of each row instead of their sum.
+        targets: (..., V) probabilities; rows sum to 1. They have no gradient.
+        each: return the divergence of each row instead of the sum.
 
     Returns:
         Loss(total () or (...,), count (), the number of rows) and the cache.

@@ -1,16 +1,16 @@
 """Fusion of ``linear`` and ``cross_entropy`` for the head of a language model: the (N, V) logits never exist.
 
-With N tokens and a vocabulary of V, logits and their gradient are often the largest arrays of a training step. Here a
-*chunk* of rows at a time goes all the way: its logits, their losses, their gradient written over them, and from that
-the chunk's part of ``dhidden`` and ``dweight``. So the gradients of the total are computed in the forward and kept in
-the cache, and the backward only multiplies them by ``dtotal``. The Liger kernel does it so (Hsu et al., 2024,
-arXiv:2410.10989); Cut Your Losses (Wijmans et al., 2024, arXiv:2411.09009) computes the logits a second time instead.
+With N tokens and a vocabulary of V, logits and their gradient are often the largest arrays of a training step. Here the
+forward takes one *chunk* of rows at a time. It computes the chunk's logits and losses, overwrites the logits with their
+gradient, and computes from it the chunk's part of ``dhidden`` and ``dweight``. The gradients of the total are kept in
+the cache, and the backward only multiplies them by ``dtotal``. The Liger kernel works the same way (Hsu et al., 2024,
+arXiv:2410.10989); Cut Your Losses (Wijmans et al., 2024, arXiv:2411.09009) recomputes the logits instead.
 
-That second way is taken here when there are no gradients in the cache: with ``gradients=False``, so that an evaluation
-does not pay for them, and where each loss has a cotangent of its own, which is not known before the backward.
+The logits are recomputed here too if the cache has no gradients. That is so with ``gradients=False``, which saves an
+evaluation their cost, and with ``each``, whose cotangents are not known before the backward.
 
-The forward has no kernel of its own: what a chunk needs are the kernels of the two operations, one writing over the
-logits and the other adding to ``dweight``.
+The forward has no kernel of its own. It uses the kernels of the two operations: one overwrites the logits, the other
+adds to ``dweight``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ...backend.arrays import Array, array_module
 from ...backend.pool import empty_like
 from ...backend.precision import precision
 from ...errors import ShapeError
-from ..contract.loss import Loss, chain, one_for_each, summed
+from ..contract.loss import Loss, chain, is_per_loss, summed
 from ..contract.op import Into, op
 from ..contract.sums import flat_rows
 from ..linear.embedding import check_ids
@@ -29,7 +29,7 @@ from ..linear.linear import linear_backward, linear_forward
 from .cross_entropy import check_entropy_options, cross_entropy_backward, cross_entropy_forward
 
 CHUNK = 256
-"""Rows at a time: with GPT-2's vocabulary, 50 MB of logits in float32."""
+"""Rows per chunk: with GPT-2's vocabulary, 50 MB of logits in float32."""
 
 
 class EntropyOptions(NamedTuple):
@@ -42,7 +42,7 @@ class EntropyOptions(NamedTuple):
 
 
 class HeadGradients(NamedTuple):
-    """Gradients of what the head takes."""
+    """Gradients of the head's inputs."""
 
     dhidden: Array  # (..., C)
     dweight: Array  # (V, C)
@@ -50,7 +50,7 @@ class HeadGradients(NamedTuple):
 
 
 class LinearCrossEntropyCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     hidden: Array  # (..., C) the input
     weight: Array  # (V, C)
@@ -64,7 +64,7 @@ class LinearCrossEntropyCache(NamedTuple):
 
 def _check(hidden: Array, weight: Array, *_: Any, chunk: int = CHUNK, **options: Any) -> None:
     if chunk < 1:
-        raise ShapeError(f"linear_cross_entropy_forward: chunk = {chunk}: it must be 1 row or more")
+        raise ShapeError(f"linear_cross_entropy_forward: chunk = {chunk} must be at least 1 row")
     check_entropy_options("linear_cross_entropy_forward", weight.shape[0], **options)
 
 
@@ -91,15 +91,15 @@ def linear_cross_entropy_forward(
         weight: (V, C) weight of the head.
         targets: (...,) integers in [0, V), or ``ignore_index``.
         bias: (V,), or ``None`` for none.
-        class_weight: (V,) weight of each class, ``None`` for 1. It is held constant: it has no gradient.
-        label_smoothing: see ``cross_entropy_forward``, as for the next three.
+        class_weight: (V,) weight of each class, ``None`` for 1. It has no gradient.
+        label_smoothing: share of the target spread over all classes, see ``cross_entropy_forward``.
         ignore_index: rows with this target add nothing to total, count or gradient.
         z_loss: factor of the squared log-sum-exp.
         others_only: whether smoothing leaves out the target's own class and ``ignore_index``.
-        chunk: rows whose logits are held at a time.
-        gradients: whether to compute the gradients right away. Without, and with ``each``, the forward is as cheap as a
-            loss alone, and the backward computes the logits again.
-        each: keep the loss of each row instead of their sum.
+        chunk: rows per chunk, whose logits are in memory at once.
+        gradients: whether the forward computes the gradients. If not, or with ``each``, the forward is as cheap as the
+            loss alone, and the backward recomputes the logits.
+        each: return the loss of each row instead of the sum.
 
     Returns:
         The loss of ``cross_entropy_forward``, with its errors, and the cache.
@@ -108,11 +108,11 @@ def linear_cross_entropy_forward(
     real = xp.where(targets != ignore_index, targets, 0)
     check_ids("linear_cross_entropy_forward", "targets", real, weight.shape[0])
     options = EntropyOptions(label_smoothing, ignore_index, z_loss, others_only)
-    hidden = xp.ascontiguousarray(hidden)  # a strided one is copied once, and not for every chunk
+    hidden = xp.ascontiguousarray(hidden)  # copy a strided array once, not for every chunk
     cache = LinearCrossEntropyCache(hidden, weight, targets, bias, class_weight, options, chunk, None)
     # float16 scales the loss in the backward: a gradient computed now, without the scale, would underflow.
     computed = _buffers(cache) if gradients and not each and precision() != "float16" else None
-    losses = [_work_off(cache, part, 1.0, computed, each) for part in _chunks(cache)]
+    losses = [_process_chunk(cache, part, 1.0, computed, each) for part in _chunks(cache)]
     count = xp.stack([xp.asarray(loss.count) for loss in losses]).sum()
     if each:
         total = xp.concatenate([loss.total for loss in losses]).reshape(targets.shape)  # (R,) -> (...,)
@@ -131,11 +131,11 @@ def linear_cross_entropy_backward(
     dbias (V,) or ``None`` without a bias, and ``None`` for the class weights.
     """
     name = "linear_cross_entropy_backward"
-    apart = one_for_each(name, dtotal, cache.targets.shape)
-    if cache.gradients is None or apart:
+    per_loss = is_per_loss(name, dtotal, cache.targets.shape)
+    if cache.gradients is None or per_loss:
         gradients = _buffers(cache)
         for part in _chunks(cache):
-            _work_off(cache, part, dtotal.reshape(-1)[part] if apart else dtotal, gradients, False)
+            _process_chunk(cache, part, dtotal.reshape(-1)[part] if per_loss else dtotal, gradients, False)
         dhidden, dweight, dbias = gradients
     else:
         dhidden, dweight = chain(name, dtotal, cache.gradients.dhidden), chain(name, dtotal, cache.gradients.dweight)
@@ -154,19 +154,20 @@ def _buffers(cache: LinearCrossEntropyCache) -> HeadGradients:
     return HeadGradients(empty_like(hidden), empty_like(weight), None if bias is None else empty_like(bias))
 
 
-def _work_off(
+def _process_chunk(
     cache: LinearCrossEntropyCache, part: slice, dtotal: Any, gradients: HeadGradients | None, each: bool
 ) -> Loss:
     """Compute the losses of one chunk and, if there is memory for them, its gradients.
 
-    The chunk's logits are gone when this returns, so that the next one may have their memory.
+    The chunk's logits are freed when this returns, so the next chunk can reuse their memory.
 
     Args:
         cache: the arguments of the call.
-        part: the rows.
+        part: the chunk's rows.
         dtotal: () gradient of the total, or of each loss of the chunk.
-        gradients: where to put this part of ``dhidden``, and what to add to the others; the first chunk overwrites.
-        each: keep the losses apart.
+        gradients: buffers for ``dhidden``, of which this chunk writes its rows, and for the other gradients, which the
+            first chunk overwrites and later ones add to.
+        each: return the loss of each row instead of the sum.
     """
     hidden, targets = flat_rows(cache.hidden)[part], cache.targets.reshape(-1)[part]  # (..., C) -> (R, C) -> a part
     logits, head = linear_forward(hidden, cache.weight, cache.bias)  # (R', V)

@@ -1,1 +1,1 @@
-"""What all operations share: checking, dispatch to kernels, destinations of gradients, and losses as sums."""
+"""Shared parts of all operations: checks, dispatch to kernels, destinations of gradients, and losses as sums."""

@@ -1,4 +1,4 @@
-"""The string given to ``@op``: which arrays an operation takes, of which dimensions, and the check of a call.
+"""The string given to ``@op``: the arrays that an operation takes, their dimensions, and the check of a call.
 
 ``"x: *N C; weight: C; tokens: int *N"`` names each array argument and its dimensions, see ``op.py``.
 """
@@ -36,8 +36,8 @@ def parse_spec(spec: str) -> tuple[ArraySpec, ...]:
 
 
 def check_arrays(name: str, spec: tuple[ArraySpec, ...], arrays: list[Any]) -> None:
-    """Raise the first broken rule of the contract as a sentence."""
-    first: tuple[str, Any] | None = None  # the first floating array: it decides device and dtype
+    """Raise an error for the first rule of the contract that the arrays break."""
+    first: tuple[str, Any] | None = None  # the first floating array: it sets device and dtype
     known: dict[str, tuple[tuple[int, ...], str]] = {}  # dimension name -> sizes, and the array that set them
     device: tuple[str, str] | None = None
     halves: list[tuple[str, Any]] = []

@@ -1,8 +1,8 @@
 """``log(sum(exp(x)))`` over the last axis, kept as two numbers: the largest element and the sum of exponentials.
 
-``log(sum(exp(x))) = highest + log(total)`` with ``total = sum(exp(x - highest))``. Added up and rounded to one number,
-it has the digits of ``highest``: with logits around 10,000 a float32 is off by up to 5e-4, and so is each probability.
-Losses therefore subtract ``highest`` first, where little or nothing is rounded::
+``log(sum(exp(x))) = highest + log(total)`` with ``total = sum(exp(x - highest))``. Rounded to one number, it has only
+the precision of ``highest``: with logits around 10,000 a float32 is off by up to 5e-4, and so is each probability.
+Losses therefore subtract ``highest`` first, which rounds little or nothing::
 
     p       = exp(x - highest) / total
     log(p)  = (x - highest) - log(total)
@@ -28,7 +28,7 @@ def row_maximum(x: Array) -> Array:
 
 
 def exp_sum(x: Array) -> tuple[Array, Array]:
-    """The two numbers that make up the log-sum-exp of each row.
+    """The two parts of the log-sum-exp of each row.
 
     Args:
         x: (..., C) scores.
@@ -42,7 +42,7 @@ def exp_sum(x: Array) -> tuple[Array, Array]:
 
 
 def log_sum_exp(x: Array) -> Array:
-    """Logarithm of the sum of exponentials of each row, for where it is needed as one number.
+    """Logarithm of the sum of exponentials of each row, as one number.
 
     Args:
         x: (..., C) scores, C at least 1.

@@ -1,8 +1,8 @@
-"""What loss operations share: a loss is a total and a count.
+"""Shared parts of loss operations: a loss is a total and a count.
 
-The mean is their quotient. Totals of micro-batches add up to the total of the batch however it is split, means do not.
-With the option ``each`` the total is not summed: one loss for each element, or row, in the shape that the operation
-names. The cotangent ``dtotal`` is then of that shape too.
+The mean is their quotient. Totals of micro-batches add up to the total of the batch, however it is split; means do not.
+With the option ``each`` the total is not summed: it has one loss for each element or row, in the shape that the
+operation documents. The cotangent ``dtotal`` may then have that shape too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...errors import ShapeError
 class Loss(NamedTuple):
     """A loss as a sum over its elements, and how many there are (weighted)."""
 
-    total: Any  # () summed loss, in nats where it is a likelihood; one for each element if asked for
+    total: Any  # () summed loss, in nats if it is a likelihood; one for each element with ``each``
     count: Any  # () number of targets that count
 
     @property
@@ -27,17 +27,17 @@ class Loss(NamedTuple):
 
 
 def summed(losses: Array, each: bool) -> Any:
-    """The total of a loss: the sum, formed in float64, or the losses themselves if ``each`` is wanted."""
+    """The total of a loss: the sum, formed in float64, or the losses themselves with ``each``."""
     return losses if each else losses.sum(dtype=array_module(losses).float64).astype(losses.dtype)
 
 
 def weight_sum(losses: Array, weight: Array | None) -> Any:
-    """The count of a loss: the sum of the weights, which are 1 unless given."""
+    """The count of a loss: the sum of the weights, which are 1 by default."""
     return float(losses.size) if weight is None else weight.sum(dtype=array_module(weight).float64)
 
 
-def one_for_each(function: str, dtotal: Any, losses: tuple[int, ...]) -> bool:
-    """Whether ``dtotal`` has an entry for each loss, in the shape ``losses``, rather than one for their total.
+def is_per_loss(function: str, dtotal: Any, losses: tuple[int, ...]) -> bool:
+    """Whether ``dtotal`` has one entry for each loss, in the shape ``losses``, instead of one for the total.
 
     Raises:
         ShapeError: if it is of another shape.
@@ -52,11 +52,11 @@ def chain(function: str, dtotal: Any, slope: Array, rows: bool = False) -> Array
     """The chain rule: ``dtotal * slope``, in the dtype of ``slope``.
 
     Args:
-        function: who asks, for the error.
+        function: the calling function, for the error.
         dtotal: () gradient of the total, or one for each loss.
-        slope: derivative of each loss, of the shape of the losses, or (..., C) if there is one loss a row.
-        rows: whether there is one loss a row.
+        slope: derivative of each loss, in the shape of the losses, or (..., C) if there is one loss per row.
+        rows: whether there is one loss per row.
     """
-    if one_for_each(function, dtotal, slope.shape[:-1] if rows else slope.shape) and rows:
+    if is_per_loss(function, dtotal, slope.shape[:-1] if rows else slope.shape) and rows:
         dtotal = array_module(slope).expand_dims(dtotal, -1)  # (...,) -> (..., 1)
     return (slope * dtotal).astype(slope.dtype)  # type: ignore[no-any-return]

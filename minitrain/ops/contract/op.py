@@ -1,4 +1,4 @@
-"""The contract of an operation: what ``@op`` does for the pairs of functions in this package.
+"""The contract of an operation: what ``@op`` does for the forward/backward pairs in this package.
 
 The file of an operation holds its formula and nothing else::
 
@@ -17,10 +17,10 @@ The decorator does the rest:
    which argument, and why.
 2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
    the arrays are float32 NumPy arrays, that *twin* gets the call. It may decline by returning ``NotImplemented``. A
-   forward twin returns the cache as a plain tuple of its fields, and the decorator gives it its type.
-3. **It serves ``into``.** Each backward takes ``into=``, one entry per gradient, that says where the gradient goes.
-   The reference computes fresh gradients and they are copied or added; a twin writes them in place itself, and the
-   buffers must not overlap what it reads (see ``Into``). Calls with one array for two gradients go to the reference.
+   forward twin returns the cache as a plain tuple of its fields; the decorator makes the named tuple.
+3. **It serves ``into``.** Each backward takes ``into=`` with one entry per gradient, which says where the gradient
+   goes. The reference computes fresh gradients, which are copied or added. A twin writes them in place, so the buffers
+   must not overlap what it reads (see ``Into``). Calls with one array for two gradients go to the reference.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ __all__ = [
 
 
 class Pair(NamedTuple):
-    """An operation: a forward, its backward, and whether it is a bare update without one."""
+    """An operation: a forward and its backward."""
 
     name: str
     forward: Callable[..., Any]
@@ -77,19 +77,19 @@ def registry() -> dict[str, Pair]:
 
 
 Observer: TypeAlias = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
-"""Gets a function, its arguments and its options in place of the call, and returns what the call returns."""
+"""Receives a function, its arguments and its options instead of the call, and returns what the call returns."""
 
 _observer: Observer | None = None
 
 
 def observe(observer: Observer | None) -> Observer | None:
-    """From now on hand each call of an operation or update to ``observer``, or to nobody; ``minitrain.profiling`` does.
+    """Pass each call of an operation or update to ``observer`` from now on; ``None`` stops that.
 
-    The observer makes the call itself, after ``observe(None)``: what an operation calls inside is a part of it. Without
-    an observer this costs a look at one variable a call.
+    The observer makes the call itself, after ``observe(None)``, so that operations called inside count as part of it.
+    Without an observer, a call costs one more check of a variable. ``minitrain.profiling`` uses this.
 
     Returns:
-        The observer before.
+        The previous observer.
     """
     global _observer
     before, _observer = _observer, observer
@@ -100,7 +100,7 @@ R = TypeVar("R")
 
 
 class Operation(Protocol[R]):
-    """What ``@op`` makes of a function: it is called as before, and a backward takes ``into=`` too."""
+    """The result of ``@op``: a function that is called as before; a backward takes ``into=`` too."""
 
     spec: tuple[ArraySpec, ...]
     """The array arguments and their dimensions."""
@@ -114,12 +114,12 @@ class Operation(Protocol[R]):
 
 
 def op(spec: str, *, check: Callable[..., None] | None = None) -> Callable[[Callable[..., R]], Operation[R]]:
-    """Make an operation of a reference function; see the module's text.
+    """Turn a reference function into an operation; see the module's docstring.
 
     Args:
         spec: the array arguments and their dimensions.
-        check: a further check, called with the function's arguments; it raises ``ShapeError``. It may look at shapes,
-            dtypes and plain options only: a call that looks like one that passed is not checked again.
+        check: a further check, called with the function's arguments; it raises ``ShapeError``. It may use only shapes,
+            dtypes and plain options: a call that equals an earlier one in these is not checked again.
     """
     return lambda reference: _wrap(reference, parse_spec(spec), check)
 
@@ -135,40 +135,40 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     array_names = {entry.path for entry in spec}
     cache_at = positions.get("cache")
     cache_kind = functools.cache(lambda: typing.get_type_hints(reference)["cache"])
-    examined: dict[tuple[Any, ...], bool] = {}  # by what is known of the arguments: a check is paid for once
+    checked: dict[tuple[Any, ...], bool] = {}  # by the arguments' metadata: each kind of call is checked once
 
-    def examine(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
-        """Check the arguments; tell whether a CPU twin may have them (float32 NumPy arrays only)."""
+    def check_call(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+        """Check the arguments; return whether a CPU twin may take them (float32 NumPy arrays only)."""
         if cache_at is not None and not isinstance(args[cache_at], cache_kind()):
             raise ShapeError(
                 f"{name}: cache must be the {cache_kind().__name__} that {name.removesuffix('_backward')}_forward "
                 f"returned last, got {type(args[cache_at]).__name__}"
             )
         arrays = [getattr(args[i], field) if field else args[i] for _, i, field in accessors]
-        known = (*map(_facts, arrays), *map(_facts, options.values()), *options)
-        fits = examined.get(known)
+        known = (*map(_metadata, arrays), *map(_metadata, options.values()), *options)
+        fits = checked.get(known)
         if fits is None:
             check_arrays(name, spec, arrays)
-            key = options.get("rng")
+            key = options.get("key")
             if not isinstance(key, Key | None):
-                raise ShapeError(f"{name}: rng must be a Key or None, got {type(key).__name__}; use Key.from_seed(0)")
+                raise ShapeError(f"{name}: key must be a Key or None, got {type(key).__name__}; use Key.from_seed(0)")
             if check is not None:
                 try:
                     check(*args, **options)
                 except TypeError as error:
-                    raise explained(error, args, options) from error
+                    raise explain(error, args, options) from error
             fits = all(
                 type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype.kind in "iu" or (entry.half and is_half(x)))
                 for entry, x in zip(spec, arrays, strict=True)
                 if x is not None
             )
-            if len(examined) > 1000:  # shapes that never come again
-                examined.clear()
-            examined[known] = fits
+            if len(checked) > 1000:  # bound the cache if shapes keep changing
+                checked.clear()
+            checked[known] = fits
         return fits
 
-    def explained(error: TypeError, args: tuple[Any, ...], options: dict[str, Any]) -> Exception:
-        """What to raise for an error of ``check``: an argument is missing or unknown, or of a wrong kind."""
+    def explain(error: TypeError, args: tuple[Any, ...], options: dict[str, Any]) -> Exception:
+        """The error to raise if ``check`` failed: an argument is missing or unknown, or has a wrong type."""
         try:
             signature.bind(*args, **options)
         except TypeError as wrong:
@@ -176,8 +176,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         given = ", ".join(f"{option} = {value!r}" for option, value in options.items() if not is_array(value))
         return ShapeError(f"{name}: an option is of the wrong kind among {given} ({error})")
 
-    def in_place(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Array arguments given by keyword, or left at their defaults, take their places."""
+    def to_positional(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Move array arguments given by keyword, or left at their defaults, to their positions."""
         if array_names.isdisjoint(options) and inspect.Parameter.empty not in defaults[len(args) :]:
             return args + defaults[len(args) :], options
         try:
@@ -192,8 +192,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         if _observer is not None:
             return _observer(forward, args, options)
         if len(args) != len(defaults):
-            args, options = in_place(args, options)
-        if examine(args, options) and kernels_enabled() and (twin := twin_of()) is not None:
+            args, options = to_positional(args, options)
+        if check_call(args, options) and kernels_enabled() and (twin := twin_of()) is not None:
             result = twin(*args, **options)
             if result is not NotImplemented:
                 return tuple(value if kind is None else kind(*value) for kind, value in zip(kinds, result, strict=True))
@@ -209,7 +209,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         if len(args) != len(parameters):
             raise TypeError(f"{name} takes ({', '.join(parameters)}), got {len(args)} arguments")
         try:
-            fits = examine(args, {}) and kernels_enabled() and not _meet(targets)
+            fits = check_call(args, {}) and kernels_enabled() and not _share_buffer(targets)
             if fits and (twin := twin_of()) is not None:
                 result = twin(*args, into=targets)
                 if result is not NotImplemented:
@@ -240,15 +240,15 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     return cast("Operation[R]", wrapper)
 
 
-def _facts(x: Any) -> Any:
-    """What the checks may look at: an array's kind, dtype and shape; a plain value; the type of anything else."""
+def _metadata(x: Any) -> Any:
+    """What the checks may use: an array's type, dtype and shape; a plain value; the type of anything else."""
     if is_array(x):
         return type(x), x.dtype, x.shape
     return x if x is None or isinstance(x, bool | int | float | str) else type(x)
 
 
-def _meet(targets: tuple[Target, ...]) -> bool:
-    """Whether two gradients go to the same array: a twin might load from it before the other gradient is there."""
+def _share_buffer(targets: tuple[Target, ...]) -> bool:
+    """Whether two gradients go to the same buffer: a twin might read it before the other gradient is written."""
     buffers = [id(target.buffer) for target in targets if isinstance(target, Into)]
     return len(buffers) > 1 and len(set(buffers)) < len(buffers)
 

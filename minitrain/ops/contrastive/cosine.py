@@ -1,4 +1,4 @@
-"""Cosines between two sets of features, as a helper of the contrastive losses: ``a . b / (|a| |b|)`` for all pairs."""
+"""Cosines ``a . b / (|a| |b|)`` between all pairs of two sets of features, as a helper of contrastive losses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..norms.l2_normalize import L2NormalizeCache, l2_normalize_backward, l2_nor
 
 
 class CosineCache(NamedTuple):
-    """What the gradient needs: both sets, scaled to length one."""
+    """Saved for the gradient: both sets, scaled to length one."""
 
     left: L2NormalizeCache  # of (N, C)
     right: L2NormalizeCache  # of (M, C)

@@ -1,14 +1,15 @@
-"""Symmetric InfoNCE, the loss of CLIP: among all texts of a batch find the one of an image, and the other way round.
+"""Symmetric InfoNCE, the loss of CLIP: find an image's text among all texts of the batch, and a text's image.
 
-van den Oord et al. (2018, arXiv:1807.03748) name the loss, Radford et al. (2021, arXiv:2103.00020) make it symmetric.
-With cosines s between all images and all texts and a learned factor, ``z[i, j] = exp(log_scale) s[i, j]``::
+The loss is from van den Oord et al. (2018, arXiv:1807.03748), its symmetric form from Radford et al. (2021,
+arXiv:2103.00020). With cosines s between all images and texts, a learned factor, and
+``z[i, j] = exp(log_scale) s[i, j]``::
 
     loss[i] = (cross_entropy(z[i, :], i) + cross_entropy(z[:, i], i)) / 2
 
-It is a composition: lengths are taken out first (``l2_normalize``), the factor has a limit, as in CLIP (``scale``), and
-each row and each column of z is a choice among N classes (``cross_entropy``).
+It is a composition: features are normalised (``l2_normalize``), the factor has a limit, as in CLIP (``scale``), and
+each row and column of z is a classification into N classes (``cross_entropy``).
 
-The loss couples the samples of a batch: each is a wrong answer for all others. It is the exception to the rule that any
+The loss couples the samples of a batch: each is a negative for all others. So it is an exception to the rule that any
 split of a batch gives the same gradient; ``minitrain.losses.gradient_caching`` splits the encoders' work instead.
 """
 
@@ -19,14 +20,14 @@ from typing import Any, NamedTuple
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
 from ..classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
-from ..contract.loss import Loss, one_for_each
+from ..contract.loss import Loss, is_per_loss
 from ..contract.op import op
 from ..linear.scale import ScaleCache, scale_backward, scale_forward
 from .cosine import CosineCache, cosines, cosines_backward
 
 
 class InfoNCECache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     logits: Array  # (N, N) z; a row for each image, a column for each text
     cosines: CosineCache
@@ -37,7 +38,7 @@ class InfoNCECache(NamedTuple):
 
 def _check_limit(image: Array, text: Array, log_scale: Array, *, limit: float = 100.0, each: bool = False) -> None:
     if not limit > 0:
-        raise ShapeError(f"info_nce_forward: limit = {limit} must be positive; math.inf is none")
+        raise ShapeError(f"info_nce_forward: limit = {limit} must be positive; math.inf means no limit")
 
 
 @op("image: N C; text: N C; log_scale:", check=_check_limit)
@@ -47,11 +48,11 @@ def info_nce_forward(
     """Sum of the losses of all pairs.
 
     Args:
-        image: (N, C) features of any length; only their directions count.
+        image: (N, C) features of any length; only their directions matter.
         text: (N, C) features; row i belongs to row i of ``image``.
-        log_scale: () logarithm of the factor of the cosines, that is of one over the temperature.
+        log_scale: () logarithm of the cosines' factor, which is one over the temperature.
         limit: the largest factor; beyond it ``log_scale`` has no gradient.
-        each: keep the loss of each pair instead of their sum.
+        each: return the loss of each pair instead of the sum.
 
     Returns:
         Loss(total () or (N,), count (), the number of pairs) and the cache.
@@ -68,7 +69,7 @@ def info_nce_forward(
 @op("cache.logits: N N")
 def info_nce_backward(dtotal: Any, cache: InfoNCECache) -> tuple[Array, Array, Array]:
     """Map dtotal () or (N,) to dimage (N, C), dtext (N, C), dlog_scale ()."""
-    one_for_each("info_nce_backward", dtotal, cache.logits.shape[:1])
+    is_per_loss("info_nce_backward", dtotal, cache.logits.shape[:1])
     by_image, by_text = (cross_entropy_backward(dtotal, choice)[0] for choice in (cache.by_image, cache.by_text))
     dcosines, dlog_scale = scale_backward((by_image + by_text.T) / 2, cache.scale)
     return *cosines_backward(dcosines, cache.cosines), dlog_scale

@@ -1,14 +1,14 @@
 """The sigmoid loss of SigLIP (Zhai et al., 2023, arXiv:2303.15343): do this image and this text belong together?
 
-Every pair in a batch is a yes-or-no question of its own. With cosines s, a learned factor and a learned bias b::
+Every pair in a batch is a binary classification of its own. With cosines s, a learned factor and a learned bias b::
 
     z[i, j] = y[i, j] (exp(log_scale) s[i, j] + b)      y = 1 for i = j, -1 for all others
     loss[i] = sum_j softplus(-z[i, j])
 
-The paper divides the sum over all pairs by N, which is the count here. There are N - 1 times as many "no" as "yes":
-that is why b starts at -10 in the paper, and ``log_scale`` at ln 10.
+The paper divides the sum over all pairs by N, which is the count here. There are N - 1 times as many negatives as
+positives, so the paper starts b at -10 and ``log_scale`` at ln 10.
 
-The loss couples the samples of a batch, as ``info_nce`` does; see there.
+The loss couples the samples of a batch, like ``info_nce``; see there.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .cosine import CosineCache, cosines, cosines_backward
 
 
 class SiglipCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
-    scores: Array  # (N, N) z: positive where a question is answered rightly
+    scores: Array  # (N, N) z: positive where the classification is right
     cosines: CosineCache
     scale: ScaleCache
 
@@ -37,14 +37,14 @@ class SiglipCache(NamedTuple):
 def siglip_forward(
     image: Array, text: Array, log_scale: Array, bias: Array, *, each: bool = False
 ) -> tuple[Loss, SiglipCache]:
-    """Sum of the losses of all images, each with all texts.
+    """Sum of the losses of all images, each paired with all texts.
 
     Args:
-        image: (N, C) features of any length; only their directions count.
+        image: (N, C) features of any length; only their directions matter.
         text: (N, C) features; row i belongs to row i of ``image``.
-        log_scale: () logarithm of the factor of the cosines.
-        bias: () log-odds added to all of them.
-        each: keep the loss of each image instead of their sum.
+        log_scale: () logarithm of the cosines' factor.
+        bias: () log-odds added to all pairs.
+        each: return the loss of each image instead of the sum.
 
     Returns:
         Loss(total () or (N,), count (), the number of images) and the cache.

@@ -1,14 +1,14 @@
-"""Supervised contrastive loss (Khosla et al., 2020, arXiv:2004.11362): samples of a class belong together.
+"""Supervised contrastive loss (Khosla et al., 2020, arXiv:2004.11362): it pulls samples of a class together.
 
 With cosines s between all samples, ``z = s / temperature``, and P(i) the other samples of the class of i, this is the
 paper's L_out (its equation 2)::
 
     loss[i] = -1/|P(i)| sum_{p in P(i)} log( exp z[i, p] / sum_{a != i} exp z[i, a] )
 
-and its gradient ``dz[i, j] = softmax(z[i, others])[j] - [j in P(i)] / |P(i)|``, with 0 for j = i. A sample that is
-alone in its class has nothing to be drawn to: it adds nothing and does not count, but all others keep away from it.
+and its gradient is ``dz[i, j] = softmax(z[i, others])[j] - [j in P(i)] / |P(i)|``, with 0 for j = i. A sample that is
+alone in its class has no positives: it adds nothing and does not count, but it is a negative for all others.
 
-The loss couples the samples of a batch, as ``info_nce`` does; see there.
+The loss couples the samples of a batch, like ``info_nce``; see there.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .cosine import CosineCache, cosines, cosines_backward
 
 
 class SupervisedContrastiveCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     scores: Array  # (N, N) z, with -inf on the diagonal; 0 in rows that do not count
     highest: Array  # (N,) largest score of each row
     total: Array  # (N,) sum of exp(scores - highest)
     share: Array  # (N, N) 1 / |P(i)| for the positives of a row, 0 for all others
-    counted: Array  # (N,) whether there are positives
+    counted: Array  # (N,) whether the row has positives
     cosines: CosineCache
     temperature: float
 
@@ -47,10 +47,10 @@ def supervised_contrastive_forward(
     """Sum of the losses of all samples that are not alone in their class.
 
     Args:
-        features: (N, C) features of any length; only their directions count. Two views of a sample are two rows.
-        labels: (N,) integers, the same for samples that belong together.
-        temperature: what the cosines are divided by, above 0.
-        each: keep the loss of each sample instead of their sum.
+        features: (N, C) features of any length; only their directions matter. Two views of a sample are two rows.
+        labels: (N,) integers, the class of each sample.
+        temperature: divisor of the cosines, above 0.
+        each: return the loss of each sample instead of the sum.
 
     Returns:
         Loss(total () or (N,), count (), the number of samples that count) and the cache.
@@ -63,10 +63,10 @@ def supervised_contrastive_forward(
     share = (positives / xp.maximum(sizes, 1)[:, None]).astype(features.dtype)
     similarities, cosine_cache = cosines(features, features)  # (N, N)
     scores = xp.where(itself, -xp.inf, similarities / temperature)
-    scores = xp.where(counted[:, None], scores, 0).astype(features.dtype)  # a lone sample may have no others at all
+    scores = xp.where(counted[:, None], scores, 0).astype(features.dtype)  # a sample may be the only one in the batch
     highest, total = exp_sum(scores)
-    short = xp.where(positives, highest[:, None] - scores, 0)  # (N, N) of the highest score
-    losses = xp.where(counted, xp.log(total) + (share * short).sum(axis=-1), 0).astype(features.dtype)
+    gap = xp.where(positives, highest[:, None] - scores, 0)  # (N, N) distance from the highest score
+    losses = xp.where(counted, xp.log(total) + (share * gap).sum(axis=-1), 0).astype(features.dtype)
     cache = SupervisedContrastiveCache(scores, highest, total, share, counted, cosine_cache, temperature)
     return Loss(summed(losses, each), counted.sum(dtype=xp.float64)), cache
 

@@ -11,7 +11,7 @@ from .windows import Size, Windows, fold, make_windows, slide
 
 
 class AvgPool2dCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     shape: tuple[int, ...]  # of x, (B, C, H, W)
     windows: Windows
@@ -26,8 +26,8 @@ def avg_pool2d_forward(
     Args:
         x: (B, C, H, W) images.
         kernel: size of a window; here and below one number, or a pair (vertical, horizontal).
-        stride: from one window to the next; ``kernel`` by default, so that windows touch and do not overlap.
-        padding: rows and columns of zeros added on either side. They count in the mean, as is PyTorch's default.
+        stride: distance between windows; ``kernel`` by default, so that windows are adjacent and do not overlap.
+        padding: rows and columns of zeros added on either side. They count in the mean, as in PyTorch by default.
 
     Returns:
         out (B, C, Ho, Wo) and the cache.

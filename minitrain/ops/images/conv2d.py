@@ -1,13 +1,13 @@
-"""Two-dimensional convolution (LeCun et al., 1989; strictly a cross-correlation, as in all of deep learning).
+"""Two-dimensional convolution (LeCun et al., 1989; strictly a cross-correlation, as is usual in deep learning).
 
-Every window of the image is one row of a matrix, and the kernels of all output channels are the other matrix: the
+Every window of the image is one row of a matrix, and the kernels of all output channels are another matrix. The
 convolution is their product ("im2col": Chellapilla et al., 2006). With ``columns`` the matrix of windows::
 
     out      = columns @ weight.T + bias
     dweight  = dout.T @ columns
-    dcolumns = dout @ weight              which ``fold`` adds up where the windows overlapped
+    dcolumns = dout @ weight              which ``fold`` sums where the windows overlapped
 
-With groups, G products side by side: the input and output channels are split into G parts that do not see each other.
+With groups there are G such products: the input and output channels are split into G independent parts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .windows import Size, Windows, fold, make_windows, slide
 
 
 class Conv2dCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (B, C, H, W)
     weight: Array  # (O, C / G, kh, kw)
@@ -62,10 +62,10 @@ def conv2d_forward(
         x: (B, C, H, W) images.
         weight: (O, C / groups, kh, kw), one kernel for each output channel.
         bias: (O,), or ``None`` for none.
-        stride: from one window to the next; here and below one number, or a pair (vertical, horizontal).
+        stride: distance between windows; here and below one number, or a pair (vertical, horizontal).
         padding: rows and columns of zeros added on either side.
-        dilation: from one element of a window to the next.
-        groups: parts that the channels are split into; C and O are multiples of it.
+        dilation: distance between the elements of a window.
+        groups: number of parts that the channels are split into; it divides C and O.
 
     Returns:
         out (B, O, Ho, Wo) and the cache.

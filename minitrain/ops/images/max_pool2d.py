@@ -1,6 +1,6 @@
 """Max pooling: the largest element of each window. Backward: that element gets the whole gradient.
 
-Where several are largest, the first of them, row by row, counts as the one, as in PyTorch.
+Of several largest elements the first, row by row, is chosen, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .windows import Size, Windows, fold, make_windows, slide
 
 
 class MaxPool2dCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     chosen: Array  # (B, C, Ho, Wo) integers: which element of its window, counted row by row
     shape: tuple[int, ...]  # of x, (B, C, H, W)
@@ -31,7 +31,7 @@ def max_pool2d_forward(
     Args:
         x: (B, C, H, W) images.
         kernel: size of a window; here and below one number, or a pair (vertical, horizontal).
-        stride: from one window to the next; ``kernel`` by default, so that windows touch and do not overlap.
+        stride: distance between windows; ``kernel`` by default, so that windows are adjacent and do not overlap.
         padding: rows and columns added on either side, which are never the maximum; at most half the kernel.
 
     Returns:
@@ -42,7 +42,7 @@ def max_pool2d_forward(
     if any(2 * p > k for p, k in zip(windows.padding, windows.kernel, strict=True)):
         raise ShapeError(
             f"max_pool2d_forward: padding = {padding} is more than half of kernel = {kernel}: "
-            "a window could lie in the padding alone, which has no maximum"
+            "a window could consist of padding alone, which has no maximum"
         )
     view = slide(x, windows, fill=-xp.inf)
     rows = view.reshape(*view.shape[:4], math.prod(windows.kernel))  # (B, C, Ho, Wo, kh kw)

@@ -1,7 +1,7 @@
-"""Windows that slide over images: what convolution and pooling share.
+"""Windows that slide over images, for convolution and pooling.
 
-A window takes ``kernel`` elements of the padded image, ``dilation`` apart, and moves on by ``stride``. Everything is a
-pair (vertical, horizontal). Of H rows there are ``(H + 2 padding - dilation (kernel - 1) - 1) // stride + 1`` windows.
+A window has ``kernel`` elements of the padded image, ``dilation`` apart; windows are ``stride`` apart. All of these are
+pairs (vertical, horizontal). H rows have ``(H + 2 padding - dilation (kernel - 1) - 1) // stride + 1`` windows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Size: TypeAlias = int | tuple[int, int]
 
 
 class Windows(NamedTuple):
-    """How windows lie."""
+    """The geometry of windows."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -24,11 +24,11 @@ class Windows(NamedTuple):
     dilation: tuple[int, int]
 
     def span(self, axis: int) -> int:
-        """From the first to the last element of a window, along the rows (0) or the columns (1)."""
+        """The extent of a window from its first to its last element, vertically (0) or horizontally (1)."""
         return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
     def counts(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """How many fit into images (B, C, H, W): (Ho, Wo)."""
+        """How many windows fit into images (B, C, H, W): (Ho, Wo)."""
         Ho, Wo = ((shape[2 + i] + 2 * self.padding[i] - self.span(i)) // self.stride[i] + 1 for i in (0, 1))
         return Ho, Wo
 
@@ -37,17 +37,17 @@ def pair(function: str, name: str, size: Any, least: int) -> tuple[int, int]:
     """A size as (vertical, horizontal).
 
     Args:
-        function: who asks, for the error.
-        name: what the size is of, for the error.
+        function: the calling function, for the error.
+        name: the argument, for the error.
         size: one integer or a tuple of two.
-        least: the smallest that each may be.
+        least: the smallest valid value.
 
     Raises:
-        ShapeError: if it is nothing of that kind.
+        ShapeError: if it is not such a size.
     """
     both = (size, size) if isinstance(size, int) else size
     if not isinstance(both, tuple) or len(both) != 2 or not all(isinstance(n, int) and n >= least for n in both):
-        raise ShapeError(f"{function}: {name} = {size!r} must be an integer from {least} on, or a tuple of two")
+        raise ShapeError(f"{function}: {name} = {size!r} must be an integer of at least {least}, or a tuple of two")
     return both
 
 
@@ -55,15 +55,15 @@ def make_windows(function: str, x: Array, kernel: Size, stride: Size, padding: S
     """Windows over images x (B, C, H, W).
 
     Args:
-        function: who asks, for the errors.
+        function: the calling function, for the errors.
         x: the images.
         kernel: elements in a window.
-        stride: from one window to the next.
+        stride: distance between windows.
         padding: elements added on either side.
-        dilation: from one element of a window to the next.
+        dilation: distance between the elements of a window.
 
     Raises:
-        ShapeError: if a size is no such number, or if not even one window fits.
+        ShapeError: if a size is invalid, or if no window fits.
     """
     sizes = Windows(
         pair(function, "kernel", kernel, 1),
@@ -71,7 +71,7 @@ def make_windows(function: str, x: Array, kernel: Size, stride: Size, padding: S
         pair(function, "padding", padding, 0),
         pair(function, "dilation", dilation, 1),
     )
-    if min(sizes.counts(x.shape)) < 1 or 0 in x.shape[2:]:  # windows of padding alone say nothing
+    if min(sizes.counts(x.shape)) < 1 or 0 in x.shape[2:]:  # no windows of padding alone
         raise ShapeError(
             f"{function}: x has shape {x.shape}: with padding = {sizes.padding} no window of {sizes.span(0)} x "
             f"{sizes.span(1)} fits into {x.shape[2]} x {x.shape[3]}; pad more or take a smaller kernel"
@@ -80,15 +80,15 @@ def make_windows(function: str, x: Array, kernel: Size, stride: Size, padding: S
 
 
 def slide(x: Array, windows: Windows, fill: float = 0.0) -> Array:
-    """Lay out the windows.
+    """Extract the windows.
 
     Args:
         x: (B, C, H, W) images.
-        windows: how they lie.
-        fill: what the images are padded with.
+        windows: the windows' geometry.
+        fill: padding value.
 
     Returns:
-        (B, C, Ho, Wo, kh, kw), a view of the (padded) images: read it only.
+        (B, C, Ho, Wo, kh, kw), a read-only view of the padded images.
     """
     xp = array_module(x)
     (ph, pw), (sh, sw), (dh, dw) = windows.padding, windows.stride, windows.dilation
@@ -99,12 +99,12 @@ def slide(x: Array, windows: Windows, fill: float = 0.0) -> Array:
 
 
 def fold(dwindows: Array, shape: tuple[int, ...], windows: Windows) -> Array:
-    """The backward of ``slide``: an element gets the sum over all windows that it was in.
+    """The backward of ``slide``: an element gets the sum over all windows that contain it.
 
     Args:
         dwindows: (B, C, Ho, Wo, kh, kw) gradients of the windows' elements.
         shape: (B, C, H, W) of the images.
-        windows: how they lie.
+        windows: the windows' geometry.
 
     Returns:
         dx (B, C, H, W).
@@ -114,7 +114,7 @@ def fold(dwindows: Array, shape: tuple[int, ...], windows: Windows) -> Array:
     Ho, Wo = dwindows.shape[2:4]
     dpadded = array_module(dwindows).zeros((B, C, H + 2 * ph, W + 2 * pw), dwindows.dtype)
     for i in range(kh):
-        for j in range(kw):  # element (i, j) of all windows: no two of them are the same element of the image
+        for j in range(kw):  # element (i, j) of every window: these are different elements of the image
             rows, columns = slice(i * dh, i * dh + sh * Ho, sh), slice(j * dw, j * dw + sw * Wo, sw)
             dpadded[:, :, rows, columns] += dwindows[..., i, j]
     return dpadded[:, :, ph : ph + H, pw : pw + W]  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
 """Row lookup: ``out[i] = weight[tokens[i]]``. Backward adds each output gradient to the row it came from.
 
-The row of a padding token is a constant: looked up like any other, but without a gradient.
+The row of a padding token is constant: it is looked up like any other, but has no gradient.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..contract.sums import flat_rows
 
 
 class EmbeddingCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     tokens: Array  # (...,) integers
     weight: Array  # (V, C)
@@ -54,7 +54,7 @@ def embedding_backward(dout: Array, cache: EmbeddingCache) -> tuple[None, Array]
     """Gradients of the lookup: dout (..., C) to ``None`` for the tokens, dweight (V, C)."""
     tokens, weight, padding_idx = cache
     xp = array_module(dout)
-    dweight = xp.zeros(weight.shape, xp.float64)  # a row is the sum over all places of a token: see ``sums``
+    dweight = xp.zeros(weight.shape, xp.float64)  # a row is a sum over all positions of its token: see ``sums``
     xp.add.at(dweight, tokens.reshape(-1), flat_rows(dout).astype(xp.float64))
     if padding_idx is not None:
         dweight[padding_idx] = 0
@@ -62,7 +62,7 @@ def embedding_backward(dout: Array, cache: EmbeddingCache) -> tuple[None, Array]
 
 
 def check_ids(function: str, argument: str, ids: Array, size: int) -> None:
-    """Raise ``TokenError`` if an id is not in [0, ``size``), naming the first one that is not."""
+    """Raise ``TokenError`` if an id is not in [0, ``size``); it names the first such id."""
     xp = array_module(ids)
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= size):
         bad = int(xp.flatnonzero((ids < 0) | (ids >= size))[0])
@@ -74,5 +74,5 @@ def raise_bad_id(function: str, argument: str, ids: Array, flat_index: int, size
     where = tuple(int(i) for i in np.unravel_index(flat_index, ids.shape))
     raise TokenError(
         f"{function}: {argument}{list(where)} = {int(ids[where])} is outside [0, {size}), as there are {size} ids or "
-        "classes: the data has another vocabulary or other labels, or the model was built for too few"
+        "classes: the data has another vocabulary or other labels, or the model was built with too few"
     )

@@ -1,7 +1,7 @@
 """Fusion of ``gelu`` and ``linear``, the second half of a feed-forward layer.
 
-What it means is written below as the composition. It exists for its cache: the activation, often the widest array of a
-layer, is not kept. The backward computes it again, next to its slope, with which it shares the exponential.
+The code below is the composition of the two. The fusion exists for its cache: the activation, often the widest array of
+a layer, is not kept. The backward recomputes it together with its slope; both share one exponential.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .linear import LinearCache, linear_backward, linear_forward
 
 
 class GeluLinearCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     hidden: Array  # (..., K) the input, before GELU; rounded as an operand, for it is kept
     weight: Array  # (N, K)

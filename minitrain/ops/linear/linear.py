@@ -12,7 +12,7 @@ from ..contract.sums import flat_rows, sum_over
 
 
 class LinearCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (..., K) the input, as it was multiplied
     weight: Array  # (N, K)

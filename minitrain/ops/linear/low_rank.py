@@ -1,4 +1,4 @@
-"""A linear map of low rank: ``out = scale * x @ a.T @ b.T``, through R numbers in between.
+"""A linear map of low rank R: ``out = scale * x @ a.T @ b.T``.
 
 With ``h = x @ a.T``::
 
@@ -18,7 +18,7 @@ from ..contract.sums import flat_rows
 
 
 class LowRankCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (..., K) the input
     a: Array  # (R, K)
@@ -33,8 +33,8 @@ def low_rank_forward(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tup
 
     Args:
         x: (..., K) input.
-        a: (R, K) the map down.
-        b: (N, R) the map up.
+        a: (R, K) down-projection.
+        b: (N, R) up-projection.
         scale: factor of the output.
 
     Returns:

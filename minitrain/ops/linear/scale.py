@@ -1,10 +1,10 @@
 """Scaling by a learned temperature: ``out = x * min(exp(log_scale), limit)``.
 
-CLIP scales its logits so (Radford et al., 2021, arXiv:2103.00020). The factor is learned as its logarithm: it stays
-positive, and a step changes it by a ratio. The limit keeps training stable. Backward, with ``s`` the factor::
+CLIP scales its logits this way (Radford et al., 2021, arXiv:2103.00020). The factor's logarithm is learned, so the
+factor stays positive and a step changes it by a ratio. The limit keeps training stable. Backward, with factor ``s``::
 
     dx = s * dout
-    dlog_scale = sum(dout * x) * s       and 0 above the limit, where the factor no longer moves
+    dlog_scale = sum(dout * x) * s       and 0 above the limit, where the factor is constant
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..contract.sums import sum_over
 
 
 class ScaleCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (..., C) the input
     log_scale: Array  # () the logarithm of the factor
@@ -28,12 +28,12 @@ class ScaleCache(NamedTuple):
 
 def _check_limit(x: Array, log_scale: Array, *, limit: float = 100.0) -> None:
     if not limit > 0:
-        raise ShapeError(f"scale_forward: limit = {limit} must be positive; math.inf is none")
+        raise ShapeError(f"scale_forward: limit = {limit} must be positive; math.inf means no limit")
 
 
 @op("x: *N C; log_scale:", check=_check_limit)
 def scale_forward(x: Array, log_scale: Array, *, limit: float = 100.0) -> tuple[Array, ScaleCache]:
-    """Multiply by ``exp(log_scale)``, but by no more than the limit.
+    """Multiply by ``exp(log_scale)``, at most by the limit.
 
     Args:
         x: (..., C) input, such as cosine similarities.
@@ -51,7 +51,7 @@ def scale_backward(dout: Array, cache: ScaleCache) -> tuple[Array, Array]:
     """Gradients of the scaling: dout (..., C) to dx (..., C) and dlog_scale ()."""
     x, log_scale, limit = cache
     dx = dout * _factor(log_scale, limit)
-    moves = log_scale <= math.log(limit)  # at the limit, too: a scale that was set there can come down again
+    moves = log_scale <= math.log(limit)  # at the limit too: a scale that was set to it can decrease again
     return dx, array_module(x).asarray(sum_over(dx * x) * moves)
 
 

@@ -1,12 +1,12 @@
-"""Group normalisation (Wu, He, 2018, arXiv:1803.08494): each sample's channels, in groups, to mean 0 and variance 1.
+"""Group normalisation (Wu, He, 2018, arXiv:1803.08494): each group of a sample's channels gets mean 0 and variance 1.
 
-The C channels of a sample, each with all its places, are split into groups of C / groups. With mean and variance over
+The C channels of a sample, with all their positions, are split into groups of C / groups. With mean and variance over
 one group::
 
     xhat = (x - mean) * rstd,   rstd = 1 / sqrt(var + eps)
     out  = xhat * weight + bias                                with one weight and bias per channel
 
-The backward is layer norm's, with means over a group: with ``g = dout * weight``::
+The backward is that of layer norm, with means over a group and ``g = dout * weight``::
 
     dx = rstd * (g - mean(g) - xhat * mean(g * xhat))
 """
@@ -23,7 +23,7 @@ from ..contract.sums import row_mean, sum_over
 
 
 class GroupNormCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (B, C, ...) the input
     mean: Array  # (B, groups, 1)
@@ -47,7 +47,7 @@ def group_norm_forward(
     """Normalise groups of channels, then scale and shift each channel.
 
     Args:
-        x: (B, C, ...) input, channels before places.
+        x: (B, C, ...) input, channels before positions.
         weight: (C,) scale.
         bias: (C,) shift, or ``None`` for none.
         groups: number of groups, a divisor of C.
@@ -84,11 +84,11 @@ def group_norm_backward(dout: Array, cache: GroupNormCache) -> tuple[Array, Arra
 
 
 def grouped(x: Array, groups: int) -> Array:
-    """The elements of each group in a row: (B, C, ...) -> (B, groups, M)."""
+    """The elements of each group as a row: (B, C, ...) -> (B, groups, M)."""
     B, C, *places = x.shape
     return x.reshape(B, groups, C // groups * math.prod(places))
 
 
 def per_channel(weight: Array, x: Array) -> Array:
-    """Line up channels: (C,) -> (C, 1, ...), which broadcasts with x (B, C, ...)."""
+    """(C,) -> (C, 1, ...), which broadcasts with x (B, C, ...)."""
     return weight.reshape(-1, *(1 for _ in x.shape[2:]))

@@ -1,8 +1,8 @@
 """Scaling to length one: ``out = x / max(|x|, eps)`` with the Euclidean length over the last axis.
 
-Backward, with ``n = max(|x|, eps)``: ``dx = (dout - out * sum(dout * out)) / n``. Stretching x changes nothing in
-``out``, and the subtracted term takes that direction out of the gradient. Rows shorter than ``eps`` are only divided by
-it, so there the term is missing.
+Backward, with ``n = max(|x|, eps)``: ``dx = (dout - out * sum(dout * out)) / n``. Scaling x does not change ``out``,
+and the subtracted term removes that direction from the gradient. Rows shorter than ``eps`` are divided by the constant
+``eps``, so they lack that term.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..contract.op import op
 
 
 class L2NormalizeCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     out: Array  # (..., C) the output
     length: Array  # (..., 1)
@@ -23,11 +23,11 @@ class L2NormalizeCache(NamedTuple):
 
 @op("x: *N C")
 def l2_normalize_forward(x: Array, *, eps: float = 1e-12) -> tuple[Array, L2NormalizeCache]:
-    """Divide each row by its Euclidean length; a row of zeros stays one.
+    """Divide each row by its Euclidean length; a row of zeros stays zero.
 
     Args:
         x: (..., C) input.
-        eps: least length to divide by.
+        eps: smallest divisor.
 
     Returns:
         out (..., C) and the cache.

@@ -9,8 +9,8 @@ Backward, with ``g = dout * weight`` and means over the last axis::
 
     dx = rstd * (g - mean(g) - xhat * mean(g * xhat))
 
-Moving x by a constant or stretching it changes nothing in ``out``: the two subtracted terms take exactly those two
-directions out of the gradient.
+Shifting x by a constant or scaling it does not change ``out``: the two subtracted terms remove exactly these two
+directions from the gradient.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..contract.sums import row_mean, sum_over
 
 
 class LayerNormCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (..., C) the input
     mean: Array  # (...,)

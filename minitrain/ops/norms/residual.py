@@ -9,7 +9,7 @@ from ..contract.op import op
 
 
 class ResidualCache(NamedTuple):
-    """Nothing is needed."""
+    """The backward needs nothing."""
 
 
 @op("x: *N; branch: *N")
@@ -18,7 +18,7 @@ def residual_forward(x: Array, branch: Array) -> tuple[Array, ResidualCache]:
 
     Args:
         x: (...,) the stream.
-        branch: (...,) what a layer computed from it.
+        branch: (...,) output of a layer.
 
     Returns:
         out (...,) and the cache.

@@ -1,6 +1,6 @@
 """Fusion of ``residual`` and ``layer_norm``: add a branch to the stream, and normalise the sum for the next layer.
 
-Two outputs: the sum, which is the stream from here on, and its normalised copy. The kernel twin touches each row once.
+It has two outputs: the sum, which is the stream from here on, and its normalised copy. The kernel reads each row once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .layer_norm import LayerNormCache, layer_norm_backward, layer_norm_forward
 
 
 class ResidualLayerNormCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     total: Array  # (..., C) x + branch
     mean: Array  # (...,)
@@ -30,7 +30,7 @@ def residual_layer_norm_forward(
 
     Args:
         x: (..., C) the stream.
-        branch: (..., C) what a layer computed from it.
+        branch: (..., C) output of a layer.
         weight: (C,) scale of the norm.
         bias: (C,) shift of the norm, or ``None``.
         eps: added to the variance.
@@ -50,7 +50,7 @@ def residual_layer_norm_backward(
     """Gradients of the fusion. A cotangent that is ``None`` counts as zero.
 
     Args:
-        dtotal: (..., C) gradient of the stream, from the layers after.
+        dtotal: (..., C) gradient of the stream, from later layers.
         dout: (..., C) gradient of the normalised copy.
         cache: from the forward.
 

@@ -1,7 +1,7 @@
 """Fusion of ``residual`` and ``rms_norm``: add a branch to the stream, and normalise the sum for the next layer.
 
-Llama's counterpart of ``residual_layer_norm``. Two outputs: the sum, which is the stream from here on, and its
-normalised copy. The kernel twin touches each row once.
+This is Llama's counterpart of ``residual_layer_norm``. It has two outputs: the sum, which is the stream from here on,
+and its normalised copy. The kernel reads each row once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .rms_norm import RMSNormCache, rms_norm_backward, rms_norm_forward
 
 
 class ResidualRMSNormCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     total: Array  # (..., C) x + branch
     rstd: Array  # (...,)
@@ -29,7 +29,7 @@ def residual_rms_norm_forward(
 
     Args:
         x: (..., C) the stream.
-        branch: (..., C) what a layer computed from it.
+        branch: (..., C) output of a layer.
         weight: (C,) scale of the norm.
         eps: added to the mean square.
 
@@ -48,7 +48,7 @@ def residual_rms_norm_backward(
     """Gradients of the fusion. A cotangent that is ``None`` counts as zero.
 
     Args:
-        dtotal: (..., C) gradient of the stream, from the layers after.
+        dtotal: (..., C) gradient of the stream, from later layers.
         dout: (..., C) gradient of the normalised copy.
         cache: from the forward.
 

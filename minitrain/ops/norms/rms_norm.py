@@ -9,8 +9,8 @@ Backward, with ``g = dout * weight`` and means over the last axis::
 
     dx = rstd * (g - xhat * mean(g * xhat))
 
-Stretching x changes nothing in ``out``: the subtracted term takes that direction out of the gradient. Unlike in layer
-norm, the mean of x stays.
+Scaling x does not change ``out``: the subtracted term removes that direction from the gradient. Unlike layer norm, it
+keeps the mean of x.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..contract.sums import row_mean, sum_over
 
 
 class RMSNormCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # (..., C) the input
     rstd: Array  # (...,) 1 / sqrt(mean(x^2) + eps)

@@ -1,7 +1,7 @@
-"""What losses of an error share: ``loss = weight * f(error)`` of each element, with ``error = outputs - targets``.
+"""Shared parts of regression losses: ``loss = weight * f(error)`` for each element, with ``error = outputs - targets``.
 
-A loss of this kind is its ``f`` and the derivative of it. The targets get the gradient of the outputs with the sign
-turned, and the weights are held constant.
+Each loss defines ``f`` and its derivative. The targets' gradient is that of the outputs, negated. The weights have no
+gradient.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..contract.loss import Loss, chain, summed, weight_sum
 
 
 class ErrorCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     error: Array  # (...,) outputs - targets
     weight: Array | None  # (...,)
@@ -25,7 +25,7 @@ def weighted_loss(losses: Array, weight: Array | None, each: bool) -> Loss:
     Args:
         losses: (...,) loss of each element.
         weight: (...,) weight of each element, ``None`` for 1.
-        each: keep the loss of each element instead of their sum.
+        each: return the loss of each element instead of the sum.
 
     Returns:
         Loss(total () or (...,), count (), the sum of the weights).

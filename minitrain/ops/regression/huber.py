@@ -5,7 +5,8 @@ With ``e = x - y`` for outputs x and targets y, a threshold d and weights w::
     loss = w e^2 / 2               where |e| <= d
            w d (|e| - d / 2)       beyond
 
-The two pieces meet with equal value and slope. The derivative is ``w clip(e, -d, d)``: no outlier pulls harder than d.
+The two pieces meet with equal value and slope. The derivative is ``w clip(e, -d, d)``: the pull of an outlier is at
+most d.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .error import error_gradients, weighted_loss
 
 
 class HuberCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     error: Array  # (...,) outputs - targets
     weight: Array | None  # (...,)
@@ -38,8 +39,8 @@ def huber_forward(
 ) -> tuple[Loss, HuberCache]:
     """Sum of Huber's losses.
 
-    ``delta``, above 0, is the error from which on the loss grows linearly. The other arguments and the results are
-    those of ``mean_squared_error_forward``.
+    ``delta``, above 0, is the error above which the loss grows linearly. The other arguments and the results are those
+    of ``mean_squared_error_forward``.
     """
     error = outputs - targets
     size = abs(error)

@@ -14,14 +14,14 @@ from .error import ErrorCache, error_gradients, weighted_loss
 
 
 class MeanAbsoluteErrorCache(ErrorCache):
-    """What the backward needs."""
+    """Saved for the backward."""
 
 
 @op("outputs: *N; targets: *N; weight: *N")
 def mean_absolute_error_forward(
     outputs: Array, targets: Array, weight: Array | None = None, *, each: bool = False
 ) -> tuple[Loss, MeanAbsoluteErrorCache]:
-    """Sum of the absolute errors; divided by the count it is the mean absolute error.
+    """Sum of the absolute errors. Divided by the count it is the mean absolute error.
 
     Arguments and results are those of ``mean_squared_error_forward``.
     """

@@ -11,20 +11,20 @@ from .error import ErrorCache, error_gradients, weighted_loss
 
 
 class MeanSquaredErrorCache(ErrorCache):
-    """What the backward needs."""
+    """Saved for the backward."""
 
 
 @op("outputs: *N; targets: *N; weight: *N")
 def mean_squared_error_forward(
     outputs: Array, targets: Array, weight: Array | None = None, *, each: bool = False
 ) -> tuple[Loss, MeanSquaredErrorCache]:
-    """Sum of the squared errors; divided by the count it is the mean squared error.
+    """Sum of the squared errors. Divided by the count it is the mean squared error.
 
     Args:
         outputs: (...,) predictions.
-        targets: (...,) what they should be.
-        weight: (...,) weight of each element, ``None`` for 1. It is held constant: it has no gradient.
-        each: keep the loss of each element instead of their sum.
+        targets: (...,) true values.
+        weight: (...,) weight of each element, ``None`` for 1. It has no gradient.
+        each: return the loss of each element instead of the sum.
 
     Returns:
         Loss(total () or (...,), count (), the sum of the weights) and the cache.

@@ -1,11 +1,11 @@
-"""Triplet loss (Schroff et al., 2015, arXiv:1503.03832): an anchor belongs nearer to its positive than to its negative.
+"""Triplet loss (Schroff et al., 2015, arXiv:1503.03832): an anchor should be nearer to its positive than its negative.
 
 With ``d(a, b) = sqrt(sum((a - b + eps)^2))``, as in PyTorch::
 
     loss = max(0, d(a, p) - d(a, n) + margin)
 
-While it is positive, p pulls along the unit vector ``u = (a - p + eps) / d(a, p)`` and n pushes along ``v``, the same
-for n: ``da = u - v, dp = -u, dn = v``. At distance 0, and at the kink, the derivative is taken as 0.
+Where it is positive, with the unit vectors ``u = (a - p + eps) / d(a, p)`` and ``v = (a - n + eps) / d(a, n)``, the
+gradients are ``da = u - v, dp = -u, dn = v``. At distance 0 and at the kink, the derivative is taken to be 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..contract.op import op
 
 
 class TripletCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     to_positive: Array  # (..., C) anchor - positive + eps
     to_negative: Array  # (..., C) anchor - negative + eps
@@ -33,11 +33,11 @@ def triplet_forward(
 
     Args:
         anchor: (..., C) embeddings.
-        positive: (..., C) embeddings that belong near the anchors.
-        negative: (..., C) embeddings that do not.
+        positive: (..., C) embeddings that should be near the anchors.
+        negative: (..., C) embeddings that should be far from them.
         margin: by how much nearer the positive should be.
         eps: added to each difference.
-        each: keep the loss of each triplet instead of their sum.
+        each: return the loss of each triplet instead of the sum.
 
     Returns:
         Loss(total () or (...,), count (), the number of triplets) and the cache.
@@ -63,6 +63,6 @@ def _length(x: Array) -> Array:
 
 
 def _direction(x: Array) -> Array:
-    """Rows of length 1, and zeros where there is no direction."""
+    """Rows scaled to length 1; a row of zeros stays zero."""
     length = _length(x)[..., None]
     return x / (length + (length == 0))  # type: ignore[no-any-return]

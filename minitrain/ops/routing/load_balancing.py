@@ -1,10 +1,10 @@
-"""The loss that keeps experts equally busy (Fedus et al., 2021, arXiv:2101.03961), for any number of choices a token.
+"""The load-balancing loss of experts (Fedus et al., 2021, arXiv:2101.03961), for any number of experts per token.
 
-With ``f[i]`` the share of all choices that went to expert i and ``p`` a token's probabilities, a token adds
-``E sum_i f[i] p[i]``. The mean over tokens is 1 when choices and probabilities are spread evenly, and E when one
-expert gets everything. (For one choice a token this is the paper's loss; for k the shares still sum to 1.)
+With ``f[i]`` the share of all choices that went to expert i, and ``p`` the probabilities of a token, the token adds
+``E sum_i f[i] p[i]``. The mean over tokens is 1 if choices and probabilities are spread evenly, and E if one expert
+gets everything. With one expert per token this is the paper's loss; with k, the shares still sum to 1.
 
-``f`` counts and has no gradient; the derivative with respect to ``p`` is ``E f``: it lowers the probability of busy
+``f`` is a count and has no gradient. The derivative with respect to ``p`` is ``E f``: it lowers the probability of busy
 experts. ``f`` is counted over the batch, so this total is *not* the sum of the totals of micro-batches: it depends on
 how a batch is split.
 """
@@ -20,7 +20,7 @@ from ..linear.embedding import check_ids
 
 
 class LoadBalancingCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     slope: Array  # (..., E) derivative of each loss: E f, the same for all tokens
 
@@ -32,17 +32,17 @@ def load_balancing_forward(probs: Array, experts: Array, *, each: bool = False) 
     Args:
         probs: (..., E) probabilities of the experts for each token.
         experts: (..., k) integers in [0, E), the chosen ones.
-        each: keep the loss of each token instead of their sum.
+        each: return the loss of each token instead of the sum.
 
     Returns:
         Loss(total () or (...,), count (), the number of tokens) and the cache.
 
     Raises:
-        TokenError: if there is no such expert.
+        TokenError: if an expert is not in [0, E).
     """
     xp, E = array_module(probs), probs.shape[-1]
     check_ids("load_balancing_forward", "experts", experts, E)
-    chosen = xp.bincount(experts.reshape(-1).astype(xp.int64), minlength=E)  # (E,) how often
+    chosen = xp.bincount(experts.reshape(-1).astype(xp.int64), minlength=E)  # (E,) how often each expert was chosen
     slope = (E / max(experts.size, 1) * chosen).astype(probs.dtype)
     losses = (probs * slope).sum(axis=-1)
     return Loss(summed(losses, each), float(losses.size)), LoadBalancingCache(xp.broadcast_to(slope, probs.shape))

@@ -1,7 +1,7 @@
-"""The router's z-loss (Zoph et al., 2022, arXiv:2202.08906): ``logsumexp(logits)^2``, so that logits stay small.
+"""The router's z-loss (Zoph et al., 2022, arXiv:2202.08906): ``logsumexp(logits)^2`` keeps logits small.
 
-Large logits round badly in low precision, and softmax does not care for their common size. With z the log-sum-exp,
-the derivative is ``2 z softmax(logits)``.
+Large logits lose precision in 16 bits, and softmax does not limit them: it ignores a common offset. With z the
+log-sum-exp, the derivative is ``2 z softmax(logits)``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..contract.op import op
 
 
 class RouterZLossCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     logits: Array  # (..., E)
     z: Array  # (..., 1) their log-sum-exp
@@ -34,7 +34,7 @@ def router_z_loss_forward(logits: Array, *, each: bool = False) -> tuple[Loss, R
 
     Args:
         logits: (..., E) a score of each expert for each token.
-        each: keep the loss of each token instead of their sum.
+        each: return the loss of each token instead of the sum.
 
     Returns:
         Loss(total () or (...,), count (), the number of tokens) and the cache.

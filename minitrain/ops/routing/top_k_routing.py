@@ -1,13 +1,13 @@
 """Top-k routing: each token chooses k of E experts (Shazeer et al., 2017, arXiv:1701.06538, without their noise).
 
-With ``p = softmax(logits)`` the k largest are chosen. Their probabilities, or these divided by their sum, are the gates
-that weigh what the experts answer::
+The k largest of ``p = softmax(logits)`` are chosen. Their probabilities, or these divided by their sum, are the gates
+that weight the experts' outputs::
 
     s = p[chosen]         g = s            or          g = s / sum(s)
                           ds = dg                      ds = (dg - sum(dg g)) / sum(s)
 
-``dp`` is ``ds`` at the chosen ones, plus what comes from a loss on the probabilities; then the backward of softmax.
-Which experts are chosen is constant between ties and has no gradient.
+``dp`` is ``ds`` at the chosen experts, plus the gradient of a loss on the probabilities; the backward of softmax
+follows. The choice of experts is constant between ties and has no gradient.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..contract.op import op
 
 
 class TopKRoutingCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     probs: Array  # (..., E)
     experts: Array  # (..., k) integers
@@ -43,11 +43,11 @@ def top_k_routing_forward(
     Args:
         logits: (..., E) a score of each expert for each token.
         k: how many to choose; of equal ones the first.
-        normalize: whether the gates sum to 1, as in Mixtral. With k = 1 such a gate is the constant 1 and teaches the
-            router nothing: the Switch Transformer leaves it as it is.
+        normalize: whether the gates sum to 1, as in Mixtral. With k = 1 such a gate is always 1 and gives the router no
+            gradient, so the Switch Transformer does not normalise.
 
     Returns:
-        gates (..., k) in falling order, probs (..., E), experts (..., k) integers, and the cache.
+        gates (..., k) in decreasing order, probs (..., E), experts (..., k) integers, and the cache.
     """
     probs, _ = softmax_forward.reference(logits)
     experts = array_module(logits).argsort(-probs, axis=-1, kind="stable")[..., :k]

@@ -1,1 +1,1 @@
-"""Joining, cutting and pooling sequences; each file is one operation."""
+"""Concatenating, splitting and pooling sequences; each file is one operation."""

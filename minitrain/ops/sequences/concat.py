@@ -1,7 +1,7 @@
-"""Joining two arrays along an axis. Backward: the gradient is cut where they met, as ``split`` cuts.
+"""Concatenation of two arrays along an axis. Backward: the gradient is cut where they met, as by ``split``.
 
-More arrays are joined one after another. The arrays that are joined in transformers are few and small beside what is
-computed with them: a class token before the patches, keys and values before new ones.
+To join more arrays, join them one after another. Transformers join few and small arrays: a class token and the patches,
+cached keys and values and new ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .split import cut, in_range
 
 
 class ConcatCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     shape: tuple[int, ...]  # of the output
     at: int  # where the second array begins
@@ -26,18 +26,18 @@ def _check_shapes(x: Array, y: Array, *, axis: int) -> None:
     axis = in_range("concat_forward", x, axis)
     if y.ndim != x.ndim or any(a != b for i, (a, b) in enumerate(zip(x.shape, y.shape, strict=True)) if i != axis):
         raise ShapeError(
-            f"concat_forward: y has shape {y.shape}, expected that of x, {x.shape}, but for the size of axis {axis}"
+            f"concat_forward: y has shape {y.shape}, expected that of x, {x.shape}, except for the size of axis {axis}"
         )
 
 
 @op("x: *X; y: *Y", check=_check_shapes)
 def concat_forward(x: Array, y: Array, *, axis: int) -> tuple[Array, ConcatCache]:
-    """Put ``y`` behind ``x``.
+    """Append ``y`` to ``x``.
 
     Args:
         x: (..., n, ...) array.
-        y: (..., m, ...) array of the same shape but for the axis.
-        axis: where to join; negative axes count from the end.
+        y: (..., m, ...) array of the same shape except along the axis.
+        axis: axis to join along; negative axes count from the end.
 
     Returns:
         out (..., n + m, ...) and the cache.
@@ -48,7 +48,7 @@ def concat_forward(x: Array, y: Array, *, axis: int) -> tuple[Array, ConcatCache
 
 @op("dout: *N")
 def concat_backward(dout: Array, cache: ConcatCache) -> tuple[Array, Array]:
-    """Gradients of joining: views of ``dout``.
+    """Gradients of the concatenation: views of ``dout``.
 
     Maps dout (..., n + m, ...) to dx (..., n, ...) and dy (..., m, ...). Do not write to what this returns.
     """

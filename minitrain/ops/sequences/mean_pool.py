@@ -1,7 +1,7 @@
 """Mean over the tokens of each sequence: one vector for a whole text or image.
 
-Padding is left out of sum and count. With ``share`` = 1 / (number of tokens that count) for those tokens and 0 for the
-others, ``out = sum_t share[t] x[t]``, and the backward hands each token its share of the gradient.
+Sum and count leave out padding. With ``share`` = 1 / (number of tokens that count) for those tokens and 0 for the
+others, ``out = sum_t share[t] x[t]``, and the backward gives each token its share of the gradient.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..contract.sums import sum_over
 
 
 class MeanPoolCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     share: Array  # (B, T)
     width: int  # C

@@ -1,7 +1,7 @@
-"""Cutting an array in two along an axis. Backward: the gradients of the parts are joined, as ``concat`` joins.
+"""Split of an array in two along an axis. Backward: the gradients of the parts are joined, as by ``concat``.
 
-The first token of a sequence, from which a classifier reads, is a split at 1 whose second part nobody uses: its
-cotangent is then ``None``. More parts are cut off one after another.
+A classifier that reads the first token of a sequence splits at 1 and ignores the second part, whose cotangent is then
+``None``. To get more parts, split again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..contract.op import op
 
 
 class SplitCache(NamedTuple):
-    """What the backward needs."""
+    """Saved for the backward."""
 
     x: Array  # the input
     at: int
@@ -29,12 +29,12 @@ def _check_place(x: Array, *, at: int, axis: int) -> None:
 
 @op("x: *N", check=_check_place)
 def split_forward(x: Array, *, at: int, axis: int) -> tuple[Array, Array, SplitCache]:
-    """Cut ``x`` in two.
+    """Split ``x`` in two.
 
     Args:
         x: (..., n, ...) array.
         at: length of the first part, from 0 to n.
-        axis: where to cut; negative axes count from the end.
+        axis: axis to split along; negative axes count from the end.
 
     Returns:
         first (..., at, ...) and second (..., n - at, ...), views of ``x``, and the cache.
@@ -44,7 +44,7 @@ def split_forward(x: Array, *, at: int, axis: int) -> tuple[Array, Array, SplitC
 
 @op("cache.x: *N; dfirst: *F; dsecond: *S")
 def split_backward(dfirst: Array | None, dsecond: Array | None, cache: SplitCache) -> Array:
-    """Gradient of the cut. A cotangent that is ``None`` counts as zero.
+    """Gradient of the split. A cotangent that is ``None`` counts as zero.
 
     Args:
         dfirst: (..., at, ...) gradient of the first part.
@@ -65,13 +65,13 @@ def split_backward(dfirst: Array | None, dsecond: Array | None, cache: SplitCach
 
 
 def cut(x: Array, at: int, axis: int) -> tuple[Array, Array]:
-    """Views of what lies before and from ``at`` along an axis."""
+    """Views of the parts before ``at`` and from ``at`` on, along an axis."""
     before = (slice(None),) * (axis % x.ndim)
     return x[(*before, slice(at))], x[(*before, slice(at, None))]
 
 
 def in_range(function: str, x: Array, axis: int) -> int:
-    """``axis`` counted from the front, if ``x`` has such an axis."""
+    """``axis`` counted from the front. It is an error if ``x`` has no such axis."""
     if not -x.ndim <= axis < x.ndim:
         raise ShapeError(f"{function}: axis = {axis} does not exist in x of shape {x.shape}")
     return axis % x.ndim

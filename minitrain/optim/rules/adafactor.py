@@ -59,7 +59,7 @@ def adafactor_update(
         lr: learning rate, or the highest relative one. It includes ``lr_scale``.
         beta2_decay: a new square has the weight ``step ** beta2_decay``.
         eps1: smallest root of a second moment; ``None`` for the precision of the weights' dtype.
-        eps2: smallest root mean square that the weights count as having.
+        eps2: smallest root mean square of the weights in the formula.
         d: the update is clipped to this root mean square.
         relative_step: whether the rate falls with the steps and is relative to the weights.
         weight_decay: decoupled decay.
@@ -86,7 +86,7 @@ def adafactor_update(
 
 
 def _root_mean_square(x: Array) -> Array:
-    """As a scalar array: reading its value on a GPU would wait for all earlier work."""
+    """The root mean square as a scalar array: reading its value on a GPU would wait for all earlier work."""
     xp = array_module(x)
     return xp.sqrt(xp.square(x).sum() / max(1, x.size))  # type: ignore[no-any-return]
 
@@ -100,10 +100,10 @@ class Adafactor(Optimizer):
     Args:
         model: see `Optimizer`.
         lr: highest relative rate; with ``relative_step=False`` the rate itself.
-        beta2_decay: a new square has the weight ``t^beta2_decay`` at step t, so the second moments look back further
-            and further.
+        beta2_decay: a new square has the weight ``t^beta2_decay`` at step t, so the second moments average over ever
+            more steps.
         eps: the smallest root of a second moment (``None``: the precision of the weights' dtype), and the smallest
-            root mean square that weights count as having.
+            root mean square of the weights in the formula.
         d: the update is clipped to this root mean square.
         weight_decay: decoupled weight decay on matrices and tables.
         relative_step: steps are relative to the size of the weights, and the rate is at most ``1 / sqrt(t)``. Without

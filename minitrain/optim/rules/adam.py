@@ -3,7 +3,7 @@
 With gradient g, moments m and v, step count t::
 
     g <- g + weight_decay w                       coupled: the decay is an L2 penalty (Adam, NAdam)
-    w <- w (1 - lr * weight_decay)                decoupled: it stays apart from the gradient (AdamW)
+    w <- w (1 - lr * weight_decay)                decoupled: the decay is separate from the gradient (AdamW)
     m <- beta1 m + (1 - beta1) g
     v <- beta2 v + (1 - beta2) g^2
     w <- w - lr * (a m + b g) / (sqrt(v / (1 - beta2^t)) + eps)
@@ -43,8 +43,8 @@ def adam_update(
 ) -> None:
     """One update of the weights and of the moments m, ``exp_avg``, and v, ``exp_avg_sq``, in place.
 
-    ``grad`` is left unchanged; ``step`` counts from 1. ``mix`` are the factors a of m and b of g, ``None`` for Adam's;
-    ``decoupled`` says which of the two decays. For the settings see `Adam`, for the rest `Optimizer.update`.
+    ``grad`` is left unchanged; ``step`` counts from 1. ``mix`` holds a and b, the factors of m and g; ``None`` is Adam.
+    ``decoupled`` chooses the kind of decay. For the settings see `Adam`, for the rest `Optimizer.update`.
     """
     of_momentum, of_grad = (1 / (1 - beta1**step), 0.0) if mix is None else mix
     g = coupled_gradient(weight, grad, weight_decay=0.0 if decoupled else weight_decay, grad_scale=grad_scale)
@@ -66,7 +66,7 @@ class Adam(Optimizer):
         model, lr: see `Optimizer`.
         betas: decay of the first and of the second moment.
         eps: added to the denominator.
-        weight_decay: L2 penalty on matrices and tables. `AdamW` decays weights apart from the gradient instead.
+        weight_decay: L2 penalty on matrices and tables. `AdamW` decays weights separately from the gradient instead.
     """
 
     decoupled: ClassVar[bool] = False
@@ -84,7 +84,7 @@ class Adam(Optimizer):
         super().__init__(model, ("exp_avg", "exp_avg_sq"), lr=lr, weight_decay=weight_decay)
 
     def mix(self) -> tuple[float, float] | None:
-        """The factors of first moment and gradient in the present update; ``None`` for Adam's."""
+        """The factors of first moment and gradient in the current update; ``None`` for Adam's."""
         return None
 
     def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:

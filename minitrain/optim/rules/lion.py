@@ -6,7 +6,8 @@ With gradient g and momentum m::
     w <- w - lr * (sign(c) + weight_decay w)      decoupled decay, as in AdamW
     m <- beta2 m + (1 - beta2) g
 
-Every weight moves by ``lr``. The rate should be 3 to 10 times smaller than AdamW's, and the decay as much larger.
+Every weight moves by ``lr``. The rate should be 3 to 10 times smaller than for AdamW, and the decay larger by the same
+factor.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ For a weight matrix (R, C) with gradient g and momentum buffer b::
     w <- w (1 - lr * weight_decay)
     w <- w - lr * scale * o
 
-All singular values of the step are then about 1: directions in which the gradient is small are learnt as fast as the
-others. ``scale`` is ``sqrt(max(1, R / C))`` in the original. With ``0.2 sqrt(max(R, C))``, steps are as large as
-AdamW's usually are, and AdamW's rate and decay can be kept (Liu et al., 2025, arXiv:2502.16982).
+All singular values of the step are then about 1: directions in which the gradient is small are learned as fast as the
+others. ``scale`` is ``sqrt(max(1, R / C))`` in the original. With ``0.2 sqrt(max(R, C))``, steps are usually as large
+as AdamW's, and AdamW's rate and decay can be kept (Liu et al., 2025, arXiv:2502.16982).
 
 Vectors, embedding tables and the output layer are not maps between hidden states: AdamW updates them.
 """
@@ -50,7 +50,7 @@ def newton_schulz(
     Args:
         matrix: (R, C).
         steps: number of iterations.
-        eps: the norm counts as at least this large.
+        eps: smallest norm to divide by.
         coefficients: a, b and c.
 
     Returns:
@@ -59,7 +59,7 @@ def newton_schulz(
     xp = array_module(matrix)
     a, b, c = coefficients
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix  # (R, C) -> (C, R) where that makes the products smaller
+    x = matrix.T if tall else matrix  # (R, C) -> (C, R) if that makes the products smaller
     x = x / xp.maximum(xp.sqrt(xp.square(x).sum()), eps)
     for _ in range(steps):
         gram = x @ x.T
@@ -119,10 +119,10 @@ class Muon(Optimizer):
         weight_decay: decoupled weight decay on matrices and tables.
         momentum: decay of the momentum buffer.
         nesterov: Nesterov's momentum.
-        eps: smallest norm that an update counts as having when it is scaled to 1.
+        eps: smallest norm to divide an update by when it is scaled to norm 1.
         ns_steps: number of Newton-Schulz iterations.
         adjust_lr_fn: ``"original"``, or ``"match_rms_adamw"`` for steps as large as AdamW's, so that both use one rate.
-        adamw_params: patterns for the paths of matrices that AdamW updates, by default those called embedding or head.
+        adamw_params: patterns for the paths of matrices that AdamW updates, by default those named embedding or head.
             Add the output layer if it has another name.
         adamw_lr_scale: AdamW's rate is this many times ``lr``. With ``"original"``, a usual rate is 0.02 for Muon and a
             hundredth of that for AdamW.
@@ -161,7 +161,7 @@ class Muon(Optimizer):
             )
 
     def choose_spans(self, spans: list[Span]) -> list[Span]:
-        """One span for each parameter where there are hidden matrices; packed groups without any stay whole."""
+        """One span for each parameter of groups with hidden matrices; packed groups without any stay whole."""
         return [part for span in spans for part in (span.split() if self._has_matrix(span) else [span])]
 
     def new_moments(self, span: Span, names: tuple[str, ...]) -> dict[str, Array]:

@@ -1,6 +1,6 @@
 """NAdam: Adam with Nesterov momentum (Dozat, 2016, ICLR workshop), with weight decay as an L2 penalty.
 
-The moments are Adam's. The direction mixes in the gradient once more, with a momentum that rises with the step t::
+The moments are Adam's. The step also includes the gradient itself, with a momentum that increases with the step t::
 
     mu_t = beta1 (1 - 0.96^(t * momentum_decay) / 2)
     w <- w - lr * (a m + b g) / (sqrt(v / (1 - beta2^t)) + eps)
@@ -26,7 +26,7 @@ class NAdam(Adam):
 
     Args:
         model, lr, betas, eps, weight_decay: see `Adam`.
-        momentum_decay: how fast the momentum rises from about half of ``betas[0]`` to all of it.
+        momentum_decay: how fast the momentum increases from about half of ``betas[0]`` to all of it.
 
     Attributes:
         momentum_product: mu_1 ... mu_t up to the last update; part of the state.
@@ -69,7 +69,7 @@ class NAdam(Adam):
         self.momentum_product = float(state["momentum_product"])
 
     def declared_state(self) -> dict[str, Kind]:
-        """What a state may hold; see `minitrain.states`."""
+        """The valid contents of a state; see `minitrain.states`."""
         return {**super().declared_state(), "momentum_product": Number(low=0, high=1)}
 
     def _mu(self, step: int) -> float:

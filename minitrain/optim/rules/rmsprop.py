@@ -48,7 +48,7 @@ def rmsprop_update(
     variance = square_avg
     if grad_avg is not None:
         update_mean(grad_avg, g, 1 - alpha)
-        # Rounding can make it negative where the gradient hardly changes.
+        # Rounding can make the difference negative if the gradient hardly changes.
         variance = xp.maximum(square_avg - grad_avg * grad_avg, 0)
     direction = g / (xp.sqrt(variance) + eps)
     if buffer is not None:

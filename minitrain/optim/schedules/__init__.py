@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the step, ``schedule(step) -> lr``, for the update with that number.
+"""Learning-rate schedules: pure functions ``schedule(step) -> lr`` of the number of the update.
 
 Steps count from 0. The rate is set before the update that uses it: update 0 already has the first rate of the warm-up.
 After its last step a schedule keeps its last rate.

@@ -56,9 +56,9 @@ class CosineRestarts(Falling):
 
     Attributes:
         max_lr: rate at the start of every cycle.
-        min_lr: the rate that a cycle falls to; the next cycle starts instead of reaching it.
+        min_lr: the rate that a cycle approaches; the next cycle starts just before it.
         cycle_steps: length of the first cycle; must be given.
-        cycle_factor: each cycle is this many times as long as the one before.
+        cycle_factor: each cycle is this many times as long as the previous one.
     """
 
     run_parts: ClassVar[Mapping[str, float]] = {"cycle_steps": 0.25}

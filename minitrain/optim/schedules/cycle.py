@@ -26,10 +26,10 @@ class OneCycle(Drawn):
     Attributes:
         max_lr: the highest rate.
         total_steps: number of updates.
-        rise: the part of them in which the rate rises.
+        rise: the fraction of updates in which the rate rises.
         start_factor: the first rate is this many times smaller than the highest.
         end_factor: the last rate is this many times smaller than the first.
-        shape: half cosine waves, or straight lines.
+        shape: ``"cosine"`` for half cosine waves, ``"linear"`` for straight lines.
     """
 
     rises: ClassVar[bool] = True
@@ -74,8 +74,8 @@ class WarmupStableDecay(Falling):
         warmup_steps: number of warm-up updates; update ``warmup_steps`` is the first at the full rate.
         decay_steps: number of updates from the full rate down to ``min_lr``; must be given.
         total_steps: where the decay ends; must be given.
-        shape: with p from 0 to 1 in the decay, what is left is 1 - p, or 1 - sqrt(p), which Hägele et al. (2024,
-            arXiv:2405.18392) found to be better.
+        shape: with p from 0 to 1 during the decay, ``"linear"`` multiplies by 1 - p and ``"sqrt"`` by 1 - sqrt(p),
+            which Hägele et al. (2024, arXiv:2405.18392) found to be better.
     """
 
     run_parts: ClassVar[Mapping[str, float]] = {"decay_steps": 0.2}

@@ -16,7 +16,7 @@ from .drawn import Drawn
 @register_schedule("step")
 @dataclass(frozen=True)
 class StepDecay(Drawn):
-    """A staircase of even steps: ``lr * gamma^(step // step_size)``.
+    """A staircase of equal steps: ``lr * gamma^(step // step_size)``.
 
     Attributes:
         lr: rate of the first ``step_size`` updates.
@@ -53,10 +53,10 @@ class MultiStep(Drawn):
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        """Check the settings, and that the milestones rise."""
+        """Check the settings, and that the milestones ascend."""
         super().__post_init__()
         if any(later <= earlier for earlier, later in itertools.pairwise(self.milestones)):
-            raise ConfigError(f"MultiStep: milestones = {self.milestones} must rise from each to the next")
+            raise ConfigError(f"MultiStep: milestones = {self.milestones} must be in ascending order")
 
     def __call__(self, step: int) -> float:
         """The rate of update number ``step``."""

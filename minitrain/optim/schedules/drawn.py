@@ -18,9 +18,8 @@ class Drawn(ABC):
     Attributes:
         ranges: the valid values of settings, by name. A schedule that checks more than these calls
             ``super().__post_init__()`` first.
-        run_parts: lengths that a configuration may leave out, each as a part of the steps of the run that follow the
-            warm-up.
-        rises: whether it starts with a rise of its own, so that a configuration has no warm-up before it.
+        run_parts: default lengths for configurations, as fractions of the run's steps after the warm-up.
+        rises: whether it starts with a rise of its own, so that a configuration puts no warm-up before it.
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {

@@ -18,16 +18,15 @@ class ReduceOnPlateau:
     """Multiplies the rate by ``factor`` when more than ``patience`` values in a row are no better than the best.
 
     Args:
-        optimizer: its present rate is the one to start from.
+        optimizer: its current rate is the initial one.
         mode: ``"min"`` if smaller values are better, as for a loss; ``"max"`` if larger ones are, as for an accuracy.
         factor: the rate is multiplied by this.
-        patience: how many values in a row may be no better.
+        patience: how many values in a row may fail to improve.
         threshold: a value must be better by more than this.
-        threshold_mode: whether ``threshold`` is a part of the size of the best value (``"rel"``) or an amount
-            (``"abs"``).
+        threshold_mode: whether ``threshold`` is relative to the best value (``"rel"``) or absolute (``"abs"``).
         cooldown: number of values after a reduction that are not counted.
         min_lr: the lowest rate.
-        eps: a reduction by this or less is left out.
+        eps: a reduction by this much or less is skipped.
 
     Attributes:
         best: the best value so far.
@@ -59,19 +58,19 @@ class ReduceOnPlateau:
         self.factor, self.patience, self.threshold = factor, patience, threshold
         self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps
         self.best = math.inf if mode == "min" else -math.inf
-        self._bad = self._cooling = 0  # values in a row that are no better; values not to be counted
+        self._bad = self._cooling = 0  # values in a row without improvement; values left in the cooldown
 
     def __call__(self, step: int) -> float:
-        """The rate that is set, whatever the step: a trainer takes this in place of a schedule."""
+        """The current rate, for any step, so that a trainer can use it as a schedule."""
         return self.get_lr()
 
     def step(self, metric: float) -> float:
-        """Take a new value of the metric into account, and lower the rate if it is time to.
+        """Take a new value of the metric, and lower the rate if there was no improvement for too long.
 
         NaN and infinity are never better than the best so far.
 
         Returns:
-            The rate that is set now.
+            The current rate.
         """
         if is_better(metric, self.best, self.mode, by=self.threshold, relative=self.threshold_mode == "rel"):
             self.best, self._bad = float(metric), 0
@@ -88,7 +87,7 @@ class ReduceOnPlateau:
         return self.optimizer.get_lr()
 
     def get_lr(self) -> float:
-        """The rate that is set."""
+        """The current rate."""
         return self.optimizer.get_lr()
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,7 +99,7 @@ class ReduceOnPlateau:
         """Continue from a state that ``state_dict`` gave.
 
         Raises:
-            CheckpointError: if it is the state of something else.
+            CheckpointError: if it is not such a state.
         """
         declared: dict[str, Kind] = {"best": Maybe(Number()), "bad": Whole(), "cooling": Whole(), "lr": Number(low=0)}
         state = checked("scheduler", state, declared)

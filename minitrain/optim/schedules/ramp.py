@@ -40,7 +40,7 @@ class Polynomial(Drawn):
     Attributes:
         lr: rate of the first update.
         total_steps: where it ends.
-        power: 1 for a straight line, 2 for a parabola that levels off.
+        power: 1 for a straight line, 2 for a parabola that flattens towards the end.
         end_lr: rate at ``total_steps`` and after.
     """
 

@@ -1,8 +1,8 @@
 """Schedulers: a schedule bound to the optimizer whose rate it sets.
 
 A schedule is a pure function of the step, see ``optim/schedules``. A `Scheduler` is an object for loops that prefer
-one. It sets each rate *before* the update that uses it: the rate of update 0 when the scheduler is made, and that of
-every later update in ``step``, which is called after the update before::
+one. It sets each rate *before* the update that uses it: the rate of update 0 in the constructor, and that of every
+later update in ``step``, which is called after the previous update::
 
     scheduler = CosineScheduler(optimizer, total_steps=1000, warmup_steps=100)
     for batch in batches:
@@ -27,7 +27,7 @@ class Scheduler(Drawn):
     """Sets the rate of an optimizer to that of a schedule.
 
     Args:
-        optimizer: gets the rate of update 0 at once.
+        optimizer: gets the rate of update 0 immediately.
         schedule: gives the rate of each update by its number, from 0.
 
     Attributes:
@@ -46,10 +46,10 @@ class Scheduler(Drawn):
         """Set the rate of an update.
 
         Args:
-            global_step: number of the update, counted from 0; by default the one after the last.
+            global_step: number of the update, counted from 0; by default the next one.
 
         Returns:
-            The rate that is set now.
+            The current rate.
 
         Raises:
             ConfigError: if the number is negative.
@@ -62,7 +62,7 @@ class Scheduler(Drawn):
         return rate
 
     def get_lr(self) -> float:
-        """The rate that is set."""
+        """The current rate."""
         return self.optimizer.get_lr()
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,41 +73,41 @@ class Scheduler(Drawn):
         """Continue from a state that ``state_dict`` gave, and set its rate.
 
         Raises:
-            CheckpointError: if it is the state of something else.
+            CheckpointError: if it is not such a state.
         """
         self.step(checked("scheduler", state, {"global_step": Whole()})["global_step"])
 
 
 class ConstantScheduler(Scheduler):
-    """The optimizer's present rate, after an optional linear warm-up."""
+    """The optimizer's current rate, after an optional linear warm-up."""
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
         super().__init__(optimizer, Constant(optimizer.get_lr(), warmup_steps))
 
 
 class CosineScheduler(Scheduler):
-    """Linear warm-up to the optimizer's present rate, then half a cosine down to ``min_lr`` (`WarmupCosine`)."""
+    """Linear warm-up to the optimizer's current rate, then half a cosine down to ``min_lr`` (`WarmupCosine`)."""
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, min_lr: float = 0.0) -> None:
         super().__init__(optimizer, WarmupCosine(optimizer.get_lr(), min_lr, warmup_steps, total_steps))
 
 
 class ExponentialScheduler(Scheduler):
-    """From the optimizer's present rate, multiplied by ``gamma`` after every update (`Exponential`)."""
+    """The optimizer's current rate, multiplied by ``gamma`` after every update (`Exponential`)."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
         super().__init__(optimizer, Exponential(optimizer.get_lr(), gamma))
 
 
 class StepScheduler(Scheduler):
-    """From the optimizer's present rate, multiplied by ``gamma`` after every ``step_size`` updates (`StepDecay`)."""
+    """The optimizer's current rate, multiplied by ``gamma`` after every ``step_size`` updates (`StepDecay`)."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         super().__init__(optimizer, StepDecay(optimizer.get_lr(), step_size, gamma))
 
 
 class WarmupDecayScheduler(Scheduler):
-    """Linear warm-up to the optimizer's present rate, then a straight line down to ``min_lr`` at ``total_steps``."""
+    """Linear warm-up to the optimizer's current rate, then a straight line down to ``min_lr`` at ``total_steps``."""
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int, min_lr: float = 0.0) -> None:
         line = Linear(optimizer.get_lr(), min_lr, total_steps - warmup_steps)

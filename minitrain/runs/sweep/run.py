@@ -41,7 +41,7 @@ def run_sweep(sweep: Sweep, launcher: Launcher, means: Means) -> None:
     Raises:
         Interrupted: by SIGINT or SIGTERM, when all running jobs have saved; its message says how to go on.
         ConfigError: if the engine refuses its settings, or no run logs what a search compares.
-        FileError: if the disk refuses.
+        FileError: if the file cannot be written.
     """
     stop = StopFile.new(sweep.folder)
     try:

@@ -50,7 +50,7 @@ class Sweep:
         """Write the list of jobs.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         contents: dict[str, Any] = {
             "version": 1,
@@ -64,7 +64,7 @@ class Sweep:
         """Write down what came of a job.
 
         Raises:
-            FileError: if the disk refuses.
+            FileError: if the file cannot be written.
         """
         self.states[outcome.name] = outcome.state
         with MetricsWriter(self.folder / OUTCOMES) as file:
@@ -80,7 +80,7 @@ def begin_sweep(folder: Path, configs: Mapping[str, RunConfig], search: Search |
 
     Raises:
         DataError: if there is a sweep in the folder.
-        FileError: if the disk refuses.
+        FileError: if the file cannot be written.
     """
     if (folder / SWEEP).exists():
         raise DataError(f"{folder} holds a sweep already: {go_on(folder)}, or choose another run_dir")

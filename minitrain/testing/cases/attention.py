@@ -37,7 +37,7 @@ def attention(draw: Any, extent: Extent) -> Call:
         lengths = np.random.default_rng(draw(mt.seeds())).integers(0, S + 1, B)
         options["key_lengths"] = lengths.astype(draw(st.sampled_from([np.int64, np.int32])))
     if draw(st.booleans()):
-        options.update(dropout=draw(st.sampled_from([0.2, 0.7])), rng=maybe(draw, lambda: key(draw)))
+        options.update(dropout=draw(st.sampled_from([0.2, 0.7])), key=maybe(draw, lambda: key(draw)))
     if draw(st.booleans()):
         options["scale"] = draw(st.sampled_from([0.5, 1.0]))
 
@@ -84,7 +84,7 @@ layer_case(
     lambda rng: MultiHeadAttention(8, 4, rng, kv_heads=2, causal=False, bias=False),
     key_lengths=np.array([4, 2]),
 )
-layer_case("attention with dropout", lambda rng: MultiHeadAttention(8, 2, rng, dropout=0.3), rng=Key.from_seed(8))
+layer_case("attention with dropout", lambda rng: MultiHeadAttention(8, 2, rng, dropout=0.3), key=Key.from_seed(8))
 layer_case("attention, multi-query", lambda rng: MultiHeadAttention(8, 4, rng, kv_heads=1))
 layer_case("attention, window", lambda rng: MultiHeadAttention(8, 2, rng, window=2))
 layer_case("attention, window on both sides", lambda rng: MultiHeadAttention(8, 2, rng, causal=False, window=2))
@@ -114,7 +114,7 @@ layer_case(
     lambda rng: CrossAttention(8, 2, rng, memory_width=6, dropout=0.3),
     _queries_and_memory,
     mask=np.arange(5) != np.arange(3)[:, None],
-    rng=Key.from_seed(8),
+    key=Key.from_seed(8),
 )
 layer_case("learned positions", lambda rng: LearnedPositions(5, 8, rng))
 layer_case("learned positions, given", lambda rng: LearnedPositions(5, 8, rng), positions=np.array([3, 0, 0, 4]))

@@ -51,11 +51,11 @@ def embedding(draw: Any, extent: Extent) -> Call:
     return Call((tokens, normal(draw, V, C)), {"padding_idx": padding_idx})
 
 
-@case(left_to_reference=lambda call: call.options["rng"] is None or call.options["p"] == 0)
+@case(left_to_reference=lambda call: call.options["key"] is None or call.options["p"] == 0)
 def dropout(draw: Any, extent: Extent) -> Call:
     lead, C = draw_lead(draw, extent, extent.width, scalar=False)
     p = draw(st.sampled_from([0.5, 0.1, 0.9, 0.0]))
-    return Call((normal(draw, *lead, C),), {"p": p, "rng": maybe(draw, lambda: key(draw))})
+    return Call((normal(draw, *lead, C),), {"p": p, "key": maybe(draw, lambda: key(draw))})
 
 
 case(name="drop_path")(dropout)
@@ -80,7 +80,7 @@ layer_case("linear with an adapter", lambda rng: LoRALinear(Linear(8, 5, rng), 2
 layer_case(
     "linear with an adapter and dropout",
     lambda rng: LoRALinear(Linear(8, 5, rng, bias=False), 3, 1.0, rng, dropout=0.4),
-    rng=Key.from_seed(8),
+    key=Key.from_seed(8),
 )
 layer_case("embedding", lambda rng: Embedding(5, 3, rng), lambda rng: (np.array([[0, 4, 4], [1, 0, 4]]),))
 layer_case("temperature", lambda rng: Temperature())

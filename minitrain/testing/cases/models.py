@@ -30,11 +30,11 @@ def llama_block(rng: Generator) -> PreNormBlock:
 
 
 layer_case("block", lambda rng: TransformerBlock(8, 2, rng))
-layer_case("block with dropout", lambda rng: TransformerBlock(8, 4, rng, dropout=0.4, bias=False), rng=KEY)
+layer_case("block with dropout", lambda rng: TransformerBlock(8, 4, rng, dropout=0.4, bias=False), key=KEY)
 layer_case(
     "encoder's block, padded", lambda rng: TransformerBlock(8, 2, rng, causal=False), key_lengths=np.array([4, 2])
 )
-layer_case("Llama's block", llama_block, rng=KEY)
+layer_case("Llama's block", llama_block, key=KEY)
 layer_case("decoder's block", lambda rng: DecoderBlock(8, 2, rng), stream_and_memory)
 layer_case(
     "decoder's block, padded, with dropout",
@@ -42,5 +42,5 @@ layer_case(
     stream_and_memory,
     key_lengths=np.array([4, 2]),
     memory_lengths=np.array([2, 5]),
-    rng=KEY,
+    key=KEY,
 )

@@ -152,9 +152,9 @@ def test_the_nan_guard_rolls_back_a_bounded_number_of_times(tmp_path: Path) -> N
     assert (guard.count, trainer.state.rollbacks) == (1, 1)
 
     class AlwaysBad(Poisoned):
-        def loss(self, batch: Any, *, rng: Any = None) -> Any:
-            loss, cache = super().loss(batch, rng=rng)
-            bad = rng is not None and len(self.seen) > 12
+        def loss(self, batch: Any, *, key: Any = None) -> Any:
+            loss, cache = super().loss(batch, key=key)
+            bad = key is not None and len(self.seen) > 12
             return loss._replace(total=math.nan) if bad else loss, cache
 
     trainer = make(tmp_path / "bad", guard := NaNGuard("rollback", most=3), model=AlwaysBad())

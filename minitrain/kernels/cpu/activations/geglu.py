@@ -1,7 +1,6 @@
 """Twins of ``ops.geglu``: both gradients in one pass.
 
-In the form with erf, GELU is computed more carefully than in ``gelu``: multiplied by a large ``up``, an error in the
-tail that is small beside 1 would show.
+The erf form of GELU is computed more accurately than in ``gelu``: a large ``up`` would magnify an error in the tail.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
 from ..common.elementwise import gated_gradients, gelu_tanh
 from ..common.launch import launch_forward_of_two, launch_gated_backward
-from ..common.math import normal_cdf, normal_pdf, stretch, wide_vectors
+from ..common.math import aligned_chunk, normal_cdf, normal_pdf, wide_vectors
 
 
 def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> Any:
@@ -27,12 +26,12 @@ def geglu_forward(gate: Array, up: Array, *, approximate: str = "tanh") -> Any:
 def _forward(gate, up, out, tanh, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = stretch(gate.size, t, threads)
+        lo, hi = aligned_chunk(gate.size, t, threads)
         g, u, y = gate[lo:hi], up[lo:hi], out[lo:hi]
         if tanh:
             for i in range(g.size):
-                opened, _ = gelu_tanh(g[i])
-                y[i] = opened * u[i]
+                activated, _ = gelu_tanh(g[i])
+                y[i] = activated * u[i]
         else:
             for i in range(g.size):
                 y[i] = g[i] * normal_cdf(g[i]) * u[i]
@@ -47,12 +46,12 @@ def geglu_backward(dout: Array, cache: Any, *, into: tuple[Target, Target]) -> A
 def _backward(dout, gate, up, dgate, dgate_beta, dup, dup_beta, tanh, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = stretch(gate.size, t, threads)
+        lo, hi = aligned_chunk(gate.size, t, threads)
         dy, g, u, dg, du = dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi]
         if tanh:
             for i in range(g.size):
-                opened, slope = gelu_tanh(g[i])
-                a, b = gated_gradients(dy[i], u[i], opened, slope)
+                activated, slope = gelu_tanh(g[i])
+                a, b = gated_gradients(dy[i], u[i], activated, slope)
                 dg[i] = a + dg[i] if dgate_beta != 0 else a
                 du[i] = b + du[i] if dup_beta != 0 else b
         else:

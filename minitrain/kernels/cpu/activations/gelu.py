@@ -11,7 +11,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
 from ..common.elementwise import gelu, gelu_gradient
 from ..common.launch import launch_backward, launch_forward
-from ..common.math import stretch, wide_vectors
+from ..common.math import aligned_chunk, wide_vectors
 
 
 def gelu_forward(x: Array, *, approximate: str = "tanh") -> Any:
@@ -23,7 +23,7 @@ def gelu_forward(x: Array, *, approximate: str = "tanh") -> Any:
 def _forward(x, out, tanh, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = stretch(x.size, t, threads)
+        lo, hi = aligned_chunk(x.size, t, threads)
         gelu(x[lo:hi], out[lo:hi], tanh)
 
 
@@ -36,5 +36,5 @@ def gelu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
 def _backward(dout, x, dx, beta, tanh, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = stretch(x.size, t, threads)
+        lo, hi = aligned_chunk(x.size, t, threads)
         gelu_gradient(dout[lo:hi], x[lo:hi], dx[lo:hi], beta, tanh)

@@ -11,7 +11,7 @@ from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
 from ..common.launch import launch_backward, launch_forward
-from ..common.math import stretch
+from ..common.math import aligned_chunk
 
 
 def relu_forward(x: Array) -> Any:
@@ -23,10 +23,10 @@ def relu_forward(x: Array) -> Any:
 @kernel("void(f4[::1], f4[::1], i8)")
 def _forward(x, out, threads):
     for t in prange(threads):
-        lo, hi = stretch(x.size, t, threads)
+        lo, hi = aligned_chunk(x.size, t, threads)
         z, y = x[lo:hi], out[lo:hi]
         for i in range(z.size):
-            y[i] = np.float32(0) if z[i] <= 0 else z[i]  # written so that NaN stays
+            y[i] = np.float32(0) if z[i] <= 0 else z[i]  # this order of the branches keeps NaN
 
 
 def relu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
@@ -37,7 +37,7 @@ def relu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
 @kernel("void(f4[::1], f4[::1], f4[::1], f4, i8)")
 def _backward(dout, out, dx, beta, threads):
     for t in prange(threads):
-        lo, hi = stretch(out.size, t, threads)
+        lo, hi = aligned_chunk(out.size, t, threads)
         dy, y, dz = dout[lo:hi], out[lo:hi], dx[lo:hi]
         for i in range(y.size):
             d = dy[i] if y[i] > 0 else np.float32(0)

@@ -11,7 +11,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
 from ..common.elementwise import silu
 from ..common.launch import launch_backward, launch_forward
-from ..common.math import stretch, wide_vectors
+from ..common.math import aligned_chunk, wide_vectors
 
 
 def silu_forward(x: Array) -> Any:
@@ -23,7 +23,7 @@ def silu_forward(x: Array) -> Any:
 def _forward(x, out, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = stretch(x.size, t, threads)
+        lo, hi = aligned_chunk(x.size, t, threads)
         z, y = x[lo:hi], out[lo:hi]
         for i in range(z.size):
             y[i], _ = silu(z[i])
@@ -38,7 +38,7 @@ def silu_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
 def _backward(dout, x, dx, beta, threads):
     for t in prange(threads):
         wide_vectors()
-        lo, hi = stretch(x.size, t, threads)
+        lo, hi = aligned_chunk(x.size, t, threads)
         dy, z, dz = dout[lo:hi], x[lo:hi], dx[lo:hi]
         for i in range(z.size):
             _, slope = silu(z[i])

@@ -12,7 +12,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.math import chunk, exp_nonpositive, maximum, rows_together, wide_vectors
+from ..common.math import chunk, exp_nonpositive, maximum, rows_per_tile, wide_vectors
 from ..common.targets import rows, slot
 
 f4 = np.float32
@@ -30,24 +30,24 @@ def softmax_forward(x: Array) -> Any:
 @kernel("void(f4[:, ::1], f4[:, ::1], i8)")
 def _forward(x, out, threads):
     R, C = x.shape
-    together = rows_together(C)
+    per_tile = rows_per_tile(C)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        share = np.empty(together, f4)  # first a row's maximum, then 1 over its sum
-        for first in range(lo, hi, together):
-            few = range(first, min(first + together, hi))
-            for r in few:
-                share[r - first] = maximum(x[r])
-            for r in few:
-                highest, total = share[r - first], f4(0)
+        stats = np.empty(per_tile, f4)  # first a row's maximum, then 1 over its sum
+        for first in range(lo, hi, per_tile):
+            tile = range(first, min(first + per_tile, hi))
+            for r in tile:
+                stats[r - first] = maximum(x[r])
+            for r in tile:
+                highest, total = stats[r - first], f4(0)
                 for c in range(C):
                     e = exp_nonpositive(x[r, c] - highest)
                     out[r, c] = e
                     total += e
-                share[r - first] = f4(1) / total
-            for r in few:
-                k = share[r - first]
+                stats[r - first] = f4(1) / total
+            for r in tile:
+                k = stats[r - first]
                 for c in range(C):
                     out[r, c] *= k
 
@@ -67,7 +67,7 @@ def _backward(dout, y, dx, beta, threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
         for r in range(lo, hi):
-            mean = f4(0)  # of the row of dout, weighted with the probabilities
+            mean = f4(0)  # of the row of dout, weighted by the probabilities
             for c in range(C):
                 mean += dout[r, c] * y[r, c]
             for c in range(C):

@@ -1,14 +1,14 @@
 """Twins of ``ops.attention``: blocks of 64 queries against blocks of 64 keys.
 
-A thread takes one sample and head, and there one block of queries after another: it computes the block's scores, their
-softmax and the mix of values before it goes on. Key blocks that no query of the block may attend to are never touched:
-a causal mask halves the work, and with a window it grows with the length of the text instead of its square. Memory
-beside inputs and outputs is (BLOCK + 2 D, S) a thread.
+A thread takes one head of one sample and goes through its blocks of queries. For each block it computes the scores,
+their softmax and the weighted sum of values. Key blocks that no query of the block may attend to are skipped: a causal
+mask halves the work, and a window makes it linear in the length of the text instead of quadratic. Beyond inputs and
+outputs, each thread needs (BLOCK + 2 D, S) numbers of memory.
 
 BLAS is fastest on small products when neither factor has to be transposed on the fly. So the keys of a head (and in
-the backward its values) are transposed once, block by block, and every block of queries multiplies by them as they are.
+the backward its values) are transposed once, block by block, and all blocks of queries use the transposed blocks.
 
-Queries, keys, values and their gradients may be views of one packed array: BLAS takes the distance between rows.
+Queries, keys, values and their gradients may be views of one packed array: BLAS takes the stride between rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.gemm import available, gemm_nn, gemm_tn
 from ..common.half import covered, factor, in_half, keep, narrow, round_row
-from ..common.math import chunk, contiguous, exp_nonpositive, in_order, out_of_order, wide_vectors
+from ..common.math import assume_contiguous, chunk, exp_nonpositive, from_ordered_int, to_ordered_int, wide_vectors
 from ..common.random import fill_words
 from ..common.targets import heads, heads_slot
 
@@ -39,7 +39,7 @@ NO_LENGTHS = np.empty(0, np.int64)
 def attention_forward(
     q: Array, k: Array, v: Array, bias: Array | None, *, causal: bool = False, key_lengths: Array | None = None,
     mask: Array | None = None, window: int | None = None, alibi_slopes: Array | None = None,
-    softcap: float | None = None, scale: float | None = None, dropout: float = 0.0, rng: Any = None,
+    softcap: float | None = None, scale: float | None = None, dropout: float = 0.0, key: Any = None,
 ) -> Any:  # fmt: skip
     """See ``ops.attention.attention_forward``."""
     if not _covered(q, k, v, bias, mask, alibi_slopes, softcap):
@@ -50,26 +50,11 @@ def attention_forward(
     out, lse, half = empty(q.shape), empty((B, H, T)), in_half(q)
     _forward(
         heads(q_factor), heads(k_factor), heads(v_factor), _lengths(key_lengths), out, lse,
-        *_reach(T, k.shape[1], causal, window), scale, *_dropout(dropout, rng), half,
+        *_window_sizes(T, k.shape[1], causal, window), scale, *_dropout(dropout, key), half,
         threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
-    return out, (
-        q,
-        k,
-        v,
-        None,
-        narrow(out) if half else out,
-        lse,
-        key_lengths,
-        None,
-        None,
-        causal,
-        window,
-        None,
-        scale,
-        dropout,
-        rng,
-    )
+    kept = narrow(out) if half else out
+    return out, (q, k, v, None, kept, lse, key_lengths, None, None, causal, window, None, scale, dropout, key)
 
 
 def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target, None]) -> Any:
@@ -83,8 +68,8 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
         heads(dout), heads(factor(dout, half)), *(heads(factor(x, half)) for x in (q, k, v)),
         _lengths(cache.key_lengths), heads(factor(cache.out)), cache.lse,
         *(slot.array for slot in slots), *(slot.beta for slot in slots),
-        *_reach(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
-        *_dropout(cache.dropout, cache.rng), half, threads_for(q.size * k.shape[1] / 32),
+        *_window_sizes(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
+        *_dropout(cache.dropout, cache.key), half, threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
     return (*(slot.result() for slot in slots), None)
 
@@ -99,26 +84,26 @@ def _lengths(key_lengths: Array | None) -> Array:
     return NO_LENGTHS if key_lengths is None else np.ascontiguousarray(key_lengths, np.int64)
 
 
-def _dropout(p: float, rng: Any) -> tuple[int, float, int, int, int]:
+def _dropout(p: float, key: Any) -> tuple[int, float, int, int, int]:
     """Threshold (0: no dropout), factor, key and first sample."""
-    return (0, 1.0, 0, 0, 0) if rng is None or p == 0 else (round(p * 2**32), 1 / (1 - p), rng.k0, rng.k1, rng.sample)
+    return (0, 1.0, 0, 0, 0) if key is None or p == 0 else (round(p * 2**32), 1 / (1 - p), key.k0, key.k1, key.sample)
 
 
-def _reach(T: int, S: int, causal: bool, window: int | None) -> tuple[int, int]:
-    """How many keys a query sees up to its own place, and from there on; its own counts in both."""
+def _window_sizes(T: int, S: int, causal: bool, window: int | None) -> tuple[int, int]:
+    """How many keys a query sees up to its own position, and from there on; its own counts in both."""
     back = T + S if window is None else min(int(window), T + S)  # T + S: no limit
     return back, 1 if causal else back
 
 
 @device
-def _distance(x):
-    """Elements from one row of a head to the next; the stride of an axis of length 1 may be anything."""
+def _row_stride(x):
+    """Elements from one row of a head to the next. If there is one row, its stride is arbitrary and is not used."""
     return max(x.strides[1] // 4, x.shape[3])
 
 
 @device
 def _span(row, T, S, keys, back, ahead):
-    """The keys [first, last) that query ``row`` may attend to, among the first ``keys``; both grow with ``row``."""
+    """The keys [first, last) that query ``row`` may attend to, out of ``keys``. Both bounds grow with ``row``."""
     place = row + S - T
     last = max(0, min(keys, place + ahead))
     return min(last, max(0, place - back + 1)), last
@@ -126,7 +111,7 @@ def _span(row, T, S, keys, back, ahead):
 
 @device
 def _block_span(i0, n, T, S, keys, back, ahead):
-    """The keys [start, stop) that the ``n`` queries from ``i0`` on may attend to, from the start of a key block on."""
+    """The keys [start, stop) that the ``n`` queries from ``i0`` on may attend to; ``start`` begins a key block."""
     first, _ = _span(i0, T, S, keys, back, ahead)
     _, stop = _span(i0 + n - 1, T, S, keys, back, ahead)
     return first // BLOCK * BLOCK, stop
@@ -134,14 +119,18 @@ def _block_span(i0, n, T, S, keys, back, ahead):
 
 @device
 def _row_span(row, start, T, S, keys, back, ahead):
-    """As ``_span``, counted from the start of the block's keys."""
+    """Like ``_span``, but counted from the start of the block's keys."""
     first, last = _span(row, T, S, keys, back, ahead)
     return first - start, last - start
 
 
 @device
 def _row_words(words, element, n, sample, k0, k1):
-    """Random words of ``n`` of a sample's (H, T, S) probabilities, from ``element`` on; their start in ``words``."""
+    """Fill ``words`` with the random words of ``n`` probabilities of a sample (H, T, S), from ``element`` on.
+
+    Returns:
+        Where in ``words`` they begin.
+    """
     first = element // 4 * 4
     fill_words(words[: (n + 7) // 4 * 4], first, sample, k0, k1)
     return element - first
@@ -149,9 +138,9 @@ def _row_words(words, element, n, sample, k0, k1):
 
 @device
 def _transpose(x, n, out):
-    """The first ``n`` rows of x (S, D), transposed in blocks: out (blocks, D, BLOCK)."""
+    """Transpose the first ``n`` rows of x (S, D) in blocks, into out (blocks, D, BLOCK)."""
     D = x.shape[1]
-    rows, columns = n // LANES * LANES, D // LANES * LANES  # what goes by registers
+    rows, columns = n // LANES * LANES, D // LANES * LANES  # the part that is transposed in registers
     for s in range(0, rows, LANES):
         block = out[s // BLOCK].ctypes.data + 4 * (s % BLOCK)
         for d in range(0, columns, LANES):
@@ -164,9 +153,9 @@ def _transpose(x, n, out):
 
 @device
 def _clear(x):
-    """Zeros to x (S, D), whose rows are contiguous."""
+    """Set x (S, D) to zero; its rows are contiguous."""
     for s in range(x.shape[0]):
-        row = contiguous(x[s])
+        row = assume_contiguous(x[s])
         for d in range(row.size):
             row[d] = 0
 
@@ -198,7 +187,7 @@ def _add_transposed_times(x, rows, start, stop, scale, y, ldy, out, ldo):
 def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, half, threads):
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
-    ldq, ldv = _distance(q), _distance(v)
+    ldq, ldv = _row_stride(q), _row_stride(v)
     for t in prange(threads):
         scores = np.empty((BLOCK, S), f4)
         kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
@@ -218,12 +207,12 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
                     row = scores[i, start:stop]
                     first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
                     row[:first] = f4(-np.inf)
-                    top = in_order(f4(-np.inf))
-                    for s in range(row.size):  # whole rows run in full vectors, rows cut at ``last`` would not
+                    top = to_ordered_int(f4(-np.inf))
+                    for s in range(row.size):  # whole rows, not [:last]: they fill the vectors
                         row[s] = row[s] if s < last else f4(-np.inf)
-                        n_s = in_order(row[s])
+                        n_s = to_ordered_int(row[s])
                         top = n_s if n_s > top else top
-                    highest = out_of_order(top) if last > first else f4(0)
+                    highest = from_ordered_int(top) if last > first else f4(0)
                     total = f4(0)
                     for s in range(row.size):
                         row[s] = exp_nonpositive(row[s] - highest)
@@ -257,8 +246,8 @@ def _backward(
     B, T, H, D = q.shape
     S, G = k.shape[1], k.shape[2]
     group = H // G
-    ldo, ldq, ldk = _distance(dout_factor), _distance(q), _distance(k)
-    lddq, lddk, lddv = _distance(dq), _distance(dk), _distance(dv)
+    ldo, ldq, ldk = _row_stride(dout_factor), _row_stride(q), _row_stride(k)
+    lddq, lddk, lddv = _row_stride(dq), _row_stride(dk), _row_stride(dv)
     for t in prange(threads):
         p = np.empty((BLOCK, S), f4)
         ds = np.empty((BLOCK, S), f4)
@@ -285,7 +274,7 @@ def _backward(
                     for i in range(n):
                         first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
                         delta = f4(0)
-                        dout_row, out_row = contiguous(dout[b, i0 + i, h]), contiguous(out[b, i0 + i, h])
+                        dout_row, out_row = assume_contiguous(dout[b, i0 + i, h]), assume_contiguous(out[b, i0 + i, h])
                         for d in range(dout_row.size):
                             delta += dout_row[d] * out_row[d]
                         L = lse[b, h, i0 + i] if last > first else f4(0)
@@ -295,11 +284,11 @@ def _backward(
                             element = (h * T + i0 + i) * S + start
                             w = words[_row_words(words, element, p_row.size, first_sample + b, k0, k1) :]
                             for s in range(p_row.size):
-                                kept = factor if np.int64(w[s]) >= threshold else f4(0)
+                                keep = factor if np.int64(w[s]) >= threshold else f4(0)
                                 e = exp_nonpositive(p_row[s] - L)
                                 e = e if s < last else f4(0)
-                                ds_row[s] = e * (ds_row[s] * kept - delta)
-                                p_row[s] = e * kept
+                                ds_row[s] = e * (ds_row[s] * keep - delta)
+                                p_row[s] = e * keep
                         else:
                             for s in range(p_row.size):
                                 e = exp_nonpositive(p_row[s] - L)

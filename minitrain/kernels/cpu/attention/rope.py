@@ -1,7 +1,7 @@
-"""Twins of ``ops.rope``: each head is turned where it lies, a slice of packed queries, keys and values or not.
+"""Twins of ``ops.rope``. A head may be a slice of packed queries, keys and values; it is not copied first.
 
-Cosines and sines take longer than the rotation. All layers of a model turn by the same angles, so the tables of the
-latest calls are kept; nothing ever writes to them.
+Computing cosines and sines takes longer than the rotation. All layers of a model use the same angles, so the tables of
+the latest calls are cached. They are read-only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.math import chunk, contiguous, wide_vectors
+from ..common.math import assume_contiguous, chunk, wide_vectors
 from ..common.targets import heads, heads_slot
 
 f4 = np.float32
@@ -66,7 +66,10 @@ def _rotate(x, cos, sin, sign, out, beta, threads):
         for row in range(lo, hi):
             c, s = cos[row % len(cos)], sin[row % len(sin)]  # samples that share their positions share the table
             for h in range(H):
-                source, target = contiguous(x[row // T, row % T, h]), contiguous(out[row // T, row % T, h])
+                source, target = (
+                    assume_contiguous(x[row // T, row % T, h]),
+                    assume_contiguous(out[row // T, row % T, h]),
+                )
                 first, second = source[:half], source[half:]
                 to_first, to_second = target[:half], target[half:]
                 for i in range(half):

@@ -1,7 +1,7 @@
-"""Twins of ``ops.cross_entropy``: each row is finished while it is in cache. The gradient may go over the logits.
+"""Twins of ``ops.cross_entropy``: each row is finished while it is in cache. The gradient may overwrite the logits.
 
 The compiler may reorder additions: ``(z - highest) - log(total)`` could become ``z - (highest + log(total))``, which
-rounds off the digits that ``highest`` was taken out for. Loops therefore subtract ``highest`` and nothing else.
+loses the digits that subtracting ``highest`` first keeps. So the loops subtract ``highest`` and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.math import chunk, exp_nonpositive, maximum, rounded, wide_vectors
+from ..common.math import arithmetic_fence, chunk, exp_nonpositive, maximum, wide_vectors
 from ..common.targets import NO_ROWS, NONE, flat, rows, slot
 
 f4 = np.float32
@@ -45,7 +45,7 @@ def cross_entropy_forward(
         threads_for(4 * logits.size),
     )  # fmt: skip
     if bad:
-        return NotImplemented  # a target that is no class: the reference says which
+        return NotImplemented  # a target is out of range: the reference says which
     cache = (logits, highest, total, targets, class_weight, label_smoothing, ignore_index, z_loss, others_only)
     return (np.float32(losses.sum()), counts.sum()), cache
 
@@ -72,20 +72,20 @@ def _forward(logits, targets, class_weight, smoothing, ignore, z_loss, highest, 
                 continue
             w = class_weight[y] if class_weight.size else f4(1)
             log_total = np.log(s)
-            loss = w * (f4(1) - smoothing) * (log_total + rounded(top - z[y]))
+            loss = w * (f4(1) - smoothing) * (log_total + arithmetic_fence(top - z[y]))
             if z_loss > 0:
                 loss += w * z_loss * (log_total + top) * (log_total + top)
             if smoothing > 0:
-                short, mass = f4(0), f4(V)  # how far logits are below the highest, and what the classes weigh together
+                gap, weights = f4(0), f4(V)  # distances of the logits from the highest, and the class weights, summed
                 if class_weight.size:
-                    mass = f4(0)
+                    weights = f4(0)
                     for c in range(V):
-                        short += class_weight[c] * (top - z[c]) if class_weight[c] != 0 else f4(0)
-                        mass += class_weight[c]
+                        gap += class_weight[c] * (top - z[c]) if class_weight[c] != 0 else f4(0)
+                        weights += class_weight[c]
                 else:
                     for c in range(V):
-                        short += top - z[c]
-                loss += smoothing * (mass * log_total + short) / f4(V)
+                        gap += top - z[c]
+                loss += smoothing * (weights * log_total + gap) / f4(V)
             losses[r], counts[r] = loss, w
     return bad.any()
 
@@ -98,11 +98,11 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
     dlogits = slot(into[0], logits.shape)
     if dlogits.array.size:
         weights = NONE if class_weight is None else np.ascontiguousarray(class_weight)
-        over = _same_memory(dlogits.array, logits)  # the gradient takes the logits' place
-        if over and (dlogits.beta or weights.size):
-            logits, over = logits.copy(), False
+        in_place = _is_same_array(dlogits.array, logits)
+        if in_place and (dlogits.beta or weights.size):
+            logits, in_place = logits.copy(), False
         _backward(
-            float(dtotal), NO_ROWS if over else rows(logits), flat(highest), flat(total), _flat(targets),
+            float(dtotal), NO_ROWS if in_place else rows(logits), flat(highest), flat(total), _flat(targets),
             weights, float(weights.sum()), smoothing, ignore, z_loss,
             rows(dlogits.array), dlogits.beta, threads_for(4 * cache.logits.size),
         )  # fmt: skip
@@ -113,7 +113,7 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
 def _backward(
     dtotal, logits, highest, total, targets, class_weight, weight_sum, smoothing, ignore, z_loss, dlogits, beta, threads
 ):  # fmt: skip
-    """Without ``logits``, they lie in ``dlogits`` and are overwritten: ``beta`` is 0 and classes have no weights."""
+    """If ``logits`` is empty, ``dlogits`` holds them and is overwritten; ``beta`` is then 0, without class weights."""
     R, V = dlogits.shape
     even = smoothing / f4(V)
     for t in prange(threads):
@@ -129,28 +129,28 @@ def _backward(
                 continue
             w = class_weight[y] if class_weight.size else f4(1)
             top = highest[r]
-            pull = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
+            p_factor = (f4(1) - smoothing) * w + even * (weight_sum if class_weight.size else f4(V))
             if z_loss > 0:
-                pull += f4(2) * z_loss * w * (np.log(total[r]) + top)
-            pull /= total[r]
+                p_factor += f4(2) * z_loss * w * (np.log(total[r]) + top)
+            p_factor /= total[r]
             if not logits.size:
                 for c in range(V):
-                    d[c] = dtotal * (pull * exp_nonpositive(d[c] - top) - even)
+                    d[c] = dtotal * (p_factor * exp_nonpositive(d[c] - top) - even)
             elif beta == 0 and not class_weight.size:
                 z = logits[r]
                 for c in range(V):
-                    d[c] = dtotal * (pull * exp_nonpositive(z[c] - top) - even)
+                    d[c] = dtotal * (p_factor * exp_nonpositive(z[c] - top) - even)
             else:
                 z = logits[r]
                 for c in range(V):
                     share = even * class_weight[c] if class_weight.size else even
-                    g = dtotal * (pull * exp_nonpositive(z[c] - top) - share)
+                    g = dtotal * (p_factor * exp_nonpositive(z[c] - top) - share)
                     d[c] = d[c] + g if beta != 0 else g
             d[y] -= dtotal * (f4(1) - smoothing) * w
 
 
-def _same_memory(a: Array, b: Array) -> bool:
-    """Whether the two arrays, of one shape and ``a`` contiguous, are the same numbers in the same place."""
+def _is_same_array(a: Array, b: Array) -> bool:
+    """Whether two arrays of one shape, ``a`` contiguous, are the same memory."""
     return b.flags.c_contiguous and bool(a.ctypes.data == b.ctypes.data)
 
 

@@ -1,7 +1,7 @@
-"""Twin of ``ops.linear_cross_entropy``'s backward: what the forward computed, times ``dtotal``, straight to its place.
+"""Twin of ``ops.linear_cross_entropy``'s backward: it scales the forward's gradients by ``dtotal`` into their buffers.
 
-The gradient of the head's weight is as large as the vocabulary's table: without the twin it would be written to fresh
-memory before it is added to what the parameter has.
+The gradient of the head's weight is as large as the embedding table. Without the twin, it would be written to fresh
+memory first and then added to the parameter's gradient.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.math import stretch
+from ..common.math import aligned_chunk
 from ..common.targets import flat, slot
 
 
@@ -43,7 +43,7 @@ def _times(dtotal: Any, gradient: Array, target: Target) -> Array | None:
 @kernel("void(f4[::1], f4, f4[::1], f4, i8)")
 def _scale(gradient, factor, out, beta, threads):
     for t in prange(threads):
-        lo, hi = stretch(gradient.size, t, threads)
+        lo, hi = aligned_chunk(gradient.size, t, threads)
         g, d = gradient[lo:hi], out[lo:hi]
         for i in range(g.size):
             d[i] = factor * g[i] + d[i] if beta != 0 else factor * g[i]

@@ -1,6 +1,6 @@
-"""Activations: each element's value with its slope, and GELU on a stretch of memory that is still in cache.
+"""Activations: value and slope of an element, and GELU of a chunk that is still in cache.
 
-A caller that wants one of the two numbers pays for one: LLVM drops the arithmetic of the other.
+A caller that uses only the value or the slope pays only for that one: LLVM drops the arithmetic of the other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CUBIC = f4(0.044715)
 
 @device
 def _logistic(u):
-    """1 / (1 + e**-u), and 0 below -40: numbers too small to be normal would slow the next product."""
+    """1 / (1 + e**-u), and 0 below -40: denormal numbers would slow down the next product."""
     y = f4(1) / (f4(1) + exp(-u))
     return f4(0) if u < f4(-40) else y
 
@@ -46,9 +46,9 @@ def gelu_erf(x):
 
 
 @device
-def gated_gradients(dout, up, opened, slope):
-    """Gradients of ``opened * up``: that of the gate, which opens with ``slope``, and that of ``up``."""
-    return dout * up * slope, dout * opened
+def gated_gradients(dout, up, activated, slope):
+    """Gradients of ``activated * up`` with respect to the gate, whose activation has ``slope``, and to ``up``."""
+    return dout * up * slope, dout * activated
 
 
 @device
@@ -81,7 +81,7 @@ def gelu_gradient(dout, x, dx, beta, tanh):
 
 @device
 def gelu_over_gradient(d, x, dx, beta, tanh):
-    """As ``gelu_gradient`` with ``d`` (n,) for ``dout``, over which GELU of ``x`` is written then."""
+    """Like ``gelu_gradient`` with ``d`` (n,) as ``dout``. Afterwards ``d`` is overwritten by GELU of ``x``."""
     wide_vectors()
     if tanh:
         for i in range(x.size):

@@ -23,16 +23,16 @@ _sgemm = types.ExternalFunction(
 
 
 @device
-def _product(turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+def _product(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     _sgemm(
-        _ROW_MAJOR, _enum(turn_a), _enum(turn_b), _int(m), _int(n), _int(k),
+        _ROW_MAJOR, _enum(transpose_a), _enum(transpose_b), _int(m), _int(n), _int(k),
         _float(alpha), a.ctypes, _int(lda), b.ctypes, _int(ldb), _float(beta), c.ctypes, _int(ldc),
     )  # fmt: skip
 
 
 @device
 def gemm_nt(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    """C (m, n) = alpha A (m, k) B (n, k)^T + beta C; ``ld*`` is the distance between rows."""
+    """C (m, n) = alpha A (m, k) B (n, k)^T + beta C; ``ld*`` is the stride between rows."""
     _product(_PLAIN, _TRANSPOSED, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 
 
@@ -50,9 +50,9 @@ def gemm_tn(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 
 @device
 def block(rows, columns, part, parts):
-    """The block of a (rows, columns) result that ``part`` of ``parts`` computes: its longer side is cut.
+    """The block of a (rows, columns) result that ``part`` of ``parts`` computes. The longer side is split.
 
-    Cuts fall on multiples of 16, the width of a vector register.
+    Blocks begin at multiples of 16, the width of a vector register.
 
     Returns:
         First row, end row, first column, end column.

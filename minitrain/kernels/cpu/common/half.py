@@ -15,7 +15,7 @@ from ....backend.cpu.jit import device, kernel
 from ....backend.pool import empty
 from ....backend.precision import HALF, half_dtype, precision
 from ....backend.threads import threads_for
-from .math import stretch
+from .math import aligned_chunk
 
 _NOTHING, _NOTHING_HALF = np.empty(0, np.float32), np.empty(0, np.uint16)
 _NO_ROWS = _NOTHING_HALF.reshape(0, 0)
@@ -108,7 +108,7 @@ def load_row(x, wide):
 @kernel("void(f4[::1], u2[::1], f4[::1], i8)")
 def _round(x, kept, rounded, threads):
     for t in prange(threads):
-        lo, hi = stretch(x.size, t, threads)
+        lo, hi = aligned_chunk(x.size, t, threads)
         bits = x[lo:hi].view(np.uint32)
         if kept.size:
             k = kept[lo:hi]
@@ -123,5 +123,5 @@ def _round(x, kept, rounded, threads):
 @kernel("void(u2[::1], f4[::1], i8)")
 def _widen(x, wide, threads):
     for t in prange(threads):
-        lo, hi = stretch(x.size, t, threads)
+        lo, hi = aligned_chunk(x.size, t, threads)
         load_row(x[lo:hi], wide[lo:hi])

@@ -22,11 +22,11 @@ def launch_forward(kernel: Callable[..., Any], x: Array, *settings: Any) -> Arra
     return out
 
 
-def launch_backward(kernel: Callable[..., Any], dout: Array, kept: Array, target: Target, *settings: Any) -> Any:
-    """The gradient that ``kernel(dout, kept, dx, beta, *settings, threads)`` computes, unless nobody wants it."""
+def launch_backward(kernel: Callable[..., Any], dout: Array, saved: Array, target: Target, *settings: Any) -> Any:
+    """The gradient that ``kernel(dout, saved, dx, beta, *settings, threads)`` computes, unless it is skipped."""
     dx = slot(target, dout.shape)
     if dx.array.size:
-        kernel(flat(dout), flat(kept), dx.array.reshape(-1), dx.beta, *settings, threads_for(dout.size))
+        kernel(flat(dout), flat(saved), dx.array.reshape(-1), dx.beta, *settings, threads_for(dout.size))
     return dx.result()
 
 

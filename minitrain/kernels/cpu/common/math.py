@@ -1,7 +1,7 @@
-"""What the kernels share: splitting work over threads, and functions that LLVM can vectorise.
+"""Helpers of all kernels: splitting work over threads, and functions that LLVM can vectorise.
 
 numba has no vector ``exp`` without Intel's SVML. The one here is branch-free: a polynomial on [-ln 2 / 2, ln 2 / 2] and
-a power of two put together from its bits, so a loop that calls it becomes SIMD code. Its relative error is below 2e-7.
+a power of two built from its bits. So a loop that calls it becomes SIMD code. Its relative error is below 2e-7.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ f4 = np.float32
 def chunk(n, part, parts):
     """The half-open range of ``n`` items that ``part`` of ``parts`` works on.
 
-    Inner loops take a slice of that range and count from 0: numba then knows that no index is negative, and LLVM
-    vectorises the loop (twice as fast, and more).
+    Inner loops should slice that range and count from 0: numba then knows that no index is negative, and LLVM
+    vectorises the loop, which makes it at least twice as fast.
     """
     return n * part // parts, n * (part + 1) // parts
 
 
 @device
-def stretch(n, part, parts):
-    """As ``chunk``, for numbers that are computed one by one: cuts fall on multiples of 64.
+def aligned_chunk(n, part, parts):
+    """Like ``chunk``, but chunks begin at multiples of 64. For element-wise kernels.
 
-    What is left of a loop behind its last full vector is computed by scalar code, which may round otherwise. With such
-    cuts that is the same few numbers however many parts there are.
+    Scalar code computes the elements after the last full vector of a loop, and may round differently. With aligned
+    chunks these are the same elements for any number of parts.
     """
     blocks = (n + 63) // 64
     return min(n, blocks * part // parts * 64), min(n, blocks * (part + 1) // parts * 64)
 
 
 @device
-def rows_together(width):
-    """How many rows of ``width`` numbers a kernel with sums over rows takes through its steps together: 8 KB of them.
+def rows_per_tile(width):
+    """How many rows of ``width`` numbers a kernel takes through its steps as one tile: 8 KB of them.
 
-    What a row needs of its sums has arrived when its turn comes again, while a row that goes through all steps alone
-    waits for each. Wide rows have other work to wait with, and should stay in the first-level cache.
+    A step needs a sum over the row from the step before. One row alone would wait for each of its sums; in a tile, the
+    other rows fill that time. Wide rows hide it by themselves, and should stay in the first-level cache.
     """
     return max(1, 2048 // max(1, width))
 
 
 @intrinsic
 def bits_to_float(typing_context: Any, bits: Any) -> Any:
-    """The float32 with the given int32 bits (a register move)."""
+    """The float32 with these int32 bits (a register move)."""
     if bits != types.int32:
         return None
 
@@ -64,34 +64,34 @@ def bits_to_float(typing_context: Any, bits: Any) -> Any:
 
 
 @intrinsic
-def in_order(typing_context: Any, x: Any) -> Any:
-    """The int32 that lies among the int32 as the float32 ``x`` lies among the float32; NaN at either end."""
+def to_ordered_int(typing_context: Any, x: Any) -> Any:
+    """An int32 that sorts in the same order as the float32 ``x``; NaN sorts first or last, by its sign."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _turn_negative(builder, builder.bitcast(args[0], ir.IntType(32)))
+        return _flip_negative(builder, builder.bitcast(args[0], ir.IntType(32)))
 
     return types.int32(types.float32), codegen
 
 
 @intrinsic
-def out_of_order(typing_context: Any, n: Any) -> Any:
-    """The float32 that ``in_order`` made ``n`` of."""
+def from_ordered_int(typing_context: Any, n: Any) -> Any:
+    """The inverse of ``to_ordered_int``: the float32 of ``n``."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(_turn_negative(builder, args[0]), ir.FloatType())
+        return builder.bitcast(_flip_negative(builder, args[0]), ir.FloatType())
 
     return types.float32(types.int32), codegen
 
 
-def _turn_negative(builder: Any, bits: Any) -> Any:
-    """All bits but the sign turned if the sign is set: negative floats grow downwards, negative integers upwards."""
+def _flip_negative(builder: Any, bits: Any) -> Any:
+    """Flip all bits but the sign if the sign is set: floats order negative numbers by magnitude, integers do not."""
     word = ir.IntType(32)
     return builder.xor(bits, builder.and_(builder.ashr(bits, word(31)), word(0x7FFFFFFF)))
 
 
 @intrinsic
-def rounded(typing_context: Any, x: Any) -> Any:
-    """The float32 ``x`` as a number of its own: a sum that it enters is not reordered with the terms of ``x``."""
+def arithmetic_fence(typing_context: Any, x: Any) -> Any:
+    """The float32 ``x``, unchanged: LLVM does not reorder a sum across this fence."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
@@ -105,12 +105,12 @@ def rounded(typing_context: Any, x: Any) -> Any:
 def wide_vectors(typing_context: Any) -> Any:
     """Let LLVM use 512-bit registers in the function that calls this.
 
-    It keeps to 256 bits on its own, for fear of a lower clock. Loops with much arithmetic per byte gain from the full
-    width where there is AVX-512; elsewhere this changes nothing.
+    By default LLVM uses 256 bits, because wider ones could lower the clock. Loops with much arithmetic per byte gain
+    from the full width where there is AVX-512; elsewhere this changes nothing.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        # llvmlite's own ``add`` only takes attributes it knows; the set is written out as it is.
+        # llvmlite's own ``add`` accepts only attributes that it knows; ``set.add`` bypasses that check.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
@@ -118,10 +118,10 @@ def wide_vectors(typing_context: Any) -> Any:
 
 
 @intrinsic
-def contiguous(typing_context: Any, x: Any) -> Any:
-    """The same vector, known to be contiguous, so that LLVM makes SIMD code of a loop over it.
+def assume_contiguous(typing_context: Any, x: Any) -> Any:
+    """The same vector, typed as contiguous, so that LLVM vectorises a loop over it.
 
-    For a row of a strided array; that its elements lie side by side is the launcher's to check.
+    It is meant for rows of strided arrays. The launcher must check that the elements of a row are contiguous.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -132,15 +132,15 @@ def contiguous(typing_context: Any, x: Any) -> Any:
 
 @device
 def maximum(x):
-    """The largest number of ``x`` (n,), n at least 1; NaN if that is among them with its sign bit clear.
+    """The largest number of ``x`` (n,), n at least 1; NaN if ``x`` has a NaN with a clear sign bit.
 
-    LLVM makes no SIMD code of a maximum of floats, for the sake of NaN; of integers it does.
+    LLVM does not vectorise a maximum of floats, because of NaN; it does for integers.
     """
-    highest = in_order(x[0])
+    highest = to_ordered_int(x[0])
     for i in range(x.size):
-        n = in_order(x[i])
+        n = to_ordered_int(x[i])
         highest = n if n > highest else highest
-    return out_of_order(highest)
+    return from_ordered_int(highest)
 
 
 @device
@@ -177,8 +177,8 @@ def exp(x):
 
 @device
 def exp_nonpositive(x):
-    """e**x for float32 at most 0 (or just above, by rounding): 0 below -87, NaN for NaN. A softmax needs no more."""
-    y = f4(-87.0) if x < f4(-87.0) else x  # written so that NaN stays
+    """e**x for a float32 of at most 0 (or just above, by rounding), as in a softmax: 0 below -87, NaN for NaN."""
+    y = f4(-87.0) if x < f4(-87.0) else x  # this order of the branches keeps NaN
     n, p = _reduced(y)
     p = p * _power_of_two(n)
     return f4(0.0) if x < f4(-87.0) else p
@@ -191,8 +191,8 @@ def normal_cdf_pdf(x):
     Abramowitz and Stegun 7.1.26: erfc(z) = t (a1 + t (a2 + ...)) exp(-z^2), absolute error 1.5e-7. Both values
     share one exponential, and the lower tail keeps its relative accuracy because it is not 1 minus something.
     """
-    # Beyond 9 both are 0 to float32's precision; numbers too small to be normal would slow the next product tenfold.
-    # The choice comes after the computation: a branch around it would keep LLVM from vectorising.
+    # Beyond 9 both are 0 in float32; denormal numbers would make the next product ten times slower. The choice comes
+    # after the computation: a branch around it would keep LLVM from vectorising.
     e = exp_nonpositive(f4(-0.5) * x * x)
     e = f4(0.0) if abs(x) > f4(9.0) else e
     z = abs(x) * f4(0.70710678)
@@ -208,7 +208,7 @@ def normal_cdf_pdf(x):
 
 @device
 def normal_cdf(x):
-    """The standard normal's distribution function at a float32, its relative error below 1e-5 down to -9.
+    """The standard normal's distribution function at a float32, with a relative error below 1e-5 down to -9.
 
     Press et al., Numerical Recipes in C, 1992, section 6.2: erfc(z) = t exp(-z^2 + p(t)) with t = 1 / (1 + z / 2).
     """

@@ -1,4 +1,4 @@
-"""Philox-4x32-10 for kernels: the words of ``minitrain.random.random_bits``, block after block."""
+"""Philox-4x32-10 for kernels: the words of ``minitrain.random.random_bits``, block by block."""
 
 from __future__ import annotations
 

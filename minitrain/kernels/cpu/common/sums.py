@@ -1,8 +1,8 @@
-"""Sums over the rows of an array, as gradients of weights and biases are, that keep their digits.
+"""Accurate sums over the rows of an array, as for the gradients of weights and biases.
 
-One running float32 sum over millions of rows is off by up to 1e-3 of its value. Here three of them take turns: 256 rows
-go to the first, 256 of these sums to the second, and so on, which leaves an error of some 1e-7. How rows are shared out
-follows from their number alone, so threads change no bit.
+One running float32 sum over millions of rows has a relative error of up to 1e-3. Here three sums cascade: 256 rows go
+to the first, 256 of these sums to the second, and so on. That leaves an error of about 1e-7. The grouping depends on
+the number of rows alone, so the number of threads changes no bit.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from ....backend.pool import empty
 
 f4 = np.float32
 LEVELS = 3
-BLOCK = 256  # numbers that are added to one sum
+BLOCK = 256  # numbers added to one sum
 
 
-def groups_of(items: int, smallest: int) -> int:
-    """Groups that a kernel sums by themselves, of ``smallest`` items or more.
+def group_count(items: int, smallest: int) -> int:
+    """How many groups a kernel sums separately; a group has ``smallest`` items or more.
 
-    A thread takes the groups ``chunk(groups, t, threads)``, and of group g the items ``chunk(items, g, groups)``. Their
-    number can be shared out evenly over 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64 and 96 threads.
+    Thread t takes the groups ``chunk(groups, t, threads)``; group g has the items ``chunk(items, g, groups)``. The
+    largest number of groups, 192, divides evenly over 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64 and 96 threads.
     """
     return max(1, min(192, items // smallest))
 
 
-def sums_of_groups(rows: int, width: int, threads: int) -> tuple[Array, Array]:
-    """Memory for sums over rows, made here because LLVM knows of arguments alone that they do not overlap.
+def group_buffers(rows: int, width: int, threads: int) -> tuple[Array, Array]:
+    """Memory for sums over rows, allocated outside the kernel: LLVM knows only of arguments that they do not alias.
 
     Returns:
-        For the sums of groups of rows (groups, ``width``), and for the group that a thread is at (threads, LEVELS,
-        ``width``).
+        One array for the sums of groups of rows (groups, ``width``), and one for the cascade of each thread (threads,
+        LEVELS, ``width``).
     """
-    return empty((groups_of(rows, 128), width)), empty((threads, LEVELS, width))
+    return empty((group_count(rows, 128), width)), empty((threads, LEVELS, width))
 
 
 @device
 def clear_sums(sums):
-    """Begin a sum over rows: zeros to ``sums`` (LEVELS, C). The rows are then added to its first row."""
+    """Begin a sum over rows: set ``sums`` (LEVELS, C) to zero. The rows are then added to its first row."""
     for level in range(LEVELS):
         s = sums[level]
         for c in range(s.size):
@@ -48,7 +48,7 @@ def clear_sums(sums):
 
 @device
 def carry(sums, rows):
-    """To be called after each ``BLOCK`` rows, ``rows`` in all: the first sum goes to the next, and so on."""
+    """Move the first sum into the next, and so on. Call this after each ``BLOCK`` rows, with the ``rows`` so far."""
     low, middle, high = sums[0], sums[1], sums[2]
     for c in range(low.size):
         middle[c] += low[c]
@@ -60,7 +60,7 @@ def carry(sums, rows):
 
 
 @device
-def finish(sums, out, beta):
+def store_sum(sums, out, beta):
     """Write the sum over all rows to ``out`` (C,), or add it if ``beta`` is not 0."""
     low, middle, high = sums[0], sums[1], sums[2]
     for c in range(out.size):
@@ -70,8 +70,8 @@ def finish(sums, out, beta):
 
 @device
 def add_groups(groups, column, out, beta):
-    """The sums of all groups, (groups, C) from ``column`` on, to ``out`` (C,), or added to it if ``beta`` is not 0."""
-    total = groups[0, column : column + out.size]  # along the rows of groups: down a column, loads would be single
+    """Write the sum of all groups (groups, C), from ``column`` on, to ``out`` (C,); add it if ``beta`` is not 0."""
+    total = groups[0, column : column + out.size]  # row by row: loads down a column would not vectorise
     for g in range(1, len(groups)):
         group = groups[g, column : column + out.size]
         for c in range(out.size):

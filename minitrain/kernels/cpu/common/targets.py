@@ -1,4 +1,4 @@
-"""How a kernel's launcher serves ``into``: which memory the kernel writes to, and with which beta."""
+"""How a kernel's launcher serves ``into``: the memory that the kernel writes to, and its beta."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NO_ROWS = NONE.reshape(0, 0)
 
 
 class Slot(NamedTuple):
-    """Where a kernel puts one gradient. An ``array`` of size 0 means that it shall not be computed."""
+    """Where a kernel writes one gradient. An ``array`` of size 0 means that the gradient is skipped."""
 
     array: Array  # C-contiguous
     beta: float  # 0 to overwrite what the array holds, 1 to add to it
-    target: Target  # what is left to do with the array afterwards
+    target: Target  # where the array must still be delivered afterwards
 
     def result(self) -> Array | None:
         """What the backward returns for this gradient."""
@@ -30,7 +30,7 @@ class Slot(NamedTuple):
 
 
 def slot(target: Target, shape: tuple[int, ...]) -> Slot:
-    """The slot for a gradient of ``shape`` that is to go to ``target``."""
+    """The slot for a gradient of ``shape`` that goes to ``target``."""
     if isinstance(target, Skip):
         return Slot(np.empty((0,) * len(shape), np.float32), 0.0, target)
     if isinstance(target, Into):
@@ -41,7 +41,7 @@ def slot(target: Target, shape: tuple[int, ...]) -> Slot:
 
 
 def full_slot(target: Target, shape: tuple[int, ...]) -> Slot:
-    """As ``slot``, but a gradient that nobody wants has memory all the same: it is computed along with another one."""
+    """Like ``slot``, but a skipped gradient has memory too: the kernel computes it along with another one."""
     return Slot(empty(shape), 0.0, target) if isinstance(target, Skip) else slot(target, shape)
 
 
@@ -56,12 +56,12 @@ def flat(x: Array) -> Array:
 
 
 def heads(x: Array) -> Array:
-    """(B, T, H, D), a copy only if ``x`` is strided in another way than a slice of a packed array."""
+    """(B, T, H, D); a copy only if ``x`` is neither contiguous nor a slice of a packed array."""
     return x if _is_heads(x) else np.ascontiguousarray(x)
 
 
 def heads_slot(target: Target, shape: tuple[int, ...]) -> Slot:
-    """As ``full_slot`` for a gradient (B, T, H, D), but a slice of a packed gradient is written to directly, too."""
+    """Like ``full_slot`` for a gradient (B, T, H, D), but a slice of a packed gradient is written to directly."""
     if isinstance(target, Into):
         check_fits(target.buffer, shape)
         if target.buffer.flags.behaved and _is_heads(target.buffer):
@@ -70,6 +70,6 @@ def heads_slot(target: Target, shape: tuple[int, ...]) -> Slot:
 
 
 def _is_heads(x: Array) -> bool:
-    """Whether the rows of a head are contiguous and apart, so that BLAS can step from one to the next."""
+    """Whether the rows of a head are contiguous and do not overlap, so that BLAS can step from one to the next."""
     apart = x.strides[1] >= 4 * x.shape[3] or x.shape[1] == 1
     return x.dtype == np.float32 and x.strides[3] == 4 and apart and all(s > 0 and s % 4 == 0 for s in x.strides)

@@ -16,8 +16,8 @@ from ....backend.threads import threads_for
 from ..common.math import chunk
 from ..common.targets import rows, slot
 
-TOGETHER = 256
-"""Tokens for each row of the table that are summed at once, on average."""
+TOKENS_PER_ROW = 256
+"""Tokens summed at once, on average per row of the table."""
 
 
 def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None = None) -> Any:
@@ -26,7 +26,7 @@ def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None =
         return NotImplemented
     out = empty((*tokens.shape, weight.shape[1]))
     if _forward(_flat(tokens), rows(weight), rows(out), threads_for(out.size)):
-        return NotImplemented  # an id outside the table: the reference says which
+        return NotImplemented  # an id is outside the table: the reference says which
     return out, (tokens, weight, padding_idx)
 
 
@@ -59,7 +59,7 @@ def embedding_backward(dout: Array, cache: Any, *, into: tuple[None, Target]) ->
             rows(dout),
             dweight.array,
             dweight.beta,
-            empty(cache.weight.shape if cache.tokens.size > TOGETHER * len(cache.weight) else (0, 0)),
+            empty(cache.weight.shape if cache.tokens.size > TOKENS_PER_ROW * len(cache.weight) else (0, 0)),
             threads_for(dout.size + dweight.array.size),
         )
     return None, dweight.result()
@@ -67,20 +67,20 @@ def embedding_backward(dout: Array, cache: Any, *, into: tuple[None, Target]) ->
 
 @kernel("void(i8[::1], i8, f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], i8)")
 def _backward(tokens, padding, dout, dweight, beta, part, threads):
-    """With memory for a ``part``, some tokens at a time are summed there first: one running sum of all would drift."""
+    """If there is memory in ``part``, a block of tokens is summed there first: one running sum of all would drift."""
     V, C = dweight.shape
-    together = TOGETHER * V if part.size else max(1, tokens.size)
-    # A thread owns every so many rows. Halves of each row would be less to look for and three times as slow: what the
-    # processor loads ahead of one thread is what another has just written.
+    block = TOKENS_PER_ROW * V if part.size else max(1, tokens.size)
+    # A thread owns every ``threads``-th row. Splitting each row instead would save the search for its tokens, but is
+    # three times as slow: the prefetcher of one core loads what another has just written.
     for t in prange(threads):
         if beta == 0:
             for v in range(t, V, threads):
                 dweight[v, :] = 0
-        for first in range(0, tokens.size, together):
+        for first in range(0, tokens.size, block):
             for v in range(t, len(part), threads):
                 part[v, :] = 0
             target = part if part.size else dweight
-            for i in range(first, min(first + together, tokens.size)):
+            for i in range(first, min(first + block, tokens.size)):
                 row = tokens[i]
                 if row % threads == t and row != padding:
                     add_row(dout[i].ctypes.data, C, target[row].ctypes.data)

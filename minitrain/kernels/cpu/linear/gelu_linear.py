@@ -1,8 +1,8 @@
-"""Twins of ``ops.gelu_linear``: GELU of a block of rows goes from cache into the product, and is forgotten.
+"""Twins of ``ops.gelu_linear``: GELU of a block of rows goes from cache into the product and is not kept.
 
-In the backward each thread owns some columns of the hidden layer, and with them all that follows of both gradients. It
-takes ``ROWS`` rows at a time: their part of the activation's gradient gives way to the activation itself, once GELU's
-slope has made ``dhidden`` of it, and the activation is then multiplied into ``dweight``.
+In the backward each thread owns some columns of the hidden layer and their part of both gradients. It takes ``ROWS``
+rows at a time: it computes the gradient of the activation, turns it into ``dhidden``, overwrites it with the activation
+itself, and multiplies that into ``dweight``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..common.math import chunk, wide_vectors
 from ..common.targets import NONE, full_slot, rows, slot
 from .linear import linear_backward
 
-ROWS = 256  # at a time; a thread's share of them should stay in its second-level cache
+ROWS = 256  # at a time; a thread's part of them should fit into its second-level cache
 
 
 def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, approximate: str = "tanh") -> Any:
@@ -107,5 +107,5 @@ def _backward(dout, hidden, bits, weight, dhidden, dhidden_beta, dweight, dweigh
                 else:
                     gelu_over_gradient(memory[i, c0:c1], hidden[r, c0:c1], dhidden[r, c0:c1], dhidden_beta, tanh)
             if dweight.size:
-                beta = dweight_beta if first == 0 else np.float32(1)  # the other rows add to the first
+                beta = dweight_beta if first == 0 else np.float32(1)  # later blocks add to the first
                 gemm_tn(N, c1 - c0, n, 1.0, dout[first:], N, memory[:, c0:], K, beta, dweight[:, c0:], K)

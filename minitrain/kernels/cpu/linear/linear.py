@@ -1,4 +1,4 @@
-"""Twins of ``ops.linear``: each thread computes one block of each product, bias and bias gradient included."""
+"""Twins of ``ops.linear``: each thread computes one block of each product, with its bias or bias gradient."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ....backend.threads import threads_for
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
 from ..common.half import covered, factor, in_half, keep
 from ..common.math import chunk
-from ..common.sums import LEVELS, carry, clear_sums, finish
+from ..common.sums import LEVELS, carry, clear_sums, store_sum
 from ..common.targets import NO_ROWS, NONE, rows, slot
 
-TOGETHER = 64  # rows of a bias gradient that have one running sum: more would lose digits where they cancel
+ROWS_PER_SUM = 64  # rows of a bias gradient in one running sum: more would lose digits where they cancel
 
 
 def linear_forward(x: Array, weight: Array, bias: Array | None) -> Any:
@@ -89,10 +89,10 @@ def _backward(dout, factor, x, weight, dx, dx_beta, dweight, dweight_beta, dbias
             sums = np.empty((LEVELS, c1 - c0), np.float32)
             clear_sums(sums)
             d = sums[0]
-            for first in range(0, R, TOGETHER):
-                for r in range(first, min(first + TOGETHER, R)):
+            for first in range(0, R, ROWS_PER_SUM):
+                for r in range(first, min(first + ROWS_PER_SUM, R)):
                     row = dout[r, c0:c1]
                     for c in range(d.size):
                         d[c] += row[c]
-                carry(sums, first + TOGETHER)
-            finish(sums, dbias[c0:c1], dbias_beta)
+                carry(sums, first + ROWS_PER_SUM)
+            store_sum(sums, dbias[c0:c1], dbias_beta)

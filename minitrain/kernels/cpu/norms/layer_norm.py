@@ -1,7 +1,7 @@
 """Twins of ``ops.layer_norm``, and the two kernels that ``residual_layer_norm`` shares with it.
 
-A row is read once into the first-level cache and finished there, its shares of ``dweight`` and ``dbias`` included. Rows
-are summed in groups, and the sums of groups added in order: the result depends neither on timing nor on threads.
+A row is read once into the first-level cache and finished there, with its part of ``dweight`` and ``dbias``. Rows are
+summed in groups, and the groups' sums are added in order: the result depends neither on timing nor on threads.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
-from ..common.math import chunk, rows_together, wide_vectors
-from ..common.sums import BLOCK, add_groups, carry, clear_sums, finish, sums_of_groups
+from ..common.math import chunk, rows_per_tile, wide_vectors
+from ..common.sums import BLOCK, add_groups, carry, clear_sums, group_buffers, store_sum
 from ..common.targets import NO_ROWS, NONE, rows, slot
 
 f4 = np.float32
@@ -52,14 +52,14 @@ def run_forward(
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4, f4[:, ::1], f4[::1], f4[::1], i8)")
 def _forward(x, branch, total, weight, bias, eps, out, mean, rstd, threads):
     R, C = x.shape
-    n = f4(C)  # a float32 divided by an integer would be a float64, and so would all that is computed with it
-    together = rows_together(C)
+    n = f4(C)  # numba divides a float32 by an integer in float64, which would spread
+    per_tile = rows_per_tile(C)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        for first in range(lo, hi, together):
-            few = range(first, min(first + together, hi))
-            for r in few:
+        for first in range(lo, hi, per_tile):
+            tile = range(first, min(first + per_tile, hi))
+            for r in tile:
                 if branch.size:
                     for c in range(C):
                         total[r, c] = x[r, c] + branch[r, c]
@@ -67,12 +67,12 @@ def _forward(x, branch, total, weight, bias, eps, out, mean, rstd, threads):
                 for c in range(C):
                     s += total[r, c]
                 mean[r] = s / n
-            for r in few:
+            for r in tile:
                 m, v = mean[r], f4(0)
                 for c in range(C):
                     v += (total[r, c] - m) * (total[r, c] - m)
                 rstd[r] = f4(1) / np.sqrt(v / n + eps)
-            for r in few:
+            for r in tile:
                 m, k = mean[r], rstd[r]
                 if bias.size:
                     for c in range(C):
@@ -92,7 +92,7 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), mean.reshape(-1), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta, dbias.array, dbias.beta,
-        *sums_of_groups(rstd.size, 2 * weight.size, threads_for(x.size)), threads_for(x.size),
+        *group_buffers(rstd.size, 2 * weight.size, threads_for(x.size)), threads_for(x.size),
     )  # fmt: skip
     return dx.result(), dweight.result(), dbias.result()
 
@@ -112,7 +112,7 @@ def _backward(
         begin, end = chunk(len(groups), t, threads)
         for group in range(begin, end):
             lo, hi = chunk(R, group, len(groups))
-            in_blocks = hi - lo > BLOCK  # fewer rows have one sum
+            in_blocks = hi - lo > BLOCK  # a small group has a single sum
             running = sums[0] if in_blocks else groups[group]
             running[:] = 0
             if in_blocks:
@@ -140,6 +140,6 @@ def _backward(
                 if in_blocks:
                     carry(sums, first + BLOCK - lo)
             if in_blocks:
-                finish(sums, groups[group], f4(0))
+                store_sum(sums, groups[group], f4(0))
     add_groups(groups, 0, dweight, dweight_beta)
     add_groups(groups, C, dbias, dbias_beta)

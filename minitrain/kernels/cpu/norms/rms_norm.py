@@ -1,6 +1,6 @@
 """Twins of ``ops.rms_norm``, and the two kernels that ``residual_rms_norm`` shares with it.
 
-As in ``layer_norm``, a row is finished while it is in the first-level cache, and added to the ``dweight`` of its group.
+As in ``layer_norm``, a row is finished while it is in the first-level cache and added to its group's ``dweight``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.math import chunk, rows_together, wide_vectors
-from ..common.sums import BLOCK, add_groups, carry, clear_sums, finish, sums_of_groups
+from ..common.math import chunk, rows_per_tile, wide_vectors
+from ..common.sums import BLOCK, add_groups, carry, clear_sums, group_buffers, store_sum
 from ..common.targets import NO_ROWS, rows, slot
 
 f4 = np.float32
@@ -49,13 +49,13 @@ def run_forward(
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4, f4[:, ::1], f4[::1], i8)")
 def _forward(x, branch, total, weight, eps, out, rstd, threads):
     R, C = x.shape
-    n, together = f4(C), rows_together(C)
+    n, per_tile = f4(C), rows_per_tile(C)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
-        for first in range(lo, hi, together):
-            few = range(first, min(first + together, hi))
-            for r in few:
+        for first in range(lo, hi, per_tile):
+            tile = range(first, min(first + per_tile, hi))
+            for r in tile:
                 if branch.size:
                     for c in range(C):
                         total[r, c] = x[r, c] + branch[r, c]
@@ -63,7 +63,7 @@ def _forward(x, branch, total, weight, eps, out, rstd, threads):
                 for c in range(C):
                     squares += total[r, c] * total[r, c]
                 rstd[r] = f4(1) / np.sqrt(squares / n + eps)
-            for r in few:
+            for r in tile:
                 k = rstd[r]
                 for c in range(C):
                     out[r, c] = total[r, c] * k * weight[c]
@@ -78,7 +78,7 @@ def run_backward(dtotal: Array | None, dout: Array, cache: Any, into: tuple[Targ
     _backward(
         rows(dout), NO_ROWS if dtotal is None else rows(dtotal), rows(x), rstd.reshape(-1),
         np.ascontiguousarray(weight), rows(dx.array), dx.beta, dweight.array, dweight.beta,
-        *sums_of_groups(rstd.size, weight.size, threads_for(x.size)), threads_for(x.size),
+        *group_buffers(rstd.size, weight.size, threads_for(x.size)), threads_for(x.size),
     )  # fmt: skip
     return dx.result(), dweight.result()
 
@@ -96,7 +96,7 @@ def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta,
         begin, end = chunk(len(groups), t, threads)
         for g in range(begin, end):
             lo, hi = chunk(R, g, len(groups))
-            in_blocks = hi - lo > BLOCK  # fewer rows have one sum
+            in_blocks = hi - lo > BLOCK  # a small group has a single sum
             dw = sums[0] if in_blocks else groups[g]
             dw[:] = 0
             if in_blocks:
@@ -119,5 +119,5 @@ def _backward(dout, dtotal, x, rstd, weight, dx, dx_beta, dweight, dweight_beta,
                 if in_blocks:
                     carry(sums, first + BLOCK - lo)
             if in_blocks:
-                finish(sums, groups[g], f4(0))
+                store_sum(sums, groups[g], f4(0))
     add_groups(groups, 0, dweight, dweight_beta)

@@ -1,6 +1,6 @@
-"""Twin of ``optim.muon``'s update: the products of Newton-Schulz run on the threads of the kernels.
+"""Twin of ``optim.muon``'s update: the products of Newton-Schulz run on the kernels' threads.
 
-NumPy's would run on the threads of its own BLAS, which go on spinning on the cores that the next kernel needs.
+NumPy's would run on the threads of its own BLAS, which keep spinning on the cores that the next kernel needs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.threads import GRAIN, threads_for
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
-from ..common.math import chunk, stretch
-from ..common.sums import groups_of
+from ..common.math import aligned_chunk, chunk
+from ..common.sums import group_count
 
 f4 = np.float32
 
@@ -33,7 +33,7 @@ def muon_update(
     side = min(weight.shape)
     threads = threads_for(weight.size * side / 32)  # the size of each product
     x, spare, gram, quintic = empty(weight.shape), empty(weight.shape), empty((side, side)), empty((side, side))
-    squares = np.empty(groups_of(weight.size, GRAIN))  # of the direction: threads change no bit of their sum
+    squares = np.empty(group_count(weight.size, GRAIN))  # sums by groups: the number of threads changes no bit
     old, new = (momentum, 1.0) if nesterov else (1.0, 0.0)
     _direction(
         grad.reshape(-1), buffer.reshape(-1), x.reshape(-1),
@@ -46,7 +46,7 @@ def muon_update(
 
 
 @kernel("void(f4[::1], f4[::1], f4[::1], f4, f4, f4, f4, f8[::1], i8)")
-def _direction(grad, buffer, out, momentum, rest, old, new, squares, threads):
+def _direction(grad, buffer, out, momentum, grad_factor, old, new, squares, threads):
     for t in prange(threads):
         begin, end = chunk(squares.size, t, threads)
         for group in range(begin, end):
@@ -54,7 +54,7 @@ def _direction(grad, buffer, out, momentum, rest, old, new, squares, threads):
             g, b, u = grad[lo:hi], buffer[lo:hi], out[lo:hi]
             s = 0.0
             for i in range(g.size):
-                fresh = rest * g[i]
+                fresh = grad_factor * g[i]
                 bi = momentum * b[i] + fresh
                 ui = old * bi + new * fresh
                 b[i], u[i] = bi, ui
@@ -95,9 +95,9 @@ def _newton_schulz(x, scale, spare, gram, quintic, steps, a, b, c, threads):
 
 
 @kernel("void(f4[::1], f4[::1], f4, f4, i8)")
-def _step(weight, step, keep, rate, threads):
+def _step(weight, step, decay, rate, threads):
     for t in prange(threads):
-        lo, hi = stretch(weight.size, t, threads)
+        lo, hi = aligned_chunk(weight.size, t, threads)
         w, o = weight[lo:hi], step[lo:hi]
         for i in range(w.size):
-            w[i] = keep * w[i] - rate * o[i]
+            w[i] = decay * w[i] - rate * o[i]

@@ -15,10 +15,10 @@ from ..base import Callback
 
 
 class EarlyStopping(Callback):
-    """Asks to stop when a figure no longer gets better (Prechelt, 1998, "Early Stopping - but when?").
+    """Asks to stop when a metric no longer gets better (Prechelt, 1998, "Early Stopping - but when?").
 
     Args:
-        monitor: the figure, from the evaluations (``"val_loss"``) or from the log (``"loss"``).
+        monitor: the metric, from the evaluations (``"val_loss"``) or from the log (``"loss"``).
         patience: how many times in a row it may be no better than the best so far; ``None`` for any number.
         min_delta: what it must be better by to count.
         mode: ``"min"`` if less is better, ``"max"`` if more is.
@@ -73,9 +73,9 @@ class EarlyStopping(Callback):
         """Take them back."""
         self.best, self.waited = state.get("best"), state.get("waited", 0)
 
-    def _look(self, view: StepView, figures: Mapping[str, Any]) -> None:
-        if self.monitor in figures and not view.is_over:
-            view.control.stop = self._verdict(float(figures[self.monitor]))  # nobody has asked so far
+    def _look(self, view: StepView, metrics: Mapping[str, Any]) -> None:
+        if self.monitor in metrics and not view.is_over:
+            view.control.stop = self._verdict(float(metrics[self.monitor]))  # nobody has asked so far
 
     def _verdict(self, value: float) -> str:
         """Why to stop; empty to go on."""

@@ -32,7 +32,7 @@ class PlateauWatch(Callback):
             raise ConfigError("PlateauWatch needs a trainer whose scheduler is a ReduceOnPlateau")
 
     def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
-        """Pass the figure on."""
+        """Pass the metric on."""
         if self.monitor not in metrics:
             raise ConfigError(f"PlateauWatch: no evaluation has {self.monitor}; it has {', '.join(metrics)}")
         self._schedule.step(metrics[self.monitor])

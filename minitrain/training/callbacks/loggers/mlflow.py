@@ -59,11 +59,11 @@ class MLflowLogger(Tracker):
         self._send("params", [Param(name, str(value)[:LONGEST]) for name, value in settings.items()])
         self._send("tags", [RunTag(name, str(value)) for name, value in facts(setup.model, setup.device).items()])
 
-    def _write(self, step: int, figures: dict[str, float]) -> None:
+    def _write(self, step: int, metrics: dict[str, float]) -> None:
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())  # milliseconds
-        self._send("metrics", [Metric(name, value, now, step) for name, value in figures.items()])
+        self._send("metrics", [Metric(name, value, now, step) for name, value in metrics.items()])
 
     def _end(self, error: BaseException | None) -> None:
         killed = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)

@@ -19,7 +19,7 @@ from .tracker import Tracker
 
 
 class TensorBoardLogger(Tracker):
-    """Writes event files that TensorBoard shows: figures as scalars, settings and facts as text, weights as histograms.
+    """Writes event files that TensorBoard shows: metrics as scalars, settings and facts as text, weights as histograms.
 
     Each session writes a file of its own. It begins with the mark of a restart, upon which TensorBoard leaves out what
     older files have of the steps that are done again.
@@ -40,7 +40,7 @@ class TensorBoardLogger(Tracker):
         self._model: Any = None
 
     def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
-        """Write the figures, and histograms of the weights."""
+        """Write the metrics, and histograms of the weights."""
         super().on_evaluate(view, metrics)
         if self.histograms:
             self._try(self._write_histograms, view.step)
@@ -64,10 +64,10 @@ class TensorBoardLogger(Tracker):
                 self._event(step=0, summary=text_pb(name, code))  # Markdown: an indented block is shown as it is
         self._writer.flush()
 
-    def _write(self, step: int, figures: dict[str, float]) -> None:
+    def _write(self, step: int, metrics: dict[str, float]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
         self._event(step=step, summary=Summary(value=values))
         self._writer.flush()
 

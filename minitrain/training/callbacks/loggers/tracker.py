@@ -43,8 +43,8 @@ class Tracker(Callback):
         """Begin a run, or go on with the run ``self.id``; sets ``self.id``."""
 
     @abstractmethod
-    def _write(self, step: int, figures: dict[str, float]) -> None:
-        """Send figures."""
+    def _write(self, step: int, metrics: dict[str, float]) -> None:
+        """Send metrics."""
 
     def _go_back(self, step: int) -> None:
         """Steps after ``step`` will be done again, by a rollback."""
@@ -73,11 +73,11 @@ class Tracker(Callback):
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Send a record."""
-        self._try(self._write, record["step"], _figures(record))
+        self._try(self._write, record["step"], _metrics(record))
 
     def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
         """Send an evaluation."""
-        self._try(self._write, metrics["step"], _figures(metrics))
+        self._try(self._write, metrics["step"], _metrics(metrics))
 
     def on_load(self, view: StepView) -> None:
         """Say that some steps will be done again."""
@@ -124,6 +124,6 @@ class Tracker(Callback):
         )
 
 
-def _figures(record: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(record: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a record but for the step."""
     return {name: float(value) for name, value in record.items() if name != "step" and isinstance(value, Real)}

@@ -54,8 +54,8 @@ class WandbLogger(Tracker):
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
-    def _write(self, step: int, figures: dict[str, float]) -> None:
-        self._run.log({"step": step, **figures})
+    def _write(self, step: int, metrics: dict[str, float]) -> None:
+        self._run.log({"step": step, **metrics})
 
     def _end(self, error: BaseException | None) -> None:
         self._run.finish(exit_code=0 if error is None else 1)

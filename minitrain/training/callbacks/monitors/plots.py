@@ -13,7 +13,7 @@ from ..base import Callback
 
 
 class Plots(Callback):
-    """Draws what was logged so far into ``plots`` of the run folder, one picture for each kind of figure.
+    """Draws what was logged so far into ``plots`` of the run folder, one picture for each kind of metric.
 
     At the end of ``minitrain train`` they are drawn anyway; this is for looking at a run that trains. A round of
     pictures takes about as long as a second of training: not too often.

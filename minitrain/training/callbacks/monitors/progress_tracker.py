@@ -30,7 +30,7 @@ class ProgressTracker(Callback):
             self._progress.advance(view.step)
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
-        """Show the figures of a record."""
+        """Show the metrics of a record."""
         if self._progress is not None:
             self._progress.log(record)
 

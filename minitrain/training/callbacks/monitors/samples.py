@@ -20,8 +20,8 @@ class SampleGeneration(Callback):
         prompt: what to continue, in characters that the tokenizer knows.
         every: steps between two texts.
         tokens: length of a text.
-        temperature: below 1 the likely becomes likelier; 0 takes the likeliest token always.
-        top_k: choose among this many of the likeliest tokens only.
+        temperature: below 1, text is more predictable; above 1, more varied. 0 always takes the most likely token.
+        top_k: choose only among this many of the most likely tokens.
         show: whether to print the texts.
     """
 
@@ -88,6 +88,6 @@ class SampleGeneration(Callback):
                 self.tokens,
                 temperature=self.temperature,
                 top_k=self.top_k,
-                rng=setup.key.fold("samples", step),
+                key=setup.key.fold("samples", step),
                 device=setup.device,
             )

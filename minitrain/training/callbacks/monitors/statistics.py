@@ -1,4 +1,4 @@
-"""Figures of single parameters and layers, added to the records: gradients, weights, activations."""
+"""Metrics of single parameters and layers, added to the records: gradients, weights, activations."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class GradientStatistics(_OfParameters):
             }
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
-        """Add the figures."""
+        """Add the metrics."""
         record.update(self._kept)
 
 
@@ -95,7 +95,7 @@ class WeightStatistics(_OfParameters):
             self._kept = {path: p.data.copy() for path, p in chosen(self._model, self.parameters)}
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
-        """Add the figures."""
+        """Add the metrics."""
         for path, parameter in chosen(self._model, self.parameters):
             size = record[f"weight_norm.{path}"] = norm(parameter.data)
             if path in self._kept and parameter.trainable:

@@ -55,7 +55,7 @@ class Throughput(Callback):
         self._durations.append(time.perf_counter() - self._begun)
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
-        """Add the figures, and begin anew."""
+        """Add the metrics, and begin anew."""
         from .utilisation import flops_per_second, sgemm_peak
 
         setup = self._setup
