@@ -46,7 +46,7 @@ def test_s1_2_the_trainer_takes_the_documents_names(tmp_path: Path) -> None:
         progress=False,
         warn=told.append,
     )
-    assert trainer.setup.precision == "bfloat16"
+    assert trainer.setup.arithmetic.precision == "bfloat16"
     assert [line for line in told if line.startswith("precision=bfloat16")] == told
     assert trainer.train().step == 4
     assert len(trainer.generate_text(prompt="the ", max_new_tokens=7, temperature=0.8)) == 7
