@@ -33,6 +33,7 @@ from .preconditions import (
     open_checkpoints,
     refuse_another_model,
     refuse_mixed_precision,
+    refuse_single_callback,
     refuse_used_folder,
 )
 from .result import TrainResult
@@ -110,7 +111,9 @@ class Trainer:
         **aliases: Any,
     ) -> None:
         named = {"train_data": train_data, "val_data": val_data, "run_dir": run_dir, "scheduler": scheduler}
-        named = resolve_aliases(named | {"use_mixed_precision": None}, aliases)
+        named = resolve_aliases(
+            named | {"use_mixed_precision": None}, aliases, ("model", *Trainer.__init__.__kwdefaults__)
+        )
         self.config = config = checked_config(config, named["use_mixed_precision"])
         optimizer = AdamW(model, lr=config.learning_rate) if optimizer is None else optimizer
         refuse_another_model(optimizer, model)
@@ -139,6 +142,7 @@ class Trainer:
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its metrics")
         self.state, self.control = TrainerState(), Control()
         self.view = StepView(self.state, self.control, config.total_steps(data.steps_per_epoch), config.log_every, warn)
+        refuse_single_callback(callbacks)
         first: list[type[Callback]] = [GradientStatistics] * config.log_gradients  # for the loggers after it
         last: list[type[Callback]] = [ProgressTracker] * progress + [JsonlLogger, RunInfo] * (
             self.run.folder is not None
@@ -435,7 +439,7 @@ class Trainer:
                 "go back to the last checkpoint with resume(), or make a new trainer"
             )
         if not (self.run.resumed or self._begun):
-            refuse_used_folder(self.run.folder, self.checkpoints)
+            refuse_used_folder(self.run.folder, self.checkpoints, self.run.command)
 
     def _with_advice(self, error: NonFiniteError) -> NonFiniteError:
         """The error that ends training: with what is left, and what to try."""
