@@ -21,6 +21,8 @@ _find, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 def __getattr__(name: str) -> object:
     if name not in __all__ and not name.startswith("__"):
         homes = [home for home in _HOMES if name[:1] != "_" and hasattr(importlib.import_module(home), name)]
-        where = f"it is {homes[0]}.{name}" if homes else "layers are in minitrain.nn, losses in minitrain.losses, and so on"
+        where = (
+            f"it is {homes[0]}.{name}" if homes else "layers are in minitrain.nn, losses in minitrain.losses, and so on"
+        )
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; {where}")
     return _find(name)

@@ -144,3 +144,17 @@ def test_classifiers_name_the_pythons_that_are_tested():
 
 def test_the_part_for_other_versions_exists():
     assert [path for path in other_versions.PART if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("CharTokenizer", "minitrain.data.CharTokenizer"),
+        ("MinitrainError", "minitrain.errors.MinitrainError"),
+        ("GPTBlock", "layers are in minitrain.nn"),
+        ("_private", "layers are in minitrain.nn"),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_found(name, home):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; .*{re.escape(home)}"):
+        getattr(minitrain, name)

@@ -96,7 +96,8 @@ def _load(
         count = len(checkpoints.checkpoints())
         found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
         raise CheckpointError(
-            f"cannot use the run in {run_dir}: {found}; train it with: {resume_command(run_dir, trust=needs_trust(config, folder.path))}"
+            f"cannot use the run in {run_dir}: {found}; train it with: "
+            f"{resume_command(run_dir, trust=needs_trust(config, folder.path))}"
         )
     refuse_impossible_model(config, tokenizer.vocab_size)
     model = model_of(config, tokenizer)

@@ -26,8 +26,8 @@ register_metric("accuracy")(accuracy)
 def loss_settings(name: str) -> dict[str, Setting]:
     """The settings of a loss of ``LOSSES``, as they are for a run on a text.
 
-    Sums over micro-batches leave no choice of the reduction. Such a text has no padding: its token 0 is a character like
-    any other, and counts unless ``pad_idx`` is given.
+    Sums over micro-batches leave no choice of the reduction. Such a text has no padding: its token 0 is a character
+    like any other, and counts unless ``pad_idx`` is given.
     """
     settings = settings_of(LOSSES[name], without=("reduction",))
     return {key: one._replace(default=None) if key == "pad_idx" else one for key, one in settings.items()}

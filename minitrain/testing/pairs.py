@@ -149,8 +149,8 @@ def _as_sequence(gradients: Any, inputs: Sequence[Any]) -> list[Any]:
         found += [None] * (count - len(found))
     if len(found) != count:
         raise GradientCheckError(
-            f"the backward returns {len(found)} gradients for {count} inputs: give one for each, in order, and None for "
-            "one that has none"
+            f"the backward returns {len(found)} gradients for {count} inputs: give one for each, in order, and None "
+            "for one that has none"
         )
     return found
 

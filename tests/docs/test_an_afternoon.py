@@ -31,22 +31,29 @@ NEEDED = {"--jobs": "joblib", "--search": "optuna"}
 """Packages without which a command is left out."""
 
 
-@contextlib.contextmanager
-def ctrl_c_at(step: int) -> Iterator[None]:
-    """Ctrl-C, once, when the record of a step is written."""
-    pressed: list[int] = []
+STOP_AT: list[int] = []
+"""Ctrl-C is pressed once when the record of this step is written."""
+
+
+@pytest.fixture(autouse=True)
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> None:
     write = JsonlLogger.on_log
 
     def on_log(self: JsonlLogger, view: Any, record: dict[str, Any]) -> None:
         write(self, view, record)
-        if record["step"] == step and not pressed:
-            pressed.append(step)
+        if record["step"] in STOP_AT:
+            STOP_AT.clear()
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JsonlLogger, "on_log", on_log)
-        yield
-    assert pressed
+    monkeypatch.setattr(JsonlLogger, "on_log", on_log)
+
+
+@contextlib.contextmanager
+def ctrl_c_at(step: int) -> Iterator[None]:
+    """Ctrl-C at the first record of a step."""
+    STOP_AT.append(step)
+    yield
+    assert not STOP_AT
 
 
 @contextlib.contextmanager
