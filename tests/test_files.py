@@ -118,7 +118,7 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 
 def test_missing_folders_and_files_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(FileError, match="cannot create the folder .*/file: a file of that name is in the way"):
+    with pytest.raises(FileError, match=r"cannot create the folder .*/file: a file of that name is in the way"):
         write_atomically(tmp_path / "file" / "f", b"x")
     with pytest.raises(FileError, match="not a folder"):
         make_folder(tmp_path / "file" / "sub")

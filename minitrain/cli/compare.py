@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
         "--out", "--picture", metavar="FILE", help="the PNG to draw, or a folder for it (the common folder of the runs)"
     )
     arguments = parser.parse_args(argv)
-    from ..runs.not_a_run import expand
+    from ..folder.not_a_run import expand
 
     runs = expand(arguments.runs)
     if len(runs) < 2:

@@ -138,8 +138,8 @@ def _stop_at_once(prepared: Run) -> Iterator[None]:
 
 def _resume(run_dir: str, settings: Sequence[str], *, trusted: bool) -> Run | None:
     """The run in a folder, ready to continue; ``None`` if it is finished, which is said then."""
+    from ..folder.not_a_run import SWEEP
     from ..runs import resume_run
-    from ..runs.not_a_run import SWEEP
     from .compose import read_changes
 
     if (Path(run_dir) / SWEEP).exists():

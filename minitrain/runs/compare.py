@@ -12,11 +12,11 @@ import numpy as np
 from ..errors import ConfigError
 from ..folder import RunFolder
 from ..folder.names import CONFIG, METRICS
+from ..folder.not_a_run import not_a_run
 from ..plotting.curves import smooth
 from ..plotting.style import COLORS, new_figures, save_figure, set_step_range
 from ..records.jsonl import read_metrics
 from .config import RunConfig, read_yaml
-from .not_a_run import not_a_run
 from .python_run import read_settings
 
 

@@ -16,13 +16,13 @@ from ..errors import CheckpointError, ConfigError
 from ..files import FileError
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, CONFIG, METRICS, RUN_INFO
+from ..folder.not_a_run import not_a_run
 from ..formats import size
 from ..models import presets
 from ..records.jsonl import read_metrics
 from ..settings.declared import arguments, settings_of
 from ..training.saving.capture import evaluation_weights
 from .config import MADE_IN_PYTHON, RunConfig, read_yaml
-from .not_a_run import not_a_run
 
 
 def read_settings(folder: RunFolder) -> RunConfig | Mapping[str, Any]:

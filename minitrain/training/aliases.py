@@ -37,7 +37,7 @@ def resolve_aliases(
     for alias, value in aliases.items():
         name = ALIASES.get(alias)
         if name is None:
-            known = dict.fromkeys([*others, *arguments])
+            known = [name for name in dict.fromkeys([*others, *arguments]) if name != "aliases"]
             near = nearest(alias, [*known, *ALIASES])
             hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
             raise ConfigError(f"Trainer has no argument {alias}; {hint}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,8 @@ class Trainer:
         **aliases: Any,
     ) -> None:
         named = {"train_data": train_data, "val_data": val_data, "run_dir": run_dir, "scheduler": scheduler}
-        named = resolve_aliases(
-            named | {"use_mixed_precision": None}, aliases, ("model", *Trainer.__init__.__kwdefaults__)
-        )
+        known = signature(type(self)).parameters if aliases else ()
+        named = resolve_aliases(named | {"use_mixed_precision": None}, aliases, known)
         self.config = config = checked_config(config, named["use_mixed_precision"])
         optimizer = AdamW(model, lr=config.learning_rate) if optimizer is None else optimizer
         refuse_another_model(optimizer, model)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import inspect
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from ...settings.declared import Setting
+    from ...settings.registry import Registry
 
 GROUPS = {
     "recipe": "values for many settings at once",
@@ -78,22 +83,22 @@ def describe_group(group: str, settings: Sequence[str]) -> str:
 def _describe_parts(group: str) -> list[str]:
     """What is registered, the user's own too, with the settings of each."""
     from ...runs.objective_config import LOSSES, METRICS, loss_settings
-    from ...settings.declared import REQUIRED, Setting
+    from ...settings.declared import REQUIRED
     from ...settings.table import as_yaml
     from ...settings.type_check import shown
     from ...training.callbacks.registry import CALLBACKS, callback_settings
 
-    usage, registry, settings_of = {
+    parts: dict[str, tuple[str, Registry[Any], Callable[[str], dict[str, Setting]]]] = {
         "callbacks": ("callbacks=[NAME,{name: NAME, SETTING: VALUE}], in quotes", CALLBACKS, callback_settings),
         "loss": ("loss=NAME or loss={name: NAME, SETTING: VALUE}, in quotes", LOSSES, loss_settings),
         "metrics": ("metrics=[NAME,NAME], in quotes", METRICS, lambda name: {}),
-    }[group]
+    }
+    usage, registry, settings_of = parts[group]
     lines = [f"write {usage}; one of your own needs --plugin FILE", ""]
     for name in registry:
         purpose = (inspect.getdoc(registry[name]) or "").partition("\n\n")[0]
         lines += [f"  {name}", *_wrapped(" ".join(purpose.split()), "      ")]
-        found: dict[str, Setting] = settings_of(name)
-        for one in found.values():
+        for one in settings_of(name).values():
             plain = one.default is None or isinstance(one.default, bool | int | float | str)
             value = as_yaml(one.default) if plain else "VALUE" if one.default is REQUIRED else shown(one.default)
             lines += _wrapped(f"{one.name}: {value}    {one.description}".rstrip(), "      ")

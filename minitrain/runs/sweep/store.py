@@ -21,11 +21,11 @@ from typing import Any, get_args
 from ...errors import ConfigError, DataError
 from ...files import file_error, make_folder, write_atomically
 from ...folder.commands import resume_command
+from ...folder.not_a_run import SWEEP
 from ...records.jsonl import MetricsWriter, read_metrics
 from ...reports.html import REPORT
 from ..config import RunConfig
 from ..confine import needs_trust
-from ..not_a_run import SWEEP
 from .jobs import Outcome, State
 from .search import Search
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..folder.names import CONFIG, METRICS
+from .names import CONFIG, METRICS
 
 SWEEP = "sweep.json"
 """The file that makes a folder that of a sweep."""
