@@ -115,7 +115,7 @@ class CallbackList:
         for callback in callbacks:
             self.add(callback)
 
-    def add(self, callback: Callback) -> None:
+    def add(self, callback: Any) -> None:
         """Append a callback."""
         if not isinstance(callback, Callback):
             if isinstance(callback, type):
