@@ -388,7 +388,7 @@ def test_a_configuration_loads_no_plugin(call: Any, here: Path) -> None:
     for settings in (["callbacks=[evil]"], ["callbacks=[{name: evil.py}]"], ["plugin=evil.py"], ["optimizer=evil"]):
         call("train", *SMALL, *settings, code=2)
     assert not (here / "proof").exists()
-    assert "give a Python file" in call("train", "--plugin", "nowhere.py", code=2)
+    assert "there is no such file" in call("train", "--plugin", "nowhere.py", code=2)
     (here / "broken.py").write_text("1 / 0")
     assert "--plugin broken.py fails: ZeroDivisionError: division by zero" in call(
         "train", "--plugin", "broken.py", code=2
