@@ -59,9 +59,9 @@ cluster (--launcher); launcher.KEY=VALUE and search.KEY=VALUE set what these tak
 def run(argv: Sequence[str]) -> int:
     """Train as ``argv`` says; returns the exit code."""
     arguments = _parser().parse_intermixed_args(argv)
+    load_plugins(arguments.plugin)
     if arguments.help is not None:
         return _help(arguments.help, arguments.settings)
-    load_plugins(arguments.plugin)
     if arguments.multirun:
         from .sweep.command import train_sweep
 
