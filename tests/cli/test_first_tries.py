@@ -31,7 +31,8 @@ def test_help_lists_what_can_be_named(group: str, words: list[str], call: Any) -
 
 
 def test_help_lists_what_a_plugin_offers(plugin: str, call: Any) -> None:
-    said = call("train", "--plugin", plugin, "--help", "callbacks")
+    said = call("train", "--plugin", plugin, "--help", "loss")
+    assert "\n  twice\n" in said
     assert "one of your own needs --plugin FILE" in said
 
 
