@@ -130,7 +130,7 @@ def test_an_afternoon(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
     assert "epsilon: 1.0" in printed("minitrain train --plugin mine.py --help loss")
     assert "3_learning_r" in printed("minitrain compare runs/sweep")  # the table folds long names
-    assert "best_loss" in read_metrics("runs/poly/metrics.jsonl")[-1]
+    assert "best_loss" in read_metrics("runs/poly/metrics.jsonl")[0]
     assert len(list(Path("runs/sweep").glob("*/report.html"))) == 4
     assert read_metrics("runs/notebook/metrics.jsonl")[-1]["step"] == 80
     first = read_metrics("runs/more/metrics.jsonl")[0]["loss"]
