@@ -181,7 +181,7 @@ def test_a_run_leaves_all_its_files_and_says_what_came_out(finished: Path) -> No
 def test_the_run_folder_has_a_name_by_default(here: Path) -> None:
     minitrain("train", *SETTINGS, cwd=here)
     (folder,) = (here / "runs").iterdir()
-    assert folder.name.startswith("tiny-")
+    assert folder.name.startswith("text-")
     assert (folder / "loss.png").exists()
 
 
@@ -300,7 +300,7 @@ USAGE = {
     "an option without its value": (["train", "--resume"], "--resume"),
     "a run that is not named": (["generate"], "RUN"),
     "a run that is not there": (["eval", "nowhere"], "there is no run folder nowhere"),
-    "a file for a run": (["plot", "text.txt"], "there is no run folder text.txt"),
+    "a file for a run": (["plot", "text.txt"], "text.txt is a file, not the folder of a run"),
     "a folder that is no run": (["generate", "."], "is not the folder of a run"),
     "no run to resume": (["train", "--resume", "nowhere"], "there is no run folder nowhere"),
     "resuming with settings": (["train", "--resume", "nowhere", "seed=x=1"], "cannot read seed=x=1"),
