@@ -31,10 +31,9 @@ SMALL = [*small_runs.SMALL, "trainer.log_every=1", "scheduler.warmup_steps=1"]
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> Path:
     """A folder with a text; the readable code needs no compiler."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
     (tmp_path / "text.txt").write_text(TEXT)
     return tmp_path
 
