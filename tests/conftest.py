@@ -11,11 +11,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; threads that wait for 
 
 # Tests start a hundred processes: without its bytecode on disk each would compile the package's sources again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+sys.dont_write_bytecode = False
 pytest.register_assert_rewrite("tests.helpers")  # so that a failed assertion there shows its values
 
 # Tests send signals that a process in the background of a shell, or under nohup, was told to ignore.
