@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -31,6 +32,27 @@ def spread(values: Iterable[float]) -> Spread:
 def pairwise_ratio(numerator: Iterable[float], denominator: Iterable[float]) -> Spread:
     """Median and quartiles of the ratios of values from the same round."""
     return spread(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def lower_bound(groups: Sequence[Sequence[float]], confidence: float = 0.95, resamples: int = 2000) -> float:
+    """A one-sided lower confidence bound of the median, by a cluster bootstrap.
+
+    Values of one group share what the group met (a process and its memory), so whole groups are drawn with
+    replacement, then values within each (Davison and Hinkley, *Bootstrap Methods*, 1997, section 3.8).
+
+    Args:
+        groups: the values, one sequence for each pair of processes.
+        confidence: the share of resamples whose median lies above the bound.
+        resamples: how many medians are drawn, from a fixed seed.
+    """
+    rng = random.Random(0)
+    medians = sorted(
+        statistics.median(
+            value for group in rng.choices(groups, k=len(groups)) for value in rng.choices(group, k=len(group))
+        )
+        for _ in range(resamples)
+    )
+    return medians[int((1 - confidence) * resamples)]
 
 
 def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:

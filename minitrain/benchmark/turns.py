@@ -48,14 +48,16 @@ class Worker(Closing):
         arguments: list[str],
         environment: Mapping[str, str] | None = None,
         timeout: float = 900.0,
+        root: Path = ROOT,
     ) -> None:
-        """Start ``python -m <arguments>`` in minitrain's own folder and wait for its greeting.
+        """Start ``python -m <arguments>`` in the folder ``root`` and wait for its greeting.
 
         Args:
             name: what the tables call it.
             arguments: module and its arguments.
             environment: variables on top of this process's own.
             timeout: seconds after which a silent program is given up.
+            root: the folder that the child imports minitrain from: this one, or a checkout of another commit.
 
         Raises:
             WorkerError: if the child does not get as far as its greeting.
@@ -66,7 +68,7 @@ class Worker(Closing):
         began = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
-            cwd=ROOT,
+            cwd=root,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

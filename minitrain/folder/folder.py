@@ -42,6 +42,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str], *, trusted: bool = False) -> None:
         self.path, self.trusted = checked_path(path), trusted
         self._lock, self._depth = WriterLock(self.path), 0
+        self._seen: tuple[Any, ...] | None = None  # what the folder held when it was read
 
     def file(self, name: str | os.PathLike[str]) -> Path:
         """The path of a file or folder in the run folder, for whoever opens it by path.
@@ -103,11 +104,6 @@ class RunFolder:
         write_atomically(path, data)
         return path
 
-    @property
-    def is_writing(self) -> bool:
-        """Whether this object is the one writer of the folder now."""
-        return self._depth > 0
-
     def refuse_if_in_use(self) -> None:
         """Make sure, for an early answer, that nobody writes into the folder now.
 
@@ -124,20 +120,26 @@ class RunFolder:
         The folder is made if it is not there.
 
         Raises:
-            FolderInUse: if somebody else writes into it; nothing was touched then.
+            FolderInUse: if somebody else writes into it, or did since `watch`; nothing was touched then.
         """
         if not self._depth:
             self.make()
             self._lock.take()
         self._depth += 1
         try:
+            if self._depth == 1:
+                self._require_unchanged()
             yield
         finally:
             self._depth -= 1
             if not self._depth:
                 self._lock.give_back()
 
-    def mark(self) -> tuple[Any, ...]:
+    def watch(self) -> None:
+        """Remember what the folder holds: if somebody else changes that, the next `writing` is refused."""
+        self._seen = self._mark()
+
+    def _mark(self) -> tuple[Any, ...]:
         """What tells whether a run went on: its settings, the length of its metrics, the names of its checkpoints."""
         marks: list[Any] = []
         for name in (CONFIG, METRICS):
@@ -152,17 +154,14 @@ class RunFolder:
             marks.append(())
         return tuple(marks)
 
-    def require_unchanged(self, mark: tuple[Any, ...]) -> None:
-        """Make sure that nobody wrote into the folder since `mark`; ask while being its `writing` one.
-
-        Raises:
-            FolderInUse: if somebody did.
-        """
-        if self.mark() != mark:
+    def _require_unchanged(self) -> None:
+        """Raise a ``FolderInUse`` if somebody wrote into the folder since `watch`; the lock must be held."""
+        if self._seen is not None and self._mark() != self._seen:
             raise FolderInUse(
                 f"another process wrote into {self.path} since this one read it: resume the run again, from where it "
                 "is now"
             )
+        self._seen = None  # what changes from here on is of this process
 
 
 def open_to_append(path: str | os.PathLike[str]) -> io.FileIO:

@@ -1,4 +1,4 @@
-"""Where a NaN or an infinity came from: the first bad activation, by name."""
+"""Where a NaN or an infinity came from, and what to do: the first bad activation by name, advice for the user."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..backend.arrays import Array, is_array
+from ..checkpoint.manifest import Location
+from ..errors import NonFiniteError
 from ..nn.core.nonfinite import first_bad
 
 
@@ -27,3 +29,19 @@ def named_arrays(cache: Any, path: str = "") -> Iterator[tuple[str, Array]]:
     elif isinstance(cache, (tuple, list)):
         for name, value in zip(getattr(cache, "_fields", range(len(cache))), cache, strict=True):
             yield from named_arrays(value, f"{path}.{name}" if path else str(name))
+
+
+def with_advice(error: NonFiniteError, kept: Location | None) -> NonFiniteError:
+    """The error that ends a training: with what is left, and what to try.
+
+    Args:
+        error: says what is not finite.
+        kept: the newest checkpoint; ``None`` without one.
+    """
+    last = "there is no checkpoint yet" if kept is None else f"the last checkpoint, {kept}, is intact"
+    advised = NonFiniteError(
+        f"{error}; {last}. Try a lower optimizer.learning_rate, more scheduler.warmup_steps, or a "
+        "smaller trainer.max_grad_norm"
+    )
+    advised.__cause__ = error
+    return advised

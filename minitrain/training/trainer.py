@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint.format import Checkpoint
-from ..checkpoint.manifest import Location
-from ..checkpoint.store import CheckpointStore, Warn, is_url, split_location, warn_user
+from ..checkpoint.store import Warn, is_url, warn_user
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
 from ..folder import RunFolder
 from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
-from ..records.collector import MetricsCollector
 from ..records.facts import settings_of
 from .aliases import resolve_aliases
 from .between import BetweenSteps
+from .by_hand import ByHand
 from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker, RunInfo
 from .callbacks.base import Callback, CallbackList, missing
 from .config import TrainingConfig
 from .evaluator import Evaluator
-from .feed import as_batches, as_loader, batch_to, split_batch, stop_reading_ahead
+from .feed import as_batches, as_loader, stop_reading_ahead
 from .loop import TrainingLoop
 from .memory import shortage
+from .nonfinite import with_advice
 from .objective import Metric, objective_of
 from .preconditions import (
     checked_config,
@@ -37,13 +35,14 @@ from .preconditions import (
 )
 from .result import TrainResult
 from .saving.capture import Capture
+from .saving.restorer import Restorer
 from .saving.saver import CheckpointSaver
 from .setup import RunContext, Setup, StepView
 from .signals import StopSignals
 from .state import Control, TrainerState
 
 
-class Trainer:
+class Trainer(ByHand):
     """Trains a model; with a run folder it keeps metrics and checkpoints there.
 
     A run that is interrupted and resumed ends with the same bytes as one that is not: weights, moments and metrics
@@ -82,6 +81,10 @@ class Trainer:
         control: what callbacks request.
         checkpoints: the `CheckpointStore` of the run; ``None`` without a run folder.
         saver: writes checkpoints into it, at once or in the background.
+        restorer: goes back to one of them.
+        loop: makes the updates.
+        between: what happens between two updates.
+        folder: the run folder with its lock; ``None`` without one.
 
     Raises:
         ConfigError: if arguments are missing, unknown, or contradict each other.
@@ -154,14 +157,14 @@ class Trainer:
             warn=warn,
         )
         self.between = BetweenSteps(config, self.setup, self.run, self.state, self.view, self.callbacks, self.saver)
-        self.loop = TrainingLoop(self.setup, self.state, self.view, self.callbacks, self.roll_back)
+        self.restorer = Restorer(self.capture, self.saver, self._restored)
+        self.loop = TrainingLoop(self.setup, self.state, self.view, self.callbacks, self.restorer.roll_back)
         if config.activation_checkpointing:
             checkpoint_activations(model)
         if config.use_mixed_precision:
             refuse_mixed_precision(device, warn)
         self._begun = False
-        self._folder = None if self.run.folder is None else RunFolder(self.run.folder)
-        self._seen: tuple[Any, ...] | None = None  # what the folder held when it was read
+        self.folder = None if self.run.folder is None else RunFolder(self.run.folder)
         if config.resume_from:
             self.load_checkpoint(config.resume_from)
 
@@ -182,7 +185,7 @@ class Trainer:
             MemoryShortage: if memory runs out; says which setting to change.
             FolderInUse: if another trainer writes into the run folder; it was not touched then.
         """
-        with self._writing():
+        with self.writing():
             return self._train()
 
     def _train(self) -> TrainResult:
@@ -214,7 +217,7 @@ class Trainer:
         except BaseException as error:
             self.saver.finish_after(error)
             if isinstance(error, NonFiniteError):
-                error = self._with_advice(error)
+                error = with_advice(error, self.saver.newest_kept())
             fire("on_exception", view, error)
             if isinstance(error, MemoryError):
                 raise shortage(error, state.step, self.setup) from error
@@ -222,84 +225,6 @@ class Trainer:
         finally:
             stop_reading_ahead(self.setup.data)
             self.callbacks.close()
-
-    def train_step(self, inputs: Any, targets: Any = None) -> float:
-        """One update on a batch, for a loop of your own: ``train_step(x, y)`` or ``train_step(batch)``.
-
-        Returns:
-            The mean loss of the batch before the update.
-        """
-        batch = inputs if targets is None else (inputs, targets)
-        parts = split_batch(batch, self.setup.accumulation)
-        update = self.loop.update([(first, batch_to(part, self.setup.device)) for first, part in parts])
-        self.state.step += 1
-        self.state.tokens += update.tokens
-        self.loop.midway = False
-        return update.loss / update.tokens
-
-    def validate(self, data: Any = None, *, max_batches: int | None = None) -> dict[str, Any]:
-        """Measure on the validation data, keep the metrics and remember the best; or measure on other data.
-
-        Args:
-            data: batches or a data set to measure on instead; nothing is kept then.
-            max_batches: measure on so many batches only.
-
-        Returns:
-            ``val_loss``, ``val_tokens``, and each metric as ``val_<name>``.
-
-        Raises:
-            ConfigError: if there is no validation data.
-            NonFiniteError: if the loss is NaN or infinite.
-        """
-        if data is None:
-            return self.between.validate(max_batches)
-        evaluator, batches = self.run.evaluator, as_batches(data, self.config.batch_size)
-        metrics = None if evaluator is None else evaluator.metrics
-        other = Evaluator(self.setup.objective, batches, metrics=metrics, device=self.setup.device)
-        with self.run.weights.applied():
-            return other.run(max_batches)
-
-    def save_checkpoint(self, path: Location | None = None) -> Location:
-        """Save everything that training needs to go on exactly here.
-
-        With ``async_checkpoints`` it is being written when this returns, unless a path is given; see `finish_saving`.
-
-        Args:
-            path: a folder for it; by default one named by the step, in the run folder.
-
-        Returns:
-            Where it is.
-
-        Raises:
-            ConfigError: if there is neither a path nor a run folder.
-            NonFiniteError: if a parameter is not finite: the checkpoint would push an intact one out.
-            FileError: if the disk refuses; older checkpoints are untouched.
-        """
-        with self._writing() if path is None else contextlib.nullcontext():
-            return self.between.save(path)
-
-    def finish_saving(self) -> None:
-        """Wait for a checkpoint that is being written in the background; the end of training does so too.
-
-        Raises:
-            FileError: if the disk refused.
-        """
-        self.saver.finish()
-
-    def load_checkpoint(self, path: Location) -> None:
-        """Restore the checkpoint at ``path``: model, optimizer, state, metrics and callbacks.
-
-        Raises:
-            CheckpointError: if it is damaged or belongs to another model; nothing is changed then.
-        """
-        self.saver.finish()
-        parent, name = split_location(path)
-        self._restore(CheckpointStore(parent).load(name))
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        self.capture.restore(checkpoint, self.warn)
-        self.run.resumed, self.loop.midway = True, False
-        self.callbacks.fire("on_load", self.view)
 
     def resume(self) -> int:
         """Restore the newest intact checkpoint of the run folder; without any, start at the beginning.
@@ -313,81 +238,10 @@ class Trainer:
         if self.checkpoints is None:
             raise ConfigError("the trainer has no run folder to resume from: give it a run_dir")
         self.watch_folder()
-        newest = self.saver.load_newest()
-        if newest is not None:
-            self._restore(newest)
-        elif self._begun:
+        if self.restorer.load_newest() is None and self._begun:
             raise CheckpointError("there is no checkpoint to go back to: make a new trainer and another run_dir")
         self.run.resumed = True
         return self.state.step
-
-    def roll_back(self) -> None:
-        """Go back to the newest intact checkpoint, and on from there with the batches after the present one.
-
-        Raises:
-            CheckpointError: if there is none.
-        """
-        state = self.state
-        bad, rollbacks = state.step + state.data_offset, state.rollbacks + 1
-        newest = self.saver.load_newest()
-        if newest is None:
-            raise CheckpointError(f"step {state.step + 1}: there is no checkpoint to roll back to")
-        self._restore(newest)
-        state.rollbacks, state.data_offset = rollbacks, bad + 1 - state.step
-        self.warn(f"rolled back to {newest.path}; going on behind the batch of step {bad + 1}")
-
-    def backward(self, dlogits: Any, cache: Any) -> Any:
-        """The model's backward, for a loop of your own: gradients of all parameters from that of the logits."""
-        return self.setup.model.backward(dlogits, cache)
-
-    def generate_text(
-        self,
-        prompt: str,
-        max_new_tokens: int = 100,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-    ) -> str:
-        """Let the model continue a text; returns the continuation.
-
-        Raises:
-            ConfigError: if there is no tokenizer.
-        """
-        from ..generation import continue_text
-
-        if self.run.tokenizer is None:
-            raise ConfigError("generate_text needs a tokenizer: give the trainer one")
-        return continue_text(
-            self.setup.model,
-            self.run.tokenizer,
-            prompt,
-            max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            rng=self.setup.key.fold("generate", self.state.step),
-            device=self.setup.device,
-        )
-
-    @property
-    def model(self) -> Any:
-        """The model."""
-        return self.setup.model
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer."""
-        return self.setup.optimizer
-
-    @property
-    def history(self) -> MetricsCollector:
-        """Everything that was logged."""
-        return self.run.history
-
-    @property
-    def run_dir(self) -> Path | None:
-        """The run folder; ``None`` if nothing is written."""
-        return self.run.folder
 
     @property
     def warn(self) -> Warn:
@@ -409,23 +263,16 @@ class Trainer:
 
     def watch_folder(self) -> None:
         """Remember what the run folder holds; if somebody else changes that before training begins, it is refused."""
-        self._seen = None if self._folder is None else self._folder.mark()
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Be the one writer of the run folder, if there is one."""
-        if self._folder is None or self._folder.is_writing:
-            yield
-            return
-        with self._folder.writing():
-            if self._seen is not None:
-                self._folder.require_unchanged(self._seen)
-            self._seen = None
-            yield
+        if self.folder is not None:
+            self.folder.watch()
 
     def _end_of_epoch(self) -> int:
         length = self.setup.data.steps_per_epoch or self.total_steps
         return min(self.total_steps, (self.state.step // length + 1) * length)
+
+    def _restored(self) -> None:
+        self.loop.midway = False
+        self.callbacks.fire("on_load", self.view)
 
     def _refuse_to_go_on(self) -> None:
         """Raise a ``CheckpointError`` where training would mix two runs, or go on from half a step."""
@@ -436,14 +283,3 @@ class Trainer:
             )
         if not (self.run.resumed or self._begun):
             refuse_used_folder(self.run.folder, self.checkpoints)
-
-    def _with_advice(self, error: NonFiniteError) -> NonFiniteError:
-        """The error that ends training: with what is left, and what to try."""
-        kept = self.saver.newest_kept()
-        last = "there is no checkpoint yet" if kept is None else f"the last checkpoint, {kept}, is intact"
-        advised = NonFiniteError(
-            f"{error}; {last}. Try a lower optimizer.learning_rate, more scheduler.warmup_steps, or a "
-            "smaller trainer.max_grad_norm"
-        )
-        advised.__cause__ = error
-        return advised

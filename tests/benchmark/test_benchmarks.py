@@ -1,8 +1,10 @@
 """The arithmetic behind the figures of the benchmarks."""
 
+import random
+
 import pytest
 
-from minitrain.benchmark.ratios import pairwise_ratio, spread
+from minitrain.benchmark.ratios import lower_bound, pairwise_ratio, spread
 from minitrain.benchmark.sizes import SIZES, Size, step_flops
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
 
@@ -31,3 +33,14 @@ def test_ratios_are_of_the_same_round():
     assert spread([5.0]).median == 5.0
     with pytest.raises(ValueError, match="shorter"):
         pairwise_ratio([1.0, 2.0], [1.0])
+
+
+def test_a_lower_bound_lies_below_the_median_and_widens_with_differences_between_groups():
+    rng = random.Random(0)
+    alike = [[rng.gauss(1.0, 0.01) for _ in range(40)] for _ in range(6)]
+    apart = [
+        [value + shift for value in group] for group, shift in zip(alike, (-0.1, 0.1, -0.05, 0.05, 0, 0), strict=True)
+    ]
+    assert 0.99 < lower_bound(alike) < spread(value for group in alike for value in group).median
+    assert lower_bound(apart) < lower_bound(alike) - 0.01
+    assert lower_bound([[0.9, 0.9], [0.9]]) == 0.9

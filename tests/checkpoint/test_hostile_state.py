@@ -139,7 +139,7 @@ def test_every_value_of_a_state(saved: Checkpoint, tmp_path: Path) -> None:
             strange = Checkpoint(saved.path, saved.step, saved.model, other.pop("optimizer"), other, saved.metrics)
             before = trainer.state.to_dict(), trainer.optimizer.state_dict()["step"], trainer.history.to_dict()
             try:
-                trainer._restore(strange)
+                trainer.restorer.restore(strange)
             except CheckpointError as error:
                 refused += 1
                 assert len(str(error)) < 1000
@@ -161,7 +161,7 @@ def test_what_is_taken_up_can_be_trained_on(saved: Checkpoint, tmp_path: Path) -
     for place in [("trainer", "data_offset"), ("trainer", "tokens"), ("trainer", "seconds"), ("trainer", "rollbacks")]:
         trainer = make(tmp_path / place[1], CsvLogger(), max_steps=9)
         state = changed(saved.state, place, 2**53)
-        trainer._restore(Checkpoint(saved.path, saved.step, saved.model, saved.optimizer, state, saved.metrics))
+        trainer.restorer.restore(Checkpoint(saved.path, saved.step, saved.model, saved.optimizer, state, saved.metrics))
         trainer.train()
 
 

@@ -450,31 +450,3 @@ def test_a_model_of_your_own_is_loaded_into_it(call: Any, here: Path) -> None:
     assert loaded.step == 4
     for name, array in weights(here / "run/checkpoints/step-00000004").items():
         np.testing.assert_array_equal(model.state_dict()[name], array)
-
-
-def test_every_library_model_of_a_python_run_is_made_again_and_never_a_giant(tmp_path: Path) -> None:
-    import dataclasses
-
-    from minitrain.checkpoint import CheckpointStore, Contents
-    from minitrain.errors import CheckpointError
-    from minitrain.folder import RunFolder
-    from minitrain.models.presets import MODELS, PRESETS, build_model
-    from minitrain.runs.python_run import _least_weights, rebuild_model
-
-    own = [model for model in MODELS if model.__module__.startswith("minitrain.")]  # other tests register theirs
-    for kind, model in [(model.config_type, model) for model in own]:
-        name = min((name for name, config in PRESETS.items() if type(config) is kind), key=lambda n: len(n))
-        name = {"GPT": "gpt-nano", "Llama": "llama-char", "Encoder": "encoder-tiny"}.get(model.__name__, name)
-        name = {"Seq2Seq": "seq2seq-copy", "ViT": "vit-digits", "MLP": "mlp-digits"}.get(model.__name__, name)
-        made = build_model(name)
-        assert _least_weights(PRESETS[name]) <= made.parameter_count()
-        folder = tmp_path / name
-        CheckpointStore(folder / "checkpoints").save(Contents(1, made.state_dict(), {"moments": {}}, {}))
-        described = {"class": model.__name__, **dataclasses.asdict(PRESETS[name])}
-        assert rebuild_model(RunFolder(folder), {"model": described}).config == PRESETS[name]
-        large = {"widths": [64, 10**6, 10]} if "widths" in described else {"n_embd": 96 * 10**4}
-        with pytest.raises(CheckpointError, match="cannot be made again: it would take"):
-            rebuild_model(RunFolder(folder), {"model": described | large})
-        for wrong in ({"n_embd": "x"}, {"nonsense": 1}, {"class": 3}, {"class": "os.system"}):
-            with pytest.raises(CheckpointError):
-                rebuild_model(RunFolder(folder), {"model": described | wrong})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from minitrain.cli import main
+from minitrain.files import FileError
 from minitrain.folder import FolderInUse, RunFolder, WriterLock, new_run_folder
 from minitrain.runs import RunConfig, resume_run, start_run
 from minitrain.training import Callback
@@ -157,3 +159,34 @@ def test_a_lock_is_held_once_and_given_back(tmp_path: Path) -> None:
         lock.take()
     lock.take()
     lock.give_back()
+
+
+def test_a_holder_that_does_not_say_who_it_is(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path)
+    with lock:
+        for told in (b"", b"[1]", b"[" * 5000, b'{"pid": "x"}', b"\xff"):
+            (tmp_path / ".writer").write_bytes(told)
+            with pytest.raises(FolderInUse, match="written to by another process"):
+                WriterLock(tmp_path).take()
+
+
+def test_a_disk_that_refuses_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks does without; every other error of the machine is told as one."""
+
+    def refuse(number: int) -> Any:
+        def refusing(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return refusing
+
+    monkeypatch.setattr("minitrain.folder.lock._lock", refuse(errno.ENOLCK))
+    with WriterLock(tmp_path) as lock:
+        assert lock.held
+    monkeypatch.setattr("minitrain.folder.lock._lock", refuse(errno.EIO))
+    with pytest.raises(FileError, match="cannot lock"):
+        WriterLock(tmp_path).take()
+    monkeypatch.setattr("minitrain.folder.lock.open_regular", refuse(errno.EROFS))
+    lock = WriterLock(tmp_path)
+    with pytest.raises(FileError, match="cannot write"):
+        lock.take()
+    assert not lock.held

@@ -7,12 +7,13 @@ distribution function by ``0.5 (1 + tanh(u))`` with ``u = sqrt(2/pi) (x + 0.0447
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
 from ..contract.op import op
-from .special import erf
+from .logistic import sigmoid
+from .special import erfc
 
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -45,26 +46,23 @@ def gelu_forward(x: Array, *, approximate: str = "tanh") -> tuple[Array, GeluCac
     Returns:
         out (...,) and the cache.
     """
-    xp = array_module(x)
-    cdf = 0.5 * (1 + (xp.tanh(inner(x)) if approximate == "tanh" else erf(x * SQRT_HALF)))
-    return x * cdf, GeluCache(x, approximate)
+    return x * _distribution(x, approximate), GeluCache(x, approximate)
 
 
 @op("cache.x: *N; dout: *N")
 def gelu_backward(dout: Array, cache: GeluCache) -> Array:
     """Gradient of GELU: dout (...,) to dx (...,)."""
     x, approximate = cache
-    xp = array_module(x)
+    cdf = _distribution(x, approximate)
     if approximate != "tanh":
-        cdf = 0.5 * (1 + erf(x * SQRT_HALF))
-        slope = xp.exp(-0.5 * x * x) * INV_SQRT_2PI  # the normal density
+        slope = array_module(x).exp(-0.5 * x * x) * INV_SQRT_2PI  # the normal density
     else:
-        tanh = xp.tanh(inner(x))
-        cdf = 0.5 * (1 + tanh)
-        slope = 0.5 * (1 - tanh * tanh) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)  # d cdf / dx
+        slope = 2 * cdf * (1 - cdf) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)  # d cdf / dx
     return dout * (cdf + x * slope)  # type: ignore[no-any-return]
 
 
-def inner(x: Any) -> Any:
-    """The argument of the tanh form."""
-    return SQRT_2_OVER_PI * (x + CUBIC * x * x * x)
+def _distribution(x: Array, approximate: str) -> Array:
+    """``P(Z <= x)``; ``1 + tanh(u)`` and ``1 + erf(u)`` would lose their digits where x is far below 0."""
+    if approximate != "tanh":
+        return 0.5 * erfc(-SQRT_HALF * x)
+    return sigmoid(2 * SQRT_2_OVER_PI * (x + CUBIC * x * x * x))  # 0.5 (1 + tanh(u)) = sigmoid(2 u)

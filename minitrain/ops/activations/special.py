@@ -7,7 +7,7 @@ import importlib
 from ...backend.arrays import Array, is_cupy
 
 
-def erf(x: Array) -> Array:
-    """The error function of each element, in the dtype of ``x``."""
+def erfc(x: Array) -> Array:
+    """``1 - erf(x)`` of each element, in the dtype of ``x``; keeps its digits where ``erf(x)`` is nearly 1."""
     special = importlib.import_module("cupyx.scipy.special" if is_cupy(x) else "scipy.special")
-    return special.erf(x)  # type: ignore[no-any-return]
+    return special.erfc(x)  # type: ignore[no-any-return]
