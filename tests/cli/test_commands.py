@@ -34,10 +34,9 @@ PARTS = ("callbacks", "loss", "metrics")
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> Path:
     """A folder with a text; the readable code needs no compiler."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
     (tmp_path / "text.txt").write_text(TEXT)
     return tmp_path
 
@@ -279,11 +278,12 @@ def test_a_comparison_leaves_the_current_folder_alone(call: Any, here: Path) -> 
 def test_commands_work_with_closed_standard_streams(call: Any, here: Path) -> None:
     call("train", *SMALL, "run_dir=run")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MINITRAIN_KERNELS": "reference"}
-    for command in ("info", "eval run", "plot run", "generate run --max-new-tokens 3", "train --help"):
-        for closed in (">&-", ">&- 2>&-", "<&- >&- 2>&-"):
-            line = f"exec {sys.executable} -m minitrain {command} {closed}"
-            done = subprocess.run(["sh", "-c", line], cwd=here, env=environment, capture_output=True, encoding="utf-8")
-            assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), (command, closed)
+    commands = ("info", "eval run", "plot run", "generate run --max-new-tokens 3", "train --help")
+    every = [(command, "<&- >&- 2>&-") for command in commands]
+    for command, closed in [*every, ("eval run", ">&-"), ("eval run", ">&- 2>&-"), ("train --help", ">&-")]:
+        line = f"exec {sys.executable} -m minitrain {command} {closed}"
+        done = subprocess.run(["sh", "-c", line], cwd=here, env=environment, capture_output=True, encoding="utf-8")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), (command, closed)
 
 
 # Plugins

@@ -19,6 +19,8 @@ from tests.helpers.pages import here as here  # a fixture
 from tests.helpers.pages import run, snippets
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
 
 
