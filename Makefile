@@ -23,7 +23,7 @@ train: $(VENV)/.installed ## train a small GPT on the text of Python's own manua
 
 test: $(VENV)/.installed-dev ## run the tests
 	@echo "==> Testing"
-	@$(PY) -m pytest -q -n 2 $(ARGS)
+	@$(PY) -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 test-peers: $(VENV)/.installed-peers ## compare with PyTorch
 	@echo "==> Testing against PyTorch"

@@ -31,7 +31,7 @@ _ADVICE = {
     errno.EROFS: "the file system is read-only; write to another folder",
     errno.EACCES: "permission denied; change the permissions of the folder or choose another path",
     errno.EPERM: "permission denied; change the permissions of the folder or choose another path",
-    errno.ENOENT: "the folder does not exist; create it first",
+    errno.ENOENT: "the folder does not exist",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
     errno.EEXIST: "a file of that name is in the way; remove it or choose another path",
     errno.EISDIR: "a folder of that name is in the way; remove it or choose another path",
@@ -65,6 +65,8 @@ def file_error(what: str, path: str | os.PathLike[str], error: OSError) -> FileE
         error: what the operating system said.
     """
     reason = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
+    if what == "read" and error.errno == errno.ENOENT:
+        reason = "there is no such file; check the path"
     return FileError(f"cannot {what} {os.fspath(path)}: {reason}")
 
 
@@ -76,7 +78,7 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     the temporary file is removed. Only a process killed outright can leave one, ``.<name>.<random>.tmp``.
 
     Args:
-        path: the file to create or replace; its folder must exist.
+        path: the file to create or replace; folders that are missing are made.
 
     Yields:
         A binary file to write to, and only that: an ``OSError`` in the block is taken for a failure to write.
@@ -84,7 +86,7 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         FileError: if the file cannot be written; says why and what to do about it.
     """
-    path = checked_path(path)
+    path = make_room(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -109,6 +111,20 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray | mem
     """
     with open_atomically(path) as file:
         file.write(data)
+
+
+def make_room(path: str | os.PathLike[str]) -> Path:
+    """Make the folder of a file that is to be written, unless it is there; returns the file's path.
+
+    Everything that writes a file does this, so that no message says to create a folder.
+
+    Raises:
+        FileError: if it cannot be made.
+    """
+    path = checked_path(path)
+    if not path.parent.is_dir():
+        make_folder(path.parent)
+    return path
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

@@ -2,15 +2,20 @@
 
 import os
 import signal
+import sys
 
 # Before NumPy loads: several test processes share the cores with the kernels' threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; threads that wait for a busy core would cost a lot
     os.environ.setdefault("MINITRAIN_NUM_THREADS", "1")
 
+# Tests start a hundred processes: without its bytecode on disk each would compile the package's sources again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 import pytest
 from hypothesis import HealthCheck, settings
 
+sys.dont_write_bytecode = False
 pytest.register_assert_rewrite("tests.helpers")  # so that a failed assertion there shows its values
 
 # Tests send signals that a process in the background of a shell, or under nohup, was told to ignore.
@@ -37,3 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "peers" in item.path.parts:
             item.add_marker("peers")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end without their pictures: drawing takes most of the time of a short run."""
+    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())

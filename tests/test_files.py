@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from minitrain.errors import MinitrainError
-from minitrain.files import FileError, fsync_directory, make_folder, open_atomically, sha256_of, write_atomically
+from minitrain.files import (
+    FileError,
+    file_error,
+    fsync_directory,
+    make_folder,
+    open_atomically,
+    sha256_of,
+    write_atomically,
+)
+from minitrain.folder import open_to_append
 
 
 def names(folder: Path) -> list[str]:
@@ -108,10 +117,8 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 
 
 def test_missing_folders_and_files_in_the_way(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="folder does not exist"):
-        write_atomically(tmp_path / "missing" / "f", b"x")
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(FileError, match="not a folder"):
+    with pytest.raises(FileError, match=r"cannot create the folder .*/file: a file of that name is in the way"):
         write_atomically(tmp_path / "file" / "f", b"x")
     with pytest.raises(FileError, match="not a folder"):
         make_folder(tmp_path / "file" / "sub")
@@ -128,3 +135,16 @@ def test_missing_folders_and_files_in_the_way(tmp_path: Path) -> None:
     if os.name == "posix":
         with pytest.raises(FileError, match="does not exist"):
             fsync_directory(tmp_path / "nothing")
+
+
+def test_whoever_writes_a_file_makes_its_folder(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a" / "b" / "x.json", b"1")
+    assert (tmp_path / "a" / "b" / "x.json").read_bytes() == b"1"
+    with open_to_append(tmp_path / "c" / "d" / "x.jsonl") as file:
+        file.write(b"2")
+    assert (tmp_path / "c" / "d" / "x.jsonl").read_bytes() == b"2"
+
+
+def test_a_file_that_is_not_there_is_no_missing_folder(tmp_path: Path) -> None:
+    said = str(file_error("read", tmp_path / "x", FileNotFoundError(errno.ENOENT, "no")))
+    assert said == f"cannot read {tmp_path / 'x'}: there is no such file; check the path"

@@ -177,3 +177,17 @@ def test_the_part_for_other_versions_exists():
         path, _, name = part.partition("::")
         assert (ROOT / path).exists(), part
         assert not name or f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), part
+
+
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("CharTokenizer", "minitrain.data.CharTokenizer"),
+        ("MinitrainError", "minitrain.errors.MinitrainError"),
+        ("GPTBlock", "layers are in minitrain.nn"),
+        ("_private", "layers are in minitrain.nn"),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_found(name, home):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; .*{re.escape(home)}"):
+        getattr(minitrain, name)

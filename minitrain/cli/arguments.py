@@ -42,6 +42,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: always.
         """
+        if self.prog == "minitrain train" and message.startswith("unrecognized"):
+            message += "; settings have no dashes: optimizer.learning_rate=1e-3"
         raise UsageError(f"{message} (see {self.prog} --help)")
 
     def add_run(self) -> None:

@@ -16,6 +16,7 @@ The picture goes into the folder that the runs have in common, such as runs/, un
 
 examples:
   minitrain compare runs/a runs/b
+  minitrain compare runs/sweep-20250102-030405
   minitrain compare runs/pydoc-* --out losses.png"""
 
 
@@ -24,14 +25,17 @@ def run(argv: Sequence[str]) -> int:
     parser = Parser(
         "compare", description="The results of runs, and the settings in which they differ.", epilog=_EPILOG
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="the folders of two or more runs")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the folders of two or more runs, or of a sweep")
     parser.add_argument(
         "--out", "--picture", metavar="FILE", help="the PNG to draw, or a folder for it (the common folder of the runs)"
     )
     arguments = parser.parse_args(argv)
-    if len(arguments.runs) < 2:
-        raise UsageError("compare needs two or more run folders")
-    show_comparison(arguments.runs, _picture(arguments.runs, arguments.out))
+    from ..folder.not_a_run import expand
+
+    runs = expand(arguments.runs)
+    if len(runs) < 2:
+        raise UsageError("compare needs two or more run folders, or the folder of a sweep")
+    show_comparison(runs, _picture(runs, arguments.out))
     return 0
 
 
@@ -59,11 +63,11 @@ def show_comparison(runs: Sequence[str | Path], picture: str | Path) -> None:
     say(f"picture     {plot_comparison(comparison, picture)}")
 
 
-def _picture(runs: Sequence[str], out: str | None) -> Path:
+def _picture(runs: Sequence[Path], out: str | None) -> Path:
     """Where the picture goes; a run's own folder gets none of other runs."""
     if out is not None:
         return Path(out) / PICTURE if Path(out).is_dir() else Path(out)
-    common = Path(os.path.commonpath([Path(run).resolve().parent for run in runs]))
+    common = Path(os.path.commonpath([run.resolve().parent for run in runs]))
     if common == Path.cwd() or common == Path(common.anchor):
-        common = Path(runs[0])
+        common = runs[0]
     return common / PICTURE

@@ -55,8 +55,8 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
     model, tokenizer, config = loaded.model, loaded.tokenizer, loaded.config
     if tokenizer is None:
         raise CheckpointError(
-            f"{arguments.run} was made by a Trainer in Python and has no tokenizer.json: write with "
-            "Trainer.generate_text() in Python"
+            f"{arguments.run} was made by a Trainer in Python and has no tokenizer.json to write a text with; a "
+            "language model writes with trainer.generate_text() in its script"
         )
     prompt = tokenizer.encode(arguments.prompt)[None]  # (1, T0)
     columns = stream(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
@@ -84,7 +85,8 @@ def _read(argument: str, groups: Mapping[str, Sequence[str]], known: set[str], f
         bare = key.lstrip("+~")
         raise UsageError(f"{argument}: settings are changed, not added or removed; write {bare}=VALUE")
     if not equals:
-        raise UsageError(f"{argument!r} is not of the form key=value, {_EXAMPLE}")
+        meant = f"for a text, data.path={argument}" if Path(argument).exists() else _EXAMPLE
+        raise UsageError(f"{argument!r} is not of the form key=value, {meant}")
     if not _KEY.fullmatch(key):
         raise UsageError(f"{argument}: {key!r} is not the name of a setting; write key=value, {_EXAMPLE}")
     if key in groups:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import Parser, UsageError
 from .failures import say, traceback_kept_in, warn
+from .options.plugins import load_plugins
 
 if TYPE_CHECKING:
     from ..runs import Run
@@ -59,12 +59,9 @@ cluster (--launcher); launcher.KEY=VALUE and search.KEY=VALUE set what these tak
 def run(argv: Sequence[str]) -> int:
     """Train as ``argv`` says; returns the exit code."""
     arguments = _parser().parse_intermixed_args(argv)
+    load_plugins(arguments.plugin)
     if arguments.help is not None:
         return _help(arguments.help, arguments.settings)
-    if arguments.plugin:
-        from .options.plugins import load_plugins
-
-        load_plugins(arguments.plugin)
     if arguments.multirun:
         from .sweep.command import train_sweep
 
@@ -104,7 +101,7 @@ def _help(group: str, settings: Sequence[str]) -> int:
 def _train(prepared: Run) -> None:
     """Train a run to its end; print what it is, what it needs and its result."""
     say(prepared.describe())
-    with traceback_kept_in(prepared.run_dir), _stop_at_once(prepared.run_dir):
+    with traceback_kept_in(prepared.run_dir), _stop_at_once(prepared):
         _say_what_it_takes(prepared)
         result = prepared.train()
     say(f"\n{result.describe()}")
@@ -127,7 +124,7 @@ def _say_what_it_takes(prepared: Run) -> None:
 
 
 @contextlib.contextmanager
-def _stop_at_once(run_dir: Path) -> Iterator[None]:
+def _stop_at_once(prepared: Run) -> Iterator[None]:
     """Say how to continue after a second signal too, which stops the trainer without saving."""
     from ..training import Interrupted
 
@@ -135,14 +132,14 @@ def _stop_at_once(run_dir: Path) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
-        command = f"minitrain train --resume {shlex.quote(str(run_dir))}"
+        command = prepared.trainer.run.command
         raise Interrupted(f"stopped at once; continue from the last checkpoint with: {command}", number) from stop
 
 
 def _resume(run_dir: str, settings: Sequence[str], *, trusted: bool) -> Run | None:
     """The run in a folder, ready to continue; ``None`` if it is finished, which is said then."""
+    from ..folder.not_a_run import SWEEP
     from ..runs import resume_run
-    from ..runs.sweep.store import SWEEP
     from .compose import read_changes
 
     if (Path(run_dir) / SWEEP).exists():
@@ -154,7 +151,7 @@ def _resume(run_dir: str, settings: Sequence[str], *, trusted: bool) -> Run | No
     if prepared.is_finished():
         say(
             f"{run_dir} is finished: all {trainer.total_steps} steps are done. To train it longer: "
-            f"minitrain train --resume {shlex.quote(run_dir)} trainer.max_steps=N"
+            f"{trainer.run.command} trainer.max_steps=N"
         )
         return None
     print(f"continuing after step {trainer.state.step} of {trainer.total_steps}")

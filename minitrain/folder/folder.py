@@ -15,6 +15,7 @@ from ..files import (
     checked_path,
     file_error,
     make_folder,
+    make_room,
     open_regular,
     parse_json,
     read_file,
@@ -165,12 +166,13 @@ class RunFolder:
 
 
 def open_to_append(path: str | os.PathLike[str]) -> io.FileIO:
-    """Open a regular file to append to it, or make it; unbuffered.
+    """Open a regular file to append to it, or make it, and its folder; unbuffered.
 
     Raises:
         FileError: if it is a link or no regular file, has a second name (a hard link, through which a file elsewhere
             would be changed), or cannot be opened.
     """
+    path = make_room(path)
     try:
         file = open_regular(path, links=False, flags=os.O_RDWR | os.O_APPEND | os.O_CREAT)
     except FileError:

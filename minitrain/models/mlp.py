@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 from ..nn.core.init import generator
 from ..nn.layers.linear import Linear
 from ..ops.activations.gelu import gelu_backward, gelu_forward
@@ -109,6 +109,7 @@ class MLP(CrossEntropyModel):
     def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, MLPCache]:
         """Map x (..., widths[0]) to out (..., widths[-1]); the key is for adapters."""
         activate, _ = ACTIVATIONS[self.config.activation]
+        self._check_inputs(x)
         cache = MLPCache([], [])
         *hidden, last = self.layers
         for layer in hidden:
@@ -119,6 +120,14 @@ class MLP(CrossEntropyModel):
         out, layer_cache = last.forward(x, key=key)
         cache.layers.append(layer_cache)
         return out, cache
+
+    def _check_inputs(self, x: Array) -> None:
+        """Say in the words of the data what does not fit, before a linear layer says it in its own."""
+        width, weight = self.config.widths[0], getattr(self.layers[0], "weight", None)  # an adapter has none
+        if np.ndim(x) == 0 or x.shape[-1] != width:
+            raise ShapeError(f"MLP: the inputs {np.shape(x)} must have widths[0] = {width} features in their last axis")
+        if weight is not None and x.dtype != (dtype := weight.data.dtype):
+            raise ShapeError(f"MLP: the inputs are {x.dtype} and the model is {dtype}: inputs.astype({str(dtype)!r})")
 
     def backward(self, dout: Array, cache: MLPCache) -> Array:
         """Map dout (..., widths[-1]) to dx (..., widths[0])."""

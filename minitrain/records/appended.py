@@ -13,7 +13,7 @@ class AppendedFile(Closing):
     """Bytes are handed to the operating system at once, so that a killed process loses none.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; missing folders are made.
 
     Raises:
         FileError: if the file cannot be opened, or is a link or no regular file.

@@ -21,7 +21,7 @@ class CsvFile(AppendedFile):
     to the operating system at once. NaN stands as ``nan``.
 
     Args:
-        path: the file; its folder must exist. A torn last line is left out.
+        path: the file; missing folders are made. A torn last line is left out.
 
     Attributes:
         columns: their names.

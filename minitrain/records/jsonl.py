@@ -38,7 +38,7 @@ class MetricsWriter(AppendedFile):
     survive a power cut. JSON has no NaN and no infinity: they are written as ``null``.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; missing folders are made.
 
     Raises:
         FileError: if the file cannot be opened, or is a link or no regular file.

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError
+from ..errors import ConfigError
 from ..folder import RunFolder
-from ..folder.names import METRICS
+from ..folder.names import CONFIG, METRICS
+from ..folder.not_a_run import not_a_run
 from ..plotting.curves import smooth
 from ..plotting.style import COLORS, new_figures, save_figure, set_step_range
 from ..records.jsonl import read_metrics
-from .config import RunConfig
+from .config import RunConfig, read_yaml
 from .python_run import read_settings
 
 
@@ -49,7 +50,7 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
     folders = [RunFolder(run_dir) for run_dir in run_dirs]
     for folder in folders:
         if not folder.exists(METRICS):
-            raise CheckpointError(f"{folder.path} is not the folder of a run: it has no {METRICS}; check the path")
+            raise not_a_run(folder.path, METRICS)
     settings = [_flat(_settings(folder)) for folder in folders]
     curves = [_curves(read_metrics(folder.file(METRICS))) for folder in folders]
     finals = [curve["val_loss"][1][-1] if len(curve["val_loss"][1]) else np.inf for curve in curves]
@@ -89,7 +90,10 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> Path:
 
 
 def _settings(folder: RunFolder) -> dict[str, Any]:
-    settings = read_settings(folder)
+    try:
+        settings = read_settings(folder)
+    except ConfigError:  # names of parts that only a --plugin registers; to be compared they need not be known
+        return dict(read_yaml(folder.file(CONFIG)))
     return settings.to_dict() if isinstance(settings, RunConfig) else dict(settings)
 
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from ..errors import ConfigError
+from ..files import FileError
 from ..folder import RunFolder
 from ..folder.safe import refuse_url
 from ..training.callbacks.registry import CALLBACKS, callback_settings
@@ -41,6 +43,26 @@ def confined_callbacks(config: RunConfig, folder: RunFolder) -> list[Mapping[str
         ConfigError: if a tracker would send to a service, and the folder is not trusted.
     """
     return [_confined(one, folder) for one in config.callbacks]
+
+
+def refuse_what_leads_out(config: RunConfig, folder: RunFolder) -> None:
+    """Refuse settings that lead out of their folder, unless it is trusted.
+
+    Raises:
+        FileError: if a path does.
+        ConfigError: if a URL or a service does.
+    """
+    refuse_remote_checkpoints(config, folder)
+    confined_callbacks(config, folder)
+
+
+def needs_trust(config: RunConfig, folder: Path) -> bool:
+    """Whether the settings lead out of their folder, so that a resumed run has to be trusted."""
+    try:
+        refuse_what_leads_out(config, RunFolder(folder))
+    except (ConfigError, FileError):
+        return True
+    return False
 
 
 def _confined(callback: Mapping[str, Any] | str, folder: RunFolder) -> Mapping[str, Any] | str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +10,13 @@ from ..checkpoint.store import Warn, warn_user
 from ..data import Tokenizer
 from ..errors import CheckpointError
 from ..folder import RunFolder
+from ..folder.commands import resume_command
 from ..folder.names import TOKENIZER
 from ..models.common.decoder import Decoder
 from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
 from .config import RunConfig
-from .confine import refuse_remote_checkpoints
+from .confine import needs_trust, refuse_remote_checkpoints
 from .evaluation import Validation, baselines, compare_with_guessing, evaluate
 from .model_config import create_model
 from .need import refuse_impossible_model
@@ -96,7 +96,8 @@ def _load(
         count = len(checkpoints.checkpoints())
         found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
         raise CheckpointError(
-            f"cannot use the run in {run_dir}: {found}; train it with --resume {shlex.quote(str(run_dir))}"
+            f"cannot use the run in {run_dir}: {found}; train it with: "
+            f"{resume_command(run_dir, trust=needs_trust(config, folder.path))}"
         )
     refuse_impossible_model(config, tokenizer.vocab_size)
     model = model_of(config, tokenizer)
@@ -130,7 +131,10 @@ def evaluate_run(
     """
     (model, tokenizer, config, _), averaged_by = _load(run_dir, device=device, trusted=trusted, warn=warn)
     if tokenizer is None:
-        raise CheckpointError(f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with")
+        raise CheckpointError(
+            f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with; measure with "
+            "trainer.resume() and trainer.validate() in its script"
+        )
     if config is None and text is None:
         raise CheckpointError(
             f"{run_dir} was made by a Trainer in Python: its validation data is in a script. Evaluate a text with "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..losses import CrossEntropyLoss, FocalLoss, LabelSmoothing
-from ..settings.declared import arguments, read_config, settings_of
+from ..settings.declared import Setting, arguments, read_config, settings_of
 from ..settings.registry import Registry
 from ..training.objective import Metric, accuracy
 
@@ -23,6 +23,16 @@ for _name, _kind in {"cross_entropy": CrossEntropyLoss, "label_smoothing": Label
 register_metric("accuracy")(accuracy)
 
 
+def loss_settings(name: str) -> dict[str, Setting]:
+    """The settings of a loss of ``LOSSES``, as they are for a run on a text.
+
+    Sums over micro-batches leave no choice of the reduction. Such a text has no padding: its token 0 is a character
+    like any other, and counts unless ``pad_idx`` is given.
+    """
+    settings = settings_of(LOSSES[name], without=("reduction",))
+    return {key: one._replace(default=None) if key == "pad_idx" else one for key, one in settings.items()}
+
+
 def create_loss(config: Mapping[str, Any] | str | None) -> Any:
     """The loss that a configuration names; ``None`` stands for the model's own.
 
@@ -36,8 +46,9 @@ def create_loss(config: Mapping[str, Any] | str | None) -> Any:
         return None
     values = read_config({"name": config} if isinstance(config, str) else config, "loss")
     name = values.pop("name")
-    kind = LOSSES.look_up(name)
-    return kind(**arguments(f"loss {name}", settings_of(kind, without=("reduction",)), values))
+    kind, settings = LOSSES.look_up(name), loss_settings(name)
+    given = {"pad_idx": None} | values if "pad_idx" in settings else values
+    return kind(**arguments(f"loss {name}", settings, given))
 
 
 def create_metrics(names: Iterable[str]) -> dict[str, Metric]:

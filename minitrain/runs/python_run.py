@@ -16,6 +16,7 @@ from ..errors import CheckpointError, ConfigError
 from ..files import FileError
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, CONFIG, METRICS, RUN_INFO
+from ..folder.not_a_run import not_a_run
 from ..formats import size
 from ..models import presets
 from ..records.jsonl import read_metrics
@@ -32,12 +33,12 @@ def read_settings(folder: RunFolder) -> RunConfig | Mapping[str, Any]:
         ConfigError: if the settings are damaged.
     """
     if not folder.path.is_dir():
-        raise CheckpointError(f"there is no run folder {folder.path}; check the path")
+        raise not_a_run(folder.path)
     if folder.exists(CONFIG):
         values = read_yaml(folder.file(CONFIG))
         return values if values.get("kind") == MADE_IN_PYTHON else RunConfig.load(folder.file(CONFIG))
     if not folder.exists(METRICS) and not folder.exists(CHECKPOINTS):
-        raise CheckpointError(f"{folder.path} is not the folder of a run: it has no {CONFIG}")
+        raise not_a_run(folder.path)
     settings = run_info(folder).get("settings")
     return settings if isinstance(settings, dict) else {}
 
@@ -69,6 +70,8 @@ def rebuild_model(folder: RunFolder, settings: Mapping[str, Any]) -> Any:
             f"{folder.path} was made by a Trainer in Python, and {what}: open it with load_run({str(folder.path)!r}, "
             "model=...) from minitrain.runs, or with Trainer.resume() in the script that made it"
         )
+    if not CheckpointStore(folder.file(CHECKPOINTS)).checkpoints():
+        raise CheckpointError(f"cannot use the run in {folder.path}: it has no checkpoint yet")
     kind, model = kinds[name]
     try:
         config = kind(**arguments(f"model {name}", settings_of(kind), values))

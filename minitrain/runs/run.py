@@ -12,6 +12,8 @@ stay where they are, see `run_data`.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,8 +24,9 @@ from ..checkpoint import Checkpoint
 from ..checkpoint.store import Warn, warn_user
 from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.token_array import TokenArray
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, MinitrainError
 from ..folder import RunFolder, new_run_folder
+from ..folder.commands import resume_command
 from ..folder.names import CONFIG
 from ..formats import one_line
 from ..nn.core.packing import pack
@@ -34,7 +37,7 @@ from ..training.callbacks import PlateauWatch, create_callbacks
 from ..training.preconditions import open_checkpoints, refuse_used_folder
 from ..training.trainer import Trainer
 from .config import RunConfig
-from .confine import confined_callbacks, refuse_remote_checkpoints
+from .confine import confined_callbacks, needs_trust, refuse_remote_checkpoints
 from .evaluation import TokenWindows, compare_with_guessing, evaluate
 from .initial import load_initial
 from .load import model_of
@@ -141,7 +144,7 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     # Whoever starts a run chose its settings, so they may name any place.
     folder = RunFolder(config.run_dir, trusted=True) if config.run_dir else None
     if folder is not None:
-        refuse_used_folder(folder.path, open_checkpoints(folder.path, config.trainer))
+        _refuse_used(folder.path, config)
     tokens = prepare_tokens(config)
     refuse_impossible(config, tokens.tokenizer.vocab_size)
     weights = None if config.init_from is None else load_initial(config.init_from, warn)
@@ -149,7 +152,7 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
         weights.check_fits(model_of(config, tokens.tokenizer).state_dict())
     folder = folder or _new_folder(config)
     with folder.writing():
-        refuse_used_folder(folder.path, open_checkpoints(folder.path, config.trainer))
+        _refuse_used(folder.path, config)
         config = save_tokens(tokens, config, folder)
         config.save(folder.file(CONFIG))  # last: with it the folder counts as prepared
         run = _assemble(config, folder, warn, weights)
@@ -256,7 +259,17 @@ def _assemble(config: RunConfig, folder: RunFolder, warn: Warn, weights: Checkpo
         device=config.device,
         warn=warn,
     )
+    trainer.run.command = resume_command(run_dir, trust=needs_trust(config, run_dir))
     return Run(config, run_dir, tokenizer, train_tokens, val_tokens, trainer)
+
+
+def _refuse_used(folder: Path, config: RunConfig) -> None:
+    """Raise a ``CheckpointError`` if the folder holds a run already; it says how to continue that one."""
+    command: str | None = resume_command(folder)
+    with contextlib.suppress(MinitrainError):  # whatever is wrong with it, continuing it will say
+        old = read_settings(RunFolder(folder))
+        command = resume_command(folder, trust=needs_trust(old, folder)) if isinstance(old, RunConfig) else None
+    refuse_used_folder(folder, open_checkpoints(folder, config.trainer), command)
 
 
 def _has_checkpoint(run: Run) -> bool:
@@ -273,6 +286,7 @@ def _read_config(folder: RunFolder) -> RunConfig:
 
 
 def _new_folder(config: RunConfig) -> RunFolder:
-    """A new folder under ``runs/``, named by the recipe and the time."""
-    name = f"{config.recipe or config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """A new folder under ``runs/``, named by the text, or else by the recipe, and the time."""
+    text = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(config.data.path).stem)[:40].strip("._-") if config.data.path else ""
+    name = f"{text or config.recipe or config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     return new_run_folder("runs", name, trusted=True)

@@ -69,7 +69,9 @@ class Registry(Mapping[str, T]):
         found = self._find(name)
         if found is None:
             hint, known = did_you_mean(name, self), ", ".join(self) or "none"
-            raise ConfigError(f"{self.what}.name={name!r:.200} is unknown; {hint}known: {known}")
+            raise ConfigError(
+                f"{self.what}.name={name!r:.200} is unknown; {hint}known: {known}; one of your own needs --plugin FILE"
+            )
         return found
 
     def __getitem__(self, name: str) -> T:

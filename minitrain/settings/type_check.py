@@ -64,6 +64,8 @@ def check_type(name: str, value: Any, hint: Any) -> None:
         expected = in_words(hint)
         yaml_trap = float in options and _is_number(value)  # YAML reads 1e-3 as text
         advice = " (in YAML, write it with a point: 1.0e-3)" if yaml_trap else ""
+        if isinstance(value, str) and any(map(_is_tuple, options)):
+            advice = f"; for one entry write {name}=[{printable(value):.100}]"
         raise SettingError(f"{name} must be {expected}, got {describe(value)}{advice}")
 
 
@@ -115,4 +117,5 @@ def _in_words(option: Any) -> str:
         return " or ".join(map(repr, typing.get_args(option)))
     if _is_tuple(option):
         return f"a list in brackets, each entry {' or '.join(map(_in_words, options_of(typing.get_args(option)[0])))}"
-    return _WORDS.get(typing.get_origin(option) or option) or str(option)
+    kind = typing.get_origin(option) or option
+    return _WORDS.get(kind) or (f"a {kind.__name__}" if isinstance(kind, type) else str(option))

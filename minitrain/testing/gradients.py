@@ -23,8 +23,8 @@ def check_gradients(
     them passes, and the report names the element.
 
     ``forward(*inputs, **options)`` returns ``(out, cache)``, or ``(out1, out2, ..., cache)`` with several outputs.
-    ``backward(dout, cache)`` returns one gradient per input, ``None`` for an integer one. Neither may write to what it
-    is given. Only a module's backward may reuse the memory of its cache.
+    ``backward(dout, cache)`` returns one gradient per input, ``None`` or nothing for an integer one. Neither may write
+    to what it is given. Only a module's backward may reuse the memory of its cache.
 
     Args:
         pair_or_layer: ``(forward, backward)``, or anything with those two methods or attributes. If it has

@@ -82,7 +82,7 @@ def check(
         if not parameters.values:  # a module's cache serves one backward, which may reuse its memory
             watches.append((Watch({"cache": cache}), "its cache"))
         parameters.forget_gradients()
-        gradients = _as_sequence(backward(*douts, cache), len(inputs))
+        gradients = _as_sequence(backward(*douts, cache), values)
         for watch, what in watches:
             watch.check("the backward", what)
         return gradients
@@ -160,14 +160,21 @@ def _in_double(x: Any) -> Any:
     return array_module(x).array(x, dtype=np.float64, order="C")
 
 
-def _as_sequence(gradients: Any, count: int) -> list[Any]:
-    """One gradient per input; trailing ``None`` for inputs that were not given are cut off."""
-    found = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
+def _as_sequence(gradients: Any, inputs: Sequence[Any]) -> list[Any]:
+    """One gradient per input.
+
+    Trailing ``None`` for inputs that were not given are cut off. Those of trailing inputs that have none, such as the
+    classes of a loss, may be left out.
+    """
+    found, count = list(gradients) if isinstance(gradients, tuple | list) else [gradients], len(inputs)
     while len(found) > count and found[-1] is None:
         found.pop()
+    if not any(is_array(x) and is_floating(x) for x in inputs[len(found) :]):
+        found += [None] * (count - len(found))
     if len(found) != count:
         raise GradientCheckError(
-            f"the backward returns {len(found)} gradients for {count} inputs: give one for each, in order"
+            f"the backward returns {len(found)} gradients for {count} inputs: give one for each, in order, and None "
+            "for one that has none"
         )
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import signal
 from typing import Any
 
@@ -130,5 +129,10 @@ class BetweenSteps:
             return Interrupted(f"{done}; without a run_dir nothing was saved", number)
         if self.run.folder is None:
             return Interrupted(f"{done}, everything is saved in {self.saver.store.directory}", number)
-        command = f"minitrain train --resume {shlex.quote(str(self.run.folder))}"
-        return Interrupted(f"{done}, everything is saved; go on with: {command}", number)
+        if self.run.command is None:
+            return Interrupted(
+                f"{done}, everything is saved in {self.run.folder}; go on with trainer.train(), in a new process with "
+                "trainer.resume() before it",
+                number,
+            )
+        return Interrupted(f"{done}, everything is saved; go on with: {self.run.command}", number)

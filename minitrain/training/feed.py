@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
+from os import PathLike
 from typing import Any
 
 from ..backend.arrays import is_array, to_device
@@ -156,6 +157,11 @@ def as_loader(data: Any, batch_size: int) -> Any:
     """
     if data is None:
         raise ConfigError("the trainer has no train_data: give a loader, a data set, or a list of batches")
+    if isinstance(data, str | PathLike):
+        raise DataError(
+            f"the training data is a path, {str(data)!r}: read the file first, for a text with "
+            "minitrain.data.Dataset(path, tokenizer, block_size=...)"
+        )
     if isinstance(data, tuple) and len(data) == 2 and all(map(is_array, data)):
         data = ArrayDataset(inputs=data[0], targets=data[1])
     if isinstance(data, SampleDataset):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
 from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, METRICS
+from .callbacks.base import Callback
 from .config import TrainingConfig
 from .setup import Setup
 
@@ -44,12 +44,13 @@ def open_checkpoints(folder: Location | None, config: TrainingConfig, warn: Warn
     )
 
 
-def refuse_used_folder(run_dir: Path | None, checkpoints: CheckpointStore | None) -> None:
+def refuse_used_folder(run_dir: Path | None, checkpoints: CheckpointStore | None, command: str | None = None) -> None:
     """Make sure that a new run would overwrite nothing.
 
     Args:
         run_dir: its folder, if it has one.
         checkpoints: where its checkpoints go, if there are to be any.
+        command: the command line that continues a run in this folder; ``None`` in a script.
 
     Raises:
         CheckpointError: if there are checkpoints or metrics; the message says how to go on.
@@ -60,10 +61,10 @@ def refuse_used_folder(run_dir: Path | None, checkpoints: CheckpointStore | None
     else:
         used = checkpoints.directory if checkpoints is not None and checkpoints.checkpoints() else None
     if used is not None:
-        go_on = "Trainer.resume()" if run_dir is None else f"--resume {shlex.quote(str(run_dir))}"
+        go_on = "trainer.resume() before trainer.train()" if command is None else command
         raise CheckpointError(
             f"{run_dir or used} already holds a run, and a new one would overwrite it: continue it with "
-            f"{go_on}, or choose another folder with run_dir=..."
+            f"{go_on}; or choose another folder with run_dir=..."
         )
 
 
@@ -80,12 +81,22 @@ def checked_config(config: TrainingConfig | None, use_mixed_precision: bool | No
 
 
 def refuse_another_model(optimizer: Any, model: Any) -> None:
-    """Raise a ``ConfigError`` if no parameter of the model is among those that the optimizer updates."""
+    """Raise a ``ConfigError`` if it is no optimizer, or updates no parameter of the model."""
+    if isinstance(optimizer, str | type) or not hasattr(optimizer, "get_lr"):
+        given = optimizer.__name__ if isinstance(optimizer, type) else type(optimizer).__name__
+        kind = "the class" if isinstance(optimizer, type) else "a"
+        raise ConfigError(f"optimizer is {kind} {given}: give an optimizer of this model, AdamW(model, lr=1e-3)")
     updated = getattr(optimizer, "model", model)
     if updated is not model and not {*map(id, updated.parameters())} & {*map(id, model.parameters())}:
         raise ConfigError(
             "the optimizer was made for another model and would not train this one; make it with this model"
         )
+
+
+def refuse_single_callback(callbacks: Any) -> None:
+    """Raise a ``ConfigError`` for a callback that is not in a list."""
+    if isinstance(callbacks, Callback):
+        raise ConfigError(f"callbacks is one {type(callbacks).__name__}: give a list, callbacks=[...]")
 
 
 def check_precision_fits(setup: Setup, warn: Warn) -> None:

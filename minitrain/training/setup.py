@@ -104,6 +104,7 @@ class RunContext:
         tokenizer: for text; may be ``None``.
         weights: the weights that evaluations use.
         resumed: whether this session goes on from a checkpoint.
+        command: the command line that continues the run; ``None`` for a run whose data and loop are in a script.
     """
 
     folder: Path | None = None
@@ -113,6 +114,7 @@ class RunContext:
     tokenizer: Any = None
     weights: EvaluationWeights = field(default_factory=EvaluationWeights)
     resumed: bool = False
+    command: str | None = None
 
 
 class StepView:

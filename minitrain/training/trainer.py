@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from .preconditions import (
     checked_config,
     open_checkpoints,
     refuse_another_model,
+    refuse_single_callback,
     refuse_used_folder,
 )
 from .result import TrainResult
@@ -114,7 +116,8 @@ class Trainer(ByHand):
         **aliases: Any,
     ) -> None:
         named = {"train_data": train_data, "val_data": val_data, "run_dir": run_dir, "scheduler": scheduler}
-        named = resolve_aliases(named | {"use_mixed_precision": None}, aliases)
+        known = signature(type(self)).parameters if aliases else ()
+        named = resolve_aliases(named | {"use_mixed_precision": None}, aliases, known)
         self.config = config = checked_config(config, named["use_mixed_precision"])
         optimizer = AdamW(model, lr=config.learning_rate) if optimizer is None else optimizer
         refuse_another_model(optimizer, model)
@@ -147,6 +150,7 @@ class Trainer(ByHand):
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its metrics")
         self.state, self.control = TrainerState(), Control()
         self.view = StepView(self.state, self.control, config.total_steps(data.steps_per_epoch), config.log_every, warn)
+        refuse_single_callback(callbacks)
         first: list[type[Callback]] = [GradientStatistics] * config.log_gradients  # for the loggers after it
         last: list[type[Callback]] = [ProgressTracker] * progress + [JsonlLogger, RunInfo] * (
             self.run.folder is not None
@@ -285,4 +289,4 @@ class Trainer(ByHand):
                 "go back to the last checkpoint with resume(), or make a new trainer"
             )
         if not (self.run.resumed or self._begun):
-            refuse_used_folder(self.run.folder, self.checkpoints)
+            refuse_used_folder(self.run.folder, self.checkpoints, self.run.command)

@@ -59,9 +59,10 @@ def test_the_helper_compiles_the_backward_beside_a_forward(tmp_path):
     assert run_relu(tmp_path, then, MINITRAIN_NUM_THREADS="2") == ["relu._forward", "waiting"]
 
 
-def test_one_thread_has_no_helper(tmp_path):
-    then = "from minitrain.backend.cpu import compile_ahead; print(compile_ahead._helper)"
-    assert run_relu(tmp_path, then, MINITRAIN_NUM_THREADS="1") == ["relu._forward", "None"]
+def test_one_thread_has_no_helper(monkeypatch, no_helper):
+    monkeypatch.setattr(compile_ahead, "thread_count", lambda: 1)
+    compile_ahead.compile_ahead("json", ["no_kernel"])
+    assert compile_ahead._helper is None
 
 
 def test_the_cache_knows_processors_and_what_is_gone(monkeypatch, tmp_path):

@@ -11,13 +11,13 @@ import pytest
 
 from minitrain.backend.memory import page_faults
 
-WINDOW = 10  # steps
+WINDOW = 5  # steps
 # The C library's own first value: it asks the system for each block from this size on and gives it back when it is
 # freed. Left to itself it raises the value when it sees such blocks come and go, and hides what is looked for here.
 MMAP_THRESHOLD = 128 * 1024
-# An array of that size has 32 pages, and faults 320 times if it is new in each of ten steps. A step of the models below
-# has dozens of them, up to twelve times as large. What is left are Python's own objects: up to 9 faults.
-BOUND = 40
+# An array of that size has 32 pages, and faults 160 times if it is new in each of five steps. A step of the models
+# below has dozens of them, up to twelve times as large. What is left are Python's own objects: up to 9 faults.
+BOUND = 20
 
 PROGRAM = """
 import json, sys
@@ -59,7 +59,7 @@ print(json.dumps([found, pool.POOL.peak]))
 
 
 def run(*, smallest: int = 0) -> tuple[dict[str, int], int]:
-    """Page faults of ten steps in a fresh process by model, the least of three times, and the pool's peak in bytes.
+    """Page faults of five steps in a fresh process by model, the least of three times, and the pool's peak in bytes.
 
     The least: the C library lets its heap grow or shrink at times of its own, while an array that is new in every step
     is new in all three.

@@ -250,8 +250,7 @@ def test_warnings_come_from_the_thread_that_trains(tmp_path: Path, monkeypatch: 
     assert told == [("cannot delete old checkpoints; training goes on", True)] * 3
 
 
-def test_the_option_reaches_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
+def test_the_option_reaches_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
     threads: set[str] = set()
     hold_writes(monkeypatch, lambda contents: threads.add(threading.current_thread().name))
     run = start_run(small_config(tmp_path, trainer_async_checkpoints=True))

@@ -1,8 +1,14 @@
-"""The command line as a user meets it: real processes, their exit codes, and what they say."""
+"""The command line as a user meets it: exit codes, and what the commands say.
+
+What a process of its own can show alone, such as signals, pipes, a full disk or what is imported, is shown by real
+processes; every command has one. Most mistakes are made within this process, which starts faster.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import math
 import os
 import re
@@ -16,7 +22,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from minitrain.backend import gpu_status
+from minitrain.backend import gpu_status, use_kernels
+from minitrain.cli import main
 from minitrain.cli.failures import report, traceback_kept_in
 from minitrain.cli.generate import text_of
 from minitrain.data import ByteTokenizer
@@ -72,6 +79,24 @@ def minitrain(*arguments: str, cwd: Path, code: int = 0, **changes: str) -> str:
         assert errors == ""
         return output
     return the_complaint(errors)
+
+
+def call(*arguments: str, cwd: Path, code: int = 0) -> str:
+    """What `minitrain` does, within this process and without pictures."""
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        use_kernels("reference"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
+        assert main(arguments) == code, errors.getvalue()
+    if code == 0:
+        assert errors.getvalue() == ""
+        return output.getvalue()
+    return the_complaint(errors.getvalue())
 
 
 def the_complaint(errors: str) -> str:
@@ -179,10 +204,10 @@ def test_a_run_leaves_all_its_files_and_says_what_came_out(finished: Path) -> No
 
 
 def test_the_run_folder_has_a_name_by_default(here: Path) -> None:
-    minitrain("train", *SETTINGS, cwd=here)
+    call("train", *SETTINGS, cwd=here)
     (folder,) = (here / "runs").iterdir()
-    assert folder.name.startswith("tiny-")
-    assert (folder / "loss.png").exists()
+    assert folder.name.startswith("text-")
+    assert (folder / "sample.txt").exists()
 
 
 def test_a_run_with_compiled_kernels_and_bytes(here: Path) -> None:
@@ -192,7 +217,7 @@ def test_a_run_with_compiled_kernels_and_bytes(here: Path) -> None:
 
 
 def test_show_prints_the_settings_and_trains_nothing(here: Path) -> None:
-    said = minitrain("train", *SETTINGS, "model.dropout=0.25", "--show", cwd=here)
+    said = call("train", *SETTINGS, "model.dropout=0.25", "--show", cwd=here)
     config = RunConfig.from_dict(yaml.safe_load(said))
     assert (config.recipe, config.model.dropout, config.trainer.max_steps) == ("tiny", 0.25, 20)
     assert [path.name for path in here.iterdir()] == ["text.txt"]
@@ -207,7 +232,7 @@ def test_a_used_run_folder_is_not_overwritten(finished: Path) -> None:
 
 
 def test_a_diverging_run_stops_and_says_where(here: Path) -> None:
-    complaint = minitrain("train", *SETTINGS, "optimizer.learning_rate=1e30", "run_dir=run", cwd=here, code=1)
+    complaint = call("train", *SETTINGS, "optimizer.learning_rate=1e30", "run_dir=run", cwd=here, code=1)
     assert re.search(r"step \d+: .*(nan|inf|NaN)", complaint)
     assert "optimizer.learning_rate" in complaint
     assert not list((here / "run").glob("checkpoints/*"))
@@ -258,14 +283,14 @@ BAD_TEXTS = {
 def test_a_text_that_is_none(path: str, here: Path) -> None:
     write_bad_texts(here)
     before = contents(here)
-    complaint = minitrain("train", *SETTINGS, f"data.path={path}", "run_dir=run", cwd=here, code=2)
+    complaint = call("train", *SETTINGS, f"data.path={path}", "run_dir=run", cwd=here, code=2)
     for part in BAD_TEXTS[path]:
         assert part in complaint.replace(os.sep, "/")
     assert contents(here) == before
 
 
 def test_a_run_folder_below_a_file(here: Path) -> None:
-    complaint = minitrain("train", *SETTINGS, "run_dir=text.txt/run", cwd=here, code=2)
+    complaint = call("train", *SETTINGS, "run_dir=text.txt/run", cwd=here, code=2)
     assert "cannot create the folder" in complaint
     assert (here / "text.txt").read_text() == TEXT
 
@@ -273,7 +298,7 @@ def test_a_run_folder_below_a_file(here: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_run_folder_without_permission(here: Path) -> None:
     (here / "locked").mkdir(mode=0o500)
-    complaint = minitrain("train", *SETTINGS, "run_dir=locked/run", cwd=here, code=2)
+    complaint = call("train", *SETTINGS, "run_dir=locked/run", cwd=here, code=2)
     assert "permission denied" in complaint
 
 
@@ -290,7 +315,7 @@ OVERRIDES = {
 
 @pytest.mark.parametrize("override", OVERRIDES)
 def test_an_override_that_does_not_fit(override: str, here: Path) -> None:
-    assert OVERRIDES[override] in minitrain("train", *SETTINGS, override, cwd=here, code=2)
+    assert OVERRIDES[override] in call("train", *SETTINGS, override, cwd=here, code=2)
     assert [path.name for path in here.iterdir()] == ["text.txt"]
 
 
@@ -300,7 +325,7 @@ USAGE = {
     "an option without its value": (["train", "--resume"], "--resume"),
     "a run that is not named": (["generate"], "RUN"),
     "a run that is not there": (["eval", "nowhere"], "there is no run folder nowhere"),
-    "a file for a run": (["plot", "text.txt"], "there is no run folder text.txt"),
+    "a file for a run": (["plot", "text.txt"], "text.txt is a file, not the folder of a run"),
     "a folder that is no run": (["generate", "."], "is not the folder of a run"),
     "no run to resume": (["train", "--resume", "nowhere"], "there is no run folder nowhere"),
     "resuming with settings": (["train", "--resume", "nowhere", "seed=x=1"], "cannot read seed=x=1"),
@@ -312,14 +337,14 @@ USAGE = {
 @pytest.mark.parametrize("name", USAGE)
 def test_a_command_that_cannot_be_understood(name: str, here: Path) -> None:
     arguments, expected = USAGE[name]
-    assert expected in minitrain(*arguments, cwd=here, code=2)
+    assert expected in call(*arguments, cwd=here, code=2)
     assert [path.name for path in here.iterdir()] == ["text.txt"]
 
 
 @pytest.mark.skipif(gpu_status()[0] is not None, reason="there is a GPU")
 def test_a_gpu_that_is_not_there(finished: Path, here: Path) -> None:
-    assert "no GPU can be used" in minitrain("train", *SETTINGS, "device=cuda", cwd=here, code=2)
-    assert "no GPU can be used" in minitrain("eval", "run", "--device", "cuda", cwd=finished, code=2)
+    assert "no GPU can be used" in call("train", *SETTINGS, "device=cuda", cwd=here, code=2)
+    assert "no GPU can be used" in call("eval", "run", "--device", "cuda", cwd=finished, code=2)
 
 
 # Damage
@@ -344,7 +369,7 @@ def test_without_an_intact_checkpoint(command: list[str], run: Path) -> None:
     for path in (run / "checkpoints").iterdir():
         flip_a_byte(path / "optimizer.safetensors")
     before = contents(run)
-    assert "none of" in minitrain(*command, cwd=run.parent, code=2)
+    assert "none of" in call(*command, cwd=run.parent, code=2)
     assert contents(run) == before
 
 
@@ -354,7 +379,7 @@ def test_the_checkpoint_of_another_model(command: list[str], run: Path) -> None:
     config["model"]["n_embd"] = 16
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     before = contents(run)
-    assert "another model" in minitrain(*command, cwd=run.parent, code=2)
+    assert "another model" in call(*command, cwd=run.parent, code=2)
     assert contents(run) == before
 
 
@@ -370,16 +395,16 @@ def test_a_damaged_run_folder(name: str, run: Path) -> None:
     path = run / name
     path.write_bytes(path.read_bytes()[:-7] + b"\x07{")
     before = contents(run)
-    assert DAMAGE[name] in minitrain("eval", "run", cwd=run.parent, code=2)
+    assert DAMAGE[name] in call("eval", "run", cwd=run.parent, code=2)
     assert contents(run) == before
 
 
 def test_a_config_from_someone_else_runs_no_code(run: Path) -> None:
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("model:", "model:\n  _target_: os.system"))
-    assert "model._target_" in minitrain("eval", "run", cwd=run.parent, code=2)
+    assert "model._target_" in call("eval", "run", cwd=run.parent, code=2)
     (run / "config.yaml").write_text(f"{text}\nx: !!python/object/apply:os.mkdir [owned]\n")
-    assert "config.yaml" in minitrain("eval", "run", cwd=run.parent, code=2)
+    assert "config.yaml" in call("eval", "run", cwd=run.parent, code=2)
     assert not (run.parent / "owned").exists()
 
 
@@ -417,7 +442,7 @@ def test_plot_draws_the_curves_anew(run: Path) -> None:
 
 def test_generate_goes_on_from_the_prompt(finished: Path) -> None:
     def write(*arguments: str) -> str:
-        said = minitrain("generate", "run", "--prompt", "bottles", "--max-new-tokens", "30", *arguments, cwd=finished)
+        said = call("generate", "run", "--prompt", "bottles", "--max-new-tokens", "30", *arguments, cwd=finished)
         assert said.startswith("bottles")
         assert len(said) == len("bottles") + 30 + 1
         return said
@@ -444,7 +469,7 @@ MISTAKES_OF_GENERATE = {
 @pytest.mark.parametrize("name", MISTAKES_OF_GENERATE)
 def test_generate_says_what_it_cannot_do(name: str, finished: Path) -> None:
     arguments, expected = MISTAKES_OF_GENERATE[name]
-    assert expected in minitrain("generate", "run", *arguments, cwd=finished, code=2)
+    assert expected in call("generate", "run", *arguments, cwd=finished, code=2)
 
 
 def test_generate_for_a_reader_that_leaves(finished: Path) -> None:
@@ -474,7 +499,7 @@ def test_bytes_wait_until_they_make_up_a_character() -> None:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted")
     (folder / "text.txt").write_text(TEXT)
-    minitrain("train", *LONG, "run_dir=run", cwd=folder)
+    call("train", *LONG, "run_dir=run", cwd=folder)
     return folder / "run"
 
 
@@ -506,7 +531,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(
     assert "minitrain train --resume " in complaint
     (checkpoint,) = (here / "a run" / "checkpoints").iterdir()
 
-    said = minitrain("train", "--resume", "a run", cwd=here)
+    said = call("train", "--resume", "a run", cwd=here)
     step = int(checkpoint.name.removeprefix("step-"))
     assert 3 <= step < 300
     assert f"continuing after step {step} of 300" in said
@@ -518,7 +543,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(
 
 def test_resuming_a_finished_run_does_nothing_again(run: Path) -> None:
     before = contents(run)
-    said = minitrain("train", "--resume", "run", cwd=run.parent)
+    said = call("train", "--resume", "run", cwd=run.parent)
     assert "run is finished: all 20 steps are done" in said
     assert "minitrain train --resume run trainer.max_steps=N" in said
     assert contents(run) == before

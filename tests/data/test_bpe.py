@@ -223,8 +223,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: float) -> None:
         BPETokenizer.load(tmp_path / "tokenizer.json")
 
 
-def test_a_run_is_trained_on_bpe_and_keeps_its_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.runs.report.draw", lambda *_: ())
+def test_a_run_is_trained_on_bpe_and_keeps_its_tokenizer(tmp_path: Path, no_pictures: None) -> None:
     changes = {"data_tokenizer": "bpe", "data_vocab_size": 280, "trainer_max_steps": 3, "trainer_sample_tokens": 4}
     config = small_config(tmp_path, **changes)
     run = start_run(config)

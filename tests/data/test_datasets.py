@@ -26,7 +26,7 @@ from minitrain.data import (
     stack_collate,
     train_joint_bpe_tokenizer,
 )
-from minitrain.errors import ConfigError, DataError
+from minitrain.errors import ConfigError, DataError, TokenError
 from minitrain.random import Key
 
 BYTES = ByteTokenizer()
@@ -206,3 +206,23 @@ def test_samples_that_do_not_fit_together() -> None:
     with pytest.raises(DataError, match=r"sample 0 .* is of float64 \(3,\): padding is for \(n,\) integers"):
         pad_collate([Batch(np.zeros(3), 1)])
     assert pair_collate([Pair(np.arange(3), np.arange(0))]).target.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "found"),
+    [
+        ([[3, 0]], [[4]], "source 0 has the id 0, which is pad_id"),
+        ([[3], [4]], [[4], [5, 0]], "target 1 has the id 0, which is pad_id"),
+        ([[3]], [[1, 5]], "target 0 has the id 1, which is bos_id"),
+        ([[3]], [[5, 2]], "target 0 has the id 2, which is eos_id"),
+    ],
+)
+def test_ids_of_special_tokens_are_no_words(sources: Any, targets: Any, found: str) -> None:
+    with pytest.raises(TokenError, match=rf"^{found}: leave out padding.* needs its ids moved up, ids \+ 3$"):
+        PairDataset(sources, targets)
+    with pytest.raises(TokenError, match=r"has the id 9, which is pad_id.*ids \+ 10$"):
+        PairDataset([[9]], [[3]], pad_id=9)
+
+
+def test_a_source_may_have_marks_of_its_own() -> None:
+    assert PairDataset([[1, 5, 2]], [[6]])[0].source.tolist() == [1, 5, 2]

@@ -42,7 +42,7 @@ USES = {
     "evaluation": lambda ids: list(evaluation_batches(ids, 3, 2)),
     "a text's windows": lambda ids: Dataset.from_tokens(ids, ByteTokenizer(), block_size=3)[0],
     "packed windows": lambda ids: PackedDataset(ids, np.array([0, 4, 8]), 4)[0],
-    "sources": lambda ids: PairDataset([ids], [[1]]),
+    "sources": lambda ids: PairDataset([ids], [[3]]),
     "targets": lambda ids: PairDataset([[1]], [ids]),
     "pairs": lambda ids: pair_collate([Pair(np.array([1]), ids)]),
     "sources of pairs": lambda ids: pair_collate([Pair(ids, np.array([1]))]),
@@ -62,14 +62,14 @@ def test_ids_that_do_not_fit_are_refused_by_name(use, kind):
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
 def test_ids_of_any_type_that_fit_are_taken(use, dtype):
-    USES[use](np.arange(8, dtype=dtype))
+    USES[use](np.arange(3, 11, dtype=dtype))
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: PairDataset([[1.5]], [[1]]),
-        lambda: PairDataset([["a"]], [[1]]),
+        lambda: PairDataset([[1.5]], [[3]]),
+        lambda: PairDataset([["a"]], [[3]]),
         lambda: pair_collate([Pair(np.array([1]), np.array([1.5]))]),
     ],
 )

@@ -21,6 +21,8 @@ GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 REGISTRIES = (CALLBACKS, optim.OPTIMIZERS, optim.SCHEDULERS, model_config.MODELS, objective_config.METRICS)
 SMALL = ["recipe=tiny", "data.path=text.txt", "trainer.max_steps=6", "trainer.log_every=1", "run_dir=run"]
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

@@ -22,6 +22,8 @@ from minitrain.runs import RunConfig, resume_run, start_run
 from minitrain.training import Callback
 from tests.helpers.small_runs import small_config, tree
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 _SLOWLY = """
 import sys, time
 from minitrain.runs import RunConfig, start_run

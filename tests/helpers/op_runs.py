@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -10,19 +13,43 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+import minitrain.kernels as kernels_package
 from minitrain.backend import set_threads, to_numpy, use_kernels
 from minitrain.backend import threads as threads_module
 from minitrain.testing.cases import CASES, Call, Case
 
-every_op = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-
-
 MODES = ("reference", "auto")
+
+
+def has_kernels(case: Case) -> bool:
+    """Whether kernels run in the mode ``auto``: the operation has its own, or calls one that has."""
+    module = sys.modules[case.pair.forward.reference.__module__]  # type: ignore[attr-defined]
+    called = {value.reference.__module__ for value in vars(module).values() if hasattr(value, "reference")}
+    places = [name.split(".")[2:] for name in called]  # minitrain.ops.norms.layer_norm -> norms, layer_norm
+    return any(Path(kernels_package.__path__[0], "cpu", *place).with_suffix(".py").exists() for place in places)
+
+
+def with_each(name: str, values: Sequence[Any], without_kernels: Sequence[Any]) -> Any:
+    """Every operation with each value of ``name``; one whose code is the same for all of them with some alone."""
+    return pytest.mark.parametrize(
+        ("case", name),
+        [
+            pytest.param(case, value, id=f"{case.name}-{value}")
+            for case in CASES.values()
+            for value in (values if case in WITH_KERNELS else without_kernels)
+        ],
+    )
+
+
+WITH_KERNELS = [case for case in CASES.values() if has_kernels(case)]
+every_op = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+every_op_with_kernels = pytest.mark.parametrize("case", WITH_KERNELS, ids=lambda case: case.name)
+every_op_in_each_mode = with_each("mode", MODES, MODES[:1])
 
 
 def few(examples: int) -> Any:
     """Fewer examples than Hypothesis's hundred: there are many operations; more in the ``explore`` profile."""
-    return settings(max_examples=max(examples, settings.default.max_examples // 10))
+    return settings(max_examples=max(examples, settings.default.max_examples // 20))
 
 
 class Result(NamedTuple):

@@ -25,7 +25,7 @@ from minitrain.optim.registry import OPTIMIZERS
 from minitrain.testing.cases import SMALL, TILES, Call, Case
 from minitrain.training import train_step
 from tests.helpers.model_zoo import KINDS
-from tests.helpers.op_runs import Result, as_list, cotangents, every_op, few, kernels
+from tests.helpers.op_runs import Result, as_list, cotangents, every_op, every_op_with_kernels, few, kernels
 
 SCALAR = 16  # bytes: SIMD registers and unrolled loops reach further than that
 FAR = 4096
@@ -78,7 +78,7 @@ def run_in(arena: Arena, case: Case, call: Call, accumulate: Sequence[bool | Non
     return Result(outputs, gradients).copy()
 
 
-@every_op
+@every_op_with_kernels
 @few(20)
 @given(st.data())
 def test_neighbours_in_memory_change_nothing(case, data):

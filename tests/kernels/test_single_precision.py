@@ -9,12 +9,13 @@ import importlib
 import pkgutil
 import re
 
+import llvmlite.binding as llvm
 import pytest
-from numba.core.caching import NullCache
+from numba.core.registry import cpu_target
 
 import minitrain.kernels.cpu
-from minitrain.backend.cpu import object_code
-from minitrain.backend.cpu.jit import Kernel, kernel
+from minitrain.backend.cpu import jit, kernel_cache
+from minitrain.backend.cpu.jit import Kernel
 
 FILES = [
     found.name.removeprefix("minitrain.kernels.cpu.")
@@ -26,24 +27,26 @@ IN_DOUBLE = {"clip": {"_partial_sums"}, "rules.muon": {"_direction"}}
 
 
 def widens_vectors(one: Kernel) -> bool:
-    """Whether a kernel's code turns vectors of float32 into float64."""
-    with object_code.to_disk_only():
-        dispatcher = one._new_dispatcher()
-        dispatcher._cache = NullCache()
-        dispatcher.compile(one._signature)
-        (compiled,) = dispatcher.overloads.values()
-        return re.search(r"fpext <\d+ x float>", compiled.library.get_llvm_str()) is not None
+    """Whether a kernel's code, as it lies on disk for all tests, turns vectors of float32 into float64."""
+    one.compile_to_disk()
+    cache = one._dispatcher._cache
+    (_, kind, (_, bitcode)), *_ = cache._cache_file.load(
+        cache._index_key(one._signature, cpu_target.target_context.codegen())
+    )
+    assert kind == "object"
+    return re.search(r"fpext <\d+ x float>", str(llvm.parse_bitcode(bitcode))) is not None
 
 
-@kernel("void(f4[::1], i8)", parallel=False)
 def widens(x, n):
     mean = x[0] / n
     for i in range(x.size):
         x[i] -= mean
 
 
-def test_a_kernel_that_widens_is_noticed():
-    assert widens_vectors(widens)
+def test_a_kernel_that_widens_is_noticed(monkeypatch, tmp_path):
+    for module in (jit, kernel_cache):
+        monkeypatch.setattr(module, "kernel_cache_dir", lambda: tmp_path)
+    assert widens_vectors(Kernel(widens, "void(f4[::1], i8)", parallel=False))
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -180,7 +180,7 @@ def test_info_of_a_preset(capsys):
     assert rows["memory of training"] == "1.6 MB, without activations"
 
 
-def test_info_of_a_run(tmp_path, capsys):
+def test_info_of_a_run(tmp_path, capsys, no_pictures):
     (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 40)
     config = {
         "run_dir": str(tmp_path / "run"),

@@ -1,6 +1,6 @@
-"""Sums over many rows keep their digits: gradients of weights, over 200,000 samples and over texts as long.
+"""Sums over many rows keep their digits: gradients of weights, over 100,000 samples and over texts as long.
 
-One running float32 sum over so many numbers is off by 1e-5 of its value; with millions of rows by 1e-3.
+One running float32 sum over so many numbers is off by 6e-6 of its value; with millions of rows by 1e-3.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from minitrain.testing.cases import Call, Case, Extent
-from tests.helpers.op_runs import MODES, as_list, cotangents, every_op, kernels
+from tests.helpers.op_runs import MODES, as_list, cotangents, every_op, has_kernels, kernels
 
-MANY = 200_000
+MANY = 100_000
 NARROW = st.sampled_from([2, 3, 5, 8])
 COUPLED = {"attention", "info_nce", "siglip", "supervised_contrastive"}
 """Each row meets each other one, so work and memory grow with the square of their number."""
@@ -23,7 +23,7 @@ COUPLED = {"attention", "info_nce", "siglip", "supervised_contrastive"}
 
 def many(case: Case) -> st.SearchStrategy[Extent]:
     """Many samples, or long ones."""
-    number = 1000 if case.name in COUPLED else 4000 if case.family == "images" else MANY
+    number = 500 if case.name in COUPLED else 4000 if case.family == "images" else MANY
     short = st.integers(1, 2)
     return st.sampled_from([Extent(st.just(number), short, NARROW), Extent(short, st.just(number), NARROW)])
 
@@ -50,7 +50,7 @@ def largest(call: Call) -> int:
 
 
 @every_op
-@settings(max_examples=5, phases=[Phase.generate])  # shrinking such arrays would take hours
+@settings(max_examples=4, phases=[Phase.generate])  # shrinking such arrays would take hours
 @given(st.data())
 def test_sums_over_many_rows_are_as_exact_as_double_precision(case, data):
     call = draw_call(data, case).astype(np.float32)
@@ -58,7 +58,7 @@ def test_sums_over_many_rows_are_as_exact_as_double_precision(case, data):
     exact = sums(case, call.astype(np.float64), "reference")
     if not exact:
         return  # nothing was added up: other tests compare the values
-    for mode in MODES:
+    for mode in MODES if has_kernels(case) else MODES[:1]:
         for a, e in zip(sums(case, call, mode), exact, strict=True):
             gap, scale = abs(a - e).max(initial=0), abs(e).max(initial=0)
             assert gap <= 2e-6 * scale + noise, f"{mode}, {a.shape}: off by {gap:.1e} on a scale of {scale:.1e}"

@@ -15,15 +15,19 @@ from minitrain.testing.cases import CASES, EMPTY, SMALL, TILES
 from minitrain.testing.pairs import cotangent_count
 from tests.helpers.op_runs import (
     MODES,
+    WITH_KERNELS,
     Result,
     as_list,
     assert_close,
     cotangents,
     every_op,
+    every_op_in_each_mode,
+    every_op_with_kernels,
     few,
     kernels,
     run,
     tolerance,
+    with_each,
 )
 
 WRITEABLE = ("contiguous", "transposed", "strided", "reversed", "offset")
@@ -31,6 +35,12 @@ WRITEABLE = ("contiguous", "transposed", "strided", "reversed", "offset")
 
 def test_every_operation_has_a_case():
     assert CASES.keys() == registry().keys()
+
+
+def test_the_operations_with_kernels_are_known():
+    """For the others all modes and numbers of threads are the same code, and are tried once."""
+    twins = {name for name, case in CASES.items() if case.pair.forward.twin() or case.pair.backward.twin()}
+    assert {case.name for case in WITH_KERNELS} == twins | {"info_nce", "router_z_loss", "top_k_routing"}
 
 
 @every_op
@@ -44,8 +54,7 @@ def test_backward_is_the_gradient(case, data):
     assert len(report.arguments) >= len(floating) - len(case.no_gradient)
 
 
-@every_op
-@pytest.mark.parametrize("mode", MODES)
+@every_op_in_each_mode
 @few(8)
 @given(st.data())
 def test_nothing_is_changed(case, mode, data):
@@ -65,7 +74,7 @@ def test_nothing_is_changed(case, mode, data):
 
 @every_op
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@few(20)
+@few(12)
 @given(st.data(), mt.layouts(), mt.layouts())
 def test_memory_layout_makes_no_difference(case, dtype, data, layout, cotangent_layout):
     call = data.draw(case.calls(SMALL)).astype(dtype)
@@ -95,10 +104,9 @@ def test_a_broadcast_cotangent(case, dtype):
     check()
 
 
-@every_op
-@pytest.mark.parametrize("mode", MODES)
+@every_op_in_each_mode
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@few(8)
+@few(5)
 @given(st.data())
 def test_dtype_follows_the_inputs(case, mode, dtype, data):
     call = data.draw(case.calls(SMALL)).astype(dtype)
@@ -111,9 +119,8 @@ def test_dtype_follows_the_inputs(case, mode, dtype, data):
             assert gradient is None
 
 
-@every_op
-@pytest.mark.parametrize("mode", MODES)
-@few(30)
+@every_op_in_each_mode
+@few(15)
 @given(st.data())
 def test_into(case, mode, data):
     """Each gradient on its own: fresh, skipped, written over garbage, or added to what is there."""
@@ -148,9 +155,8 @@ def test_into(case, mode, data):
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * max(1, abs(expected).max(initial=0)))
 
 
-@every_op
-@pytest.mark.parametrize("mode", MODES)
-@few(8)
+@every_op_in_each_mode
+@few(5)
 @given(st.data())
 def test_a_layer_can_be_used_twice(case, mode, data):
     """Two forwards before the two backwards, and a backward called again: each call stands for itself."""
@@ -170,8 +176,7 @@ def assert_same_bytes(one: Result, other: Result) -> None:
         np.testing.assert_array_equal(a, b)  # equal bytes but for the sign of zero
 
 
-@every_op
-@pytest.mark.parametrize("threads", [1, 2])
+@with_each("threads", [1, 2], [1])
 @few(6)
 @given(st.data())
 def test_the_same_call_gives_the_same_bytes(case, threads, data):
@@ -179,8 +184,8 @@ def test_the_same_call_gives_the_same_bytes(case, threads, data):
     assert_same_bytes(run(case, call, threads=threads), run(case, call, threads=threads))
 
 
-@every_op
-@few(10)
+@every_op_with_kernels
+@few(6)
 @given(st.data())
 def test_the_number_of_threads_changes_no_byte(case, data):
     call = data.draw(case.calls(TILES)).astype(np.float32)
@@ -189,9 +194,9 @@ def test_the_number_of_threads_changes_no_byte(case, data):
         assert_same_bytes(run(case, call, threads=threads), one)
 
 
-@every_op
+@every_op_with_kernels
 @pytest.mark.parametrize("threads", [1, 2])
-@few(25)
+@few(15)
 @given(st.data())
 def test_twin_equals_reference(case, threads, data):
     """A twin may be about as far from the exact result as the reference in single precision is."""
@@ -209,7 +214,7 @@ def test_twin_equals_reference(case, threads, data):
     "case", [c for c in CASES.values() if cotangent_count(c.pair.backward) > 1], ids=lambda c: c.name
 )
 @pytest.mark.parametrize("mode", MODES)
-@few(15)
+@few(10)
 @given(st.data())
 def test_a_cotangent_of_none_counts_as_zero(case, mode, data):
     """An output that nobody used."""
@@ -225,8 +230,8 @@ def test_a_cotangent_of_none_counts_as_zero(case, mode, data):
     assert_close(Result([], actual), Result([], expected), 1e-6)
 
 
-@every_op
-@few(10)
+@every_op_with_kernels
+@few(8)
 @given(st.data())
 def test_twin_accumulates_like_the_reference(case, data):
     """``into`` at sizes where the work is split over threads and tiles."""
@@ -245,9 +250,9 @@ def test_twin_accumulates_like_the_reference(case, data):
     assert_close(results[1], results[0], 1e-5)
 
 
-@every_op
+@every_op_with_kernels
 @pytest.mark.parametrize("modes", [MODES, MODES[::-1]], ids=["reference to twin", "twin to reference"])
-@few(10)
+@few(6)
 @given(st.data())
 def test_caches_are_interchangeable(case, modes, data):
     """A forward of one kind and a backward of the other."""
@@ -287,10 +292,9 @@ def test_twin_takes_plain_calls(case):
     assert not any(declined)
 
 
-@every_op
-@pytest.mark.parametrize("mode", MODES)
+@every_op_in_each_mode
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@few(8)
+@few(3)
 @given(st.data())
 def test_an_empty_batch(case, mode, dtype, data):
     """No rows: empty results, and gradients of weights that are zero."""

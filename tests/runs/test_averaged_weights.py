@@ -18,7 +18,9 @@ from tests.helpers.small_runs import small_config
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = small_config(tmp_path_factory.mktemp("averaged")).to_dict()
     started = start_run(RunConfig.from_dict({**values, "callbacks": [request.param]}))
-    result = started.train()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
+        result = started.train()
     evaluated = evaluate_run(started.run_dir)
     assert evaluated.loss == pytest.approx(result.validation.loss, rel=1e-6)  # the batches have other sizes
     name = request.param.upper()

@@ -37,11 +37,7 @@ from minitrain.runs.report import write_sample
 from minitrain.settings.section import settings
 from tests.helpers.small_runs import TEXT, outcome, small_config
 
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 # Models

@@ -179,7 +179,7 @@ CHOSEN = {
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_a_run_goes_on_with_its_optimizer_and_scheduler(name, tmp_path: Path):
+def test_a_run_goes_on_with_its_optimizer_and_scheduler(name, tmp_path: Path, no_pictures: None):
     """From the checkpoint after four of seven steps, to the same bytes."""
     start_run(run_config(tmp_path / "whole", **CHOSEN[name])).train()
     start_run(run_config(tmp_path / "again", **CHOSEN[name])).train()

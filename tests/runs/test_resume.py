@@ -24,12 +24,6 @@ from tests.helpers.small_runs import STEPS, outcome, small_config, tree
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("uninterrupted")

@@ -34,7 +34,7 @@ def test_the_fixture_is_small_and_of_its_version() -> None:
     assert "metrics" in json.loads((FILES / "checkpoint" / "state.json").read_bytes())["state"]
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(runs: Path) -> None:
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(runs: Path, no_pictures: None) -> None:
     run = resume_run(runs / "interrupted")
     assert run.trainer.state.step == 4
     assert run.trainer.history.get_steps("train_loss") == [1, 2, 3, 4]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.losses import CrossEntropyLoss
 from minitrain.nn import Module, Parameter
 from minitrain.testing import GradientCheckError, GradientMismatch, check_gradients, check_module
 
@@ -287,3 +288,54 @@ def test_small_finite_gradients_are_not_lost_in_a_softmax():
     assert check_gradients((softmax, backward), x).worst <= 1e-6
     with pytest.raises(GradientMismatch):
         check_gradients((softmax, lambda dout, y: np.where(y < 1e-10, 0, backward(dout, y))), x)
+
+
+class Swish(Module):
+    """x sigmoid(s x), with a slope to learn."""
+
+    def __init__(self) -> None:
+        self.slope = Parameter(np.ones(1, np.float32))
+
+    def forward(self, x: Any) -> Any:
+        gate = 1 / (1 + np.exp(-self.slope.data * x))
+        return x * gate, (x, gate)
+
+    def backward(self, dout: Any, cache: Any) -> Any:
+        x, gate = cache
+        dlogit = dout * x * gate * (1 - gate)
+        self.slope.grad += (dlogit * x).sum()
+        return dout * gate + dlogit * self.slope.data
+
+
+def test_a_forward_without_a_cache_is_not_taken_for_one_in_float32() -> None:
+    class Forgetful(Swish):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x)[0]
+
+    with pytest.raises(GradientCheckError, match=r"^the forward returns a ndarray: let it return \(out, cache\)$"):
+        check_gradients(Forgetful(), np.ones((2, 3)))
+
+
+def test_a_gradient_may_be_added_to_and_not_replaced() -> None:
+    check_gradients(Swish(), np.random.default_rng(0).standard_normal((2, 3)))
+
+    class Replacing(Swish):
+        def backward(self, dout: Any, cache: Any) -> Any:
+            self.slope.grad = np.ones(1)
+
+    with pytest.raises(AttributeError, match=r"added to in place: parameter.grad\[...\] \+= ..."):
+        check_gradients(Replacing(), np.ones((2, 3)))
+
+
+def test_a_loss_needs_no_gradient_of_its_classes() -> None:
+    logits, classes = np.random.default_rng(0).standard_normal((4, 3)), np.array([0, 2, 1, 1])
+    assert check_gradients(CrossEntropyLoss(), logits, classes).worst < 1e-6
+
+    class Wrong(CrossEntropyLoss):
+        def backward(self, dloss: Any, cache: Any) -> Any:
+            return 2 * super().backward(dloss, cache)
+
+    with pytest.raises(GradientMismatch, match="every element is 2 times what it should be"):
+        check_gradients(Wrong(), logits, classes)
+    with pytest.raises(GradientCheckError, match=r"returns 1 gradients for 2 inputs: .* None for one"):
+        check_gradients((lambda a, b: (a * b, b), lambda dout, b: dout * b), logits, logits)

@@ -362,10 +362,11 @@ def test_users_try_their_own_functions(project):
     assert f"{len(made)} mutants of 1 functions" in str(report)
 
 
-def test_a_stopped_run_goes_on_where_it_was(project):
-    class Stopped(Exception):
-        pass
+class Stopped(Exception):
+    """Raised to stop a run."""
 
+
+def test_a_stopped_run_goes_on_where_it_was(project):
     heard = []
 
     def stop_after_two(message):
@@ -391,9 +392,12 @@ def test_a_stopped_run_goes_on_where_it_was(project):
 def test_another_test_file_starts_anew(project):
     file = project / "progress.jsonl"
     file.write_text("of other files\n[]\n")
-    heard: list[str] = []
-    try_mutants(["planted:Derived.step"], ["test_planted.py"], progress_file=file, tell=heard.append)
-    assert heard[0] == "1 tests surveyed"
+
+    def stop_at_once(message):
+        raise Stopped(message)
+
+    with pytest.raises(Stopped, match=r"^1 tests surveyed$"):
+        try_mutants(["planted:Derived.step"], ["test_planted.py"], progress_file=file, tell=stop_at_once)
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,9 @@ def test_saved_configurations_of_earlier_versions_smooth_nothing() -> None:
         assert fields["label_smoothing"] == 0.0
 
 
-def test_a_run_on_a_text_trains_on_smoothed_labels_and_evaluates_on_plain_ones(tmp_path: Path) -> None:
+def test_a_run_on_a_text_trains_on_smoothed_labels_and_evaluates_on_plain_ones(
+    tmp_path: Path, no_pictures: None
+) -> None:
     run = start_run(small_config(tmp_path, model_label_smoothing=0.5, model_dropout=0.0))
     result = run.train()
     assert run.trainer.setup.objective.smooths

@@ -113,8 +113,7 @@ def test_it_holds_all_there_is(tmp_path: Path) -> None:
     assert checkpoint.metrics["train_loss"] == history.get_latest("train_loss")
 
 
-def test_the_settings_of_a_run_are_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
+def test_the_settings_of_a_run_are_in_it(tmp_path: Path, no_pictures: None) -> None:
     config = small_config(tmp_path, trainer_max_steps=3)
     run = start_run(config)
     run.train()
@@ -367,8 +366,7 @@ def broken_off(folder: Path) -> Any:
     return run
 
 
-def test_a_run_of_the_first_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
+def test_a_run_of_the_first_version_goes_on(tmp_path: Path, no_pictures: None) -> None:
     whole = start_run(small_config(tmp_path / "whole"))
     whole.train()
     run = broken_off(tmp_path / "old")

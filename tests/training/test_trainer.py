@@ -32,12 +32,6 @@ from minitrain.training import Interrupted, Trainer, TrainingConfig, train_step
 from tests.helpers.small_runs import STEPS, small_config, tiny_trainer, tree
 
 
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes most of the time of so short a run."""
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
-
-
 def interrupt_at(trainer: Trainer, step: int, action: Callable[[], object]) -> None:
     """Let ``action`` happen in the middle of update number ``step``, counted from 0."""
     schedule = trainer.setup.schedule

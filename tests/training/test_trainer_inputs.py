@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from minitrain.errors import ConfigError, DataError
+from minitrain.errors import ConfigError, DataError, ShapeError
 from minitrain.losses import CrossEntropyLoss, MeanSquaredError
+from minitrain.models import MLP, GPTConfig, MLPConfig
 from minitrain.nn import Linear
 from minitrain.ops.contract.loss import Loss
 from minitrain.optim import SGD
-from minitrain.training import BatchStream, ModelWithLoss, Trainer, TrainingConfig, accuracy
+from minitrain.training import EMA, BatchStream, ModelWithLoss, Trainer, TrainingConfig, accuracy
 from minitrain.training.feed import split_batch
 from tests.helpers.small_regression import Scale, regression, trainer
 
@@ -255,3 +259,52 @@ def test_the_keys_earlier_name_is_refused(loss_fn: Any) -> None:
 
     with pytest.raises(ConfigError, match=r"takes rng; the random key is called key since 0\.2: rename it"):
         Trainer(model=Earlier(), train_data=regression(), loss_fn=loss_fn)
+
+
+class NoOptimizer:
+    pass
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "a name of an optimizer": ({"optimizer": "adamw"}, r"^optimizer is a str: give an optimizer of this model, AdamW"),
+    "the class of an optimizer": ({"optimizer": SGD}, r"^optimizer is the class SGD: give an optimizer"),
+    "something else": ({"optimizer": NoOptimizer()}, r"^optimizer is a NoOptimizer: give"),
+    "one callback": ({"callbacks": EMA(0.9)}, r"^callbacks is one EMA: give a list, callbacks=\[...\]"),
+    "the class of a callback": (
+        {"callbacks": [EMA]},
+        r"^callbacks has the class EMA: give an object of it, EMA\(...\)",
+    ),
+    "a misspelt argument": ({"optimiser": None}, r"^Trainer has no argument optimiser; did you mean optimizer\?"),
+    "an argument like no other": ({"zzz": 1}, r"^Trainer has no argument zzz; there are model, train_data, optimizer"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_arguments(mistake: str) -> None:
+    arguments, message = MISTAKES[mistake]
+    with pytest.raises(ConfigError, match=message):
+        Trainer(**{"model": Scale(), "train_data": regression(), "loss_fn": MeanSquaredError(), **arguments})
+
+
+def test_a_path_is_no_training_data() -> None:
+    with pytest.raises(DataError, match=r"the training data is a path, 'rows\.csv': read the file first"):
+        Trainer(model=Scale(), loss_fn=MeanSquaredError(), train_data="rows.csv")
+
+
+def test_what_does_not_fit_a_classifier_is_said_in_the_words_of_the_data() -> None:
+    model = MLP(MLPConfig((3, 4, 2)))
+    labels = np.zeros(8, int)
+    for rows, message in (
+        (np.zeros((8, 2), np.float32), r"^MLP: the inputs \(\d+, 2\) must have widths\[0\] = 3 features"),
+        (np.zeros((8, 3)), r"^MLP: the inputs are float64 and the model is float32: inputs.astype\('float32'\)"),
+        (np.zeros((8, 3), int), r"^MLP: the inputs are int64 and the model is float32"),
+    ):
+        with pytest.raises(ShapeError, match=message):
+            Trainer(model=model, train_data=(rows, labels), progress=False).train()
+
+
+def test_a_misspelt_field_of_a_model_gets_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"^GPTConfig has no field n_layers; did you mean 'n_layer'\? it has n_layer"):
+        GPTConfig(vocab_size=8, n_layers=2)  # type: ignore[call-arg]
+    config = GPTConfig(vocab_size=8)
+    assert pickle.loads(pickle.dumps(config)) == config == copy.deepcopy(config) == replace(config)

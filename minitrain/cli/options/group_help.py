@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from ...settings.declared import Setting
+    from ...settings.registry import Registry
 
 GROUPS = {
     "recipe": "values for many settings at once",
@@ -17,10 +23,15 @@ GROUPS = {
     "scheduler": "the learning rate over the steps",
     "trainer": "how long to train, in which batches, and what to do how often",
     "generation": "how the sample at the end is written",
-    "run": "settings outside the groups: seed, run_dir, device, init_from, callbacks",
+    "callbacks": "what else happens while training",
+    "loss": "what is minimised, if not the model's own loss",
+    "metrics": "what else is measured on the validation data",
+    "run": "settings outside the groups: seed, run_dir, device, init_from",
 }
 """What ``--help`` can be asked about."""
 _OUTSIDE = "run"
+_PARTS = ("callbacks", "loss", "metrics")
+"""Registered parts, which are named in lists or alone."""
 
 
 def groups_in_words() -> str:
@@ -51,6 +62,8 @@ def describe_group(group: str, settings: Sequence[str]) -> str:
     if group not in GROUPS:
         raise UsageError(f"--help {group}: there is no such group{did_you_mean(group, GROUPS)} ({', '.join(GROUPS)})")
     lines = [f"{group}: {GROUPS[group]}", ""]
+    if group in _PARTS:
+        return "\n".join([*lines, *_describe_parts(group)])
     options = config_groups().get(group, [])
     if group == "preset":
         return "\n".join([*lines, presets_in_words(), "", "choose one with preset=NAME"])
@@ -65,6 +78,31 @@ def describe_group(group: str, settings: Sequence[str]) -> str:
     for row in rows(section, "" if group == _OUTSIDE else f"{group}."):
         lines += _entry(row)
     return "\n".join(lines)
+
+
+def _describe_parts(group: str) -> list[str]:
+    """What is registered, the user's own too, with the settings of each."""
+    from ...runs.objective_config import LOSSES, METRICS, loss_settings
+    from ...settings.declared import REQUIRED
+    from ...settings.table import as_yaml
+    from ...settings.type_check import shown
+    from ...training.callbacks.registry import CALLBACKS, callback_settings
+
+    parts: dict[str, tuple[str, Registry[Any], Callable[[str], dict[str, Setting]]]] = {
+        "callbacks": ("callbacks=[NAME,{name: NAME, SETTING: VALUE}], in quotes", CALLBACKS, callback_settings),
+        "loss": ("loss=NAME or loss={name: NAME, SETTING: VALUE}, in quotes", LOSSES, loss_settings),
+        "metrics": ("metrics=[NAME,NAME], in quotes", METRICS, lambda name: {}),
+    }
+    usage, registry, settings_of = parts[group]
+    lines = [f"write {usage}; one of your own needs --plugin FILE", ""]
+    for name in registry:
+        purpose = (inspect.getdoc(registry[name]) or "").partition("\n\n")[0]
+        lines += [f"  {name}", *_wrapped(" ".join(purpose.split()), "      ")]
+        for one in settings_of(name).values():
+            plain = one.default is None or isinstance(one.default, bool | int | float | str)
+            value = as_yaml(one.default) if plain else "VALUE" if one.default is REQUIRED else shown(one.default)
+            lines += _wrapped(f"{one.name}: {value}    {one.description}".rstrip(), "      ")
+    return lines
 
 
 def _required(group: str, settings: Sequence[str]) -> list[str]:

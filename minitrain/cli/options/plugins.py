@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import MinitrainError
+from ...folder.commands import note_plugins
 from ..arguments import UsageError
 
 
@@ -21,8 +22,11 @@ def load_plugins(files: Sequence[str]) -> None:
     Raises:
         UsageError: if a file is not there, is no Python, or fails.
     """
+    note_plugins(files)
     for file in files:
         path = Path(file)
+        if not path.exists():
+            raise UsageError(f"--plugin {file}: there is no such file; check the path (relative to {Path.cwd()})")
         if not path.is_file() or path.suffix != ".py":
             raise UsageError(f"--plugin {file}: give a Python file, NAME.py")
         name = f"minitrain_plugin_{path.stem}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...runs.sweep.engines import engine as require_engine
 from ...runs.sweep.jobs import Launcher
 from ...runs.sweep.launchers import create_launcher
 from ...runs.sweep.search import Search
@@ -70,6 +71,7 @@ class SweepArguments:
         """
         if engine != "optuna":
             raise UsageError(f"--search {engine}: the one search is optuna")
+        require_engine("optuna", "optuna", "--search optuna")  # before anything is written
         known = settings_of(Search, without=_SEARCH_OWN)
         values = constructor_arguments("search", known, _read(self.search_settings, "search"))
         return Search(trials=20 if trials is None else trials, **values)

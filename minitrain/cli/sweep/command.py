@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import ConfigError
+from ...folder import RunFolder
 from ...folder.names import CONFIG
 from ...records.jsonl import METRICS
 from ...reports.html import REPORT
 from ...runs import Run, RunConfig, resume_run, start_run
+from ...runs.confine import refuse_what_leads_out
 from ...runs.sweep.jobs import LOG, Job, Outcome
 from ...runs.sweep.plan import check_all_data, plan_jobs
 from ...runs.sweep.process import obeying_the_starter
@@ -46,7 +48,7 @@ def train_sweep(arguments: argparse.Namespace, train: Train) -> int:
     """
     if arguments.job is not None:
         with obeying_the_starter():
-            _train_job(Path(arguments.resume), arguments.job, train)
+            _train_job(Path(arguments.resume), arguments.job, train, trusted=arguments.trust)
         return 0
     given = SweepArguments.sort(arguments.settings, arguments.launcher, arguments.jobs)
     if arguments.resume is not None:
@@ -62,16 +64,18 @@ def train_sweep(arguments: argparse.Namespace, train: Train) -> int:
     command = [sys.executable, "-m", "minitrain", "train", "--multirun", "--resume", str(sweep.folder.resolve())]
     for file in arguments.plugin:
         command += ["--plugin", str(Path(file).resolve())]
+    trusted = arguments.trust or arguments.resume is None  # whoever starts a sweep chose its settings
+    command += ["--trust"] * trusted
 
     def in_this_process(job: Job) -> Outcome:
-        return _outcome_here(sweep.folder, job, train)
+        return _outcome_here(sweep.folder, job, train, trusted=trusted)
 
     means = Means(
         train=in_this_process,
         command=lambda name: [*command, "--job", name],
         compose=compose_config,
         say=lambda text: print(("\n" if given.launcher == "serial" else "") + text, flush=True),
-        go_on=go_on(sweep.folder) + given.typed_launcher(),
+        go_on=lambda: go_on(sweep.folder, sweep.configs) + given.typed_launcher(),
     )
     if given.launcher != "serial":
         print(f"sweep folder: {sweep.folder}; each run writes {LOG} in a folder of its own there", flush=True)
@@ -82,7 +86,7 @@ def train_sweep(arguments: argparse.Namespace, train: Train) -> int:
     if failed:
         print(f"failed: {', '.join(failed)}")
     if stopped:
-        print(f"interrupted: {', '.join(stopped)}; {means.go_on}")
+        print(f"interrupted: {', '.join(stopped)}; {means.go_on()}")
     return RUN_FAILED if failed or stopped else 0
 
 
@@ -161,6 +165,8 @@ def _resume(folder: Path, given: SweepArguments, arguments: argparse.Namespace) 
         what = kept[0] if kept else ("--search" if arguments.search is not None else "run_dir")
         raise UsageError(f"a resumed sweep keeps its settings: leave {what} out, or start a new sweep without --resume")
     sweep = load_sweep(folder)
+    for name, config in sweep.configs.items():
+        refuse_what_leads_out(config, RunFolder(folder / name, trusted=arguments.trust))
     if arguments.trials is not None:
         if sweep.search is None:
             raise UsageError(f"--trials belongs to a search, and the sweep in {folder} is none")
@@ -168,7 +174,7 @@ def _resume(folder: Path, given: SweepArguments, arguments: argparse.Namespace) 
     return sweep
 
 
-def _train_job(folder: Path, name: str, train: Train) -> None:
+def _train_job(folder: Path, name: str, train: Train, *, trusted: bool) -> None:
     """Train the run of a job, or what is left of it."""
     config = load_sweep(folder).configs.get(name)
     if config is None:
@@ -176,20 +182,21 @@ def _train_job(folder: Path, name: str, train: Train) -> None:
     run_dir = folder / name
     with traceback_kept_in(run_dir):
         if (run_dir / CONFIG).exists():
-            prepared = resume_run(run_dir, warn=warn)
+            prepared = resume_run(run_dir, trusted=trusted, warn=warn)
             if prepared.trainer.view.is_over and (run_dir / REPORT).exists():
                 print("finished before")
                 return
         else:
+            refuse_what_leads_out(config, RunFolder(run_dir, trusted=trusted))
             prepared = start_run(config, warn=warn)
         train(prepared)
 
 
-def _outcome_here(folder: Path, job: Job, train: Train) -> Outcome:
+def _outcome_here(folder: Path, job: Job, train: Train, *, trusted: bool) -> Outcome:
     """Do a job in this process; its errors are printed as those of a single run are."""
     started = time.monotonic()
     try:
-        _train_job(folder, job.name, train)
+        _train_job(folder, job.name, train, trusted=trusted)
     except (Interrupted, KeyboardInterrupt, SystemExit) as stop:
         number = stop.signal_number if isinstance(stop, Interrupted) else _signal_of(stop)
         job.stop.ask(number)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backend.arrays import check_plain
-from ...errors import ConfigError, DataError
+from ...errors import ConfigError, DataError, TokenError
 from ...random import Key
 from ..ids import as_int32
 from ..loading.batches import Batch, Loader, checked_batch_size
@@ -248,7 +248,7 @@ class PairDataset(SampleDataset):
 
         Raises:
             DataError: if their numbers differ.
-            TokenError: if ids are not integers, or do not fit into 32 bits.
+            TokenError: if ids are not integers, do not fit into 32 bits, or are those of padding, beginning or end.
         """
         if len(sources) != len(targets):
             raise DataError(
@@ -257,6 +257,7 @@ class PairDataset(SampleDataset):
         self.sources = [as_int32(ids, f"source {i}") for i, ids in enumerate(sources)]
         self.targets = [as_int32(ids, f"target {i}") for i, ids in enumerate(targets)]
         self.pad_id, self.bos_id, self.eos_id = pad_id, bos_id, eos_id
+        self._refuse_special()
         pairs = zip(self.sources, self.targets, strict=True)
         self.lengths = np.array([max(len(source), len(target) + 1) for source, target in pairs], dtype=np.int64)
 
@@ -270,6 +271,19 @@ class PairDataset(SampleDataset):
         pad_id, bos_id, eos_id = (tokenizer.special_id(name) for name in (PAD, BOS, EOS))
         sources, targets = ([tokenizer.encode(text) for text in texts] for texts in (src_texts, tgt_texts))
         return cls(sources, targets, pad_id=pad_id, bos_id=bos_id, eos_id=eos_id)
+
+    def _refuse_special(self) -> None:
+        """Refuse ids of padding in any sequence, and of beginning and end in targets, where they are put anyway."""
+        special = {"pad_id": self.pad_id, "bos_id": self.bos_id, "eos_id": self.eos_id}
+        for what, sequences, names in (("source", self.sources, ["pad_id"]), ("target", self.targets, [*special])):
+            for i, ids in enumerate(sequences):
+                for name in names:
+                    if (ids == special[name]).any():
+                        raise TokenError(
+                            f"{what} {i} has the id {special[name]}, which is {name}: leave out padding, beginning and "
+                            "end, which are added here; a tokenizer that has no special tokens (CharTokenizer, "
+                            f"ByteTokenizer) needs its ids moved up, ids + {max(special.values()) + 1}"
+                        )
 
     def __len__(self) -> int:
         return len(self.sources)

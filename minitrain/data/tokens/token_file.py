@@ -36,7 +36,7 @@ def write_tokens(path: str | os.PathLike[str], ids: NDArray[Any], vocab_size: in
     replaced, the description is missing rather than wrong, and `TokenFile.open` says so.
 
     Args:
-        path: the file to write, ending in ``.bin``; its folder must exist.
+        path: the file to write, ending in ``.bin``; missing folders are made.
         ids: ``(N,)`` integers in ``[0, vocab_size)``, N >= 1; may be a memory map.
         vocab_size: number of ids of the tokenizer.
 

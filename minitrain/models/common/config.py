@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 from ...errors import ConfigError, did_you_mean
 from ...ops.activations.gelu import FORMS
@@ -35,6 +35,14 @@ class CheckedConfig:
     Raises:
         ConfigError: naming the field, its value and what to change.
     """
+
+    def __new__(cls, *values: Any, **named: Any) -> Self:
+        """Refuse unknown names before ``__init__`` does, with the nearest known one."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        if unknown := [name for name in named if name not in known]:
+            hint = did_you_mean(unknown[0], known)
+            raise ConfigError(f"{cls.__name__} has no field {unknown[0]}; {hint}it has {', '.join(known)}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Check all fields."""

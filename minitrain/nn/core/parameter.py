@@ -43,6 +43,13 @@ class Parameter:
         self._fresh = False
         return buffer
 
+    @grad.setter
+    def grad(self, value: object) -> None:
+        buffer = self._buffer
+        if value is buffer and buffer is not None:  # ``parameter.grad += x`` has written in place
+            return
+        raise AttributeError("the gradient is added to in place: parameter.grad[...] += ..., so that backwards add up")
+
     @property
     def fresh(self) -> bool:
         """Whether there is no gradient: neither a backward nor the user has accessed it since ``zero_grad``."""

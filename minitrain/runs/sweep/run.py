@@ -23,14 +23,14 @@ class Means(NamedTuple):
         command: the program and its arguments that do the job of a name in another process.
         compose: makes settings from ``key=value`` arguments.
         say: told of each event, in a line or two.
-        go_on: how to go on after an interruption.
+        go_on: says how to go on after an interruption.
     """
 
     train: Callable[[Job], Outcome]
     command: Callable[[str], Sequence[str]]
     compose: Compose
     say: Callable[[str], None]
-    go_on: str
+    go_on: Callable[[], str]
 
 
 def run_sweep(sweep: Sweep, launcher: Launcher, means: Means) -> None:
@@ -100,7 +100,7 @@ def _run(sweep: Sweep, names: Sequence[str], launcher: Launcher, means: Means, s
     if stop.level():
         running = " and ".join(map(str, sorted(interrupted)))
         where = f"in run {running} of {total}" if running else "between two runs"
-        raise Interrupted(f"the sweep is stopped {where}; {means.go_on}", stop.number())
+        raise Interrupted(f"the sweep is stopped {where}; {means.go_on()}", stop.number())
 
 
 def _add_trials(sweep: Sweep, search: Search, count: int, means: Means) -> list[str]:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,13 +20,16 @@ from typing import Any, get_args
 
 from ...errors import ConfigError, DataError
 from ...files import file_error, make_folder, write_atomically
+from ...folder.commands import resume_command
+from ...folder.not_a_run import SWEEP
 from ...records.jsonl import MetricsWriter, read_metrics
 from ...reports.html import REPORT
 from ..config import RunConfig
+from ..confine import needs_trust
 from .jobs import Outcome, State
 from .search import Search
 
-SWEEP, OUTCOMES = "sweep.json", "outcomes.jsonl"
+OUTCOMES = "outcomes.jsonl"
 
 
 @dataclass
@@ -83,7 +85,7 @@ def begin_sweep(folder: Path, configs: Mapping[str, RunConfig], search: Search |
         FileError: if the file cannot be written.
     """
     if (folder / SWEEP).exists():
-        raise DataError(f"{folder} holds a sweep already: {go_on(folder)}, or choose another run_dir")
+        raise DataError(f"{folder} holds a sweep already: {go_on(folder, configs)}; or choose another run_dir")
     sweep = Sweep(folder, dict(configs), search)
     sweep.save()
     return sweep
@@ -120,9 +122,10 @@ def load_sweep(folder: Path) -> Sweep:
     raise DataError(f"{path} is damaged: it is not a list of runs")
 
 
-def go_on(folder: Path) -> str:
-    """How to go on with a sweep."""
-    return f"go on with: minitrain train --multirun --resume {shlex.quote(str(folder))}"
+def go_on(folder: Path, configs: Mapping[str, RunConfig]) -> str:
+    """How to go on with a sweep of these runs."""
+    trust = any(needs_trust(config, folder / name) for name, config in configs.items())
+    return f"go on with: {resume_command(folder, sweep=True, trust=trust)}"
 
 
 def _is_plain_name(name: str) -> bool:

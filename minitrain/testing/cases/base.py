@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,7 +109,12 @@ class Case:
 
     def calls(self, extent: Extent) -> st.SearchStrategy[Call]:
         """Calls of a certain size."""
-        return st.composite(self.draw)(extent)
+        return self._strategy(extent)
+
+    @cached_property
+    def _strategy(self) -> Callable[[Extent], st.SearchStrategy[Call]]:
+        # Made once: each time Hypothesis reads the source of ``draw``, which takes longer than a small call.
+        return st.composite(self.draw)
 
 
 CASES: dict[str, Case] = {}
@@ -140,8 +146,13 @@ def draw_sizes(draw: Any, *sizes: st.SearchStrategy[int]) -> tuple[int, ...]:
     """Sizes that are all different if they can be: then no axis passes for another."""
     drawn: list[int] = []
     for size in sizes:
-        drawn.append(draw(size.filter(lambda n: n not in drawn or n in (0, 1))))
+        # No lambda: Hypothesis would look up its source in every draw.
+        drawn.append(draw(size.filter(partial(_is_new, drawn))))
     return tuple(drawn)
+
+
+def _is_new(drawn: list[int], size: int) -> bool:
+    return size not in drawn or size in (0, 1)
 
 
 def draw_lead(draw: Any, extent: Extent, *others: st.SearchStrategy[int], scalar: bool = True) -> tuple[Any, ...]:

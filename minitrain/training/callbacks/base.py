@@ -115,9 +115,12 @@ class CallbackList:
         for callback in callbacks:
             self.add(callback)
 
-    def add(self, callback: Callback) -> None:
+    def add(self, callback: Any) -> None:
         """Append a callback."""
         if not isinstance(callback, Callback):
+            if isinstance(callback, type):
+                name = callback.__name__
+                raise ConfigError(f"callbacks has the class {name}: give an object of it, {name}(...)")
             raise ConfigError(f"{callback!r} is no callback: give an object whose class inherits from Callback")
         name = callback.name or type(callback).__name__
         if name in self.callbacks:

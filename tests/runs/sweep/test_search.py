@@ -99,9 +99,8 @@ def test_the_result_is_the_last_value(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
     (tmp_path / "text.txt").write_text(TEXT)
     return tmp_path
 

@@ -23,10 +23,9 @@ from tests.helpers.small_runs import SMALL, TEXT
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> Path:
     """A folder with a text; no pictures of single runs, which take most of the time of so short ones."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
     for name in (
         "text.txt",
         "a.txt",

@@ -92,7 +92,7 @@ def test_a_config_keeps_its_callbacks(tmp_path: Path) -> None:
     assert RunConfig.from_dict(config.to_dict()) == config
 
 
-def test_a_run_is_resumed_with_its_callbacks(tmp_path: Path) -> None:
+def test_a_run_is_resumed_with_its_callbacks(tmp_path: Path, no_pictures: None) -> None:
     named: Any = [{"name": "ema", "decay": 0.5}, "throughput", {"name": "sample_generation", "every": 2, "tokens": 5}]
     configs = [
         dataclasses.replace(small_config(tmp_path / name, trainer_save_every=3), callbacks=named)

@@ -121,6 +121,10 @@ def test_a_table_of_another_run_is_kept(tmp_path: Path) -> None:
         make(None, CsvLogger()).train()
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="the folder does not exist"):
-        make(None, CsvLogger(tmp_path / "no" / "x.csv")).train()
+def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    make(None, CsvLogger(tmp_path / "new" / "folder" / "x.csv")).train()
+    assert (tmp_path / "new" / "folder" / "x.csv").read_text().startswith("step,loss")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileError, match="a file of that name is in the way"):
+        make(None, CsvLogger(tmp_path / "file" / "x.csv")).train()
+    assert (tmp_path / "file").read_text() == "mine"

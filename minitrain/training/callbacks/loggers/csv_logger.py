@@ -18,7 +18,7 @@ class CsvLogger(FileLogger[CsvFile]):
     file ends as that of a run that was never interrupted.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; missing folders are made.
     """
 
     file_name, position_names = METRICS_TABLE, ("rows", "columns")

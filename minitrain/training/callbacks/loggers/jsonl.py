@@ -15,7 +15,7 @@ class JsonlLogger(FileLogger[MetricsWriter]):
     """Writes what is logged to a JSONL file, ``metrics.jsonl`` in the run folder by default.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; missing folders are made.
     """
 
     file_name, position_names = METRICS, ("offset",)

@@ -43,7 +43,7 @@ class FileLogger(Callback, Generic[F]):
     file is the run's own record, so a disk that refuses it stops the training, as it would stop a checkpoint.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; missing folders are made.
     """
 
     file_name: ClassVar[str]
