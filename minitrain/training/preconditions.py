@@ -1,8 +1,9 @@
-"""What a training checks before it begins: its configuration, its parts, and that it overwrites no other run."""
+"""What a training checks before it begins: its arguments, its configuration, its parts, and that it overwrites no other run."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,51 @@ from typing import Any
 from ..backend.precision import HALF
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, nearest
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, METRICS
 from .callbacks.base import Callback
 from .config import TrainingConfig
 from .setup import Setup
+
+ALIASES = {
+    "train_dataloader": "train_data",
+    "train_loader": "train_data",
+    "dataset": "train_data",
+    "val_dataloader": "val_data",
+    "val_loader": "val_data",
+    "checkpoint_dir": "run_dir",
+    "schedule": "scheduler",
+    "use_amp": "use_mixed_precision",
+}
+"""Other names of the trainer's arguments."""
+
+
+def resolve_aliases(
+    arguments: Mapping[str, Any], aliases: Mapping[str, Any], others: Iterable[str] = ()
+) -> dict[str, Any]:
+    """``arguments`` with those that were given under another name.
+
+    Args:
+        arguments: those that have other names.
+        aliases: what was given under a name that is no argument's.
+        others: arguments without another name, for the message.
+
+    Raises:
+        ConfigError: if a name is unknown, or the argument was given under both.
+    """
+    resolved = dict(arguments)
+    for alias, value in aliases.items():
+        name = ALIASES.get(alias, alias if alias in arguments else None)
+        if name is None:
+            known = [name for name in dict.fromkeys([*others, *arguments]) if name != "aliases"]
+            near = nearest(alias, [*known, *ALIASES])
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"Trainer has no argument {alias}; {hint}")
+        if resolved[name] is not None:
+            raise ConfigError(f"Trainer was given both {name} and {alias}, which mean the same")
+        resolved[name] = value
+    return resolved
 
 
 def open_checkpoints(folder: Location | None, config: TrainingConfig, warn: Warn = warn_user) -> CheckpointStore | None:

@@ -15,7 +15,6 @@ from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
 from ..records.facts import settings_of
-from .aliases import resolve_aliases
 from .between import BetweenSteps
 from .by_hand import ByHand
 from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker, RunInfo
@@ -35,6 +34,7 @@ from .preconditions import (
     refuse_another_model,
     refuse_single_callback,
     refuse_used_folder,
+    resolve_aliases,
 )
 from .result import TrainResult
 from .saving.capture import Capture
@@ -75,7 +75,7 @@ class Trainer(ByHand):
             plain values; by default what the trainer knows about itself, the optimizer and the model.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
         warn: called with a sentence when something is wrong but training can go on.
-        aliases: other names of these arguments, see `minitrain.training.aliases`.
+        aliases: other names of these arguments, see `minitrain.training.preconditions.ALIASES`.
 
     Attributes:
         setup: model, optimizer, schedule, data: what a step needs.
