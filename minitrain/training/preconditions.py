@@ -1,4 +1,4 @@
-"""What a training checks before it begins: its arguments, its configuration, its parts, and that it overwrites no other run."""
+"""What a training checks before it begins: its arguments and parts, and that it overwrites no other run."""
 
 from __future__ import annotations
 
