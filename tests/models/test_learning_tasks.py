@@ -72,8 +72,8 @@ def test_a_gpt_learns_to_sort():
     assert exact(model, unseen, 6) > 0.98
 
 
-@pytest.mark.parametrize(("steps", "share"), [(600, 0.9), pytest.param(1000, 0.98, marks=pytest.mark.slow)])
-def test_a_gpt_learns_to_add(steps: int, share: float):
+@pytest.mark.slow
+def test_a_gpt_learns_to_add():
     """minGPT's adder: two numbers of two digits, then the digits of their sum, ones first; 3 layers, 3 heads, width 48.
 
     Measured: sums without a wrong digit, among 500 of the 10,000 problems that training did not see.
@@ -82,8 +82,8 @@ def test_a_gpt_learns_to_add(steps: int, share: float):
     places = [a // 10, a % 10, b // 10, b % 10, (a + b) % 10, (a + b) // 10 % 10, (a + b) // 100]
     unseen, draw = language_task(np.stack(places, axis=1), 4, 500, batch_size=128)
     model = GPT(PRESETS["gpt-nano"], seed=0)
-    train(model, draw, steps, lr=5e-3)
-    assert exact(model, unseen, 4) > share
+    train(model, draw, 1000, lr=5e-3)
+    assert exact(model, unseen, 4) > 0.98
 
 
 def test_an_encoder_decoder_learns_to_copy():
