@@ -42,7 +42,7 @@ class Blas(NamedTuple):
 
     name: str
     version: str
-    sgemm_address: int
+    sgemm_address: Callable[[], int]  # compiles our own product when called
     wide_integers: bool  # 64-bit dimensions (ILP64)
     library: ctypes.CDLL | None = None  # keeps it loaded
 
@@ -72,10 +72,10 @@ def _by_speed() -> list[str]:
 
 
 def _own() -> Iterator[Blas]:
-    from . import sgemm  # importing it compiles, which other candidates should not pay for
+    from . import sgemm  # loads numba's compiler, which other candidates should not pay for
 
     if (instructions := sgemm.instructions()) is not None:
-        yield Blas("minitrain's own", instructions, sgemm.address(), True)
+        yield Blas("minitrain's own", instructions, sgemm.address, True)
 
 
 def _package_folder(name: str) -> Path | None:
@@ -173,7 +173,7 @@ _CANDIDATES: dict[str, Callable[[], Iterator[Blas]]] = {
 }
 
 
-def _address(function: object) -> int:
+def _address(function: object) -> Callable[[], int]:
     address = ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]
     assert address is not None
-    return address
+    return lambda: address

@@ -11,7 +11,7 @@ from ....backend.cpu.jit import device
 _blas = blas()
 available = _blas is not None
 if _blas is not None:
-    llvmlite.binding.add_symbol(SYMBOL, _blas.sgemm_address)
+    llvmlite.binding.add_symbol(SYMBOL, _blas.sgemm_address())
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # CBLAS's constants
 _int = types.int64 if _blas is not None and _blas.wide_integers else types.int32
