@@ -123,10 +123,11 @@ class MLP(CrossEntropyModel):
 
     def _check_inputs(self, x: Array) -> None:
         """Say in the words of the data what does not fit, before a linear layer says it in its own."""
-        width, weight = self.config.widths[0], getattr(self.layers[0], "weight", None)  # an adapter has none
+        width = self.config.widths[0]
         if np.ndim(x) == 0 or x.shape[-1] != width:
             raise ShapeError(f"MLP: the inputs {np.shape(x)} must have widths[0] = {width} features in their last axis")
-        if weight is not None and x.dtype != (dtype := weight.data.dtype):
+        dtype = next(iter(self.layers[0].parameters())).data.dtype  # also where an adapter stands for the layer
+        if x.dtype != dtype:
             raise ShapeError(f"MLP: the inputs are {x.dtype} and the model is {dtype}: inputs.astype({str(dtype)!r})")
 
     def backward(self, dout: Array, cache: MLPCache) -> Array:

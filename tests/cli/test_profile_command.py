@@ -102,7 +102,7 @@ def test_a_preset_trains_on_random_tokens(capsys: pytest.CaptureFixture[str], he
         (["gpt-nano", "--steps", "many"], "invalid int value: 'many'"),
         (["recipe=tinny"], "there is no such recipe; did you mean tiny?"),
         (["recipe=tiny", "device=cuda"], "device=cuda: a profile times calls on the CPU; use device=cpu"),
-        (["gpt-nano", *FEW, "--picture", "nowhere/x.png"], "nowhere/x.png"),
+        (["gpt-nano", *FEW, "--picture", "/dev/null/x.png"], "/dev/null: a file of that name is in the way"),
     ],
 )
 def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

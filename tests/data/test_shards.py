@@ -27,6 +27,7 @@ from minitrain.data import (
 )
 from minitrain.data.tokens import shards
 from minitrain.errors import ConfigError, DataError
+from minitrain.files import FileError
 
 TEXT = "Grüße aus 東京,\r\nit is the end of the line 🙂 and the end of the text\n\n"
 SIZES = {"shard_tokens": 61, "piece_bytes": 16}
@@ -151,8 +152,8 @@ def test_resuming_does_not_read_again_what_is_done(tmp_path: Path, monkeypatch: 
 def test_a_folder_with_other_shards_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = folder.parent / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "MANIFEST", "missing/manifest.json")  # the last write fails
-        with pytest.raises(Exception, match="folder does not exist"):
+        patch.setattr(shards, "MANIFEST", "unfinished.json/manifest.json")  # below a file: the last write fails
+        with pytest.raises(FileError, match="a file of that name is in the way"):
             build_token_shards(folder, ByteTokenizer(), out, **SIZES)
     with pytest.raises(DataError, match="begun with other shard_tokens: call with the same arguments"):
         build_token_shards(folder, ByteTokenizer(), out, shard_tokens=62, piece_bytes=16)

@@ -83,8 +83,9 @@ def test_other_arguments_that_do_not_fit(tmp_path: Path) -> None:
         write_tokens(tmp_path / "f.json", np.zeros(1, int), 65)
     with pytest.raises(DataError, match=r"must end in \.bin"):
         TokenFile.open(tmp_path / "f.json")
-    with pytest.raises(FileError, match="folder does not exist"):
-        write_tokens(tmp_path / "missing" / "f.bin", np.zeros(1, int), 65)
+    write_tokens(tmp_path / "new" / "f.bin", np.zeros(1, int), 65)
+    with pytest.raises(FileError, match="a file of that name is in the way"):
+        write_tokens(tmp_path / "new" / "f.bin" / "f.bin", np.zeros(1, int), 65)
 
 
 def test_a_full_disk_keeps_the_old_pair(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

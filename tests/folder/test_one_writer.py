@@ -141,7 +141,7 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path, monkeypatch
     monkeypatch.setattr(time, "strftime", lambda *_: "20250102-030405")
     values = small_config(tmp_path).to_dict() | {"run_dir": None}
     runs = [start_run(RunConfig.from_dict(values)) for _ in range(2)]
-    assert [str(run.run_dir) for run in runs] == ["runs/gpt-20250102-030405", "runs/gpt-20250102-030405-2"]
+    assert [str(run.run_dir) for run in runs] == ["runs/text-20250102-030405", "runs/text-20250102-030405-2"]
 
 
 def test_a_lock_is_held_once_and_given_back(tmp_path: Path) -> None:

@@ -118,8 +118,11 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
             writer.write({"step": 1})
 
 
-def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="metrics"):
-        MetricsWriter(tmp_path / "nowhere" / "metrics.jsonl")
+def test_a_missing_folder_is_made_and_a_missing_file_is_named(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path / "new" / "metrics.jsonl") as writer:
+        writer.write({"step": 1})
+    assert read_metrics(tmp_path / "new" / "metrics.jsonl") == [{"step": 1}]
+    with pytest.raises(FileError, match="a file of that name is in the way"):
+        MetricsWriter(tmp_path / "new" / "metrics.jsonl" / "metrics.jsonl")
     with pytest.raises(FileError, match="metrics"):
         read_metrics(tmp_path / "metrics.jsonl")

@@ -229,7 +229,10 @@ def test_a_used_folder_is_refused_and_stays_as_it_is(tmp_path: Path, no_pictures
             path.unlink()
     before = tree(run.run_dir)
     for attempt in (lambda: start_run(config), lambda: small_trainer(run.run_dir, max_steps=3).train()):
-        with pytest.raises(CheckpointError, match=rf"--resume {re.escape(str(run.run_dir))}, .*run_dir="):
+        with pytest.raises(
+            CheckpointError,
+            match=rf"already holds a run.*(--resume {re.escape(str(run.run_dir))}|resume\(\)).*run_dir=",
+        ):
             attempt()
         assert tree(run.run_dir) == before
 
@@ -247,7 +250,7 @@ def test_new_runs_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.M
     config = dataclasses.replace(small_config(tmp_path), run_dir=None)
     folders = {start_run(config).run_dir for _ in range(3)}
     assert len(folders) == 3
-    assert all(folder.parent == Path("runs") and folder.name.startswith("gpt-") for folder in folders)
+    assert all(folder.parent == Path("runs") and folder.name.startswith("text-") for folder in folders)
 
 
 # Stopping.
