@@ -11,12 +11,15 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
 import minitrain.optim
+from minitrain.backend.precision import operand_like
 from minitrain.ops import op, registry
 from minitrain.testing.mutants import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 # The contract hands arrays over and computes nothing.
 CONTRACT = op.__module__
+# How backwards round their operands.
+ROUNDING = operand_like.__module__
 # These files of optim choose, check, load and draw.
 NO_FORMULAS = {"checks", "factory", "groups", "plot", "registry", "settings", "state"}
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
@@ -56,7 +59,7 @@ def _is_about_units(source: str) -> bool:
 
 
 def _reach(function: FunctionType, found: dict[str, Target]) -> None:
-    """Add a function and, through the names in its code, the helpers of ``minitrain.ops`` that it calls."""
+    """Add a function and the helpers that it calls by name, in ``minitrain.ops`` and of rounding."""
     target = Target(function, "")
     if target.name in found:
         return
@@ -77,7 +80,8 @@ def _names(code: CodeType) -> Iterator[str]:
 
 def _is_helper(function: FunctionType) -> bool:
     module = function.__module__
-    return module.startswith("minitrain.ops.") and module != CONTRACT and not function.__name__.endswith("_forward")
+    here = module.startswith("minitrain.ops.") or module == ROUNDING
+    return here and module != CONTRACT and not function.__name__.endswith("_forward")
 
 
 def _functions(module: ModuleType) -> Iterator[tuple[FunctionType, str]]:
