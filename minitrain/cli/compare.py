@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import Parser, UsageError
 from .failures import say
 
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..runs import Comparison
+
 PICTURE = "comparison.png"
+FEW = 3  # runs that fit next to each other; more have a row each
+SHORT = {"validation loss": "val loss", "training loss": "loss", "steps": "steps", "tokens/s": "tok/s", "seconds": "s"}
+"""The metrics of a ranking and their headings; the comparison of a few runs has more."""
 
 _EPILOG = """\
 The picture goes into the folder that the runs have in common, such as runs/, unless --out names another place.
@@ -42,25 +52,56 @@ def run(argv: Sequence[str]) -> int:
 def show_comparison(runs: Sequence[str | Path], picture: str | Path) -> None:
     """Print the table of the runs in these folders, and draw their picture."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from ..formats import one_line
     from ..runs import compare_runs, plot_comparison
 
     comparison = compare_runs(runs)
-    # Names and values are the users' text, in which brackets are brackets: rich must not read them as styles.
+    Console().print(_side_by_side(comparison) if len(comparison.names) <= FEW else _ranking(comparison))
+    if comparison.best is not None and len(comparison.names) > FEW:
+        loss = comparison.rows["validation loss"][comparison.best]
+        say(f"best        {one_line(comparison.names[comparison.best])}, validation loss {loss}")
+    say(f"picture     {plot_comparison(comparison, picture)}")
+
+
+def _side_by_side(comparison: Comparison) -> Table:
+    """A column for each run; the best validation losses are bold."""
+    from rich.table import Table
+
     table = Table("")
     for run in comparison.names:
-        table.add_column(Text(one_line(run)), justify="right", overflow="fold")
+        table.add_column(_text(run), justify="right", overflow="fold")
     for name, values in comparison.rows.items():
-        cells = [
-            Text(one_line(value), style="bold" if "validation" in name and i == comparison.best else "")
-            for i, value in enumerate(values)
-        ]
-        table.add_row(Text(one_line(name)), *cells)
-    Console().print(table)
-    say(f"picture     {plot_comparison(comparison, picture)}")
+        bold = {comparison.best} if "validation" in name else set()
+        table.add_row(_text(name), *(_text(value, bold=i in bold) for i, value in enumerate(values)))
+    return table
+
+
+def _ranking(comparison: Comparison) -> Table:
+    """A row for each run, the lowest validation loss first: the loss, then the settings that differ, then the rest."""
+    from rich.table import Table
+
+    rows = comparison.rows
+    settings = [name for name in rows if name not in (*SHORT, "best validation loss")]
+    metrics = [name for name in SHORT if name == "validation loss" or len(set(rows[name])) > 1]
+    columns = [metrics[0], *settings, *metrics[1:]]
+    table = Table("run")
+    for name in columns:
+        table.add_column(_text(SHORT.get(name, name.rpartition(".")[2])), justify="right", overflow="fold")
+    for i in comparison.order:
+        table.add_row(
+            _text(comparison.names[i]), *(_text(rows[name][i], bold=i == comparison.best) for name in columns)
+        )
+    return table
+
+
+def _text(value: str, *, bold: bool = False) -> Text:
+    """The users' own text, in which brackets are brackets: rich must not read them as styles."""
+    from rich.text import Text
+
+    from ..formats import one_line
+
+    return Text(one_line(value), style="bold" if bold else "")
 
 
 def _picture(runs: Sequence[Path], out: str | None) -> Path:

@@ -28,12 +28,14 @@ class Comparison:
         names: the names of the runs' folders.
         rows: a metric or a setting by name, with one text for each run.
         best: index of the run with the lowest validation loss, if any has one.
+        order: indices of the runs, the lowest validation loss first; those without one come last.
         curves: steps and values of ``loss`` and ``val_loss``, for each run.
     """
 
     names: list[str]
     rows: dict[str, list[str]]
     best: int | None
+    order: list[int]
     curves: list[dict[str, Any]]
 
 
@@ -67,8 +69,9 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
         values = [one.get(key, "-") for one in settings]
         if key != "run_dir" and any(value != values[0] for value in values):
             rows[key] = ["null" if value is None else str(value) for value in values]
-    best = int(np.argmin(finals)) if np.isfinite(finals).any() else None
-    return Comparison([folder.path.resolve().name for folder in folders], rows, best, curves)
+    order = [int(i) for i in np.argsort(np.nan_to_num(finals, nan=np.inf), kind="stable")]
+    best = order[0] if np.isfinite(finals[order[0]]) else None
+    return Comparison([folder.path.resolve().name for folder in folders], rows, best, order, curves)
 
 
 def plot_comparison(comparison: Comparison, path: str | Path) -> Path:
