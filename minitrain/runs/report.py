@@ -36,7 +36,7 @@ LOSS_PICTURE, RATE_PICTURE = "loss.png", "learning_rate.png"
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run on a text came to.
+    """The result of a finished run on a text.
 
     Attributes:
         run_dir: the run folder.
@@ -53,6 +53,9 @@ class RunResult:
     pictures: tuple[Path, ...]
     report: Path
     sample: str
+
+    def __repr__(self) -> str:
+        return f"<RunResult of {self.run_dir}: {self.training.step} steps, validation loss {self.validation.loss:.4f}>"
 
     def describe(self) -> str:
         """The summary that the command line prints."""

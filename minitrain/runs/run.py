@@ -80,6 +80,9 @@ class Run:
     val_tokens: TokenArray
     trainer: Trainer
 
+    def __repr__(self) -> str:
+        return f"<Run in {self.run_dir}: step {self.trainer.state.step} of {self.trainer.view.total_steps}>"
+
     def is_finished(self) -> bool:
         """Whether all steps are done and the report was written: there is nothing left to do."""
         over = self.trainer.view.is_over or bool(self.trainer.state.stopped)

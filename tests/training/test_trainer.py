@@ -223,7 +223,8 @@ def test_a_partial_evaluation_is_spread_over_the_text() -> None:
 def test_a_used_folder_is_refused_and_stays_as_it_is(tmp_path: Path, no_pictures: None, leave: str) -> None:
     config = small_config(tmp_path, trainer_max_steps=3)
     run = start_run(config)
-    run.train()
+    assert repr(run) == f"<Run in {run.run_dir}: step 0 of 3>"  # short, for notebooks
+    assert repr(run.train()).startswith(f"<RunResult of {run.run_dir}: 3 steps, validation loss ")
     for path in (run.run_dir / "metrics.jsonl", *run.run_dir.glob("checkpoints/*/*")):
         if leave not in path.parts and leave != path.name:
             path.unlink()
