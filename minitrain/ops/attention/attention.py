@@ -32,7 +32,7 @@ from ...errors import ShapeError
 from ...random import Key
 from ..contract.log_sum_exp import row_maximum
 from ..contract.op import op
-from ..contract.products import product, wider
+from ..contract.products import product
 from ..contract.sums import sum_over
 from ..linear.dropout import dropout_mask
 from .attention_scores import biased, capped_slope, for_queries, heads_first, similarities
@@ -132,14 +132,13 @@ def attention_forward(
         out (B, T, H, D) and the cache. A query that may attend to nothing gets zeros, and passes no gradient.
     """
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
-    dtype = wider(q, v)
     q, k, v = operand(q), operand(k), operand(v)
     scores = biased(similarities(q, k, scale, softcap), bias, alibi_slopes, causal, window, key_lengths, mask)
     e, total, lse = _softmax_parts(scores)
     if key is not None and dropout > 0:
         e = e * dropout_mask(e, dropout, key)
     mixed = product(operand_like(e, q), heads_first(for_queries(v, q))) / total  # (B, H, T, D)
-    out = heads_first(mixed).astype(dtype, copy=False)  # (B, H, T, D) -> (B, T, H, D)
+    out = heads_first(mixed)  # (B, H, T, D) -> (B, T, H, D)
     return out, AttentionCache(
         q, k, v, bias, operand_like(out, q), lse,
         key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, key,
@@ -156,7 +155,7 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, key = cache
     similar = similarities(q, k, scale, softcap)  # (B, H, T, S)
     e, total, _ = _softmax_parts(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask))
-    p, dtype = e / total, dout.dtype
+    p = e / total
     do = heads_first(operand_like(dout, q))  # (B, H, T, D)
     dp = product(do, heads_first(for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
     dropped = p
@@ -165,9 +164,9 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
         dropped, dp = p * factors, dp * factors
     ds = p * (dp - (wide(dout) * wide(out)).sum(axis=-1).swapaxes(1, 2)[..., None])  # (B, H, T, S)
     dz = operand_like(ds if softcap is None else ds * capped_slope(similar, softcap), q)
-    dq = scale * heads_first(product(dz, heads_first(for_queries(k, q)), dtype))
-    dk = scale * heads_first(product(dz.swapaxes(-1, -2), heads_first(q), dtype))  # (B, S, H, D)
-    dv = heads_first(product(operand_like(dropped, q).swapaxes(-1, -2), do, dtype))
+    dq = scale * heads_first(product(dz, heads_first(for_queries(k, q))))
+    dk = scale * heads_first(product(dz.swapaxes(-1, -2), heads_first(q)))  # (B, S, H, D)
+    dv = heads_first(product(operand_like(dropped, q).swapaxes(-1, -2), do))
     return dq, _sum_groups(dk, k), _sum_groups(dv, v), None if bias is None else _sum_to(ds, bias.shape)
 
 

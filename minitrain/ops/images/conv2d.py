@@ -18,7 +18,7 @@ from ...backend.arrays import Array
 from ...backend.precision import operand, operand_like
 from ...errors import ShapeError
 from ..contract.op import op
-from ..contract.products import dot_rows, product, wider
+from ..contract.products import dot_rows, product
 from ..contract.sums import sum_over
 from .windows import Size, Windows, fold, make_windows, slide
 
@@ -72,11 +72,11 @@ def conv2d_forward(
     """
     (B, *_), (O, _, *kernel) = x.shape, weight.shape
     windows = make_windows("conv2d_forward", x, tuple(kernel), stride, padding, dilation)
-    factor, dtype = operand(x), wider(x, weight)
+    factor = operand(x)
     columns = _columns(factor, windows, groups)  # (G, B Ho Wo, K)
     kernels = operand(weight).reshape(groups, O // groups, columns.shape[-1])  # (G, O/G, K)
     shape = (B, O, *windows.counts(x.shape))
-    out = _to_images(product(columns, kernels.swapaxes(1, 2), dtype), shape)
+    out = _to_images(product(columns, kernels.swapaxes(1, 2)), shape)
     if bias is not None:
         out = out + bias[:, None, None]
     return out, Conv2dCache(factor, weight, bias, shape, windows, groups)
@@ -95,9 +95,9 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array, Arra
     B, C, Ho, Wo = len(x), x.shape[1], *shape[2:]
     rows = _to_rows(operand_like(dout, x), groups)  # (G, B Ho Wo, O/G)
     columns = _columns(x, windows, groups)  # (G, B Ho Wo, K)
-    dweight = dot_rows(rows, columns, weight.dtype).reshape(weight.shape)
+    dweight = dot_rows(rows, columns).reshape(weight.shape)
     kernels = operand_like(weight, x).reshape(groups, shape[1] // groups, columns.shape[-1])  # (G, O/G, K)
-    dcolumns = product(rows, kernels, dout.dtype)
+    dcolumns = product(rows, kernels)
     dwindows = dcolumns.reshape(groups, B, Ho, Wo, C // groups, *windows.kernel)
     dwindows = dwindows.transpose(1, 0, 4, 2, 3, 5, 6).reshape(B, C, Ho, Wo, *windows.kernel)  # (B, C, Ho, Wo, kh, kw)
     dbias = None if bias is None else sum_over(dout, (0, 2, 3))

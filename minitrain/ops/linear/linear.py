@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...backend.arrays import Array
 from ...backend.precision import operand, operand_like
 from ..contract.op import op
-from ..contract.products import dot_rows, product, wider
+from ..contract.products import dot_rows, product
 from ..contract.sums import flat_rows, sum_over
 
 
@@ -32,7 +32,7 @@ def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[
         out (..., N) and the cache.
     """
     factor = operand(x)
-    out = product(factor, operand(weight).T, wider(x, weight))  # (..., K) @ (K, N)
+    out = product(factor, operand(weight).T)  # (..., K) @ (K, N)
     if bias is not None:
         out = out + bias
     return out, LinearCache(factor, weight, bias)
@@ -46,7 +46,7 @@ def linear_backward(dout: Array, cache: LinearCache) -> tuple[Array, Array, Arra
     """
     x, weight, bias = cache
     factor = operand_like(dout, x)
-    dx = product(factor, operand_like(weight, x), dout.dtype)  # (..., N) @ (N, K)
-    dweight = dot_rows(flat_rows(factor), flat_rows(x), weight.dtype)  # (R, N), (R, K)
+    dx = product(factor, operand_like(weight, x))  # (..., N) @ (N, K)
+    dweight = dot_rows(flat_rows(factor), flat_rows(x))  # (R, N), (R, K)
     dbias = None if bias is None else sum_over(flat_rows(dout), 0)  # (..., N) -> (R, N) -> (N,)
     return dx, dweight, dbias

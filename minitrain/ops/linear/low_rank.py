@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ...backend.arrays import Array
 from ...backend.precision import operand, operand_like
 from ..contract.op import op
-from ..contract.products import dot_rows, product, wider
+from ..contract.products import dot_rows, product
 from ..contract.sums import flat_rows
 
 
@@ -40,9 +40,9 @@ def low_rank_forward(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tup
     Returns:
         out (..., N) and the cache.
     """
-    factor, dtype = operand(x), wider(x, a)
-    h = operand(product(factor, operand(a).T, dtype))  # (..., K) @ (K, R)
-    return scale * product(h, operand(b).T, dtype), LowRankCache(factor, a, b, h, scale)
+    factor = operand(x)
+    h = operand(product(factor, operand(a).T))  # (..., K) @ (K, R)
+    return scale * product(h, operand(b).T), LowRankCache(factor, a, b, h, scale)
 
 
 @op("cache.x: half *B K; cache.a: half R K; cache.b: half N R; dout: *B N")
@@ -50,7 +50,7 @@ def low_rank_backward(dout: Array, cache: LowRankCache) -> tuple[Array, Array, A
     """Gradients of the map: dout (..., N) to dx (..., K), da (R, K), db (N, R)."""
     x, a, b, h, scale = cache
     factor = operand_like(dout, x)
-    dh = operand_like(scale * product(factor, operand_like(b, x), dout.dtype), x)  # (..., N) @ (N, R)
-    da = dot_rows(flat_rows(dh), flat_rows(x), a.dtype)
-    db = scale * dot_rows(flat_rows(factor), flat_rows(h), b.dtype)
-    return product(dh, operand_like(a, x), dout.dtype), da, db
+    dh = operand_like(scale * product(factor, operand_like(b, x)), x)  # (..., N) @ (N, R)
+    da = dot_rows(flat_rows(dh), flat_rows(x))
+    db = scale * dot_rows(flat_rows(factor), flat_rows(h))
+    return product(dh, operand_like(a, x)), da, db
