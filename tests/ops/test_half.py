@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.backend import is_array
-from minitrain.backend.precision import half_dtype, is_half, use_precision
+from minitrain.backend.precision import half_dtype, is_half, operand_like, use_precision
 from minitrain.errors import ShapeError
 from minitrain.ops import layer_norm_forward, linear_backward, linear_forward
 from minitrain.testing import CheckSettings, check_half_gradients
@@ -123,6 +123,15 @@ def test_weights_may_be_stored_in_16_bits(mode, name):
         out, cache = linear_forward(x, weight)
     np.testing.assert_allclose(out, x @ weight.astype(np.float32).T, rtol=1e-5, atol=1e-5)
     assert cache.x is x
+
+
+def test_the_other_operand_is_rounded_only_beside_16_bits():
+    x, kept = normal(3), normal(3).astype(half_dtype("bfloat16"))
+    assert operand_like(x, x) is x
+    assert operand_like(x.astype(np.float64), x).dtype == np.float64
+    assert operand_like(x.astype(np.float64), kept).dtype == np.float64  # a check in float64 rounds nothing
+    assert operand_like(kept, x) is kept
+    assert operand_like(x, kept).dtype == kept.dtype
 
 
 def test_float16_turns_large_operands_into_infinity_without_a_warning():
