@@ -59,7 +59,7 @@ def checkout(commit: str | None) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", str(folder)], check=False, capture_output=True)
 
 
-def steps_in_turn(pair: list[Worker], steps: int) -> list[list[Reply]]:
+def steps_in_turn(pair: tuple[Worker, Worker], steps: int) -> list[list[Reply]]:
     """``steps`` steps of each program, one at a time; who goes first changes every time."""
     replies: list[list[Reply]] = [[], []]
     for i in range(steps):
@@ -83,17 +83,16 @@ def measure(config: str, roots: tuple[Path, Path], *, pairs: int, steps: int, cl
         np.save(tokens, markov_tokens(SIZES[config].vocab_size))
         for number in range(pairs):
             with contextlib.ExitStack() as stack:
-                pair: list[Worker | None] = [None, None]
-                for which in (0, 1) if number % 2 else (1, 0):
+                workers = {}
+                for which in (0, 1) if number % 2 else (1, 0):  # who starts first changes every time, too
                     worker = Worker(
-                        "the new commit" if which else "the old commit",
+                        ("the old commit", "the new commit")[which],
                         program("minitrain", config, tokens),
                         environment | {"MINITRAIN_CACHE_DIR": f"{folder}/cache{which}"},
                         root=roots[which],
                     )
-                    pair[which] = stack.enter_context(contextlib.closing(worker))
-                workers = [worker for worker in pair if worker is not None]
-                replies = steps_in_turn(workers, steps)
+                    workers[which] = stack.enter_context(contextlib.closing(worker))
+                replies = steps_in_turn((workers[0], workers[1]), steps)
             own += sum(answers[-1]["cpu_seconds"] for answers in replies)
             old, new = ([seconds_of(reply, clock) for reply in answers] for answers in replies)
             ratios.append([a / b for a, b in zip(old, new, strict=True)])
@@ -141,8 +140,16 @@ def main() -> int:
         with checkout(arguments.old) as old, checkout(arguments.new) as new:
             for config in sizes:
                 steps = arguments.steps or (40 if config == "char" else 8)
-                settings = {"pairs": arguments.pairs, "clock": arguments.clock, "threads": arguments.threads}
-                results.append(measure(config, (old, new), steps=steps, **settings))
+                results.append(
+                    measure(
+                        config,
+                        (old, new),
+                        pairs=arguments.pairs,
+                        steps=steps,
+                        clock=arguments.clock,
+                        threads=arguments.threads,
+                    )
+                )
                 say(load_line(results[-1]["cores_used_by_others"]))
     except WorkerError as error:
         print(error, file=sys.stderr)

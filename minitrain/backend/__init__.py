@@ -15,9 +15,9 @@ from .kernels_mode import kernels_enabled as kernels_enabled
 from .kernels_mode import kernels_mode as kernels_mode
 from .kernels_mode import use_kernels as use_kernels
 from .precision import PRECISIONS as PRECISIONS
+from .precision import current_precision as current_precision
 from .precision import operand as operand
 from .precision import operand_like as operand_like
-from .precision import precision as precision
 from .precision import use_precision as use_precision
 from .threads import set_threads as set_threads
 from .threads import thread_count as thread_count

@@ -27,15 +27,15 @@ from ..errors import ConfigError, nearest
 from .arrays import Array, is_array
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float64")
-"""``tf32`` lets a GPU round the operands of float32 products to 11 significant bits; on a CPU it is ``float32``.
-``float64`` rounds nothing: it goes with a model of ``dtype="float64"``."""
+"""``tf32`` is ``float32`` on a CPU; a GPU will round the operands of products to 11 significant bits. ``float64``
+rounds nothing: it goes with a model of ``dtype="float64"``."""
 HALF = ("bfloat16", "float16")
 
 _precision: ContextVar[str] = ContextVar("precision", default="float32")
-_before_rounding: ContextVar[Callable[[Array, np.dtype[Any]], Array] | None] = ContextVar("change", default=None)
+_before_rounding: ContextVar[Callable[[Array, np.dtype[Any]], Array] | None] = ContextVar("before", default=None)
 
 
-def precision() -> str:
+def current_precision() -> str:
     """The policy in force, one of ``PRECISIONS``."""
     return _precision.get()
 

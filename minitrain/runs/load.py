@@ -28,7 +28,8 @@ from .run_data import load_tokenizer, load_tokens, tokens_of_text
 def model_of(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
     """The model of a run with fresh weights: its settings, the tokenizer's vocabulary, the data's block size."""
     sizes = {"vocab_size": tokenizer.vocab_size, "block_size": config.data.block_size}
-    return create_model(config.model, **sizes, seed=config.seed)
+    dtype = "float64" if config.trainer.product_precision() == "float64" else "float32"
+    return create_model(config.model, **sizes, seed=config.seed, dtype=dtype)
 
 
 class LoadedRun(NamedTuple):

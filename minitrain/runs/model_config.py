@@ -85,7 +85,9 @@ class ModelConfig(Section):
             raise ConfigError(f"{self.prefix}{error}") from error
 
 
-def create_model(config: ModelConfig, *, vocab_size: int, block_size: int, seed: int) -> Decoder:
+def create_model(
+    config: ModelConfig, *, vocab_size: int, block_size: int, seed: int, dtype: str = "float32"
+) -> Decoder:
     """The model that a configuration names, with fresh weights.
 
     Args:
@@ -93,9 +95,11 @@ def create_model(config: ModelConfig, *, vocab_size: int, block_size: int, seed:
         vocab_size: number V of token ids.
         block_size: longest sequence.
         seed: of the initial weights.
+        dtype: of the weights; a model of your own needs a ``dtype`` argument for another than float32.
     """
+    other = {} if dtype == "float32" else {"dtype": dtype}
     kind = MODELS.look_up(config.name)
-    model: Decoder = kind.model(config.shape(vocab_size=vocab_size, block_size=block_size), seed=seed)
+    model: Decoder = kind.model(config.shape(vocab_size=vocab_size, block_size=block_size), seed=seed, **other)
     return model
 
 

@@ -44,6 +44,7 @@ from .evaluator import Evaluator as Evaluator
 from .feed import BatchStream as BatchStream
 from .loop import TrainingLoop as TrainingLoop
 from .loop import train_step as train_step
+from .loss_scale import Arithmetic as Arithmetic
 from .loss_scale import LossScale as LossScale
 from .memory import Estimate as Estimate
 from .memory import MemoryShortage as MemoryShortage

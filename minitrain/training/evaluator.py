@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from ..backend.precision import precision as precision_in_force
-from ..backend.precision import use_precision
+from ..backend.precision import current_precision, use_precision
 from ..errors import DataError
 from ..ops.contract.loss import Loss
 from .feed import batch_to
@@ -52,7 +51,7 @@ class Evaluator:
         sums = {name: [0.0, 0.0] for name in self.metrics}
         for batch in self._batches(max_batches):
             placed = batch_to(batch, self.device)
-            with use_precision(self.precision or precision_in_force()):
+            with use_precision(self.precision or current_precision()):
                 loss, outputs = self._measure(placed)
             total += float(loss.total)
             count += float(loss.count)

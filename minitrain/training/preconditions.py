@@ -144,7 +144,7 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
 
     Args:
         setup: has all of them.
-        warn: told once if the processor has no units for 16-bit products.
+        warn: told that 16 bits save memory and not time.
 
     Raises:
         ConfigError: if they cannot.
@@ -158,16 +158,16 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
                     f"precision={name} needs a model of dtype {wanted}, but {path} is {parameter.data.dtype}: make the "
                     f"model with dtype={wanted!r}"
                 )
+    if setup.device != "cpu" and name in ("tf32", *HALF):
+        raise ConfigError(f"precision={name} is not there yet on a GPU; set precision=float32")
     if name not in HALF:
         return
-    if setup.device != "cpu":
-        raise ConfigError(f"precision={name} is not there yet on a GPU; set precision=float32")
     if name == "float16" and "dtotal" not in inspect.signature(setup.objective.loss_backward).parameters:
         raise ConfigError(
             f"precision=float16 scales the loss, but {type(setup.objective).__name__}.loss_backward has no argument "
             "dtotal for the scale: add it (see GPT), or use precision=bfloat16, which needs none"
         )
     warn(
-        f"precision={name}: products are computed by float32 units here, from operands rounded to 16 bits: this saves "
-        "memory, not time"
+        f"precision={name}: operands are rounded to 16 bits and multiplied as float32: this saves memory and costs "
+        "some time"
     )

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.backend.precision import (
+    current_precision,
     half_dtype,
     is_half,
     operand,
     operand_like,
-    precision,
     use_precision,
     wide,
 )
@@ -57,15 +57,15 @@ def test_a_policy_holds_inside_its_block_and_in_its_own_thread():
     seen = []
     with use_precision("bfloat16"):
         with use_precision("float16"):
-            assert precision() == "float16"
-        assert precision() == "bfloat16"
-        thread = threading.Thread(target=lambda: seen.append(precision()))
+            assert current_precision() == "float16"
+        assert current_precision() == "bfloat16"
+        thread = threading.Thread(target=lambda: seen.append(current_precision()))
         thread.start()
         thread.join()
         with pytest.raises(RuntimeError), use_precision("float64"):
             raise RuntimeError
-        assert precision() == "bfloat16"
-    assert precision() == "float32"
+        assert current_precision() == "bfloat16"
+    assert current_precision() == "float32"
     assert seen == ["float32"]
 
 

@@ -131,7 +131,7 @@ def test_every_page_has_a_test() -> None:
 
 
 def test_mixed_precision(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.warns(UserWarning, match="this saves memory, not time"):
+    with pytest.warns(UserWarning, match="this saves memory and costs some time"):
         names = run("docs/precision.md", *snippets("docs/precision.md"))
     said = capsys.readouterr().out
     assert names["trainer"].state.step == 20

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from minitrain.backend.pool import POOL
-from minitrain.backend.precision import half_dtype, precision, use_precision
+from minitrain.backend.precision import current_precision, half_dtype, use_precision
 from minitrain.data import Batch, TokenLoader
 from minitrain.errors import CheckpointError, ConfigError, NonFiniteError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from minitrain.random import Key
+from minitrain.runs import evaluate_run, start_run
 from minitrain.runs.evaluation import TokenWindows
 from minitrain.training import (
     EMA,
@@ -30,7 +31,7 @@ from minitrain.training import (
 from minitrain.training.nonfinite import first_bad_activation
 from tests.helpers.interrupted_runs import DyingAt
 from tests.helpers.small_regression import trainer as regression_trainer
-from tests.helpers.small_runs import outcome, tiny_trainer
+from tests.helpers.small_runs import outcome, small_config, tiny_trainer
 
 HALF = ("bfloat16", "float16")
 
@@ -205,11 +206,11 @@ def test_evaluations_have_the_precision_of_the_training():
     assert trainer.run.evaluator is not None
     model_loss = trainer.setup.model.loss
     trainer.run.evaluator.objective = type(
-        "Watched", (), {"loss": lambda self, b: (seen.append(precision()), model_loss(b))[1]}
+        "Watched", (), {"loss": lambda self, b: (seen.append(current_precision()), model_loss(b))[1]}
     )()
     trainer.validate()
     assert set(seen) == {"bfloat16"}
-    assert precision() == "float32"
+    assert current_precision() == "float32"
 
 
 @pytest.mark.parametrize("how", [{"use_amp": True}, {"use_mixed_precision": True}])
@@ -219,8 +220,8 @@ def test_the_documents_names_mean_bfloat16(how):
     assert trainer.setup.arithmetic.precision == "bfloat16"
     assert trainer.setup.arithmetic.scaler is None
     assert told == [
-        "precision=bfloat16: products are computed by float32 units here, from operands rounded to 16 bits: this saves "
-        "memory, not time"
+        "precision=bfloat16: operands are rounded to 16 bits and multiplied as float32: this saves memory and costs "
+        "some time"
     ]
 
 
@@ -251,9 +252,17 @@ def test_a_loss_function_of_ones_own_is_scaled():
         regression_trainer(config=config)
 
 
-def test_a_gpu_is_refused_for_now():
-    with pytest.raises(ConfigError, match="precision=bfloat16 is not there yet on a GPU"):
-        tiny_trainer(None, config=TrainingConfig(precision="bfloat16"), device="cuda")
+@pytest.mark.parametrize("name", ["tf32", *HALF])
+def test_a_gpu_is_refused_for_now(name):
+    with pytest.raises(ConfigError, match=f"precision={name} is not there yet on a GPU"):
+        tiny_trainer(None, config=TrainingConfig(precision=name), device="cuda")
+
+
+def test_a_run_in_float64_makes_its_model_and_can_be_evaluated(tmp_path, no_pictures):
+    run = start_run(small_config(tmp_path, trainer_precision="float64", trainer_max_steps=4))
+    assert {p.data.dtype.name for p in run.trainer.model.parameters()} == {"float64"}
+    trained = run.train()
+    assert evaluate_run(run.run_dir).loss == trained.validation.loss
 
 
 def test_settings_at_odds():

@@ -99,47 +99,14 @@ def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
     return tile  # type: ignore[no-any-return]
 
 
-@intrinsic
-def copy_strip(typing: Any, x: Any, ldx: Any, n: Any, out: Any) -> Any:
-    """Copy x (n, WIDTH), with rows ``ldx`` apart, to the contiguous out (n, WIDTH)."""
+def copy_rows(width: int) -> Callable[..., None]:
+    """The function that copies rows of ``width`` numbers side by side, in whole registers.
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, ldx, n, out = arguments
-        code = _Code(builder)
-        x, out = code.pointer(x), code.pointer(out)
-        with cgutils.for_range(builder, n) as loop:
-            for j in range(0, WIDTH, LANES):
-                code.store(code.load(code.at(x, loop.index, ldx, j)), code.at(out, loop.index, WIDTH, j))
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 4), codegen
-
-
-@intrinsic
-def copy_row(typing: Any, x: Any, n: Any, out: Any) -> Any:
-    """Out (n,) = x (n,)."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, n, out = arguments
-        code = _Code(builder)
-        x, out = code.pointer(x), code.pointer(out)
-        whole = builder.sdiv(n, _INDEX(LANES))
-        with cgutils.for_range(builder, whole) as loop:
-            code.store(code.load(code.at(x, loop.index, LANES, 0)), code.at(out, loop.index, LANES, 0))
-        with cgutils.for_range_slice(builder, builder.mul(whole, _INDEX(LANES)), n, _INDEX(1)) as (i, _):
-            builder.store(builder.load(builder.gep(x, [i])), builder.gep(out, [i]))
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 3), codegen
-
-
-def copy_columns(columns: int) -> Callable[..., None]:
-    """The function that copies ``columns`` (at most LANES) numbers of each row side by side.
-
-    It moves whole registers, each over the excess of the one before; x and out reach LANES numbers beyond their end.
+    Where ``width`` is no multiple of LANES, each row is written over the excess of the one before. Then x is read, and
+    out written, up to LANES numbers beyond their ends.
 
     Returns:
-        A function of (x, ldx, n, out) with out (n, columns) contiguous = x (n, columns), rows ``ldx`` apart.
+        A function of (x, ldx, n, out) with out (n, width) contiguous = x (n, width), rows ``ldx`` apart.
     """
 
     @intrinsic
@@ -149,7 +116,8 @@ def copy_columns(columns: int) -> Callable[..., None]:
             code = _Code(builder)
             x, out = code.pointer(x), code.pointer(out)
             with cgutils.for_range(builder, n) as loop:
-                code.store(code.load(code.at(x, loop.index, ldx, 0)), code.at(out, loop.index, columns, 0))
+                for j in range(0, width, LANES):
+                    code.store(code.load(code.at(x, loop.index, ldx, j)), code.at(out, loop.index, width, j))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 4), codegen
@@ -157,24 +125,30 @@ def copy_columns(columns: int) -> Callable[..., None]:
     return copy  # type: ignore[no-any-return]
 
 
-@intrinsic
-def add_row(typing: Any, x: Any, n: Any, out: Any) -> Any:
-    """Out (n,) += x (n,)."""
+def _row_function(add: bool) -> Callable[..., None]:
+    """The function of (x, n, out) with out (n,) = x (n,), or out += x."""
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, n, out = arguments
-        code = _Code(builder)
-        x, out = code.pointer(x), code.pointer(out)
-        whole = builder.sdiv(n, _INDEX(LANES))
-        with cgutils.for_range(builder, whole) as loop:
-            place = code.at(out, loop.index, LANES, 0)
-            code.store(builder.fadd(code.load(place), code.load(code.at(x, loop.index, LANES, 0))), place)
-        with cgutils.for_range_slice(builder, builder.mul(whole, _INDEX(LANES)), n, _INDEX(1)) as (i, _):
-            place = builder.gep(out, [i])
-            builder.store(builder.fadd(builder.load(place), builder.load(builder.gep(x, [i]))), place)
-        return context.get_dummy_value()
+    @intrinsic
+    def row(typing: Any, x: Any, n: Any, out: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x, n, out = arguments
+            code = _Code(builder)
+            x, out = code.pointer(x), code.pointer(out)
+            whole = builder.sdiv(n, _INDEX(LANES))
+            with cgutils.for_range(builder, whole) as loop:
+                number, place = code.load(code.at(x, loop.index, LANES, 0)), code.at(out, loop.index, LANES, 0)
+                code.store(builder.fadd(code.load(place), number) if add else number, place)
+            with cgutils.for_range_slice(builder, builder.mul(whole, _INDEX(LANES)), n, _INDEX(1)) as (i, _):
+                number, place = builder.load(builder.gep(x, [i])), builder.gep(out, [i])
+                builder.store(builder.fadd(builder.load(place), number) if add else number, place)
+            return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 3), codegen
+        return types.void(*[types.int64] * 3), codegen
+
+    return row  # type: ignore[no-any-return]
+
+
+copy_row, add_row = _row_function(add=False), _row_function(add=True)
 
 
 @intrinsic

@@ -1,10 +1,10 @@
 """A matrix product of our own for processors with AVX2 or AVX-512: blocks stay in cache, tiles stay in registers.
 
-It has the signature of CBLAS's ``sgemm`` and is one of the candidates of ``backend.blas``. The scheme is that of Goto
-and van de Geijn (Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008), simplified. A strip of B, DEPTH
-x WIDTH, is laid out contiguously and stays in the first-level cache (32 KiB, or 16 with AVX2). The rows of a block of
-A, HEIGHT x DEPTH, which stays in the second level (512 KiB, or 192), go past it. A large product lays out the block of
-A, too; a small one reads it where it lies, because copying costs more than it saves.
+It has the signature of CBLAS's ``sgemm`` and is one of the candidates of ``backend.cpu.blas``. The scheme is that of
+Goto and van de Geijn (Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008), simplified. A strip of B,
+DEPTH x WIDTH, is packed contiguously and stays in the first-level cache (32 KiB, or 16 with AVX2). It is multiplied by
+the rows of a block of A, HEIGHT x DEPTH, which stays in the second level (512 KiB, or 192). A large product packs the
+block of A, too. A small one reads A in place: there, packing costs more than it saves.
 
 Every element of C is summed in the same order, however C is split over threads: the number of threads changes nothing.
 
@@ -25,9 +25,8 @@ from ._simd import (
     LANES,
     ROWS,
     WIDTH,
-    copy_columns,
     copy_row,
-    copy_strip,
+    copy_rows,
     get,
     keep_alive,
     put,
@@ -40,7 +39,7 @@ from .object_code import to_disk_only
 
 DEPTH = 256
 HEIGHT = 512 if LANES == 16 else 192  # a multiple of ROWS
-LARGE = 1 << 27  # multiplications from which A is laid out
+LARGE = 1 << 27  # multiplications from which on A is packed
 TRANSPOSED = 112  # CBLAS's constant
 SIZE = 4  # bytes of a float32
 f4 = np.float32
@@ -56,7 +55,7 @@ SIGNATURE = types.void(
 def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C (m, n) = alpha A (m, k) B (k, n) + beta C, all row-major; A and B may be stored transposed."""
     a_by_columns, b_by_columns = a_form == TRANSPOSED, b_form == TRANSPOSED
-    # Memory for one strip of B and one of C, aligned to a register's size.
+    # Memory for a strip of B, one of C and a block of A, aligned to a register's size.
     strip_size, edge_size = WIDTH * min(k, DEPTH), WIDTH * min(m, HEIGHT) if n % WIDTH else 0
     large = m * n * k >= LARGE
     block_size = min(m, HEIGHT) * min(k, DEPTH) + LANES if large else 0
@@ -72,46 +71,23 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
             depth = min(DEPTH, k - p)
             a_block = a + SIZE * (p * lda + i if a_by_columns else i * lda + p)
             onto = beta if p == 0 else f4(1)
+            rows = block if large else a_block
             if large:
-                _lay_out_block(a_by_columns, a_block, lda, height, depth, block)
+                _pack_block(a_by_columns, a_block, lda, height, depth, block)
             for j in range(0, n, WIDTH):
                 width = min(WIDTH, n - j)
-                _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip)
+                _pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip)
                 c_block = c + SIZE * (i * ldc + j)
-                if width == WIDTH:
-                    _column_of_tiles(
-                        a_by_columns,
-                        large,
-                        height,
-                        depth,
-                        block if large else a_block,
-                        lda,
-                        strip,
-                        alpha,
-                        onto,
-                        c_block,
-                        ldc,
-                    )
-                else:  # the tiles stick out: they go to memory of their own first
-                    _column_of_tiles(
-                        a_by_columns,
-                        large,
-                        height,
-                        depth,
-                        block if large else a_block,
-                        lda,
-                        strip,
-                        alpha,
-                        f4(0),
-                        edge,
-                        WIDTH,
-                    )
+                # Tiles that exceed C are written to a buffer first.
+                tiles, ldt, scale = (c_block, ldc, onto) if width == WIDTH else (edge, WIDTH, f4(0))
+                _column_of_tiles(a_by_columns, large, height, depth, rows, lda, strip, alpha, scale, tiles, ldt)
+                if width < WIDTH:
                     _add_edge(edge, height, width, onto, c_block, ldc)
     keep_alive(memory)
 
 
 @device
-def _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
+def _pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
     """Strip (depth, WIDTH) = B[p : p + depth, j : j + width], padded with zeros."""
     row, column = (1, ldb) if b_by_columns else (ldb, 1)  # steps through B
     start = b + SIZE * (p * row + j * column)
@@ -124,7 +100,7 @@ def _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
                 transpose_block(block, ldb, strip + SIZE * (first * WIDTH + half), WIDTH)
     elif width == WIDTH:
         whole = depth
-        copy_strip(start, ldb, depth, strip)
+        _copy_strip(start, ldb, depth, strip)
     for q in range(whole, depth):
         for r in range(WIDTH):
             number = get(start + SIZE * (q * row + r * column)) if r < width else f4(0)
@@ -132,7 +108,7 @@ def _lay_out_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
 
 
 @device
-def _lay_out_block(a_by_columns, a, lda, height, depth, block):
+def _pack_block(a_by_columns, a, lda, height, depth, block):
     """Block = A (height, depth), one group of rows after the other: each (rows, depth), or (depth, rows) by columns."""
     i = 0
     while i < height:
@@ -142,7 +118,7 @@ def _lay_out_block(a_by_columns, a, lda, height, depth, block):
             for r in range(rows):
                 copy_row(a + SIZE * (i + r) * lda, depth, panel + SIZE * r * depth)
         elif rows == ROWS and i + LANES <= height:
-            _copy_high(a + SIZE * i, lda, depth, panel)
+            _copy_tall(a + SIZE * i, lda, depth, panel)
         else:
             for q in range(depth):
                 for r in range(rows):
@@ -150,12 +126,12 @@ def _lay_out_block(a_by_columns, a, lda, height, depth, block):
         i += rows
 
 
-_copy_high = copy_columns(ROWS)
+_copy_tall, _copy_strip = copy_rows(ROWS), copy_rows(WIDTH)
 
 
 @device
 def _rows_of_next_tile(left):
-    """The rows of the next tile down a column of tiles with ``left`` rows to go: high tiles first, then 4, 2 and 1."""
+    """The rows of the next tile down a column of tiles with ``left`` rows to go: tall tiles first, then 4, 2 and 1."""
     if left >= ROWS:
         return ROWS
     if left >= 4:
@@ -164,17 +140,18 @@ def _rows_of_next_tile(left):
 
 
 @device
-def _column_of_tiles(a_by_columns, laid_out, height, depth, a, lda, strip, alpha, beta, c, ldc):
-    """C (height, WIDTH) = alpha A (height, depth) strip + beta C, from the highest tiles down to single rows."""
-    row = SIZE * depth if laid_out else SIZE if a_by_columns else SIZE * lda  # bytes from one row of A to the next
+def _column_of_tiles(a_by_columns, packed, height, depth, a, lda, strip, alpha, beta, c, ldc):
+    """C (height, WIDTH) = alpha A (height, depth) strip + beta C, from the tallest tiles down to single rows."""
+    in_place = 1 if a_by_columns else lda
+    row = SIZE * (depth if packed else in_place)  # bytes from one row of A to the next
     i = 0
     while i < height:
         rows = _rows_of_next_tile(height - i)
         panel, place = a + i * row, c + SIZE * i * ldc
-        if laid_out:
+        if packed:
             lda = rows if a_by_columns else depth
         if rows == ROWS:
-            _tile_high(a_by_columns, depth, panel, lda, strip, alpha, beta, place, ldc)
+            _tile_tall(a_by_columns, depth, panel, lda, strip, alpha, beta, place, ldc)
         elif rows == 4:
             _tile_4(a_by_columns, depth, panel, lda, strip, alpha, beta, place, ldc)
         elif rows == 2:
@@ -198,7 +175,7 @@ def _tile(rows: int) -> Any:
     return tile
 
 
-_tile_high, _tile_4, _tile_2, _tile_1 = map(_tile, (ROWS, 4, 2, 1))
+_tile_tall, _tile_4, _tile_2, _tile_1 = map(_tile, (ROWS, 4, 2, 1))
 
 
 @device

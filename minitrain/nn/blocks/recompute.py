@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...backend.precision import precision, use_precision
+from ...backend.precision import current_precision, use_precision
 from ...errors import ConfigError
 from ..core.module import Module
 from .residual_block import ResidualBlock
@@ -47,7 +47,7 @@ def checkpoint_activations(model: Module, on: bool = True) -> int:
 def forward_keeping(block: Any, *inputs: Any, **options: Any) -> tuple[Any, Any]:
     """``block.forward``, which returns the inputs in place of the cache if the block recomputes."""
     out, cache = block.forward(*inputs, **options)
-    return out, Inputs(inputs, options, precision()) if getattr(block, "recompute", False) else cache
+    return out, Inputs(inputs, options, current_precision()) if getattr(block, "recompute", False) else cache
 
 
 def backward_keeping(block: Any, dout: Any, cache: Any, **options: Any) -> Any:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...backend.pool import empty_like
-from ...backend.precision import precision
+from ...backend.precision import current_precision, use_precision
 from ...errors import ShapeError
 from ..contract.loss import Loss, chain, is_per_loss, summed
 from ..contract.op import Into, op
@@ -59,6 +59,7 @@ class LinearCrossEntropyCache(NamedTuple):
     class_weight: Array | None  # (V,)
     options: EntropyOptions
     chunk: int
+    precision: str  # of the forward: a backward that computes the logits again must round the same
     gradients: HeadGradients | None  # of the total; None: the backward computes them
 
 
@@ -109,9 +110,11 @@ def linear_cross_entropy_forward(
     check_ids("linear_cross_entropy_forward", "targets", real, weight.shape[0])
     options = EntropyOptions(label_smoothing, ignore_index, z_loss, others_only)
     hidden = xp.ascontiguousarray(hidden)  # copy a strided array once, not for every chunk
-    cache = LinearCrossEntropyCache(hidden, weight, targets, bias, class_weight, options, chunk, None)
+    cache = LinearCrossEntropyCache(
+        hidden, weight, targets, bias, class_weight, options, chunk, current_precision(), None
+    )
     # float16 scales the loss in the backward: a gradient computed now, without the scale, would underflow.
-    computed = _buffers(cache) if gradients and not each and precision() != "float16" else None
+    computed = _buffers(cache) if gradients and not each and cache.precision != "float16" else None
     losses = [_process_chunk(cache, part, 1.0, computed, each) for part in _chunks(cache)]
     count = xp.stack([xp.asarray(loss.count) for loss in losses]).sum()
     if each:
@@ -134,8 +137,9 @@ def linear_cross_entropy_backward(
     per_loss = is_per_loss(name, dtotal, cache.targets.shape)
     if cache.gradients is None or per_loss:
         gradients = _buffers(cache)
-        for part in _chunks(cache):
-            _process_chunk(cache, part, dtotal.reshape(-1)[part] if per_loss else dtotal, gradients, False)
+        with use_precision(cache.precision):
+            for part in _chunks(cache):
+                _process_chunk(cache, part, dtotal.reshape(-1)[part] if per_loss else dtotal, gradients, False)
         dhidden, dweight, dbias = gradients
     else:
         dhidden, dweight = chain(name, dtotal, cache.gradients.dhidden), chain(name, dtotal, cache.gradients.dweight)

@@ -66,7 +66,7 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
     slots = [heads_slot(target, x.shape) for target, x in zip(into, (q, k, v), strict=False)]
     _backward(
         heads(dout), heads(factor(dout, half)), *(heads(factor(x, half)) for x in (q, k, v)),
-        _lengths(cache.key_lengths), heads(factor(cache.out)), cache.lse,
+        _lengths(cache.key_lengths), heads(factor(cache.out, half)), cache.lse,
         *(slot.array for slot in slots), *(slot.beta for slot in slots),
         *_window_sizes(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
         *_dropout(cache.dropout, cache.key), half, threads_for(q.size * k.shape[1] / 32),

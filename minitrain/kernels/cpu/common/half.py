@@ -13,7 +13,7 @@ from numba import prange
 from ....backend.arrays import Array
 from ....backend.cpu.jit import device, kernel
 from ....backend.pool import empty
-from ....backend.precision import HALF, half_dtype, precision
+from ....backend.precision import HALF, current_precision, half_dtype
 from ....backend.threads import threads_for
 from .math import aligned_chunk
 
@@ -23,7 +23,7 @@ _NO_ROWS = _NOTHING_HALF.reshape(0, 0)
 
 def covered(*operands: Array) -> bool:
     """Whether the kernels can multiply these: float16 is left to the reference code."""
-    if precision() == "float16" and any(x.dtype == np.float32 for x in operands):
+    if current_precision() == "float16" and any(x.dtype == np.float32 for x in operands):
         return False
     return all(x.dtype == np.float32 or x.dtype.name == "bfloat16" for x in operands)
 
@@ -35,14 +35,14 @@ def in_half(kept: Array) -> bool:
 
 def to_keep(x: Array) -> Array:
     """What the cache keeps of an operand."""
-    return narrow(x) if precision() in HALF else x
+    return narrow(x) if current_precision() in HALF else x
 
 
 def keep(x: Array) -> tuple[Array, Array]:
     """What the cache keeps of an operand, and the factor. In float32 both are ``x`` itself."""
     if in_half(x):
         return x, factor(x)
-    if precision() not in HALF:
+    if current_precision() not in HALF:
         return x, x
     kept, rounded = empty(x.shape, np.uint16), empty(x.shape)
     _round(x.ravel(), kept.reshape(-1), rounded.reshape(-1), threads_for(x.size))
@@ -60,7 +60,7 @@ def factor(x: Array, half: bool | None = None) -> Array:
         wide = empty(x.shape)
         _widen(x.view(np.uint16).ravel(), wide.reshape(-1), threads_for(x.size))
         return wide
-    if not (precision() in HALF if half is None else half):
+    if not (current_precision() in HALF if half is None else half):
         return x
     rounded = empty(x.shape)
     _round(x.ravel(), _NOTHING_HALF, rounded.reshape(-1), threads_for(x.size))
