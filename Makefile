@@ -18,7 +18,7 @@ help: ## list the targets
 
 venv: $(VENV)/.installed ## create $(VENV) with minitrain in it
 
-train: $(VENV)/.installed ## train a small GPT on the text of Python's own manual (one to two minutes)
+train: $(VENV)/.installed ## train a small GPT on the text of Python's own manual (one to three minutes)
 	@$(VENV)/bin/minitrain train recipe=pydoc $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests

@@ -1,4 +1,4 @@
-"""Arrays and devices, memory, threads, the BLAS, and compiling kernels.
+"""Arrays and devices, precision, memory, threads, the BLAS, and compiling kernels.
 
 It is the only package that imports CuPy or numba's machinery. Importing it loads NumPy alone.
 """

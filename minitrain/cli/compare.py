@@ -85,9 +85,11 @@ def _ranking(comparison: Comparison) -> Table:
     settings = [name for name in rows if name not in (*SHORT, "best validation loss")]
     metrics = [name for name in SHORT if name == "validation loss" or len(set(rows[name])) > 1]
     columns = [metrics[0], *settings, *metrics[1:]]
+    last = [name.rpartition(".")[2] for name in settings]
+    headings = SHORT | {name: end if last.count(end) == 1 else name for name, end in zip(settings, last, strict=True)}
     table = Table("run")
     for name in columns:
-        table.add_column(_text(SHORT.get(name, name.rpartition(".")[2])), justify="right", overflow="fold")
+        table.add_column(_text(headings[name]), justify="right", overflow="fold")
     for i in comparison.order:
         table.add_row(
             _text(comparison.names[i]), *(_text(rows[name][i], bold=i == comparison.best) for name in columns)

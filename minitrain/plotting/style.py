@@ -51,7 +51,7 @@ def new_figures(
         axes.set_title(title, loc="left", fontweight="bold")
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25, linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.02, y=0.08)

@@ -13,7 +13,9 @@ from minitrain.runs import Comparison
 LOSSES = ["2.5000", "-", "1.5000", "2.0000"]
 
 
-def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
+def printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, count: int, more: tuple[str, ...] = ()
+) -> list[str]:
     """The lines that a comparison of ``count`` runs prints."""
     rows = {
         "steps": ["6"] * count,
@@ -23,7 +25,7 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         "tokens/s": [f"{i},000" for i in range(count)],
         "seconds": ["1"] * count,
         "optimizer.learning_rate": [f"0.{i}" for i in range(count)],
-    }
+    } | {name: [f"{i}" for i in range(count)] for name in more}
     order = sorted(range(count), key=lambda i: float(LOSSES[i].replace("-", "inf")))
     found = Comparison([f"run {i} [red]" for i in range(count)], rows, order[0], order, [{}] * count)
     monkeypatch.setattr(minitrain.runs, "compare_runs", lambda runs: found)
@@ -41,6 +43,12 @@ def test_many_runs_have_a_row_each_the_best_first(capsys, monkeypatch):
     assert [cell.strip() for cell in heading.split("┃")[1:-1]] == ["run", "val loss", "learning_rate", "loss", "tok/s"]
     assert lines[-2:] == ["best        run 2 [red], validation loss 1.5000", "picture     c.png"]
     assert max(map(len, lines)) <= 80
+
+
+def test_settings_of_one_name_keep_their_groups(capsys, monkeypatch):
+    text = "".join(printed(capsys, monkeypatch, 4, ("a.name", "b.name")))
+    assert "a.name" in text
+    assert "b.name" in text
 
 
 def test_a_few_runs_have_a_column_each(capsys, monkeypatch):

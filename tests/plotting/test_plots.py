@@ -15,6 +15,7 @@ from minitrain.errors import DataError
 from minitrain.files import FileError
 from minitrain.plotting import by_kind, plot_learning_rate, plot_loss
 from minitrain.plotting import curves as plots
+from minitrain.plotting.style import new_figure, set_step_range
 
 
 def records(falling_to: float) -> list[dict[str, Any]]:
@@ -81,7 +82,7 @@ def test_the_learning_rate_starts_at_zero(drawn: list[Any]) -> None:
     assert drawn[0].axes[0].get_ylim()[0] == 0
 
 
-def testsmoothing_keeps_constants_lines_and_the_first_value() -> None:
+def test_smoothing_keeps_constants_lines_and_the_first_value() -> None:
     np.testing.assert_allclose(plots.smooth(np.full(200, 3.0)), 3.0)
     line = np.arange(200.0)
     np.testing.assert_allclose(plots.smooth(line)[:190], line[:190])
@@ -161,3 +162,12 @@ def test_a_histograms_axis_ends_with_its_last_step(tmp_path: Path, monkeypatch: 
             steps, {"w": [0.0, 1.0, 2.0]}, {"w": [np.array([1, 2])] * len(steps)}, tmp_path / "x.png"
         )
         assert figures[-1].axes[0].get_xlim() == ends
+
+
+@pytest.mark.parametrize("steps", [[6], [1, 3], [10, 250], [100, 100_000]])
+def test_ticks_of_a_step_axis_are_whole_steps(steps: list[int]) -> None:
+    _, axes = new_figure("loss", "nats")
+    set_step_range(axes, steps)
+    ticks = axes.get_xticks()
+    assert len(ticks) >= 1
+    assert all(tick == round(tick) for tick in ticks)
