@@ -19,6 +19,7 @@ PACKAGES = ("numpy", "numba", "scipy", "safetensors", "tokenizers", "hydra-core"
 
 def collect() -> dict[str, str]:
     """Versions, processor, cores, threads, BLAS, kernels and GPU, each as one line of text."""
+    from .cpu.bf16_units import bf16_unit
     from .cpu.jit import pool_size, threading_layer
     from .cpu.kernel_cache import kernel_cache_dir
 
@@ -36,6 +37,7 @@ def collect() -> dict[str, str]:
         "threads": f"{thread_count()} ({thread_reason()})",
         "thread pool": f"{threading_layer()}, size {pool_size()}",
         "BLAS": _blas(),
+        "bfloat16": bf16_unit().description,
         "kernels": kernels[kernels_mode()],
         "kernel cache": str(kernel_cache_dir()),
         "cache folder": str(cache_dir()),

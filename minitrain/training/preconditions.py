@@ -144,7 +144,7 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
 
     Args:
         setup: has all of them.
-        warn: told that 16 bits save memory and not time.
+        warn: told if 16 bits save memory and not time.
 
     Raises:
         ConfigError: if they cannot.
@@ -167,7 +167,12 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
             f"precision=float16 scales the loss, but {type(setup.objective).__name__}.loss_backward has no argument "
             "dtotal for the scale: add it (see GPT), or use precision=bfloat16, which needs none"
         )
-    warn(
-        f"precision={name}: operands are rounded to 16 bits and multiplied as float32: this saves memory and costs "
-        "some time"
-    )
+    from ..backend.cpu.bf16_units import bf16_unit
+
+    unit = bf16_unit()
+    if name == "float16" or not unit.takes_halves:
+        because = "there are no kernels for float16" if name == "float16" else unit.reason
+        warn(
+            f"precision={name}: operands are rounded to 16 bits and multiplied as float32, because {because}: this saves "
+            "memory and costs some time"
+        )

@@ -151,28 +151,35 @@ def _row_function(add: bool) -> Callable[..., None]:
 copy_row, add_row = _row_function(add=False), _row_function(add=True)
 
 
-@intrinsic
-def transpose_block(typing: Any, x: Any, ldx: Any, out: Any, ldo: Any) -> Any:
-    """Transpose x (LANES, LANES), with rows ``ldx`` apart, into out (LANES, LANES), with rows ``ldo`` apart.
+def transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """The registers of the transposed block, from registers that hold its rows: as many lanes each as there are rows.
 
     Blocks off the diagonal are swapped, first those of half the side, then of a quarter, down to single numbers: four
     rounds of shuffles between pairs of registers (Eklundh, A fast computer method for matrix transposing, 1972).
     """
+    rows, n = list(rows), len(rows)
+    lane = ir.VectorType(ir.IntType(32), n)
+    side = n // 2
+    while side:
+        for i in (i for i in range(n) if not i & side):
+            upper, lower = rows[i], rows[i + side]  # lanes of ``lower`` count from ``n`` on in a shuffle
+            keep = [at if not at & side else at - side + n for at in range(n)]
+            swap = [at + side if not at & side else at + n for at in range(n)]
+            rows[i] = builder.shuffle_vector(upper, lower, ir.Constant(lane, keep))
+            rows[i + side] = builder.shuffle_vector(upper, lower, ir.Constant(lane, swap))
+        side //= 2
+    return rows
+
+
+@intrinsic
+def transpose_block(typing: Any, x: Any, ldx: Any, out: Any, ldo: Any) -> Any:
+    """Transpose x (LANES, LANES), with rows ``ldx`` apart, into out (LANES, LANES), with rows ``ldo`` apart."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         x, ldx, out, ldo = arguments
         code = _Code(builder)
         x, out = code.pointer(x), code.pointer(out)
-        rows = [code.load(code.at(x, _INDEX(i), ldx, 0)) for i in range(LANES)]
-        side = LANES // 2
-        while side:
-            for i in (i for i in range(LANES) if not i & side):
-                upper, lower = rows[i], rows[i + side]  # lanes of ``lower`` count from LANES on in a shuffle
-                keep = [lane if not lane & side else lane - side + LANES for lane in range(LANES)]
-                swap = [lane + side if not lane & side else lane + LANES for lane in range(LANES)]
-                rows[i] = builder.shuffle_vector(upper, lower, ir.Constant(_LANE, keep))
-                rows[i + side] = builder.shuffle_vector(upper, lower, ir.Constant(_LANE, swap))
-            side //= 2
+        rows = transposed(builder, [code.load(code.at(x, _INDEX(i), ldx, 0)) for i in range(LANES)])
         for i in range(LANES):
             code.store(rows[i], code.at(out, _INDEX(i), ldo, 0))
         return context.get_dummy_value()
@@ -190,25 +197,35 @@ def keep_alive(typing: Any, x: Any) -> Any:
     return types.void(x), codegen
 
 
-@intrinsic
-def get(typing: Any, address: Any) -> Any:
-    """The float32 at an address."""
+def _getter(kind: Any, number: Any) -> Callable[..., Any]:
+    """The function that reads one number at an address."""
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_Code(builder).pointer(arguments[0]))
+    @intrinsic
+    def get(typing: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.load(builder.inttoptr(arguments[0], kind.as_pointer()))
 
-    return types.float32(types.int64), codegen
+        return number(types.int64), codegen
+
+    return get  # type: ignore[no-any-return]
 
 
-@intrinsic
-def put(typing: Any, number: Any, address: Any) -> Any:
-    """Write a float32 to an address."""
+def _putter(kind: Any, number: Any) -> Callable[..., None]:
+    """The function of (number, address) that writes one number."""
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[0], _Code(builder).pointer(arguments[1]))
-        return context.get_dummy_value()
+    @intrinsic
+    def put(typing: Any, value: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            builder.store(arguments[0], builder.inttoptr(arguments[1], kind.as_pointer()))
+            return context.get_dummy_value()
 
-    return types.void(types.float32, types.int64), codegen
+        return types.void(number, types.int64), codegen
+
+    return put  # type: ignore[no-any-return]
+
+
+get, put = _getter(_FLOAT, types.float32), _putter(_FLOAT, types.float32)
+get_half, put_half = _getter(ir.IntType(16), types.uint16), _putter(ir.IntType(16), types.uint16)
 
 
 class _Code:

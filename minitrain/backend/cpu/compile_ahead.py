@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
+import operator
 import os
 import queue
 import subprocess
@@ -53,7 +54,7 @@ _helper: subprocess.Popen[str] | None = None
 
 
 def compile_ahead(module: str, kernels: list[str]) -> None:
-    """Ask the helper, if there may be one, to compile the ``kernels`` of ``module``, given by name."""
+    """Ask the helper, if there may be one, to compile the ``kernels`` of ``module``, given by name (``_forward``, or ``_forward.bfloat16``)."""
     if not kernels or thread_count() == 1 or not _can_start_python():
         return
     with contextlib.suppress(OSError):  # it did not start, or has just ended: nothing is compiled ahead
@@ -116,7 +117,7 @@ def main() -> None:
     with contextlib.suppress(queue.Empty):
         while True:
             module, name = names.get(timeout=PATIENCE).split()
-            getattr(importlib.import_module(module), name).compile_to_disk()
+            operator.attrgetter(name)(importlib.import_module(module)).compile_to_disk()
     os._exit(0)  # the reader thread is blocked in a read that cannot be interrupted
 
 

@@ -51,3 +51,9 @@ def device(function: Callable[..., Any]) -> Device:
     """Declare a helper that kernels call; LLVM inlines it."""
     options = {**OPTIONS, "no_cpython_wrapper": True}
     return Device(function, targetoptions=options, pipeline_class=ApartCompiler)
+
+
+def exact_device(function: Callable[..., Any]) -> Device:
+    """Declare a helper whose roundings are those of its source: no product is fused with a sum, no sum reordered."""
+    options = {**OPTIONS, "no_cpython_wrapper": True, "fastmath": False}
+    return Device(function, targetoptions=options, pipeline_class=ApartCompiler)

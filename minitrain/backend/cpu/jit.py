@@ -49,9 +49,11 @@ _launch_lock = threading.RLock()
 class Kernel:
     """A numba function with one explicit signature, compiled or loaded from disk when first called."""
 
-    def __init__(self, function: Callable[..., Any], signature: str, parallel: bool) -> None:
+    def __init__(self, function: Callable[..., Any], signature: str, parallel: bool, form: str = "") -> None:
         functools.update_wrapper(self, function)
         self._function, self._signature, self._parallel = function, signature, parallel
+        self.form = form
+        self.path = f"{function.__name__}.{form}" if form else function.__name__  # in its module
         self._dispatcher = self._new_dispatcher()
         self._run: Callable[..., Any] = self._first_call
 
@@ -80,7 +82,7 @@ class Kernel:
         threading_layer()  # before anything else starts the pool
         if not self._on_disk():
             if compile_listener is not None:
-                compile_listener(f"{self.__module__.rpartition('.')[2]}.{self._function.__name__}")
+                compile_listener(f"{self.__module__.rpartition('.')[2]}.{self.path}")
             compile_ahead(self.__module__, self._missing_beside())
             self.compile_to_disk()
         self._dispatcher.compile(self._signature)  # finds it on disk
@@ -102,9 +104,10 @@ class Kernel:
         return is_on_disk(self._dispatcher._cache, self._signature)
 
     def _missing_beside(self) -> list[str]:
-        """The other kernels in this kernel's file that are not on disk."""
-        beside = [k for k in vars(sys.modules[self.__module__]).values() if isinstance(k, Kernel) and k is not self]
-        return [k._function.__name__ for k in beside if k.__module__ == self.__module__ and not k._on_disk()]
+        """The other kernels in this kernel's file that are not on disk; of those with two forms, the same form."""
+        found = [getattr(found, self.form or "float32", found) for found in vars(sys.modules[self.__module__]).values()]
+        beside = [k for k in found if isinstance(k, Kernel) and k is not self and k.__module__ == self.__module__]
+        return [k.path for k in beside if not k._on_disk()]
 
     def _forget_older_versions(self) -> None:
         stem, stamp = self._dispatcher._cache._impl.filename_base.rsplit("-", 1)
@@ -128,11 +131,30 @@ def _alone(run: Callable[..., Any], *args: Any) -> Any:
         return run(*args)
 
 
-def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., Any]], Kernel]:
+class ProductKernel:
+    """A kernel with two forms: for operands of float32, and of bfloat16 as 16 bits. The first array decides."""
+
+    def __init__(self, function: Callable[..., Any], signature: str) -> None:
+        functools.update_wrapper(self, function)
+        self.float32 = Kernel(function, signature.replace(OPERAND, "f4"), True, "float32")
+        self.bfloat16 = Kernel(function, signature.replace(OPERAND, "u2"), True, "bfloat16")
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the form that fits."""
+        return (self.bfloat16 if args[0].dtype == np.uint16 else self.float32)(*args)
+
+
+OPERAND = "operand"
+
+
+def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., Any]], Any]:
     """Declare a CPU kernel with an explicit numba signature, e.g. ``"void(f4[:, ::1], f4[::1], i8)"``.
 
-    The last argument of a parallel kernel is the number of parts of its work, one for each thread.
+    The last argument of a parallel kernel is the number of parts of its work, one for each thread. A signature with
+    ``operand`` as a type, as in ``"void(operand[:, ::1], f4[:, ::1], i8)"``, declares a ``ProductKernel``.
     """
+    if OPERAND in signature:
+        return lambda function: ProductKernel(function, signature)
     return lambda function: Kernel(function, signature, parallel)
 
 

@@ -81,6 +81,10 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 
     _impl_class = _CacheImpl
 
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        """The signature and the processor. The file's name has the rest: numba would hash what a closure refers to."""
+        return sig, codegen.magic_tuple()
+
 
 def is_on_disk(cache: KernelCache, signature: Any) -> bool:
     """Whether ``cache`` holds code for this signature and this processor, in its index and in the file named there."""

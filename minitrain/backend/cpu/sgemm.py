@@ -17,9 +17,8 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.core.ccallback import CFunc
 
+from ._cblas import SIGNATURE, SIZE, TRANSPOSED, only_scale
 from ._simd import (
     FEATURES,
     LANES,
@@ -33,22 +32,13 @@ from ._simd import (
     sum_tile,
     transpose_block,
 )
-from .compiler import FASTMATH, device
-from .kernel_cache import KernelCache, is_on_disk
-from .object_code import to_disk_only
+from .c_function import compiled_address
+from .compiler import device
 
 DEPTH = 256
 HEIGHT = 512 if LANES == 16 else 192  # a multiple of ROWS
 LARGE = 1 << 27  # multiplications from which on A is packed
-TRANSPOSED = 112  # CBLAS's constant
-SIZE = 4  # bytes of a float32
 f4 = np.float32
-
-_form, _index, _number = types.int32, types.int64, types.float32
-SIGNATURE = types.void(
-    _form, _form, _form, _index, _index, _index,
-    _number, _index, _index, _index, _index, _number, _index, _index,
-)  # fmt: skip
 
 
 # The first argument is CBLAS's storage order. It is ignored: kernels always pass row-major.
@@ -64,7 +54,7 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     edge = strip + SIZE * strip_size
     block = edge + SIZE * edge_size
     if k == 0:
-        _scale(c, m, n, ldc, beta)
+        only_scale(c, m, n, ldc, beta)
     for i in range(0, m, HEIGHT):
         height = min(HEIGHT, m - i)
         for p in range(0, k, DEPTH):
@@ -187,15 +177,6 @@ def _add_edge(edge, height, width, beta, c, ldc):
             put(get(edge + SIZE * (i * WIDTH + j)) + (beta * get(place) if beta != 0 else f4(0)), place)
 
 
-@device
-def _scale(c, m, n, ldc, beta):
-    """C (m, n) = beta C: the product if there is nothing to sum over."""
-    for i in range(m):
-        for j in range(n):
-            place = c + SIZE * (i * ldc + j)
-            put(beta * get(place) if beta != 0 else f4(0), place)
-
-
 def instructions() -> str | None:
     """The instructions that the tiles use, ``"AVX-512"`` or ``"AVX2"``; ``None`` if there are neither."""
     if not {"avx2", "fma"} <= FEATURES:
@@ -206,17 +187,4 @@ def instructions() -> str | None:
 @functools.cache
 def address() -> int:
     """The address of the compiled function, which is compiled or loaded from disk on the first call."""
-    function = _function()
-    if not is_on_disk(function._cache, function._sig):
-        with to_disk_only():
-            function.compile()
-        function = _function()
-    function.compile()  # finds it on disk
-    return int(function.address)
-
-
-def _function() -> Any:
-    options = {"fastmath": FASTMATH, "error_model": "numpy"}
-    function: Any = CFunc(sgemm, (SIGNATURE.args, SIGNATURE.return_type), {}, options)
-    function._cache = KernelCache(sgemm)
-    return function
+    return compiled_address(sgemm, SIGNATURE)

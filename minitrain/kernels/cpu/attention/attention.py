@@ -25,8 +25,8 @@ from ....backend.cpu.jit import device, kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.gemm import available, gemm_nn, gemm_tn
-from ..common.half import covered, factor, in_half, keep, narrow, round_row
+from ..common.gemm import available, gemm_nn, gemm_nt, gemm_tn
+from ..common.half import covered, factor, in_half, keep, narrow, round_row, store_rounded, widen
 from ..common.math import assume_contiguous, chunk, exp_nonpositive, from_ordered_int, to_ordered_int, wide_vectors
 from ..common.random import fill_words
 from ..common.targets import heads, heads_slot
@@ -65,8 +65,8 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
     half = in_half(q)
     slots = [heads_slot(target, x.shape) for target, x in zip(into, (q, k, v), strict=False)]
     _backward(
-        heads(dout), heads(factor(dout, half)), *(heads(factor(x, half)) for x in (q, k, v)),
-        _lengths(cache.key_lengths), heads(factor(cache.out, half)), cache.lse,
+        *(heads(factor(x, half)) for x in (dout, q, k, v)),
+        heads(dout), _lengths(cache.key_lengths), heads(widen(cache.out)), cache.lse,
         *(slot.array for slot in slots), *(slot.beta for slot in slots),
         *_window_sizes(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
         *_dropout(cache.dropout, cache.key), half, threads_for(q.size * k.shape[1] / 32),
@@ -98,7 +98,7 @@ def _window_sizes(T: int, S: int, causal: bool, window: int | None) -> tuple[int
 @device
 def _row_stride(x):
     """Elements from one row of a head to the next. If there is one row, its stride is arbitrary and is not used."""
-    return max(x.strides[1] // 4, x.shape[3])
+    return max(x.strides[1] // x.itemsize, x.shape[3])
 
 
 @device
@@ -161,36 +161,53 @@ def _clear(x):
 
 
 @device
-def _times_transposed(x, ld, rows, scale, blocks, start, stop, out):
-    """Out (rows, start:stop) = scale x (rows, D) times those columns of a matrix in transposed blocks."""
-    D = blocks.shape[1]
+def _times_transposed(x, ld, rows, scale, y, ldy, blocks, start, stop, out):
+    """Out (rows, start:stop) = scale x (rows, D) y (S, D)^T, those columns; ``blocks`` has y in transposed blocks.
+
+    The product of 16-bit operands transposes while it packs, and there are no blocks.
+    """
+    D, size = y.shape[1], out.shape[1]
+    if x.itemsize == 2:
+        if stop > start:
+            gemm_nt(rows, stop - start, D, scale, x, ld, y[start:], ldy, 0.0, out[:, start:], size)
+        return
     for j in range(start, stop, BLOCK):
         gemm_nn(rows, min(BLOCK, stop - j), D, scale, x, ld, blocks[j // BLOCK], BLOCK, 0.0, out[:, j:], out.shape[1])
 
 
 @device
-def _times_rows(x, rows, start, stop, scale, y, ldy, beta, out, ldo):
-    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out."""
-    gemm_nn(rows, y.shape[1], stop - start, scale, x[:, start:], x.shape[1], y[start:], ldy, beta, out, ldo)
+def _times_rows(x, bits, rows, start, stop, scale, y, ldy, beta, out, ldo):
+    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out; ``bits`` has x in 16 bits, if y has."""
+    D, S, n = y.shape[1], x.shape[1], stop - start
+    if y.itemsize == 2:
+        gemm_nn(rows, D, n, scale, bits[:, start:], S, y[start:], ldy, beta, out, ldo)
+    else:
+        gemm_nn(rows, D, n, scale, x[:, start:], S, y[start:], ldy, beta, out, ldo)
 
 
 @device
-def _add_transposed_times(x, rows, start, stop, scale, y, ldy, out, ldo):
-    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D)."""
-    gemm_tn(stop - start, y.shape[1], rows, scale, x[:, start:], x.shape[1], y, ldy, 1.0, out[start:], ldo)
+def _add_transposed_times(x, bits, rows, start, stop, scale, y, ldy, out, ldo):
+    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D); ``bits`` has x in 16 bits, if y has."""
+    D, S, n = y.shape[1], x.shape[1], stop - start
+    if y.itemsize == 2:
+        gemm_tn(n, D, rows, scale, bits[:, start:], S, y, ldy, 1.0, out[start:], ldo)
+    else:
+        gemm_tn(n, D, rows, scale, x[:, start:], S, y, ldy, 1.0, out[start:], ldo)
 
 
 @kernel(
-    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], i8, i8, "
-    "f4, i8, f4, i8, i8, i8, b1, i8)"
+    "void(operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], "
+    "i8, i8, f4, i8, f4, i8, i8, i8, b1, i8)"
 )
 def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, half, threads):
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
-    ldq, ldv = _row_stride(q), _row_stride(v)
+    ldq, ldk, ldv = _row_stride(q), _row_stride(k), _row_stride(v)
+    bits = q.itemsize == 2  # operands are 16 bits, not rounded float32 numbers
     for t in prange(threads):
         scores = np.empty((BLOCK, S), f4)
-        kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
+        rounded = np.empty((BLOCK if bits else 0, S), q.dtype)
+        kt = np.empty((0 if bits else S // BLOCK + 1, D, BLOCK), f4)
         words = np.empty((S + 7) // 4 * 4, np.uint32)
         totals = np.empty(BLOCK, f4)
         wide_vectors()
@@ -198,11 +215,12 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
         for task in range(lo, hi):
             b, h = task // H, task % H
             keys = min(S, lengths[b]) if lengths.size else S
-            _transpose(k[b, :, h // group], keys, kt)
+            if not bits:
+                _transpose(k[b, :, h // group], keys, kt)
             for i0 in range(0, T, BLOCK):
                 n = min(BLOCK, T - i0)
                 start, stop = _block_span(i0, n, T, S, keys, back, ahead)
-                _times_transposed(q[b, i0:, h], ldq, n, scale, kt, start, stop, scores)
+                _times_transposed(q[b, i0:, h], ldq, n, scale, k[b, :, h // group], ldk, kt, start, stop, scores)
                 for i in range(n):
                     row = scores[i, start:stop]
                     first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
@@ -224,10 +242,14 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
                         w = words[_row_words(words, element, row.size, first_sample + b, k0, k1) :]
                         for s in range(row.size):
                             row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
-                    if half:
+                    if bits:
+                        store_rounded(row, rounded[i, start:stop])
+                    elif half:
                         round_row(row)
                 if stop > start:
-                    _times_rows(scores, n, start, stop, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
+                    _times_rows(
+                        scores, rounded, n, start, stop, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D
+                    )
                 for i in range(n):
                     inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
                     out_row = out[b, i0 + i, h]
@@ -236,31 +258,35 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
 
 
 @kernel(
-    "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, :], "
-    "f4[:, :, ::1], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, i8, i8, f4, i8, f4, i8, i8, i8, b1, i8)"
+    "void(operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], f4[:, :, :, :], i8[::1], "
+    "f4[:, :, :, :], f4[:, :, ::1], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, i8, i8, f4, i8, f4, i8, i8, i8, b1, i8)"
 )
 def _backward(
-    dout, dout_factor, q, k, v, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, back, ahead, scale,
+    dout_factor, q, k, v, dout, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, back, ahead, scale,
     threshold, factor, k0, k1, first_sample, half, threads,
 ):  # fmt: skip
     B, T, H, D = q.shape
     S, G = k.shape[1], k.shape[2]
     group = H // G
-    ldo, ldq, ldk = _row_stride(dout_factor), _row_stride(q), _row_stride(k)
+    ldo, ldq, ldk, ldv = _row_stride(dout_factor), _row_stride(q), _row_stride(k), _row_stride(v)
     lddq, lddk, lddv = _row_stride(dq), _row_stride(dk), _row_stride(dv)
+    bits = q.itemsize == 2
     for t in prange(threads):
         p = np.empty((BLOCK, S), f4)
         ds = np.empty((BLOCK, S), f4)
-        kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
-        vt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
+        p_bits = np.empty((BLOCK if bits else 0, S), q.dtype)
+        ds_bits = np.empty((BLOCK if bits else 0, S), q.dtype)
+        kt = np.empty((0 if bits else S // BLOCK + 1, D, BLOCK), f4)
+        vt = np.empty((0 if bits else S // BLOCK + 1, D, BLOCK), f4)
         words = np.empty((S + 7) // 4 * 4, np.uint32)
         wide_vectors()
         lo, hi = chunk(B * G, t, threads)  # a thread owns whole key heads, whose gradients sum over a group of queries
         for task in range(lo, hi):
             b, g = task // G, task % G
             keys = min(S, lengths[b]) if lengths.size else S
-            _transpose(k[b, :, g], keys, kt)
-            _transpose(v[b, :, g], keys, vt)
+            if not bits:
+                _transpose(k[b, :, g], keys, kt)
+                _transpose(v[b, :, g], keys, vt)
             if dk_beta == 0:
                 _clear(dk[b, :, g])
             if dv_beta == 0:
@@ -269,8 +295,8 @@ def _backward(
                 for i0 in range(0, T, BLOCK):
                     n = min(BLOCK, T - i0)
                     start, stop = _block_span(i0, n, T, S, keys, back, ahead)
-                    _times_transposed(q[b, i0:, h], ldq, n, scale, kt, start, stop, p)
-                    _times_transposed(dout_factor[b, i0:, h], ldo, n, 1.0, vt, start, stop, ds)
+                    _times_transposed(q[b, i0:, h], ldq, n, scale, k[b, :, g], ldk, kt, start, stop, p)
+                    _times_transposed(dout_factor[b, i0:, h], ldo, n, 1.0, v[b, :, g], ldv, vt, start, stop, ds)
                     for i in range(n):
                         first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
                         delta = f4(0)
@@ -295,13 +321,18 @@ def _backward(
                                 e = e if s < last else f4(0)
                                 ds_row[s] = e * (ds_row[s] - delta)
                                 p_row[s] = e
-                        if half:
+                        if bits:
+                            store_rounded(p_row, p_bits[i, start:stop])
+                            store_rounded(ds_row, ds_bits[i, start:stop])
+                        elif half:
                             round_row(p_row)
                             round_row(ds_row)
-                    _add_transposed_times(p, n, start, stop, 1.0, dout_factor[b, i0:, h], ldo, dv[b, :, g], lddv)
-                    _add_transposed_times(ds, n, start, stop, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
+                    _add_transposed_times(
+                        p, p_bits, n, start, stop, 1.0, dout_factor[b, i0:, h], ldo, dv[b, :, g], lddv
+                    )
+                    _add_transposed_times(ds, ds_bits, n, start, stop, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
                     if stop > start:
-                        _times_rows(ds, n, start, stop, scale, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
+                        _times_rows(ds, ds_bits, n, start, stop, scale, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
                     elif dq_beta == 0:
                         for i in range(n):
                             for d in range(D):

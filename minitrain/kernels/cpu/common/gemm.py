@@ -1,10 +1,18 @@
-"""Matrix products inside kernels: row-major ``sgemm`` on one thread, called from parallel loops."""
+"""Matrix products inside kernels: row-major, on one thread, called from parallel loops.
+
+Operands are float32 or bfloat16, given as its 16 bits (uint16); results are float32. The operands' type chooses the
+product: the ``sgemm`` of ``backend.cpu.blas``, or the product of ``backend.cpu.bf16_product`` on this machine's unit.
+"""
 
 from __future__ import annotations
 
+import functools
+
 import llvmlite.binding
 from numba import types
+from numba.extending import overload
 
+from ....backend.cpu.bf16_units import bf16_unit
 from ....backend.cpu.blas import SYMBOL, blas
 from ....backend.cpu.jit import device
 
@@ -15,19 +23,51 @@ if _blas is not None:
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # CBLAS's constants
 _int = types.int64 if _blas is not None and _blas.wide_integers else types.int32
-_enum, _float, _pointer = types.int32, types.float32, types.CPointer(types.float32)
+_enum, _float, _address = types.int32, types.float32, types.int64  # an address is passed like a pointer
 _sgemm = types.ExternalFunction(
     SYMBOL,
-    types.void(_enum, _enum, _enum, _int, _int, _int, _float, _pointer, _int, _pointer, _int, _float, _pointer, _int),
+    types.void(_enum, _enum, _enum, _int, _int, _int, _float, _address, _int, _address, _int, _float, _address, _int),
 )
+BF16_SYMBOL = "minitrain_bf16_product"
+_bf16_product = types.ExternalFunction(
+    BF16_SYMBOL,
+    types.void(
+        _enum, _enum, _enum, _address, _address, _address,
+        _float, _address, _address, _address, _address, _float, _address, _address,
+    ),
+)  # fmt: skip
 
 
-@device
+@functools.cache
+def takes_halves() -> bool:
+    """Whether kernels may multiply bfloat16 operands as they are. Call it before such a kernel: it links the product."""
+    unit = bf16_unit()
+    if unit.takes_halves:
+        from ....backend.cpu import bf16_product
+
+        llvmlite.binding.add_symbol(BF16_SYMBOL, bf16_product.address(unit.name))
+    return unit.takes_halves
+
+
 def _product(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    _sgemm(
-        _ROW_MAJOR, _enum(transpose_a), _enum(transpose_b), _int(m), _int(n), _int(k),
-        _float(alpha), a.ctypes, _int(lda), b.ctypes, _int(ldb), _float(beta), c.ctypes, _int(ldc),
-    )  # fmt: skip
+    """C (m, n) = alpha A B + beta C, by the product for the operands' type."""
+
+
+@overload(_product)
+def _product_for(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    def float32(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+        _sgemm(
+            _ROW_MAJOR, _enum(transpose_a), _enum(transpose_b), _int(m), _int(n), _int(k),
+            _float(alpha), a.ctypes.data, _int(lda), b.ctypes.data, _int(ldb), _float(beta), c.ctypes.data, _int(ldc),
+        )  # fmt: skip
+
+    def bfloat16(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+        _bf16_product(
+            _ROW_MAJOR, _enum(transpose_a), _enum(transpose_b), m, n, k,
+            _float(alpha), a.ctypes.data, lda, b.ctypes.data, ldb, _float(beta), c.ctypes.data, ldc,
+        )  # fmt: skip
+
+    return bfloat16 if a.dtype == types.uint16 else float32
 
 
 @device

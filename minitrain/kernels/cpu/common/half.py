@@ -1,8 +1,9 @@
-"""Operands of bfloat16 products on a processor without units for them: rounded numbers, multiplied as float32.
+"""Operands of bfloat16 products: what a cache keeps of them, and what a kernel multiplies.
 
-A bfloat16 number is a float32 whose lower 16 bits are zero. So a product of rounded operands can run on the float32
-kernels, and sums are float32 as the policy wants (``backend/precision.py``). An operand has two forms here: what a
-cache keeps (bfloat16), and the *factor* that is multiplied (float32, for the time of one call).
+A cache keeps an operand as bfloat16. The *factor* is what a kernel multiplies for the time of one call. Where the
+processor has units for bfloat16 (``backend/cpu/bf16_units.py``), it is the same 16 bits. Elsewhere it is float32: a
+bfloat16 number is a float32 whose lower 16 bits are zero, so rounded numbers can run on the float32 kernels. Sums are
+float32 in both, as the policy wants (``backend/precision.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from ....backend.cpu.jit import device, kernel
 from ....backend.pool import empty
 from ....backend.precision import HALF, current_precision, half_dtype
 from ....backend.threads import threads_for
+from .gemm import takes_halves
 from .math import aligned_chunk
+from .targets import NO_ROWS
 
 _NOTHING, _NOTHING_HALF = np.empty(0, np.float32), np.empty(0, np.uint16)
 _NO_ROWS = _NOTHING_HALF.reshape(0, 0)
@@ -44,32 +47,51 @@ def keep(x: Array) -> tuple[Array, Array]:
         return x, factor(x)
     if current_precision() not in HALF:
         return x, x
+    if takes_halves():
+        kept = narrow(x)
+        return kept, kept.view(np.uint16)
     kept, rounded = empty(x.shape, np.uint16), empty(x.shape)
     _round(x.ravel(), kept.reshape(-1), rounded.reshape(-1), threads_for(x.size))
     return kept.view(half_dtype("bfloat16")), rounded
 
 
 def factor(x: Array, half: bool | None = None) -> Array:
-    """An operand as float32 numbers.
+    """The factor of an operand: float32 numbers, or the bits of bfloat16 numbers (uint16).
 
     Args:
         x: float32 or bfloat16.
-        half: whether float32 numbers are rounded to bfloat16; by default the policy decides.
+        half: whether the product is one of bfloat16 numbers, so that float32 numbers are rounded. By default the
+            policy decides. Factors of one product need the same answer.
     """
+    half = current_precision() in HALF if half is None else half
+    if half and takes_halves():
+        return narrow(x).view(np.uint16)
     if in_half(x):
-        wide = empty(x.shape)
-        _widen(x.view(np.uint16).ravel(), wide.reshape(-1), threads_for(x.size))
-        return wide
-    if not (current_precision() in HALF if half is None else half):
+        return widen(x)
+    if not half:
         return x
     rounded = empty(x.shape)
     _round(x.ravel(), _NOTHING_HALF, rounded.reshape(-1), threads_for(x.size))
     return rounded
 
 
+def widen(x: Array) -> Array:
+    """``x`` as float32 numbers."""
+    if not in_half(x):
+        return x
+    wide = empty(x.shape)
+    _widen(x.view(np.uint16).ravel(), wide.reshape(-1), threads_for(x.size))
+    return wide
+
+
 def two_forms(x: Array) -> tuple[Array, Array]:
     """A kept operand for a kernel that takes either form: its float32 numbers, and its bfloat16 bits; one is empty."""
     return (np.empty((0, *x.shape[1:]), np.float32), x.view(np.uint16)) if in_half(x) else (x, _NO_ROWS)
+
+
+def no_rows(half: bool) -> Array:
+    """A factor of a product that is not wanted: an empty matrix in the form of the others."""
+    return _NO_ROWS if half and takes_halves() else NO_ROWS
 
 
 def narrow(x: Array) -> Array:
@@ -98,6 +120,20 @@ def round_row(x):
 
 
 @device
+def store_rounded(x, out):
+    """Out (n,) = ``x`` (n,) rounded to bfloat16: its 16 bits, or float32 numbers. Both are contiguous."""
+    words = x.view(np.uint32)
+    if out.itemsize == 2:
+        bits = out.view(np.uint16)
+        for i in range(words.size):
+            bits[i] = np.uint16(_rounded_bits(words[i]) >> np.uint32(16))
+    else:
+        wide = out.view(np.uint32)
+        for i in range(words.size):
+            wide[i] = _rounded_bits(words[i])
+
+
+@device
 def load_row(x, wide):
     """Wide (n,) = the bfloat16 numbers ``x`` (n,), given as their 16 bits."""
     bits = wide.view(np.uint32)
@@ -109,15 +145,10 @@ def load_row(x, wide):
 def _round(x, kept, rounded, threads):
     for t in prange(threads):
         lo, hi = aligned_chunk(x.size, t, threads)
-        bits = x[lo:hi].view(np.uint32)
         if kept.size:
-            k = kept[lo:hi]
-            for i in range(bits.size):
-                k[i] = np.uint16(_rounded_bits(bits[i]) >> np.uint32(16))
+            store_rounded(x[lo:hi], kept[lo:hi])
         if rounded.size:
-            r = rounded[lo:hi].view(np.uint32)
-            for i in range(bits.size):
-                r[i] = _rounded_bits(bits[i])
+            store_rounded(x[lo:hi], rounded[lo:hi])
 
 
 @kernel("void(u2[::1], f4[::1], i8)")

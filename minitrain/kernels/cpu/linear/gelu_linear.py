@@ -19,7 +19,7 @@ from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.elementwise import gelu, gelu_over_gradient
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
-from ..common.half import covered, factor, in_half, load_row, round_row, to_keep, two_forms
+from ..common.half import covered, factor, in_half, load_row, no_rows, round_row, store_rounded, to_keep, two_forms
 from ..common.math import chunk, wide_vectors
 from ..common.targets import NONE, full_slot, rows, slot
 from .linear import linear_backward
@@ -35,15 +35,16 @@ def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, app
     kept = to_keep(hidden)
     h, threads = rows(kept), threads_for(hidden.size * weight.shape[0] / 32)
     a_thread = max(1, min(ROWS, -(-len(h) // threads)))  # rows of the activation that a thread has at a time
+    w = rows(factor(weight))
     _forward(
-        *two_forms(h), rows(factor(weight)), NONE if bias is None else np.ascontiguousarray(bias), rows(out),
-        empty((threads, a_thread, h.shape[1])), approximate == "tanh", threads,
+        w, *two_forms(h), NONE if bias is None else np.ascontiguousarray(bias), rows(out),
+        empty((threads, a_thread, h.shape[1]), w.dtype), approximate == "tanh", threads,
     )  # fmt: skip
     return out, (kept, weight, bias, approximate)
 
 
-@kernel("void(f4[:, ::1], u2[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], f4[:, :, ::1], b1, i8)")
-def _forward(hidden, bits, weight, bias, out, memory, tanh, threads):
+@kernel("void(operand[:, ::1], f4[:, ::1], u2[:, ::1], f4[::1], f4[:, ::1], operand[:, :, ::1], b1, i8)")
+def _forward(weight, hidden, bits, bias, out, memory, tanh, threads):
     half = bits.size > 0
     R = len(bits) if half else len(hidden)
     N, K = weight.shape
@@ -51,14 +52,14 @@ def _forward(hidden, bits, weight, bias, out, memory, tanh, threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
         activation = memory[t]
-        row = np.empty(K, np.float32)
+        row, activated = np.empty(K, np.float32), np.empty(K, np.float32)
         for first in range(lo, hi, len(activation)):
             n = min(len(activation), hi - first)
             for r in range(n):
                 if half:
                     load_row(bits[first + r], row)
-                    gelu(row, activation[r], tanh)
-                    round_row(activation[r])
+                    gelu(row, activated, tanh)
+                    store_rounded(activated, activation[r])
                 else:
                     gelu(hidden[first + r], activation[r], tanh)
             gemm_nt(n, N, K, 1.0, activation, K, weight, K, 0.0, out[first:], N)
@@ -77,18 +78,25 @@ def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target,
     half = in_half(hidden)
     h = rows(hidden)
     if into[0] is not SKIP or dweight.array.size:
+        d = rows(factor(dout, half))
+        at_once = (min(ROWS, len(h)), h.shape[1])
         _backward(
-            rows(factor(dout, half)), *two_forms(h), rows(factor(weight, half)), rows(dhidden.array), dhidden.beta,
-            dweight.array, dweight.beta, empty((min(ROWS, len(h)), h.shape[1])), approximate == "tanh",
-            threads_for(h.size * weight.shape[0] / 32),
+            d, rows(factor(weight, half)), *two_forms(h), rows(dhidden.array), dhidden.beta,
+            dweight.array, dweight.beta, empty(at_once), no_rows(half) if d.dtype == np.float32 else empty(at_once, d.dtype),
+            approximate == "tanh", threads_for(h.size * weight.shape[0] / 32),
         )  # fmt: skip
     dbias = linear_backward(dout, (hidden, weight, bias), into=(SKIP, SKIP, into[2]))[2]
     return dhidden.result(), dweight.result(), dbias
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], u2[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[:, ::1], b1, i8)")
-def _backward(dout, hidden, bits, weight, dhidden, dhidden_beta, dweight, dweight_beta, memory, tanh, threads):
-    half = bits.size > 0
+@kernel(
+    "void(operand[:, ::1], operand[:, ::1], f4[:, ::1], u2[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[:, ::1], "
+    "operand[:, ::1], b1, i8)"
+)
+def _backward(
+    dout, weight, hidden, bits, dhidden, dhidden_beta, dweight, dweight_beta, memory, activation, tanh, threads
+):
+    half, apart = bits.size > 0, activation.size > 0  # the activation is apart if it has 16 bits
     R, (N, K) = len(dout), weight.shape
     for t in prange(threads):
         wide_vectors()
@@ -103,9 +111,15 @@ def _backward(dout, hidden, bits, weight, dhidden, dhidden_beta, dweight, dweigh
                 if half:
                     load_row(bits[r, c0:c1], row)
                     gelu_over_gradient(memory[i, c0:c1], row, dhidden[r, c0:c1], dhidden_beta, tanh)
-                    round_row(memory[i, c0:c1])  # the activation, which stands there now
+                    if apart:  # the activation stands in memory now
+                        store_rounded(memory[i, c0:c1], activation[i, c0:c1])
+                    else:
+                        round_row(memory[i, c0:c1])
                 else:
                     gelu_over_gradient(memory[i, c0:c1], hidden[r, c0:c1], dhidden[r, c0:c1], dhidden_beta, tanh)
             if dweight.size:
                 beta = dweight_beta if first == 0 else np.float32(1)  # later blocks add to the first
-                gemm_tn(N, c1 - c0, n, 1.0, dout[first:], N, memory[:, c0:], K, beta, dweight[:, c0:], K)
+                if apart:
+                    gemm_tn(N, c1 - c0, n, 1.0, dout[first:], N, activation[:, c0:], K, beta, dweight[:, c0:], K)
+                else:
+                    gemm_tn(N, c1 - c0, n, 1.0, dout[first:], N, memory[:, c0:], K, beta, dweight[:, c0:], K)

@@ -13,10 +13,10 @@ from ....backend.pool import empty
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
-from ..common.half import covered, factor, in_half, keep
+from ..common.half import covered, factor, in_half, keep, no_rows
 from ..common.math import chunk
 from ..common.sums import LEVELS, carry, clear_sums, store_sum
-from ..common.targets import NO_ROWS, NONE, rows, slot
+from ..common.targets import NONE, rows, slot
 
 ROWS_PER_SUM = 64  # rows of a bias gradient in one running sum: more would lose digits where they cancel
 
@@ -37,7 +37,7 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Any:
     return out, (kept, weight, bias)
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1], i8)")
+@kernel("void(operand[:, ::1], operand[:, ::1], f4[::1], f4[:, ::1], i8)")
 def _forward(x, weight, bias, out, threads):
     R, K = x.shape
     N = weight.shape[0]
@@ -62,17 +62,19 @@ def linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Targ
     dbias = slot(SKIP, (0,)) if bias is None else slot(into[2], bias.shape)
     half, wanted = in_half(x), dx.array.size or dweight.array.size
     _backward(
-        rows(dout), rows(factor(dout, half)) if wanted else NO_ROWS,
-        rows(factor(x, half)) if dweight.array.size else NO_ROWS,
-        rows(factor(weight, half)) if dx.array.size else NO_ROWS,
-        rows(dx.array), dx.beta, dweight.array, dweight.beta, dbias.array, dbias.beta,
+        rows(factor(dout, half)) if wanted else no_rows(half),
+        rows(factor(x, half)) if dweight.array.size else no_rows(half),
+        rows(factor(weight, half)) if dx.array.size else no_rows(half),
+        rows(dout), rows(dx.array), dx.beta, dweight.array, dweight.beta, dbias.array, dbias.beta,
         threads_for(x.size * weight.shape[0] / 32),
     )  # fmt: skip
     return dx.result(), dweight.result(), dbias.result()
 
 
-@kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[::1], f4, i8)")
-def _backward(dout, factor, x, weight, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
+@kernel(
+    "void(operand[:, ::1], operand[:, ::1], operand[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[::1], f4, i8)"
+)
+def _backward(factor, x, weight, dout, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
     R, N = dout.shape
     K = max(x.shape[1], weight.shape[1])  # one may be left out
     for t in prange(threads):
