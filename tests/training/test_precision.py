@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.backend.cpu import bf16_units
+from minitrain.backend.cpu.bf16_units import Unit
 from minitrain.backend.pool import POOL
 from minitrain.backend.precision import current_precision, half_dtype, use_precision
 from minitrain.data import Batch, TokenLoader
@@ -214,15 +216,23 @@ def test_evaluations_have_the_precision_of_the_training():
 
 
 @pytest.mark.parametrize("how", [{"use_amp": True}, {"use_mixed_precision": True}])
-def test_the_documents_names_mean_bfloat16(how):
+def test_the_documents_names_mean_bfloat16(how, monkeypatch):
+    monkeypatch.setattr(bf16_units, "bf16_unit", lambda: Unit("float32", "this processor is too old"))
     told: list[str] = []
     trainer = tiny_trainer(None, config=TrainingConfig(max_steps=1), progress=False, warn=told.append, **how)
     assert trainer.setup.arithmetic.precision == "bfloat16"
     assert trainer.setup.arithmetic.scaler is None
     assert told == [
-        "precision=bfloat16: operands are rounded to 16 bits and multiplied as float32: this saves memory and costs "
-        "some time"
+        "precision=bfloat16: operands are rounded to 16 bits and multiplied as float32, because this processor is too "
+        "old: this saves memory and costs some time"
     ]
+
+
+def test_where_there_are_units_nobody_is_told(monkeypatch):
+    monkeypatch.setattr(bf16_units, "bf16_unit", lambda: Unit("amx", "found on this processor"))
+    told: list[str] = []
+    tiny_trainer(None, config=TrainingConfig(max_steps=1, precision="bfloat16"), progress=False, warn=told.append)
+    assert told == []
 
 
 def test_float64_takes_a_model_in_float64():

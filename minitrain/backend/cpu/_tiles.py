@@ -175,12 +175,8 @@ def end_tiles(typing: Any) -> Any:
 def tile_block(typing: Any, onto: Any, steps: Any, a: Any, b: Any, c: Any, ldc: Any) -> Any:
     """C (SIDE, SIDE) (+)= A B with AMX, for a panel of A and one of B with ``steps`` steps.
 
-    Four tiles hold the sums, two hold A and two B: each step loads four tiles and multiplies four times.
-
-    Args:
-        onto: whether to add to C (1) or to overwrite it (0).
-        steps: of 32 numbers each.
-        a, b: panels. c: float32, rows ``ldc`` bytes apart.
+    Four tiles hold the sums, two hold A and two B: each step of 32 numbers loads four tiles and multiplies four times.
+    With ``onto`` = 0, C is overwritten. Its rows are ``ldc`` bytes apart.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from ._cblas import SIGNATURE, TRANSPOSED, only_scale
 from ._simd import get_half, keep_alive, put_half
 from ._tile_model import pair_block_model, tile_block_model
-from ._tiles import LINE, SIDE, TILE, begin_tiles, end_tiles, pair_block, packing, scale_and_add, tile_block
+from ._tiles import LINE, SIDE, TILE, begin_tiles, end_tiles, packing, pair_block, scale_and_add, tile_block
 from .c_function import compiled_address
 from .compiler import device
 
@@ -40,7 +40,8 @@ def product_on(
     Args:
         name: of the function, which has a file of its own on disk.
         block: a function of (onto, steps, a, b, c, ldc) for blocks of SIDE x SIDE sums.
-        begin: called with the address of 64 free bytes before the first block. end: called after the last.
+        begin: called with the address of 64 free bytes before the first block.
+        end: called after the last.
     """
 
     # The first argument is CBLAS's storage order. It is ignored: kernels always pass row-major.

@@ -54,7 +54,7 @@ _helper: subprocess.Popen[str] | None = None
 
 
 def compile_ahead(module: str, kernels: list[str]) -> None:
-    """Ask the helper, if there may be one, to compile the ``kernels`` of ``module``, given by name (``_forward``, or ``_forward.bfloat16``)."""
+    """Ask the helper, if there may be one, to compile the ``kernels`` of ``module``, such as ``_forward.bfloat16``."""
     if not kernels or thread_count() == 1 or not _can_start_python():
         return
     with contextlib.suppress(OSError):  # it did not start, or has just ended: nothing is compiled ahead

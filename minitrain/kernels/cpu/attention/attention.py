@@ -258,8 +258,9 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
 
 
 @kernel(
-    "void(operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], f4[:, :, :, :], i8[::1], "
-    "f4[:, :, :, :], f4[:, :, ::1], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, i8, i8, f4, i8, f4, i8, i8, i8, b1, i8)"
+    "void(operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], f4[:, :, :, :], "
+    "i8[::1], f4[:, :, :, :], f4[:, :, ::1], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, i8, i8, "
+    "f4, i8, f4, i8, i8, i8, b1, i8)"
 )
 def _backward(
     dout_factor, q, k, v, dout, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, back, ahead, scale,

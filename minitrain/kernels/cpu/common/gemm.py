@@ -40,7 +40,7 @@ _bf16_product = types.ExternalFunction(
 
 @functools.cache
 def takes_halves() -> bool:
-    """Whether kernels may multiply bfloat16 operands as they are. Call it before such a kernel: it links the product."""
+    """Whether kernels may multiply bfloat16 operands as they are. The first call links the product for them."""
     unit = bf16_unit()
     if unit.takes_halves:
         from ....backend.cpu import bf16_product

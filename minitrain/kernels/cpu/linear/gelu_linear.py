@@ -19,9 +19,9 @@ from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ..common.elementwise import gelu, gelu_over_gradient
 from ..common.gemm import available, block, gemm_nn, gemm_nt, gemm_tn
-from ..common.half import covered, factor, in_half, load_row, no_rows, round_row, store_rounded, to_keep, two_forms
+from ..common.half import covered, factor, in_half, load_row, round_row, store_rounded, to_keep, two_forms
 from ..common.math import chunk, wide_vectors
-from ..common.targets import NONE, full_slot, rows, slot
+from ..common.targets import NO_ROWS, NONE, full_slot, rows, slot
 from .linear import linear_backward
 
 ROWS = 256  # at a time; a thread's part of them should fit into its second-level cache
@@ -79,10 +79,10 @@ def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target,
     h = rows(hidden)
     if into[0] is not SKIP or dweight.array.size:
         d = rows(factor(dout, half))
-        at_once = (min(ROWS, len(h)), h.shape[1])
+        memory = empty((min(ROWS, len(h)), h.shape[1]))
         _backward(
             d, rows(factor(weight, half)), *two_forms(h), rows(dhidden.array), dhidden.beta,
-            dweight.array, dweight.beta, empty(at_once), no_rows(half) if d.dtype == np.float32 else empty(at_once, d.dtype),
+            dweight.array, dweight.beta, memory, NO_ROWS if d.dtype == np.float32 else empty(memory.shape, d.dtype),
             approximate == "tanh", threads_for(h.size * weight.shape[0] / 32),
         )  # fmt: skip
     dbias = linear_backward(dout, (hidden, weight, bias), into=(SKIP, SKIP, into[2]))[2]

@@ -72,7 +72,8 @@ def linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Targ
 
 
 @kernel(
-    "void(operand[:, ::1], operand[:, ::1], operand[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[::1], f4, i8)"
+    "void(operand[:, ::1], operand[:, ::1], operand[:, ::1], f4[:, ::1], f4[:, ::1], f4, f4[:, ::1], f4, f4[::1], "
+    "f4, i8)"
 )
 def _backward(factor, x, weight, dout, dx, dx_beta, dweight, dweight_beta, dbias, dbias_beta, threads):
     R, N = dout.shape
