@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from minitrain.benchmark import step_tables, train_step
+from minitrain.benchmark.contestants import PEERS
 from minitrain.benchmark.machine import describe, held_back
 from minitrain.benchmark.report import Table, load_line, markdown, say, show, write_json, write_text
 from minitrain.errors import WorkerError
@@ -53,7 +54,7 @@ class Section(NamedTuple):
 
 def steps(options: Options, config: str) -> Result:
     """A training step of one size."""
-    peers = train_step.PEERS if options.with_torch else ()
+    peers = PEERS if options.with_torch else ()
     return train_step.measure(config, rounds=options.rounds, threads=options.threads, peers=peers)
 
 
