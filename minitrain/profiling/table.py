@@ -113,8 +113,8 @@ def _limits(machine: Machine) -> list[str]:
     threads = f"{machine.threads} thread{'s' * (machine.threads != 1)}"
     lines = [
         f"this machine: {machine.flops * 1e-9:.0f} GFLOP/s{kind} in first-level cache and "
-        f"{machine.bandwidth * 1e-9:.1f} GB/s in a triad, measured just now on {threads}; above {machine.ridge:.1f} FLOP/B "
-        f"arithmetic is the limit, below it memory"
+        f"{machine.bandwidth * 1e-9:.1f} GB/s in a triad, measured just now on {threads}; above "
+        f"{machine.ridge:.1f} FLOP/B arithmetic is the limit, below it memory"
     ]
     if machine.float32_flops is not None and machine.float32_flops != machine.flops:
         lines.append(f"arithmetic outside of products: {machine.float32_flops * 1e-9:.0f} GFLOP/s")
