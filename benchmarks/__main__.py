@@ -1,6 +1,6 @@
 """All benchmarks, ``python -m benchmarks``: every figure that is to be reached, in one run.
 
-    python -m benchmarks --only attention,threads --rounds 3
+    python -m benchmarks attention threads --rounds 3
 
 Tables go to the screen and, as Markdown, to ``benchmarks/out/bench.md``; figures to ``benchmarks/out/*.json``.
 """
@@ -20,7 +20,7 @@ from minitrain.benchmark.machine import describe, held_back
 from minitrain.benchmark.report import Table, load_line, markdown, say, show, write_json, write_text
 from minitrain.errors import WorkerError
 
-from . import attention, kernel_report, kernels, reach, scaling, two_threads
+from . import attention, cores, kernel_report, kernels, reach, scaling, two_threads
 from .kernel_table import ROWS
 from .output import out_file
 
@@ -97,6 +97,7 @@ SECTIONS: dict[str, Section] = {
     "threads": Section(
         lambda o: two_threads.measure(rounds=o.rounds), two_threads.tables, lambda result: [], "two_threads"
     ),
+    "cores": Section(lambda o: cores.measure(rounds=o.rounds), cores.tables, cores.notes, "cores"),
     "scaling": Section(
         lambda o: scaling.measure(rounds=o.rounds, threads=o.threads), scaling.tables, scaling.notes, "scaling"
     ),
@@ -152,12 +153,14 @@ def machine_table() -> str:
 def main() -> int:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=SUMMARY)
-    parser.add_argument("--only", help=f"sections, comma-separated (default: all): {', '.join(SECTIONS)}")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"any of {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument("--only", help="the same, comma-separated")
     parser.add_argument("--no-torch", action="store_true", help="measure minitrain alone")
     parser.add_argument("--rounds", type=int, help="turns of every program (by section, 3 to 15)")
     parser.add_argument("--threads", type=int, help="threads for every program (each one's own choice)")
     arguments = parser.parse_args()
-    names = arguments.only.split(",") if arguments.only else list(SECTIONS)
+    chosen = arguments.sections + (arguments.only.split(",") if arguments.only else [])
+    names = list(dict.fromkeys(chosen)) or list(SECTIONS)
     if unknown := [name for name in names if name not in SECTIONS]:
         parser.error(f"unknown sections {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
     for name in ("rounds", "threads"):
