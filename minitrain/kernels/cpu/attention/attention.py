@@ -2,8 +2,13 @@
 
 A thread takes one head of one sample and goes through its blocks of queries. For each block it computes the scores,
 their softmax and the weighted sum of values. Key blocks that no query of the block may attend to are skipped: a causal
-mask halves the work, and a window makes it linear in the length of the text instead of quadratic. Beyond inputs and
-outputs, each thread needs (BLOCK + 2 D, S) numbers of memory.
+mask halves the work, and a window makes it linear in the length of the text instead of quadratic.
+
+Scores of more than ``KEYS`` keys would leave the second-level cache. So a block of queries takes that many keys at a
+time: the softmax goes on from one part to the next, and what was summed so far is scaled whenever a row's maximum grows
+(Milakov and Gimelshein, Online normalizer calculation for softmax, 2018; Dao et al., FlashAttention, 2022). With no
+more keys than that, there is one part. Beyond inputs and outputs, each thread needs (BLOCK, KEYS) numbers, and (D, S)
+for each of its transposed arrays.
 
 BLAS is fastest on small products when neither factor has to be transposed on the fly. So the keys of a head (and in
 the backward its values) are transposed once, block by block, and all blocks of queries use the transposed blocks.
@@ -33,6 +38,7 @@ from ..common.targets import heads, heads_slot
 
 f4 = np.float32
 BLOCK = 64  # queries, and keys, at once
+KEYS = 512  # whose scores are kept at once, a multiple of BLOCK and of a product's DEPTH
 NO_LENGTHS = np.empty(0, np.int64)
 
 
@@ -118,10 +124,11 @@ def _block_span(i0, n, T, S, keys, back, ahead):
 
 
 @device
-def _row_span(row, start, T, S, keys, back, ahead):
-    """Like ``_span``, but counted from the start of the block's keys."""
+def _row_span(row, start, size, T, S, keys, back, ahead):
+    """Like ``_span``, but counted from ``start`` on, and within the ``size`` keys from there."""
     first, last = _span(row, T, S, keys, back, ahead)
-    return first - start, last - start
+    first, last = min(size, max(0, first - start)), min(size, max(0, last - start))
+    return first, last
 
 
 @device
@@ -162,22 +169,40 @@ def _clear(x):
 
 @device
 def _times_transposed(x, ld, rows, scale, blocks, start, stop, out):
-    """Out (rows, start:stop) = scale x (rows, D) times those columns of a matrix in transposed blocks."""
-    D = blocks.shape[1]
+    """Out (rows, stop - start) = scale x (rows, D) times columns start:stop of a matrix in transposed blocks."""
+    D, ldo = blocks.shape[1], out.shape[1]
     for j in range(start, stop, BLOCK):
-        gemm_nn(rows, min(BLOCK, stop - j), D, scale, x, ld, blocks[j // BLOCK], BLOCK, 0.0, out[:, j:], out.shape[1])
+        n = min(BLOCK, stop - j)
+        gemm_nn(rows, n, D, scale, x, ld, blocks[j // BLOCK], BLOCK, 0.0, out[:, j - start :], ldo)
 
 
 @device
 def _times_rows(x, rows, start, stop, scale, y, ldy, beta, out, ldo):
-    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out."""
-    gemm_nn(rows, y.shape[1], stop - start, scale, x[:, start:], x.shape[1], y[start:], ldy, beta, out, ldo)
+    """Out (rows, D) = scale x (rows, stop - start) y (start:stop, D) + beta out."""
+    gemm_nn(rows, y.shape[1], stop - start, scale, x, x.shape[1], y[start:], ldy, beta, out, ldo)
 
 
 @device
 def _add_transposed_times(x, rows, start, stop, scale, y, ldy, out, ldo):
-    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D)."""
-    gemm_tn(stop - start, y.shape[1], rows, scale, x[:, start:], x.shape[1], y, ldy, 1.0, out[start:], ldo)
+    """Out (start:stop, D) += scale x (rows, stop - start)^T y (rows, D)."""
+    gemm_tn(stop - start, y.shape[1], rows, scale, x, x.shape[1], y, ldy, 1.0, out[start:], ldo)
+
+
+@device
+def _maximum(row, first, last):
+    """Mask a row of scores outside of [first, last) with -inf; its largest score, as an ordered integer."""
+    top = to_ordered_int(f4(-np.inf))
+    if first == 0 and last == row.size:
+        for s in range(row.size):
+            n = to_ordered_int(row[s])
+            top = n if n > top else top
+        return top
+    row[:first] = f4(-np.inf)
+    for s in range(row.size):  # whole rows, not [:last]: they fill the vectors
+        row[s] = row[s] if s < last else f4(-np.inf)
+        n = to_ordered_int(row[s])
+        top = n if n > top else top
+    return top
 
 
 @kernel(
@@ -189,10 +214,10 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
     S, group = k.shape[1], H // k.shape[2]
     ldq, ldv = _row_stride(q), _row_stride(v)
     for t in prange(threads):
-        scores = np.empty((BLOCK, S), f4)
+        scores = np.empty((BLOCK, min(S, KEYS)), f4)
         kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
-        words = np.empty((S + 7) // 4 * 4, np.uint32)
-        totals = np.empty(BLOCK, f4)
+        words = np.empty((min(S, KEYS) + 7) // 4 * 4, np.uint32)
+        tops, totals = np.empty(BLOCK, np.int32), np.empty(BLOCK, f4)
         wide_vectors()
         lo, hi = chunk(B * H, t, threads)
         for task in range(lo, hi):
@@ -202,33 +227,43 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
             for i0 in range(0, T, BLOCK):
                 n = min(BLOCK, T - i0)
                 start, stop = _block_span(i0, n, T, S, keys, back, ahead)
-                _times_transposed(q[b, i0:, h], ldq, n, scale, kt, start, stop, scores)
-                for i in range(n):
-                    row = scores[i, start:stop]
-                    first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
-                    row[:first] = f4(-np.inf)
-                    top = to_ordered_int(f4(-np.inf))
-                    for s in range(row.size):  # whole rows, not [:last]: they fill the vectors
-                        row[s] = row[s] if s < last else f4(-np.inf)
-                        n_s = to_ordered_int(row[s])
-                        top = n_s if n_s > top else top
-                    highest = from_ordered_int(top) if last > first else f4(0)
-                    total = f4(0)
-                    for s in range(row.size):
-                        row[s] = exp_nonpositive(row[s] - highest)
-                        total += row[s]
-                    totals[i] = total
-                    lse[b, h, i0 + i] = np.log(total) + highest if last > first else f4(-np.inf)
-                    if threshold > 0:
-                        element = (h * T + i0 + i) * S + start
-                        w = words[_row_words(words, element, row.size, first_sample + b, k0, k1) :]
+                tops[:n] = to_ordered_int(f4(-np.inf))
+                totals[:n] = 0
+                for j0 in range(start, stop, KEYS):
+                    j1 = min(j0 + KEYS, stop)
+                    _times_transposed(q[b, i0:, h], ldq, n, scale, kt, j0, j1, scores)
+                    for i in range(n):
+                        row = scores[i, : j1 - j0]
+                        first, last = _row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
+                        before = tops[i]
+                        top = max(before, _maximum(row, first, last))
+                        seen = last > first or before > to_ordered_int(f4(-np.inf))
+                        highest = from_ordered_int(top) if seen else f4(0)
+                        total = f4(0)
                         for s in range(row.size):
-                            row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
-                    if half:
-                        round_row(row)
-                if stop > start:
-                    _times_rows(scores, n, start, stop, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D)
+                            row[s] = exp_nonpositive(row[s] - highest)
+                            total += row[s]
+                        if j0 > start and top > before:  # what was summed so far is relative to a lower maximum
+                            smaller = exp_nonpositive(from_ordered_int(before) - highest)
+                            totals[i] *= smaller
+                            out_row = out[b, i0 + i, h]
+                            for d in range(out_row.size):
+                                out_row[d] *= smaller
+                        tops[i] = top
+                        totals[i] += total
+                        if threshold > 0:
+                            element = (h * T + i0 + i) * S + j0
+                            w = words[_row_words(words, element, row.size, first_sample + b, k0, k1) :]
+                            for s in range(row.size):
+                                row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
+                        if half:
+                            round_row(row)
+                    onto = f4(0) if j0 == start else f4(1)
+                    _times_rows(scores, n, j0, j1, 1.0, v[b, :, h // group], ldv, onto, out[b, i0:, h], H * D)
                 for i in range(n):
+                    first, last = _span(i0 + i, T, S, keys, back, ahead)
+                    highest = from_ordered_int(tops[i])
+                    lse[b, h, i0 + i] = np.log(totals[i]) + highest if last > first else f4(-np.inf)
                     inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
                     out_row = out[b, i0 + i, h]
                     for d in range(out_row.size):
@@ -249,11 +284,12 @@ def _backward(
     ldo, ldq, ldk = _row_stride(dout_factor), _row_stride(q), _row_stride(k)
     lddq, lddk, lddv = _row_stride(dq), _row_stride(dk), _row_stride(dv)
     for t in prange(threads):
-        p = np.empty((BLOCK, S), f4)
-        ds = np.empty((BLOCK, S), f4)
+        p = np.empty((BLOCK, min(S, KEYS)), f4)
+        ds = np.empty((BLOCK, min(S, KEYS)), f4)
         kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
         vt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
-        words = np.empty((S + 7) // 4 * 4, np.uint32)
+        words = np.empty((min(S, KEYS) + 7) // 4 * 4, np.uint32)
+        deltas = np.empty(BLOCK, f4)
         wide_vectors()
         lo, hi = chunk(B * G, t, threads)  # a thread owns whole key heads, whose gradients sum over a group of queries
         for task in range(lo, hi):
@@ -269,40 +305,50 @@ def _backward(
                 for i0 in range(0, T, BLOCK):
                     n = min(BLOCK, T - i0)
                     start, stop = _block_span(i0, n, T, S, keys, back, ahead)
-                    _times_transposed(q[b, i0:, h], ldq, n, scale, kt, start, stop, p)
-                    _times_transposed(dout_factor[b, i0:, h], ldo, n, 1.0, vt, start, stop, ds)
                     for i in range(n):
-                        first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
                         delta = f4(0)
                         dout_row, out_row = assume_contiguous(dout[b, i0 + i, h]), assume_contiguous(out[b, i0 + i, h])
                         for d in range(dout_row.size):
                             delta += dout_row[d] * out_row[d]
-                        L = lse[b, h, i0 + i] if last > first else f4(0)
-                        p_row, ds_row = p[i, start:stop], ds[i, start:stop]
-                        p_row[:first] = f4(-np.inf)
-                        if threshold > 0:
-                            element = (h * T + i0 + i) * S + start
-                            w = words[_row_words(words, element, p_row.size, first_sample + b, k0, k1) :]
-                            for s in range(p_row.size):
-                                keep = factor if np.int64(w[s]) >= threshold else f4(0)
-                                e = exp_nonpositive(p_row[s] - L)
-                                e = e if s < last else f4(0)
-                                ds_row[s] = e * (ds_row[s] * keep - delta)
-                                p_row[s] = e * keep
-                        else:
-                            for s in range(p_row.size):
-                                e = exp_nonpositive(p_row[s] - L)
-                                e = e if s < last else f4(0)
-                                ds_row[s] = e * (ds_row[s] - delta)
-                                p_row[s] = e
-                        if half:
-                            round_row(p_row)
-                            round_row(ds_row)
-                    _add_transposed_times(p, n, start, stop, 1.0, dout_factor[b, i0:, h], ldo, dv[b, :, g], lddv)
-                    _add_transposed_times(ds, n, start, stop, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
-                    if stop > start:
-                        _times_rows(ds, n, start, stop, scale, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
-                    elif dq_beta == 0:
+                        deltas[i] = delta
+                    for j0 in range(start, stop, KEYS):
+                        j1 = min(j0 + KEYS, stop)
+                        _times_transposed(q[b, i0:, h], ldq, n, scale, kt, j0, j1, p)
+                        _times_transposed(dout_factor[b, i0:, h], ldo, n, 1.0, vt, j0, j1, ds)
+                        for i in range(n):
+                            first, last = _row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
+                            L = lse[b, h, i0 + i] if last > first else f4(0)
+                            delta = deltas[i]
+                            p_row, ds_row = p[i, : j1 - j0], ds[i, : j1 - j0]
+                            p_row[:first] = f4(-np.inf)
+                            if threshold > 0:
+                                element = (h * T + i0 + i) * S + j0
+                                w = words[_row_words(words, element, p_row.size, first_sample + b, k0, k1) :]
+                                for s in range(p_row.size):
+                                    keep = factor if np.int64(w[s]) >= threshold else f4(0)
+                                    e = exp_nonpositive(p_row[s] - L)
+                                    e = e if s < last else f4(0)
+                                    ds_row[s] = e * (ds_row[s] * keep - delta)
+                                    p_row[s] = e * keep
+                            elif last == p_row.size:
+                                for s in range(p_row.size):
+                                    e = exp_nonpositive(p_row[s] - L)
+                                    ds_row[s] = e * (ds_row[s] - delta)
+                                    p_row[s] = e
+                            else:
+                                for s in range(p_row.size):
+                                    e = exp_nonpositive(p_row[s] - L)
+                                    e = e if s < last else f4(0)
+                                    ds_row[s] = e * (ds_row[s] - delta)
+                                    p_row[s] = e
+                            if half:
+                                round_row(p_row)
+                                round_row(ds_row)
+                        _add_transposed_times(p, n, j0, j1, 1.0, dout_factor[b, i0:, h], ldo, dv[b, :, g], lddv)
+                        _add_transposed_times(ds, n, j0, j1, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
+                        onto = dq_beta if j0 == start else f4(1)
+                        _times_rows(ds, n, j0, j1, scale, k[b, :, g], ldk, onto, dq[b, i0:, h], lddq)
+                    if stop <= start and dq_beta == 0:
                         for i in range(n):
                             for d in range(D):
                                 dq[b, i0 + i, h, d] = 0
