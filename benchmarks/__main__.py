@@ -20,7 +20,7 @@ from minitrain.benchmark.machine import describe, held_back
 from minitrain.benchmark.report import Table, load_line, markdown, say, show, write_json, write_text
 from minitrain.errors import WorkerError
 
-from . import attention, cores, kernel_report, kernels, reach, scaling, two_threads
+from . import attention, cores, kernel_report, kernels, long_attention, reach, scaling, two_threads
 from .kernel_table import ROWS
 from .output import out_file
 
@@ -93,6 +93,12 @@ SECTIONS: dict[str, Section] = {
         attention.tables,
         attention.notes,
         "attention",
+    ),
+    "long": Section(
+        lambda o: long_attention.measure(rounds=o.rounds, threads=o.threads, with_torch=o.with_torch),
+        long_attention.tables,
+        long_attention.notes,
+        "long_attention",
     ),
     "threads": Section(
         lambda o: two_threads.measure(rounds=o.rounds), two_threads.tables, lambda result: [], "two_threads"

@@ -25,19 +25,30 @@ import numpy as np
 from numba import prange
 
 from ....backend.arrays import Array
-from ....backend.cpu._simd import LANES, transpose_block
-from ....backend.cpu.jit import device, kernel
+from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.gemm import available, gemm_nn, gemm_tn
+from ..common.attention_blocks import (
+    BLOCK,
+    add_transposed_times,
+    block_span,
+    clear,
+    masked_maximum,
+    row_span,
+    row_stride,
+    row_words,
+    span,
+    times_rows,
+    times_transposed,
+    transpose,
+)
+from ..common.gemm import available
 from ..common.half import covered, factor, in_half, keep, narrow, round_row
 from ..common.math import assume_contiguous, chunk, exp_nonpositive, from_ordered_int, to_ordered_int, wide_vectors
-from ..common.random import fill_words
 from ..common.targets import heads, heads_slot
 
 f4 = np.float32
-BLOCK = 64  # queries, and keys, at once
 KEYS = 512  # whose scores are kept at once, a multiple of BLOCK and of a product's DEPTH
 NO_LENGTHS = np.empty(0, np.int64)
 
@@ -101,110 +112,6 @@ def _window_sizes(T: int, S: int, causal: bool, window: int | None) -> tuple[int
     return back, 1 if causal else back
 
 
-@device
-def _row_stride(x):
-    """Elements from one row of a head to the next. If there is one row, its stride is arbitrary and is not used."""
-    return max(x.strides[1] // 4, x.shape[3])
-
-
-@device
-def _span(row, T, S, keys, back, ahead):
-    """The keys [first, last) that query ``row`` may attend to, out of ``keys``. Both bounds grow with ``row``."""
-    place = row + S - T
-    last = max(0, min(keys, place + ahead))
-    return min(last, max(0, place - back + 1)), last
-
-
-@device
-def _block_span(i0, n, T, S, keys, back, ahead):
-    """The keys [start, stop) that the ``n`` queries from ``i0`` on may attend to; ``start`` begins a key block."""
-    first, _ = _span(i0, T, S, keys, back, ahead)
-    _, stop = _span(i0 + n - 1, T, S, keys, back, ahead)
-    return first // BLOCK * BLOCK, stop
-
-
-@device
-def _row_span(row, start, size, T, S, keys, back, ahead):
-    """Like ``_span``, but counted from ``start`` on, and within the ``size`` keys from there."""
-    first, last = _span(row, T, S, keys, back, ahead)
-    first, last = min(size, max(0, first - start)), min(size, max(0, last - start))
-    return first, last
-
-
-@device
-def _row_words(words, element, n, sample, k0, k1):
-    """Fill ``words`` with the random words of ``n`` probabilities of a sample (H, T, S), from ``element`` on.
-
-    Returns:
-        Where in ``words`` they begin.
-    """
-    first = element // 4 * 4
-    fill_words(words[: (n + 7) // 4 * 4], first, sample, k0, k1)
-    return element - first
-
-
-@device
-def _transpose(x, n, out):
-    """Transpose the first ``n`` rows of x (S, D) in blocks, into out (blocks, D, BLOCK)."""
-    D = x.shape[1]
-    rows, columns = n // LANES * LANES, D // LANES * LANES  # the part that is transposed in registers
-    for s in range(0, rows, LANES):
-        block = out[s // BLOCK].ctypes.data + 4 * (s % BLOCK)
-        for d in range(0, columns, LANES):
-            transpose_block(x[s:].ctypes.data + 4 * d, x.strides[0] // 4, block + 4 * d * BLOCK, BLOCK)
-    for s in range(n):
-        block, column = out[s // BLOCK], s % BLOCK
-        for d in range(columns if s < rows else 0, D):
-            block[d, column] = x[s, d]
-
-
-@device
-def _clear(x):
-    """Set x (S, D) to zero; its rows are contiguous."""
-    for s in range(x.shape[0]):
-        row = assume_contiguous(x[s])
-        for d in range(row.size):
-            row[d] = 0
-
-
-@device
-def _times_transposed(x, ld, rows, scale, blocks, start, stop, out):
-    """Out (rows, stop - start) = scale x (rows, D) times columns start:stop of a matrix in transposed blocks."""
-    D, ldo = blocks.shape[1], out.shape[1]
-    for j in range(start, stop, BLOCK):
-        n = min(BLOCK, stop - j)
-        gemm_nn(rows, n, D, scale, x, ld, blocks[j // BLOCK], BLOCK, 0.0, out[:, j - start :], ldo)
-
-
-@device
-def _times_rows(x, rows, start, stop, scale, y, ldy, beta, out, ldo):
-    """Out (rows, D) = scale x (rows, stop - start) y (start:stop, D) + beta out."""
-    gemm_nn(rows, y.shape[1], stop - start, scale, x, x.shape[1], y[start:], ldy, beta, out, ldo)
-
-
-@device
-def _add_transposed_times(x, rows, start, stop, scale, y, ldy, out, ldo):
-    """Out (start:stop, D) += scale x (rows, stop - start)^T y (rows, D)."""
-    gemm_tn(stop - start, y.shape[1], rows, scale, x, x.shape[1], y, ldy, 1.0, out[start:], ldo)
-
-
-@device
-def _maximum(row, first, last):
-    """Mask a row of scores outside of [first, last) with -inf; its largest score, as an ordered integer."""
-    top = to_ordered_int(f4(-np.inf))
-    if first == 0 and last == row.size:
-        for s in range(row.size):
-            n = to_ordered_int(row[s])
-            top = n if n > top else top
-        return top
-    row[:first] = f4(-np.inf)
-    for s in range(row.size):  # whole rows, not [:last]: they fill the vectors
-        row[s] = row[s] if s < last else f4(-np.inf)
-        n = to_ordered_int(row[s])
-        top = n if n > top else top
-    return top
-
-
 @kernel(
     "void(f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], i8, i8, "
     "f4, i8, f4, i8, i8, i8, b1, i8)"
@@ -212,7 +119,7 @@ def _maximum(row, first, last):
 def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, half, threads):
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
-    ldq, ldv = _row_stride(q), _row_stride(v)
+    ldq, ldv = row_stride(q), row_stride(v)
     for t in prange(threads):
         scores = np.empty((BLOCK, min(S, KEYS)), f4)
         kt = np.empty((S // BLOCK + 1, D, BLOCK), f4)
@@ -223,20 +130,20 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
         for task in range(lo, hi):
             b, h = task // H, task % H
             keys = min(S, lengths[b]) if lengths.size else S
-            _transpose(k[b, :, h // group], keys, kt)
+            transpose(k[b, :, h // group], keys, kt)
             for i0 in range(0, T, BLOCK):
                 n = min(BLOCK, T - i0)
-                start, stop = _block_span(i0, n, T, S, keys, back, ahead)
+                start, stop = block_span(i0, n, T, S, keys, back, ahead)
                 tops[:n] = to_ordered_int(f4(-np.inf))
                 totals[:n] = 0
                 for j0 in range(start, stop, KEYS):
                     j1 = min(j0 + KEYS, stop)
-                    _times_transposed(q[b, i0:, h], ldq, n, scale, kt, j0, j1, scores)
+                    times_transposed(q[b, i0:, h], ldq, n, scale, kt, j0, j1, scores)
                     for i in range(n):
                         row = scores[i, : j1 - j0]
-                        first, last = _row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
+                        first, last = row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
                         before = tops[i]
-                        top = max(before, _maximum(row, first, last))
+                        top = max(before, masked_maximum(row, first, last))
                         seen = last > first or before > to_ordered_int(f4(-np.inf))
                         highest = from_ordered_int(top) if seen else f4(0)
                         total = f4(0)
@@ -253,15 +160,15 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
                         totals[i] += total
                         if threshold > 0:
                             element = (h * T + i0 + i) * S + j0
-                            w = words[_row_words(words, element, row.size, first_sample + b, k0, k1) :]
+                            w = words[row_words(words, element, row.size, first_sample + b, k0, k1) :]
                             for s in range(row.size):
                                 row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
                         if half:
                             round_row(row)
                     onto = f4(0) if j0 == start else f4(1)
-                    _times_rows(scores, n, j0, j1, 1.0, v[b, :, h // group], ldv, onto, out[b, i0:, h], H * D)
+                    times_rows(scores, n, j0, j1, 1.0, v[b, :, h // group], ldv, onto, out[b, i0:, h], H * D)
                 for i in range(n):
-                    first, last = _span(i0 + i, T, S, keys, back, ahead)
+                    first, last = span(i0 + i, T, S, keys, back, ahead)
                     highest = from_ordered_int(tops[i])
                     lse[b, h, i0 + i] = np.log(totals[i]) + highest if last > first else f4(-np.inf)
                     inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
@@ -281,8 +188,8 @@ def _backward(
     B, T, H, D = q.shape
     S, G = k.shape[1], k.shape[2]
     group = H // G
-    ldo, ldq, ldk = _row_stride(dout_factor), _row_stride(q), _row_stride(k)
-    lddq, lddk, lddv = _row_stride(dq), _row_stride(dk), _row_stride(dv)
+    ldo, ldq, ldk = row_stride(dout_factor), row_stride(q), row_stride(k)
+    lddq, lddk, lddv = row_stride(dq), row_stride(dk), row_stride(dv)
     for t in prange(threads):
         p = np.empty((BLOCK, min(S, KEYS)), f4)
         ds = np.empty((BLOCK, min(S, KEYS)), f4)
@@ -295,16 +202,16 @@ def _backward(
         for task in range(lo, hi):
             b, g = task // G, task % G
             keys = min(S, lengths[b]) if lengths.size else S
-            _transpose(k[b, :, g], keys, kt)
-            _transpose(v[b, :, g], keys, vt)
+            transpose(k[b, :, g], keys, kt)
+            transpose(v[b, :, g], keys, vt)
             if dk_beta == 0:
-                _clear(dk[b, :, g])
+                clear(dk[b, :, g])
             if dv_beta == 0:
-                _clear(dv[b, :, g])
+                clear(dv[b, :, g])
             for h in range(g * group, (g + 1) * group):
                 for i0 in range(0, T, BLOCK):
                     n = min(BLOCK, T - i0)
-                    start, stop = _block_span(i0, n, T, S, keys, back, ahead)
+                    start, stop = block_span(i0, n, T, S, keys, back, ahead)
                     for i in range(n):
                         delta = f4(0)
                         dout_row, out_row = assume_contiguous(dout[b, i0 + i, h]), assume_contiguous(out[b, i0 + i, h])
@@ -313,17 +220,17 @@ def _backward(
                         deltas[i] = delta
                     for j0 in range(start, stop, KEYS):
                         j1 = min(j0 + KEYS, stop)
-                        _times_transposed(q[b, i0:, h], ldq, n, scale, kt, j0, j1, p)
-                        _times_transposed(dout_factor[b, i0:, h], ldo, n, 1.0, vt, j0, j1, ds)
+                        times_transposed(q[b, i0:, h], ldq, n, scale, kt, j0, j1, p)
+                        times_transposed(dout_factor[b, i0:, h], ldo, n, 1.0, vt, j0, j1, ds)
                         for i in range(n):
-                            first, last = _row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
+                            first, last = row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
                             L = lse[b, h, i0 + i] if last > first else f4(0)
                             delta = deltas[i]
                             p_row, ds_row = p[i, : j1 - j0], ds[i, : j1 - j0]
                             p_row[:first] = f4(-np.inf)
                             if threshold > 0:
                                 element = (h * T + i0 + i) * S + j0
-                                w = words[_row_words(words, element, p_row.size, first_sample + b, k0, k1) :]
+                                w = words[row_words(words, element, p_row.size, first_sample + b, k0, k1) :]
                                 for s in range(p_row.size):
                                     keep = factor if np.int64(w[s]) >= threshold else f4(0)
                                     e = exp_nonpositive(p_row[s] - L)
@@ -344,10 +251,10 @@ def _backward(
                             if half:
                                 round_row(p_row)
                                 round_row(ds_row)
-                        _add_transposed_times(p, n, j0, j1, 1.0, dout_factor[b, i0:, h], ldo, dv[b, :, g], lddv)
-                        _add_transposed_times(ds, n, j0, j1, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
+                        add_transposed_times(p, n, j0, j1, 1.0, dout_factor[b, i0:, h], ldo, dv[b, :, g], lddv)
+                        add_transposed_times(ds, n, j0, j1, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
                         onto = dq_beta if j0 == start else f4(1)
-                        _times_rows(ds, n, j0, j1, scale, k[b, :, g], ldk, onto, dq[b, i0:, h], lddq)
+                        times_rows(ds, n, j0, j1, scale, k[b, :, g], ldk, onto, dq[b, i0:, h], lddq)
                     if stop <= start and dq_beta == 0:
                         for i in range(n):
                             for d in range(D):
