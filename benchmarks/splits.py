@@ -97,6 +97,11 @@ def _rows(call: Call) -> Split:
     return Split(x.size // x.shape[-1], x.size)
 
 
+def _positions(call: Call) -> Split:
+    x = call.args[0]  # (B, T, H, D)
+    return Split(x.shape[0] * x.shape[1], x.size)
+
+
 def _groups_of_rows(call: Call) -> Split:
     dout = call.args[0]
     return Split(group_count(dout.size // dout.shape[-1], 128), dout.size)
@@ -135,6 +140,8 @@ _SPLITS: dict[str, Callable[[Call], Split]] = {
     "linear_forward": _linear,
     "rms_norm_backward": _groups_of_rows,
     "rms_norm_forward": _rows,
+    "rope_backward": _positions,
+    "rope_forward": _positions,
     "sum_of_squares": _squares,
 }
 _ELEMENTWISE = {
