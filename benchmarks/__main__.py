@@ -1,6 +1,6 @@
 """All benchmarks, ``python -m benchmarks``: every figure that is to be reached, in one run.
 
-    python -m benchmarks --only attention,threads --rounds 3
+    python -m benchmarks attention threads --rounds 3
 
 Tables go to the screen and, as Markdown, to ``benchmarks/out/bench.md``; figures to ``benchmarks/out/*.json``.
 """
@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from minitrain.benchmark import step_tables, train_step
+from minitrain.benchmark.contestants import PEERS
 from minitrain.benchmark.machine import describe, held_back
 from minitrain.benchmark.report import Table, load_line, markdown, say, show, write_json, write_text
 from minitrain.errors import WorkerError
 
-from . import attention, kernel_report, kernels, reach, scaling, two_threads
+from . import attention, cores, kernel_report, kernels, long_attention, reach, scaling, two_threads
 from .kernel_table import ROWS
 from .output import out_file
 
@@ -53,7 +54,7 @@ class Section(NamedTuple):
 
 def steps(options: Options, config: str) -> Result:
     """A training step of one size."""
-    peers = train_step.PEERS if options.with_torch else ()
+    peers = PEERS if options.with_torch else ()
     return train_step.measure(config, rounds=options.rounds, threads=options.threads, peers=peers)
 
 
@@ -93,9 +94,16 @@ SECTIONS: dict[str, Section] = {
         attention.notes,
         "attention",
     ),
+    "long": Section(
+        lambda o: long_attention.measure(rounds=o.rounds, threads=o.threads, with_torch=o.with_torch),
+        long_attention.tables,
+        long_attention.notes,
+        "long_attention",
+    ),
     "threads": Section(
         lambda o: two_threads.measure(rounds=o.rounds), two_threads.tables, lambda result: [], "two_threads"
     ),
+    "cores": Section(lambda o: cores.measure(rounds=o.rounds), cores.tables, cores.notes, "cores"),
     "scaling": Section(
         lambda o: scaling.measure(rounds=o.rounds, threads=o.threads), scaling.tables, scaling.notes, "scaling"
     ),
@@ -151,12 +159,14 @@ def machine_table() -> str:
 def main() -> int:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=SUMMARY)
-    parser.add_argument("--only", help=f"sections, comma-separated (default: all): {', '.join(SECTIONS)}")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"any of {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument("--only", help="the same, comma-separated")
     parser.add_argument("--no-torch", action="store_true", help="measure minitrain alone")
     parser.add_argument("--rounds", type=int, help="turns of every program (by section, 3 to 15)")
     parser.add_argument("--threads", type=int, help="threads for every program (each one's own choice)")
     arguments = parser.parse_args()
-    names = arguments.only.split(",") if arguments.only else list(SECTIONS)
+    chosen = arguments.sections + (arguments.only.split(",") if arguments.only else [])
+    names = list(dict.fromkeys(chosen)) or list(SECTIONS)
     if unknown := [name for name in names if name not in SECTIONS]:
         parser.error(f"unknown sections {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
     for name in ("rounds", "threads"):

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from minitrain.backend.pool import POOL
+from minitrain.benchmark.contestants import available, default_install
 from minitrain.benchmark.machine import OtherLoad, describe, held_back
 from minitrain.benchmark.ratios import pairwise_ratio, spread
 from minitrain.benchmark.report import load_line, say, show, write_json
-from minitrain.benchmark.train_step import available, default_install, thread_settings
+from minitrain.benchmark.train_step import thread_settings
 from minitrain.benchmark.turns import Reply, Worker, peak_rss_mb, serve, take_turns
 from minitrain.errors import WorkerError
 

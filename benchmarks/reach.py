@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from minitrain.benchmark.contestants import NO_MKL, PEERS
 from minitrain.benchmark.ratios import Spread
 from minitrain.benchmark.report import Table
-from minitrain.benchmark.train_step import NO_MKL, PEERS
 
 from .kernel_report import find
 

@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from minitrain.benchmark.contestants import default_install
 from minitrain.benchmark.machine import OtherLoad, describe
 from minitrain.benchmark.programs import Minitrain
 from minitrain.benchmark.ratios import fitted_exponent, spread
 from minitrain.benchmark.report import Table, say
 from minitrain.benchmark.sizes import SIZES
 from minitrain.benchmark.tokens import BatchStream, markov_tokens
-from minitrain.benchmark.train_step import default_install, thread_settings
+from minitrain.benchmark.train_step import thread_settings
 from minitrain.benchmark.turns import Reply, Worker, serve
 from minitrain.plotting.style import COLORS, GUESS, new_figures, save_figure
 

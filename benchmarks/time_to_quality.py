@@ -23,10 +23,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minitrain.benchmark.contestants import available
 from minitrain.benchmark.machine import OtherLoad, describe, held_back
 from minitrain.benchmark.ratios import Spread, pairwise_ratio
 from minitrain.benchmark.report import Table, load_line, say, show, write_json
-from minitrain.benchmark.train_step import available, thread_settings
+from minitrain.benchmark.train_step import thread_settings
 from minitrain.benchmark.turns import PAUSE, Worker
 from minitrain.errors import WorkerError
 

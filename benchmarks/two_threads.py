@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from minitrain.benchmark.contestants import default_install
 from minitrain.benchmark.machine import OtherLoad, describe
 from minitrain.benchmark.ratios import Spread, pairwise_ratio
 from minitrain.benchmark.report import Table, say
 from minitrain.benchmark.sizes import SIZES
 from minitrain.benchmark.tokens import markov_tokens
-from minitrain.benchmark.train_step import SGEMM_REPEATS, default_install, program, thread_settings
+from minitrain.benchmark.train_step import SGEMM_REPEATS, program, thread_settings
 from minitrain.benchmark.turns import Worker, take_turns
 
 CONFIG, STEPS, ROUNDS = "baby", 1, 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..plotting.style import COLORS, GUESS, TRAIN, new_figures, save_figure
 from .step_tables import title_of
-from .train_step import LABELS, OURS, PEERS, Result
+from .train_step import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def draw(results: Sequence[Result], path: Path) -> Path:
 
 def speed_labels(result: Result) -> list[str]:
     """The label of each speed bar: tokens per second, and for PyTorch how many times as fast minitrain is."""
-    ratios = result["programs"]["minitrain"]["ratios"]
+    ratios = result["programs"][result["main"]]["ratios"]
     labels = []
     for name, measured in result["programs"].items():
         ratio = f"   minitrain is {ratios[name]['median']:.2f}x as fast" if name in ratios else ""
@@ -56,11 +56,11 @@ def speed_labels(result: Result) -> list[str]:
 
 def memory_labels(result: Result) -> list[str]:
     """The label of each memory bar: the memory, and for PyTorch what share of it minitrain takes."""
-    ours = result["programs"]["minitrain"]["peak_rss_mb"]
+    ours = result["programs"][result["main"]]["peak_rss_mb"]
     labels = []
-    for name, measured in result["programs"].items():
+    for measured in result["programs"].values():
         peak = measured["peak_rss_mb"]
-        share = f"   minitrain takes {ours / peak:.2f}x of it" if name in PEERS and ours and peak else ""
+        share = f"   minitrain takes {ours / peak:.2f}x of it" if not measured["ours"] and ours and peak else ""
         labels.append("not known here" if peak is None else f"{peak:,.0f}{share}")
     return labels
 
@@ -69,9 +69,10 @@ def _bars(axes: Axes, programs: Result, values: Sequence[float], labels: Sequenc
     """Horizontal bars from the top down, minitrain's in colour, with labels inside or beside them."""
     from matplotlib.ticker import MaxNLocator
 
-    colors = [TRAIN if name == "minitrain" else COLORS[5] if name in OURS else PEER for name in programs]
+    main = next(iter(programs))
+    colors = [TRAIN if name == main else COLORS[5] if measured["ours"] else PEER for name, measured in programs.items()]
     bars = axes.barh(range(len(values)), values, BAR, color=colors)
-    axes.set_yticks(range(len(values)), [LABELS[name] for name in programs])
+    axes.set_yticks(range(len(values)), [measured["label"] for measured in programs.values()])
     axes.set_ylim(max(len(values), FEWEST) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(5))  # the numbers are long
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -1,13 +1,14 @@
 """The programs that ``train_step`` compares, each a child: ``python -m minitrain.benchmark.programs minitrain ...``.
 
-All train the same model on the same batches: float32, AdamW with decay on matrices, gradients clipped to
-norm 1. A program is built, runs its first step and greets. From then on it answers ``run K`` with the seconds
-of K steps.
+All train the same model on the same batches: AdamW with decay on matrices, gradients clipped to norm 1, in float32 or
+with operands of products in bfloat16 (PyTorch: autocast). A program is built, runs its first step and greets. From
+then on it answers ``run K`` with the seconds of K steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import time
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..backend.memory import page_faults
+from ..backend.pool import POOL
+from ..backend.precision import use_precision
+from .contestants import PRECISIONS
 from .sgemm import SGEMMS
 from .sizes import BETAS, LEARNING_RATE, MAX_GRAD_NORM, SIZES, WEIGHT_DECAY, Size
 from .tokens import Batch, BatchStream
@@ -43,7 +47,7 @@ class Program:
 class Minitrain(Program):
     """minitrain as its README uses it."""
 
-    def __init__(self, size: Size, stream: BatchStream) -> None:
+    def __init__(self, size: Size, stream: BatchStream, precision: str = "float32") -> None:
         from ..backend import thread_count
         from ..backend.cpu.blas import blas
         from ..models import GPT, GPTConfig, Llama, LlamaConfig
@@ -58,6 +62,7 @@ class Minitrain(Program):
         pack(self.model)
         self.optimizer = AdamW(self.model, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
         self.stream = stream
+        self.precision = precision
         self.batches: list[Batch] = []
 
     def prepare(self, steps: int) -> None:
@@ -67,17 +72,18 @@ class Minitrain(Program):
     def step(self) -> float:
         """Forward, backward, clip, update."""
         self.optimizer.zero_grad()
-        loss, cache = self.model.loss(self.batches.pop())
-        self.model.loss_backward(cache)
+        with use_precision(self.precision):
+            loss, cache = self.model.loss(self.batches.pop())
+            self.model.loss_backward(cache)
         clip = self.clip(self.model, MAX_GRAD_NORM, count=float(loss.count))
         self.optimizer.step(clip.scale)
         return loss.mean
 
 
 class Torch(Program):
-    """The same in PyTorch, eager or compiled."""
+    """The same in PyTorch, eager or compiled; bfloat16 by autocast, which covers the forward."""
 
-    def __init__(self, size: Size, stream: BatchStream, compiled: bool) -> None:
+    def __init__(self, size: Size, stream: BatchStream, compiled: bool, precision: str = "float32") -> None:
         import torch
 
         from .torch_gpt import GPT, adamw
@@ -88,6 +94,7 @@ class Torch(Program):
         self.threads = torch.get_num_threads()
         self.model = GPT(**size.model()) if size.family == "gpt" else Llama(**size.model())
         self.loss = torch.compile(self.model.loss) if compiled else self.model.loss
+        self.half = precision == "bfloat16"
         settings: dict[str, Any] = {"lr": LEARNING_RATE, "betas": BETAS, "weight_decay": WEIGHT_DECAY}
         self.optimizer = adamw(self.model, **settings, fused=True)
         self.stream = stream
@@ -100,7 +107,8 @@ class Torch(Program):
     def step(self) -> float:
         """Forward, backward, clip, update."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(*self.batches.pop())
+        with self.torch.autocast("cpu", self.torch.bfloat16) if self.half else contextlib.nullcontext():
+            loss = self.loss(*self.batches.pop())
         loss.backward()
         self.torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         self.optimizer.step()
@@ -122,14 +130,14 @@ class Products(Program):
 PROGRAMS = ("minitrain", "eager", "compiled", *SGEMMS)
 
 
-def build(name: str, size: Size, tokens: str) -> Program:
-    """The program called ``name``: one of ``PROGRAMS``."""
+def build(name: str, size: Size, tokens: str, precision: str = "float32") -> Program:
+    """The program called ``name``: one of ``PROGRAMS``. Products alone are always of float32."""
     if name in SGEMMS:
         return Products(name)
     stream = BatchStream(np.load(tokens), size.batch_size, size.block_size)
     if name == "minitrain":
-        return Minitrain(size, stream)
-    return Torch(size, stream, compiled=name == "compiled")
+        return Minitrain(size, stream, precision)
+    return Torch(size, stream, compiled=name == "compiled", precision=precision)
 
 
 def main() -> None:
@@ -138,12 +146,13 @@ def main() -> None:
     parser.add_argument("program", choices=PROGRAMS)
     parser.add_argument("--config", choices=SIZES, required=True)
     parser.add_argument("--tokens", required=True, help="a .npy file of token ids")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the operands of products")
     arguments = parser.parse_args()
     program: Program
 
     def greet() -> Reply:
         nonlocal program
-        program = build(arguments.program, SIZES[arguments.config], arguments.tokens)
+        program = build(arguments.program, SIZES[arguments.config], arguments.tokens, arguments.precision)
         after_build = peak_rss_mb()
         program.prepare(1)
         began = time.perf_counter()
@@ -173,6 +182,7 @@ def main() -> None:
             "fastest": min(after - before for before, after in itertools.pairwise(times)),
             "cores": (time.process_time() - cpu) / total,
             "loss": loss,
+            "pool_peak_mb": POOL.peak / 1e6,  # of minitrain's own arrays; 0 in other programs
         }
 
     serve(greet, {"run": run})

@@ -1,28 +1,29 @@
 """Compares a training step of minitrain with PyTorch and with the machine's limit.
 
 The programs run in turn (``turns.py``): minitrain, PyTorch eager with fused AdamW, PyTorch compiled, and plain matrix
-products, which show what the machine can do at that time. Where MKL is installed, minitrain runs twice: with the
-products of a default install, and with MKL's.
+products, which show what the machine can do at that time. ``contestants.py`` says who else takes part: both in another
+precision, both held to AVX2, minitrain with MKL's products.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..backend.info import version
 from ..errors import WorkerError
+from .comparisons import compared
+from .contestants import PEERS, Contestant, contestants, torch_installed, widest_instructions
 from .machine import OtherLoad, describe
+from .probe import SLOW
 from .ratios import pairwise_ratio, spread
 from .report import say
 from .sgemm import SGEMM_FLOPS, SGEMMS
@@ -30,16 +31,6 @@ from .sizes import FLOPS_FORMULA, SIZES, Size, step_flops
 from .tokens import markov_tokens
 from .turns import ROOT, Reply, Worker, take_turns
 
-PEERS = ("eager", "compiled")
-OURS = ("minitrain", "minitrain_mkl")
-LABELS = {
-    "minitrain": "minitrain",
-    "minitrain_mkl": "minitrain [mkl]",
-    "eager": "PyTorch eager",
-    "compiled": "PyTorch compiled",
-}
-NO_TORCH = "PyTorch is not installed (pip install torch): minitrain runs alone"
-NO_MKL = "mkl is not installed (pip install 'minitrain[mkl]')"
 SGEMM_REPEATS = 5
 Result = dict[str, Any]
 
@@ -51,6 +42,8 @@ def measure(
     steps: int | None = None,
     peers: tuple[str, ...] = PEERS,
     threads: int | None = None,
+    precision: str = "float32",
+    equal_instructions: bool = False,
 ) -> Result:
     """Run the comparison for one size.
 
@@ -60,6 +53,9 @@ def measure(
         steps: training steps per turn; the size's number by default.
         peers: the PyTorch programs to compare with; those that cannot run are reported and left out.
         threads: threads for every program; by default each chooses its own number, as for a user.
+        precision: ``float32``, or ``bfloat16``: then both precisions of both take part, except programs that a small
+            step finds too slow to wait for (``probe.py``).
+        equal_instructions: whether all also run held to AVX2, if the processor has AVX-512.
 
     Raises:
         WorkerError: if minitrain itself does not run.
@@ -77,16 +73,24 @@ def measure(
         environment |= thread_settings(threads)
         failures: dict[str, str] = {}
         starts: dict[str, Result] = {}
+        probes: dict[str, Reply] = {}
         workers: list[Worker] = []
-        for name, choice in contestants(peers, failures).items():
-            say(f"{config}: starting {LABELS[name]} …")
+        field = contestants(peers, failures, precision=precision, equal_instructions=equal_instructions)
+        for one in field:
+            variables = environment | dict(one.variables)
             try:
-                worker, starts[name] = start(name, config, tokens, environment | choice)
+                if one.half and not one.ours:
+                    say(f"{config}: one small step of {one.label} …")
+                    probes[one.name] = probed(one, config, variables)
+                say(f"{config}: starting {one.label} …")
+                worker, starts[one.name] = start(one, config, tokens, variables)
             except WorkerError as error:
-                if name == "minitrain":
+                if one.ours and not one.mkl:
                     raise
-                failures[name] = str(error)
-                say(f"{config}: leaving out {LABELS[name]}: {error}")
+                if isinstance(error, TooSlow):
+                    probes[one.name] = error.reply
+                failures[one.name] = str(error)
+                say(f"{config}: leaving out {one.label}: {error}")
                 continue
             workers.append(stack.enter_context(contextlib.closing(worker)))
         for name in SGEMMS:
@@ -99,22 +103,54 @@ def measure(
         replies = take_turns(workers, commands, rounds)
         own = sum(replies[w.name][-1]["cpu_seconds"] - w.greeting["cpu_seconds"] for w in workers)
         others = watch.cores(own)
+    running = [one for one in field if one.name in starts]
     return {
         "config": config,
-        **summarise(size, replies, starts),
+        "precision": precision,
+        "instructions": widest_instructions(),
+        **summarise(size, replies, starts, running),
         "settings": {
             "rounds": rounds,
             "steps_per_round": steps,
             "threads": threads,
+            "equal_instructions": equal_instructions,
             "flops_formula": FLOPS_FORMULA,
         },
+        "probes": probes,
         "failures": failures,
         "cores_used_by_others": others,
         "machine": describe(),
     }
 
 
-def summarise(size: Size, replies: Mapping[str, list[Reply]], starts: Mapping[str, Result]) -> Result:
+def probed(one: Contestant, config: str, environment: Mapping[str, str]) -> Reply:
+    """What a small step in both precisions took.
+
+    Raises:
+        WorkerError: if the program is too slow to wait for, or does not run.
+    """
+    arguments = ["minitrain.benchmark.probe", one.kind, "--config", config, "--precision", one.precision]
+    with contextlib.closing(Worker(one.name, arguments, environment)) as worker:
+        reply = {key: worker.greeting[key] for key in ("seconds", "float32_seconds", "slowness")}
+    if reply["slowness"] > SLOW:
+        raise TooSlow(one, reply)
+    return reply
+
+
+class TooSlow(WorkerError):
+    """A program that a small step found too slow."""
+
+    def __init__(self, one: Contestant, reply: Reply) -> None:
+        self.reply = reply
+        super().__init__(
+            f"a small step (one layer, one sequence) took {reply['seconds']:.3g} s in {one.precision} and "
+            f"{reply['float32_seconds']:.3g} s in float32, {reply['slowness']:.0f} times as long"
+        )
+
+
+def summarise(
+    size: Size, replies: Mapping[str, list[Reply]], starts: Mapping[str, Result], running: Sequence[Contestant]
+) -> Result:
     """The results: ratios within the same round, tokens per second, efficiency, memory, start times."""
     seconds = {name: [reply["seconds"] for reply in turns] for name, turns in replies.items()}
     products = {
@@ -124,28 +160,37 @@ def summarise(size: Size, replies: Mapping[str, list[Reply]], starts: Mapping[st
     peak = products[fastest]  # FLOP/s
     flops = step_flops(size)
     programs: Result = {}
-    for name, start_figures in starts.items():
-        turns, median = replies[name], statistics.median(seconds[name])
-        programs[name] = {
-            **start_figures,
-            "step_seconds": spread(seconds[name])._asdict(),
+    for one in running:
+        turns, median = replies[one.name], statistics.median(seconds[one.name])
+        programs[one.name] = {
+            **starts[one.name],
+            "label": one.label,
+            "ours": one.ours,
+            "precision": one.precision,
+            "step_seconds": spread(seconds[one.name])._asdict(),
             "tokens_per_second": size.tokens / median,
             "efficiency": flops.total / median / peak,
             "peak_rss_mb": turns[-1]["peak_rss_mb"],
+            "pool_peak_mb": turns[-1]["pool_peak_mb"] if one.ours else None,
             "page_faults": None if turns[-1]["page_faults"] is None else median_of(turns, "page_faults"),
             "cores": median_of(turns, "cores"),
             "idle_cpu_seconds_per_turn": median_of(turns, "idle_cpu_seconds"),
             "last_loss": turns[-1]["loss"],
         }
-    for name in OURS:
-        if name in programs:
-            rivals = [peer for peer in PEERS if peer in programs]
-            programs[name]["ratios"] = {peer: pairwise_ratio(seconds[peer], seconds[name])._asdict() for peer in rivals}
-    ratios = programs["minitrain"]["ratios"]
-    memory = [programs[name]["peak_rss_mb"] for name in ("minitrain", "eager") if name in programs]
+    for one in running:
+        if one.ours:
+            rivals = [other.name for other in running if not other.ours and other.masked == one.masked]
+            programs[one.name]["ratios"] = {
+                rival: pairwise_ratio(seconds[rival], seconds[one.name])._asdict() for rival in rivals
+            }
+    main = running[0].name
+    ratios = programs[main]["ratios"]
+    memory = [programs[name]["peak_rss_mb"] for name in (main, "eager") if name in programs]
     return {
+        "main": main,
         **{f"ratio_to_torch_{peer}": ratios[peer]["median"] if peer in ratios else None for peer in PEERS},
-        "sgemm_efficiency": programs["minitrain"]["efficiency"],
+        "comparisons": compared(programs, seconds, running),
+        "sgemm_efficiency": programs[main]["efficiency"],
         "peak_rss_ratio": memory[0] / memory[1] if len(memory) == 2 and None not in memory else None,
         "tokens_per_second": {name: measured["tokens_per_second"] for name, measured in programs.items()},
         "sgemm_gflops": peak / 1e9,
@@ -163,63 +208,25 @@ def median_of(replies: list[Reply], key: str) -> float:
     return float(statistics.median(reply[key] for reply in replies))
 
 
-def start(name: str, config: str, tokens: Path, environment: Mapping[str, str]) -> tuple[Worker, Result]:
+def start(one: Contestant, config: str, tokens: Path, environment: Mapping[str, str]) -> tuple[Worker, Result]:
     """Start a program; one that caches compiled code is started cold first. Returns it and its start times."""
-    ours = name in OURS
-    measured: Result = {"import_seconds": import_seconds("minitrain" if ours else "torch", environment)}
-    arguments = program("minitrain" if ours else name, config, tokens)
-    if name != "eager":
-        with contextlib.closing(Worker(name, arguments, environment)) as cold:
+    measured: Result = {"import_seconds": import_seconds("minitrain" if one.ours else "torch", environment)}
+    arguments = program(one.kind, config, tokens, one.precision)
+    if one.kind != "eager":
+        with contextlib.closing(Worker(one.name, arguments, environment)) as cold:
             measured["cold_first_step_seconds"] = cold.greeting["first_step_seconds"]
             measured["cold_start_seconds"] = cold.seconds_to_ready
-    worker = Worker(name, arguments, environment)
+    worker = Worker(one.name, arguments, environment)
     measured["first_step_seconds"] = worker.greeting["first_step_seconds"]
     measured["start_seconds"] = worker.seconds_to_ready
     measured |= {key: worker.greeting[key] for key in ("threads", "blas", "first_loss", "rss_after_build_mb")}
     return worker, measured
 
 
-def program(name: str, config: str, tokens: Path) -> list[str]:
-    """The child's command line after ``python -m``."""
-    return ["minitrain.benchmark.programs", name, "--config", config, "--tokens", str(tokens)]
-
-
-def contestants(peers: tuple[str, ...], failures: dict[str, str]) -> dict[str, dict[str, str]]:
-    """The programs to run, with the environment variables of each; those that cannot run go into ``failures``."""
-    names = {"minitrain": default_install()}
-    if version("mkl") is None:
-        failures["minitrain_mkl"] = NO_MKL
-    elif chosen := os.environ.get("MINITRAIN_BLAS"):
-        failures["minitrain_mkl"] = f"MINITRAIN_BLAS={chosen} is set: minitrain runs on that alone"
-    else:
-        names["minitrain_mkl"] = {"MINITRAIN_BLAS": "mkl"}
-    return names | {peer: {} for peer in available(peers, failures)}
-
-
-def default_install() -> dict[str, str]:
-    """Variables that make minitrain run as without the ``mkl`` extra, which it may prefer if it is installed.
-
-    A user's own ``MINITRAIN_BLAS`` is kept.
-    """
-    if version("mkl") is None or os.environ.get("MINITRAIN_BLAS"):
-        return {}
-    from ..backend.cpu.sgemm import instructions
-
-    return {"MINITRAIN_BLAS": "openblas" if instructions() is None else "own"}
-
-
-def available(peers: tuple[str, ...], failures: dict[str, str]) -> tuple[str, ...]:
-    """``peers``, or nothing if PyTorch is missing; ``failures`` then says so."""
-    if peers and not torch_installed():
-        say(NO_TORCH)
-        failures |= dict.fromkeys(peers, NO_TORCH)
-        return ()
-    return peers
-
-
-def torch_installed() -> bool:
-    """Whether PyTorch can be measured."""
-    return importlib.util.find_spec("torch") is not None
+def program(name: str, config: str, tokens: Path, precision: str = "float32") -> list[str]:
+    """The child's command line after ``python -m``; that of float32 is also understood by earlier versions."""
+    arguments = ["minitrain.benchmark.programs", name, "--config", config, "--tokens", str(tokens)]
+    return arguments if precision == "float32" else [*arguments, "--precision", precision]
 
 
 def thread_settings(threads: int | None) -> dict[str, str]:

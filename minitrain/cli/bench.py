@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .arguments import Parser, UsageError
 from .failures import warn
@@ -12,11 +13,14 @@ _EPILOG = """\
 The sizes:
 {sizes}
 
-All programs train the same model on the same made-up tokens: float32, AdamW, gradients clipped to norm 1. Each runs in
-a process of its own, and they take turns, so that all meet the same machine. What is told is the median over the
+All programs train the same model on the same made-up tokens: AdamW, gradients clipped to norm 1. Each runs in a process
+of its own, and they take turns, so that all meet the same machine. What is told is the median over the
 rounds of ratios within a round, with the quartiles. "Of sgemm peak" is the useful arithmetic of a step over what the
 fastest matrix product found here (minitrain's, NumPy's or PyTorch's) would do in that time. The first start of
 minitrain and of compiled PyTorch finds no compiled code, as on a new machine: that takes most of a minute.
+
+With --precision bfloat16, minitrain and PyTorch (autocast) run in both precisions. PyTorch may be hundreds of times
+slower in bfloat16 where the processor has no units for it: a small step finds that out, and such a program is left out.
 
 Leave the machine alone meanwhile: the last line says how busy something else kept it.
 
@@ -24,12 +28,14 @@ examples:
   minitrain bench                          the small model, about two minutes with PyTorch
   minitrain bench --config all             every size, about fifteen minutes
   minitrain bench --threads 1 --rounds 5
+  minitrain bench --config baby --precision bfloat16
 
 exit codes: 0 done, 1 minitrain did not run, 2 something to correct in what was asked"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Measure what ``argv`` asks for, print the tables, write the results and the chart; returns the exit code."""
+    from ..benchmark.contestants import PRECISIONS
     from ..benchmark.sizes import SIZES
     from ..benchmark.step_tables import title_of
 
@@ -42,6 +48,14 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, metavar="N", help="turns of every program (by size, 7 to 15)")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps a turn (by size, 2 to 20)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of every program (each one's own choice)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="float32", help="of the operands of products (%(default)s)"
+    )
+    parser.add_argument(
+        "--equal-instructions",
+        action="store_true",
+        help="with AVX-512: also run every program held to AVX2, which takes twice as long",
+    )
     parser.add_argument("--no-torch", action="store_true", help="train minitrain alone")
     parser.add_argument(
         "--out", default="bench", metavar="FOLDER", help="folder for bench.json and bench.png (%(default)s)"
@@ -51,15 +65,16 @@ def run(argv: Sequence[str]) -> int:
         if (value := getattr(arguments, name)) is not None and value < 1:
             raise UsageError(f"--{name} {value}: give 1 or more")
     configs = tuple(SIZES) if arguments.config == "all" else (arguments.config,)
-    _bench(configs, arguments.rounds, arguments.steps, arguments.threads, not arguments.no_torch, Path(arguments.out))
+    settings = {name: getattr(arguments, name) for name in ("rounds", "steps", "threads", "precision")}
+    settings["equal_instructions"] = arguments.equal_instructions
+    _bench(configs, settings, not arguments.no_torch, Path(arguments.out))
     return 0
 
 
-def _bench(
-    configs: Sequence[str], rounds: int | None, steps: int | None, threads: int | None, with_torch: bool, out: Path
-) -> None:
+def _bench(configs: Sequence[str], settings: dict[str, Any], with_torch: bool, out: Path) -> None:
     from ..benchmark import train_step
     from ..benchmark.chart import draw
+    from ..benchmark.contestants import PEERS
     from ..benchmark.machine import held_back
     from ..benchmark.report import say, write_json
     from ..benchmark.step_tables import show_result
@@ -70,9 +85,7 @@ def _bench(
         warn(line)
     results = []
     for config in configs:
-        result = train_step.measure(
-            config, rounds=rounds, steps=steps, peers=train_step.PEERS if with_torch else (), threads=threads
-        )
+        result = train_step.measure(config, peers=PEERS if with_torch else (), **settings)
         show_result(result)
         results.append(result)
         # After every size: what was measured stays if a later one is stopped.

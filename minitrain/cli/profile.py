@@ -28,8 +28,10 @@ columns (means of a step):
              applies to each element
   GB         arrays read and written, each once: the least that has to move
   FLOP/B     GFLOP over GB, the arithmetic intensity
-  of bound   how near the speed that the machine allows at this intensity (the roofline), min(sgemm, FLOP/B x triad);
-             above 100% the arrays came from the caches
+  limit      what the machine limits it by: arithmetic (GFLOP over the peak of multiply-adds in first-level cache), or
+             memory (GB over the bandwidth of a triad), whichever takes longer
+  of bound   that time over the measured one: 100% is as fast as the machine allows (the roofline); above 100% the
+             arrays came from the caches
 
 Inside an operation nothing is told apart; by layer, what a layer itself calls is counted, not the layers inside it.
 
@@ -37,6 +39,7 @@ examples:
   minitrain profile                                   the default of minitrain train
   minitrain profile recipe=tiny trainer.batch_size=16
   minitrain profile gpt2 --batch-size 4 --length 64   a preset on random tokens
+  minitrain profile gpt-char --precision bfloat16     with settings: trainer.precision=bfloat16
   minitrain profile gpt-char --by-layer --json profile.json
 
 presets:
@@ -59,7 +62,7 @@ def run(argv: Sequence[str]) -> int:
 
     with _chosen(arguments) as steps, compilation_shown(PlainProgress(0, 1)):
         print(steps.title, flush=True)
-        machine = measure_machine()
+        machine = measure_machine(precision=steps.precision)
         report = profile_steps(
             steps, arguments.steps, warmup=arguments.warmup, machine=machine, by_layer=arguments.by_layer
         )
@@ -87,9 +90,9 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[Steps]:
     what = arguments.what
     names = [word for word in what if "=" not in word]
     if not names:
-        for option in ("batch_size", "length"):
+        settings = {"batch_size": "trainer.batch_size", "length": "data.block_size", "precision": "trainer.precision"}
+        for option, setting in settings.items():
             if getattr(arguments, option) is not None:
-                setting = {"batch_size": "trainer.batch_size", "length": "data.block_size"}[option]
                 raise UsageError(f"--{option.replace('_', '-')} goes with a preset; with settings write {setting}=...")
         from .compose import compose_config
 
@@ -105,7 +108,9 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[Steps]:
     if len(what) > 1:
         raise UsageError(f"give the preset {names[0]} alone, or settings such as preset={names[0]} and others")
     size = BATCH_SIZE if arguments.batch_size is None else arguments.batch_size
-    yield steps_of_preset(names[0], batch_size=size, length=arguments.length)
+    yield steps_of_preset(
+        names[0], batch_size=size, length=arguments.length, precision=arguments.precision or "float32"
+    )
 
 
 def _print(tables: Sequence[Table]) -> None:
@@ -127,6 +132,7 @@ def _parser() -> Parser:
     parser.add_argument("--warmup", type=int, default=_WARMUP, metavar="N", help=f"steps before those ({_WARMUP})")
     parser.add_argument("--batch-size", type=int, metavar="B", help="sequences a step of a preset (4)")
     parser.add_argument("--length", type=int, metavar="T", help="tokens a sequence of a preset (256, or its longest)")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of products of a preset (float32)")
     parser.add_argument("--by-layer", action="store_true", help="a second table, by layer of the model")
     parser.add_argument("--picture", default="profile.png", metavar="FILE", help="the PNG to draw (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write all numbers to this file")

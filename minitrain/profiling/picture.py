@@ -61,7 +61,7 @@ def _draw_roofline(axes: Axes, rows: list[Row], report: Report, machine: Machine
     axes.scatter(xs, ys, s=areas, c=[DIRECTIONS[row.direction] for row in rows], alpha=0.75, linewidths=0, zorder=2)
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(min(*ys, left * slope) / 2, 4 * max(*ys, peak)))
     axes.set_xlabel("FLOP per byte (least traffic: every array read and written once)")
-    axes.text(machine.ridge, peak * 1.12, f"sgemm: {peak:.0f} GFLOP/s", va="bottom", fontsize=9)
+    axes.text(machine.ridge, peak * 1.12, f"arithmetic: {peak:.0f} GFLOP/s", va="bottom", fontsize=9)
     return [math.sqrt(area / math.pi) for area in areas]
 
 

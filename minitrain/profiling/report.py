@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .machine import Machine
+from .products import PRODUCTS
 
 REST = "Python and the rest"
 """The row for all time outside of operations and updates."""
@@ -39,6 +40,11 @@ class Row(NamedTuple):
     def name(self) -> str:
         """Operation and direction."""
         return " ".join(filter(None, (self.op, self.direction)))
+
+    @property
+    def product(self) -> bool:
+        """Whether this is an operation of matrix products, whose operands have the precision of the step."""
+        return f"{self.op}_{self.direction}" in PRODUCTS
 
     @property
     def intensity(self) -> float | None:
@@ -95,16 +101,35 @@ class Report:
         """Share of the step's time that operations and updates account for."""
         return sum(row.seconds for row in self.rows if row.op != REST) / self.seconds
 
-    def share_of_bound(self, row: Row) -> float | None:
-        """The calls' speed as a share of the machine's limit; ``None`` if they do not work on arrays.
+    def least_seconds(self, row: Row) -> float | None:
+        """The time that the machine needs for the calls: for each operation the longer of arithmetic and memory.
 
-        1 is as fast as memory and arithmetic allow; above that, arrays came from the caches. The limit of the whole
-        step is the sum of the rows' limits.
+        Rows that were summed need the sum of their parts. ``None`` without a machine, and for what does not work on
+        arrays.
         """
         if self.machine is None:
             return None
-        parts = self.rows if row.op == TOTAL else (row,)
-        least = sum(self.machine.bound(part.flops or 0.0, part.nbytes) for part in parts)
+        parts = [part for part in self.rows if _is_part(part, row)]
+        return sum(self.machine.bound(p.flops or 0.0, p.nbytes, product=p.product) for p in parts) or None
+
+    def limit(self, row: Row) -> str | None:
+        """What the machine limits the calls by, ``arithmetic`` or ``memory``; in a sum, what most of its limit is."""
+        if self.machine is None or self.least_seconds(row) is None:
+            return None
+        seconds = {"arithmetic": 0.0, "memory": 0.0}
+        for part in self.rows:
+            if _is_part(part, row):
+                arithmetic = self.machine.arithmetic(part.flops or 0.0, product=part.product)
+                memory = self.machine.memory(part.nbytes)
+                seconds["arithmetic" if arithmetic > memory else "memory"] += max(arithmetic, memory)
+        return max(seconds, key=seconds.__getitem__)
+
+    def share_of_bound(self, row: Row) -> float | None:
+        """The least time over the time of the calls; ``None`` if they do not work on arrays.
+
+        1 is as fast as memory and arithmetic allow; above that, arrays came from the caches.
+        """
+        least = self.least_seconds(row)
         return least / row.seconds if least and row.seconds else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,8 +153,21 @@ class Report:
             "intensity": row.intensity,
             "flops_per_second": row.flops_per_second,
             "bytes_per_second": row.bytes_per_second,
+            "least_seconds": self.least_seconds(row),
+            "limit": self.limit(row),
             "share_of_bound": self.share_of_bound(row),
         }
+
+
+def _is_part(part: Row, row: Row) -> bool:
+    """Whether a row of a report was summed into ``row``, which may be of all paths, or of all operations."""
+    if row.op == TOTAL:
+        return True
+    if part.direction != row.direction:
+        return False
+    if not row.op:  # a layer
+        return part.path == row.path and part.op != REST
+    return part.op == row.op and row.path in ("", part.path)
 
 
 def merged(rows: Iterable[Row], kind: Callable[[Row], Row]) -> list[Row]:

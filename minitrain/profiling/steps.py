@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..backend.precision import use_precision
 from ..data import TokenLoader
 from ..errors import ConfigError
 from ..models.common.decoder import Decoder
@@ -35,11 +36,13 @@ class Steps(NamedTuple):
         title: a description, in one line.
         model: the model that is trained.
         train: runs the update with a given number, from 0.
+        precision: precision of the operands of products.
     """
 
     title: str
     model: Module
     train: Callable[[int], object]
+    precision: str = "float32"
 
 
 @contextlib.contextmanager
@@ -61,16 +64,20 @@ def steps_of_run(config: RunConfig) -> Iterator[Steps]:
             trainer.loop.update(trainer.setup.batch(step))
 
         B, T = config.trainer.batch_size, config.data.block_size
-        yield Steps(_title(config.recipe or config.model.name, trainer.model, B, T), trainer.model, train)
+        title = _title(config.recipe or config.model.name, trainer.model, B, T, config.trainer.precision)
+        yield Steps(title, trainer.model, train, config.trainer.precision)
 
 
-def steps_of_preset(name: str, *, batch_size: int = BATCH_SIZE, length: int | None = None) -> Steps:
+def steps_of_preset(
+    name: str, *, batch_size: int = BATCH_SIZE, length: int | None = None, precision: str = "float32"
+) -> Steps:
     """Steps of a language model with AdamW and clipping on random tokens.
 
     Args:
         name: name of the preset.
         batch_size: sequences per step, B.
         length: length of a sequence, T; ``None`` for 256, or the model's longest if that is shorter.
+        precision: precision of the operands of products, ``float32`` or ``bfloat16``.
 
     Raises:
         ConfigError: if there is no such preset, it is not a language model, or a size is out of range.
@@ -94,9 +101,10 @@ def steps_of_preset(name: str, *, batch_size: int = BATCH_SIZE, length: int | No
 
     def train(step: int) -> None:
         batch = loader.micro_batches(step, 1)
-        train_step(model, optimizer, batch, lr=1e-4, key=key.fold(step), max_grad_norm=1.0)
+        with use_precision(precision):
+            train_step(model, optimizer, batch, lr=1e-4, key=key.fold(step), max_grad_norm=1.0)
 
-    return Steps(_title(name, model, batch_size, length), model, train)
+    return Steps(_title(name, model, batch_size, length, precision), model, train, precision)
 
 
 def profile_steps(
@@ -120,5 +128,6 @@ def profile_steps(
     return recorded.report(machine)
 
 
-def _title(name: str, model: Module, batch_size: int, length: int) -> str:
-    return f"{name}: {model.parameter_count():,} parameters, {batch_size} sequences of {length} tokens a step"
+def _title(name: str, model: Module, batch_size: int, length: int, precision: str) -> str:
+    kind = "" if precision == "float32" else f", {precision}"
+    return f"{name}: {model.parameter_count():,} parameters, {batch_size} sequences of {length} tokens a step{kind}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from .machine import Machine
 from .report import Report, Row
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _table(title: str, rows: Sequence[tuple[str, Row]], report: Report) -> Table
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(title, no_wrap=True)
     table.add_column("direction", no_wrap=True)
-    for heading in ("calls", "ms", "share", flops.name, nbytes.name, "FLOP/B", "GFLOP/s", "GB/s", "of bound"):
+    for heading in ("calls", "ms", "share", flops.name, nbytes.name, "FLOP/B", "GFLOP/s", "GB/s", "limit", "of bound"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, row in [*rows, ("total", total)]:
         bound = report.share_of_bound(row)
@@ -52,6 +53,7 @@ def _table(title: str, rows: Sequence[tuple[str, Row]], report: Report) -> Table
             _digits(row.intensity),
             _digits(row.flops_per_second, 1e9),
             _digits(row.bytes_per_second, 1e9),
+            report.limit(row) or "",
             "" if bound is None else f"[{_color(bound)}]{bound:.0%}[/]",
             style="bold" if row is total else None,
         )
@@ -95,12 +97,28 @@ def describe(report: Report) -> list[str]:
         f"account for {report.coverage:.1%} of it"
     ]
     if (machine := report.machine) is not None:
-        lines.append(
-            f"this machine: {machine.flops * 1e-9:.0f} GFLOP/s in sgemm and {machine.bandwidth * 1e-9:.1f} GB/s in a "
-            f"triad, measured just now on {machine.threads} thread{'s' * (machine.threads != 1)}; above "
-            f"{machine.ridge:.1f} FLOP/B arithmetic is the limit, below it memory"
-        )
-        lines.append("of bound: 100% is as fast as these two allow; more means that data came from the caches")
+        lines += _limits(machine)
+        if (least := report.least_seconds(report.total)) is not None:
+            lines.append(
+                f"at these limits the step would take {least * 1e3:.2f} ms, {least / report.seconds:.0%} of its time"
+            )
     faults = "" if report.page_faults is None else f"page faults: {report.page_faults:.1f} per step; "
     lines.append(f"{faults}buffer pool: {report.pool_peak / 1e6:.1f} MB at most")
+    return lines
+
+
+def _limits(machine: Machine) -> list[str]:
+    """The machine's limits, and how to read shares of them."""
+    kind = "" if machine.precision == "float32" else f" in {machine.precision}"
+    threads = f"{machine.threads} thread{'s' * (machine.threads != 1)}"
+    lines = [
+        f"this machine: {machine.flops * 1e-9:.0f} GFLOP/s{kind} in first-level cache and "
+        f"{machine.bandwidth * 1e-9:.1f} GB/s in a triad, measured just now on {threads}; above "
+        f"{machine.ridge:.1f} FLOP/B arithmetic is the limit, below it memory"
+    ]
+    if machine.float32_flops is not None and machine.float32_flops != machine.flops:
+        lines.append(f"arithmetic outside of products: {machine.float32_flops * 1e-9:.0f} GFLOP/s")
+    if machine.sgemm is not None:
+        lines.append(f"a product of large float32 matrices: {machine.sgemm * 1e-9:.0f} GFLOP/s")
+    lines.append("of bound: 100% is as fast as these two allow; more means that data came from the caches")
     return lines

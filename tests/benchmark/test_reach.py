@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks import __main__ as command
 from benchmarks import attention, kernel_report, kernels, reach, scaling
 from benchmarks.kernel_table import ATTENTION_LENGTHS, ROWS, SHAPES, functions_of, kernel_of
-from minitrain.benchmark import train_step
+from minitrain.benchmark import contestants, train_step
 from minitrain.benchmark.ratios import Spread, fitted_exponent
 from minitrain.benchmark.report import Table, load_line, markdown
 from minitrain.errors import WorkerError
@@ -81,9 +81,9 @@ def test_the_better_of_pytorchs_programs_counts(monkeypatch):
 def test_why_a_step_was_not_measured(monkeypatch):
     fake_race(monkeypatch, torch=False)
     result = train_step.measure("char", rounds=1)
-    assert reach.step_ratio(result) == train_step.NO_TORCH
-    assert reach.step_ratio(result, "minitrain_mkl") == train_step.NO_MKL
-    assert reach.memory_ratio(result) == train_step.NO_TORCH
+    assert reach.step_ratio(result) == contestants.NO_TORCH
+    assert reach.step_ratio(result, "minitrain_mkl") == contestants.NO_MKL
+    assert reach.memory_ratio(result) == contestants.NO_TORCH
 
 
 def kernel_lines(jobs: Any, programs: Any) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from minitrain import cli
-from minitrain.backend.cpu import sgemm as sgemm_of_our_own
-from minitrain.benchmark import chart, sgemm, train_step
+from minitrain.benchmark import chart, contestants, sgemm, train_step
 from minitrain.benchmark.machine import commit
 from minitrain.benchmark.sizes import SIZES, step_flops
 from minitrain.benchmark.tokens import markov_tokens
@@ -142,14 +141,14 @@ def test_threads_reach_every_program(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("instructions", "default"), [("AVX-512", "own"), (None, "openblas")])
 def test_with_mkl_minitrain_runs_on_both(monkeypatch, instructions, default):
     fake = fake_race(monkeypatch, mkl=True)
-    monkeypatch.setattr(sgemm_of_our_own, "instructions", lambda: instructions)
+    monkeypatch.setattr(contestants, "widest_instructions", lambda: instructions)
     result = train_step.measure("char", rounds=1)
     asked = {worker.name: worker.environment.get("MINITRAIN_BLAS") for worker in fake.started}
     assert (asked["minitrain"], asked["minitrain_mkl"]) == (default, "mkl")
     assert result["programs"]["minitrain_mkl"]["ratios"]["compiled"]["median"] == pytest.approx(1.5)
     monkeypatch.setenv("MINITRAIN_BLAS", "system")
     failures: dict[str, str] = {}
-    assert train_step.contestants((), failures) == {"minitrain": {}}
+    assert contestants.contestants((), failures) == [contestants.Contestant("minitrain")]
     assert failures == {"minitrain_mkl": "MINITRAIN_BLAS=system is set: minitrain runs on that alone"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from minitrain import cli, profiling
+from minitrain.backend.cpu.sgemm import instructions
 from minitrain.backend.memory import page_faults
+from minitrain.kernels.cpu import peak
 from minitrain.profiling import Machine, Report, Row, describe, draw, measure_machine
 from minitrain.profiling.labels import label_points
-from minitrain.profiling.machine import memory_bandwidth
+from minitrain.profiling.machine import memory_bandwidth, tile_peak
 from minitrain.profiling.report import REST
 from minitrain.runs import run as training_run
 from minitrain.training.callbacks.monitors.utilisation import sgemm_peak
@@ -31,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "text.txt").write_text(TEXT)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(profiling, "measure_machine", lambda: Machine(1e11, 1e10, 2))
+    monkeypatch.setattr(profiling, "measure_machine", lambda precision: Machine(1e11, 1e10, 2, precision))
     return tmp_path
 
 
@@ -50,11 +53,13 @@ def test_a_recipe_gives_a_table_and_a_picture(capsys: pytest.CaptureFixture[str]
     for operation in (("linear", "backward"), ("attention", "forward"), ("adam", "optimizer")):
         assert operation in rows
     header = next(line for line in lines if "operation" in line)
-    for column in ("calls", "ms", "share", "FLOP/B", "GFLOP/s", "GB/s", "of bound"):
+    for column in ("calls", "ms", "share", "FLOP/B", "GFLOP/s", "GB/s", "limit", "of bound"):
         assert column in header
     total = next(line for line in lines if line.split()[:1] == ["total"])
     assert "100.0%" in total
-    assert "this machine: 100 GFLOP/s in sgemm and 10.0 GB/s in a triad, measured just now on 2 threads" in out
+    assert (
+        "this machine: 100 GFLOP/s in first-level cache and 10.0 GB/s in a triad, measured just now on 2 threads" in out
+    )
     assert "page faults: " in out or page_faults() is None
     assert "buffer pool: " in out
     assert "picture: profile.png" in out
@@ -174,10 +179,36 @@ def test_labels_do_not_cover_each_other() -> None:
 
 def test_the_machine_is_measured() -> None:
     machine = measure_machine(side=128, length=1 << 16)
-    assert machine == (sgemm_peak("cpu", 128), memory_bandwidth(1 << 16), machine.threads)
+    assert machine.sgemm == sgemm_peak("cpu", 128)
+    assert machine.bandwidth == memory_bandwidth(1 << 16)
+    assert machine.flops == machine.float32_flops == max(machine.sgemm, tile_peak("float32") or 0)
     assert 1e8 < machine.flops < 1e14
     assert 1e8 < machine.bandwidth < 1e13
     assert machine.threads >= 1
+
+
+@pytest.mark.skipif(instructions() is None, reason="needs AVX2")
+def test_a_peak_of_its_own_for_a_precision_that_has_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    tile_peak.cache_clear()
+    assert 1e9 < peak.product_peak("bfloat16") < 1e13  # multiplied as float32 until there is a tile for it
+    monkeypatch.setitem(peak.PEAKS, "bfloat16", lambda: 7e15)
+    machine = measure_machine(side=128, length=1 << 16, precision="bfloat16")
+    assert (machine.flops, machine.precision) == (7e15, "bfloat16")
+    assert machine.float32_flops == max(machine.sgemm or 0, tile_peak("float32") or 0)
+    tile_peak.cache_clear()
+
+
+@pytest.mark.skipif(instructions() is None, reason="needs AVX2")
+def test_the_peak_is_about_a_tile_in_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as many tiles take twice as long, so that the loop is not optimised away."""
+    few, many = (min(_seconds(tiles) for _ in range(5)) for tiles in (4_000, 40_000))
+    assert 4 < many / few < 25
+
+
+def _seconds(tiles: int) -> float:
+    began = time.process_time()
+    peak._tiles(tiles, 1)
+    return time.process_time() - began
 
 
 def test_the_triad_is_what_it_says() -> None:

@@ -6,9 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minitrain.backend import use_kernels
+from minitrain.backend.cpu._simd import CACHE_LINE
 from minitrain.kernels.cpu.attention import rope as rope_kernels
+from minitrain.kernels.cpu.common.sums import group_buffers, group_count
 from minitrain.nn import RMSNorm
 from minitrain.ops import Into, geglu_backward, geglu_forward, relu_backward, relu_forward, rope_backward, rope_forward
 from tests.helpers.processes import run_python
@@ -129,3 +133,14 @@ def test_a_kernel_is_compiled_once_and_computes_the_same_in_later_processes(tmp_
     assert first == ["geglu._forward", *second]
     assert len(second) == 2
     assert len({*second}) == 1
+
+
+@given(st.integers(1, 70_000), st.integers(1, 3000), st.integers(1, 70))
+def test_no_two_threads_sum_in_one_cache_line(rows, width, threads):
+    groups, cascades = group_buffers(rows, width, threads)
+    assert (len(groups), len(cascades)) == (group_count(rows, 128), threads)
+    for buffer in (groups, cascades):
+        assert buffer.flags.c_contiguous
+        assert width <= buffer.shape[-1] < width + CACHE_LINE
+        for part in buffer[:3]:
+            assert part.ctypes.data % (4 * CACHE_LINE) == 0

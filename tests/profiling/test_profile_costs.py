@@ -216,3 +216,30 @@ def test_every_counted_name_is_a_function() -> None:
         assert hasattr(importlib.import_module(f"minitrain.optim.{updates[name]}"), name)
     tested = {f"{name}_{way}" for name in INPUTS for way in ("forward", "backward")} | updates.keys()
     assert PER_ELEMENT.keys() <= tested
+
+
+def test_operands_of_16_bits_are_counted_as_such() -> None:
+    """What a cache keeps is written by the forward and read by the backward, in two bytes a number."""
+    from minitrain import use_kernels
+    from minitrain.backend import use_precision
+
+    R, K, N = 70, 40, 30
+    x, w, dout = normal(R, K), normal(N, K), normal(R, N)
+    B, T, H, D = 2, 9, 3, 8
+    q, k, v, dy = (normal(B, T, H, D) for _ in range(4))
+    for kernels in ("auto", "reference"):
+        with use_kernels(kernels), use_precision("bfloat16"):
+            out, cache = linear_forward(x, w)
+            gradients = linear_backward(dout, cache)
+            y, kept = attention_forward(q, k, v, causal=True)
+            back = attention_backward(dy, kept)
+        weight = cache[1].itemsize  # the reference keeps a rounded copy of it, the kernels the float32 weight itself
+        copied = 2 * N * K if weight == 2 else 0
+        forward = cost("linear_forward", x, w, result=(out, cache))
+        assert forward.nbytes == 4 * (R * K + N * K + R * N) + 2 * R * K + copied
+        backward = cost("linear_backward", dout, cache, result=gradients)
+        assert backward.nbytes == 4 * R * N + 2 * R * K + weight * N * K + 4 * (R * K + N * K)
+        n, rows = q.size, 4 * kept.lse.size
+        assert cost("attention_forward", q, k, v, result=(y, kept)).nbytes == 4 * 4 * n + 2 * 4 * n + rows
+        assert cost("attention_backward", dy, kept, result=back).nbytes == 4 * n + 2 * 4 * n + rows + 3 * 4 * n
+        assert forward.flops == 2 * R * K * N

@@ -264,3 +264,57 @@ def test_a_preset_runs_on_random_tokens() -> None:
     assert "2 sequences of 5 tokens" in steps.title
     report = recorded(lambda: steps.train(0))
     assert row(report, "attention", "forward").flops == 3 * 4 * 48 * 2 * 15
+
+
+@pytest.mark.parametrize(
+    ("product", "flops", "nbytes", "seconds", "limit"),
+    [
+        (True, 800.0, 10.0, 2.0, "arithmetic"),  # at 400 of products
+        (False, 800.0, 10.0, 8.0, "arithmetic"),  # at 100 of everything else
+        (True, 800.0, 30.0, 3.0, "memory"),
+        (True, 0.0, 30.0, 3.0, "memory"),
+    ],
+)
+def test_products_have_a_peak_of_their_own(
+    product: bool, flops: float, nbytes: float, seconds: float, limit: str
+) -> None:
+    machine = Machine(400.0, 10.0, 1, "bfloat16", 100.0)
+    assert machine.bound(flops, nbytes, product=product) == seconds
+    found = Row("linear" if product else "gelu", "forward", "", 1, 16.0, flops, nbytes)
+    report = Report((found,), 1, 20.0, None, 0, machine)
+    assert found.product == product
+    assert (report.least_seconds(found), report.limit(found)) == (seconds, limit)
+    assert report.share_of_bound(found) == seconds / 16
+
+
+def test_a_sum_of_rows_needs_the_sum_of_their_limits() -> None:
+    """A product in one layer and a copy in another do not overlap, though together they would balance."""
+    machine = Machine(flops=100.0, bandwidth=10.0, threads=1)
+    rows = (
+        Row("linear", "forward", "a", 1, 5.0, 400.0, 1.0),  # 4 s of arithmetic
+        Row("linear", "forward", "b", 1, 5.0, 10.0, 40.0),  # 4 s of memory
+        Row("linear", "backward", "b", 1, 5.0, 300.0, 1.0),
+        Row("gelu", "forward", "a", 1, 5.0, 10.0, 10.0),  # 1 s of memory
+        Row(REST, "", "", 0, 5.0, None, 0.0),
+    )
+    report = Report(rows, 1, 25.0, None, 0, machine)
+    by_op = {(r.op, r.direction): report.least_seconds(r) for r in report.by_op()}
+    assert by_op == {("linear", "forward"): 8, ("linear", "backward"): 3, ("gelu", "forward"): 1, (REST, ""): None}
+    by_layer = {(r.path, r.direction): report.least_seconds(r) for r in report.by_layer() if r.op != REST}
+    assert by_layer == {("a", "forward"): 5, ("b", "forward"): 4, ("b", "backward"): 3}
+    assert report.least_seconds(report.total) == 12
+    assert report.limit(report.total) == "arithmetic"
+    numbers = report.to_dict()["total"]
+    assert (numbers["least_seconds"], numbers["share_of_bound"]) == (12, 12 / 25)
+
+
+def test_a_preset_in_bfloat16() -> None:
+    steps = steps_of_preset("gpt-nano", batch_size=2, length=5, precision="bfloat16")
+    assert steps.precision == "bfloat16"
+    assert steps.title.endswith("a step, bfloat16")
+    plain, half = (
+        recorded(lambda s=s: s.train(0)) for s in (steps_of_preset("gpt-nano", batch_size=2, length=5), steps)
+    )
+    for direction in ("forward", "backward"):
+        assert row(half, "linear", direction).flops == row(plain, "linear", direction).flops
+    assert row(half, "attention", "backward").nbytes < row(plain, "attention", "backward").nbytes

@@ -2,8 +2,13 @@
 
 A thread takes one head of one sample and goes through its blocks of queries. For each block it computes the scores,
 their softmax and the weighted sum of values. Key blocks that no query of the block may attend to are skipped: a causal
-mask halves the work, and a window makes it linear in the length of the text instead of quadratic. Beyond inputs and
-outputs, each thread needs (BLOCK + 2 D, S) numbers of memory.
+mask halves the work, and a window makes it linear in the length of the text instead of quadratic.
+
+Scores of more than ``KEYS`` keys would leave the second-level cache. So a block of queries takes that many keys at a
+time: the softmax goes on from one part to the next, and what was summed so far is scaled whenever a row's maximum grows
+(Milakov and Gimelshein, Online normalizer calculation for softmax, 2018; Dao et al., FlashAttention, 2022). With no
+more keys than that, there is one part. Beyond inputs and outputs, each thread needs (BLOCK, KEYS) numbers, and (D, S)
+for each of its transposed arrays.
 
 BLAS is fastest on small products when neither factor has to be transposed on the fly. So the keys of a head (and in
 the backward its values) are transposed once, block by block, and all blocks of queries use the transposed blocks.
@@ -20,19 +25,31 @@ import numpy as np
 from numba import prange
 
 from ....backend.arrays import Array
-from ....backend.cpu._simd import LANES, transpose_block
-from ....backend.cpu.jit import device, kernel
+from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.gemm import available, gemm_nn, gemm_nt, gemm_tn
+from ..common.attention_blocks import (
+    BLOCK,
+    add_transposed_times,
+    block_span,
+    clear,
+    masked_maximum,
+    row_span,
+    row_stride,
+    row_words,
+    span,
+    times_rows,
+    times_transposed,
+    transpose,
+)
+from ..common.gemm import available
 from ..common.half import covered, factor, in_half, keep, narrow, round_row, store_rounded, widen
 from ..common.math import assume_contiguous, chunk, exp_nonpositive, from_ordered_int, to_ordered_int, wide_vectors
-from ..common.random import fill_words
 from ..common.targets import heads, heads_slot
 
 f4 = np.float32
-BLOCK = 64  # queries, and keys, at once
+KEYS = 512  # whose scores are kept at once, a multiple of BLOCK and of a product's DEPTH
 NO_LENGTHS = np.empty(0, np.int64)
 
 
@@ -95,106 +112,6 @@ def _window_sizes(T: int, S: int, causal: bool, window: int | None) -> tuple[int
     return back, 1 if causal else back
 
 
-@device
-def _row_stride(x):
-    """Elements from one row of a head to the next. If there is one row, its stride is arbitrary and is not used."""
-    return max(x.strides[1] // x.itemsize, x.shape[3])
-
-
-@device
-def _span(row, T, S, keys, back, ahead):
-    """The keys [first, last) that query ``row`` may attend to, out of ``keys``. Both bounds grow with ``row``."""
-    place = row + S - T
-    last = max(0, min(keys, place + ahead))
-    return min(last, max(0, place - back + 1)), last
-
-
-@device
-def _block_span(i0, n, T, S, keys, back, ahead):
-    """The keys [start, stop) that the ``n`` queries from ``i0`` on may attend to; ``start`` begins a key block."""
-    first, _ = _span(i0, T, S, keys, back, ahead)
-    _, stop = _span(i0 + n - 1, T, S, keys, back, ahead)
-    return first // BLOCK * BLOCK, stop
-
-
-@device
-def _row_span(row, start, T, S, keys, back, ahead):
-    """Like ``_span``, but counted from the start of the block's keys."""
-    first, last = _span(row, T, S, keys, back, ahead)
-    return first - start, last - start
-
-
-@device
-def _row_words(words, element, n, sample, k0, k1):
-    """Fill ``words`` with the random words of ``n`` probabilities of a sample (H, T, S), from ``element`` on.
-
-    Returns:
-        Where in ``words`` they begin.
-    """
-    first = element // 4 * 4
-    fill_words(words[: (n + 7) // 4 * 4], first, sample, k0, k1)
-    return element - first
-
-
-@device
-def _transpose(x, n, out):
-    """Transpose the first ``n`` rows of x (S, D) in blocks, into out (blocks, D, BLOCK)."""
-    D = x.shape[1]
-    rows, columns = n // LANES * LANES, D // LANES * LANES  # the part that is transposed in registers
-    for s in range(0, rows, LANES):
-        block = out[s // BLOCK].ctypes.data + 4 * (s % BLOCK)
-        for d in range(0, columns, LANES):
-            transpose_block(x[s:].ctypes.data + 4 * d, x.strides[0] // 4, block + 4 * d * BLOCK, BLOCK)
-    for s in range(n):
-        block, column = out[s // BLOCK], s % BLOCK
-        for d in range(columns if s < rows else 0, D):
-            block[d, column] = x[s, d]
-
-
-@device
-def _clear(x):
-    """Set x (S, D) to zero; its rows are contiguous."""
-    for s in range(x.shape[0]):
-        row = assume_contiguous(x[s])
-        for d in range(row.size):
-            row[d] = 0
-
-
-@device
-def _times_transposed(x, ld, rows, scale, y, ldy, blocks, start, stop, out):
-    """Out (rows, start:stop) = scale x (rows, D) y (S, D)^T, those columns; ``blocks`` has y in transposed blocks.
-
-    The product of 16-bit operands transposes while it packs, and there are no blocks.
-    """
-    D, size = y.shape[1], out.shape[1]
-    if x.itemsize == 2:
-        if stop > start:
-            gemm_nt(rows, stop - start, D, scale, x, ld, y[start:], ldy, 0.0, out[:, start:], size)
-        return
-    for j in range(start, stop, BLOCK):
-        gemm_nn(rows, min(BLOCK, stop - j), D, scale, x, ld, blocks[j // BLOCK], BLOCK, 0.0, out[:, j:], out.shape[1])
-
-
-@device
-def _times_rows(x, bits, rows, start, stop, scale, y, ldy, beta, out, ldo):
-    """Out (rows, D) = scale x (rows, start:stop) y (start:stop, D) + beta out; ``bits`` has x in 16 bits, if y has."""
-    D, S, n = y.shape[1], x.shape[1], stop - start
-    if y.itemsize == 2:
-        gemm_nn(rows, D, n, scale, bits[:, start:], S, y[start:], ldy, beta, out, ldo)
-    else:
-        gemm_nn(rows, D, n, scale, x[:, start:], S, y[start:], ldy, beta, out, ldo)
-
-
-@device
-def _add_transposed_times(x, bits, rows, start, stop, scale, y, ldy, out, ldo):
-    """Out (start:stop, D) += scale x (rows, start:stop)^T y (rows, D); ``bits`` has x in 16 bits, if y has."""
-    D, S, n = y.shape[1], x.shape[1], stop - start
-    if y.itemsize == 2:
-        gemm_tn(n, D, rows, scale, bits[:, start:], S, y, ldy, 1.0, out[start:], ldo)
-    else:
-        gemm_tn(n, D, rows, scale, x[:, start:], S, y, ldy, 1.0, out[start:], ldo)
-
-
 @kernel(
     "void(operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], "
     "i8, i8, f4, i8, f4, i8, i8, i8, b1, i8)"
@@ -202,55 +119,63 @@ def _add_transposed_times(x, bits, rows, start, stop, scale, y, ldy, out, ldo):
 def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, half, threads):
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
-    ldq, ldk, ldv = _row_stride(q), _row_stride(k), _row_stride(v)
+    ldq, ldk, ldv = row_stride(q), row_stride(k), row_stride(v)
     bits = q.itemsize == 2  # operands are 16 bits, not rounded float32 numbers
     for t in prange(threads):
-        scores = np.empty((BLOCK, S), f4)
-        rounded = np.empty((BLOCK if bits else 0, S), q.dtype)
+        scores = np.empty((BLOCK, min(S, KEYS)), f4)
+        rounded = np.empty((BLOCK if bits else 0, min(S, KEYS)), q.dtype)
         kt = np.empty((0 if bits else S // BLOCK + 1, D, BLOCK), f4)
-        words = np.empty((S + 7) // 4 * 4, np.uint32)
-        totals = np.empty(BLOCK, f4)
+        words = np.empty((min(S, KEYS) + 7) // 4 * 4, np.uint32)
+        tops, totals = np.empty(BLOCK, np.int32), np.empty(BLOCK, f4)
         wide_vectors()
         lo, hi = chunk(B * H, t, threads)
         for task in range(lo, hi):
             b, h = task // H, task % H
             keys = min(S, lengths[b]) if lengths.size else S
             if not bits:
-                _transpose(k[b, :, h // group], keys, kt)
+                transpose(k[b, :, h // group], keys, kt)
             for i0 in range(0, T, BLOCK):
                 n = min(BLOCK, T - i0)
-                start, stop = _block_span(i0, n, T, S, keys, back, ahead)
-                _times_transposed(q[b, i0:, h], ldq, n, scale, k[b, :, h // group], ldk, kt, start, stop, scores)
-                for i in range(n):
-                    row = scores[i, start:stop]
-                    first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
-                    row[:first] = f4(-np.inf)
-                    top = to_ordered_int(f4(-np.inf))
-                    for s in range(row.size):  # whole rows, not [:last]: they fill the vectors
-                        row[s] = row[s] if s < last else f4(-np.inf)
-                        n_s = to_ordered_int(row[s])
-                        top = n_s if n_s > top else top
-                    highest = from_ordered_int(top) if last > first else f4(0)
-                    total = f4(0)
-                    for s in range(row.size):
-                        row[s] = exp_nonpositive(row[s] - highest)
-                        total += row[s]
-                    totals[i] = total
-                    lse[b, h, i0 + i] = np.log(total) + highest if last > first else f4(-np.inf)
-                    if threshold > 0:
-                        element = (h * T + i0 + i) * S + start
-                        w = words[_row_words(words, element, row.size, first_sample + b, k0, k1) :]
+                start, stop = block_span(i0, n, T, S, keys, back, ahead)
+                tops[:n] = to_ordered_int(f4(-np.inf))
+                totals[:n] = 0
+                for j0 in range(start, stop, KEYS):
+                    j1 = min(j0 + KEYS, stop)
+                    times_transposed(q[b, i0:, h], ldq, n, scale, k[b, :, h // group], ldk, kt, j0, j1, scores)
+                    for i in range(n):
+                        row = scores[i, : j1 - j0]
+                        first, last = row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
+                        before = tops[i]
+                        top = max(before, masked_maximum(row, first, last))
+                        seen = last > first or before > to_ordered_int(f4(-np.inf))
+                        highest = from_ordered_int(top) if seen else f4(0)
+                        total = f4(0)
                         for s in range(row.size):
-                            row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
-                    if bits:
-                        store_rounded(row, rounded[i, start:stop])
-                    elif half:
-                        round_row(row)
-                if stop > start:
-                    _times_rows(
-                        scores, rounded, n, start, stop, 1.0, v[b, :, h // group], ldv, 0.0, out[b, i0:, h], H * D
-                    )
+                            row[s] = exp_nonpositive(row[s] - highest)
+                            total += row[s]
+                        if j0 > start and top > before:  # what was summed so far is relative to a lower maximum
+                            smaller = exp_nonpositive(from_ordered_int(before) - highest)
+                            totals[i] *= smaller
+                            out_row = out[b, i0 + i, h]
+                            for d in range(out_row.size):
+                                out_row[d] *= smaller
+                        tops[i] = top
+                        totals[i] += total
+                        if threshold > 0:
+                            element = (h * T + i0 + i) * S + j0
+                            w = words[row_words(words, element, row.size, first_sample + b, k0, k1) :]
+                            for s in range(row.size):
+                                row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
+                        if bits:
+                            store_rounded(row, rounded[i, : j1 - j0])
+                        elif half:
+                            round_row(row)
+                    onto = f4(0) if j0 == start else f4(1)
+                    times_rows(scores, rounded, n, j0, j1, 1.0, v[b, :, h // group], ldv, onto, out[b, i0:, h], H * D)
                 for i in range(n):
+                    first, last = span(i0 + i, T, S, keys, back, ahead)
+                    highest = from_ordered_int(tops[i])
+                    lse[b, h, i0 + i] = np.log(totals[i]) + highest if last > first else f4(-np.inf)
                     inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
                     out_row = out[b, i0 + i, h]
                     for d in range(out_row.size):
@@ -269,72 +194,81 @@ def _backward(
     B, T, H, D = q.shape
     S, G = k.shape[1], k.shape[2]
     group = H // G
-    ldo, ldq, ldk, ldv = _row_stride(dout_factor), _row_stride(q), _row_stride(k), _row_stride(v)
-    lddq, lddk, lddv = _row_stride(dq), _row_stride(dk), _row_stride(dv)
+    ldo, ldq, ldk, ldv = row_stride(dout_factor), row_stride(q), row_stride(k), row_stride(v)
+    lddq, lddk, lddv = row_stride(dq), row_stride(dk), row_stride(dv)
     bits = q.itemsize == 2
     for t in prange(threads):
-        p = np.empty((BLOCK, S), f4)
-        ds = np.empty((BLOCK, S), f4)
-        p_bits = np.empty((BLOCK if bits else 0, S), q.dtype)
-        ds_bits = np.empty((BLOCK if bits else 0, S), q.dtype)
+        p = np.empty((BLOCK, min(S, KEYS)), f4)
+        ds = np.empty((BLOCK, min(S, KEYS)), f4)
+        p_bits = np.empty((BLOCK if bits else 0, min(S, KEYS)), q.dtype)
+        ds_bits = np.empty((BLOCK if bits else 0, min(S, KEYS)), q.dtype)
         kt = np.empty((0 if bits else S // BLOCK + 1, D, BLOCK), f4)
         vt = np.empty((0 if bits else S // BLOCK + 1, D, BLOCK), f4)
-        words = np.empty((S + 7) // 4 * 4, np.uint32)
+        words = np.empty((min(S, KEYS) + 7) // 4 * 4, np.uint32)
+        deltas = np.empty(BLOCK, f4)
         wide_vectors()
         lo, hi = chunk(B * G, t, threads)  # a thread owns whole key heads, whose gradients sum over a group of queries
         for task in range(lo, hi):
             b, g = task // G, task % G
             keys = min(S, lengths[b]) if lengths.size else S
             if not bits:
-                _transpose(k[b, :, g], keys, kt)
-                _transpose(v[b, :, g], keys, vt)
+                transpose(k[b, :, g], keys, kt)
+                transpose(v[b, :, g], keys, vt)
             if dk_beta == 0:
-                _clear(dk[b, :, g])
+                clear(dk[b, :, g])
             if dv_beta == 0:
-                _clear(dv[b, :, g])
+                clear(dv[b, :, g])
             for h in range(g * group, (g + 1) * group):
                 for i0 in range(0, T, BLOCK):
                     n = min(BLOCK, T - i0)
-                    start, stop = _block_span(i0, n, T, S, keys, back, ahead)
-                    _times_transposed(q[b, i0:, h], ldq, n, scale, k[b, :, g], ldk, kt, start, stop, p)
-                    _times_transposed(dout_factor[b, i0:, h], ldo, n, 1.0, v[b, :, g], ldv, vt, start, stop, ds)
+                    start, stop = block_span(i0, n, T, S, keys, back, ahead)
                     for i in range(n):
-                        first, last = _row_span(i0 + i, start, T, S, keys, back, ahead)
                         delta = f4(0)
                         dout_row, out_row = assume_contiguous(dout[b, i0 + i, h]), assume_contiguous(out[b, i0 + i, h])
                         for d in range(dout_row.size):
                             delta += dout_row[d] * out_row[d]
-                        L = lse[b, h, i0 + i] if last > first else f4(0)
-                        p_row, ds_row = p[i, start:stop], ds[i, start:stop]
-                        p_row[:first] = f4(-np.inf)
-                        if threshold > 0:
-                            element = (h * T + i0 + i) * S + start
-                            w = words[_row_words(words, element, p_row.size, first_sample + b, k0, k1) :]
-                            for s in range(p_row.size):
-                                keep = factor if np.int64(w[s]) >= threshold else f4(0)
-                                e = exp_nonpositive(p_row[s] - L)
-                                e = e if s < last else f4(0)
-                                ds_row[s] = e * (ds_row[s] * keep - delta)
-                                p_row[s] = e * keep
-                        else:
-                            for s in range(p_row.size):
-                                e = exp_nonpositive(p_row[s] - L)
-                                e = e if s < last else f4(0)
-                                ds_row[s] = e * (ds_row[s] - delta)
-                                p_row[s] = e
-                        if bits:
-                            store_rounded(p_row, p_bits[i, start:stop])
-                            store_rounded(ds_row, ds_bits[i, start:stop])
-                        elif half:
-                            round_row(p_row)
-                            round_row(ds_row)
-                    _add_transposed_times(
-                        p, p_bits, n, start, stop, 1.0, dout_factor[b, i0:, h], ldo, dv[b, :, g], lddv
-                    )
-                    _add_transposed_times(ds, ds_bits, n, start, stop, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
-                    if stop > start:
-                        _times_rows(ds, ds_bits, n, start, stop, scale, k[b, :, g], ldk, dq_beta, dq[b, i0:, h], lddq)
-                    elif dq_beta == 0:
+                        deltas[i] = delta
+                    for j0 in range(start, stop, KEYS):
+                        j1 = min(j0 + KEYS, stop)
+                        times_transposed(q[b, i0:, h], ldq, n, scale, k[b, :, g], ldk, kt, j0, j1, p)
+                        times_transposed(dout_factor[b, i0:, h], ldo, n, 1.0, v[b, :, g], ldv, vt, j0, j1, ds)
+                        for i in range(n):
+                            first, last = row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
+                            L = lse[b, h, i0 + i] if last > first else f4(0)
+                            delta = deltas[i]
+                            p_row, ds_row = p[i, : j1 - j0], ds[i, : j1 - j0]
+                            p_row[:first] = f4(-np.inf)
+                            if threshold > 0:
+                                element = (h * T + i0 + i) * S + j0
+                                w = words[row_words(words, element, p_row.size, first_sample + b, k0, k1) :]
+                                for s in range(p_row.size):
+                                    keep = factor if np.int64(w[s]) >= threshold else f4(0)
+                                    e = exp_nonpositive(p_row[s] - L)
+                                    e = e if s < last else f4(0)
+                                    ds_row[s] = e * (ds_row[s] * keep - delta)
+                                    p_row[s] = e * keep
+                            elif last == p_row.size:
+                                for s in range(p_row.size):
+                                    e = exp_nonpositive(p_row[s] - L)
+                                    ds_row[s] = e * (ds_row[s] - delta)
+                                    p_row[s] = e
+                            else:
+                                for s in range(p_row.size):
+                                    e = exp_nonpositive(p_row[s] - L)
+                                    e = e if s < last else f4(0)
+                                    ds_row[s] = e * (ds_row[s] - delta)
+                                    p_row[s] = e
+                            if bits:
+                                store_rounded(p_row, p_bits[i, : j1 - j0])
+                                store_rounded(ds_row, ds_bits[i, : j1 - j0])
+                            elif half:
+                                round_row(p_row)
+                                round_row(ds_row)
+                        add_transposed_times(p, p_bits, n, j0, j1, 1.0, dout_factor[b, i0:, h], ldo, dv[b, :, g], lddv)
+                        add_transposed_times(ds, ds_bits, n, j0, j1, scale, q[b, i0:, h], ldq, dk[b, :, g], lddk)
+                        onto = dq_beta if j0 == start else f4(1)
+                        times_rows(ds, ds_bits, n, j0, j1, scale, k[b, :, g], ldk, onto, dq[b, i0:, h], lddq)
+                    if stop <= start and dq_beta == 0:
                         for i in range(n):
                             for d in range(D):
                                 dq[b, i0 + i, h, d] = 0

@@ -7,9 +7,12 @@ the number of rows alone, so the number of threads changes no bit.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ....backend.arrays import Array
+from ....backend.cpu._simd import CACHE_LINE
 from ....backend.cpu.jit import device
 from ....backend.pool import empty
 
@@ -30,11 +33,23 @@ def group_count(items: int, smallest: int) -> int:
 def group_buffers(rows: int, width: int, threads: int) -> tuple[Array, Array]:
     """Memory for sums over rows, allocated outside the kernel: LLVM knows only of arguments that they do not alias.
 
+    Two threads that write to one cache line take it from each other each time. So each group and each cascade begins
+    at a line of its own, and rows are as wide as whole lines; what exceeds ``width`` means nothing.
+
     Returns:
-        One array for the sums of groups of rows (groups, ``width``), and one for the cascade of each thread (threads,
-        LEVELS, ``width``).
+        One array for the sums of groups of rows (groups, ``width`` or more), and one for the cascade of each thread
+        (threads, LEVELS, ``width`` or more).
     """
-    return empty((group_count(rows, 128), width)), empty((threads, LEVELS, width))
+    whole = -(-width // CACHE_LINE) * CACHE_LINE
+    return _lines((group_count(rows, 128), whole)), _lines((threads, LEVELS, whole))
+
+
+def _lines(shape: tuple[int, ...]) -> Array:
+    """Like ``empty``, but a small array also begins at a cache line; rows are whole lines."""
+    n = math.prod(shape)
+    memory = empty((n + CACHE_LINE,))
+    first = -(memory.ctypes.data // memory.itemsize) % CACHE_LINE
+    return memory[first : first + n].reshape(shape)
 
 
 @device

@@ -117,7 +117,7 @@ def _backward(
             running[:] = 0
             if in_blocks:
                 clear_sums(sums)
-            dw, db = running[:C], running[C:]
+            dw, db = running[:C], running[C : 2 * C]
             for first in range(lo, hi, BLOCK):
                 for r in range(first, min(first + BLOCK, hi)):
                     m, k = mean[r], rstd[r]
