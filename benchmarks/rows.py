@@ -88,6 +88,8 @@ def main() -> int:
     parser.add_argument("files", type=Path, nargs="+", help="written by benchmarks.train_step or minitrain bench")
     parser.add_argument("--busy", action="store_true", help="take runs on a busy machine too")
     arguments = parser.parse_args()
+    if missing := [str(file) for file in arguments.files if not file.is_file()]:
+        parser.error(f"there is no file {', '.join(missing)}")
     results: list[Result] = []
     for file in arguments.files:
         read = json.loads(file.read_text())
