@@ -149,3 +149,15 @@ def test_rows_of_a_busy_machine_are_refused(monkeypatch, others):
     with pytest.raises(ValueError, match=r"char, float32: other programs kept (None|1\.5) cores busy"):
         rows.tables([result])
     assert len(rows.tables([result], busy=True)) == 1
+
+
+def test_each_program_starts_cold(monkeypatch):
+    """No program finds code that another has compiled, not even its own small step."""
+    fake = fake_race(monkeypatch)
+    train_step.measure("char", rounds=1, precision="bfloat16")
+    owners = {}
+    for worker in fake.started:
+        kind = "probe" if worker.arguments[0].endswith("probe") else worker.name
+        for variable in ("MINITRAIN_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
+            owners.setdefault(worker.environment[variable], set()).add(kind)
+    assert all(len(kinds) == 1 for kinds in owners.values())
