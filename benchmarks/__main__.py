@@ -20,7 +20,8 @@ from minitrain.benchmark.machine import describe, held_back
 from minitrain.benchmark.report import Table, load_line, markdown, say, show, write_json, write_text
 from minitrain.errors import WorkerError
 
-from . import attention, cores, kernel_report, kernels, long_attention, reach, scaling, two_threads
+from . import attention, kernel_report, kernels, long_attention, reach, scaling, two_threads
+from .cores import program as cores
 from .kernel_table import ROWS
 from .output import out_file
 

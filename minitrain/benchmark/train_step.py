@@ -65,23 +65,18 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="minitrain-bench-") as folder, contextlib.ExitStack() as stack:
         tokens = Path(folder) / "tokens.npy"
         np.save(tokens, markov_tokens(size.vocab_size))
-        # The caches of compiled code are empty: a program's first start is cold, its second warm.
-        environment = {
-            "MINITRAIN_CACHE_DIR": f"{folder}/minitrain",
-            "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
-        }
-        environment |= thread_settings(threads)
+        environment = thread_settings(threads)
         failures: dict[str, str] = {}
         starts: dict[str, Result] = {}
         probes: dict[str, Reply] = {}
         workers: list[Worker] = []
         field = contestants(peers, failures, precision=precision, equal_instructions=equal_instructions)
         for one in field:
-            variables = environment | dict(one.variables)
+            variables = environment | caches(folder, one.name) | dict(one.variables)
             try:
                 if one.half and not one.ours:
                     say(f"{config}: one small step of {one.label} …")
-                    probes[one.name] = probed(one, config, variables)
+                    probes[one.name] = probed(one, config, variables | caches(folder, "probe"))
                 say(f"{config}: starting {one.label} …")
                 worker, starts[one.name] = start(one, config, tokens, variables)
             except WorkerError as error:
@@ -95,7 +90,7 @@ def measure(
             workers.append(stack.enter_context(contextlib.closing(worker)))
         for name in SGEMMS:
             if name != "sgemm-torch" or torch_installed():
-                product = Worker(name, program(name, config, tokens), environment)
+                product = Worker(name, program(name, config, tokens), environment | caches(folder, name))
                 workers.append(stack.enter_context(contextlib.closing(product)))
         say(f"{config}: {rounds} rounds of {steps} steps, {len(workers)} programs in turn …")
         watch = OtherLoad()
@@ -233,6 +228,14 @@ def thread_settings(threads: int | None) -> dict[str, str]:
     """Environment variables that limit every program to ``threads``; empty for ``None``."""
     names = ("MINITRAIN_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {} if threads is None else dict.fromkeys(names, str(threads))
+
+
+def caches(folder: str, name: str) -> dict[str, str]:
+    """Environment variables of empty caches of compiled code: a program's first start is cold, its second warm."""
+    return {
+        "MINITRAIN_CACHE_DIR": f"{folder}/{name}/minitrain",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/{name}/inductor",
+    }
 
 
 def import_seconds(module: str, environment: Mapping[str, str], repeats: int = 3) -> float:

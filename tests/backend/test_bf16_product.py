@@ -173,6 +173,11 @@ def test_nan_and_infinity_stay(unit):
     assert np.array_equal(c[1], [*[3.0] * 32, np.inf])
 
 
+@every_unit
+def test_blocks_are_repeated(unit):
+    assert bf16_product.repeat_blocks(unit, 3) == 3 * 2 * SIDE * SIDE * 32 * bf16_product.STEPS_REPEATED
+
+
 @pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="instructions of x86")
 @pytest.mark.parametrize(
     ("unit", "instructions"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks import rows
 from minitrain import cli
 from minitrain.benchmark import contestants, probe, train_step
 from minitrain.benchmark.contestants import MASK, Contestant
@@ -112,3 +113,51 @@ def test_the_small_step_is_small():
         assert little.n_embd == size.n_embd
         assert (little.n_layer, little.batch_size) == (1, 1)
         assert little.block_size <= 64
+
+
+def test_rows_of_two_processors_stand_in_two_tables(monkeypatch):
+    fake_race(monkeypatch, instructions="AVX-512")
+    results = []
+    for processor in ("Abacus 9000", "Slide Rule"):
+        monkeypatch.setattr("minitrain.benchmark.machine.processor_name", lambda name=processor: name)
+        for precision in ("float32", "bfloat16"):
+            result = train_step.measure("char", rounds=1, precision=precision, equal_instructions=True)
+            results.append(result | {"cores_used_by_others": 0.02})
+    found = rows.tables(results)
+    assert [table.title.partition(" (")[0] for table in found] == ["Abacus 9000", "Slide Rule"]
+    plain, half = (dict(zip(rows.COLUMNS, row, strict=True)) for row in found[0].rows)
+    assert (plain["precision"], half["precision"]) == ("float32", "bfloat16")
+    assert half["PyTorch, same precision"] == "2.000 [2.000, 2.000]"
+    assert half["PyTorch, any precision"] == half["equal instructions"] == "1.500 [1.500, 1.500]"
+    assert (half["time / float32's"], half["memory / float32's"]) == ("0.80", "0.80")
+    assert plain["time / float32's"] == ""
+
+
+def test_a_row_says_who_was_left_out_and_that_all_had_avx2(monkeypatch):
+    fake = fake_race(monkeypatch)
+    fake.slowness = 44.0
+    result = train_step.measure("char", rounds=1, precision="bfloat16", equal_instructions=True)
+    row = rows.row(result)
+    assert row[2] == "left out: 44 times as slow as its float32"
+    assert row[4] == "the same: AVX2"
+
+
+@pytest.mark.parametrize("others", [None, 1.5])
+def test_rows_of_a_busy_machine_are_refused(monkeypatch, others):
+    fake_race(monkeypatch)
+    result = train_step.measure("char", rounds=1) | {"cores_used_by_others": others}
+    with pytest.raises(ValueError, match=r"char, float32: other programs kept (None|1\.5) cores busy"):
+        rows.tables([result])
+    assert len(rows.tables([result], busy=True)) == 1
+
+
+def test_each_program_starts_cold(monkeypatch):
+    """No program finds code that another has compiled, not even its own small step."""
+    fake = fake_race(monkeypatch)
+    train_step.measure("char", rounds=1, precision="bfloat16")
+    owners = {}
+    for worker in fake.started:
+        kind = "probe" if worker.arguments[0].endswith("probe") else worker.name
+        for variable in ("MINITRAIN_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
+            owners.setdefault(worker.environment[variable], set()).add(kind)
+    assert all(len(kinds) == 1 for kinds in owners.values())

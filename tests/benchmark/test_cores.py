@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import cores as program
-from benchmarks.core_model import CACHED, Cores, Timed, by_operation, step_seconds
-from benchmarks.splits import Split, split_of
+from benchmarks.cores import program
+from benchmarks.cores.model import CACHED, Cores, Timed, by_operation, step_seconds
+from benchmarks.cores.splits import Split, split_of
 from minitrain.backend.threads import GRAIN
 from minitrain.benchmark.programs import Minitrain
 from minitrain.benchmark.sizes import Size

@@ -190,7 +190,7 @@ def test_the_machine_is_measured() -> None:
 @pytest.mark.skipif(instructions() is None, reason="needs AVX2")
 def test_a_peak_of_its_own_for_a_precision_that_has_units(monkeypatch: pytest.MonkeyPatch) -> None:
     tile_peak.cache_clear()
-    assert 1e9 < peak.product_peak("bfloat16") < 1e13  # multiplied as float32 until there is a tile for it
+    assert 1e9 < peak.product_peak("bfloat16") < 1e13
     monkeypatch.setitem(peak.PEAKS, "bfloat16", lambda: 7e15)
     machine = measure_machine(side=128, length=1 << 16, precision="bfloat16")
     assert (machine.flops, machine.precision) == (7e15, "bfloat16")

@@ -10,10 +10,12 @@ Every element of C is summed in the same order, however C is split over threads,
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Callable
 
 import numpy as np
+from numba import types
 
 from ._cblas import SIGNATURE, TRANSPOSED, only_scale
 from ._simd import get_half, keep_alive, put_half
@@ -22,6 +24,7 @@ from ._tiles import LINE, SIDE, TILE, begin_tiles, end_tiles, packing, pair_bloc
 from .c_function import compiled_address
 from .compiler import device
 
+STEPS_REPEATED = 4  # of 32 numbers: panels of 8 KiB each, beside 4 KiB of sums
 DEPTH = 512  # steps of the sum at once: a panel of B has 32 KiB
 BLOCK_SIZE = 1 << 20  # bytes of a packed block of A
 PANEL = 2 * TILE  # bytes of a panel, for 32 steps
@@ -97,6 +100,26 @@ def product_on(
     return product
 
 
+def repeats_on(
+    name: str, block: Callable[..., None], begin: Callable[..., None], end: Callable[..., None]
+) -> Callable[..., None]:
+    """A function of ``count`` that computes as many blocks of ``STEPS_REPEATED`` steps from the same two panels."""
+
+    def repeats(count):
+        panel = STEPS_REPEATED * PANEL
+        memory = np.zeros(2 * panel + SIDE * SIDE * FLOAT + 2 * LINE, np.uint8)
+        a_panel = (memory.ctypes.data + LINE - 1) // LINE * LINE
+        b_panel, sums = a_panel + panel, a_panel + 2 * panel
+        begin(sums + SIDE * SIDE * FLOAT)
+        for _ in range(count):
+            block(np.int64(1), STEPS_REPEATED, a_panel, b_panel, sums, SIDE * FLOAT)
+        end()
+        keep_alive(memory)
+
+    repeats.__name__ = repeats.__qualname__ = name
+    return repeats
+
+
 @device
 def _depth(k):
     """Steps of the sum at once: ``k`` in equal parts of at most DEPTH, rounded up to whole tiles; at least one."""
@@ -159,12 +182,25 @@ def _nothing_with(memory):
     pass
 
 
-PRODUCTS: dict[str, Callable[..., None]] = {
-    "amx": product_on("amx_product", tile_block, begin_tiles, end_tiles),
-    "avx512": product_on("avx512_product", pair_block, _nothing_with, _nothing),
-    "amx-model": product_on("amx_model_product", tile_block_model, _nothing_with, _nothing),
-    "avx512-model": product_on("avx512_model_product", pair_block_model, _nothing_with, _nothing),
+_BLOCKS = {
+    "amx": (tile_block, begin_tiles, end_tiles),
+    "avx512": (pair_block, _nothing_with, _nothing),
+    "amx-model": (tile_block_model, _nothing_with, _nothing),
+    "avx512-model": (pair_block_model, _nothing_with, _nothing),
 }
+PRODUCTS = {unit: product_on(f"{unit.replace('-', '_')}_product", *parts) for unit, parts in _BLOCKS.items()}
+REPEATS = {unit: repeats_on(f"{unit.replace('-', '_')}_repeats", *parts) for unit, parts in _BLOCKS.items()}
+
+
+def repeat_blocks(unit: str, count: int) -> int:
+    """Compute ``count`` blocks from data in the first-level cache, on one thread: the unit's own speed.
+
+    Returns:
+        The floating-point operations that this took.
+    """
+    function = ctypes.CFUNCTYPE(None, ctypes.c_int64)(compiled_address(REPEATS[unit], types.void(types.int64)))
+    function(count)
+    return 2 * SIDE * SIDE * SIDE * STEPS_REPEATED * count
 
 
 @functools.cache

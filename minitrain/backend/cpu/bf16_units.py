@@ -47,6 +47,11 @@ class Unit(NamedTuple):
         """Whether its product takes operands of 16 bits; otherwise the kernels widen them to float32."""
         return self.name != "float32"
 
+    @property
+    def is_model(self) -> bool:
+        """Whether it is computed in plain loops."""
+        return self.name.endswith("-model")
+
 
 @functools.cache
 def bf16_unit() -> Unit:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import prange
 
 from ...backend.cpu._simd import LANES, ROWS, WIDTH, keep_alive, put, sum_tile
+from ...backend.cpu.bf16_units import bf16_unit
 from ...backend.cpu.jit import kernel
 from ...backend.threads import thread_count
 
@@ -40,7 +42,26 @@ def float32_peak(tiles: int = TILES) -> float:
     return 2.0 * ROWS * WIDTH * DEPTH * tiles * threads / min(seconds() for _ in range(REPEATS))
 
 
-PEAKS: dict[str, Callable[[], float]] = {"float32": float32_peak}
+def bfloat16_peak() -> float:
+    """The same for bfloat16, in the blocks of this processor's unit; without a unit, that of float32."""
+    unit, threads = bf16_unit(), thread_count()
+    if not unit.takes_halves:
+        return float32_peak()
+    from ...backend.cpu.bf16_product import repeat_blocks
+
+    blocks = 10 if unit.is_model else TILES
+
+    def run() -> float:
+        began = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:  # a call through ctypes releases Python's lock
+            done = sum(pool.map(lambda _: repeat_blocks(unit.name, blocks), range(threads)))
+        return done / (time.perf_counter() - began)
+
+    run()  # not counted: it compiles
+    return max(run() for _ in range(REPEATS))
+
+
+PEAKS: dict[str, Callable[[], float]] = {"float32": float32_peak, "bfloat16": bfloat16_peak}
 """The measurement of each precision. A precision whose products run on units of its own adds its tile here."""
 
 

@@ -36,8 +36,8 @@ from minitrain.profiling.machine import APART
 from minitrain.profiling.products import Call
 from minitrain.profiling.recorder import kind_of
 
-from .core_model import Cores, Timed, by_operation, step_seconds
-from .output import out_file
+from ..output import out_file
+from .model import Cores, Timed, by_operation, step_seconds
 from .splits import Split, split_of
 
 SUMMARY = "Predict a training step on more cores, and check the prediction on two."
@@ -293,7 +293,3 @@ def main() -> int:
         say(line)
     say(f"figures written to {write_json(arguments.json or out_file('cores.json'), result)}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
