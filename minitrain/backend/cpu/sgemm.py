@@ -203,16 +203,21 @@ def instructions() -> str | None:
     return "AVX-512" if LANES == 16 else "AVX2"
 
 
-@functools.cache
 def address() -> int:
     """The address of the compiled function, which is compiled or loaded from disk on the first call."""
+    return int(_compiled().address)
+
+
+@functools.cache
+def _compiled() -> Any:
+    """The function; it stays here, so that its machine code lives as long as anybody may call it."""
     function = _function()
     if not is_on_disk(function._cache, function._sig):
         with to_disk_only():
             function.compile()
         function = _function()
     function.compile()  # finds it on disk
-    return int(function.address)
+    return function
 
 
 def _function() -> Any:
