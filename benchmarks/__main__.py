@@ -1,6 +1,6 @@
 """All benchmarks, ``python -m benchmarks``: every figure that is to be reached, in one run.
 
-    python -m benchmarks --only attention,threads --rounds 3
+    python -m benchmarks attention threads --rounds 3
 
 Tables go to the screen and, as Markdown, to ``benchmarks/out/bench.md``; figures to ``benchmarks/out/*.json``.
 """
@@ -19,7 +19,7 @@ from minitrain.benchmark.machine import describe, held_back
 from minitrain.benchmark.report import Table, load_line, markdown, say, show, write_json, write_text
 from minitrain.errors import WorkerError
 
-from . import attention, kernel_report, kernels, reach, scaling, two_threads
+from . import attention, kernel_report, kernels, products, reach, scaling, two_threads
 from .kernel_table import ROWS
 from .output import out_file
 
@@ -93,6 +93,12 @@ SECTIONS: dict[str, Section] = {
         attention.notes,
         "attention",
     ),
+    "products": Section(
+        lambda o: products.measure(rounds=o.rounds, threads=o.threads, with_torch=o.with_torch),
+        products.tables,
+        products.notes,
+        "products",
+    ),
     "threads": Section(
         lambda o: two_threads.measure(rounds=o.rounds), two_threads.tables, lambda result: [], "two_threads"
     ),
@@ -151,12 +157,13 @@ def machine_table() -> str:
 def main() -> int:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=SUMMARY)
-    parser.add_argument("--only", help=f"sections, comma-separated (default: all): {', '.join(SECTIONS)}")
+    parser.add_argument("sections", nargs="*", help=f"some of {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument("--only", help="the same, comma-separated")
     parser.add_argument("--no-torch", action="store_true", help="measure minitrain alone")
     parser.add_argument("--rounds", type=int, help="turns of every program (by section, 3 to 15)")
     parser.add_argument("--threads", type=int, help="threads for every program (each one's own choice)")
     arguments = parser.parse_args()
-    names = arguments.only.split(",") if arguments.only else list(SECTIONS)
+    names = arguments.sections + (arguments.only.split(",") if arguments.only else []) or list(SECTIONS)
     if unknown := [name for name in names if name not in SECTIONS]:
         parser.error(f"unknown sections {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
     for name in ("rounds", "threads"):

@@ -74,11 +74,11 @@ def blas() -> Blas | None:
         ConfigError: if ``MINITRAIN_BLAS`` names a BLAS that is unknown or cannot be loaded.
     """
     wanted = os.environ.get("MINITRAIN_BLAS", "")
-    if wanted and wanted not in _CANDIDATES:
-        raise ConfigError(f"MINITRAIN_BLAS={wanted!r}: choose one of {', '.join(_CANDIDATES)}")
+    if wanted and wanted not in CANDIDATES:
+        raise ConfigError(f"MINITRAIN_BLAS={wanted!r}: choose one of {', '.join(CANDIDATES)}")
     if wanted:
         names = [wanted]
-    elif _preferred is not None and _preferred.name in _CANDIDATES:
+    elif _preferred is not None and _preferred.name in CANDIDATES:
         if (same := _exactly(_preferred)) is not None:
             return same
         names = [_preferred.name, *_by_speed()]  # the same library in another version is the closest to it
@@ -87,7 +87,7 @@ def blas() -> Blas | None:
     for name in names:
         if name == "numpy":
             return None
-        for found in _CANDIDATES[name]():
+        for found in CANDIDATES[name]():
             return found
     if wanted:
         raise ConfigError(f"MINITRAIN_BLAS={wanted!r}: no such BLAS could be loaded; unset it to let minitrain choose")
@@ -96,7 +96,7 @@ def blas() -> Blas | None:
 
 def _exactly(product: Product) -> Blas | None:
     """The BLAS of this name, version and instructions: packages may each bring an OpenBLAS of their own."""
-    return next((found for found in _CANDIDATES[product.name]() if found.product == product), None)
+    return next((found for found in CANDIDATES[product.name]() if found.product == product), None)
 
 
 def _by_speed() -> list[str]:
@@ -135,9 +135,9 @@ def _mkl() -> Iterator[Blas]:
 
 
 def _mkl_instructions(library: ctypes.CDLL) -> str:
-    """The instructions for which MKL chose its code; empty if it has a name that is not known here."""
+    """The instructions for which MKL chose its code; if it does not say, as on AMD's, the kind of processor."""
     names = {9: "AVX", 10: "AVX2", 12: "AVX-512", 14: "AVX-512 E1"}  # MKL_CBWR_AVX, ... of mkl_types.h
-    return names.get(int(library.MKL_CBWR_Get_Auto_Branch()), "")
+    return names.get(int(library.MKL_CBWR_Get_Auto_Branch()), str(llvmlite.binding.get_host_cpu_name()))
 
 
 def _openblas() -> Iterator[Blas]:
@@ -205,7 +205,7 @@ def _system() -> Iterator[Blas]:
             continue
 
 
-_CANDIDATES: dict[str, Callable[[], Iterator[Blas]]] = {
+CANDIDATES: dict[str, Callable[[], Iterator[Blas]]] = {
     "mkl": _mkl,
     "openblas": _openblas,
     "own": _own,
@@ -213,6 +213,7 @@ _CANDIDATES: dict[str, Callable[[], Iterator[Blas]]] = {
     "system": _system,
     "numpy": lambda: iter(()),
 }
+"""What yields the BLAS libraries of a name that can be loaded here."""
 
 
 def _address(function: object) -> Callable[[], int]:
