@@ -6,8 +6,6 @@ libraries choose their code by the shape of a thread's part.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,10 +16,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-import minitrain.kernels.cpu
 from minitrain.backend import set_threads, use_kernels, use_precision
 from minitrain.backend.cpu.jit import Kernel
-from minitrain.backend.product_choice import in_use
 from minitrain.nn import Linear, pack
 from minitrain.nn.core.module import Module
 from minitrain.ops import (
@@ -42,10 +38,8 @@ from minitrain.testing.cases import Call, Case, Extent
 from minitrain.training import train_step
 from tests.helpers.model_zoo import KINDS
 from tests.helpers.op_runs import WITH_KERNELS, as_list, cotangents, few, kernels, run
+from tests.helpers.own_product import multiplies, only_with_own_product
 
-KERNEL_MODULES = {
-    found.name for found in pkgutil.walk_packages(minitrain.kernels.cpu.__path__, "minitrain.kernels.cpu.")
-}
 THREADS = (2, 3, 5, 8)
 PRECISIONS = ("float32", "bfloat16")
 ROWS = Extent(st.sampled_from([16, 19]), st.sampled_from([16, 65]), st.sampled_from([1, 5, 16, 33, 64]))
@@ -55,20 +49,6 @@ IMAGES = Extent(st.just(4), st.just(24), st.just(8))
 """Larger ones take seconds each."""
 
 
-def multiplies(case: Case) -> bool:
-    """Whether kernels of this operation, or of one that it calls, multiply matrices."""
-    place = case.pair.forward.reference.__module__  # type: ignore[attr-defined]
-    called = {v.reference.__module__ for v in vars(importlib.import_module(place)).values() if hasattr(v, "reference")}
-    names = [name.replace("minitrain.ops.", "minitrain.kernels.cpu.") for name in called]
-    return any(hasattr(importlib.import_module(name), "gemm_nn") for name in names if name in KERNEL_MODULES)
-
-
-def has_own_product() -> bool:
-    with use_kernels("auto"):
-        return in_use()["float32"].name == "own"
-
-
-only_with_own_product = pytest.mark.skipif(not has_own_product(), reason="another library multiplies")
 every_op = pytest.mark.parametrize(
     "case",
     [pytest.param(c, id=c.name, marks=[only_with_own_product] if multiplies(c) else []) for c in WITH_KERNELS],
