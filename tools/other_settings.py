@@ -27,7 +27,10 @@ SETTINGS: dict[str, dict[str, str]] = {
 """What is set, by a name for it. ``avx2`` hides AVX-512, and ``generic`` all that not every x86-64 processor has."""
 PART = (
     "tests/kernels",
-    "tests/ops",
+    "tests/ops/test_ops.py",
+    "tests/ops/test_half.py",
+    "tests/ops/test_attention_forms.py",
+    "tests/ops/test_gelu_linear.py",
     "tests/backend",
     "tests/nn",
     "tests/training/test_precision.py",

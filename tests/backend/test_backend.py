@@ -174,13 +174,14 @@ class TestThreads:
 
 class TestKernels:
     def test_mode(self):
-        assert kernels_mode() == "auto"
-        with use_kernels("reference"):
-            assert kernels_mode() == "reference"
-            assert not kernels_enabled()
-            with use_kernels("auto"):
-                assert kernels_enabled()
-        assert kernels_enabled()
+        with use_kernels("auto"):
+            assert kernels_mode() == "auto"
+            with use_kernels("reference"):
+                assert kernels_mode() == "reference"
+                assert not kernels_enabled()
+                with use_kernels("auto"):
+                    assert kernels_enabled()
+            assert kernels_enabled()
         with pytest.raises(ConfigError, match="'auto' or 'reference'"), use_kernels("fast"):
             pass
 

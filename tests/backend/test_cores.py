@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.backend import cores, info, set_threads, thread_count
+from minitrain.backend import cores, info, set_threads, thread_count, use_kernels
 from minitrain.backend.cores import cgroup_quota, local_processes, machine_cores, usable_cores
 from minitrain.backend.cpu import blas
 from minitrain.backend.product import Product
@@ -171,14 +171,16 @@ def test_info_says_why(pretend, monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     set_threads(3)
     try:
-        facts = info.collect()
+        with use_kernels("auto"):
+            facts = info.collect()
     finally:
         set_threads(None)
     assert facts["cores"] == f"2 of {os.cpu_count()} (CPU quota 2.5)"
     assert facts["threads"] == "3 (set by set_threads)"
     assert facts["BLAS"].endswith(", held to its Haswell kernels by OPENBLAS_CORETYPE")
     monkeypatch.setattr(blas, "blas", lambda: blas.Blas(Product("mkl", "2025"), 0, False))
-    assert "OPENBLAS" not in info.collect()["BLAS"]
+    with use_kernels("auto"):
+        assert "OPENBLAS" not in info.collect()["BLAS"]
 
 
 @given(st.integers(0, 1 << 24), st.integers(1, 64))
