@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow test-sweeps test-versions coverage mutants bench docs lint format clean
+.PHONY: help venv train test test-peers test-slow test-sweeps test-versions test-settings coverage mutants bench docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -39,6 +39,9 @@ test-sweeps: $(VENV)/.installed-sweeps ## test sweeps with Ray, and all ways to 
 
 test-versions: $(VENV)/.installed-dev ## run a part of the tests on Python 3.11 to 3.13 and on the lowest versions
 	@$(PY) -m tools.other_versions $(ARGS)
+
+test-settings: $(VENV)/.installed-dev ## run a part of the tests without kernels, on narrower processors and with each BLAS
+	@$(PY) -m tools.other_settings $(ARGS)
 
 # What pyproject.toml names under [tool.coverage.run]; each part's own tests are to run its lines.
 COVERED := training checkpoint data folder records runs

@@ -20,7 +20,7 @@ from minitrain.benchmark.machine import describe, held_back
 from minitrain.benchmark.report import Table, load_line, markdown, say, show, write_json, write_text
 from minitrain.errors import WorkerError
 
-from . import attention, kernel_report, kernels, long_attention, reach, scaling, two_threads
+from . import attention, kernel_report, kernels, long_attention, products, reach, scaling, two_threads
 from .cores import program as cores
 from .kernel_table import ROWS
 from .output import out_file
@@ -100,6 +100,12 @@ SECTIONS: dict[str, Section] = {
         long_attention.tables,
         long_attention.notes,
         "long_attention",
+    ),
+    "products": Section(
+        lambda o: products.measure(rounds=o.rounds, threads=o.threads, with_torch=o.with_torch),
+        products.tables,
+        products.notes,
+        "products",
     ),
     "threads": Section(
         lambda o: two_threads.measure(rounds=o.rounds), two_threads.tables, lambda result: [], "two_threads"

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from minitrain.benchmark.contestants import NO_MKL, PEERS
-from minitrain.benchmark.ratios import Spread
+from minitrain.benchmark.ratios import Spread, geometric_mean
 from minitrain.benchmark.report import Table
 
 from .kernel_report import find
@@ -166,6 +166,12 @@ def speedup(result: Result) -> Measured:
     return Spread(**result["speedup"]["minitrain"])
 
 
+def product_ratio(result: Result, pick: Callable[[list[float]], float]) -> Measured:
+    """The own product over the best of the others, on one thread: one figure of all shapes."""
+    lines = [line for line in result["lines"] if line["threads"] == 1 and line["ratio"] is not None]
+    return pick([line["ratio"]["median"] for line in lines]) if lines else without_peer(result, "torch")
+
+
 STEPS = {  # size -> reach and stretch: default install, with MKL
     "char": ((1.4, 1.7), (1.5, 1.7)),
     "baby": ((1.1, 1.2), (1.2, 1.3)),
@@ -220,6 +226,11 @@ def _goals() -> list[Goal]:
     ):
         goals.append(Goal(figure, "char", partial(of_minitrain, key=key), *values, "s", at_most=True))
     goals.append(Goal("from 1 to 2 threads, baby", "threads", speedup, 1.75, 1.85))
+    for figure, pick, values in (
+        ("float32 products over the best other's, one thread, geometric mean", geometric_mean, (1.0, 1.1)),
+        ("the lowest of them", min, (0.9, 1.0)),
+    ):
+        goals.append(Goal(figure, "products", partial(product_ratio, pick=pick), *values))
     for name, figure, limit in (
         ("batch", "step time against batch, exponent", LINEAR),
         ("length", "step time against T, exponent", QUADRATIC),

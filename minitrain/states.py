@@ -80,6 +80,30 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Line:
+    """Text of at most ``longest`` characters that can all be printed on one line."""
+
+    longest: int
+
+    def problem(self, value: Any) -> str | None:
+        """See `Kind`."""
+        good = isinstance(value, str) and len(value) <= self.longest and value.isprintable()
+        return None if good else f"text of at most {self.longest} printable characters"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of some names."""
+
+    names: Collection[str]
+
+    def problem(self, value: Any) -> str | None:
+        """See `Kind`."""
+        good = isinstance(value, str) and value in self.names
+        return None if good else f"one of {', '.join(self.names)}"
+
+
+@dataclass(frozen=True)
 class Flag:
     """True or false."""
 

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": ARRAYS | {"files", "formats", "settings", "states"},
     "generation": ARRAYS | {"models", "nn", "ops"},
     "folder": {"errors", "files", "settings"},
-    "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "versions"},
+    "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "states", "versions"},
     "records": ARRAYS | {"files", "folder", "formats", "plotting", "settings", "versions"},
     "reports": {"errors", "files", "folder", "formats", "plotting", "records"},
     "training": RUNS | {"formats"},

@@ -12,6 +12,7 @@ from .cache_dir import cache_dir
 from .cores import usable_cores
 from .devices import gpu_status
 from .kernels_mode import kernels_mode
+from .product_choice import in_use
 from .threads import thread_count, thread_reason
 
 PACKAGES = ("numpy", "numba", "scipy", "safetensors", "tokenizers", "hydra-core", "cupy-cuda13x", "cupy-cuda12x")
@@ -47,14 +48,11 @@ def collect() -> dict[str, str]:
 
 
 def _blas() -> str:
-    from .cpu.blas import blas  # loads the library
-
-    found = blas()
-    if found is None:
-        return "none found: products use NumPy's matmul"
-    held = os.environ.get("OPENBLAS_CORETYPE") if "openblas" in found.name.lower() else None
+    product = in_use()["float32"]
+    held = os.environ.get("OPENBLAS_CORETYPE") if product.name == "openblas" else None
     note = f", held to its {held} kernels by OPENBLAS_CORETYPE" if held else ""
-    return f"{found.name} {found.version}, 1 thread inside kernels{note}"
+    where = "with NumPy's threads" if product.name in ("numpy", "reference") else "1 thread inside kernels"
+    return f"{product}, {where}{note}"
 
 
 def version(package: str) -> str | None:

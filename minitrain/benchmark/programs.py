@@ -49,13 +49,13 @@ class Minitrain(Program):
 
     def __init__(self, size: Size, stream: BatchStream, precision: str = "float32") -> None:
         from ..backend import thread_count
-        from ..backend.cpu.blas import blas
+        from ..backend.product_choice import in_use
         from ..models import GPT, GPTConfig, Llama, LlamaConfig
         from ..nn.core.packing import pack
         from ..optim import AdamW, clip_by_global_norm
 
         self.threads = thread_count()
-        self.blas = None if (found := blas()) is None else f"{found.name} {found.version}".strip()
+        self.blas = str(in_use()["float32"])
         self.clip = clip_by_global_norm
         settings = size.model()
         self.model = GPT(GPTConfig(**settings)) if size.family == "gpt" else Llama(LlamaConfig(**settings))

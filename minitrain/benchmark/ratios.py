@@ -55,6 +55,11 @@ def lower_bound(groups: Sequence[Sequence[float]], confidence: float = 0.95, res
     return medians[int((1 - confidence) * resamples)]
 
 
+def geometric_mean(values: Sequence[float]) -> float:
+    """The n-th root of the product of n ratios; the mean of the inverse ratios is its inverse."""
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
 def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """The exponent with which a cost grows with the size: the least-squares slope of their logarithms.
 

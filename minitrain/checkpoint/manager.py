@@ -12,6 +12,7 @@ from ..settings.better import is_better
 from ..versions import versions
 from .format import Contents
 from .manifest import Location, step_of
+from .products import PRODUCTS, go_on_with, read_products, saved_products
 from .store import CheckpointStore, Warn, is_url, split_location, warn_user
 
 
@@ -111,6 +112,7 @@ class CheckpointManager:
     def contents(self, step: int, extra: Mapping[str, Any]) -> Contents:
         """What goes into a checkpoint of ``step``, with ``extra``."""
         rest = {"progress": dict(self.state), "extra": dict(extra), "versions": versions()}
+        rest[PRODUCTS] = saved_products(_device(self.model))
         if hasattr(self.scheduler, "state_dict"):
             rest["scheduler"] = self.scheduler.state_dict()
         return Contents(step, self.model.state_dict(), self.optimizer.state_dict(), rest)
@@ -139,6 +141,8 @@ class CheckpointManager:
     def load_checkpoint(self, path: Location) -> dict[str, Any]:
         """Take up the checkpoint at ``path``.
 
+        The kernels multiply with what it was made with, if they are not in use yet; a warning says so if they cannot.
+
         Returns:
             The state and what else was saved, by name.
 
@@ -151,11 +155,13 @@ class CheckpointManager:
         progress, extra = checkpoint.state.get("progress"), checkpoint.state.get("extra")
         if not isinstance(progress, Mapping) or not isinstance(extra, Mapping):
             raise CheckpointError(f"{path} was not saved by a CheckpointManager: load it with Trainer.load_checkpoint")
+        read_products(checkpoint.state)  # may refuse them
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.model.load_state_dict(checkpoint.model)
         if hasattr(self.scheduler, "load_state_dict"):
             self.scheduler.load_state_dict(checkpoint.state.get("scheduler", {}))
         self.state = dict(progress)
+        go_on_with(checkpoint.state, _device(self.model), self.store.warn)
         return {**self.state, **extra}
 
     def get_latest_checkpoint(self) -> Location | None:
@@ -174,10 +180,15 @@ def _same_place(one: Location, other: Location) -> bool:
     return Path(one).absolute() == Path(other).absolute()
 
 
+def _device(model: Any) -> str:
+    """Where a model is."""
+    parameter = next((parameter for _, parameter in model.named_parameters()), None)
+    return "cpu" if parameter is None else device_of(parameter.data)
+
+
 def _check_device(model: Any, device: str | None) -> None:
     """Make sure that the model is where the caller says."""
-    parameter = next((parameter for _, parameter in model.named_parameters()), None)
-    here = "cpu" if parameter is None else device_of(parameter.data)
+    here = _device(model)
     if device is not None and device not in (here, here.partition(":")[0]):
         raise DeviceError(
             f"the model is on {here}, not on {device}: call model.to({device!r}) before making the optimizer"

@@ -16,10 +16,10 @@ from .options.plugins import load_plugins
 _EPILOG = """\
 Without MODEL: the table belongs into a report about speed or about something that does not work.
 
-With MODEL: its parameters by part; the floating-point operations of its matrix products; and the memory of weights,
-gradients and AdamW's moments. A product takes two operations for each weight and token, attention 4 C for each pair of
-positions that it compares (C is the width of the model). A training step takes three times as many: with N weights,
-6 N for a token and 12 C for a pair.
+With MODEL: its parameters by part; the floating-point operations of its matrix products; the memory of weights,
+gradients and AdamW's moments; and for a run, what multiplied its matrices before its newest checkpoint. A product takes
+two operations for each weight and token, attention 4 C for each pair of positions that it compares (C is the width of
+the model). A training step takes three times as many: with N weights, 6 N for a token and 12 C for a pair.
 
 examples:
   minitrain info                 versions, threads, BLAS and GPU
@@ -31,7 +31,8 @@ presets:
 
 environment:
   MINITRAIN_NUM_THREADS=2        threads of the kernels (default: the cores this process may use)
-  MINITRAIN_BLAS=openblas        the BLAS of the kernels: mkl, openblas, accelerate or system
+  MINITRAIN_BLAS=openblas        the BLAS of the kernels: own, mkl, openblas, accelerate, system
+                                 or numpy; also for a run that was begun with another one
   MINITRAIN_KERNELS=reference    the readable array code in place of the compiled kernels
   MINITRAIN_CACHE_DIR=folder     where compiled kernels are kept
   MINITRAIN_DEBUG=1              show the traceback of every error"""
@@ -75,16 +76,20 @@ def _model(name: str, *, trusted: bool) -> Mapping[str, str]:
     from ..models.summary import summarize
 
     model: Any
+    multiplied: dict[str, str] = {}
     if name in PRESETS:
         model = build_model(name)
     elif Path(name).is_dir():
-        from ..runs import load_run
+        from ..runs.load import load_with_products
         from ..runs.python_run import facts_of, is_opaque
 
         if is_opaque(RunFolder(name)):  # a model of the user's own: what its run wrote down
             return {key: one_line(value) for key, value in facts_of(RunFolder(name)).items()}
-        model = load_run(name, device="cpu", trusted=trusted, warn=warn).model
+        loaded, products = load_with_products(name, device="cpu", trusted=trusted, warn=warn)
+        model = loaded.model
+        if products:
+            multiplied["matrix products"] = "\n".join(f"{product} ({dtype})" for dtype, product in products.items())
     else:
         hint = did_you_mean(name, PRESETS) or f"; there are {', '.join(PRESETS)}"
         raise ConfigError(f"{name!r} is neither a preset nor the folder of a run{hint}")
-    return {"model": f"{one_line(name)} ({type(model).__name__})"} | summarize(model).rows()
+    return {"model": f"{one_line(name)} ({type(model).__name__})"} | summarize(model).rows() | multiplied

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..backend import kernels_mode, thread_count
+from ..backend.product_choice import in_use
 from ..versions import versions
 
 Plain = str | int | float | bool | None
@@ -41,6 +42,7 @@ def facts(model: Any, device: str) -> dict[str, Plain]:
         "device": device,
         "kernels": kernels_mode(),
         "threads": thread_count(),
+        **{f"products_{dtype}": str(product) for dtype, product in in_use(device).items()},
     }
 
 

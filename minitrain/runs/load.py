@@ -6,6 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..backend.product import Products
+from ..checkpoint import Checkpoint
+from ..checkpoint.products import read_products
 from ..checkpoint.store import Warn, warn_user
 from ..data import Tokenizer
 from ..errors import CheckpointError
@@ -74,26 +77,35 @@ def load_run(
     return _load(run_dir, model=model, device=device, trusted=trusted, warn=warn)[0]
 
 
+def load_with_products(
+    run_dir: str | Path, *, device: str | None = None, trusted: bool = False, warn: Warn = warn_user
+) -> tuple[LoadedRun, Products]:
+    """`load_run`, and what multiplied its matrices; nothing where its checkpoint does not say."""
+    run, _, checkpoint = _load(run_dir, device=device, trusted=trusted, warn=warn)
+    return run, read_products(checkpoint.state)
+
+
 def _load(
     run_dir: str | Path, *, model: Any = None, device: str | None, trusted: bool, warn: Warn
-) -> tuple[LoadedRun, str]:
-    """The run, and the callback that averaged its weights, if one did."""
+) -> tuple[LoadedRun, str, Checkpoint]:
+    """The run, the callback that averaged its weights, if one did, and its newest checkpoint."""
     folder = RunFolder(run_dir, trusted=trusted)
     config = read_settings(folder)
     if model is not None or not isinstance(config, RunConfig):
         if model is None:
             assert not isinstance(config, RunConfig)
             model = rebuild_model(folder, config)
-        step = load_weights(folder, model, warn)
+        checkpoint = load_weights(folder, model, warn)
         model.to(device or "cpu")
         tokenizer = load_tokenizer(folder) if folder.exists(TOKENIZER) else None
-        return LoadedRun(model, tokenizer, config if isinstance(config, RunConfig) else None, step), ""
+        made = config if isinstance(config, RunConfig) else None
+        return LoadedRun(model, tokenizer, made, checkpoint.step), "", checkpoint
     refuse_remote_checkpoints(config, folder)
     tokenizer = load_tokenizer(folder)
     checkpoints = open_checkpoints(folder.path, config.trainer, warn)
     assert checkpoints is not None  # since there is a folder
-    checkpoint = checkpoints.load_latest()
-    if checkpoint is None:
+    newest = checkpoints.load_latest()
+    if newest is None:
         count = len(checkpoints.checkpoints())
         found = f"none of its {count} checkpoints is intact" if count else "it has no checkpoint yet"
         raise CheckpointError(
@@ -102,11 +114,11 @@ def _load(
         )
     refuse_impossible_model(config, tokenizer.vocab_size)
     model = model_of(config, tokenizer)
-    checkpoint.check_fits(model.state_dict())
-    weights, averaged_by = evaluation_weights(checkpoint)
+    newest.check_fits(model.state_dict())
+    weights, averaged_by = evaluation_weights(newest)
     model.load_state_dict(weights)
     model.to(device or config.device)
-    return LoadedRun(model, tokenizer, config, checkpoint.step), averaged_by
+    return LoadedRun(model, tokenizer, config, newest.step), averaged_by, newest
 
 
 def evaluate_run(
@@ -130,7 +142,7 @@ def evaluate_run(
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
         DataError: if its tokens or its tokenizer are damaged, or the tokenizer cannot encode the text.
     """
-    (model, tokenizer, config, _), averaged_by = _load(run_dir, device=device, trusted=trusted, warn=warn)
+    (model, tokenizer, config, _), averaged_by, _ = _load(run_dir, device=device, trusted=trusted, warn=warn)
     if tokenizer is None:
         raise CheckpointError(
             f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with; measure with "

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint import Checkpoint
 from ..checkpoint.store import CheckpointStore, Warn
 from ..errors import CheckpointError, ConfigError
 from ..files import FileError
@@ -102,8 +103,8 @@ def _least_weights(config: Any) -> int:
     return total
 
 
-def load_weights(folder: RunFolder, model: Any, warn: Warn) -> int:
-    """Put the weights of the newest intact checkpoint into ``model``; returns the step they are from.
+def load_weights(folder: RunFolder, model: Any, warn: Warn) -> Checkpoint:
+    """Put the weights of the newest intact checkpoint into ``model``; returns that checkpoint.
 
     Raises:
         CheckpointError: if there is none, or they are of another model.
@@ -114,7 +115,7 @@ def load_weights(folder: RunFolder, model: Any, warn: Warn) -> int:
         raise CheckpointError(f"cannot use the run in {folder.path}: it has no intact checkpoint")
     checkpoint.check_fits(model.state_dict())
     model.load_state_dict(evaluation_weights(checkpoint)[0])
-    return checkpoint.step
+    return checkpoint
 
 
 def resume_in_python(run_dir: Path) -> CheckpointError:
@@ -154,6 +155,8 @@ def facts_of(folder: RunFolder) -> dict[str, str]:
     for key in ("parameters", "trainable_parameters"):
         if isinstance(last.get(key), int):
             rows[key.replace("_", " ")] = f"{last[key]:,}"
+    if isinstance(product := last.get("products_float32"), str):
+        rows["matrix products"] = product[:300]
     records = read_metrics(folder.file(METRICS)) if folder.exists(METRICS) else []
     steps = [record["step"] for record in records if isinstance(record.get("step"), int)]
     if steps:

@@ -104,6 +104,7 @@ class RunContext:
         tokenizer: for text; may be ``None``.
         weights: the weights that evaluations use.
         resumed: whether this session goes on from a checkpoint.
+        products: a sentence about what multiplies as it did before that checkpoint; empty if nothing does.
         command: the command line that continues the run; ``None`` for a run whose data and loop are in a script.
     """
 
@@ -114,6 +115,7 @@ class RunContext:
     tokenizer: Any = None
     weights: EvaluationWeights = field(default_factory=EvaluationWeights)
     resumed: bool = False
+    products: str = ""
     command: str | None = None
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.backend import cores, info, set_threads, thread_count
+from minitrain.backend import cores, info, set_threads, thread_count, use_kernels
 from minitrain.backend.cores import cgroup_quota, local_processes, machine_cores, usable_cores
 from minitrain.backend.cpu import blas
+from minitrain.backend.product import Product
 from minitrain.backend.threads import GRAIN, threads_for
 from tests.helpers.processes import run_python
 
@@ -166,18 +167,20 @@ def test_a_bound_process_takes_its_cores_alone_and_says_so():
 
 def test_info_says_why(pretend, monkeypatch):
     pretend(16, 16, 2.5, 1)
-    monkeypatch.setattr(blas, "blas", lambda: blas.Blas("OpenBLAS", "0.3.31 Zen", 0, wide_integers=True))
+    monkeypatch.setattr(blas, "blas", lambda: blas.Blas(Product("openblas", "0.3.31", "Zen"), 0, True))
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     set_threads(3)
     try:
-        facts = info.collect()
+        with use_kernels("auto"):
+            facts = info.collect()
     finally:
         set_threads(None)
     assert facts["cores"] == f"2 of {os.cpu_count()} (CPU quota 2.5)"
     assert facts["threads"] == "3 (set by set_threads)"
     assert facts["BLAS"].endswith(", held to its Haswell kernels by OPENBLAS_CORETYPE")
-    monkeypatch.setattr(blas, "blas", lambda: blas.Blas("MKL", "2025", 0, wide_integers=False))
-    assert "OPENBLAS" not in info.collect()["BLAS"]
+    monkeypatch.setattr(blas, "blas", lambda: blas.Blas(Product("mkl", "2025"), 0, False))
+    with use_kernels("auto"):
+        assert "OPENBLAS" not in info.collect()["BLAS"]
 
 
 @given(st.integers(0, 1 << 24), st.integers(1, 64))

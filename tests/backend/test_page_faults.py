@@ -66,7 +66,7 @@ def run(*, smallest: int = 0) -> tuple[dict[str, int], int]:
     """
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(WINDOW), str(smallest)],
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": str(MMAP_THRESHOLD)},
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": str(MMAP_THRESHOLD), "MINITRAIN_KERNELS": "auto"},
         capture_output=True,
         text=True,
     )

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.helpers.own_product import only_with_own_product
 from tests.helpers.processes import run_python
 
 WORK = """
@@ -110,6 +111,7 @@ print(json.dumps([seen, numba.get_num_threads()]))
     assert json.loads(answer) == [[1, 2, 2, 2], 3]
 
 
+@only_with_own_product
 def test_the_number_of_threads_changes_no_byte():
     """A training with 1, 2 and 3 threads, in two processes whose pools differ and which begin at either end."""
     code = """

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
-from benchmarks import attention, kernel_report, kernels, reach, scaling
+from benchmarks import attention, kernel_report, kernels, products, reach, scaling
 from benchmarks.kernel_table import ATTENTION_LENGTHS, ROWS, SHAPES, functions_of, kernel_of
 from minitrain.benchmark import contestants, train_step
 from minitrain.benchmark.ratios import Spread, fitted_exponent
@@ -99,6 +99,18 @@ def kernel_lines(jobs: Any, programs: Any) -> dict[str, Any]:
     return {"lines": lines, "failures": {}, "cores_used_by_others": 0.0}
 
 
+def product_result() -> dict[str, Any]:
+    """A result in which the own product takes 2 s on one thread, and the fastest of the others 1 s on all but one."""
+    lines = []
+    for threads in (1, 2):
+        for i, product in enumerate(products.products()):
+            seconds = {"own": 2.0 / threads, "openblas": 4.0, "torch": 8.0 if i == 0 else 1.0}
+            replies = {name: [{"seconds": value}] * 3 for name, value in seconds.items()}
+            lines.append(products.compare(product, threads, replies))
+    programs = {"own": "minitrain's own, AVX2", "openblas": "OpenBLAS 1", "torch": "2"}
+    return {"lines": lines, "programs": programs, "processor": "a processor", "failures": {"mkl": "it is not there"}}
+
+
 def all_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A result of every section, as its own code makes it."""
     fake_race(monkeypatch, mkl=True)
@@ -107,6 +119,7 @@ def all_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     options = command.Options(None, None, True)
     for name in ("kernels", "loss", "attention"):
         results[name] = command.SECTIONS[name].measure(options)
+    results["products"] = product_result()
     results["threads"] = {"speedup": dict.fromkeys(("minitrain", "sgemm-minitrain", "sgemm-numpy"), SPEEDUP)}
     curves = {name: scaling.curve((1, 2, 4), (1.0, 2.0, 4.0)) for name in scaling.CURVES}
     results["scaling"] = {"curves": curves}
@@ -128,6 +141,9 @@ def test_every_goal_finds_its_figure(monkeypatch):
     assert measured["embedding, backward, char"] == Spread(2.0, 2.0, 2.0)
     assert measured["from 1 to 2 threads, baby"].median == 1.8
     assert measured["import minitrain"] == 0.1
+    assert measured["the lowest of them"] == 0.5
+    mean = measured["float32 products over the best other's, one thread, geometric mean"]
+    assert mean == pytest.approx((2.0 * 0.5**59) ** (1 / 60))
     assert measured["from start to the end of the first step, cold cache, char"] == 1.25
 
 

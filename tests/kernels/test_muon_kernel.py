@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.backend import set_threads, use_kernels
+from minitrain.kernels.cpu.common.gemm import available
 from minitrain.kernels.cpu.rules import muon as kernels
 from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
 
@@ -62,6 +63,7 @@ def test_the_kernel_updates_as_the_reference_does(rows, columns, threads, ns_ste
     np.testing.assert_array_equal(grad, given[1])
 
 
+@pytest.mark.skipif(not available, reason="no BLAS for the kernels")
 def test_the_kernel_is_what_float32_matrices_get(monkeypatch):
     seen = []
     monkeypatch.setattr(kernels, "_step", lambda *given, run=kernels._step: (seen.append(given[0].size), run(*given)))

@@ -14,6 +14,7 @@ from minitrain.ops import layer_norm_forward, linear_backward, linear_forward
 from minitrain.testing import CheckSettings, check_half_gradients
 from minitrain.testing.cases import CASES, SMALL, TILES
 from tests.helpers.op_runs import MODES, as_list, assert_close, cotangents, few, kernels, run
+from tests.helpers.own_product import skip_without_own_product
 
 PRODUCTS = ("linear", "gelu_linear", "low_rank", "attention", "conv2d", "linear_cross_entropy")
 KEPT = {
@@ -60,6 +61,7 @@ def test_twins_round_where_the_reference_rounds(case, data):
 @few(6)
 @given(st.data())
 def test_results_do_not_depend_on_the_number_of_threads(case, data):
+    skip_without_own_product(case)
     call = data.draw(case.calls(TILES)).astype(np.float32)
     with use_precision("bfloat16"):
         one, two = run(case, call, "auto", 1), run(case, call, "auto", 2)

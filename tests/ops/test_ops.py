@@ -29,6 +29,7 @@ from tests.helpers.op_runs import (
     tolerance,
     with_each,
 )
+from tests.helpers.own_product import skip_without_own_product
 
 WRITEABLE = ("contiguous", "transposed", "strided", "reversed", "offset")
 
@@ -188,6 +189,7 @@ def test_the_same_call_gives_the_same_bytes(case, threads, data):
 @few(6)
 @given(st.data())
 def test_the_number_of_threads_changes_no_byte(case, data):
+    skip_without_own_product(case)
     call = data.draw(case.calls(TILES)).astype(np.float32)
     one = run(case, call, threads=1).copy()
     for threads in (2, 3, 7):

@@ -10,8 +10,9 @@ constant that differs at every start, and numba could not cache the kernel.
 
 The first candidate that loads is used: MKL on Intel's processors (``pip install 'minitrain[mkl]'``), the product of
 ``backend.cpu.sgemm`` where there is AVX2, the OpenBLAS that came with NumPy or SciPy, Apple's Accelerate, any OpenBLAS
-or CBLAS that the system's loader knows. ``MINITRAIN_BLAS=mkl|openblas|own|accelerate|system`` picks one. If there is
-none, products use NumPy's ``matmul``.
+or CBLAS that the system's loader knows. A run that is continued prefers the one it began with.
+``MINITRAIN_BLAS=mkl|openblas|own|accelerate|system|numpy`` picks one. With ``numpy``, or if there is none, products use
+NumPy's ``matmul``.
 """
 
 from __future__ import annotations
@@ -32,37 +33,70 @@ import llvmlite.binding
 
 from ...errors import ConfigError
 from ..cache_dir import cache_dir
+from ..product import Product
 from ..threads import environment
 
 SYMBOL = "minitrain_cblas_sgemm"
 
 
 class Blas(NamedTuple):
-    """A BLAS: its name, its ``cblas_sgemm``, and the width of its integers."""
+    """A BLAS: what it is, its ``cblas_sgemm``, and the width of its integers."""
 
-    name: str
-    version: str
+    product: Product
     sgemm_address: Callable[[], int]  # compiles our own product when called
     wide_integers: bool  # 64-bit dimensions (ILP64)
     library: ctypes.CDLL | None = None  # keeps it loaded
 
 
+_preferred: Product | None = None
+
+
+def prefer(product: Product) -> str:
+    """Use ``product`` if it is here, also where another is faster.
+
+    Returns:
+        Why it cannot be chosen any more, for people; empty if it is tried.
+    """
+    global _preferred
+    if wanted := os.environ.get("MINITRAIN_BLAS", ""):
+        return f"MINITRAIN_BLAS={wanted} is set"
+    if blas.cache_info().currsize:
+        return "the kernels of this process were linked before"
+    _preferred = product
+    return ""
+
+
 @functools.cache
 def blas() -> Blas | None:
-    """The BLAS the kernels use, or ``None`` if none was found.
+    """The BLAS the kernels use, or ``None`` if none was found. The first call decides it for good.
 
     Raises:
         ConfigError: if ``MINITRAIN_BLAS`` names a BLAS that is unknown or cannot be loaded.
     """
     wanted = os.environ.get("MINITRAIN_BLAS", "")
-    if wanted and wanted not in _CANDIDATES:
-        raise ConfigError(f"MINITRAIN_BLAS={wanted!r}: choose one of {', '.join(_CANDIDATES)}")
-    for name in [wanted] if wanted else _by_speed():
-        for found in _CANDIDATES[name]():
+    if wanted and wanted not in CANDIDATES:
+        raise ConfigError(f"MINITRAIN_BLAS={wanted!r}: choose one of {', '.join(CANDIDATES)}")
+    if wanted:
+        names = [wanted]
+    elif _preferred is not None and _preferred.name in CANDIDATES:
+        if (same := _exactly(_preferred)) is not None:
+            return same
+        names = [_preferred.name, *_by_speed()]  # the same library in another version is the closest to it
+    else:
+        names = _by_speed()
+    for name in names:
+        if name == "numpy":
+            return None
+        for found in CANDIDATES[name]():
             return found
     if wanted:
         raise ConfigError(f"MINITRAIN_BLAS={wanted!r}: no such BLAS could be loaded; unset it to let minitrain choose")
     return None
+
+
+def _exactly(product: Product) -> Blas | None:
+    """The BLAS of this name, version and instructions: packages may each bring an OpenBLAS of their own."""
+    return next((found for found in CANDIDATES[product.name]() if found.product == product), None)
 
 
 def _by_speed() -> list[str]:
@@ -75,7 +109,7 @@ def _own() -> Iterator[Blas]:
     from . import sgemm  # loads numba's compiler, which other candidates should not pay for
 
     if (instructions := sgemm.instructions()) is not None:
-        yield Blas("minitrain's own", instructions, sgemm.address, True)
+        yield Blas(Product("own", instructions=instructions), sgemm.address, True)
 
 
 def _package_folder(name: str) -> Path | None:
@@ -94,9 +128,16 @@ def _mkl() -> Iterator[Blas]:
             text = ctypes.create_string_buffer(200)
             library.MKL_Get_Version_String(text, 200)
             version = text.value.decode().replace("Intel(R) oneAPI Math Kernel Library Version ", "").split("-")[0]
-            yield Blas("MKL", version, _address(library.cblas_sgemm), False, library)
+            product = Product("mkl", version, _mkl_instructions(library))
+            yield Blas(product, _address(library.cblas_sgemm), False, library)
         except (OSError, AttributeError):
             continue
+
+
+def _mkl_instructions(library: ctypes.CDLL) -> str:
+    """The instructions for which MKL chose its code; if it does not say, as on AMD's, the kind of processor."""
+    names = {9: "AVX", 10: "AVX2", 12: "AVX-512", 14: "AVX-512 E1"}  # MKL_CBWR_AVX, ... of mkl_types.h
+    return names.get(int(library.MKL_CBWR_Get_Auto_Branch()), str(llvmlite.binding.get_host_cpu_name()))
 
 
 def _openblas() -> Iterator[Blas]:
@@ -134,7 +175,7 @@ def _load_openblas(path: Path) -> Blas | None:
                 continue
             config.restype = ctypes.c_char_p
             words = config().decode().split()
-            return Blas("OpenBLAS", f"{words[1]} {words[-2]}", _address(sgemm), wide, library)
+            return Blas(Product("openblas", words[1], words[-2]), _address(sgemm), wide, library)
     return None
 
 
@@ -147,7 +188,7 @@ def _accelerate() -> Iterator[Blas]:
     if platform.system() == "Darwin":
         try:
             library = ctypes.CDLL("/System/Library/Frameworks/Accelerate.framework/Accelerate")
-            yield Blas("Accelerate", "", _address(library.cblas_sgemm), False, library)
+            yield Blas(Product("accelerate", platform.mac_ver()[0]), _address(library.cblas_sgemm), False, library)
         except (OSError, AttributeError):
             return
 
@@ -159,18 +200,20 @@ def _system() -> Iterator[Blas]:
             continue
         try:
             library = _load_with_one_thread(Path(path))
-            yield Blas(f"system {name}", "", _address(library.cblas_sgemm), False, library)
+            yield Blas(Product("system", name), _address(library.cblas_sgemm), False, library)
         except (OSError, AttributeError):
             continue
 
 
-_CANDIDATES: dict[str, Callable[[], Iterator[Blas]]] = {
+CANDIDATES: dict[str, Callable[[], Iterator[Blas]]] = {
     "mkl": _mkl,
     "openblas": _openblas,
     "own": _own,
     "accelerate": _accelerate,
     "system": _system,
+    "numpy": lambda: iter(()),
 }
+"""What yields the BLAS libraries of a name that can be loaded here."""
 
 
 def _address(function: object) -> Callable[[], int]:

@@ -14,6 +14,8 @@ from .compiler import FASTMATH
 from .kernel_cache import KernelCache, is_on_disk
 from .object_code import to_disk_only
 
+_kept: list[Any] = []  # machine code lives as long as its function, and nobody else keeps that
+
 
 def compiled_address(function: Callable[..., None], signature: Any) -> int:
     """The address of ``function`` with C's calling convention. It is compiled, or loaded if it is on disk."""
@@ -23,6 +25,7 @@ def compiled_address(function: Callable[..., None], signature: Any) -> int:
             compiled.compile()
         compiled = _c_function(function, signature)
     compiled.compile()  # finds it on disk
+    _kept.append(compiled)
     return int(compiled.address)
 
 

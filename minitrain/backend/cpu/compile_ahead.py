@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..threads import thread_count
+from .blas import blas
 
 try:
     import fcntl
@@ -77,9 +78,11 @@ def _running_helper() -> subprocess.Popen[str]:
     if _helper is None:
         one_thread = {f"{name}_NUM_THREADS": "1" for name in ("MINITRAIN", "NUMBA", "OPENBLAS", "OMP")}
         path = os.pathsep.join(filter(None, sys.path))
+        found = blas()  # a checkpoint may have chosen it, which the helper cannot know
+        linked = {"MINITRAIN_BLAS": "numpy" if found is None else found.product.name}
         _helper = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__],
-            env={**os.environ, **one_thread, "PYTHONPATH": path},
+            env={**os.environ, **one_thread, **linked, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -32,10 +32,10 @@ from .compiler import device as device
 from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
 
 
-def blas_width() -> bool | None:
-    """Whether the BLAS has 64-bit integers. This is compiled into every kernel that calls it."""
+def blas_width() -> bool:
+    """Whether the BLAS has 64-bit integers. This is compiled into every kernel that calls it; none does without one."""
     found = blas()
-    return None if found is None else found.wide_integers
+    return found is None or found.wide_integers
 
 
 kernel_cache.linked_with = blas_width

@@ -9,6 +9,8 @@ from typing import Any
 
 from ...backend.arrays import Array
 from ...checkpoint.format import Checkpoint, Contents
+from ...checkpoint.products import DECLARED as DECLARED_PRODUCTS
+from ...checkpoint.products import PRODUCTS, go_on_with, saved_products
 from ...errors import CheckpointError, MinitrainError
 from ...records.collector import MetricsCollector
 from ...records.facts import flat
@@ -26,6 +28,7 @@ DECLARED: dict[str, Kind] = {
     "random": Group({"key": ListOf(Whole(high=2**32 - 1), length=2)}),
     "config": TableOf(Anything()),  # for people to read
     "versions": TableOf(Text()),
+    PRODUCTS: DECLARED_PRODUCTS,
 }
 """What the state of a checkpoint may hold beside the parts that check their own."""
 
@@ -53,6 +56,7 @@ class Capture:
             "random": {"key": [setup.key.k0, setup.key.k1]},
             "config": flat(run.settings),
             "versions": versions(),
+            PRODUCTS: saved_products(setup.device),
         }
         for name, part in self._parts().items():
             if hasattr(part, "state_dict"):
@@ -91,6 +95,7 @@ class Capture:
         setup.model.load_state_dict(checkpoint.model)
         self.state.take(state)
         run.history.from_dict(history.to_dict())
+        run.products = go_on_with(saved, setup.device, warn)
         match saved.get("random"):
             case {"key": list(key)} if key != [setup.key.k0, setup.key.k1]:
                 warn(

@@ -14,7 +14,7 @@ from numba.extending import overload
 
 from ....backend.cpu.bf16_units import bf16_unit
 from ....backend.cpu.blas import SYMBOL, blas
-from ....backend.cpu.jit import device
+from ....backend.cpu.jit import blas_width, device
 
 _blas = blas()
 available = _blas is not None
@@ -22,7 +22,7 @@ if _blas is not None:
     llvmlite.binding.add_symbol(SYMBOL, _blas.sgemm_address())
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # CBLAS's constants
-_int = types.int64 if _blas is not None and _blas.wide_integers else types.int32
+_int = types.int64 if blas_width() else types.int32
 _enum, _float, _address = types.int32, types.float32, types.int64  # an address is passed like a pointer
 _sgemm = types.ExternalFunction(
     SYMBOL,

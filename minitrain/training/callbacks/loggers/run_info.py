@@ -20,8 +20,8 @@ class RunInfo(Callback):
     """Describes the run in its folder when training begins.
 
     ``run.json`` has the settings (``settings``), and for each session its first step, its command line, and what it
-    ran with: number of parameters, versions, system, device, kernels, threads. Names of machines, users and folders
-    are in it only if they are in the settings or in the command.
+    ran with: number of parameters, versions, system, device, kernels, threads, what multiplies matrices. Names of
+    machines, users and folders are in it only if they are in the settings or in the command.
 
     A run that was put together in Python also gets the ``config.yaml`` (``kind: python``) and the ``tokenizer.json``
     that the commands ``plot``, ``compare``, ``info``, ``eval`` and ``generate`` look for.

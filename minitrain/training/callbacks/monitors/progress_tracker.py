@@ -19,10 +19,12 @@ class ProgressTracker(Callback):
         self._progress: Progress | None = None
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
-        """Begin to show."""
+        """Begin to show; say whether matrices are multiplied as before."""
         progress = make_progress(view.step, view.total_steps)
         self._progress = self._screen.enter_context(progress)
         self._screen.enter_context(compilation_shown(progress))
+        if run.products:
+            progress.say(run.products)
 
     def on_step_end(self, view: StepView, update: Update) -> None:
         """Move the bar."""
