@@ -13,10 +13,16 @@ TITLES = {
     "system": "the system's BLAS",
     "numpy": "NumPy",
     "reference": "the reference code with NumPy",
+    "amx": "AMX tiles",
+    "avx512": "AVX512-BF16",
+    "float32": "float32 arithmetic on rounded operands",
 }
 """Code that can multiply, by the name that a record has, with the name to print."""
 
-NAMES: dict[str, tuple[str, ...]] = {"float32": tuple(TITLES)}
+NAMES: dict[str, tuple[str, ...]] = {
+    "float32": ("own", "mkl", "openblas", "accelerate", "system", "numpy", "reference"),
+    "bfloat16": ("amx", "avx512", "float32", "reference"),
+}
 """For each dtype of products that is recorded, the names that its record may have."""
 
 LONGEST = 100

@@ -15,22 +15,32 @@ from .kernels_mode import kernels_enabled
 from .product import Product, Products
 
 
-def in_use(device: str = "cpu") -> dict[str, Product]:
+def in_use(device: str = "cpu", precision: str = "float32") -> dict[str, Product]:
     """What multiplies in this process; decides it, if that was not done yet. Nothing is known of other devices.
 
+    Args:
+        device: where the model is.
+        precision: of the products. With bfloat16, the answer says also what multiplies such operands.
+
     Raises:
-        ConfigError: if ``MINITRAIN_BLAS`` names a BLAS that is unknown or cannot be loaded.
+        ConfigError: if ``MINITRAIN_BLAS`` or ``MINITRAIN_BFLOAT16`` names what is unknown or cannot be loaded.
     """
     if device != "cpu":
         return {}
     import numpy as np
 
+    dtypes = ("float32", "bfloat16") if precision == "bfloat16" else ("float32",)
     if not kernels_enabled():
-        return {"float32": Product("reference", np.__version__)}
+        return dict.fromkeys(dtypes, Product("reference", np.__version__))
     from .cpu.blas import blas  # loads libraries
 
     found = blas()
-    return {"float32": Product("numpy", np.__version__) if found is None else found.product}
+    choice = {"float32": Product("numpy", np.__version__) if found is None else found.product}
+    if "bfloat16" in dtypes:
+        from .cpu.bf16_units import bf16_unit
+
+        choice["bfloat16"] = Product(bf16_unit().computes)
+    return choice
 
 
 def keep_using(stored: Products, device: str, warn: Callable[[str], object]) -> str:
@@ -52,17 +62,20 @@ def keep_using(stored: Products, device: str, warn: Callable[[str], object]) -> 
     """
     if device != "cpu" or not stored:
         return ""
-    reason = "the former was not found here"
-    if kernels_enabled() and "float32" in stored:
-        from .cpu.blas import prefer
+    reasons: dict[str, str] = {}
+    if kernels_enabled():
+        from .cpu import bf16_units, blas
 
-        reason = prefer(stored["float32"]) or reason
-    now, same = in_use(device), []
+        if "float32" in stored:
+            reasons["float32"] = blas.prefer(stored["float32"])
+        if "bfloat16" in stored:
+            reasons["bfloat16"] = bf16_units.prefer(stored["bfloat16"].name)
+    now, same = in_use(device, "bfloat16" if "bfloat16" in stored else "float32"), []
     for dtype, before in stored.items():
         if (present := now.get(dtype)) == before:
             same.append(f"{before} ({dtype})")
             continue
-        why = _mode_differs(before, present) or reason
+        why = _mode_differs(before, present) or reasons.get(dtype) or "the former was not found here"
         warn(
             f"{dtype} matrices were multiplied by {before}, from here on by {present or 'other code'} ({why}): the "
             "bytes will differ from those of an uninterrupted run"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backend.arrays import device_of
+from ..backend.precision import current_precision
 from ..errors import CheckpointError, ConfigError, DeviceError
 from ..settings.better import is_better
 from ..versions import versions
@@ -112,7 +113,7 @@ class CheckpointManager:
     def contents(self, step: int, extra: Mapping[str, Any]) -> Contents:
         """What goes into a checkpoint of ``step``, with ``extra``."""
         rest = {"progress": dict(self.state), "extra": dict(extra), "versions": versions()}
-        rest[PRODUCTS] = saved_products(_device(self.model))
+        rest[PRODUCTS] = saved_products(_device(self.model), current_precision())
         if hasattr(self.scheduler, "state_dict"):
             rest["scheduler"] = self.scheduler.state_dict()
         return Contents(step, self.model.state_dict(), self.optimizer.state_dict(), rest)

@@ -22,9 +22,9 @@ DECLARED = Group(
 """What the record may hold; see `minitrain.states`."""
 
 
-def saved_products(device: str) -> dict[str, dict[str, str]]:
-    """The record of what multiplies in this process, for a model on ``device``."""
-    return {dtype: product._asdict() for dtype, product in in_use(device).items()}
+def saved_products(device: str, precision: str = "float32") -> dict[str, dict[str, str]]:
+    """The record of what multiplies in this process, for a model on ``device`` that is trained in ``precision``."""
+    return {dtype: product._asdict() for dtype, product in in_use(device, precision).items()}
 
 
 def read_products(state: Mapping[str, Any]) -> Products:

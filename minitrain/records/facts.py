@@ -30,7 +30,7 @@ def settings_of(model: Any, optimizer: Any, config: Any) -> dict[str, Any]:
     return {"model": described, "optimizer": rule, "trainer": dataclasses.asdict(config)}
 
 
-def facts(model: Any, device: str) -> dict[str, Plain]:
+def facts(model: Any, device: str, precision: str = "float32") -> dict[str, Plain]:
     """Sizes, versions and surroundings of a run; no names of machines, users or folders."""
     sizes = [(p.data.size, p.trainable) for _, p in model.named_parameters()]
     return {
@@ -42,7 +42,7 @@ def facts(model: Any, device: str) -> dict[str, Plain]:
         "device": device,
         "kernels": kernels_mode(),
         "threads": thread_count(),
-        **{f"products_{dtype}": str(product) for dtype, product in in_use(device).items()},
+        **{f"products_{dtype}": str(product) for dtype, product in in_use(device, precision).items()},
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ..random import Key
 from ..records.collector import MetricsCollector
+from ..records.facts import Plain, facts
 from .evaluator import Evaluator
 from .feed import batch_to
 from .loss_scale import Arithmetic
@@ -65,6 +66,11 @@ class HasSetup(Protocol):
 def setup_of(training: Setup | HasSetup) -> Setup:
     """The setup itself, or that of a trainer."""
     return training if isinstance(training, Setup) else training.setup
+
+
+def facts_of(setup: Setup) -> dict[str, Plain]:
+    """Sizes, versions and surroundings of a training, for its loggers."""
+    return facts(setup.model, setup.device, setup.arithmetic.precision)
 
 
 class EvaluationWeights:

@@ -1,7 +1,7 @@
 """Memory outlives its address. Numba frees an array after its last use, and does not know that its address is in use.
 
 An argument lives until the function returns, since its caller holds it. An array that a function makes itself does
-not: it has to be given to `keep_alive` as the function's last statement.
+not: it has to be given to `keep_alive` as the last statement of the function, or of the loop that makes it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ from minitrain.backend.cpu.jit import Kernel, device, kernel
 PACKAGE = Path(minitrain.__file__).parent
 FILES = [*sorted((PACKAGE / "kernels").rglob("*.py")), *sorted((PACKAGE / "backend" / "cpu").glob("*.py"))]
 COMPILED = {"kernel", "device"}
-ALSO_COMPILED = {"sgemm"}
+ALSO_COMPILED = {"sgemm", "product", "repeats", "float32", "bfloat16"}
 """Functions without a decorator that are compiled all the same."""
+
+
+PLACES = {
+    "attention_blocks.py": 2, "embedding.py": 4, "gemm.py": 6, "peak.py": 1, "bf16_product.py": 2, "sgemm.py": 1,
+}  # fmt: skip
+"""How often each file takes an address."""
 
 
 def compiled_functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
@@ -66,10 +72,21 @@ def problems(function: ast.FunctionDef) -> list[str]:
                 if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
                     values.setdefault(name.id, []).append(ast.Constant(None))
     end = function.body[-1]
+    if isinstance(end, ast.For):  # what the loop makes lives until the end of its turn
+        made = {
+            target.id
+            for s in end.body
+            if isinstance(s, ast.Assign)
+            for target in s.targets
+            if isinstance(target, ast.Name)
+        }
+        end = end.body[-1]
+    else:
+        made = set(values)
     end = end.value if isinstance(end, ast.Expr) else end
     kept = set()
     if isinstance(end, ast.Call) and isinstance(end.func, ast.Name) and end.func.id == "keep_alive":
-        kept = {a.id for a in end.args if isinstance(a, ast.Name)}
+        kept = {a.id for a in end.args if isinstance(a, ast.Name)} & made
     leaves_early = any(isinstance(node, ast.Return) for node in ast.walk(function))
 
     def lives(name: str | None, seen: frozenset[str] = frozenset()) -> bool:
@@ -103,10 +120,10 @@ def test_no_address_outlives_its_memory() -> None:
         if count := sum(len(taken(function)) for function in compiled):
             places[path.name] = count
     # These are all places: a new one is looked at by whoever adds it here.
-    assert places == {"attention.py": 2, "embedding.py": 4, "gemm.py": 3, "sgemm.py": 1}
+    assert places == PLACES
 
 
-@pytest.mark.parametrize("file", ["attention.py", "embedding.py", "gemm.py", "sgemm.py"])
+@pytest.mark.parametrize("file", PLACES)
 def test_the_check_fails_without_the_precaution(file: str) -> None:
     """In each place: an array made in the function instead of an argument, or no `keep_alive`."""
     path = next(path for path in FILES if path.name == file)
@@ -114,7 +131,10 @@ def test_the_check_fails_without_the_precaution(file: str) -> None:
         for name in {base(use.value) for use in taken(function)}:
             spoilt = ast.parse(ast.unparse(function)).body[0]
             assert isinstance(spoilt, ast.FunctionDef)
-            if file == "sgemm.py":
+            last = spoilt.body[-1]
+            if isinstance(last, ast.For) and "keep_alive" in ast.unparse(last.body[-1]):
+                last.body.pop()
+            elif "keep_alive" in ast.unparse(last):
                 spoilt.body.pop()
             else:
                 spoilt.body.insert(1, ast.parse(f"{name} = np.zeros((4, 4))").body[0])
@@ -133,6 +153,7 @@ def test_the_check_fails_without_the_precaution(file: str) -> None:
         "memory = x if n else np.empty(n); use(memory.ctypes)",
         "for memory in x: use(memory.ctypes)",
         "memory = np.empty(n); address = memory.ctypes\n    if n: return\n    keep_alive(memory)",
+        "memory = np.empty(n); address = memory.ctypes\n    for i in x:\n        keep_alive(memory)",
     ],
 )
 def test_what_the_check_finds(body: str) -> None:
@@ -148,6 +169,7 @@ def test_what_the_check_finds(body: str) -> None:
         "memory = x if n else y; use(memory.ctypes)",
         "memory = np.empty(n); use(memory.ctypes.data); keep_alive(memory)",
         "memory = np.empty(n); view = memory[1:]; use(view.ctypes.data); keep_alive(memory)",
+        "for i in x:\n        memory = np.empty(n); use(memory.ctypes.data); keep_alive(memory)",
     ],
 )
 def test_what_it_allows(body: str) -> None:

@@ -3,7 +3,8 @@
 AMX multiplies tiles; Linux gives them only to a process that asks. AVX512-BF16 adds products of pairs. It is used on
 AMD's processors: on Intel's it has half the speed of float32. Without either, rounded operands are multiplied as
 float32 (``kernels.cpu.common.half``). ``MINITRAIN_BFLOAT16=amx|avx512|float32`` picks one. ``amx-model`` and
-``avx512-model`` compute the same bytes as the units on any processor, a thousand times more slowly.
+``avx512-model`` compute the same bytes as the units on any processor, a thousand times more slowly. A run that is
+continued prefers the unit it began with.
 """
 
 from __future__ import annotations
@@ -52,6 +53,38 @@ class Unit(NamedTuple):
         """Whether it is computed in plain loops."""
         return self.name.endswith("-model")
 
+    @property
+    def computes(self) -> str:
+        """The name of the unit that has these bytes: a model's is that of what it models."""
+        return self.name.removesuffix("-model")
+
+
+_preferred = ""
+_linked = False
+
+
+def prefer(name: str) -> str:
+    """Use the unit ``name`` if it is here, also where another is faster.
+
+    Returns:
+        Why it cannot be chosen any more, for people; empty if it is tried.
+    """
+    global _preferred
+    if wanted := os.environ.get("MINITRAIN_BFLOAT16", ""):
+        return f"MINITRAIN_BFLOAT16={wanted} is set"
+    if _linked:
+        return "the kernels of this process were linked before"
+    _preferred = name
+    bf16_unit.cache_clear()
+    return ""
+
+
+def link_unit() -> Unit:
+    """The unit to link kernels with. From now on it stays the same."""
+    global _linked
+    _linked = True
+    return bf16_unit()
+
 
 @functools.cache
 def bf16_unit() -> Unit:
@@ -71,6 +104,8 @@ def bf16_unit() -> Unit:
 
 
 def _fastest() -> Unit:
+    if _preferred in UNITS and _missing(_preferred) is None:
+        return Unit(_preferred, "the run began with it")
     no_amx = _missing("amx")
     if no_amx is None:
         return Unit("amx", "found on this processor")

@@ -56,7 +56,7 @@ class Capture:
             "random": {"key": [setup.key.k0, setup.key.k1]},
             "config": flat(run.settings),
             "versions": versions(),
-            PRODUCTS: saved_products(setup.device),
+            PRODUCTS: saved_products(setup.device, setup.arithmetic.precision),
         }
         for name, part in self._parts().items():
             if hasattr(part, "state_dict"):

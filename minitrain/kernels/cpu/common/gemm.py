@@ -12,7 +12,7 @@ import llvmlite.binding
 from numba import types
 from numba.extending import overload
 
-from ....backend.cpu.bf16_units import bf16_unit
+from ....backend.cpu.bf16_units import link_unit
 from ....backend.cpu.blas import SYMBOL, blas
 from ....backend.cpu.jit import blas_width, device
 
@@ -41,7 +41,7 @@ _bf16_product = types.ExternalFunction(
 @functools.cache
 def takes_halves() -> bool:
     """Whether kernels may multiply bfloat16 operands as they are. The first call links the product for them."""
-    unit = bf16_unit()
+    unit = link_unit()
     if unit.takes_halves:
         from ....backend.cpu import bf16_product
 

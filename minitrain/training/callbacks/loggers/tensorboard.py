@@ -12,8 +12,7 @@ from ....backend.arrays import to_numpy
 from ....files import make_folder
 from ....folder import RunFolder
 from ....folder.names import TENSORBOARD
-from ....records.facts import facts
-from ...setup import RunContext, Setup, StepView
+from ...setup import RunContext, Setup, StepView, facts_of
 from ..monitors.statistics import chosen
 from .tracker import Tracker
 
@@ -59,7 +58,10 @@ class TensorBoardLogger(Tracker):
         self._event(file_version="brain.Event:2")
         self._go_back(step)
         if step == 0:
-            for name, values in (("settings", run.settings), ("facts", facts(setup.model, setup.device))):
+            for name, values in (
+                ("settings", run.settings),
+                ("facts", facts_of(setup)),
+            ):
                 code = "\n".join(f"    {line}" for line in json.dumps(values, indent=2, default=str).splitlines())
                 self._event(step=0, summary=text_pb(name, code))  # Markdown: an indented block is shown as it is
         self._writer.flush()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ....folder import RunFolder
-from ....records.facts import facts
-from ...setup import RunContext, Setup
+from ...setup import RunContext, Setup, facts_of
 from .tracker import Tracker
 
 
@@ -45,7 +44,7 @@ class WandbLogger(Tracker):
             mode=self.mode,
             id=self.id,
             resume=None if self.id is None else "allow",
-            config={**run.settings, "facts": facts(setup.model, setup.device)},
+            config={**run.settings, "facts": facts_of(setup)},
             allow_val_change=True,  # a resumed run may have other facts: another version, another machine
             settings=wandb.Settings(console="off", disable_git=True, disable_code=True),
         )
