@@ -108,6 +108,6 @@ def test_a_run_in_float32_has_no_unit(tmp_path: Path) -> None:
     assert "bfloat16" not in in_use()
     model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8))
     manager = CheckpointManager(model, AdamW(model), tmp_path)
-    assert "bfloat16" not in manager.contents(0, {}).rest["products"]
+    assert "bfloat16" not in manager.contents(0, {}).state["products"]
     with use_precision("bfloat16"):
-        assert "bfloat16" in manager.contents(0, {}).rest["products"]
+        assert "bfloat16" in manager.contents(0, {}).state["products"]
