@@ -217,6 +217,20 @@ def test_a_constant_gradient_has_no_variance_below_zero():
         assert np.all(np.isfinite(model.place.data))
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [("momentum_product", [0, 0.5, 1], [-0.5, 1.5]), ("lr", [0, 0.5], [-0.5]), ("step", [0, 3], [-1])],
+)
+def test_numbers_of_a_state_are_in_their_range(name, allowed, refused):
+    optimizer = NAdam(Weights())
+    for value in allowed:
+        optimizer.load_state_dict({**optimizer.state_dict(), name: value})
+        assert optimizer.state_dict()[name] == value
+    for value in refused:
+        with pytest.raises(CheckpointError, match=name):
+            optimizer.load_state_dict({**optimizer.state_dict(), name: value})
+
+
 def test_a_state_of_another_optimizer_is_refused():
     model = Weights()
     adam, nadam = Adam(model), NAdam(model)

@@ -197,4 +197,4 @@ def _sum_to(d: Array, shape: tuple[int, ...]) -> Array:
     """Sum ``d`` over the axes along which ``shape`` was broadcast."""
     lead = d.ndim - len(shape)
     stretched = tuple(i for i in range(d.ndim) if i < lead or shape[i - lead] == 1 != d.shape[i])
-    return sum_over(d, stretched, keepdims=True).reshape(shape)
+    return sum_over(d, stretched).reshape(shape)

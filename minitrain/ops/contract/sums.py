@@ -18,19 +18,18 @@ def flat_rows(x: Array) -> Array:
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def sum_over(x: Array, axis: Any = None, *, keepdims: bool = False) -> Array:
+def sum_over(x: Array, axis: Any = None) -> Array:
     """Sum over axes, formed in float64.
 
     Args:
         x: any array of floats.
         axis: one axis, or a tuple of them; ``None`` for all.
-        keepdims: whether the axes stay, with length 1.
 
     Returns:
         The sum, of the dtype of ``x``; an array even if it has no dimensions.
     """
     xp = array_module(x)
-    return xp.asarray(x.sum(axis=axis, dtype=xp.float64, keepdims=keepdims), x.dtype)  # type: ignore[no-any-return]
+    return xp.asarray(x.sum(axis=axis, dtype=xp.float64), x.dtype)  # type: ignore[no-any-return]
 
 
 def row_mean(x: Array, *, keepdims: bool = False) -> Array:
