@@ -24,7 +24,7 @@ from numba.core.registry import CPUDispatcher
 from numba.np.ufunc import parallel
 
 from ..threads import environment
-from . import kernel_cache, object_code
+from . import hiring, kernel_cache, object_code
 from .blas import blas
 from .compile_ahead import compile_ahead, exclusive
 from .compiler import OPTIONS, PRANGE_ONLY, ApartCompiler
@@ -77,16 +77,18 @@ class Kernel:
         return self._run(*args)
 
     def _compile(self) -> None:
+        on_disk = self._on_disk()
+        if not on_disk:
+            compile_ahead(self.__module__, self._missing_beside())
         threading_layer()  # before anything else starts the pool
-        if not self._on_disk():
+        if not on_disk:
             if compile_listener is not None:
                 compile_listener(f"{self.__module__.rpartition('.')[2]}.{self._function.__name__}")
-            compile_ahead(self.__module__, self._missing_beside())
             self.compile_to_disk()
         self._dispatcher.compile(self._signature)  # finds it on disk
         self._dispatcher.disable_compile()
         self._run = self._launch if self._parallel else self._dispatcher
-        if threading_layer() == "workqueue":
+        if threading_layer() == "workqueue" and not hiring.has_team():
             self._run = functools.partial(_alone, self._run)
 
     def compile_to_disk(self) -> None:
@@ -113,10 +115,18 @@ class Kernel:
                 path.unlink(missing_ok=True)
 
     def _launch(self, *args: Any) -> Any:
-        """Run on the pool. If the last argument, the number of parts, is 1, no other thread is woken."""
-        if args[-1] != 1 or (users := parallel._get_num_threads()) == 1:
+        """Run on the pool. If the last argument, the number of parts, is 1, no other thread is woken.
+
+        numba divides a loop into as many pieces as its setting for this thread says, which is the user's otherwise.
+        """
+        parts = args[-1]
+        if hiring.has_team():
+            hiring.hire(parts)
+        elif parts != 1:
             return self._dispatcher(*args)
-        parallel._set_num_threads(1)
+        if (users := parallel._get_num_threads()) == parts:
+            return self._dispatcher(*args)
+        parallel._set_num_threads(parts)
         try:
             return self._dispatcher(*args)
         finally:
@@ -146,6 +156,7 @@ def threading_layer() -> str:
     """
     with environment("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "2000")):
         parallel._launch_threads()
+    hiring.prepare()
     return str(numba.threading_layer())
 
 

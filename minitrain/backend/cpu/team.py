@@ -1,0 +1,173 @@
+"""The threads that run the parts of a kernel, and how they wait for one another.
+
+A team is one block of memory and its members: member 0 is the *caller*, the thread that launches a kernel; the others
+are workers. Each member has a row of words. A launch goes like this:
+
+1. The caller takes ``BUSY``. If another launch holds it, in another thread or around this one, the caller runs all
+   parts itself, which gives the same bytes. Otherwise it writes down the job, and posts it to every worker that gets a
+   share of the parts: the ``WORD`` of the worker's row becomes the launch's number, which is even.
+2. Whoever changes that number to the next odd one has the share: the worker that finds the number, or the caller when
+   it has finished its own share. So a worker that is late, because its core is taken, holds nobody up.
+3. The ``WORD`` of the caller's row counts the shares of the others that are not finished. The caller waits for 0.
+
+Both wait in ``wait_for_change``. A thread reads the word again and again (it *spins*), which notices a change at once
+but keeps a core busy; after a while it sleeps until it is woken, which takes 50 microseconds or more. Before it sleeps
+it says so in ``ASLEEP``, and then looks at the word once more. Whoever changes the word reads ``ASLEEP`` afterwards.
+All threads see these accesses in one order, so one of the two notices the other.
+
+How long a thread spins depends on whether its core is free. If a spinning thread is interrupted for longer than
+``INTERRUPTED``, something else wanted its core. From then on it spins for at most 1/``PATIENCE`` of the time since: a
+busy core goes to others, and on a quiet machine the limit reaches ``LONGEST`` again within seconds.
+"""
+
+from __future__ import annotations
+
+from ._words import (
+    add,
+    call,
+    clock,
+    compare_exchange,
+    exchange,
+    futex_wait,
+    futex_wake,
+    load,
+    pause,
+    read,
+    scratch,
+    shared_block,
+    write,
+)
+from .compiler import device
+
+ROW = 128
+"""Bytes of a row: two cache lines, since processors load them in pairs."""
+MEMBERS, SHORTEST, LONGEST = 0, 1, 2
+"""In the first row of the block: the number of members, and the least and the most nanoseconds to spin."""
+BUSY, LAUNCH, JOB, SHARES = 0, 1, 2, 3
+"""In the second row: whether the team has a job, the number of the launch, the job's address, its number of shares."""
+WORD, ASLEEP, INTERRUPTED_AT = 0, 1, 2
+"""In a member's row: the word that it waits for, whether it sleeps, when it was last interrupted. Row 2 is member 0."""
+FUNCTION, ARGS, DIMS, STEPS, DATA, N_DIMS, N_ARGS = range(7)
+"""In a job: what numba passes to its own ``numba_parallel_for``."""
+
+POLLS = 8  # looks at the word between two looks at the clock: 0.2 to 0.4 microseconds
+INTERRUPTED = 50_000  # nanoseconds; interrupts of the system are shorter, turns of other programs longer
+PATIENCE = 6  # a spin takes at most 2**-PATIENCE of the time without an interruption
+
+
+@device
+def spin_limit(undisturbed: int, shortest: int, longest: int) -> int:
+    """Nanoseconds to spin, given how long the thread has not been interrupted while it did so."""
+    limit = undisturbed >> PATIENCE
+    if limit > longest:
+        return longest
+    return limit if limit > shortest else shortest
+
+
+@device
+def wait_for_change(settings: int, row: int, seen: int) -> None:
+    """Return when the member's word is no longer ``seen``."""
+    if load(row, WORD) != seen:
+        return
+    began = last = clock()
+    limit = spin_limit(began - read(row, INTERRUPTED_AT), load(settings, SHORTEST), load(settings, LONGEST))
+    while last - began < limit:
+        polls = 0
+        while polls < POLLS and load(row, WORD) == seen:
+            pause()
+            polls += 1
+        before, last = last, clock()
+        if last - before > INTERRUPTED:
+            write(row, INTERRUPTED_AT, last)
+            limit = 0
+        if polls < POLLS:
+            return
+    exchange(row, ASLEEP, 1)
+    while load(row, WORD) == seen:
+        futex_wait(row, WORD, seen)
+    exchange(row, ASLEEP, 0)
+
+
+@device
+def run_share(job: int, share: int, shares: int) -> None:
+    """Run parts ``share``, ``share + shares``, ... of a job; the first of its ``DIMS`` is the number of all parts.
+
+    numba's loop bodies take pointers to their arguments, and the number of parts from there on. The pointers of
+    part p are p ``STEPS`` further than those of part 0.
+    """
+    args, dims, steps = read(job, ARGS), read(job, DIMS), read(job, STEPS)
+    n_args, n_dims = read(job, N_ARGS), read(job, N_DIMS)
+    pointers, sizes = scratch(n_args), scratch(n_dims + 1)
+    write(sizes, 0, 1)
+    for i in range(1, n_dims + 1):
+        write(sizes, i, read(dims, i))
+    part = share
+    while part < read(dims, 0):
+        for i in range(n_args):
+            first = read(args, i)
+            write(pointers, i, first + part * read(steps, i) if first else 0)
+        call(read(job, FUNCTION), pointers, sizes, steps, read(job, DATA))
+        part += shares
+
+
+def parallel_for(
+    function: int, args: int, dims: int, steps: int, data: int, n_dims: int, n_args: int, threads: int
+) -> None:
+    """The caller's side: run all parts of a job."""
+    job = scratch(7)
+    write(job, FUNCTION, function)
+    write(job, ARGS, args)
+    write(job, DIMS, dims)
+    write(job, STEPS, steps)
+    write(job, DATA, data)
+    write(job, N_DIMS, n_dims)
+    write(job, N_ARGS, n_args)
+    settings = shared_block()
+    team = settings + ROW
+    caller = team + ROW
+    shares = load(settings, MEMBERS)
+    if read(dims, 0) < shares:
+        shares = read(dims, 0)
+    if shares < 2 or not compare_exchange(team, BUSY, 0, 1):
+        shares = 1
+    launch = 0
+    if shares > 1:
+        launch = read(team, LAUNCH) + 2
+        write(team, LAUNCH, launch)
+        write(team, JOB, job)
+        write(team, SHARES, shares)
+        exchange(caller, WORD, shares - 1)
+        for member in range(1, shares):
+            row = caller + member * ROW
+            exchange(row, WORD, launch)
+            if load(row, ASLEEP):
+                futex_wake(row, WORD)
+    for member in range(shares):
+        # The first share is its own. Of the others it takes those that no worker has begun.
+        if member == 0 or compare_exchange(caller + member * ROW, WORD, launch, launch + 1):
+            run_share(job, member, shares)
+            if member > 0:
+                add(caller, WORD, -1)
+    if shares > 1:
+        left = load(caller, WORD)
+        while left:
+            wait_for_change(settings, caller, left)
+            left = load(caller, WORD)
+        exchange(team, BUSY, 0)
+
+
+def work(row: int) -> int:
+    """The life of the worker whose row is at that address."""
+    settings = shared_block()
+    team = settings + ROW
+    caller = team + ROW
+    member = (row - caller) // ROW
+    while load(settings, MEMBERS):  # always: it ends with the process
+        posted = load(row, WORD)
+        if posted & 1:
+            wait_for_change(settings, row, posted)
+        elif compare_exchange(row, WORD, posted, posted + 1):
+            run_share(read(team, JOB), member, read(team, SHARES))
+            if add(caller, WORD, -1) == 1 and load(caller, ASLEEP):
+                futex_wake(caller, WORD)
+    return 0
