@@ -31,7 +31,7 @@ FUTEX_CALL = {"x86_64": 202, "aarch64": 98}.get(platform.machine()) if sys.platf
 """The number of the system call ``futex``; ``None`` where there is none."""
 
 FUTEX_WAIT, FUTEX_WAKE = 128, 129  # of this process alone (FUTEX_PRIVATE_FLAG)
-CLOCK_MONOTONIC = 1
+CLOCK_MONOTONIC = RUSAGE_THREAD = 1
 WORD, INT, POINTER, NOTHING = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer(), ir.VoidType()
 
 _Emit = Callable[..., Any]
@@ -132,6 +132,14 @@ def clock(builder: Any) -> Any:
     builder.call(get, [INT(CLOCK_MONOTONIC), builder.bitcast(time, POINTER)])
     seconds, rest = (builder.load(builder.gep(time, [INT(0), INT(i)])) for i in (0, 1))
     return builder.add(builder.mul(seconds, WORD(1_000_000_000)), rest)
+
+
+@_instruction(types.void)
+def thread_usage(builder: Any, row: Any) -> Any:
+    """Let the system write this thread's ``struct rusage``, 18 words (``man 2 getrusage``)."""
+    kind = ir.FunctionType(INT, [INT, POINTER])
+    get = get_or_insert_function(builder.module, kind, "getrusage")
+    builder.call(get, [INT(RUSAGE_THREAD), _pointer(builder, row)])
 
 
 @_instruction(types.void)

@@ -1,8 +1,8 @@
-"""Starts the team of ``team.py``: its memory, its compiled code, its threads, and what a fork leaves of them.
+"""Starts the team of ``team.py``: its memory, its compiled code and its threads, and what a fork leaves of them.
 
-The workers are threads of the system, not of Python: they never run Python code. They start when a kernel first has
-parts for them, and end with the process. Their memory and code are never freed, so nothing can go wrong at the end.
-A forked child has none of its parent's threads. It starts a team of its own when it needs one.
+The workers are threads of the system, not of Python: they run compiled code alone. They start when a kernel first has
+parts for them, and end with the process. Their memory and code are never freed, so they may run until then. A forked
+child has none of its parent's threads; it starts a team of its own when it needs one.
 """
 
 from __future__ import annotations
@@ -25,39 +25,67 @@ from numba.core.ccallback import CFunc
 from ...errors import ConfigError
 from . import _words, object_code, team
 from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
-from .object_code import PARALLEL_FOR
 
 MOST_MEMBERS = 512
-FIRST_MEMBER = 2  # its row
-SPIN = "MINITRAIN_SPIN"
-SHORTEST, LONGEST = 20_000, 10_000_000  # nanoseconds
+FIRST_ROW = 2  # of member 0, the caller
+SHORTEST, LONGEST = 20_000, 10_000_000  # nanoseconds of spinning
+OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
 _block: mmap.mmap | None = None
 _members = 1
-_lock = threading.Lock()
+_hiring = threading.Lock()
+_compiled: list[CFunc] = []  # kept, so that their code is, too
 
 
 @functools.cache
 def has_team() -> bool:
-    """Whether kernels run on a team of minitrain's own. It needs the futex of Linux."""
-    chosen = os.environ.get("MINITRAIN_THREAD_POOL", "")
-    if chosen not in ("", "own", "numba"):
-        raise ConfigError(f"MINITRAIN_THREAD_POOL={chosen!r}: give 'own', 'numba' or nothing")
-    return _words.FUTEX_CALL is not None and chosen != "numba"
+    """Whether kernels run on a team of minitrain's own, not on numba's pool. It needs the futex of Linux.
+
+    Raises:
+        ConfigError: if ``MINITRAIN_THREAD_POOL`` is neither ``own`` nor ``numba``.
+    """
+    chosen = os.environ.get("MINITRAIN_THREAD_POOL") or "own"
+    if chosen not in ("own", "numba"):
+        raise ConfigError(f"MINITRAIN_THREAD_POOL={chosen!r}: give own or numba")
+    return _words.FUTEX_CALL is not None and chosen == "own"
 
 
 def spin_times() -> tuple[int, int]:
-    """The least and the most nanoseconds that a thread spins before it sleeps, from ``MINITRAIN_SPIN``."""
-    text = os.environ.get(SPIN, "")
+    """The least and the most nanoseconds that a thread spins before it sleeps; ``MINITRAIN_SPIN`` makes them equal.
+
+    Raises:
+        ConfigError: if ``MINITRAIN_SPIN`` is not a whole number of microseconds.
+    """
+    text = os.environ.get("MINITRAIN_SPIN", "")
     if not text:
         return SHORTEST, LONGEST
-    if not text.isdecimal():
-        raise ConfigError(f"{SPIN}={text!r}: give microseconds that a waiting thread spins, a whole number")
+    if not (text.isascii() and text.isdecimal()) or int(text) > 10**9:
+        raise ConfigError(f"MINITRAIN_SPIN={text!r}: give whole microseconds, such as 100; 0 sleeps at once")
     return 1000 * int(text), 1000 * int(text)
 
 
+def prepare() -> None:
+    """Tell LLVM what runs the parallel loops of kernels. Call this before one is loaded, after numba's pool has started.
+
+    Raises:
+        ConfigError: if an environment variable has an impossible value.
+    """
+    global _block
+    if not has_team():
+        numbas = llvmlite.binding.address_of_symbol("numba_parallel_for")
+        llvmlite.binding.add_symbol(object_code.PARALLEL_FOR, numbas)
+    elif _block is None:
+        times = spin_times()
+        # Zeros, from the beginning of a page; a forked child has its own.
+        _block = mmap.mmap(-1, (FIRST_ROW + MOST_MEMBERS) * team.ROW, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        _set_up(times)
+        llvmlite.binding.add_symbol(_words.BLOCK, _address())
+        parallel_for = _compile(team.parallel_for, f"void({', '.join(['i8'] * 8)})")
+        llvmlite.binding.add_symbol(object_code.PARALLEL_FOR, parallel_for)
+
+
 def _compile(function: Callable[..., Any], signature: str) -> int:
-    """The address of the compiled C function."""
+    """The address of a C function, compiled or loaded from disk as kernels are."""
     kernel_cache_dir().mkdir(parents=True, exist_ok=True)
     compiled = CFunc(function, sigutils.normalize_signature(signature), {}, OPTIONS)
     compiled._cache = KernelCache(function)
@@ -69,61 +97,42 @@ def _compile(function: Callable[..., Any], signature: str) -> int:
     return int(compiled.address)
 
 
-_compiled: list[CFunc] = []
-OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
+def _address(row: int = 0) -> int:
+    assert _block is not None, "prepare() makes the block"
+    return ctypes.addressof(ctypes.c_char.from_buffer(_block)) + row * team.ROW
 
 
-def _address() -> int:
-    assert _block is not None
-    return ctypes.addressof(ctypes.c_char.from_buffer(_block))
-
-
-def _set(word: int, value: int, row: int = 0) -> None:
-    ctypes.c_int64.from_address(_address() + row * team.ROW + 8 * word).value = value
-
-
-def prepare() -> None:
-    """Let compiled kernels find ``PARALLEL_FOR``; before the first of them is loaded, and after numba's pool is."""
-    global _block
-    if not has_team():
-        llvmlite.binding.add_symbol(PARALLEL_FOR, llvmlite.binding.address_of_symbol("numba_parallel_for"))
-        return
-    if _block is None:
-        times = spin_times()
-        _block = mmap.mmap(-1, (FIRST_MEMBER + MOST_MEMBERS) * team.ROW, flags=mmap.MAP_PRIVATE)  # zeros, from the beginning of a page
-        llvmlite.binding.add_symbol(_words.BLOCK, _address())
-        _set_up(times)
-        llvmlite.binding.add_symbol(PARALLEL_FOR, _compile(team.parallel_for, f"void({', '.join(['i8'] * 8)})"))
+def word(index: int, row: int = 0) -> ctypes.c_int64:
+    """A word of the block; its ``value`` can be read and set."""
+    return ctypes.c_int64.from_address(_address(row) + 8 * index)
 
 
 def _set_up(times: tuple[int, int]) -> None:
-    _set(team.MEMBERS, 1)
-    _set(team.SHORTEST, times[0])
-    _set(team.LONGEST, times[1])
+    word(team.MEMBERS).value = 1
+    word(team.SHORTEST).value, word(team.LONGEST).value = times
 
 
 @functools.cache
-def _work() -> int:
-    return _compile(team.work, "i8(i8)")
+def _work() -> ctypes.c_void_p:
+    return ctypes.c_void_p(_compile(team.work, "i8(i8)"))
 
 
 def hire(members: int) -> None:
-    """Have at least so many members, the caller among them. If the system allows no more threads, there are fewer."""
+    """Have at least so many members, the caller among them; fewer if the system allows no more threads."""
     global _members
     if members <= _members:
         return
-    with _lock:
-        libc = ctypes.CDLL(None)
+    with _hiring:
+        system = ctypes.CDLL(None)
         while _members < min(members, MOST_MEMBERS):
-            row = FIRST_MEMBER + _members
-            _set(team.WORD, 1, row)  # odd: nothing is posted
-            address = ctypes.c_void_p(_address() + row * team.ROW)
+            row = FIRST_ROW + _members
+            word(team.WORD, row).value = 1  # odd: nothing is posted
             thread = ctypes.c_ulong()
-            if libc.pthread_create(ctypes.byref(thread), None, ctypes.c_void_p(_work()), address):
+            if system.pthread_create(ctypes.byref(thread), None, _work(), ctypes.c_void_p(_address(row))):
                 break
-            libc.pthread_detach(thread)
+            system.pthread_detach(thread)
             _members += 1
-            _set(team.MEMBERS, _members)
+            word(team.MEMBERS).value = _members
 
 
 def size() -> int:
@@ -131,14 +140,14 @@ def size() -> int:
     return _members
 
 
-def _forget() -> None:
+def _start_anew() -> None:
     """In a forked child: no worker is there, and a launch that another thread had begun will never end."""
-    global _members, _lock
-    _members, _lock = 1, threading.Lock()
+    global _members, _hiring
+    _members, _hiring = 1, threading.Lock()
     if _block is not None:
         ctypes.memset(_address(), 0, len(_block))
         _set_up(spin_times())
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_start_anew)

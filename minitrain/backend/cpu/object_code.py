@@ -20,7 +20,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 PARALLEL_FOR = "minitrain_parallel_for"
-"""What kernels call to run a parallel loop, so that they need not share a thread pool with the user's numba functions."""
+"""What runs the parallel loops of kernels. The user's numba functions call ``numba_parallel_for``, of another pool."""
 LINE = 64
 """Arrays allocated in a kernel begin at a cache line. numba aligns to 32 bytes, where half of all 512-bit accesses
 touch two lines: sums in such an array took twice as long."""

@@ -15,9 +15,11 @@ but keeps a core busy; after a while it sleeps until it is woken, which takes 50
 it says so in ``ASLEEP``, and then looks at the word once more. Whoever changes the word reads ``ASLEEP`` afterwards.
 All threads see these accesses in one order, so one of the two notices the other.
 
-How long a thread spins depends on whether its core is free. If a spinning thread is interrupted for longer than
-``INTERRUPTED``, something else wanted its core. From then on it spins for at most 1/``PATIENCE`` of the time since: a
-busy core goes to others, and on a quiet machine the limit reaches ``LONGEST`` again within seconds.
+How long a thread spins depends on whether its core is free. The system counts how often it has taken the core away
+from a thread that still wanted it. A thread that has spun for ``SHORTEST`` looks at this count. It then spins for at
+most 1/128 of the CPU time that it has used since the count last rose, and never longer than ``LONGEST``. Where other
+programs want the cores, a thread is interrupted every few milliseconds and sleeps after 20 microseconds. On a quiet
+machine it spins for milliseconds, which bridges all gaps between two kernels.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from ._words import (
     read,
     scratch,
     shared_block,
+    thread_usage,
     write,
 )
 from .compiler import device
@@ -45,23 +48,27 @@ MEMBERS, SHORTEST, LONGEST = 0, 1, 2
 """In the first row of the block: the number of members, and the least and the most nanoseconds to spin."""
 BUSY, LAUNCH, JOB, SHARES = 0, 1, 2, 3
 """In the second row: whether the team has a job, the number of the launch, the job's address, its number of shares."""
-WORD, ASLEEP, INTERRUPTED_AT = 0, 1, 2
-"""In a member's row: the word that it waits for, whether it sleeps, when it was last interrupted. Row 2 is member 0."""
+WORD, ASLEEP, INTERRUPTIONS, USED_BEFORE = range(4)
+"""In a member's row: the word that it waits for, whether it sleeps, how often it was interrupted, and its CPU time,
+in microseconds, when that was noticed last. The caller's row is the third, followed by those of the workers."""
 FUNCTION, ARGS, DIMS, STEPS, DATA, N_DIMS, N_ARGS = range(7)
 """In a job: what numba passes to its own ``numba_parallel_for``."""
 
 POLLS = 8  # looks at the word between two looks at the clock: 0.2 to 0.4 microseconds
-INTERRUPTED = 50_000  # nanoseconds; interrupts of the system are shorter, turns of other programs longer
-PATIENCE = 6  # a spin takes at most 2**-PATIENCE of the time without an interruption
+PATIENCE = 7  # a spin takes at most 2**-PATIENCE of the CPU time without an interruption
 
 
 @device
-def spin_limit(undisturbed: int, shortest: int, longest: int) -> int:
-    """Nanoseconds to spin, given how long the thread has not been interrupted while it did so."""
-    limit = undisturbed >> PATIENCE
-    if limit > longest:
-        return longest
-    return limit if limit > shortest else shortest
+def used_without_interruption(row: int) -> int:
+    """Nanoseconds of CPU time that this thread has used since the system last took its core away."""
+    usage = scratch(18)
+    thread_usage(usage)
+    used = 1_000_000 * (read(usage, 0) + read(usage, 2)) + read(usage, 1) + read(usage, 3)  # user and system time
+    interruptions = read(usage, 17)
+    if interruptions != read(row, INTERRUPTIONS):
+        write(row, INTERRUPTIONS, interruptions)
+        write(row, USED_BEFORE, used)
+    return 1000 * (used - read(row, USED_BEFORE))
 
 
 @device
@@ -69,19 +76,19 @@ def wait_for_change(settings: int, row: int, seen: int) -> None:
     """Return when the member's word is no longer ``seen``."""
     if load(row, WORD) != seen:
         return
-    began = last = clock()
-    limit = spin_limit(began - read(row, INTERRUPTED_AT), load(settings, SHORTEST), load(settings, LONGEST))
-    while last - began < limit:
-        polls = 0
-        while polls < POLLS and load(row, WORD) == seen:
+    began, limit, final = clock(), load(settings, SHORTEST), False
+    while True:
+        for _ in range(POLLS):
+            if load(row, WORD) != seen:
+                return
             pause()
-            polls += 1
-        before, last = last, clock()
-        if last - before > INTERRUPTED:
-            write(row, INTERRUPTED_AT, last)
-            limit = 0
-        if polls < POLLS:
-            return
+        if clock() - began >= limit:
+            if final:
+                break
+            final = True
+            limit = used_without_interruption(row) >> PATIENCE
+            if limit > load(settings, LONGEST):
+                limit = load(settings, LONGEST)
     exchange(row, ASLEEP, 1)
     while load(row, WORD) == seen:
         futex_wait(row, WORD, seen)
