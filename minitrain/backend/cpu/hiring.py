@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import mmap
 import os
 import threading
 from collections.abc import Callable
@@ -28,13 +27,14 @@ from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
 
 MOST_MEMBERS = 512
 FIRST_ROW = 2  # of member 0, the caller
+SIZE = (FIRST_ROW + MOST_MEMBERS) * team.ROW  # bytes of the block
 SHORTEST, LONGEST = 20_000, 10_000_000  # nanoseconds of spinning
 OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
-_block: mmap.mmap | None = None
+_block = 0  # its address, once there is one
 _members = 1
 _hiring = threading.Lock()
-_compiled: list[CFunc] = []  # kept, so that their code is, too
+_compiled: list[Any] = []  # kept, so that their code is, too
 
 
 @functools.cache
@@ -65,7 +65,7 @@ def spin_times() -> tuple[int, int]:
 
 
 def prepare() -> None:
-    """Tell LLVM what runs the parallel loops of kernels. Call this before one is loaded, after numba's pool has started.
+    """Tell LLVM what runs the parallel loops of kernels: before one is loaded, but after numba's pool has started.
 
     Raises:
         ConfigError: if an environment variable has an impossible value.
@@ -74,12 +74,11 @@ def prepare() -> None:
     if not has_team():
         numbas = llvmlite.binding.address_of_symbol("numba_parallel_for")
         llvmlite.binding.add_symbol(object_code.PARALLEL_FOR, numbas)
-    elif _block is None:
+    elif not _block:
         times = spin_times()
-        # Zeros, from the beginning of a page; a forked child has its own.
-        _block = mmap.mmap(-1, (FIRST_ROW + MOST_MEMBERS) * team.ROW, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        _block = _memory()
         _set_up(times)
-        llvmlite.binding.add_symbol(_words.BLOCK, _address())
+        llvmlite.binding.add_symbol(_words.BLOCK, _block)
         parallel_for = _compile(team.parallel_for, f"void({', '.join(['i8'] * 8)})")
         llvmlite.binding.add_symbol(object_code.PARALLEL_FOR, parallel_for)
 
@@ -87,7 +86,7 @@ def prepare() -> None:
 def _compile(function: Callable[..., Any], signature: str) -> int:
     """The address of a C function, compiled or loaded from disk as kernels are."""
     kernel_cache_dir().mkdir(parents=True, exist_ok=True)
-    compiled = CFunc(function, sigutils.normalize_signature(signature), {}, OPTIONS)
+    compiled: Any = CFunc(function, sigutils.normalize_signature(signature), {}, OPTIONS)
     compiled._cache = KernelCache(function)
     if not is_on_disk(compiled._cache, compiled._sig):
         with object_code.to_disk_only():
@@ -97,19 +96,25 @@ def _compile(function: Callable[..., Any], signature: str) -> int:
     return int(compiled.address)
 
 
-def _address(row: int = 0) -> int:
-    assert _block is not None, "prepare() makes the block"
-    return ctypes.addressof(ctypes.c_char.from_buffer(_block)) + row * team.ROW
+def _memory() -> int:
+    """The address of a new block. It is the system's and not an object of Python's, which would not outlive Python."""
+    allocate = ctypes.CDLL(None).aligned_alloc
+    allocate.restype, allocate.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
+    address = allocate(team.ROW, SIZE)
+    if not address:
+        raise MemoryError(f"no {SIZE} bytes for the threads of kernels")
+    return int(address)
+
+
+def _set_up(times: tuple[int, int]) -> None:
+    ctypes.memset(_block, 0, SIZE)
+    word(team.MEMBERS).value = 1
+    word(team.SHORTEST).value, word(team.LONGEST).value = times
 
 
 def word(index: int, row: int = 0) -> ctypes.c_int64:
     """A word of the block; its ``value`` can be read and set."""
-    return ctypes.c_int64.from_address(_address(row) + 8 * index)
-
-
-def _set_up(times: tuple[int, int]) -> None:
-    word(team.MEMBERS).value = 1
-    word(team.SHORTEST).value, word(team.LONGEST).value = times
+    return ctypes.c_int64.from_address(_block + row * team.ROW + 8 * index)
 
 
 @functools.cache
@@ -128,7 +133,8 @@ def hire(members: int) -> None:
             row = FIRST_ROW + _members
             word(team.WORD, row).value = 1  # odd: nothing is posted
             thread = ctypes.c_ulong()
-            if system.pthread_create(ctypes.byref(thread), None, _work(), ctypes.c_void_p(_address(row))):
+            address = ctypes.c_void_p(_block + row * team.ROW)
+            if system.pthread_create(ctypes.byref(thread), None, _work(), address):
                 break
             system.pthread_detach(thread)
             _members += 1
@@ -144,8 +150,7 @@ def _start_anew() -> None:
     """In a forked child: no worker is there, and a launch that another thread had begun will never end."""
     global _members, _hiring
     _members, _hiring = 1, threading.Lock()
-    if _block is not None:
-        ctypes.memset(_address(), 0, len(_block))
+    if _block:
         _set_up(spin_times())
 
 

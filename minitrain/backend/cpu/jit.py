@@ -1,9 +1,9 @@
 """A CPU kernel: declared with a signature, compiled on first use, kept on disk and launched.
 
-Two facts about numba shape this file. Its default thread pool may be ``workqueue``, which wakes its workers ten times
-more slowly than OpenMP and aborts when two Python threads enter it. So OpenMP is preferred, and launches under
-``workqueue`` are serialised by a lock. And compiling takes about a second per kernel, so a kernel is compiled when it
-is first called.
+Compiling takes about a second per kernel, so a kernel is compiled when it is first called. Its parallel loops run on
+the threads of ``team.py`` on Linux, and on numba's thread pool elsewhere. That may be ``workqueue``, which wakes its
+workers ten times more slowly than OpenMP and aborts when two Python threads enter it. So OpenMP is preferred, and
+launches on ``workqueue`` are serialised by a lock.
 """
 
 from __future__ import annotations
@@ -148,11 +148,12 @@ def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., 
 
 @functools.cache
 def threading_layer() -> str:
-    """The thread pool numba runs on: ``"omp"``, ``"tbb"`` or ``"workqueue"``. Starts it if necessary.
+    """The thread pool of the user's numba functions: ``"omp"``, ``"tbb"`` or ``"workqueue"``. Starts it if necessary.
 
-    A thread of GNU OpenMP that waits for another spins for milliseconds before it sleeps. On a busy machine the other
-    thread may need the very core that it spins on. 2000 rounds (about 0.1 ms) are enough to bridge the gap between two
-    kernels. The library reads the variable while it is loaded; other programs and libraries never see it.
+    Kernels run on it where they have no team of their own. A thread of GNU OpenMP that waits for another spins for
+    milliseconds before it sleeps. On a busy machine the other thread may need the very core that it spins on. 2000
+    rounds (about 0.1 ms) are enough to bridge the gap between two kernels. The library reads the variable while it is
+    loaded; other programs and libraries never see it.
     """
     with environment("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "2000")):
         parallel._launch_threads()
@@ -160,6 +161,11 @@ def threading_layer() -> str:
     return str(numba.threading_layer())
 
 
-def pool_size() -> int:
-    """Threads of numba's pool: ``thread_count()`` at its start, unless numba had been imported before."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+def describe_pool() -> str:
+    """The threads that kernels run on, in one line."""
+    layer = threading_layer()
+    if not hiring.has_team():
+        return f"numba's {layer}, size {numba.config.NUMBA_NUM_THREADS}"
+    shortest, longest = (time // 1000 for time in hiring.spin_times())
+    spins = f"{shortest} to {longest} µs, by whether cores are free" if shortest < longest else f"{longest} µs"
+    return f"minitrain's own; waiting threads spin for {spins}"

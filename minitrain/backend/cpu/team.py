@@ -68,7 +68,8 @@ def used_without_interruption(row: int) -> int:
     if interruptions != read(row, INTERRUPTIONS):
         write(row, INTERRUPTIONS, interruptions)
         write(row, USED_BEFORE, used)
-    return 1000 * (used - read(row, USED_BEFORE))
+    since: int = 1000 * (used - read(row, USED_BEFORE))
+    return since
 
 
 @device
