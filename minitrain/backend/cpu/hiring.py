@@ -131,7 +131,6 @@ def hire(members: int) -> None:
         system = ctypes.CDLL(None)
         while _members < min(members, MOST_MEMBERS):
             row = FIRST_ROW + _members
-            word(team.WORD, row).value = 1  # odd: nothing is posted
             thread = ctypes.c_ulong()
             address = ctypes.c_void_p(_block + row * team.ROW)
             if system.pthread_create(ctypes.byref(thread), None, _work(), address):

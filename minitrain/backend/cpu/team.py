@@ -5,10 +5,10 @@ are workers. Each member has a row of words. A launch goes like this:
 
 1. The caller takes ``BUSY``. If another launch holds it, in another thread or around this one, the caller runs all
    parts itself, which gives the same bytes. Otherwise it writes down the job, and posts it to every worker that gets a
-   share of the parts: the ``WORD`` of the worker's row becomes the launch's number, which is even.
-2. Whoever changes that number to the next odd one has the share: the worker that finds the number, or the caller when
-   it has finished its own share. So a worker that is late, because its core is taken, holds nobody up.
-3. The ``WORD`` of the caller's row counts the shares of the others that are not finished. The caller waits for 0.
+   share of the parts: the ``WORD`` of the worker's row becomes the launch's number.
+2. The caller runs the first share, each worker its own. They always get the same parts of a loop, which may still be in
+   their cache. The ``WORD`` of the caller's row counts the shares of workers that are not finished.
+3. The caller waits for 0, and gives ``BUSY`` back.
 
 Both wait in ``wait_for_change``. A thread reads the word again and again (it *spins*), which notices a change at once
 but keeps a core busy; after a while it sleeps until it is woken, which takes 50 microseconds or more. Before it sleeps
@@ -138,9 +138,8 @@ def parallel_for(
         shares = read(dims, 0)
     if shares < 2 or not compare_exchange(team, BUSY, 0, 1):
         shares = 1
-    launch = 0
     if shares > 1:
-        launch = read(team, LAUNCH) + 2
+        launch = read(team, LAUNCH) + 1
         write(team, LAUNCH, launch)
         write(team, JOB, job)
         write(team, SHARES, shares)
@@ -150,12 +149,7 @@ def parallel_for(
             exchange(row, WORD, launch)
             if load(row, ASLEEP):
                 futex_wake(row, WORD)
-    for member in range(shares):
-        # The first share is its own. Of the others it takes those that no worker has begun.
-        if member == 0 or compare_exchange(caller + member * ROW, WORD, launch, launch + 1):
-            run_share(job, member, shares)
-            if member > 0:
-                add(caller, WORD, -1)
+    run_share(job, 0, shares)
     if shares > 1:
         left = load(caller, WORD)
         while left:
@@ -170,12 +164,11 @@ def work(row: int) -> int:
     team = settings + ROW
     caller = team + ROW
     member = (row - caller) // ROW
+    seen = 0  # the first launch may come before this thread
     while load(settings, MEMBERS):  # always: it ends with the process
-        posted = load(row, WORD)
-        if posted & 1:
-            wait_for_change(settings, row, posted)
-        elif compare_exchange(row, WORD, posted, posted + 1):
-            run_share(read(team, JOB), member, read(team, SHARES))
-            if add(caller, WORD, -1) == 1 and load(caller, ASLEEP):
-                futex_wake(caller, WORD)
+        wait_for_change(settings, row, seen)
+        seen = load(row, WORD)
+        run_share(read(team, JOB), member, read(team, SHARES))
+        if add(caller, WORD, -1) == 1 and load(caller, ASLEEP):
+            futex_wake(caller, WORD)
     return 0
