@@ -38,7 +38,7 @@ POOLS = {
     "numba, 2000": {"MINITRAIN_THREAD_POOL": "numba", "GOMP_SPINCOUNT": "2000"},
     "numba, 200000": {"MINITRAIN_THREAD_POOL": "numba", "GOMP_SPINCOUNT": "200000"},
 }
-LAUNCHES = 1000
+LAUNCHES = 300
 PAUSE = 0.05  # seconds between turns; a thread spins for 10 ms after its last work
 
 
@@ -60,7 +60,7 @@ def measure(config: str, pools: dict[str, dict[str, str]], busy: list[int], roun
     Raises:
         WorkerError: if a program does not run.
     """
-    steps = {"launch": 1, "char": 5}.get(config, 1)
+    steps = 3 if config == "char" else 1  # of a turn
     watch, own = OtherLoad(), 0.0
     results: dict[int, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory(prefix="minitrain-bench-") as folder, contextlib.ExitStack() as stack:
