@@ -21,7 +21,7 @@ PACKAGES = ("numpy", "numba", "scipy", "safetensors", "tokenizers", "hydra-core"
 def collect() -> dict[str, str]:
     """Versions, processor, cores, threads, BLAS, kernels and GPU, each as one line of text."""
     from .cpu.bf16_units import bf16_unit
-    from .cpu.jit import pool_size, threading_layer
+    from .cpu.jit import describe_pool
     from .cpu.kernel_cache import kernel_cache_dir
 
     cupy, gpu = gpu_status()
@@ -36,7 +36,7 @@ def collect() -> dict[str, str]:
         "processor": processor_name(),
         "cores": f"{cores.number} of {os.cpu_count()} ({cores.reason})",
         "threads": f"{thread_count()} ({thread_reason()})",
-        "thread pool": f"{threading_layer()}, size {pool_size()}",
+        "thread pool": describe_pool(),
         "BLAS": _blas(),
         "bfloat16": bf16_unit().description,
         "kernels": kernels[kernels_mode()],

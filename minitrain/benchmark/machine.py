@@ -18,6 +18,7 @@ PACKAGES = ("minitrain", "numpy", "numba", "scipy", "mkl", "torch")
 VARIABLES = (
     *(f"{name}_NUM_THREADS" for name in ("MINITRAIN", "OMP", "OPENBLAS", "MKL", "NUMBA")),
     *("MINITRAIN_BLAS", "MINITRAIN_KERNELS", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"),
+    *("MINITRAIN_THREAD_POOL", "MINITRAIN_SPIN", "GOMP_SPINCOUNT"),
 )
 
 

@@ -1,9 +1,9 @@
 """A CPU kernel: declared with a signature, compiled on first use, kept on disk and launched.
 
-Two facts about numba shape this file. Its default thread pool may be ``workqueue``, which wakes its workers ten times
-more slowly than OpenMP and aborts when two Python threads enter it. So OpenMP is preferred, and launches under
-``workqueue`` are serialised by a lock. And compiling takes about a second per kernel, so a kernel is compiled when it
-is first called.
+Compiling takes about a second per kernel, so a kernel is compiled when it is first called. Its parallel loops run on
+the threads of ``team.py`` on Linux, and on numba's thread pool elsewhere. That may be ``workqueue``, which wakes its
+workers ten times more slowly than OpenMP and aborts when two Python threads enter it. So OpenMP is preferred, and
+launches on ``workqueue`` are serialised by a lock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numba.core.registry import CPUDispatcher
 from numba.np.ufunc import parallel
 
 from ..threads import environment
-from . import kernel_cache, object_code
+from . import hiring, kernel_cache, object_code
 from .blas import blas
 from .compile_ahead import compile_ahead, exclusive
 from .compiler import OPTIONS, PRANGE_ONLY, ApartCompiler
@@ -79,16 +79,18 @@ class Kernel:
         return self._run(*args)
 
     def _compile(self) -> None:
+        on_disk = self._on_disk()
+        if not on_disk:
+            compile_ahead(self.__module__, self._missing_beside())
         threading_layer()  # before anything else starts the pool
-        if not self._on_disk():
+        if not on_disk:
             if compile_listener is not None:
                 compile_listener(f"{self.__module__.rpartition('.')[2]}.{self.path}")
-            compile_ahead(self.__module__, self._missing_beside())
             self.compile_to_disk()
         self._dispatcher.compile(self._signature)  # finds it on disk
         self._dispatcher.disable_compile()
         self._run = self._launch if self._parallel else self._dispatcher
-        if threading_layer() == "workqueue":
+        if threading_layer() == "workqueue" and not hiring.has_team():
             self._run = functools.partial(_alone, self._run)
 
     def compile_to_disk(self) -> None:
@@ -116,10 +118,18 @@ class Kernel:
                 path.unlink(missing_ok=True)
 
     def _launch(self, *args: Any) -> Any:
-        """Run on the pool. If the last argument, the number of parts, is 1, no other thread is woken."""
-        if args[-1] != 1 or (users := parallel._get_num_threads()) == 1:
+        """Run on the pool. If the last argument, the number of parts, is 1, no other thread is woken.
+
+        numba divides a loop into as many pieces as its setting for this thread says, which is the user's otherwise.
+        """
+        parts = args[-1]
+        if hiring.has_team():
+            hiring.hire(parts)
+        elif parts != 1:
             return self._dispatcher(*args)
-        parallel._set_num_threads(1)
+        if (users := parallel._get_num_threads()) == parts:
+            return self._dispatcher(*args)
+        parallel._set_num_threads(parts)
         try:
             return self._dispatcher(*args)
         finally:
@@ -160,17 +170,24 @@ def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., 
 
 @functools.cache
 def threading_layer() -> str:
-    """The thread pool numba runs on: ``"omp"``, ``"tbb"`` or ``"workqueue"``. Starts it if necessary.
+    """The thread pool of the user's numba functions: ``"omp"``, ``"tbb"`` or ``"workqueue"``. Starts it if necessary.
 
-    A thread of GNU OpenMP that waits for another spins for milliseconds before it sleeps. On a busy machine the other
-    thread may need the very core that it spins on. 2000 rounds (about 0.1 ms) are enough to bridge the gap between two
-    kernels. The library reads the variable while it is loaded; other programs and libraries never see it.
+    Kernels run on it where they have no team of their own. A thread of GNU OpenMP that waits for another spins for
+    milliseconds before it sleeps. On a busy machine the other thread may need the very core that it spins on. 2000
+    rounds (about 0.1 ms) are enough to bridge the gap between two kernels. The library reads the variable while it is
+    loaded; other programs and libraries never see it.
     """
     with environment("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "2000")):
         parallel._launch_threads()
+    hiring.prepare()
     return str(numba.threading_layer())
 
 
-def pool_size() -> int:
-    """Threads of numba's pool: ``thread_count()`` at its start, unless numba had been imported before."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+def describe_pool() -> str:
+    """The threads that kernels run on, in one line."""
+    layer = threading_layer()
+    if not hiring.has_team():
+        return f"numba's {layer}, size {numba.config.NUMBA_NUM_THREADS}"
+    shortest, longest = (time // 1000 for time in hiring.spin_times())
+    spins = f"{shortest} to {longest} µs, by whether cores are free" if shortest < longest else f"{longest} µs"
+    return f"minitrain's own; waiting threads spin for {spins}"
