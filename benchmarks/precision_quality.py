@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minitrain.backend.cpu.bf16_units import bf16_unit
+from minitrain.backend.cpu.products.bf16_units import bf16_unit
 from minitrain.backend.info import processor_name
 from minitrain.backend.precision import use_precision
 from minitrain.benchmark.report import Table, say, show

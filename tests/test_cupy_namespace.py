@@ -23,7 +23,7 @@ PARTS = ("ops", "nn", "losses", "models", "optim", "backend", "generation", "tes
 HOST_ONLY = (
     "backend/pool.py",
     "backend/cpu/jit.py",
-    "backend/cpu/blas.py",
+    "backend/cpu/products/blas.py",
     "testing/strategies.py",
 )  # NumPy and numba alone
 LIBRARY_CALLS = ("array_module", "library_for")

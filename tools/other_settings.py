@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from minitrain.backend.cpu.blas import CANDIDATES
+from minitrain.backend.cpu.products.blas import CANDIDATES
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS: dict[str, dict[str, str]] = {

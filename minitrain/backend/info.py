@@ -20,9 +20,9 @@ PACKAGES = ("numpy", "numba", "scipy", "safetensors", "tokenizers", "hydra-core"
 
 def collect() -> dict[str, str]:
     """Versions, processor, cores, threads, BLAS, kernels and GPU, each as one line of text."""
-    from .cpu.bf16_units import bf16_unit
     from .cpu.jit import describe_pool
     from .cpu.kernel_cache import kernel_cache_dir
+    from .cpu.products.bf16_units import bf16_unit
 
     cupy, gpu = gpu_status()
     cores = usable_cores()

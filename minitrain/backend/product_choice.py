@@ -32,12 +32,12 @@ def in_use(device: str = "cpu", precision: str = "float32") -> dict[str, Product
     dtypes = ("float32", "bfloat16") if precision == "bfloat16" else ("float32",)
     if not kernels_enabled():
         return dict.fromkeys(dtypes, Product("reference", np.__version__))
-    from .cpu.blas import blas  # loads libraries
+    from .cpu.products.blas import blas  # loads libraries
 
     found = blas()
     choice = {"float32": Product("numpy", np.__version__) if found is None else found.product}
     if "bfloat16" in dtypes:
-        from .cpu.bf16_units import bf16_unit
+        from .cpu.products.bf16_units import bf16_unit
 
         choice["bfloat16"] = Product(bf16_unit().computes)
     return choice
@@ -64,7 +64,7 @@ def keep_using(stored: Products, device: str, warn: Callable[[str], object]) -> 
         return ""
     reasons: dict[str, str] = {}
     if kernels_enabled():
-        from .cpu import bf16_units, blas
+        from .cpu.products import bf16_units, blas
 
         if "float32" in stored:
             reasons["float32"] = blas.prefer(stored["float32"])

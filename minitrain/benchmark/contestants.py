@@ -110,7 +110,7 @@ def held_to_avx2(one: Contestant) -> Contestant:
 
 def widest_instructions() -> str | None:
     """The instructions of minitrain's own product: ``"AVX-512"``, ``"AVX2"``, or ``None`` if it does not run here."""
-    from ..backend.cpu.sgemm import instructions
+    from ..backend.cpu.products.sgemm import instructions
 
     return instructions()
 

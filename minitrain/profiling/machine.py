@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backend.cpu.sgemm import instructions
+from ..backend.cpu.products.sgemm import instructions
 from ..backend.precision import HALF
 from ..backend.threads import thread_count
 from ..training.callbacks.monitors.utilisation import sgemm_peak

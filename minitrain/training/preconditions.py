@@ -167,7 +167,7 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
             f"precision=float16 scales the loss, but {type(setup.objective).__name__}.loss_backward has no argument "
             "dtotal for the scale: add it (see GPT), or use precision=bfloat16, which needs none"
         )
-    from ..backend.cpu.bf16_units import bf16_unit
+    from ..backend.cpu.products.bf16_units import bf16_unit
 
     unit = bf16_unit()
     if name == "float16" or not unit.takes_halves:

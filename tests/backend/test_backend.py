@@ -206,7 +206,7 @@ class TestKernels:
     def test_the_library_of_numpy_serves_the_kernels_too(self):
         code = """
             import numpy as np
-            from minitrain.backend.cpu.blas import blas
+            from minitrain.backend.cpu.products.blas import blas
             from minitrain.ops import attention_backward, attention_forward, linear_backward, linear_forward
             rng = np.random.default_rng(0)
             x, w, d = (rng.standard_normal(shape, np.float32) for shape in ((70, 33), (65, 33), (70, 65)))
@@ -225,7 +225,7 @@ class TestKernels:
 
     def test_an_unknown_blas_is_named(self):
         code = """
-            from minitrain.backend.cpu.blas import blas
+            from minitrain.backend.cpu.products.blas import blas
             from minitrain.errors import ConfigError
             try: blas()
             except ConfigError as error: print(error)

@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba.core.ccallback import CFunc
 
-from minitrain.backend.cpu import bf16_product, bf16_units, sgemm
-from minitrain.backend.cpu._tiles import SIDE
-from minitrain.backend.cpu.bf16_units import bf16_unit
+from minitrain.backend.cpu.products import bf16_product, bf16_units, sgemm
+from minitrain.backend.cpu.products._tiles import SIDE
+from minitrain.backend.cpu.products.bf16_units import bf16_unit
 from minitrain.errors import ConfigError
 
 MODELS = ["amx-model", "avx512-model"]

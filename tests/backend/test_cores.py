@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minitrain.backend import cores, info, set_threads, thread_count, use_kernels
 from minitrain.backend.cores import cgroup_quota, local_processes, machine_cores, usable_cores
-from minitrain.backend.cpu import blas
+from minitrain.backend.cpu.products import blas
 from minitrain.backend.product import Product
 from minitrain.backend.threads import GRAIN, threads_for
 from tests.helpers.processes import run_python

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba.core import compiler, ir, postproc
 
-from minitrain.backend.cpu import sgemm
+from minitrain.backend.cpu.products import sgemm
 
 pytestmark = pytest.mark.skipif(sgemm.instructions() is None, reason="made for AVX2 and AVX-512")
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from minitrain import cli, profiling
-from minitrain.backend.cpu.sgemm import instructions
+from minitrain.backend.cpu.products.sgemm import instructions
 from minitrain.backend.memory import page_faults
 from minitrain.kernels.cpu import peak
 from minitrain.profiling import Machine, Report, Row, describe, draw, measure_machine

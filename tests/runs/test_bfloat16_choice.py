@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from minitrain.backend import use_kernels
-from minitrain.backend.cpu import bf16_units
-from minitrain.backend.cpu.bf16_units import bf16_unit
+from minitrain.backend.cpu.products import bf16_units
+from minitrain.backend.cpu.products.bf16_units import bf16_unit
 from minitrain.backend.precision import use_precision
 from minitrain.backend.product import Product
 from minitrain.backend.product_choice import in_use, keep_using

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from minitrain.backend import use_kernels
-from minitrain.backend.cpu.blas import blas
+from minitrain.backend.cpu.products.blas import blas
 from minitrain.backend.product import Product
 from minitrain.backend.product_choice import in_use
 from minitrain.checkpoint import CheckpointManager, read_checkpoint

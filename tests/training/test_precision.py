@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from minitrain.backend import use_kernels
-from minitrain.backend.cpu import bf16_units
-from minitrain.backend.cpu.bf16_units import Unit
+from minitrain.backend.cpu.products import bf16_units
+from minitrain.backend.cpu.products.bf16_units import Unit
 from minitrain.backend.pool import POOL
 from minitrain.backend.precision import current_precision, half_dtype, use_precision
 from minitrain.data import Batch, TokenLoader

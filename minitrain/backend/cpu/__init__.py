@@ -1,1 +1,1 @@
-"""The base of the CPU kernels: numba's setup, the BLAS that kernels call, and a matrix product of our own."""
+"""The base of the CPU kernels: numba's setup, the threads that run them, and the matrix products that they call."""

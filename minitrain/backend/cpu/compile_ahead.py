@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..threads import thread_count
-from .blas import blas
+from .products.blas import blas
 
 try:
     import fcntl

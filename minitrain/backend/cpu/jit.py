@@ -25,11 +25,11 @@ from numba.np.ufunc import parallel
 
 from ..threads import environment
 from . import hiring, kernel_cache, object_code
-from .blas import blas
 from .compile_ahead import compile_ahead, exclusive
 from .compiler import OPTIONS, PRANGE_ONLY, ApartCompiler
 from .compiler import device as device
 from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
+from .products.blas import blas
 
 
 def blas_width() -> bool:

@@ -13,8 +13,8 @@ import numpy as np
 from numba import prange
 
 from ...backend.cpu._simd import LANES, ROWS, WIDTH, keep_alive, put, sum_tile
-from ...backend.cpu.bf16_units import bf16_unit
 from ...backend.cpu.jit import kernel
+from ...backend.cpu.products.bf16_units import bf16_unit
 from ...backend.threads import thread_count
 
 DEPTH = 256  # with the tile's rows of A and columns of B: 22 KiB with AVX2, 40 KiB with AVX-512
@@ -47,7 +47,7 @@ def bfloat16_peak() -> float:
     unit, threads = bf16_unit(), thread_count()
     if not unit.takes_halves:
         return float32_peak()
-    from ...backend.cpu.bf16_product import repeat_blocks
+    from ...backend.cpu.products.bf16_product import repeat_blocks
 
     blocks = 10 if unit.is_model else TILES
 

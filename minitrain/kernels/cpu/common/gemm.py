@@ -1,7 +1,7 @@
 """Matrix products inside kernels: row-major, on one thread, called from parallel loops.
 
 Operands are float32 or bfloat16, given as its 16 bits (uint16); results are float32. The operands' type chooses the
-product: the ``sgemm`` of ``backend.cpu.blas``, or the product of ``backend.cpu.bf16_product`` on this machine's unit.
+product: the ``sgemm`` of ``backend.cpu.products.blas``, or ``bf16_product`` beside it on this machine's unit.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import llvmlite.binding
 from numba import types
 from numba.extending import overload
 
-from ....backend.cpu.bf16_units import link_unit
-from ....backend.cpu.blas import SYMBOL, blas
 from ....backend.cpu.jit import blas_width, device
+from ....backend.cpu.products.bf16_units import link_unit
+from ....backend.cpu.products.blas import SYMBOL, blas
 
 _blas = blas()
 available = _blas is not None
@@ -43,7 +43,7 @@ def takes_halves() -> bool:
     """Whether kernels may multiply bfloat16 operands as they are. The first call links the product for them."""
     unit = link_unit()
     if unit.takes_halves:
-        from ....backend.cpu import bf16_product
+        from ....backend.cpu.products import bf16_product
 
         llvmlite.binding.add_symbol(BF16_SYMBOL, bf16_product.address(unit.name))
     return unit.takes_halves

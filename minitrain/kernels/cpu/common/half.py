@@ -1,7 +1,7 @@
 """Operands of bfloat16 products: what a cache keeps of them, and what a kernel multiplies.
 
 A cache keeps an operand as bfloat16. The *factor* is what a kernel multiplies for the time of one call. Where the
-processor has units for bfloat16 (``backend/cpu/bf16_units.py``), it is the same 16 bits. Elsewhere it is float32: a
+processor has units for bfloat16 (``bf16_units`` in ``backend``), it is the same 16 bits. Elsewhere it is float32: a
 bfloat16 number is a float32 whose lower 16 bits are zero, so rounded numbers can run on the float32 kernels. Sums are
 float32 in both, as the policy wants (``backend/precision.py``).
 """

@@ -9,7 +9,7 @@ The address is registered with LLVM under a name and declared as an external fun
 constant that differs at every start, and numba could not cache the kernel.
 
 The first candidate that loads is used: MKL on Intel's processors (``pip install 'minitrain[mkl]'``), the product of
-``backend.cpu.sgemm`` where there is AVX2, the OpenBLAS that came with NumPy or SciPy, Apple's Accelerate, any OpenBLAS
+``sgemm`` where there is AVX2, the OpenBLAS that came with NumPy or SciPy, Apple's Accelerate, any OpenBLAS
 or CBLAS that the system's loader knows. A run that is continued prefers the one it began with.
 ``MINITRAIN_BLAS=mkl|openblas|own|accelerate|system|numpy`` picks one. With ``numpy``, or if there is none, products use
 NumPy's ``matmul``.
@@ -31,10 +31,10 @@ from typing import NamedTuple
 
 import llvmlite.binding
 
-from ...errors import ConfigError
-from ..cache_dir import cache_dir
-from ..product import Product
-from ..threads import environment
+from ....errors import ConfigError
+from ...cache_dir import cache_dir
+from ...product import Product
+from ...threads import environment
 
 SYMBOL = "minitrain_cblas_sgemm"
 

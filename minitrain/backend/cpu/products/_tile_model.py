@@ -17,9 +17,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ._simd import get, put
+from .._simd import get, put
+from ..compiler import exact_device
 from ._tiles import LINE, ROWS, SIDE, TILE
-from .compiler import exact_device
 
 LEAST = 2.0**-126  # the least normal float32
 FLUSHED = LEAST * (1 - 2.0**-25)  # what is below rounds to less than LEAST with 24 significant bits

@@ -17,12 +17,12 @@ from collections.abc import Callable
 import numpy as np
 from numba import types
 
+from .._simd import get_half, keep_alive, put_half
+from ..c_function import compiled_address
+from ..compiler import device
 from ._cblas import SIGNATURE, TRANSPOSED, only_scale
-from ._simd import get_half, keep_alive, put_half
 from ._tile_model import pair_block_model, tile_block_model
 from ._tiles import LINE, SIDE, TILE, begin_tiles, end_tiles, packing, pair_block, scale_and_add, tile_block
-from .c_function import compiled_address
-from .compiler import device
 
 STEPS_REPEATED = 4  # of 32 numbers: panels of 8 KiB each, beside 4 KiB of sums
 DEPTH = 512  # steps of the sum at once: a panel of B has 32 KiB

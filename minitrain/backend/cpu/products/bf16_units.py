@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import llvmlite.binding
 
-from ...errors import ConfigError
+from ....errors import ConfigError
 
 UNITS = ("amx", "avx512", "float32", "amx-model", "avx512-model")
 _NAMES = {
@@ -116,7 +116,7 @@ def _fastest() -> Unit:
 
 def _missing(unit: str) -> str | None:
     """Why this machine does not have ``unit``, or ``None`` if it has."""
-    from ._simd import FEATURES
+    from .._simd import FEATURES
 
     if unit == "amx" and not {"amx-tile", "amx-bf16"} <= FEATURES:
         return "this processor has no AMX tiles for bfloat16"

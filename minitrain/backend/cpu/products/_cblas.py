@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ._simd import get, put
-from .compiler import device
+from .._simd import get, put
+from ..compiler import device
 
 TRANSPOSED = 112  # CBLAS's constant
 f4 = np.float32

@@ -19,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._simd import transposed
+from .._simd import transposed
 
 ROWS = 16  # of a tile; as many pairs in each row
 TILE = 1024  # bytes

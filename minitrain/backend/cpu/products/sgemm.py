@@ -1,6 +1,6 @@
 """A matrix product of our own for processors with AVX2 or AVX-512: blocks stay in cache, tiles stay in registers.
 
-It has the signature of CBLAS's ``sgemm`` and is one of the candidates of ``backend.cpu.blas``. The scheme is that of
+It has the signature of CBLAS's ``sgemm`` and is one of the candidates of ``blas``. The scheme is that of
 Goto and van de Geijn (Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008), simplified. A strip of B,
 DEPTH x WIDTH, is packed contiguously and stays in the first-level cache (32 KiB, or 16 with AVX2). It is multiplied by
 the rows of a block of A, HEIGHT x DEPTH, which stays in the second level (512 KiB, or 192). A large product packs the
@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ._cblas import SIGNATURE, SIZE, TRANSPOSED, only_scale
-from ._simd import (
+from .._simd import (
     FEATURES,
     LANES,
     ROWS,
@@ -32,8 +31,9 @@ from ._simd import (
     sum_tile,
     transpose_block,
 )
-from .c_function import compiled_address
-from .compiler import device
+from ..c_function import compiled_address
+from ..compiler import device
+from ._cblas import SIGNATURE, SIZE, TRANSPOSED, only_scale
 
 DEPTH = 256
 HEIGHT = 512 if LANES == 16 else 192  # a multiple of ROWS
