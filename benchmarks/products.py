@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minitrain.backend.info import processor_name
+from minitrain.benchmark.contestants import available
 from minitrain.benchmark.machine import OtherLoad, describe
 from minitrain.benchmark.ratios import geometric_mean, pairwise_ratio, spread
 from minitrain.benchmark.report import Table, say
 from minitrain.benchmark.sizes import SIZES, Size
-from minitrain.benchmark.train_step import available, thread_settings
+from minitrain.benchmark.train_step import thread_settings
 from minitrain.benchmark.turns import Reply, Worker, serve, take_turns
 from minitrain.errors import WorkerError
 
