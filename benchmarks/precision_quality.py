@@ -40,7 +40,7 @@ BABY = (
     "model.n_layer=6", "model.n_head=6", "model.n_embd=384", "data.block_size=256", "trainer.batch_size=16",
     "trainer.max_steps=1000",
 )  # fmt: skip
-EVERY = ("trainer.validation_frequency=250", "trainer.save_every=100", "trainer.keep_last=1")
+EVERY = ("trainer.validation_frequency=250", "trainer.save_every=100", "trainer.keep_checkpoints=1")
 MODULUS = 97
 MOST_STEPS = 8000
 
@@ -68,10 +68,10 @@ def train_on_text(overrides: Iterable[str], text: Path, precision: str, seed: in
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     if any(folder.glob("checkpoints/*")):
-        run = resume_run(folder)
+        run = resume_run(folder, warn=say)
     else:
         fixed = ("recipe=shakespeare_char", f"data.path={text}", f"seed={seed}", f"run_dir={folder}")
-        run = start_run(compose_config([*fixed, f"trainer.precision={precision}", *EVERY, *overrides]))
+        run = start_run(compose_config([*fixed, f"trainer.precision={precision}", *EVERY, *overrides]), warn=say)
     if not run.is_finished():
         run.train()
     held_out, length = run.val_tokens[:].astype(np.int32), run.config.data.block_size
