@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minitrain.backend.info import processor_name
+from minitrain.benchmark.contestants import available
 from minitrain.benchmark.machine import OtherLoad, describe
 from minitrain.benchmark.ratios import geometric_mean, pairwise_ratio, spread
 from minitrain.benchmark.report import Table, say
 from minitrain.benchmark.sizes import SIZES, Size
-from minitrain.benchmark.train_step import available, thread_settings
+from minitrain.benchmark.train_step import thread_settings
 from minitrain.benchmark.turns import Reply, Worker, serve, take_turns
 from minitrain.errors import WorkerError
 
@@ -93,8 +94,8 @@ def minitrain_product(product: Product, threads: int) -> Callable[[], object]:
     if product.form == "nt":
         return lambda: linear._forward(a, b, row, c, threads)
     if product.form == "nn":  # A is the gradient of the output, B the weight
-        return lambda: linear._backward(a, a, none, b, c, 0.0, none, 0.0, row, 0.0, threads)
-    return lambda: linear._backward(a, a, b, none, none, 0.0, c, 0.0, row, 0.0, threads)
+        return lambda: linear._backward(a, none, b, a, c, 0.0, none, 0.0, row, 0.0, threads)
+    return lambda: linear._backward(a, b, none, a, none, 0.0, c, 0.0, row, 0.0, threads)
 
 
 def torch_product(product: Product, threads: int) -> Callable[[], object]:

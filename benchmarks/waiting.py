@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from minitrain.benchmark.contestants import default_install
 from minitrain.benchmark.machine import OtherLoad, describe
 from minitrain.benchmark.ratios import pairwise_ratio
 from minitrain.benchmark.report import Table, load_line, say, show, write_json
 from minitrain.benchmark.sizes import SIZES
 from minitrain.benchmark.tokens import markov_tokens
-from minitrain.benchmark.train_step import default_install, program, thread_settings
+from minitrain.benchmark.train_step import program, thread_settings
 from minitrain.benchmark.turns import Reply, Worker, serve, take_turns
 from minitrain.errors import WorkerError
 

@@ -126,12 +126,14 @@ def all_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return results
 
 
+WITHOUT_GOALS = {"long", "cores"}
+"""They have tests of their own: one compares precisions and lengths, one predicts."""
 SPEEDUP = {"median": 1.8, "low": 1.7, "high": 1.9}
 
 
 def test_every_goal_finds_its_figure(monkeypatch):
     verdicts = reach.judge(reach.GOALS, results := all_results(monkeypatch), {})
-    assert {goal.section for goal in reach.GOALS} == set(command.SECTIONS) == set(results)
+    assert {goal.section for goal in reach.GOALS} == set(command.SECTIONS) - WITHOUT_GOALS == set(results)
     assert len(verdicts) == len(reach.GOALS)
     # Llama's goal has no line for MKL; all others are there.
     assert [str(v.measured) for v in verdicts if v.reached is None] == []
