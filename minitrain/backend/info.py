@@ -64,11 +64,14 @@ def version(package: str) -> str | None:
 
 
 def processor_name() -> str:
-    """The processor's model name."""
+    """The processor's model name; where the system has none, as on ARM, LLVM's name for its kind of core."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    import llvmlite.binding
+
+    machine, core = platform.processor() or platform.machine(), llvmlite.binding.get_host_cpu_name()
+    return machine if core in ("", "generic") else f"{machine}, {core}"

@@ -5,12 +5,13 @@ import json
 import os
 import threading
 
+import llvmlite.binding
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.backend import kernels_enabled, kernels_mode, set_threads, thread_count, to_device, use_kernels
+from minitrain.backend import info, kernels_enabled, kernels_mode, set_threads, thread_count, to_device, use_kernels
 from minitrain.backend.cores import cgroup_quota
 from minitrain.backend.devices import gpu_status
 from minitrain.backend.pool import ALIGNMENT, SMALLEST, BufferPool, size_class
@@ -242,3 +243,24 @@ class TestDevices:
     def test_a_missing_gpu_is_explained(self):
         with pytest.raises(DeviceError, match=r"no GPU can be used: .* Use device=cpu"):
             to_device(np.ones(2), "cuda")
+
+
+class TestProcessorName:
+    """Systems on ARM list the numbers of a core in /proc/cpuinfo, but no name."""
+
+    @pytest.fixture(autouse=True)
+    def on_arm(self, monkeypatch):
+        monkeypatch.setattr(info.Path, "read_text", lambda self: "processor\t: 0\nCPU part\t: 0xd0c\n")
+        monkeypatch.setattr(info.platform, "processor", lambda: "")
+        monkeypatch.setattr(info.platform, "machine", lambda: "aarch64")
+
+    @pytest.mark.parametrize(
+        ("core", "name"), [("neoverse-n1", "aarch64, neoverse-n1"), ("generic", "aarch64"), ("", "aarch64")]
+    )
+    def test_without_a_model_name_llvm_knows_the_core(self, monkeypatch, core, name):
+        monkeypatch.setattr(llvmlite.binding, "get_host_cpu_name", lambda: core)
+        assert info.processor_name() == name
+
+    def test_a_model_name_is_all(self, monkeypatch):
+        monkeypatch.setattr(info.Path, "read_text", lambda self: "processor\t: 0\nmodel name\t: Abacus 9000\n")
+        assert info.processor_name() == "Abacus 9000"
