@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.backend import is_array
-from minitrain.backend.precision import half_dtype, is_half, operand_like, use_precision
+from minitrain.backend.precision import PRECISIONS, half_dtype, is_half, operand_like, use_precision
 from minitrain.errors import ShapeError
 from minitrain.ops import layer_norm_forward, linear_backward, linear_forward
 from minitrain.testing import CheckSettings, check_half_gradients
@@ -153,3 +155,11 @@ def test_16_bits_do_not_go_with_float64():
     x = normal(2, 4).astype(half_dtype("bfloat16"))
     with pytest.raises(ShapeError, match="x is bfloat16 but weight is float64, and 16 bits go with float32 only"):
         linear_forward(x, np.ones((3, 4)))
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_numpy_warns_of_overflow_except_in_float16(name):
+    """There, loss scaling looks for infinities and expects them."""
+    large = np.full(1, 3e38, np.float32)
+    with use_precision(name), pytest.warns(RuntimeWarning, match="overflow") if name != "float16" else nullcontext():
+        assert np.isinf(large * 2)
