@@ -228,6 +228,22 @@ def test_a_weak_test_lets_mistakes_through_and_they_are_listed(module, monkeypat
     assert f"{len(outcomes)} mutants of 2 functions: {len(outcomes) - survivors} noticed, 0 equivalent" in text
 
 
+def test_a_test_that_fails_without_a_mistake_notices_nothing(module, monkeypatch):
+    """As one does that an earlier mutant broke: it is left out from then on."""
+    monkeypatch.setattr(Target, "path", "planted.py")
+    runs = []
+
+    def breaks() -> bool:
+        module.scaled_backward(DOUT, (X, WEIGHT)) if not runs else None
+        runs.append(None)
+        return len(runs) == 1  # passes in the survey alone
+
+    _, _, outcomes = hunted(module, breaks)
+    assert outcomes
+    assert not [o for o in outcomes if o.killer]
+    assert len(runs) == 3, "once in the survey, once with a mutant and once without"
+
+
 def test_equivalents_are_counted_and_stale_ones_are_an_error(module, monkeypatch):
     monkeypatch.setattr(Target, "path", "planted.py")
     target = Target(module.helper, "")

@@ -82,6 +82,9 @@ def hunt(
 ) -> Iterator[Outcome]:
     """Try mutants one after another.
 
+    A test that fails on a mutant is run again on the code as it is. If it fails there too, it has not noticed the
+    mutant: an earlier mutant may have left something behind in this process. Such a test is not used any more.
+
     Args:
         todo: targets and numbers of mutants, those of one target in a row.
         targets: by name.
@@ -91,6 +94,7 @@ def hunt(
     """
     kills: Counter[str] = Counter()
     trees: dict[str, list[Mutant]] = {}
+    broken: set[str] = set()
     for name, number in todo:
         starting(name, number)
         target = targets[name]
@@ -101,8 +105,15 @@ def hunt(
         # First those that noticed other mutants of this function, then those that name its file, the quick ones first.
         file = name.partition(".")[0]
         tests.sort(key=lambda v: (-kills[v.test], file not in v.test, v.seconds, v.test))
-        with exchanged(target, target.compiled(trees[name][number].tree)):
-            killer = next((visit.test for visit in tests if not checks[visit.test]()), "")
+        code, killer = target.compiled(trees[name][number].tree), ""
+        for test in (visit.test for visit in tests if visit.test not in broken):
+            with exchanged(target, code):
+                passed = checks[test]()
+            if not passed and checks[test]():
+                killer = test
+                break
+            if not passed:
+                broken.add(test)
         kills[killer] += 1
         yield Outcome(name, number, killer)
 
