@@ -51,8 +51,8 @@ def test_the_helper_compiles_the_backward_beside_a_forward(tmp_path):
     """The script has no ``if __name__ == "__main__"`` and its own search path; what it prints is printed once."""
     then = f"""
         print("waiting")
-        done = lambda: list(Path({str(tmp_path)!r}).glob("kernels/*/relu._backward*.nbi"))  # the index is written last
-        until = time.monotonic() + 60
+        done = lambda: list(Path({str(tmp_path)!r}).glob("kernels/*/relu._backward*.nbc"))
+        until = time.monotonic() + 240
         while not done() and time.monotonic() < until: time.sleep(0.02)
         relu_backward(x, cache)
     """
