@@ -67,6 +67,7 @@ def test_one_thread_has_no_helper(monkeypatch, no_helper):
 
 def test_the_cache_knows_processors_and_what_is_gone(monkeypatch, tmp_path):
     """A folder that machines share holds code for each of them; a lost file is compiled again, to disk as ever."""
+    jit.threading_layer()  # the pool's own code goes to the usual folder
     compiled: list[str] = []
     monkeypatch.setattr(jit, "compile_listener", compiled.append)
     monkeypatch.setattr(jit, "compile_ahead", lambda module, kernels: None)
