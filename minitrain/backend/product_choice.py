@@ -47,7 +47,7 @@ def keep_using(stored: Products, device: str, warn: Callable[[str], object]) -> 
     """Multiply with what a checkpoint was made with, as far as that is possible here and now.
 
     Kernels are linked with a product when the first of them is loaded. Up to then the choice can change.
-    ``MINITRAIN_BLAS`` is stronger than a checkpoint.
+    ``MINITRAIN_BLAS`` and ``MINITRAIN_BFLOAT16`` are stronger than a checkpoint.
 
     Args:
         stored: what the checkpoint says; nothing, if it is of a version that did not record it.
@@ -58,7 +58,7 @@ def keep_using(stored: Products, device: str, warn: Callable[[str], object]) -> 
         A sentence about what multiplies as before; empty if nothing does.
 
     Raises:
-        ConfigError: if ``MINITRAIN_BLAS`` names a BLAS that is unknown or cannot be loaded.
+        ConfigError: if ``MINITRAIN_BLAS`` or ``MINITRAIN_BFLOAT16`` names what is unknown or cannot be loaded.
     """
     if device != "cpu" or not stored:
         return ""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..backend.product import NAMES
 from ..checkpoint import Checkpoint
 from ..checkpoint.store import CheckpointStore, Warn
 from ..errors import CheckpointError, ConfigError
@@ -155,8 +156,9 @@ def facts_of(folder: RunFolder) -> dict[str, str]:
     for key in ("parameters", "trainable_parameters"):
         if isinstance(last.get(key), int):
             rows[key.replace("_", " ")] = f"{last[key]:,}"
-    if isinstance(product := last.get("products_float32"), str):
-        rows["matrix products"] = product[:300]
+    products = {dtype: last.get(f"products_{dtype}") for dtype in NAMES}
+    if told := [f"{product[:300]} ({dtype})" for dtype, product in products.items() if isinstance(product, str)]:
+        rows["matrix products"] = "; ".join(told)
     records = read_metrics(folder.file(METRICS)) if folder.exists(METRICS) else []
     steps = [record["step"] for record in records if isinstance(record.get("step"), int)]
     if steps:

@@ -171,8 +171,8 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
 
     unit = bf16_unit()
     if name == "float16" or not unit.takes_halves:
-        because = "there are no kernels for float16" if name == "float16" else unit.reason
+        reason = "there are no kernels for float16" if name == "float16" else unit.reason
         warn(
-            f"precision={name}: operands are rounded to 16 bits and multiplied as float32, because {because}: this "
-            "saves memory and costs some time"
+            f"precision={name}: operands are rounded to 16 bits and multiplied as float32 ({reason}): this saves "
+            "memory and costs some time"
         )

@@ -68,7 +68,7 @@ def setup_of(training: Setup | HasSetup) -> Setup:
     return training if isinstance(training, Setup) else training.setup
 
 
-def facts_of(setup: Setup) -> dict[str, Plain]:
+def facts_of_setup(setup: Setup) -> dict[str, Plain]:
     """Sizes, versions and surroundings of a training, for its loggers."""
     return facts(setup.model, setup.device, setup.arithmetic.precision)
 

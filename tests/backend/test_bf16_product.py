@@ -18,43 +18,26 @@ from minitrain.backend.cpu.products import bf16_product, bf16_units, sgemm
 from minitrain.backend.cpu.products._tiles import SIDE
 from minitrain.backend.cpu.products.bf16_units import bf16_unit
 from minitrain.errors import ConfigError
+from tests.helpers.c_products import call_product, matrix
 
 MODELS = ["amx-model", "avx512-model"]
 UNITS = MODELS + [unit for unit in ("amx", "avx512") if bf16_units._missing(unit) is None]
-PLAIN = 111
+HALF = ml_dtypes.bfloat16
 LEAST = np.float32(2.0**-126)
 every_unit = pytest.mark.parametrize("unit", UNITS)
 
 
-def product(unit, a, b, c, *, alpha=1.0, beta=0.0, a_by_columns=False, b_by_columns=False):
-    """C = alpha A B + beta C, in place; a factor by columns lies in memory as its transpose."""
-    integers, forms, numbers = ctypes.c_int64, [ctypes.c_int] * 3, ctypes.c_float
-    pointer = ctypes.c_void_p
-    function = ctypes.CFUNCTYPE(
-        None, *forms, *[integers] * 3, numbers, pointer, integers, pointer, integers, numbers, pointer, integers
-    )(bf16_product.address(unit))
-    form = {True: bf16_product.TRANSPOSED, False: PLAIN}
-    (m, k), n = a.shape, b.shape[1]
-    stored = [x.T if by_columns else x for x, by_columns in ((a, a_by_columns), (b, b_by_columns))]
-    function(
-        101, form[a_by_columns], form[b_by_columns], m, n, k, alpha, stored[0].ctypes.data, stored[0].strides[0] // 2,
-        stored[1].ctypes.data, stored[1].strides[0] // 2, beta, c.ctypes.data, c.strides[0] // 4,
-    )  # fmt: skip
+def product(unit, a, b, c, **settings):
+    """C = alpha A B + beta C, in place."""
+    call_product(bf16_product.address(unit), a, b, c, **settings)
 
 
 def halves(x):
-    return x.astype(ml_dtypes.bfloat16)
+    return x.astype(HALF)
 
 
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
-
-
-def matrix(rng, rows, columns, by_columns, gap):
-    """A (rows, columns) matrix with ``gap`` foreign numbers after each row as it lies in memory."""
-    shape = (columns, rows) if by_columns else (rows, columns)
-    stored = halves(rng.standard_normal((shape[0], shape[1] + gap), dtype=np.float32))[:, : shape[1]]
-    return stored.T if by_columns else stored
 
 
 def flushed(x):
@@ -116,7 +99,7 @@ SIZES = st.one_of(st.integers(1, 70), st.sampled_from([95, 96, 97, 128]))
 @example(m=3000, n=1, k=520, a_by_columns=False, b_by_columns=False, gap=0, alpha=1.0, beta=0.0, seed=0)
 def test_equals_numpy(unit, m, n, k, a_by_columns, b_by_columns, gap, alpha, beta, seed):
     rng = np.random.default_rng(seed)
-    a, b = matrix(rng, m, k, a_by_columns, gap), matrix(rng, k, n, b_by_columns, gap)
+    a, b = matrix(rng, m, k, a_by_columns, gap, HALF), matrix(rng, k, n, b_by_columns, gap, HALF)
     whole = rng.standard_normal((m + 1, n + gap), dtype=np.float32)
     before = whole.copy()
     expected = alpha * (a.astype(np.float64) @ b.astype(np.float64)) + beta * before[:m, :n]

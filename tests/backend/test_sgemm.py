@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -14,34 +13,16 @@ from hypothesis import strategies as st
 from numba.core import compiler, ir, postproc
 
 from minitrain.backend.cpu.products import sgemm
+from tests.helpers.c_products import call_product, matrix
 
 pytestmark = pytest.mark.skipif(sgemm.instructions() is None, reason="made for AVX2 and AVX-512")
 
-PLAIN = 111
 SIZES = st.one_of(st.integers(1, 70), st.sampled_from([255, 256, 257, 511, 512, 513, 600]))
 
 
-def product(a, b, c, *, alpha=1.0, beta=0.0, a_by_columns=False, b_by_columns=False):
-    """C = alpha A B + beta C, in place; a factor by columns lies in memory as its transpose."""
-    integers, forms, numbers = ctypes.c_int64, [ctypes.c_int] * 3, ctypes.c_float
-    pointer = ctypes.c_void_p
-    function = ctypes.CFUNCTYPE(
-        None, *forms, *[integers] * 3, numbers, pointer, integers, pointer, integers, numbers, pointer, integers
-    )(sgemm.address())
-    form = {True: sgemm.TRANSPOSED, False: PLAIN}
-    (m, k), n = a.shape, b.shape[1]
-    stored = [x.T if by_columns else x for x, by_columns in ((a, a_by_columns), (b, b_by_columns))]
-    function(
-        101, form[a_by_columns], form[b_by_columns], m, n, k, alpha, stored[0].ctypes.data, stored[0].strides[0] // 4,
-        stored[1].ctypes.data, stored[1].strides[0] // 4, beta, c.ctypes.data, c.strides[0] // 4,
-    )  # fmt: skip
-
-
-def matrix(rng, rows, columns, by_columns, gap):
-    """A (rows, columns) matrix with ``gap`` foreign numbers after each row as it lies in memory."""
-    shape = (columns, rows) if by_columns else (rows, columns)
-    stored = rng.standard_normal((shape[0], shape[1] + gap), dtype=np.float32)[:, : shape[1]]
-    return stored.T if by_columns else stored
+def product(a, b, c, **settings):
+    """C = alpha A B + beta C, in place."""
+    call_product(sgemm.address(), a, b, c, **settings)
 
 
 @settings(max_examples=60)

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.backend.cpu import hiring, jit
+from minitrain.backend.cpu import jit, workers
 from minitrain.errors import ConfigError
 from tests.helpers.processes import run_python
 
-pytestmark = pytest.mark.skipif(not hiring.has_team(), reason="numba's thread pool is used here")
+pytestmark = pytest.mark.skipif(not workers.has_team(), reason="numba's thread pool is used here")
 
 BODY = ctypes.CFUNCTYPE(None, *[ctypes.POINTER(ctypes.c_int64)] * 4)
 CALLER = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, *[ctypes.c_int64] * 3)
@@ -28,7 +28,7 @@ CALLER = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, *[ctypes.c_int64] * 3)
 def launch(parts: int, run) -> None:
     """Launch ``run(part)`` for every part, as a compiled loop would: its argument is an array of the parts' numbers."""
     jit.threading_layer()
-    parallel_for = CALLER(hiring._compiled[0].address)
+    parallel_for = CALLER(workers._parallel_for())
     numbers = np.arange(parts, dtype=np.int64)
     args, dims, steps = np.array([numbers.ctypes.data, 0]), np.array([parts, 7]), np.array([8, 8])
 
@@ -44,14 +44,14 @@ def launch(parts: int, run) -> None:
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4)), min_size=1, max_size=8))
 def test_every_part_runs_once(launches):
     for parts, members in launches:
-        hiring.hire(members)
+        workers.start_workers(members)
         done: list[int] = []
         launch(parts, done.append)
         assert sorted(done) == list(range(parts))
 
 
 def test_the_parts_run_at_the_same_time():
-    hiring.hire(2)
+    workers.start_workers(2)
     meet = threading.Barrier(2, timeout=60)  # breaks if one thread runs both
     threads = set()
     launch(2, lambda part: threads.add(threading.get_ident()) or meet.wait())
@@ -59,7 +59,7 @@ def test_the_parts_run_at_the_same_time():
 
 
 def test_a_launch_inside_a_launch_and_launches_of_many_threads():
-    hiring.hire(3)
+    workers.start_workers(3)
     done: list[tuple[int, int, int]] = []
 
     def trainer(name: int) -> None:
@@ -78,7 +78,7 @@ def test_a_launch_inside_a_launch_and_launches_of_many_threads():
 SCRIPT = """
 import ctypes, json, os, signal, sys, threading, time
 import numpy as np
-from minitrain.backend.cpu import hiring, jit, team
+from minitrain.backend.cpu import workers, jit, team
 from minitrain.kernels.cpu.activations import relu
 x = np.arange(-500, 500).astype(np.float32)
 def check(parts=2):
@@ -96,11 +96,11 @@ def run(code: str, **environment: str) -> str:
 
 def test_a_launch_that_comes_before_its_worker_is_not_missed():
     run("""
-from minitrain.backend.cpu.hiring import _work
+from minitrain.backend.cpu.workers import _work
 jit.threading_layer()
 _work()
 for members in range(2, 30):
-    hiring.hire(members)
+    workers.start_workers(members)
     check(members)  # the new thread has hardly begun
 """)
 
@@ -115,7 +115,7 @@ for threads in (2, 4, 2, 1):
     set_threads(threads)
     check(thread_count())
     seen.append(tasks() - start)
-print(json.dumps([seen, hiring.size()]))
+print(json.dumps([seen, workers.size()]))
 """)
     assert json.loads(seen) == [[0, 1, 3, 3, 3], 4]
 
@@ -123,10 +123,10 @@ print(json.dumps([seen, hiring.size()]))
 def test_without_threads_of_the_system_the_caller_works_alone():
     run("""
 jit.threading_layer()
-hiring.ctypes = type("NoThreads", (), {"__getattr__": lambda self, name: getattr(ctypes, name)})()
-hiring.ctypes.CDLL = lambda path: type("System", (), {"pthread_create": lambda self, *arguments: 11})()
+workers.ctypes = type("NoThreads", (), {"__getattr__": lambda self, name: getattr(ctypes, name)})()
+workers.ctypes.CDLL = lambda path: type("System", (), {"pthread_create": lambda self, *arguments: 11})()
 check(4)
-assert hiring.size() == 1
+assert workers.size() == 1
 """)
 
 
@@ -143,16 +143,16 @@ for _ in range(10):
     child = os.fork()
     if not child:
         try:
-            assert hiring.size() == 1 and tasks() == 1
+            assert workers.size() == 1 and tasks() == 1
             for _ in range(3): check()
-            assert hiring.size() == 2 and tasks() == 2
+            assert workers.size() == 2 and tasks() == 2
             os._exit(0)
         finally: os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
     check()
 going = False
 other.join()
-assert hiring.size() == 2
+assert workers.size() == 2
 """)
 
 
@@ -188,12 +188,12 @@ def test_a_core_that_another_program_wants_is_noticed():
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 check()
 row, until = 3, time.monotonic() + 120
-while hiring.word(team.INTERRUPTIONS, row).value < 3:
-    assert time.monotonic() < until, hiring.word(team.INTERRUPTIONS, row).value
+while workers.word(team.INTERRUPTIONS, row).value < 3:
+    assert time.monotonic() < until, workers.word(team.INTERRUPTIONS, row).value
     check()
     begin = time.monotonic()
     while time.monotonic() - begin < 0.002: pass
-print(hiring.word(team.USED_BEFORE, row).value)
+print(workers.word(team.USED_BEFORE, row).value)
 """
     core = min(os.sched_getaffinity(0))
     loop = f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
@@ -209,7 +209,7 @@ def test_numbas_pool_gives_the_same_bytes():
     code = """
 from minitrain.ops import softmax_forward
 rows = np.random.default_rng(0).standard_normal((999, 257), np.float32)
-print(softmax_forward(rows)[0].sum(axis=1).tobytes().hex(), hiring.has_team())
+print(softmax_forward(rows)[0].sum(axis=1).tobytes().hex(), workers.has_team())
 """
     own, numbas = run(code).split(), run(code, MINITRAIN_THREAD_POOL="numba").split()
     assert (own[0], own[1], numbas[1]) == (numbas[0], "True", "False")
@@ -218,10 +218,10 @@ print(softmax_forward(rows)[0].sum(axis=1).tobytes().hex(), hiring.has_team())
 @pytest.mark.parametrize(
     ("name", "value", "check"),
     [
-        ("MINITRAIN_SPIN", "-1", hiring.spin_times),
-        ("MINITRAIN_SPIN", "0.5", hiring.spin_times),
-        ("MINITRAIN_SPIN", "9" * 30, hiring.spin_times),
-        ("MINITRAIN_THREAD_POOL", "omp", hiring.has_team.__wrapped__),
+        ("MINITRAIN_SPIN", "-1", workers.spin_times),
+        ("MINITRAIN_SPIN", "0.5", workers.spin_times),
+        ("MINITRAIN_SPIN", "9" * 30, workers.spin_times),
+        ("MINITRAIN_THREAD_POOL", "omp", workers.has_team.__wrapped__),
     ],
 )
 def test_impossible_values_of_variables_are_refused_by_name(monkeypatch, name, value, check):
@@ -235,5 +235,5 @@ def test_the_pool_is_described(monkeypatch):
     monkeypatch.setenv("MINITRAIN_SPIN", "70")
     assert jit.describe_pool() == "minitrain's own; waiting threads spin for 70 µs"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(monkeypatch.context()).setattr(hiring, "has_team", lambda: False)
+        stack.enter_context(monkeypatch.context()).setattr(workers, "has_team", lambda: False)
         assert jit.describe_pool().startswith("numba's ")

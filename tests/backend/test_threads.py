@@ -29,8 +29,8 @@ import scipy.linalg  # numba loads it, and its BLAS starts threads
 count = lambda: len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
 before = numba.get_num_threads(), count()
 digest = work()
-from minitrain.backend.cpu import hiring
-after = numba.get_num_threads(), count() - (hiring.size() - 1 if count() else 0)  # without the kernels' own
+from minitrain.backend.cpu import workers
+after = numba.get_num_threads(), count() - (workers.size() - 1 if count() else 0)  # without the kernels' own
 assert after == before, (before, after)
 print(json.dumps(digest))
 """

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minitrain.backend.cpu import team
-from minitrain.backend.cpu.hiring import LONGEST, SHORTEST
+from minitrain.backend.cpu.workers import LONGEST, SHORTEST
 
 SETTINGS, ROW, SEEN = 0, 1, 5
 LOOK = 100  # nanoseconds that a look at the word takes

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import precision_quality
 from benchmarks.precision_quality import Result, main, read, table, train_on_text
-from minitrain.backend.precision import use_precision
+from tests.helpers.interrupted_runs import DyingAt
 
 SMALL = ("model.n_layer=1", "model.n_head=2", "model.n_embd=16", "data.block_size=8", "trainer.max_steps=6")
 
@@ -56,15 +56,30 @@ def test_processors_are_not_mixed():
 
 
 def test_a_stopped_training_goes_on(monkeypatch, tmp_path):
+    """From its checkpoint, to the loss of one that was not stopped; a finished one is only measured."""
     text = tmp_path / "text.txt"
     text.write_text("to be or not to be, that is the question. " * 40)
     monkeypatch.setattr(precision_quality, "EVERY", ("trainer.validation_frequency=0", "trainer.save_every=2"))
-    whole = train_on_text(SMALL, text, "bfloat16", 1, tmp_path / "whole")
-    first = train_on_text((*SMALL, "trainer.max_steps=4"), text, "bfloat16", 1, tmp_path / "parts")
-    again = train_on_text(SMALL, text, "bfloat16", 1, tmp_path / "parts")
-    assert again == first != whole, "a finished run is only measured"
-    with use_precision("float32"):
-        assert 1 < whole < 3.5
+
+    def train(name):
+        return train_on_text(SMALL, text, "bfloat16", 1, tmp_path / name)
+
+    whole = train("whole")
+    with monkeypatch.context() as stopping:
+        start = precision_quality.start_run
+
+        def start_and_stop(config, **options):
+            run = start(config, **options)
+            run.trainer.callbacks.add(DyingAt(3))
+            return run
+
+        stopping.setattr(precision_quality, "start_run", start_and_stop)
+        with pytest.raises(RuntimeError, match="the end"):
+            train("stopped")
+    monkeypatch.setattr(precision_quality, "start_run", None)  # it must not begin again
+    assert train("stopped") == whole
+    assert train("stopped") == whole
+    assert 1 < whole < 3.5
 
 
 def test_nothing_is_read_where_there_is_no_file(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,15 @@ def tiny_trainer(run_dir: Path | None, *, split: int = 200, model: Any = None, *
         run_dir=run_dir,
         **parts,
     )
+
+
+def newest(run: Path) -> Path:
+    """The newest checkpoint of a run."""
+    return max((run / "checkpoints").glob("step-*"))
+
+
+def half_done(run: Path, copy: Path) -> Path:
+    """A copy of a finished run as if it had been stopped on the way: without its newest checkpoint."""
+    shutil.copytree(run, copy)
+    shutil.rmtree(newest(copy))
+    return copy

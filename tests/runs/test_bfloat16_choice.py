@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from minitrain.checkpoint import CheckpointManager, read_checkpoint
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from tests.helpers.processes import run_python
-from tests.helpers.small_runs import outcome
+from tests.helpers.small_runs import half_done, newest, outcome
 
 TRAIN = """
     from pathlib import Path
@@ -46,13 +45,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def half(begun: Path, tmp_path: Path) -> Path:
     """The same run as if it had been stopped on the way."""
-    shutil.copytree(begun, tmp_path / "half")
-    shutil.rmtree(newest(tmp_path / "half"))
-    return tmp_path / "half"
-
-
-def newest(run: Path) -> Path:
-    return max((run / "checkpoints").glob("step-*"))
+    return half_done(begun, tmp_path / "half")
 
 
 def go_on(run: Path, unit: str) -> tuple[list[str], str]:

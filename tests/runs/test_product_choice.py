@@ -5,7 +5,6 @@ A process decides it once, so most tests here start processes.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from minitrain.optim import AdamW
 from minitrain.runs import resume_run, start_run
 from tests.helpers.edited_checkpoints import edit_state
 from tests.helpers.processes import run_python
-from tests.helpers.small_runs import outcome, small_config
+from tests.helpers.small_runs import half_done, newest, outcome, small_config
 from tests.helpers.small_trainers import make
 
 HALF = 4
@@ -71,13 +70,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def half(begun: Path, tmp_path: Path) -> Path:
     """The same run as if it had been stopped on the way."""
-    shutil.copytree(begun, tmp_path / "half")
-    shutil.rmtree(newest(tmp_path / "half"))
-    return tmp_path / "half"
-
-
-def newest(run: Path) -> Path:
-    return max((run / "checkpoints").glob("step-*"))
+    return half_done(begun, tmp_path / "half")
 
 
 def recorded(run: Path) -> Product:
@@ -195,7 +188,7 @@ def test_info_of_a_run_in_python(tmp_path: Path, capsys: pytest.CaptureFixture[s
     make(tmp_path / "run", model=OfOneScript(SMALL_MODEL, seed=1)).train()
     assert main(["info", str(tmp_path / "run")]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("matrix products"))
-    assert line.split(maxsplit=2)[2] == str(in_use()["float32"])
+    assert line.split(maxsplit=2)[2] == f"{in_use()['float32']} (float32)"
 
 
 @pytest.mark.parametrize("command", [["eval"], ["generate", "--max-new-tokens", "4"]])

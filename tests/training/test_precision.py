@@ -225,8 +225,8 @@ def test_the_documents_names_mean_bfloat16(how, monkeypatch):
     assert trainer.setup.arithmetic.precision == "bfloat16"
     assert trainer.setup.arithmetic.scaler is None
     assert told == [
-        "precision=bfloat16: operands are rounded to 16 bits and multiplied as float32, because this processor is too "
-        "old: this saves memory and costs some time"
+        "precision=bfloat16: operands are rounded to 16 bits and multiplied as float32 (this processor is too old): "
+        "this saves memory and costs some time"
     ]
 
 

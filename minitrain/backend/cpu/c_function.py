@@ -11,14 +11,15 @@ from . import numba_settings  # noqa: F401  # before numba
 from numba.core.ccallback import CFunc
 
 from .compiler import FASTMATH
-from .kernel_cache import KernelCache, is_on_disk
+from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
 from .object_code import to_disk_only
 
 _kept: list[Any] = []  # machine code lives as long as its function, and nobody else keeps that
 
 
-def compiled_address(function: Callable[..., None], signature: Any) -> int:
+def compiled_address(function: Callable[..., Any], signature: Any) -> int:
     """The address of ``function`` with C's calling convention. It is compiled, or loaded if it is on disk."""
+    kernel_cache_dir().mkdir(parents=True, exist_ok=True)
     compiled = _c_function(function, signature)
     if not is_on_disk(compiled._cache, compiled._sig):
         with to_disk_only():
@@ -29,7 +30,7 @@ def compiled_address(function: Callable[..., None], signature: Any) -> int:
     return int(compiled.address)
 
 
-def _c_function(function: Callable[..., None], signature: Any) -> Any:
+def _c_function(function: Callable[..., Any], signature: Any) -> Any:
     options = {"fastmath": FASTMATH, "error_model": "numpy"}
     compiled: Any = CFunc(function, (signature.args, signature.return_type), {}, options)
     compiled._cache = KernelCache(function)

@@ -24,7 +24,7 @@ from numba.core.registry import CPUDispatcher
 from numba.np.ufunc import parallel
 
 from ..threads import environment
-from . import hiring, kernel_cache, object_code
+from . import kernel_cache, object_code, workers
 from .compile_ahead import compile_ahead, exclusive
 from .compiler import OPTIONS, PRANGE_ONLY, ApartCompiler
 from .compiler import device as device
@@ -90,7 +90,7 @@ class Kernel:
         self._dispatcher.compile(self._signature)  # finds it on disk
         self._dispatcher.disable_compile()
         self._run = self._launch if self._parallel else self._dispatcher
-        if threading_layer() == "workqueue" and not hiring.has_team():
+        if threading_layer() == "workqueue" and not workers.has_team():
             self._run = functools.partial(_alone, self._run)
 
     def compile_to_disk(self) -> None:
@@ -123,8 +123,8 @@ class Kernel:
         numba divides a loop into as many pieces as its setting for this thread says, which is the user's otherwise.
         """
         parts = args[-1]
-        if hiring.has_team():
-            hiring.hire(parts)
+        if workers.has_team():
+            workers.start_workers(parts)
         elif parts != 1:
             return self._dispatcher(*args)
         if (users := parallel._get_num_threads()) == parts:
@@ -179,15 +179,15 @@ def threading_layer() -> str:
     """
     with environment("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "2000")):
         parallel._launch_threads()
-    hiring.prepare()
+    workers.prepare()
     return str(numba.threading_layer())
 
 
 def describe_pool() -> str:
     """The threads that kernels run on, in one line."""
     layer = threading_layer()
-    if not hiring.has_team():
+    if not workers.has_team():
         return f"numba's {layer}, size {numba.config.NUMBA_NUM_THREADS}"
-    shortest, longest = (time // 1000 for time in hiring.spin_times())
+    shortest, longest = (time // 1000 for time in workers.spin_times())
     spins = f"{shortest} to {longest} µs, by whether cores are free" if shortest < longest else f"{longest} µs"
     return f"minitrain's own; waiting threads spin for {spins}"

@@ -70,12 +70,11 @@ def product_on(
                 onto = beta if p == 0 else f4(1)
                 for r in range(0, height, SIDE):
                     start = a + HALF * (p * lda + i + r if a_by_columns else (i + r) * lda + p)
-                    _pack_a(
-                        a_by_columns, start, HALF * lda, height - r, width, corner, a_panels + r // SIDE * steps * PANEL
-                    )
+                    a_panel = a_panels + r // SIDE * steps * PANEL
+                    _pack(not a_by_columns, a_by_columns, start, HALF * lda, height - r, width, corner, a_panel)
                 for j in range(0, n, SIDE):
                     start = b + HALF * (j * ldb + p if b_by_columns else p * ldb + j)
-                    _pack_b(b_by_columns, start, HALF * ldb, n - j, width, corner, b_panel)
+                    _pack(b_by_columns, b_by_columns, start, HALF * ldb, n - j, width, corner, b_panel)
                     for r in range(0, height, SIDE):
                         a_panel = a_panels + r // SIDE * steps * PANEL
                         place = c + FLOAT * ((i + r) * ldc + j)
@@ -129,35 +128,28 @@ def _depth(k):
 
 
 @device
-def _pack_a(by_columns, a, lda, rows, depth, corner, panel):
-    """Panel = the next 32 rows of A (rows, depth), as tiles of 16 rows by 32 steps."""
-    for p in range(0, depth, SIDE):
-        for half in range(2):
-            r = half * SIDE // 2
-            out = panel + p // SIDE * PANEL + half * TILE
-            x = a + (p * lda + HALF * r if by_columns else r * lda + HALF * p)
-            if by_columns:
-                x, ldx = _filled(x, lda, depth - p, rows - r, SIDE, SIDE // 2, corner)
-                _pairs_transposed(x, ldx, out)
-            else:
-                x, ldx = _filled(x, lda, rows - r, depth - p, SIDE // 2, SIDE, corner)
-                _rows(x, ldx, out)
+def _pack(steps_in_rows, transpose, x, ldx, width, depth, corner, panel):
+    """Panel = the next 32 rows of A, or columns of B, over ``depth`` steps of the sum.
 
-
-@device
-def _pack_b(by_columns, b, ldb, columns, depth, corner, panel):
-    """Panel = the next 32 columns of B (depth, columns), as tiles of 32 steps by 16 columns."""
+    x is (width, depth) if the steps lie in its rows, else (depth, width). A tile of A has 16 rows by 32 steps, a tile
+    of B 32 steps by 16 columns, so one of the two is transposed.
+    """
     for p in range(0, depth, SIDE):
         for half in range(2):
             j = half * SIDE // 2
             out = panel + p // SIDE * PANEL + half * TILE
-            x = b + (j * ldb + HALF * p if by_columns else p * ldb + HALF * j)
-            if by_columns:
-                x, ldx = _filled(x, ldb, columns - j, depth - p, SIDE // 2, SIDE, corner)
-                _columns(x, ldx, out)
+            if steps_in_rows:
+                tile, ldt = _filled(x + j * ldx + HALF * p, ldx, width - j, depth - p, SIDE // 2, SIDE, corner)
+                if transpose:
+                    _columns(tile, ldt, out)
+                else:
+                    _rows(tile, ldt, out)
             else:
-                x, ldx = _filled(x, ldb, depth - p, columns - j, SIDE, SIDE // 2, corner)
-                _pairs(x, ldx, out)
+                tile, ldt = _filled(x + p * ldx + HALF * j, ldx, depth - p, width - j, SIDE, SIDE // 2, corner)
+                if transpose:
+                    _pairs_transposed(tile, ldt, out)
+                else:
+                    _pairs(tile, ldt, out)
 
 
 @device

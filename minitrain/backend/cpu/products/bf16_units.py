@@ -28,6 +28,7 @@ _NAMES = {
     "amx-model": "a model of AMX tiles",
     "avx512-model": "a model of AVX512-BF16",
 }
+NO_AMX = "this processor has no AMX tiles for bfloat16"
 # Linux's arch_prctl: a process asks for the state that AMX's tiles need, for all of its threads.
 _ARCH_PRCTL, _REQUEST_STATE, _TILES = 158, 0x1023, 18
 
@@ -106,12 +107,11 @@ def bf16_unit() -> Unit:
 def _fastest() -> Unit:
     if _preferred in UNITS and _missing(_preferred) is None:
         return Unit(_preferred, "the run began with it")
-    no_amx = _missing("amx")
-    if no_amx is None:
+    if (no_amx := _missing("amx")) is None:
         return Unit("amx", "found on this processor")
     if _missing("avx512") is None and str(llvmlite.binding.get_host_cpu_name()).startswith("znver"):
         return Unit("avx512", "found on this processor")
-    return Unit("float32", no_amx)
+    return Unit("float32", "this processor has no fast units for bfloat16" if no_amx == NO_AMX else no_amx)
 
 
 def _missing(unit: str) -> str | None:
@@ -119,7 +119,7 @@ def _missing(unit: str) -> str | None:
     from .._simd import FEATURES
 
     if unit == "amx" and not {"amx-tile", "amx-bf16"} <= FEATURES:
-        return "this processor has no AMX tiles for bfloat16"
+        return NO_AMX
     if unit == "amx":
         return request_tiles()
     if unit == "avx512" and not {"avx512bf16", "avx512f", "avx512bw", "avx512dq", "avx512vl"} <= FEATURES:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ....backend.threads import environment
 from ....records.facts import flat
-from ...setup import RunContext, Setup, facts_of
+from ...setup import RunContext, Setup, facts_of_setup
 from ...signals import Interrupted
 from .tracker import Tracker
 
@@ -57,10 +57,7 @@ class MLflowLogger(Tracker):
         self.id = str(self._client.create_run(experiment, run_name=name).info.run_id)
         settings = flat(run.settings)
         self._send("params", [Param(name, str(value)[:LONGEST]) for name, value in settings.items()])
-        self._send(
-            "tags",
-            [RunTag(name, str(value)) for name, value in facts_of(setup).items()],
-        )
+        self._send("tags", [RunTag(name, str(value)) for name, value in facts_of_setup(setup).items()])
 
     def _write(self, step: int, metrics: dict[str, float]) -> None:
         from mlflow.entities import Metric

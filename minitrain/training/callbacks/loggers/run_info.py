@@ -11,7 +11,7 @@ from typing import Any
 
 from ....folder import RunFolder
 from ....folder.names import CONFIG, RUN_INFO, TOKENIZER
-from ...setup import RunContext, Setup, StepView, facts_of
+from ...setup import RunContext, Setup, StepView, facts_of_setup
 from ..base import Callback
 
 
@@ -35,11 +35,7 @@ class RunInfo(Callback):
         if run.folder is None:
             return
         folder = RunFolder(run.folder)
-        session = {
-            "step": view.step,
-            "command": command_line(),
-            **facts_of(setup),
-        }
+        session = {"step": view.step, "command": command_line(), **facts_of_setup(setup)}
         content = {"settings": run.settings, "sessions": [*_sessions(folder), session]}
         folder.write(RUN_INFO, json.dumps(content, indent=2, default=str).encode() + b"\n")
         if not folder.exists(CONFIG):  # the command line writes its own before it trains

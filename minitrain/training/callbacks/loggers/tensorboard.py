@@ -12,7 +12,7 @@ from ....backend.arrays import to_numpy
 from ....files import make_folder
 from ....folder import RunFolder
 from ....folder.names import TENSORBOARD
-from ...setup import RunContext, Setup, StepView, facts_of
+from ...setup import RunContext, Setup, StepView, facts_of_setup
 from ..monitors.statistics import chosen
 from .tracker import Tracker
 
@@ -58,10 +58,7 @@ class TensorBoardLogger(Tracker):
         self._event(file_version="brain.Event:2")
         self._go_back(step)
         if step == 0:
-            for name, values in (
-                ("settings", run.settings),
-                ("facts", facts_of(setup)),
-            ):
+            for name, values in (("settings", run.settings), ("facts", facts_of_setup(setup))):
                 code = "\n".join(f"    {line}" for line in json.dumps(values, indent=2, default=str).splitlines())
                 self._event(step=0, summary=text_pb(name, code))  # Markdown: an indented block is shown as it is
         self._writer.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ....folder import RunFolder
-from ...setup import RunContext, Setup, facts_of
+from ...setup import RunContext, Setup, facts_of_setup
 from .tracker import Tracker
 
 
@@ -44,7 +44,7 @@ class WandbLogger(Tracker):
             mode=self.mode,
             id=self.id,
             resume=None if self.id is None else "allow",
-            config={**run.settings, "facts": facts_of(setup)},
+            config={**run.settings, "facts": facts_of_setup(setup)},
             allow_val_change=True,  # a resumed run may have other facts: another version, another machine
             settings=wandb.Settings(console="off", disable_git=True, disable_code=True),
         )

@@ -11,30 +11,25 @@ import ctypes
 import functools
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
 
 from . import numba_settings  # noqa: F401  # before numba
 
 # isort: split
 import llvmlite.binding
-from numba.core import sigutils
-from numba.core.ccallback import CFunc
+from numba.core import types
 
 from ...errors import ConfigError
 from . import _words, object_code, team
-from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
+from .c_function import compiled_address
 
 MOST_MEMBERS = 512
 FIRST_ROW = 2  # of member 0, the caller
 SIZE = (FIRST_ROW + MOST_MEMBERS) * team.ROW  # bytes of the block
 SHORTEST, LONGEST = 20_000, 10_000_000  # nanoseconds of spinning
-OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
 _block = 0  # its address, once there is one
 _members = 1
 _hiring = threading.Lock()
-_compiled: list[Any] = []  # kept, so that their code is, too
 
 
 @functools.cache
@@ -79,21 +74,7 @@ def prepare() -> None:
         _block = _memory()
         _set_up(times)
         llvmlite.binding.add_symbol(_words.BLOCK, _block)
-        parallel_for = _compile(team.parallel_for, f"void({', '.join(['i8'] * 8)})")
-        llvmlite.binding.add_symbol(object_code.PARALLEL_FOR, parallel_for)
-
-
-def _compile(function: Callable[..., Any], signature: str) -> int:
-    """The address of a C function, compiled or loaded from disk as kernels are."""
-    kernel_cache_dir().mkdir(parents=True, exist_ok=True)
-    compiled: Any = CFunc(function, sigutils.normalize_signature(signature), {}, OPTIONS)
-    compiled._cache = KernelCache(function)
-    if not is_on_disk(compiled._cache, compiled._sig):
-        with object_code.to_disk_only():
-            compiled.compile()
-    compiled.compile()  # finds it on disk
-    _compiled.append(compiled)
-    return int(compiled.address)
+        llvmlite.binding.add_symbol(object_code.PARALLEL_FOR, _parallel_for())
 
 
 def _memory() -> int:
@@ -118,11 +99,16 @@ def word(index: int, row: int = 0) -> ctypes.c_int64:
 
 
 @functools.cache
+def _parallel_for() -> int:
+    return compiled_address(team.parallel_for, types.void(*[types.int64] * 8))
+
+
+@functools.cache
 def _work() -> ctypes.c_void_p:
-    return ctypes.c_void_p(_compile(team.work, "i8(i8)"))
+    return ctypes.c_void_p(compiled_address(team.work, types.int64(types.int64)))
 
 
-def hire(members: int) -> None:
+def start_workers(members: int) -> None:
     """Have at least so many members, the caller among them; fewer if the system allows no more threads."""
     global _members
     if members <= _members:
