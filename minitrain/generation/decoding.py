@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from ..backend.arrays import Array, array_module, check_plain, is_array
 from ..errors import ConfigError, ShapeError
 from ..random import Key, uniform
 from .sampling import check_settings, sample_logits
-
-
-class LanguageModel(Protocol):
-    """What generation needs of a model: ``config.block_size`` and a forward."""
-
-    config: Any
-
-    def forward(self, tokens: Array, *, key: Key | None = None) -> tuple[Array, Any]:
-        """Logits ``(B, T, V)`` of tokens ``(B, T)``, and a cache."""
-        ...
+from .session import LanguageModel
 
 
 class Sampling(TypedDict, total=False):

@@ -7,19 +7,18 @@ gated feed-forward layer (SwiGLU), key heads shared by several query heads, no b
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
 from ..nn.attention.heads import Rope
 from ..nn.attention.self_attention import MultiHeadAttention
 from ..nn.blocks.block import PreNormBlock
 from ..nn.core.init import residual_std
 from ..nn.layers.gated_feed_forward import GatedFeedForward
 from ..nn.layers.rms_norm import RMSNorm
-from .common.config import TransformerConfig
+from .common.config import TransformerConfig, check_positions
 from .common.decoder import Decoder
 
 HIDDEN_MULTIPLE = 32
@@ -33,7 +32,8 @@ class LlamaConfig(TransformerConfig):
     Attributes:
         vocab_size: number V of token ids.
         block_size: longest sequence.
-        n_head: number H of query heads; divides ``n_embd`` into an even head width.
+        positions: ``"rotary"`` (Llama's own), ``"alibi"``, ``"learned"`` or ``"sinusoidal"``; see `GPTConfig`.
+        n_head: number H of query heads; divides ``n_embd`` into an even head width where positions are rotary.
         n_kv_head: number of key and value heads (grouped queries), a divisor of ``n_head``; ``None`` for ``n_head``.
         n_hidden: width of the feed-forward layer; ``None`` for 8/3 C, rounded up to a multiple of 32, which has as many
             weights as an ungated layer of 4 C.
@@ -49,6 +49,7 @@ class LlamaConfig(TransformerConfig):
 
     vocab_size: int
     block_size: int = 64
+    positions: str = field(default="rotary", kw_only=True)
     n_kv_head: int | None = None
     n_hidden: int | None = None
     tie_weights: bool = False
@@ -60,12 +61,8 @@ class LlamaConfig(TransformerConfig):
     loss_chunk: int | None = None
 
     def check_together(self) -> None:
-        """Check that the head width is even, as rotary positions need."""
-        if (self.n_embd // self.n_head) % 2:
-            raise ConfigError(
-                f"n_embd / n_head = {self.n_embd // self.n_head} is odd: rotary positions rotate pairs of elements, "
-                f"so try n_embd = {self.n_embd + self.n_head}"
-            )
+        """Check the width that the positions need."""
+        check_positions(self)
 
     @property
     def hidden(self) -> int:
@@ -87,7 +84,8 @@ class Llama(Decoder):
             init_rng,
             kv_heads=config.n_kv_head,
             window=config.window,
-            rope=Rope(config.rope_base, config.rope_scaling),
+            rope=Rope(config.rope_base, config.rope_scaling) if config.positions == "rotary" else None,
+            alibi=config.positions == "alibi",
             qk_norm=config.qk_norm,
             dropout=config.dropout,
             bias=False,

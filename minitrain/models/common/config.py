@@ -13,6 +13,9 @@ from typing import Any, Self
 from ...errors import ConfigError, did_you_mean
 from ...ops.activations.gelu import FORMS
 
+POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
+"""How a decoder knows where a token is: a table or waves added to its vector, or rotations or ALiBi in attention."""
+
 POOLINGS = ("mean", "first")
 """What the head classifies: the mean of all positions that are not padding, or the first position."""
 
@@ -156,6 +159,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("rope_base", "rope_scaling", "eps"), positive),
     "gelu": one_of(FORMS),
     "pool": one_of(POOLINGS),
+    "positions": one_of(POSITIONS),
 }
 """The check of a field by its name."""
 
@@ -168,6 +172,20 @@ def check_heads(config: Any) -> None:
         raise ConfigError(f"n_embd = {width} is not a multiple of n_head = {heads}: try n_embd = {near}")
     if kv_heads is not None and (kv_heads < 1 or heads % kv_heads):
         raise ConfigError(f"n_kv_head = {kv_heads} does not divide n_head = {heads}")
+
+
+def check_positions(config: Any) -> None:
+    """Raise a ``ConfigError`` unless a decoder's width fits its positions."""
+    if config.positions == "rotary" and (config.n_embd // config.n_head) % 2:
+        raise ConfigError(
+            f"n_embd / n_head = {config.n_embd // config.n_head} is odd: rotary positions rotate pairs of elements, "
+            f"so try n_embd = {config.n_embd + config.n_head}"
+        )
+    if config.positions == "sinusoidal" and config.n_embd % 2:
+        raise ConfigError(
+            f"n_embd = {config.n_embd} is odd: each sinusoid has a sine and a cosine, "
+            f"so try n_embd = {config.n_embd + config.n_head}"
+        )
 
 
 def check_config(model: Any, config: Any) -> None:

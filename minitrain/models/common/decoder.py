@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend.arrays import Array
-from ...nn.attention.positions import LearnedPositions
+from ...nn.attention.positions import LearnedPositions, SinusoidalPositions
 from ...nn.blocks.block import PreNormBlock, PreNormBlockCache
 from ...nn.core.init import generator
 from ...nn.core.parameter import into
@@ -69,7 +69,7 @@ class Decoder(CrossEntropyModel):
 
     Attributes:
         config_type: the class of its configuration, with ``vocab_size``, ``block_size``, ``n_layer``, ``n_embd``,
-            ``dropout``, ``label_smoothing``, ``tie_weights`` and ``loss_chunk``.
+            ``dropout``, ``label_smoothing``, ``positions``, ``tie_weights`` and ``loss_chunk``.
         head: the output layer; with ``config.tie_weights`` it shares the matrix of ``tok_emb``.
     """
 
@@ -85,9 +85,14 @@ class Decoder(CrossEntropyModel):
         if config.tie_weights:
             self.head.weight = self.tok_emb.weight
 
-    def make_positions(self, init_rng: np.random.Generator, dtype: Any) -> LearnedPositions | None:
-        """Positions that are added to the tokens; ``None``, the default, if the attention encodes them."""
-        return None
+    def make_positions(
+        self, init_rng: np.random.Generator, dtype: Any
+    ) -> LearnedPositions | SinusoidalPositions | None:
+        """Positions that are added to the tokens; ``None`` if the attention encodes them."""
+        config = self.config
+        if config.positions == "learned":
+            return LearnedPositions(config.block_size, config.n_embd, init_rng, dtype=dtype)
+        return SinusoidalPositions(config.n_embd) if config.positions == "sinusoidal" else None
 
     @abstractmethod
     def make_block(self, init_rng: np.random.Generator, dtype: Any) -> PreNormBlock:

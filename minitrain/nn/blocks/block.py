@@ -13,6 +13,7 @@ from ...ops.norms.residual_layer_norm import ResidualLayerNormCache
 from ...ops.norms.residual_rms_norm import ResidualRMSNormCache
 from ...ops.norms.rms_norm import RMSNormCache
 from ...random import Key
+from ..attention.heads import Rope
 from ..attention.self_attention import MultiHeadAttention, MultiHeadAttentionCache
 from ..layers.feed_forward import FeedForward, FeedForwardCache
 from ..layers.gated_feed_forward import GatedFeedForward, GatedFeedForwardCache
@@ -93,6 +94,8 @@ class TransformerBlock(PreNormBlock):
         heads: number of query heads.
         init_rng: source of the initial weights.
         kv_heads: number of key and value heads; ``heads`` by default.
+        rope: rotary positions, applied to queries and keys.
+        alibi: whether scores decrease with distance.
         causal: whether a position attends only to itself and to earlier positions.
         dropout: probability of dropping, in the attention and on both branches.
         drop_path: probability of dropping the whole branch of a sample (stochastic depth).
@@ -109,6 +112,8 @@ class TransformerBlock(PreNormBlock):
         init_rng: np.random.Generator,
         *,
         kv_heads: int | None = None,
+        rope: Rope | None = None,
+        alibi: bool = False,
         causal: bool = True,
         dropout: float = 0.0,
         drop_path: float = 0.0,
@@ -124,6 +129,8 @@ class TransformerBlock(PreNormBlock):
                 heads,
                 init_rng,
                 kv_heads=kv_heads,
+                rope=rope,
+                alibi=alibi,
                 causal=causal,
                 dropout=dropout,
                 bias=bias,
