@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import ConfigError, nearest
 from ..nn.core.module import Module
+from .bert import Bert
 from .common.config import CheckedConfig
-from .common.cross_entropy import CrossEntropyModel
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig
@@ -57,7 +57,7 @@ PRESETS: dict[str, Any] = {
     "mlp-moons": MLPConfig((2, 16, 16, 1), task="regression"),
     "mlp-digits": MLPConfig((64, 128, 10)),
 }
-MODELS: list[type[CrossEntropyModel]] = [GPT, Llama, Encoder, Seq2Seq, ViT, MLP]
+MODELS: list[type[Any]] = [GPT, Llama, Encoder, Bert, Seq2Seq, ViT, MLP]
 """The models that a configuration describes; each names its ``config_type``. Append your own."""
 
 
