@@ -118,7 +118,7 @@ def read_settings(family: Family, given: Mapping[str, Any], where: str, changes:
                 "model would not be the same"
             )
         return family.config(**ours | dict(changes))
-    except (ConfigError, TypeError, ValueError, KeyError, AttributeError, OverflowError, ZeroDivisionError) as error:
+    except (ConfigError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(f"{where} has settings that fit no {family.name}: {error!s:.300}") from error
 
 
