@@ -256,7 +256,7 @@ def test_types_of_other_packages_say_what_to_install(path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(CheckpointError, match=r"x has a type that the package gguf unpacks: .* minitrain\[gguf\]"):
+    with pytest.raises(CheckpointError, match=r"x has a type that the package gguf unpacks: .*minitrain\[gguf\]"):
         dequantize(np.zeros(144, np.uint8), 12, "x")
 
 
