@@ -21,7 +21,7 @@ from ..files import FileError, make_folder, parse_json, read_file, write_atomica
 from ..nn.core.module import Module
 from .families import FAMILIES
 from .family import Family, read_settings, write_settings
-from .table import Row, arrays_of, build_blank, check_shapes, decoder_sizes, fill
+from .table import Row, arrays_of, build_blank, check_shapes, decoder_sizes, fill, shortened, without_block_size
 from .tensor_files import INDEX, LARGEST_SHARD, SINGLE, TensorFile, open_tensors, rounded, to_float32, write_tensors
 
 CONFIG = "config.json"
@@ -64,6 +64,7 @@ def describe_huggingface(folder: str | Path, **changes: Any) -> tuple[str, Any]:
 def load_parts(folder: str | Path, changes: Mapping[str, Any]) -> tuple[Module, Family]:
     """The model in a folder, and its family; see `load_huggingface`."""
     folder = Path(folder)
+    changes, block_size = without_block_size(changes)
     family, config, files = _open(folder, changes)
     sizes, rows, ignored = decoder_sizes(config), _rows(family, config, files), list(family.ignored)
     if _is_tied(family, config):
@@ -78,7 +79,7 @@ def load_parts(folder: str | Path, changes: Mapping[str, Any]) -> tuple[Module, 
 
     model = build_blank(family.model, config)
     fill(model, rows, config.n_layer, read, sizes)
-    return model, family
+    return shortened(model, block_size), family
 
 
 def _open(folder: Path, changes: Mapping[str, Any]) -> tuple[Family, Any, dict[str, TensorFile]]:

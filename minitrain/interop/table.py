@@ -6,6 +6,7 @@ with its settings before a model of any size is built.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..backend.arrays import Array, to_numpy
 from ..errors import CheckpointError
+from ..nn.attention.positions import LearnedPositions
 from ..nn.core.init import blank_weights
 from ..nn.core.module import Module, some_of
 from ..nn.core.parameter import Parameter
@@ -170,6 +172,31 @@ def fill(model: Module, rows: Sequence[Row], layers: int, read: Callable[[str], 
         parameter.data = np.ascontiguousarray(whole)
     if parameters:
         raise CheckpointError(f"no array of the file is {some_of(list(parameters))}")
+
+
+def without_block_size(changes: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """The changes without a block size, which is for `shortened`, and the block size."""
+    rest = dict(changes)
+    return rest, rest.pop("block_size", None)
+
+
+def shortened(model: Any, block_size: int | None) -> Any:
+    """A model for sequences of at most ``block_size`` tokens, which must not be more than it was made for.
+
+    A table of positions loses its last rows.
+
+    Raises:
+        CheckpointError: if the model is for shorter sequences.
+    """
+    if block_size is None:
+        return model
+    config = model.config
+    if block_size > config.block_size:
+        raise CheckpointError(f"block_size = {block_size}: the model is for sequences of at most {config.block_size}")
+    model.config = dataclasses.replace(config, block_size=block_size)
+    if isinstance(model.pos_emb, LearnedPositions):
+        model.pos_emb.weight.data = model.pos_emb.weight.data[:block_size].copy()
+    return model
 
 
 def arrays_of(model: Module, rows: Sequence[Row], layers: int, sizes: Sizes) -> Iterator[tuple[str, Array]]:

@@ -25,6 +25,8 @@ from ..tensor_files import bfloat16
 
 F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, BF16 = 0, 1, 2, 3, 6, 7, 8, 30
 BLOCK = 32
+PIECE = 4096
+"""Blocks that are unpacked at once: their numbers stay in the processor's cache."""
 _SIZES = {F32: (1, 4), F16: (1, 2), BF16: (1, 2), Q4_0: (32, 18), Q4_1: (32, 20)}
 _SIZES |= {Q5_0: (32, 22), Q5_1: (32, 24), Q8_0: (32, 34)}
 _OTHERS = {10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 16: (256, 66)}
@@ -66,7 +68,10 @@ def dequantize(raw: Array, kind: int, what: str) -> Array:
         return wide.view(np.float32)
     if kind in _UNPACK:
         blocks = raw.reshape(-1, block_of(kind)[1])
-        return _UNPACK[kind](blocks).reshape(-1)  # type: ignore[no-any-return]
+        out = np.empty((len(blocks), BLOCK), np.float32)
+        for start in range(0, len(blocks), PIECE):
+            out[start : start + PIECE] = _UNPACK[kind](blocks[start : start + PIECE])
+        return out.reshape(-1)
     return _by_package(raw, kind, what)
 
 

@@ -17,7 +17,7 @@ from ...backend.arrays import Array
 from ...errors import CheckpointError, ConfigError
 from ...files import open_atomically
 from ...nn.attention.heads import Rope
-from ..table import arrays_of, build_blank, check_shapes, decoder_sizes, fill
+from ..table import arrays_of, build_blank, check_shapes, decoder_sizes, fill, shortened, without_block_size
 from .blocks import BF16, F16, F32, Q8_0, block_of, packed
 from .names import ARCHITECTURES, FIXED, KNOWN, OUTPUT, ROPE, TOKENS, TYPES, Architecture
 from .reader import MAGIC, GGUFFile
@@ -60,6 +60,7 @@ def load_gguf(path: str | Path, **changes: Any) -> Any:
 
 def model_of(file: GGUFFile, changes: Mapping[str, Any]) -> Any:
     """The model in a file that is open; see `load_gguf`."""
+    changes, block_size = without_block_size(changes)
     architecture, config = read_config(file, changes)
     ignored = [ROPE] if ROPE in file.tensors else []
     rows, sizes = architecture.rows(config), decoder_sizes(config)
@@ -67,7 +68,7 @@ def model_of(file: GGUFFile, changes: Mapping[str, Any]) -> Any:
     check_shapes(rows, config.n_layer, sizes, shapes, str(file.path), ignored)
     model = build_blank(architecture.model, config)
     fill(model, rows, config.n_layer, file.read, sizes)
-    return model
+    return shortened(model, block_size)
 
 
 def read_config(file: GGUFFile, changes: Mapping[str, Any]) -> tuple[Architecture, Any]:
