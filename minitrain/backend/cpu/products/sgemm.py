@@ -70,7 +70,7 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
                 c_block = c + SIZE * (i * ldc + j)
                 # Tiles that exceed C are written to a buffer first.
                 tiles, ldt, scale = (c_block, ldc, onto) if width == WIDTH else (edge, WIDTH, f4(0))
-                _column_of_tiles(a_by_columns, large, height, depth, rows, lda, strip, alpha, scale, tiles, ldt)
+                column_of_tiles(a_by_columns, large, height, depth, rows, lda, strip, alpha, scale, tiles, ldt)
                 if width < WIDTH:
                     _add_edge(edge, height, width, onto, c_block, ldc)
     keep_alive(memory)
@@ -130,7 +130,7 @@ def _rows_of_next_tile(left):
 
 
 @device
-def _column_of_tiles(a_by_columns, packed, height, depth, a, lda, strip, alpha, beta, c, ldc):
+def column_of_tiles(a_by_columns, packed, height, depth, a, lda, strip, alpha, beta, c, ldc):
     """C (height, WIDTH) = alpha A (height, depth) strip + beta C, from the tallest tiles down to single rows."""
     in_place = 1 if a_by_columns else lda
     row = SIZE * (depth if packed else in_place)  # bytes from one row of A to the next
