@@ -73,10 +73,9 @@ def _machine() -> Mapping[str, str]:
 
 def _model(name: str, *, trusted: bool) -> Mapping[str, str]:
     """What a preset or the model of a run consists of."""
+    from ..interop.formats import is_published
     from ..models.presets import PRESETS, build_model
     from ..models.summary import summarize
-
-    from ..interop.formats import is_published
 
     if name not in PRESETS and is_published(name):
         return _published(name)

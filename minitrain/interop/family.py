@@ -17,10 +17,37 @@ Values = dict[str, Any]
 """Settings of a file. What reads one takes it out, so that what is left was not understood."""
 
 HARMLESS = frozenset(
-    "_name_or_path _attn_implementation _attn_implementation_autoset architectures attn_implementation bos_token_id "
-    "dtype eos_token_id gradient_checkpointing id2label initializer_range is_llama_config label2id max_length model_type "
-    "output_attentions output_hidden_states pad_token_id pretraining_tp problem_type return_dict task_specific_params "
-    "tokenizer_class torch_dtype torchscript transformers.js_config transformers_version use_cache use_bfloat16".split()
+    {
+        "_attn_implementation",
+        "_attn_implementation_autoset",
+        "_name_or_path",
+        "architectures",
+        "attn_implementation",
+        "bos_token_id",
+        "dtype",
+        "eos_token_id",
+        "gradient_checkpointing",
+        "id2label",
+        "initializer_range",
+        "is_llama_config",
+        "label2id",
+        "max_length",
+        "model_type",
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "pretraining_tp",
+        "problem_type",
+        "return_dict",
+        "task_specific_params",
+        "tokenizer_class",
+        "torch_dtype",
+        "torchscript",
+        "transformers.js_config",
+        "transformers_version",
+        "use_bfloat16",
+        "use_cache",
+    }
 )
 """Settings of transformers that do not change what a model computes: notes, names, tokens, training, speed."""
 FIXED: dict[str, tuple[Any, ...]] = {
@@ -114,8 +141,8 @@ def read_settings(family: Family, given: Mapping[str, Any], where: str, changes:
         if values:
             name = next(iter(values))
             raise CheckpointError(
-                f"{where}: minitrain does not know what {name} = {values[name]!r:.100} means for a {family.name}, so the "
-                "model would not be the same"
+                f"{where}: minitrain does not know what {name} = {values[name]!r:.100} means for a {family.name}, so "
+                "the model would not be the same"
             )
         return family.config(**ours | dict(changes))
     except (ConfigError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
@@ -126,7 +153,8 @@ def _one_dropout(family: Family, values: Values) -> float:
     dropouts = {values.pop(name) for name in family.dropouts if name in values}
     if len(dropouts) > 1:
         raise ValueError(
-            f"{', '.join(family.dropouts)} differ, and minitrain has one dropout; give the one to train with, dropout=0.1"
+            f"{', '.join(family.dropouts)} differ, and minitrain has one dropout; give the one to train with, "
+            "dropout=0.1"
         )
     return next(iter(dropouts), 0.0)
 

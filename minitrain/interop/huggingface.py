@@ -112,9 +112,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _family_of(given: Mapping[str, Any], folder: Path) -> Family:
     name, classes = given.get("model_type"), given.get("architectures")
     if not isinstance(name, str) or name not in FAMILIES:
-        raise CheckpointError(
-            f"{folder} has a model of the type {name!r:.100}; minitrain reads {', '.join(FAMILIES)}"
-        )
+        raise CheckpointError(f"{folder} has a model of the type {name!r:.100}; minitrain reads {', '.join(FAMILIES)}")
     family = FAMILIES[name]
     known = family.architectures
     if classes is not None and not (isinstance(classes, list) and any(one in known for one in classes)):
@@ -148,8 +146,10 @@ def _check_tied(family: Family, rows: Sequence[Row], files: Mapping[str, TensorF
     if head not in files or embedding not in files:
         return
     entries = [files[name].entries[name] for name in (head, embedding)]
-    if entries[0].shape != entries[1].shape or entries[0].dtype != entries[1].dtype or not np.array_equal(
-        files[head].read(head).view(np.uint8), files[embedding].read(embedding).view(np.uint8)
+    if (
+        entries[0].shape != entries[1].shape
+        or entries[0].dtype != entries[1].dtype
+        or not np.array_equal(files[head].read(head).view(np.uint8), files[embedding].read(embedding).view(np.uint8))
     ):
         raise CheckpointError(
             f"{folder / CONFIG} says that {head} and {embedding} are one matrix, but the files have two; set "
@@ -176,7 +176,8 @@ def save_huggingface(
         CheckpointError: if no family has such a model, a weight does not fit ``dtype``, or the folder holds a model.
         FileError: if a file cannot be written.
     """
-    folder, config = Path(folder), getattr(model, "config", None)
+    folder = Path(folder)
+    config: Any = getattr(model, "config", None)
     family = family_of(config)
     for name in (CONFIG, SINGLE, INDEX):
         if (folder / name).exists():
@@ -186,7 +187,8 @@ def save_huggingface(
         assert family.head is not None
         rows.append(family.head._replace(ours="tok_emb.weight"))
     arrays = {
-        name: rounded(array, dtype, name) for name, array in arrays_of(model, rows, config.n_layer, decoder_sizes(config))
+        name: rounded(array, dtype, name)
+        for name, array in arrays_of(model, rows, config.n_layer, decoder_sizes(config))
     }
     make_folder(folder)
     write_tensors(folder, arrays, largest=largest)

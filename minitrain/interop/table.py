@@ -235,10 +235,10 @@ def permuted(rows: Array, heads: int) -> Array:
         heads: number of heads.
     """
     D = len(rows) // heads
-    return rows.reshape(heads, 2, D // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)  # type: ignore[no-any-return]
+    return rows.reshape(heads, 2, D // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def unpermuted(rows: Array, heads: int) -> Array:
     """The inverse of `permuted`."""
     D = len(rows) // heads
-    return rows.reshape(heads, D // 2, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)  # type: ignore[no-any-return]
+    return rows.reshape(heads, D // 2, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)

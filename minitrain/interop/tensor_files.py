@@ -39,7 +39,8 @@ def bfloat16() -> np.dtype[Any]:
     """NumPy's type for bfloat16, from ``ml_dtypes``."""
     import ml_dtypes
 
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def _types() -> dict[str, np.dtype[Any]]:
@@ -77,7 +78,9 @@ class TensorFile:
                 size = os.fstat(file.fileno()).st_size
                 (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
                 if length > min(size - 8, LONGEST_HEADER):
-                    raise CheckpointError(f"{path} is damaged: its header would be longer than the file, or than allowed")
+                    raise CheckpointError(
+                        f"{path} is damaged: its header would be longer than the file, or than allowed"
+                    )
                 header = parse_json(file.read(length), containers=MOST_CONTAINERS)
             self.entries = dict(_entries(header, 8 + length, size))
         except (FileError, OSError) as error:
@@ -128,7 +131,7 @@ def read_into(path: Path, start: int, target: Array, size: int) -> None:
     Raises:
         CheckpointError: if the file is shorter now, or cannot be read.
     """
-    view, done = memoryview(target).cast("B") if size else memoryview(b""), 0
+    view, done = target.data.cast("B") if size else memoryview(b""), 0
     try:
         with open_regular(path) as file:
             file.seek(start)
@@ -156,8 +159,8 @@ def open_tensors(folder: str | Path) -> dict[str, TensorFile]:
     for name in PICKLES:
         if (folder / name).exists():
             raise CheckpointError(
-                f"{folder} has its weights in {name}, a pickle, which can run any code when it is opened. Get the model "
-                "as safetensors, or convert it where you trust the file: "
+                f"{folder} has its weights in {name}, a pickle, which can run any code when it is opened. Get the "
+                "model as safetensors, or convert it where you trust the file: "
                 "transformers.AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)"
             )
     raise CheckpointError(f"{folder} has no weights: there is no {SINGLE} and no {INDEX} in it")
@@ -183,17 +186,19 @@ def _open_shards(folder: Path) -> dict[str, TensorFile]:
         raise CheckpointError(f"{folder} has an array in two of its files")
     if held != names:
         other = sorted(held.keys() ^ names.keys()) or sorted(name for name in held if held[name] != names[name])
-        raise CheckpointError(f"{path} does not fit its files: {other[0]!r:.100} is in one of them and not in the other")
+        raise CheckpointError(
+            f"{path} does not fit its files: {other[0]!r:.100} is in one of them and not in the other"
+        )
     return {name: files[file] for name, file in names.items()}
 
 
 def write_tensors(folder: str | Path, arrays: Mapping[str, Array], *, largest: int = LARGEST_SHARD) -> None:
-    """Write arrays as ``model.safetensors``, or as several files with an index if they are larger than ``largest`` bytes.
+    """Write arrays as ``model.safetensors``, or as several files with an index.
 
     Args:
         folder: where to; it is made if it is missing.
         arrays: float32, float16, bfloat16 or integer arrays by name.
-        largest: bytes of arrays in one file.
+        largest: bytes of arrays in one file; more arrays are several files.
 
     Raises:
         FileError: if a file cannot be written.
@@ -220,7 +225,7 @@ def write_tensors(folder: str | Path, arrays: Mapping[str, Array], *, largest: i
 def _write(path: Path, arrays: Mapping[str, Array]) -> None:
     with open_atomically(path) as file:
         for piece in tensor_pieces(arrays, metadata={"format": "pt"}):
-            file.write(piece)
+            file.write(piece if isinstance(piece, bytes) else piece.data)
 
 
 def to_float32(array: Array, what: str) -> Array:
@@ -242,14 +247,12 @@ def rounded(array: Array, dtype: str, what: str) -> Array:
     Raises:
         CheckpointError: if there is no such type, or a finite number would become infinite.
     """
-    types = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": bfloat16()}
+    types: dict[str, Any] = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": bfloat16()}
     if dtype not in types:
         raise CheckpointError(f"dtype={dtype!r}: weights are written as {', '.join(types)}")
-    host = to_numpy(array)
+    host: Array = to_numpy(array)
     with np.errstate(over="ignore"):
-        out = host.astype(types[dtype], copy=False)
+        out: Array = host.astype(types[dtype], copy=False)
     if dtype != "float32" and not np.array_equal(np.isfinite(out), np.isfinite(host)):
         raise CheckpointError(f"{what} has numbers that are too large for {dtype}; use dtype='float32' or 'bfloat16'")
     return out
-
-

@@ -89,7 +89,9 @@ class LlamaConfig(TransformerConfig):
         """The rotation of queries and keys, if there is one."""
         if self.positions != "rotary":
             return None
-        return Rope(self.rope_base, self.rope_scaling, self.rope_kind, self.rope_low, self.rope_high, self.rope_original)
+        return Rope(
+            self.rope_base, self.rope_scaling, self.rope_kind, self.rope_low, self.rope_high, self.rope_original
+        )
 
     @property
     def hidden(self) -> int:

@@ -34,7 +34,18 @@ def call(*arguments: Any) -> int:
 @pytest.mark.parametrize("to", FORMATS)
 def test_a_run_is_exported_and_read_again(to, trained, tmp_path, capsys):
     out = tmp_path / "out"
-    assert call("export", trained, "--to", to, "--out", out, *(["--dtype", "float32"] if "dtype" in FORMATS[to].options else [])) == 0
+    assert (
+        call(
+            "export",
+            trained,
+            "--to",
+            to,
+            "--out",
+            out,
+            *(["--dtype", "float32"] if "dtype" in FORMATS[to].options else []),
+        )
+        == 0
+    )
     assert f"{out}: a f" in capsys.readouterr().out
     if is_published(out):
         run = load_run(trained)
@@ -78,7 +89,7 @@ def test_adapters_are_merged(tmp_path):
 
 
 def test_options_are_checked(tmp_path):
-    with pytest.raises(ConfigError, match="gguf has no color 'red'$"):
+    with pytest.raises(ConfigError, match=r"gguf has no color 'red'$"):
         export(published("llama"), "gguf", tmp_path / "x", color="red")
     export(published("llama"), "gguf", tmp_path / "x", dtype="q8_0")
     load_gguf(tmp_path / "x")
@@ -90,7 +101,7 @@ def test_what_is_published_is_described(tmp_path, capsys):
     assert describe_published(tmp_path / "a.gguf")[:2] == ("gguf", "qwen2")
     assert describe_published(tmp_path / "b")[:2] == ("huggingface", "bert")
     assert not is_published(tmp_path)
-    with pytest.raises(CheckpointError, match="is neither a folder of transformers"):
+    with pytest.raises(CheckpointError, match=r"is neither a folder of transformers"):
         load_published(tmp_path)
     for name, says in (("a.gguf", "(qwen2, gguf)"), ("b", "(bert, huggingface)")):
         assert call("info", tmp_path / name) == 0
@@ -111,5 +122,5 @@ def test_shorter_sequences_can_be_asked_for(name, tmp_path):
             short = load_published(place, block_size=5)
             assert short.config.block_size == 5
             np.testing.assert_array_equal(output(short, TOKENS[:, :5]), output(model, TOKENS[:, :5]))
-            with pytest.raises(CheckpointError, match="block_size = 13: the model is for sequences of at most 12"):
+            with pytest.raises(CheckpointError, match=r"block_size = 13: the model is for sequences of at most 12"):
                 load_published(place, block_size=13)

@@ -180,7 +180,7 @@ def test_further_settings_are_kept(path):
     for key, value in more.items():
         assert np.array_equal(found[key], value), key
     load_gguf(path)
-    with pytest.raises(CheckpointError, match="the setting x is a dict, which GGUF does not hold"):
+    with pytest.raises(CheckpointError, match=r"the setting x is a dict, which GGUF does not hold"):
         save_gguf(published("llama"), path, metadata={"x": {}})
 
 
@@ -201,9 +201,9 @@ def test_it_is_seen_what_a_file_is(path, tmp_path):
 
 @pytest.mark.parametrize("name", ["mistral", "bert, pooler"])
 def test_models_that_gguf_does_not_have_are_refused(name, path):
-    with pytest.raises(CheckpointError, match="with these settings is no model that GGUF has"):
+    with pytest.raises(CheckpointError, match=r"with these settings is no model that GGUF has"):
         save_gguf(published(name), path)
-    with pytest.raises(CheckpointError, match="is no model that GGUF has"):
+    with pytest.raises(CheckpointError, match=r"is no model that GGUF has"):
         save_gguf(build_model(GPTConfig(37, positions="alibi")), path)
     assert not path.exists()
 
@@ -212,9 +212,9 @@ def test_numbers_that_do_not_fit_are_refused(path):
     model = published("llama")
     model.head.weight.data[0, 0] = 1e30
     for dtype in ("float16", "q8_0"):
-        with pytest.raises(CheckpointError, match="output.weight has numbers that the type does not hold; use"):
+        with pytest.raises(CheckpointError, match=r"output.weight has numbers that the type does not hold; use"):
             save_gguf(model, path, dtype=dtype)
-    with pytest.raises(CheckpointError, match="dtype='q4': weights are written as float32, float16, bfloat16, q8_0"):
+    with pytest.raises(CheckpointError, match=r"dtype='q4': weights are written as float32, float16, bfloat16, q8_0"):
         save_gguf(model, path, dtype="q4")
     save_gguf(model, path, dtype="bfloat16")
 
@@ -226,11 +226,23 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("llama", {"llama.rope.dimension_count": np.uint32(4)}, "rope.dimension_count = 4, but the other settings say 8"),
     ("llama", {"llama.attention.value_length": np.uint32(4)}, "attention.value_length = 4"),
     ("llama", {"llama.vocab_size": np.uint32(99)}, "vocab_size = 99, but the other settings say 37"),
-    ("llama", {"llama.attention.sliding_window": np.uint32(9)}, "does not know what attention.sliding_window = 9 means"),
+    (
+        "llama",
+        {"llama.attention.sliding_window": np.uint32(9)},
+        "does not know what attention.sliding_window = 9 means",
+    ),
     ("llama", {"llama.block_count": np.uint32(1)}, "arrays that its settings do not explain: blk.1"),
     ("llama", {"llama.block_count": np.uint32(10**9)}, "its settings say 1000000000 layers, but it has 21 arrays"),
-    ("llama", {"llama.embedding_length": np.uint32(64)}, "output_norm.weight has shape|token_embd.weight has shape|lies"),
-    ("llama", {"llama.attention.head_count": np.array([4, 4], np.int32)}, "head_count must be one number for all layers"),
+    (
+        "llama",
+        {"llama.embedding_length": np.uint32(64)},
+        "output_norm.weight has shape|token_embd.weight has shape|lies",
+    ),
+    (
+        "llama",
+        {"llama.attention.head_count": np.array([4, 4], np.int32)},
+        "head_count must be one number for all layers",
+    ),
     ("llama", {"llama.attention.head_count_kv": np.uint32(3)}, "n_kv_head = 3 does not divide n_head = 4"),
     ("llama", {"split.count": np.uint16(3)}, "is one part of several: join them with llama-gguf-split"),
     ("llama 3", {"llama.rope.freq_base": 9.0}, "rope_freqs.weight has factors of a scaling"),
@@ -303,7 +315,10 @@ def test_damaged_files_are_refused(data, good, path):
 
 
 @FUZZED
-@given(content=st.binary(max_size=200), counts=st.tuples(*[st.integers(0, 3) | st.sampled_from([2**31, 2**62, 2**64 - 1])] * 2))
+@given(
+    content=st.binary(max_size=200),
+    counts=st.tuples(*[st.integers(0, 3) | st.sampled_from([2**31, 2**62, 2**64 - 1])] * 2),
+)
 @example(content=struct.pack("<QIIQ", 0, 9, 8, 2**60), counts=(0, 1))
 @example(content=struct.pack("<QIIQ", 0, 9, 9, 2), counts=(0, 1))
 @example(content=struct.pack("<QIQQQQQIQ", 0, 4, 2**62, 2**62, 2**62, 2**62, 0, 0, 0), counts=(1, 0))
@@ -321,12 +336,50 @@ def test_any_header_is_read_or_refused(content, counts, path):
         (b"GGML" + bytes(20), "does not begin with GGUF"),
         (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "has version 1; versions 2 and 3 are read"),
         (b"GGUF" + struct.pack("<IQQ", 3, 2**40, 0), "it would have 1,099,511,627,776 things"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + 2 * (struct.pack("<Q", 1) + b"a" + struct.pack("<IB", 0, 1)) + bytes(9), "'a' stands in it twice"),
+        (
+            b"GGUF"
+            + struct.pack("<IQQ", 3, 0, 2)
+            + 2 * (struct.pack("<Q", 1) + b"a" + struct.pack("<IB", 0, 1))
+            + bytes(9),
+            "'a' stands in it twice",
+        ),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"\xff" + bytes(20), "a name is not UTF-8"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 0, 99, 0) + bytes(20), "a has the unknown type 99"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + struct.pack("<Q", 1) + b"a" + struct.pack("<IQIQ", 1, 99, 0, 0) + bytes(99), "a lies outside of the file"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + struct.pack("<Q", 1) + b"a" + struct.pack("<IQIQ", 1, 31, 2, 0) + bytes(99), "no multiple of 32"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + struct.pack("<Q", 1) + b"a" + struct.pack("<IQIQ", 5, 31, 2, 0) + bytes(99), "would have 5 axes"),
+        (
+            b"GGUF"
+            + struct.pack("<IQQ", 3, 1, 0)
+            + struct.pack("<Q", 1)
+            + b"a"
+            + struct.pack("<IIQ", 0, 99, 0)
+            + bytes(20),
+            "a has the unknown type 99",
+        ),
+        (
+            b"GGUF"
+            + struct.pack("<IQQ", 3, 1, 0)
+            + struct.pack("<Q", 1)
+            + b"a"
+            + struct.pack("<IQIQ", 1, 99, 0, 0)
+            + bytes(99),
+            "a lies outside of the file",
+        ),
+        (
+            b"GGUF"
+            + struct.pack("<IQQ", 3, 1, 0)
+            + struct.pack("<Q", 1)
+            + b"a"
+            + struct.pack("<IQIQ", 1, 31, 2, 0)
+            + bytes(99),
+            "no multiple of 32",
+        ),
+        (
+            b"GGUF"
+            + struct.pack("<IQQ", 3, 1, 0)
+            + struct.pack("<Q", 1)
+            + b"a"
+            + struct.pack("<IQIQ", 5, 31, 2, 0)
+            + bytes(99),
+            "would have 5 axes",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(content, message, path):
@@ -336,9 +389,7 @@ def test_what_is_wrong_with_a_file_is_said(content, message, path):
 
 
 def test_a_file_that_is_none(tmp_path):
-    with pytest.raises(CheckpointError, match="there is no file"):
+    with pytest.raises(CheckpointError, match=r"there is no file"):
         GGUFFile(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match=r"cannot be read"):
         GGUFFile(tmp_path)
-
-

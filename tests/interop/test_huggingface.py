@@ -59,7 +59,9 @@ def test_a_model_comes_back_as_it_was(name, folder):
     same_weights(model, again)
     np.testing.assert_array_equal(output(again, TOKENS), output(model, TOKENS))
     expected = dataclasses.asdict(model.config) | {"n_hidden": getattr(again.config, "n_hidden", None)}
-    assert dataclasses.asdict(again.config) == {key: value for key, value in expected.items() if key in dir(again.config)}
+    assert dataclasses.asdict(again.config) == {
+        key: value for key, value in expected.items() if key in dir(again.config)
+    }
 
 
 @families
@@ -81,7 +83,9 @@ def test_sixteen_bits_are_the_nearest(name, folder, tmp_path):
         save_huggingface(model, folder / dtype, dtype=dtype)
         again = load_huggingface(folder / dtype)
         for path, weight in model.state_dict().items():
-            np.testing.assert_array_equal(again.state_dict()[path], weight.astype(kind).astype(np.float32), err_msg=path)
+            np.testing.assert_array_equal(
+                again.state_dict()[path], weight.astype(kind).astype(np.float32), err_msg=path
+            )
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama, tied", "qwen2"])
@@ -147,7 +151,7 @@ def test_settings_of_training_can_be_given(folder):
     edited(folder / "gpt2", attn_pdrop=0.1, resid_pdrop=0.1, embd_pdrop=0.1)
     assert load_huggingface(folder / "gpt2").config.dropout == 0.1
     edited(folder / "gpt2", attn_pdrop=0.2)
-    with pytest.raises(CheckpointError, match="attn_pdrop, embd_pdrop, resid_pdrop differ"):
+    with pytest.raises(CheckpointError, match=r"attn_pdrop, embd_pdrop, resid_pdrop differ"):
         load_huggingface(folder / "gpt2")
 
 
@@ -196,9 +200,9 @@ def test_a_folder_with_a_model_is_not_overwritten(folder):
 def test_weights_too_large_for_a_type_are_refused(folder):
     model = published("llama")
     model.norm.weight.data[3] = 1e6
-    with pytest.raises(CheckpointError, match="model.norm.weight has numbers that are too large for float16; use"):
+    with pytest.raises(CheckpointError, match=r"model.norm.weight has numbers that are too large for float16; use"):
         save_huggingface(model, folder, dtype="float16")
-    with pytest.raises(CheckpointError, match="dtype='int8': weights are written as float32, float16, bfloat16"):
+    with pytest.raises(CheckpointError, match=r"dtype='int8': weights are written as float32, float16, bfloat16"):
         save_huggingface(model, folder, dtype="int8")
     assert not folder.exists()
     assert np.isnan(rounded(np.array([np.nan, np.inf], np.float32), "float16", "x")[0])
@@ -250,7 +254,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "changes", "message"), REFUSED, ids=[f"{n} {next(iter(c))} {i}" for i, (n, c, _) in enumerate(REFUSED)])
+@pytest.mark.parametrize(
+    ("name", "changes", "message"), REFUSED, ids=[f"{n} {next(iter(c))} {i}" for i, (n, c, _) in enumerate(REFUSED)]
+)
 def test_what_would_not_be_the_same_model_is_refused(name, changes, message, folder):
     save_huggingface(published(name), folder)
     edited(folder, **changes)
@@ -261,14 +267,26 @@ def test_what_would_not_be_the_same_model_is_refused(name, changes, message, fol
 @pytest.mark.parametrize(
     ("name", "changes", "expected"),
     [
-        ("llama", {"rope_scaling": None, "rope_theta": ..., "rope_parameters": {"rope_theta": 7.0}}, {"rope_base": 7.0}),
+        (
+            "llama",
+            {"rope_scaling": None, "rope_theta": ..., "rope_parameters": {"rope_theta": 7.0}},
+            {"rope_base": 7.0},
+        ),
         ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}, {"rope_scaling": 2.0, "rope_base": 5000.0}),
         ("llama", {"head_dim": ..., "num_attention_heads": 4}, {"head_width": None}),
         ("llama", {"pretraining_tp": 2, "use_cache": False, "eos_token_id": [1, 2]}, {}),
         ("mistral", {"sliding_window": None}, {"window": None}),
         ("mistral", {"sliding_window": ...}, {"window": 4096}),
-        ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0, "layer_types": ...}, {"window": 4}),
-        ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2, "layer_types": ...}, {"window": None}),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0, "layer_types": ...},
+            {"window": 4},
+        ),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2, "layer_types": ...},
+            {"window": None},
+        ),
         ("qwen2", {"use_sliding_window": False, "sliding_window": 4}, {"window": None}),
         ("gpt2", {"activation_function": "gelu"}, {"gelu": "exact"}),
         ("gpt2", {"n_inner": 128, "summary_type": "mean", "reorder_and_upcast_attn": True}, {"gelu": "tanh"}),
@@ -292,7 +310,7 @@ def test_how_sentences_become_vectors_is_read(folder):
     (folder / "bert" / "modules.json").write_text(json.dumps(modules[:2]))
     assert not load_huggingface(folder / "bert").config.normalize
     (folder / "bert" / "modules.json").write_text(json.dumps([*modules[:2], {"type": "x.Dense"}]))
-    with pytest.raises(CheckpointError, match="modules.json has the steps Transformer, Pooling, Dense"):
+    with pytest.raises(CheckpointError, match=r"modules.json has the steps Transformer, Pooling, Dense"):
         load_huggingface(folder / "bert")
     (folder / "bert" / "modules.json").unlink()
     assert load_huggingface(folder / "bert").config.pool == "mean"
@@ -300,7 +318,7 @@ def test_how_sentences_become_vectors_is_read(folder):
     pooling.write_text(json.dumps({"pooling_mode_cls_token": True, "pooling_mode_max_tokens": False}))
     assert load_huggingface(folder / "bert, unused pooler").config.pool == "first"
     pooling.write_text(json.dumps({"pooling_mode_max_tokens": True}))
-    with pytest.raises(CheckpointError, match="pools by pooling_mode_max_tokens; known are pooling_mode_mean_tokens"):
+    with pytest.raises(CheckpointError, match=r"pools by pooling_mode_max_tokens; known are pooling_mode_mean_tokens"):
         load_huggingface(folder / "bert, unused pooler")
 
 
@@ -313,20 +331,22 @@ def test_pickles_are_refused_with_advice(folder):
     with pytest.raises(CheckpointError, match=r"pytorch_model.bin, a pickle, which can run any code .*save_pretrained"):
         load_huggingface(folder)
     (folder / "pytorch_model.bin").unlink()
-    with pytest.raises(CheckpointError, match="has no weights: there is no model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"has no weights: there is no model.safetensors"):
         load_huggingface(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(CheckpointError, match="is not a model of transformers: there is no config.json"):
+    with pytest.raises(CheckpointError, match=r"is not a model of transformers: there is no config.json"):
         load_huggingface(folder)
 
 
-@pytest.mark.parametrize("name", ["../x.safetensors", "/etc/x.safetensors", "x.bin", 3, "a\0.safetensors", "", "no.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["../x.safetensors", "/etc/x.safetensors", "x.bin", 3, "a\0.safetensors", "", "no.safetensors"]
+)
 def test_an_index_names_files_of_its_folder_alone(name, folder):
     save_huggingface(published("llama"), folder, largest=9000)
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     index["weight_map"]["model.norm.weight"] = name
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="which is not a safetensors file in this folder|cannot be read"):
+    with pytest.raises(CheckpointError, match=r"which is not a safetensors file in this folder|cannot be read"):
         load_huggingface(folder)
 
 
@@ -349,7 +369,7 @@ def test_an_index_fits_its_files(folder):
     index = json.loads(json.dumps(whole))
     index["weight_map"]["more"] = "copy.safetensors"
     path.write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="has an array in two of its files"):
+    with pytest.raises(CheckpointError, match=r"has an array in two of its files"):
         load_huggingface(folder)
     for text in ("", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": ["b"]}}'):
         path.write_text(text)
@@ -361,7 +381,9 @@ def test_arrays_of_other_types_are_refused(folder):
     save_huggingface(published("llama"), folder)
     content = arrays(folder)
     rewrite(folder, content | {"model.norm.weight": content["model.norm.weight"].astype(np.float64)})
-    with pytest.raises(CheckpointError, match="model.norm.weight has the type float64; weights are float32, float16 or"):
+    with pytest.raises(
+        CheckpointError, match=r"model.norm.weight has the type float64; weights are float32, float16 or"
+    ):
         load_huggingface(folder)
 
 
@@ -389,7 +411,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Any]
 def test_settings_of_any_kind_load_or_are_refused(data, good):
     """Whatever a setting says, the model is built from arrays that are there, or not at all."""
     place, values = good[data.draw(st.sampled_from(list(CONFIGS)))]
-    changes = data.draw(st.dictionaries(st.sampled_from(sorted(values)) | st.text(max_size=8), json_values, min_size=1, max_size=3))
+    changes = data.draw(
+        st.dictionaries(st.sampled_from(sorted(values)) | st.text(max_size=8), json_values, min_size=1, max_size=3)
+    )
     (place / "config.json").write_text(json.dumps(values | changes))
     try:
         model = load_huggingface(place)
@@ -425,6 +449,6 @@ def test_a_file_that_shrinks_while_it_is_read(folder):
     save_huggingface(published("llama"), folder)
     file = TensorFile(folder / "model.safetensors")
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:2000])
-    with pytest.raises(CheckpointError, match="has become shorter while it was read"):
+    with pytest.raises(CheckpointError, match=r"has become shorter while it was read"):
         for name in file.entries:
             file.read(name)

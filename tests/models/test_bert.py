@@ -114,7 +114,7 @@ def test_a_cache_serves_one_backward():
     model = build()
     vectors, cache = model.forward(TOKENS)
     model.backward(vectors, cache)
-    with pytest.raises(ShapeError, match="this cache was used before"):
+    with pytest.raises(ShapeError, match=r"this cache was used before"):
         model.backward(vectors, cache)
 
 
@@ -125,9 +125,9 @@ def test_mistakes_are_explained():
         build().forward(TOKENS, token_types=TYPES[:, :5])
     with pytest.raises(TokenError):
         build().forward(TOKENS, token_types=TYPES + 3)
-    with pytest.raises(ConfigError, match="pooler = 'use': did you mean 'used'"):
+    with pytest.raises(ConfigError, match=r"pooler = 'use': did you mean 'used'"):
         BertConfig(11, pooler="use")
-    with pytest.raises(ConfigError, match="label_smoothing = 0.1: a BERT has no loss of its own"):
+    with pytest.raises(ConfigError, match=r"label_smoothing = 0.1: a BERT has no loss of its own"):
         BertConfig(11, label_smoothing=0.1)
 
 

@@ -14,7 +14,8 @@ from ..family import Family, Values
 from ..table import Part, Row, row
 
 LAYER = "encoder.layer.{i}."
-NORMS = (("norm", "embeddings.LayerNorm"),) + (
+NORMS = (
+    ("norm", "embeddings.LayerNorm"),
     ("blocks.{i}.norm1", LAYER + "attention.output.LayerNorm"),
     ("blocks.{i}.norm2", LAYER + "output.LayerNorm"),
 )
@@ -79,7 +80,7 @@ def look(folder: Path, names: Container[str]) -> Values:
     Raises:
         CheckpointError: if the files are damaged, or ask for steps that minitrain does not have.
     """
-    pooler = "pooler.dense.weight" in names or "bert.pooler.dense.weight" in names  # type: ignore[comparison-overlap]
+    pooler = "pooler.dense.weight" in names or "bert.pooler.dense.weight" in names
     if not (folder / MODULES).exists():
         if pooler:
             return {"pool": "first", "pooler": "used", "normalize": False}
@@ -106,7 +107,9 @@ def add(folder: Path, config: BertConfig) -> None:
     """
     if config.pooler == "used":
         if config.pool != "first" or config.normalize:
-            raise CheckpointError("BERT's pooler reads the first position and does not normalise: pool='first', normalize=False")
+            raise CheckpointError(
+                "BERT's pooler reads the first position and does not normalise: pool='first', normalize=False"
+            )
         return
     names = ["Transformer", "Pooling", "Normalize"][: 3 if config.normalize else 2]
     paths = ["", "1_Pooling", "2_Normalize"]

@@ -53,11 +53,19 @@ def rows(config: LlamaConfig) -> list[Row]:
 
 def _qkv(attention: str, what: str, columns: str) -> tuple[Part, ...]:
     """Queries, keys and values, which minitrain has as one matrix."""
-    return tuple(Part(f"{attention}{name}_proj.{what}", size + columns) for name, size in zip("qkv", "QKK", strict=True))
+    return tuple(
+        Part(f"{attention}{name}_proj.{what}", size + columns) for name, size in zip("qkv", "QKK", strict=True)
+    )
 
 
 def read(
-    values: Values, ours: Values, *, base: float, head_width: int | None = None, window: Callable[..., int | None], **own: Any
+    values: Values,
+    ours: Values,
+    *,
+    base: float,
+    head_width: int | None = None,
+    window: Callable[..., int | None],
+    **own: Any,
 ) -> Values:
     """Positions, the width of a head and the window.
 
@@ -149,7 +157,9 @@ def family_name(config: LlamaConfig) -> str | None:
     return "llama" if config.window is None else "mistral"
 
 
-def _family(name: str, architecture: str, reader: Callable[..., Values], writer: Callable[[Any], Values], **more: Any) -> Family:
+def _family(
+    name: str, architecture: str, reader: Callable[..., Values], writer: Callable[[Any], Values], **more: Any
+) -> Family:
     return Family(
         name=name,
         architectures=(architecture, architecture.replace("ForCausalLM", "Model")),

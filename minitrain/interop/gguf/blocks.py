@@ -104,7 +104,7 @@ def _nibbles(packed: Array) -> Array:
 
 def _fifth_bits(packed: Array) -> Array:
     """(N, 32) uint8, 0 or 16: the bits of 4 bytes, the lowest first."""
-    return np.unpackbits(packed, axis=1, bitorder="little") << 4  # type: ignore[no-any-return]
+    return np.unpackbits(packed, axis=1, bitorder="little") << 4
 
 
 def _q8_0(blocks: Array) -> Array:
@@ -167,5 +167,5 @@ def packed(array: Array, kind: int) -> Array:
     """The bytes of a float32 array in a type that is written: F32, F16, BF16 or Q8_0."""
     if kind == Q8_0:
         return quantize_q8_0(array)
-    dtype = {F32: np.dtype("<f4"), F16: np.dtype("<f2"), BF16: bfloat16()}[kind]
-    return np.ascontiguousarray(array.astype(dtype, copy=False)).view(np.uint8)  # type: ignore[no-any-return]
+    dtypes: dict[int, Any] = {F32: np.dtype("<f4"), F16: np.dtype("<f2"), BF16: bfloat16()}
+    return np.ascontiguousarray(array.astype(dtypes[kind], copy=False)).view(np.uint8)

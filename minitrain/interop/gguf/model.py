@@ -1,7 +1,7 @@
 """Models in GGUF files, in and out.
 
-    model = load_gguf("SmolLM2-135M-Instruct.Q4_1.gguf")
-    save_gguf(model, "mine.gguf", dtype="q8_0")
+model = load_gguf("SmolLM2-135M-Instruct.Q4_1.gguf")
+save_gguf(model, "mine.gguf", dtype="q8_0")
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def read_config(file: GGUFFile, changes: Mapping[str, Any]) -> tuple[Architectur
 
 
 def _settings(architecture: Architecture, values: dict[str, Any], file: GGUFFile) -> dict[str, Any]:
-    """minitrain's settings; every one of the file is understood, or refused."""
+    """Minitrain's settings; every one of the file is understood, or refused."""
     ours: dict[str, Any] = {"tie_weights": OUTPUT not in file.tensors}
     for theirs, name in architecture.settings.items():
         if theirs not in values and theirs not in architecture.defaults:
@@ -135,7 +135,9 @@ def _settings(architecture: Architecture, values: dict[str, Any], file: GGUFFile
             raise ValueError(f"{theirs} = {value!r:.50}, and minitrain has {' or '.join(map(repr, allowed))} alone")
     if values:
         theirs, value = next(iter(values.items()))
-        raise ValueError(f"minitrain does not know what {theirs} = {value!r:.50} means, so the model would not be the same")
+        raise ValueError(
+            f"minitrain does not know what {theirs} = {value!r:.50} means, so the model would not be the same"
+        )
     return ours
 
 
@@ -180,12 +182,12 @@ def save_gguf(
         CheckpointError: if no architecture has such a model, a weight does not fit ``dtype``.
         FileError: if the file cannot be written.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     architecture = next((one for one in ARCHITECTURES.values() if one.fits(config)), None)
     if architecture is None:
         raise CheckpointError(
-            f"a {type(config).__name__} with these settings is no model that GGUF has: it has GPTs with learned positions, "
-            "Llamas with rotary positions and no window, and BERTs without a pooler"
+            f"a {type(config).__name__} with these settings is no model that GGUF has: it has GPTs with learned "
+            "positions, Llamas with rotary positions and no window, and BERTs without a pooler"
         )
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype={dtype!r}: weights are written as {', '.join(DTYPES)}")

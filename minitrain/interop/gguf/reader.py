@@ -14,6 +14,7 @@ and every length is compared with what is left of the file before anything is ma
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import os
 import struct
@@ -195,7 +196,7 @@ def _read(file: _Header) -> tuple[dict[str, Any], dict[str, Tensor]]:
         tensors[name] = Tensor(kind, shape, base + offset, length)
         used.append((offset, offset + length, name))
     used.sort()
-    for (_, end, _), (start, _, name) in zip(used, used[1:], strict=False):
+    for (_, end, _), (start, _, name) in itertools.pairwise(used):
         if start < end:
             raise _Damaged(f"{name:.100} lies over another array")
     return metadata, tensors

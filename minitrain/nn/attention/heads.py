@@ -17,7 +17,6 @@ from ...ops.norms.rms_norm import RMSNormCache
 from ..core.checks import check_probabilities, check_sizes
 from ..layers.rms_norm import RMSNorm
 
-
 ROPE_SCALINGS = ("linear", "llama3")
 """How a trained model is used on longer texts: all rotations are slowed down, or, as in Llama 3, the slow ones."""
 
@@ -27,9 +26,9 @@ class Rope:
     """Settings of rotary positions (Su et al., 2021, arXiv:2104.09864); see ``ops.rope``.
 
     ``kind="linear"`` divides all positions by ``scaling`` (Chen et al., 2023, arXiv:2306.15595). ``kind="llama3"``
-    (Grattafiori et al., 2024, arXiv:2407.21783) looks at how often a pair turns within ``original`` positions. Pairs that
-    turn less than ``low`` times are slowed down by ``scaling``, those that turn more than ``high`` times are left alone,
-    and those between get a factor between, linear in the number of turns.
+    (Grattafiori et al., 2024, arXiv:2407.21783) looks at how often a pair turns within ``original`` positions. Pairs
+    that turn less than ``low`` times are slowed down by ``scaling``, those that turn more than ``high`` times are left
+    alone, and those between get a factor between, linear in the number of turns.
 
     Attributes:
         base: the slowest pair rotates about this many times more slowly than the first.

@@ -28,10 +28,10 @@ class PostNormBlockCache(NamedTuple):
 
 
 class PostNormBlock(ResidualBlock):
-    """``x = norm1(x + attention(x))``, then ``x = norm2(x + feed_forward(x))`` (Vaswani et al., 2017, arXiv:1706.03762).
+    """``x = norm1(x + attention(x))``, then ``x = norm2(x + feed_forward(x))`` (Vaswani et al., 2017).
 
-    Every position attends to every other. The output of a block is normalised, so a model of such blocks has no final
-    norm.
+    See arXiv:1706.03762. Every position attends to every other. The output of a block is normalised, so a model of such
+    blocks has no final norm.
 
     Args:
         width: model width C.
@@ -89,4 +89,4 @@ class PostNormBlock(ResidualBlock):
         dx = dsum + self.feed_forward.backward(drop_branch_backward(dsum, cache.branch2), cache.feed_forward)
         dsum = self.norm1.backward_residual(None, dx, cache.norm1)
         dbranch = drop_branch_backward(dsum, cache.branch1)
-        return dsum + self.attention.backward(dbranch, cache.attention)  # type: ignore[no-any-return]
+        return dsum + self.attention.backward(dbranch, cache.attention)
