@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ConfigError, nearest
 from ..nn.core.module import Module
-from .bert import Bert
+from .bert import Bert, BertConfig
 from .common.config import CheckedConfig
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
@@ -40,6 +40,10 @@ PRESETS: dict[str, Any] = {
     # the body of BERT base (Devlin et al., 2018), pre-norm
     "encoder-base": EncoderConfig(
         vocab_size=30522, n_classes=2, block_size=512, n_layer=12, n_head=12, n_embd=768, dropout=0.1, pool="first"
+    ),
+    # all-MiniLM-L6-v2, an encoder of sentences (Wang et al., 2020, arXiv:2002.10957)
+    "bert-minilm": BertConfig(
+        vocab_size=30522, block_size=512, n_layer=6, n_head=12, n_embd=384, n_hidden=1536, dropout=0.1
     ),
     # the copy task of "The Annotated Transformer"
     "seq2seq-copy": Seq2SeqConfig(vocab_size=11, block_size=16, n_layer=2, n_head=4, n_embd=64),

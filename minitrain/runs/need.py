@@ -52,7 +52,7 @@ def least_need(config: RunConfig, vocab_size: int) -> Need:
     """
     shape = config.model.shape(vocab_size=vocab_size, block_size=config.data.block_size)
     parameters = parameter_count(shape) or 0
-    copies = 2 + _moments(config)
+    copies = 2 + _moments(config) if config.adapter is None else 1  # adapters are few: the frozen weights remain
     trainer = config.trainer
     rows = -(-trainer.batch_size // trainer.gradient_accumulation_steps) * config.data.block_size
     if not parameters:  # a model of your own: its batch alone is known
