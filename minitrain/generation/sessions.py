@@ -36,8 +36,8 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
             `minitrain.generation.weights`.
 
     Raises:
-        ConfigError: if there is no slot, if the weights of such a model cannot be rounded, or keys and values would take more than the memory that is free. Nothing is
-            allocated then.
+        ConfigError: if there is no slot, if the weights of such a model cannot be rounded, or if keys and values would
+            take more than the memory that is free. Nothing is allocated then.
     """
     check_slots(slots)
     check_weights(weights)

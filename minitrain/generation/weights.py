@@ -1,8 +1,9 @@
 """Weights of 16 and 8 bits for decoding: a step waits for memory, so fewer bytes are fewer seconds.
 
-bfloat16 keeps 8 bits of each number. int8 keeps 8 bits of each number relative to the largest of its row, whose scale is
-a float32 number (as in Dettmers et al., 2022, arXiv:2208.07339, without the outliers' special treatment). Activations
-and sums stay float32. Norms and biases are not rounded, and the table of tokens only where it is the head's matrix, too.
+bfloat16 keeps 8 bits of each number. int8 keeps 8 bits of each number relative to the largest of its row, whose scale
+is a float32 number (as in Dettmers et al., 2022, arXiv:2208.07339, without the outliers' special treatment).
+Activations and sums stay float32. Norms and biases are not rounded. The table of tokens is rounded where it is the
+head's matrix, too.
 """
 
 from __future__ import annotations

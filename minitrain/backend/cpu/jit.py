@@ -171,7 +171,8 @@ def kernel(
     """Declare a CPU kernel with an explicit numba signature, e.g. ``"void(f4[:, ::1], f4[::1], i8)"``.
 
     The last argument of a parallel kernel is the number of parts of its work, one for each thread. A signature with
-    ``operand`` as a type, as in ``"void(operand[:, ::1], f4[:, ::1], i8)"``, declares a ``ProductKernel`` with ``forms``.
+    ``operand`` as a type, as in ``"void(operand[:, ::1], f4[:, ::1], i8)"``, declares a ``ProductKernel`` with these
+    forms.
     """
     if OPERAND in signature:
         return lambda function: ProductKernel(function, signature, forms)

@@ -123,7 +123,7 @@ class CrossAttention(Module):
 
     def new_past(self, longest: int, batch: int = 1) -> KeyValues:
         """Memory for the keys and values of a memory of at most ``longest`` positions."""
-        return KeyValues(longest, self.kv_heads, self.head_width, self.kv.weight.data, batch=batch)
+        return KeyValues(longest, self.kv_heads, self.head_width, next(iter(self.parameters())).data, batch=batch)
 
     def backward(self, dout: Array, cache: CrossAttentionCache, *, dmemory: Target = None) -> tuple[Array, Array]:
         """Map dout (B, T, C) to dx (B, T, C) and dmemory (B, S, memory_width).

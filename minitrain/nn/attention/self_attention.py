@@ -158,7 +158,7 @@ class MultiHeadAttention(Module):
 
     def new_past(self, longest: int, batch: int = 1) -> KeyValues:
         """Memory for the keys and values of sequences of at most ``longest`` positions."""
-        like = self.qkv.weight.data
+        like = next(iter(self.parameters())).data  # an adapter hides the weight of its layer
         return KeyValues(longest, self.kv_heads, self.head_width, like, window=self.window, batch=batch)
 
     def backward(self, dout: Array, cache: MultiHeadAttentionCache) -> Array:

@@ -64,10 +64,10 @@ def _times_panel(panels, begin, rows, depth, x, ldx, beta, out, ldo):
 def _times_panel_of(panels, begin, rows, depth, x, ldx, beta, out, ldo):
     column = _COLUMNS[panels.dtype]
 
-    def multiply(panels, begin, rows, depth, x, ldx, beta, out, ldo):
+    def times_panel(panels, begin, rows, depth, x, ldx, beta, out, ldo):
         column(rows, depth, x, ldx, panels.ctypes.data + panels.itemsize * begin, beta, out, ldo)
 
-    return multiply
+    return times_panel
 
 
 @device
