@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import ConfigError
 from .engine import Engine
 from .params import SamplingParams
-from .requests import Detokenizer, Event, Result, Sample, checked_prompt
+from .requests import Detokenize, Event, Result, Sample, checked_prompt
 from .session import LanguageModel, Session, UncachedSession
 
 
@@ -19,7 +19,7 @@ def batch_generate(
     *,
     slots: int = 8,
     prompt_tokens_per_step: int | None = 512,
-    detokenizer: Detokenizer | None = None,
+    detokenizer: Detokenize | None = None,
     device: str = "cpu",
 ) -> list[Result]:
     """Continue each prompt, as many at once as there are slots.
@@ -73,7 +73,7 @@ def batch_stream(
     *,
     slots: int = 8,
     prompt_tokens_per_step: int | None = 512,
-    detokenizer: Detokenizer | None = None,
+    detokenizer: Detokenize | None = None,
     device: str = "cpu",
 ) -> Iterator[Event]:
     """Like `batch_generate`, but yield each token as soon as it is chosen.

@@ -21,7 +21,7 @@ depend on the settings, and are comparable between requests.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ Cut = Callable[[Array], Array]
 
 
 class Choice(NamedTuple):
-    """A token, its log-probability, and the most likely tokens with theirs; the latter two only if they were asked for."""
+    """A token, its log-probability, and the most likely tokens with theirs; the last two only if asked for."""
 
     token: int
     logprob: float | None
@@ -69,10 +69,9 @@ class Chooser:
     def __init__(self, params: SamplingParams) -> None:
         self.temperature, self.logprobs = params.temperature, params.logprobs
         self.changes, self.cuts = changes_of(params), cuts_of(params)
-        self._largest_id = max(
-            (0, *params.suppress_tokens, *params.stop_token_ids, *(params.logit_bias or {}))
-            + tuple((params.forced_tokens or {}).values())
-        )
+        forced = (params.forced_tokens or {}).values()
+        named = (*params.suppress_tokens, *params.stop_token_ids, *(params.logit_bias or ()), *forced)
+        self._largest_id = max(named, default=0)
 
     def __call__(self, logits: Array, tokens: Tokens, prompt: int, uniform: float) -> Choice:
         """The next token of a sequence.
@@ -194,8 +193,8 @@ def cuts_of(params: SamplingParams) -> list[Cut]:
     return cuts
 
 
-def _ids(tokens: object) -> Tokens:
-    return np.array(sorted(set(tokens)) if not isinstance(tokens, dict) else list(tokens), np.int64)  # type: ignore[call-overload, return-value]
+def _ids(tokens: Iterable[int]) -> Array:
+    return np.array(list(tokens), np.int64)
 
 
 def _force_next(forced: dict[int, int], logits: Array, tokens: Tokens, prompt: int) -> Array:

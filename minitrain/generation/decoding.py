@@ -59,8 +59,8 @@ def stream(
     The random number for a token is a function of the key, the index of its sample and its position. It does not
     change if you ask for more tokens, or for the samples of a batch one by one (`Key.at_sample`).
 
-    The model sees at most ``config.block_size`` tokens. When a text has outgrown them, the context starts again with the
-    last half of the block, numbered from position 0, and grows from there; see `minitrain.generation.context`.
+    The model sees at most ``config.block_size`` tokens. When a text has outgrown them, the context starts again with
+    the last half of the block, numbered from position 0, and grows from there; see `minitrain.generation.context`.
 
     Args:
         model: the model; runs without dropout.

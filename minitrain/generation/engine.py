@@ -8,7 +8,7 @@ on its neighbours: the session gives each row its own bits, and each token has i
 
 from __future__ import annotations
 
-import itertools
+import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -20,21 +20,22 @@ from ..errors import ConfigError, MinitrainError
 from ..random import Key, uniform_number
 from .context import restart_length
 from .params import SamplingParams
-from .requests import Detokenizer, Event, Request, Running
+from .requests import Detokenize, Event, Request, Running
 from .session import Session, Tokens
 
 
 class Engine:
     """Generates tokens for requests that come and go.
 
-    One thread drives it: it calls `step` while the engine is `busy`. Other threads may call `submit` and `cancel` at any
-    time, which take effect at the next step.
+    One thread drives it: it calls `step` while the engine is `busy`. Other threads may call `submit` and `cancel` at
+    any time, which take effect at the next step.
 
     Args:
         session: the model. The engine uses those of its slots that are free now, until `close`.
         prompt_tokens_per_step: the most tokens of prompts that a step takes in, so that long prompts do not hold up the
             samples that run. What does not fit is taken in by the next steps. ``None`` for no limit.
         detokenizer: makes a function for each sample that turns its tokens into text, one by one; for stop strings.
+            It is called with the prompt (n,).
 
     Raises:
         ConfigError: if no slot is free, or the limit is below 1.
@@ -54,7 +55,7 @@ class Engine:
         session: Session,
         *,
         prompt_tokens_per_step: int | None = 512,
-        detokenizer: Detokenizer | None = None,
+        detokenizer: Detokenize | None = None,
     ) -> None:
         if prompt_tokens_per_step is not None and prompt_tokens_per_step < 1:
             raise ConfigError(f"prompt_tokens_per_step={prompt_tokens_per_step} must be 1 or more, or None")
@@ -62,9 +63,9 @@ class Engine:
         self._free = [slot for slot in reversed(range(session.slots)) if session.length(slot) == 0]
         if not self._free:
             raise ConfigError(f"all {session.slots} slots of the session are in use: cut one to 0, or make more")
-        self._numbers = itertools.count()
-        self._submitted = -1  # the last number that was given
-        # What other threads write: the operations on these are atomic.
+        # What other threads write: adding to these and taking from them is atomic.
+        self._lock = threading.Lock()  # of numbers, which are given in the order of the inbox
+        self._submitted = 0
         self._inbox: deque[Request] = deque()
         self._cancelled: deque[int] = deque()
         # What the thread that drives the engine knows.
@@ -86,9 +87,10 @@ class Engine:
         """Add a request.
 
         Args:
-            prompt: token ids (n,), at least one. Of a long one, the model sees the end, see `minitrain.generation.context`.
+            prompt: token ids (n,), at least one. Of a long one, the model sees the end; see
+                `minitrain.generation.context`.
             params: how tokens are chosen.
-            key: where random numbers come from, in place of ``params.seed``. ``key.sample`` counts for the first sample.
+            key: where random numbers come from, in place of ``params.seed``. ``key.sample`` is that of the first sample.
 
         Returns:
             The number of the request, which its events have: 0, 1, ….
@@ -100,8 +102,10 @@ class Engine:
         """
         params = params or SamplingParams()
         request = Request(0, prompt, params, self.session.longest, key, self.detokenizer)
-        request.number = self._submitted = next(self._numbers)
-        self._inbox.append(request)
+        with self._lock:
+            request.number = self._submitted
+            self._submitted += 1
+            self._inbox.append(request)
         return request.number
 
     def cancel(self, request: int) -> None:
@@ -110,7 +114,7 @@ class Engine:
         Raises:
             ConfigError: if there never was such a request.
         """
-        if not 0 <= request <= self._submitted:
+        if not 0 <= request < self._submitted:
             raise ConfigError(f"there is no request {request}: submit returns the number")
         self._cancelled.append(request)
 
@@ -118,7 +122,8 @@ class Engine:
         """Run the model once and tell what came of it.
 
         A request that fails ends with events that have its error; the others go on. It fails if its prompt or its
-        settings have tokens outside the vocabulary, if the model returns NaN for it, or if a function of its own raises.
+        settings have tokens outside the vocabulary, if the model returns NaN for it, or if a function of its own
+        raises.
 
         Returns:
             The events, at most one for each unfinished sample. There may be none while long prompts are taken in.

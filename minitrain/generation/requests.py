@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,9 +16,9 @@ from .context import context_start
 from .params import SamplingParams
 from .session import Tokens
 
-Detokenizer = Callable[[], Callable[[int], str]]
-"""Makes a function for each sample, which is called with its new tokens, one by one, and returns the text that each of
-them completes: nothing while a character lacks bytes."""
+Detokenize = Callable[[Tokens], Callable[[int], str]]
+"""Makes a function for each sample out of the tokens (n,) of its prompt. That is called with the new tokens, one by
+one, and returns the text that each of them completes: nothing while a character lacks bytes."""
 
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
 """A stop token or stop string came; ``max_new_tokens`` were chosen; the request was cancelled; it failed."""
@@ -147,7 +147,7 @@ class Request:
         params: SamplingParams,
         longest: int,
         key: Key | None,
-        detokenizer: Detokenizer | None,
+        detokenizer: Detokenize | None,
     ) -> None:
         if params.stop and detokenizer is None:
             raise ConfigError("stop strings need a detokenizer: pass detokenizer=, or use stop_token_ids")
@@ -175,7 +175,9 @@ class Running:
         self.tokens[: self.length] = prompt
         self.start = self.fed = request.start  # the session has the tokens from `start` to `fed`
         self.followers: list[Running] = []  # samples that get a copy of the prompt once the session has it
-        self.watch = StopWatch(params.stop, request.detokenizer()) if params.stop and request.detokenizer else None
+        self.watch = (
+            StopWatch(params.stop, request.detokenizer(prompt)) if params.stop and request.detokenizer else None
+        )
 
     def add(self, token: int) -> None:
         """Append a token."""
@@ -205,7 +207,7 @@ class StopWatch:
         detokenize: the text that the next token completes.
     """
 
-    def __init__(self, stop: Sequence[str], detokenize: Callable[[int], str]) -> None:
+    def __init__(self, stop: Collection[str], detokenize: Callable[[int], str]) -> None:
         self.stop, self.detokenize = stop, detokenize
         self._kept = max(map(len, stop)) - 1  # characters that a string may have begun with
         self._tail = ""
@@ -216,5 +218,6 @@ class StopWatch:
         text = self._tail + self.detokenize(token)
         self._tail = text[max(0, len(text) - self._kept) :]
         # Only strings that end in the new text: older ones were there before.
-        places = ((text.find(stop, max(0, old - len(stop) + 1)), stop) for stop in self.stop)
-        return min(((place, stop) for place, stop in places if place >= 0), default=(0, None))[1]
+        places = [(text.find(stop, max(0, old - len(stop) + 1)), stop) for stop in self.stop]
+        found = [(place, stop) for place, stop in places if place >= 0]
+        return min(found)[1] if found else None

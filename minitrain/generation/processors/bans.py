@@ -11,7 +11,7 @@ from ...backend.arrays import Array
 from ..session import Tokens
 
 
-def ban(logits: Array, ids: Tokens) -> Array:
+def ban(logits: Array, ids: Array) -> Array:
     """Ban the tokens ``ids`` (n,)."""
     changed = logits.copy()
     changed[ids] = -np.inf

@@ -1,8 +1,8 @@
 """Cuts the unlikely end of a distribution: top-k, top-p (nucleus), min-p and typical sampling.
 
-Each function takes scores (m,), unnormalised log-probabilities after the temperature, and returns the positions that it
-keeps, in ascending order. Cuts follow each other: each gets the scores that the one before has kept, so that it sees the
-distribution over these. Of equal scores, the lower position counts as more likely.
+Each function takes scores (m,), unnormalised log-probabilities after the temperature, and returns the positions that
+it keeps, in ascending order. Cuts follow each other: each gets the scores that the one before has kept, so that it sees
+the distribution over these. Of equal scores, the lower position counts as more likely.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def keep_min_p(scores: Array, p: float) -> Array:
 def keep_typical(scores: Array, p: float) -> Array:
     """Keep the most typical tokens that together reach the share ``p`` of the probability.
 
-    A token is typical if its information, -log of its probability, is near the mean information of the distribution, the
-    entropy. Tokens as typical as the last one that is needed are kept too.
+    A token is typical if its information, -log of its probability, is near the mean information of the distribution,
+    the entropy. Tokens as typical as the last one that is needed are kept too.
 
     Source: Meister et al., 2022, "Locally Typical Sampling", section 4.
     """

@@ -11,7 +11,7 @@ from ...backend.arrays import Array
 from ..session import Tokens
 
 
-def add_bias(logits: Array, ids: Tokens, bias: Array) -> Array:
+def add_bias(logits: Array, ids: Array, bias: Array) -> Array:
     """Add a number to the logits of some tokens.
 
     Args:
