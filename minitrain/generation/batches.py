@@ -85,7 +85,7 @@ def batch_stream(
     """
     prompts = list(prompts)
     wanted = _each(params, len(prompts))
-    session = open_session(model, max(1, min(slots, sum(each.num_samples for each in wanted))), device)
+    session = open_session(model, min(slots, max(1, sum(each.num_samples for each in wanted))), device)
     engine = Engine(session, prompt_tokens_per_step=prompt_tokens_per_step, detokenizer=detokenizer)
     for prompt, each in zip(prompts, wanted, strict=True):
         engine.submit(prompt, each)

@@ -90,7 +90,7 @@ class Engine:
             prompt: token ids (n,), at least one. Of a long one, the model sees the end; see
                 `minitrain.generation.context`.
             params: how tokens are chosen.
-            key: where random numbers come from, in place of ``params.seed``. ``key.sample`` is that of the first sample.
+            key: where random numbers come from, in place of ``params.seed``; ``key.sample`` is for the first sample.
 
         Returns:
             The number of the request, which its events have: 0, 1, ….

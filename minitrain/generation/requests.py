@@ -175,9 +175,7 @@ class Running:
         self.tokens[: self.length] = prompt
         self.start = self.fed = request.start  # the session has the tokens from `start` to `fed`
         self.followers: list[Running] = []  # samples that get a copy of the prompt once the session has it
-        self.watch = (
-            StopWatch(params.stop, request.detokenizer(prompt)) if params.stop and request.detokenizer else None
-        )
+        self.watch: StopWatch | None = None
 
     def add(self, token: int) -> None:
         """Append a token."""
@@ -188,8 +186,10 @@ class Running:
 
     def stopped_by(self, token: int) -> int | str | None:
         """The stop token or stop string that ends the sample with ``token``, its last one; ``None`` if it goes on."""
-        params = self.request.params
-        found = self.watch.add(token) if self.watch else None
+        params, found = self.request.params, None
+        if params.stop and self.request.detokenizer is not None:
+            self.watch = self.watch or StopWatch(params.stop, self.request.detokenizer(self.request.prompt))
+            found = self.watch.add(token)
         if self.length - len(self.request.prompt) < params.min_new_tokens:
             return None
         return token if token in params.stop_token_ids else found
