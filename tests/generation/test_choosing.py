@@ -165,7 +165,7 @@ def test_settings_that_name_a_token_outside_the_vocabulary(settings: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("returned", "says"), [(np.zeros(2), r"\(2,\)"), (None, "NoneType"), (np.zeros((1, 3)), "1, 3")]
+    ("returned", "says"), [(np.zeros(2), r"\(2,\)"), (None, "NoneType"), (np.zeros((1, 3)), r"\(1, 3\)")]
 )
 def test_a_processor_that_returns_something_else(returned: Any, says: str) -> None:
     params = SamplingParams(processor=lambda tokens, logits: returned)

@@ -232,7 +232,7 @@ def test_a_request_is_cancelled_after_some_tokens() -> None:
     engine.step()
     engine.step()
     engine.cancel(request)
-    assert [event[:3] + (event.finish_reason,) for event in engine.step()] == [
+    assert [(*event[:3], event.finish_reason) for event in engine.step()] == [
         (0, 0, None, "cancelled"),
         (0, 1, None, "cancelled"),
     ]

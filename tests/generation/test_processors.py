@@ -42,7 +42,9 @@ def test_repetition(row: list[float], tokens: list[int], penalty: float) -> None
 @given(row=ROWS, tokens=TOKENS, penalty=st.floats(1.01, 3))
 def test_repetition_is_never_likelier(row: list[float], tokens: list[int], penalty: float) -> None:
     out = penalize_repetition(np.array(row), np.array(tokens, np.int32), penalty)
-    assert all(new <= old if token in tokens else new == old for token, (new, old) in enumerate(zip(out, row)))
+    assert all(
+        new <= old if token in tokens else new == old for token, (new, old) in enumerate(zip(out, row, strict=True))
+    )
 
 
 @given(row=ROWS, tokens=TOKENS, frequency=st.floats(-2, 2), presence=st.floats(-2, 2))
