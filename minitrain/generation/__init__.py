@@ -14,3 +14,5 @@ from .session import LanguageModel as LanguageModel
 from .session import Session as Session
 from .session import UncachedSession as UncachedSession
 from .text import continue_text as continue_text
+from .texts import generate_text_sampling as generate_text_sampling
+from .texts import sample_text as sample_text

@@ -104,7 +104,9 @@ class Chooser:
         if self.logprobs is None:
             return Choice(token, None, ())
         logprobs = log_probabilities(logits)
-        best = largest(logprobs, self.logprobs)
+        if self.logprobs == 0:
+            return Choice(token, float(logprobs[token]), ())
+        best = largest(logits, self.logprobs)
         return Choice(token, float(logprobs[token]), tuple(zip(best.tolist(), logprobs[best].tolist(), strict=True)))
 
 

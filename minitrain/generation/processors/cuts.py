@@ -19,7 +19,7 @@ def largest(values: Array, n: int) -> Array:
     """The positions of the ``n`` largest of ``values`` (m,), the largest first; all of them if there are fewer."""
     if n >= values.size or values.size <= FEW:
         return (-values).argsort(kind="stable")[:n]
-    least = np.partition(values, values.size - n)[values.size - n]
+    least = np.partition(values, -n)[-n]
     candidates = np.flatnonzero(values >= least)  # n, and those that equal the last one
     return candidates[(-values[candidates]).argsort(kind="stable")[:n]]  # type: ignore[no-any-return]
 
@@ -39,16 +39,19 @@ def keep_top_p(scores: Array, p: float) -> Array:
     Source: Holtzman et al., 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
     """
     weight = np.exp(scores - scores.max())  # (m,)
-    enough = p * weight.sum()
+    return np.sort(first_to_reach(p * weight.sum(), weight, weight))
+
+
+def first_to_reach(enough: float, weight: Array, priority: Array) -> Array:
+    """The positions of the highest ``priority`` (m,) whose ``weight`` (m,) sums up to ``enough``, the highest first."""
     n = FEW
     while True:  # mostly the first few are enough, and a large vocabulary need not be sorted
-        order = largest(weight, n)  # the most likely first
+        order = largest(priority, n)
         share = weight[order].cumsum()
         if share[-1] >= enough or n >= weight.size:
-            break
+            # A position is kept while those before it have not reached the sum: the first one always.
+            return order[: 1 + int(share[:-1].searchsorted(enough))]
         n *= 8
-    # A token is kept while those before it have not reached the share: the first one always.
-    return np.sort(order[: 1 + int(share[:-1].searchsorted(enough))])
 
 
 def keep_min_p(scores: Array, p: float) -> Array:
@@ -73,7 +76,5 @@ def keep_typical(scores: Array, p: float) -> Array:
     probability = np.exp(logprob)
     entropy = -(probability * logprob).sum()
     distance = abs(-logprob - entropy)
-    order = distance.argsort(kind="stable")  # the most typical first
-    share = probability[order].cumsum()
-    last = order[min(int(share.searchsorted(p)), order.size - 1)]
+    last = first_to_reach(p, probability, -distance)[-1]
     return possible[distance <= distance[last]]  # type: ignore[no-any-return]
