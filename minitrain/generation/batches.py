@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ..errors import ConfigError
 from .engine import Engine
@@ -94,7 +94,9 @@ def batch_stream(
 
 def open_session(model: LanguageModel | Session, slots: int, device: str = "cpu") -> Session:
     """A session of a model; a session is returned as it is."""
-    return model if hasattr(model, "extend") else UncachedSession(model, slots, device=device)
+    if hasattr(model, "extend"):
+        return cast(Session, model)
+    return UncachedSession(cast(LanguageModel, model), slots, device=device)
 
 
 def _events(engine: Engine) -> Iterator[Event]:

@@ -113,7 +113,8 @@ def _stream(engine: Engine, rows: int, max_new_tokens: int, xp: Any) -> Iterator
             for event in engine.step():
                 if event.error is not None:
                     raise event.error
-                column[event.request] = event.token
+                if event.token is not None:
+                    column[event.request] = event.token
             yield xp.asarray(column)
     finally:
         engine.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -207,10 +207,10 @@ class Engine:
                 fed[slot] = sample.tokens[sample.fed : end]
         return fed
 
-    def _extend(self, fed: dict[int, Tokens]) -> Sequence[Array | MinitrainError]:
+    def _extend(self, fed: dict[int, Tokens]) -> Iterable[Array | MinitrainError]:
         """A row of logits (V,) for each slot, or the error that its tokens cause."""
         try:
-            return _rows(self.session.extend(fed))
+            return _rows(self.session.extend(fed))  # type: ignore[no-any-return]
         except MinitrainError as error:
             if len(fed) == 1:
                 return [error]

@@ -21,7 +21,7 @@ def largest(values: Array, n: int) -> Array:
         return (-values).argsort(kind="stable")[:n]
     least = np.partition(values, -n)[-n]
     candidates = np.flatnonzero(values >= least)  # n, and those that equal the last one
-    return candidates[(-values[candidates]).argsort(kind="stable")[:n]]  # type: ignore[no-any-return]
+    return candidates[(-values[candidates]).argsort(kind="stable")[:n]]
 
 
 def keep_top_k(scores: Array, k: int) -> Array:
