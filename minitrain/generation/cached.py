@@ -32,7 +32,7 @@ class CachedSession:
 
     def extend(self, tokens: Mapping[int, Tokens], *, every: bool = False) -> Array:
         """See `Session`."""
-        check_extension(self, tokens)
+        check_extension(self, tokens, self.model.config.vocab_size)
         rows = [self._extend(slot, new, every) for slot, new in tokens.items()]
         return array_module(rows[0]).concatenate(rows)  # type: ignore[no-any-return]  # (M, V)
 
