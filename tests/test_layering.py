@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generation": ARRAYS | {"models", "nn", "ops"},
     "folder": {"errors", "files", "settings"},
     "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "states", "versions"},
-    "interop": MODELS | {"checkpoint", "data", "files", "folder", "formats", "generation", "settings"},
+    "interop": MODELS | {"checkpoint", "data", "files", "folder", "formats", "generation", "settings", "versions"},
     "records": ARRAYS | {"files", "folder", "formats", "plotting", "settings", "versions"},
     "reports": {"errors", "files", "folder", "formats", "plotting", "records"},
     "training": RUNS | {"formats"},
