@@ -16,8 +16,8 @@ from .packed import PackedDecoder
 from .session import Tokens, check_cut, check_extension, check_slots
 
 AT_ONCE = 128
-"""Up to this many new tokens of a sequence are taken by the step's kernel in one call. Longer prompts run on the model's
-layers, whose attention takes blocks of queries. But layers have float32 weights only: others take several calls."""
+"""New tokens of a sequence that the step's kernel takes in one call. Longer prompts run on the model's layers, whose
+attention takes blocks of queries. Layers have float32 weights only: with others, a long prompt takes several calls."""
 
 
 class KernelSession:
