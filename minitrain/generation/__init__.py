@@ -13,6 +13,7 @@ from .sampling import sample_logits as sample_logits
 from .session import LanguageModel as LanguageModel
 from .session import Session as Session
 from .session import UncachedSession as UncachedSession
+from .sessions import session_for as session_for
 from .text import continue_text as continue_text
 from .texts import generate_text_sampling as generate_text_sampling
 from .texts import sample_text as sample_text
