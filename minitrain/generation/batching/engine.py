@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, to_numpy
-from ..errors import ConfigError, MinitrainError
-from ..random import Key, uniform_number
-from .context import restart_length
-from .params import SamplingParams
+from ...backend.arrays import Array, to_numpy
+from ...errors import ConfigError, MinitrainError
+from ...random import Key, uniform_number
+from ..context import restart_length
+from ..params import SamplingParams
+from ..session import Session, Tokens
 from .requests import Detokenize, Event, Request, Running
-from .session import Session, Tokens
 
 
 class Engine:
