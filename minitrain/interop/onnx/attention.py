@@ -105,13 +105,13 @@ def _heads(g: Graph, packed: Name, heads: Sequence[int], width: int) -> list[Nam
 
 
 def _normalised(g: Graph, x: Name, layer: Any) -> Name:
-    """x (B, H, T, D) under the norm over the head width, if there is one."""
+    """Queries or keys x (B, H, T, D) under the norm over the head width, if there is one."""
     return x if layer is None else norm(g, x, layer)
 
 
 def _mixed(g: Graph, q: Name, kv: KeysAndValues, mask: Mask | None, heads: tuple[int, int, int], total: Name) -> Name:
     """Attend: q (B, H, T, D), keys and values (B, Hkv, S, D) to (B, T, H D)."""
-    H, G, D = heads
+    H, _, D = heads
     if g.fused:
         out = g.node("Attention", q, *kv, *([mask.added] if mask else []))
     else:
@@ -133,7 +133,7 @@ def _attention(
     q = g.node("Mul", q, g.constant(1 / math.sqrt(D)))
 
     def grouped(x: Name, heads: int, last: Name) -> Name:
-        """x with another number of heads; its last axis stays."""
+        """The same numbers x with another number of heads; its last axis stays."""
         if H == G:
             return x
         return g.node("Reshape", x, g.node("Concat", g.ints(0, heads, -1), last, axis=0))

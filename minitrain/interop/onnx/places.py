@@ -60,7 +60,7 @@ class Places:
         self._made: dict[Hashable, Name] = {}
 
     def added_positions(self, x: Name, layer: LearnedPositions | SinusoidalPositions | None) -> Name:
-        """x (B, T, C) plus the vectors of the positions; x itself if the attention encodes them."""
+        """X (B, T, C) plus the vectors of the positions; x itself if the attention encodes them."""
         if layer is None:
             return x
         self.g.require(layer, LearnedPositions, SinusoidalPositions)

@@ -19,7 +19,7 @@ from ...models.seq2seq import Seq2Seq
 from ...models.vit import ViT
 from .decoder import LOGITS, TOKENS
 from .graph import Graph
-from .seq2seq import LENGTHS, SOURCE, TARGET
+from .seq2seq import SOURCE, TARGET
 
 Feed = Mapping[str, NDArray[Any]]
 Run = Callable[[Feed], dict[str, NDArray[Any]]]
