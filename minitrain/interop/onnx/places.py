@@ -11,7 +11,7 @@ what it means with a cache was settled only after the operator set 23, and progr
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ HIDDEN = -1e30
 """Added to the score of a key that is not visible: finite, so that a row without visible keys has no NaN."""
 FLOAT, INT64 = 1, 7
 """The numbers of float32 and int64 in ONNX, as the attribute ``to`` of Cast wants them."""
+
+Made = TypeVar("Made")
 
 
 class Mask(NamedTuple):
@@ -57,10 +59,10 @@ class Places:
             total = g.node("Add", past, length)
         if total is not None:
             self.total, self.keys = total, count(g, total)
-        self._made: dict[Hashable, Name] = {}
+        self._made: dict[Hashable, Any] = {}
 
     def added_positions(self, x: Name, layer: LearnedPositions | SinusoidalPositions | None) -> Name:
-        """X (B, T, C) plus the vectors of the positions; x itself if the attention encodes them."""
+        """The sum of x (B, T, C) and the vectors of the positions; x itself if the attention encodes them."""
         if layer is None:
             return x
         self.g.require(layer, LearnedPositions, SinusoidalPositions)
@@ -74,15 +76,12 @@ class Places:
     def rotated(self, x: Name, rope: Rope, head_width: int) -> Name:
         """Queries or keys x (B, H, T, D), rotated by their positions."""
         g = self.g
-        _, prepared = prepare(np.zeros((1, self.longest, 1, head_width), np.float32), None, rope)
-        assert prepared.rope is not None  # its cache has the angles of all positions
-        cos, sin = (g.constant(table[:, 0]) for table in (prepared.rope.cos, prepared.rope.sin))  # (longest, D/2)
+        cos, sin = self._once(("angles", rope, head_width), lambda: self._angles(rope, head_width))
         if g.fused:
             ids = self._once("of each sample", lambda: self._of_each_sample(g.size(x, 0)))
             return g.node("RotaryEmbedding", x, cos, sin, ids)
-        cos, sin = (
-            self._once(("row", table), lambda table=table: g.node("Gather", table, self.positions))
-            for table in (cos, sin)
+        cos, sin = self._once(
+            ("rows", cos, sin), lambda: [g.node("Gather", table, self.positions) for table in (cos, sin)]
         )  # (T, D/2)
         first, second = g.nodes_of("Split", (x, g.ints(head_width // 2, head_width // 2)), 2, axis=-1)
         low = g.node("Sub", g.node("Mul", first, cos), g.node("Mul", second, sin))
@@ -113,12 +112,17 @@ class Places:
         live = self._once(("live", lengths), lambda: self._live(lengths))
         return Mask(padding if hidden is None else self._sum(hidden, padding), live)
 
+    def _angles(self, rope: Rope, head_width: int) -> list[Name]:
+        """Cosines and sines of all positions, each (longest, D/2)."""
+        _, prepared = prepare(np.zeros((1, self.longest, 1, head_width), np.float32), None, rope)
+        assert prepared.rope is not None  # its cache has the angles
+        return [self.g.constant(table[:, 0]) for table in (prepared.rope.cos, prepared.rope.sin)]
+
     def _of_each_sample(self, batch: Name) -> Name:
         """(B, T) int64: the positions, the same for all samples."""
         g = self.g
-        return g.node(
-            "Expand", g.node("Unsqueeze", self.positions, g.ints(0)), g.node("Concat", batch, self.length, axis=0)
-        )
+        shape = g.node("Concat", batch, self.length, axis=0)
+        return g.node("Expand", g.node("Unsqueeze", self.positions, g.ints(0)), shape)
 
     def _hidden(self, causal: bool, window: int | None) -> Name:
         """(T, S): 0 where a query may attend, `HIDDEN` where it may not."""
@@ -160,10 +164,10 @@ class Places:
     def _sum(self, a: Name, b: Name) -> Name:
         return self._once(("sum", a, b), lambda: self.g.node("Add", a, b))
 
-    def _once(self, what: Hashable, make: Callable[[], Name]) -> Name:
+    def _once(self, what: Hashable, make: Callable[[], Made]) -> Made:
         if what not in self._made:
             self._made[what] = make()
-        return self._made[what]
+        return self._made[what]  # type: ignore[no-any-return]
 
 
 def count(g: Graph, length: Name) -> Name:

@@ -1,8 +1,8 @@
 """A graph becomes a file.
 
-A file of ONNX is one protobuf message, which cannot have 2 GiB. Larger weights lie in a second file beside it, which the
-first one names: ``model.onnx.<digest>.data``, with the digest of its bytes. So an older export stays whole until the new
-``model.onnx`` takes its place, and the two files can be moved together into any folder.
+A file of ONNX is one protobuf message, which cannot have 2 GiB. Larger weights lie in a second file beside it, which
+the first one names: ``model.onnx.<digest>.data``, with the digest of its bytes. So an older export stays whole until
+the new ``model.onnx`` takes its place. The two files can be moved together into any folder.
 """
 
 from __future__ import annotations
