@@ -133,7 +133,7 @@ def test_adapters_have_to_be_merged(model, tmp_path):
 
 def test_a_mixture_of_experts_is_refused(model, tmp_path):
     rng = np.random.default_rng(0)
-    model.blocks[1].feed_forward = MixtureOfExperts(8, [FeedForward(8, 8, rng)] * 2, rng, active=1)
+    model.blocks[1].feed_forward = MixtureOfExperts(8, [FeedForward(8, 8, rng)] * 2, rng, k=1)
     with pytest.raises(ConfigError, match=r"blocks.1.feed_forward, a MixtureOfExperts, cannot .* routing"):
         export_onnx(model, tmp_path / "model.onnx")
 
@@ -151,7 +151,7 @@ def test_other_parts_and_models_are_refused(model, tmp_path):
 
     path, rng = tmp_path / "model.onnx", np.random.default_rng(0)
     with pytest.raises(
-        ConfigError, match=r"Twice cannot .* it has a forward_hidden of its own, and only that of Decod"
+        ConfigError, match=r"Twice cannot .* it has a forward_hidden of its own, and only that of"
     ):
         export_onnx(Twice(CONFIG), path)
     with pytest.raises(ConfigError, match=r"Linear cannot be exported to ONNX: only Decoder or Seq2Seq or .*MLP can"):
