@@ -45,6 +45,19 @@ def row_span(row, start, size, T, S, keys, back, ahead):
 
 
 @device
+def whole_blocks(n):
+    """``n`` rounded up to whole blocks."""
+    return (n + BLOCK - 1) // BLOCK * BLOCK
+
+
+@device
+def subtract_distances(row, slope, place):
+    """ALiBi: lower the scores of a row by ``slope`` times their distance from the query, which is at ``place``."""
+    for s in range(row.size):
+        row[s] -= slope * f4(abs(np.int32(place) - np.int32(s)))
+
+
+@device
 def row_words(words, element, n, sample, k0, k1):
     """Fill ``words`` with the random words of ``n`` probabilities of a sample (H, T, S), from ``element`` on.
 
