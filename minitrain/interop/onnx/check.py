@@ -77,7 +77,8 @@ def compare(trials: Iterator[Trial]) -> float:
         if expected.shape != found.shape:
             raise MinitrainError(f"the ONNX graph differs from the model: {what}: {found.shape}, not {expected.shape}")
         difference = float(np.max(np.abs(found - expected), initial=0.0))
-        share = difference / max(float(np.max(np.abs(expected), initial=0.0)), np.finfo(np.float32).tiny)
+        largest = float(np.max(np.abs(expected), initial=0.0))
+        share = difference / largest if largest else difference
         if not share <= LARGEST_DIFFERENCE:  # NaN too
             raise MinitrainError(
                 f"the ONNX graph differs from the model: {what}: by {difference:.2g}, {share:.2g} of the largest "

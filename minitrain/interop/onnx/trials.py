@@ -112,7 +112,7 @@ def _steps(opened: Opened, fixed: Feed, name: str, tokens: NDArray[Any], wanted:
     heads = {port.name: port.shape for port in opened.graph.inputs}
     rows, total = tokens.shape
     first = max(1, total - 6)
-    cache = {past: np.zeros((rows, heads[past][1], 0, heads[past][3]), np.float32) for past in names}
+    cache = {past: np.zeros((rows, int(heads[past][1]), 0, int(heads[past][3])), np.float32) for past in names}
     for start, stop in ((0, first), (first, min(first + 1, total)), (min(first + 1, total), total)):
         if start == stop:
             continue

@@ -142,11 +142,11 @@ def _write_outside(graph: Graph, path: Path) -> Outside:
         end = start + int(array.nbytes)
         spans[name] = (start, int(array.nbytes))
 
-    def pieces() -> Iterator[bytes | NDArray[np.uint8]]:
+    def pieces() -> Iterator[bytes | memoryview]:
         written = 0
         for name, array in large.items():
             yield bytes(spans[name][0] - written)
-            yield _host(array).reshape(-1).view(np.uint8)
+            yield _host(array).reshape(-1).view(np.uint8).data
             written = sum(spans[name])
 
     digest = hashlib.sha256()
