@@ -50,7 +50,7 @@ def in_steps(
     """The logits (B, T, V) of tokens (B, T) that are passed in calls of ``steps`` tokens each."""
     logits, start = [], 0
     for step in steps:
-        outputs = run({name: tokens[:, start : start + step], **fixed, **cache})
+        outputs = run({name: np.ascontiguousarray(tokens[:, start : start + step]), **fixed, **cache})
         logits.append(outputs["logits"])
         cache, start = next_cache(outputs), start + step
     assert start == tokens.shape[1]

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import MinitrainError
-from .trials import Run, Trial
+from .trials import Feed, Run, Trial
 from .writing import import_onnx
 
 LARGEST_DIFFERENCE = 1e-4
@@ -55,7 +56,13 @@ def open_file(path: str | os.PathLike[str], *, reference: bool = False) -> Run:
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(onnx.load(os.fspath(path), format="protobuf"))
-    return lambda feed: dict(zip(evaluator.output_names, evaluator.run(None, dict(feed)), strict=True))
+
+    def run(feed: Feed) -> dict[str, NDArray[Any]]:
+        # Gather of onnx before 1.23 fails for indices that are not in one piece.
+        whole = {name: np.ascontiguousarray(array) for name, array in feed.items()}
+        return dict(zip(evaluator.output_names, evaluator.run(None, whole), strict=True))
+
+    return run
 
 
 def _in_runtime(onnxruntime: Any, path: str | os.PathLike[str]) -> Run:
