@@ -132,15 +132,16 @@ def _attention(
     H, G, D = heads
     q = g.node("Mul", q, g.constant(1 / math.sqrt(D)))
 
-    def grouped(x: Name, heads: int, last: Name) -> Name:
-        """The same numbers x with another number of heads; its last axis stays."""
+    def grouped(x: Name, heads: int, last: Name | None = None) -> Name:
+        """The same numbers x with another number of heads; the last axis stays, D long unless ``last`` says how long."""
         if H == G:
             return x
-        return g.node("Reshape", x, g.node("Concat", g.ints(0, heads, -1), last, axis=0))
+        shape = g.ints(0, heads, -1, D) if last is None else g.node("Concat", g.ints(0, heads, -1), last, axis=0)
+        return g.node("Reshape", x, shape)
 
-    scores = g.node("MatMul", grouped(q, G, g.ints(D)), g.node("Transpose", kv.keys, perm=[0, 1, 3, 2]))
+    scores = g.node("MatMul", grouped(q, G), g.node("Transpose", kv.keys, perm=[0, 1, 3, 2]))
     scores = grouped(scores, H, total)  # (B, H, T, S)
     if mask is not None:
         scores = g.node("Add", scores, mask.added)
     shares = grouped(g.node("Softmax", scores, axis=-1), G, total)
-    return grouped(g.node("MatMul", shares, kv.values), H, g.ints(D))
+    return grouped(g.node("MatMul", shares, kv.values), H)

@@ -70,6 +70,7 @@ def drawn(rows: int, length: int, seed: int = 0) -> Any:
 @given(decoders(), st.sampled_from(OPSETS), st.lists(st.tuples(splits(), st.integers(1, 3)), min_size=1, max_size=3))
 def test_any_split_of_a_text_gives_the_logits_of_the_model(model, opset, calls):
     graph = decoder_graph(stir(model), opset, cache=True)
+    assert graph.constants.keys() <= {name for node in graph.nodes for name in node.inputs}, "runtimes warn of others"
     run = in_runtime(graph)
     for seed, (steps, rows) in enumerate(calls):
         tokens = drawn(rows, sum(steps), seed)

@@ -58,6 +58,17 @@ def test_an_mlp(activation, opset):
         assert_near(run({"inputs": inputs})["outputs"], model.forward(inputs)[0])
 
 
+@every_opset
+def test_every_constant_is_used(opset):
+    """Runtimes warn of others."""
+    pairs, both = KINDS["seq2seq"].build(), {"opset": opset}
+    graphs = [build(pairs, **both) for build in (seq2seq.joint_graph, seq2seq.encoder_graph, seq2seq.decoder_graph)]
+    graphs += [encoder_graph(KINDS[name].build(), **both) for name in ("encoder", "encoder, first")]
+    graphs += [vit_graph(KINDS[name].build(), **both) for name in ("vit", "vit, mean")]
+    for graph in graphs:
+        assert graph.constants.keys() <= {name for node in graph.nodes for name in node.inputs}
+
+
 def padded(rng, rows, length, vocabulary, shortest):
     lengths = rng.integers(shortest, length + 1, rows)
     return np.where(np.arange(length) < lengths[:, None], rng.integers(1, vocabulary, (rows, length)), 0)
