@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class CachedSession:
 
     def extend(self, tokens: Mapping[int, Tokens], *, every: bool = False) -> Array:
         """See `Session`."""
-        check_extension(self, tokens)
+        check_extension(self, tokens, self.model.config.vocab_size)
         rows = [self._extend(slot, new, every) for slot, new in tokens.items()]
         return array_module(rows[0]).concatenate(rows)  # type: ignore[no-any-return]  # (M, V)
 
@@ -58,7 +57,8 @@ class CachedSession:
         """See `Session`."""
         check_cut(self, slot, length)
         self._sequences[slot] = self._sequences[slot][:length]
-        if not all([kept.cut(length) for kept in self._past[slot]]):
+        whole = [kept.cut(length) for kept in self._past[slot]]
+        if not all(whole):  # `extend` computes the keys of a window again that are gone
             for kept in self._past[slot]:
                 kept.cut(0)
 

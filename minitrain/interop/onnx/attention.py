@@ -133,7 +133,7 @@ def _attention(
     q = g.node("Mul", q, g.constant(1 / math.sqrt(D)))
 
     def grouped(x: Name, heads: int, last: Name | None = None) -> Name:
-        """The same numbers x with another number of heads; the last axis stays, D long unless ``last`` says how long."""
+        """The same numbers x with another number of heads; the last axis is D long, or ``last``."""
         if H == G:
             return x
         shape = g.ints(0, heads, -1, D) if last is None else g.node("Concat", g.ints(0, heads, -1), last, axis=0)

@@ -150,9 +150,7 @@ def test_other_parts_and_models_are_refused(model, tmp_path):
             return 2 * x, cache
 
     path, rng = tmp_path / "model.onnx", np.random.default_rng(0)
-    with pytest.raises(
-        ConfigError, match=r"Twice cannot .* it has a forward_hidden of its own, and only that of"
-    ):
+    with pytest.raises(ConfigError, match=r"Twice cannot .* it has a forward_hidden of its own, and only that of"):
         export_onnx(Twice(CONFIG), path)
     with pytest.raises(ConfigError, match=r"Linear cannot be exported to ONNX: only Decoder or Seq2Seq or .*MLP can"):
         export_onnx(Linear(2, 2, rng), path)

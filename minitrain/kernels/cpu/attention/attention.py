@@ -36,10 +36,13 @@ from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.attention_blocks import (
     BLOCK,
+    KEYS,
+    NOTHING_SEEN,
+    add_exponentials,
     add_transposed_times,
     block_span,
     clear,
-    masked_maximum,
+    divide,
     row_span,
     row_stride,
     row_words,
@@ -52,11 +55,10 @@ from ..common.attention_blocks import (
 )
 from ..common.gemm import available
 from ..common.half import covered, factor, in_half, keep, narrow, round_row, store_rounded, widen
-from ..common.math import assume_contiguous, chunk, exp_nonpositive, from_ordered_int, to_ordered_int, wide_vectors
+from ..common.math import assume_contiguous, chunk, exp_nonpositive, from_ordered_int, wide_vectors
 from ..common.targets import heads, heads_slot
 
 f4 = np.float32
-KEYS = 512  # whose scores are kept at once, a multiple of BLOCK and of a product's DEPTH
 NO_LENGTHS, NO_SLOPES = np.empty(0, np.int64), np.empty(0, f4)
 
 
@@ -152,7 +154,7 @@ def _forward(
                 i0 = max(0, block)
                 n = min(block + BLOCK, T) - i0
                 start, stop = block_span(block, i0 - block + n, T, S, keys, back, ahead)
-                tops[:n] = to_ordered_int(f4(-np.inf))
+                tops[:n] = NOTHING_SEEN
                 totals[:n] = 0
                 for j0 in range(start, stop, KEYS):
                     j1 = min(j0 + KEYS, stop)
@@ -162,22 +164,7 @@ def _forward(
                         if slopes.size:
                             subtract_distances(row[: j1 - j0], slopes[h], i0 + i + S - T - j0)
                         first, last = row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
-                        before = tops[i]
-                        top = max(before, masked_maximum(row, first, last))
-                        seen = last > first or before > to_ordered_int(f4(-np.inf))
-                        highest = from_ordered_int(top) if seen else f4(0)
-                        total = f4(0)
-                        for s in range(row.size):
-                            row[s] = exp_nonpositive(row[s] - highest)
-                            total += row[s]
-                        if j0 > start and top > before:  # what was summed so far is relative to a lower maximum
-                            smaller = exp_nonpositive(from_ordered_int(before) - highest)
-                            totals[i] *= smaller
-                            out_row = out[b, i0 + i, h]
-                            for d in range(out_row.size):
-                                out_row[d] *= smaller
-                        tops[i] = top
-                        totals[i] += total
+                        add_exponentials(row, first, last, i, tops, totals, out[b, i0 + i, h], j0 > start)
                         if threshold > 0:
                             element = (h * T + i0 + i) * S + j0
                             w = words[row_words(words, element, row.size, first_sample + b, k0, k1) :]
@@ -193,10 +180,7 @@ def _forward(
                     first, last = span(i0 + i, T, S, keys, back, ahead)
                     highest = from_ordered_int(tops[i])
                     lse[b, h, i0 + i] = np.log(totals[i]) + highest if last > first else f4(-np.inf)
-                    inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
-                    out_row = out[b, i0 + i, h]
-                    for d in range(out_row.size):
-                        out_row[d] = out_row[d] * inverse if stop > start else f4(0)
+                    divide(out[b, i0 + i, h], totals[i], stop > start)
 
 
 @kernel(
