@@ -13,7 +13,7 @@ from minitrain.generation import generate
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
 from minitrain.models.common.config import POSITIONS
 from tests.helpers.model_checks import stir
-from tests.helpers.onnx_graphs import assert_near, empty_cache, in_reference, in_runtime, in_steps
+from tests.helpers.interop.onnx_graphs import assert_near, empty_cache, in_reference, in_runtime, in_steps
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -14,7 +14,7 @@ from minitrain.models import GPT, DualEncoder, GPTConfig, Llama, LlamaConfig
 from minitrain.nn import FeedForward, Linear, MixtureOfExperts, add_lora, merge_lora
 from tests.helpers.model_checks import stir
 from tests.helpers.model_zoo import KINDS
-from tests.helpers.onnx_graphs import assert_near, in_runtime
+from tests.helpers.interop.onnx_graphs import assert_near, in_runtime
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
