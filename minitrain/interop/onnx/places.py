@@ -147,9 +147,8 @@ class Places:
         real = g.node("Less", self.keys, g.node("Unsqueeze", lengths, g.ints(1, 2, 3)))  # (B, 1, 1, S)
         row = g.node("Where", real, g.constant(0), g.constant(HIDDEN))
         one = g.ints(1)
-        return g.node(
-            "Expand", row, g.node("Concat", one, one, self.length, one, axis=0)
-        )  # all rows, as Attention wants
+        # The operator Attention wants a row for each query.
+        return g.node("Expand", row, g.node("Concat", one, one, self.length, one, axis=0))
 
     def _live(self, lengths: Name) -> Name:
         """(B, 1, 1, 1): 1 for a sample with keys, 0 for one of padding alone."""
