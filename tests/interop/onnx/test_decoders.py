@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.generation import generate
+from minitrain.interop.onnx.decoder import decoder_graph
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
 from minitrain.models.common.config import POSITIONS
-from tests.helpers.model_checks import stir
 from tests.helpers.interop.onnx_graphs import assert_near, empty_cache, in_reference, in_runtime, in_steps
+from tests.helpers.model_checks import stir
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from minitrain.interop.onnx.decoder import decoder_graph  # noqa: E402
 
 V, LONGEST = 13, 12
 OPSETS = (23, 17)

@@ -10,16 +10,16 @@ import pytest
 
 from minitrain.errors import ConfigError, MinitrainError
 from minitrain.files import FileError
+from minitrain.interop.onnx import check_onnx, export, export_onnx, writing
 from minitrain.models import GPT, DualEncoder, GPTConfig, Llama, LlamaConfig
 from minitrain.nn import FeedForward, Linear, MixtureOfExperts, add_lora, merge_lora
+from tests.helpers.interop.onnx_graphs import assert_near, in_runtime
 from tests.helpers.model_checks import stir
 from tests.helpers.model_zoo import KINDS
-from tests.helpers.interop.onnx_graphs import assert_near, in_runtime
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from minitrain.interop.onnx import check_onnx, export, export_onnx, writing  # noqa: E402
 
 CONFIG = GPTConfig(vocab_size=13, block_size=9, n_layer=2, n_head=2, n_embd=8)
 TOKENS = np.random.default_rng(0).integers(0, 13, (2, 9))

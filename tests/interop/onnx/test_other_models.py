@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.models.mlp import ACTIVATIONS
+from tests.helpers.interop.onnx_graphs import assert_near, empty_cache, in_reference, in_runtime, in_steps, next_cache
 from tests.helpers.model_checks import stir
 from tests.helpers.model_zoo import KINDS
-from tests.helpers.interop.onnx_graphs import assert_near, empty_cache, in_reference, in_runtime, in_steps, next_cache
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
