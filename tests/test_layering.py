@@ -76,6 +76,8 @@ DOORS = {
     "optuna": {"runs"},
     "ray": {"runs"},
     "submitit": {"runs"},
+    "onnx": {"interop"},
+    "onnxruntime": {"interop"},
     "jax": set(),
     "tensorflow": set(),
     "torch": {"benchmark"},  # an oracle of the tests and a rival of the benchmarks

@@ -15,11 +15,9 @@ from ..ops.linear.linear import linear_forward
 from .packed import PackedDecoder
 from .session import Tokens, check_cut, check_extension, check_slots
 
-FEW = 8
-"""Up to this many new tokens of a sequence are taken by the step's kernel. Longer prompts run on the model's layers,
-whose attention takes blocks of queries; but layers have float32 weights only."""
 AT_ONCE = 128
-"""New tokens of a sequence that the step's kernel takes in one call, where weights have fewer bits."""
+"""New tokens of a sequence that the step's kernel takes in one call. Longer prompts run on the model's layers, whose
+attention takes blocks of queries. Layers have float32 weights only: with others, a long prompt takes several calls."""
 
 
 class KernelSession:
@@ -70,7 +68,7 @@ class KernelSession:
             self._sequences[slot] = np.concatenate([self._sequences[slot], new.astype(np.int32)])
         self._ready = self._ready or self._kernel().ready_or_soon()
         by_layers = self.packed.weights == "float32"
-        few = (FEW if self._ready else 0) if by_layers else AT_ONCE
+        few = AT_ONCE if self._ready or not by_layers else 0
         rows: dict[int, Array] = {}
         for slot, new in tokens.items():
             if len(self._sequences[slot]) - self._kept[slot] > few:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .batches import batch_generate
+from .batching.batches import batch_generate
+from .batching.requests import Detokenize, Sample
 from .params import SamplingParams
-from .requests import Detokenize, Sample
 from .session import LanguageModel, Session, Tokens
 
 

@@ -40,6 +40,7 @@ FORMATS: dict[str, Format] = {
         "minitrain.interop.gguf.model:save_gguf",
         {"dtype": ("float16", "float32", "bfloat16", "q8_0")},
     ),
+    "onnx": Format("a graph for onnxruntime and others", "minitrain.interop.onnx:export_onnx", {"opset": (23, 17)}),
 }
 """The formats by name."""
 
