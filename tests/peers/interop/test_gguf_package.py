@@ -11,7 +11,7 @@ import torch
 from minitrain.interop import GGUFFile, load_gguf, load_huggingface, save_gguf
 from minitrain.interop.gguf import blocks
 from minitrain.interop.gguf.blocks import block_of, dequantize, packed, quantize_q8_0
-from tests.helpers.published import IN_GGUF, published
+from tests.helpers.interop.published import IN_GGUF, published
 
 from .families import TOKENS, assert_near, logits, theirs, transformers
 
