@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": ARRAYS | {"models", "nn", "ops", "plotting", "settings", "states"},
     "testing": ARRAYS | {"nn", "ops"},
     "data": ARRAYS | {"files", "formats", "settings", "states"},
-    "generation": ARRAYS | {"models", "nn", "ops"},
+    "generation": ARRAYS | {"formats", "kernels", "models", "nn", "ops"},
     "folder": {"errors", "files", "settings"},
     "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "states", "versions"},
     "interop": MODELS | {"checkpoint", "data", "files", "folder", "formats", "generation", "settings", "versions"},

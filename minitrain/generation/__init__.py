@@ -10,9 +10,9 @@ from .decoding import generate as generate
 from .decoding import stream as stream
 from .params import SamplingParams as SamplingParams
 from .sampling import sample_logits as sample_logits
-from .session import LanguageModel as LanguageModel
-from .session import Session as Session
-from .session import UncachedSession as UncachedSession
+from .sessions import LanguageModel as LanguageModel
+from .sessions import Session as Session
+from .sessions import UncachedSession as UncachedSession
 from .sessions import session_for as session_for
 from .text import continue_text as continue_text
 from .texts import generate_text_sampling as generate_text_sampling
