@@ -1,0 +1,85 @@
+"""The arguments that decoding methods share: prompts of any lengths, stop tokens, and a model or a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from ..backend.arrays import Array, is_array, to_numpy
+from ..errors import ConfigError, ShapeError
+from .session import LanguageModel, Session, Tokens, UncachedSession
+
+Prompts = Array | Sequence[Array | Sequence[int]]
+"""(B, T0) integers, or B prompts of lengths of their own."""
+
+
+def read_prompts(prompts: Prompts) -> list[Tokens]:
+    """Each prompt as (T0,) int32 on the CPU.
+
+    Raises:
+        ShapeError: if there is no prompt, or one is empty or is not a row of integers.
+    """
+    rows = [_read_prompt(i, row) for i, row in enumerate(to_numpy(prompts) if is_array(prompts) else prompts)]
+    if not rows:
+        raise ShapeError("there is no prompt: give (B, T0) integers, or a list of rows of integers")
+    return rows
+
+
+def _read_prompt(i: int, row: Any) -> Tokens:
+    if isinstance(row, str):
+        raise ShapeError(f"prompt {i} is a text: a tokenizer turns it into integers")
+    tokens = to_numpy(row)
+    if tokens.ndim != 1 or tokens.size == 0 or tokens.dtype.kind not in "iu":
+        raise ShapeError(
+            f"prompt {i} is {tokens.dtype} of shape {tokens.shape}, expected a row of integers (T0,), at least one"
+        )
+    return tokens.astype(np.int32)
+
+
+def read_stop_tokens(stop_token_ids: Iterable[int]) -> frozenset[int]:
+    """The ids after which a text ends.
+
+    Raises:
+        ConfigError: if one is negative or not an integer.
+    """
+    stops = list(stop_token_ids)
+    for token in stops:
+        if isinstance(token, bool) or not isinstance(token, int | np.integer) or token < 0:
+            raise ConfigError(f"stop_token_ids has {token!r}; each must be the id of a token, 0 or more")
+    return frozenset(int(token) for token in stops)
+
+
+def check_new_tokens(max_new_tokens: int) -> None:
+    """Raise a ``ConfigError`` unless at least one token is asked for."""
+    if max_new_tokens < 1:
+        raise ConfigError(f"max_new_tokens={max_new_tokens} must be 1 or more")
+
+
+def open_session(model: LanguageModel | Session, slots: int, *, device: str = "cpu") -> Session:
+    """The session itself, or a new one for a model.
+
+    Args:
+        model: a session, which must have a free slot, or a model.
+        slots: how many sequences a new session can hold.
+        device: the model's device.
+    """
+    if hasattr(model, "extend"):
+        return cast(Session, model)
+    return UncachedSession(cast(LanguageModel, model), slots, device=device)
+
+
+def free_slots(session: Session, least: int) -> list[int]:
+    """The slots without a sequence.
+
+    Raises:
+        ConfigError: if there are fewer than ``least``.
+    """
+    free = [slot for slot in range(session.slots) if session.length(slot) == 0]
+    if len(free) < least:
+        raise ConfigError(
+            f"{len(free)} of the session's {session.slots} slots are free, but {least} are needed at once; "
+            "open it with more slots"
+        )
+    return free
