@@ -38,8 +38,8 @@ def contrastive_generate(
     The model reads the whole context again in each step, once for each of the ``top_k`` tokens.
 
     Args:
-        model: a decoder of minitrain, such as ``GPT`` or ``Llama``: it has ``forward_hidden`` and ``head``. Sessions and
-            other models do not give their hidden states.
+        model: a decoder of minitrain, such as ``GPT`` or ``Llama``: it has ``forward_hidden`` and ``head``. Sessions
+            and other models do not give their hidden states.
         prompts: (B, T0) integers, or B rows of integers of any lengths, at least one token each.
         max_new_tokens: how many tokens to append, 1 or more.
         top_k: how many of the most likely tokens to compare, 1 or more; 1 is greedy decoding.
@@ -63,8 +63,8 @@ def contrastive_generate(
         raise ConfigError(f"penalty_alpha={penalty_alpha} must be from 0 to 1; 0 is greedy decoding")
     if not (hasattr(model, "forward_hidden") and hasattr(model, "head")):
         raise ConfigError(
-            f"contrastive search needs the hidden states of a model, which {type(model).__name__} does not give: pass a "
-            "decoder such as GPT or Llama, which has forward_hidden and head"
+            f"contrastive search needs the hidden states of a model, which {type(model).__name__} does not give: pass "
+            "a decoder such as GPT or Llama, which has forward_hidden and head"
         )
     stops = read_stop_tokens(stop_token_ids)
     results = []

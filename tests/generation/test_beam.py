@@ -131,7 +131,9 @@ def test_never_stopping_early_loses_nothing(model: TableModel, search: dict[str,
 
 @given(prompts=PROMPTS, model=st.builds(TableModel, st.just(V), st.sampled_from([4, 64]), SEEDS), stops=STOPS)
 def test_one_beam_is_greedy(prompts: list[list[int]], model: TableModel, stops: tuple[int, ...]) -> None:
-    found = beam_search_generate(model, prompts, num_beams=1, max_new_tokens=9, early_stopping=True, stop_token_ids=stops)
+    found = beam_search_generate(
+        model, prompts, num_beams=1, max_new_tokens=9, early_stopping=True, stop_token_ids=stops
+    )
     assert [texts(row) for row in found] == [[tuple(plain_sampling(model, p, 9, stops=stops))] for p in prompts]
 
 

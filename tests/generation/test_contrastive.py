@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_it_repeats_less_than_greedy_decoding() -> None:
     found = contrastive_generate(model, [[1]], max_new_tokens=40, top_k=8, penalty_alpha=0.6)[0].tolist()
 
     def pairs(text: list[int]) -> int:
-        return len(set(zip(text, text[1:], strict=False)))
+        return len(set(pairwise(text)))
 
     assert pairs(found) > 2 * pairs(greedy)
 

@@ -42,7 +42,9 @@ def plain_sampling(
 def contains(tokens: tuple[int, ...], constraint: list[list[int]]) -> bool:
     """Whether one of the phrases is somewhere in the tokens."""
     return any(
-        list(tokens[i : i + len(phrase)]) == phrase for phrase in constraint for i in range(len(tokens) - len(phrase) + 1)
+        list(tokens[i : i + len(phrase)]) == phrase
+        for phrase in constraint
+        for i in range(len(tokens) - len(phrase) + 1)
     )
 
 

@@ -1,9 +1,9 @@
 """Beam search against transformers' on the same GPT-2: the same texts, with the same scores.
 
-What transformers does differently is kept out of the comparison. It pads prompts of a batch to one length, which changes
-their logits; so each prompt is alone there. Its scores are float32, and it orders equal ones as they come; so weights
-are random and ties do not occur. With more beams than tokens, its first step fills beams with a text of score -1e9;
-so there are fewer. It has no groups and no constraints since version 5.
+What transformers does differently is kept out of the comparison. It pads prompts of a batch to one length, which
+changes their logits; so each prompt is alone there. Its scores are float32, and it orders equal ones as they come; so
+weights are random and ties do not occur. With more beams than tokens, its first step fills beams with a text of score
+-1e9; so there are fewer. It has no groups and no constraints since version 5.
 """
 
 from __future__ import annotations

@@ -94,9 +94,7 @@ class BeamGroup:
             return best_of(scores, most)
         V = scores.shape[1]
         if settings.phrases.tokens[-1] >= V:
-            raise TokenError(
-                f"the constraints have token {settings.phrases.tokens[-1]}, but ids run from 0 to {V - 1}"
-            )
+            raise TokenError(f"the constraints have token {settings.phrases.tokens[-1]}, but ids run from 0 to {V - 1}")
         needed = np.stack([settings.phrases.needed_after(beam.state, V) for beam in self.beams])  # (n, V)
         left = np.full(V, settings.max_new_tokens - length)  # after this token
         left[[token for token in settings.stops if token < V]] = 0

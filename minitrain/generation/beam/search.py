@@ -52,8 +52,9 @@ def beam_search_generate(
       is best for the score is ``max_new_tokens`` if the penalty is positive, else the present one.
 
     With ``num_beam_groups`` above 1, each group is a beam search over its share of the beams. In each step, groups
-    choose in turn. A token's rank falls by ``diversity_penalty`` for each time that an earlier group chose it in this
-    step: Vijayakumar et al., 2018, "Diverse Beam Search", with the Hamming diversity. Scores do not contain the penalty.
+    choose in turn. A continuation is ranked by its log-probability, less ``diversity_penalty`` for each time that an
+    earlier group chose the same token in this step: Vijayakumar et al., 2018, "Diverse Beam Search", with the Hamming
+    diversity. Scores do not contain the penalty.
 
     With ``constraints``, every result contains all of them, each as consecutive new tokens; they may overlap.
 

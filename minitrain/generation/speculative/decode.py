@@ -16,7 +16,7 @@ from ..prompts import Prompts, check_new_tokens, free_slots, open_session, read_
 from ..sampling import check_settings
 from ..session import LanguageModel, Session
 from .acceptance import Proposal
-from .drafts import Drafter, ModelDrafter, DraftRequest
+from .drafts import Drafter, DraftRequest, ModelDrafter
 from .row import Row, Speculated
 from .slot_context import SlotContext
 
@@ -104,9 +104,7 @@ def speculative_generate(
                 i = waiting.popleft()
                 row_key = None if temperature == 0 or key is None else key.at_sample(key.sample + i)
                 active[i] = Row(texts[i], SlotContext(session, free.pop(0)), row_key, draft_tokens, max_draft_tokens)
-            # Which numbers decide a token depends on the draft, unless all are guesses: only then may the end shorten it.
-            ends = {i: max_new_tokens - 1 - row.new if guess else draft_tokens + max_new_tokens for i, row in active.items()}
-            proposals = _propose(drafter, active, ends)
+            proposals = _propose(drafter, active, max_new_tokens if guess else None)
             for i, logits in _check(session, active, proposals).items():
                 row = active[i]
                 row.keep(proposals[i], weights(logits, temperature, top_k, top_p), stops)
@@ -122,16 +120,25 @@ def speculative_generate(
     return [results[i] for i in range(len(texts))]
 
 
-def _propose(drafter: Drafter, active: Mapping[int, Row], ends: Mapping[int, int]) -> dict[int, Proposal]:
-    """A draft for each row; the empty one where there is no room for any."""
+def _propose(drafter: Drafter, active: Mapping[int, Row], longest: int | None) -> dict[int, Proposal]:
+    """A draft for each row; the empty one where there is no room for any.
+
+    Args:
+        drafter: the draft.
+        active: the rows.
+        longest: the number of new tokens that drafts need not go beyond. ``None`` if they must: the random numbers that
+            decide a token depend on where drafts begin and end, and ``max_new_tokens`` must not change a token.
+    """
     requests = {}
     for i, row in active.items():
-        most = min(row.draft_tokens, row.context.room(len(row.text)), ends[i])
+        most = min(row.draft_tokens, row.context.room(len(row.text)))
+        if longest is not None:
+            most = min(most, longest - row.new - 1)
         if most > 0:
             requests[i] = DraftRequest(row.text, most, row.number)
     proposals = dict(drafter.propose(requests)) if requests else {}
     for i, request in requests.items():
-        tokens, probabilities = proposals[i]
+        tokens = proposals[i].tokens
         if tokens.ndim != 1 or len(tokens) > request.most or tokens.dtype.kind not in "iu":
             raise ShapeError(
                 f"the draft is {tokens.dtype} of shape {tokens.shape}, expected at most {request.most} integers"

@@ -80,9 +80,7 @@ class ModelDrafter:
             following = {}
             for row, weight in zip(tokens, weights(logits, *self.settings), strict=True):
                 request, draft = requests[row], drafted[row]
-                token = draw(
-                    weight, request.number("token" if self.guess else "draft", len(request.text) + len(draft))
-                )
+                token = draw(weight, request.number("token" if self.guess else "draft", len(request.text) + len(draft)))
                 draft.append(token)
                 used[row].append(weight)
                 if len(draft) < limit[row] and token not in self.stops:
