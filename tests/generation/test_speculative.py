@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.errors import ConfigError, MinitrainError, ShapeError
+from minitrain.errors import ConfigError, MinitrainError, ShapeError, TokenError
 from minitrain.generation import DraftRequest, PromptLookup, Proposal, speculative_generate
 from minitrain.generation.distribution import distribution, draw, weights
 from minitrain.generation.speculative.acceptance import accept_drawn, accept_guesses
@@ -48,7 +48,7 @@ class Alike(TableModel):
 
     def __init__(self, other: TableModel, seed: int) -> None:
         super().__init__(other.config.vocab_size, other.config.block_size, seed, memory=other.memory)
-        same = np.random.default_rng(seed).random(len(self.table)) < 0.7
+        same = np.random.default_rng(seed).random(len(self.table)) < 0.6
         self.table[same] = other.table[same]
 
 
@@ -321,7 +321,7 @@ def test_a_guess_is_right_as_often_as_the_target_draws_it(p: list[float], guess:
 def test_samples_have_the_distribution_of_the_model(kind: str, settings: dict[str, Any]) -> None:
     """Chi-square over all texts of three tokens."""
     model, n = TableModel(V, 64, 1), 1500
-    draft = {"other": TableModel(V, 64, 2), "alike": Alike(model, 2), "lookup": PromptLookup()}[kind]
+    draft = {"other": TableModel(V, 64, 2), "alike": Alike(model, 4), "lookup": PromptLookup()}[kind]
     found = speculative_generate(
         model, [[1, 2, 1]] * n, draft=draft, max_new_tokens=3, key=Key.from_seed(5), draft_tokens=2, **settings
     )
@@ -381,7 +381,8 @@ class Draft:
         ({"max_new_tokens": 0}, ConfigError, "max_new_tokens=0 must be 1 or more"),
         ({"draft_tokens": 0}, ConfigError, "draft_tokens=0 must be 1 or more"),
         ({"draft_tokens": 5, "max_draft_tokens": 4}, ConfigError, "at most max_draft_tokens=4"),
-        ({"draft": TableModel(V + 1)}, ShapeError, "the draft needs the same vocabulary"),
+        ({"draft": TableModel(V - 1)}, ShapeError, "the draft needs the same vocabulary"),
+        ({"draft": Draft(Proposal(np.array([V]), None))}, TokenError, "outside the vocabulary"),
         ({"draft": Draft(Proposal(np.zeros(9, int), None))}, ShapeError, "expected at most 4 integers"),
         ({"draft": Draft(Proposal(np.zeros((1, 1), int), None))}, ShapeError, "expected at most 4 integers"),
         ({"draft": Draft(Proposal(np.zeros(1), None))}, ShapeError, "the draft is float64"),

@@ -49,12 +49,15 @@ class TableModel:
             raise TokenError("a token is outside the vocabulary")
         logits = np.empty((B, T, self.config.vocab_size), np.float32)
         for b, row in enumerate(tokens.tolist()):
-            for t in range(T):
-                first = 0 if self.memory is None else max(0, t + 1 - self.memory)
-                state = 1
-                for token in row[first : t + 1]:
-                    state = (31 * state + token + 1) % STATES
-                logits[b, t] = self.table[state]
+            states, state = [], 1
+            for t, token in enumerate(row):
+                if self.memory is not None:
+                    state = 1
+                    for earlier in row[max(0, t + 1 - self.memory) : t]:
+                        state = (31 * state + earlier + 1) % STATES
+                state = (31 * state + token + 1) % STATES
+                states.append(state)
+            logits[b] = self.table[states]
         return logits, None
 
     def last(self, text: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...backend.arrays import Array
 from ...errors import ShapeError
-from ...random import Key, uniform
+from ...random import Key, uniform_number
 from ..session import Tokens
 from .acceptance import Proposal, accept_drawn, accept_guesses
 from .slot_context import SlotContext
@@ -65,8 +65,8 @@ class Row:
         return len(self.text) - self._prompt
 
     def number(self, purpose: str, position: int) -> float:
-        """The row's random number for a purpose and a position of the text."""
-        return 0.0 if self._key is None else float(uniform(self._key.fold(purpose, position), (1,))[0])
+        """The row's random number for a purpose and a position of the text; 0 at temperature 0."""
+        return 0.0 if self._key is None else uniform_number(self._key.fold(purpose, position))
 
     def keep(self, proposal: Proposal, target: Array, stops: frozenset[int]) -> None:
         """Extend the text by what the target keeps of a draft and the token that it adds, up to a stop token.
