@@ -78,7 +78,7 @@ def log_probabilities(logits: Array) -> Array:
     shifted = logits.astype(np.float64) - _highest(logits)  # (M, V)
     for row in shifted:
         row -= np.log(np.exp(row).sum())
-    return shifted  # type: ignore[no-any-return]
+    return shifted
 
 
 def _highest(logits: Array) -> Array:

@@ -67,7 +67,7 @@ def open_session(model: LanguageModel | Session, slots: int, *, device: str = "c
     """
     if hasattr(model, "extend"):
         return cast(Session, model)
-    return UncachedSession(cast(LanguageModel, model), slots, device=device)
+    return UncachedSession(model, slots, device=device)
 
 
 def free_slots(session: Session, least: int) -> list[int]:

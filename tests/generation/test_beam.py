@@ -83,7 +83,7 @@ def test_a_search_that_keeps_everything_is_exhaustive(
     assert [one.score for one in found] == pytest.approx([one.score for one in expected], rel=1e-12)
     for one in found:
         assert one.tokens.dtype == np.int32
-        assert one.score == one.log_probability / float(len(one.tokens)) ** penalty
+        assert one.score == pytest.approx(one.log_probability / len(one.tokens) ** penalty, rel=1e-15)
         assert one.stopped == (one.tokens[-1] in stops)
 
 
@@ -260,7 +260,8 @@ def test_a_real_model_in_a_batch_and_alone() -> None:
         ({"num_return_sequences": 0}, "num_return_sequences=0"),
         ({"num_beam_groups": 3}, "num_beams=4 must be a multiple of num_beam_groups=3"),
         ({"num_beam_groups": 0}, "num_beam_groups=0"),
-        ({"length_penalty": float("nan")}, "length_penalty=nan must be a finite number"),
+        ({"length_penalty": float("nan")}, "length_penalty=nan must be from -50 to 50"),
+        ({"length_penalty": 51.0}, "length_penalty=51.0"),
         ({"diversity_penalty": -1.0}, "diversity_penalty=-1.0 must be 0 or more"),
         ({"diversity_penalty": 1.0}, "has no effect in one group"),
         ({"early_stopping": "always"}, "early_stopping='always' must be True, False or 'never'"),

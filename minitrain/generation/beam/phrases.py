@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def _alternatives(constraint: Constraint) -> list[Phrase]:
     """The phrases of a constraint, of which one is enough."""
     if isinstance(constraint, int | np.integer):
         phrases: list[Any] = [[constraint]]
-    elif isinstance(constraint, str):
+    elif isinstance(cast(Any, constraint), str):
         raise ConfigError(f"constraint {constraint!r} is a text: a tokenizer turns it into integers")
     elif len(constraint) and not isinstance(constraint[0], int | np.integer):
         phrases = list(constraint)

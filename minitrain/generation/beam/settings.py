@@ -64,8 +64,8 @@ class BeamSettings:
                 f"num_beams={self.num_beams} must be a multiple of num_beam_groups={self.num_beam_groups}: "
                 "groups are of one size"
             )
-        if not math.isfinite(self.length_penalty):
-            raise ConfigError(f"length_penalty={self.length_penalty} must be a finite number; 0 is none")
+        if not abs(self.length_penalty) <= 50:  # a power of any length of text is finite then
+            raise ConfigError(f"length_penalty={self.length_penalty} must be from -50 to 50; 0 is none")
         if not (math.isfinite(self.diversity_penalty) and self.diversity_penalty >= 0):
             raise ConfigError(f"diversity_penalty={self.diversity_penalty} must be 0 or more")
         if self.diversity_penalty > 0 and self.num_beam_groups == 1:
@@ -83,7 +83,7 @@ class BeamSettings:
 
     def score(self, log_probability: float, length: int) -> float:
         """The score of ``length`` new tokens."""
-        return log_probability / float(length) ** self.length_penalty
+        return log_probability / math.pow(length, self.length_penalty)
 
     def _check_phrases(self) -> None:
         if self.phrases is None:

@@ -91,7 +91,7 @@ def speculative_generate(
     if hasattr(draft, "propose"):
         drafter = cast(Drafter, draft)
     else:
-        smaller = open_session(cast(LanguageModel | Session, draft), len(texts), device=device)
+        smaller = open_session(draft, len(texts), device=device)
         if smaller is session:
             raise ConfigError("the draft has the model's own session: give it another one")
         drafter = ModelDrafter(smaller, temperature, top_k, top_p, stops=stops, guess=guess)
