@@ -150,6 +150,17 @@ def test_equal_scores_are_in_the_order_of_their_tokens(model: TableModel, width:
         assert texts(found) == [(i // 9, i // 3 % 3, i % 3) for i in range(width)]
 
 
+def test_equal_scores_do_not_depend_on_the_order_of_beams() -> None:
+    model = TableModel(2)
+    model.table[:] = [0.0, 0.7]  # the same for every text, so 01 and 10 are as likely
+    settings: dict[str, Any] = {"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 2}
+    (found,) = beam_search_generate(model, [[0]], **settings)
+    assert texts(found) == [(1, 1), (0, 1)]  # though 1 was likelier than 0
+    model.table[:] = 0
+    (found,) = beam_search_generate(model, [[0]], **settings, stop_token_ids=[1], early_stopping="never")
+    assert texts(found) == [(0, 0), (0, 1)]  # 1 has the same mean, and came first
+
+
 CONSTRAINTS = st.lists(
     st.integers(0, 2)
     | st.lists(st.integers(0, 2), min_size=1, max_size=2)
