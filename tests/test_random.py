@@ -10,7 +10,7 @@ from minitrain.errors import ConfigError
 from minitrain.models import MLP, MLPConfig, build_model
 from minitrain.nn import add_lora
 from minitrain.nn.core.init import generator
-from minitrain.random import Key, philox, random_bits, uniform, uniform_number
+from minitrain.random import Key, philox, random_bits, uniform
 from minitrain.testing import CheckSettings
 
 PAIRS = PairDataset([[1, 2], [3], [4, 5], [6]], [[3], [4], [5], [6]])
@@ -45,12 +45,6 @@ def test_numbers_of_a_sample_do_not_depend_on_its_size_or_shape(short, rows, mor
     key = Key.from_seed(1)
     longer = random_bits(key, (2, short * rows + more))
     assert np.array_equal(random_bits(key, (2, rows, short)).reshape(2, -1), longer[:, : short * rows])
-
-
-@given(seed=st.integers(0, 2**64 - 1), sample=st.integers(0, 2**64 - 1))
-def test_one_number_without_arrays(seed, sample):
-    key = Key.from_seed(seed).at_sample(sample)
-    assert uniform_number(key) == uniform(key, (1,))[0]
 
 
 def test_keys_differ_by_path_step_and_seed():

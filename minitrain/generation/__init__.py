@@ -1,15 +1,23 @@
 """Generating text with a trained model: sampling from logits, and the loop that appends the samples."""
 
-from .beam import Constraint as Constraint
-from .beam import Hypothesis as Hypothesis
-from .beam import beam_search_generate as beam_search_generate
-from .contrastive import contrastive_generate as contrastive_generate
+from .batches import batch_generate as batch_generate
+from .batches import batch_stream as batch_stream
 from .decoding import generate as generate
 from .decoding import stream as stream
+from .engine import Engine as Engine
+from .params import SamplingParams as SamplingParams
+from .requests import Event as Event
+from .requests import Result as Result
+from .requests import Sample as Sample
 from .sampling import sample_logits as sample_logits
+from .search import Constraint as Constraint
+from .search import Hypothesis as Hypothesis
+from .search import beam_search_generate as beam_search_generate
+from .search import contrastive_generate as contrastive_generate
 from .session import LanguageModel as LanguageModel
 from .session import Session as Session
 from .session import UncachedSession as UncachedSession
+from .sessions import session_for as session_for
 from .speculative import Drafter as Drafter
 from .speculative import DraftRequest as DraftRequest
 from .speculative import PromptLookup as PromptLookup
@@ -17,3 +25,5 @@ from .speculative import Proposal as Proposal
 from .speculative import Speculated as Speculated
 from .speculative import speculative_generate as speculative_generate
 from .text import continue_text as continue_text
+from .texts import generate_text_sampling as generate_text_sampling
+from .texts import sample_text as sample_text

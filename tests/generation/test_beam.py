@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, NonFiniteError, ShapeError, TokenError
 from minitrain.generation import beam_search_generate
+from minitrain.generation.search.group import deal
 from minitrain.models.gpt import GPT, GPTConfig
-from tests.helpers.plain_decoding import contains, exhaustive, plain_beam_search, plain_sampling
-from tests.helpers.tiny_language_models import CountingSession, TableModel
+from tests.helpers.decoding.plain_decoding import contains, exhaustive, plain_beam_search, plain_sampling
+from tests.helpers.decoding.tiny_language_models import CountingSession, TableModel
 
 V = 5
 SEEDS = st.integers(0, 10**6)
@@ -100,7 +101,7 @@ def test_each_row_is_the_search_by_definition(
 
 
 @given(
-    model=st.builds(TableModel, st.just(V), st.just(64), SEEDS),
+    model=st.builds(TableModel, st.just(V), st.sampled_from([4, 64]), SEEDS),
     search=searches(),
     prompts=PROMPTS,
     slots=st.integers(0, 9),
@@ -215,6 +216,14 @@ def test_constraints_are_met_at_any_width(
             assert 4 not in tokens[:-1]
 
 
+def test_beams_are_dealt_to_texts_near_to_their_phrases_and_far_from_them() -> None:
+    scores = np.array([[0.0, -1.0, -2.0, -3.0], [-4.0, -5.0, -np.inf, -6.0]])
+    needed = np.array([[2, 2, 2, 1], [2, 1, 1, 0]])
+    dealt = [(1, 3), (0, 3), (0, 0), (1, 1), (0, 1), (0, 2), (1, 0)]
+    assert deal(scores, needed, 9) == dealt
+    assert deal(scores, needed, 4) == dealt[:4]
+
+
 def test_a_constraint_that_the_model_would_never_write() -> None:
     model = TableModel(4, seed=3)
     model.table[:, 2] -= 50  # far below all others
@@ -310,7 +319,7 @@ def test_slots_are_free_again_after_an_error() -> None:
     [
         ([], "there is no prompt"),
         ([[0], []], "prompt 1 is float64 of shape"),
-        ([[0.5]], "expected a row of integers"),
+        ([[0.5]], "prompt 0 is float64"),
         (np.zeros((1, 2, 3), int), "prompt 0 is int64 of shape"),
         (["text"], "prompt 0 is a text"),
     ],
@@ -325,5 +334,5 @@ def test_logits_that_are_damaged() -> None:
         model = SimpleNamespace(
             config=SimpleNamespace(block_size=4), forward=lambda tokens, bad=bad: (np.full((1, 1, 2), bad), None)
         )
-        with pytest.raises(NonFiniteError, match="the highest of the next token's logits is"):
+        with pytest.raises(NonFiniteError, match="the highest logit is"):
             beam_search_generate(model, [[0]], max_new_tokens=1)

@@ -15,8 +15,8 @@ from minitrain.generation import UncachedSession, contrastive_generate
 from minitrain.generation.context import context_start
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.models.llama import Llama, LlamaConfig
-from tests.helpers.plain_decoding import log_softmax, next_logits, plain_sampling
-from tests.helpers.tiny_language_models import TableModel
+from tests.helpers.decoding.plain_decoding import log_softmax, next_logits, plain_sampling
+from tests.helpers.decoding.tiny_language_models import TableModel
 
 V = 13
 

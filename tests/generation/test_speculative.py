@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, MinitrainError, ShapeError, TokenError
-from minitrain.generation import DraftRequest, PromptLookup, Proposal, speculative_generate
-from minitrain.generation.distribution import distribution, draw, weights
+from minitrain.generation import DraftRequest, PromptLookup, Proposal, SamplingParams, speculative_generate
+from minitrain.generation.choosing import choose, cuts_of
+from minitrain.generation.search.distribution import draw, normalized, weights
 from minitrain.generation.speculative.acceptance import accept_drawn, accept_guesses
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.random import Key
-from tests.helpers.plain_decoding import plain_sampling
-from tests.helpers.tiny_language_models import CountingSession, TableModel
+from tests.helpers.decoding.plain_decoding import plain_sampling
+from tests.helpers.decoding.tiny_language_models import CountingSession, TableModel
 
 V = 5
 SEEDS = st.integers(0, 10**6)
@@ -327,7 +328,10 @@ def test_samples_have_the_distribution_of_the_model(kind: str, settings: dict[st
     )
     expected = np.zeros((V, V, V))
     for a, b in itertools.product(range(V), range(V)):
-        after = [distribution(model.last([1, 2, 1, *text])[None], **settings)[0] for text in ([], [a], [a, b])]
+        after = [
+            normalized(weights(model.last([1, 2, 1, *text])[None], SamplingParams(**settings)))[0]
+            for text in ([], [a], [a, b])
+        ]
         expected[a, b] = n * after[0][a] * after[1][b] * after[2]
     counts = np.bincount([a * V * V + b * V + c for a, b, c in tokens(found)], minlength=V**3)
     common = expected.ravel() >= 5  # rare texts count as one
@@ -437,15 +441,12 @@ def test_lookup_of_no_tokens(longest: int, shortest: int) -> None:
 
 @given(rows=st.lists(st.lists(st.floats(-50, 50), min_size=4, max_size=4), min_size=1, max_size=3), settings=SETTINGS)
 def test_distributions_are_those_that_sampling_draws_from(rows: list[list[float]], settings: dict[str, Any]) -> None:
-    from minitrain.generation import sample_logits
-
     logits = np.array(rows, np.float32)
-    share = distribution(logits, **settings)
-    assert share.sum(axis=1) == pytest.approx(np.ones(len(rows)))
-    weight = weights(logits, **settings)
+    params = SamplingParams(**settings)
+    weight = weights(logits, params)
     for number in (0.0, 0.25, 0.9, 1 - 2.0**-32):
-        drawn = sample_logits(logits, uniform=np.full(len(rows), number), **settings)
-        assert [draw(row, number) for row in weight] == drawn.tolist()
-    greedy = weights(logits, 0.0, None, None)
+        for row, own in zip(logits, weight, strict=True):
+            assert draw(own, number) == choose(row, params.temperature, cuts_of(params), number)
+    greedy = weights(logits, SamplingParams(temperature=0))
     assert greedy.argmax(axis=1).tolist() == logits.argmax(axis=1).tolist()
     assert greedy.sum(axis=1).tolist() == [1.0] * len(rows)

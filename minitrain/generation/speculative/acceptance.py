@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...backend.arrays import Array
-from ..distribution import draw, normalized
+from ..search.distribution import draw, normalized
 from ..session import Tokens
 
 Numbers = Callable[[str, int], float]

@@ -11,9 +11,9 @@ import numpy as np
 from ...backend.arrays import Array
 from ...errors import ConfigError, ShapeError
 from ...random import Key
-from ..distribution import weights
-from ..prompts import Prompts, check_new_tokens, free_slots, open_session, read_prompts, read_stop_tokens
-from ..sampling import check_settings
+from ..params import SamplingParams
+from ..search.distribution import weights
+from ..search.prompts import Prompts, check_new_tokens, free_slots, open_session, read_prompts, read_stop_tokens
 from ..session import LanguageModel, Session
 from .acceptance import Proposal
 from .drafts import Drafter, DraftRequest, ModelDrafter
@@ -76,7 +76,7 @@ def speculative_generate(
         TokenError: if a token is outside the vocabulary.
         NonFiniteError: if a model returns NaN or infinity.
     """
-    check_settings(temperature, top_k, top_p)
+    settings = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p)
     check_new_tokens(max_new_tokens)
     if temperature > 0 and key is None:
         raise ConfigError("sampling needs a key: pass key=Key.from_seed(0), or temperature=0")
@@ -94,7 +94,7 @@ def speculative_generate(
         smaller = open_session(draft, len(texts), device=device)
         if smaller is session:
             raise ConfigError("the draft has the model's own session: give it another one")
-        drafter = ModelDrafter(smaller, temperature, top_k, top_p, stops=stops, guess=guess)
+        drafter = ModelDrafter(smaller, settings, stops=stops, guess=guess)
         free = free[: drafter.rows]
     waiting, active = deque(range(len(texts))), dict[int, Row]()
     results: dict[int, Speculated] = {}
@@ -107,7 +107,7 @@ def speculative_generate(
             proposals = _propose(drafter, active, max_new_tokens if guess else None)
             for i, logits in _check(session, active, proposals).items():
                 row = active[i]
-                row.keep(proposals[i], weights(logits, temperature, top_k, top_p), stops)
+                row.keep(proposals[i], weights(logits, settings), stops)
                 if row.stopped or row.new >= max_new_tokens:
                     results[i] = row.result(max_new_tokens)
                     free.append(row.context.slot)

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from ...backend.arrays import Array
-from ..distribution import draw, normalized, weights
-from ..prompts import free_slots
+from ..params import SamplingParams
+from ..search.distribution import draw, normalized, weights
+from ..search.prompts import free_slots
 from ..session import Session, Tokens
 from .acceptance import Numbers, Proposal
 from .slot_context import SlotContext
@@ -48,7 +49,7 @@ class ModelDrafter:
 
     Args:
         session: of the draft model. Each row takes one of its free slots.
-        temperature, top_k, top_p: of the target. The draft draws from its own distribution with them.
+        settings: of the target. The draft draws from its own distribution with them.
         stops: a draft ends with the first of these tokens.
         guess: draw each token with the number that the target will draw with, and give no probabilities.
     """
@@ -56,15 +57,12 @@ class ModelDrafter:
     def __init__(
         self,
         session: Session,
-        temperature: float,
-        top_k: int | None,
-        top_p: float | None,
+        settings: SamplingParams,
         *,
         stops: frozenset[int],
         guess: bool,
     ) -> None:
-        self.session, self.stops, self.guess = session, stops, guess
-        self.settings = temperature, top_k, top_p
+        self.session, self.settings, self.stops, self.guess = session, settings, stops, guess
         self._free = free_slots(session, 1)
         self.rows = len(self._free)  # how many there may be at once
         self._contexts: dict[int, SlotContext] = {}
@@ -78,7 +76,7 @@ class ModelDrafter:
         while tokens:
             logits = self.session.extend({self._contexts[row].slot: new for row, new in tokens.items()})
             following = {}
-            for row, weight in zip(tokens, weights(logits, *self.settings), strict=True):
+            for row, weight in zip(tokens, weights(logits, self.settings), strict=True):
                 request, draft = requests[row], drafted[row]
                 token = draw(weight, request.number("token" if self.guess else "draft", len(request.text) + len(draft)))
                 draft.append(token)

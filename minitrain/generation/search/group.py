@@ -57,7 +57,7 @@ class BeamGroup:
         """Continue each beam with each token, and keep the best.
 
         Candidates are ranked by their log-probability, less ``diversity_penalty`` for each time that an earlier group
-        chose the token in this step. With phrases, see `_deal`. Candidates of the first ``width`` ranks that have a
+        chose the token in this step. With phrases, see `deal`. Candidates of the first ``width`` ranks that have a
         stop token, or all tokens, have ended. The first ``width`` of the others go on. Transformers and fairseq keep
         the same ones.
 
@@ -98,7 +98,7 @@ class BeamGroup:
         needed = np.stack([settings.phrases.needed_after(beam.state, V) for beam in self.beams])  # (n, V)
         left = np.full(V, settings.max_new_tokens - length)  # after this token
         left[[token for token in settings.stops if token < V]] = 0
-        return _deal(np.where(needed <= left, scores, -np.inf), needed, most)
+        return deal(np.where(needed <= left, scores, -np.inf), needed, most)
 
     def _end(self, tokens: tuple[int, ...], log_probability: float, stopped: bool) -> None:
         score = self.settings.score(log_probability, len(tokens))
@@ -139,7 +139,7 @@ def best_of(scores: Scores, most: int) -> list[tuple[int, int]]:
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
-def _deal(scores: Scores, needed: np.ndarray[Any, Any], most: int) -> list[tuple[int, int]]:
+def deal(scores: Scores, needed: np.ndarray[Any, Any], most: int) -> list[tuple[int, int]]:
     """Rank candidates so that texts close to their phrases and far from them both go on.
 
     Candidates that need the same number of tokens form a bank. The ranking takes the best of each bank in turn, the

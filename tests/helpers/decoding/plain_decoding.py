@@ -129,7 +129,9 @@ def plain_beam_search(
                 if early is True or best / longest**length_penalty < ended[g][-1].score:
                     live[g] = []
             parents += [(g if length > 1 else 0, tokens[:-1]) for tokens, _ in live[g]]
-        shared += len(parents) - len(set(parents))
+        before, after = (context_start(len(prompt) + n, model.config.block_size) for n in (length - 1, length))
+        if before == after:  # else the model reads the context again, and a copy would be of no use
+            shared += len(parents) - len(set(parents))
         if not any(live):
             break
     different = {one.tokens: one for group in ended for one in group}

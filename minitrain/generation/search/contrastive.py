@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, to_device, to_numpy
-from ..errors import ConfigError
-from ..ops.linear.linear import linear_forward
-from .context import context_start
-from .distribution import distribution
+from ...backend.arrays import Array, to_device, to_numpy
+from ...errors import ConfigError
+from ...ops.linear.linear import linear_forward
+from ..context import context_start
+from ..session import Tokens
+from .distribution import log_probabilities
 from .prompts import Prompts, check_new_tokens, read_prompts, read_stop_tokens
-from .session import Tokens
 
 
 def contrastive_generate(
@@ -72,7 +72,7 @@ def contrastive_generate(
         text = prompt
         logits = _forward(model, _contexts(model, text[:-1], text[-1:]), device)[1]  # (1, V)
         while len(text) - len(prompt) < max_new_tokens:
-            probabilities = distribution(logits)[0]  # (V,)
+            probabilities = np.exp(log_probabilities(logits)[0])  # (V,)
             candidates = np.argsort(-probabilities, kind="stable")[:top_k].astype(np.int32)  # (k,)
             candidates = candidates[probabilities[candidates] > 0]
             hidden, following = _forward(model, _contexts(model, text, candidates), device)

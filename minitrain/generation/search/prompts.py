@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
-from ..backend.arrays import Array, is_array, to_numpy
-from ..errors import ConfigError, ShapeError
-from .session import LanguageModel, Session, Tokens, UncachedSession
+from ...backend.arrays import Array, is_array, to_numpy
+from ...errors import ConfigError, ShapeError
+from ..requests import checked_prompt
+from ..session import LanguageModel, Session, Tokens
+from ..sessions import session_for
 
 Prompts = Array | Sequence[Array | Sequence[int]]
 """(B, T0) integers, or B prompts of lengths of their own."""
+
+AT_ONCE = 32
+"""A session that is made for a model has slots for about this many sequences."""
 
 
 def read_prompts(prompts: Prompts) -> list[Tokens]:
@@ -20,22 +25,14 @@ def read_prompts(prompts: Prompts) -> list[Tokens]:
 
     Raises:
         ShapeError: if there is no prompt, or one is empty or is not a row of integers.
+        TokenError: if a token is negative or has more than 31 bits.
     """
-    rows = [_read_prompt(i, row) for i, row in enumerate(to_numpy(prompts) if is_array(prompts) else prompts)]
+    rows = [
+        checked_prompt(row, f"prompt {i}") for i, row in enumerate(to_numpy(prompts) if is_array(prompts) else prompts)
+    ]
     if not rows:
         raise ShapeError("there is no prompt: give (B, T0) integers, or a list of rows of integers")
     return rows
-
-
-def _read_prompt(i: int, row: Any) -> Tokens:
-    if isinstance(row, str):
-        raise ShapeError(f"prompt {i} is a text: a tokenizer turns it into integers")
-    tokens = to_numpy(row)
-    if tokens.ndim != 1 or tokens.size == 0 or tokens.dtype.kind not in "iu":
-        raise ShapeError(
-            f"prompt {i} is {tokens.dtype} of shape {tokens.shape}, expected a row of integers (T0,), at least one"
-        )
-    return tokens.astype(np.int32)
 
 
 def read_stop_tokens(stop_token_ids: Iterable[int]) -> frozenset[int]:
@@ -57,17 +54,18 @@ def check_new_tokens(max_new_tokens: int) -> None:
         raise ConfigError(f"max_new_tokens={max_new_tokens} must be 1 or more")
 
 
-def open_session(model: LanguageModel | Session, slots: int, *, device: str = "cpu") -> Session:
+def open_session(model: LanguageModel | Session, rows: int, *, each: int = 1, device: str = "cpu") -> Session:
     """The session itself, or a new one for a model.
 
     Args:
-        model: a session, which must have a free slot, or a model.
-        slots: how many sequences a new session can hold.
+        model: a session or a model.
+        rows: number of prompts. A new session may have slots for fewer, and the others wait.
+        each: how many slots a prompt needs.
         device: the model's device.
     """
     if hasattr(model, "extend"):
         return cast(Session, model)
-    return UncachedSession(model, slots, device=device)
+    return session_for(model, each * min(rows, max(1, AT_ONCE // each)), device=device)
 
 
 def free_slots(session: Session, least: int) -> list[int]:

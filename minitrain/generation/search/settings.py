@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...errors import ConfigError
-from ..prompts import check_new_tokens
 from ..session import Tokens
 from .phrases import Phrases
+from .prompts import check_new_tokens
 
 EarlyStopping = bool | Literal["never"]
 
