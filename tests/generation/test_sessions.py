@@ -64,6 +64,13 @@ def run_steps(session: Any, steps: list[Any], seed: int, check: Any) -> None:
         assert [session.length(slot) for slot in range(SLOTS)] == list(map(len, sequences))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """The step's kernel is there: until then a session runs the model's layers."""
+    if has_own_product():
+        KernelSession(GPT(GPTConfig(VOCABULARY, n_layer=1)), 1).warm_up()
+
+
 def same_bits(model: Decoder) -> Any:
     """The check that logits are those of the model's forward over each whole sequence, alone, bit by bit."""
 
@@ -210,6 +217,21 @@ def test_a_window_bounds_the_memory() -> None:
     """A sliding window keeps its own keys and some room, whatever the length of the text."""
     short, long = (Llama(LlamaConfig(VOCABULARY, block_size=n, window=32, n_layer=1)) for n in (1000, 100_000))
     assert cache_bytes(short) == cache_bytes(long)
+
+
+@only_with_own_product
+def test_layers_work_until_the_kernel_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session changes over in the middle of a text; nobody can tell from the logits."""
+    from minitrain.kernels.cpu.generation.step import step
+
+    model, tokens = GPT(GPTConfig(VOCABULARY, block_size=12, n_layer=2)), np.arange(12, dtype=np.int32)
+    session, ready = KernelSession(model, 1), iter([False, False, False, True])
+    steps: list[int] = []
+    monkeypatch.setattr(step.float32, "ready_or_soon", lambda: next(ready))
+    monkeypatch.setattr(session, "_step", lambda short, run=session._step: (steps.append(1), run(short))[1])
+    logits = [session.extend({0: token[None]}) for token in tokens]
+    assert len(steps) == 12 - 3
+    assert np.concatenate(logits).tobytes() == model.forward(tokens[None])[0][0].tobytes()
 
 
 def test_blocks_are_the_kernels_blocks() -> None:
