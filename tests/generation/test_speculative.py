@@ -257,7 +257,7 @@ def grid(n: int, **at: int) -> Any:
 @given(p=ROWS, q=ROWS)
 def test_a_kept_or_replaced_token_has_the_distribution_of_the_target(p: list[float], q: list[float]) -> None:
     """Every drafted token with its probability, and evenly spaced numbers instead of random ones."""
-    target, draft, n = np.array([p, p]), np.array([q]) / sum(q), 30
+    target, draft, n = np.array([p, p]), np.array([q]) / sum(q), 20
     frequency = np.zeros(3)
     for token in np.flatnonzero(draft[0]):
         for accept, replace in itertools.product(range(n), range(n)):
@@ -272,7 +272,7 @@ def test_a_kept_or_replaced_token_has_the_distribution_of_the_target(p: list[flo
 @given(seed=SEEDS)
 def test_two_drafted_tokens_and_what_follows_have_the_distribution_of_the_target(seed: int) -> None:
     """The probability of each text of two tokens, from all drafts of two tokens and all outcomes."""
-    rng, n = np.random.default_rng(seed), 8
+    rng, n = np.random.default_rng(seed), 6
     p1, q1 = rng.dirichlet([1, 1], 2)
     p2, q2 = rng.dirichlet([1, 1], (2, 2))  # after each first token
     found = np.zeros((2, 2))
