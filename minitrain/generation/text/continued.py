@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from ..backend.arrays import to_device, to_numpy
-from .decoding import Sampling, generate
-from .session import LanguageModel
+from ...backend.arrays import to_device, to_numpy
+from ..decoding import Sampling, generate
+from ..session import LanguageModel
 
 
 def continue_text(

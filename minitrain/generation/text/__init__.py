@@ -1,0 +1,6 @@
+"""Between tokens and text: pieces of text as they are written, where to stop, chats, and what a text must look like."""
+
+from .continued import continue_text as continue_text
+from .detokenize import Detokenizer as Detokenizer
+from .detokenize import text_pieces as text_pieces
+from .stop_strings import StopStrings as StopStrings
