@@ -60,7 +60,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> PretrainedTokenizer:
             f"the GGUF file has a tokenizer of kind {_short(kind)}; minitrain knows byte-level BPE, which is 'gpt2': "
             "use the tokenizer.json of the original model"
         )
-    if words not in _WORDS:
+    if not isinstance(words, str) or words not in _WORDS:
         raise DataError(
             f"the GGUF file names the pre-tokenizer {_short(words)}, whose pattern is unknown here; known are "
             f"{', '.join(_WORDS)}: use the tokenizer.json of the original model"

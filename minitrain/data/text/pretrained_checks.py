@@ -194,7 +194,7 @@ def _check_model(model: object) -> int:
     if not isinstance(model, dict):
         raise DataError("tokenizer.json: its model is not an object: it is damaged")
     name = model.get("type", "BPE" if "merges" in model else None)
-    if name not in _MODELS:
+    if not isinstance(name, str) or name not in _MODELS:
         raise DataError(
             f"tokenizer.json has a model of type {_short(name)}; minitrain knows {', '.join(_MODELS)}, and no other "
             "can be loaded without a change of its tokens"

@@ -1,6 +1,10 @@
 """Between tokens and text: pieces of text as they are written, where to stop, chats, and what a text must look like."""
 
+from .chat import ChatTemplate as ChatTemplate
+from .chat import apply_chat_template as apply_chat_template
+from .constraints import Constraint as Constraint
 from .continued import continue_text as continue_text
 from .detokenize import Detokenizer as Detokenizer
+from .detokenize import detokenizer_of as detokenizer_of
 from .detokenize import text_pieces as text_pieces
 from .stop_strings import StopStrings as StopStrings

@@ -7,7 +7,7 @@ complete or cannot become one. The pieces, joined, are what ``decode`` makes of 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,7 @@ class Detokenizer:
     """
 
     def __init__(self, tokenizer: Any, *, after: Iterable[int] = ()) -> None:
-        find = getattr(tokenizer, "token_bytes", None)
-        self._bytes: Sequence[bytes] | None = None if find is None else find()
+        self._bytes = bytes_of_tokens(tokenizer)
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._strip = bool(getattr(tokenizer, "strips_space", False))  # until something was written
@@ -46,8 +45,7 @@ class Detokenizer:
             self._tokens = [int(token) for token in after]
             self._released = len(self._text().rstrip(_REPLACEMENT))
         else:
-            for token in after:
-                self.add(token)
+            self._add_bytes(b"".join([self._bytes[token] for token in after]))
 
     def add(self, token: int) -> str:
         """The text that ``token`` completes; empty if a character has only begun.
@@ -60,10 +58,7 @@ class Detokenizer:
             return self._release(self._text().rstrip(_REPLACEMENT))
         if not 0 <= token < len(self._bytes):
             self._tokenizer.decode([int(token)])  # raises the tokenizer's own error
-        new = self._bytes[token]
-        if self._strip and new:
-            self._strip, new = False, new.removeprefix(b" ")
-        return self._decoder.decode(new)
+        return self._add_bytes(self._bytes[token])
 
     def finish(self) -> str:
         """The rest of the text: U+FFFD for a character that was never completed."""
@@ -71,12 +66,40 @@ class Detokenizer:
             return self._release(self._text())
         return self._decoder.decode(b"", final=True)
 
+    def _add_bytes(self, new: bytes) -> str:
+        if self._strip and new:
+            self._strip, new = False, new.removeprefix(b" ")
+        return self._decoder.decode(new)
+
     def _text(self) -> str:
         return str(self._tokenizer.decode(np.array(self._tokens, np.int32)))
 
     def _release(self, text: str) -> str:
         piece, self._released = text[self._released :], max(self._released, len(text))
         return piece
+
+
+def detokenizer_of(tokenizer: Any) -> Callable[[Iterable[int]], Callable[[int], str]]:
+    """What `minitrain.generation.Engine` takes: for the tokens of a prompt, the function `Detokenizer.add` after it."""
+    known = _Known(tokenizer)  # the bytes of a large vocabulary are made once
+    return lambda prompt: Detokenizer(known, after=prompt).add
+
+
+def bytes_of_tokens(tokenizer: Any) -> Sequence[bytes] | None:
+    """The bytes of each token; ``None`` if the tokenizer does not tell, or ``decode`` does not simply join them."""
+    find = getattr(tokenizer, "token_bytes", None)
+    return None if find is None else find()
+
+
+class _Known:
+    """A tokenizer whose bytes are known."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._bytes, self.decode = bytes_of_tokens(tokenizer), tokenizer.decode
+        self.strips_space = bool(getattr(tokenizer, "strips_space", False))
+
+    def token_bytes(self) -> Sequence[bytes] | None:
+        return self._bytes
 
 
 def text_pieces(tokens: Iterable[int], tokenizer: Any, *, after: Iterable[int] = ()) -> Iterator[str]:
