@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from minitrain.data import PretrainedTokenizer, load_pretrained_tokenizer, tokenizer_from_gguf, tokenizer_from_json
+from minitrain.data.text.byte_letters import byte_letters
 from minitrain.errors import DataError, MinitrainError, TokenError
 from tests.helpers.adversarial_texts import TEXTS, adversarial_text
 from tests.helpers.small_tokenizers import BYTE_LEVEL, KINDS, SPECIAL, described, gguf_metadata, library_tokenizer
@@ -72,7 +73,7 @@ def test_a_million_fuzzed_texts(chunk: int) -> None:
     """Each chunk has a seed of its own: ``-k "million and [17]"`` runs one again."""
     numbers = random.Random(f"chunk {chunk}")
     for number in range(CHUNK):
-        check_text(KINDS[number % len(KINDS)], adversarial_text(numbers))
+        check_text(KINDS[number % len(KINDS)], adversarial_text(numbers, longest=12))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -137,7 +138,7 @@ def test_the_vocabulary_of_smollm2() -> None:
     metadata = {name: field.contents() for name, field in fields.items() if name.startswith("tokenizer.")}
     tokenizer = tokenizer_from_gguf(metadata)
     assert (tokenizer.vocab_size, tokenizer.decode(tokenizer.end_ids)) == (49152, "")
-    tokens = metadata["tokenizer.ggml.tokens"]
+    tokens = dict.fromkeys(metadata["tokenizer.ggml.tokens"])
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
     library = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, merges))
     library.pre_tokenizer = pre_tokenizers.Sequence(
@@ -150,7 +151,8 @@ def test_the_vocabulary_of_smollm2() -> None:
     for _ in range(300):
         text = adversarial_text(numbers)
         assert tokenizer.encode(text, specials=True).tolist() == library.encode(text).ids
-        assert tokenizer.decode(tokenizer.encode(text)) == text
+        known = bytes(byte for byte in text.encode() if byte_letters()[byte] in tokens)  # it lacks 21 bytes
+        assert tokenizer.decode(tokenizer.encode(text)) == known.decode("utf-8", "replace")
 
 
 def folder_with(tmp_path: Path, kind: str = "gpt-2", **files: Any) -> Path:
@@ -308,7 +310,7 @@ def test_hostile_descriptions_are_refused(name: str) -> None:
 def test_a_pattern_that_backtracks_forever_ends_as_an_error() -> None:
     """The library gives up after millions of steps, by a panic that Python's ``except Exception`` does not see."""
     description = copy.deepcopy(described("gpt-2"))
-    pattern = {"Regex": "(?:a|a|a|a)*?(?:a|a|a)*?(?:a|a)*b"}
+    pattern = {"Regex": "(a+)+$x"}
     description["pre_tokenizer"] = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
     tokenizer = PretrainedTokenizer(description)
     with pytest.raises(DataError, match="its patterns are damaged"):

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import TokenError
+
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -45,7 +47,7 @@ class Detokenizer:
             self._tokens = [int(token) for token in after]
             self._released = len(self._text().rstrip(_REPLACEMENT))
         else:
-            self._add_bytes(b"".join([self._bytes[token] for token in after]))
+            self._add_bytes(b"".join([self._bytes_of(token) for token in after]))
 
     def add(self, token: int) -> str:
         """The text that ``token`` completes; empty if a character has only begun.
@@ -53,18 +55,24 @@ class Detokenizer:
         Raises:
             TokenError: if the token is outside the vocabulary.
         """
-        if self._bytes is None:
-            self._tokens.append(int(token))
-            return self._release(self._text().rstrip(_REPLACEMENT))
-        if not 0 <= token < len(self._bytes):
-            self._tokenizer.decode([int(token)])  # raises the tokenizer's own error
-        return self._add_bytes(self._bytes[token])
+        if self._bytes is not None:
+            return self._add_bytes(self._bytes_of(token))
+        self._tokens.append(int(token))
+        return self._release(self._text().rstrip(_REPLACEMENT))
 
     def finish(self) -> str:
         """The rest of the text: U+FFFD for a character that was never completed."""
         if self._bytes is None:
             return self._release(self._text())
         return self._decoder.decode(b"", final=True)
+
+    def _bytes_of(self, token: int) -> bytes:
+        assert self._bytes is not None
+        if not 0 <= token < len(self._bytes):
+            raise TokenError(
+                f"token id {token} is outside the vocabulary of {len(self._bytes)} ids: it comes from another tokenizer"
+            )
+        return self._bytes[token]
 
     def _add_bytes(self, new: bytes) -> str:
         if self._strip and new:
