@@ -1,8 +1,9 @@
 """Text of a given form: a regular expression or a JSON schema decides which tokens may come next.
 
 The ``llguidance`` library keeps the state of a text in a grammar, and tells which tokens keep it inside (Microsoft,
-https://github.com/guidance-ai/llguidance). A token may hold several characters of the grammar, or half of one. All
-tokens whose bytes fit are allowed, not only those that the tokenizer would have chosen.
+https://github.com/guidance-ai/llguidance). A token may hold several characters of the grammar, or half of one. Where
+the text has a choice, every token whose bytes fit is allowed. Where it has none, the tokens are those that the tokenizer
+would have chosen.
 
 A constraint is a function of the tokens so far, as `minitrain.generation.SamplingParams.processor` wants it. So it
 works with every way to choose a token, for several samples at once, and for sequences that are cut and tried again.
@@ -24,6 +25,7 @@ from .detokenize import bytes_of_tokens
 
 _STATES = 64  # of sequences, kept to go on from
 _LARGEST_GRAMMAR = 200_000  # characters
+_NO_TOKEN = "no token continues this text in its form: the vocabulary lacks some of its characters"
 
 
 class Constraint:
@@ -115,8 +117,12 @@ class Constraint:
         return Processor(self, len(prompt))
 
     def _check(self, matcher: Any) -> None:
-        if matcher.is_error():
-            raise DataError(f"this form of text cannot be followed: {printable(matcher.get_error().strip()[:500])}")
+        if not matcher.is_error():
+            return
+        reason = matcher.get_error().partition("<state>")[0].strip()[:300]
+        if "NoExtension" in reason:
+            raise DataError(_NO_TOKEN)
+        raise DataError(f"this form of text cannot be followed: {printable(reason)}")
 
 
 class Processor:
@@ -152,7 +158,7 @@ class Processor:
                     "the text is complete, and this tokenizer has no token that ends a text: give the constraint "
                     "end_ids=(…), or stop when finished(tokens) is true"
                 )
-            raise DataError("no token of the vocabulary continues this text in its form: the vocabulary lacks characters")
+            raise DataError(_NO_TOKEN)
         xp = array_module(logits)
         return xp.where(xp.asarray(possible), logits, xp.asarray(-np.inf, logits.dtype))
 
@@ -222,15 +228,37 @@ class _Vocabulary:
         self.tokens = [text or b"<%d>" % number for number, text in enumerate(texts)]
         if ends[0] == len(texts):
             self.tokens.append(b"<end>")
-        self._tokenizer = tokenizer
+        self._tokenizer, self._texts = tokenizer, texts
+        self._ids = {text: number for number, text in enumerate(texts) if text and number not in ends}
+        self._longest = max(map(len, self._ids), default=0)
 
     def __call__(self, text: str | bytes) -> list[int]:
-        """Token ids of a text, which the library asks for when only one continuation is left."""
-        text = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        """Token ids of a text, which the library asks for where only one text is possible.
+
+        Their bytes must be those of the text. A tokenizer that changes texts, such as one that puts a space in front,
+        is replaced by the longest tokens that fit.
+        """
+        wanted = text.encode() if isinstance(text, str) else text
         try:
-            return [int(token) for token in self._tokenizer.encode(text)]
-        except DataError:  # a character that the vocabulary has not
-            return []
+            ids = [int(token) for token in self._tokenizer.encode(wanted.decode())]
+            if b"".join([self._texts[token] for token in ids]) == wanted:
+                return ids
+        except (DataError, UnicodeDecodeError):  # a character that the vocabulary has not, or half of one
+            pass
+        return self._longest_tokens(wanted)
+
+    def _longest_tokens(self, wanted: bytes) -> list[int]:
+        """The longest token that fits, again and again; as far as there is one."""
+        ids, at = [], 0
+        while at < len(wanted):
+            for end in range(min(len(wanted), at + self._longest), at, -1):
+                if (token := self._ids.get(wanted[at:end])) is not None:
+                    break
+            else:
+                break
+            ids.append(token)
+            at = end
+        return ids
 
 
 def _library_tokenizer(tokenizer: Any, texts: Sequence[bytes], ends: list[int]) -> Any:
