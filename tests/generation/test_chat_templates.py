@@ -13,8 +13,8 @@ from minitrain.data import PretrainedTokenizer
 from minitrain.errors import ConfigError, DataError
 from minitrain.generation import ChatTemplate, apply_chat_template
 from minitrain.generation.text.template_budget import Budget
-from tests.helpers.chat_templates import CHATML, CHATS, LLAMA_2, LLAMA_3, QWEN_3, TEMPLATES, TOKENS, TOOLS, ZEPHYR
-from tests.helpers.small_tokenizers import SPECIAL, described
+from tests.helpers.texts.chats import CHATML, CHATS, LLAMA_2, LLAMA_3, QWEN_3, TEMPLATES, TOKENS, TOOLS, ZEPHYR
+from tests.helpers.texts.tokenizers_of_others import SPECIAL, described
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -104,10 +104,12 @@ HOSTILE = {
     "namespaces": "{% set ns = namespace(x=1) %}{% for i in range(99) %}{% set ns.x = namespace(a=ns.x, b=ns.x) %}"
     "{% endfor %}{{ ns.x }}",
     "itself in itself": "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}",
-    "replace": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = ns.x.replace('a', 'aa') %}{% endfor %}",
+    "replace": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = ns.x.replace('a', 'aa') %}"
+    "{% endfor %}",
     "replace filter": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}"
     "{% set ns.x = ns.x | replace('a', 'aa') %}{% endfor %}",
-    "join": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = ns.x.join([ns.x, ns.x]) %}{% endfor %}",
+    "join": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = ns.x.join([ns.x, ns.x]) %}"
+    "{% endfor %}",
     "join filter": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] | join(ns.x) %}"
     "{% endfor %}",
     "upper": "{% set x = 'ß' * 1000000 %}{% for i in range(999) %}{% set y = x | upper %}{% endfor %}",
@@ -118,13 +120,15 @@ HOSTILE = {
     "recursive macro": "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
     "counting macro": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "recursive loop": "{% for x in [1, 2] recursive %}{{ loop([1, 2]) }}{% endfor %}",
-    "call blocks": "{% macro f() %}{{ caller() }}{{ caller() }}{% endmacro %}" + "{% call f() %}" * 40 + "{% endcall %}" * 40,
+    "call blocks": "{% macro f() %}{{ caller() }}{{ caller() }}{% endmacro %}"
+    + "{% call f() %}" * 40
+    + "{% endcall %}" * 40,
     "indent": "{{ 'a' | indent(1000000000) }}",
     "json indent": "{{ [1] | tojson(indent=1000000000) }}",
     "json separators": "{{ [1, 2] | tojson(separators=('a' * 1000000, ':')) }}",
     "nested json": "{% set ns = namespace(x=[1]) %}{% for i in range(15) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
     "{% for i in range(999) %}{{ ns.x | tojson }}{% endfor %}",
-    "repeated filters": "{% set x = range(90000) | list %}{% for i in range(99999) %}{{ x | sort | length }}{% endfor %}",
+    "repeated filters": "{% set x = range(90000) | list %}{% for i in range(99999) %}{{ x | sort }}{% endfor %}",
     "format": "{{ '%1000000000d' % 1 }}",
     "format method": "{{ '{:>1000000000}'.format(1) }}",
     "format filter": "{{ '%1000000000d' | format(1) }}",
@@ -213,7 +217,9 @@ def test_tokens_of_a_chat() -> None:
     ids = apply_chat_template(tokenizer, HELLO)
     assert ids.tolist() == tokenizer.encode(render(CHATML, add_generation_prompt=True), specials=True).tolist()
     assert ids.tolist().count(tokenizer.special_id(end)) == 2
-    named = PretrainedTokenizer(described("smollm"), end=[end], pad=SPECIAL[0], chat_template="{{ eos_token }}{{ pad_token }}")
+    named = PretrainedTokenizer(
+        described("smollm"), end=[end], pad=SPECIAL[0], chat_template="{{ eos_token }}{{ pad_token }}"
+    )
     assert apply_chat_template(named, HELLO).tolist() == [named.special_id(end), named.special_id(SPECIAL[0])]
     with pytest.raises(ConfigError, match="no chat template"):
         apply_chat_template(PretrainedTokenizer(described("smollm")), HELLO)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from minitrain.data import ByteTokenizer, CharTokenizer, PretrainedTokenizer, train_bpe_tokenizer
 from minitrain.errors import ConfigError, DataError
-from tests.helpers.adversarial_texts import TRAINING
-from tests.helpers.small_tokenizers import SPECIAL, described
+from tests.helpers.texts.adversarial import TRAINING
+from tests.helpers.texts.tokenizers_of_others import SPECIAL, described
 
 pytest.importorskip("llguidance")
 jsonschema = pytest.importorskip("jsonschema")

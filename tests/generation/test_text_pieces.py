@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from minitrain.data import (
 )
 from minitrain.errors import ConfigError, TokenError
 from minitrain.generation import Detokenizer, StopStrings, detokenizer_of, text_pieces
-from tests.helpers.adversarial_texts import TRAINING
-from tests.helpers.small_tokenizers import KINDS, described
+from tests.helpers.texts.adversarial import TRAINING
+from tests.helpers.texts.tokenizers_of_others import KINDS, described
 
 OWN = ("char", "byte", "bpe", "surrogates")
 
@@ -140,7 +141,7 @@ LETTERS = st.text("ab#\n", max_size=12)
 def cut(text: str, places: list[int]) -> list[str]:
     """The text in pieces."""
     borders = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    return [text[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(borders)]
 
 
 @given(

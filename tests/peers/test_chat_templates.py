@@ -12,8 +12,8 @@ from minitrain.data import PretrainedTokenizer  # noqa: E402
 from minitrain.errors import DataError  # noqa: E402
 from minitrain.generation import apply_chat_template  # noqa: E402
 from minitrain.generation.text.chat import ChatTemplate  # noqa: E402
-from tests.helpers.chat_templates import CHATS, TEMPLATES, TOOLS  # noqa: E402
-from tests.helpers.small_tokenizers import SPECIAL, described, library_tokenizer  # noqa: E402
+from tests.helpers.texts.chats import CHATS, TEMPLATES, TOOLS  # noqa: E402
+from tests.helpers.texts.tokenizers_of_others import SPECIAL, described, library_tokenizer  # noqa: E402
 
 pytestmark = pytest.mark.peers
 

@@ -68,8 +68,10 @@ class PretrainedTokenizer:
                     f"its tokens it has the id {found}: the file contradicts itself"
                 )
         ids = {**self._description["model"]["vocab"]}
-        self._size = 1 + max([*ids.values(), *added])
-        self.special_tokens = {t["content"]: number for number, t in sorted(added.items()) if t.get("special")}
+        self._size: int = 1 + max([*ids.values(), *added])
+        self.special_tokens: dict[str, int] = {
+            t["content"]: number for number, t in sorted(added.items()) if t.get("special")
+        }
         self.begin_id = None if begin is None else self._id(begin)
         self.end_ids = tuple(dict.fromkeys(self._id(name) for name in end))
         self.pad_id = None if pad is None else self._id(pad)
@@ -215,7 +217,9 @@ def _load(description: Mapping[str, Any]) -> Any:
     except BaseException as error:
         _refuse_crash(error, "load this tokenizer.json")
         if isinstance(error, Exception):
-            raise DataError(f"the tokenizers library cannot load this tokenizer.json: {printable(str(error))}") from error
+            raise DataError(
+                f"the tokenizers library cannot load this tokenizer.json: {printable(str(error))}"
+            ) from error
         raise
 
 

@@ -23,10 +23,13 @@ _DEEPEST = 8  # sequences inside sequences
 _MOST_PARTS = 64
 _MOST_GROWTH = 64  # times that a text may grow by replacements
 
-_FLAG, _TEXT, _COUNT = (bool,), (str,), (int,)
+Types = tuple[type, ...]
+_FLAG: Types = (bool,)
+_TEXT: Types = (str,)
+_COUNT: Types = (int,)
 _BEHAVIORS = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"}
-_BYTE_LEVEL = {"add_prefix_space": _FLAG, "trim_offsets": _FLAG, "use_regex": _FLAG}
-_METASPACE = {
+_BYTE_LEVEL: dict[str, Types] = {"add_prefix_space": _FLAG, "trim_offsets": _FLAG, "use_regex": _FLAG}
+_METASPACE: dict[str, Types] = {
     "replacement": _TEXT,
     "add_prefix_space": _FLAG,
     "prepend_scheme": _TEXT,
@@ -35,7 +38,7 @@ _METASPACE = {
 }
 
 # Kind of part -> its settings -> their types. "pattern" and lists of parts are checked by functions of their own.
-_PARTS: dict[str, dict[str, dict[str, tuple[type, ...]]]] = {
+_PARTS: dict[str, dict[str, dict[str, Types]]] = {
     "normalizer": {
         **{name: {} for name in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "ByteLevel")},
         "BertNormalizer": {
@@ -76,7 +79,7 @@ _PARTS: dict[str, dict[str, dict[str, tuple[type, ...]]]] = {
     },
 }
 _INNER = {"normalizers", "pretokenizers", "processors", "decoders"}
-_MODELS: dict[str, dict[str, tuple[type, ...]]] = {
+_MODELS: dict[str, dict[str, Types]] = {
     "BPE": {
         "dropout": (type(None),),  # it would draw random numbers
         "unk_token": (str, type(None)),
@@ -96,7 +99,7 @@ _MODELS: dict[str, dict[str, tuple[type, ...]]] = {
     },
     "WordLevel": {"unk_token": _TEXT, "vocab": (dict,)},
 }
-_ADDED = {
+_ADDED: dict[str, Types] = {
     "id": _COUNT,
     "content": _TEXT,
     "single_word": _FLAG,
@@ -239,7 +242,7 @@ def _check_added(added: object, largest: int) -> None:
         raise DataError("tokenizer.json: two added tokens have one id or one content: it is damaged")
 
 
-def _check_fields(where: str, fields: Mapping[str, object], known: Mapping[str, tuple[type, ...]]) -> None:
+def _check_fields(where: str, fields: Mapping[str, object], known: Mapping[str, Types]) -> None:
     for name, value in fields.items():
         if name not in known:
             raise DataError(f"tokenizer.json: {where} has an unknown setting {_short(name)}")

@@ -2,8 +2,8 @@
 
 The ``llguidance`` library keeps the state of a text in a grammar, and tells which tokens keep it inside (Microsoft,
 https://github.com/guidance-ai/llguidance). A token may hold several characters of the grammar, or half of one. Where
-the text has a choice, every token whose bytes fit is allowed. Where it has none, the tokens are those that the tokenizer
-would have chosen.
+the text has a choice, every token whose bytes fit is allowed. Where it has none, the tokens are those that the
+tokenizer would have chosen.
 
 A constraint is a function of the tokens so far, as `minitrain.generation.SamplingParams.processor` wants it. So it
 works with every way to choose a token, for several samples at once, and for sequences that are cut and tried again.
@@ -160,7 +160,7 @@ class Processor:
                 )
             raise DataError(_NO_TOKEN)
         xp = array_module(logits)
-        return xp.where(xp.asarray(possible), logits, xp.asarray(-np.inf, logits.dtype))
+        return xp.where(xp.asarray(possible), logits, xp.asarray(-np.inf, logits.dtype))  # type: ignore[no-any-return]
 
     def finished(self, tokens: Tokens) -> bool:
         """Whether the text is complete and cannot go on."""

@@ -16,22 +16,30 @@ from ...errors import ConfigError, DataError, printable
 from .template_budget import Budget
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, nodes
+    from jinja2 import Environment
 
 LARGEST_TEMPLATE = 200_000  # characters
 _LARGEST_NUMBER = 1 << 63
 _WIDEST_INDENT = 16
-_FILTERS = """capitalize count d default dictsort first float int items last length list lower map max min reject
-rejectattr reverse select selectattr sort title trim unique upper""".split()
+
+
+def _names(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_FILTERS = _names(
+    "capitalize count d default dictsort first float int items last length list lower map max min reject rejectattr "
+    "reverse select selectattr sort title trim unique upper"
+)
 _METHODS: dict[type, frozenset[str]] = {
-    str: frozenset(
-        """capitalize count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace
-        istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit
-        rstrip split splitlines startswith strip swapcase title upper""".split()
+    str: _names(
+        "capitalize count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace "
+        "istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit "
+        "rstrip split splitlines startswith strip swapcase title upper"
     ),
-    list: frozenset({"count", "index"}),
-    tuple: frozenset({"count", "index"}),
-    dict: frozenset({"get", "items", "keys", "values"}),
+    list: _names("count index"),
+    tuple: _names("count index"),
+    dict: _names("get items keys values"),
 }
 _NUMBERS = (bool, int, float)
 
@@ -76,7 +84,9 @@ def _guarded(budget: Budget, work: Any) -> Any:
         raise DataError("the chat template is nested too deep, or calls itself: it is damaged or hostile") from error
     except Exception as error:  # a template may raise what it likes
         reason = printable(f"{type(error).__name__}: {error}"[:300])
-        raise DataError(f"the chat template failed ({reason}): it does not fit these messages, or is damaged") from error
+        raise DataError(
+            f"the chat template failed ({reason}): it does not fit these messages, or is damaged"
+        ) from error
     finally:
         _budget.reset(token)
 
@@ -143,7 +153,7 @@ def _environment() -> Environment:
             kinds = f"{type(left).__name__} {operator} {type(right).__name__}"
             raise DataError(f"the chat template computes {kinds}, which is not allowed in a template of others")
 
-        def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
             """What a function, a macro or a method returns, counted."""
             budget = _budget.get()
             budget.step()
@@ -278,7 +288,11 @@ def _tojson(
         raise DataError("the chat template writes JSON with separators that are too long")
     _budget.get().weigh(value, characters=12)
     text = json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators and tuple(separators), sort_keys=sort_keys
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators and tuple(separators),
+        sort_keys=sort_keys,
     )
     return _text(text)
 

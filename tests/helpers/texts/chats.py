@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Chat templates as models have them, and chats to render."""
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ QWEN_2_5 = """\
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
-"""  # noqa: E501
+"""
 QWEN_3 = """\
 {%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}
 {%- for message in messages[::-1] %}
@@ -173,7 +174,7 @@ QWEN_3 = """\
         {{- '<think>\\n\\n</think>\\n\\n' }}
     {%- endif %}
 {%- endif %}
-"""  # noqa: E501
+"""
 GEMMA = (
     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
     "{% endif %}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"

@@ -47,7 +47,7 @@ TRAINING = " ".join(
     [
         "The quick brown fox doesn't jump over the lazy dog's 12345 hello world, it's the tokenizer's 2024 test.\n",
         "Übermäßig schöne Äpfel, naïve café; жёлтый щенок; 漢字かな交じり文; नमस्ते दुनिया; שלום עולם; مرحبا 🇩🇪 😀👍🏽\n",
-        "def f(x):\n    return [x_y for _ in range(10)]  # 3.14\r\n\t\tif a1b2: pass\n\n\nHELLO  WORLD   'S 'RE we'll\n",
+        "def f(x):\n    return [x_y for _ in range(10)]  # 3.14\r\n\t\tif a1b: pass\n\n\nHELLO  WORLD   'S 'RE we'll\n",
     ]
     * 3
 )
