@@ -352,7 +352,8 @@ def test_any_json_is_loaded_or_refused(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "llama"}, "of kind 'llama'"),
+        ({"model": "bert"}, "of kind 'bert'"),
+        ({"model": "llama"}, "without scores"),
         ({"model": None}, "of kind None"),
         ({"pre": "surprise"}, "pre-tokenizer 'surprise'"),
         ({"pre": ["gpt-2"]}, "pre-tokenizer"),

@@ -93,6 +93,10 @@ def test_a_text_goes_on_after_its_prompt(kind: str, data: st.DataObject) -> None
     assert pieces.startswith("".join(add(token) for token in new))
 
 
+def test_a_piece_for_each_character() -> None:
+    assert list(text_pieces("aé漢🙂b".encode(), ByteTokenizer())) == ["a", "é", "漢", "🙂", "b"]
+
+
 def test_bytes_that_never_become_a_character_wait_no_longer_than_one() -> None:
     detokenizer = Detokenizer(ByteTokenizer())
     assert [detokenizer.add(byte) for byte in b"\xf0\x9f\x98A\x80"] == ["", "", "", "\ufffdA", "\ufffd"]

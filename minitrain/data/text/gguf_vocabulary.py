@@ -13,6 +13,7 @@ from typing import Any
 from ...errors import DataError, printable
 from .pretrained import PretrainedTokenizer
 from .pretrained_checks import LARGEST_VOCABULARY
+from .sentencepiece import SentencePieceTokenizer
 
 _PREFIX = "tokenizer.ggml."
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # token types; 1 is a normal token
@@ -44,7 +45,7 @@ PRE_TOKENIZERS = tuple(_WORDS)
 """The values of ``tokenizer.ggml.pre`` that can be loaded."""
 
 
-def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> PretrainedTokenizer:
+def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> PretrainedTokenizer | SentencePieceTokenizer:
     """The tokenizer that the metadata of a GGUF file describes.
 
     Args:
@@ -54,12 +55,19 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> PretrainedTokenizer:
         DataError: if entries are missing, damaged or contradict each other, or the pre-tokenizer or the kind of
             tokenizer is not one that minitrain can do exactly.
     """
-    kind, words = metadata.get(_PREFIX + "model"), metadata.get(_PREFIX + "pre")
-    if kind != "gpt2":
-        raise DataError(
-            f"the GGUF file has a tokenizer of kind {_short(kind)}; minitrain knows byte-level BPE, which is 'gpt2': "
-            "use the tokenizer.json of the original model"
-        )
+    kind = metadata.get(_PREFIX + "model")
+    if kind == "llama":
+        return _sentencepiece(metadata)
+    if kind == "gpt2":
+        return _byte_level_bpe(metadata)
+    raise DataError(
+        f"the GGUF file has a tokenizer of kind {_short(kind)}; minitrain knows 'gpt2', which is byte-level BPE, and "
+        "'llama', which is SentencePiece's: use the tokenizer.json of the original model"
+    )
+
+
+def _byte_level_bpe(metadata: Mapping[str, Any]) -> PretrainedTokenizer:
+    words = metadata.get(_PREFIX + "pre")
     if not isinstance(words, str) or words not in _WORDS:
         raise DataError(
             f"the GGUF file names the pre-tokenizer {_short(words)}, whose pattern is unknown here; known are "
@@ -108,6 +116,31 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> PretrainedTokenizer:
         end=[name for name in roles if name is not None],
         pad=_role(metadata, "padding", tokens),
         chat_template=template,
+    )
+
+
+def _sentencepiece(metadata: Mapping[str, Any]) -> SentencePieceTokenizer:
+    if metadata.get(_PREFIX + "precompiled_charsmap") or metadata.get(_PREFIX + "remove_extra_whitespaces") is True:
+        raise DataError(
+            "this SentencePiece tokenizer changes texts before it splits them, which minitrain does not do: use the "
+            "tokenizer.json of the original model"
+        )
+    tokens = _strings(metadata, "tokens", LARGEST_VOCABULARY)
+    scores, types = metadata.get(_PREFIX + "scores"), metadata.get(_PREFIX + "token_type")
+    if not isinstance(scores, list) or not isinstance(types, list):
+        raise DataError("the GGUF file has a SentencePiece tokenizer without scores or token types: it is damaged")
+    ids = {role: metadata.get(f"{_PREFIX}{role}_token_id") for role in ("bos", "eos", "eot", "eom", "padding")}
+    return SentencePieceTokenizer(
+        tokens,
+        scores,
+        types,
+        space_prefix=metadata.get(_PREFIX + "add_space_prefix", True) is not False,
+        adds_begin=metadata.get(_PREFIX + "add_bos_token", True) is not False,
+        adds_end=metadata.get(_PREFIX + "add_eos_token", False) is True,
+        begin=ids["bos"],
+        end=[number for role in ("eos", "eot", "eom") if (number := ids[role]) is not None],
+        pad=ids["padding"],
+        chat_template=metadata.get("tokenizer.chat_template"),
     )
 
 

@@ -15,26 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError, TokenError, did_you_mean, printable
+from ...errors import DataError, TokenError, printable
 from ..ids import checked_ids, utf8
 from .byte_letters import byte_letters
 from .pretrained_checks import LARGEST_FILE, checked_description
+from .roles import RoleTokens, checked_template
 
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # what SentencePiece writes for a space
 
 
-class PretrainedTokenizer:
-    """A tokenizer in the format of Hugging Face's ``tokenizers``.
-
-    Attributes:
-        special_tokens: names of the special tokens, and the id of each.
-        begin_id: the token that a text begins with, if the tokenizer has one. Only `encode_prompt` adds it.
-        end_ids: tokens that end a text, such as the end of a turn in a chat; may be none.
-        pad_id: the token for padding, if there is one.
-        chat_template: the Jinja template that turns a chat into text, if there is one, see `minitrain.generation.chat`.
-        strips_space: whether `decode` leaves out a space at the very beginning.
-    """
+class PretrainedTokenizer(RoleTokens):
+    """A tokenizer in the format of Hugging Face's ``tokenizers``; `RoleTokens` describes its attributes."""
 
     def __init__(
         self,
@@ -75,9 +67,7 @@ class PretrainedTokenizer:
         self.begin_id = None if begin is None else self._id(begin)
         self.end_ids = tuple(dict.fromkeys(self._id(name) for name in end))
         self.pad_id = None if pad is None else self._id(pad)
-        if chat_template is not None and not isinstance(chat_template, str):
-            raise DataError(f"the chat template is a {type(chat_template).__name__}, not a text: it is damaged")
-        self.chat_template = chat_template
+        self.chat_template = checked_template(chat_template)
         texts = dict.fromkeys(range(self._size), "") | {n: t for t, n in ids.items()}
         texts |= {number: token["content"] for number, token in added.items()}
         special = set(self.special_tokens.values())
@@ -89,17 +79,10 @@ class PretrainedTokenizer:
         return self._size
 
     def encode(self, text: str, *, specials: bool = False, frame: bool = False) -> NDArray[np.int32]:
-        """Token ids of ``text``, int32 ``(N,)``.
-
-        Args:
-            text: any text.
-            specials: whether text that spells a special token, such as ``<|im_end|>``, becomes that token. Say so for
-                a text from a chat template, never for a text of others.
-            frame: whether to add the tokens that the tokenizer puts around a text, such as ``[CLS]`` and ``[SEP]``.
+        """See `RoleTokens`.
 
         Raises:
-            DataError: if ``text`` holds half of a surrogate pair, which UTF-8 cannot express, or the patterns of the
-                tokenizer cannot cope with it.
+            DataError: also if the patterns of the tokenizer cannot cope with the text.
         """
         utf8(text)
         with self._lock:
@@ -110,18 +93,6 @@ class PretrainedTokenizer:
                 _refuse_crash(error, "encode this text")
                 raise
         return np.array(encoding.ids, dtype=np.int32)
-
-    def encode_prompt(self, text: str, *, specials: bool = False) -> NDArray[np.int32]:
-        """Token ids of a text that a model is to continue: with the begin token, if the tokenizer adds one.
-
-        Args:
-            text: any text.
-            specials: see `encode`. A begin token that the text spells itself is not added again.
-        """
-        ids, framed = self.encode(text, specials=specials), self.encode("", frame=True)
-        if self.begin_id is None or not framed.size or framed[0] != self.begin_id or ids[:1].tolist() == [framed[0]]:
-            return ids
-        return np.concatenate([framed[:1], ids])
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """The text of ``ids``. Special tokens have no text, and bytes that are not UTF-8 become U+FFFD.
@@ -138,17 +109,6 @@ class PretrainedTokenizer:
     def token_bytes(self) -> list[bytes] | None:
         """The bytes of each id, none for special tokens; ``None`` if the decoder does not simply join tokens."""
         return None if self._bytes is None else list(self._bytes)
-
-    def special_id(self, name: str) -> int:
-        """The id of the special token ``name``.
-
-        Raises:
-            DataError: if there is none with that name.
-        """
-        if name not in self.special_tokens:
-            hint = did_you_mean(name, self.special_tokens)
-            raise DataError(f"this tokenizer has no special token {name!r}: {hint}see special_tokens for all of them")
-        return self.special_tokens[name]
 
     def token_name(self, number: int) -> str:
         """The name of a token as the file writes it.
