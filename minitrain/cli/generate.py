@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
 def _write(arguments: argparse.Namespace) -> Iterator[str]:
     """The text that follows the prompt, piece by piece."""
     from ..backend import to_device
-    from ..generation import stream, text_pieces
+    from ..generation import encode_prompt, stream, text_pieces
     from ..random import Key
     from ..runs import load_run
 
@@ -51,7 +51,7 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
             f"{arguments.run} was made by a Trainer in Python and has no tokenizer.json to write a text with; a "
             "language model writes with trainer.generate_text() in its script"
         )
-    prompt = tokenizer.encode(arguments.prompt)[None]  # (1, T0)
+    prompt = encode_prompt(tokenizer, arguments.prompt)[None]  # (1, T0)
     columns = stream(
         model,
         to_device(prompt, arguments.device or (config.device if config else "cpu")),

@@ -21,7 +21,7 @@ from tests.helpers.texts.tokenizers_of_others import SPECIAL, described
 pytest.importorskip("llguidance")
 jsonschema = pytest.importorskip("jsonschema")
 
-from minitrain.generation import Constraint  # noqa: E402
+from minitrain.generation import Grammar  # noqa: E402
 
 LETTERS = "".join(map(chr, range(32, 127))) + "\n"
 KINDS = ("char", "byte", "bpe", "smollm", "qwen2", "sentencepiece-like")
@@ -75,21 +75,21 @@ def tokenizer_of(kind: str) -> Any:
 
 
 @cache
-def constraint_of(kind: str, form: str) -> Constraint:
+def grammar_of(kind: str, form: str) -> Grammar:
     tokenizer = tokenizer_of(kind)
     if form.startswith("{"):
-        return Constraint.json_schema(form, tokenizer)
-    return Constraint.regex(form, tokenizer)
+        return Grammar.json_schema(form, tokenizer)
+    return Grammar.regex(form, tokenizer)
 
 
-def write(constraint: Constraint, seed: int, prompt: list[int], most: int = 120) -> tuple[list[int], bool]:
+def write(grammar: Grammar, seed: int, prompt: list[int], most: int = 120) -> tuple[list[int], bool]:
     """What a model with random logits writes, and whether it came to an end."""
-    numbers, processor = np.random.default_rng(seed), constraint.after(prompt)
+    numbers, processor = np.random.default_rng(seed), grammar.after(prompt)
     tokens = np.array(prompt, np.int32)
     for _ in range(most):
-        if not constraint.end_ids and processor.finished(tokens):
+        if not grammar.end_ids and processor.finished(tokens):
             return tokens[len(prompt) :].tolist(), True
-        logits = numbers.standard_normal(constraint.vocab_size + 2).astype(np.float32)  # models may have more tokens
+        logits = numbers.standard_normal(grammar.vocab_size + 2).astype(np.float32)  # models may have more tokens
         before = logits.copy()
         changed = processor(tokens, logits)
         assert np.array_equal(logits, before)
@@ -97,7 +97,7 @@ def write(constraint: Constraint, seed: int, prompt: list[int], most: int = 120)
         assert np.array_equal(changed[kept], logits[kept])
         assert changed.dtype == logits.dtype
         token = int(changed.argmax())
-        if token in constraint.end_ids:
+        if token in grammar.end_ids:
             assert processor.complete(tokens)
             return tokens[len(prompt) :].tolist(), True
         tokens = np.append(tokens, np.int32(token))
@@ -115,10 +115,10 @@ def text_of(kind: str, ids: list[int]) -> str:
 @settings(max_examples=20)
 @given(seed=st.integers(0, 1 << 32), prompt=st.lists(st.integers(0, 90), max_size=3))
 def test_a_text_matches_its_pattern(kind: str, pattern: str, seed: int, prompt: list[int]) -> None:
-    ids, ended = write(constraint_of(kind, pattern), seed, prompt)
+    ids, ended = write(grammar_of(kind, pattern), seed, prompt)
     if ended:
         assert re.fullmatch(pattern, text_of(kind, ids))
-    elif constraint_of(kind, pattern).end_ids:
+    elif grammar_of(kind, pattern).end_ids:
         assert "*" in pattern or "+" in pattern  # what has no longest text may go on
 
 
@@ -127,7 +127,7 @@ def test_a_text_matches_its_pattern(kind: str, pattern: str, seed: int, prompt: 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 1 << 32))
 def test_a_value_is_valid(kind: str, schema: dict[str, Any], seed: int) -> None:
-    ids, ended = write(constraint_of(kind, json.dumps(schema)), seed, [])
+    ids, ended = write(grammar_of(kind, json.dumps(schema)), seed, [])
     if ended:
         text = text_of(kind, ids)
         jsonschema.Draft202012Validator(schema).validate(json.loads(text))
@@ -140,20 +140,20 @@ def test_a_value_is_valid(kind: str, schema: dict[str, Any], seed: int) -> None:
 def test_the_tokens_decide_and_not_the_calls_before(seed: int, data: st.DataObject) -> None:
     """One function serves several samples in turn, and sequences that were cut and tried again."""
     form = data.draw(st.sampled_from([*PATTERNS, *map(json.dumps, SCHEMAS)]))
-    constraint = constraint_of("bpe", form)
-    sequences = [write(constraint, seed + i, [5, 6])[0] for i in range(3)]
-    shared = constraint.after([5, 6])
+    grammar = grammar_of("bpe", form)
+    sequences = [write(grammar, seed + i, [5, 6])[0] for i in range(3)]
+    shared = grammar.after([5, 6])
     for _ in range(12):
         ids = data.draw(st.sampled_from(sequences))
         ids = ids[: data.draw(st.integers(0, len(ids)))]
-        tokens, logits = np.array([5, 6, *ids], np.int32), np.zeros(constraint.vocab_size, np.float32)
-        assert np.array_equal(shared(tokens, logits), constraint.after([5, 6])(tokens, logits))
+        tokens, logits = np.array([5, 6, *ids], np.int32), np.zeros(grammar.vocab_size, np.float32)
+        assert np.array_equal(shared(tokens, logits), grammar.after([5, 6])(tokens, logits))
 
 
 def test_every_token_that_fits_is_allowed() -> None:
     tokenizer = tokenizer_of("smollm")
-    constraint = Constraint.regex("(hello|world|quick)s", tokenizer)
-    allowed = constraint.after([])(np.zeros(0, np.int32), np.zeros(tokenizer.vocab_size, np.float32)) == 0
+    grammar = Grammar.regex("(hello|world|quick)s", tokenizer)
+    allowed = grammar.after([])(np.zeros(0, np.int32), np.zeros(tokenizer.vocab_size, np.float32)) == 0
     texts, wanted = tokenizer.token_bytes(), (b"hellos", b"worlds", b"quicks")
     fitting = {text for text in texts if text and any(whole.startswith(text) for whole in wanted)}
     assert {texts[number] for number in np.flatnonzero(allowed)} == fitting
@@ -161,7 +161,7 @@ def test_every_token_that_fits_is_allowed() -> None:
 
 @given(seed=st.integers(0, 1 << 32))
 def test_digits_and_letters_of_all_scripts(seed: int) -> None:
-    ids, ended = write(constraint_of("byte", r"\d{3}"), seed, [])
+    ids, ended = write(grammar_of("byte", r"\d{3}"), seed, [])
     assert ended
     assert {unicodedata.category(letter) for letter in text_of("byte", ids)} <= {"Nd", "Cn"}  # Python may know fewer
     assert len(text_of("byte", ids)) == 3
@@ -170,7 +170,7 @@ def test_digits_and_letters_of_all_scripts(seed: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_where_there_is_no_choice(kind: str) -> None:
     tokenizer, wanted = tokenizer_of(kind), "hello world, 12345"
-    ids, ended = write(constraint_of(kind, wanted), 0, [])
+    ids, ended = write(grammar_of(kind, wanted), 0, [])
     assert (text_of(kind, ids), ended) == (wanted, True)
     if kind != "sentencepiece-like":  # it would write a space first
         assert ids == tokenizer.encode(wanted).tolist()
@@ -178,53 +178,53 @@ def test_where_there_is_no_choice(kind: str) -> None:
 
 def test_special_tokens_never_fit() -> None:
     tokenizer = tokenizer_of("smollm")
-    constraint = Constraint.regex(r"(?s:.)*", tokenizer)
-    changed = constraint.after([])(np.zeros(0, np.int32), np.zeros(tokenizer.vocab_size, np.float32))
+    grammar = Grammar.regex(r"(?s:.)*", tokenizer)
+    changed = grammar.after([])(np.zeros(0, np.int32), np.zeros(tokenizer.vocab_size, np.float32))
     special = set(tokenizer.special_tokens.values())
-    assert {n for n in special if changed[n] == 0} == set(constraint.end_ids)
+    assert {n for n in special if changed[n] == 0} == set(grammar.end_ids)
 
 
 def test_where_a_text_ends() -> None:
     tokenizer = tokenizer_of("char")
     ids = tokenizer.encode("ab")
-    endless = Constraint.regex("ab", tokenizer).after([])
+    endless = Grammar.regex("ab", tokenizer).after([])
     assert (endless.complete(ids[:1]), endless.complete(ids), endless.finished(ids)) == (False, True, True)
     with pytest.raises(ConfigError, match="no token that ends a text"):
         endless(ids, np.zeros(tokenizer.vocab_size, np.float32))
     line = int(tokenizer.encode("\n")[0])
-    constraint = Constraint.regex("ab", tokenizer, end_ids=[line])
-    changed = constraint.after([])(ids, np.zeros(tokenizer.vocab_size, np.float32))
+    grammar = Grammar.regex("ab", tokenizer, end_ids=[line])
+    changed = grammar.after([])(ids, np.zeros(tokenizer.vocab_size, np.float32))
     assert np.flatnonzero(changed == 0).tolist() == [line]
-    longer = Constraint.regex("ab+", tokenizer, end_ids=[line]).after([])
+    longer = Grammar.regex("ab+", tokenizer, end_ids=[line]).after([])
     assert (longer.complete(ids), longer.finished(ids)) == (True, False)
 
 
 def test_tokens_outside_the_form() -> None:
-    processor = Constraint.regex("ab", tokenizer_of("char")).after([3])
+    processor = Grammar.regex("ab", tokenizer_of("char")).after([3])
     with pytest.raises(DataError, match="was the prompt given to after"):
         processor(np.array([3, 70], np.int32), np.zeros(96, np.float32))
 
 
 def test_a_vocabulary_without_the_characters() -> None:
     for pattern in ("x", "x|y"):
-        constraint = Constraint.regex(pattern, CharTokenizer("ab"))
+        grammar = Grammar.regex(pattern, CharTokenizer("ab"))
         with pytest.raises(DataError, match="lacks some of its characters"):
-            constraint.after([])(np.zeros(0, np.int32), np.zeros(2, np.float32))
+            grammar.after([])(np.zeros(0, np.int32), np.zeros(2, np.float32))
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda t: Constraint.regex("(", t), "not supported"),
-        (lambda t: Constraint.regex(r"(a)\1", t), "not supported"),
-        (lambda t: Constraint.regex("a(?=b)", t), "not supported"),
-        (lambda t: Constraint.regex("a" * 300_000, t), "at most"),
-        (lambda t: Constraint.json_schema("{", t), "not a JSON schema|not supported"),
-        (lambda t: Constraint.json_schema({"type": "surprise"}, t), "not supported"),
-        (lambda t: Constraint.json_schema({"type": "integer", "minimum": 5, "maximum": 4}, t), "not supported"),
-        (lambda t: Constraint.json_schema({"not": {"type": "string"}}, t), "not supported"),
-        (lambda t: Constraint.json_schema({"$ref": "https://example.org/a.json"}, t), "not supported"),
-        (lambda t: Constraint.json_schema({"title": "a" * 300_000}, t), "at most"),
+        (lambda t: Grammar.regex("(", t), "not supported"),
+        (lambda t: Grammar.regex(r"(a)\1", t), "not supported"),
+        (lambda t: Grammar.regex("a(?=b)", t), "not supported"),
+        (lambda t: Grammar.regex("a" * 300_000, t), "at most"),
+        (lambda t: Grammar.json_schema("{", t), "not a JSON schema|not supported"),
+        (lambda t: Grammar.json_schema({"type": "surprise"}, t), "not supported"),
+        (lambda t: Grammar.json_schema({"type": "integer", "minimum": 5, "maximum": 4}, t), "not supported"),
+        (lambda t: Grammar.json_schema({"not": {"type": "string"}}, t), "not supported"),
+        (lambda t: Grammar.json_schema({"$ref": "https://example.org/a.json"}, t), "not supported"),
+        (lambda t: Grammar.json_schema({"title": "a" * 300_000}, t), "at most"),
     ],
 )
 def test_forms_that_are_not_supported(make: Any, message: str) -> None:
@@ -237,8 +237,8 @@ def test_what_does_not_fit_together() -> None:
         decode = None
 
     with pytest.raises(ConfigError, match="bytes of each token"):
-        Constraint.regex("a", OnlyDecodes())
+        Grammar.regex("a", OnlyDecodes())
     with pytest.raises(ConfigError, match="end_ids has 256"):
-        Constraint.regex("a", ByteTokenizer(), end_ids=[256])
+        Grammar.regex("a", ByteTokenizer(), end_ids=[256])
     with pytest.raises(ConfigError, match="they do not fit"):
-        Constraint.regex("a", ByteTokenizer()).after([])(np.zeros(0, np.int32), np.zeros(9, np.float32))
+        Grammar.regex("a", ByteTokenizer()).after([])(np.zeros(0, np.int32), np.zeros(9, np.float32))

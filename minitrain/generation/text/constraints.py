@@ -28,7 +28,7 @@ _LARGEST_GRAMMAR = 200_000  # characters
 _NO_TOKEN = "no token continues this text in its form: the vocabulary lacks some of its characters"
 
 
-class Constraint:
+class Grammar:
     """A grammar, compiled for a tokenizer. Made by `regex` or `json_schema`.
 
     Attributes:
@@ -69,7 +69,7 @@ class Constraint:
         self._check(self._start)
 
     @classmethod
-    def regex(cls, pattern: str, tokenizer: Any, *, end_ids: Sequence[int] | None = None) -> Constraint:
+    def regex(cls, pattern: str, tokenizer: Any, *, end_ids: Sequence[int] | None = None) -> Grammar:
         r"""Text that matches a regular expression as a whole.
 
         Args:
@@ -89,7 +89,7 @@ class Constraint:
     @classmethod
     def json_schema(
         cls, schema: Mapping[str, Any] | str, tokenizer: Any, *, end_ids: Sequence[int] | None = None
-    ) -> Constraint:
+    ) -> Grammar:
         """A JSON value that is valid by a JSON schema, on one line, with a space after each comma and colon.
 
         Args:
@@ -129,12 +129,12 @@ class Processor:
     """Bans the tokens that would leave the grammar: ``(tokens (n,), logits (V,)) -> logits (V,)``.
 
     Args:
-        constraint: the grammar.
+        grammar: the grammar.
         prompt: the number of tokens at the beginning that do not belong to the text.
     """
 
-    def __init__(self, constraint: Constraint, prompt: int) -> None:
-        self.constraint, self.prompt = constraint, prompt
+    def __init__(self, grammar: Grammar, prompt: int) -> None:
+        self.grammar, self.prompt = grammar, prompt
         self._states: OrderedDict[bytes, Any] = OrderedDict()  # new tokens -> where they lead
 
     def __call__(self, tokens: Tokens, logits: Array) -> Array:
@@ -144,14 +144,14 @@ class Processor:
             DataError: if the tokens have left the grammar already, or no token fits.
             ConfigError: if the text is complete and there is no token to say so.
         """
-        constraint = self.constraint
+        grammar = self.grammar
         allowed = self._allowed(self._state(tokens))  # (V,) or (V + 1,)
-        if logits.shape[0] < constraint.vocab_size:
+        if logits.shape[0] < grammar.vocab_size:
             raise ConfigError(
-                f"the model has {logits.shape[0]} tokens, the tokenizer {constraint.vocab_size}: they do not fit"
+                f"the model has {logits.shape[0]} tokens, the tokenizer {grammar.vocab_size}: they do not fit"
             )
         possible = np.zeros(logits.shape[0], np.bool_)
-        possible[: constraint.vocab_size] = allowed[: constraint.vocab_size]
+        possible[: grammar.vocab_size] = allowed[: grammar.vocab_size]
         if not possible.any():
             if self.finished(tokens):
                 raise ConfigError(
@@ -167,7 +167,7 @@ class Processor:
         state = self._state(tokens)
         if state.is_stopped():
             return not state.is_error()
-        ends = [*self.constraint.end_ids, *self.constraint._none]
+        ends = [*self.grammar.end_ids, *self.grammar._none]
         allowed = self._allowed(state)
         return bool(state.is_accepting() and allowed.sum() == allowed[ends].sum())
 
@@ -184,7 +184,7 @@ class Processor:
             self._states.move_to_end(key)
             return known
         before = self._states.get(key[:-4]) if key else None
-        state = (self.constraint._start if before is None else before).deep_copy()
+        state = (self.grammar._start if before is None else before).deep_copy()
         for token in new.tolist() if before is None else [int(new[-1])]:
             if not state.consume_token(token):
                 raise DataError(
@@ -198,13 +198,13 @@ class Processor:
 
     def _allowed(self, state: Any) -> Array:
         """Which tokens may come next: booleans (V,), and one more if there is no end token."""
-        size = self.constraint.vocab_size + len(self.constraint._none)
+        size = self.grammar.vocab_size + len(self.grammar._none)
         if state.is_stopped():
             allowed = np.zeros(size, np.bool_)
-            allowed[[*self.constraint.end_ids, *self.constraint._none]] = not state.is_error()
+            allowed[[*self.grammar.end_ids, *self.grammar._none]] = not state.is_error()
             return allowed
         mask = np.frombuffer(state.compute_bitmask(), np.uint8)
-        self.constraint._check(state)
+        self.grammar._check(state)
         return np.unpackbits(mask, count=size, bitorder="little").astype(np.bool_)
 
 

@@ -99,6 +99,11 @@ def bytes_of_tokens(tokenizer: Any) -> Sequence[bytes] | None:
     return None if find is None else find()
 
 
+def encode_prompt(tokenizer: Any, text: str) -> Any:
+    """Token ids (n,) of a text that a model is to continue, with a begin token if the tokenizer puts one there."""
+    return getattr(tokenizer, "encode_prompt", tokenizer.encode)(text)
+
+
 class _Known:
     """A tokenizer whose bytes are known."""
 
