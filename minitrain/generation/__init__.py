@@ -13,6 +13,7 @@ from .sampling import sample_logits as sample_logits
 from .session import LanguageModel as LanguageModel
 from .session import Session as Session
 from .session import UncachedSession as UncachedSession
+from .sessions import session_for as session_for
 from .text import ChatTemplate as ChatTemplate
 from .text import Detokenizer as Detokenizer
 from .text import Grammar as Grammar

@@ -9,7 +9,8 @@ from ..errors import ConfigError
 from .engine import Engine
 from .params import SamplingParams
 from .requests import Detokenize, Event, Result, Sample, checked_prompt
-from .session import LanguageModel, Session, UncachedSession
+from .session import LanguageModel, Session
+from .sessions import session_for
 
 
 def batch_generate(
@@ -96,7 +97,7 @@ def open_session(model: LanguageModel | Session, slots: int, device: str = "cpu"
     """A session of a model; a session is returned as it is."""
     if hasattr(model, "extend"):
         return cast(Session, model)
-    return UncachedSession(cast(LanguageModel, model), slots, device=device)
+    return session_for(model, slots, device=device)
 
 
 def _events(engine: Engine) -> Iterator[Event]:

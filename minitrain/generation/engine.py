@@ -42,7 +42,7 @@ class Engine:
 
     Example:
         ```python
-        engine = Engine(UncachedSession(model, slots=4))
+        engine = Engine(session_for(model, slots=4))
         request = engine.submit([1, 2, 3], SamplingParams(max_new_tokens=10, temperature=0))
         while engine.busy:
             for event in engine.step():
@@ -210,7 +210,7 @@ class Engine:
     def _extend(self, fed: dict[int, Tokens]) -> Iterable[Array | MinitrainError]:
         """A row of logits (V,) for each slot, or the error that its tokens cause."""
         try:
-            return _rows(self.session.extend(fed))  # type: ignore[no-any-return]
+            return _rows(self.session.extend(fed))
         except MinitrainError as error:
             if len(fed) == 1:
                 return [error]

@@ -12,7 +12,12 @@ from ...random import Key, fold
 
 
 def forward_blocks(
-    blocks: Sequence[Any], x: Array, *, key: Key | None = None, **options: Any
+    blocks: Sequence[Any],
+    x: Array,
+    *,
+    key: Key | None = None,
+    past: Sequence[Any] | None = None,
+    **options: Any,
 ) -> tuple[Array, list[Any]]:
     """Apply all blocks to x (B, T, C).
 
@@ -20,6 +25,7 @@ def forward_blocks(
         blocks: layers with ``forward(x, key=..., **options)``.
         x: (B, T, C) the stream.
         key: random key of the dropout masks, folded by the number of the block; ``None`` means evaluation.
+        past: what each block knows of earlier positions; it continues them.
         options: further keyword arguments of every block, such as ``key_lengths``.
 
     Returns:
@@ -27,6 +33,8 @@ def forward_blocks(
     """
     caches = []
     for i, block in enumerate(blocks):
+        if past is not None:
+            options["past"] = past[i]
         x, cache = forward_keeping(block, x, key=fold(key, "blocks", i), **options)
         caches.append(cache)
     return x, caches

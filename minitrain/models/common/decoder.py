@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend.arrays import Array
+from ...nn.attention.past import KeyValues
 from ...nn.attention.positions import LearnedPositions, SinusoidalPositions
 from ...nn.blocks.block import PreNormBlock, PreNormBlockCache
 from ...nn.core.init import generator
@@ -121,15 +122,31 @@ class Decoder(CrossEntropyModel):
         cache.norm_and_head.append(head)
         return logits, cache
 
-    def forward_hidden(self, tokens: Array, *, key: Key | None = None) -> tuple[Array, DecoderCache]:
-        """``forward`` without the head: maps tokens (B, T) to the head's input (B, T, C)."""
-        check_tokens(f"{type(self).__name__}.forward: tokens", tokens, self.config.block_size)
+    def forward_hidden(
+        self, tokens: Array, *, past: list[KeyValues] | None = None, key: Key | None = None
+    ) -> tuple[Array, DecoderCache]:
+        """``forward`` without the head: maps tokens (B, T) to the head's input (B, T, C).
+
+        Args:
+            tokens: (B, T) integers.
+            past: keys and values of the tokens before, of each block (see `new_past`); the new tokens'
+                are added. There is no backward then.
+            key: random key of the dropout masks; ``None`` means evaluation.
+        """
+        before = past[0].length if past else 0
+        check_tokens(f"{type(self).__name__}.forward: tokens", tokens, self.config.block_size - before)
+        positions = past[0].positions(tokens.shape[1]) if past else None
+        embedding_key = fold(key, "embedding")
         x, embedding = embed_forward(
-            self.tok_emb, self.pos_emb, tokens, dropout=self.config.dropout, key=fold(key, "embedding")
+            self.tok_emb, self.pos_emb, tokens, positions=positions, dropout=self.config.dropout, key=embedding_key
         )  # (B, T, C)
-        x, block_caches = forward_blocks(self.blocks, x, key=key)
+        x, block_caches = forward_blocks(self.blocks, x, key=key, past=past)
         x, norm = self.norm.forward(x)
         return x, DecoderCache(embedding, block_caches, [norm])
+
+    def new_past(self) -> list[KeyValues]:
+        """Memory for the keys and values of one sequence, for `forward_hidden`."""
+        return [block.attention.new_past(self.config.block_size) for block in self.blocks]
 
     def backward(self, dlogits: Array, cache: DecoderCache) -> None:
         """Add the gradients of all parameters.

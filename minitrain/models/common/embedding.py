@@ -49,7 +49,14 @@ def unpadded_lengths(where: str, tokens: Array, pad_idx: int) -> Array:
 
 
 def embed_forward(
-    table: Embedding, places: Positions, tokens: Array, *, scale: float = 1.0, dropout: float, key: Key | None
+    table: Embedding,
+    places: Positions,
+    tokens: Array,
+    *,
+    positions: Array | None = None,
+    scale: float = 1.0,
+    dropout: float,
+    key: Key | None,
 ) -> tuple[Array, EmbedCache]:
     """Map tokens (B, T) to x (B, T, C).
 
@@ -57,6 +64,7 @@ def embed_forward(
         table: the token embedding.
         places: adds the positions.
         tokens: (B, T) integers.
+        positions: (T,) integers; 0, 1, ... by default.
         scale: factor of the tokens' vectors.
         dropout: probability of dropping an element of the sum.
         key: random key of the mask; ``None`` means evaluation.
@@ -66,7 +74,7 @@ def embed_forward(
         x = x * x.dtype.type(scale)
     position_cache = None
     if places is not None:
-        x, position_cache = places.forward(x)
+        x, position_cache = places.forward(x, positions=positions)
     x, dropout_cache = dropout_forward(x, p=dropout, key=key)
     return x, EmbedCache(token_cache, position_cache, dropout_cache)
 

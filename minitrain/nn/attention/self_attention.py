@@ -16,6 +16,7 @@ from ...random import Key
 from ..core.module import Module
 from ..layers.linear import Linear
 from .heads import PreparedCache, Rope, check_heads, head_norms, prepare, prepare_backward
+from .past import KeyValues
 from .positions import alibi_slopes
 
 
@@ -103,6 +104,7 @@ class MultiHeadAttention(Module):
         key_lengths: Array | None = None,
         mask: Array | None = None,
         positions: Array | None = None,
+        past: KeyValues | None = None,
         key: Key | None = None,
     ) -> tuple[Array, MultiHeadAttentionCache]:
         """Attend.
@@ -113,6 +115,7 @@ class MultiHeadAttention(Module):
             mask: boolean, True = may attend; broadcasts to (B, H, T, T).
             positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi always use the
                 index in the sequence.
+            past: the keys and values of earlier positions; ``x`` continues them, and its own are added.
             key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
@@ -131,8 +134,12 @@ class MultiHeadAttention(Module):
             )
         packed, qkv_cache = self.qkv.forward(x, key=key)  # (B, T, (H + 2 Hkv) D)
         q, k, v = self._split(packed)
+        if past is not None and self.rope is not None:
+            positions = past.positions(x.shape[1])
         q, q_cache = prepare(q, self.q_norm, self.rope, positions)
         k, k_cache = prepare(k, self.k_norm, self.rope, positions)
+        if past is not None:
+            k, v = past.extend(k, v)  # (B, S, Hkv, D), the new positions last
         mixed, attention_cache = attention_forward(
             q,
             k,
@@ -148,6 +155,11 @@ class MultiHeadAttention(Module):
         )
         out, out_cache = self.out.forward(mixed.reshape(x.shape), key=key)  # (B, T, H, D) -> (B, T, C)
         return out, MultiHeadAttentionCache(qkv_cache, q_cache, k_cache, attention_cache, out_cache)
+
+    def new_past(self, longest: int, batch: int = 1) -> KeyValues:
+        """Memory for the keys and values of sequences of at most ``longest`` positions."""
+        like = next(iter(self.parameters())).data  # an adapter hides the weight of its layer
+        return KeyValues(longest, self.kv_heads, self.head_width, like, window=self.window, batch=batch)
 
     def backward(self, dout: Array, cache: MultiHeadAttentionCache) -> Array:
         """Map dout (B, T, C) to dx (B, T, C)."""

@@ -14,6 +14,7 @@ from ...ops.norms.residual_rms_norm import ResidualRMSNormCache
 from ...ops.norms.rms_norm import RMSNormCache
 from ...random import Key
 from ..attention.heads import Rope
+from ..attention.past import KeyValues
 from ..attention.self_attention import MultiHeadAttention, MultiHeadAttentionCache
 from ..layers.feed_forward import FeedForward, FeedForwardCache
 from ..layers.gated_feed_forward import GatedFeedForward, GatedFeedForwardCache
@@ -70,16 +71,22 @@ class PreNormBlock(ResidualBlock):
         self.feed_forward: Any = feed_forward
 
     def forward(
-        self, x: Array, *, key_lengths: Array | None = None, key: Key | None = None
+        self,
+        x: Array,
+        *,
+        key_lengths: Array | None = None,
+        past: KeyValues | None = None,
+        key: Key | None = None,
     ) -> tuple[Array, PreNormBlockCache]:
         """Map x (B, T, C) to out (B, T, C).
 
         Args:
             x: (B, T, C) the stream.
             key_lengths: (B,) integers; positions from this length on are padding, which no query attends to.
+            past: keys and values of earlier positions, which ``x`` continues; see `MultiHeadAttention`.
             key: random key of the dropout masks; ``None`` means evaluation.
         """
-        return self.forward_branches(x, {"attention": {"key_lengths": key_lengths}}, key)
+        return self.forward_branches(x, {"attention": {"key_lengths": key_lengths, "past": past}}, key)
 
     def backward(self, dout: Array, cache: PreNormBlockCache) -> Array:
         """Map dout (B, T, C) to dx (B, T, C)."""

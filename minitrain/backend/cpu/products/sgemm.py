@@ -66,18 +66,18 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
                 _pack_block(a_by_columns, a_block, lda, height, depth, block)
             for j in range(0, n, WIDTH):
                 width = min(WIDTH, n - j)
-                _pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip)
+                pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip)
                 c_block = c + SIZE * (i * ldc + j)
                 # Tiles that exceed C are written to a buffer first.
                 tiles, ldt, scale = (c_block, ldc, onto) if width == WIDTH else (edge, WIDTH, f4(0))
-                _column_of_tiles(a_by_columns, large, height, depth, rows, lda, strip, alpha, scale, tiles, ldt)
+                column_of_tiles(a_by_columns, large, height, depth, rows, lda, strip, alpha, scale, tiles, ldt)
                 if width < WIDTH:
                     _add_edge(edge, height, width, onto, c_block, ldc)
     keep_alive(memory)
 
 
 @device
-def _pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
+def pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
     """Strip (depth, WIDTH) = B[p : p + depth, j : j + width], padded with zeros."""
     row, column = (1, ldb) if b_by_columns else (ldb, 1)  # steps through B
     start = b + SIZE * (p * row + j * column)
@@ -130,7 +130,7 @@ def _rows_of_next_tile(left):
 
 
 @device
-def _column_of_tiles(a_by_columns, packed, height, depth, a, lda, strip, alpha, beta, c, ldc):
+def column_of_tiles(a_by_columns, packed, height, depth, a, lda, strip, alpha, beta, c, ldc):
     """C (height, WIDTH) = alpha A (height, depth) strip + beta C, from the tallest tiles down to single rows."""
     in_place = 1 if a_by_columns else lda
     row = SIZE * (depth if packed else in_place)  # bytes from one row of A to the next

@@ -10,6 +10,11 @@ time: the softmax goes on from one part to the next, and what was summed so far 
 more keys than that, there is one part. Beyond inputs and outputs, each thread needs (BLOCK, KEYS) numbers, and (D, S)
 for each of its transposed arrays.
 
+A query's output has the same bits however many queries there are beside it, and however many keys after those that it
+may attend to: generation relies on it (``docs/generation.md``). So blocks of queries begin at multiples of BLOCK of
+their positions among the keys, not of their place in the call. Sums over keys begin at a multiple of BLOCK, too, and
+run over whole blocks: keys out of sight add zeros, and a key is always summed in the same lane of a register.
+
 BLAS is fastest on small products when neither factor has to be transposed on the fly. So the keys of a head (and in
 the backward its values) are transposed once, block by block, and all blocks of queries use the transposed blocks.
 
@@ -31,26 +36,30 @@ from ....backend.targets import Target
 from ....backend.threads import threads_for
 from ..common.attention_blocks import (
     BLOCK,
+    KEYS,
+    NOTHING_SEEN,
+    add_exponentials,
     add_transposed_times,
     block_span,
     clear,
-    masked_maximum,
+    divide,
     row_span,
     row_stride,
     row_words,
     span,
+    subtract_distances,
     times_rows,
     times_transposed,
     transpose,
+    whole_blocks,
 )
 from ..common.gemm import available
 from ..common.half import covered, factor, in_half, keep, narrow, round_row, store_rounded, widen
-from ..common.math import assume_contiguous, chunk, exp_nonpositive, from_ordered_int, to_ordered_int, wide_vectors
+from ..common.math import assume_contiguous, chunk, exp_nonpositive, from_ordered_int, wide_vectors
 from ..common.targets import heads, heads_slot
 
 f4 = np.float32
-KEYS = 512  # whose scores are kept at once, a multiple of BLOCK and of a product's DEPTH
-NO_LENGTHS = np.empty(0, np.int64)
+NO_LENGTHS, NO_SLOPES = np.empty(0, np.int64), np.empty(0, f4)
 
 
 def attention_forward(
@@ -59,31 +68,32 @@ def attention_forward(
     softcap: float | None = None, scale: float | None = None, dropout: float = 0.0, key: Any = None,
 ) -> Any:  # fmt: skip
     """See ``ops.attention.attention_forward``."""
-    if not _covered(q, k, v, bias, mask, alibi_slopes, softcap):
+    if not _covered(q, k, v, bias, mask, softcap):
         return NotImplemented
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     (q, q_factor), (k, k_factor), (v, v_factor) = keep(q), keep(k), keep(v)
     B, T, H, _ = q.shape
     out, lse, half = empty(q.shape), empty((B, H, T)), in_half(q)
     _forward(
-        heads(q_factor), heads(k_factor), heads(v_factor), _lengths(key_lengths), out, lse,
+        heads(q_factor), heads(k_factor), heads(v_factor), _lengths(key_lengths), _slopes(alibi_slopes), out, lse,
         *_window_sizes(T, k.shape[1], causal, window), scale, *_dropout(dropout, key), half,
         threads_for(q.size * k.shape[1] / 32),
     )  # fmt: skip
     kept = narrow(out) if half else out
-    return out, (q, k, v, None, kept, lse, key_lengths, None, None, causal, window, None, scale, dropout, key)
+    options = (key_lengths, None, alibi_slopes, causal, window, None, scale, dropout, key)
+    return out, (q, k, v, None, kept, lse, *options)
 
 
 def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target, None]) -> Any:
     """See ``ops.attention.attention_backward``."""
     q, k, v = cache.q, cache.k, cache.v
-    if not _covered(q, k, v, cache.bias, cache.mask, cache.alibi_slopes, cache.softcap):
+    if not _covered(q, k, v, cache.bias, cache.mask, cache.softcap):
         return NotImplemented
     half = in_half(q)
     slots = [heads_slot(target, x.shape) for target, x in zip(into, (q, k, v), strict=False)]
     _backward(
         *(heads(factor(x, half)) for x in (dout, q, k, v)),
-        heads(dout), _lengths(cache.key_lengths), heads(widen(cache.out)), cache.lse,
+        heads(dout), _lengths(cache.key_lengths), _slopes(cache.alibi_slopes), heads(widen(cache.out)), cache.lse,
         *(slot.array for slot in slots), *(slot.beta for slot in slots),
         *_window_sizes(q.shape[1], k.shape[1], cache.causal, cache.window), cache.scale,
         *_dropout(cache.dropout, cache.key), half, threads_for(q.size * k.shape[1] / 32),
@@ -101,6 +111,10 @@ def _lengths(key_lengths: Array | None) -> Array:
     return NO_LENGTHS if key_lengths is None else np.ascontiguousarray(key_lengths, np.int64)
 
 
+def _slopes(alibi_slopes: Array | None) -> Array:
+    return NO_SLOPES if alibi_slopes is None else np.ascontiguousarray(alibi_slopes, f4)
+
+
 def _dropout(p: float, key: Any) -> tuple[int, float, int, int, int]:
     """Threshold (0: no dropout), factor, key and first sample."""
     return (0, 1.0, 0, 0, 0) if key is None or p == 0 else (round(p * 2**32), 1 / (1 - p), key.k0, key.k1, key.sample)
@@ -113,19 +127,21 @@ def _window_sizes(T: int, S: int, causal: bool, window: int | None) -> tuple[int
 
 
 @kernel(
-    "void(operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], i8[::1], f4[:, :, :, ::1], f4[:, :, ::1], "
-    "i8, i8, f4, i8, f4, i8, i8, i8, b1, i8)"
+    "void(operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], i8[::1], f4[::1], f4[:, :, :, ::1], "
+    "f4[:, :, ::1], i8, i8, f4, i8, f4, i8, i8, i8, b1, i8)"
 )
-def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, half, threads):
+def _forward(
+    q, k, v, lengths, slopes, out, lse, back, ahead, scale, threshold, factor, k0, k1, first_sample, half, threads
+):  # fmt: skip
     B, T, H, D = q.shape
     S, group = k.shape[1], H // k.shape[2]
     ldq, ldk, ldv = row_stride(q), row_stride(k), row_stride(v)
     bits = q.itemsize == 2  # operands are 16 bits, not rounded float32 numbers
     for t in prange(threads):
-        scores = np.empty((BLOCK, min(S, KEYS)), f4)
+        scores = np.empty((BLOCK, whole_blocks(min(S, KEYS))), f4)
         rounded = np.empty((BLOCK if bits else 0, min(S, KEYS)), q.dtype)
         kt = np.empty((0 if bits else S // BLOCK + 1, D, BLOCK), f4)
-        words = np.empty((min(S, KEYS) + 7) // 4 * 4, np.uint32)
+        words = np.empty(whole_blocks(min(S, KEYS)) + 4, np.uint32)
         tops, totals = np.empty(BLOCK, np.int32), np.empty(BLOCK, f4)
         wide_vectors()
         lo, hi = chunk(B * H, t, threads)
@@ -134,40 +150,28 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
             keys = min(S, lengths[b]) if lengths.size else S
             if not bits:
                 transpose(k[b, :, h // group], keys, kt)
-            for i0 in range(0, T, BLOCK):
-                n = min(BLOCK, T - i0)
-                start, stop = block_span(i0, n, T, S, keys, back, ahead)
-                tops[:n] = to_ordered_int(f4(-np.inf))
+            for block in range(-((S - T) % BLOCK), T, BLOCK):  # a multiple of BLOCK as a position among the keys
+                i0 = max(0, block)
+                n = min(block + BLOCK, T) - i0
+                start, stop = block_span(block, i0 - block + n, T, S, keys, back, ahead)
+                tops[:n] = NOTHING_SEEN
                 totals[:n] = 0
                 for j0 in range(start, stop, KEYS):
                     j1 = min(j0 + KEYS, stop)
                     times_transposed(q[b, i0:, h], ldq, n, scale, k[b, :, h // group], ldk, kt, j0, j1, scores)
                     for i in range(n):
-                        row = scores[i, : j1 - j0]
+                        row = scores[i, : whole_blocks(j1 - j0)]
+                        if slopes.size:
+                            subtract_distances(row[: j1 - j0], slopes[h], i0 + i + S - T - j0)
                         first, last = row_span(i0 + i, j0, j1 - j0, T, S, keys, back, ahead)
-                        before = tops[i]
-                        top = max(before, masked_maximum(row, first, last))
-                        seen = last > first or before > to_ordered_int(f4(-np.inf))
-                        highest = from_ordered_int(top) if seen else f4(0)
-                        total = f4(0)
-                        for s in range(row.size):
-                            row[s] = exp_nonpositive(row[s] - highest)
-                            total += row[s]
-                        if j0 > start and top > before:  # what was summed so far is relative to a lower maximum
-                            smaller = exp_nonpositive(from_ordered_int(before) - highest)
-                            totals[i] *= smaller
-                            out_row = out[b, i0 + i, h]
-                            for d in range(out_row.size):
-                                out_row[d] *= smaller
-                        tops[i] = top
-                        totals[i] += total
+                        add_exponentials(row, first, last, i, tops, totals, out[b, i0 + i, h], j0 > start)
                         if threshold > 0:
                             element = (h * T + i0 + i) * S + j0
                             w = words[row_words(words, element, row.size, first_sample + b, k0, k1) :]
                             for s in range(row.size):
                                 row[s] = row[s] * factor if np.int64(w[s]) >= threshold else f4(0)
                         if bits:
-                            store_rounded(row, rounded[i, : j1 - j0])
+                            store_rounded(row[: j1 - j0], rounded[i, : j1 - j0])
                         elif half:
                             round_row(row)
                     onto = f4(0) if j0 == start else f4(1)
@@ -176,19 +180,16 @@ def _forward(q, k, v, lengths, out, lse, back, ahead, scale, threshold, factor, 
                     first, last = span(i0 + i, T, S, keys, back, ahead)
                     highest = from_ordered_int(tops[i])
                     lse[b, h, i0 + i] = np.log(totals[i]) + highest if last > first else f4(-np.inf)
-                    inverse = f4(1) / totals[i] if totals[i] != 0 else f4(0)
-                    out_row = out[b, i0 + i, h]
-                    for d in range(out_row.size):
-                        out_row[d] = out_row[d] * inverse if stop > start else f4(0)
+                    divide(out[b, i0 + i, h], totals[i], stop > start)
 
 
 @kernel(
     "void(operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], operand[:, :, :, :], f4[:, :, :, :], "
-    "i8[::1], f4[:, :, :, :], f4[:, :, ::1], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, i8, i8, "
-    "f4, i8, f4, i8, i8, i8, b1, i8)"
+    "i8[::1], f4[::1], f4[:, :, :, :], f4[:, :, ::1], f4[:, :, :, :], f4[:, :, :, :], f4[:, :, :, :], f4, f4, f4, "
+    "i8, i8, f4, i8, f4, i8, i8, i8, b1, i8)"
 )
 def _backward(
-    dout_factor, q, k, v, dout, lengths, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, back, ahead, scale,
+    dout_factor, q, k, v, dout, lengths, slopes, out, lse, dq, dk, dv, dq_beta, dk_beta, dv_beta, back, ahead, scale,
     threshold, factor, k0, k1, first_sample, half, threads,
 ):  # fmt: skip
     B, T, H, D = q.shape
@@ -237,6 +238,8 @@ def _backward(
                             L = lse[b, h, i0 + i] if last > first else f4(0)
                             delta = deltas[i]
                             p_row, ds_row = p[i, : j1 - j0], ds[i, : j1 - j0]
+                            if slopes.size:
+                                subtract_distances(p_row, slopes[h], i0 + i + S - T - j0)
                             p_row[:first] = f4(-np.inf)
                             if threshold > 0:
                                 element = (h * T + i0 + i) * S + j0

@@ -7,11 +7,13 @@ import numpy as np
 from ....backend.cpu._simd import LANES, transpose_block
 from ....backend.cpu.jit import device
 from .gemm import gemm_nn, gemm_nt, gemm_tn
-from .math import assume_contiguous, to_ordered_int
+from .math import assume_contiguous, exp_nonpositive, from_ordered_int, to_ordered_int
 from .random import fill_words
 
 f4 = np.float32
 BLOCK = 64  # queries, and keys, at once
+KEYS = 512  # whose scores are kept at once, a multiple of BLOCK and of a product's DEPTH
+NOTHING_SEEN = np.int32(-0x7F800001)  # -infinity as an ordered integer
 
 
 @device
@@ -42,6 +44,19 @@ def row_span(row, start, size, T, S, keys, back, ahead):
     first, last = span(row, T, S, keys, back, ahead)
     first, last = min(size, max(0, first - start)), min(size, max(0, last - start))
     return first, last
+
+
+@device
+def whole_blocks(n):
+    """``n`` rounded up to whole blocks."""
+    return (n + BLOCK - 1) // BLOCK * BLOCK
+
+
+@device
+def subtract_distances(row, slope, place):
+    """ALiBi: lower the scores of a row by ``slope`` times their distance from the query, which is at ``place``."""
+    for s in range(row.size):
+        row[s] -= slope * f4(abs(np.int32(place) - np.int32(s)))
 
 
 @device
@@ -116,7 +131,7 @@ def add_transposed_times(x, bits, rows, start, stop, scale, y, ldy, out, ldo):
 @device
 def masked_maximum(row, first, last):
     """Mask a row of scores outside of [first, last) with -inf; its largest score, as an ordered integer."""
-    top = to_ordered_int(f4(-np.inf))
+    top = NOTHING_SEEN
     if first == 0 and last == row.size:
         for s in range(row.size):
             n = to_ordered_int(row[s])
@@ -128,3 +143,34 @@ def masked_maximum(row, first, last):
         n = to_ordered_int(row[s])
         top = n if n > top else top
     return top
+
+
+@device
+def add_exponentials(row, first, last, i, tops, totals, out_row, later):
+    """Replace a row of scores by its exponentials, which are 0 outside of [first, last), and add them to its total.
+
+    They are relative to the highest score so far. If a ``later`` part of the keys has a higher one, what was summed
+    before, ``totals[i]`` and ``out_row``, is scaled down.
+    """
+    before = tops[i]
+    top = max(before, masked_maximum(row, first, last))
+    highest = from_ordered_int(top) if last > first or before > NOTHING_SEEN else f4(0)
+    total = f4(0)
+    for s in range(row.size):
+        row[s] = exp_nonpositive(row[s] - highest)
+        total += row[s]
+    if later and top > before:
+        smaller = exp_nonpositive(from_ordered_int(before) - highest)
+        totals[i] *= smaller
+        for d in range(out_row.size):
+            out_row[d] *= smaller
+    tops[i] = top
+    totals[i] += total
+
+
+@device
+def divide(out_row, total, seen):
+    """Divide the weighted sum of values by the total of its weights; 0 for a query that sees nothing."""
+    inverse = f4(1) / total if total != 0 else f4(0)
+    for d in range(out_row.size):
+        out_row[d] = out_row[d] * inverse if seen else f4(0)

@@ -101,6 +101,24 @@ def arithmetic_fence(typing_context: Any, x: Any) -> Any:
     return types.float32(types.float32), codegen
 
 
+@device
+def inverse(n):
+    """1 / n as a factor. LLVM may turn a division in a loop into one, and rounds differently where it does."""
+    return arithmetic_fence(f4(1) / f4(n))
+
+
+@device
+def mean_of(total, inverse_count):
+    """The mean. Without the fence LLVM may fuse the product with a later sum, in one kernel and not in another."""
+    return arithmetic_fence(total * inverse_count)
+
+
+@device
+def inverse_root(x):
+    """1 / sqrt(x) as a factor."""
+    return arithmetic_fence(f4(1) / np.sqrt(x))
+
+
 @intrinsic
 def wide_vectors(typing_context: Any) -> Any:
     """Let LLVM use 512-bit registers in the function that calls this.

@@ -16,7 +16,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
-from ..common.math import chunk, rows_per_tile, wide_vectors
+from ..common.math import chunk, inverse, inverse_root, mean_of, rows_per_tile, wide_vectors
 from ..common.sums import BLOCK, add_groups, carry, clear_sums, group_buffers, store_sum
 from ..common.targets import NO_ROWS, NONE, rows, slot
 
@@ -52,8 +52,7 @@ def run_forward(
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4, f4[:, ::1], f4[::1], f4[::1], i8)")
 def _forward(x, branch, total, weight, bias, eps, out, mean, rstd, threads):
     R, C = x.shape
-    n = f4(C)  # numba divides a float32 by an integer in float64, which would spread
-    per_tile = rows_per_tile(C)
+    n, per_tile = inverse(C), rows_per_tile(C)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
@@ -66,12 +65,12 @@ def _forward(x, branch, total, weight, bias, eps, out, mean, rstd, threads):
                 s = f4(0)
                 for c in range(C):
                     s += total[r, c]
-                mean[r] = s / n
+                mean[r] = mean_of(s, n)
             for r in tile:
                 m, v = mean[r], f4(0)
                 for c in range(C):
                     v += (total[r, c] - m) * (total[r, c] - m)
-                rstd[r] = f4(1) / np.sqrt(v / n + eps)
+                rstd[r] = inverse_root(mean_of(v, n) + eps)
             for r in tile:
                 m, k = mean[r], rstd[r]
                 if bias.size:

@@ -15,7 +15,7 @@ from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.targets import Target
 from ....backend.threads import threads_for
-from ..common.math import chunk, rows_per_tile, wide_vectors
+from ..common.math import chunk, inverse, inverse_root, mean_of, rows_per_tile, wide_vectors
 from ..common.sums import BLOCK, add_groups, carry, clear_sums, group_buffers, store_sum
 from ..common.targets import NO_ROWS, rows, slot
 
@@ -49,7 +49,7 @@ def run_forward(
 @kernel("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], f4, f4[:, ::1], f4[::1], i8)")
 def _forward(x, branch, total, weight, eps, out, rstd, threads):
     R, C = x.shape
-    n, per_tile = f4(C), rows_per_tile(C)
+    n, per_tile = inverse(C), rows_per_tile(C)
     for t in prange(threads):
         wide_vectors()
         lo, hi = chunk(R, t, threads)
@@ -62,7 +62,7 @@ def _forward(x, branch, total, weight, eps, out, rstd, threads):
                 squares = f4(0)
                 for c in range(C):
                     squares += total[r, c] * total[r, c]
-                rstd[r] = f4(1) / np.sqrt(squares / n + eps)
+                rstd[r] = inverse_root(mean_of(squares, n) + eps)
             for r in tile:
                 k = rstd[r]
                 for c in range(C):

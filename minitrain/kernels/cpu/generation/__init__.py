@@ -1,0 +1,1 @@
+"""Kernels of generation: one call computes the next tokens' logits from kept keys and values."""
