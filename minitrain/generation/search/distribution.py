@@ -26,7 +26,8 @@ def weights(logits: Array, params: SamplingParams) -> Array:
     """
     logits, cuts = to_numpy(logits), cuts_of(params)
     weight = np.zeros(logits.shape)
-    for row, out in zip(logits, list(weight), strict=True):
+    for m, row in enumerate(logits):
+        out: Array = weight[m]
         highest = row.max()
         check_highest(highest)
         if params.temperature == 0:
