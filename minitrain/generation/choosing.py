@@ -43,7 +43,7 @@ from .processors import (
     penalize_repetition,
 )
 from .processors.cuts import largest
-from .session import Tokens
+from .sessions.session import Tokens
 
 Change = Callable[[Array, Tokens, int], Array]
 """Logits (V,) from logits (V,), the tokens (n,) so far, and how many of them are the prompt."""

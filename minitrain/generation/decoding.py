@@ -14,7 +14,7 @@ from .batching.batches import open_session
 from .batching.engine import Engine
 from .params import SamplingParams
 from .sampling import check_settings
-from .session import LanguageModel
+from .sessions.session import LanguageModel
 
 
 class Sampling(TypedDict, total=False):

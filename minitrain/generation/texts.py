@@ -8,7 +8,7 @@ from typing import Any
 from .batching.batches import batch_generate
 from .batching.requests import Detokenize, Sample
 from .params import SamplingParams
-from .session import LanguageModel, Session, Tokens
+from .sessions.session import LanguageModel, Session, Tokens
 
 
 def generate_text_sampling(

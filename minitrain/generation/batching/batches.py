@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from ...errors import ConfigError
 from ..params import SamplingParams
-from ..session import LanguageModel, Session
 from ..sessions import session_for
+from ..sessions.session import LanguageModel, Session
 from .engine import Engine
 from .requests import Detokenize, Event, Result, Sample, checked_prompt
 

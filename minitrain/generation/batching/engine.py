@@ -20,7 +20,7 @@ from ...errors import ConfigError, MinitrainError
 from ...random import Key, uniform_number
 from ..context import restart_length
 from ..params import SamplingParams
-from ..session import Session, Tokens
+from ..sessions.session import Session, Tokens
 from .requests import Detokenize, Event, Request, Running
 
 

@@ -14,7 +14,7 @@ from ...random import Key
 from ..choosing import Choice, Chooser
 from ..context import context_start
 from ..params import SamplingParams
-from ..session import Tokens
+from ..sessions.session import Tokens
 
 Detokenize = Callable[[Tokens], Callable[[int], str]]
 """Makes a function for each sample out of the tokens (n,) of its prompt. That is called with the new tokens, one by
