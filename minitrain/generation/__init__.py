@@ -1,22 +1,22 @@
 """Generating text with a trained model: sampling from logits, and the loop that appends the samples."""
 
-from .batches import batch_generate as batch_generate
-from .batches import batch_stream as batch_stream
+from .batching.batches import batch_generate as batch_generate
+from .batching.batches import batch_stream as batch_stream
+from .batching.engine import Engine as Engine
+from .batching.requests import Event as Event
+from .batching.requests import Result as Result
+from .batching.requests import Sample as Sample
 from .decoding import generate as generate
 from .decoding import stream as stream
-from .engine import Engine as Engine
 from .params import SamplingParams as SamplingParams
-from .requests import Event as Event
-from .requests import Result as Result
-from .requests import Sample as Sample
 from .sampling import sample_logits as sample_logits
 from .search import Constraint as Constraint
 from .search import Hypothesis as Hypothesis
 from .search import beam_search_generate as beam_search_generate
 from .search import contrastive_generate as contrastive_generate
-from .session import LanguageModel as LanguageModel
-from .session import Session as Session
-from .session import UncachedSession as UncachedSession
+from .sessions import LanguageModel as LanguageModel
+from .sessions import Session as Session
+from .sessions import UncachedSession as UncachedSession
 from .sessions import session_for as session_for
 from .speculative import Drafter as Drafter
 from .speculative import DraftRequest as DraftRequest

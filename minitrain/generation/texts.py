@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .batches import batch_generate
+from .batching.batches import batch_generate
+from .batching.requests import Detokenize, Sample
 from .params import SamplingParams
-from .requests import Detokenize, Sample
-from .session import LanguageModel, Session, Tokens
+from .sessions.session import LanguageModel, Session, Tokens
 
 
 def generate_text_sampling(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import ConfigError
 from ..context import context_start
-from ..session import LanguageModel, Session, Tokens
+from ..sessions.session import LanguageModel, Session, Tokens
 from .distribution import log_probabilities
 from .group import Beam, BeamGroup, Scores, best_first
 from .phrases import Constraint, Phrases

@@ -11,7 +11,7 @@ from ...backend.arrays import Array, to_device, to_numpy
 from ...errors import ConfigError
 from ...ops.linear.linear import linear_forward
 from ..context import context_start
-from ..session import Tokens
+from ..sessions.session import Tokens
 from .distribution import log_probabilities
 from .prompts import Prompts, check_new_tokens, read_prompts, read_stop_tokens
 

@@ -25,7 +25,7 @@ def weights(logits: Array, params: SamplingParams) -> Array:
         NonFiniteError: if a row holds NaN or +inf, or bans every token.
     """
     logits, cuts = to_numpy(logits), cuts_of(params)
-    weight = np.zeros(logits.shape)
+    weight: Array = np.zeros(logits.shape)
     for row, out in zip(logits, list(weight), strict=True):
         highest = row.max()
         check_highest(highest)

@@ -9,9 +9,9 @@ import numpy as np
 
 from ...backend.arrays import Array, is_array, to_numpy
 from ...errors import ConfigError, ShapeError
-from ..requests import checked_prompt
-from ..session import LanguageModel, Session, Tokens
-from ..sessions import session_for
+from ..batching.requests import checked_prompt
+from ..sessions.choice import session_for
+from ..sessions.session import LanguageModel, Session, Tokens
 
 Prompts = Array | Sequence[Array | Sequence[int]]
 """(B, T0) integers, or B prompts of lengths of their own."""

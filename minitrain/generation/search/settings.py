@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...errors import ConfigError
-from ..session import Tokens
+from ..sessions.session import Tokens
 from .phrases import Phrases
 from .prompts import check_new_tokens
 

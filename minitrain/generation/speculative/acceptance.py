@@ -9,7 +9,7 @@ import numpy as np
 
 from ...backend.arrays import Array
 from ..search.distribution import draw, normalized
-from ..session import Tokens
+from ..sessions.session import Tokens
 
 Numbers = Callable[[str, int], float]
 """A random number in [0, 1) of a row, for a purpose and a position of its text."""

@@ -14,7 +14,7 @@ from ...random import Key
 from ..params import SamplingParams
 from ..search.distribution import weights
 from ..search.prompts import Prompts, check_new_tokens, free_slots, open_session, read_prompts, read_stop_tokens
-from ..session import LanguageModel, Session
+from ..sessions.session import LanguageModel, Session
 from .acceptance import Proposal
 from .drafts import Drafter, DraftRequest, ModelDrafter
 from .row import Row, Speculated

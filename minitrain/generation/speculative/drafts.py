@@ -12,7 +12,7 @@ from ...backend.arrays import Array
 from ..params import SamplingParams
 from ..search.distribution import draw, normalized, weights
 from ..search.prompts import free_slots
-from ..session import Session, Tokens
+from ..sessions.session import Session, Tokens
 from .acceptance import Numbers, Proposal
 from .slot_context import SlotContext
 

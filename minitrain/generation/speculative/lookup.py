@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ...errors import ConfigError
-from ..session import Tokens
+from ..sessions.session import Tokens
 from .acceptance import Proposal
 from .drafts import DraftRequest
 

@@ -9,7 +9,7 @@ import numpy as np
 from ...backend.arrays import Array
 from ...errors import ShapeError
 from ...random import Key, uniform_number
-from ..session import Tokens
+from ..sessions.session import Tokens
 from .acceptance import Proposal, accept_drawn, accept_guesses
 from .slot_context import SlotContext
 

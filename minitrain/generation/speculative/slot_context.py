@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..context import context_start
-from ..session import Session, Tokens
+from ..sessions.session import Session, Tokens
 
 
 class SlotContext:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minitrain.errors import TokenError
-from minitrain.generation.session import UncachedSession
+from minitrain.generation.sessions.session import UncachedSession
 
 STATES = 97
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array
-from ..backend.threads import threads_for
-from ..models.common.decoder import Decoder
-from ..nn.attention.past import BLOCK, rows_needed
-from ..ops.linear.linear import linear_forward
+from ...backend.arrays import Array
+from ...backend.threads import threads_for
+from ...models.common.decoder import Decoder
+from ...nn.attention.past import BLOCK, rows_needed
+from ...ops.linear.linear import linear_forward
 from .packed import PackedDecoder
 from .session import Tokens, check_cut, check_extension, check_slots
 
@@ -27,16 +27,16 @@ class KernelSession:
     do its work, with the same bits.
 
     Args:
-        model: a decoder that `minitrain.generation.packed.why_not` finds nothing against; runs without dropout.
+        model: a decoder that `packed.why_not` finds nothing against; runs without dropout.
         slots: how many sequences there may be at once.
-        weights: ``"float32"``, ``"bfloat16"`` or ``"int8"``, see `minitrain.generation.weights`.
+        weights: ``"float32"``, ``"bfloat16"`` or ``"int8"``, see `minitrain.generation.sessions.weights`.
         packed: the model's packed weights, to share them between sessions; they have their own ``weights``.
     """
 
     def __init__(
         self, model: Decoder, slots: int, *, weights: str = "float32", packed: PackedDecoder | None = None
     ) -> None:
-        from ..kernels.cpu.generation.layout import empty_keys, empty_values
+        from ...kernels.cpu.generation.layout import empty_keys, empty_values
 
         self.model, self.slots = model, check_slots(slots)
         self.packed = packed = PackedDecoder(model, weights) if packed is None else packed
@@ -57,7 +57,7 @@ class KernelSession:
 
     def _kernel(self) -> Any:
         """The kernel for these weights."""
-        from ..kernels.cpu.generation.step import step
+        from ...kernels.cpu.generation.step import step
 
         return getattr(step, self.packed.weights)
 
@@ -144,7 +144,7 @@ class KernelSession:
 
     def copy(self, source: int, target: int) -> None:
         """See `Session`."""
-        from ..kernels.cpu.generation.layout import WIDTH
+        from ...kernels.cpu.generation.layout import WIDTH
 
         if source == target:
             return
@@ -163,7 +163,7 @@ class KernelSession:
 
     def _make_room(self, slot: int, new: int) -> None:
         """Drop the keys that no later query sees if the rows run out: the others move to the front."""
-        from ..kernels.cpu.generation.layout import WIDTH
+        from ...kernels.cpu.generation.layout import WIDTH
 
         kept, first = int(self._kept[slot]), int(self._first[slot])
         if kept - first + new <= self._values.shape[4]:
@@ -176,7 +176,7 @@ class KernelSession:
 
     def _working_memory(self, threads: int, N: int, M: int) -> tuple[Array, ...]:
         """Memory of a step with N new tokens and M rows of logits; see `step`."""
-        from ..kernels.cpu.generation.layout import whole_strips
+        from ...kernels.cpu.generation.layout import whole_strips
 
         found = self._memory.get((threads, N, M))
         if found is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from ..errors import ConfigError
+from ...errors import ConfigError
+from ..params import SamplingParams
+from ..sessions import session_for
+from ..sessions.session import LanguageModel, Session
 from .engine import Engine
-from .params import SamplingParams
 from .requests import Detokenize, Event, Result, Sample, checked_prompt
-from .session import LanguageModel, Session
-from .sessions import session_for
 
 
 def batch_generate(

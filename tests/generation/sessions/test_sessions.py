@@ -14,11 +14,11 @@ from minitrain.backend.precision import use_precision
 from minitrain.backend.threads import set_threads
 from minitrain.errors import ConfigError, ShapeError, TokenError
 from minitrain.generation import UncachedSession, session_for
-from minitrain.generation.cached import CachedSession
-from minitrain.generation.kernel_session import KernelSession
-from minitrain.generation.packed import why_not
-from minitrain.generation.seq2seq_session import Seq2SeqSession
-from minitrain.generation.sessions import cache_bytes
+from minitrain.generation.sessions.cached import CachedSession
+from minitrain.generation.sessions.choice import cache_bytes
+from minitrain.generation.sessions.kernel import KernelSession
+from minitrain.generation.sessions.packed import why_not
+from minitrain.generation.sessions.seq2seq import Seq2SeqSession
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig, Seq2Seq, Seq2SeqConfig
 from minitrain.models.common.decoder import Decoder
 from minitrain.nn import add_lora
@@ -207,7 +207,7 @@ def test_memory_is_refused_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -
     """The message says how much there would be, how much is free, and how many sequences fit."""
     model = GPT(GPTConfig(VOCABULARY, block_size=100, n_layer=2, n_head=4, n_embd=64))
     assert cache_bytes(model, 3) == 3 * 2 * 2 * 100 * 64 * 4
-    monkeypatch.setattr("minitrain.generation.sessions.available_memory", lambda: cache_bytes(model, 10))
+    monkeypatch.setattr("minitrain.generation.sessions.choice.available_memory", lambda: cache_bytes(model, 10))
     with pytest.raises(ConfigError, match=r"slots = 9: .* of 9 sequences of 100 tokens take .*; at most 8 of them fit"):
         session_for(model, 9)
     session_for(model, 8)
