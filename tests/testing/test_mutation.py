@@ -308,7 +308,7 @@ def test_documented_equivalents_are_still_made():
 
 def test_tests_of_other_parts_are_left_out():
     names = {path.rpartition("/")[2] for path in files_of_tests()}
-    assert {"test_ops.py", "test_optimizers.py", "test_op_values.py"} <= names
+    assert {"test_ops.py", "test_optimizers.py", "test_op_values.py", "test_precision.py"} <= names
     assert not {"test_cli.py", "test_trainer.py", "test_layering.py", "test_mutation.py"} & names
 
 
@@ -380,6 +380,38 @@ def test_users_try_their_own_functions(project):
 
 class Stopped(Exception):
     """Raised to stop a run."""
+
+
+SWITCH = """
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+switch = ContextVar("switch", default=False)
+
+
+@contextmanager
+def on():
+    token = switch.set(True)
+    try:
+        yield
+    finally:
+        switch.reset(token)
+"""
+
+
+def test_a_context_variable_that_a_mistake_leaves_behind_does_not_reach_the_next_test(project):
+    """Else the test that notices would fail without the mistake too, and would count for nothing."""
+    (project / "switching.py").write_text(SWITCH)
+    (project / "test_switching.py").write_text(
+        "import switching\n"
+        "def test_it():\n"
+        "    assert not switching.switch.get()\n"
+        "    with switching.on():\n"
+        "        assert switching.switch.get()\n"
+        "    assert not switching.switch.get()\n"
+    )
+    report = try_mutants(["switching:on"], ["test_switching.py"])
+    assert report.good, str(report)
 
 
 def test_a_stopped_run_goes_on_where_it_was(project):
