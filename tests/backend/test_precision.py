@@ -18,6 +18,7 @@ from minitrain.backend.precision import (
 )
 from minitrain.errors import ConfigError
 
+
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_operands_are_rounded_to_nearest_and_ties_to_even(name):
     unit = 2.0 ** -{"bfloat16": 7, "float16": 10}[name]  # between 1 and 2
