@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
+
+from ...errors import ConfigError, did_you_mean
+from ...models.presets import PRESETS
+from ...settings.section import settings
+from ...settings.tree import is_group
+from ..config import RunConfig
+from ..model_config import FROM_THE_RUN, MODELS
 
 PACKAGED = "minitrain.conf"
 DEFAULT = "default"
@@ -14,10 +22,6 @@ DEFAULT = "default"
 
 def config_groups() -> dict[str, list[str]]:
     """The options of each group by the group's name, e.g. ``{"model": ["gpt", "llama"], …}``."""
-    from ..runs.config import RunConfig
-    from ..settings.section import settings
-    from ..settings.tree import is_group
-
     groups = {name: packaged_options(name) for name in ("data", "recipe")} | {"preset": sorted(language_presets())}
     for name, one in settings(RunConfig).items():
         if is_group(one.hint) and name not in groups:
@@ -29,6 +33,13 @@ def packaged_options(group: str) -> list[str]:
     """The names of the files that the package has for a group."""
     folder = resources.files(PACKAGED) / group
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def check_option(group: str, option: object, options: Sequence[str]) -> None:
+    """Raise a ``ConfigError`` if ``option`` is not one of a group's ``options``; it names the nearest one."""
+    if option not in options:
+        hint = did_you_mean(str(option), options)
+        raise ConfigError(f"{group}={option!r:.200} is unknown; {hint}known: {', '.join(options)}")
 
 
 def option_values(group: str, option: str) -> dict[str, Any]:
@@ -44,36 +55,12 @@ def option_values(group: str, option: str) -> dict[str, Any]:
 
 def language_presets() -> list[str]:
     """The presets of models that can be trained on a text."""
-    from ..models.presets import PRESETS
-    from ..runs.model_config import MODELS
-
     kinds = tuple(kind.config for kind in MODELS.values())
     return [name for name, config in PRESETS.items() if isinstance(config, kinds)]
 
 
-def other_presets() -> list[str]:
-    """The presets of all other models."""
-    from ..models.presets import PRESETS
-
-    language = language_presets()
-    return [name for name in PRESETS if name not in language]
-
-
-def presets_in_words() -> str:
-    """All presets, for help texts: what they are for, and their names."""
-    return (
-        f"  language models, for train, profile and info:\n    {', '.join(language_presets())}\n"
-        f"  other models, for info and for build_model() in Python:\n    {', '.join(other_presets())}"
-    )
-
-
 def _preset(name: str) -> dict[str, Any]:
     """The shape of a preset as settings; the vocabulary is that of the text."""
-    import dataclasses
-
-    from ..models.presets import PRESETS
-    from ..runs.model_config import FROM_THE_RUN, MODELS
-
     shape = PRESETS[name]
     model = next(model for model, kind in MODELS.items() if type(shape) is kind.config)
     values: Mapping[str, Any] = dataclasses.asdict(shape)
