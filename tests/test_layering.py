@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "probes": RUNS | {"formats", "training"},
     "trainers": RUNS | {"formats", "probes", "training"},
     "compat": TRAINING | {"formats"},
-    "runs": TRAINING | {"formats"},
+    "runs": TRAINING | {"conf", "formats"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
     "conf": set(),

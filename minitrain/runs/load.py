@@ -11,10 +11,10 @@ from ..checkpoint import Checkpoint
 from ..checkpoint.products import read_products
 from ..checkpoint.store import Warn, warn_user
 from ..data import Tokenizer
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder
 from ..folder.commands import resume_command
-from ..folder.names import TOKENIZER
+from ..folder.names import CONFIG, TOKENIZER
 from ..models.common.decoder import Decoder
 from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
@@ -173,6 +173,7 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
 
     Raises:
         CheckpointError: if the folder is no run.
+        ConfigError: if the settings of its data are damaged.
         DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
     """
     run_dir = Path(run_dir)
@@ -180,7 +181,11 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
     values = written_settings(folder)
     guesses: dict[str, float] = {}
     if not is_from_python(values):
-        tokens = load_tokens(RunConfig.from_dict({"data": values.get("data", {})}), folder)
+        try:
+            config = RunConfig.from_dict({"data": values.get("data", {})})
+        except ConfigError as error:
+            raise ConfigError(f"{folder.file(CONFIG)}: {error}") from error
+        tokens = load_tokens(config, folder)
         guesses = baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size)
     pictures = draw(run_dir, guesses)
     write_report(run_dir, pictures)

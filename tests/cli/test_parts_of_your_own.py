@@ -159,6 +159,14 @@ def test_curves_are_drawn_without_any_of_the_classes(run: str, capsys: pytest.Ca
     assert "loss.png" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("what", ["callback"], indirect=True)
+def test_the_settings_of_the_data_have_to_be_right(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = RunFolder(run).file("config.yaml")
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "data": {"block_size": "wide"}}))
+    assert main(["plot", run]) == 2
+    assert "run/config.yaml: data.block_size must be" in capsys.readouterr().err
+
+
 def test_training_on_needs_them_all(run: str, what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", run, "trainer.max_steps=8"]) == 2
     assert f"my_{what}' is unknown" in (said := capsys.readouterr().err)

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import minitrain
 from minitrain.cli.compose import compose_config
+from minitrain.conf import packaged_options
 from minitrain.errors import ConfigError
 from minitrain.runs import recipe, start_run
-from minitrain.runs.recipes.options import config_groups, language_presets, packaged_options
+from minitrain.runs.recipes.options import config_groups, language_presets
 from minitrain.training import TrainingConfig
 from tests.helpers.small_runs import TEXT
 

@@ -342,6 +342,14 @@ def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
     assert "2 mutants of 1 functions: 1 noticed, 0 equivalent, 1 unnoticed" in out
 
 
+def test_a_run_on_some_test_files(tmp_path, monkeypatch, capsys):
+    (tmp_path / "test_one.py").write_text("from minitrain.ops import residual_backward\ndef test_it(): pass\n")
+    monkeypatch.setattr(command, "PROGRESS", tmp_path / "progress")
+    monkeypatch.setattr(command, "load_equivalents", lambda path: [])
+    assert command.main(["residual", "--processes", "1", "--tests", str(tmp_path / "test_one.py")]) == 1
+    assert "2 mutants of 1 functions: 0 noticed, 0 equivalent, 2 unnoticed" in capsys.readouterr().out
+
+
 def test_an_unknown_name_is_told(capsys):
     assert command.main(["nothing"]) == 2
     assert "nothing is called nothing; there are " in capsys.readouterr().err

@@ -36,7 +36,7 @@ _PARTS = ("callbacks", "loss", "metrics")
 
 def groups_in_words() -> str:
     """The groups in a few lines; needs nothing but their names."""
-    from ...runs.recipes.options import packaged_options
+    from ...conf import packaged_options
 
     lines = [f"  {name:10}  {purpose}" for name, purpose in GROUPS.items()]
     short = [f"  {name + '=':10}  {', '.join(packaged_options(name))}" for name in ("recipe", "data")]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Any
 
+from ...conf import packaged_options, packaged_values
 from ...errors import ConfigError, did_you_mean
 from ...models.presets import PRESETS
 from ...settings.section import settings
@@ -15,7 +14,6 @@ from ...settings.tree import is_group
 from ..config import RunConfig
 from ..model_config import FROM_THE_RUN, MODELS
 
-PACKAGED = "minitrain.conf"
 DEFAULT = "default"
 """The one option of groups that have no others."""
 
@@ -29,12 +27,6 @@ def config_groups() -> dict[str, list[str]]:
     return groups
 
 
-def packaged_options(group: str) -> list[str]:
-    """The names of the files that the package has for a group."""
-    folder = resources.files(PACKAGED) / group
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
 def check_option(group: str, option: object, options: Sequence[str]) -> None:
     """Raise a ``ConfigError`` if ``option`` is not one of a group's ``options``; it names the nearest one."""
     if option not in options:
@@ -46,8 +38,7 @@ def option_values(group: str, option: str) -> dict[str, Any]:
     """What an option sets: for a recipe or a preset nested settings and ``options``, else settings of its group."""
     if group == "preset":
         return _preset(option)
-    file = resources.files(PACKAGED) / group / f"{option}.yaml"
-    values = _read(file) if file.is_file() else {}
+    values = packaged_values(group, option)
     if group == "recipe":
         return {"recipe": option, **values}
     return values if "name" in values or option == DEFAULT else {"name": option, **values}
@@ -66,10 +57,3 @@ def _preset(name: str) -> dict[str, Any]:
     values: Mapping[str, Any] = dataclasses.asdict(shape)
     own = {key: value for key, value in values.items() if key not in FROM_THE_RUN}
     return {"options": {"model": model}, "model": own, "data": {"block_size": shape.block_size}}
-
-
-def _read(file: Traversable) -> dict[str, Any]:
-    import yaml  # type: ignore[import-untyped]
-
-    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return values
