@@ -171,3 +171,9 @@ def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
 def uniform(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
     """Uniform float64 numbers in [0, 1) with 32 random bits; the first axis of ``shape`` counts samples."""
     return random_bits(key, shape, xp) * 2.0**-32
+
+
+def uniform_number(key: Key) -> float:
+    """The one number of ``uniform(key, (1,))``, without an array: faster where numbers are needed one at a time."""
+    word, _, _, _ = philox((0, 0, key.sample & WORD, key.sample >> 32), key.k0, key.k1)
+    return word * 2.0**-32  # type: ignore[no-any-return]

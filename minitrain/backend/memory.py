@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,24 @@ def peak_memory() -> int | None:
     except (OSError, StopIteration):
         pass
     return int(used.ru_maxrss if sys.platform == "darwin" else used.ru_maxrss * 1024)  # the others count in KiB
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take: of the machine, or of its container if that has less."""
+    free = None
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        if limit.isdecimal():
+            free = int(limit) - used if free is None else min(free, int(limit) - used)
+    except (OSError, ValueError):
+        pass
+    if free is None and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free
 
 
 def page_faults() -> int | None:

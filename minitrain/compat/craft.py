@@ -5,6 +5,9 @@ for an optimizer and a number of steps, ``create_scheduler(cfg, optimizer, total
 ``create_optimizer(cfg, model)`` for a model.
 """
 
+from ..generation import batch_generate as batch_generate
+from ..generation import generate_text_sampling as generate_text_sampling
+from ..generation import sample_text as sample_text
 from ..nn import checkpoint_activations as checkpoint_activations
 from ..probes import compile_kernels as compile_kernels
 from ..training import Callback as Callback

@@ -1,15 +1,20 @@
-"""The generation loop: predict the next token, append it, repeat."""
+"""Continuing a block of prompts of one length, column by column: a thin layer on the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
-from ..backend.arrays import Array, array_module, check_plain, is_array
+import numpy as np
+
+from ..backend.arrays import Array, array_module, check_plain, device_of, is_array, to_numpy
 from ..errors import ConfigError, ShapeError
-from ..random import Key, uniform
-from .sampling import check_settings, sample_logits
-from .session import LanguageModel
+from ..random import Key
+from .batching.batches import open_session
+from .batching.engine import Engine
+from .params import SamplingParams
+from .sampling import check_settings
+from .sessions.session import LanguageModel
 
 
 class Sampling(TypedDict, total=False):
@@ -54,7 +59,8 @@ def stream(
     The random number for a token is a function of the key, the index of its sample and its position. It does not
     change if you ask for more tokens, or for the samples of a batch one by one (`Key.at_sample`).
 
-    The model sees at most the last ``config.block_size`` tokens, numbered from position 0.
+    The model sees at most ``config.block_size`` tokens. When a text has outgrown them, the context starts again with
+    the last half of the block, numbered from position 0, and grows from there; see `minitrain.generation.context`.
 
     Args:
         model: the model; runs without dropout.
@@ -91,26 +97,24 @@ def stream(
             f"tokens is {tokens.dtype} of shape {tokens.shape}, expected integers (B, T0): "
             "one prompt per row, with at least one token"
         )
-    return _stream(model, tokens, max_new_tokens, temperature, top_k, top_p, key)
+    params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
+    engine = Engine(open_session(model, len(tokens), device_of(tokens)), prompt_tokens_per_step=None)
+    key = key or Key.from_seed(0)  # not used: the temperature is 0
+    for i, row in enumerate(to_numpy(tokens)):
+        engine.submit(row, params, key=key.at_sample(key.sample + i))
+    return _stream(engine, len(tokens), max_new_tokens, array_module(tokens))
 
 
-def _stream(
-    model: LanguageModel,
-    tokens: Array,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    key: Key | None,
-) -> Iterator[Array]:
-    xp = array_module(tokens)
-    B, prompt = tokens.shape
-    block_size = model.config.block_size
-    text = xp.empty((B, prompt + max_new_tokens), dtype=xp.int32)
-    text[:, :prompt] = tokens
-    for t in range(prompt, prompt + max_new_tokens):
-        logits, _ = model.forward(xp.ascontiguousarray(text[:, max(0, t - block_size) : t]))  # (B, T, V)
-        numbers = None if temperature == 0 or key is None else uniform(key.fold("token", t), (B,), xp)  # (B,)
-        column = sample_logits(logits[:, -1], temperature=temperature, top_k=top_k, top_p=top_p, uniform=numbers)
-        text[:, t] = column
-        yield column
+def _stream(engine: Engine, rows: int, max_new_tokens: int, xp: Any) -> Iterator[Array]:
+    """The columns of an engine whose requests are the rows; all have one length, so each step gives each a token."""
+    try:
+        for _ in range(max_new_tokens):
+            column = np.empty(rows, np.int32)
+            for event in engine.step():
+                if event.error is not None:
+                    raise event.error
+                if event.token is not None:
+                    column[event.request] = event.token
+            yield xp.asarray(column)
+    finally:
+        engine.close()

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..errors import ShapeError
+from ..nn.attention.past import KeyValues
 from ..nn.attention.positions import SinusoidalPositions
 from ..nn.blocks.block import PreNormBlockCache, TransformerBlock
 from ..nn.blocks.branch import drop_path_rates
@@ -135,11 +136,43 @@ class Seq2Seq(CrossEntropyModel):
         check_tokens("Seq2Seq.forward: target", target, self.config.block_size)
         lengths = unpadded_lengths("Seq2Seq.forward: target", target, self.config.pad_idx)
         x, embedding = self._embed(self.target_emb, target, key)
-        options = {"memory": memory, "key_lengths": lengths, "memory_lengths": memory_lengths}
+        options: dict[str, Any] = {"memory": memory, "key_lengths": lengths, "memory_lengths": memory_lengths}
         x, blocks = forward_blocks(self.decoder, x, key=key, **options)
         x, norm = self.decoder_norm.forward(x)
         logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
         return logits, DecodeCache(embedding, blocks, [norm, head])
+
+    def decode_next(
+        self, target: Array, memory: Array | None, memory_lengths: Array | None, past: list[tuple[KeyValues, KeyValues]]
+    ) -> Array:
+        """Predict what follows the next tokens of each target, in evaluation.
+
+        Args:
+            target: (B, T) integers without padding, the tokens after those that ``past`` has seen.
+            memory: (B, S, C) from ``encode``; not needed after the first call.
+            memory_lengths: (B,) the lengths of its rows, or ``None`` if none is padded.
+            past: what each block keeps, see `new_past`; the new tokens' keys and values are added.
+
+        Returns:
+            logits (B, T, V).
+
+        Raises:
+            ShapeError: if the targets get longer than ``block_size``.
+            TokenError: if a token is outside its vocabulary.
+        """
+        own = past[0][0]
+        check_tokens("Seq2Seq.decode_next: target", target, self.config.block_size - own.length)
+        x, _ = self._embed(self.target_emb, target, None, own.positions(target.shape[1]))
+        x, _ = forward_blocks(self.decoder, x, memory=memory, memory_lengths=memory_lengths, past=past)
+        x, _ = self.decoder_norm.forward(x)
+        return linear_forward(x, self.head.weight.data)[0]  # (B, T, V)
+
+    def new_past(self, batch: int = 1) -> list[tuple[KeyValues, KeyValues]]:
+        """Memory for the keys and values of targets and of their sources, for `decode_next`."""
+        longest = self.config.block_size
+        return [
+            (block.attention.new_past(longest, batch), block.cross.new_past(longest, batch)) for block in self.decoder
+        ]
 
     def forward(self, source: Array, target: Array, *, key: Key | None = None) -> tuple[Array, Seq2SeqCache]:
         """Predict the target's next token at every position.
@@ -200,8 +233,6 @@ class Seq2Seq(CrossEntropyModel):
     def generate(self, source: Array, *, start: int, end: int | None, max_new_tokens: int) -> Array:
         """Generate the most likely token up to the end token, for each row of ``source``.
 
-        The decoder processes the whole target again for each token: simple, and fast enough for short targets.
-
         Args:
             source: (B, S) integers, padded at the end.
             start: the token that targets begin with.
@@ -213,19 +244,16 @@ class Seq2Seq(CrossEntropyModel):
         """
         xp, pad = array_module(source), self.config.pad_idx
         memory, lengths, _ = self.encode(source)
-        target = xp.full((len(source), 1), start, dtype=xp.int32)
+        past = self.new_past(len(source))
+        columns = [xp.full(len(source), start, dtype=xp.int32)]
         done = xp.zeros(len(source), dtype=bool)
-        for _ in range(max_new_tokens):
-            logits, _ = self.decode(target, memory, lengths)
-            scores = logits[:, -1]  # (B, V)
+        while len(columns) <= max_new_tokens and not done.all():
+            scores = self.decode_next(columns[-1][:, None], memory, lengths, past)[:, -1]  # (B, V)
             scores[:, pad] = -xp.inf  # padding comes only after the end
-            token = xp.where(done, pad, scores.argmax(axis=-1)).astype(xp.int32)
-            target = xp.concatenate([target, token[:, None]], axis=1)
+            columns.append(xp.where(done, pad, scores.argmax(axis=-1)).astype(xp.int32))
             if end is not None:
-                done |= token == end
-                if done.all():
-                    break
-        return target  # type: ignore[no-any-return]
+                done |= columns[-1] == end
+        return xp.stack(columns, axis=1)  # type: ignore[no-any-return]
 
     def forward_flops(self) -> Flops:
         """Arithmetic of the forward of a source and a target of ``block_size`` tokens; see `minitrain.models.flops`."""
@@ -234,7 +262,11 @@ class Seq2Seq(CrossEntropyModel):
         pairs = self.config.n_layer * (T * T + visible_pairs(T) + T * T)  # encoder, decoder, cross-attention
         return Flops(tokens=2 * T, products=layers, attention=attention_flops(self.config.n_embd, pairs))
 
-    def _embed(self, table: Embedding, tokens: Array, key: Key | None) -> tuple[Array, EmbedCache]:
+    def _embed(
+        self, table: Embedding, tokens: Array, key: Key | None, positions: Array | None = None
+    ) -> tuple[Array, EmbedCache]:
         """Map tokens (B, T) to x (B, T, C)."""
         dropout, key = self.config.dropout, fold(key, "embedding")
-        return embed_forward(table, self.positions, tokens, scale=self.scale, dropout=dropout, key=key)
+        return embed_forward(
+            table, self.positions, tokens, positions=positions, scale=self.scale, dropout=dropout, key=key
+        )

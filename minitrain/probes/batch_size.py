@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.memory import available_memory
 from ..backend.pool import POOL
 from ..backend.precision import use_precision
 from ..data.loading.batches import map_arrays
@@ -15,7 +16,7 @@ from ..errors import ConfigError
 from ..formats import size
 from ..optim import compute_grad_norm
 from ..training.feed import batch_to, data_restored
-from ..training.memory import available_memory, weights_bytes
+from ..training.memory import weights_bytes
 from ..training.setup import HasSetup, Setup, setup_of
 from .restored import state_restored
 

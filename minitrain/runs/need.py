@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..backend.memory import available_memory
 from ..errors import ConfigError
 from ..formats import size
 from ..models.gpt import GPTConfig
@@ -18,7 +19,6 @@ from ..models.llama import LlamaConfig
 from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
 from ..optim.factory import create_optimizer
-from ..training.memory import available_memory
 from .config import RunConfig
 
 FLOAT = 4  # bytes of a weight, a gradient, a moment, an activation

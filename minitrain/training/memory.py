@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from ..backend.memory import available_memory
 from ..backend.pool import POOL
 from ..backend.precision import use_precision
 from ..errors import MinitrainError
@@ -98,24 +97,6 @@ def weights_bytes(model: Any, optimizer: Any) -> int:
     held = sum(p.data.nbytes * (2 if p.trainable else 1) for p in model.parameters())
     moments = optimizer.state_dict().get("moments", {})
     return int(held + sum(array.nbytes for array in moments.values()))
-
-
-def available_memory() -> int | None:
-    """Bytes that this process may still take: of the machine, or of its container if that has less."""
-    free = None
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        if limit.isdecimal():
-            free = int(limit) - used if free is None else min(free, int(limit) - used)
-    except (OSError, ValueError):
-        pass
-    if free is None and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return free
 
 
 def shortage(error: MemoryError, step: int, setup: Setup) -> MemoryShortage:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, MinitrainError, NonFiniteError, ShapeError, TokenError
 from minitrain.generation import generate, sample_logits, stream
+from minitrain.generation.context import context_start
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.random import Key
 
@@ -214,15 +215,18 @@ def test_frequencies_with_the_key_s_random_numbers() -> None:
     assert ((pairs - expected_pairs) ** 2 / expected_pairs).sum() < 51.2  # 24 degrees of freedom, p = 0.001
 
 
-def test_the_model_sees_the_last_block_only() -> None:
+def test_the_context_starts_again_with_the_last_half_of_the_block() -> None:
     model = Recorder(block_size=5)
-    text = generate(model, np.array([[1, 2, 3], [4, 5, 6]]), 6, key=Key.from_seed(0))
-    assert [seen.shape for seen in model.seen] == [(2, 3), (2, 4), (2, 5), (2, 5), (2, 5), (2, 5)]
+    text = generate(model, np.array([[1, 2, 3], [4, 5, 6]]), 8, key=Key.from_seed(0))
+    assert [seen.shape[1] for seen in model.seen[::2]] == [3, 4, 5, 2, 3, 4, 5, 2]
     for i, seen in enumerate(model.seen):
-        assert np.array_equal(seen, text[:, max(0, 3 + i - 5) : 3 + i])
+        end = 3 + i // 2
+        assert np.array_equal(seen[0], text[i % 2, end - seen.shape[1] : end])
     model = Recorder(block_size=5)
     generate(model, np.arange(9)[None], 1, key=Key.from_seed(0))  # a prompt longer than a block
     assert model.seen[0].tolist() == [[4, 5, 6, 7, 8]]
+    generate(model, np.arange(10)[None], 1, key=Key.from_seed(0))
+    assert model.seen[1].tolist() == [[8, 9]]
 
 
 def test_the_likeliest_continuation_needs_no_key() -> None:
@@ -265,7 +269,7 @@ def test_a_gpt_continues_beyond_its_block() -> None:
     prompt = np.array([[1, 2, 3], [4, 5, 6]])
     text = generate(model, prompt, 8, temperature=0)
     for t in range(3, 11):
-        logits, _ = model.forward(text[:, max(0, t - 6) : t])
+        logits, _ = model.forward(text[:, context_start(t, 6) : t])
         assert np.array_equal(logits[:, -1].argmax(axis=1), text[:, t])
     with pytest.raises(TokenError):
         generate(model, np.array([[13]]), 1, temperature=0)

@@ -21,12 +21,13 @@ from minitrain.backend.cpu.jit import Kernel, device, kernel
 PACKAGE = Path(minitrain.__file__).parent
 FILES = [*sorted((PACKAGE / "kernels").rglob("*.py")), *sorted((PACKAGE / "backend" / "cpu").rglob("*.py"))]
 COMPILED = {"kernel", "device"}
-ALSO_COMPILED = {"sgemm", "product", "repeats", "float32", "bfloat16"}
+ALSO_COMPILED = {"sgemm", "product", "repeats", "float32", "bfloat16", "times_panel"}
 """Functions without a decorator that are compiled all the same."""
 
 
 PLACES = {
     "attention_blocks.py": 2, "embedding.py": 4, "gemm.py": 6, "peak.py": 1, "bf16_product.py": 2, "sgemm.py": 1,
+    "attend.py": 6, "panels.py": 5,
 }  # fmt: skip
 """How often each file takes an address."""
 

@@ -10,6 +10,9 @@ import numpy as np
 import minitrain as mt
 from minitrain import nn, optim
 from minitrain.compat import craft
+from minitrain.data import CharTokenizer
+from minitrain.generation import SamplingParams
+from minitrain.models import GPT, GPTConfig
 from minitrain.training import EMA, Callback
 from tests.mission.mission_parts import TEXT, gpt, loader, make
 
@@ -23,6 +26,16 @@ def test_s4_1_everything_can_be_imported_from_the_package() -> None:
     optimizer = craft.create_optimizer({"name": "adamw", "lr": 0.5}, gpt())
     scheduler = craft.create_scheduler({"name": "warmup_cosine", "warmup_steps": 2}, optimizer, 10)
     assert scheduler(2) == 0.5
+
+
+def test_s4_2_texts_are_sampled_one_at_a_time_and_in_batches() -> None:
+    tokenizer = CharTokenizer.from_text(TEXT)
+    model = GPT(GPTConfig(vocab_size=len(tokenizer.characters), block_size=8, n_layer=1, n_head=2, n_embd=8), seed=0)
+    text = craft.sample_text(model, tokenizer, "the ", 10, temperature=0.8, top_k=5, top_p=0.9)
+    params = SamplingParams(max_new_tokens=10, temperature=0.8, top_k=5, top_p=0.9)
+    assert craft.generate_text_sampling(model, tokenizer, ["a", "the "], params)[1] == [text]
+    (result,) = craft.batch_generate(model, [tokenizer.encode("the ")], params)
+    assert tokenizer.decode(result.tokens) == text
 
 
 def test_s4_3_activation_checkpointing_recomputes_the_same_gradients() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.backend.memory import available_memory
 from minitrain.backend.pool import POOL
 from minitrain.data import Batch, TokenLoader
 from minitrain.errors import ConfigError
@@ -16,7 +17,6 @@ from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from minitrain.probes import find_batch_size, find_learning_rate
 from minitrain.training import MemoryShortage, Trainer, TrainingConfig, estimate
-from minitrain.training.memory import available_memory
 from tests.helpers.small_trainers import make
 
 

@@ -1,4 +1,4 @@
-"""Which functions get mistakes: every backward with its helpers, what the optimizers do in a step, and the rates."""
+"""Which functions get mistakes: every backward with its helpers, steps of optimizers, rates, the choice of tokens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
+import minitrain.generation
 import minitrain.optim
 from minitrain.backend.precision import operand_like
 from minitrain.ops import op, registry
@@ -23,8 +24,10 @@ ROUNDING = operand_like.__module__
 # These files of optim choose, check, load and draw.
 NO_FORMULAS = {"checks", "factory", "groups", "plot", "registry", "settings", "state"}
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
+# These files of generation choose tokens, and decide what each sample gets.
+CHOOSING = {"bans", "choosing", "context", "cuts", "engine", "penalties", "requests"}
 # Parts of minitrain that have mistakes, or stand close to what has.
-UNITS = {"backend", "errors", "losses", "models", "nn", "ops", "optim", "random", "testing"}
+UNITS = {"backend", "errors", "generation", "losses", "models", "nn", "ops", "optim", "random", "testing"}
 
 
 def targets() -> dict[str, Target]:
@@ -32,12 +35,11 @@ def targets() -> dict[str, Target]:
     found: dict[str, Target] = {}
     for pair in registry().values():
         _reach(pair.backward.reference, found)  # type: ignore[attr-defined]
-    for entry in pkgutil.walk_packages(minitrain.optim.__path__, "minitrain.optim."):
-        if not entry.ispkg and entry.name.rpartition(".")[2] not in NO_FORMULAS:
-            for function, owner in _functions(importlib.import_module(entry.name)):
-                if function.__name__ not in SETTING_UP:
-                    target = Target(function, owner)
-                    found.setdefault(target.name, target)
+    for module in _modules():
+        for function, owner in _functions(importlib.import_module(module)):
+            if function.__name__ not in SETTING_UP:
+                target = Target(function, owner)
+                found.setdefault(target.name, target)
     return found
 
 
@@ -56,7 +58,16 @@ def _is_about_units(source: str) -> bool:
             modules.update(alias.name for alias in node.names)
     modules = {name if "." in name else f"{name}." for name in modules if name.startswith("minitrain")}
     parts = {name.split(".")[1] for name in modules}
-    return (bool(parts & {"ops", "optim", "nn"}) or ROUNDING in modules) and parts <= UNITS
+    return (bool(parts & {"generation", "ops", "optim", "nn"}) or ROUNDING in modules) and parts <= UNITS
+
+
+def _modules() -> Iterator[str]:
+    """The files whose functions all get mistakes."""
+    for package in (minitrain.optim, minitrain.generation):
+        for entry in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            name = entry.name.rpartition(".")[2]
+            if not entry.ispkg and (name in CHOOSING if package is minitrain.generation else name not in NO_FORMULAS):
+                yield entry.name
 
 
 def _reach(function: FunctionType, found: dict[str, Target]) -> None:

@@ -34,9 +34,10 @@ ROWS = 8 if LANES == 16 else 6
 _FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _LANE = ir.VectorType(ir.IntType(32), LANES)
+_NUMBERS = {"float32": _FLOAT, "bfloat16": ir.IntType(16), "int8": ir.IntType(8)}
 
 
-def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
+def sum_tile(rows: int, a_by_columns: bool, b_type: str = "float32") -> Callable[..., None]:
     """The function that computes one tile of a product: C (rows, WIDTH) = alpha A B + beta C.
 
     All sums stay in registers in the loop over ``k``. Each step loads one row of B and one column of A, each once.
@@ -45,6 +46,8 @@ def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
     Args:
         rows: rows of A and C.
         a_by_columns: whether A is stored as (k, rows) instead of (rows, k).
+        b_type: of the numbers in B: ``"float32"``, ``"bfloat16"`` (its 16 bits) or ``"int8"``. They become float32 in
+            a register.
 
     Returns:
         A function of (k, a, lda, b, alpha, beta, c, ldc) with B (k, WIDTH) contiguous and ``k`` at least 1.
@@ -55,7 +58,7 @@ def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             k, a, lda, b, alpha, beta, c, ldc = arguments
             code = _Code(builder)
-            a, b, c = code.pointer(a), code.pointer(b), code.pointer(c)
+            a, c, b = code.pointer(a), code.pointer(c), code.pointer(b, _NUMBERS[b_type])
             zero = ir.Constant(_VECTOR, [0.0] * LANES)
             cells = [(i, j) for i in range(rows) for j in range(VECTORS)]
             for i in range(rows):  # C is needed after ``k`` steps, and would be waited for then
@@ -68,7 +71,7 @@ def sum_tile(rows: int, a_by_columns: bool) -> Callable[..., None]:
             builder.position_at_end(walk)
             p = builder.phi(_INDEX)
             sums = {cell: builder.phi(_VECTOR) for cell in cells}
-            b_row = [code.load(code.at(b, p, WIDTH, j * LANES)) for j in range(VECTORS)]
+            b_row = [code.load_as_float(code.at(b, p, WIDTH, j * LANES), b_type) for j in range(VECTORS)]
             added = {}
             for i in range(rows):
                 place = code.at(a, p, lda, i) if a_by_columns else builder.gep(code.at(a, _INDEX(i), lda, 0), [p])
@@ -236,9 +239,9 @@ class _Code:
         # LLVM uses 256 bits by default. llvmlite's own ``add`` accepts only attributes that it knows.
         set.add(builder.function.attributes, f'"prefer-vector-width"="{32 * LANES}"')
 
-    def pointer(self, address: Any) -> Any:
-        """An address as a pointer to float32."""
-        return self._builder.inttoptr(address, _FLOAT.as_pointer())
+    def pointer(self, address: Any, kind: Any = _FLOAT) -> Any:
+        """An address as a pointer to float32, or to numbers of another kind."""
+        return self._builder.inttoptr(address, kind.as_pointer())
 
     def at(self, pointer: Any, row: Any, distance: Any, column: int) -> Any:
         """The address of ``column`` in ``row``; rows are ``distance`` apart."""
@@ -251,6 +254,18 @@ class _Code:
         loaded = self._builder.load(self._builder.bitcast(pointer, _VECTOR.as_pointer()))
         loaded.align = 4
         return loaded
+
+    def load_as_float(self, pointer: Any, numbers: str) -> Any:
+        """Load one register of float32, bfloat16 or int8 numbers, as float32."""
+        if numbers == "float32":
+            return self.load(pointer)
+        kind = ir.VectorType(_NUMBERS[numbers], LANES)
+        loaded = self._builder.load(self._builder.bitcast(pointer, kind.as_pointer()))
+        loaded.align = 1
+        if numbers == "int8":
+            return self._builder.sitofp(self._builder.sext(loaded, _LANE), _VECTOR)
+        upper = self._builder.shl(self._builder.zext(loaded, _LANE), ir.Constant(_LANE, [16] * LANES))
+        return self._builder.bitcast(upper, _VECTOR)  # a bfloat16 number is the upper half of a float32
 
     def store(self, vector: Any, pointer: Any) -> None:
         """Store one register."""

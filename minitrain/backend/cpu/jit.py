@@ -12,7 +12,7 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import numba_settings  # noqa: F401  # before numba
@@ -56,6 +56,7 @@ class Kernel:
         self.path = f"{function.__name__}.{form}" if form else function.__name__  # in its module
         self._dispatcher = self._new_dispatcher()
         self._run: Callable[..., Any] = self._first_call
+        self._asked = False  # whether the helper process is to compile it
 
     def _new_dispatcher(self) -> Any:
         options = {**OPTIONS, "parallel": PRANGE_ONLY.copy() if self._parallel else False}  # numba empties the copy
@@ -92,6 +93,17 @@ class Kernel:
         self._run = self._launch if self._parallel else self._dispatcher
         if threading_layer() == "workqueue" and not workers.has_team():
             self._run = functools.partial(_alone, self._run)
+
+    def ready_or_soon(self) -> bool:
+        """Whether a call would not wait for the compiler; if it would, the helper process is asked to compile it.
+
+        Where there can be no helper, the answer is yes, and the call waits.
+        """
+        if self._run != self._first_call or self._on_disk():
+            return True
+        if not self._asked:
+            self._asked = compile_ahead(self.__module__, [self.path])
+        return not self._asked
 
     def compile_to_disk(self) -> None:
         """Compile to disk, unless the code is there or another process is writing it."""
@@ -142,29 +154,40 @@ def _alone(run: Callable[..., Any], *args: Any) -> Any:
 
 
 class ProductKernel:
-    """A kernel with two forms: for operands of float32, and of bfloat16 as 16 bits. The first array decides."""
+    """A kernel with a form for each type of its operands, such as float32 and bfloat16 as 16 bits.
 
-    def __init__(self, function: Callable[..., Any], signature: str) -> None:
+    The first array decides. Each form is an attribute of its name.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: str, forms: Sequence[str]) -> None:
         functools.update_wrapper(self, function)
-        self.float32 = Kernel(function, signature.replace(OPERAND, "f4"), True, "float32")
-        self.bfloat16 = Kernel(function, signature.replace(OPERAND, "u2"), True, "bfloat16")
+        self._by_type: dict[Any, Kernel] = {}
+        for form in forms:
+            made = Kernel(function, signature.replace(OPERAND, FORMS[form][0]), True, form)
+            setattr(self, form, made)
+            self._by_type[np.dtype(FORMS[form][1])] = made
 
     def __call__(self, *args: Any) -> Any:
         """Run the form that fits."""
-        return (self.bfloat16 if args[0].dtype == np.uint16 else self.float32)(*args)
+        return self._by_type[args[0].dtype](*args)
 
 
 OPERAND = "operand"
+FORMS = {"float32": ("f4", np.float32), "bfloat16": ("u2", np.uint16), "int8": ("i1", np.int8)}
+"""The types of operands: in a signature, and of the arrays."""
 
 
-def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., Any]], Any]:
+def kernel(
+    signature: str, *, parallel: bool = True, forms: Sequence[str] = ("float32", "bfloat16")
+) -> Callable[[Callable[..., Any]], Any]:
     """Declare a CPU kernel with an explicit numba signature, e.g. ``"void(f4[:, ::1], f4[::1], i8)"``.
 
     The last argument of a parallel kernel is the number of parts of its work, one for each thread. A signature with
-    ``operand`` as a type, as in ``"void(operand[:, ::1], f4[:, ::1], i8)"``, declares a ``ProductKernel``.
+    ``operand`` as a type, as in ``"void(operand[:, ::1], f4[:, ::1], i8)"``, declares a ``ProductKernel`` with these
+    forms.
     """
     if OPERAND in signature:
-        return lambda function: ProductKernel(function, signature)
+        return lambda function: ProductKernel(function, signature, forms)
     return lambda function: Kernel(function, signature, parallel)
 
 

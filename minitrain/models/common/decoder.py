@@ -131,7 +131,7 @@ class Decoder(CrossEntropyModel):
 
         Args:
             tokens: (B, T) integers.
-            past: keys and values of the tokens before, of each block, with B = 1 (see `new_past`); the new tokens'
+            past: keys and values of the tokens before, of each block (see `new_past`); the new tokens'
                 are added. There is no backward then.
             key: random key of the dropout masks; ``None`` means evaluation.
         """

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...backend.arrays import Array
 from ...backend.pool import empty_like
+from ...errors import ShapeError
 from ...ops.attention.attention import AttentionCache, attention_backward, attention_forward
 from ...ops.contract.op import Into, Target
 from ...ops.linear.linear import LinearCache
@@ -15,13 +16,14 @@ from ...random import Key
 from ..core.module import Module
 from ..layers.linear import Linear
 from .heads import PreparedCache, check_heads, head_norms, prepare, prepare_backward
+from .past import KeyValues
 
 
 class CrossAttentionCache(NamedTuple):
     """Saved for the backward."""
 
     q_proj: LinearCache
-    kv: LinearCache
+    kv: LinearCache | None  # None if the keys and values were kept: there is no backward then
     q: PreparedCache
     k: PreparedCache
     attention: AttentionCache
@@ -81,19 +83,21 @@ class CrossAttention(Module):
     def forward(
         self,
         x: Array,
-        memory: Array,
+        memory: Array | None,
         *,
         key_lengths: Array | None = None,
         mask: Array | None = None,
+        past: KeyValues | None = None,
         key: Key | None = None,
     ) -> tuple[Array, CrossAttentionCache]:
         """Attend from ``x`` to ``memory``.
 
         Args:
             x: (B, T, C).
-            memory: (B, S, memory_width).
+            memory: (B, S, memory_width); not needed once ``past`` has its keys and values.
             key_lengths: (B,) integers; the memory from this length on is padding.
             mask: boolean, True = may attend; broadcasts to (B, H, T, S).
+            past: keeps the memory's keys and values: the first call computes them, later ones read them.
             key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
@@ -101,19 +105,33 @@ class CrossAttention(Module):
         """
         q, q_proj = self.q.forward(x, key=key)
         q = q.reshape(*x.shape[:2], self.heads, self.head_width)  # (B, T, C) -> (B, T, H, D)
-        packed, kv = self.kv.forward(memory, key=key)  # (B, S, 2 Hkv D)
-        k, v = self._split(packed)
         q, q_cache = prepare(q, self.q_norm)
-        k, k_cache = prepare(k, self.k_norm)
+        kv, k_cache = None, PreparedCache(None, None)
+        if past is not None and past.length:
+            k, v = past.all()
+        elif memory is None:
+            raise ShapeError("CrossAttention: there is no memory, and none was kept; pass the encoder's output")
+        else:
+            packed, kv = self.kv.forward(memory, key=key)  # (B, S, 2 Hkv D)
+            k, v = self._split(packed)
+            k, k_cache = prepare(k, self.k_norm)
+            if past is not None:
+                k, v = past.extend(k, v)
         mixed, attention = attention_forward(q, k, v, key_lengths=key_lengths, mask=mask, dropout=self.dropout, key=key)
         out, out_cache = self.out.forward(mixed.reshape(x.shape), key=key)  # (B, T, H, D) -> (B, T, C)
         return out, CrossAttentionCache(q_proj, kv, q_cache, k_cache, attention, out_cache)
+
+    def new_past(self, longest: int, batch: int = 1) -> KeyValues:
+        """Memory for the keys and values of a memory of at most ``longest`` positions."""
+        return KeyValues(longest, self.kv_heads, self.head_width, next(iter(self.parameters())).data, batch=batch)
 
     def backward(self, dout: Array, cache: CrossAttentionCache, *, dmemory: Target = None) -> tuple[Array, Array]:
         """Map dout (B, T, C) to dx (B, T, C) and dmemory (B, S, memory_width).
 
         If several layers read one memory, their gradients add up: ``dmemory=Into(buffer, accumulate=True)``.
         """
+        if cache.kv is None:
+            raise ShapeError("CrossAttention.backward: the forward read kept keys and values; call it without past")
         dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
         B, S = cache.attention.k.shape[:2]
         dpacked = empty_like(dout, (B, S, self.kv.out_features))

@@ -19,7 +19,7 @@ ROOM = 256
 
 
 class KeyValues:
-    """The keys and values of one sequence in one attention layer.
+    """The keys and values of some sequences of one length in one attention layer.
 
     Args:
         longest: greatest number of positions.
@@ -27,22 +27,25 @@ class KeyValues:
         head_width: width D of a head.
         like: an array of the device and the dtype to use.
         window: how many keys a query sees, including its own; ``None`` for all.
+        batch: number B of sequences.
 
     Attributes:
         length: number of positions so far.
     """
 
-    def __init__(self, longest: int, kv_heads: int, head_width: int, like: Array, *, window: int | None = None) -> None:
+    def __init__(
+        self, longest: int, kv_heads: int, head_width: int, like: Array, *, window: int | None = None, batch: int = 1
+    ) -> None:
         self.longest, self.window, self.length = longest, window, 0
-        shape = (2, 1, rows_needed(longest, window), kv_heads, head_width)
-        self._memory: Array = array_module(like).empty(shape, like.dtype)  # keys and values (1, rows, Hkv, D)
+        shape = (2, batch, rows_needed(longest, window), kv_heads, head_width)
+        self._memory: Array = array_module(like).empty(shape, like.dtype)  # keys and values (B, rows, Hkv, D)
         self._first = 0  # the position in row 0
 
     def extend(self, k: Array, v: Array) -> tuple[Array, Array]:
-        """Add keys and values (1, T, Hkv, D) of the next T positions.
+        """Add keys and values (B, T, Hkv, D) of the next T positions.
 
         Returns:
-            k and v (1, S, Hkv, D) with S at least T: those of all positions that the new ones may see. They are views,
+            k and v (B, S, Hkv, D) with S at least T: those of all positions that the new ones may see. They are views,
             which hold until the next call.
 
         Raises:
@@ -58,7 +61,11 @@ class KeyValues:
         rows = slice(self.length - self._first, self.length - self._first + T)
         self._memory[0, :, rows], self._memory[1, :, rows] = k, v
         self.length += T
-        k, v = self._memory[:, :, : rows.stop]
+        return self.all()
+
+    def all(self) -> tuple[Array, Array]:
+        """Keys and values (B, S, Hkv, D) of the positions so far that a next one may see, as views."""
+        k, v = self._memory[:, :, : self.length - self._first]
         return k, v
 
     def room(self) -> int:

@@ -115,7 +115,7 @@ class MultiHeadAttention(Module):
             mask: boolean, True = may attend; broadcasts to (B, H, T, T).
             positions: (T,) or (B, T) integers for ``rope``; 0, 1, ... by default. A window and ALiBi always use the
                 index in the sequence.
-            past: the keys and values of earlier positions, with B = 1; ``x`` continues them, and its own are added.
+            past: the keys and values of earlier positions; ``x`` continues them, and its own are added.
             key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
@@ -139,7 +139,7 @@ class MultiHeadAttention(Module):
         q, q_cache = prepare(q, self.q_norm, self.rope, positions)
         k, k_cache = prepare(k, self.k_norm, self.rope, positions)
         if past is not None:
-            k, v = past.extend(k, v)  # (1, S, Hkv, D), the new positions last
+            k, v = past.extend(k, v)  # (B, S, Hkv, D), the new positions last
         mixed, attention_cache = attention_forward(
             q,
             k,
@@ -156,9 +156,10 @@ class MultiHeadAttention(Module):
         out, out_cache = self.out.forward(mixed.reshape(x.shape), key=key)  # (B, T, H, D) -> (B, T, C)
         return out, MultiHeadAttentionCache(qkv_cache, q_cache, k_cache, attention_cache, out_cache)
 
-    def new_past(self, longest: int) -> KeyValues:
-        """Memory for the keys and values of a sequence of at most ``longest`` positions."""
-        return KeyValues(longest, self.kv_heads, self.head_width, self.qkv.weight.data, window=self.window)
+    def new_past(self, longest: int, batch: int = 1) -> KeyValues:
+        """Memory for the keys and values of sequences of at most ``longest`` positions."""
+        like = next(iter(self.parameters())).data  # an adapter hides the weight of its layer
+        return KeyValues(longest, self.kv_heads, self.head_width, like, window=self.window, batch=batch)
 
     def backward(self, dout: Array, cache: MultiHeadAttentionCache) -> Array:
         """Map dout (B, T, C) to dx (B, T, C)."""

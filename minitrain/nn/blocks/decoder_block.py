@@ -13,6 +13,7 @@ from ...ops.norms.residual import ResidualCache
 from ...ops.norms.residual_layer_norm import ResidualLayerNormCache
 from ...random import Key
 from ..attention.cross_attention import CrossAttention, CrossAttentionCache
+from ..attention.past import KeyValues
 from ..attention.self_attention import MultiHeadAttention, MultiHeadAttentionCache
 from ..layers.feed_forward import FeedForward, FeedForwardCache
 from ..layers.layer_norm import LayerNorm
@@ -83,23 +84,27 @@ class DecoderBlock(ResidualBlock):
     def forward(
         self,
         x: Array,
-        memory: Array,
+        memory: Array | None,
         *,
         key_lengths: Array | None = None,
         memory_lengths: Array | None = None,
+        past: tuple[KeyValues, KeyValues] | None = None,
         key: Key | None = None,
     ) -> tuple[Array, DecoderBlockCache]:
         """Map x (B, T, C) to out (B, T, C).
 
         Args:
             x: (B, T, C) the decoder's stream.
-            memory: (B, S, C) the encoder's output.
+            memory: (B, S, C) the encoder's output; not needed once ``past`` has its keys and values.
             key_lengths: (B,) integers; positions of ``x`` from this length on are padding.
             memory_lengths: (B,) integers; the same of ``memory``.
+            past: keys and values of earlier positions, which ``x`` continues, and those of the memory.
             key: random key of the dropout masks; ``None`` means evaluation.
         """
-        cross = {"memory": memory, "key_lengths": memory_lengths}
-        return self.forward_branches(x, {"attention": {"key_lengths": key_lengths}, "cross": cross}, key)
+        own, other = past or (None, None)
+        attention = {"key_lengths": key_lengths, "past": own}
+        cross = {"memory": memory, "key_lengths": memory_lengths, "past": other}
+        return self.forward_branches(x, {"attention": attention, "cross": cross}, key)
 
     def backward(self, dout: Array, cache: DecoderBlockCache, *, dmemory: Target = None) -> tuple[Array, Array]:
         """Map dout (B, T, C) to dx (B, T, C) and dmemory (B, S, C), which goes where the target ``dmemory`` says."""

@@ -66,7 +66,7 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
                 _pack_block(a_by_columns, a_block, lda, height, depth, block)
             for j in range(0, n, WIDTH):
                 width = min(WIDTH, n - j)
-                _pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip)
+                pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip)
                 c_block = c + SIZE * (i * ldc + j)
                 # Tiles that exceed C are written to a buffer first.
                 tiles, ldt, scale = (c_block, ldc, onto) if width == WIDTH else (edge, WIDTH, f4(0))
@@ -77,7 +77,7 @@ def sgemm(order, a_form, b_form, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 
 
 @device
-def _pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
+def pack_strip(b_by_columns, b, ldb, p, depth, j, width, strip):
     """Strip (depth, WIDTH) = B[p : p + depth, j : j + width], padded with zeros."""
     row, column = (1, ldb) if b_by_columns else (ldb, 1)  # steps through B
     start = b + SIZE * (p * row + j * column)

@@ -44,19 +44,16 @@ class Entry(IntEnum):
     UP_BIAS = 13
     DOWN = 14
     DOWN_BIAS = 15
+    QKV_SCALE = 16  # of each row, where a matrix is int8
+    OUT_SCALE = 17
+    ACTIVATED_SCALE = 18
+    UP_SCALE = 19
+    DOWN_SCALE = 20
 
 
 def whole_strips(n: int) -> int:
     """``n`` rounded up to a multiple of WIDTH."""
     return -(-n // WIDTH) * WIDTH
-
-
-def to_panels(weight: Array) -> Array:
-    """A matrix (N, K) as panels (N / WIDTH, K, WIDTH), rows beyond N zero."""
-    N, K = weight.shape
-    padded = np.zeros((whole_strips(N), K), weight.dtype)
-    padded[:N] = weight
-    return np.ascontiguousarray(padded.reshape(-1, WIDTH, K).swapaxes(1, 2))  # (N, K) -> (N / WIDTH, K, WIDTH)
 
 
 def empty_keys(layers: int, slots: int, heads: int, positions: int, width: int) -> Array:

@@ -29,6 +29,7 @@ f4 = np.float32
 (
     NORM1, NORM1_BIAS, QKV, QKV_BIAS, Q_NORM, K_NORM, OUT, OUT_BIAS,
     NORM2, NORM2_BIAS, ACTIVATED, ACTIVATED_BIAS, UP, UP_BIAS, DOWN, DOWN_BIAS,
+    QKV_SCALE, OUT_SCALE, ACTIVATED_SCALE, UP_SCALE, DOWN_SCALE,
 ) = map(int, Entry)  # fmt: skip
 BLOCK_EPS, HEADS_EPS, FINAL_EPS = range(3)
 
@@ -37,6 +38,12 @@ BLOCK_EPS, HEADS_EPS, FINAL_EPS = range(3)
 def _vector(vectors, begin, n):
     """The vector (n,) that begins there; empty if it is absent."""
     return vectors[:0] if begin == ABSENT else vectors[begin : begin + n]
+
+
+@device
+def _scale_and_bias(vectors, entry, scale, bias, n):
+    """The scales and the bias (n,) of a matrix's rows; each is empty if it is absent."""
+    return _vector(vectors, entry[scale], n), _vector(vectors, entry[bias], n)
 
 
 @device
@@ -64,9 +71,10 @@ def _add_and_normalize(stream, branch, later, normed, weight, bias, eps, rms):
 
 
 @kernel(
-    "void(f4[::1], f4[::1], i8[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], "
+    "void(operand[::1], f4[::1], i8[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1], "
     "f4[:, :, :, :, :, ::1], f4[:, :, :, :, :, ::1], i8[:, ::1], i8[:, ::1], i8[::1], i8, i8, i8, i8, f4[::1], b1, b1, "
-    "f4[:, :, ::1], f4[:, :, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], i8)"
+    "f4[:, :, ::1], f4[:, :, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], i8)",
+    forms=("float32", "bfloat16", "int8"),
 )
 def step(
     panels, vectors, table, embedding, places, cos, sin, slopes,
@@ -78,7 +86,7 @@ def step(
     Args:
         panels: (n,) all matrices, see ``layout.py``.
         vectors: (n,) all biases and norms.
-        table: (layers + 1, 16) where they begin.
+        table: (layers + 1, 21) where they begin.
         embedding: (V, C) vectors of the tokens.
         places: (positions, C) vectors that are added to them, or no rows.
         cos: (positions, D / 2) cosines of the rotary angles, or no rows.
@@ -126,8 +134,8 @@ def step(
             weight, bias = _vector(vectors, entry[NORM1], C), _vector(vectors, entry[NORM1_BIAS], C)
             _add_and_normalize(stream[t], branch, layer > 0, normed[t], weight, bias, eps[BLOCK_EPS], rms)
             lo, hi = _columns(packed_width, t, threads)
-            bias = _vector(vectors, entry[QKV_BIAS], qkv.shape[1])
-            multiply(normed[t], N, C, panels[entry[QKV] :], lo, hi, bias, qkv)
+            weight_scale, bias = _scale_and_bias(vectors, entry, QKV_SCALE, QKV_BIAS, qkv.shape[1])
+            multiply(normed[t], N, C, panels[entry[QKV] :], lo, hi, weight_scale, bias, qkv)
         for t in prange(threads):
             wide_vectors()
             scores, tops, totals = np.empty((group, KEYS), f4), np.empty(group, np.int32), np.empty(group, f4)
@@ -167,18 +175,18 @@ def step(
         for t in prange(threads):
             wide_vectors()
             lo, hi = _columns(C, t, threads)
-            bias = _vector(vectors, entry[OUT_BIAS], branch.shape[1])
-            multiply(attended, N, heads * D, panels[entry[OUT] :], lo, hi, bias, branch)
+            weight_scale, bias = _scale_and_bias(vectors, entry, OUT_SCALE, OUT_BIAS, branch.shape[1])
+            multiply(attended, N, heads * D, panels[entry[OUT] :], lo, hi, weight_scale, bias, branch)
         for t in prange(threads):
             wide_vectors()
             weight, bias = _vector(vectors, entry[NORM2], C), _vector(vectors, entry[NORM2_BIAS], C)
             _add_and_normalize(stream[t], branch, True, normed[t], weight, bias, eps[BLOCK_EPS], rms)
             lo, hi = _columns(hidden_width, t, threads)
-            bias = _vector(vectors, entry[ACTIVATED_BIAS], before.shape[1])
-            multiply(normed[t], N, C, panels[entry[ACTIVATED] :], lo, hi, bias, before)
+            weight_scale, bias = _scale_and_bias(vectors, entry, ACTIVATED_SCALE, ACTIVATED_BIAS, before.shape[1])
+            multiply(normed[t], N, C, panels[entry[ACTIVATED] :], lo, hi, weight_scale, bias, before)
             if entry[UP] != ABSENT:
-                bias = _vector(vectors, entry[UP_BIAS], hidden.shape[1])
-                multiply(normed[t], N, C, panels[entry[UP] :], lo, hi, bias, hidden)
+                weight_scale, bias = _scale_and_bias(vectors, entry, UP_SCALE, UP_BIAS, hidden.shape[1])
+                multiply(normed[t], N, C, panels[entry[UP] :], lo, hi, weight_scale, bias, hidden)
             for i in range(N):
                 gates, row = before[i, lo:hi], hidden[i, lo:hi]
                 if entry[UP] != ABSENT:
@@ -190,8 +198,8 @@ def step(
         for t in prange(threads):
             wide_vectors()
             lo, hi = _columns(C, t, threads)
-            bias = _vector(vectors, entry[DOWN_BIAS], branch.shape[1])
-            multiply(hidden, N, hidden_width, panels[entry[DOWN] :], lo, hi, bias, branch)
+            weight_scale, bias = _scale_and_bias(vectors, entry, DOWN_SCALE, DOWN_BIAS, branch.shape[1])
+            multiply(hidden, N, hidden_width, panels[entry[DOWN] :], lo, hi, weight_scale, bias, branch)
     entry = table[layers]
     for t in prange(threads):
         wide_vectors()
@@ -202,4 +210,5 @@ def step(
             for c in range(C):
                 row[c] = source[c]
         lo, hi = _columns(vocabulary, t, threads)
-        multiply(normed[t], len(wanted), C, panels[entry[QKV] :], lo, hi, vectors[:0], logits)
+        weight_scale, bias = _scale_and_bias(vectors, entry, QKV_SCALE, QKV_BIAS, logits.shape[1])
+        multiply(normed[t], len(wanted), C, panels[entry[QKV] :], lo, hi, weight_scale, bias, logits)

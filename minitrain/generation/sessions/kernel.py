@@ -7,34 +7,39 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array
-from ..backend.threads import threads_for
-from ..errors import TokenError
-from ..models.common.decoder import Decoder
-from ..nn.attention.past import BLOCK, rows_needed
-from ..ops.linear.linear import linear_forward
+from ...backend.arrays import Array
+from ...backend.threads import threads_for
+from ...models.common.decoder import Decoder
+from ...nn.attention.past import BLOCK, rows_needed
+from ...ops.linear.linear import linear_forward
 from .packed import PackedDecoder
 from .session import Tokens, check_cut, check_extension, check_slots
 
-FEW = 8
-"""Up to this many new tokens of a sequence are taken by the step's kernel. Longer prompts run on the model's layers,
-whose attention takes blocks of queries."""
+AT_ONCE = 128
+"""New tokens of a sequence that the step's kernel takes in one call. Longer prompts run on the model's layers, whose
+attention takes blocks of queries. Layers have float32 weights only: with others, a long prompt takes several calls."""
 
 
 class KernelSession:
     """Keeps keys and values as the kernels read them.
 
+    The step's kernel is compiled once on each machine, which takes some ten seconds. In the meantime the model's layers
+    do its work, with the same bits.
+
     Args:
-        model: a decoder that `minitrain.generation.packed.why_not` finds nothing against; runs without dropout.
+        model: a decoder that `packed.why_not` finds nothing against; runs without dropout.
         slots: how many sequences there may be at once.
-        packed: the model's packed weights, to share them between sessions.
+        weights: ``"float32"``, ``"bfloat16"`` or ``"int8"``, see `minitrain.generation.sessions.weights`.
+        packed: the model's packed weights, to share them between sessions; they have their own ``weights``.
     """
 
-    def __init__(self, model: Decoder, slots: int, *, packed: PackedDecoder | None = None) -> None:
-        from ..kernels.cpu.generation.layout import empty_keys, empty_values
+    def __init__(
+        self, model: Decoder, slots: int, *, weights: str = "float32", packed: PackedDecoder | None = None
+    ) -> None:
+        from ...kernels.cpu.generation.layout import empty_keys, empty_values
 
         self.model, self.slots = model, check_slots(slots)
-        self.packed = packed = PackedDecoder(model) if packed is None else packed
+        self.packed = packed = PackedDecoder(model, weights) if packed is None else packed
         self.longest: int = packed.longest
         self._sequences: list[Tokens] = [np.empty(0, np.int32)] * slots
         self._kept = np.zeros(slots, np.int64)  # how many positions of each sequence have keys and values
@@ -43,51 +48,74 @@ class KernelSession:
         shape = (packed.layers, slots, packed.kv_heads, rows, packed.head_width)
         self._keys, self._values = empty_keys(*shape), empty_values(*shape)
         self._memory: dict[tuple[int, ...], tuple[Array, ...]] = {}
+        self._ready = packed.weights != "float32"  # layers have no others, so the first step waits
+
+    def warm_up(self) -> None:
+        """Compile the step's kernel now, if it is not there yet."""
+        self._kernel().compile_to_disk()
+        self._ready = True
+
+    def _kernel(self) -> Any:
+        """The kernel for these weights."""
+        from ...kernels.cpu.generation.step import step
+
+        return getattr(step, self.packed.weights)
 
     def extend(self, tokens: Mapping[int, Tokens], *, every: bool = False) -> Array:
         """See `Session`."""
-        check_extension(self, tokens)
-        for new in tokens.values():
-            if int(new.min()) < 0 or int(new.max()) >= self.packed.vocabulary:
-                wrong = int(new.min()) if int(new.min()) < 0 else int(new.max())
-                raise TokenError(f"extend: token {wrong} is not in the vocabulary of {self.packed.vocabulary} tokens")
+        check_extension(self, tokens, self.packed.vocabulary)
         for slot, new in tokens.items():
             self._sequences[slot] = np.concatenate([self._sequences[slot], new.astype(np.int32)])
-        long = [slot for slot in tokens if len(self._sequences[slot]) - self._kept[slot] > FEW]
-        rows = {slot: self._prefill(slot, len(tokens[slot]) if every else 1) for slot in long}
-        short = {slot: len(new) for slot, new in tokens.items() if slot not in rows}
+        self._ready = self._ready or self._kernel().ready_or_soon()
+        by_layers = self.packed.weights == "float32"
+        few = AT_ONCE if self._ready or not by_layers else 0
+        rows: dict[int, Array] = {}
+        for slot, new in tokens.items():
+            if len(self._sequences[slot]) - self._kept[slot] > few:
+                asked = len(new) if every else 1
+                rows[slot] = self._prefill(slot, asked) if by_layers else self._long_step(slot, asked)
+        short = {slot: len(new) if every else 1 for slot, new in tokens.items() if slot not in rows}
         if not rows:
-            return self._step(short, every)
+            return self._step(short)
         if short:
-            logits, begin = self._step(short, every), 0
+            logits, begin = self._step(short), 0
             for slot, n in short.items():
-                n = n if every else 1
                 rows[slot] = logits[begin : begin + n]
                 begin += n
         return np.concatenate([rows[slot] for slot in tokens])
 
-    def _step(self, short: Mapping[int, int], every: bool) -> Array:
-        """The logits (M, V) of sequences with a few new tokens each, of which ``short`` last ones are asked for."""
-        from ..kernels.cpu.generation.step import step
+    def _long_step(self, slot: int, asked: int) -> Array:
+        """The logits (asked, V) of the last tokens of a sequence with many new ones, by the step's kernel."""
+        whole, parts = self._sequences[slot], []
+        for end in range(int(self._kept[slot]) + AT_ONCE, len(whole) + AT_ONCE, AT_ONCE):
+            self._sequences[slot] = whole[:end]
+            n = len(self._sequences[slot]) - int(self._kept[slot])
+            parts.append(self._step({slot: n if asked > 1 else 1}))
+        self._sequences[slot] = whole
+        return np.concatenate(parts)[-asked:]
 
+    def _step(self, short: Mapping[int, int]) -> Array:
+        """The logits (M, V) after the last tokens of sequences, as many as ``short`` says of each."""
         packed = self.packed
-        new, spans, wanted = [], [], []
+        new: list[tuple[int, int]] = []
+        spans: list[tuple[int, int, int, int]] = []
+        wanted: list[int] = []
         for slot, asked in short.items():
             sequence, kept, begin = self._sequences[slot], int(self._kept[slot]), len(new)
             self._make_room(slot, len(sequence) - kept)
             new += [(int(sequence[i]), i) for i in range(kept, len(sequence))]
             spans.append((slot, begin, len(new), int(self._first[slot])))
-            wanted += range(len(new) - (asked if every else 1), len(new))
+            wanted += range(len(new) - asked, len(new))
             self._kept[slot] = len(sequence)
         threads = threads_for(packed.panels.size * len(new) / 16)
         memory = self._working_memory(threads, len(new), len(wanted))
-        step(
+        self._kernel()(
             packed.panels, packed.vectors, packed.table, packed.embedding, packed.places, packed.cos, packed.sin,
             packed.slopes, self._keys, self._values, np.array(new, np.int64), np.array(spans, np.int64),
             np.array(wanted, np.int64), packed.heads, packed.hidden, packed.vocabulary,
             packed.window or self.longest, packed.eps, packed.rms, packed.tanh, *memory, threads,
         )  # fmt: skip
-        return memory[-1][:, : packed.vocabulary].copy()  # type: ignore[no-any-return]
+        return memory[-1][:, : packed.vocabulary].copy()
 
     def _prefill(self, slot: int, asked: int) -> Array:
         """The logits (asked, V) of the last tokens of a sequence with many new ones, by the model's layers."""
@@ -98,7 +126,7 @@ class KernelSession:
             hidden.append(x[0])
             self._kept[slot] += x.shape[1]
         x = np.concatenate(hidden)[-asked:]
-        return linear_forward(x, self.model.head.weight.data)[0]  # type: ignore[no-any-return]
+        return linear_forward(x, self.model.head.weight.data)[0]
 
     def length(self, slot: int) -> int:
         """See `Session`."""
@@ -116,7 +144,7 @@ class KernelSession:
 
     def copy(self, source: int, target: int) -> None:
         """See `Session`."""
-        from ..kernels.cpu.generation.layout import WIDTH
+        from ...kernels.cpu.generation.layout import WIDTH
 
         if source == target:
             return
@@ -135,7 +163,7 @@ class KernelSession:
 
     def _make_room(self, slot: int, new: int) -> None:
         """Drop the keys that no later query sees if the rows run out: the others move to the front."""
-        from ..kernels.cpu.generation.layout import WIDTH
+        from ...kernels.cpu.generation.layout import WIDTH
 
         kept, first = int(self._kept[slot]), int(self._first[slot])
         if kept - first + new <= self._values.shape[4]:
@@ -148,7 +176,7 @@ class KernelSession:
 
     def _working_memory(self, threads: int, N: int, M: int) -> tuple[Array, ...]:
         """Memory of a step with N new tokens and M rows of logits; see `step`."""
-        from ..kernels.cpu.generation.layout import whole_strips
+        from ...kernels.cpu.generation.layout import whole_strips
 
         found = self._memory.get((threads, N, M))
         if found is None:
@@ -218,10 +246,10 @@ def _pack_values(v: Array, values: Array, start: int) -> None:
 def _unpack_keys(keys: Array, rows: int) -> Array:
     """Keys (Hkv, rows / WIDTH, D, WIDTH) as (rows, Hkv, D)."""
     G, strips, D, WIDTH = keys.shape
-    return keys.transpose(1, 3, 0, 2).reshape(strips * WIDTH, G, D)[:rows]  # type: ignore[no-any-return]
+    return keys.transpose(1, 3, 0, 2).reshape(strips * WIDTH, G, D)[:rows]
 
 
 def _unpack_values(values: Array, rows: int, D: int) -> Array:
     """Values (Hkv, D / WIDTH, rows, WIDTH) as (rows, Hkv, D)."""
     G, strips, _, WIDTH = values.shape
-    return values[:, :, :rows].transpose(2, 0, 1, 3).reshape(rows, G, strips * WIDTH)[:, :, :D]  # type: ignore[no-any-return]
+    return values[:, :, :rows].transpose(2, 0, 1, 3).reshape(rows, G, strips * WIDTH)[:, :, :D]

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, to_device
-from ..errors import ConfigError, ShapeError
-from ..random import Key
+from ...backend.arrays import Array, array_module, to_device
+from ...errors import ConfigError, ShapeError, TokenError
+from ...random import Key
 
 Tokens = np.ndarray[Any, np.dtype[np.int32]]
 """(n,) int32 token ids on the CPU."""
@@ -127,8 +127,8 @@ def check_slots(slots: int) -> int:
     return slots
 
 
-def check_extension(session: Session, tokens: Mapping[int, Tokens]) -> None:
-    """Raise a ``ShapeError`` unless the session can take these tokens."""
+def check_extension(session: Session, tokens: Mapping[int, Tokens], vocabulary: int | None = None) -> None:
+    """Raise a ``ShapeError`` or a ``TokenError`` unless the session can take these tokens."""
     if not tokens:
         raise ShapeError("extend: there is no sequence to extend")
     for slot, new in tokens.items():
@@ -141,6 +141,9 @@ def check_extension(session: Session, tokens: Mapping[int, Tokens]) -> None:
                 f"extend: slot {slot} has {session.length(slot)} tokens and would get {new.size} more, but the model's "
                 f"block_size is {session.longest}"
             )
+        if vocabulary is not None and (int(new.min()) < 0 or int(new.max()) >= vocabulary):
+            wrong = int(new.min()) if int(new.min()) < 0 else int(new.max())
+            raise TokenError(f"extend: token {wrong} of slot {slot} is not in the vocabulary of {vocabulary} tokens")
 
 
 def check_cut(session: Session, slot: int, length: int) -> None:

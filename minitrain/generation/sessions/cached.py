@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, to_device
-from ..models.common.decoder import Decoder
-from ..nn.attention.past import KeyValues
-from ..ops.linear.linear import linear_forward
+from ...backend.arrays import Array, array_module, to_device
+from ...models.common.decoder import Decoder
+from ...nn.attention.past import KeyValues
+from ...ops.linear.linear import linear_forward
 from .session import Tokens, check_cut, check_extension, check_slots
 
 
@@ -32,7 +32,7 @@ class CachedSession:
 
     def extend(self, tokens: Mapping[int, Tokens], *, every: bool = False) -> Array:
         """See `Session`."""
-        check_extension(self, tokens)
+        check_extension(self, tokens, self.model.config.vocab_size)
         rows = [self._extend(slot, new, every) for slot, new in tokens.items()]
         return array_module(rows[0]).concatenate(rows)  # type: ignore[no-any-return]  # (M, V)
 

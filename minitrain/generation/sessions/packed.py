@@ -9,21 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array
-from ..backend.kernels_mode import kernels_enabled
-from ..backend.precision import current_precision
-from ..models.common.decoder import Decoder
-from ..nn.attention.heads import Rope, prepare
-from ..nn.attention.positions import LearnedPositions, SinusoidalPositions
-from ..nn.attention.self_attention import MultiHeadAttention
-from ..nn.blocks.block import PreNormBlock
-from ..nn.core.module import Module
-from ..nn.layers.feed_forward import FeedForward
-from ..nn.layers.gated_feed_forward import GatedFeedForward
-from ..nn.layers.layer_norm import LayerNorm
-from ..nn.layers.linear import Linear
-from ..nn.layers.rms_norm import RMSNorm
+from ...backend.arrays import Array
+from ...backend.kernels_mode import kernels_enabled
+from ...backend.pool import ALIGNMENT
+from ...backend.precision import current_precision, half_dtype
+from ...models.common.decoder import Decoder
+from ...nn.attention.heads import Rope, prepare
+from ...nn.attention.positions import LearnedPositions, SinusoidalPositions
+from ...nn.attention.self_attention import MultiHeadAttention
+from ...nn.blocks.block import PreNormBlock
+from ...nn.core.module import Module
+from ...nn.layers.feed_forward import FeedForward
+from ...nn.layers.gated_feed_forward import GatedFeedForward
+from ...nn.layers.layer_norm import LayerNorm
+from ...nn.layers.linear import Linear
+from ...nn.layers.rms_norm import RMSNorm
+from .weights import check_weights, quantize, rounded
 
+PANEL_TYPES: dict[str, Any] = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 WIDEST_HEAD = 256
 """The kernels sum over a head's elements in one piece, up to a product's DEPTH."""
 
@@ -33,12 +36,13 @@ class PackedDecoder:
 
     Args:
         model: a decoder for which `why_not` finds nothing.
+        weights: ``"float32"``, ``"bfloat16"`` or ``"int8"``, see `minitrain.generation.sessions.weights`.
 
     Attributes:
-        panels: (n,) all matrices.
+        panels: (n,) all matrices: float32, bits of bfloat16 (uint16) or int8.
         vectors: (n,) all biases and norms.
-        table: (layers + 1, 16) where they begin.
-        embedding: (V, C), the model's own.
+        table: (layers + 1, 21) where they begin.
+        embedding: (V, C) the table of tokens.
         places: (block_size, C) vectors of the positions, or no rows.
         cos: (block_size, D / 2) cosines of rotary positions, or no rows.
         sin: likewise.
@@ -46,9 +50,11 @@ class PackedDecoder:
         eps: (3,) of the blocks' norms, of those of queries and keys, and of the final norm.
     """
 
-    def __init__(self, model: Decoder) -> None:
-        from ..kernels.cpu.generation.layout import ABSENT, Entry
+    def __init__(self, model: Decoder, weights: str = "float32") -> None:
+        from ...kernels.cpu.generation.layout import ABSENT, Entry
 
+        check_weights(weights)
+        self.weights = weights
         config, block = model.config, model.blocks[0]
         attention, feed_forward = block.attention, block.feed_forward
         self.heads, self.kv_heads, self.head_width = attention.heads, attention.kv_heads, attention.head_width
@@ -60,13 +66,15 @@ class PackedDecoder:
         self.rms = isinstance(block.norm1, RMSNorm)
         head_eps = 0.0 if attention.q_norm is None else attention.q_norm.eps
         self.eps = np.array([block.norm1.eps, head_eps, model.norm.eps], np.float32)
-        self.embedding = np.ascontiguousarray(model.tok_emb.weight.data)
+        table = model.tok_emb.weight
+        tied = table is model.head.weight
+        self.embedding = np.ascontiguousarray(rounded(table.data, weights) if tied else table.data)
         self.places = _places(model.pos_emb, self.longest, self.width)
         self.cos, self.sin = _angles(attention.rope, self.longest, self.head_width)
         self.slopes = np.asarray([] if attention.alibi_slopes is None else attention.alibi_slopes, np.float32)
 
         self.table = np.full((self.layers + 1, len(Entry)), ABSENT, np.int64)
-        matrices, vectors = _Pile(aligned=True), _Pile()
+        matrices, vectors = _Pile(PANEL_TYPES[weights]), _Pile(np.float32)
         for entry, block in zip(self.table, model.blocks, strict=False):
             _put_norm(entry, Entry.NORM1, vectors, block.norm1)
             _put_linear(entry, Entry.QKV, matrices, vectors, block.attention.qkv)
@@ -91,7 +99,7 @@ def why_not(model: Any, device: str = "cpu") -> str | None:
         return "they run on the CPU in float32, where kernels are on"
     if not isinstance(model, Decoder) or any(p.data.dtype != np.float32 for p in model.parameters()):
         return "they run decoders with float32 weights"
-    from ..backend.cpu.products.blas import blas
+    from ...backend.cpu.products.blas import blas
 
     product = blas()
     if product is None or product.product.name != "own":
@@ -114,9 +122,10 @@ def _only(module: Module, known: tuple[type, ...]) -> bool:
 
 
 class _Pile:
-    """Arrays one after the other; ``aligned`` to whole cache lines, as panels are anyway."""
+    """Arrays of a type, one after the other."""
 
-    def __init__(self, aligned: bool = False) -> None:
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
         self._arrays: list[Array] = []
         self._size = 0
 
@@ -129,8 +138,8 @@ class _Pile:
 
     def array(self) -> Array:
         """All of them in one array, which begins at a cache line."""
-        memory = np.empty(self._size + 16, np.float32)
-        start = (-memory.ctypes.data % 64) // 4
+        memory = np.empty(self._size + ALIGNMENT // self.dtype.itemsize, self.dtype)
+        start = (-memory.ctypes.data % ALIGNMENT) // self.dtype.itemsize
         out = memory[start : start + self._size]
         np.concatenate(self._arrays, out=out)
         return out
@@ -144,14 +153,23 @@ def _put_norm(entry: Array, column: int, vectors: _Pile, norm: Any) -> None:
 
 
 def _put_linear(entry: Array, column: int, matrices: _Pile, vectors: _Pile, linear: Linear) -> None:
-    """Put a layer's matrix, and its bias if there is one, as long as the panels are wide."""
-    from ..kernels.cpu.generation.layout import to_panels, whole_strips
+    """Put a layer's matrix, and its bias and scales if there are any, as long as the panels are wide."""
+    from ...kernels.cpu.generation.layout import Entry, whole_strips
+    from ...kernels.cpu.generation.panels import to_panels
 
-    entry[column] = matrices.put(to_panels(linear.weight.data))
+    weight = linear.weight.data
+    padding = (0, whole_strips(len(weight)) - len(weight))
+    if matrices.dtype == np.int8:
+        numbers, scale = quantize(weight)
+        entry[Entry[f"{Entry(column).name}_SCALE"]] = vectors.put(np.pad(scale, padding))
+        panels = to_panels(numbers.astype(np.float32)).astype(np.int8)
+    else:
+        panels = to_panels(weight)
+        if matrices.dtype == np.uint16:
+            panels = panels.astype(half_dtype("bfloat16")).view(np.uint16)
+    entry[column] = matrices.put(panels)
     if linear.bias is not None:
-        bias = np.zeros(whole_strips(linear.out_features), np.float32)
-        bias[: linear.out_features] = linear.bias.data
-        entry[column + 1] = vectors.put(bias)
+        entry[column + 1] = vectors.put(np.pad(linear.bias.data, padding))
 
 
 def _places(positions: Any, longest: int, width: int) -> Array:
@@ -159,7 +177,7 @@ def _places(positions: Any, longest: int, width: int) -> Array:
     if isinstance(positions, LearnedPositions):
         return np.ascontiguousarray(positions.weight.data)
     if isinstance(positions, SinusoidalPositions):
-        return positions.forward(np.zeros((1, longest, width), np.float32))[0][0]
+        return positions.forward(np.zeros((1, longest, width), np.float32))[0][0]  # type: ignore[no-any-return]
     return np.empty((0, width), np.float32)
 
 

@@ -1,0 +1,223 @@
+"""What goes into the engine, what it keeps of it, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend.arrays import Array, to_numpy
+from ...errors import ConfigError, ShapeError, TokenError
+from ...random import Key
+from ..choosing import Choice, Chooser
+from ..context import context_start
+from ..params import SamplingParams
+from ..sessions.session import Tokens
+
+Detokenize = Callable[[Tokens], Callable[[int], str]]
+"""Makes a function for each sample out of the tokens (n,) of its prompt. That is called with the new tokens, one by
+one, and returns the text that each of them completes: nothing while a character lacks bytes."""
+
+FINISH_REASONS = ("stop", "length", "cancelled", "error")
+"""A stop token or stop string came; ``max_new_tokens`` were chosen; the request was cancelled; it failed."""
+
+
+class Event(NamedTuple):
+    """A new token of a sample, or its end, or both.
+
+    Attributes:
+        request: what ``submit`` returned; in a batch, the index of the prompt.
+        sample: index of the sample, from 0.
+        token: the new token; ``None`` if the sample ended without one.
+        logprob: its log-probability, if it was asked for.
+        best: the most likely tokens with their log-probabilities, the most likely first, if they were asked for.
+        finish_reason: one of `FINISH_REASONS` if the sample ended, else ``None``.
+        stopped_by: the stop token or stop string, if one ended it.
+        error: what went wrong, if the reason is ``"error"``.
+    """
+
+    request: int
+    sample: int
+    token: int | None
+    logprob: float | None = None
+    best: tuple[tuple[int, float], ...] = ()
+    finish_reason: str | None = None
+    stopped_by: int | str | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One continuation of a prompt.
+
+    Attributes:
+        tokens: (n,) int32 new tokens, without the prompt; a stop token is the last of them.
+        finish_reason: one of `FINISH_REASONS`.
+        stopped_by: the stop token or stop string, if one ended it.
+        logprobs: (n,) float64 log-probabilities of the tokens, or ``None``.
+        best: for each token, the most likely ones with their log-probabilities; ``None`` if none were asked for.
+    """
+
+    tokens: Tokens
+    finish_reason: str
+    stopped_by: int | str | None = None
+    logprobs: Array | None = None
+    best: list[tuple[tuple[int, float], ...]] | None = None
+
+    @classmethod
+    def of(cls, events: Sequence[Event], params: SamplingParams) -> Sample:
+        """The sample that these events, all of its own, tell of."""
+        new = [event for event in events if event.token is not None]
+        logprobs = None if params.logprobs is None else np.array([event.logprob for event in new], np.float64)
+        best = [event.best for event in new] if params.logprobs else None
+        tokens = np.array([event.token for event in new], np.int32)
+        last = events[-1]
+        return cls(tokens, last.finish_reason or "", last.stopped_by, logprobs, best)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The samples of a prompt.
+
+    Attributes:
+        prompt: (n,) int32.
+        params: what was asked for, with the seed that was used.
+        samples: ``params.num_samples`` of them.
+    """
+
+    prompt: Tokens
+    params: SamplingParams
+    samples: list[Sample]
+
+    @property
+    def tokens(self) -> Tokens:
+        """The new tokens of the first sample."""
+        return self.samples[0].tokens
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the first sample ended."""
+        return self.samples[0].finish_reason
+
+
+def checked_prompt(prompt: Any, name: str = "prompt") -> Tokens:
+    """A prompt as (n,) int32 on the CPU.
+
+    Raises:
+        ShapeError: unless it is a list or an array (n,) of integers, at least one.
+        TokenError: if a token is negative or has more than 31 bits.
+    """
+    if isinstance(prompt, str):
+        raise ShapeError(f"{name} is a text, expected token ids: a tokenizer's encode makes them")
+    try:
+        tokens = to_numpy(prompt)
+    except ValueError:
+        raise ShapeError(f"{name} is no list of integers") from None
+    if tokens.ndim != 1 or tokens.size == 0 or tokens.dtype.kind not in "iu":
+        raise ShapeError(f"{name} is {tokens.dtype} of shape {tokens.shape}, expected integers (n,), at least one")
+    least, most = int(tokens.min()), int(tokens.max())
+    if least < 0 or most >= 1 << 31:
+        raise TokenError(f"{name} has the token {least if least < 0 else most}, expected 0 to 2**31 - 1")
+    return tokens.astype(np.int32)
+
+
+class Request:
+    """A prompt in the engine, with what all of its samples share.
+
+    Args:
+        number: what the engine calls it.
+        prompt: token ids.
+        params: what it asks for.
+        longest: the most tokens that the session holds of a sequence.
+        key: where random numbers come from, in place of ``params.seed``.
+        detokenizer: needed for stop strings.
+
+    Raises:
+        ConfigError: if there are stop strings and no detokenizer.
+        ShapeError: see `checked_prompt`.
+        TokenError: see `checked_prompt`.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        prompt: Any,
+        params: SamplingParams,
+        longest: int,
+        key: Key | None,
+        detokenizer: Detokenize | None,
+    ) -> None:
+        if params.stop and detokenizer is None:
+            raise ConfigError("stop strings need a detokenizer: pass detokenizer=, or use stop_token_ids")
+        self.number, self.params = number, params
+        self.prompt = checked_prompt(prompt)
+        self.start = context_start(len(self.prompt), longest)
+        self.key = (key or Key.from_seed(params.seed or 0)).fold("token")
+        self.detokenizer = detokenizer
+        self.chooser = Chooser(params)
+        self.begun = 0  # samples that got a slot
+        self.unfinished = dict.fromkeys(range(params.num_samples))
+
+
+class Running:
+    """A sample that has a slot: its tokens, and how far the session knows them."""
+
+    __slots__ = ("fed", "followers", "index", "key", "length", "request", "slot", "start", "tokens", "watch")
+
+    def __init__(self, request: Request, slot: int) -> None:
+        params, prompt = request.params, request.prompt
+        self.request, self.index, self.slot = request, request.begun, slot
+        self.key = request.key.at_sample(request.key.sample + self.index)
+        self.length = len(prompt)  # how many of `tokens` there are
+        self.tokens = np.empty(self.length + min(params.max_new_tokens, 256), np.int32)
+        self.tokens[: self.length] = prompt
+        self.start = self.fed = request.start  # the session has the tokens from `start` to `fed`
+        self.followers: list[Running] = []  # samples that get a copy of the prompt once the session has it
+        self.watch: StopWatch | None = None
+
+    def add(self, token: int) -> None:
+        """Append a token."""
+        if self.length == len(self.tokens):
+            self.tokens = np.concatenate([self.tokens, np.empty_like(self.tokens)])
+        self.tokens[self.length] = token
+        self.length += 1
+
+    def stopped_by(self, token: int) -> int | str | None:
+        """The stop token or stop string that ends the sample with ``token``, its last one; ``None`` if it goes on."""
+        params, found = self.request.params, None
+        if params.stop and self.request.detokenizer is not None:
+            self.watch = self.watch or StopWatch(params.stop, self.request.detokenizer(self.request.prompt))
+            found = self.watch.add(token)
+        if self.length - len(self.request.prompt) < params.min_new_tokens:
+            return None
+        return token if token in params.stop_token_ids else found
+
+    def event(self, choice: Choice, finish_reason: str | None, stopped_by: int | str | None) -> Event:
+        """What is told of a new token."""
+        return Event(self.request.number, self.index, *choice, finish_reason, stopped_by)
+
+
+class StopWatch:
+    """Finds the first stop string in a text that comes piece by piece.
+
+    Args:
+        stop: the strings.
+        detokenize: the text that the next token completes.
+    """
+
+    def __init__(self, stop: Collection[str], detokenize: Callable[[int], str]) -> None:
+        self.stop, self.detokenize = stop, detokenize
+        self._kept = max(map(len, stop)) - 1  # characters that a string may have begun with
+        self._tail = ""
+
+    def add(self, token: int) -> str | None:
+        """The stop string that the text of this token completes, the first in the text; ``None`` for none."""
+        old = len(self._tail)
+        text = self._tail + self.detokenize(token)
+        self._tail = text[max(0, len(text) - self._kept) :]
+        # Only strings that end in the new text: older ones were there before.
+        places = [(text.find(stop, max(0, old - len(stop) + 1)), stop) for stop in self.stop]
+        found = [(place, stop) for place, stop in places if place >= 0]
+        return min(found)[1] if found else None

@@ -1,0 +1,79 @@
+"""The fastest session that fits a model, and the memory that its keys and values take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...backend.memory import available_memory
+from ...errors import ConfigError
+from ...formats import size
+from ...models.common.decoder import Decoder
+from ...models.seq2seq import Seq2Seq
+from ...nn.attention.past import bytes_needed
+from .cached import CachedSession
+from .kernel import KernelSession
+from .packed import why_not
+from .seq2seq import Seq2SeqSession
+from .session import Session, UncachedSession, check_slots
+from .weights import check_weights, with_weights
+
+SHARE = 0.8
+"""The keys and values may take this share of the memory that is free."""
+
+
+def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str = "float32") -> Session:
+    """A session for a model.
+
+    Decoders keep keys and values: on the CPU by a kernel for whole steps, elsewhere, and where the kernel does not know
+    a layer, by the model's own layers. A model of your own that has only ``config.block_size`` and ``forward`` is run
+    on the whole sequence for each token.
+
+    Args:
+        model: the model; runs without dropout. Its weights are those of now: make a new session after training.
+        slots: how many sequences there may be at once.
+        device: the model's device.
+        weights: ``"float32"``, or ``"bfloat16"`` or ``"int8"`` to round the matrices and read fewer bytes, see
+            `minitrain.generation.sessions.weights`.
+
+    Raises:
+        ConfigError: if there is no slot, if the weights of such a model cannot be rounded, or if keys and values would
+            take more than the memory that is free. Nothing is allocated then.
+    """
+    check_slots(slots)
+    check_weights(weights)
+    if weights != "float32" and not isinstance(model, Decoder):
+        raise ConfigError(f"weights={weights!r}: only decoders, such as GPT and Llama, have their weights rounded")
+    if not isinstance(model, Decoder | Seq2Seq):
+        return UncachedSession(model, slots, device=device)
+    needed, free = cache_bytes(model, slots), available_memory() if device == "cpu" else None
+    if free is not None and needed > SHARE * free:
+        most = int(SHARE * free * slots / needed)
+        advice = f"at most {most} of them fit" if most else "use a model with a smaller block_size"
+        raise ConfigError(
+            f"slots = {slots}: the keys and values of {slots} sequences of {model.config.block_size} tokens take "
+            f"{size(needed)}, and {size(free)} of memory are free; {advice}"
+        )
+    if isinstance(model, Seq2Seq):
+        return Seq2SeqSession(model, slots, device=device)
+    if why_not(model, device):
+        return CachedSession(with_weights(model, weights), slots, device=device)
+    return KernelSession(model, slots, weights=weights)
+
+
+def cache_bytes(model: Any, slots: int = 1) -> int:
+    """Memory for the keys and values of a decoder or an encoder-decoder, in bytes.
+
+    Args:
+        model: the model.
+        slots: how many sequences there may be at once.
+    """
+    longest = model.config.block_size
+    if isinstance(model, Seq2Seq):
+        layers = [layer for block in model.decoder for layer in (block.attention, block.cross)]
+    else:
+        layers = [block.attention for block in model.blocks]
+    dtype = next(iter(model.parameters())).data.dtype
+    return slots * sum(
+        bytes_needed(longest, getattr(layer, "window", None), layer.kv_heads, layer.head_width, dtype)
+        for layer in layers
+    )

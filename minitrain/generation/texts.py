@@ -1,0 +1,105 @@
+"""Sampled texts: a prompt and settings in, texts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .batching.batches import batch_generate
+from .batching.requests import Detokenize, Sample
+from .params import SamplingParams
+from .sessions.session import LanguageModel, Session, Tokens
+
+
+def generate_text_sampling(
+    model: LanguageModel | Session,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    params: SamplingParams | Sequence[SamplingParams] | None = None,
+    *,
+    slots: int = 8,
+    device: str = "cpu",
+) -> list[list[str]]:
+    r"""Continue texts, as many at once as there are slots.
+
+    Args:
+        model: the model, or a session of it.
+        tokenizer: has ``encode(text)``, integers (T0,), and ``decode(tokens)``.
+        prompts: texts of one character or more.
+        params: how tokens are chosen, for all texts or for each; stop strings work too.
+        slots: how many samples run at once.
+        device: the model's device.
+
+    Returns:
+        For each prompt the new texts of its ``num_samples`` samples, without the prompt; a text ends before the stop
+        string that ended it.
+
+    Raises:
+        DataError: if the tokenizer does not know a character of a prompt.
+        MinitrainError: see `batch_generate`.
+
+    Example:
+        ```python
+        params = SamplingParams(max_new_tokens=100, temperature=0.8, top_p=0.95, num_samples=2, stop="\n\n")
+        (texts,) = generate_text_sampling(model, tokenizer, ["Once upon a time"], params)
+        ```
+    """
+    encoded = [tokenizer.encode(prompt) for prompt in prompts]
+    results = batch_generate(model, encoded, params, slots=slots, detokenizer=_pieces(tokenizer), device=device)
+    return [[_text(sample, tokenizer) for sample in result.samples] for result in results]
+
+
+def sample_text(
+    model: LanguageModel | Session,
+    tokenizer: Any,
+    prompt: str,
+    max_new_tokens: int = 128,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = 0,
+    device: str = "cpu",
+) -> str:
+    """One continuation of a text, with the settings that are used most. Errors are those of `generate_text_sampling`.
+
+    Args:
+        model: the model, or a session of it.
+        tokenizer: has ``encode(text)``, integers (T0,), and ``decode(tokens)``.
+        prompt: one character or more.
+        max_new_tokens: how many tokens to write.
+        temperature: below 1, output is more predictable; above 1, more varied; 0 always takes the most likely token.
+        top_k: choose only among this many of the most likely tokens.
+        top_p: choose only among the most likely tokens that together have this share of the probability.
+        seed: the same seed gives the same text; ``None`` takes a new one.
+        device: the model's device.
+
+    Returns:
+        The new text, without the prompt.
+    """
+    params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    return generate_text_sampling(model, tokenizer, [prompt], params, device=device)[0][0]
+
+
+def _pieces(tokenizer: Any) -> Detokenize:
+    """What a stop string is looked for in: the text that each token adds."""
+
+    def of_sample(prompt: Tokens) -> Any:
+        tokens: list[int] = []
+        told = 0
+
+        def of_token(token: int) -> str:
+            nonlocal told
+            tokens.append(token)
+            text: str = tokenizer.decode(tokens).rstrip("\N{REPLACEMENT CHARACTER}")  # perhaps half a character
+            piece, told = text[told:], max(told, len(text))
+            return piece
+
+        return of_token
+
+    return of_sample
+
+
+def _text(sample: Sample, tokenizer: Any) -> str:
+    text: str = tokenizer.decode(sample.tokens)
+    return text.partition(sample.stopped_by)[0] if isinstance(sample.stopped_by, str) else text

@@ -1,0 +1,62 @@
+"""Texts in and out: the samples of `batch_generate`, decoded, up to a stop string."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitrain.data import ByteTokenizer, CharTokenizer
+from minitrain.errors import ConfigError, DataError
+from minitrain.generation import SamplingParams, batch_generate, generate_text_sampling, sample_text
+from tests.helpers.plain_generation import PlainModel
+
+LETTERS = CharTokenizer("abcdefghijk")
+MODEL = PlainModel(11, 6)
+PARAMS = SamplingParams(max_new_tokens=15, temperature=3)
+
+
+def test_texts_are_the_decoded_samples() -> None:
+    params = [replace(PARAMS, num_samples=2), replace(PARAMS, seed=4)]
+    texts = generate_text_sampling(MODEL, LETTERS, ["abc", "k"], params, slots=2)
+    results = batch_generate(MODEL, [LETTERS.encode("abc"), LETTERS.encode("k")], params)
+    assert texts == [[LETTERS.decode(sample.tokens) for sample in result.samples] for result in results]
+    assert [[len(text) for text in each] for each in texts] == [[15, 15], [15]]
+
+
+@given(seed=st.integers(0, 300), stop=st.lists(st.text("abcd", min_size=1, max_size=2), min_size=1, max_size=2))
+def test_a_text_ends_before_its_stop_string(seed: int, stop: list[str]) -> None:
+    params = replace(PARAMS, seed=seed)
+    ((whole,),) = generate_text_sampling(MODEL, LETTERS, ["a"], params)
+    ((text,),) = generate_text_sampling(MODEL, LETTERS, ["a"], replace(params, stop=stop))
+    ends = [(whole.find(string) + len(string), whole.find(string)) for string in stop if string in whole]
+    first = min(end for end, _ in ends) if ends else None
+    assert text == (whole[: min(start for end, start in ends if end == first)] if ends else whole)
+
+
+def test_a_stop_string_across_the_bytes_of_characters() -> None:
+    text = "ab€é!"
+    forced = dict(enumerate(text.encode()))
+    params = SamplingParams(max_new_tokens=len(forced), forced_tokens=forced, stop="€é")
+    ((written,),) = generate_text_sampling(PlainModel(256, 20), ByteTokenizer(), ["x"], params)
+    assert written == "ab"
+    (result,) = batch_generate(PlainModel(256, 20), [[1]], replace(params, stop=()))
+    assert ByteTokenizer().decode(result.tokens) == text
+
+
+def test_one_text_with_the_usual_settings() -> None:
+    text = sample_text(MODEL, LETTERS, "abc", 20, temperature=2, top_k=8, top_p=0.9, seed=3)
+    params = SamplingParams(max_new_tokens=20, temperature=2, top_k=8, top_p=0.9, seed=3)
+    assert text == generate_text_sampling(MODEL, LETTERS, ["abc"], params)[0][0]
+    assert sample_text(MODEL, LETTERS, "abc", 20, temperature=2, seed=4) != text
+    assert len(sample_text(MODEL, LETTERS, "abc")) == 128
+    assert len({sample_text(MODEL, LETTERS, "a", 30, temperature=3, seed=None) for _ in range(5)}) == 5
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(ConfigError, match="top_k=0"):
+        sample_text(MODEL, LETTERS, "a", top_k=0)
+    with pytest.raises(DataError):
+        sample_text(MODEL, LETTERS, "z")
