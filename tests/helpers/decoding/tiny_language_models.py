@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from minitrain.generation.sessions.session import UncachedSession
 
 from minitrain.errors import TokenError
+from minitrain.generation.sessions.session import UncachedSession
 
 STATES = 97
 
