@@ -13,8 +13,8 @@ from ..formats import one_line
 from ..runs.config import RunConfig
 from ..runs.recipes.layers import checked, layered, put
 from ..runs.recipes.options import config_groups
-from .overrides import LITERAL as LITERAL
-from .overrides import read_overrides
+from .options.overrides import LITERAL as LITERAL
+from .options.overrides import read_overrides
 
 
 def compose_config(arguments: Sequence[str]) -> RunConfig:

@@ -13,7 +13,7 @@ from ...errors import ConfigError
 from ...settings.section import settings
 from ...settings.tree import choose_variant, is_group
 from ..config import RunConfig
-from ..initial import inherited_settings
+from ..weights.initial import inherited_settings
 from .options import DEFAULT, config_groups, option_values
 
 OPTIONAL = ("recipe", "preset")
