@@ -89,9 +89,9 @@ class KeyValues:
 
     def copy_from(self, other: KeyValues) -> None:
         """Become equal to ``other``, which has the same settings."""
-        rows = other.length - other._first
-        self._memory[:, :, :rows] = other._memory[:, :, :rows]
         self.length, self._first = other.length, other._first
+        for mine, others in zip(self.all(), other.all(), strict=True):
+            mine[...] = others
 
     def positions(self, T: int) -> Array:
         """(T,) the next positions."""
@@ -99,9 +99,8 @@ class KeyValues:
 
     def _kept(self) -> int:
         """The first position that the next query's block may see: a multiple of ``BLOCK``."""
-        if self.window is None:
-            return 0
-        return max(0, self.length // BLOCK * BLOCK - self.window + 1) // BLOCK * BLOCK
+        window = self.longest if self.window is None else self.window
+        return max(0, (self.length // BLOCK * BLOCK - window + 1) // BLOCK * BLOCK)
 
     def _drop_rows(self, first: int) -> None:
         """Move the rows from position ``first`` on to the front."""
