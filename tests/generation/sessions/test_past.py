@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ShapeError
 from minitrain.nn.attention.past import BLOCK, ROOM, KeyValues, bytes_needed, rows_needed
+from tests.helpers.decoding.held_positions import HeldPositions
 
 HEADS, WIDTH = 2, 3
 WINDOWS = st.none() | st.integers(1, 200) | st.sampled_from([1, 2, BLOCK, BLOCK + 1, BLOCK + 2])
@@ -26,46 +27,12 @@ STEPS = st.lists(
 )
 
 
-def needed(length: int, window: int | None) -> int:
-    """Of the blocks of keys, the first that a query in the block of the next position sees begins here."""
-    first_query = next(block for block in range(0, length + 1, BLOCK) if block + BLOCK > length)
-    seen = [key for key in range(first_query + 1) if window is None or first_query - key < window]
-    return next(block for block in range(0, length + 1, BLOCK) if block + BLOCK > seen[0])
-
-
-class Plain:
-    """Which positions are held, as a range."""
-
-    def __init__(self, longest: int, window: int | None) -> None:
-        self.longest, self.window = longest, window
-        self.rows = longest if window is None else min(longest, window + 2 * BLOCK + ROOM)
-        self.first = self.length = 0
-
-    def room(self) -> int:
-        held = self.length - needed(self.length, self.window)
-        return min(self.longest - self.length, self.rows - held)
-
-    def extend(self, T: int) -> None:
-        if self.length - self.first + T > self.rows:
-            self.first = needed(self.length, self.window)
-        self.length += T
-
-    def cut(self, length: int) -> bool:
-        self.length = min(length, self.length)
-        enough = needed(self.length, self.window) >= self.first
-        if not enough:
-            self.length = 0
-        if not self.length:
-            self.first = 0
-        return enough
-
-
 @given(longest=LONGEST, window=WINDOWS, batch=st.integers(1, 2), steps=STEPS, seed=st.integers(0, 1000))
 def test_what_is_held(longest: int, window: int | None, batch: int, steps: list[Any], seed: int) -> None:
     """The keys and values of a range of positions, which ends with the newest one."""
     rng = np.random.default_rng(seed)
     past = KeyValues(longest, HEADS, WIDTH, np.empty(0, np.float32), window=window, batch=batch)
-    plain = Plain(longest, window)
+    plain = HeldPositions(longest, rows_needed(longest, window), window)
     whole = np.empty((2, batch, 0, HEADS, WIDTH), np.float32)
     for kind, what in [*steps, ("extend", 1.0)]:
         room = past.room()
