@@ -66,5 +66,4 @@ class CachedSession:
         """See `Session`."""
         self._sequences[target] = self._sequences[source]
         for kept, other in zip(self._past[target], self._past[source], strict=True):
-            if kept is not other:
-                kept.copy_from(other)
+            kept.copy_from(other)

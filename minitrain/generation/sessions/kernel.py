@@ -67,13 +67,11 @@ class KernelSession:
         for slot, new in tokens.items():
             self._sequences[slot] = np.concatenate([self._sequences[slot], new.astype(np.int32)])
         self._ready = self._ready or self._kernel().ready_or_soon()
-        by_layers = self.packed.weights == "float32"
-        few = AT_ONCE if self._ready or not by_layers else 0
+        long_way = self._prefill if self.packed.weights == "float32" else self._long_step
         rows: dict[int, Array] = {}
         for slot, new in tokens.items():
-            if len(self._sequences[slot]) - self._kept[slot] > few:
-                asked = len(new) if every else 1
-                rows[slot] = self._prefill(slot, asked) if by_layers else self._long_step(slot, asked)
+            if not self._ready or len(self._sequences[slot]) - self._kept[slot] > AT_ONCE:
+                rows[slot] = long_way(slot, len(new) if every else 1)
         short = {slot: len(new) if every else 1 for slot, new in tokens.items() if slot not in rows}
         if not rows:
             return self._step(short)
@@ -91,7 +89,6 @@ class KernelSession:
             self._sequences[slot] = whole[:end]
             n = len(self._sequences[slot]) - int(self._kept[slot])
             parts.append(self._step({slot: n if asked > 1 else 1}))
-        self._sequences[slot] = whole
         return np.concatenate(parts)[-asked:]
 
     def _step(self, short: Mapping[int, int]) -> Array:

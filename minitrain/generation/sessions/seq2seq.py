@@ -73,8 +73,6 @@ class Seq2SeqSession:
 
     def copy(self, source: int, target: int) -> None:
         """See `Session`; the target gets the source, too."""
-        if source == target:
-            return
         self._sequences[target], self._memory[target] = self._sequences[source], self._memory[source]
         for kept, others in zip(self._past[target], self._past[source], strict=True):
             for mine, other in zip(kept, others, strict=True):

@@ -70,14 +70,8 @@ STEPS = st.lists(
 )
 
 
-@given(
-    longest=st.sampled_from([40, 700, 1500]),
-    windows=st.lists(st.none() | st.integers(1, 150) | st.just(BLOCK + 1), min_size=1, max_size=2),
-    steps=STEPS,
-    seed=st.integers(0, 1000),
-)
-def test_what_the_layers_get(longest: int, windows: list[int | None], steps: list[Any], seed: int) -> None:
-    """In as few calls as the memory of the smallest window allows."""
+def run_steps(longest: int, windows: list[int | None], steps: list[Any], seed: int) -> None:
+    """Extend, cut and copy sequences, and look at what comes of it."""
     rng, model = np.random.default_rng(seed), Layers(longest, windows)
     session, texts = CachedSession(model, SLOTS), model.texts  # type: ignore[arg-type]
     held = [[HeldPositions(longest, rows_needed(longest, w), w) for w in windows] for _ in range(SLOTS)]
@@ -86,7 +80,8 @@ def test_what_the_layers_get(longest: int, windows: list[int | None], steps: lis
             slot, length = what[0], int(what[1] * len(texts[what[0]]))
             session.cut(slot, length)
             texts[slot] = texts[slot][:length]
-            if not all([layer.cut(length) for layer in held[slot]]):
+            enough = [layer.cut(length) for layer in held[slot]]
+            if not all(enough):
                 for layer in held[slot]:
                     layer.cut(0)
         elif kind == "copy":
@@ -116,6 +111,35 @@ def test_what_the_layers_get(longest: int, windows: list[int | None], steps: lis
                         layer.extend(T)
             assert model.calls == calls
         assert [session.length(slot) for slot in range(SLOTS)] == [len(text) for text in texts]
+
+
+@pytest.mark.parametrize("windows", [[None], [65, 3], [3, None, 66]])
+def test_one_long_story(windows: list[int | None]) -> None:
+    """Everything that can happen to a sequence."""
+    steps = [
+        ("extend", [9, 1, 500]),
+        ("extend", [1, 128, 2]),
+        ("copy", (2, 1)),
+        ("extend", [2, 500, 500]),
+        ("cut", (1, 0.99)),
+        ("extend", [1, 2, 1]),
+        ("copy", (1, 1)),
+        ("cut", (2, 0.8)),
+        ("cut", (0, 0.0)),
+    ]
+    for seed in range(3):
+        run_steps(1500, windows, steps, seed)
+
+
+@given(
+    longest=st.sampled_from([40, 700, 1500]),
+    windows=st.lists(st.none() | st.integers(1, 150) | st.just(BLOCK + 1), min_size=1, max_size=2),
+    steps=STEPS,
+    seed=st.integers(0, 1000),
+)
+def test_what_the_layers_get(longest: int, windows: list[int | None], steps: list[Any], seed: int) -> None:
+    """In as few calls as the memory of the smallest window allows."""
+    run_steps(longest, windows, steps, seed)
 
 
 def test_settings_and_refusals() -> None:

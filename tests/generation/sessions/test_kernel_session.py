@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minitrain.errors import ShapeError, TokenError
 from minitrain.generation.sessions import kernel
 from minitrain.generation.sessions.kernel import AT_ONCE, KernelSession
 from minitrain.generation.sessions.packed import PackedDecoder
@@ -169,15 +170,14 @@ class Bench:
 
     def extend(self, new: dict[int, Any], every: bool) -> None:
         """Extend the session, and look at the logits and at how they came about."""
-        session, few = self.session, AT_ONCE
-        if self.packed.weights == "float32" and not session._ready and not self.step.ready_or_soon():
-            few = 0
+        session = self.session
+        ready = session._ready or self.step.ready_or_soon()
         for slot, tokens in new.items():
             self.texts[slot] = np.concatenate([self.texts[slot], tokens])
         short, long = [], []
         for slot, tokens in new.items():
             missing = len(self.texts[slot]) - self.kept[slot].length
-            (long if missing > few else short).append((slot, len(tokens) if every else 1))
+            (short if ready and missing <= AT_ONCE else long).append((slot, len(tokens) if every else 1))
         self.step.calls.clear()
         self.model.calls.clear()
         self.work.clear()
@@ -241,19 +241,8 @@ STEPS = st.lists(
 WINDOWS = st.none() | st.integers(1, 150) | st.sampled_from([1, 2, BLOCK, BLOCK + 1, BLOCK + 2])
 
 
-@settings(max_examples=60)
-@given(
-    longest=st.sampled_from([40, 700, 1500]),
-    window=WINDOWS,
-    weights=st.sampled_from(["float32", "float32", "int8"]),
-    steps=STEPS,
-    ready=st.integers(0, 4),
-    seed=st.integers(0, 1000),
-)
-def test_what_the_kernel_gets(
-    longest: int, window: int | None, weights: str, steps: list[Any], ready: int, seed: int
-) -> None:
-    """All keys that are seen, in their places, and no token twice."""
+def run_steps(longest: int, window: int | None, weights: str, steps: list[Any], ready: int, seed: int) -> None:
+    """Extend, cut and copy sequences; the kernel is ready after some questions."""
     rng, count = np.random.default_rng(seed), iter(range(1000))
     bench = Bench(longest, window, weights, lambda: next(count) // 2 >= ready)  # asked by the session and by the test
     session = bench.session
@@ -285,6 +274,57 @@ def test_what_the_kernel_gets(
             if new:
                 bench.extend(new, bool(rng.integers(2)))
         bench.check()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("window", "weights"), [(None, "float32"), (65, "float32"), (2, "int8"), (66, "int8")])
+def test_one_long_story(window: int | None, weights: str, seed: int) -> None:
+    """Everything that can happen to a sequence."""
+    steps = [
+        ("extend", [9, 1, 128]),
+        ("extend", [1, 129, 2]),
+        ("copy", (1, 2)),
+        ("memory", (0, 0)),
+        ("extend", [1, 1, 1]),
+        ("cut", (1, 0.8)),
+        ("block", 1),
+        ("extend", [128, 2, 1]),
+        ("copy", (0, 1)),
+        ("cut", (0, 0.95)),
+        ("extend", [2, 2, 2]),
+        ("cut", (1, 0.3)),
+        ("extend", [0, 2, 129]),
+        ("memory", (2, 1)),
+        ("cut", (0, 0.0)),
+        ("extend", [500, 1, 1]),
+    ]
+    run_steps(1500, window, weights, steps, seed, seed)
+
+
+@settings(max_examples=60)
+@given(
+    longest=st.sampled_from([40, 700, 1500]),
+    window=WINDOWS,
+    weights=st.sampled_from(["float32", "float32", "int8"]),
+    steps=STEPS,
+    ready=st.integers(0, 4),
+    seed=st.integers(0, 1000),
+)
+def test_what_the_kernel_gets(
+    longest: int, window: int | None, weights: str, steps: list[Any], ready: int, seed: int
+) -> None:
+    """All keys that are seen, in their places, and no token twice."""
+    run_steps(longest, window, weights, steps, ready, seed)
+
+
+def test_refused_extensions_change_nothing() -> None:
+    """A wrong token of one slot adds none to another."""
+    bench = Bench(40, None)
+    with pytest.raises(TokenError, match=f"token {V} of slot 1"):
+        bench.session.extend({0: np.array([1]), 1: np.array([V])})
+    with pytest.raises(ShapeError, match="slot 0 has 0 tokens, which cannot be cut to 1"):
+        bench.session.cut(0, 1)
+    bench.check()
 
 
 def test_no_more_is_copied_than_there_is() -> None:

@@ -27,9 +27,8 @@ STEPS = st.lists(
 )
 
 
-@given(longest=LONGEST, window=WINDOWS, batch=st.integers(1, 2), steps=STEPS, seed=st.integers(0, 1000))
-def test_what_is_held(longest: int, window: int | None, batch: int, steps: list[Any], seed: int) -> None:
-    """The keys and values of a range of positions, which ends with the newest one."""
+def run_steps(longest: int, window: int | None, batch: int, steps: list[Any], seed: int) -> None:
+    """Extend and cut, and look at what is held."""
     rng = np.random.default_rng(seed)
     past = KeyValues(longest, HEADS, WIDTH, np.empty(0, np.float32), window=window, batch=batch)
     plain = HeldPositions(longest, rows_needed(longest, window), window)
@@ -58,6 +57,20 @@ def test_what_is_held(longest: int, window: int | None, batch: int, steps: list[
             assert np.array_equal(found, whole[:, :, plain.first :])
         assert past.length == plain.length
         assert np.array_equal(past.all(), whole[:, :, plain.first :])
+
+
+@pytest.mark.parametrize("window", [None, 1, 66, 129])
+def test_one_long_story(window: int | None) -> None:
+    """Everything that can happen."""
+    steps = [("extend", 0.1), ("block", 1), ("memory", 0), ("extend", 0.01), ("block", 0), ("block", 1), ("memory", 1)]
+    steps += [("cut", 0.9), ("extend", 0.3), ("extend", 1.0), ("cut", 0.99), ("extend", 0.01), ("cut", 0.8)]
+    run_steps(2000, window, 2, steps, 0)
+
+
+@given(longest=LONGEST, window=WINDOWS, batch=st.integers(1, 2), steps=STEPS, seed=st.integers(0, 1000))
+def test_what_is_held(longest: int, window: int | None, batch: int, steps: list[Any], seed: int) -> None:
+    """The keys and values of a range of positions, which ends with the newest one."""
+    run_steps(longest, window, batch, steps, seed)
 
 
 @given(longest=LONGEST, window=WINDOWS, n=st.integers(0, 2000), other=st.integers(0, 2000))

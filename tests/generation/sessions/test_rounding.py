@@ -74,5 +74,5 @@ def test_other_weights() -> None:
     for weights in ("float32", "bfloat16", "int8"):
         check_weights(weights)
     for check in (check_weights, lambda weights: with_weights(None, weights)):
-        with pytest.raises(ConfigError, match="weights='int9': did you mean 'int8'.* use one of float32, bfloat16, int8"):
+        with pytest.raises(ConfigError, match=r"'int9': did you mean 'int8'.* use one of float32, bfloat16, int8"):
             check("int9")

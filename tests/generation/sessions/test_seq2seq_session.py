@@ -45,6 +45,7 @@ class Layers:
         (row,) = target
         assert row.dtype == np.int32
         self.decoded.append(row.tolist())
+        logits: list[Any] = []
         for i, (own, cross) in enumerate(past):
             k = row.reshape(1, -1, 1, 1)
             text, _ = own.extend(k, k)
@@ -53,9 +54,9 @@ class Layers:
             source = cross.all()[0]
             assert np.array_equal(source.ravel(), memory.ravel())
             found = logits_after(text.ravel().tolist(), source.ravel().tolist())[-len(row) :]
-            assert i == 0 or np.array_equal(found, logits)
-            logits = found
-        return logits[None]
+            assert i == 0 or np.array_equal(found, logits[-1])
+            logits.append(found)
+        return logits[-1][None]
 
 
 STEPS = st.lists(
@@ -67,9 +68,8 @@ STEPS = st.lists(
 )
 
 
-@given(steps=STEPS, seed=st.integers(0, 1000))
-def test_what_the_layers_get(steps: list[Any], seed: int) -> None:
-    """Any order of sources, tokens, cuts and copies."""
+def run_steps(steps: list[Any], seed: int) -> None:
+    """Sources, tokens, cuts and copies."""
     rng, model = np.random.default_rng(seed), Layers()
     session = Seq2SeqSession(model, SLOTS)  # type: ignore[arg-type]
     texts: list[list[int]] = [[] for _ in range(SLOTS)]
@@ -105,6 +105,29 @@ def test_what_the_layers_get(steps: list[Any], seed: int) -> None:
                 assert np.array_equal(logits, np.concatenate(expected))
                 assert model.decoded == [tokens.tolist() for tokens in new.values()]
         assert [session.length(slot) for slot in range(SLOTS)] == [len(text) for text in texts]
+
+
+def test_one_long_story() -> None:
+    """Everything that can happen to a target."""
+    steps = [
+        ("extend", [3, 1, 2], True),
+        ("copy", 0, 1),
+        ("extend", [2, 1, 0], False),
+        ("begin", 0, [5, 3, 2]),
+        ("extend", [2, 2, 1], True),
+        ("cut", 1, 0.5),
+        ("copy", 1, 1),
+        ("cut", 2, 0.0),
+        ("extend", [1, 2, 3], False),
+    ]
+    for seed in range(3):
+        run_steps(steps, seed)
+
+
+@given(steps=STEPS, seed=st.integers(0, 1000))
+def test_what_the_layers_get(steps: list[Any], seed: int) -> None:
+    """Any order of sources, tokens, cuts and copies."""
+    run_steps(steps, seed)
 
 
 def test_settings_and_refusals() -> None:

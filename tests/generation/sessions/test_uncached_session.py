@@ -23,9 +23,8 @@ STEPS = st.lists(
 )
 
 
-@given(steps=STEPS, seed=st.integers(0, 1000))
-def test_logits_are_the_model_s(steps: list[Any], seed: int) -> None:
-    """After each new token or after the last one of each slot, in the order of the slots as they are given."""
+def run_steps(steps: list[Any], seed: int) -> None:
+    """Tokens, cuts and copies."""
     rng, model = np.random.default_rng(seed), TableModel(V, LONGEST, seed)
     session, texts = UncachedSession(model, SLOTS), [np.empty(0, np.int32)] * SLOTS
     for kind, what, more in steps:
@@ -47,6 +46,27 @@ def test_logits_are_the_model_s(steps: list[Any], seed: int) -> None:
                 rows = [row[-len(new[slot]) if more else -1 :] for slot, row in zip(new, expected, strict=True)]
                 assert np.array_equal(logits, np.concatenate(rows))
         assert [session.length(slot) for slot in range(SLOTS)] == [len(text) for text in texts]
+
+
+def test_one_long_story() -> None:
+    """Everything that can happen to a sequence."""
+    steps = [
+        ("extend", [3, 1, 2], True),
+        ("copy", 0, 1),
+        ("extend", [2, 0, 1], False),
+        ("cut", 0, 0.5),
+        ("copy", 1, 1),
+        ("cut", 2, 0.0),
+        ("extend", [1, 2, 3], False),
+    ]
+    for seed in range(3):
+        run_steps(steps, seed)
+
+
+@given(steps=STEPS, seed=st.integers(0, 1000))
+def test_logits_are_the_model_s(steps: list[Any], seed: int) -> None:
+    """After each new token or after the last one of each slot, in the order of the slots as they are given."""
+    run_steps(steps, seed)
 
 
 def test_a_model_that_fails_adds_nothing() -> None:
@@ -87,7 +107,11 @@ ONE = np.array([0])
         ({1: ONE[None]}, ShapeError, r"slot 1 gets int64 \(1, 1\)"),
         ({1: np.array(3)}, ShapeError, r"slot 1 gets int64 \(\)"),
         ({1: np.zeros(1)}, ShapeError, r"slot 1 gets float64 \(1,\)"),
-        ({1: np.zeros(7, int)}, ShapeError, "slot 1 has 3 tokens and would get 7 more, but the model's block_size is 9"),
+        (
+            {1: np.zeros(7, int)},
+            ShapeError,
+            "slot 1 has 3 tokens and would get 7 more, but the model's block_size is 9",
+        ),
         ({0: np.array([0, -1, V])}, TokenError, f"token -1 of slot 0 is not in the vocabulary of {V} tokens"),
         ({0: np.array([0, -2, -1])}, TokenError, "token -2 of slot 0"),
         ({0: np.array([V, V + 1, 0])}, TokenError, f"token {V + 1} of slot 0"),
