@@ -113,7 +113,7 @@ def run_steps(longest: int, windows: list[int | None], steps: list[Any], seed: i
         assert [session.length(slot) for slot in range(SLOTS)] == [len(text) for text in texts]
 
 
-@pytest.mark.parametrize("windows", [[None], [65, 3], [3, None, 66]])
+@pytest.mark.parametrize("windows", [[None], [65, 3], [None, 3], [3, None, 66]])
 def test_one_long_story(windows: list[int | None]) -> None:
     """Everything that can happen to a sequence."""
     steps = [
@@ -124,7 +124,10 @@ def test_one_long_story(windows: list[int | None]) -> None:
         ("cut", (1, 0.99)),
         ("extend", [1, 2, 1]),
         ("copy", (1, 1)),
-        ("cut", (2, 0.8)),
+        ("cut", (2, 0.3)),
+        ("copy", (2, 0)),
+        ("extend", [2, 2, 2]),
+        ("cut", (1, 0.2)),
         ("cut", (0, 0.0)),
     ]
     for seed in range(3):

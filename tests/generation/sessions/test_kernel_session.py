@@ -25,7 +25,7 @@ from minitrain.models import GPT, GPTConfig
 from minitrain.nn.attention.past import rows_needed
 from tests.helpers.decoding.held_positions import HeldPositions
 
-SLOTS, V, LAYERS, KV_HEADS, HEADS, D, C, HIDDEN = 3, 7, 2, 2, 4, WIDTH + 3, 5, 2 * WIDTH + 1
+SLOTS, V, LAYERS, KV_HEADS, HEADS, D, C, HIDDEN = 3, 7, 3, 2, 4, 2 * WIDTH + 3, 5, 2 * WIDTH + 1
 ARRAYS = ("panels", "vectors", "table", "embedding", "places", "cos", "sin", "slopes", "eps")
 NAMES = list(inspect.signature(step.float32).parameters)
 HEAD = np.random.default_rng(0).integers(-9, 9, (V, 3)).astype(np.float32)  # integers: all sums are exact
@@ -297,6 +297,7 @@ def test_one_long_story(window: int | None, weights: str, seed: int) -> None:
         ("memory", (2, 1)),
         ("cut", (0, 0.0)),
         ("extend", [500, 1, 1]),
+        ("extend", [600, 1, 1]),
     ]
     run_steps(1500, window, weights, steps, seed, seed)
 

@@ -74,6 +74,7 @@ def run_steps(steps: list[Any], seed: int) -> None:
     session = Seq2SeqSession(model, SLOTS)  # type: ignore[arg-type]
     texts: list[list[int]] = [[] for _ in range(SLOTS)]
     sources: list[list[int] | None] = [[1], [2, 1], [3]]
+    assert session.length(0) == session.length(SLOTS - 1) == 0
     for slot, source in enumerate(sources):
         session.begin(slot, np.array(source))
     for kind, what, more in [*steps, ("extend", [1] * SLOTS, True)]:

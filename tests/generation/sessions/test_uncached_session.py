@@ -101,8 +101,8 @@ ONE = np.array([0])
     ("tokens", "error", "says"),
     [
         ({}, ShapeError, "there is no sequence to extend"),
-        ({-1: ONE}, ShapeError, "there is no slot -1; slots run from 0 to 1"),
-        ({2: ONE}, ShapeError, "there is no slot 2; slots run from 0 to 1"),
+        ({-1: ONE}, ShapeError, "there is no slot -1; slots run from 0 to 2"),
+        ({3: ONE}, ShapeError, "there is no slot 3; slots run from 0 to 2"),
         ({0: ONE, 1: ONE[:0]}, ShapeError, r"slot 1 gets int64 \(0,\), expected \(n,\) integers, at least one"),
         ({1: ONE[None]}, ShapeError, r"slot 1 gets int64 \(1, 1\)"),
         ({1: np.array(3)}, ShapeError, r"slot 1 gets int64 \(\)"),
@@ -113,6 +113,7 @@ ONE = np.array([0])
             "slot 1 has 3 tokens and would get 7 more, but the model's block_size is 9",
         ),
         ({0: np.array([0, -1, V])}, TokenError, f"token -1 of slot 0 is not in the vocabulary of {V} tokens"),
+        ({0: np.array([0, -1])}, TokenError, "token -1 of slot 0"),
         ({0: np.array([0, -2, -1])}, TokenError, "token -2 of slot 0"),
         ({0: np.array([V, V + 1, 0])}, TokenError, f"token {V + 1} of slot 0"),
         ({0: np.array([V, 0], np.uint8)}, TokenError, f"token {V} of slot 0"),
@@ -121,7 +122,7 @@ ONE = np.array([0])
 def test_extensions_that_are_refused(tokens: Any, error: type[Exception], says: str) -> None:
     """The message names the slot and the limit."""
     with pytest.raises(error, match=says):
-        check_extension(session_with([0, 3]), tokens, V)
+        check_extension(session_with([0, 3, 0]), tokens, V)
 
 
 def test_extensions_up_to_the_limits() -> None:
