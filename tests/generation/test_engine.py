@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -43,11 +44,17 @@ class Recording(UncachedSession):
         return super().extend(tokens, every=every)
 
 
+def steps(engine: Engine) -> Iterator[list[Event]]:
+    """What each step tells, until the engine is idle; a wrong one may never be."""
+    for _ in range(2000):
+        if not engine.busy:
+            return
+        yield engine.step()
+    raise AssertionError("the engine does not come to an end")
+
+
 def drive(engine: Engine) -> list[Event]:
-    events = []
-    while engine.busy:
-        events += engine.step()
-    return events
+    return [event for events in steps(engine) for event in events]
 
 
 def by_sample(events: list[Event]) -> dict[tuple[int, int], list[Any]]:
@@ -132,13 +139,15 @@ def test_prompts_are_taken_in_by_the_limit_and_hold_nobody_up(requests: list[Any
     engine = Engine(session, prompt_tokens_per_step=limit)
     for prompt, params in requests:
         engine.submit(prompt, params)
-    while engine.busy:
-        ready = {slot for slot, sample in engine._active.items() if sample.length - sample.fed == 1}
-        calls = len(session.fed)
-        engine.step()
+    calls, ready = 0, set[int]()
+    for _ in steps(engine):
         for fed in session.fed[calls:]:
             assert ready <= fed.keys()
             assert sum(len(new) for new in fed.values() if len(new) > 1) <= limit
+        calls, ready = (
+            len(session.fed),
+            {slot for slot, sample in engine._active.items() if sample.length - sample.fed == 1},
+        )
 
 
 def test_slots_are_filled_at_once_and_freed_at_once() -> None:
@@ -148,9 +157,7 @@ def test_slots_are_filled_at_once_and_freed_at_once() -> None:
     for new in (1, 3, 2):
         engine.submit([5], SamplingParams(max_new_tokens=new))
     assert engine.running == 0
-    told = []
-    while engine.busy:
-        told.append([(event.request, event.finish_reason) for event in engine.step()])
+    told = [[(event.request, event.finish_reason) for event in events] for events in steps(engine)]
     assert told == [[(0, "length"), (1, None)], [(1, None), (2, None)], [(1, "length"), (2, "length")]]
     assert [len(fed) for fed in session.fed] == [2, 2, 2], "no call of the model for what has ended"
     assert engine.step() == []
