@@ -54,10 +54,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainers": RUNS | {"formats", "probes", "training"},
     "compat": TRAINING | {"formats"},
     "runs": TRAINING | {"formats"},
+    "evaluation": ARRAYS | {"data", "files", "generation", "models", "ops", "runs"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
     "conf": set(),
-    "cli": TRAINING | {"benchmark", "conf", "formats", "profiling", "runs", "testing"},
+    "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17
@@ -76,6 +77,7 @@ DOORS = {
     "optuna": {"runs"},
     "ray": {"runs"},
     "submitit": {"runs"},
+    "lm_eval": {"evaluation"},
     "onnx": {"interop"},
     "onnxruntime": {"interop"},
     "jax": set(),
