@@ -17,6 +17,7 @@ ORDER = [
     "files",
     "formats",
     "versions",
+    "conf",
     "settings",
     "plotting",
     "backend",
@@ -43,7 +44,6 @@ ORDER = [
     "testing",
     "benchmark",
     "profiling",
-    "conf",
     "cli",
 ]
 """Each package imports only what stands before it."""

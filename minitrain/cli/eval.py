@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,14 +139,15 @@ def _texts(
     from ..runs.load import held_out_tokens
 
     settings: dict[str, Any] = {"stride": stride, "device": opened.device}
-    text = None if arguments.text is None else read_corpus(arguments.text)
-    tokens = held_out_tokens(arguments.run) if text is None else None
+    score: Callable[[Any], TextScore]
+    if arguments.text is not None:
+        text = read_corpus(arguments.text)
+        score = partial(score_text, tokenizer=opened.tokenizer, text=text, **settings)
+    else:
+        tokens = held_out_tokens(arguments.run)
+        score = partial(score_tokens, tokens=tokens, tokenizer=opened.tokenizer, **settings)
     for name in names:
-        model = with_weights(opened.model, name)
-        if text is not None:
-            yield name, score_text(model, opened.tokenizer, text, **settings)
-        else:
-            yield name, score_tokens(model, tokens, tokenizer=opened.tokenizer, **settings)
+        yield name, score(with_weights(opened.model, name))
 
 
 def _answered(opened: OpenedModel, weights: str, questions: str) -> Any:

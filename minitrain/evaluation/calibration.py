@@ -18,14 +18,14 @@ class Bin(NamedTuple):
     Attributes:
         above: the confidence is greater than this,
         to: and at most this.
-        count: how many predictions there are.
+        predictions: how many there are.
         confidence: their mean confidence; NaN if there are none.
         accuracy: how many of them were right, from 0 to 1; NaN if there are none.
     """
 
     above: float
     to: float
-    count: int
+    predictions: int
     confidence: float
     accuracy: float
 

@@ -31,7 +31,8 @@ class Predictions(NamedTuple):
     @property
     def hit(self) -> Array:
         """(M,) booleans: whether the token was the most likely one."""
-        return self.rank == 0
+        found: Array = self.rank == 0
+        return found
 
 
 def predictions(logits: Array, targets: Array) -> Predictions:

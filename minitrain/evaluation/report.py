@@ -25,9 +25,9 @@ def describe_text(score: TextScore) -> str:
     lines += [f"  {name:<28}{value:>12}" for name, value in figures.items()]
     lines += ["", f"{'confidence of the model':<30}{'tokens':>12}{'mean':>10}{'was right':>12}"]
     for one in score.calibration.table():
-        if one.count:
+        if one.predictions:
             span = f"{100 * one.above:.0f} to {100 * one.to:.0f} %"
-            lines.append(f"  {span:<28}{one.count:>12,}{_percent(one.confidence):>10}{_percent(one.accuracy):>12}")
+            lines.append(f"  {span:<28}{one.predictions:>12,}{_percent(one.confidence):>10}{_percent(one.accuracy):>12}")
     return "\n".join(lines)
 
 
