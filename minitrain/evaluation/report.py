@@ -27,7 +27,9 @@ def describe_text(score: TextScore) -> str:
     for one in score.calibration.table():
         if one.predictions:
             span = f"{100 * one.above:.0f} to {100 * one.to:.0f} %"
-            lines.append(f"  {span:<28}{one.predictions:>12,}{_percent(one.confidence):>10}{_percent(one.accuracy):>12}")
+            lines.append(
+                f"  {span:<28}{one.predictions:>12,}{_percent(one.confidence):>10}{_percent(one.accuracy):>12}"
+            )
     return "\n".join(lines)
 
 

@@ -40,16 +40,22 @@ def size_of_tokens(tokenizer: Any, tokens: TokenArray) -> TextSize | None:
     for start in range(0, tokens.shape[0], CHUNK):
         counts += np.bincount(tokens[start : start + CHUNK], minlength=len(texts))
     lengths = np.array([len(text) for text in texts])
-    characters = np.array([sum(byte & 0xC0 != 0x80 for byte in text) for text in texts])  # 10xxxxxx goes on
+    characters = np.array([_characters(text) for text in texts])
     return TextSize(int(counts @ lengths), int(counts @ characters))
 
 
 def size_after_first(tokenizer: Any, text: str, first: int) -> TextSize:
     """The size of a text without its first token, for which there was nothing to predict it from."""
-    whole = size_of_text(text)
-    begun = size_of_tokens(tokenizer, np.array([first])) or size_of_text(str(tokenizer.decode([first])))
-    if getattr(tokenizer, "strips_space", False) and not text.startswith(" ") and begun.bytes > 1:
-        texts = bytes_of_tokens(tokenizer)
-        if texts is not None and texts[first].startswith(b" "):  # a space that the tokenizer put there
-            begun = TextSize(begun.bytes - 1, begun.characters - 1)
+    whole, texts = size_of_text(text), bytes_of_tokens(tokenizer)
+    begun = size_of_text(str(tokenizer.decode([first])))
+    if texts is not None:
+        written = texts[first]
+        if getattr(tokenizer, "strips_space", False):  # the tokenizer put that space there
+            written = written.removeprefix(b" ")
+        begun = TextSize(len(written), _characters(written))
     return TextSize(max(0, whole.bytes - begun.bytes), max(0, whole.characters - begun.characters))
+
+
+def _characters(text: bytes) -> int:
+    """How many characters begin in a part of UTF-8: all bytes but 10xxxxxx begin one."""
+    return sum(byte & 0xC0 != 0x80 for byte in text)
