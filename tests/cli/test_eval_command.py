@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from minitrain.cli import main
@@ -110,7 +111,9 @@ def test_a_published_model_is_scored(name: str, call: Any, tmp_path: Path) -> No
         save_huggingface(model, name)
         Path(name, "tokenizer.json").write_text(json.dumps(described("gpt-2")))
     else:
-        save_gguf(model, name, dtype="float32", metadata=gguf_metadata("gpt-2"))
+        metadata = gguf_metadata("gpt-2")
+        kinds = np.array(metadata.pop("tokenizer.ggml.token_type"), np.int32)
+        save_gguf(model, name, dtype="float32", metadata=metadata | {"tokenizer.ggml.token_type": kinds})
     said = call(name, "--text", "other.txt", "--context", 16, "--device", "cpu")
     model.config = replace(model.config, block_size=16)
     score = score_text(model, tokenizer, Path("other.txt").read_text())
