@@ -40,6 +40,7 @@ ORDER = [
     "probes",
     "trainers",
     "runs",
+    "evaluation",
     "compat",
     "testing",
     "benchmark",

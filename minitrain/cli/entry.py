@@ -15,7 +15,7 @@ from .failures import report, warn
 COMMANDS = {
     "train": "train a model on a text, or continue a run",
     "generate": "let a trained model continue a text",
-    "eval": "the loss of a trained model on its held-out text, or on another",
+    "eval": "how well a trained model predicts a text, or answers questions",
     "export": "write a trained model for transformers or llama.cpp",
     "plot": "draw the curves of a run",
     "compare": "runs side by side: their results, and the settings that differ",

@@ -1,4 +1,4 @@
-"""Which functions get mistakes: every backward with its helpers, steps of optimizers, rates, the choice of tokens."""
+"""Which functions get mistakes: backwards with their helpers, optimizers, rates, the choice of tokens, scores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
+import minitrain.evaluation
 import minitrain.generation
 import minitrain.optim
 from minitrain.backend.precision import operand_like
@@ -26,6 +27,8 @@ NO_FORMULAS = {"checks", "factory", "groups", "plot", "registry", "settings", "s
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
 # These files of generation choose tokens, and decide what each sample gets.
 CHOOSING = {"bans", "choosing", "context", "cuts", "engine", "penalties", "requests"}
+# These files of evaluation decide what is scored, and add it up.
+SCORING = {"calibration", "choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows"}
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "generation", "losses", "models", "nn", "ops", "optim", "random", "testing"}
 
@@ -44,9 +47,13 @@ def targets() -> dict[str, Target]:
 
 
 def files_of_tests() -> list[str]:
-    """The test files about these parts: they import nothing of minitrain that stands above them."""
+    """The test files about these parts: those of evaluation, and those that import nothing above the other parts."""
     found = (path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "peers" not in path.parts)
-    return [str(path) for path in found if _is_about_units(path.read_text(encoding="utf-8"))]
+    return [
+        str(path)
+        for path in found
+        if path.parent.name == "evaluation" or _is_about_units(path.read_text(encoding="utf-8"))
+    ]
 
 
 def _is_about_units(source: str) -> bool:
@@ -63,10 +70,11 @@ def _is_about_units(source: str) -> bool:
 
 def _modules() -> Iterator[str]:
     """The files whose functions all get mistakes."""
-    for package in (minitrain.optim, minitrain.generation):
+    wanted = {minitrain.generation: CHOOSING, minitrain.evaluation: SCORING}
+    for package in (minitrain.optim, minitrain.generation, minitrain.evaluation):
         for entry in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             name = entry.name.rpartition(".")[2]
-            if not entry.ispkg and (name in CHOOSING if package is minitrain.generation else name not in NO_FORMULAS):
+            if not entry.ispkg and (name in wanted[package] if package in wanted else name not in NO_FORMULAS):
                 yield entry.name
 
 
