@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.devices import gpu_status
 from ..errors import ConfigError
 from ..generation import SamplingParams, batch_generate, detokenizer_of, find_tokenizer, session_for, text_pieces
 from ..generation.sessions.weights import check_weights, with_weights
@@ -48,7 +49,8 @@ class MinitrainLM(LM):
         max_gen_toks: the most tokens to write where a task does not say.
         batch_size: continuations that run at once.
         max_batch_size: is ignored; the harness passes it.
-        device: where to put a model that is loaded, and where a model is.
+        device: where to put a model that is loaded, and where a model is. The harness's command says ``"cuda:0"`` where
+            nothing was said, so any ``"cuda"`` means the GPU if there is one, and otherwise the CPU.
         trust: whether the settings of a run may name a URL for checkpoints.
 
     Raises:
@@ -79,6 +81,8 @@ class MinitrainLM(LM):
     ) -> None:
         super().__init__()
         check_weights(weights)
+        if device is not None and device.startswith("cuda"):
+            device = "cuda" if gpu_status()[0] is not None else "cpu"
         if isinstance(pretrained, str | Path):
             from ..runs.opened import open_model
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +21,7 @@ from minitrain.evaluation import Question, score_choices, score_text
 from minitrain.generation import SamplingParams, generate_text_sampling, session_for
 from minitrain.generation.sessions.weights import with_weights
 from minitrain.runs import load_run, start_run
+from tests.helpers.places import ROOT
 from tests.helpers.small_runs import small_config
 
 pytest.importorskip("lm_eval")
@@ -44,6 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A manager of three tasks that lie in a folder, with their data."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     from lm_eval.tasks import TaskManager
 
     def task(name: str, lines: list[dict[str, Any]], **settings: Any) -> None:
@@ -169,6 +174,15 @@ def test_rounded_weights_are_used_everywhere(run: Path) -> None:
     assert lm.loglikelihood_rolling(asked)[0] == pytest.approx(-score.nats)
     plain = MinitrainLM(loaded.model, tokenizer=loaded.tokenizer)
     assert lm.loglikelihood_rolling(asked) != plain.loglikelihood_rolling(asked)
+
+
+def test_as_a_program_it_is_the_harness(run: Path, tasks: Any, tmp_path: Path) -> None:
+    """The harness asks for ``cuda:0`` where nothing was said; without a GPU, the CPU does it."""
+    command = [sys.executable, "-m", "minitrain.evaluation.harness", "run", "--model", "minitrain"]
+    command += ["--model_args", f"pretrained={run}", "--tasks", "questions", "--include_path", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\|questions *\|.*\|acc *\|", done.stdout), done.stdout
 
 
 def test_mistakes_are_named(run: Path) -> None:
