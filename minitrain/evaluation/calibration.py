@@ -57,8 +57,8 @@ class Calibration:
             confidence: (M,) probabilities, above 0 and at most 1.
             hit: (M,) booleans: whether the most likely token came.
         """
-        # Rounding may put a confidence a little above 1.
-        where = np.clip(np.ceil(confidence * self.bins).astype(np.int64) - 1, 0, self.bins - 1)  # (M,)
+        where = np.ceil(confidence * self.bins).astype(np.int64) - 1  # (M,)
+        where = np.minimum(where, self.bins - 1)  # rounding may put a confidence a little above 1
         self.counts += np.bincount(where, minlength=self.bins)
         self._confidence += np.bincount(where, weights=confidence, minlength=self.bins)
         self._hits += np.bincount(where, weights=hit, minlength=self.bins)

@@ -125,6 +125,7 @@ def score_choices(session: Session, tokenizer: Any, questions: Iterable[Question
     scorer, score = ContinuationScorer(session), ChoiceScore()
     for question in questions:
         score.add(question, choice_likelihoods(scorer, tokenizer, question))
+    scorer.free()
     if not score.questions:
         raise DataError("there are no questions to answer")
     return score

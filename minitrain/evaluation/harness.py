@@ -115,7 +115,9 @@ class MinitrainLM(LM):
                 character.
         """
         pairs = [request.args for request in requests]
-        found = pair_likelihoods(ContinuationScorer(self.session), self.tokenizer, pairs)
+        scorer = ContinuationScorer(self.session)
+        found = pair_likelihoods(scorer, self.tokenizer, pairs)
+        scorer.free()  # `generate_until` takes the free slots
         return self._kept("loglikelihood", pairs, ((one.nats, one.greedy) for one in found))
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:

@@ -44,9 +44,13 @@ class ContinuationScorer:
         if session.slots < 2:
             raise ConfigError("slots = 1 must be 2 or more: one for the context, the others for continuations of it")
         self.session = session
+        self.free()
+
+    def free(self) -> None:
+        """Forget the context, so that all slots are free."""
         self._context: Tokens = np.empty(0, np.int32)
-        for slot in range(session.slots):
-            session.cut(slot, 0)
+        for slot in range(self.session.slots):
+            self.session.cut(slot, 0)
 
     def score(self, context: Tokens, continuations: Sequence[Tokens]) -> list[Likelihood]:
         """The likelihood of each continuation.
@@ -100,7 +104,7 @@ class ContinuationScorer:
         for slot in longer:
             self.session.copy(0, slot)
         try:
-            rows = self.session.extend(longer, every=True) if longer else after[:0]  # (M, V)
+            rows = self.session.extend(longer, every=True) if longer else after  # (M, V)
         finally:
             for slot in longer:
                 self.session.cut(slot, 0)

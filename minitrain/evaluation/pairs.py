@@ -41,9 +41,7 @@ def encode_pair(tokenizer: Any, context: str, continuation: str) -> TokenPair:
         DataError: if the tokenizer does not know a character, or the context is empty and nothing can stand for it.
     """
     whole = np.asarray(encode_prompt(tokenizer, context + continuation), np.int32)
-    before = np.asarray(encode_prompt(tokenizer, context.rstrip()), np.int32) if context.strip() else whole[:0]
-    if not context.strip() and len(whole) and int(whole[0]) == getattr(tokenizer, "begin_id", None):
-        before = whole[:1]
+    before = np.asarray(encode_prompt(tokenizer, context.rstrip()), np.int32)
     shared = min(len(whole), len(before))
     differ = np.flatnonzero(whole[:shared] != before[:shared])
     border = int(differ[0]) if len(differ) else shared

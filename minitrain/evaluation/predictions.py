@@ -61,27 +61,26 @@ def predictions(logits: Array, targets: Array) -> Predictions:
     return Predictions(to_numpy(log_probability), to_numpy(rank), to_numpy(1 / total))
 
 
-def predict(model: Any, inputs: Array, targets: Array, scored: list[int], device: str) -> list[Predictions]:
+def predict(model: Any, tokens: Array, scored: list[int], device: str) -> list[Predictions]:
     """Run a model on windows, and compare its predictions with the last targets of each.
 
     A decoder's head is applied to the scored positions alone, in parts of ``LOGITS_AT_ONCE``.
 
     Args:
         model: has ``forward``; runs without dropout.
-        inputs: (B, T) token ids on the CPU.
-        targets: (B, T) token ids on the CPU.
-        scored: for each window, how many of its last targets to score.
+        tokens: (B, T + 1) token ids on the CPU: all but the last are inputs, all but the first are targets.
+        scored: for each window, how many of its last targets to score, at most T.
         device: the model's device.
 
     Returns:
         Predictions in the order of the windows, in parts.
     """
-    placed = to_device(inputs, device)
+    placed = to_device(tokens[:, :-1], device)
     states: Array
     states, _ = model.forward_hidden(placed) if isinstance(model, Decoder) else model.forward(placed)  # (B, T, C or V)
     xp = array_module(states)
     kept = xp.concatenate([row[len(row) - n :] for row, n in zip(states, scored, strict=True)])  # (M, C or V)
-    wanted = np.concatenate([row[len(row) - n :] for row, n in zip(targets, scored, strict=True)])  # (M,)
+    wanted = np.concatenate([row[len(row) - n :] for row, n in zip(tokens, scored, strict=True)])  # (M,)
     parts, size = [], max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for begin in range(0, len(wanted), size):
         part = kept[begin : begin + size]

@@ -37,7 +37,7 @@ def size_of_tokens(tokenizer: Any, tokens: TokenArray) -> TextSize | None:
     if texts is None:
         return None
     counts = np.zeros(len(texts), np.int64)
-    for start in range(0, tokens.shape[0], CHUNK):
+    for start in range(0, tokens.size, CHUNK):
         counts += np.bincount(tokens[start : start + CHUNK], minlength=len(texts))
     lengths = np.array([len(text) for text in texts])
     characters = np.array([_characters(text) for text in texts])

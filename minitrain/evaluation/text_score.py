@@ -18,7 +18,7 @@ from ..models.common.decoder import Decoder
 from .calibration import Calibration
 from .predictions import LOGITS_AT_ONCE, Predictions, predict
 from .sizes import TextSize, size_after_first, size_of_text, size_of_tokens
-from .windows import Window, check_stride, windows
+from .windows import Window, windows
 
 TOKENS_AT_ONCE = 8192
 """Tokens of all windows that the model runs on at once."""
@@ -120,9 +120,10 @@ def score_text(
         ```
     """
     tokens = np.asarray(encode_prompt(tokenizer, text), np.int32)
-    begun = len(tokens) > 0 and int(tokens[0]) == getattr(tokenizer, "begin_id", None)
     score = score_tokens(model, tokens, stride=stride, bins=bins, device=device)
-    score.size = size_of_text(text) if begun else size_after_first(tokenizer, text, int(tokens[0]))
+    first = int(tokens[0])
+    begun = first == getattr(tokenizer, "begin_id", None)
+    score.size = size_of_text(text) if begun else size_after_first(tokenizer, text, first)
     return score
 
 
@@ -152,12 +153,11 @@ def score_tokens(
     """
     longest: int = model.config.block_size
     stride = default_stride(longest) if stride is None else stride
-    check_stride(stride, longest)
-    if tokens.ndim != 1 or tokens.shape[0] < 2:
+    if tokens.ndim != 1 or tokens.size < 2:
         raise DataError(f"there are {tokens.shape} tokens to score, expected (N,) with 2 or more: give a longer text")
     size = None if tokenizer is None else size_of_tokens(tokenizer, tokens[1:])
     score = TextScore(stride, bins, size)
-    for found in _predictions(model, tokens, windows(tokens.shape[0], longest, stride), device):
+    for found in _predictions(model, tokens, windows(tokens.size, longest, stride), device):
         score.add(found)
     return score
 
@@ -175,4 +175,4 @@ def _predictions(model: Any, tokens: TokenArray, found: Iterator[Window], device
             most = min(most, LOGITS_AT_ONCE // (length * model.config.vocab_size))
         while batch := list(islice(same, max(1, most))):
             parts: Array = np.stack([np.asarray(tokens[w.start : w.end + 1], np.int32) for w in batch])  # (B, T + 1)
-            yield from predict(model, parts[:, :-1], parts[:, 1:], [w.scored for w in batch], device)
+            yield from predict(model, parts, [w.scored for w in batch], device)

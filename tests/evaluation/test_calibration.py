@@ -57,6 +57,10 @@ def test_borders_belong_to_the_bin_below() -> None:
     assert [one.predictions for one in table] == [1, 1, 1, 1]
 
 
+def test_rounding_above_1_is_the_last_bin() -> None:
+    assert [one.predictions for one in collected([(1 + 2.0**-50, True), (1.0, True)], 3).table()] == [0, 0, 2]
+
+
 def test_a_model_that_is_as_sure_as_it_is_right_has_no_error() -> None:
     pairs = [(0.75, i % 4 != 0) for i in range(100)] + [(0.1, i % 10 == 0) for i in range(100)]
     assert collected(pairs, 15).expected_error == pytest.approx(0, abs=1e-12)

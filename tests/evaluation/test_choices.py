@@ -78,7 +78,9 @@ def test_scores_add_up() -> None:
         Question("", ("x", "yy", "zzz", "w"), 1),
         Question("hel", ("lo", "d"), 0),
     ]  # fmt: skip
-    score = score_choices(UncachedSession(model, 3), ByteTokenizer(), iter(questions))
+    session = UncachedSession(model, 3)
+    score = score_choices(session, ByteTokenizer(), iter(questions))
+    assert not any(session.length(slot) for slot in range(3))
     assert score.questions == 4
     assert score.chance == pytest.approx((1 / 2 + 1 / 3 + 1 / 4 + 1 / 2) / 4)
     for name in NORMALIZATIONS:

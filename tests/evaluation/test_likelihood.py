@@ -51,6 +51,7 @@ def test_each_continuation_has_its_own_likelihood(asked: Any, slots: int, seed: 
             nats, tokens, greedy = plain(model, context, continuation)
             assert one.nats == pytest.approx(nats, rel=1e-5)
             assert (one.tokens, one.greedy) == (tokens, greedy)
+            assert (type(one.nats), type(one.tokens), type(one.greedy)) == (float, int, bool)
 
 
 @given(model=decoders((24,)), seed=st.integers(0, 99), data=st.data())
@@ -70,12 +71,13 @@ def test_sessions_that_keep_keys_give_the_same(model: Any, seed: int, data: st.D
 
 
 class CountingSession(UncachedSession):
-    """Counts the tokens that it is given."""
+    """Counts the tokens that it is given, and how often."""
 
-    given = 0
+    given = calls = 0
 
     def extend(self, tokens: Any, *, every: bool = False) -> Any:
         self.given += sum(len(new) for new in tokens.values())
+        self.calls += 1
         return super().extend(tokens, every=every)
 
 
@@ -85,18 +87,25 @@ def test_a_context_is_computed_once() -> None:
     context = np.arange(50) % 11
     scorer.score(context, [np.array([i, i + 1]) for i in range(8)])
     assert session.given == 50 + 8, "the last token of a continuation predicts nothing"
+    assert session.calls == 1 + 4, "two continuations run at once"
+    assert [session.length(slot) for slot in range(3)] == [50, 0, 0]
     scorer.score(np.concatenate([context[:45], [7, 7]]), [np.array([1])])
     assert session.given == 58 + 2, "and what contexts share is not computed again"
 
 
 def test_after_a_refusal_the_scorer_goes_on() -> None:
     model = TableModel(11, 16)
-    scorer = ContinuationScorer(session_for(model, 3))
+    session = CountingSession(model, 3)
+    scorer = ContinuationScorer(session)
     scorer.score(np.arange(5), [np.array([1])])
     with pytest.raises(TokenError):
-        scorer.score(np.array([0, 1, 2, 99]), [np.array([1])])
+        scorer.score(np.array([0, 1, 99]), [np.array([1])])
+    session.given = 0
+    scorer.score(np.array([0, 1, 2, 3]), [np.array([1])])
+    assert session.given == 2, "what went before the refused token is still there"
     with pytest.raises(TokenError):
         scorer.score(np.array([0, 1, 7]), [np.array([3, 1]), np.array([99, 1])])
+    assert [session.length(slot) for slot in range(3)] == [3, 0, 0]
     (found,) = scorer.score(np.array([0, 1, 7, 4]), [np.array([3, 1])])
     assert found.nats == pytest.approx(plain(model, [0, 1, 7, 4], [3, 1])[0], rel=1e-5)
 
@@ -109,3 +118,14 @@ def test_mistakes_are_named() -> None:
         scorer.score(np.array([], np.int32), [np.array([1])])
     with pytest.raises(DataError, match="block_size is 8"):
         scorer.score(np.array([1]), [np.arange(9)])
+    assert scorer.score(np.array([1]), [np.arange(8)])[0].tokens == 8
+
+
+def test_slots_are_given_back() -> None:
+    session = UncachedSession(TableModel(11, 8), 3)
+    session.extend({2: np.array([1])})
+    scorer = ContinuationScorer(session)
+    scorer.score(np.array([1, 2]), [np.array([3, 4])])
+    scorer.free()
+    assert [session.length(slot) for slot in range(3)] == [0, 0, 0]
+    assert scorer.score(np.array([1, 2]), [np.array([3, 4])])[0].tokens == 2

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from minitrain.data import ByteTokenizer, CharTokenizer, train_bpe_tokenizer
 from minitrain.errors import DataError
 from minitrain.evaluation import encode_pair
+from minitrain.evaluation.pairs import start_token
 from minitrain.generation.text.constraints import end_tokens
 from tests.evaluation.test_text_score import BeginningTokenizer
 
@@ -58,6 +59,25 @@ def test_a_begin_token_is_put_before_the_context(context: str) -> None:
     before, after = encode_pair(tokenizer, context, "ca")
     assert before.tolist() == [3, *tokenizer.encode(context)]
     assert after.tolist() == [2, 0]
+
+
+class RolesTokenizer(CharTokenizer):
+    """A tokenizer that has special tokens and adds none."""
+
+    def __init__(self, begin: int | None, end: tuple[int, ...]) -> None:
+        super().__init__("\nabcdefgh")
+        self.begin_id, self.end_ids = begin, end
+
+    def encode(self, text: str) -> Any:
+        """As SentencePiece, a space before what does not begin with a letter."""
+        return np.concatenate([[9], super().encode(text)]) if text[:1] == "\n" else super().encode(text)
+
+
+@pytest.mark.parametrize(("begin", "end", "expected"), [(5, (6, 7), 5), (0, (6,), 0), (None, (6, 7), 6), (None, (), 0)])
+def test_the_start_of_a_text_is_begin_or_end_or_line_break(begin: Any, end: Any, expected: int) -> None:
+    tokenizer = RolesTokenizer(begin, end)
+    assert start_token(tokenizer) == expected
+    assert encode_pair(tokenizer, "", "ab").context.tolist() == [expected]
 
 
 def test_a_context_is_needed_where_nothing_stands_for_the_start() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from minitrain.data import ByteTokenizer, CharTokenizer, PretrainedTokenizer, train_bpe_tokenizer
 from minitrain.errors import ConfigError, DataError, TokenError
+from minitrain.evaluation import predictions as predictions_module
 from minitrain.evaluation import score_text, score_tokens, text_score, windows
+from minitrain.evaluation.predictions import predictions
 from minitrain.generation.choosing import log_probabilities
 from minitrain.generation.sessions.weights import with_weights
 from minitrain.models import GPT, GPTConfig
@@ -99,6 +101,56 @@ class CountedTokens:
         part = self._tokens[index]
         self.most = max(self.most, part.size)
         return part
+
+
+class WatchedModel(TableModel):
+    """Knows how many windows it ran on at once."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__(*shape)
+        self.batches: list[int] = []
+
+    def forward(self, tokens: Any, *, key: Any = None) -> Any:
+        self.batches.append(len(tokens))
+        return super().forward(tokens, key=key)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "logits", "most"),
+    [(40, 10**9, 5), (47, 10**9, 5), (3, 10**9, 1), (10**9, 8 * 11 * 3 + 5, 3), (10**9, 7, 1)],
+)
+def test_what_runs_at_once_is_bounded(tokens: int, logits: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By tokens, and by the logits of a model that returns all of them."""
+    monkeypatch.setattr(text_score, "TOKENS_AT_ONCE", tokens)
+    monkeypatch.setattr(text_score, "LOGITS_AT_ONCE", logits)
+    model = WatchedModel(11, 8)
+    score_tokens(model, np.arange(8 + 2 * 11) % 11, stride=2)
+    assert len(list(windows(30, 8, 2))) == 12
+    assert model.batches == [most] * (12 // most) + [12 % most] * (12 % most > 0)
+
+
+@pytest.mark.parametrize(("logits", "rows"), [(11 * 4, 4), (11 * 5 - 1, 4), (5, 1), (10**9, 8 + 2 * 4)])
+def test_a_decoder_holds_few_logits(logits: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its windows need not be fewer for that."""
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=16))
+    held, windows_run = [], []
+    forward_hidden = model.forward_hidden
+    monkeypatch.setattr(text_score, "TOKENS_AT_ONCE", 40)
+    for module in (text_score, predictions_module):
+        monkeypatch.setattr(module, "LOGITS_AT_ONCE", logits)
+    monkeypatch.setattr(
+        predictions_module, "predictions", lambda found, targets: held.append(len(found)) or predictions(found, targets)
+    )
+    monkeypatch.setattr(model, "forward_hidden", lambda x: windows_run.append(len(x)) or forward_hidden(x))
+    score = score_tokens(model, np.arange(30) % 11, stride=2)
+    assert windows_run == [5, 5, 2]
+    assert max(held) == rows
+    assert sum(held) == score.tokens == 29
+
+
+@pytest.mark.parametrize(("longest", "stride"), [(1, 1), (2, 1), (3, 1), (9, 4), (1024, 512)])
+def test_the_default_stride_is_half_of_the_context(longest: int, stride: int) -> None:
+    assert score_tokens(TableModel(11, longest), np.arange(4)).stride == stride
 
 
 def test_tokens_are_read_window_by_window() -> None:
