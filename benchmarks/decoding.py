@@ -47,14 +47,9 @@ def measure(model: str, *, rounds: int | None = None, threads: int | None = None
     environment = thread_settings(threads) | default_install()
     watch, command = OtherLoad(), ["benchmarks.decoding", "--model", model]
     with contextlib.ExitStack() as stack:
-        workers = [
-            stack.enter_context(
-                contextlib.closing(
-                    Worker(name, ["benchmarks.decoding", "--serve", name, "--model", model], environment)
-                )
-            )
-            for name in PROGRAMS
-        ]
+        workers = [Worker(name, [*command, "--serve", name], environment) for name in PROGRAMS]
+        for worker in workers:
+            stack.enter_context(contextlib.closing(worker))
         replies = take_turns(workers, "run", rounds or ROUNDS)
         own = sum(turns[-1]["cpu_seconds"] for turns in replies.values())
         greetings = {worker.name: worker.greeting for worker in workers}
