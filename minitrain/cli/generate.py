@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from ..errors import CheckpointError, printable
 from .arguments import Parser, UsageError
 from .failures import traceback_kept_in, warn
 from .options.plugins import load_plugins
-
-if TYPE_CHECKING:
-    from ..data import Tokenizer
 
 _EPILOG = """\
 examples:
@@ -21,9 +17,6 @@ examples:
   minitrain generate runs/NAME --temperature 0            always the most likely token
 
 The same seed gives the same text; another one gives another."""
-
-# A character of UTF-8 has up to four bytes; bytes that are none after twice as many never will be.
-_LONGEST_WAIT = 8
 
 
 def run(argv: Sequence[str]) -> int:
@@ -47,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
 def _write(arguments: argparse.Namespace) -> Iterator[str]:
     """The text that follows the prompt, piece by piece."""
     from ..backend import to_device
-    from ..generation import stream
+    from ..generation import encode_prompt, stream, text_pieces
     from ..random import Key
     from ..runs import load_run
 
@@ -58,7 +51,7 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
             f"{arguments.run} was made by a Trainer in Python and has no tokenizer.json to write a text with; a "
             "language model writes with trainer.generate_text() in its script"
         )
-    prompt = tokenizer.encode(arguments.prompt)[None]  # (1, T0)
+    prompt = encode_prompt(tokenizer, arguments.prompt)[None]  # (1, T0)
     columns = stream(
         model,
         to_device(prompt, arguments.device or (config.device if config else "cpu")),
@@ -68,24 +61,7 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
         top_p=arguments.top_p,
         key=Key.from_seed(arguments.seed),
     )
-    return text_of((int(column[0]) for column in columns), tokenizer)
-
-
-def text_of(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
-    """The text of ``tokens`` as they come; bytes wait until they make up a character.
-
-    The pieces, joined, are ``tokenizer.decode`` of all the tokens.
-    """
-    waiting: list[int] = []
-    for token in tokens:
-        waiting.append(token)
-        text = tokenizer.decode(waiting)
-        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(waiting) < _LONGEST_WAIT:
-            continue
-        yield text
-        waiting.clear()
-    if waiting:
-        yield tokenizer.decode(waiting)
+    return text_pieces((int(column[0]) for column in columns), tokenizer, after=prompt[0].tolist())
 
 
 def _parser() -> Parser:

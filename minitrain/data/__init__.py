@@ -28,6 +28,10 @@ from .text.bpe import BPETokenizer as BPETokenizer
 from .text.bpe import train_bpe_tokenizer as train_bpe_tokenizer
 from .text.bpe import train_joint_bpe_tokenizer as train_joint_bpe_tokenizer
 from .text.corpus import read_corpus as read_corpus
+from .text.gguf_vocabulary import tokenizer_from_gguf as tokenizer_from_gguf
+from .text.pretrained import PretrainedTokenizer as PretrainedTokenizer
+from .text.pretrained_files import load_pretrained_tokenizer as load_pretrained_tokenizer
+from .text.sentencepiece import SentencePieceTokenizer as SentencePieceTokenizer
 from .text.tokenizers import TOKENIZERS as TOKENIZERS
 from .text.tokenizers import ByteTokenizer as ByteTokenizer
 from .text.tokenizers import CharTokenizer as CharTokenizer

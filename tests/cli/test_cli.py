@@ -25,8 +25,6 @@ import yaml
 from minitrain.backend import gpu_status, use_kernels
 from minitrain.cli import main
 from minitrain.cli.failures import report, traceback_kept_in
-from minitrain.cli.generate import text_of
-from minitrain.data import ByteTokenizer
 from minitrain.runs.config import RunConfig
 from tests.helpers.places import ROOT
 
@@ -481,18 +479,6 @@ def test_generate_for_a_reader_that_leaves(finished: Path) -> None:
     assert process.wait(timeout=60) == 141
     assert process.stderr.read() == ""
     process.stderr.close()
-
-
-def test_bytes_wait_until_they_make_up_a_character() -> None:
-    tokenizer = ByteTokenizer()
-    tokens = tokenizer.encode("aé漢🙂b").tolist()
-    assert list(text_of(tokens, tokenizer)) == ["a", "é", "漢", "🙂", "b"]
-    broken = [0x41, 0xF0, 0x9F, 0x41, 0xFF, *tokenizer.encode("漢").tolist(), 0xE6]
-    assert "".join(text_of(broken, tokenizer)) == tokenizer.decode(broken)
-    assert "".join(text_of([0xFF] * 30, tokenizer)) == tokenizer.decode([0xFF] * 30)
-
-
-# Stopping and going on
 
 
 @pytest.fixture(scope="module")

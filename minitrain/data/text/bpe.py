@@ -16,7 +16,6 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from ...errors import ConfigError, DataError
 from ...files import FileError, file_error, make_folder, parse_json, read_file, write_atomically
 from ..ids import checked_ids, utf8
+from .byte_letters import byte_letters as byte_letters
 from .pieces import read_pieces
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
@@ -120,6 +120,10 @@ class BPETokenizer:
         """
         texts = self._texts
         return b"".join([texts[i] for i in checked_ids(ids, self.vocab_size).tolist()]).decode("utf-8", "replace")
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes of each id; none for a special token."""
+        return list(self._texts)
 
     def to_json(self) -> dict[str, Any]:
         """The merges and the names of the special tokens; the ids follow from these."""
@@ -240,17 +244,6 @@ def train_joint_bpe_tokenizer(
     if save_dir is not None:
         tokenizer.save(make_folder(save_dir) / FILE_NAME)
     return tokenizer
-
-
-@cache
-def byte_letters() -> tuple[str, ...]:
-    """A letter for each byte, as GPT-2 chose them, so that pieces of bytes can be written as text.
-
-    Bytes that are printable in Latin-1 are themselves; the others, in order, are the letters from U+0100 on.
-    """
-    printed = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0x100)} - {0xAD}
-    others = itertools.count(0x100)
-    return tuple(chr(byte) if byte in printed else chr(next(others)) for byte in range(256))
 
 
 def _texts_of(text: str) -> Iterator[str]:

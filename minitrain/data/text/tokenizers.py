@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ...errors import ConfigError, DataError, nearest
 from ..ids import checked_ids, utf8
 from .bpe import BPETokenizer, train_bpe_tokenizer
+from .pretrained import PretrainedTokenizer
+from .sentencepiece import SentencePieceTokenizer
 
 TOKENIZERS = ("char", "byte", "bpe")
 """The names `build_tokenizer` knows."""
@@ -30,6 +32,14 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """The text of ``ids``, any one-dimensional sequence of integers."""
+        ...
+
+    def token_bytes(self) -> list[bytes] | None:
+        """The bytes that each id stands for, so that text can be shown as it is written.
+
+        ``decode`` joins them and reads them as UTF-8, with U+FFFD for what is none. A special token stands for no
+        byte. ``None`` if ``decode`` does something else.
+        """
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -107,6 +117,13 @@ class CharTokenizer:
         """
         return _text(self._code_points[checked_ids(ids, self.vocab_size)])
 
+    def token_bytes(self) -> list[bytes] | None:
+        """The characters in UTF-8; ``None`` if one of them is half of a surrogate pair, which has no UTF-8."""
+        try:
+            return [character.encode() for character in self.characters]
+        except UnicodeEncodeError:
+            return None
+
     def to_json(self) -> dict[str, Any]:
         """The tokenizer's name and its characters."""
         return {"name": "char", "characters": self.characters}
@@ -135,6 +152,10 @@ class ByteTokenizer:
             TokenError: if an id is not in 0 … 255.
         """
         return checked_ids(ids, self.vocab_size).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
+
+    def token_bytes(self) -> list[bytes]:
+        """The 256 bytes."""
+        return [bytes([byte]) for byte in range(256)]
 
     def to_json(self) -> dict[str, Any]:
         """The tokenizer's name, which is all it needs."""
@@ -178,9 +199,13 @@ def tokenizer_from_json(description: object) -> Tokenizer:
             return ByteTokenizer()
         case {"name": "bpe"}:
             return BPETokenizer.from_json(description)
+        case {"name": "pretrained"}:
+            return PretrainedTokenizer.from_json(description)
+        case {"name": "sentencepiece"}:
+            return SentencePieceTokenizer.from_json(description)
     raise DataError(
         "this is not the description of a tokenizer: it needs a name, "
-        f"one of {', '.join(TOKENIZERS)}, and for char the string of its characters"
+        f"one of {', '.join(TOKENIZERS)}, pretrained or sentencepiece, and for char the string of its characters"
     )
 
 

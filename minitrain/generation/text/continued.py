@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from ..backend.arrays import to_device, to_numpy
-from .decoding import Sampling, generate
-from .session import LanguageModel
+from ...backend.arrays import to_device, to_numpy
+from ..decoding import Sampling, generate
+from ..session import LanguageModel
+from .detokenize import encode_prompt, text_pieces
 
 
 def continue_text(
@@ -35,7 +36,6 @@ def continue_text(
         ConfigError: if a setting is out of range, or the key is missing.
         DataError: if the tokenizer does not know a character of the prompt.
     """
-    tokens = to_device(tokenizer.encode(prompt)[None], device)  # (1, T0)
-    written = to_numpy(generate(model, tokens, max_new_tokens, **sampling))  # (1, T0 + new)
-    text: str = tokenizer.decode(written[0, tokens.shape[1] :])
-    return text
+    tokens = encode_prompt(tokenizer, prompt)  # (T0,)
+    written = to_numpy(generate(model, to_device(tokens[None], device), max_new_tokens, **sampling))  # (1, T0 + new)
+    return "".join(text_pieces(written[0, len(tokens) :].tolist(), tokenizer, after=tokens.tolist()))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .batches import batch_generate
-from .params import SamplingParams
-from .requests import Detokenize, Sample
-from .session import LanguageModel, Session, Tokens
+from ..batches import batch_generate
+from ..params import SamplingParams
+from ..requests import Sample
+from ..session import LanguageModel, Session
+from .detokenize import detokenizer_of, encode_prompt, text_pieces
 
 
 def generate_text_sampling(
@@ -44,9 +45,9 @@ def generate_text_sampling(
         (texts,) = generate_text_sampling(model, tokenizer, ["Once upon a time"], params)
         ```
     """
-    encoded = [tokenizer.encode(prompt) for prompt in prompts]
-    results = batch_generate(model, encoded, params, slots=slots, detokenizer=_pieces(tokenizer), device=device)
-    return [[_text(sample, tokenizer) for sample in result.samples] for result in results]
+    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    results = batch_generate(model, encoded, params, slots=slots, detokenizer=detokenizer_of(tokenizer), device=device)
+    return [[_text(result.prompt, sample, tokenizer) for sample in result.samples] for result in results]
 
 
 def sample_text(
@@ -81,25 +82,6 @@ def sample_text(
     return generate_text_sampling(model, tokenizer, [prompt], params, device=device)[0][0]
 
 
-def _pieces(tokenizer: Any) -> Detokenize:
-    """What a stop string is looked for in: the text that each token adds."""
-
-    def of_sample(prompt: Tokens) -> Any:
-        tokens: list[int] = []
-        told = 0
-
-        def of_token(token: int) -> str:
-            nonlocal told
-            tokens.append(token)
-            text: str = tokenizer.decode(tokens).rstrip("\N{REPLACEMENT CHARACTER}")  # perhaps half a character
-            piece, told = text[told:], max(told, len(text))
-            return piece
-
-        return of_token
-
-    return of_sample
-
-
-def _text(sample: Sample, tokenizer: Any) -> str:
-    text: str = tokenizer.decode(sample.tokens)
+def _text(prompt: Any, sample: Sample, tokenizer: Any) -> str:
+    text = "".join(text_pieces(sample.tokens, tokenizer, after=prompt))
     return text.partition(sample.stopped_by)[0] if isinstance(sample.stopped_by, str) else text

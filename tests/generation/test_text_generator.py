@@ -1,0 +1,247 @@
+"""Texts in, texts out: with minitrain's models and with those of others, in pieces and at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minitrain.data import ByteTokenizer, CharTokenizer, Dataset, PretrainedTokenizer, train_bpe_tokenizer
+from minitrain.errors import ConfigError, DataError, ShapeError
+from minitrain.generation import (
+    SamplingParams,
+    TextGenerator,
+    UncachedSession,
+    apply_chat_template,
+    batch_generate,
+    find_tokenizer,
+    generate_text_sampling,
+    sample_text,
+)
+from minitrain.models.gpt import GPT, GPTConfig
+from tests.helpers.texts.adversarial import TRAINING
+from tests.helpers.texts.chats import CHATML
+from tests.helpers.texts.tokenizers_of_others import SPECIAL, described
+
+KINDS = ("char", "byte", "bpe", "smollm", "sentencepiece-like")
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@cache
+def tokenizer_of(kind: str) -> Any:
+    if kind == "char":
+        return CharTokenizer("".join(sorted(set("abc defgh.\n"))))
+    if kind == "byte":
+        return ByteTokenizer()
+    if kind == "bpe":
+        return train_bpe_tokenizer([TRAINING], vocab_size=400)
+    if kind == "sentencepiece-like":
+        return PretrainedTokenizer(described(kind), begin="<s>", end=["</s>"])
+    return PretrainedTokenizer(described(kind), end=[SPECIAL[2]], chat_template=CHATML)
+
+
+@cache
+def writer_of(kind: str) -> TextGenerator:
+    tokenizer = tokenizer_of(kind)
+    config = GPTConfig(vocab_size=tokenizer.vocab_size, block_size=16, n_layer=1, n_head=1, n_embd=8)
+    return TextGenerator(GPT(config, seed=3), tokenizer, slots=3)
+
+
+def prompts_of(kind: str) -> st.SearchStrategy[str]:
+    return st.text("abc def" if kind == "char" else "abc dé漢😀", min_size=1, max_size=8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_the_text_is_that_of_the_tokens(kind: str, data: st.DataObject) -> None:
+    writer, prompt = writer_of(kind), data.draw(prompts_of(kind))
+    chosen: dict[str, Any] = {"top_k": data.draw(st.none() | st.integers(1, 5)), "seed": data.draw(st.integers(0, 99))}
+    pieces = list(writer.stream(prompt, 12, 0.8, **chosen))
+    tokens = tokenizer_of(kind).encode(prompt)
+    ends = getattr(tokenizer_of(kind), "end_ids", (2,) if kind == "bpe" else ())
+    params = SamplingParams(max_new_tokens=12, temperature=0.8, stop_token_ids=ends, **chosen)
+    (result,) = batch_generate(writer.model, [tokens], params)
+    whole, begun = (tokenizer_of(kind).decode(part) for part in ([*tokens, *result.tokens], tokens))
+    assert "".join(pieces) == whole[len(begun) :]
+    assert writer.generate(prompt, 12, 0.8, **chosen) == prompt + "".join(pieces)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=10)
+@given(data=st.data())
+def test_texts_of_a_batch_are_those_of_one_by_one(kind: str, data: st.DataObject) -> None:
+    prompts = data.draw(st.lists(prompts_of(kind), max_size=5))
+    texts = writer_of(kind).batch_generate(prompts, 8, 1.0, seed=4, stop=["a", " e"])
+    assert texts == [writer_of(kind).generate(prompt, 8, 1.0, seed=4, stop=["a", " e"]) for prompt in prompts]
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "smollm"])
+@settings(max_examples=30)
+@given(data=st.data())
+def test_a_text_ends_before_its_first_stop_string(kind: str, data: st.DataObject) -> None:
+    writer, prompt = writer_of(kind), data.draw(prompts_of(kind))
+    seed = data.draw(st.integers(0, 99))
+    whole = "".join(writer.stream(prompt, 30, seed=seed))
+    inside = st.integers(0, max(0, len(whole) - 1)).map(lambda at: whole[at : at + 2])
+    stops = [stop for stop in data.draw(st.lists(inside | st.text("ab", max_size=2), max_size=3)) if stop]
+    found = [at for stop in stops if (at := whole.find(stop)) >= 0]
+    assert "".join(writer.stream(prompt, 30, seed=seed, stop=stops)) == whole[: min(found, default=len(whole))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=10)
+@given(seed=st.integers(0, 1000))
+def test_a_text_has_the_form_of_its_grammar(kind: str, seed: int) -> None:
+    pytest.importorskip("llguidance")
+    from minitrain.generation import Grammar
+
+    writer, pattern = writer_of(kind), "(a|b){2,4} (cab|bed)[.]"
+    grammar = Grammar.regex(pattern, writer.tokenizer)
+    assert re.fullmatch(pattern, "".join(writer.stream("a", 60, seed=seed, grammar=grammar)))
+    for text in writer.batch_generate(["a", "b", "ab"], 60, 2.0, seed=seed, grammar=grammar):
+        assert re.search(f"{pattern}$", text)
+    if kind not in ("char", "sentencepiece-like"):
+        schema = {"type": "object", "properties": {"a": {"enum": [1, "b"]}}, "required": ["a"]}
+        schema["additionalProperties"] = False
+        grammar = Grammar.json_schema(schema, writer.tokenizer)
+        assert json.loads("".join(writer.stream("a", 60, seed=seed, grammar=grammar))) in ({"a": 1}, {"a": "b"})
+
+
+def test_a_processor_and_a_grammar() -> None:
+    pytest.importorskip("llguidance")
+    from minitrain.generation import Grammar
+
+    writer, grammar = writer_of("byte"), Grammar.regex("[a-z]{5}", writer_of("byte").tokenizer)
+
+    def prefers(tokens: Any, logits: Any) -> Any:
+        logits[[ord("Q"), ord("q")]] += 100
+        return logits
+
+    assert "".join(writer.stream("a", 60, grammar=grammar, processor=prefers)) == "qqqqq"
+
+
+def test_a_chat() -> None:
+    writer = writer_of("smollm")
+    tokens = apply_chat_template(writer.tokenizer, HELLO)
+    params = SamplingParams(max_new_tokens=9, seed=5, stop_token_ids=writer.tokenizer.end_ids)
+    (result,) = batch_generate(writer.model, [tokens], params)
+    assert "".join(writer.chat(HELLO, 9, seed=5)) == writer.tokenizer.decode(result.tokens)
+    with pytest.raises(ConfigError, match="no chat template"):
+        writer_of("byte").chat(HELLO)
+    with pytest.raises(DataError, match="at least one message"):
+        writer.chat([])
+
+
+def test_leaving_the_loop_frees_the_slots() -> None:
+    session = UncachedSession(writer_of("byte").model, 2)
+    pieces = TextGenerator(session, ByteTokenizer()).stream("abc", 100)
+    next(pieces)
+    assert session.length(0) + session.length(1) > 0
+    pieces.close()
+    del pieces
+    assert (session.length(0), session.length(1)) == (0, 0)
+
+
+def test_the_end_token_is_no_text_and_can_be_chosen() -> None:
+    writer, line = writer_of("char"), int(tokenizer_of("char").encode("\n")[0])
+    text = writer.generate("a", 200, seed=1, stop_token_ids=[line])
+    assert "\n" not in text
+    assert writer.generate("a", 200, seed=1).startswith(text + "\n")
+    longer = writer.generate("a", 60, seed=1, min_new_tokens=60, stop=["b"])
+    assert longer == writer.generate("a", 60, seed=1)
+
+
+class Own:
+    """Somebody's model."""
+
+    def generate(self, tokens: Any, max_new_tokens: int, temperature: float = 1.0) -> Any:
+        self.called = (tokens.tolist(), max_new_tokens, temperature)
+        return np.concatenate([tokens, np.array([[*b"b##c"]])[:, :max_new_tokens]], axis=1)
+
+
+class Bare:
+    def generate(self, tokens: Any, max_new_tokens: int) -> Any:
+        return [[*b"bcd"]]
+
+
+class Transformers:
+    def generate(self, inputs: Any = None, **settings: Any) -> Any:
+        self.called = (inputs, settings)
+        return np.array([[*inputs[0], *b"xyz"]])
+
+
+def test_models_of_others() -> None:
+    model = Own()
+    writer = TextGenerator(model, ByteTokenizer())
+    assert writer.generate("a", max_length=3, temperature=0.5) == "ab##"
+    assert model.called == ([[97]], 3, 0.5)
+    assert writer.generate("a", stop="##") == "ab"
+    assert writer.batch_generate(["a", "aa"], 4, stop=["c"]) == ["ab##", "aab##"]
+    with pytest.raises(ConfigError, match="takes no top_k; it takes max_new_tokens, temperature"):
+        writer.generate("a", top_k=3)
+    with pytest.raises(ConfigError, match="grammar is for minitrain's models"):
+        writer.generate("a", grammar=object())
+    assert TextGenerator(Bare(), ByteTokenizer(), returns_prompt=False).generate("a") == "abcd"
+    with pytest.raises(ConfigError, match="takes no temperature"):
+        TextGenerator(Bare(), ByteTokenizer()).generate("a", temperature=0.5)
+    with pytest.raises(ShapeError, match="returns_prompt=False"):
+        TextGenerator(Bare(), ByteTokenizer()).generate("a")
+    like_transformers = Transformers()
+    writer = TextGenerator(like_transformers, ByteTokenizer(), as_input=lambda tokens: tokens.tolist())
+    assert writer.generate("a", 5, 0.0, top_k=3) == "axyz"
+    assert like_transformers.called == ([[97]], {"max_new_tokens": 5, "top_k": 3, "do_sample": False})
+    writer.generate("a", 5, 0.7)
+    assert like_transformers.called[1] == {"max_new_tokens": 5, "temperature": 0.7, "do_sample": True}
+
+
+def test_the_tokenizer_is_found(tmp_path: Any) -> None:
+    (tmp_path / "text.txt").write_text("hello")
+    tokenizer, model = ByteTokenizer(), writer_of("byte").model
+    data = Dataset(tmp_path / "text.txt", tokenizer, block_size=4)
+    for place in (tokenizer, data, SimpleNamespace(tokenizer=tokenizer), SimpleNamespace(dataset=data)):
+        assert find_tokenizer(None, place) is tokenizer
+        assert TextGenerator(model, place).generate("a", 3, seed=2) == writer_of("byte").generate("a", 3, seed=2)
+    with pytest.raises(ConfigError, match="neither the data nor the model has one"):
+        TextGenerator(model)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"surprise": 1}, "no setting 'surprise'"),
+        ({"top_kk": 1}, "did you mean 'top_k'"),
+        ({"top_k": 0}, "top_k"),
+        ({"max_length": -1}, "max_new_tokens"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"num_samples": 2}, "one continuation here"),
+        ({"stop": [""]}, "one character or more"),
+    ],
+)
+def test_wrong_settings_are_named_before_anything_is_written(chosen: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        writer_of("byte").stream("a", **chosen)
+
+
+def test_an_empty_prompt() -> None:
+    with pytest.raises(ShapeError, match="a prompt is empty"):
+        writer_of("byte").generate("")
+    assert writer_of("byte").batch_generate([]) == []
+
+
+def test_functions_know_the_prompt_too() -> None:
+    """Between a prompt and its continuation, SentencePiece's first space is a space."""
+    writer = writer_of("sentencepiece-like")
+    for seed in range(20):
+        params = SamplingParams(max_new_tokens=6, seed=seed, stop_token_ids=writer.tokenizer.end_ids)
+        ((text,),) = generate_text_sampling(writer.model, writer.tokenizer, ["hello"], params)
+        assert writer.generate("hello", 6, seed=seed) == "hello" + text
+    free = writer_of("byte")
+    assert free.generate("hello", 6, seed=3) == "hello" + sample_text(free.model, free.tokenizer, "hello", 6, seed=3)
