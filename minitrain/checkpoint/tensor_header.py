@@ -34,6 +34,8 @@ DTYPES = {
     "bool": "BOOL",
 }
 """The format's name for each of NumPy's types."""
+FOR_OTHERS = {"bfloat16": "BF16"}
+"""A type that checkpoints do not have, for files that other programs read."""
 
 _KNOWN = frozenset(DTYPES.values())
 _LONGEST = 8_000_000  # bytes of a header: one array takes about 150

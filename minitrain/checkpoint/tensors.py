@@ -18,17 +18,20 @@ from numpy.typing import NDArray
 
 from ..backend.arrays import Array, is_array, to_numpy
 from ..errors import CheckpointError
-from .tensor_header import DTYPES, check_tensor_header
+from .tensor_header import DTYPES, FOR_OTHERS, check_tensor_header
 
 ARRAY = "__array__"
 """Key of what stands in JSON for an array that lies in a safetensors file."""
 
 
-def tensor_pieces(arrays: Mapping[str, Array]) -> Iterator[bytes | NDArray[np.uint8]]:
+def tensor_pieces(
+    arrays: Mapping[str, Array], *, metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes | NDArray[np.uint8]]:
     """The bytes of a safetensors file with ``arrays`` in it, header first, then one piece per array.
 
     Args:
         arrays: arrays by name, on any device, of any layout; fetched from a GPU one at a time.
+        metadata: texts by name, for files that others read.
 
     Yields:
         Pieces to be written one after the other.
@@ -36,13 +39,14 @@ def tensor_pieces(arrays: Mapping[str, Array]) -> Iterator[bytes | NDArray[np.ui
     Raises:
         CheckpointError: if an array's dtype has no name in the format.
     """
-    header, end = {}, 0
+    header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
+    end, names = 0, DTYPES if metadata is None else DTYPES | FOR_OTHERS
     for name, array in arrays.items():
-        if array.dtype.name not in DTYPES:
+        if array.dtype.name not in names:
             raise CheckpointError(f"cannot save {name}: safetensors has no {array.dtype}; convert it to float32")
         start, end = end, end + int(array.nbytes)
         header[name] = {
-            "dtype": DTYPES[array.dtype.name],
+            "dtype": names[array.dtype.name],
             "shape": list(array.shape),
             "data_offsets": [start, end],
         }

@@ -12,12 +12,12 @@ from typing import Any
 from ..errors import ConfigError
 from ..formats import one_line
 from ..runs.config import RunConfig
-from ..runs.initial import inherited_settings
+from ..runs.weights.initial import inherited_settings
 from ..settings.section import settings
 from ..settings.tree import choose_variant, is_group
 from .groups import DEFAULT, config_groups, option_values
-from .overrides import LITERAL as LITERAL
-from .overrides import OPTIONAL, read_overrides
+from .options.overrides import LITERAL as LITERAL
+from .options.overrides import OPTIONAL, read_overrides
 
 _USUAL: dict[str, Any] = {"recipe": "pydoc", "data": "pydoc"}
 _NOT_GIVEN = "???"

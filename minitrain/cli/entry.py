@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a model on a text, or continue a run",
     "generate": "let a trained model continue a text",
     "eval": "the loss of a trained model on its held-out text, or on another",
+    "export": "write a trained model for transformers or llama.cpp",
     "plot": "draw the curves of a run",
     "compare": "runs side by side: their results, and the settings that differ",
     "shards": "turn a text of any size into token shards, to train on",

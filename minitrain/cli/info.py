@@ -25,6 +25,7 @@ examples:
   minitrain info                 versions, threads, BLAS and GPU
   minitrain info gpt2            a preset
   minitrain info runs/NAME       the model of a run
+  minitrain info model.gguf      a GGUF file, or a folder of transformers
 
 presets:
 {presets}
@@ -47,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
         description="Versions, threads, BLAS and GPU that minitrain finds on this machine, or the size of a model.",
         epilog=_EPILOG.format(presets=presets_in_words()),
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a preset, or the folder of a run")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a preset, the folder of a run, or a published model")
     parser.add_plugin()
     parser.add_trust()
     arguments = parser.parse_args(argv)
@@ -72,9 +73,12 @@ def _machine() -> Mapping[str, str]:
 
 def _model(name: str, *, trusted: bool) -> Mapping[str, str]:
     """What a preset or the model of a run consists of."""
+    from ..interop.formats import is_published
     from ..models.presets import PRESETS, build_model
     from ..models.summary import summarize
 
+    if name not in PRESETS and is_published(name):
+        return _published(name)
     model: Any
     multiplied: dict[str, str] = {}
     if name in PRESETS:
@@ -91,5 +95,18 @@ def _model(name: str, *, trusted: bool) -> Mapping[str, str]:
             multiplied["matrix products"] = "\n".join(f"{product} ({dtype})" for dtype, product in products.items())
     else:
         hint = did_you_mean(name, PRESETS) or f"; there are {', '.join(PRESETS)}"
-        raise ConfigError(f"{name!r} is neither a preset nor the folder of a run{hint}")
+        raise ConfigError(f"{name!r} is neither a preset, the folder of a run, nor a published model{hint}")
     return {"model": f"{one_line(name)} ({type(model).__name__})"} | summarize(model).rows() | multiplied
+
+
+def _published(name: str) -> Mapping[str, str]:
+    """What a folder of transformers or a GGUF file holds."""
+    from dataclasses import asdict
+
+    from ..interop.formats import describe_published, load_published
+    from ..models.summary import summarize
+
+    form, family, config = describe_published(name)
+    rows = {"model": f"{one_line(name)} ({family}, {form})"}
+    rows |= {f"  {key}": one_line(str(value)) for key, value in asdict(config).items()}
+    return rows | summarize(load_published(name)).rows()

@@ -1,5 +1,7 @@
 """Whole models, built from layers: GPT, Llama, encoders, an encoder–decoder, a vision transformer, an MLP."""
 
+from .bert import Bert as Bert
+from .bert import BertConfig as BertConfig
 from .dual_encoder import DualEncoder as DualEncoder
 from .dual_encoder import ImageTextBatch as ImageTextBatch
 from .encoder import Encoder as Encoder

@@ -49,4 +49,5 @@ def attention_flops(width: int, pairs: int) -> int:
 
 def visible_pairs(length: int, window: int | None = None) -> int:
     """Pairs of a query and a key in causal attention over ``length`` positions, at most ``window`` keys per query."""
-    return sum(min(t + 1, window or length) for t in range(length))
+    seen = min(window or length, length)  # by the last query
+    return seen * (seen + 1) // 2 + (length - seen) * seen

@@ -31,6 +31,7 @@ class GPTConfig(TransformerConfig):
         n_kv_head: number of key and value heads (grouped queries), a divisor of ``n_head``; ``None`` for ``n_head``.
         bias: whether linear layers and norms have biases.
         tie_weights: whether the output layer shares the token embedding's matrix.
+        eps: added to the variance in the norms.
         gelu: ``"exact"`` (or ``"none"``, PyTorch's name for it), or ``"tanh"`` for GPT-2's approximation.
         loss_chunk: number of positions whose logits the loss holds at once, see ``linear_cross_entropy``; ``None`` for
             all.
@@ -42,6 +43,7 @@ class GPTConfig(TransformerConfig):
     n_kv_head: int | None = None
     bias: bool = False
     tie_weights: bool = True
+    eps: float = field(default=1e-5, kw_only=True)
     gelu: str = "exact"
     loss_chunk: int | None = None
 
@@ -67,6 +69,7 @@ class GPT(Decoder):
             alibi=config.positions == "alibi",
             dropout=config.dropout,
             bias=config.bias,
+            eps=config.eps,
             approximate=config.gelu,
             out_std=residual_std(0.02, config.n_layer),
             dtype=dtype,
@@ -74,4 +77,4 @@ class GPT(Decoder):
 
     def make_norm(self, dtype: Any) -> LayerNorm:
         """A layer norm."""
-        return LayerNorm(self.config.n_embd, bias=self.config.bias, dtype=dtype)
+        return LayerNorm(self.config.n_embd, bias=self.config.bias, eps=self.config.eps, dtype=dtype)

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import ConfigError, nearest
 from ..nn.core.module import Module
+from .bert import Bert, BertConfig
 from .common.config import CheckedConfig
-from .common.cross_entropy import CrossEntropyModel
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig
@@ -41,6 +41,10 @@ PRESETS: dict[str, Any] = {
     "encoder-base": EncoderConfig(
         vocab_size=30522, n_classes=2, block_size=512, n_layer=12, n_head=12, n_embd=768, dropout=0.1, pool="first"
     ),
+    # all-MiniLM-L6-v2, an encoder of sentences (Wang et al., 2020, arXiv:2002.10957)
+    "bert-minilm": BertConfig(
+        vocab_size=30522, block_size=512, n_layer=6, n_head=12, n_embd=384, n_hidden=1536, dropout=0.1
+    ),
     # the copy task of "The Annotated Transformer"
     "seq2seq-copy": Seq2SeqConfig(vocab_size=11, block_size=16, n_layer=2, n_head=4, n_embd=64),
     # the base model of Vaswani et al., 2017
@@ -57,7 +61,7 @@ PRESETS: dict[str, Any] = {
     "mlp-moons": MLPConfig((2, 16, 16, 1), task="regression"),
     "mlp-digits": MLPConfig((64, 128, 10)),
 }
-MODELS: list[type[CrossEntropyModel]] = [GPT, Llama, Encoder, Seq2Seq, ViT, MLP]
+MODELS: list[type[Any]] = [GPT, Llama, Encoder, Bert, Seq2Seq, ViT, MLP]
 """The models that a configuration describes; each names its ``config_type``. Append your own."""
 
 

@@ -18,6 +18,7 @@ from .attention.self_attention import MultiHeadAttention as MultiHeadAttention
 from .blocks.block import PreNormBlock as PreNormBlock
 from .blocks.block import TransformerBlock as TransformerBlock
 from .blocks.decoder_block import DecoderBlock as DecoderBlock
+from .blocks.post_norm_block import PostNormBlock as PostNormBlock
 from .blocks.recompute import checkpoint_activations as checkpoint_activations
 from .core.assign import assign_groups as assign_groups
 from .core.assign import freeze as freeze

@@ -24,6 +24,7 @@ from .generation_config import GenerationConfig
 from .model_config import GPTModelConfig, ModelConfig
 from .objective_config import create_loss, create_metrics
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
+from .weights.adapters import create_adapter
 
 MADE_IN_PYTHON = "python"
 
@@ -55,6 +56,9 @@ class RunConfig(Section):
     loss: dict[str, Any] | str | None = setting(
         None, "The loss to minimise: a name, or a group of a name and settings; null is the model's own."
     )
+    adapter: dict[str, Any] | str | None = setting(
+        None, "Train adapters in place of all weights: lora, or a group of a name and settings; null is none."
+    )
     metrics: tuple[str, ...] = setting((), "What else to measure on the validation data: names of metrics.")
     callbacks: tuple[dict[str, Any] | str, ...] = setting(
         (), "What else happens while training: names of callbacks, or groups of a name and settings."
@@ -68,8 +72,9 @@ class RunConfig(Section):
         for name, path in (("run_dir", self.run_dir), ("init_from", self.init_from), ("data.path", self.data.path)):
             if path is not None and "\0" in path:
                 raise ConfigError(f"{name} must be a path, and a path has no NUL character; got {shown(path)}")
-        create_callbacks(self.callbacks)  # knows names and ranges; so do the next two
+        create_callbacks(self.callbacks)  # knows names and ranges; so do the next three
         create_loss(self.loss)
+        create_adapter(self.adapter)
         create_metrics(self.metrics)
         if self.trainer.max_steps is not None:  # else the length of the text decides
             self.scheduler.check_run(self.optimizer, self.trainer.max_steps)

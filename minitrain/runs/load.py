@@ -16,6 +16,7 @@ from ..folder import RunFolder
 from ..folder.commands import resume_command
 from ..folder.names import TOKENIZER
 from ..models.common.decoder import Decoder
+from ..nn.adapters.lora import merge_lora
 from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
 from .config import RunConfig
@@ -26,6 +27,7 @@ from .need import refuse_impossible_model
 from .python_run import load_weights, read_settings, rebuild_model
 from .report import draw, write_report
 from .run_data import load_tokenizer, load_tokens, tokens_of_text
+from .weights.adapters import create_adapter
 
 
 def model_of(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
@@ -40,7 +42,7 @@ class LoadedRun(NamedTuple):
 
     Attributes:
         model: the model, with the weights of the newest intact checkpoint that its validation used: averaged ones
-            where a callback such as `EMA` keeps some.
+            where a callback such as `EMA` keeps some. Adapters are merged.
         tokenizer: its tokenizer; ``None`` if the run was made in Python and kept none.
         config: its settings; ``None`` if the run was made in Python.
         step: the number of updates behind the weights.
@@ -114,9 +116,13 @@ def _load(
         )
     refuse_impossible_model(config, tokenizer.vocab_size)
     model = model_of(config, tokenizer)
+    if (adapter := create_adapter(config.adapter)) is not None:
+        adapter.add(model, config.seed)
     newest.check_fits(model.state_dict())
     weights, averaged_by = evaluation_weights(newest)
     model.load_state_dict(weights)
+    if adapter is not None:
+        merge_lora(model)
     model.to(device or config.device)
     return LoadedRun(model, tokenizer, config, newest.step), averaged_by, newest
 

@@ -52,7 +52,7 @@ def least_need(config: RunConfig, vocab_size: int) -> Need:
     """
     shape = config.model.shape(vocab_size=vocab_size, block_size=config.data.block_size)
     parameters = parameter_count(shape) or 0
-    copies = 2 + _moments(config)
+    copies = 2 + _moments(config) if config.adapter is None else 1  # adapters are few: the frozen weights remain
     trainer = config.trainer
     rows = -(-trainer.batch_size // trainer.gradient_accumulation_steps) * config.data.block_size
     if not parameters:  # a model of your own: its batch alone is known
@@ -108,17 +108,17 @@ def parameter_count(shape: Any) -> int | None:
 
 def _gpt(shape: GPTConfig) -> int:
     C, bias = shape.n_embd, int(shape.bias)
-    block = _attention(shape) + bias * (C + 2 * _key_width(shape) + C)
+    block = _attention(shape) + bias * (_query_width(shape) + 2 * _key_width(shape) + C)
     block += 8 * C * C + bias * 5 * C  # up to 4 C and back
     block += 2 * (1 + bias) * C  # two norms
-    outside = shape.block_size * C + (1 + bias) * C  # positions and the final norm
-    return _tables(shape) + outside + shape.n_layer * block
+    return _tables(shape) + (1 + bias) * C + shape.n_layer * block  # the last one: the final norm
 
 
 def _llama(shape: LlamaConfig) -> int:
     C = shape.n_embd
     block = _attention(shape) + 3 * C * shape.hidden + 2 * C
-    block += 2 * (C // shape.n_head) * shape.qk_norm
+    block += 2 * _head_width(shape) * shape.qk_norm
+    block += (_query_width(shape) + 2 * _key_width(shape)) * shape.qkv_bias
     return _tables(shape) + C + shape.n_layer * block
 
 
@@ -126,22 +126,31 @@ _COUNTS: dict[type, Callable[[Any], int]] = {GPTConfig: _gpt, LlamaConfig: _llam
 
 
 def _tables(shape: Any) -> int:
-    return (1 if shape.tie_weights else 2) * shape.vocab_size * shape.n_embd  # type: ignore[no-any-return]
+    """The embeddings of tokens and positions, and the head."""
+    rows = (1 if shape.tie_weights else 2) * shape.vocab_size + shape.block_size * (shape.positions == "learned")
+    return rows * shape.n_embd  # type: ignore[no-any-return]
+
+
+def _head_width(shape: Any) -> int:
+    return getattr(shape, "head_width", None) or shape.n_embd // shape.n_head  # type: ignore[no-any-return]
+
+
+def _query_width(shape: Any) -> int:
+    return _head_width(shape) * shape.n_head  # type: ignore[no-any-return]
 
 
 def _key_width(shape: Any) -> int:
-    return shape.n_embd // shape.n_head * (shape.n_kv_head or shape.n_head)  # type: ignore[no-any-return]
+    return _head_width(shape) * (shape.n_kv_head or shape.n_head)  # type: ignore[no-any-return]
 
 
 def _attention(shape: Any) -> int:
-    C = shape.n_embd
-    return C * (C + 2 * _key_width(shape)) + C * C  # type: ignore[no-any-return]
+    return shape.n_embd * (2 * _query_width(shape) + 2 * _key_width(shape))  # type: ignore[no-any-return]
 
 
 def _block_width(shape: Any) -> int:
     """Numbers that a block keeps for each token: inputs, queries, keys, values, attention's output, hidden layer."""
     hidden = getattr(shape, "hidden", 4 * shape.n_embd)
-    return 4 * shape.n_embd + 2 * _key_width(shape) + hidden  # type: ignore[no-any-return]
+    return 2 * shape.n_embd + 2 * _query_width(shape) + 2 * _key_width(shape) + hidden  # type: ignore[no-any-return]
 
 
 class _Probe(Module):

@@ -39,13 +39,14 @@ from ..training.trainer import Trainer
 from .config import RunConfig
 from .confine import confined_callbacks, needs_trust, refuse_remote_checkpoints
 from .evaluation import TokenWindows, compare_with_guessing, evaluate
-from .initial import load_initial
 from .load import model_of
 from .need import refuse_impossible
 from .objective_config import create_loss, create_metrics
 from .python_run import read_settings, resume_in_python
 from .report import RunResult, draw, write_report, write_sample
 from .run_data import load_tokens, prepare_tokens, save_tokens
+from .weights.adapters import create_adapter
+from .weights.initial import load_initial
 
 CHANGEABLE = (
     "trainer.max_steps",
@@ -232,6 +233,8 @@ def _assemble(config: RunConfig, folder: RunFolder, warn: Warn, weights: Checkpo
     model = model_of(config, tokenizer)
     if weights is not None:
         model.load_state_dict(weights.model)
+    if (adapter := create_adapter(config.adapter)) is not None:
+        adapter.add(model, config.seed)
     model.to(config.device)
     pack(model)
     loader: Any = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)

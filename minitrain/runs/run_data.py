@@ -34,7 +34,7 @@ from ..folder import RunFolder
 from ..folder.names import LARGEST, SHARDS, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS
 from .config import RunConfig
 from .data_config import DataConfig, TokensConfig
-from .initial import run_of
+from .weights.initial import run_of
 
 
 class RunTokens(NamedTuple):

@@ -136,4 +136,20 @@ KINDS = {
     "vit, mean": Kind(ViT, ViTConfig, IMAGE | {"pool": "mean", "bias": False}, images),
     "mlp": Kind(MLP, MLPConfig, {"widths": (3, 8, 5)}, vectors),
 }
+NOT_GPT, NOT_LLAMA = ("sinusoidal", "rotary", "alibi"), ("learned", "sinusoidal", "alibi")
 TRANSFORMERS = {name: kind for name, kind in KINDS.items() if name != "mlp"}
+RELATIVES = {
+    **{f"gpt, {positions}": Kind(GPT, GPTConfig, LANGUAGE | {"positions": positions}, tokens) for positions in NOT_GPT},
+    **{
+        f"llama, {positions}": Kind(Llama, LlamaConfig, LANGUAGE | {"positions": positions}, tokens)
+        for positions in NOT_LLAMA
+    },
+    "mistral": Kind(Llama, LlamaConfig, LANGUAGE | {"n_head": 4, "n_kv_head": 2, "window": 3}, tokens),
+    "qwen2": Kind(Llama, LlamaConfig, LANGUAGE | {"qkv_bias": True, "tie_weights": True, "n_kv_head": 1}, tokens),
+    "qwen3": Kind(Llama, LlamaConfig, LANGUAGE | {"qk_norm": True, "head_width": 6, "eps": 1e-2}, tokens),
+    "llama 3": Kind(
+        Llama, LlamaConfig, LANGUAGE | {"rope_kind": "llama3", "rope_scaling": 4.0, "rope_original": 30}, tokens
+    ),
+    "gpt, eps": Kind(GPT, GPTConfig, LANGUAGE | {"bias": True, "eps": 1e-2}, tokens),
+}
+"""Other settings of GPT and Llama: positions, and the families of published models."""

@@ -13,7 +13,7 @@ from minitrain.checkpoint import read_checkpoint
 from minitrain.checkpoint.store import warn_user
 from minitrain.errors import CheckpointError, ConfigError
 from minitrain.runs import RunConfig, resume_run, start_run
-from minitrain.runs.initial import inherited_settings, load_initial
+from minitrain.runs.weights.initial import inherited_settings, load_initial
 from minitrain.training import TrainingConfig
 from tests.helpers.small_runs import STEPS, small_config, tiny_trainer
 

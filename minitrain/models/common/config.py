@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 from ...errors import ConfigError, did_you_mean
+from ...nn.attention.heads import ROPE_SCALINGS
 from ...ops.activations.gelu import FORMS
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
@@ -18,6 +19,9 @@ POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 
 POOLINGS = ("mean", "first")
 """What the head classifies: the mean of all positions that are not padding, or the first position."""
+
+POOLERS = ("absent", "unused", "used")
+"""Whether a BERT has a pooler, a linear layer and a tanh, and whether sentences go through it."""
 
 KINDS = {
     int: (Integral, "a whole number"),
@@ -153,12 +157,15 @@ def one_of(choices: Iterable[str]) -> Callable[[str, Any], None]:
 CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("vocab_size", "target_vocab_size", "block_size", "n_classes"), at_least_one),
     **dict.fromkeys(("image_size", "patch", "channels", "n_layer", "n_head", "n_embd", "n_hidden"), at_least_one),
+    **dict.fromkeys(("head_width", "rope_original", "n_types"), at_least_one),
     "window": at_least_one,
     "loss_chunk": loss_chunk,
     **dict.fromkeys(("dropout", "drop_path", "label_smoothing"), share),
-    **dict.fromkeys(("rope_base", "rope_scaling", "eps"), positive),
+    **dict.fromkeys(("rope_base", "rope_scaling", "rope_low", "rope_high", "eps"), positive),
+    "rope_kind": one_of(ROPE_SCALINGS),
     "gelu": one_of(FORMS),
     "pool": one_of(POOLINGS),
+    "pooler": one_of(POOLERS),
     "positions": one_of(POSITIONS),
 }
 """The check of a field by its name."""
@@ -167,7 +174,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
 def check_heads(config: Any) -> None:
     """Raise a ``ConfigError`` unless the heads divide the width, and the key heads divide the heads."""
     width, heads, kv_heads = config.n_embd, config.n_head, getattr(config, "n_kv_head", None)
-    if width % heads:
+    if getattr(config, "head_width", None) is None and width % heads:
         near = max(heads, round(width / heads) * heads)
         raise ConfigError(f"n_embd = {width} is not a multiple of n_head = {heads}: try n_embd = {near}")
     if kv_heads is not None and (kv_heads < 1 or heads % kv_heads):
@@ -176,7 +183,10 @@ def check_heads(config: Any) -> None:
 
 def check_positions(config: Any) -> None:
     """Raise a ``ConfigError`` unless a decoder's width fits its positions."""
-    if config.positions == "rotary" and (config.n_embd // config.n_head) % 2:
+    given = getattr(config, "head_width", None)
+    if config.positions == "rotary" and given is not None and given % 2:
+        raise ConfigError(f"head_width = {given} is odd: rotary positions rotate pairs of elements, so make it even")
+    if config.positions == "rotary" and given is None and (config.n_embd // config.n_head) % 2:
         raise ConfigError(
             f"n_embd / n_head = {config.n_embd // config.n_head} is odd: rotary positions rotate pairs of elements, "
             f"so try n_embd = {config.n_embd + config.n_head}"

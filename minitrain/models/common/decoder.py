@@ -202,6 +202,12 @@ class Decoder(CrossEntropyModel):
         weight_only = (None, into(self.head.weight), None, None, None)
         self.backward_hidden(linear_cross_entropy_backward(dtotal, cache.loss, into=weight_only)[0], cache.model)
 
+    @property
+    def attention_width(self) -> int:
+        """The width of all query heads together, H D."""
+        given: int | None = getattr(self.config, "head_width", None)
+        return self.config.n_embd if given is None else given * self.config.n_head  # type: ignore[no-any-return]
+
     def forward_flops(self) -> Flops:
         """Arithmetic of the forward of one sequence of ``block_size`` tokens; see `minitrain.models.flops`."""
         T = self.config.block_size
@@ -209,5 +215,5 @@ class Decoder(CrossEntropyModel):
         return Flops(
             tokens=T,
             products=linear_flops(self.blocks, T) + linear_flops(self.head, T),
-            attention=attention_flops(self.config.n_embd, pairs),
+            attention=attention_flops(self.attention_width, pairs),
         )

@@ -246,6 +246,11 @@ def lora_state_dict(model: Module) -> dict[str, Array]:
     }
 
 
+def has_adapters(model: Module) -> bool:
+    """Whether `add_lora` was called and `merge_lora` was not."""
+    return bool(_adapters(model))
+
+
 def _adapters(model: Module) -> dict[str, LoRALinear]:
     return {path: module for path, module in model.named_modules() if isinstance(module, LoRALinear)}
 

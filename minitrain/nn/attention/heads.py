@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,28 +17,63 @@ from ...ops.norms.rms_norm import RMSNormCache
 from ..core.checks import check_probabilities, check_sizes
 from ..layers.rms_norm import RMSNorm
 
+ROPE_SCALINGS = ("linear", "llama3")
+"""How a trained model is used on longer texts: all rotations are slowed down, or, as in Llama 3, the slow ones."""
+
 
 @dataclass(frozen=True)
 class Rope:
     """Settings of rotary positions (Su et al., 2021, arXiv:2104.09864); see ``ops.rope``.
 
+    ``kind="linear"`` divides all positions by ``scaling`` (Chen et al., 2023, arXiv:2306.15595). ``kind="llama3"``
+    (Grattafiori et al., 2024, arXiv:2407.21783) looks at how often a pair turns within ``original`` positions. Pairs
+    that turn less than ``low`` times are slowed down by ``scaling``, those that turn more than ``high`` times are left
+    alone, and those between get a factor between, linear in the number of turns.
+
     Attributes:
         base: the slowest pair rotates about this many times more slowly than the first.
-        scaling: divisor of the positions.
+        scaling: divisor of the positions, or of the slow pairs' frequencies.
+        kind: ``"linear"`` or ``"llama3"``.
+        low: of ``"llama3"``: the number of turns below which a pair is slow.
+        high: of ``"llama3"``: the number of turns above which a pair is fast.
+        original: of ``"llama3"``: the longest text of the training before.
     """
 
     base: float = 10000.0
     scaling: float = 1.0
+    kind: str = "linear"
+    low: float = 1.0
+    high: float = 4.0
+    original: int = 8192
 
     def __post_init__(self) -> None:
         """Check the settings.
 
         Raises:
-            ConfigError: if one of them is not positive.
+            ConfigError: if one of them is out of range.
         """
+        if self.kind not in ROPE_SCALINGS:
+            raise ConfigError(f"Rope: kind = {self.kind!r}; use one of {', '.join(map(repr, ROPE_SCALINGS))}")
         for name, value in vars(self).items():
-            if not value > 0:
+            if name != "kind" and not value > 0:
                 raise ConfigError(f"Rope: {name} = {value} must be positive")
+        if self.kind == "llama3" and not self.low < self.high:
+            raise ConfigError(f"Rope: low = {self.low} must be less than high = {self.high}")
+
+    def options(self, head_width: int) -> dict[str, Any]:
+        """The keyword arguments of ``rope_forward`` for heads of width D."""
+        if self.kind == "linear":
+            return {"base": self.base, "scaling": self.scaling}
+        return {"frequencies": llama3_frequencies(self, head_width)}
+
+
+@functools.lru_cache(maxsize=16)
+def llama3_frequencies(rope: Rope, head_width: int) -> tuple[float, ...]:
+    """The D / 2 angles per position of Llama 3's scaling; see `Rope`."""
+    frequency = rope.base ** (-np.arange(0, head_width, 2) / head_width)  # (D/2,)
+    turns = rope.original * frequency / (2 * math.pi)
+    kept = np.clip((turns - rope.low) / (rope.high - rope.low), 0, 1)  # 0: slowed down, 1: left alone
+    return tuple((frequency * ((1 - kept) / rope.scaling + kept)).tolist())
 
 
 class PreparedCache(NamedTuple):
@@ -69,7 +106,7 @@ def prepare(
         x, norm_cache = norm.forward(x)
     if rope is not None:
         positions = array_module(x).arange(x.shape[1]) if positions is None else positions
-        x, rope_cache = rope_forward(x, positions, base=rope.base, scaling=rope.scaling)
+        x, rope_cache = rope_forward(x, positions, **rope.options(x.shape[-1]))
     return x, PreparedCache(norm_cache, rope_cache)
 
 
@@ -82,21 +119,29 @@ def prepare_backward(dout: Array, norm: RMSNorm | None, cache: PreparedCache, dx
     return dout
 
 
-def check_heads(layer: str, width: int, heads: int, kv_heads: int, dropout: float) -> int:
-    """The head width D.
+def check_heads(
+    layer: str, width: int, heads: int, kv_heads: int, dropout: float, head_width: int | None = None
+) -> int:
+    """The head width D: ``head_width`` if it is given, else ``width / heads``.
 
     Raises:
         ConfigError: if the settings do not fit together.
     """
     check_sizes(layer, width=width, heads=heads, kv_heads=kv_heads)
-    if width % heads:
-        raise ConfigError(f"{layer}: heads = {heads} must divide width = {width}")
+    if head_width is not None:
+        check_sizes(layer, head_width=head_width)
+    elif width % heads:
+        raise ConfigError(f"{layer}: heads = {heads} must divide width = {width}, or give head_width")
     if heads % kv_heads:
         raise ConfigError(f"{layer}: kv_heads = {kv_heads} must divide heads = {heads}")
     check_probabilities(layer, dropout=dropout)
-    return width // heads
+    return width // heads if head_width is None else head_width
 
 
-def head_norms(qk_norm: bool, head_width: int, dtype: Any = np.float32) -> tuple[RMSNorm | None, RMSNorm | None]:
+def head_norms(
+    qk_norm: bool, head_width: int, dtype: Any = np.float32, *, eps: float = 1e-5
+) -> tuple[RMSNorm | None, RMSNorm | None]:
     """Norms of queries and keys, or ``None`` twice."""
-    return (RMSNorm(head_width, dtype=dtype), RMSNorm(head_width, dtype=dtype)) if qk_norm else (None, None)
+    if not qk_norm:
+        return None, None
+    return RMSNorm(head_width, eps=eps, dtype=dtype), RMSNorm(head_width, eps=eps, dtype=dtype)

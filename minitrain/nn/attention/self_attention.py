@@ -35,18 +35,21 @@ class MultiHeadAttention(Module):
 
     Args:
         width: model width C.
-        heads: number H of query heads; C % H == 0.
+        heads: number H of query heads; C % H == 0 unless there is a ``head_width``.
         init_rng: source of the initial weights.
         kv_heads: number Hkv of key and value heads (grouped queries; one is multi-query); H by default.
+        head_width: width D of a head; C / H by default.
         causal: whether a position attends only to itself and to earlier positions.
         window: a position attends only to those at a smaller distance; see ``attention_forward``.
         rope: rotary positions, applied to queries and keys.
         qk_norm: whether to RMS-norm each query and key over its head width, with one learned weight for queries and one
             for keys (Henry et al., 2020, arXiv:2010.04245; Dehghani et al., 2023, arXiv:2302.05442), before ``rope``.
+        eps: added to the mean square in these norms.
         softcap: limit of the scores: they are squashed into (-softcap, softcap).
         alibi: whether scores decrease with distance, with the slopes of ``nn.alibi_slopes``.
         dropout: probability of dropping an attention probability.
         bias: whether the projections have biases.
+        out_bias: whether the output projection has one; ``bias`` by default.
         out_std: standard deviation of the output projection's initial weights.
         dtype: dtype of the weights.
 
@@ -54,7 +57,7 @@ class MultiHeadAttention(Module):
         qkv: Linear, C -> C + 2 Hkv D, rows in the order queries, keys, values.
         q_norm: RMSNorm over D, or ``None``.
         k_norm: RMSNorm over D, or ``None``.
-        out: Linear, C -> C.
+        out: Linear, H D -> C.
 
     Raises:
         ConfigError: if a setting is out of range, or settings do not fit together.
@@ -67,24 +70,28 @@ class MultiHeadAttention(Module):
         init_rng: np.random.Generator,
         *,
         kv_heads: int | None = None,
+        head_width: int | None = None,
         causal: bool = True,
         window: int | None = None,
         rope: Rope | None = None,
         qk_norm: bool = False,
+        eps: float = 1e-5,
         softcap: float | None = None,
         alibi: bool = False,
         dropout: float = 0.0,
         bias: bool = True,
+        out_bias: bool | None = None,
         out_std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
         self.heads = heads
         self.kv_heads = heads if kv_heads is None else kv_heads
-        self.head_width = check_heads("MultiHeadAttention", width, heads, self.kv_heads, dropout)
+        self.head_width = check_heads("MultiHeadAttention", width, heads, self.kv_heads, dropout, head_width)
         if rope is not None and self.head_width % 2:
+            came_from = f"width / heads = {width} / {heads}" if head_width is None else "head_width"
             raise ConfigError(
-                f"MultiHeadAttention: rope needs an even head width, but width / heads = {width} / {heads} = "
-                f"{self.head_width}: elements rotate in pairs"
+                f"MultiHeadAttention: rope needs an even head width, but {came_from} = {self.head_width}: elements "
+                "rotate in pairs"
             )
         if window is not None and (window < 1 or window % 1):
             raise ConfigError(f"MultiHeadAttention: window = {window} must be a whole number of at least 1, or None")
@@ -94,8 +101,9 @@ class MultiHeadAttention(Module):
         self.rope = rope
         self.alibi_slopes = alibi_slopes(heads) if alibi else None
         self.qkv = Linear(width, (heads + 2 * self.kv_heads) * self.head_width, init_rng, bias=bias, dtype=dtype)
-        self.q_norm, self.k_norm = head_norms(qk_norm, self.head_width, dtype)
-        self.out = Linear(width, width, init_rng, bias=bias, std=out_std, dtype=dtype)
+        self.q_norm, self.k_norm = head_norms(qk_norm, self.head_width, dtype, eps=eps)
+        out_bias = bias if out_bias is None else out_bias
+        self.out = Linear(heads * self.head_width, width, init_rng, bias=out_bias, std=out_std, dtype=dtype)
 
     def forward(
         self,
@@ -153,7 +161,8 @@ class MultiHeadAttention(Module):
             dropout=self.dropout,
             key=key,
         )
-        out, out_cache = self.out.forward(mixed.reshape(x.shape), key=key)  # (B, T, H, D) -> (B, T, C)
+        joined = mixed.reshape(*x.shape[:2], self.heads * self.head_width)  # (B, T, H, D) -> (B, T, H D)
+        out, out_cache = self.out.forward(joined, key=key)  # (B, T, C)
         return out, MultiHeadAttentionCache(qkv_cache, q_cache, k_cache, attention_cache, out_cache)
 
     def new_past(self, longest: int, batch: int = 1) -> KeyValues:
@@ -163,7 +172,7 @@ class MultiHeadAttention(Module):
 
     def backward(self, dout: Array, cache: MultiHeadAttentionCache) -> Array:
         """Map dout (B, T, C) to dx (B, T, C)."""
-        dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, C) -> (B, T, H, D)
+        dmixed = self.out.backward(dout, cache.out).reshape(cache.attention.out.shape)  # (B, T, H D) -> (B, T, H, D)
         B, T = dout.shape[:2]
         dpacked = empty_like(dout, (B, T, self.qkv.out_features))
         to_q, to_k, to_v = (Into(part) for part in self._split(dpacked))  # all three in one array

@@ -107,6 +107,7 @@ class TransformerBlock(PreNormBlock):
         dropout: probability of dropping, in the attention and on both branches.
         drop_path: probability of dropping the whole branch of a sample (stochastic depth).
         bias: whether linear layers and norms have biases.
+        eps: added to the variance in the norms.
         approximate: form of GELU.
         out_std: standard deviation of the initial weights of the two layers that write to the stream.
         dtype: dtype of the weights.
@@ -125,12 +126,13 @@ class TransformerBlock(PreNormBlock):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         bias: bool = True,
+        eps: float = 1e-5,
         approximate: str = "none",
         out_std: float = 0.02,
         dtype: Any = np.float32,
     ) -> None:
         super().__init__(
-            LayerNorm(width, bias=bias, dtype=dtype),
+            LayerNorm(width, bias=bias, eps=eps, dtype=dtype),
             MultiHeadAttention(
                 width,
                 heads,
@@ -144,7 +146,7 @@ class TransformerBlock(PreNormBlock):
                 out_std=out_std,
                 dtype=dtype,
             ),
-            LayerNorm(width, bias=bias, dtype=dtype),
+            LayerNorm(width, bias=bias, eps=eps, dtype=dtype),
             FeedForward(width, 4 * width, init_rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype),
             dropout=dropout,
             drop_path=drop_path,

@@ -6,7 +6,10 @@ convolution. Its *fans* are the number of inputs per output and of outputs per i
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +20,22 @@ from ...random import checked_seed
 from .checks import check_generator
 
 Mode = Literal["fan_in", "fan_out"]
+
+
+_BLANK: ContextVar[bool] = ContextVar("blank", default=False)
+
+
+@contextlib.contextmanager
+def blank_weights() -> Iterator[None]:
+    """Within the ``with`` block, weights that would be drawn by `normal` are zeros.
+
+    A model whose weights are loaded next need not draw them first. Zeros that are never read take no memory.
+    """
+    token = _BLANK.set(True)
+    try:
+        yield
+    finally:
+        _BLANK.reset(token)
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -38,6 +57,8 @@ def normal(init_rng: np.random.Generator, shape: tuple[int, ...], std: float, dt
         ConfigError: if ``init_rng`` is not a generator.
     """
     check_generator(init_rng)
+    if _BLANK.get():
+        return np.zeros(shape, dtype)
     return (init_rng.standard_normal(shape) * std).astype(dtype)
 
 

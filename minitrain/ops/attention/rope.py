@@ -11,7 +11,8 @@ of a rotation is the rotation, and its transpose is the inverse, so the backward
 
 A point consists of elements i and i + D/2, as in GPT-NeoX and in the published weights of Llama. The paper takes 2 i
 and 2 i + 1, which only permutes the rows of the projection before. Dividing the positions by ``scaling`` fits a longer
-text into the angles seen in training (Chen et al., 2023, arXiv:2306.15595).
+text into the angles seen in training (Chen et al., 2023, arXiv:2306.15595). Other ways to do that slow each point down
+by a factor of its own; they give their ``frequencies`` (`minitrain.nn.Rope` computes those of Llama 3).
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ class RopeCache(NamedTuple):
     sin: Array  # like cos
 
 
-def _check_input(x: Array, positions: Array, *, base: float = 10000.0, scaling: float = 1.0) -> None:
+def _check_input(
+    x: Array,
+    positions: Array,
+    *,
+    base: float = 10000.0,
+    scaling: float = 1.0,
+    frequencies: tuple[float, ...] | None = None,
+) -> None:
     B, T, _, D = x.shape
     if D % 2:
         raise ShapeError(
@@ -40,6 +48,8 @@ def _check_input(x: Array, positions: Array, *, base: float = 10000.0, scaling: 
         raise ShapeError(f"rope_forward: positions has shape {positions.shape}, expected {(T,)} or {(B, T)} as in x")
     if not base > 0 or not scaling > 0:
         raise ShapeError(f"rope_forward: base = {base} and scaling = {scaling} must be positive")
+    if frequencies is not None and len(frequencies) != D // 2:
+        raise ShapeError(f"rope_forward: there are {len(frequencies)} frequencies, expected D / 2 = {D // 2}")
 
 
 def _check_cotangent(dout: Array, cache: RopeCache) -> None:
@@ -49,7 +59,14 @@ def _check_cotangent(dout: Array, cache: RopeCache) -> None:
 
 
 @op("x: B T H D; positions: int *N", check=_check_input)
-def rope_forward(x: Array, positions: Array, *, base: float = 10000.0, scaling: float = 1.0) -> tuple[Array, RopeCache]:
+def rope_forward(
+    x: Array,
+    positions: Array,
+    *,
+    base: float = 10000.0,
+    scaling: float = 1.0,
+    frequencies: tuple[float, ...] | None = None,
+) -> tuple[Array, RopeCache]:
     """Rotate queries or keys by their positions.
 
     Args:
@@ -57,12 +74,13 @@ def rope_forward(x: Array, positions: Array, *, base: float = 10000.0, scaling: 
         positions: (T,) or (B, T) integers.
         base: the slowest point rotates about this many times more slowly than the first.
         scaling: divisor of the positions.
+        frequencies: D / 2 angles per position, one for each point, in place of ``base^(-2 i / D)``.
 
     Returns:
         out (B, T, H, D) and the cache.
     """
     xp, D = array_module(x), x.shape[-1]
-    frequency = base ** (-xp.arange(0, D, 2) / D)  # (D/2,)
+    frequency = base ** (-xp.arange(0, D, 2) / D) if frequencies is None else xp.asarray(frequencies)  # (D/2,)
     # In float64: in float32, neighbours at far positions would get equal angles.
     angle = (
         positions.astype(xp.float64)[..., None, None] / scaling * frequency

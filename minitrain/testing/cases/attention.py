@@ -63,7 +63,8 @@ def rope(draw: Any, extent: Extent) -> Call:
     x = normal(draw, B, T, draw(st.sampled_from([1, 2, 3])), 2 * pairs)
     dtype = draw(st.sampled_from([np.int64, np.int32]))
     positions = draw(mt.integer_arrays(draw(st.sampled_from([(T,), (B, T)])), 100, dtype))
-    return Call((x, positions), draw(st.sampled_from([{}, {"base": 500.0, "scaling": 3.0}])))
+    given = {"frequencies": tuple(np.linspace(0.01, 2, pairs).tolist())}
+    return Call((x, positions), draw(st.sampled_from([{}, {"base": 500.0, "scaling": 3.0}, given])))
 
 
 def _queries_and_memory(rng: np.random.Generator) -> tuple[Any, ...]:
@@ -94,6 +95,14 @@ layer_case(
     "attention, rotary, positions",
     lambda rng: MultiHeadAttention(8, 2, rng, kv_heads=1, rope=Rope()),
     positions=np.array([[0, 1, 2, 3], [5, 0, 9, 1]]),
+)
+layer_case(
+    "attention, Llama 3's rotation",
+    lambda rng: MultiHeadAttention(8, 2, rng, rope=Rope(base=50.0, scaling=4.0, kind="llama3", original=30)),
+)
+layer_case(
+    "attention, head width, biases of queries, keys and values",
+    lambda rng: MultiHeadAttention(8, 2, rng, kv_heads=1, head_width=6, rope=Rope(), qk_norm=True, out_bias=False),
 )
 layer_case("attention, QK-norm", lambda rng: MultiHeadAttention(8, 2, rng, qk_norm=True))
 layer_case(

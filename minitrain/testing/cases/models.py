@@ -10,6 +10,7 @@ from ...nn.attention.heads import Rope
 from ...nn.attention.self_attention import MultiHeadAttention
 from ...nn.blocks.block import PreNormBlock, TransformerBlock
 from ...nn.blocks.decoder_block import DecoderBlock
+from ...nn.blocks.post_norm_block import PostNormBlock
 from ...nn.layers.gated_feed_forward import GatedFeedForward
 from ...nn.layers.rms_norm import RMSNorm
 from ...random import Key
@@ -35,6 +36,8 @@ layer_case(
     "encoder's block, padded", lambda rng: TransformerBlock(8, 2, rng, causal=False), key_lengths=np.array([4, 2])
 )
 layer_case("Llama's block", llama_block, key=KEY)
+layer_case("BERT's block, padded", lambda rng: PostNormBlock(8, 2, rng, hidden=5), key_lengths=np.array([4, 2]))
+layer_case("BERT's block with dropout", lambda rng: PostNormBlock(8, 4, rng, dropout=0.4), key=KEY)
 layer_case("decoder's block", lambda rng: DecoderBlock(8, 2, rng), stream_and_memory)
 layer_case(
     "decoder's block, padded, with dropout",

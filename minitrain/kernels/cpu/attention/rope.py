@@ -23,22 +23,37 @@ from ..common.targets import heads, heads_slot
 f4 = np.float32
 
 
-def rope_forward(x: Array, positions: Array, *, base: float = 10000.0, scaling: float = 1.0) -> Any:
+def rope_forward(
+    x: Array,
+    positions: Array,
+    *,
+    base: float = 10000.0,
+    scaling: float = 1.0,
+    frequencies: tuple[float, ...] | None = None,
+) -> Any:
     """See ``ops.rope.rope_forward``."""
     if x.size == 0:
         return NotImplemented
     wide = np.ascontiguousarray(positions, np.int64)
-    cos, sin = _tables(wide.tobytes(), positions.shape, x.shape[-1], base, scaling)
+    cos, sin = _tables(wide.tobytes(), positions.shape, x.shape[-1], base, scaling, frequencies)
     out = empty(x.shape)
     _rotate(heads(x), _points(cos), _points(sin), 1.0, out, 0.0, threads_for(x.size))
     return out, (cos, sin)
 
 
 @functools.lru_cache(maxsize=4)
-def _tables(positions: bytes, shape: tuple[int, ...], D: int, base: float, scaling: float) -> tuple[Array, Array]:
+def _tables(
+    positions: bytes,
+    shape: tuple[int, ...],
+    D: int,
+    base: float,
+    scaling: float,
+    frequencies: tuple[float, ...] | None,
+) -> tuple[Array, Array]:
     """Cosines and sines (..., T, 1, D/2) of the angles, as the reference computes them."""
     places = np.frombuffer(positions, np.int64).reshape(shape)[..., None, None]  # (..., T, 1, 1)
-    angle = places / scaling * base ** (-np.arange(0, D, 2) / D)
+    frequency = base ** (-np.arange(0, D, 2) / D) if frequencies is None else np.asarray(frequencies)  # (D/2,)
+    angle = places / scaling * frequency
     return np.cos(angle).astype(f4), np.sin(angle).astype(f4)
 
 

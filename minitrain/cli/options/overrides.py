@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ConfigError
-from ..runs.config import RunConfig
-from ..settings.section import settings
-from ..settings.tree import known_keys, unknown_key_error
-from .arguments import UsageError, did_you_mean
+from ...errors import ConfigError
+from ...runs.config import RunConfig
+from ...settings.section import settings
+from ...settings.tree import known_keys, unknown_key_error
+from ..arguments import UsageError, did_you_mean
 
 LITERAL = ("data.path", "run_dir", "init_from", "generation.prompt")
 """Settings whose value is taken as it stands, whatever characters are in it."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import Checkpoint
-from ..checkpoint.store import CheckpointStore, Warn, is_url, split_location
-from ..errors import CheckpointError
-from ..folder import RunFolder
-from ..folder.names import CHECKPOINTS, CONFIG
-from ..training.preconditions import open_checkpoints
-from .config import MADE_IN_PYTHON, RunConfig, read_yaml
-from .confine import refuse_remote_checkpoints
+from ...checkpoint import Checkpoint
+from ...checkpoint.store import CheckpointStore, Warn, is_url, split_location
+from ...errors import CheckpointError
+from ...folder import RunFolder
+from ...folder.names import CHECKPOINTS, CONFIG
+from ...training.preconditions import open_checkpoints
+from ..config import MADE_IN_PYTHON, RunConfig, read_yaml
+from ..confine import refuse_remote_checkpoints
+from .adapters import create_adapter, merge_adapters
 
 
 def inherited_settings(place: str) -> dict[str, Any]:
@@ -35,11 +36,21 @@ def inherited_settings(place: str) -> dict[str, Any]:
 
 
 def load_initial(place: str, warn: Warn) -> Checkpoint:
-    """The checkpoint at ``place``, or the newest intact one of the run there.
+    """The checkpoint at ``place``, or the newest intact one of the run there. Adapters are merged into its weights.
 
     Raises:
         CheckpointError: if there is none, or it is damaged.
     """
+    checkpoint = _load(place, warn)
+    run_dir, adapter = run_of(place), None
+    if run_dir is not None and read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") != MADE_IN_PYTHON:
+        adapter = create_adapter(RunConfig.load(RunFolder(run_dir).file(CONFIG)).adapter)
+    merge_adapters(checkpoint, adapter)
+    return checkpoint
+
+
+def _load(place: str, warn: Warn) -> Checkpoint:
+    """The checkpoint as it was saved."""
     folder = Path(place)
     if not is_url(place) and not folder.is_dir():
         raise CheckpointError(f"init_from={place}: there is no such folder; give a run folder or a checkpoint in one")

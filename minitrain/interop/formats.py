@@ -1,0 +1,106 @@
+"""The formats that models are written to and read from, as data: a new one is a row of a table."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import CheckpointError, ConfigError, did_you_mean
+from ..nn.adapters.lora import has_adapters, merge_lora
+from .gguf import GGUFFile, is_gguf, load_gguf
+from .gguf.model import read_config
+from .huggingface import describe_huggingface, is_huggingface, load_huggingface
+
+
+class Format(NamedTuple):
+    """A format to write.
+
+    Attributes:
+        what: what is written, for help texts.
+        writer: ``module:function``, called as ``function(model, out, **options)``. Its module is imported when it is
+            used.
+        options: the valid values of its options, the usual one first, by the options' names.
+    """
+
+    what: str
+    writer: str
+    options: Mapping[str, tuple[str | int, ...]]
+
+
+FORMATS: dict[str, Format] = {
+    "huggingface": Format(
+        "a folder for transformers: config.json and safetensors",
+        "minitrain.interop.huggingface:save_huggingface",
+        {"dtype": ("float32", "bfloat16", "float16")},
+    ),
+    "gguf": Format(
+        "a file for llama.cpp",
+        "minitrain.interop.gguf:save_gguf",
+        {"dtype": ("float16", "float32", "bfloat16", "q8_0")},
+    ),
+}
+"""The formats by name."""
+
+
+def export(model: Any, to: str, out: str | Path, **options: str | int) -> None:
+    """Write a model in a format. Adapters are merged into it first.
+
+    Args:
+        model: the model.
+        to: a key of ``FORMATS``.
+        out: the file or folder to write.
+        options: those of the format, such as ``dtype="bfloat16"``; the usual values otherwise.
+
+    Raises:
+        ConfigError: if there is no such format, option or value.
+        CheckpointError: if the format has no such model.
+        FileError: if a file cannot be written.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"there is no format {to!r}: {did_you_mean(to, FORMATS)}use one of {', '.join(FORMATS)}")
+    form = FORMATS[to]
+    chosen = {}
+    for name, value in options.items():
+        values = {str(one): one for one in form.options.get(name, ())}
+        if str(value) not in values:
+            one_of = f": use one of {', '.join(values)}" if values else ""
+            raise ConfigError(f"{to} has no {name} {value!r}{one_of}")
+        chosen[name] = values[str(value)]
+    if has_adapters(model):
+        merge_lora(model)
+    module, _, function = form.writer.partition(":")
+    getattr(importlib.import_module(module), function)(
+        model, out, **{name: values[0] for name, values in form.options.items()} | chosen
+    )
+
+
+def is_published(place: str | Path) -> bool:
+    """Whether a path is a folder of transformers or a GGUF file."""
+    return is_huggingface(place) or is_gguf(place)
+
+
+def load_published(place: str | Path, **changes: Any) -> Any:
+    """The model in a folder of transformers or in a GGUF file; see `load_huggingface` and `load_gguf`.
+
+    Raises:
+        CheckpointError: if it is neither, or cannot be read.
+    """
+    if is_gguf(place):
+        return load_gguf(place, **changes)
+    if is_huggingface(place):
+        return load_huggingface(place, **changes)
+    raise CheckpointError(f"{place} is neither a folder of transformers (with config.json) nor a GGUF file")
+
+
+def describe_published(place: str | Path) -> tuple[str, str, Any]:
+    """The format, the family and minitrain's configuration of a published model, without its weights.
+
+    Raises:
+        CheckpointError: if it is not one, or cannot be read.
+    """
+    if is_gguf(place):
+        architecture, config = read_config(GGUFFile(place), {})
+        return "gguf", architecture.name, config
+    return ("huggingface", *describe_huggingface(place))
