@@ -56,8 +56,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": TRAINING | {"formats"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
+    "server": TRAINING | {"formats", "runs"},
     "conf": set(),
-    "cli": TRAINING | {"benchmark", "conf", "formats", "profiling", "runs", "testing"},
+    "cli": TRAINING | {"benchmark", "conf", "formats", "profiling", "runs", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17

@@ -2,6 +2,7 @@
 
 from .app import build_app as build_app
 from .catalogue import Catalogue as Catalogue
+from .guard import checked_key as checked_key
 from .limits import Limits as Limits
 from .serving import Server as Server
 from .serving import serve as serve

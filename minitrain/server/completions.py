@@ -92,7 +92,9 @@ class Form(ABC):
         """A token as text; bytes that are no character are named as OpenAI does it, so that no two are alike."""
         content = self.served.names.bytes_of(token)
         text = self.served.names.text_of(token)
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in content) if content and content != text.encode() else text
+        return (
+            "bytes:" + "".join(f"\\x{byte:02x}" for byte in content) if content and content != text.encode() else text
+        )
 
     async def stream(self, generation: Generation) -> AsyncIterator[dict[str, Any]]:
         """The pieces of a streamed answer."""

@@ -86,9 +86,7 @@ def serving(opened: OpenedModel | None = None, *, limits: Any = None, **options:
     with minitrain.use_kernels("reference"):
         catalogue = Catalogue(opened or small_model(), limits or Limits())
         listening = threading.Event()
-        server = Server(
-            catalogue, port=0, report=errors.append, ready=lambda address: listening.set(), **options
-        )
+        server = Server(catalogue, port=0, report=errors.append, ready=lambda address: listening.set(), **options)
         thread = threading.Thread(target=server.run, name="server")
         thread.start()
         assert listening.wait(60)
