@@ -102,6 +102,8 @@ class _Conversation:
             raise UsageError("--system is for models with a chat template; this one goes on with what you type")
         self.settings: dict[str, Any] = {"top_k": arguments.top_k, "top_p": arguments.top_p, "seed": arguments.seed}
         self.most, self.temperature, self.system = arguments.max_new_tokens, arguments.temperature, arguments.system
+        self.messages: list[dict[str, str]] = []
+        self.text = ""
         SamplingParams(max_new_tokens=self.most, temperature=self.temperature, **self.settings)  # checks them now
         kind = "answers by its chat template" if self.template else "has no chat template and goes on with your text"
         self.description = f"{printable(opened.name)} {kind}"
@@ -116,9 +118,10 @@ class _Conversation:
         """The answer to a line, piece by piece. What of it was taken becomes part of the conversation."""
         if self.template:
             pieces = self._chat(line)
-        else:
-            self.text += line or "\n"
-            pieces = self.generator.stream(self.text, self.most, self.temperature, **self.settings)
+        else:  # the text is what the terminal shows
+            text = f"{self.text}\n{line}" if self.text else line or "\n"
+            pieces = self.generator.stream(text, self.most, self.temperature, **self.settings)
+            self.text = text
         taken = ""
         try:
             for piece in pieces:
@@ -134,15 +137,17 @@ class _Conversation:
         for name in getattr(self.generator.tokenizer, "special_tokens", ()):
             if name and name in line:
                 raise DataError(f"your message spells the special token {name}, which would end or begin a turn")
-        self.messages.append({"role": "user", "content": line})
-        return self.generator.chat(self.messages, self.most, self.temperature, **self.settings)
+        messages = [*self.messages, {"role": "user", "content": line}]
+        pieces = self.generator.chat(messages, self.most, self.temperature, **self.settings)
+        self.messages = messages
+        return pieces
 
 
 def _parser() -> Parser:
     parser = Parser("chat", description="Talk to a trained model in the terminal.", epilog=_EPILOG)
     add_model(parser)
     parser.add_argument("--system", metavar="TEXT", help="what the model is told first, if it has a chat template")
-    add_sampling(parser, tokens=500)
+    add_sampling(parser, tokens=500, temperature=0.6, top_p=0.9)
     parser.add_plugin()
     parser.add_device()
     return parser

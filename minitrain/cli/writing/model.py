@@ -36,22 +36,25 @@ def add_model(parser: Parser) -> None:
     )
 
 
-def add_sampling(parser: Parser, *, tokens: int) -> None:
+def add_sampling(
+    parser: Parser, *, tokens: int, temperature: float = 0.8, top_p: float | None = None
+) -> None:
     """Take the settings of sampling."""
     parser.add_argument("--max-new-tokens", type=int, default=tokens, metavar="N", help=f"tokens to write ({tokens})")
     parser.add_argument(
         "--temperature",
         type=float,
-        default=0.8,
+        default=temperature,
         metavar="T",
-        help="below 1 more predictable, above 1 more varied, 0 the most likely token (0.8)",
+        help=f"below 1 more predictable, above 1 more varied, 0 the most likely token ({temperature})",
     )
     parser.add_argument("--top-k", type=int, metavar="K", help="choose among the K most likely tokens")
     parser.add_argument(
         "--top-p",
         type=float,
+        default=top_p,
         metavar="P",
-        help="choose among the most likely tokens that have share P of the probability",
+        help=f"choose among the most likely tokens that have share P of the probability ({top_p or 'all'})",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random numbers (0)")
 

@@ -79,6 +79,7 @@ function write() {
   if (busy() || !about) return;
   makeColumns();
   clearToken();
+  if (matchMedia("(max-width: 52rem)").matches) find("text").scrollIntoView();  // else it is beside the settings
   const body = { prompt: find("prompt").value, chat: about.chat && find("chat").checked, ...settings() };
   during(() => columns.map((column) => column.begin(body)));
 }
@@ -113,7 +114,8 @@ function selected(column, index) {
   if (token.best?.length) {
     const list = document.createElement("ul");
     list.className = "alternatives";
-    for (const other of token.best) {
+    const listed = token.best.some((other) => other.id === token.id);
+    for (const other of listed ? token.best : [...token.best, token]) {
       const item = document.createElement("li"), button = document.createElement("button");
       const code = document.createElement("code"), share = document.createElement("span"), meter = document.createElement("meter");
       code.textContent = shown(other.text).replace(/\n/g, "↵").replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));

@@ -51,7 +51,7 @@ export class Attention {
       return;
     }
     this.column.attend(start, row);
-    const best = row.map((weight, n) => [weight, n]).sort((a, b) => b[0] - a[0]).slice(0, 4);
+    const best = row.map((weight, n) => [weight, n]).sort((a, b) => b[0] - a[0]).filter(([weight], n) => !n || (n < 5 && weight >= 0.01));
     const words = best.map(([weight, n]) => `${quoted(this.column.all[start + n].text)} ${(100 * weight).toFixed(0)} %`);
     this.looks.textContent = `${quoted(this.column.all[place].text)} takes in most of: ${words.join(", ")}`;
     this.draw(place - start);
