@@ -112,7 +112,8 @@ class Browser:
             if self.run(f"Boolean({condition})"):
                 return
             time.sleep(0.05)
-        raise AssertionError(f"this never came true: {condition}; the page says: {self.run('document.body.innerText')}")
+        said = self.run("document.body.innerText.slice(0, 500)")
+        raise AssertionError(f"this never came true: {condition}; the page says: {said}")
 
     def click(self, place: str) -> None:
         """Click the middle of an element, as a mouse does."""
