@@ -110,7 +110,9 @@ def test_loopback_needs_none(host: str) -> None:
     assert checked_key(None, host) is None
 
 
-@pytest.mark.parametrize("key", ["", "short", "with a space 0123456789", "ключ-который-длинный", "line\nbreak-0123456789"])
+@pytest.mark.parametrize(
+    "key", ["", "short", "with a space 0123456789", "ключ-который-длинный", "line\nbreak-0123456789"]
+)
 def test_keys_that_are_none(key: str) -> None:
     with pytest.raises(ConfigError, match="characters or more"):
         checked_key(key, "127.0.0.1")

@@ -36,9 +36,7 @@ def add_model(parser: Parser) -> None:
     )
 
 
-def add_sampling(
-    parser: Parser, *, tokens: int, temperature: float = 0.8, top_p: float | None = None
-) -> None:
+def add_sampling(parser: Parser, *, tokens: int, temperature: float = 0.8, top_p: float | None = None) -> None:
     """Take the settings of sampling."""
     parser.add_argument("--max-new-tokens", type=int, default=tokens, metavar="N", help=f"tokens to write ({tokens})")
     parser.add_argument(
