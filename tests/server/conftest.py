@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from tests.helpers.servers import Running, serving
+from tests.helpers.serving.servers import Running, serving
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.models.llama import Llama, LlamaConfig
 from minitrain.models.mlp import MLP, MLPConfig
 from minitrain.server.attention import attention_weights, heads_of
-from tests.helpers.servers import Running
+from tests.helpers.serving.servers import Running
 
 SHAPE = {"vocab_size": 40, "block_size": 12, "n_layer": 3, "n_head": 4, "n_embd": 16}
 MODELS = {

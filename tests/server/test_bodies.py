@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.servers import Running
+from tests.helpers.serving.servers import Running
 
 PATHS = ["/v1/completions", "/v1/chat/completions", "/api/generate", "/api/attention"]
 FIELDS = [

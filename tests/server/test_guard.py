@@ -8,7 +8,7 @@ import pytest
 
 from minitrain.errors import ConfigError
 from minitrain.server import Limits, checked_key
-from tests.helpers.servers import Running, serving
+from tests.helpers.serving.servers import Running, serving
 
 KEY = "0123456789abcdef-key"
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from minitrain.server import Limits
-from tests.helpers.servers import Running, serving
+from tests.helpers.serving.servers import Running, serving
 
 CLIENTS = 64
 PATIENT = Limits(slots=5, requests=CLIENTS, read_seconds=3, write_seconds=2, idle_seconds=3)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.servers import Running, serving, small_model
+from tests.helpers.serving.servers import Running, serving, small_model
 
 openai = pytest.importorskip("openai")
 

@@ -11,8 +11,8 @@ import pytest
 
 from minitrain.runs.opened import OpenedModel
 from minitrain.server.app import PAGE
-from tests.helpers.browser import CHROMIUM, Browser, browsing
-from tests.helpers.servers import Running, serving
+from tests.helpers.serving.browser import CHROMIUM, Browser, browsing
+from tests.helpers.serving.servers import Running, serving
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 
@@ -199,7 +199,7 @@ def test_texts_of_a_model_are_text(browser: Browser) -> None:
         def decode(self, tokens) -> str:  # type: ignore[no-untyped-def]
             return b"".join(self.token_bytes()[token] for token in tokens).decode()
 
-    from tests.helpers.servers import small_model
+    from tests.helpers.serving.servers import small_model
 
     model = small_model().model
     with serving(OpenedModel("<b>name</b>", model, Markup())) as running:

@@ -11,7 +11,7 @@ import pytest
 
 from minitrain.generation import SamplingParams, UncachedSession, batch_generate
 from minitrain.server.worker import BusyError, ClosedError, Generation, Worker
-from tests.helpers.servers import small_model
+from tests.helpers.serving.servers import small_model
 
 PARAMS = SamplingParams(max_new_tokens=6, seed=4)
 ENDLESS = SamplingParams(max_new_tokens=100_000)
