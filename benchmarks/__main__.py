@@ -20,7 +20,7 @@ from minitrain.benchmark.machine import describe, held_back
 from minitrain.benchmark.report import Table, load_line, markdown, say, show, write_json, write_text
 from minitrain.errors import WorkerError
 
-from . import attention, kernel_report, kernels, long_attention, products, reach, scaling, two_threads
+from . import attention, generation, kernel_report, kernels, long_attention, products, reach, scaling, two_threads
 from .cores import program as cores
 from .kernel_table import ROWS
 from .output import out_file
@@ -100,6 +100,12 @@ SECTIONS: dict[str, Section] = {
         long_attention.tables,
         long_attention.notes,
         "long_attention",
+    ),
+    "generation": Section(
+        lambda o: generation.measure(rounds=o.rounds, threads=o.threads, with_torch=o.with_torch),
+        generation.tables,
+        generation.notes,
+        "generation",
     ),
     "products": Section(
         lambda o: products.measure(rounds=o.rounds, threads=o.threads, with_torch=o.with_torch),

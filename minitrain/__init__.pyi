@@ -4,6 +4,7 @@ from . import compat as compat
 from . import data as data
 from . import errors as errors
 from . import generation as generation
+from . import interop as interop
 from . import losses as losses
 from . import models as models
 from . import nn as nn

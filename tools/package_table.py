@@ -32,6 +32,7 @@ ORDER = [
     "generation",
     "folder",
     "checkpoint",
+    "interop",
     "records",
     "reports",
     "training",

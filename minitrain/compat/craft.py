@@ -5,6 +5,7 @@ for an optimizer and a number of steps, ``create_scheduler(cfg, optimizer, total
 ``create_optimizer(cfg, model)`` for a model.
 """
 
+from ..generation import TextGenerator as TextGenerator
 from ..generation import batch_generate as batch_generate
 from ..generation import generate_text_sampling as generate_text_sampling
 from ..generation import sample_text as sample_text

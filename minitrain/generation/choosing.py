@@ -43,7 +43,7 @@ from .processors import (
     penalize_repetition,
 )
 from .processors.cuts import largest
-from .session import Tokens
+from .sessions.session import Tokens
 
 Change = Callable[[Array, Tokens, int], Array]
 """Logits (V,) from logits (V,), the tokens (n,) so far, and how many of them are the prompt."""
@@ -91,6 +91,17 @@ class Chooser:
             raise TokenError(f"the settings name token {self._largest_id}, but the vocabulary has {logits.size} tokens")
         if not self.changes and self.logprobs is None:
             return Choice(choose(logits, self.temperature, self.cuts, uniform), None, ())
+        token = choose(self.changed(logits, tokens, prompt), self.temperature, self.cuts, uniform)
+        if self.logprobs is None:
+            return Choice(token, None, ())
+        logprobs = log_probabilities(logits)
+        if self.logprobs == 0:
+            return Choice(token, float(logprobs[token]), ())
+        best = largest(logits, self.logprobs)
+        return Choice(token, float(logprobs[token]), tuple(zip(best.tolist(), logprobs[best].tolist(), strict=True)))
+
+    def changed(self, logits: Array, tokens: Tokens, prompt: int) -> Array:
+        """Logits (V,) after steps 1 to 8 of those above; arguments and errors are those of a call."""
         check_highest(logits.max())
         changed = logits
         for change in self.changes:
@@ -100,14 +111,7 @@ class Chooser:
                 f"the highest logit is {highest} after the request's settings: they ban every token, or its processor "
                 "returned NaN or infinity"
             )
-        token = choose(changed, self.temperature, self.cuts, uniform)
-        if self.logprobs is None:
-            return Choice(token, None, ())
-        logprobs = log_probabilities(logits)
-        if self.logprobs == 0:
-            return Choice(token, float(logprobs[token]), ())
-        best = largest(logits, self.logprobs)
-        return Choice(token, float(logprobs[token]), tuple(zip(best.tolist(), logprobs[best].tolist(), strict=True)))
+        return changed
 
 
 def choose(logits: Array, temperature: float, cuts: Sequence[Cut], uniform: float) -> int:
@@ -126,6 +130,27 @@ def choose(logits: Array, temperature: float, cuts: Sequence[Cut], uniform: floa
         token = int(logits.argmax())  # of NaN, if there is one
         check_highest(logits[token])
         return token
+    ids, weights = weigh(logits, temperature, cuts)
+    share = weights.cumsum()
+    place = int(share.searchsorted(uniform * share[-1], side="right"))
+    return place if ids is None else int(ids[place])
+
+
+def weigh(logits: Array, temperature: float, cuts: Sequence[Cut]) -> tuple[Array | None, Array]:
+    """The distribution that a token is drawn from.
+
+    Args:
+        logits: (V,) floats.
+        temperature: above 0.
+        cuts: applied one after the other.
+
+    Returns:
+        The ids (m,) of the tokens that are left, ascending, or ``None`` for all; and their weights (m,), float64, which
+        are proportional to their probabilities.
+
+    Raises:
+        NonFiniteError: if the logits have NaN or +inf, or are all ``-inf``.
+    """
     highest = logits.max()  # NaN, if there is one
     check_highest(highest)
     with np.errstate(over="ignore"):  # at a tiny temperature a quotient may reach -inf; its weight 0 is right
@@ -136,9 +161,7 @@ def choose(logits: Array, temperature: float, cuts: Sequence[Cut], uniform: floa
         kept = cut(scores)
         scores = scores[kept]
         ids = kept if ids is None else ids[kept]
-    share = np.exp(scores).cumsum()
-    place = int(share.searchsorted(uniform * share[-1], side="right"))
-    return place if ids is None else int(ids[place])
+    return ids, np.exp(scores)
 
 
 def check_highest(highest: float) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 from ..backend.arrays import Array, array_module, check_plain, device_of, is_array, to_numpy
 from ..errors import ConfigError, ShapeError
 from ..random import Key
-from .batches import open_session
-from .engine import Engine
+from .batching.batches import open_session
+from .batching.engine import Engine
 from .params import SamplingParams
 from .sampling import check_settings
-from .session import LanguageModel
+from .sessions.session import LanguageModel
 
 
 class Sampling(TypedDict, total=False):

@@ -13,7 +13,7 @@ from ..backend.arrays import Array
 from ..errors import ConfigError
 from ..random import checked_seed
 from .sampling import check_settings
-from .session import Tokens
+from .sessions.session import Tokens
 
 Processor = Callable[[Tokens, Array], Array]
 """A function of the tokens (n,) of one sequence, prompt included, and the logits (V,) of the next one, that returns

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from ..errors import CheckpointError, ConfigError, did_you_mean
 from ..nn.adapters.lora import has_adapters, merge_lora
-from .gguf import GGUFFile, is_gguf, load_gguf
-from .gguf.model import read_config
+from .gguf.model import is_gguf, load_gguf, read_config
+from .gguf.reader import GGUFFile
 from .huggingface import describe_huggingface, is_huggingface, load_huggingface
 
 
@@ -37,9 +37,10 @@ FORMATS: dict[str, Format] = {
     ),
     "gguf": Format(
         "a file for llama.cpp",
-        "minitrain.interop.gguf:save_gguf",
+        "minitrain.interop.gguf.model:save_gguf",
         {"dtype": ("float16", "float32", "bfloat16", "q8_0")},
     ),
+    "onnx": Format("a graph for onnxruntime and others", "minitrain.interop.onnx:export_onnx", {"opset": (23, 17)}),
 }
 """The formats by name."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import CheckpointError
 from ..files import FileError, make_folder, parse_json, read_file, write_atomically
 from ..nn.core.module import Module
-from .families import FAMILIES
+from .families.known import FAMILIES
 from .family import Family, read_settings, write_settings
 from .table import Row, arrays_of, build_blank, check_shapes, decoder_sizes, fill, shortened, without_block_size
 from .tensor_files import INDEX, LARGEST_SHARD, SINGLE, TensorFile, open_tensors, rounded, to_float32, write_tensors

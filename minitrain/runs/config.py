@@ -44,7 +44,7 @@ class RunConfig(Section):
     run_dir: str | None = setting(None, "The run folder; null makes a new one under runs/.")
     device: str = setting("cpu", "Where to compute: cpu, cuda or cuda:N.")
     init_from: str | None = setting(
-        None, "A run folder or a checkpoint to take the initial weights from; the optimizer starts anew."
+        None, "A run, a checkpoint, a folder of transformers or a GGUF file to take the initial weights from."
     )
     recipe: str | None = setting(None, "The recipe that the settings come from; only a note.")
     model: ModelConfig = setting(GPTModelConfig, "The language model.")

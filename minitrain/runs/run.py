@@ -151,7 +151,9 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
         _refuse_used(folder.path, config)
     tokens = prepare_tokens(config)
     refuse_impossible(config, tokens.tokenizer.vocab_size)
-    weights = None if config.init_from is None else load_initial(config.init_from, warn)
+    weights = (
+        None if config.init_from is None else load_initial(config.init_from, warn, block_size=config.data.block_size)
+    )
     if weights is not None:
         weights.check_fits(model_of(config, tokens.tokenizer).state_dict())
     folder = folder or _new_folder(config)

@@ -34,7 +34,8 @@ from ..folder import RunFolder
 from ..folder.names import LARGEST, SHARDS, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS
 from .config import RunConfig
 from .data_config import DataConfig, TokensConfig
-from .weights.initial import run_of
+from .weights.initial import is_published_model, run_of
+from .weights.published import published_tokenizer
 
 
 class RunTokens(NamedTuple):
@@ -100,11 +101,13 @@ def tokens_of_text(path: str | Path, tokenizer: Tokenizer) -> TokenArray:
 
 
 def initial_tokenizer(place: str) -> Tokenizer | None:
-    """The tokenizer of the run that weights are taken from; ``None`` if it is not there.
+    """The tokenizer of the run or the published model that weights are taken from; ``None`` if a run has none.
 
     Raises:
-        DataError: if it is damaged.
+        DataError: if it is damaged, or a published model has none that minitrain can use.
     """
+    if is_published_model(place):
+        return published_tokenizer(place)
     run_dir = run_of(place)
     folder = None if run_dir is None else RunFolder(run_dir)
     return load_tokenizer(folder) if folder is not None and folder.exists(TOKENIZER) else None

@@ -16,9 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from minitrain.data import PretrainedTokenizer, load_pretrained_tokenizer, tokenizer_from_gguf, tokenizer_from_json
+from minitrain.data import (
+    Dataset,
+    PretrainedTokenizer,
+    TextStream,
+    build_token_shards,
+    load_pretrained_tokenizer,
+    tokenizer_from_gguf,
+    tokenizer_from_json,
+)
 from minitrain.data.text.byte_letters import byte_letters
-from minitrain.errors import DataError, MinitrainError, TokenError
+from minitrain.errors import ConfigError, DataError, MinitrainError, TokenError
 from tests.helpers.texts.adversarial import TEXTS, adversarial_text
 from tests.helpers.texts.tokenizers_of_others import (
     BYTE_LEVEL,
@@ -384,3 +392,13 @@ def test_a_gguf_token_twice() -> None:
 def test_lone_surrogates_are_named() -> None:
     with pytest.raises(DataError, match="lone surrogate"):
         ours("gpt-2").encode("a\ud800")
+
+
+def test_texts_in_pieces_are_refused(tmp_path: Path) -> None:
+    """Borders that are safe for minitrain's own tokenizers are not for others: they may split a token."""
+    (tmp_path / "text.txt").write_text("Hello!\n" * 50)
+    with pytest.raises(ConfigError, match="over the border of two pieces"):
+        build_token_shards(tmp_path / "text.txt", ours("llama-bpe"), tmp_path / "shards")
+    with pytest.raises(ConfigError, match="over the border of two pieces"):
+        TextStream(tmp_path / "text.txt", ours("llama-bpe"), 4, 2)
+    assert Dataset(tmp_path / "text.txt", ours("llama-bpe"), block_size=4).tokenizer is ours("llama-bpe")

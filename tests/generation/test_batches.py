@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, NonFiniteError, ShapeError
 from minitrain.generation import SamplingParams, UncachedSession, batch_generate, batch_stream
-from minitrain.generation.requests import StopWatch
+from minitrain.generation.batching.requests import StopWatch
 from tests.helpers.plain_generation import PlainModel
 
 MODEL = PlainModel(11, 6)

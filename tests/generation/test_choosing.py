@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import NonFiniteError, ShapeError, TokenError
 from minitrain.generation import SamplingParams, sample_logits
-from minitrain.generation.choosing import Chooser, log_probabilities
+from minitrain.generation.choosing import Chooser, log_probabilities, weigh
 from minitrain.random import Key, uniform, uniform_number
 from tests.helpers.plain_generation import changed_logits, distribution
 
@@ -65,15 +65,19 @@ def settings_of(draw: st.DrawFn, kinds: dict[str, st.SearchStrategy[Any]]) -> Sa
 def test_the_distribution_is_that_of_the_settings_one_after_the_other(
     row: list[float], tokens: list[int], prompt: int, params: SamplingParams, dtype: Any
 ) -> None:
-    """Evenly spaced numbers instead of random ones: frequencies are then exact, up to one count a token."""
-    prompt, n = min(prompt, len(tokens)), 500
+    prompt, n = min(prompt, len(tokens)), 20
     logits = changed_logits(row, tokens, prompt, params)
     assume(max(logits) > -math.inf)
     expected = np.array(distribution(logits, params))
     chooser = Chooser(params)
     history = np.array(tokens, np.int32)
+    ids, weights = weigh(chooser.changed(np.array(row, dtype), history, prompt), params.temperature, chooser.cuts)
+    shares = np.zeros(V)
+    shares[slice(None) if ids is None else ids] = weights / weights.sum()
+    assert shares == pytest.approx(expected, abs=1e-5)
+    # Evenly spaced numbers instead of random ones: frequencies are then exact, up to one count a token.
     drawn = [chooser(np.array(row, dtype), history, prompt, (i + 0.5) / n).token for i in range(n)]
-    assert np.bincount(drawn, minlength=V) / n == pytest.approx(expected, abs=1.01 / n + 1e-6)
+    assert np.bincount(drawn, minlength=V) / n == pytest.approx(expected, abs=1.01 / n + 1e-5)
     assert history.tolist() == tokens
     for number in (0.0, LAST):
         assert expected[chooser(np.array(row, dtype), history, prompt, number).token] > 0

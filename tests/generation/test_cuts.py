@@ -106,3 +106,19 @@ def test_scores_are_left_as_they_are(scores: list[float], p: float, k: int) -> N
         array = np.array(scores)
         keep(array, setting)
         assert array.tolist() == scores
+
+
+def test_scores_may_be_large() -> None:
+    scores = np.array([800.0, 799.0, 790.0, -np.inf])
+    for keep, setting in ((keep_top_p, 0.9), (keep_min_p, 0.2), (keep_typical, 0.9)):
+        assert keep(scores, setting).tolist() == keep(scores - 800, setting).tolist() == [0, 1]
+
+
+def test_min_p_of_one_keeps_the_most_likely_tokens() -> None:
+    assert keep_min_p(np.array([1.0, 2.0, 2.0]), 1.0).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 499, 998, 1000])
+def test_the_largest_of_many(n: int) -> None:
+    values = np.random.default_rng(n).normal(size=1000).round(2)
+    assert largest(values, n).tolist() == sorted(range(1000), key=lambda i: (-values[i], i))[:n]

@@ -221,7 +221,7 @@ def test_a_cancelled_request_frees_its_slots_and_the_others_do_not_notice() -> N
     assert [found[half, i] for i in range(4)] == [[(None, None, (), "cancelled", None, None)]] * 4
     assert found[running, 0] == by_sample(drive(undisturbed))[0, 0]
     engine.cancel(half)  # once more: nothing
-    assert engine.busy
+    assert not engine.busy
     assert engine.step() == []
 
 
@@ -252,7 +252,7 @@ def test_closing_frees_the_slots() -> None:
     for _ in range(3):
         engine.submit([1, 2], SamplingParams(num_samples=2))
     engine.step()
-    engine.submit([1, 2])
+    engine.cancel(engine.submit([1, 2]))
     engine.close()
     assert not engine.busy
     assert session.length(0) == session.length(1) == 0

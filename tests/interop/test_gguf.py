@@ -22,8 +22,8 @@ from minitrain.interop.gguf.model import is_gguf
 from minitrain.interop.table import permuted, unpermuted
 from minitrain.models import GPTConfig, LlamaConfig, build_model
 from minitrain.testing.strategies import seeds
+from tests.helpers.interop.published import IN_GGUF, output, published
 from tests.helpers.model_checks import stir
-from tests.helpers.published import IN_GGUF, output, published
 
 TOKENS = np.random.default_rng(0).integers(0, 37, (2, 12))
 families = pytest.mark.parametrize("name", IN_GGUF)

@@ -20,8 +20,8 @@ from minitrain.interop.huggingface import describe_huggingface, read_config
 from minitrain.interop.tensor_files import TensorFile, open_tensors, rounded
 from minitrain.models import GPTConfig, LlamaConfig, build_model
 from minitrain.nn import add_lora, merge_lora
+from tests.helpers.interop.published import CONFIGS, SHAPE, output, published
 from tests.helpers.model_checks import stir
-from tests.helpers.published import CONFIGS, SHAPE, output, published
 
 families = pytest.mark.parametrize("name", CONFIGS)
 TOKENS = np.random.default_rng(0).integers(0, 37, (2, 12))

@@ -36,6 +36,18 @@ def test_s4_2_texts_are_sampled_one_at_a_time_and_in_batches() -> None:
     assert craft.generate_text_sampling(model, tokenizer, ["a", "the "], params)[1] == [text]
     (result,) = craft.batch_generate(model, [tokenizer.encode("the ")], params)
     assert tokenizer.decode(result.tokens) == text
+    writer = craft.TextGenerator(model, tokenizer)
+    settings = {"max_length": 10, "temperature": 0.8, "top_k": 5, "top_p": 0.9}
+    assert writer.generate(prompt="the ", **settings) == "the " + text
+    assert writer.batch_generate(["a", "the "], **settings)[1] == "the " + text
+
+
+def test_s4_2_a_generator_wraps_any_model_with_its_own_generate() -> None:
+    class Upper:
+        def generate(self, tokens: Any, max_new_tokens: int, temperature: float) -> Any:
+            return np.concatenate([tokens, tokens - 32], axis=1)[:, : tokens.shape[1] + max_new_tokens]
+
+    assert craft.TextGenerator(Upper(), mt.data.ByteTokenizer()).generate("abc", max_length=2) == "abcAB"
 
 
 def test_s4_3_activation_checkpointing_recomputes_the_same_gradients() -> None:

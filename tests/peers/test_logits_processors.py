@@ -13,7 +13,7 @@ from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 from transformers import LogitsProcessorList as Processors
 
 from minitrain.generation import SamplingParams
-from minitrain.generation.choosing import Chooser
+from minitrain.generation.choosing import Chooser, weigh
 
 V, PROMPT = 12, 3
 MODEL = GPT2LMHeadModel(GPT2Config(vocab_size=V, n_positions=16, n_embd=8, n_layer=1, n_head=2))
@@ -47,21 +47,18 @@ def theirs(chosen: dict[str, Any]) -> Processors:
     return MODEL._get_logits_processor(config, input_ids_seq_length=PROMPT, device="cpu")
 
 
-def drawn_shares(params: SamplingParams, row: Any, tokens: list[int], n: int = 1500) -> Any:
-    """How often each token is chosen, from evenly spaced numbers: right up to one in n."""
-    chooser, history = Chooser(params), np.array(tokens, np.int32)
-    numbers = [(i + 0.5) / n for i in range(n)]
-    return np.bincount([chooser(row, history, PROMPT, number).token for number in numbers], minlength=V) / n
-
-
 def check(chosen: dict[str, Any], row: list[float], tokens: list[int]) -> None:
     scores = theirs(chosen)(torch.tensor([tokens]), torch.tensor([row], dtype=torch.float32))
     expected = torch.softmax(scores[0].double(), -1).numpy()
     if not np.isfinite(expected).all():  # everything is banned
         return
     params = SamplingParams(max_new_tokens=9, stop_token_ids=[STOP], **chosen)
-    shares = drawn_shares(params, np.array(row, np.float32), tokens)
-    assert shares == pytest.approx(expected, abs=1.01 / 1500 + 1e-5)
+    chooser = Chooser(params)
+    changed = chooser.changed(np.array(row, np.float32), np.array(tokens, np.int32), PROMPT)
+    ids, weights = weigh(changed, params.temperature, chooser.cuts)
+    shares = np.zeros(V)
+    shares[slice(None) if ids is None else ids] = weights / weights.sum()
+    assert shares == pytest.approx(expected, abs=1e-5)
 
 
 ROWS = st.permutations([-4.1, -3.2, -2.3, -1.4, -0.6, 0.3, 0.7, 1.1, 1.6, 2.2, 2.9, 3.5])

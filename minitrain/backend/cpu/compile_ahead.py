@@ -54,15 +54,21 @@ def exclusive(path: Path) -> Iterator[None]:
 _helper: subprocess.Popen[str] | None = None
 
 
-def compile_ahead(module: str, kernels: list[str]) -> None:
-    """Ask the helper, if there may be one, to compile the ``kernels`` of ``module``, such as ``_forward.bfloat16``."""
+def compile_ahead(module: str, kernels: list[str]) -> bool:
+    """Ask the helper, if there may be one, to compile the ``kernels`` of ``module``, such as ``_forward.bfloat16``.
+
+    Returns:
+        Whether it was asked.
+    """
     if not kernels or thread_count() == 1 or not _can_start_python():
-        return
+        return False
     with contextlib.suppress(OSError):  # it did not start, or has just ended: nothing is compiled ahead
         pipe = _running_helper().stdin
         assert pipe is not None
         pipe.writelines(f"{module} {name}\n" for name in kernels)
         pipe.flush()
+        return True
+    return False
 
 
 def _can_start_python() -> bool:

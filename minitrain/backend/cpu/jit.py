@@ -56,6 +56,7 @@ class Kernel:
         self.path = f"{function.__name__}.{form}" if form else function.__name__  # in its module
         self._dispatcher = self._new_dispatcher()
         self._run: Callable[..., Any] = self._first_call
+        self._asked = False  # whether the helper process is to compile it
 
     def _new_dispatcher(self) -> Any:
         options = {**OPTIONS, "parallel": PRANGE_ONLY.copy() if self._parallel else False}  # numba empties the copy
@@ -92,6 +93,17 @@ class Kernel:
         self._run = self._launch if self._parallel else self._dispatcher
         if threading_layer() == "workqueue" and not workers.has_team():
             self._run = functools.partial(_alone, self._run)
+
+    def ready_or_soon(self) -> bool:
+        """Whether a call would not wait for the compiler; if it would, the helper process is asked to compile it.
+
+        Where there can be no helper, the answer is yes, and the call waits.
+        """
+        if self._run != self._first_call or self._on_disk():
+            return True
+        if not self._asked:
+            self._asked = compile_ahead(self.__module__, [self.path])
+        return not self._asked
 
     def compile_to_disk(self) -> None:
         """Compile to disk, unless the code is there or another process is writing it."""

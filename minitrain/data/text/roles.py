@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError, did_you_mean
+from ...errors import ConfigError, DataError, did_you_mean
 
 
 class RoleTokens(ABC):
@@ -68,6 +68,22 @@ class RoleTokens(ABC):
             hint = did_you_mean(name, self.special_tokens)
             raise DataError(f"this tokenizer has no special token {name!r}: {hint}see special_tokens for all of them")
         return self.special_tokens[name]
+
+
+def check_pieces(tokenizer: Any) -> None:
+    """Refuse a tokenizer of others where a text is encoded in pieces.
+
+    Where minitrain cuts a long text, its own tokenizers begin a new word anyway. Others may not: a token of Llama 3 can
+    reach from a full stop over the line breaks behind it, and SentencePiece would put a space before each piece.
+
+    Raises:
+        ConfigError: if it is one of others.
+    """
+    if isinstance(tokenizer, RoleTokens):
+        raise ConfigError(
+            "the tokens of another model's tokenizer may reach over the border of two pieces of a text, so that shards "
+            "and streams of text would have other tokens than the text: encode whole texts, with Dataset or encode"
+        )
 
 
 def checked_template(template: Any) -> str | None:

@@ -30,6 +30,7 @@ from ..ids import as_int32
 from ..text.bpe import LARGEST_FILE, MOST_CONTAINERS
 from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
 from ..text.pieces import PIECE_BYTES
+from ..text.roles import check_pieces
 from ..text.tokenizers import Tokenizer, tokenizer_from_json
 from .token_array import JoinedTokens
 from .token_file import TokenFile, write_tokens
@@ -70,10 +71,11 @@ def build_token_shards(
         piece_bytes: bytes of text in memory at a time.
 
     Raises:
-        ConfigError: if a number is out of range.
+        ConfigError: if a number is out of range, or the tokenizer is another model's.
         DataError: if a source is missing or not text, or the folder holds other shards.
         FileError: if a file cannot be written.
     """
+    check_pieces(tokenizer)
     if shard_tokens < 1 or piece_bytes < 8:
         raise ConfigError(
             f"shard_tokens={shard_tokens} must be at least 1 and piece_bytes={piece_bytes} at least 8: "

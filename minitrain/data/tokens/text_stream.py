@@ -18,6 +18,7 @@ from ..ids import as_int32
 from ..loading.batches import Batch, checked_batch_size
 from ..text.corpus import PathLike, corpus_files, source_paths, stream_file
 from ..text.pieces import PIECE_BYTES
+from ..text.roles import check_pieces
 from ..text.tokenizers import Tokenizer
 
 
@@ -57,9 +58,10 @@ class TextStream:
             piece_bytes: bytes of text read at a time.
 
         Raises:
-            ConfigError: if a size is out of range.
+            ConfigError: if a size is out of range, or the tokenizer is another model's.
             DataError: if a source is missing or holds no text.
         """
+        check_pieces(tokenizer)
         if block_size < 1 or piece_bytes < 8:
             raise ConfigError(f"block_size={block_size} must be at least 1, piece_bytes={piece_bytes} at least 8")
         self.files = [file for path in source_paths(sources) for file in corpus_files(path)]

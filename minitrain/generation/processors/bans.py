@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend.arrays import Array
-from ..session import Tokens
+from ..sessions.session import Tokens
 
 
 def ban(logits: Array, ids: Array) -> Array:

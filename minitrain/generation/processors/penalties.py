@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend.arrays import Array
-from ..session import Tokens
+from ..sessions.session import Tokens
 
 
 def add_bias(logits: Array, ids: Array, bias: Array) -> Array:

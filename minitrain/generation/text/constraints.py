@@ -20,7 +20,7 @@ import numpy as np
 
 from ...backend.arrays import Array, array_module
 from ...errors import ConfigError, DataError, printable
-from ..session import Tokens
+from ..sessions.session import Tokens
 from .detokenize import bytes_of_tokens
 
 _STATES = 64  # of sequences, kept to go on from

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from ...backend.arrays import to_device, to_numpy
 from ..decoding import Sampling, generate
-from ..session import LanguageModel
+from ..sessions.session import LanguageModel
 from .detokenize import encode_prompt, text_pieces
 
 

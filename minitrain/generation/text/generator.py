@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConfigError, ShapeError, did_you_mean
-from ..batches import open_session
-from ..engine import Engine
+from ..batching.batches import open_session
+from ..batching.engine import Engine
+from ..batching.requests import Event
 from ..params import SamplingParams
-from ..requests import Event
-from ..session import Tokens
+from ..sessions.session import Tokens
 from .chat import Message, apply_chat_template
 from .constraints import Grammar, Processor, end_tokens
 from .detokenize import Detokenizer, encode_prompt

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..batches import batch_generate
+from ..batching.batches import batch_generate
+from ..batching.requests import Sample
 from ..params import SamplingParams
-from ..requests import Sample
-from ..session import LanguageModel, Session
+from ..sessions.session import LanguageModel, Session
 from .detokenize import detokenizer_of, encode_prompt, text_pieces
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextvars import ContextVar
 from typing import Any
 
 from ...errors import DataError
@@ -89,6 +90,10 @@ class Budget:
         for value in values:
             self.step()
             yield value
+
+
+current: ContextVar[Budget] = ContextVar("current")
+"""The budget of the template that is being compiled or executed."""
 
 
 class Rounds:

@@ -8,29 +8,23 @@ repeat or grow asks the budget first. Filters and methods that are not needed in
 from __future__ import annotations
 
 import functools
-import json
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError, DataError, printable
-from .template_budget import Budget
+from .template_budget import Budget, current
+from .template_filters import chat_filters, count_method, text_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 LARGEST_TEMPLATE = 200_000  # characters
 _LARGEST_NUMBER = 1 << 63
-_WIDEST_INDENT = 16
 
 
 def _names(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-_FILTERS = _names(
-    "capitalize count d default dictsort first float int items last length list lower map max min reject rejectattr "
-    "reverse select selectattr sort title trim unique upper"
-)
 _METHODS: dict[type, frozenset[str]] = {
     str: _names(
         "capitalize count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace "
@@ -70,12 +64,9 @@ def execute(template: Any, variables: dict[str, Any], size: int) -> str:
     return str(_guarded(Budget(size), lambda: template.render(variables)))
 
 
-_budget: ContextVar[Budget] = ContextVar("_budget")
-
-
 def _guarded(budget: Budget, work: Any) -> Any:
     """What ``work`` returns; any error of it as a `DataError`."""
-    token = _budget.set(budget)
+    token = current.set(budget)
     try:
         return work()
     except (DataError, ConfigError):
@@ -88,7 +79,7 @@ def _guarded(budget: Budget, work: Any) -> Any:
             f"the chat template failed ({reason}): it does not fit these messages, or is damaged"
         ) from error
     finally:
-        _budget.reset(token)
+        current.reset(token)
 
 
 def _compile(source: str) -> Any:
@@ -142,24 +133,24 @@ def _environment() -> Environment:
                 return result
             if operator == "+" and not isinstance(left, Undefined) and not isinstance(right, Undefined):
                 if isinstance(left, str) and isinstance(right, str):
-                    _budget.get().write(len(left) + len(right))
+                    current.get().write(len(left) + len(right))
                 else:
-                    _budget.get().weigh(left)
-                    _budget.get().weigh(right)
+                    current.get().weigh(left)
+                    current.get().weigh(right)
                 return super().call_binop(context, operator, left, right)
             if operator == "*" and isinstance(left, str) and isinstance(right, int):
-                _budget.get().write(len(left) * max(0, right))
+                current.get().write(len(left) * max(0, right))
                 return super().call_binop(context, operator, left, right)
             kinds = f"{type(left).__name__} {operator} {type(right).__name__}"
             raise DataError(f"the chat template computes {kinds}, which is not allowed in a template of others")
 
         def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
             """What a function, a macro or a method returns, counted."""
-            budget = _budget.get()
+            budget = current.get()
             budget.step()
             owner = getattr(__obj, "__self__", None)
             if isinstance(owner, str):
-                args = _count_method(budget, owner, __obj.__name__, args)
+                args = count_method(budget, owner, __obj.__name__, args)
             if isinstance(__obj, LoopContext) and args:  # loop(children) of a recursive loop
                 args = (budget.rounds(args[0], 0), *args[1:])
             result = super().call(__context, __obj, *args, **kwargs)
@@ -172,129 +163,31 @@ def _environment() -> Environment:
 
         def rounds(self, values: Any, literal: int) -> Any:
             """The values of a loop."""
-            return _budget.get().rounds(values, literal)
+            return current.get().rounds(values, literal)
 
         def weighed(self, value: Any) -> Any:
             """A list or dictionary that the template wrote out."""
-            _budget.get().weigh(value)
+            current.get().weigh(value)
             return value
 
         def measured(self, value: Any) -> Any:
             """A part of a string or list."""
             if isinstance(value, str):
-                _budget.get().write(len(value))
+                current.get().write(len(value))
             else:
-                _budget.get().weigh(value)
+                current.get().weigh(value)
             return value
 
         def joined(self, *values: Any) -> str:
             """Values one after the other: the operator ``~``."""
-            return "".join([_text(value) for value in values])
+            return "".join([text_of(value) for value in values])
 
     environment = Sandbox(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols], finalize=_text, cache_size=0
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols], finalize=text_of, cache_size=0
     )
-    kept = {name: _counting(environment.filters[name]) for name in _FILTERS}
-    environment.filters = {
-        **kept,
-        "string": _text,
-        "safe": _text,
-        "join": _join,
-        "replace": _replace,
-        "indent": _indent,
-        "tojson": _tojson,
-    }
+    environment.filters = chat_filters(environment.filters)
     environment.globals.pop("lipsum")
     return environment
-
-
-def _count_method(budget: Budget, owner: str, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Count what a method of a string is about to make; returns its arguments."""
-    if name == "replace" and len(args) >= 2 and isinstance(args[0], str) and isinstance(args[1], str):
-        budget.write(len(owner) + owner.count(args[0]) * len(args[1]))
-    elif name == "join" and args:
-        args = ([_text(value) for value in budget.rounds(args[0], len(owner))],)
-    elif name in ("split", "rsplit", "splitlines"):
-        separator = args[0] if args and isinstance(args[0], str) and args[0] else None
-        budget.step(len(owner.split(separator)) if separator else len(owner) // 2)
-        budget.write(len(owner))
-    return args
-
-
-def _counting(function: Any) -> Any:
-    """A filter of Jinja's that counts its input and its output."""
-    skip = 1 if hasattr(function, "jinja_pass_arg") else 0
-
-    @functools.wraps(function)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        budget, value = _budget.get(), args[skip] if len(args) > skip else None
-        budget.step(1 + (len(value) if isinstance(value, list | tuple | dict) else 0))
-        if isinstance(value, str):
-            budget.step(len(value) if function.__name__ in ("do_list", "sync_do_list") else 0)
-            budget.write(2 * len(value))  # some letters become two in upper case
-        result = function(*args, **kwargs)
-        return result
-
-    return counted
-
-
-def _text(value: Any) -> str:
-    """A value as text, counted."""
-    budget = _budget.get()
-    if isinstance(value, str):
-        budget.write(len(value))
-        return value
-    if type(value).__name__.endswith("Undefined"):
-        return str(value)
-    budget.weigh(value, characters=6)  # a character may be written as \u001f
-    return str(value)
-
-
-def _join(values: Any, d: str = "", attribute: Any = None) -> str:
-    if attribute is not None:
-        raise DataError("the chat template joins by an attribute, which is not allowed here: use map(attribute=…)")
-    d = _text(d)
-    return d.join([_text(value) for value in _budget.get().rounds(values, len(d))])
-
-
-def _replace(value: Any, old: Any, new: Any, count: int = -1) -> str:
-    value, old, new = _text(value), _text(old), _text(new)
-    _budget.get().write(value.count(old) * len(new))
-    return str(value).replace(old, new, -1 if count is None else count)
-
-
-def _indent(value: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    text = _text(value)
-    space = " " * width if isinstance(width, int) and width <= _WIDEST_INDENT else width
-    if not isinstance(space, str) or len(space) > _WIDEST_INDENT:
-        raise DataError(f"the chat template indents by {width!r}; at most {_WIDEST_INDENT} are allowed")
-    _budget.get().write((text.count("\n") + 1) * len(space))
-    lines = (text + "\n").splitlines()
-    begun = [line if not (line or blank) else space + line for line in lines[1:]]
-    return "\n".join([(space if first else "") + lines[0], *begun])
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: Any = None,
-    sort_keys: bool = False,
-) -> str:
-    """As in transformers: without the escapes for HTML that Jinja's own filter makes."""
-    if indent is not None and (not isinstance(indent, int) or indent > _WIDEST_INDENT):
-        raise DataError(f"the chat template indents JSON by {indent!r}; at most {_WIDEST_INDENT} are allowed")
-    if separators is not None and sum(map(len, separators)) > _WIDEST_INDENT:
-        raise DataError("the chat template writes JSON with separators that are too long")
-    _budget.get().weigh(value, characters=12)
-    text = json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators and tuple(separators),
-        sort_keys=sort_keys,
-    )
-    return _text(text)
 
 
 def _rewriter() -> Any:

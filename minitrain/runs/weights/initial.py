@@ -10,20 +10,25 @@ from ...checkpoint.store import CheckpointStore, Warn, is_url, split_location
 from ...errors import CheckpointError
 from ...folder import RunFolder
 from ...folder.names import CHECKPOINTS, CONFIG
+from ...interop.formats import is_published
 from ...training.preconditions import open_checkpoints
 from ..config import MADE_IN_PYTHON, RunConfig, read_yaml
 from ..confine import refuse_remote_checkpoints
 from .adapters import create_adapter, merge_adapters
+from .published import load_published_weights, published_settings
 
 
 def inherited_settings(place: str) -> dict[str, Any]:
     """What a run takes over from the run that its weights come from: the model's settings and the block size.
 
-    Nothing if ``place`` is a checkpoint alone, or a run made in Python.
+    ``place`` may be a published model. Nothing if it is a checkpoint alone, or a run made in Python.
 
     Raises:
         ConfigError: if the settings of that run are damaged.
+        CheckpointError: if a published model cannot be read.
     """
+    if is_published_model(place):
+        return published_settings(place)
     run_dir = run_of(place)
     if run_dir is None or read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") == MADE_IN_PYTHON:
         return {}
@@ -35,18 +40,30 @@ def inherited_settings(place: str) -> dict[str, Any]:
     }
 
 
-def load_initial(place: str, warn: Warn) -> Checkpoint:
+def load_initial(place: str, warn: Warn, *, block_size: int | None = None) -> Checkpoint:
     """The checkpoint at ``place``, or the newest intact one of the run there. Adapters are merged into its weights.
+
+    Args:
+        place: a run folder, a checkpoint, a folder of transformers, or a GGUF file.
+        warn: called with a sentence for each damaged checkpoint that is skipped.
+        block_size: longest sequence of the new run, for a published model, which may be for longer ones.
 
     Raises:
         CheckpointError: if there is none, or it is damaged.
     """
+    if is_published_model(place):
+        return load_published_weights(place, block_size)
     checkpoint = _load(place, warn)
     run_dir, adapter = run_of(place), None
     if run_dir is not None and read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") != MADE_IN_PYTHON:
         adapter = create_adapter(RunConfig.load(RunFolder(run_dir).file(CONFIG)).adapter)
     merge_adapters(checkpoint, adapter)
     return checkpoint
+
+
+def is_published_model(place: str) -> bool:
+    """Whether weights are taken from a folder of transformers or a GGUF file."""
+    return not is_url(place) and not (Path(place) / CONFIG).is_file() and is_published(place)
 
 
 def _load(place: str, warn: Warn) -> Checkpoint:

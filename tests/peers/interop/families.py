@@ -48,10 +48,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 TOKENS = np.random.default_rng(0).integers(0, 500, (3, 40))
 
 
-def theirs(name: str) -> Any:
-    """A random model; no weight is at its initial zero or one."""
+def theirs(name: str, **more: Any) -> Any:
+    """A random model, with ``more`` settings; no weight is at its initial zero or one."""
     family, settings = FAMILIES[name]
-    config = getattr(transformers, f"{family}Config")(**settings, **dropouts(family))
+    config = getattr(transformers, f"{family}Config")(**settings | dropouts(family) | more)
     kind = "BertModel" if family == "Bert" else f"{family}LMHeadModel" if family == "GPT2" else f"{family}ForCausalLM"
     torch.manual_seed(0)
     model = getattr(transformers, kind)._from_config(config, attn_implementation="eager").eval()

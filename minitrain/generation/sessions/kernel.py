@@ -7,35 +7,36 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array
-from ..backend.threads import threads_for
-from ..models.common.decoder import Decoder
-from ..nn.attention.past import BLOCK, rows_needed
-from ..ops.linear.linear import linear_forward
+from ...backend.arrays import Array
+from ...backend.threads import threads_for
+from ...models.common.decoder import Decoder
+from ...nn.attention.past import BLOCK, rows_needed
+from ...ops.linear.linear import linear_forward
 from .packed import PackedDecoder
 from .session import Tokens, check_cut, check_extension, check_slots
 
-FEW = 8
-"""Up to this many new tokens of a sequence are taken by the step's kernel. Longer prompts run on the model's layers,
-whose attention takes blocks of queries; but layers have float32 weights only."""
 AT_ONCE = 128
-"""New tokens of a sequence that the step's kernel takes in one call, where weights have fewer bits."""
+"""New tokens of a sequence that the step's kernel takes in one call. Longer prompts run on the model's layers, whose
+attention takes blocks of queries. Layers have float32 weights only: with others, a long prompt takes several calls."""
 
 
 class KernelSession:
     """Keeps keys and values as the kernels read them.
 
+    The step's kernel is compiled once on each machine, which takes some ten seconds. In the meantime the model's layers
+    do its work, with the same bits.
+
     Args:
-        model: a decoder that `minitrain.generation.packed.why_not` finds nothing against; runs without dropout.
+        model: a decoder that `packed.why_not` finds nothing against; runs without dropout.
         slots: how many sequences there may be at once.
-        weights: ``"float32"``, ``"bfloat16"`` or ``"int8"``, see `minitrain.generation.weights`.
+        weights: ``"float32"``, ``"bfloat16"`` or ``"int8"``, see `minitrain.generation.sessions.weights`.
         packed: the model's packed weights, to share them between sessions; they have their own ``weights``.
     """
 
     def __init__(
         self, model: Decoder, slots: int, *, weights: str = "float32", packed: PackedDecoder | None = None
     ) -> None:
-        from ..kernels.cpu.generation.layout import empty_keys, empty_values
+        from ...kernels.cpu.generation.layout import empty_keys, empty_values
 
         self.model, self.slots = model, check_slots(slots)
         self.packed = packed = PackedDecoder(model, weights) if packed is None else packed
@@ -47,16 +48,30 @@ class KernelSession:
         shape = (packed.layers, slots, packed.kv_heads, rows, packed.head_width)
         self._keys, self._values = empty_keys(*shape), empty_values(*shape)
         self._memory: dict[tuple[int, ...], tuple[Array, ...]] = {}
+        self._ready = packed.weights != "float32"  # layers have no others, so the first step waits
+
+    def warm_up(self) -> None:
+        """Compile the step's kernel now, if it is not there yet."""
+        self._kernel().compile_to_disk()
+        self._ready = True
+
+    def _kernel(self) -> Any:
+        """The kernel for these weights."""
+        from ...kernels.cpu.generation.step import step
+
+        return getattr(step, self.packed.weights)
 
     def extend(self, tokens: Mapping[int, Tokens], *, every: bool = False) -> Array:
         """See `Session`."""
         check_extension(self, tokens, self.packed.vocabulary)
         for slot, new in tokens.items():
             self._sequences[slot] = np.concatenate([self._sequences[slot], new.astype(np.int32)])
+        self._ready = self._ready or self._kernel().ready_or_soon()
         by_layers = self.packed.weights == "float32"
+        few = AT_ONCE if self._ready or not by_layers else 0
         rows: dict[int, Array] = {}
         for slot, new in tokens.items():
-            if len(self._sequences[slot]) - self._kept[slot] > (FEW if by_layers else AT_ONCE):
+            if len(self._sequences[slot]) - self._kept[slot] > few:
                 asked = len(new) if every else 1
                 rows[slot] = self._prefill(slot, asked) if by_layers else self._long_step(slot, asked)
         short = {slot: len(new) if every else 1 for slot, new in tokens.items() if slot not in rows}
@@ -81,8 +96,6 @@ class KernelSession:
 
     def _step(self, short: Mapping[int, int]) -> Array:
         """The logits (M, V) after the last tokens of sequences, as many as ``short`` says of each."""
-        from ..kernels.cpu.generation.step import step
-
         packed = self.packed
         new: list[tuple[int, int]] = []
         spans: list[tuple[int, int, int, int]] = []
@@ -96,7 +109,7 @@ class KernelSession:
             self._kept[slot] = len(sequence)
         threads = threads_for(packed.panels.size * len(new) / 16)
         memory = self._working_memory(threads, len(new), len(wanted))
-        step(
+        self._kernel()(
             packed.panels, packed.vectors, packed.table, packed.embedding, packed.places, packed.cos, packed.sin,
             packed.slopes, self._keys, self._values, np.array(new, np.int64), np.array(spans, np.int64),
             np.array(wanted, np.int64), packed.heads, packed.hidden, packed.vocabulary,
@@ -131,7 +144,7 @@ class KernelSession:
 
     def copy(self, source: int, target: int) -> None:
         """See `Session`."""
-        from ..kernels.cpu.generation.layout import WIDTH
+        from ...kernels.cpu.generation.layout import WIDTH
 
         if source == target:
             return
@@ -150,7 +163,7 @@ class KernelSession:
 
     def _make_room(self, slot: int, new: int) -> None:
         """Drop the keys that no later query sees if the rows run out: the others move to the front."""
-        from ..kernels.cpu.generation.layout import WIDTH
+        from ...kernels.cpu.generation.layout import WIDTH
 
         kept, first = int(self._kept[slot]), int(self._first[slot])
         if kept - first + new <= self._values.shape[4]:
@@ -163,7 +176,7 @@ class KernelSession:
 
     def _working_memory(self, threads: int, N: int, M: int) -> tuple[Array, ...]:
         """Memory of a step with N new tokens and M rows of logits; see `step`."""
-        from ..kernels.cpu.generation.layout import whole_strips
+        from ...kernels.cpu.generation.layout import whole_strips
 
         found = self._memory.get((threads, N, M))
         if found is None:

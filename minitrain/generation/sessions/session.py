@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, to_device
-from ..errors import ConfigError, ShapeError, TokenError
-from ..random import Key
+from ...backend.arrays import Array, array_module, to_device
+from ...errors import ConfigError, ShapeError, TokenError
+from ...random import Key
 
 Tokens = np.ndarray[Any, np.dtype[np.int32]]
 """(n,) int32 token ids on the CPU."""

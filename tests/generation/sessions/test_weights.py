@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError
 from minitrain.generation import session_for
-from minitrain.generation.cached import CachedSession
-from minitrain.generation.kernel_session import AT_ONCE, KernelSession
-from minitrain.generation.weights import quantize, rounded, with_weights
+from minitrain.generation.sessions.cached import CachedSession
+from minitrain.generation.sessions.kernel import AT_ONCE, KernelSession
+from minitrain.generation.sessions.weights import quantize, rounded, with_weights
 from minitrain.models import Seq2Seq, Seq2SeqConfig
 from tests.helpers.decoders import VOCABULARY, decoders
 from tests.helpers.own_product import only_with_own_product

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from ..errors import ConfigError
+from ...errors import ConfigError
+from ..params import SamplingParams
+from ..sessions import session_for
+from ..sessions.session import LanguageModel, Session
 from .engine import Engine
-from .params import SamplingParams
 from .requests import Detokenize, Event, Result, Sample, checked_prompt
-from .session import LanguageModel, Session, UncachedSession
 
 
 def batch_generate(
@@ -96,7 +97,7 @@ def open_session(model: LanguageModel | Session, slots: int, device: str = "cpu"
     """A session of a model; a session is returned as it is."""
     if hasattr(model, "extend"):
         return cast(Session, model)
-    return UncachedSession(cast(LanguageModel, model), slots, device=device)
+    return session_for(model, slots, device=device)
 
 
 def _events(engine: Engine) -> Iterator[Event]:

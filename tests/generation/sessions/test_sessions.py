@@ -14,11 +14,11 @@ from minitrain.backend.precision import use_precision
 from minitrain.backend.threads import set_threads
 from minitrain.errors import ConfigError, ShapeError, TokenError
 from minitrain.generation import UncachedSession, session_for
-from minitrain.generation.cached import CachedSession
-from minitrain.generation.kernel_session import KernelSession
-from minitrain.generation.packed import why_not
-from minitrain.generation.seq2seq_session import Seq2SeqSession
-from minitrain.generation.sessions import cache_bytes
+from minitrain.generation.sessions.cached import CachedSession
+from minitrain.generation.sessions.choice import cache_bytes
+from minitrain.generation.sessions.kernel import KernelSession
+from minitrain.generation.sessions.packed import why_not
+from minitrain.generation.sessions.seq2seq import Seq2SeqSession
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig, Seq2Seq, Seq2SeqConfig
 from minitrain.models.common.decoder import Decoder
 from minitrain.nn import add_lora
@@ -62,6 +62,13 @@ def run_steps(session: Any, steps: list[Any], seed: int, check: Any) -> None:
                 logits = session.extend(new, every=every)
                 check(logits, [(sequences[slot], len(tokens) if every else 1) for slot, tokens in new.items()])
         assert [session.length(slot) for slot in range(SLOTS)] == list(map(len, sequences))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """The step's kernel is there: until then a session runs the model's layers."""
+    if has_own_product():
+        KernelSession(GPT(GPTConfig(VOCABULARY, n_layer=1)), 1).warm_up()
 
 
 def same_bits(model: Decoder) -> Any:
@@ -200,7 +207,7 @@ def test_memory_is_refused_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -
     """The message says how much there would be, how much is free, and how many sequences fit."""
     model = GPT(GPTConfig(VOCABULARY, block_size=100, n_layer=2, n_head=4, n_embd=64))
     assert cache_bytes(model, 3) == 3 * 2 * 2 * 100 * 64 * 4
-    monkeypatch.setattr("minitrain.generation.sessions.available_memory", lambda: cache_bytes(model, 10))
+    monkeypatch.setattr("minitrain.generation.sessions.choice.available_memory", lambda: cache_bytes(model, 10))
     with pytest.raises(ConfigError, match=r"slots = 9: .* of 9 sequences of 100 tokens take .*; at most 8 of them fit"):
         session_for(model, 9)
     session_for(model, 8)
@@ -210,6 +217,21 @@ def test_a_window_bounds_the_memory() -> None:
     """A sliding window keeps its own keys and some room, whatever the length of the text."""
     short, long = (Llama(LlamaConfig(VOCABULARY, block_size=n, window=32, n_layer=1)) for n in (1000, 100_000))
     assert cache_bytes(short) == cache_bytes(long)
+
+
+@only_with_own_product
+def test_layers_work_until_the_kernel_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session changes over in the middle of a text; nobody can tell from the logits."""
+    from minitrain.kernels.cpu.generation.step import step
+
+    model, tokens = GPT(GPTConfig(VOCABULARY, block_size=12, n_layer=2)), np.arange(12, dtype=np.int32)
+    session, ready = KernelSession(model, 1), iter([False, False, False, True])
+    steps: list[int] = []
+    monkeypatch.setattr(step.float32, "ready_or_soon", lambda: next(ready))
+    monkeypatch.setattr(session, "_step", lambda short, run=session._step: (steps.append(1), run(short))[1])
+    logits = [session.extend({0: token[None]}) for token in tokens]
+    assert len(steps) == 12 - 3
+    assert np.concatenate(logits).tobytes() == model.forward(tokens[None])[0][0].tobytes()
 
 
 def test_blocks_are_the_kernels_blocks() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array
-from ..backend.precision import half_dtype
-from ..errors import ConfigError, did_you_mean
+from ...backend.arrays import Array
+from ...backend.precision import half_dtype
+from ...errors import ConfigError, did_you_mean
 
 WEIGHTS = ("float32", "bfloat16", "int8")
 """The types of weights that decoding knows."""

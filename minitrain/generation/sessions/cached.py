@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, to_device
-from ..models.common.decoder import Decoder
-from ..nn.attention.past import KeyValues
-from ..ops.linear.linear import linear_forward
+from ...backend.arrays import Array, array_module, to_device
+from ...models.common.decoder import Decoder
+from ...nn.attention.past import KeyValues
+from ...ops.linear.linear import linear_forward
 from .session import Tokens, check_cut, check_extension, check_slots
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend.memory import available_memory
-from ..errors import ConfigError
-from ..formats import size
-from ..models.common.decoder import Decoder
-from ..models.seq2seq import Seq2Seq
-from ..nn.attention.past import bytes_needed
+from ...backend.memory import available_memory
+from ...errors import ConfigError
+from ...formats import size
+from ...models.common.decoder import Decoder
+from ...models.seq2seq import Seq2Seq
+from ...nn.attention.past import bytes_needed
 from .cached import CachedSession
-from .kernel_session import KernelSession
+from .kernel import KernelSession
 from .packed import why_not
-from .seq2seq_session import Seq2SeqSession
+from .seq2seq import Seq2SeqSession
 from .session import Session, UncachedSession, check_slots
 from .weights import check_weights, with_weights
 
@@ -33,7 +33,7 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
         slots: how many sequences there may be at once.
         device: the model's device.
         weights: ``"float32"``, or ``"bfloat16"`` or ``"int8"`` to round the matrices and read fewer bytes, see
-            `minitrain.generation.weights`.
+            `minitrain.generation.sessions.weights`.
 
     Raises:
         ConfigError: if there is no slot, if the weights of such a model cannot be rounded, or if keys and values would

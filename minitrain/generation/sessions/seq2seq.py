@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, to_device
-from ..errors import ShapeError
-from ..models.seq2seq import Seq2Seq
+from ...backend.arrays import Array, array_module, to_device
+from ...errors import ShapeError
+from ...models.seq2seq import Seq2Seq
 from .session import Tokens, check_cut, check_extension, check_slots
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, to_numpy
-from ..errors import ConfigError, MinitrainError
-from ..random import Key, uniform_number
-from .context import restart_length
-from .params import SamplingParams
+from ...backend.arrays import Array, to_numpy
+from ...errors import ConfigError, MinitrainError
+from ...random import Key, uniform_number
+from ..context import restart_length
+from ..params import SamplingParams
+from ..sessions.session import Session, Tokens
 from .requests import Detokenize, Event, Request, Running
-from .session import Session, Tokens
 
 
 class Engine:
@@ -42,7 +42,7 @@ class Engine:
 
     Example:
         ```python
-        engine = Engine(UncachedSession(model, slots=4))
+        engine = Engine(session_for(model, slots=4))
         request = engine.submit([1, 2, 3], SamplingParams(max_new_tokens=10, temperature=0))
         while engine.busy:
             for event in engine.step():
@@ -63,13 +63,13 @@ class Engine:
         self._free = [slot for slot in reversed(range(session.slots)) if session.length(slot) == 0]
         if not self._free:
             raise ConfigError(f"all {session.slots} slots of the session are in use: cut one to 0, or make more")
-        # What other threads write: adding to these and taking from them is atomic.
+        # What other threads read and write: adding to these and taking from them is atomic.
         self._lock = threading.Lock()  # of numbers, which are given in the order of the inbox
         self._submitted = 0
         self._inbox: deque[Request] = deque()
         self._cancelled: deque[int] = deque()
-        # What the thread that drives the engine knows.
         self._requests: dict[int, Request] = {}  # those with unfinished samples
+        # What only the thread that drives the engine knows.
         self._waiting: deque[Request] = deque()  # those with samples that have no slot yet
         self._active: dict[int, Running] = {}  # slot to sample, without followers; the oldest first
 
@@ -105,6 +105,7 @@ class Engine:
         with self._lock:
             request.number = self._submitted
             self._submitted += 1
+            self._requests[request.number] = request
             self._inbox.append(request)
         return request.number
 
@@ -116,7 +117,8 @@ class Engine:
         """
         if not 0 <= request < self._submitted:
             raise ConfigError(f"there is no request {request}: submit returns the number")
-        self._cancelled.append(request)
+        if request in self._requests:
+            self._cancelled.append(request)
 
     def step(self) -> list[Event]:
         """Run the model once and tell what came of it.
@@ -150,6 +152,7 @@ class Engine:
     def close(self) -> None:
         """Drop all requests and free the slots."""
         self._inbox.clear()
+        self._cancelled.clear()
         self._waiting.clear()
         for request in list(self._requests.values()):
             self._drop(request)
@@ -158,7 +161,6 @@ class Engine:
         """Read what `submit` and `cancel` left."""
         while self._inbox:
             request = self._inbox.popleft()
-            self._requests[request.number] = request
             if request.params.max_new_tokens == 0:
                 self._end(request, "length", events)
             else:
@@ -210,7 +212,7 @@ class Engine:
     def _extend(self, fed: dict[int, Tokens]) -> Iterable[Array | MinitrainError]:
         """A row of logits (V,) for each slot, or the error that its tokens cause."""
         try:
-            return _rows(self.session.extend(fed))  # type: ignore[no-any-return]
+            return _rows(self.session.extend(fed))
         except MinitrainError as error:
             if len(fed) == 1:
                 return [error]

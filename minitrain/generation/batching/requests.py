@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.arrays import Array, to_numpy
-from ..errors import ConfigError, ShapeError, TokenError
-from ..random import Key
-from .choosing import Choice, Chooser
-from .context import context_start
-from .params import SamplingParams
-from .session import Tokens
+from ...backend.arrays import Array, to_numpy
+from ...errors import ConfigError, ShapeError, TokenError
+from ...random import Key
+from ..choosing import Choice, Chooser
+from ..context import context_start
+from ..params import SamplingParams
+from ..sessions.session import Tokens
 
 Detokenize = Callable[[Tokens], Callable[[int], str]]
 """Makes a function for each sample out of the tokens (n,) of its prompt. That is called with the new tokens, one by

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array
-from ..backend.kernels_mode import kernels_enabled
-from ..backend.pool import ALIGNMENT
-from ..backend.precision import current_precision, half_dtype
-from ..models.common.decoder import Decoder
-from ..nn.attention.heads import Rope, prepare
-from ..nn.attention.positions import LearnedPositions, SinusoidalPositions
-from ..nn.attention.self_attention import MultiHeadAttention
-from ..nn.blocks.block import PreNormBlock
-from ..nn.core.module import Module
-from ..nn.layers.feed_forward import FeedForward
-from ..nn.layers.gated_feed_forward import GatedFeedForward
-from ..nn.layers.layer_norm import LayerNorm
-from ..nn.layers.linear import Linear
-from ..nn.layers.rms_norm import RMSNorm
+from ...backend.arrays import Array
+from ...backend.kernels_mode import kernels_enabled
+from ...backend.pool import ALIGNMENT
+from ...backend.precision import current_precision, half_dtype
+from ...models.common.decoder import Decoder
+from ...nn.attention.heads import Rope, prepare
+from ...nn.attention.positions import LearnedPositions, SinusoidalPositions
+from ...nn.attention.self_attention import MultiHeadAttention
+from ...nn.blocks.block import PreNormBlock
+from ...nn.core.module import Module
+from ...nn.layers.feed_forward import FeedForward
+from ...nn.layers.gated_feed_forward import GatedFeedForward
+from ...nn.layers.layer_norm import LayerNorm
+from ...nn.layers.linear import Linear
+from ...nn.layers.rms_norm import RMSNorm
 from .weights import check_weights, quantize, rounded
 
 PANEL_TYPES: dict[str, Any] = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
@@ -36,7 +36,7 @@ class PackedDecoder:
 
     Args:
         model: a decoder for which `why_not` finds nothing.
-        weights: ``"float32"``, ``"bfloat16"`` or ``"int8"``, see `minitrain.generation.weights`.
+        weights: ``"float32"``, ``"bfloat16"`` or ``"int8"``, see `minitrain.generation.sessions.weights`.
 
     Attributes:
         panels: (n,) all matrices: float32, bits of bfloat16 (uint16) or int8.
@@ -51,7 +51,7 @@ class PackedDecoder:
     """
 
     def __init__(self, model: Decoder, weights: str = "float32") -> None:
-        from ..kernels.cpu.generation.layout import ABSENT, Entry
+        from ...kernels.cpu.generation.layout import ABSENT, Entry
 
         check_weights(weights)
         self.weights = weights
@@ -99,7 +99,7 @@ def why_not(model: Any, device: str = "cpu") -> str | None:
         return "they run on the CPU in float32, where kernels are on"
     if not isinstance(model, Decoder) or any(p.data.dtype != np.float32 for p in model.parameters()):
         return "they run decoders with float32 weights"
-    from ..backend.cpu.products.blas import blas
+    from ...backend.cpu.products.blas import blas
 
     product = blas()
     if product is None or product.product.name != "own":
@@ -154,8 +154,8 @@ def _put_norm(entry: Array, column: int, vectors: _Pile, norm: Any) -> None:
 
 def _put_linear(entry: Array, column: int, matrices: _Pile, vectors: _Pile, linear: Linear) -> None:
     """Put a layer's matrix, and its bias and scales if there are any, as long as the panels are wide."""
-    from ..kernels.cpu.generation.layout import Entry, whole_strips
-    from ..kernels.cpu.generation.panels import to_panels
+    from ...kernels.cpu.generation.layout import Entry, whole_strips
+    from ...kernels.cpu.generation.panels import to_panels
 
     weight = linear.weight.data
     padding = (0, whole_strips(len(weight)) - len(weight))

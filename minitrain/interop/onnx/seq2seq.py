@@ -1,0 +1,158 @@
+"""The encoder-decoder as graphs: one for both stacks, or one for each, which generate with a cache.
+
+With a cache, the encoder's graph gives what the decoder reads of a source: the keys and values of each layer's
+cross-attention, computed once. The decoder's graph takes them in every call, beside the cache of its own tokens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...models.seq2seq import Seq2Seq
+from ...nn.blocks.decoder_block import DecoderBlock
+from ...nn.layers.embedding import Embedding
+from .attention import KeysAndValues, cross_attention, cross_keys, self_attention
+from .blocks import block
+from .decoder import cache_input, cache_output
+from .graph import Graph, Name
+from .layers import embedding, feed_forward, norm
+from .places import INT64, Places
+from .refusals import require_methods
+
+SOURCE, TARGET, LENGTHS = "input_ids", "decoder_input_ids", "source_lengths"
+
+
+def joint_graph(model: Seq2Seq, opset: int) -> Graph:
+    """The graph of both stacks: ``input_ids`` (B, S), ``decoder_input_ids`` (B, T) to ``logits`` (B, T, V).
+
+    Source and target are padded at the end, as the model's own are.
+    """
+    g = _graph(model, opset)
+    source, target = _tokens(g, SOURCE, "source"), _tokens(g, TARGET, "length")
+    memory, lengths = _encoded(g, source, model)
+    places = Places(g, g.size(target, 1), None, model.config.block_size)
+    across = Places(g, places.length, None, model.config.block_size, total=g.size(memory, 1))
+    own = _unpadded(g, target, model.config.pad_idx)
+    x = _embedded(g, target, model.target_emb, model, places)
+    for i, layer in enumerate(model.decoder):
+        with g.scope(f"decoder.{i}"):
+            with g.scope("cross"):
+                read = cross_keys(g, memory, layer.cross)
+            x, _ = _decoder_block(g, x, layer, places, across, read, lengths, own=own)
+    return _headed(g, x, model)
+
+
+def encoder_graph(model: Seq2Seq, opset: int) -> Graph:
+    """The graph of the encoder: ``input_ids`` (B, S) to what the decoder reads.
+
+    That is ``source_lengths`` (B,), the number of tokens of each source, and ``cross.i.key`` and ``.value``
+    (B, H, S, D) for each layer i of the decoder.
+    """
+    g = _graph(model, opset)
+    memory, lengths = _encoded(g, _tokens(g, SOURCE, "source"), model)
+    g.output(LENGTHS, lengths, np.int64, ("batch",))
+    for i, layer in enumerate(model.decoder):
+        with g.scope(f"decoder.{i}.cross"):
+            read = cross_keys(g, memory, layer.cross)
+        for name, value in zip(_cross_names(i), read, strict=True):
+            g.output(name, value, np.float32, _cross_shape(layer))
+    return g
+
+
+def decoder_graph(model: Seq2Seq, opset: int) -> Graph:
+    """The graph of the decoder with a cache.
+
+    Inputs are ``decoder_input_ids`` (B, T), the outputs of the encoder, and the cache as in
+    `minitrain.interop.onnx.decoder`. A target has no padding: stop using a row after its end.
+    """
+    g = _graph(model, opset)
+    ids, lengths = _tokens(g, TARGET, "length"), g.input(LENGTHS, np.int64, ("batch",))
+    reads, pasts = [], []
+    for i, layer in enumerate(model.decoder):
+        g.require(layer, DecoderBlock)
+        reads.append(KeysAndValues(*(g.input(name, np.float32, _cross_shape(layer)) for name in _cross_names(i))))
+        pasts.append(cache_input(g, i, layer.attention))
+    places = Places(g, g.size(ids, 1), g.size(pasts[0].keys, 2), model.config.block_size)
+    across = Places(g, places.length, None, model.config.block_size, total=g.size(reads[0].keys, 2))
+    x = _embedded(g, ids, model.target_emb, model, places)
+    presents = []
+    for i, layer in enumerate(model.decoder):
+        with g.scope(f"decoder.{i}"):
+            x, kv = _decoder_block(g, x, layer, places, across, reads[i], lengths, past=pasts[i])
+        presents.append(kv)
+    _headed(g, x, model)
+    for i, (layer, kv) in enumerate(zip(model.decoder, presents, strict=True)):
+        cache_output(g, i, layer.attention, kv)
+    return g
+
+
+def _graph(model: Seq2Seq, opset: int) -> Graph:
+    require_methods(model, Seq2Seq, "forward", "encode", "decode", "_embed")
+    return Graph(type(model).__name__, opset, model)
+
+
+def _tokens(g: Graph, name: str, length: str) -> Name:
+    return g.input(name, np.int64, ("batch", length))
+
+
+def _cross_names(i: int) -> tuple[Name, Name]:
+    return f"cross.{i}.key", f"cross.{i}.value"
+
+
+def _cross_shape(layer: DecoderBlock) -> tuple[int | str, ...]:
+    return ("batch", layer.cross.kv_heads, "source", layer.cross.head_width)
+
+
+def _unpadded(g: Graph, ids: Name, pad_idx: int) -> Name:
+    """int64 (B,): the number of tokens that are not padding."""
+    real = g.node("Not", g.node("Equal", ids, g.constant(pad_idx, np.int64)))
+    return g.node("ReduceSum", g.node("Cast", real, to=INT64), g.ints(1), keepdims=0)
+
+
+def _embedded(g: Graph, ids: Name, table: Embedding, model: Seq2Seq, places: Places) -> Name:
+    """(B, T, C): vectors of tokens, scaled, plus the positions."""
+    x = g.node("Mul", embedding(g, ids, table), g.constant(model.scale))
+    return places.added_positions(x, model.positions)
+
+
+def _encoded(g: Graph, source: Name, model: Seq2Seq) -> tuple[Name, Name]:
+    """The encoder's output (B, S, C) and the lengths (B,)."""
+    places = Places(g, g.size(source, 1), None, model.config.block_size)
+    lengths = _unpadded(g, source, model.config.pad_idx)
+    x = _embedded(g, source, model.source_emb, model, places)
+    for i, layer in enumerate(model.encoder):
+        with g.scope(f"encoder.{i}"):
+            x, _ = block(g, x, layer, places, lengths=lengths)
+    return norm(g, x, model.encoder_norm), lengths
+
+
+def _decoder_block(
+    g: Graph,
+    x: Name,
+    layer: DecoderBlock,
+    places: Places,
+    across: Places,
+    read: KeysAndValues,
+    lengths: Name,
+    *,
+    past: KeysAndValues | None = None,
+    own: Name | None = None,
+) -> tuple[Name, KeysAndValues]:
+    """Self-attention, attention to ``read``, and the feed-forward layer, each on a normalised copy of x (B, T, C)."""
+    g.require(layer, DecoderBlock)
+    with g.scope("attention"):
+        normed = norm(g, x, layer.norm1)
+        branch, kv = self_attention(g, normed, layer.attention, places, past=past, lengths=own)
+        x = g.node("Add", x, branch)
+    with g.scope("cross"):
+        x = g.node("Add", x, cross_attention(g, norm(g, x, layer.norm2), layer.cross, read, across, lengths))
+    with g.scope("feed_forward"):
+        x = g.node("Add", x, feed_forward(g, norm(g, x, layer.norm3), layer.feed_forward))
+    return x, kv
+
+
+def _headed(g: Graph, x: Name, model: Seq2Seq) -> Graph:
+    """The final norm and the head."""
+    logits = g.node("MatMul", norm(g, x, model.decoder_norm), g.transposed(model.head.weight))
+    g.output("logits", logits, np.float32, ("batch", "length", model.config.n_targets))
+    return g

@@ -1,0 +1,1 @@
+"""Small language models, and decoding methods written out plainly."""
