@@ -9,7 +9,7 @@ import numpy as np
 from ..backend.arrays import Array, to_device, to_numpy
 from ..backend.kernels_mode import use_kernels
 from ..errors import ConfigError
-from ..generation.session import Tokens
+from ..generation.sessions.session import Tokens
 from ..models.common.decoder import Decoder
 from ..ops.attention.attention import AttentionCache
 from ..ops.attention.attention_scores import biased, similarities

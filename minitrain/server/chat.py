@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..generation.session import Tokens
+from ..generation.sessions.session import Tokens
 from .answers import ApiError
 from .catalogue import Served
 from .completions import Asked, Form, read_common

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..generation import SamplingParams
-from ..generation.session import Tokens
+from ..generation.sessions.session import Tokens
 from .catalogue import Served
 from .fields import Fields
 from .limits import Limits

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..generation.context import context_start
-from ..generation.session import Tokens
+from ..generation.sessions.session import Tokens
 from .answers import ApiError
 from .attention import attention_weights, heads_of
 from .catalogue import Catalogue, Served

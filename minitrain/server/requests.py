@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from ..errors import ConfigError, DataError
 from ..files import parse_json
 from ..generation import SamplingParams, encode_prompt
-from ..generation.session import Tokens
+from ..generation.sessions.session import Tokens
 from .answers import ApiError, ClientGone
 from .catalogue import Served
 from .fields import Fields, is_token_ids

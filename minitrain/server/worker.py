@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ..errors import MinitrainError
 from ..generation import Engine, Event, SamplingParams
-from ..generation.session import Session, Tokens
+from ..generation.sessions.session import Session, Tokens
 
 T = TypeVar("T")
 Deliver = Callable[[Event], None]
