@@ -43,6 +43,7 @@ ORDER = [
     "testing",
     "benchmark",
     "profiling",
+    "server",
     "conf",
     "cli",
 ]

@@ -145,8 +145,8 @@ function recolour() {
   const on = colouring() === "attention";
   find("attention").hidden = !on;
   find("legend").hidden = on;
+  for (const column of columns) column.attend(0, on ? [] : null);
   if (on) attention.show(columns.find((column) => column.selected >= 0) || columns[0]);
-  else for (const column of columns) column.attend(0, null);
 }
 
 async function start() {

@@ -28,6 +28,7 @@ export class Column {
     this.selected = -1;
     this.body = null;  // the request that began the text
     this.stopping = null;
+    this.following = false;
     this.element = document.createElement("article");
     this.element.className = "column";
     const title = document.createElement("h2");
@@ -110,7 +111,7 @@ export class Column {
   }
 
   add(token) {
-    const follows = this.text.scrollTop + this.text.clientHeight > this.text.scrollHeight - 40;
+    this.follow();
     const node = document.createElement("span");
     node.dataset.index = this.all.length;
     node.className = "t";
@@ -139,7 +140,18 @@ export class Column {
     token.node = node;
     this.all.push(token);
     this.text.append(node);
-    if (follows) this.text.scrollTop = this.text.scrollHeight;  // never while the reader looks at earlier text
+  }
+
+  // Keeps the end in sight, but never while the reader looks at earlier text. Once a frame: looking costs a layout.
+  follow() {
+    if (this.following) return;
+    this.following = true;
+    const atEnd = this.text.scrollTop + this.text.clientHeight > this.text.scrollHeight - 40;
+    const top = this.text.scrollTop;
+    requestAnimationFrame(() => {
+      this.following = false;
+      if (atEnd && this.text.scrollTop >= top) this.text.scrollTop = this.text.scrollHeight;
+    });
   }
 
   select(index, tell = true) {
@@ -170,7 +182,7 @@ export class Column {
     const most = weights ? Math.max(...weights, 1e-6) : 1;
     this.all.forEach((token, place) => {
       const weight = weights?.[place - start] ?? 0;
-      token.node.style.setProperty("--look-by", (0.85 * weight) / most);
+      token.node.style.setProperty("--look-by", (0.6 * weight) / most);
     });
   }
 }
