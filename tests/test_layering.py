@@ -28,6 +28,7 @@ TRAINING = RUNS | {"interop", "probes", "reports", "trainers", "training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "versions": set(),
+    "conf": set(),
     "formats": {"errors"},
     "files": {"errors"},
     "plotting": {"errors", "files"},
@@ -53,11 +54,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "probes": RUNS | {"formats", "training"},
     "trainers": RUNS | {"formats", "probes", "training"},
     "compat": TRAINING | {"formats"},
-    "runs": TRAINING | {"formats"},
+    "runs": TRAINING | {"conf", "formats"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
     "server": TRAINING | {"formats", "runs"},
-    "conf": set(),
     "cli": TRAINING | {"benchmark", "conf", "formats", "profiling", "runs", "server", "testing"},
     "__main__": {"cli"},
 }

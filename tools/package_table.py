@@ -17,6 +17,7 @@ ORDER = [
     "files",
     "formats",
     "versions",
+    "conf",
     "settings",
     "plotting",
     "backend",
@@ -44,7 +45,6 @@ ORDER = [
     "benchmark",
     "profiling",
     "server",
-    "conf",
     "cli",
 ]
 """Each package imports only what stands before it."""

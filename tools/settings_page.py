@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from minitrain.cli.groups import config_groups
 from minitrain.runs import RunConfig
+from minitrain.runs.recipes.options import config_groups
 from minitrain.settings.section import Section, settings
 from minitrain.settings.table import Row, rows
 from minitrain.settings.tree import is_group

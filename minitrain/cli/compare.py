@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 PICTURE = "comparison.png"
 FEW = 3  # runs that fit next to each other; more have a row each
-SHORT = {"validation loss": "val loss", "training loss": "loss", "steps": "steps", "tokens/s": "tok/s", "seconds": "s"}
+SHORT = {
+    "validation loss": "val loss",
+    "training loss": "loss",
+    "steps": "steps",
+    "tokens/s": "tokens/s",
+    "targets/s": "targets/s",
+    "seconds": "s",
+}
 """The metrics of a ranking and their headings; the comparison of a few runs has more."""
 
 _EPILOG = """\
@@ -83,7 +90,7 @@ def _ranking(comparison: Comparison) -> Table:
 
     rows = comparison.rows
     settings = [name for name in rows if name not in (*SHORT, "best validation loss")]
-    metrics = [name for name in SHORT if name == "validation loss" or len(set(rows[name])) > 1]
+    metrics = [name for name in SHORT if name == "validation loss" or len(set(rows.get(name, ()))) > 1]
     columns = [metrics[0], *settings, *metrics[1:]]
     last = [name.rpartition(".")[2] for name in settings]
     headings = SHORT | {name: end if last.count(end) == 1 else name for name, end in zip(settings, last, strict=True)}

@@ -41,7 +41,7 @@ environment:
 
 def run(argv: Sequence[str]) -> int:
     """Print the table; returns the exit code."""
-    from .groups import presets_in_words
+    from .presets import presets_in_words
 
     parser = Parser(
         "info",

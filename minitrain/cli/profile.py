@@ -85,7 +85,8 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[Steps]:
         UsageError: if a name is no preset, or settings and names are mixed.
     """
     from ..profiling.steps import BATCH_SIZE, steps_of_preset, steps_of_run
-    from .groups import language_presets, other_presets
+    from ..runs.recipes.options import language_presets
+    from .presets import other_presets
 
     what = arguments.what
     names = [word for word in what if "=" not in word]
@@ -124,7 +125,7 @@ def _print(tables: Sequence[Table]) -> None:
 
 
 def _parser() -> Parser:
-    from .groups import presets_in_words
+    from .presets import presets_in_words
 
     parser = Parser("profile", description=_DESCRIPTION, epilog=_EPILOG.format(presets=presets_in_words()))
     parser.add_argument("what", nargs="*", metavar="WHAT", help="settings, key=value, or the name of a preset")

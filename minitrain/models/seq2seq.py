@@ -78,6 +78,7 @@ class Seq2Seq(CrossEntropyModel):
     config: Seq2SeqConfig
     config_type = Seq2SeqConfig
     batch_fields = BatchFields(("source", "target"))
+    counts = "tokens"
 
     def __init__(self, config: Seq2SeqConfig, *, seed: int = 0, dtype: Any = np.float32) -> None:
         check_config(self, config)

@@ -17,6 +17,7 @@ from .style import COLORS, TRAIN, VALIDATION, new_figures, save_figure, set_log_
 
 Curve = tuple[Sequence[int], Sequence[float]]
 
+SPEED = "tokens_per_second"
 KINDS = (
     "loss",
     "perplexity",
@@ -25,22 +26,23 @@ KINDS = (
     "lr",
     "grad_norm",
     "weight_norm",
-    "tokens_per_second",
+    SPEED,
     "step_seconds",
     "alignment",
 )
 """A metric belongs to the first of these that its name contains; what fits none is a kind of its own."""
 
-TITLES = {"lr": "learning rate", "tokens_per_second": "targets per second", "grad_norm": "norm of the gradient"}
+TITLES = {"lr": "learning rate", "grad_norm": "norm of the gradient"}
 LOGARITHMIC = {"grad_norm", "perplexity", "weight_norm"}
 
 
-def plot_history(curves: Mapping[str, Curve], folder: str | Path) -> list[Path]:
+def plot_history(curves: Mapping[str, Curve], folder: str | Path, *, counted: str = "tokens") -> list[Path]:
     """Draw curves over the steps into ``folder``, one PNG for each kind of metric.
 
     Args:
         curves: steps and values by name.
         folder: made if it is not there.
+        counted: what ``tokens_per_second`` counts, for the title of its picture.
 
     Returns:
         The files, ``loss.png`` and so on.
@@ -57,7 +59,8 @@ def plot_history(curves: Mapping[str, Curve], folder: str | Path) -> list[Path]:
     paths = []
     for kind, names in group(drawable).items():
         path = folder / f"{kind}.png"
-        draw_kind(kind, {name: drawable[name] for name in names}, path)
+        title = f"{counted} per second" if kind == SPEED else ""
+        draw_kind(kind, {name: drawable[name] for name in names}, path, title=title)
         paths.append(path)
     return paths
 
@@ -71,9 +74,9 @@ def group(names: Mapping[str, object]) -> dict[str, list[str]]:
     return kinds
 
 
-def draw_kind(kind: str, curves: Mapping[str, Curve], path: Path, most: int = 8) -> None:
+def draw_kind(kind: str, curves: Mapping[str, Curve], path: Path, most: int = 8, *, title: str = "") -> None:
     """Draw the curves of one kind in one plot; of very many, the ``most`` highest at the end."""
-    title = TITLES.get(kind, kind.replace("_", " "))
+    title = title or TITLES.get(kind, kind.replace("_", " "))
     names = list(curves)
     if len(names) > most:
         title = f"{title}: {most} highest of {len(names)}"

@@ -23,13 +23,14 @@ class MetricsCollector:
     Args:
         directions: ``"min"`` or ``"max"`` by name, for metrics of which less or more is better; by default less is
             better if the name has "loss", "error", "perplexity", "norm" or "gap" in it.
+        counted: what ``tokens_per_second`` counts, for the title of its picture.
 
     Raises:
         ConfigError: if a direction is neither.
     """
 
-    def __init__(self, directions: Mapping[str, str] | None = None) -> None:
-        self.directions = dict(directions or {})
+    def __init__(self, directions: Mapping[str, str] | None = None, *, counted: str = "tokens") -> None:
+        self.directions, self.counted = dict(directions or {}), counted
         for name, mode in self.directions.items():
             check_mode(f"MetricsCollector: {name}", mode)
         self._values: dict[str, list[float]] = {}
@@ -132,11 +133,11 @@ class MetricsCollector:
         from ..plotting.by_kind import plot_history
 
         curves = {name: (self.get_steps(name), self.get_metric(name)) for name in self._values}
-        return plot_history(curves, save_dir)
+        return plot_history(curves, save_dir, counted=self.counted)
 
     def until(self, step: int) -> MetricsCollector:
         """A history with the metrics up to ``step``."""
-        cut = MetricsCollector(self.directions)
+        cut = MetricsCollector(self.directions, counted=self.counted)
         for name, steps in self._steps.items():
             kept = [(at, value) for at, value in zip(steps, self._values[name], strict=True) if at <= step]
             if kept:

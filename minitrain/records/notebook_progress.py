@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import printable
-from .time_left import TimeLeft
+from .time_left import TOKENS, TimeLeft
 
 WIDTH = 24  # characters of the bar
 PAUSE = 0.2  # seconds between two changes of the line, at least
@@ -24,10 +24,18 @@ class NotebookProgress:
         first_step: updates done before.
         max_steps: updates in all.
         clock: seconds of a clock that never goes back.
+        counted: what ``tokens_per_second`` counts.
     """
 
-    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._time, self._last = TimeLeft(first_step, max_steps, clock), max_steps
+    def __init__(
+        self,
+        first_step: int,
+        max_steps: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        counted: str = TOKENS,
+    ) -> None:
+        self._time, self._last = TimeLeft(first_step, max_steps, clock, counted=counted), max_steps
         self._step, self._metrics = first_step, ""
         self._handle: Any = None
         self._shown_at = 0.0

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..backend import kernels_enabled
 from ..errors import printable
-from .time_left import TimeLeft, describe
+from .time_left import TOKENS, TimeLeft, describe
 
 
 class Progress(Protocol):
@@ -44,19 +44,20 @@ class Progress(Protocol):
         ...
 
 
-def make_progress(first_step: int, max_steps: int) -> Progress:
+def make_progress(first_step: int, max_steps: int, counted: str = TOKENS) -> Progress:
     """What fits standard output: a live bar on a terminal, a line that changes in a notebook, else plain lines.
 
     Args:
         first_step: updates done before; they do not count for the time that is left.
         max_steps: updates in all.
+        counted: what ``tokens_per_second`` counts.
     """
     if in_notebook():
         from .notebook_progress import NotebookProgress
 
-        return NotebookProgress(first_step, max_steps)
-    live = sys.stdout.isatty()
-    return LiveProgress(first_step, max_steps) if live else PlainProgress(first_step, max_steps)
+        return NotebookProgress(first_step, max_steps, counted=counted)
+    kind = LiveProgress if sys.stdout.isatty() else PlainProgress
+    return kind(first_step, max_steps, counted=counted)
 
 
 def in_notebook() -> bool:
@@ -99,12 +100,20 @@ class PlainProgress:
         first_step: updates done before.
         max_steps: updates in all.
         clock: seconds of a clock that never goes back.
+        counted: what ``tokens_per_second`` counts.
     """
 
     ALL_OF, SHARE, SHORTEST, LONGEST = 20, 1 / 50, 1.0, 60.0
 
-    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._time, self._last = TimeLeft(first_step, max_steps, clock), max_steps
+    def __init__(
+        self,
+        first_step: int,
+        max_steps: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        counted: str = TOKENS,
+    ) -> None:
+        self._time, self._last = TimeLeft(first_step, max_steps, clock, counted=counted), max_steps
         self._lines, self._shown_at = 0, 0.0
         self._told = False
 
@@ -142,7 +151,7 @@ class PlainProgress:
 class LiveProgress:
     """A bar with rates and the time left that redraws itself, by rich."""
 
-    def __init__(self, first_step: int, max_steps: int) -> None:
+    def __init__(self, first_step: int, max_steps: int, *, counted: str = TOKENS) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
         from rich.table import Column
@@ -155,6 +164,7 @@ class LiveProgress:
             TextColumn("left", table_column=Column(no_wrap=True)),
             refresh_per_second=4,  # a thread redraws: more often would take time from the training
         )
+        self._counted = counted
         self._task = self._bar.add_task("train", total=max_steps, completed=first_step, metrics="")
 
     def __enter__(self) -> LiveProgress:
@@ -172,7 +182,7 @@ class LiveProgress:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Change the metrics next to the bar."""
-        self._bar.update(self._task, metrics=" ".join(describe(record).split()))
+        self._bar.update(self._task, metrics=" ".join(describe(record, self._counted).split()))
 
     def say(self, message: str) -> None:
         """Print ``message`` above the bar."""

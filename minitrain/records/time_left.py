@@ -8,6 +8,9 @@ from typing import Any
 
 from ..formats import clock as clock_time
 
+TOKENS = "tokens"
+"""What a language model counts. Other models count targets."""
+
 
 class TimeLeft:
     """Tells the time that is left, by the pace since the start.
@@ -16,10 +19,18 @@ class TimeLeft:
         first_step: updates done before.
         max_steps: updates in all.
         clock: seconds of a clock that never goes back.
+        counted: what ``tokens_per_second`` counts.
     """
 
-    def __init__(self, first_step: int, max_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._first, self._last, self._clock = first_step, max_steps, clock
+    def __init__(
+        self,
+        first_step: int,
+        max_steps: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        counted: str = TOKENS,
+    ) -> None:
+        self._first, self._last, self._clock, self._counted = first_step, max_steps, clock, counted
         self._started = clock()
 
     def elapsed(self) -> float:
@@ -30,12 +41,12 @@ class TimeLeft:
         """The metrics of a record and the time left in one line."""
         step = record["step"]
         left = self.elapsed() / max(1, step - self._first) * (self._last - step)
-        return f"{describe(record)}  {clock_time(left)} left"
+        return f"{describe(record, self._counted)}  {clock_time(left)} left"
 
 
-def describe(record: Mapping[str, Any]) -> str:
-    """The metrics of a training record in one line."""
+def describe(record: Mapping[str, Any], counted: str = TOKENS) -> str:
+    """The metrics of a training record in one line; ``counted`` is what ``tokens_per_second`` counts."""
     return (
         f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
-        f"{record['tokens_per_second']:,.0f} tok/s"
+        f"{record['tokens_per_second']:,.0f} {counted}/s"
     )

@@ -1,7 +1,7 @@
 """Runs on a text: from settings to a folder with a trained model, and back.
 
-`RunConfig` is the tree of all settings. `start_run` begins a run, `resume_run` continues one, `load_run` opens its
-model.
+`RunConfig` is the tree of all settings, and `recipe` gives those that the package has by a name. `start_run` begins a
+run, `resume_run` continues one, `load_run` opens its model.
 """
 
 from .compare import Comparison as Comparison
@@ -29,6 +29,7 @@ from .opened import open_model as open_model
 from .optimizer_config import AdamWConfig as AdamWConfig
 from .optimizer_config import OptimizerConfig as OptimizerConfig
 from .optimizer_config import SchedulerConfig as SchedulerConfig
+from .recipes import recipe as recipe
 from .report import RunResult as RunResult
 from .run import Run as Run
 from .run import resume_run as resume_run

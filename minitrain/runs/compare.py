@@ -11,13 +11,13 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..folder import RunFolder
-from ..folder.names import CONFIG, METRICS
+from ..folder.names import METRICS
 from ..folder.not_a_run import not_a_run
 from ..plotting.curves import smooth
 from ..plotting.style import COLORS, new_figures, save_figure, set_step_range
 from ..records.jsonl import read_metrics
-from .config import RunConfig, read_yaml
-from .python_run import read_settings
+from .config import RunConfig
+from .python_run import counted_in, read_settings, written_settings
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
         if not folder.exists(METRICS):
             raise not_a_run(folder.path, METRICS)
     settings = [_flat(_settings(folder)) for folder in folders]
+    counted = {counted_in(written_settings(folder)) for folder in folders}
+    speed = f"{counted.pop() if len(counted) == 1 else 'targets'}/s"
     curves = [_curves(read_metrics(folder.file(METRICS))) for folder in folders]
     finals = [curve["val_loss"][1][-1] if len(curve["val_loss"][1]) else np.inf for curve in curves]
     rows = {
@@ -61,7 +63,7 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
         "training loss": [_last(curve["loss"]) for curve in curves],
         "validation loss": [_last(curve["val_loss"]) for curve in curves],
         "best validation loss": [_best(curve["val_loss"]) for curve in curves],
-        "tokens/s": [f"{np.median(speed):,.0f}" if len(speed := curve["speed"]) else "-" for curve in curves],
+        speed: [f"{np.median(curve['speed']):,.0f}" if len(curve["speed"]) else "-" for curve in curves],
         "seconds": [f"{curve['seconds']:,.0f}" for curve in curves],
     }
     keys = dict.fromkeys(key for one in settings for key in one)
@@ -96,7 +98,7 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
     try:
         settings = read_settings(folder)
     except ConfigError:  # names of parts that only a --plugin registers; to be compared they need not be known
-        return dict(read_yaml(folder.file(CONFIG)))
+        return dict(written_settings(folder))
     return settings.to_dict() if isinstance(settings, RunConfig) else dict(settings)
 
 

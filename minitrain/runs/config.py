@@ -14,15 +14,17 @@ from typing import Any
 from ..errors import ConfigError
 from ..files import FileError, file_error, read_file, write_atomically
 from ..folder.names import CONFIG, LARGEST
+from ..optim.registry import OPTIMIZERS, SCHEDULERS
+from ..settings.registry import Registry
 from ..settings.section import Section, setting
 from ..settings.tree import build
 from ..settings.type_check import describe, shown
-from ..training.callbacks.registry import create_callbacks
+from ..training.callbacks.registry import CALLBACKS, create_callbacks
 from ..training.config import TrainingConfig
 from .data_config import DataConfig, TokensConfig
 from .generation_config import GenerationConfig
 from .model_config import GPTModelConfig, ModelConfig
-from .objective_config import create_loss, create_metrics
+from .objective_config import LOSSES, METRICS, create_loss, create_metrics
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 from .weights.adapters import create_adapter
 
@@ -90,8 +92,13 @@ class RunConfig(Section):
         return build(cls, values, root=cls)
 
     @classmethod
-    def load(cls, path: str | Path) -> RunConfig:
+    def load(cls, path: str | Path, *, to_train: bool = True) -> RunConfig:
         """Read a config from a YAML file.
+
+        Args:
+            path: the file.
+            to_train: whether a training is to call what the config names. If not, names of optimizers, schedules,
+                losses, metrics and callbacks that are not registered here are left out: they may be the user's own.
 
         Raises:
             ConfigError: if the file is no YAML or no config.
@@ -99,7 +106,7 @@ class RunConfig(Section):
         """
         values = read_yaml(path)
         try:
-            return cls.from_dict(values)
+            return cls.from_dict(values if to_train else _registered(values))
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 
@@ -112,6 +119,32 @@ class RunConfig(Section):
         import yaml  # type: ignore[import-untyped]
 
         write_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True).encode())
+
+
+def _registered(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` without the parts that only a training calls and that are not registered here."""
+    kept = dict(values)
+    if not (_is_known(OPTIMIZERS, values.get("optimizer")) and _is_known(SCHEDULERS, values.get("scheduler"))):
+        kept.pop("optimizer", None)  # the two are checked against each other: neither stays alone
+        kept.pop("scheduler", None)
+    if not _is_known(LOSSES, values.get("loss")):
+        kept.pop("loss")
+    for name, registry in (("metrics", METRICS), ("callbacks", CALLBACKS)):
+        if isinstance(parts := values.get(name), list):
+            kept[name] = [part for part in parts if _is_known(registry, part)]
+    return kept
+
+
+def _is_known(registry: Registry[Any], part: object) -> bool:
+    """Whether a part's class is there; also if it is no name and no group with a name, for the checks to refuse."""
+    name = part.get("name") if isinstance(part, Mapping) else part
+    if not isinstance(name, str):
+        return True
+    try:
+        registry.look_up(name)
+    except ConfigError:  # unknown, or its package does not load
+        return False
+    return True
 
 
 def read_yaml(path: str | Path) -> Mapping[str, Any]:

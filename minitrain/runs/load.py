@@ -11,10 +11,10 @@ from ..checkpoint import Checkpoint
 from ..checkpoint.products import read_products
 from ..checkpoint.store import Warn, warn_user
 from ..data import Tokenizer
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder
 from ..folder.commands import resume_command
-from ..folder.names import TOKENIZER
+from ..folder.names import CONFIG, TOKENIZER
 from ..models.common.decoder import Decoder
 from ..nn.adapters.lora import merge_lora
 from ..training.preconditions import open_checkpoints
@@ -24,7 +24,7 @@ from .confine import needs_trust, refuse_remote_checkpoints
 from .evaluation import Validation, baselines, compare_with_guessing, evaluate
 from .model_config import create_model
 from .need import refuse_impossible_model
-from .python_run import load_weights, read_settings, rebuild_model
+from .python_run import is_from_python, load_weights, read_settings, rebuild_model, written_settings
 from .report import draw, write_report
 from .run_data import load_tokenizer, load_tokens, tokens_of_text
 from .weights.adapters import create_adapter
@@ -44,7 +44,8 @@ class LoadedRun(NamedTuple):
         model: the model, with the weights of the newest intact checkpoint that its validation used: averaged ones
             where a callback such as `EMA` keeps some. Adapters are merged.
         tokenizer: its tokenizer; ``None`` if the run was made in Python and kept none.
-        config: its settings; ``None`` if the run was made in Python.
+        config: its settings; ``None`` if the run was made in Python. Parts that only a training calls are left out if
+            they are not registered here, such as callbacks of your own.
         step: the number of updates behind the weights.
     """
 
@@ -92,7 +93,7 @@ def _load(
 ) -> tuple[LoadedRun, str, Checkpoint]:
     """The run, the callback that averaged its weights, if one did, and its newest checkpoint."""
     folder = RunFolder(run_dir, trusted=trusted)
-    config = read_settings(folder)
+    config = read_settings(folder, to_train=False)
     if model is not None or not isinstance(config, RunConfig):
         if model is None:
             assert not isinstance(config, RunConfig)
@@ -178,13 +179,18 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
 
     Raises:
         CheckpointError: if the folder is no run.
+        ConfigError: if the settings of its data are damaged.
         DataError: if nothing was logged yet, or its tokens or its tokenizer are damaged.
     """
     run_dir = Path(run_dir)
-    folder = RunFolder(run_dir, trusted=True)  # of the settings, only the data are read
-    config = read_settings(folder)
+    folder = RunFolder(run_dir, trusted=True)  # of the settings, only those of the data are used
+    values = written_settings(folder)
     guesses: dict[str, float] = {}
-    if isinstance(config, RunConfig):
+    if not is_from_python(values):
+        try:
+            config = RunConfig.from_dict({"data": values.get("data", {})})
+        except ConfigError as error:
+            raise ConfigError(f"{folder.file(CONFIG)}: {error}") from error
         tokens = load_tokens(config, folder)
         guesses = baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size)
     pictures = draw(run_dir, guesses)

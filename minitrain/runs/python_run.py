@@ -23,26 +23,55 @@ from ..formats import size
 from ..models import presets
 from ..records.jsonl import read_metrics
 from ..settings.declared import arguments, settings_of
+from ..training.objective import counted_by
 from ..training.saving.capture import evaluation_weights
 from .config import MADE_IN_PYTHON, RunConfig, read_yaml
 
 
-def read_settings(folder: RunFolder) -> RunConfig | Mapping[str, Any]:
+def read_settings(folder: RunFolder, *, to_train: bool = True) -> RunConfig | Mapping[str, Any]:
     """The settings of the run in a folder: those of a run from the command line, or what a `Trainer` wrote down.
+
+    Args:
+        folder: the run folder.
+        to_train: whether the run is to be trained; see `RunConfig.load`.
 
     Raises:
         CheckpointError: if the folder is no run.
         ConfigError: if the settings are damaged.
     """
+    values = written_settings(folder)
+    return values if is_from_python(values) else RunConfig.load(folder.file(CONFIG), to_train=to_train)
+
+
+def written_settings(folder: RunFolder) -> Mapping[str, Any]:
+    """The settings of the run in a folder as they are written there, not checked; see `is_from_python`.
+
+    Raises:
+        CheckpointError: if the folder is no run.
+        ConfigError: if the file of settings is no YAML.
+    """
     if not folder.path.is_dir():
         raise not_a_run(folder.path)
     if folder.exists(CONFIG):
-        values = read_yaml(folder.file(CONFIG))
-        return values if values.get("kind") == MADE_IN_PYTHON else RunConfig.load(folder.file(CONFIG))
+        return read_yaml(folder.file(CONFIG))
     if not folder.exists(METRICS) and not folder.exists(CHECKPOINTS):
         raise not_a_run(folder.path)
     settings = run_info(folder).get("settings")
-    return settings if isinstance(settings, dict) else {}
+    return {**(settings if isinstance(settings, dict) else {}), "kind": MADE_IN_PYTHON}
+
+
+def is_from_python(values: Mapping[str, Any]) -> bool:
+    """Whether written settings are those of a run that a `Trainer` in Python made."""
+    return values.get("kind") == MADE_IN_PYTHON
+
+
+def counted_in(values: Mapping[str, Any]) -> str:
+    """What the run with these written settings counts: tokens on a text, else what its model's losses count."""
+    if not is_from_python(values):
+        return "tokens"
+    model = values.get("model")
+    name = (model.get("class") or model.get("name")) if isinstance(model, Mapping) else None
+    return counted_by(next((kind for kind in presets.MODELS if kind.__name__ == name), None))
 
 
 def run_info(folder: RunFolder) -> Mapping[str, Any]:
@@ -134,8 +163,8 @@ def is_opaque(folder: RunFolder) -> bool:
         CheckpointError: if the folder is no run.
         ConfigError: if its settings are damaged.
     """
-    settings = read_settings(folder)
-    if isinstance(settings, RunConfig):
+    settings = written_settings(folder)
+    if not is_from_python(settings):
         return False
     try:
         rebuild_model(folder, settings)
@@ -149,8 +178,7 @@ def facts_of(folder: RunFolder) -> dict[str, str]:
     info = run_info(folder)
     sessions = info.get("sessions")
     last = sessions[-1] if isinstance(sessions, list) and sessions and isinstance(sessions[-1], dict) else {}
-    settings = read_settings(folder)
-    model = settings.get("model") if isinstance(settings, Mapping) else None
+    model = written_settings(folder).get("model")
     name = (model.get("class") or model.get("name")) if isinstance(model, Mapping) else None
     rows = {"model": f"{name or 'unknown'}, of a run made in Python"}
     for key in ("parameters", "trainable_parameters"):

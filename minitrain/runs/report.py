@@ -24,10 +24,9 @@ from ..trainers.base import perplexity
 from ..training.result import TrainResult
 from ..training.setup import Setup
 from ..versions import versions
-from .config import RunConfig
 from .evaluation import Validation
 from .generation_config import GenerationConfig
-from .python_run import read_settings
+from .python_run import counted_in, written_settings
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
 """Metrics that have a picture of their own, or need none."""
@@ -61,9 +60,7 @@ class RunResult:
         """The summary that the command line prints."""
         training = self.training
         lines = [
-            f"trained {training.parameters:,} parameters for {training.step} steps in {training.seconds:.0f} s, "
-            f"{training.tokens_per_second:,.0f} tokens/s",
-            *([f"stopped early: {training.stopped}"] if training.stopped else []),
+            *training.amount(),
             "",
             self.validation.describe(),
             "",
@@ -100,11 +97,9 @@ def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) 
 
 def smooths(run_dir: Path) -> bool:
     """Whether the training of a run smooths labels, as its configuration says."""
-    folder = RunFolder(run_dir)
-    if not folder.exists(CONFIG):
-        return False
-    config = read_settings(folder)
-    return isinstance(config, RunConfig) and getattr(config.model, "label_smoothing", 0.0) > 0
+    model = written_settings(RunFolder(run_dir)).get("model")
+    smoothing = model.get("label_smoothing") if isinstance(model, Mapping) else None
+    return isinstance(smoothing, int | float) and smoothing > 0
 
 
 def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:
@@ -128,9 +123,10 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
     plot_loss(records, run_dir / LOSS_PICTURE, baselines=baselines, title=f"Loss of {name}")
     plot_learning_rate(records, run_dir / RATE_PICTURE, title=f"Learning rate of {name}")
     history = history_of(records, smoothed=smooths(run_dir))
+    counted = counted_in(written_settings(folder))
     others = [name for name in history.names() if not name.endswith("loss") and name not in NOT_DRAWN]
     curves = {name: (history.get_steps(name), history.get_metric(name)) for name in others}
-    return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, folder.make(PLOTS))
+    return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, folder.make(PLOTS), counted=counted)
 
 
 def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "") -> Path:

@@ -158,15 +158,22 @@ def read_config(config: Any, what: str) -> dict[str, Any]:
     return values
 
 
-def look_up(what: str, name: str, known: Mapping[str, Any]) -> Any:
+def look_up(what: str, name: str, known: Mapping[str, Any], *, advice: str = "") -> Any:
     """The entry of a table by its name.
+
+    Args:
+        what: the kind of thing, for the message.
+        name: its name.
+        known: the table.
+        advice: more for the message.
 
     Raises:
         ConfigError: if it has none of this name; names the nearest one.
     """
     if name not in known:
         hint = did_you_mean(name, known)
-        raise ConfigError(f"{what}.name={shown(name)} is unknown; {hint}known: {', '.join(known)}")
+        more = f"; {advice}" if advice else ""
+        raise ConfigError(f"{what}.name={shown(name)} is unknown; {hint}known: {', '.join(known)}{more}")
     return known[name]
 
 

@@ -23,6 +23,9 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigError, did_you_mean
 
+OWN = "one of your own needs --plugin FILE"
+"""How an unknown name may become known; for messages."""
+
 T = TypeVar("T")
 Made = TypeVar("Made")
 
@@ -69,9 +72,7 @@ class Registry(Mapping[str, T]):
         found = self._find(name)
         if found is None:
             hint, known = did_you_mean(name, self), ", ".join(self) or "none"
-            raise ConfigError(
-                f"{self.what}.name={name!r:.200} is unknown; {hint}known: {known}; one of your own needs --plugin FILE"
-            )
+            raise ConfigError(f"{self.what}.name={name!r:.200} is unknown; {hint}known: {known}; {OWN}")
         return found
 
     def __getitem__(self, name: str) -> T:

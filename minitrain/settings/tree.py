@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigError, nearest
 from .declared import Setting, look_up
+from .registry import OWN, Sections
 from .section import Section, settings
 from .type_check import SettingError, describe
 
@@ -86,7 +87,8 @@ def choose_variant(section: type[S], values: Mapping[str, Any]) -> type[S]:
     name = values.get("name", section.usual)
     if not isinstance(name, str):
         raise ConfigError(f"{section.prefix}name must be text, got {describe(name)}")
-    variant: type[S] = look_up(section.prefix.rstrip("."), name, variants)
+    advice = OWN if isinstance(variants, Sections) else ""
+    variant: type[S] = look_up(section.prefix.rstrip("."), name, variants, advice=advice)
     return variant
 
 

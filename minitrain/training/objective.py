@@ -37,6 +37,14 @@ class Objective(Protocol):
         """Add the gradient of ``dtotal`` times the summed loss to the parameters; only float16 needs another than 1."""
 
 
+def counted_by(model: Any) -> str:
+    """What the losses of ``model`` count, in a word: tokens for a language model, else targets.
+
+    A model of your own may have an attribute ``counts``, such as ``"images"``.
+    """
+    return getattr(model, "counts", "targets")
+
+
 class ModelLossCache(NamedTuple):
     """Saved for the backward."""
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..checkpoint.manifest import Location
 from ..records.collector import MetricsCollector
+from .objective import counted_by
 from .setup import RunContext
 from .state import TrainerState
 
@@ -29,6 +30,7 @@ class TrainResult:
         history: everything that was logged.
         checkpoint: where the last checkpoint is; ``None`` without a run folder.
         weights: the callback whose averaged weights were validated; empty for the trained weights.
+        counted: what ``tokens_per_second`` counts: ``"tokens"`` for a language model, else ``"targets"``.
     """
 
     step: int
@@ -42,6 +44,7 @@ class TrainResult:
     history: MetricsCollector
     checkpoint: Location | None
     weights: str = ""
+    counted: str = "targets"
 
     @classmethod
     def of(cls, state: TrainerState, model: Any, run: RunContext, checkpoint: Location | None) -> TrainResult:
@@ -60,14 +63,18 @@ class TrainResult:
             history=history,
             checkpoint=checkpoint,
             weights=run.weights.name,
+            counted=counted_by(model),
         )
+
+    def amount(self) -> list[str]:
+        """How much was trained in what time, and why training ended early, if it did: a line for each."""
+        speed = f", {self.tokens_per_second:,.0f} {self.counted}/s" if self.tokens_per_second else ""
+        lines = [f"trained {self.parameters:,} parameters for {self.step} steps in {self.seconds:.0f} s{speed}"]
+        return [*lines, f"stopped early: {self.stopped}"] if self.stopped else lines
 
     def describe(self) -> str:
         """A line or two for the screen."""
-        speed = f", {self.tokens_per_second:,.0f} targets/s" if self.tokens_per_second else ""
-        lines = [f"trained {self.parameters:,} parameters for {self.step} steps in {self.seconds:.0f} s{speed}"]
-        if self.stopped:
-            lines.append(f"stopped early: {self.stopped}")
+        lines = self.amount()
         if self.val_loss is not None:
             of = f" ({self.weights} weights)" if self.weights else ""
             lines.append(

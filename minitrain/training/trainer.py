@@ -14,6 +14,7 @@ from ..folder import RunFolder
 from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
+from ..records.collector import MetricsCollector
 from ..records.facts import settings_of
 from .between import BetweenSteps
 from .by_hand import ByHand
@@ -26,7 +27,7 @@ from .loop import TrainingLoop
 from .loss_scale import Arithmetic
 from .memory import shortage
 from .nonfinite import with_advice
-from .objective import Metric, objective_of
+from .objective import Metric, counted_by, objective_of
 from .preconditions import (
     check_precision_fits,
     checked_config,
@@ -140,6 +141,7 @@ class Trainer(ByHand):
             folder=None if folder is None or is_url(folder) else make_folder(folder),
             settings=settings_of(model, optimizer, config) if hyperparameters is None else dict(hyperparameters),
             tokenizer=getattr(named["train_data"], "tokenizer", None) if tokenizer is None else tokenizer,
+            history=MetricsCollector(counted=counted_by(model)),
         )
         if named["val_data"] is not None:
             val = as_batches(named["val_data"], config.batch_size)

@@ -108,8 +108,9 @@ def test_the_settings_page_is_current() -> None:
 
 
 def test_presets_are_listed_alike(call: Any) -> None:
-    from minitrain.cli.groups import language_presets, other_presets, presets_in_words
+    from minitrain.cli.presets import other_presets, presets_in_words
     from minitrain.models.presets import PRESETS
+    from minitrain.runs.recipes.options import language_presets
 
     assert {*language_presets(), *other_presets()} == set(PRESETS)
     for command in (["train", "--help", "preset"], ["profile", "--help"], ["info", "--help"]):

@@ -40,7 +40,13 @@ def test_many_runs_have_a_row_each_the_best_first(capsys, monkeypatch):
     rows = [line for line in lines if "│" in line]
     assert [row.split("│")[1].strip() for row in rows] == [f"run {i} [red]" for i in (2, 3, 0, 1)]
     heading = next(line for line in lines if "run" in line)
-    assert [cell.strip() for cell in heading.split("┃")[1:-1]] == ["run", "val loss", "learning_rate", "loss", "tok/s"]
+    assert [cell.strip() for cell in heading.split("┃")[1:-1]] == [
+        "run",
+        "val loss",
+        "learning_rate",
+        "loss",
+        "tokens/s",
+    ]
     assert lines[-2:] == ["best        run 2 [red], validation loss 1.5000", "picture     c.png"]
     assert max(map(len, lines)) <= 80
 

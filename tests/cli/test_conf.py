@@ -15,9 +15,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minitrain.cli.compose import LITERAL, compose_config
-from minitrain.cli.groups import config_groups, packaged_options
+from minitrain.conf import packaged_options
 from minitrain.errors import ConfigError
 from minitrain.runs.config import RunConfig
+from minitrain.runs.recipes.options import config_groups
 from minitrain.settings.tree import known_keys
 
 GROUPS = config_groups()

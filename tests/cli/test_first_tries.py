@@ -64,7 +64,7 @@ def test_runs_with_parts_of_your_own_are_compared_without_them(call: Any, here: 
         settings = here / "runs" / name / "config.yaml"
         settings.write_text(settings.read_text().replace("callbacks: []", f"callbacks: [mine_{name}]"))
     assert "mine_b" in call("compare", "runs/a", "runs/b")
-    assert "callback.name='mine_a' is unknown" in (said := call("eval", "runs/a", code=2))
+    assert "callback.name='mine_a' is unknown" in (said := call("train", "--resume", "runs/a", code=2))
     assert "one of your own needs --plugin FILE" in said
 
 

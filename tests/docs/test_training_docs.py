@@ -74,6 +74,7 @@ def test_the_page_about_training(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert names["trainer"].state.step == 20
     assert Path("runs/mine/metrics.jsonl").exists()
+    assert Path("runs/tiny/report.html").exists()
     assert "factor" in said, "the table of the gradient check"
     losses = names["losses"]
     assert losses[-1] < losses[0] / 2
@@ -88,7 +89,7 @@ def test_the_page_about_training(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_the_check_of_the_page_notices_a_wrong_gradient(written: str, wrong: str) -> None:
-    first, layer = snippets("docs/training.md")[:2]
+    _, first, layer = snippets("docs/training.md")[:3]
     imports = first[: first.index("text =")]
     assert written in layer
     with pytest.raises(MinitrainError):
@@ -96,7 +97,7 @@ def test_the_check_of_the_page_notices_a_wrong_gradient(written: str, wrong: str
 
 
 def test_the_groups_on_the_page_are_those_that_there_are() -> None:
-    from minitrain.cli.groups import config_groups
+    from minitrain.runs.recipes.options import config_groups
 
     table = (ROOT / "docs/training.md").read_text(encoding="utf-8").partition("| group |")[2].partition("\n\n")[0]
     for group, options in config_groups().items():

@@ -80,7 +80,7 @@ def test_s1_3_save_resume_and_a_plain_fallback_without_a_terminal(
     make(run_dir=tmp_path / "run", progress=True).train()
     lines = capsys.readouterr().out.splitlines()  # pytest's output is no terminal
     assert lines[0].startswith("step 1/6  loss ")
-    assert "tok/s" in lines[0]
+    assert "tokens/s" in lines[0]
     assert lines[-1].startswith("step 6/6") and lines[-1].endswith("left")
     assert not any("\x1b" in line for line in lines)
     resumed = make(run_dir=tmp_path / "run")

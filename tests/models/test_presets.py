@@ -199,7 +199,7 @@ def test_info_of_a_run(tmp_path, capsys, no_pictures):
 def test_info_of_something_unknown(tmp_path, capsys):
     assert main(["info", "gpt-chra"]) == 2
     said = capsys.readouterr().err
-    assert "'gpt-chra' is neither a preset nor the folder of a run; did you mean gpt-char?" in said
+    assert "'gpt-chra' is neither a preset, the folder of a run, nor a published model; did you mean gpt-char?" in said
     assert main(["info", str(tmp_path)]) == 2
     assert "is not the folder of a run" in capsys.readouterr().err
 

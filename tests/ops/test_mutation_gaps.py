@@ -74,13 +74,14 @@ def test_all_masks_of_attention_apply_at_once():
     np.testing.assert_allclose(causal, expected, rtol=1e-12)
 
 
-def test_an_ignored_index_below_the_classes_takes_none_of_them():
-    """-1 is no class: smoothing over the others spreads over as many as with -100."""
+@pytest.mark.parametrize("ignored", [-1, 5, 6])
+def test_an_ignored_index_outside_the_classes_takes_none_of_them(ignored):
+    """Neither -1 nor V = 5 is a class: smoothing over the others spreads over as many as with -100."""
     rng = np.random.default_rng(0)
     logits, targets = rng.standard_normal((3, 5)), np.array([0, 4, 2])
     totals, gradients = [], []
-    for ignored in (-1, -100):
-        options = {"label_smoothing": 0.3, "others_only": True, "ignore_index": ignored}
+    for index in (ignored, -100):
+        options = {"label_smoothing": 0.3, "others_only": True, "ignore_index": index}
         loss, cache = cross_entropy_forward(logits, targets, **options)
         totals.append(loss.total)
         gradients.append(cross_entropy_backward(1.0, cache)[0])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from minitrain.backend import is_array
 from minitrain.errors import ShapeError, TokenError
 from minitrain.ops import linear_forward, softmax_forward
+from minitrain.ops.contract.sums import row_mean
 from minitrain.testing import CheckSettings, check_gradients
 from minitrain.testing.cases import CASES, SMALL, Call, Case
 from tests.helpers.op_runs import MODES, assert_close, few, run
@@ -107,6 +108,16 @@ def test_a_sum_over_nothing(dtype):
     np.testing.assert_array_equal(linear_forward(x, weight, bias)[0], [[1, 2]] * 3)
     np.testing.assert_array_equal(linear_forward(x, weight)[0], np.zeros((3, 2)))
     assert softmax_forward(x)[0].shape == (3, 0)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=4), st.booleans(), st.sampled_from([np.float32, np.float64]))
+def test_a_mean_over_nothing_is_0_for_every_row(shape, keepdims, dtype):
+    x = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
+    found = row_mean(x, keepdims=keepdims)
+    assert found.dtype == dtype
+    assert found.shape == ((*shape[:-1], 1) if keepdims else tuple(shape[:-1]))
+    np.testing.assert_array_equal(found * shape[-1], x.sum(axis=-1, keepdims=keepdims))
+    assert shape[-1] or not found.any()
 
 
 def test_no_reason_is_left_of_what_is_no_longer_refused():

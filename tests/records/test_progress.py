@@ -81,7 +81,7 @@ def test_a_line_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     progress = PlainProgress(100, 1000, clock)
     clock.now = 60.0
     progress.log(record(400))
-    assert capsys.readouterr().out == "step  400/1000  loss 2.0000  lr 1.0e-03  grad 0.50  12,346 tok/s  2:00 left\n"
+    assert capsys.readouterr().out == "step  400/1000  loss 2.0000  lr 1.0e-03  grad 0.50  12,346 tokens/s  2:00 left\n"
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_one_line_of_a_notebook_changes(notebook: list[Any]) -> None:
     assert notebook[1][1].endswith("compiling gelu.forward, once for this machine")
     assert len(notebook) == 1 + 1 + 50 + 1  # every second step: not more often than every 0.2 seconds
     assert notebook[2][1].startswith(f"step 2/100 {'░' * 24} loss 2.0000")
-    assert notebook[-1][1] == f"step 100/100 {'█' * 24} loss 2.0000  lr 1.0e-03  grad 0.50  12,346 tok/s  0:00 left"
+    assert notebook[-1][1] == f"step 100/100 {'█' * 24} loss 2.0000  lr 1.0e-03  grad 0.50  12,346 tokens/s  0:00 left"
     assert not any("\r" in text for _, text in notebook)
 
 
@@ -184,4 +184,4 @@ def test_a_real_notebook() -> None:
     outputs = notebook.cells[0].outputs
     assert [output.output_type for output in outputs] == ["display_data", "execute_result"]  # no log, no widget
     text = outputs[0].data["text/plain"]
-    assert re.fullmatch(rf"step 30/30 {'█' * 24} loss \d\.\d{{4}}  lr .*  grad .* tok/s  0:00 left", text)
+    assert re.fullmatch(rf"step 30/30 {'█' * 24} loss \d\.\d{{4}}  lr .*  grad .* tokens/s  0:00 left", text)

@@ -13,7 +13,6 @@ import pytest
 
 from minitrain.cli import main
 from minitrain.cli.compose import compose_config
-from minitrain.cli.groups import config_groups
 from minitrain.data import ByteTokenizer, PrefetchLoader, TokenShards, build_token_shards
 from minitrain.data.tokens.token_array import JoinedTokens
 from minitrain.errors import ConfigError, DataError
@@ -33,6 +32,7 @@ from minitrain.runs import (
     start_run,
 )
 from minitrain.runs.model_config import MODEL_CONFIGS, MODELS, create_model
+from minitrain.runs.recipes.options import config_groups
 from minitrain.runs.report import write_sample
 from minitrain.settings.section import settings
 from tests.helpers.small_runs import TEXT, outcome, small_config

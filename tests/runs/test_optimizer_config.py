@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from minitrain.cli.compose import compose_config
-from minitrain.cli.groups import config_groups
 from minitrain.errors import ConfigError
 from minitrain.optim import create_optimizer
 from minitrain.optim.factory import optimizer_settings
@@ -15,6 +14,7 @@ from minitrain.optim.registry import OPTIMIZERS, SCHEDULERS
 from minitrain.records import read_metrics
 from minitrain.runs import AdamWConfig, OptimizerConfig, RunConfig, SchedulerConfig, resume_run, start_run
 from minitrain.runs.optimizer_config import OPTIMIZER_CONFIGS, SCHEDULER_CONFIGS
+from minitrain.runs.recipes.options import config_groups
 from minitrain.settings.section import settings
 from minitrain.settings.tree import known_keys
 from minitrain.training import PlateauWatch

@@ -84,9 +84,9 @@ def test_facts_come_from_the_last_session_and_the_metrics(run: Path) -> None:
 def test_settings_come_from_run_json_where_there_is_no_config(run: Path) -> None:
     (run / "config.yaml").unlink(missing_ok=True)
     settings = read_settings(RunFolder(run))
-    assert settings == run_info(RunFolder(run))["settings"]
+    assert settings == {**run_info(RunFolder(run))["settings"], "kind": "python"}
     (run / "run.json").write_text("{")
-    assert read_settings(RunFolder(run)) == {}
+    assert read_settings(RunFolder(run)) == {"kind": "python"}
     for name in ("metrics.jsonl", "checkpoints"):
         (run / name).rename(run / f"no {name}")
     with pytest.raises(CheckpointError, match="is not the folder of a run"):

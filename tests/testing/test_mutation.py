@@ -309,7 +309,8 @@ def test_documented_equivalents_are_still_made():
 
 def test_tests_of_other_parts_are_left_out():
     names = {path.rpartition("/")[2] for path in files_of_tests()}
-    assert {"test_ops.py", "test_optimizers.py", "test_op_values.py", "test_cuts.py", "test_engine.py"} <= names
+    expected = {"test_ops.py", "test_optimizers.py", "test_op_values.py", "test_cuts.py", "test_engine.py"}
+    assert {*expected, "test_precision.py"} <= names
     assert not {"test_cli.py", "test_trainer.py", "test_layering.py", "test_mutation.py"} & names
 
 
@@ -341,6 +342,14 @@ def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
     assert "\n  + return (-dout, dout)\n    (the process ends with 9)\n" in out
     assert "no longer made:\nresidual.gone_backward\n    return 1\n\n" in out
     assert "2 mutants of 1 functions: 1 noticed, 0 equivalent, 1 unnoticed" in out
+
+
+def test_a_run_on_some_test_files(tmp_path, monkeypatch, capsys):
+    (tmp_path / "test_one.py").write_text("from minitrain.ops import residual_backward\ndef test_it(): pass\n")
+    monkeypatch.setattr(command, "PROGRESS", tmp_path / "progress")
+    monkeypatch.setattr(command, "load_equivalents", lambda path: [])
+    assert command.main(["residual", "--processes", "1", "--tests", str(tmp_path / "test_one.py")]) == 1
+    assert "2 mutants of 1 functions: 0 noticed, 0 equivalent, 2 unnoticed" in capsys.readouterr().out
 
 
 def test_an_unknown_name_is_told(capsys):
@@ -381,6 +390,38 @@ def test_users_try_their_own_functions(project):
 
 class Stopped(Exception):
     """Raised to stop a run."""
+
+
+SWITCH = """
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+switch = ContextVar("switch", default=False)
+
+
+@contextmanager
+def on():
+    token = switch.set(True)
+    try:
+        yield
+    finally:
+        switch.reset(token)
+"""
+
+
+def test_a_context_variable_that_a_mistake_leaves_behind_does_not_reach_the_next_test(project):
+    """Else the test that notices would fail without the mistake too, and would count for nothing."""
+    (project / "switching.py").write_text(SWITCH)
+    (project / "test_switching.py").write_text(
+        "import switching\n"
+        "def test_it():\n"
+        "    assert not switching.switch.get()\n"
+        "    with switching.on():\n"
+        "        assert switching.switch.get()\n"
+        "    assert not switching.switch.get()\n"
+    )
+    report = try_mutants(["switching:on"], ["test_switching.py"])
+    assert report.good, str(report)
 
 
 def test_a_stopped_run_goes_on_where_it_was(project):

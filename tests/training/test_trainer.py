@@ -403,7 +403,7 @@ def test_plain_lines_where_there_is_no_terminal(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert len(lines) == 5 + 2  # one for each record, one for each evaluation on the way
     assert re.fullmatch(
-        r"step 2/7  loss \d+\.\d{4}  lr 6\.7e-04  grad \d+\.\d\d  [\d,]+ tok/s  \d+:\d\d left", lines[1]
+        r"step 2/7  loss \d+\.\d{4}  lr 6\.7e-04  grad \d+\.\d\d  [\d,]+ tokens/s  \d+:\d\d left", lines[1]
     )
     assert re.fullmatch(r"step 3: validation loss \d\.\d{4} \(best so far\)", lines[2])
 
@@ -420,7 +420,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no
     monkeypatch.setenv("COLUMNS", "160")
     start_run(small_config(tmp_path)).train()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
-    assert re.search(r"step 7/7 .*loss \d\.\d{4} .*tok/s", text)
+    assert re.search(r"step 7/7 .*loss \d\.\d{4} .*tokens/s", text)
     assert "step 3: validation loss" in text
     assert screen.getvalue().rstrip().endswith("\x1b[?25h")  # the cursor is back
 

@@ -24,6 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.mutation", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a file or a function, such as focal; all by default")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--tests",
+        action="append",
+        metavar="FILE",
+        help="a test file to run; may be repeated; by default all that are about these parts, which takes minutes more",
+    )
     parser.add_argument("--list", action="store_true", help="print the mutants and try none")
     arguments = parser.parse_args(argv)
     os.chdir(ROOT)
@@ -43,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     which = hashlib.sha256(" ".join(sorted(arguments.names)).encode()).hexdigest()[:8] if arguments.names else "all"
     report = try_mutants(
         found,
-        files_of_tests(),
+        [str(Path(file).absolute()) for file in arguments.tests] if arguments.tests else files_of_tests(),
         processes=arguments.processes,
         equivalents=[entry for entry in load_equivalents(EQUIVALENTS) if _chosen(entry.target, arguments.names)],
         progress_file=PROGRESS / f"{which}.jsonl",

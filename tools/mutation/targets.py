@@ -50,14 +50,15 @@ def files_of_tests() -> list[str]:
 
 
 def _is_about_units(source: str) -> bool:
-    parts = set()
+    modules = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:
-            parts.add(node.module)
+            modules.add(node.module)
         elif isinstance(node, ast.Import):
-            parts.update(alias.name for alias in node.names)
-    parts = {(f"{name}." if "." not in name else name).split(".")[1] for name in parts if name.startswith("minitrain")}
-    return bool(parts & {"generation", "ops", "optim", "nn"}) and parts <= UNITS
+            modules.update(alias.name for alias in node.names)
+    modules = {name if "." in name else f"{name}." for name in modules if name.startswith("minitrain")}
+    parts = {name.split(".")[1] for name in modules}
+    return (bool(parts & {"generation", "ops", "optim", "nn"}) or ROUNDING in modules) and parts <= UNITS
 
 
 def _modules() -> Iterator[str]:

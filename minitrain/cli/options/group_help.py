@@ -36,7 +36,7 @@ _PARTS = ("callbacks", "loss", "metrics")
 
 def groups_in_words() -> str:
     """The groups in a few lines; needs nothing but their names."""
-    from ..groups import packaged_options
+    from ...conf import packaged_options
 
     lines = [f"  {name:10}  {purpose}" for name, purpose in GROUPS.items()]
     short = [f"  {name + '=':10}  {', '.join(packaged_options(name))}" for name in ("recipe", "data")]
@@ -55,9 +55,10 @@ def describe_group(group: str, settings: Sequence[str]) -> str:
     Raises:
         ConfigError: if there is no such group, or an argument is wrong.
     """
+    from ...runs.recipes.options import DEFAULT, config_groups
     from ...settings.table import rows
     from ..compose import compose_config
-    from ..groups import DEFAULT, config_groups, presets_in_words
+    from ..presets import presets_in_words
 
     if group not in GROUPS:
         raise UsageError(f"--help {group}: there is no such group{did_you_mean(group, GROUPS)} ({', '.join(GROUPS)})")

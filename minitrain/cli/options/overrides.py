@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ...errors import ConfigError
 from ...runs.config import RunConfig
+from ...runs.recipes.layers import OPTIONAL
 from ...settings.section import settings
 from ...settings.tree import known_keys, unknown_key_error
 from ..arguments import UsageError, did_you_mean
@@ -37,9 +38,6 @@ ELSEWHERE = {
     "checkpoint_dir": "run_dir",
     "resume_from": "init_from",
 }
-
-OPTIONAL = ("recipe", "preset")
-"""Groups of which no option need be chosen."""
 
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _RESOLVER = re.compile(r"\$\{[^}]*:")  # ${oc.env:HOME} and the like

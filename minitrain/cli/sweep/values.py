@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from ...runs.recipes.options import config_groups
 from ...runs.sweep.jobs import MOST_JOBS
 from ...runs.sweep.plan import Values
 from ...runs.sweep.search import Options, Range, Span
 from ..arguments import UsageError
 from ..compose import LITERAL
-from ..groups import config_groups
 
 
 def read_values(argument: str) -> Values:

@@ -101,9 +101,8 @@ class Engine:
             ConfigError: if there are stop strings and the engine has no detokenizer.
         """
         params = params or SamplingParams()
-        request = Request(0, prompt, params, self.session.longest, key, self.detokenizer)
         with self._lock:
-            request.number = self._submitted
+            request = Request(self._submitted, prompt, params, self.session.longest, key, self.detokenizer)
             self._submitted += 1
             self._requests[request.number] = request
             self._inbox.append(request)

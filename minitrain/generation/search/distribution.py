@@ -25,9 +25,8 @@ def weights(logits: Array, params: SamplingParams) -> Array:
         NonFiniteError: if a row holds NaN or +inf, or bans every token.
     """
     logits, cuts = to_numpy(logits), cuts_of(params)
-    weight = np.zeros(logits.shape)
-    for m, row in enumerate(logits):
-        out: Array = weight[m]
+    weight: Array = np.zeros(logits.shape)
+    for row, out in zip(logits, list(weight), strict=True):
         highest = row.max()
         check_highest(highest)
         if params.temperature == 0:

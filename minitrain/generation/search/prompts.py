@@ -10,7 +10,7 @@ import numpy as np
 from ...backend.arrays import Array, is_array, to_numpy
 from ...errors import ConfigError, ShapeError
 from ..batching.requests import checked_prompt
-from ..sessions import session_for
+from ..sessions.choice import session_for
 from ..sessions.session import LanguageModel, Session, Tokens
 
 Prompts = Array | Sequence[Array | Sequence[int]]

@@ -35,6 +35,7 @@ class CrossEntropyModel(Module, ABC):
         is_likelihood: whether the loss of an evaluation is the negative log-likelihood of the targets, in nats.
         smooths: whether training smooths the labels.
         ignore_index: the target that is ignored.
+        counts: what its targets are, for messages such as ``12,000 tokens/s``.
     """
 
     config: Any
@@ -42,6 +43,7 @@ class CrossEntropyModel(Module, ABC):
     batch_fields: ClassVar[BatchFields] = BatchFields(("inputs", "targets"))
     classifies: bool = False
     is_likelihood: bool = True
+    counts: ClassVar[str] = "targets"
 
     @property
     def smooths(self) -> bool:

@@ -74,6 +74,8 @@ class Decoder(CrossEntropyModel):
         head: the output layer; with ``config.tie_weights`` it shares the matrix of ``tok_emb``.
     """
 
+    counts = "tokens"
+
     def __init__(self, config: Any, *, seed: int = 0, dtype: Any = np.float32) -> None:
         check_config(self, config)
         self.config = config

@@ -32,7 +32,7 @@ def inherited_settings(place: str) -> dict[str, Any]:
     run_dir = run_of(place)
     if run_dir is None or read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") == MADE_IN_PYTHON:
         return {}
-    config = RunConfig.load(RunFolder(run_dir).file(CONFIG))
+    config = RunConfig.load(RunFolder(run_dir).file(CONFIG), to_train=False)
     return {
         "options": {"model": config.model.name},
         "model": config.model.to_dict(),
@@ -56,7 +56,7 @@ def load_initial(place: str, warn: Warn, *, block_size: int | None = None) -> Ch
     checkpoint = _load(place, warn)
     run_dir, adapter = run_of(place), None
     if run_dir is not None and read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") != MADE_IN_PYTHON:
-        adapter = create_adapter(RunConfig.load(RunFolder(run_dir).file(CONFIG)).adapter)
+        adapter = create_adapter(RunConfig.load(RunFolder(run_dir).file(CONFIG), to_train=False).adapter)
     merge_adapters(checkpoint, adapter)
     return checkpoint
 
@@ -78,7 +78,7 @@ def _load(place: str, warn: Warn) -> Checkpoint:
     if run_dir is None and not (folder / CHECKPOINTS).is_dir():
         raise CheckpointError(f"init_from={place} is neither a run folder nor a checkpoint")
     if run_dir is not None and read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") != MADE_IN_PYTHON:
-        config = RunConfig.load(RunFolder(run_dir).file(CONFIG))
+        config = RunConfig.load(RunFolder(run_dir).file(CONFIG), to_train=False)
         refuse_remote_checkpoints(config, RunFolder(run_dir))
         store: Any = open_checkpoints(run_dir, config.trainer, warn)
     else:

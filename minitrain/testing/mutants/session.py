@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextvars
 import copy
 import functools
 import json
@@ -179,10 +180,13 @@ class Plugin:
         self.failed |= report.failed
 
     def _passes(self, item: Any) -> bool:
-        """Run one collected test as pytest does, with its fixtures and filters of warnings."""
+        """Run one collected test as pytest does, with its fixtures and filters of warnings.
+
+        Each run has context variables of its own: one that a mutant sets and leaves behind would fail all later runs.
+        """
         os.utime(self.results)  # a sign of life
         self.failed = False
-        item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+        contextvars.copy_context().run(item.ihook.pytest_runtest_protocol, item=item, nextitem=None)
         return not self.failed
 
 

@@ -63,8 +63,13 @@ def test_gradients_are_equal(name, tmp_path):
     expected = {path: parameter.grad for path, parameter in model.named_parameters() if parameter.grad is not None}
     prefix = "bert." if isinstance(ours, Bert) else ""
     assert {key.removeprefix(prefix) for key in found} == expected.keys()
+    largest = max(float(abs(gradient).max()) for gradient in expected.values())
     for key, gradient in found.items():
-        assert_near(gradient, expected[key.removeprefix(prefix)], GRADIENTS, key)
+        other = expected[key.removeprefix(prefix)].numpy()
+        if abs(other).max() < 1e-6 * largest:  # a bias of all keys moves no softmax: its gradient is rounding alone
+            assert abs(gradient).max() < 1e-5 * largest, key
+        else:
+            assert_near(gradient, other, GRADIENTS, key)
 
 
 @families

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ....records.progress import Progress, compilation_shown, make_progress
+from ...objective import counted_by
 from ...setup import RunContext, Setup, StepView
 from ...state import Update
 from ..base import Callback
@@ -20,7 +21,7 @@ class ProgressTracker(Callback):
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Begin to show; say whether matrices are multiplied as before."""
-        progress = make_progress(view.step, view.total_steps)
+        progress = make_progress(view.step, view.total_steps, counted_by(setup.model))
         self._progress = self._screen.enter_context(progress)
         self._screen.enter_context(compilation_shown(progress))
         if run.products:
