@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, MinitrainError
 from ..generation import ChatTemplate, SamplingParams, session_for
 from ..generation.text.constraints import end_tokens
 from ..runs.opened import OpenedModel
 from .answers import ApiError
 from .limits import Limits
 from .texts import TokenNames
-from .worker import Worker
+from .worker import ClosedError, Worker
 
 
 class Served:
@@ -78,6 +79,7 @@ class Catalogue:
         self.names = (self.default, *(f"{self.default}@{name}" for name in others))
         self._ready = {self.default: Served(opened, limits, weights)}
         self._loading = asyncio.Lock()
+        self._closing, self._closed = threading.Lock(), False  # a checkpoint may be loading when the server stops
 
     @property
     def first(self) -> Served:
@@ -94,8 +96,7 @@ class Catalogue:
         """A model for the time of a request; it is loaded if it is not in memory.
 
         Raises:
-            ApiError: 404 if there is no such model, 503 if all that fit into memory are in use.
-            MinitrainError: if it cannot be loaded.
+            ApiError: 404 if there is no such model, 503 if all that fit into memory are in use or it cannot be loaded.
         """
         served = await self.acquire(name)
         try:
@@ -114,7 +115,7 @@ class Catalogue:
             async with self._loading:  # one at a time; requests for models that are ready do not wait
                 if name not in self._ready:
                     await self._make_room()
-                    self._ready[name] = await asyncio.to_thread(self._load, name.removeprefix(f"{self.default}@"))
+                    await asyncio.to_thread(self._load, name)
                 self._ready[name].users += 1
         else:
             self._ready[name].users += 1
@@ -127,11 +128,27 @@ class Catalogue:
 
     def close(self) -> None:
         """End all requests of all models, and their threads."""
+        with self._closing:
+            self._closed = True
         for served in self._ready.values():
             served.worker.close()
 
-    def _load(self, checkpoint: str) -> Served:
-        return Served(self.opened.at(checkpoint), self.limits, self.weights)
+    def _load(self, name: str) -> None:
+        """Make a checkpoint ready.
+
+        Raises:
+            ApiError: 503 if it is damaged, or does not fit into memory beside the others.
+        """
+        try:
+            served = Served(self.opened.at(name.removeprefix(f"{self.default}@")), self.limits, self.weights)
+        except MinitrainError as error:
+            raise ApiError(503, f"{name} cannot be loaded: {error}", code="not_loaded") from error
+        with self._closing:
+            if not self._closed:
+                self._ready[name] = served
+                return
+        served.worker.close()
+        raise ClosedError("the server is stopping")
 
     async def _make_room(self) -> None:
         """Forget the model that was not used for the longest time, if there are as many as may be."""

@@ -31,6 +31,8 @@ class BoundedProtocol(H11Protocol):
         self._waits_since: float | None = self.loop.time()  # for the head of a request
         self._closes_since: float | None = None
         self._check = self.loop.call_later(1.0, self._watch)
+        if len(self.connections) > 2 * self.limits.connections:  # not even a refusal for those that say nothing
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take note of when a request began."""
@@ -105,6 +107,7 @@ class Server(uvicorn.Server):
             log_level="critical",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             limit_concurrency=limits.connections + 1,
             timeout_keep_alive=max(1, round(limits.idle_seconds)),
             timeout_graceful_shutdown=max(1, round(limits.shutdown_seconds)),
