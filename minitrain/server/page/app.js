@@ -50,9 +50,14 @@ function makeSliders() {
   }
 }
 
+// What the reader sees for a model: the first one is the newest checkpoint of its run.
+function label(name) {
+  return name === about.models[0] && about.checkpoint ? `${name}@${about.checkpoint}` : name;
+}
+
 function makeColumns() {
   const names = [find("model").value, find("other").value].filter(Boolean);
-  columns = names.map((name) => new Column(name, selected));
+  columns = names.map((name) => new Column(name, label(name), selected));
   find("text").replaceChildren(...columns.map((column) => column.element));
 }
 
@@ -156,8 +161,9 @@ async function start() {
   const count = about.parameters >= 1e6 ? `${(about.parameters / 1e6).toFixed(1)} million` : about.parameters.toLocaleString("en");
   find("about").textContent = `${first}${about.checkpoint ? ` at ${about.checkpoint}` : ""}: ${count} parameters, ${about.layers || "?"} layers, ` +
     `${about.vocabulary.toLocaleString("en")} tokens, a context of ${about.context.toLocaleString("en")}`;
-  find("model").replaceChildren(...about.models.map((name) => new Option(name, name)));
-  find("other").replaceChildren(new Option("nothing", ""), ...about.models.map((name) => new Option(name, name)));
+  const options = () => about.models.map((name) => new Option(label(name), name));
+  find("model").replaceChildren(...options());
+  find("other").replaceChildren(new Option("nothing", ""), ...options());
   find("model-line").hidden = !others.length;
   find("chat-line").hidden = !about.chat;
   if (about.chat) find("prompt").value = "What is the capital of France?";

@@ -19,8 +19,8 @@ export function percent(logprob) {
 }
 
 export class Column {
-  // chosen(column, index) is called when the reader selects a token.
-  constructor(model, chosen) {
+  // label is the model's name for the reader; chosen(column, index) is called when the reader selects a token.
+  constructor(model, label, chosen) {
     this.model = model;
     this.chosen = chosen;
     this.all = [];  // {id, text, piece, logprob, best, given, chosen, node}
@@ -32,7 +32,7 @@ export class Column {
     this.element = document.createElement("article");
     this.element.className = "column";
     const title = document.createElement("h2");
-    title.textContent = model;
+    title.textContent = label;
     this.speed = document.createElement("p");
     this.speed.className = "speed";
     this.text = document.createElement("div");
