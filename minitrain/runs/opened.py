@@ -44,6 +44,15 @@ class OpenedModel:
     store: CheckpointStore | None = None
     adapter: Any = None
 
+    @property
+    def unused_tokens(self) -> range:
+        """Ids that the model has and its tokenizer does not; they have no text, so none may be written.
+
+        Published models have some: their tables are padded to a size that is fast.
+        """
+        known = getattr(self.tokenizer, "vocab_size", self.model.config.vocab_size)
+        return range(known, self.model.config.vocab_size)
+
     def at(self, checkpoint: str) -> OpenedModel:
         """The same model with the weights of another checkpoint of its run.
 

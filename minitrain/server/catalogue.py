@@ -30,12 +30,14 @@ class Served:
         weights: see `minitrain.generation.session_for`.
 
     Attributes:
+        vocabulary: the number of tokens that have a text.
         users: requests that use it now.
     """
 
     def __init__(self, opened: OpenedModel, limits: Limits, weights: str) -> None:
         self.opened, self.tokenizer, self.model = opened, opened.tokenizer, opened.model
-        self.vocabulary: int = self.model.config.vocab_size
+        self.unused_tokens = opened.unused_tokens
+        self.vocabulary: int = self.unused_tokens.start
         self.names, self.end_ids = TokenNames(self.tokenizer), end_tokens(self.tokenizer)
         self.template: ChatTemplate | None = None
         if getattr(self.tokenizer, "chat_template", None) is not None:

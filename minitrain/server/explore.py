@@ -114,7 +114,11 @@ class Exploration:
         async for _, event in generation:
             if event.token is not None:
                 piece = text.add(event)
-                best = [{**_token(served, token), "logprob": finite(logprob)} for token, logprob in event.best]
+                best = [
+                    {**_token(served, token), "logprob": finite(logprob)}
+                    for token, logprob in event.best
+                    if token < served.vocabulary
+                ]
                 one = _token(served, event.token) | {"logprob": finite(event.logprob or 0.0), "best": best}
                 # What the token completes: a token may hold a part of a character.
                 yield {"token": one | {"piece": piece.text}}

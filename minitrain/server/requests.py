@@ -85,6 +85,7 @@ def sampling(fields: Fields, served: Served, limits: Limits, **own: Any) -> Samp
     seed = fields.integer("seed", 0, -(1 << 63), _SEEDS) & _SEEDS
     ends = () if fields.flag("ignore_eos") else served.end_ids
     settings |= {"seed": None if fields.get("seed") is None else seed, "stop_token_ids": ends, **own}
+    settings["suppress_tokens"] = served.unused_tokens
     if settings["temperature"] == 0:  # all samples are equal then; they are still what was asked for
         settings["num_samples"] = 1
     try:

@@ -22,13 +22,11 @@ import pytest
 from minitrain import use_kernels
 from minitrain.cli import main
 from minitrain.interop import save_huggingface
-from minitrain.models.llama import Llama, LlamaConfig
 from minitrain.runs import RunConfig, start_run
 from minitrain.runs.opened import open_model
 from tests.helpers.places import ROOT
+from tests.helpers.serving import chatty
 from tests.helpers.small_runs import small_config
-
-TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
 
 
 @pytest.fixture(scope="module")
@@ -43,33 +41,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of transformers, with a tokenizer of bytes and a chat template."""
-    from minitrain.data.text.byte_letters import byte_letters
-
     folder = tmp_path_factory.mktemp("published") / "chatty"
-    letters = byte_letters()
-    special = ["<end>"]
-    shape = LlamaConfig(vocab_size=257, block_size=64, n_layer=2, n_head=2, n_embd=16)
-    save_huggingface(Llama(shape, seed=2), folder)
-    description = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": 256, "content": special[0], "special": True, "single_word": False, "lstrip": False,
-             "rstrip": False, "normalized": False}
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-        "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-            "vocab": {letter: number for number, letter in enumerate(letters)} | {special[0]: 256}, "merges": [],
-        },
-    }  # fmt: skip
-    (folder / "tokenizer.json").write_text(json.dumps(description))
-    settings = {"eos_token": special[0], "chat_template": TEMPLATE}
+    save_huggingface(chatty.model(), folder)
+    (folder / "tokenizer.json").write_text(json.dumps(chatty.description()))
+    settings = {"eos_token": "<end>", "chat_template": chatty.TEMPLATE}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
 
@@ -116,7 +91,7 @@ def test_open_model_takes_a_folder(published: Path) -> None:
     opened = open_model(published, longest=32)
     assert (opened.name, opened.checkpoints) == ("chatty", ())
     assert opened.model.config.block_size == 32
-    assert opened.tokenizer.chat_template == TEMPLATE
+    assert opened.tokenizer.chat_template == chatty.TEMPLATE
 
 
 def test_a_chat_without_a_template_goes_on_with_the_text(run: Path) -> None:

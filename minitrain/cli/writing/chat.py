@@ -100,7 +100,12 @@ class _Conversation:
         self.template = getattr(opened.tokenizer, "chat_template", None) is not None
         if arguments.system and not self.template:
             raise UsageError("--system is for models with a chat template; this one goes on with what you type")
-        self.settings: dict[str, Any] = {"top_k": arguments.top_k, "top_p": arguments.top_p, "seed": arguments.seed}
+        self.settings: dict[str, Any] = {
+            "top_k": arguments.top_k,
+            "top_p": arguments.top_p,
+            "seed": arguments.seed,
+            "suppress_tokens": opened.unused_tokens,
+        }
         self.most, self.temperature, self.system = arguments.max_new_tokens, arguments.temperature, arguments.system
         self.messages: list[dict[str, str]] = []
         self.text = ""

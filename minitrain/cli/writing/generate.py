@@ -40,21 +40,18 @@ def run(argv: Sequence[str]) -> int:
 
 def _write(arguments: argparse.Namespace) -> Iterator[str]:
     """The text that follows the prompt, piece by piece."""
-    from ...generation import encode_prompt, stream, text_pieces
-    from ...random import Key
+    from ...generation import TextGenerator
 
     session, opened = open_session_of(arguments)
-    prompt = encode_prompt(opened.tokenizer, arguments.prompt)[None]  # (1, T0)
-    columns = stream(
-        session,
-        prompt,
+    return TextGenerator(session, opened.tokenizer).stream(
+        arguments.prompt,
         arguments.max_new_tokens,
-        temperature=arguments.temperature,
+        arguments.temperature,
         top_k=arguments.top_k,
         top_p=arguments.top_p,
-        key=Key.from_seed(arguments.seed),
+        seed=arguments.seed,
+        suppress_tokens=opened.unused_tokens,
     )
-    return text_pieces((int(column[0]) for column in columns), opened.tokenizer, after=prompt[0].tolist())
 
 
 def _parser() -> Parser:

@@ -166,7 +166,13 @@ async function start() {
   find("other").replaceChildren(new Option("nothing", ""), ...options());
   find("model-line").hidden = !others.length;
   find("chat-line").hidden = !about.chat;
-  if (about.chat) find("prompt").value = "What is the capital of France?";
+  if (about.chat) {
+    find("prompt").value = "What is the capital of France?";
+    for (const [name, value] of [["temperature", 0.5], ["top_p", 0.9]]) {  // answers are to be right, not varied
+      find(name).value = value;
+      find(name).dispatchEvent(new Event("input"));
+    }
+  }
   find("most").max = about.limits.new_tokens;
   find("attention-choice").hidden = !about.layers;
   attention.offer(about.layers, about.heads);
