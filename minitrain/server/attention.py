@@ -1,4 +1,8 @@
-"""What a head of a model looks at: its attention weights over a text, computed again by the readable code."""
+"""What a head of a model looks at: its attention weights over a text.
+
+The model's forward keeps no weights, only the queries and keys. The weights are computed from those again, by the
+functions that the readable code of attention consists of.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import Array, to_device, to_numpy
-from ..backend.kernels_mode import use_kernels
 from ..errors import ConfigError
 from ..generation.sessions.session import Tokens
 from ..models.common.decoder import Decoder
@@ -44,8 +47,7 @@ def attention_weights(model: Any, tokens: Tokens, layer: int, head: int, *, devi
     layers, heads = heads_of(model)
     if not 0 <= layer < layers or not 0 <= head < heads:
         raise ConfigError(f"there is no head {head} in layer {layer}: the model has {layers} layers of {heads} heads")
-    with use_kernels("reference"):
-        _, cache = model.forward_hidden(to_device(tokens[None], device))
+    _, cache = model.forward_hidden(to_device(tokens[None], device))  # keeps each layer's queries and keys
     kept: AttentionCache = cache.blocks[layer].attention.attention
     group = heads // kept.k.shape[2]  # query heads that share a key head
     q, k = kept.q[:, :, head : head + 1], kept.k[:, :, head // group : head // group + 1]  # (1, T, 1, D)
