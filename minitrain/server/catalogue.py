@@ -18,7 +18,7 @@ from ..runs.opened import OpenedModel
 from .answers import ApiError
 from .limits import Limits
 from .texts import TokenNames
-from .worker import ClosedError, Worker
+from .worker import ClosedError, Turns, Worker
 
 
 class Served:
@@ -28,13 +28,14 @@ class Served:
         opened: the model.
         limits: of the server.
         weights: see `minitrain.generation.session_for`.
+        turns: shared by all models of the server.
 
     Attributes:
         vocabulary: the number of tokens that have a text.
         users: requests that use it now.
     """
 
-    def __init__(self, opened: OpenedModel, limits: Limits, weights: str) -> None:
+    def __init__(self, opened: OpenedModel, limits: Limits, weights: str, turns: Turns) -> None:
         self.opened, self.tokenizer, self.model = opened, opened.tokenizer, opened.model
         self.unused_tokens = opened.unused_tokens
         self.vocabulary: int = self.unused_tokens.start
@@ -43,8 +44,9 @@ class Served:
         if getattr(self.tokenizer, "chat_template", None) is not None:
             with contextlib.suppress(ConfigError):  # without Jinja2, a chat is continued as a plain text
                 self.template = ChatTemplate.of(self.tokenizer)
-        session = session_for(self.model, limits.slots, device=opened.device, weights=weights)
-        self.worker = Worker(session, requests=limits.requests)
+        with turns:
+            session = session_for(self.model, limits.slots, device=opened.device, weights=weights)
+        self.worker = Worker(session, requests=limits.requests, turns=turns)
         self.users, self.last_used = 0, time.monotonic()
 
     def warm_up(self) -> None:
@@ -79,7 +81,8 @@ class Catalogue:
         self.default, self.created = opened.name, int(time.time())
         others = [name for name in reversed(opened.checkpoints) if name != opened.checkpoint]
         self.names = (self.default, *(f"{self.default}@{name}" for name in others))
-        self._ready = {self.default: Served(opened, limits, weights)}
+        self._turns = Turns()
+        self._ready = {self.default: Served(opened, limits, weights, self._turns)}
         self._loading = asyncio.Lock()
         self._closing, self._closed = threading.Lock(), False  # a checkpoint may be loading when the server stops
 
@@ -142,7 +145,8 @@ class Catalogue:
             ApiError: 503 if it is damaged, or does not fit into memory beside the others.
         """
         try:
-            served = Served(self.opened.at(name.removeprefix(f"{self.default}@")), self.limits, self.weights)
+            opened = self.opened.at(name.removeprefix(f"{self.default}@"))
+            served = Served(opened, self.limits, self.weights, self._turns)
         except MinitrainError as error:
             raise ApiError(503, f"{name} cannot be loaded: {error}", code="not_loaded") from error
         with self._closing:

@@ -28,18 +28,44 @@ class ClosedError(MinitrainError):
     """The server is stopping."""
 
 
+class Turns:
+    """Lets threads do something one at a time, in the order in which they came.
+
+    The engines of two models take turns, because a step of one uses all cores. A plain lock would let one engine starve
+    the other.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._given = self._called = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            mine = self._given
+            self._given += 1
+            while mine != self._called:
+                self._changed.wait()
+
+    def __exit__(self, *error: object) -> None:
+        with self._changed:
+            self._called += 1
+            self._changed.notify_all()
+
+
 class Worker:
     """Runs a session's engine in a thread of its own, for requests from any thread.
 
     Args:
         session: the model's session; nobody else may use it.
         requests: the most unfinished requests.
+        turns: shared with the workers of other models.
 
     Attributes:
         tokens: how many tokens were generated since the start.
     """
 
-    def __init__(self, session: Session, *, requests: int = 128) -> None:
+    def __init__(self, session: Session, *, requests: int = 128, turns: Turns | None = None) -> None:
+        self._turns = turns or Turns()
         self.slots, self.longest, self.requests, self.tokens = session.slots, session.longest, requests, 0
         self._engine = Engine(session)
         self._changed = threading.Condition()
@@ -128,7 +154,8 @@ class Worker:
                         return
                     calls, self._calls = self._calls, deque()
                 for function, future in calls:
-                    _answer(function, future)
+                    with self._turns:
+                        _answer(function, future)
                 if self._engine.busy:
                     self._step()
         finally:
@@ -136,7 +163,8 @@ class Worker:
 
     def _step(self) -> None:
         try:
-            events = self._engine.step()
+            with self._turns:
+                events = self._engine.step()
         except Exception as error:  # out of memory, perhaps: those that ran have lost their place, the next may do
             self._end_all(error)
             return

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minitrain.generation import SamplingParams, UncachedSession, batch_generate
-from minitrain.server.worker import BusyError, ClosedError, Generation, Worker
+from minitrain.server.worker import BusyError, ClosedError, Generation, Turns, Worker
 from tests.helpers.serving.servers import small_model
 
 PARAMS = SamplingParams(max_new_tokens=6, seed=4)
@@ -109,3 +109,30 @@ def test_a_request_that_fails_raises_for_its_own_client(worker: Worker) -> None:
     good, bad = asyncio.run(both())
     assert len(good) == 6
     assert isinstance(bad, KeyError)
+
+
+def test_two_engines_take_turns() -> None:
+    turns, inside, steps = Turns(), 0, [0, 0]
+    workers = [Worker(UncachedSession(small_model().model, slots=1), turns=turns) for _ in range(2)]
+    for number, worker in enumerate(workers):
+        step = worker._engine.step
+
+        def watched(step: Any = step, number: int = number) -> Any:
+            nonlocal inside
+            inside += 1
+            assert inside == 1
+            steps[number] += 1
+            events = step()
+            inside -= 1
+            return events
+
+        worker._engine.step = watched  # type: ignore[method-assign]
+        worker.submit([1], ENDLESS, lambda event: None)
+    while min(steps) < 1:
+        pass
+    before = list(steps)
+    while max(steps) < max(before) + 40:
+        pass
+    assert min(now - then for now, then in zip(steps, before, strict=True)) >= 5  # with a plain lock, often 0
+    for worker in workers:
+        worker.close()
