@@ -19,16 +19,22 @@ MODELS = {
     "alibi": GPT(GPTConfig(**SHAPE, positions="alibi"), seed=2),
     "llama": Llama(LlamaConfig(**SHAPE, n_kv_head=2, window=4, qk_norm=True), seed=3),
 }
+for each in MODELS.values():
+    for parameter in each.parameters():
+        parameter.data *= 3  # so that heads prefer some places
 
 
+@pytest.mark.parametrize("mode", ["reference", pytest.param("auto", marks=pytest.mark.slow)])  # compiles kernels
 @pytest.mark.parametrize("name", MODELS)
-def test_the_weights_are_those_that_mix_the_values(name: str) -> None:
+def test_the_weights_are_those_that_mix_the_values(name: str, mode: str) -> None:
+    with use_kernels(mode):
+        check_weights(name)
+
+
+def check_weights(name: str) -> None:
     model = MODELS[name]
-    for parameter in model.parameters():
-        parameter.data *= 3
     tokens = np.random.default_rng(0).integers(0, 40, 12).astype(np.int32)
-    with use_kernels("reference"):
-        _, cache = model.forward_hidden(tokens[None])
+    _, cache = model.forward_hidden(tokens[None])
     assert heads_of(model) == (3, 4)
     for layer in range(3):
         kept = cache.blocks[layer].attention.attention  # its out (1, T, H, D) is the weights times the values
@@ -54,7 +60,7 @@ def test_of_a_long_text_the_end_is_shown(running: Running) -> None:
     status, answer = running.ask("POST", "/api/attention", {"tokens": tokens, "layer": 1, "head": 0})
     assert status == 200
     rows, start = answer["weights"], answer["start"]
-    model = running.server.catalogue.first.model
+    model = running.server.catalogue.first.model  # in the fixture, the readable code computes
     expected = attention_weights(model, np.array(tokens[start:], np.int32), 1, 0)
     assert start + len(rows) == 50
     assert 1 <= len(rows) <= 32
