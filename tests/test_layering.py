@@ -57,7 +57,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": TRAINING | {"conf", "formats"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
-    "cli": TRAINING | {"benchmark", "conf", "formats", "profiling", "runs", "testing"},
+    "server": TRAINING | {"formats", "runs"},
+    "cli": TRAINING | {"benchmark", "conf", "formats", "profiling", "runs", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17
