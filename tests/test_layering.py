@@ -58,7 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": ARRAYS | {"data", "files", "generation", "models", "ops", "runs"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
-    "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "testing"},
+    "server": TRAINING | {"formats", "runs"},
+    "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17

@@ -45,6 +45,7 @@ ORDER = [
     "testing",
     "benchmark",
     "profiling",
+    "server",
     "cli",
 ]
 """Each package imports only what stands before it."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import Parser, UsageError
-from .failures import say, traceback_kept_in, warn
+from .failures import say, warn
 from .options.plugins import load_plugins
+from .writing.model import failures_of, open_of
 
 if TYPE_CHECKING:
     from ..evaluation import TextScore
@@ -49,9 +49,9 @@ def run(argv: Sequence[str]) -> int:
     if published and arguments.text is None and arguments.choices is None:
         raise UsageError(f"{arguments.run} is a published model, which has no held-out text: give --text or --choices")
     scored = arguments.stride is not None or arguments.weights is not None or arguments.choices is not None
-    with contextlib.nullcontext() if published else traceback_kept_in(arguments.run):
+    with failures_of(arguments.run):
         if published or scored:
-            _score(arguments, published)
+            _score(arguments)
         else:
             _compare_with_guessing(arguments)
     return 0
@@ -102,16 +102,13 @@ def _compare_with_guessing(arguments: argparse.Namespace) -> None:
     )
 
 
-def _score(arguments: argparse.Namespace, published: bool) -> None:
+def _score(arguments: argparse.Namespace) -> None:
     """The score of a text in overlapping windows, and of questions, with each type of weights."""
     from ..evaluation.report import describe_choices, describe_text, describe_weights
     from ..evaluation.text_score import default_stride
     from ..evaluation.windows import check_stride
-    from ..runs.opened import open_model
 
-    opened = open_model(
-        arguments.run, device=arguments.device, longest=arguments.context, trusted=arguments.trust, warn=warn
-    )
+    opened = open_of(arguments)
     longest = opened.model.config.block_size
     stride = default_stride(longest) if arguments.stride is None else arguments.stride
     check_stride(stride, longest)

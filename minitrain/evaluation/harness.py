@@ -94,6 +94,8 @@ class MinitrainLM(LM):
         self.tokenizer = find_tokenizer(tokenizer, pretrained)
         self._device = device or "cpu"
         self.max_gen_toks = max_gen_toks
+        vocabulary = pretrained.config.vocab_size  # published models have tokens without text, see `OpenedModel`
+        self._unused = range(getattr(self.tokenizer, "vocab_size", vocabulary), vocabulary)
         self.model = with_weights(pretrained, weights)
         slots = 1 + (8 if batch_size == "auto" else int(batch_size))
         self.session = session_for(pretrained, slots, device=self._device, weights=weights)
@@ -184,6 +186,7 @@ class MinitrainLM(LM):
                 temperature=settings.get("temperature", 1.0) if sampled else 0.0,
                 stop=(until,) if isinstance(until, str) else tuple(text for text in until if text),
                 stop_token_ids=end_tokens(self.tokenizer),
+                suppress_tokens=self._unused,
                 **rest,
             )
         except TypeError as error:

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint.store import CheckpointStore, Warn, warn_user
-from ..data import load_pretrained_tokenizer, tokenizer_from_gguf
 from ..errors import CheckpointError
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS
 from ..interop.formats import is_published, load_published
-from ..interop.gguf.model import is_gguf
-from ..interop.gguf.reader import GGUFFile
 from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
 from .config import RunConfig
 from .load import load_run
 from .weights.adapters import create_adapter, merge_adapters
+from .weights.published import published_tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +43,15 @@ class OpenedModel:
     checkpoints: tuple[str, ...] = ()
     store: CheckpointStore | None = None
     adapter: Any = None
+
+    @property
+    def unused_tokens(self) -> range:
+        """Ids that the model has and its tokenizer does not; they have no text, so none may be written.
+
+        Published models have some: their tables are padded to a size that is fast.
+        """
+        known = getattr(self.tokenizer, "vocab_size", self.model.config.vocab_size)
+        return range(known, self.model.config.vocab_size)
 
     def at(self, checkpoint: str) -> OpenedModel:
         """The same model with the weights of another checkpoint of its run.
@@ -110,17 +117,7 @@ def open_model(
 
 
 def _published(place: Path, name: str, device: str | None, longest: int | None) -> OpenedModel:
-    tokenizer: Any
-    if is_gguf(place):
-        tokenizer = tokenizer_from_gguf(
-            {
-                key: value.tolist() if hasattr(value, "tolist") else value
-                for key, value in GGUFFile(place).metadata.items()
-                if key.startswith("tokenizer.")
-            }
-        )
-    else:
-        tokenizer = load_pretrained_tokenizer(place)
+    tokenizer: Any = published_tokenizer(str(place))
     model = load_published(place, **({} if longest is None else {"block_size": longest}))
     if not hasattr(model, "blocks") or not hasattr(model, "head"):
         raise CheckpointError(f"{place} has a {type(model).__name__}, which reads texts and writes none")
