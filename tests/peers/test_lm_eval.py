@@ -21,6 +21,7 @@ from minitrain.evaluation import Question, score_choices, score_text
 from minitrain.generation import SamplingParams, generate_text_sampling, session_for
 from minitrain.generation.sessions.weights import with_weights
 from minitrain.runs import load_run, start_run
+from tests.helpers.decoding.tiny_language_models import TableModel
 from tests.helpers.places import ROOT
 from tests.helpers.small_runs import small_config
 
@@ -176,6 +177,16 @@ def test_rounded_weights_are_used_everywhere(run: Path) -> None:
     assert lm.loglikelihood_rolling(asked) != plain.loglikelihood_rolling(asked)
 
 
+def test_tokens_without_text_are_not_written() -> None:
+    """A published model may have more tokens than its tokenizer."""
+    from minitrain.evaluation.harness import MinitrainLM
+
+    lm = MinitrainLM(TableModel(9, 8), tokenizer=CharTokenizer("abc"))
+    (text,) = lm.generate_until([SimpleNamespace(args=("a", {"max_gen_toks": 30, "do_sample": True}))])
+    assert len(text) == 30
+    assert set(text) <= set("abc")
+
+
 def test_as_a_program_it_is_the_harness(run: Path, tasks: Any, tmp_path: Path) -> None:
     """The harness asks for ``cuda:0`` where nothing was said; without a GPU, the CPU does it."""
     command = [sys.executable, "-m", "minitrain.evaluation.harness", "run", "--model", "minitrain"]
@@ -187,7 +198,6 @@ def test_as_a_program_it_is_the_harness(run: Path, tasks: Any, tmp_path: Path) -
 
 def test_mistakes_are_named(run: Path) -> None:
     from minitrain.evaluation.harness import MinitrainLM
-    from tests.helpers.decoding.tiny_language_models import TableModel
 
     with pytest.raises(ConfigError, match="use one of float32"):
         MinitrainLM(run, weights="int4")
