@@ -48,7 +48,7 @@ class ContinuationScorer:
 
     def free(self) -> None:
         """Forget the context, so that all slots are free."""
-        self._context: Tokens = np.empty(0, np.int32)
+        self._context: Tokens = np.zeros(0, np.int32)
         for slot in range(self.session.slots):
             self.session.cut(slot, 0)
 
