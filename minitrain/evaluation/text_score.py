@@ -122,8 +122,10 @@ def score_text(
     tokens = np.asarray(encode_prompt(tokenizer, text), np.int32)
     score = score_tokens(model, tokens, stride=stride, bins=bins, device=device)
     first = int(tokens[0])
-    begun = first == getattr(tokenizer, "begin_id", None)
-    score.size = size_of_text(text) if begun else size_after_first(tokenizer, text, first)
+    if first == getattr(tokenizer, "begin_id", None):
+        score.size = size_of_text(text)
+    else:
+        score.size = size_after_first(tokenizer, text, first)
     return score
 
 
