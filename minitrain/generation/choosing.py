@@ -71,7 +71,7 @@ class Chooser:
         self.changes, self.cuts = changes_of(params), cuts_of(params)
         forced = (params.forced_tokens or {}).values()
         named = (*params.suppress_tokens, *params.stop_token_ids, *(params.logit_bias or ()), *forced)
-        self._largest_id = max(named, default=0)
+        self._largest_id = max(named, default=-1)
 
     def __call__(self, logits: Array, tokens: Tokens, prompt: int, uniform: float) -> Choice:
         """The next token of a sequence.

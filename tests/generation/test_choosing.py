@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import NonFiniteError, ShapeError, TokenError
 from minitrain.generation import SamplingParams, sample_logits
-from minitrain.generation.choosing import Chooser, log_probabilities, weigh
+from minitrain.generation.choosing import Chooser, changes_of, cuts_of, log_probabilities, weigh
 from minitrain.random import Key, uniform, uniform_number
 from tests.helpers.plain_generation import changed_logits, distribution
 
@@ -112,7 +112,34 @@ def test_one_row_is_chosen_as_sample_logits_does(
     assert token == sample_logits(logits[None], uniform=np.array([number]), **settings)[0]
 
 
+@pytest.mark.parametrize("name", ["top_p", "typical_p"])
+def test_what_is_not_asked_for_costs_nothing(name: str) -> None:
+    """A penalty of 1, a least length without stop tokens, and a share of the whole change nothing."""
+    assert changes_of(SamplingParams(repetition_penalty=1.0, min_new_tokens=2, suppress_tokens=[])) == []
+    assert len(changes_of(SamplingParams(repetition_penalty=2.0))) == 1
+    assert cuts_of(SamplingParams(min_p=0.0)) == cuts_of(SamplingParams(**{name: 1.0})) == []
+    assert len(cuts_of(SamplingParams(**{name: 0.99}))) == 1
+
+
+@pytest.mark.parametrize("prompt", [1, 3])
+def test_stop_tokens_wait_for_the_least_length(prompt: int) -> None:
+    """It counts new tokens alone."""
+    chooser = Chooser(SamplingParams(stop_token_ids=[1, 3], min_new_tokens=2))
+    for new in range(4):
+        changed = chooser.changed(np.zeros(V), np.zeros(prompt + new, np.int32), prompt)
+        assert np.flatnonzero(changed).tolist() == ([1, 3] if new < 2 else [])
+
+
 # Log-probabilities.
+
+
+def test_log_probabilities_without_any_other_setting() -> None:
+    """They are told whatever else is asked for."""
+    row = np.array([0.0, 3.0, 1.0, 2.0])
+    exact = log_probabilities(row)
+    for n, best in ((0, []), (1, [1]), (2, [1, 3])):
+        told = Chooser(SamplingParams(temperature=0, logprobs=n))(row, NO_TOKENS, 0, 0.0)
+        assert told == (1, exact[1], tuple((token, exact[token]) for token in best))
 
 
 @given(row=ROWS, n=st.integers(0, 9), data=st.data())

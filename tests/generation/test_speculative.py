@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, MinitrainError, ShapeError, TokenError
 from minitrain.generation import DraftRequest, PromptLookup, Proposal, SamplingParams, speculative_generate
 from minitrain.generation.choosing import choose, cuts_of
 from minitrain.generation.search.distribution import draw, normalized, weights
-from minitrain.generation.speculative.acceptance import accept_drawn, accept_guesses
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.random import Key
 from tests.helpers.decoding.plain_decoding import plain_sampling
@@ -245,70 +244,6 @@ def test_a_draft_ends_where_the_context_starts_again() -> None:
 
 # The distribution.
 
-ROWS = st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, 7.0]), min_size=3, max_size=3).filter(any)
-
-
-def grid(n: int, **at: int) -> Any:
-    """Numbers in the middle of ``n`` equal parts of [0, 1), one for each name."""
-    return lambda purpose, position: (at[f"{purpose}{position}"] + 0.5) / n
-
-
-@settings(max_examples=30)
-@given(p=ROWS, q=ROWS)
-def test_a_kept_or_replaced_token_has_the_distribution_of_the_target(p: list[float], q: list[float]) -> None:
-    """Every drafted token with its probability, and evenly spaced numbers instead of random ones."""
-    target, draft, n = np.array([p, p]), np.array([q]) / sum(q), 20
-    frequency = np.zeros(3)
-    for token in np.flatnonzero(draft[0]):
-        for accept, replace in itertools.product(range(n), range(n)):
-            number = grid(n, accept5=accept, token5=replace, token6=replace)
-            kept = accept_drawn(np.array([token]), draft, target, number, 5)
-            frequency[kept[0]] += draft[0, token] / n**2
-            assert len(kept) == 1 or kept[0] == token
-    assert frequency == pytest.approx(np.array(p) / sum(p), abs=3 / n)
-
-
-@settings(max_examples=5)
-@given(seed=SEEDS)
-def test_two_drafted_tokens_and_what_follows_have_the_distribution_of_the_target(seed: int) -> None:
-    """The probability of each text of two tokens, from all drafts of two tokens and all outcomes."""
-    rng, n = np.random.default_rng(seed), 6
-    p1, q1 = rng.dirichlet([1, 1], 2)
-    p2, q2 = rng.dirichlet([1, 1], (2, 2))  # after each first token
-    found = np.zeros((2, 2))
-    for first, second in itertools.product(range(2), range(2)):
-        target = np.array([p1, p2[first], [0.5, 0.5]])
-        draft = np.array([q1, q2[first]])
-        for a0, a1, t0, t1 in itertools.product(range(n), repeat=4):
-            number = grid(n, accept0=a0, accept1=a1, token0=t0, token1=t1, token2=0)
-            kept = accept_drawn(np.array([first, second]), draft, target, number, 0)
-            share = q1[first] * q2[first, second] / n**4
-            if len(kept) > 1:
-                found[kept[0], kept[1]] += share
-            else:  # the next round decides the second token, which has the target's distribution
-                found[kept[0]] += share * p2[kept[0]]
-    assert found == pytest.approx(p1[:, None] * p2, abs=4 / n)
-    assert found.sum(axis=1) == pytest.approx(p1, abs=2 / n)
-
-
-def test_a_target_that_differs_by_rounding_only() -> None:
-    """Then nothing is left to replace a rejected token from, and the target replaces it."""
-    kept = accept_drawn(
-        np.array([1]), np.array([[0.5 + 1e-3, 0.5 + 1e-3]]), np.array([[0.5, 0.5]] * 2), lambda *_: 0.9999, 0
-    )
-    assert kept == [1]
-
-
-@given(p=ROWS, guess=st.integers(0, 2))
-def test_a_guess_is_right_as_often_as_the_target_draws_it(p: list[float], guess: int) -> None:
-    n = 600
-    target, drafted = np.array([p, p]), np.array([guess])
-    kept = [accept_guesses(drafted, target, grid(n, token2=i, token3=i), 2) for i in range(n)]
-    share = np.array(p) / sum(p)
-    assert np.bincount([one[0] for one in kept], minlength=3) / n == pytest.approx(share, abs=1.01 / n)
-    assert np.mean([len(one) == 2 for one in kept]) == pytest.approx(share[guess], abs=1.01 / n)
-    assert all((one[0] == guess) == (len(one) == 2) for one in kept)
-
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
@@ -409,34 +344,6 @@ def test_a_model_does_not_share_its_session_with_the_draft() -> None:
 
 
 # The parts.
-
-
-@given(text=st.lists(st.integers(0, 2), min_size=1, max_size=12), longest=st.integers(1, 4), most=st.integers(1, 9))
-def test_lookup_copies_what_followed_last_time(text: list[int], longest: int, most: int) -> None:
-    found = PromptLookup(longest).look_up(np.array(text, np.int32), most).tolist()
-    for size in range(longest, 0, -1):
-        for place in range(len(text) - size - 1, -1, -1):
-            if text[place : place + size] == text[len(text) - size :]:
-                grown = list(text)
-                for i in range(most):
-                    grown.append(grown[place + size + i])
-                assert found == grown[len(text) :]
-                return
-    assert found == []
-
-
-@given(text=st.lists(st.integers(0, 2), min_size=2, max_size=9), shortest=st.integers(1, 4), more=st.integers(0, 3))
-def test_lookup_needs_the_shortest_length(text: list[int], shortest: int, more: int) -> None:
-    found = PromptLookup(shortest + more, shortest).look_up(np.array(text), 1)
-    end = text[len(text) - shortest :]
-    occurs = any(text[i : i + shortest] == end for i in range(len(text) - shortest))
-    assert len(found) == int(occurs)
-
-
-@pytest.mark.parametrize(("longest", "shortest"), [(0, 0), (3, 0), (2, 3)])
-def test_lookup_of_no_tokens(longest: int, shortest: int) -> None:
-    with pytest.raises(ConfigError, match="must be 1 or more and at most"):
-        PromptLookup(longest, shortest)
 
 
 @given(rows=st.lists(st.lists(st.floats(-50, 50), min_size=4, max_size=4), min_size=1, max_size=3), settings=SETTINGS)

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     which = hashlib.sha256(" ".join(sorted(arguments.names)).encode()).hexdigest()[:8] if arguments.names else "all"
     report = try_mutants(
         found,
-        [str(Path(file).absolute()) for file in arguments.tests] if arguments.tests else files_of_tests(),
+        [str(Path(file).absolute()) for file in arguments.tests] if arguments.tests else files_of_tests(found),
         processes=arguments.processes,
         equivalents=[entry for entry in load_equivalents(EQUIVALENTS) if _chosen(entry.target, arguments.names)],
         progress_file=PROGRESS / f"{which}.jsonl",

@@ -1,4 +1,4 @@
-"""Which functions get mistakes: backwards with their helpers, optimizers, rates, the choice of tokens, scores."""
+"""Which functions get mistakes: backwards with their helpers, optimizers, rates, generation, scores."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import ast
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
 import minitrain.evaluation
 import minitrain.generation
+import minitrain.nn.attention
 import minitrain.optim
 from minitrain.backend.precision import operand_like
 from minitrain.ops import op, registry
 from minitrain.testing.mutants import Target
 
 ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
 # The contract hands arrays over and computes nothing.
 CONTRACT = op.__module__
 # How backwards round their operands.
@@ -25,10 +27,37 @@ ROUNDING = operand_like.__module__
 # These files of optim choose, check, load and draw.
 NO_FORMULAS = {"checks", "factory", "groups", "plot", "registry", "settings", "state"}
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
-# These files of generation choose tokens, and decide what each sample gets.
-CHOOSING = {"bans", "choosing", "context", "cuts", "engine", "penalties", "requests"}
-# These files of evaluation decide what is scored, and add it up.
-SCORING = {"calibration", "choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows"}
+# Files that choose tokens, keep what is known of a text, and score texts, each with the quickest tests that hold it.
+OWN_TESTS = {
+    "bans": ["generation/test_processors.py"],
+    "penalties": ["generation/test_processors.py"],
+    "cuts": ["generation/test_cuts.py"],
+    "context": ["generation/test_context.py"],
+    "choosing": ["generation/test_choosing.py"],
+    "engine": ["generation/test_engine.py", "generation/test_batches.py"],
+    "requests": ["generation/test_engine.py", "generation/test_batches.py"],
+    "past": ["generation/sessions/test_past.py"],
+    "kernel": ["generation/sessions/test_kernel_session.py"],
+    "cached": ["generation/sessions/test_cached_session.py"],
+    "weights": ["generation/sessions/test_rounding.py"],
+    "seq2seq": ["generation/sessions/test_seq2seq_session.py"],
+    "choice": ["generation/sessions/test_choice.py"],
+    "session": ["generation/sessions/test_uncached_session.py"],
+    "group": ["generation/search/test_group.py"],
+    "phrases": ["generation/search/test_phrases.py"],
+    "distribution": ["generation/search/test_distribution.py"],
+    "beam": ["generation/search/test_beam_rows.py"],
+    "settings": ["generation/search/test_settings.py"],
+    "acceptance": ["generation/speculative/test_acceptance.py"],
+    "lookup": ["generation/speculative/test_lookup.py"],
+    "row": ["generation/speculative/test_row.py"],
+    "drafts": ["generation/speculative/test_drafts.py"],
+    "slot_context": ["generation/speculative/test_slot_context.py"],
+    **{
+        name: [f"evaluation/test_{name}.py"]
+        for name in ("calibration", "choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows")
+    },
+}
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "generation", "losses", "models", "nn", "ops", "optim", "random", "testing"}
 
@@ -40,20 +69,29 @@ def targets() -> dict[str, Target]:
         _reach(pair.backward.reference, found)  # type: ignore[attr-defined]
     for module in _modules():
         for function, owner in _functions(importlib.import_module(module)):
-            if function.__name__ not in SETTING_UP:
+            if function.__name__ not in SETTING_UP or _has_own_tests(module):
                 target = Target(function, owner)
                 found.setdefault(target.name, target)
     return found
 
 
-def files_of_tests() -> list[str]:
-    """The test files about these parts: those of evaluation, and those that import nothing above the other parts."""
-    found = (path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "peers" not in path.parts)
-    return [
-        str(path)
-        for path in found
-        if path.parent.name == "evaluation" or _is_about_units(path.read_text(encoding="utf-8"))
-    ]
+def files_of_tests(chosen: Iterable[Target]) -> list[str]:
+    """The test files for these functions.
+
+    Those of generation and evaluation have their own. For all others they are the files about these parts, which import
+    nothing of minitrain that stands above them.
+    """
+    files = {target.function.__module__.rpartition(".")[2]: target.function.__module__ for target in chosen}
+    found = {TESTS / test for file, module in files.items() if _has_own_tests(module) for test in OWN_TESTS[file]}
+    if not all(map(_has_own_tests, files.values())):
+        paths = (path for path in TESTS.rglob("test_*.py") if "peers" not in path.parts)
+        found.update(path for path in paths if _is_about_units(path.read_text(encoding="utf-8")))
+    return sorted(map(str, found))
+
+
+def _has_own_tests(module: str) -> bool:
+    place = module.startswith(("minitrain.generation.", "minitrain.nn.attention.", "minitrain.evaluation."))
+    return place and module.rpartition(".")[2] in OWN_TESTS
 
 
 def _is_about_units(source: str) -> bool:
@@ -70,11 +108,10 @@ def _is_about_units(source: str) -> bool:
 
 def _modules() -> Iterator[str]:
     """The files whose functions all get mistakes."""
-    wanted = {minitrain.generation: CHOOSING, minitrain.evaluation: SCORING}
-    for package in (minitrain.optim, minitrain.generation, minitrain.evaluation):
+    for package in (minitrain.optim, minitrain.generation, minitrain.nn.attention, minitrain.evaluation):
         for entry in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            name = entry.name.rpartition(".")[2]
-            if not entry.ispkg and (name in wanted[package] if package in wanted else name not in NO_FORMULAS):
+            is_formula = package is minitrain.optim and entry.name.rpartition(".")[2] not in NO_FORMULAS
+            if not entry.ispkg and (is_formula or _has_own_tests(entry.name)):
                 yield entry.name
 
 
@@ -111,7 +148,8 @@ def _functions(module: ModuleType) -> Iterator[tuple[FunctionType, str]]:
             continue
         members = [(v, value.__name__) for v in vars(value).values()] if isinstance(value, type) else [(value, "")]
         for member, owner in members:
-            function = inspect.unwrap(member)  # a class method is no function, but wraps one
+            # A property has a function, and a class method wraps one.
+            function = member.fget if isinstance(member, property) else inspect.unwrap(member)
             # The file tells what is written there from what a NamedTuple or a dataclass was given.
             if isinstance(function, FunctionType) and function.__code__.co_filename == module.__file__:
                 yield function, owner

@@ -42,8 +42,8 @@ class CachedSession:
         past, hidden = self._past[slot], []
         while (start := past[0].length) < len(sequence):  # keys that a cut has lost are computed again
             part = to_device(sequence[None, start : start + min(kept.room() for kept in past)], self.device)
-            x, _ = self.model.forward_hidden(part, past=past)  # (1, T, C)
-            hidden.append(x[0])
+            (x,), _ = self.model.forward_hidden(part, past=past)  # (1, T, C)
+            hidden.append(x)
         self._sequences[slot] = sequence
         x = array_module(hidden[-1]).concatenate(hidden)  # (T, C) with T at least n
         logits, _ = linear_forward(x[-len(new) if every else -1 :], self.model.head.weight.data)
@@ -66,5 +66,4 @@ class CachedSession:
         """See `Session`."""
         self._sequences[target] = self._sequences[source]
         for kept, other in zip(self._past[target], self._past[source], strict=True):
-            if kept is not other:
-                kept.copy_from(other)
+            kept.copy_from(other)

@@ -14,7 +14,7 @@ from .cached import CachedSession
 from .kernel import KernelSession
 from .packed import why_not
 from .seq2seq import Seq2SeqSession
-from .session import Session, UncachedSession, check_slots
+from .session import Session, UncachedSession
 from .weights import check_weights, with_weights
 
 SHARE = 0.8
@@ -39,7 +39,6 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
         ConfigError: if there is no slot, if the weights of such a model cannot be rounded, or if keys and values would
             take more than the memory that is free. Nothing is allocated then.
     """
-    check_slots(slots)
     check_weights(weights)
     if weights != "float32" and not isinstance(model, Decoder):
         raise ConfigError(f"weights={weights!r}: only decoders, such as GPT and Llama, have their weights rounded")

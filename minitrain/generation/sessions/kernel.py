@@ -10,7 +10,7 @@ import numpy as np
 from ...backend.arrays import Array
 from ...backend.threads import threads_for
 from ...models.common.decoder import Decoder
-from ...nn.attention.past import BLOCK, rows_needed
+from ...nn.attention.past import first_seen, rows_needed
 from ...ops.linear.linear import linear_forward
 from .packed import PackedDecoder
 from .session import Tokens, check_cut, check_extension, check_slots
@@ -41,6 +41,7 @@ class KernelSession:
         self.model, self.slots = model, check_slots(slots)
         self.packed = packed = PackedDecoder(model, weights) if packed is None else packed
         self.longest: int = packed.longest
+        self._back: int = packed.window or self.longest  # how many keys a query sees
         self._sequences: list[Tokens] = [np.empty(0, np.int32)] * slots
         self._kept = np.zeros(slots, np.int64)  # how many positions of each sequence have keys and values
         self._first = np.zeros(slots, np.int64)  # the position in row 0 of them
@@ -67,13 +68,11 @@ class KernelSession:
         for slot, new in tokens.items():
             self._sequences[slot] = np.concatenate([self._sequences[slot], new.astype(np.int32)])
         self._ready = self._ready or self._kernel().ready_or_soon()
-        by_layers = self.packed.weights == "float32"
-        few = AT_ONCE if self._ready or not by_layers else 0
+        long_way = self._prefill if self.packed.weights == "float32" else self._long_step
         rows: dict[int, Array] = {}
         for slot, new in tokens.items():
-            if len(self._sequences[slot]) - self._kept[slot] > few:
-                asked = len(new) if every else 1
-                rows[slot] = self._prefill(slot, asked) if by_layers else self._long_step(slot, asked)
+            if not self._ready or len(self._sequences[slot]) - self._kept[slot] > AT_ONCE:
+                rows[slot] = long_way(slot, len(new) if every else 1)
         short = {slot: len(new) if every else 1 for slot, new in tokens.items() if slot not in rows}
         if not rows:
             return self._step(short)
@@ -91,7 +90,6 @@ class KernelSession:
             self._sequences[slot] = whole[:end]
             n = len(self._sequences[slot]) - int(self._kept[slot])
             parts.append(self._step({slot: n if asked > 1 else 1}))
-        self._sequences[slot] = whole
         return np.concatenate(parts)[-asked:]
 
     def _step(self, short: Mapping[int, int]) -> Array:
@@ -113,7 +111,7 @@ class KernelSession:
             packed.panels, packed.vectors, packed.table, packed.embedding, packed.places, packed.cos, packed.sin,
             packed.slopes, self._keys, self._values, np.array(new, np.int64), np.array(spans, np.int64),
             np.array(wanted, np.int64), packed.heads, packed.hidden, packed.vocabulary,
-            packed.window or self.longest, packed.eps, packed.rms, packed.tanh, *memory, threads,
+            self._back, packed.eps, packed.rms, packed.tanh, *memory, threads,
         )  # fmt: skip
         return memory[-1][:, : packed.vocabulary].copy()
 
@@ -122,9 +120,9 @@ class KernelSession:
         sequence, hidden = self._sequences[slot], []
         past: list[Any] = [_Past(self, layer, slot) for layer in range(self.packed.layers)]
         while (start := int(self._kept[slot])) < len(sequence):
-            x, _ = self.model.forward_hidden(sequence[None, start : start + past[0].room()], past=past)  # (1, T, C)
-            hidden.append(x[0])
-            self._kept[slot] += x.shape[1]
+            (x,), _ = self.model.forward_hidden(sequence[None, start : start + past[0].room()], past=past)  # (1, T, C)
+            hidden.append(x)
+            self._kept[slot] += len(x)
         x = np.concatenate(hidden)[-asked:]
         return linear_forward(x, self.model.head.weight.data)[0]
 
@@ -137,7 +135,7 @@ class KernelSession:
         check_cut(self, slot, length)
         self._sequences[slot] = self._sequences[slot][:length]
         self._kept[slot] = min(length, self._kept[slot])
-        if self._needed(int(self._kept[slot])) < self._first[slot]:  # `extend` computes lost keys again
+        if first_seen(int(self._kept[slot]), self._back) < self._first[slot]:  # `extend` computes lost keys again
             self._kept[slot] = 0
         if self._kept[slot] == 0:
             self._first[slot] = 0
@@ -155,12 +153,6 @@ class KernelSession:
         self._sequences[target] = self._sequences[source]
         self._kept[target], self._first[target] = self._kept[source], self._first[source]
 
-    def _needed(self, length: int) -> int:
-        """The first position that the query at position ``length`` needs, a multiple of ``BLOCK``."""
-        if self.packed.window is None:
-            return 0
-        return max(0, length // BLOCK * BLOCK - self.packed.window + 1) // BLOCK * BLOCK
-
     def _make_room(self, slot: int, new: int) -> None:
         """Drop the keys that no later query sees if the rows run out: the others move to the front."""
         from ...kernels.cpu.generation.layout import WIDTH
@@ -168,7 +160,7 @@ class KernelSession:
         kept, first = int(self._kept[slot]), int(self._first[slot])
         if kept - first + new <= self._values.shape[4]:
             return
-        dropped = self._needed(kept) - first
+        dropped = first_seen(kept, self._back) - first
         keys, values = self._keys[:, slot], self._values[:, slot]
         keys[:, :, : keys.shape[2] - dropped // WIDTH] = keys[:, :, dropped // WIDTH :].copy()
         values[:, :, :, : values.shape[3] - dropped] = values[:, :, :, dropped:].copy()
@@ -181,14 +173,12 @@ class KernelSession:
         found = self._memory.get((threads, N, M))
         if found is None:
             p, C = self.packed, self.packed.width
-            packed_width = whole_strips((p.heads + 2 * p.kv_heads) * p.head_width)
-            widths = (packed_width, p.heads * p.head_width, whole_strips(C), whole_strips(p.hidden))
-            qkv, attended, branch, before = (np.empty((N, width), np.float32) for width in widths)
-            stream, normed = np.empty((threads, N, C), np.float32), np.empty((threads, N, C), np.float32)
-            logits = np.empty((M, whole_strips(p.vocabulary)), np.float32)
+            qkv, hidden = whole_strips((p.heads + 2 * p.kv_heads) * p.head_width), whole_strips(p.hidden)
+            widths = qkv, p.heads * p.head_width, whole_strips(C), hidden, hidden
+            shapes = [(threads, N, C)] * 2 + [(N, width) for width in widths] + [(M, whole_strips(p.vocabulary))]
             if len(self._memory) > 64:
                 self._memory.clear()
-            found = stream, normed, qkv, attended, branch, before, np.empty_like(before), logits
+            found = tuple(np.empty(shape, np.float32) for shape in shapes)
             self._memory[threads, N, M] = found
         return found
 
@@ -207,7 +197,7 @@ class _Past:
     def room(self) -> int:
         """How many positions the next call may add."""
         session = self._session
-        return int(session._values.shape[4] - (self.length - session._needed(self.length)))
+        return int(session._values.shape[4] - (self.length - first_seen(self.length, session._back)))
 
     def positions(self, T: int) -> Array:
         """(T,) the next positions."""
@@ -216,17 +206,18 @@ class _Past:
     def extend(self, k: Array, v: Array) -> tuple[Array, Array]:
         """Add k and v (1, T, Hkv, D); returns those of all positions that the new ones may see, (1, S, Hkv, D)."""
         session, slot = self._session, self._slot
+        (new_keys,), (new_values,) = k, v
         if self._layer == 0:
             session._make_room(slot, k.shape[1])
         start = self.length - int(session._first[slot])
         keys, values = session._keys[self._layer, slot], session._values[self._layer, slot]
         if start:
             past = _unpack_keys(keys, start), _unpack_values(values, start, k.shape[3])
-        _pack_keys(k[0], keys, start)
-        _pack_values(v[0], values, start)
+        _pack_keys(new_keys, keys, start)
+        _pack_values(new_values, values, start)
         if not start:
             return k, v
-        return np.concatenate([past[0], k[0]])[None], np.concatenate([past[1], v[0]])[None]
+        return np.concatenate([past[0], new_keys])[None], np.concatenate([past[1], new_values])[None]
 
 
 def _pack_keys(k: Array, keys: Array, start: int) -> None:

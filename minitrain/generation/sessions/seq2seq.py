@@ -24,7 +24,7 @@ class Seq2SeqSession:
     def __init__(self, model: Seq2Seq, slots: int, *, device: str = "cpu") -> None:
         self.model, self.slots, self.device = model, check_slots(slots), device
         self.longest: int = model.config.block_size
-        self._sequences: list[Tokens] = [np.empty(0, np.int32)] * slots
+        self._lengths = [0] * slots
         self._memory: list[Array | None] = [None] * slots  # (1, S, C) encoded sources
         self._past = [model.new_past() for _ in range(slots)]
 
@@ -40,7 +40,7 @@ class Seq2SeqSession:
             TokenError: if a token is outside the vocabulary.
         """
         memory, _, _ = self.model.encode(to_device(source[None], self.device))
-        self._sequences[slot] = np.empty(0, np.int32)
+        self._lengths[slot] = 0
         self._memory[slot] = memory
         for own, other in self._past[slot]:
             own.cut(0)
@@ -55,27 +55,25 @@ class Seq2SeqSession:
         rows = []
         for slot, new in tokens.items():
             target = to_device(new[None].astype(np.int32), self.device)  # (1, T)
-            logits = self.model.decode_next(target, self._memory[slot], None, self._past[slot])  # (1, T, V)
-            self._sequences[slot] = np.concatenate([self._sequences[slot], new.astype(np.int32)])
-            rows.append(logits[0] if every else logits[0, -1:])
+            (logits,) = self.model.decode_next(target, self._memory[slot], None, self._past[slot])  # (1, T, V)
+            self._lengths[slot] += len(new)
+            rows.append(logits if every else logits[-1:])
         return array_module(rows[0]).concatenate(rows)  # type: ignore[no-any-return]  # (M, V)
 
     def length(self, slot: int) -> int:
         """See `Session`: the length of the target."""
-        return len(self._sequences[slot])
+        return self._lengths[slot]
 
     def cut(self, slot: int, length: int) -> None:
         """See `Session`; the source stays."""
         check_cut(self, slot, length)
-        self._sequences[slot] = self._sequences[slot][:length]
+        self._lengths[slot] = length
         for own, _ in self._past[slot]:
             own.cut(length)
 
     def copy(self, source: int, target: int) -> None:
         """See `Session`; the target gets the source, too."""
-        if source == target:
-            return
-        self._sequences[target], self._memory[target] = self._sequences[source], self._memory[source]
+        self._lengths[target], self._memory[target] = self._lengths[source], self._memory[source]
         for kept, others in zip(self._past[target], self._past[source], strict=True):
             for mine, other in zip(kept, others, strict=True):
                 mine.copy_from(other)

@@ -96,8 +96,8 @@ class UncachedSession:
         longer = {slot: np.concatenate([self._sequences[slot], new]) for slot, new in tokens.items()}
         rows = []
         for slot, sequence in longer.items():
-            logits, _ = self.model.forward(to_device(sequence[None], self.device))  # (1, T, V)
-            rows.append(logits[0, -len(tokens[slot]) if every else -1 :])  # (n or 1, V)
+            (logits,), _ = self.model.forward(to_device(sequence[None], self.device))  # (1, T, V)
+            rows.append(logits[-len(tokens[slot]) if every else -1 :])  # (n or 1, V)
         for slot, sequence in longer.items():
             self._sequences[slot] = sequence
         return array_module(rows[0]).concatenate(rows)  # type: ignore[no-any-return]  # (M, V)

@@ -89,19 +89,17 @@ class KeyValues:
 
     def copy_from(self, other: KeyValues) -> None:
         """Become equal to ``other``, which has the same settings."""
-        rows = other.length - other._first
-        self._memory[:, :, :rows] = other._memory[:, :, :rows]
         self.length, self._first = other.length, other._first
+        for mine, others in zip(self.all(), other.all(), strict=True):
+            mine[...] = others
 
     def positions(self, T: int) -> Array:
         """(T,) the next positions."""
         return array_module(self._memory).arange(self.length, self.length + T)  # type: ignore[no-any-return]
 
     def _kept(self) -> int:
-        """The first position that the next query's block may see: a multiple of ``BLOCK``."""
-        if self.window is None:
-            return 0
-        return max(0, self.length // BLOCK * BLOCK - self.window + 1) // BLOCK * BLOCK
+        """The first position that the next query's block may see."""
+        return first_seen(self.length, self.longest if self.window is None else self.window)
 
     def _drop_rows(self, first: int) -> None:
         """Move the rows from position ``first`` on to the front."""
@@ -109,6 +107,16 @@ class KeyValues:
             :, :, first - self._first : self.length - self._first
         ].copy()
         self._first = first
+
+
+def first_seen(length: int, window: int) -> int:
+    """The first position that a query at position ``length`` or in its block may see, down to a multiple of ``BLOCK``.
+
+    Args:
+        length: a position.
+        window: how many keys a query sees, including its own.
+    """
+    return max(0, (length // BLOCK * BLOCK - window + 1) // BLOCK * BLOCK)
 
 
 def rows_needed(longest: int, window: int | None) -> int:

@@ -85,7 +85,8 @@ def target_of(function: Callable[..., Any] | str) -> Target:
         for part in path.split("."):
             if part not in vars(found):
                 raise ValueError(f"{function}: there is no {part} in {found.__name__}")
-            found = inspect.unwrap(vars(found)[part])
+            found = vars(found)[part]
+            found = found.fget if isinstance(found, property) else inspect.unwrap(found)
     else:
         found = inspect.unwrap(getattr(function, "__func__", function))
     if not isinstance(found, FunctionType) or "<" in found.__qualname__:

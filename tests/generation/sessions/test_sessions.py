@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,18 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.backend.precision import use_precision
 from minitrain.backend.threads import set_threads
 from minitrain.errors import ConfigError, ShapeError, TokenError
-from minitrain.generation import UncachedSession, session_for
+from minitrain.generation import UncachedSession
 from minitrain.generation.sessions.cached import CachedSession
-from minitrain.generation.sessions.choice import cache_bytes
 from minitrain.generation.sessions.kernel import KernelSession
-from minitrain.generation.sessions.packed import why_not
 from minitrain.generation.sessions.seq2seq import Seq2SeqSession
-from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig, Seq2Seq, Seq2SeqConfig
+from minitrain.models import GPT, GPTConfig, Seq2Seq, Seq2SeqConfig
 from minitrain.models.common.decoder import Decoder
-from minitrain.nn import add_lora
 from minitrain.nn.attention import past
 from tests.helpers.decoders import VOCABULARY, decoders, randomize
 from tests.helpers.own_product import has_own_product, only_with_own_product
@@ -156,28 +151,6 @@ def test_a_target_needs_its_source() -> None:
         session.extend({0: np.array([1], np.int32)})
 
 
-@only_with_own_product
-def test_which_session_a_model_gets() -> None:
-    """Kernels where they fit, layers where they do not, the plain forward for models of one's own."""
-    config = GPTConfig(VOCABULARY, n_layer=1)
-    assert isinstance(session_for(GPT(config)), KernelSession)
-    assert isinstance(session_for(Llama(LlamaConfig(VOCABULARY, n_layer=1))), KernelSession)
-    assert isinstance(session_for(GPT(config, dtype=np.float64)), CachedSession)
-    adapted = GPT(config)
-    add_lora(adapted, rank=2, alpha=4.0)
-    assert "layers" in str(why_not(adapted))
-    assert isinstance(session_for(adapted), CachedSession)
-    assert isinstance(session_for(Seq2Seq(Seq2SeqConfig(VOCABULARY))), Seq2SeqSession)
-    with use_precision("bfloat16"):
-        assert isinstance(session_for(GPT(config)), CachedSession)
-
-    class Own:
-        config = dataclasses.replace(GPTConfig(VOCABULARY))
-        forward = GPT(GPTConfig(VOCABULARY)).forward
-
-    assert isinstance(session_for(Own()), UncachedSession)
-
-
 @pytest.mark.parametrize("session", [UncachedSession, CachedSession, KernelSession])
 def test_refused_extensions_change_nothing(session: Any) -> None:
     """Each message names the slot and the limit."""
@@ -201,22 +174,6 @@ def test_refused_extensions_change_nothing(session: Any) -> None:
         made.cut(0, 2)
     with pytest.raises(ConfigError, match="slots = 0"):
         session(GPT(GPTConfig(VOCABULARY, n_layer=1)), 0)
-
-
-def test_memory_is_refused_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says how much there would be, how much is free, and how many sequences fit."""
-    model = GPT(GPTConfig(VOCABULARY, block_size=100, n_layer=2, n_head=4, n_embd=64))
-    assert cache_bytes(model, 3) == 3 * 2 * 2 * 100 * 64 * 4
-    monkeypatch.setattr("minitrain.generation.sessions.choice.available_memory", lambda: cache_bytes(model, 10))
-    with pytest.raises(ConfigError, match=r"slots = 9: .* of 9 sequences of 100 tokens take .*; at most 8 of them fit"):
-        session_for(model, 9)
-    session_for(model, 8)
-
-
-def test_a_window_bounds_the_memory() -> None:
-    """A sliding window keeps its own keys and some room, whatever the length of the text."""
-    short, long = (Llama(LlamaConfig(VOCABULARY, block_size=n, window=32, n_layer=1)) for n in (1000, 100_000))
-    assert cache_bytes(short) == cache_bytes(long)
 
 
 @only_with_own_product
