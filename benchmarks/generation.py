@@ -38,6 +38,12 @@ BATCHES = (1, 8)
 PROMPT, NEW = 16, 128
 PROGRAMS = ("float32", "bfloat16", "int8", "reads", "transformers")
 ROUNDS = 5
+TITLES = {
+    "bfloat16": "bfloat16, times as fast as float32",
+    "int8": "int8, likewise",
+    "reads": "float32, times as fast as reads",
+    "transformers": "float32, times as fast as transformers",
+}
 
 
 def config_of(name: str) -> GPTConfig:
@@ -74,13 +80,17 @@ def measure(
 
 
 def line(config: str, batch: int, replies: Mapping[str, Sequence[Reply]]) -> dict[str, Any]:
-    """Seconds of a token (for ``batch`` sequences), and how many times as fast float32 is as each other program."""
+    """Seconds of a token (for ``batch`` sequences), and ratios.
+
+    How many times as fast as ``transformers``, and as plain reads, float32 is; and weights of fewer bits as float32.
+    """
     seconds = {name: [reply["seconds"] for reply in turns] for name, turns in replies.items()}
-    ratios = {
-        name: pairwise_ratio(times, seconds["float32"])._asdict()
-        for name, times in seconds.items()
-        if name != "float32"
-    }
+    ratios = {}
+    for name, times in seconds.items():
+        if name in ("reads", "transformers"):
+            ratios[name] = pairwise_ratio(times, seconds["float32"])._asdict()
+        elif name != "float32":
+            ratios[name] = pairwise_ratio(seconds["float32"], times)._asdict()
     middle = {name: spread(times).median for name, times in seconds.items()}
     return {"config": config, "batch": batch, "seconds": middle, "ratios": ratios}
 
@@ -95,7 +105,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
         ratios = [str(Spread(**one["ratios"][name])) for name in others]
         rows.append([one["config"], str(one["batch"]), *rates, *ratios])
     columns = ["model", "sequences", *(f"{name} tokens/s" for name in names)]
-    columns += [f"{name} / float32" for name in others]
+    columns += [TITLES[name] for name in others]
     return [Table(f"greedy generation of {NEW} tokens, {result['machine']['cpu']}", columns, rows)]
 
 

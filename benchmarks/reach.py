@@ -172,6 +172,13 @@ def product_ratio(result: Result, pick: Callable[[list[float]], float]) -> Measu
     return pick([line["ratio"]["median"] for line in lines]) if lines else without_peer(result, "torch")
 
 
+def generation_ratio(result: Result, config: str, batch: int, name: str) -> Measured:
+    """A ratio of the generation benchmark, see `benchmarks.generation.line`."""
+    (line,) = (one for one in result["lines"] if (one["config"], one["batch"]) == (config, batch))
+    found = line["ratios"].get(name)
+    return Absent("transformers is not installed: minitrain runs alone") if found is None else Spread(**found)
+
+
 STEPS = {  # size -> reach and stretch: default install, with MKL
     "char": ((1.4, 1.7), (1.5, 1.7)),
     "baby": ((1.1, 1.2), (1.2, 1.3)),
@@ -184,6 +191,14 @@ KERNELS = {  # label -> operation, direction; each to be 1.2 times as fast, at b
     "GELU (erf)": ("gelu", "both"),
     "SwiGLU": ("swiglu", "both"),
     "embedding, backward": ("embedding", "backward"),
+}
+GENERATION = {  # model, sequences -> reach and stretch against transformers
+    ("char", 1): (10.0, 20.0),
+    ("baby", 1): (5.0, 8.0),
+    ("gpt2", 1): (1.3, 1.5),
+    ("char", 8): (5.0, None),
+    ("baby", 8): (3.0, None),
+    ("gpt2", 8): (1.5, None),
 }
 LINEAR = 1.05  # an exponent of 1, and what fitting noisy times may add
 QUADRATIC = 2.05
@@ -209,6 +224,15 @@ def _goals() -> list[Goal]:
     goals.append(
         Goal("memory of causal attention, exponent in T", "attention", memory_exponent, 1.1, None, "", at_most=True)
     )
+    for (config, batch), values in GENERATION.items():
+        value = partial(generation_ratio, config=config, batch=batch, name="transformers")
+        goals.append(Goal(f"greedy generation, {config}, {batch} at once", "generation", value, *values))
+    for name, label, wanted in [
+        ("reads", "one gpt2 token against reading its weights", 0.8),
+        ("bfloat16", "the same with weights of 16 bits, against 32", 1.7),
+    ]:
+        value = partial(generation_ratio, config="gpt2", batch=1, name=name)
+        goals.append(Goal(label, "generation", value, wanted))
     loss = partial(kernel_ratio, op="cross_entropy", size="gpt2", direction="both")
     goals.append(Goal("softmax-cross-entropy, forward + backward, 256 x 50257", "loss", loss, 2.0, 3.0))
     for label, (op, direction) in KERNELS.items():

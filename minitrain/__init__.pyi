@@ -3,6 +3,7 @@ from . import checkpoint as checkpoint
 from . import compat as compat
 from . import data as data
 from . import errors as errors
+from . import evaluation as evaluation
 from . import generation as generation
 from . import interop as interop
 from . import losses as losses

@@ -84,7 +84,7 @@ def method_uses(text: str, file: str = "") -> list[Use]:
         if call is not None
         and node.attr in methods
         and library_path(node) is None
-        and not (isinstance(node.value, ast.Name) and node.value.id in ("np", "numpy", "math"))
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("np", "numpy", "math", "json"))
     ]
 
 

@@ -55,9 +55,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainers": RUNS | {"formats", "probes", "training"},
     "compat": TRAINING | {"formats"},
     "runs": TRAINING | {"conf", "formats"},
+    "evaluation": ARRAYS | {"data", "files", "generation", "models", "ops", "runs"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
-    "cli": TRAINING | {"benchmark", "conf", "formats", "profiling", "runs", "testing"},
+    "server": TRAINING | {"formats", "runs"},
+    "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17
@@ -76,6 +78,7 @@ DOORS = {
     "optuna": {"runs"},
     "ray": {"runs"},
     "submitit": {"runs"},
+    "lm_eval": {"evaluation"},
     "onnx": {"interop"},
     "onnxruntime": {"interop"},
     "jax": set(),

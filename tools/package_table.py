@@ -40,10 +40,12 @@ ORDER = [
     "probes",
     "trainers",
     "runs",
+    "evaluation",
     "compat",
     "testing",
     "benchmark",
     "profiling",
+    "server",
     "cli",
 ]
 """Each package imports only what stands before it."""

@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from .arguments import UsageError, did_you_mean
 from .failures import report, warn
 
-# A command is a module of this package with ``run(argv) -> exit code``; it is imported when it is called.
+# A command is a module of this package, or of one inside of it, with ``run(argv) -> exit code``; it is imported when it
+# is called.
+_ELSEWHERE = {"generate": ".writing.generate", "chat": ".writing.chat", "serve": ".writing.serve"}
 COMMANDS = {
     "train": "train a model on a text, or continue a run",
     "generate": "let a trained model continue a text",
-    "eval": "the loss of a trained model on its held-out text, or on another",
+    "chat": "talk to a trained model in the terminal",
+    "serve": "a local page to explore a model, and OpenAI's API for it",
+    "eval": "how well a trained model predicts a text, or answers questions",
     "export": "write a trained model for transformers or llama.cpp",
     "plot": "draw the curves of a run",
     "compare": "runs side by side: their results, and the settings that differ",
@@ -95,7 +99,7 @@ def _dispatch(argv: list[str]) -> int:
     if command not in COMMANDS:
         hint = did_you_mean(command, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
         raise UsageError(f"unknown command {command!r}{hint}")
-    code: int = importlib.import_module(f".{command}", __package__).run(rest)
+    code: int = importlib.import_module(_ELSEWHERE.get(command, f".{command}"), __package__).run(rest)
     return code
 
 

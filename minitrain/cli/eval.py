@@ -1,45 +1,156 @@
-"""``minitrain eval``: how well a trained model predicts its held-out text, or another text."""
+"""``minitrain eval``: how well a trained model predicts a text, or answers questions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .arguments import Parser
-from .failures import say, traceback_kept_in, warn
+from .arguments import Parser, UsageError
+from .failures import say, warn
 from .options.plugins import load_plugins
+from .writing.model import failures_of, open_of
+
+if TYPE_CHECKING:
+    from ..evaluation import TextScore
+    from ..runs.opened import OpenedModel
 
 _EPILOG = """\
-The loss is the mean over the whole held-out part of the run's text, in windows side by side. Below it are the losses of
-two guesses that do not read the text before a token: one by how often each token occurs in the training text, one with
-the same probability for all tokens.
+Without options: the mean loss over the whole held-out part of the run's text, in windows side by side. Below it are the
+losses of two guesses that do not read the text before a token: one by how often each token occurs in the training text,
+one with the same probability for all tokens.
+
+--stride, --weights, or a published model: every token is scored once, in windows that overlap, so that each has at
+least block_size - N tokens before it. There are figures per token, byte and character, the accuracy, and whether the
+model is as sure as it should be.
+
+--choices: each line of the file is a question, {"context": "2 + 2 =", "choices": [" 3", " 4"], "answer": 1}
 
 examples:
   minitrain eval runs/NAME
-  minitrain eval runs/NAME --text other.txt       another text, a file or a folder"""
+  minitrain eval runs/NAME --text other.txt       another text, a file or a folder
+  minitrain eval runs/NAME --stride 64
+  minitrain eval model.gguf --text other.txt --weights float32 bfloat16 int8
+  minitrain eval FOLDER --choices questions.jsonl"""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Evaluate the run that ``argv`` names; returns the exit code."""
-    parser = Parser(
-        "eval", description="The loss of a trained model on its held-out text, or on another.", epilog=_EPILOG
+    """Evaluate the model that ``argv`` names; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    load_plugins(arguments.plugin)
+    from ..generation.sessions.weights import check_weights
+    from ..interop.formats import is_published
+
+    for weights in arguments.weights or ():
+        check_weights(weights)
+    published = is_published(arguments.run)
+    if published and arguments.text is None and arguments.choices is None:
+        raise UsageError(f"{arguments.run} is a published model, which has no held-out text: give --text or --choices")
+    scored = arguments.stride is not None or arguments.weights is not None or arguments.choices is not None
+    with failures_of(arguments.run):
+        if published or scored:
+            _score(arguments)
+        else:
+            _compare_with_guessing(arguments)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser("eval", description="How well a model predicts a text, or answers questions.", epilog=_EPILOG)
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="the folder of a run, such as runs/pydoc-20250102-030405; or a folder of transformers, or a GGUF file",
     )
-    parser.add_run()
-    parser.add_argument("--text", metavar="FILE", help="evaluate this text; its own tokens give the guesses")
+    parser.add_trust()
+    parser.add_argument(
+        "--text", metavar="FILE", help="evaluate this text, a file or a folder; its own tokens give the guesses"
+    )
+    parser.add_argument("--stride", type=int, metavar="N", help="tokens that a window scores (half of block_size)")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        metavar="TYPE",
+        help="float32, bfloat16, int8; several are compared with float32 (float32)",
+    )
+    parser.add_argument("--choices", metavar="FILE", help="let the model answer the multiple-choice questions in FILE")
+    parser.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="show a published model N tokens at most, which takes less memory (all that it was made for)",
+    )
     parser.add_plugin()
     parser.add_device()
-    arguments = parser.parse_args(argv)
+    return parser
 
-    load_plugins(arguments.plugin)
+
+def _compare_with_guessing(arguments: argparse.Namespace) -> None:
+    """The loss in windows side by side, next to two guesses."""
     from ..runs import evaluate_run
     from ..trainers.base import perplexity
 
-    with traceback_kept_in(arguments.run):
-        validation = evaluate_run(
-            arguments.run, text=arguments.text, device=arguments.device, trusted=arguments.trust, warn=warn
-        )
+    validation = evaluate_run(
+        arguments.run, text=arguments.text, device=arguments.device, trusted=arguments.trust, warn=warn
+    )
     say(validation.describe())
     print(
         f"perplexity {perplexity(validation.loss):.3f}: the model is as uncertain as if it chose uniformly among this "
         "many tokens"
     )
-    return 0
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    """The score of a text in overlapping windows, and of questions, with each type of weights."""
+    from ..evaluation.report import describe_choices, describe_text, describe_weights
+    from ..evaluation.text_score import default_stride
+    from ..evaluation.windows import check_stride
+
+    opened = open_of(arguments)
+    longest = opened.model.config.block_size
+    stride = default_stride(longest) if arguments.stride is None else arguments.stride
+    check_stride(stride, longest)
+    names = _compared(arguments.weights)
+    if arguments.choices is not None:
+        say(describe_choices({name: _answered(opened, name, arguments.choices) for name in names}))
+    if arguments.text is not None or arguments.choices is None:
+        scores = dict(_texts(arguments, opened, names, stride))
+        say(describe_text(scores[names[0]]) if len(names) == 1 else describe_weights(scores))
+
+
+def _compared(weights: Sequence[str] | None) -> list[str]:
+    """The types of weights, each once; float32 is the first of several."""
+    names = list(dict.fromkeys(weights or ["float32"]))
+    return names if len(names) == 1 else ["float32", *(name for name in names if name != "float32")]
+
+
+def _texts(
+    arguments: argparse.Namespace, opened: OpenedModel, names: Sequence[str], stride: int
+) -> Iterator[tuple[str, TextScore]]:
+    """The score of the text with each type of weights."""
+    from ..data import read_corpus
+    from ..evaluation import score_text, score_tokens
+    from ..generation.sessions.weights import with_weights
+    from ..runs.load import held_out_tokens
+
+    settings: dict[str, Any] = {"stride": stride, "device": opened.device}
+    score: Callable[[Any], TextScore]
+    if arguments.text is not None:
+        text = read_corpus(arguments.text)
+        score = partial(score_text, tokenizer=opened.tokenizer, text=text, **settings)
+    else:
+        tokens = held_out_tokens(arguments.run)
+        score = partial(score_tokens, tokens=tokens, tokenizer=opened.tokenizer, **settings)
+    for name in names:
+        yield name, score(with_weights(opened.model, name))
+
+
+def _answered(opened: OpenedModel, weights: str, questions: str) -> Any:
+    """The answers to the questions in a file."""
+    from ..evaluation import read_questions, score_choices
+    from ..generation import session_for
+
+    session = session_for(opened.model, 9, device=opened.device, weights=weights)
+    return score_choices(session, opened.tokenizer, read_questions(Path(questions)))

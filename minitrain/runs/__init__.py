@@ -24,6 +24,8 @@ from .model_config import ModelConfig as ModelConfig
 from .model_config import register_model as register_model
 from .objective_config import register_loss as register_loss
 from .objective_config import register_metric as register_metric
+from .opened import OpenedModel as OpenedModel
+from .opened import open_model as open_model
 from .optimizer_config import AdamWConfig as AdamWConfig
 from .optimizer_config import OptimizerConfig as OptimizerConfig
 from .optimizer_config import SchedulerConfig as SchedulerConfig

@@ -11,6 +11,7 @@ from ..checkpoint import Checkpoint
 from ..checkpoint.products import read_products
 from ..checkpoint.store import Warn, warn_user
 from ..data import Tokenizer
+from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder
 from ..folder.commands import resume_command
@@ -156,10 +157,7 @@ def evaluate_run(
             "trainer.resume() and trainer.validate() in its script"
         )
     if config is None and text is None:
-        raise CheckpointError(
-            f"{run_dir} was made by a Trainer in Python: its validation data is in a script. Evaluate a text with "
-            "--text FILE, or call trainer.resume() and trainer.validate() in that script"
-        )
+        raise _no_held_out(run_dir)
     block_size = model.config.block_size
     batch_size, place, precision = 32, "cpu", None
     if config is not None:
@@ -172,6 +170,30 @@ def evaluate_run(
     measured = evaluate(model, held_out, block_size, batch_size, device=device or place, precision=precision)
     found = compare_with_guessing(measured, train, held_out, tokenizer.vocab_size, tokenizer)
     return replace(found, averaged_by=averaged_by)
+
+
+def held_out_tokens(run_dir: str | Path) -> TokenArray:
+    """The (N,) token ids that a run holds out.
+
+    Args:
+        run_dir: the run folder.
+
+    Raises:
+        CheckpointError: if the folder is no run, or was made by a `Trainer` in Python.
+        DataError: if they are damaged.
+    """
+    folder = RunFolder(run_dir)
+    config = read_settings(folder, to_train=False)
+    if not isinstance(config, RunConfig):
+        raise _no_held_out(run_dir)
+    return load_tokens(config, folder).val
+
+
+def _no_held_out(run_dir: str | Path) -> CheckpointError:
+    return CheckpointError(
+        f"{run_dir} was made by a Trainer in Python: its validation data is in a script. Evaluate a text with "
+        "--text FILE, or call trainer.resume() and trainer.validate() in that script"
+    )
 
 
 def plot_run(run_dir: str | Path) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
-from benchmarks import attention, kernel_report, kernels, products, reach, scaling
+from benchmarks import attention, generation, kernel_report, kernels, products, reach, scaling
 from benchmarks.kernel_table import ATTENTION_LENGTHS, ROWS, SHAPES, functions_of, kernel_of
 from minitrain.benchmark import contestants, train_step
 from minitrain.benchmark.ratios import Spread, fitted_exponent
@@ -111,6 +111,14 @@ def product_result() -> dict[str, Any]:
     return {"lines": lines, "programs": programs, "processor": "a processor", "failures": {"mkl": "it is not there"}}
 
 
+def generation_result() -> dict[str, Any]:
+    """A result in which float32 takes 1 s, fewer bits half of it, reads 0.9 s and transformers 4 s."""
+    seconds = {"float32": 1.0, "bfloat16": 0.5, "int8": 0.5, "reads": 0.9, "transformers": 4.0}
+    replies: Any = {name: [{"seconds": value}] * 3 for name, value in seconds.items()}
+    lines = [generation.line(config, batch, replies) for config in generation.CONFIGS for batch in generation.BATCHES]
+    return {"lines": lines, "cores_used_by_others": 0.0, "machine": {"cpu": "a processor"}}
+
+
 def all_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A result of every section, as its own code makes it."""
     fake_race(monkeypatch, mkl=True)
@@ -121,6 +129,7 @@ def all_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         results[name] = command.SECTIONS[name].measure(options)
     results["products"] = product_result()
     results["threads"] = {"speedup": dict.fromkeys(("minitrain", "sgemm-minitrain", "sgemm-numpy"), SPEEDUP)}
+    results["generation"] = generation_result()
     curves = {name: scaling.curve((1, 2, 4), (1.0, 2.0, 4.0)) for name in scaling.CURVES}
     results["scaling"] = {"curves": curves}
     return results
@@ -143,6 +152,9 @@ def test_every_goal_finds_its_figure(monkeypatch):
     assert measured["embedding, backward, char"] == Spread(2.0, 2.0, 2.0)
     assert measured["from 1 to 2 threads, baby"].median == 1.8
     assert measured["import minitrain"] == 0.1
+    assert measured["greedy generation, baby, 8 at once"] == Spread(4.0, 4.0, 4.0)
+    assert measured["one gpt2 token against reading its weights"] == Spread(0.9, 0.9, 0.9)
+    assert measured["the same with weights of 16 bits, against 32"] == Spread(2.0, 2.0, 2.0)
     assert measured["the lowest of them"] == 0.5
     mean = measured["float32 products over the best other's, one thread, geometric mean"]
     assert mean == pytest.approx((2.0 * 0.5**59) ** (1 / 60))

@@ -44,13 +44,14 @@ def plain_rms_norm(x, weight, *, eps=1e-5):
     return out
 
 
-def plain_rope(x, positions, *, base=10000.0, scaling=1.0):
+def plain_rope(x, positions, *, base=10000.0, scaling=1.0, frequencies=None):
     """Each pair of elements as a complex number, which an angle multiplies."""
     (B, T, H, D), half = x.shape, x.shape[-1] // 2
     positions = np.broadcast_to(positions, (B, T))
     out = np.empty_like(x)
     for b, t, h, i in np.ndindex(B, T, H, half):
-        angle = positions[b, t] / scaling / base ** (2 * i / D)
+        frequency = base ** (-2 * i / D) if frequencies is None else frequencies[i]
+        angle = positions[b, t] / scaling * frequency
         turned = complex(x[b, t, h, i], x[b, t, h, i + half]) * cmath.exp(1j * angle)
         out[b, t, h, i], out[b, t, h, i + half] = turned.real, turned.imag
     return out

@@ -21,7 +21,7 @@ from minitrain.backend.cpu.jit import Kernel, device, kernel
 PACKAGE = Path(minitrain.__file__).parent
 FILES = [*sorted((PACKAGE / "kernels").rglob("*.py")), *sorted((PACKAGE / "backend" / "cpu").rglob("*.py"))]
 COMPILED = {"kernel", "device"}
-ALSO_COMPILED = {"sgemm", "product", "repeats", "float32", "bfloat16", "times_panel"}
+ALSO_COMPILED = {"sgemm", "product", "repeats", "float32", "bfloat16", "times_panels"}
 """Functions without a decorator that are compiled all the same."""
 
 

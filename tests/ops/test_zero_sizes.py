@@ -46,6 +46,7 @@ MAY_NOT_FIT = {
     ("rope", "*N"): "positions belong to samples and places of x",
     ("rope", "B"): "positions may belong to samples of x",
     ("rope", "T"): "positions belong to places of x",
+    ("rope", "D"): "there may be a frequency for each point",
     ("split", "*N"): "the place of the cut is outside",
 }
 """What is refused in some calls, since another input or an option is left as it was."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minitrain.errors import ConfigError
+from minitrain.folder.names import METRICS
 from minitrain.losses import (
     CrossEntropyLoss,
     FocalLoss,
@@ -247,7 +248,8 @@ def test_other_losses_have_no_perplexity() -> None:
 
 
 def test_a_run_says_whether_it_smooths(tmp_path: Path) -> None:
-    assert not smooths(tmp_path), "a folder without a configuration"
+    (tmp_path / METRICS).touch()
+    assert not smooths(tmp_path), "a run without a configuration"
     for smoothing in (0.0, 0.1):
         (tmp_path / "config.yaml").write_text(
             f"model: {{name: gpt, label_smoothing: {smoothing}}}\ndata: {{path: x}}\n", encoding="utf-8"

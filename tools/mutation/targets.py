@@ -1,4 +1,4 @@
-"""Which functions get mistakes: every backward with its helpers, steps of optimizers, rates, generation."""
+"""Which functions get mistakes: backwards with their helpers, optimizers, rates, generation, scores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
+import minitrain.evaluation
 import minitrain.generation
 import minitrain.nn.attention
 import minitrain.optim
@@ -26,8 +27,8 @@ ROUNDING = operand_like.__module__
 # These files of optim choose, check, load and draw.
 NO_FORMULAS = {"checks", "factory", "groups", "plot", "registry", "settings", "state"}
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
-# The files that choose tokens and keep what is known of a text, each with the quickest test files that hold it.
-GENERATION = {
+# Files that choose tokens, keep what is known of a text, and score texts, each with the quickest tests that hold it.
+OWN_TESTS = {
     "bans": ["generation/test_processors.py"],
     "penalties": ["generation/test_processors.py"],
     "cuts": ["generation/test_cuts.py"],
@@ -52,6 +53,10 @@ GENERATION = {
     "row": ["generation/speculative/test_row.py"],
     "drafts": ["generation/speculative/test_drafts.py"],
     "slot_context": ["generation/speculative/test_slot_context.py"],
+    **{
+        name: [f"evaluation/test_{name}.py"]
+        for name in ("calibration", "choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows")
+    },
 }
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "generation", "losses", "models", "nn", "ops", "optim", "random", "testing"}
@@ -64,7 +69,7 @@ def targets() -> dict[str, Target]:
         _reach(pair.backward.reference, found)  # type: ignore[attr-defined]
     for module in _modules():
         for function, owner in _functions(importlib.import_module(module)):
-            if function.__name__ not in SETTING_UP or _is_generation(module):
+            if function.__name__ not in SETTING_UP or _has_own_tests(module):
                 target = Target(function, owner)
                 found.setdefault(target.name, target)
     return found
@@ -73,20 +78,20 @@ def targets() -> dict[str, Target]:
 def files_of_tests(chosen: Iterable[Target]) -> list[str]:
     """The test files for these functions.
 
-    Those of generation have their own. For all others they are the files about these parts, which import nothing of
-    minitrain that stands above them.
+    Those of generation and evaluation have their own. For all others they are the files about these parts, which import
+    nothing of minitrain that stands above them.
     """
     files = {target.function.__module__.rpartition(".")[2]: target.function.__module__ for target in chosen}
-    found = {TESTS / test for file, module in files.items() if _is_generation(module) for test in GENERATION[file]}
-    if not all(map(_is_generation, files.values())):
+    found = {TESTS / test for file, module in files.items() if _has_own_tests(module) for test in OWN_TESTS[file]}
+    if not all(map(_has_own_tests, files.values())):
         paths = (path for path in TESTS.rglob("test_*.py") if "peers" not in path.parts)
         found.update(path for path in paths if _is_about_units(path.read_text(encoding="utf-8")))
     return sorted(map(str, found))
 
 
-def _is_generation(module: str) -> bool:
-    place = module.startswith(("minitrain.generation.", "minitrain.nn.attention."))
-    return place and module.rpartition(".")[2] in GENERATION
+def _has_own_tests(module: str) -> bool:
+    place = module.startswith(("minitrain.generation.", "minitrain.nn.attention.", "minitrain.evaluation."))
+    return place and module.rpartition(".")[2] in OWN_TESTS
 
 
 def _is_about_units(source: str) -> bool:
@@ -103,10 +108,10 @@ def _is_about_units(source: str) -> bool:
 
 def _modules() -> Iterator[str]:
     """The files whose functions all get mistakes."""
-    for package in (minitrain.optim, minitrain.generation, minitrain.nn.attention):
+    for package in (minitrain.optim, minitrain.generation, minitrain.nn.attention, minitrain.evaluation):
         for entry in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             is_formula = package is minitrain.optim and entry.name.rpartition(".")[2] not in NO_FORMULAS
-            if not entry.ispkg and (is_formula or _is_generation(entry.name)):
+            if not entry.ispkg and (is_formula or _has_own_tests(entry.name)):
                 yield entry.name
 
 

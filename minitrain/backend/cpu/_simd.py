@@ -102,6 +102,64 @@ def sum_tile(rows: int, a_by_columns: bool, b_type: str = "float32") -> Callable
     return tile  # type: ignore[no-any-return]
 
 
+def sum_strips(strips: int, b_type: str) -> Callable[..., None]:
+    """The function that computes a row of some tiles side by side: C (strips * WIDTH) = a (k,) B + beta C.
+
+    B is in strips (k, WIDTH), one after the other. The additions of one tile alone would wait for each other: those of
+    several fill the time. Every sum has the order that ``sum_tile`` has.
+
+    Args:
+        strips: how many tiles.
+        b_type: of the numbers in B, see `sum_tile`.
+
+    Returns:
+        A function of (k, a, b, distance, beta, c) with the strips of B ``distance`` numbers apart, ``k`` at least 1.
+    """
+
+    @intrinsic
+    def row(typing: Any, k: Any, a: Any, b: Any, distance: Any, beta: Any, c: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            k, a, b, distance, beta, c = arguments
+            code = _Code(builder)
+            a, b, c = code.pointer(a), code.pointer(b, _NUMBERS[b_type]), code.pointer(c)
+            bases = [builder.gep(b, [builder.mul(_INDEX(strip), distance)]) for strip in range(strips)]
+            zero = ir.Constant(_VECTOR, [0.0] * LANES)
+            cells = [(strip, j) for strip in range(strips) for j in range(VECTORS)]
+            before = builder.basic_block
+            walk, done = builder.append_basic_block("walk"), builder.append_basic_block("done")
+            builder.branch(walk)
+
+            builder.position_at_end(walk)
+            p = builder.phi(_INDEX)
+            sums = {cell: builder.phi(_VECTOR) for cell in cells}
+            factor = code.all_lanes(builder.load(builder.gep(a, [p])))
+            added = {}
+            for strip, j in cells:
+                numbers = code.load_as_float(code.at(bases[strip], p, WIDTH, j * LANES), b_type)
+                added[strip, j] = code.fma(factor, numbers, sums[strip, j])
+            p_next = builder.add(p, _INDEX(1))
+            for phi, first, later in [(p, _INDEX(0), p_next), *((sums[cell], zero, added[cell]) for cell in cells)]:
+                phi.add_incoming(first, before)
+                phi.add_incoming(later, walk)
+            builder.cbranch(builder.icmp_signed("<", p_next, k), walk, done)
+
+            builder.position_at_end(done)
+            beta_lanes = code.all_lanes(beta)
+            places = {(strip, j): code.at(c, _INDEX(strip), WIDTH, j * LANES) for strip, j in cells}
+            with builder.if_else(builder.fcmp_ordered("==", beta, _FLOAT(0.0))) as (over, onto):
+                with over:
+                    for cell in cells:
+                        code.store(added[cell], places[cell])
+                with onto:
+                    for cell in cells:
+                        code.store(code.fma(code.load(places[cell]), beta_lanes, added[cell]), places[cell])
+            return context.get_dummy_value()
+
+        return types.void(types.int64, *[types.int64] * 3, types.float32, types.int64), codegen
+
+    return row  # type: ignore[no-any-return]
+
+
 def copy_rows(width: int) -> Callable[..., None]:
     """The function that copies rows of ``width`` numbers side by side, in whole registers.
 

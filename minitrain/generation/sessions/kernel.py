@@ -105,7 +105,8 @@ class KernelSession:
             spans.append((slot, begin, len(new), int(self._first[slot])))
             wanted += range(len(new) - asked, len(new))
             self._kept[slot] = len(sequence)
-        threads = threads_for(packed.panels.size * len(new) / 16)
+        # By the work of one of its loops. Few rows wait for the weights, so they count like one.
+        threads = threads_for(packed.panels.size / (5 * packed.layers + 1) * max(1, len(new) / 32))
         memory = self._working_memory(threads, len(new), len(wanted))
         self._kernel()(
             packed.panels, packed.vectors, packed.table, packed.embedding, packed.places, packed.cos, packed.sin,

@@ -30,7 +30,7 @@ def check_weights(weights: str) -> None:
 
 def quantize(weight: Array) -> tuple[Array, Array]:
     """A matrix (N, K) as int8 numbers (N, K) and the scale (N,) of each row."""
-    scale = (abs(weight).max(axis=1, initial=0) / np.float32(LARGEST)).astype(np.float32)  # (N,)
+    scale = (abs(weight).max(axis=1) / np.float32(LARGEST)).astype(np.float32)  # (N,)
     safe = np.where(scale > 0, scale, np.float32(1))  # a row of zeros
     return np.rint(weight / safe[:, None]).astype(np.int8), safe
 

@@ -13,7 +13,7 @@ from numba import prange, types
 from numba.extending import overload
 
 from ....backend.arrays import Array
-from ....backend.cpu._simd import ROWS, WIDTH, sum_tile
+from ....backend.cpu._simd import ROWS, WIDTH, sum_strips, sum_tile
 from ....backend.cpu.jit import device, kernel
 from ....backend.cpu.products._cblas import SIZE
 from ....backend.cpu.products.sgemm import DEPTH, pack_strip
@@ -24,16 +24,24 @@ from .layout import whole_strips
 f4 = np.float32
 
 
-def _column_of_tiles(b_type: str) -> Any:
-    """The function that multiplies some rows with one panel: out (rows, WIDTH) = x (rows, depth) panel + beta out."""
+STRIPS = 3
+"""Panels that one row is multiplied with at once."""
+
+
+def _products(b_type: str) -> Any:
+    """The function that multiplies some rows with a panel, or one row with several: out = x panels + beta out."""
     tall, four, two, one = (sum_tile(rows, False, b_type) for rows in (ROWS, 4, 2, 1))
+    several = sum_strips(STRIPS, b_type)
 
     @device
-    def column(rows, depth, x, ldx, panel, beta, out, ldo):
+    def product(rows, strips, depth, x, ldx, panel, distance, beta, out, ldo):
+        if strips > 1:
+            several(depth, x, panel, distance, beta, out)
+            return
         i = 0
         while i < rows:
             left, place, target = rows - i, x + SIZE * i * ldx, out + SIZE * i * ldo
-            if left >= ROWS:
+            if left >= ROWS and (left != 8 or ROWS == 8):  # two fours are faster than six and two
                 tall(depth, place, ldx, panel, f4(1), beta, target, ldo)
                 i += ROWS
             elif left >= 4:
@@ -46,28 +54,24 @@ def _column_of_tiles(b_type: str) -> Any:
                 one(depth, place, ldx, panel, f4(1), beta, target, ldo)
                 i += 1
 
-    return column
+    return product
 
 
-_COLUMNS = {
-    types.float32: _column_of_tiles("float32"),
-    types.uint16: _column_of_tiles("bfloat16"),
-    types.int8: _column_of_tiles("int8"),
-}
+_PRODUCTS = {types.float32: _products("float32"), types.uint16: _products("bfloat16"), types.int8: _products("int8")}
 
 
-def _times_panel(panels, begin, rows, depth, x, ldx, beta, out, ldo):
-    """Multiply some rows with the part of a panel that begins there."""
+def _times_panels(panels, begin, distance, rows, strips, depth, x, ldx, beta, out, ldo):
+    """Multiply some rows with a part of a panel, or one row with that of several, which are ``distance`` apart."""
 
 
-@overload(_times_panel)
-def _times_panel_of(panels, begin, rows, depth, x, ldx, beta, out, ldo):
-    column = _COLUMNS[panels.dtype]
+@overload(_times_panels)
+def _times_panels_of(panels, begin, distance, rows, strips, depth, x, ldx, beta, out, ldo):
+    product = _PRODUCTS[panels.dtype]
 
-    def times_panel(panels, begin, rows, depth, x, ldx, beta, out, ldo):
-        column(rows, depth, x, ldx, panels.ctypes.data + panels.itemsize * begin, beta, out, ldo)
+    def times_panels(panels, begin, distance, rows, strips, depth, x, ldx, beta, out, ldo):
+        product(rows, strips, depth, x, ldx, panels.ctypes.data + panels.itemsize * begin, distance, beta, out, ldo)
 
-    return times_panel
+    return times_panels
 
 
 @device
@@ -85,12 +89,16 @@ def multiply(x, rows, K, panels, lo, hi, scale, bias, out):
         bias: (N,), or empty.
         out: (R, at least N rounded up to WIDTH).
     """
-    for j in range(lo, hi, WIDTH):
+    j = lo
+    while j < hi:
+        strips = STRIPS if rows == 1 and j + STRIPS * WIDTH <= hi else 1
         for p in range(0, K, DEPTH):
-            _times_panel(
-                panels, j * K + p * WIDTH, rows, min(DEPTH, K - p), x.ctypes.data + SIZE * p, x.shape[1],
-                f4(0) if p == 0 else f4(1), out.ctypes.data + SIZE * j, out.shape[1],
+            _times_panels(
+                panels, j * K + p * WIDTH, K * WIDTH, rows, strips, min(DEPTH, K - p),
+                x.ctypes.data + SIZE * p, x.shape[1], f4(0) if p == 0 else f4(1), out.ctypes.data + SIZE * j,
+                out.shape[1],
             )  # fmt: skip
+        j += strips * WIDTH
     for r in range(rows):
         row = out[r, lo:hi]
         if scale.size:
