@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.errors import ConfigError
 from minitrain.generation import SamplingParams
 from minitrain.generation.context import context_start
 from minitrain.generation.search.distribution import draw, normalized, weights
@@ -67,3 +68,13 @@ def test_what_is_drafted(guess: bool, stops: tuple[int, ...], seed: int) -> None
     for row in (8, 7, 4):
         drafter.release(row)
     assert session.used() == []
+
+
+def test_one_free_slot_is_enough_and_none_is_not() -> None:
+    """The message says how many are free."""
+    session = CountingSession(TableModel(V, LONGEST), 2)
+    session.extend({0: np.array([1], np.int32)})
+    assert ModelDrafter(session, SamplingParams(), stops=frozenset(), guess=True).rows == 1
+    session.extend({1: np.array([1], np.int32)})
+    with pytest.raises(ConfigError, match="0 of the session's 2 slots are free, but 1 are needed"):
+        ModelDrafter(session, SamplingParams(), stops=frozenset(), guess=True)
