@@ -13,7 +13,7 @@ from minitrain.errors import ConfigError
 from minitrain.generation.sessions.weights import check_weights, quantize, rounded, with_weights
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
 
-MATRICES = st.tuples(st.integers(0, 1000), st.integers(1, 6), st.integers(0, 9)).map(
+MATRICES = st.tuples(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 9)).map(
     lambda drawn: np.random.default_rng(drawn[0]).standard_t(3, drawn[1:]).astype(np.float32)
 )
 
