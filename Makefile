@@ -57,7 +57,7 @@ coverage: $(VENV)/.installed-dev ## print which lines of training, checkpoints, 
 	  lines=$$($(PY) -m coverage report --include="minitrain/$$part/*" --format=total --precision=1 --fail-under=92) || failed=1; \
 	  echo "minitrain/$$part: $$lines % of the lines (92 % needed)"; done; exit $$failed
 
-mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers, schedules and sampling, list those no test notices
+mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers, schedules and generation, list those no test notices
 	@$(PY) -m tools.mutation $(ARGS)
 
 bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, against PyTorch (25 minutes)

@@ -54,6 +54,29 @@ def test_some_requests_beside_each_other(slots: int, limit: int | None) -> None:
     assert engine.running == 0
 
 
+@pytest.mark.parametrize("size", [1, 3, 9])
+def test_a_later_sample_has_the_tokens_of_its_own(size: int) -> None:
+    """It copies what the other one has taken in, less the last token, also of a context that began later."""
+    engine = Engine(Recording(PLAIN, 2))
+    engine.submit([4], SamplingParams(max_new_tokens=1))
+    prompt, params = list(range(size)), SamplingParams(max_new_tokens=3, num_samples=2, temperature=2)
+    engine.submit(prompt, params)
+    found = by_sample(drive(engine))
+    for sample in range(2):
+        assert [told[0] for told in found[1, sample]] == one_by_one(PLAIN, prompt, params, sample)
+
+
+def test_prompts_share_the_limit_of_a_step() -> None:
+    """What one leaves is the next one's; single tokens do not count."""
+    session = Recording(PlainModel(V, 20), 2)
+    engine = Engine(session, prompt_tokens_per_step=4)
+    for size in (6, 7):
+        engine.submit(list(range(size)), SamplingParams(max_new_tokens=3))
+    drive(engine)
+    fed = [{slot: len(new) for slot, new in step.items()} for step in session.fed]
+    assert fed == [{0: 4}, {0: 2, 1: 2}, {0: 1, 1: 4}, {0: 1, 1: 1}, {1: 1}, {1: 1}]
+
+
 def test_slots_are_filled_at_once_and_freed_at_once() -> None:
     """Three requests of 1, 3 and 2 tokens on two slots: the third begins where the first ended."""
     session = Recording(PLAIN, 2)

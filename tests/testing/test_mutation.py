@@ -25,7 +25,7 @@ from minitrain.testing.mutants import (
 from minitrain.testing.mutants.mistakes import compile_function, mutants
 from minitrain.testing.mutants.session import Visit, exchanged, hunt, survey
 from tools.mutation import __main__ as command
-from tools.mutation.targets import files_of_tests, targets
+from tools.mutation.targets import GENERATION, files_of_tests, targets
 
 SOURCE = '''
 import functools
@@ -287,7 +287,11 @@ def test_all_backwards_optimizers_and_schedules_are_targets():
     } <= names
     assert {"WarmupCosine.__call__", "InverseSqrt.noam", "Scheduler.step", "ReduceOnPlateau.step"} <= names
     assert {"keep_top_p", "penalize_repetition", "no_repeat_ngrams", "Chooser.__call__", "Engine.step"} <= names
-    assert not any(name.endswith(("_forward", "_init__", "_post_init__")) or "state_dict" in name for name in names)
+    assert {"KeyValues.cut", "KernelSession.copy", "BeamGroup.advance", "accept_drawn", "Row.keep"} <= names
+    assert {"_Past.length", "Engine.busy", "Sample.of", "KeyValues.__init__"} <= names
+    of_optim = {name for name, target in found.items() if target.function.__module__.startswith("minitrain.optim")}
+    assert not any(name.endswith(("_init__", "_post_init__")) or "state_dict" in name for name in of_optim)
+    assert not any(name.endswith("_forward") for name in names)
     assert all(
         target.compiled(target.tree).co_freevars == target.function.__code__.co_freevars for target in found.values()
     )
@@ -308,10 +312,18 @@ def test_documented_equivalents_are_still_made():
 
 
 def test_tests_of_other_parts_are_left_out():
-    names = {path.rpartition("/")[2] for path in files_of_tests()}
+    names = {path.rpartition("/")[2] for path in files_of_tests(targets().values())}
     expected = {"test_ops.py", "test_optimizers.py", "test_op_values.py", "test_cuts.py", "test_engine.py"}
     assert {*expected, "test_precision.py"} <= names
     assert not {"test_cli.py", "test_trainer.py", "test_layering.py", "test_mutation.py"} & names
+
+
+def test_generation_has_the_quickest_tests():
+    found = {name: target for name, target in targets().items() if name.startswith(("past.", "engine."))}
+    names = [path.rpartition("/")[2] for path in files_of_tests(found.values())]
+    assert names == ["test_past.py", "test_batches.py", "test_engine.py"]
+    used = {target.function.__module__.rpartition(".")[2] for target in targets().values()}
+    assert set(GENERATION) <= used
 
 
 def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
@@ -327,7 +339,7 @@ def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
         "    if (dx < 0).any():\n"
         "        os._exit(9)\n"
     )
-    monkeypatch.setattr(command, "files_of_tests", lambda: [str(test)])
+    monkeypatch.setattr(command, "files_of_tests", lambda chosen: [str(test)])
     monkeypatch.setattr(command, "PROGRESS", tmp_path / "progress")
     gone = Equivalent("residual.gone_backward", "return 1", "the function has another name now")
     monkeypatch.setattr(

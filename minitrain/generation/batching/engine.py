@@ -152,7 +152,6 @@ class Engine:
         """Drop all requests and free the slots."""
         self._inbox.clear()
         self._cancelled.clear()
-        self._waiting.clear()
         for request in list(self._requests.values()):
             self._drop(request)
 

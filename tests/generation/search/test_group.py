@@ -33,6 +33,7 @@ def search(model: TableModel, settings: BeamSettings) -> list[BeamGroup]:
     length = 0
     while any(group.beams for group in groups):
         used, length, expected = np.zeros(V), length + 1, np.zeros(V)
+        assert length <= settings.max_new_tokens
         for group in groups:
             if not group.beams:
                 continue
@@ -164,6 +165,8 @@ def test_what_the_earlier_groups_chose_is_counted() -> None:
         ("never", 0.0, -3.0, -3.1, False),
         ("never", -1.0, -3.0, -5.9, True),
         ("never", -1.0, -3.0, -6.1, False),
+        ("never", -0.5, -4.0, -5.6, True),
+        ("never", -0.5, -4.0, -5.7, False),
         ("never", 1.0, -3.0, -0.6, False),
     ],
 )
@@ -220,3 +223,11 @@ def test_phrases_outside_the_vocabulary() -> None:
     outside = BeamGroup(asked(phrases=Phrases([1]), stops=(V, V + 3)), Beam((), 0.0, 0, 0))
     outside.advance(np.zeros((1, V)), np.zeros(V))
     assert len(outside.beams) == 2
+
+
+@pytest.mark.parametrize("most", [1, 3, 40, 1999, 2000, 2001])
+def test_ranks_of_a_large_vocabulary(most: int) -> None:
+    """The highest of all numbers, and no others."""
+    scores = np.random.default_rng(most).standard_normal((4, 500))
+    order = np.argsort(-scores.ravel())[:most]
+    assert best_of(scores, most) == [(int(i) // 500, int(i) % 500) for i in order]

@@ -104,3 +104,9 @@ def test_too_many_states(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phrases, "MOST_STATES", states - 1)
     with pytest.raises(ConfigError, match=f"the 2 constraints have more than {states - 1} states together"):
         Phrases(two)
+
+
+@pytest.mark.parametrize(("constraints", "states"), [([0], 3), ([[0, 1]], 5), ([0, 1], 8), ([[[0], [1]]], 4)])
+def test_each_state_is_there_once(constraints: list[Any], states: int) -> None:
+    """A node of the trie with the constraints that are met, if a text can lead there."""
+    assert len(Phrases(constraints).needed) == states
