@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, NonFiniteError, ShapeError
 from minitrain.generation import SamplingParams, UncachedSession, batch_generate, batch_stream
-from minitrain.generation.batching.requests import StopWatch
+from minitrain.generation.batching.requests import Event, Result, Sample, StopWatch
 from tests.helpers.plain_generation import PlainModel
 
 MODEL = PlainModel(11, 6)
@@ -202,3 +202,17 @@ def test_stop_strings_across_any_pieces(text: str, cuts: list[int], stop: list[s
             if seen.startswith(string, start) and start + len(string) > old
         ]
         assert found == (min(ends)[1] if ends else None)
+
+
+def test_a_detokenizer_without_stop_strings_is_not_asked() -> None:
+    (result,) = batch_generate(MODEL, [[1]], SamplingParams(max_new_tokens=5), detokenizer=lambda prompt: None)
+    (plain,) = batch_generate(MODEL, [[1]], SamplingParams(max_new_tokens=5))
+    assert result.tokens.tolist() == plain.tokens.tolist()
+
+
+def test_what_a_result_says_first_is_of_the_first_sample() -> None:
+    """A sample whose end is not known has no reason."""
+    samples = [Sample(np.array([n], np.int32), reason) for n, reason in ((3, "stop"), (4, "length"))]
+    result = Result(np.array([1], np.int32), SamplingParams(num_samples=2), samples)
+    assert (result.finish_reason, result.tokens.tolist()) == ("stop", [3])
+    assert Sample.of([Event(0, 0, 7)], SamplingParams()).finish_reason == ""

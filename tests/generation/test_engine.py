@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.backend.precision import half_dtype
 from minitrain.errors import ConfigError, NonFiniteError, ShapeError, TokenError
 from minitrain.generation import Engine, Event, SamplingParams, UncachedSession
+from minitrain.generation.batching.engine import _rows
 from minitrain.generation.context import context_start
 from minitrain.random import Key
 from tests.helpers.decoding.engine_runs import Recording, by_sample, drive, one_by_one, steps
@@ -275,10 +277,13 @@ def test_a_processor_that_raises_fails_alone() -> None:
 BAD_PROMPTS = [
     ([], ShapeError, r"prompt is float64 of shape \(0,\), expected integers \(n,\), at least one"),
     ([[1]], ShapeError, r"prompt is int64 of shape \(1, 1\)"),
+    (np.empty(0, int), ShapeError, r"prompt is int64 of shape \(0,\)"),
     ([[1], [2, 3]], ShapeError, "prompt is no list of integers"),
     ([0.5], ShapeError, "prompt is float64"),
     ("text", ShapeError, "prompt is a text, expected token ids"),
     ([1, -2], TokenError, "prompt has the token -2"),
+    ([1, -1], TokenError, "prompt has the token -1"),
+    ([0, 2**31], TokenError, "prompt has the token 2147483648"),
     ([1, 2**31], TokenError, "prompt has the token 2147483648"),
 ]
 
@@ -355,3 +360,11 @@ def test_a_sample_may_be_very_long() -> None:
     tokens = [event.token for event in drive(engine)]
     assert len(tokens) == 600
     assert tokens == one_by_one(PLAIN, [1, 2], SamplingParams(max_new_tokens=600), 0)
+
+
+def test_logits_of_all_types() -> None:
+    """NumPy's floats stay as they are; others become float32."""
+    for dtype, becomes in ((np.float64, np.float64), (np.float32, np.float32), (half_dtype("bfloat16"), np.float32)):
+        rows = np.array([[1.0, -2.0]]).astype(dtype)
+        assert _rows(rows).dtype == becomes
+        assert _rows(rows).tolist() == [[1.0, -2.0]]

@@ -25,7 +25,7 @@ from minitrain.testing.mutants import (
 from minitrain.testing.mutants.mistakes import compile_function, mutants
 from minitrain.testing.mutants.session import Visit, exchanged, hunt, survey
 from tools.mutation import __main__ as command
-from tools.mutation.targets import GENERATION, files_of_tests, targets
+from tools.mutation.targets import OWN_TESTS, files_of_tests, targets
 
 SOURCE = '''
 import functools
@@ -323,7 +323,7 @@ def test_generation_has_the_quickest_tests():
     names = [path.rpartition("/")[2] for path in files_of_tests(found.values())]
     assert names == ["test_past.py", "test_batches.py", "test_engine.py"]
     used = {target.function.__module__.rpartition(".")[2] for target in targets().values()}
-    assert set(GENERATION) <= used
+    assert set(OWN_TESTS) <= used
 
 
 def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):

@@ -226,7 +226,7 @@ class Engine:
                 self.session.copy(sample.slot, follower.slot)
                 follower.fed = sample.fed
                 self._active[follower.slot] = follower
-        for each in (sample, *followers) if followers else (sample,):
+        for each in (sample, *followers):
             request = each.request
             try:
                 number = uniform_number(each.key.fold(each.length)) if request.params.temperature else 0.0

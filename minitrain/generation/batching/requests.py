@@ -209,7 +209,7 @@ class StopWatch:
 
     def __init__(self, stop: Collection[str], detokenize: Callable[[int], str]) -> None:
         self.stop, self.detokenize = stop, detokenize
-        self._kept = max(map(len, stop)) - 1  # characters that a string may have begun with
+        self._kept = max(map(len, stop))  # characters; a string that has begun is shorter
         self._tail = ""
 
     def add(self, token: int) -> str | None:

@@ -204,8 +204,9 @@ class Bench:
                 calls[-1].append((slot, range(self.kept[slot].length, len(self.texts[slot])), n))
                 self.kept[slot].extend(len(self.texts[slot]) - self.kept[slot].length)
         assert (self.model.calls, self.step.calls) == (layers, calls)
-        a_loop = self.packed.panels.size / (5 * LAYERS + 1)
-        assert self.work == [a_loop * max(1, sum(len(part) for _, part, _ in call) / 32) for call in calls]
+        share = self.packed.panels.size / (5 * LAYERS + 1)  # five matrices of each block, and the head
+        new_tokens = [sum(len(part) for _, part, _ in call) for call in calls]
+        assert self.work == pytest.approx([share * max(1, n / 32) for n in new_tokens])
         self.check()
 
     def _run(self, new: dict[int, Any], every: bool) -> Any:

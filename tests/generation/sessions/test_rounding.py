@@ -25,7 +25,7 @@ def test_each_number_of_int8(weight: Any, zeros: int) -> None:
     numbers, scale = quantize(weight)
     assert (numbers.dtype, scale.dtype) == (np.int8, np.float32)
     for row, found, step in zip(weight, numbers, scale, strict=True):
-        largest = max(map(abs, row.tolist()), default=0.0)
+        largest = max(map(abs, row.tolist()))
         if largest == 0:
             assert step == 1
             assert not found.any()
