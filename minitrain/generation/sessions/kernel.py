@@ -15,7 +15,7 @@ from ...ops.linear.linear import linear_forward
 from .packed import PackedDecoder
 from .session import Tokens, check_cut, check_extension, check_slots
 
-AT_ONCE = 128
+AT_ONCE = 256
 """New tokens of a sequence that the step's kernel takes in one call. Longer prompts run on the model's layers, whose
 attention takes blocks of queries. Layers have float32 weights only: with others, a long prompt takes several calls."""
 

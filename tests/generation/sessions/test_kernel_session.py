@@ -231,8 +231,12 @@ class Bench:
             assert (self.session._first[slot], self.session._kept[slot]) == held
 
 
+NEW = [0, 1, 2, 9, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 9]
 STEPS = st.lists(
-    st.tuples(st.just("extend"), st.lists(st.sampled_from([0, 1, 2, 9, 127, 128, 129, 500]), min_size=3, max_size=3))
+    st.tuples(
+        st.just("extend"),
+        st.lists(st.sampled_from(NEW), min_size=3, max_size=3),
+    )
     | st.tuples(st.just("block"), st.integers(0, SLOTS - 1))
     | st.tuples(st.just("memory"), st.tuples(st.integers(0, SLOTS - 1), st.integers(0, 1)))
     | st.tuples(st.just("cut"), st.tuples(st.integers(0, SLOTS - 1), st.sampled_from([0.0, 0.3, 0.8, 0.9, 0.99])))
