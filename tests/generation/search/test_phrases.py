@@ -65,7 +65,9 @@ STORIES: list[tuple[list[Any], list[int]]] = [
 @pytest.mark.parametrize(("constraints", "text"), STORIES)
 def test_some_texts(constraints: list[Any], text: list[int]) -> None:
     """Phrases that overlap, begin alike, and contain each other."""
-    plain = [int(c) if isinstance(c, np.integer) else [int(t) for t in c] if isinstance(c, tuple) else c for c in constraints]
+    plain = [
+        int(c) if isinstance(c, np.integer) else [int(t) for t in c] if isinstance(c, tuple) else c for c in constraints
+    ]
     check(plain, text)
     assert np.array_equal(Phrases(constraints).needed, Phrases(plain).needed)
 
