@@ -334,6 +334,18 @@ def test_refused_extensions_change_nothing() -> None:
     bench.check()
 
 
+@pytest.mark.parametrize("every", [False, True])
+def test_few_tokens_after_keys_that_a_cut_has_lost(every: bool) -> None:
+    """The whole text takes several steps; only the last rows of the last one are asked for."""
+    bench = Bench(4 * AT_ONCE, 66, "int8")
+    bench.extend({0: np.arange(4 * AT_ONCE - 9) % V}, False)
+    assert bench.kept[0].first > 0
+    bench.session.cut(0, AT_ONCE + 9)
+    bench.texts[0] = bench.texts[0][: AT_ONCE + 9]
+    assert not bench.kept[0].cut(AT_ONCE + 9)
+    bench.extend({0: np.array([3, 5])}, every)
+
+
 def test_no_more_is_copied_than_there_is() -> None:
     """Whole strips of keys; the rest of the target's memory stays as it is."""
     for n in (1, WIDTH, WIDTH + 1, 3 * WIDTH - 1):
