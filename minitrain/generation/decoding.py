@@ -10,10 +10,10 @@ import numpy as np
 from ..backend.arrays import Array, array_module, check_plain, device_of, is_array, to_numpy
 from ..errors import ConfigError, ShapeError
 from ..random import Key
-from .batching.batches import open_session
 from .batching.engine import Engine
 from .params import SamplingParams
 from .sampling import check_settings
+from .sessions.choice import open_session
 from .sessions.session import LanguageModel
 
 
@@ -98,7 +98,7 @@ def stream(
             "one prompt per row, with at least one token"
         )
     params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
-    engine = Engine(open_session(model, len(tokens), device_of(tokens)), prompt_tokens_per_step=None)
+    engine = Engine(open_session(model, len(tokens), device=device_of(tokens)), prompt_tokens_per_step=None)
     key = key or Key.from_seed(0)  # not used: the temperature is 0
     for i, row in enumerate(to_numpy(tokens)):
         engine.submit(row, params, key=key.at_sample(key.sample + i))

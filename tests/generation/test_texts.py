@@ -46,6 +46,21 @@ def test_a_stop_string_across_the_bytes_of_characters() -> None:
     assert ByteTokenizer().decode(result.tokens) == text
 
 
+@given(least=st.integers(0, 6), again=st.integers(0, 6))
+def test_a_stop_string_that_was_overlooked_does_not_cut_the_text(least: int, again: int) -> None:
+    """The text has at least ``min_new_tokens`` tokens: it ends before the first stop string after them."""
+    letters = list("bcbcbc")
+    letters[again:again] = "d"
+    forced = dict(enumerate(LETTERS.encode("".join(letters)).tolist()))
+    params = SamplingParams(max_new_tokens=7, min_new_tokens=least, forced_tokens=forced, stop="bc")
+    (result,) = batch_generate(MODEL, [[0]], replace(params, stop=()))
+    ((text,),) = generate_text_sampling(MODEL, LETTERS, ["a"], params)
+    whole = LETTERS.decode(result.samples[0].tokens)
+    assert whole == "".join(letters)
+    ends = [end for end in range(2, 8) if whole[end - 2 : end] == "bc" and end >= max(1, least)]
+    assert text == (whole[: ends[0] - 2] if ends else whole)
+
+
 def test_one_text_with_the_usual_settings() -> None:
     text = sample_text(MODEL, LETTERS, "abc", 20, temperature=2, top_k=8, top_p=0.9, seed=3)
     params = SamplingParams(max_new_tokens=20, temperature=2, top_k=8, top_p=0.9, seed=3)

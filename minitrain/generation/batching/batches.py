@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 from ...errors import ConfigError
 from ..params import SamplingParams
-from ..sessions import session_for
+from ..sessions.choice import open_session
 from ..sessions.session import LanguageModel, Session
 from .engine import Engine
 from .requests import Detokenize, Event, Result, Sample, checked_prompt
@@ -86,18 +86,11 @@ def batch_stream(
     """
     prompts = list(prompts)
     wanted = _each(params, len(prompts))
-    session = open_session(model, min(slots, max(1, sum(each.num_samples for each in wanted))), device)
+    session = open_session(model, min(slots, max(1, sum(each.num_samples for each in wanted))), device=device)
     engine = Engine(session, prompt_tokens_per_step=prompt_tokens_per_step, detokenizer=detokenizer)
     for prompt, each in zip(prompts, wanted, strict=True):
         engine.submit(prompt, each)
     return _events(engine)
-
-
-def open_session(model: LanguageModel | Session, slots: int, device: str = "cpu") -> Session:
-    """A session of a model; a session is returned as it is."""
-    if hasattr(model, "extend"):
-        return cast(Session, model)
-    return session_for(model, slots, device=device)
 
 
 def _events(engine: Engine) -> Iterator[Event]:

@@ -9,11 +9,12 @@ import numpy as np
 
 from ...errors import ConfigError
 from ..context import context_start
+from ..sessions.choice import open_session
 from ..sessions.session import LanguageModel, Session, Tokens
 from .distribution import log_probabilities
 from .group import Beam, BeamGroup, Scores, best_first
 from .phrases import Constraint, Phrases
-from .prompts import Prompts, free_slots, open_session, read_prompts, read_stop_tokens
+from .prompts import Prompts, free_slots, read_prompts, read_stop_tokens, slots_for
 from .settings import BeamSettings, EarlyStopping, Hypothesis
 
 
@@ -95,7 +96,7 @@ def beam_search_generate(
         phrases=Phrases(constraints) if len(constraints) else None,
     )
     texts = read_prompts(prompts)
-    session = open_session(model, len(texts), each=num_beams, device=device)
+    session = open_session(model, slots_for(len(texts), num_beams), device=device)
     free = free_slots(session, num_beams)
     own = tuple(free)
     waiting, active = deque(enumerate(texts)), list[_Row]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend.arrays import Array, to_numpy
-from ..choosing import check_highest, cuts_of
+from ..choosing import check_highest, choose, cuts_of, weigh
 from ..choosing import log_probabilities as row_log_probabilities
 from ..params import SamplingParams
 
@@ -26,19 +26,12 @@ def weights(logits: Array, params: SamplingParams) -> Array:
     """
     logits, cuts = to_numpy(logits), cuts_of(params)
     weight: Array = np.zeros(logits.shape)
-    for row, out in zip(logits, list(weight), strict=True):
-        highest = row.max()
-        check_highest(highest)
+    for m, row in enumerate(logits):
         if params.temperature == 0:
-            out[row.argmax()] = 1
-            continue
-        with np.errstate(over="ignore"):  # a quotient of -inf gives weight 0
-            scores = (row.astype(np.float64) - float(highest)) / params.temperature
-        ids = np.arange(len(row))
-        for cut in cuts:
-            kept = cut(scores)
-            scores, ids = scores[kept], ids[kept]
-        out[ids] = np.exp(scores)
+            weight[m, choose(row, 0, cuts, 0.0)] = 1
+        else:
+            ids, kept = weigh(row, params.temperature, cuts)
+            weight[m, slice(None) if ids is None else ids] = kept
     return weight
 
 

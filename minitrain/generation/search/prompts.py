@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import numpy as np
 
 from ...backend.arrays import Array, is_array, to_numpy
 from ...errors import ConfigError, ShapeError
 from ..batching.requests import checked_prompt
-from ..sessions.choice import session_for
-from ..sessions.session import LanguageModel, Session, Tokens
+from ..sessions.session import Session, Tokens
 
 Prompts = Array | Sequence[Array | Sequence[int]]
 """(B, T0) integers, or B prompts of lengths of their own."""
@@ -54,18 +52,9 @@ def check_new_tokens(max_new_tokens: int) -> None:
         raise ConfigError(f"max_new_tokens={max_new_tokens} must be 1 or more")
 
 
-def open_session(model: LanguageModel | Session, rows: int, *, each: int = 1, device: str = "cpu") -> Session:
-    """The session itself, or a new one for a model.
-
-    Args:
-        model: a session or a model.
-        rows: number of prompts. A new session may have slots for fewer, and the others wait.
-        each: how many slots a prompt needs.
-        device: the model's device.
-    """
-    if hasattr(model, "extend"):
-        return cast(Session, model)
-    return session_for(model, each * min(rows, max(1, AT_ONCE // each)), device=device)
+def slots_for(rows: int, each: int = 1) -> int:
+    """The slots of a session that is made for ``rows`` prompts, of which each needs ``each``; some prompts may wait."""
+    return each * min(rows, max(1, AT_ONCE // each))
 
 
 def free_slots(session: Session, least: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from ...backend.memory import available_memory
 from ...errors import ConfigError
@@ -14,7 +14,7 @@ from .cached import CachedSession
 from .kernel import KernelSession
 from .packed import why_not
 from .seq2seq import Seq2SeqSession
-from .session import Session, UncachedSession
+from .session import LanguageModel, Session, UncachedSession
 from .weights import check_weights, with_weights
 
 SHARE = 0.8
@@ -57,6 +57,13 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
     if why_not(model, device):
         return CachedSession(with_weights(model, weights), slots, device=device)
     return KernelSession(model, slots, weights=weights)
+
+
+def open_session(model: LanguageModel | Session, slots: int, *, device: str = "cpu") -> Session:
+    """A session of a model, see `session_for`; a session is returned as it is."""
+    if hasattr(model, "extend"):
+        return cast(Session, model)
+    return session_for(model, slots, device=device)
 
 
 def cache_bytes(model: Any, slots: int = 1) -> int:

@@ -104,7 +104,6 @@ class KernelSession:
             new += [(int(sequence[i]), i) for i in range(kept, len(sequence))]
             spans.append((slot, begin, len(new), int(self._first[slot])))
             wanted += range(len(new) - asked, len(new))
-            self._kept[slot] = len(sequence)
         # By the work of one of its loops. Few rows wait for the weights, so they count like one.
         threads = threads_for(packed.panels.size / (5 * packed.layers + 1) * max(1, len(new) / 32))
         memory = self._working_memory(threads, len(new), len(wanted))
@@ -114,6 +113,8 @@ class KernelSession:
             np.array(wanted, np.int64), packed.heads, packed.hidden, packed.vocabulary,
             self._back, packed.eps, packed.rms, packed.tanh, *memory, threads,
         )  # fmt: skip
+        for slot in short:  # only now: whatever ends the call before, Ctrl-C for one, leaves nothing that is not there
+            self._kept[slot] = len(self._sequences[slot])
         return memory[-1][:, : packed.vocabulary].copy()
 
     def _prefill(self, slot: int, asked: int) -> Array:

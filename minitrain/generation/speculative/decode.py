@@ -13,7 +13,8 @@ from ...errors import ConfigError, ShapeError
 from ...random import Key
 from ..params import SamplingParams
 from ..search.distribution import weights
-from ..search.prompts import Prompts, check_new_tokens, free_slots, open_session, read_prompts, read_stop_tokens
+from ..search.prompts import Prompts, check_new_tokens, free_slots, read_prompts, read_stop_tokens, slots_for
+from ..sessions.choice import open_session
 from ..sessions.session import LanguageModel, Session
 from .acceptance import Proposal
 from .drafts import Drafter, DraftRequest, ModelDrafter
@@ -85,13 +86,13 @@ def speculative_generate(
             f"draft_tokens={draft_tokens} must be 1 or more and at most max_draft_tokens={max_draft_tokens}"
         )
     texts, stops = read_prompts(prompts), read_stop_tokens(stop_token_ids)
-    session = open_session(model, len(texts), device=device)
+    session = open_session(model, slots_for(len(texts)), device=device)
     free = free_slots(session, 1)
     guess = same_tokens or temperature == 0
     if hasattr(draft, "propose"):
         drafter = cast(Drafter, draft)
     else:
-        smaller = open_session(draft, len(texts), device=device)
+        smaller = open_session(draft, slots_for(len(texts)), device=device)
         if smaller is session:
             raise ConfigError("the draft has the model's own session: give it another one")
         drafter = ModelDrafter(smaller, settings, stops=stops, guess=guess)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConfigError, ShapeError, did_you_mean
-from ..batching.batches import open_session
 from ..batching.engine import Engine
 from ..batching.requests import Event
 from ..params import SamplingParams
+from ..sessions.choice import open_session
 from ..sessions.session import Tokens
 from .chat import Message, apply_chat_template
 from .constraints import Grammar, Processor, end_tokens
@@ -155,7 +155,7 @@ class TextGenerator:
     def _with_engine(self, prompts: list[Tokens], writers: list[_Writer]) -> Iterator[tuple[int, str]]:
         if not prompts:
             return
-        engine = Engine(open_session(self.model, max(1, min(self.slots, len(prompts))), self.device))
+        engine = Engine(open_session(self.model, max(1, min(self.slots, len(prompts))), device=self.device))
         try:
             for prompt, writer in zip(prompts, writers, strict=True):
                 engine.submit(prompt, writer.params)

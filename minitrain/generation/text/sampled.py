@@ -83,5 +83,10 @@ def sample_text(
 
 
 def _text(prompt: Any, sample: Sample, tokenizer: Any) -> str:
-    text = "".join(text_pieces(sample.tokens, tokenizer, after=prompt))
-    return text.partition(sample.stopped_by)[0] if isinstance(sample.stopped_by, str) else text
+    """The text of a sample, up to the stop string that ended it: the first that the last token's text completes."""
+    stop = sample.stopped_by
+    if not isinstance(stop, str):
+        return "".join(text_pieces(sample.tokens, tokenizer, after=prompt))
+    pieces = list(map(detokenizer_of(tokenizer)(prompt), sample.tokens.tolist()))
+    text, last = "".join(pieces), len(pieces[-1])
+    return text[: text.find(stop, max(0, len(text) - last - len(stop) + 1))]
