@@ -2,7 +2,7 @@
 
 Each function here adds a few vector instructions to the numba function that calls it. Addresses are integers, and
 strides between rows count float32 numbers. One register holds ``LANES`` numbers. AVX-512 has 32 registers, and a tile
-of ``ROWS`` by ``WIDTH`` sums takes half of them; AVX2 has 16 and a tile takes 12.
+of ``ROWS`` by ``WIDTH`` sums takes half of them; AVX2 has 16 and a tile takes 12. ``_sums.py`` has the tiles.
 """
 
 from __future__ import annotations
@@ -31,133 +31,10 @@ WIDTH = LANES * VECTORS
 CACHE_LINE = 16  # float32 numbers
 ROWS = 8 if LANES == 16 else 6
 
-_FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_FLOAT, LANES)
-_LANE = ir.VectorType(ir.IntType(32), LANES)
-_NUMBERS = {"float32": _FLOAT, "bfloat16": ir.IntType(16), "int8": ir.IntType(8)}
-
-
-def sum_tile(rows: int, a_by_columns: bool, b_type: str = "float32") -> Callable[..., None]:
-    """The function that computes one tile of a product: C (rows, WIDTH) = alpha A B + beta C.
-
-    All sums stay in registers in the loop over ``k``. Each step loads one row of B and one column of A, each once.
-    In array code: ``C[:] = alpha * (A @ B) + (beta * C if beta else 0)``.
-
-    Args:
-        rows: rows of A and C.
-        a_by_columns: whether A is stored as (k, rows) instead of (rows, k).
-        b_type: of the numbers in B: ``"float32"``, ``"bfloat16"`` (its 16 bits) or ``"int8"``. They become float32 in
-            a register.
-
-    Returns:
-        A function of (k, a, lda, b, alpha, beta, c, ldc) with B (k, WIDTH) contiguous and ``k`` at least 1.
-    """
-
-    @intrinsic
-    def tile(typing: Any, k: Any, a: Any, lda: Any, b: Any, alpha: Any, beta: Any, c: Any, ldc: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            k, a, lda, b, alpha, beta, c, ldc = arguments
-            code = _Code(builder)
-            a, c, b = code.pointer(a), code.pointer(c), code.pointer(b, _NUMBERS[b_type])
-            zero = ir.Constant(_VECTOR, [0.0] * LANES)
-            cells = [(i, j) for i in range(rows) for j in range(VECTORS)]
-            for i in range(rows):  # C is needed after ``k`` steps, and would be waited for then
-                for j in range(0, WIDTH, CACHE_LINE):
-                    code.prefetch(code.at(c, _INDEX(i), ldc, j))
-            before = builder.basic_block
-            walk, done = builder.append_basic_block("walk"), builder.append_basic_block("done")
-            builder.branch(walk)
-
-            builder.position_at_end(walk)
-            p = builder.phi(_INDEX)
-            sums = {cell: builder.phi(_VECTOR) for cell in cells}
-            b_row = [code.load_as_float(code.at(b, p, WIDTH, j * LANES), b_type) for j in range(VECTORS)]
-            added = {}
-            for i in range(rows):
-                place = code.at(a, p, lda, i) if a_by_columns else builder.gep(code.at(a, _INDEX(i), lda, 0), [p])
-                factor = code.all_lanes(builder.load(place))
-                for j in range(VECTORS):
-                    added[i, j] = code.fma(factor, b_row[j], sums[i, j])
-            p_next = builder.add(p, _INDEX(1))
-            for phi, first, later in [(p, _INDEX(0), p_next), *((sums[cell], zero, added[cell]) for cell in cells)]:
-                phi.add_incoming(first, before)
-                phi.add_incoming(later, walk)
-            builder.cbranch(builder.icmp_signed("<", p_next, k), walk, done)
-
-            builder.position_at_end(done)
-            alpha, beta_lanes = code.all_lanes(alpha), code.all_lanes(beta)
-            scaled = {cell: builder.fmul(added[cell], alpha) for cell in cells}
-            places = {(i, j): code.at(c, _INDEX(i), ldc, j * LANES) for i, j in cells}
-            with builder.if_else(builder.fcmp_ordered("==", beta, _FLOAT(0.0))) as (over, onto):
-                with over:  # C is not read: it may be uninitialised, even NaN
-                    for cell in cells:
-                        code.store(scaled[cell], places[cell])
-                with onto:
-                    for cell in cells:
-                        code.store(code.fma(code.load(places[cell]), beta_lanes, scaled[cell]), places[cell])
-            return context.get_dummy_value()
-
-        return types.void(types.int64, *[types.int64] * 3, types.float32, types.float32, *[types.int64] * 2), codegen
-
-    return tile  # type: ignore[no-any-return]
-
-
-def sum_strips(strips: int, b_type: str) -> Callable[..., None]:
-    """The function that computes a row of some tiles side by side: C (strips * WIDTH) = a (k,) B + beta C.
-
-    B is in strips (k, WIDTH), one after the other. The additions of one tile alone would wait for each other: those of
-    several fill the time. Every sum has the order that ``sum_tile`` has.
-
-    Args:
-        strips: how many tiles.
-        b_type: of the numbers in B, see `sum_tile`.
-
-    Returns:
-        A function of (k, a, b, distance, beta, c) with the strips of B ``distance`` numbers apart, ``k`` at least 1.
-    """
-
-    @intrinsic
-    def row(typing: Any, k: Any, a: Any, b: Any, distance: Any, beta: Any, c: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            k, a, b, distance, beta, c = arguments
-            code = _Code(builder)
-            a, b, c = code.pointer(a), code.pointer(b, _NUMBERS[b_type]), code.pointer(c)
-            bases = [builder.gep(b, [builder.mul(_INDEX(strip), distance)]) for strip in range(strips)]
-            zero = ir.Constant(_VECTOR, [0.0] * LANES)
-            cells = [(strip, j) for strip in range(strips) for j in range(VECTORS)]
-            before = builder.basic_block
-            walk, done = builder.append_basic_block("walk"), builder.append_basic_block("done")
-            builder.branch(walk)
-
-            builder.position_at_end(walk)
-            p = builder.phi(_INDEX)
-            sums = {cell: builder.phi(_VECTOR) for cell in cells}
-            factor = code.all_lanes(builder.load(builder.gep(a, [p])))
-            added = {}
-            for strip, j in cells:
-                numbers = code.load_as_float(code.at(bases[strip], p, WIDTH, j * LANES), b_type)
-                added[strip, j] = code.fma(factor, numbers, sums[strip, j])
-            p_next = builder.add(p, _INDEX(1))
-            for phi, first, later in [(p, _INDEX(0), p_next), *((sums[cell], zero, added[cell]) for cell in cells)]:
-                phi.add_incoming(first, before)
-                phi.add_incoming(later, walk)
-            builder.cbranch(builder.icmp_signed("<", p_next, k), walk, done)
-
-            builder.position_at_end(done)
-            beta_lanes = code.all_lanes(beta)
-            places = {(strip, j): code.at(c, _INDEX(strip), WIDTH, j * LANES) for strip, j in cells}
-            with builder.if_else(builder.fcmp_ordered("==", beta, _FLOAT(0.0))) as (over, onto):
-                with over:
-                    for cell in cells:
-                        code.store(added[cell], places[cell])
-                with onto:
-                    for cell in cells:
-                        code.store(code.fma(code.load(places[cell]), beta_lanes, added[cell]), places[cell])
-            return context.get_dummy_value()
-
-        return types.void(types.int64, *[types.int64] * 3, types.float32, types.int64), codegen
-
-    return row  # type: ignore[no-any-return]
+FLOAT, INDEX = ir.FloatType(), ir.IntType(64)
+VECTOR = ir.VectorType(FLOAT, LANES)
+LANE = ir.VectorType(ir.IntType(32), LANES)
+NUMBERS = {"float32": FLOAT, "bfloat16": ir.IntType(16), "int8": ir.IntType(8)}
 
 
 def copy_rows(width: int) -> Callable[..., None]:
@@ -174,7 +51,7 @@ def copy_rows(width: int) -> Callable[..., None]:
     def copy(typing: Any, x: Any, ldx: Any, n: Any, out: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             x, ldx, n, out = arguments
-            code = _Code(builder)
+            code = Code(builder)
             x, out = code.pointer(x), code.pointer(out)
             with cgutils.for_range(builder, n) as loop:
                 for j in range(0, width, LANES):
@@ -193,13 +70,13 @@ def _row_function(add: bool) -> Callable[..., None]:
     def row(typing: Any, x: Any, n: Any, out: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             x, n, out = arguments
-            code = _Code(builder)
+            code = Code(builder)
             x, out = code.pointer(x), code.pointer(out)
-            whole = builder.sdiv(n, _INDEX(LANES))
+            whole = builder.sdiv(n, INDEX(LANES))
             with cgutils.for_range(builder, whole) as loop:
                 number, place = code.load(code.at(x, loop.index, LANES, 0)), code.at(out, loop.index, LANES, 0)
                 code.store(builder.fadd(code.load(place), number) if add else number, place)
-            with cgutils.for_range_slice(builder, builder.mul(whole, _INDEX(LANES)), n, _INDEX(1)) as (i, _):
+            with cgutils.for_range_slice(builder, builder.mul(whole, INDEX(LANES)), n, INDEX(1)) as (i, _):
                 number, place = builder.load(builder.gep(x, [i])), builder.gep(out, [i])
                 builder.store(builder.fadd(builder.load(place), number) if add else number, place)
             return context.get_dummy_value()
@@ -238,11 +115,11 @@ def transpose_block(typing: Any, x: Any, ldx: Any, out: Any, ldo: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         x, ldx, out, ldo = arguments
-        code = _Code(builder)
+        code = Code(builder)
         x, out = code.pointer(x), code.pointer(out)
-        rows = transposed(builder, [code.load(code.at(x, _INDEX(i), ldx, 0)) for i in range(LANES)])
+        rows = transposed(builder, [code.load(code.at(x, INDEX(i), ldx, 0)) for i in range(LANES)])
         for i in range(LANES):
-            code.store(rows[i], code.at(out, _INDEX(i), ldo, 0))
+            code.store(rows[i], code.at(out, INDEX(i), ldo, 0))
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 4), codegen
@@ -285,11 +162,11 @@ def _putter(kind: Any, number: Any) -> Callable[..., None]:
     return put  # type: ignore[no-any-return]
 
 
-get, put = _getter(_FLOAT, types.float32), _putter(_FLOAT, types.float32)
+get, put = _getter(FLOAT, types.float32), _putter(FLOAT, types.float32)
 get_half, put_half = _getter(ir.IntType(16), types.uint16), _putter(ir.IntType(16), types.uint16)
 
 
-class _Code:
+class Code:
     """Vector instructions by name, inserted at the position of ``builder``."""
 
     def __init__(self, builder: Any) -> None:
@@ -297,19 +174,19 @@ class _Code:
         # LLVM uses 256 bits by default. llvmlite's own ``add`` accepts only attributes that it knows.
         set.add(builder.function.attributes, f'"prefer-vector-width"="{32 * LANES}"')
 
-    def pointer(self, address: Any, kind: Any = _FLOAT) -> Any:
+    def pointer(self, address: Any, kind: Any = FLOAT) -> Any:
         """An address as a pointer to float32, or to numbers of another kind."""
         return self._builder.inttoptr(address, kind.as_pointer())
 
     def at(self, pointer: Any, row: Any, distance: Any, column: int) -> Any:
         """The address of ``column`` in ``row``; rows are ``distance`` apart."""
-        distance = _INDEX(distance) if isinstance(distance, int) else distance
+        distance = INDEX(distance) if isinstance(distance, int) else distance
         start = self._builder.gep(pointer, [self._builder.mul(row, distance)])
-        return self._builder.gep(start, [_INDEX(column)])
+        return self._builder.gep(start, [INDEX(column)])
 
     def load(self, pointer: Any) -> Any:
         """Load one register from any address that is a multiple of 4."""
-        loaded = self._builder.load(self._builder.bitcast(pointer, _VECTOR.as_pointer()))
+        loaded = self._builder.load(self._builder.bitcast(pointer, VECTOR.as_pointer()))
         loaded.align = 4
         return loaded
 
@@ -317,17 +194,17 @@ class _Code:
         """Load one register of float32, bfloat16 or int8 numbers, as float32."""
         if numbers == "float32":
             return self.load(pointer)
-        kind = ir.VectorType(_NUMBERS[numbers], LANES)
+        kind = ir.VectorType(NUMBERS[numbers], LANES)
         loaded = self._builder.load(self._builder.bitcast(pointer, kind.as_pointer()))
         loaded.align = 1
         if numbers == "int8":
-            return self._builder.sitofp(self._builder.sext(loaded, _LANE), _VECTOR)
-        upper = self._builder.shl(self._builder.zext(loaded, _LANE), ir.Constant(_LANE, [16] * LANES))
-        return self._builder.bitcast(upper, _VECTOR)  # a bfloat16 number is the upper half of a float32
+            return self._builder.sitofp(self._builder.sext(loaded, LANE), VECTOR)
+        upper = self._builder.shl(self._builder.zext(loaded, LANE), ir.Constant(LANE, [16] * LANES))
+        return self._builder.bitcast(upper, VECTOR)  # a bfloat16 number is the upper half of a float32
 
     def store(self, vector: Any, pointer: Any) -> None:
         """Store one register."""
-        self._builder.store(vector, self._builder.bitcast(pointer, _VECTOR.as_pointer())).align = 4
+        self._builder.store(vector, self._builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
 
     def prefetch(self, pointer: Any) -> None:
         """Start loading a cache line that will be written to."""
@@ -338,11 +215,11 @@ class _Code:
 
     def all_lanes(self, number: Any) -> Any:
         """A register with one number in all lanes."""
-        none, first = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(_LANE, [0] * LANES)
+        none, first = ir.Constant(VECTOR, ir.Undefined), ir.Constant(LANE, [0] * LANES)
         return self._builder.shuffle_vector(self._builder.insert_element(none, number, ir.IntType(32)(0)), none, first)
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
         """X y + z, rounded once."""
-        three = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        three = ir.FunctionType(VECTOR, [VECTOR] * 3)
         function = cgutils.get_or_insert_function(self._builder.module, three, f"llvm.fma.v{LANES}f32")
         return self._builder.call(function, [x, y, z])

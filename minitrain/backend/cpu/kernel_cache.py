@@ -42,13 +42,17 @@ def _source_stamp(file: str) -> str:
     """A hash of everything that the machine code of the functions in ``file`` depends on."""
     called = linked_with() if Path(file).is_relative_to(KERNEL_FOLDER) else None
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {called}".encode())
-    ours = [Path(str(module.__file__)) for module in (sys.modules[__name__], compiler, object_code)]
-    ours += [*sorted(Path(__file__).parent.glob("_*.py"))]
-    for source in dict.fromkeys(
-        [Path(file), *sorted(Path(file).parent.glob("_*.py")), *sorted(HELPERS.glob("*.py")), *ours]
-    ):
+    for source in sources_of(Path(file)):
         digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def sources_of(file: Path) -> list[Path]:
+    """The files that may be compiled into the functions in ``file``: helpers have these places, or these names."""
+    ours = [Path(str(module.__file__)) for module in (sys.modules[__name__], compiler, object_code)]
+    here = Path(__file__).parent
+    ours += [*sorted(here.glob("_*.py")), *sorted((here / "products").glob("*.py"))]
+    return list(dict.fromkeys([file, *sorted(file.parent.glob("_*.py")), *sorted(HELPERS.glob("*.py")), *ours]))
 
 
 class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped

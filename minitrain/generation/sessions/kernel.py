@@ -36,7 +36,7 @@ class KernelSession:
     def __init__(
         self, model: Decoder, slots: int, *, weights: str = "float32", packed: PackedDecoder | None = None
     ) -> None:
-        from ...kernels.cpu.generation.layout import empty_keys, empty_values
+        from ...kernels.cpu.generation._layout import empty_keys, empty_values
 
         self.model, self.slots = model, check_slots(slots)
         self.packed = packed = PackedDecoder(model, weights) if packed is None else packed
@@ -144,7 +144,7 @@ class KernelSession:
 
     def copy(self, source: int, target: int) -> None:
         """See `Session`."""
-        from ...kernels.cpu.generation.layout import WIDTH
+        from ...kernels.cpu.generation._layout import WIDTH
 
         if source == target:
             return
@@ -157,7 +157,7 @@ class KernelSession:
 
     def _make_room(self, slot: int, new: int) -> None:
         """Drop the keys that no later query sees if the rows run out: the others move to the front."""
-        from ...kernels.cpu.generation.layout import WIDTH
+        from ...kernels.cpu.generation._layout import WIDTH
 
         kept, first = int(self._kept[slot]), int(self._first[slot])
         if kept - first + new <= self._values.shape[4]:
@@ -170,7 +170,7 @@ class KernelSession:
 
     def _working_memory(self, threads: int, N: int, M: int) -> tuple[Array, ...]:
         """Memory of a step with N new tokens and M rows of logits; see `step`."""
-        from ...kernels.cpu.generation.layout import whole_strips
+        from ...kernels.cpu.generation._layout import whole_strips
 
         found = self._memory.get((threads, N, M))
         if found is None:

@@ -1,4 +1,4 @@
-"""A decoder's weights in the form that the kernels of generation read; see ``kernels/cpu/generation/layout.py``.
+"""A decoder's weights in the form that the kernels of generation read; see ``kernels/cpu/generation/_layout.py``.
 
 The weights are copied: a `PackedDecoder` has those of the time when it was made.
 """
@@ -51,7 +51,7 @@ class PackedDecoder:
     """
 
     def __init__(self, model: Decoder, weights: str = "float32") -> None:
-        from ...kernels.cpu.generation.layout import ABSENT, Entry
+        from ...kernels.cpu.generation._layout import ABSENT, Entry
 
         check_weights(weights)
         self.weights = weights
@@ -154,8 +154,8 @@ def _put_norm(entry: Array, column: int, vectors: _Pile, norm: Any) -> None:
 
 def _put_linear(entry: Array, column: int, matrices: _Pile, vectors: _Pile, linear: Linear) -> None:
     """Put a layer's matrix, and its bias and scales if there are any, as long as the panels are wide."""
-    from ...kernels.cpu.generation.layout import Entry, whole_strips
-    from ...kernels.cpu.generation.panels import to_panels
+    from ...kernels.cpu.generation._layout import Entry, whole_strips
+    from ...kernels.cpu.generation._panels import to_panels
 
     weight = linear.weight.data
     padding = (0, whole_strips(len(weight)) - len(weight))

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba import prange
 
-from ...backend.cpu._simd import LANES, ROWS, WIDTH, keep_alive, put, sum_tile
+from ...backend.cpu._simd import LANES, ROWS, WIDTH, keep_alive, put
+from ...backend.cpu._sums import sum_tile
 from ...backend.cpu.jit import kernel
 from ...backend.cpu.products.bf16_units import bf16_unit
 from ...backend.threads import thread_count

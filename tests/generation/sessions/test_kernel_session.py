@@ -19,7 +19,7 @@ from minitrain.errors import ShapeError, TokenError
 from minitrain.generation.sessions import kernel
 from minitrain.generation.sessions.kernel import AT_ONCE, KernelSession
 from minitrain.generation.sessions.packed import PackedDecoder
-from minitrain.kernels.cpu.generation.layout import BLOCK, WIDTH, empty_keys, empty_values, whole_strips
+from minitrain.kernels.cpu.generation._layout import BLOCK, WIDTH, empty_keys, empty_values, whole_strips
 from minitrain.kernels.cpu.generation.step import step
 from minitrain.models import GPT, GPTConfig
 from minitrain.nn.attention.past import rows_needed

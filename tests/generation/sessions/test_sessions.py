@@ -191,6 +191,26 @@ def test_layers_work_until_the_kernel_is_compiled(monkeypatch: pytest.MonkeyPatc
     assert np.concatenate(logits).tobytes() == model.forward(tokens[None])[0][0].tobytes()
 
 
+@only_with_own_product
+def test_an_interrupted_step_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the kernel has run: the tokens are there, and the next step computes their keys too."""
+    model, tokens = GPT(GPTConfig(VOCABULARY, block_size=12, n_layer=2)), np.arange(8, dtype=np.int32)
+    session = KernelSession(model, 2)
+    session.warm_up()
+    session.extend({0: tokens[:3], 1: tokens[:2]})
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "_kernel", lambda: interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session.extend({0: tokens[3:5], 1: tokens[2:3]})
+    logits = session.extend({0: tokens[5:], 1: tokens[3:4]})
+    expected = [model.forward(tokens[None, :n])[0][0, -1] for n in (8, 4)]
+    assert logits.tobytes() == np.stack(expected).tobytes()
+
+
 def test_blocks_are_the_kernels_blocks() -> None:
     """Rows are dropped in the blocks in which the kernels sum."""
     from minitrain.kernels.cpu.common.attention_blocks import BLOCK

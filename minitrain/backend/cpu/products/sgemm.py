@@ -28,9 +28,9 @@ from .._simd import (
     get,
     keep_alive,
     put,
-    sum_tile,
     transpose_block,
 )
+from .._sums import sum_tile
 from ..c_function import compiled_address
 from ..compiler import device
 from ._cblas import SIGNATURE, SIZE, TRANSPOSED, only_scale

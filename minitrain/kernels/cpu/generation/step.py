@@ -20,10 +20,10 @@ from ....backend.cpu.jit import device, kernel
 from ..common.attention_blocks import KEYS
 from ..common.elementwise import gelu, silu
 from ..common.math import chunk, wide_vectors
-from .attend import append, attend
-from .layout import ABSENT, WIDTH, Entry
-from .panels import multiply
-from .rows import normalize, rotate
+from ._attend import append, attend
+from ._layout import ABSENT, WIDTH, Entry
+from ._panels import multiply
+from ._rows import normalize, rotate
 
 f4 = np.float32
 (
@@ -84,7 +84,7 @@ def step(
     """Extend sequences by the tokens ``new``, and compute the logits after the ``wanted`` ones.
 
     Args:
-        panels: (n,) all matrices, see ``layout.py``.
+        panels: (n,) all matrices, see ``_layout.py``.
         vectors: (n,) all biases and norms.
         table: (layers + 1, 21) where they begin.
         embedding: (V, C) vectors of the tokens.

@@ -1,4 +1,4 @@
-"""The product of some rows with a matrix in panels, see ``layout.py``.
+"""The product of some rows with a matrix in panels, see ``_layout.py``.
 
 The matrix may have float32, bfloat16 or int8 numbers. The smaller ones become float32 in a register: where a step waits
 for memory, half the bytes take half the time. Sums are float32 in any case, and run in the order of ``sgemm``.
@@ -13,13 +13,14 @@ from numba import prange, types
 from numba.extending import overload
 
 from ....backend.arrays import Array
-from ....backend.cpu._simd import ROWS, WIDTH, sum_strips, sum_tile
+from ....backend.cpu._simd import ROWS, WIDTH
+from ....backend.cpu._sums import sum_strips, sum_tile
 from ....backend.cpu.jit import device, kernel
 from ....backend.cpu.products._cblas import SIZE
 from ....backend.cpu.products.sgemm import DEPTH, pack_strip
 from ....backend.threads import threads_for
 from ..common.math import chunk
-from .layout import whole_strips
+from ._layout import whole_strips
 
 f4 = np.float32
 
