@@ -4,7 +4,8 @@
 
 The model is a published one, a folder or a GGUF file, because drafts and beams behave as they do only on real text. Two
 drafts are tried, both with the float32 model's own tokens as the result: the same weights in 8 bits, and tokens copied
-from the text (prompt lookup), on a prompt that asks for a story and on one whose answer repeats its words.
+from the text (prompt lookup), on a prompt that begins a story and on one that repeats its words. Greedy decoding with
+weights of 16 and 8 bits stands beside them, and so does how fast each takes in a long prompt.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ from minitrain.benchmark.ratios import Spread, pairwise_ratio, spread
 from minitrain.benchmark.report import Table, load_line, say, show, write_json
 from minitrain.benchmark.train_step import thread_settings
 from minitrain.benchmark.turns import Reply, Worker, serve, take_turns
+from minitrain.errors import WorkerError
 
 from .output import out_file
 
 SUMMARY = "Time speculative decoding and beam search against greedy decoding."
-PROGRAMS = ("greedy", "int8 draft", "prompt lookup", "beams 4")
+WEIGHTS = ("bfloat16", "int8")
+PROGRAMS = ("greedy", "int8 draft", "prompt lookup", "beams 4", *WEIGHTS)
 NEW, BLOCK = 96, 512
 ROUNDS = 5
+LONG = 256
+"""Tokens of the long prompt."""
 PROMPTS = {
     "story": "Once upon a time there was a little girl who lived in a village near the forest. Every morning",
     "copy": "red green blue yellow, red green blue yellow, red green blue yellow, red green",
@@ -54,7 +59,8 @@ def measure(model: str, *, rounds: int | None = None, threads: int | None = None
         own = sum(turns[-1]["cpu_seconds"] for turns in replies.values())
         greetings = {worker.name: worker.greeting for worker in workers}
     lines = [line(text, replies, greetings) for text in PROMPTS]
-    return {"lines": lines, "cores_used_by_others": watch.cores(own), "machine": describe()}
+    prefill = {name: spread([reply["long"] for reply in replies[name]]).median for name in ("greedy", *WEIGHTS)}
+    return {"lines": lines, "prefill": prefill, "cores_used_by_others": watch.cores(own), "machine": describe()}
 
 
 def line(text: str, replies: Mapping[str, Sequence[Reply]], greetings: Mapping[str, Reply]) -> dict[str, Any]:
@@ -84,7 +90,9 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
                 ]
             )
     title = f"{NEW} tokens at one sequence, {result['machine']['cpu']}"
-    return [Table(title, ["prompt", "method", "tokens/s", "times as fast as greedy", "drafts accepted"], rows)]
+    columns = ["prompt", "method", "tokens/s", "times as fast as greedy", "drafts accepted"]
+    long = [[name, f"{LONG / seconds:.0f}"] for name, seconds in result["prefill"].items()]
+    return [Table(title, columns, rows), Table(f"a prompt of {LONG} tokens", ["weights", "tokens/s"], long)]
 
 
 def program(name: str, place: str) -> dict[str, Callable[[], float | None]]:
@@ -101,7 +109,8 @@ def program(name: str, place: str) -> dict[str, Callable[[], float | None]]:
     from minitrain.runs.weights.published import published_tokenizer
 
     model, tokenizer = load_published(place, block_size=BLOCK), published_tokenizer(place)
-    session: Any = session_for(model, 4 if name == "beams 4" else 1)
+    weights = name if name in WEIGHTS else "float32"
+    session: Any = session_for(model, 4 if name == "beams 4" else 1, weights=weights)
     session.warm_up()
     draft: Any = PromptLookup()
     if name == "int8 draft":
@@ -114,16 +123,21 @@ def program(name: str, place: str) -> dict[str, Callable[[], float | None]]:
         if name == "beams 4":
             beam_search_generate(session, [prompt], num_beams=4, max_new_tokens=NEW)
             return None
-        if name == "greedy" or text not in expected:
+        if name in ("greedy", *WEIGHTS) or text not in expected:
             (result,) = batch_generate(session, [prompt], SamplingParams(max_new_tokens=NEW, temperature=0))
             expected[text] = result.tokens.tolist()
-            if name == "greedy":
+            if name in ("greedy", *WEIGHTS):
                 return None
         (drafted,) = speculative_generate(session, [prompt], draft=draft, max_new_tokens=NEW, temperature=0)
         assert drafted.tokens.tolist() == expected[text], "a draft changed the text"
         return drafted.acceptance_rate
 
-    return {text: lambda text=text: run(text) for text in PROMPTS}
+    def take_in() -> None:
+        session.extend({0: np.arange(LONG, dtype=np.int32)})
+        session.cut(0, 0)
+
+    runs: dict[str, Callable[[], float | None]] = {text: lambda text=text: run(text) for text in PROMPTS}
+    return runs | ({"long": take_in} if name in ("greedy", *WEIGHTS) else {})
 
 
 def serve_program(name: str, model: str) -> None:
@@ -139,7 +153,7 @@ def serve_program(name: str, model: str) -> None:
         for text, run in runs.items():
             began = time.perf_counter()
             run()
-            seconds[text] = (time.perf_counter() - began) / NEW
+            seconds[text] = (time.perf_counter() - began) / (1 if text == "long" else NEW)
         return seconds
 
     serve(greet, {"run": turn})
@@ -157,11 +171,15 @@ def main() -> int:
     if arguments.serve:
         serve_program(arguments.serve, arguments.model)
         return 0
-    result = measure(arguments.model, rounds=arguments.rounds, threads=arguments.threads)
-    write_json(arguments.json, result)
+    try:
+        result = measure(arguments.model, rounds=arguments.rounds, threads=arguments.threads)
+    except WorkerError as error:
+        print(error, file=sys.stderr)
+        return 1
     for table in tables(result):
         show(table)
     say(load_line(result["cores_used_by_others"]))
+    say(f"figures written to {write_json(arguments.json, result)}")
     return 0
 
 

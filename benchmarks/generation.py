@@ -28,6 +28,7 @@ from minitrain.benchmark.ratios import Spread, pairwise_ratio, spread
 from minitrain.benchmark.report import Table, load_line, say, show, write_json
 from minitrain.benchmark.train_step import thread_settings
 from minitrain.benchmark.turns import Reply, Worker, serve, take_turns
+from minitrain.errors import WorkerError
 from minitrain.models import PRESETS, GPTConfig
 
 from .output import out_file
@@ -110,8 +111,11 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
-    """What the columns mean."""
-    return ["float32, bfloat16, int8: minitrain's weights; reads: the weights are read, nothing is computed"]
+    """What the columns mean, and whether the rival is missing."""
+    lines = ["float32, bfloat16, int8: minitrain's weights; reads: the weights are read, nothing is computed"]
+    if "transformers" not in result["lines"][0]["seconds"]:
+        lines.append("transformers was left out: it needs torch and transformers (pip install 'minitrain[peers]')")
+    return lines
 
 
 def minitrain_run(config: str, batch: int, weights: str) -> Callable[[], None]:
@@ -206,14 +210,18 @@ def main() -> int:
     if arguments.serve:
         serve_program(arguments.serve, arguments.configs[0], arguments.batch)
         return 0
-    result = measure(
-        arguments.configs, rounds=arguments.rounds, threads=arguments.threads, with_torch=not arguments.no_torch
-    )
-    write_json(arguments.json, result)
+    try:
+        result = measure(
+            arguments.configs, rounds=arguments.rounds, threads=arguments.threads, with_torch=not arguments.no_torch
+        )
+    except WorkerError as error:
+        print(error, file=sys.stderr)
+        return 1
     for table in tables(result):
         show(table)
     for text in [*notes(result), load_line(result["cores_used_by_others"])]:
         say(text)
+    say(f"figures written to {write_json(arguments.json, result)}")
     return 0
 
 
