@@ -1,4 +1,4 @@
-"""Generating text with a trained model: sampling from logits, and the loop that appends the samples."""
+"""Generating with a trained model: sessions that keep keys and values, the choice of tokens, searches, and text."""
 
 from .batching.batches import batch_generate as batch_generate
 from .batching.batches import batch_stream as batch_stream

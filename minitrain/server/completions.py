@@ -129,7 +129,7 @@ class Form(ABC):
     def _texts(self) -> list[SampleText]:
         asked = self.asked
         return [
-            SampleText(self.served.tokenizer, prompt.tolist(), asked.stop)
+            SampleText(self.served.tokenizer, prompt.tolist(), asked.stop, asked.params.min_new_tokens)
             for prompt in asked.prompts
             for _ in range(asked.samples)
         ]

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from minitrain.benchmark.tokens import Batch, BatchStream, markov_tokens
-from minitrain.benchmark.torch_gpt import GPT as TorchGPT
 from minitrain.benchmark.torch_gpt import adamw, load_from_minitrain
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.nn import pack
 from minitrain.optim import AdamW, WarmupCosine, clip_by_global_norm
+
+from .torch_positions import PlacedGPT
 
 SMALL = {"vocab_size": 29, "block_size": 20, "n_layer": 3, "n_head": 4, "n_embd": 24}
 CONFIGS = {
@@ -24,6 +25,9 @@ CONFIGS = {
     "grouped queries": {"n_kv_head": 2},
     "one key head": {"n_kv_head": 1, "bias": True},
     "untied": {"tie_weights": False},
+    "sinusoidal": {"positions": "sinusoidal"},
+    "rotary": {"positions": "rotary", "n_kv_head": 2},
+    "ALiBi": {"positions": "alibi"},
 }
 configs = pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS.keys())
 dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
@@ -44,9 +48,10 @@ def twins(settings, dtype):
         parameter.data += (0.05 * rng.standard_normal(parameter.data.shape)).astype(dtype)
     shape = asdict(config)
     assert shape.pop("gelu") == "exact"  # the exact form, as in the peer
+    assert shape.pop("eps") == 1e-5  # PyTorch's
     assert shape.pop("loss_chunk") is None  # a way to compute, not a shape
     assert shape.pop("label_smoothing") == 0  # of the loss, which the peer does not smooth
-    theirs = TorchGPT(**shape).double()
+    theirs = PlacedGPT(**shape).double()
     load_from_minitrain(theirs, ours.state_dict())
     return ours, theirs
 

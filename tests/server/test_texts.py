@@ -42,6 +42,17 @@ def test_text_and_tokens_end_at_the_first_stop_string(text: str, stop: list[str]
     assert reason == ("stop" if places else "length")
 
 
+@given(text=st.text(LETTERS, min_size=1, max_size=12), least=st.integers(0, 14))
+def test_stop_strings_are_overlooked_before_the_least_length(text: str, least: int) -> None:
+    tokenizer = CharTokenizer.from_text(LETTERS)
+    sample = SampleText(tokenizer, [0], [LETTERS[0]], least)
+    pieces = [sample.add(event) for event in events(tokenizer.encode(text).tolist())]
+    place = text.find(LETTERS[0], max(0, least - 1))
+    expected = text if place < 0 else text[:place]
+    assert "".join(piece.text for piece in pieces) == expected
+    assert len([token for piece in pieces for token in piece.tokens]) == len(expected)
+
+
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=30))
 def test_bytes_that_are_no_character_yet_wait(tokens: list[int]) -> None:
     sample = SampleText(ByteTokenizer(), [1], ())

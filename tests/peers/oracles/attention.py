@@ -38,8 +38,11 @@ def attention(
     return (weights @ v).transpose(1, 2)
 
 
-def rope(x, positions, *, base=10000.0, scaling=1.0):
+def rope(x, positions, *, base=10000.0, scaling=1.0, frequencies=None):
     half = x.shape[-1] // 2
-    angles = (positions.double() / scaling)[..., None, None] * base ** -(torch.arange(half).double() / half)
+    frequency = base ** -(torch.arange(half).double() / half)
+    if frequencies is not None:
+        frequency = torch.tensor(frequencies, dtype=torch.float64)
+    angles = (positions.double() / scaling)[..., None, None] * frequency
     turned = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angles), angles)
     return torch.cat([turned.real, turned.imag], dim=-1)
