@@ -56,7 +56,13 @@ def lies_within(value: float, within: str) -> bool:
 
 
 def numbers(text: str) -> list[Number]:
-    """All numbers of a text, in order."""
+    """All numbers of a text, in order.
+
+    Raises:
+        TutorialError: if one has no end in its line, or cannot be read.
+    """
+    if unfinished := re.search(r"\{\{\s.*", PLACE.sub("", text)):
+        raise TutorialError(f"{unfinished[0]!r} has no end ' }}}}' in its line")
     return [Number.parse(match[1]) for match in PLACE.finditer(text)]
 
 
