@@ -11,13 +11,12 @@ from ..checkpoint.store import CheckpointStore, Warn, warn_user
 from ..errors import CheckpointError
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS
-from ..interop.formats import is_published, load_published
+from ..interop.formats import is_published, load_published, published_tokenizer
 from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
 from .config import RunConfig
 from .load import load_run
 from .weights.adapters import create_adapter, merge_adapters
-from .weights.published import published_tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,7 @@ def open_model(
 
 
 def _published(place: Path, name: str, device: str | None, longest: int | None) -> OpenedModel:
-    tokenizer: Any = published_tokenizer(str(place))
+    tokenizer: Any = published_tokenizer(place)
     model = load_published(place, **({} if longest is None else {"block_size": longest}))
     if not hasattr(model, "blocks") or not hasattr(model, "head"):
         raise CheckpointError(f"{place} has a {type(model).__name__}, which reads texts and writes none")
