@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..checkpoint.store import Warn, warn_user
-from ..data import Tokenizer, load_pretrained_tokenizer
+from ..data import Tokenizer
 from ..errors import CheckpointError, ConfigError, DataError, did_you_mean
 from ..files import FileError
 from ..nn.adapters.lora import has_adapters, merge_lora
@@ -16,6 +16,7 @@ from .gguf.model import is_gguf, load_gguf, read_config
 from .gguf.reader import GGUFFile
 from .gguf.vocabulary import copied_vocabulary, read_vocabulary
 from .huggingface import describe_huggingface, is_huggingface, load_huggingface
+from .huggingface_tokenizer import read_tokenizer
 
 
 class Format(NamedTuple):
@@ -139,7 +140,7 @@ def published_tokenizer(place: str | Path) -> Tokenizer:
         DataError: if there is none, or minitrain cannot do exactly what it does.
         FileError: if a file of it is missing or cannot be read.
     """
-    return read_vocabulary(GGUFFile(place).metadata) if is_gguf(place) else load_pretrained_tokenizer(place)
+    return read_vocabulary(GGUFFile(place).metadata) if is_gguf(place) else read_tokenizer(place)
 
 
 def describe_published(place: str | Path) -> tuple[str, str, Any]:

@@ -17,16 +17,13 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint.store import Warn, warn_user
-from ..data.text.as_pretrained import as_pretrained
-from ..data.text.pretrained_files import TOKENIZER_FILES
-from ..data.text.pretrained_writing import role_ids, save_pretrained_tokenizer
-from ..data.text.roles import RoleTokens
-from ..errors import CheckpointError, DataError
+from ..errors import CheckpointError
 from ..files import FileError, make_folder, parse_json, read_file, write_atomically
 from ..nn.core.module import Module
 from .families.known import FAMILIES
 from .family import Family, read_settings, write_settings
 from .gguf.vocabulary import check_size
+from .huggingface_tokenizer import ALL_FILES, write_tokenizer
 from .table import Row, arrays_of, build_blank, check_shapes, decoder_sizes, fill, shortened, without_block_size
 from .tensor_files import INDEX, LARGEST_SHARD, SINGLE, TensorFile, open_tensors, rounded, to_float32, write_tensors
 
@@ -182,7 +179,7 @@ def save_huggingface(
         largest: bytes of weights in one file; a larger model is written as several files with an index.
         tie_twice: whether the matrix of a tied output layer is written a second time, for programs that look for it.
         tokenizer: the model's tokenizer, which is written as ``tokenizer.json`` with its settings.
-        warn: called with a sentence if it cannot be written, and is left out.
+        warn: called with a sentence if transformers cannot have it, and minitrain alone will find it.
 
     Returns:
         The family that it was written as, such as ``"llama"``.
@@ -195,7 +192,7 @@ def save_huggingface(
     folder = Path(folder)
     config: Any = getattr(model, "config", None)
     family = family_of(config)
-    for name in (CONFIG, SINGLE, INDEX, *(TOKENIZER_FILES if tokenizer is not None else ())):
+    for name in (CONFIG, SINGLE, INDEX, *(ALL_FILES if tokenizer is not None else ())):
         if (folder / name).exists():
             raise CheckpointError(f"{folder} holds a model already: there is {name} in it; give another folder")
     if tokenizer is not None:
@@ -213,19 +210,9 @@ def save_huggingface(
     family.add(folder, config)
     settings = write_settings(family, config) | {"dtype": dtype, "torch_dtype": dtype}
     if tokenizer is not None:
-        settings |= _write_tokenizer(tokenizer, folder, config.block_size, warn)
+        settings |= write_tokenizer(tokenizer, family, folder, config.block_size, warn)
     write_atomically(folder / CONFIG, json.dumps(settings, indent=2, sort_keys=True).encode() + b"\n")
     return family.name
-
-
-def _write_tokenizer(tokenizer: Any, folder: Path, longest: int, warn: Warn) -> dict[str, Any]:
-    """The files of a tokenizer; returns what ``config.json`` says of it."""
-    try:
-        save_pretrained_tokenizer(tokenizer, folder, longest=longest)
-    except DataError as error:
-        warn(f"{folder} has no tokenizer: {error}")
-        return role_ids(tokenizer) if isinstance(tokenizer, RoleTokens) else {}
-    return role_ids(as_pretrained(tokenizer))
 
 
 def family_of(config: Any) -> Family:

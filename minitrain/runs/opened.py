@@ -11,6 +11,7 @@ from ..checkpoint.store import CheckpointStore, Warn, warn_user
 from ..errors import CheckpointError
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS
+from ..generation.text.detokenize import unused_tokens
 from ..interop.formats import is_published, load_published, published_tokenizer
 from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
@@ -45,12 +46,8 @@ class OpenedModel:
 
     @property
     def unused_tokens(self) -> range:
-        """Ids that the model has and its tokenizer does not; they have no text, so none may be written.
-
-        Published models have some: their tables are padded to a size that is fast.
-        """
-        known = getattr(self.tokenizer, "vocab_size", self.model.config.vocab_size)
-        return range(known, self.model.config.vocab_size)
+        """Ids that the model has and its tokenizer does not, see `minitrain.generation.text.detokenize`."""
+        return unused_tokens(self.model, self.tokenizer)
 
     def at(self, checkpoint: str) -> OpenedModel:
         """The same model with the weights of another checkpoint of its run.

@@ -152,7 +152,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a merge twice": (lambda: BPETokenizer([("a", "b"), ("b", "c"), ("a", "b")]), "a pair of merges twice"),
     "many ends": (lambda: PretrainedTokenizer(described("gpt-2"), end=[*SPECIAL, "a"]), "3 tokens at most"),
     "scores in float64": (
-        lambda: SentencePieceTokenizer([*zip(*PIECES, strict=True)][0], [0.1] * len(PIECES), [p[2] for p in PIECES]),
+        lambda: SentencePieceTokenizer(next(zip(*PIECES, strict=True)), [0.1] * len(PIECES), [p[2] for p in PIECES]),
         "some texts would get other",
     ),
 }

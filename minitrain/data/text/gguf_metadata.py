@@ -105,11 +105,9 @@ def _facts(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
 
 def _byte_level_bpe(tokenizer: PretrainedTokenizer, rows: int) -> dict[str, Any]:
     description = tokenizer.to_json()["tokenizer"]
-    kind, parts = description["model"].get("type", "BPE"), parts_of(description["decoder"])
-    if kind != "BPE" or [part["type"] for part in parts] != ["ByteLevel"]:
+    if not _is_byte_level(tokenizer):
         raise DataError("GGUF holds byte-level BPE and SentencePiece's BPE, and this tokenizer is neither")
-    meaning = _meaning(tokenizer)
-    words = next((name for name in WORDS if _words(*WORDS[name]) == meaning["words"]), None)
+    meaning, words = _meaning(tokenizer), words_of(tokenizer)
     if words is None:
         raise DataError(
             f"GGUF names the pattern that splits a text into words; this one is none of those with a name here, "
@@ -157,6 +155,20 @@ def _meaning(tokenizer: PretrainedTokenizer) -> dict[str, Any]:
         "roles": (tokenizer.begin_id, tokenizer.end_ids, tokenizer.pad_id, tokenizer.chat_template),
         "size": tokenizer.vocab_size,
     }
+
+
+def words_of(tokenizer: PretrainedTokenizer) -> str | None:
+    """The name in GGUF of how a byte-level BPE tokenizer splits texts into words; ``None`` if there is none."""
+    if not _is_byte_level(tokenizer):
+        return None
+    words = _meaning(tokenizer)["words"]
+    return next((name for name in WORDS if _words(*WORDS[name]) == words), None)
+
+
+def _is_byte_level(tokenizer: PretrainedTokenizer) -> bool:
+    description = tokenizer.to_json()["tokenizer"]
+    decoder = [part["type"] for part in parts_of(description["decoder"])]
+    return description["model"].get("type", "BPE") == "BPE" and decoder == ["ByteLevel"]
 
 
 def _words(normalizer: Any, pre_tokenizer: Any, whole_words: bool) -> tuple[Any, ...]:

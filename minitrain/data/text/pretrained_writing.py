@@ -61,7 +61,7 @@ def role_ids(tokenizer: RoleTokens) -> dict[str, Any]:
 def _settings(tokenizer: PretrainedTokenizer, longest: int | None) -> dict[str, Any]:
     """What ``tokenizer_config.json`` says."""
     special = {number: name for name, number in tokenizer.special_tokens.items()}
-    roles = {"bos_token": tokenizer.begin_id, "pad_token": tokenizer.pad_id}
+    roles = {"bos_token": tokenizer.begin_id, "pad_token": tokenizer.pad_id, "unk_token": None, "eos_token": None}
     for role, number in roles.items():
         if number is not None and number not in special:
             raise DataError(
@@ -70,10 +70,11 @@ def _settings(tokenizer: PretrainedTokenizer, longest: int | None) -> dict[str, 
             )
     if tokenizer.end_ids and tokenizer.end_ids[0] in special:
         roles["eos_token"] = tokenizer.end_ids[0]
+    # What has no name is named as such: some classes of transformers would add tokens of their own.
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # what tokenizer.json says, and nothing more
         "clean_up_tokenization_spaces": False,
-        **{role: special[number] for role, number in roles.items() if number is not None},
+        **{role: None if number is None else special[number] for role, number in roles.items()},
     }
     if longest is not None:
         settings["model_max_length"] = longest
