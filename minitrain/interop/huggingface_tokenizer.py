@@ -13,7 +13,7 @@ from typing import Any
 from ..checkpoint.store import Warn
 from ..data import Tokenizer, load_pretrained_tokenizer, save_pretrained_tokenizer, tokenizer_from_json
 from ..data.text.as_pretrained import as_pretrained
-from ..data.text.gguf_metadata import words_of
+from ..data.text.gguf_metadata import gguf_from_tokenizer
 from ..data.text.pretrained_checks import LARGEST_FILE, MOST_CONTAINERS
 from ..data.text.pretrained_files import TOKENIZER_FILES
 from ..data.text.pretrained_writing import role_ids
@@ -45,7 +45,7 @@ def write_tokenizer(tokenizer: Any, family: Family, folder: Path, longest: int, 
     """
     try:
         pretrained = as_pretrained(tokenizer)
-        if family.words and words_of(pretrained) != family.words:
+        if family.words and not _splits_as(pretrained, family.words):
             raise DataError(
                 f"for a {family.name}, transformers splits texts by the rule of that model, whatever the file says"
             )
@@ -55,6 +55,14 @@ def write_tokenizer(tokenizer: Any, family: Family, folder: Path, longest: int, 
         write_atomically(folder / OWN_TOKENIZER, json.dumps(tokenizer.to_json()).encode() + b"\n")
         return role_ids(tokenizer) if isinstance(tokenizer, RoleTokens) else {}
     return role_ids(pretrained)
+
+
+def _splits_as(tokenizer: Tokenizer, words: str) -> bool:
+    """Whether a tokenizer is byte-level BPE with the pre-tokenizer that GGUF calls ``words``, and nothing else."""
+    try:
+        return bool(gguf_from_tokenizer(tokenizer, tokenizer.vocab_size)["tokenizer.ggml.pre"] == words)
+    except DataError:
+        return False
 
 
 def read_tokenizer(folder: str | Path) -> Tokenizer:

@@ -129,6 +129,13 @@ def flagged(**flags: bool) -> list[dict[str, Any]]:
     return [{**token, **flags} for token in described("gpt-2")["added_tokens"]]
 
 
+def without_letter(letter: str, **model: Any) -> PretrainedTokenizer:
+    """One that has no token for a byte, as SmolLM2's."""
+    vocab = {token: number for token, number in described("gpt-2")["model"]["vocab"].items() if letter not in token}
+    merges = [pair for pair in described("gpt-2")["model"]["merges"] if letter not in "".join(pair)]
+    return changed("gpt-2", model={"vocab": vocab, "merges": merges, **model})
+
+
 SPLIT = {"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Isolated", "invert": False}
 REFUSED: dict[str, tuple[Any, str]] = {
     "characters": (lambda: CharTokenizer("ab"), "this tokenizer is neither"),
@@ -144,6 +151,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "single words": (lambda: changed("gpt-2", added_tokens=flagged(single_word=True)), "some texts would get other"),
     "spaces of tokens": (lambda: changed("gpt-2", added_tokens=flagged(lstrip=True)), "some texts would get other"),
     "a suffix": (lambda: changed("gpt-2", model={"end_of_word_suffix": "~"}), "some texts would get other"),
+    "bytes by name": (lambda: without_letter("é", byte_fallback=True), "some texts would get other"),
+    "an unknown token": (lambda: without_letter("é", unk_token="a"), "some texts would get other"),
     "an end token": (
         lambda: changed("gpt-2", post_processor={"type": "BertProcessing", "sep": ["<|im_end|>", 2], "cls": ["a", 68]}),
         "some texts would get other",
@@ -163,6 +172,13 @@ def test_what_gguf_cannot_say_is_refused(what: str) -> None:
     make, message = REFUSED[what]
     with pytest.raises(DataError, match=message):
         gguf_from_tokenizer(make(), 1000)
+
+
+def test_a_vocabulary_without_a_byte() -> None:
+    """Texts lose it, there and here."""
+    tokenizer = without_letter("é")
+    again = tokenizer_from_gguf(plain_metadata(gguf_from_tokenizer(tokenizer, 1000)))
+    assert again.encode("aé漢").tolist() == tokenizer.encode("aé漢").tolist()
 
 
 def test_a_text_that_spells_an_added_token() -> None:

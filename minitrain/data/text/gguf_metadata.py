@@ -105,9 +105,11 @@ def _facts(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
 
 def _byte_level_bpe(tokenizer: PretrainedTokenizer, rows: int) -> dict[str, Any]:
     description = tokenizer.to_json()["tokenizer"]
-    if not _is_byte_level(tokenizer):
+    decoder = [part["type"] for part in parts_of(description["decoder"])]
+    if description["model"].get("type", "BPE") != "BPE" or decoder != ["ByteLevel"]:
         raise DataError("GGUF holds byte-level BPE and SentencePiece's BPE, and this tokenizer is neither")
-    meaning, words = _meaning(tokenizer), words_of(tokenizer)
+    meaning = _meaning(tokenizer)
+    words = next((name for name in WORDS if _words(*WORDS[name]) == meaning["words"]), None)
     if words is None:
         raise DataError(
             f"GGUF names the pattern that splits a text into words; this one is none of those with a name here, "
@@ -138,7 +140,9 @@ def _meaning(tokenizer: PretrainedTokenizer) -> dict[str, Any]:
     description = tokenizer.to_json()["tokenizer"]
     model, added = description["model"], description["added_tokens"]
     vocab = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
-    unknown = None if all(letter in vocab for letter in byte_letters()) else model.get("unk_token")
+    unknown = (model.get("unk_token"), bool(model.get("byte_fallback")), bool(model.get("fuse_unk")))
+    if all(letter in vocab for letter in byte_letters()):  # no byte is unknown
+        unknown = (None, False, False)
     flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
     tokens = sorted((token["id"], token["content"], *(bool(token.get(flag)) for flag in flags)) for token in added)
     if description["normalizer"] is None and len({normalized for *_, normalized, _ in tokens}) == 1:
@@ -147,7 +151,7 @@ def _meaning(tokenizer: PretrainedTokenizer) -> dict[str, Any]:
         "vocab": vocab,
         "merges": [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model.get("merges", ())],
         "pieces": [model.get(name) or "" for name in ("continuing_subword_prefix", "end_of_word_suffix")],
-        "unknown": (unknown, bool(model.get("byte_fallback")), bool(model.get("fuse_unk"))) if unknown else None,
+        "unknown": unknown,
         "words": _words(description["normalizer"], description["pre_tokenizer"], bool(model.get("ignore_merges"))),
         "frame": [_framed(part) for part in parts_of(description["post_processor"]) if part["type"] != "ByteLevel"],
         "decoder": [part["type"] for part in parts_of(description["decoder"])],
@@ -155,20 +159,6 @@ def _meaning(tokenizer: PretrainedTokenizer) -> dict[str, Any]:
         "roles": (tokenizer.begin_id, tokenizer.end_ids, tokenizer.pad_id, tokenizer.chat_template),
         "size": tokenizer.vocab_size,
     }
-
-
-def words_of(tokenizer: PretrainedTokenizer) -> str | None:
-    """The name in GGUF of how a byte-level BPE tokenizer splits texts into words; ``None`` if there is none."""
-    if not _is_byte_level(tokenizer):
-        return None
-    words = _meaning(tokenizer)["words"]
-    return next((name for name in WORDS if _words(*WORDS[name]) == words), None)
-
-
-def _is_byte_level(tokenizer: PretrainedTokenizer) -> bool:
-    description = tokenizer.to_json()["tokenizer"]
-    decoder = [part["type"] for part in parts_of(description["decoder"])]
-    return description["model"].get("type", "BPE") == "BPE" and decoder == ["ByteLevel"]
 
 
 def _words(normalizer: Any, pre_tokenizer: Any, whole_words: bool) -> tuple[Any, ...]:
