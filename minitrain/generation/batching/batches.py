@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...errors import ConfigError
+from ..ending import Detokenize
 from ..params import SamplingParams
 from ..sessions.choice import open_session
 from ..sessions.session import LanguageModel, Session
 from .engine import Engine
-from .requests import Detokenize, Event, Result, Sample, checked_prompt
+from .requests import Event, Result, Sample, checked_prompt
 
 
 def batch_generate(

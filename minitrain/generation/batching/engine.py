@@ -19,9 +19,10 @@ from ...backend.arrays import Array, to_numpy
 from ...errors import ConfigError, MinitrainError
 from ...random import Key, uniform_number
 from ..context import restart_length
+from ..ending import Detokenize
 from ..params import SamplingParams
 from ..sessions.session import Session, Tokens
-from .requests import Detokenize, Event, Request, Running
+from .requests import Event, Request, Running
 
 
 class Engine:
@@ -232,17 +233,12 @@ class Engine:
                 number = uniform_number(each.key.fold(each.length)) if request.params.temperature else 0.0
                 choice = request.chooser(logits, each.tokens[: each.length], len(request.prompt), number)
                 each.add(choice.token)
-                stopped_by = each.stopped_by(choice.token)
+                ending = each.end(choice.token)
             except Exception as error:  # also of the request's own processor, or of the detokenizer
                 self._fail(each, error, events)
                 return  # with all samples of the request
-            reason = None
-            if stopped_by is not None:
-                reason = "stop"
-            elif each.length - len(request.prompt) == request.params.max_new_tokens:
-                reason = "length"
-            events.append(each.event(choice, reason, stopped_by))
-            if reason is not None:
+            events.append(each.event(choice, ending))
+            if ending.reason is not None:
                 self._release(each)
                 del request.unfinished[each.index]
                 if not request.unfinished:

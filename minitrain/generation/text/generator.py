@@ -15,10 +15,11 @@ from ..batching.requests import Event
 from ..params import SamplingParams
 from ..sessions.choice import open_session
 from ..sessions.session import Tokens
+from ..ending import stop_strings_of
+from ..stop_strings import StopStrings
 from .chat import Message, apply_chat_template
 from .constraints import Grammar, Processor, end_tokens
 from .detokenize import Detokenizer, encode_prompt
-from .stop_strings import StopStrings
 
 
 class TextGenerator:
@@ -195,11 +196,10 @@ class _Writer:
     """Turns the events of one request into text."""
 
     def __init__(self, tokenizer: Any, prompt: Tokens, params: SamplingParams, grammar: Grammar | None) -> None:
-        self._stop, self._least = StopStrings(params.stop), params.min_new_tokens
+        self._stop = stop_strings_of(params)
         self._detokenizer = Detokenizer(tokenizer, after=prompt.tolist())
         self._grammar = None if grammar is None else grammar.after(prompt)
         self._tokens = prompt.tolist()
-        self._new = 0
         self.ended = False
         # Stop strings are looked for here, where text is held back for them.
         self.params = replace(params, stop=(), processor=_both(params.processor, self._grammar))
@@ -210,20 +210,15 @@ class _Writer:
             return ""
         text = ""
         if event.token is not None and not isinstance(event.stopped_by, int):  # the end token is no text
-            self._new += 1
             self._tokens.append(event.token)
-            text = self._shown(self._detokenizer.add(event.token))
+            text = self._stop.add(self._detokenizer.add(event.token))
         if self._stop.found is not None:
             self.ended = True
             return text
         if event.finish_reason is not None or self._finished():
             self.ended = True
-            text += self._shown(self._detokenizer.finish()) + self._stop.finish()
+            text += self._stop.add(self._detokenizer.finish()) + self._stop.finish()
         return text
-
-    def _shown(self, text: str) -> str:
-        """What stop strings let through; they are overlooked in the first tokens if a text has a least length."""
-        return text if self._new < self._least else self._stop.add(text)
 
     def _finished(self) -> bool:
         """Whether the grammar is at its end, and there is no token to say so."""
