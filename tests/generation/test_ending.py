@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from minitrain.errors import ConfigError
 from minitrain.generation import SamplingParams
 from minitrain.generation.ending import Ending, check_detokenizer, stop_strings_of
-from tests.generation.test_batches import ending_of
+from tests.helpers.decoding.plain_endings import ending_of
 
 PIECES = st.lists(st.text("ab", max_size=3), min_size=1, max_size=8)
 STOPS = st.lists(st.text("ab", min_size=1, max_size=4), max_size=3)

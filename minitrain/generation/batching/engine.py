@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from ...backend.arrays import Array, to_numpy
+from ...backend.arrays import Array
 from ...errors import ConfigError, MinitrainError
 from ...random import Key, uniform_number
+from ..choosing import float_rows
 from ..context import restart_length
 from ..ending import Detokenize
 from ..params import SamplingParams
@@ -211,7 +210,7 @@ class Engine:
     def _extend(self, fed: dict[int, Tokens]) -> Iterable[Array | MinitrainError]:
         """A row of logits (V,) for each slot, or the error that its tokens cause."""
         try:
-            return _rows(self.session.extend(fed))
+            return float_rows(self.session.extend(fed))
         except MinitrainError as error:
             if len(fed) == 1:
                 return [error]
@@ -278,9 +277,3 @@ class Engine:
         else:
             error.add_note(f"minitrain: in {where}")
         self._end(sample.request, "error", events, error)
-
-
-def _rows(logits: Array) -> Array:
-    """Logits (M, V) on the CPU, as floats that NumPy can compute with."""
-    rows = to_numpy(logits)
-    return rows if rows.dtype.kind == "f" else rows.astype(np.float32)
