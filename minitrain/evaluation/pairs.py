@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..generation.sessions.session import Tokens
-from ..generation.text.constraints import end_tokens
+from ..generation.text.vocabulary import end_tokens
 from ..generation.text.detokenize import encode_prompt
 
 

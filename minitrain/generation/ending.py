@@ -1,4 +1,4 @@
-"""Where a sample ends: at a stop token, at a stop string, or when it is long enough."""
+"""Where a sample ends: at a stop token, at a stop string, when its form is complete, or when it is long enough."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class Ending:
     token that completes one; if another string that began earlier may still become complete, it is some tokens later.
     A stop token is no text here.
 
+    A processor may have a method ``finished(tokens (n,)) -> bool``, which says of a text, prompt included, that nothing
+    can follow it. The sample ends then, whatever its length.
+
     Args:
         params: what the sample was asked for.
         prompt: (n,) token ids before it.
@@ -34,17 +37,23 @@ class Ending:
     def __init__(self, params: SamplingParams, prompt: Tokens, detokenizer: Detokenize | None) -> None:
         self.reason: str | None = None
         self.stopped_by: int | str | None = None
-        self._params, self._new = params, 0
+        self._params, self._prompt = params, len(prompt)
+        self._finished = getattr(params.processor, "finished", None)
         self._strings: StopStrings | None = None
         if params.stop and detokenizer is not None:
             self._strings, self._text_of = stop_strings_of(params), detokenizer(prompt)
 
-    def add(self, token: int) -> bool:
-        """Whether the sample ends with this token, its next one."""
+    def add(self, tokens: Tokens) -> bool:
+        """Whether the sample ends with its next token.
+
+        Args:
+            tokens: (n,) the prompt and all new tokens; the last of them is the next one.
+        """
         params, strings = self._params, self._strings
-        self._new += 1
-        stopped = self._new >= params.min_new_tokens and token in params.stop_token_ids
-        ended = stopped or self._new >= params.max_new_tokens
+        token, new = int(tokens[-1]), len(tokens) - self._prompt
+        stopped = new >= params.min_new_tokens and token in params.stop_token_ids
+        finished = stopped or (self._finished is not None and self._finished(tokens))
+        ended = finished or new >= params.max_new_tokens
         if strings is not None:
             if not stopped:
                 strings.add(self._text_of(token))
@@ -53,7 +62,7 @@ class Ending:
             self.stopped_by = strings.found
         if stopped and self.stopped_by is None:
             self.stopped_by = token
-        if self.stopped_by is not None:
+        if finished or self.stopped_by is not None:
             self.reason = "stop"
         elif ended:
             self.reason = "length"

@@ -54,7 +54,8 @@ class SamplingParams:
         logprobs: ``None`` for no log-probabilities, 0 for that of the chosen token, and ``n`` for those of the ``n``
             most likely tokens too. They are of the model's own distribution, before any of these settings.
         processor: a function of your own, ``(tokens (n,), logits (V,)) -> logits (V,)``. It comes after the other
-            changes of logits and before the temperature. It sees the prompt and the tokens chosen so far.
+            changes of logits and before the temperature. It sees the prompt and the tokens chosen so far. If it has a
+            method ``finished(tokens (n,)) -> bool``, a sample ends when that is true, before ``min_new_tokens`` too.
 
     Raises:
         ConfigError: if a setting is out of range or at odds with another one.

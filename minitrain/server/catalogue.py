@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ConfigError, MinitrainError
 from ..generation import ChatTemplate, SamplingParams, session_for
-from ..generation.text.constraints import end_tokens
+from ..generation.text.vocabulary import end_tokens
 from ..runs.opened import OpenedModel
 from .answers import ApiError
 from .limits import Limits

@@ -41,7 +41,7 @@ def test_stop_strings_stop_tokens_and_lengths(
     expected = ending_of(seen, stop, least) if stop else None
     told = []
     for i in range(most):
-        ended = one.add(i)
+        ended = one.add(np.array([7, *range(i + 1)], np.int32))
         told.append((one.reason, one.stopped_by))
         assert ended == (one.reason is not None)
         if ended:
@@ -72,9 +72,26 @@ def test_the_text_ends_before_the_earliest_string(pieces: list[str], stop: list[
 
 def test_a_forced_stop_token_before_the_least_length_ends_nothing() -> None:
     one = ending([], stop_token_ids=[3], min_new_tokens=2, max_new_tokens=5)
-    assert not one.add(3)
-    assert one.add(3)
+    assert not one.add(np.array([7, 3], np.int32))
+    assert one.add(np.array([7, 3, 3], np.int32))
     assert (one.reason, one.stopped_by) == ("stop", 3)
+
+
+def test_a_form_that_is_complete() -> None:
+    """It ends the sample before the least length; a stop string that is complete counts all the same."""
+
+    class Form:
+        def finished(self, tokens: Any) -> bool:
+            return bool(len(tokens) == 4)
+
+        def __call__(self, tokens: Any, logits: Any) -> Any:
+            return logits
+
+    for stop, stopped_by in ((["x"], None), (["b", "abcd"], "b")):
+        one = ending(["a", "b", "c"], stop=stop, processor=Form(), min_new_tokens=0 if stopped_by else 5)
+        told = [one.add(np.array([7, *range(n)], np.int32)) for n in (1, 2, 3)]
+        assert told == [False, False, True]
+        assert (one.reason, one.stopped_by) == ("stop", stopped_by)
 
 
 def test_stop_strings_need_a_detokenizer() -> None:

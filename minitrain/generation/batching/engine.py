@@ -232,7 +232,7 @@ class Engine:
                 number = uniform_number(each.key.fold(each.length)) if request.params.temperature else 0.0
                 choice = request.chooser(logits, each.tokens[: each.length], len(request.prompt), number)
                 each.add(choice.token)
-                ending = each.end(choice.token)
+                ending = each.end()
             except Exception as error:  # also of the request's own processor, or of the detokenizer
                 self._fail(each, error, events)
                 return  # with all samples of the request

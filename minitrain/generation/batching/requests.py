@@ -18,7 +18,8 @@ from ..params import SamplingParams
 from ..sessions.session import Tokens
 
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
-"""A stop token or stop string came; ``max_new_tokens`` were chosen; the request was cancelled; it failed."""
+"""A stop token or stop string came, or a form was complete; ``max_new_tokens`` were chosen; the request was cancelled; it
+failed."""
 
 
 class Event(NamedTuple):
@@ -180,11 +181,11 @@ class Running:
         self.tokens[self.length] = token
         self.length += 1
 
-    def end(self, token: int) -> Ending:
-        """How the sample stands with ``token``, its last one."""
+    def end(self) -> Ending:
+        """How the sample stands with its last token."""
         if self._ending is None:
             self._ending = Ending(self.request.params, self.request.prompt, self.request.detokenizer)
-        self._ending.add(token)
+        self._ending.add(self.tokens[: self.length])
         return self._ending
 
     def event(self, choice: Choice, ending: Ending) -> Event:

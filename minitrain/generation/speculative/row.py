@@ -109,20 +109,18 @@ class Row:
                 f"the draft's probabilities have shape {draft.shape}, expected {(len(drafted), logits.shape[1])}, one "
                 "for each token of the model's vocabulary: the draft needs the same vocabulary"
             )
-        kept: list[int] = []
-        for token in tokens:
-            self._choices.append(self._chooser.told(token, logits[len(kept)]))
-            kept.append(token)
-            if self.ending.add(token):
+        for i, token in enumerate(tokens):
+            self._choices.append(self._chooser.told(token, logits[i]))
+            self.text = np.append(self.text, np.int32(token))
+            if self.ending.add(self.text):
                 break
-        accepted = len(kept) - (len(kept) > len(drafted) or kept[-1] != drafted[len(kept) - 1])
+        accepted = i if i == len(drafted) or token != drafted[i] else i + 1
         self._drafted += len(drafted)
         self._accepted += accepted
         self._passes += 1
         if self.max_draft_tokens is not None and len(drafted):
             longer = self.draft_tokens + 2 if accepted == len(drafted) else accepted + 1
             self.draft_tokens = min(longer, self.max_draft_tokens)
-        self.text = np.concatenate([self.text, np.array(kept, np.int32)])
 
     def result(self) -> Speculated:
         """The new tokens, why they ended, and the counts."""
