@@ -207,6 +207,13 @@ def test_tokens_outside_the_form() -> None:
         processor(np.array([3, 70], np.int32), np.zeros(96, np.float32))
 
 
+def test_a_form_that_is_too_large_to_follow() -> None:
+    schema = {"properties": {f"p{i}": {"type": "integer"} for i in range(1000)}}
+    processor = Grammar.json_schema(schema | {"type": "object"}, tokenizer_of("byte"), end_ids=[0]).after([])
+    with pytest.raises(DataError, match="cannot be followed: .*max is 2000"):
+        processor(np.array([ord("{")], np.int32), np.zeros(256, np.float32))
+
+
 def test_a_vocabulary_without_the_characters() -> None:
     for pattern in ("x", "x|y"):
         grammar = Grammar.regex(pattern, CharTokenizer("ab"))

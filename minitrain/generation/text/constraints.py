@@ -186,6 +186,8 @@ class Processor:
         matcher = (self.grammar._start if before is None else before.matcher).deep_copy()
         for token in new.tolist() if before is None else [int(new[-1])]:
             if not matcher.consume_token(token):
+                if "satisfy the grammar" not in matcher.get_error():  # a limit of the library was reached
+                    self.grammar._check(matcher)
                 raise DataError(
                     f"token {token} does not continue this text in its form; a constraint needs a text that began "
                     "with it: was the prompt given to after()?"
