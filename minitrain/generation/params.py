@@ -28,8 +28,8 @@ class SamplingParams:
 
     Attributes:
         max_new_tokens: the most tokens of a sample.
-        min_new_tokens: the least tokens: before that, stop tokens are banned, and stop strings are overlooked; one counts
-            if it begins in the text of the last of these tokens or later.
+        min_new_tokens: the least tokens: before that, stop tokens are banned and stop strings are overlooked. A string
+            counts if it begins in the text of the last of these tokens or later.
         temperature: logits are divided by it. Below 1, output is more predictable; above 1, more varied. 0 always
             takes the most likely token (greedy).
         top_k: choose only among this many of the most likely tokens; ``None`` for all.

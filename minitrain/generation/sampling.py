@@ -1,4 +1,4 @@
-"""From logits to a token for each row of a batch: temperature, top-k, top-p (nucleus) sampling, as one pure function."""
+"""From logits to tokens, a row each: temperature, top-k, top-p (nucleus) sampling, as one pure function."""
 
 from __future__ import annotations
 

@@ -42,7 +42,9 @@ async def grammar_of(fields: Fields, served: Served, limits: Limits) -> Grammar 
         case "json_schema":
             schema = _schema_of(asked.get("json_schema"), limits)
         case _:
-            raise asked.wrong("type", "text, json_object or json_schema") if "type" in value else _refused("has no type")
+            raise (
+                asked.wrong("type", "text, json_object or json_schema") if "type" in value else _refused("has no type")
+            )
     asked.finish()
     if schema is None:
         return None

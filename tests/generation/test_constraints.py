@@ -210,7 +210,7 @@ def test_tokens_outside_the_form() -> None:
 def test_a_form_that_is_too_large_to_follow() -> None:
     schema = {"properties": {f"p{i}": {"type": "integer"} for i in range(1000)}}
     processor = Grammar.json_schema(schema | {"type": "object"}, tokenizer_of("byte"), end_ids=[0]).after([])
-    with pytest.raises(DataError, match="cannot be followed: .*max is 2000"):
+    with pytest.raises(DataError, match=r"cannot be followed: .*max is 2000"):
         processor(np.array([ord("{")], np.int32), np.zeros(256, np.float32))
 
 

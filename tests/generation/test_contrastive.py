@@ -124,7 +124,7 @@ def test_a_step_runs_the_model_once_on_the_candidates() -> None:
     contrastive_generate(model, [[1, 2, 3]], max_new_tokens=4, top_k=5)
     assert fed == [(1, 3), (5, 1), (5, 1), (5, 1), (5, 1)]
     fed.clear()
-    contrastive_generate(model, [list(range(12)) + [1, 2, 3]], max_new_tokens=3, top_k=50)
+    contrastive_generate(model, [[*range(12), 1, 2, 3]], max_new_tokens=3, top_k=50)
     assert fed == [(1, 15), (V, 1), (1, 7), (V, 1), (V, 1)], "16 tokens, then the last 8, with each candidate"
 
 

@@ -20,9 +20,9 @@ LAST = 1 - 2.0**-32  # the largest number that minitrain.random.uniform gives
 
 Settings = dict[str, Any]
 # Never a difference that is lost beside the largest logit.
-LOGITS = st.lists(st.floats(-6, 6).map(lambda x: round(x, 6)) | st.sampled_from([0.0, 1.0, -np.inf]), min_size=1, max_size=12).filter(
-    lambda row: max(row) > -np.inf
-)
+LOGITS = st.lists(
+    st.floats(-6, 6).map(lambda x: round(x, 6)) | st.sampled_from([0.0, 1.0, -np.inf]), min_size=1, max_size=12
+).filter(lambda row: max(row) > -np.inf)
 SETTINGS = st.fixed_dictionaries(
     {
         "temperature": st.floats(0.2, 5),

@@ -163,4 +163,4 @@ class _Branches:
 def _normalized(states: Array) -> Array:
     """States (n, C) of length 1, or 0."""
     length = np.linalg.norm(states, axis=-1, keepdims=True)  # (n, 1)
-    return states / np.where(length > 0, length, 1)  # type: ignore[no-any-return]
+    return states / np.where(length > 0, length, 1)

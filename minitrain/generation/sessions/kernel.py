@@ -143,7 +143,7 @@ class KernelSession:
             self._first[slot] = 0
 
     def copy(self, source: int, target: int) -> None:
-        """See `Session`. What both sequences begin with is not copied: the same tokens have the same keys and values."""
+        """See `Session`. What both sequences begin with is not copied: equal tokens have equal keys and values."""
         from ...kernels.cpu.generation._layout import WIDTH
 
         if source == target:

@@ -15,8 +15,8 @@ Numbers = Callable[[str, int], float]
 """A random number in [0, 1) of a row, for a purpose and a position of its text."""
 
 Target = Callable[[int], Array]
-"""The target's distribution (V,), up to a factor, after the first ``i`` drafted tokens. It is asked for only where all of
-these were kept: what is asked for of a text may be undefined for others."""
+"""The target's distribution (V,), up to a factor, after the first ``i`` drafted tokens. It is asked for only where all
+of these were kept: for other texts it may not be defined."""
 
 
 class Proposal(NamedTuple):

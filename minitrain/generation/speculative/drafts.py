@@ -28,8 +28,8 @@ class DraftRequest:
         most: how many tokens may be drafted, 1 or more.
         number: its random numbers.
         params: what was asked for. The number of new tokens may go beyond ``max_new_tokens``.
-        weights: the distribution (V,), up to a factor, that all these settings make of logits (V,) after a text (n,). It
-            raises an error where they leave no token, or where a function of the user's own does.
+        weights: the distribution (V,), up to a factor, that all these settings make of logits (V,) after a text (n,).
+            It raises an error where they leave no token, or where a function of the user's own does.
     """
 
     text: Tokens

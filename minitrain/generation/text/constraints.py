@@ -43,10 +43,11 @@ class Grammar:
         """Compile a grammar of llguidance.
 
         Args:
-            tokenizer: has ``token_bytes()``; or its `Vocabulary`, made once for several grammars.
+            tokenizer: has ``token_bytes()``; or its `minitrain.generation.text.vocabulary.Vocabulary`, made once for
+                several grammars.
             grammar: in the format of llguidance.
             end_ids: the tokens that end a text; by default those of the tokenizer. Their own text cannot appear. A
-                `Vocabulary` has its own.
+                vocabulary has its own.
 
         Raises:
             ConfigError: if llguidance is not installed, or the tokenizer does not tell the bytes of its tokens.

@@ -12,10 +12,10 @@ import numpy as np
 from ...errors import ConfigError, ShapeError, did_you_mean
 from ..batching.engine import Engine
 from ..batching.requests import Event
+from ..ending import stop_strings_of
 from ..params import SamplingParams
 from ..sessions.choice import open_session
 from ..sessions.session import Tokens
-from ..ending import stop_strings_of
 from ..stop_strings import StopStrings
 from .chat import Message, apply_chat_template
 from .constraints import Grammar

@@ -9,12 +9,12 @@ from ...errors import ConfigError, DataError
 from .detokenize import bytes_of_tokens
 
 FORCED = 256
-"""Of text that is fixed, so many bytes are made into tokens at once. The library asks again for each token, and takes the
-first; a longer text would cost its square."""
+"""Of text that is fixed, so many bytes are made into tokens at once. The library asks again for each token, so a long
+text would cost its square."""
 
 
 class Vocabulary:
-    """What a `Grammar` needs to know of a tokenizer. It takes a while for a large one, and serves any number of grammars.
+    """What a `Grammar` needs to know of a tokenizer. Making it takes a while; it serves any number of grammars.
 
     Args:
         tokenizer: has ``token_bytes()``.
@@ -75,12 +75,14 @@ class _Tokenizer:
     def __call__(self, text: str | bytes) -> list[int]:
         """Token ids of a text, which the library asks for where only one text is possible.
 
-        A long text gets the tokens of its beginning. Their bytes must be those of the text. A tokenizer that changes texts, such as one that puts a space in front,
-        is replaced by the longest tokens that fit.
+        A long text gets the tokens of its beginning. Their bytes must be those of the text: a tokenizer that changes
+        texts, such as one that puts a space in front, is replaced by the longest tokens that fit.
         """
         wanted = (text.encode() if isinstance(text, str) else text)[:FORCED]
         try:
-            whole = wanted.decode(errors="ignore" if len(wanted) == FORCED else "strict")  # it may be cut in a character
+            whole = wanted.decode(
+                errors="ignore" if len(wanted) == FORCED else "strict"
+            )  # it may be cut in a character
             ids = [int(token) for token in self._tokenizer.encode(whole)]
             if b"".join([self._texts[token] for token in ids]) == whole.encode():
                 return ids

@@ -134,6 +134,8 @@ def test_some_guesses(drafted: list[int], numbers: list[float], kept: list[int])
 
 
 def test_nothing_is_computed_for_tokens_that_nobody_takes() -> None:
-    for accept in (accept_guesses(np.array([1, 0]), rows(TARGET[:1]), lambda *_: 0.3, 7),
-                   accept_drawn(np.array([1, 0]), DRAFT, rows(TARGET[:1]), lambda *_: 0.3, 7)):
+    for accept in (
+        accept_guesses(np.array([1, 0]), rows(TARGET[:1]), lambda *_: 0.3, 7),
+        accept_drawn(np.array([1, 0]), DRAFT, rows(TARGET[:1]), lambda *_: 0.3, 7),
+    ):
         assert next(accept) == 1
