@@ -18,7 +18,7 @@ from ..params import SamplingParams
 from ..sessions.session import Tokens
 
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
-"""A stop token or stop string came, or a form was complete; ``max_new_tokens`` were chosen; it was cancelled; it failed."""
+"""A stop token or string came, or a form was complete; ``max_new_tokens`` were chosen; it was cancelled; it failed."""
 
 
 class Event(NamedTuple):
