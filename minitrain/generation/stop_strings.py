@@ -78,6 +78,6 @@ class StopStrings:
         longest = max(map(len, self.stops), default=0)
         for start in range(max(0, len(text) - longest + 1), len(text)):
             rest = text[start:]
-            if any(len(rest) < len(stop) and stop.startswith(rest) for stop in self.stops):
+            if any(stop.startswith(rest) for stop in self.stops):
                 return start
         return len(text)

@@ -77,6 +77,13 @@ def test_a_forced_stop_token_before_the_least_length_ends_nothing() -> None:
     assert (one.reason, one.stopped_by) == ("stop", 3)
 
 
+def test_a_string_that_is_complete_counts_before_a_stop_token() -> None:
+    """It has waited for a longer one, which cannot come any more."""
+    one = ending(["a", "b", "c"], stop=["b", "abcd"], stop_token_ids=[2])
+    assert [one.add(np.array([7, *range(n)], np.int32)) for n in (1, 2, 3)] == [False, False, True]
+    assert (one.reason, one.stopped_by) == ("stop", "b")
+
+
 def test_a_form_that_is_complete() -> None:
     """It ends the sample before the least length; a stop string that is complete counts all the same."""
 
