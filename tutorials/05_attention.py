@@ -342,8 +342,9 @@ with np.errstate(all="ignore"):
 # **The softmax.** Take one row of scores $s$ and its weights $p_i = e^{s_i} / \sum_j e^{s_j}$. The quotient rule
 # gives a matrix of slopes, the *Jacobian*. With $\delta_{ij} = 1$ if $i = j$, else 0,
 #
-# $$\frac{\partial p_i}{\partial s_j} = \frac{\delta_{ij}\, e^{s_i} \sum_k e^{s_k} - e^{s_i} e^{s_j}}{(\sum_k
-# e^{s_k})^2} = p_i (\delta_{ij} - p_j)$$
+# $$\frac{\partial p_i}{\partial s_j}
+# = \frac{\delta_{ij}\, e^{s_i} \sum_k e^{s_k} - e^{s_i} e^{s_j}}{\big(\sum_k e^{s_k}\big)^2}
+# = p_i (\delta_{ij} - p_j)$$
 #
 # A larger $s_j$ lifts its own weight and lowers all others: they share a sum of 1. Multiply with the gradient of the
 # weights, and add up over $i$:
