@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,12 @@ def test_a_number_takes_its_place_in_the_text(value, digits):
 
 
 def test_a_line_may_end_within_a_number():
-    text = "It is {{ value:.1f | 5\n± 0.1 }}."
-    printed: list[str] = []
-    exec(question(numbers(text)), {"value": 5.0, "print": printed.append})
-    assert filled(text, printed[0]) == "It is 5.0."
+    whole = "It is {{ value:.1f | 5 ± 0.1 }}."
+    for place in (match.start() for match in re.finditer(" ", whole[6:])):
+        text = f"{whole[: 6 + place]}\n{whole[7 + place :]}"
+        printed: list[str] = []
+        exec(question(numbers(text)), {"value": 5.0, "print": printed.append})
+        assert filled(text, printed[0]).split() == ["It", "is", "5.0."]
 
 
 def test_folded_code_is_in_both_editions_and_opens_on_a_click():
