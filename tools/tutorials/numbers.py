@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .source import TutorialError
 
-PLACE = re.compile(r"\{\{ (.+?) \}\}")
+PLACE = re.compile(r"\{\{\s(.+?)\s\}\}", re.DOTALL)  # a line may end within
 RANGE = re.compile(r"(?:(?P<middle>\S+) ± (?P<width>\S+)|(?P<sign>[≤≥]) (?P<bound>\S+))")
 
 
@@ -32,7 +32,7 @@ class Number(NamedTuple):
         Raises:
             TutorialError: if the range cannot be read.
         """
-        inner, _, within = text.partition(" | ")
+        inner, _, within = " ".join(text.split()).partition(" | ")
         _, expression, spec, conversion = next(iter(Formatter().parse("{" + inner + "}")))
         if not expression or conversion:
             raise TutorialError(f"{{{{ {text} }}}} holds no expression")
