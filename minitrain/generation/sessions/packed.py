@@ -68,7 +68,7 @@ class PackedDecoder:
         self.eps = np.array([block.norm1.eps, head_eps, model.norm.eps], np.float32)
         table = model.tok_emb.weight
         tied = table is model.head.weight
-        self.embedding = np.ascontiguousarray(rounded(table.data, weights) if tied else table.data)
+        self.embedding = (rounded(table.data, weights) if tied else table.data).copy()
         self.places = _places(model.pos_emb, self.longest, self.width)
         self.cos, self.sin = _angles(attention.rope, self.longest, self.head_width)
         self.slopes = np.asarray([] if attention.alibi_slopes is None else attention.alibi_slopes, np.float32)
@@ -175,9 +175,10 @@ def _put_linear(entry: Array, column: int, matrices: _Pile, vectors: _Pile, line
 def _places(positions: Any, longest: int, width: int) -> Array:
     """The vectors (longest, C) that the layer of positions adds; no rows if there is none."""
     if isinstance(positions, LearnedPositions):
-        return np.ascontiguousarray(positions.weight.data)
+        return positions.weight.data.copy()
     if isinstance(positions, SinusoidalPositions):
-        return positions.forward(np.zeros((1, longest, width), np.float32))[0][0]  # type: ignore[no-any-return]
+        (places,), _ = positions.forward(np.zeros((1, longest, width), np.float32))
+        return places  # type: ignore[no-any-return]
     return np.empty((0, width), np.float32)
 
 
