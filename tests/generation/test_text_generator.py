@@ -24,8 +24,11 @@ from minitrain.generation import (
     find_tokenizer,
     generate_text_sampling,
     sample_text,
+    session_for,
 )
+from minitrain.generation.text import generator
 from minitrain.models.gpt import GPT, GPTConfig
+from tests.helpers.plain_generation import PlainModel
 from tests.helpers.texts.adversarial import TRAINING
 from tests.helpers.texts.chats import CHATML
 from tests.helpers.texts.tokenizers_of_others import SPECIAL, described
@@ -122,7 +125,7 @@ def test_a_processor_and_a_grammar() -> None:
     writer, grammar = writer_of("byte"), Grammar.regex("[a-z]{5}", writer_of("byte").tokenizer)
 
     def prefers(tokens: Any, logits: Any) -> Any:
-        logits[[ord("Q"), ord("q")]] += 100
+        logits[[ord("Q"), ord("q")]] = 100
         return logits
 
     assert "".join(writer.stream("a", 60, grammar=grammar, processor=prefers)) == "qqqqq"
@@ -168,12 +171,18 @@ class Own:
 
 
 class Bare:
+    """Returns the new tokens alone; of several texts, the first counts."""
+
+    def __init__(self, *texts: bytes) -> None:
+        self.texts = texts or (b"bcd",)
+
     def generate(self, tokens: Any, max_new_tokens: int) -> Any:
-        return [[*b"bcd"]]
+        return [[*text] for text in self.texts]
 
 
 class Transformers:
     def generate(self, inputs: Any = None, **settings: Any) -> Any:
+        assert isinstance(inputs, list)
         self.called = (inputs, settings)
         return np.array([[*inputs[0], *b"xyz"]])
 
@@ -184,12 +193,14 @@ def test_models_of_others() -> None:
     assert writer.generate("a", max_length=3, temperature=0.5) == "ab##"
     assert model.called == ([[97]], 3, 0.5)
     assert writer.generate("a", stop="##") == "ab"
-    assert writer.batch_generate(["a", "aa"], 4, stop=["c"]) == ["ab##", "aab##"]
+    assert writer.generate("a", stop="cd") == "ab##c", "what is held back is there at the end"
+    assert writer.batch_generate(["a", "aa", "b"], 4, stop=["c"]) == ["ab##", "aab##", "bb##"]
     with pytest.raises(ConfigError, match="takes no top_k; it takes max_new_tokens, temperature"):
         writer.generate("a", top_k=3)
     with pytest.raises(ConfigError, match="grammar is for minitrain's models"):
         writer.generate("a", grammar=object())
-    assert TextGenerator(Bare(), ByteTokenizer(), returns_prompt=False).generate("a") == "abcd"
+    for texts, text in (((), "abcd"), ((b"bc", b"de"), "abc"), ((b"b\xe2",), "ab\ufffd")):
+        assert TextGenerator(Bare(*texts), ByteTokenizer(), returns_prompt=False).generate("a") == text
     with pytest.raises(ConfigError, match="takes no temperature"):
         TextGenerator(Bare(), ByteTokenizer()).generate("a", temperature=0.5)
     with pytest.raises(ShapeError, match="returns_prompt=False"):
@@ -200,6 +211,54 @@ def test_models_of_others() -> None:
     assert like_transformers.called == ([[97]], {"max_new_tokens": 5, "top_k": 3, "do_sample": False})
     writer.generate("a", 5, 0.7)
     assert like_transformers.called[1] == {"max_new_tokens": 5, "temperature": 0.7, "do_sample": True}
+
+
+def test_a_session_is_no_model_of_others() -> None:
+    class Session(UncachedSession):
+        generate = Bare().generate
+
+    text = TextGenerator(Session(writer_of("byte").model, 1), ByteTokenizer()).generate("a", 3, seed=2)
+    assert text == writer_of("byte").generate("a", 3, seed=2)
+
+
+def test_the_tokenizer_that_is_given_comes_first() -> None:
+    model = SimpleNamespace(generate=Bare(b"b").generate, tokenizer=CharTokenizer("ab"))
+    assert TextGenerator(model, ByteTokenizer(), returns_prompt=False).generate("z") == "zb"
+    assert TextGenerator(model).tokenizer is model.tokenizer
+
+
+def test_no_more_slots_than_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def opens(model: Any, slots: int, *, device: str) -> Any:
+        opened.append((slots, device))
+        return session_for(model, slots)
+
+    monkeypatch.setattr(generator, "open_session", opens)
+    writer = TextGenerator(writer_of("byte").model, ByteTokenizer(), slots=2, device="elsewhere")
+    for n in (1, 2, 3):
+        writer.batch_generate(["a"] * n, 1)
+    assert opened == [(1, "elsewhere"), (2, "elsewhere"), (2, "elsewhere")]
+    with pytest.raises(ConfigError, match="slots = 0"):
+        TextGenerator(writer.model, ByteTokenizer(), slots=0).generate("a")
+
+
+def test_a_text_that_has_ended_takes_no_more_work() -> None:
+    model = PlainModel(256, 20)
+    writer = TextGenerator(model, ByteTokenizer())
+    forced = dict(enumerate(b"ab#cd"))
+    assert writer.generate("x", 50, forced_tokens=forced, stop="#") == "xab"
+    assert len(model.seen) == 3
+    assert writer.generate("x", 0) == "x"
+
+
+def test_the_end_of_a_grammar_is_its_own() -> None:
+    pytest.importorskip("llguidance")
+    from minitrain.generation import Grammar
+
+    writer, line = writer_of("char"), int(tokenizer_of("char").encode("\n")[0])
+    grammar = Grammar.regex("abc", writer.tokenizer, end_ids=[line])
+    assert writer.generate("a", 20, grammar=grammar) == "aabc"
 
 
 def test_the_tokenizer_is_found(tmp_path: Any) -> None:
@@ -217,6 +276,7 @@ def test_the_tokenizer_is_found(tmp_path: Any) -> None:
     ("chosen", "message"),
     [
         ({"surprise": 1}, "no setting 'surprise'"),
+        ({"max_new_tokens": 1}, "no setting 'max_new_tokens'"),
         ({"top_kk": 1}, "did you mean 'top_k'"),
         ({"top_k": 0}, "top_k"),
         ({"max_length": -1}, "max_new_tokens"),

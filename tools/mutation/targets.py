@@ -64,9 +64,6 @@ OWN_TESTS = {
     "generator": ["generation/test_text_generator.py"],
     "constraints": ["generation/test_constraints.py"],
     "chat": ["generation/test_chat_templates.py"],
-    "template_budget": ["generation/test_chat_templates.py"],
-    "template_filters": ["generation/test_chat_templates.py"],
-    "template_sandbox": ["generation/test_chat_templates.py"],
     **{
         name: [f"evaluation/test_{name}.py"]
         for name in ("calibration", "choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows")
