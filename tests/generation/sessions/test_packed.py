@@ -20,6 +20,8 @@ from minitrain.kernels.cpu.generation._layout import ABSENT, WIDTH, Entry, whole
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig, Seq2Seq, Seq2SeqConfig
 from minitrain.nn import GatedFeedForward, Linear, add_lora
 from minitrain.nn.attention.positions import alibi_slopes
+from minitrain.nn.attention.self_attention import MultiHeadAttention
+from minitrain.nn.blocks.block import PreNormBlock
 from tests.helpers.decoders import VOCABULARY, decoders, randomize
 from tests.helpers.own_product import only_with_own_product
 
@@ -198,8 +200,12 @@ def changed(change: Any) -> Llama:
     return model
 
 
-class Attends(type(llama().blocks[0].attention)):  # type: ignore[misc]
+class Attends(MultiHeadAttention):
     """Another attention."""
+
+
+class Block(PreNormBlock):
+    """Another block of the same parts."""
 
 
 def attends(block: Any) -> None:
@@ -233,6 +239,7 @@ def adapted() -> Llama:
         (llama(head_width=WIDEST_HEAD + 2), "heads wider than 256"),
         (changed(lambda block: setattr(block.feed_forward, "activation", "geglu")), "they know GELU and SwiGLU"),
         (changed(attends), "they do not know the layers of PreNormBlock"),
+        (changed(lambda block: setattr(block, "__class__", Block)), "they do not know the layers of Block"),
         (with_head(bias=True), "they do not know this head"),
     ],
 )
