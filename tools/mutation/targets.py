@@ -62,7 +62,6 @@ OWN_TESTS = {
     "sampled": ["generation/test_texts.py"],
     "continued": ["generation/test_texts.py"],
     "generator": ["generation/test_text_generator.py"],
-    "constraints": ["generation/test_constraints.py"],
     "chat": ["generation/test_chat_templates.py"],
     **{
         name: [f"evaluation/test_{name}.py"]
