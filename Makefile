@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow test-sweeps test-versions test-settings coverage mutants bench docs lint format clean
+.PHONY: help venv train test test-peers test-slow test-sweeps test-versions test-settings coverage mutants bench tutorials docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -64,7 +64,15 @@ bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, a
 	@$(PY) -m benchmarks $(ARGS)
 
 # The theme's banner about its own future says nothing about this site.
-docs: $(VENV)/.installed-docs ## build the documentation into site/
+tutorials: $(VENV)/.installed-tutorials ## run the notebooks and write them with their outputs to tutorials/out/
+	@echo "==> Running the notebooks"
+	@$(PY) -m tools.tutorials $(ARGS)
+	@touch tutorials/out/.built
+
+tutorials/out/.built: $(wildcard tutorials/*.py)
+	@$(MAKE) --no-print-directory tutorials ARGS=
+
+docs: $(VENV)/.installed-docs tutorials/out/.built ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
 	@echo "==> Built site/index.html"
 
@@ -113,6 +121,11 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev
 $(VENV)/.installed-sweeps: $(VENV)/.installed-dev
 	@echo "==> Installing the engines of sweeps (Ray is 250 MB)"
 	@$(PIP) --editable '.[sweep]'
+	@touch $@
+
+$(VENV)/.installed-tutorials: $(VENV)/.installed
+	@echo "==> Installing what runs the notebooks (jupytext, nbclient, ipykernel, scikit-learn)"
+	@$(PIP) --editable '.[tutorials]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

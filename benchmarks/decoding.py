@@ -105,8 +105,7 @@ def program(name: str, place: str) -> dict[str, Callable[[], float | None]]:
         session_for,
         speculative_generate,
     )
-    from minitrain.interop.formats import load_published
-    from minitrain.runs.weights.published import published_tokenizer
+    from minitrain.interop.formats import load_published, published_tokenizer
 
     model, tokenizer = load_published(place, block_size=BLOCK), published_tokenizer(place)
     weights = name if name in WEIGHTS else "float32"

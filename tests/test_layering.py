@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compat": TRAINING | {"formats"},
     "runs": TRAINING | {"conf", "formats"},
     "evaluation": ARRAYS | {"data", "files", "generation", "models", "ops", "runs"},
+    "tutorials": {"backend", "errors", "testing"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
     "server": TRAINING | {"formats", "runs"},

@@ -17,7 +17,7 @@ from ..sessions.choice import open_session
 from ..sessions.session import Tokens
 from .chat import Message, apply_chat_template
 from .constraints import Grammar, Processor, end_tokens
-from .detokenize import Detokenizer, encode_prompt
+from .detokenize import Detokenizer, encode_prompt, unused_tokens
 from .stop_strings import StopStrings
 
 
@@ -26,7 +26,7 @@ class TextGenerator:
 
     Settings of its methods are those of `SamplingParams` by their names, such as ``top_p=0.9``, ``stop="###"`` or
     ``seed=3``, and ``grammar``, a `Grammar` that the new text must have. A text ends with the tokenizer's end token,
-    unless ``stop_token_ids`` says otherwise.
+    unless ``stop_token_ids`` says otherwise. If the model has more tokens than the tokenizer, those are never chosen.
 
     A model with a method ``generate`` is asked to generate itself: ``model.generate(tokens (1, T0), max_new_tokens=…,
     temperature=…, …)``. It gets the settings that its signature names; transformers' models get theirs.
@@ -147,6 +147,8 @@ class TextGenerator:
                 raise ConfigError(f"there is no setting {name!r}: {did_you_mean(name, known)}see SamplingParams")
         if settings.get("num_samples", 1) != 1:
             raise ConfigError("a text has one continuation here: generate_text_sampling writes several")
+        if unused := unused_tokens(self.model, self.tokenizer):
+            settings = {**settings, "suppress_tokens": (*settings.get("suppress_tokens", ()), *unused)}
         ends = end_tokens(self.tokenizer) if grammar is None else grammar.end_ids
         return SamplingParams(
             **{"max_new_tokens": max_length, "temperature": temperature, "stop_token_ids": ends, **settings}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..batching.batches import batch_generate
 from ..batching.requests import Sample
 from ..params import SamplingParams
 from ..sessions.session import LanguageModel, Session
-from .detokenize import detokenizer_of, encode_prompt, text_pieces
+from .detokenize import detokenizer_of, encode_prompt, text_pieces, unused_tokens
 
 
 def generate_text_sampling(
@@ -27,7 +28,8 @@ def generate_text_sampling(
         model: the model, or a session of it.
         tokenizer: has ``encode(text)``, integers (T0,), and ``decode(tokens)``.
         prompts: texts of one character or more.
-        params: how tokens are chosen, for all texts or for each; stop strings work too.
+        params: how tokens are chosen, for all texts or for each; stop strings work too. If the model has more tokens
+            than the tokenizer, those are never chosen.
         slots: how many samples run at once.
         device: the model's device.
 
@@ -46,6 +48,10 @@ def generate_text_sampling(
         ```
     """
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    if unused := unused_tokens(model, tokenizer):
+        each = [params] * len(encoded) if params is None or isinstance(params, SamplingParams) else params
+        given = [one or SamplingParams() for one in each]
+        params = [replace(one, suppress_tokens=(*one.suppress_tokens, *unused)) for one in given]
     results = batch_generate(model, encoded, params, slots=slots, detokenizer=detokenizer_of(tokenizer), device=device)
     return [[_text(result.prompt, sample, tokenizer) for sample in result.samples] for result in results]
 

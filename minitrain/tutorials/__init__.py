@@ -1,0 +1,13 @@
+"""Exercises for notebooks: the reader writes a function, and the gradient checker says what is wrong with it.
+
+::
+
+    exercise = Exercise("square", forward=square, inputs={"x": (3, 4)}, hints=["d(x * x)/dx is 2 * x."])
+    exercise.check(my_square_backward)
+
+Nothing here is needed to train. The notebooks in ``tutorials/`` use it, and so can your own.
+"""
+
+from .exercise import Exercise as Exercise
+from .graph import draw_graph as draw_graph
+from .verdict import Verdict as Verdict

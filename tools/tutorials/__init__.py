@@ -1,0 +1,1 @@
+"""Runs the notebooks in ``tutorials/``, fills in their numbers, checks their exercises, and writes them with outputs."""

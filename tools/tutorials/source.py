@@ -1,0 +1,67 @@
+"""A notebook as its author writes it: a percent-format script with tagged cells.
+
+| tag | meaning |
+|---|---|
+| ``exercise`` | the reader's own cell; the built notebook has it as it is |
+| ``solution`` | a solution, folded; left out of the teacher's edition |
+| ``hidden`` | runs, but readers do not see it: wrong answers, assertions |
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TUTORIALS = ROOT / "tutorials"
+OUT = TUTORIALS / "out"
+TAGS = {"exercise", "solution", "hidden"}
+
+
+class TutorialError(Exception):
+    """A notebook does not run, or is not what it says. The message names the notebook and the cell."""
+
+
+def sources() -> list[Path]:
+    """All notebooks, in their order."""
+    return sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
+
+
+def chosen(only: list[str] | None) -> list[Path]:
+    """The notebooks whose names begin with one of ``only``; all without it.
+
+    Raises:
+        TutorialError: if one names no notebook.
+    """
+    paths = sources()
+    if not only:
+        return paths
+    for start in only:
+        if not any(path.name.startswith(start) for path in paths):
+            raise TutorialError(f"no notebook begins with {start!r}; there are {', '.join(p.stem for p in paths)}")
+    return [path for path in paths if path.name.startswith(tuple(only))]
+
+
+def read(path: Path) -> Any:
+    """The script as a notebook of ``nbformat``.
+
+    Raises:
+        TutorialError: if a cell has an unknown tag.
+    """
+    import jupytext
+
+    notebook = jupytext.read(path, fmt="py:percent")
+    for cell in notebook.cells:
+        if unknown := tags(cell) - TAGS:
+            raise TutorialError(f"{path.name}: unknown tag {sorted(unknown)[0]!r}; known are {', '.join(sorted(TAGS))}")
+    return notebook
+
+
+def tags(cell: Any) -> set[str]:
+    """The tags of a cell."""
+    return set(cell.metadata.get("tags", ()))
+
+
+def first_line(cell: Any) -> str:
+    """What names a cell in a message."""
+    return next((line for line in cell.source.splitlines() if line.strip()), "an empty cell")
