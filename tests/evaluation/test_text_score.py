@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from minitrain.data import ByteTokenizer, CharTokenizer, PretrainedTokenizer, train_bpe_tokenizer
 from minitrain.errors import ConfigError, DataError, TokenError
-from minitrain.evaluation import predictions as predictions_module
 from minitrain.evaluation import TextScore, TextSize, score_text, score_tokens, text_score, windows
+from minitrain.evaluation import predictions as predictions_module
 from minitrain.evaluation.predictions import predictions
 from minitrain.generation.choosing import log_probabilities
 from minitrain.generation.sessions.weights import with_weights
