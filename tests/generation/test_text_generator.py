@@ -133,16 +133,21 @@ def test_a_text_has_the_form_of_its_grammar(kind: str, seed: int) -> None:
         assert json.loads("".join(writer.stream("a", 60, seed=seed, grammar=grammar))) in ({"a": 1}, {"a": "b"})
 
 
+def prefers(tokens: Any, logits: Any) -> Any:
+    """A processor that wants a Q or a q."""
+    logits[[ord("Q"), ord("q")]] = 100
+    return logits
+
+
+def test_a_processor_of_ones_own() -> None:
+    assert set(writer_of("byte").stream("a", 20, processor=prefers)) == {"q", "Q"}
+
+
 def test_a_processor_and_a_grammar() -> None:
     pytest.importorskip("llguidance")
     from minitrain.generation import Grammar
 
     writer, grammar = writer_of("byte"), Grammar.regex("[a-z]{5}", writer_of("byte").tokenizer)
-
-    def prefers(tokens: Any, logits: Any) -> Any:
-        logits[[ord("Q"), ord("q")]] = 100
-        return logits
-
     assert "".join(writer.stream("a", 60, grammar=grammar, processor=prefers)) == "qqqqq"
 
 
@@ -195,6 +200,13 @@ class Bare:
         return [[*text] for text in self.texts]
 
 
+class Echo:
+    """Says everything twice; a temperature must be given."""
+
+    def generate(self, tokens: Any, max_new_tokens: int, temperature: float) -> Any:
+        return np.concatenate([tokens, tokens], axis=1)
+
+
 class Transformers:
     def generate(self, inputs: Any = None, **settings: Any) -> Any:
         assert isinstance(inputs, list)
@@ -214,6 +226,11 @@ def test_models_of_others() -> None:
         writer.generate("a", top_k=3)
     with pytest.raises(ConfigError, match="grammar is for minitrain's models"):
         writer.generate("a", grammar=object())
+    assert TextGenerator(Echo(), ByteTokenizer()).batch_generate(["a", "b", "cd"]) == ["aa", "bb", "cdcd"]
+    with pytest.raises(ConfigError, match="takes no seed; it takes max_new_tokens, temperature"):
+        TextGenerator(Echo(), ByteTokenizer()).generate("a", top_k=3, seed=3)
+    with pytest.raises(ConfigError, match="takes no max_new_tokens; it takes no setting"):
+        TextGenerator(SimpleNamespace(generate=lambda tokens: tokens), ByteTokenizer()).generate("a")
     for texts, text in (((), "abcd"), ((b"bc", b"de"), "abc"), ((b"b\xe2",), "ab\ufffd")):
         assert TextGenerator(Bare(*texts), ByteTokenizer(), returns_prompt=False).generate("a") == text
     with pytest.raises(ConfigError, match="takes no temperature"):
@@ -265,6 +282,7 @@ def test_a_text_that_has_ended_takes_no_more_work() -> None:
     assert writer.generate("x", 50, forced_tokens=forced, stop="#") == "xab"
     assert len(model.seen) == 3
     assert writer.generate("x", 0) == "x"
+    assert writer.generate("x", 3, forced_tokens=dict(enumerate(b"ab#")), stop="##") == "xab#"
 
 
 def test_the_end_of_a_grammar_is_its_own() -> None:
@@ -283,6 +301,9 @@ def test_the_tokenizer_is_found(tmp_path: Any) -> None:
     for place in (tokenizer, data, SimpleNamespace(tokenizer=tokenizer), SimpleNamespace(dataset=data)):
         assert find_tokenizer(None, place) is tokenizer
         assert TextGenerator(model, place).generate("a", 3, seed=2) == writer_of("byte").generate("a", 3, seed=2)
+    half = SimpleNamespace(encode=tokenizer.encode), SimpleNamespace(decode=tokenizer.decode)
+    for place in (*half, *(SimpleNamespace(dataset=SimpleNamespace(tokenizer=one)) for one in half)):
+        assert find_tokenizer(place, tokenizer) is tokenizer
     with pytest.raises(ConfigError, match="neither the data nor the model has one"):
         TextGenerator(model)
 

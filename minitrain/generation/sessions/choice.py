@@ -62,7 +62,7 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
 def _computes_like_a_decoder(model: Any) -> bool:
     """Whether a model is a decoder, and its class has not changed what a decoder computes."""
     methods = ("forward", "forward_hidden", "new_past")
-    return isinstance(model, Decoder) and all(getattr(type(model), name) is getattr(Decoder, name) for name in methods)
+    return all(getattr(type(model), name, None) is getattr(Decoder, name) for name in methods)
 
 
 def open_session(model: LanguageModel | Session, slots: int, *, device: str = "cpu") -> Session:

@@ -13,7 +13,7 @@ from minitrain.errors import ConfigError
 from minitrain.generation import UncachedSession, session_for
 from minitrain.generation.sessions import choice
 from minitrain.generation.sessions.cached import CachedSession
-from minitrain.generation.sessions.choice import cache_bytes
+from minitrain.generation.sessions.choice import cache_bytes, open_session
 from minitrain.generation.sessions.kernel import KernelSession
 from minitrain.generation.sessions.packed import why_not
 from minitrain.generation.sessions.seq2seq import Seq2SeqSession
@@ -67,6 +67,12 @@ def test_a_decoder_that_computes_something_else_does_so(method: str) -> None:
         if method == "forward_hidden":  # which that has doubled already
             expected = expected / 2
         assert np.array_equal(session.extend({0: text}), expected)
+
+
+def test_a_session_is_opened_or_already_there() -> None:
+    session: Any = open_session(Own(), 2, device="cuda")
+    assert (type(session), session.slots, session.device) == (UncachedSession, 2, "cuda")
+    assert open_session(session, 3) is session
 
 
 def test_each_session_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
