@@ -51,10 +51,13 @@ def tokenizer_of(kind: str) -> Any:
 
 
 @cache
+def model_of(kind: str) -> GPT:
+    size = tokenizer_of(kind).vocab_size
+    return GPT(GPTConfig(vocab_size=size, block_size=16, n_layer=1, n_head=1, n_embd=8), seed=3)
+
+
 def writer_of(kind: str) -> TextGenerator:
-    tokenizer = tokenizer_of(kind)
-    config = GPTConfig(vocab_size=tokenizer.vocab_size, block_size=16, n_layer=1, n_head=1, n_embd=8)
-    return TextGenerator(GPT(config, seed=3), tokenizer, slots=3)
+    return TextGenerator(model_of(kind), tokenizer_of(kind), slots=3)
 
 
 def prompts_of(kind: str) -> st.SearchStrategy[str]:
