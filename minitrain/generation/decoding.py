@@ -11,8 +11,7 @@ from ..backend.arrays import Array, array_module, check_plain, device_of, is_arr
 from ..errors import ConfigError, ShapeError
 from ..random import Key
 from .batching.engine import Engine
-from .params import SamplingParams
-from .sampling import check_settings
+from .params import SamplingParams, check_settings
 from .sessions.choice import open_session
 from .sessions.session import LanguageModel
 

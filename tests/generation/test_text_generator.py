@@ -58,6 +58,21 @@ def prompts_of(kind: str) -> st.SearchStrategy[str]:
     return st.text("abc def" if kind == "char" else "abc dé漢😀", min_size=1, max_size=8)
 
 
+@settings(max_examples=20)
+@given(seed=st.integers(0, 99), session=st.booleans(), suppressed=st.sampled_from([(), (1,)]))
+def test_tokens_above_the_vocabulary_are_never_written(seed: int, session: bool, suppressed: tuple[int, ...]) -> None:
+    """Published models have more rows than tokens; most of this one's have no token."""
+    tokenizer, model = CharTokenizer("abc"), GPT(GPTConfig(vocab_size=40, block_size=16, n_layer=1, n_head=1, n_embd=8))
+    writer = TextGenerator(UncachedSession(model, 1) if session else model, tokenizer)
+    text = writer.generate("ab", 12, 3.0, seed=seed, suppress_tokens=suppressed)
+    assert len(text) == 14
+    assert set(text[2:]) <= set("ac" if suppressed else "abc")
+    params = SamplingParams(max_new_tokens=12, temperature=3.0, seed=seed, suppress_tokens=suppressed)
+    assert generate_text_sampling(model, tokenizer, ["ab"], params) == [[text[2:]]]
+    assert generate_text_sampling(model, tokenizer, ["ab", "ab"], [params] * 2) == [[text[2:]]] * 2
+    assert set(sample_text(model, tokenizer, "ab", 12, seed=seed)) <= set("abc")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=20)
 @given(data=st.data())

@@ -99,6 +99,15 @@ def bytes_of_tokens(tokenizer: Any) -> Sequence[bytes] | None:
     return None if find is None else find()
 
 
+def unused_tokens(model: Any, tokenizer: Any) -> range:
+    """Ids that a model, or that of a session, has and its tokenizer does not: without text, so none may be written.
+
+    Published models have some: their tables are padded to a size that is fast.
+    """
+    rows = getattr(getattr(getattr(model, "model", model), "config", None), "vocab_size", 0)
+    return range(getattr(tokenizer, "vocab_size", rows), rows)
+
+
 def encode_prompt(tokenizer: Any, text: str) -> Any:
     """Token ids (n,) of a text that a model is to continue, with a begin token if the tokenizer puts one there."""
     return getattr(tokenizer, "encode_prompt", tokenizer.encode)(text)
