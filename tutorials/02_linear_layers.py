@@ -494,6 +494,7 @@ print(f"worst relative error of {len(report.arguments)} gradients: {report.worst
 # has 2 inputs, 32 hidden neurons and one logit. Each step moves all parameters
 # against their gradients, by the gradient times a *learning rate* of 0.2.
 
+
 # %%
 def gradients(params, x, t):
     z, tape = deep_forward(x, *params)

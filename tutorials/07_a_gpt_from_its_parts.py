@@ -398,6 +398,7 @@ assert (by_products, by_pairs) == (library.products, library.attention)
 #
 # The model knows nothing. What will its loss be? Decide before you look at the next cell.
 
+
 # %%
 def loss_of(model, windows):
     """Mean loss in nats over windows (B, T + 1)."""

@@ -563,7 +563,6 @@ flat = strength["orthogonal (Muon)"][:-1]
 # the walk. (Muon is missing: it needs matrices.) **Predict:** who leaves the saddle first?
 
 
-
 # %%
 def rosenbrock(p):
     return (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2

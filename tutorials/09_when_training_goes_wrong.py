@@ -163,6 +163,7 @@ plt.show()
 # **Exercise 1.** Write the entropy, in nats, of a list of counts. It is the second number, and you will want it for
 # every classifier: the loss of a model that has learned nothing but the frequencies of the classes. A count may be 0.
 
+
 # %%
 def reference_entropy(counts):
     p = counts[counts > 0] / counts.sum()
@@ -186,11 +187,13 @@ entropy_exercise = Exercise(
     },
 )
 
+
 # %% tags=["exercise"]
 def entropy(counts): ...  # your turn
 
 
 entropy_exercise.check(entropy)
+
 
 # %% tags=["solution"]
 def entropy(counts):
@@ -226,6 +229,7 @@ entropy_exercise.expect(lambda counts: None, "not written yet")
 #
 # The code of the runs is in the next cell, folded. **Run it, but do not open it yet.** Every run also has a
 # *repaired* twin, for later.
+
 
 # %% tags=["folded"]
 def shuffled_targets(step):

@@ -853,7 +853,7 @@ starts = [window[:20] for window in windows[::10][:12]]
 def passes(draft, k):
     """Tokens per pass of the model, and the share of drafted tokens that was kept."""
     results = speculative_generate(
-        model, starts, draft=draft, max_new_tokens=60, key=mt.Key.from_seed(0), draft_tokens=k, max_draft_tokens=None
+        model, starts, SamplingParams(max_new_tokens=60, seed=0), draft=draft, draft_tokens=k, max_draft_tokens=None
     )
     drafted, accepted = sum(r.drafted for r in results), sum(r.accepted for r in results)
     return 1 + accepted / sum(r.passes for r in results), accepted / drafted
@@ -884,7 +884,7 @@ plt.show()
 # %%
 plain = [result.tokens for result in batch_generate(model, starts, SamplingParams(temperature=0, max_new_tokens=100))]
 for name, draft in {"table": drafts[3], "lookup": PromptLookup()}.items():
-    results = speculative_generate(model, starts, draft=draft, max_new_tokens=100, temperature=0)
+    results = speculative_generate(model, starts, SamplingParams(max_new_tokens=100, temperature=0), draft=draft)
     same = all(np.array_equal(a.tokens, b) for a, b in zip(results, plain, strict=True))
     per_pass = 100 * len(starts) / sum(r.passes for r in results)
     print(f"{name:8} {per_pass:.1f} tokens per pass; same text as greedy: {same}")

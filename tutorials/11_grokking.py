@@ -179,6 +179,7 @@ longest, shortest = log["length"][log["step"] <= understood].max(), log["length"
 #
 # where $E_a$ is row $a$ of the table (p, C). Return the *shares*, which sum to 1, as an array of $(p - 1) / 2$ numbers.
 
+
 # %%
 def reference_shares(table):
     power = (abs(np.fft.rfft(table, axis=0)) ** 2).sum(axis=1)[1:]
@@ -363,7 +364,7 @@ plt.show()
 # With one clock, the neighbours on the circle score nearly as high as the right answer: a margin of
 # {{ 1 - np.sort(clock_logits(p, strongest[:1]))[-2]:.2f | ≤ 0.05 }}, which a little noise destroys. Several clocks
 # agree at $d = 0$ alone, and the margin grows. The network's curve has the same shape. A single function of $a + b - c$
-# explains {{ explained:.0% }} of the variance of all {{ logits.size:,}} logits.
+# explains {{ explained:.0% }} of the variance of all {{ logits.size:, }} logits.
 #
 # ## Proof by ablation
 #
@@ -376,6 +377,7 @@ plt.show()
 # \sum_{a'} \sin\tfrac{2\pi k a'}{p} E_{a'}\Big)$$
 #
 # Return the mean over all rows plus these parts.
+
 
 # %%
 def reference_keep(table, frequencies):

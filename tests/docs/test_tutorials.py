@@ -59,10 +59,7 @@ def test_its_links_lead_somewhere(path):
         if target.startswith("../"):
             assert (docs / target[3:]).exists(), target
         else:
-            assert target.removesuffix(".md") in {source.stem for source in sources()} | PLANNED, target
-
-
-PLANNED = {"05_attention"}
+            assert target.removesuffix(".md") in {source.stem for source in sources()}, target
 
 
 def test_cells_are_named_by_their_first_line():

@@ -59,10 +59,10 @@ def numbers(text: str) -> list[Number]:
     """All numbers of a text, in order.
 
     Raises:
-        TutorialError: if one has no end in its line, or cannot be read.
+        TutorialError: if one has no end, or cannot be read.
     """
     if unfinished := re.search(r"\{\{\s.*", PLACE.sub("", text)):
-        raise TutorialError(f"{unfinished[0]!r} has no end ' }}}}' in its line")
+        raise TutorialError(f"{unfinished[0]!r} has no end ' }}}}'")
     return [Number.parse(match[1]) for match in PLACE.finditer(text)]
 
 
