@@ -363,7 +363,7 @@ plt.show()
 # With one clock, the neighbours on the circle score nearly as high as the right answer: a margin of
 # {{ 1 - np.sort(clock_logits(p, strongest[:1]))[-2]:.2f | ≤ 0.05 }}, which a little noise destroys. Several clocks
 # agree at $d = 0$ alone, and the margin grows. The network's curve has the same shape. A single function of $a + b - c$
-# explains {{ explained:.0% }} of the variance of all {{ logits.size:,}} logits.
+# explains {{ explained:.0% }} of the variance of all {{ logits.size:, }} logits.
 #
 # ## Proof by ablation
 #
