@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.data import ByteTokenizer, CharTokenizer
+from minitrain.data import ByteTokenizer, CharTokenizer, PretrainedTokenizer
 from minitrain.errors import ConfigError, DataError
-from minitrain.generation import SamplingParams, batch_generate, generate_text_sampling, sample_text
+from minitrain.generation import (
+    SamplingParams,
+    batch_generate,
+    continue_text,
+    generate,
+    generate_text_sampling,
+    sample_text,
+)
+from minitrain.random import Key
 from tests.helpers.plain_generation import PlainModel
+from tests.helpers.texts.tokenizers_of_others import described
 
 LETTERS = CharTokenizer("abcdefghijk")
+SPACED: Any = PretrainedTokenizer(described("sentencepiece-like"))
 MODEL = PlainModel(11, 6)
 PARAMS = SamplingParams(max_new_tokens=15, temperature=3)
 
@@ -77,6 +88,17 @@ def test_one_text_with_the_usual_settings() -> None:
     assert sample_text(MODEL, LETTERS, "abc", 20, temperature=2, seed=4) != text
     assert len(sample_text(MODEL, LETTERS, "abc")) == 128
     assert len({sample_text(MODEL, LETTERS, "a", 30, temperature=3, seed=None) for _ in range(5)}) == 5
+
+
+@given(seed=st.integers(0, 300), new=st.integers(0, 9))
+def test_a_continued_text_goes_on_after_its_prompt(seed: int, new: int) -> None:
+    """The first space of the new text too, which SentencePiece leaves out at the beginning of a text."""
+    key = Key.from_seed(seed)
+    for tokenizer, prompt in ((LETTERS, "abc"), (SPACED, "hello")):
+        model, tokens = PlainModel(tokenizer.vocab_size, 6), tokenizer.encode(prompt)
+        (whole,) = generate(model, tokens[None], new, temperature=2, key=key)
+        text = continue_text(model, tokenizer, prompt, new, temperature=2, key=key)
+        assert prompt + text == tokenizer.decode(whole)
 
 
 def test_wrong_arguments() -> None:

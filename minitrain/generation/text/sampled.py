@@ -86,7 +86,8 @@ def sample_text(
         The new text, without the prompt.
     """
     params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    return generate_text_sampling(model, tokenizer, [prompt], params, device=device)[0][0]
+    ((text,),) = generate_text_sampling(model, tokenizer, [prompt], params, device=device)
+    return text
 
 
 def _text(prompt: Any, sample: Sample, params: SamplingParams, tokenizer: Any) -> str:
