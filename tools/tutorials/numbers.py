@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .source import TutorialError
 
-PLACE = re.compile(r"\{\{\s(.+?)\s\}\}", re.DOTALL)  # a line may end within
+PLACE = re.compile(r"\{\{\s((?:(?!\{\{).)+?)\s\}\}", re.DOTALL)  # a line may end within
 RANGE = re.compile(r"(?:(?P<middle>\S+) ± (?P<width>\S+)|(?P<sign>[≤≥]) (?P<bound>\S+))")
 
 
@@ -59,10 +59,10 @@ def numbers(text: str) -> list[Number]:
     """All numbers of a text, in order.
 
     Raises:
-        TutorialError: if one has no end in its line, or cannot be read.
+        TutorialError: if one has no end, or cannot be read.
     """
     if unfinished := re.search(r"\{\{\s.*", PLACE.sub("", text)):
-        raise TutorialError(f"{unfinished[0]!r} has no end ' }}}}' in its line")
+        raise TutorialError(f"{unfinished[0]!r} has no end ' }}}}'")
     return [Number.parse(match[1]) for match in PLACE.finditer(text)]
 
 
