@@ -108,7 +108,7 @@ def test_a_number_that_cannot_be_read_is_refused(text):
         Number.parse(text)
 
 
-@pytest.mark.parametrize("text", ["{{ x:.0%}: less", "{{ x }} and {{ y"])
+@pytest.mark.parametrize("text", ["{{ x:.0%}: less", "{{ x }} and {{ y", "{{ x: less\nthan {{ y }}."])
 def test_a_number_without_an_end_is_refused(text):
     with pytest.raises(TutorialError, match="has no end"):
         numbers(text)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .source import TutorialError
 
-PLACE = re.compile(r"\{\{\s(.+?)\s\}\}", re.DOTALL)  # a line may end within
+PLACE = re.compile(r"\{\{\s((?:(?!\{\{).)+?)\s\}\}", re.DOTALL)  # a line may end within
 RANGE = re.compile(r"(?:(?P<middle>\S+) ± (?P<width>\S+)|(?P<sign>[≤≥]) (?P<bound>\S+))")
 
 
