@@ -67,8 +67,12 @@ bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, a
 tutorials: $(VENV)/.installed-tutorials ## run the notebooks and write them with their outputs to tutorials/out/
 	@echo "==> Running the notebooks"
 	@$(PY) -m tools.tutorials $(ARGS)
+	@touch tutorials/out/.built
 
-docs: $(VENV)/.installed-docs ## build the documentation into site/
+tutorials/out/.built: $(wildcard tutorials/*.py)
+	@$(MAKE) --no-print-directory tutorials ARGS=
+
+docs: $(VENV)/.installed-docs tutorials/out/.built ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
 	@echo "==> Built site/index.html"
 

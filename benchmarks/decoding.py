@@ -105,8 +105,7 @@ def program(name: str, place: str) -> dict[str, Callable[[], float | None]]:
         session_for,
         speculative_generate,
     )
-    from minitrain.interop.formats import load_published
-    from minitrain.runs.weights.published import published_tokenizer
+    from minitrain.interop.formats import load_published, published_tokenizer
 
     model, tokenizer = load_published(place, block_size=BLOCK), published_tokenizer(place)
     weights = name if name in WEIGHTS else "float32"
@@ -128,7 +127,8 @@ def program(name: str, place: str) -> dict[str, Callable[[], float | None]]:
             expected[text] = result.tokens.tolist()
             if name in ("greedy", *WEIGHTS):
                 return None
-        (drafted,) = speculative_generate(session, [prompt], draft=draft, max_new_tokens=NEW, temperature=0)
+        greedy = SamplingParams(max_new_tokens=NEW, temperature=0)
+        (drafted,) = speculative_generate(session, [prompt], greedy, draft=draft)
         assert drafted.tokens.tolist() == expected[text], "a draft changed the text"
         return drafted.acceptance_rate
 

@@ -1,6 +1,7 @@
 """What building the site does beyond Markdown, so that each text stays readable where it lies.
 
-- README, CONTRIBUTING and the figures lie outside ``docs/``: they become pages of the site.
+- README, CONTRIBUTING and the figures lie outside ``docs/``: they become pages of the site. So do the notebooks, as
+  their last run wrote them.
 - A paragraph that is nothing but a link to a Python file becomes that file's text: on a code-hosting site the reader
   follows the link, on the built site the code stands on the page, and neither is a copy that could go stale.
 - Formulas between dollar signs become MathML while the site is built, so a reader's browser needs no script and no
@@ -21,7 +22,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BORROWED = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "benchmarks/RESULTS.md": "results.md"}
 """Files outside ``docs/`` and the pages they become."""
+NOTEBOOKS = ROOT / "tutorials" / "out"
+"""What ``make tutorials`` wrote: pages, their pictures, and notebooks to download."""
 
+NOTEBOOK = re.compile(r"tutorials/\d\d_\w+\.py")
 FENCED = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 CODE_LINK = re.compile(r"^\[`?[^\]`]+`?\]\(([^)]+\.py)\)$", re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:\s]+)(#[^)]*)?\)")
@@ -39,6 +43,9 @@ def on_files(files: Any, config: Any) -> Any:
 
     for source, page in BORROWED.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    for path in sorted(NOTEBOOKS.rglob("*.*")):
+        name = f"tutorials/{path.relative_to(NOTEBOOKS).as_posix()}"
+        files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
@@ -63,6 +70,8 @@ def rewrite(markdown: str, page: str) -> str:
         markdown: the text; its links are relative to the file that it stands in.
         page: path of the page below ``docs/``.
     """
+    if page.startswith("tutorials/"):
+        return markdown  # written for the site
     folder = posixpath.dirname(dict(zip(BORROWED.values(), BORROWED, strict=True)).get(page, f"docs/{page}"))
     markdown = outside_fences(markdown, lambda text: CODE_LINK.sub(lambda match: _code(match, folder), text))
     return outside_fences(markdown, lambda text: LINK.sub(lambda match: _link(match, folder, page), text))
@@ -99,7 +108,10 @@ def _link(match: re.Match[str], folder: str, page: str) -> str:
     """A link as it reads on the site: to a page or an image, or plain text if its target is no part of the site."""
     image, text, target, anchor = match.groups()
     path = posixpath.normpath(posixpath.join(folder, target))
-    if path not in BORROWED and not path.startswith("docs/"):
+    if NOTEBOOK.fullmatch(path):
+        there = path.removesuffix(".py") + ".md"
+    elif path in BORROWED or path.startswith("docs/"):
+        there = BORROWED.get(path, path.removeprefix("docs/"))
+    else:
         return text
-    there = BORROWED.get(path, path.removeprefix("docs/"))
     return f"{image}[{text}]({posixpath.relpath(there, posixpath.dirname(page) or '.')}{anchor or ''})"

@@ -23,6 +23,7 @@ from . import states as states
 from . import testing as testing
 from . import trainers as trainers
 from . import training as training
+from . import tutorials as tutorials
 from .backend import use_kernels as use_kernels
 from .data import ArrayDataset as ArrayDataset
 from .data import Batch as Batch

@@ -43,6 +43,7 @@ ORDER = [
     "evaluation",
     "compat",
     "testing",
+    "tutorials",
     "benchmark",
     "profiling",
     "server",

@@ -55,7 +55,7 @@ y = (w * x + b).tanh()
 # factor, and $\tanh' = 1 - \tanh^2$. Now the chain rule puts them together. Start at the end, where $dy/dy = 1$. Go
 # backwards. Each node hands its gradient to its parents, multiplied by the slope of the step:
 #
-# $$\frac{dy}{d\,\text{parent}} \mathrel{+}= \frac{dy}{d\,\text{node}} \cdot \frac{d\,\text{node}}{d\,\text{parent}}$$
+# $$\frac{dy}{d\,\text{parent}} \mathrel{+}\!= \frac{dy}{d\,\text{node}} \cdot \frac{d\,\text{node}}{d\,\text{parent}}$$
 
 
 # %%

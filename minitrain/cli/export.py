@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .arguments import Parser
 from .failures import say, traceback_kept_in, warn
@@ -13,6 +14,7 @@ formats:
 {formats}
 
 The model has the newest weights of the run, averaged ones where a callback keeps some. Adapters are merged.
+A tokenizer that the format cannot hold exactly is left out, and a line says why.
 
 examples:
   minitrain export runs/NAME --to huggingface --out mine
@@ -43,14 +45,18 @@ def run(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
 
     load_plugins(arguments.plugin)
+    tokenizer: Any = arguments.run
     if is_published(arguments.run):
         model = load_published(arguments.run)
     else:
         from ..runs import load_run
 
         with traceback_kept_in(arguments.run):
-            model = load_run(arguments.run, device="cpu", trusted=arguments.trust, warn=warn).model
+            loaded = load_run(arguments.run, device="cpu", trusted=arguments.trust, warn=warn)
+        model, tokenizer = loaded.model, loaded.tokenizer
+        if tokenizer is None and FORMATS.get(arguments.to, FORMATS["onnx"]).tokenizer:
+            warn(f"the run in {arguments.run} was made in Python and kept no tokenizer, so none is written")
     options = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    export(model, arguments.to, arguments.out, **options)
+    export(model, arguments.to, arguments.out, tokenizer=tokenizer, warn=warn, **options)
     say(f"{arguments.out}: {FORMATS[arguments.to].what.partition(':')[0]}, {model.parameter_count():,} parameters")
     return 0

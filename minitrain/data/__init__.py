@@ -31,6 +31,7 @@ from .text.corpus import read_corpus as read_corpus
 from .text.gguf_vocabulary import tokenizer_from_gguf as tokenizer_from_gguf
 from .text.pretrained import PretrainedTokenizer as PretrainedTokenizer
 from .text.pretrained_files import load_pretrained_tokenizer as load_pretrained_tokenizer
+from .text.pretrained_writing import save_pretrained_tokenizer as save_pretrained_tokenizer
 from .text.sentencepiece import SentencePieceTokenizer as SentencePieceTokenizer
 from .text.tokenizers import TOKENIZERS as TOKENIZERS
 from .text.tokenizers import ByteTokenizer as ByteTokenizer

@@ -85,6 +85,8 @@ class Family:
         ignored: patterns of names of arrays that hold nothing.
         look: minitrain's settings that follow from other files of the folder, and from the names of the arrays.
         add: writes such files.
+        words: the name in GGUF of how transformers splits texts for the family, whatever ``tokenizer.json`` says; empty
+            if it does what the file says.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Family:
     ignored: tuple[str, ...] = ()
     look: Callable[[Path, Container[str]], Values] = lambda folder, names: {}
     add: Callable[[Path, Any], None] = lambda folder, config: None
+    words: str = ""
 
 
 def read_settings(family: Family, given: Mapping[str, Any], where: str, changes: Mapping[str, Any]) -> Any:

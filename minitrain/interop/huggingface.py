@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoint.store import Warn, warn_user
 from ..errors import CheckpointError
 from ..files import FileError, make_folder, parse_json, read_file, write_atomically
 from ..nn.core.module import Module
 from .families.known import FAMILIES
 from .family import Family, read_settings, write_settings
+from .gguf.vocabulary import check_size
+from .huggingface_tokenizer import ALL_FILES, write_tokenizer
 from .table import Row, arrays_of, build_blank, check_shapes, decoder_sizes, fill, shortened, without_block_size
 from .tensor_files import INDEX, LARGEST_SHARD, SINGLE, TensorFile, open_tensors, rounded, to_float32, write_tensors
 
@@ -158,7 +161,14 @@ def _check_tied(family: Family, rows: Sequence[Row], files: Mapping[str, TensorF
 
 
 def save_huggingface(
-    model: Any, folder: str | Path, *, dtype: str = "float32", largest: int = LARGEST_SHARD, tie_twice: bool = False
+    model: Any,
+    folder: str | Path,
+    *,
+    dtype: str = "float32",
+    largest: int = LARGEST_SHARD,
+    tie_twice: bool = False,
+    tokenizer: Any = None,
+    warn: Warn = warn_user,
 ) -> str:
     """Write a model for transformers.
 
@@ -168,20 +178,25 @@ def save_huggingface(
         dtype: of the weights in the file: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         largest: bytes of weights in one file; a larger model is written as several files with an index.
         tie_twice: whether the matrix of a tied output layer is written a second time, for programs that look for it.
+        tokenizer: the model's tokenizer, which is written as ``tokenizer.json`` with its settings.
+        warn: called with a sentence if transformers cannot have it, and minitrain alone will find it.
 
     Returns:
         The family that it was written as, such as ``"llama"``.
 
     Raises:
-        CheckpointError: if no family has such a model, a weight does not fit ``dtype``, or the folder holds a model.
+        CheckpointError: if no family has such a model, a weight does not fit ``dtype``, the folder holds a model, or
+            the tokenizer has more tokens than the model.
         FileError: if a file cannot be written.
     """
     folder = Path(folder)
     config: Any = getattr(model, "config", None)
     family = family_of(config)
-    for name in (CONFIG, SINGLE, INDEX):
+    for name in (CONFIG, SINGLE, INDEX, *(ALL_FILES if tokenizer is not None else ())):
         if (folder / name).exists():
             raise CheckpointError(f"{folder} holds a model already: there is {name} in it; give another folder")
+    if tokenizer is not None:
+        check_size(tokenizer, config.vocab_size)
     rows = _rows(family, config)
     if _is_tied(family, config) and tie_twice:
         assert family.head is not None
@@ -194,6 +209,8 @@ def save_huggingface(
     write_tensors(folder, arrays, largest=largest)
     family.add(folder, config)
     settings = write_settings(family, config) | {"dtype": dtype, "torch_dtype": dtype}
+    if tokenizer is not None:
+        settings |= write_tokenizer(tokenizer, family, folder, config.block_size, warn)
     write_atomically(folder / CONFIG, json.dumps(settings, indent=2, sort_keys=True).encode() + b"\n")
     return family.name
 

@@ -11,13 +11,13 @@ from ..checkpoint.store import CheckpointStore, Warn, warn_user
 from ..errors import CheckpointError
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS
-from ..interop.formats import is_published, load_published
+from ..generation.text.detokenize import unused_tokens
+from ..interop.formats import is_published, load_published, published_tokenizer
 from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
 from .config import RunConfig
 from .load import load_run
 from .weights.adapters import create_adapter, merge_adapters
-from .weights.published import published_tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +46,8 @@ class OpenedModel:
 
     @property
     def unused_tokens(self) -> range:
-        """Ids that the model has and its tokenizer does not; they have no text, so none may be written.
-
-        Published models have some: their tables are padded to a size that is fast.
-        """
-        known = getattr(self.tokenizer, "vocab_size", self.model.config.vocab_size)
-        return range(known, self.model.config.vocab_size)
+        """Ids that the model has and its tokenizer does not, see `minitrain.generation.text.detokenize`."""
+        return unused_tokens(self.model, self.tokenizer)
 
     def at(self, checkpoint: str) -> OpenedModel:
         """The same model with the weights of another checkpoint of its run.
@@ -117,7 +113,7 @@ def open_model(
 
 
 def _published(place: Path, name: str, device: str | None, longest: int | None) -> OpenedModel:
-    tokenizer: Any = published_tokenizer(str(place))
+    tokenizer: Any = published_tokenizer(place)
     model = load_published(place, **({} if longest is None else {"block_size": longest}))
     if not hasattr(model, "blocks") or not hasattr(model, "head"):
         raise CheckpointError(f"{place} has a {type(model).__name__}, which reads texts and writes none")

@@ -151,10 +151,10 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
         _refuse_used(folder.path, config)
     tokens = prepare_tokens(config)
     refuse_impossible(config, tokens.tokenizer.vocab_size)
-    weights = (
-        None if config.init_from is None else load_initial(config.init_from, warn, block_size=config.data.block_size)
-    )
-    if weights is not None:
+    weights = None
+    if config.init_from is not None:
+        sizes = {"block_size": config.data.block_size, "vocab_size": tokens.tokenizer.vocab_size}
+        weights = load_initial(config.init_from, warn, **sizes)
         weights.check_fits(model_of(config, tokens.tokenizer).state_dict())
     folder = folder or _new_folder(config)
     with folder.writing():

@@ -32,10 +32,10 @@ from ..errors import DataError
 from ..files import FileError, parse_json, read_file
 from ..folder import RunFolder
 from ..folder.names import LARGEST, SHARDS, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS
+from ..interop.formats import published_tokenizer
 from .config import RunConfig
 from .data_config import DataConfig, TokensConfig
 from .weights.initial import is_published_model, run_of
-from .weights.published import published_tokenizer
 
 
 class RunTokens(NamedTuple):

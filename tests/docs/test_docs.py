@@ -67,7 +67,8 @@ def test_every_page_is_in_the_navigation_once():
         return [leaf for part in (entry.values() if isinstance(entry, dict) else entry) for leaf in leaves(part)]
 
     pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
-    assert sorted(leaves(settings["nav"])) == sorted([*pages, *hooks.BORROWED.values()])
+    notebooks = [f"tutorials/{path.stem}.md" for path in (ROOT / "tutorials").glob("*.py")]
+    assert sorted(leaves(settings["nav"])) == sorted([*pages, *notebooks, *hooks.BORROWED.values()])
 
 
 def test_the_index_leads_to_every_page():

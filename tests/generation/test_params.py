@@ -70,6 +70,7 @@ def test_the_borders_are_allowed() -> None:
     SamplingParams(max_new_tokens=0, temperature=0, top_k=1, top_p=1.0, min_p=1, typical_p=1.0, logprobs=0)
     SamplingParams(min_new_tokens=3, max_new_tokens=3, forced_tokens={2: 0}, logit_bias={0: -math.inf}, num_samples=2)
     SamplingParams(frequency_penalty=-2, presence_penalty=-2, repetition_penalty=0.1, seed=2**64 - 1)
+    assert SamplingParams(processor=max).processor is max
 
 
 def test_lists_become_tuples_and_empty_dictionaries_nothing() -> None:
@@ -95,6 +96,11 @@ def test_a_new_seed_is_told() -> None:
     seeds = {SamplingParams(seed=None).seed for _ in range(5)}
     assert len(seeds) == 5
     assert SamplingParams().seed == 0
+
+
+def test_a_new_seed_is_any_that_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.randbits", lambda bits: 2**bits - 1)
+    assert SamplingParams(seed=None).seed == 2**64 - 1
 
 
 def test_params_cannot_be_changed() -> None:

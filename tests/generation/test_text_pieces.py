@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from minitrain.data import (
 )
 from minitrain.errors import ConfigError, TokenError
 from minitrain.generation import Detokenizer, StopStrings, detokenizer_of, text_pieces
+from minitrain.generation.text.detokenize import encode_prompt
 from tests.helpers.texts.adversarial import TRAINING
 from tests.helpers.texts.tokenizers_of_others import KINDS, described
 
@@ -114,7 +116,7 @@ def test_a_space_between_prompt_and_text() -> None:
     assert "".join(text_pieces(ids[len(half) :], tokenizer, after=half)) == " hello"
 
 
-@pytest.mark.parametrize("token", [-1, 10_000])
+@pytest.mark.parametrize("token", [-1, BPETokenizer([]).vocab_size])
 def test_a_token_outside_the_vocabulary(token: int) -> None:
     tokenizer = BPETokenizer([])
     with pytest.raises(TokenError, match=f"token id {token}"):
@@ -123,12 +125,19 @@ def test_a_token_outside_the_vocabulary(token: int) -> None:
         Detokenizer(tokenizer, after=[token])
 
 
+def test_a_prompt_begins_as_its_tokenizer_wants() -> None:
+    plain = ByteTokenizer()
+    assert encode_prompt(plain, "né").tolist() == plain.encode("né").tolist()
+    begins = SimpleNamespace(encode=plain.encode, encode_prompt=lambda text: plain.encode("\0" + text))
+    assert encode_prompt(begins, "né").tolist() == [0, *plain.encode("né").tolist()]
+
+
 def test_leaving_the_loop_ends_the_tokens() -> None:
     ended = []
 
     def tokens() -> Any:
         try:
-            while True:
+            for _ in range(9):
                 yield ord("a")
         finally:
             ended.append(True)
@@ -183,4 +192,6 @@ def test_no_more_is_held_back_than_may_begin_a_stop_string(text: str, stops: lis
 def test_stop_strings_must_have_a_character() -> None:
     with pytest.raises(ConfigError, match="one character or more"):
         StopStrings(["a", ""])
+    with pytest.raises(ConfigError, match="must be strings"):
+        StopStrings([b"a"])  # type: ignore[list-item]
     assert StopStrings("###").stops == ("###",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from minitrain.checkpoint.store import warn_user
 from minitrain.cli import main
-from minitrain.data import Tokenizer
+from minitrain.data import PretrainedTokenizer, Tokenizer
 from minitrain.errors import CheckpointError, MinitrainError
 from minitrain.files import FileError
 from minitrain.interop import load_huggingface, save_gguf, save_huggingface
@@ -110,5 +111,28 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "text.txt").write_text(TEXT)
     arguments = [f"init_from={tmp_path / 'plain'}", f"data.path={tmp_path / 'text.txt'}", f"run_dir={tmp_path / 'run'}"]
     assert main(["train", *arguments, *SMALL, "data.block_size=8"]) == 2
-    assert "30" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    size = len(gguf_metadata(KIND)["tokenizer.ggml.tokens"])
+    assert f"the model has rows for 30 tokens, and the tokenizer of this run has {size}: they do not belong" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("kind", "which"), [("gpt", "folder"), ("llama", "model.gguf")])
+def test_rows_without_a_token_are_left_out(kind: str, which: str, tmp_path: Path) -> None:
+    """Published models have more rows than tokens: a run keeps those of the tokens, and writes no others."""
+    tokenizer = PretrainedTokenizer(described(KIND))
+    size, model = tokenizer.vocab_size, published_model(kind, tokenizer.vocab_size + 5)
+    save = {"folder": save_huggingface, "model.gguf": partial(save_gguf, dtype="float32")}[which]
+    save(model, tmp_path / which, tokenizer=tokenizer)
+    (tmp_path / "text.txt").write_text(TEXT)
+    run = tmp_path / "run"
+    arguments = [f"init_from={tmp_path / which}", f"data.path={tmp_path / 'text.txt'}", f"run_dir={run}"]
+    assert main(["train", *arguments, *SMALL, "data.block_size=8", "optimizer.learning_rate=1e-20"]) == 0
+    trained, tokens = load_run(run).model, np.arange(6)[None]
+    assert trained.config.vocab_size == size
+    expected = model.forward(tokens)[0][..., :size]
+    np.testing.assert_allclose(trained.forward(tokens)[0], expected, rtol=1e-5, atol=1e-5)
+    kept = load_initial(str(tmp_path / which), warn_user)
+    assert kept.model["tok_emb.weight"].shape[0] == size + 5, "all rows, unless a number of tokens is given"
+    with pytest.raises(CheckpointError, match=rf"rows for {size + 5} tokens, and the tokenizer of this run has 256"):
+        load_initial(str(tmp_path / which), warn_user, vocab_size=256)

@@ -1,4 +1,4 @@
-"""Run the notebooks and write them with their outputs to ``tutorials/out``.
+"""Run the notebooks and write them with their outputs to ``tutorials/out``, also as pages of the site.
 
     python -m tools.tutorials [--only 05] [--without-solutions] [--out FOLDER]
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 
+from .page import write_page
 from .publish import published
 from .run import BUDGET, run
 from .source import OUT, TutorialError, chosen
@@ -37,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{path.stem}: FAILED\n{error}", file=sys.stderr)
             failed += 1
             continue
-        nbformat.write(
-            published(done.notebook, solutions=not options.without_solutions), options.out / f"{path.stem}.ipynb"
-        )
+        notebook = published(done.notebook, solutions=not options.without_solutions)
+        nbformat.write(notebook, options.out / f"{path.stem}.ipynb")
+        write_page(notebook, path.stem, options.out)
         slow = f" (more than {BUDGET:.0f} s: too slow, unless the machine is busy)" if done.seconds > BUDGET else ""
         print(f"{path.stem}: {done.seconds:.0f} s, exercises: {done.exercises}{slow}", flush=True)
     return 1 if failed else 0

@@ -104,7 +104,6 @@ class _Conversation:
             "top_k": arguments.top_k,
             "top_p": arguments.top_p,
             "seed": arguments.seed,
-            "suppress_tokens": opened.unused_tokens,
         }
         self.most, self.temperature, self.system = arguments.max_new_tokens, arguments.temperature, arguments.system
         self.messages: list[dict[str, str]] = []

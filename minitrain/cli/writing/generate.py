@@ -50,7 +50,6 @@ def _write(arguments: argparse.Namespace) -> Iterator[str]:
         top_k=arguments.top_k,
         top_p=arguments.top_p,
         seed=arguments.seed,
-        suppress_tokens=opened.unused_tokens,
     )
 
 

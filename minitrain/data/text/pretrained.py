@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...errors import DataError, TokenError, printable
 from ..ids import checked_ids, utf8
 from .byte_letters import byte_letters
-from .pretrained_checks import LARGEST_FILE, checked_description
+from .pretrained_checks import INNER, LARGEST_FILE, checked_description
 from .roles import RoleTokens, checked_template
 
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
@@ -91,6 +91,8 @@ class PretrainedTokenizer(RoleTokens):
                 encoding = self._library.encode(text, add_special_tokens=frame)
             except BaseException as error:
                 _refuse_crash(error, "encode this text")
+                if isinstance(error, Exception):
+                    raise DataError(self._unknown(text)) from error
                 raise
         return np.array(encoding.ids, dtype=np.int32)
 
@@ -154,6 +156,16 @@ class PretrainedTokenizer(RoleTokens):
             "chat_template: load the tokenizer.json again"
         )
 
+    def _unknown(self, text: str) -> str:
+        """Why the library refuses a text: it has no token for a word of it, and none for unknown words."""
+        step = self._library.pre_tokenizer
+        words = [text] if step is None else [word for word, _ in step.pre_tokenize_str(text)]
+        word = next((word for word in words if self._library.token_to_id(word) is None), text)
+        return (
+            f"{printable(repr(word))[:80]} is not among the {self.vocab_size} tokens of this vocabulary, which has no "
+            "unknown token: leave it out"
+        )
+
     def _id(self, name: str) -> int:
         number = self._library.token_to_id(name) if isinstance(name, str) else None
         if number is None:
@@ -196,7 +208,9 @@ def _token_bytes(
     special: set[int],
 ) -> tuple[list[bytes] | None, bool]:
     """The bytes of each id, and whether a first space is left out; ``None`` where a decoder does more than join."""
-    names = [part["type"] for part in _parts(decoder)]
+    names = [part["type"] for part in parts_of(decoder)]
+    if names == ["Fuse"]:  # tokens as they are, without the spaces that no decoder at all puts between them
+        return [b"" if n in special else texts[n].encode() for n in range(len(texts))], False
     if names == ["ByteLevel"]:
         letters = {letter: byte for byte, letter in enumerate(byte_letters())}
 
@@ -206,7 +220,7 @@ def _token_bytes(
 
         return [b"" if n in special else bytes_of(texts[n]) for n in range(len(texts))], False
     if names[:3] == ["Replace", "ByteFallback", "Fuse"] and names[3:] in ([], ["Strip"]):
-        parts = _parts(decoder)
+        parts = parts_of(decoder)
         replaces = parts[0] == {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "}
         if replaces and parts[3:] in ([], [{"type": "Strip", "content": " ", "start": 1, "stop": 0}]):
 
@@ -219,10 +233,11 @@ def _token_bytes(
     return None, False
 
 
-def _parts(decoder: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """The parts of a decoder in their order, sequences opened."""
-    if decoder is None:
+def parts_of(part: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The parts of a decoder, normalizer, pre-tokenizer or post-processor in their order, sequences opened."""
+    if part is None:
         return []
-    if decoder["type"] == "Sequence":
-        return [part for inner in decoder["decoders"] for part in _parts(inner)]
-    return [decoder]
+    if part["type"] == "Sequence":
+        inner = next(part[name] for name in INNER if name in part)
+        return [one for outer in inner for one in parts_of(outer)]
+    return [part]

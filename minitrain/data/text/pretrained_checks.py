@@ -78,7 +78,8 @@ _PARTS: dict[str, dict[str, dict[str, Types]]] = {
         "Sequence": {"decoders": (list,)},
     },
 }
-_INNER = {"normalizers", "pretokenizers", "processors", "decoders"}
+INNER = ("normalizers", "pretokenizers", "processors", "decoders")
+"""Names of the lists of parts in a sequence."""
 _MODELS: dict[str, dict[str, Types]] = {
     "BPE": {
         "dropout": (type(None),),  # it would draw random numbers
@@ -169,7 +170,7 @@ def _check_part(kind: str, part: object, budget: _Budget, depth: int) -> None:
         budget.growth *= max(1, len(part["content"].encode()) + ("Regex" in part["pattern"]))
         if budget.growth > _MOST_GROWTH:
             raise DataError(f"tokenizer.json: its replacements could make a text over {_MOST_GROWTH} times as long")
-    for key in _INNER & set(part):
+    for key in set(INNER) & set(part):
         for inner in part[key]:
             _check_part(kind, inner, budget, depth + 1)
 
@@ -223,7 +224,7 @@ def _check_model(model: object) -> int:
             case _:
                 raise DataError(f"tokenizer.json: the merge {_short(merge)} is not a pair of tokens: it is damaged")
     unknown = model.get("unk_token")
-    if unknown is not None and unknown not in vocab:
+    if unknown is not None and unknown not in vocab and name != "WordLevel":  # which refuses unknown words then
         raise DataError(f"tokenizer.json: the unknown token {_short(unknown)} is not in the vocabulary")
     return int(max(vocab.values()))
 

@@ -40,10 +40,8 @@ class Detokenizer:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._strip = bool(getattr(tokenizer, "strips_space", False))  # until something was written
-        # Without bytes: all tokens, and how many characters of their text were returned.
-        self._tokens: list[int] = []
-        self._released = 0
         if self._bytes is None:
+            # All tokens, and how many characters of their text were returned.
             self._tokens = [int(token) for token in after]
             self._released = len(self._text().rstrip(_REPLACEMENT))
         else:
@@ -97,6 +95,15 @@ def bytes_of_tokens(tokenizer: Any) -> Sequence[bytes] | None:
     """The bytes of each token; ``None`` if the tokenizer does not tell, or ``decode`` does not simply join them."""
     find = getattr(tokenizer, "token_bytes", None)
     return None if find is None else find()
+
+
+def unused_tokens(model: Any, tokenizer: Any) -> range:
+    """Ids that a model, or that of a session, has and its tokenizer does not: without text, so none may be written.
+
+    Published models have some: their tables are padded to a size that is fast.
+    """
+    rows = getattr(getattr(getattr(model, "model", model), "config", None), "vocab_size", 0)
+    return range(getattr(tokenizer, "vocab_size", rows), rows)
 
 
 def encode_prompt(tokenizer: Any, text: str) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..batching.batches import batch_generate
 from ..batching.requests import Sample
+from ..ending import stop_strings_of
 from ..params import SamplingParams
 from ..sessions.session import LanguageModel, Session
-from .detokenize import detokenizer_of, encode_prompt, text_pieces
+from .detokenize import Detokenizer, detokenizer_of, encode_prompt, unused_tokens
 
 
 def generate_text_sampling(
@@ -27,13 +29,14 @@ def generate_text_sampling(
         model: the model, or a session of it.
         tokenizer: has ``encode(text)``, integers (T0,), and ``decode(tokens)``.
         prompts: texts of one character or more.
-        params: how tokens are chosen, for all texts or for each; stop strings work too.
+        params: how tokens are chosen, for all texts or for each; stop strings work too. If the model has more tokens
+            than the tokenizer, those are never chosen.
         slots: how many samples run at once.
         device: the model's device.
 
     Returns:
         For each prompt the new texts of its ``num_samples`` samples, without the prompt; a text ends before the stop
-        string that ended it.
+        string or the stop token that ended it.
 
     Raises:
         DataError: if the tokenizer does not know a character of a prompt.
@@ -46,8 +49,12 @@ def generate_text_sampling(
         ```
     """
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    if unused := unused_tokens(model, tokenizer):
+        each = [params] * len(encoded) if params is None or isinstance(params, SamplingParams) else params
+        given = [one or SamplingParams() for one in each]
+        params = [replace(one, suppress_tokens=(*one.suppress_tokens, *unused)) for one in given]
     results = batch_generate(model, encoded, params, slots=slots, detokenizer=detokenizer_of(tokenizer), device=device)
-    return [[_text(result.prompt, sample, tokenizer) for sample in result.samples] for result in results]
+    return [[_text(result.prompt, sample, result.params, tokenizer) for sample in result.samples] for result in results]
 
 
 def sample_text(
@@ -79,14 +86,15 @@ def sample_text(
         The new text, without the prompt.
     """
     params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    return generate_text_sampling(model, tokenizer, [prompt], params, device=device)[0][0]
+    ((text,),) = generate_text_sampling(model, tokenizer, [prompt], params, device=device)
+    return text
 
 
-def _text(prompt: Any, sample: Sample, tokenizer: Any) -> str:
-    """The text of a sample, up to the stop string that ended it: the first that the last token's text completes."""
-    stop = sample.stopped_by
-    if not isinstance(stop, str):
-        return "".join(text_pieces(sample.tokens, tokenizer, after=prompt))
-    pieces = list(map(detokenizer_of(tokenizer)(prompt), sample.tokens.tolist()))
-    text, last = "".join(pieces), len(pieces[-1])
-    return text[: text.find(stop, max(0, len(text) - last - len(stop) + 1))]
+def _text(prompt: Any, sample: Sample, params: SamplingParams, tokenizer: Any) -> str:
+    """The text of a sample, up to the stop string or without the stop token that ended it."""
+    stop, detokenizer = stop_strings_of(params), Detokenizer(tokenizer, after=prompt)
+    tokens = sample.tokens.tolist()
+    if sample.finish_reason == "stop" and tokens[-1] in params.stop_token_ids:
+        tokens.pop()
+    pieces = [stop.add(detokenizer.add(token)) for token in tokens]
+    return "".join([*pieces, stop.add(detokenizer.finish()), stop.finish()])

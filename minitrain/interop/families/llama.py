@@ -201,6 +201,7 @@ QWEN2 = _family(
     write_qwen,
     defaults=DEFAULTS | {"num_key_value_heads": 32},
     fixed=PLAIN,
+    words="qwen2",
 )
 QWEN3 = _family(
     "qwen3",

@@ -6,27 +6,28 @@ save_gguf(model, "mine.gguf", dtype="q8_0")
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...backend.arrays import Array
+from ...checkpoint.store import Warn, warn_user
 from ...errors import CheckpointError, ConfigError
 from ...files import open_atomically
 from ...nn.attention.heads import Rope
 from ..table import arrays_of, build_blank, check_shapes, decoder_sizes, fill, shortened, without_block_size
 from .blocks import BF16, F16, F32, Q8_0, block_of, packed
+from .header import ALIGNMENT, header_of
 from .names import ARCHITECTURES, FIXED, KNOWN, OUTPUT, ROPE, TOKENS, TYPES, Architecture
 from .reader import MAGIC, GGUFFile
+from .vocabulary import vocabulary_of
 
 DTYPES = {"float32": F32, "float16": F16, "bfloat16": BF16, "q8_0": Q8_0}
 """The types that weights are written in."""
 FILE_TYPES = {F32: 0, F16: 1, Q8_0: 7, BF16: 32}
 """``general.file_type`` of a file whose matrices have a type."""
-ALIGNMENT = 32
 GELU = "minitrain.gelu"
 """A setting of our own: GGUF does not say which form of GELU a model was trained with."""
 POOLS = {1: "mean", 2: "first"}
@@ -164,7 +165,13 @@ def _rope(values: dict[str, Any], ours: Mapping[str, Any], file: GGUFFile) -> di
 
 
 def save_gguf(
-    model: Any, path: str | Path, *, dtype: str = "float16", metadata: Mapping[str, Any] | None = None
+    model: Any,
+    path: str | Path,
+    *,
+    dtype: str = "float16",
+    tokenizer: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    warn: Warn = warn_user,
 ) -> str:
     """Write a model as a GGUF file.
 
@@ -173,13 +180,17 @@ def save_gguf(
         path: the file.
         dtype: of the matrices: ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"q8_0"`` (8 bits, one scale for 32
             numbers). Norms and biases are always float32.
-        metadata: further settings, such as those of a tokenizer (``tokenizer.ggml...``).
+        tokenizer: the model's tokenizer, which is written for llama.cpp where GGUF can hold it, see
+            `minitrain.interop.gguf.vocabulary`.
+        metadata: further settings, by their names in GGUF.
+        warn: called with a sentence if GGUF cannot hold the tokenizer.
 
     Returns:
         The architecture that it was written as, such as ``"llama"``.
 
     Raises:
-        CheckpointError: if no architecture has such a model, a weight does not fit ``dtype``.
+        CheckpointError: if no architecture has such a model, a weight does not fit ``dtype``, or the tokenizer has more
+            tokens than the model.
         FileError: if the file cannot be written.
     """
     config: Any = getattr(model, "config", None)
@@ -199,9 +210,9 @@ def save_gguf(
         arrays[ROPE] = (usual / np.array(config.rope.options(sizes["D"])["frequencies"])).astype(np.float32)
     kinds = {name: _kind_of(array, kind) for name, array in arrays.items()}
     given = _metadata(architecture, config, sizes) | {"general.file_type": np.uint32(FILE_TYPES[kind])}
-    given |= {"tokenizer.ggml.model": "none"} | dict(metadata or {})
+    given |= vocabulary_of(tokenizer, sizes["V"], warn) | dict(metadata or {})
     with open_atomically(path) as file:
-        header = b"".join(_header(given, arrays, kinds))
+        header = b"".join(header_of(given, arrays, kinds))
         file.write(header + bytes(-len(header) % ALIGNMENT))
         for name, array in arrays.items():
             content = _content(array, kinds[name], name)
@@ -251,44 +262,3 @@ def _metadata(architecture: Architecture, config: Any, sizes: Mapping[str, int])
         values |= {"attention.causal": False, "pooling_type": pooling}
     numbers = {key: np.uint32(value) if type(value) is int else value for key, value in values.items()}
     return found | {f"{name}.{key}": value for key, value in numbers.items()}
-
-
-def _header(metadata: Mapping[str, Any], arrays: Mapping[str, Array], kinds: Mapping[str, int]) -> Iterator[bytes]:
-    """The header's bytes; see `minitrain.interop.gguf.reader`."""
-    yield MAGIC + struct.pack("<IQQ", 3, len(arrays), len(metadata))
-    for key, value in metadata.items():
-        kind, content = _value(key, value)
-        yield _text(key) + struct.pack("<I", kind) + content
-    offset = 0
-    for name, array in arrays.items():
-        kind, shape = kinds[name], array.shape[::-1]
-        yield _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
-        elements, size = block_of(kind)
-        offset += -(-(array.size // elements * size) // ALIGNMENT) * ALIGNMENT
-
-
-def _text(text: str) -> bytes:
-    encoded = text.encode("utf-8", "surrogateescape")
-    return struct.pack("<Q", len(encoded)) + encoded
-
-
-_TYPES = {"uint8": 0, "int8": 1, "uint16": 2, "int16": 3, "uint32": 4, "int32": 5, "float32": 6}
-_TYPES |= {"bool": 7, "uint64": 10, "int64": 11, "float64": 12}
-
-
-def _value(key: str, value: Any) -> tuple[int, bytes]:
-    """The type of a setting, and its bytes."""
-    if isinstance(value, str):
-        return 8, _text(value)
-    if isinstance(value, bool):
-        return 7, bytes([value])
-    if isinstance(value, float):
-        return 6, struct.pack("<f", value)
-    if isinstance(value, int):
-        return 11, struct.pack("<q", value)
-    if isinstance(value, np.ndarray | np.generic) and value.ndim <= 1 and value.dtype.name in _TYPES:
-        kind, content = _TYPES[value.dtype.name], value.astype(value.dtype.newbyteorder("<")).tobytes()
-        return (kind, content) if value.ndim == 0 else (9, struct.pack("<IQ", kind, value.size) + content)
-    if isinstance(value, Sequence) and value and all(isinstance(one, str) for one in value):
-        return 9, struct.pack("<IQ", 8, len(value)) + b"".join(map(_text, value))
-    raise CheckpointError(f"the setting {key} is a {type(value).__name__}, which GGUF does not hold")

@@ -40,19 +40,20 @@ def inherited_settings(place: str) -> dict[str, Any]:
     }
 
 
-def load_initial(place: str, warn: Warn, *, block_size: int | None = None) -> Checkpoint:
+def load_initial(place: str, warn: Warn, *, block_size: int | None = None, vocab_size: int | None = None) -> Checkpoint:
     """The checkpoint at ``place``, or the newest intact one of the run there. Adapters are merged into its weights.
 
     Args:
         place: a run folder, a checkpoint, a folder of transformers, or a GGUF file.
         warn: called with a sentence for each damaged checkpoint that is skipped.
         block_size: longest sequence of the new run, for a published model, which may be for longer ones.
+        vocab_size: tokens of the new run, for a published model, which may have rows for more.
 
     Raises:
         CheckpointError: if there is none, or it is damaged.
     """
     if is_published_model(place):
-        return load_published_weights(place, block_size)
+        return load_published_weights(place, block_size, vocab_size)
     checkpoint = _load(place, warn)
     run_dir, adapter = run_of(place), None
     if run_dir is not None and read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") != MADE_IN_PYTHON:

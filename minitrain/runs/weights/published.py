@@ -6,19 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...checkpoint import Checkpoint
-from ...data import Tokenizer, load_pretrained_tokenizer, tokenizer_from_gguf
 from ...errors import CheckpointError
-from ...interop.formats import describe_published, load_published
-from ...interop.gguf.model import is_gguf
-from ...interop.gguf.reader import GGUFFile
+from ...interop.formats import describe_published, load_published, published_tokenizer
 from ..model_config import FROM_THE_RUN, MODELS
 
 LONGEST = 256
 """The block size of a run unless ``data.block_size`` is given: published models are for texts of thousands of tokens,
 whose activations a training would hold."""
+_BY_TOKEN = ("tok_emb.weight", "head.weight")  # weights with a row for each token
 
 
 def published_settings(place: str) -> dict[str, Any]:
@@ -39,30 +35,28 @@ def published_settings(place: str) -> dict[str, Any]:
     }
 
 
-def load_published_weights(place: str, block_size: int | None) -> Checkpoint:
+def load_published_weights(place: str, block_size: int | None, vocab_size: int | None = None) -> Checkpoint:
     """The weights of a published model as a checkpoint of step 0.
+
+    Published models often have more rows than tokens, as some sizes are fast. Those rows are left out: no text has
+    their tokens, and without them none can be generated.
 
     Args:
         place: the folder or file.
         block_size: longest sequence of the run; a table of positions is cut to it.
+        vocab_size: number of tokens of the run; ``None`` keeps all rows.
 
     Raises:
-        CheckpointError: if the model cannot be read, or is for shorter sequences.
+        CheckpointError: if the model cannot be read, or is for shorter sequences or another tokenizer.
     """
     model = load_published(place, block_size=block_size)
-    return Checkpoint(Path(place), 0, model.state_dict(), {"moments": {}}, {}, {})
-
-
-def published_tokenizer(place: str) -> Tokenizer:
-    """The tokenizer of a published model.
-
-    Raises:
-        DataError: if there is none, or minitrain cannot do exactly what it does.
-    """
-    if not is_gguf(place):
-        return load_pretrained_tokenizer(place)
-    metadata = GGUFFile(place).metadata
-    own = {key: value for key, value in metadata.items() if key.startswith("tokenizer.")}
-    return tokenizer_from_gguf(
-        {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in own.items()}
-    )
+    weights, rows = model.state_dict(), model.config.vocab_size
+    if vocab_size is not None and vocab_size != rows:
+        if vocab_size > rows or published_tokenizer(place).vocab_size != vocab_size:
+            raise CheckpointError(
+                f"init_from={place}: the model has rows for {rows:,} tokens, and the tokenizer of this run has "
+                f"{vocab_size:,}: they do not belong together. Give the model the tokenizer that it was trained with, "
+                "and train on a text (data.path), which is encoded with that one"
+            )
+        weights = {path: array[:vocab_size] if path in _BY_TOKEN else array for path, array in weights.items()}
+    return Checkpoint(Path(place), 0, weights, {"moments": {}}, {}, {})
