@@ -857,9 +857,8 @@ starts = [window[:20] for window in windows[::10][:12]]
 
 def passes(draft, k):
     """Tokens per pass of the model, and the share of drafted tokens that was kept."""
-    results = speculative_generate(
-        model, starts, draft=draft, max_new_tokens=60, key=mt.Key.from_seed(0), draft_tokens=k, max_draft_tokens=None
-    )
+    asked = [SamplingParams(max_new_tokens=60, seed=i) for i in range(len(starts))]
+    results = speculative_generate(model, starts, asked, draft=draft, draft_tokens=k, max_draft_tokens=None)
     drafted, accepted = sum(r.drafted for r in results), sum(r.accepted for r in results)
     return 1 + accepted / sum(r.passes for r in results), accepted / drafted
 
@@ -887,9 +886,10 @@ plt.show()
 # drafts what followed there. In a loop, that is right from the second round on.
 
 # %%
-plain = [result.tokens for result in batch_generate(model, starts, SamplingParams(temperature=0, max_new_tokens=100))]
+greedily = SamplingParams(temperature=0, max_new_tokens=100)
+plain = [result.tokens for result in batch_generate(model, starts, greedily)]
 for name, draft in {"table": drafts[3], "lookup": PromptLookup()}.items():
-    results = speculative_generate(model, starts, draft=draft, max_new_tokens=100, temperature=0)
+    results = speculative_generate(model, starts, greedily, draft=draft)
     same = all(np.array_equal(a.tokens, b) for a, b in zip(results, plain, strict=True))
     per_pass = 100 * len(starts) / sum(r.passes for r in results)
     print(f"{name:8} {per_pass:.1f} tokens per pass; same text as greedy: {same}")

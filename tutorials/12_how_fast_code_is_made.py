@@ -423,14 +423,14 @@ def count_apart(values, counts, parts):
             counts[part, values[i]] += 1
 
 
-values = rng.integers(0, 10, 4_000_000)
+values = rng.integers(0, 10, 20_000_000, dtype=np.uint8)
 truth = np.bincount(values, minlength=10)
 lost, runs = 0, 0
-while lost == 0 and runs < 150:  # until it goes wrong
+while lost == 0 and runs < 40:  # until it goes wrong
     counts = np.zeros(10, np.int64)
     count_with_a_race(values, counts)
     lost, runs = values.size - counts.sum(), runs + 1
-print(f"with a race: {lost:,} of 4 million counts are lost in run {runs}")
+print(f"with a race: {lost:,} of 20 million counts are lost in run {runs}")
 counts = np.zeros((4, 10), np.int64)
 count_apart(values, counts, 4)
 print(f"apart: {values.size - counts.sum()} are lost")
