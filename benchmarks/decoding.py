@@ -127,7 +127,8 @@ def program(name: str, place: str) -> dict[str, Callable[[], float | None]]:
             expected[text] = result.tokens.tolist()
             if name in ("greedy", *WEIGHTS):
                 return None
-        (drafted,) = speculative_generate(session, [prompt], draft=draft, max_new_tokens=NEW, temperature=0)
+        greedy = SamplingParams(max_new_tokens=NEW, temperature=0)
+        (drafted,) = speculative_generate(session, [prompt], greedy, draft=draft)
         assert drafted.tokens.tolist() == expected[text], "a draft changed the text"
         return drafted.acceptance_rate
 

@@ -19,8 +19,8 @@ from ..backend.devices import gpu_status
 from ..errors import ConfigError
 from ..generation import SamplingParams, batch_generate, detokenizer_of, find_tokenizer, session_for, text_pieces
 from ..generation.sessions.weights import check_weights, with_weights
-from ..generation.text.constraints import end_tokens
 from ..generation.text.detokenize import encode_prompt
+from ..generation.text.vocabulary import end_tokens
 from .choices import pair_likelihoods
 from .likelihood import ContinuationScorer
 from .pairs import start_token

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..generation.sessions.session import Tokens
-from ..generation.text.constraints import end_tokens
 from ..generation.text.detokenize import encode_prompt
+from ..generation.text.vocabulary import end_tokens
 
 
 class TokenPair(NamedTuple):

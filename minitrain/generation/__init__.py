@@ -24,10 +24,10 @@ from .speculative import PromptLookup as PromptLookup
 from .speculative import Proposal as Proposal
 from .speculative import Speculated as Speculated
 from .speculative import speculative_generate as speculative_generate
+from .stop_strings import StopStrings as StopStrings
 from .text import ChatTemplate as ChatTemplate
 from .text import Detokenizer as Detokenizer
 from .text import Grammar as Grammar
-from .text import StopStrings as StopStrings
 from .text import TextGenerator as TextGenerator
 from .text import apply_chat_template as apply_chat_template
 from .text import continue_text as continue_text

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backend.arrays import Array
+from ..backend.arrays import Array, to_numpy
 from ..errors import NonFiniteError, ShapeError, TokenError
 from .params import Processor, SamplingParams
 from .processors import (
@@ -87,11 +87,13 @@ class Chooser:
             TokenError: if a setting names a token that is outside the vocabulary.
             ShapeError: if the request's own processor returns another shape.
         """
-        if self._largest_id >= logits.size:
-            raise TokenError(f"the settings name token {self._largest_id}, but the vocabulary has {logits.size} tokens")
-        if not self.changes and self.logprobs is None:
-            return Choice(choose(logits, self.temperature, self.cuts, uniform), None, ())
-        token = choose(self.changed(logits, tokens, prompt), self.temperature, self.cuts, uniform)
+        self._check_ids(logits)
+        if self.changes or self.logprobs is not None:
+            return self.told(choose(self.changed(logits, tokens, prompt), self.temperature, self.cuts, uniform), logits)
+        return Choice(choose(logits, self.temperature, self.cuts, uniform), None, ())
+
+    def told(self, token: int, logits: Array) -> Choice:
+        """A token with the log-probabilities that were asked for, from the model's logits (V,)."""
         if self.logprobs is None:
             return Choice(token, None, ())
         logprobs = log_probabilities(logits)
@@ -99,6 +101,22 @@ class Chooser:
             return Choice(token, float(logprobs[token]), ())
         best = largest(logits, self.logprobs)
         return Choice(token, float(logprobs[token]), tuple(zip(best.tolist(), logprobs[best].tolist(), strict=True)))
+
+    def weights(self, logits: Array, tokens: Tokens, prompt: int) -> Array:
+        """The distribution that a call draws from, up to a factor; arguments and errors are those of a call.
+
+        Returns:
+            (V,) float64. At temperature 0 the most likely token has all the weight.
+        """
+        self._check_ids(logits)
+        changed = self.changed(logits, tokens, prompt)
+        weight = np.zeros(logits.shape)
+        if self.temperature == 0:
+            weight[choose(changed, 0, (), 0.0)] = 1
+        else:
+            ids, kept = weigh(changed, self.temperature, self.cuts)
+            weight[slice(None) if ids is None else ids] = kept
+        return weight
 
     def changed(self, logits: Array, tokens: Tokens, prompt: int) -> Array:
         """Logits (V,) after steps 1 to 8 of those above; arguments and errors are those of a call."""
@@ -112,6 +130,16 @@ class Chooser:
                 "returned NaN or infinity"
             )
         return changed
+
+    def _check_ids(self, logits: Array) -> None:
+        if self._largest_id >= logits.size:
+            raise TokenError(f"the settings name token {self._largest_id}, but the vocabulary has {logits.size} tokens")
+
+
+def float_rows(logits: Array) -> Array:
+    """Logits (M, V) on the CPU, as floats that NumPy can compute with."""
+    rows = to_numpy(logits)
+    return rows if rows.dtype.kind == "f" else rows.astype(np.float32)
 
 
 def choose(logits: Array, temperature: float, cuts: Sequence[Cut], uniform: float) -> int:

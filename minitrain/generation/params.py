@@ -13,7 +13,6 @@ from typing import Any
 from ..backend.arrays import Array
 from ..errors import ConfigError
 from ..random import checked_seed
-from .sampling import check_settings
 from .sessions.session import Tokens
 
 Processor = Callable[[Tokens, Array], Array]
@@ -30,7 +29,8 @@ class SamplingParams:
 
     Attributes:
         max_new_tokens: the most tokens of a sample.
-        min_new_tokens: the least tokens: before that, stop tokens are banned and stop strings are overlooked.
+        min_new_tokens: the least tokens: before that, stop tokens are banned and stop strings are overlooked. A string
+            counts if it begins in the text of the last of these tokens or later.
         temperature: logits are divided by it. Below 1, output is more predictable; above 1, more varied. 0 always
             takes the most likely token (greedy).
         top_k: choose only among this many of the most likely tokens; ``None`` for all.
@@ -46,15 +46,17 @@ class SamplingParams:
         suppress_tokens: token ids that are never chosen.
         forced_tokens: index of a new token, from 0, to the id that it must have.
         stop_token_ids: a sample ends with the first of these tokens, which is its last token.
-        stop: a sample ends when its text has one of these strings, also across tokens. The engine needs a
-            detokenizer for them.
+        stop: a text ends before the earliest occurrence of any of these strings, also across tokens, see
+            `minitrain.generation.StopStrings`. A sample ends as soon as that is certain. The engine needs a detokenizer
+            for them.
         num_samples: how many samples to draw for the prompt. They share the work for the prompt.
         seed: an integer from 0 to 2**64 - 1. Equal seeds give equal samples, alone and in any batch; sample ``i`` has
             random numbers of its own. ``None`` takes a new seed; ``Result.params.seed`` tells which.
         logprobs: ``None`` for no log-probabilities, 0 for that of the chosen token, and ``n`` for those of the ``n``
             most likely tokens too. They are of the model's own distribution, before any of these settings.
         processor: a function of your own, ``(tokens (n,), logits (V,)) -> logits (V,)``. It comes after the other
-            changes of logits and before the temperature. It sees the prompt and the tokens chosen so far.
+            changes of logits and before the temperature. It sees the prompt and the tokens chosen so far. If it has a
+            method ``finished(tokens (n,)) -> bool``, a sample ends when that is true, before ``min_new_tokens`` too.
 
     Raises:
         ConfigError: if a setting is out of range or at odds with another one.
@@ -151,6 +153,20 @@ _LEAST = {
     "num_samples": 1,
     "logprobs": 0,
 }
+
+
+def check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Check the settings that are used most.
+
+    Raises:
+        ConfigError: naming the setting, its value and its range.
+    """
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise ConfigError(f"temperature={temperature} must be above 0, or 0 for the most likely token")
+    if top_k is not None and top_k < 1:
+        raise ConfigError(f"top_k={top_k} must be 1 or more, or None to keep all tokens")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ConfigError(f"top_p={top_p} must be above 0 and at most 1, or None to keep all tokens")
 
 
 def _integer(name: str, value: Any, least: int) -> int:

@@ -1,13 +1,13 @@
-"""From logits to a token: temperature, top-k, top-p (nucleus) sampling, as one pure function."""
+"""From logits to tokens, a row each: temperature, top-k, top-p (nucleus) sampling, as one pure function."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array, array_module, to_numpy
 from ..errors import ConfigError, NonFiniteError, ShapeError
+from .choosing import choose, cuts_of
+from .params import SamplingParams, check_settings
 
 
 def sample_logits(
@@ -61,41 +61,7 @@ def sample_logits(
         raise ShapeError(
             f"sample_logits: uniform has shape {uniform.shape}, expected one number per row, {logits.shape[:1]}"
         )
-    with np.errstate(over="ignore"):  # at a tiny temperature a quotient may reach -inf; its weight 0 is right
-        # In float64: sums over a large vocabulary must resolve the 32 bits of a random number.
-        weight = xp.exp((logits.astype(xp.float64) - highest) / temperature)  # (B, V), 1 for the most likely
-    if top_k is not None or top_p is not None:
-        weight = _cut(weight, logits, top_k, top_p)
-    share = xp.cumsum(weight, axis=1)  # (B, V)
-    # The number of tokens whose cumulative share is below the point is the id of the chosen token.
-    return (share <= uniform[:, None] * share[:, -1:]).sum(axis=1).astype(xp.int32)  # type: ignore[no-any-return]
-
-
-def _cut(weight: Array, logits: Array, top_k: int | None, top_p: float | None) -> Array:
-    """``weight (B, V)`` with 0 for all but the most likely tokens."""
-    xp = array_module(weight)
-    order = xp.argsort(-logits, axis=1, kind="stable")  # (B, V) ids, the most likely first
-    kept = xp.take_along_axis(weight, order, axis=1)  # (B, V), descending
-    if top_k is not None:
-        kept[:, top_k:] = 0
-    if top_p is not None:
-        share = xp.cumsum(kept, axis=1)
-        before = (share - kept) / share[:, -1:]  # (B, V) the share of the more likely tokens: 0 for the first
-        kept[before >= top_p] = 0
-    cut: Array = xp.empty_like(weight)
-    cut[xp.arange(weight.shape[0])[:, None], order] = kept
-    return cut
-
-
-def check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Check the settings of `sample_logits`.
-
-    Raises:
-        ConfigError: naming the setting, its value and its range.
-    """
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ConfigError(f"temperature={temperature} must be above 0, or 0 for the most likely token")
-    if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k={top_k} must be 1 or more, or None to keep all tokens")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ConfigError(f"top_p={top_p} must be above 0 and at most 1, or None to keep all tokens")
+    params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p)
+    cuts, numbers = cuts_of(params), to_numpy(uniform).tolist()
+    tokens = [choose(row, temperature, cuts, number) for row, number in zip(to_numpy(logits), numbers, strict=True)]
+    return xp.asarray(np.array(tokens, np.int32))  # type: ignore[no-any-return]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..errors import ConfigError
-from ..generation.sampling import check_settings
+from ..generation.params import check_settings
 from ..settings.section import Section, setting
 
 

@@ -102,7 +102,8 @@ class _Endpoints:
         name = fields.text("model") or self.catalogue.default
         async with _held(self.catalogue, name) as held:
             asked = await form.read(fields, name, held.served, self.limits)
-            generation = held.close_too(Generation(held.served.worker, asked.prompts, asked.params))
+            generation = Generation(held.served.worker, asked.prompts, asked.params, asked.grammar)
+            held.close_too(generation)
             answering = form(asked, held.served)
             if asked.stream:
                 return self._stream(answering.stream(generation), held)

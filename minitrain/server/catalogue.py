@@ -7,13 +7,14 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..errors import ConfigError, MinitrainError
 from ..generation import ChatTemplate, SamplingParams, session_for
-from ..generation.text.constraints import end_tokens
+from ..generation.text.vocabulary import Vocabulary, end_tokens
 from ..runs.opened import OpenedModel
 from .answers import ApiError
 from .limits import Limits
@@ -33,6 +34,7 @@ class Served:
     Attributes:
         vocabulary: the number of tokens that have a text.
         users: requests that use it now.
+        compiling: held while a grammar is compiled.
     """
 
     def __init__(self, opened: OpenedModel, limits: Limits, weights: str, turns: Turns) -> None:
@@ -48,6 +50,16 @@ class Served:
             session = session_for(self.model, limits.slots, device=opened.device, weights=weights)
         self.worker = Worker(session, requests=limits.requests, turns=turns)
         self.users, self.last_used = 0, time.monotonic()
+        self.compiling = asyncio.Lock()
+
+    @cached_property
+    def grammar_vocabulary(self) -> Vocabulary:
+        """The tokenizer, as grammars need it.
+
+        Raises:
+            ConfigError: if llguidance is not installed, or the tokenizer does not tell the bytes of its tokens.
+        """
+        return Vocabulary(self.tokenizer, self.end_ids)
 
     def warm_up(self) -> None:
         """Run the model once on a longer and on a shorter input, so that its kernels are compiled and at hand."""

@@ -38,7 +38,6 @@ class ChatCompletion(Form):
             raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
         for one in UNSUPPORTED:
             fields.only(one, [], "none", "auto")
-        fields.only("response_format", {"type": "text"})
         fields.only("modalities", ["text"])
         fields.only("reasoning_effort", "none")
         default = fields.integer("max_completion_tokens", min(1024, limits.new_tokens), 0, limits.new_tokens)

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..generation import SamplingParams
+from ..generation import Grammar, SamplingParams
 from ..generation.sessions.session import Tokens
 from .catalogue import Served
 from .fields import Fields
+from .formats import grammar_of
 from .limits import Limits
 from .requests import LONGEST_STOP, MOST_STOPS, prompts_of, sampling
 from .texts import Piece, SampleText, Token, finite
@@ -38,6 +39,7 @@ class Asked:
         stream: whether the answer comes in pieces.
         usage: whether a stream ends with the numbers of tokens.
         best: how many of the most likely tokens to tell; ``None`` for no log-probabilities.
+        grammar: the form of the texts; ``None`` for any.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Asked:
     stream: bool
     usage: bool
     best: int | None
+    grammar: Grammar | None
     created: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -221,5 +224,6 @@ async def read_common(
     with_usage = usage.flag("include_usage")
     usage.finish(["include_obfuscation"])
     params = sampling(fields, served, limits, max_new_tokens=most, num_samples=samples, logprobs=best)
+    grammar = await grammar_of(fields, served, limits)
     fields.finish(IGNORED)
-    return Asked(name, prompts, params, samples, stop, stream, with_usage and stream, best)
+    return Asked(name, prompts, params, samples, stop, stream, with_usage and stream, best, grammar)

@@ -20,9 +20,11 @@ class Limits:
         prompt_tokens: tokens of a prompt; a longer one is refused with 400.
         new_tokens: the most tokens that a sample may ask for.
         samples: samples of one request, over all its prompts.
+        schema_characters: size of the JSON schema of an answer; a larger one is refused with 400.
         attention_tokens: tokens of a text whose attention is shown: its cost grows with their square.
         models: checkpoints in memory at once; the one of the start always stays.
         request_seconds: time from a request's arrival to its last token, waiting included.
+        schema_seconds: time to wait for a JSON schema to be compiled; 503 after it.
         read_seconds: time for the head of a request, and again for its body; a slower client is cut off.
         write_seconds: time that a client may let a piece of the answer wait.
         idle_seconds: time that a connection may be open without a request.
@@ -39,9 +41,11 @@ class Limits:
     prompt_tokens: int = 16_384
     new_tokens: int = 4_096
     samples: int = 16
+    schema_characters: int = 32_768
     attention_tokens: int = 256
     models: int = 2
     request_seconds: float = 600.0
+    schema_seconds: float = 10.0
     read_seconds: float = 20.0
     write_seconds: float = 30.0
     idle_seconds: float = 30.0

@@ -47,11 +47,12 @@ class SampleText:
         tokenizer: the model's.
         prompt: the tokens before.
         stop: the stop strings.
-        least: the fewest tokens of the sample; stop strings before that are overlooked.
+        least: the fewest tokens of the sample; a stop string begins in the text of the last of them or later.
     """
 
     def __init__(self, tokenizer: Any, prompt: Iterable[int], stop: Collection[str], least: int = 0) -> None:
-        self._detokenizer, self._stop, self._least = Detokenizer(tokenizer, after=prompt), StopStrings(stop), least
+        self._detokenizer = Detokenizer(tokenizer, after=prompt)
+        self._stop = StopStrings(stop, after=max(0, least - 1))
         self._held: list[Token] = []
         self._length = self._shown = 0  # characters of the text, and of what was let through
         self.count = 0
@@ -78,7 +79,7 @@ class SampleText:
 
     def _let_through(self, text: str) -> str:
         self._length += len(text)
-        shown = text if self.count < self._least else self._stop.add(text)
+        shown = self._stop.add(text)
         self._shown += len(shown)
         return shown
 

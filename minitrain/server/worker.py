@@ -9,11 +9,12 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import MinitrainError
-from ..generation import Engine, Event, SamplingParams
+from ..generation import Engine, Event, Grammar, SamplingParams
 from ..generation.sessions.session import Session, Tokens
 
 T = TypeVar("T")
@@ -218,19 +219,23 @@ class Generation:
         worker: the model's.
         prompts: token ids (n,) each.
         params: for all of them.
+        grammar: the form that their texts must have.
 
     Raises:
         BusyError: see `Worker.submit`; no request is left behind then.
     """
 
-    def __init__(self, worker: Worker, prompts: Sequence[Tokens], params: SamplingParams) -> None:
+    def __init__(
+        self, worker: Worker, prompts: Sequence[Tokens], params: SamplingParams, grammar: Grammar | None = None
+    ) -> None:
         self.worker = worker
         self._left = len(prompts) * params.num_samples
         self._loop, self._queue = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Event]]()
         self._numbers: list[int] = []
         try:
             for index, prompt in enumerate(prompts):
-                self._numbers.append(worker.submit(prompt, params, partial(self._deliver, index)))
+                own = params if grammar is None else replace(params, processor=grammar.after(prompt))
+                self._numbers.append(worker.submit(prompt, own, partial(self._deliver, index)))
         except BaseException:
             self.close()
             raise

@@ -26,7 +26,7 @@ from minitrain.data import (
 )
 from minitrain.data.text.as_pretrained import as_pretrained
 from minitrain.errors import DataError
-from minitrain.generation.text.constraints import end_tokens
+from minitrain.generation.text.vocabulary import end_tokens
 from tests.helpers.texts.adversarial import TEXTS, TRAINING
 from tests.helpers.texts.tokenizers_of_others import KINDS, described
 

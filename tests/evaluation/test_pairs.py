@@ -13,7 +13,7 @@ from minitrain.data import ByteTokenizer, CharTokenizer, train_bpe_tokenizer
 from minitrain.errors import DataError
 from minitrain.evaluation import encode_pair
 from minitrain.evaluation.pairs import start_token
-from minitrain.generation.text.constraints import end_tokens
+from minitrain.generation.text.vocabulary import end_tokens
 from tests.evaluation.test_text_score import BeginningTokenizer
 
 TEXT = "hello world, hello word; worldly words are held whole\n" * 4

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, NonFiniteError, ShapeError, TokenError
-from minitrain.generation import beam_search_generate
+from minitrain.generation import UncachedSession, beam_search_generate, session_for
 from minitrain.generation.search.group import deal
 from minitrain.models.gpt import GPT, GPTConfig
 from tests.helpers.decoding.plain_decoding import contains, exhaustive, plain_beam_search, plain_sampling
 from tests.helpers.decoding.tiny_language_models import CountingSession, TableModel
+from tests.helpers.own_product import only_with_own_product
 
 V = 5
 SEEDS = st.integers(0, 10**6)
@@ -269,6 +270,26 @@ def test_a_real_model_in_a_batch_and_alone() -> None:
         assert [one.score for one in alone] == [one.score for one in row]
         plain = plain_beam_search(model, prompt, beams=3, new=9, length_penalty=1.0, early=False, stops=(0,))
         assert texts(row) == [one.tokens for one in plain.ended[:3]]
+
+
+@only_with_own_product
+@pytest.mark.parametrize("block_size", [8, 64])
+def test_short_copies_change_no_bit(block_size: int) -> None:
+    """A session copies only what differs; without kept keys and values, the scores have the same bits."""
+    model = GPT(GPTConfig(vocab_size=13, block_size=block_size, n_layer=2, n_head=2, n_embd=16), seed=3)
+    prompts = [[1, 2, 3], [4], list(range(12)) * 3]
+    for groups, diversity in ((1, 0.0), (2, 0.4)):
+        settings: dict[str, Any] = {"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 12}
+        settings |= {"num_beam_groups": groups, "diversity_penalty": diversity, "stop_token_ids": [0]}
+        session, plain = session_for(model, 9), UncachedSession(model, 4)
+        for row, expected in zip(
+            beam_search_generate(session, prompts, **settings),
+            beam_search_generate(plain, prompts, **settings),
+            strict=True,
+        ):
+            assert texts(row) == texts(expected)
+            assert [one.score for one in row] == [one.score for one in expected]
+        assert [session.length(slot) for slot in range(9)] == [0] * 9
 
 
 @pytest.mark.parametrize(

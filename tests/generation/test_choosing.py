@@ -13,46 +13,16 @@ from hypothesis import strategies as st
 from minitrain.errors import NonFiniteError, ShapeError, TokenError
 from minitrain.generation import SamplingParams, sample_logits
 from minitrain.generation.choosing import Chooser, changes_of, cuts_of, log_probabilities, weigh
+from minitrain.generation.search.distribution import draw
 from minitrain.random import Key, uniform, uniform_number
+from tests.helpers.decoding.request_settings import CHANGES, CUTS, SHARES, V, settings_of
 from tests.helpers.plain_generation import changed_logits, distribution
 
-V = 7
 LAST = 1 - 2.0**-32  # the largest random number
 NO_TOKENS = np.empty(0, np.int32)
 
-SHARES = st.floats(0.011, 0.989).map(lambda p: round(p, 2) + 0.0012345)
 ROWS = st.lists(st.floats(-5, 5, width=32), min_size=V, max_size=V, unique=True)
 IDS = st.integers(0, V - 1)
-
-
-def last_first(tokens: Any, logits: Any) -> Any:
-    """A processor that looks at the tokens."""
-    logits[tokens[-1]] += len(tokens)
-    return logits
-
-
-CHANGES = {
-    "logit_bias": st.dictionaries(IDS, st.floats(-3, 3) | st.just(-math.inf), min_size=1, max_size=3),
-    "repetition_penalty": st.floats(0.5, 2),
-    "frequency_penalty": st.floats(-2, 2),
-    "presence_penalty": st.floats(-2, 2),
-    "no_repeat_ngram_size": st.integers(1, 4),
-    "min_new_tokens": st.integers(0, 5),
-    "suppress_tokens": st.lists(IDS, max_size=3),
-    "forced_tokens": st.dictionaries(st.integers(0, 4), IDS, min_size=1, max_size=3),
-    "stop_token_ids": st.lists(IDS, max_size=2),
-    "processor": st.just(last_first),
-}
-CUTS = {"top_k": st.integers(1, 9), "top_p": SHARES, "min_p": SHARES, "typical_p": SHARES}
-
-
-@st.composite
-def settings_of(draw: st.DrawFn, kinds: dict[str, st.SearchStrategy[Any]]) -> SamplingParams:
-    names = draw(st.sets(st.sampled_from(sorted(kinds)), max_size=5))
-    settings = {name: draw(kinds[name]) for name in sorted(names)}
-    forced = settings.get("forced_tokens", {}).values()
-    settings["suppress_tokens"] = [token for token in settings.get("suppress_tokens", ()) if token not in forced]
-    return SamplingParams(temperature=draw(st.floats(0.3, 3)), **settings)
 
 
 @given(
@@ -75,11 +45,15 @@ def test_the_distribution_is_that_of_the_settings_one_after_the_other(
     shares = np.zeros(V)
     shares[slice(None) if ids is None else ids] = weights / weights.sum()
     assert shares == pytest.approx(expected, abs=1e-5)
+    whole = chooser.weights(np.array(row, dtype), history, prompt)
+    assert whole.dtype == np.float64
+    assert np.array_equal(whole / weights.sum(), shares)
     # Evenly spaced numbers instead of random ones: frequencies are then exact, up to one count a token.
     drawn = [chooser(np.array(row, dtype), history, prompt, (i + 0.5) / n).token for i in range(n)]
     assert np.bincount(drawn, minlength=V) / n == pytest.approx(expected, abs=1.01 / n + 1e-5)
     assert history.tolist() == tokens
     for number in (0.0, LAST):
+        assert draw(whole, number) == chooser(np.array(row, dtype), history, prompt, number).token
         assert expected[chooser(np.array(row, dtype), history, prompt, number).token] > 0
 
 
@@ -93,6 +67,8 @@ def test_greedy_takes_the_most_likely_token_of_the_changed_logits(
     assume(sorted(logits)[-1] > sorted(logits)[-2] + 1e-4)
     choice = Chooser(greedy)(np.array(row, np.float32), np.array(tokens, np.int32), 1, math.nan)
     assert choice == (int(np.argmax(logits)), None, ())
+    weights = Chooser(greedy).weights(np.array(row, np.float32), np.array(tokens, np.int32), 1)
+    assert weights.tolist() == np.eye(V)[choice.token].tolist()
 
 
 @given(
@@ -171,8 +147,11 @@ def test_log_probabilities_of_large_logits_and_banned_tokens() -> None:
     "settings", [{"temperature": 0}, {}, {"logit_bias": {0: 1.0}}, {"logprobs": 0}, {"forced_tokens": {0: 1}}]
 )
 def test_logits_that_are_damaged(bad: list[float], settings: dict[str, Any]) -> None:
-    with pytest.raises(NonFiniteError, match=r"the highest logit is (nan|inf|-inf): the model's weights or its input"):
-        Chooser(SamplingParams(**settings))(np.array(bad), NO_TOKENS, 0, 0.5)
+    chooser, says = Chooser(SamplingParams(**settings)), r"the highest logit is (nan|inf|-inf): the model's weights or"
+    with pytest.raises(NonFiniteError, match=says):
+        chooser(np.array(bad), NO_TOKENS, 0, 0.5)
+    with pytest.raises(NonFiniteError, match=says):
+        chooser.weights(np.array(bad), NO_TOKENS, 0)
 
 
 @pytest.mark.parametrize("temperature", [0, 1])
@@ -190,8 +169,9 @@ def test_no_token_is_left(temperature: float, returned: float) -> None:
     [{"suppress_tokens": [1, 3]}, {"stop_token_ids": [3]}, {"logit_bias": {3: 1.0}}, {"forced_tokens": {0: 3}}],
 )
 def test_settings_that_name_a_token_outside_the_vocabulary(settings: dict[str, Any]) -> None:
-    with pytest.raises(TokenError, match="the settings name token 3, but the vocabulary has 3 tokens"):
-        Chooser(SamplingParams(**settings))(np.zeros(3), NO_TOKENS, 0, 0.5)
+    for function in (Chooser(SamplingParams(**settings)), Chooser(SamplingParams(**settings)).weights):
+        with pytest.raises(TokenError, match="the settings name token 3, but the vocabulary has 3 tokens"):
+            function(np.zeros(3), NO_TOKENS, 0, *[0.5] * isinstance(function, Chooser))
     Chooser(SamplingParams(**settings))(np.zeros(4), NO_TOKENS, 0, 0.5)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from minitrain.data import ByteTokenizer, CharTokenizer, PretrainedTokenizer, train_bpe_tokenizer
 from minitrain.errors import ConfigError, DataError
+from tests.helpers.decoding.tiny_language_models import TableModel
 from tests.helpers.texts.adversarial import TRAINING
 from tests.helpers.texts.tokenizers_of_others import SPECIAL, described
 
 pytest.importorskip("llguidance")
 jsonschema = pytest.importorskip("jsonschema")
 
-from minitrain.generation import Grammar  # noqa: E402
+from minitrain.generation import Grammar, SamplingParams, batch_generate, speculative_generate  # noqa: E402
+from minitrain.generation.text.vocabulary import FORCED, Vocabulary  # noqa: E402
 
 LETTERS = "".join(map(chr, range(32, 127))) + "\n"
 KINDS = ("char", "byte", "bpe", "smollm", "qwen2", "sentencepiece-like")
@@ -205,6 +207,13 @@ def test_tokens_outside_the_form() -> None:
         processor(np.array([3, 70], np.int32), np.zeros(96, np.float32))
 
 
+def test_a_form_that_is_too_large_to_follow() -> None:
+    schema = {"properties": {f"p{i}": {"type": "integer"} for i in range(1000)}}
+    processor = Grammar.json_schema(schema | {"type": "object"}, tokenizer_of("byte"), end_ids=[0]).after([])
+    with pytest.raises(DataError, match=r"cannot be followed: .*max is 2000"):
+        processor(np.array([ord("{")], np.int32), np.zeros(256, np.float32))
+
+
 def test_a_vocabulary_without_the_characters() -> None:
     for pattern in ("x", "x|y"):
         grammar = Grammar.regex(pattern, CharTokenizer("ab"))
@@ -225,11 +234,21 @@ def test_a_vocabulary_without_the_characters() -> None:
         (lambda t: Grammar.json_schema({"not": {"type": "string"}}, t), "not supported"),
         (lambda t: Grammar.json_schema({"$ref": "https://example.org/a.json"}, t), "not supported"),
         (lambda t: Grammar.json_schema({"title": "a" * 300_000}, t), "at most"),
+        (lambda t: Grammar.json_schema({"const": {1, 2}}, t), "not a JSON schema"),
+        (lambda t: Grammar.json_schema(reduce(lambda s, _: {"items": s}, range(5000), {}), t), "not a JSON schema"),
     ],
 )
 def test_forms_that_are_not_supported(make: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         make(tokenizer_of("byte"))
+
+
+def test_a_vocabulary_serves_several_grammars() -> None:
+    vocabulary = Vocabulary(tokenizer_of("byte"), [10])
+    for pattern in ("ab", "[xyz]{2}"):
+        own, shared = Grammar.regex(pattern, tokenizer_of("byte"), end_ids=[10]), Grammar.regex(pattern, vocabulary)
+        assert shared.end_ids == (10,)
+        assert write(own, 1, []) == write(shared, 1, [])
 
 
 def test_what_does_not_fit_together() -> None:
@@ -242,3 +261,44 @@ def test_what_does_not_fit_together() -> None:
         Grammar.regex("a", ByteTokenizer(), end_ids=[256])
     with pytest.raises(ConfigError, match="they do not fit"):
         Grammar.regex("a", ByteTokenizer()).after([])(np.zeros(0, np.int32), np.zeros(9, np.float32))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_ends_where_its_form_does(kind: str) -> None:
+    """Also without an end token, and with a draft."""
+    tokenizer, grammar = tokenizer_of(kind), grammar_of(kind, "(yes|no|maybe so)")
+    prompt = tokenizer.encode("say").tolist()
+    model = TableModel(grammar.vocab_size + 2, 16)  # models may have more tokens
+    params = SamplingParams(processor=grammar.after(prompt), num_samples=6, max_new_tokens=40)
+    (result,) = batch_generate(model, [prompt], params)
+    drafted = speculative_generate(model, [prompt], params, draft=TableModel(grammar.vocab_size + 2, 9, 1))
+    for sample in (*result.samples, *drafted):
+        assert sample.finish_reason == "stop"
+        assert text_of(kind, sample.tokens.tolist()) in ("yes", "no", "maybe so")
+
+
+def test_a_function_of_ones_own_comes_before_the_form() -> None:
+    def no_m(tokens: Any, logits: Any) -> Any:
+        assert tokens[0] == 3
+        logits[ord("y")] = logits[ord("m")] = -np.inf
+        return logits
+
+    processor = grammar_of("byte", "(yes|no|maybe so)").after([3], no_m)
+    allowed = processor(np.array([3], np.int32), np.zeros(256, np.float32))
+    assert np.flatnonzero(allowed == 0).tolist() == [ord("n")]
+
+
+def test_a_long_fixed_text_takes_a_constant_time_for_each_token() -> None:
+    """Only its beginning is made into tokens."""
+    fixed, asked = "a é" * 20_000, list[int]()
+
+    class Watched(ByteTokenizer):
+        def encode(self, text: str, **settings: Any) -> Any:
+            asked.append(len(text))
+            return super().encode(text, **settings)
+
+    grammar = Grammar.json_schema({"const": fixed}, Watched(), end_ids=[0])
+    ids, _ = write(grammar, 0, [], most=600)
+    assert bytes(ids).decode(errors="ignore") == f'"{fixed}"'[: len(bytes(ids).decode(errors="ignore"))]
+    assert len(ids) == 600
+    assert max(asked) <= FORCED

@@ -15,14 +15,15 @@ from minitrain.generation import UncachedSession, contrastive_generate
 from minitrain.generation.context import context_start
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.models.llama import Llama, LlamaConfig
+from tests.helpers.decoding.plain_contrastive import plain_contrastive
 from tests.helpers.decoding.plain_decoding import log_softmax, next_logits, plain_sampling
 from tests.helpers.decoding.tiny_language_models import TableModel
 
 V = 13
 
 
-def model_of(kind: str, seed: int, block_size: int = 8) -> Any:
-    shape = {"vocab_size": V, "block_size": block_size, "n_layer": 1, "n_head": 2, "n_embd": 8}
+def model_of(kind: str, seed: int, block_size: int = 8, **more: Any) -> Any:
+    shape = {"vocab_size": V, "block_size": block_size, "n_layer": 1, "n_head": 2, "n_embd": 8} | more
     model = GPT(GPTConfig(**shape), seed=seed) if kind == "gpt" else Llama(LlamaConfig(**shape), seed=seed)
     rng = np.random.default_rng(seed)
     for parameter in model.parameters():
@@ -48,7 +49,7 @@ def scores(model: Any, text: list[int], top_k: int, alpha: float) -> dict[int, f
     return found
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(
     kind=st.sampled_from(["gpt", "llama"]),
     seed=st.integers(0, 1000),
@@ -68,6 +69,69 @@ def test_each_token_is_the_best_by_the_formula(
             by_formula = scores(model, text, top_k, alpha)
             assert by_formula[token] == pytest.approx(max(by_formula.values()), abs=1e-5)
             text.append(token)
+
+
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("gpt", {"n_layer": 2}),
+    ("gpt", {"positions": "alibi"}),
+    ("llama", {"n_kv_head": 1, "n_layer": 2}),
+    ("llama", {"window": 3}),
+    ("llama", {"window": 70}),
+]
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 3, 8, 600])
+@pytest.mark.parametrize(("kind", "more"), KINDS)
+@settings(max_examples=3)
+@given(
+    seed=st.integers(0, 1000),
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=3),
+    top_k=st.integers(1, V + 1),
+    alpha=st.sampled_from([0.0, 0.3, 0.6, 1.0]),
+    stops=st.sampled_from([(), (1, 2)]),
+)
+def test_kept_keys_and_values_change_nothing(
+    kind: str,
+    more: dict[str, Any],
+    block_size: int,
+    seed: int,
+    lengths: list[int],
+    top_k: int,
+    alpha: float,
+    stops: tuple[int, ...],
+) -> None:
+    """The tokens are those of the plain search, which reads the whole context again for each candidate."""
+    model, rng = model_of(kind, seed, block_size, **more), np.random.default_rng(seed)
+    prompts = [rng.integers(0, V, n).tolist() for n in lengths]
+    if block_size == 600 and more.get("window"):
+        prompts[0] = rng.integers(0, V, 480).tolist()  # keys move to the front
+    found = contrastive_generate(
+        model, prompts, max_new_tokens=12, top_k=top_k, penalty_alpha=alpha, stop_token_ids=stops
+    )
+    expected = [plain_contrastive(model, prompt, 12, top_k=top_k, alpha=alpha, stops=stops) for prompt in prompts]
+    assert [new.tolist() for new in found] == expected
+
+
+def test_a_step_runs_the_model_once_on_the_candidates() -> None:
+    model, fed = model_of("gpt", 1, 16), list[tuple[int, ...]]()
+    forward = model.forward_hidden
+
+    def watched(tokens: Any, **more: Any) -> Any:
+        fed.append(tokens.shape)
+        return forward(tokens, **more)
+
+    model.forward_hidden = watched
+    contrastive_generate(model, [[1, 2, 3]], max_new_tokens=4, top_k=5)
+    assert fed == [(1, 3), (5, 1), (5, 1), (5, 1), (5, 1)]
+    fed.clear()
+    contrastive_generate(model, [[*range(12), 1, 2, 3]], max_new_tokens=3, top_k=50)
+    assert fed == [(1, 15), (V, 1), (1, 7), (V, 1), (V, 1)], "16 tokens, then the last 8, with each candidate"
+
+
+def test_memory_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minitrain.generation.sessions.choice.available_memory", lambda: 5500)
+    with pytest.raises(ConfigError, match=r"top_k = 9: the keys and values of 10 sequences .* at most 8 of them fit"):
+        contrastive_generate(model_of("gpt", 0), [[1]], max_new_tokens=1, top_k=9)
 
 
 @pytest.mark.parametrize("settings", [{"top_k": 1}, {"penalty_alpha": 0.0}])

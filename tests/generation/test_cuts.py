@@ -54,8 +54,9 @@ def test_top_p_keeps_the_smallest_set_that_reaches_the_share(scores: list[float]
     assert share[kept].sum() >= p - 1e-12
     assert share[kept].sum() - share[kept].min() < p, "one less does not reach it"
     out = [i for i in range(len(scores)) if i not in kept]
-    assert all(share[i] <= share[kept].min() for i in out)
-    assert all(i > max(j for j in kept if share[j] == share[i]) for i in out if share[i] == share[kept].min())
+    least = min(scores[i] for i in kept)
+    assert all(scores[i] <= least for i in out)
+    assert all(i > max(j for j in kept if scores[j] == least) for i in out if scores[i] == least)
 
 
 def test_top_p_of_everything_keeps_everything() -> None:
@@ -63,6 +64,12 @@ def test_top_p_of_everything_keeps_everything() -> None:
     for _ in range(50):  # rounded sums must not lose the last token
         scores = rng.normal(size=20)
         assert keep_top_p(scores, 1.0).size == 20
+
+
+def test_top_p_ranks_by_the_scores() -> None:
+    """Also where two of them are equally likely up to rounding."""
+    assert keep_top_p(np.array([-1e-30, 0.0]), 0.3).tolist() == [1]
+    assert keep_top_p(np.array([0.0, -1e-30]), 0.3).tolist() == [0]
 
 
 def test_a_wide_top_p_looks_further_and_further() -> None:

@@ -12,7 +12,7 @@ import pytest
 from minitrain.backend.precision import half_dtype
 from minitrain.errors import ConfigError, NonFiniteError, ShapeError, TokenError
 from minitrain.generation import Engine, Event, SamplingParams, UncachedSession
-from minitrain.generation.batching.engine import _rows
+from minitrain.generation.choosing import float_rows
 from minitrain.generation.context import context_start
 from minitrain.random import Key
 from tests.helpers.decoding.engine_runs import Recording, by_sample, drive, one_by_one, steps
@@ -366,5 +366,5 @@ def test_logits_of_all_types() -> None:
     """NumPy's floats stay as they are; others become float32."""
     for dtype, becomes in ((np.float64, np.float64), (np.float32, np.float32), (half_dtype("bfloat16"), np.float32)):
         rows = np.array([[1.0, -2.0]]).astype(dtype)
-        assert _rows(rows).dtype == becomes
-        assert _rows(rows).tolist() == [[1.0, -2.0]]
+        assert float_rows(rows).dtype == becomes
+        assert float_rows(rows).tolist() == [[1.0, -2.0]]

@@ -192,4 +192,6 @@ def test_no_more_is_held_back_than_may_begin_a_stop_string(text: str, stops: lis
 def test_stop_strings_must_have_a_character() -> None:
     with pytest.raises(ConfigError, match="one character or more"):
         StopStrings(["a", ""])
+    with pytest.raises(ConfigError, match="must be strings"):
+        StopStrings([b"a"])  # type: ignore[list-item]
     assert StopStrings("###").stops == ("###",)

@@ -42,9 +42,8 @@ def test_a_text_ends_before_its_stop_string(seed: int, stop: list[str]) -> None:
     params = replace(PARAMS, seed=seed)
     ((whole,),) = generate_text_sampling(MODEL, LETTERS, ["a"], params)
     ((text,),) = generate_text_sampling(MODEL, LETTERS, ["a"], replace(params, stop=stop))
-    ends = [(whole.find(string) + len(string), whole.find(string)) for string in stop if string in whole]
-    first = min(end for end, _ in ends) if ends else None
-    assert text == (whole[: min(start for end, start in ends if end == first)] if ends else whole)
+    starts = [place for string in stop if (place := whole.find(string)) >= 0]
+    assert text == whole[: min(starts, default=None)]
 
 
 def test_a_stop_string_across_the_bytes_of_characters() -> None:
@@ -59,7 +58,7 @@ def test_a_stop_string_across_the_bytes_of_characters() -> None:
 
 @given(least=st.integers(0, 6), again=st.integers(0, 6))
 def test_a_stop_string_that_was_overlooked_does_not_cut_the_text(least: int, again: int) -> None:
-    """The text has at least ``min_new_tokens`` tokens: it ends before the first stop string after them."""
+    """The text ends before the first stop string that begins in the last of ``min_new_tokens`` tokens or later."""
     letters = list("bcbcbc")
     letters[again:again] = "d"
     forced = dict(enumerate(LETTERS.encode("".join(letters)).tolist()))
@@ -68,8 +67,18 @@ def test_a_stop_string_that_was_overlooked_does_not_cut_the_text(least: int, aga
     ((text,),) = generate_text_sampling(MODEL, LETTERS, ["a"], params)
     whole = LETTERS.decode(result.samples[0].tokens)
     assert whole == "".join(letters)
-    ends = [end for end in range(2, 8) if whole[end - 2 : end] == "bc" and end >= max(1, least)]
-    assert text == (whole[: ends[0] - 2] if ends else whole)
+    start = whole.find("bc", max(0, least - 1))
+    assert text == (whole[:start] if start >= 0 else whole)
+
+
+def test_a_stop_token_is_no_text() -> None:
+    forced = dict(enumerate(LETTERS.encode("abcd").tolist()))
+    stop = LETTERS.encode("c").tolist()
+    params = SamplingParams(max_new_tokens=4, forced_tokens=forced, stop_token_ids=stop)
+    assert generate_text_sampling(MODEL, LETTERS, ["a"], params) == [["ab"]]
+    # A string that is complete ends the text; the token ends the wait for a longer one, and is not part of any.
+    for strings, text in ((["b", "abcd"], "a"), (["bc"], "ab"), (["abc"], "ab")):
+        assert generate_text_sampling(MODEL, LETTERS, ["a"], replace(params, stop=strings)) == [[text]]
 
 
 def test_one_text_with_the_usual_settings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,6 +113,45 @@ def test_samples_at_temperature_zero_are_all_told(client: Any) -> None:
         assert texts == [one.choices[0].text] * 3
 
 
+def test_an_answer_by_a_schema(client: Any) -> None:
+    """With the client's own way to ask for a class; pieces and samples are whole values, and so are completions."""
+    pytest.importorskip("llguidance")
+    pydantic = pytest.importorskip("pydantic")
+
+    class Fox(pydantic.BaseModel):  # type: ignore[name-defined, misc]
+        model_config = pydantic.ConfigDict(extra="forbid")
+        quick: bool
+        colour: typing.Literal["red", "brown"]
+        legs: list[typing.Literal[1, 2]] = pydantic.Field(max_length=3)
+
+    asked: dict[str, Any] = {"model": "small", "messages": HELLO, "seed": 4, "n": 3, "temperature": 1.5}
+    found = client.chat.completions.parse(**asked, response_format=Fox)
+    assert len({choice.message.content for choice in found.choices}) > 1
+    for choice in found.choices:
+        assert isinstance(choice.message.parsed, Fox)
+        assert choice.finish_reason == "stop"
+    form = {"type": "json_schema", "json_schema": {"name": "fox", "schema": Fox.model_json_schema(), "strict": True}}
+    texts = [""] * 3
+    for chunk in client.chat.completions.create(**asked, response_format=form, stream=True):
+        for piece in chunk.choices:
+            texts[piece.index] += piece.delta.content or ""
+    assert texts == [choice.message.content for choice in found.choices]
+    plain = client.completions.create(
+        model="small", prompt=["a", "bcd"], n=2, temperature=0, max_tokens=200, extra_body={"response_format": form}
+    )
+    assert [Fox.model_validate_json(choice.text) is None for choice in plain.choices] == [False] * 4
+
+
+def test_an_answer_that_is_any_object(client: Any) -> None:
+    pytest.importorskip("llguidance")
+    for seed in range(3):
+        asked = {"model": "small", "messages": HELLO, "seed": seed, "max_completion_tokens": 60}
+        (choice,) = client.chat.completions.create(**asked, response_format={"type": "json_object"}).choices
+        assert choice.message.content[0] == "{"
+        if choice.finish_reason == "stop":  # it may not come to its end in so many tokens
+            assert isinstance(json.loads(choice.message.content), dict)
+
+
 def test_a_bias_bans_a_token(client: Any) -> None:
     plain = client.completions.create(model="small", prompt="x", max_tokens=30, temperature=0).choices[0].text
     banned = ord(plain[0]) if ord(plain[0]) < 128 else 5
@@ -129,7 +169,7 @@ def test_a_bias_bans_a_token(client: Any) -> None:
         ({"max_tokens": 10**9}, "max_tokens"),
         ({"logit_bias": {"999": 1}}, "logit_bias"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "expected text, json_object or json_schema"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"extra_body": {"temperatur": 1}}, "did you mean 'temperature'?"),
     ],

@@ -33,6 +33,8 @@ OWN_TESTS = {
     "penalties": ["generation/test_processors.py"],
     "cuts": ["generation/test_cuts.py"],
     "context": ["generation/test_context.py"],
+    "ending": ["generation/test_ending.py"],
+    "stop_strings": ["generation/test_ending.py", "generation/test_text_pieces.py"],
     "choosing": ["generation/test_choosing.py"],
     "engine": ["generation/test_engine.py", "generation/test_batches.py"],
     "requests": ["generation/test_engine.py", "generation/test_batches.py"],

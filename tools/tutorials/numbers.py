@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .source import TutorialError
 
-PLACE = re.compile(r"\{\{ (.+?) \}\}")
+PLACE = re.compile(r"\{\{\s(.+?)\s\}\}", re.DOTALL)  # a line may end within
 RANGE = re.compile(r"(?:(?P<middle>\S+) ± (?P<width>\S+)|(?P<sign>[≤≥]) (?P<bound>\S+))")
 
 
@@ -32,7 +32,7 @@ class Number(NamedTuple):
         Raises:
             TutorialError: if the range cannot be read.
         """
-        inner, _, within = text.partition(" | ")
+        inner, _, within = " ".join(text.split()).partition(" | ")
         _, expression, spec, conversion = next(iter(Formatter().parse("{" + inner + "}")))
         if not expression or conversion:
             raise TutorialError(f"{{{{ {text} }}}} holds no expression")
@@ -56,7 +56,13 @@ def lies_within(value: float, within: str) -> bool:
 
 
 def numbers(text: str) -> list[Number]:
-    """All numbers of a text, in order."""
+    """All numbers of a text, in order.
+
+    Raises:
+        TutorialError: if one has no end in its line, or cannot be read.
+    """
+    if unfinished := re.search(r"\{\{\s.*", PLACE.sub("", text)):
+        raise TutorialError(f"{unfinished[0]!r} has no end ' }}}}' in its line")
     return [Number.parse(match[1]) for match in PLACE.finditer(text)]
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...errors import ConfigError
+from ..ending import Detokenize
 from ..params import SamplingParams
 from ..sessions.choice import open_session
 from ..sessions.session import LanguageModel, Session
 from .engine import Engine
-from .requests import Detokenize, Event, Result, Sample, checked_prompt
+from .requests import Event, Result, Sample, checked_prompt
 
 
 def batch_generate(
@@ -48,7 +49,7 @@ def batch_generate(
         NonFiniteError: if the model returns NaN or infinity, or a request bans every token; it names the request, which
             is the index of the prompt.
     """
-    prompts, params = list(prompts), _each(params, len(prompts))
+    prompts, params = list(prompts), params_of_each(params, len(prompts))
     events: list[list[list[Event]]] = [[[] for _ in range(wanted.num_samples)] for wanted in params]
     stream = batch_stream(
         model,
@@ -85,7 +86,7 @@ def batch_stream(
         Events; ``event.request`` is the index of the prompt.
     """
     prompts = list(prompts)
-    wanted = _each(params, len(prompts))
+    wanted = params_of_each(params, len(prompts))
     session = open_session(model, min(slots, max(1, sum(each.num_samples for each in wanted))), device=device)
     engine = Engine(session, prompt_tokens_per_step=prompt_tokens_per_step, detokenizer=detokenizer)
     for prompt, each in zip(prompts, wanted, strict=True):
@@ -104,7 +105,7 @@ def _events(engine: Engine) -> Iterator[Event]:
         engine.close()
 
 
-def _each(params: SamplingParams | Sequence[SamplingParams] | None, prompts: int) -> list[SamplingParams]:
+def params_of_each(params: SamplingParams | Sequence[SamplingParams] | None, prompts: int) -> list[SamplingParams]:
     """The parameters of each prompt."""
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * prompts

@@ -13,15 +13,15 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from ...backend.arrays import Array, to_numpy
+from ...backend.arrays import Array
 from ...errors import ConfigError, MinitrainError
 from ...random import Key, uniform_number
+from ..choosing import float_rows
 from ..context import restart_length
+from ..ending import Detokenize
 from ..params import SamplingParams
 from ..sessions.session import Session, Tokens
-from .requests import Detokenize, Event, Request, Running
+from .requests import Event, Request, Running
 
 
 class Engine:
@@ -210,7 +210,7 @@ class Engine:
     def _extend(self, fed: dict[int, Tokens]) -> Iterable[Array | MinitrainError]:
         """A row of logits (V,) for each slot, or the error that its tokens cause."""
         try:
-            return _rows(self.session.extend(fed))
+            return float_rows(self.session.extend(fed))
         except MinitrainError as error:
             if len(fed) == 1:
                 return [error]
@@ -232,17 +232,12 @@ class Engine:
                 number = uniform_number(each.key.fold(each.length)) if request.params.temperature else 0.0
                 choice = request.chooser(logits, each.tokens[: each.length], len(request.prompt), number)
                 each.add(choice.token)
-                stopped_by = each.stopped_by(choice.token)
+                ending = each.end()
             except Exception as error:  # also of the request's own processor, or of the detokenizer
                 self._fail(each, error, events)
                 return  # with all samples of the request
-            reason = None
-            if stopped_by is not None:
-                reason = "stop"
-            elif each.length - len(request.prompt) == request.params.max_new_tokens:
-                reason = "length"
-            events.append(each.event(choice, reason, stopped_by))
-            if reason is not None:
+            events.append(each.event(choice, ending))
+            if ending.reason is not None:
                 self._release(each)
                 del request.unfinished[each.index]
                 if not request.unfinished:
@@ -282,9 +277,3 @@ class Engine:
         else:
             error.add_note(f"minitrain: in {where}")
         self._end(sample.request, "error", events, error)
-
-
-def _rows(logits: Array) -> Array:
-    """Logits (M, V) on the CPU, as floats that NumPy can compute with."""
-    rows = to_numpy(logits)
-    return rows if rows.dtype.kind == "f" else rows.astype(np.float32)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backend.arrays import Array, to_numpy
-from ...errors import ConfigError, ShapeError, TokenError
+from ...errors import ShapeError, TokenError
 from ...random import Key
 from ..choosing import Choice, Chooser
 from ..context import context_start
+from ..ending import Detokenize, Ending, check_detokenizer
 from ..params import SamplingParams
 from ..sessions.session import Tokens
 
-Detokenize = Callable[[Tokens], Callable[[int], str]]
-"""Makes a function for each sample out of the tokens (n,) of its prompt. That is called with the new tokens, one by
-one, and returns the text that each of them completes: nothing while a character lacks bytes."""
-
 FINISH_REASONS = ("stop", "length", "cancelled", "error")
-"""A stop token or stop string came; ``max_new_tokens`` were chosen; the request was cancelled; it failed."""
+"""A stop token or string came, or a form was complete; ``max_new_tokens`` were chosen; it was cancelled; it failed."""
 
 
 class Event(NamedTuple):
@@ -149,8 +146,7 @@ class Request:
         key: Key | None,
         detokenizer: Detokenize | None,
     ) -> None:
-        if params.stop and detokenizer is None:
-            raise ConfigError("stop strings need a detokenizer: pass detokenizer=, or use stop_token_ids")
+        check_detokenizer(params, detokenizer)
         self.number, self.params = number, params
         self.prompt = checked_prompt(prompt)
         self.start = context_start(len(self.prompt), longest)
@@ -164,7 +160,7 @@ class Request:
 class Running:
     """A sample that has a slot: its tokens, and how far the session knows them."""
 
-    __slots__ = ("fed", "followers", "index", "key", "length", "request", "slot", "start", "tokens", "watch")
+    __slots__ = ("_ending", "fed", "followers", "index", "key", "length", "request", "slot", "start", "tokens")
 
     def __init__(self, request: Request, slot: int) -> None:
         params, prompt = request.params, request.prompt
@@ -175,7 +171,7 @@ class Running:
         self.tokens[: self.length] = prompt
         self.start = self.fed = request.start  # the session has the tokens from `start` to `fed`
         self.followers: list[Running] = []  # samples that get a copy of the prompt once the session has it
-        self.watch: StopWatch | None = None
+        self._ending: Ending | None = None
 
     def add(self, token: int) -> None:
         """Append a token."""
@@ -184,40 +180,13 @@ class Running:
         self.tokens[self.length] = token
         self.length += 1
 
-    def stopped_by(self, token: int) -> int | str | None:
-        """The stop token or stop string that ends the sample with ``token``, its last one; ``None`` if it goes on."""
-        params, found = self.request.params, None
-        if params.stop and self.request.detokenizer is not None:
-            self.watch = self.watch or StopWatch(params.stop, self.request.detokenizer(self.request.prompt))
-            found = self.watch.add(token)
-        if self.length - len(self.request.prompt) < params.min_new_tokens:
-            return None
-        return token if token in params.stop_token_ids else found
+    def end(self) -> Ending:
+        """How the sample stands with its last token."""
+        if self._ending is None:
+            self._ending = Ending(self.request.params, self.request.prompt, self.request.detokenizer)
+        self._ending.add(self.tokens[: self.length])
+        return self._ending
 
-    def event(self, choice: Choice, finish_reason: str | None, stopped_by: int | str | None) -> Event:
+    def event(self, choice: Choice, ending: Ending) -> Event:
         """What is told of a new token."""
-        return Event(self.request.number, self.index, *choice, finish_reason, stopped_by)
-
-
-class StopWatch:
-    """Finds the first stop string in a text that comes piece by piece.
-
-    Args:
-        stop: the strings.
-        detokenize: the text that the next token completes.
-    """
-
-    def __init__(self, stop: Collection[str], detokenize: Callable[[int], str]) -> None:
-        self.stop, self.detokenize = stop, detokenize
-        self._kept = max(map(len, stop))  # characters; a string that has begun is shorter
-        self._tail = ""
-
-    def add(self, token: int) -> str | None:
-        """The stop string that the text of this token completes, the first in the text; ``None`` for none."""
-        old = len(self._tail)
-        text = self._tail + self.detokenize(token)
-        self._tail = text[max(0, len(text) - self._kept) :]
-        # Only strings that end in the new text: older ones were there before.
-        places = [(text.find(stop, max(0, old - len(stop) + 1)), stop) for stop in self.stop]
-        found = [(place, stop) for place, stop in places if place >= 0]
-        return min(found)[1] if found else None
+        return Event(self.request.number, self.index, *choice, ending.reason, ending.stopped_by)

@@ -39,7 +39,7 @@ def keep_top_p(scores: Array, p: float) -> Array:
     Source: Holtzman et al., 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
     """
     weight = np.exp(scores - scores.max())  # (m,)
-    return np.sort(first_to_reach(p * weight.sum(), weight, weight))
+    return np.sort(first_to_reach(p * weight.sum(), weight, scores))
 
 
 def first_to_reach(enough: float, weight: Array, priority: Array) -> Array:

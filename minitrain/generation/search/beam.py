@@ -135,8 +135,8 @@ class _Row:
     def place(self, session: Session) -> dict[int, Tokens]:
         """Give each beam a slot with the tokens before its last one.
 
-        The first beam that continues a text stays in its slot; the others get a copy. When a context starts again,
-        nothing needs to be copied.
+        The first beam that continues a text stays in its slot; the others get a copy. Slots without a beam keep their
+        old text: a copy to them is short, as it begins alike. When a context starts again, nothing needs to be copied.
 
         Returns:
             What the slot of each beam must be extended by, in the order of ``beams``.
@@ -152,8 +152,9 @@ class _Row:
                 if not fresh:
                     session.copy(source, beam.slot)
             seen.add(beam.slot)
-        for slot in self.slots if fresh else spare:
-            session.cut(slot, 0)
+        if fresh:
+            for slot in self.slots:
+                session.cut(slot, 0)
         tokens = {}
         for beam in self.beams:
             text = np.concatenate([self.prompt, np.array(beam.tokens, np.int32)])

@@ -1,38 +1,12 @@
-"""From logits to whole distributions: what sampling draws from, and log-probabilities for scores."""
+"""Whole distributions: draws from them, and log-probabilities for scores."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ...backend.arrays import Array, to_numpy
-from ..choosing import check_highest, choose, cuts_of, weigh
+from ...backend.arrays import Array
+from ..choosing import check_highest, float_rows
 from ..choosing import log_probabilities as row_log_probabilities
-from ..params import SamplingParams
-
-
-def weights(logits: Array, params: SamplingParams) -> Array:
-    """The distribution of the next token, up to a factor of each row.
-
-    Args:
-        logits: (M, V) floats on any device; ``-inf`` bans a token.
-        params: its temperature and cuts count, such as ``top_k`` and ``top_p``. At temperature 0 the most likely token
-            has all the weight.
-
-    Returns:
-        (M, V) float64 on the CPU. `draw` gives the token that sampling draws with the same number.
-
-    Raises:
-        NonFiniteError: if a row holds NaN or +inf, or bans every token.
-    """
-    logits, cuts = to_numpy(logits), cuts_of(params)
-    weight: Array = np.zeros(logits.shape)
-    for m, row in enumerate(logits):
-        if params.temperature == 0:
-            weight[m, choose(row, 0, cuts, 0.0)] = 1
-        else:
-            ids, kept = weigh(row, params.temperature, cuts)
-            weight[m, slice(None) if ids is None else ids] = kept
-    return weight
 
 
 def normalized(weight: Array) -> Array:
@@ -60,7 +34,7 @@ def log_probabilities(logits: Array) -> Array:
     Raises:
         NonFiniteError: if a row holds NaN or +inf, or bans every token.
     """
-    logits = to_numpy(logits)
+    logits = float_rows(logits)
     for row in logits:
         check_highest(row.max())
     return np.stack([row_log_probabilities(row) for row in logits])

@@ -44,14 +44,7 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
         raise ConfigError(f"weights={weights!r}: only decoders, such as GPT and Llama, have their weights rounded")
     if not isinstance(model, Seq2Seq) and not _computes_like_a_decoder(model):
         return UncachedSession(with_weights(model, weights), slots, device=device)
-    needed, free = cache_bytes(model, slots), available_memory() if device == "cpu" else None
-    if free is not None and needed > SHARE * free:
-        most = int(SHARE * free * slots / needed)
-        advice = f"at most {most} of them fit" if most else "use a model with a smaller block_size"
-        raise ConfigError(
-            f"slots = {slots}: the keys and values of {slots} sequences of {model.config.block_size} tokens take "
-            f"{size(needed)}, and {size(free)} of memory are free; {advice}"
-        )
+    check_memory(model, slots, device, f"slots = {slots}")
     if isinstance(model, Seq2Seq):
         return Seq2SeqSession(model, slots, device=device)
     if why_not(model, device):
@@ -70,6 +63,28 @@ def open_session(model: LanguageModel | Session, slots: int, *, device: str = "c
     if hasattr(model, "extend"):
         return cast(Session, model)
     return session_for(model, slots, device=device)
+
+
+def check_memory(model: Any, sequences: int, device: str, setting: str) -> None:
+    """Check that there is memory for keys and values, before anything is allocated.
+
+    Args:
+        model: a decoder or an encoder-decoder.
+        sequences: how many sequences there may be at once.
+        device: the model's device; nothing is known of others than the CPU.
+        setting: what asks for so many, for the error.
+
+    Raises:
+        ConfigError: if they would take more than `SHARE` of what is free.
+    """
+    needed, free = cache_bytes(model, sequences), available_memory() if device == "cpu" else None
+    if free is not None and needed > SHARE * free:
+        most = int(SHARE * free * sequences / needed)
+        advice = f"at most {most} of them fit" if most else "use a model with a smaller block_size"
+        raise ConfigError(
+            f"{setting}: the keys and values of {sequences} sequences of {model.config.block_size} tokens take "
+            f"{size(needed)}, and {size(free)} of memory are free; {advice}"
+        )
 
 
 def cache_bytes(model: Any, slots: int = 1) -> int:

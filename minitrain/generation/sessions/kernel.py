@@ -143,17 +143,25 @@ class KernelSession:
             self._first[slot] = 0
 
     def copy(self, source: int, target: int) -> None:
-        """See `Session`."""
+        """See `Session`. What both sequences begin with is not copied: equal tokens have equal keys and values."""
         from ...kernels.cpu.generation._layout import WIDTH
 
         if source == target:
             return
-        rows = int(self._kept[source] - self._first[source])
-        strips = -(-rows // WIDTH)
-        self._keys[:, target, :, :strips] = self._keys[:, source, :, :strips]
-        self._values[:, target, :, :, :rows] = self._values[:, source, :, :, :rows]
+        begin, end = self._shared(source, target), int(self._kept[source] - self._first[source])
+        strips = slice(begin // WIDTH, -(-end // WIDTH))
+        self._keys[:, target, :, strips] = self._keys[:, source, :, strips]
+        self._values[:, target, :, :, begin:end] = self._values[:, source, :, :, begin:end]
         self._sequences[target] = self._sequences[source]
         self._kept[target], self._first[target] = self._kept[source], self._first[source]
+
+    def _shared(self, source: int, target: int) -> int:
+        """How many rows of keys two slots have in common."""
+        if self._first[source] != self._first[target]:
+            return 0
+        both = int(min(self._kept[source], self._kept[target]))
+        differs = np.flatnonzero(self._sequences[source][:both] != self._sequences[target][:both])
+        return max(0, (int(differs[0]) if len(differs) else both) - int(self._first[source]))
 
     def _make_room(self, slot: int, new: int) -> None:
         """Drop the keys that no later query sees if the rows run out: the others move to the front."""

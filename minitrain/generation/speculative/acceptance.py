@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,10 @@ from ..sessions.session import Tokens
 
 Numbers = Callable[[str, int], float]
 """A random number in [0, 1) of a row, for a purpose and a position of its text."""
+
+Target = Callable[[int], Array]
+"""The target's distribution (V,), up to a factor, after the first ``i`` drafted tokens. It is asked for only where all
+of these were kept: for other texts it may not be defined."""
 
 
 class Proposal(NamedTuple):
@@ -28,7 +32,7 @@ class Proposal(NamedTuple):
     probabilities: Array | None
 
 
-def accept_drawn(drafted: Tokens, draft: Array, target: Array, number: Numbers, length: int) -> list[int]:
+def accept_drawn(drafted: Tokens, draft: Array, target: Target, number: Numbers, length: int) -> Iterator[int]:
     """Keep drafted tokens so that the text has the target's distribution, whatever the draft's is.
 
     A token ``x`` is kept with probability ``min(1, p(x) / q(x))``, for the target's ``p`` and the draft's ``q``. The
@@ -40,35 +44,34 @@ def accept_drawn(drafted: Tokens, draft: Array, target: Array, number: Numbers, 
     Args:
         drafted: (k,) tokens, the first of them drawn from ``draft[0]``, and so on.
         draft: (k, V) the draft's distributions.
-        target: (k + 1, V) the target's, up to a factor of each row.
+        target: the target's.
         number: the row's random numbers. Purpose ``"accept"`` decides, ``"token"`` draws.
         length: the number of tokens before the drafted ones.
 
-    Returns:
-        1 to k + 1 tokens; all but the last one are drafted ones.
+    Yields:
+        1 to k + 1 tokens; all but the last one are drafted ones. Nothing is computed for tokens that nobody takes.
     """
-    kept: list[int] = []
     for i, token in enumerate(drafted.tolist()):
-        p, q = normalized(target[i]), draft[i]
+        p, q = normalized(target(i)), draft[i]
         if number("accept", length + i) * q[token] >= p[token]:
             residual = np.maximum(p - q, 0)
             if not residual.any():  # p and q differ by rounding only
                 residual = p
-            return [*kept, draw(residual, number("token", length + i))]
-        kept.append(token)
-    return [*kept, draw(target[len(kept)], number("token", length + len(kept)))]
+            yield draw(residual, number("token", length + i))
+            return
+        yield token
+    yield draw(target(len(drafted)), number("token", length + len(drafted)))
 
 
-def accept_guesses(drafted: Tokens, target: Array, number: Numbers, length: int) -> list[int]:
+def accept_guesses(drafted: Tokens, target: Target, number: Numbers, length: int) -> Iterator[int]:
     """Draw tokens from the target, as plain sampling does, for as long as the draft has guessed them.
 
-    The tokens are those of plain sampling with the same key. A guess ``x`` is right with probability ``p(x)``, as in
-    `accept_drawn` for a draft that was certain of ``x``. Arguments and result are those of `accept_drawn`; for a greedy
-    target, one token of each row of ``target`` has all the probability.
+    The tokens are those of plain sampling with the same random numbers. A guess ``x`` is right with probability
+    ``p(x)``, as in `accept_drawn` for a draft that was certain of ``x``. Arguments and result are those of
+    `accept_drawn`; for a greedy target, one token has all the weight.
     """
-    kept: list[int] = []
     for i in range(len(drafted) + 1):
-        kept.append(draw(target[i], number("token", length + i)))
-        if i < len(drafted) and kept[i] != drafted[i]:
-            break
-    return kept
+        token = draw(target(i), number("token", length + i))
+        yield token
+        if i < len(drafted) and token != drafted[i]:
+            return

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 
 from ...backend.arrays import Array
 from ...errors import ConfigError, ShapeError
-from ...random import Key
+from ..batching.batches import params_of_each
+from ..choosing import float_rows
+from ..ending import Detokenize, check_detokenizer
 from ..params import SamplingParams
-from ..search.distribution import weights
-from ..search.prompts import Prompts, check_new_tokens, free_slots, read_prompts, read_stop_tokens, slots_for
+from ..search.prompts import Prompts, free_slots, read_prompts, slots_for
 from ..sessions.choice import open_session
 from ..sessions.session import LanguageModel, Session
 from .acceptance import Proposal
@@ -25,29 +26,29 @@ from .slot_context import SlotContext
 def speculative_generate(
     model: LanguageModel | Session,
     prompts: Prompts,
+    params: SamplingParams | Sequence[SamplingParams] | None = None,
     *,
     draft: LanguageModel | Session | Drafter,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    key: Key | None = None,
-    stop_token_ids: Iterable[int] = (),
     draft_tokens: int = 4,
     max_draft_tokens: int | None = 16,
     same_tokens: bool = False,
+    detokenizer: Detokenize | None = None,
     device: str = "cpu",
 ) -> list[Speculated]:
     """Continue each prompt, several tokens per pass of the model.
 
-    The draft guesses the next tokens, and one pass of the model gives its own distribution after each of them.
-    At temperature 0, the tokens are those of greedy decoding. Otherwise they have the distribution that sampling draws
-    from, see `accept_drawn`. With a draft that gives no probabilities, such as `PromptLookup`, and with
-    ``same_tokens``, they are the very tokens of sampling with the same key, see `accept_guesses`.
+    The draft guesses the next tokens, and one pass of the model gives its own distribution after each of them. All
+    settings of `SamplingParams` work, and count for the model and for the draft: in each place, penalties, bans and
+    functions of your own see the text up to there. So such a function is called for texts that are not kept, too, and
+    must depend on its arguments alone.
 
-    Rows go on at their own pace: each accepts, stops and adapts alone. Random numbers are a function of the key, the
-    row's index and the position of the token, so a row does not depend on its neighbours. With a smaller
-    ``max_new_tokens`` it has the same first tokens.
+    At temperature 0, the results are those of `batch_generate`. Otherwise they have the distribution that it draws
+    from, see `accept_drawn`. With a draft that gives no probabilities, such as `PromptLookup`, and with
+    ``same_tokens``, they are the very results of `batch_generate`, see `accept_guesses`.
+
+    Rows go on at their own pace: each accepts, stops and adapts alone. Random numbers are a function of the seed, the
+    index of the sample among those of its prompt and the position of the token, so a row does not depend on its
+    neighbours. With a smaller ``max_new_tokens`` it has the same first tokens.
 
     The length of a row's drafts begins at ``draft_tokens``. After a draft that was accepted whole, it grows by 2, up to
     ``max_draft_tokens``. Otherwise it becomes one more than was accepted. A draft never crosses the place where the
@@ -56,61 +57,61 @@ def speculative_generate(
     Args:
         model: the model, or a session with at least one free slot. Free slots are free again at the end.
         prompts: (B, T0) integers, or B rows of integers of any lengths, at least one token each.
+        params: how tokens are chosen, for all prompts or for each.
         draft: a smaller model with the same vocabulary, a session of one with at least one free slot, or a `Drafter`.
-        max_new_tokens: how many tokens to append, 1 or more.
-        temperature: 0 or more; 0 always takes the most likely token.
-        top_k: choose only among this many of the most likely tokens.
-        top_p: choose only among the most likely tokens that together have this share of the probability.
-        key: random key; required unless the temperature is 0.
-        stop_token_ids: a row ends with the first of these tokens.
         draft_tokens: how many tokens are drafted at first, 1 or more.
         max_draft_tokens: how many tokens are drafted at most; ``None`` for always ``draft_tokens``.
         same_tokens: whether a draft model should guess the tokens of plain sampling. Fewer of its drafts are accepted.
+        detokenizer: see `Engine`; for stop strings.
         device: the device of models; sessions know their own.
 
     Returns:
-        A result for each prompt.
+        A result for each prompt, in their order; ``num_samples`` of them, one after the other, if there are several.
 
     Raises:
-        ConfigError: if a setting is out of range, the key is missing, or a session has no free slot.
+        ConfigError: if a setting is out of range, the numbers of prompts and of parameters differ, stop strings have no
+            detokenizer, or a session has no free slot.
         ShapeError: if a prompt is empty or not a row of integers, or a draft does not fit the request or the model.
-        TokenError: if a token is outside the vocabulary.
-        NonFiniteError: if a model returns NaN or infinity.
+        TokenError: if a token of a prompt or of the settings is outside the vocabulary.
+        NonFiniteError: if a model returns NaN or infinity, or the settings ban every token.
     """
-    settings = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p)
-    check_new_tokens(max_new_tokens)
-    if temperature > 0 and key is None:
-        raise ConfigError("sampling needs a key: pass key=Key.from_seed(0), or temperature=0")
     if draft_tokens < 1 or (max_draft_tokens is not None and draft_tokens > max_draft_tokens):
         raise ConfigError(
             f"draft_tokens={draft_tokens} must be 1 or more and at most max_draft_tokens={max_draft_tokens}"
         )
-    texts, stops = read_prompts(prompts), read_stop_tokens(stop_token_ids)
-    session = open_session(model, slots_for(len(texts)), device=device)
+    texts = read_prompts(prompts)
+    asked = [
+        (text, each, sample)
+        for text, each in zip(texts, params_of_each(params, len(texts)), strict=True)
+        for sample in range(each.num_samples)
+    ]
+    for _, each, _ in asked:
+        check_detokenizer(each, detokenizer)
+    session = open_session(model, slots_for(len(asked)), device=device)
     free = free_slots(session, 1)
-    guess = same_tokens or temperature == 0
     if hasattr(draft, "propose"):
         drafter = cast(Drafter, draft)
     else:
-        smaller = open_session(draft, slots_for(len(texts)), device=device)
+        smaller = open_session(draft, slots_for(len(asked)), device=device)
         if smaller is session:
             raise ConfigError("the draft has the model's own session: give it another one")
-        drafter = ModelDrafter(smaller, settings, stops=stops, guess=guess)
+        drafter = ModelDrafter(smaller, guess=same_tokens)
         free = free[: drafter.rows]
-    waiting, active = deque(range(len(texts))), dict[int, Row]()
-    results: dict[int, Speculated] = {}
+    nothing = Speculated(np.empty(0, np.int32), "length")
+    results = dict.fromkeys((i for i, (_, each, _) in enumerate(asked) if not each.max_new_tokens), nothing)
+    waiting, active = deque(i for i in range(len(asked)) if i not in results), dict[int, Row]()
     try:
         while waiting or active:
             while waiting and free:
                 i = waiting.popleft()
-                row_key = None if temperature == 0 or key is None else key.at_sample(key.sample + i)
-                active[i] = Row(texts[i], SlotContext(session, free.pop(0)), row_key, draft_tokens, max_draft_tokens)
-            proposals = _propose(drafter, active, max_new_tokens if guess else None)
+                context = SlotContext(session, free.pop(0))
+                active[i] = Row(*asked[i], context, draft_tokens, max_draft_tokens, detokenizer)
+            proposals = _propose(drafter, active, same_tokens)
             for i, logits in _check(session, active, proposals).items():
                 row = active[i]
-                row.keep(proposals[i], weights(logits, settings), stops)
-                if row.stopped or row.new >= max_new_tokens:
-                    results[i] = row.result(max_new_tokens)
+                row.keep(proposals[i], logits)
+                if row.ending.reason is not None:
+                    results[i] = row.result()
                     free.append(row.context.slot)
                     active.pop(i).context.release()
                     drafter.release(i)
@@ -118,25 +119,22 @@ def speculative_generate(
         for i, row in active.items():
             row.context.release()
             drafter.release(i)
-    return [results[i] for i in range(len(texts))]
+    return [results[i] for i in range(len(asked))]
 
 
-def _propose(drafter: Drafter, active: Mapping[int, Row], longest: int | None) -> dict[int, Proposal]:
+def _propose(drafter: Drafter, active: Mapping[int, Row], same_tokens: bool) -> dict[int, Proposal]:
     """A draft for each row; the empty one where there is no room for any.
 
-    Args:
-        drafter: the draft.
-        active: the rows.
-        longest: the number of new tokens that drafts need not go beyond. ``None`` if they must: the random numbers that
-            decide a token depend on where drafts begin and end, and ``max_new_tokens`` must not change a token.
+    Where tokens are drawn, drafts go on beyond ``max_new_tokens``: the random numbers that decide a token depend on
+    where drafts begin and end, and ``max_new_tokens`` must not change a token. Guesses need not.
     """
     requests = {}
     for i, row in active.items():
         most = min(row.draft_tokens, row.context.room(len(row.text)))
-        if longest is not None:
-            most = min(most, longest - row.new - 1)
+        if same_tokens or row.params.temperature == 0:
+            most = min(most, row.params.max_new_tokens - row.new - 1)
         if most > 0:
-            requests[i] = DraftRequest(row.text, most, row.number)
+            requests[i] = DraftRequest(row.text, most, row.number, row.params, row.weights)
     proposals = dict(drafter.propose(requests)) if requests else {}
     for i, request in requests.items():
         tokens = proposals[i].tokens
@@ -158,6 +156,6 @@ def _check(session: Session, active: Mapping[int, Row], proposals: Mapping[int, 
         active[i].context.slot: np.concatenate([new[-1:], active[i].context.add(proposals[i].tokens)])
         for i, new in missing.items()
     }
-    logits = session.extend(tokens, every=True)
+    logits = float_rows(session.extend(tokens, every=True))
     ends = np.cumsum([len(new) for new in tokens.values()])
     return {i: logits[end - len(new) : end] for i, end, new in zip(active, ends, tokens.values(), strict=True)}

@@ -16,11 +16,14 @@ class SlotContext:
     Args:
         session: the session.
         slot: a free slot.
+
+    Attributes:
+        text: (n,) int32 the last text, with what was added.
     """
 
     def __init__(self, session: Session, slot: int) -> None:
         self.session, self.slot = session, slot
-        self._start, self._text = 0, np.empty(0, np.int32)  # the slot holds tokens of this text, from there on
+        self._start, self.text = 0, np.empty(0, np.int32)  # the slot holds tokens of this text, from there on
 
     def move(self, text: Tokens) -> Tokens:
         """Cut the slot down to what it shares with the context of ``text``, less its last token.
@@ -33,17 +36,17 @@ class SlotContext:
         """
         start = context_start(len(text), self.session.longest)
         held = min(self._start + self.session.length(self.slot), len(text) - 1)
-        differs = np.flatnonzero(self._text[:held] != text[:held])
+        differs = np.flatnonzero(self.text[:held] != text[:held])
         shared = int(differs[0]) if len(differs) else held
         if start != self._start or shared < start:
             shared = start
         self.session.cut(self.slot, shared - start)
-        self._start, self._text = start, text.copy()
+        self._start, self.text = start, text.copy()
         return text[shared:]
 
     def add(self, tokens: Tokens) -> Tokens:
         """Note more tokens after the text, guesses for instance. The caller must extend the slot by them, too."""
-        self._text = np.concatenate([self._text, tokens])
+        self.text = np.concatenate([self.text, tokens])
         return tokens
 
     def room(self, length: int) -> int:

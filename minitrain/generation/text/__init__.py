@@ -1,4 +1,4 @@
-"""Between tokens and text: pieces of text as they are written, where to stop, chats, and what a text must look like."""
+"""Between tokens and text: pieces of text as they are written, chats, and what a text must look like."""
 
 from .chat import ChatTemplate as ChatTemplate
 from .chat import apply_chat_template as apply_chat_template
@@ -12,4 +12,3 @@ from .generator import TextGenerator as TextGenerator
 from .generator import find_tokenizer as find_tokenizer
 from .sampled import generate_text_sampling as generate_text_sampling
 from .sampled import sample_text as sample_text
-from .stop_strings import StopStrings as StopStrings

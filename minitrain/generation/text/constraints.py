@@ -14,17 +14,20 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ...backend.arrays import Array, array_module
 from ...errors import ConfigError, DataError, printable
+from ..params import Processor as Own
 from ..sessions.session import Tokens
-from .detokenize import bytes_of_tokens
+from .vocabulary import Vocabulary, guidance
 
 _STATES = 64  # of sequences, kept to go on from
 _LARGEST_GRAMMAR = 200_000  # characters
+_LEXER_STATES = 50_000  # of 1 to 2 kB, kept of a grammar; the library bounds the time of a step
 _NO_TOKEN = "no token continues this text in its form: the vocabulary lacks some of its characters"
 
 
@@ -40,32 +43,24 @@ class Grammar:
         """Compile a grammar of llguidance.
 
         Args:
-            tokenizer: has ``token_bytes()``.
+            tokenizer: has ``token_bytes()``; or its `minitrain.generation.text.vocabulary.Vocabulary`, made once for
+                several grammars.
             grammar: in the format of llguidance.
-            end_ids: the tokens that end a text; by default those of the tokenizer. Their own text cannot appear.
+            end_ids: the tokens that end a text; by default those of the tokenizer. Their own text cannot appear. A
+                vocabulary has its own.
 
         Raises:
             ConfigError: if llguidance is not installed, or the tokenizer does not tell the bytes of its tokens.
             DataError: if the grammar is damaged, too large or not supported.
         """
-        llguidance = _library()
-        texts = bytes_of_tokens(tokenizer)
-        if texts is None:
-            raise ConfigError(
-                "a constraint needs to know the bytes of each token, and this tokenizer does not tell: use one of "
-                "minitrain.data with token_bytes()"
-            )
-        self.vocab_size = len(texts)
-        self.end_ids = tuple(end_tokens(tokenizer) if end_ids is None else end_ids)
-        if bad := [token for token in self.end_ids if not 0 <= token < self.vocab_size]:
-            raise ConfigError(f"end_ids has {bad[0]}, which is not one of the {self.vocab_size} tokens")
-        # Without an end token the library gets one that the model does not have: it stands for "complete".
-        self._none = [] if self.end_ids else [self.vocab_size]
-        self._tokenizer = _library_tokenizer(tokenizer, texts, [*self.end_ids, *self._none])
-        error = llguidance.LLMatcher.validate_grammar(grammar, self._tokenizer)
+        library = guidance()
+        vocabulary = tokenizer if isinstance(tokenizer, Vocabulary) else Vocabulary(tokenizer, end_ids)
+        self.vocabulary, self.vocab_size, self.end_ids = vocabulary, vocabulary.size, vocabulary.end_ids
+        limits = library.LLParserLimits(max_lexer_states=_LEXER_STATES, verbose_errors=False)
+        error = library.LLMatcher.validate_grammar(grammar, vocabulary.library, limits=limits)
         if error and not error.startswith("WARNING"):
             raise DataError(f"this form of text is not supported: {printable(error.strip()[:500])}")
-        self._start = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
+        self._start = library.LLMatcher(vocabulary.library, grammar, log_level=0, limits=limits)
         self._check(self._start)
 
     @classmethod
@@ -75,7 +70,7 @@ class Grammar:
         Args:
             pattern: in the syntax of Rust's ``regex``: most of Python's, without looking around and back references.
                 ``.`` is any character but a line break.
-            tokenizer: has ``token_bytes()``.
+            tokenizer: see the class.
             end_ids: see the class.
 
         Raises:
@@ -84,7 +79,7 @@ class Grammar:
         """
         if len(pattern) > _LARGEST_GRAMMAR:
             raise DataError(f"the pattern has {len(pattern):,} characters; at most {_LARGEST_GRAMMAR:,} are allowed")
-        return cls(tokenizer, _library().LLMatcher.grammar_from_regex(pattern), end_ids=end_ids)
+        return cls(tokenizer, guidance().LLMatcher.grammar_from_regex(pattern), end_ids=end_ids)
 
     @classmethod
     def json_schema(
@@ -95,26 +90,34 @@ class Grammar:
         Args:
             schema: a schema of draft 2020-12; ``{"type": "object"}`` is any object. Its properties come in the order
                 of the schema. Keywords that cannot be guaranteed are refused.
-            tokenizer: has ``token_bytes()``.
+            tokenizer: see the class.
             end_ids: see the class.
 
         Raises:
             ConfigError: see the class.
             DataError: if the schema is damaged or not supported.
         """
-        text = schema if isinstance(schema, str) else json.dumps(schema)
+        try:
+            text = schema if isinstance(schema, str) else json.dumps(schema)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise DataError(f"this is not a JSON schema: {printable(str(error)[:300])}") from error
         if len(text) > _LARGEST_GRAMMAR:
             raise DataError(f"the schema has {len(text):,} characters; at most {_LARGEST_GRAMMAR:,} are allowed")
         form: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
         try:
-            grammar = _library().LLMatcher.grammar_from_json_schema(text, overrides=form)
+            grammar = guidance().LLMatcher.grammar_from_json_schema(text, overrides=form)
         except ValueError as error:
             raise DataError(f"this is not a JSON schema: {printable(str(error)[:300])}") from error
         return cls(tokenizer, grammar, end_ids=end_ids)
 
-    def after(self, prompt: Sequence[int] | Tokens) -> Processor:
-        """The function that bans tokens, for continuations of a prompt (n,)."""
-        return Processor(self, len(prompt))
+    def after(self, prompt: Sequence[int] | Tokens, own: Own | None = None) -> Processor:
+        """The function that bans tokens, for continuations of a prompt (n,).
+
+        Args:
+            prompt: token ids.
+            own: a function of your own that comes before, see `SamplingParams.processor`.
+        """
+        return Processor(self, len(prompt), own)
 
     def _check(self, matcher: Any) -> None:
         if not matcher.is_error():
@@ -131,11 +134,12 @@ class Processor:
     Args:
         grammar: the grammar.
         prompt: the number of tokens at the beginning that do not belong to the text.
+        own: a function of your own that comes before.
     """
 
-    def __init__(self, grammar: Grammar, prompt: int) -> None:
-        self.grammar, self.prompt = grammar, prompt
-        self._states: OrderedDict[bytes, Any] = OrderedDict()  # new tokens -> where they lead
+    def __init__(self, grammar: Grammar, prompt: int, own: Own | None = None) -> None:
+        self.grammar, self.prompt, self.own = grammar, prompt, own
+        self._states: OrderedDict[bytes, _State] = OrderedDict()  # new tokens -> where they lead
 
     def __call__(self, tokens: Tokens, logits: Array) -> Array:
         """The logits, with ``-inf`` for tokens that may not come next.
@@ -144,8 +148,10 @@ class Processor:
             DataError: if the tokens have left the grammar already, or no token fits.
             ConfigError: if the text is complete and there is no token to say so.
         """
+        if self.own is not None:
+            logits = self.own(tokens, logits)
         grammar = self.grammar
-        allowed = self._allowed(self._state(tokens))  # (V,) or (V + 1,)
+        allowed = self._state(tokens).allowed  # (V,) or (V + 1,)
         if logits.shape[0] < grammar.vocab_size:
             raise ConfigError(
                 f"the model has {logits.shape[0]} tokens, the tokenizer {grammar.vocab_size}: they do not fit"
@@ -163,20 +169,14 @@ class Processor:
         return xp.where(xp.asarray(possible), logits, xp.asarray(-np.inf, logits.dtype))  # type: ignore[no-any-return]
 
     def finished(self, tokens: Tokens) -> bool:
-        """Whether the text is complete and cannot go on."""
-        state = self._state(tokens)
-        if state.is_stopped():
-            return not state.is_error()
-        ends = [*self.grammar.end_ids, *self.grammar._none]
-        allowed = self._allowed(state)
-        return bool(state.is_accepting() and allowed.sum() == allowed[ends].sum())
+        """Whether the text is complete and cannot go on: a sample ends then, with an end token or without one."""
+        return self._state(tokens).finished
 
     def complete(self, tokens: Tokens) -> bool:
         """Whether the text may end here."""
-        state = self._state(tokens)
-        return not state.is_error() and bool(state.is_accepting() or state.is_stopped())
+        return self._state(tokens).complete
 
-    def _state(self, tokens: Tokens) -> Any:
+    def _state(self, tokens: Tokens) -> _State:
         """Where the new tokens lead in the grammar."""
         new = np.ascontiguousarray(tokens[self.prompt :], np.int32)
         key = new.tobytes()
@@ -184,93 +184,48 @@ class Processor:
             self._states.move_to_end(key)
             return known
         before = self._states.get(key[:-4]) if key else None
-        state = (self.grammar._start if before is None else before).deep_copy()
+        matcher = (self.grammar._start if before is None else before.matcher).deep_copy()
         for token in new.tolist() if before is None else [int(new[-1])]:
-            if not state.consume_token(token):
+            if not matcher.consume_token(token):
+                if "satisfy the grammar" not in matcher.get_error():  # a limit of the library was reached
+                    self.grammar._check(matcher)
                 raise DataError(
                     f"token {token} does not continue this text in its form; a constraint needs a text that began "
                     "with it: was the prompt given to after()?"
                 )
-        self._states[key] = state
+        state = self._states[key] = _State(self.grammar, matcher)
         if len(self._states) > _STATES:
             self._states.popitem(last=False)
         return state
 
-    def _allowed(self, state: Any) -> Array:
+
+class _State:
+    """A place in a grammar."""
+
+    def __init__(self, grammar: Grammar, matcher: Any) -> None:
+        self.grammar, self.matcher = grammar, matcher
+
+    @cached_property
+    def allowed(self) -> Array:
         """Which tokens may come next: booleans (V,), and one more if there is no end token."""
-        size = self.grammar.vocab_size + len(self.grammar._none)
-        if state.is_stopped():
+        grammar, matcher = self.grammar, self.matcher
+        size = grammar.vocab_size + (not grammar.end_ids)
+        if matcher.is_stopped():
             allowed = np.zeros(size, np.bool_)
-            allowed[[*self.grammar.end_ids, *self.grammar._none]] = not state.is_error()
+            allowed[grammar.vocabulary.markers] = not matcher.is_error()
             return allowed
-        mask = np.frombuffer(state.compute_bitmask(), np.uint8)
-        self.grammar._check(state)
+        mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+        grammar._check(matcher)
         return np.unpackbits(mask, count=size, bitorder="little").astype(np.bool_)
 
+    @property
+    def complete(self) -> bool:
+        """Whether the text may end here."""
+        return not self.matcher.is_error() and bool(self.matcher.is_accepting() or self.matcher.is_stopped())
 
-def end_tokens(tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end a text, as far as the tokenizer tells: its ``end_ids``, or the special token ``<eos>``."""
-    if hasattr(tokenizer, "end_ids"):
-        return tuple(tokenizer.end_ids)
-    if "<eos>" in getattr(tokenizer, "special_tokens", ()):
-        return (int(tokenizer.special_id("<eos>")),)
-    return ()
-
-
-class _Vocabulary:
-    """What llguidance asks of a tokenizer."""
-
-    def __init__(self, tokenizer: Any, texts: Sequence[bytes], ends: list[int]) -> None:
-        # A token without text may be special or unused. It never fits into a grammar, unless it ends the text.
-        special = [number for number, text in enumerate(texts) if not text]
-        self.eos_token_id, self.bos_token_id = ends[0], None
-        self.special_token_ids = sorted({*special, *ends})
-        self.tokens = [text or b"<%d>" % number for number, text in enumerate(texts)]
-        if ends[0] == len(texts):
-            self.tokens.append(b"<end>")
-        self._tokenizer, self._texts = tokenizer, texts
-        self._ids = {text: number for number, text in enumerate(texts) if text and number not in ends}
-        self._longest = max(map(len, self._ids), default=0)
-
-    def __call__(self, text: str | bytes) -> list[int]:
-        """Token ids of a text, which the library asks for where only one text is possible.
-
-        Their bytes must be those of the text. A tokenizer that changes texts, such as one that puts a space in front,
-        is replaced by the longest tokens that fit.
-        """
-        wanted = text.encode() if isinstance(text, str) else text
-        try:
-            ids = [int(token) for token in self._tokenizer.encode(wanted.decode())]
-            if b"".join([self._texts[token] for token in ids]) == wanted:
-                return ids
-        except (DataError, UnicodeDecodeError):  # a character that the vocabulary has not, or half of one
-            pass
-        return self._longest_tokens(wanted)
-
-    def _longest_tokens(self, wanted: bytes) -> list[int]:
-        """The longest token that fits, again and again; as far as there is one."""
-        ids, at = [], 0
-        while at < len(wanted):
-            for end in range(min(len(wanted), at + self._longest), at, -1):
-                if (token := self._ids.get(wanted[at:end])) is not None:
-                    break
-            else:
-                break
-            ids.append(token)
-            at = end
-        return ids
-
-
-def _library_tokenizer(tokenizer: Any, texts: Sequence[bytes], ends: list[int]) -> Any:
-    import llguidance
-
-    wrapped = llguidance.TokenizerWrapper(_Vocabulary(tokenizer, texts, ends))
-    return llguidance.LLTokenizer(wrapped, eos_token=ends)
-
-
-def _library() -> Any:
-    try:
-        import llguidance
-    except ImportError as error:
-        raise ConfigError("constraints need the package llguidance: pip install 'minitrain[constrained]'") from error
-    return llguidance
+    @property
+    def finished(self) -> bool:
+        """Whether it must."""
+        if not self.complete:
+            return False
+        return bool(self.allowed.sum() == self.allowed[self.grammar.vocabulary.markers].sum())

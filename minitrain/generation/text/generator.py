@@ -12,13 +12,15 @@ import numpy as np
 from ...errors import ConfigError, ShapeError, did_you_mean
 from ..batching.engine import Engine
 from ..batching.requests import Event
+from ..ending import stop_strings_of
 from ..params import SamplingParams
 from ..sessions.choice import open_session
 from ..sessions.session import Tokens
+from ..stop_strings import StopStrings
 from .chat import Message, apply_chat_template
-from .constraints import Grammar, Processor, end_tokens
+from .constraints import Grammar
 from .detokenize import Detokenizer, encode_prompt, unused_tokens
-from .stop_strings import StopStrings
+from .vocabulary import end_tokens
 
 
 class TextGenerator:
@@ -197,14 +199,13 @@ class _Writer:
     """Turns the events of one request into text."""
 
     def __init__(self, tokenizer: Any, prompt: Tokens, params: SamplingParams, grammar: Grammar | None) -> None:
-        self._stop, self._least = StopStrings(params.stop), params.min_new_tokens
+        self._stop = stop_strings_of(params)
         self._detokenizer = Detokenizer(tokenizer, after=prompt.tolist())
-        self._grammar = None if grammar is None else grammar.after(prompt)
-        self._tokens = prompt.tolist()
-        self._new = 0
         self.ended = False
         # Stop strings are looked for here, where text is held back for them.
-        self.params = replace(params, stop=(), processor=_both(params.processor, self._grammar))
+        self.params = replace(params, stop=())
+        if grammar is not None:
+            self.params = replace(self.params, processor=grammar.after(prompt, params.processor))
 
     def add(self, event: Event) -> str:
         """The text that can be shown after an event."""
@@ -212,27 +213,14 @@ class _Writer:
             return ""
         text = ""
         if event.token is not None and not isinstance(event.stopped_by, int):  # the end token is no text
-            self._new += 1
-            self._tokens.append(event.token)
-            text = self._shown(self._detokenizer.add(event.token))
+            text = self._stop.add(self._detokenizer.add(event.token))
         if self._stop.found is not None:
             self.ended = True
             return text
-        if event.finish_reason is not None or self._finished():
+        if event.finish_reason is not None:
             self.ended = True
-            text += self._shown(self._detokenizer.finish()) + self._stop.finish()
+            text += self._stop.add(self._detokenizer.finish()) + self._stop.finish()
         return text
-
-    def _shown(self, text: str) -> str:
-        """What stop strings let through; they are overlooked in the first tokens if a text has a least length."""
-        return text if self._new < self._least else self._stop.add(text)
-
-    def _finished(self) -> bool:
-        """Whether the grammar is at its end, and there is no token to say so."""
-        grammar = self._grammar
-        return (
-            grammar is not None and not grammar.grammar.end_ids and grammar.finished(np.array(self._tokens, np.int32))
-        )
 
 
 def find_tokenizer(*places: Any) -> Any:
@@ -275,10 +263,3 @@ def _taken(function: Callable[..., Any], settings: dict[str, Any]) -> dict[str, 
             f"the model's generate takes no {unknown[0]}; it takes {', '.join(list(parameters)[1:]) or 'no setting'}"
         )
     return settings
-
-
-def _both(processor: Any, grammar: Processor | None) -> Any:
-    """A processor of the user's own, and then the grammar."""
-    if processor is None or grammar is None:
-        return grammar or processor
-    return lambda tokens, logits: grammar(tokens, processor(tokens, logits))

@@ -8,9 +8,10 @@ from typing import Any
 
 from ..batching.batches import batch_generate
 from ..batching.requests import Sample
+from ..ending import stop_strings_of
 from ..params import SamplingParams
 from ..sessions.session import LanguageModel, Session
-from .detokenize import detokenizer_of, encode_prompt, text_pieces, unused_tokens
+from .detokenize import Detokenizer, detokenizer_of, encode_prompt, unused_tokens
 
 
 def generate_text_sampling(
@@ -35,7 +36,7 @@ def generate_text_sampling(
 
     Returns:
         For each prompt the new texts of its ``num_samples`` samples, without the prompt; a text ends before the stop
-        string that ended it.
+        string or the stop token that ended it.
 
     Raises:
         DataError: if the tokenizer does not know a character of a prompt.
@@ -53,7 +54,7 @@ def generate_text_sampling(
         given = [one or SamplingParams() for one in each]
         params = [replace(one, suppress_tokens=(*one.suppress_tokens, *unused)) for one in given]
     results = batch_generate(model, encoded, params, slots=slots, detokenizer=detokenizer_of(tokenizer), device=device)
-    return [[_text(result.prompt, sample, tokenizer) for sample in result.samples] for result in results]
+    return [[_text(result.prompt, sample, result.params, tokenizer) for sample in result.samples] for result in results]
 
 
 def sample_text(
@@ -89,11 +90,11 @@ def sample_text(
     return text
 
 
-def _text(prompt: Any, sample: Sample, tokenizer: Any) -> str:
-    """The text of a sample, up to the stop string that ended it: the first that the last token's text completes."""
-    stop = sample.stopped_by
-    if not isinstance(stop, str):
-        return "".join(text_pieces(sample.tokens, tokenizer, after=prompt))
-    pieces = list(map(detokenizer_of(tokenizer)(prompt), sample.tokens.tolist()))
-    text, last = "".join(pieces), len(pieces[-1])
-    return text[: text.find(stop, max(0, len(text) - last - len(stop) + 1))]
+def _text(prompt: Any, sample: Sample, params: SamplingParams, tokenizer: Any) -> str:
+    """The text of a sample, up to the stop string or without the stop token that ended it."""
+    stop, detokenizer = stop_strings_of(params), Detokenizer(tokenizer, after=prompt)
+    tokens = sample.tokens.tolist()
+    if sample.finish_reason == "stop" and tokens[-1] in params.stop_token_ids:
+        tokens.pop()
+    pieces = [stop.add(detokenizer.add(token)) for token in tokens]
+    return "".join([*pieces, stop.add(detokenizer.finish()), stop.finish()])

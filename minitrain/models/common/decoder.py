@@ -146,9 +146,9 @@ class Decoder(CrossEntropyModel):
         x, norm = self.norm.forward(x)
         return x, DecoderCache(embedding, block_caches, [norm])
 
-    def new_past(self) -> list[KeyValues]:
-        """Memory for the keys and values of one sequence, for `forward_hidden`."""
-        return [block.attention.new_past(self.config.block_size) for block in self.blocks]
+    def new_past(self, batch: int = 1) -> list[KeyValues]:
+        """Memory for the keys and values of some sequences of one length, for `forward_hidden`."""
+        return [block.attention.new_past(self.config.block_size, batch) for block in self.blocks]
 
     def backward(self, dlogits: Array, cache: DecoderCache) -> None:
         """Add the gradients of all parameters.

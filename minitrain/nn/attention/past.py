@@ -88,10 +88,15 @@ class KeyValues:
         return enough
 
     def copy_from(self, other: KeyValues) -> None:
-        """Become equal to ``other``, which has the same settings."""
+        """Become equal to ``other``, which has the same settings; each sequence, if it has one alone."""
         self.length, self._first = other.length, other._first
         for mine, others in zip(self.all(), other.all(), strict=True):
             mine[...] = others
+
+    def keep_last(self, sequence: int) -> None:
+        """Give all sequences the last position of one of them, of which they may differ."""
+        row = self.length - self._first - 1
+        self._memory[:, :, row] = self._memory[:, sequence : sequence + 1, row]
 
     def positions(self, T: int) -> Array:
         """(T,) the next positions."""

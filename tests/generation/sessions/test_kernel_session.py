@@ -363,6 +363,27 @@ def test_no_more_is_copied_than_there_is() -> None:
         assert session._sequences[1] is before
 
 
+@pytest.mark.parametrize("shared", [0, 1, WIDTH - 1, WIDTH, 2 * WIDTH + 1, 50])
+@pytest.mark.parametrize("longer", [0, 1, WIDTH + 1])
+def test_what_both_sequences_begin_with_is_not_copied(shared: int, longer: int) -> None:
+    """Whole strips of keys again; the target may be shorter or longer than the source."""
+    for source, target in ((50, 50 + longer), (50 + longer, 50)):
+        bench = Bench(700, None)
+        texts = [np.arange(n) % V for n in (source, target)]
+        texts[1][shared:] = (texts[1][shared:] + 1) % V
+        bench.extend(dict(enumerate(texts)), False)
+        session, rows = bench.session, bench.session._values.shape[4]
+        session._keys[:, 1], session._values[:, 1] = np.nan, np.nan
+        session.copy(0, 1)
+        begin, strips = min(shared, source, target), -(-source // WIDTH)
+        copied = ~np.isnan(session._keys[:, 1]).all(axis=(0, 1, 3, 4))
+        assert copied.tolist() == [begin // WIDTH <= i < strips for i in range(rows // WIDTH)]
+        assert (~np.isnan(session._values[:, 1]).all(axis=(0, 1, 2, 4))).tolist() == [
+            begin <= i < source for i in range(rows)
+        ]
+        assert session.length(1) == source
+
+
 def test_copies_count_rows_from_the_first_that_is_held() -> None:
     """A window has dropped some."""
     bench = Bench(1500, 3)

@@ -97,6 +97,24 @@ def test_a_copy_goes_on_alone(longest: int, window: int | None, n: int, other: i
     assert np.array_equal(copy.all(), source.all())
 
 
+@pytest.mark.parametrize(("window", "length"), [(None, 1), (None, 5), (3, 5), (3, 500)])
+@pytest.mark.parametrize("chosen", range(3))
+def test_sequences_that_differ_in_their_last_position(window: int | None, length: int, chosen: int) -> None:
+    """They begin as one, and go on from one of them."""
+    one, several = (KeyValues(600, 1, 1, np.empty(0), window=window, batch=batch) for batch in (1, 3))
+    for at in range(length):
+        one.extend(*np.full((2, 1, 1, 1, 1), at + 0.5))
+    several.copy_from(one)
+    assert several.length == length
+    last = np.array([7.0, 8.0, 9.0]).reshape(3, 1, 1, 1)
+    k, v = several.extend(last, -last)
+    assert (k[:, -1].ravel().tolist(), v[:, -1].ravel().tolist()) == ([7, 8, 9], [-7, -8, -9])
+    several.keep_last(chosen)
+    one.extend(last[chosen : chosen + 1], -last[chosen : chosen + 1])
+    for mine, others in zip(several.all(), one.all(), strict=True):
+        assert np.array_equal(mine, np.repeat(others, 3, axis=0))
+
+
 def test_what_does_not_fit() -> None:
     """The message says how much would."""
     past = KeyValues(9, 1, 1, np.empty(0))

@@ -21,6 +21,17 @@ def grid(n: int, **at: int) -> Any:
     return lambda purpose, position: (at[f"{purpose}{position}"] + 0.5) / n
 
 
+def rows(target: Any, asked: list[int] | None = None) -> Any:
+    """The rows of an array, as they are asked for."""
+
+    def row(i: int) -> Any:
+        if asked is not None:
+            asked.append(i)
+        return target[i]
+
+    return row
+
+
 @settings(max_examples=30)
 @given(p=ROWS, q=ROWS)
 def test_a_kept_or_replaced_token_has_the_distribution_of_the_target(p: list[float], q: list[float]) -> None:
@@ -30,7 +41,7 @@ def test_a_kept_or_replaced_token_has_the_distribution_of_the_target(p: list[flo
     for token in np.flatnonzero(draft[0]):
         for accept, replace in itertools.product(range(n), range(n)):
             number = grid(n, accept5=accept, token5=replace, token6=replace)
-            kept = accept_drawn(np.array([token]), draft, target, number, 5)
+            kept = list(accept_drawn(np.array([token]), draft, rows(target), number, 5))
             frequency[kept[0]] += draft[0, token] / n**2
             assert len(kept) == 1 or kept[0] == token
     assert frequency == pytest.approx(np.array(p) / sum(p), abs=3 / n)
@@ -49,7 +60,7 @@ def test_two_drafted_tokens_and_what_follows_have_the_distribution_of_the_target
         draft = np.array([q1, q2[first]])
         for a0, a1, t0, t1 in itertools.product(range(n), repeat=4):
             number = grid(n, accept0=a0, accept1=a1, token0=t0, token1=t1, token2=0)
-            kept = accept_drawn(np.array([first, second]), draft, target, number, 0)
+            kept = list(accept_drawn(np.array([first, second]), draft, rows(target), number, 0))
             share = q1[first] * q2[first, second] / n**4
             if len(kept) > 1:
                 found[kept[0], kept[1]] += share
@@ -61,17 +72,16 @@ def test_two_drafted_tokens_and_what_follows_have_the_distribution_of_the_target
 
 def test_a_target_that_differs_by_rounding_only() -> None:
     """Then nothing is left to replace a rejected token from, and the target replaces it."""
-    kept = accept_drawn(
-        np.array([1]), np.array([[0.5 + 1e-3, 0.5 + 1e-3]]), np.array([[0.5, 0.5]] * 2), lambda *_: 0.9999, 0
-    )
-    assert kept == [1]
+    target = np.array([[0.5, 0.5]] * 2)
+    kept = accept_drawn(np.array([1]), np.array([[0.5 + 1e-3, 0.5 + 1e-3]]), rows(target), lambda *_: 0.9999, 0)
+    assert list(kept) == [1]
 
 
 @given(p=ROWS, guess=st.integers(0, 2))
 def test_a_guess_is_right_as_often_as_the_target_draws_it(p: list[float], guess: int) -> None:
     n = 600
     target, drafted = np.array([p, p]), np.array([guess])
-    kept = [accept_guesses(drafted, target, grid(n, token2=i, token3=i), 2) for i in range(n)]
+    kept = [list(accept_guesses(drafted, rows(target), grid(n, token2=i, token3=i), 2)) for i in range(n)]
     share = np.array(p) / sum(p)
     assert np.bincount([one[0] for one in kept], minlength=3) / n == pytest.approx(share, abs=1.01 / n)
     assert np.mean([len(one) == 2 for one in kept]) == pytest.approx(share[guess], abs=1.01 / n)
@@ -95,10 +105,13 @@ DRAFT = np.array([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25]])
     ],
 )
 def test_some_drawn_tokens(drafted: list[int], numbers: dict[str, float], kept: list[int]) -> None:
-    """Only the numbers that are there are asked for."""
-    draft = DRAFT[: len(drafted)]
-    found = accept_drawn(np.array(drafted, int), draft, TARGET, lambda purpose, at: numbers[f"{purpose}{at}"], 7)
-    assert found == kept
+    """Only the numbers that are there are asked for, and only the distributions after what is kept."""
+    draft, asked = DRAFT[: len(drafted)], list[int]()
+    found = accept_drawn(
+        np.array(drafted, int), draft, rows(TARGET, asked), lambda purpose, at: numbers[f"{purpose}{at}"], 7
+    )
+    assert list(found) == kept
+    assert asked == list(range(len(kept)))
 
 
 @pytest.mark.parametrize(
@@ -112,5 +125,17 @@ def test_some_drawn_tokens(drafted: list[int], numbers: dict[str, float], kept: 
 )
 def test_some_guesses(drafted: list[int], numbers: list[float], kept: list[int]) -> None:
     """The next one is drawn only if this one was right."""
-    found = accept_guesses(np.array(drafted, int), TARGET, lambda purpose, at: {"token": numbers}[purpose][at - 7], 7)
-    assert found == kept
+    asked: list[int] = []
+    found = accept_guesses(
+        np.array(drafted, int), rows(TARGET, asked), lambda purpose, at: {"token": numbers}[purpose][at - 7], 7
+    )
+    assert list(found) == kept
+    assert asked == list(range(len(kept)))
+
+
+def test_nothing_is_computed_for_tokens_that_nobody_takes() -> None:
+    for accept in (
+        accept_guesses(np.array([1, 0]), rows(TARGET[:1]), lambda *_: 0.3, 7),
+        accept_drawn(np.array([1, 0]), DRAFT, rows(TARGET[:1]), lambda *_: 0.3, 7),
+    ):
+        assert next(accept) == 1

@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError
-from minitrain.generation import DraftRequest, PromptLookup
+from minitrain.generation import DraftRequest, PromptLookup, SamplingParams
+
+
+def request(text: list[int], most: int) -> DraftRequest:
+    return DraftRequest(np.array(text, np.int32), most, lambda *_: 0.0, SamplingParams(), lambda logits, text: logits)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,7 @@ def test_some_texts(text: list[int], longest: int, shortest: int, found: list[in
     lookup = PromptLookup(longest, shortest)
     assert (lookup.longest, lookup.shortest) == (longest, shortest)
     for most in range(1, 5):
-        drafts = lookup.propose({4: DraftRequest(np.array(text, np.int32), most, lambda *_: 0.0)})
+        drafts = lookup.propose({4: request(text, most)})
         assert drafts.keys() == {4}
         assert drafts[4].tokens.tolist() == found[:most]
         assert drafts[4].tokens.dtype == np.int32

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...errors import ConfigError
+from ..errors import ConfigError
 
 
 class StopStrings:
     """Lets a text through up to the first stop string, piece by piece.
 
-    Text that may be the beginning of a stop string is held back until it is known. What comes out is
-    ``text[:n]``, where ``n`` is the lowest index at which one of the strings begins, or all of the text. It does not
-    depend on how the text was cut into pieces.
+    This is what a stop string means everywhere in minitrain: the text ends before the earliest occurrence of any of
+    the strings. What comes out is ``text[:n]``, where ``n`` is the lowest index at which one of the strings begins, or
+    all of the text. It does not depend on how the text was cut into pieces.
+
+    Text that may be the beginning of a stop string is held back until it is known. So a string that is complete does
+    not end the text at once if another one, which began earlier, may still become complete: with the strings ``bc`` and
+    ``abcd``, the text ``abc`` goes on, and ends before ``abcd`` or before ``bc``.
 
     Args:
         stops: strings of one character or more; may be none.
+        after: so many pieces are let through as they are. A string must begin after them.
 
     Attributes:
         found: the stop string at which the text ended; ``None`` as long as it goes on. Of several that begin at the
@@ -30,17 +35,20 @@ class StopStrings:
         (['one', '#two ', ''], '###')
     """
 
-    def __init__(self, stops: Iterable[str]) -> None:
+    def __init__(self, stops: Iterable[str], *, after: int = 0) -> None:
         self.stops = (stops,) if isinstance(stops, str) else tuple(stops)
         if not all(isinstance(stop, str) and stop for stop in self.stops):
             raise ConfigError(f"stop strings must be strings of one character or more, not {self.stops!r}")
         self.found: str | None = None
-        self._held = ""
+        self._held, self._overlooked = "", after  # pieces that are still to come
 
     def add(self, piece: str) -> str:
         """The text that ``piece`` lets through; empty once a stop string was found."""
         if self.found is not None:
             return ""
+        if self._overlooked > 0:
+            self._overlooked -= 1
+            return piece
         text = self._held + piece
         at, stop = self._first(text)
         begun = self._begun(text)
@@ -70,6 +78,6 @@ class StopStrings:
         longest = max(map(len, self.stops), default=0)
         for start in range(max(0, len(text) - longest + 1), len(text)):
             rest = text[start:]
-            if any(len(rest) < len(stop) and stop.startswith(rest) for stop in self.stops):
+            if any(stop.startswith(rest) for stop in self.stops):
                 return start
         return len(text)
