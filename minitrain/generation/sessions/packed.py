@@ -98,6 +98,8 @@ def why_not(model: Any, device: str = "cpu") -> str | None:
         return "they run on the CPU in float32, where kernels are on"
     if not isinstance(model, Decoder) or any(p.data.dtype != np.float32 for p in model.parameters()):
         return "they run decoders with float32 weights"
+    if any("forward" in vars(layer) for layer in model.modules()):
+        return "somebody looks inside the model, and they do not call its layers"
     from ...backend.cpu.products.blas import blas
 
     product = blas()
