@@ -11,6 +11,7 @@ import pytest
 
 from minitrain.errors import ConfigError
 from minitrain.generation import SamplingParams
+from minitrain.generation.params import check_settings
 
 BAD = [
     ({"max_new_tokens": -1}, "max_new_tokens=-1 must be an integer, 0 or more"),
@@ -24,6 +25,7 @@ BAD = [
     ({"top_k": 0}, "top_k=0 must be an integer, 1 or more"),
     ({"top_p": 0.0}, r"top_p=0\.0 must be above 0"),
     ({"top_p": math.inf}, "top_p=inf must be a finite number"),
+    ({"top_p": 1.5}, r"top_p=1\.5 must be above 0 and at most 1"),
     ({"min_p": 1.5}, r"min_p=1\.5 must be from 0 to 1"),
     ({"min_p": -0.5}, r"min_p=-0\.5 must be from 0 to 1"),
     ({"typical_p": 0.0}, r"typical_p=0\.0 must be above 0 and at most 1"),
@@ -64,6 +66,13 @@ BAD = [
 def test_settings_out_of_range(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         SamplingParams(**settings)
+
+
+def test_the_settings_that_are_used_most_alone() -> None:
+    check_settings(0.0, 1, 1.0)
+    for settings in ((math.inf, None, None), (1.0, 0, None), (1.0, None, 1.5)):
+        with pytest.raises(ConfigError):
+            check_settings(*settings)
 
 
 def test_the_borders_are_allowed() -> None:

@@ -288,13 +288,23 @@ def test_a_text_that_has_ended_takes_no_more_work() -> None:
     assert writer.generate("x", 3, forced_tokens=dict(enumerate(b"ab#")), stop="##") == "xab#"
 
 
+@given(least=st.integers(0, 6))
+def test_stop_strings_are_overlooked_before_the_least_length(least: int) -> None:
+    """One counts if it begins in the last of these tokens or later."""
+    text, writer = "bcbcbc", TextGenerator(PlainModel(256, 20), ByteTokenizer())
+    start = text.find("bc", max(0, least - 1))
+    settings: dict[str, Any] = {"min_new_tokens": least, "forced_tokens": dict(enumerate(text.encode())), "stop": "bc"}
+    assert writer.generate("x", 6, **settings) == "x" + (text[:start] if start >= 0 else text)
+
+
 def test_the_end_of_a_grammar_is_its_own() -> None:
     pytest.importorskip("llguidance")
     from minitrain.generation import Grammar
 
     writer, line = writer_of("char"), int(tokenizer_of("char").encode("\n")[0])
-    grammar = Grammar.regex("abc", writer.tokenizer, end_ids=[line])
-    assert writer.generate("a", 20, grammar=grammar) == "aabc"
+    grammar = Grammar.regex("abc*", writer.tokenizer, end_ids=[line])
+    for seed in range(5):
+        assert re.fullmatch("abc*", "".join(writer.stream("a", 20, grammar=grammar, seed=seed)))
 
 
 def test_the_tokenizer_is_found(tmp_path: Any) -> None:

@@ -22,7 +22,7 @@ from minitrain.data import (
 )
 from minitrain.errors import ConfigError, TokenError
 from minitrain.generation import Detokenizer, StopStrings, detokenizer_of, text_pieces
-from minitrain.generation.text.detokenize import encode_prompt
+from minitrain.generation.text.detokenize import encode_prompt, unused_tokens
 from tests.helpers.texts.adversarial import TRAINING
 from tests.helpers.texts.tokenizers_of_others import KINDS, described
 
@@ -130,6 +130,14 @@ def test_a_prompt_begins_as_its_tokenizer_wants() -> None:
     assert encode_prompt(plain, "né").tolist() == plain.encode("né").tolist()
     begins = SimpleNamespace(encode=plain.encode, encode_prompt=lambda text: plain.encode("\0" + text))
     assert encode_prompt(begins, "né").tolist() == [0, *plain.encode("né").tolist()]
+
+
+def test_tokens_that_a_tokenizer_does_not_know_have_no_text() -> None:
+    model = SimpleNamespace(config=SimpleNamespace(vocab_size=260))
+    for place in (model, SimpleNamespace(model=model)):  # a session has a model
+        assert unused_tokens(place, ByteTokenizer()) == range(256, 260)
+        assert not unused_tokens(place, SimpleNamespace())
+    assert not unused_tokens(SimpleNamespace(), ByteTokenizer())
 
 
 def test_leaving_the_loop_ends_the_tokens() -> None:

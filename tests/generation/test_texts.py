@@ -90,6 +90,21 @@ def test_one_text_with_the_usual_settings() -> None:
     assert len({sample_text(MODEL, LETTERS, "a", 30, temperature=3, seed=None) for _ in range(5)}) == 5
 
 
+@given(seeds=st.lists(st.integers(0, 300), min_size=1, max_size=3), banned=st.sets(st.integers(0, 9)))
+def test_tokens_without_text_are_not_written(seeds: list[int], banned: set[int]) -> None:
+    """A model may have more tokens than its tokenizer; those that the settings ban are banned too."""
+    model, prompts = PlainModel(14, 6), ["a"] * len(seeds)
+    allowed = sorted({*range(11)} - banned)
+    params = [replace(PARAMS, seed=seed, suppress_tokens=tuple(banned)) for seed in seeds]
+    texts = generate_text_sampling(model, LETTERS, prompts, params)
+    assert {letter for (text,) in texts for letter in text} <= {LETTERS.decode([token]) for token in allowed}
+    for one in (None, params[0]):
+        shared = generate_text_sampling(model, LETTERS, prompts, one)
+        assert shared == generate_text_sampling(model, LETTERS, prompts, [one or SamplingParams()] * len(prompts))
+    assert generate_text_sampling(model, LETTERS, ["a"], params[0]) == texts[:1]
+    assert generate_text_sampling(model, LETTERS, ["a"], replace(PARAMS, max_new_tokens=0)) == [[""]]
+
+
 @given(seed=st.integers(0, 300), new=st.integers(0, 9))
 def test_a_continued_text_goes_on_after_its_prompt(seed: int, new: int) -> None:
     """The first space of the new text too, which SentencePiece leaves out at the beginning of a text."""

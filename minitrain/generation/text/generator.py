@@ -218,7 +218,6 @@ class _Writer:
             self.ended = True
             return text
         if event.finish_reason is not None:
-            self.ended = True
             text += self._stop.add(self._detokenizer.finish()) + self._stop.finish()
         return text
 
