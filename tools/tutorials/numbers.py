@@ -1,7 +1,7 @@
 """Numbers in the text of a notebook come from its run.
 
 ``{{ loss:.2f }}`` in a Markdown cell becomes the value of ``loss`` at that point. A range after a bar is checked:
-``{{ loss:.2f | 4.17 ± 0.05 }}``, ``{{ ratio:.1f | ≥ 2 }}``, ``{{ share:.0%} | ≤ 0.1 }}``.
+``{{ loss:.2f | 4.17 ± 0.05 }}``, ``{{ ratio:.1f | ≥ 2 }}``, ``{{ share:.0% | ≤ 0.1 }}``.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def run(path: Path) -> Run:
         )
         try:
             client.execute()
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as error:  # the kernel has died
             raise TutorialError(f"{path.name}: {COLORS.sub('', str(error))}") from None
     seconds = time.perf_counter() - start
     for cell in notebook.cells:
