@@ -113,7 +113,8 @@ class Exercise:
             return False, NOT_WRITTEN
         wanted, got = _as_tuple(expected), _as_tuple(found)
         if len(wanted) != len(got):
-            return False, f"Results returned: {len(got)}. Results asked for: {len(wanted)}."
+            returned = "1 result" if len(got) == 1 else f"{len(got)} results"
+            return False, f"It returns {returned}, and {len(wanted)} are asked for."
         lines = [_compare(i, a, b, self.tolerance) for i, (a, b) in enumerate(zip(got, wanted, strict=True))]
         wrong = [line for line in lines if line]
         return not wrong, "\n".join(wrong) or "The results agree with the reference."

@@ -113,7 +113,7 @@ def test_values_are_compared_and_a_factor_is_named(x, factor):
     ("answer", "words"),
     [
         (lambda x: None, "not written yet"),
-        (lambda x: (x, x), "Results returned: 2. Results asked for: 1."),
+        (lambda x: (x, x), "returns 2 results, and 1 are asked for"),
         (lambda x: x[:1], "the shape is (1, 2), and (2, 2) is asked for"),
         (lambda x: x + 3, "+3 away"),
         (lambda x: x * np.nan, "not finite"),
