@@ -252,7 +252,7 @@ combined = Exercise(
         "all are 6 times": "The loss is a mean of six rows, so each row has a factor of 1/6.",
         "wrong sign": "The loss is minus the logarithm. The gradient is p - y: prediction minus truth.",
         "the shape is": "The loss is one number, the mean. The gradient has the shape of z.",
-        "1 results": "Return two things: the loss and the gradient.",
+        "1 result,": "Return two things: the loss and the gradient.",
     },
 )
 
