@@ -87,6 +87,11 @@ def test_a_number_that_cannot_be_read_is_refused(text):
         Number.parse(text)
 
 
+def test_a_number_that_goes_on_in_the_next_line_is_refused():
+    with pytest.raises(TutorialError, match=r"next line.*second \{\{ b"):
+        numbers("the first {{ a:.1f }}\nand the second {{ b:.1f\n| 3 ± 1 }}")
+
+
 def test_a_notebook_is_run_filled_in_checked_and_published(notebook):
     done = run(notebook(WHOLE))
     assert done.exercises == 1

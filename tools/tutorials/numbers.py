@@ -1,7 +1,7 @@
 """Numbers in the text of a notebook come from its run.
 
 ``{{ loss:.2f }}`` in a Markdown cell becomes the value of ``loss`` at that point. A range after a bar is checked:
-``{{ loss:.2f | 4.17 ± 0.05 }}``, ``{{ ratio:.1f | ≥ 2 }}``, ``{{ share:.0%} | ≤ 0.1 }}``.
+``{{ loss:.2f | 4.17 ± 0.05 }}``, ``{{ ratio:.1f | ≥ 2 }}``, ``{{ share:.0% | ≤ 0.1 }}``.
 """
 
 from __future__ import annotations
@@ -56,8 +56,16 @@ def lies_within(value: float, within: str) -> bool:
 
 
 def numbers(text: str) -> list[Number]:
-    """All numbers of a text, in order."""
-    return [Number.parse(match[1]) for match in PLACE.finditer(text)]
+    """All numbers of a text, in order.
+
+    Raises:
+        TutorialError: if one cannot be read, or goes on in the next line.
+    """
+    found = [Number.parse(match[1]) for match in PLACE.finditer(text)]
+    if len(found) != text.count("{{ "):
+        broken = next(line for line in text.splitlines() if line.count("{{ ") != len(PLACE.findall(line)))
+        raise TutorialError(f"a number goes on in the next line, so it would stay as it is: {broken}")
+    return found
 
 
 def question(asked: Sequence[Number]) -> str:
