@@ -5,6 +5,7 @@ from . import data as data
 from . import errors as errors
 from . import evaluation as evaluation
 from . import generation as generation
+from . import inside as inside
 from . import interop as interop
 from . import losses as losses
 from . import models as models

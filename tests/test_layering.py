@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": ARRAYS | {"ops"},
     "nn": ARRAYS | {"ops"},
     "models": ARRAYS | {"formats", "nn", "ops", "settings"},
+    "inside": ARRAYS | {"models", "nn", "ops"},
     "optim": ARRAYS | {"models", "nn", "ops", "plotting", "settings", "states"},
     "testing": ARRAYS | {"nn", "ops"},
     "data": ARRAYS | {"files", "formats", "settings", "states"},
@@ -59,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tutorials": {"backend", "errors", "testing"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
-    "server": TRAINING | {"formats", "runs"},
+    "server": TRAINING | {"formats", "inside", "runs"},
     "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "server", "testing"},
     "__main__": {"cli"},
 }

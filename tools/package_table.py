@@ -28,6 +28,7 @@ ORDER = [
     "losses",
     "nn",
     "models",
+    "inside",
     "optim",
     "data",
     "generation",

@@ -148,7 +148,7 @@ waves = Exercise(
     ],
     advice={
         "the shape is": "One row for each position, one column for each element: (length, width).",
-        "element (0,": "At position 0 all sines are 0 and all cosines are 1. Are they in turn: sine, cosine, sine?",
+        "element (0,": "At position 0 all sines are 0 and all cosines are 1. Are they in turn: sine, cosine, ...?",
         "is -0.416": "That is the cosine of 2, and it should be that of 1. The first position is 0.",
         "the reference has": "Position 0 is right. Look at the frequencies: hand i has the exponent -2 i / C, with i "
         "from 0 to C/2 - 1.",
@@ -242,8 +242,8 @@ rotation = Exercise(
         "the shape is": "A rotation does not change the shape: (T, D) in, (T, D) out.",
         "element (0,": "Position 0 turns by nothing: the first row must not change.",
         "the reference has": "Three things to check. The partner of element i is i + D/2, not i + 1. The rotation goes "
-        "from the first to the second: minus in the first half, plus in the second. And the frequencies are those of "
-        "the sinusoids.",
+        "from the first to the second: minus in the first half, plus in the second. And are the frequencies those "
+        "of the sinusoids?",
     },
 )
 
@@ -283,7 +283,7 @@ def wrong_rotate(x, *, sign=1, pairs=False, start=0, base=10000.0):
 rotation.expect(lambda x: wrong_rotate(x, sign=-1), "minus in the first half")
 rotation.expect(lambda x: wrong_rotate(x, pairs=True), "not i + 1")
 rotation.expect(lambda x: wrong_rotate(x, start=1), "the first row must not change")
-rotation.expect(lambda x: wrong_rotate(x, base=100.0), "And the frequencies")
+rotation.expect(lambda x: wrong_rotate(x, base=100.0), "And are the frequencies")
 rotation.expect(lambda x: wrong_rotate(x)[:, :3], "does not change the shape")
 rotation.expect(lambda x: None, "not written yet")
 
@@ -450,8 +450,8 @@ alibi = Exercise(
         "wrong sign": "It is a penalty: a far key has a lower score.",
         "the shape is": "One matrix (T, T) for each head. Give the slopes two more axes: slopes[:, None, None].",
         "all are": "The slopes begin with 2 ** (-8 / H), not with 1.",
-        "the reference has": "Keys on both sides count less, so the distance is |t - s|. And the slopes fall from head "
-        "to head, by a factor of 2 ** (8 / H).",
+        "the reference has": "Keys on both sides count less: the distance is |t - s|. And the slopes fall from head to "
+        "head, by a factor of 2 ** (8 / H).",
     },
 )
 

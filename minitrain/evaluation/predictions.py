@@ -64,7 +64,8 @@ def predictions(logits: Array, targets: Array) -> Predictions:
 def predict(model: Any, tokens: Array, scored: list[int], device: str) -> list[Predictions]:
     """Run a model on windows, and compare its predictions with the last targets of each.
 
-    A decoder's head is applied to the scored positions alone, in parts of ``LOGITS_AT_ONCE``.
+    A decoder's head is applied to the scored positions alone, in parts of ``LOGITS_AT_ONCE``, unless its class has a
+    ``forward`` of its own.
 
     Args:
         model: has ``forward``; runs without dropout.
@@ -76,14 +77,15 @@ def predict(model: Any, tokens: Array, scored: list[int], device: str) -> list[P
         Predictions in the order of the windows, in parts.
     """
     placed = to_device(tokens[:, :-1], device)
+    in_parts = getattr(type(model), "forward", None) is Decoder.forward
     states: Array
-    states, _ = model.forward_hidden(placed) if isinstance(model, Decoder) else model.forward(placed)  # (B, T, C or V)
+    states, _ = model.forward_hidden(placed) if in_parts else model.forward(placed)  # (B, T, C or V)
     xp = array_module(states)
     kept = xp.concatenate([row[len(row) - n :] for row, n in zip(states, scored, strict=True)])  # (M, C or V)
     wanted = np.concatenate([row[len(row) - n :] for row, n in zip(tokens, scored, strict=True)])  # (M,)
     parts, size = [], max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for begin in range(0, len(wanted), size):
         part = kept[begin : begin + size]
-        logits = linear_forward(part, model.head.weight.data)[0] if isinstance(model, Decoder) else part
+        logits = linear_forward(part, model.head.weight.data)[0] if in_parts else part
         parts.append(predictions(logits, wanted[begin : begin + size]))
     return parts

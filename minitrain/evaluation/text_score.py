@@ -77,7 +77,10 @@ class TextScore:
     @property
     def perplexity(self) -> float:
         """The exponential of the nats per token; infinity where that overflows."""
-        return math.exp(self.nats_per_token) if self.nats_per_token < 700 else math.inf
+        try:
+            return math.exp(self.nats_per_token)
+        except OverflowError:
+            return math.inf
 
     @property
     def accuracy(self) -> float:

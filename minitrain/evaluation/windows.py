@@ -8,6 +8,7 @@ token ``block_size - stride`` tokens and more; they cost ``block_size / stride``
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from ..errors import ConfigError
@@ -43,11 +44,11 @@ def windows(tokens: int, longest: int, stride: int) -> Iterator[Window]:
         ConfigError: if the stride is out of range.
     """
     check_stride(stride, longest)
-    done = 0
-    while done < tokens - 1:
-        end = min(done + (stride if done else longest), tokens - 1)
+    if tokens < 2:
+        return
+    between = range(longest, tokens - 1, stride)  # where one window's targets end and the next one's begin
+    for done, end in zip(chain([0], between), chain(between, [tokens - 1]), strict=True):
         yield Window(max(0, end - longest), end, end - done)
-        done = end
 
 
 def check_stride(stride: int, longest: int) -> None:

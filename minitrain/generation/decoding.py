@@ -11,7 +11,7 @@ from ..backend.arrays import Array, array_module, check_plain, device_of, is_arr
 from ..errors import ConfigError, ShapeError
 from ..random import Key
 from .batching.engine import Engine
-from .params import SamplingParams, check_settings
+from .params import SamplingParams
 from .sessions.choice import open_session
 from .sessions.session import LanguageModel
 
@@ -80,9 +80,7 @@ def stream(
         TokenError: from the model, if a token is outside its vocabulary.
         NonFiniteError: if the model returns NaN or infinity.
     """
-    check_settings(temperature, top_k, top_p)
-    if max_new_tokens < 0:
-        raise ConfigError(f"max_new_tokens={max_new_tokens} must be 0 or more")
+    params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
     if temperature > 0 and key is None:
         raise ConfigError("sampling needs a key: pass key=Key.from_seed(0), or temperature=0")
     if not is_array(tokens):
@@ -96,11 +94,9 @@ def stream(
             f"tokens is {tokens.dtype} of shape {tokens.shape}, expected integers (B, T0): "
             "one prompt per row, with at least one token"
         )
-    params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
     engine = Engine(open_session(model, len(tokens), device=device_of(tokens)), prompt_tokens_per_step=None)
-    key = key or Key.from_seed(0)  # not used: the temperature is 0
     for i, row in enumerate(to_numpy(tokens)):
-        engine.submit(row, params, key=key.at_sample(key.sample + i))
+        engine.submit(row, params, key=None if key is None else key.at_sample(key.sample + i))
     return _stream(engine, len(tokens), max_new_tokens, array_module(tokens))
 
 

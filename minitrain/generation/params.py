@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import secrets
@@ -181,12 +182,10 @@ def _integer(name: str, value: Any, least: int) -> int:
 
 
 def _check_number(name: str, value: Any) -> None:
-    try:
-        good = not isinstance(value, str) and math.isfinite(value)
-    except TypeError:
-        good = False
-    if not good:
-        raise ConfigError(f"{name}={value!r} must be a finite number")
+    with contextlib.suppress(TypeError):
+        if math.isfinite(value):
+            return
+    raise ConfigError(f"{name}={value!r} must be a finite number")
 
 
 def _several(name: str, values: Any) -> Iterable[Any]:

@@ -1,21 +1,18 @@
 """What a head of a model looks at: its attention weights over a text.
 
-The model's forward keeps no weights, only the queries and keys. The weights are computed from those again, by the
-functions that the readable code of attention consists of.
+The model's forward keeps no weights, only the queries and keys. The weights of one head are computed from those again.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..backend.arrays import Array, to_device, to_numpy
 from ..errors import ConfigError
 from ..generation.sessions.session import Tokens
+from ..inside.layers import attention_weights as weights_of
 from ..models.common.decoder import Decoder
 from ..ops.attention.attention import AttentionCache
-from ..ops.attention.attention_scores import biased, similarities
 
 
 def heads_of(model: Any) -> tuple[int, int]:
@@ -52,7 +49,5 @@ def attention_weights(model: Any, tokens: Tokens, layer: int, head: int, *, devi
     group = heads // kept.k.shape[2]  # query heads that share a key head
     q, k = kept.q[:, :, head : head + 1], kept.k[:, :, head // group : head // group + 1]  # (1, T, 1, D)
     slopes = None if kept.alibi_slopes is None else kept.alibi_slopes[head : head + 1]
-    similar = similarities(q, k, kept.scale, kept.softcap)  # (1, 1, T, T)
-    scores = to_numpy(biased(similar, None, slopes, kept.causal, kept.window, None, None))[0, 0].astype(np.float64)
-    e = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+    weights = weights_of(kept._replace(q=q, k=k, alibi_slopes=slopes))  # (1, 1, T, T)
+    return to_numpy(weights)[0, 0]  # type: ignore[no-any-return]

@@ -50,6 +50,17 @@ def test_lora(capsys: pytest.CaptureFixture[str]) -> None:
     np.testing.assert_allclose(names["again"].forward(tokens)[0], trained.forward(tokens)[0], atol=1e-4)
 
 
+def test_looking_inside() -> None:
+    names = page("looking_inside")
+    model, tokens, logits = names["model"], names["tokens"], names["logits"]
+    np.testing.assert_allclose(names["lens"], logits, atol=1e-6)
+    model.blocks[0].attention.out.weight.data[:, 8:] = 0  # head 1
+    np.testing.assert_allclose(names["ablated"], model.forward(tokens)[0], atol=1e-6)
+    assert names["importance"].shape == (1, 5)
+    assert np.abs(names["patched"] - logits).max() > 1e-6
+    assert names["patched"][0, :3].tolist() == logits[0, :3].tolist(), "earlier positions see nothing of it"
+
+
 def test_your_own_data() -> None:
     names = page("your_own_data")
     assert names["result"].history.get_latest("val_loss") < 0.9, "guessing costs log 3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ pytest.importorskip("jupytext")
 pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
-from nbformat.v4 import new_code_cell, new_output
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tools.tutorials.numbers import Number, filled, lies_within, numbers, question
+from tools.tutorials.page import folded, is_folded
 from tools.tutorials.publish import published
 from tools.tutorials.run import check_exercises, check_streams, run
 from tools.tutorials.source import TutorialError, chosen, read, sources
@@ -76,6 +78,25 @@ def test_a_number_takes_its_place_in_the_text(value, digits):
     assert filled(text, printed[0]) == f"It is {value:.{digits}f}, {value * 2}; {{x}}, $\\frac{{a}}{{b}}$ stay."
 
 
+def test_a_line_may_end_within_a_number():
+    whole = "It is {{ value:.1f | 5 ± 0.1 }}."
+    for place in (match.start() for match in re.finditer(" ", whole[6:])):
+        text = f"{whole[: 6 + place]}\n{whole[7 + place :]}"
+        printed: list[str] = []
+        exec(question(numbers(text)), {"value": 5.0, "print": printed.append})
+        assert filled(text, printed[0]).split() == ["It", "is", "5.0."]
+
+
+def test_folded_code_is_in_both_editions_and_opens_on_a_click():
+    cell = new_code_cell("secret = 1", metadata={"tags": ["folded"]}, outputs=[])
+    for solutions in (True, False):
+        (kept,) = published(new_notebook(cells=[cell]), solutions=solutions).cells
+        assert kept.metadata.jupyter.source_hidden
+    assert is_folded(cell)
+    assert folded(cell).startswith('??? note "Code"')
+    assert not is_folded(new_code_cell("open = 1"))
+
+
 def test_parts_of_a_number():
     assert Number.parse("table[1:3].sum():.2f | 4 ± 1") == Number("table[1:3].sum()", ".2f", "4 ± 1")
     assert Number.parse("x") == Number("x", "", "")
@@ -87,9 +108,10 @@ def test_a_number_that_cannot_be_read_is_refused(text):
         Number.parse(text)
 
 
-def test_a_number_that_goes_on_in_the_next_line_is_refused():
-    with pytest.raises(TutorialError, match=r"next line.*second \{\{ b"):
-        numbers("the first {{ a:.1f }}\nand the second {{ b:.1f\n| 3 ± 1 }}")
+@pytest.mark.parametrize("text", ["{{ x:.0%}: less", "{{ x }} and {{ y", "{{ x: less\nthan {{ y }}."])
+def test_a_number_without_an_end_is_refused(text):
+    with pytest.raises(TutorialError, match="has no end"):
+        numbers(text)
 
 
 def test_a_notebook_is_run_filled_in_checked_and_published(notebook):

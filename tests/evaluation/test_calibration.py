@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError
 from minitrain.evaluation import Calibration
+from minitrain.evaluation.calibration import MOST_BINS
 
 PREDICTIONS = st.lists(st.tuples(st.floats(1e-6, 1), st.booleans()), min_size=1, max_size=60)
 
@@ -67,7 +68,11 @@ def test_a_model_that_is_as_sure_as_it_is_right_has_no_error() -> None:
     assert collected([(0.9, False)] * 10, 15).expected_error == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("bins", [0, -3, 20_000])
+def test_without_predictions_there_is_no_error() -> None:
+    assert Calibration(MOST_BINS).expected_error == 0
+
+
+@pytest.mark.parametrize("bins", [0, -3, MOST_BINS + 1])
 def test_a_number_of_bins_out_of_range_is_refused(bins: int) -> None:
     with pytest.raises(ConfigError, match="bins="):
         Calibration(bins)

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.errors import NonFiniteError
-from minitrain.evaluation.predictions import predictions
+from minitrain.evaluation import predictions as module
+from minitrain.evaluation.predictions import predict, predictions
+from minitrain.models import GPT, GPTConfig
+from tests.helpers.decoders import randomize
 
 
 @st.composite
@@ -56,3 +59,35 @@ def test_a_banned_token_has_probability_0() -> None:
 def test_damaged_logits_are_refused(logits: list[float]) -> None:
     with pytest.raises(NonFiniteError, match="the highest logit is"):
         predictions(np.array([[0.0, 1.0], logits], np.float32), np.array([0, 1]))
+
+
+class Twice(GPT):
+    """A decoder with a forward of its own."""
+
+    def forward(self, tokens: Any, *, key: Any = None) -> Any:
+        logits, cache = super().forward(tokens, key=key)
+        return 2 * logits, cache
+
+
+CONFIG = GPTConfig(11, block_size=8, n_layer=1, n_head=1, n_embd=8)
+
+
+@given(
+    kind=st.sampled_from([GPT, Twice]),
+    seed=st.integers(0, 999),
+    scored=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    at_once=st.integers(1, 60),
+)
+def test_the_last_targets_of_windows_are_scored_in_parts(kind: Any, seed: int, scored: list[int], at_once: int) -> None:
+    model = kind(CONFIG, seed=seed)
+    randomize(model, seed)
+    tokens = np.random.default_rng(seed).integers(0, 11, (len(scored), 7))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LOGITS_AT_ONCE", at_once)
+        parts = predict(model, tokens, scored, "cpu")
+    M, size = sum(scored), max(1, at_once // 11)
+    assert [len(part.rank) for part in parts] == [min(size, M - begin) for begin in range(0, M, size)]
+    logits, _ = model.forward(tokens[:, :-1])
+    expected = [predictions(row[-n:], targets[-n:]) for row, targets, n in zip(logits, tokens, scored, strict=True)]
+    for found, wanted in zip(zip(*parts, strict=True), zip(*expected, strict=True), strict=True):
+        np.testing.assert_allclose(np.concatenate(found), np.concatenate(wanted), rtol=1e-4, atol=1e-5)

@@ -27,6 +27,12 @@ def test_without_the_bytes_of_tokens_the_size_is_unknown() -> None:
     assert size_of_tokens(SimpleNamespace(decode=str), np.arange(3)) is None
 
 
+@given(text=st.text("aé漢😀", min_size=1, max_size=9))
+def test_the_first_token_does_not_count(text: str) -> None:
+    tokenizer = CharTokenizer.from_text(text)
+    assert size_after_first(tokenizer, text, int(tokenizer.encode(text)[0])) == size_of_text(text[1:])
+
+
 def test_a_space_at_the_beginning_belongs_to_the_text() -> None:
     """Unless the tokenizer puts one there."""
     tokenizer: Any = CharTokenizer.from_text(" éa")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from minitrain.data import ByteTokenizer, CharTokenizer, PretrainedTokenizer, train_bpe_tokenizer
 from minitrain.errors import ConfigError, DataError, TokenError
+from minitrain.evaluation import TextScore, TextSize, score_text, score_tokens, text_score, windows
 from minitrain.evaluation import predictions as predictions_module
-from minitrain.evaluation import score_text, score_tokens, text_score, windows
 from minitrain.evaluation.predictions import predictions
 from minitrain.generation.choosing import log_probabilities
 from minitrain.generation.sessions.weights import with_weights
@@ -221,6 +221,20 @@ def test_after_a_begin_token_the_whole_text_counts() -> None:
 def test_without_a_tokenizer_the_size_is_unknown() -> None:
     score = score_tokens(TableModel(11, 8), np.arange(9))
     assert (score.size, score.bits_per_byte, score.bits_per_character) == (None, None, None)
+
+
+@pytest.mark.parametrize("size", [None, TextSize(0, 0)])
+def test_without_bytes_and_characters_nothing_is_divided_by_them(size: TextSize | None) -> None:
+    score = TextScore(1, size=size)
+    assert (score.bits_per_byte, score.bits_per_character) == (None, None)
+
+
+def test_the_perplexity_may_overflow() -> None:
+    score = TextScore(1)
+    score.tokens = 2
+    for nats, perplexity in ((2 * 709.0, math.exp(709)), (2 * 710.0, math.inf)):
+        score.nats = nats
+        assert score.perplexity == perplexity
 
 
 def test_a_banned_token_has_infinite_perplexity() -> None:

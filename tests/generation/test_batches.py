@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, NonFiniteError, ShapeError
 from minitrain.generation import SamplingParams, UncachedSession, batch_generate, batch_stream
+from minitrain.generation.batching import batches
 from minitrain.generation.batching.requests import Event, Result, Sample
 from tests.helpers.decoding.plain_endings import ending_of
 from tests.helpers.plain_generation import PlainModel
@@ -92,6 +93,20 @@ def test_events_come_one_by_one_and_the_iterator_can_be_closed() -> None:
 def test_slots_of_a_model_are_limited() -> None:
     events = batch_stream(MODEL, [[1]] * 5, SamplingParams(max_new_tokens=2), slots=2)
     assert [event.request for event in events] == [0, 1, 0, 1, 2, 3, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize(("samples", "slots"), [([], 1), ([1], 1), ([2, 1], 3), ([5, 4], 8)])
+def test_no_more_slots_than_samples(monkeypatch: pytest.MonkeyPatch, samples: list[int], slots: int) -> None:
+    opened = []
+
+    def opens(model: Any, slots: int, *, device: str) -> Any:
+        opened.append((slots, device))
+        return UncachedSession(model, slots)
+
+    monkeypatch.setattr(batches, "open_session", opens)
+    params = [SamplingParams(max_new_tokens=2, num_samples=n) for n in samples]
+    assert len(batch_generate(MODEL, [[1]] * len(samples), params, device="elsewhere")) == len(samples)
+    assert opened == [(slots, "elsewhere")]
 
 
 def test_a_session_is_used_as_it_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import UserList
 from typing import Any
 
 import pytest
@@ -209,6 +210,27 @@ def test_known_templates_take_known_chats_or_say_why(name: str, chat: str) -> No
             render(TEMPLATES[name], CHATS[chat], tools=TOOLS)
     else:
         assert render(TEMPLATES[name], CHATS[chat], tools=TOOLS, add_generation_prompt=True)
+
+
+def test_long_texts_are_cut_in_messages_and_dates() -> None:
+    with pytest.raises(DataError) as told:
+        render(CHATML, ["a" * 200])
+    assert str(told.value).startswith("message 0 is '" + "a" * 79 + ", expected")
+    with pytest.raises(DataError, match=r"these messages: a{300}$"):
+        render("{{ raise_exception('a' * 400) }}")
+    assert render("{{ strftime_now('a' * 400) }}") == "a" * 100
+
+
+def test_what_may_be_left_out_and_any_sequence_of_tools() -> None:
+    assert ChatTemplate("{{ eos_token }}{{ tools is none }}").render(HELLO) == "True"
+    assert render("{% for tool in tools %}{{ tool.a }}{% endfor %}", tools=UserList([{"a": 1}, {"a": 2}])) == "12"
+
+
+def test_the_end_of_a_text_is_the_first_of_its_end_tokens() -> None:
+    template = "{{ eos_token }}"
+    for ends, text in (([], ""), ([SPECIAL[2]], SPECIAL[2]), ([SPECIAL[0], SPECIAL[2]], SPECIAL[0])):
+        tokenizer = PretrainedTokenizer(described("smollm"), end=ends, chat_template=template)
+        assert ChatTemplate.of(tokenizer).render(HELLO) == text
 
 
 def test_tokens_of_a_chat() -> None:

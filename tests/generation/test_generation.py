@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, MinitrainError, NonFiniteError, ShapeError, TokenError
-from minitrain.generation import generate, sample_logits, stream
+from minitrain.generation import UncachedSession, generate, sample_logits, stream
 from minitrain.generation.context import context_start
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.random import Key
@@ -109,7 +109,7 @@ BAD_SETTINGS = [
     ({"temperature": -0.1}, "temperature=-0.1"),
     ({"temperature": float("nan")}, "temperature=nan"),
     ({"temperature": float("inf")}, "temperature=inf"),
-    ({"top_k": 0}, "top_k=0 must be 1 or more"),
+    ({"top_k": 0}, "top_k=0 must be .*1 or more"),
     ({"top_p": 0.0}, "top_p=0.0 must be above 0"),
     ({"top_p": 1.1}, r"top_p=1\.1 must be above 0 and at most 1"),
     ({"top_p": float("nan")}, "top_p=nan"),
@@ -242,9 +242,19 @@ def test_a_narrow_prompt_does_not_narrow_the_answer() -> None:
 
 def test_tokens_arrive_as_they_are_made() -> None:
     model = Counter()
-    tokens = stream(model, np.array([[0]]), 10**6, temperature=0)
+    tokens = stream(model, np.array([[0]]), 1000, temperature=0)
     assert [int(next(tokens)[0]) for _ in range(3)] == [1, 2, 3]
     assert len(model.seen) == 3
+
+
+def test_an_iterator_that_is_closed_frees_the_slots() -> None:
+    session: Any = UncachedSession(Counter(), 2)
+    tokens = stream(session, np.array([[0], [1]]), 1000, temperature=0)
+    next(tokens)
+    next(tokens)
+    assert [session.length(slot) for slot in (0, 1)] == [2, 2]
+    tokens.close()  # type: ignore[attr-defined]
+    assert [session.length(slot) for slot in (0, 1)] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -254,6 +264,7 @@ def test_tokens_arrive_as_they_are_made() -> None:
         (np.zeros((0, 1), int), 1, {}, ShapeError, "at least one token"),
         (np.zeros(3, int), 1, {}, ShapeError, r"expected integers \(B, T0\)"),
         (np.zeros((1, 3)), 1, {}, ShapeError, r"expected integers \(B, T0\)"),
+        (np.ma.masked_array(np.zeros((1, 3), int)), 1, {}, ShapeError, "tokens is a masked array"),
         (np.zeros((1, 3), int), -1, {}, ConfigError, "max_new_tokens=-1"),
         (np.zeros((1, 3), int), 1, {"key": None}, ConfigError, r"pass key=Key\.from_seed\(0\)"),
     ],

@@ -11,6 +11,7 @@ import pytest
 
 from minitrain.errors import ConfigError
 from minitrain.generation import SamplingParams
+from minitrain.generation.params import check_settings
 
 BAD = [
     ({"max_new_tokens": -1}, "max_new_tokens=-1 must be an integer, 0 or more"),
@@ -24,6 +25,7 @@ BAD = [
     ({"top_k": 0}, "top_k=0 must be an integer, 1 or more"),
     ({"top_p": 0.0}, r"top_p=0\.0 must be above 0"),
     ({"top_p": math.inf}, "top_p=inf must be a finite number"),
+    ({"top_p": 1.5}, r"top_p=1\.5 must be above 0 and at most 1"),
     ({"min_p": 1.5}, r"min_p=1\.5 must be from 0 to 1"),
     ({"min_p": -0.5}, r"min_p=-0\.5 must be from 0 to 1"),
     ({"typical_p": 0.0}, r"typical_p=0\.0 must be above 0 and at most 1"),
@@ -66,10 +68,18 @@ def test_settings_out_of_range(settings: dict[str, Any], says: str) -> None:
         SamplingParams(**settings)
 
 
+def test_the_settings_that_are_used_most_alone() -> None:
+    check_settings(0.0, 1, 1.0)
+    for settings in ((math.inf, None, None), (1.0, 0, None), (1.0, None, 1.5)):
+        with pytest.raises(ConfigError):
+            check_settings(*settings)
+
+
 def test_the_borders_are_allowed() -> None:
     SamplingParams(max_new_tokens=0, temperature=0, top_k=1, top_p=1.0, min_p=1, typical_p=1.0, logprobs=0)
     SamplingParams(min_new_tokens=3, max_new_tokens=3, forced_tokens={2: 0}, logit_bias={0: -math.inf}, num_samples=2)
     SamplingParams(frequency_penalty=-2, presence_penalty=-2, repetition_penalty=0.1, seed=2**64 - 1)
+    assert SamplingParams(processor=max).processor is max
 
 
 def test_lists_become_tuples_and_empty_dictionaries_nothing() -> None:
@@ -95,6 +105,11 @@ def test_a_new_seed_is_told() -> None:
     seeds = {SamplingParams(seed=None).seed for _ in range(5)}
     assert len(seeds) == 5
     assert SamplingParams().seed == 0
+
+
+def test_a_new_seed_is_any_that_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.randbits", lambda bits: 2**bits - 1)
+    assert SamplingParams(seed=None).seed == 2**64 - 1
 
 
 def test_params_cannot_be_changed() -> None:

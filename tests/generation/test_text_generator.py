@@ -24,8 +24,11 @@ from minitrain.generation import (
     find_tokenizer,
     generate_text_sampling,
     sample_text,
+    session_for,
 )
+from minitrain.generation.text import generator
 from minitrain.models.gpt import GPT, GPTConfig
+from tests.helpers.plain_generation import PlainModel
 from tests.helpers.texts.adversarial import TRAINING
 from tests.helpers.texts.chats import CHATML
 from tests.helpers.texts.tokenizers_of_others import SPECIAL, described
@@ -48,10 +51,13 @@ def tokenizer_of(kind: str) -> Any:
 
 
 @cache
+def model_of(kind: str) -> GPT:
+    size = tokenizer_of(kind).vocab_size
+    return GPT(GPTConfig(vocab_size=size, block_size=16, n_layer=1, n_head=1, n_embd=8), seed=3)
+
+
 def writer_of(kind: str) -> TextGenerator:
-    tokenizer = tokenizer_of(kind)
-    config = GPTConfig(vocab_size=tokenizer.vocab_size, block_size=16, n_layer=1, n_head=1, n_embd=8)
-    return TextGenerator(GPT(config, seed=3), tokenizer, slots=3)
+    return TextGenerator(model_of(kind), tokenizer_of(kind), slots=3)
 
 
 def prompts_of(kind: str) -> st.SearchStrategy[str]:
@@ -130,16 +136,21 @@ def test_a_text_has_the_form_of_its_grammar(kind: str, seed: int) -> None:
         assert json.loads("".join(writer.stream("a", 60, seed=seed, grammar=grammar))) in ({"a": 1}, {"a": "b"})
 
 
+def prefers(tokens: Any, logits: Any) -> Any:
+    """A processor that wants a Q or a q."""
+    logits[[ord("Q"), ord("q")]] = 100
+    return logits
+
+
+def test_a_processor_of_ones_own() -> None:
+    assert set(writer_of("byte").stream("a", 20, processor=prefers)) == {"q", "Q"}
+
+
 def test_a_processor_and_a_grammar() -> None:
     pytest.importorskip("llguidance")
     from minitrain.generation import Grammar
 
     writer, grammar = writer_of("byte"), Grammar.regex("[a-z]{5}", writer_of("byte").tokenizer)
-
-    def prefers(tokens: Any, logits: Any) -> Any:
-        logits[[ord("Q"), ord("q")]] += 100
-        return logits
-
     assert "".join(writer.stream("a", 60, grammar=grammar, processor=prefers)) == "qqqqq"
 
 
@@ -183,12 +194,25 @@ class Own:
 
 
 class Bare:
+    """Returns the new tokens alone; of several texts, the first counts."""
+
+    def __init__(self, *texts: bytes) -> None:
+        self.texts = texts or (b"bcd",)
+
     def generate(self, tokens: Any, max_new_tokens: int) -> Any:
-        return [[*b"bcd"]]
+        return [[*text] for text in self.texts]
+
+
+class Echo:
+    """Says everything twice; a temperature must be given."""
+
+    def generate(self, tokens: Any, max_new_tokens: int, temperature: float) -> Any:
+        return np.concatenate([tokens, tokens], axis=1)
 
 
 class Transformers:
     def generate(self, inputs: Any = None, **settings: Any) -> Any:
+        assert isinstance(inputs, list)
         self.called = (inputs, settings)
         return np.array([[*inputs[0], *b"xyz"]])
 
@@ -199,12 +223,19 @@ def test_models_of_others() -> None:
     assert writer.generate("a", max_length=3, temperature=0.5) == "ab##"
     assert model.called == ([[97]], 3, 0.5)
     assert writer.generate("a", stop="##") == "ab"
-    assert writer.batch_generate(["a", "aa"], 4, stop=["c"]) == ["ab##", "aab##"]
+    assert writer.generate("a", stop="cd") == "ab##c", "what is held back is there at the end"
+    assert writer.batch_generate(["a", "aa", "b"], 4, stop=["c"]) == ["ab##", "aab##", "bb##"]
     with pytest.raises(ConfigError, match="takes no top_k; it takes max_new_tokens, temperature"):
         writer.generate("a", top_k=3)
     with pytest.raises(ConfigError, match="grammar is for minitrain's models"):
         writer.generate("a", grammar=object())
-    assert TextGenerator(Bare(), ByteTokenizer(), returns_prompt=False).generate("a") == "abcd"
+    assert TextGenerator(Echo(), ByteTokenizer()).batch_generate(["a", "b", "cd"]) == ["aa", "bb", "cdcd"]
+    with pytest.raises(ConfigError, match="takes no seed; it takes max_new_tokens, temperature"):
+        TextGenerator(Echo(), ByteTokenizer()).generate("a", top_k=3, seed=3)
+    with pytest.raises(ConfigError, match="takes no max_new_tokens; it takes no setting"):
+        TextGenerator(SimpleNamespace(generate=lambda tokens: tokens), ByteTokenizer()).generate("a")
+    for texts, text in (((), "abcd"), ((b"bc", b"de"), "abc"), ((b"b\xe2",), "ab\ufffd")):
+        assert TextGenerator(Bare(*texts), ByteTokenizer(), returns_prompt=False).generate("a") == text
     with pytest.raises(ConfigError, match="takes no temperature"):
         TextGenerator(Bare(), ByteTokenizer()).generate("a", temperature=0.5)
     with pytest.raises(ShapeError, match="returns_prompt=False"):
@@ -217,6 +248,65 @@ def test_models_of_others() -> None:
     assert like_transformers.called[1] == {"max_new_tokens": 5, "temperature": 0.7, "do_sample": True}
 
 
+def test_a_session_is_no_model_of_others() -> None:
+    class Session(UncachedSession):
+        generate = Bare().generate
+
+    text = TextGenerator(Session(writer_of("byte").model, 1), ByteTokenizer()).generate("a", 3, seed=2)
+    assert text == writer_of("byte").generate("a", 3, seed=2)
+
+
+def test_the_tokenizer_that_is_given_comes_first() -> None:
+    model = SimpleNamespace(generate=Bare(b"b").generate, tokenizer=CharTokenizer("ab"))
+    assert TextGenerator(model, ByteTokenizer(), returns_prompt=False).generate("z") == "zb"
+    assert TextGenerator(model).tokenizer is model.tokenizer
+
+
+def test_no_more_slots_than_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def opens(model: Any, slots: int, *, device: str) -> Any:
+        opened.append((slots, device))
+        return session_for(model, slots)
+
+    monkeypatch.setattr(generator, "open_session", opens)
+    writer = TextGenerator(writer_of("byte").model, ByteTokenizer(), slots=2, device="elsewhere")
+    for n in (1, 2, 3):
+        writer.batch_generate(["a"] * n, 1)
+    assert opened == [(1, "elsewhere"), (2, "elsewhere"), (2, "elsewhere")]
+    with pytest.raises(ConfigError, match="slots = 0"):
+        TextGenerator(writer.model, ByteTokenizer(), slots=0).generate("a")
+
+
+def test_a_text_that_has_ended_takes_no_more_work() -> None:
+    model = PlainModel(256, 20)
+    writer = TextGenerator(model, ByteTokenizer())
+    forced = dict(enumerate(b"ab#cd"))
+    assert writer.generate("x", 50, forced_tokens=forced, stop="#") == "xab"
+    assert len(model.seen) == 3
+    assert writer.generate("x", 0) == "x"
+    assert writer.generate("x", 3, forced_tokens=dict(enumerate(b"ab#")), stop="##") == "xab#"
+
+
+@given(least=st.integers(0, 6))
+def test_stop_strings_are_overlooked_before_the_least_length(least: int) -> None:
+    """One counts if it begins in the last of these tokens or later."""
+    text, writer = "bcbcbc", TextGenerator(PlainModel(256, 20), ByteTokenizer())
+    start = text.find("bc", max(0, least - 1))
+    settings: dict[str, Any] = {"min_new_tokens": least, "forced_tokens": dict(enumerate(text.encode())), "stop": "bc"}
+    assert writer.generate("x", 6, **settings) == "x" + (text[:start] if start >= 0 else text)
+
+
+def test_the_end_of_a_grammar_is_its_own() -> None:
+    pytest.importorskip("llguidance")
+    from minitrain.generation import Grammar
+
+    writer, line = writer_of("char"), int(tokenizer_of("char").encode("\n")[0])
+    grammar = Grammar.regex("abc*", writer.tokenizer, end_ids=[line])
+    for seed in range(5):
+        assert re.fullmatch("abc*", "".join(writer.stream("a", 20, grammar=grammar, seed=seed)))
+
+
 def test_the_tokenizer_is_found(tmp_path: Any) -> None:
     (tmp_path / "text.txt").write_text("hello")
     tokenizer, model = ByteTokenizer(), writer_of("byte").model
@@ -224,6 +314,9 @@ def test_the_tokenizer_is_found(tmp_path: Any) -> None:
     for place in (tokenizer, data, SimpleNamespace(tokenizer=tokenizer), SimpleNamespace(dataset=data)):
         assert find_tokenizer(None, place) is tokenizer
         assert TextGenerator(model, place).generate("a", 3, seed=2) == writer_of("byte").generate("a", 3, seed=2)
+    half = SimpleNamespace(encode=tokenizer.encode), SimpleNamespace(decode=tokenizer.decode)
+    for place in (*half, *(SimpleNamespace(dataset=SimpleNamespace(tokenizer=one)) for one in half)):
+        assert find_tokenizer(place, tokenizer) is tokenizer
     with pytest.raises(ConfigError, match="neither the data nor the model has one"):
         TextGenerator(model)
 
@@ -232,6 +325,7 @@ def test_the_tokenizer_is_found(tmp_path: Any) -> None:
     ("chosen", "message"),
     [
         ({"surprise": 1}, "no setting 'surprise'"),
+        ({"max_new_tokens": 1}, "no setting 'max_new_tokens'"),
         ({"top_kk": 1}, "did you mean 'top_k'"),
         ({"top_k": 0}, "top_k"),
         ({"max_length": -1}, "max_new_tokens"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from minitrain.data import (
 )
 from minitrain.errors import ConfigError, TokenError
 from minitrain.generation import Detokenizer, StopStrings, detokenizer_of, text_pieces
+from minitrain.generation.text.detokenize import encode_prompt, unused_tokens
 from tests.helpers.texts.adversarial import TRAINING
 from tests.helpers.texts.tokenizers_of_others import KINDS, described
 
@@ -114,7 +116,7 @@ def test_a_space_between_prompt_and_text() -> None:
     assert "".join(text_pieces(ids[len(half) :], tokenizer, after=half)) == " hello"
 
 
-@pytest.mark.parametrize("token", [-1, 10_000])
+@pytest.mark.parametrize("token", [-1, BPETokenizer([]).vocab_size])
 def test_a_token_outside_the_vocabulary(token: int) -> None:
     tokenizer = BPETokenizer([])
     with pytest.raises(TokenError, match=f"token id {token}"):
@@ -123,12 +125,27 @@ def test_a_token_outside_the_vocabulary(token: int) -> None:
         Detokenizer(tokenizer, after=[token])
 
 
+def test_a_prompt_begins_as_its_tokenizer_wants() -> None:
+    plain = ByteTokenizer()
+    assert encode_prompt(plain, "né").tolist() == plain.encode("né").tolist()
+    begins = SimpleNamespace(encode=plain.encode, encode_prompt=lambda text: plain.encode("\0" + text))
+    assert encode_prompt(begins, "né").tolist() == [0, *plain.encode("né").tolist()]
+
+
+def test_tokens_that_a_tokenizer_does_not_know_have_no_text() -> None:
+    model = SimpleNamespace(config=SimpleNamespace(vocab_size=260))
+    for place in (model, SimpleNamespace(model=model)):  # a session has a model
+        assert unused_tokens(place, ByteTokenizer()) == range(256, 260)
+        assert not unused_tokens(place, SimpleNamespace())
+    assert not unused_tokens(SimpleNamespace(), ByteTokenizer())
+
+
 def test_leaving_the_loop_ends_the_tokens() -> None:
     ended = []
 
     def tokens() -> Any:
         try:
-            while True:
+            for _ in range(9):
                 yield ord("a")
         finally:
             ended.append(True)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.data import ByteTokenizer, CharTokenizer
+from minitrain.data import ByteTokenizer, CharTokenizer, PretrainedTokenizer
 from minitrain.errors import ConfigError, DataError
-from minitrain.generation import SamplingParams, batch_generate, generate_text_sampling, sample_text
+from minitrain.generation import (
+    SamplingParams,
+    batch_generate,
+    continue_text,
+    generate,
+    generate_text_sampling,
+    sample_text,
+)
+from minitrain.random import Key
 from tests.helpers.plain_generation import PlainModel
+from tests.helpers.texts.tokenizers_of_others import described
 
 LETTERS = CharTokenizer("abcdefghijk")
+SPACED: Any = PretrainedTokenizer(described("sentencepiece-like"))
 MODEL = PlainModel(11, 6)
 PARAMS = SamplingParams(max_new_tokens=15, temperature=3)
 
@@ -77,6 +88,32 @@ def test_one_text_with_the_usual_settings() -> None:
     assert sample_text(MODEL, LETTERS, "abc", 20, temperature=2, seed=4) != text
     assert len(sample_text(MODEL, LETTERS, "abc")) == 128
     assert len({sample_text(MODEL, LETTERS, "a", 30, temperature=3, seed=None) for _ in range(5)}) == 5
+
+
+@given(seeds=st.lists(st.integers(0, 300), min_size=1, max_size=3), banned=st.sets(st.integers(0, 9)))
+def test_tokens_without_text_are_not_written(seeds: list[int], banned: set[int]) -> None:
+    """A model may have more tokens than its tokenizer; those that the settings ban are banned too."""
+    model, prompts = PlainModel(14, 6), ["a"] * len(seeds)
+    allowed = sorted({*range(11)} - banned)
+    params = [replace(PARAMS, seed=seed, suppress_tokens=tuple(banned)) for seed in seeds]
+    texts = generate_text_sampling(model, LETTERS, prompts, params)
+    assert {letter for (text,) in texts for letter in text} <= {LETTERS.decode([token]) for token in allowed}
+    for one in (None, params[0]):
+        shared = generate_text_sampling(model, LETTERS, prompts, one)
+        assert shared == generate_text_sampling(model, LETTERS, prompts, [one or SamplingParams()] * len(prompts))
+    assert generate_text_sampling(model, LETTERS, ["a"], params[0]) == texts[:1]
+    assert generate_text_sampling(model, LETTERS, ["a"], replace(PARAMS, max_new_tokens=0)) == [[""]]
+
+
+@given(seed=st.integers(0, 300), new=st.integers(0, 9))
+def test_a_continued_text_goes_on_after_its_prompt(seed: int, new: int) -> None:
+    """The first space of the new text too, which SentencePiece leaves out at the beginning of a text."""
+    key = Key.from_seed(seed)
+    for tokenizer, prompt in ((LETTERS, "abc"), (SPACED, "hello")):
+        model, tokens = PlainModel(tokenizer.vocab_size, 6), tokenizer.encode(prompt)
+        (whole,) = generate(model, tokens[None], new, temperature=2, key=key)
+        text = continue_text(model, tokenizer, prompt, new, temperature=2, key=key)
+        assert prompt + text == tokenizer.decode(whole)
 
 
 def test_wrong_arguments() -> None:

@@ -55,6 +55,16 @@ OWN_TESTS = {
     "row": ["generation/speculative/test_row.py"],
     "drafts": ["generation/speculative/test_drafts.py"],
     "slot_context": ["generation/speculative/test_slot_context.py"],
+    "params": ["generation/test_params.py"],
+    "decoding": ["generation/test_generation.py"],
+    "batches": ["generation/test_batches.py"],
+    "prompts": ["generation/search/test_prompts.py"],
+    "packed": ["generation/sessions/test_packed.py"],
+    "detokenize": ["generation/test_text_pieces.py"],
+    "sampled": ["generation/test_texts.py"],
+    "continued": ["generation/test_texts.py"],
+    "generator": ["generation/test_text_generator.py"],
+    "chat": ["generation/test_chat_templates.py"],
     **{
         name: [f"evaluation/test_{name}.py"]
         for name in ("calibration", "choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows")

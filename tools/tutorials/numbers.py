@@ -1,7 +1,7 @@
 """Numbers in the text of a notebook come from its run.
 
 ``{{ loss:.2f }}`` in a Markdown cell becomes the value of ``loss`` at that point. A range after a bar is checked:
-``{{ loss:.2f | 4.17 ± 0.05 }}``, ``{{ ratio:.1f | ≥ 2 }}``, ``{{ share:.0% | ≤ 0.1 }}``.
+``{{ loss:.2f | 4.17 ± 0.05 }}``, ``{{ ratio:.1f | ≥ 2 }}``, ``{{ share:.0%} | ≤ 0.1 }}``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .source import TutorialError
 
-PLACE = re.compile(r"\{\{ (.+?) \}\}")
+PLACE = re.compile(r"\{\{\s((?:(?!\{\{).)+?)\s\}\}", re.DOTALL)  # a line may end within
 RANGE = re.compile(r"(?:(?P<middle>\S+) ± (?P<width>\S+)|(?P<sign>[≤≥]) (?P<bound>\S+))")
 
 
@@ -32,7 +32,7 @@ class Number(NamedTuple):
         Raises:
             TutorialError: if the range cannot be read.
         """
-        inner, _, within = text.partition(" | ")
+        inner, _, within = " ".join(text.split()).partition(" | ")
         _, expression, spec, conversion = next(iter(Formatter().parse("{" + inner + "}")))
         if not expression or conversion:
             raise TutorialError(f"{{{{ {text} }}}} holds no expression")
@@ -59,13 +59,11 @@ def numbers(text: str) -> list[Number]:
     """All numbers of a text, in order.
 
     Raises:
-        TutorialError: if one cannot be read, or goes on in the next line.
+        TutorialError: if one has no end, or cannot be read.
     """
-    found = [Number.parse(match[1]) for match in PLACE.finditer(text)]
-    if len(found) != text.count("{{ "):
-        broken = next(line for line in text.splitlines() if line.count("{{ ") != len(PLACE.findall(line)))
-        raise TutorialError(f"a number goes on in the next line, so it would stay as it is: {broken}")
-    return found
+    if unfinished := re.search(r"\{\{\s.*", PLACE.sub("", text)):
+        raise TutorialError(f"{unfinished[0]!r} has no end ' }}}}'")
+    return [Number.parse(match[1]) for match in PLACE.finditer(text)]
 
 
 def question(asked: Sequence[Number]) -> str:

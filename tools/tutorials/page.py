@@ -23,7 +23,7 @@ def write_page(notebook: Any, name: str, folder: Path) -> None:
     from nbformat.v4 import new_markdown_cell
 
     pages = copy.deepcopy(notebook)
-    pages.cells = [new_markdown_cell(folded(cell)) if is_solution(cell) else cell for cell in pages.cells]
+    pages.cells = [new_markdown_cell(folded(cell)) if is_folded(cell) else cell for cell in pages.cells]
     body, resources = MarkdownExporter().from_notebook_node(
         pages, resources={"unique_key": name, "output_files_dir": f"{name}_files"}
     )
@@ -34,17 +34,18 @@ def write_page(notebook: Any, name: str, folder: Path) -> None:
         (folder / path).write_bytes(data)
 
 
-def is_solution(cell: Any) -> bool:
-    """Whether a cell is a solution to fold."""
-    return cell.cell_type == "code" and "solution" in tags(cell)
+def is_folded(cell: Any) -> bool:
+    """Whether a click opens the cell: a solution, or other code to fold."""
+    return cell.cell_type == "code" and bool(tags(cell) & {"solution", "folded"})
 
 
 def folded(cell: Any) -> str:
-    """A solution with what it printed, as a block that opens on a click."""
+    """Code with what it printed, as a block that opens on a click."""
     lines = ["```python", *cell.source.splitlines(), "```"]
     for output in cell.outputs:
         if "data" in output and "text/html" in output.data:
             lines += ["", *output.data["text/html"].splitlines()]
         elif output.output_type == "stream":
             lines += ["", "```text", *output.text.splitlines(), "```"]
-    return '??? success "Solution"\n\n' + "\n".join(f"    {line}".rstrip() for line in lines)
+    title = 'success "Solution"' if "solution" in tags(cell) else 'note "Code"'
+    return f"??? {title}\n\n" + "\n".join(f"    {line}".rstrip() for line in lines)

@@ -28,6 +28,6 @@ def published(notebook: Any, *, solutions: bool = True) -> Any:
         for output in cell.get("outputs", ()):
             if "execution_count" in output:
                 output.execution_count = None
-        if "solution" in tags(cell) and cell.cell_type == "code":
+        if tags(cell) & {"solution", "folded"} and cell.cell_type == "code":
             cell.metadata["jupyter"] = {"source_hidden": True}  # folded in JupyterLab
     return out

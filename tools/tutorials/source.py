@@ -4,6 +4,7 @@
 |---|---|
 | ``exercise`` | the reader's own cell; the built notebook has it as it is |
 | ``solution`` | a solution, folded; left out of the teacher's edition |
+| ``folded`` | readers open it with a click: code that would give an answer away |
 | ``hidden`` | runs, but readers do not see it: wrong answers, assertions |
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = ROOT / "tutorials"
 OUT = TUTORIALS / "out"
-TAGS = {"exercise", "solution", "hidden"}
+TAGS = {"exercise", "solution", "folded", "hidden"}
 
 
 class TutorialError(Exception):

@@ -25,8 +25,8 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
     """A session for a model.
 
     Decoders keep keys and values: on the CPU by a kernel for whole steps, elsewhere, and where the kernel does not know
-    a layer, by the model's own layers. A model of your own that has only ``config.block_size`` and ``forward`` is run
-    on the whole sequence for each token.
+    a layer, by the model's own layers. A model of your own that has only ``config.block_size`` and ``forward``, and a
+    decoder with a ``forward`` of its own, are run on the whole sequence for each token.
 
     Args:
         model: the model; runs without dropout. Its weights are those of now: make a new session after training.
@@ -42,14 +42,20 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
     check_weights(weights)
     if weights != "float32" and not isinstance(model, Decoder):
         raise ConfigError(f"weights={weights!r}: only decoders, such as GPT and Llama, have their weights rounded")
-    if not isinstance(model, Decoder | Seq2Seq):
-        return UncachedSession(model, slots, device=device)
+    if not isinstance(model, Seq2Seq) and not _computes_like_a_decoder(model):
+        return UncachedSession(with_weights(model, weights), slots, device=device)
     check_memory(model, slots, device, f"slots = {slots}")
     if isinstance(model, Seq2Seq):
         return Seq2SeqSession(model, slots, device=device)
     if why_not(model, device):
         return CachedSession(with_weights(model, weights), slots, device=device)
     return KernelSession(model, slots, weights=weights)
+
+
+def _computes_like_a_decoder(model: Any) -> bool:
+    """Whether a model is a decoder, and its class has not changed what a decoder computes."""
+    methods = ("forward", "forward_hidden", "new_past")
+    return all(getattr(type(model), name, None) is getattr(Decoder, name) for name in methods)
 
 
 def open_session(model: LanguageModel | Session, slots: int, *, device: str = "cpu") -> Session:

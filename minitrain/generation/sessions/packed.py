@@ -17,7 +17,7 @@ from ...models.common.decoder import Decoder
 from ...nn.attention.heads import Rope, prepare
 from ...nn.attention.positions import LearnedPositions, SinusoidalPositions
 from ...nn.attention.self_attention import MultiHeadAttention
-from ...nn.blocks.block import PreNormBlock
+from ...nn.blocks.block import PreNormBlock, TransformerBlock
 from ...nn.core.module import Module
 from ...nn.layers.feed_forward import FeedForward
 from ...nn.layers.gated_feed_forward import GatedFeedForward
@@ -61,14 +61,13 @@ class PackedDecoder:
         self.layers, self.width, self.vocabulary = len(model.blocks), config.n_embd, config.vocab_size
         self.window, self.longest = attention.window, config.block_size
         gated = isinstance(feed_forward, GatedFeedForward)
-        self.hidden = (feed_forward.gate if gated else feed_forward.up).out_features
+        self.hidden = feed_forward.up.out_features
         self.tanh = not gated and feed_forward.approximate == "tanh"
         self.rms = isinstance(block.norm1, RMSNorm)
         head_eps = 0.0 if attention.q_norm is None else attention.q_norm.eps
         self.eps = np.array([block.norm1.eps, head_eps, model.norm.eps], np.float32)
         table = model.tok_emb.weight
-        tied = table is model.head.weight
-        self.embedding = np.ascontiguousarray(rounded(table.data, weights) if tied else table.data)
+        self.embedding = (rounded(table.data, weights) if table is model.head.weight else table.data).copy()
         self.places = _places(model.pos_emb, self.longest, self.width)
         self.cos, self.sin = _angles(attention.rope, self.longest, self.head_width)
         self.slopes = np.asarray([] if attention.alibi_slopes is None else attention.alibi_slopes, np.float32)
@@ -99,6 +98,8 @@ def why_not(model: Any, device: str = "cpu") -> str | None:
         return "they run on the CPU in float32, where kernels are on"
     if not isinstance(model, Decoder) or any(p.data.dtype != np.float32 for p in model.parameters()):
         return "they run decoders with float32 weights"
+    if any("forward" in vars(layer) for layer in model.modules()):
+        return "somebody looks inside the model, and they do not call its layers"
     from ...backend.cpu.products.blas import blas
 
     product = blas()
@@ -106,7 +107,7 @@ def why_not(model: Any, device: str = "cpu") -> str | None:
         return "they take the project's own matrix product, which is not in use"
     plain = (Linear, LayerNorm, RMSNorm, MultiHeadAttention, FeedForward, GatedFeedForward)
     for block in model.blocks:
-        if not isinstance(block, PreNormBlock) or not _only(block, plain):
+        if type(block) not in (PreNormBlock, TransformerBlock) or not _only(block, plain):
             return f"they do not know the layers of {type(block).__name__}"
         attention = block.attention
         if attention.softcap is not None or not attention.causal or attention.head_width > WIDEST_HEAD:
@@ -175,16 +176,16 @@ def _put_linear(entry: Array, column: int, matrices: _Pile, vectors: _Pile, line
 def _places(positions: Any, longest: int, width: int) -> Array:
     """The vectors (longest, C) that the layer of positions adds; no rows if there is none."""
     if isinstance(positions, LearnedPositions):
-        return np.ascontiguousarray(positions.weight.data)
+        return positions.weight.data.copy()
     if isinstance(positions, SinusoidalPositions):
-        return positions.forward(np.zeros((1, longest, width), np.float32))[0][0]  # type: ignore[no-any-return]
+        (places,), _ = positions.forward(np.zeros((1, longest, width), np.float32))
+        return places  # type: ignore[no-any-return]
     return np.empty((0, width), np.float32)
 
 
 def _angles(rope: Rope | None, longest: int, head_width: int) -> tuple[Array, Array]:
     """Cosines and sines (longest, D / 2) of rotary positions; no rows if there are none."""
     if rope is None:
-        none = np.empty((0, head_width // 2), np.float32)
-        return none, none
+        return np.empty((0, head_width // 2), np.float32), np.empty((0, head_width // 2), np.float32)
     _, cache = prepare(np.zeros((1, longest, 1, head_width), np.float32), None, rope, np.arange(longest))
     return tuple(np.ascontiguousarray(table[:, 0]) for table in cache.rope)  # type: ignore  # (T, 1, D/2) -> (T, D/2)

@@ -56,7 +56,7 @@ class ChatTemplate:
             raise ConfigError(
                 "this tokenizer has no chat template: the model was not trained to chat, so give it a plain prompt"
             )
-        end = tokenizer.end_ids[0] if tokenizer.end_ids else None
+        end = next(iter(tokenizer.end_ids), None)
         roles = {"bos_token": tokenizer.begin_id, "eos_token": end, "pad_token": tokenizer.pad_id}
         return cls(source, tokens={role: tokenizer.token_name(n) for role, n in roles.items() if n is not None})
 

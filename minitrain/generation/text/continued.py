@@ -37,5 +37,5 @@ def continue_text(
         DataError: if the tokenizer does not know a character of the prompt.
     """
     tokens = encode_prompt(tokenizer, prompt)  # (T0,)
-    written = to_numpy(generate(model, to_device(tokens[None], device), max_new_tokens, **sampling))  # (1, T0 + new)
-    return "".join(text_pieces(written[0, len(tokens) :].tolist(), tokenizer, after=tokens.tolist()))
+    (written,) = to_numpy(generate(model, to_device(tokens[None], device), max_new_tokens, **sampling))  # (T0 + new,)
+    return "".join(text_pieces(written[len(tokens) :].tolist(), tokenizer, after=tokens.tolist()))

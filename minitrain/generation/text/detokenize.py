@@ -40,10 +40,8 @@ class Detokenizer:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._strip = bool(getattr(tokenizer, "strips_space", False))  # until something was written
-        # Without bytes: all tokens, and how many characters of their text were returned.
-        self._tokens: list[int] = []
-        self._released = 0
         if self._bytes is None:
+            # All tokens, and how many characters of their text were returned.
             self._tokens = [int(token) for token in after]
             self._released = len(self._text().rstrip(_REPLACEMENT))
         else:

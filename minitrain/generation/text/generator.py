@@ -159,7 +159,7 @@ class TextGenerator:
     def _with_engine(self, prompts: list[Tokens], writers: list[_Writer]) -> Iterator[tuple[int, str]]:
         if not prompts:
             return
-        engine = Engine(open_session(self.model, max(1, min(self.slots, len(prompts))), device=self.device))
+        engine = Engine(open_session(self.model, min(self.slots, len(prompts)), device=self.device))
         try:
             for prompt, writer in zip(prompts, writers, strict=True):
                 engine.submit(prompt, writer.params)
@@ -170,7 +170,7 @@ class TextGenerator:
                     writer = writers[event.request]
                     if piece := writer.add(event):
                         yield event.request, piece
-                    if writer.ended and event.finish_reason is None:
+                    if writer.ended:
                         engine.cancel(event.request)
         finally:
             engine.close()
@@ -218,7 +218,6 @@ class _Writer:
             self.ended = True
             return text
         if event.finish_reason is not None:
-            self.ended = True
             text += self._stop.add(self._detokenizer.finish()) + self._stop.finish()
         return text
 

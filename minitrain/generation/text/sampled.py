@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..batching.batches import batch_generate
+from ..batching.batches import batch_generate, params_of_each
 from ..batching.requests import Sample
 from ..ending import stop_strings_of
 from ..params import SamplingParams
@@ -50,9 +50,8 @@ def generate_text_sampling(
     """
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     if unused := unused_tokens(model, tokenizer):
-        each = [params] * len(encoded) if params is None or isinstance(params, SamplingParams) else params
-        given = [one or SamplingParams() for one in each]
-        params = [replace(one, suppress_tokens=(*one.suppress_tokens, *unused)) for one in given]
+        each = params_of_each(params, len(encoded))
+        params = [replace(one, suppress_tokens=(*one.suppress_tokens, *unused)) for one in each]
     results = batch_generate(model, encoded, params, slots=slots, detokenizer=detokenizer_of(tokenizer), device=device)
     return [[_text(result.prompt, sample, result.params, tokenizer) for sample in result.samples] for result in results]
 
@@ -86,7 +85,8 @@ def sample_text(
         The new text, without the prompt.
     """
     params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    return generate_text_sampling(model, tokenizer, [prompt], params, device=device)[0][0]
+    ((text,),) = generate_text_sampling(model, tokenizer, [prompt], params, device=device)
+    return text
 
 
 def _text(prompt: Any, sample: Sample, params: SamplingParams, tokenizer: Any) -> str:

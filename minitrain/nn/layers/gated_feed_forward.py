@@ -72,7 +72,7 @@ class GatedFeedForward(Module):
         """Map x (..., C) to out (..., C). The key is for adapters."""
         gate, gate_cache = self.gate.forward(x, key=key)
         up, up_cache = self.up.forward(x, key=key)
-        hidden, gated = self._activate(gate, up)
+        hidden, gated = self.activate(gate, up)
         out, down_cache = self.down.forward(hidden, key=key)
         return out, GatedFeedForwardCache(gate_cache, up_cache, gated, self.down.forget_input(down_cache))
 
@@ -94,11 +94,11 @@ class GatedFeedForward(Module):
         """The cache that ``backward`` takes, from what ``forget_input`` kept and x."""
         return kept._replace(gate=self.gate.recall_input(kept.gate, x), up=self.up.recall_input(kept.up, x))
 
-    def _activate(self, gate: Array, up: Array) -> tuple[Array, SwigluCache | GegluCache]:
+    def activate(self, gate: Array, up: Array) -> tuple[Array, SwigluCache | GegluCache]:
         """The input of ``down``, (..., hidden), and the cache."""
         return swiglu_forward(gate, up) if self.activation == "swiglu" else geglu_forward(gate, up, approximate="none")
 
     def _backward_down(self, dout: Array, cache: GatedFeedForwardCache) -> Array:
         """Map dout (..., C) to dhidden (..., hidden); the input of ``down`` is recomputed."""
-        hidden, _ = self._activate(cache.gated.gate, cache.gated.up)
+        hidden, _ = self.activate(cache.gated.gate, cache.gated.up)
         return self.down.backward(dout, self.down.recall_input(cache.down, hidden))

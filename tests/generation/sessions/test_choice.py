@@ -13,10 +13,11 @@ from minitrain.errors import ConfigError
 from minitrain.generation import UncachedSession, session_for
 from minitrain.generation.sessions import choice
 from minitrain.generation.sessions.cached import CachedSession
-from minitrain.generation.sessions.choice import cache_bytes
+from minitrain.generation.sessions.choice import cache_bytes, open_session
 from minitrain.generation.sessions.kernel import KernelSession
 from minitrain.generation.sessions.packed import why_not
 from minitrain.generation.sessions.seq2seq import Seq2SeqSession
+from minitrain.generation.sessions.weights import with_weights
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig, Seq2Seq, Seq2SeqConfig
 from minitrain.nn import add_lora
 from minitrain.nn.attention.past import rows_needed
@@ -47,6 +48,31 @@ def test_which_session_a_model_gets() -> None:
     with use_precision("bfloat16"):
         assert isinstance(session_for(GPT(SMALL)), CachedSession)
     assert isinstance(session_for(Own()), UncachedSession)
+
+
+@pytest.mark.parametrize("method", ["forward", "forward_hidden"])
+def test_a_decoder_that_computes_something_else_does_so(method: str) -> None:
+    """Its own forward runs, with rounded weights too."""
+
+    def twice(self: Any, tokens: Any, *, key: Any = None) -> Any:
+        x, cache = getattr(GPT, method)(self, tokens, key=key)
+        return 2 * x, cache
+
+    model = type("Twice", (GPT,), {method: twice})(SMALL)
+    for weights in ("float32", "int8"):
+        session: Any = session_for(model, 2, device="cpu", weights=weights)
+        assert (type(session), session.slots, session.device) == (UncachedSession, 2, "cpu")
+        text = np.arange(5, dtype=np.int32)
+        expected = 2 * GPT.forward(with_weights(model, weights), text[None])[0][:, -1]
+        if method == "forward_hidden":  # which that has doubled already
+            expected = expected / 2
+        assert np.array_equal(session.extend({0: text}), expected)
+
+
+def test_a_session_is_opened_or_already_there() -> None:
+    session: Any = open_session(Own(), 2, device="cuda")
+    assert (type(session), session.slots, session.device) == (UncachedSession, 2, "cuda")
+    assert open_session(session, 3) is session
 
 
 def test_each_session_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
