@@ -77,7 +77,7 @@ def predict(model: Any, tokens: Array, scored: list[int], device: str) -> list[P
         Predictions in the order of the windows, in parts.
     """
     placed = to_device(tokens[:, :-1], device)
-    in_parts = getattr(type(model), "forward", None) is Decoder.forward
+    in_parts = head_runs_alone(model)
     states: Array
     states, _ = model.forward_hidden(placed) if in_parts else model.forward(placed)  # (B, T, C or V)
     xp = array_module(states)
@@ -89,3 +89,8 @@ def predict(model: Any, tokens: Array, scored: list[int], device: str) -> list[P
         logits = linear_forward(part, model.head.weight.data)[0] if in_parts else part
         parts.append(predictions(logits, wanted[begin : begin + size]))
     return parts
+
+
+def head_runs_alone(model: Any) -> bool:
+    """Whether a model is a decoder whose logits are its head's of its hidden states, so that few are held at once."""
+    return getattr(type(model), "forward", None) is Decoder.forward

@@ -14,9 +14,8 @@ from ..data.tokens.baselines import bits
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
 from ..generation.text.detokenize import encode_prompt
-from ..models.common.decoder import Decoder
 from .calibration import Calibration
-from .predictions import LOGITS_AT_ONCE, Predictions, predict
+from .predictions import LOGITS_AT_ONCE, Predictions, head_runs_alone, predict
 from .sizes import TextSize, size_after_first, size_of_text, size_of_tokens
 from .windows import Window, windows
 
@@ -176,7 +175,7 @@ def _predictions(model: Any, tokens: TokenArray, found: Iterator[Window], device
     """The predictions of all scored tokens in order, in parts."""
     for length, same in groupby(found, key=lambda window: window.end - window.start):
         most = TOKENS_AT_ONCE // length
-        if not isinstance(model, Decoder):  # its forward returns all logits
+        if not head_runs_alone(model):  # its forward returns all logits
             most = min(most, LOGITS_AT_ONCE // (length * model.config.vocab_size))
         while batch := list(islice(same, max(1, most))):
             parts: Array = np.stack([np.asarray(tokens[w.start : w.end + 1], np.int32) for w in batch])  # (B, T + 1)

@@ -40,9 +40,10 @@ class _Patcher:
     replaces = True
 
     def __init__(self, wanted: dict[str, Replacement]) -> None:
-        self.replacements, self.wanted = wanted, set(wanted)
+        self.replacements, self.wanted, self.used = wanted, set(wanted), set[str]()
 
     def see(self, name: str, value: Array) -> Array:
+        self.used.add(name)
         new = self.replacements[name]
         new = new(value.copy()) if callable(new) else new
         if new is None:
@@ -102,8 +103,8 @@ def patch(model: Module, values: Mapping[str, Replacement]) -> Iterator[None]:
             shape, or a function that gets a copy of it and returns another. Of two that match, the later acts.
 
     Raises:
-        ConfigError: if a pattern matches nothing (the message has the nearest name), matches a gradient, or a function
-            returns ``None``.
+        ConfigError: if a pattern matches nothing (the message has the nearest name), matches a gradient, a function
+            returns ``None``, or nothing within the block computed the value, so that nothing was replaced.
         ShapeError: in the forward, if a value does not fit.
 
     Example:
@@ -112,11 +113,13 @@ def patch(model: Module, values: Mapping[str, Replacement]) -> Iterator[None]:
     """
     sites: dict[str, Site] = {}
     replacements: dict[str, Replacement] = {}
+    matches: dict[str, set[str]] = {}
     for pattern, value in values.items():
         found = chosen(model, [pattern])
         if all(name.endswith(".grad") for name in found):
             raise ConfigError(f"patch: {pattern!r} is a gradient; gradients are captured, values are patched")
         found = {name: site for name, site in found.items() if not name.endswith(".grad")}
+        matches[pattern] = set(found)
         sites |= found
         replacements |= dict.fromkeys(found, value)
     patcher = _Patcher(replacements)
@@ -125,3 +128,9 @@ def patch(model: Module, values: Mapping[str, Replacement]) -> Iterator[None]:
         yield
     finally:
         unwatch(layers, patcher)
+    for pattern, found_names in matches.items():
+        if not found_names & patcher.used:
+            raise ConfigError(
+                f"patch: nothing computed {pattern!r} within the block, so nothing was replaced. Generation, "
+                "evaluation and a loss with loss_chunk take logits from the last hidden state: patch 'norm.out' there"
+            )

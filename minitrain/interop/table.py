@@ -20,6 +20,9 @@ from ..nn.core.init import blank_weights
 from ..nn.core.module import Module, some_of
 from ..nn.core.parameter import Parameter
 
+MINITRAIN = __name__.partition(".")[0] + "."
+"""The beginning of the names of minitrain's own modules."""
+
 
 class Part(NamedTuple):
     """An array of a file.
@@ -203,8 +206,10 @@ def arrays_of(model: Module, rows: Sequence[Row], layers: int, sizes: Sizes) -> 
     """The arrays of a file, one after the other, from a model: views or copies on the CPU.
 
     Raises:
-        CheckpointError: if the model has weights that the table does not know, such as those of adapters.
+        CheckpointError: if the model has weights that the table does not know, such as those of adapters, or a part
+            that computes something else than minitrain's.
     """
+    _check_forwards(model)
     state = model.state_dict()
     known = {one.ours for one in expand(rows, layers)}
     if unknown := [path for path in state if path not in known]:
@@ -223,6 +228,23 @@ def arrays_of(model: Module, rows: Sequence[Row], layers: int, sizes: Sizes) -> 
             array = whole[end - sizes[part.shape.split()[0]] : end]
             array = permuted(array, sizes[part.heads]) if part.heads else array
             yield part.name, array.T if one.transposed else array
+
+
+def _check_forwards(model: Module) -> None:
+    """Check that nothing in a model has a forward of the user's own: other programs would compute the usual one.
+
+    Raises:
+        CheckpointError: with the first such part.
+    """
+    for path, part in model.named_modules():
+        for name in ("forward", "forward_hidden"):
+            method = getattr(type(part), name, None)
+            if method is not None and not method.__module__.startswith(MINITRAIN):
+                where = f"{path}, a {type(part).__name__}" if path else type(part).__name__
+                raise CheckpointError(
+                    f"{where} has a {name} of its own, and a program that reads the file would not know of it; save it "
+                    "as a checkpoint of minitrain, or build the model from minitrain's own layers"
+                )
 
 
 def permuted(rows: Array, heads: int) -> Array:

@@ -51,10 +51,24 @@ async def grammar_of(fields: Fields, served: Served, limits: Limits) -> Grammar 
     if fields.flag("ignore_eos"):
         raise ApiError(400, f"{FIELD} and ignore_eos exclude each other: leave one out", param="ignore_eos")
     try:
-        async with asyncio.timeout(limits.schema_seconds), served.compiling:
-            return await asyncio.to_thread(_compile, served, schema)
+        async with asyncio.timeout(limits.schema_seconds):
+            return await _compiled(served, schema)
     except (ConfigError, DataError) as error:
         raise _refused(f"cannot be followed: {error}") from None
+
+
+async def _compiled(served: Served, schema: str) -> Grammar:
+    """Compile a schema once no other one is. A thread cannot be stopped: the next waits for it, if nobody else does."""
+    await served.compiling.acquire()
+    work = asyncio.ensure_future(asyncio.to_thread(_compile, served, schema))
+
+    def ended(done: asyncio.Future[Grammar]) -> None:
+        served.compiling.release()
+        if not done.cancelled():
+            done.exception()  # told to whoever waits; if nobody does, it is of no interest
+
+    work.add_done_callback(ended)
+    return await asyncio.shield(work)
 
 
 def _compile(served: Served, schema: str) -> Grammar:

@@ -129,6 +129,21 @@ def test_what_runs_at_once_is_bounded(tokens: int, logits: int, most: int, monke
     assert model.batches == [most] * (12 // most) + [12 % most] * (12 % most > 0)
 
 
+def test_a_decoder_that_returns_all_logits_is_bounded_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with a forward of its own; see `predict`."""
+    batches: list[int] = []
+
+    class Watched(GPT):
+        def forward(self, tokens: Any, *, key: Any = None) -> Any:
+            batches.append(len(tokens))
+            return super().forward(tokens, key=key)
+
+    monkeypatch.setattr(text_score, "LOGITS_AT_ONCE", 8 * 11 * 3 + 5)
+    model = Watched(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=16))
+    score_tokens(model, np.arange(30) % 11, stride=2)
+    assert batches == [3] * 4
+
+
 @pytest.mark.parametrize(("logits", "rows"), [(11 * 4, 4), (11 * 5 - 1, 4), (5, 1), (10**9, 8 + 2 * 4)])
 def test_a_decoder_holds_few_logits(logits: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its windows need not be fewer for that."""

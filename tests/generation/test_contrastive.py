@@ -176,7 +176,15 @@ def test_wrong_arguments() -> None:
     ):
         with pytest.raises(ConfigError, match=says):
             contrastive_generate(model, [[0]], **{"max_new_tokens": 1, **changes})
-    for other in (TableModel(V), UncachedSession(model, 1)):
+
+    class Twice(GPT):
+        """A decoder with a forward of its own, which a search by its parts would overlook."""
+
+        def forward(self, *inputs: Any, **options: Any) -> Any:
+            logits, cache = super().forward(*inputs, **options)
+            return 2 * logits, cache
+
+    for other in (TableModel(V), UncachedSession(model, 1), Twice(model.config)):
         with pytest.raises(ConfigError, match=f"which {type(other).__name__} does not give: pass a decoder"):
             contrastive_generate(other, [[0]], max_new_tokens=1)
     with pytest.raises(ShapeError, match="prompt 0"):

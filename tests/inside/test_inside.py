@@ -232,6 +232,22 @@ def test_generation_runs_through_patches() -> None:
         assert generate(model, np.array([[1, 2]]), 4, temperature=0.0).tolist() == [[1, 2, 5, 5, 5, 5]]
 
 
+def test_a_value_that_nothing_computed_was_not_patched() -> None:
+    """Generation and chunked losses take logits from hidden states, and call no forward that returns logits."""
+    model, batch = ready(KINDS["gpt"], loss_chunk=2)
+    runs = (lambda: generate(model, batch.inputs[:, :2], 2, temperature=0.0), lambda: model.loss(batch), lambda: None)
+    for run in runs:
+        with (
+            pytest.raises(ConfigError, match="nothing computed 'logits' within the block"),
+            patch(model, {"logits": 0}),
+        ):
+            run()
+    with patch(model, {"logits": 0}):
+        model.forward(batch.inputs)
+    with pytest.raises(KeyError), patch(model, {"logits": 0}):  # an error of the block stays what it is
+        raise KeyError
+
+
 @pytest.mark.parametrize("loss_chunk", [None, 2])
 def test_a_patched_forward_has_no_backward(loss_chunk: int | None) -> None:
     model, batch = ready(KINDS["gpt"], loss_chunk=loss_chunk)

@@ -12,7 +12,8 @@ from minitrain.cli import main
 from minitrain.errors import CheckpointError, ConfigError
 from minitrain.interop import load_gguf, load_huggingface, save_gguf, save_huggingface
 from minitrain.interop.formats import FORMATS, describe_published, export, is_published, load_published
-from minitrain.nn import add_lora
+from minitrain.models import GPT, GPTConfig
+from minitrain.nn import LayerNorm, add_lora
 from minitrain.runs import load_run, start_run
 from tests.helpers.interop.published import output, published
 from tests.helpers.small_runs import small_config
@@ -52,6 +53,34 @@ def test_a_run_is_exported_and_read_again(to, trained, tmp_path, capsys):
         tokens = np.arange(6)[None] % run.tokenizer.vocab_size
         expected = run.model.forward(tokens)[0]
         np.testing.assert_allclose(load_published(out).forward(tokens)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+class Twice(GPT):
+    """A model that computes something else than its class."""
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        logits, cache = super().forward(*inputs, **options)
+        return 2 * logits, cache
+
+
+class OtherNorm(LayerNorm):
+    """A layer that computes something else than its class."""
+
+    def forward(self, x: Any) -> Any:
+        out, cache = super().forward(x)
+        return 2 * out, cache
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_model_that_other_programs_would_compute_otherwise_is_refused(to, tmp_path):
+    config = GPTConfig(37, block_size=12, n_layer=1, n_head=2, n_embd=8, bias=True, gelu="tanh")
+    with pytest.raises((CheckpointError, ConfigError), match=r"Twice .*forward of its own"):
+        export(Twice(config), to, tmp_path / "a")
+    model = GPT(config)
+    model.norm = OtherNorm(8)
+    with pytest.raises((CheckpointError, ConfigError), match=r"norm.* OtherNorm"):
+        export(model, to, tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_published_model_goes_from_format_to_format(tmp_path, capsys):

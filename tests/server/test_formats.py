@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import threading
 import time
 from functools import reduce
 from typing import Any
@@ -13,6 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minitrain.data import ByteTokenizer
+from minitrain.errors import DataError
+from minitrain.server import formats
+from minitrain.server.limits import Limits
 from tests.helpers.serving.servers import Running, serving, small_model
 
 pytest.importorskip("llguidance")
@@ -78,6 +82,28 @@ def test_a_model_that_ends_its_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_end_that_is_ignored_does_not_fit(running: Running) -> None:
     status, error = ask(running, {"type": "json_object"}, ignore_eos=True)
     assert (status, error["param"]) == (400, "ignore_eos")
+
+
+def test_a_schema_that_takes_long_keeps_the_next_ones_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread cannot be stopped: until it ends, no other schema is compiled, though its client has its answer."""
+    at_work, most, go_on = 0, 0, threading.Event()
+
+    def compiles_long(served: Any, schema: str) -> Any:
+        nonlocal at_work, most
+        at_work, most = at_work + 1, max(most, at_work + 1)
+        go_on.wait(30)
+        at_work -= 1
+        raise DataError("enough")
+
+    monkeypatch.setattr(formats, "_compile", compiles_long)
+    with serving(small_model(), limits=Limits(schema_seconds=0.2)) as running:
+        assert [ask(running, {"type": "json_object"})[0] for _ in range(3)] == [503, 503, 503]
+        assert (at_work, most) == (1, 1)
+        go_on.set()
+        while at_work:
+            time.sleep(0.01)
+        assert ask(running, {"type": "json_object"})[0] == 400
+    assert most == 1
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

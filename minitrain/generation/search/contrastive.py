@@ -14,7 +14,7 @@ from ...nn.attention.past import KeyValues
 from ...ops.linear.linear import linear_forward
 from ..choosing import float_rows
 from ..context import context_start
-from ..sessions.choice import check_memory
+from ..sessions.choice import check_memory, computes_like_a_decoder
 from ..sessions.session import Tokens
 from .distribution import log_probabilities
 from .prompts import Prompts, check_new_tokens, read_prompts, read_stop_tokens
@@ -66,10 +66,10 @@ def contrastive_generate(
         raise ConfigError(f"top_k={top_k} must be 1 or more")
     if not 0 <= penalty_alpha <= 1:
         raise ConfigError(f"penalty_alpha={penalty_alpha} must be from 0 to 1; 0 is greedy decoding")
-    if not isinstance(model, Decoder):
+    if not computes_like_a_decoder(model):
         raise ConfigError(
             f"contrastive search needs the hidden states of a model, which {type(model).__name__} does not give: pass "
-            "a decoder such as GPT or Llama"
+            "a decoder such as GPT or Llama, whose forward is the library's"
         )
     stops, texts = read_stop_tokens(stop_token_ids), read_prompts(prompts)
     k = min(top_k, model.config.vocab_size)

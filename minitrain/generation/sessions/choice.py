@@ -42,7 +42,7 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
     check_weights(weights)
     if weights != "float32" and not isinstance(model, Decoder):
         raise ConfigError(f"weights={weights!r}: only decoders, such as GPT and Llama, have their weights rounded")
-    if not isinstance(model, Seq2Seq) and not _computes_like_a_decoder(model):
+    if not isinstance(model, Seq2Seq) and not computes_like_a_decoder(model):
         return UncachedSession(with_weights(model, weights), slots, device=device)
     check_memory(model, slots, device, f"slots = {slots}")
     if isinstance(model, Seq2Seq):
@@ -52,8 +52,11 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
     return KernelSession(model, slots, weights=weights)
 
 
-def _computes_like_a_decoder(model: Any) -> bool:
-    """Whether a model is a decoder, and its class has not changed what a decoder computes."""
+def computes_like_a_decoder(model: Any) -> bool:
+    """Whether a model is a decoder, and its class has not changed what a decoder computes.
+
+    Whoever runs a decoder by its parts, such as ``forward_hidden``, asks this first.
+    """
     methods = ("forward", "forward_hidden", "new_past")
     return all(getattr(type(model), name, None) is getattr(Decoder, name) for name in methods)
 
