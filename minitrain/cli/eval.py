@@ -89,8 +89,8 @@ def _parser() -> Parser:
 
 def _compare_with_guessing(arguments: argparse.Namespace) -> None:
     """The loss in windows side by side, next to two guesses."""
+    from ..measures import perplexity
     from ..runs import evaluate_run
-    from ..trainers.base import perplexity
 
     validation = evaluate_run(
         arguments.run, text=arguments.text, device=arguments.device, trusted=arguments.trust, warn=warn

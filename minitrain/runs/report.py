@@ -15,12 +15,12 @@ from ..errors import DataError
 from ..folder import RunFolder
 from ..folder.names import CONFIG, METRICS, PLOTS, REPORT, SAMPLE
 from ..generation import continue_text
+from ..measures import perplexity
 from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
 from ..records.collector import MetricsCollector
 from ..records.jsonl import metrics_of, read_metrics
 from ..reports.html import write_html_report
-from ..trainers.base import perplexity
 from ..training.result import TrainResult
 from ..training.setup import Setup
 from ..versions import versions
