@@ -62,8 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs"},
     "server": TRAINING | {"formats", "inside", "runs"},
-    "cli": TRAINING
-    | {"benchmark", "conf", "evaluation", "formats", "measures", "profiling", "runs", "server", "testing"},
+    "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17

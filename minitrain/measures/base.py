@@ -135,7 +135,8 @@ def as_factory(metric: Any) -> Callable[[], Measure]:
         inspect.signature(metric).bind()
     except TypeError:
         return partial(Mean, metric)
-    return metric
+    factory: Callable[[], Measure] = metric
+    return factory
 
 
 def new_measure(factory: Callable[[], Measure]) -> Measure:

@@ -65,7 +65,8 @@ class Calibration:
     def bin_of(self, confidence: Array) -> Array:
         """The index of the bin of each confidence (M,)."""
         where = np.ceil(confidence * self.bins).astype(np.int64) - 1  # (M,)
-        return np.minimum(where, self.bins - 1)  # rounding may put a confidence a little above 1
+        bins: Array = np.minimum(where, self.bins - 1)  # rounding may put a confidence a little above 1
+        return bins
 
     def add(self, confidence: Array, hit: Array) -> None:
         """Add predictions.

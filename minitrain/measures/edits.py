@@ -119,10 +119,10 @@ def _several(wanted: Any, output: Any) -> list[Any]:
     """References as a list: what has the type of an output is one, and so is a flat list of what is no text."""
     if isinstance(wanted, str):
         return [wanted]
-    wanted = list(wanted)
-    if isinstance(output, str):
-        return wanted
-    return wanted if wanted and all(_is_sequence(one) for one in wanted) else [wanted]
+    several: list[Any] = list(wanted)
+    if isinstance(output, str) or (several and all(map(_is_sequence, several))):
+        return several
+    return [several]
 
 
 def _is_sequence(value: Any) -> bool:

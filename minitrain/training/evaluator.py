@@ -181,7 +181,7 @@ class _Pass(NamedTuple):
 
     batch: Any
     total: float
-    count: float
+    targets: float  # how many count
     outputs: Any
     rows: Any  # (B, 2) losses and counted targets of the samples; None if the objective does not tell
 
@@ -194,7 +194,7 @@ class _SumOfLosses:
 
     def add(self, one: _Pass) -> None:
         self.total += one.total
-        self.count += one.count
+        self.count += one.targets
 
     def result(self) -> dict[str, float]:
         if not self.count:

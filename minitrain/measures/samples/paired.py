@@ -6,11 +6,12 @@ and finds much smaller differences than two separate intervals would.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
+from ...backend.arrays import Array
 from ...errors import DataError
 from .intervals import check_resampling, draws, table_values
 from .table import SampleTable
@@ -117,7 +118,7 @@ def _only(table: SampleTable, names: list[str]) -> SampleTable:
     return SampleTable(measures, {name: table.rows[name] for name in names}, table.keys, table.data)
 
 
-def _mixed(own: SampleTable, other: SampleTable, swap: np.ndarray) -> dict[str, float]:
+def _mixed(own: SampleTable, other: SampleTable, swap: Array) -> dict[str, float]:
     """The values of a table in which some samples, (N,) ones, have the rows of another table."""
     return {
         "_".join(filter(None, (name, key))): value
@@ -128,5 +129,5 @@ def _mixed(own: SampleTable, other: SampleTable, swap: np.ndarray) -> dict[str, 
     }
 
 
-def _differences(pairs: list[tuple[Mapping[str, float], Mapping[str, float]]], name: str) -> list[float]:
+def _differences(pairs: list[tuple[dict[str, float], dict[str, float]]], name: str) -> list[float]:
     return [b[name] - a[name] for a, b in pairs if name in a and name in b]

@@ -180,7 +180,7 @@ class _Sum:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file of JSON lines."""
-    found = []
+    found: list[dict[str, Any]] = []
     try:
         with open_regular(path) as raw, io.BufferedReader(raw) as file:
             if os.fstat(raw.fileno()).st_size > LARGEST_FILE:
