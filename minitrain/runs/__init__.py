@@ -22,6 +22,8 @@ from .model_config import GPTModelConfig as GPTModelConfig
 from .model_config import LlamaModelConfig as LlamaModelConfig
 from .model_config import ModelConfig as ModelConfig
 from .model_config import register_model as register_model
+from .noise import Noise as Noise
+from .noise import compare_evaluations as compare_evaluations
 from .objective_config import register_loss as register_loss
 from .objective_config import register_metric as register_metric
 from .opened import OpenedModel as OpenedModel

@@ -22,7 +22,7 @@ from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
 from .config import RunConfig
 from .confine import needs_trust, refuse_remote_checkpoints
-from .evaluation import Validation, baselines, compare_with_guessing, evaluate
+from .evaluation import Validation, baselines, compare_with_guessing, evaluate_windows, loss_of
 from .model_config import create_model
 from .need import refuse_impossible_model
 from .python_run import is_from_python, load_weights, read_settings, rebuild_model, written_settings
@@ -90,7 +90,13 @@ def load_with_products(
 
 
 def _load(
-    run_dir: str | Path, *, model: Any = None, device: str | None, trusted: bool, warn: Warn
+    run_dir: str | Path,
+    *,
+    model: Any = None,
+    device: str | None,
+    trusted: bool,
+    averaged: bool = True,
+    warn: Warn,
 ) -> tuple[LoadedRun, str, Checkpoint]:
     """The run, the callback that averaged its weights, if one did, and its newest checkpoint."""
     folder = RunFolder(run_dir, trusted=trusted)
@@ -99,7 +105,7 @@ def _load(
         if model is None:
             assert not isinstance(config, RunConfig)
             model = rebuild_model(folder, config)
-        checkpoint = load_weights(folder, model, warn)
+        checkpoint = load_weights(folder, model, warn, averaged=averaged)
         model.to(device or "cpu")
         tokenizer = load_tokenizer(folder) if folder.exists(TOKENIZER) else None
         made = config if isinstance(config, RunConfig) else None
@@ -121,7 +127,7 @@ def _load(
     if (adapter := create_adapter(config.adapter)) is not None:
         adapter.add(model, config.seed)
     newest.check_fits(model.state_dict())
-    weights, averaged_by = evaluation_weights(newest)
+    weights, averaged_by = evaluation_weights(newest) if averaged else (newest.model, "")
     model.load_state_dict(weights)
     if adapter is not None:
         merge_lora(model)
@@ -135,6 +141,7 @@ def evaluate_run(
     text: str | Path | None = None,
     device: str | None = None,
     trusted: bool = False,
+    averaged: bool = True,
     warn: Warn = warn_user,
 ) -> Validation:
     """Loss of the run's newest model on its whole validation split or on another text, next to the baselines.
@@ -144,13 +151,20 @@ def evaluate_run(
         text: a file or a folder to evaluate instead of the validation split; the baselines are then those of itself.
         device: where to compute; ``None`` takes the device it was trained on.
         trusted: whether its settings may name a URL for checkpoints.
+        averaged: whether to take averaged weights where the run validates with some, as `EMA` keeps them; ``False``
+            takes the weights as they were trained.
         warn: called with a sentence for each damaged checkpoint that is skipped.
+
+    Returns:
+        The losses, with the loss of each window in ``samples``.
 
     Raises:
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
         DataError: if its tokens or its tokenizer are damaged, or the tokenizer cannot encode the text.
     """
-    (model, tokenizer, config, _), averaged_by, _ = _load(run_dir, device=device, trusted=trusted, warn=warn)
+    (model, tokenizer, config, _), averaged_by, _ = _load(
+        run_dir, device=device, trusted=trusted, averaged=averaged, warn=warn
+    )
     if tokenizer is None:
         raise CheckpointError(
             f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with; measure with "
@@ -167,9 +181,9 @@ def evaluate_run(
     else:
         assert config is not None
         _, train, held_out = load_tokens(config, RunFolder(run_dir))
-    measured = evaluate(model, held_out, block_size, batch_size, device=device or place, precision=precision)
-    found = compare_with_guessing(measured, train, held_out, tokenizer.vocab_size, tokenizer)
-    return replace(found, averaged_by=averaged_by)
+    table = evaluate_windows(model, held_out, block_size, batch_size, device=device or place, precision=precision)
+    found = compare_with_guessing(loss_of(table), train, held_out, tokenizer.vocab_size, tokenizer)
+    return replace(found, averaged_by=averaged_by, samples=table)
 
 
 def held_out_tokens(run_dir: str | Path) -> TokenArray:
