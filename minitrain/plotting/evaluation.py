@@ -14,7 +14,7 @@ from .style import GUESS, TRAIN, VALIDATION, new_figures, save_figure
 
 MOST_NUMBERS = 20
 """Of more classes, the cells have no numbers."""
-MOST_NAMES = 60
+MOST_NAMES = 40
 """Of more classes, only some have their names at the axes."""
 
 
@@ -43,10 +43,12 @@ def plot_confusion(
     if len(labels) != V:
         raise DataError(f"the confusion matrix has {V} classes, and there are {len(labels)} names")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, (axes,) = new_figures([(f"{title}, {np.trace(counts) / counts.sum():.1%} right", "target")], "prediction")
+    figure, (axes,) = new_figures(
+        [(f"{title}, {100 * np.trace(counts) / counts.sum():.1f} % right", "target")], "prediction"
+    )
     side = min(14.0, max(5.0, 1.8 + 0.5 * V))
     figure.set_size_inches(side + 1, side)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=shares.max())
     figure.colorbar(image, ax=axes, label="share of the targets of a class", shrink=0.8)
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -58,7 +60,7 @@ def plot_confusion(
     if V <= MOST_NUMBERS:
         for (i, j), count in np.ndenumerate(counts):
             if count:
-                color = "white" if shares[i, j] > 0.5 else "#333333"
+                color = "white" if shares[i, j] > shares.max() / 2 else "#333333"
                 axes.text(j, i, _short(count), ha="center", va="center", color=color, fontsize=8)
     save_figure(figure, path)
 
@@ -84,7 +86,10 @@ def plot_reliability(table: Sequence[Any], path: str | Path, *, title: str = "Re
         raise DataError("no bin of the calibration has a prediction: there is nothing to draw")
     share = predictions / predictions.sum()
     error = float((share * abs(accuracy - confidence))[there].sum())
-    plots = [(f"{title}, calibration error {error:.1%}", "share that was right"), ("Predictions", "share of all")]
+    plots = [
+        (f"{title}, calibration error {100 * error:.1f} %", "share that was right"),
+        ("Predictions", "share of all"),
+    ]
     figure, (upper, lower) = new_figures(plots, "confidence")
     width = to - above
     upper.bar(above[there], accuracy[there], width[there], align="edge", color=TRAIN, edgecolor="white", label="right")
@@ -111,7 +116,7 @@ def plot_reliability(table: Sequence[Any], path: str | Path, *, title: str = "Re
 
 
 def _short(count: float) -> str:
-    """A count in at most four characters."""
+    """A count in at most five characters."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g}"[:4].rstrip(".") + letter

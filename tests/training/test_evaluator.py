@@ -1,8 +1,9 @@
-"""The evaluator: the values of the whole data for any batches, measures that are no means, weights as asked, samples."""
+"""The evaluator: equal values for any batches, measures that are no means, weights as asked, samples."""
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from minitrain.optim import ExponentialAverage
 from minitrain.training import EMA, Evaluator, Trainer, TrainingConfig
 from tests.helpers.measured import cuts
 from tests.helpers.model_checks import stir
-from tests.helpers.model_zoo import KINDS
+from tests.helpers.model_zoo import KINDS, rows
 
 ROWS = 6
 LOSS, VALUES = "val_loss", ("val_loss", "val_tokens")
@@ -27,7 +28,7 @@ LOSS, VALUES = "val_loss", ("val_loss", "val_tokens")
 def parts_of(batch: Any, bounds: list[int]) -> list[Any]:
     """A batch of six rows in parts."""
     edges = [0, *bounds, ROWS]
-    return [type(batch)(*(x[a:b] for x in batch)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [rows(batch, start, stop) for start, stop in pairwise(edges)]
 
 
 def whole(name: str, dtype: Any = np.float32) -> Any:
@@ -183,10 +184,7 @@ def test_a_loss_function_has_no_losses_of_samples() -> None:
 def test_without_targets_there_is_nothing_to_measure() -> None:
     model = GPT(GPTConfig(vocab_size=5, block_size=4, n_layer=1, n_head=1, n_embd=4))
     nothing = (np.zeros((1, 4), int), np.full((1, 4), -100))
-    for measure in (
-        Evaluator(model, [nothing]).run,
-        Evaluator(model, [nothing]).samples,
-        partial(Evaluator(model, []).run, 3),
-    ):
+    some, none = Evaluator(model, [nothing]), Evaluator(model, [])
+    for measure in (some.run, some.samples, partial(none.run, 3)):
         with pytest.raises(DataError, match="no target that counts"):
             measure()
