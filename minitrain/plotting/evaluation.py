@@ -79,6 +79,8 @@ def plot_reliability(table: Sequence[Any], path: str | Path, *, title: str = "Re
         DataError: if no bin has a prediction.
         FileError: if the file cannot be written.
     """
+    from matplotlib.ticker import AutoLocator
+
     bins: NDArray[np.float64] = np.array([tuple(one) for one in table], np.float64).reshape(-1, 5)
     above, to, predictions, confidence, accuracy = bins.T
     there = predictions > 0
@@ -109,7 +111,7 @@ def plot_reliability(table: Sequence[Any], path: str | Path, *, title: str = "Re
     lower.bar(above, share, width, align="edge", color=TRAIN, edgecolor="white")
     for axes in (upper, lower):
         axes.set_xlim(0, 1)
-        axes.xaxis.get_major_locator().set_params(integer=False)
+        axes.xaxis.set_major_locator(AutoLocator())
         axes.set_ylim(bottom=0)
     upper.set_ylim(0, 1)
     save_figure(figure, path)
