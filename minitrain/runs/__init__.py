@@ -4,9 +4,11 @@
 run, `resume_run` continues one, `load_run` opens its model.
 """
 
-from .compare import Comparison as Comparison
-from .compare import compare_runs as compare_runs
-from .compare import plot_comparison as plot_comparison
+from .comparison.noise import Noise as Noise
+from .comparison.noise import compare_evaluations as compare_evaluations
+from .comparison.side_by_side import Comparison as Comparison
+from .comparison.side_by_side import compare_runs as compare_runs
+from .comparison.side_by_side import plot_comparison as plot_comparison
 from .config import RunConfig as RunConfig
 from .data_config import DataConfig as DataConfig
 from .data_config import ShardsConfig as ShardsConfig
@@ -22,8 +24,6 @@ from .model_config import GPTModelConfig as GPTModelConfig
 from .model_config import LlamaModelConfig as LlamaModelConfig
 from .model_config import ModelConfig as ModelConfig
 from .model_config import register_model as register_model
-from .noise import Noise as Noise
-from .noise import compare_evaluations as compare_evaluations
 from .objective_config import register_loss as register_loss
 from .objective_config import register_metric as register_metric
 from .opened import OpenedModel as OpenedModel

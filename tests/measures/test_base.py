@@ -30,7 +30,7 @@ from minitrain.measures import (
     measure,
 )
 from minitrain.measures.base import as_factory, new_measure, ratio, results
-from tests.helpers.measured import classified, cuts, measured
+from tests.helpers.measuring.measured import classified, cuts, measured
 
 N = 7
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from minitrain.errors import ConfigError, DataError
 from minitrain.measures import Accuracy, ConfusionMatrix, TopK, accuracy, class_scores
 from minitrain.measures.accuracy import rank
-from tests.helpers.measured import classified, value_of
+from tests.helpers.measuring.measured import classified, value_of
 
 SHAPES = st.sampled_from([(1,), (6,), (3, 4)])
 

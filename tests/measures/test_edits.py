@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import DataError
 from minitrain.measures import ErrorRate, ExactMatch, edit_distance
-from tests.helpers.measured import value_of
+from tests.helpers.measuring.measured import value_of
 
 SEQUENCES = st.lists(st.sampled_from("abc"), max_size=6)
 

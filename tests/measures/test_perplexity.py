@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from minitrain.errors import DataError, NonFiniteError
 from minitrain.measures import BitsPerByte, Calibration, CalibrationError, Perplexity, perplexity
 from minitrain.measures.predictions import counted_predictions
-from tests.helpers.measured import classified, value_of
+from tests.helpers.measuring.measured import classified, value_of
 
 
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 4))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from minitrain.errors import ConfigError, DataError
 from minitrain.measures import Alignment, Retrieval, ZeroShot, class_embeddings, prompts_of, ranks, retrieval
 from minitrain.measures.embeddings import directions
-from tests.helpers.measured import measured, value_of
+from tests.helpers.measuring.measured import measured, value_of
 
 
 def sides(seed: int, count: int, width: int = 3) -> tuple[Any, Any]:

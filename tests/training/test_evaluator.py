@@ -17,7 +17,7 @@ from minitrain.measures import Accuracy, ConfusionMatrix, ErrorRate, Perplexity,
 from minitrain.models import GPT, MLP, GPTConfig, MLPConfig
 from minitrain.optim import ExponentialAverage
 from minitrain.training import EMA, Evaluator, Trainer, TrainingConfig
-from tests.helpers.measured import cuts
+from tests.helpers.measuring.measured import cuts
 from tests.helpers.model_checks import stir
 from tests.helpers.model_zoo import KINDS, rows
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from minitrain.errors import ConfigError, DataError
 from minitrain.measures import Accuracy, ConfusionMatrix, SampleTable, intervals
-from tests.helpers.measured import classified
+from tests.helpers.measuring.measured import classified
 
 module = importlib.import_module("minitrain.measures.samples.intervals")  # the function has its name
 

@@ -21,7 +21,7 @@ from minitrain.measures import (
     compare_samples,
     holm,
 )
-from tests.helpers.measured import classified
+from tests.helpers.measuring.measured import classified
 
 
 def table(measure: Any, rows: Any, data: str = "") -> SampleTable:

@@ -13,7 +13,7 @@ from minitrain.errors import DataError
 from minitrain.files import FileError
 from minitrain.measures import Accuracy, ConfusionMatrix, SampleTable
 from minitrain.measures.samples import Collector, table
-from tests.helpers.measured import classified, measured, value_of
+from tests.helpers.measuring.measured import classified, measured, value_of
 
 LOGITS, TARGETS = classified(0, 9)
 LANGUAGES = np.array(["de", "en", "en", "fr", "de", "en", "de", "en", "fr"])
