@@ -76,7 +76,7 @@ def test_recalls_ranks_and_medians() -> None:
     rows = [[1, 1, 1, 1, 1], [0, 1 / 2, 0, 1 / 2, 1], [1, 1, 0, 1 / 3, 1], [1, 1, 1, 1, 1]]
     np.testing.assert_allclose(made.rows(), rows)
     groups = partial(Retrieval, (1,), groups=lambda batch: batch["group"])
-    same = measured(groups, (left, right), {"group": np.array([0, 0, 1, 2])}, [2])
+    same = measured(groups, (left, right), {"group": np.array([0, 1, 1, 2])}, [2])
     assert same["m_top1"] == 1
     assert same["m_reverse_top1"] == 3 / 4
 

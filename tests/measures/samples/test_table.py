@@ -148,7 +148,7 @@ def test_files_of_absurd_size_and_missing_ones(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(table, "LARGEST_FILE", path.stat().st_size)
     assert len(SampleTable.load(path)) == 9
     monkeypatch.setattr(table, "LARGEST_FILE", path.stat().st_size - 1)
-    with pytest.raises(DataError, match="is larger than .* bytes"):
+    with pytest.raises(DataError, match=r"is larger than .* bytes"):
         SampleTable.load(path)
     with pytest.raises(FileError, match="there is no such file"):
         SampleTable.load(tmp_path / "nothing")
