@@ -19,6 +19,8 @@ import numpy as np
 from minitrain import check_gradients
 from minitrain.tutorials import Exercise, draw_graph
 
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
+
 # %% [markdown]
 # ## A formula is a graph
 #
@@ -150,7 +152,7 @@ plt.show()
 # **Exercise 1.** Write the central difference of a function of one number. Run the cell as often as you like: it
 # says what is wrong, and each time it gives the next hint.
 
-# %%
+# %% tags=["folded"]
 slope = Exercise(
     "central_difference",
     reference=lambda f, x, h: (f(x + h) - f(x - h)) / (2 * h),
@@ -251,6 +253,7 @@ def sigmoid_forward(x):
     return out, out
 
 
+# %% tags=["folded"]
 sigmoid = Exercise(
     "sigmoid_backward",
     forward=sigmoid_forward,
@@ -302,6 +305,7 @@ def add_bias_forward(x, bias):
     return x + bias, None
 
 
+# %% tags=["folded"]
 add_bias = Exercise(
     "add_bias_backward",
     forward=add_bias_forward,

@@ -21,6 +21,7 @@ from minitrain.testing import GradientMismatch
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -147,7 +148,7 @@ plt.show()
 #
 # **Exercise 1.** Write the backward of the linear layer.
 
-# %%
+# %% tags=["folded"]
 linear = Exercise(
     "linear_backward",
     forward=linear_forward,
@@ -332,7 +333,7 @@ def sigmoid(z):
 #
 # </details>
 
-# %%
+# %% tags=["folded"]
 loss = Exercise(
     "loss_backward",
     forward=loss_forward,
@@ -389,6 +390,7 @@ def mlp_forward(x, w1, b1, w2, b2):
     return out, (cache1, cache2, cache3)
 
 
+# %% tags=["folded"]
 mlp = Exercise(
     "mlp_backward",
     forward=mlp_forward,
@@ -636,7 +638,7 @@ plt.show()
 # **Exercise 4.** Write the step with this penalty: what is its gradient? The step moves `param` against the gradient
 # of loss plus penalty.
 
-# %%
+# %% tags=["folded"]
 decay = Exercise(
     "decayed_step",
     reference=lambda param, grad, rate, strength: param - rate * (grad + strength * param),

@@ -20,6 +20,7 @@ from minitrain.ops import cross_entropy_backward, cross_entropy_forward
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -138,6 +139,7 @@ def softmax_forward(z):
     return p, p
 
 
+# %% tags=["folded"]
 jacobian = Exercise(
     "softmax_backward",
     forward=softmax_forward,
@@ -231,6 +233,7 @@ scores = 2 * rng.standard_normal((6, 4))
 right = np.array([0, 3, 1, 1, 2, 0])
 
 
+# %% tags=["folded"]
 def _loss_and_gradient(z, y):
     p = softmax(z)
     rows = np.arange(len(y))
@@ -451,6 +454,7 @@ with np.errstate(all="ignore"):
 extreme = np.array([[0.3, -0.7, 0.0, 1.2], [1000.0, 990.0, 0.0, 1001.0], [-5000.0, -5100.0, -5001.0, -5000.5]])
 
 
+# %% tags=["folded"]
 def _log_softmax(z):
     away = z - z.max(axis=-1, keepdims=True)
     return away - np.log(np.exp(away).sum(axis=-1, keepdims=True))

@@ -20,6 +20,7 @@ from minitrain import check_gradients
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -199,7 +200,7 @@ def by_projections(g, cache):
 #
 # </details>
 
-# %%
+# %% tags=["folded"]
 nodes = Exercise(
     "by_nodes",
     forward=normalise_forward,
@@ -294,6 +295,7 @@ def layer_norm_forward(x, weight, bias):
     return xhat * weight + bias, (xhat, r, weight)
 
 
+# %% tags=["folded"]
 whole = Exercise(
     "layer_norm_backward",
     forward=layer_norm_forward,
@@ -456,6 +458,7 @@ def rms_norm_forward(x, weight):
     return x * r * weight, (x * r, r, weight)
 
 
+# %% tags=["folded"]
 rms = Exercise(
     "rms_norm_backward",
     forward=rms_norm_forward,

@@ -27,6 +27,7 @@ from minitrain.ops import attention_forward
 from minitrain.tutorials import Exercise
 
 BLUE, RED, YELLOW, GREY = "#2a6fbb", "#d1495b", "#edae49", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## A dictionary that can be trained
@@ -276,6 +277,7 @@ scores[2, 3] = 900.0  # a key that query 2 may not see
 may = np.array([[True, True, False, True, False], [False] * 5, [True, True, True, False, False]])
 
 
+# %% tags=["folded"]
 def reference(scores, may):
     """minitrain's attention: the scores come in as its bias, and the values are the identity."""
     (T, S), nothing = scores.shape, np.zeros((1, 1, 1, 5))
@@ -384,6 +386,7 @@ def forward(q, k, v):
     return p @ v, (q, k, v, p)
 
 
+# %% tags=["folded"]
 backward_exercise = Exercise(
     "attention_backward",
     forward=forward,
@@ -665,6 +668,7 @@ def share_heads_forward(k):
     return np.repeat(k, GROUP, axis=1), None
 
 
+# %% tags=["folded"]
 share = Exercise(
     "share_heads_backward",
     forward=share_heads_forward,
@@ -746,7 +750,7 @@ print(f"{weights_kept / 1e6:.0f} MB, and for texts of twice the length {4 * weig
 #
 # **Exercise 4.** Write this step for a block: scores of shape (T, block) and values of shape (block, D).
 
-# %%
+# %% tags=["folded"]
 rng = np.random.default_rng(5)
 scores, v = 3 * rng.standard_normal((4, 11)), rng.standard_normal((11, 3))
 

@@ -24,6 +24,7 @@ from minitrain.ops import attention_forward, rope_forward
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## Attention cannot see the order
@@ -135,7 +136,7 @@ except ShapeError as error:
 #
 # **Exercise 1.** Write the table of the first `length` positions.
 
-# %%
+# %% tags=["folded"]
 waves = Exercise(
     "sinusoids",
     reference=lambda length, width: SinusoidalPositions(width).forward(np.zeros((1, length, width)))[0][0],
@@ -226,7 +227,7 @@ plt.show()
 #
 # **Exercise 2.** Write it, for `x` of shape (T, D) at the positions 0, 1, ..., T - 1.
 
-# %%
+# %% tags=["folded"]
 x = np.random.default_rng(0).standard_normal((7, 6))
 x[0] *= 100  # position 0
 rotation = Exercise(
@@ -360,6 +361,7 @@ def rotate_forward(x):
     return out[0, :, 0], (cache.cos[:, 0], cache.sin[:, 0])
 
 
+# %% tags=["folded"]
 rotation_backward = Exercise(
     "rotate_backward",
     forward=rotate_forward,
@@ -424,7 +426,7 @@ rotation_backward.expect(lambda d, c: None, "not written yet")
 #
 # **Exercise 4.** Write what is added to the scores: an array (H, T, T).
 
-# %%
+# %% tags=["folded"]
 
 
 def reference(heads, length):

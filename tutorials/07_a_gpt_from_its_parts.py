@@ -25,6 +25,7 @@ from minitrain.training import train_step
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## The text
@@ -121,7 +122,7 @@ def branch_forward(x, norm, layer):
 #
 # </details>
 
-# %%
+# %% tags=["folded"]
 checked = np.random.default_rng(1)
 small_norm = LayerNorm(8, bias=False, dtype=np.float64)
 small_layer = FeedForward(8, 32, checked, bias=False, dtype=np.float64)
@@ -261,7 +262,7 @@ assert grad_error < 1e-10
 # **Exercise 2.** Count the weights of such a model: $V$ tokens, $T$ positions, width $C$, $L$ blocks, no biases. Return
 # four numbers: both tables; all attention layers; all feed-forward layers (hidden width $4C$); all norms.
 
-# %%
+# %% tags=["folded"]
 count = Exercise(
     "count_weights",
     reference=lambda V, T, C, L: (V * C + T * C, L * 4 * C**2, L * 8 * C**2, (2 * L + 1) * C),
@@ -315,7 +316,7 @@ count.expect(lambda V, T, C, L: (tables, 4 * block, 8 * block, 2 * L * C), "one 
 # products with weight matrices (the head is one of them, the tables are not), and those of the pairs in attention.
 # Position $t$ sees itself and all positions before it.
 
-# %%
+# %% tags=["folded"]
 flops = Exercise(
     "count_operations",
     reference=lambda V, T, C, L: (2 * T * (L * 12 * C**2 + V * C), L * 4 * C * T * (T + 1) // 2),
@@ -606,6 +607,7 @@ assert cost["block 0, attention"] > max(cost[f"block 0, head {h}"] for h in rang
 with capture(model, ["blocks.*.in", "blocks.*.mid", "blocks.*.out"]) as seen:
     model.forward(prompt)
 
+# %% tags=["folded"]
 lens = Exercise(
     "logit_lens",
     reference=lambda model, stream: model.head.forward(model.norm.forward(stream)[0])[0],

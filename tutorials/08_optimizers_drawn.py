@@ -34,6 +34,7 @@ from minitrain.optim import (
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## One rate for all directions: SGD
@@ -118,7 +119,7 @@ plt.show()
 #
 # **Exercise 1.** Write one step. Return the new weights and the new buffer, and leave the old arrays unchanged.
 
-# %%
+# %% tags=["folded"]
 momentum_exercise = Exercise(
     "momentum_step",
     reference=lambda w, g, b, lr, momentum: (w - lr * (momentum * b + g), momentum * b + g),
@@ -296,7 +297,7 @@ assert last["Ada", "turned by 45 degrees"] > 2 * last["Ada", "along the axes"]
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def reference_adam(w, g, m, v, t, lr, beta1, beta2, eps):
     m, v = m + (1 - beta1) * (g - m), v + (1 - beta2) * (g * g - v)
     return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
@@ -773,6 +774,7 @@ def rates_of(schedule):
     return rates
 
 
+# %% tags=["folded"]
 cosine_exercise = Exercise(
     "cosine_with_warmup",
     reference=rates_of(lambda step, high, low, warmup, total: mt.WarmupCosine(high, low, warmup, total)(step)),

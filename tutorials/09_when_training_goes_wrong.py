@@ -29,6 +29,7 @@ from minitrain.training import ActivationStatistics, NaNGuard
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## Three tasks
@@ -164,7 +165,7 @@ plt.show()
 # every classifier: the loss of a model that has learned nothing but the frequencies of the classes. A count may be 0.
 
 
-# %%
+# %% tags=["folded"]
 def reference_entropy(counts):
     p = counts[counts > 0] / counts.sum()
     return -(p * np.log(p)).sum()
@@ -738,7 +739,7 @@ assert len(healthy["train_loss"]) == 150
 # **Exercise 2.** Is a first loss where it should be? Return, for each of several runs, whether its first loss lies
 # within 0.2 of guessing among its number of classes.
 
-# %%
+# %% tags=["folded"]
 start_exercise = Exercise(
     "start_is_right",
     reference=lambda losses, classes: np.abs(losses - np.log(classes)) < 0.2,
@@ -794,7 +795,7 @@ start_exercise.expect(lambda losses, classes: None, "not written yet")
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def reference_spikes(norms, window, factor):
     found = np.zeros(len(norms), bool)
     for i in range(window, len(norms)):
@@ -910,6 +911,8 @@ def sorted_batches(step):
 
 
 thirteenth = digits_run(sorted_batches)
+
+# %%
 figure, axes = plt.subplots(figsize=(9, 3.4))
 draw_loss(axes, thirteenth, "digits", limit=4.6)
 axes.set(xlabel="step", ylabel="loss")

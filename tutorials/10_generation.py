@@ -38,6 +38,7 @@ from minitrain.generation.processors import keep_min_p, keep_top_k, keep_top_p
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## A model to play with
@@ -204,7 +205,7 @@ plt.show()
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def sample_reference(logits, temperature, u):
     scores = logits / temperature
     p = np.exp(scores - scores.max())
@@ -334,7 +335,7 @@ plt.show()
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def top_p_reference(probabilities, p):
     order = np.argsort(-probabilities)
     before = np.cumsum(probabilities[order]) - probabilities[order]
@@ -779,7 +780,7 @@ print(f"p-value {test(unfair):.1e}; of plain draws from p: {test(again):.2f}")
 #
 # **Exercise 3.** Write both, for all tokens at once.
 
-# %%
+# %% tags=["folded"]
 accepting = Exercise(
     "speculate",
     reference=lambda p, q: (np.minimum(1, p / q), np.maximum(0, p - q) / np.maximum(0, p - q).sum()),

@@ -20,6 +20,7 @@ from minitrain.training import train_step
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## The task
@@ -179,7 +180,8 @@ longest, shortest = log["length"][log["step"] <= understood].max(), log["length"
 #
 # where $E_a$ is row $a$ of the table (p, C). Return the *shares*, which sum to 1, as an array of $(p - 1) / 2$ numbers.
 
-# %%
+
+# %% tags=["folded"]
 def reference_shares(table):
     power = (abs(np.fft.rfft(table, axis=0)) ** 2).sum(axis=1)[1:]
     return power / power.sum()
@@ -296,7 +298,7 @@ plt.show()
 # **Exercise 2.** Is one frequency enough? Write this sum for a list of frequencies. Return an array (p,) with the value
 # for each $d = a + b - c$, from 0 to $p - 1$.
 
-# %%
+# %% tags=["folded"]
 clock = Exercise(
     "clock",
     reference=lambda p, frequencies: sum(np.cos(2 * np.pi * k * np.arange(p) / p) for k in frequencies),
@@ -377,7 +379,8 @@ plt.show()
 #
 # Return the mean over all rows plus these parts.
 
-# %%
+
+# %% tags=["folded"]
 def reference_keep(table, frequencies):
     waves = np.fft.rfft(table, axis=0)
     waves[[k for k in range(1, len(waves)) if k not in frequencies]] = 0

@@ -29,6 +29,7 @@ from minitrain.backend.info import processor_name
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 rng = np.random.default_rng(0)
 threads = numba.get_num_threads()
 one = threadpool_limits(1, "blas")  # NumPy's products by one thread, as all else until we come to threads
@@ -156,7 +157,7 @@ assert np.allclose(layer_norm_python(few, weight_list), layer_norm_numpy(x[:16],
 # `np.sqrt(x * x + y * y)`? And how many would a loop move that computes everything for one element, then for the
 # next?
 
-# %%
+# %% tags=["folded"]
 counting = Exercise(
     "bytes_moved",
     reference=lambda n: (36 * n, 12 * n),
@@ -473,7 +474,7 @@ assert np.array_equal(counts.sum(axis=0), truth)
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def online_reference(m, s, block):
     largest = max(m, block.max())
     return largest, s * np.exp(m - largest) + np.exp(block - largest).sum()
@@ -768,7 +769,7 @@ for power in (7, 8, 9):
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 numbers = np.r_[1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), 0.7 * rng.standard_normal(40).clip(-1, 1)].astype(np.float32)
 rounding = Exercise(
     "round_to_bfloat16",

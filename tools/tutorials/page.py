@@ -6,9 +6,10 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from .source import tags
+from .publish import INSTALL
+from .source import TutorialError, first_line, sets_an_exercise, tags
 
-DOWNLOAD = "[Download this notebook]({name}.ipynb) and run it: `pip install minitrain jupyterlab scikit-learn`.\n"
+DOWNLOAD = f"[Download this notebook]({{name}}.ipynb) and run it: {INSTALL}.\n"
 
 
 def write_page(notebook: Any, name: str, folder: Path) -> None:
@@ -40,12 +41,20 @@ def is_folded(cell: Any) -> bool:
 
 
 def folded(cell: Any) -> str:
-    """Code with what it printed, as a block that opens on a click."""
+    """Code with what it printed, as a block that opens on a click.
+
+    Raises:
+        TutorialError: if it shows a picture, which readers would not see.
+    """
     lines = ["```python", *cell.source.splitlines(), "```"]
     for output in cell.outputs:
+        if "data" in output and "image/png" in output.data:
+            raise TutorialError(f"the folded cell {first_line(cell)!r} shows a picture; draw it in the next cell")
         if "data" in output and "text/html" in output.data:
             lines += ["", *output.data["text/html"].splitlines()]
         elif output.output_type == "stream":
             lines += ["", "```text", *output.text.splitlines(), "```"]
     title = 'success "Solution"' if "solution" in tags(cell) else 'note "Code"'
+    if sets_an_exercise(cell):
+        title = 'note "How it is checked, with the hints and the answer"'
     return f"??? {title}\n\n" + "\n".join(f"    {line}".rstrip() for line in lines)
