@@ -57,7 +57,7 @@ y = (w * x + b).tanh()
 # the other factor, and $\tanh' = 1 - \tanh^2$. Now the chain rule puts them together. Start at the end, where
 # $dy/dy = 1$. Go backwards. Each node hands its gradient to its parents, multiplied by the slope of the step:
 #
-# $$\frac{dy}{d\,\text{parent}} \mathrel{+}\!= \frac{dy}{d\,\text{node}} \cdot \frac{d\,\text{node}}{d\,\text{parent}}$$
+# $$\frac{dy}{d\,\text{parent}} \;\text{+=}\; \frac{dy}{d\,\text{node}} \cdot \frac{d\,\text{node}}{d\,\text{parent}}$$
 
 
 # %%
@@ -157,7 +157,8 @@ plt.show()
 #
 # An exercise has three cells. The first is folded, since it holds the hints and the answer: run it, and do not open it
 # yet. The second is yours. Write your function in place of the `...` and run the cell as often as you like: it says
-# what is wrong, and gives a hint. The third, folded too, is a solution to compare with.
+# what is wrong, and gives a hint. The third, folded too, is a solution to compare with. Later cells use
+# whichever of the two functions ran last.
 #
 # **Exercise 1.** Write the central difference of a function of one number: the fraction above.
 

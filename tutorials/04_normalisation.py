@@ -191,9 +191,9 @@ def by_projections(g, cache):
 # |---|---|
 # | $\hat x = c\, r$ | $\bar c = \bar{\hat x}\, r$ and $\bar r = \sum \bar{\hat x}\, c$ |
 # | $r = (v + \varepsilon)^{-1/2}$ | $\bar v = \;?$ |
-# | $v = \operatorname{mean}(c^2)$ | $\bar c \mathrel{+}\!= \;?$ |
+# | $v = \operatorname{mean}(c^2)$ | $\bar c \;\text{+=}\; \;?$ |
 # | $c = x - \mu$ | $\bar x = \bar c$ and $\bar \mu = \;?$ |
-# | $\mu = \operatorname{mean}(x)$ | $\bar x \mathrel{+}\!= \;?$ |
+# | $\mu = \operatorname{mean}(x)$ | $\bar x \;\text{+=}\; \;?$ |
 #
 # **Exercise 1.** Fill in the four gaps. In the code, $\bar c$ is `dc`.
 #

@@ -171,12 +171,12 @@ counting = Exercise(
     ],
     advice={
         "is 32000,": "Four steps. Count the reads and writes of each once more: one of them reads two arrays.",
-        "is 8000,": "The result is written, too: three passes.",
         "are 2 times": "A float32 has 4 bytes, not 8.",
         "is 9000,": "These are numbers. Each float32 has 4 bytes.",
         "is 44000,": "x * x reads x once: the second time it is in a cache.",
         "is 20000,": "Results are written, too.",
         "is 28000,": "A sum of two arrays reads both.",
+        "is 8000,": "The result is written, too: three passes.",
         "is 12000, and the reference has 36000": "NumPy sees one operation at a time: each step makes an array.",
     },
 )

@@ -17,7 +17,7 @@ pytest.importorskip("ipykernel")
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools.tutorials.numbers import Number, filled, lies_within, numbers, question
-from tools.tutorials.page import folded, is_folded
+from tools.tutorials.page import folded, is_folded, write_page
 from tools.tutorials.publish import for_download, published
 from tools.tutorials.run import check_exercises, check_streams, run
 from tools.tutorials.source import TutorialError, chosen, read, sources
@@ -101,6 +101,15 @@ def test_a_picture_under_a_fold_is_refused():
     picture = new_output("display_data", data={"image/png": "", "text/plain": "a figure"})
     with pytest.raises(TutorialError, match=r"'draw\(\)' shows a picture"):
         folded(new_code_cell("draw()", metadata={"tags": ["folded"]}, outputs=[picture]))
+
+
+def test_a_page_keeps_no_pictures_of_an_earlier_run(tmp_path):
+    picture = new_output("display_data", data={"image/png": "AAAA", "text/plain": "a figure"})
+    for cells in (3, 1):
+        drawn = [new_code_cell("draw()", outputs=[picture]) for _ in range(cells)]
+        write_page(new_notebook(cells=[new_markdown_cell("# 1. A test"), *drawn]), "01_test", tmp_path)
+        assert len(list((tmp_path / "01_test_files").iterdir())) == cells
+    assert "01_test_files/" in (tmp_path / "01_test.md").read_text(encoding="utf-8")
 
 
 def test_an_exercise_in_sight_of_the_reader_is_refused(notebook):
