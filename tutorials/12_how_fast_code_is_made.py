@@ -516,8 +516,10 @@ online = Exercise(
         "Result 0: element (1,) is 4.87": "The old sum was for the old maximum. Correct it by a factor.",
         "Result 0: element (1,) is 10.0": "The factor should make the old sum smaller when the maximum grows.",
         "Result 0: element (1,) is 6.": "The new terms are for the new maximum, too.",
-        "Result 0: element (1,) is 1.8": "The old sum must stay in it. And it alone needs the correction.",
-        "Result 0": "The new maximum is the larger one of m and block.max(); terms are e to the power x - maximum.",
+        "Result 0: element (1,) is 1.8": "The old sum must stay in it.",
+        "Result 0: element (1,) is 1.79": "The correction is for the old sum alone, not for the new terms.",
+        "Result 0": "The new maximum is the larger one of m and block.max(). The new sum is the old one times a factor, "
+        "plus the new terms, e to the power x - maximum.",
         "Result 1": "A block may have only small numbers. Then the old maximum is the new one.",
     },
 )
@@ -553,6 +555,7 @@ online.expect(wrong_step(factor=lambda m, new: np.exp(new - m)), "smaller when t
 online.expect(wrong_step(base=min), "for the new maximum, too")
 online.expect(wrong_step(factor=lambda m, new: 0), "must stay in it")
 online.expect(wrong_step(new=lambda m, highest: highest), "only small numbers")
+online.expect(wrong_step(new=lambda m, highest: m + highest), "the larger one")
 online.expect(for_two_blocks(lambda m, s, block: block), "one number")
 online.expect(for_two_blocks(lambda m, s, block: None), "not written yet")
 
