@@ -518,8 +518,8 @@ online = Exercise(
         "Result 0: element (1,) is 6.": "The new terms are for the new maximum, too.",
         "Result 0: element (1,) is 1.8": "The old sum must stay in it.",
         "Result 0: element (1,) is 1.79": "The correction is for the old sum alone, not for the new terms.",
-        "Result 0": "The new maximum is the larger one of m and block.max(). The new sum is the old one times a factor, "
-        "plus the new terms, e to the power x - maximum.",
+        "Result 0": "The new maximum is the larger one of m and block.max(). The new sum is the old one times a "
+        "factor, plus the new terms, e to the power x - maximum.",
         "Result 1": "A block may have only small numbers. Then the old maximum is the new one.",
     },
 )
