@@ -54,6 +54,7 @@ RUN_BY: dict[str, Callable[..., Any]] = {
     "docs/howto/train_on.md": test_howto_docs.test_train_on,
     "docs/howto/your_own_callback.md": test_howto_docs.test_your_own_callback,
     "docs/howto/your_own_data.md": test_howto_docs.test_your_own_data,
+    "docs/index.md": test_training_docs.test_the_landing_page,
     "docs/interop.md": test_reference_docs.test_models_of_other_programs,
     "docs/onnx.md": test_onnx_docs.test_the_page,
     "docs/precision.md": test_howto_docs.test_mixed_precision,

@@ -37,7 +37,7 @@ def commands(page: str) -> list[list[str]]:
     lines += re.findall(r"^    (\S.*)$", prose, re.MULTILINE)
     lines += re.findall(r"`([^`\n]+)`", prose)
     found = [words_of(line) for line in lines if line.split()[:1]]
-    return [words for words in found if words and words[0] in PROGRAMS and len(words) > 1]
+    return [words for words in found if words and words[0] in PROGRAMS and len(words) > 1 and words[1][0] != "["]
 
 
 def joined(block: str) -> str:

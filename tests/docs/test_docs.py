@@ -181,14 +181,15 @@ def test_marked_formulas_are_replaced():
 @pytest.mark.parametrize(
     ("page", "text", "expected"),
     [
-        ("index.md", "[a](docs/architecture.md) [b](CONTRIBUTING.md)", "[a](architecture.md) [b](contributing.md)"),
-        ("index.md", "![loss of `x`](docs/images/loss.png)", "![loss of `x`](images/loss.png)"),
+        ("overview.md", "[a](docs/architecture.md) [b](CONTRIBUTING.md)", "[a](architecture.md) [b](contributing.md)"),
+        ("overview.md", "![loss of `x`](docs/images/loss.png)", "![loss of `x`](images/loss.png)"),
         ("contributing.md", "[a](docs/ops/index.md#gates)", "[a](ops/index.md#gates)"),
-        ("results.md", "[a](../README.md)", "[a](index.md)"),
-        ("ops/relu.md", "[a](gelu.md#backward) [b](../../README.md)", "[a](gelu.md#backward) [b](../index.md)"),
+        ("results.md", "[a](../README.md)", "[a](overview.md)"),
+        ("ops/relu.md", "[a](gelu.md#backward) [b](../../README.md)", "[a](gelu.md#backward) [b](../overview.md)"),
         ("ops/relu.md", "see [its twin](../../minitrain/kernels/cpu/activations/gelu.py).", "see its twin."),
+        ("index.md", "See [a](../tutorials/gallery.py).", "See [a](tutorials/gallery.md)."),
         ("ops/relu.md", "[a](https://example.org/x.md) [b](#code)", "[a](https://example.org/x.md) [b](#code)"),
-        ("index.md", "```\n[a](docs/architecture.md)\n```", "```\n[a](docs/architecture.md)\n```"),
+        ("overview.md", "```\n[a](docs/architecture.md)\n```", "```\n[a](docs/architecture.md)\n```"),
     ],
 )
 def test_links_are_rewritten_for_the_site(page, text, expected):
