@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.util
 import posixpath
@@ -14,6 +15,7 @@ import minitrain.ops
 from minitrain.ops import registry
 from minitrain.testing.cases import CASES
 from tests.helpers.places import ROOT
+from tests.helpers.serving.browser import CHROMIUM, browsing
 
 DOCS = ROOT / "docs"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (DOCS / "ops").glob("*.md") if path.stem != "index"}
@@ -99,6 +101,14 @@ def test_a_page_shows_the_code_of_its_operation(name):
 def test_links_lead_to_files(path):
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", without_code(path.read_text(encoding="utf-8"))):
         assert (path.parent / target).exists(), f"{target} does not exist"
+
+
+def test_docstrings_have_no_links_to_files():
+    """They are read in editors, and on API pages whose place they do not know: a page is named, not linked."""
+    for path in (ROOT / "minitrain").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                assert not re.search(r"\]\((?!https?:)[\w./]+\.md", ast.get_docstring(node) or ""), path
 
 
 # What the pages say is true.
@@ -201,3 +211,30 @@ def test_borrowed_pages_exist():
         assert (ROOT / source).is_file()
         assert not (DOCS / page).exists(), "a page of docs/ would be overwritten"
         assert posixpath.dirname(page) == ""
+
+
+# In the browser.
+
+
+def test_light_and_dark_follow_the_system():
+    """Without a button for it, the theme never leaves the first of its palettes."""
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert [palette["scheme"] for palette in settings["theme"]["palette"]] == ["default", "slate"]
+    assert all(
+        palette["toggle"] and "prefers-color-scheme" in palette["media"] for palette in settings["theme"]["palette"]
+    )
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_a_worker_works_in_a_page_from_disk(tmp_path):
+    """The search of the theme needs one, and browsers refuse it."""
+    (tmp_path / "worker.js").write_text("addEventListener('message', event => postMessage(event.data + 1));")
+    shim = (DOCS / "iframe-worker.js").as_uri()
+    page = f"<script src='{shim}'></script><script>const worker = new Worker('worker.js');"
+    page += "worker.addEventListener('message', event => answer = event.data); worker.postMessage(41);</script>"
+    (tmp_path / "page.html").write_text(f"<!doctype html><body>{page}")
+    with browsing() as browser:
+        browser.open((tmp_path / "page.html").as_uri())
+        browser.wait_for("typeof answer !== 'undefined'")
+        assert browser.run("answer") == 42
+        assert browser.complaints == []
