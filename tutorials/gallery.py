@@ -5,6 +5,8 @@
 # ran from top to bottom when this site was built, in less than a minute on two cores.
 
 # %%
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,7 +37,10 @@ config = recipe(
     run_dir="runs/gpt",
     optimizer={"learning_rate": 4e-3},
     trainer={"max_steps": 400, "validation_frequency": 80, "eval_batches": 5, "log_every": 4, "save_every": 400},
-    callbacks=[{"name": "histograms", "every": 20, "parameters": "*[!12].weight", "most": 6, "reach": 9}, "gradient_statistics"],
+    callbacks=[
+        {"name": "histograms", "every": 20, "parameters": "*[!12].weight", "most": 6, "reach": 9},
+        "gradient_statistics",
+    ],
 )
 start_run(config).train()
 Image("runs/gpt/loss.png", width=600)
@@ -43,8 +48,8 @@ Image("runs/gpt/loss.png", width=600)
 # %% [markdown]
 # ## Where the weights go
 #
-# Histograms of the first six matrices (all but `norm1`, `norm2`), kept every 20 steps by the [callback](../callbacks.md)
-# `histograms`. Each column is one histogram. They begin narrow and spread.
+# Histograms of six matrices (`[!12]` leaves out `norm1` and `norm2`), kept every 20 steps by the
+# [callback](../callbacks.md) `histograms`. Each column is one histogram. They begin narrow and spread.
 
 # %%
 Image("runs/gpt/plots/histograms.png", width=900)
@@ -71,8 +76,8 @@ plt.show()
 # %% [markdown]
 # ## What each head looks at
 #
-# `inside.capture` reads any value of a forward by its name. Row $t$ says how much position $t$ takes from each position.
-# Reading: [Look inside a model](../howto/looking_inside.md), [attention](../ops/attention.md).
+# `inside.capture` reads any value of a forward by its name. Row $t$ says how much position $t$ takes from each
+# position. Reading: [Look inside a model](../howto/looking_inside.md), [attention](../ops/attention.md).
 
 # %%
 loaded = load_run("runs/gpt")
@@ -103,7 +108,8 @@ figure, axes = plt.subplots(figsize=(11, 2.6))
 for row, name in enumerate(rows):
     logits = model.head.forward(model.norm.forward(seen[name])[0])[0][0]  # (T, V)
     p = mt.ops.softmax_forward(logits)[0]
-    axes.imshow(p.max(axis=-1)[None], extent=(-0.5, len(letters) - 0.5, row + 0.5, row - 0.5), cmap="Greens", vmin=0, vmax=1)
+    place = (-0.5, len(letters) - 0.5, row + 0.5, row - 0.5)
+    axes.imshow(p.max(axis=-1)[None], extent=place, cmap="Greens", vmin=0, vmax=1)
     for t, best in enumerate(p.argmax(axis=-1)):
         said = tokenizer.decode([best]).replace(" ", "␣").replace("\n", "↵")
         axes.text(t, row, said, ha="center", va="center", color="white" if p[t].max() > 0.6 else "black")
@@ -130,7 +136,8 @@ for (x, y), token in zip(along, frequent, strict=True):
     c = tokenizer.decode([token])
     kind = RED if c in "aeiou" else BLUE if c.islower() else GREEN if c.isupper() else YELLOW if c.isdigit() else GREY
     axes.text(x, y, {" ": "␣", "\n": "↵"}.get(c, c), color=kind, ha="center", va="center", fontsize=13)
-axes.set(xlim=(along[:, 0].min() - 0.1, along[:, 0].max() + 0.1), ylim=(along[:, 1].min() - 0.1, along[:, 1].max() + 0.1))
+low, high = along.min(axis=0) - 0.1, along.max(axis=0) + 0.1
+axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
 axes.set_title("vowels red, consonants blue, capitals green, digits yellow")
 plt.show()
 
@@ -172,7 +179,8 @@ score = score_text(model, tokenizer, text[-20_000:])
 bins = [part for part in score.calibration.table() if part.predictions]
 figure, axes = plt.subplots(figsize=(4.6, 4.4))
 axes.plot([0, 1], [0, 1], "--", color=GREY)
-axes.scatter(*np.array([(b.confidence, b.accuracy) for b in bins]).T, s=[b.predictions / 10 for b in bins], color=BLUE)
+x, y, sizes = np.array([(b.confidence, b.accuracy, b.predictions / 10) for b in bins]).T
+axes.scatter(x, y, s=sizes, color=BLUE)
 axes.set(xlabel="confidence", ylabel="share that is right", aspect="equal")
 axes.set_title(f"expected error {score.calibration.expected_error:.3f}")
 plt.show()
@@ -180,8 +188,8 @@ plt.show()
 # %% [markdown]
 # ## Optimizers on a surface
 #
-# A parameter is a point here, and the loss has four minima (Himmelblau's function). All begin at the same place near the
-# hill in the middle. Reading: [Optimizers drawn](08_optimizers_drawn.md).
+# A parameter is a point here, and the loss has four minima (Himmelblau's function). All begin at the same place near
+# the hill in the middle. Reading: [Optimizers drawn](08_optimizers_drawn.md).
 
 
 # %%
@@ -260,7 +268,8 @@ rates = (1e-4, 1e-3, 1e-2, 1e-1)
 for rate in rates:
     trainer = {"max_steps": 100, "validation_frequency": 20, "save_every": 100, "sample_tokens": 0}
     optimizer = {"learning_rate": rate}
-    start_run(recipe("tiny", **small, run_dir=f"runs/{rate:g}", optimizer=optimizer, trainer=trainer)).train()
+    with redirect_stdout(io.StringIO()):  # without the lines that each prints
+        start_run(recipe("tiny", **small, run_dir=f"runs/{rate:g}", optimizer=optimizer, trainer=trainer)).train()
 Image(plot_comparison(compare_runs([f"runs/{rate:g}" for rate in rates]), "comparison.png"), width=600)
 
 # %% [markdown]
