@@ -36,7 +36,7 @@ config = recipe(
     **small,
     run_dir="runs/gpt",
     optimizer={"learning_rate": 4e-3},
-    trainer={"max_steps": 400, "validation_frequency": 80, "eval_batches": 5, "log_every": 4, "save_every": 400},
+    trainer={"max_steps": 400, "batch_size": 16, "validation_frequency": 80, "eval_batches": 5, "log_every": 4},
     callbacks=[
         {"name": "histograms", "every": 20, "parameters": "*[!12].weight", "most": 6, "reach": 9},
         "gradient_statistics",
