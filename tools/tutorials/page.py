@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def write_page(notebook: Any, name: str, folder: Path) -> None:
         pages, resources={"unique_key": name, "output_files_dir": f"{name}_files"}
     )
     title, _, rest = body.lstrip().partition("\n")
-    (folder / f"{name}_files").mkdir(exist_ok=True)
+    shutil.rmtree(folder / f"{name}_files", ignore_errors=True)  # pictures of an earlier run
+    (folder / f"{name}_files").mkdir()
     (folder / f"{name}.md").write_text(f"{title}\n\n{DOWNLOAD.format(name=name)}{rest}", encoding="utf-8")
     for path, data in resources["outputs"].items():
         (folder / path).write_bytes(data)
