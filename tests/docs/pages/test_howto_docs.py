@@ -134,13 +134,6 @@ def test_train_on() -> None:
     assert [record["step"] for record in read_metrics("runs/mine/metrics.jsonl")] == [1, 10, 20, 30]
 
 
-def test_every_page_has_a_test() -> None:
-    tests = Path(__file__).read_text(encoding="utf-8").split("def test_every")[0]
-    apart = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}  # a file of their own
-    pages = [path.stem for path in PAGES if "```python" in path.read_text(encoding="utf-8") and path.stem not in apart]
-    assert set(pages) == set(re.findall(r'page\("(\w+)"', tests))
-
-
 def test_mixed_precision(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.warns(UserWarning, match="this saves memory and costs some time"):
         names = run("docs/precision.md", *snippets("docs/precision.md"))
