@@ -174,6 +174,10 @@ def _embedding_backward(call: Call) -> int:
     return int(dout.nbytes + tokens.nbytes + (added if call.wanted(1) else 0))
 
 
+def _split_backward(call: Call) -> int:
+    return traffic(call._replace(args=call.args[:2]))  # of the cache only the shape is used
+
+
 def _linear_cross_entropy_backward(call: Call) -> int:
     if call.cache.gradients is None:
         return traffic(call)
@@ -184,6 +188,7 @@ TRAFFIC: dict[str, Callable[[Call], int]] = {
     "embedding_backward": _embedding_backward,
     "embedding_forward": _embedding,
     "linear_cross_entropy_backward": _linear_cross_entropy_backward,
+    "split_backward": _split_backward,
 }
 """Operations that read only part of their arguments."""
 

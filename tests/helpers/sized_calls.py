@@ -38,9 +38,7 @@ SIZED: dict[str, Callable[..., Arguments]] = {
     "binary_cross_entropy": lambda N, C: two(N, C),
     "binary_focal": lambda N: call(normal(N), ids(2, N)),
     "concat": lambda R, N, M: call(normal(R, N), normal(R, M), axis=1),
-    "conv2d": lambda B, C, O, H, W, K: call(
-        normal(B, C, H + K - 1, W + K - 1), normal(O, C, K, K), normal(O)
-    ),
+    "conv2d": lambda B, C, O, H, W, K: call(normal(B, C, H, W), normal(O, C, K, K), normal(O), padding=K // 2),
     "cross_entropy": lambda N, V: call(normal(N, V), ids(V, N)),
     "drop_path": lambda B, N: call(normal(B, N), p=0.5, key=Key.from_seed(0)),
     "dropout": lambda B, N: call(normal(B, N), p=0.5, key=Key.from_seed(0)),
