@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PICTURE = re.compile(r'^```python title="picture"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 BOX = re.compile(r"^## Break it\n\n\*\*(.+?)\*\*\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)
-CODE_LINKS = re.compile(r"^\[[^\]]+\]\([^)]+\.py(?:#[\w,]+)?\)(?:\n\n\[[^\]]+\]\([^)]+\.py(?:#[\w,]+)?\))*$", re.MULTILINE)
+CODE_LINKS = re.compile(
+    r"^\[[^\]]+\]\([^)]+\.py(?:#[\w,]+)?\)(?:\n\n\[[^\]]+\]\([^)]+\.py(?:#[\w,]+)?\))*$", re.MULTILINE
+)
 TARGET = re.compile(r"\(([^)#]+)(?:#([\w,]+))?\)")
 KERNELS = "minitrain/kernels/"
 PLACE = '<figure class="drawn"></figure>'

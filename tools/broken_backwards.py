@@ -35,9 +35,7 @@ def answer(code: str, name: str) -> str:
 
 def _folded(line: str) -> str:
     inner = " " * (len(line) - len(line.lstrip()) + 4)
-    return (
-        textwrap.fill(line, WIDTH, subsequent_indent=inner, break_long_words=False, break_on_hyphens=False) + "\n"
-    )
+    return textwrap.fill(line, WIDTH, subsequent_indent=inner, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 if __name__ == "__main__":

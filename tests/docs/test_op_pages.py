@@ -17,7 +17,7 @@ from minitrain.ops import registry
 from minitrain.profiling.costs import arrays_in, cost_of, distinct_bytes
 from minitrain.profiling.products import Call
 from tests.helpers.places import ROOT
-from tests.helpers.sized_calls import SIZED
+from tests.profiling.sized_calls import SIZED
 from tools.broken_backwards import BOX, answer
 
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "ops").glob("*.md")}

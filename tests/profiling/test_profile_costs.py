@@ -34,7 +34,7 @@ from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
 from minitrain.profiling.costs import COUNTED, PER_ELEMENT, arrays_in, cost_of
 from minitrain.profiling.products import Call
 from minitrain.random import Key
-from tests.helpers.sized_calls import SIZED
+from tests.profiling.sized_calls import SIZED
 
 RNG = np.random.default_rng(0)
 
