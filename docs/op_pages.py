@@ -85,11 +85,16 @@ def rewrite(markdown: str, page: str) -> str:
     markdown = BOX.sub(
         lambda box: (
             f'## Break it\n\n<div class="admonition failure" markdown>\n<p class="admonition-title">{box[1]}</p>\n'
-            f"{box[2].rstrip()}\n\n</div>\n\n"
+            f"{unfolded(box[2].rstrip())}\n\n</div>\n\n"
         ),
         markdown,
     )
     return CODE_LINKS.sub(lambda links: side_by_side(TARGET.findall(links[0]), folder), markdown)
+
+
+def unfolded(text: str) -> str:
+    """A box whose answer has its lines in one piece again: browsers fold them to the width of the page."""
+    return re.sub(r"```text\n.*?```", lambda answer: re.sub(r"\n {6,}", " ", answer[0]), text, flags=re.DOTALL)
 
 
 def side_by_side(links: list[tuple[str, str]], folder: str) -> str:

@@ -196,4 +196,9 @@ def test_boxes_and_pictures_have_their_place():
     assert '<p class="admonition-title">The mask is on everywhere</p>' in built
     box = built.partition('<div class="admonition failure" markdown>')[2].partition("</div>")[0]
     assert "GradientMismatch" in box
+    assert (
+        "  x (5,): the worst element is [1]: analytic -0.980527171, numeric 0 (step 1e-01), relative error 1.0e+00"
+        in box
+    )
+    assert "(tolerance 1e-06); 3 of 5 elements are wrong\n    hint: 3 elements" in box
     assert "## Code" not in box
