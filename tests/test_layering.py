@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "states", "versions"},
     "interop": MODELS | {"checkpoint", "data", "files", "folder", "formats", "generation", "settings", "versions"},
     "records": ARRAYS | {"display", "files", "folder", "formats", "plotting", "settings", "versions"},
-    "reports": {"errors", "files", "folder", "formats", "plotting", "records"},
+    "reports": {"display", "errors", "files", "folder", "formats", "plotting", "records"},
     "training": RUNS | {"formats"},
     "probes": RUNS | {"formats", "training"},
     "trainers": RUNS | {"formats", "probes", "training"},

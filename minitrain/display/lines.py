@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 640.0, 230.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 12.0, 32.0, 34.0  # margins
 MOST = 300  # points of a line; more are joined by their means
 DOTS = 40  # a line of at most so many points shows them
+LARGEST = 1e300  # larger values would overflow when the axis is laid out
 LOG_RATIO = 8.0
 """Values that differ by more than this factor get a logarithmic axis, where the caller allows it."""
 
@@ -50,7 +51,7 @@ class _Axis(NamedTuple):
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             found = [m * 10.0**n for n in decades for m in (1, 2, 5) if self.low <= m * 10.0**n <= self.high]
             powers = [number for number in found if round(math.log10(number), 9) % 1 == 0]
-            return powers if len(powers) > 3 else found
+            return powers[:: -(-len(powers) // 7)] if len(powers) > 3 else found
         step = 10 ** math.floor(math.log10((self.high - self.low) / 4))
         step = next(step * m for m in (1, 2, 5, 10) if (self.high - self.low) / (step * m) <= 6)
         return [step * i for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
@@ -83,7 +84,7 @@ def line_plot(
     if not x.size:
         raise ValueError("there is no finite point to draw")
     across = _Axis(*_range(x, 0.0), LEFT, WIDTH - RIGHT)
-    logarithmic = log and y.min() > 0 and y.max() / y.min() > LOG_RATIO
+    logarithmic = log and y.min() > 0 and float(y.max()) > LOG_RATIO * float(y.min())
     low, high = _range(y, 0.0 if logarithmic else 0.05)
     low = 0.0 if from_zero and y.min() >= 0 else low
     up = _Axis(low, high, HEIGHT - BOTTOM, TOP, logarithmic)
@@ -104,7 +105,7 @@ def _thinned(line: Line) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The finite points, at most `MOST`: means of equally many neighbours."""
     x, y = np.asarray(line.x, np.float64), np.asarray(line.y, np.float64)
     finite = np.isfinite(x) & np.isfinite(y)
-    x, y = x[finite], y[finite]
+    x, y = x[finite], np.clip(y[finite], -LARGEST, LARGEST)
     size = -(-len(x) // MOST)
     if size <= 1:
         return x, y
@@ -116,8 +117,8 @@ def _thinned(line: Line) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _range(values: NDArray[np.float64], margin: float) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     spread = high - low
-    if spread <= 1e-12 * max(abs(low), abs(high), 1e-300):
-        spread = abs(low) or 1.0
+    if spread <= 1e-12 * max(abs(low), abs(high)) or spread < 1 / LARGEST:
+        spread = abs(low) if abs(low) > 1 / LARGEST else 1.0
         return low - spread / 2, high + spread / 2
     return low - margin * spread, high + margin * spread
 

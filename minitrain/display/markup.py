@@ -15,6 +15,7 @@ LINE = "1px solid rgba(128,128,128,.3)"
 QUIET = "opacity:.7"
 MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace"
 ROOT = "font-family:system-ui,sans-serif;font-size:13px;line-height:1.5;overflow-x:auto;margin:.3em 0"
+LINES = f"white-space:pre-wrap;margin:.3em 0;padding:0;background:none;color:inherit;{MONO};font-size:.95em"
 CELL = f"padding:.15em 1.2em .15em 0;border:none;border-bottom:{LINE};vertical-align:top;max-width:40em;"
 
 T = TypeVar("T")

@@ -21,8 +21,8 @@ VISIBLE = {" ": "·", "\n": "↵", "\t": "→"}
 class AttentionView:
     """The attention pattern of one head or of all heads over tokens. A notebook shows it as grids.
 
-    Each row is a query, each column a key: the stronger the color of a field, the more the query takes from the key. Fields that are
-    large enough have their share in percent.
+    Each row is a query, each column a key: the stronger the color of a field, the more the query takes from the key.
+    Fields that are large enough have their share in percent.
 
     Args:
         weights: (H, T, S), (1, H, T, S) or (T, S), as `capture` gives them for ``blocks.0.attention.weights``.
@@ -65,7 +65,7 @@ class AttentionView:
         queries = list(tokens)[max(0, len(tokens) - rows) :] if queries is None else queries
         if (len(queries), len(tokens)) != (rows, columns):
             raise ShapeError(
-                f"AttentionView: {len(tokens)} tokens for {columns} keys, and {len(queries)} labels for {rows} queries; "
+                f"AttentionView: {len(tokens)} tokens for {columns} keys and {len(queries)} labels for {rows} queries; "
                 "give one for each, and queries=... if these are not the last of the tokens"
             )
         self.heads = range(heads) if head is None else range(head, head + 1)

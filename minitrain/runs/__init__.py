@@ -34,4 +34,3 @@ from .report import RunResult as RunResult
 from .run import Run as Run
 from .run import resume_run as resume_run
 from .run import start_run as start_run
-from .view import RunView as RunView

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data import Tokenizer
 from ..data.tokens.token_array import TokenArray
-from ..display.markup import block, element, shown
+from ..display.markup import LINES, block, element, shown
 from ..errors import DataError
 from ..folder import RunFolder
 from ..folder.names import CONFIG, METRICS, PLOTS, REPORT, SAMPLE
@@ -60,7 +60,7 @@ class RunResult:
 
     @shown
     def _repr_html_(self) -> str:
-        return block(element("pre", self.describe(), style="margin:0"), loss_curves(self.training.history.curves()))
+        return block(element("pre", self.describe(), style=LINES), loss_curves(self.training.history.curves()))
 
     def describe(self) -> str:
         """The summary that the command line prints."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..display.markup import GREEN, MONO, RED, block, element, shown
+from ..display.markup import GREEN, LINES, RED, block, element, shown
 from ..testing.report import GradientMismatch, GradientReport, table_of_arguments
 
 BOX = "border-left:4px solid {color};padding:.2em .8em"
-LINES = f"white-space:pre-wrap;margin:.3em 0;padding:0;background:none;color:inherit;{MONO};font-size:.95em"
 
 
 class Verdict(NamedTuple):

@@ -24,6 +24,9 @@ def draw_schedule(schedule: Callable[[int], float], steps: int | None = None) ->
         schedule: gives the rate of each update.
         steps: how many updates to draw; ``None`` for what its settings say.
     """
+    title = ""
+    if getattr(schedule, "optimizer", None) is not None:  # a scheduler, which has its schedule inside
+        title, schedule = f"{type(schedule).__name__}: ", schedule.schedule  # type: ignore[attr-defined]
     steps = steps or length_of(schedule)
     peak = int(getattr(schedule, "warmup_steps", 0))
     shown = np.unique([*np.linspace(0, steps - 1, MOST - 2).astype(int), min(peak, steps - 1)])
@@ -31,7 +34,7 @@ def draw_schedule(schedule: Callable[[int], float], steps: int | None = None) ->
     plot = line_plot(
         [Line("", shown, rates)], ylabel="learning rate", from_zero=True, marks=_phases(schedule, steps, shown, rates)
     )
-    return joined([element("div", code(_settings(schedule))), plot])
+    return joined([element("div", code(f"{title}{schedule!r}")), plot])
 
 
 def length_of(schedule: Any) -> int:
@@ -59,9 +62,3 @@ def _phases(schedule: Any, steps: int, shown: Any, rates: list[float]) -> list[t
     if decay := getattr(schedule, "decay_steps", 0):
         phases.append((float(steps - decay), float(steps), "decay"))
     return phases
-
-
-def _settings(schedule: Any) -> str:
-    own = type(schedule)
-    bound = getattr(schedule, "optimizer", None) is not None  # a scheduler
-    return f"{own.__name__}: {schedule.schedule!r}" if bound else repr(schedule)
