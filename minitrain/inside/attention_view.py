@@ -15,7 +15,7 @@ from ..errors import ConfigError, ShapeError
 WIDE, WIDEST, READABLE = 460.0, 700.0, 9.0  # pixels of the pattern of one head, and of a cell with a label
 NARROW = 190.0  # pixels of each of several
 CELLS = (1.0, 30.0)  # pixels of a cell: the smallest and the largest
-VISIBLE = {" ": "·", "\n": "↵", "\t": "→"}
+VISIBLE = {"\n": "↵", "\t": "→"}
 
 
 class AttentionView:
@@ -29,6 +29,7 @@ class AttentionView:
         tokens: a label for each of the S keys, such as the characters of a text.
         queries: a label for each of the T queries; by default they are the last T of the tokens.
         head: which head to show; ``None`` for all.
+        largest: the share with the full color; ``None`` for the largest that is shown.
         title: what stands above.
 
     Raises:
@@ -48,6 +49,7 @@ class AttentionView:
         *,
         queries: Sequence[str] | None = None,
         head: int | None = None,
+        largest: float | None = None,
         title: str = "",
     ) -> None:
         patterns = np.asarray(to_numpy(weights), np.float64)
@@ -70,6 +72,7 @@ class AttentionView:
             )
         self.heads = range(heads) if head is None else range(head, head + 1)
         self.patterns, self.title = patterns[self.heads.start : self.heads.stop], title
+        self.largest = largest or float(self.patterns.max(initial=0.0)) or 1.0
         self.rows, self.columns = ([_visible(str(label)) for label in labels] for labels in (queries, tokens))
 
     def __repr__(self) -> str:
@@ -81,15 +84,20 @@ class AttentionView:
         alone = len(self.patterns) == 1
         size = max(self.patterns.shape[1:], default=1)
         cell = float(np.clip((max(WIDE, min(READABLE * size, WIDEST)) if alone else NARROW) / size, *CELLS))
-        largest = float(self.patterns.max(initial=0.0)) or 1.0
         grids = [
-            element("span", heat_map(one, self.rows, self.columns, cell=cell, largest=largest, title=f"head {head}"))
+            element(
+                "span", heat_map(one, self.rows, self.columns, cell=cell, largest=self.largest, title=f"head {head}")
+            )
             for head, one in zip(self.heads, self.patterns, strict=True)
         ]
-        note = f"row: the token that looks; column: where it looks; the strongest color is {largest:.0%}"
+        note = f"row: the token that looks; column: where it looks; the strongest color is {self.largest:.0%}"
         title = [element("div", element("b", self.title))] if self.title else []
         return block(*title, element("div", *grids, style="display:flex;flex-wrap:wrap;gap:.8em"), quiet(note))
 
 
 def _visible(label: str) -> str:
-    return "".join(VISIBLE.get(letter, letter) for letter in label)
+    """A label whose line breaks can be seen, and its spaces where it begins or ends with some."""
+    inner = label.strip(" ")
+    before = len(label) - len(label.lstrip(" "))
+    spaced = "·" * before + inner + "·" * (len(label) - len(inner) - before)
+    return "".join(VISIBLE.get(letter, letter) for letter in spaced)

@@ -15,7 +15,8 @@ from .loss_curves import loss_curves
 from .time_left import TOKENS, TimeLeft
 
 WIDTH = 24  # characters of the bar
-PAUSE = 0.5  # seconds between two changes, at least: some milliseconds of drawing are then one part in a hundred
+PAUSE = 0.5  # seconds between two changes, at least
+REST = 50  # times as long as drawing took: the curves of a long run take longer
 
 
 class NotebookProgress:
@@ -45,7 +46,7 @@ class NotebookProgress:
         self._step, self._metrics = first_step, ""
         self._history = history or MetricsCollector()
         self._handle: Any = None
-        self._shown_at = 0.0
+        self._shown_at, self._pause = 0.0, PAUSE
 
     def __enter__(self) -> NotebookProgress:
         display = importlib.import_module("IPython.display").display
@@ -60,7 +61,7 @@ class NotebookProgress:
     def advance(self, step: int) -> None:
         """Move the bar, if the last change was a while ago."""
         self._step = step
-        if self._time.elapsed() - self._shown_at >= PAUSE:
+        if self._time.elapsed() - self._shown_at >= self._pause:
             self._show()
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -80,8 +81,10 @@ class NotebookProgress:
         self._show()
 
     def _show(self) -> None:
-        self._shown_at = self._time.elapsed()
+        begun = self._time.elapsed()
         self._handle.update(self._content(), raw=True)
+        self._shown_at = self._time.elapsed()
+        self._pause = max(PAUSE, REST * (self._shown_at - begun))
 
     def _content(self) -> dict[str, str]:
         done = WIDTH * self._step // max(1, self._last)

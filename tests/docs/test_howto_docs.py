@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -18,6 +19,7 @@ from minitrain.training import CALLBACKS
 from tests.helpers.pages import here as here  # a fixture
 from tests.helpers.pages import run, snippets
 from tests.helpers.places import ROOT
+from tests.helpers.texts.html_checks import Page
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -59,6 +61,20 @@ def test_looking_inside() -> None:
     assert names["importance"].shape == (1, 5)
     assert np.abs(names["patched"] - logits).max() > 1e-6
     assert names["patched"][0, :3].tolist() == logits[0, :3].tolist(), "earlier positions see nothing of it"
+
+
+def test_notebooks() -> None:
+    spec = importlib.util.spec_from_file_location("shown_results", ROOT / "docs" / "shown_results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    shown = list(hooks.results((ROOT / "docs" / "howto" / "notebooks.md").read_text(encoding="utf-8")))
+    assert len(shown) == 9
+    assert all(Page(html).text for html in shown)
+    assert [number for number, html in enumerate(shown) if "<svg" in html] == [0, 3, 6, 8]
+    names = page("notebooks")
+    assert names["run"].trainer.state.step == 200
 
 
 def test_your_own_data() -> None:
