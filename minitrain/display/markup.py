@@ -74,6 +74,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence
     def row(kind: str, cells: Sequence[str]) -> Html:
         styles = [CELL + f"text-align:{'right' if column in right else 'left'}" for column in range(len(cells))]
         styles[:-1] = [f"{style};white-space:nowrap" for style in styles[:-1]]
+        styles = [f"{style};font-weight:{'bold' if kind == 'th' else 'inherit'}" for style in styles]
         made = (element(kind, cell, style=style) for cell, style in zip(cells, styles, strict=True))
         return element("tr", joined(made), style="background:transparent")
 
