@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..display.markup import block, element, shown, table
 from ..errors import DataError
 from ..settings.better import best_of, check_mode
 from .diagnosis import Diagnosis, diagnose
+from .loss_curves import loss_curves
 
 
 class MetricsCollector:
@@ -132,8 +134,21 @@ class MetricsCollector:
         """
         from ..plotting.by_kind import plot_history
 
-        curves = {name: (self.get_steps(name), self.get_metric(name)) for name in self._values}
-        return plot_history(curves, save_dir, counted=self.counted)
+        return plot_history(self.curves(), save_dir, counted=self.counted)
+
+    def curves(self) -> dict[str, tuple[list[int], list[float]]]:
+        """The steps and the values of every metric by name. They are those in use, not copies."""
+        return {name: (self._steps[name], values) for name, values in self._values.items()}
+
+    @shown
+    def _repr_html_(self) -> str:
+        columns = ("latest", "best", "mean", "std")
+        rows = [
+            [name, *(f"{row[column]:,.5g}" for column in columns)] for name, row in self.get_summary().items() if name
+        ]
+        metrics = table(["metric", *columns], rows, right=(1, 2, 3, 4))
+        summary = element("summary", "all metrics", style="cursor:pointer")
+        return block(loss_curves(self.curves()), element("details", summary, metrics, class_="minitrain"))
 
     def until(self, step: int) -> MetricsCollector:
         """A history with the metrics up to ``step``."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data import Tokenizer
 from ..data.tokens.token_array import TokenArray
+from ..display.markup import LINES, block, element, shown
 from ..errors import DataError
 from ..folder import RunFolder
 from ..folder.names import CONFIG, METRICS, PLOTS, REPORT, SAMPLE
@@ -19,6 +20,7 @@ from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
 from ..records.collector import MetricsCollector
 from ..records.jsonl import metrics_of, read_metrics
+from ..records.loss_curves import loss_curves
 from ..reports.html import write_html_report
 from ..trainers.base import perplexity
 from ..training.result import TrainResult
@@ -55,6 +57,10 @@ class RunResult:
 
     def __repr__(self) -> str:
         return f"<RunResult of {self.run_dir}: {self.training.step} steps, validation loss {self.validation.loss:.4f}>"
+
+    @shown
+    def _repr_html_(self) -> str:
+        return block(element("pre", self.describe(), style=LINES), loss_curves(self.training.history.curves()))
 
     def describe(self) -> str:
         """The summary that the command line prints."""

@@ -13,9 +13,12 @@ import numpy as np
 from ..backend.arrays import Array
 from ..errors import ConfigError, MinitrainError
 from ..testing.gradients import check_gradients
+from ..testing.report import GradientMismatch, GradientReport
 from ..testing.settings import CheckSettings
 from .verdict import Verdict
 
+Judgement = tuple[bool, str, GradientReport | GradientMismatch | None]
+"""Whether an answer is right, the findings in words, and those of the gradient checker."""
 NOT_WRITTEN = "The function returns None: it is not written yet, or a return is missing."
 
 
@@ -63,12 +66,12 @@ class Exercise:
 
     def check(self, answer: Callable[..., Any]) -> Verdict:
         """Judge an answer; counts as an attempt if it is not right."""
-        passed, findings = self._judge(answer)
+        passed, findings, gradients = self._judge(answer)
         self.passed = passed
         if passed:
-            return Verdict(self.name, True, findings)
+            return Verdict(self.name, True, findings, gradients=gradients)
         self.attempts += 1
-        return Verdict(self.name, False, findings, self._hint(findings))
+        return Verdict(self.name, False, findings, self._hint(findings), gradients)
 
     def expect(self, wrong: Callable[..., Any], words: str) -> None:
         """Assert that a wrong answer gets the right hint; for the authors of exercises.
@@ -80,19 +83,21 @@ class Exercise:
         Raises:
             AssertionError: if the answer passes, or the words are missing.
         """
-        passed, findings = self._judge(wrong)
+        passed, findings, _ = self._judge(wrong)
         advice = self._advice(findings) or ""
         assert not passed, f"{self.name}: a wrong answer passes; it should be told {words!r}"
         assert words in findings + advice, f"{self.name}: {words!r} is not in:\n{findings}\n{advice}"
         self.mistakes.append(findings)
 
-    def _judge(self, answer: Callable[..., Any]) -> tuple[bool, str]:
+    def _judge(self, answer: Callable[..., Any]) -> Judgement:
         try:
             return self._judge_backward(answer) if self.forward is not None else self._judge_value(answer)
+        except GradientMismatch as error:
+            return False, str(error), error
         except MinitrainError as error:
-            return False, str(error)
+            return False, str(error), None
         except Exception as error:  # whatever the reader's code raises
-            return False, _where(error)
+            return False, _where(error), None
 
     def _values(self) -> dict[str, Any]:
         rng = np.random.default_rng(self.seed)
@@ -101,27 +106,28 @@ class Exercise:
             for name, given in self.inputs.items()
         }
 
-    def _judge_backward(self, answer: Callable[..., Any]) -> tuple[bool, str]:
+    def _judge_backward(self, answer: Callable[..., Any]) -> Judgement:
         assert self.forward is not None
         values = self._values()
         out, cache = self.forward(*values.values())
         if answer(np.ones_like(out), cache) is None:
-            return False, NOT_WRITTEN
+            return False, NOT_WRITTEN, None
         settings = CheckSettings(seed=self.seed, tolerance=self.tolerance)
-        return True, str(check_gradients((self.forward, answer), *values.values(), settings=settings))
+        report = check_gradients((self.forward, answer), *values.values(), settings=settings)
+        return True, str(report), report
 
-    def _judge_value(self, answer: Callable[..., Any]) -> tuple[bool, str]:
+    def _judge_value(self, answer: Callable[..., Any]) -> Judgement:
         assert self.reference is not None
         expected, found = self.reference(*self._values().values()), answer(*self._values().values())
         if found is None:
-            return False, NOT_WRITTEN
+            return False, NOT_WRITTEN, None
         wanted, got = _as_tuple(expected), _as_tuple(found)
         if len(wanted) != len(got):
             returned = "1 result" if len(got) == 1 else f"{len(got)} results"
-            return False, f"It returns {returned}, and {len(wanted)} are asked for."
+            return False, f"It returns {returned}, and {len(wanted)} are asked for.", None
         lines = [_compare(i, a, b, self.tolerance) for i, (a, b) in enumerate(zip(got, wanted, strict=True))]
         wrong = [line for line in lines if line]
-        return not wrong, "\n".join(wrong) or "The results agree with the reference."
+        return not wrong, "\n".join(wrong) or "The results agree with the reference.", None
 
     def _hint(self, findings: str) -> str:
         advice = self._advice(findings)
