@@ -67,6 +67,8 @@ def test_ordinary_trainings_raise_no_alarm() -> None:
 NOISE = rng(0).standard_normal(200)
 RISING = [*np.linspace(3, 1.5, 50), *np.linspace(1.5, 6, 40)]
 BACK = list(np.concatenate([np.linspace(3.3, 2.9, 20), np.linspace(2.9, 3.15, 60)]) + 0.02 * NOISE[:80])
+SPIKE = [5.0 if i == 60 else loss for i, loss in enumerate(power(1, noise=0.01))]
+SETTLED = list(0.35 + 0.35 * 0.96 ** np.arange(150))
 LINE = list(np.linspace(3.3, 3.0, 60) + 0.01 * NOISE[:60])
 
 
@@ -85,16 +87,16 @@ LINE = list(np.linspace(3.3, 3.0, 60) + 0.01 * NOISE[:60])
         ("turned back", "weight decay", {"train_loss": BACK, "val_loss": BACK[::10]}),
         ("overfitting", "2.4", {"train_loss": list(np.linspace(3, 1, 50)), "val_loss": [3, 2.5, 2.4, 2.5, 2.6, 2.8]}),
         ("rough start", "4.4", {"train_loss": [3.3, 3.2, 4.4, *power(2.5, start=3.3, points=60, noise=0.01)]}),
-        ("spike", "to 5 at record 60", {"train_loss": [5.0 if i == 60 else x for i, x in enumerate(power(1, noise=0.01))]}),
+        ("spike", "to 5 at record 60", {"train_loss": SPIKE}),
         ("slow", "straight line", {"train_loss": LINE, "grad_norm": list(1 + 0.1 * NOISE[:60])}),
         ("plateau", "stands at 1.997", {"train_loss": list(2 + 0.05 * NOISE)}),
-        ("plateau", "0.2 from 5", {"train_loss": list(0.35 + 0.35 * 0.96 ** np.arange(150)), "grad_norm": list(np.geomspace(5, 0.2, 150))}),
+        ("plateau", "0.2 from 5", {"train_loss": SETTLED, "grad_norm": list(np.geomspace(5, 0.2, 150))}),
         ("vanishing gradients", "1.0e-09", {"grad_norm": [1e-9] * 5}),
         ("vanishing gradients", "of b", {"grad_norm.a": [1.0], "grad_norm.b": [1e-8]}),
         ("dead units", "90%", {"dead.feed_forward": [0.2, 0.9]}),
-        ("dead units", "shot up to 90", {"train_loss": [2.6, 9, 90, *[2.3] * 40], "grad_norm": [9, 40, 90, *[0.1] * 40]}),
+        ("dead units", "up to 90", {"train_loss": [2.6, 9, 90, *[2.3] * 40], "grad_norm": [9, 40, 90, *[0.1] * 40]}),
     ],
-)  # fmt: skip
+)
 def test_a_trouble_is_named_with_evidence_cause_and_advice(kind: str, words: str, history: dict[str, Any]) -> None:
     found = diagnose(history)
     assert [one.kind for one in found] == [kind]
@@ -128,7 +130,7 @@ def test_a_flat_end_under_a_rate_that_came_down_is_no_plateau() -> None:
 
 
 def test_a_loss_that_rises_with_its_rate_has_not_turned_back() -> None:
-    assert kinds(train_loss=BACK, lr=[*np.linspace(1, 0.1, 24), *[1.0] * 56]) == []
+    assert "turned back" not in kinds(train_loss=BACK, lr=[*np.linspace(1, 0.1, 24), *[1.0] * 56])
 
 
 @given(st.lists(st.integers(-3, 12), min_size=1, max_size=60))

@@ -88,7 +88,7 @@ def unstable(c: Curves) -> Diagnosis | None:
     late = c.loss[len(c.loss) // 2 :]
     jump, around = float(np.abs(np.diff(late)).mean()), float(late.mean())
     one_way = abs(late[-1] - late[0]) > 0.25 * np.abs(np.diff(late)).sum()
-    if one_way or not (jump > 0.25 * abs(around) and jump > 0.25 * c.fall):
+    if one_way or not (jump > 0.2 * abs(around) and jump > 0.25 * c.fall):
         return None
     return Diagnosis(
         "unstable",
@@ -121,7 +121,8 @@ def too_good(c: Curves) -> Diagnosis | None:
 def wrong_start(c: Curves) -> Diagnosis | None:
     """A first loss above that of guessing."""
     guess = c.levels.guess
-    if guess is None or not len(c.loss) or not c.loss[0] > 1.1 * guess + 4 * noise_of(c.loss[: 2 * FEW]):
+    noise = 4 * c.noise / max(float(c.smooth[-1]), 1e-12) if len(c.loss) else 0.0
+    if guess is None or not len(c.loss) or not c.loss[0] > guess * (1.1 + min(noise, 0.2)):
         return None
     return Diagnosis(
         "wrong start",
@@ -181,7 +182,7 @@ def died_in_a_spike(c: Curves) -> Diagnosis | None:
     before = float(c.norm[: at + 1].max())
     flat = abs(late[: len(late) // 2].mean() - late[len(late) // 2 :].mean()) < 0.01 * late.mean()
     if not (
-        at < half and c.loss[at] > 2 * c.loss[0] and flat and late.mean() > 0.8 * c.loss[0] and norm < 0.1 * before
+        at < half and c.loss[at] > 3 * c.loss[0] and flat and late.mean() > 0.8 * c.loss[0] and norm < 0.05 * before
     ):
         return None
     return Diagnosis(

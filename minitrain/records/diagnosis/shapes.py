@@ -87,7 +87,7 @@ def slow(c: Curves) -> Diagnosis | None:
     first, second = parts[0] - parts[1], parts[1] - parts[2]
     if not (c.fall < 0.15 * c.loss[0] and second > 0.5 * first and second > 4 * error):
         return None
-    if len(c.norm) and float(np.median(last_part(c.norm, 3))) < 0.7 * float(np.median(c.norm[: len(c.norm) // 3 + 1])):
+    if len(c.norm) and float(np.median(last_part(c.norm, 3))) < 0.7 * float(np.median(c.norm[: len(c.norm) // 10 + 1])):
         return None
     norm = (
         f", and the gradient is as large as at the beginning ({np.median(last_part(c.norm, 3)):.3g})"
@@ -114,7 +114,9 @@ def plateau(c: Curves) -> Diagnosis | None:
     stands = gain < 0.01 * gained and gain + 2 * error < 0.02 * gained and still
     never = c.fall < max(0.01 * abs(late), 3 * error) and gain < 2 * error
     settled = _settled(c)
-    if not (stands or never or settled):
+    floor = c.levels.floor
+    at_floor = floor is not None and late < 1.2 * floor  # there is nothing more to learn
+    if at_floor or not (stands or never or settled):
         return None
     share = ""
     if c.levels.guess:
