@@ -18,12 +18,14 @@ class Verdict(NamedTuple):
         passed: whether the answer is right.
         findings: what was checked, or what is wrong.
         hint: what to think of next; empty if the answer is right.
+        advice: what is known of this very mistake; empty if nothing is.
     """
 
     name: str
     passed: bool
     findings: str
     hint: str = ""
+    advice: str = ""
 
     @property
     def title(self) -> str:
@@ -31,12 +33,14 @@ class Verdict(NamedTuple):
         return f"{self.name}: right" if self.passed else f"{self.name}: not yet"
 
     def __repr__(self) -> str:
-        hint = f"\nHint: {self.hint}" if self.hint else ""
-        return f"{self.title}\n{self.findings}{hint}"
+        lines = [self.title, self.findings]
+        lines += [f"{word}: {text}" for word, text in (("Advice", self.advice), ("Hint", self.hint)) if text]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        hint = f"<p><b>Hint.</b> {html.escape(self.hint)}</p>" if self.hint else ""
+        parts = [(word, text) for word, text in (("Advice", self.advice), ("Hint", self.hint)) if text]
+        words = "".join(f"<p><b>{word}.</b> {html.escape(text)}</p>" for word, text in parts)
         return (
             f'<div style="{BOX.format(color=RIGHT if self.passed else WRONG)}"><b>{html.escape(self.title)}</b>'
-            f'<pre style="{LINES}">{html.escape(self.findings)}</pre>{hint}</div>'
+            f'<pre style="{LINES}">{html.escape(self.findings)}</pre>{words}</div>'
         )
