@@ -97,7 +97,7 @@ def _order(found: Array, expected: Array) -> str:
 
 
 def _signs(found: Array, expected: Array) -> str:
-    return "some elements have the wrong sign, all sizes are right" if _same(abs(found), abs(expected)) else ""
+    return "all sizes are right, and some signs are wrong" if _same(abs(found), abs(expected)) else ""
 
 
 def _by_input(found: Array, expected: Array, inputs: Mapping[str, Array]) -> str:

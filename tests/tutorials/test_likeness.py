@@ -45,7 +45,7 @@ def only(axis: int, at: int):
         (RIGHT[:, ::-1], "along axis 1, it is the wrong way round"),
         (np.roll(RIGHT, -1, 0), "along axis 0, all are one place early"),
         (np.random.default_rng(0).permutation(RIGHT.ravel()).reshape(4, 5), "in the wrong places"),
-        (abs(RIGHT), "some elements have the wrong sign"),
+        (abs(RIGHT), "some signs are wrong"),
         (RIGHT * X, "there is a factor too many: x"),
         (RIGHT / ROW, "a factor is missing: times row"),
         (RIGHT - ROW, "a term is missing: plus row"),
