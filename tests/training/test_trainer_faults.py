@@ -240,7 +240,7 @@ def test_a_sample_that_is_not_finite_is_named_and_no_rate_is_advised(accumulatio
         progress=False,
     )
     with pytest.raises(
-        BadSampleError, match="array 0 of the batch holds NaN, first in its sample 9; .*no learning rate"
+        BadSampleError, match=r"array 0 of the batch holds NaN, first in its sample 9; .*no learning rate"
     ):
         trainer.train()
 
