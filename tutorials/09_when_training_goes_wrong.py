@@ -30,6 +30,7 @@ from minitrain.training import ActivationStatistics, NaNGuard
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## Three tasks
@@ -118,8 +119,8 @@ def train(model, optimizer, batches, validation, *, steps=150, schedule=None):
 # - A model that looks at nothing, but knows how frequent each letter is, has the entropy of these frequencies,
 #   $-\sum_i p_i \ln p_i$. A model that *stands still* there has not learned to use its input.
 # - A model that knows only the letter before has the entropy of pairs, given the first letter. A GPT should come
-#   *below* it sooner or later. But English text is not certain: no honest model of single letters, that sees 16 of
-#   them, comes near 0.
+#   *below* it sooner or later. But the next letter of English text is not certain. So no honest model that sees
+#   16 letters comes near 0.
 
 # %%
 frequent = unigram_nats(tokens[:180_000], held_out, V)
@@ -161,11 +162,11 @@ plt.show()
 # ({{ one_letter:.2f | 2.3 ± 0.05 }}). Training and validation lie on each other: in 150 steps no letter is seen
 # twice.
 #
-# **Exercise 1.** Write the entropy, in nats, of a list of counts. It is the second number, and you will want it for
+# **Exercise 1.** Write the entropy, in nats, of an array of counts. It is the second number, and you will want it for
 # every classifier: the loss of a model that has learned nothing but the frequencies of the classes. A count may be 0.
 
 
-# %%
+# %% tags=["folded"]
 def reference_entropy(counts):
     p = counts[counts > 0] / counts.sum()
     return -(p * np.log(p)).sum()
@@ -223,10 +224,18 @@ entropy_exercise.expect(lambda counts: None, "not written yet")
 #
 # Each of the next twelve runs has **one** mistake. These are the causes, in alphabetical order:
 #
-# > a broken sample in the data · a rate that is too high · a rate that is too low · an unlucky seed · batches that
-# are too > small · dead ReLUs · forgotten `zero_grad` · no warm-up · targets that were shuffled · the future is
-# visible (no causal > mask) · validation data is part of the training data · weight decay on everything, and too
-# much of it
+# - a broken sample in the data
+# - a rate that is too high
+# - a rate that is too low
+# - an unlucky seed
+# - batches that are too small
+# - dead ReLUs (they put out 0 for every input)
+# - forgotten `zero_grad`
+# - no warm-up
+# - targets that were shuffled
+# - the future is visible (no causal mask)
+# - validation data is part of the training data
+# - weight decay on everything, and too much of it
 #
 # The code of the runs is in the next cell, folded. **Run it, but do not open it yet.** Every run also has a
 # *repaired* twin, for later.
@@ -359,8 +368,8 @@ plt.show()
 # | K (XOR) | | |
 # | L (text) | | |
 #
-# Now one after the other. Beside each broken run stands the repaired one, and below it what minitrain's own
-# diagnosis says about both. `diagnose(history)` is a list of rules over the recorded curves. It knows neither the
+# Have you guessed? The answers follow. Beside each broken run stands the repaired one, and below it what minitrain's
+# own diagnosis says about both. `diagnose(history)` is a list of rules over the recorded curves. It knows neither the
 # data nor the code. What you know before a run, you can tell it: the loss of guessing, the loss of the frequencies,
 # and, if you know one, a floor that no honest model gets below. For letters, that is the 0.7 of people (Shannon, 1951).
 # For the 100 pictures of C, of whose labels a fifth are random, it is the entropy of such labels: 82 % right, and 2 %
@@ -401,7 +410,7 @@ def show(letter):
 
 
 # %% [markdown]
-# ### A: targets that were shuffled
+# ### Run A
 
 # %%
 show("A")
@@ -419,7 +428,7 @@ show("A")
 # **The library** names it, once it knows that 2.86 has a meaning. From the curve alone it sees a plateau at most. You
 # computed the number beforehand; give it away.
 #
-# ### B: a rate that is too high
+# ### Run B
 
 # %%
 show("B")
@@ -436,7 +445,7 @@ show("B")
 #
 # **The library** is right: NaN *after a climb*, so it is the rate.
 #
-# ### C: validation data is part of the training data
+# ### Run C
 
 # %%
 show("C")
@@ -459,7 +468,7 @@ shared = shared_samples(pixels[:100], pixels[:50])
 # good. What can see it is a look at the data: `shared_samples(train, held_out)` finds {{ len(shared) | 50 ± 0 }} of the
 # 50 validation pictures among the 100. In the repaired run the library sees the overfitting.
 #
-# ### D: a broken sample
+# ### Run D
 
 # %%
 show("D")
@@ -505,7 +514,7 @@ print("pictures that are not finite:", np.flatnonzero(~np.isfinite(damaged).all(
 # **The library** makes the same difference as you: no climb, so it is a sample and not the rate. The trainer, which has
 # the batch at hand, names the sample.
 #
-# ### E: forgotten `zero_grad`
+# ### Run E
 
 # %%
 show("E")
@@ -524,7 +533,7 @@ show("E")
 # **The library** finds it by a detail that is easy to miss: the norm of one batch's gradient jumps from step to step,
 # since batches differ. This norm does not jump. It is a sum.
 #
-# ### F: a rate that is too low
+# ### Run F
 
 # %%
 show("F")
@@ -543,7 +552,7 @@ show("F")
 # the rate is too low or the run too short, and says so. A rate that is only somewhat too low looks like any healthy
 # run: slow is visible next to fast.
 #
-# ### G: dead ReLUs
+# ### Run G
 
 # %%
 show("G")
@@ -581,7 +590,7 @@ for one in result.history.diagnose_training_issues():
 # near its beginning since then, and the gradient all but vanished. With `ActivationStatistics` in the trainer it need
 # not conclude. It counts.
 #
-# ### H: the future is visible
+# ### Run H
 
 # %%
 show("H")
@@ -622,7 +631,7 @@ assert found[0] == 0 and found[1] > 1e-6
 # **The library** has this test too, as `future_leak(model, tokens)`. Its diagnosis needs the floor. Without that it
 # sees a beautiful run.
 #
-# ### I: batches that are too small
+# ### Run I
 
 # %%
 show("I")
@@ -639,7 +648,7 @@ show("I")
 #
 # **The library** says "unstable" and suggests just that.
 #
-# ### J: weight decay on everything
+# ### Run J
 
 # %%
 show("J")
@@ -648,18 +657,18 @@ show("J")
 # **Signature.** The loss falls for ten steps. Then both losses *turn back up together*, and settle between guessing
 # and the letter frequencies. The gradient does not vanish: it pulls, and something pulls against it.
 #
-# **Cause.** A decay of 10 on all weights, gains of the norms included. AdamW multiplies each weight by $1 -
+# **Cause.** A decay of 10 on all weights, those of the norms included. AdamW multiplies each weight by $1 -
 # \text{lr} \cdot 10$, at the peak by 0.8, in each step. The turn comes when the warm-up is over and the rate is at
 # its highest. Small weights mean logits near zero, and those mean guessing.
 #
-# **Cure.** A decay near 0.1, on matrices only. minitrain leaves gains and biases alone by itself; here a
+# **Cure.** A decay near 0.1, on matrices only. minitrain leaves norms and biases alone by itself; here a
 # `ParamGroup` overruled that.
 #
 # **The library** says "turned back", and not "overfitting". That would mean that the two losses move *apart*, and they
 # lie on each other. It names the decay as one of two suspects. Which one it is, the curves do not say; the norms of the
 # weights would (`WeightStatistics`).
 #
-# ### K: an unlucky seed
+# ### Run K
 
 # %%
 show("K")
@@ -669,9 +678,9 @@ show("K")
 # {{ broken["K"]["train_loss"][-1]:.3f | 0.35 ± 0.01 }}, which is $\frac12 \ln 2 = 0.347$. Two of the four points are
 # solved, with a loss near 0. For the other two, the model is undecided, $\ln 2$ each.
 #
-# **Cause.** Three hidden ReLUs. XOR needs two, at the right places. From these initial weights,
-# gradient descent ends in a valley from which no downhill path leads out. (The jumps of the gradient are kinks: one
-# of the four points crosses the edge of a ReLU.)
+# **Cause.** An unlucky seed. The network has three hidden ReLUs, and XOR needs two of them at the right places. From
+# these initial weights, gradient descent ends in a valley from which no downhill path leads out. (The jumps of the
+# gradient are kinks: one of the four points crosses the edge of a ReLU.)
 #
 # **Cure.** Another seed shows what it is. More units make it rare:
 
@@ -695,7 +704,7 @@ stuck = {hidden: sum(end > 0.2 for end in ends[hidden]) for hidden in ends}
 # may be done" is among its words, and has to be: a network that has learned all there is to learn looks the same.
 # Only another seed can tell.
 #
-# ### L: no warm-up
+# ### Run L
 
 # %%
 show("L")
@@ -763,10 +772,11 @@ assert len(healthy["train_loss"]) == 150
 #
 # You know your task better than any library. So write rules *for your task*.
 #
-# **Exercise 2.** Is a first loss where it should be? Return, for each of several runs, whether its first loss lies
-# within 0.2 of guessing among its number of classes.
+# **Exercise 2.** Is a first loss where it should be? There are several runs: `losses` has the first loss of each, and
+# `classes` its number of classes. Return, for each run, whether the loss is at most 0.2 nats above or below that of
+# guessing evenly. `np.log(27)` is the natural logarithm.
 
-# %%
+# %% tags=["folded"]
 start_exercise = Exercise(
     "start_is_right",
     reference=lambda losses, classes: np.abs(losses - np.log(classes)) < 0.2,
@@ -822,7 +832,7 @@ start_exercise.expect(lambda losses, classes: None, "not written yet")
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def reference_spikes(norms, window, factor):
     found = np.zeros(len(norms), bool)
     for i in range(window, len(norms)):
@@ -938,6 +948,8 @@ def sorted_batches(step):
 
 
 thirteenth = digits_run(sorted_batches)
+
+# %%
 figure, axes = plt.subplots(figsize=(9, 3.4))
 draw_loss(axes, thirteenth, "digits", limit=4.6)
 axes.set(xlabel="step", ylabel="loss")
