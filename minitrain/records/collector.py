@@ -12,7 +12,7 @@ import numpy as np
 from ..display.markup import block, element, shown, table
 from ..errors import DataError
 from ..settings.better import best_of, check_mode
-from .diagnosis import Diagnosis, diagnose
+from .diagnosis import Diagnosis, LossLevels, diagnose
 from .loss_curves import loss_curves
 
 
@@ -27,6 +27,9 @@ class MetricsCollector:
             better if the name has "loss", "error", "perplexity", "norm" or "gap" in it.
         counted: what ``tokens_per_second`` counts, for the title of its picture.
 
+    Attributes:
+        levels: losses known beforehand, for `diagnose_training_issues`; set them if you know them.
+
     Raises:
         ConfigError: if a direction is neither.
     """
@@ -35,6 +38,7 @@ class MetricsCollector:
         self.directions, self.counted = dict(directions or {}), counted
         for name, mode in self.directions.items():
             check_mode(f"MetricsCollector: {name}", mode)
+        self.levels = LossLevels()
         self._values: dict[str, list[float]] = {}
         self._steps: dict[str, list[int]] = {}
 
@@ -116,8 +120,8 @@ class MetricsCollector:
         return self.directions.get(name, "min" if less else "max")
 
     def diagnose_training_issues(self) -> list[Diagnosis]:
-        """The troubles that the history shows, each with what to try; see `diagnosis`."""
-        return diagnose(self._values)
+        """The troubles that the history shows, each with its evidence, cause and advice; see `diagnose`."""
+        return diagnose(self._values, self.levels)
 
     def plot_history(self, save_dir: str | Path) -> list[Path]:
         """Draw every metric over the steps, one picture for each kind: losses, accuracies, rates and so on.
@@ -153,6 +157,7 @@ class MetricsCollector:
     def until(self, step: int) -> MetricsCollector:
         """A history with the metrics up to ``step``."""
         cut = MetricsCollector(self.directions, counted=self.counted)
+        cut.levels = self.levels
         for name, steps in self._steps.items():
             kept = [(at, value) for at, value in zip(steps, self._values[name], strict=True) if at <= step]
             if kept:

@@ -18,6 +18,7 @@ class Verdict(NamedTuple):
         passed: whether the answer is right.
         findings: what was checked, or what is wrong.
         hint: what to think of next; empty if the answer is right.
+        advice: what is known of this very mistake; empty if nothing is.
         gradients: what the gradient checker found, if it could judge the answer.
     """
 
@@ -25,6 +26,7 @@ class Verdict(NamedTuple):
     passed: bool
     findings: str
     hint: str = ""
+    advice: str = ""
     gradients: GradientReport | GradientMismatch | None = None
 
     @property
@@ -33,8 +35,9 @@ class Verdict(NamedTuple):
         return f"{self.name}: right" if self.passed else f"{self.name}: not yet"
 
     def __repr__(self) -> str:
-        hint = f"\nHint: {self.hint}" if self.hint else ""
-        return f"{self.title}\n{self.findings}{hint}"
+        lines = [self.title, self.findings]
+        lines += [f"{word}: {text}" for word, text in (("Advice", self.advice), ("Hint", self.hint)) if text]
+        return "\n".join(lines)
 
     @shown
     def _repr_html_(self) -> str:
@@ -45,6 +48,7 @@ class Verdict(NamedTuple):
                 found = table_of_arguments(mismatches, passed)
             case None:
                 found = element("pre", self.findings, style=LINES)
-        hint = [element("div", element("b", "Hint."), " ", self.hint)] if self.hint else []
+        told = [(word, text) for word, text in (("Advice.", self.advice), ("Hint.", self.hint)) if text]
+        words = [element("div", element("b", word), " ", text) for word, text in told]
         style = BOX.format(color=GREEN if self.passed else RED)
-        return block(element("div", element("b", self.title), found, *hint, style=style))
+        return block(element("div", element("b", self.title), found, *words, style=style))
