@@ -100,6 +100,10 @@ def loss_of(table: SampleTable) -> dict[str, float]:
     return {"val_loss": table.values()[LOSS], "val_tokens": int(table.rows[LOSS][:, 1].sum())}
 
 
+BY_FREQUENCY, EVENLY = "unigram frequencies", "uniform guess"
+"""The names of the baselines."""
+
+
 @dataclass(frozen=True)
 class Validation:
     """The loss on the held-out text, next to what guessing costs.
@@ -140,8 +144,8 @@ def baselines(train_tokens: TokenArray, val_tokens: TokenArray, vocab_size: int)
         vocab_size: number of token ids.
     """
     return {
-        "unigram frequencies": unigram_nats(train_tokens, val_tokens, vocab_size),
-        "uniform guess": uniform_nats(vocab_size),
+        BY_FREQUENCY: unigram_nats(train_tokens, val_tokens, vocab_size),
+        EVENLY: uniform_nats(vocab_size),
     }
 
 

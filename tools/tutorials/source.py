@@ -4,7 +4,7 @@
 |---|---|
 | ``exercise`` | the reader's own cell; the built notebook has it as it is |
 | ``solution`` | a solution, folded; left out of the teacher's edition |
-| ``folded`` | readers open it with a click: code that would give an answer away |
+| ``folded`` | readers open it with a click: code that would give an answer away, such as every ``Exercise`` |
 | ``hidden`` | runs, but readers do not see it: wrong answers, assertions |
 """
 
@@ -23,18 +23,22 @@ class TutorialError(Exception):
     """A notebook does not run, or is not what it says. The message names the notebook and the cell."""
 
 
+GALLERY = TUTORIALS / "gallery.py"
+"""The page of pictures: a notebook without exercises or a number."""
+
+
 def sources() -> list[Path]:
-    """All notebooks, in their order."""
+    """All numbered notebooks, in their order."""
     return sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
 
 
 def chosen(only: list[str] | None) -> list[Path]:
-    """The notebooks whose names begin with one of ``only``; all without it.
+    """The notebooks and the gallery whose names begin with one of ``only``; all without it.
 
     Raises:
         TutorialError: if one names no notebook.
     """
-    paths = sources()
+    paths = [*sources(), GALLERY]
     if not only:
         return paths
     for start in only:
@@ -47,7 +51,7 @@ def read(path: Path) -> Any:
     """The script as a notebook of ``nbformat``.
 
     Raises:
-        TutorialError: if a cell has an unknown tag.
+        TutorialError: if a cell has an unknown tag, or sets up an exercise in sight of the reader.
     """
     import jupytext
 
@@ -55,12 +59,19 @@ def read(path: Path) -> Any:
     for cell in notebook.cells:
         if unknown := tags(cell) - TAGS:
             raise TutorialError(f"{path.name}: unknown tag {sorted(unknown)[0]!r}; known are {', '.join(sorted(TAGS))}")
+        if sets_an_exercise(cell) and not tags(cell):
+            raise TutorialError(f"{path.name}: an Exercise has its answer in it; tag its cell 'folded'")
     return notebook
 
 
 def tags(cell: Any) -> set[str]:
     """The tags of a cell."""
     return set(cell.metadata.get("tags", ()))
+
+
+def sets_an_exercise(cell: Any) -> bool:
+    """Whether code sets up an exercise: it holds the hints and the answer."""
+    return cell.cell_type == "code" and " = Exercise(" in cell.source
 
 
 def first_line(cell: Any) -> str:
