@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,8 @@ def test_an_objective_with_a_loss_and_a_forward_alone() -> None:
     metrics = {"perplexity": Perplexity}
     found = Evaluator(own, [batch], metrics=metrics).run()
     assert found == pytest.approx(Evaluator(own.model, [batch], metrics=metrics).run(), rel=1e-6)
+    loose = SimpleNamespace(loss=own.model.loss, forward=own.model.forward)
+    assert Evaluator(loose, [batch], metrics=metrics).run() == found, "whose class has no loss"
     del Own.forward
     assert Evaluator(own, [batch], metrics={}).run()[LOSS] == found[LOSS], "no outputs are needed"
 
