@@ -40,6 +40,7 @@ ORDER = [
     "training",
     "probes",
     "trainers",
+    "tasks",
     "runs",
     "evaluation",
     "compat",

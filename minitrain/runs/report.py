@@ -1,4 +1,4 @@
-"""The end of a run on a text: the loss next to guessing, pictures, a sample, and a summary for the screen."""
+"""The end of a run: its result, pictures, and a summary for the screen."""
 
 from __future__ import annotations
 
@@ -7,25 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..data import Tokenizer
-from ..data.tokens.token_array import TokenArray
-from ..errors import DataError
 from ..folder import RunFolder
-from ..folder.names import CONFIG, METRICS, PLOTS, REPORT, SAMPLE
-from ..generation import continue_text
+from ..folder.names import CONFIG, METRICS, PLOTS, REPORT
 from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
 from ..records.collector import MetricsCollector
 from ..records.jsonl import metrics_of, read_metrics
 from ..reports.html import write_html_report
+from ..tasks import Outcome
 from ..trainers.base import perplexity
 from ..training.result import TrainResult
-from ..training.setup import Setup
 from ..versions import versions
-from .evaluation import Validation
-from .generation_config import GenerationConfig
 from .python_run import counted_in, written_settings
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
@@ -35,20 +27,20 @@ LOSS_PICTURE, RATE_PICTURE = "loss.png", "learning_rate.png"
 
 @dataclass(frozen=True)
 class RunResult:
-    """The result of a finished run on a text.
+    """The result of a finished run.
 
     Attributes:
         run_dir: the run folder.
         training: steps, speed, losses, the last checkpoint.
-        validation: loss on the whole validation split, next to guessing.
+        validation: what the model is worth on all of the held-out data.
         pictures: the PNG files drawn.
         report: the run in one HTML file.
-        sample: text the model wrote; empty with ``sample_tokens=0``.
+        sample: what the model made to be read, such as a text; empty if nothing.
     """
 
     run_dir: Path
     training: TrainResult
-    validation: Validation
+    validation: Outcome
     pictures: tuple[Path, ...]
     report: Path
     sample: str
@@ -146,33 +138,3 @@ def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sam
         versions=versions(),
         sample=sample,
     )
-
-
-def write_sample(
-    setup: Setup, tokenizer: Tokenizer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray
-) -> str:
-    """Let the model write a text of ``length`` tokens, and keep it in the run folder."""
-    if not length:
-        return ""
-    written = continue_text(
-        setup.model,
-        tokenizer,
-        how.prompt or _start_of_a_line(tokenizer, val_tokens),
-        length,
-        temperature=how.temperature,
-        top_k=how.top_k,
-        top_p=how.top_p,
-        key=setup.key.fold("sample"),
-        device=setup.device,
-    )
-    sample = f"{how.prompt or ''}{written}".strip("\n")
-    RunFolder(run_dir).write(SAMPLE, sample.encode() + b"\n")
-    return sample
-
-
-def _start_of_a_line(tokenizer: Tokenizer, val_tokens: TokenArray) -> str:
-    try:
-        tokenizer.encode("\n")
-        return "\n"
-    except DataError:  # a text of one line: go on from the held-out text's first token
-        return tokenizer.decode(np.asarray(val_tokens[:1], dtype=np.int32))

@@ -31,10 +31,9 @@ from minitrain.runs import (
     resume_run,
     start_run,
 )
-from minitrain.runs.model_config import MODEL_CONFIGS, MODELS, create_model
 from minitrain.runs.recipes.options import config_groups
-from minitrain.runs.report import write_sample
 from minitrain.settings.section import settings
+from minitrain.tasks.settings.model import MODEL_CONFIGS, MODELS, create_model
 from tests.helpers.small_runs import TEXT, outcome, small_config
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -58,7 +57,7 @@ def test_a_section_has_the_settings_and_defaults_of_its_model(section: Any, kind
 @pytest.mark.parametrize("name", MODELS)
 def test_a_section_makes_its_model(name: str) -> None:
     config = MODEL_CONFIGS[name](n_layer=1, n_head=2, n_embd=8, dropout=0.1)
-    model = create_model(config, vocab_size=5, block_size=4, seed=3)
+    model = create_model(config, {"vocab_size": 5, "block_size": 4}, seed=3)
     assert type(model) is MODELS[name][1]
     assert model.config == MODELS[name][0](5, 4, n_layer=1, n_head=2, n_embd=8, dropout=0.1)
     for path, parameter in model.named_parameters():
@@ -67,7 +66,7 @@ def test_a_section_makes_its_model(name: str) -> None:
         )
 
 
-LANGUAGE_MODELS = {kind: name for name, (kind, _) in MODELS.items()}
+LANGUAGE_MODELS = {kind.config: name for name, kind in MODELS.items()}
 
 
 def test_every_preset_of_a_language_model_is_an_option() -> None:
@@ -161,7 +160,7 @@ def test_a_run_on_shards_is_the_run_on_their_text(
     start_run(small_config(tmp_path / "text", data_tokenizer="byte")).train()
     monkeypatch.chdir(tmp_path)
     run = start_run(on_shards(tmp_path / "shards run", Path("shards"), prefetch=3))
-    assert isinstance(run.train_tokens, JoinedTokens)
+    assert isinstance(run.prepared.data.train, JoinedTokens)
     assert isinstance(run.trainer.setup.data, PrefetchLoader)
     assert not (run.run_dir / "data" / "train.bin").exists()
     run.train()
@@ -242,8 +241,8 @@ def test_the_sample_is_written_as_the_settings_say(tmp_path: Path) -> None:
 
     def write(seed: int, **how: Any) -> str:
         run.trainer.setup.key = Key.from_seed(seed)
-        how_to = GenerationConfig(**how)
-        return write_sample(run.trainer.setup, run.tokenizer, run.run_dir, 20, how_to, run.val_tokens)
+        how_to = dataclasses.replace(run.config, generation=GenerationConfig(**how))
+        return run.task.sample(how_to, run.trainer.setup, run.prepared)
 
     assert write(1, prompt="the dog").startswith("the dog")
     assert len(write(1, prompt="the dog")) > len("the dog") + 15

@@ -1,7 +1,7 @@
 """How settings are put together, in layers, each over the one before.
 
 The declared defaults, the options of the groups, the recipe, the preset, the run that weights are taken from, and what
-the user gives.
+the user gives. A task has its usual recipe, data and model.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 from ...errors import ConfigError
 from ...settings.section import settings
 from ...settings.tree import choose_variant, is_group
+from ...tasks.task import TASKS, Task
 from ..config import RunConfig
 from ..weights.initial import inherited_settings
 from .options import DEFAULT, config_groups, option_values
 
 OPTIONAL = ("recipe", "preset")
 """Groups of which no option need be chosen."""
-_USUAL: dict[str, Any] = {"recipe": "pydoc", "data": "pydoc"}
+_USUAL_DATA = {"text": "pydoc"}  # an option whose name is not that of its kind
 _NOT_GIVEN = "???"
 _PATHS = ("data.path", "run_dir")
 
@@ -34,12 +35,18 @@ def layered(chosen: Mapping[str, str | None], given: Mapping[str, Any]) -> dict[
     Raises:
         ConfigError: if the settings of the run that weights are taken from are damaged.
     """
-    layers = [option_values(group, option) for group in OPTIONAL if (option := (_USUAL | dict(chosen)).get(group))]
+    asked = given.get("task") if isinstance(given.get("task"), str) else None
+    usual = {"recipe": TASKS.look_up(asked or RunConfig.task).usual_recipe}
+    layers = [option_values(group, option) for group in OPTIONAL if (option := (usual | dict(chosen)).get(group))]
     if given.get("init_from") is not None:
         layers.append(inherited_settings(given["init_from"]))
+    task = TASKS.look_up(
+        asked or next((layer["task"] for layer in reversed(layers) if "task" in layer), RunConfig.task)
+    )
     values: dict[str, Any] = {
-        group: option_values(group, option) for group, option in _options(layers, chosen, given).items()
+        group: option_values(group, option) for group, option in _options(task, layers, chosen, given).items()
     }
+    values["task"] = task.name
     for layer in layers:
         _merge(values, layer)
     _drop_outdated(values, given)
@@ -72,18 +79,20 @@ def checked(values: dict[str, Any], given: Collection[str]) -> RunConfig:
 
 
 def _options(
+    task: type[Task],
     layers: Sequence[Mapping[str, Any]],
     chosen: Mapping[str, str | None],
     given: Mapping[str, Any],
 ) -> dict[str, str]:
-    """The option of each group: what was given, else what the last of the layers says, else the usual one."""
+    """The option of each group: what was given, else what the last of the layers says, else the usual one of the task."""
+    of_task = {"data": _USUAL_DATA.get(task.data_kinds[0], task.data_kinds[0]), "model": task.usual_model}
     groups, said = config_groups(), dict[str, str]()
     for layer in layers:
         said |= layer.get("options", {})
     options = {}
     for group, one in settings(RunConfig).items():
         if is_group(one.hint):
-            usual = _USUAL.get(group) or one.hint.usual or DEFAULT
+            usual = of_task.get(group) or one.hint.usual or DEFAULT
             named = str(given.get(f"{group}.name"))
             if named in groups[group]:
                 said[group] = named

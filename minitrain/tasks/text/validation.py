@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
-from ..data.tokens.baselines import CHUNK
-from ..data.tokens.token_array import TokenArray
-from ..training.evaluator import Evaluator
+from ...data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
+from ...data.tokens.baselines import CHUNK
+from ...data.tokens.token_array import TokenArray
+from ...training.evaluator import Evaluator
+from ..task import Outcome
 
 
 class TokenWindows:
@@ -76,7 +77,7 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class Validation:
+class Validation(Outcome):
     """The loss on the held-out text, next to what guessing costs.
 
     Attributes:
@@ -88,12 +89,10 @@ class Validation:
         averaged_by: the callback that averaged the model's weights, such as ``EMA``; empty for the trained weights.
     """
 
-    loss: float
     tokens: int
     bits_per_character: float
     tokens_per_character: float
     baselines: dict[str, float]
-    averaged_by: str = ""
 
     def describe(self) -> str:
         """A few lines for the screen."""

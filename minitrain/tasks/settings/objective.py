@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..losses import CrossEntropyLoss, FocalLoss, LabelSmoothing
-from ..settings.declared import Setting, arguments, read_config, settings_of
-from ..settings.registry import Registry
-from ..training.objective import Metric, accuracy
+from ...losses import CrossEntropyLoss, FocalLoss, LabelSmoothing
+from ...settings.declared import Setting, arguments, read_config, settings_of
+from ...settings.registry import Registry
+from ...training.objective import Metric, accuracy
 
 LOSSES: Registry[type[Any]] = Registry("loss", "minitrain.losses")
 register_loss = LOSSES.register
