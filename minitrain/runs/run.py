@@ -74,6 +74,11 @@ class Run:
     prepared: Prepared
     trainer: Trainer
 
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of a language model; ``None`` for other models."""
+        return self.task.tokenizer(self.prepared.processor)
+
     def __repr__(self) -> str:
         return f"<Run in {self.run_dir}: step {self.trainer.state.step} of {self.trainer.view.total_steps}>"
 

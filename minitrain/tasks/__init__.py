@@ -1,9 +1,10 @@
-"""What a run trains: a language model so far. A task is one file that connects data, model, metrics and report.
+"""What a run trains: a language model, an encoder-decoder. A task is one file that connects data, model, metrics and report.
 
 ``task.py`` says what a task is, ``settings/`` declares the settings that tasks share, ``text/`` has texts as tokens.
 """
 
 from .language_model import LanguageModel as LanguageModel
+from .sequence_to_sequence import SequenceToSequence as SequenceToSequence
 from .settings.data import DataSection as DataSection
 from .settings.data import register_data as register_data
 from .task import Outcome as Outcome

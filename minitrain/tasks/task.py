@@ -29,7 +29,7 @@ from .settings.data import DataSection
 from .settings.generation import GenerationConfig
 from .settings.model import MODELS, create_model
 
-TASKS: Registry[type[Task]] = Registry("task", "minitrain.tasks")
+TASKS: Registry[type[Task]] = Registry("task", "minitrain.tasks", setting="task")
 register_task = TASKS.register
 """``@register_task("name")`` before a `Task` of your own."""
 
@@ -231,6 +231,15 @@ class Task(ABC):
             prepared: the data.
             measured: what an evaluation of the whole validation data found already, if there was one.
         """
+
+    def answer(self, config: TaskSettings, model: Any, processor: Any, text: str) -> str:
+        """What the model makes of an input, for ``minitrain generate``; a language model writes on instead.
+
+        Raises:
+            DataError: if it is no input for this model.
+            ConfigError: if the task has no answers.
+        """
+        raise ConfigError(f"a model of task={self.name} writes nothing: see minitrain eval")
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Something to read that the trained model makes; empty if there is nothing."""

@@ -84,7 +84,7 @@ def _options(
     chosen: Mapping[str, str | None],
     given: Mapping[str, Any],
 ) -> dict[str, str]:
-    """The option of each group: what was given, else what the last of the layers says, else the usual one of the task."""
+    """The option of each group: what was given, else what the last of the layers says, else the task's usual one."""
     of_task = {"data": _USUAL_DATA.get(task.data_kinds[0], task.data_kinds[0]), "model": task.usual_model}
     groups, said = config_groups(), dict[str, str]()
     for layer in layers:
