@@ -21,7 +21,7 @@ PACKAGE = ROOT / "minitrain"
 
 ARRAYS = {"backend", "errors", "random"}
 MODELS = ARRAYS | {"losses", "models", "nn", "ops", "optim"}
-RUNS = MODELS | {"checkpoint", "data", "files", "folder", "generation", "plotting", "records", "settings"}
+RUNS = MODELS | {"checkpoint", "data", "files", "folder", "generation", "measures", "plotting", "records", "settings"}
 RUNS |= {"states", "versions"}
 TRAINING = RUNS | {"interop", "probes", "reports", "trainers", "training"}
 # Part of the package -> the parts it may import. A new part needs a line here: decide what it stands on.
@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": ARRAYS | {"nn", "ops"},
     "data": ARRAYS | {"files", "formats", "settings", "states"},
     "generation": ARRAYS | {"formats", "kernels", "models", "nn", "ops"},
+    "measures": ARRAYS | {"data", "files", "generation"},
     "folder": {"errors", "files", "settings"},
     "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "states", "versions"},
     "interop": MODELS | {"checkpoint", "data", "files", "folder", "formats", "generation", "settings", "versions"},
@@ -57,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compat": TRAINING | {"formats"},
     "tasks": TRAINING | {"formats"},
     "runs": TRAINING | {"conf", "formats", "tasks"},
-    "evaluation": ARRAYS | {"data", "files", "generation", "models", "ops", "runs"},
+    "evaluation": ARRAYS | {"data", "files", "generation", "measures", "models", "ops", "runs"},
     "tutorials": {"backend", "errors", "testing"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
@@ -82,6 +83,7 @@ DOORS = {
     "ray": {"runs"},
     "submitit": {"runs"},
     "lm_eval": {"evaluation"},
+    "sacrebleu": {"measures"},
     "onnx": {"interop"},
     "onnxruntime": {"interop"},
     "jax": set(),

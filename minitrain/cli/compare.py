@@ -31,6 +31,9 @@ SHORT = {
 _EPILOG = """\
 The picture goes into the folder that the runs have in common, such as runs/, unless --out names another place.
 
+Below the table, the runs are compared with the first one on the held-out samples that minitrain eval measured them on:
+a paired test says whether a difference is more than the noise of these samples.
+
 examples:
   minitrain compare runs/a runs/b
   minitrain compare runs/sweep-20250102-030405
@@ -53,6 +56,9 @@ def run(argv: Sequence[str]) -> int:
     if len(runs) < 2:
         raise UsageError("compare needs two or more run folders, or the folder of a sweep")
     show_comparison(runs, _picture(runs, arguments.out))
+    from ..runs import compare_evaluations
+
+    say(compare_evaluations(runs).describe())
     return 0
 
 

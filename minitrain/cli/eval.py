@@ -15,6 +15,7 @@ from .writing.model import failures_of, open_of
 
 if TYPE_CHECKING:
     from ..evaluation import TextScore
+    from ..measures import SampleTable
     from ..runs.opened import OpenedModel
 
 _EPILOG = """\
@@ -68,6 +69,11 @@ def _parser() -> Parser:
     parser.add_argument(
         "--text", metavar="FILE", help="evaluate this text, a file or a folder; its own tokens give the guesses"
     )
+    parser.add_argument(
+        "--trained-weights",
+        action="store_true",
+        help="without other options: take the weights as trained, not the average that the run validated with",
+    )
     parser.add_argument("--stride", type=int, metavar="N", help="tokens that a window scores (half of block_size)")
     parser.add_argument(
         "--weights",
@@ -89,17 +95,39 @@ def _parser() -> Parser:
 
 def _compare_with_guessing(arguments: argparse.Namespace) -> None:
     """The loss in windows side by side, next to two guesses."""
+    from ..measures import perplexity
     from ..runs import evaluate_run
-    from ..trainers.base import perplexity
 
     validation = evaluate_run(
-        arguments.run, text=arguments.text, device=arguments.device, trusted=arguments.trust, warn=warn
+        arguments.run,
+        text=arguments.text,
+        device=arguments.device,
+        trusted=arguments.trust,
+        averaged=not arguments.trained_weights,
+        warn=warn,
     )
     say(validation.describe())
     print(
         f"perplexity {perplexity(validation.loss):.3f}: the model is as uncertain as if it chose uniformly among this "
         "many tokens"
     )
+    if arguments.text is None and validation.samples is not None:
+        _keep(validation.samples, Path(arguments.run))
+
+
+def _keep(samples: SampleTable, run_dir: Path) -> None:
+    """Keep what each window lost, for ``minitrain compare``; a folder that cannot be written changes no result."""
+    from ..errors import MinitrainError
+    from ..folder import RunFolder
+    from ..folder.names import EVALUATION
+
+    try:
+        path = RunFolder(run_dir).file(EVALUATION)
+        samples.save(path)
+    except MinitrainError as error:
+        warn(f"the losses of the windows are not kept: {error}")
+    else:
+        say(f"kept       {path}: minitrain compare uses it to tell differences from noise")
 
 
 def _score(arguments: argparse.Namespace) -> None:

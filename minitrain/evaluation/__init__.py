@@ -1,7 +1,7 @@
 """How good a language model is: its predictions of texts, and its answers to multiple-choice questions."""
 
-from .calibration import Bin as Bin
-from .calibration import Calibration as Calibration
+from ..measures import Bin as Bin
+from ..measures import Calibration as Calibration
 from .choices import NORMALIZATIONS as NORMALIZATIONS
 from .choices import ChoiceScore as ChoiceScore
 from .choices import choice_likelihoods as choice_likelihoods

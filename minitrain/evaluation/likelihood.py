@@ -10,7 +10,7 @@ import numpy as np
 from ..backend.arrays import Array, array_module
 from ..errors import ConfigError, DataError, ShapeError
 from ..generation.sessions.session import Session, Tokens
-from .predictions import predictions
+from ..measures.predictions import predictions
 
 
 class Likelihood(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import groupby, islice
 from typing import Any
@@ -14,8 +13,9 @@ from ..data.tokens.baselines import bits
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
 from ..generation.text.detokenize import encode_prompt
-from .calibration import Calibration
-from .predictions import LOGITS_AT_ONCE, Predictions, head_runs_alone, predict
+from ..measures import Calibration, perplexity
+from ..measures.predictions import Predictions
+from .predictions import LOGITS_AT_ONCE, head_runs_alone, predict
 from .sizes import TextSize, size_after_first, size_of_text, size_of_tokens
 from .windows import Window, windows
 
@@ -76,10 +76,7 @@ class TextScore:
     @property
     def perplexity(self) -> float:
         """The exponential of the nats per token; infinity where that overflows."""
-        try:
-            return math.exp(self.nats_per_token)
-        except OverflowError:
-            return math.inf
+        return perplexity(self.nats_per_token)
 
     @property
     def accuracy(self) -> float:

@@ -10,6 +10,8 @@ METRICS, METRICS_TABLE = "metrics.jsonl", "metrics.csv"
 CHECKPOINTS, PLOTS, SAMPLES, TENSORBOARD = "checkpoints", "plots", "samples", "tensorboard"
 RUN_INFO, REPORT, SAMPLE = "run.json", "report.html", "sample.txt"
 TRACEBACK = "traceback.txt"
+EVALUATION = "evaluation.jsonl"
+"""What each held-out sample added to the measures of the last evaluation."""
 LOCK = ".writer"
 """Locked by the process that writes into the folder; says which one."""
 

@@ -148,11 +148,11 @@ class MLP(CrossEntropyModel):
         out, cache = self.forward(inputs, key=key)
         return out, targets, cache
 
-    def forward_loss(self, logits: Array, targets: Array, *, smoothing: float) -> tuple[Loss, Any]:
-        """The loss of the task, summed over the batch, and its cache."""
+    def forward_loss(self, logits: Array, targets: Array, *, smoothing: float, each: bool = False) -> tuple[Loss, Any]:
+        """The loss of the task, summed or of each target, and its cache."""
         if self.classifies:
-            return super().forward_loss(logits, targets, smoothing=smoothing)
-        return mean_squared_error_forward(logits, targets)
+            return super().forward_loss(logits, targets, smoothing=smoothing, each=each)
+        return mean_squared_error_forward(logits, targets, each=each)
 
     def backward_loss(self, dtotal: float, cache: Any) -> Array:
         """The gradient of the outputs, in separate memory: an MLP's cache serves any number of backwards."""

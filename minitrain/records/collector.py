@@ -13,6 +13,9 @@ from ..errors import DataError
 from ..settings.better import best_of, check_mode
 from .diagnosis import Diagnosis, diagnose
 
+_LESS = ("loss", "error", "perplexity", "calibration", "bits_per", "norm", "rank", "gap")
+_ERROR_RATES = ("per", "wer", "cer", "ter")
+
 
 class MetricsCollector:
     """Collects scalars by name, each with its step.
@@ -22,7 +25,8 @@ class MetricsCollector:
 
     Args:
         directions: ``"min"`` or ``"max"`` by name, for metrics of which less or more is better; by default less is
-            better if the name has "loss", "error", "perplexity", "norm" or "gap" in it.
+            better if the name has "loss", "error", "perplexity", "calibration", "bits_per", "norm", "rank" or "gap" in
+            it, or ends with "per", "wer", "cer" or "ter". Of ``alignment_gap``, more is better.
         counted: what ``tokens_per_second`` counts, for the title of its picture.
 
     Raises:
@@ -71,7 +75,6 @@ class MetricsCollector:
             alignment_snr: the gap in standard deviations of the similarities.
         """
         metrics = {"diag_mean": diag_mean, "sim_mean": sim_mean, "gap": alignment_gap, "snr": alignment_snr}
-        self.directions.setdefault("alignment_gap", "max")  # of this gap, more is better
         self.update(metrics, "alignment", step)
 
     def get_metric(self, name: str) -> list[float]:
@@ -110,8 +113,8 @@ class MetricsCollector:
 
     def direction(self, name: str) -> str:
         """``"min"`` if less of a metric is better, ``"max"`` if more is."""
-        less = any(word in name for word in ("loss", "error", "perplexity", "norm", "gap"))
-        return self.directions.get(name, "min" if less else "max")
+        less = any(word in name for word in _LESS) or name.rpartition("_")[2] in _ERROR_RATES
+        return self.directions.get(name, "min" if less and not name.endswith("alignment_gap") else "max")
 
     def diagnose_training_issues(self) -> list[Diagnosis]:
         """The troubles that the history shows, each with what to try; see `diagnosis`."""

@@ -24,6 +24,8 @@ from .load import LoadedRun as LoadedRun
 from .load import evaluate_run as evaluate_run
 from .load import load_run as load_run
 from .load import plot_run as plot_run
+from .noise import Noise as Noise
+from .noise import compare_evaluations as compare_evaluations
 from .opened import OpenedModel as OpenedModel
 from .opened import open_model as open_model
 from .optimizer_config import AdamWConfig as AdamWConfig

@@ -19,8 +19,8 @@ from ..folder.names import CONFIG, TOKENIZER
 from ..nn.adapters.lora import merge_lora
 from ..tasks import Outcome
 from ..tasks.settings.data import TokensConfig
-from ..tasks.text.tokens import load_tokenizer, load_tokens, tokens_of_text
-from ..tasks.text.validation import Validation, compare_with_guessing, evaluate
+from ..tasks.text.tokens import TokenSplit, load_tokenizer, load_tokens, tokens_of_text
+from ..tasks.text.validation import Validation, outcome_on_windows
 from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
 from .config import RunConfig
@@ -88,7 +88,13 @@ def load_with_products(
 
 
 def _load(
-    run_dir: str | Path, *, model: Any = None, device: str | None, trusted: bool, warn: Warn
+    run_dir: str | Path,
+    *,
+    model: Any = None,
+    device: str | None,
+    trusted: bool,
+    averaged: bool = True,
+    warn: Warn,
 ) -> tuple[LoadedRun, str, Checkpoint]:
     """The run, the callback that averaged its weights, if one did, and its newest checkpoint."""
     folder = RunFolder(run_dir, trusted=trusted)
@@ -97,7 +103,7 @@ def _load(
         if model is None:
             assert not isinstance(config, RunConfig)
             model = rebuild_model(folder, config)
-        checkpoint = load_weights(folder, model, warn)
+        checkpoint = load_weights(folder, model, warn, averaged=averaged)
         model.to(device or "cpu")
         tokenizer = load_tokenizer(folder) if folder.exists(TOKENIZER) else None
         made = config if isinstance(config, RunConfig) else None
@@ -120,7 +126,7 @@ def _load(
     if (adapter := create_adapter(config.adapter)) is not None:
         adapter.add(model, config.seed)
     newest.check_fits(model.state_dict())
-    weights, averaged_by = evaluation_weights(newest)
+    weights, averaged_by = evaluation_weights(newest) if averaged else (newest.model, "")
     model.load_state_dict(weights)
     if adapter is not None:
         merge_lora(model)
@@ -134,6 +140,7 @@ def evaluate_run(
     text: str | Path | None = None,
     device: str | None = None,
     trusted: bool = False,
+    averaged: bool = True,
     warn: Warn = warn_user,
 ) -> Outcome:
     """What the run's newest model is worth on all of its held-out data, or on other data.
@@ -143,14 +150,21 @@ def evaluate_run(
         text: other data to evaluate on: a text file or a folder of them; guesses are then those of itself.
         device: where to compute; ``None`` takes the device it was trained on.
         trusted: whether its settings may name a URL for checkpoints.
+        averaged: whether to take averaged weights where the run validates with some, as `EMA` keeps them; ``False``
+            takes the weights as they were trained.
         warn: called with a sentence for each damaged checkpoint that is skipped.
+
+    Returns:
+        The losses, with the loss of each window in ``samples``.
 
     Raises:
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
         ConfigError: if its task takes no other data.
         DataError: if its data or its processor are damaged, or the processor cannot read the other data.
     """
-    (model, processor, config, _), averaged_by, _ = _load(run_dir, device=device, trusted=trusted, warn=warn)
+    (model, processor, config, _), averaged_by, _ = _load(
+        run_dir, device=device, trusted=trusted, averaged=averaged, warn=warn
+    )
     if config is None:
         return _evaluate_from_python(run_dir, model, processor, text, device or "cpu")
     task = config.the_task
@@ -172,8 +186,7 @@ def _evaluate_from_python(
     if text is None:
         raise _no_held_out(run_dir)
     tokens = tokens_of_text(text, tokenizer)
-    measured = evaluate(model, tokens, model.config.block_size, 32, device=device)
-    return compare_with_guessing(measured, tokens, tokens, tokenizer.vocab_size, tokenizer)
+    return outcome_on_windows(model, TokenSplit(tokens, tokens), tokenizer, model.config.block_size, 32, device=device)
 
 
 def held_out_tokens(run_dir: str | Path) -> TokenArray:

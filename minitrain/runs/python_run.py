@@ -134,8 +134,10 @@ def _least_weights(config: Any) -> int:
     return total
 
 
-def load_weights(folder: RunFolder, model: Any, warn: Warn) -> Checkpoint:
+def load_weights(folder: RunFolder, model: Any, warn: Warn, *, averaged: bool = True) -> Checkpoint:
     """Put the weights of the newest intact checkpoint into ``model``; returns that checkpoint.
+
+    Averaged weights are taken where a callback kept some for evaluations, unless ``averaged`` is ``False``.
 
     Raises:
         CheckpointError: if there is none, or they are of another model.
@@ -145,7 +147,7 @@ def load_weights(folder: RunFolder, model: Any, warn: Warn) -> Checkpoint:
     if checkpoint is None:
         raise CheckpointError(f"cannot use the run in {folder.path}: it has no intact checkpoint")
     checkpoint.check_fits(model.state_dict())
-    model.load_state_dict(evaluation_weights(checkpoint)[0])
+    model.load_state_dict(evaluation_weights(checkpoint)[0] if averaged else checkpoint.model)
     return checkpoint
 
 

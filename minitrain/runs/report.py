@@ -9,13 +9,13 @@ from typing import Any
 
 from ..folder import RunFolder
 from ..folder.names import CONFIG, METRICS, PLOTS, REPORT
+from ..measures import perplexity
 from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
 from ..records.collector import MetricsCollector
 from ..records.jsonl import metrics_of, read_metrics
 from ..reports.html import write_html_report
 from ..tasks import Outcome
-from ..trainers.base import perplexity
 from ..training.result import TrainResult
 from ..versions import versions
 from .python_run import counted_in, written_settings

@@ -27,7 +27,7 @@ from .text.tokens import (
     save_tokens,
     tokens_of_text,
 )
-from .text.validation import TokenWindows, Validation, baselines, compare_with_guessing, evaluate
+from .text.validation import TokenWindows, Validation, baselines, compare_with_guessing, outcome_on_windows
 
 
 @register_task("language_model")
@@ -96,16 +96,11 @@ class LanguageModel(Task):
     ) -> Validation:
         """The loss on the held-out text, next to guessing."""
         (train, val), tokenizer = prepared.data, prepared.processor
-        if measured is None:
-            measured = evaluate(
-                model,
-                val,
-                config.data.block_size,
-                config.trainer.batch_size,
-                device=config.device,
-                precision=config.trainer.product_precision(),
-            )
-        return compare_with_guessing(measured, train, val, tokenizer.vocab_size, tokenizer)
+        if measured is not None:
+            return compare_with_guessing(measured, train, val, tokenizer.vocab_size, tokenizer)
+        sizes = (config.data.block_size, config.trainer.batch_size)
+        precision = config.trainer.product_precision()
+        return outcome_on_windows(model, prepared.data, tokenizer, *sizes, device=config.device, precision=precision)
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """A text that the model writes, ``trainer.sample_tokens`` long."""

@@ -29,7 +29,7 @@ class Measured(Outcome):
         names = list(dict.fromkeys(["loss", *self.values, *(name for row in self.others.values() for name in row)]))
         model = f"this model ({self.averaged_by} weights)" if self.averaged_by else "this model"
         rows = {model: {"loss": self.loss, **self.values}, **self.others}
-        width = max(len(f"validation, {self.counted}"), *(len(name) + 2 for name in rows)) + 2
+        width = max(len(f"on {self.counted}"), *(len(name) + 2 for name in rows)) + 2
         lines = [f"{f'validation, {self.counted}':<{width}}" + "".join(f"{name:>{_width(name)}}" for name in names)]
         for row, values in rows.items():
             cells = [f"{_shown(name, values.get(name)):>{_width(name)}}" for name in names]

@@ -25,10 +25,11 @@ from ..data.text.symbols import SymbolTokenizer
 from ..errors import DataError
 from ..folder import RunFolder
 from ..formats import one_line
-from ..measures import Bleu, Chrf, ErrorRate, ExactMatch, Measure, Measures
+from ..measures import Bleu, Chrf, ErrorRate, ExactMatch
+from ..measures.base import Measure, Measures
 from ..models.seq2seq import Seq2Seq
 from ..models.seq2seq_config import Seq2SeqConfig
-from ..training.evaluator import Evaluator
+from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
 from .records.pairs import PairProcessor, build_processor
@@ -84,7 +85,8 @@ class SequenceToSequence(Task):
     def save(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> PairsConfig:
         """Keep the tokenizers, and the fingerprints of the pairs."""
         prepared.processor.save(folder)
-        return save_split(prepared.data, config.data, folder)
+        data: PairsConfig = config.data
+        return save_split(prepared.data, data, folder)
 
     def load_processor(self, folder: RunFolder) -> PairProcessor:
         """The tokenizers."""
@@ -135,11 +137,12 @@ class SequenceToSequence(Task):
             device=config.device,
             precision=config.trainer.product_precision(),
         )
-        found = evaluator.run()
-        values = {name: found[f"val_{name}"] for name in measures if f"val_{name}" in found}
+        table = evaluator.samples(data=f"{len(split.test)} pairs, {split.test.fingerprint}")
+        values = table.values()
         others = {"copying the source": copied(pairs, measures)} if processor.shared else {}
         notes = tuple(f"{name}: {one.signature}" for name, one in measures.items() if isinstance(one, Bleu | Chrf))
-        return Measured(found["val_loss"], f"{len(split.test):,} pairs", values, others, notes)
+        loss = values.pop(LOSS)
+        return Measured(loss, f"{len(split.test):,} pairs", values, others, notes, samples=table)
 
     def answer(self, config: TaskSettings, model: Any, processor: PairProcessor, text: str) -> str:
         """What the model makes of a text."""

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from ..data import Tokenizer
 from ..errors import ConfigError
 from ..folder import RunFolder
+from ..measures import SampleTable
 from ..settings.registry import Registry
 from ..training.config import TrainingConfig
 from ..training.setup import Setup
@@ -89,10 +90,12 @@ class Outcome(ABC):
     Attributes:
         loss: the mean loss.
         averaged_by: the callback that averaged the model's weights, such as ``EMA``; empty for the trained weights.
+        samples: the measures of each sample, where they were kept.
     """
 
     loss: float
     averaged_by: str = field(default="", kw_only=True)
+    samples: SampleTable | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     @abstractmethod
     def describe(self) -> str:

@@ -3,7 +3,6 @@
 Language models, encoder–decoders, pairs of images and texts, classifiers.
 """
 
-from .base import perplexity as perplexity
 from .epochs import EpochHistory as EpochHistory
 from .language_and_pairs import LanguageModelTrainer as LanguageModelTrainer
 from .language_and_pairs import TransformerTrainer as TransformerTrainer

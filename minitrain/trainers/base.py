@@ -5,17 +5,17 @@ It puts a `Trainer` together for each call of ``train`` and keeps the history; w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import ConfigError, DataError
+from ..measures import perplexity
+from ..measures.base import Measures
 from ..optim import AdamW, Constant, Schedule
 from ..training.callbacks import EarlyStopping
 from ..training.callbacks.base import Callback
 from ..training.config import TrainingConfig
-from ..training.objective import Metric
 from ..training.trainer import Trainer
 from .epochs import EpochHistory
 
@@ -75,7 +75,7 @@ class EpochTrainer:
         max_grad_norm: float | None = 1.0,
         early_stopping_patience: int | None = None,
         loss_fn: Any = None,
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, Measures] | None = None,
         tokenizer: Any = None,
         device: str = "cpu",
         progress: bool = True,
@@ -160,8 +160,3 @@ class EpochTrainer:
             raise DataError("there is no learning rate yet: train for at least one epoch")
         plot_schedule(self.trainer.setup.schedule, self.trainer.state.step, path)
         return Path(path)
-
-
-def perplexity(loss: float) -> float:
-    """``exp(loss)`` of a loss in nats per token; infinity where that overflows."""
-    return math.exp(loss) if loss < 700 else math.inf

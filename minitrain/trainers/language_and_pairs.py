@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..measures import perplexity
 from ..optim import InverseSqrt, Schedule, WarmupCosine
-from .base import EpochTrainer, perplexity
+from .base import EpochTrainer
 
 
 class TransformerTrainer(EpochTrainer):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..backend.arrays import Array, array_module
+from ..measures import Alignment, Retrieval
 from ..records.collector import MetricsCollector
 from ..training.callbacks import Checkpointing
 from ..training.callbacks.base import Callback
@@ -31,8 +32,9 @@ class MultimodalTrainer:
     Attributes:
         trainer: the `Trainer` underneath.
         checkpoint_mgr: its checkpoints as a `CheckpointManager`; ``None`` without a folder.
-        history: lists with one value an epoch: ``train_loss``, ``learning_rate``, ``val_loss``, ``val_recall_top1``,
-            ``val_recall_top5``.
+        history: lists with one value an epoch: ``train_loss``, ``learning_rate``, ``val_loss``, ``val_recall_top1``
+            and the other results of `Retrieval`, ``val_alignment_gap`` and those of `Alignment`. They are those of the
+            whole validation data.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class MultimodalTrainer:
     ) -> None:
         self._by_epoch = EpochHistory()
         progress = EpochProgress()
-        callbacks = [self._by_epoch, progress, Checkpointing(), Alignment(), *options.pop("callbacks", ())]
+        callbacks = [self._by_epoch, progress, Checkpointing(), KeepAlignment(), *options.pop("callbacks", ())]
         self.trainer = trainer_by_epochs(
             1,
             save_every=0,
@@ -55,7 +57,7 @@ class MultimodalTrainer:
             val_data=val_dataloader,
             optimizer=optimizer,
             run_dir=checkpoint_dir,
-            metrics={"recall_top1": recall_at(1), "recall_top5": recall_at(5)},
+            metrics={"recall": partial(Retrieval, (1, 5)), "alignment": Alignment},
             callbacks=callbacks,
             **options,
         )
@@ -89,43 +91,17 @@ class MultimodalTrainer:
         return self.history
 
 
-def recall_at(k: int) -> Callable[[Any, Any], tuple[float, float]]:
-    """A metric: how often the text of an image is among its ``k`` nearest in the batch, for `Evaluator`."""
-
-    def recall(features: tuple[Array, Array], batch: Any) -> tuple[float, float]:
-        similarity = cosines(*features)  # (B, B)
-        own = array_module(similarity).diagonal(similarity)  # (B,)
-        nearer = (similarity > own[:, None]).sum(axis=1)  # how many texts are nearer than the own one
-        return float((nearer < k).sum()), float(len(own))
-
-    return recall
-
-
-def cosines(image: Array, text: Array) -> Array:
-    """The cosine of each image with each text: features (B, C) and (B, C) to (B, B)."""
-    xp = array_module(image)
-    image, text = (x / xp.maximum(xp.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (image, text))
-    return image @ text.T
-
-
-class Alignment(Callback):
-    """Keeps, at every evaluation, how much nearer an image is to its own text than to all, on the first batch."""
+class KeepAlignment(Callback):
+    """Keeps the alignment of every evaluation under the names of `MetricsCollector.update_alignment_metrics`."""
 
     def __init__(self) -> None:
         self._run = RunContext()
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
-        """Keep the evaluator and the history."""
+        """Keep the history."""
         self._run = run
 
     def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
-        """Measure the cosines of one validation batch."""
-        evaluator = self._run.evaluator
-        assert evaluator is not None  # since it has just measured
-        batch = next(iter(evaluator.data))
-        similarity = cosines(*evaluator.objective.loss_and_outputs(batch)[1])
-        own, mean, spread = (
-            float(x) for x in (similarity.trace() / len(similarity), similarity.mean(), similarity.std())
-        )
-        gap = own - mean
-        self._run.history.update_alignment_metrics(view.step, own, mean, gap, gap / max(spread, 1e-12))
+        """Take the values over all of the validation data."""
+        values = (metrics[f"val_alignment_{name}"] for name in ("diag_mean", "sim_mean", "gap", "snr"))
+        self._run.history.update_alignment_metrics(view.step, *values)

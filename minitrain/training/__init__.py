@@ -6,6 +6,7 @@ beside a trainer (checkpoint manager, history, factories) can be imported from h
 
 from ..checkpoint import CheckpointManager as CheckpointManager
 from ..checkpoint import CheckpointStore as CheckpointStore
+from ..measures import accuracy as accuracy
 from ..optim import create_optimizer as create_optimizer
 from ..optim import create_scheduler as create_scheduler
 from ..records import MetricsCollector as MetricsCollector
@@ -50,7 +51,6 @@ from .memory import Estimate as Estimate
 from .memory import MemoryShortage as MemoryShortage
 from .memory import estimate as estimate
 from .objective import ModelWithLoss as ModelWithLoss
-from .objective import accuracy as accuracy
 from .result import TrainResult as TrainResult
 from .setup import EvaluationWeights as EvaluationWeights
 from .setup import RunContext as RunContext

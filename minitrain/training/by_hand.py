@@ -77,12 +77,14 @@ class ByHand:
         """
         return self.setup.model.backward(dlogits, cache)
 
-    def validate(self, data: Any = None, *, max_batches: int | None = None) -> dict[str, Any]:
-        """Measure on the validation data, keep the metrics and remember the best; or measure on other data.
+    def validate(self, data: Any = None, *, max_batches: int | None = None, averaged: bool = True) -> dict[str, Any]:
+        """Measure on the validation data, keep the metrics and remember the best; or measure something else.
 
         Args:
             data: batches or a data set to measure on instead; nothing is kept then.
             max_batches: measure on so many batches only.
+            averaged: whether to take the averaged weights where a callback such as `EMA` keeps some for evaluations.
+                ``False`` measures the weights as they are trained; nothing is kept then.
 
         Returns:
             ``val_loss``, ``val_tokens``, and each metric as ``val_<name>``.
@@ -91,9 +93,13 @@ class ByHand:
             ConfigError: if there is no validation data.
             NonFiniteError: if the loss is NaN or infinite.
         """
-        if data is None:
+        evaluator = self.run.evaluator
+        if data is None and (averaged or evaluator is None):
             return self.between.validate(max_batches)
-        evaluator, batches = self.run.evaluator, as_batches(data, self.config.batch_size)
+        if data is None:
+            assert evaluator is not None
+            return evaluator.run(max_batches)
+        batches = as_batches(data, self.config.batch_size)
         metrics = None if evaluator is None else evaluator.metrics
         other = Evaluator(
             self.setup.objective,
@@ -102,7 +108,7 @@ class ByHand:
             device=self.setup.device,
             precision=self.setup.arithmetic.precision,
         )
-        with self.run.weights.applied():
+        with self.run.weights.applied() if averaged else contextlib.nullcontext():
             return other.run(max_batches)
 
     def generate_text(

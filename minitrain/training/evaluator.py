@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..backend.arrays import Array, array_module
 from ..backend.precision import current_precision, use_precision
 from ..errors import DataError
+from ..measures.base import Measure, Measures, SampleMeasure, as_factory, as_rows, new_measure, ratio, results
+from ..measures.fields import inputs_and_targets, per_sample
+from ..measures.samples import Collector, SampleTable
 from ..ops.contract.loss import Loss
 from .feed import batch_to
-from .objective import Metric, default_metrics, inputs_and_targets
+from .objective import default_metrics
+
+LOSS = "loss"
 
 
 class Evaluator:
     """Measures the loss and other metrics over a data set: the plain loss, without dropout and label smoothing.
 
+    The values are those of the whole data set for any split into batches. Only an objective that compares the samples
+    of a batch with each other, such as a contrastive loss, has a loss that depends on them.
+
     Args:
         objective: has ``loss(batch)``; with metrics, ``loss_and_outputs(batch)`` or a ``forward`` of the inputs too.
+            With ``losses(batch)``, see `CrossEntropyModel.losses`, the loss is summed in float64.
         data: batches, iterated anew each time. If it has ``spread(count)``, an evaluation on a part takes the
             batches that this gives, otherwise the first ones.
-        metrics: functions ``metric(outputs, batch) -> (total, count)`` by name. ``None`` means the accuracy of a
+        metrics: by name, functions ``metric(outputs, batch) -> (total, count)``, or what makes a measure when it is
+            called, such as the classes and objects of `minitrain.measures`. ``None`` means the accuracy of a
             classifier, and nothing for other objectives.
+        predict: makes the outputs that the metrics see of a batch, such as the texts of a translator; by default they
+            are the objective's.
         device: where the model is.
         precision: of the products, see `minitrain.backend.precision`; ``None`` for that in force.
     """
@@ -31,38 +45,96 @@ class Evaluator:
         objective: Any,
         data: Iterable[Any],
         *,
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, Measures] | None = None,
+        predict: Callable[[Any], Any] | None = None,
         device: str = "cpu",
         precision: str | None = None,
     ) -> None:
         self.objective, self.data, self.device, self.precision = objective, data, device, precision
-        self.metrics = default_metrics(objective) if metrics is None else dict(metrics)
+        metrics = default_metrics(objective) if metrics is None else metrics
+        self.metrics = {name: as_factory(metric) for name, metric in metrics.items()}
+        self.predict = predict
+        self.new_measures()  # wrong settings are told now, not at the first evaluation
 
-    def run(self, max_batches: int | None = None) -> dict[str, float]:
+    def run(self, max_batches: int | None = None, *, average: Any = None) -> dict[str, float]:
         """Measure on all of the data, or on ``max_batches`` batches of it.
 
+        Args:
+            max_batches: see above.
+            average: an average of the weights with ``applied()``, such as that of `EMA`, to measure instead of the
+                weights that the model has.
+
         Returns:
-            ``val_loss``, the mean per target, ``val_tokens``, the number of targets, and each metric as ``val_<name>``.
+            ``val_loss``, the mean per target, ``val_tokens``, the number of targets, and each metric as ``val_<name>``,
+            or ``val_<name>_<value>`` if it has several values.
 
         Raises:
             DataError: if there is nothing to measure on.
         """
-        total = count = 0.0
-        sums = {name: [0.0, 0.0] for name in self.metrics}
-        for batch in self._batches(max_batches):
-            placed = batch_to(batch, self.device)
-            with use_precision(self.precision or current_precision()):
-                loss, outputs = self._measure(placed)
-            total += float(loss.total)
-            count += float(loss.count)
-            for name, metric in self.metrics.items():
-                value, weight = metric(outputs, placed)
-                sums[name][0] += value
-                sums[name][1] += weight
-        if not count:
-            raise DataError("the validation data has no target that counts: there is nothing to measure on")
-        values = {f"val_{name}": value / weight for name, (value, weight) in sums.items() if weight}
-        return {"val_loss": Loss(total, count).mean, "val_tokens": int(count), **values}
+        return self.measured(self.new_measures(), max_batches, average=average)
+
+    def new_measures(self) -> dict[str, Measure]:
+        """A new measure of each metric, of nothing yet."""
+        return {name: new_measure(factory) for name, factory in self.metrics.items()}
+
+    def measured(
+        self, measures: Mapping[str, Measure], max_batches: int | None = None, *, average: Any = None
+    ) -> dict[str, float]:
+        """`run` with measures that are kept, for what their results leave out: a confusion matrix, all ranks.
+
+        Example:
+            ```python
+            measures = evaluator.new_measures()
+            evaluator.measured(measures)
+            matrix = measures["confusion"].sums
+            ```
+        """
+        loss = _SumOfLosses()
+        for one in self._passes(max_batches, average):
+            loss.add(one)
+            for measure in measures.values():
+                measure.update(one.outputs, one.batch)
+        return loss.result() | {f"val_{name}": value for name, value in results(measures).items()}
+
+    def samples(
+        self,
+        *,
+        keys: Mapping[str, str | Callable[[Any], Any]] | None = None,
+        data: str = "",
+        average: Any = None,
+    ) -> SampleTable:
+        """What each sample adds to the loss and to each metric: for slices, intervals and paired tests.
+
+        It has the loss if the objective has ``losses``, and the metrics that are a `SampleMeasure`.
+
+        Args:
+            keys: what samples can be told apart by: names of fields of the batches, or functions of a batch, each with
+                one value per sample.
+            data: names the data, so that only tables of the same data are compared.
+            average: see `run`.
+
+        Raises:
+            DataError: if there is nothing to measure on, or a key has not one value per sample.
+        """
+        metrics = {name: metric for name, metric in self.metrics.items() if isinstance(metric, SampleMeasure)}
+        losses = {LOSS: SampleLoss()} if _has_losses(self.objective) else {}
+        loss, collector = Collector(losses), Collector(metrics, keys)
+        passed = _SumOfLosses()
+        for one in self._passes(None, average):
+            passed.add(one)
+            loss.update(one.rows, one.batch)
+            collector.update(one.outputs, one.batch)
+        passed.result()  # refuses data without targets
+        first, second = loss.table(), collector.table()
+        return SampleTable({**first.measures, **second.measures}, {**first.rows, **second.rows}, second.keys, data)
+
+    def _passes(self, max_batches: int | None, average: Any) -> Iterator[_Pass]:
+        """Each batch with its loss and outputs."""
+        with contextlib.nullcontext() if average is None else average.applied():
+            for batch in self._batches(max_batches):
+                placed = batch_to(batch, self.device)
+                with use_precision(self.precision or current_precision()):
+                    yield self._measure(placed)
 
     def _batches(self, max_batches: int | None) -> Iterable[Any]:
         if max_batches is None:
@@ -70,10 +142,70 @@ class Evaluator:
         spread = getattr(self.data, "spread", None)
         return spread(max_batches) if spread else islice(self.data, max_batches)
 
-    def _measure(self, batch: Any) -> tuple[Loss, Any]:
+    def _measure(self, batch: Any) -> _Pass:
         """The loss, and the outputs if a metric wants them."""
-        if self.metrics and hasattr(self.objective, "loss_and_outputs"):
-            measured: tuple[Loss, Any] = self.objective.loss_and_outputs(batch)
-            return measured
-        loss, _ = self.objective.loss(batch)
-        return loss, self.objective.forward(inputs_and_targets(batch)[0])[0] if self.metrics else None
+        wanted, predict = bool(self.metrics) and self.predict is None, self.predict
+        outputs = predict(batch) if predict is not None and self.metrics else None
+        if _has_losses(self.objective):
+            each = self.objective.losses(batch, outputs=wanted)
+            xp = array_module(each.losses)
+            total = float(xp.where(each.counts, each.losses, 0).sum(dtype=xp.float64))
+            rows = as_rows(per_sample(each.losses), per_sample(each.counts))
+            return _Pass(batch, total, float(each.counts.sum()), each.outputs if wanted else outputs, rows)
+        if wanted and hasattr(self.objective, "loss_and_outputs"):
+            loss, outputs = self.objective.loss_and_outputs(batch)
+        else:
+            loss, _ = self.objective.loss(batch)
+            if wanted:
+                outputs = self.objective.forward(inputs_and_targets(batch)[0])[0]
+        return _Pass(batch, float(loss.total), float(loss.count), outputs, None)
+
+
+class SampleLoss(SampleMeasure):
+    """The mean loss of the targets; its rows are known already."""
+
+    kind = "loss"
+
+    def rows(self, outputs: Any, batch: Any) -> Array:
+        """The loss and the counted targets of each sample, (B, 2): the outputs themselves."""
+        rows: Array = outputs
+        return rows
+
+    def value(self, sums: Array) -> dict[str, float]:
+        """The mean."""
+        return ratio(sums[0], sums[1])
+
+
+class _Pass(NamedTuple):
+    """A batch, and what an evaluation knows of it."""
+
+    batch: Any
+    total: float
+    targets: float  # how many count
+    outputs: Any
+    rows: Any  # (B, 2) losses and counted targets of the samples; None if the objective does not tell
+
+
+class _SumOfLosses:
+    """The loss over the batches so far."""
+
+    def __init__(self) -> None:
+        self.total = self.count = 0.0
+
+    def add(self, one: _Pass) -> None:
+        self.total += one.total
+        self.count += one.targets
+
+    def result(self) -> dict[str, float]:
+        if not self.count:
+            raise DataError("the validation data has no target that counts: there is nothing to measure on")
+        return {"val_loss": Loss(self.total, self.count).mean, "val_tokens": int(self.count)}
+
+
+def _has_losses(objective: Any) -> bool:
+    """Whether an objective tells the loss of each target, and its own ``loss`` is not of a class below that."""
+    if not hasattr(objective, "losses"):
+        return False
+    classes = type(objective).__mro__
+    defined = {name: next((i for i, c in enumerate(classes) if name in vars(c)), -1) for name in ("loss", "losses")}
+    return "loss" not in vars(objective) and defined["losses"] <= defined["loss"]

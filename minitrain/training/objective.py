@@ -8,13 +8,15 @@ evaluated cross-entropy is the perplexity.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from ..data.loading.batches import IGNORED
 from ..errors import ConfigError, DataError
 from ..losses.base import Reduced
+from ..measures.accuracy import Accuracy
+from ..measures.base import Measures
+from ..measures.fields import inputs_and_targets
 from ..ops.contract.loss import Loss
 from ..random import Key
 
@@ -26,6 +28,8 @@ class Objective(Protocol):
 
     - ``classifies``: a sample has one class, and the outputs are scores (..., V). An evaluation then measures accuracy,
       for which it calls ``loss_and_outputs(batch)``.
+    - ``losses(batch, outputs=False)``: the plain loss of each target, see `CrossEntropyModel.losses`. Their sum has the
+      digits of float64, whatever the batches, and an evaluation knows the loss of each sample.
     - ``is_likelihood``: an evaluation measures a negative log-likelihood in nats, whose exponential is a perplexity.
     - ``smooths``: the loss of training has parts that an evaluation leaves out.
     """
@@ -181,39 +185,8 @@ def objective_of(model: Any, loss_fn: Any = None) -> Any:
     return model
 
 
-def inputs_and_targets(batch: Any) -> tuple[Any, Any]:
-    """Inputs and targets of a batch: attributes or keys of these names, or the two elements of a pair.
-
-    Raises:
-        DataError: if it is none of these.
-    """
-    if isinstance(batch, Mapping) and {"inputs", "targets"} <= batch.keys():
-        return batch["inputs"], batch["targets"]
-    if hasattr(batch, "inputs") and hasattr(batch, "targets"):
-        return batch.inputs, batch.targets
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        return batch[0], batch[1]
-    raise DataError(
-        f"a batch is a {type(batch).__name__}: give pairs (inputs, targets), objects or dictionaries with these two "
-        "names, or a model with a loss(batch) of its own that knows the format"
-    )
-
-
-Metric = Callable[[Any, Any], tuple[float, float]]
-"""``metric(outputs, batch) -> (total, count)``; the value over a data set is the sum of totals over that of counts."""
-
-
-def accuracy(outputs: Any, batch: Any, ignore_index: int = IGNORED) -> tuple[float, float]:
-    """How many targets (...,) have the highest of the outputs (..., V), and how many targets count."""
-    plain = isinstance(batch, tuple | list) and not hasattr(batch, "_fields")
-    _, targets = inputs_and_targets(batch[:2] if plain else batch)  # lengths may follow
-    counts = targets != ignore_index
-    right = (outputs.argmax(axis=-1) == targets) & counts
-    return float(right.sum()), float(counts.sum())
-
-
-def default_metrics(objective: Any) -> dict[str, Metric]:
+def default_metrics(objective: Any) -> dict[str, Measures]:
     """What an evaluation measures besides the loss unless told otherwise: the accuracy of a classifier."""
     if not getattr(objective, "classifies", False):
         return {}
-    return {"accuracy": partial(accuracy, ignore_index=getattr(objective, "ignore_index", IGNORED))}
+    return {"accuracy": Accuracy(ignore_index=getattr(objective, "ignore_index", IGNORED))}

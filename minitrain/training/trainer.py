@@ -11,6 +11,7 @@ from ..checkpoint.store import Warn, is_url, warn_user
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
 from ..folder import RunFolder
+from ..measures.base import Measures
 from ..nn import checkpoint_activations
 from ..optim import AdamW, Constant
 from ..random import Key
@@ -27,7 +28,7 @@ from .loop import TrainingLoop
 from .loss_scale import Arithmetic
 from .memory import shortage
 from .nonfinite import with_advice
-from .objective import Metric, counted_by, objective_of
+from .objective import counted_by, objective_of
 from .preconditions import (
     check_precision_fits,
     checked_config,
@@ -107,7 +108,7 @@ class Trainer(ByHand):
         config: TrainingConfig | None = None,
         callbacks: Sequence[Callback] = (),
         run_dir: str | Path | None = None,
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, Measures] | None = None,
         progress: bool = True,
         key: Key | None = None,
         tokenizer: Any = None,

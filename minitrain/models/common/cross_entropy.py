@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
-from ...backend.arrays import Array
+from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.classification.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from ...ops.contract.loss import Loss
@@ -20,6 +20,20 @@ class LossCache(NamedTuple):
 
     model: Any
     loss: Any
+
+
+class TargetLosses(NamedTuple):
+    """The plain losses of a batch, one by one.
+
+    Attributes:
+        losses: (B, ...) of each target, 0 where it does not count.
+        counts: (B, ...) booleans, whether it counts.
+        outputs: the model's outputs; ``None`` if they were not asked for.
+    """
+
+    losses: Array
+    counts: Array
+    outputs: Array | None
 
 
 class CrossEntropyModel(Module, ABC):
@@ -92,13 +106,30 @@ class CrossEntropyModel(Module, ABC):
         loss, logits, _ = self._run(batch, None)
         return loss, logits
 
+    def losses(self, batch: Any, *, outputs: bool = False) -> TargetLosses:
+        """The plain loss of each target of a batch, in evaluation. Sums of them do not depend on the batches.
+
+        Args:
+            batch: see ``loss``.
+            outputs: whether the logits are wanted too.
+
+        Raises:
+            DataError: if a field is missing.
+        """
+        logits, targets, _ = self.logits_and_targets(read_batch(self, batch), key=None)
+        losses = self.forward_loss(logits, targets, smoothing=0.0, each=True)[0].total
+        counts = targets != self.ignore_index if self.is_likelihood else array_module(losses).ones(losses.shape, bool)
+        return TargetLosses(losses, counts, logits if outputs else None)
+
     def loss_backward(self, cache: Any, dtotal: float = 1.0) -> None:
         """Gradients of ``dtotal * loss.total`` for all parameters."""
         self.backward(self.backward_loss(dtotal, cache.loss), cache.model)
 
-    def forward_loss(self, logits: Array, targets: Array, *, smoothing: float) -> tuple[Loss, Any]:
-        """The loss of logits (..., V) and targets (...,), summed over the batch, and its cache."""
-        return cross_entropy_forward(logits, targets, label_smoothing=smoothing, ignore_index=self.ignore_index)
+    def forward_loss(self, logits: Array, targets: Array, *, smoothing: float, each: bool = False) -> tuple[Loss, Any]:
+        """The loss of logits (..., V) and targets (...,), summed or of each target, and its cache."""
+        return cross_entropy_forward(
+            logits, targets, label_smoothing=smoothing, ignore_index=self.ignore_index, each=each
+        )
 
     def backward_loss(self, dtotal: float, cache: Any) -> Array:
         """The gradient of the logits, in the memory of the logits."""

@@ -34,7 +34,7 @@ from ..batches import read_batch
 from ..flops import Flops, attention_flops, linear_flops, visible_pairs
 from .blocks import backward_blocks, check_unused, forward_blocks
 from .config import check_config
-from .cross_entropy import CrossEntropyModel
+from .cross_entropy import CrossEntropyModel, TargetLosses
 from .embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 
 
@@ -194,6 +194,18 @@ class Decoder(CrossEntropyModel):
             gradients=key is not None,
         )
         return loss, ChunkedLossCache(cache, loss_cache)
+
+    def losses(self, batch: Any, *, outputs: bool = False) -> TargetLosses:
+        """The plain loss of each target; see `CrossEntropyModel.losses`. With ``loss_chunk``, few logits at a time."""
+        chunk = self.config.loss_chunk
+        if chunk is None or outputs:
+            return super().losses(batch, outputs=outputs)
+        inputs, targets = read_batch(self, batch)
+        hidden, _ = self.forward_hidden(inputs)
+        losses, _ = linear_cross_entropy_forward(
+            hidden, self.head.weight.data, targets, chunk=chunk, gradients=False, each=True
+        )
+        return TargetLosses(losses.total, targets != self.ignore_index, None)
 
     def loss_backward(self, cache: Any, dtotal: float = 1.0) -> None:
         """Gradients of ``dtotal * loss.total`` for all parameters; the logits' memory is used for their gradient."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ...data.catalog.entries import data_set
 from ...data.records.base import Records
@@ -86,7 +86,8 @@ def save_split(split: RecordSplit, data: D, folder: RunFolder) -> D:
     kept = {name: {"records": len(part), "fingerprint": part.fingerprint} for name, part in split._asdict().items()}
     folder.write(RECORDS, json.dumps(kept, indent=1).encode() + b"\n")
     paths = {name: value for name, value in data.to_dict().items() if name.endswith("path") and value is not None}
-    return replace(data, **{name: str(Path(path).expanduser().resolve()) for name, path in paths.items()})
+    kept_paths: dict[str, Any] = {name: str(Path(path).expanduser().resolve()) for name, path in paths.items()}
+    return replace(data, **kept_paths)
 
 
 def check_fingerprints(split: RecordSplit, folder: RunFolder) -> None:

@@ -6,21 +6,29 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...losses import CrossEntropyLoss, FocalLoss, LabelSmoothing
+from ...measures import Accuracy, CalibrationError, Perplexity, TopK
+from ...measures.base import Measures
 from ...settings.declared import Setting, arguments, read_config, settings_of
 from ...settings.registry import Registry
-from ...training.objective import Metric, accuracy
 
 LOSSES: Registry[type[Any]] = Registry("loss", "minitrain.losses")
 register_loss = LOSSES.register
 """``@register_loss("name")`` before a class with ``forward(outputs, targets)`` and ``backward(dloss, cache)``."""
 
-METRICS: Registry[Metric] = Registry("metric", "minitrain.metrics")
+METRICS: Registry[Measures] = Registry("metric", "minitrain.metrics")
 register_metric = METRICS.register
-"""``@register_metric("name")`` before a function ``metric(outputs, batch) -> (total, count)``."""
+"""``@register_metric("name")`` before a function ``metric(outputs, batch) -> (total, count)``, or before a class of a
+measure that can be made without arguments."""
 
 for _name, _kind in {"cross_entropy": CrossEntropyLoss, "label_smoothing": LabelSmoothing, "focal": FocalLoss}.items():
     register_loss(_name)(_kind)
-register_metric("accuracy")(accuracy)
+for _name, _metric in {
+    "accuracy": Accuracy,
+    "top5": TopK,
+    "perplexity": Perplexity,
+    "calibration": CalibrationError,
+}.items():
+    register_metric(_name)(_metric)
 
 
 def loss_settings(name: str) -> dict[str, Setting]:
@@ -51,7 +59,7 @@ def create_loss(config: Mapping[str, Any] | str | None) -> Any:
     return kind(**arguments(f"loss {name}", settings, given))
 
 
-def create_metrics(names: Iterable[str]) -> dict[str, Metric]:
+def create_metrics(names: Iterable[str]) -> dict[str, Measures]:
     """The metrics of these names.
 
     Raises:

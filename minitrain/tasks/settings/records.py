@@ -38,7 +38,7 @@ class PairsConfig(RecordsConfig):
     target: str = setting("target", "The column of the targets: texts, or lists of texts that are all right.")
     tokenizer: str = setting(
         "bpe",
-        "What turns texts into tokens: pieces, characters, or words between spaces.",
+        "What turns texts into tokens: pieces of words, characters, or words.",
         one_of=("bpe", "char", "word"),
     )
     target_tokenizer: str | None = setting(
@@ -51,8 +51,7 @@ class PairsConfig(RecordsConfig):
     )
     max_tokens: int | None = setting(
         None,
-        "Tokens in a batch of pairs of similar lengths, padding included, in place of trainer.batch_size; null does not "
-        "sort by length.",
+        "Tokens, padding included, in a batch of pairs of similar lengths; null takes trainer.batch_size pairs.",
         at_least=1,
     )
 

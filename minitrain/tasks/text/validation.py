@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 from ...data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
 from ...data.tokens.baselines import CHUNK
 from ...data.tokens.token_array import TokenArray
-from ...training.evaluator import Evaluator
+from ...measures import SampleTable
+from ...training.evaluator import LOSS, Evaluator
 from ..task import Outcome
+from .tokens import TokenSplit
 
 
 class TokenWindows:
@@ -76,6 +79,29 @@ def evaluate(
     return Evaluator(model, data, device=device, precision=precision).run(max_batches)
 
 
+def evaluate_windows(
+    model: Any,
+    tokens: TokenArray,
+    block_size: int,
+    batch_size: int,
+    *,
+    device: str = "cpu",
+    precision: str | None = None,
+) -> SampleTable:
+    """The loss in each window of ``block_size`` tokens, side by side; see `evaluate` for the arguments and errors."""
+    data = TokenWindows(tokens, block_size, batch_size)
+    digest = hashlib.sha256()
+    for start in range(0, tokens.shape[0], CHUNK):
+        digest.update(np.ascontiguousarray(tokens[start : start + CHUNK], np.int32).tobytes())
+    name = f"{tokens.shape[0]} tokens in windows of {block_size}, sha256 {digest.hexdigest()}"
+    return Evaluator(model, data, device=device, precision=precision).samples(data=name)
+
+
+def loss_of(table: SampleTable) -> dict[str, float]:
+    """What `evaluate` returns, from the table of `evaluate_windows`."""
+    return {"val_loss": table.values()[LOSS], "val_tokens": int(table.rows[LOSS][:, 1].sum())}
+
+
 @dataclass(frozen=True)
 class Validation(Outcome):
     """The loss on the held-out text, next to what guessing costs.
@@ -86,7 +112,8 @@ class Validation(Outcome):
         bits_per_character: the same loss in bits per character of text; without a tokenizer, per token.
         tokens_per_character: 1 for a character tokenizer.
         baselines: nats per token of guessing, by name.
-        averaged_by: the callback that averaged the model's weights, such as ``EMA``; empty for the trained weights.
+        averaged_by: see `Outcome`.
+        samples: the loss in each window, where it was kept.
     """
 
     tokens: int
@@ -143,3 +170,22 @@ def compare_with_guessing(
         tokens_per_character=tokens_per_character,
         baselines=baselines(train_tokens, val_tokens, vocab_size),
     )
+
+
+def outcome_on_windows(
+    model: Any,
+    tokens: TokenSplit,
+    tokenizer: Tokenizer,
+    block_size: int,
+    batch_size: int,
+    *,
+    device: str = "cpu",
+    precision: str | None = None,
+) -> Validation:
+    """Evaluate a model on all of the held-out tokens, keep the loss in each window, and compare it with guessing.
+
+    Arguments and errors are those of `evaluate`.
+    """
+    table = evaluate_windows(model, tokens.val, block_size, batch_size, device=device, precision=precision)
+    found = compare_with_guessing(loss_of(table), tokens.train, tokens.val, tokenizer.vocab_size, tokenizer)
+    return replace(found, samples=table)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError
-from minitrain.evaluation import Calibration
-from minitrain.evaluation.calibration import MOST_BINS
+from minitrain.measures import Calibration
+from minitrain.measures.calibration import MOST_BINS
 
 PREDICTIONS = st.lists(st.tuples(st.floats(1e-6, 1), st.booleans()), min_size=1, max_size=60)
 

@@ -1,0 +1,37 @@
+"""Measures of a model's outputs: streaming, the same for any split into batches, with intervals and paired tests."""
+
+from .accuracy import Accuracy as Accuracy
+from .accuracy import TopK as TopK
+from .accuracy import accuracy as accuracy
+from .alignment import Alignment as Alignment
+from .base import Mean as Mean
+from .base import Measure as Measure
+from .base import RunningSum as RunningSum
+from .base import SampleMeasure as SampleMeasure
+from .base import measure as measure
+from .calibration import Bin as Bin
+from .calibration import Calibration as Calibration
+from .calibration import CalibrationError as CalibrationError
+from .confusion import ClassScores as ClassScores
+from .confusion import ConfusionMatrix as ConfusionMatrix
+from .confusion import class_scores as class_scores
+from .edits import ErrorRate as ErrorRate
+from .edits import ExactMatch as ExactMatch
+from .edits import edit_distance as edit_distance
+from .perplexity import BitsPerByte as BitsPerByte
+from .perplexity import Perplexity as Perplexity
+from .perplexity import perplexity as perplexity
+from .retrieval import Retrieval as Retrieval
+from .retrieval import ranks as ranks
+from .samples import Difference as Difference
+from .samples import Interval as Interval
+from .samples import SampleTable as SampleTable
+from .samples import compare_samples as compare_samples
+from .samples import holm as holm
+from .samples import intervals as intervals
+from .texts import Bleu as Bleu
+from .texts import Chrf as Chrf
+from .texts import Ter as Ter
+from .zero_shot import ZeroShot as ZeroShot
+from .zero_shot import class_embeddings as class_embeddings
+from .zero_shot import prompts_of as prompts_of

@@ -1,0 +1,9 @@
+"""What single samples add to a measure: tables by slice, bootstrap intervals, paired tests."""
+
+from .intervals import Interval as Interval
+from .intervals import intervals as intervals
+from .paired import Difference as Difference
+from .paired import compare_samples as compare_samples
+from .paired import holm as holm
+from .table import Collector as Collector
+from .table import SampleTable as SampleTable
