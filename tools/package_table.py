@@ -32,6 +32,7 @@ ORDER = [
     "optim",
     "data",
     "generation",
+    "measures",
     "folder",
     "checkpoint",
     "interop",

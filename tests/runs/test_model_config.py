@@ -31,7 +31,7 @@ from minitrain.runs import (
     resume_run,
     start_run,
 )
-from minitrain.runs.recipes.options import config_groups
+from minitrain.runs.recipes.options import config_groups, language_presets, trained_presets
 from minitrain.settings.section import settings
 from minitrain.tasks.settings.model import MODEL_CONFIGS, MODELS, create_model
 from tests.helpers.small_runs import TEXT, outcome, small_config
@@ -54,7 +54,7 @@ def test_a_section_has_the_settings_and_defaults_of_its_model(section: Any, kind
     assert all(getattr(section(), name) == own[name] for name in settings(section).keys() - {"name"})
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name, kind in MODELS.items() if kind.task == "language_model"])
 def test_a_section_makes_its_model(name: str) -> None:
     config = MODEL_CONFIGS[name](n_layer=1, n_head=2, n_embd=8, dropout=0.1)
     model = create_model(config, {"vocab_size": 5, "block_size": 4}, seed=3)
@@ -66,14 +66,24 @@ def test_a_section_makes_its_model(name: str) -> None:
         )
 
 
-LANGUAGE_MODELS = {kind.config: name for name, kind in MODELS.items()}
+TRAINED_MODELS = {kind.config: name for name, kind in MODELS.items()}
+LANGUAGE_MODELS = {kind.config: name for name, kind in MODELS.items() if kind.task == "language_model"}
 
 
-def test_every_preset_of_a_language_model_is_an_option() -> None:
-    assert config_groups()["preset"] == sorted(name for name, kind in PRESETS.items() if type(kind) in LANGUAGE_MODELS)
+def test_every_preset_of_a_trained_model_is_an_option() -> None:
+    assert config_groups()["preset"] == sorted(name for name, kind in PRESETS.items() if type(kind) in TRAINED_MODELS)
 
 
-@pytest.mark.parametrize("name", config_groups()["preset"])
+@pytest.mark.parametrize("name", [name for name in trained_presets() if name not in language_presets()])
+def test_a_preset_brings_its_task(name: str) -> None:
+    config = compose_config([f"preset={name}"])
+    assert config.task == MODELS[config.model.name].task
+    assert config.model.n_layer == PRESETS[name].n_layer
+    with pytest.raises(ConfigError, match=r"recipe says task=language_model and preset says task=\w+: leave one"):
+        compose_config([f"preset={name}", "recipe=pydoc"])
+
+
+@pytest.mark.parametrize("name", language_presets())
 @pytest.mark.parametrize("recipe", ["pydoc", "tiny"])
 def test_a_preset_has_its_sizes_with_any_recipe(name: str, recipe: str) -> None:
     config = compose_config([f"preset={name}", f"recipe={recipe}"])
@@ -95,7 +105,7 @@ MISTAKES = {
     "shards without a folder": (["data=shards"], r"data.path has to be given; add data.path=PATH"),
     "shards and a tokenizer": (
         ["data=shards", "data.path=x", "data.tokenizer=bpe"],
-        "data.tokenizer is a setting of text, not of shards",
+        "data.tokenizer is a setting of pairs, text, not of shards",
     ),
     "less than no prefetch": (["data.prefetch=-1"], "data.prefetch must be at least 0, got -1"),
     "too hot": (["generation.temperature=-1"], "generation.temperature=-1 must be above 0, or 0"),
@@ -241,7 +251,8 @@ def test_the_sample_is_written_as_the_settings_say(tmp_path: Path) -> None:
 
     def write(seed: int, **how: Any) -> str:
         run.trainer.setup.key = Key.from_seed(seed)
-        how_to = dataclasses.replace(run.config, generation=GenerationConfig(**how))
+        trainer = dataclasses.replace(run.config.trainer, sample_tokens=20)
+        how_to = dataclasses.replace(run.config, trainer=trainer, generation=GenerationConfig(**how))
         return run.task.sample(how_to, run.trainer.setup, run.prepared)
 
     assert write(1, prompt="the dog").startswith("the dog")

@@ -6,7 +6,7 @@ the user gives. A task has its usual recipe, data and model.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ...errors import ConfigError
@@ -35,20 +35,18 @@ def layered(chosen: Mapping[str, str | None], given: Mapping[str, Any]) -> dict[
     Raises:
         ConfigError: if the settings of the run that weights are taken from are damaged.
     """
-    asked = given.get("task") if isinstance(given.get("task"), str) else None
-    usual = {"recipe": TASKS.look_up(asked or RunConfig.task).usual_recipe}
-    layers = [option_values(group, option) for group in OPTIONAL if (option := (usual | dict(chosen)).get(group))]
+    layers = {group: option_values(group, option) for group in OPTIONAL if (option := chosen.get(group))}
     if given.get("init_from") is not None:
-        layers.append(inherited_settings(given["init_from"]))
-    task = TASKS.look_up(
-        asked or next((layer["task"] for layer in reversed(layers) if "task" in layer), RunConfig.task)
-    )
+        layers["init_from"] = inherited_settings(given["init_from"])
+    task = _one_task(layers, given)
+    if "recipe" not in chosen:
+        layers = {"recipe": option_values("recipe", task.usual_recipe)} | layers
     values: dict[str, Any] = {
-        group: option_values(group, option) for group, option in _options(task, layers, chosen, given).items()
+        group: option_values(group, option) for group, option in _options(task, layers.values(), chosen, given).items()
     }
-    values["task"] = task.name
-    for layer in layers:
+    for layer in layers.values():
         _merge(values, layer)
+    values["task"] = task.name
     _drop_outdated(values, given)
     return values
 
@@ -78,9 +76,25 @@ def checked(values: dict[str, Any], given: Collection[str]) -> RunConfig:
     return RunConfig.from_dict(_fitting(values, given))
 
 
+def _one_task(layers: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> type[Task]:
+    """The task that was given, or that the recipe, the preset or the initial weights are of.
+
+    Raises:
+        ConfigError: if they are of different ones.
+    """
+    said = {group: layer.get("task", RunConfig.task) for group, layer in layers.items()}
+    if isinstance(given.get("task"), str):
+        said["task"] = given["task"]
+    tasks = list(dict.fromkeys(said.values()))
+    if len(tasks) > 1:
+        parts = " and ".join(f"{group} says task={task}" for group, task in said.items())
+        raise ConfigError(f"{parts}: leave one of them out")
+    return TASKS.look_up(tasks[0] if tasks else RunConfig.task)
+
+
 def _options(
     task: type[Task],
-    layers: Sequence[Mapping[str, Any]],
+    layers: Iterable[Mapping[str, Any]],
     chosen: Mapping[str, str | None],
     given: Mapping[str, Any],
 ) -> dict[str, str]:
