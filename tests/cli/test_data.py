@@ -35,7 +35,7 @@ def test_files_of_your_own_are_taken_unchecked(tmp_path: Path, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert "files      not checked" in said
     assert "train      53 records of source, target\n" in said
-    assert "source: \"abab\"  target: \"AE B AE B\"" in said
+    assert 'source: "abab"  target: "AE B AE B"' in said
 
 
 def test_mistakes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -223,7 +223,7 @@ def test_files_side_by_side_and_a_shared_vocabulary(tmp_path: Path) -> None:
     }
     run = start_run(small(tmp_path / "run", tmp_path / "train.src", data=data))
     assert run.trainer.model.source_emb is run.trainer.model.target_emb
-    assert [len(part) for part in run.prepared.data] == [24, 5, 5]
+    assert [len(part) for part in run.prepared.data.records] == [24, 5, 5]
     result = run.train()
     assert isinstance(result.validation, Measured)
     assert result.validation.others["copying the source"]["right %"] == 0.4
