@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.data import (
@@ -40,8 +40,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(
-    pairs=st.lists(st.tuples(LINES, LINES), min_size=1, max_size=9), end=st.sampled_from(["\n", "\r\n"]), bom=st.booleans()
+    pairs=st.lists(st.tuples(LINES, LINES), min_size=1, max_size=9),
+    end=st.sampled_from(["\n", "\r\n"]),
+    bom=st.booleans(),
 )
+@settings(max_examples=30)
 def test_parallel_lines_come_back(folder: Path, pairs: list[tuple[str, str]], end: str, bom: bool) -> None:
     for name, side in zip(("source", "target"), zip(*pairs, strict=True), strict=True):
         (folder / name).write_bytes(b"\xef\xbb\xbf" * bom + end.join(side).encode())
@@ -53,6 +56,7 @@ def test_parallel_lines_come_back(folder: Path, pairs: list[tuple[str, str]], en
 
 
 @given(rows=st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=8))
+@settings(max_examples=30)
 def test_rows_of_csv_and_json_come_back_line_ends_and_quotes_too(folder: Path, rows: list[tuple[str, str]]) -> None:
     with open(folder / "table.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
@@ -68,6 +72,7 @@ def test_rows_of_csv_and_json_come_back_line_ends_and_quotes_too(folder: Path, r
 @given(
     good=st.lists(st.booleans(), min_size=1, max_size=40).filter(any),
 )
+@settings(max_examples=40)
 def test_any_pattern_of_broken_lines_is_left_out(folder: Path, good: list[bool]) -> None:
     lines = [json.dumps({"n": i}) if fine else '{"n": "' for i, fine in enumerate(good)]
     (folder / "some.jsonl").write_text("\n".join(lines) + "\n")
@@ -138,7 +143,9 @@ def test_kinds_of_columns(tmp_path: Path, line: str, kind: str, expected: Any) -
         assert read_records(path, {"v": Column("v", kind, empty)})[0] == {"v": expected}
 
 
-def test_a_line_that_never_ends_is_no_record_and_fills_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_never_ends_is_no_record_and_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("minitrain.data.records.indexed_file.MAX_RECORD_BYTES", 2000)
     path = write(tmp_path / "long.jsonl", b'{"v": "' + b"x" * 5_000_000 + b'"}\n{"v": "y"}\n')
     records = read_records(path, {"v": "v"}, broken="skip", max_broken=0.5)
@@ -243,7 +250,9 @@ def test_labelled_texts_in_folders(tmp_path: Path) -> None:
 
 
 def test_parts_and_several_files(tmp_path: Path) -> None:
-    names = [write(tmp_path / f"{i}.jsonl", "".join(f'{{"n": {10 * i + j}}}\n' for j in range(i + 1))) for i in range(4)]
+    names = [
+        write(tmp_path / f"{i}.jsonl", "".join(f'{{"n": {10 * i + j}}}\n' for j in range(i + 1))) for i in range(4)
+    ]
     records = read_records(names)
     numbers = [record["n"] for record in records]
     assert numbers == [0, 10, 11, 20, 21, 22, 30, 31, 32, 33]
