@@ -14,7 +14,7 @@ from minitrain.data.catalog.bible import read_verses
 from minitrain.data.catalog.cmudict import read_pronunciations
 from minitrain.data.catalog.shapes import sentences, shape_records
 from minitrain.errors import ConfigError, DataError
-from tests.helpers.images import encoded, idx, pixels
+from tests.data.images.made import encoded, idx, pixels
 
 
 def test_every_entry_says_what_it_is_and_how_to_get_it() -> None:

@@ -29,7 +29,7 @@ from minitrain.data import (
 )
 from minitrain.errors import ConfigError, DataError
 from minitrain.models import DualEncoder, Encoder, EncoderConfig, ViT, ViTConfig
-from tests.helpers.images import encoded, pixels, tar
+from tests.data.images.made import encoded, pixels, tar
 
 GREY = Normalize((0.5,), (0.5,))
 SMALL = Compose([RandomCrop(1), RandomHorizontalFlip(), RandomErasing(0.5), GREY])

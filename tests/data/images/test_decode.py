@@ -12,7 +12,7 @@ from PIL import Image
 
 from minitrain.data import decode_image
 from minitrain.errors import ConfigError, DataError
-from tests.helpers.images import encoded, pixels, png_that_claims
+from tests.data.images.made import encoded, pixels, png_that_claims
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "BMP"])

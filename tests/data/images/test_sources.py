@@ -24,7 +24,7 @@ from minitrain.data import (
     read_idx_images,
 )
 from minitrain.errors import ConfigError, DataError
-from tests.helpers.images import encoded, idx, pixels, tar
+from tests.data.images.made import encoded, idx, pixels, tar
 
 
 @pytest.fixture

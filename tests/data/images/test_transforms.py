@@ -25,7 +25,7 @@ from minitrain.data import (
 )
 from minitrain.errors import ConfigError, DataError
 from minitrain.random import Key
-from tests.helpers.images import pixels
+from tests.data.images.made import pixels
 
 KEY = Key.from_seed(5).fold("transform")
 RANDOM: dict[str, Any] = {

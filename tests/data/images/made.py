@@ -1,4 +1,4 @@
-"""Image files for tests."""
+"""Image files, archives and IDX files, made for tests."""
 
 from __future__ import annotations
 
