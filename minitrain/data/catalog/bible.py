@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...errors import DataError, printable
-from ..records.base import MemoryRecords
+from ..records.memory import MemoryRecords
 from .base import Entry, Files, Prepared, system_folder
 
 Verse = tuple[str, int, int]

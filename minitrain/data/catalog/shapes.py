@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError
 from ...random import Key, uniform
-from ..records.base import GeneratedRecords
+from ..records.memory import GeneratedRecords
 from .base import Entry, Files, Prepared
 
 SIZE = 32
