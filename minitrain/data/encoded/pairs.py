@@ -37,7 +37,7 @@ class TextPairs(TextSamples):
         >>> tokenizer = train_joint_bpe_tokenizer(["a dog cats"], ["ein Hund Katzen"], vocab_size=270)
         >>> pairs = TextPairs(records, tokenizer)
         >>> next(pairs.batches(2)).target.shape, pairs.lengths.tolist()
-        ((2, 10), [[5, 8], [4, 6]])
+        ((2, 10), [[5, 8], [3, 5]])
     """
 
     def __init__(
