@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol
 from ..data.loading.batches import IGNORED
 from ..errors import ConfigError, DataError
 from ..losses.base import Reduced
-from ..measures.accuracy import Accuracy
 from ..measures.base import Measures
 from ..measures.fields import inputs_and_targets
+from ..measures.top_k import Accuracy
 from ..ops.contract.loss import Loss
 from ..random import Key
 
