@@ -90,5 +90,5 @@ def counted(targets: Array, ignore_index: int, classes: int) -> Array:
 def per_sample(values: Array) -> Array:
     """Sums over all but the first axis: (B, ...) to (B,) float64 on the CPU."""
     there = to_numpy(values)
-    sums: Array = there.reshape(len(there), -1).sum(axis=1, dtype=np.float64)
+    sums: Array = there.sum(axis=tuple(range(1, there.ndim)), dtype=np.float64)
     return sums
