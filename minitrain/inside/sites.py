@@ -34,10 +34,11 @@ from ..nn.layers.embedding import Embedding
 from ..nn.layers.feed_forward import FeedForward
 from ..nn.layers.gated_feed_forward import GatedFeedForward
 from ..nn.layers.layer_norm import LayerNorm
+from ..nn.layers.conv_stem import ConvStem
 from ..nn.layers.patch_embedding import PatchEmbedding
 from ..nn.layers.rms_norm import RMSNorm
 
-PLAIN = (Embedding, LearnedPositions, SinusoidalPositions, PatchEmbedding, LayerNorm, RMSNorm)
+PLAIN = (Embedding, LearnedPositions, SinusoidalPositions, PatchEmbedding, ConvStem, LayerNorm, RMSNorm)
 SHOWN: dict[type[Module], tuple[str, ...]] = {
     CrossEntropyModel: ("logits",),
     MultiHeadAttention: ("q", "k", "v", "weights", "mixed", "out"),

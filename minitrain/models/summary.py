@@ -16,13 +16,14 @@ from ..nn.layers.feed_forward import FeedForward
 from ..nn.layers.gated_feed_forward import GatedFeedForward
 from ..nn.layers.layer_norm import LayerNorm
 from ..nn.layers.linear import Linear
+from ..nn.layers.conv_stem import ConvStem
 from ..nn.layers.patch_embedding import PatchEmbedding
 from ..nn.layers.rms_norm import RMSNorm
 from .flops import TRAINING, Flops
 
 # A layer of such a kind belongs to its part with all layers inside it: a norm inside attention counts as attention.
 PARTS: dict[str, tuple[type[Module], ...]] = {
-    "embedding": (Embedding, LearnedPositions, PatchEmbedding),
+    "embedding": (Embedding, LearnedPositions, PatchEmbedding, ConvStem),
     "attention": (MultiHeadAttention, CrossAttention),
     "feed-forward": (FeedForward, GatedFeedForward),
     "norms": (LayerNorm, RMSNorm),
