@@ -30,11 +30,11 @@ from ..nn.attention.self_attention import MultiHeadAttention
 from ..nn.blocks.block import PreNormBlock
 from ..nn.blocks.residual_block import ResidualBlock
 from ..nn.core.module import Module
+from ..nn.layers.conv_stem import ConvStem
 from ..nn.layers.embedding import Embedding
 from ..nn.layers.feed_forward import FeedForward
 from ..nn.layers.gated_feed_forward import GatedFeedForward
 from ..nn.layers.layer_norm import LayerNorm
-from ..nn.layers.conv_stem import ConvStem
 from ..nn.layers.patch_embedding import PatchEmbedding
 from ..nn.layers.rms_norm import RMSNorm
 

@@ -11,12 +11,12 @@ from ..nn.attention.positions import LearnedPositions
 from ..nn.attention.self_attention import MultiHeadAttention
 from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
+from ..nn.layers.conv_stem import ConvStem
 from ..nn.layers.embedding import Embedding
 from ..nn.layers.feed_forward import FeedForward
 from ..nn.layers.gated_feed_forward import GatedFeedForward
 from ..nn.layers.layer_norm import LayerNorm
 from ..nn.layers.linear import Linear
-from ..nn.layers.conv_stem import ConvStem
 from ..nn.layers.patch_embedding import PatchEmbedding
 from ..nn.layers.rms_norm import RMSNorm
 from .flops import TRAINING, Flops
