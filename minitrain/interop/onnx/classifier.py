@@ -49,7 +49,13 @@ def vit_graph(model: ViT, opset: int) -> Graph:
         if isinstance(model.patch_emb, ConvStem):
             x = images
             for layer in model.patch_emb.convolutions:
-                x = g.node("Conv", x, g.weight(layer.weight), g.weight(layer.bias), strides=[2, 2], pads=[1, 1, 1, 1])
+                x = g.node(
+                    "Conv",
+                    x,
+                    *(g.weight(one) for one in (layer.weight, layer.bias) if one),
+                    strides=[2, 2],
+                    pads=[1, 1, 1, 1],
+                )
                 x = g.node("Relu", x)  # (B, c, h, w)
             rows = g.node("Reshape", x, g.ints(0, config.n_embd, n * n))
             patches = g.node("Transpose", rows, perm=[0, 2, 1])  # (B, n n, C)
