@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow test-sweeps test-versions test-settings coverage mutants bench tutorials docs lint format clean
+.PHONY: help venv train test test-peers test-slow test-sweeps test-versions test-settings coverage mutants bench results tutorials docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -64,6 +64,9 @@ bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, a
 	@$(PY) -m benchmarks $(ARGS)
 
 # The theme's banner about its own future says nothing about this site.
+results: $(VENV)/.installed-tutorials ## train the recipes of all tasks over three seeds (hours; can be stopped and continued)
+	@$(PY) -m benchmarks.task_results $(ARGS)
+
 tutorials: $(VENV)/.installed-tutorials ## run the notebooks and write them with their outputs to tutorials/out/
 	@echo "==> Running the notebooks"
 	@$(PY) -m tools.tutorials $(ARGS)

@@ -151,7 +151,7 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
         _refuse_used(folder.path, config)
         config = replace(config, data=task.save(prepared, config, folder))
         config.save(folder.file(CONFIG))  # last: with it the folder counts as prepared
-        run = _assemble(config, folder, warn, weights)
+        run = _assemble(config, folder, task.after_saving(prepared, config, folder), warn, weights)
         run.trainer.watch_folder()
     if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
         run.trainer.save_checkpoint()  # takes the lock of the folder itself
@@ -189,7 +189,7 @@ def resume_run(
     config = _read_config(folder)
     folder.refuse_if_in_use()
     changed = config if not changes else _changed(config, changes)
-    run = _assemble(changed, folder, warn)
+    run = _assemble(changed, folder, changed.the_task.load(changed, folder), warn)
     step = run.trainer.resume()
     if step == 0 and config.init_from is not None and not _has_checkpoint(run):
         raise CheckpointError(f"the run in {run_dir} was stopped before it had its initial weights: start it again")
@@ -217,11 +217,12 @@ def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     return RunConfig.from_dict({**config.to_dict(), "trainer": trainer})
 
 
-def _assemble(config: RunConfig, folder: RunFolder, warn: Warn, weights: Checkpoint | None = None) -> Run:
+def _assemble(
+    config: RunConfig, folder: RunFolder, prepared: Prepared, warn: Warn, weights: Checkpoint | None = None
+) -> Run:
     """Model, optimizer, schedule and loader as the config says, in a trainer."""
     run_dir, callbacks = folder.path, create_callbacks(confined_callbacks(config, folder))
     task = config.the_task
-    prepared = task.load(config, folder)
     task.refuse_impossible(config, prepared.processor)
     model = task.model(config, prepared.processor)
     if weights is not None:

@@ -60,6 +60,10 @@ class LanguageModel(Task):
         """The tokenizer and the tokens."""
         return Prepared(*load_tokens(config.data, folder))
 
+    def after_saving(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> Prepared:
+        """The tokens in their files, which are mapped into memory."""
+        return self.load(config, folder)
+
     def held_out(self, config: TaskSettings, processor: Tokenizer, path: str | Path) -> Prepared:
         """Another text, a file or a folder; guesses are by its own frequencies."""
         tokens = tokens_of_text(path, processor)

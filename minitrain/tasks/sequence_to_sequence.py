@@ -59,9 +59,23 @@ class PairsWithReferences(NamedTuple):
     references: list[list[str]]
 
 
+class PairSplit(NamedTuple):
+    """The pairs of a run, each encoded once to know its length.
+
+    Attributes:
+        records: the texts.
+        train, val, test: the same as samples.
+    """
+
+    records: RecordSplit
+    train: TextPairs
+    val: TextPairs
+    test: TextPairs
+
+
 @register_task("sequence_to_sequence")
 class SequenceToSequence(Task):
-    """Pairs of texts. Its processor is a `PairProcessor`, its data a `RecordSplit`."""
+    """Pairs of texts. Its processor is a `PairProcessor`, its data a `PairSplit`."""
 
     name: ClassVar[str] = "sequence_to_sequence"
     data_kinds: ClassVar[tuple[str, ...]] = ("pairs",)
@@ -75,18 +89,16 @@ class SequenceToSequence(Task):
 
     def prepare(self, config: TaskSettings, processor: PairProcessor | None = None) -> Prepared:
         """The pairs, and tokenizers of the training pairs."""
-        split = _split(config)
-        processor = processor or build_processor(config.data, split.train)
+        records = _records(config)
+        processor = processor or build_processor(config.data, records.train)
         processor = replace(processor, block_size=config.data.block_size)
-        for part in split:
-            _samples(part, config, processor)  # refuses what cannot be used
-        return Prepared(processor, split)
+        return Prepared(processor, _encoded(records, config.data, processor))
 
     def save(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> PairsConfig:
         """Keep the tokenizers, and the fingerprints of the pairs."""
         prepared.processor.save(folder)
         data: PairsConfig = config.data
-        return save_split(prepared.data, data, folder)
+        return save_split(prepared.data.records, data, folder)
 
     def load_processor(self, folder: RunFolder) -> PairProcessor:
         """The tokenizers."""
@@ -94,9 +106,10 @@ class SequenceToSequence(Task):
 
     def load(self, config: TaskSettings, folder: RunFolder) -> Prepared:
         """The tokenizers, and the pairs that the run began with."""
-        split = _split(config)
-        check_fingerprints(split, folder)
-        return Prepared(self.load_processor(folder), split)
+        records = _records(config)
+        check_fingerprints(records, folder)
+        processor = self.load_processor(folder)
+        return Prepared(processor, _encoded(records, config.data, processor))
 
     def model_sizes(self, config: TaskSettings, processor: PairProcessor) -> dict[str, Any]:
         """The vocabularies' sizes, the longest sequence, padding, and whether both sides share a table."""
@@ -110,7 +123,7 @@ class SequenceToSequence(Task):
 
     def loader(self, config: TaskSettings, prepared: Prepared) -> Any:
         """Pairs in random order; with ``data.max_tokens`` those of similar lengths together."""
-        samples, data = _samples(prepared.data.train, config, prepared.processor), config.data
+        samples, data = prepared.data.train, config.data
         if data.max_tokens is None:
             loader: Any = samples.loader(config.trainer.batch_size, seed=config.seed)
         else:
@@ -119,14 +132,14 @@ class SequenceToSequence(Task):
 
     def validation_data(self, config: TaskSettings, prepared: Prepared) -> EvaluationPairs:
         """The held-out pairs in order of length."""
-        return EvaluationPairs(_samples(prepared.data.val, config, prepared.processor), config.trainer.batch_size)
+        return EvaluationPairs(prepared.data.val, config.trainer.batch_size)
 
     def evaluate(
         self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
     ) -> Measured:
         """Loss, error rates and scores of what the model writes for the test pairs, always the most likely token."""
-        processor, split = prepared.processor, prepared.data
-        pairs = EvaluationPairs(_samples(split.test, config, processor), config.trainer.batch_size)
+        processor, records = prepared.processor, prepared.data.records.test
+        pairs = EvaluationPairs(prepared.data.test, config.trainer.batch_size)
         measures = measures_of(processor)
         predict = partial(translate_batch, model, processor, device=config.device)
         evaluator = Evaluator(
@@ -137,12 +150,12 @@ class SequenceToSequence(Task):
             device=config.device,
             precision=config.trainer.product_precision(),
         )
-        table = evaluator.samples(data=f"{len(split.test)} pairs, {split.test.fingerprint}")
+        table = evaluator.samples(data=f"{len(records)} pairs, {records.fingerprint}")
         values = table.values()
         others = {"copying the source": copied(pairs, measures)} if processor.shared else {}
         notes = tuple(f"{name}: {one.signature}" for name, one in measures.items() if isinstance(one, Bleu | Chrf))
         loss = values.pop(LOSS)
-        return Measured(loss, f"{len(split.test):,} pairs", values, others, notes, samples=table)
+        return Measured(loss, f"{len(records):,} pairs", values, others, notes, samples=table)
 
     def answer(self, config: TaskSettings, model: Any, processor: PairProcessor, text: str) -> str:
         """What the model makes of a text."""
@@ -154,7 +167,7 @@ class SequenceToSequence(Task):
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Some held-out pairs with what the model makes of them."""
-        processor, records = prepared.processor, prepared.data.test
+        processor, records = prepared.processor, prepared.data.records.test
         rows = [records[i] for i in np.linspace(0, len(records) - 1, min(SHOWN, len(records))).astype(int)]
         lines = []
         for row in rows:
@@ -170,7 +183,7 @@ class SequenceToSequence(Task):
         sizes = f"{processor.source.vocab_size:,}"
         if not processor.shared:
             sizes += f" and {processor.target.vocab_size:,}"
-        return f"{describe_split(prepared.data, 'pairs', source)} ({sizes} different tokens)"
+        return f"{describe_split(prepared.data.records, 'pairs', source)} ({sizes} different tokens)"
 
 
 class EvaluationPairs:
@@ -239,7 +252,7 @@ def translate(model: Any, processor: PairProcessor, source: NDArray[np.int32], *
     return [target.decode(row[(row != end) & (row != pad)]) for row in rows]
 
 
-def _split(config: TaskSettings) -> RecordSplit:
+def _records(config: TaskSettings) -> RecordSplit:
     data: PairsConfig = config.data
 
     def read(path: str) -> Records:
@@ -252,15 +265,23 @@ def _split(config: TaskSettings) -> RecordSplit:
     return open_split(data, read, seed=config.seed)
 
 
-def _samples(records: Records, config: TaskSettings, processor: PairProcessor) -> TextPairs:
-    data: PairsConfig = config.data
-    return TextPairs(
-        records,
-        processor.source,
-        processor.target,
-        max_source=processor.block_size,
-        max_target=processor.block_size - 1,  # the end token follows
-        overlong=data.overlong,
-        broken=data.broken,
-        max_broken=data.max_broken,
-    )
+def _encoded(records: RecordSplit, data: PairsConfig, processor: PairProcessor) -> PairSplit:
+    """The pairs as samples, once for parts that are the same.
+
+    Raises:
+        DataError: if a pair cannot be used and is refused.
+    """
+    found: dict[int, TextPairs] = {}
+    for part in records:
+        if id(part) not in found:
+            found[id(part)] = TextPairs(
+                part,
+                processor.source,
+                processor.target,
+                max_source=processor.block_size,
+                max_target=processor.block_size - 1,  # the end token follows
+                overlong=data.overlong,
+                broken=data.broken,
+                max_broken=data.max_broken,
+            )
+    return PairSplit(records, *(found[id(part)] for part in records))

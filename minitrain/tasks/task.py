@@ -186,6 +186,10 @@ class Task(ABC):
             DataError: if it is damaged, gone, or another.
         """
 
+    def after_saving(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> Prepared:
+        """What a new run goes on with: what was prepared, or the same read from the folder, to keep less in memory."""
+        return prepared
+
     def held_out(self, config: TaskSettings, processor: Any, path: str | Path) -> Prepared:
         """Other data to evaluate on, read with the processor of a run.
 

@@ -47,7 +47,7 @@ def open_split(data: RecordsConfig, read: Callable[[str], Records], *, seed: int
         DataError: if they are missing or broken, or too few to hold some out.
     """
     if data.dataset is not None:
-        found = data_set(data.dataset).prepare(data.path)
+        found = data_set(data.dataset).prepare(data.path, check=data.verify)
         return RecordSplit(found.train, found.validation, found.test)
     assert data.path is not None
     if data.val_path is not None:

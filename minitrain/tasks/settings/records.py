@@ -11,6 +11,7 @@ class RecordsConfig(DataSection):
 
     path: str | None = setting(None, "The data: a file or a folder; for a data set, the folder with its files.")
     dataset: str | None = setting(None, "A data set that minitrain knows by name, see `minitrain data`.")
+    verify: bool = setting(True, "Whether the files of a data set must be those that its figures were measured on.")
     val_path: str | None = setting(None, "Data to validate on; null holds out a part.")
     val_fraction: float = setting(0.1, "Share of the records, drawn at random, that is held out.", above=0, below=1)
     broken: str = setting("refuse", "What to do with a record that cannot be used.", one_of=("refuse", "skip"))
