@@ -81,7 +81,6 @@ class Classification(Task):
 
     def prepare(self, config: TaskSettings, processor: Processor | None = None) -> Prepared:
         """The samples, and the classes of the training data."""
-        check_there(config.data)
         records = _records(config)
         processor = processor or build_processor(config.data, records.train)
         if processor.kind != config.data.name:

@@ -154,7 +154,7 @@ def test_an_unseen_class_and_a_corrupt_image(trained: Path, tmp_path: Path) -> N
 
 def test_a_batch_of_one_and_a_held_out_sample_of_one(tmp_path: Path) -> None:
     path = as_npz(tmp_path, *stripes(12))
-    config = small(tmp_path / "run", path, data={"val_fraction": 0.1}, trainer={"max_steps": 2, "batch_size": 1})
+    config = small(tmp_path / "run", path, data={"val_fraction": 0.1}, trainer={"max_steps": 3, "batch_size": 1})
     result = start_run(config).train()
     assert isinstance(result.validation, Measured)
     assert result.validation.counted == "1 images"
@@ -172,12 +172,12 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         DataError,
         "8 x 9 pixels, .* squares: give data.size",
     ),
-    "a set without files": ({"data": {"dataset": "digits"}}, DataError, "which has no files: leave it out"),
+    "a set without files": ({"data": {"dataset": "shapes"}}, DataError, "which has no files: leave it out"),
     "no patch": ({"model": {"patch": 3}}, ConfigError, "model.patch = 3 does not divide image_size = 8"),
     "no power": ({"model": {"patch": 6, "stem": "conv"}}, ConfigError, "patch = 6 must be a power of 2"),
     "a stem": ({"model": {"stem": "con"}}, ConfigError, "did you mean 'conv'"),
     "texts": (
-        {"model": {"name": "encoder"}},
+        {"model": {"name": "encoder"}, "data": {"name": "images"}},
         ConfigError,
         "model.name=encoder reads data=labelled_text",
     ),
@@ -254,10 +254,10 @@ def test_presets_recipes_and_kinds_of_data_bring_what_belongs_to_them() -> None:
     assert (config.data.name, config.data.block_size, config.data.dataset) == ("labelled_text", 128, None)
     config = compose_config(["task=classification", "data=labelled_text", "data.path=x.tsv"])
     assert (config.model.name, config.data.dataset) == ("encoder", None)
-    config = recipe("digits", data={"path": "photos"})
+    config = compose_config(["task=classification", "data.path=photos"])
     assert (config.data.path, config.data.dataset) == ("photos", None)
     config = recipe("fashion", data={"path": "folder"})
-    assert (config.data.path, config.data.dataset) == ("folder", "fashion"), "this set has files"
+    assert (config.data.path, config.data.dataset) == ("folder", "fashion"), "the files of the chosen set"
 
 
 @pytest.mark.slow
