@@ -1,4 +1,4 @@
-"""The page about tasks: its code runs, and its table has what there is."""
+"""The page about tasks: its code runs, and its tables have what there is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 import pytest
 
 from minitrain.conf import packaged_options, packaged_values
+from minitrain.data.records.read import FORMATS
+from minitrain.settings.section import settings
+from minitrain.tasks.settings.data import DATA
 from minitrain.tasks.settings.model import MODELS
 from minitrain.tasks.task import TASKS
 from tests.helpers.pages import here as here  # a fixture
@@ -18,8 +21,13 @@ ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (
 
 
 def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    run("docs/tasks.md", *snippets("docs/tasks.md"))
+    pairs, labels = snippets("docs/tasks.md")
+    run("docs/tasks.md", pairs)
     assert capsys.readouterr().out.endswith("dr ei\n")
+    run("docs/tasks.md", labels)
+    said = capsys.readouterr().out
+    assert "always " in said
+    assert float(said.split()[-1]) > 0.9
 
 
 def test_the_table_is_complete() -> None:
@@ -34,3 +42,10 @@ def test_the_table_is_complete() -> None:
         }
         assert set(re.findall(r"`(\w+)`", recipes)) == of_task
         assert TASKS[name].usual_recipe in of_task
+
+
+def test_what_it_names_is_there() -> None:
+    known = {name for section in DATA.values() for name in settings(section)}
+    assert set(re.findall(r"`data\.(\w+)", PAGE)) <= known
+    assert set(re.findall(r"recipe=(\w+)", PAGE)) <= {*packaged_options("recipe"), "null"}
+    assert all(f"`{ending}`" in PAGE for ending in FORMATS if ending != ".ndjson")
