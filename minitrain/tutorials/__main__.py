@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from ..errors import ConfigError
-from .grade import SECONDS, Mark, grade
+from .grade import SECONDS, grade
 from .hand_out import for_students
 from .marks import table, write_marks
 from .notebook import Notebook, read_notebook, write_notebook
@@ -61,18 +61,19 @@ def _grade(options: argparse.Namespace) -> int:
     if options.out and options.out.suffix not in (".json", ".csv"):
         raise ConfigError(f"--out {options.out}: marks are written as .json or .csv")
     teacher = read_notebook(options.notebook)
-    read: dict[str, Notebook] = {}
-    for path in options.handed_in:
-        try:
-            read[str(path)] = read_notebook(path)
-        except ConfigError as error:
-            print(error, file=sys.stderr)
-            read[str(path)] = {"cells": []}  # one broken file does not stop the others
-    marks: list[Mark] = grade(teacher, read, seconds=options.seconds)
+    marks = grade(teacher, {str(path): _handed_in(path) for path in options.handed_in}, seconds=options.seconds)
     if options.out:
         write_marks(marks, options.out)
     print(table(marks))
     return 0 if all(mark.passed for mark in marks) else 1
+
+
+def _handed_in(path: Path) -> Notebook | ConfigError:
+    """A student's notebook; one that cannot be read does not stop the others."""
+    try:
+        return read_notebook(path)
+    except ConfigError as error:
+        return error
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from ..errors import MinitrainError
 
 MEMORY = 4 * 2**30
 """Bytes that a call may take in addition."""
+PLACE = "<handed in>"
+"""The file name under which somebody else's code is compiled: errors show its lines."""
 LONGEST = 2000
 """Characters of an error."""
 LARGEST = 256 * 2**20
@@ -137,7 +139,7 @@ def _numbers(leaf: Any) -> Array:
     try:
         return array.astype(np.float64)  # bfloat16, whole numbers beyond 64 bits
     except (TypeError, ValueError):
-        raise TypeError(f"it returns a {type(leaf).__name__}, not an array of numbers") from None
+        raise AnswerError(f"It returns a {type(leaf).__name__}, not an array of numbers.") from None
 
 
 def _decoded(answer: bytes) -> Any:
@@ -170,10 +172,10 @@ def _decoded(answer: bytes) -> Any:
 
 
 def _where(error: BaseException) -> str:
-    """The error in a line, with the line of the student's code that raised it."""
+    """The error in a line, with the last line of the student's code before it."""
     if isinstance(error, MinitrainError):
         return str(error)[:LONGEST]
-    frames = traceback.extract_tb(error.__traceback__)
-    line = frames[-1].line if frames else ""
+    line = next(
+        (frame.line for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename == PLACE), ""
+    )
     return f"{type(error).__name__}: {error}"[:LONGEST] + (f"\nin the line: {line}" if line else "")
-

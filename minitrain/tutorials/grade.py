@@ -16,10 +16,11 @@ from ..backend.threads import environment, set_threads, thread_count
 from ..errors import ConfigError
 from ..testing.watch import Watch
 from . import sealed
-from .confined import Confined
+from .confined import PLACE, Confined
 from .exercise import Exercise
 from .notebook import Cell, Notebook, checked, code_cells, first_line, functions, source, tags
 from .submission import MAGIC, Submission, definitions
+from .verdict import Verdict
 
 SECONDS = 20.0
 """Seconds that a student's function may take."""
@@ -45,7 +46,9 @@ class Mark(NamedTuple):
     hint: str = ""
 
 
-def grade(teacher: Notebook, handed_in: Mapping[str, Notebook], *, seconds: float = SECONDS) -> list[Mark]:
+def grade(
+    teacher: Notebook, handed_in: Mapping[str, Notebook | ConfigError], *, seconds: float = SECONDS
+) -> list[Mark]:
     """Run the teacher's notebook once, and check all students' functions at each of its exercises.
 
     Only the definitions in a student's notebook count. They run in processes of their own, so that nothing in them
@@ -53,7 +56,7 @@ def grade(teacher: Notebook, handed_in: Mapping[str, Notebook], *, seconds: floa
 
     Args:
         teacher: the notebook with solutions; `minitrain.tutorials.read_notebook` reads it.
-        handed_in: the students' notebooks by name.
+        handed_in: the students' notebooks by name; an error stands for one that cannot be read.
         seconds: for each function.
 
     Returns:
@@ -68,7 +71,7 @@ def grade(teacher: Notebook, handed_in: Mapping[str, Notebook], *, seconds: floa
         raise ConfigError("the teacher's notebook must have a cell tagged 'solution' after each one tagged 'exercise'")
     known = definitions(teacher)
     solutions = {"cells": [cell for cell in cells if "solution" in tags(cell)]}
-    own = Submission("", solutions, known)
+    own = Submission("", solutions, set())
     students = [Submission(name, notebook, known) for name, notebook in handed_in.items()]
     marks: dict[str, list[Mark]] = {name: [] for name in handed_in}
     for cell, namespace in _exercises(cells):
@@ -98,10 +101,14 @@ def _exercises(cells: list[Cell]) -> Iterator[tuple[Cell, dict[str, Any]]]:
         set_threads(threads)
 
 
-def _run(code: str, name: str, namespace: dict[str, Any]) -> None:
+def _execute(code: str, name: str, namespace: dict[str, Any]) -> None:
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)  # for tracebacks and numba
+    exec(compile(code, name, "exec"), namespace)
+
+
+def _run(code: str, name: str, namespace: dict[str, Any]) -> None:
     try:
-        exec(compile(code, name, "exec"), namespace)
+        _execute(code, name, namespace)
     except Exception as error:
         first = first_line(code)
         raise ConfigError(f"{name}, which begins with {first!r}, fails: {type(error).__name__}: {error}") from error
@@ -111,15 +118,21 @@ def _mark(file: Submission, cell: Cell, namespace: dict[str, Any], seconds: floa
     found, wanted = checked(source(cell)), functions(source(cell))
     exercise = namespace.get(found[0]) if found else None
     if found is None or not isinstance(exercise, Exercise):
-        raise ConfigError(f"the cell that begins with {first_line(source(cell))!r} does not end with EXERCISE.check(...)")
+        raise ConfigError(
+            f"the cell that begins with {first_line(source(cell))!r} does not end with EXERCISE.check(...)"
+        )
     variable, expression = found
     if missing := [name for name in wanted if not file.has(name)]:
         findings = "\n".join([f"The notebook has no function {missing[0]}.", *file.broken])
         return Mark(file.name, exercise.name, False, _clean(findings))
-    fresh = dataclasses.replace(exercise)
-    confined = {name: Confined(_preparation(file, name, fresh, namespace), seconds) for name in wanted}
-    verdict = eval(expression, {**namespace, variable: fresh, **confined})
-    return Mark(file.name, exercise.name, verdict.passed, _clean(verdict.findings), verdict.hint)
+    for seed in (exercise.seed, exercise.seed + 1):
+        fresh = dataclasses.replace(exercise, seed=seed)
+        confined = {name: Confined(_preparation(file, name, fresh, namespace), seconds) for name in wanted}
+        verdict: Verdict = eval(expression, {**namespace, variable: fresh, **confined})
+        if not verdict.passed:
+            other = "Right for the numbers in the notebook, but not for others.\n" if seed != exercise.seed else ""
+            return Mark(file.name, exercise.name, False, _clean(other + verdict.findings), verdict.hint)
+    return Mark(file.name, exercise.name, True, _clean(verdict.findings))
 
 
 def _preparation(
@@ -134,9 +147,7 @@ def _preparation(
         for answer in [*answers, exercise]:
             answer.reference = None
         sealed.open_seal = _stays_closed
-        place = f"{file.name}, {name}"
-        linecache.cache[place] = (len(file.code), None, file.code.splitlines(keepends=True), place)
-        exec(compile(file.code, place, "exec"), namespace)
+        _execute(file.code, PLACE, namespace)
         function: Callable[..., Any] = namespace[name]
         return function if exercise.forward is None else _watched(function)
 

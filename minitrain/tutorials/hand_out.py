@@ -10,9 +10,9 @@ from .notebook import Cell, Notebook, checked, sets_an_exercise, source, tags
 from .sealed import seal
 
 NOTE = (
-    "*Edition for students. Write each function in place of the `...` in its cell, and hand in this file. Solutions are "
-    "sealed: where the text speaks of a solution to compare with, you have a cell that lets the cells below work even "
-    "if your function does not yet. Run the sealed cells, and leave them as they are.*"
+    "*Edition for students. Write each function in place of the `...` in its cell, and hand in this file. Solutions "
+    "are sealed: where the text speaks of a solution to compare with, you have a cell that lets the cells below work "
+    "even if your function does not yet. Run the sealed cells, and leave them as they are.*"
 )
 CHECK = "# How the next cell is checked. It is sealed, since it holds the answer: run it."
 SOLUTION = "# For the cells below: they need a function that works. Run it."
@@ -44,13 +44,13 @@ def for_students(notebook: Notebook) -> Notebook:
                 solutions += 1
             elif sets_an_exercise(text):
                 cell["source"] = _sealed_exercise(text)
-            if kinds & {"solution", "folded"}:
+            if kinds & {"solution", "folded"} or sets_an_exercise(text):
                 cell["metadata"]["jupyter"] = {"source_hidden": True}
         cells.append(cell)
     if not exercises or exercises != solutions:
         raise ConfigError(
-            f"it has {exercises} cells tagged 'exercise' and {solutions} tagged 'solution', and each exercise needs one; "
-            "this is done with the notebook that has solutions"
+            f"it has {exercises} cells tagged 'exercise' and {solutions} tagged 'solution', and each exercise needs "
+            "one; give the notebook that has solutions"
         )
     out["cells"] = [_noted(cells[0]), *cells[1:]]
     return out
@@ -59,12 +59,15 @@ def for_students(notebook: Notebook) -> Notebook:
 def _variable(text: str, number: int) -> str:
     found = checked(text)
     if found is None:
-        raise ConfigError(f"cell {number} is tagged 'exercise' and checks nothing; end it with a line NAME.check(FUNCTION)")
+        raise ConfigError(
+            f"cell {number} is tagged 'exercise' and checks nothing; end it with a line NAME.check(FUNCTION)"
+        )
     return found[0]
 
 
 def _sealed_exercise(text: str) -> str:
-    return f'{CHECK}\nfrom minitrain.tutorials import unseal_exercise\n\nunseal_exercise("""\n{seal(text)}\n""", globals())'
+    call = f'unseal_exercise("""\n{seal(text)}\n""", globals())'
+    return f"{CHECK}\nfrom minitrain.tutorials import unseal_exercise\n\n{call}"
 
 
 def _sealed_solution(text: str, variable: str) -> str:

@@ -72,7 +72,11 @@ def checked(text: str) -> tuple[str, str] | None:
     for node in reversed(ast.parse(text).body):
         if isinstance(node, ast.Expr) and isinstance(call := node.value, ast.Call):
             function = call.func
-            if isinstance(function, ast.Attribute) and function.attr == "check" and isinstance(function.value, ast.Name):
+            if (
+                isinstance(function, ast.Attribute)
+                and function.attr == "check"
+                and isinstance(function.value, ast.Name)
+            ):
                 return function.value.id, ast.unparse(call)
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
+from ..errors import ConfigError
 from .notebook import Notebook, code_cells, first_line, source, tags
 
 MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
@@ -18,24 +19,25 @@ class Submission:
 
     Args:
         name: what the marks call it.
-        notebook: the student's.
+        notebook: the student's, or why it cannot be read.
         known: ``definitions`` of the teacher's notebook outside exercises and solutions.
     """
 
-    def __init__(self, name: str, notebook: Notebook, known: set[str]) -> None:
+    def __init__(self, name: str, notebook: Notebook | ConfigError, known: set[str]) -> None:
         self.name = name
         self.parts: list[ast.stmt] = []
         self.broken: list[str] = []
-        """What is wrong with the cells that are no Python."""
+        """What is wrong with the file, or with the cells that are no Python."""
+        if isinstance(notebook, ConfigError):
+            self.broken.append(str(notebook))
+            return
         for cell in code_cells(notebook):
             text = MAGIC.sub("", source(cell))
             try:
                 found = [node for node in ast.parse(text).body if _defines(node) and ast.dump(node) not in known]
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-                line = error.lineno if isinstance(error, SyntaxError) else None
-                self.broken.append(
-                    f"The cell that begins with {first_line(text)!r} is no Python{f', line {line}' if line else ''}: {error}"
-                )
+                what = f"{error.msg}, line {error.lineno}" if isinstance(error, SyntaxError) else str(error)
+                self.broken.append(f"The cell that begins with {first_line(text)!r} is no Python: {what}")
                 continue
             self.parts += found
 
