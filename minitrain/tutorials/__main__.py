@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from ..errors import ConfigError
-from .grade import SECONDS, grade
+from .grading import SECONDS, grade
 from .hand_out import for_students
 from .marks import table, write_marks
 from .notebook import Notebook, read_notebook, write_notebook
@@ -60,6 +60,8 @@ def _hand_out(options: argparse.Namespace) -> int:
 def _grade(options: argparse.Namespace) -> int:
     if options.out and options.out.suffix not in (".json", ".csv"):
         raise ConfigError(f"--out {options.out}: marks are written as .json or .csv")
+    if not 0 < options.seconds < float("inf"):
+        raise ConfigError(f"--seconds {options.seconds:g}: give a number above 0")
     teacher = read_notebook(options.notebook)
     marks = grade(teacher, {str(path): _handed_in(path) for path in options.handed_in}, seconds=options.seconds)
     if options.out:

@@ -6,9 +6,9 @@ import contextlib
 import json
 import math
 import os
-import resource
 import select
 import signal
+import sys
 import time
 import traceback
 import warnings
@@ -84,6 +84,7 @@ class Confined:
             nowhere = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(nowhere, stream)
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for the life of this process)
             _limit(self._left)
             answer = _encoded(self._prepare()(*arguments))
         except BaseException as error:  # also SystemExit and KeyboardInterrupt: nothing may go on in this fork
@@ -95,6 +96,8 @@ class Confined:
 
 
 def _limit(seconds: float) -> None:
+    import resource  # Windows has none
+
     whole = math.ceil(seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -153,7 +156,8 @@ def _decoded(answer: bytes) -> Any:
         content = json.loads(line)
         if content["kind"] == "error":
             raise AnswerError(str(content["text"]))
-        values, place = [], 0
+        values: list[Any] = []
+        place = 0
         for entry in content["shapes"]:
             if entry is None:
                 values.append(None)

@@ -27,6 +27,8 @@ def for_students(notebook: Notebook) -> Notebook:
     Raises:
         ConfigError: if there is no exercise, or one without a check or a solution.
     """
+    if "unseal_" in str(notebook["cells"]):
+        raise ConfigError("its solutions are sealed already; give the notebook that has them")
     out = copy.deepcopy(notebook)
     cells: list[Cell] = []
     variable = ""  # of the exercise whose solution comes next

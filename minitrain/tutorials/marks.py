@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from .grade import Mark
+from .grading import Mark
 
 FORMULA = "=+-@\t\r"
 """What a cell begins with that a spreadsheet would run."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import io
 import linecache
+import os
 import tempfile
 import types
 import warnings
@@ -65,6 +67,8 @@ def grade(
     Raises:
         ConfigError: if the teacher's notebook has no exercises, does not run, or fails an exercise of its own.
     """
+    if not hasattr(os, "fork"):
+        raise ConfigError("grading needs Linux or macOS: on others, a student's function cannot be confined")
     cells = [cell for cell in code_cells(teacher) if "hidden" not in tags(cell)]
     kinds = [kind for cell in cells for kind in tags(cell) & {"exercise", "solution"}]
     if not kinds or kinds != ["exercise", "solution"] * (len(kinds) // 2) or "unseal_" in str(teacher):
@@ -140,11 +144,11 @@ def _preparation(
 ) -> Callable[[], Callable[..., Any]]:
     def prepare() -> Callable[..., Any]:
         """Make the student's function; runs in a fork, whose copies of all this are its own."""
-        answers = [value for value in namespace.values() if isinstance(value, Exercise)]
+        answers = [thing for thing in gc.get_objects() if type(thing) is Exercise]
         hidden = [*answers, *(answer.reference for answer in answers if answer.reference)]
         for key in [key for key, value in namespace.items() if any(value is other for other in hidden)]:
             del namespace[key]
-        for answer in [*answers, exercise]:
+        for answer in answers:
             answer.reference = None
         sealed.open_seal = _stays_closed
         _execute(file.code, PLACE, namespace)
