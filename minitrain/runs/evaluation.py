@@ -75,6 +75,10 @@ def evaluate(
     return Evaluator(model, data, device=device, precision=precision).run(max_batches)
 
 
+BY_FREQUENCY, EVENLY = "unigram frequencies", "uniform guess"
+"""The names of the baselines."""
+
+
 @dataclass(frozen=True)
 class Validation:
     """The loss on the held-out text, next to what guessing costs.
@@ -113,8 +117,8 @@ def baselines(train_tokens: TokenArray, val_tokens: TokenArray, vocab_size: int)
         vocab_size: number of token ids.
     """
     return {
-        "unigram frequencies": unigram_nats(train_tokens, val_tokens, vocab_size),
-        "uniform guess": uniform_nats(vocab_size),
+        BY_FREQUENCY: unigram_nats(train_tokens, val_tokens, vocab_size),
+        EVENLY: uniform_nats(vocab_size),
     }
 
 

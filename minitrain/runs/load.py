@@ -216,5 +216,6 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
         tokens = load_tokens(config, folder)
         guesses = baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size)
     pictures = draw(run_dir, guesses)
-    write_report(run_dir, pictures)
+    own_loss = values.get("loss") is None  # another one has other units than a guess
+    write_report(run_dir, pictures, baselines=guesses if own_loss else None)
     return pictures

@@ -114,7 +114,8 @@ class Run:
         with self.trainer.run.weights.applied():
             sample = write_sample(self.trainer.setup, self.tokenizer, self.run_dir, length, how, self.val_tokens)
         summary = f"{training.describe()}\n\n{validation.describe()}"
-        report = write_report(self.run_dir, pictures, summary, sample)
+        guesses = validation.baselines if self.config.loss is None else None
+        report = write_report(self.run_dir, pictures, summary, sample, guesses)
         return RunResult(self.run_dir, training, validation, pictures, report, sample)
 
     def describe(self) -> str:

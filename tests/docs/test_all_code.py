@@ -49,6 +49,7 @@ RUN_BY: dict[str, Callable[..., Any]] = {
     "docs/generation.md": test_generation_docs.test_the_code_of_the_page,
     "docs/howto/an_afternoon.md": test_an_afternoon.test_an_afternoon,
     "docs/howto/looking_inside.md": test_howto_docs.test_looking_inside,
+    "docs/howto/notebooks.md": test_howto_docs.test_notebooks,
     "docs/howto/lora.md": test_howto_docs.test_lora,
     "docs/howto/trackers.md": test_howto_docs.test_trackers,
     "docs/howto/teach.md": test_learning_pages.test_the_exercise_of_a_teacher,

@@ -18,21 +18,23 @@ from tests.helpers.serving.browser import CHROMIUM, browsing
 
 DOCS = ROOT / "docs"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (DOCS / "ops").glob("*.md") if path.stem != "index"}
-PARTS = ["Forward", "Backward", "Cheap and stable", "Shapes and edges", "Check it", "Code", "Reference"]
+PARTS = [
+    "Forward", "Backward", "Cheap and stable", "Cost", "Shapes and edges", "Check it", "Break it", "Code", "Reference"
+]  # fmt: skip
 MARKDOWN = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])
 
 every_page = pytest.mark.parametrize("name", sorted(PAGES))
 every_markdown = pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def load_hooks():
-    spec = importlib.util.spec_from_file_location("site_hooks", DOCS / "site_hooks.py")
+def load_hooks(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-hooks = load_hooks()
+hooks, op_pages = load_hooks("site_hooks"), load_hooks("op_pages")
 
 
 def without_code(text: str) -> str:
@@ -44,7 +46,8 @@ def formulas(text: str) -> list[str]:
 
 
 def snippets(name: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", PAGES[name], re.DOTALL)
+    section = PAGES[name].partition("\n## Check it\n")[2].partition("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
 def run_snippets(name: str) -> None:
@@ -92,7 +95,7 @@ def test_a_page_has_its_parts(name):
 def test_a_page_shows_the_code_of_its_operation(name):
     path = registry()[name].forward.__module__.replace(".", "/") + ".py"
     assert f"\n## Code\n\n[`{path}`](../../{path})\n" in PAGES[name]
-    built = hooks.rewrite(PAGES[name], f"ops/{name}.md")
+    built = op_pages.rewrite(PAGES[name], f"ops/{name}.md")
     assert f'```python title="{path}"\n{(ROOT / path).read_text(encoding="utf-8")}```' in built
 
 

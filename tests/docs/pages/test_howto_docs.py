@@ -61,6 +61,12 @@ def test_looking_inside() -> None:
     assert names["patched"][0, :3].tolist() == logits[0, :3].tolist(), "earlier positions see nothing of it"
 
 
+def test_notebooks() -> None:
+    names = page("notebooks", ('"max_steps": 200', '"max_steps": 10'))
+    assert names["run"].trainer.state.step == 10
+    assert len(names["found"].mismatches) == 1
+
+
 def test_your_own_data() -> None:
     names = page("your_own_data")
     assert names["result"].history.get_latest("val_loss") < 0.9, "guessing costs log 3"
