@@ -38,14 +38,14 @@ class Mark(NamedTuple):
         exercise: its name.
         passed: whether the function is right.
         findings: what the checker says.
-        hint: what the student would be told next; empty if the function is right.
+        advice: what fits the mistake, if the exercise knows it.
     """
 
     file: str
     exercise: str
     passed: bool
     findings: str
-    hint: str = ""
+    advice: str = ""
 
 
 def grade(
@@ -135,7 +135,7 @@ def _mark(file: Submission, cell: Cell, namespace: dict[str, Any], seconds: floa
         verdict: Verdict = eval(expression, {**namespace, variable: fresh, **confined})
         if not verdict.passed:
             other = "Right for the numbers in the notebook, but not for others.\n" if seed != exercise.seed else ""
-            return Mark(file.name, exercise.name, False, _clean(other + verdict.findings), verdict.hint)
+            return Mark(file.name, exercise.name, False, _clean(other + verdict.findings), verdict.advice)
     return Mark(file.name, exercise.name, True, _clean(verdict.findings))
 
 

@@ -27,7 +27,7 @@ def table(marks: Sequence[Mark]) -> str:
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     for mark in marks:
         if not mark.passed:
-            said = [*mark.findings.splitlines(), *([f"Hint: {mark.hint}"] if mark.hint else [])]
+            said = [*mark.findings.splitlines(), *([f"Advice: {mark.advice}"] if mark.advice else [])]
             lines += ["", f"{mark.file}, {mark.exercise}: not yet", *(f"    {line}" for line in said)]
     return "\n".join(lines)
 

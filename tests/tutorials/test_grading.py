@@ -39,14 +39,14 @@ def test_what_was_handed_out_is_not_yet_right():
     assert all("not written yet" in mark.findings for mark in found)
 
 
-def test_mistakes_get_the_checkers_words_and_the_hint():
+def test_mistakes_get_the_checkers_words_and_the_advice():
     cube, double = marks(
         "def cube_backward(dout, cache):\n    return -dout * helper(cache)", "def double(x):\n    return x"
     )
     assert "wrong sign" in cube.findings
-    assert cube.hint == "no minus"
+    assert cube.advice == "no minus"
     assert "0.5 times" in double.findings
-    assert double.hint == "add"
+    assert double.advice == ""
 
 
 @pytest.mark.parametrize("cheat", CHEATS)
