@@ -79,7 +79,7 @@ def grade(
     students = [Submission(name, notebook, known) for name, notebook in handed_in.items()]
     marks: dict[str, list[Mark]] = {name: [] for name in handed_in}
     for cell, namespace in _exercises(cells):
-        solved = _mark(own, cell, namespace, seconds)
+        solved = _mark(own, cell, namespace, max(seconds, SECONDS))
         if not solved.passed:
             raise ConfigError(f"the teacher's own solution of {solved.exercise!r} fails: {solved.findings}")
         for student in students:

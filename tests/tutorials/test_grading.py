@@ -74,16 +74,21 @@ def test_an_error_shows_the_students_line():
     assert "in the line: return dout.reshape(7)" in found.findings
 
 
-def test_loops_broken_cells_and_broken_files_stop_nobody_else():
-    loop = filled(for_students(teacher()), RIGHT[0], "def double(x):\n    while True: pass")
+def test_a_loop_without_an_end_is_stopped():
+    loop = "def cube_backward(dout, cache):\n    while True: pass"
+    found = marks(loop, "def double(x):\n    while True: pass", seconds=0.5)
+    assert [mark.passed for mark in found] == [False, False]
+    assert all("did not end within 0.5 seconds" in mark.findings for mark in found)
+
+
+def test_broken_cells_and_broken_files_stop_nobody_else():
     broken = filled(for_students(teacher()), "def cube_backward(dout, cache)", "%time 1\n" + RIGHT[1])
     broken["cells"].append({"cell_type": "code", "metadata": {}, "source": "while True: pass"})
-    handed_in = {"loop": loop, "broken": broken, "file": ConfigError("no file"), "right": filled(teacher(), *RIGHT)}
-    found = grade(teacher(), handed_in, seconds=1)
-    assert [mark.passed for mark in found] == [True, False, False, True, False, False, True, True]
-    assert "did not end within 1 seconds" in found[1].findings
-    assert "'def cube_backward(dout, cache)' is no Python: expected ':', line 1" in found[2].findings
-    assert "no file" in found[4].findings
+    handed_in = {"broken": broken, "file": ConfigError("no file"), "right": filled(teacher(), *RIGHT)}
+    found = grade(teacher(), handed_in)
+    assert [mark.passed for mark in found] == [False, True, False, False, True, True]
+    assert "'def cube_backward(dout, cache)' is no Python: expected ':', line 1" in found[0].findings
+    assert "no file" in found[2].findings
 
 
 def test_the_words_of_an_error_cannot_control_a_terminal():
