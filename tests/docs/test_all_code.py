@@ -55,6 +55,7 @@ RUN_BY: dict[str, Callable[..., Any]] = {
     "docs/howto/notebooks.md": test_howto_docs.test_notebooks,
     "docs/howto/lora.md": test_howto_docs.test_lora,
     "docs/howto/trackers.md": test_howto_docs.test_trackers,
+    "docs/howto/teach.md": test_learning_pages.test_the_exercise_of_a_teacher,
     "docs/howto/train_on.md": test_howto_docs.test_train_on,
     "docs/howto/your_own_callback.md": test_howto_docs.test_your_own_callback,
     "docs/howto/your_own_data.md": test_howto_docs.test_your_own_data,
