@@ -109,14 +109,16 @@ class Task(ABC):
         name: what settings call it.
         data_kinds: the kinds of data that it takes; the first is the usual one.
         usual_model: the model that it trains unless settings name another.
-        usual_recipe: the recipe of ``minitrain train task=NAME`` alone.
+        usual_recipe: the recipe of ``minitrain train task=NAME`` alone; empty for none.
+        models_of: the task whose models it trains, if it is another one.
         models_of_data: the usual models of kinds of data that need another than ``usual_model``.
     """
 
     name: ClassVar[str]
     data_kinds: ClassVar[tuple[str, ...]]
     usual_model: ClassVar[str]
-    usual_recipe: ClassVar[str]
+    usual_recipe: ClassVar[str] = ""
+    models_of: ClassVar[str] = ""
     models_of_data: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
@@ -137,8 +139,8 @@ class Task(ABC):
             raise ConfigError(
                 f"data.name={config.data.name} is not for task={self.name}, which takes {', '.join(self.data_kinds)}"
             )
-        if (task := MODELS.look_up(config.model.name).task) != self.name:
-            others = ", ".join(name for name, kind in MODELS.items() if kind.task == self.name)
+        if (task := MODELS.look_up(config.model.name).task) != (own := self.models_of or self.name):
+            others = ", ".join(name for name, kind in MODELS.items() if kind.task == own)
             raise ConfigError(
                 f"model.name={config.model.name} is for task={task}; task={self.name} trains {others or 'none yet'}"
             )

@@ -39,7 +39,7 @@ def layered(chosen: Mapping[str, str | None], given: Mapping[str, Any]) -> dict[
     if given.get("init_from") is not None:
         layers["init_from"] = inherited_settings(given["init_from"])
     task = _one_task(layers, given)
-    if "recipe" not in chosen:
+    if "recipe" not in chosen and task.usual_recipe:
         layers = {"recipe": option_values("recipe", task.usual_recipe)} | layers
     values: dict[str, Any] = {
         group: option_values(group, option) for group, option in _options(task, layers.values(), chosen, given).items()

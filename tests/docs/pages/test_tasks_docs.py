@@ -21,13 +21,18 @@ ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (
 
 
 def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    pairs, labels = snippets("docs/tasks.md")
+    pairs, labels, own = snippets("docs/tasks.md")
     run("docs/tasks.md", pairs)
     assert capsys.readouterr().out.endswith("dr ei\n")
     run("docs/tasks.md", labels)
     said = capsys.readouterr().out
     assert "always " in said
     assert float(said.split()[-1]) > 0.9
+    try:
+        run("docs/tasks.md", pairs.partition("from minitrain")[0] + own)
+    finally:
+        TASKS._registered.pop("backwards", None)
+    assert capsys.readouterr().out.endswith("kjihgf\n")
 
 
 def test_the_table_is_complete() -> None:
