@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow test-sweeps test-versions test-settings coverage mutants bench tutorials docs lint format clean
+.PHONY: help venv train test test-peers test-slow test-sweeps test-versions test-settings coverage mutants bench results tutorials docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -62,6 +62,9 @@ mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers, sche
 
 bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, against PyTorch (25 minutes)
 	@$(PY) -m benchmarks $(ARGS)
+
+results: $(VENV)/.installed-tutorials ## train the recipes of all tasks over three seeds (hours; can be stopped and continued)
+	@$(PY) -m benchmarks.task_results $(ARGS)
 
 tutorials: $(VENV)/.installed-tutorials ## run the notebooks and the gallery, and write them with their outputs to tutorials/out/
 	@echo "==> Running the notebooks"

@@ -74,7 +74,7 @@ def train_on_text(overrides: Iterable[str], text: Path, precision: str, seed: in
         run = start_run(compose_config([*fixed, f"trainer.precision={precision}", *EVERY, *overrides]), warn=say)
     if not run.is_finished():
         run.train()
-    held_out, length = run.val_tokens[:].astype(np.int32), run.config.data.block_size
+    held_out, length = run.prepared.data.val[:].astype(np.int32), run.config.data.block_size
     with use_precision(precision):
         total = sum(float(run.trainer.model.loss(batch)[0].total) for batch in windows(held_out, length, 32))
     return total / (len(held_out) - 1)

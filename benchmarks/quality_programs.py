@@ -67,7 +67,7 @@ class Minitrain(Program):
 
     def __init__(self, config: RunConfig) -> None:
         run = start_run(config)
-        self.trainer, self.held_out = run.trainer, run.val_tokens[:]
+        self.trainer, self.held_out = run.trainer, run.prepared.data.val[:]
         self.total_steps = self.trainer.total_steps
         self.trainer.callbacks.fire("on_train_begin", self.trainer.view, self.trainer.setup, self.trainer.run)
 

@@ -21,6 +21,7 @@ from . import reports as reports
 from . import runs as runs
 from . import settings as settings
 from . import states as states
+from . import tasks as tasks
 from . import testing as testing
 from . import trainers as trainers
 from . import training as training

@@ -57,13 +57,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "probes": RUNS | {"formats", "training"},
     "trainers": RUNS | {"formats", "probes", "training"},
     "compat": TRAINING | {"formats"},
-    "runs": TRAINING | {"conf", "formats"},
+    "tasks": TRAINING | {"formats"},
+    "runs": TRAINING | {"conf", "formats", "tasks"},
     "evaluation": ARRAYS | {"data", "files", "generation", "measures", "models", "ops", "runs"},
     "tutorials": {"backend", "display", "errors", "testing"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
-    "profiling": TRAINING | {"formats", "kernels", "runs"},
-    "server": TRAINING | {"formats", "inside", "runs"},
-    "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "server", "testing"},
+    "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
+    "server": TRAINING | {"formats", "inside", "runs", "tasks"},
+    "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17

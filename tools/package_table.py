@@ -42,6 +42,7 @@ ORDER = [
     "training",
     "probes",
     "trainers",
+    "tasks",
     "runs",
     "evaluation",
     "compat",

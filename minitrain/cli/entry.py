@@ -15,14 +15,15 @@ from .failures import report, warn
 # is called.
 _ELSEWHERE = {"generate": ".writing.generate", "chat": ".writing.chat", "serve": ".writing.serve"}
 COMMANDS = {
-    "train": "train a model on a text, or continue a run",
-    "generate": "let a trained model continue a text",
+    "train": "train a model, or continue a run",
+    "generate": "let a trained model continue a text, or answer",
     "chat": "talk to a trained model in the terminal",
     "serve": "a local page to explore a model, and OpenAI's API for it",
-    "eval": "how well a trained model predicts a text, or answers questions",
+    "eval": "how good a trained model is on data it has not seen",
     "export": "write a trained model for transformers or llama.cpp",
     "plot": "draw the curves of a run",
     "compare": "runs side by side: their results, and the settings that differ",
+    "data": "the data sets that minitrain knows by name",
     "shards": "turn a text of any size into token shards, to train on",
     "bench": "how fast this machine trains, next to PyTorch if it is installed",
     "profile": "where the time and the bytes of a training step go",

@@ -96,7 +96,7 @@ def _parser() -> Parser:
 def _compare_with_guessing(arguments: argparse.Namespace) -> None:
     """The loss in windows side by side, next to two guesses."""
     from ..measures import perplexity
-    from ..runs import evaluate_run
+    from ..runs import Validation, evaluate_run
 
     validation = evaluate_run(
         arguments.run,
@@ -107,10 +107,11 @@ def _compare_with_guessing(arguments: argparse.Namespace) -> None:
         warn=warn,
     )
     say(validation.describe())
-    print(
-        f"perplexity {perplexity(validation.loss):.3f}: the model is as uncertain as if it chose uniformly among this "
-        "many tokens"
-    )
+    if isinstance(validation, Validation):
+        print(
+            f"perplexity {perplexity(validation.loss):.3f}: the model is as uncertain as if it chose uniformly among "
+            "this many tokens"
+        )
     if arguments.text is None and validation.samples is not None:
         _keep(validation.samples, Path(arguments.run))
 

@@ -14,9 +14,12 @@ def other_presets() -> list[str]:
 
 def presets_in_words() -> str:
     """All presets, for help texts: what they are for, and their names."""
-    from ..runs.recipes.options import language_presets
+    from ..runs.recipes.options import language_presets, trained_presets
 
+    trained = [name for name in trained_presets() if name not in language_presets()]
+    rest = [name for name in other_presets() if name not in trained]
     return (
         f"  language models, for train, profile and info:\n    {', '.join(language_presets())}\n"
-        f"  other models, for info and for build_model() in Python:\n    {', '.join(other_presets())}"
+        f"  models of other tasks, for train and info:\n    {', '.join(trained)}\n"
+        f"  other models, for info and for build_model() in Python:\n    {', '.join(rest)}"
     )

@@ -23,7 +23,7 @@ examples:
 def run(argv: Sequence[str]) -> int:
     """Build the shards that ``argv`` asks for; returns the exit code."""
     from ..data.text.tokenizers import TOKENIZERS
-    from ..runs.data_config import DataConfig
+    from ..tasks.settings.data import DataConfig
 
     usual = DataConfig()  # a text and its shards have the same tokens unless somebody asks for others
     parser = Parser("shards", description="Turn a text of any size into token shards.", epilog=_EPILOG)

@@ -1,5 +1,38 @@
-"""From text to batches: tokenizers, token files and shards, data sets, loaders, and baselines to beat."""
+"""From text, tables and images to batches: tokenizers, token files, readers, data sets, loaders, and baselines."""
 
+from .catalog.base import Entry as Entry
+from .catalog.base import Prepared as Prepared
+from .catalog.entries import CATALOG as CATALOG
+from .catalog.entries import data_set as data_set
+from .encoded.classes import Classes as Classes
+from .encoded.image_classes import LabelledImages as LabelledImages
+from .encoded.image_samples import ImageLoader as ImageLoader
+from .encoded.image_samples import ImageSamples as ImageSamples
+from .encoded.image_texts import ImageTextPairs as ImageTextPairs
+from .encoded.image_texts import ImageTexts as ImageTexts
+from .encoded.labelled import LabelledTexts as LabelledTexts
+from .encoded.pairs import TextPairs as TextPairs
+from .images.arrays import ImageArrays as ImageArrays
+from .images.decode import decode_image as decode_image
+from .images.folder import CaptionedImages as CaptionedImages
+from .images.folder import ImageFolder as ImageFolder
+from .images.idx import read_idx as read_idx
+from .images.idx import read_idx_images as read_idx_images
+from .images.npz import read_npz_images as read_npz_images
+from .images.read import read_images as read_images
+from .images.shards import TarImages as TarImages
+from .images.transforms.base import Compose as Compose
+from .images.transforms.base import Transform as Transform
+from .images.transforms.colour import ColourJitter as ColourJitter
+from .images.transforms.erasing import RandomErasing as RandomErasing
+from .images.transforms.geometry import CenterCrop as CenterCrop
+from .images.transforms.geometry import RandomCrop as RandomCrop
+from .images.transforms.geometry import RandomHorizontalFlip as RandomHorizontalFlip
+from .images.transforms.geometry import RandomResizedCrop as RandomResizedCrop
+from .images.transforms.geometry import Resize as Resize
+from .images.transforms.normalize import Normalize as Normalize
+from .images.transforms.normalize import channel_statistics as channel_statistics
+from .images.transforms.rand_augment import RandAugment as RandAugment
 from .loading.batches import IGNORED as IGNORED
 from .loading.batches import Batch as Batch
 from .loading.batches import Loader as Loader
@@ -9,6 +42,19 @@ from .loading.prefetch import Prefetch as Prefetch
 from .loading.prefetch import PrefetchLoader as PrefetchLoader
 from .loading.stream import Batches as Batches
 from .loading.stream import BatchIterator as BatchIterator
+from .records.base import Records as Records
+from .records.broken import BrokenItem as BrokenItem
+from .records.broken import BrokenItems as BrokenItems
+from .records.columns import Column as Column
+from .records.joined import JoinedRecords as JoinedRecords
+from .records.jsonl import JsonLines as JsonLines
+from .records.labelled_folder import LabelledFolder as LabelledFolder
+from .records.memory import GeneratedRecords as GeneratedRecords
+from .records.memory import MemoryRecords as MemoryRecords
+from .records.parallel import ParallelText as ParallelText
+from .records.parquet import ParquetRecords as ParquetRecords
+from .records.read import read_records as read_records
+from .records.tables import TableRecords as TableRecords
 from .samples.bucketing import BucketLoader as BucketLoader
 from .samples.collate import Pair as Pair
 from .samples.collate import pad_collate as pad_collate
@@ -33,6 +79,7 @@ from .text.pretrained import PretrainedTokenizer as PretrainedTokenizer
 from .text.pretrained_files import load_pretrained_tokenizer as load_pretrained_tokenizer
 from .text.pretrained_writing import save_pretrained_tokenizer as save_pretrained_tokenizer
 from .text.sentencepiece import SentencePieceTokenizer as SentencePieceTokenizer
+from .text.symbols import SymbolTokenizer as SymbolTokenizer
 from .text.tokenizers import TOKENIZERS as TOKENIZERS
 from .text.tokenizers import ByteTokenizer as ByteTokenizer
 from .text.tokenizers import CharTokenizer as CharTokenizer

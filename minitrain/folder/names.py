@@ -5,6 +5,7 @@ from __future__ import annotations
 CONFIG = "config.yaml"
 TOKENIZER = "tokenizer.json"
 TRAIN_TOKENS, VAL_TOKENS, SHARDS = "data/train.bin", "data/val.bin", "data/shards.json"
+RECORDS, PROCESSOR = "data/records.json", "processor.json"
 METRICS, METRICS_TABLE = "metrics.jsonl", "metrics.csv"
 CHECKPOINTS, PLOTS, SAMPLES, TENSORBOARD = "checkpoints", "plots", "samples", "tensorboard"
 RUN_INFO, REPORT, SAMPLE = "run.json", "report.html", "sample.txt"
@@ -18,6 +19,8 @@ LARGEST = {
     CONFIG: 200_000,
     TOKENIZER: 64_000_000,
     SHARDS: 64_000_000,
+    RECORDS: 10_000,
+    PROCESSOR: 64_000_000,
     RUN_INFO: 8_000_000,
     LOCK: 1_000,
 }

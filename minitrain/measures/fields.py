@@ -44,6 +44,11 @@ def targets_of(batch: Any) -> Array:
     return targets
 
 
+def lengths_of(batch: Any) -> Any:
+    """The lengths of a padded batch, an attribute or a key; ``None`` if it has none."""
+    return batch.get("lengths") if isinstance(batch, Mapping) else getattr(batch, "lengths", None)
+
+
 def field_of(batch: Any, name: str) -> Any:
     """A field of a batch, an attribute or a key.
 

@@ -63,7 +63,7 @@ def steps_of_run(config: RunConfig) -> Iterator[Steps]:
             trainer.state.step = step
             trainer.loop.update(trainer.setup.batch(step))
 
-        B, T = config.trainer.batch_size, config.data.block_size
+        B, T = config.trainer.batch_size, getattr(config.data, "block_size", None)
         title = _title(config.recipe or config.model.name, trainer.model, B, T, config.trainer.precision)
         yield Steps(title, trainer.model, train, config.trainer.precision)
 
@@ -128,6 +128,7 @@ def profile_steps(
     return recorded.report(machine)
 
 
-def _title(name: str, model: Module, batch_size: int, length: int, precision: str) -> str:
+def _title(name: str, model: Module, batch_size: int, length: int | None, precision: str) -> str:
     kind = "" if precision == "float32" else f", {precision}"
-    return f"{name}: {model.parameter_count():,} parameters, {batch_size} sequences of {length} tokens a step{kind}"
+    samples = "samples" if length is None else f"sequences of {length} tokens"
+    return f"{name}: {model.parameter_count():,} parameters, {batch_size} {samples} a step{kind}"

@@ -19,12 +19,13 @@ from ..settings.registry import Registry
 from ..settings.section import Section, setting
 from ..settings.tree import build
 from ..settings.type_check import describe, shown
+from ..tasks.settings.data import DataConfig, DataSection
+from ..tasks.settings.generation import GenerationConfig
+from ..tasks.settings.model import GPTModelConfig, ModelConfig
+from ..tasks.settings.objective import LOSSES, METRICS, create_loss, create_metrics
+from ..tasks.task import TASKS, Task, task_of
 from ..training.callbacks.registry import CALLBACKS, create_callbacks
 from ..training.config import TrainingConfig
-from .data_config import DataConfig, TokensConfig
-from .generation_config import GenerationConfig
-from .model_config import GPTModelConfig, ModelConfig
-from .objective_config import LOSSES, METRICS, create_loss, create_metrics
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 from .weights.adapters import create_adapter
 
@@ -40,6 +41,7 @@ class RunConfig(Section):
         True
     """
 
+    task: str = setting("language_model", "What is trained: the name of a task.")
     seed: int = setting(
         1337, "Seed of the initial weights, the order of the data and dropout.", at_least=0, below=2**64
     )
@@ -49,8 +51,8 @@ class RunConfig(Section):
         None, "A run, a checkpoint, a folder of transformers or a GGUF file to take the initial weights from."
     )
     recipe: str | None = setting(None, "The recipe that the settings come from; only a note.")
-    model: ModelConfig = setting(GPTModelConfig, "The language model.")
-    data: TokensConfig = setting(DataConfig, "The text, or token shards made before.")
+    model: ModelConfig = setting(GPTModelConfig, "The model.")
+    data: DataSection = setting(DataConfig, "What to train and to validate on.")
     optimizer: OptimizerConfig = setting(AdamWConfig, "How gradients become updates.")
     scheduler: SchedulerConfig = setting(WarmupCosineConfig, "The learning rate over the steps.")
     trainer: TrainingConfig = setting(TrainingConfig, "How long to train, in which batches, and what to do how often.")
@@ -71,15 +73,31 @@ class RunConfig(Section):
         kind, _, index = self.device.partition(":")
         known = self.device == "cpu" or (kind == "cuda" and (index.isdecimal() or self.device == "cuda"))
         self.require(known, "device", "'cpu', 'cuda' or 'cuda:N'")
-        for name, path in (("run_dir", self.run_dir), ("init_from", self.init_from), ("data.path", self.data.path)):
+        for name, path in (("run_dir", self.run_dir), ("init_from", self.init_from), ("data.path", self.data_path)):
             if path is not None and "\0" in path:
                 raise ConfigError(f"{name} must be a path, and a path has no NUL character; got {shown(path)}")
+        self.the_task.check(self)
         create_callbacks(self.callbacks)  # knows names and ranges; so do the next three
         create_loss(self.loss)
         create_adapter(self.adapter)
         create_metrics(self.metrics)
         if self.trainer.max_steps is not None:  # else the length of the text decides
             self.scheduler.check_run(self.optimizer, self.trainer.max_steps)
+
+    @property
+    def the_task(self) -> Task:
+        """The task itself.
+
+        Raises:
+            ConfigError: if there is none of this name; names the nearest.
+        """
+        return task_of(self.task)
+
+    @property
+    def data_path(self) -> str | None:
+        """Where the data is, if it is at one place."""
+        path: str | None = getattr(self.data, "path", None)
+        return path
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -89,7 +107,7 @@ class RunConfig(Section):
             ConfigError: for an unknown key (names the nearest valid one), a wrong type, a value out of range,
                 or values that do not fit each other.
         """
-        return build(cls, values, root=cls)
+        return build(cls, _with_usual_parts(values), root=cls)
 
     @classmethod
     def load(cls, path: str | Path, *, to_train: bool = True) -> RunConfig:
@@ -119,6 +137,18 @@ class RunConfig(Section):
         import yaml  # type: ignore[import-untyped]
 
         write_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True).encode())
+
+
+def _with_usual_parts(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``values`` with the usual data and model of their task, where they name none."""
+    task = TASKS.look_up(name) if isinstance(name := values.get("task"), str) else None
+    if task is None:
+        return values
+    parts = {group: values.get(group, {}) for group in ("data", "model")}
+    said = [part.get("name") if isinstance(part, Mapping) else None for part in parts.values()]
+    usual = dict(zip(parts, task.usual_parts(*(name if isinstance(name, str) else None for name in said)), strict=True))
+    named = {group: {"name": usual[group]} | dict(part) for group, part in parts.items() if isinstance(part, Mapping)}
+    return {**values, **named}
 
 
 def _registered(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,26 +16,18 @@ from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder
 from ..folder.commands import resume_command
 from ..folder.names import CONFIG, TOKENIZER
-from ..models.common.decoder import Decoder
 from ..nn.adapters.lora import merge_lora
+from ..tasks import Outcome
+from ..tasks.settings.data import TokensConfig
+from ..tasks.text.tokens import TokenSplit, load_tokenizer, load_tokens, tokens_of_text
+from ..tasks.text.validation import Validation, outcome_on_windows
 from ..training.preconditions import open_checkpoints
 from ..training.saving.capture import evaluation_weights
 from .config import RunConfig
 from .confine import needs_trust, refuse_remote_checkpoints
-from .evaluation import Validation, baselines, compare_with_guessing, evaluate_windows, loss_of
-from .model_config import create_model
-from .need import refuse_impossible_model
 from .python_run import is_from_python, load_weights, read_settings, rebuild_model, written_settings
 from .report import draw, write_report
-from .run_data import load_tokenizer, load_tokens, tokens_of_text
 from .weights.adapters import create_adapter
-
-
-def model_of(config: RunConfig, tokenizer: Tokenizer) -> Decoder:
-    """The model of a run with fresh weights: its settings, the tokenizer's vocabulary, the data's block size."""
-    sizes = {"vocab_size": tokenizer.vocab_size, "block_size": config.data.block_size}
-    dtype = "float64" if config.trainer.product_precision() == "float64" else "float32"
-    return create_model(config.model, **sizes, seed=config.seed, dtype=dtype)
 
 
 class LoadedRun(NamedTuple):
@@ -44,16 +36,22 @@ class LoadedRun(NamedTuple):
     Attributes:
         model: the model, with the weights of the newest intact checkpoint that its validation used: averaged ones
             where a callback such as `EMA` keeps some. Adapters are merged.
-        tokenizer: its tokenizer; ``None`` if the run was made in Python and kept none.
+        processor: turns inputs into arrays and outputs into something to read, such as a tokenizer; ``None`` if the run
+            was made in Python and kept none.
         config: its settings; ``None`` if the run was made in Python. Parts that only a training calls are left out if
             they are not registered here, such as callbacks of your own.
         step: the number of updates behind the weights.
     """
 
     model: Any
-    tokenizer: Tokenizer | None
+    processor: Any
     config: RunConfig | None
     step: int
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer of a language model; ``None`` for other models."""
+        return self.processor if self.config is None else self.config.the_task.tokenizer(self.processor)
 
 
 def load_run(
@@ -111,7 +109,8 @@ def _load(
         made = config if isinstance(config, RunConfig) else None
         return LoadedRun(model, tokenizer, made, checkpoint.step), "", checkpoint
     refuse_remote_checkpoints(config, folder)
-    tokenizer = load_tokenizer(folder)
+    task = config.the_task
+    processor = task.load_processor(folder)
     checkpoints = open_checkpoints(folder.path, config.trainer, warn)
     assert checkpoints is not None  # since there is a folder
     newest = checkpoints.load_latest()
@@ -122,8 +121,8 @@ def _load(
             f"cannot use the run in {run_dir}: {found}; train it with: "
             f"{resume_command(run_dir, trust=needs_trust(config, folder.path))}"
         )
-    refuse_impossible_model(config, tokenizer.vocab_size)
-    model = model_of(config, tokenizer)
+    task.refuse_impossible(config, processor, to_train=False)
+    model = task.model(config, processor)
     if (adapter := create_adapter(config.adapter)) is not None:
         adapter.add(model, config.seed)
     newest.check_fits(model.state_dict())
@@ -132,7 +131,7 @@ def _load(
     if adapter is not None:
         merge_lora(model)
     model.to(device or config.device)
-    return LoadedRun(model, tokenizer, config, newest.step), averaged_by, newest
+    return LoadedRun(model, processor, config, newest.step), averaged_by, newest
 
 
 def evaluate_run(
@@ -143,12 +142,12 @@ def evaluate_run(
     trusted: bool = False,
     averaged: bool = True,
     warn: Warn = warn_user,
-) -> Validation:
-    """Loss of the run's newest model on its whole validation split or on another text, next to the baselines.
+) -> Outcome:
+    """What the run's newest model is worth on all of its held-out data, or on other data.
 
     Args:
         run_dir: the run folder.
-        text: a file or a folder to evaluate instead of the validation split; the baselines are then those of itself.
+        text: other data to evaluate on: a text file or a folder of them; guesses are then those of itself.
         device: where to compute; ``None`` takes the device it was trained on.
         trusted: whether its settings may name a URL for checkpoints.
         averaged: whether to take averaged weights where the run validates with some, as `EMA` keeps them; ``False``
@@ -160,30 +159,34 @@ def evaluate_run(
 
     Raises:
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
-        DataError: if its tokens or its tokenizer are damaged, or the tokenizer cannot encode the text.
+        ConfigError: if its task takes no other data.
+        DataError: if its data or its processor are damaged, or the processor cannot read the other data.
     """
-    (model, tokenizer, config, _), averaged_by, _ = _load(
+    (model, processor, config, _), averaged_by, _ = _load(
         run_dir, device=device, trusted=trusted, averaged=averaged, warn=warn
     )
+    if config is None:
+        return _evaluate_from_python(run_dir, model, processor, text, device or "cpu")
+    task = config.the_task
+    config = replace(config, device=device or config.device)
+    folder = RunFolder(run_dir)
+    prepared = task.load(config, folder) if text is None else task.held_out(config, processor, text)
+    return replace(task.evaluate(config, model, prepared), averaged_by=averaged_by)
+
+
+def _evaluate_from_python(
+    run_dir: str | Path, model: Any, tokenizer: Tokenizer | None, text: str | Path | None, device: str
+) -> Validation:
+    """The loss on a text of a model that was trained by a `Trainer` in Python."""
     if tokenizer is None:
         raise CheckpointError(
             f"{run_dir} was made by a Trainer in Python and has no {TOKENIZER} to read a text with; measure with "
             "trainer.resume() and trainer.validate() in its script"
         )
-    if config is None and text is None:
+    if text is None:
         raise _no_held_out(run_dir)
-    block_size = model.config.block_size
-    batch_size, place, precision = 32, "cpu", None
-    if config is not None:
-        batch_size, place, precision = config.trainer.batch_size, config.device, config.trainer.product_precision()
-    if text is not None:
-        train = held_out = tokens_of_text(text, tokenizer)
-    else:
-        assert config is not None
-        _, train, held_out = load_tokens(config, RunFolder(run_dir))
-    table = evaluate_windows(model, held_out, block_size, batch_size, device=device or place, precision=precision)
-    found = compare_with_guessing(loss_of(table), train, held_out, tokenizer.vocab_size, tokenizer)
-    return replace(found, averaged_by=averaged_by, samples=table)
+    tokens = tokens_of_text(text, tokenizer)
+    return outcome_on_windows(model, TokenSplit(tokens, tokens), tokenizer, model.config.block_size, 32, device=device)
 
 
 def held_out_tokens(run_dir: str | Path) -> TokenArray:
@@ -200,7 +203,9 @@ def held_out_tokens(run_dir: str | Path) -> TokenArray:
     config = read_settings(folder, to_train=False)
     if not isinstance(config, RunConfig):
         raise _no_held_out(run_dir)
-    return load_tokens(config, folder).val
+    if not isinstance(config.data, TokensConfig):
+        raise CheckpointError(f"{run_dir} is a run of task={config.task}, which holds out no text")
+    return load_tokens(config.data, folder)[1].val
 
 
 def _no_held_out(run_dir: str | Path) -> CheckpointError:
@@ -224,11 +229,10 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
     guesses: dict[str, float] = {}
     if not is_from_python(values):
         try:
-            config = RunConfig.from_dict({"data": values.get("data", {})})
+            config = RunConfig.from_dict({name: values[name] for name in ("task", "data") if name in values})
         except ConfigError as error:
             raise ConfigError(f"{folder.file(CONFIG)}: {error}") from error
-        tokens = load_tokens(config, folder)
-        guesses = baselines(tokens.train, tokens.val, tokens.tokenizer.vocab_size)
+        guesses = config.the_task.guesses(config.the_task.load(config, folder))
     pictures = draw(run_dir, guesses)
     own_loss = values.get("loss") is None  # another one has other units than a guess
     write_report(run_dir, pictures, baselines=guesses if own_loss else None)

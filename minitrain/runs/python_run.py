@@ -23,6 +23,7 @@ from ..formats import size
 from ..models import presets
 from ..records.jsonl import read_metrics
 from ..settings.declared import arguments, settings_of
+from ..tasks.settings.model import MODELS
 from ..training.objective import counted_by
 from ..training.saving.capture import evaluation_weights
 from .config import MADE_IN_PYTHON, RunConfig, read_yaml
@@ -66,11 +67,11 @@ def is_from_python(values: Mapping[str, Any]) -> bool:
 
 
 def counted_in(values: Mapping[str, Any]) -> str:
-    """What the run with these written settings counts: tokens on a text, else what its model's losses count."""
-    if not is_from_python(values):
-        return "tokens"
+    """What the losses of a run with these written settings count, such as tokens."""
     model = values.get("model")
     name = (model.get("class") or model.get("name")) if isinstance(model, Mapping) else None
+    if not is_from_python(values):  # a model of your own may not be registered here
+        return counted_by(MODELS[name].model) if isinstance(name, str) and name in MODELS else "tokens"
     return counted_by(next((kind for kind in presets.MODELS if kind.__name__ == name), None))
 
 

@@ -1,4 +1,4 @@
-"""The end of a run on a text: the loss next to guessing, pictures, a sample, and a summary for the screen."""
+"""The end of a run: its result, pictures, and a summary for the screen."""
 
 from __future__ import annotations
 
@@ -7,15 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..data import Tokenizer
-from ..data.tokens.token_array import TokenArray
 from ..display.markup import LINES, block, element, shown
-from ..errors import DataError
 from ..folder import RunFolder
-from ..folder.names import CONFIG, METRICS, PLOTS, REPORT, SAMPLE
-from ..generation import continue_text
+from ..folder.names import CONFIG, METRICS, PLOTS, REPORT
 from ..measures import perplexity
 from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
@@ -24,11 +18,9 @@ from ..records.diagnosis import LossLevels
 from ..records.jsonl import metrics_of, read_metrics
 from ..records.loss_curves import loss_curves
 from ..reports.html import write_html_report
+from ..tasks import Outcome
 from ..training.result import TrainResult
-from ..training.setup import Setup
 from ..versions import versions
-from .evaluation import BY_FREQUENCY, EVENLY, Validation
-from .generation_config import GenerationConfig
 from .python_run import counted_in, written_settings
 
 NOT_DRAWN = ("lr", "seconds", "val_tokens")
@@ -38,20 +30,20 @@ LOSS_PICTURE, RATE_PICTURE = "loss.png", "learning_rate.png"
 
 @dataclass(frozen=True)
 class RunResult:
-    """The result of a finished run on a text.
+    """The result of a finished run.
 
     Attributes:
         run_dir: the run folder.
         training: steps, speed, losses, the last checkpoint.
-        validation: loss on the whole validation split, next to guessing.
+        validation: what the model is worth on all of the held-out data.
         pictures: the PNG files drawn.
         report: the run in one HTML file.
-        sample: text the model wrote; empty with ``sample_tokens=0``.
+        sample: what the model made to be read, such as a text; empty if nothing.
     """
 
     run_dir: Path
     training: TrainResult
-    validation: Validation
+    validation: Outcome
     pictures: tuple[Path, ...]
     report: Path
     sample: str
@@ -158,7 +150,8 @@ def write_report(
     folder = RunFolder(run_dir)
     history = history_of(read_metrics(folder.file(METRICS)), smoothed=smooths(run_dir))
     guesses = baselines or {}
-    history.levels = LossLevels(guess=guesses.get(EVENLY), blind=guesses.get(BY_FREQUENCY))
+    levels = sorted(guesses.values())  # knowing the frequencies is better than knowing nothing
+    history.levels = LossLevels(guess=levels[-1], blind=levels[0]) if levels else LossLevels()
     return write_html_report(
         folder.file(REPORT),
         title=f"Run {run_dir.resolve().name}",
@@ -169,33 +162,3 @@ def write_report(
         versions=versions(),
         sample=sample,
     )
-
-
-def write_sample(
-    setup: Setup, tokenizer: Tokenizer, run_dir: Path, length: int, how: GenerationConfig, val_tokens: TokenArray
-) -> str:
-    """Let the model write a text of ``length`` tokens, and keep it in the run folder."""
-    if not length:
-        return ""
-    written = continue_text(
-        setup.model,
-        tokenizer,
-        how.prompt or _start_of_a_line(tokenizer, val_tokens),
-        length,
-        temperature=how.temperature,
-        top_k=how.top_k,
-        top_p=how.top_p,
-        key=setup.key.fold("sample"),
-        device=setup.device,
-    )
-    sample = f"{how.prompt or ''}{written}".strip("\n")
-    RunFolder(run_dir).write(SAMPLE, sample.encode() + b"\n")
-    return sample
-
-
-def _start_of_a_line(tokenizer: Tokenizer, val_tokens: TokenArray) -> str:
-    try:
-        tokenizer.encode("\n")
-        return "\n"
-    except DataError:  # a text of one line: go on from the held-out text's first token
-        return tokenizer.decode(np.asarray(val_tokens[:1], dtype=np.int32))

@@ -22,31 +22,26 @@ from typing import Any
 
 from ..checkpoint import Checkpoint
 from ..checkpoint.store import Warn, warn_user
-from ..data import PrefetchLoader, Tokenizer, TokenLoader
-from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError, ConfigError, MinitrainError
 from ..folder import RunFolder, new_run_folder
 from ..folder.commands import resume_command
-from ..folder.names import CONFIG
+from ..folder.names import CONFIG, SAMPLE
 from ..formats import one_line
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
 from ..random import Key
 from ..reports.html import REPORT
+from ..tasks import Prepared, Task
+from ..tasks.settings.objective import create_loss, create_metrics
 from ..training.callbacks import PlateauWatch, create_callbacks
 from ..training.preconditions import open_checkpoints, refuse_used_folder
 from ..training.trainer import Trainer
 from .config import RunConfig
 from .confine import confined_callbacks, needs_trust, refuse_remote_checkpoints
-from .evaluation import TokenWindows, compare_with_guessing, evaluate
-from .load import model_of
-from .need import refuse_impossible
-from .objective_config import create_loss, create_metrics
 from .python_run import read_settings, resume_in_python
-from .report import RunResult, draw, write_report, write_sample
-from .run_data import load_tokens, prepare_tokens, save_tokens
+from .report import RunResult, draw, write_report
 from .weights.adapters import create_adapter
-from .weights.initial import load_initial
+from .weights.initial import initial_processor, load_initial
 
 CHANGEABLE = (
     "trainer.max_steps",
@@ -68,18 +63,21 @@ class Run:
     Attributes:
         config: its settings.
         run_dir: its folder.
-        tokenizer: its tokenizer.
-        train_tokens: ``(N,)`` token ids of the training text.
-        val_tokens: ``(M,)`` token ids of the held-out text.
+        task: what is trained.
+        prepared: its processor, such as a tokenizer, and its data.
         trainer: its trainer; ``trainer.state.step`` updates are done.
     """
 
     config: RunConfig
     run_dir: Path
-    tokenizer: Tokenizer
-    train_tokens: TokenArray
-    val_tokens: TokenArray
+    task: Task
+    prepared: Prepared
     trainer: Trainer
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of a language model; ``None`` for other models."""
+        return self.task.tokenizer(self.prepared.processor)
 
     def __repr__(self) -> str:
         return f"<Run in {self.run_dir}: step {self.trainer.state.step} of {self.trainer.view.total_steps}>"
@@ -90,47 +88,38 @@ class Run:
         return over and (self.run_dir / REPORT).exists()
 
     def train(self) -> RunResult:
-        """Train to the end (see `Trainer.train`), compare with guessing, draw the curves, let the model write.
+        """Train to the end (see `Trainer.train`), evaluate, draw the curves, let the model show what it can.
 
         What comes after the training can be done again from the last checkpoint.
         """
         training = self.trainer.train()
-        history, vocabulary = training.history, self.tokenizer.vocab_size
-        measured = {name: history.get_latest(name) or 0.0 for name in ("val_loss", "val_tokens")}
-        if self.config.loss is not None:  # another loss has other units; guesses compare with the model's own
-            data = self.config.data
-            measured = evaluate(
-                self.trainer.model,
-                self.val_tokens,
-                data.block_size,
-                self.config.trainer.batch_size,
-                device=self.config.device,
-                precision=self.config.trainer.product_precision(),
-            )
-        validation = compare_with_guessing(measured, self.train_tokens, self.val_tokens, vocabulary, self.tokenizer)
-        validation = replace(validation, averaged_by=training.weights)
-        pictures = draw(self.run_dir, validation.baselines)
-        length, how = self.config.trainer.sample_tokens, self.config.generation
+        history, task, prepared = training.history, self.task, self.prepared
+        measured = {name: value for name in history.names() if (value := history.get_latest(name)) is not None}
         with self.trainer.run.weights.applied():
-            sample = write_sample(self.trainer.setup, self.tokenizer, self.run_dir, length, how, self.val_tokens)
+            model = self.trainer.model
+            own_units = self.config.loss is None  # another loss has other units; guesses compare with the model's own
+            validation = task.evaluate(self.config, model, prepared, measured if own_units else None)
+            guesses = task.guesses(prepared)
+            curves = draw(self.run_dir, guesses)
+            pictures = (*curves, *task.pictures(self.config, model, prepared, self.run_dir))
+            sample = task.sample(self.config, self.trainer.setup, prepared)
+        if sample:
+            RunFolder(self.run_dir).write(SAMPLE, sample.encode() + b"\n")
+        validation = replace(validation, averaged_by=training.weights)
         summary = f"{training.describe()}\n\n{validation.describe()}"
-        guesses = validation.baselines if self.config.loss is None else None
-        report = write_report(self.run_dir, pictures, summary, sample, guesses)
+        report = write_report(self.run_dir, pictures, summary, sample, guesses if own_units else None)
         return RunResult(self.run_dir, training, validation, pictures, report, sample)
 
     def describe(self) -> str:
         """What is trained on what, in a line or two for the screen."""
-        trainer = self.trainer
-        source = one_line(self.config.data.path or "Python's own language reference")
         return (
-            f"{trainer.model.parameter_count():,} parameters, {self.train_tokens.size:,} training and "
-            f"{self.val_tokens.size:,} validation tokens of {source} ({self.tokenizer.vocab_size} different)\n"
+            f"{self.trainer.model.parameter_count():,} parameters, {self.task.describe(self.config, self.prepared)}\n"
             f"run folder: {one_line(str(self.run_dir))}"
         )
 
 
 def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
-    """Prepare a new run: read the data, make the tokens, the run folder, the model and its trainer.
+    """Prepare a new run: read the data, make the run folder, the model and its trainer.
 
     Everything is read and checked before anything is written.
 
@@ -150,19 +139,20 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     folder = RunFolder(config.run_dir, trusted=True) if config.run_dir else None
     if folder is not None:
         _refuse_used(folder.path, config)
-    tokens = prepare_tokens(config)
-    refuse_impossible(config, tokens.tokenizer.vocab_size)
+    task = config.the_task
+    processor = None if config.init_from is None else initial_processor(config.init_from, task)
+    prepared = task.prepare(config, processor)
+    task.refuse_impossible(config, prepared.processor)
     weights = None
     if config.init_from is not None:
-        sizes = {"block_size": config.data.block_size, "vocab_size": tokens.tokenizer.vocab_size}
-        weights = load_initial(config.init_from, warn, **sizes)
-        weights.check_fits(model_of(config, tokens.tokenizer).state_dict())
+        weights = load_initial(config.init_from, warn, task.model_sizes(config, prepared.processor))
+        weights.check_fits(task.model(config, prepared.processor).state_dict())
     folder = folder or _new_folder(config)
     with folder.writing():
         _refuse_used(folder.path, config)
-        config = save_tokens(tokens, config, folder)
+        config = replace(config, data=task.save(prepared, config, folder))
         config.save(folder.file(CONFIG))  # last: with it the folder counts as prepared
-        run = _assemble(config, folder, warn, weights)
+        run = _assemble(config, folder, task.after_saving(prepared, config, folder), warn, weights)
         run.trainer.watch_folder()
     if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
         run.trainer.save_checkpoint()  # takes the lock of the folder itself
@@ -200,7 +190,7 @@ def resume_run(
     config = _read_config(folder)
     folder.refuse_if_in_use()
     changed = config if not changes else _changed(config, changes)
-    run = _assemble(changed, folder, warn)
+    run = _assemble(changed, folder, changed.the_task.load(changed, folder), warn)
     step = run.trainer.resume()
     if step == 0 and config.init_from is not None and not _has_checkpoint(run):
         raise CheckpointError(f"the run in {run_dir} was stopped before it had its initial weights: start it again")
@@ -228,48 +218,47 @@ def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     return RunConfig.from_dict({**config.to_dict(), "trainer": trainer})
 
 
-def _assemble(config: RunConfig, folder: RunFolder, warn: Warn, weights: Checkpoint | None = None) -> Run:
+def _assemble(
+    config: RunConfig, folder: RunFolder, prepared: Prepared, warn: Warn, weights: Checkpoint | None = None
+) -> Run:
     """Model, optimizer, schedule and loader as the config says, in a trainer."""
     run_dir, callbacks = folder.path, create_callbacks(confined_callbacks(config, folder))
-    tokenizer, train_tokens, val_tokens = load_tokens(config, folder)
-    refuse_impossible(config, tokenizer.vocab_size)
-    model = model_of(config, tokenizer)
+    task = config.the_task
+    task.refuse_impossible(config, prepared.processor)
+    model = task.model(config, prepared.processor)
     if weights is not None:
         model.load_state_dict(weights.model)
     if (adapter := create_adapter(config.adapter)) is not None:
         adapter.add(model, config.seed)
     model.to(config.device)
     pack(model)
-    loader: Any = TokenLoader(train_tokens, config.data.block_size, config.trainer.batch_size, config.seed)
-    if config.data.prefetch:
-        loader = PrefetchLoader(loader, config.data.prefetch)
+    loader = task.loader(config, prepared)
     optimizer = create_optimizer(config.optimizer, model)
     steps = config.trainer.total_steps(loader.steps_per_epoch)
     config.scheduler.check_run(config.optimizer, steps)
     schedule = config.scheduler.for_run(config.optimizer.learning_rate, steps)
     scheduler = create_scheduler(schedule, optimizer, steps)
     watches = [PlateauWatch()] if isinstance(scheduler, ReduceOnPlateau) else []
-    at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
         loss_fn=create_loss(config.loss),
-        metrics=create_metrics(config.metrics),
+        metrics={**task.metrics(config, prepared.processor), **create_metrics(config.metrics)},
         # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
         scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
         callbacks=[*watches, *callbacks],
         train_data=loader,
-        val_data=TokenWindows(val_tokens, config.data.block_size, at_once),
+        val_data=task.validation_data(config, prepared),
         config=config.trainer,
         run_dir=run_dir,
         key=Key.from_seed(config.seed).fold("dropout"),
-        tokenizer=tokenizer,
+        tokenizer=task.tokenizer(prepared.processor),
         hyperparameters=config.to_dict(),
         device=config.device,
         warn=warn,
     )
     trainer.run.command = resume_command(run_dir, trust=needs_trust(config, run_dir))
-    return Run(config, run_dir, tokenizer, train_tokens, val_tokens, trainer)
+    return Run(config, run_dir, task, prepared, trainer)
 
 
 def _refuse_used(folder: Path, config: RunConfig) -> None:
@@ -295,7 +284,8 @@ def _read_config(folder: RunFolder) -> RunConfig:
 
 
 def _new_folder(config: RunConfig) -> RunFolder:
-    """A new folder under ``runs/``, named by the text, or else by the recipe, and the time."""
-    text = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(config.data.path).stem)[:40].strip("._-") if config.data.path else ""
+    """A new folder under ``runs/``, named by the data, or else by the recipe, and the time."""
+    path = config.data_path
+    text = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(path).stem)[:40].strip("._-") if path else ""
     name = f"{text or config.recipe or config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     return new_run_folder("runs", name, trusted=True)

@@ -35,11 +35,12 @@ class Registry(Mapping[str, T]):
 
     Args:
         what: what they are, for messages: ``"optimizer"``.
+        setting: the setting that chooses one, for messages; ``None`` for ``optimizer.name``.
         group: entry points of this group are found too; ``None`` for none.
     """
 
-    def __init__(self, what: str, group: str | None = None) -> None:
-        self.what, self.group = what, group
+    def __init__(self, what: str, group: str | None = None, *, setting: str | None = None) -> None:
+        self.what, self.group, self.setting = what, group, setting or f"{what}.name"
         self._registered: dict[str, T] = {}
         self._installed: dict[str, EntryPoint] | None = None
 
@@ -72,7 +73,7 @@ class Registry(Mapping[str, T]):
         found = self._find(name)
         if found is None:
             hint, known = did_you_mean(name, self), ", ".join(self) or "none"
-            raise ConfigError(f"{self.what}.name={name!r:.200} is unknown; {hint}known: {known}; {OWN}")
+            raise ConfigError(f"{self.setting}={name!r:.200} is unknown; {hint}known: {known}; {OWN}")
         return found
 
     def __getitem__(self, name: str) -> T:

@@ -172,7 +172,7 @@ SHAPES = [
 @pytest.mark.parametrize("checkpointing", ["true", "false"])
 def test_the_least_need_is_true_and_near(settings: list[str], checkpointing: str, here: Path) -> None:
     from minitrain.runs import start_run
-    from minitrain.runs.need import least_need
+    from minitrain.tasks.text.need import least_need
     from minitrain.training import estimate
 
     sizes = ["model.n_embd=32", "trainer.batch_size=16", "data.block_size=32"]
@@ -357,8 +357,8 @@ class Mine(GPT):
 def plugin(here: Path) -> Any:
     (here / "mine.py").write_text(PLUGIN)
     from minitrain.optim.registry import OPTIMIZERS
-    from minitrain.runs.model_config import MODELS
-    from minitrain.runs.objective_config import LOSSES, METRICS
+    from minitrain.tasks.settings.model import MODELS
+    from minitrain.tasks.settings.objective import LOSSES, METRICS
     from minitrain.training.callbacks import CALLBACKS
 
     yield "mine.py"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minitrain.runs.objective_config import create_loss
+from minitrain.tasks.settings.objective import create_loss
 from tests.cli.test_commands import SMALL
 from tests.cli.test_commands import call as call  # fixtures
 from tests.cli.test_commands import here as here

@@ -17,9 +17,9 @@ from minitrain.folder import RunFolder
 from minitrain.optim.registry import OPTIMIZERS, SCHEDULERS
 from minitrain.records import read_metrics
 from minitrain.runs import load_run
-from minitrain.runs.model_config import MODELS
-from minitrain.runs.objective_config import LOSSES, METRICS
 from minitrain.runs.report import draw, smooths
+from minitrain.tasks.settings.model import MODELS
+from minitrain.tasks.settings.objective import LOSSES, METRICS
 from minitrain.training.callbacks import CALLBACKS
 from tests.helpers.small_runs import SMALL, TEXT
 

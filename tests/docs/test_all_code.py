@@ -18,6 +18,7 @@ import pytest
 from tests.docs import test_docs
 from tests.docs.pages import (
     test_an_afternoon,
+    test_data_docs,
     test_evaluation_docs,
     test_generation_docs,
     test_guide,
@@ -26,6 +27,7 @@ from tests.docs.pages import (
     test_onnx_docs,
     test_reference_docs,
     test_search_docs,
+    test_tasks_docs,
     test_text_docs,
     test_training_docs,
 )
@@ -44,6 +46,7 @@ RUN_BY: dict[str, Callable[..., Any]] = {
     "README.md": test_training_docs.test_the_operation_of_the_readme_and_what_is_said_of_a_wrong_factor,
     "docs/callbacks.md": test_reference_docs.test_callbacks,
     "docs/cheat_sheet.md": test_learning_pages.test_the_cheat_sheets_code,
+    "docs/data.md": test_data_docs.test_the_code_runs,
     "docs/evaluation.md": test_evaluation_docs.test_the_page_runs,
     "docs/for_pytorch_users.md": test_learning_pages.test_the_net_for_people_who_know_pytorch,
     "docs/generation.md": test_generation_docs.test_the_code_of_the_page,
@@ -52,6 +55,7 @@ RUN_BY: dict[str, Callable[..., Any]] = {
     "docs/howto/notebooks.md": test_howto_docs.test_notebooks,
     "docs/howto/lora.md": test_howto_docs.test_lora,
     "docs/howto/trackers.md": test_howto_docs.test_trackers,
+    "docs/howto/teach.md": test_learning_pages.test_the_exercise_of_a_teacher,
     "docs/howto/train_on.md": test_howto_docs.test_train_on,
     "docs/howto/your_own_callback.md": test_howto_docs.test_your_own_callback,
     "docs/howto/your_own_data.md": test_howto_docs.test_your_own_data,
@@ -61,6 +65,7 @@ RUN_BY: dict[str, Callable[..., Any]] = {
     "docs/precision.md": test_howto_docs.test_mixed_precision,
     "docs/search.md": test_search_docs.test_the_page_runs,
     "docs/serve.md": test_reference_docs.test_a_server_and_its_clients,
+    "docs/tasks.md": test_tasks_docs.test_the_code_runs,
     "docs/text.md": test_text_docs.test_the_code_runs,
     "docs/threads.md": test_reference_docs.test_compiling_ahead,
     "docs/training.md": test_training_docs.test_the_page_about_training,

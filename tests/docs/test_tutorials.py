@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("jupytext")
 
+from minitrain.tutorials import for_students
+from minitrain.tutorials.notebook import checked
 from tools.tutorials.numbers import PLACE, numbers
 from tools.tutorials.source import GALLERY, first_line, read, sources, tags
 
@@ -38,6 +40,17 @@ def test_each_exercise_has_a_solution_and_wrong_answers(path):
     assert places, "no exercise"
     for place in places:
         assert kinds[place + 1 : place + 3] == ["solution", "hidden"]
+
+
+@every_notebook
+def test_it_can_be_handed_out_without_hints_and_answers(path):
+    before = read(path).cells
+    tried = [checked(cell.source) for cell in before if "exercise" in tags(cell)]
+    assert tried == [checked(cell.source) for cell in before if "solution" in tags(cell)]
+    edition = str(for_students(read(path)))
+    assert edition.count("unseal_solution(") == len(tried)
+    assert "Exercise(" not in edition
+    assert "hints=" not in edition
 
 
 @every_notebook

@@ -12,7 +12,7 @@ from minitrain.errors import ConfigError
 from minitrain.models import GPTConfig, LlamaConfig
 from minitrain.nn import Rope
 from minitrain.nn.core.init import blank_weights
-from minitrain.runs.need import parameter_count
+from minitrain.tasks.text.need import parameter_count
 from minitrain.testing import CheckSettings, check_module
 from tests.helpers.model_checks import KEY, LossOf, assert_close, gradients_of, stir
 from tests.helpers.model_zoo import KINDS, RELATIVES, rows

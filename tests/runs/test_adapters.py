@@ -16,9 +16,9 @@ from minitrain.interop import load_huggingface
 from minitrain.interop.formats import export
 from minitrain.nn.adapters.lora import has_adapters
 from minitrain.runs import RunConfig, load_run, resume_run, start_run
-from minitrain.runs.need import least_need
 from minitrain.runs.weights.adapters import create_adapter
 from minitrain.runs.weights.initial import load_initial
+from minitrain.tasks.text.need import least_need
 from tests.helpers.small_runs import STEPS, outcome, small_config
 
 ADAPTER = {"name": "lora", "rank": 2, "alpha": 3.0, "targets": ["*attention*", "*feed_forward*"]}
@@ -79,7 +79,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(trained: Path, tmp_path: Pa
 def test_other_runs_take_over_merged_weights(trained: Path, tmp_path: Path) -> None:
     merged = load_run(trained).model.state_dict()
     for place in (trained, trained / NEWEST):
-        weights = load_initial(str(place), warn_user).model
+        weights = load_initial(str(place), warn_user, {}).model
         assert weights.keys() == merged.keys()
         for path, weight in merged.items():
             np.testing.assert_allclose(weights[path], weight, rtol=1e-6, atol=1e-7, err_msg=path)
@@ -90,7 +90,7 @@ def test_other_runs_take_over_merged_weights(trained: Path, tmp_path: Path) -> N
 def test_a_checkpoint_alone_does_not_say_its_scale(trained: Path, tmp_path: Path) -> None:
     alone = shutil.copytree(trained / NEWEST, tmp_path / "a" / "b" / "alone")
     with pytest.raises(CheckpointError, match=r"has the weights of adapters, .* give the run folder"):
-        load_initial(str(alone), warn_user)
+        load_initial(str(alone), warn_user, {})
 
 
 def test_a_merged_model_is_exported(trained: Path, tmp_path: Path) -> None:

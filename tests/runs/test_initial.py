@@ -57,18 +57,23 @@ def test_a_run_starts_with_the_weights_of_another(trained: Path, tmp_path: Path,
 def test_weights_of_a_trainer_in_python(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path / "run", config=TrainingConfig(max_steps=2), progress=False)
     trainer.train()
-    assert_same(trainer.model, load_initial(str(tmp_path / "run"), warn_user).model)
+    assert_same(trainer.model, load_initial(str(tmp_path / "run"), warn_user, {}).model)
     assert inherited_settings(str(tmp_path / "run")) == {}
 
 
 def test_settings_of_the_model_are_taken_over(trained: Path, tmp_path: Path) -> None:
     config = RunConfig.load(trained / "config.yaml")
-    taken = {"options": {"model": "gpt"}, "model": config.model.to_dict(), "data": {"block_size": 8}}
+    taken = {
+        "task": "language_model",
+        "options": {"model": "gpt"},
+        "model": config.model.to_dict(),
+        "data": {"block_size": 8},
+    }
     assert inherited_settings(str(trained)) == taken
     assert inherited_settings(str(trained / NEWEST)) == taken
     alone = shutil.copytree(trained / NEWEST, tmp_path / "a" / "b" / "alone")
     assert inherited_settings(str(alone)) == inherited_settings("s3://bucket/run") == {}
-    assert load_initial(str(alone), warn_user).step == STEPS
+    assert load_initial(str(alone), warn_user, {}).step == STEPS
 
 
 def test_weights_that_are_not_there(trained: Path, tmp_path: Path) -> None:

@@ -31,10 +31,9 @@ from minitrain.runs import (
     resume_run,
     start_run,
 )
-from minitrain.runs.model_config import MODEL_CONFIGS, MODELS, create_model
-from minitrain.runs.recipes.options import config_groups
-from minitrain.runs.report import write_sample
+from minitrain.runs.recipes.options import config_groups, language_presets, trained_presets
 from minitrain.settings.section import settings
+from minitrain.tasks.settings.model import MODEL_CONFIGS, MODELS, create_model
 from tests.helpers.small_runs import TEXT, outcome, small_config
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -55,10 +54,10 @@ def test_a_section_has_the_settings_and_defaults_of_its_model(section: Any, kind
     assert all(getattr(section(), name) == own[name] for name in settings(section).keys() - {"name"})
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name, kind in MODELS.items() if kind.task == "language_model"])
 def test_a_section_makes_its_model(name: str) -> None:
     config = MODEL_CONFIGS[name](n_layer=1, n_head=2, n_embd=8, dropout=0.1)
-    model = create_model(config, vocab_size=5, block_size=4, seed=3)
+    model = create_model(config, {"vocab_size": 5, "block_size": 4}, seed=3)
     assert type(model) is MODELS[name][1]
     assert model.config == MODELS[name][0](5, 4, n_layer=1, n_head=2, n_embd=8, dropout=0.1)
     for path, parameter in model.named_parameters():
@@ -67,14 +66,25 @@ def test_a_section_makes_its_model(name: str) -> None:
         )
 
 
-LANGUAGE_MODELS = {kind: name for name, (kind, _) in MODELS.items()}
+TRAINED_MODELS = {kind.config: name for name, kind in MODELS.items()}
+LANGUAGE_MODELS = {kind.config: name for name, kind in MODELS.items() if kind.task == "language_model"}
 
 
-def test_every_preset_of_a_language_model_is_an_option() -> None:
-    assert config_groups()["preset"] == sorted(name for name, kind in PRESETS.items() if type(kind) in LANGUAGE_MODELS)
+def test_every_preset_of_a_trained_model_is_an_option() -> None:
+    assert config_groups()["preset"] == sorted(name for name, kind in PRESETS.items() if type(kind) in TRAINED_MODELS)
 
 
-@pytest.mark.parametrize("name", config_groups()["preset"])
+@pytest.mark.parametrize("name", [name for name in trained_presets() if name not in language_presets()])
+def test_a_preset_brings_its_task(name: str) -> None:
+    data = ["data=labelled_text", "data.path=texts.tsv"] if name.startswith("encoder") else []
+    config = compose_config([f"preset={name}", *data])
+    assert config.task == MODELS[config.model.name].task
+    assert config.model.n_layer == PRESETS[name].n_layer
+    with pytest.raises(ConfigError, match=r"recipe says task=language_model and preset says task=\w+: leave one"):
+        compose_config([f"preset={name}", "recipe=pydoc"])
+
+
+@pytest.mark.parametrize("name", language_presets())
 @pytest.mark.parametrize("recipe", ["pydoc", "tiny"])
 def test_a_preset_has_its_sizes_with_any_recipe(name: str, recipe: str) -> None:
     config = compose_config([f"preset={name}", f"recipe={recipe}"])
@@ -87,7 +97,10 @@ def test_a_preset_has_its_sizes_with_any_recipe(name: str, recipe: str) -> None:
 MISTAKES = {
     "unknown preset": (["preset=llama-babi"], r"there is no such preset; did you mean llama-baby\?"),
     "another's setting": (["model.rope_base=500"], "model.rope_base is a setting of llama, not of gpt"),
-    "another's, chosen": (["model=llama", "model.bias=true"], "model.bias is a setting of gpt, not of llama"),
+    "another's, chosen": (
+        ["model=llama", "model.bias=true"],
+        "model.bias is a setting of encoder, gpt, vit, not of llama",
+    ),
     "unknown model": (["model=lama"], r"there is no such model; did you mean llama\?"),
     "unknown name": (["model.name=lama"], "model.name='lama' is unknown; did you mean 'llama'"),
     "out of range": (["model=llama", "model.eps=0"], "model.eps = 0 must be greater than 0"),
@@ -96,7 +109,7 @@ MISTAKES = {
     "shards without a folder": (["data=shards"], r"data.path has to be given; add data.path=PATH"),
     "shards and a tokenizer": (
         ["data=shards", "data.path=x", "data.tokenizer=bpe"],
-        "data.tokenizer is a setting of text, not of shards",
+        "data.tokenizer is a setting of labelled_text, pairs, text, not of shards",
     ),
     "less than no prefetch": (["data.prefetch=-1"], "data.prefetch must be at least 0, got -1"),
     "too hot": (["generation.temperature=-1"], "generation.temperature=-1 must be above 0, or 0"),
@@ -161,7 +174,7 @@ def test_a_run_on_shards_is_the_run_on_their_text(
     start_run(small_config(tmp_path / "text", data_tokenizer="byte")).train()
     monkeypatch.chdir(tmp_path)
     run = start_run(on_shards(tmp_path / "shards run", Path("shards"), prefetch=3))
-    assert isinstance(run.train_tokens, JoinedTokens)
+    assert isinstance(run.prepared.data.train, JoinedTokens)
     assert isinstance(run.trainer.setup.data, PrefetchLoader)
     assert not (run.run_dir / "data" / "train.bin").exists()
     run.train()
@@ -242,8 +255,9 @@ def test_the_sample_is_written_as_the_settings_say(tmp_path: Path) -> None:
 
     def write(seed: int, **how: Any) -> str:
         run.trainer.setup.key = Key.from_seed(seed)
-        how_to = GenerationConfig(**how)
-        return write_sample(run.trainer.setup, run.tokenizer, run.run_dir, 20, how_to, run.val_tokens)
+        trainer = dataclasses.replace(run.config.trainer, sample_tokens=20)
+        how_to = dataclasses.replace(run.config, trainer=trainer, generation=GenerationConfig(**how))
+        return run.task.sample(how_to, run.trainer.setup, run.prepared)
 
     assert write(1, prompt="the dog").startswith("the dog")
     assert len(write(1, prompt="the dog")) > len("the dog") + 15

@@ -18,8 +18,8 @@ from minitrain.files import FileError
 from minitrain.interop import load_huggingface, save_gguf, save_huggingface
 from minitrain.models import BertConfig, GPTConfig, LlamaConfig, build_model
 from minitrain.runs import load_run
-from minitrain.runs.run_data import initial_tokenizer
-from minitrain.runs.weights.initial import inherited_settings, load_initial
+from minitrain.runs.weights.initial import inherited_settings, initial_processor, load_initial
+from minitrain.tasks import LanguageModel
 from tests.helpers.model_checks import stir
 from tests.helpers.small_runs import TEXT
 from tests.helpers.texts.tokenizers_of_others import described, gguf_metadata
@@ -50,8 +50,7 @@ def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def tokenizer_of(place: Path) -> Tokenizer:
-    found = initial_tokenizer(str(place))
-    assert found is not None
+    found: Tokenizer = initial_processor(str(place), LanguageModel())
     return found
 
 
@@ -91,12 +90,12 @@ def test_a_run_starts_from_it_and_is_exported_again(
 
 @pytest.mark.parametrize("which", [1, 2], ids=["folder", "GGUF"])
 def test_the_weights_are_a_checkpoint_of_step_0(published: tuple[Any, Path, Path], which: int) -> None:
-    checkpoint = load_initial(str(published[which]), warn_user, block_size=12)
+    checkpoint = load_initial(str(published[which]), warn_user, {"block_size": 12})
     assert checkpoint.step == 0
     for path, weight in published[0].state_dict().items():
         np.testing.assert_array_equal(checkpoint.model[path], weight[:12] if path == "pos_emb.weight" else weight)
     with pytest.raises(CheckpointError, match="block_size = 41: the model is for sequences of at most 40"):
-        load_initial(str(published[which]), warn_user, block_size=41)
+        load_initial(str(published[which]), warn_user, {"block_size": 41})
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +105,7 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path, capsys: pytest.Captur
         inherited_settings(str(tmp_path / "bert"))
     save_huggingface(published_model("llama", 30), tmp_path / "plain")
     with pytest.raises((MinitrainError, FileError), match=r"tokenizer.json"):
-        initial_tokenizer(str(tmp_path / "plain"))
+        initial_processor(str(tmp_path / "plain"), LanguageModel())
     (tmp_path / "plain" / "tokenizer.json").write_text(json.dumps(described(KIND)))
     (tmp_path / "text.txt").write_text(TEXT)
     arguments = [f"init_from={tmp_path / 'plain'}", f"data.path={tmp_path / 'text.txt'}", f"run_dir={tmp_path / 'run'}"]
@@ -132,7 +131,7 @@ def test_rows_without_a_token_are_left_out(kind: str, which: str, tmp_path: Path
     assert trained.config.vocab_size == size
     expected = model.forward(tokens)[0][..., :size]
     np.testing.assert_allclose(trained.forward(tokens)[0], expected, rtol=1e-5, atol=1e-5)
-    kept = load_initial(str(tmp_path / which), warn_user)
+    kept = load_initial(str(tmp_path / which), warn_user, {})
     assert kept.model["tok_emb.weight"].shape[0] == size + 5, "all rows, unless a number of tokens is given"
     with pytest.raises(CheckpointError, match=rf"rows for {size + 5} tokens, and the tokenizer of this run has 256"):
-        load_initial(str(tmp_path / which), warn_user, vocab_size=256)
+        load_initial(str(tmp_path / which), warn_user, {"vocab_size": 256})

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 import minitrain
 from minitrain.cli.compose import compose_config
-from minitrain.conf import packaged_options
+from minitrain.conf import packaged_options, packaged_values
 from minitrain.errors import ConfigError
-from minitrain.runs import recipe, start_run
+from minitrain.runs import RunConfig, recipe, start_run
 from minitrain.runs.recipes.options import config_groups, language_presets
 from minitrain.training import TrainingConfig
 from tests.helpers.small_runs import TEXT
 
-RECIPES = packaged_options("recipe")
+LANGUAGE = [name for name in packaged_options("recipe") if "task" not in packaged_values("recipe", name)]
+OTHERS = [name for name in packaged_options("recipe") if name not in LANGUAGE]
 CHANGES: dict[str, list[tuple[list[str], Any]]] = {
     "seed": [([], None), (["seed=7"], 7)],
     "preset": [([], None)] + [([f"preset={name}"], name) for name in language_presets()],
@@ -42,12 +43,20 @@ CHANGES: dict[str, list[tuple[list[str], Any]]] = {
 }
 
 
-@given(st.sampled_from(RECIPES), st.fixed_dictionaries({key: st.sampled_from(ways) for key, ways in CHANGES.items()}))
+@given(st.sampled_from(LANGUAGE), st.fixed_dictionaries({key: st.sampled_from(ways) for key, ways in CHANGES.items()}))
 def test_a_recipe_has_the_settings_that_the_command_composes(name: str, drawn: dict[str, Any]) -> None:
     typed = [argument for arguments, _ in drawn.values() for argument in arguments]
     changes = {key: change for key, (_, change) in drawn.items() if change is not None}
     expected = compose_config([f"recipe={name}", "data.path=text.txt", *typed])
     assert recipe(name, data={"path": "text.txt"}, **changes) == expected
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_recipe_of_another_task_has_its_task_and_its_parts(name: str) -> None:
+    config = compose_config([f"recipe={name}", "trainer.max_steps=3"])
+    assert recipe(name, trainer={"max_steps": 3}) == config
+    assert config.task == packaged_values("recipe", name)["task"] != "language_model"
+    assert RunConfig.from_dict(config.to_dict()) == config
 
 
 def test_the_usual_recipe_is_that_of_the_command() -> None:
@@ -88,10 +97,10 @@ def test_a_whole_section_is_put_in_by_replace() -> None:
     ("name", "changes", "says"),
     [
         ("tinny", {}, "recipe='tinny' is unknown; did you mean 'tiny'"),
-        (3, {}, "recipe=3 is unknown; known: pydoc"),
+        (3, {}, "recipe=3 is unknown; known: copy, digits"),
         ("tiny", {"recipe": "pydoc"}, "as the first argument alone"),
         ("tiny", {"preset": "gpt-nono"}, "preset='gpt-nono' is unknown; did you mean 'gpt-nano'"),
-        ("tiny", {"preset": 3}, "preset must be one of gpt-"),
+        ("tiny", {"preset": 3}, "preset must be one of "),
         ("tiny", {"model": "lama"}, "model='lama' is unknown; did you mean 'llama'"),
         ("tiny", {"model": 3}, "model must be a dictionary of settings or the name of an option, got"),
         ("tiny", {"model": {"name": "lama"}}, "model.name='lama' is unknown; did you mean 'llama'"),

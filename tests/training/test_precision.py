@@ -20,7 +20,7 @@ from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from minitrain.random import Key
 from minitrain.runs import evaluate_run, start_run
-from minitrain.runs.evaluation import TokenWindows
+from minitrain.tasks.text.validation import TokenWindows
 from minitrain.training import (
     EMA,
     ActivationStatistics,

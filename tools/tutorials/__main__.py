@@ -1,6 +1,6 @@
 """Run the notebooks and write them with their outputs to ``tutorials/out``, also as pages of the site.
 
-    python -m tools.tutorials [--only 05] [--without-solutions] [--out FOLDER]
+    python -m tools.tutorials [--only 05] [--out FOLDER]
 
 Exit code 1: a notebook does not run, a number has left its range, or an exercise lacks something.
 """
@@ -22,7 +22,6 @@ from .source import OUT, TutorialError, chosen
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.tutorials", description="Run the notebooks of tutorials/.")
     parser.add_argument("--only", action="append", metavar="START", help="notebooks whose names begin so; repeatable")
-    parser.add_argument("--without-solutions", action="store_true", help="write the edition that teachers hand out")
     parser.add_argument("--out", type=Path, default=OUT, help="the folder for the notebooks (tutorials/out)")
     options = parser.parse_args(arguments)
     try:
@@ -34,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     for path in paths:
         try:
             done = run(path)
-            notebook = published(done.notebook, solutions=not options.without_solutions)
+            notebook = published(done.notebook)
             write_page(notebook, path.stem, options.out)
         except TutorialError as error:
             print(f"{path.stem}: FAILED\n{error}", file=sys.stderr)

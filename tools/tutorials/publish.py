@@ -1,4 +1,4 @@
-"""The notebooks that readers get: outputs of the run, nothing hidden, solutions folded or left out."""
+"""The notebooks that readers get: outputs of the run, nothing hidden, solutions folded."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ TO_NOTEBOOK = re.compile(r"\]\((\d\d_\w+)\.md\)")
 TO_PAGE = re.compile(r"\[([^\]]+)\]\(\.\./([\w/]+\.md)\)")
 
 
-def published(notebook: Any, *, solutions: bool = True) -> Any:
+def published(notebook: Any) -> Any:
     """A copy for readers.
 
     Args:
         notebook: an executed one.
-        solutions: whether to keep the solutions; teachers hand out notebooks without.
     """
     out = copy.deepcopy(notebook)
     out.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    out.cells = [cell for cell in out.cells if "hidden" not in tags(cell) and (solutions or "solution" not in tags(cell))]
+    out.cells = [cell for cell in out.cells if "hidden" not in tags(cell)]
     for number, cell in enumerate(out.cells):
         cell.id = f"cell-{number}"  # the same for the same notebook
         cell.metadata.pop("execution", None)  # times

@@ -3,7 +3,7 @@
 | tag | meaning |
 |---|---|
 | ``exercise`` | the reader's own cell; the built notebook has it as it is |
-| ``solution`` | a solution, folded; left out of the teacher's edition |
+| ``solution`` | a solution, folded; sealed in the edition for students |
 | ``folded`` | readers open it with a click: code that would give an answer away, such as every ``Exercise`` |
 | ``hidden`` | runs, but readers do not see it: wrong answers, assertions |
 """

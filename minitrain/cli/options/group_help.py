@@ -83,10 +83,10 @@ def describe_group(group: str, settings: Sequence[str]) -> str:
 
 def _describe_parts(group: str) -> list[str]:
     """What is registered, the user's own too, with the settings of each."""
-    from ...runs.objective_config import LOSSES, METRICS, loss_settings
     from ...settings.declared import REQUIRED
     from ...settings.table import as_yaml
     from ...settings.type_check import shown
+    from ...tasks.settings.objective import LOSSES, METRICS, loss_settings
     from ...training.callbacks.registry import CALLBACKS, callback_settings
 
     parts: dict[str, tuple[str, Registry[Any], Callable[[str], dict[str, Setting]]]] = {

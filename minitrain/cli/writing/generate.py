@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ...errors import printable
 from ..arguments import Parser, UsageError
 from ..options.plugins import load_plugins
+from .answers import print_answer
 from .model import add_model, add_sampling, failures_of, open_session_of
 
 _EPILOG = """\
@@ -16,6 +17,7 @@ examples:
   minitrain generate runs/NAME --temperature 0.5 --top-k 20 --seed 7
   minitrain generate runs/NAME --temperature 0            always the most likely token
   minitrain generate model.gguf --weights int8            a GGUF file, or a folder of transformers
+  minitrain generate runs/NAME --prompt "minitrain"       what an encoder-decoder makes of it
 
 The same seed gives the same text; another one gives another."""
 
@@ -28,6 +30,8 @@ def run(argv: Sequence[str]) -> int:
 
     load_plugins(arguments.plugin)
     with failures_of(arguments.run):
+        if print_answer(arguments):
+            return 0
         pieces = _write(arguments)
         print(printable(arguments.prompt), end="", flush=True)
         try:

@@ -66,3 +66,29 @@ class EpochOrder:
     def take(self, first: int, count: int) -> Positions:
         """Entries ``first … first + count - 1`` of the sequence of all epochs, int64 ``(count,)``."""
         return across_epochs(self.of_epoch, self.count, first, count)
+
+
+class ShardOrder(EpochOrder):
+    """Each item once per epoch, shard after shard: shards in a new order, and the items within each too.
+
+    Reading then stays within one shard for a while, which archives on slow disks need. Items of different shards mix
+    only as far as a batch reaches over a border, so the shards themselves should be mixed.
+
+    Attributes:
+        sizes: ``(n,)`` int64, items in each shard, which are numbered shard after shard.
+    """
+
+    def __init__(self, sizes: Positions, key: Key) -> None:
+        self.sizes = np.asarray(sizes, dtype=np.int64)
+        super().__init__(int(self.sizes.sum()), key)
+
+    def of_epoch(self, epoch: int) -> Positions:
+        """The items in the order of ``epoch``, int64 ``(count,)``."""
+        latest, order = self._latest
+        if latest != epoch:
+            key, starts = self.key.fold(epoch), np.cumsum(self.sizes) - self.sizes
+            shards = shuffled(key.fold("shards"), self.sizes.size).tolist()
+            parts = [starts[shard] + shuffled(key.fold(shard), int(self.sizes[shard])) for shard in shards]
+            order = np.concatenate(parts)
+            self._latest = (epoch, order)
+        return order

@@ -3,10 +3,14 @@
 Sequences are sorted into *buckets* by length, equally many in each. An epoch shuffles every bucket, cuts it into
 batches, and shuffles the batches. The number of batches of a bucket does not depend on the order, so a batch can be
 found by the number of its step.
+
+Samples of two sequences, such as pairs of texts, count the tokens of both, each side padded to its own longest. Their
+buckets are similar on both sides: sorted by the first, cut into groups, and each group sorted by the second.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,8 +29,8 @@ class BucketLoader:
 
     Attributes:
         dataset: the sequences.
-        lengths: ``(N,)`` int64, their lengths.
-        max_tokens: largest number of tokens in a batch, including padding.
+        lengths: ``(N,)`` their lengths, or ``(N, 2)`` those of both sides of pairs.
+        max_tokens: largest number of tokens in a batch, including padding, of both sides together.
         collate: pads a list of samples into a batch.
         steps_per_epoch: batches in an epoch, which has every sequence once.
     """
@@ -45,8 +49,8 @@ class BucketLoader:
 
         Args:
             dataset: N sequences.
-            lengths: ``(N,)`` their lengths, at least 1.
-            max_tokens: upper limit of rows times columns of a batch.
+            lengths: ``(N,)`` their lengths, or ``(N, 2)`` those of both sides; at least 1.
+            max_tokens: upper limit of rows times columns of a batch; with two sides, of the sum of both.
             seed: seed of the order.
             buckets: how many; more buckets mean less padding and less mixing.
             collate: makes a batch of samples.
@@ -58,20 +62,22 @@ class BucketLoader:
         lengths = np.asarray(lengths)
         if buckets < 1 or max_tokens < 1:
             raise ConfigError(f"buckets={buckets} and max_tokens={max_tokens} must be at least 1")
-        if lengths.shape != (len(dataset),) or lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
+        shapes = ((len(dataset),), (len(dataset), 2))
+        if lengths.shape not in shapes or lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
             raise DataError(
-                f"lengths must be {len(dataset)} integers of 1 or more, one for each sample, "
+                f"lengths must be {len(dataset)} integers of 1 or more, one for each sample (or two, for pairs), "
                 f"not {lengths.dtype} {lengths.shape}; there must be at least one sample, and none of length 0"
             )
-        longest = int(lengths.argmax())
-        if lengths[longest] > max_tokens:
+        sides = lengths.reshape(len(dataset), -1).astype(np.int64)  # (N, 1) or (N, 2)
+        longest = int(sides.sum(1).argmax())
+        if (tokens := int(sides[longest].sum())) > max_tokens:
             raise DataError(
-                f"sample {longest} has {lengths[longest]} tokens, more than max_tokens={max_tokens} for a whole batch: "
+                f"sample {longest} has {tokens} tokens, more than max_tokens={max_tokens} for a whole batch: "
                 "raise max_tokens, or shorten the sample"
             )
         self.dataset, self.lengths, self.max_tokens, self.collate = dataset, lengths, max_tokens, collate
-        members = np.array_split(np.argsort(lengths, kind="stable"), min(buckets, lengths.size))
-        self._buckets = [(bucket, _batches_of(lengths[bucket], max_tokens)) for bucket in members]
+        members = _buckets_of(sides, min(buckets, len(sides)))
+        self._buckets = [(bucket, _batches_of(sides[bucket], max_tokens)) for bucket in members]
         self.steps_per_epoch = sum(count for _, count in self._buckets)
         self._key = Key.from_seed(seed).fold("buckets")
         self._latest: tuple[int, list[NDArray[np.int64]]] = (-1, [])
@@ -110,7 +116,28 @@ class BucketLoader:
         return split_batch(batch, min(accumulation, batch_rows(batch)))
 
 
-def _batches_of(lengths: NDArray[Any], max_tokens: int) -> int:
-    """How many batches a bucket of sequences of ``lengths`` makes, in any order."""
-    rows = max_tokens // int(lengths.max())
-    return -(-lengths.size // rows)
+def _buckets_of(sides: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
+    """The samples of ``count`` buckets, each of similar lengths on all sides.
+
+    Args:
+        sides: ``(N, 1)`` or ``(N, 2)`` lengths, N at least ``count``.
+        count: how many.
+    """
+    by_first = np.argsort(sides[:, 0], kind="stable")
+    if sides.shape[1] == 1:
+        return np.array_split(by_first, count)
+    groups = math.isqrt(count)
+    # Buckets for each group that differ by at most one, as groups do in size.
+    shares = [count * (group + 1) // groups - count * group // groups for group in range(groups)]
+    cuts = np.cumsum([len(sides) * share // count for share in shares])[:-1]
+    return [
+        bucket
+        for group, share in zip(np.split(by_first, cuts), shares, strict=True)
+        for bucket in np.array_split(group[np.argsort(sides[group, 1], kind="stable")], share)
+    ]
+
+
+def _batches_of(sides: NDArray[np.int64], max_tokens: int) -> int:
+    """How many batches a bucket of samples of lengths ``sides`` makes, in any order."""
+    rows = max_tokens // int(sides.max(0).sum())
+    return -(-len(sides) // rows)

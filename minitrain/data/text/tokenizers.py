@@ -13,6 +13,7 @@ from ..ids import checked_ids, utf8
 from .bpe import BPETokenizer, train_bpe_tokenizer
 from .pretrained import PretrainedTokenizer
 from .sentencepiece import SentencePieceTokenizer
+from .symbols import SymbolTokenizer
 
 TOKENIZERS = ("char", "byte", "bpe")
 """The names `build_tokenizer` knows."""
@@ -201,11 +202,14 @@ def tokenizer_from_json(description: object) -> Tokenizer:
             return BPETokenizer.from_json(description)
         case {"name": "pretrained"}:
             return PretrainedTokenizer.from_json(description)
+        case {"name": "symbols"}:
+            return SymbolTokenizer.from_json(description)
         case {"name": "sentencepiece"}:
             return SentencePieceTokenizer.from_json(description)
     raise DataError(
         "this is not the description of a tokenizer: it needs a name, "
-        f"one of {', '.join(TOKENIZERS)}, pretrained or sentencepiece, and for char the string of its characters"
+        f"one of {', '.join(TOKENIZERS)}, symbols, pretrained or sentencepiece, and for char the string of its "
+        "characters"
     )
 
 

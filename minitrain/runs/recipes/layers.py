@@ -1,24 +1,25 @@
 """How settings are put together, in layers, each over the one before.
 
 The declared defaults, the options of the groups, the recipe, the preset, the run that weights are taken from, and what
-the user gives.
+the user gives. A task has its usual recipe, data and model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ...errors import ConfigError
 from ...settings.section import settings
 from ...settings.tree import choose_variant, is_group
+from ...tasks.task import TASKS, Task
 from ..config import RunConfig
 from ..weights.initial import inherited_settings
 from .options import DEFAULT, config_groups, option_values
 
 OPTIONAL = ("recipe", "preset")
 """Groups of which no option need be chosen."""
-_USUAL: dict[str, Any] = {"recipe": "pydoc", "data": "pydoc"}
+_USUAL_DATA = {"text": "pydoc"}  # an option whose name is not that of its kind
 _NOT_GIVEN = "???"
 _PATHS = ("data.path", "run_dir")
 
@@ -34,15 +35,21 @@ def layered(chosen: Mapping[str, str | None], given: Mapping[str, Any]) -> dict[
     Raises:
         ConfigError: if the settings of the run that weights are taken from are damaged.
     """
-    layers = [option_values(group, option) for group in OPTIONAL if (option := (_USUAL | dict(chosen)).get(group))]
+    layers = {group: option_values(group, option) for group in OPTIONAL if (option := chosen.get(group))}
     if given.get("init_from") is not None:
-        layers.append(inherited_settings(given["init_from"]))
+        layers["init_from"] = inherited_settings(given["init_from"])
+    task = _one_task(layers, given)
+    if "recipe" not in chosen and task.usual_recipe:
+        layers = {"recipe": option_values("recipe", task.usual_recipe)} | layers
     values: dict[str, Any] = {
-        group: option_values(group, option) for group, option in _options(layers, chosen, given).items()
+        group: option_values(group, option) for group, option in _options(task, layers.values(), chosen, given).items()
     }
-    for layer in layers:
+    for layer in layers.values():
         _merge(values, layer)
+    values["task"] = task.name
     _drop_outdated(values, given)
+    kind = layers.get("recipe", {}).get("options", {}).get("data", task.data_kinds[0])
+    _drop_data_set(values["data"], kind, "recipe" in chosen, given)
     return values
 
 
@@ -71,22 +78,41 @@ def checked(values: dict[str, Any], given: Collection[str]) -> RunConfig:
     return RunConfig.from_dict(_fitting(values, given))
 
 
+def _one_task(layers: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> type[Task]:
+    """The task that was given, or that the recipe, the preset or the initial weights are of.
+
+    Raises:
+        ConfigError: if they are of different ones.
+    """
+    said = {group: layer.get("task", RunConfig.task) for group, layer in layers.items()}
+    if isinstance(given.get("task"), str):
+        said["task"] = given["task"]
+    tasks = list(dict.fromkeys(said.values()))
+    if len(tasks) > 1:
+        parts = " and ".join(f"{group} says task={task}" for group, task in said.items())
+        raise ConfigError(f"{parts}: leave one of them out")
+    return TASKS.look_up(tasks[0] if tasks else RunConfig.task)
+
+
 def _options(
-    layers: Sequence[Mapping[str, Any]],
+    task: type[Task],
+    layers: Iterable[Mapping[str, Any]],
     chosen: Mapping[str, str | None],
     given: Mapping[str, Any],
 ) -> dict[str, str]:
-    """The option of each group: what was given, else what the last of the layers says, else the usual one."""
+    """The option of each group: what was given, else what the last of the layers says, else the task's usual one."""
     groups, said = config_groups(), dict[str, str]()
     for layer in layers:
         said |= layer.get("options", {})
+    for group in groups:
+        if (named := str(given.get(f"{group}.name"))) in groups[group]:
+            said[group] = named
+    data, model = task.usual_parts(*(chosen.get(group) or said.get(group) for group in ("data", "model")))
+    of_task = {"data": _USUAL_DATA.get(data, data), "model": model}
     options = {}
     for group, one in settings(RunConfig).items():
         if is_group(one.hint):
-            usual = _USUAL.get(group) or one.hint.usual or DEFAULT
-            named = str(given.get(f"{group}.name"))
-            if named in groups[group]:
-                said[group] = named
+            usual = of_task.get(group) or one.hint.usual or DEFAULT
             options[group] = chosen.get(group) or said.get(group, usual)
     return options
 
@@ -112,6 +138,22 @@ def _drop_outdated(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         for name in ("min_lr", "end_lr"):
             if schedule.get(name, 0.0) > rate:
                 del schedule[name]
+
+
+def _drop_data_set(data: dict[str, Any], of_recipe: str, chosen: bool, given: Mapping[str, Any]) -> None:
+    """Drop a recipe's data set where the user gives other data: another kind, or a path to the task's usual recipe.
+
+    With a recipe that was chosen, the path is where the files of its data set are.
+
+    Args:
+        data: the settings of the data.
+        of_recipe: the kind of data of the recipe.
+        chosen: whether the user chose the recipe.
+        given: what the user gives, by dotted names.
+    """
+    other_path = not chosen and given.get("data.path") is not None
+    if "data.dataset" not in given and (data.get("name") != of_recipe or other_path):
+        data.pop("dataset", None)
 
 
 def _refuse_gaps(values: Mapping[str, Any], prefix: str = "") -> None:

@@ -11,8 +11,9 @@ from ...errors import ConfigError, did_you_mean
 from ...models.presets import PRESETS
 from ...settings.section import settings
 from ...settings.tree import is_group
+from ...tasks.settings.data import DATA
+from ...tasks.settings.model import MODELS
 from ..config import RunConfig
-from ..model_config import FROM_THE_RUN, MODELS
 
 DEFAULT = "default"
 """The one option of groups that have no others."""
@@ -20,7 +21,8 @@ DEFAULT = "default"
 
 def config_groups() -> dict[str, list[str]]:
     """The options of each group by the group's name, e.g. ``{"model": ["gpt", "llama"], …}``."""
-    groups = {name: packaged_options(name) for name in ("data", "recipe")} | {"preset": sorted(language_presets())}
+    groups = {"recipe": packaged_options("recipe"), "preset": sorted(trained_presets())}
+    groups["data"] = sorted({*packaged_options("data"), *DATA} - {"text"})  # a text is an option `files` or `pydoc`
     for name, one in settings(RunConfig).items():
         if is_group(one.hint) and name not in groups:
             groups[name] = sorted(one.hint.variants()) or [DEFAULT]
@@ -44,16 +46,23 @@ def option_values(group: str, option: str) -> dict[str, Any]:
     return values if "name" in values or option == DEFAULT else {"name": option, **values}
 
 
-def language_presets() -> list[str]:
-    """The presets of models that can be trained on a text."""
+def trained_presets() -> list[str]:
+    """The presets of models that a run can train."""
     kinds = tuple(kind.config for kind in MODELS.values())
     return [name for name, config in PRESETS.items() if isinstance(config, kinds)]
 
 
+def language_presets() -> list[str]:
+    """Those of them that are language models."""
+    kinds = tuple(kind.config for kind in MODELS.values() if kind.task == "language_model")
+    return [name for name in trained_presets() if isinstance(PRESETS[name], kinds)]
+
+
 def _preset(name: str) -> dict[str, Any]:
-    """The shape of a preset as settings; the vocabulary is that of the text."""
+    """The shape of a preset as settings; what comes from the data, such as the vocabulary, is left out."""
     shape = PRESETS[name]
-    model = next(model for model, kind in MODELS.items() if type(shape) is kind.config)
+    model, kind = next((model, kind) for model, kind in MODELS.items() if type(shape) is kind.config)
     values: Mapping[str, Any] = dataclasses.asdict(shape)
-    own = {key: value for key, value in values.items() if key not in FROM_THE_RUN}
-    return {"options": {"model": model}, "model": own, "data": {"block_size": shape.block_size}}
+    own = {key: value for key, value in values.items() if key not in kind.from_run}
+    length = {"block_size": shape.block_size} if "block_size" in kind.from_run else {}
+    return {"task": kind.task, "options": {"model": model}, "model": own, "data": length}

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from ...errors import ConfigError
 from ..config import RunConfig
-from ..run_data import check_data
 from .jobs import MOST_JOBS
 from .names import job_name
 
@@ -67,7 +66,7 @@ def check_all_data(configs: Iterable[RunConfig]) -> None:
     for config in configs:
         if config.data not in seen:
             seen.append(config.data)
-            check_data(config.data)
+            config.the_task.check_data(config.data)
 
 
 def _refuse_equal(jobs: dict[str, RunConfig]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from ...checkpoint import Checkpoint
 from ...checkpoint.store import CheckpointStore, Warn, is_url, split_location
 from ...errors import CheckpointError
 from ...folder import RunFolder
-from ...folder.names import CHECKPOINTS, CONFIG
-from ...interop.formats import is_published
+from ...folder.names import CHECKPOINTS, CONFIG, TOKENIZER
+from ...interop.formats import is_published, published_tokenizer
+from ...tasks.task import Task
 from ...training.preconditions import open_checkpoints
 from ..config import MADE_IN_PYTHON, RunConfig, read_yaml
 from ..confine import refuse_remote_checkpoints
@@ -33,27 +35,50 @@ def inherited_settings(place: str) -> dict[str, Any]:
     if run_dir is None or read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") == MADE_IN_PYTHON:
         return {}
     config = RunConfig.load(RunFolder(run_dir).file(CONFIG), to_train=False)
+    length = getattr(config.data, "block_size", None)
     return {
+        "task": config.task,
         "options": {"model": config.model.name},
         "model": config.model.to_dict(),
-        "data": {"block_size": config.data.block_size},
+        "data": {} if length is None else {"block_size": length},
     }
 
 
-def load_initial(place: str, warn: Warn, *, block_size: int | None = None, vocab_size: int | None = None) -> Checkpoint:
+def initial_processor(place: str, task: Task) -> Any:
+    """The processor of the run or the published model that weights are taken from; ``None`` if a run has none.
+
+    Raises:
+        DataError: if it is damaged, or a published model has none that minitrain can use.
+        CheckpointError: if it is of another task.
+    """
+    if is_published_model(place):
+        return published_tokenizer(place)
+    run_dir = run_of(place)
+    if run_dir is None:
+        return None
+    folder = RunFolder(run_dir)
+    values = read_yaml(folder.file(CONFIG))
+    if values.get("kind") == MADE_IN_PYTHON:
+        return task.load_processor(folder) if folder.exists(TOKENIZER) else None
+    if (other := values.get("task", RunConfig.task)) != task.name:
+        raise CheckpointError(f"init_from={place} is a run of task={other!r:.60}, and this one is of task={task.name}")
+    return task.load_processor(folder)
+
+
+def load_initial(place: str, warn: Warn, sizes: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint at ``place``, or the newest intact one of the run there. Adapters are merged into its weights.
 
     Args:
         place: a run folder, a checkpoint, a folder of transformers, or a GGUF file.
         warn: called with a sentence for each damaged checkpoint that is skipped.
-        block_size: longest sequence of the new run, for a published model, which may be for longer ones.
-        vocab_size: tokens of the new run, for a published model, which may have rows for more.
+        sizes: ``block_size`` and ``vocab_size`` of the new run: a published model may be for longer sequences, and
+            have rows for more tokens.
 
     Raises:
         CheckpointError: if there is none, or it is damaged.
     """
     if is_published_model(place):
-        return load_published_weights(place, block_size, vocab_size)
+        return load_published_weights(place, sizes.get("block_size"), sizes.get("vocab_size"))
     checkpoint = _load(place, warn)
     run_dir, adapter = run_of(place), None
     if run_dir is not None and read_yaml(RunFolder(run_dir).file(CONFIG)).get("kind") != MADE_IN_PYTHON:

@@ -9,7 +9,7 @@ from typing import Any
 from ...checkpoint import Checkpoint
 from ...errors import CheckpointError
 from ...interop.formats import describe_published, load_published, published_tokenizer
-from ..model_config import FROM_THE_RUN, MODELS
+from ...tasks.settings.model import MODELS, TEXT
 
 LONGEST = 256
 """The block size of a run unless ``data.block_size`` is given: published models are for texts of thousands of tokens,
@@ -27,7 +27,7 @@ def published_settings(place: str) -> dict[str, Any]:
     name = next((name for name, kind in MODELS.items() if kind.config is type(config)), None)
     if name is None:
         raise CheckpointError(f"init_from={place} is a {family}, which is not a language model that a run trains")
-    settings = {key: value for key, value in asdict(config).items() if key not in FROM_THE_RUN}
+    settings = {key: value for key, value in asdict(config).items() if key not in TEXT}
     return {
         "options": {"model": name},
         "model": {"name": name} | settings,

@@ -18,7 +18,7 @@ import pytest
 
 from minitrain.cli import main
 from minitrain.records import read_metrics
-from minitrain.runs.objective_config import LOSSES
+from minitrain.tasks.settings.objective import LOSSES
 from minitrain.training import CALLBACKS, Interrupted
 from minitrain.training.callbacks import JsonlLogger
 from tests.helpers.pages import here as here  # a fixture

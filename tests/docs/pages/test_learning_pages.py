@@ -9,6 +9,7 @@ import pytest
 
 from minitrain import check_gradients
 from minitrain.testing import GradientMismatch
+from minitrain.tutorials import for_students, grade
 from tests.helpers.pages import here as here  # a fixture
 from tests.helpers.pages import run, snippets
 from tests.helpers.places import ROOT
@@ -26,6 +27,15 @@ def test_the_net_for_people_who_know_pytorch(capsys: pytest.CaptureFixture[str])
     names = run("docs/for_pytorch_users.md", *snippets("docs/for_pytorch_users.md"))
     assert capsys.readouterr().out.count("worst relative error") == 5  # the input, two weights, two biases
     assert names["net"].parameter_count() == 8 * 32 + 32 + 32 * 3 + 3
+
+
+def test_the_exercise_of_a_teacher() -> None:
+    jupytext = pytest.importorskip("jupytext")
+    (script,) = snippets("docs/howto/teach.md")
+    notebook = jupytext.reads(script, fmt="py:percent")
+    edition = for_students(notebook)
+    assert "dout * 3" not in str(edition)
+    assert [mark.passed for mark in grade(notebook, {"a": notebook, "b": edition})] == [True, False]
 
 
 def sigma(x):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..errors import ConfigError
-from ..generation.params import check_settings
-from ..settings.section import Section, setting
+from ...errors import ConfigError
+from ...generation.params import check_settings
+from ...settings.section import Section, setting
 
 
 class GenerationConfig(Section):

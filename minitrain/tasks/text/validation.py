@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from ..data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
-from ..data.tokens.baselines import CHUNK
-from ..data.tokens.token_array import TokenArray
-from ..measures import SampleTable
-from ..training.evaluator import LOSS, Evaluator
+from ...data import Batch, Tokenizer, bits, evaluation_batches, uniform_nats, unigram_nats
+from ...data.tokens.baselines import CHUNK
+from ...data.tokens.token_array import TokenArray
+from ...measures import SampleTable
+from ...training.evaluator import LOSS, Evaluator
+from ..task import Outcome
+from .tokens import TokenSplit
 
 
 class TokenWindows:
@@ -100,12 +102,8 @@ def loss_of(table: SampleTable) -> dict[str, float]:
     return {"val_loss": table.values()[LOSS], "val_tokens": int(table.rows[LOSS][:, 1].sum())}
 
 
-BY_FREQUENCY, EVENLY = "unigram frequencies", "uniform guess"
-"""The names of the baselines."""
-
-
 @dataclass(frozen=True)
-class Validation:
+class Validation(Outcome):
     """The loss on the held-out text, next to what guessing costs.
 
     Attributes:
@@ -114,17 +112,14 @@ class Validation:
         bits_per_character: the same loss in bits per character of text; without a tokenizer, per token.
         tokens_per_character: 1 for a character tokenizer.
         baselines: nats per token of guessing, by name.
-        averaged_by: the callback that averaged the model's weights, such as ``EMA``; empty for the trained weights.
+        averaged_by: see `Outcome`.
         samples: the loss in each window, where it was kept.
     """
 
-    loss: float
     tokens: int
     bits_per_character: float
     tokens_per_character: float
     baselines: dict[str, float]
-    averaged_by: str = ""
-    samples: SampleTable | None = field(default=None, compare=False, repr=False)
 
     def describe(self) -> str:
         """A few lines for the screen."""
@@ -144,8 +139,8 @@ def baselines(train_tokens: TokenArray, val_tokens: TokenArray, vocab_size: int)
         vocab_size: number of token ids.
     """
     return {
-        BY_FREQUENCY: unigram_nats(train_tokens, val_tokens, vocab_size),
-        EVENLY: uniform_nats(vocab_size),
+        "unigram frequencies": unigram_nats(train_tokens, val_tokens, vocab_size),
+        "uniform guess": uniform_nats(vocab_size),
     }
 
 
@@ -175,3 +170,22 @@ def compare_with_guessing(
         tokens_per_character=tokens_per_character,
         baselines=baselines(train_tokens, val_tokens, vocab_size),
     )
+
+
+def outcome_on_windows(
+    model: Any,
+    tokens: TokenSplit,
+    tokenizer: Tokenizer,
+    block_size: int,
+    batch_size: int,
+    *,
+    device: str = "cpu",
+    precision: str | None = None,
+) -> Validation:
+    """Evaluate a model on all of the held-out tokens, keep the loss in each window, and compare it with guessing.
+
+    Arguments and errors are those of `evaluate`.
+    """
+    table = evaluate_windows(model, tokens.val, block_size, batch_size, device=device, precision=precision)
+    found = compare_with_guessing(loss_of(table), tokens.train, tokens.val, tokenizer.vocab_size, tokenizer)
+    return replace(found, samples=table)

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.memory import available_memory
-from ..errors import ConfigError
-from ..formats import size
-from ..models.gpt import GPTConfig
-from ..models.llama import LlamaConfig
-from ..nn.core.module import Module
-from ..nn.core.parameter import Parameter
-from ..optim.factory import create_optimizer
-from .config import RunConfig
+from ...backend.memory import available_memory
+from ...errors import ConfigError
+from ...formats import size
+from ...models.gpt import GPTConfig
+from ...models.llama import LlamaConfig
+from ...nn.core.module import Module
+from ...nn.core.parameter import Parameter
+from ...optim.factory import create_optimizer
+from ..task import TaskSettings
 
 FLOAT = 4  # bytes of a weight, a gradient, a moment, an activation
 
@@ -43,7 +43,7 @@ class Need(NamedTuple):
         return self.weights + self.activations
 
 
-def least_need(config: RunConfig, vocab_size: int) -> Need:
+def least_need(config: TaskSettings, vocab_size: int) -> Need:
     """What a run of these settings takes at the least.
 
     Args:
@@ -64,7 +64,7 @@ def least_need(config: RunConfig, vocab_size: int) -> Need:
     return Need(parameters, FLOAT * copies * parameters, FLOAT * rows * (kept + block + logits))
 
 
-def refuse_impossible(config: RunConfig, vocab_size: int) -> None:
+def refuse_impossible(config: TaskSettings, vocab_size: int) -> None:
     """Refuse a run that does not fit into the memory that is free.
 
     Raises:
@@ -86,7 +86,7 @@ def refuse_impossible(config: RunConfig, vocab_size: int) -> None:
     )
 
 
-def refuse_impossible_model(config: RunConfig, vocab_size: int) -> None:
+def refuse_impossible_model(config: TaskSettings, vocab_size: int) -> None:
     """Refuse a model whose weights alone do not fit into the memory that is free.
 
     Raises:
@@ -160,6 +160,6 @@ class _Probe(Module):
         self.matrix = Parameter(np.zeros((2, 3), np.float32))
 
 
-def _moments(config: RunConfig) -> int:
+def _moments(config: TaskSettings) -> int:
     moments = create_optimizer(config.optimizer, _Probe()).state_dict().get("moments", {})
     return sum(array.shape == (2, 3) for array in moments.values())

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data import (
+from ...data import (
     TokenFile,
     Tokenizer,
     TokenLoader,
@@ -24,30 +24,26 @@ from ..data import (
     tokenizer_from_json,
     write_tokens,
 )
-from ..data.text.bpe import MOST_CONTAINERS
-from ..data.text.corpus import corpus_files
-from ..data.tokens.shards import MANIFEST
-from ..data.tokens.token_array import TokenArray
-from ..errors import DataError
-from ..files import FileError, parse_json, read_file
-from ..folder import RunFolder
-from ..folder.names import LARGEST, SHARDS, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS
-from ..interop.formats import published_tokenizer
-from .config import RunConfig
-from .data_config import DataConfig, TokensConfig
-from .weights.initial import is_published_model, run_of
+from ...data.text.bpe import MOST_CONTAINERS
+from ...data.text.corpus import corpus_files
+from ...data.tokens.shards import MANIFEST
+from ...data.tokens.token_array import TokenArray
+from ...errors import DataError
+from ...files import FileError, parse_json, read_file
+from ...folder import RunFolder
+from ...folder.names import LARGEST, SHARDS, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS
+from ..settings.data import DataConfig, TokensConfig
+from ..task import TaskSettings
 
 
-class RunTokens(NamedTuple):
-    """What a run trains and validates on.
+class TokenSplit(NamedTuple):
+    """What a run on a text trains and validates on.
 
     Attributes:
-        tokenizer: makes the ids.
         train: ``(N,)`` token ids to train on.
         val: ``(M,)`` token ids held out.
     """
 
-    tokenizer: Tokenizer
     train: TokenArray
     val: TokenArray
 
@@ -66,8 +62,15 @@ def check_data(data: TokensConfig) -> None:
         corpus_files(data.path)
 
 
-def prepare_tokens(config: RunConfig) -> RunTokens:
+def prepare_tokens(config: TaskSettings, tokenizer: Tokenizer | None = None) -> tuple[Tokenizer, TokenSplit]:
     """The tokens that the settings ask for, long enough for them; nothing is written.
+
+    Args:
+        config: the settings.
+        tokenizer: makes the tokens of a text; ``None`` builds the one that the settings say.
+
+    Returns:
+        The tokenizer, and the tokens.
 
     Raises:
         DataError: if the data is missing, damaged, not what ``data.name`` says, or too short, or the tokenizer does
@@ -77,18 +80,16 @@ def prepare_tokens(config: RunConfig) -> RunTokens:
     if isinstance(data, DataConfig):
         check_data(data)
         text = read_corpus(data.path)
-        tokenizer = None if config.init_from is None else initial_tokenizer(config.init_from)
-        if tokenizer is None:
-            tokenizer = build_tokenizer(data.tokenizer, text, vocab_size=data.vocab_size)
+        tokenizer = tokenizer or build_tokenizer(data.tokenizer, text, vocab_size=data.vocab_size)
         ids = tokenizer.encode(text)
-        tokens = RunTokens(tokenizer, ids[: int(len(ids) * border)], ids[int(len(ids) * border) :])
+        tokens = TokenSplit(ids[: int(len(ids) * border)], ids[int(len(ids) * border) :])
     else:
-        tokens = _split(TokenShards.open(Path(str(data.path)).expanduser(), verify=True), border)
+        tokenizer, tokens = _split(TokenShards.open(Path(str(data.path)).expanduser(), verify=True), border)
     TokenLoader(tokens.train, data.block_size, config.trainer.batch_size, config.seed)  # checks the lengths
     evaluation_batches(tokens.val, data.block_size, 1)
     if config.generation.prompt is not None:
-        tokens.tokenizer.encode(config.generation.prompt)
-    return tokens
+        tokenizer.encode(config.generation.prompt)
+    return tokenizer, tokens
 
 
 def tokens_of_text(path: str | Path, tokenizer: Tokenizer) -> TokenArray:
@@ -100,57 +101,42 @@ def tokens_of_text(path: str | Path, tokenizer: Tokenizer) -> TokenArray:
     return tokenizer.encode(read_corpus(str(path)))
 
 
-def initial_tokenizer(place: str) -> Tokenizer | None:
-    """The tokenizer of the run or the published model that weights are taken from; ``None`` if a run has none.
-
-    Raises:
-        DataError: if it is damaged, or a published model has none that minitrain can use.
-    """
-    if is_published_model(place):
-        return published_tokenizer(place)
-    run_dir = run_of(place)
-    folder = None if run_dir is None else RunFolder(run_dir)
-    return load_tokenizer(folder) if folder is not None and folder.exists(TOKENIZER) else None
-
-
-def save_tokens(tokens: RunTokens, config: RunConfig, run: RunFolder) -> RunConfig:
+def save_tokens(tokenizer: Tokenizer, tokens: TokenSplit, data: TokensConfig, run: RunFolder) -> TokensConfig:
     """Put what a run needs of its tokens into its folder.
 
     Returns:
-        The settings, with a path that holds wherever the run is taken up.
+        The section of the data, with a path that holds wherever the run is taken up.
 
     Raises:
         FileError: if the file cannot be written.
     """
     run.make(str(Path(TRAIN_TOKENS).parent))
-    run.write(TOKENIZER, json.dumps(tokens.tokenizer.to_json()).encode() + b"\n")
-    if isinstance(config.data, DataConfig):
-        vocab_size = tokens.tokenizer.vocab_size
-        write_tokens(run.file(TRAIN_TOKENS), np.asarray(tokens.train), vocab_size)
-        write_tokens(run.file(VAL_TOKENS), np.asarray(tokens.val), vocab_size)
-        return config
-    folder = Path(str(config.data.path)).expanduser().resolve()
+    run.write(TOKENIZER, json.dumps(tokenizer.to_json()).encode() + b"\n")
+    if isinstance(data, DataConfig):
+        write_tokens(run.file(TRAIN_TOKENS), np.asarray(tokens.train), tokenizer.vocab_size)
+        write_tokens(run.file(VAL_TOKENS), np.asarray(tokens.val), tokenizer.vocab_size)
+        return data
+    folder = Path(str(data.path)).expanduser().resolve()
     run.write(SHARDS, read_file(folder / MANIFEST, LARGEST[SHARDS]))
-    return replace(config, data=replace(config.data, path=str(folder)))
+    return replace(data, path=str(folder))
 
 
-def load_tokens(config: RunConfig, run: RunFolder) -> RunTokens:
-    """The tokens of a run, checked against their sums: a run on other tokens would be another run.
+def load_tokens(data: TokensConfig, run: RunFolder) -> tuple[Tokenizer, TokenSplit]:
+    """The tokenizer and the tokens of a run, checked against their sums: on other tokens it would be another run.
 
     Raises:
         DataError: if they are damaged, gone, or of another run.
     """
     tokenizer = load_tokenizer(run)
-    if not isinstance(config.data, DataConfig):
-        own, place = run.read(SHARDS), Path(str(config.data.path))
+    if not isinstance(data, DataConfig):
+        own, place = run.read(SHARDS), Path(str(data.path))
         try:
             same = own == read_file(place / MANIFEST, len(own))
         except (FileError, FileNotFoundError, NotADirectoryError):
             same = False
         if not same:
             raise DataError(f"there are no token shards in {place}, or not those that the run in {run.path} began with")
-        shards = TokenShards.open(place, verify=True)
-        return _split(shards, 1 - config.data.val_fraction)
+        return tokenizer, _split(TokenShards.open(place, verify=True), 1 - data.val_fraction)[1]
     files = [TokenFile.open(_beside_its_description(run, name), verify=True) for name in (TRAIN_TOKENS, VAL_TOKENS)]
     for file in files:
         if file.vocab_size != tokenizer.vocab_size:
@@ -158,7 +144,7 @@ def load_tokens(config: RunConfig, run: RunFolder) -> RunTokens:
                 f"{file.path} has token ids of a vocabulary of {file.vocab_size}, {run.path / TOKENIZER} has "
                 f"{tokenizer.vocab_size}: they are of two runs"
             )
-    return RunTokens(tokenizer, files[0].tokens, files[1].tokens)
+    return tokenizer, TokenSplit(files[0].tokens, files[1].tokens)
 
 
 def load_tokenizer(run: RunFolder) -> Tokenizer:
@@ -181,6 +167,6 @@ def _beside_its_description(run: RunFolder, name: str) -> Path:
     return run.file(name)
 
 
-def _split(shards: TokenShards, train_share: float) -> RunTokens:
+def _split(shards: TokenShards, train_share: float) -> tuple[Tokenizer, TokenSplit]:
     border = int(shards.tokens.size * train_share)
-    return RunTokens(shards.tokenizer, shards.tokens.part(0, border), shards.tokens.part(border, shards.tokens.size))
+    return shards.tokenizer, TokenSplit(shards.tokens.part(0, border), shards.tokens.part(border, shards.tokens.size))

@@ -1,39 +1,51 @@
-"""The settings of a run's data: a text that is turned into tokens, or token shards made before."""
+"""The settings of a run's data: one section for each kind. A text is turned into tokens; shards were made before."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ..data.text.bpe import LARGEST_VOCABULARY, SMALLEST_VOCABULARY
-from ..data.text.tokenizers import TOKENIZERS
-from ..settings.section import Section, setting
+from ...data.text.bpe import LARGEST_VOCABULARY, SMALLEST_VOCABULARY
+from ...data.text.tokenizers import TOKENIZERS
+from ...settings.registry import Registry
+from ...settings.section import Section, setting
+
+DATA: Registry[type[Section]] = Registry("data", "minitrain.data_kinds")
+"""The sections by the kind of data."""
+register_data = DATA.register
+"""``@register_data("name")`` before a `DataSection` of your own, for a task of your own."""
 
 
-class TokensConfig(Section):
+class DataSection(Section):
     """The settings that all data share."""
 
     prefix: ClassVar[str] = "data."
     usual: ClassVar[str] = "text"
 
     name: str = setting(description="Which kind of data it is.")
-    path: str | None = setting(None, "The text or the shards. null is the language reference that ships with Python.")
-    val_fraction: float = setting(
-        0.1, "Share of the tokens, taken from the end, that is held out for validation.", above=0, below=1
-    )
-    block_size: int = setting(64, "Tokens that the model sees at once (T).", at_least=1)
     prefetch: int = setting(0, "Batches that a thread prepares ahead; 0 prepares none.", at_least=0)
 
     @classmethod
     def variants(cls) -> Mapping[str, type[Section]]:
         """The sections by the kind of data."""
-        return {"text": DataConfig, "shards": ShardsConfig}
+        return DATA
 
     def check(self) -> None:
         """Check that the name is that of this section."""
         self.require_own_name()
 
 
+class TokensConfig(DataSection):
+    """The settings that texts and shards share."""
+
+    path: str | None = setting(None, "The text or the shards. null is the language reference that ships with Python.")
+    val_fraction: float = setting(
+        0.1, "Share of the tokens, taken from the end, that is held out for validation.", above=0, below=1
+    )
+    block_size: int = setting(64, "Tokens that the model sees at once (T).", at_least=1)
+
+
+@register_data("text")
 class DataConfig(TokensConfig):
     """A text file, or a folder of text files."""
 
@@ -47,6 +59,7 @@ class DataConfig(TokensConfig):
     )
 
 
+@register_data("shards")
 class ShardsConfig(TokensConfig):
     """A folder of token shards, which has its tokenizer in it; see `minitrain.data.build_token_shards`."""
 

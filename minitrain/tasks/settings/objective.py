@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..losses import CrossEntropyLoss, FocalLoss, LabelSmoothing
-from ..measures import Accuracy, CalibrationError, Perplexity, TopK
-from ..measures.base import Measures
-from ..settings.declared import Setting, arguments, read_config, settings_of
-from ..settings.registry import Registry
+from ...losses import CrossEntropyLoss, FocalLoss, LabelSmoothing
+from ...measures import Accuracy, CalibrationError, Perplexity, TopK
+from ...measures.base import Measures
+from ...settings.declared import Setting, arguments, read_config, settings_of
+from ...settings.registry import Registry
 
 LOSSES: Registry[type[Any]] = Registry("loss", "minitrain.losses")
 register_loss = LOSSES.register

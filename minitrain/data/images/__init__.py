@@ -1,0 +1,1 @@
+"""Images: readers of folders, archives and arrays, decoding of files from anywhere, and transforms."""

@@ -1,0 +1,141 @@
+"""The task of a language model: predict the next token of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..data import PrefetchLoader, Tokenizer, TokenLoader
+from ..data.tokens.token_array import TokenArray
+from ..errors import DataError
+from ..folder import RunFolder
+from ..formats import one_line
+from ..generation import continue_text
+from ..training.setup import Setup
+from .settings.data import DataSection, TokensConfig
+from .task import Prepared, Task, TaskSettings, register_task
+from .text.need import refuse_impossible, refuse_impossible_model
+from .text.tokens import (
+    TokenSplit,
+    check_data,
+    load_tokenizer,
+    load_tokens,
+    prepare_tokens,
+    save_tokens,
+    tokens_of_text,
+)
+from .text.validation import TokenWindows, Validation, baselines, compare_with_guessing, outcome_on_windows
+
+
+@register_task("language_model")
+class LanguageModel(Task):
+    """A language model on a text. Its processor is a tokenizer, its data a `TokenSplit`."""
+
+    name: ClassVar[str] = "language_model"
+    data_kinds: ClassVar[tuple[str, ...]] = ("text", "shards")
+    usual_model: ClassVar[str] = "gpt"
+    usual_recipe: ClassVar[str] = "pydoc"
+
+    def check_data(self, data: DataSection) -> None:
+        """Check that the text or the shards are there."""
+        assert isinstance(data, TokensConfig)
+        check_data(data)
+
+    def prepare(self, config: TaskSettings, processor: Tokenizer | None = None) -> Prepared:
+        """The text as tokens."""
+        return Prepared(*prepare_tokens(config, processor))
+
+    def save(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> TokensConfig:
+        """Keep tokenizer and tokens; of shards, which may be large, the manifest."""
+        return save_tokens(prepared.processor, prepared.data, config.data, folder)
+
+    def load_processor(self, folder: RunFolder) -> Tokenizer:
+        """The tokenizer."""
+        return load_tokenizer(folder)
+
+    def load(self, config: TaskSettings, folder: RunFolder) -> Prepared:
+        """The tokenizer and the tokens."""
+        return Prepared(*load_tokens(config.data, folder))
+
+    def after_saving(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> Prepared:
+        """The tokens in their files, which are mapped into memory."""
+        return self.load(config, folder)
+
+    def held_out(self, config: TaskSettings, processor: Tokenizer, path: str | Path) -> Prepared:
+        """Another text, a file or a folder; guesses are by its own frequencies."""
+        tokens = tokens_of_text(path, processor)
+        return Prepared(processor, TokenSplit(tokens, tokens))
+
+    def tokenizer(self, processor: Tokenizer) -> Tokenizer:
+        """The processor itself."""
+        return processor
+
+    def model_sizes(self, config: TaskSettings, processor: Tokenizer) -> dict[str, Any]:
+        """The vocabulary's size, and the length of a block."""
+        return {"vocab_size": processor.vocab_size, "block_size": config.data.block_size}
+
+    def refuse_impossible(self, config: TaskSettings, processor: Tokenizer, *, to_train: bool = True) -> None:
+        """Refuse what cannot fit into memory, reckoned before anything is built."""
+        (refuse_impossible if to_train else refuse_impossible_model)(config, processor.vocab_size)
+
+    def loader(self, config: TaskSettings, prepared: Prepared) -> Any:
+        """Blocks of the training text, shifted in every epoch."""
+        loader = TokenLoader(prepared.data.train, config.data.block_size, config.trainer.batch_size, config.seed)
+        return PrefetchLoader(loader, config.data.prefetch) if config.data.prefetch else loader
+
+    def validation_data(self, config: TaskSettings, prepared: Prepared) -> TokenWindows:
+        """The held-out text in windows side by side."""
+        at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
+        return TokenWindows(prepared.data.val, config.data.block_size, at_once)
+
+    def guesses(self, prepared: Prepared) -> dict[str, float]:
+        """Nats per token of guessing."""
+        return baselines(prepared.data.train, prepared.data.val, prepared.processor.vocab_size)
+
+    def evaluate(
+        self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
+    ) -> Validation:
+        """The loss on the held-out text, next to guessing."""
+        (train, val), tokenizer = prepared.data, prepared.processor
+        if measured is not None:
+            return compare_with_guessing(measured, train, val, tokenizer.vocab_size, tokenizer)
+        sizes = (config.data.block_size, config.trainer.batch_size)
+        precision = config.trainer.product_precision()
+        return outcome_on_windows(model, prepared.data, tokenizer, *sizes, device=config.device, precision=precision)
+
+    def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
+        """A text that the model writes, ``trainer.sample_tokens`` long."""
+        length, how, tokenizer = config.trainer.sample_tokens, config.generation, prepared.processor
+        if not length:
+            return ""
+        written = continue_text(
+            setup.model,
+            tokenizer,
+            how.prompt or _start_of_a_line(tokenizer, prepared.data.val),
+            length,
+            temperature=how.temperature,
+            top_k=how.top_k,
+            top_p=how.top_p,
+            key=setup.key.fold("sample"),
+            device=setup.device,
+        )
+        return f"{how.prompt or ''}{written}".strip("\n")
+
+    def describe(self, config: TaskSettings, prepared: Prepared) -> str:
+        """How many tokens of what."""
+        source = one_line(config.data.path or "Python's own language reference")
+        return (
+            f"{prepared.data.train.size:,} training and {prepared.data.val.size:,} validation tokens of {source} "
+            f"({prepared.processor.vocab_size} different)"
+        )
+
+
+def _start_of_a_line(tokenizer: Tokenizer, val_tokens: TokenArray) -> str:
+    try:
+        tokenizer.encode("\n")
+        return "\n"
+    except DataError:  # a text of one line: go on from the held-out text's first token
+        return tokenizer.decode(np.asarray(val_tokens[:1], dtype=np.int32))

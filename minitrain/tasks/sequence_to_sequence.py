@@ -1,0 +1,287 @@
+"""The task of an encoder-decoder: turn one sequence into another, such as a text into its translation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend.arrays import to_device, to_numpy
+from ..data import PrefetchLoader
+from ..data.encoded.overlong import texts_in
+from ..data.encoded.pairs import TextPairs
+from ..data.records.base import Records
+from ..data.records.columns import Column
+from ..data.records.parallel import ParallelText
+from ..data.records.read import read_records
+from ..data.samples.collate import pad_rows
+from ..data.text.bpe import BOS, EOS, PAD
+from ..data.text.symbols import SymbolTokenizer
+from ..errors import DataError
+from ..folder import RunFolder
+from ..formats import one_line
+from ..measures import Bleu, Chrf, ErrorRate, ExactMatch
+from ..measures.base import Measure, Measures
+from ..models.seq2seq import Seq2Seq
+from ..models.seq2seq_config import Seq2SeqConfig
+from ..training.evaluator import LOSS, Evaluator
+from ..training.setup import Setup
+from .outcome import Measured
+from .records.pairs import PairProcessor, build_processor
+from .records.split import RecordSplit, check_fingerprints, check_there, describe_split, open_split, save_split
+from .settings.data import DataSection
+from .settings.model import register_model
+from .settings.records import PairsConfig
+from .task import Prepared, Task, TaskSettings, register_task
+
+FROM_THE_RUN = {"vocab_size": 4, "target_vocab_size": None, "block_size": 2, "pad_idx": 0, "share_embeddings": True}
+register_model("seq2seq", Seq2SeqConfig, task="sequence_to_sequence", from_run=FROM_THE_RUN)(Seq2Seq)
+SHOWN = 8
+"""Pairs in a sample."""
+
+
+class PairsWithReferences(NamedTuple):
+    """A batch of pairs to evaluate on.
+
+    Attributes:
+        source: (B, S) token ids, padded.
+        target: (B, T + 1) token ids, padded, of the first reference.
+        references: for each pair all targets that are right.
+    """
+
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    references: list[list[str]]
+
+
+class PairSplit(NamedTuple):
+    """The pairs of a run, each encoded once to know its length.
+
+    Attributes:
+        records: the texts.
+        train, val, test: the same as samples.
+    """
+
+    records: RecordSplit
+    train: TextPairs
+    val: TextPairs
+    test: TextPairs
+
+
+@register_task("sequence_to_sequence")
+class SequenceToSequence(Task):
+    """Pairs of texts. Its processor is a `PairProcessor`, its data a `PairSplit`."""
+
+    name: ClassVar[str] = "sequence_to_sequence"
+    data_kinds: ClassVar[tuple[str, ...]] = ("pairs",)
+    usual_model: ClassVar[str] = "seq2seq"
+    usual_recipe: ClassVar[str] = "copy"
+
+    def check_data(self, data: DataSection) -> None:
+        """Check that the files are there."""
+        assert isinstance(data, PairsConfig)
+        check_there(data)
+
+    def prepare(self, config: TaskSettings, processor: PairProcessor | None = None) -> Prepared:
+        """The pairs, and tokenizers of the training pairs."""
+        records = _records(config)
+        processor = processor or build_processor(config.data, records.train)
+        processor = replace(processor, block_size=config.data.block_size)
+        return Prepared(processor, _encoded(records, config.data, processor))
+
+    def save(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> PairsConfig:
+        """Keep the tokenizers, and the fingerprints of the pairs."""
+        prepared.processor.save(folder)
+        data: PairsConfig = config.data
+        return save_split(prepared.data.records, data, folder)
+
+    def load_processor(self, folder: RunFolder) -> PairProcessor:
+        """The tokenizers."""
+        return PairProcessor.load(folder)
+
+    def load(self, config: TaskSettings, folder: RunFolder) -> Prepared:
+        """The tokenizers, and the pairs that the run began with."""
+        records = _records(config)
+        check_fingerprints(records, folder)
+        processor = self.load_processor(folder)
+        return Prepared(processor, _encoded(records, config.data, processor))
+
+    def model_sizes(self, config: TaskSettings, processor: PairProcessor) -> dict[str, Any]:
+        """The vocabularies' sizes, the longest sequence, padding, and whether both sides share a table."""
+        return {
+            "vocab_size": processor.source.vocab_size,
+            "target_vocab_size": None if processor.shared else processor.target.vocab_size,
+            "block_size": processor.block_size,
+            "pad_idx": processor.target.special_id(PAD),
+            "share_embeddings": processor.shared,
+        }
+
+    def loader(self, config: TaskSettings, prepared: Prepared) -> Any:
+        """Pairs in random order; with ``data.max_tokens`` those of similar lengths together."""
+        samples, data = prepared.data.train, config.data
+        if data.max_tokens is None:
+            loader: Any = samples.loader(config.trainer.batch_size, seed=config.seed)
+        else:
+            loader = samples.bucket_loader(data.max_tokens, seed=config.seed)
+        return PrefetchLoader(loader, data.prefetch) if data.prefetch else loader
+
+    def validation_data(self, config: TaskSettings, prepared: Prepared) -> EvaluationPairs:
+        """The held-out pairs in order of length."""
+        return EvaluationPairs(prepared.data.val, config.trainer.batch_size)
+
+    def evaluate(
+        self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
+    ) -> Measured:
+        """Loss, error rates and scores of what the model writes for the test pairs, always the most likely token."""
+        processor, records = prepared.processor, prepared.data.records.test
+        pairs = EvaluationPairs(prepared.data.test, config.trainer.batch_size)
+        measures = measures_of(processor)
+        predict = partial(translate_batch, model, processor, device=config.device)
+        evaluator = Evaluator(
+            model,
+            pairs,
+            metrics=measures,
+            predict=predict,
+            device=config.device,
+            precision=config.trainer.product_precision(),
+        )
+        table = evaluator.samples(data=f"{len(records)} pairs, {records.fingerprint}")
+        values = table.values()
+        others = {"copying the source": copied(pairs, measures)} if processor.shared else {}
+        notes = tuple(f"{name}: {one.signature}" for name, one in measures.items() if isinstance(one, Bleu | Chrf))
+        loss = values.pop(LOSS)
+        return Measured(loss, f"{len(records):,} pairs", values, others, notes, samples=table)
+
+    def answer(self, config: TaskSettings, model: Any, processor: PairProcessor, text: str) -> str:
+        """What the model makes of a text."""
+        ids = processor.source.encode(text)
+        if not 0 < len(ids) <= processor.block_size:
+            raise DataError(f"the text has {len(ids)} tokens, and the model reads 1 to {processor.block_size}")
+        source = pad_rows([ids], processor.source.special_id(PAD))
+        return translate(model, processor, source, device=config.device)[0]
+
+    def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
+        """Some held-out pairs with what the model makes of them."""
+        processor, records = prepared.processor, prepared.data.records.test
+        rows = [records[i] for i in np.linspace(0, len(records) - 1, min(SHOWN, len(records))).astype(int)]
+        lines = []
+        for row in rows:
+            written = self.answer(config, setup.model, processor, processor.cut(row["source"]))
+            wanted = " | ".join(texts_in(row["target"]))
+            lines += [f"source  {row['source']}", f"written {written}", f"right   {wanted}", ""]
+        return "\n".join(lines).strip("\n")
+
+    def describe(self, config: TaskSettings, prepared: Prepared) -> str:
+        """How many pairs of what, in how many tokens."""
+        source = one_line(config.data.dataset or config.data.path)
+        processor = prepared.processor
+        sizes = f"{processor.source.vocab_size:,}"
+        if not processor.shared:
+            sizes += f" and {processor.target.vocab_size:,}"
+        return f"{describe_split(prepared.data.records, 'pairs', source)} ({sizes} different tokens)"
+
+
+class EvaluationPairs:
+    """Held-out pairs in order of length, each once, with all their references.
+
+    Args:
+        samples: the pairs.
+        batch_size: pairs in a batch.
+    """
+
+    def __init__(self, samples: TextPairs, batch_size: int) -> None:
+        self.samples, self.batch_size = samples, batch_size
+        self._order = np.argsort(samples.lengths.sum(axis=1), kind="stable")
+
+    def __iter__(self) -> Iterator[PairsWithReferences]:
+        return self._batches(range(0, len(self._order), self.batch_size))
+
+    def spread(self, count: int) -> Iterator[PairsWithReferences]:
+        """``count`` batches, spread evenly over the lengths."""
+        starts = range(0, len(self._order), self.batch_size)
+        chosen = np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)
+        return self._batches([starts[i] for i in chosen])
+
+    def _batches(self, starts: Sequence[int]) -> Iterator[PairsWithReferences]:
+        samples = self.samples
+        for start in starts:
+            rows = self._order[start : start + self.batch_size].tolist()
+            pair = samples.collate([samples[row] for row in rows])
+            wanted = [texts_in(samples.records[int(samples.rows[row])]["target"]) for row in rows]
+            yield PairsWithReferences(pair.source, pair.target, wanted)
+
+
+def measures_of(processor: PairProcessor) -> dict[str, Measures]:
+    """What translations are measured by: errors of words or characters, whole texts, and BLEU and chrF of sentences."""
+    target = processor.target
+    if isinstance(target, SymbolTokenizer):
+        split: Callable[[str], Sequence[str]] = str.split if target.separator else list
+        name = "errors of words %" if target.separator else "errors of characters %"
+        return {name: ErrorRate(split), "right %": ExactMatch()}
+    scores: dict[str, Measures] = {"BLEU": Bleu(), "chrF": Chrf()} if find_spec("sacrebleu") else {}
+    return {"errors of words %": ErrorRate(str.split), "right %": ExactMatch(), **scores}
+
+
+def copied(pairs: EvaluationPairs, measures: Mapping[str, Any]) -> dict[str, float]:
+    """The measures of a translator that copies the source."""
+    found: dict[str, Measure] = {name: measure() for name, measure in measures.items()}
+    tokenizer = pairs.samples.source.tokenizer
+    for batch in pairs:
+        texts = [tokenizer.decode(row[row != pairs.samples.pad_id]) for row in batch.source]
+        for one in found.values():
+            one.update(texts, batch)
+    return {name: one.result()[""] for name, one in found.items()}
+
+
+def translate_batch(model: Any, processor: PairProcessor, batch: Any, *, device: str) -> list[str]:
+    """What the model makes of the sources of a batch."""
+    return translate(model, processor, to_numpy(batch.source), device=device)
+
+
+def translate(model: Any, processor: PairProcessor, source: NDArray[np.int32], *, device: str) -> list[str]:
+    """What the model makes of sources (B, S), always the most likely token."""
+    target = processor.target
+    begin, end, pad = (target.special_id(name) for name in (BOS, EOS, PAD))
+    ids = model.generate(to_device(source, device), start=begin, end=end, max_new_tokens=processor.block_size)
+    rows = to_numpy(ids)[:, 1:]  # without the start token
+    return [target.decode(row[(row != end) & (row != pad)]) for row in rows]
+
+
+def _records(config: TaskSettings) -> RecordSplit:
+    data: PairsConfig = config.data
+
+    def read(path: str) -> Records:
+        targets = data.val_target_path if path == data.val_path else data.target_path
+        how: dict[str, Any] = {"broken": data.broken, "max_broken": data.max_broken}
+        if targets is not None:
+            return ParallelText(path, targets, **how)
+        return read_records(path, {"source": data.source, "target": Column(data.target)}, **how)
+
+    return open_split(data, read, seed=config.seed)
+
+
+def _encoded(records: RecordSplit, data: PairsConfig, processor: PairProcessor) -> PairSplit:
+    """The pairs as samples, once for parts that are the same.
+
+    Raises:
+        DataError: if a pair cannot be used and is refused.
+    """
+    found: dict[int, TextPairs] = {}
+    for part in records:
+        if id(part) not in found:
+            found[id(part)] = TextPairs(
+                part,
+                processor.source,
+                processor.target,
+                max_source=processor.block_size,
+                max_target=processor.block_size - 1,  # the end token follows
+                overlong=data.overlong,
+                broken=data.broken,
+                max_broken=data.max_broken,
+            )
+    return PairSplit(records, *(found[id(part)] for part in records))

@@ -1,0 +1,1 @@
+"""The settings that tasks declare: of data, of models, of losses and metrics, of generation."""

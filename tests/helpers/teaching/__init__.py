@@ -1,0 +1,1 @@
+"""What tests of handed-out and graded notebooks share."""
