@@ -81,7 +81,8 @@ class ConvStem(Module):
             x, convolution = layer.forward(x)  # (B, c, h, w) -> (B, 2 c, h / 2, w / 2)
             x, relu = relu_forward(x)
             caches.append((convolution, relu))
-        rows = x.reshape(*x.shape[:2], -1).swapaxes(1, 2)  # (B, width, H/P, W/P) -> (B, N, width)
+        B, width, h, w = x.shape
+        rows = x.reshape(B, width, h * w).swapaxes(1, 2)  # (B, width, H/P, W/P) -> (B, N, width)
         out, project = self.project.forward(rows)
         return out, ConvStemCache(caches, project)
 
