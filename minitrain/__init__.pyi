@@ -8,6 +8,7 @@ from . import generation as generation
 from . import inside as inside
 from . import interop as interop
 from . import losses as losses
+from . import measures as measures
 from . import models as models
 from . import nn as nn
 from . import ops as ops

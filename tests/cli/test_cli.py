@@ -153,7 +153,7 @@ def test_every_command_has_help(command: str, tmp_path: Path) -> None:
 
 
 def test_the_help_of_train_lists_the_groups(tmp_path: Path) -> None:
-    recipes = r"recipe= +pydoc, shakespeare_char, shakespeare_fast, tiny"
+    recipes = r"recipe= +copy, digits, fashion, g2p, pydoc, shakespeare_char, shakespeare_fast, tiny"
     assert re.search(recipes, minitrain("train", "--help", cwd=tmp_path))
 
 

@@ -13,7 +13,7 @@ import pytest
 from minitrain.errors import ConfigError
 from minitrain.models import GPTConfig, build_model
 from minitrain.models.presets import MODELS
-from minitrain.runs import model_config
+from minitrain.tasks.settings import model as model_settings
 from minitrain.testing import CheckSettings, check_module
 from minitrain.trainers import TransformerTrainer
 from tests.helpers.model_checks import KEY, LossOf, assert_close, gradients_of, stir
@@ -34,7 +34,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     exec(compile(code, "CONTRIBUTING.md", "exec"), vars(module))
     yield module
     MODELS[:] = before
-    model_config.MODELS._registered.pop("gated_gpt", None)
+    model_settings.MODELS._registered.pop("gated_gpt", None)
 
 
 def batch(B: int = 4) -> Tokens:

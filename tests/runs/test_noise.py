@@ -62,7 +62,7 @@ def test_runs_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
 def test_two_evaluations_are_needed(tmp_path: Path) -> None:
     found = compare_evaluations([evaluated(tmp_path, "a", 0), tmp_path])
     assert not found.differences
-    assert found.describe().startswith("noise       unknown: minitrain eval RUN, for each run")
+    assert found.describe().startswith("noise       unknown until minitrain eval RUN")
     again = tmp_path / "again"
     again.mkdir()
     names = compare_evaluations([tmp_path / "a", evaluated(again, "a", 0)], resamples=10)

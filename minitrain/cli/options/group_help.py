@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 GROUPS = {
     "recipe": "values for many settings at once",
     "preset": "a model of a known size, with its block size",
-    "model": "the language model",
-    "data": "the text, or token shards made before",
+    "model": "the model",
+    "data": "what to train and to validate on",
     "optimizer": "how gradients become updates",
     "scheduler": "the learning rate over the steps",
     "trainer": "how long to train, in which batches, and what to do how often",

@@ -32,7 +32,7 @@ class Noise:
     def describe(self) -> str:
         """A table for the screen."""
         if not self.first:
-            return "noise       unknown: minitrain eval RUN, for each run, keeps what is needed to tell it"
+            return "noise       unknown until minitrain eval RUN has measured each run"
         lines = []
         for measure, runs in self.differences.items():
             lines.append(f"{measure}, difference from {one_line(self.first)} on the same held-out samples")
