@@ -34,6 +34,10 @@ class Gradients:
     def state_dict(self) -> dict[str, Any]:
         return {path: parameter.grad for path, parameter in self.model.named_parameters()}
 
+    def named_modules(self) -> Any:
+        """Those of the model."""
+        return self.model.named_modules()
+
 
 def arrays(folder: Path) -> dict[str, Any]:
     return {name: file.read(name) for name, file in open_tensors(folder).items()}
