@@ -16,7 +16,7 @@ from minitrain.records import read_metrics
 from minitrain.runs import model_config, objective_config
 from minitrain.training.callbacks import CALLBACKS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 REGISTRIES = (CALLBACKS, optim.OPTIMIZERS, optim.SCHEDULERS, model_config.MODELS, objective_config.METRICS)
 SMALL = ["recipe=tiny", "data.path=text.txt", "trainer.max_steps=6", "trainer.log_every=1", "run_dir=run"]
