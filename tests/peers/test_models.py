@@ -19,7 +19,13 @@ from tests.helpers.model_zoo import KINDS
 
 from .torch_models import TorchEncoder, TorchLlama, TorchMaskedEncoder, TorchSeq2Seq, TorchViT, load
 
-PEERS = {Llama: TorchLlama, Encoder: TorchEncoder, MaskedEncoder: TorchMaskedEncoder, Seq2Seq: TorchSeq2Seq, ViT: TorchViT}
+PEERS = {
+    Llama: TorchLlama,
+    Encoder: TorchEncoder,
+    MaskedEncoder: TorchMaskedEncoder,
+    Seq2Seq: TorchSeq2Seq,
+    ViT: TorchViT,
+}
 # The peers have biases, as PyTorch's layers have.
 COMPARED = {
     name: (kind, {"bias": True, "n_embd": 16, "n_hidden": 24, "n_layer": 3, "gelu": "exact"})

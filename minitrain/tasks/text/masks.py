@@ -43,9 +43,7 @@ def fill_probabilities(model: Any, ids: NDArray[np.int32], vocab_size: int, devi
     return _softmax(logits[ids == vocab_size, :vocab_size])
 
 
-def pseudo_perplexity(
-    model: Any, windows: MaskedWindows, *, count: int = 8, device: str = "cpu"
-) -> float | None:
+def pseudo_perplexity(model: Any, windows: MaskedWindows, *, count: int = 8, device: str = "cpu") -> float | None:
     """The perplexity of tokens that are hidden one at a time (Salazar et al., 2020, arXiv:1910.14659).
 
     It needs a forward for each token, so it takes some windows, spread evenly over the text.
