@@ -1,4 +1,4 @@
-"""Maximal update parametrization: the table of the paper, and that activations and best rates do not move with width."""
+"""Maximal update parametrization: the table of the paper; activations and best rates do not move with the width."""
 
 from __future__ import annotations
 

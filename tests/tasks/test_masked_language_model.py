@@ -100,7 +100,7 @@ def test_any_split_of_a_batch_learns_the_same(trained: Path, tmp_path: Path) -> 
     other = small(
         tmp_path / "run",
         trainer={"gradient_accumulation_steps": 5},
-        model=None or {"n_layer": 1, "n_head": 2, "n_embd": 16, "dropout": 0.1},
+        model={"n_layer": 1, "n_head": 2, "n_embd": 16, "dropout": 0.1},
     )
     start_run(other).train()
     one, two = (load_run(folder).model.state_dict() for folder in (trained, tmp_path / "run"))
@@ -199,12 +199,12 @@ def test_mistakes_are_told(trained: Path, tmp_path: Path) -> None:
     }
     with pytest.raises(MinitrainError, match="is a run of task='masked_language_model', and this one is of task=class"):
         start_run(RunConfig.from_dict(values))
-    with pytest.raises(ConfigError, match="data.mask_share"):
+    with pytest.raises(ConfigError, match="mask_share"):
         small(tmp_path / "a", data={"mask_share": 1.0})
     with pytest.raises(DataError, match="too few for block_size"):
         (tmp_path / "short.txt").write_text("abc" * 4)
         start_run(small(tmp_path / "b", data={"path": str(tmp_path / "short.txt"), "block_size": 50}))
-    with pytest.raises(ConfigError, match="generation.prompt is for task=language_model"):
+    with pytest.raises(ConfigError, match="prompt is for task=language_model"):
         start_run(small(tmp_path / "c", generation={"prompt": "the"}))
     with pytest.raises(
         ConfigError, match="is for task=language_model; task=masked_language_model trains masked_encoder"

@@ -56,7 +56,7 @@ def mask_tokens(tokens: NDArray[Any], key: Key, *, vocab_size: int, share: float
     drawn = fate * 2.0**-32  # (B, T) in [0, 1)
     random_tokens = (other.astype(np.uint64) * vocab_size >> np.uint64(32)).astype(np.int32)
     inputs = np.where(chosen & (drawn < MASKED), np.int32(vocab_size), as_int32(tokens))
-    inputs = np.where(chosen & (MASKED <= drawn) & (drawn < MASKED + RANDOM), random_tokens, inputs)
+    inputs = np.where(chosen & (drawn >= MASKED) & (drawn < MASKED + RANDOM), random_tokens, inputs)
     return Batch(inputs, np.where(chosen, as_int32(tokens), np.int32(IGNORED)))
 
 

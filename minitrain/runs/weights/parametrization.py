@@ -26,8 +26,8 @@ def check_parametrization(config: Any) -> None:
         return
     if config.optimizer.name not in ADAM_LIKE:
         raise ConfigError(
-            f"parametrization=mup is for optimizers whose steps do not grow with the gradient ({', '.join(ADAM_LIKE)}), "
-            f"not for optimizer={config.optimizer.name}"
+            "parametrization=mup is for optimizers whose steps do not grow with the gradient "
+            f"({', '.join(ADAM_LIKE)}), not for optimizer={config.optimizer.name}"
         )
     if config.adapter is not None:
         raise ConfigError("parametrization=mup is for models whose own weights are trained: leave out the adapter")
