@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minitrain.cli import main
-from minitrain.data import ByteTokenizer, CharTokenizer, MaskedWindows, build_token_shards, build_tokenizer
+from minitrain.data import ByteTokenizer, MaskedWindows, build_token_shards, build_tokenizer
 from minitrain.errors import ConfigError, DataError, MinitrainError
 from minitrain.models import Encoder, EncoderConfig, MaskedEncoder, MaskedEncoderConfig
 from minitrain.runs import RunConfig, compare_evaluations, evaluate_run, load_run, plot_run, resume_run, start_run
@@ -68,9 +68,7 @@ def test_it_learns_what_stands_between(tmp_path: Path) -> None:
     values = result.validation.values
     assert values["accuracy %"] > 0.9
     assert values["pseudo-perplexity"] < 1.3 < result.validation.others["unigram frequencies"]["perplexity"]
-    answer = MaskedLanguageModel().answer(
-        config, run.trainer.model, run.tokenizer or CharTokenizer("abcdefgh"), "ab[MASK]def[MASK]h"
-    )
+    answer = MaskedLanguageModel().answer(config, run.trainer.model, run.prepared.processor, "ab[MASK]def[MASK]h")
     assert answer.splitlines()[0] == "abcdefgh"
     assert answer.splitlines()[1].startswith("[MASK] 1: 'c'")
     assert "hidden '" in result.sample and "filled '" in result.sample
