@@ -59,8 +59,8 @@ def test_it_learns_what_stands_between(tmp_path: Path) -> None:
         tmp_path / "run",
         data={"path": str(tmp_path / "abc.txt"), "block_size": 16},
         model={"n_layer": 1, "n_head": 2, "n_embd": 32},
-        optimizer={"learning_rate": 1e-2},
-        trainer={"max_steps": 120, "batch_size": 16, "save_every": 0, "validation_frequency": 0},
+        optimizer={"learning_rate": 3e-3},
+        trainer={"max_steps": 200, "batch_size": 16, "save_every": 0, "validation_frequency": 0},
     )
     run = start_run(config)
     result = run.train()
@@ -134,7 +134,7 @@ def test_commands(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_shards_and_other_tokenizers(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(TEXT)
-    shards = build_token_shards(tmp_path / "text.txt", tmp_path / "shards", build_tokenizer("byte", TEXT))
+    shards = build_token_shards(tmp_path / "text.txt", build_tokenizer("byte", TEXT), tmp_path / "shards")
     assert shards is not None
     run = start_run(small(tmp_path / "run", data={"name": "shards", "path": str(tmp_path / "shards")}))
     assert run.trainer.model.config.vocab_size == 257
