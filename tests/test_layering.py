@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "records": ARRAYS | {"display", "files", "folder", "formats", "plotting", "settings", "versions"},
     "reports": {"display", "errors", "files", "folder", "formats", "plotting", "records"},
     "training": RUNS | {"formats"},
-    "probes": RUNS | {"formats", "training"},
+    "probes": RUNS | {"formats", "inside", "training"},
     "trainers": RUNS | {"formats", "probes", "training"},
     "compat": TRAINING | {"formats"},
     "tasks": TRAINING | {"formats"},

@@ -13,7 +13,12 @@ from .failures import report, warn
 
 # A command is a module of this package, or of one inside of it, with ``run(argv) -> exit code``; it is imported when it
 # is called.
-_ELSEWHERE = {"generate": ".writing.generate", "chat": ".writing.chat", "serve": ".writing.serve"}
+_ELSEWHERE = {
+    "generate": ".writing.generate",
+    "chat": ".writing.chat",
+    "serve": ".writing.serve",
+    "fit-scaling": ".sweep.fit_scaling",
+}
 COMMANDS = {
     "train": "train a model, or continue a run",
     "generate": "let a trained model continue a text, or answer",
@@ -23,6 +28,7 @@ COMMANDS = {
     "export": "write a trained model for transformers or llama.cpp",
     "plot": "draw the curves of a run",
     "compare": "runs side by side: their results, and the settings that differ",
+    "fit-scaling": "how the loss falls with parameters and tokens, from runs of several sizes",
     "data": "the data sets that minitrain knows by name",
     "shards": "turn a text of any size into token shards, to train on",
     "bench": "how fast this machine trains, next to PyTorch if it is installed",

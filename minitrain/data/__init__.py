@@ -93,6 +93,9 @@ from .tokens.baselines import uniform_nats as uniform_nats
 from .tokens.baselines import unigram_nats as unigram_nats
 from .tokens.loader import TokenLoader as TokenLoader
 from .tokens.loader import evaluation_batches as evaluation_batches
+from .tokens.masked import MaskedTokenLoader as MaskedTokenLoader
+from .tokens.masked import MaskedWindows as MaskedWindows
+from .tokens.masked import mask_tokens as mask_tokens
 from .tokens.shards import TokenShards as TokenShards
 from .tokens.shards import build_token_shards as build_token_shards
 from .tokens.text_stream import TextStream as TextStream

@@ -10,6 +10,8 @@ from .gpt import GPT as GPT
 from .gpt import GPTConfig as GPTConfig
 from .llama import Llama as Llama
 from .llama import LlamaConfig as LlamaConfig
+from .masked import MaskedEncoder as MaskedEncoder
+from .masked import MaskedEncoderConfig as MaskedEncoderConfig
 from .mlp import MLP as MLP
 from .mlp import MLPConfig as MLPConfig
 from .presets import PRESETS as PRESETS

@@ -13,6 +13,7 @@ from .common.config import CheckedConfig
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
 from .llama import Llama, LlamaConfig
+from .masked import MaskedEncoder, MaskedEncoderConfig
 from .mlp import MLP, MLPConfig
 from .seq2seq import Seq2Seq
 from .seq2seq_config import Seq2SeqConfig
@@ -41,6 +42,11 @@ PRESETS: dict[str, Any] = {
     "encoder-base": EncoderConfig(
         vocab_size=30522, n_classes=2, block_size=512, n_layer=12, n_head=12, n_embd=768, dropout=0.1, pool="first"
     ),
+    "masked-tiny": MaskedEncoderConfig(vocab_size=257, block_size=64, n_layer=2, n_head=4, n_embd=64),
+    # BERT base with its objective, pre-norm
+    "masked-base": MaskedEncoderConfig(
+        vocab_size=30522, block_size=512, n_layer=12, n_head=12, n_embd=768, dropout=0.1
+    ),
     # all-MiniLM-L6-v2, an encoder of sentences (Wang et al., 2020, arXiv:2002.10957)
     "bert-minilm": BertConfig(
         vocab_size=30522, block_size=512, n_layer=6, n_head=12, n_embd=384, n_hidden=1536, dropout=0.1
@@ -61,7 +67,7 @@ PRESETS: dict[str, Any] = {
     "mlp-moons": MLPConfig((2, 16, 16, 1), task="regression"),
     "mlp-digits": MLPConfig((64, 128, 10)),
 }
-MODELS: list[type[Any]] = [GPT, Llama, Encoder, Bert, Seq2Seq, ViT, MLP]
+MODELS: list[type[Any]] = [GPT, Llama, Encoder, Bert, MaskedEncoder, Seq2Seq, ViT, MLP]
 """The models that a configuration describes; each names its ``config_type``. Append your own."""
 
 

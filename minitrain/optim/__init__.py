@@ -17,6 +17,9 @@ from .gradient_helpers import clip_gradients as clip_gradients
 from .gradient_helpers import zero_gradients as zero_gradients
 from .groups import Span as Span
 from .groups import trainable_spans as trainable_spans
+from .mup import mup_groups as mup_groups
+from .mup import use_mup as use_mup
+from .mup import width_roles as width_roles
 from .optimizer import Optimizer as Optimizer
 from .registry import register_optimizer as register_optimizer
 from .registry import register_schedule as register_schedule

@@ -1,7 +1,10 @@
-"""Trials before a training: its learning rate, its batch size, its kernels, leaks. They change nothing."""
+"""Trials before a training: its learning rate, its batch size, its kernels, leaks, its width. They change nothing."""
 
 from .batch_size import BatchSearch as BatchSearch
 from .batch_size import find_batch_size as find_batch_size
+from .coordinates import CoordinateCheck as CoordinateCheck
+from .coordinates import check_coordinates as check_coordinates
+from .coordinates import plot_coordinates as plot_coordinates
 from .leaks import future_leak as future_leak
 from .leaks import shared_samples as shared_samples
 from .learning_rate import RateSearch as RateSearch

@@ -18,9 +18,14 @@ from ..tasks.text.validation import Validation as Validation
 from ..tasks.text.validation import evaluate as evaluate
 from .comparison.noise import Noise as Noise
 from .comparison.noise import compare_evaluations as compare_evaluations
+from .comparison.scaling import ScalingFit as ScalingFit
+from .comparison.scaling import fit_scaling as fit_scaling
 from .comparison.side_by_side import Comparison as Comparison
 from .comparison.side_by_side import compare_runs as compare_runs
 from .comparison.side_by_side import plot_comparison as plot_comparison
+from .comparison.sizes import RunSize as RunSize
+from .comparison.sizes import fit_runs as fit_runs
+from .comparison.sizes import run_size as run_size
 from .config import RunConfig as RunConfig
 from .load import LoadedRun as LoadedRun
 from .load import evaluate_run as evaluate_run

@@ -28,6 +28,7 @@ from ..training.callbacks.registry import CALLBACKS, create_callbacks
 from ..training.config import TrainingConfig
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 from .weights.adapters import create_adapter
+from .weights.parametrization import check_parametrization
 
 MADE_IN_PYTHON = "python"
 
@@ -50,6 +51,12 @@ class RunConfig(Section):
     init_from: str | None = setting(
         None, "A run, a checkpoint, a folder of transformers or a GGUF file to take the initial weights from."
     )
+    parametrization: str = setting(
+        "standard",
+        "How initial weights and rates depend on the width: as usual, or mup, so that the best rate stays the same.",
+        one_of=("standard", "mup"),
+    )
+    base_width: int = setting(64, "Of mup: the model.n_embd for which optimizer.learning_rate was chosen.", at_least=1)
     recipe: str | None = setting(None, "The recipe that the settings come from; only a note.")
     model: ModelConfig = setting(GPTModelConfig, "The model.")
     data: DataSection = setting(DataConfig, "What to train and to validate on.")
@@ -77,6 +84,7 @@ class RunConfig(Section):
             if path is not None and "\0" in path:
                 raise ConfigError(f"{name} must be a path, and a path has no NUL character; got {shown(path)}")
         self.the_task.check(self)
+        check_parametrization(self)
         create_callbacks(self.callbacks)  # knows names and ranges; so do the next three
         create_loss(self.loss)
         create_adapter(self.adapter)

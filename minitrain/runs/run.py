@@ -42,6 +42,7 @@ from .python_run import read_settings, resume_in_python
 from .report import RunResult, draw, write_report
 from .weights.adapters import create_adapter
 from .weights.initial import initial_processor, load_initial
+from .weights.parametrization import parametrize
 
 CHANGEABLE = (
     "trainer.max_steps",
@@ -226,6 +227,7 @@ def _assemble(
     task = config.the_task
     task.refuse_impossible(config, prepared.processor)
     model = task.model(config, prepared.processor)
+    parametrize(model, config)
     if weights is not None:
         model.load_state_dict(weights.model)
     if (adapter := create_adapter(config.adapter)) is not None:

@@ -5,6 +5,7 @@
 
 from .classification import Classification as Classification
 from .language_model import LanguageModel as LanguageModel
+from .masked_language_model import MaskedLanguageModel as MaskedLanguageModel
 from .sequence_to_sequence import SequenceToSequence as SequenceToSequence
 from .settings.data import DataSection as DataSection
 from .settings.data import register_data as register_data

@@ -21,6 +21,7 @@ from minitrain.data import (
     BucketLoader,
     ByteTokenizer,
     Loader,
+    MaskedTokenLoader,
     Mixture,
     PackedDataset,
     PairDataset,
@@ -198,6 +199,7 @@ def pair_loader() -> Loader:
 
 LOADERS: dict[str, Callable[[], Loader]] = {
     "tokens": lambda: TokenLoader(np.arange(150), 7, 4, seed=3),
+    "masked tokens": lambda: MaskedTokenLoader(np.arange(150), 7, 4, seed=3, vocab_size=150),
     "arrays": lambda: numbers(0, 11).loader(4, seed=3),
     "packed": lambda: PackedDataset(np.arange(60), np.array([0, 9, 14, 40, 60]), 8, method="first_fit").loader(3),
     "buckets": lambda: bucket_loader([3, 9, 4, 4, 11, 2, 7, 7, 5, 1] * 2, 25, seed=5),

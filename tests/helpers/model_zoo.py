@@ -17,6 +17,8 @@ from minitrain.models import (
     GPTConfig,
     Llama,
     LlamaConfig,
+    MaskedEncoder,
+    MaskedEncoderConfig,
     MLPConfig,
     Seq2Seq,
     Seq2SeqConfig,
@@ -66,6 +68,16 @@ def texts(rng: np.random.Generator, B: int, config: Any) -> Labelled:
     lengths = rng.integers(1, T + 1, B)
     lengths[0] = T
     return Labelled(rng.integers(0, config.vocab_size, (B, T)), rng.integers(0, config.n_classes, B), lengths)
+
+
+def hidden(rng: np.random.Generator, B: int, config: Any) -> Labelled:
+    """Padded texts; the first token, which tells the rows apart, and the padding are not to be found."""
+    lengths = rng.integers(2, T + 1, B)
+    lengths[0] = T
+    inputs, targets = rng.integers(0, config.vocab_size, (2, B, T))
+    inputs[:, 0] = np.arange(B) % config.vocab_size
+    places = np.arange(T)
+    return Labelled(inputs, np.where((places > 0) & (places < lengths[:, None]), targets, -100), lengths)
 
 
 def images(rng: np.random.Generator, B: int, config: Any) -> Labelled:
@@ -125,6 +137,8 @@ KINDS = {
     ),
     "encoder": Kind(Encoder, EncoderConfig, LANGUAGE | {"n_classes": 5}, texts),
     "encoder, first": Kind(Encoder, EncoderConfig, LANGUAGE | {"n_classes": 5, "pool": "first", "bias": False}, texts),
+    "masked": Kind(MaskedEncoder, MaskedEncoderConfig, LANGUAGE, hidden),
+    "masked, no bias": Kind(MaskedEncoder, MaskedEncoderConfig, LANGUAGE | {"bias": False, "gelu": "tanh"}, hidden),
     "seq2seq": Kind(Seq2Seq, Seq2SeqConfig, LANGUAGE, pairs),
     "seq2seq, separate": Kind(
         Seq2Seq,

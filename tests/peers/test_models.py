@@ -12,17 +12,23 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from minitrain.models import Encoder, Llama, Seq2Seq, ViT
+from minitrain.models import Encoder, Llama, MaskedEncoder, Seq2Seq, ViT
 from minitrain.nn import pack
 from minitrain.random import Key
 from tests.helpers.model_zoo import KINDS
 
-from .torch_models import TorchEncoder, TorchLlama, TorchSeq2Seq, TorchViT, load
+from .torch_models import TorchEncoder, TorchLlama, TorchMaskedEncoder, TorchSeq2Seq, TorchViT, load
 
-PEERS = {Llama: TorchLlama, Encoder: TorchEncoder, Seq2Seq: TorchSeq2Seq, ViT: TorchViT}
+PEERS = {
+    Llama: TorchLlama,
+    Encoder: TorchEncoder,
+    MaskedEncoder: TorchMaskedEncoder,
+    Seq2Seq: TorchSeq2Seq,
+    ViT: TorchViT,
+}
 # The peers have biases, as PyTorch's layers have.
 COMPARED = {
-    name: (kind, {"bias": True, "n_embd": 16, "n_hidden": 24, "n_layer": 3})
+    name: (kind, {"bias": True, "n_embd": 16, "n_hidden": 24, "n_layer": 3, "gelu": "exact"})
     for name, kind in KINDS.items()
     if kind.model in PEERS
 }

@@ -100,6 +100,30 @@ class TorchEncoder(nn.Module):
         return self.head(kept.sum(1) / lengths[:, None])
 
 
+class TorchMaskedEncoder(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config, C = config, config.n_embd
+        self.tokens = nn.Embedding(config.vocab_size, C)
+        self.positions = nn.Embedding(config.block_size, C)
+        self.stack = encoder_stack(config)
+        self.transform, self.norm = nn.Linear(C, C), nn.LayerNorm(C)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def places(self) -> Places:
+        tables = whole("tok_emb", self.tokens) | whole("pos_emb", self.positions)
+        head = whole("transform", self.transform) | whole("transform_norm", self.norm) | {"head.bias": (self.bias, ALL)}
+        return tables | stack_places(self.stack) | head
+
+    def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        T = tokens.shape[1]
+        x = self.tokens(tokens) + self.positions(torch.arange(T))
+        x = self.stack(x, src_key_padding_mask=torch.arange(T) >= lengths[:, None])
+        form = "tanh" if self.config.gelu == "tanh" else "none"
+        x = self.norm(nn.functional.gelu(self.transform(x), approximate=form))
+        return x @ self.tokens.weight.T + self.bias
+
+
 class TorchViT(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ...data.text.bpe import LARGEST_VOCABULARY, SMALLEST_VOCABULARY
 from ...data.text.tokenizers import TOKENIZERS
+from ...data.tokens.masked import SHARE
 from ...settings.registry import Registry
 from ...settings.section import Section, setting
 
@@ -43,6 +44,9 @@ class TokensConfig(DataSection):
         0.1, "Share of the tokens, taken from the end, that is held out for validation.", above=0, below=1
     )
     block_size: int = setting(64, "Tokens that the model sees at once (T).", at_least=1)
+    mask_share: float = setting(
+        SHARE, "Share of the tokens that task=masked_language_model hides; other tasks hide none.", above=0, below=1
+    )
 
 
 @register_data("text")

@@ -16,6 +16,7 @@ from ...errors import ConfigError
 from ...formats import size
 from ...models.gpt import GPTConfig
 from ...models.llama import LlamaConfig
+from ...models.masked import MaskedEncoderConfig
 from ...nn.core.module import Module
 from ...nn.core.parameter import Parameter
 from ...optim.factory import create_optimizer
@@ -59,7 +60,7 @@ def least_need(config: TaskSettings, vocab_size: int) -> Need:
         return Need(0, 0, 2 * FLOAT * rows)
     block = _block_width(shape)
     kept = shape.n_layer * (shape.n_embd if trainer.activation_checkpointing else block)
-    logits = vocab_size if shape.loss_chunk is None else 0
+    logits = vocab_size if getattr(shape, "loss_chunk", None) is None else 0
     # The backward of a block works with as much again as the block has kept.
     return Need(parameters, FLOAT * copies * parameters, FLOAT * rows * (kept + block + logits))
 
@@ -122,7 +123,15 @@ def _llama(shape: LlamaConfig) -> int:
     return _tables(shape) + C + shape.n_layer * block
 
 
-_COUNTS: dict[type, Callable[[Any], int]] = {GPTConfig: _gpt, LlamaConfig: _llama}
+def _masked(shape: MaskedEncoderConfig) -> int:
+    C, bias = shape.n_embd, int(shape.bias)
+    block = 12 * C * C + bias * 9 * C + 2 * (1 + bias) * C
+    head = C * C + C + shape.vocab_size  # a linear layer, and the bias of the scores
+    tables = (shape.vocab_size + shape.block_size) * C
+    return tables + shape.n_layer * block + 2 * (1 + bias) * C + head  # two norms after the blocks
+
+
+_COUNTS: dict[type, Callable[[Any], int]] = {GPTConfig: _gpt, LlamaConfig: _llama, MaskedEncoderConfig: _masked}
 
 
 def _tables(shape: Any) -> int:
@@ -140,7 +149,7 @@ def _query_width(shape: Any) -> int:
 
 
 def _key_width(shape: Any) -> int:
-    return _head_width(shape) * (shape.n_kv_head or shape.n_head)  # type: ignore[no-any-return]
+    return _head_width(shape) * (getattr(shape, "n_kv_head", None) or shape.n_head)  # type: ignore[no-any-return]
 
 
 def _attention(shape: Any) -> int:

@@ -90,11 +90,16 @@ def evaluate_windows(
 ) -> SampleTable:
     """The loss in each window of ``block_size`` tokens, side by side; see `evaluate` for the arguments and errors."""
     data = TokenWindows(tokens, block_size, batch_size)
-    digest = hashlib.sha256()
-    for start in range(0, tokens.shape[0], CHUNK):
-        digest.update(np.ascontiguousarray(tokens[start : start + CHUNK], np.int32).tobytes())
-    name = f"{tokens.shape[0]} tokens in windows of {block_size}, sha256 {digest.hexdigest()}"
+    name = f"{tokens.shape[0]} tokens in windows of {block_size}, sha256 {digest(tokens)}"
     return Evaluator(model, data, device=device, precision=precision).samples(data=name)
+
+
+def digest(tokens: TokenArray) -> str:
+    """The SHA-256 of token ids ``(N,)`` as int32, to tell a text from others."""
+    sha = hashlib.sha256()
+    for start in range(0, tokens.shape[0], CHUNK):
+        sha.update(np.ascontiguousarray(tokens[start : start + CHUNK], np.int32).tobytes())
+    return sha.hexdigest()
 
 
 def loss_of(table: SampleTable) -> dict[str, float]:
