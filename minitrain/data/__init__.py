@@ -18,6 +18,8 @@ from .images.folder import CaptionedImages as CaptionedImages
 from .images.folder import ImageFolder as ImageFolder
 from .images.idx import read_idx as read_idx
 from .images.idx import read_idx_images as read_idx_images
+from .images.npz import read_npz_images as read_npz_images
+from .images.read import read_images as read_images
 from .images.shards import TarImages as TarImages
 from .images.transforms.base import Compose as Compose
 from .images.transforms.base import Transform as Transform

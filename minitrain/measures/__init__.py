@@ -14,6 +14,7 @@ from .calibration import Calibration as Calibration
 from .calibration import CalibrationError as CalibrationError
 from .confusion import ClassScores as ClassScores
 from .confusion import ConfusionMatrix as ConfusionMatrix
+from .confusion import MacroF1 as MacroF1
 from .confusion import class_scores as class_scores
 from .edits import ErrorRate as ErrorRate
 from .edits import ExactMatch as ExactMatch

@@ -43,6 +43,15 @@ def targets_of(batch: Any) -> Array:
     return targets
 
 
+def lengths_of(batch: Any) -> Any:
+    """The lengths of a padded batch: an attribute, a key, or what follows in a plain tuple; ``None`` if it has none."""
+    if isinstance(batch, Mapping):
+        return batch.get("lengths")
+    if isinstance(batch, tuple | list) and not hasattr(batch, "_fields"):
+        return batch[2] if len(batch) > 2 else None
+    return getattr(batch, "lengths", None)
+
+
 def field_of(batch: Any, name: str) -> Any:
     """A field of a batch, an attribute or a key.
 
@@ -90,5 +99,5 @@ def counted(targets: Array, ignore_index: int, classes: int) -> Array:
 def per_sample(values: Array) -> Array:
     """Sums over all but the first axis: (B, ...) to (B,) float64 on the CPU."""
     there = to_numpy(values)
-    sums: Array = there.reshape(len(there), -1).sum(axis=1, dtype=np.float64)
+    sums: Array = there.sum(axis=tuple(range(1, there.ndim)), dtype=np.float64)
     return sums

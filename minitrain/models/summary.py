@@ -11,6 +11,7 @@ from ..nn.attention.positions import LearnedPositions
 from ..nn.attention.self_attention import MultiHeadAttention
 from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
+from ..nn.layers.conv_stem import ConvStem
 from ..nn.layers.embedding import Embedding
 from ..nn.layers.feed_forward import FeedForward
 from ..nn.layers.gated_feed_forward import GatedFeedForward
@@ -22,7 +23,7 @@ from .flops import TRAINING, Flops
 
 # A layer of such a kind belongs to its part with all layers inside it: a norm inside attention counts as attention.
 PARTS: dict[str, tuple[type[Module], ...]] = {
-    "embedding": (Embedding, LearnedPositions, PatchEmbedding),
+    "embedding": (Embedding, LearnedPositions, PatchEmbedding, ConvStem),
     "attention": (MultiHeadAttention, CrossAttention),
     "feed-forward": (FeedForward, GatedFeedForward),
     "norms": (LayerNorm, RMSNorm),

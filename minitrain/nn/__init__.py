@@ -31,6 +31,7 @@ from .core.parameter import Parameter as Parameter
 from .layers.contrastive import ClipLoss as ClipLoss
 from .layers.contrastive import SiglipLoss as SiglipLoss
 from .layers.conv2d import Conv2d as Conv2d
+from .layers.conv_stem import ConvStem as ConvStem
 from .layers.embedding import Embedding as Embedding
 from .layers.feed_forward import FeedForward as FeedForward
 from .layers.gated_feed_forward import GatedFeedForward as GatedFeedForward

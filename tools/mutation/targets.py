@@ -12,8 +12,10 @@ from types import CodeType, FunctionType, ModuleType
 
 import minitrain.evaluation
 import minitrain.generation
+import minitrain.measures
 import minitrain.nn.attention
 import minitrain.optim
+import minitrain.training
 from minitrain.backend.precision import operand_like
 from minitrain.ops import op, registry
 from minitrain.testing.mutants import Target
@@ -67,9 +69,32 @@ OWN_TESTS = {
     "chat": ["generation/test_chat_templates.py"],
     **{
         name: [f"evaluation/test_{name}.py"]
-        for name in ("calibration", "choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows")
+        for name in ("choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows")
     },
+    "accuracy": ["measures/test_classification.py"],
+    "alignment": ["measures/test_retrieval.py"],
+    "base": ["measures/test_base.py"],
+    "calibration": ["measures/test_calibration.py", "measures/test_perplexity.py"],
+    "confusion": ["measures/test_classification.py", "measures/test_base.py"],
+    "edits": ["measures/test_edits.py"],
+    "embeddings": ["measures/test_retrieval.py"],
+    "evaluator": ["training/test_evaluator.py"],
+    "fields": ["measures/test_fields.py", "measures/test_classification.py"],
+    "intervals": ["measures/samples/test_intervals.py"],
+    "paired": ["measures/samples/test_paired.py"],
+    "perplexity": ["measures/test_perplexity.py"],
+    "retrieval": ["measures/test_retrieval.py"],
+    "table": ["measures/samples/test_table.py"],
+    "texts": ["measures/test_texts.py"],
+    "zero_shot": ["measures/test_retrieval.py"],
 }
+PLACES_WITH_OWN_TESTS = (
+    "minitrain.evaluation.",
+    "minitrain.generation.",
+    "minitrain.measures.",
+    "minitrain.nn.attention.",
+    "minitrain.training.evaluator",
+)
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "generation", "losses", "models", "nn", "ops", "optim", "random", "testing"}
 
@@ -102,7 +127,7 @@ def files_of_tests(chosen: Iterable[Target]) -> list[str]:
 
 
 def _has_own_tests(module: str) -> bool:
-    place = module.startswith(("minitrain.generation.", "minitrain.nn.attention.", "minitrain.evaluation."))
+    place = module.startswith(PLACES_WITH_OWN_TESTS)
     return place and module.rpartition(".")[2] in OWN_TESTS
 
 
@@ -120,7 +145,15 @@ def _is_about_units(source: str) -> bool:
 
 def _modules() -> Iterator[str]:
     """The files whose functions all get mistakes."""
-    for package in (minitrain.optim, minitrain.generation, minitrain.nn.attention, minitrain.evaluation):
+    packages = (
+        minitrain.optim,
+        minitrain.generation,
+        minitrain.nn.attention,
+        minitrain.evaluation,
+        minitrain.measures,
+        minitrain.training,
+    )
+    for package in packages:
         for entry in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             is_formula = package is minitrain.optim and entry.name.rpartition(".")[2] not in NO_FORMULAS
             if not entry.ispkg and (is_formula or _has_own_tests(entry.name)):

@@ -63,8 +63,11 @@ def check_there(data: RecordsConfig) -> None:
     Raises:
         DataError: if it is not, or there is no such data set.
     """
-    if data.dataset is not None:
-        data_set(data.dataset)
+    if data.dataset is not None and not data_set(data.dataset).files and data.path is not None:
+        raise DataError(
+            f"data.path={data.path} is not for the data set {data.dataset}, which has no files: leave it out, or give "
+            "data.dataset=null to use your own files"
+        )
     for path in (data.path, data.val_path):
         if path is not None and not Path(path).expanduser().exists():
             raise DataError(f"there is no {path}")
