@@ -2,6 +2,8 @@
 
 from .bert import Bert as Bert
 from .bert import BertConfig as BertConfig
+from .clip import Clip as Clip
+from .clip import ClipConfig as ClipConfig
 from .dual_encoder import DualEncoder as DualEncoder
 from .dual_encoder import ImageTextBatch as ImageTextBatch
 from .encoder import Encoder as Encoder

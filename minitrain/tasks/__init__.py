@@ -4,6 +4,7 @@
 """
 
 from .classification import Classification as Classification
+from .contrastive import Contrastive as Contrastive
 from .language_model import LanguageModel as LanguageModel
 from .sequence_to_sequence import SequenceToSequence as SequenceToSequence
 from .settings.data import DataSection as DataSection

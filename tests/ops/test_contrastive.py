@@ -194,7 +194,9 @@ def test_pairs_of_one_group_are_no_negatives_of_each_other(forward, backward, nu
     assert dimage[[0]].all()
     assert not dimage[[2, 4]].any()
     for apart in (np.arange(5), None):
-        np.testing.assert_array_equal(forward(image, text, *numbers, apart)[0].total, forward(image, text, *numbers)[0].total)
+        np.testing.assert_array_equal(
+            forward(image, text, *numbers, apart)[0].total, forward(image, text, *numbers)[0].total
+        )
     assert forward(image, text, *numbers, groups)[0].total < forward(image, text, *numbers)[0].total
 
 
@@ -284,7 +286,11 @@ def test_nothing_but_lone_samples(labels):
         (lambda: info_nce_forward(features(3, 4), features(3, 5), ZERO), ShapeError, r"text has .* C = 4 as in image"),
         (lambda: info_nce_forward(*two(), np.zeros(1)), ShapeError, r"log_scale has shape \(1,\), expected 0 dim"),
         (lambda: info_nce_forward(*two(), ZERO, limit=0.0), ShapeError, r"info_nce_forward: limit = 0.0 must be pos"),
-        (lambda: info_nce_forward(*two(), ZERO, np.zeros(2, int)), ShapeError, r"groups has shape \(2,\), expected \(N\)"),
+        (
+            lambda: info_nce_forward(*two(), ZERO, np.zeros(2, int)),
+            ShapeError,
+            r"groups has shape \(2,\), expected \(N\)",
+        ),
         (lambda: siglip_forward(*two(), ZERO, np.float32(0)), ShapeError, r"bias must be a NumPy or CuPy array"),
         (lambda: siglip_forward(*two(), ZERO, number(0, np.float32)), ShapeError, r"bias is float32 but image is fl"),
         (lambda: supervised(np.zeros(2, int)), ShapeError, r"labels has shape \(2,\), expected \(N\) with N = 3"),

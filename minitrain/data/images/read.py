@@ -53,7 +53,7 @@ def read_images(
     ending = place.suffix.lower()
     shards = sorted(place.glob("*.tar")) if place.is_dir() else [place] if ending == ".tar" else []
     if shards:
-        return _Renamed(TarImages(shards, ("cls",), mode=mode, **how), {"cls": "label"})
+        return Renamed(TarImages(shards, ("cls",), mode=mode, **how), {"cls": "label"})
     if place.is_dir():
         return ImageFolder(place, mode=mode, **how)
     if ending == ".npz":
@@ -64,12 +64,12 @@ def read_images(
         table = read_records(place, {"file": file, "label": Column(label, "label")}, **how)
         return CaptionedImages(place.parent, table, mode=mode, **how)
     raise ConfigError(
-        f"cannot tell what {place} is: give a folder with a folder for each class, .tar files, a .npz file, an IDX file "
-        f"with images-idx3 in its name, or a table ({', '.join(FORMATS)})"
+        f"cannot tell what {place} is: give a folder with a folder for each class, .tar files, a .npz file, an IDX "
+        f"file with images-idx3 in its name, or a table ({', '.join(FORMATS)})"
     )
 
 
-class _Renamed(Records):
+class Renamed(Records):
     """The records of another reader with other names for some columns."""
 
     def __init__(self, records: Records, names: dict[str, str]) -> None:

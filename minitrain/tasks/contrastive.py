@@ -1,0 +1,199 @@
+"""The task of two encoders: images and texts that belong together get features in the same direction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..folder import RunFolder
+from ..folder.names import PLOTS
+from ..formats import one_line
+from ..measures import Alignment, Retrieval
+from ..models.clip import Clip, ClipConfig
+from ..training.evaluator import Evaluator
+from ..training.setup import Setup
+from .outcome import Measured
+from .records.captions import CaptionProcessor, CaptionSplit, EvaluationCaptions, prepare_captions, texts_of
+from .records.labelled import training_loader
+from .records.retrieval import (
+    KS,
+    Encoded,
+    draw_retrieval,
+    features_of_images,
+    features_of_texts,
+    groups_of,
+    guess_loss,
+    measure_retrieval,
+    nearest,
+    zero_shot_of,
+)
+from .records.split import check_there, describe_split, save_split
+from .settings.captions import CaptionsConfig
+from .settings.data import DataSection
+from .settings.model import register_model
+from .settings.records import RecordsConfig
+from .task import Prepared, Task, TaskSettings, register_task
+
+SHOWN = 6
+"""Images with their nearest texts in a sample."""
+LISTED = 10
+"""Images or texts in an answer."""
+
+register_model(
+    "clip",
+    ClipConfig,
+    task="contrastive",
+    from_run={
+        "vocab_size": 1,
+        "block_size": 1,
+        "image_size": lambda others: max(1, others["patch"]),
+        "channels": 3,
+    },
+)(Clip)
+
+
+@register_task("contrastive")
+class Contrastive(Task):
+    """Images and texts. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
+
+    name: ClassVar[str] = "contrastive"
+    data_kinds: ClassVar[tuple[str, ...]] = ("captions",)
+    usual_model: ClassVar[str] = "clip"
+    usual_recipe: ClassVar[str] = "shapes"
+
+    def check(self, config: TaskSettings) -> None:
+        """Check that data and model are for this task, and that no other loss is asked for."""
+        super().check(config)
+        if getattr(config, "loss", None) is not None:
+            raise ConfigError("loss must be null with task=contrastive, whose loss is chosen by model.contrast")
+
+    def check_data(self, data: DataSection) -> None:
+        """Check that the files are there."""
+        assert isinstance(data, RecordsConfig)
+        check_there(data)
+
+    def prepare(self, config: TaskSettings, processor: CaptionProcessor | None = None) -> Prepared:
+        """The images and texts, and a tokenizer of the training texts."""
+        return prepare_captions(config, processor, framed=False)
+
+    def save(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> CaptionsConfig:
+        """Keep the tokenizer and the normalisation, and the fingerprints of the records."""
+        prepared.processor.save(folder)
+        data: CaptionsConfig = config.data
+        return save_split(prepared.data.records, data, folder)
+
+    def load_processor(self, folder: RunFolder) -> CaptionProcessor:
+        """The tokenizer and the normalisation."""
+        return CaptionProcessor.load(folder)
+
+    def load(self, config: TaskSettings, folder: RunFolder) -> Prepared:
+        """The processor, and the images and texts that the run began with."""
+        return prepare_captions(config, self.load_processor(folder), folder, framed=False)
+
+    def model_sizes(self, config: TaskSettings, processor: CaptionProcessor) -> dict[str, Any]:
+        """The sizes of the images, the vocabulary and the longest text."""
+        return {
+            "vocab_size": processor.tokenizer.vocab_size,
+            "block_size": processor.block_size,
+            "image_size": processor.pictures.size,
+            "channels": processor.pictures.channels,
+        }
+
+    def refuse_impossible(self, config: TaskSettings, processor: CaptionProcessor, *, to_train: bool = True) -> None:
+        """Refuse a model that does not fit the data, such as patches that do not divide an image."""
+        config.model.shape(**self.model_sizes(config, processor))
+
+    def loader(self, config: TaskSettings, prepared: Prepared) -> Any:
+        """Images in random order, each with one of its texts."""
+        return training_loader(prepared.data.train, config)
+
+    def validation_data(self, config: TaskSettings, prepared: Prepared) -> EvaluationCaptions:
+        """The held-out images with their first text."""
+        return EvaluationCaptions(prepared.data.val, config.trainer.batch_size)
+
+    def metrics(self, config: TaskSettings, processor: CaptionProcessor) -> Mapping[str, Any]:
+        """Recall in both directions, and how well both sides are aligned."""
+        return {"recall": partial(Retrieval, KS, groups=groups_of), "alignment": Alignment}
+
+    def guesses(self, prepared: Prepared) -> dict[str, float]:
+        """The loss of a model to which all pairs are alike; 32 is the usual number of pairs in a batch."""
+        return {}
+
+    def evaluate(
+        self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
+    ) -> Measured:
+        """The loss in batches of the training's size, and what is found among all test images and texts."""
+        split: CaptionSplit = prepared.data
+        encoded, loss = _encode(config, model, split)
+        zero_shot = zero_shot_of(config.data, model, prepared.processor, split.test, config.device)
+        records = split.records.test
+        table, values, notes = measure_retrieval(encoded, zero_shot, f"{len(split.test)} pairs, {records.fingerprint}")
+        alike = {"all alike": {"loss": guess_loss(EvaluationCaptions(split.test, config.trainer.batch_size))}}
+        siglip = config.model.contrast == "siglip"
+        return Measured(
+            loss, f"{len(split.test):,} pairs", values, {} if siglip else alike, tuple(notes), samples=table
+        )
+
+    def answer(self, config: TaskSettings, model: Any, processor: CaptionProcessor, text: str) -> str:
+        """The held-out images that fit a text best, by name; or the held-out texts that fit the image at a path."""
+        is_image = Path(os.path.expanduser(text)).is_file()
+        if is_image:
+            query = features_of_images(model, processor.pictures.read(text), config.device)
+        else:
+            query = features_of_texts(model, processor, [text], config.device)
+        samples = self.prepare(config, processor).data.test
+        if is_image:
+            texts = list(dict.fromkeys(text for i in range(len(samples)) for text in texts_of(samples, i)))
+            found = nearest(query, features_of_texts(model, processor, texts, config.device), LISTED)
+            names = [texts[i] for i in found.rows]
+        else:
+            batches = EvaluationCaptions(samples, config.trainer.batch_size)
+            images = np.concatenate([features_of_images(model, one.images, config.device) for one in batches])
+            found = nearest(query, images, LISTED)
+            names = [f"{samples.records.place(int(samples.rows[i]))}  {texts_of(samples, i)[0]}" for i in found.rows]
+        return "\n".join(f"{cosine:6.3f}  {one_line(name)}" for cosine, name in zip(found.cosines, names, strict=True))
+
+    def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
+        """Some held-out images with the nearest of all held-out texts."""
+        encoded, _ = _encode(config, setup.model, prepared.data)
+        samples = prepared.data.test
+        lines = []
+        for row in np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int).tolist():
+            found = nearest(encoded.images[row : row + 1], encoded.texts, 3)
+            lines.append(f"image of {one_line(texts_of(samples, row)[0])}")
+            for cosine, other in zip(found.cosines, found.rows, strict=True):
+                lines.append(f"  {cosine:6.3f}  {one_line(texts_of(samples, other)[0])}")
+        return "\n".join(lines)
+
+    def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:
+        """Images with their nearest texts and the reverse, the cosines of some pairs, and all features in a plane."""
+        encoded, _ = _encode(config, model, prepared.data)
+        return draw_retrieval(encoded, prepared.data.test, RunFolder(folder).make(PLOTS))
+
+    def describe(self, config: TaskSettings, prepared: Prepared) -> str:
+        """How many images of what, and how many different tokens their texts have."""
+        source = one_line(config.data.dataset or config.data.path)
+        sizes = f"{prepared.processor.tokenizer.vocab_size:,} different tokens"
+        return f"{describe_split(prepared.data.records, 'images with texts', source)} ({sizes})"
+
+
+def _encode(config: TaskSettings, model: Any, split: CaptionSplit) -> tuple[Encoded, float]:
+    """The features of all test pairs, and the mean loss."""
+    evaluator = Evaluator(
+        model,
+        EvaluationCaptions(split.test, config.trainer.batch_size),
+        metrics={"encoded": Encoded},
+        device=config.device,
+        precision=config.trainer.product_precision(),
+    )
+    measures = evaluator.new_measures()
+    found = evaluator.measured(measures)
+    encoded = measures["encoded"]
+    assert isinstance(encoded, Encoded)
+    return encoded, found["val_loss"]
