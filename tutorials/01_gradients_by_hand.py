@@ -8,7 +8,7 @@
 # - check a gradient with finite differences, and choose a step that works;
 # - read what the gradient checker says, and find your mistake with it.
 #
-# You need to know what a derivative is. It takes about 40 minutes.
+# You need to know what a derivative is, and to read Python. It takes about 40 minutes.
 
 # %%
 import math
@@ -18,6 +18,8 @@ import numpy as np
 
 from minitrain import check_gradients
 from minitrain.tutorials import Exercise, draw_graph
+
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## A formula is a graph
@@ -34,7 +36,7 @@ class Value:
     def __init__(self, data, label, parents=(), slopes=()):
         self.data, self.label, self.parents = data, label, parents
         self.slopes = slopes  # d(this) / d(parent), for each parent
-        self.grad = 0.0  # d(last node) / d(this), to be computed
+        self.grad = 0.0  # d(last node) / d(this): `backward` below computes it
 
     def __add__(self, other):
         return Value(self.data + other.data, "+", (self, other), (1.0, 1.0))
@@ -51,17 +53,17 @@ x, w, b = Value(0.5, "x"), Value(-1.2, "w"), Value(0.9, "b")
 y = (w * x + b).tanh()
 
 # %% [markdown]
-# Three *local* rules are all there is: a sum passes a change on as it is, a product multiplies it by the other
-# factor, and $\tanh' = 1 - \tanh^2$. Now the chain rule puts them together. Start at the end, where $dy/dy = 1$. Go
-# backwards. Each node hands its gradient to its parents, multiplied by the slope of the step:
+# Three *local* rules are all that this formula needs: a sum passes a change on as it is, a product multiplies it by
+# the other factor, and $\tanh' = 1 - \tanh^2$. Now the chain rule puts them together. Start at the end, where
+# $dy/dy = 1$. Go backwards. Each node hands its gradient to its parents, multiplied by the slope of the step:
 #
-# $$\frac{dy}{d\,\text{parent}} \mathrel{+}\!= \frac{dy}{d\,\text{node}} \cdot \frac{d\,\text{node}}{d\,\text{parent}}$$
+# $$\frac{dy}{d\,\text{parent}} \;\text{+=}\; \frac{dy}{d\,\text{node}} \cdot \frac{d\,\text{node}}{d\,\text{parent}}$$
 
 
 # %%
 def backward(last):
     """Fill in the gradient of every node that ``last`` was computed from."""
-    order = []
+    order = []  # parents stand before what was made from them
 
     def visit(node):
         if node not in order:
@@ -82,7 +84,8 @@ backward(y)
 draw_graph(y)
 
 # %% [markdown]
-# Read it from the right. The gradient of $w$ is {{ w.grad:.3f | 0.458 ± 0.001 }}: if $w$ grows by a little, $y$
+# Each box has a name or an operation, the value (blue), and the gradient $dy/d\,\text{box}$ (red). Read it from the
+# right. The gradient of $w$ is {{ w.grad:.3f | 0.458 ± 0.001 }}: if $w$ grows by a little, $y$
 # grows by {{ w.grad:.3f }} times as much. One pass from right to left gave the gradients of *all* inputs. That is
 # why training a network with a million weights is possible: the backward costs about twice the forward, however many
 # inputs there are.
@@ -111,8 +114,8 @@ assert abs(x.grad - by_hand) < 1e-12
 #
 # ## Is it right? Finite differences
 #
-# The derivative is a limit of $\frac{f(x + h) - f(x - h)}{2h}$. So take a small $h$ and compare. How small? Try all
-# of them, on $f(x) = \sin(x)\,e^x$ at $x = 1$, where the derivative is known.
+# The derivative is the limit of $\frac{f(x + h) - f(x - h)}{2h}$ as $h$ goes to 0. So take a small $h$ and compare. How
+# small? Try all of them, on $f(x) = \sin(x)\,e^x$ at $x = 1$, where the derivative is known.
 
 
 # %%
@@ -129,28 +132,37 @@ best = steps[central.argmin()]
 figure, axes = plt.subplots(figsize=(7, 4))
 axes.loglog(steps, forward, ".", color="#6c757d", label="one-sided: (f(x + h) - f(x)) / h")
 axes.loglog(steps, central, ".", color="#2a6fbb", label="central: (f(x + h) - f(x - h)) / 2h")
-axes.loglog(steps, steps**2 / 3, "--", color="#2a6fbb", alpha=0.5, label="cutting off the series: $h^2$")
+axes.loglog(steps, steps**2 / 14, "--", color="#2a6fbb", alpha=0.5, label="the step is not 0: $h^2 / 14$")
 axes.loglog(steps, 1.1e-16 / steps, "--", color="#d1495b", label="rounding: $10^{-16}/h$")
 axes.set(xlabel="step h", ylabel="relative error", ylim=(1e-13, 10))
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# From right to left the error first falls, as $h^2$: a shorter step is closer to the limit. Then it *rises*. The two
+# Look at the blue dots, from right to left. The error first falls, as $h^2$: a shorter step is closer to the limit.
+# (The 14 belongs to this $f$: it comes from the third derivative, the first term of the series that does not cancel.)
+# Then it *rises*. The two
 # values of $f$ are nearly equal, and a float64 keeps 16 digits. At $h = 10^{-12}$ twelve of them cancel, and four
 # are left:
 #
 # - at $h = 10^{-12}$ the relative error is {{ central[np.abs(np.log10(steps) + 12).argmin()]:.0e | ≤ 0.01 }};
 # - the best step here is about {{ best:.0e | 1e-5 ± 3e-5 }}, with an error of {{ central.min():.0e | ≤ 1e-9 }}.
 #
-# The two dashed lines cross near the cube root of $10^{-16}$. In float32, with 7 digits, the best possible error is
+# The two dashed lines cross near the cube root of $10^{-16}$. Grey is the one-sided difference of the schoolbooks. Its
+# error only falls as $h$, so the best it can do is worse. In float32, with 7 digits, the best possible error is
 # near $10^{-4}$. So gradients are checked in float64, even if you train in float32.
 
 # %% [markdown]
-# **Exercise 1.** Write the central difference of a function of one number. Run the cell as often as you like: it
-# says what is wrong, and each time it gives the next hint.
+# ## Your turn
+#
+# An exercise has three cells. The first is folded, since it holds the hints and the answer: run it, and do not open it
+# yet. The second is yours. Write your function in place of the `...` and run the cell as often as you like: it says
+# what is wrong, and gives a hint. The third, folded too, is a solution to compare with. Later cells use
+# whichever of the two functions ran last.
+#
+# **Exercise 1.** Write the central difference of a function of one number: the fraction above.
 
-# %%
+# %% tags=["folded"]
 slope = Exercise(
     "central_difference",
     reference=lambda f, x, h: (f(x + h) - f(x - h)) / (2 * h),
@@ -162,6 +174,10 @@ slope = Exercise(
     ],
     advice={
         "all are 2 times": "The two places are 2 h apart, not h.",
+        "0.999688 times": "Take the two places x + h and x - h.",
+        "1.02499 times": "The second place is x - h, not x.",
+        "0.975005 times": "The first place is x + h, not x.",
+        "0.0025 times": "Divide by all of (2 * h): mind the brackets.",
         "wrong sign": "Right minus left, so that a growing function has a positive slope.",
     },
 )
@@ -184,7 +200,10 @@ slope.check(central_difference)
 # %% tags=["hidden"]
 slope.expect(lambda f, x, h: (f(x + h) - f(x - h)) / h, "2 h apart")
 slope.expect(lambda f, x, h: (f(x - h) - f(x + h)) / (2 * h), "Right minus left")
-slope.expect(lambda f, x, h: (f(x + h) - f(x)) / h, "the reference has")
+slope.expect(lambda f, x, h: (f(x + h) - f(x)) / h, "not x")
+slope.expect(lambda f, x, h: (f(x) - f(x - h)) / h, "not x")
+slope.expect(lambda f, x, h: (f(x + h / 2) - f(x - h / 2)) / h, "x + h and x - h")
+slope.expect(lambda f, x, h: (f(x + h) - f(x - h)) / 2 * h, "mind the brackets")
 slope.expect(lambda f, x, h: None, "not written yet")
 
 # %% [markdown]
@@ -195,7 +214,9 @@ slope.expect(lambda f, x, h: None, "not written yet")
 #
 # - `forward(x, ...)` returns the output and a *cache*: whatever the backward will need.
 # - `backward(dout, cache)` gets `dout`, the gradient of the loss with respect to the output. It has the output's
-#   shape. It returns the gradient with respect to each input.
+#   shape. It returns the gradient of the loss with respect to each input.
+#
+# The *loss* is the one number at the end of it all, which training makes small. It was $y$ above.
 #
 # It is the same chain rule: `dout` is `node.grad`, and the backward multiplies it by the slope.
 
@@ -232,7 +253,8 @@ except GradientMismatch as error:
     print(error)
 
 # %% [markdown]
-# It names the argument, the worst element and both numbers. Often it can say more, as you will see now.
+# It names the argument and its worst element. *Analytic* is what the backward says there, *numeric* what the finite
+# differences say. Often it can say more, as you will see now.
 #
 # **Exercise 2.** The logistic function is $\sigma(x) = 1 / (1 + e^{-x})$. Find its derivative, write it with
 # $\sigma$ alone, and write the backward.
@@ -251,6 +273,7 @@ def sigmoid_forward(x):
     return out, out
 
 
+# %% tags=["folded"]
 sigmoid = Exercise(
     "sigmoid_backward",
     forward=sigmoid_forward,
@@ -302,6 +325,7 @@ def add_bias_forward(x, bias):
     return x + bias, None
 
 
+# %% tags=["folded"]
 add_bias = Exercise(
     "add_bias_backward",
     forward=add_bias_forward,

@@ -21,6 +21,7 @@ from minitrain.testing import GradientMismatch
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -58,8 +59,9 @@ assert abs(y - loops).max() < 1e-12
 # ## The backward that one never writes
 #
 # The slopes of all outputs with respect to all inputs form a matrix, the *Jacobian*. It has a row for each of the
-# $R N$ outputs and a column for each of the $R K$ inputs. The chain rule says: write `dout` as one long row and
-# multiply it by the Jacobian. That is correct. Before you look at the picture: which entries are zero?
+# $R N$ outputs and a column for each of the $R K$ inputs. A second one has a column for each of the $N K$ weights. The
+# chain rule says: write `dout`, the gradient of the loss with respect to the outputs, as one long row, and multiply it
+# by the Jacobian. That is correct. Before you look at the picture: which entries are zero?
 
 # %%
 jacobian_x = np.kron(np.eye(R), weight)  # dy[r, n] / dx[s, k]: W[n, k] if r == s, otherwise 0
@@ -80,13 +82,14 @@ for axes, jacobian, columns, title in [
 plt.show()
 
 # %% [markdown]
-# White is zero, red negative, blue positive. On the left, $W$ itself stands on the diagonal, once for each sample:
+# The label y10 is the output of sample 1 and neuron 0. White is zero, red negative, blue positive. On the left, $W$
+# itself stands on the diagonal, once for each sample:
 # an output depends on the inputs of its own row alone. On the right, each neuron sees only its own weights, and each
 # sample brings a row of $X$.
 #
 # So the Jacobian holds $W$ again and again, and zeros. For one layer of GPT-2 and a batch of 8192 tokens
 # ($K = 768$, $N = 3072$), the left one would take {{ 8192 * 3072 * 8192 * 768 * 4 / 1e12:.0f }} terabytes. Only one
-# entry in 8192 is not zero.
+# entry in 8192 is not zero. (A *token* is a sample here: a piece of text.)
 #
 # ## Two products, by indices
 #
@@ -102,9 +105,9 @@ plt.show()
 #
 # **Bias.** $b_n$ is added once in each row: $\;\bar b_n = \sum_r \bar y_{rn}$.
 #
-# A rule that finds the transpositions: in a sum of products, the index that is summed must be the *last* of the left
-# matrix and the *first* of the right one. Where it is not, transpose. And each letter is an axis with a length, so
-# the shapes alone tell the products:
+# One rule tells what to transpose: in a matrix product, the index that is summed is the *last* of the left matrix and
+# the *first* of the right one. Where it is not, transpose. And each letter is an axis with a length, so the shapes
+# alone tell the products:
 
 # %%
 LENGTHS, COLORS = {"R": 2.0, "K": 1.4, "N": 0.8}, {"R": BLUE, "K": GREEN, "N": RED}
@@ -140,14 +143,15 @@ for axes, title, *matrices in [
 plt.show()
 
 # %% [markdown]
-# Each picture has one color that meets itself in the middle, and this axis vanishes. A gradient has the shape of
+# Blue is $R$, green $K$, red $N$. In each product, the right side of the left matrix and the left side of the right one
+# have the same color: this axis vanishes. A gradient has the shape of
 # what it belongs to. From $(R, N)$ and $(N, K)$ there is one way to $(R, K)$, and from $(R, N)$ and $(R, K)$ one way
 # to $(N, K)$. The three sums are over three different letters. Each product costs $2 R N K$ operations, if we count
 # multiplications and additions. So the backward costs twice the forward.
 #
 # **Exercise 1.** Write the backward of the linear layer.
 
-# %%
+# %% tags=["folded"]
 linear = Exercise(
     "linear_backward",
     forward=linear_forward,
@@ -159,9 +163,10 @@ linear = Exercise(
     ],
     advice={
         "matmul": "A product does not fit. The last axis of the left one must be the first axis of the right one.",
+        "broadcast together": "These are matrix products, @ in Python. The star multiplies element by element.",
         "it looks transposed": "A gradient has the shape of its argument. (A B).T is B.T A.T: swap the two factors.",
-        "gradient of bias has shape": "The bias was used in each row. Uses add up: sum over the rows.",
-        "0.166667 times": "The uses of the bias add up. Nothing divides by their number.",
+        "gradient of bias has shape": "The bias was used in each row. Uses add up: sum over the rows, axis 0.",
+        "0.166667 times": "The uses of a weight and of a bias add up. Nothing divides by their number.",
         "1 gradients for 3": "Return all three: dx, dweight, dbias.",
     },
 )
@@ -190,6 +195,8 @@ linear.expect(lambda dout, cache: (dout @ cache[1], cache[0].T @ dout, dout.sum(
 linear.expect(lambda dout, cache: (dout @ cache[1], dout.T @ cache[0], dout), "sum over the rows")
 linear.expect(lambda dout, cache: (dout @ cache[1], dout.T @ cache[0], dout.mean(axis=0)), "Nothing divides")
 linear.expect(lambda dout, cache: dout @ cache[1], "Return all three")
+linear.expect(lambda dout, cache: (dout @ cache[1], dout.T @ cache[0] / 6, dout.sum(axis=0)), "of a weight")
+linear.expect(lambda dout, cache: (dout * cache[1], dout * cache[0], dout), "element by element")
 
 # %% [markdown]
 # The answer can also be compared with the Jacobians of the picture:
@@ -224,7 +231,8 @@ except GradientMismatch as error:
     print(error)
 
 # %% [markdown]
-# It even names the transposition. So test a layer with sizes that are all different, and then also with equal ones.
+# It even names the transposition: the gradient of `x` is that of a transposed `weight`. So test a layer with sizes
+# that are all different, and then also with equal ones.
 #
 # ## Why the batch is summed
 #
@@ -250,8 +258,9 @@ for axes, title, matrix in zip(panels, titles, [*(np.outer(dout[r], x[r]) for r 
 plt.show()
 
 # %% [markdown]
-# In each of the first {{ R }} matrices, all rows are multiples of one row. It has *rank one*: a sample can push the
-# weight in no other way. The input works differently. Each row of $X$ is used once, so nothing is summed over $r$.
+# In each of the first {{ R }} matrices, all rows are multiples of one row. Such a matrix has *rank one*. A single
+# sample cannot push the weight in any other way. The input works differently. Each row of $X$ is used once, so nothing
+# is summed over $r$.
 #
 # ### Sums add up, means do not
 #
@@ -298,7 +307,8 @@ print(f"sums, divided once:    off by {relative(sum_of_sums, whole):.1e}")
 #
 # $$L = \log(1 + e^z) - t z$$
 #
-# For $t = 0$: $\;1 - \sigma(z) = 1/(1 + e^z)$. For $t = 1$: $\;\log(1 + e^z) - z = \log(1 + e^{-z})$. The function
+# Check it. For $t = 0$: $\;-\log(1 - \sigma(z)) = \log(1 + e^z)$. For $t = 1$: $\;-\log \sigma(z) = \log(1 + e^{-z}) =
+# \log(1 + e^z) - z$. The function
 # `np.logaddexp(0, z)` computes $\log(e^0 + e^z)$ without overflow. Notebook 3 shows how.
 
 
@@ -332,7 +342,7 @@ def sigmoid(z):
 #
 # </details>
 
-# %%
+# %% tags=["folded"]
 loss = Exercise(
     "loss_backward",
     forward=loss_forward,
@@ -345,7 +355,9 @@ loss = Exercise(
     advice={
         "5 times what it should": "A mean has a factor 1/R.",
         "wrong sign": "The probability minus the class: a logit that is too high has a positive gradient.",
+        "shape (5, 5": "In the cache t is a column already, (5, 1), as z is.",
         "has shape": "The gradient has the shape of z, (5, 1). Sum over nothing: each sample has its own logit.",
+        "9.71179 times": "The slope is right. The chain rule multiplies it by dout, which is one number here.",
         "along axis 0": "Two terms: the slope of log(1 + e^z), and that of -t z. The second depends on the class.",
     },
 )
@@ -373,12 +385,15 @@ loss.expect(lambda dout, cache: dout * (sigmoid(cache[0]) - cache[1]), "A mean h
 loss.expect(lambda dout, cache: dout * (cache[1] - sigmoid(cache[0])) / 5, "wrong sign")
 loss.expect(lambda dout, cache: dout * sigmoid(cache[0]) / 5, "depends on the class")
 loss.expect(lambda dout, cache: dout * (sigmoid(cache[0]) - cache[1]).mean(axis=0), "has shape")
+loss.expect(lambda dout, cache: dout * (sigmoid(cache[0]) - cache[1][:, None]) / 5, "a column already")
+loss.expect(lambda dout, cache: (sigmoid(cache[0]) - cache[1]) / 5, "multiplies it by dout")
 
 # %% [markdown]
 # *Prediction minus truth*: the simplest gradient there is. Notebook 3 finds it again for any number of classes.
 #
-# **Exercise 3.** The forward of a network calls the forwards of its parts and keeps their caches. The backward calls
-# the backwards in reverse order. Each gets what the one behind it returned. Write it.
+# **Exercise 3.** Now two linear layers with a $\tanh$ between them, a *multilayer perceptron* (MLP). The forward of a
+# network calls the forwards of its parts and keeps their caches. The backward calls the backwards in reverse order.
+# Each gets what the one behind it returned. Write it.
 
 
 # %%
@@ -389,6 +404,7 @@ def mlp_forward(x, w1, b1, w2, b2):
     return out, (cache1, cache2, cache3)
 
 
+# %% tags=["folded"]
 mlp = Exercise(
     "mlp_backward",
     forward=mlp_forward,
@@ -447,8 +463,8 @@ mlp.expect(lambda dout, cache: linear_backward(dout, cache[0]), "gradient of its
 
 # %% [markdown]
 # With more layers nothing new happens. The forward writes a *tape*: which backward to call, and with which cache. The
-# backward plays the tape from the end. Libraries with automatic
-# differentiation work this way: they write the tape while your forward runs.
+# backward plays the tape from the end. Libraries with automatic differentiation work this way: they write the tape
+# while your forward runs.
 
 
 # %%
@@ -476,7 +492,7 @@ def deep_backward(dout, tape):
 
 
 def initial(widths, seed=0):
-    """Random weights for layers of these widths. A sum of K terms keeps the size 1 if each is divided by sqrt(K)."""
+    """Random weights for layers of these widths. Divided by sqrt(K), a sum of K random terms is about 1 again."""
     rng = np.random.default_rng(seed)
     params = []
     for k, n in zip(widths, widths[1:], strict=False):
@@ -490,9 +506,9 @@ print(f"worst relative error of {len(report.arguments)} gradients: {report.worst
 # %% [markdown]
 # ## It learns
 #
-# The data are two half moons that grasp each other, with noise. A straight line cannot separate them. The network
-# has 2 inputs, 32 hidden neurons and one logit. Each step moves all parameters
-# against their gradients, by the gradient times a *learning rate* of 0.2.
+# The data are two half moons, one in the bend of the other, with noise. A straight line cannot separate them. The
+# network has 2 inputs, 32 *hidden* neurons (those between input and output) and one logit. Each step moves all
+# parameters against their gradients, by the gradient times a *learning rate* of 0.2.
 
 
 # %%
@@ -586,8 +602,8 @@ plt.show()
 # %% [markdown]
 # Half of it: from 16 to 64 samples the error shrinks to {{ errors[3] / errors[2]:.2f | 0.5 ± 0.12 }} of its size. The
 # samples are independent, so the variance of their mean falls as $1/R$ and its root as $1/\sqrt{R}$. Above the dotted
-# line the noise is longer than the gradient itself. Training still works, because the noise of many steps averages
-# out.
+# line, up to about 64 samples here, the noise is longer than the gradient itself. Training still works, because the
+# noise of many steps averages out.
 #
 # ## It learns by heart
 #
@@ -631,18 +647,18 @@ plt.show()
 #
 # A boundary that bends around single points needs large weights: the output must change a lot over a short distance.
 # So make large weights expensive. Add $\frac{\lambda}{2} \lVert W \rVert^2$ to the loss, half of $\lambda$ times the
-# sum of all squared weights.
+# sum of all squared weights. In the code, $\lambda$ is `strength`.
 #
 # **Exercise 4.** Write the step with this penalty: what is its gradient? The step moves `param` against the gradient
 # of loss plus penalty.
 
-# %%
+# %% tags=["folded"]
 decay = Exercise(
     "decayed_step",
     reference=lambda param, grad, rate, strength: param - rate * (grad + strength * param),
     inputs={"param": (3, 4), "grad": (3, 4), "rate": 0.2, "strength": 0.1},
     hints=[
-        "The derivative of (strength / 2) w**2 with respect to w is strength * w.",
+        "Two gradients: that of the loss is grad. That of the penalty, (strength / 2) w**2, is strength * w.",
         "The step is rate times the whole gradient: that of the loss plus that of the penalty.",
         "param - rate * (grad + strength * param)",
     ],

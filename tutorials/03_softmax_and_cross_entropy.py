@@ -20,6 +20,7 @@ from minitrain.ops import cross_entropy_backward, cross_entropy_forward
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -54,8 +55,8 @@ np.testing.assert_allclose(softmax(z), softmax(z + 5))
 #
 # Dividing the scores by a *temperature* $T$ makes the choice sharper ($T < 1$) or more even ($T > 1$). Language
 # models draw their next word this way. The *entropy* $-\sum_c p_c \log p_c$ says how undecided the probabilities
-# are. It lies between 0,
-# for a sure choice, and $\log V$, if all classes are equally likely. With natural logarithms its unit is the *nat*.
+# are. It lies between 0, for a sure choice, and $\log V$, if all classes are equally likely. Here $\log$ is the natural
+# logarithm, also written $\ln$, and the unit is then the *nat*.
 
 # %%
 temperatures = np.logspace(-1.5, 2, 100)
@@ -81,8 +82,8 @@ plt.show()
 #
 # ## The Jacobian
 #
-# A score acts on every probability, through the sum below. Let $Z = \sum_k e^{z_k}$, and let $\delta_{ck}$ be 1 if
-# $c = k$ and otherwise 0. By the quotient rule
+# A score acts on every probability, through the sum in the denominator. Let $Z = \sum_k e^{z_k}$, and let
+# $\delta_{ck}$ be 1 if $c = k$ and otherwise 0. By the quotient rule
 #
 # $$\frac{\partial p_c}{\partial z_k} = \frac{\delta_{ck}\, e^{z_c} Z - e^{z_c} e^{z_k}}{Z^2}
 # = p_c \delta_{ck} - p_c p_k
@@ -115,7 +116,8 @@ assert abs(J - numeric).max() < 1e-8
 # %% [markdown]
 # Read a column: if score 0 rises, $p_0$ rises and all others fall. They fall by as much as it rises, because the sum
 # stays 1. So each column adds up to 0. The matrix is symmetric, so each row does too: adding the same number to all
-# scores changes nothing. The largest entry on a diagonal is 1/4, at $p = 1/2$. If one probability is near 1, all
+# scores changes nothing. No entry on the diagonal, $p(1 - p)$, is larger than 1/4: that is at
+# $p = 1/2$. If one probability is near 1, all
 # entries are near 0. The softmax *saturates*: a network that is sure hardly hears a correction. Remember this for
 # what follows.
 #
@@ -138,6 +140,7 @@ def softmax_forward(z):
     return p, p
 
 
+# %% tags=["folded"]
 jacobian = Exercise(
     "softmax_backward",
     forward=softmax_forward,
@@ -148,9 +151,10 @@ jacobian = Exercise(
         "p * (dout - (dout * p).sum(axis=-1, keepdims=True))",
     ],
     advice={
-        "ValueError": "One number for each row must be subtracted from the whole row: keepdims=True.",
-        "the same all along axis 1": "Is the mean weighted with p, and is it a sum of the weighted terms?",
-        "agrees in part": "J has two parts. The diagonal alone is not enough: p[c] depends on all scores.",
+        "ValueError": "No matrix J is needed. The sum is one number for each row, and keepdims=True keeps its axis.",
+        "the same all along axis 1": "The mean is the sum of dout * p, and there is one for each row: axis=-1.",
+        "agrees in part": "J has two parts. The diagonal alone is not enough: p[c] depends on all scores of its row.",
+        "times the output": "The whole difference is multiplied by p once more.",
     },
 )
 
@@ -173,8 +177,10 @@ def softmax_backward(dout, cache):
 jacobian.check(softmax_backward)
 
 # %% tags=["hidden"]
-jacobian.expect(lambda dout, p: p * (dout - dout.mean(axis=-1, keepdims=True)), "weighted with p")
-jacobian.expect(lambda dout, p: p * (dout - (dout * p).mean(axis=-1, keepdims=True)), "sum of the weighted")
+jacobian.expect(lambda dout, p: p * (dout - dout.mean(axis=-1, keepdims=True)), "sum of dout * p")
+jacobian.expect(lambda dout, p: p * (dout - (dout * p).mean(axis=-1, keepdims=True)), "sum of dout * p")
+jacobian.expect(lambda dout, p: p * (dout - (dout * p).sum()), "one for each row")
+jacobian.expect(lambda dout, p: dout - (dout * p).sum(axis=-1, keepdims=True), "once more")
 jacobian.expect(lambda dout, p: p * (1 - p) * dout, "The diagonal alone")
 jacobian.expect(lambda dout, p: p * (dout - (dout * p).sum(axis=-1)), "keepdims=True")
 
@@ -190,15 +196,16 @@ jacobian.expect(lambda dout, p: p * (dout - (dout * p).sum(axis=-1)), "keepdims=
 # probability 1, {{ np.log(2):.2f }} for 1/2, {{ np.log(10):.1f }} for 1/10, and grows without bound. Why a logarithm?
 # The probability of a whole text is the product of the probabilities of its words. The logarithm turns this product
 # into a sum, and the sum into a mean loss per word. Its unit is the nat again. And $e^L$ is a
-# number of choices: a loss of {{ np.log(10):.1f }} is as undecided as a fair draw among 10.
+# number of choices: a model with a loss of {{ np.log(10):.1f }} is as undecided as a fair draw among 10.
 #
 # The backward in two steps: the logarithm gives $\partial L / \partial p_y = -1/p_y$ and 0 for all others. Then the
 # softmax multiplies by $J$. Only column $y$ of $J$ survives:
 #
 # $$\frac{\partial L}{\partial z_k} = -\frac{1}{p_y}\,(p_y \delta_{yk} - p_y p_k) = p_k - \delta_{yk}$$
 #
-# The $p_y$ cancels! In one step, from $L = \log Z - z_y$: the derivative of $\log \sum_k e^{z_k}$ is $p_k$, and that
-# of $z_y$ is $\delta_{yk}$. The same. In words: *prediction minus truth*.
+# The $p_y$ cancels! It also works in one step, from $L = \log Z - z_y$: the derivative of $\log \sum_k e^{z_k}$ is
+# $p_k$, and that of $z_y$ is $\delta_{yk}$. In words: *prediction minus truth*. For short one writes $p - y$, and then
+# means by $y$ a whole row: 1 at the right class and 0 elsewhere.
 
 # %%
 target = 2
@@ -224,13 +231,14 @@ plt.show()
 # is gone: a model that is sure and wrong gets the full gradient.
 #
 # **Exercise 2.** Write both directions at once: `loss_and_gradient(z, y)` returns the *mean* cross-entropy of the
-# rows of `z` and its gradient. `y` holds the right class of each row. Use `softmax` as it is above.
+# rows of `z` and its gradient. `y` holds the number of the right class of each row. Use `softmax` as it is above.
 
 # %%
 scores = 2 * rng.standard_normal((6, 4))
 right = np.array([0, 3, 1, 1, 2, 0])
 
 
+# %% tags=["folded"]
 def _loss_and_gradient(z, y):
     p = softmax(z)
     rows = np.arange(len(y))
@@ -251,6 +259,9 @@ combined = Exercise(
     advice={
         "all are 6 times": "The loss is a mean of six rows, so each row has a factor of 1/6.",
         "wrong sign": "The loss is minus the logarithm. The gradient is p - y: prediction minus truth.",
+        "not finite": "Take the loss from p before you subtract the truth from it.",
+        "all are 0.25 times": "The mean is over the rows, not over all elements.",
+        "broadcast together": "y holds numbers of classes. In p - y, the truth is a row with a 1 at the right class.",
         "the shape is": "The loss is one number, the mean. The gradient has the shape of z.",
         "1 result,": "Return two things: the loss and the gradient.",
     },
@@ -293,6 +304,9 @@ combined.expect(_changed(loss=lambda v: -v), "minus the logarithm")
 combined.expect(_changed(gradient=lambda g: -g), "prediction minus truth")
 combined.expect(lambda z, y: (-np.log(softmax(z)[np.arange(6), y]), _loss_and_gradient(z, y)[1]), "one number")
 combined.expect(lambda z, y: _loss_and_gradient(z, y)[0], "Return two things")
+combined.expect(_changed(gradient=lambda g: g / 4), "not over all elements")
+combined.expect(_changed(loss=lambda v: np.nan), "before you subtract")
+combined.expect(lambda z, y: (_loss_and_gradient(z, y)[0], softmax(z) - y), "a row with a 1")
 
 # %% [markdown]
 # minitrain's operation returns the sum and the count. Its mean and its gradient are the same:
@@ -340,8 +354,8 @@ plt.show()
 
 # %% [markdown]
 # These are the weights of the ten classes as pictures: a class gains from ink on blue pixels and loses from ink on
-# red ones. After one step each is (a tenth of) the mean picture of its digit minus the mean of all: that is
-# $(y - p)^\top X / R$ if all probabilities are 1/10. Later steps sharpen what tells the digits apart.
+# red ones. The first step goes along $(y - p)^\top X / R$, where all probabilities $p$ are still 1/10. That is about a
+# tenth of the mean picture of the digit minus the mean picture of all. Later steps sharpen what tells the digits apart.
 #
 # The loss starts at {{ curve[0]:.4f | 2.302585 ± 0.0001 }}. That is no accident: see the end of this notebook. It
 # ends at {{ curve[-1]:.2f | 0.17 ± 0.05 }}, and of the 297 digits that were not used for training
@@ -349,8 +363,8 @@ plt.show()
 #
 # ## Label smoothing
 #
-# When is the loss least? $p - y = 0$ needs $p_y = 1$, and no finite score reaches that. If all samples are on the
-# right side, the weights grow forever, and the model becomes ever more sure. *Label smoothing* asks for less: the
+# When is the loss least? $p - y = 0$ needs a probability of 1, and no finite score reaches that. If all samples are
+# classified right, the weights grow forever, and the model becomes ever more sure. *Label smoothing* asks for less: the
 # target is $1 - \varepsilon$ for the right class, plus $\varepsilon$ spread evenly over all $V$ classes.
 #
 # $$t_c = (1 - \varepsilon)\,\delta_{yc} + \frac{\varepsilon}{V}
@@ -451,6 +465,7 @@ with np.errstate(all="ignore"):
 extreme = np.array([[0.3, -0.7, 0.0, 1.2], [1000.0, 990.0, 0.0, 1001.0], [-5000.0, -5100.0, -5001.0, -5000.5]])
 
 
+# %% tags=["folded"]
 def _log_softmax(z):
     away = z - z.max(axis=-1, keepdims=True)
     return away - np.log(np.exp(away).sum(axis=-1, keepdims=True))
@@ -525,8 +540,8 @@ axes.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# At an offset of 8192 the probabilities are off by {{ together[13]:.2% }} at worst (red). A float32 has 7 digits.
-# Where four stand before the point, three are left behind it, and $\ell$ needs more. The subtraction $z - \ell$
+# At an offset of 8192 the probabilities are off by {{ together[13]:.2% }} at worst (red). A float32 has 7 digits. If
+# four of them stand before the point, three are left behind it, and $\ell$ needs more. The subtraction $z - \ell$
 # makes this visible: the large parts cancel, the error stays. In the blue line the large parts cancel *first*, and
 # exactly. So minitrain's cross-entropy keeps $m$ and the sum apart.
 #
@@ -564,9 +579,9 @@ plt.show()
 
 # %% [markdown]
 # $1/p$ has overflowed, and infinity minus infinity is no number. One such sample makes the gradient of *all* weights
-# NaN, because gradients of a batch are sums. The
-# worst mistakes of a model, from which it should learn most, destroy it. On paper the two factors cancel. So do it
-# on paper: cross-entropy is one operation, and its backward is $p - y$.
+# NaN (not a number), because gradients of a batch are sums. The worst mistakes of a model, from which it should learn
+# most, destroy it. On paper the two factors cancel. So do it on paper: cross-entropy is one operation, and its
+# backward is $p - y$.
 #
 # ## The first loss
 #
@@ -574,8 +589,9 @@ plt.show()
 # $L = \log V$. No test is cheaper: look at the loss of step 0.
 #
 # What if it is higher? Then the scores are not equal: they vary, and the model believes in something without a
-# reason. For independent normal scores with standard deviation $s$, we can compute it. The mean of $e^z$ is
-# $e^{s^2/2}$, so the sum of many is about $V e^{s^2/2}$, and the score of the right class is 0 in the mean:
+# reason. For independent, normally distributed scores with mean 0 and standard deviation $s$, we can compute it. The
+# mean of $e^z$ is $e^{s^2/2}$ (look it up: log-normal distribution), so the sum of many is about $V e^{s^2/2}$. The
+# score of the right class is 0 in the mean. With $L = \log Z - z_y$ that makes
 #
 # $$L \approx \log V + \frac{s^2}{2}$$
 

@@ -20,15 +20,17 @@ from minitrain import check_gradients
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## Forty-eight small factors
 #
 # Take a stack of 48 layers, $x \leftarrow \max(x W^\top, 0)$: a matrix, and then each negative value becomes 0, which
-# is called *ReLU*. The weights are random. Their size is chosen so that a
-# layer keeps the size of its input in the mean: a standard deviation of $\sqrt{2/K}$ (He et al., 2015). Now let them
-# be 10% too small or 10% too large. How large is the output of the last layer? Guess before you look.
+# is called *ReLU*. The weights are random. Their size is chosen so that a layer keeps the size of its input in the
+# mean: a standard deviation of $\sqrt{2/K}$ for $K$ inputs. The $1/K$ makes up for the sum of $K$ terms, and the 2 for
+# the negative half that ReLU removes (He et al., 2015). Now let them be 10% too small or 10% too large. How large is
+# the output of the last layer? Guess before you look.
 
 # %%
 width, depth = 64, 48
@@ -164,7 +166,8 @@ def by_indices(g, cache):
 #
 # $$\bar x = r \Big(I - \tfrac1C \mathbf 1 \mathbf 1^\top\Big)\Big(I - \tfrac1C \hat x \hat x^\top\Big)\, g$$
 #
-# The same formula: $\hat x$ has mean 0, so the product of the two small terms is 0. No index was needed.
+# The same formula: $\hat x$ has mean 0, so $\mathbf 1^\top \hat x = 0$, and when the brackets are multiplied out, the
+# product of the two fractions vanishes. No index was needed.
 
 
 # %%
@@ -182,13 +185,15 @@ def by_projections(g, cache):
 # one line for each step. The mean and the variance are sums over the row, so their backwards hand out one number to
 # all its elements. Take care: $c$ is used twice.
 #
+# A bar means "the gradient of the loss with respect to".
+#
 # | forward | backward |
 # |---|---|
 # | $\hat x = c\, r$ | $\bar c = \bar{\hat x}\, r$ and $\bar r = \sum \bar{\hat x}\, c$ |
 # | $r = (v + \varepsilon)^{-1/2}$ | $\bar v = \;?$ |
-# | $v = \operatorname{mean}(c^2)$ | $\bar c \mathrel{+}\!= \;?$ |
+# | $v = \operatorname{mean}(c^2)$ | $\bar c \;\text{+=}\; \;?$ |
 # | $c = x - \mu$ | $\bar x = \bar c$ and $\bar \mu = \;?$ |
-# | $\mu = \operatorname{mean}(x)$ | $\bar x \mathrel{+}\!= \;?$ |
+# | $\mu = \operatorname{mean}(x)$ | $\bar x \;\text{+=}\; \;?$ |
 #
 # **Exercise 1.** Fill in the four gaps. In the code, $\bar c$ is `dc`.
 #
@@ -199,7 +204,7 @@ def by_projections(g, cache):
 #
 # </details>
 
-# %%
+# %% tags=["folded"]
 nodes = Exercise(
     "by_nodes",
     forward=normalise_forward,
@@ -294,6 +299,7 @@ def layer_norm_forward(x, weight, bias):
     return xhat * weight + bias, (xhat, r, weight)
 
 
+# %% tags=["folded"]
 whole = Exercise(
     "layer_norm_backward",
     forward=layer_norm_forward,
@@ -308,7 +314,10 @@ whole = Exercise(
         "0.25 times": "Uses add up. Nothing divides by the number of rows.",
         "the same all along axis 1": "The gradient of a row of x adds up to 0. Which mean makes it so?",
         "right: weight, bias": "dweight and dbias are right. Compare dx with the formula: it has two means, of g and "
-        "of g * xhat, and g is dout * weight.",
+        "of g * xhat, one of each for each row (axis=-1, keepdims=True), and g is dout * weight.",
+        "divided by the input weight": "dweight and dbias need dout as it is. Only dx passes the weight.",
+        "wrong axes": "Weight and bias are used in each row: sum over the rows, axis 0.",
+        "ValueError": "A mean is one number for each row. keepdims=True keeps its axis.",
     },
 )
 
@@ -349,13 +358,15 @@ whole.expect(_layer_norm(along=0.0), "it has two means")
 whole.expect(_layer_norm(weighted=False), "g is dout * weight")
 whole.expect(_layer_norm(rows=np.mean), "Nothing divides")
 whole.expect(_layer_norm(rows=lambda a, axis: a), "sum over the rows")
+whole.expect(_layer_norm(rows=lambda a, axis: a.sum(axis=1)), "axis 0")
+whole.expect(lambda dout, cache: layer_norm_backward(dout * cache[2], (*cache[:2], 1.0)), "dout as it is")
 
 # %% [markdown]
 # ## The two directions that vanish
 #
-# Add a constant to a row, or scale it about its mean: $\hat x$ stays the same. Where the output does not change, the
-# slope is 0. So the gradient has no part along $\mathbf 1$ and none along $\hat x$, whatever `dout` is. Test it with
-# numbers. Why is the last one not quite 0?
+# Add a constant to a row, or multiply the row by a positive number: $\hat x$ stays the same. Where the output does not
+# change, the slope is 0. So the gradient has no part along $\mathbf 1$ and none along $\hat x$, whatever `dout` is.
+# Test it with numbers. Why is the last one not quite 0? (`1e-05` means $10^{-5}$.)
 
 # %%
 row = rng.standard_normal((1, 8))
@@ -456,6 +467,7 @@ def rms_norm_forward(x, weight):
     return x * r * weight, (x * r, r, weight)
 
 
+# %% tags=["folded"]
 rms = Exercise(
     "rms_norm_backward",
     forward=rms_norm_forward,
@@ -501,8 +513,8 @@ rms.expect(lambda dout, cache: (cache[1] * dout * cache[2], (dout * cache[0]).su
 rms.expect(lambda dout, cache: (rms_norm_backward(dout, cache)[0], dout * cache[0]), "sum over the rows")
 
 # %% [markdown]
-# The singular values of a Jacobian say by how much it stretches or shrinks along its main directions. A row of 8
-# numbers shows what vanishes in each norm:
+# The *singular values* of a matrix say by how much it stretches or shrinks along its main directions. Those of the
+# Jacobian, for a row of 8 numbers, show what vanishes in each norm:
 
 # %%
 row = rng.standard_normal((1, 8)) + 1.0
@@ -522,8 +534,9 @@ values = {name: np.linalg.svd(jacobian, compute_uv=False) for name, jacobian in 
 assert (values["layer norm"] < 1e-4).sum() == 2 and (values["RMS norm"] < 1e-4).sum() == 1
 
 # %% [markdown]
-# All the others are the same number, $r$. A norm does not distort what it lets through. RMS norm needs one sum less
-# for each row. Models train about as well with it (Zhang and Sennrich, 2019).
+# Two are 0 for layer norm, and one for RMS norm. All the others are the same number, $r$. A norm does not distort what
+# it lets through. RMS norm needs one sum less for each row. Models train about as well with it (Zhang and Sennrich,
+# 2019).
 #
 # ### A shortcut that loses all digits
 #
@@ -643,7 +656,7 @@ for kind in KINDS:
 
 # %% [markdown]
 # Fresh random weights, 48 layers of width 32, and a random `dout` of size 1 at the end. What becomes of the values on
-# the way up, and of the gradient on the way down?
+# the way from the first layer to the last, and of the gradient on the way back?
 
 # %%
 layers = new_layers(48, 32)
@@ -664,12 +677,13 @@ pair[0].legend()
 plt.show()
 
 # %% [markdown]
-# - *Plain* (grey): both vanish. The branch halves the square of its input, because $\max$ removes half of it. So 48
-#   layers divide the square by $2^{48}$. The gradient of the first layer is smaller than that of the last by a factor
-#   of {{ slope["plain"][-1] / slope["plain"][0]:.0e | ≥ 1e5 }}. The first layers learn nothing.
-# - *Residual without a norm* (yellow): both explode. Each layer makes 1.5 of the square: 1 from the stream and 0.5
-#   from the branch. The values end at {{ stream["residual"][-1]:,.0f | 8500 ± 6000 }}, and $\sqrt{1.5^{48}}$ is
-#   {{ 1.5**24:,.0f }}.
+# - *Plain* (grey): both vanish. The weights have a variance of $1/K$ here, without the 2. So the branch halves the
+#   mean square of its input, because $\max$ removes half of it, and 48 layers divide it by $2^{48}$. The gradient of
+#   the first layer is smaller than that of the last by a factor of
+#   {{ slope["plain"][-1] / slope["plain"][0]:.0e | ≥ 1e5 }}. The first layers learn nothing.
+# - *Residual without a norm* (yellow): both explode. Each layer multiplies the mean square by 1.5: 1 from the stream
+#   and 0.5 from the branch. The values end at {{ stream["residual"][-1]:,.0f | 8500 ± 6000 }}, and $\sqrt{1.5^{48}}$
+#   is {{ 1.5**24:,.0f }}.
 # - *Post-norm* (red): the values stay at 1. So does the gradient, nearly: it lies between
 #   {{ min(slope["post-norm"]):.1f | 0.8 ± 0.3 }} and {{ max(slope["post-norm"]):.1f | 3 ± 1 }}.
 # - *Pre-norm* (blue): the stream grows, but slowly. The branch always sees values of size 1 and *adds* about 0.5 to
@@ -677,14 +691,15 @@ plt.show()
 #   {{ stream["pre-norm"][-1]:.1f | 4.7 ± 0.7 }}. The gradient of the first layer is
 #   {{ slope["pre-norm"][0] / slope["pre-norm"][-1]:.1f | 5.5 ± 1.5 }} times that of the last.
 #
-# Why does the gradient not explode with pre-norm, as it does in the residual stack? The norm in front of the branch
-# divides its gradient by the size of the stream, which grows. So later layers add ever less to it.
+# Why does the gradient not explode with pre-norm, as it does in the residual stack? The norm in front of a branch
+# divides the gradient that comes out of this branch by the size of the stream. The stream grows, so later layers add
+# ever less to the gradient.
 #
 # ## What it means for training
 #
-# After this picture, post-norm looks as good as pre-norm. The difference shows when the weights move. Train 16 layers
-# on the digits of notebook 3, 100 steps of gradient descent with 64 random digits each, with each of six learning
-# rates. The last layer and the loss are those of notebook 3.
+# After this picture, post-norm looks as good as pre-norm. The difference shows when the weights change. Train 16
+# layers on the digits of notebook 3, with each of six learning rates: 100 steps of gradient descent, with 64 random
+# digits each. The last layer and the loss are those of notebook 3.
 
 # %%
 pixels, digits = load_digits(return_X_y=True)

@@ -27,6 +27,7 @@ from minitrain.ops import attention_forward
 from minitrain.tutorials import Exercise
 
 BLUE, RED, YELLOW, GREY = "#2a6fbb", "#d1495b", "#edae49", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## A dictionary that can be trained
@@ -108,7 +109,8 @@ plt.show()
 # the second. So the output has a row for each query, and the number of keys may differ from call to call. No weight
 # of a network depends on $T$ or $S$.
 #
-# minitrain's operation does the same. It takes samples and heads as separate axes, `(B, T, H, D)`.
+# minitrain's operation does the same. It takes $B$ samples and $H$ *heads* (they come below) as axes of their own:
+# `(B, T, H, D)`. Here both are 1.
 
 # %%
 ours = attention_weights(q, k) @ v
@@ -186,7 +188,8 @@ large, typical = widths.index(1024), widths.index(64)
 # Which keys may a query see? Two rules are in nearly every model.
 #
 # - *Causal.* A language model predicts the next token. At position $t$ it must not see what comes later.
-# - *Padding.* Sequences of a batch have different lengths. The short ones are filled up, and nobody may look at that.
+# - *Padding.* Sequences of a batch have different lengths. The short ones are filled up with padding, and no query may
+#   see it.
 #
 # A mask is a boolean matrix of $T \times S$: True, here blue, where query $t$ may see key $s$. Rules combine with
 # `&`.
@@ -226,7 +229,7 @@ print("the weights of each query add up to", (attention_weights(q, k) * may).sum
 
 # %% [markdown]
 # The outputs of the first five queries changed by up to {{ leak:.2f | ≥ 0.01 }}, although none of them may see the
-# last key. Its score is in every denominator of the softmax, and the weights that are left add up to anything. So
+# last key. Its score is in every denominator of the softmax. And the weights that are left do not add up to 1. So
 # *the future leaks*, and a language model learns to use that. Its training loss looks splendid, and its generated
 # text does not.
 #
@@ -248,9 +251,9 @@ print("-1e9 in its place:\n", with_large_number.round(2))
 assert np.isnan(with_infinity[1]).all() and np.allclose(with_large_number[1], 1 / 3)
 
 # %% [markdown]
-# The maximum of the row is $-\infty$, and $-\infty - (-\infty)$ is not a number. A large negative number in place of
-# $-\infty$ hides this, and does something worse: now the query takes the mean of exactly those values that it may not
-# see. minitrain *defines* the case. The output is 0, and no gradient flows:
+# The maximum of the second row is $-\infty$, and $-\infty - (-\infty)$ is not a number (NaN). A large negative number
+# in place of $-\infty$ hides this, and does something worse: now the query takes the mean of exactly those values that
+# it may not see. minitrain *defines* the case. The output is 0, and no gradient flows:
 
 # %%
 q, k, v = np.random.default_rng(0).standard_normal((3, 1, 4, 1, 2))
@@ -276,6 +279,7 @@ scores[2, 3] = 900.0  # a key that query 2 may not see
 may = np.array([[True, True, False, True, False], [False] * 5, [True, True, True, False, False]])
 
 
+# %% tags=["folded"]
 def reference(scores, may):
     """minitrain's attention: the scores come in as its bias, and the values are the identity."""
     (T, S), nothing = scores.shape, np.zeros((1, 1, 1, 5))
@@ -339,8 +343,9 @@ with np.errstate(all="ignore"):
 #
 # $$\bar V = P^\top \bar O \qquad \bar P = \bar O\, V^\top$$
 #
-# **The softmax.** Take one row of scores $s$ and its weights $p_i = e^{s_i} / \sum_j e^{s_j}$. The quotient rule
-# gives a matrix of slopes, the *Jacobian*. With $\delta_{ij} = 1$ if $i = j$, else 0,
+# **The softmax.** You know this from notebook 3; here it is again. Take one row of scores $s$ and its weights
+# $p_i = e^{s_i} / \sum_j e^{s_j}$. The quotient rule gives a matrix of slopes, the *Jacobian*. With $\delta_{ij} = 1$
+# if $i = j$, else 0,
 #
 # $$\frac{\partial p_i}{\partial s_j}
 # = \frac{\delta_{ij}\, e^{s_i} \sum_k e^{s_k} - e^{s_i} e^{s_j}}{\big(\sum_k e^{s_k}\big)^2}
@@ -354,12 +359,13 @@ with np.errstate(all="ignore"):
 # So a score should grow if its $\bar p_j$ is above the mean of all $\bar p$, weighted by $p$. The Jacobian has
 # $S \times S$ entries for each query. The formula needs none of them, only one sum.
 #
-# **The scores**, $Q K^\top / \sqrt D$, are a product again. Both of its factors get the $1/\sqrt D$:
+# **The scores**, $Q K^\top / \sqrt D$, are a product again. Both of its factors get the $1/\sqrt D$. ($\bar S$ has the
+# rows $\bar s$.)
 #
 # $$\bar Q = \tfrac{1}{\sqrt D}\, \bar S K \qquad \bar K = \tfrac{1}{\sqrt D}\, \bar S^\top Q$$
 #
-# A masked score was replaced by a constant, so its gradient is 0. Nothing needs to be done: its $p_j$ is 0.
-# First a check of the Jacobian itself:
+# A masked score was replaced by a constant, so its gradient must be 0. Nothing needs to be done for that: its $p_j$
+# is 0, and $p_j$ is a factor of $\bar s_j$. First a check of the Jacobian itself:
 
 # %%
 s = np.random.default_rng(2).standard_normal(5)
@@ -384,6 +390,7 @@ def forward(q, k, v):
     return p @ v, (q, k, v, p)
 
 
+# %% tags=["folded"]
 backward_exercise = Exercise(
     "attention_backward",
     forward=forward,
@@ -394,6 +401,7 @@ backward_exercise = Exercise(
         "dq = ds @ k / sqrt(D) and dk = ds.T @ q / sqrt(D), with D = q.shape[-1].",
     ],
     advice={
+        "0.894427 times": "D is the last axis, q.shape[-1]. The one before it counts the queries.",
         "every element is 2 times": "D is 4 here. The scores were divided by sqrt(D), so their gradient is too.",
         "every element is 0.5 times": "D is 4 here. The scores were divided by sqrt(D), once, and the values never.",
         "the two are swapped": "Return the gradients in the order of the inputs: dq, dk, dv.",
@@ -442,6 +450,7 @@ def wrong(scale=2.0, weigh=True, subtract=True, axis=-1, order=(0, 1, 2)):
 
 
 backward_exercise.expect(wrong(scale=1), "so their gradient is too")
+backward_exercise.expect(wrong(scale=math.sqrt(5)), "counts the queries")
 backward_exercise.expect(wrong(subtract=False), "dv is right, so look at ds")
 backward_exercise.expect(wrong(weigh=False), "weighted by p")
 backward_exercise.expect(wrong(axis=-2), "over the keys")
@@ -476,6 +485,10 @@ assert np.isnan(dk).all() and np.isnan(dv).all()
 # The layer has four matrices. Three make the queries from the questions, and the keys and values from the pairs. They
 # must find out that the key is in the first half of a pair and the value in the second. The fourth reads the answer
 # from the output. In between is your backward.
+#
+# Two parts come from the library. `Linear` is the layer of notebook 2 with its weight
+# inside, and its backward adds the gradient of the weight to `weight.grad`. `AdamW` makes the steps against the
+# gradients (notebook 8). A key or a value is written as eight numbers, 1 at its own place and 0 elsewhere: *one-hot*.
 #
 # *Heads* are there already, for the next experiment. The vectors of width $H \cdot D$ are cut into $H$ pieces, and
 # each piece attends by itself.
@@ -617,7 +630,7 @@ plt.show()
 better, worse = sorted(right_one[-20:].mean(axis=0))[::-1]
 
 # %% [markdown]
-# A softmax makes *one* mean. So the one head looks at both pairs, about half and half, and the reader behind it gets
+# A softmax makes *one* mean. So the one head looks at both pairs, about half and half, and the matrix behind it gets
 # a mixture of two values. It can see which two they are, but which belongs to which key? A little more weight on one
 # of the keys decides that for one answer: it is right in {{ better:.0% | ≥ 0.9 }} of all cases. For the other answer
 # the layer has nothing left, and is right in {{ worse:.0% | 0.28 ± 0.1 }}. Chance alone gives 23 %: both keys are
@@ -650,8 +663,9 @@ print(f"32 key heads: {32 * per_head / 1e9:.1f} GB for one text, 8 key heads: {8
 
 # %% [markdown]
 # It has 8 key heads. Each serves a *group* of four query heads (grouped queries, arXiv:2305.13245). The forward
-# copies each key head for its group. Query head $h$ reads key head $\lfloor h / 4 \rfloor$, so the copies of a head
-# stand next to each other. That is `np.repeat`.
+# copies each key head for its group. Query head $h$ reads key head $\lfloor h / 4 \rfloor$, $h / 4$ rounded down. So
+# the copies of a head stand next to each other. That is `np.repeat`. In the exercise a group has two heads, and there
+# are three key heads: `np.repeat` makes six of them, 0, 0, 1, 1, 2, 2.
 #
 # **Exercise 3.** Write its backward: from the gradient of the copies to the gradient of the key heads. Remember
 # [used twice, counted twice](01_gradients_by_hand.md).
@@ -665,6 +679,7 @@ def share_heads_forward(k):
     return np.repeat(k, GROUP, axis=1), None
 
 
+# %% tags=["folded"]
 share = Exercise(
     "share_heads_backward",
     forward=share_heads_forward,
@@ -737,7 +752,8 @@ print(f"{weights_kept / 1e6:.0f} MB, and for texts of twice the length {4 * weig
 #
 # By keeping three things for each query: the largest score so far $m$, the sum so far
 # $l = \sum e^{s - m}$, and the output so far, $o = \sum e^{s - m} v$, not yet divided. A new block may have a larger
-# score. Then everything so far was scaled by the wrong $e^{-m}$. One factor puts it right:
+# score. Then everything so far was scaled by the wrong $e^{-m}$. One factor puts it right. With a prime for the new
+# values, and sums over the keys of the block:
 #
 # $$m' = \max(m, \max_s s) \qquad l' = e^{m - m'}\, l + \sum_s e^{s - m'} \qquad
 # o' = e^{m - m'}\, o + \sum_s e^{s - m'} v_s$$
@@ -746,7 +762,7 @@ print(f"{weights_kept / 1e6:.0f} MB, and for texts of twice the length {4 * weig
 #
 # **Exercise 4.** Write this step for a block: scores of shape (T, block) and values of shape (block, D).
 
-# %%
+# %% tags=["folded"]
 rng = np.random.default_rng(5)
 scores, v = 3 * rng.standard_normal((4, 11)), rng.standard_normal((11, 3))
 
@@ -771,6 +787,8 @@ fold = Exercise(
     ],
     advice={
         "Result 0": "The new maximum is the larger one of m and the largest score of the block, for each query.",
+        "truth value": "np.maximum compares element by element; max cannot.",
+        "broadcast together": "One number for each query must meet a whole row: new_m[:, None] has shape (T, 1).",
         "Result 1": "The sum so far was made with the old maximum. Multiply it by exp(old - new), and only it.",
         "Result 2": "o is rescaled by the same factor as l, for each query: factor[:, None]. It is not divided yet.",
     },
@@ -807,6 +825,8 @@ def wrong_fold(m, l, o, scores, v, *, sums=True, outputs=True, old=True, divide=
     return new, total, mixed / total[:, None] if divide else mixed
 
 
+fold.expect(lambda m, l, o, scores, v: max(m, scores.max(axis=-1)), "element by element")
+fold.expect(lambda m, l, o, scores, v: np.exp(scores - m), "must meet a whole row")
 fold.expect(partial(wrong_fold, sums=False), "Multiply it by exp(old - new)")
 fold.expect(partial(wrong_fold, outputs=False), "the same factor as l")
 fold.expect(partial(wrong_fold, divide=True), "not divided yet")
@@ -823,7 +843,8 @@ fold.expect(lambda m, l, o, scores, v: None, "not written yet")
 #
 # $$\sum_j p_j\, \bar p_j = \sum_j p_j\, (\bar o \cdot v_j) = \bar o \cdot \sum_j p_j v_j = \bar o \cdot o$$
 #
-# It is the dot product of the output with its gradient, known from the start. The paper calls it $D_i$.
+# It is the dot product of the output with its gradient. Both are known before the backward begins. The paper calls it
+# $D_i$.
 
 
 # %%
@@ -914,8 +935,8 @@ growth_stored, growth_blocked = stored[-1] / stored[-2], blocked[-1] / blocked[-
 # Twice the length costs {{ growth_stored:.1f | 4.0 ± 0.3 }} times the memory if weights are stored, and
 # {{ growth_blocked:.1f | 2.0 ± 0.4 }} times in blocks. At 4,096 keys it is {{ stored[-1] / 1e6:.0f | 270 ± 90 }} MB
 # against {{ blocked[-1] / 1e6:.1f | 5 ± 2.5 }} MB: at the peak, four matrices of $T \times T$ are alive. And the
-# price? Storing, the forward has two products of this size and the backward four. In blocks the backward has five:
-# $Q K^\top$ is computed again.
+# price? With stored weights, the forward has two products of this size and the backward four. In blocks the backward
+# has five: $Q K^\top$ is computed again.
 #
 # On a graphics processor this is even faster. Its fast memory is small, and a matrix of weights has to go to the slow
 # memory and back, while a block of scores stays in the fast one. The paper trains GPT-2 three times as fast.

@@ -24,6 +24,7 @@ from minitrain.ops import attention_forward, rope_forward
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## Attention cannot see the order
@@ -57,7 +58,7 @@ assert max(abs(first[word] - second[word]).max() for word in words) < 1e-12
 # The same, but for rounding. The reason is one line. Let $\Pi$ be a matrix that shuffles rows. Shuffle the
 # input, and queries, keys and values are shuffled alike. The scores become
 # $\Pi Q (\Pi K)^\top = \Pi\, Q K^\top \Pi^\top$: the same numbers in other places. The softmax of a row does not
-# care about the order, so the weights become $\Pi P \Pi^\top$, and the output is
+# care about the order, so the weights $P$ become $\Pi P \Pi^\top$, and the output is
 #
 # $$\Pi P \Pi^\top\, \Pi V = \Pi P V \qquad\text{since } \Pi^\top \Pi = I$$
 #
@@ -81,7 +82,8 @@ assert abs(first["man"] - second["man"]).max() < 1e-12 < abs(first["dog"] - seco
 # %% [markdown]
 # The last word still cannot tell the order of the words before it. But "dog" and "bites" changed, since they now see
 # different words. A second layer could learn to use that: a causal model without any positions does learn some order
-# (arXiv:2305.19466). It is easier to tell it. There are three places to do so:
+# (arXiv:2305.19466). It is easier to tell it. Here are the four usual ways. Two act on the vectors of the tokens, two
+# inside attention:
 #
 # | | what is done | where |
 # |---|---|---|
@@ -122,20 +124,22 @@ except ShapeError as error:
 # %% [markdown]
 # ## Sinusoidal: clocks
 #
-# The first transformer used no table, but a formula that has a vector for *every* position. Think of the hands of
-# clocks. A fast hand tells neighbours apart, but looks the same again after each turn. A slow one tells far from
+# The first transformer used no trained table, but a formula that has a vector for *every* position. Think of the hands
+# of clocks. A fast hand tells neighbours apart, but looks the same again after each turn. A slow one tells far from
 # near. All of them together give the exact time. For a vector of width $C$ there are $C/2$ hands. Hand $i$ turns by
 #
 # $$\omega_i = 10000^{-2i/C}$$
 #
-# with each position, the first by 1 radian, the last by about 1/10000. A hand is given by its sine and its cosine,
+# with each position ($\omega$ is the Greek omega): the first hand by 1 radian, the last by about 1/10000. An angle of
+# $2\pi$ radians is a full turn. A hand is given by its sine and its cosine,
 # in elements $2i$ and $2i + 1$:
 #
 # $$w_{p,\,2i} = \sin(p\, \omega_i) \qquad w_{p,\,2i+1} = \cos(p\, \omega_i)$$
 #
-# **Exercise 1.** Write the table of the first `length` positions.
+# **Exercise 1.** Write the table of the first `length` positions, an array of shape (length, C). In the code, $C$ is
+# `width`.
 
-# %%
+# %% tags=["folded"]
 waves = Exercise(
     "sinusoids",
     reference=lambda length, width: SinusoidalPositions(width).forward(np.zeros((1, length, width)))[0][0],
@@ -205,9 +209,9 @@ right.legend(frameon=False, fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Left: to the left the fast hands, to the right those that have hardly moved after 128 positions. Right: the dot
-# product of two rows is a function of their *distance*, whatever the position. The three curves lie on top of each
-# other:
+# The left picture: on its left side are the fast hands, on its right side those that have hardly moved after 128
+# positions. The right picture: the dot product of two rows is a function of their *distance*, whatever the position.
+# The three curves lie on top of each other, because $\cos(a - b) = \cos a \cos b + \sin a \sin b$:
 #
 # $$w_p \cdot w_s = \sum_i \big( \sin p\omega_i \sin s\omega_i + \cos p\omega_i \cos s\omega_i \big)
 # = \sum_i \cos\big( (p - s)\, \omega_i \big)$$
@@ -224,9 +228,12 @@ plt.show()
 #
 # $$y_i = x_i \cos\theta - x_{i+D/2} \sin\theta \qquad y_{i+D/2} = x_i \sin\theta + x_{i+D/2} \cos\theta$$
 #
+# That is the usual rotation of a point $(a, b)$ in the plane, to $(a \cos\theta - b \sin\theta,\; a \sin\theta + b
+# \cos\theta)$.
+#
 # **Exercise 2.** Write it, for `x` of shape (T, D) at the positions 0, 1, ..., T - 1.
 
-# %%
+# %% tags=["folded"]
 x = np.random.default_rng(0).standard_normal((7, 6))
 x[0] *= 100  # position 0
 rotation = Exercise(
@@ -239,7 +246,9 @@ rotation = Exercise(
         "np.concatenate([first * cos - second * sin, first * sin + second * cos], axis=1)",
     ],
     advice={
-        "the shape is": "A rotation does not change the shape: (T, D) in, (T, D) out.",
+        "the shape is": "A rotation does not change the shape: (T, D) in, (T, D) out. The halves stand side by side: "
+        "axis=1.",
+        "ValueError": "The angles are (T, D/2): positions[:, None] times frequencies. Turn halves of x.",
         "element (0,": "Position 0 turns by nothing: the first row must not change.",
         "the reference has": "Three things to check. The partner of element i is i + D/2, not i + 1. The rotation goes "
         "from the first to the second: minus in the first half, plus in the second. And are the frequencies those "
@@ -285,6 +294,7 @@ rotation.expect(lambda x: wrong_rotate(x, pairs=True), "not i + 1")
 rotation.expect(lambda x: wrong_rotate(x, start=1), "the first row must not change")
 rotation.expect(lambda x: wrong_rotate(x, base=100.0), "And are the frequencies")
 rotation.expect(lambda x: wrong_rotate(x)[:, :3], "does not change the shape")
+rotation.expect(lambda x: x * np.cos(np.arange(7) * np.ones(3)), "Turn halves")
 rotation.expect(lambda x: None, "not written yet")
 
 # %% [markdown]
@@ -360,6 +370,7 @@ def rotate_forward(x):
     return out[0, :, 0], (cache.cos[:, 0], cache.sin[:, 0])
 
 
+# %% tags=["folded"]
 rotation_backward = Exercise(
     "rotate_backward",
     forward=rotate_forward,
@@ -371,6 +382,7 @@ rotation_backward = Exercise(
     ],
     advice={
         "has shape": "The gradient has the shape of x: both halves, put together again.",
+        "along axis 1, only": "One half is right. Compare the signs of the other one with the transposed matrix.",
         "only": "Position 0 is right, because it turns by nothing. For the others: each element of x went into two "
         "elements of the output, so each gradient has two terms. And which way must the gradient turn?",
     },
@@ -409,6 +421,7 @@ def wrong_back(dout, cache, *, forwards=False, one=False):
 rotation_backward.expect(lambda d, c: wrong_back(d, c, forwards=True), "which way")
 rotation_backward.expect(lambda d, c: wrong_back(d, c, one=True), "two terms")
 rotation_backward.expect(wrong_back, "put together again")
+rotation_backward.expect(lambda d, c: rotate_backward(d, c) * ([1] * 4 + [-1] * 4), "One half")
 rotation_backward.expect(lambda d, c: None, "not written yet")
 
 # %% [markdown]
@@ -420,11 +433,11 @@ rotation_backward.expect(lambda d, c: None, "not written yet")
 # $$\text{score}_{ts} = \frac{q_t \cdot k_s}{\sqrt D} - m_h\, |t - s|$$
 #
 # Each head has its own slope $m_h$. With $H$ heads, a power of two, the slopes are
-# $2^{-8/H}, 2^{-16/H}, \dots, 2^{-8}$. Nothing of this is trained.
+# $2^{-8/H}, 2^{-16/H}, \dots, 2^{-8}$: each is the one before times $2^{-8/H}$. Nothing of this is trained.
 #
-# **Exercise 4.** Write what is added to the scores: an array (H, T, T).
+# **Exercise 4.** Write what is added to the scores: an array (H, T, T), for all $t$ and $s$, without a causal mask.
 
-# %%
+# %% tags=["folded"]
 
 
 def reference(heads, length):
@@ -448,6 +461,7 @@ alibi = Exercise(
     ],
     advice={
         "wrong sign": "It is a penalty: a far key has a lower score.",
+        "ValueError": "One matrix (T, T) for each head: slopes[:, None, None] times the distances.",
         "the shape is": "One matrix (T, T) for each head. Give the slopes two more axes: slopes[:, None, None].",
         "all are": "The slopes begin with 2 ** (-8 / H), not with 1.",
         "the reference has": "Keys on both sides count less: the distance is |t - s|. And the slopes fall from head to "
@@ -485,6 +499,7 @@ alibi.expect(lambda h, n: wrong_bias(h, n, sign=1), "a far key has a lower score
 alibi.expect(lambda h, n: wrong_bias(h, n, first=0), "not with 1")
 alibi.expect(lambda h, n: wrong_bias(h, n, signed=True), "both sides")
 alibi.expect(lambda h, n: wrong_bias(h, n)[0], "One matrix")
+alibi.expect(lambda h, n: np.ones(h) * np.ones((n, n)), "One matrix")
 alibi.expect(lambda h, n: None, "not written yet")
 
 # %%
@@ -504,8 +519,7 @@ plt.show()
 
 # %% [markdown]
 # The first head looks at the last few tokens, the last head at nearly all alike. Each picture goes on to the right
-# and below in the same way: a text that is longer brings nothing that a head has not seen, but for far keys, and
-# those hardly count.
+# and below in the same way. So a longer text brings nothing new to a head except far keys, and those hardly count.
 #
 # ## Longer than in training
 #
@@ -513,6 +527,10 @@ plt.show()
 # each equally likely. Else it is drawn from all 16. To predict well, a model has to know which tokens are the last
 # four, and how often each occurs among them. That needs positions, but only small distances. A model that has learned
 # it from texts of 32 tokens should be able to go on for ever. Who does?
+#
+# The models are whole language models of minitrain: token vectors, two blocks of attention and feed-forward layers, and
+# scores for the next token. Notebook 7 builds one from its parts, and notebook 8 explains the optimizer, the schedule
+# and the clipping in `train`. Here it is enough that they learn to predict the next token.
 
 # %%
 KINDS, TRAINED, LONGEST = 16, 32, 256
@@ -562,10 +580,10 @@ best = -np.log(0.2 / KINDS + 0.8 / 4 * among).mean(axis=0)  # for the tokens fro
 print(f"a guess: {math.log(KINDS):.2f}, with the rule: {best.mean():.2f}")
 
 # %% [markdown]
-# One detail first. In a new GPT the vectors of the tokens are small, with entries near 0.02. The waves of sinusoidal
-# positions are near 1, and a token would be lost in them. (The first transformer multiplied its tokens by
-# $\sqrt C$.) So all four models begin with larger tokens, and with an output layer of their own. The learned model
-# gets a table for 256 positions, so that it can be asked.
+# One detail first. In a new `GPT`, minitrain's model, the vectors of the tokens are small, with entries near 0.02. The
+# waves of sinusoidal positions are near 1, and a token would be lost in them. (The first transformer multiplied its
+# tokens by $\sqrt C$.) So all four models begin with larger tokens, and with an output layer of their own. The learned
+# model gets a table for 256 positions, so that it can be run on texts of this length.
 
 # %%
 KINDS_OF_POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
@@ -648,9 +666,10 @@ for head, slope in enumerate(mt.nn.alibi_slopes(4)):
 # {{ 31 * 0.1:.1f | 3.1 ± 0.01 }} radian between a query and a key. At a distance of 200 it has turned by 20, which is
 # three times round.
 #
-# *Linear interpolation* (arXiv:2306.15595) squeezes the positions. To read 8 times as much, divide each position by
-# 8. All angles are then within what is known. The price: neighbours are only 1/8 of the old distance apart, and the
-# model must learn to tell them apart again. `rope_scaling` of minitrain's Llama is this divisor.
+# *Linear interpolation* (arXiv:2306.15595) squeezes the positions. To read 8 times as much, divide each position
+# by 8. All angles are then in the range of the training. The price: neighbours are only 1/8 of the old distance apart,
+# and the model must learn to tell them apart again. `Llama` is minitrain's model with rotary positions and RMS norm,
+# built as the published Llama models are. Its `rope_scaling` is this divisor.
 
 # %%
 positions = np.arange(LONGEST)

@@ -3,7 +3,7 @@
 #
 # After this notebook you can
 #
-# - build a GPT from an embedding, blocks with a residual frame and a head, with its backward;
+# - build a GPT from an embedding, blocks with residual connections and a head, with its backward;
 # - count every parameter and every operation of it, and say what the loss is before training;
 # - watch attention, predictions and text change while it learns;
 # - look inside: read what it would say after each layer, take parts out, and find out where it keeps what it needs.
@@ -25,6 +25,7 @@ from minitrain.training import train_step
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## The text
@@ -57,7 +58,8 @@ for i in range(4):
 # %% [markdown]
 # ## The stream and its branches
 #
-# You know attention and the feed-forward layer. How do they become a deep network? The obvious way is one after the
+# You know attention (notebook 5) and the feed-forward layer (the branch of notebook 4: a product, ReLU, a product; GPT
+# has GELU, a smooth ReLU, in the middle). How do they become a deep network? The obvious way is one after the
 # other: the output of each is the input of the next. Try it before training: 12 layers of each, with random weights. Do
 # the positions stay distinguishable? Here is how alike they are: the mean cosine between two positions, 1 if all are
 # equal.
@@ -92,8 +94,8 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Red: after three blocks the positions are {{ likeness["one after the other"][3]:.0% | ≥ 0.7 }} alike, and after twelve
-# no layer could tell them apart. Each attention averages over positions, and nothing undoes that. Dong et al.
+# Red: after three blocks the mean cosine is {{ likeness["one after the other"][3]:.2f | ≥ 0.7 }}, and after twelve no
+# layer could tell the positions apart. Each attention averages over positions, and nothing undoes that. Dong et al.
 # (arXiv:2103.03404) show how fast attention alone does it. Blue: each layer *adds* a little to what is there. The
 # vector of a position stays its own, from the first layer to the last. It is called the *residual stream*, and each
 # layer is a *branch* that reads a normalised copy of it:
@@ -121,7 +123,7 @@ def branch_forward(x, norm, layer):
 #
 # </details>
 
-# %%
+# %% tags=["folded"]
 checked = np.random.default_rng(1)
 small_norm = LayerNorm(8, bias=False, dtype=np.float64)
 small_layer = FeedForward(8, 32, checked, bias=False, dtype=np.float64)
@@ -140,7 +142,8 @@ branch = Exercise(
     advice={
         "dropped residual": "This is the share of the branch. x is also a term of the sum itself.",
         "a term too many": "Each path counts once.",
-        "agrees in part": "Backwards from the output comes the layer first, then the norm.",
+        "agrees in part": "One path hands dout on as it is. On the other comes first the layer, then the norm.",
+        "missing 1 required": "Each backward needs two things: the gradient of its output, and its own cache.",
         "worst": "Which steps lie between x and the output, and what is their order backwards?",
     },
 )
@@ -172,12 +175,14 @@ def no_skip(dout, cache):
 branch.expect(no_skip, "x is also a term")
 branch.expect(lambda dout, cache: 2 * dout + no_skip(dout, cache), "counts once")
 branch.expect(lambda dout, cache: dout + cache[2].backward(dout, cache[3]), "then the norm")
+branch.expect(lambda dout, cache: cache[2].backward(dout), "its own cache")
 branch.expect(lambda dout, cache: None, "not written yet")
 
 # %% [markdown]
 # ## All parts in their places
 #
-# A block has two branches, attention and the feed-forward layer. A GPT is a table of token vectors, a table of position
+# A block has two branches, attention and the feed-forward layer. A GPT is a table of token vectors (an *embedding*: its
+# forward picks the row of each token, its backward adds each gradient to the row it came from), a table of position
 # vectors, blocks, a last norm, and a *head*: a matrix that turns the vector of each position into $V$ scores. Read the
 # backward beside the forward. It is the same list from the bottom to the top.
 
@@ -259,9 +264,9 @@ assert grad_error < 1e-10
 # ## What it costs: every parameter and every operation
 #
 # **Exercise 2.** Count the weights of such a model: $V$ tokens, $T$ positions, width $C$, $L$ blocks, no biases. Return
-# four numbers: both tables; all attention layers; all feed-forward layers (hidden width $4C$); all norms.
+# a tuple of four numbers: both tables; all attention layers; all feed-forward layers (hidden width $4C$); all norms.
 
-# %%
+# %% tags=["folded"]
 count = Exercise(
     "count_weights",
     reference=lambda V, T, C, L: (V * C + T * C, L * 4 * C**2, L * 8 * C**2, (2 * L + 1) * C),
@@ -311,11 +316,11 @@ count.expect(lambda V, T, C, L: (tables, 4 * block, 8 * block, 2 * L * C), "one 
 # the scores of all heads, and $2C$ for the weighted sum of values. Norms, softmax and GELU are not counted. They are
 # few.
 #
-# **Exercise 3.** Count the operations of the forward of one sequence of $T$ tokens. Return two numbers: those of all
-# products with weight matrices (the head is one of them, the tables are not), and those of the pairs in attention.
-# Position $t$ sees itself and all positions before it.
+# **Exercise 3.** Count the operations of the forward of one sequence of $T$ tokens. Return two numbers, as a tuple:
+# those of all products with weight matrices (the head is one of them, the tables are not), and those of the pairs in
+# attention. Position $t$ sees itself and all positions before it.
 
-# %%
+# %% tags=["folded"]
 flops = Exercise(
     "count_operations",
     reference=lambda V, T, C, L: (2 * T * (L * 12 * C**2 + V * C), L * 4 * C * T * (T + 1) // 2),
@@ -326,7 +331,9 @@ flops = Exercise(
         "(2 * T * (L * 12 * C**2 + V * C), L * 4 * C * T * (T + 1) // 2)",
     ],
     advice={
-        "0.5 times": "A weight takes part in one multiplication and one addition.",
+        "0.5 times": "Each multiplication comes with an addition: that makes two operations.",
+        "0.939394 times": "A position sees itself, too: T (T + 1) / 2 pairs.",
+        "0.03125 times": "Each of the T positions goes through all matrices.",
         "0.920128 times": "The head is a product too, with V x C weights.",
         "Result 0": "For each position: 2 operations for each weight of all blocks and of the head, not of the tables.",
         "1.93939 times": "That is all T x T pairs. A position does not see those after it.",
@@ -354,7 +361,9 @@ flops.check(count_operations)
 
 # %% tags=["hidden"]
 products, seen = 2 * 32 * (3 * 12 * 16**2 + 50 * 16), 3 * 4 * 16 * 32 * 33 // 2
-flops.expect(lambda V, T, C, L: (T * L * 12 * C**2 + T * V * C, seen), "one addition")
+flops.expect(lambda V, T, C, L: (T * L * 12 * C**2 + T * V * C, seen), "with an addition")
+flops.expect(lambda V, T, C, L: (products, L * 2 * C * T * (T - 1)), "sees itself, too")
+flops.expect(lambda V, T, C, L: (products // T, seen), "Each of the T positions")
 flops.expect(lambda V, T, C, L: (2 * T * L * 12 * C**2, seen), "The head is a product too")
 flops.expect(lambda V, T, C, L: (products, L * 4 * C * T * T), "does not see those after it")
 flops.expect(lambda V, T, C, L: (products, seen // L), "in each of the L blocks")
@@ -427,7 +436,9 @@ print(f"ln V = {math.log(V):.3f}, fresh model {fresh:.3f}, with large weights {t
 #
 # While it learns we keep, at six moments: the text it writes, and the attention of all heads on a prompt. And every 25
 # steps the loss on text that it never trains on, and the probabilities of what comes after the prompt. `capture` makes
-# copies of values inside a model, by name; the `*` stands for the number of the block.
+# copies of values inside a model, by name; the `*` stands for the number of the block. `train_step` does what you
+# would write: forward, backward, clipping, and a step of the optimizer (notebook 8). `generate` draws characters from
+# the softmax (notebook 10). `pack` puts all weights into one array, which makes the step faster.
 
 # %%
 STEPS = 1400
@@ -463,8 +474,8 @@ for step, (_, written) in moments.items():
 
 # %% [markdown]
 # First noise, then the common letters with spaces between them, then pieces of words, at last words. How far is that?
-# Compare with two predictors that need no training. One knows how often each character occurs. The other one knows how
-# often each follows each.
+# Compare with two predictors that need no training. One knows how often each character occurs. The other one knows
+# pairs: how often each character follows each other one.
 
 # %%
 from minitrain.data import unigram_nats
@@ -497,10 +508,10 @@ plt.show()
 
 # %% [markdown]
 # It reaches {{ final:.2f | 1.85 ± 0.2 }} nats. That is as uncertain as a choice among
-# {{ math.exp(final):.1f | 6.5 ± 1.5 }} equally likely characters, out of {{ V }}. For long it stays near the line of
-# pairs, {{ by_pairs_of_characters:.2f | 2.5 ± 0.2 }}: the last character alone. To get below, it must look further
-# back. On the right you see when the guess after the prompt turns to the right character. Its probability ends at
-# {{ guesses[-1, right]:.2f | ≥ 0.3 }}.
+# {{ math.exp(final):.1f | 6.5 ± 1.5 }} equally likely characters, out of {{ V }}. For a long time it stays near the
+# line of pairs, {{ by_pairs_of_characters:.2f | 2.5 ± 0.2 }}: the last character alone. To get below, it must look
+# further back. On the right you see when the guess after the prompt turns to the right character. Its probability ends
+# at {{ guesses[-1, right]:.2f | ≥ 0.3 }}.
 
 # %% [markdown]
 # ## Attention while it learns
@@ -606,6 +617,7 @@ assert cost["block 0, attention"] > max(cost[f"block 0, head {h}"] for h in rang
 with capture(model, ["blocks.*.in", "blocks.*.mid", "blocks.*.out"]) as seen:
     model.forward(prompt)
 
+# %% tags=["folded"]
 lens = Exercise(
     "logit_lens",
     reference=lambda model, stream: model.head.forward(model.norm.forward(stream)[0])[0],
@@ -649,9 +661,9 @@ with capture(model, "logits") as checked_logits:
 assert np.allclose(logit_lens(model, seen[f"blocks.{L - 1}.out"]), checked_logits["logits"], atol=1e-4)
 
 # %% [markdown]
-# Below each column stands the character that is read there. The letter in a field is what the model would say comes
-# next. The darker a field, the higher the probability of what does come next: the character below the column to the
-# right.
+# Below each column stands the character that is read there. The letter in a field is the model's best guess for the
+# next one. The right guess is the label of the next column. The darker a field, the higher the probability of this
+# right character.
 
 # %%
 rows = {
@@ -756,9 +768,9 @@ assert np.allclose(effect[:, :4], 0, atol=1e-3), "what comes before the change k
 # a feed-forward layer works at each position by itself. The lines below the picture say which heads carry it. Columns
 # before the change are 0, because attention never looks ahead.
 #
-# Two cautions. Effects need not add up to 1, because the layers are not linear. And a patch shows what is *enough* to
-# turn this prediction, for these two texts. Heimersheim and Nanda (arXiv:2404.15255) say what can and cannot be
-# concluded.
+# Two cautions. The effects of several places need not add up to 1, because the layers are not linear. And a patch
+# shows what is *enough* to turn this prediction, for these two texts. Heimersheim and Nanda (arXiv:2404.15255) say
+# what can and cannot be concluded.
 #
 # ## Questions
 #

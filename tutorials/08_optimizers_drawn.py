@@ -34,6 +34,7 @@ from minitrain.optim import (
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## One rate for all directions: SGD
@@ -43,7 +44,8 @@ BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae
 # when the gradient comes from a batch instead of all data.
 #
 # Start with the simplest surface that makes trouble: a bowl that is 25 times as steep along $y$ as along $x$,
-# $f(x, y) = \frac12 (x^2 + 25 y^2)$. The model is one parameter with two numbers. minitrain's own optimizers walk.
+# $f(x, y) = \frac12 (x^2 + 25 y^2)$. The model is one parameter with two numbers, the place. minitrain's optimizers
+# walk down from it.
 
 
 # %%
@@ -102,9 +104,10 @@ plt.show()
 # - At 0.081 the factor is below $-1$. $y$ grows: training *diverges*.
 #
 # The steepest direction limits the rate: below $2/25$. The flattest direction then sets the speed. The ratio of the
-# two curvatures, here $\kappa = 25$, is the *condition number*. With the best rate, $2/(1 + 25)$, both directions
-# shrink by $(\kappa - 1)/(\kappa + 1) = 0.92$ in each step. A network has curvatures that differ by many powers of
-# ten.
+# two curvatures (the second derivatives), here $\kappa = 25$, is the *condition number*. With the best rate,
+# $2/(1 + 25)$, both distances are multiplied by
+# $(\kappa - 1)/(\kappa + 1) = 0.92$ in each step (and change their sign, or not). A network has curvatures
+# that differ by many powers of ten.
 #
 # ## Momentum: a ball with memory
 #
@@ -118,7 +121,7 @@ plt.show()
 #
 # **Exercise 1.** Write one step. Return the new weights and the new buffer, and leave the old arrays unchanged.
 
-# %%
+# %% tags=["folded"]
 momentum_exercise = Exercise(
     "momentum_step",
     reference=lambda w, g, b, lr, momentum: (w - lr * (momentum * b + g), momentum * b + g),
@@ -167,9 +170,9 @@ momentum_exercise.expect(lambda w, g, b, lr, mu: None, "not written yet")
 # %% [markdown]
 # Nesterov's variant takes the gradient's own share once more, $w \leftarrow w - \text{lr}\,(g + \mu b)$. It is as if
 # one looked a step ahead before braking. How fast is each on the bowl? Theory knows the best rate and $\mu$ for a
-# bowl. With momentum the distance then shrinks by $(\sqrt\kappa - 1)/(\sqrt\kappa + 1) = 0.67$ in each step. For
-# Nesterov's variant, take the usual textbook values. **Predict:** how many steps does SGD need
-# where momentum needs 20?
+# bowl. With momentum the distance is then multiplied by about $(\sqrt\kappa - 1)/(\sqrt\kappa + 1) = 0.67$ in each
+# step. For Nesterov's variant, take the usual textbook values. **Predict:** how many steps does SGD need where momentum
+# needs 20?
 
 # %%
 kappa = 25
@@ -226,9 +229,9 @@ for name, make in {"SGD": lambda m: mt.SGD(m, 1e-5), "Adam": lambda m: mt.Adam(m
 assert gap["SGD"] > 1 and gap["Adam"] < 1e-6
 
 # %% [markdown]
-# SGD's steps are a thousand times as long. Adam's path is the same: scale cancels in $m / \sqrt v$. That also holds
-# for each coordinate by itself. So on our bowl, Adam does not see that $y$ is 25 times as steep. But it thinks in
-# *coordinates*. Turn the bowl by 45 degrees, and the steep direction is no longer one of them:
+# SGD's steps are a thousand times as long. Adam's path is the same: a factor cancels in $m / \sqrt v$. That also holds
+# for each coordinate by itself. So on our bowl, Adam does not notice that $y$ is 25 times as steep. But this works for
+# the *coordinates* alone. Turn the bowl by 45 degrees, and the steep direction is no longer one of them:
 
 # %%
 turn = np.array([[1, -1], [1, 1]]) / np.sqrt(2)
@@ -296,7 +299,7 @@ assert last["Ada", "turned by 45 degrees"] > 2 * last["Ada", "along the axes"]
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def reference_adam(w, g, m, v, t, lr, beta1, beta2, eps):
     m, v = m + (1 - beta1) * (g - m), v + (1 - beta2) * (g * g - v)
     return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
@@ -461,16 +464,16 @@ plt.show()
 # $$w \leftarrow w - \text{lr}\,(g + \lambda w) = (1 - \text{lr}\,\lambda)\, w - \text{lr}\, g .$$
 #
 # So for SGD, "L2 penalty" and "weight decay" are two names for one thing. For Adam they are not. Adam divides
-# *whatever it gets* by $\sqrt v$, and now it gets $g + \lambda w$. Let the gradient be noise with mean 0 and size
-# $s$. Then $v \approx s^2 + \lambda^2 w^2$, and on average a step changes the weight by
+# *whatever it gets* by $\sqrt v$, and now it gets $g + \lambda w$. Let the gradient be noise with mean 0 and standard
+# deviation $s$, its *size*. Then $v \approx s^2 + \lambda^2 w^2$, and on average a step changes the weight by
 #
 # $$\text{Adam with L2:}\quad -\,\text{lr}\,\frac{\lambda w}{\sqrt{s^2 + \lambda^2 w^2}}, \qquad\quad
 # \text{AdamW:}\quad -\,\text{lr}\,\lambda w .$$
 #
-# A weight with large gradients ($s \gg \lambda w$) decays $s$ times as *slowly* as $\lambda$ says. With small
-# gradients the penalty itself sets $v$, cancels, and the weight moves by the full rate. AdamW takes the decay out of
-# the division (Loshchilov and Hutter, 2019). Is that so? Give 16 groups of 2,000 weights, all 1, gradients of pure
-# noise of size $s$, and measure how fast the mean of each group falls.
+# With large gradients ($s \gg \lambda w$) the decay is $\lambda / s$: the larger the gradients, the *slower* the
+# decay. With small gradients the penalty itself determines $v$ and cancels, and the weight moves by the full rate.
+# AdamW takes the decay out of the division (Loshchilov and Hutter, 2019). Is that so? Give 16 groups of 2,000 weights,
+# all 1, gradients of pure noise of size $s$, and measure how fast the mean of each group falls.
 
 # %%
 sizes = np.logspace(-4, 1, 16)
@@ -508,11 +511,11 @@ middle = int(np.argmin(abs(sizes - 1)))
 # With AdamW all weights decay alike, by {{ np.median(measured["AdamW"]):.3f | 0.1 ± 0.005 }}. With L2, weights with
 # tiny gradients decay ten times as fast, and those with gradients of size 1 by
 # {{ measured["Adam with L2"][middle]:.3f | 0.1 ± 0.015 }}, which is right only because $s = 1$ there. At $s = 10$ it
-# is a tenth. So a setting of $\lambda$ means something else for each
-# weight, and it changes whenever the loss is scaled. That is the reason for the W.
+# is a tenth. So a setting of $\lambda$ means something else for each weight, and something else again if the loss is
+# multiplied by a factor. That is the reason for the W.
 #
 # In minitrain, `Adam(weight_decay=...)` is the L2 penalty, and `AdamW` the decoupled decay. Both leave biases and the
-# gains of norms alone.
+# weights of norms alone.
 #
 # ## Signs and rotations: Lion and Muon
 #
@@ -520,11 +523,11 @@ middle = int(np.argmin(abs(sizes - 1)))
 # \text{lr} \cdot \operatorname{sign}(\beta_1 m + (1 - \beta_1)\, g)$. Every weight moves by exactly the rate. It
 # needs half of Adam's memory. The rate must be smaller than Adam's, since no step is ever short.
 #
-# *Muon* (Jordan et al., 2024) looks at a whole matrix. Write its momentum as $b = U S V^\top$: it is a sum of
-# directions, each with a *singular value* in $S$ for its strength. Usually a few directions have nearly all of the
-# strength. Muon sets all of them to about 1: the step is nearly $U V^\top$. A turn of the coordinates changes
-# nothing, unlike for Adam. Take the gradient of the small GPT's first feed-forward matrix, and see what each method
-# makes of it.
+# *Muon* (Jordan et al., 2024) looks at a whole matrix. Write its momentum as $b = U S V^\top$, the singular value
+# decomposition: $b$ is a sum of directions, each with a *singular value* in $S$ for its strength (notebook 4). Usually
+# a few directions have nearly all of the strength. Muon sets all of them to about 1: the step is nearly $U V^\top$. A
+# turn of the coordinates changes nothing, unlike for Adam. Take the gradient of the small GPT's first feed-forward
+# matrix, and see what each method makes of it.
 
 # %%
 model = mt.GPT(mt.GPTConfig(len(letters), block_size=T, n_layer=1, n_head=2, n_embd=32, tie_weights=False))
@@ -547,13 +550,13 @@ plt.show()
 flat = strength["orthogonal (Muon)"][:-1]
 
 # %% [markdown]
-# A step along the gradient of this ({{ gradient.shape[0] }}, {{ gradient.shape[1] }}) matrix mainly changes a
-# handful of directions. Half of the directions have less than {{ np.median(strength["gradient (SGD)"]) /
+# A step along the gradient of this ({{ gradient.shape[0] }}, {{ gradient.shape[1] }}) matrix mainly changes a few
+# directions. Half of the directions have less than {{ np.median(strength["gradient (SGD)"]) /
 # strength["gradient (SGD)"][0]:.2f | ≤ 0.2 }} of the strongest one's strength. Muon's step has all of them: singular
 # values from {{ flat.min():.2f | 0.7 ± 0.15 }} to {{ flat.max():.2f | 1.15 ± 0.1 }}. All but one: the inputs come
 # from a layer norm, which takes out their mean. So the direction $(1, 1, \dots, 1)$ never occurs, and its gradient
-# is zero. An exact decomposition would be slow. Five matrix products of a clever polynomial do (`newton_schulz`),
-# and roughly 1 is good enough.
+# is zero. An exact decomposition would be slow. A polynomial of the matrix, applied five times, brings all singular
+# values near 1 (`newton_schulz`), and that is good enough.
 #
 # ## Three surfaces, six optimizers
 #
@@ -641,7 +644,8 @@ leaves = {name: int(np.argmax(abs(paths["saddle", name][:, 1]) > 0.5)) for name 
 # ## The same on the small GPT
 #
 # The rule for a fair race: everybody gets the same steps, the same schedule (later more of it), and *a tuned rate*.
-# Seven optimizers, four rates each, a factor of 3 apart.
+# Seven optimizers, four rates each, a factor of 3 apart. (New is Adafactor. It is like RMSprop, but of a matrix it only
+# keeps the mean squares of rows and columns, which needs far less memory.)
 
 # %%
 contestants = {
@@ -694,11 +698,11 @@ apart = max(final[name].mean() for name in final) - min(final[name].mean() for n
 spread = max(tuning["AdamW", lr][2] for lr in 0.027 / 3.0 ** np.arange(4)) - final["AdamW"].mean()
 
 # %% [markdown]
-# Look at the left picture first (a cross is a run that diverged). A wrong rate costs AdamW {{ spread:.2f | ≥ 0.1 }}
-# nats, more than the whole distance between the best and the worst of the seven at their best rates,
-# {{ apart:.2f | ≤ 0.2 }}. So a comparison in which one method got a sweep and the other a default shows nothing. And
-# the good rates lie far apart: {{ best["SGD"]:.2g }} for SGD, {{ best["AdamW"]:.2g }} for AdamW, {{ best["Lion"]:.2g
-# }} for Lion.
+# Look at the left picture first (a cross is a run that diverged; points above 3.1 are not drawn). A wrong rate costs
+# AdamW {{ spread:.2f | ≥ 0.1 }} nats, more than the whole distance between the best and the worst of the seven at
+# their best rates, {{ apart:.2f | ≤ 0.2 }}. So a comparison in which one method got a sweep and the other a default
+# shows nothing. And the good rates lie far apart: {{ best["SGD"]:.2g }} for SGD, {{ best["AdamW"]:.2g }} for AdamW,
+# {{ best["Lion"]:.2g }} for Lion.
 #
 # Then the right one. Muon ends lowest, at {{ final["Muon"].mean():.2f | 2.34 ± 0.06 }}. Momentum comes to
 # {{ final["momentum"].mean():.2f | 2.4 ± 0.06 }}, AdamW to {{ final["AdamW"].mean():.2f | 2.42 ± 0.06 }}, plain SGD
@@ -773,6 +777,7 @@ def rates_of(schedule):
     return rates
 
 
+# %% tags=["folded"]
 cosine_exercise = Exercise(
     "cosine_with_warmup",
     reference=rates_of(lambda step, high, low, warmup, total: mt.WarmupCosine(high, low, warmup, total)(step)),
@@ -837,9 +842,9 @@ cosine_exercise.expect(rates_of(lambda *given: None), "not written yet")
 # %% [markdown]
 # ## Without warm-up
 #
-# Adam's first step moves *every* weight by the full rate, in the direction of one noisy gradient, and all weights
-# together: at $t = 1$, $\hat m / \sqrt{\hat v} = \pm 1$. The direction comes from a single batch, and $v$ knows one
-# value. A warm-up makes these first steps short. **Predict:** does it matter at low rates? At high ones?
+# At $t = 1$, $\hat m / \sqrt{\hat v} = \pm 1$. So Adam's first step moves *every* weight by the full rate, in a
+# direction that comes from a single noisy batch. A warm-up makes these first steps short. **Predict:** does it matter
+# at low rates? At high ones?
 
 # %%
 warm = {}

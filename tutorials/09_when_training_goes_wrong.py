@@ -29,6 +29,7 @@ from minitrain.training import ActivationStatistics, NaNGuard
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## Three tasks
@@ -117,8 +118,8 @@ def train(model, optimizer, batches, validation, *, steps=150, schedule=None):
 # - A model that looks at nothing, but knows how frequent each letter is, has the entropy of these frequencies,
 #   $-\sum_i p_i \ln p_i$. A model that *stands still* there has not learned to use its input.
 # - A model that knows only the letter before has the entropy of pairs, given the first letter. A GPT should come
-#   *below* it sooner or later. But English text is not certain: no honest model of single letters, that sees 16 of
-#   them, comes near 0.
+#   *below* it sooner or later. But the next letter of English text is not certain. So no honest model that sees
+#   16 letters comes near 0.
 
 # %%
 frequent = unigram_nats(tokens[:180_000], held_out, V)
@@ -160,11 +161,11 @@ plt.show()
 # ({{ one_letter:.2f | 2.3 ± 0.05 }}). Training and validation lie on each other: in 150 steps no letter is seen
 # twice.
 #
-# **Exercise 1.** Write the entropy, in nats, of a list of counts. It is the second number, and you will want it for
+# **Exercise 1.** Write the entropy, in nats, of an array of counts. It is the second number, and you will want it for
 # every classifier: the loss of a model that has learned nothing but the frequencies of the classes. A count may be 0.
 
 
-# %%
+# %% tags=["folded"]
 def reference_entropy(counts):
     p = counts[counts > 0] / counts.sum()
     return -(p * np.log(p)).sum()
@@ -222,10 +223,18 @@ entropy_exercise.expect(lambda counts: None, "not written yet")
 #
 # Each of the next twelve runs has **one** mistake. These are the causes, in alphabetical order:
 #
-# > a broken sample in the data · a rate that is too high · a rate that is too low · an unlucky seed · batches that
-# are too > small · dead ReLUs · forgotten `zero_grad` · no warm-up · targets that were shuffled · the future is
-# visible (no causal > mask) · validation data is part of the training data · weight decay on everything, and too
-# much of it
+# - a broken sample in the data
+# - a rate that is too high
+# - a rate that is too low
+# - an unlucky seed
+# - batches that are too small
+# - dead ReLUs (they put out 0 for every input)
+# - forgotten `zero_grad`
+# - no warm-up
+# - targets that were shuffled
+# - the future is visible (no causal mask)
+# - validation data is part of the training data
+# - weight decay on everything, and too much of it
 #
 # The code of the runs is in the next cell, folded. **Run it, but do not open it yet.** Every run also has a
 # *repaired* twin, for later.
@@ -358,8 +367,8 @@ plt.show()
 # | K (XOR) | | |
 # | L (text) | | |
 #
-# Now one after the other. Beside each broken run stands the repaired one, and below it what minitrain's own
-# diagnosis says about both. `diagnose(history)` is a list of rules of thumb over the recorded curves. It knows
+# Have you guessed? The answers follow. Beside each broken run stands the repaired one, and below it what minitrain's
+# own diagnosis says about both. `diagnose(history)` is a list of rules of thumb over the recorded curves. It knows
 # neither the data nor the code. You have the same curves, and you know the task.
 
 # %%
@@ -389,7 +398,7 @@ def show(letter):
 
 
 # %% [markdown]
-# ### A: targets that were shuffled
+# ### Run A
 
 # %%
 show("A")
@@ -406,7 +415,7 @@ show("A")
 #
 # **The library** says nothing. It does not know that 2.86 has a meaning. You do: you computed it beforehand.
 #
-# ### B: a rate that is too high
+# ### Run B
 
 # %%
 show("B")
@@ -423,7 +432,7 @@ show("B")
 #
 # **The library** is right. All of its words are about the same thing.
 #
-# ### C: validation data is part of the training data
+# ### Run C
 
 # %%
 show("C")
@@ -445,7 +454,7 @@ floor = entropy(np.array([82.0] + 9 * [2.0]))
 # **The library** is content with the broken run and warns about the repaired one. It is right about the repaired
 # one. No rule over curves can see a leak that makes both curves good.
 #
-# ### D: a broken sample
+# ### Run D
 
 # %%
 show("D")
@@ -493,7 +502,7 @@ print("pictures that are not finite:", np.flatnonzero(~np.isfinite(damaged).all(
 # usual advice. The better hint is the *name*: `model.layers.0.x` is the input of the first layer. What goes in is
 # not finite already.
 #
-# ### E: forgotten `zero_grad`
+# ### Run E
 
 # %%
 show("E")
@@ -512,7 +521,7 @@ show("E")
 # **The library** says nothing here. It wants the last loss to be far above the best one, *and still rising*, or a
 # sudden jump of the norm. This norm grows smoothly.
 #
-# ### F: a rate that is too low
+# ### Run F
 
 # %%
 show("F")
@@ -529,7 +538,7 @@ show("F")
 #
 # **The library** says nothing, and rightly: the loss falls. Slow is only visible next to fast.
 #
-# ### G: dead ReLUs
+# ### Run G
 
 # %%
 show("G")
@@ -566,7 +575,7 @@ for one in result.history.diagnose_training_issues():
 # **The library**, with the curves of our loop alone, saw a plateau, and said "it may be done". That is a fair
 # reading of a flat line. With `ActivationStatistics` in the trainer it finds the cause.
 #
-# ### H: the future is visible
+# ### Run H
 
 # %%
 show("H")
@@ -603,7 +612,7 @@ assert leak(unmasked) > 1e-6
 # %% [markdown]
 # **The library** says nothing. It sees a beautiful run.
 #
-# ### I: batches that are too small
+# ### Run I
 
 # %%
 show("I")
@@ -621,7 +630,7 @@ show("I")
 # **The library** says "unstable" and suggests just that. Whatever else it says here reads noise as
 # a trend.
 #
-# ### J: weight decay on everything
+# ### Run J
 
 # %%
 show("J")
@@ -630,18 +639,18 @@ show("J")
 # **Signature.** The loss falls for ten steps. Then both losses *turn back up together*, and settle between guessing
 # and the letter frequencies. The gradient does not vanish: it pulls, and something pulls against it.
 #
-# **Cause.** A decay of 10 on all weights, gains of the norms included. AdamW multiplies each weight by $1 -
+# **Cause.** A decay of 10 on all weights, those of the norms included. AdamW multiplies each weight by $1 -
 # \text{lr} \cdot 10$, at the peak by 0.8, in each step. The turn comes when the warm-up is over and the rate is at
 # its highest. Small weights mean logits near zero, and those mean guessing.
 #
-# **Cure.** A decay near 0.1, on matrices only. minitrain leaves gains and biases alone by itself; here a
+# **Cure.** A decay near 0.1, on matrices only. minitrain leaves norms and biases alone by itself; here a
 # `ParamGroup` overruled that.
 #
 # **The library** says "overfitting", and that is wrong. It looks for a validation loss above its best while the
 # training loss falls. The training loss did fall a little in the second half. Overfitting would mean that the two
 # move *apart*. They lie on each other.
 #
-# ### K: an unlucky seed
+# ### Run K
 
 # %%
 show("K")
@@ -651,9 +660,9 @@ show("K")
 # {{ broken["K"]["train_loss"][-1]:.3f | 0.35 ± 0.01 }}, which is $\frac12 \ln 2 = 0.347$. Two of the four points are
 # solved, with a loss near 0. For the other two, the model is undecided, $\ln 2$ each.
 #
-# **Cause.** Three hidden ReLUs. XOR needs two, at the right places. From these initial weights,
-# gradient descent ends in a valley from which no downhill path leads out. (The jumps of the gradient are kinks: one
-# of the four points crosses the edge of a ReLU.)
+# **Cause.** An unlucky seed. The network has three hidden ReLUs, and XOR needs two of them at the right places. From
+# these initial weights, gradient descent ends in a valley from which no downhill path leads out. (The jumps of the
+# gradient are kinks: one of the four points crosses the edge of a ReLU.)
 #
 # **Cure.** Another seed shows what it is. More units make it rare:
 
@@ -675,7 +684,7 @@ stuck = {hidden: sum(end > 0.2 for end in ends[hidden]) for hidden in ends}
 #
 # **The library** says nothing. The curve is smooth, and still falls a little.
 #
-# ### L: no warm-up
+# ### Run L
 
 # %%
 show("L")
@@ -735,10 +744,11 @@ assert len(healthy["train_loss"]) == 150
 # know the task. A rule must keep quiet about healthy runs, or nobody reads it. You can do better, since you know
 # where your loss must begin, where it may stand, and where it cannot go. So write rules *for your task*.
 #
-# **Exercise 2.** Is a first loss where it should be? Return, for each of several runs, whether its first loss lies
-# within 0.2 of guessing among its number of classes.
+# **Exercise 2.** Is a first loss where it should be? There are several runs: `losses` has the first loss of each, and
+# `classes` its number of classes. Return, for each run, whether the loss is at most 0.2 nats above or below that of
+# guessing evenly. `np.log(27)` is the natural logarithm.
 
-# %%
+# %% tags=["folded"]
 start_exercise = Exercise(
     "start_is_right",
     reference=lambda losses, classes: np.abs(losses - np.log(classes)) < 0.2,
@@ -794,7 +804,7 @@ start_exercise.expect(lambda losses, classes: None, "not written yet")
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def reference_spikes(norms, window, factor):
     found = np.zeros(len(norms), bool)
     for i in range(window, len(norms)):
@@ -910,6 +920,8 @@ def sorted_batches(step):
 
 
 thirteenth = digits_run(sorted_batches)
+
+# %%
 figure, axes = plt.subplots(figsize=(9, 3.4))
 draw_loss(axes, thirteenth, "digits", limit=4.6)
 axes.set(xlabel="step", ylabel="loss")

@@ -9,8 +9,8 @@
 # - check drafted tokens so that speculative decoding changes nothing but the speed;
 # - explain why the same prompt may give another text on another machine, and what it takes to prevent that.
 #
-# You need [softmax](03_softmax_and_cross_entropy.md) and [a GPT from its parts](07_a_gpt_from_its_parts.md). It takes
-# about 60 minutes.
+# You need [softmax](03_softmax_and_cross_entropy.md), [a GPT from its parts](07_a_gpt_from_its_parts.md), and of
+# [optimizers](08_optimizers_drawn.md) what a training loop looks like. It takes about 60 minutes.
 
 # %%
 import re
@@ -38,6 +38,7 @@ from minitrain.generation.processors import keep_min_p, keep_top_k, keep_top_p
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## A model to play with
@@ -143,8 +144,8 @@ for prompt, result in zip(prompts, greedy, strict=True):
 
 # %% [markdown]
 # It loops. A picture shows it for the whole text: the point in row $i$ and column $j$ is dark if the five characters
-# from place $i$ on are the same as those from place $j$ on. Every text has the diagonal. Another diagonal line is a
-# passage that comes again.
+# that begin at place $i$ are the same as the five that begin at place $j$. Every text has the main diagonal. Another
+# diagonal line is a passage that comes again.
 
 
 # %%
@@ -176,8 +177,8 @@ plt.show()
 # There are two reasons for loops.
 #
 # - **It must come to this.** The model sees at most its last 128 characters, and greedy decoding has no dice. So the
-#   next character is a function of those 128. There are finitely many, so one day they repeat, and with them all that
-#   follows. Nothing ever leads out of a loop.
+#   next character is a function of those 128. There are finitely many texts of 128 characters. So one day one of them
+#   comes again, and with it all that follows. Nothing ever leads out of a loop.
 # - **It comes early.** The most likely continuation is a common phrase, and the most likely continuation of that is
 #   another common phrase. A few of them form a circle. Large models have learned to copy, and that makes it worse:
 #   the more often they have repeated a phrase, the more certain of it they are (Holtzman et al., 2019).
@@ -193,7 +194,7 @@ plt.show()
 # probability exceeds $u$. This is called the inverse transform, since it inverts the cumulative distribution.
 #
 # **Exercise 1.** Draw tokens at a temperature $T$. The probabilities are the softmax of the logits divided by $T$.
-# Return them, and the tokens for an array of uniform numbers.
+# Return a pair: the probabilities, and an array with one token for each uniform number in the array `u`.
 #
 # <details markdown><summary>Hint</summary>
 #
@@ -204,7 +205,7 @@ plt.show()
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def sample_reference(logits, temperature, u):
     scores = logits / temperature
     p = np.exp(scores - scores.max())
@@ -305,7 +306,7 @@ right.set(xlabel="temperature", ylabel="different runs of 5 characters (share)",
 plt.show()
 
 # %% [markdown]
-# Left: how surprised the model itself (at $T = 1$) is at the drawn text. At low temperatures it is much less
+# Left: how surprised the model itself (at $T = 1$) is at the text that was drawn. At low temperatures it is much less
 # surprised ({{ drawn_surprise[0]:.2f | ≤ 1.2 }} nats at $T = 0.2$) than at text that people wrote. So real text is
 # *not* the most likely text. It has surprises, and samples at $T = 1$ have about as many: {{ drawn_surprise[4]:.2f |
 # 1.7 ± 0.25 }} nats, where held-out text has {{ of_held_out.mean():.2f }}. This is no accident. Training makes the
@@ -334,7 +335,7 @@ plt.show()
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 def top_p_reference(probabilities, p):
     order = np.argsort(-probabilities)
     before = np.cumsum(probabilities[order]) - probabilities[order]
@@ -504,7 +505,7 @@ axes.set(xlabel="place of the letter in its word", ylabel="mean surprise (nats)"
 plt.show()
 
 # %% [markdown]
-# At the beginning of words. A first letter costs {{ by_place[0]:.1f | 2.6 ± 0.35 }} nats, a fifth one
+# They are at the beginning of words. A first letter costs {{ by_place[0]:.1f | 2.6 ± 0.35 }} nats, a fifth one
 # {{ by_place[4]:.1f | 1.3 ± 0.4 }}. What a word is about is decided at its beginning, and the rest mostly follows.
 # Such numbers are used to find strange passages, to compare two texts (which is likelier?), and to see whether a
 # model knew an answer. `SamplingParams(logprobs=0)` gives them for chosen tokens. They are always of the model's own
@@ -520,8 +521,8 @@ plt.show()
 # $$\text{without: } 1 + 2 + \dots + N = \tfrac{N (N + 1)}{2}, \qquad \text{with: } N$$
 #
 # For 512 tokens, that is {{ 512 * 513 // 2:, }} against 512. The cache has its price: two numbers (a key and a value)
-# for each layer, position and channel. Here is a larger model, untrained, since only the time matters.
-# `forward_hidden` takes what earlier calls have left in `past`.
+# for each layer, position and element of the width. Here is a larger model, untrained, since only the time matters.
+# `forward_hidden` takes the cached keys and values from `past`, and adds the new ones to it.
 
 # %%
 larger = mt.GPT(mt.GPTConfig(vocab_size=V, block_size=513, n_layer=4, n_head=4, n_embd=128, positions="rotary"))
@@ -566,7 +567,7 @@ assert with_cache[-1] < without[-1] / 2
 # On this machine ({{ processor_name() }}), a token at length 512 takes {{ 1e3 * without[-1]:.1f }} ms without a cache
 # and {{ 1e3 * with_cache[-1]:.2f }} ms with it. The cache of this model takes
 # {{ 2 * 4 * 512 * 128 * 4 / 2**20:.0f | 2 ± 0 }} MiB at 512 tokens in float32: $2 \cdot 4 \text{ layers} \cdot 512
-# \text{ positions} \cdot 128 \text{ channels} \cdot 4$ bytes. With many long texts at once it becomes larger than
+# \text{ positions} \cdot 128 \text{ elements} \cdot 4$ bytes. With many long texts at once it becomes larger than
 # the weights. That is one reason why many models let several heads share their keys.
 #
 # In minitrain you need not handle this: `session_for(model)` makes a *session* that keeps keys and values, and all
@@ -703,8 +704,8 @@ plt.show()
 # How can the *most likely* text be one that never occurs? Throw a coin that shows heads in 60 % of all throws, 100
 # times. The most likely of all sequences is 100 heads. Its probability is $0.6^{100} \approx 10^{-22}$. You will see
 # about 60 heads, always: no such sequence is as likely as 100 heads, but there are so many of them. Where a text has
-# to be *right* rather than typical, as in translation, a few beams help. For a story, the top of the mountain is the
-# wrong place to look.
+# to be *right* rather than typical, as in translation, a few beams help. For a story, do not look for the most likely
+# text.
 #
 # ## Speculative decoding: draft and check
 #
@@ -743,10 +744,10 @@ p = softmax(next_logits("in the st"))  # the model's distribution
 q = softmax(drafts[2].forward(start[None])[0][0, -1].astype(np.float64))  # the draft's
 
 # %% [markdown]
-# **How not to do it.** The draft drew a token from $q$. Keep it with the probability $p$ that the model gives it;
-# else draw one from $p$. It sounds fair. Try it 50,000 times, and ask a statistical test: its *p-value* says how
-# often numbers that really come from $p$ would be at least as far away from it. Below 0.001, do not believe that
-# they do.
+# **How not to do it.** Let $p$ be the model's distribution at a place, and $q$ the draft's. The draft drew a token $x$
+# from $q$. Keep it with the probability $p(x)$ that the model gives it; else draw one from $p$. It sounds fair. Try it
+# 50,000 times, and ask a statistical test: its *p-value* says how often draws that really come from $p$ would differ
+# from it at least as much. Below 0.001, do not believe that they come from $p$.
 
 
 # %%
@@ -768,18 +769,19 @@ unfair = np.where(chance < p[drafted], drafted, again)
 print(f"p-value {test(unfair):.1e}; of plain draws from p: {test(again):.2f}")
 
 # %% [markdown]
-# The result is not distributed as $p$: what both like comes too often. Leviathan et al. (2022) found the right rule.
-# Keep a drafted token $x$ with probability
+# The result is not distributed as $p$: tokens that are likely under both come too often. Leviathan et al. (2022) found
+# the right rule. Keep a drafted token $x$ with probability
 #
 # $$\min\left(1, \frac{p(x)}{q(x)}\right).$$
 #
-# Where the draft is too shy, all it drafts is kept. Where it is too keen, just so much is dropped that $p(x)$
-# remains. In place of a dropped token, draw one from what is still missing: the distribution proportional to
-# $\max(0, p - q)$.
+# Where the draft is too shy ($q < p$), all it drafts is kept. Where it is too keen ($q > p$), just so much is dropped
+# that $p(x)$ remains. In place of a dropped token, draw one from what is still missing: the distribution proportional
+# to $\max(0, p - q)$.
 #
-# **Exercise 3.** Write both, for all tokens at once.
+# **Exercise 3.** Write both, for all tokens at once: the array of probabilities of keeping each token, and the
+# distribution from which a dropped token is replaced.
 
-# %%
+# %% tags=["folded"]
 accepting = Exercise(
     "speculate",
     reference=lambda p, q: (np.minimum(1, p / q), np.maximum(0, p - q) / np.maximum(0, p - q).sum()),
@@ -839,8 +841,8 @@ plt.show()
 
 # %% [markdown]
 # The blue bars reach the red lines, the yellow ones do not. The p-value is now {{ test(fair):.2f | ≥ 0.001 }}; of the
-# wrong rule it was {{ test(unfair):.0e | ≤ 1e-6 }}. And it is exact, for every draft: token $v$ is drafted and kept
-# with probability $q(v) \min(1, p(v)/q(v)) = \min(p(v), q(v))$, and the replacement adds $\max(0, p(v) - q(v))$.
+# wrong rule it was {{ test(unfair):.0e | ≤ 1e-6 }}. And the rule is exact, for every draft: token $v$ is drafted and
+# kept with probability $q(v) \min(1, p(v)/q(v)) = \min(p(v), q(v))$, and the replacement adds $\max(0, p(v) - q(v))$.
 # Together that is $p(v)$.
 #
 # A bad draft costs only speed. A token is kept with probability $\alpha = \sum_v \min(p(v), q(v))$. If that were the

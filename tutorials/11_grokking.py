@@ -5,7 +5,7 @@
 #
 # - train a network that first learns by heart and understands much later, and tell the two apart;
 # - say what weight decay has to do with it;
-# - find an algorithm in weights, with a Fourier transform;
+# - find an algorithm in weights, with sums of sines and cosines (a Fourier transform);
 # - prove by ablation that the network uses it, and see it grow before the accuracy shows anything.
 #
 # You need notebooks 7 and 8, and sine and cosine. It takes about 50 minutes.
@@ -20,6 +20,7 @@ from minitrain.training import train_step
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 
 # %% [markdown]
 # ## The task
@@ -47,12 +48,12 @@ plt.show()
 
 # %% [markdown]
 # You see stripes and fill the gaps at once. The network sees rows of a list in random order, with names for numbers. It
-# could learn the list by heart: 480 entries are little for tens of thousands of weights, and nothing in the loss
-# forbids it. What will it do with the equations that it has not seen?
+# could learn the list by heart: 480 entries are few for tens of thousands of weights, and nothing in the loss forbids
+# it. What will it do with the equations that it has not seen?
 #
-# Be careful with that question. Of half of the unseen equations the mirror image $b + a$ was seen. Whoever has noticed
-# no more than $a + b = b + a$ gets these right. So we measure two kinds apart: *mirrored* ones, and *new* ones, neither
-# of whose forms was seen.
+# Be careful with that question. About half of the unseen equations $a + b$ have a mirror image $b + a$ that was seen.
+# Whoever has noticed no more than $a + b = b + a$ gets these right. So we measure two kinds apart: *mirrored*
+# equations, and *new* ones, of which neither form was seen.
 
 # %%
 mirror = np.isin(b * p + a, seen)  # of each equation: was its mirror image seen?
@@ -62,7 +63,8 @@ print({kind: len(rows) for kind, rows in kinds.items()})
 
 # %% [markdown]
 # The model is a GPT with one block. Only the last position has a target (-100 means: none). Every step sees the whole
-# list. The learning rate falls to 0 in the last third, so that the end does not depend on the last step.
+# list. The learning rate falls to 0 in the last third, so that the result does not depend on where exactly we stop.
+# The weight decay is large, 3: you will see why.
 
 
 # %%
@@ -131,7 +133,7 @@ at_that_time = list(log["step"]).index(turned)
 # At step {{ by_heart }} the network knows the list. By step {{ turned }} it has noticed that $a + b = b + a$, for it
 # gets the mirrored ones right. Of the new ones it knows {{ log["new"][at_that_time]:.0% | ≤ 0.25 }} then. Its loss on
 # them is {{ log["loss of new"][at_that_time]:.1f | ≥ 3.5 }}, *above* that of guessing, {{ np.log(p):.1f }}: it is sure
-# of wrong answers. Most people would stop here and call it overfitting. Go on, and at step {{ understood }},
+# of wrong answers. Many would stop here and call it overfitting. Go on, and at step {{ understood }},
 # {{ understood / by_heart:.0f | ≥ 3 }} times as late as the list, it knows nearly all. This is *grokking* (Power et
 # al., 2022, arXiv:2201.02177). In all that time the training accuracy had nothing more to say. What has changed?
 #
@@ -162,10 +164,10 @@ longest, shortest = log["length"][log["step"] <= understood].max(), log["length"
 # Without decay it ends at {{ free["new"][-1]:.0% | ≤ 0.4 }} of the new ones. It has solved its task, its gradient is
 # nearly zero, and little moves it any more. With decay, the length of all matrices first grows to
 # {{ longest:.1f | 8 ± 2 }} while it learns the list, and later falls to {{ shortest:.1f | ≤ 6 }}. It still knows the
-# list, but with smaller and smaller weights. A rule needs less than 480 exceptions. So weight decay favours whatever
-# gives the same answers with smaller weights. That is the picture of Liu et al. (arXiv:2210.01117) and Varma et al.
-# (arXiv:2309.02390). It is not the whole truth: grokking has been seen without weight decay, too (Kumar et al.,
-# arXiv:2310.06110).
+# list, but with smaller and smaller weights. A rule needs smaller weights than 480 entries by heart, and weight decay
+# favours whatever gives the same answers with smaller weights. That is the explanation of Liu et al.
+# (arXiv:2210.01117) and Varma et al. (arXiv:2309.02390). It is not the whole truth: grokking has been seen without
+# weight decay, too (Kumar et al., arXiv:2310.06110).
 #
 # ## Which rule?
 #
@@ -177,9 +179,12 @@ longest, shortest = log["length"][log["step"] <= understood].max(), log["length"
 #
 # $$P_k = \Big|\sum_a \cos\tfrac{2\pi k a}{p}\, E_a\Big|^2 + \Big|\sum_a \sin\tfrac{2\pi k a}{p}\, E_a\Big|^2$$
 #
-# where $E_a$ is row $a$ of the table (p, C). Return the *shares*, which sum to 1, as an array of $(p - 1) / 2$ numbers.
+# where $E_a$ is row $a$ of the table (p, C), and $p$ is the number of its rows. The inner sums are vectors of width
+# $C$, and together they are the *discrete Fourier transform* of the table. Return the *shares*: the powers divided by
+# their sum, an array of $(p - 1) / 2$ numbers.
 
-# %%
+
+# %% tags=["folded"]
 def reference_shares(table):
     power = (abs(np.fft.rfft(table, axis=0)) ** 2).sum(axis=1)[1:]
     return power / power.sum()
@@ -190,7 +195,7 @@ shares = Exercise(
     reference=reference_shares,
     inputs={"table": (11, 6)},
     hints=[
-        "The inner sums are vectors of width C. |v|² is the sum of squares of a vector.",
+        "|v|² is the sum of the squares of a vector. In the function, p is len(table).",
         "np.cos(2 * np.pi * k * np.arange(p) / p) @ table is the first inner sum.",
         "Collect the powers in a list, make it an array, and divide by its sum.",
     ],
@@ -198,6 +203,8 @@ shares = Exercise(
         "are asked for": "Frequencies go from 1 to (p - 1) / 2, both included.",
         "the shape is": "One number for each k from 1 to (p - 1) / 2, both included.",
         "times that": "Shares sum to 1: divide by the sum of all powers.",
+        "matmul": "p is the number of rows of this table, len(table), not the 31 of the task.",
+        "element (2,) is 0.14": "Frequencies begin with 1. At 0 the wave is constant.",
         "Result 0": "Both waves count, cosine and sine, and the length of a vector is squared.",
     },
 )
@@ -231,6 +238,13 @@ def cosine_alone(table):
     return power / power.sum()
 
 
+def from_zero(table):
+    power = (abs(np.fft.rfft(table, axis=0)) ** 2).sum(axis=1)[:-1]
+    return power / power.sum()
+
+
+shares.expect(from_zero, "begin with 1")
+shares.expect(lambda table: np.ones(31) @ table, "not the 31 of the task")
 shares.expect(cosine_alone, "Both waves count")
 shares.expect(lambda table: reference_shares(table) * 100, "divide by the sum")
 shares.expect(lambda table: reference_shares(table)[:-1], "both included")
@@ -276,9 +290,9 @@ for axes, k in zip(np.atleast_1d(all_axes), strongest, strict=True):
 plt.show()
 
 # %% [markdown]
-# A circle with 31 numbers on it: a clock face. With frequency $k$, the number $a$ stands at the angle $2\pi k a / p$,
-# so its neighbours on the circle are those that are $k^{-1}$ away modulo 31. The network was given names, and has
-# arranged them as numbers modulo 31, {{ len(key) }} times.
+# A circle with 31 numbers on it: a clock face. With frequency $k$, the number $a$ stands near the angle $2\pi k a / p$.
+# So the steps from one place to the next are not 1: with $k = 2$, the circle reads 0, 16, 1, 17, 2 and so on. The
+# network was given names, and has arranged them as numbers modulo 31, {{ len(key) }} times.
 #
 # ## How to add with clocks
 #
@@ -296,7 +310,7 @@ plt.show()
 # **Exercise 2.** Is one frequency enough? Write this sum for a list of frequencies. Return an array (p,) with the value
 # for each $d = a + b - c$, from 0 to $p - 1$.
 
-# %%
+# %% tags=["folded"]
 clock = Exercise(
     "clock",
     reference=lambda p, frequencies: sum(np.cos(2 * np.pi * k * np.arange(p) / p) for k in frequencies),
@@ -360,7 +374,8 @@ right.set(xlabel="d = a + b - c", ylabel="mean logit of the network", title="The
 plt.show()
 
 # %% [markdown]
-# With one clock, the neighbours on the circle score nearly as high as the right answer: a margin of
+# With one clock, the neighbours on the circle score nearly as high as the right answer. The *margin*, the distance from
+# the highest score to the second, is
 # {{ 1 - np.sort(clock_logits(p, strongest[:1]))[-2]:.2f | ≤ 0.05 }}, which a little noise destroys. Several clocks
 # agree at $d = 0$ alone, and the margin grows. The network's curve has the same shape. A single function of $a + b - c$
 # explains {{ explained:.0% | ≥ 0.8 }} of the variance of all {{ logits.size:, }} logits.
@@ -377,7 +392,8 @@ plt.show()
 #
 # Return the mean over all rows plus these parts.
 
-# %%
+
+# %% tags=["folded"]
 def reference_keep(table, frequencies):
     waves = np.fft.rfft(table, axis=0)
     waves[[k for k in range(1, len(waves)) if k not in frequencies]] = 0
@@ -491,7 +507,7 @@ plt.show()
 # chance, {{ growth[list(log["step"]).index(worst)]:.0% }} at step {{ worst }},
 # {{ growth[list(log["step"]).index(jump)]:.0% }} at step {{ jump }} and {{ growth[-1]:.0% }} at the end. Part of the
 # growth comes *after* the jump: the rule is there, and decay clears away what is left of the list. Nanda et al. call
-# such quantities *progress measures*. If you know what to measure, it is less of a jump.
+# such quantities *progress measures*. If you know what to measure, the change is less sudden.
 #
 # The answer is formed at the last position, which needs both numbers. How does attention bring them there?
 

@@ -9,8 +9,9 @@
 # - explain why a matrix product works on blocks;
 # - say what 16-bit numbers lose, what must stay in 32 bits, and why losses are scaled.
 #
-# You need [normalisation](04_normalisation.md) and some patience with bytes. It takes about 60 minutes. All times are
-# measured while the notebook runs. They belong to the processor named below, and to what else it had to do.
+# You need [normalisation](04_normalisation.md), the last part of [attention](05_attention.md), and some patience with
+# bytes. It takes about 60 minutes. All times are measured while the notebook runs. They belong to the processor named
+# below, and to what else it had to do.
 
 
 # %%
@@ -29,6 +30,7 @@ from minitrain.backend.info import processor_name
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"
+plt.rcParams["figure.constrained_layout.use"] = True  # room for every label
 rng = np.random.default_rng(0)
 threads = numba.get_num_threads()
 one = threadpool_limits(1, "blas")  # NumPy's products by one thread, as all else until we come to threads
@@ -38,10 +40,11 @@ print(f"{processor_name()}, {threads} threads")
 # %% [markdown]
 # ## What can this machine do?
 #
-# A processor does two things: it computes, and it moves numbers between memory and its registers. Both have a limit.
-# Measure them, for one thread. For the *bandwidth*, copy an array that is larger than the caches: each byte is read
-# once and written once. For the *peak*, multiply two large matrices: $2n^3$ operations on $3n^2$ numbers. Programs
-# like that are written by people who do nothing else.
+# A processor does two things: it computes, and it moves numbers between memory and its *registers*, the few places in
+# which it computes. On the way lie *caches*: small, fast memories that keep what was used last. Both things have a
+# limit. Measure it, for one *thread*, that is, one core at work. For the *bandwidth*, copy an array that is larger than
+# the caches: each byte is read once and written once. For the *peak*, multiply two large matrices: $2n^3$ operations on
+# $3n^2$ numbers. NumPy calls a library for that, which experts have tuned for years.
 #
 # We take the time that the processor spent on *our* thread (`time.thread_time`). So it counts less what else the
 # machine does.
@@ -85,7 +88,7 @@ assert peak > 2 and bandwidth > 0.5
 # $$\min(\text{peak}, \; I \cdot \text{bandwidth})$$
 #
 # operations in a second. Drawn on logarithmic axes, this is a slope and a flat top, a *roofline* (Williams, Waterman
-# and Patterson, 2009). We shall draw it, with our programs below it.
+# and Patterson, 2009). They meet at the *ridge*. We shall draw it, with our programs below it.
 #
 # ## One operation, from slow to fast
 #
@@ -131,7 +134,7 @@ assert np.allclose(layer_norm_python(few, weight_list), layer_norm_numpy(x[:16],
 
 # %% [markdown]
 # Python spends its time on finding out what to do: each number is an object, and each operation looks its type up.
-# NumPy finds out once for an array. That is a factor of {{ nanoseconds["Python loops"] / nanoseconds["NumPy"]:.0f }}.
+# NumPy looks once for a whole array. That is a factor of {{ nanoseconds["Python loops"] / nanoseconds["NumPy"]:.0f }}.
 # Yet it takes {{ nanoseconds["NumPy"] / limit:.0f }} times as long as copying. Why?
 #
 # ## Count the bytes
@@ -154,9 +157,9 @@ assert np.allclose(layer_norm_python(few, weight_list), layer_norm_numpy(x[:16],
 #
 # **Exercise 1.** `x` and `y` are arrays of $n$ float32 numbers. How many bytes does NumPy move for
 # `np.sqrt(x * x + y * y)`? And how many would a loop move that computes everything for one element, then for the
-# next?
+# next? Return both numbers, as a tuple.
 
-# %%
+# %% tags=["folded"]
 counting = Exercise(
     "bytes_moved",
     reference=lambda n: (36 * n, 12 * n),
@@ -167,10 +170,13 @@ counting = Exercise(
         "9 passes of 4 n bytes; the loop reads x and y and writes the result.",
     ],
     advice={
+        "is 32000,": "Four steps. Count the reads and writes of each once more: one of them reads two arrays.",
+        "are 2 times": "A float32 has 4 bytes, not 8.",
         "is 9000,": "These are numbers. Each float32 has 4 bytes.",
         "is 44000,": "x * x reads x once: the second time it is in a cache.",
         "is 20000,": "Results are written, too.",
         "is 28000,": "A sum of two arrays reads both.",
+        "is 8000,": "The result is written, too: three passes.",
         "is 12000, and the reference has 36000": "NumPy sees one operation at a time: each step makes an array.",
     },
 )
@@ -194,6 +200,9 @@ counting.check(bytes_moved)
 # %% tags=["hidden"]
 counting.expect(lambda n: (9 * n, 3 * n), "Each float32 has 4 bytes")
 counting.expect(lambda n: (20 * n, 8 * n), "Results are written")
+counting.expect(lambda n: (32 * n, 12 * n), "one of them reads two")
+counting.expect(lambda n: (36 * n, 8 * n), "three passes")
+counting.expect(lambda n: (72 * n, 24 * n), "not 8")
 counting.expect(lambda n: (44 * n, 20 * n), "x once")
 counting.expect(lambda n: (12 * n, 12 * n), "each step makes an array")
 counting.expect(lambda n: None, "not written yet")
@@ -232,8 +241,8 @@ for name, value in nanoseconds.items():
 # %% [markdown]
 # ## A loop that is compiled
 #
-# To *fuse* is to do all steps for a piece while it is in a register or in the nearest cache. That needs a loop, and
-# so a compiler. numba compiles a Python function when it is called for the first time.
+# To *fuse* is to do all steps for a piece while it is in a register or in the nearest cache. That needs a loop, and a
+# loop in Python is slow. So it needs a compiler. numba compiles a Python function when it is called for the first time.
 
 
 # %%
@@ -286,7 +295,7 @@ assert np.allclose(out[:64], layer_norm_numpy(x[:64], weight), atol=1e-4)
 # right. The compiler must keep it, so each addition waits for the one before, some four cycles long.
 #
 # `fastmath` gives permission. `reassoc` allows another order; `contract` allows a multiplication and an addition in
-# one instruction, with one rounding; `nsz` makes no difference between 0 and -0.
+# one instruction, with one rounding; `nsz` allows it to confuse 0 and -0.
 
 # %%
 allowed = {"reassoc", "contract", "nsz"}
@@ -439,7 +448,7 @@ print(f"apart: {values.size - counts.sum()} are lost")
 assert np.array_equal(counts.sum(axis=0), truth)
 
 # %% [markdown]
-# `counts[v] += 1` is three steps: read, add, write. Two threads can do them at the same time:
+# `counts[values[i]] += 1` is three steps: read, add, write. Two threads can do them at the same time:
 #
 # | thread 1 | thread 2 | in memory |
 # |---|---|---|
@@ -461,9 +470,12 @@ assert np.array_equal(counts.sum(axis=0), truth)
 #
 # Yes: keep $m$ and $s$ of what was seen so far. When a block brings a larger maximum, all old terms are too large by
 # the same factor. Milakov and Gimelshein (2018) found this, and FlashAttention is built on it: the scores of
-# attention never exist all at once.
+# attention never exist all at once. In [notebook 5](05_attention.md) you did it for many queries; here is the core of
+# it, for one row.
 #
-# **Exercise 2.** Write one step. Given $m$ and $s$ of what came before, and a new block, return the new $m$ and $s$.
+# **Exercise 2.** Write one step. Given the numbers $m$ and $s$ of what came before, and a new block, an array, return
+# the new $m$ and $s$. It is tried on two blocks: result 0 is that of a block with a new maximum, result 1 that of a
+# block without.
 #
 # <details markdown><summary>Hint</summary>
 #
@@ -474,6 +486,17 @@ assert np.array_equal(counts.sum(axis=0), truth)
 
 
 # %%
+def for_two_blocks(step):
+    """The step from the same m and s, with a block that has a new maximum and with one that has none."""
+
+    def both(m, s, high, low):
+        results = step(m, s, high), step(m, s, low)
+        return None if results[0] is None else results
+
+    return both
+
+
+# %% tags=["folded"]
 def online_reference(m, s, block):
     largest = max(m, block.max())
     return largest, s * np.exp(m - largest) + np.exp(block - largest).sum()
@@ -481,20 +504,23 @@ def online_reference(m, s, block):
 
 online = Exercise(
     "online",
-    reference=online_reference,
-    inputs={"m": 1.0, "s": 3.0, "block": np.array([0.5, 2.0, -1.0, 1.5])},
+    reference=for_two_blocks(online_reference),
+    inputs={"m": 1.0, "s": 3.0, "high": np.array([0.5, 2.0, -1.0, 1.5]), "low": np.array([0.5, -1.0])},
     hints=[
         "First the new maximum, of the old one and of all numbers in the block.",
         "Then correct the old sum, and add the new terms.",
         "s * np.exp(m - largest) + np.exp(block - largest).sum()",
     ],
     advice={
-        "Result 0: the shape": "The maximum is one number: block.max(), not block.",
-        "Result 0: element () is 2.5": "The maximum is the larger one, not a sum.",
-        "Result 1: element () is 4.87": "The old sum was for the old maximum. Correct it by a factor.",
-        "Result 1: element () is 10.0": "The factor should make the old sum smaller when the maximum grows.",
-        "Result 1: element () is 6.": "The new terms are for the new maximum, too.",
-        "Result 1: element () is 1.8": "The old sum must stay in it.",
+        "Result 0: the shape": "Return two numbers, m and s. The maximum is one number: block.max(), not block.",
+        "Result 0: element (1,) is 4.87": "The old sum was for the old maximum. Correct it by a factor.",
+        "Result 0: element (1,) is 10.0": "The factor should make the old sum smaller when the maximum grows.",
+        "Result 0: element (1,) is 6.": "The new terms are for the new maximum, too.",
+        "Result 0: element (1,) is 1.8": "The old sum must stay in it.",
+        "Result 0: element (1,) is 1.79": "The correction is for the old sum alone, not for the new terms.",
+        "Result 0": "The new maximum is the larger one of m and block.max(). The new sum is the old one times a "
+        "factor, plus the new terms, e to the power x - maximum.",
+        "Result 1": "A block may have only small numbers. Then the old maximum is the new one.",
     },
 )
 
@@ -503,7 +529,7 @@ online = Exercise(
 def online_step(m, s, block): ...  # your turn: the new m and s
 
 
-online.check(online_step)
+online.check(for_two_blocks(online_step))
 
 
 # %% tags=["solution"]
@@ -512,14 +538,26 @@ def online_step(m, s, block):
     return largest, s * np.exp(m - largest) + np.exp(block - largest).sum()
 
 
-online.check(online_step)
+online.check(for_two_blocks(online_step))
+
 
 # %% tags=["hidden"]
-online.expect(lambda m, s, b: (2.0, s + np.exp(b - 2).sum()), "Correct it by a factor")
-online.expect(lambda m, s, b: (2.0, s * np.exp(2 - m) + np.exp(b - 2).sum()), "smaller when the maximum grows")
-online.expect(lambda m, s, b: (2.0, s * np.exp(m - 2) + np.exp(b - m).sum()), "for the new maximum, too")
-online.expect(lambda m, s, b: (2.0, np.exp(b - 2).sum()), "must stay in it")
-online.expect(lambda m, s, b: None, "not written yet")
+def wrong_step(factor=lambda m, new: np.exp(m - new), base=max, new=max):
+    def step(m, s, block):
+        largest = new(m, block.max())
+        return largest, s * factor(m, largest) + np.exp(block - base(m, largest)).sum()
+
+    return for_two_blocks(step)
+
+
+online.expect(wrong_step(factor=lambda m, new: 1), "Correct it by a factor")
+online.expect(wrong_step(factor=lambda m, new: np.exp(new - m)), "smaller when the maximum grows")
+online.expect(wrong_step(base=min), "for the new maximum, too")
+online.expect(wrong_step(factor=lambda m, new: 0), "must stay in it")
+online.expect(wrong_step(new=lambda m, highest: highest), "only small numbers")
+online.expect(wrong_step(new=lambda m, highest: m + highest), "the larger one")
+online.expect(for_two_blocks(lambda m, s, block: block), "one number")
+online.expect(for_two_blocks(lambda m, s, block: None), "not written yet")
 
 # %%
 row = 400 * rng.standard_normal(50_000)  # exp(row) overflows
@@ -535,7 +573,7 @@ assert abs(m + np.log(s) - in_two_passes) < 1e-6
 # %% [markdown]
 # ## A matrix product in blocks
 #
-# The product of two $n \times n$ matrices has $2n^3$ operations on $3n^2$ numbers. It should be limited by
+# The product $C = A B$ of two $n \times n$ matrices has $2n^3$ operations on $3n^2$ numbers. It should be limited by
 # arithmetic. The textbook's three loops are not. The innermost one goes *down a column* of $B$. Rows lie one after
 # the other in memory, so each step jumps by a whole row. Memory comes in lines of 64 bytes, and of each line one
 # number is used.
@@ -768,7 +806,7 @@ for power in (7, 8, 9):
 # </details>
 
 
-# %%
+# %% tags=["folded"]
 numbers = np.r_[1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), 0.7 * rng.standard_normal(40).clip(-1, 1)].astype(np.float32)
 rounding = Exercise(
     "round_to_bfloat16",
@@ -782,6 +820,7 @@ rounding = Exercise(
     advice={
         "(1,) is 1.00781": "This cuts the lower half off. The nearest number is sometimes the next one.",
         "(0,) is 1.00781": "1 + 2^-8 is a tie between 1 and 1 + 2^-7. It goes to the even one, whose last bit is 0.",
+        "element (1,) is 0,": "Mind the brackets: + comes before &. Add ((bits >> 16) & 1).",
         "(0,) is 1.00391": "float16 has 11 significant bits. bfloat16 is the upper half of a float32, with 8.",
         "e+09": "These are the bits, as an integer. .view(np.float32) reads them as floats again.",
     },
@@ -918,7 +957,7 @@ lost = {scale: np.mean((gradient * np.float32(scale)).astype(np.float16) == 0) f
 #
 # ## Questions
 #
-# 1. Where do attention with a long text, generating one token, and a dropout stand on the roofline?
+# 1. Where do attention with a long text, the generation of one token, and dropout stand on the roofline?
 # 2. A kernel's plain store reads the line before it writes to it. What does this do to the best time of layer norm,
 #    compared with a copy that does not?
 # 3. With `reassoc`, the sum of a row may have other last bits on another processor. Why is that no race? What would

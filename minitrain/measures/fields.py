@@ -44,12 +44,8 @@ def targets_of(batch: Any) -> Array:
 
 
 def lengths_of(batch: Any) -> Any:
-    """The lengths of a padded batch: an attribute, a key, or what follows in a plain tuple; ``None`` if it has none."""
-    if isinstance(batch, Mapping):
-        return batch.get("lengths")
-    if isinstance(batch, tuple | list) and not hasattr(batch, "_fields"):
-        return batch[2] if len(batch) > 2 else None
-    return getattr(batch, "lengths", None)
+    """The lengths of a padded batch, an attribute or a key; ``None`` if it has none."""
+    return batch.get("lengths") if isinstance(batch, Mapping) else getattr(batch, "lengths", None)
 
 
 def field_of(batch: Any, name: str) -> Any:

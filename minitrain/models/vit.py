@@ -13,8 +13,8 @@ from ..errors import ConfigError, ShapeError
 from ..nn.attention.positions import LearnedPositions, LearnedPositionsCache
 from ..nn.core.init import normal
 from ..nn.core.parameter import Parameter
-from ..nn.layers.conv_stem import ConvStem, ConvStemCache
-from ..nn.layers.patch_embedding import PatchEmbedding, PatchEmbeddingCache
+from ..nn.layers.conv_stem import ConvStem
+from ..nn.layers.patch_embedding import PatchEmbedding
 from ..ops.contract.sums import sum_over
 from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.sequences.concat import ConcatCache, concat_backward, concat_forward
@@ -70,7 +70,7 @@ class ViTConfig(ClassifierConfig):
 class ViTEmbedCache(NamedTuple):
     """Saved for the backward of the embedding."""
 
-    patches: PatchEmbeddingCache | ConvStemCache
+    patches: Any  # PatchEmbeddingCache or ConvStemCache
     joined: ConcatCache | None  # None without a class token
     positions: LearnedPositionsCache
     dropout: DropoutCache

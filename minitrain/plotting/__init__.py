@@ -11,3 +11,4 @@ from .curves import plot_loss as plot_loss
 from .curves import smooth as smooth
 from .evaluation import plot_confusion as plot_confusion
 from .evaluation import plot_reliability as plot_reliability
+from .gallery import plot_gallery as plot_gallery

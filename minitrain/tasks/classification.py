@@ -81,7 +81,6 @@ class Classification(Task):
 
     def prepare(self, config: TaskSettings, processor: Processor | None = None) -> Prepared:
         """The samples, and the classes of the training data."""
-        check_there(config.data)
         records = _records(config)
         processor = processor or build_processor(config.data, records.train)
         if processor.kind != config.data.name:
@@ -184,10 +183,8 @@ class Classification(Task):
             place = int(samples.rows[row])
             text = samples.records.without_image(place).get("text") or samples.records.place(place)
             best = int(shares.argmax())
-            lines.append(
-                f"{one_line(str(text))[:60]}: {short(names[int(samples.targets[row])])}, taken for {short(names[best])} "
-                f"({100 * shares[best]:.1f} %)"
-            )
+            right, taken = short(names[int(samples.targets[row])]), short(names[best])
+            lines.append(f"{one_line(str(text))[:60]}: {right}, taken for {taken} ({100 * shares[best]:.1f} %)")
         return "\n".join(lines)
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,10 @@ class Exercise:
 
     def _values(self) -> dict[str, Any]:
         rng = np.random.default_rng(self.seed)
-        return {name: rng.standard_normal(given) if _is_shape(given) else given for name, given in self.inputs.items()}
+        return {  # copies: an answer that writes to its inputs must not change the next check
+            name: rng.standard_normal(given) if _is_shape(given) else _copy(given)
+            for name, given in self.inputs.items()
+        }
 
     def _judge_backward(self, answer: Callable[..., Any]) -> tuple[bool, str]:
         assert self.forward is not None
@@ -127,6 +131,10 @@ class Exercise:
 
     def _advice(self, findings: str) -> str | None:
         return next((text for words, text in self.advice.items() if words in findings), None)
+
+
+def _copy(given: Any) -> Any:
+    return copy.deepcopy(given) if isinstance(given, np.ndarray | list | dict) else given
 
 
 def _is_shape(given: Any) -> bool:

@@ -14,11 +14,11 @@ pytest.importorskip("jupytext")
 pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools.tutorials.numbers import Number, filled, lies_within, numbers, question
-from tools.tutorials.page import folded, is_folded
-from tools.tutorials.publish import published
+from tools.tutorials.page import folded, is_folded, write_page
+from tools.tutorials.publish import for_download, published
 from tools.tutorials.run import check_exercises, check_streams, run
 from tools.tutorials.source import TutorialError, chosen, read, sources
 
@@ -32,7 +32,7 @@ print(total)
 # %% [markdown]
 # Two and three are {{ total:.1f | 5 ± 0.1 }}, which is {{ total / 10:.0% | ≥ 0.5 }} of ten.
 
-# %%
+# %% tags=["folded"]
 from minitrain.tutorials import Exercise
 
 same = Exercise("same", reference=lambda x: x, inputs={"x": (2,)})
@@ -95,6 +95,40 @@ def test_folded_code_is_in_both_editions_and_opens_on_a_click():
     assert is_folded(cell)
     assert folded(cell).startswith('??? note "Code"')
     assert not is_folded(new_code_cell("open = 1"))
+
+
+def test_a_picture_under_a_fold_is_refused():
+    picture = new_output("display_data", data={"image/png": "", "text/plain": "a figure"})
+    with pytest.raises(TutorialError, match=r"'draw\(\)' shows a picture"):
+        folded(new_code_cell("draw()", metadata={"tags": ["folded"]}, outputs=[picture]))
+
+
+def test_a_page_keeps_no_pictures_of_an_earlier_run(tmp_path):
+    picture = new_output("display_data", data={"image/png": "AAAA", "text/plain": "a figure"})
+    for cells in (3, 1):
+        drawn = [new_code_cell("draw()", outputs=[picture]) for _ in range(cells)]
+        write_page(new_notebook(cells=[new_markdown_cell("# 1. A test"), *drawn]), "01_test", tmp_path)
+        assert len(list((tmp_path / "01_test_files").iterdir())) == cells
+    assert "01_test_files/" in (tmp_path / "01_test.md").read_text(encoding="utf-8")
+
+
+def test_an_exercise_in_sight_of_the_reader_is_refused(notebook):
+    with pytest.raises(TutorialError, match="has its answer in it"):
+        read(notebook(WHOLE.replace(' tags=["folded"]', "")))
+    hints = folded(next(cell for cell in read(notebook(WHOLE)).cells if "folded" in cell.metadata.get("tags", ())))
+    assert hints.startswith('??? note "How it is checked')
+
+
+def test_a_downloaded_notebook_has_no_link_to_a_page_that_is_not_there():
+    text = "# 1. A test\n\nRead [the\nlinear layer](../ops/linear.md), [paper](https://x.org/a.md), [next](02_more.md)."
+    page = new_notebook(cells=[new_markdown_cell(text)])
+    (cell,) = for_download(page).cells
+    assert (
+        "Read the\nlinear layer (`docs/ops/linear.md`), [paper](https://x.org/a.md), [next](02_more.ipynb)."
+        in cell.source
+    )
+    assert cell.source.startswith("# 1. A test\n\nWhat it needs: `pip install minitrain")
+    assert page.cells[0].source == text  # the page keeps its links
 
 
 def test_parts_of_a_number():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, DataError
-from minitrain.measures import Accuracy, ConfusionMatrix, TopK, accuracy, class_scores
+from minitrain.measures import Accuracy, ConfusionMatrix, MacroF1, TopK, accuracy, class_scores
 from minitrain.measures.accuracy import rank
 from tests.helpers.measured import classified, value_of
 
@@ -54,7 +54,7 @@ def test_confusion_and_scores_by_counting(seed: int, shape: Any) -> None:
         for j in range(4):
             assert matrix[i, j] == pairs.count((i, j))
     if not pairs:
-        assert measure.value(sums) == {}
+        assert measure.value(sums) == MacroF1(4).value(sums) == {}
         return
     found, expected = measure.value(sums), {}
     for i, name in enumerate("abcd"):
@@ -66,6 +66,10 @@ def test_confusion_and_scores_by_counting(seed: int, shape: Any) -> None:
     for k, score in enumerate(("precision", "recall", "f1")):
         present = [values[k] for values in expected.values() if values[4]]
         assert found[f"{score}_macro"] == pytest.approx(np.mean(present))
+        if score == "f1":
+            macro = MacroF1(["a", "b", "c", "d"])
+            assert macro.value(sums) == {"": found["f1_macro"]}
+            assert MacroF1(**macro.settings()).names == list("abcd")
         weighted = sum(values[k] * values[3] for values in expected.values()) / len(pairs)
         assert found[f"{score}_weighted"] == pytest.approx(weighted)
         assert found[f"{score}_micro"] == found["accuracy"] == sum(t == p for t, p in pairs) / len(pairs)

@@ -12,7 +12,7 @@ from minitrain.errors import DataError
 from minitrain.files import FileError
 from minitrain.measures import Calibration
 from minitrain.plotting import evaluation as plots
-from minitrain.plotting import plot_confusion, plot_reliability
+from minitrain.plotting import gallery, plot_confusion, plot_gallery, plot_reliability
 
 
 @pytest.fixture
@@ -97,3 +97,20 @@ def test_without_predictions_there_is_nothing_to_draw() -> None:
 )
 def test_large_counts_are_short(count: float, text: str) -> None:
     assert plots._short(count) == text
+
+
+def test_a_gallery_of_grey_and_coloured_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of classes are shown as they are, formulas and long lines too."""
+    images = [np.zeros((1 + 2 * (i % 2), 4 + i, 5), np.uint8) for i in range(8)]
+    captions = ["$x", *["a"] * 6, "y" * 100 + "\nz"]
+    plot_gallery(images, captions, tmp_path / "gallery.png", title="Worst")
+    assert (tmp_path / "gallery.png").stat().st_size > 1000
+    figures: list[Any] = []
+    monkeypatch.setattr(gallery, "save_figure", lambda figure, path: figures.append(figure))
+    plot_gallery(images, captions, "x")
+    axes = figures[0].axes
+    assert [one.get_xlabel() for one in axes] == [r"\$x", *["a"] * 6, "y" * 60 + "\nz"]
+    assert [one.images[0].get_array().shape for one in axes[:2]] == [(4, 5), (5, 5, 3)]
+    for wrong in ([], captions[:3]):
+        with pytest.raises(DataError, match="needs images with a caption each; there are"):
+            plot_gallery(images if wrong else [], wrong, "x")

@@ -137,6 +137,19 @@ def test_the_answer_cannot_change_what_the_reference_sees():
     assert not Exercise("same", reference=lambda x: x, inputs={"x": (2, 2)}).check(answer).passed
 
 
+def test_an_answer_that_writes_to_a_given_array_cannot_change_the_next_check():
+    given = np.array([3.0, 1.0, 2.0])
+    exercise = Exercise("sorted", reference=np.sort, inputs={"x": given})
+
+    def in_place(x):
+        x.sort()
+        return x
+
+    assert exercise.check(in_place).passed
+    assert not exercise.check(lambda x: x).passed
+    np.testing.assert_array_equal(given, [3, 1, 2])
+
+
 def test_the_line_of_the_mistake_is_shown():
     def answer(x):
         return undefined_name + x  # noqa: F821

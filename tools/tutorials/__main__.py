@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 
 from .page import write_page
-from .publish import published
+from .publish import for_download, published
 from .run import BUDGET, run
 from .source import OUT, TutorialError, chosen
 
@@ -34,13 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     for path in paths:
         try:
             done = run(path)
+            notebook = published(done.notebook, solutions=not options.without_solutions)
+            write_page(notebook, path.stem, options.out)
         except TutorialError as error:
             print(f"{path.stem}: FAILED\n{error}", file=sys.stderr)
             failed += 1
             continue
-        notebook = published(done.notebook, solutions=not options.without_solutions)
-        nbformat.write(notebook, options.out / f"{path.stem}.ipynb")
-        write_page(notebook, path.stem, options.out)
+        nbformat.write(for_download(notebook), options.out / f"{path.stem}.ipynb")
         slow = f" (more than {BUDGET:.0f} s: too slow, unless the machine is busy)" if done.seconds > BUDGET else ""
         print(f"{path.stem}: {done.seconds:.0f} s, exercises: {done.exercises}{slow}", flush=True)
     return 1 if failed else 0

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
-from .source import tags
+from .publish import INSTALL
+from .source import TutorialError, first_line, sets_an_exercise, tags
 
-DOWNLOAD = "[Download this notebook]({name}.ipynb) and run it: `pip install minitrain jupyterlab scikit-learn`.\n"
+DOWNLOAD = f"[Download this notebook]({{name}}.ipynb) and run it: {INSTALL}.\n"
 
 
 def write_page(notebook: Any, name: str, folder: Path) -> None:
-    """Write ``NAME.md`` and ``NAME_files/``.
+    """Write ``NAME.md`` and ``NAME_files/``, without the pictures of an earlier run.
 
     Args:
         notebook: a published one.
@@ -28,7 +30,8 @@ def write_page(notebook: Any, name: str, folder: Path) -> None:
         pages, resources={"unique_key": name, "output_files_dir": f"{name}_files"}
     )
     title, _, rest = body.lstrip().partition("\n")
-    (folder / f"{name}_files").mkdir(exist_ok=True)
+    shutil.rmtree(folder / f"{name}_files", ignore_errors=True)
+    (folder / f"{name}_files").mkdir()
     (folder / f"{name}.md").write_text(f"{title}\n\n{DOWNLOAD.format(name=name)}{rest}", encoding="utf-8")
     for path, data in resources["outputs"].items():
         (folder / path).write_bytes(data)
@@ -40,12 +43,20 @@ def is_folded(cell: Any) -> bool:
 
 
 def folded(cell: Any) -> str:
-    """Code with what it printed, as a block that opens on a click."""
+    """Code with what it printed, as a block that opens on a click.
+
+    Raises:
+        TutorialError: if it shows a picture, which readers would not see.
+    """
     lines = ["```python", *cell.source.splitlines(), "```"]
     for output in cell.outputs:
+        if "data" in output and "image/png" in output.data:
+            raise TutorialError(f"the folded cell {first_line(cell)!r} shows a picture; draw it in the next cell")
         if "data" in output and "text/html" in output.data:
             lines += ["", *output.data["text/html"].splitlines()]
         elif output.output_type == "stream":
             lines += ["", "```text", *output.text.splitlines(), "```"]
     title = 'success "Solution"' if "solution" in tags(cell) else 'note "Code"'
+    if sets_an_exercise(cell):
+        title = 'note "How it is checked, with the hints and the answer"'
     return f"??? {title}\n\n" + "\n".join(f"    {line}".rstrip() for line in lines)

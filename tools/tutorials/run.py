@@ -24,7 +24,7 @@ ASKED = "numbers"  # the tag of inserted cells
 SET_UP = """
 import matplotlib.pyplot as _plt
 %config InlineBackend.figure_formats = ["png"]
-%config InlineBackend.rc = {"figure.dpi": 110, "figure.constrained_layout.use": True}
+%config InlineBackend.rc = {"figure.dpi": 110}
 """
 EXERCISES = """
 from minitrain.tutorials import Exercise as _Exercise

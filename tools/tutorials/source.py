@@ -4,7 +4,7 @@
 |---|---|
 | ``exercise`` | the reader's own cell; the built notebook has it as it is |
 | ``solution`` | a solution, folded; left out of the teacher's edition |
-| ``folded`` | readers open it with a click: code that would give an answer away |
+| ``folded`` | readers open it with a click: code that would give an answer away, such as every ``Exercise`` |
 | ``hidden`` | runs, but readers do not see it: wrong answers, assertions |
 """
 
@@ -47,7 +47,7 @@ def read(path: Path) -> Any:
     """The script as a notebook of ``nbformat``.
 
     Raises:
-        TutorialError: if a cell has an unknown tag.
+        TutorialError: if a cell has an unknown tag, or sets up an exercise in sight of the reader.
     """
     import jupytext
 
@@ -55,12 +55,19 @@ def read(path: Path) -> Any:
     for cell in notebook.cells:
         if unknown := tags(cell) - TAGS:
             raise TutorialError(f"{path.name}: unknown tag {sorted(unknown)[0]!r}; known are {', '.join(sorted(TAGS))}")
+        if sets_an_exercise(cell) and not tags(cell):
+            raise TutorialError(f"{path.name}: an Exercise has its answer in it; tag its cell 'folded'")
     return notebook
 
 
 def tags(cell: Any) -> set[str]:
     """The tags of a cell."""
     return set(cell.metadata.get("tags", ()))
+
+
+def sets_an_exercise(cell: Any) -> bool:
+    """Whether code sets up an exercise: it holds the hints and the answer."""
+    return cell.cell_type == "code" and " = Exercise(" in cell.source
 
 
 def first_line(cell: Any) -> str:

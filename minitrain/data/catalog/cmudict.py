@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import DataError
 from ...random import Key
 from ..loading.order import shuffled
-from ..records.base import MemoryRecords
+from ..records.memory import MemoryRecords
 from .base import Entry, Files, Prepared, package_folder
 
 TEST, VALIDATION = 0.1, 0.02

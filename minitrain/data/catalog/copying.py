@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...random import Key, random_bits
-from ..records.base import GeneratedRecords
+from ..records.memory import GeneratedRecords
 from .base import Entry, Files, Prepared
 
 LETTERS = "abcdefghijklmnop"

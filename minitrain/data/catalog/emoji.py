@@ -12,7 +12,8 @@ from typing import Any
 from ...errors import DataError
 from ...files import parse_json, read_file
 from ..images.folder import CaptionedImages
-from ..records.base import JoinedRecords, MemoryRecords
+from ..records.joined import JoinedRecords
+from ..records.memory import MemoryRecords
 from .base import Entry, Files, Prepared, package_folder, system_folder
 from .emoji_font import FontDrawings
 

@@ -59,7 +59,7 @@ class FontDrawings(Records):
         side = max(1, int(np.ceil(max(right - left, bottom - top))))
         canvas = Image.new("RGB", (side, side), (255, 255, 255))
         place = ((side - right - left) / 2, (side - bottom - top) / 2)
-        ImageDraw.Draw(canvas).text(place, character, font=self._font, embedded_color=True)
+        ImageDraw.Draw(canvas).text(place, character, fill=(0, 0, 0), font=self._font, embedded_color=True)
         pixels = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
         return {"image": np.ascontiguousarray(pixels.transpose(2, 0, 1)), **row}
 

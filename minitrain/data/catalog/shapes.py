@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError
 from ...random import Key, uniform
-from ..records.base import GeneratedRecords
+from ..records.memory import GeneratedRecords
 from .base import Entry, Files, Prepared
 
 SIZE = 32
@@ -107,13 +107,13 @@ def _chosen(choices: tuple[str, ...], number: float) -> str:
     return choices[int(number * len(choices))]
 
 
-def _within(low: int, high: int, shape: Shape, number: float) -> float:
-    """A middle so that the shape stays between two borders."""
-    radius = RADII[shape.size]
-    return low + radius + number * (high - low - 1 - 2 * radius)
+def _within(low: int, high: int, shape: Shape, number: float) -> int:
+    """A pixel for the middle of a shape, so that the shape stays between two borders."""
+    reach = int(RADII[shape.size])
+    return low + reach + int(number * (high - low - 2 * reach))
 
 
-def _draw(pixels: NDArray[np.uint8], shape: Shape, x: float, y: float) -> None:
+def _draw(pixels: NDArray[np.uint8], shape: Shape, x: int, y: int) -> None:
     columns, rows = np.arange(SIZE) - x, (np.arange(SIZE) - y)[:, None]
     pixels[SHAPES_BY_NAME[shape.shape](columns, rows, RADII[shape.size])] = COLOURS[shape.colour]
 

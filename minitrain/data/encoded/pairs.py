@@ -37,7 +37,7 @@ class TextPairs(TextSamples):
         >>> tokenizer = train_joint_bpe_tokenizer(["a dog cats"], ["ein Hund Katzen"], vocab_size=270)
         >>> pairs = TextPairs(records, tokenizer)
         >>> next(pairs.batches(2)).target.shape, pairs.lengths.tolist()
-        ((2, 10), [[5, 8], [4, 6]])
+        ((2, 10), [[5, 8], [3, 5]])
     """
 
     def __init__(
@@ -97,15 +97,8 @@ class TextPairs(TextSamples):
             ConfigError: if a number is below 1.
             DataError: if a pair alone has more tokens.
         """
-        # The decoder's input is the start token and the target.
-        return BucketLoader(
-            self,
-            self.lengths + np.array([0, 1]),
-            max_tokens=max_tokens,
-            seed=seed,
-            buckets=buckets,
-            collate=self.collate,
-        )
+        lengths = self.lengths + np.array([0, 1])  # the decoder's input is the start token and the target
+        return BucketLoader(self, lengths, max_tokens=max_tokens, seed=seed, buckets=buckets, collate=self.collate)
 
 
 def special_id(tokenizer: Tokenizer, name: str) -> int:

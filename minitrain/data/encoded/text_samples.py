@@ -47,6 +47,7 @@ class TextSamples(SampleDataset):
         for encoder in encoders:
             check_column(records, encoder.column)
         self.records, self.skipped, self.truncated = records, 0, 0
+        before = self.broken.count  # left out already, so not among the rows
         rows = np.arange(len(records)) if rows is None else rows
         kept, lengths = array("q"), array("i")
         for place, row in enumerate(rows.tolist()):
@@ -61,7 +62,7 @@ class TextSamples(SampleDataset):
                 kept.append(place)
                 lengths.extend(length for length, _ in found)
                 self.truncated += any(cut for _, cut in found)
-        self.broken.check_share(self.broken.count + len(rows))
+        self.broken.check_share(before + len(rows))
         if not kept:
             raise DataError(
                 f"no record is left of {len(records)}: {self.skipped} have too many tokens; {self.broken.describe()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,6 @@ class Renamed(Records):
     def __init__(self, records: Records, names: dict[str, str]) -> None:
         self.records, self.names, self.broken = records, names, records.broken
         self.columns = tuple(names.get(name, name) for name in records.columns)
-        self.place: Callable[[int], str] = records.place  # type: ignore[method-assign]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -86,6 +84,10 @@ class Renamed(Records):
     def without_image(self, index: int) -> dict[str, Any]:
         """Record ``index`` without its image."""
         return self._named(self.records.without_image(index))
+
+    def place(self, index: int) -> str:
+        """Where record ``index`` is from."""
+        return self.records.place(index)
 
     @property
     def fingerprint(self) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from numpy.typing import NDArray
 from ...errors import ConfigError, DataError
 from ...random import Key
 from ..loading.order import shuffled
-from .broken import BrokenItems, BrokenRecordError
-from .columns import Column, ColumnSpec, checked_columns, checked_row
+from .broken import BrokenItems
 
 
 class Records(ABC):
@@ -127,155 +125,6 @@ class SubsetRecords(Records):
         return self.records.place(int(self.rows[index]))
 
 
-class JoinedRecords(Records):
-    """The records of several readers, one after another, such as the files of one data set.
-
-    Attributes:
-        parts: the readers.
-    """
-
-    def __init__(self, parts: Sequence[Records]) -> None:
-        """Join ``parts``.
-
-        Raises:
-            DataError: if there are none, or their columns differ.
-        """
-        if not parts or len({part.columns for part in parts}) > 1:
-            described = " and ".join(sorted({", ".join(part.columns) for part in parts})) or "none"
-            raise DataError(f"records to be joined need the same columns; there are {described}")
-        self.parts, self.columns = list(parts), parts[0].columns
-        self._ends = np.cumsum([len(part) for part in parts])
-        self.broken = BrokenItems("skip", 1.0)  # each part kept to its own limit
-        for part in parts:
-            self.broken.count += part.broken.count
-            self.broken.reasons += part.broken.reasons
-            self.broken.named += part.broken.named
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        part, row = self._find(self._checked(index))
-        return part[row]
-
-    def without_image(self, index: int) -> dict[str, Any]:
-        """Record ``index`` without its image."""
-        part, row = self._find(self._checked(index))
-        return part.without_image(row)
-
-    @property
-    def fingerprint(self) -> str:
-        """That of all parts in order."""
-        return digest("joined", *(part.fingerprint for part in self.parts))
-
-    def place(self, index: int) -> str:
-        """Where record ``index`` is from."""
-        part, row = self._find(index)
-        return part.place(row)
-
-    def _find(self, index: int) -> tuple[Records, int]:
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        return self.parts[number], index - (int(self._ends[number - 1]) if number else 0)
-
-
-class MemoryRecords(Records):
-    """Records that are in memory already.
-
-    Examples:
-        >>> records = MemoryRecords([{"source": "one", "target": "eins"}, {"source": "two", "target": "zwei"}])
-        >>> len(records), records[1]["target"], records.columns
-        (2, 'zwei', ('source', 'target'))
-    """
-
-    def __init__(
-        self,
-        rows: Iterable[Mapping[str, Any]],
-        columns: ColumnSpec | None = None,
-        *,
-        broken: str = "refuse",
-        max_broken: float = 0.01,
-    ) -> None:
-        """Check ``rows``.
-
-        Args:
-            rows: dictionaries.
-            columns: which columns to keep, see `Column`; ``None`` keeps those of the first row, unchecked.
-            broken: ``"refuse"`` or ``"skip"``, see `BrokenItems`.
-            max_broken: with ``"skip"``, the largest share of broken rows.
-
-        Raises:
-            DataError: if a row is broken and they are refused, or too many are.
-        """
-        self.broken = BrokenItems(broken, max_broken)
-        self._rows: list[dict[str, Any]] = []
-        given = list(rows)
-        names = given[0] if given else {}
-        if columns is None:
-            kept = checked_columns({name: Column(name, "any", True) for name in names} or {"none": "none"})
-        else:
-            kept = checked_columns(columns)
-        for number, row in enumerate(given):
-            try:
-                self._rows.append(checked_row(row, kept))
-            except BrokenRecordError as error:
-                self.broken.add("rows", number, str(error))
-        self.broken.check_share(len(given))
-        self.columns = tuple(kept) if given else ()
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return dict(self._rows[self._checked(index)])
-
-    @property
-    def fingerprint(self) -> str:
-        """That of all values as JSON, and of arrays as bytes."""
-        return digest("memory", *(json.dumps(row, sort_keys=True, default=_described) for row in self._rows))
-
-
-class GeneratedRecords(Records):
-    """Records that a function makes when they are asked for.
-
-    Attributes:
-        name: what is generated; a change of the function needs another name.
-        settings: what the function depends on.
-    """
-
-    def __init__(
-        self, name: str, count: int, make: Callable[[Key, int], dict[str, Any]], *, seed: int = 0, **settings: Any
-    ) -> None:
-        """Make ``count`` records.
-
-        Args:
-            name: see the class.
-            count: how many.
-            make: ``make(key, index)`` returns record ``index``; ``key`` is one for this record.
-            seed: seed of the keys.
-            settings: what ``make`` depends on besides, for the fingerprint.
-
-        Raises:
-            ConfigError: if ``count`` is below 1.
-        """
-        if count < 1:
-            raise ConfigError(f"count={count} must be at least 1")
-        self.name, self.settings = name, settings | {"seed": seed, "count": count}
-        self._make, self._count, self._key = make, count, Key.from_seed(seed).fold(name)
-        self.columns, self.broken = tuple(self[0]), BrokenItems()
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self._checked(index)
-        return self._make(self._key.fold(row), row)
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the name and the settings."""
-        return digest("generated", self.name, json.dumps(self.settings, sort_keys=True))
-
-
 def digest(*parts: str | bytes) -> str:
     """SHA-256 of several texts or byte strings, each with its length: joined differently, they differ."""
     found = hashlib.sha256()
@@ -283,11 +132,3 @@ def digest(*parts: str | bytes) -> str:
         content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         found.update(len(content).to_bytes(8, "little") + content)
     return found.hexdigest()
-
-
-def _described(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a {type(value).__name__}")

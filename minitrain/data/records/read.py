@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 
 from ...errors import ConfigError
-from .base import JoinedRecords, Records
+from .base import Records
 from .columns import ColumnSpec
+from .joined import JoinedRecords
 from .jsonl import JsonLines
 from .parquet import ParquetRecords
 from .tables import TableRecords

@@ -6,6 +6,7 @@ Transformers See Better", arXiv:2106.14881; here without batch normalisation).
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,8 +61,7 @@ class ConvStem(Module):
         self.channels, self.patch = channels, patch
         sizes = [channels, *(width >> (count - 1 - i) for i in range(count))]
         self.convolutions = [
-            Conv2d(before, after, 3, init_rng, stride=2, padding=1, dtype=dtype)
-            for before, after in zip(sizes, sizes[1:], strict=False)
+            Conv2d(before, after, 3, init_rng, stride=2, padding=1, dtype=dtype) for before, after in pairwise(sizes)
         ]
         self.project = Linear(width, width, init_rng, dtype=dtype)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ...data import CATALOG
 from ...errors import ConfigError
 from ...settings.section import settings
 from ...settings.tree import choose_variant, is_group
@@ -49,7 +48,8 @@ def layered(chosen: Mapping[str, str | None], given: Mapping[str, Any]) -> dict[
         _merge(values, layer)
     values["task"] = task.name
     _drop_outdated(values, given)
-    _drop_data_set(values["data"], layers.get("recipe", {}).get("options", {}).get("data", task.data_kinds[0]), given)
+    kind = layers.get("recipe", {}).get("options", {}).get("data", task.data_kinds[0])
+    _drop_data_set(values["data"], kind, "recipe" in chosen, given)
     return values
 
 
@@ -140,19 +140,20 @@ def _drop_outdated(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
                 del schedule[name]
 
 
-def _drop_data_set(data: dict[str, Any], of_recipe: str, given: Mapping[str, Any]) -> None:
-    """Drop a recipe's data set where the user gives other data: another kind, or a path to a set without files.
+def _drop_data_set(data: dict[str, Any], of_recipe: str, chosen: bool, given: Mapping[str, Any]) -> None:
+    """Drop a recipe's data set where the user gives other data: another kind, or a path to the task's usual recipe.
+
+    With a recipe that was chosen, the path is where the files of its data set are.
 
     Args:
         data: the settings of the data.
         of_recipe: the kind of data of the recipe.
+        chosen: whether the user chose the recipe.
         given: what the user gives, by dotted names.
     """
-    if "dataset" not in data or "data.dataset" in given:
-        return
-    entry = CATALOG.get(data["dataset"])
-    if data.get("name") != of_recipe or (entry is not None and not entry.files and given.get("data.path") is not None):
-        del data["dataset"]
+    other_path = not chosen and given.get("data.path") is not None
+    if "data.dataset" not in given and (data.get("name") != of_recipe or other_path):
+        data.pop("dataset", None)
 
 
 def _refuse_gaps(values: Mapping[str, Any], prefix: str = "") -> None:

@@ -147,14 +147,15 @@ def draw_classes(
         counted += len(rows)
     pictures = [folder / "reliability.png"]
     plot_reliability(calibration.table(), pictures[0])
-    if confusion is not None and matrix is not None:
+    if confusion is not None and matrix is not None and matrix.sums is not None:
         pictures.insert(0, folder / "confusion.png")
         names = [short(name) for name in classes]
         plot_confusion(confusion.matrix(matrix.sums), pictures[0], names=names)
     if isinstance(samples, LabelledImages):
         images = [samples[index].image for _, index, _, _ in worst]
+        names = [short(name) for name in classes]
         captions = [
-            f"{short(classes.names[int(samples.targets[index])])}\ntaken for {short(classes.names[other])}\n{100 * share:.1f} %"
+            f"{names[int(samples.targets[index])]}\ntaken for {names[other]}\n{100 * share:.1f} %"
             for _, index, other, share in worst
         ]
         pictures.append(folder / "worst.png")

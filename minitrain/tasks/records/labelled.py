@@ -150,5 +150,7 @@ class EvaluationSamples:
         for start in range(0, len(rows), self.batch_size):
             some = rows[start : start + self.batch_size].tolist()
             read = self.samples.__getitem__
-            found = map(read, some) if self.workers == 1 else in_threads(read, some, workers=self.workers)
+            found: Iterator[Any] = map(read, some)
+            if self.workers > 1:
+                found = in_threads(read, some, workers=self.workers)
             yield self.samples.collate(list(found))

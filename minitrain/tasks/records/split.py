@@ -46,6 +46,7 @@ def open_split(data: RecordsConfig, read: Callable[[str], Records], *, seed: int
     Raises:
         DataError: if they are missing or broken, or too few to hold some out.
     """
+    check_there(data)
     if data.dataset is not None:
         found = data_set(data.dataset).prepare(data.path, check=data.verify)
         return RecordSplit(found.train, found.validation, found.test)
