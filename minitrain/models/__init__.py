@@ -2,6 +2,8 @@
 
 from .bert import Bert as Bert
 from .bert import BertConfig as BertConfig
+from .captioner import Captioner as Captioner
+from .captioner import CaptionerConfig as CaptionerConfig
 from .clip import Clip as Clip
 from .clip import ClipConfig as ClipConfig
 from .dual_encoder import DualEncoder as DualEncoder

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import ConfigError, nearest
 from ..nn.core.module import Module
 from .bert import Bert, BertConfig
+from .captioner import Captioner, CaptionerConfig
 from .clip import Clip, ClipConfig
 from .common.config import CheckedConfig
 from .encoder import Encoder, EncoderConfig
@@ -62,11 +63,13 @@ PRESETS: dict[str, Any] = {
     "clip-shapes": ClipConfig(
         vocab_size=24, image_size=32, block_size=10, n_layer=3, n_head=4, n_embd=64, text_layer=1, text_embd=64
     ),
+    # sentences about pictures of 32 x 32 pixels
+    "captioner-shapes": CaptionerConfig(vocab_size=24, image_size=32, block_size=14, n_head=4, n_embd=64),
     # Karpathy's micrograd on two moons
     "mlp-moons": MLPConfig((2, 16, 16, 1), task="regression"),
     "mlp-digits": MLPConfig((64, 128, 10)),
 }
-MODELS: list[type[Any]] = [GPT, Llama, Encoder, Bert, Seq2Seq, ViT, Clip, MLP]
+MODELS: list[type[Any]] = [GPT, Llama, Encoder, Bert, Seq2Seq, ViT, Clip, Captioner, MLP]
 """The models that a configuration describes; each names its ``config_type``. Append your own."""
 
 

@@ -19,8 +19,8 @@ from ..models.clip import Clip, ClipConfig
 from ..training.evaluator import Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
-from .records.captions import CaptionProcessor, CaptionSplit, EvaluationCaptions, prepare_captions, texts_of
-from .records.labelled import training_loader
+from .records.caption_task import IMAGES_AND_TEXTS, CaptionTask
+from .records.captions import CaptionProcessor, CaptionSplit, EvaluationCaptions, texts_of
 from .records.retrieval import (
     KS,
     Encoded,
@@ -33,37 +33,23 @@ from .records.retrieval import (
     nearest,
     zero_shot_of,
 )
-from .records.split import check_there, describe_split, save_split
-from .settings.captions import CaptionsConfig
-from .settings.data import DataSection
 from .settings.model import register_model
-from .settings.records import RecordsConfig
-from .task import Prepared, Task, TaskSettings, register_task
+from .task import Prepared, TaskSettings, register_task
 
 SHOWN = 6
 """Images with their nearest texts in a sample."""
 LISTED = 10
 """Images or texts in an answer."""
 
-register_model(
-    "clip",
-    ClipConfig,
-    task="contrastive",
-    from_run={
-        "vocab_size": 1,
-        "block_size": 1,
-        "image_size": lambda others: max(1, others["patch"]),
-        "channels": 3,
-    },
-)(Clip)
+register_model("clip", ClipConfig, task="contrastive", from_run=IMAGES_AND_TEXTS)(Clip)
 
 
 @register_task("contrastive")
-class Contrastive(Task):
+class Contrastive(CaptionTask):
     """Images and texts. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
 
     name: ClassVar[str] = "contrastive"
-    data_kinds: ClassVar[tuple[str, ...]] = ("captions",)
+    framed: ClassVar[bool] = False
     usual_model: ClassVar[str] = "clip"
     usual_recipe: ClassVar[str] = "shapes"
 
@@ -73,57 +59,9 @@ class Contrastive(Task):
         if getattr(config, "loss", None) is not None:
             raise ConfigError("loss must be null with task=contrastive, whose loss is chosen by model.contrast")
 
-    def check_data(self, data: DataSection) -> None:
-        """Check that the files are there."""
-        assert isinstance(data, RecordsConfig)
-        check_there(data)
-
-    def prepare(self, config: TaskSettings, processor: CaptionProcessor | None = None) -> Prepared:
-        """The images and texts, and a tokenizer of the training texts."""
-        return prepare_captions(config, processor, framed=False)
-
-    def save(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> CaptionsConfig:
-        """Keep the tokenizer and the normalisation, and the fingerprints of the records."""
-        prepared.processor.save(folder)
-        data: CaptionsConfig = config.data
-        return save_split(prepared.data.records, data, folder)
-
-    def load_processor(self, folder: RunFolder) -> CaptionProcessor:
-        """The tokenizer and the normalisation."""
-        return CaptionProcessor.load(folder)
-
-    def load(self, config: TaskSettings, folder: RunFolder) -> Prepared:
-        """The processor, and the images and texts that the run began with."""
-        return prepare_captions(config, self.load_processor(folder), folder, framed=False)
-
-    def model_sizes(self, config: TaskSettings, processor: CaptionProcessor) -> dict[str, Any]:
-        """The sizes of the images, the vocabulary and the longest text."""
-        return {
-            "vocab_size": processor.tokenizer.vocab_size,
-            "block_size": processor.block_size,
-            "image_size": processor.pictures.size,
-            "channels": processor.pictures.channels,
-        }
-
-    def refuse_impossible(self, config: TaskSettings, processor: CaptionProcessor, *, to_train: bool = True) -> None:
-        """Refuse a model that does not fit the data, such as patches that do not divide an image."""
-        config.model.shape(**self.model_sizes(config, processor))
-
-    def loader(self, config: TaskSettings, prepared: Prepared) -> Any:
-        """Images in random order, each with one of its texts."""
-        return training_loader(prepared.data.train, config)
-
-    def validation_data(self, config: TaskSettings, prepared: Prepared) -> EvaluationCaptions:
-        """The held-out images with their first text."""
-        return EvaluationCaptions(prepared.data.val, config.trainer.batch_size)
-
     def metrics(self, config: TaskSettings, processor: CaptionProcessor) -> Mapping[str, Any]:
         """Recall in both directions, and how well both sides are aligned."""
         return {"recall": partial(Retrieval, KS, groups=groups_of), "alignment": Alignment}
-
-    def guesses(self, prepared: Prepared) -> dict[str, float]:
-        """The loss of a model to which all pairs are alike; 32 is the usual number of pairs in a batch."""
-        return {}
 
     def evaluate(
         self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
@@ -175,12 +113,6 @@ class Contrastive(Task):
         """Images with their nearest texts and the reverse, the cosines of some pairs, and all features in a plane."""
         encoded, _ = _encode(config, model, prepared.data)
         return draw_retrieval(encoded, prepared.data.test, RunFolder(folder).make(PLOTS))
-
-    def describe(self, config: TaskSettings, prepared: Prepared) -> str:
-        """How many images of what, and how many different tokens their texts have."""
-        source = one_line(config.data.dataset or config.data.path)
-        sizes = f"{prepared.processor.tokenizer.vocab_size:,} different tokens"
-        return f"{describe_split(prepared.data.records, 'images with texts', source)} ({sizes})"
 
 
 def _encode(config: TaskSettings, model: Any, split: CaptionSplit) -> tuple[Encoded, float]:

@@ -28,7 +28,7 @@ def read_captions(
     broken: str = "refuse",
     max_broken: float = 0.01,
 ) -> Records:
-    """Images with texts, in the columns ``image`` and ``caption``, and with their class in ``label`` if it is asked for.
+    """Images with texts, in the columns ``image`` and ``caption``; if it is asked for, ``label`` has their class.
 
     Args:
         path: one of

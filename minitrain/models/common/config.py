@@ -164,7 +164,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("vocab_size", "target_vocab_size", "block_size", "n_classes"), at_least_one),
     **dict.fromkeys(("image_size", "patch", "channels", "n_layer", "n_head", "n_embd", "n_hidden"), at_least_one),
     **dict.fromkeys(("head_width", "rope_original", "n_types"), at_least_one),
-    **dict.fromkeys(("n_features", "text_layer", "text_head", "text_embd"), at_least_one),
+    **dict.fromkeys(("n_features", "text_layer", "text_head", "text_embd", "decoder_layer"), at_least_one),
     "window": at_least_one,
     "loss_chunk": loss_chunk,
     **dict.fromkeys(("dropout", "drop_path", "label_smoothing"), share),
