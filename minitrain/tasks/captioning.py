@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend.arrays import to_device, to_numpy
 from ..data.text.bpe import BOS, EOS, PAD
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..folder import RunFolder
 from ..folder.names import PLOTS
 from ..formats import one_line
@@ -22,7 +22,7 @@ from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
 from .records.caption_task import IMAGES_AND_TEXTS, CaptionTask
-from .records.captions import CaptionProcessor, CaptionSplit, EvaluationCaptions, texts_of
+from .records.captions import FRAME, CaptionProcessor, CaptionSplit, EvaluationCaptions, texts_of
 from .sequence_to_sequence import signatures, word_measures, written
 from .settings.model import register_model
 from .task import Prepared, TaskSettings, register_task
@@ -45,6 +45,12 @@ class Captioning(CaptionTask):
     framed: ClassVar[bool] = True
     usual_model: ClassVar[str] = "captioner"
     usual_recipe: ClassVar[str] = "captioning"
+
+    def check(self, config: TaskSettings) -> None:
+        """Check that data and model are for this task, and that a text has room beside its start and its end."""
+        super().check(config)
+        if config.data.block_size <= FRAME:
+            raise ConfigError(f"data.block_size={config.data.block_size} must be at least {FRAME + 1} to write a token")
 
     def model_sizes(self, config: TaskSettings, processor: CaptionProcessor) -> dict[str, Any]:
         """The sizes of images and texts, and padding."""

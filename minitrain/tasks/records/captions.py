@@ -25,6 +25,9 @@ from .pairs import make_tokenizer, with_specials
 from .pictures import Pictures
 from .split import RecordSplit, check_fingerprints, check_there, open_split
 
+FRAME = 2
+"""Tokens around a text: its start and its end."""
+
 
 @dataclass(frozen=True, eq=False)
 class CaptionProcessor:
@@ -40,10 +43,14 @@ class CaptionProcessor:
     tokenizer: Tokenizer
     block_size: int
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        texts = {"tokenizer": self.tokenizer.to_json(), "block_size": self.block_size}
+        return {"kind": "captions", **self.pictures.to_json(), **texts}
+
     def save(self, folder: RunFolder) -> None:
         """Write it into a run folder."""
-        kept = {"kind": "captions", **self.pictures.to_json(), "tokenizer": self.tokenizer.to_json()}
-        folder.write(PROCESSOR, json.dumps(kept | {"block_size": self.block_size}).encode() + b"\n")
+        folder.write(PROCESSOR, json.dumps(self.to_json()).encode() + b"\n")
 
     @classmethod
     def load(cls, folder: RunFolder) -> CaptionProcessor:
@@ -141,7 +148,7 @@ def split_of(records: RecordSplit, data: CaptionsConfig, processor: CaptionProce
                 part,
                 processor.tokenizer,
                 transform=transform_of(data, processor.pictures),
-                max_tokens=processor.block_size - 2 * framed,
+                max_tokens=processor.block_size - FRAME * framed,
                 overlong=data.overlong,
                 framed=framed,
                 broken=data.broken,
