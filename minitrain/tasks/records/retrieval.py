@@ -30,7 +30,7 @@ QUERIES = 4
 """Rows of a gallery."""
 COMPARED = 30
 """Pairs in the picture of the cosines."""
-MOST_FOR_TSNE = 1000
+MOST_FOR_TSNE = 500
 AT_ONCE = 256
 """Texts that are encoded at once."""
 RECALL, ZERO_SHOT = "recall", "zero-shot %"

@@ -30,6 +30,7 @@ class PicturesConfig(RecordsConfig):
     erase: float = setting(
         0.0, "Probability that a random rectangle of an image is covered with grey.", at_least=0, at_most=1
     )
+    keep: bool = setting(False, "Whether decoded images stay in memory; for small data that is slow to decode.")
     workers: int = setting(1, "Threads that read and decode images.", at_least=1)
 
     def check(self) -> None:
