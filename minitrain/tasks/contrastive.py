@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import ConfigError
 from ..folder import RunFolder
 from ..folder.names import PLOTS
 from ..formats import one_line
@@ -52,12 +51,6 @@ class Contrastive(CaptionTask):
     framed: ClassVar[bool] = False
     usual_model: ClassVar[str] = "clip"
     usual_recipe: ClassVar[str] = "shapes"
-
-    def check(self, config: TaskSettings) -> None:
-        """Check that data and model are for this task, and that no other loss is asked for."""
-        super().check(config)
-        if getattr(config, "loss", None) is not None:
-            raise ConfigError("loss must be null with task=contrastive, whose loss is chosen by model.contrast")
 
     def metrics(self, config: TaskSettings, processor: CaptionProcessor) -> Mapping[str, Any]:
         """Recall in both directions, and how well both sides are aligned."""

@@ -72,6 +72,7 @@ def test_an_evaluation_says_what_the_end_of_the_training_said(trained: Path) -> 
     assert {"errors of words %", "right %"} <= set(found.values)
     assert found.describe() in (trained / "report.html").read_text()
     assert plot_run(trained)
+    assert evaluate_run(trained, text=trained.parent / "texts.tsv").describe().startswith("validation, 60 images")
 
 
 def test_an_image_file_is_described(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

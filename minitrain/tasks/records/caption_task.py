@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+from ...errors import ConfigError
 from ...folder import RunFolder
 from ...formats import one_line
 from ..settings.captions import CaptionsConfig
 from ..settings.data import DataSection
 from ..settings.records import RecordsConfig
 from ..task import Prepared, Task, TaskSettings
-from .captions import CaptionProcessor, EvaluationCaptions, prepare_captions
+from .captions import CaptionProcessor, EvaluationCaptions, prepare_captions, read, split_of
 from .labelled import training_loader
-from .split import check_there, describe_split, save_split
+from .split import RecordSplit, check_there, describe_split, save_split
 
 IMAGES_AND_TEXTS = {
     "vocab_size": 1,
@@ -32,6 +34,12 @@ class CaptionTask(Task):
 
     data_kinds: ClassVar[tuple[str, ...]] = ("captions",)
     framed: ClassVar[bool]
+
+    def check(self, config: TaskSettings) -> None:
+        """Check that data and model are for this task, and that no other loss is asked for."""
+        super().check(config)
+        if getattr(config, "loss", None) is not None:
+            raise ConfigError(f"loss must be null with task={self.name}, which takes the loss of its model")
 
     def check_data(self, data: DataSection) -> None:
         """Check that the files are there."""
@@ -55,6 +63,12 @@ class CaptionTask(Task):
     def load(self, config: TaskSettings, folder: RunFolder) -> Prepared:
         """The processor, and the images and texts that the run began with."""
         return prepare_captions(config, self.load_processor(folder), folder, framed=self.framed)
+
+    def held_out(self, config: TaskSettings, processor: CaptionProcessor, path: str | Path) -> Prepared:
+        """Other images and texts."""
+        records = read(config.data, str(path))
+        split = split_of(RecordSplit(records, records, records), config.data, processor, framed=self.framed)
+        return Prepared(processor, split)
 
     def model_sizes(self, config: TaskSettings, processor: CaptionProcessor) -> dict[str, Any]:
         """The sizes of the images, the vocabulary and the longest text."""

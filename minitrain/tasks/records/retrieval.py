@@ -144,7 +144,7 @@ def zero_shot_of(
     """
     if data.label is None:
         return None
-    column = "label" if data.dataset is None else data.label
+    column = data.label if data.label in samples.records.columns else "label"  # readers of files call it so
     if column not in samples.records.columns:
         raise DataError(
             f"the data has no column {column!r} for data.label; it has {', '.join(samples.records.columns)}"
