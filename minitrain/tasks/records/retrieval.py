@@ -30,7 +30,8 @@ QUERIES = 4
 """Rows of a gallery."""
 COMPARED = 30
 """Pairs in the picture of the cosines."""
-MOST_FOR_TSNE = 500
+FEWEST_FOR_TSNE, MOST_FOR_TSNE = 10, 500
+"""Pairs, and images and texts together, in the picture by t-SNE."""
 AT_ONCE = 256
 """Texts that are encoded at once."""
 RECALL, ZERO_SHOT = "recall", "zero-shot %"
@@ -147,7 +148,7 @@ def zero_shot_of(
     column = data.label if data.label in samples.records.columns else "label"  # readers of files call it so
     if column not in samples.records.columns:
         raise DataError(
-            f"the data has no column {column!r} for data.label; it has {', '.join(samples.records.columns)}"
+            f"the data has no column {data.label!r} for data.label; it has {', '.join(samples.records.columns)}"
         )
     labels = [str(samples.records.without_image(row)[column]) for row in samples.rows.tolist()]
     classes = Classes(sorted(set(labels)))
@@ -155,7 +156,8 @@ def zero_shot_of(
     features = features_of_texts(model, processor, [text for some in prompts for text in some], device)
     sizes = np.cumsum([len(some) for some in prompts])[:-1]
     measure = ZeroShot(class_embeddings(np.split(features, sizes)), targets=lambda targets: targets)
-    return ZeroShotData(measure, np.array([classes.names.index(label) for label in labels], np.int32))
+    numbers = {name: number for number, name in enumerate(classes)}
+    return ZeroShotData(measure, np.array([numbers[label] for label in labels], np.int32))
 
 
 def measure_retrieval(
@@ -226,9 +228,10 @@ def draw_retrieval(encoded: Encoded, samples: ImageTextPairs, folder: Path) -> t
     u, v = directions(images), directions(texts)
     plot_similarities(u[some] @ v[some].T, [names[i] for i in some.tolist()], paths[2])
     chosen = np.unique(np.linspace(0, len(samples) - 1, MOST_FOR_TSNE // 2).astype(int))
-    plane = {"principal components": principal_components(np.concatenate([u[chosen], v[chosen]]))}
-    if find_spec("sklearn") is not None and len(chosen) >= 10:
-        plane["t-SNE"] = _tsne(np.concatenate([u[chosen], v[chosen]]))
+    vectors = np.concatenate([u[chosen], v[chosen]])
+    plane = {"principal components": principal_components(vectors)}
+    if find_spec("sklearn") is not None and len(chosen) >= FEWEST_FOR_TSNE and np.ptp(vectors) > 1e-6:
+        plane["t-SNE"] = _tsne(vectors)
     plot_embeddings(plane, len(chosen), paths[3])
     return paths
 
@@ -251,7 +254,7 @@ def _tsne(vectors: Array) -> Array:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(vectors) - 1) / 3)
-    found: Array = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(vectors)
+    found: Array = TSNE(2, perplexity=perplexity, init="random", random_state=0).fit_transform(vectors)
     return found
 
 

@@ -18,7 +18,7 @@ from tests.data.images.made import encoded, idx, pixels
 
 
 def test_every_entry_says_what_it_is_and_how_to_get_it() -> None:
-    assert set(CATALOG) == {"cmudict", "bible", "fashion", "emoji", "digits", "copy", "shapes"}
+    assert set(CATALOG) == {"cmudict", "bible", "fashion", "emoji", "digits", "copy", "shapes", "single_shapes"}
     for name, entry in CATALOG.items():
         assert entry.name == name
         assert entry.title
