@@ -134,9 +134,11 @@ def load_shapes(files: Files) -> Prepared:
 
 def load_single_shapes(files: Files) -> Prepared:
     """As many pictures of one shape each."""
-    parts = COUNTS.items()
     return Prepared(
-        *(GeneratedRecords(f"single {name}", size, lambda key, _: single_picture(key)) for name, size in parts)
+        *(
+            GeneratedRecords(f"single {name}", size, lambda key, index: single_picture(key))
+            for name, size in COUNTS.items()
+        )
     )
 
 
