@@ -87,6 +87,8 @@ from .text.tokenizers import CharTokenizer as CharTokenizer
 from .text.tokenizers import Tokenizer as Tokenizer
 from .text.tokenizers import build_tokenizer as build_tokenizer
 from .text.tokenizers import tokenizer_from_json as tokenizer_from_json
+from .token_view import Piece as Piece
+from .token_view import TokenView as TokenView
 from .tokens.baselines import bits as bits
 from .tokens.baselines import uniform_nats as uniform_nats
 from .tokens.baselines import unigram_nats as unigram_nats

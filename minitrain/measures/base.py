@@ -52,8 +52,7 @@ class SampleMeasure(ABC):
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[SampleMeasure]]] = {}
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
+    def __init_subclass__(cls) -> None:
         if "kind" in vars(cls):
             SampleMeasure.kinds[cls.kind] = cls
 

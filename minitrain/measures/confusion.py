@@ -103,7 +103,8 @@ class ConfusionMatrix(SampleMeasure):
 
     def matrix(self, sums: Array) -> Array:
         """The confusion matrix (V, V): targets are rows, predictions columns."""
-        return sums.reshape(len(self.names), -1)
+        V = len(self.names)
+        return sums.reshape(V, V)
 
     def value(self, sums: Array) -> dict[str, float]:
         """``accuracy``, and ``precision_macro`` and so on; with ``per_class`` also ``f1_NAME`` and so on."""
@@ -119,7 +120,7 @@ class ConfusionMatrix(SampleMeasure):
             each: Array = getattr(scores, name)
             found[f"{name}_macro"] = float(each[occurs].mean())
             found[f"{name}_micro"] = right
-            found[f"{name}_weighted"] = float(each @ scores.support / total)
+            found[f"{name}_weighted"] = float((each * scores.support).sum() / total)
             if self.per_class:
                 found |= {f"{name}_{label}": float(value) for label, value in zip(self.names, each, strict=True)}
         return found

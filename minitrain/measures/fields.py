@@ -38,8 +38,9 @@ def targets_of(batch: Any) -> Array:
     Raises:
         DataError: if it has none.
     """
-    plain = isinstance(batch, tuple | list) and not hasattr(batch, "_fields")
-    targets: Array = inputs_and_targets(batch[:2] if plain else batch)[1]
+    if isinstance(batch, tuple | list) and not hasattr(batch, "_fields"):
+        batch = batch[:2]
+    targets: Array = inputs_and_targets(batch)[1]
     return targets
 
 

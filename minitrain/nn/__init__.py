@@ -24,6 +24,9 @@ from .core.assign import assign_groups as assign_groups
 from .core.assign import freeze as freeze
 from .core.groups import ParamGroup as ParamGroup
 from .core.module import Module as Module
+from .core.outline import Outline as Outline
+from .core.outline import OutlineWeight as OutlineWeight
+from .core.outline import outline as outline
 from .core.packing import FlatGroup as FlatGroup
 from .core.packing import decays as decays
 from .core.packing import pack as pack

@@ -16,9 +16,9 @@ from ..data.loading.batches import IGNORED
 from ..errors import ConfigError, DataError
 from ..losses.base import Reduced
 from ..losses.gradient_caching import backward_in_parts, features_in_parts
-from ..measures.accuracy import Accuracy
 from ..measures.base import Measures
 from ..measures.fields import inputs_and_targets, lengths_of
+from ..measures.top_k import Accuracy
 from ..ops.contract.loss import Loss
 from ..random import Key
 

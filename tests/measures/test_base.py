@@ -30,7 +30,7 @@ from minitrain.measures import (
     measure,
 )
 from minitrain.measures.base import as_factory, new_measure, ratio, results
-from tests.helpers.measured import classified, cuts, measured
+from tests.helpers.measuring.measured import classified, cuts, measured
 
 N = 7
 RNG = np.random.default_rng(0)
@@ -120,8 +120,13 @@ def test_a_function_or_what_makes_a_measure() -> None:
     class NoResult:
         def update(self, outputs: Any, batch: Any) -> None: ...
 
-    with pytest.raises(DataError, match="makes a NoResult"):
-        new_measure(as_factory(NoResult))
+    class NoUpdate:
+        def result(self) -> dict[str, float]:
+            return {}
+
+    for kind in (NoResult, NoUpdate):
+        with pytest.raises(DataError, match=f"makes a {kind.__name__}"):
+            new_measure(as_factory(kind))
 
 
 def test_results_have_the_names_of_measure_and_value() -> None:
@@ -135,8 +140,19 @@ def test_results_have_the_names_of_measure_and_value() -> None:
 
 
 def test_measure_goes_over_pairs() -> None:
-    pairs = [(["a b"], ["a b"]), (["c", "d"], ["c", "e"])]
-    assert measure(pairs, {"exact": ExactMatch(), "errors": ErrorRate}) == {"exact": 2 / 3, "errors": 1 / 4}
+    pairs = [(["a b x"], ["a b"]), (["c", "d"], ["c", "e"])]
+    assert measure(pairs, {"exact": ExactMatch(), "errors": ErrorRate}) == {"exact": 1 / 3, "errors": 2 / 4}
+
+
+def test_a_measure_of_your_own_is_found_by_its_kind() -> None:
+    class Own(TopK):
+        kind = "test: own"
+
+    class Same(Own):
+        pass
+
+    assert SampleMeasure.kinds.pop("test: own") is Own
+    assert Same not in SampleMeasure.kinds.values()
 
 
 def test_a_ratio_of_nothing_is_left_out() -> None:

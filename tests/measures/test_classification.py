@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, DataError
 from minitrain.measures import Accuracy, ConfusionMatrix, MacroF1, TopK, accuracy, class_scores
-from minitrain.measures.accuracy import rank
-from tests.helpers.measured import classified, value_of
+from minitrain.measures.top_k import rank
+from tests.helpers.measuring.measured import classified, value_of
 
 SHAPES = st.sampled_from([(1,), (6,), (3, 4)])
 
@@ -39,6 +39,8 @@ def test_another_target_may_be_ignored() -> None:
     logits = np.eye(3)
     assert value_of(Accuracy(ignore_index=0), logits, {"inputs": 0, "targets": np.array([0, 1, 0])}) == {"": 1.0}
     assert accuracy(logits, (None, np.array([0, 1, 0]), "lengths"), ignore_index=2) == (2.0, 3.0)
+    assert accuracy(logits, (None, np.array([0, 1, 0])), ignore_index=1) == (1.0, 2.0)
+    assert (TopK(3).settings(), Accuracy().settings()) == ({"k": 3}, {})
     found = TopK(1, targets=lambda batch: batch.T[0]).rows(logits, np.array([[0], [2], [2]]))
     np.testing.assert_array_equal(found, [[1, 1], [0, 1], [1, 1]])
 
@@ -83,6 +85,7 @@ def test_without_per_class_there_are_ten_numbers() -> None:
     assert set(found.values()) == {1.0}
     assert len(found) == 10
     assert measure.settings() == {"classes": ["0", "1", "2"], "per_class": False}
+    assert ConfusionMatrix(2, per_class=True).settings()["per_class"] is True
 
 
 def test_a_sample_counts_as_often_as_its_weight_says() -> None:
@@ -96,7 +99,7 @@ def test_a_sample_counts_as_often_as_its_weight_says() -> None:
 @pytest.mark.parametrize("measure", [TopK(1), ConfusionMatrix(3)])
 def test_an_unseen_class_is_refused(measure: Any, target: int) -> None:
     with pytest.raises(DataError, match=rf"the target {target} is no class: the model has 3, numbered from 0"):
-        measure.rows(np.zeros((2, 3)), (None, np.array([-100, target])))
+        measure.rows(np.zeros((3, 3)), (None, np.array([-100, target, 7])))
 
 
 def test_impossible_settings_are_refused() -> None:

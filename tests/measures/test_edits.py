@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import DataError
 from minitrain.measures import ErrorRate, ExactMatch, edit_distance
-from tests.helpers.measured import value_of
+from tests.helpers.measuring.measured import value_of
 
 SEQUENCES = st.lists(st.sampled_from("abc"), max_size=6)
 
@@ -57,6 +57,7 @@ def test_words_phonemes_letters_and_ids() -> None:
     assert value_of(ExactMatch(), ["a", "b"], ["a", ["c", "b"]]) == {"": 1.0}
     assert value_of(ExactMatch(), [np.array([1, 2]), [1]], [[1, 2], [2]]) == {"": 0.5}
     assert value_of(ExactMatch(), [["a", "b"]], [("a", "b")]) == {"": 1.0}
+    assert value_of(ExactMatch(), [["a", "b"]], ["ab"]) == {"": 0.0}, "two units are no text"
 
 
 def test_empty_outputs_and_targets() -> None:

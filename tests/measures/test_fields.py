@@ -33,7 +33,13 @@ def test_inputs_and_targets(batch: Any) -> None:
 
 
 def test_lengths_may_follow_in_a_plain_tuple() -> None:
-    assert targets_of(("x", "y", "lengths")) == "y"
+    assert targets_of(("x", "y", "lengths")) == targets_of(["x", "y", "lengths"]) == "y"
+
+    class Turned(NamedTuple):
+        targets: Any
+        inputs: Any
+
+    assert targets_of(Turned("y", "x")) == "y"
     for batch in (("x", "y", "lengths"), {"inputs": 1}, SimpleNamespace(inputs=1), SimpleNamespace(targets=1), 3):
         with pytest.raises(DataError, match=f"a batch is a {type(batch).__name__}: give pairs"):
             inputs_and_targets(batch)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from minitrain.errors import ConfigError, DataError
 from minitrain.measures import Alignment, Retrieval, ZeroShot, class_embeddings, prompts_of, ranks, retrieval
 from minitrain.measures.embeddings import directions
-from tests.helpers.measured import measured, value_of
+from tests.helpers.measuring.measured import measured, value_of
 
 
 def sides(seed: int, count: int, width: int = 3) -> tuple[Any, Any]:
@@ -51,18 +51,50 @@ def test_nan_is_never_near() -> None:
 
 
 def test_recalls_ranks_and_medians() -> None:
-    outputs = (np.eye(4), np.eye(4)[[1, 0, 2, 3]] + np.array([[0, 0, 0, 0.1]] * 4))
-    found = measured(partial(Retrieval, (1, 2)), outputs, nothing(4))
-    forward, backward = ranks(*outputs), ranks(*outputs[::-1])
-    assert found["m_top1"] == np.mean(forward < 1) == 0.5
-    assert found["m_top2"] == np.mean(forward < 2)
-    assert found["m_mrr"] == pytest.approx(np.mean(1 / (forward + 1)))
-    assert found["m_median_rank"] == np.median(forward) + 1
-    assert found["m_reverse_top1"] == np.mean(backward < 1)
-    assert found["m_reverse_top2"] == np.mean(backward < 2)
-    assert found["m_reverse_mrr"] == pytest.approx(np.mean(1 / (backward + 1)))
-    assert found["m_reverse_median_rank"] == np.median(backward) + 1
-    assert len(found) == 8
+    # The cosines: each left side has its own line, and the right sides are columns.
+    left = np.eye(4)
+    right = np.array([[0.9, 0, 0, 0.1], [0.8, 0.7, 0.1, 0], [0.5, 0.8, 0.3, 0], [0, 0, 0, 1]])
+    cosines = directions(right).T
+    forward = [sum(cosines[i] >= cosines[i, i]) - 1 for i in range(4)]
+    backward = [sum(cosines[:, i] >= cosines[i, i]) - 1 for i in range(4)]
+    assert (forward, backward) == ([0, 1, 0, 0], [0, 1, 2, 0])
+    found = measured(partial(Retrieval, (1, 2)), (left, right), nothing(4), [1])
+    assert found == pytest.approx(
+        {
+            "m_top1": 3 / 4,
+            "m_top2": 1,
+            "m_mrr": 3.5 / 4,
+            "m_median_rank": 1,
+            "m_reverse_top1": 2 / 4,
+            "m_reverse_top2": 3 / 4,
+            "m_reverse_mrr": (1 + 1 / 2 + 1 / 3 + 1) / 4,
+            "m_reverse_median_rank": 1.5,
+        }
+    )
+    made = Retrieval((1,))
+    made.update((left, right), None)
+    rows = [[1, 1, 1, 1, 1], [0, 1 / 2, 0, 1 / 2, 1], [1, 1, 0, 1 / 3, 1], [1, 1, 1, 1, 1]]
+    np.testing.assert_allclose(made.rows(), rows)
+    groups = partial(Retrieval, (1,), groups=lambda batch: batch["group"])
+    same = measured(groups, (left, right), {"group": np.array([0, 1, 1, 2])}, [2])
+    assert same["m_top1"] == 1
+    assert same["m_reverse_top1"] == 3 / 4
+
+
+def test_nothing_is_found_among_the_first() -> None:
+    found = measured(partial(Retrieval, (1,)), (np.eye(2), np.eye(2)[::-1]), nothing(2))
+    assert found["m_top1"] == found["m_reverse_top1"] == 0
+    assert ranks(np.zeros((0, 2)), np.zeros((0, 2))).shape == (0,)
+    empty = Retrieval()
+    assert [len(one) for one in empty.ranks()] == [0, 0]
+    empty.update((np.zeros((0, 2)), np.zeros((0, 2))), None)
+    assert empty.result() == {}
+
+
+def test_similarities_of_few_queries_are_held_at_once() -> None:
+    assert retrieval.queries_at_once(0) == retrieval.AT_ONCE
+    assert retrieval.queries_at_once(1) == retrieval.AT_ONCE // 2
+    assert retrieval.queries_at_once(retrieval.AT_ONCE) == 1
 
 
 def nothing(count: int) -> list[None]:
@@ -108,7 +140,7 @@ def test_alignment_of_all_pairs(seed: int, count: int) -> None:
     left, right = sides(seed, count)
     cosines = directions(left) @ directions(right).T
     own, mean = cosines.trace() / count, cosines.mean()
-    found = measured(Alignment, (left, right), nothing(count), [count // 2] if count > 1 else [])
+    found = measured(Alignment, (left, right), nothing(count), range(2, count, 2))
     assert found["m_diag_mean"] == pytest.approx(own, abs=1e-12)
     assert found["m_sim_mean"] == pytest.approx(mean, abs=1e-12)
     assert found["m_gap"] == pytest.approx(own - mean, abs=1e-12)
@@ -123,6 +155,9 @@ def test_a_model_that_gives_everything_one_vector_has_no_gap() -> None:
     assert found["m_gap"] == pytest.approx(0, abs=1e-15)
     assert abs(found["m_snr"]) < 1e-3
     assert Alignment().result() == {}
+    left = np.tile([-0.8019314252534474, -1.324358995628145], (2, 1))  # all cosines are 0, and rounding gives -2e-17
+    crossed = np.stack([left[0, ::-1] * [1, -1], left[0, ::-1] * [-1, 1]])
+    assert abs(measured(Alignment, (left, crossed), nothing(2))["m_gap"]) < 1e-15
     made = Alignment()
     made.update((np.zeros((0, 2)), np.zeros((0, 2))), None)
     assert made.result() == {}
@@ -144,7 +179,7 @@ def test_zero_shot_takes_the_nearest_class() -> None:
     measure = ZeroShot(classes)
     np.testing.assert_allclose(measure.scores(images)[0], np.array([3, 1, -3]) / 10**0.5, rtol=1e-6)
     assert value_of(measure, (images, "texts"), (None, targets)) == {"": 2 / 3}
-    assert value_of(measure, images, (None, targets)) == {"": 2 / 3}
+    np.testing.assert_array_equal(measure.rows(images, (None, targets)), [[1, 1], [0, 1], [1, 1]])
     assert value_of(ZeroShot(classes, 2), images, (None, targets)) == {"": 1.0}
     assert value_of(ZeroShot(classes, images=lambda found: found["i"]), {"i": images}, (None, targets)) == {"": 2 / 3}
     assert value_of(ZeroShot(classes, ignore_index=2), images, (None, targets)) == {"": 0.5}
@@ -159,7 +194,7 @@ def test_prompts_are_names_in_templates() -> None:
     assert prompts_of(["cat", "dog"], ["a {}", "{} {}"]) == [["a cat", "cat cat"], ["a dog", "dog dog"]]
     assert prompts_of(["cat"]) == [["cat"]]
     with pytest.raises(ConfigError, match="the template 'a cat' has no "):
-        prompts_of(["x"], ["{}", "a cat"])
+        prompts_of(["x"], ["{}", "a cat", "a dog"])
     with pytest.raises(ConfigError, match="there is no template"):
         prompts_of(["x"], [])
 

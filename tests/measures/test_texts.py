@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, DataError
 from minitrain.measures import Bleu, Chrf, Ter
-from tests.helpers.measured import cuts, measured, value_of
+from tests.helpers.measuring.measured import cuts, measured, value_of
 
 WORDS = st.lists(st.sampled_from(["the", "cat", "sat", "Mat,", "on."]), min_size=0, max_size=6).map(" ".join)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.measures import CalibrationError, ConfusionMatrix, Perplexity, SampleTable, TopK, intervals
-from tests.helpers.measured import value_of
+from tests.helpers.measuring.measured import value_of
 
 metrics: Any = pytest.importorskip("sklearn.metrics")
 pytestmark = pytest.mark.peers

@@ -20,7 +20,7 @@ from minitrain.runs import compare_evaluations, evaluate_run, load_run, plot_run
 from minitrain.tasks.outcome import Measured
 from minitrain.tasks.records.classes import ImageProcessor, load_processor
 from minitrain.tasks.records.labelled import EvaluationSamples
-from tests.helpers.classes import FORMS, NAMES, as_folder, as_npz, png, small, stripes
+from tests.helpers.measuring.classes import FORMS, NAMES, as_folder, as_npz, png, small, stripes
 from tests.helpers.small_runs import outcome
 
 

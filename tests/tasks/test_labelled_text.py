@@ -13,7 +13,7 @@ from minitrain.errors import DataError
 from minitrain.runs import RunConfig, evaluate_run, load_run, resume_run, start_run
 from minitrain.tasks.outcome import Measured
 from minitrain.tasks.records.classes import TextProcessor
-from tests.helpers.classes import WORDS, reviews, small, text_table
+from tests.helpers.measuring.classes import WORDS, reviews, small, text_table
 from tests.helpers.small_runs import outcome
 
 

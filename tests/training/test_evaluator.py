@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.errors import DataError
+from minitrain.backend.precision import current_precision
+from minitrain.errors import ConfigError, DataError
 from minitrain.losses import CrossEntropyLoss
 from minitrain.measures import Accuracy, ConfusionMatrix, ErrorRate, Perplexity, TopK, accuracy, intervals
 from minitrain.models import GPT, MLP, GPTConfig, MLPConfig
 from minitrain.optim import ExponentialAverage
 from minitrain.training import EMA, Evaluator, Trainer, TrainingConfig
-from tests.helpers.measured import cuts
+from tests.helpers.measuring.measured import cuts
 from tests.helpers.model_checks import stir
 from tests.helpers.model_zoo import KINDS, rows
 
@@ -117,6 +118,53 @@ def test_wrong_settings_are_told_before_the_first_evaluation() -> None:
         Evaluator(MLP(MLPConfig((2, 3))), [], metrics={"a": "accuracy"})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="classes"):
         Evaluator(MLP(MLPConfig((2, 3))), [], metrics={"a": ConfusionMatrix})
+    with pytest.raises(ConfigError, match="1 classes"):
+        Evaluator(MLP(MLPConfig((2, 3))), [], metrics={"a": lambda: ConfusionMatrix(1)()})
+
+
+def test_a_part_of_the_data_is_the_first_batches_or_what_is_spread() -> None:
+    model = MLP(MLPConfig((2, 3)))
+    batches = [(np.eye(2, dtype=np.float32), np.array([0, i])) for i in range(3)]
+    assert Evaluator(model, batches).run(2) == Evaluator(model, batches[:2]).run()
+    assert Evaluator(model, batches).run() == Evaluator(model, batches).run(3)
+
+    class Spread(list):  # type: ignore[type-arg]
+        def spread(self, count: int) -> list[Any]:
+            return self[-count:]
+
+    assert Evaluator(model, Spread(batches)).run(1) == Evaluator(model, batches[2:]).run()
+
+
+def test_an_objective_with_a_loss_and_a_forward_alone() -> None:
+    class Own:
+        def __init__(self) -> None:
+            self.model = MLP(MLPConfig((2, 3)))
+
+        def loss(self, batch: Any, *, key: Any = None) -> Any:
+            return self.model.loss(batch)
+
+        def forward(self, inputs: Any) -> Any:
+            return self.model.forward(inputs)
+
+    own, batch = Own(), (np.eye(2, dtype=np.float32), np.array([0, 1]))
+    metrics = {"perplexity": Perplexity}
+    found = Evaluator(own, [batch], metrics=metrics).run()
+    assert found == pytest.approx(Evaluator(own.model, [batch], metrics=metrics).run(), rel=1e-6)
+    del Own.forward
+    assert Evaluator(own, [batch], metrics={}).run()[LOSS] == found[LOSS], "no outputs are needed"
+
+
+def test_the_precision_is_that_of_the_products_alone() -> None:
+    model, batch = stir(KINDS["gpt"].build()), whole("gpt")
+    seen = []
+
+    def metric(outputs: Any, batch: Any) -> tuple[float, float]:
+        seen.append(current_precision())
+        return 0.0, 1.0
+
+    rounded = Evaluator(model, [batch], metrics={"m": metric}, precision="bfloat16").run()[LOSS]
+    assert seen == [current_precision()]
+    assert rounded != Evaluator(model, [batch]).run()[LOSS] == pytest.approx(rounded, rel=0.05)
 
 
 def test_metrics_may_see_texts() -> None:

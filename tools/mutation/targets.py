@@ -71,21 +71,21 @@ OWN_TESTS = {
         name: [f"evaluation/test_{name}.py"]
         for name in ("choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows")
     },
-    "accuracy": ["measures/test_classification.py"],
     "alignment": ["measures/test_retrieval.py"],
     "base": ["measures/test_base.py"],
-    "calibration": ["measures/test_calibration.py", "measures/test_perplexity.py"],
+    "bootstrap": ["measures/samples/test_bootstrap.py"],
+    "calibration": ["measures/test_calibration.py", "measures/test_log_likelihood.py"],
     "confusion": ["measures/test_classification.py", "measures/test_base.py"],
     "edits": ["measures/test_edits.py"],
     "embeddings": ["measures/test_retrieval.py"],
     "evaluator": ["training/test_evaluator.py"],
     "fields": ["measures/test_fields.py", "measures/test_classification.py"],
-    "intervals": ["measures/samples/test_intervals.py"],
     "paired": ["measures/samples/test_paired.py"],
-    "perplexity": ["measures/test_perplexity.py"],
+    "log_likelihood": ["measures/test_log_likelihood.py"],
     "retrieval": ["measures/test_retrieval.py"],
     "table": ["measures/samples/test_table.py"],
     "texts": ["measures/test_texts.py"],
+    "top_k": ["measures/test_classification.py"],
     "zero_shot": ["measures/test_retrieval.py"],
 }
 PLACES_WITH_OWN_TESTS = (

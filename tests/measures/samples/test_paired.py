@@ -21,7 +21,7 @@ from minitrain.measures import (
     compare_samples,
     holm,
 )
-from tests.helpers.measured import classified
+from tests.helpers.measuring.measured import classified
 
 
 def table(measure: Any, rows: Any, data: str = "") -> SampleTable:
@@ -99,6 +99,22 @@ def test_corpus_scores() -> None:
     measure = Chrf()
     a, b = (table(measure, measure.rows(found, texts)) for found in (worse, texts))
     assert compare_samples(a, b, resamples=100)["m"].p < 0.05
+
+
+def test_draws_without_a_value_are_left_out() -> None:
+    some, whole = np.array([[1.0, 1], [0, 0], [0, 0]]), np.array([[1.0, 1], [0, 1], [1, 1]])
+    for a, b in ((some, whole), (whole, some)):
+        found = compare_samples(table(ErrorRate(), a), table(ErrorRate(), b), resamples=60)["m"]
+        assert abs(found.difference) == pytest.approx(1 / 3)
+
+
+def test_all_swapped_is_as_far_whatever_the_rounding() -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        a = np.stack([rng.random(7), np.full(7, 0.3)], axis=1)
+        b = a + np.stack([rng.random(7), np.zeros(7)], axis=1)
+        found = compare_samples(table(ErrorRate(), a), table(ErrorRate(), b), resamples=600, seed=seed)["m"]
+        assert 0.004 < found.p < 0.04, "two of the 128 ways to swap are as far: none, and all"
 
 
 def test_only_what_both_have_is_compared() -> None:

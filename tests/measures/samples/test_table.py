@@ -13,7 +13,7 @@ from minitrain.errors import DataError
 from minitrain.files import FileError
 from minitrain.measures import Accuracy, ConfusionMatrix, SampleTable
 from minitrain.measures.samples import Collector, table
-from tests.helpers.measured import classified, measured, value_of
+from tests.helpers.measuring.measured import classified, measured, value_of
 
 LOGITS, TARGETS = classified(0, 9)
 LANGUAGES = np.array(["de", "en", "en", "fr", "de", "en", "de", "en", "fr"])
@@ -58,6 +58,8 @@ def test_a_table_of_nothing() -> None:
     empty = Collector({"accuracy": Accuracy()}).table()
     assert len(empty) == len(SampleTable({}, {})) == 0
     assert empty.values() == {}
+    assert empty.rows["accuracy"].shape == (0, 0)
+    assert len(Collector({"accuracy": Accuracy()}, {"key": "key"}).table()) == 0
     only_keys = Collector({}, {"x": lambda batch: batch})
     only_keys.update(None, [1, 2])
     assert len(only_keys.table()) == 2
@@ -88,6 +90,7 @@ def test_an_empty_table_is_kept_too(tmp_path: Path) -> None:
     Collector({"accuracy": Accuracy()}).table("x").save(tmp_path / "empty.jsonl")
     again = SampleTable.load(tmp_path / "empty.jsonl")
     assert (len(again), again.values(), again.data) == (0, {}, "x")
+    assert again.rows["accuracy"].shape == (0, 0)
 
 
 HEAD = {"data": "d", "measures": {"a": {"kind": "accuracy"}}}
@@ -127,11 +130,26 @@ def test_unknown_measures_are_left_out(tmp_path: Path) -> None:
     assert (list(found.measures), list(found.keys), found.data) == (["a"], ["k"], "")
 
 
+@pytest.mark.parametrize(("lists", "fits"), [(997, True), (998, False)])
+def test_a_line_has_at_most_a_thousand_lists(tmp_path: Path, lists: int, fits: bool) -> None:
+    path = tmp_path / "samples.jsonl"
+    head = {"measures": {"a": {"kind": "accuracy"}, "b": {"kind": "of others"}}}
+    path.write_text(f"{json.dumps(head)}\n{json.dumps({'a': [1, 1], 'b': [[]] * lists})}\n")
+    if fits:
+        assert len(SampleTable.load(path)) == 1
+    else:
+        with pytest.raises(DataError, match="line 2: it has more than 1,000 lists"):
+            SampleTable.load(path)
+
+
 def test_files_of_absurd_size_and_missing_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    collected().save(tmp_path / "samples.jsonl")
-    monkeypatch.setattr(table, "LARGEST_FILE", 100)
-    with pytest.raises(DataError, match="is larger than 100 bytes"):
-        SampleTable.load(tmp_path / "samples.jsonl")
+    path = tmp_path / "samples.jsonl"
+    collected().save(path)
+    monkeypatch.setattr(table, "LARGEST_FILE", path.stat().st_size)
+    assert len(SampleTable.load(path)) == 9
+    monkeypatch.setattr(table, "LARGEST_FILE", path.stat().st_size - 1)
+    with pytest.raises(DataError, match=r"is larger than .* bytes"):
+        SampleTable.load(path)
     with pytest.raises(FileError, match="there is no such file"):
         SampleTable.load(tmp_path / "nothing")
     with pytest.raises(FileError, match="a folder"):

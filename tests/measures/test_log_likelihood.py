@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from minitrain.errors import DataError, NonFiniteError
 from minitrain.measures import BitsPerByte, Calibration, CalibrationError, Perplexity, perplexity
 from minitrain.measures.predictions import counted_predictions
-from tests.helpers.measured import classified, value_of
+from tests.helpers.measuring.measured import classified, value_of
 
 
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 4))
@@ -43,6 +43,8 @@ def test_an_overflow_is_infinite() -> None:
     assert perplexity(709) < math.inf
     assert perplexity(710) == math.inf
     assert Perplexity().value(np.array([2000.0, 2.0])) == {"": math.inf}
+    assert Perplexity().value(np.array([0.0, 2.0])) == {"": 1.0}
+    assert BitsPerByte([1]).settings() == {"lengths": []}
 
 
 def test_another_target_may_be_ignored() -> None:

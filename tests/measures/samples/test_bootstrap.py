@@ -13,9 +13,9 @@ from scipy import stats
 
 from minitrain.errors import ConfigError, DataError
 from minitrain.measures import Accuracy, ConfusionMatrix, SampleTable, intervals
-from tests.helpers.measured import classified
+from tests.helpers.measuring.measured import classified
 
-module = importlib.import_module("minitrain.measures.samples.intervals")  # the function has its name
+module = importlib.import_module("minitrain.measures.samples.bootstrap")  # the function has its name
 
 
 def hits(seed: int, count: int, p: float = 0.7) -> SampleTable:
@@ -25,15 +25,35 @@ def hits(seed: int, count: int, p: float = 0.7) -> SampleTable:
 
 @pytest.mark.filterwarnings("ignore::scipy.stats.DegenerateDataWarning")
 @pytest.mark.parametrize("method", ["percentile", "bca"])
-@given(seed=st.integers(0, 10**6), level=st.sampled_from([0.5, 0.9, 0.95]))
-def test_the_formulas_are_those_of_scipy(method: str, seed: int, level: float) -> None:
+@given(seed=st.integers(0, 10**6), level=st.sampled_from([0.5, 0.9, 0.95]), ties=st.booleans())
+def test_the_formulas_are_those_of_scipy(method: str, seed: int, level: float, ties: bool) -> None:
     x = np.random.default_rng(seed).exponential(size=12)
+    x = np.floor(x) + (np.arange(12) == 3) if ties else x  # means that are equal
     found = stats.bootstrap(
         (x,), np.mean, n_resamples=99, confidence_level=level, method=method, rng=np.random.default_rng(seed)
     )
     left_out = np.array([np.delete(x, i).mean() for i in range(12)]) if method == "bca" else np.zeros(0)
     ends = module.interval_of(found.bootstrap_distribution, x.mean(), level, left_out)
     assert ends == pytest.approx(tuple(found.confidence_interval), rel=1e-9)
+
+
+def test_what_bca_cannot_correct_is_left_alone() -> None:
+    even, varied = np.arange(101) / 100, np.array([0.1, 0.2, 0.9])
+    assert module.interval_of(even, 0.5, 0.9, np.full(5, 0.3)) == pytest.approx((0.05, 0.95)), "nothing was skewed"
+    for outside in (-1.0, 2.0):
+        assert module.interval_of(even, outside, 0.9, varied) == pytest.approx((0.05, 0.95)), "the bias has no bounds"
+
+
+def test_intervals_are_made_of_draws_and_of_samples_left_out() -> None:
+    table = hits(3, 30)
+    rows = table.rows["accuracy"]
+    drawn = np.array([w @ rows[:, 0] / 30 for w in module.draws(30, 99, 5)])
+    left_out = np.array([np.delete(rows[:, 0], i).mean() for i in range(30)])
+    found = {method: intervals(table, resamples=99, seed=5, method=method)["accuracy"] for method in module.METHODS}
+    value = rows[:, 0].mean()
+    assert found["percentile"][1:] == pytest.approx(module.interval_of(drawn, value, 0.95, np.zeros(0)))
+    assert found["bca"][1:] == pytest.approx(module.interval_of(drawn, value, 0.95, left_out))
+    assert found["bca"] != found["percentile"]
 
 
 def test_draws_are_of_the_same_size_and_seeded() -> None:
