@@ -21,13 +21,17 @@ ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (
 
 
 def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    pairs, labels = snippets("docs/tasks.md")
+    pairs, labels, shapes = snippets("docs/tasks.md")
     run("docs/tasks.md", pairs)
     assert capsys.readouterr().out.endswith("dr ei\n")
     run("docs/tasks.md", labels)
     said = capsys.readouterr().out
     assert "always " in said
     assert float(said.split()[-1]) > 0.9
+    run("docs/tasks.md", shapes)
+    said = capsys.readouterr().out
+    assert "all alike" in said
+    assert "zero-shot %" in said
 
 
 def test_the_table_is_complete() -> None:
