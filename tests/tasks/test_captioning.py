@@ -13,8 +13,8 @@ from minitrain.errors import ConfigError, DataError
 from minitrain.runs import compare_evaluations, evaluate_run, load_run, plot_run, recipe, resume_run, start_run
 from minitrain.tasks.captioning import describe_images, look
 from minitrain.tasks.outcome import Measured
-from tests.helpers.captions import as_rows, halves, small
-from tests.helpers.classes import png
+from tests.helpers.measuring.captions import as_rows, halves, small
+from tests.helpers.measuring.classes import png
 from tests.helpers.small_runs import outcome
 
 

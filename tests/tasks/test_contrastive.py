@@ -21,8 +21,8 @@ from minitrain.tasks.outcome import Measured
 from minitrain.tasks.records.captions import CaptionProcessor, EvaluationCaptions
 from minitrain.tasks.records.retrieval import features_of_texts, guess_loss, nearest, principal_components
 from minitrain.training import train_step
-from tests.helpers.captions import FORMS, as_rows, halves, small
-from tests.helpers.classes import png
+from tests.helpers.measuring.captions import FORMS, as_rows, halves, small
+from tests.helpers.measuring.classes import png
 from tests.helpers.small_runs import outcome
 
 

@@ -10,7 +10,7 @@ import pytest
 from minitrain.data import MemoryRecords, read_captions
 from minitrain.data.images.kept import KeptImages
 from minitrain.errors import ConfigError, DataError
-from tests.helpers.captions import FORMS, as_folder, as_rows, halves
+from tests.helpers.measuring.captions import FORMS, as_folder, as_rows, halves
 
 
 @pytest.mark.parametrize("form", FORMS)

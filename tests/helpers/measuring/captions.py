@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minitrain.runs import RunConfig
-from tests.helpers.classes import png
+from tests.helpers.measuring.classes import png
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220)}
 SIDES = ("left", "right")
