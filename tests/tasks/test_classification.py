@@ -228,7 +228,7 @@ def test_a_damaged_processor_is_refused(trained: Path, tmp_path: Path, damage: A
 def test_a_processor_is_the_same_after_loading(trained: Path) -> None:
     found = load_processor(RunFolder(trained))
     assert isinstance(found, ImageProcessor)
-    assert (found.size, found.channels, list(found.classes)) == (8, 1, list(NAMES))
+    assert (found.pictures.size, found.pictures.channels, list(found.classes)) == (8, 1, list(NAMES))
     run = start_run(small(trained.parent / "again", trained.parent / "images.npz"))
     assert found.pictures.normalize == run.prepared.processor.pictures.normalize
 

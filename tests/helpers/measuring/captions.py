@@ -31,6 +31,11 @@ def halves(count: int, *, size: int = 8, seed: int = 0) -> list[tuple[Any, list[
     return found
 
 
+def class_number(texts: Sequence[str]) -> str:
+    """The number of the colour: classes in archives are numbers."""
+    return str([*COLOURS].index(next(colour for colour in COLOURS if colour in texts[0])))
+
+
 def as_rows(folder: Path, pairs: Sequence[tuple[Any, list[str]]]) -> Path:
     """A table with a row for each text."""
     lines = ["file\tcaption\tlabel"]
@@ -62,7 +67,7 @@ def as_shards(folder: Path, pairs: Sequence[tuple[Any, list[str]]]) -> Path:
         with tarfile.open(folder / "shards" / f"{shard}.tar", "w") as archive:
             for number in some:
                 image, texts = pairs[number]
-                parts = {"png": png(image), "txt": texts[0].encode(), "cls": texts[0].split()[0].encode()}
+                parts = {"png": png(image), "txt": texts[0].encode(), "cls": class_number(texts).encode()}
                 for ending, content in parts.items():
                     member = tarfile.TarInfo(f"{number:04}.{ending}")
                     member.size = len(content)
