@@ -120,11 +120,11 @@ class Clip(DualEncoder):
         check_config(self, config)
         self.config = config
         given = {} if config.scale is None else {"initial": config.scale}
-        kind: Any = {"info_nce": ClipLoss, "siglip": SiglipLoss}[config.contrast]
+        kinds: dict[str, Any] = {"info_nce": ClipLoss, "siglip": SiglipLoss}
         super().__init__(
             ViT(config.image, seed=seed, dtype=dtype),
             Encoder(config.text, seed=seed + 1, dtype=dtype),
-            contrast=kind(**given, dtype=dtype),
+            contrast=kinds[config.contrast](**given, dtype=dtype),
         )
 
     def forward_flops(self) -> Flops:

@@ -83,7 +83,7 @@ class DualEncoder(Module):
     ) -> None:
         self.image: Any = image
         self.text: Any = text
-        self.contrast = ClipLoss(scale, dtype=dtype) if contrast is None else contrast
+        self.contrast: Any = ClipLoss(scale, dtype=dtype) if contrast is None else contrast
 
     def forward(
         self, images: Array, texts: Array, lengths: Array | None = None, *, key: Key | None = None
@@ -139,6 +139,5 @@ class DualEncoder(Module):
     def _run(self, batch: Any, key: Key | None) -> tuple[Loss, DualEncoderCache, tuple[Array, Array]]:
         inputs, groups = self.inputs_and_groups(batch)
         *features, cache = self.forward(*inputs, key=key)
-        contrast: Any = self.contrast
-        loss, compared = contrast.forward(*features, groups)
+        loss, compared = self.contrast.forward(*features, groups)
         return loss, DualEncoderCache(cache, compared), (features[0], features[1])

@@ -65,8 +65,8 @@ def plot_embeddings(planes: Mapping[str, Any], count: int, path: str | Path, *, 
             raise DataError(f"{name} has coordinates {points.shape} for {count} images and texts: give (2 N, 2)")
         images, texts = points[:count], points[count:]
         axes.plot(*np.stack([images, texts, np.full_like(texts, np.nan)], axis=1).reshape(-1, 2).T, color=GUESS, lw=0.3)
-        axes.scatter(*images.T, s=8, color=TRAIN, label="image", zorder=2)
-        axes.scatter(*texts.T, s=8, color=VALIDATION, marker="s", label="text", zorder=3)
+        axes.scatter(images[:, 0], images[:, 1], s=8, color=TRAIN, label="image", zorder=2)
+        axes.scatter(texts[:, 0], texts[:, 1], s=8, color=VALIDATION, marker="s", label="text", zorder=3)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.legend(frameon=False)

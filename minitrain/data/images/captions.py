@@ -68,9 +68,9 @@ def read_captions(
             f"cannot tell what {place} is: give a table ({', '.join(FORMATS)}) with file names and texts, a folder "
             f"with one called {CAPTIONS}, or .tar files"
         )
-    columns = {"file": file, "caption": Column(caption, "any")} | (
-        {} if label is None else {"label": Column(label, "label")}
-    )
+    columns: dict[str, str | Column] = {"file": file, "caption": Column(caption, "any")}
+    if label is not None:
+        columns["label"] = Column(label, "label")
     return CaptionedImages(place.parent, ByFile(read_records(place, columns, **how)), mode=mode, **how)
 
 

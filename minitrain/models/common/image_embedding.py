@@ -114,6 +114,6 @@ class EmbedsImages:
     def embedding_flops(self) -> int:
         """Operations that turn one image into vectors."""
         convolutions = self.patch_emb.convolutions if isinstance(self.patch_emb, ConvStem) else ()
-        size = self.config.image_size
-        total = sum(2 * (size >> i) ** 2 * layer.weight.data.size for i, layer in enumerate(convolutions, 1))
+        size: int = self.config.image_size
+        total: int = sum(2 * (size >> i) ** 2 * layer.weight.data.size for i, layer in enumerate(convolutions, 1))
         return total + linear_flops(self.patch_emb, self.patches)

@@ -180,7 +180,7 @@ class EvaluationCaptions:
         for start in range(0, len(rows), self.batch_size):
             found = [self.samples[row] for row in rows[start : start + self.batch_size].tolist()]
             batch = self.samples.collate(found)
-            yield CaptionBatch(*batch, [one.texts for one in found])
+            yield CaptionBatch(batch.images, batch.texts, batch.lengths, batch.groups, [one.texts for one in found])
 
 
 def texts_of(samples: ImageTextPairs, index: int) -> list[str]:

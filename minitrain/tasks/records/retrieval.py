@@ -181,7 +181,8 @@ def measure_retrieval(
         measures[ZERO_SHOT] = zero_shot.measure
         rows[ZERO_SHOT] = zero_shot.measure.rows((images, texts), zero_shot.targets)
     table = SampleTable(measures, rows, {}, data)
-    found, values = table.values(), {}
+    found = table.values()
+    values: dict[str, float] = {}
     for way, name in (("text", ""), ("image", "reverse_")):
         values |= {f"{way} R@{k} %": found[f"{RECALL}_{name}top{k}"] for k in KS}
     values |= {f"{way} rank": float(np.median(one + 1)) for way, one in zip(("text", "image"), both, strict=True)}
@@ -246,7 +247,7 @@ def principal_components(vectors: Array, count: int = 2) -> Array:
     found = (u * s)[:, :count]
     largest = found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])]
     found = found * np.where(largest < 0, -1, 1)
-    return np.pad(found, ((0, 0), (0, count - found.shape[1])))  # type: ignore[no-any-return]
+    return np.pad(found, ((0, 0), (0, count - found.shape[1])))
 
 
 def _tsne(vectors: Array) -> Array:
