@@ -134,7 +134,8 @@ class DualEncoder(Module):
 
     def loss_backward(self, cache: DualEncoderCache, dtotal: float = 1.0) -> None:
         """Gradients of ``dtotal * loss.total`` for all parameters."""
-        self.backward(*self.contrast.backward(dtotal, cache.loss), cache.features)
+        dimage, dtext = self.contrast.backward(dtotal, cache.loss)
+        self.backward(dimage, dtext, cache.features)
 
     def _run(self, batch: Any, key: Key | None) -> tuple[Loss, DualEncoderCache, tuple[Array, Array]]:
         inputs, groups = self.inputs_and_groups(batch)

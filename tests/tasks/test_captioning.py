@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from minitrain.errors import ConfigError, DataError
 from minitrain.runs import compare_evaluations, evaluate_run, load_run, plot_run, recipe, resume_run, start_run
 from minitrain.tasks.captioning import describe_images, look
 from minitrain.tasks.outcome import Measured
+from minitrain.tasks.settings.model import MODEL_CONFIGS
 from tests.helpers.measuring.captions import as_rows, halves, small
 from tests.helpers.measuring.classes import png
 from tests.helpers.small_runs import outcome
@@ -121,7 +123,7 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.block_size"):
         start(data={"block_size": 2})
     with pytest.raises(ConfigError, match=r"model.name=clip is for task=contrastive; task=captioning trains captioner"):
-        start(model={"name": "clip"})
+        replace(small(tmp_path / "run", path, "captioning"), model=MODEL_CONFIGS["clip"]())
     (tmp_path / "texts.tsv").write_text((tmp_path / "texts.tsv").read_text() + "001.png\t\tred\n")
     with pytest.raises(DataError, match=r"column 'caption' is empty"):
         start()
