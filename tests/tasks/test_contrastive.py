@@ -93,13 +93,13 @@ def test_any_split_of_a_batch_has_the_gradient_of_the_whole(contrast: str, parts
 def test_a_run_with_accumulation_ends_as_one_without(trained: Path, tmp_path: Path) -> None:
     path, split = trained.parent / "texts.tsv", {"gradient_accumulation_steps": 4}
     run = start_run(small(tmp_path / "run", path, "contrastive", data={"label": "label"}, trainer=split))
-    run.train()
+    run.trainer.train()
     other = load_run(trained).model.state_dict()
     for name, value in run.trainer.model.state_dict().items():
         np.testing.assert_allclose(value, other[name], atol=2e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("steps", [1, 3, 5])
+@pytest.mark.parametrize("steps", [1, 5])
 def test_a_continued_run_ends_with_the_same_bytes(
     trained: Path, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +185,7 @@ def test_a_text_finds_images_and_an_image_finds_texts(trained: Path, capsys: pyt
 
 def test_two_runs_are_compared(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, smaller = trained.parent / "texts.tsv", {"n_embd": 8}
-    start_run(small(tmp_path / "other", path, "contrastive", data={"label": "label"}, model=smaller)).train()
+    start_run(small(tmp_path / "other", path, "contrastive", data={"label": "label"}, model=smaller)).trainer.train()
     for run in (trained, tmp_path / "other"):
         assert main(["eval", str(run)]) == 0
     assert "perplexity" not in capsys.readouterr().out
