@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "probes": RUNS | {"formats", "inside", "training"},
     "trainers": RUNS | {"formats", "probes", "training"},
     "compat": TRAINING | {"formats"},
-    "tasks": TRAINING | {"formats"},
+    "tasks": TRAINING | {"formats", "inside"},
     "runs": TRAINING | {"conf", "formats", "tasks"},
     "evaluation": ARRAYS | {"data", "files", "generation", "measures", "models", "ops", "runs"},
     "tutorials": {"backend", "display", "errors", "testing"},

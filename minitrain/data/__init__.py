@@ -13,6 +13,7 @@ from .encoded.image_texts import ImageTexts as ImageTexts
 from .encoded.labelled import LabelledTexts as LabelledTexts
 from .encoded.pairs import TextPairs as TextPairs
 from .images.arrays import ImageArrays as ImageArrays
+from .images.captions import read_captions as read_captions
 from .images.decode import decode_image as decode_image
 from .images.folder import CaptionedImages as CaptionedImages
 from .images.folder import ImageFolder as ImageFolder

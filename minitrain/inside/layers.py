@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..backend.arrays import Array, array_module
 from ..backend.precision import wide
+from ..nn.attention.cross_attention import CrossAttention
 from ..nn.attention.self_attention import MultiHeadAttention
 from ..nn.layers.feed_forward import FeedForward
 from ..nn.layers.gated_feed_forward import GatedFeedForward
@@ -32,7 +33,7 @@ class Visit(Protocol):
         """Whether somebody looks: some values are computed for that alone."""
 
 
-def inside_attention(layer: MultiHeadAttention, out: Array, cache: Any, visit: Visit) -> Array:
+def inside_attention(layer: MultiHeadAttention | CrossAttention, out: Array, cache: Any, visit: Visit) -> Array:
     """Visit queries, keys, values, weights and mixed values; returns out (B, T, C)."""
     kept: AttentionCache = cache.attention
     mixed = computed = wide(kept.out)

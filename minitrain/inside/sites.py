@@ -8,6 +8,7 @@
 | ``blocks.0.attention.q``, ``.k``, ``.v`` | queries and keys as they are compared, and values (B, T, H, D) |
 | ``blocks.0.attention.weights`` | the attention pattern (B, H, T, S); rows sum to 1 |
 | ``blocks.0.attention.mixed`` | what each head has gathered (B, T, H, D), before the output projection |
+| ``decoder.0.cross.weights``, … | the same of attention to another sequence (B, H, T, S) |
 | ``blocks.0.feed_forward.hidden`` | the hidden layer after its activation, the input of ``down`` |
 | ``blocks.0.attention.out``, ``blocks.0.feed_forward.out`` | what a branch adds to the stream |
 | ``logits`` | the output of the model |
@@ -41,10 +42,10 @@ from ..nn.layers.rms_norm import RMSNorm
 PLAIN = (Embedding, LearnedPositions, SinusoidalPositions, PatchEmbedding, ConvStem, LayerNorm, RMSNorm)
 SHOWN: dict[type[Module], tuple[str, ...]] = {
     CrossEntropyModel: ("logits",),
-    MultiHeadAttention: ("q", "k", "v", "weights", "mixed", "out"),
+    **dict.fromkeys((MultiHeadAttention, CrossAttention), ("q", "k", "v", "weights", "mixed", "out")),
     FeedForward: ("hidden", "out"),
     GatedFeedForward: ("hidden", "out"),
-    **dict.fromkeys((ResidualBlock, CrossAttention, *PLAIN), ("out",)),
+    **dict.fromkeys((ResidualBlock, *PLAIN), ("out",)),
 }
 """What layers of a type show once the layers inside them have run."""
 WITH_GRADIENT = ("in", "mid", "out", "logits")

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol
 from ..backend.arrays import Array, array_module
 from ..errors import MinitrainError
 from ..models.common.cross_entropy import CrossEntropyModel
+from ..nn.attention.cross_attention import CrossAttention
 from ..nn.attention.self_attention import MultiHeadAttention
 from ..nn.core.module import Module
 from ..nn.layers.feed_forward import FeedForward
@@ -66,7 +67,7 @@ class Watched:
         """The layer's forward."""
         x, layer = self("in", x), self.layer
         out, cache = self.own["forward"](x, *inputs, **options)
-        if isinstance(layer, MultiHeadAttention):
+        if isinstance(layer, MultiHeadAttention | CrossAttention):
             out = inside_attention(layer, out, cache, self)
         elif isinstance(layer, FeedForward | GatedFeedForward):
             out = inside_feed_forward(layer, x, out, self)

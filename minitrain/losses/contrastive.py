@@ -31,14 +31,17 @@ class InfoNCELoss(Reduced):
         super().__init__(reduction, temperature=temperature)
         self.temperature = _positive(self, temperature)
 
-    def forward(self, image: Array, text: Array) -> tuple[Any, LossCache]:
-        """Compute the loss of features (N, C) of any length, reduced as the reduction says, and the cache."""
+    def forward(self, image: Array, text: Array, groups: Array | None = None) -> tuple[Any, LossCache]:
+        """Compute the loss of features (N, C) of any length, reduced as the reduction says, and the cache.
+
+        Pairs with the same number in ``groups`` (N,) are no negatives of each other.
+        """
         log_scale = _number(-math.log(self.temperature), image)
-        return self.reduce(*info_nce_forward(image, text, log_scale, limit=math.inf, each=self.each))
+        return self.reduce(*info_nce_forward(image, text, log_scale, groups, limit=math.inf, each=self.each))
 
     def backward(self, dloss: Any, cache: LossCache) -> tuple[Array, Array]:
         """Map dloss to dimage and dtext (N, C)."""
-        return info_nce_backward(cache.scaled(dloss), cache.operation, into=(None, None, SKIP))[:2]
+        return info_nce_backward(cache.scaled(dloss), cache.operation, into=(None, None, SKIP, None))[:2]
 
 
 class SigmoidContrastiveLoss(Reduced):
@@ -55,14 +58,17 @@ class SigmoidContrastiveLoss(Reduced):
         self.temperature = _positive(self, temperature)
         self.bias = bias
 
-    def forward(self, image: Array, text: Array) -> tuple[Any, LossCache]:
-        """Compute the loss of features (N, C) of any length, reduced as the reduction says, and the cache."""
+    def forward(self, image: Array, text: Array, groups: Array | None = None) -> tuple[Any, LossCache]:
+        """Compute the loss of features (N, C) of any length, reduced as the reduction says, and the cache.
+
+        Nothing is asked about wrong partners with the same number in ``groups`` (N,).
+        """
         log_scale, bias = _number(-math.log(self.temperature), image), _number(self.bias, image)
-        return self.reduce(*siglip_forward(image, text, log_scale, bias, each=self.each))
+        return self.reduce(*siglip_forward(image, text, log_scale, bias, groups, each=self.each))
 
     def backward(self, dloss: Any, cache: LossCache) -> tuple[Array, Array]:
         """Map dloss to dimage and dtext (N, C)."""
-        return siglip_backward(cache.scaled(dloss), cache.operation, into=(None, None, SKIP, SKIP))[:2]
+        return siglip_backward(cache.scaled(dloss), cache.operation, into=(None, None, SKIP, SKIP, None))[:2]
 
 
 class SupervisedContrastiveLoss(LossFunction):

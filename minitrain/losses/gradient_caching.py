@@ -49,27 +49,49 @@ def gradient_caching(
     Raises:
         ShapeError: if there are no micro-batches.
     """
-    if not micro_batches:
-        raise ShapeError("gradient_caching: there are no micro-batches; give at least one")
-    first = 0 if key is None else key.sample
-    options: list[dict[str, Key]] = []  # of each forward
-    parts: list[list[Array]] = []
-    for batch in micro_batches:
-        options.append({} if key is None else {"key": key.at_sample(first)})
-        parts.append(_features(model, batch, options[-1]))
-        first += len(parts[-1][0])
-
-    whole = [array_module(kind[0]).concatenate(kind) for kind in zip(*parts, strict=True)]  # (n, ...) ... -> (N, ...)
+    whole = features_in_parts(model, micro_batches, key=key)
     loss, loss_cache = loss_fn.forward(*whole, *targets)
     gradients = loss_fn.backward(dloss, loss_cache)
     gradients = gradients[: len(whole)] if isinstance(gradients, tuple) else (gradients,)
-
-    start = 0
-    for batch, option, features in zip(micro_batches, options, parts, strict=True):
-        end = start + len(features[0])
-        _backward(model, batch, option, [gradient[start:end] for gradient in gradients])
-        start = end
+    backward_in_parts(model, micro_batches, gradients, key=key)
     return loss
+
+
+def features_in_parts(
+    model: Any, micro_batches: Sequence[tuple[Any, ...]], *, key: Key | None = None
+) -> tuple[Array, ...]:
+    """The features (N, ...) of a whole batch, one array or several, computed one micro-batch at a time.
+
+    Arguments are those of `gradient_caching`.
+
+    Raises:
+        ShapeError: if there are no micro-batches.
+    """
+    if not micro_batches:
+        raise ShapeError("gradient_caching: there are no micro-batches; give at least one")
+    first = 0 if key is None else key.sample
+    parts: list[list[Array]] = []
+    for batch in micro_batches:
+        parts.append(_features(model, batch, _options(key, first)))
+        first += len(parts[-1][0])
+    return tuple(array_module(kind[0]).concatenate(kind) for kind in zip(*parts, strict=True))  # (n, ...) -> (N, ...)
+
+
+def backward_in_parts(
+    model: Any, micro_batches: Sequence[tuple[Any, ...]], gradients: Sequence[Array], *, key: Key | None = None
+) -> None:
+    """Add the gradients of the parameters, from those of the features (N, ...); each micro-batch runs forward again.
+
+    Arguments are those of `gradient_caching`.
+    """
+    first, start = 0 if key is None else key.sample, 0
+    for batch in micro_batches:
+        start += _backward(model, batch, _options(key, first + start), [gradient[start:] for gradient in gradients])
+
+
+def _options(key: Key | None, sample: int) -> dict[str, Key]:
+    """Of the forward of a micro-batch that begins with this sample."""
+    return {} if key is None else {"key": key.at_sample(sample)}
 
 
 # These are separate functions so that a cache is freed on return, before the next micro-batch makes another.
@@ -82,7 +104,9 @@ def _features(model: Any, batch: tuple[Any, ...], options: dict[str, Key]) -> li
     return features
 
 
-def _backward(model: Any, batch: tuple[Any, ...], options: dict[str, Key], gradients: list[Array]) -> None:
-    """Run forward again, then backward from the gradients of the features."""
-    *_, cache = model.forward(*batch, **options)
-    model.backward(*gradients, cache)
+def _backward(model: Any, batch: tuple[Any, ...], options: dict[str, Key], gradients: list[Array]) -> int:
+    """Run forward again, then backward from the first of the gradients; returns the number of samples."""
+    *features, cache = model.forward(*batch, **options)
+    count = len(features[0])
+    model.backward(*(gradient[:count] for gradient in gradients), cache)
+    return count

@@ -2,6 +2,10 @@
 
 from .bert import Bert as Bert
 from .bert import BertConfig as BertConfig
+from .captioner import Captioner as Captioner
+from .captioner import CaptionerConfig as CaptionerConfig
+from .clip import Clip as Clip
+from .clip import ClipConfig as ClipConfig
 from .dual_encoder import DualEncoder as DualEncoder
 from .dual_encoder import ImageTextBatch as ImageTextBatch
 from .encoder import Encoder as Encoder

@@ -9,6 +9,8 @@ import numpy as np
 from ..errors import ConfigError, nearest
 from ..nn.core.module import Module
 from .bert import Bert, BertConfig
+from .captioner import Captioner, CaptionerConfig
+from .clip import Clip, ClipConfig
 from .common.config import CheckedConfig
 from .encoder import Encoder, EncoderConfig
 from .gpt import GPT, GPTConfig
@@ -63,11 +65,17 @@ PRESETS: dict[str, Any] = {
     ),
     # DeiT's smallest (Touvron et al., 2020, arXiv:2012.12877)
     "vit-tiny": ViTConfig(image_size=224, patch=16, n_classes=1000, n_layer=12, n_head=3, n_embd=192),
+    # two encoders for pictures of 32 x 32 pixels and sentences
+    "clip-shapes": ClipConfig(
+        vocab_size=24, image_size=32, block_size=10, n_layer=3, n_head=4, n_embd=64, text_layer=1, text_embd=64
+    ),
+    # sentences about pictures of 32 x 32 pixels
+    "captioner-shapes": CaptionerConfig(vocab_size=24, image_size=32, block_size=14, n_head=4, n_embd=64),
     # Karpathy's micrograd on two moons
     "mlp-moons": MLPConfig((2, 16, 16, 1), task="regression"),
     "mlp-digits": MLPConfig((64, 128, 10)),
 }
-MODELS: list[type[Any]] = [GPT, Llama, Encoder, Bert, MaskedEncoder, Seq2Seq, ViT, MLP]
+MODELS: list[type[Any]] = [GPT, Llama, Encoder, Bert, MaskedEncoder, Seq2Seq, ViT, Clip, Captioner, MLP]
 """The models that a configuration describes; each names its ``config_type``. Append your own."""
 
 

@@ -35,6 +35,7 @@ from .common.blocks import backward_blocks, check_unused, forward_blocks
 from .common.config import check_config
 from .common.cross_entropy import CrossEntropyModel
 from .common.embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
+from .common.greedy import write_greedily
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 from .seq2seq_config import Seq2SeqConfig
 
@@ -242,18 +243,17 @@ class Seq2Seq(CrossEntropyModel):
         Returns:
             (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and the generated ones.
         """
-        xp, pad = array_module(source), self.config.pad_idx
         memory, lengths, _ = self.encode(source)
         past = self.new_past(len(source))
-        columns = [xp.full(len(source), start, dtype=xp.int32)]
-        done = xp.zeros(len(source), dtype=bool)
-        while len(columns) <= max_new_tokens and not done.all():
-            scores = self.decode_next(columns[-1][:, None], memory, lengths, past)[:, -1]  # (B, V)
-            scores[:, pad] = -xp.inf  # padding comes only after the end
-            columns.append(xp.where(done, pad, scores.argmax(axis=-1)).astype(xp.int32))
-            if end is not None:
-                done |= columns[-1] == end
-        return xp.stack(columns, axis=1)  # type: ignore[no-any-return]
+        return write_greedily(
+            array_module(source),
+            lambda tokens: self.decode_next(tokens[:, None], memory, lengths, past)[:, -1],
+            len(source),
+            start=start,
+            end=end,
+            pad=self.config.pad_idx,
+            most=max_new_tokens,
+        )
 
     def forward_flops(self) -> Flops:
         """Arithmetic of the forward of a source and a target of ``block_size`` tokens; see `minitrain.models.flops`."""

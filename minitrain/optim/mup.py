@@ -21,6 +21,7 @@ way: in files, in generation, for other programs.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
@@ -28,6 +29,7 @@ from ..nn.core.assign import assign_groups
 from ..nn.core.groups import ParamGroup
 from ..nn.core.init import blank_weights
 from ..nn.core.module import Module
+from ..nn.core.parameter import Parameter
 from ..nn.layers.linear import Linear
 
 ADAM_LIKE = ("adam", "adamw", "lion", "nadam")
@@ -106,9 +108,13 @@ def mup_groups(roles: dict[str, Role], *, weight_decay: float = 0.0) -> list[Par
             so that weights shrink as fast at every width.
     """
     growths = sorted({role.growth for role in roles.values() if role.growth != 1})
+
+    def grown_by(growth: float) -> Callable[[str, Parameter], bool]:
+        return lambda path, _: path in roles and roles[path].growth == growth
+
     return [
         ParamGroup(
-            lambda path, _, growth=growth: path in roles and roles[path].growth == growth,
+            grown_by(growth),
             weight_decay=weight_decay * growth if weight_decay else None,
             lr_scale=1 / growth,
         )

@@ -86,8 +86,8 @@ def check_coordinates(
             train_step(model, optimizer, [(0, batch)], lr=lr)
             for name, now in _activations(model, batches[0].inputs).items():
                 changes[name].append(float(np.sqrt(np.mean((now - start[name]) ** 2))))
-        for name, sizes in changes.items():
-            moved.setdefault(name, []).append(sizes)
+        for name, steps in changes.items():
+            moved.setdefault(name, []).append(steps)
     sizes = {name: np.array(columns).T for name, columns in moved.items()}  # (widths, steps) -> (steps, widths)
     return CoordinateCheck(tuple(widths), tuple(range(1, len(batches) + 1)), sizes)
 

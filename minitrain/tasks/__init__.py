@@ -3,7 +3,9 @@
 ``task.py`` says what a task is, ``settings/`` declares the settings that tasks share, ``text/`` has texts as tokens.
 """
 
+from .captioning import Captioning as Captioning
 from .classification import Classification as Classification
+from .contrastive import Contrastive as Contrastive
 from .language_model import LanguageModel as LanguageModel
 from .masked_language_model import MaskedLanguageModel as MaskedLanguageModel
 from .sequence_to_sequence import SequenceToSequence as SequenceToSequence

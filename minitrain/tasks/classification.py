@@ -116,7 +116,7 @@ class Classification(Task):
         classes = {"n_classes": len(processor.classes)}
         if isinstance(processor, TextProcessor):
             return classes | {"vocab_size": processor.tokenizer.vocab_size, "block_size": processor.block_size}
-        return classes | {"image_size": processor.size, "channels": processor.channels}
+        return classes | {"image_size": processor.pictures.size, "channels": processor.pictures.channels}
 
     def refuse_impossible(self, config: TaskSettings, processor: Processor, *, to_train: bool = True) -> None:
         """Refuse a model that does not fit the data, such as patches that do not divide an image."""

@@ -153,9 +153,8 @@ class SequenceToSequence(Task):
         table = evaluator.samples(data=f"{len(records)} pairs, {records.fingerprint}")
         values = table.values()
         others = {"copying the source": copied(pairs, measures)} if processor.shared else {}
-        notes = tuple(f"{name}: {one.signature}" for name, one in measures.items() if isinstance(one, Bleu | Chrf))
         loss = values.pop(LOSS)
-        return Measured(loss, f"{len(records):,} pairs", values, others, notes, samples=table)
+        return Measured(loss, f"{len(records):,} pairs", values, others, signatures(measures), samples=table)
 
     def answer(self, config: TaskSettings, model: Any, processor: PairProcessor, text: str) -> str:
         """What the model makes of a text."""
@@ -223,8 +222,18 @@ def measures_of(processor: PairProcessor) -> dict[str, Measures]:
         split: Callable[[str], Sequence[str]] = str.split if target.separator else list
         name = "errors of words %" if target.separator else "errors of characters %"
         return {name: ErrorRate(split), "right %": ExactMatch()}
+    return word_measures()
+
+
+def word_measures() -> dict[str, Measures]:
+    """Errors of words, whole texts, and BLEU and chrF if sacrebleu is installed."""
     scores: dict[str, Measures] = {"BLEU": Bleu(), "chrF": Chrf()} if find_spec("sacrebleu") else {}
     return {"errors of words %": ErrorRate(str.split), "right %": ExactMatch(), **scores}
+
+
+def signatures(measures: Mapping[str, Any]) -> tuple[str, ...]:
+    """How scores were computed, a line for each that has a signature."""
+    return tuple(f"{name}: {one.signature}" for name, one in measures.items() if isinstance(one, Bleu | Chrf))
 
 
 def copied(pairs: EvaluationPairs, measures: Mapping[str, Any]) -> dict[str, float]:
@@ -246,10 +255,14 @@ def translate_batch(model: Any, processor: PairProcessor, batch: Any, *, device:
 def translate(model: Any, processor: PairProcessor, source: NDArray[np.int32], *, device: str) -> list[str]:
     """What the model makes of sources (B, S), always the most likely token."""
     target = processor.target
-    begin, end, pad = (target.special_id(name) for name in (BOS, EOS, PAD))
-    ids = model.generate(to_device(source, device), start=begin, end=end, max_new_tokens=processor.block_size)
-    rows = to_numpy(ids)[:, 1:]  # without the start token
-    return [target.decode(row[(row != end) & (row != pad)]) for row in rows]
+    return written(model, target, to_device(source, device), processor.block_size)
+
+
+def written(model: Any, tokenizer: Any, inputs: Any, most: int) -> list[str]:
+    """The texts that a model writes to each of its inputs, always the most likely of at most ``most`` tokens."""
+    begin, end, pad = (tokenizer.special_id(name) for name in (BOS, EOS, PAD))
+    rows = to_numpy(model.generate(inputs, start=begin, end=end, max_new_tokens=most))[:, 1:]  # without the start token
+    return [tokenizer.decode(row[(row != end) & (row != pad)]) for row in rows]
 
 
 def _records(config: TaskSettings) -> RecordSplit:

@@ -15,6 +15,7 @@ from ..random import Key
 from .callbacks.base import CallbackList
 from .loss_scale import LossScale
 from .nonfinite import why_not_finite
+from .objective import WholeBatch
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
 
@@ -34,7 +35,8 @@ def train_step(
 ) -> Update:
     """Forward, backward and one update.
 
-    Gradients add up as sums and are divided by the number of targets: any split of a batch gives the same gradient.
+    Gradients add up as sums and are divided by the number of targets: any split of a batch gives the same gradient. An
+    objective that compares the samples of a batch takes all parts at once, see `WholeBatch`.
 
     Args:
         model: has ``loss`` and ``loss_backward``, or an ``objective`` has them.
@@ -58,7 +60,10 @@ def train_step(
     optimizer.set_lr(lr)
     optimizer.zero_grad()
     total = count = 0.0
-    for first_sample, batch in micro_batches:
+    parts = list(micro_batches)
+    if len(parts) > 1 and WholeBatch.suits(objective):
+        objective, parts = WholeBatch(objective), [(parts[0][0], [batch for _, batch in parts])]
+    for first_sample, batch in parts:
         at_first = None if key is None else key.at_sample(first_sample)
         loss, cache = objective.loss(batch, key=at_first)
         if not math.isfinite(float(loss.total)):

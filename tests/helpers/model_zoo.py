@@ -12,6 +12,8 @@ import numpy as np
 from minitrain.models import (
     GPT,
     MLP,
+    Captioner,
+    CaptionerConfig,
     Encoder,
     EncoderConfig,
     GPTConfig,
@@ -50,6 +52,13 @@ class Pairs(NamedTuple):
 
     source: Any  # (B, S)
     target: Any  # (B, T + 1)
+
+
+class Captioned(NamedTuple):
+    """A batch of a model that writes about images."""
+
+    images: Any  # (B, C, H, W)
+    texts: Any  # (B, T + 1)
 
 
 def rows(batch: Any, start: int, stop: int) -> Any:
@@ -102,6 +111,15 @@ def pairs(rng: np.random.Generator, B: int, config: Any) -> Pairs:
     return Pairs(padded(T - 1, config.vocab_size), padded(T + 1, config.n_targets))
 
 
+def captions(rng: np.random.Generator, B: int, config: Any) -> Captioned:
+    """Padded at the end with 0."""
+    shape = (B, config.channels, config.image_size, config.image_size)
+    ids = rng.integers(1, config.vocab_size, (B, T + 1))
+    lengths = rng.integers(2, T + 2, B)
+    lengths[0] = T + 1
+    return Captioned(rng.standard_normal(shape), np.where(np.arange(T + 1) < lengths[:, None], ids, 0))
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of model: how to build a small one, and its batches."""
@@ -149,6 +167,19 @@ KINDS = {
     "vit": Kind(ViT, ViTConfig, IMAGE, images),
     "vit, mean": Kind(ViT, ViTConfig, IMAGE | {"pool": "mean", "bias": False}, images),
     "vit, stem": Kind(ViT, ViTConfig, IMAGE | {"patch": 2, "stem": "conv"}, images),
+    "captioner": Kind(
+        Captioner,
+        CaptionerConfig,
+        LANGUAGE | {"image_size": 6, "patch": 3, "channels": 2, "decoder_layer": 2, "tie_weights": False},
+        captions,
+    ),
+    "captioner, tied": Kind(
+        Captioner,
+        CaptionerConfig,
+        LANGUAGE
+        | {"image_size": 8, "patch": 4, "channels": 1, "decoder_layer": 1, "stem": "conv", "label_smoothing": 0.1},
+        captions,
+    ),
     "mlp": Kind(MLP, MLPConfig, {"widths": (3, 8, 5)}, vectors),
 }
 NOT_GPT, NOT_LLAMA = ("sinusoidal", "rotary", "alibi"), ("learned", "sinusoidal", "alibi")

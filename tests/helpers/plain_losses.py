@@ -18,24 +18,27 @@ def plain_cosines(left, right):
     ]
 
 
-def plain_info_nce(image, text, log_scale, *, limit, each=False):
+def plain_info_nce(image, text, log_scale, groups, *, limit, each=False):
     cosines, factor = plain_cosines(image, text), min(math.exp(log_scale), limit)
     N = len(image)
     z = [[factor * cosines[i][j] for j in range(N)] for i in range(N)]
     losses = []
     for i in range(N):
-        by_image = math.log(sum(math.exp(z[i][j]) for j in range(N))) - z[i][i]
-        by_text = math.log(sum(math.exp(z[j][i]) for j in range(N))) - z[i][i]
+        others = [j for j in range(N) if j == i or groups[j] != groups[i]]
+        by_image = math.log(sum(math.exp(z[i][j]) for j in others)) - z[i][i]
+        by_text = math.log(sum(math.exp(z[j][i]) for j in others)) - z[i][i]
         losses.append((by_image + by_text) / 2)
     return total_of(losses, N, each)
 
 
-def plain_siglip(image, text, log_scale, bias, *, each=False):
+def plain_siglip(image, text, log_scale, bias, groups, *, each=False):
     cosines, losses = plain_cosines(image, text), []
     for i, row in enumerate(cosines):
         sides = [1 if i == j else -1 for j in range(len(row))]
         odds = [math.exp(log_scale) * s + bias for s in row]
-        losses.append(sum(math.log(1 + math.exp(-side * z)) for side, z in zip(sides, odds, strict=True)))
+        asked = [i == j or groups[j] != groups[i] for j in range(len(row))]
+        costs = [math.log(1 + math.exp(-side * z)) for side, z in zip(sides, odds, strict=True)]
+        losses.append(sum(cost for cost, ask in zip(costs, asked, strict=True) if ask))
     return total_of(losses, len(image), each)
 
 

@@ -88,7 +88,7 @@ def test_every_form_of_images_gives_the_same_run(trained: Path, tmp_path: Path, 
     assert list(run.prepared.processor.classes) == names
     assert [len(part) for part in run.prepared.data[1:]] == [80, 80, 80]
     whole = start_run(small(tmp_path / "npz", npz, data={"val_path": str(npz)}))
-    assert run.prepared.processor.normalize == whole.prepared.processor.normalize
+    assert run.prepared.processor.pictures.normalize == whole.prepared.processor.pictures.normalize
     batch, expected = run.prepared.data.train.collate([run.prepared.data.train[7]]), whole.prepared.data.train
     same = [i for i in range(80) if np.array_equal(expected.collate([expected[i]]).inputs, batch.inputs)]
     assert [expected.targets[i] for i in same] == batch.targets.tolist()
@@ -133,7 +133,7 @@ def test_weights_are_taken_over_with_their_classes(trained: Path, tmp_path: Path
     images, classes = stripes(30, seed=2)
     run = start_run(small(tmp_path / "run", as_npz(tmp_path, images, classes % 2), init_from=str(trained)))
     assert list(run.prepared.processor.classes) == list(NAMES)
-    assert run.prepared.processor.normalize == load_run(trained).processor.normalize
+    assert run.prepared.processor.pictures.normalize == load_run(trained).processor.pictures.normalize
     np.savez(tmp_path / "new.npz", images=images, labels=["bottom"] * 30)
     with pytest.raises(DataError, match="the class 'bottom' is not one of the 3 classes"):
         start_run(small(tmp_path / "no", tmp_path / "new.npz", init_from=str(trained)))
@@ -228,9 +228,9 @@ def test_a_damaged_processor_is_refused(trained: Path, tmp_path: Path, damage: A
 def test_a_processor_is_the_same_after_loading(trained: Path) -> None:
     found = load_processor(RunFolder(trained))
     assert isinstance(found, ImageProcessor)
-    assert (found.size, found.channels, list(found.classes)) == (8, 1, list(NAMES))
+    assert (found.pictures.size, found.pictures.channels, list(found.classes)) == (8, 1, list(NAMES))
     run = start_run(small(trained.parent / "again", trained.parent / "images.npz"))
-    assert found.normalize == run.prepared.processor.normalize
+    assert found.pictures.normalize == run.prepared.processor.pictures.normalize
 
 
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 5), st.sampled_from([1, 2]))

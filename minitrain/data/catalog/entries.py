@@ -10,9 +10,9 @@ from .copying import COPY
 from .digits import DIGITS
 from .emoji import EMOJI
 from .fashion import FASHION
-from .shapes import SHAPES
+from .shapes import SHAPES, SINGLE_SHAPES
 
-CATALOG = {entry.name: entry for entry in (CMUDICT, BIBLE, FASHION, EMOJI, DIGITS, COPY, SHAPES)}
+CATALOG = {entry.name: entry for entry in (CMUDICT, BIBLE, FASHION, EMOJI, DIGITS, COPY, SHAPES, SINGLE_SHAPES)}
 """Data sets by name."""
 
 

@@ -37,6 +37,9 @@ SHAPES_BY_NAME: dict[str, Callable[[NDArray[Any], NDArray[Any], float], NDArray[
 """Whether the pixel at (x, y) from the middle, y downwards, is part of a shape of radius r."""
 RELATIONS = ("left of", "above")
 BACKGROUND = 235
+TEXTS = ("a {}", "a picture of a {}", "there is a {} here")
+"""What is said about a single shape."""
+COUNTS = {"train": 4096, "validation": 512, "test": 512}
 
 
 class Shape(NamedTuple):
@@ -117,10 +120,26 @@ def _draw(pixels: NDArray[np.uint8], shape: Shape, x: int, y: int) -> None:
     pixels[SHAPES_BY_NAME[shape.shape](columns, rows, RADII[shape.size])] = COLOURS[shape.colour]
 
 
+def single_picture(key: Key) -> dict[str, Any]:
+    """A picture of one shape: ``caption`` has three texts about it, ``label`` is its name, such as small red circle."""
+    found = picture(key, 1)
+    name = found["caption"].removeprefix("a ")
+    return {"image": found["image"], "caption": [text.format(name) for text in TEXTS], "label": name}
+
+
 def load_shapes(files: Files) -> Prepared:
     """4,096 pictures to train on, and 512 each for validation and test."""
-    sizes = {"train": 4096, "validation": 512, "test": 512}
-    return Prepared(*(shape_records(name, size) for name, size in sizes.items()))
+    return Prepared(*(shape_records(name, size) for name, size in COUNTS.items()))
+
+
+def load_single_shapes(files: Files) -> Prepared:
+    """As many pictures of one shape each."""
+    return Prepared(
+        *(
+            GeneratedRecords(f"single {name}", size, lambda key, index: single_picture(key))
+            for name, size in COUNTS.items()
+        )
+    )
 
 
 SHAPES = Entry(
@@ -129,4 +148,11 @@ SHAPES = Entry(
     licence="none needed: generated",
     get="",
     load=load_shapes,
+)
+SINGLE_SHAPES = Entry(
+    name="single_shapes",
+    title="generated: pictures of one of 48 coloured shapes with three texts each",
+    licence="none needed: generated",
+    get="",
+    load=load_single_shapes,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -41,11 +42,13 @@ class ImageTexts(NamedTuple):
         images: ``(B, C, H, W)``.
         texts: ``(B, T)`` int32 token ids, then padding.
         lengths: ``(B,)`` int32, number of tokens in each text.
+        groups: ``(B,)`` int64, equal for images whose first text is the same: none of these texts is wrong.
     """
 
     images: NDArray[Any]
     texts: NDArray[np.int32]
     lengths: NDArray[np.int32]
+    groups: NDArray[np.int64]
 
 
 class ImageTextPairs(TextSamples, ImageSamples):
@@ -114,4 +117,11 @@ class ImageTextPairs(TextSamples, ImageSamples):
         for sample, number in zip(samples, chosen.tolist(), strict=True):
             ids = self.text.encode(sample.texts[int(number * len(sample.texts))])
             rows.append(np.concatenate([np.array(begin, np.int32), ids, np.array(end, np.int32)]))
-        return ImageTexts(images, pad_rows(rows, self.pad_id), np.array([row.size for row in rows], dtype=np.int32))
+        lengths = np.array([row.size for row in rows], dtype=np.int32)
+        groups = np.array([_number(sample.texts[0]) for sample in samples], dtype=np.int64)
+        return ImageTexts(images, pad_rows(rows, self.pad_id), lengths, groups)
+
+
+def _number(text: str) -> int:
+    """A number that is the same for equal texts, and as good as never for others."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)

@@ -52,7 +52,7 @@ def read_images(
     ending = place.suffix.lower()
     shards = sorted(place.glob("*.tar")) if place.is_dir() else [place] if ending == ".tar" else []
     if shards:
-        return _Renamed(TarImages(shards, ("cls",), mode=mode, **how), {"cls": "label"})
+        return Renamed(TarImages(shards, ("cls",), mode=mode, **how), {"cls": "label"})
     if place.is_dir():
         return ImageFolder(place, mode=mode, **how)
     if ending == ".npz":
@@ -68,7 +68,7 @@ def read_images(
     )
 
 
-class _Renamed(Records):
+class Renamed(Records):
     """The records of another reader with other names for some columns."""
 
     def __init__(self, records: Records, names: dict[str, str]) -> None:

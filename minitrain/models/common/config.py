@@ -23,6 +23,9 @@ POOLINGS = ("mean", "first")
 STEMS = ("patch", "conv")
 """How the vectors of an image's patches are made: by a linear map, or by convolutions."""
 
+CONTRASTS = ("info_nce", "siglip")
+"""The losses of two encoders: the right partner among all of a batch, or yes and no for each pair."""
+
 POOLERS = ("absent", "unused", "used")
 """Whether a BERT has a pooler, a linear layer and a tanh, and whether sentences go through it."""
 
@@ -161,15 +164,17 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("vocab_size", "target_vocab_size", "block_size", "n_classes"), at_least_one),
     **dict.fromkeys(("image_size", "patch", "channels", "n_layer", "n_head", "n_embd", "n_hidden"), at_least_one),
     **dict.fromkeys(("head_width", "rope_original", "n_types"), at_least_one),
+    **dict.fromkeys(("n_features", "text_layer", "text_head", "text_embd", "decoder_layer"), at_least_one),
     "window": at_least_one,
     "loss_chunk": loss_chunk,
     **dict.fromkeys(("dropout", "drop_path", "label_smoothing"), share),
-    **dict.fromkeys(("rope_base", "rope_scaling", "rope_low", "rope_high", "eps"), positive),
+    **dict.fromkeys(("rope_base", "rope_scaling", "rope_low", "rope_high", "eps", "scale"), positive),
     "rope_kind": one_of(ROPE_SCALINGS),
     "gelu": one_of(FORMS),
     "pool": one_of(POOLINGS),
     "stem": one_of(STEMS),
     "pooler": one_of(POOLERS),
+    "contrast": one_of(CONTRASTS),
     "positions": one_of(POSITIONS),
 }
 """The check of a field by its name."""

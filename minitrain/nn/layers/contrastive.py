@@ -35,14 +35,17 @@ class ClipLoss(Module):
     def __init__(self, initial: float = 1 / 0.07, *, limit: float = 100.0, dtype: Any = np.float32) -> None:
         self.temperature = Temperature(initial, limit=limit, dtype=dtype)
 
-    def forward(self, image: Array, text: Array) -> tuple[Loss, InfoNCECache]:
-        """The loss of features (N, C) of any length; row i of both is a pair."""
-        return info_nce_forward(image, text, self.temperature.log_scale.data, limit=self.temperature.limit)
+    def forward(self, image: Array, text: Array, groups: Array | None = None) -> tuple[Loss, InfoNCECache]:
+        """The loss of features (N, C) of any length; row i of both is a pair.
+
+        Pairs with the same number in ``groups`` (N,) are no negatives of each other.
+        """
+        return info_nce_forward(image, text, self.temperature.log_scale.data, groups, limit=self.temperature.limit)
 
     def backward(self, dtotal: Any, cache: InfoNCECache) -> tuple[Array, Array]:
         """Map dtotal () to dimage and dtext (N, C)."""
-        dimage, dtext, _ = info_nce_backward(dtotal, cache, into=(None, None, self.temperature.log_scale.into()))
-        return dimage, dtext
+        into = (None, None, self.temperature.log_scale.into(), None)
+        return info_nce_backward(dtotal, cache, into=into)[:2]
 
 
 class SiglipLoss(Module):
@@ -62,12 +65,14 @@ class SiglipLoss(Module):
         self.temperature = Temperature(initial, limit=math.inf, dtype=dtype)
         self.bias = Parameter(np.array(bias, dtype))
 
-    def forward(self, image: Array, text: Array) -> tuple[Loss, SiglipCache]:
-        """The loss of features (N, C) of any length; row i of both is a pair."""
-        return siglip_forward(image, text, self.temperature.log_scale.data, self.bias.data)
+    def forward(self, image: Array, text: Array, groups: Array | None = None) -> tuple[Loss, SiglipCache]:
+        """The loss of features (N, C) of any length; row i of both is a pair.
+
+        Nothing is asked about wrong partners with the same number in ``groups`` (N,).
+        """
+        return siglip_forward(image, text, self.temperature.log_scale.data, self.bias.data, groups)
 
     def backward(self, dtotal: Any, cache: SiglipCache) -> tuple[Array, Array]:
         """Map dtotal () to dimage and dtext (N, C)."""
-        into = (None, None, self.temperature.log_scale.into(), self.bias.into())
-        dimage, dtext, _, _ = siglip_backward(dtotal, cache, into=into)
-        return dimage, dtext
+        into = (None, None, self.temperature.log_scale.into(), self.bias.into(), None)
+        return siglip_backward(dtotal, cache, into=into)[:2]

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data import Classes, Normalize, Records, Tokenizer, channel_statistics, tokenizer_from_json
+from ...data import Classes, Records, Tokenizer, tokenizer_from_json
 from ...data import train_bpe_tokenizer as train_bpe
-from ...data.images.decode import MODES, checked_mode, decode_image
-from ...data.images.folder import read_image_file
-from ...data.images.transforms.geometry import Resize
 from ...data.loading.batches import PaddedBatch
 from ...data.text.bpe import MOST_CONTAINERS
 from ...data.text.tokenizers import ByteTokenizer
@@ -26,12 +20,10 @@ from ...files import parse_json
 from ...folder import RunFolder
 from ...folder.names import PROCESSOR
 from ..settings.labels import ImagesConfig, LabelledTextConfig
+from .pictures import Pictures, spread
 
-LOOKED_AT = 10_000
-"""Images, spread over the training data, that the normalisation is computed from."""
 READ = 100_000
 """Texts, spread over the training data, that a tokenizer is made from."""
-LARGEST_SIZE = 4096
 
 
 class Processor(ABC):
@@ -68,42 +60,25 @@ class ImageProcessor(Processor):
 
     Attributes:
         classes: the classes.
-        size: height and width.
-        normalize: mean and deviation of each channel over the training data.
+        pictures: the size and the normalisation.
     """
 
     kind: ClassVar[str] = "images"
     classes: Classes
-    size: int
-    normalize: Normalize
-
-    @property
-    def channels(self) -> int:
-        """1 for grey, 3 for colour."""
-        return len(self.normalize.mean)
+    pictures: Pictures
 
     def read(self, text: str) -> tuple[NDArray[np.float32], None, None]:
         """The image in a file, float32 (1, C, size, size)."""
-        path = Path(os.path.expanduser(text))
-        if not path.is_file():
-            raise DataError(f"there is no image {path}: this model classifies images, so give the path of one")
-        mode = next(mode for mode, channels in MODES.items() if channels == self.channels)
-        image = decode_image(read_image_file(path), mode=checked_mode(mode))
-        return self.normalize(Resize(self.size)([image], None), None), None, None
+        return self.pictures.read(text), None, None
 
     def to_json(self) -> dict[str, Any]:
         """Size, mean and deviation."""
-        return {"size": self.size, "mean": list(self.normalize.mean), "std": list(self.normalize.std)}
+        return self.pictures.to_json()
 
     @classmethod
     def from_json(cls, classes: Classes, kept: dict[str, Any]) -> ImageProcessor:
         """What `to_json` described; raises ``ValueError`` and others if it is damaged."""
-        size, mean, std = kept["size"], kept["mean"], kept["std"]
-        if type(size) is not int or not 1 <= size <= LARGEST_SIZE:
-            raise ValueError(f"size={size!r:.50} must be from 1 to {LARGEST_SIZE}")
-        if not all(type(x) in (int, float) and math.isfinite(x) for x in (*mean, *std)) or len(mean) not in (1, 3):
-            raise ValueError("mean and std must be 1 or 3 numbers each")
-        return cls(classes, size, Normalize(tuple(map(float, mean)), tuple(map(float, std))))
+        return cls(classes, Pictures.from_json(kept))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,22 +144,10 @@ def build_processor(data: ImagesConfig | LabelledTextConfig, train: Records) -> 
         raise DataError(f"all training data is of the class {classes.names[0]!r}: there is nothing to tell apart")
     if isinstance(data, LabelledTextConfig):
         return TextProcessor(classes, _tokenizer(data, train), data.block_size)
-    first = train[0]["image"]
-    if data.size is None and first.shape[1] != first.shape[2]:
-        raise DataError(
-            f"the first image has {first.shape[1]} x {first.shape[2]} pixels, and the model takes squares: give "
-            "data.size=PIXELS, which scales the shorter side and cuts the middle out"
-        )
-    normalize = channel_statistics(train[row]["image"] for row in _spread(len(train), LOOKED_AT))
-    return ImageProcessor(classes, data.size or first.shape[1], normalize)
+    return ImageProcessor(classes, Pictures.of(data, train))
 
 
 def _tokenizer(data: LabelledTextConfig, train: Records) -> Tokenizer:
     if data.tokenizer == "byte":
         return ByteTokenizer()
-    return train_bpe([train[row]["text"] for row in _spread(len(train), READ)], vocab_size=data.vocab_size)
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """At most ``most`` indices below ``count``, evenly spread."""
-    return list(range(count)) if count <= most else np.linspace(0, count - 1, most).astype(int).tolist()
+    return train_bpe([train[row]["text"] for row in spread(len(train), READ)], vocab_size=data.vocab_size)

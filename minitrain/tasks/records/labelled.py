@@ -27,11 +27,14 @@ from ...data import (
     Transform,
     read_records,
 )
+from ...data.encoded.image_samples import ImageSamples
 from ...data.images.read import read_images
 from ...data.images.records import in_threads
 from ..settings.labels import ImagesConfig, LabelledTextConfig
+from ..settings.pictures import PicturesConfig
 from ..task import TaskSettings
 from .classes import ImageProcessor, Processor, TextProcessor
+from .pictures import Pictures
 from .split import RecordSplit
 
 Samples = LabelledImages | LabelledTexts
@@ -84,31 +87,31 @@ def make_split(records: RecordSplit, data: Any, processor: Processor) -> Labelle
 def _samples(records: Records, data: Any, processor: Processor) -> Samples:
     how: dict[str, Any] = {"broken": data.broken, "max_broken": data.max_broken}
     if isinstance(processor, ImageProcessor):
-        return LabelledImages(records, processor.classes, transform=transform_of(data, processor), **how)
+        return LabelledImages(records, processor.classes, transform=transform_of(data, processor.pictures), **how)
     assert isinstance(processor, TextProcessor)
     length = {"max_tokens": processor.block_size, "overlong": data.overlong}
     return LabelledTexts(records, processor.tokenizer, processor.classes, **length, **how)
 
 
-def transform_of(data: ImagesConfig, processor: ImageProcessor) -> Transform:
+def transform_of(data: PicturesConfig, pictures: Pictures) -> Transform:
     """What happens to images: random in training, and nothing but size and normalisation in an evaluation."""
-    size = processor.size
+    size = pictures.size
     first = Resize(size) if data.zoom == 1 else RandomResizedCrop(size, area=(data.zoom, 1.0))
-    grey = round(255 * float(np.mean(processor.normalize.mean)))
+    grey = round(255 * float(np.mean(pictures.normalize.mean)))
     chosen: list[tuple[Any, Transform]] = [
         (data.shift, RandomCrop(data.shift)),
         (data.flip, RandomHorizontalFlip(data.flip)),
         (data.augment, RandAugment(2, data.augment)),
         (data.erase, RandomErasing(data.erase, fill=grey)),
     ]
-    return Compose([first, *(one for wanted, one in chosen if wanted), processor.normalize])
+    return Compose([first, *(one for wanted, one in chosen if wanted), pictures.normalize])
 
 
-def training_loader(samples: Samples, config: TaskSettings) -> Any:
+def training_loader(samples: Any, config: TaskSettings) -> Any:
     """Batches in random order; of texts, with ``data.max_tokens``, those of similar lengths together."""
     data, size = config.data, config.trainer.batch_size
     loader: Any
-    if isinstance(samples, LabelledImages):
+    if isinstance(samples, ImageSamples):
         loader = samples.loader(size, seed=config.seed, workers=data.workers)
     elif data.max_tokens is not None:
         lengths = samples.lengths[:, 0]
@@ -127,7 +130,7 @@ class EvaluationSamples:
         workers: threads that read and decode images.
     """
 
-    def __init__(self, samples: Samples, batch_size: int, workers: int = 1) -> None:
+    def __init__(self, samples: Any, batch_size: int, workers: int = 1) -> None:
         self.samples, self.batch_size, self.workers = samples, batch_size, workers
         self.order: NDArray[np.int64] = (
             np.argsort(samples.lengths[:, 0], kind="stable")

@@ -58,8 +58,8 @@ class PairProcessor:
         """
         try:
             kept = parse_json(folder.read(PROCESSOR), containers=MOST_CONTAINERS)
-            source = _with_specials(tokenizer_from_json(kept["source"]))
-            target = source if kept["target"] is None else _with_specials(tokenizer_from_json(kept["target"]))
+            source = with_specials(tokenizer_from_json(kept["source"]))
+            target = source if kept["target"] is None else with_specials(tokenizer_from_json(kept["target"]))
             return cls(source, target, int(kept["block_size"]))
         except (ValueError, KeyError, TypeError, DataError) as error:
             raise DataError(f"{folder.path / PROCESSOR} is damaged: {error}") from error
@@ -74,19 +74,24 @@ def build_processor(data: PairsConfig, train: Records) -> PairProcessor:
     sources = [row["source"] for row in train]
     targets = [text for row in train for text in ([row["target"]] if isinstance(row["target"], str) else row["target"])]
     if data.target_tokenizer is None:
-        both = _built(data.tokenizer, [*sources, *targets], data.vocab_size)
+        both = make_tokenizer(data.tokenizer, [*sources, *targets], data.vocab_size)
         return PairProcessor(both, both, data.block_size)
-    source = _built(data.tokenizer, sources, data.vocab_size)
-    return PairProcessor(source, _built(data.target_tokenizer, targets, data.vocab_size), data.block_size)
+    source = make_tokenizer(data.tokenizer, sources, data.vocab_size)
+    return PairProcessor(source, make_tokenizer(data.target_tokenizer, targets, data.vocab_size), data.block_size)
 
 
-def _built(kind: str, texts: Sequence[str], vocab_size: int) -> Tokenizer:
+def make_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> Tokenizer:
+    """A tokenizer of texts: of characters or words that are in them, or of pieces.
+
+    Raises:
+        DataError: if there are no texts.
+    """
     if kind in SEPARATORS:
         return SymbolTokenizer.from_texts(texts, separator=SEPARATORS[kind])
     return train_bpe_tokenizer(texts, vocab_size=vocab_size)
 
 
-def _with_specials(tokenizer: Any) -> Any:
+def with_specials(tokenizer: Any) -> Any:
     """A tokenizer that has the tokens of padding, beginning and end."""
     for name in SPECIAL_TOKENS:
         if not hasattr(tokenizer, "special_id"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ...data.catalog.entries import data_set
+from ...data.images.kept import KeptImages
 from ...data.records.base import Records
 from ...errors import DataError
 from ...files import parse_json
@@ -49,13 +50,21 @@ def open_split(data: RecordsConfig, read: Callable[[str], Records], *, seed: int
     check_there(data)
     if data.dataset is not None:
         found = data_set(data.dataset).prepare(data.path, check=data.verify)
-        return RecordSplit(found.train, found.validation, found.test)
+        return _kept(data, RecordSplit(found.train, found.validation, found.test))
     assert data.path is not None
     if data.val_path is not None:
         val = read(data.val_path)
-        return RecordSplit(read(data.path), val, val)
+        return _kept(data, RecordSplit(read(data.path), val, val))
     train, val = read(data.path).split(data.val_fraction, seed=seed)
-    return RecordSplit(train, val, val)
+    return _kept(data, RecordSplit(train, val, val))
+
+
+def _kept(data: RecordsConfig, split: RecordSplit) -> RecordSplit:
+    """The records with their images in memory, if settings say so; equal parts stay the same object."""
+    if not getattr(data, "keep", False):
+        return split
+    made = {id(part): KeptImages(part) for part in split}
+    return RecordSplit(*(made[id(part)] for part in split))
 
 
 def check_there(data: RecordsConfig) -> None:

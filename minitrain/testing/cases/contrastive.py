@@ -21,24 +21,30 @@ def draw_features(draw: Any, extent: Extent, sets: int) -> tuple[Array, ...]:
     return tuple(away_from_zero(draw, B * T, C) for _ in range(sets))
 
 
+def draw_groups(draw: Any, features: Array) -> Array:
+    """Numbers (N,): one for all, a few, nearly one for each."""
+    dtype = draw(st.sampled_from([np.int64, np.int32, np.uint8]))
+    return draw(mt.integer_arrays(features.shape[:1], draw(st.sampled_from([1, 3, 100])), dtype))  # type: ignore[no-any-return]
+
+
 @case()
 def info_nce(draw: Any, extent: Extent) -> Call:
     limit = draw(st.sampled_from([100.0, 2.0]))
     log_scale = away_from(normal(draw), math.log(limit))
-    return Call((*draw_features(draw, extent, 2), log_scale), {"limit": limit} | each(draw))
+    image, text = draw_features(draw, extent, 2)
+    return Call((image, text, log_scale, draw_groups(draw, image)), {"limit": limit} | each(draw))
 
 
 @case()
 def siglip(draw: Any, extent: Extent) -> Call:
-    return Call((*draw_features(draw, extent, 2), normal(draw), normal(draw)), each(draw))
+    image, text = draw_features(draw, extent, 2)
+    return Call((image, text, normal(draw), normal(draw), draw_groups(draw, image)), each(draw))
 
 
 @case()
 def supervised_contrastive(draw: Any, extent: Extent) -> Call:
     (features,) = draw_features(draw, extent, 1)
-    classes = draw(st.sampled_from([1, 3, 100]))  # one for all, a few, nearly one for each
-    dtype = draw(st.sampled_from([np.int64, np.int32, np.uint8]))
-    labels = draw(mt.integer_arrays(features.shape[:1], classes, dtype))
+    labels = draw_groups(draw, features)
     return Call((features, labels), {"temperature": draw(st.sampled_from([1.0, 0.3]))} | each(draw))
 
 

@@ -18,7 +18,7 @@ from tests.data.images.made import encoded, idx, pixels
 
 
 def test_every_entry_says_what_it_is_and_how_to_get_it() -> None:
-    assert set(CATALOG) == {"cmudict", "bible", "fashion", "emoji", "digits", "copy", "shapes"}
+    assert set(CATALOG) == {"cmudict", "bible", "fashion", "emoji", "digits", "copy", "shapes", "single_shapes"}
     for name, entry in CATALOG.items():
         assert entry.name == name
         assert entry.title
@@ -216,3 +216,13 @@ def test_emoji_of_several_vendors(tmp_path: Path) -> None:
     path.write_text('[{"hexcode": 3}]')
     with pytest.raises(DataError, match="not a list of emoji"):
         data_set("emoji").prepare(tmp_path, check=False)
+
+
+def test_single_shapes_have_three_texts_with_their_name() -> None:
+    data = data_set("single_shapes").prepare()
+    found = [data.train[i] for i in range(400)]
+    assert {len(record["caption"]) for record in found} == {3}
+    assert len({record["label"] for record in found}) == 48
+    assert all(record["label"] in text for record in found for text in record["caption"])
+    assert {record["caption"][0] for record in found} <= set(sentences(1))
+    assert len({part.fingerprint for part in data}) == 3

@@ -21,7 +21,8 @@ ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (
 
 
 def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    pairs, labels, own = snippets("docs/tasks.md")
+    pairs, labels, body, shapes, own = snippets("docs/tasks.md")
+    run("docs/tasks.md", body)
     run("docs/tasks.md", pairs)
     assert capsys.readouterr().out.endswith("dr ei\n")
     run("docs/tasks.md", labels)
@@ -33,6 +34,10 @@ def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
     finally:
         TASKS._registered.pop("backwards", None)
     assert capsys.readouterr().out.endswith("kjihgf\n")
+    run("docs/tasks.md", shapes)
+    said = capsys.readouterr().out
+    assert "all alike" in said
+    assert "zero-shot %" in said
 
 
 def test_the_table_is_complete() -> None:

@@ -10,20 +10,27 @@ def cosines(left, right):
     return F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T
 
 
-def info_nce(image, text, log_scale, *, limit=100.0, each=False):
+def left_out(image, groups):
+    """Pairs of different samples of one group (N, N)."""
+    numbers = torch.arange(len(image)) if groups is None else groups
+    return (numbers[:, None] == numbers[None, :]) & ~torch.eye(len(image), dtype=torch.bool)
+
+
+def info_nce(image, text, log_scale, groups=None, *, limit=100.0, each=False):
     """As OpenCLIP computes it, with the factor's limit inside."""
     logits = log_scale.clamp(max=math.log(limit)).exp() * cosines(image, text)
+    logits = logits.masked_fill(left_out(image, groups), float("-inf"))
     partners = torch.arange(len(image))
     by_image, by_text = (F.cross_entropy(z, partners, reduction="none") for z in (logits, logits.T))
     losses = (by_image + by_text) / 2
     return losses if each else losses.sum()
 
 
-def siglip(image, text, log_scale, bias, *, each=False):
+def siglip(image, text, log_scale, bias, groups=None, *, each=False):
     """Algorithm 1 of the paper, before it divides by n."""
     logits = cosines(image, text) * log_scale.exp() + bias
     labels = 2 * torch.eye(len(image), dtype=logits.dtype) - torch.ones_like(logits)
-    losses = -F.logsigmoid(labels * logits).sum(dim=-1)
+    losses = -F.logsigmoid(labels * logits).masked_fill(left_out(image, groups), 0).sum(dim=-1)
     return losses if each else losses.sum()
 
 
