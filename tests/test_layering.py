@@ -82,6 +82,7 @@ DOORS = {
     "optuna": {"runs"},
     "ray": {"runs"},
     "submitit": {"runs"},
+    "dp_accounting": {"training"},
     "lm_eval": {"evaluation"},
     "sacrebleu": {"measures"},
     "onnx": {"interop"},

@@ -36,6 +36,7 @@ from .loading.batches import Batch as Batch
 from .loading.batches import Loader as Loader
 from .loading.batches import PaddedBatch as PaddedBatch
 from .loading.batches import split_batch as split_batch
+from .loading.poisson import PoissonLoader as PoissonLoader
 from .loading.prefetch import Prefetch as Prefetch
 from .loading.prefetch import PrefetchLoader as PrefetchLoader
 from .loading.stream import Batches as Batches
@@ -89,6 +90,7 @@ from .tokens.baselines import uniform_nats as uniform_nats
 from .tokens.baselines import unigram_nats as unigram_nats
 from .tokens.loader import TokenLoader as TokenLoader
 from .tokens.loader import evaluation_batches as evaluation_batches
+from .tokens.separate_windows import SeparateWindows as SeparateWindows
 from .tokens.shards import TokenShards as TokenShards
 from .tokens.shards import build_token_shards as build_token_shards
 from .tokens.text_stream import TextStream as TextStream

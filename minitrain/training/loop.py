@@ -16,6 +16,7 @@ from ..random import Key
 from .callbacks.base import CallbackList
 from .loss_scale import LossScale
 from .nonfinite import first_bad_activation
+from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
 
@@ -30,6 +31,7 @@ def train_step(
     max_grad_norm: float | None = None,
     objective: Any = None,
     scaler: LossScale | None = None,
+    private: PrivateStep | None = None,
     on_substep: Callable[[Loss], object] = lambda loss: None,
     go_on: Callable[[Gradient], bool] = lambda gradient: True,
 ) -> Update:
@@ -47,6 +49,7 @@ def train_step(
         max_grad_norm: a longer gradient is scaled down to this length; ``None`` leaves it.
         objective: has ``loss`` and ``loss_backward``; the model by default.
         scaler: scales the loss for the backward. A gradient that overflows then lowers the scale and skips the update.
+        private: makes the gradient a private one: samples one by one, cut, and with noise. A batch may be empty then.
         on_substep: called with the loss of each micro-batch after its backward.
         go_on: called with the complete gradient; ``False`` leaves the weights as they are.
 
@@ -58,22 +61,29 @@ def train_step(
     optimizer.set_lr(lr)
     optimizer.zero_grad()
     total = count = 0.0
-    for first_sample, batch in micro_batches:
+    gradients = None if private is None else PrivateGradients(model, private.clip, private.noise_multiplier)
+    for first_sample, batch in micro_batches if private is None else one_by_one(micro_batches):
         at_first = None if key is None else key.at_sample(first_sample)
         loss, cache = objective.loss(batch, key=at_first)
         if not math.isfinite(float(loss.total)):
             bad = first_bad_parameter(model) or first_bad_activation(cache) or "no single array is at fault"
             raise NonFiniteError(f"the loss is {float(loss.total)}: {bad}")
         objective.loss_backward(cache, *(() if scaler is None else (scaler.scale,)))
+        if gradients is not None:
+            gradients.add(float(loss.count))
         on_substep(loss)
         total += float(loss.total)
         count += float(loss.count)
-    if not count:
+    divisor = count
+    if private is not None and gradients is not None:
+        gradients.finish(private.key)
+        divisor = private.batch_size
+    elif not count:
         raise DataError("no target of this batch counts: all are masked out, there is nothing to learn from it")
     if scaler is not None:
         scaler.unscale(model)
     try:
-        clip = clip_by_global_norm(model, max_grad_norm, count=count)
+        clip = clip_by_global_norm(model, max_grad_norm, count=divisor)
     except NonFiniteError:
         if scaler is None or not scaler.back_off():
             raise
@@ -149,6 +159,7 @@ class TrainingLoop:
                 max_grad_norm=setup.max_grad_norm,
                 objective=setup.objective,
                 scaler=setup.arithmetic.scaler,
+                private=None if setup.privacy is None else setup.privacy.step(self.state.step),
                 on_substep=lambda loss: fire("on_substep_end", self.view, loss),
                 go_on=go_on,
             )

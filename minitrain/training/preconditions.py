@@ -15,6 +15,7 @@ from ..errors import CheckpointError, ConfigError, nearest
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, METRICS
 from .callbacks.base import Callback
+from .callbacks.control.guards import NaNGuard, SpikeGuard
 from .config import TrainingConfig
 from .setup import Setup
 
@@ -176,3 +177,21 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
             f"precision={name}: operands are rounded to 16 bits and multiplied as float32 ({reason}): this saves "
             "memory and costs some time"
         )
+
+
+def check_privacy_fits(setup: Setup, callbacks: Iterable[Callback]) -> None:
+    """Check that nothing breaks what a private training promises.
+
+    Raises:
+        ConfigError: if the loss is scaled, or a callback skips or repeats steps by looking at the samples.
+    """
+    if setup.privacy is None:
+        return
+    if setup.arithmetic.scaler is not None:
+        raise ConfigError("private training has no loss scale: set precision=bfloat16 or float32 in place of float16")
+    for callback in callbacks:
+        if isinstance(callback, NaNGuard | SpikeGuard):
+            raise ConfigError(
+                f"private training does not go with {type(callback).__name__}: which steps it skips or repeats tells of "
+                "single samples, and no budget counts that"
+            )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..checkpoint.manifest import Location
 from ..records.collector import MetricsCollector
 from .objective import counted_by
-from .setup import RunContext
+from .setup import RunContext, Setup
 from .state import TrainerState
 
 
@@ -30,6 +29,7 @@ class TrainResult:
         history: everything that was logged.
         checkpoint: where the last checkpoint is; ``None`` without a run folder.
         weights: the callback whose averaged weights were validated; empty for the trained weights.
+        privacy: what the training spent on its data, in a sentence; empty if it was not private.
         counted: what ``tokens_per_second`` counts: ``"tokens"`` for a language model, else ``"targets"``.
     """
 
@@ -45,11 +45,12 @@ class TrainResult:
     checkpoint: Location | None
     weights: str = ""
     counted: str = "targets"
+    privacy: str = ""
 
     @classmethod
-    def of(cls, state: TrainerState, model: Any, run: RunContext, checkpoint: Location | None) -> TrainResult:
+    def of(cls, state: TrainerState, setup: Setup, run: RunContext, checkpoint: Location | None) -> TrainResult:
         """The result of a training that has come to its end."""
-        history = run.history
+        history, model = run.history, setup.model
         speeds = [speed for speed in history.get_metric("tokens_per_second") if np.isfinite(speed)]
         return cls(
             step=state.step,
@@ -64,13 +65,15 @@ class TrainResult:
             checkpoint=checkpoint,
             weights=run.weights.name,
             counted=counted_by(model),
+            privacy="" if setup.privacy is None else setup.privacy.describe(state.step),
         )
 
     def amount(self) -> list[str]:
         """How much was trained in what time, and why training ended early, if it did: a line for each."""
         speed = f", {self.tokens_per_second:,.0f} {self.counted}/s" if self.tokens_per_second else ""
         lines = [f"trained {self.parameters:,} parameters for {self.step} steps in {self.seconds:.0f} s{speed}"]
-        return [*lines, f"stopped early: {self.stopped}"] if self.stopped else lines
+        lines += [f"stopped early: {self.stopped}"] if self.stopped else []
+        return [*lines, self.privacy] if self.privacy else lines
 
     def describe(self) -> str:
         """A line or two for the screen."""

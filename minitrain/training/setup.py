@@ -15,6 +15,7 @@ from ..records.facts import Plain, facts
 from .evaluator import Evaluator
 from .feed import batch_to
 from .loss_scale import Arithmetic
+from .privacy.settings import DPSGD
 from .state import Control, TrainerState, due
 
 
@@ -33,6 +34,7 @@ class Setup:
         max_grad_norm: longer gradients are scaled down to this length; ``None`` leaves them.
         device: where the model is.
         arithmetic: the precision of products, and the scaler that float16 needs.
+        privacy: what makes the training differentially private; ``None`` if it is not.
     """
 
     model: Any
@@ -45,6 +47,7 @@ class Setup:
     max_grad_norm: float | None = None
     device: str = "cpu"
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
+    privacy: DPSGD | None = None
 
     def batch(self, number: int) -> list[tuple[int, Any]]:
         """Batch ``number`` as pairs of the index of the first sample and the micro-batch, on the model's device."""

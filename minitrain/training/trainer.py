@@ -19,7 +19,7 @@ from ..records.collector import MetricsCollector
 from ..records.facts import settings_of
 from .between import BetweenSteps
 from .by_hand import ByHand
-from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker, RunInfo
+from .callbacks import GradientStatistics, JsonlLogger, PrivacyBudget, ProgressTracker, RunInfo
 from .callbacks.base import Callback, CallbackList, missing
 from .config import TrainingConfig
 from .evaluator import Evaluator
@@ -31,6 +31,7 @@ from .nonfinite import with_advice
 from .objective import counted_by, objective_of
 from .preconditions import (
     check_precision_fits,
+    check_privacy_fits,
     checked_config,
     open_checkpoints,
     refuse_another_model,
@@ -38,6 +39,7 @@ from .preconditions import (
     refuse_used_folder,
     resolve_aliases,
 )
+from .privacy import DPSGD
 from .result import TrainResult
 from .saving.capture import Capture
 from .saving.restorer import Restorer
@@ -73,9 +75,10 @@ class Trainer(ByHand):
         progress: whether to show progress on the screen.
         key: random key of the dropout masks.
         tokenizer: for ``generate_text``; by default that of the training data, if it has one.
-        hyperparameters: settings that loggers note with the run and that checkpoints keep, nested dictionaries of
-            plain values; by default what the trainer knows about itself, the optimizer and the model.
+        hyperparameters: settings that loggers note and checkpoints keep, nested dictionaries of plain values; by
+            default what the trainer knows about itself, the optimizer and the model.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
+        privacy: makes the training differentially private, see `DPSGD`; ``train_data`` is then a data set or arrays.
         warn: called with a sentence when something is wrong but training can go on.
         aliases: other names of these arguments, see `minitrain.training.preconditions.ALIASES`.
 
@@ -114,6 +117,7 @@ class Trainer(ByHand):
         tokenizer: Any = None,
         hyperparameters: Mapping[str, Any] | None = None,
         device: str = "cpu",
+        privacy: DPSGD | None = None,
         warn: Warn = warn_user,
         **aliases: Any,
     ) -> None:
@@ -123,7 +127,7 @@ class Trainer(ByHand):
         self.config = config = checked_config(config, named["use_mixed_precision"])
         optimizer = AdamW(model, lr=config.learning_rate) if optimizer is None else optimizer
         refuse_another_model(optimizer, model)
-        data = as_loader(named["train_data"], config.batch_size)
+        data = (as_loader if privacy is None else privacy.load)(named["train_data"], config.batch_size)
         self.setup = Setup(
             model=model,
             optimizer=optimizer,
@@ -135,8 +139,10 @@ class Trainer(ByHand):
             max_grad_norm=config.max_grad_norm,
             device=device,
             arithmetic=Arithmetic.of(config.product_precision()),
+            privacy=privacy,
         )
         check_precision_fits(self.setup, warn)
+        check_privacy_fits(self.setup, callbacks)
         folder = named["run_dir"] or config.checkpoint_dir
         self.run = RunContext(
             folder=None if folder is None or is_url(folder) else make_folder(folder),
@@ -154,7 +160,8 @@ class Trainer(ByHand):
         self.state, self.control = TrainerState(), Control()
         self.view = StepView(self.state, self.control, config.total_steps(data.steps_per_epoch), config.log_every, warn)
         refuse_single_callback(callbacks)
-        first: list[type[Callback]] = [GradientStatistics] * config.log_gradients  # for the loggers after it
+        first: list[type[Callback]] = [PrivacyBudget] * (privacy is not None)  # for the loggers after them
+        first += [GradientStatistics] * config.log_gradients
         last: list[type[Callback]] = [ProgressTracker] * progress + [JsonlLogger, RunInfo] * (
             self.run.folder is not None
         )
@@ -223,7 +230,7 @@ class Trainer(ByHand):
                 if self.run.evaluator is not None:
                     self.between.validate()
                 fire("on_train_end", view)
-                return TrainResult.of(state, self.setup.model, self.run, self.saver.newest_kept())
+                return TrainResult.of(state, self.setup, self.run, self.saver.newest_kept())
         except BaseException as error:
             self.saver.finish_after(error)
             if isinstance(error, NonFiniteError):
