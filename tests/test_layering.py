@@ -59,11 +59,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": TRAINING | {"formats"},
     "runs": TRAINING | {"conf", "formats", "tasks"},
     "evaluation": ARRAYS | {"data", "files", "generation", "measures", "models", "ops", "runs"},
+    "audit": TRAINING | {"evaluation", "formats", "runs", "tasks"},
     "tutorials": {"backend", "errors", "testing"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},
-    "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
+    "cli": TRAINING | {"audit", "benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17

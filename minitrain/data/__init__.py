@@ -88,6 +88,9 @@ from .text.tokenizers import tokenizer_from_json as tokenizer_from_json
 from .tokens.baselines import bits as bits
 from .tokens.baselines import uniform_nats as uniform_nats
 from .tokens.baselines import unigram_nats as unigram_nats
+from .tokens.canaries import Canary as Canary
+from .tokens.canaries import make_canaries as make_canaries
+from .tokens.canaries import plant as plant
 from .tokens.loader import TokenLoader as TokenLoader
 from .tokens.loader import evaluation_batches as evaluation_batches
 from .tokens.separate_windows import SeparateWindows as SeparateWindows
