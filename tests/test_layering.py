@@ -64,7 +64,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},
-    "cli": TRAINING | {"audit", "benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
+    "cli": TRAINING
+    | {"audit", "benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17

@@ -1,7 +1,7 @@
 """How much of a text a model writes on word for word (Carlini et al., 2022, arXiv:2202.07646).
 
-The model gets a prefix of the text and writes on, greedily and by sampling. The same with held-out text says how much is
-easy to guess: only what goes beyond that was remembered.
+The model gets a prefix of the text and writes on, greedily and by sampling. The same with held-out text says how much
+is easy to guess: only what goes beyond that was remembered.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def _share_below(scores: Numbers, others: Numbers) -> Numbers:
     """For each score, the share of the others that are below it, ties counted half."""
     ordered = np.sort(others)
     below, upto = np.searchsorted(ordered, scores, "left"), np.searchsorted(ordered, scores, "right")
-    return (below + upto) / (2 * len(ordered))  # type: ignore[no-any-return]
+    return (below + upto) / (2 * len(ordered))
 
 
 def _losses(

@@ -14,6 +14,7 @@ from ..folder.names import AUDIT, REPORT
 from ..random import Key
 from ..reports.html import put_section
 from ..runs import load_run
+from ..tasks.settings.data import TokensConfig
 from .exposure import exposures
 from .extraction import extract
 from .membership import membership
@@ -63,6 +64,7 @@ def audit_run(
     folder, used = RunFolder(run_dir), device or config.device
     train, held_out = config.the_task.load(config, folder).data
     canaries = make_canaries(getattr(config.data, "canaries", 0), Key.from_seed(config.seed))
+    assert isinstance(config.data, TokensConfig)  # of this task
     block = config.data.block_size
     half = max(1, min(32, block // 2))
 

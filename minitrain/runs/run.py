@@ -34,8 +34,8 @@ from ..reports.html import REPORT
 from ..tasks import Prepared, Task
 from ..tasks.settings.objective import create_loss, create_metrics
 from ..training.callbacks import PlateauWatch, create_callbacks
-from ..training.privacy import create_privacy
 from ..training.preconditions import open_checkpoints, refuse_used_folder
+from ..training.privacy import create_privacy
 from ..training.trainer import Trainer
 from .config import RunConfig
 from .confine import confined_callbacks, needs_trust, refuse_remote_checkpoints

@@ -192,6 +192,6 @@ def check_privacy_fits(setup: Setup, callbacks: Iterable[Callback]) -> None:
     for callback in callbacks:
         if isinstance(callback, NaNGuard | SpikeGuard):
             raise ConfigError(
-                f"private training does not go with {type(callback).__name__}: which steps it skips or repeats tells of "
-                "single samples, and no budget counts that"
+                f"private training does not go with {type(callback).__name__}: which steps it skips or repeats tells "
+                "of single samples, and no budget counts that"
             )

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
+import minitrain.audit
 import minitrain.evaluation
 import minitrain.generation
 import minitrain.nn.attention
 import minitrain.optim
+import minitrain.training.privacy
 from minitrain.backend.precision import operand_like
 from minitrain.ops import op, registry
 from minitrain.testing.mutants import Target
@@ -65,11 +67,24 @@ OWN_TESTS = {
     "continued": ["generation/test_texts.py"],
     "generator": ["generation/test_text_generator.py"],
     "chat": ["generation/test_chat_templates.py"],
+    "exposure": ["audit/test_audit.py"],
+    "extraction": ["audit/test_audit.py"],
+    "membership": ["audit/test_audit.py"],
+    "gradients": ["training/privacy/test_gradients.py"],
     **{
         name: [f"evaluation/test_{name}.py"]
         for name in ("calibration", "choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows")
     },
 }
+# Their files get mistakes.
+PACKAGES = (
+    minitrain.optim,
+    minitrain.generation,
+    minitrain.nn.attention,
+    minitrain.evaluation,
+    minitrain.audit,
+    minitrain.training.privacy,
+)
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "generation", "losses", "models", "nn", "ops", "optim", "random", "testing"}
 
@@ -102,7 +117,7 @@ def files_of_tests(chosen: Iterable[Target]) -> list[str]:
 
 
 def _has_own_tests(module: str) -> bool:
-    place = module.startswith(("minitrain.generation.", "minitrain.nn.attention.", "minitrain.evaluation."))
+    place = module.startswith(tuple(f"{package.__name__}." for package in PACKAGES if package is not minitrain.optim))
     return place and module.rpartition(".")[2] in OWN_TESTS
 
 
@@ -120,7 +135,7 @@ def _is_about_units(source: str) -> bool:
 
 def _modules() -> Iterator[str]:
     """The files whose functions all get mistakes."""
-    for package in (minitrain.optim, minitrain.generation, minitrain.nn.attention, minitrain.evaluation):
+    for package in PACKAGES:
         for entry in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             is_formula = package is minitrain.optim and entry.name.rpartition(".")[2] not in NO_FORMULAS
             if not entry.ispkg and (is_formula or _has_own_tests(entry.name)):

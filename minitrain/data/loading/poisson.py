@@ -55,7 +55,7 @@ class PoissonLoader:
     def members(self, step: int) -> NDArray[np.int64]:
         """The samples of batch ``step`` in their order in the data set: int64 ``(n,)``."""
         numbers = uniform(self.key.fold(checked_step(step)), (1, len(self.dataset)))[0]
-        return np.flatnonzero(numbers < self.rate)  # type: ignore[no-any-return]
+        return np.flatnonzero(numbers < self.rate)
 
     def batch(self, step: int) -> Any:
         """The batch of step ``step``, counted from 0.

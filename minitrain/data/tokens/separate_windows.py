@@ -29,8 +29,8 @@ class SeparateWindows(SampleDataset):
         self.tokens, self.block_size = tokens, block_size
         if len(self) == 0:
             raise DataError(
-                f"the training text has {tokens.shape[0]} tokens, too few for a window of {block_size + 1}: use a longer "
-                "text or a smaller data.block_size"
+                f"the training text has {tokens.shape[0]} tokens, too few for a window of {block_size + 1}: use a "
+                "longer text or a smaller data.block_size"
             )
 
     def __len__(self) -> int:

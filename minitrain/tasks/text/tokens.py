@@ -26,8 +26,8 @@ from ...data import (
 )
 from ...data.text.bpe import MOST_CONTAINERS
 from ...data.text.corpus import corpus_files
-from ...data.tokens.shards import MANIFEST
 from ...data.tokens.canaries import make_canaries, plant
+from ...data.tokens.shards import MANIFEST
 from ...data.tokens.token_array import TokenArray
 from ...errors import DataError
 from ...files import FileError, parse_json, read_file

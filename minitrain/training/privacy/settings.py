@@ -76,8 +76,8 @@ class DPSGD:
                 data = ArrayDataset(inputs=data[0], targets=data[1])
             if not isinstance(data, SampleDataset):
                 raise ConfigError(
-                    f"private training draws its batches itself, and the training data is a {type(data).__name__}: give "
-                    "a data set of samples, or a pair of arrays (inputs, targets)"
+                    f"private training draws its batches itself, and the training data is a {type(data).__name__}: "
+                    "give a data set of samples, or a pair of arrays (inputs, targets)"
                 )
             self.loader = PoissonLoader(data, batch_size, Key.from_seed(0))
         self.loader.key = self._sampling_key()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy import stats
 from minitrain.data import Batch
 from minitrain.errors import NonFiniteError
 from minitrain.losses import CrossEntropyLoss
-from minitrain.models import GPT, GPTConfig, MLP, MLPConfig
+from minitrain.models import GPT, MLP, GPTConfig, MLPConfig
 from minitrain.nn import pack
 from minitrain.optim import SGD
 from minitrain.random import Key
@@ -25,7 +26,9 @@ KEY = Key.from_seed(5)
 
 
 def gpt(seed: int = 0, dtype: str = "float32") -> GPT:
-    return GPT(GPTConfig(vocab_size=7, block_size=6, n_layer=1, n_head=2, n_embd=8, dropout=0.1), seed=seed, dtype=dtype)
+    return GPT(
+        GPTConfig(vocab_size=7, block_size=6, n_layer=1, n_head=2, n_embd=8, dropout=0.1), seed=seed, dtype=dtype
+    )
 
 
 def sentences(count: int, seed: int) -> Batch:
@@ -85,10 +88,7 @@ def updated(parts: int, *, packed: bool, count: int = 6, noise: float = 0.7) -> 
     if packed:
         pack(model)
     bounds = [count * part // parts for part in range(parts + 1)]
-    split = [
-        (first, Batch(*(field[first:last] for field in batch)))
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    split = [(first, Batch(*(field[first:last] for field in batch))) for first, last in pairwise(bounds)]
     private = PrivateStep(0.5, noise, 4, KEY.fold("noise"))
     update = train_step(model, SGD(model, lr=0.1), split, lr=0.1, key=KEY, private=private)
     return b"".join(one.data.tobytes() for _, one in sorted(model.named_parameters())), update.loss
@@ -166,5 +166,7 @@ def test_frozen_parameters_get_neither_gradient_nor_noise():
     frozen = next(iter(model.parameters()))
     frozen.trainable = False
     before = frozen.data.copy()
-    train_step(model, SGD(model, lr=1.0), [(0, sentences(2, 1))], lr=1.0, key=KEY, private=PrivateStep(1.0, 1.0, 2, KEY))
+    train_step(
+        model, SGD(model, lr=1.0), [(0, sentences(2, 1))], lr=1.0, key=KEY, private=PrivateStep(1.0, 1.0, 2, KEY)
+    )
     assert (frozen.data == before).all()
