@@ -63,11 +63,10 @@ mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers, sche
 bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, against PyTorch (25 minutes)
 	@$(PY) -m benchmarks $(ARGS)
 
-# The theme's banner about its own future says nothing about this site.
 results: $(VENV)/.installed-tutorials ## train the recipes of all tasks over three seeds (hours; can be stopped and continued)
 	@$(PY) -m benchmarks.task_results $(ARGS)
 
-tutorials: $(VENV)/.installed-tutorials ## run the notebooks and write them with their outputs to tutorials/out/
+tutorials: $(VENV)/.installed-tutorials ## run the notebooks and the gallery, and write them with their outputs to tutorials/out/
 	@echo "==> Running the notebooks"
 	@$(PY) -m tools.tutorials $(ARGS)
 	@touch tutorials/out/.built
@@ -75,6 +74,7 @@ tutorials: $(VENV)/.installed-tutorials ## run the notebooks and write them with
 tutorials/out/.built: $(wildcard tutorials/*.py)
 	@$(MAKE) --no-print-directory tutorials ARGS=
 
+# The theme's banner about its own future says nothing about this site.
 docs: $(VENV)/.installed-docs tutorials/out/.built ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
 	@echo "==> Built site/index.html"

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-BORROWED = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "benchmarks/RESULTS.md": "results.md"}
+BORROWED = {"README.md": "overview.md", "CONTRIBUTING.md": "contributing.md", "benchmarks/RESULTS.md": "results.md"}
 """Files outside ``docs/`` and the pages they become."""
 NOTEBOOKS = ROOT / "tutorials" / "out"
 """What ``make tutorials`` wrote: pages, their pictures, and notebooks to download."""
 
-NOTEBOOK = re.compile(r"tutorials/\d\d_\w+\.py")
+NOTEBOOK = re.compile(r"tutorials/\w+\.py")
 FENCED = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 CODE_LINK = re.compile(r"^\[`?[^\]`]+`?\]\(([^)]+\.py)\)$", re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:\s]+)(#[^)]*)?\)")

@@ -38,6 +38,10 @@ class NonFiniteError(MinitrainError):
     """A loss or a gradient became NaN or infinite; the message names the step and the first bad tensor."""
 
 
+class BadSampleError(NonFiniteError):
+    """A batch that has a NaN or an infinity in its own arrays; the message names the array and the sample."""
+
+
 class WorkerError(MinitrainError):
     """A program that a benchmark started died or fell silent; the message ends with the last lines it printed."""
 

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "minitrain"
 ARRAYS = {"backend", "errors", "random"}
 MODELS = ARRAYS | {"losses", "models", "nn", "ops", "optim"}
 RUNS = MODELS | {"checkpoint", "data", "files", "folder", "generation", "measures", "plotting", "records", "settings"}
-RUNS |= {"states", "versions"}
+RUNS |= {"display", "states", "versions"}
 TRAINING = RUNS | {"interop", "probes", "reports", "trainers", "training"}
 # Part of the package -> the parts it may import. A new part needs a line here: decide what it stands on.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "formats": {"errors"},
     "files": {"errors"},
     "plotting": {"errors", "files"},
+    "display": {"errors"},
     "settings": {"errors"},
     "backend": {"errors"},
     "random": {"backend", "errors"},
@@ -39,19 +40,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernels": ARRAYS,
     "ops": ARRAYS | {"kernels"},
     "losses": ARRAYS | {"ops"},
-    "nn": ARRAYS | {"ops"},
-    "models": ARRAYS | {"formats", "nn", "ops", "settings"},
-    "inside": ARRAYS | {"models", "nn", "ops"},
-    "optim": ARRAYS | {"models", "nn", "ops", "plotting", "settings", "states"},
-    "testing": ARRAYS | {"nn", "ops"},
-    "data": ARRAYS | {"files", "formats", "settings", "states"},
+    "nn": ARRAYS | {"display", "formats", "ops"},
+    "models": ARRAYS | {"display", "formats", "nn", "ops", "settings"},
+    "inside": ARRAYS | {"display", "models", "nn", "ops"},
+    "optim": ARRAYS | {"display", "models", "nn", "ops", "plotting", "settings", "states"},
+    "testing": ARRAYS | {"display", "nn", "ops"},
+    "data": ARRAYS | {"display", "files", "formats", "settings", "states"},
     "generation": ARRAYS | {"formats", "kernels", "models", "nn", "ops"},
     "measures": ARRAYS | {"data", "files", "generation"},
     "folder": {"errors", "files", "settings"},
     "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "states", "versions"},
     "interop": MODELS | {"checkpoint", "data", "files", "folder", "formats", "generation", "settings", "versions"},
-    "records": ARRAYS | {"files", "folder", "formats", "plotting", "settings", "versions"},
-    "reports": {"errors", "files", "folder", "formats", "plotting", "records"},
+    "records": ARRAYS | {"display", "files", "folder", "formats", "plotting", "settings", "versions"},
+    "reports": {"display", "errors", "files", "folder", "formats", "plotting", "records"},
     "training": RUNS | {"formats"},
     "probes": RUNS | {"formats", "training"},
     "trainers": RUNS | {"formats", "probes", "training"},
@@ -60,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": TRAINING | {"conf", "formats", "tasks"},
     "evaluation": ARRAYS | {"data", "files", "generation", "measures", "models", "ops", "runs"},
     "audit": TRAINING | {"evaluation", "formats", "runs", "tasks"},
-    "tutorials": {"backend", "errors", "testing"},
+    "tutorials": {"backend", "display", "errors", "testing"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},

@@ -39,7 +39,19 @@ PUBLIC = {
     if alias.asname != "__version__"
 }
 """Public names, and where the stub says they are from."""
-HIDDEN = {"__main__", "benchmark", "cli", "conf", "files", "folder", "formats", "kernels", "server", "versions"}
+HIDDEN = {
+    "__main__",
+    "benchmark",
+    "cli",
+    "conf",
+    "display",
+    "files",
+    "folder",
+    "formats",
+    "kernels",
+    "server",
+    "versions",
+}
 """Behind the command line, behind the operations, or of no use by themselves."""
 PARTS = {module.name for module in pkgutil.iter_modules(minitrain.__path__)} - HIDDEN
 

@@ -16,6 +16,7 @@ ORDER = [
     "errors",
     "files",
     "formats",
+    "display",
     "versions",
     "conf",
     "settings",

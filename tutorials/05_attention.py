@@ -22,6 +22,7 @@ import numpy as np
 
 import minitrain as mt
 from minitrain import check_gradients
+from minitrain.inside import AttentionView
 from minitrain.nn import Linear, create_causal_mask, create_padding_mask
 from minitrain.ops import attention_forward
 from minitrain.tutorials import Exercise
@@ -582,20 +583,17 @@ pairs, questions, answers = draw_samples(np.random.default_rng(7), 64, 1)
 names = [f"{'abcdefgh'[pair[:N].argmax()]} = {pair[N:].argmax()}" for pair in pairs[0]]
 asked_for = [f"{'abcdefgh'[question.argmax()]} ?" for question in questions[0]]
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 4.1))
-for axis, model, title in zip(axes, [fresh, trained], ["before training", "after 300 steps"], strict=True):
-    picture = axis.imshow(pattern(model, pairs, questions)[0], cmap="Blues", vmin=0, vmax=1)
-    axis.set(title=title, xlabel="pair", ylabel="question", xticks=range(N), yticks=range(N))
-    axis.set_xticklabels(names, rotation=60)
-    axis.set_yticklabels(asked_for)
-figure.colorbar(picture, ax=axes, label="weight", shrink=0.8)
-plt.show()
 print(f"right answers: {right[0, 0]:.0%} at first, {right[-20:].mean():.1%} in the last 20 steps")
+AttentionView(pattern(fresh, pairs, questions), names, queries=asked_for, largest=1, title="before training")
+
+# %%
+AttentionView(pattern(trained, pairs, questions), names, queries=asked_for, largest=1, title="after 300 steps")
 
 # %% [markdown]
-# Compare the labels: the dark squares are where the key of the question is the key of the pair. In the
-# end {{ right[-20:].mean():.1% | ≥ 0.99 }} of its answers are right. Nobody told it which pair to look at. All it got
-# was the gradient of the answers.
+# `AttentionView` draws any weights of attention, with their percentages where there is room. Compare the labels: the
+# strong color is where the key of the question is the key of the pair. In the end
+# {{ right[-20:].mean():.1% | ≥ 0.99 }} of its answers are right. Nobody told it which pair to look at. All it got was
+# the gradient of the answers.
 #
 # ## What is a second head for?
 #

@@ -581,13 +581,14 @@ print(f"a guess: {math.log(KINDS):.2f}, with the rule: {best.mean():.2f}")
 
 # %% [markdown]
 # One detail first. In a new `GPT`, minitrain's model, the vectors of the tokens are small, with entries near 0.02. The
-# waves of sinusoidal positions are near 1, and a token would be lost in them. (The first transformer multiplied its
-# tokens by $\sqrt C$.) So all four models begin with larger tokens, and with an output layer of their own. The learned
-# model gets a table for 256 positions, so that it can be run on texts of this length.
+# waves of sinusoidal positions are near 1, and a token would be lost in them. So the first transformer multiplied its
+# tokens by $\sqrt C$, and a `GPT` with sinusoidal positions begins with tokens that are $\sqrt C$ times as large. To
+# be fair, here all four models begin with entries near 0.3, and with an output layer of their own. The learned model
+# gets a table for 256 positions, so that it can be run on texts of this length.
 
 # %%
 KINDS_OF_POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
-TOKEN_SCALE = 15
+TOKEN_SIZE = 0.3
 
 
 def new_gpt(positions):
@@ -595,7 +596,7 @@ def new_gpt(positions):
         vocab_size=KINDS, block_size=LONGEST, n_layer=2, n_head=4, n_embd=32, positions=positions, tie_weights=False
     )
     model = mt.GPT(config, seed=0)
-    model.tok_emb.weight.data *= TOKEN_SCALE
+    model.tok_emb.weight.data *= TOKEN_SIZE / model.tok_emb.weight.data.std()
     return model
 
 
@@ -701,7 +702,7 @@ plt.show()
 def new_llama(**rope):
     config = mt.LlamaConfig(vocab_size=KINDS, block_size=LONGEST, n_layer=2, n_head=4, n_embd=32, **rope)
     model = mt.Llama(config, seed=0)
-    model.tok_emb.weight.data *= TOKEN_SCALE
+    model.tok_emb.weight.data *= TOKEN_SIZE / model.tok_emb.weight.data.std()
     return model
 
 
@@ -754,8 +755,8 @@ assert slow < linear < raw and linear_tuned < raw_tuned
 # 2. Rotary positions turn queries and keys, but not values. What would an output made of turned values tell?
 # 3. Keys are kept while a text is generated. Is a key kept before or after its rotation? And what goes wrong if
 #    `rope_scaling` is changed in the middle of a text?
-# 4. Set `TOKEN_SCALE` to 1 and train the sinusoidal model again. What does it learn in 300 steps? Does ALiBi need the
-#    larger tokens?
+# 4. Set `TOKEN_SIZE` to 0.02 and train the sinusoidal model again. What does it learn in 300 steps? Does ALiBi need
+#    the larger tokens?
 # 5. Think of a task on which ALiBi would do badly beyond the trained length and rotary positions would not. Change
 #    `draw_texts`, and try it.
 #

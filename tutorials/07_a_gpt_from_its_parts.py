@@ -19,7 +19,7 @@ import numpy as np
 
 from minitrain import GPT, AdamW, GPTConfig, Key, Module, TokenLoader, WarmupCosine, generate, pack
 from minitrain.data import CharTokenizer, read_corpus
-from minitrain.inside import capture, names, patch
+from minitrain.inside import AttentionView, capture, names, patch
 from minitrain.nn import Embedding, FeedForward, LayerNorm, LearnedPositions, Linear, MultiHeadAttention
 from minitrain.training import train_step
 from minitrain.tutorials import Exercise
@@ -261,6 +261,12 @@ assert grad_error < 1e-10
 # They agree to rounding. From here on we use minitrain's: it is the same function, and it keeps less memory for the
 # backward.
 #
+# In a notebook, a model shows its parts. Click on a triangle to open one. Which array is there twice?
+
+# %%
+theirs
+
+# %% [markdown]
 # ## What it costs: every parameter and every operation
 #
 # **Exercise 2.** Count the weights of such a model: $V$ tokens, $T$ positions, width $C$, $L$ blocks, no biases. Return
@@ -531,11 +537,11 @@ before = np.array([[np.diag(head, -1).mean() for head in layer] for layer in fin
 layer, head = np.unravel_index(before.argmax(), before.shape)
 
 
-def show_attention(axes, weights, title, size=8):
+def show_attention(axes, weights, title):
     axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
     letters = [character.replace(" ", "␣") for character in PROMPT]
-    axes.set_xticks(range(len(letters)), letters, fontsize=size)
-    axes.set_yticks(range(len(letters)), letters, fontsize=size)
+    axes.set_xticks(range(len(letters)), letters, fontsize=8)
+    axes.set_yticks(range(len(letters)), letters, fontsize=8)
     axes.set_title(title, fontsize=10)
 
 
@@ -551,13 +557,10 @@ plt.show()
 # weight on the character before. Nobody told it to. And the others?
 
 # %%
-figure, all_axes = plt.subplots(L, H, figsize=(12, 6.4), sharex=True, sharey=True)
-for i in range(L):
-    for h in range(H):
-        show_attention(all_axes[i, h], final_weights[i][h], f"block {i}, head {h}", size=7)
-figure.supxlabel("takes from", fontsize=10)
-figure.supylabel("position", fontsize=10)
-plt.show()
+AttentionView(final_weights[0], PROMPT, title="block 0")
+
+# %%
+AttentionView(final_weights[1], PROMPT, title="block 1")
 
 # %% [markdown]
 # ## What is each part worth?
@@ -771,6 +774,34 @@ assert np.allclose(effect[:, :4], 0, atol=1e-3), "what comes before the change k
 # Two cautions. The effects of several places need not add up to 1, because the layers are not linear. And a patch
 # shows what is *enough* to turn this prediction, for these two texts. Heimersheim and Nanda (arXiv:2404.15255) say
 # what can and cannot be concluded.
+#
+# ## The same training in one call
+#
+# You wrote the loop by hand, to see what is in it. A `Trainer` has the same loop, and much around it: it saves,
+# resumes, measures and says what goes wrong. In a notebook its curves grow below the cell while it trains. Here are the
+# first 300 steps again.
+
+# %%
+from minitrain import Trainer, TrainingConfig
+
+again = GPT(config, seed=1)
+trainer = Trainer(
+    model=again,
+    optimizer=AdamW(again, weight_decay=0.1),
+    scheduler=rate,
+    train_data=TokenLoader(train_ids, T, 8, seed=1),
+    val_data=[(windows[:, :-1], windows[:, 1:])],
+    config=TrainingConfig(max_steps=300, validation_frequency=25, log_every=5),
+)
+result = trainer.train()
+
+# %% tags=["hidden"]
+by_hand = losses[list(steps).index(300)]
+assert abs(result.val_loss - by_hand) < 0.02, (result.val_loss, by_hand)
+
+# %% [markdown]
+# The loss on unseen text is {{ result.val_loss:.2f }} after 300 steps, and it was
+# {{ by_hand:.2f }} in the loop above: it is the same computation.
 #
 # ## Questions
 #

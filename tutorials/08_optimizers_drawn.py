@@ -723,7 +723,13 @@ assert hats["without"] > hats["with hats"]
 # The best rate at the start is not the best at the end. Far from the minimum, long steps save time. Near it, they
 # only stir up noise: SGD with a constant rate does not come to rest, it hovers. So the rate falls, and before that
 # it usually rises for a short while, the *warm-up*. minitrain's schedules are functions: `schedule(step)` is the
-# rate of update `step`, counted from 0.
+# rate of update `step`, counted from 0. In a notebook, a schedule draws itself.
+
+# %%
+mt.WarmupCosine(0.02, warmup_steps=10, total_steps=100)
+
+# %% [markdown]
+# Which shape is best for 100 steps of our GPT? Guess, and then look at the losses above the plots.
 
 # %%
 schedules = {

@@ -23,8 +23,8 @@ from ml_dtypes import bfloat16
 from scipy.stats import chisquare
 
 import minitrain as mt
-from minitrain.backend.info import processor_name
-from minitrain.data import CharTokenizer, read_corpus
+from minitrain.backend import processor_name
+from minitrain.data import CharTokenizer, TokenView, read_corpus, train_bpe_tokenizer
 from minitrain.generation import (
     PromptLookup,
     SamplingParams,
@@ -53,6 +53,18 @@ tokenizer = CharTokenizer.from_text(text)
 tokens, V = tokenizer.encode(text), tokenizer.vocab_size
 train, held_out = tokens[:-20_000], tokens[-20_000:]
 print(f"{len(tokens):,} characters; the held-out part begins: {tokenizer.decode(held_out[:90])}")
+TokenView(tokenizer, held_out[:40])
+
+# %% [markdown]
+# Each character is a token, with its number below. Large models read longer pieces, for which frequent neighbours were
+# joined again and again. The same beginning in pieces of a vocabulary of 500:
+
+# %%
+TokenView(train_bpe_tokenizer([text], vocab_size=500), tokenizer.decode(held_out[:40]))
+
+# %% [markdown]
+# Fewer tokens mean fewer steps for the same text. But 500 probabilities are too many for a picture, so we stay with
+# characters.
 
 # %%
 model = mt.GPT(mt.GPTConfig(vocab_size=V, block_size=128, n_layer=2, n_head=4, n_embd=64, positions="rotary"))

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from minitrain import GPT, AdamW, GPTConfig, pack
-from minitrain.inside import capture, patch
+from minitrain.inside import AttentionView, capture, patch
 from minitrain.training import train_step
 from minitrain.tutorials import Exercise
 
@@ -514,14 +514,14 @@ plt.show()
 # %%
 with capture(model, "blocks.0.attention.weights") as inside:
     model.forward(equations)
-pattern = inside["blocks.0.attention.weights"][:, :, -1].mean(axis=0)  # (H, 3)
-for head, weights in enumerate(pattern):
-    print(f"head {head}: {weights[0]:.0%} to a, {weights[1]:.0%} to b, {weights[2]:.0%} to =")
-gap = abs(pattern[:, 0] - pattern[:, 1]).max()
+pattern = inside["blocks.0.attention.weights"].mean(axis=0)  # (H, 3, 3), of all equations
+gap = abs(pattern[:, -1, 0] - pattern[:, -1, 1]).max()
+AttentionView(pattern, ["a", "b", "="])
 
 # %% [markdown]
-# On average every head takes equally much from $a$ and from $b$ (the largest difference is {{ gap:.0% | ≤ 0.1 }}). That
-# suits a rule in which $a + b = b + a$.
+# The numbers are percentages, and the last row is that of `=`, where the answer is formed. On average every head takes
+# equally much from $a$ and from $b$ (the largest difference is {{ gap:.0% | ≤ 0.1 }}). That suits a rule in which
+# $a + b = b + a$.
 #
 # ## Questions
 #

@@ -26,7 +26,7 @@ from numba import njit, prange
 from threadpoolctl import threadpool_limits
 
 import minitrain as mt
-from minitrain.backend.info import processor_name
+from minitrain.backend import processor_name
 from minitrain.tutorials import Exercise
 
 BLUE, RED, GREEN, YELLOW, PURPLE, GREY = "#2a6fbb", "#d1495b", "#3d9970", "#edae49", "#7b4b94", "#6c757d"

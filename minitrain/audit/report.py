@@ -63,8 +63,8 @@ class Audit:
         lines = [
             f"Canaries: {len(self.exposures)} secrets, each planted {self.repeats} times. "
             f"Mean exposure {self.mean_exposure:.1f} bits.",
-            f"By chance it would be {AVERAGE_BY_CHANCE:.1f}. This audit can show at most {top:.1f}, for a secret that is",
-            f"the most likely of {self.exposures[0].among:,}.",
+            f"By chance it would be {AVERAGE_BY_CHANCE:.1f}. It can be at most {top:.1f} here, for a secret that is the",
+            f"most likely of {self.exposures[0].among:,}.",
             "",
             f"  {'canary':<40}{'exposure':>9}{'rank':>8}{'greedy':>8}{'sampled':>9}",
         ]
@@ -100,8 +100,8 @@ class Audit:
             f"Membership: AUC {one.auc.value:.3f}, interval {one.auc.low:.3f} to {one.auc.high:.3f}; 0.5 is guessing. "
             f"{verdict}\n"
             f"{one.found:.1%} of the training windows are found with {one.false_alarms:.0%} of false alarms. Mean "
-            f"loss: training {one.train_loss:.4f},\nheld out {one.held_out_loss:.4f} nats per token, {one.train_windows:,} "
-            f"and {one.held_out_windows:,} windows."
+            f"loss: training {one.train_loss:.4f},\nheld out {one.held_out_loss:.4f} nats per token, "
+            f"{one.train_windows:,} and {one.held_out_windows:,} windows."
         )
 
 

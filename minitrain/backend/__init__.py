@@ -11,6 +11,7 @@ from .arrays import library_for as library_for
 from .arrays import to_device as to_device
 from .arrays import to_numpy as to_numpy
 from .devices import gpu_status as gpu_status
+from .info import processor_name as processor_name
 from .kernels_mode import kernels_enabled as kernels_enabled
 from .kernels_mode import kernels_mode as kernels_mode
 from .kernels_mode import use_kernels as use_kernels

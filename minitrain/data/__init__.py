@@ -18,6 +18,8 @@ from .images.folder import CaptionedImages as CaptionedImages
 from .images.folder import ImageFolder as ImageFolder
 from .images.idx import read_idx as read_idx
 from .images.idx import read_idx_images as read_idx_images
+from .images.npz import read_npz_images as read_npz_images
+from .images.read import read_images as read_images
 from .images.shards import TarImages as TarImages
 from .images.transforms.base import Compose as Compose
 from .images.transforms.base import Transform as Transform
@@ -85,6 +87,8 @@ from .text.tokenizers import CharTokenizer as CharTokenizer
 from .text.tokenizers import Tokenizer as Tokenizer
 from .text.tokenizers import build_tokenizer as build_tokenizer
 from .text.tokenizers import tokenizer_from_json as tokenizer_from_json
+from .token_view import Piece as Piece
+from .token_view import TokenView as TokenView
 from .tokens.baselines import bits as bits
 from .tokens.baselines import uniform_nats as uniform_nats
 from .tokens.baselines import unigram_nats as unigram_nats

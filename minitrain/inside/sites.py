@@ -30,6 +30,7 @@ from ..nn.attention.self_attention import MultiHeadAttention
 from ..nn.blocks.block import PreNormBlock
 from ..nn.blocks.residual_block import ResidualBlock
 from ..nn.core.module import Module
+from ..nn.layers.conv_stem import ConvStem
 from ..nn.layers.embedding import Embedding
 from ..nn.layers.feed_forward import FeedForward
 from ..nn.layers.gated_feed_forward import GatedFeedForward
@@ -37,7 +38,7 @@ from ..nn.layers.layer_norm import LayerNorm
 from ..nn.layers.patch_embedding import PatchEmbedding
 from ..nn.layers.rms_norm import RMSNorm
 
-PLAIN = (Embedding, LearnedPositions, SinusoidalPositions, PatchEmbedding, LayerNorm, RMSNorm)
+PLAIN = (Embedding, LearnedPositions, SinusoidalPositions, PatchEmbedding, ConvStem, LayerNorm, RMSNorm)
 SHOWN: dict[type[Module], tuple[str, ...]] = {
     CrossEntropyModel: ("logits",),
     MultiHeadAttention: ("q", "k", "v", "weights", "mixed", "out"),

@@ -1,8 +1,5 @@
 """Measures of a model's outputs: streaming, the same for any split into batches, with intervals and paired tests."""
 
-from .accuracy import Accuracy as Accuracy
-from .accuracy import TopK as TopK
-from .accuracy import accuracy as accuracy
 from .alignment import Alignment as Alignment
 from .base import Mean as Mean
 from .base import Measure as Measure
@@ -14,13 +11,14 @@ from .calibration import Calibration as Calibration
 from .calibration import CalibrationError as CalibrationError
 from .confusion import ClassScores as ClassScores
 from .confusion import ConfusionMatrix as ConfusionMatrix
+from .confusion import MacroF1 as MacroF1
 from .confusion import class_scores as class_scores
 from .edits import ErrorRate as ErrorRate
 from .edits import ExactMatch as ExactMatch
 from .edits import edit_distance as edit_distance
-from .perplexity import BitsPerByte as BitsPerByte
-from .perplexity import Perplexity as Perplexity
-from .perplexity import perplexity as perplexity
+from .log_likelihood import BitsPerByte as BitsPerByte
+from .log_likelihood import Perplexity as Perplexity
+from .log_likelihood import perplexity as perplexity
 from .retrieval import Retrieval as Retrieval
 from .retrieval import ranks as ranks
 from .samples import Difference as Difference
@@ -32,6 +30,9 @@ from .samples import intervals as intervals
 from .texts import Bleu as Bleu
 from .texts import Chrf as Chrf
 from .texts import Ter as Ter
+from .top_k import Accuracy as Accuracy
+from .top_k import TopK as TopK
+from .top_k import accuracy as accuracy
 from .zero_shot import ZeroShot as ZeroShot
 from .zero_shot import class_embeddings as class_embeddings
 from .zero_shot import prompts_of as prompts_of

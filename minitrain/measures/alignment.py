@@ -56,9 +56,11 @@ class Alignment:
 class _Moments:
     """The mean (C,) and the covariance (C, C) of vectors that come in batches."""
 
+    mean: Array
+    squares: Array
+
     def __init__(self) -> None:
         self.count = 0
-        self.mean = self.squares = np.zeros(0)
 
     def add(self, vectors: Array) -> None:
         """Add vectors (B, C)."""

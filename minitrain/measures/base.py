@@ -52,8 +52,7 @@ class SampleMeasure(ABC):
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[SampleMeasure]]] = {}
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
+    def __init_subclass__(cls) -> None:
         if "kind" in vars(cls):
             SampleMeasure.kinds[cls.kind] = cls
 
@@ -133,7 +132,7 @@ def as_factory(metric: Any) -> Callable[[], Measure]:
         raise DataError(f"a metric is a function of outputs and a batch, or makes a measure; this is {metric!r:.100}")
     try:
         inspect.signature(metric).bind()
-    except TypeError:
+    except (TypeError, ValueError):  # a ValueError: a function of another language, which says nothing of its own
         return partial(Mean, metric)
     factory: Callable[[], Measure] = metric
     return factory

@@ -103,7 +103,8 @@ class ConfusionMatrix(SampleMeasure):
 
     def matrix(self, sums: Array) -> Array:
         """The confusion matrix (V, V): targets are rows, predictions columns."""
-        return sums.reshape(len(self.names), -1)
+        V = len(self.names)
+        return sums.reshape(V, V)
 
     def value(self, sums: Array) -> dict[str, float]:
         """``accuracy``, and ``precision_macro`` and so on; with ``per_class`` also ``f1_NAME`` and so on."""
@@ -119,7 +120,7 @@ class ConfusionMatrix(SampleMeasure):
             each: Array = getattr(scores, name)
             found[f"{name}_macro"] = float(each[occurs].mean())
             found[f"{name}_micro"] = right
-            found[f"{name}_weighted"] = float(each @ scores.support / total)
+            found[f"{name}_weighted"] = float((each * scores.support).sum() / total)
             if self.per_class:
                 found |= {f"{name}_{label}": float(value) for label, value in zip(self.names, each, strict=True)}
         return found
@@ -127,3 +128,32 @@ class ConfusionMatrix(SampleMeasure):
     def settings(self) -> dict[str, Any]:
         """See the base class."""
         return {"classes": self.names, "per_class": self.per_class}
+
+
+class MacroF1(ConfusionMatrix):
+    """The mean F1 of the classes that occur, as one number; see `ConfusionMatrix`.
+
+    Args:
+        classes: V, the number of classes, or their names.
+        ignore_index: the target that does not count.
+        targets: finds the targets (...,) of a batch; outputs are scores (..., V).
+
+    Raises:
+        ConfigError: if there are fewer than 2 classes or too many.
+    """
+
+    kind = "macro_f1"
+
+    def __init__(
+        self, classes: int | Sequence[str], *, ignore_index: int = IGNORED, targets: Targets = targets_of
+    ) -> None:
+        super().__init__(classes, ignore_index=ignore_index, targets=targets)
+
+    def value(self, sums: Array) -> dict[str, float]:
+        """The mean, from 0 to 1."""
+        found = super().value(sums)
+        return {"": found["f1_macro"]} if found else {}
+
+    def settings(self) -> dict[str, Any]:
+        """See the base class."""
+        return {"classes": self.names}

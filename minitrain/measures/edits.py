@@ -120,13 +120,11 @@ def _several(wanted: Any, output: Any) -> list[Any]:
     if isinstance(wanted, str):
         return [wanted]
     several: list[Any] = list(wanted)
-    if isinstance(output, str) or (several and all(map(_is_sequence, several))):
+    if isinstance(output, str) or (
+        several and all(hasattr(one, "__len__") and not isinstance(one, str) for one in several)
+    ):
         return several
     return [several]
-
-
-def _is_sequence(value: Any) -> bool:
-    return hasattr(value, "__len__") and not isinstance(value, str)
 
 
 def _plain(sequence: Any) -> Any:

@@ -38,9 +38,15 @@ def targets_of(batch: Any) -> Array:
     Raises:
         DataError: if it has none.
     """
-    plain = isinstance(batch, tuple | list) and not hasattr(batch, "_fields")
-    targets: Array = inputs_and_targets(batch[:2] if plain else batch)[1]
+    if isinstance(batch, tuple | list) and not hasattr(batch, "_fields"):
+        batch = batch[:2]
+    targets: Array = inputs_and_targets(batch)[1]
     return targets
+
+
+def lengths_of(batch: Any) -> Any:
+    """The lengths of a padded batch, an attribute or a key; ``None`` if it has none."""
+    return batch.get("lengths") if isinstance(batch, Mapping) else getattr(batch, "lengths", None)
 
 
 def field_of(batch: Any, name: str) -> Any:
@@ -90,5 +96,5 @@ def counted(targets: Array, ignore_index: int, classes: int) -> Array:
 def per_sample(values: Array) -> Array:
     """Sums over all but the first axis: (B, ...) to (B,) float64 on the CPU."""
     there = to_numpy(values)
-    sums: Array = there.reshape(len(there), -1).sum(axis=1, dtype=np.float64)
+    sums: Array = there.sum(axis=tuple(range(1, there.ndim)), dtype=np.float64)
     return sums

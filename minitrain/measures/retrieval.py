@@ -34,16 +34,21 @@ def ranks(queries: Array, candidates: Array, groups: Array | None = None) -> Arr
         (N,) integers.
     """
     left, right = directions(queries), directions(candidates)
-    N, found = len(left), []
+    N, found = len(left), [np.zeros(0, np.int64)]
     groups = np.arange(N) if groups is None else np.asarray(groups)
-    size = max(1, AT_ONCE // max(1, N))
+    size = queries_at_once(N)
     for start in range(0, N, size):
         cosines = np.nan_to_num(left[start : start + size] @ right.T, nan=-np.inf)  # (n, N)
         is_right = groups[start : start + size, None] == groups
         best = np.where(is_right, cosines, -np.inf).max(axis=1, keepdims=True)  # (n, 1)
         farther = cosines < best - SAME
         found.append((~farther & ~is_right).sum(axis=1))
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+    return np.concatenate(found)
+
+
+def queries_at_once(candidates: int) -> int:
+    """How many queries are compared with all candidates at once."""
+    return max(1, AT_ONCE // (candidates + 1))
 
 
 class RecallOfRanks(SampleMeasure):
@@ -126,7 +131,8 @@ class Retrieval:
     def ranks(self) -> tuple[Array, Array]:
         """The ranks (N,) of all queries, from 0: left to right, and right to left."""
         if not self._left:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+            nothing = np.zeros(0, np.int64)
+            return nothing, nothing
         left, right = np.concatenate(self._left), np.concatenate(self._right)
         groups = np.concatenate(self._groups) if self._groups else None
         return ranks(left, right, groups), ranks(right, left, groups)
@@ -138,7 +144,8 @@ class Retrieval:
     def result(self) -> dict[str, float]:
         """The values over all of the data."""
         both = self.ranks()
-        if not len(both[0]):
+        values = self.samples.value(self.samples.sums(self.samples.rows(both, None)))
+        if not values:
             return {}
         medians = {f"{way}median_rank": float(np.median(one + 1)) for way, one in zip(("", REVERSE), both, strict=True)}
-        return self.samples.value(self.samples.sums(self.samples.rows(both, None))) | medians
+        return values | medians

@@ -53,8 +53,7 @@ class SacrebleuMeasure(SampleMeasure):
 
     def value(self, sums: Array) -> dict[str, float]:
         """The score, as sacrebleu counts: from 0 to 100 for BLEU and chrF."""
-        whole = [int(one) if one == int(one) else one for one in sums.tolist()]
-        return {"": float(self._scorer._compute_score_from_stats(whole).score)}
+        return {"": float(self._scorer._compute_score_from_stats(sums.tolist()).score)}
 
     def settings(self) -> dict[str, Any]:
         """See the base class."""

@@ -10,9 +10,9 @@ import numpy as np
 from ..backend.arrays import Array, to_numpy
 from ..data.loading.batches import IGNORED
 from ..errors import ConfigError
-from .accuracy import TopK
 from .embeddings import directions
 from .fields import Targets, targets_of
+from .top_k import TopK
 
 SLOT = "{}"
 

@@ -16,5 +16,7 @@ from .presets import PRESETS as PRESETS
 from .presets import build_model as build_model
 from .seq2seq import Seq2Seq as Seq2Seq
 from .seq2seq_config import Seq2SeqConfig as Seq2SeqConfig
+from .summary import ModelSummary as ModelSummary
+from .summary import summarize as summarize
 from .vit import ViT as ViT
 from .vit import ViTConfig as ViTConfig

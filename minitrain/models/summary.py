@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..display.markup import block, shown, table
 from ..formats import short, size
 from ..nn.attention.cross_attention import CrossAttention
 from ..nn.attention.positions import LearnedPositions
 from ..nn.attention.self_attention import MultiHeadAttention
 from ..nn.core.module import Module
 from ..nn.core.parameter import Parameter
+from ..nn.layers.conv_stem import ConvStem
 from ..nn.layers.embedding import Embedding
 from ..nn.layers.feed_forward import FeedForward
 from ..nn.layers.gated_feed_forward import GatedFeedForward
@@ -22,7 +24,7 @@ from .flops import TRAINING, Flops
 
 # A layer of such a kind belongs to its part with all layers inside it: a norm inside attention counts as attention.
 PARTS: dict[str, tuple[type[Module], ...]] = {
-    "embedding": (Embedding, LearnedPositions, PatchEmbedding),
+    "embedding": (Embedding, LearnedPositions, PatchEmbedding, ConvStem),
     "attention": (MultiHeadAttention, CrossAttention),
     "feed-forward": (FeedForward, GatedFeedForward),
     "norms": (LayerNorm, RMSNorm),
@@ -33,10 +35,16 @@ ADAMW_COPIES = 4
 
 
 class ModelSummary(NamedTuple):
-    """The result of `summarize`."""
+    """The size and cost of a model; printed, it is a table.
 
-    parameters: dict[str, int]  # by part, if it has any; a matrix shared by two parts counts for the first
-    flops: Flops  # of the forward of one sample
+    Attributes:
+        parameters: number of weights by part, of parts that have any; a matrix shared by two counts for the first.
+        flops: floating-point operations of the forward of one sample.
+        weight_bytes: memory of the weights.
+    """
+
+    parameters: dict[str, int]
+    flops: Flops
     weight_bytes: int
 
     @property
@@ -66,6 +74,16 @@ class ModelSummary(NamedTuple):
         for name, copies in (("weights", 1), ("gradients", 1), ("AdamW's moments", 2)):
             rows[f"  {name}"] = size(copies * self.weight_bytes)
         return rows
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        wide = max(map(len, rows))
+        return "\n".join(f"{name:{wide}}  {value}" for name, value in rows.items())
+
+    @shown
+    def _repr_html_(self) -> str:
+        rows = self.rows().items()
+        return block(table([], [[name.replace("  ", "\N{EM SPACE}"), value] for name, value in rows]))
 
 
 def summarize(model: Any) -> ModelSummary:

@@ -13,7 +13,8 @@ from ..errors import ConfigError, ShapeError
 from ..nn.attention.positions import LearnedPositions, LearnedPositionsCache
 from ..nn.core.init import normal
 from ..nn.core.parameter import Parameter
-from ..nn.layers.patch_embedding import PatchEmbedding, PatchEmbeddingCache
+from ..nn.layers.conv_stem import ConvStem
+from ..nn.layers.patch_embedding import PatchEmbedding
 from ..ops.contract.sums import sum_over
 from ..ops.linear.dropout import DropoutCache, dropout_backward, dropout_forward
 from ..ops.sequences.concat import ConcatCache, concat_backward, concat_forward
@@ -34,6 +35,8 @@ class ViTConfig(ClassifierConfig):
         n_classes: number of classes.
         pool: ``"first"`` classifies the class token, a trained vector before the patches; ``"mean"`` classifies the
             mean of the patches, without a class token.
+        stem: how a patch becomes a vector: ``"patch"`` by one linear map, ``"conv"`` by strided convolutions (see
+            `ConvStem`); ``patch`` is then a power of 2.
     """
 
     image_size: int
@@ -41,14 +44,21 @@ class ViTConfig(ClassifierConfig):
     n_classes: int
     channels: int = 3
     pool: str = "first"
+    stem: str = "patch"
 
     def check_together(self) -> None:
-        """Check that patches divide the image."""
+        """Check that patches divide the image, and that a stem of convolutions can be built."""
         if self.image_size % self.patch:
             fitting = [size for size in range(1, self.image_size + 1) if self.image_size % size == 0]
             raise ConfigError(
                 f"patch = {self.patch} does not divide image_size = {self.image_size}: use one of "
                 f"{', '.join(map(str, fitting))}"
+            )
+        if self.stem == "conv" and (self.patch < 2 or self.patch & (self.patch - 1)):
+            raise ConfigError(f"patch = {self.patch} must be a power of 2 with stem = 'conv'")
+        if self.stem == "conv" and self.n_embd % (self.patch // 2):
+            raise ConfigError(
+                f"n_embd = {self.n_embd} must be a multiple of patch / 2 = {self.patch // 2} with stem = 'conv'"
             )
 
     @property
@@ -60,7 +70,7 @@ class ViTConfig(ClassifierConfig):
 class ViTEmbedCache(NamedTuple):
     """Saved for the backward of the embedding."""
 
-    patches: PatchEmbeddingCache
+    patches: Any  # PatchEmbeddingCache or ConvStemCache
     joined: ConcatCache | None  # None without a class token
     positions: LearnedPositionsCache
     dropout: DropoutCache
@@ -72,6 +82,7 @@ class ViT(Classifier):
     Its ``forward`` takes images (B, channels, image_size, image_size).
 
     Attributes:
+        patch_emb: maps images to vectors, a `PatchEmbedding` or a `ConvStem`.
         class_token: (C,) the vector before the patches, or ``None``.
     """
 
@@ -81,7 +92,8 @@ class ViT(Classifier):
         """The projection of patches, the class token and the table of positions."""
         config = self.config
         C = config.n_embd
-        self.patch_emb = PatchEmbedding(config.channels, config.patch, C, init_rng, dtype=dtype)
+        stem = {"patch": PatchEmbedding, "conv": ConvStem}[config.stem]
+        self.patch_emb: PatchEmbedding | ConvStem = stem(config.channels, config.patch, C, init_rng, dtype=dtype)
         self.class_token = Parameter(normal(init_rng, (C,), 0.02, dtype)) if config.pool == "first" else None
         self.pos_emb = LearnedPositions(self._length, C, init_rng, dtype=dtype)
 
@@ -124,9 +136,13 @@ class ViT(Classifier):
     def forward_flops(self) -> Flops:
         """Arithmetic of the forward of one image; see `minitrain.models.flops`."""
         T = self._length
+        size = self.config.image_size
         products = [(self.patch_emb, self.config.patches), (self.head, 1), *((block, T) for block in self.blocks)]
+        convolutions = 0
+        for i, layer in enumerate(self.patch_emb.convolutions if isinstance(self.patch_emb, ConvStem) else (), 1):
+            convolutions += 2 * (size >> i) ** 2 * layer.weight.data.size
         return Flops(
             tokens=T,
-            products=sum(linear_flops(module, rows) for module, rows in products),
+            products=convolutions + sum(linear_flops(module, rows) for module, rows in products),
             attention=attention_flops(self.config.n_embd, len(self.blocks) * T * T),
         )

@@ -24,6 +24,9 @@ from .core.assign import assign_groups as assign_groups
 from .core.assign import freeze as freeze
 from .core.groups import ParamGroup as ParamGroup
 from .core.module import Module as Module
+from .core.outline import Outline as Outline
+from .core.outline import OutlineWeight as OutlineWeight
+from .core.outline import outline as outline
 from .core.packing import FlatGroup as FlatGroup
 from .core.packing import decays as decays
 from .core.packing import pack as pack
@@ -31,6 +34,7 @@ from .core.parameter import Parameter as Parameter
 from .layers.contrastive import ClipLoss as ClipLoss
 from .layers.contrastive import SiglipLoss as SiglipLoss
 from .layers.conv2d import Conv2d as Conv2d
+from .layers.conv_stem import ConvStem as ConvStem
 from .layers.embedding import Embedding as Embedding
 from .layers.feed_forward import FeedForward as FeedForward
 from .layers.gated_feed_forward import GatedFeedForward as GatedFeedForward

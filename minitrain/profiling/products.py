@@ -83,6 +83,15 @@ def _attention_backward(call: Call) -> int:
     return 8 * head_width(call) * visible_pairs(call.cache)
 
 
+def _cosines(call: Call) -> int:
+    left, right = call.cache.cosines
+    return product(left.out, right.out)
+
+
+def _cosines_backward(call: Call) -> int:
+    return 2 * _cosines(call)
+
+
 def _muon(call: Call) -> int:
     S, L = sorted(call.args[0].shape)  # per iteration: the Gram matrix, its square, and their product with the matrix
     return call.options["ns_steps"] * 2 * (S * S * L + S * S * S + S * S * L)  # type: ignore[no-any-return]
@@ -109,6 +118,8 @@ PRODUCTS: dict[str, Callable[[Call], int]] = {
     "conv2d_forward": _conv2d,
     "gelu_linear_backward": _linear_backward,
     "gelu_linear_forward": _linear,
+    "info_nce_backward": _cosines_backward,
+    "info_nce_forward": _cosines,
     "linear_backward": _linear_backward,
     "linear_cross_entropy_backward": _linear_cross_entropy_backward,
     "linear_cross_entropy_forward": _linear_cross_entropy,
@@ -116,5 +127,9 @@ PRODUCTS: dict[str, Callable[[Call], int]] = {
     "low_rank_backward": _low_rank_backward,
     "low_rank_forward": _low_rank,
     "muon_update": _muon,
+    "siglip_backward": _cosines_backward,
+    "siglip_forward": _cosines,
+    "supervised_contrastive_backward": _cosines_backward,
+    "supervised_contrastive_forward": _cosines,
 }
 """Operations of a call, by the name of the function."""

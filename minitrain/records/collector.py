@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..display.markup import block, element, shown, table
 from ..errors import DataError
 from ..settings.better import best_of, check_mode
-from .diagnosis import Diagnosis, diagnose
+from .diagnosis import Diagnosis, LossLevels, diagnose
+from .loss_curves import loss_curves
 
 _LESS = ("loss", "error", "perplexity", "calibration", "bits_per", "norm", "rank", "gap")
 _ERROR_RATES = ("per", "wer", "cer", "ter")
@@ -29,6 +31,9 @@ class MetricsCollector:
             it, or ends with "per", "wer", "cer" or "ter". Of ``alignment_gap``, more is better.
         counted: what ``tokens_per_second`` counts, for the title of its picture.
 
+    Attributes:
+        levels: losses known beforehand, for `diagnose_training_issues`; set them if you know them.
+
     Raises:
         ConfigError: if a direction is neither.
     """
@@ -37,6 +42,7 @@ class MetricsCollector:
         self.directions, self.counted = dict(directions or {}), counted
         for name, mode in self.directions.items():
             check_mode(f"MetricsCollector: {name}", mode)
+        self.levels = LossLevels()
         self._values: dict[str, list[float]] = {}
         self._steps: dict[str, list[int]] = {}
 
@@ -117,8 +123,8 @@ class MetricsCollector:
         return self.directions.get(name, "min" if less and not name.endswith("alignment_gap") else "max")
 
     def diagnose_training_issues(self) -> list[Diagnosis]:
-        """The troubles that the history shows, each with what to try; see `diagnosis`."""
-        return diagnose(self._values)
+        """The troubles that the history shows, each with its evidence, cause and advice; see `diagnose`."""
+        return diagnose(self._values, self.levels)
 
     def plot_history(self, save_dir: str | Path) -> list[Path]:
         """Draw every metric over the steps, one picture for each kind: losses, accuracies, rates and so on.
@@ -135,12 +141,26 @@ class MetricsCollector:
         """
         from ..plotting.by_kind import plot_history
 
-        curves = {name: (self.get_steps(name), self.get_metric(name)) for name in self._values}
-        return plot_history(curves, save_dir, counted=self.counted)
+        return plot_history(self.curves(), save_dir, counted=self.counted)
+
+    def curves(self) -> dict[str, tuple[list[int], list[float]]]:
+        """The steps and the values of every metric by name. They are those in use, not copies."""
+        return {name: (self._steps[name], values) for name, values in self._values.items()}
+
+    @shown
+    def _repr_html_(self) -> str:
+        columns = ("latest", "best", "mean", "std")
+        rows = [
+            [name, *(f"{row[column]:,.5g}" for column in columns)] for name, row in self.get_summary().items() if name
+        ]
+        metrics = table(["metric", *columns], rows, right=(1, 2, 3, 4))
+        summary = element("summary", "all metrics", style="cursor:pointer")
+        return block(loss_curves(self.curves()), element("details", summary, metrics, class_="minitrain"))
 
     def until(self, step: int) -> MetricsCollector:
         """A history with the metrics up to ``step``."""
         cut = MetricsCollector(self.directions, counted=self.counted)
+        cut.levels = self.levels
         for name, steps in self._steps.items():
             kept = [(at, value) for at, value in zip(steps, self._values[name], strict=True) if at <= step]
             if kept:

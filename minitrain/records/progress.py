@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a live bar on a terminal, one line that changes in a notebook, else plain lines."""
+"""What a run shows while it trains: a live bar on a terminal, curves that grow in a notebook, else plain lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from ..backend import kernels_enabled
 from ..errors import printable
-from .time_left import TOKENS, TimeLeft, describe
+from .collector import MetricsCollector
+from .time_left import TOKENS, TimeLeft, describe, evaluation_line
 
 
 class Progress(Protocol):
@@ -35,6 +36,10 @@ class Progress(Protocol):
         """A training record was logged: ``step``, ``loss``, ``lr``, ``grad_norm``, ``tokens_per_second``."""
         ...
 
+    def evaluated(self, step: int, loss: float, *, best: bool) -> None:
+        """The validation loss was measured; ``best`` if it is the lowest so far."""
+        ...
+
     def say(self, message: str) -> None:
         """Print a line that stays."""
         ...
@@ -44,24 +49,30 @@ class Progress(Protocol):
         ...
 
 
-def make_progress(first_step: int, max_steps: int, counted: str = TOKENS) -> Progress:
-    """What fits standard output: a live bar on a terminal, a line that changes in a notebook, else plain lines.
+def make_progress(
+    first_step: int, max_steps: int, counted: str = TOKENS, history: MetricsCollector | None = None
+) -> Progress:
+    """What fits standard output: a live bar on a terminal, curves that grow in a notebook, else plain lines.
 
     Args:
         first_step: updates done before; they do not count for the time that is left.
         max_steps: updates in all.
         counted: what ``tokens_per_second`` counts.
+        history: what is logged, for the curves.
     """
     if in_notebook():
         from .notebook_progress import NotebookProgress
 
-        return NotebookProgress(first_step, max_steps, counted=counted)
+        return NotebookProgress(first_step, max_steps, counted=counted, history=history)
     kind = LiveProgress if sys.stdout.isatty() else PlainProgress
     return kind(first_step, max_steps, counted=counted)
 
 
 def in_notebook() -> bool:
-    """Whether this process serves a notebook: IPython is loaded (never by us), and its shell talks to a browser."""
+    """Whether this process serves a notebook: IPython is loaded (never by us), and its shell talks to a front end.
+
+    JupyterLab and VS Code run ipykernel's shell, and Colab's inherits from it. In a terminal, IPython has another one.
+    """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
@@ -137,6 +148,10 @@ class PlainProgress:
             step = f"{record['step']:>{len(str(self._last))}}"
             self.say(f"step {step}/{self._last}  {self._time.describe(record)}")
 
+    def evaluated(self, step: int, loss: float, *, best: bool) -> None:
+        """Print the validation loss."""
+        self.say(evaluation_line(step, loss, best=best))
+
     def say(self, message: str) -> None:
         """Print ``message`` at once, also into a pipe."""
         print(printable(message), flush=True)
@@ -183,6 +198,10 @@ class LiveProgress:
     def log(self, record: Mapping[str, Any]) -> None:
         """Change the metrics next to the bar."""
         self._bar.update(self._task, metrics=" ".join(describe(record, self._counted).split()))
+
+    def evaluated(self, step: int, loss: float, *, best: bool) -> None:
+        """Print the validation loss above the bar."""
+        self.say(evaluation_line(step, loss, best=best))
 
     def say(self, message: str) -> None:
         """Print ``message`` above the bar."""

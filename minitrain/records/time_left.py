@@ -51,3 +51,8 @@ def describe(record: Mapping[str, Any], counted: str = TOKENS) -> str:
         f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
         f"{record['tokens_per_second']:,.0f} {counted}/s{spent}"
     )
+
+
+def evaluation_line(step: int, loss: float, *, best: bool) -> str:
+    """A validation loss in one line; ``best`` if it is the lowest so far."""
+    return f"step {step}: validation loss {loss:.4f}{' (best so far)' if best else ''}"

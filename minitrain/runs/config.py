@@ -149,8 +149,9 @@ def _with_usual_parts(values: Mapping[str, Any]) -> Mapping[str, Any]:
     task = TASKS.look_up(name) if isinstance(name := values.get("task"), str) else None
     if task is None:
         return values
-    usual = {"data": task.data_kinds[0], "model": task.usual_model}
-    parts = {group: values.get(group, {}) for group in usual}
+    parts = {group: values.get(group, {}) for group in ("data", "model")}
+    said = [part.get("name") if isinstance(part, Mapping) else None for part in parts.values()]
+    usual = dict(zip(parts, task.usual_parts(*(name if isinstance(name, str) else None for name in said)), strict=True))
     named = {group: {"name": usual[group]} | dict(part) for group, part in parts.items() if isinstance(part, Mapping)}
     return {**values, **named}
 

@@ -234,5 +234,6 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
             raise ConfigError(f"{folder.file(CONFIG)}: {error}") from error
         guesses = config.the_task.guesses(config.the_task.load(config, folder))
     pictures = draw(run_dir, guesses)
-    write_report(run_dir, pictures)
+    own_loss = values.get("loss") is None  # another one has other units than a guess
+    write_report(run_dir, pictures, baselines=guesses if own_loss else None)
     return pictures

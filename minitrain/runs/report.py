@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..display.markup import LINES, block, element, shown
 from ..folder import RunFolder
 from ..folder.names import CONFIG, METRICS, PLOTS, REPORT
 from ..measures import perplexity
 from ..plotting.by_kind import plot_history
 from ..plotting.curves import plot_learning_rate, plot_loss
 from ..records.collector import MetricsCollector
+from ..records.diagnosis import LossLevels
 from ..records.jsonl import metrics_of, read_metrics
+from ..records.loss_curves import loss_curves
 from ..reports.html import write_html_report
 from ..tasks import Outcome
 from ..training.result import TrainResult
@@ -47,6 +50,10 @@ class RunResult:
 
     def __repr__(self) -> str:
         return f"<RunResult of {self.run_dir}: {self.training.step} steps, validation loss {self.validation.loss:.4f}>"
+
+    @shown
+    def _repr_html_(self) -> str:
+        return block(element("pre", self.describe(), style=LINES), loss_curves(self.training.history.curves()))
 
     def describe(self) -> str:
         """The summary that the command line prints."""
@@ -121,17 +128,34 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
     return run_dir / LOSS_PICTURE, run_dir / RATE_PICTURE, *plot_history(curves, folder.make(PLOTS), counted=counted)
 
 
-def write_report(run_dir: Path, pictures: Sequence[Path], summary: str = "", sample: str = "") -> Path:
+def write_report(
+    run_dir: Path,
+    pictures: Sequence[Path],
+    summary: str = "",
+    sample: str = "",
+    baselines: Mapping[str, float] | None = None,
+) -> Path:
     """Write ``report.html``, the run in one file; returns it.
+
+    Args:
+        run_dir: the run folder.
+        pictures: see `write_html_report`.
+        summary: likewise.
+        sample: likewise.
+        baselines: losses in nats per token by name, which the diagnosis compares the model's with.
 
     Raises:
         FileError: if a file cannot be read or written.
     """
     folder = RunFolder(run_dir)
+    history = history_of(read_metrics(folder.file(METRICS)), smoothed=smooths(run_dir))
+    guesses = baselines or {}
+    levels = sorted(guesses.values())  # knowing the frequencies is better than knowing nothing
+    history.levels = LossLevels(guess=levels[-1], blind=levels[0]) if levels else LossLevels()
     return write_html_report(
         folder.file(REPORT),
         title=f"Run {run_dir.resolve().name}",
-        history=history_of(read_metrics(folder.file(METRICS)), smoothed=smooths(run_dir)),
+        history=history,
         summary=summary,
         pictures=pictures,
         settings=folder.read(CONFIG).decode(errors="replace") if folder.exists(CONFIG) else "",

@@ -100,14 +100,15 @@ class Run:
             model = self.trainer.model
             own_units = self.config.loss is None  # another loss has other units; guesses compare with the model's own
             validation = task.evaluate(self.config, model, prepared, measured if own_units else None)
-            curves = draw(self.run_dir, task.guesses(prepared))
+            guesses = task.guesses(prepared)
+            curves = draw(self.run_dir, guesses)
             pictures = (*curves, *task.pictures(self.config, model, prepared, self.run_dir))
             sample = task.sample(self.config, self.trainer.setup, prepared)
         if sample:
             RunFolder(self.run_dir).write(SAMPLE, sample.encode() + b"\n")
         validation = replace(validation, averaged_by=training.weights)
         summary = f"{training.describe()}\n\n{validation.describe()}"
-        report = write_report(self.run_dir, pictures, summary, sample)
+        report = write_report(self.run_dir, pictures, summary, sample, guesses if own_units else None)
         return RunResult(self.run_dir, training, validation, pictures, report, sample)
 
     def describe(self) -> str:

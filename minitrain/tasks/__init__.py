@@ -3,6 +3,7 @@
 ``task.py`` says what a task is, ``settings/`` declares the settings that tasks share, ``text/`` has texts as tokens.
 """
 
+from .classification import Classification as Classification
 from .language_model import LanguageModel as LanguageModel
 from .sequence_to_sequence import SequenceToSequence as SequenceToSequence
 from .settings.data import DataSection as DataSection

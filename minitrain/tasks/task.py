@@ -110,12 +110,22 @@ class Task(ABC):
         data_kinds: the kinds of data that it takes; the first is the usual one.
         usual_model: the model that it trains unless settings name another.
         usual_recipe: the recipe of ``minitrain train task=NAME`` alone.
+        models_of_data: the usual models of kinds of data that need another than ``usual_model``.
     """
 
     name: ClassVar[str]
     data_kinds: ClassVar[tuple[str, ...]]
     usual_model: ClassVar[str]
     usual_recipe: ClassVar[str]
+    models_of_data: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def usual_parts(cls, data: str | None, model: str | None) -> tuple[str, str]:
+        """The kind of data and the model, where one of them or none is named."""
+        if data is None:
+            fitting = (kind for kind, one in cls.models_of_data.items() if one == model)
+            data = next(fitting, cls.data_kinds[0])
+        return data, model or cls.models_of_data.get(data, cls.usual_model)
 
     def check(self, config: TaskSettings) -> None:
         """Check that data and model are for this task.

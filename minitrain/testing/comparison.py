@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +22,7 @@ def compare(
     probe: Probe,
     known: Mapping[str, Array],
     settings: CheckSettings,
+    gradients_of: Callable[[Sequence[Array]], Mapping[str, Array]],
 ) -> GradientReport:
     """Check every variable.
 
@@ -31,6 +32,7 @@ def compare(
         probe: differentiates numerically.
         known: arrays by name that a hint may mention: inputs, outputs, cotangents.
         settings: how closely to look.
+        gradients_of: runs the backward on other gradients of the outputs.
 
     Returns:
         The worst relative error of each variable.
@@ -48,7 +50,8 @@ def compare(
         if error <= settings.tolerance:
             passed.append(ArgumentReport(variable.name, variable.value.shape, error, check.notes()))
         else:
-            failed.append((check, _gather(check, error, rng, known, settings)))
+            tried = _tried(variable, probe, known, gradients_of)
+            failed.append((check, _gather(check, error, rng, known, settings, tried)))
     if not failed and not bad:
         return GradientReport(tuple(passed))
     whole = {check.variable.name: evidence.numeric for check, evidence in failed if evidence.whole}
@@ -62,6 +65,7 @@ def _gather(
     rng: np.random.Generator,
     known: Mapping[str, Array],
     settings: CheckSettings,
+    tried: tuple[Mapping[str, Array], Mapping[str, Array]],
 ) -> Evidence:
     """Differentiate the elements of a wrong gradient: all, or a bad one and a sample of a large array."""
     value = check.variable.value
@@ -79,9 +83,42 @@ def _gather(
         analytic, numeric, errors = (x.reshape(value.shape) for x in (analytic, numeric, errors))
         width = value.shape[-1:]
         matrices = {name: x for name, x in host.items() if x.shape == 2 * width}
-        return Evidence(analytic, numeric, errors, indices, value.shape, True, error, fitting, matrices)
+        return Evidence(analytic, numeric, errors, indices, value.shape, True, error, fitting, matrices, *tried)
     picked = {name: x.reshape(-1)[indices] for name, x in fitting.items()}
-    return Evidence(analytic, numeric, errors, indices, value.shape, False, error, picked, {})
+    parts = [{name: x.reshape(-1)[indices] for name, x in arrays.items()} for arrays in tried]
+    return Evidence(analytic, numeric, errors, indices, value.shape, False, error, picked, {}, *parts)
+
+
+def _tried(
+    variable: Variable,
+    probe: Probe,
+    known: Mapping[str, Array],
+    gradients_of: Callable[[Sequence[Array]], Mapping[str, Array]],
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """What the backward gives if the gradient of the output is first multiplied by something, and shares of a gradient.
+
+    Returns:
+        The variable's gradients, by the name of the factor; and products of the gradient of the output with something
+        known, in words, which a second use of the variable could add to its gradient.
+    """
+    scaled: dict[str, Array] = {}
+    shares: dict[str, Array] = {}
+    if len(probe.cotangents) != 1:
+        return scaled, shares
+    dout, value = probe.cotangents[0], variable.value
+    for name, x in known.items():
+        if x is dout or x is value or not x.size or not array_module(x).isfinite(x).all():
+            continue
+        if _broadcasts(x.shape, dout.shape):
+            if "output" not in name:
+                scaled[name] = to_numpy(gradients_of([dout * x])[variable.name])
+            if dout.shape == value.shape:
+                shares[f"the gradient of the output times {name}"] = to_numpy(dout * x)
+        for words, matrix in ((f"the transpose of {name}", x.T), (name, x)):
+            fits = x.ndim == 2 and dout.ndim > 1 and dout.shape[-1] == len(matrix)
+            if fits and (*dout.shape[:-1], matrix.shape[1]) == value.shape:
+                shares[f"the matrix product of the gradient of the output and {words}"] = to_numpy(dout @ matrix)
+    return scaled, shares
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

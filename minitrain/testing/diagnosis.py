@@ -36,6 +36,10 @@ class Evidence(NamedTuple):
     """Arrays that broadcast to the shape (or their samples), by what a reader would call them."""
     matrices: Mapping[str, Array]
     """Square matrices as wide as the last axis, by name; none for samples."""
+    scaled: Mapping[str, Array] = {}
+    """What the backward gives if the gradient of the output is first multiplied by something, by its name."""
+    shares: Mapping[str, Array] = {}
+    """What a second use of the argument could add to its gradient, in words."""
 
 
 def diagnose(evidence: Evidence, others: Mapping[str, Array], tolerance: float) -> str:
@@ -58,7 +62,9 @@ def diagnose(evidence: Evidence, others: Mapping[str, Array], tolerance: float) 
         or (_shift(analytic, numeric) or _order(analytic, numeric) if evidence.whole else "")
         or _swap(analytic, numeric, others)
         or _known_factor(analytic, numeric, evidence.known)
+        or _scaled(analytic, numeric, evidence.scaled)
         or _known_term(analytic, numeric, evidence.known)
+        or _share(analytic, numeric, evidence.shares)
         or _mask(evidence, tolerance)
         or _transposed_product(analytic, numeric, evidence.matrices)
         or (_known_sum(analytic, numeric, evidence.known) if evidence.whole else "")
@@ -133,6 +139,28 @@ def _known_term(analytic: Array, numeric: Array, known: Mapping[str, Array]) -> 
             if factor < 0:
                 return f"a term too many: minus {times}{name}, it is right"
             return f"a missing term: plus {times}{name}, it is right (a dropped residual?)"
+    return ""
+
+
+def _scaled(analytic: Array, numeric: Array, scaled: Mapping[str, Array]) -> str:
+    """A factor that belongs to the gradient of the output, before all else: the weight of a norm."""
+    for name, corrected in scaled.items():
+        if analytic.size > 2 and _explains(analytic, corrected, numeric):
+            return (
+                f"a factor is missing: multiply the gradient of the output by {name} first, and the rest is right "
+                "(the weight of a norm?)"
+            )
+    return ""
+
+
+def _share(analytic: Array, numeric: Array, shares: Mapping[str, Array]) -> str:
+    """What another use of the argument adds to its gradient, and was overwritten or forgotten."""
+    for words, share in shares.items():
+        if analytic.size > 2 and _explains(analytic, analytic + share, numeric):
+            return (
+                f"a missing term: plus {words}, it is right (is it used twice? then the shares of all uses add up, "
+                "with += and not with =)"
+            )
     return ""
 
 
@@ -215,5 +243,8 @@ def _term(analytic: Array, numeric: Array) -> str:
             return f"a missing term, the same all along axis {axis} (a sum or a mean that was left out?)"
     cosine = float((analytic * numeric).sum()) / (_norm(analytic) * _norm(numeric))
     if cosine > 0.3:
-        return f"it agrees in part (cosine {cosine:.2f}): a missing term, or one too many"
+        return (
+            f"it agrees in part (cosine {cosine:.2f}): a missing term, or one too many (if it is used twice, the "
+            "shares of all uses add up)"
+        )
     return ""

@@ -77,7 +77,7 @@ class Probe:
         cotangents: Sequence[Array],
         step: float,
     ) -> None:
-        self._evaluate, self._cotangents, self.step = evaluate, cotangents, step
+        self._evaluate, self.cotangents, self.step = evaluate, cotangents, step
         self._baseline = self._weighted(outputs)
         self.scale = norm(self._baseline)
         """The size of the weighted outputs, which bounds what rounding does to them."""
@@ -126,7 +126,7 @@ class Probe:
 
     def _weighted(self, outputs: Sequence[Array]) -> Array:
         """All outputs times their cotangents, as one array (n,)."""
-        parts = [(c * out).reshape(-1) for c, out in zip(self._cotangents, outputs, strict=True)]
+        parts = [(c * out).reshape(-1) for c, out in zip(self.cotangents, outputs, strict=True)]
         return parts[0] if len(parts) == 1 else array_module(parts[0]).concatenate(parts)
 
 

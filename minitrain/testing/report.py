@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..display.markup import GREEN, RED, Html, block, code, element, joined, shown, table
 from ..errors import MinitrainError
 
 NOTED = 5  # elements without a derivative that a printed report lists for each argument
@@ -58,6 +59,10 @@ class GradientReport(NamedTuple):
                 lines.append(f"    and {len(more)} more elements without a derivative")
         return "\n".join(lines)
 
+    @shown
+    def _repr_html_(self) -> str:
+        return block(table_of_arguments((), self.arguments))
+
 
 @dataclass(frozen=True)
 class Mismatch:
@@ -104,3 +109,34 @@ class GradientMismatch(MinitrainError, AssertionError):
     def worst(self) -> Mismatch:
         """The bad argument with the largest relative error."""
         return max(self.mismatches, key=lambda mismatch: mismatch.error)
+
+    @shown
+    def _repr_html_(self) -> str:
+        return block(table_of_arguments(self.mismatches, self.passed))
+
+
+def table_of_arguments(mismatches: Sequence[Mismatch], passed: Sequence[ArgumentReport]) -> Html:
+    """The verdict on each argument: wrong ones first, with their worst element and the likely cause.
+
+    Args:
+        mismatches: arguments whose gradient is wrong.
+        passed: those whose gradient is right.
+    """
+    right, wrong = element("b", "✓ right", style=f"color:{GREEN}"), element("b", "✗ wrong", style=f"color:{RED}")
+    head = ["gradient of", "shape", "", "relative error"]
+    rows: list[list[str]] = []
+    for bad in mismatches:
+        at = ["–", "–", "–"]
+        if bad.index is not None:
+            at = [str(list(bad.index)), *("–" if x is None else f"{x:.6g}" for x in (bad.analytic, bad.numeric))]
+        found = bad.hint if bad.hint and bad.index is not None else f"{bad.summary}; {bad.hint}".rstrip("; ")
+        rows.append([code(bad.name), str(bad.shape), wrong, f"{bad.error:.1e}", *at, found])
+    for good in passed:
+        rows.append([code(good.name), str(good.shape), right, f"{good.error:.1e}"])
+        if mismatches or any(report.notes for report in passed):
+            rows[-1] += [*["", "", ""] * bool(mismatches), joined(element("div", note) for note in good.notes[:NOTED])]
+    if rows and len(rows[0]) == len(head) + 4:
+        head += ["worst element", "analytic", "numeric", "likely cause"]
+    elif rows and len(rows[0]) > len(head):
+        head.append("elements without a derivative")
+    return table(head, rows, right=(3, 5, 6) if mismatches else (3,))

@@ -3,6 +3,7 @@
 Language models, encoder–decoders, pairs of images and texts, classifiers.
 """
 
+from ..measures import perplexity as perplexity
 from .epochs import EpochHistory as EpochHistory
 from .language_and_pairs import LanguageModelTrainer as LanguageModelTrainer
 from .language_and_pairs import TransformerTrainer as TransformerTrainer

@@ -134,7 +134,8 @@ class Evaluator:
             for batch in self._batches(max_batches):
                 placed = batch_to(batch, self.device)
                 with use_precision(self.precision or current_precision()):
-                    yield self._measure(placed)
+                    measured = self._measure(placed)
+                yield measured  # outside: what a generator sets, its caller sees
 
     def _batches(self, max_batches: int | None) -> Iterable[Any]:
         if max_batches is None:
@@ -148,8 +149,7 @@ class Evaluator:
         outputs = predict(batch) if predict is not None and self.metrics else None
         if _has_losses(self.objective):
             each = self.objective.losses(batch, outputs=wanted)
-            xp = array_module(each.losses)
-            total = float(xp.where(each.counts, each.losses, 0).sum(dtype=xp.float64))
+            total = float(each.losses.sum(dtype=array_module(each.losses).float64))
             rows = as_rows(per_sample(each.losses), per_sample(each.counts))
             return _Pass(batch, total, float(each.counts.sum()), each.outputs if wanted else outputs, rows)
         if wanted and hasattr(self.objective, "loss_and_outputs"):
@@ -203,9 +203,10 @@ class _SumOfLosses:
 
 
 def _has_losses(objective: Any) -> bool:
-    """Whether an objective tells the loss of each target, and its own ``loss`` is not of a class below that."""
-    if not hasattr(objective, "losses"):
-        return False
-    classes = type(objective).__mro__
-    defined = {name: next((i for i, c in enumerate(classes) if name in vars(c)), -1) for name in ("loss", "losses")}
-    return "loss" not in vars(objective) and defined["losses"] <= defined["loss"]
+    """Whether an objective tells the loss of each target, and no class below that has a ``loss`` of its own."""
+    for kind in type(objective).__mro__:
+        if "losses" in vars(kind):
+            return "loss" not in vars(objective)
+        if "loss" in vars(kind):
+            return False
+    return False

@@ -9,14 +9,17 @@ from typing import Any
 
 from ..backend.precision import use_precision
 from ..errors import DataError, NonFiniteError
-from ..nn.core.nonfinite import first_bad_parameter
 from ..ops.contract.loss import Loss
 from ..optim import clip_by_global_norm
 from ..random import Key
 from .callbacks.base import CallbackList
 from .loss_scale import LossScale
+<<<<<<< HEAD
 from .nonfinite import first_bad_activation
 from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
+=======
+from .nonfinite import why_not_finite
+>>>>>>> tasks
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
 
@@ -55,7 +58,8 @@ def train_step(
 
     Raises:
         DataError: if no target of the batch counts.
-        NonFiniteError: if the loss or the gradient is not finite, naming the first bad array; no weight is touched.
+        NonFiniteError: if the loss or the gradient is not finite, naming the first bad array; no weight is touched. It
+            is a ``BadSampleError`` if the batch is not finite itself.
     """
     objective = model if objective is None else objective
     optimizer.set_lr(lr)
@@ -66,8 +70,7 @@ def train_step(
         at_first = None if key is None else key.at_sample(first_sample)
         loss, cache = objective.loss(batch, key=at_first)
         if not math.isfinite(float(loss.total)):
-            bad = first_bad_parameter(model) or first_bad_activation(cache) or "no single array is at fault"
-            raise NonFiniteError(f"the loss is {float(loss.total)}: {bad}")
+            raise why_not_finite(float(loss.total), model, batch, cache, first_sample)
         objective.loss_backward(cache, *(() if scaler is None else (scaler.scale,)))
         if gradients is not None:
             gradients.add(float(loss.count))
@@ -171,5 +174,5 @@ class TrainingLoop:
         except NonFiniteError as error:
             self.callbacks.fire("on_nan", self.view, error)
             if not (control.skip or control.rollback):
-                raise NonFiniteError(f"step {state.step + 1}: {error}") from error
+                raise type(error)(f"step {state.step + 1}: {error}") from error
             return Update(math.nan, 0.0, self.setup.schedule(state.step), math.nan, skipped=True)

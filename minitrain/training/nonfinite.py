@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..backend.arrays import Array, is_array
+from ..backend.arrays import Array, array_module, is_array
+from ..backend.precision import wide
 from ..checkpoint.manifest import Location
-from ..errors import NonFiniteError
-from ..nn.core.nonfinite import first_bad
+from ..errors import BadSampleError, NonFiniteError
+from ..nn.core.nonfinite import first_bad, first_bad_parameter
 
 
 def first_bad_activation(cache: Any) -> str | None:
@@ -17,6 +18,28 @@ def first_bad_activation(cache: Any) -> str | None:
     A cache mirrors the model and lists its arrays in order of computation, so this names the layer at fault.
     """
     return first_bad((f"activation {path}", array) for path, array in named_arrays(cache))
+
+
+def first_bad_sample(batch: Any, first_sample: int = 0) -> str | None:
+    """The first array of a batch that is not finite, and the first sample in it that is not; ``None`` if all are.
+
+    Args:
+        batch: any nested arrays, samples along their first axis.
+        first_sample: the number of the first one, if this is a part of a larger batch.
+    """
+    for path, array in named_arrays(batch):
+        name = path if path and not path[0].isdigit() else f"array {path}".strip()
+        if array.ndim and (found := first_bad([(f"{name} of the batch", array)])) is not None:
+            rows = array_module(array).isfinite(wide(array)).reshape(len(array), -1).all(axis=1)  # (B,)
+            return f"{found}, first in its sample {first_sample + int((~rows).argmax())}"
+    return None
+
+
+def why_not_finite(loss: float, model: Any, batch: Any, cache: Any, first_sample: int) -> NonFiniteError:
+    """The error for a loss that is not finite: names a parameter, a sample or an activation, whichever comes first."""
+    if (bad := first_bad_parameter(model)) is None and (sample := first_bad_sample(batch, first_sample)) is not None:
+        return BadSampleError(f"the loss is {loss}: {sample}")
+    return NonFiniteError(f"the loss is {loss}: {bad or first_bad_activation(cache) or 'no single array is at fault'}")
 
 
 def named_arrays(cache: Any, path: str = "") -> Iterator[tuple[str, Array]]:
@@ -39,9 +62,9 @@ def with_advice(error: NonFiniteError, kept: Location | None) -> NonFiniteError:
         kept: the newest checkpoint; ``None`` without one.
     """
     last = "there is no checkpoint yet" if kept is None else f"the last checkpoint, {kept}, is intact"
-    advised = NonFiniteError(
-        f"{error}; {last}. Try a lower optimizer.learning_rate, more scheduler.warmup_steps, or a "
-        "smaller trainer.max_grad_norm"
-    )
+    advice = "Try a lower optimizer.learning_rate, more scheduler.warmup_steps, or a smaller trainer.max_grad_norm"
+    if isinstance(error, BadSampleError):
+        advice = "Repair or remove that sample; no learning rate would help. NaNGuard skips such batches"
+    advised = type(error)(f"{error}; {last}. {advice}")
     advised.__cause__ = error
     return advised

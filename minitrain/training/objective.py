@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol
 from ..data.loading.batches import IGNORED
 from ..errors import ConfigError, DataError
 from ..losses.base import Reduced
-from ..measures.accuracy import Accuracy
 from ..measures.base import Measures
-from ..measures.fields import inputs_and_targets
+from ..measures.fields import inputs_and_targets, lengths_of
+from ..measures.top_k import Accuracy
 from ..ops.contract.loss import Loss
 from ..random import Key
 
@@ -66,7 +66,7 @@ class ModelWithLoss:
 
     Args:
         model: ``forward(inputs) -> (outputs, cache)`` and ``backward(doutputs, cache)``; a forward with a ``key``
-            argument gets the key of the dropout masks.
+            argument gets the key of the dropout masks, one with a ``lengths`` argument those of a padded batch.
         loss_fn: ``forward(outputs, targets)`` and ``backward(dloss, cache)``, or a pair of such functions. The loss
             is ``Loss(total, count)``, or a number: the mean over the samples of the batch. A mean over anything else,
             such as over the targets that are not padding, cannot be split: return ``Loss(total, count)``. If there is a
@@ -95,6 +95,7 @@ class ModelWithLoss:
         plain = loss_fn.plain() if hasattr(loss_fn, "plain") else loss_fn
         self._training, self._evaluation = _functions(loss_fn), _functions(plain)
         self._takes_key = _takes_key(model.forward)
+        self._takes_lengths = "lengths" in inspect.signature(model.forward).parameters
         self.classifies: bool = getattr(loss_fn, "classifies", False)
         self.is_likelihood: bool = getattr(loss_fn, "is_likelihood", False)
         self.smooths = plain is not loss_fn
@@ -113,7 +114,10 @@ class ModelWithLoss:
     def _run(self, batch: Any, key: Key | None) -> tuple[Loss, ModelLossCache, Any]:
         inputs, targets = inputs_and_targets(batch)
         forward, backward = self._evaluation if key is None else self._training
-        outputs, cache = self.model.forward(inputs, **({"key": key} if self._takes_key else {}))
+        settings = {"key": key} if self._takes_key else {}
+        if self._takes_lengths:
+            settings["lengths"] = lengths_of(batch)
+        outputs, cache = self.model.forward(inputs, **settings)
         loss, loss_cache = forward(outputs, targets)
         value = loss.total if isinstance(loss, Loss) else loss
         if getattr(value, "shape", ()) != ():

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checkpoint.manifest import Location
+from ..display.markup import block, element, shown
 from ..records.collector import MetricsCollector
+from ..records.loss_curves import loss_curves
 from .objective import counted_by
 from .setup import RunContext, Setup
 from .state import TrainerState
@@ -84,3 +86,9 @@ class TrainResult:
                 f"validation loss{of} {self.val_loss:.4f}, best {self.best_val_loss:.4f} at step {self.best_step}"
             )
         return "\n".join(lines)
+
+    @shown
+    def _repr_html_(self) -> str:
+        troubles = [f"{found.kind}: {found.message}" for found in self.history.diagnose_training_issues()]
+        lines = [element("div", line) for line in (*self.describe().splitlines(), *troubles)]
+        return block(*lines, loss_curves(self.history.curves()))

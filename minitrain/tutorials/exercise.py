@@ -13,9 +13,13 @@ import numpy as np
 from ..backend.arrays import Array
 from ..errors import ConfigError, MinitrainError
 from ..testing.gradients import check_gradients
+from ..testing.report import GradientMismatch, GradientReport
 from ..testing.settings import CheckSettings
+from .likeness import likeness, likeness_of_shape
 from .verdict import Verdict
 
+Judgement = tuple[bool, str, GradientReport | GradientMismatch | None]
+"""Whether an answer is right, the findings in words, and those of the gradient checker."""
 NOT_WRITTEN = "The function returns None: it is not written yet, or a return is missing."
 
 
@@ -28,7 +32,7 @@ class Exercise:
     reference returns.
 
     A mistake of the reader is never an exception: the verdict says what is wrong. Every further attempt that fails
-    shows the next of the hints, unless a piece of advice fits the mistake.
+    shows the next of the hints, and beside it the advice for that mistake, if there is any.
 
     Args:
         name: what the reader writes, such as ``"layer_norm_backward"``.
@@ -63,12 +67,12 @@ class Exercise:
 
     def check(self, answer: Callable[..., Any]) -> Verdict:
         """Judge an answer; counts as an attempt if it is not right."""
-        passed, findings = self._judge(answer)
+        passed, findings, gradients = self._judge(answer)
         self.passed = passed
         if passed:
-            return Verdict(self.name, True, findings)
+            return Verdict(self.name, True, findings, gradients=gradients)
         self.attempts += 1
-        return Verdict(self.name, False, findings, self._hint(findings))
+        return Verdict(self.name, False, findings, self._hint(), self._advice(findings) or "", gradients)
 
     def expect(self, wrong: Callable[..., Any], words: str) -> None:
         """Assert that a wrong answer gets the right hint; for the authors of exercises.
@@ -80,19 +84,21 @@ class Exercise:
         Raises:
             AssertionError: if the answer passes, or the words are missing.
         """
-        passed, findings = self._judge(wrong)
+        passed, findings, _ = self._judge(wrong)
         advice = self._advice(findings) or ""
         assert not passed, f"{self.name}: a wrong answer passes; it should be told {words!r}"
         assert words in findings + advice, f"{self.name}: {words!r} is not in:\n{findings}\n{advice}"
         self.mistakes.append(findings)
 
-    def _judge(self, answer: Callable[..., Any]) -> tuple[bool, str]:
+    def _judge(self, answer: Callable[..., Any]) -> Judgement:
         try:
             return self._judge_backward(answer) if self.forward is not None else self._judge_value(answer)
+        except GradientMismatch as error:
+            return False, str(error), error
         except MinitrainError as error:
-            return False, str(error)
+            return False, str(error), None
         except Exception as error:  # whatever the reader's code raises
-            return False, _where(error)
+            return False, _where(error), None
 
     def _values(self) -> dict[str, Any]:
         rng = np.random.default_rng(self.seed)
@@ -101,33 +107,35 @@ class Exercise:
             for name, given in self.inputs.items()
         }
 
-    def _judge_backward(self, answer: Callable[..., Any]) -> tuple[bool, str]:
+    def _judge_backward(self, answer: Callable[..., Any]) -> Judgement:
         assert self.forward is not None
         values = self._values()
         out, cache = self.forward(*values.values())
         if answer(np.ones_like(out), cache) is None:
-            return False, NOT_WRITTEN
+            return False, NOT_WRITTEN, None
         settings = CheckSettings(seed=self.seed, tolerance=self.tolerance)
-        return True, str(check_gradients((self.forward, answer), *values.values(), settings=settings))
+        report = check_gradients((self.forward, answer), *values.values(), settings=settings)
+        return True, str(report), report
 
-    def _judge_value(self, answer: Callable[..., Any]) -> tuple[bool, str]:
+    def _judge_value(self, answer: Callable[..., Any]) -> Judgement:
         assert self.reference is not None
         expected, found = self.reference(*self._values().values()), answer(*self._values().values())
         if found is None:
-            return False, NOT_WRITTEN
+            return False, NOT_WRITTEN, None
         wanted, got = _as_tuple(expected), _as_tuple(found)
         if len(wanted) != len(got):
             returned = "1 result" if len(got) == 1 else f"{len(got)} results"
-            return False, f"It returns {returned}, and {len(wanted)} are asked for."
-        lines = [_compare(i, a, b, self.tolerance) for i, (a, b) in enumerate(zip(got, wanted, strict=True))]
+            return False, f"It returns {returned}, and {len(wanted)} are asked for.", None
+        known = {name: np.asarray(x) for name, x in self._values().items() if np.asarray(x).dtype.kind in "iuf"}
+        lines = [_compare(i, found, wanted, known, self.tolerance) for i, found in enumerate(got)]
         wrong = [line for line in lines if line]
-        return not wrong, "\n".join(wrong) or "The results agree with the reference."
+        return not wrong, "\n".join(wrong) or "The results agree with the reference.", None
 
-    def _hint(self, findings: str) -> str:
-        advice = self._advice(findings)
-        if advice is not None:
-            return advice
-        return self.hints[min(self.attempts, len(self.hints)) - 1] if self.hints else ""
+    def _hint(self) -> str:
+        number = min(self.attempts, len(self.hints))
+        if len(self.hints) < 2:
+            return "".join(self.hints)
+        return f"{self.hints[number - 1]} ({number} of {len(self.hints)})"
 
     def _advice(self, findings: str) -> str | None:
         return next((text for words, text in self.advice.items() if words in findings), None)
@@ -152,14 +160,25 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" + (f"\nin the line: {line}" if line else "")
 
 
-def _compare(place: int, found: Any, expected: Any, tolerance: float) -> str:
-    """What is wrong with a result, or an empty string."""
+def _compare(
+    place: int, found: Any, results: tuple[Any, ...], inputs: Mapping[str, Array], tolerance: float
+) -> str:
+    """What is wrong with a result, or an empty string.
+
+    Args:
+        place: which result it is.
+        found: the result.
+        results: all right results.
+        inputs: the inputs that are numbers, by name.
+        tolerance: the largest error that passes, relative to the largest element.
+    """
     try:
-        a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+        a, b = np.asarray(found, np.float64), np.asarray(results[place], np.float64)
     except (TypeError, ValueError):
         return f"Result {place}: it is a {type(found).__name__}, not an array of numbers."
     if a.shape != b.shape:
-        return f"Result {place}: the shape is {a.shape}, and {b.shape} is asked for."
+        words = likeness_of_shape(a, b)
+        return f"Result {place}: the shape is {a.shape}, and {b.shape} is asked for{'; ' * bool(words)}{words}."
     if not np.isfinite(a).all() and np.isfinite(b).all():
         return f"Result {place}: it is not finite: a division by zero, log(0), or an overflow?"
     largest = np.abs(b).max(initial=0.0)
@@ -167,19 +186,9 @@ def _compare(place: int, found: Any, expected: Any, tolerance: float) -> str:
     if (error <= tolerance * max(largest, 1.0)).all():
         return ""
     worst = np.unravel_index(error.argmax(), error.shape)
+    others = {i: np.asarray(other) for i, other in enumerate(results) if i != place}
+    words = likeness(a, b, inputs, others) if np.isfinite(b).all() else ""
     return (
         f"Result {place}: element {tuple(map(int, worst))} is {a[worst]:.6g}, and the reference has {b[worst]:.6g}"
-        f"{_likeness(a, b)}."
+        f"{'; ' * bool(words)}{words}."
     )
-
-
-def _likeness(found: Array, expected: Array) -> str:
-    """What the wrong numbers look like next to the right ones."""
-    square = float((expected * expected).sum())
-    factor = float((found * expected).sum()) / square if square else 0.0
-    if factor and np.allclose(found, factor * expected, rtol=1e-6):
-        return "; every element has the wrong sign" if np.isclose(factor, -1) else f"; all are {factor:.6g} times that"
-    gap = found - expected
-    if np.allclose(gap, gap.flat[0], rtol=1e-6):
-        return f"; all are {gap.flat[0]:+.6g} away"
-    return ""

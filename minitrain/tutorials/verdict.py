@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from typing import NamedTuple
 
-RIGHT, WRONG = "#3d9970", "#d1495b"
-BOX = "border-left: 4px solid {color}; padding: 0.4em 0.8em; margin: 0.4em 0"
-LINES = "white-space: pre-wrap; margin: 0.3em 0; font-family: monospace; font-size: 0.9em"
+from ..display.markup import GREEN, LINES, RED, block, element, shown
+from ..testing.report import GradientMismatch, GradientReport, table_of_arguments
+
+BOX = "border-left:4px solid {color};padding:.2em .8em"
 
 
 class Verdict(NamedTuple):
@@ -18,12 +18,16 @@ class Verdict(NamedTuple):
         passed: whether the answer is right.
         findings: what was checked, or what is wrong.
         hint: what to think of next; empty if the answer is right.
+        advice: what is known of this very mistake; empty if nothing is.
+        gradients: what the gradient checker found, if it could judge the answer.
     """
 
     name: str
     passed: bool
     findings: str
     hint: str = ""
+    advice: str = ""
+    gradients: GradientReport | GradientMismatch | None = None
 
     @property
     def title(self) -> str:
@@ -31,12 +35,20 @@ class Verdict(NamedTuple):
         return f"{self.name}: right" if self.passed else f"{self.name}: not yet"
 
     def __repr__(self) -> str:
-        hint = f"\nHint: {self.hint}" if self.hint else ""
-        return f"{self.title}\n{self.findings}{hint}"
+        lines = [self.title, self.findings]
+        lines += [f"{word}: {text}" for word, text in (("Advice", self.advice), ("Hint", self.hint)) if text]
+        return "\n".join(lines)
 
+    @shown
     def _repr_html_(self) -> str:
-        hint = f"<p><b>Hint.</b> {html.escape(self.hint)}</p>" if self.hint else ""
-        return (
-            f'<div style="{BOX.format(color=RIGHT if self.passed else WRONG)}"><b>{html.escape(self.title)}</b>'
-            f'<pre style="{LINES}">{html.escape(self.findings)}</pre>{hint}</div>'
-        )
+        match self.gradients:
+            case GradientReport(arguments):
+                found = table_of_arguments((), arguments)
+            case GradientMismatch(mismatches=mismatches, passed=passed):
+                found = table_of_arguments(mismatches, passed)
+            case None:
+                found = element("pre", self.findings, style=LINES)
+        told = [(word, text) for word, text in (("Advice.", self.advice), ("Hint.", self.hint)) if text]
+        words = [element("div", element("b", word), " ", text) for word, text in told]
+        style = BOX.format(color=GREEN if self.passed else RED)
+        return block(element("div", element("b", self.title), found, *words, style=style))

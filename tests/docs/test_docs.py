@@ -14,24 +14,27 @@ import minitrain.ops
 from minitrain.ops import registry
 from minitrain.testing.cases import CASES
 from tests.helpers.places import ROOT
+from tests.helpers.serving.browser import CHROMIUM, browsing
 
 DOCS = ROOT / "docs"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (DOCS / "ops").glob("*.md") if path.stem != "index"}
-PARTS = ["Forward", "Backward", "Cheap and stable", "Shapes and edges", "Check it", "Code", "Reference"]
+PARTS = [
+    "Forward", "Backward", "Cheap and stable", "Cost", "Shapes and edges", "Check it", "Break it", "Code", "Reference"
+]  # fmt: skip
 MARKDOWN = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])
 
 every_page = pytest.mark.parametrize("name", sorted(PAGES))
 every_markdown = pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def load_hooks():
-    spec = importlib.util.spec_from_file_location("site_hooks", DOCS / "site_hooks.py")
+def load_hooks(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-hooks = load_hooks()
+hooks, op_pages = load_hooks("site_hooks"), load_hooks("op_pages")
 
 
 def without_code(text: str) -> str:
@@ -43,7 +46,8 @@ def formulas(text: str) -> list[str]:
 
 
 def snippets(name: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", PAGES[name], re.DOTALL)
+    section = PAGES[name].partition("\n## Check it\n")[2].partition("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
 def run_snippets(name: str) -> None:
@@ -91,7 +95,7 @@ def test_a_page_has_its_parts(name):
 def test_a_page_shows_the_code_of_its_operation(name):
     path = registry()[name].forward.__module__.replace(".", "/") + ".py"
     assert f"\n## Code\n\n[`{path}`](../../{path})\n" in PAGES[name]
-    built = hooks.rewrite(PAGES[name], f"ops/{name}.md")
+    built = op_pages.rewrite(PAGES[name], f"ops/{name}.md")
     assert f'```python title="{path}"\n{(ROOT / path).read_text(encoding="utf-8")}```' in built
 
 
@@ -99,6 +103,13 @@ def test_a_page_shows_the_code_of_its_operation(name):
 def test_links_lead_to_files(path):
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", without_code(path.read_text(encoding="utf-8"))):
         assert (path.parent / target).exists(), f"{target} does not exist"
+
+
+def test_docstrings_have_no_links_to_files():
+    """They are read in editors, and on API pages whose place they do not know: a page is named, not linked."""
+    for path in (ROOT / "minitrain").rglob("*.py"):
+        found = re.search(r"\]\((?!https?:)[\w./]+\.md", path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)}: {found}"
 
 
 # What the pages say is true.
@@ -181,14 +192,15 @@ def test_marked_formulas_are_replaced():
 @pytest.mark.parametrize(
     ("page", "text", "expected"),
     [
-        ("index.md", "[a](docs/architecture.md) [b](CONTRIBUTING.md)", "[a](architecture.md) [b](contributing.md)"),
-        ("index.md", "![loss of `x`](docs/images/loss.png)", "![loss of `x`](images/loss.png)"),
+        ("overview.md", "[a](docs/architecture.md) [b](CONTRIBUTING.md)", "[a](architecture.md) [b](contributing.md)"),
+        ("overview.md", "![loss of `x`](docs/images/loss.png)", "![loss of `x`](images/loss.png)"),
         ("contributing.md", "[a](docs/ops/index.md#gates)", "[a](ops/index.md#gates)"),
-        ("results.md", "[a](../README.md)", "[a](index.md)"),
-        ("ops/relu.md", "[a](gelu.md#backward) [b](../../README.md)", "[a](gelu.md#backward) [b](../index.md)"),
+        ("results.md", "[a](../README.md)", "[a](overview.md)"),
+        ("ops/relu.md", "[a](gelu.md#backward) [b](../../README.md)", "[a](gelu.md#backward) [b](../overview.md)"),
         ("ops/relu.md", "see [its twin](../../minitrain/kernels/cpu/activations/gelu.py).", "see its twin."),
+        ("index.md", "See [a](../tutorials/gallery.py).", "See [a](tutorials/gallery.md)."),
         ("ops/relu.md", "[a](https://example.org/x.md) [b](#code)", "[a](https://example.org/x.md) [b](#code)"),
-        ("index.md", "```\n[a](docs/architecture.md)\n```", "```\n[a](docs/architecture.md)\n```"),
+        ("overview.md", "```\n[a](docs/architecture.md)\n```", "```\n[a](docs/architecture.md)\n```"),
     ],
 )
 def test_links_are_rewritten_for_the_site(page, text, expected):
@@ -200,3 +212,30 @@ def test_borrowed_pages_exist():
         assert (ROOT / source).is_file()
         assert not (DOCS / page).exists(), "a page of docs/ would be overwritten"
         assert posixpath.dirname(page) == ""
+
+
+# In the browser.
+
+
+def test_light_and_dark_follow_the_system():
+    """Without a button for it, the theme never leaves the first of its palettes."""
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert [palette["scheme"] for palette in settings["theme"]["palette"]] == ["default", "slate"]
+    assert all(
+        palette["toggle"] and "prefers-color-scheme" in palette["media"] for palette in settings["theme"]["palette"]
+    )
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_a_worker_works_in_a_page_from_disk(tmp_path):
+    """The search of the theme needs one, and browsers refuse it."""
+    (tmp_path / "worker.js").write_text("addEventListener('message', event => postMessage(event.data + 1));")
+    shim = (DOCS / "iframe-worker.js").as_uri()
+    page = f"<script src='{shim}'></script><script>const worker = new Worker('worker.js');"
+    page += "worker.addEventListener('message', event => answer = event.data); worker.postMessage(41);</script>"
+    (tmp_path / "page.html").write_text(f"<!doctype html><body>{page}")
+    with browsing() as browser:
+        browser.open((tmp_path / "page.html").as_uri())
+        browser.wait_for("typeof answer !== 'undefined'")
+        assert browser.run("answer") == 42
+        assert browser.complaints == []

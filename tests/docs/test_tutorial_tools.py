@@ -20,7 +20,7 @@ from tools.tutorials.numbers import Number, filled, lies_within, numbers, questi
 from tools.tutorials.page import folded, is_folded, write_page
 from tools.tutorials.publish import for_download, published
 from tools.tutorials.run import check_exercises, check_streams, run
-from tools.tutorials.source import TutorialError, chosen, read, sources
+from tools.tutorials.source import GALLERY, TutorialError, chosen, read, sources
 
 WHOLE = """# %% [markdown]
 # # 1. A test
@@ -206,7 +206,7 @@ def test_exercises_need_a_solution_and_wrong_answers(notebook, found, words):
 
 
 def test_notebooks_are_chosen_by_the_beginning_of_their_names():
-    assert chosen(None) == sources()
+    assert chosen(None) == [*sources(), GALLERY]
     assert [path.name[:2] for path in chosen(["01"])] == ["01"]
     with pytest.raises(TutorialError, match="no notebook begins with '99'"):
         chosen(["99"])

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("jupytext")
 
 from tools.tutorials.numbers import PLACE, numbers
-from tools.tutorials.source import first_line, read, sources, tags
+from tools.tutorials.source import GALLERY, first_line, read, sources, tags
 
 LONGEST_LINE = 120
 every_notebook = pytest.mark.parametrize("path", sources(), ids=lambda path: path.stem)
@@ -46,13 +46,13 @@ def test_the_numbers_of_its_text_can_be_read_and_some_are_checked(path):
     assert [number for number in found if number.within], "no number with a range"
 
 
-@every_notebook
+@pytest.mark.parametrize("path", [*sources(), GALLERY], ids=lambda path: path.stem)
 def test_its_lines_fit(path):
     long = [line for line in path.read_text(encoding="utf-8").splitlines() if len(line) > LONGEST_LINE]
     assert long == []
 
 
-@every_notebook
+@pytest.mark.parametrize("path", [*sources(), GALLERY], ids=lambda path: path.stem)
 def test_its_links_lead_somewhere(path):
     docs = path.parents[1] / "docs"
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", PLACE.sub("", "\n".join(texts(path)))):
@@ -65,3 +65,11 @@ def test_its_links_lead_somewhere(path):
 def test_cells_are_named_by_their_first_line():
     cells = read(sources()[0]).cells
     assert first_line(cells[0]) == "# 1. Gradients by hand"
+
+
+def test_each_section_of_the_gallery_has_a_picture():
+    """Ten or more pictures, each made by the cell under its heading."""
+    cells = read(GALLERY).cells[2:]  # after the title and the imports
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    assert 10 <= len(code) == sum(cell.source.startswith("## ") for cell in cells)
+    assert all("plt.show()" in source or "Image(" in source for source in code)

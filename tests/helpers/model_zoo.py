@@ -134,6 +134,7 @@ KINDS = {
     ),
     "vit": Kind(ViT, ViTConfig, IMAGE, images),
     "vit, mean": Kind(ViT, ViTConfig, IMAGE | {"pool": "mean", "bias": False}, images),
+    "vit, stem": Kind(ViT, ViTConfig, IMAGE | {"patch": 2, "stem": "conv"}, images),
     "mlp": Kind(MLP, MLPConfig, {"widths": (3, 8, 5)}, vectors),
 }
 NOT_GPT, NOT_LLAMA = ("sinusoidal", "rotary", "alibi"), ("learned", "sinusoidal", "alibi")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,9 @@ from minitrain.errors import ConfigError
 from minitrain.models.flops import TRAINING, visible_pairs
 from minitrain.models.presets import PRESETS, build_model
 from minitrain.models.summary import summarize
+from minitrain.nn import PatchEmbedding
 from minitrain.ops.attention import attention
+from minitrain.ops.images import conv2d
 from minitrain.ops.linear import gelu_linear, linear
 from minitrain.runs import RunConfig, start_run
 from tests.helpers.model_zoo import KINDS
@@ -29,6 +32,8 @@ class Counter:
         for module, name in ((linear, "linear"), (gelu_linear, "gelu_linear")):
             self._watch(monkeypatch, module, f"{name}_forward", self._forward)
             self._watch(monkeypatch, module, f"{name}_backward", self._backward)
+        self._watch(monkeypatch, conv2d, "conv2d_forward", self._convolution)
+        self._watch(monkeypatch, conv2d, "conv2d_backward", self._convolution_backward)
         self._watch(monkeypatch, attention, "attention_forward", self._attention)
         self._watch(monkeypatch, attention, "attention_backward", self._attention_backward)
 
@@ -51,6 +56,12 @@ class Counter:
     def _backward(self, dout: Any, cache: Any, *, into: Any = None) -> None:
         products = 2 if into is None else sum(target is None or hasattr(target, "buffer") for target in into[:2])
         self.products += products * 2 * dout.size * cache.weight.shape[1]  # (R, N) by (N, K), and its transpose by x
+
+    def _convolution(self, x: Any, weight: Any, *_: Any, stride: int, **__: Any) -> None:
+        self.products += 2 * len(x) * math.prod(-(-side // stride) for side in x.shape[2:]) * weight.size
+
+    def _convolution_backward(self, dout: Any, cache: Any, **_: Any) -> None:
+        self.products += 2 * 2 * dout.size * cache.weight[0].size
 
     def _attention(self, q: Any, k: Any, v: Any, *, causal: bool = False, window: Any = None, **_: Any) -> None:
         (B, T, H, D), S = q.shape, k.shape[1]
@@ -94,7 +105,7 @@ def test_flops_are_those_of_the_products_that_run(kind, monkeypatch):
     assert (counter.products, counter.attention) == (2 * flops.products, 2 * flops.attention)
     model.loss_backward(cache)
     spared = 0
-    if hasattr(model, "patch_emb"):  # images need no gradient
+    if isinstance(getattr(model, "patch_emb", None), PatchEmbedding):  # images need no gradient
         spared = 2 * 2 * model.config.patches * model.patch_emb.project.weight.data.size
     assert counter.products == TRAINING * 2 * flops.products - spared
     assert counter.attention == TRAINING * 2 * flops.attention

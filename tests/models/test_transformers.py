@@ -7,6 +7,8 @@ import pytest
 
 from minitrain.errors import ConfigError, DataError, ShapeError
 from minitrain.models import EncoderConfig, GPTConfig, LlamaConfig, Seq2SeqConfig, ViTConfig
+from minitrain.nn import ConvStem
+from minitrain.nn.core.init import generator
 from tests.helpers.model_checks import stir
 from tests.helpers.model_zoo import KINDS, Pairs
 
@@ -165,7 +167,23 @@ class TestViT:
         assert mean.pos_emb.weight.data.shape == (4, 8)
         assert "class_token" not in mean.state_dict()
 
+    def test_vectors_of_a_stem_see_beyond_their_patch(self):
+        """A pixel reaches the patches next to its own, and none further away."""
+        stem = KINDS["vit, stem"].build(image_size=12, dtype=np.float64).patch_emb
+        image = np.random.default_rng(0).standard_normal((1, 2, 12, 12))
+        other = image.copy()
+        other[0, :, 3, 3] += 1  # the last pixel of patch (1, 1)
+        changed = (stem.forward(image)[0] != stem.forward(other)[0]).any(axis=2).reshape(6, 6)
+        assert changed[1, 1]
+        assert not changed[3:].any() and not changed[:, 3:].any() and not changed[0].any() and not changed[:, 0].any()
+
     def test_images_of_another_size_are_refused(self):
+        with pytest.raises(ShapeError, match=r"multiples of patch = 2; resize"):
+            build("vit, stem").patch_emb.forward(np.zeros((1, 2, 7, 6)))
+        with pytest.raises(ConfigError, match="patch=6 must be a power of 2"):
+            ConvStem(1, 6, 8, generator(0))
+        with pytest.raises(ConfigError, match=r"width=6 must be a multiple of patch / 2 = 4"):
+            ConvStem(1, 8, 6, generator(0))
         with pytest.raises(ShapeError, match=r"inputs has shape \(1, 2, 8, 6\), expected \(B, 2, 6, 6\); resize"):
             build("vit").forward(np.zeros((1, 2, 8, 6)))
 

@@ -7,6 +7,7 @@ cross-attention in one matrix, of which ours are slices.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,10 @@ class TorchViT(nn.Module):
         super().__init__()
         self.config = config
         C, first = config.n_embd, config.pool == "first"
-        self.patches = nn.Conv2d(config.channels, C, config.patch, config.patch)
+        count = config.patch.bit_length() - 1 if config.stem == "conv" else 0
+        sizes = [config.channels, *(C >> (count - 1 - i) for i in range(count))]
+        self.stem = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(sizes))
+        self.patches = nn.Conv2d(sizes[-1], C, 1 if count else config.patch, 1 if count else config.patch)
         self.class_token = nn.Parameter(torch.zeros(C)) if first else None
         self.positions = nn.Parameter(torch.zeros(config.patches + first, C))
         self.stack = encoder_stack(config)
@@ -112,11 +116,15 @@ class TorchViT(nn.Module):
 
     def places(self) -> Places:
         places = whole("patch_emb.project", self.patches) | {"pos_emb.weight": (self.positions, ALL)}
+        for i, convolution in enumerate(self.stem):
+            places |= whole(f"patch_emb.convolutions.{i}", convolution)
         if self.class_token is not None:
             places["class_token"] = (self.class_token, ALL)
         return places | stack_places(self.stack) | whole("head", self.head)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        for convolution in self.stem:
+            images = convolution(images).relu()
         x = self.patches(images).flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, h w, C)
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1)

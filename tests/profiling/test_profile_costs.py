@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import math
+import inspect
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,10 @@ from minitrain.ops import (
     split_forward,
 )
 from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
-from minitrain.profiling.costs import PER_ELEMENT, cost_of
-from minitrain.profiling.products import PRODUCTS, Call
+from minitrain.profiling.costs import COUNTED, PER_ELEMENT, arrays_in, cost_of
+from minitrain.profiling.products import Call
 from minitrain.random import Key
+from tests.profiling.sized_calls import SIZED
 
 RNG = np.random.default_rng(0)
 
@@ -168,7 +169,6 @@ def counting(value: Any) -> Any:
 
 
 SHAPE = (4, 32, 64)
-ELEMENTS = math.prod(SHAPE)
 IDS = RNG.integers(0, 64, SHAPE[:2])
 INPUTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "cross_entropy": ((normal(*SHAPE), IDS), {}),
@@ -188,15 +188,40 @@ INPUTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "softmax": ((normal(*SHAPE),), {}),
     "swiglu": ((normal(*SHAPE), normal(*SHAPE)), {}),
 }
+SIZES = {"B": 2, "C": 64, "E": 64, "G": 4, "K": 3, "M": 32, "N": 128, "R": 128, "S": 32, "T": 32, "V": 64}
+for each in {name.rpartition("_")[0] for name in PER_ELEMENT} & SIZED.keys() - INPUTS.keys():
+    INPUTS[each] = SIZED[each](**{size: SIZES[size] for size in inspect.signature(SIZED[each]).parameters})
 
 
-@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("name", sorted(INPUTS))
 def test_operations_an_element_are_those_of_the_readable_code(name: str) -> None:
     pair, (args, options) = registry()[name], INPUTS[name]
-    assert round(counted(pair.forward, *args, **options) / ELEMENTS) == PER_ELEMENT.get(f"{name}_forward", 0)
     *outputs, cache = pair.forward(*args, **options)
-    douts = [np.ones_like(out) if isinstance(out, np.ndarray) else 1.0 for out in outputs]
-    assert round(counted(pair.backward, *douts, cache) / ELEMENTS) == PER_ELEMENT.get(f"{name}_backward", 0)
+    douts = [np.ones_like(out) if isinstance(out, np.ndarray) else 1.0 for out in outputs if not is_integers(out)]
+    elements = max(x.size for x in arrays_in([args, douts]))
+    assert round(counted(pair.forward, *args, **options) / elements) == PER_ELEMENT[f"{name}_forward"]
+    if f"{name}_backward" not in COUNTED:
+        assert round(counted(pair.backward, *douts, cache) / elements) == PER_ELEMENT[f"{name}_backward"]
+
+
+def is_integers(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind in "iu"
+
+
+def test_pooling_counts_each_element_of_each_window() -> None:
+    x = normal(2, 3, 7, 9)
+    for name, backward in (("avg_pool2d", 1), ("max_pool2d", 2)):
+        pair = registry()[name]
+        out, cache = pair.forward(x, kernel=3, stride=2)  # 3 x 4 windows that overlap
+        elements = 2 * 3 * (3 * 4) * (3 * 3)
+        assert cost(f"{name}_forward", x, result=(out, cache)).flops == elements
+        assert cost(f"{name}_backward", out, cache, result=pair.backward(out, cache)).flops == backward * elements
+
+
+def test_a_loss_reads_its_inputs_though_it_makes_no_array() -> None:
+    logits, targets = normal(8, 5), abs(normal(8, 5))
+    result = registry()["kl_divergence"].forward(logits, targets)
+    assert cost("kl_divergence_forward", logits, targets, result=result) == (3 * 40, 2 * 4 * 40)
 
 
 def test_operations_of_the_updates_are_those_of_the_readable_code() -> None:
@@ -212,10 +237,11 @@ def test_operations_of_the_updates_are_those_of_the_readable_code() -> None:
 def test_every_counted_name_is_a_function() -> None:
     functions = {f"{name}_{way}" for name in registry() for way in ("forward", "backward")}
     updates = {"adam_update": "rules.adam", "muon_update": "rules.muon", "sum_of_squares": "clip"}
-    for name in (PRODUCTS | PER_ELEMENT).keys() - functions:
+    for name in (COUNTED | PER_ELEMENT).keys() - functions:
         assert hasattr(importlib.import_module(f"minitrain.optim.{updates[name]}"), name)
     tested = {f"{name}_{way}" for name in INPUTS for way in ("forward", "backward")} | updates.keys()
     assert PER_ELEMENT.keys() <= tested
+    assert functions <= COUNTED.keys() | PER_ELEMENT.keys(), "an operation whose cost is not known"
 
 
 def test_operands_of_16_bits_are_counted_as_such() -> None:

@@ -1,4 +1,4 @@
-"""What is shown while training: few lines in a file, and a line that changes in a notebook."""
+"""What is shown while training: few lines in a file, curves that grow in a notebook."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from minitrain.records import MetricsCollector
 from minitrain.records.notebook_progress import NotebookProgress
 from minitrain.records.progress import LiveProgress, PlainProgress, in_notebook, make_progress
 from minitrain.training import ProgressTracker
 from tests.helpers.small_trainers import make
+from tests.helpers.texts.html_checks import Page
 
 
 class Clock:
@@ -92,12 +94,12 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     class Handle:
         def update(self, content: dict[str, str], *, raw: bool) -> None:
             assert raw
-            shown.append(("change", content["text/plain"]))
+            shown.append(("change", content["text/plain"], content["text/html"]))
 
     def display(content: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
         assert raw
         assert display_id
-        shown.append(("new", content["text/plain"]))
+        shown.append(("new", content["text/plain"], content["text/html"]))
         return Handle()
 
     shell = type("ColabShell", (type("ZMQInteractiveShell", (), {}),), {})()  # as Colab's inherits from it
@@ -134,27 +136,51 @@ def test_asking_for_a_notebook_imports_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert not in_notebook()
 
 
-def test_one_line_of_a_notebook_changes(notebook: list[Any]) -> None:
-    clock = Clock()
-    with NotebookProgress(0, 100, clock) as progress:
+def test_one_display_of_a_notebook_changes(notebook: list[Any]) -> None:
+    clock, history = Clock(), MetricsCollector()
+    with NotebookProgress(0, 100, clock, history=history) as progress:
         progress.compiling("gelu.forward")
         for step in range(1, 101):
-            clock.now += 0.125
+            clock.now += 0.25
             progress.log(record(step))
+            history.update({"train_loss": 4 - step / 50}, step=step)
+            if step == 50:
+                history.update({"val_loss": 3.5}, step=step)
+                progress.evaluated(step, 3.5, best=True)
             progress.advance(step)
-    assert [kind for kind, _ in notebook].count("new") == 1
+    assert [kind for kind, *_ in notebook].count("new") == 1
     assert notebook[1][1].endswith("compiling gelu.forward, once for this machine")
-    assert len(notebook) == 1 + 1 + 50 + 1  # every second step: not more often than every 0.2 seconds
+    assert len(notebook) == 1 + 1 + 50 + 1  # every second step: not more often than every half second
     assert notebook[2][1].startswith(f"step 2/100 {'░' * 24} loss 2.0000")
     assert notebook[-1][1] == f"step 100/100 {'█' * 24} loss 2.0000  lr 1.0e-03  grad 0.50  12,346 tokens/s  0:00 left"
-    assert not any("\r" in text for _, text in notebook)
+    assert not any("\r" in text for _, text, _ in notebook)
+    pages = [Page(html) for *_, html in notebook]
+    assert all(page.texts[0] == text for page, (_, text, _) in zip(pages, notebook, strict=True))
+    assert "svg" not in pages[1].tags
+    assert "training 3.96" in pages[2].texts
+    assert {"training 2", "validation 3.5"} <= set(pages[-1].texts)
+
+
+def test_a_training_goes_on_if_there_is_no_picture(notebook: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr("minitrain.records.notebook_progress.loss_curves", broken)
+    shown: list[Any] = []
+    monkeypatch.setattr(NotebookProgress, "_show", lambda self: shown.append(self._content()))
+    monkeypatch.setattr(NotebookProgress, "__enter__", lambda self: self)
+    make(None, ProgressTracker()).train()
+    assert [*shown[-1]] == ["text/plain"]
 
 
 def test_training_in_a_notebook(notebook: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     make(None, ProgressTracker()).train()
-    assert notebook[0] == ("new", f"step 0/8 {'░' * 24}")
+    assert notebook[0][:2] == ("new", f"step 0/8 {'░' * 24}")
     assert notebook[-1][1].startswith("step 8/8 ")
-    assert re.fullmatch(r"(step \d: validation loss \d\.\d+( \(best so far\))?\n){2}", capsys.readouterr().out)
+    texts = Page(notebook[-1][2]).texts
+    assert any(text.startswith("training ") for text in texts)
+    assert any(text.startswith("validation ") for text in texts)
+    assert capsys.readouterr().out == "", "the curve shows the validation loss"
 
 
 CELL = """
@@ -168,7 +194,7 @@ trainer = Trainer(
     train_data=TokenLoader(tokens, 8, 4, seed=0),
     config=TrainingConfig(max_steps=30, log_every=10),
 )
-trainer.train().step
+trainer.train()
 """
 
 
@@ -183,5 +209,7 @@ def test_a_real_notebook() -> None:
     client.NotebookClient(notebook, timeout=100).execute()
     outputs = notebook.cells[0].outputs
     assert [output.output_type for output in outputs] == ["display_data", "execute_result"]  # no log, no widget
+    for output in outputs:
+        assert "svg" in Page(output.data["text/html"]).tags
     text = outputs[0].data["text/plain"]
     assert re.fullmatch(rf"step 30/30 {'█' * 24} loss \d\.\d{{4}}  lr .*  grad .* tokens/s  0:00 left", text)

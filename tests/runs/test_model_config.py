@@ -76,7 +76,8 @@ def test_every_preset_of_a_trained_model_is_an_option() -> None:
 
 @pytest.mark.parametrize("name", [name for name in trained_presets() if name not in language_presets()])
 def test_a_preset_brings_its_task(name: str) -> None:
-    config = compose_config([f"preset={name}"])
+    data = ["data=labelled_text", "data.path=texts.tsv"] if name.startswith("encoder") else []
+    config = compose_config([f"preset={name}", *data])
     assert config.task == MODELS[config.model.name].task
     assert config.model.n_layer == PRESETS[name].n_layer
     with pytest.raises(ConfigError, match=r"recipe says task=language_model and preset says task=\w+: leave one"):
@@ -96,7 +97,10 @@ def test_a_preset_has_its_sizes_with_any_recipe(name: str, recipe: str) -> None:
 MISTAKES = {
     "unknown preset": (["preset=llama-babi"], r"there is no such preset; did you mean llama-baby\?"),
     "another's setting": (["model.rope_base=500"], "model.rope_base is a setting of llama, not of gpt"),
-    "another's, chosen": (["model=llama", "model.bias=true"], "model.bias is a setting of gpt, not of llama"),
+    "another's, chosen": (
+        ["model=llama", "model.bias=true"],
+        "model.bias is a setting of encoder, gpt, vit, not of llama",
+    ),
     "unknown model": (["model=lama"], r"there is no such model; did you mean llama\?"),
     "unknown name": (["model.name=lama"], "model.name='lama' is unknown; did you mean 'llama'"),
     "out of range": (["model=llama", "model.eps=0"], "model.eps = 0 must be greater than 0"),
@@ -105,7 +109,7 @@ MISTAKES = {
     "shards without a folder": (["data=shards"], r"data.path has to be given; add data.path=PATH"),
     "shards and a tokenizer": (
         ["data=shards", "data.path=x", "data.tokenizer=bpe"],
-        "data.tokenizer is a setting of pairs, text, not of shards",
+        "data.tokenizer is a setting of labelled_text, pairs, text, not of shards",
     ),
     "less than no prefetch": (["data.prefetch=-1"], "data.prefetch must be at least 0, got -1"),
     "too hot": (["generation.temperature=-1"], "generation.temperature=-1 must be above 0, or 0"),

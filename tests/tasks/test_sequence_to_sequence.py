@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.cli import main
+from minitrain.data import MemoryRecords
 from minitrain.data.encoded.pairs import TextPairs
-from minitrain.data.records.base import MemoryRecords
 from minitrain.errors import ConfigError, DataError
 from minitrain.folder import RunFolder
 from minitrain.runs import (

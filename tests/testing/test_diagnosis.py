@@ -9,7 +9,8 @@ import pytest
 
 from minitrain.backend.targets import deliver
 from minitrain.nn import Module, Parameter
-from minitrain.testing import GradientCheckError, GradientMismatch, check_gradients
+from minitrain.nn.core.parameter import into
+from minitrain.testing import GradientCheckError, GradientMismatch, check_gradients, check_module
 
 B, T, C = 2, 5, 4
 rng = np.random.default_rng(3)
@@ -134,3 +135,104 @@ def test_a_forward_without_a_cache_and_a_list_are_told():
         check_gradients((lambda x: x * x, lambda dout, cache: dout), X)
     with pytest.raises(GradientCheckError, match=r"x is a list of numbers: pass an array, np.array\(x\)"):
         check_gradients((relu, lambda dout, cache: dout), [1.0, 2.0])
+
+
+def weighted_norm(x, weight):
+    out, (xhat, rstd) = norm(x)
+    return out * weight, (xhat, rstd, weight)
+
+
+def norm_dx(g, xhat, rstd):
+    return rstd * (g - g.mean(axis=-1, keepdims=True) - xhat * (g * xhat).mean(axis=-1, keepdims=True))
+
+
+def over_rows(x):
+    return x.reshape(-1, x.shape[-1]).sum(axis=0)
+
+
+NEW = ("multiply the gradient of the output by", "is it used twice?")
+
+
+def inputs_of(seed):
+    rng = np.random.default_rng(seed)
+    width = int(rng.integers(3, 7))
+    weight = rng.uniform(0.3, 2, width) * rng.choice([-1, 1], width)
+    return rng.standard_normal((*rng.integers(2, 5, 2), width)), weight, rng.standard_normal((width, width))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_norm_whose_gradient_forgets_the_weight(seed):
+    x, weight, _ = inputs_of(seed)
+    pair = weighted_norm, lambda dout, cache: (norm_dx(dout, *cache[:2]), over_rows(dout * cache[0]))
+    assert hint(pair, x, weight).startswith("a factor is missing: multiply the gradient of the output by the input wei")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_share_of_a_second_use_that_was_overwritten(seed):
+    x, weight, matrix = inputs_of(seed)
+
+    def scaled_and_squashed(x, weight):
+        return x * weight + np.tanh(x), x
+
+    pair = scaled_and_squashed, lambda dout, x: (dout * (1 - np.tanh(x) ** 2), over_rows(dout * x))
+    assert "times the input weight, it is right (is it used twice?" in hint(pair, x, weight)
+
+    def two_products(x, first, second):
+        return x @ first + x @ second, (x, first)
+
+    def backward(dout, cache):
+        x, first = cache
+        dmatrix = np.einsum("bti,bto->io", x, dout)
+        return dout @ first.T, dmatrix, dmatrix
+
+    said = hint((two_products, backward), x, matrix, matrix[::-1].copy())
+    assert "the transpose of the input second, it is right (is it used twice?" in said
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_other_mistakes_get_no_hint_about_weights_or_second_uses(seed):
+    x, weight, matrix = inputs_of(seed)
+
+    def after(dout, cache):
+        xhat, rstd, weight = cache
+        return norm_dx(dout, xhat, rstd) * weight, over_rows(dout * xhat)
+
+    def without_rstd(dout, cache):
+        xhat, _, weight = cache
+        return norm_dx(dout * weight, xhat, 1.0), over_rows(dout * xhat)
+
+    def product(x, matrix):
+        return np.tanh(x) @ matrix, (x, matrix)
+
+    def without_slope(dout, cache):
+        x, matrix = cache
+        return dout @ matrix.T, np.einsum("bti,bto->io", np.tanh(x), dout)
+
+    said = [
+        hint((weighted_norm, after), x, weight),
+        hint((weighted_norm, without_rstd), x, weight),
+        hint((lambda x: (np.tanh(x), x), lambda dout, x: dout * (1 - np.tanh(x))), x),
+        hint((product, without_slope), x, matrix),
+    ]
+    assert not any(words in one for one in said for words in NEW)
+
+
+class TwoWrong(Module):
+    """Scales and shifts; the gradients of both parameters are wrong, by different factors."""
+
+    def __init__(self):
+        self.scale, self.shift = Parameter(np.array([2.0, 3.0, 4.0, 5.0])), Parameter(np.ones(4))
+
+    def forward(self, x):
+        return x * self.scale.data + self.shift.data, x
+
+    def backward(self, dout, cache):
+        deliver(3 * over_rows(dout * cache), into(self.scale))
+        deliver(5 * over_rows(dout), into(self.shift))
+        return dout * self.scale.data
+
+
+def test_explaining_one_parameter_leaves_the_gradient_of_the_next():
+    with pytest.raises(GradientMismatch) as caught:
+        check_module(TwoWrong(), X)
+    assert ["3 times" in one.hint or "5 times" in one.hint for one in caught.value.mismatches] == [True, True]

@@ -328,3 +328,14 @@ def test_a_run_on_a_text_trains_on_smoothed_labels_and_evaluates_on_plain_ones(
     assert evaluate_run(run.run_dir).loss == pytest.approx(result.validation.loss, rel=1e-6)
     assert "val_perplexity" in (run.run_dir / "report.html").read_text(encoding="utf-8")
     assert "train_perplexity" not in (run.run_dir / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_loss_function_leaves_padding_out_as_the_model_does(seed: int) -> None:
+    """What stands in the padding changes neither loss nor gradient, whatever the batch is."""
+    model, batch = KINDS["encoder"].build(dtype=np.float64), KINDS["encoder"].batch(seed=seed, dtype=np.float64)
+    objective = ModelWithLoss(model, CrossEntropyLoss())
+    expected = model.loss(batch)[0].total
+    other = np.where(np.arange(batch.inputs.shape[1]) < batch.lengths[:, None], batch.inputs, 1)
+    for form in (batch, batch._asdict(), batch._replace(inputs=other)):
+        assert objective.loss(form)[0].total == pytest.approx(expected, rel=1e-12)

@@ -14,15 +14,16 @@ import yaml
 
 from minitrain.checkpoint import read_checkpoint
 from minitrain.checkpoint.background import AsyncWriter
-from minitrain.data import Batches, TokenLoader
-from minitrain.errors import CheckpointError
+from minitrain.data import Batch, Batches, TokenLoader
+from minitrain.errors import BadSampleError, CheckpointError
 from minitrain.losses import MeanSquaredError
-from minitrain.models import GPT, GPTConfig
+from minitrain.models import GPT, MLP, GPTConfig, MLPConfig
 from minitrain.nn import Linear
-from minitrain.optim import AdamW
+from minitrain.optim import SGD, AdamW
 from minitrain.probes import find_batch_size, find_learning_rate
 from minitrain.records import MetricsCollector
 from minitrain.training import EMA, Callback, Interrupted, MemoryShortage, Trainer, TrainingConfig, estimate
+from minitrain.training.nonfinite import first_bad_sample, why_not_finite
 from minitrain.training.signals import StopSignals
 from tests.helpers.small_regression import regression, trainer
 from tests.helpers.small_trainers import make
@@ -224,3 +225,31 @@ def test_a_run_made_in_python_describes_itself(tmp_path: Path) -> None:
     assert described["kind"] == "python"
     assert described["model"]["name"] == "GPT"
     assert described["trainer"]["max_steps"] == 8
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_sample_that_is_not_finite_is_named_and_no_rate_is_advised(accumulation: int) -> None:
+    x, classes = np.ones((12, 4), np.float32), np.arange(12) % 3
+    x[9, 2] = np.nan
+    model = MLP(MLPConfig((4, 5, 3)))
+    trainer = Trainer(
+        model=model,
+        optimizer=SGD(model, 0.1),
+        train_data=[(x, classes)],
+        config=TrainingConfig(max_steps=1, gradient_accumulation_steps=accumulation),
+        progress=False,
+    )
+    with pytest.raises(
+        BadSampleError, match=r"array 0 of the batch holds NaN, first in its sample 9; .*no learning rate"
+    ):
+        trainer.train()
+
+
+def test_fields_of_a_batch_are_named_and_a_bad_weight_comes_before_a_bad_sample() -> None:
+    model, batch = MLP(MLPConfig((2, 3))), Batch(np.full((2, 2), np.inf, np.float32), np.zeros(2, np.int32))
+    assert first_bad_sample(batch) == "inputs of the batch holds infinity, first in its sample 0"
+    assert first_bad_sample(Batch(np.ones((2, 2)), np.zeros(2, np.int32))) is None
+    model.layers[0].weight.data[:] = np.nan
+    error = why_not_finite(np.nan, model, batch, None, 0)
+    assert not isinstance(error, BadSampleError)
+    assert "parameter" in str(error)

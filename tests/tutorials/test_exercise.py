@@ -62,16 +62,21 @@ def test_an_answer_that_writes_to_its_arguments_is_told():
 
 def test_hints_come_one_by_one_and_the_last_stays():
     exercise = scaling(hints=["first", "second"])
-    assert [exercise.check(lambda dout, cache: None).hint for _ in range(4)] == ["first", "second", "second", "second"]
+    hints = [exercise.check(lambda dout, cache: None).hint for _ in range(4)]
+    assert hints == ["first (1 of 2)", "second (2 of 2)", "second (2 of 2)", "second (2 of 2)"]
     assert exercise.check(scale_backward).passed
     assert exercise.passed
     assert exercise.attempts == 4
 
 
-def test_advice_goes_before_hints():
-    exercise = scaling(hints=["general"], advice={"wrong sign": "look at the minus"})
-    assert exercise.check(lambda dout, cache: (-dout * cache[1], (dout * cache[0]).sum(0))).hint == "look at the minus"
-    assert exercise.check(lambda dout, cache: None).hint == "general"
+def test_advice_comes_beside_the_hints_and_hides_none():
+    exercise = scaling(hints=["one", "two", "three"], advice={"wrong sign": "look at the minus"})
+    verdicts = [exercise.check(lambda dout, cache: (-dout * cache[1], (dout * cache[0]).sum(0))) for _ in range(3)]
+    assert [verdict.advice for verdict in verdicts] == ["look at the minus"] * 3
+    assert [verdict.hint for verdict in verdicts] == ["one (1 of 3)", "two (2 of 3)", "three (3 of 3)"]
+    assert repr(verdicts[0]).endswith("Advice: look at the minus\nHint: one (1 of 3)")
+    assert "<b>Advice.</b> look at the minus" in verdicts[0]._repr_html_()
+    assert exercise.check(lambda dout, cache: None).advice == ""
 
 
 def test_a_later_wrong_answer_takes_the_pass_back():

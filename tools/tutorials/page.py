@@ -30,7 +30,7 @@ def write_page(notebook: Any, name: str, folder: Path) -> None:
         pages, resources={"unique_key": name, "output_files_dir": f"{name}_files"}
     )
     title, _, rest = body.lstrip().partition("\n")
-    shutil.rmtree(folder / f"{name}_files", ignore_errors=True)
+    shutil.rmtree(folder / f"{name}_files", ignore_errors=True)  # pictures of an earlier run
     (folder / f"{name}_files").mkdir()
     (folder / f"{name}.md").write_text(f"{title}\n\n{DOWNLOAD.format(name=name)}{rest}", encoding="utf-8")
     for path, data in resources["outputs"].items():

@@ -23,18 +23,22 @@ class TutorialError(Exception):
     """A notebook does not run, or is not what it says. The message names the notebook and the cell."""
 
 
+GALLERY = TUTORIALS / "gallery.py"
+"""The page of pictures: a notebook without exercises or a number."""
+
+
 def sources() -> list[Path]:
-    """All notebooks, in their order."""
+    """All numbered notebooks, in their order."""
     return sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
 
 
 def chosen(only: list[str] | None) -> list[Path]:
-    """The notebooks whose names begin with one of ``only``; all without it.
+    """The notebooks and the gallery whose names begin with one of ``only``; all without it.
 
     Raises:
         TutorialError: if one names no notebook.
     """
-    paths = sources()
+    paths = [*sources(), GALLERY]
     if not only:
         return paths
     for start in only:

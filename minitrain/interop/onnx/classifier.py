@@ -10,6 +10,7 @@ from ...models.common.classifier import Classifier
 from ...models.encoder import Encoder
 from ...models.mlp import MLP
 from ...models.vit import ViT
+from ...nn.layers.conv_stem import ConvStem
 from .blocks import block
 from .graph import Graph, Name
 from .layers import embedding, gelu, linear, mean, norm, silu
@@ -45,9 +46,23 @@ def vit_graph(model: ViT, opset: int) -> Graph:
     images = g.input("images", np.float32, ("batch", channels, size, size))
     with g.scope("embedding"):
         n = size // P
-        tiles = g.node("Reshape", images, g.ints(0, channels, n, P, n, P))
-        tiles = g.node("Transpose", tiles, perm=[0, 2, 4, 1, 3, 5])  # (B, n, n, channels, P, P)
-        patches = g.node("Reshape", tiles, g.ints(0, n * n, channels * P * P))
+        if isinstance(model.patch_emb, ConvStem):
+            x = images
+            for layer in model.patch_emb.convolutions:
+                x = g.node(
+                    "Conv",
+                    x,
+                    *(g.weight(one) for one in (layer.weight, layer.bias) if one),
+                    strides=[2, 2],
+                    pads=[1, 1, 1, 1],
+                )
+                x = g.node("Relu", x)  # (B, c, h, w)
+            rows = g.node("Reshape", x, g.ints(0, config.n_embd, n * n))
+            patches = g.node("Transpose", rows, perm=[0, 2, 1])  # (B, n n, C)
+        else:
+            tiles = g.node("Reshape", images, g.ints(0, channels, n, P, n, P))
+            tiles = g.node("Transpose", tiles, perm=[0, 2, 4, 1, 3, 5])  # (B, n, n, channels, P, P)
+            patches = g.node("Reshape", tiles, g.ints(0, n * n, channels * P * P))
         x = linear(g, patches, model.patch_emb.project)  # (B, n n, C)
         if model.class_token is not None:
             one = g.ints(1)

@@ -1,7 +1,7 @@
 """What single samples add to a measure: tables by slice, bootstrap intervals, paired tests."""
 
-from .intervals import Interval as Interval
-from .intervals import intervals as intervals
+from .bootstrap import Interval as Interval
+from .bootstrap import intervals as intervals
 from .paired import Difference as Difference
 from .paired import compare_samples as compare_samples
 from .paired import holm as holm

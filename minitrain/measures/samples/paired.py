@@ -7,13 +7,14 @@ and finds much smaller differences than two separate intervals would.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 
 from ...backend.arrays import Array
 from ...errors import DataError
-from .intervals import check_resampling, draws, table_values
+from .bootstrap import check_resampling, draws, table_values
 from .table import SampleTable
 
 
@@ -106,11 +107,10 @@ def holm(p: Iterable[float]) -> list[float]:
     By Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979).
     """
     given = list(p)
-    adjusted, highest = [0.0] * len(given), 0.0
-    for done, i in enumerate(np.argsort(given, kind="stable").tolist()):
-        highest = max(highest, min(1.0, (len(given) - done) * given[i]))
-        adjusted[i] = highest
-    return adjusted
+    order = np.argsort(given, kind="stable").tolist()
+    larger = [min(1.0, (len(given) - done) * given[i]) for done, i in enumerate(order)]
+    raised = accumulate(larger, max)  # none is below that of a smaller p
+    return [value for _, value in sorted(zip(order, raised, strict=True))]
 
 
 def _only(table: SampleTable, names: list[str]) -> SampleTable:

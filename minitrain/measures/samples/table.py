@@ -155,7 +155,7 @@ class Collector:
         """Keep the keys alone."""
         for name, find in self._find.items():
             found = field_of(batch, find) if isinstance(find, str) else find(batch)
-            self._keys[name].append(np.asarray(to_numpy(found) if hasattr(found, "dtype") else found))
+            self._keys[name].append(np.asarray(to_numpy(found)))
 
     def table(self, data: str = "") -> SampleTable:
         """What was kept."""

@@ -20,6 +20,9 @@ POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 POOLINGS = ("mean", "first")
 """What the head classifies: the mean of all positions that are not padding, or the first position."""
 
+STEMS = ("patch", "conv")
+"""How the vectors of an image's patches are made: by a linear map, or by convolutions."""
+
 POOLERS = ("absent", "unused", "used")
 """Whether a BERT has a pooler, a linear layer and a tanh, and whether sentences go through it."""
 
@@ -165,6 +168,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "rope_kind": one_of(ROPE_SCALINGS),
     "gelu": one_of(FORMS),
     "pool": one_of(POOLINGS),
+    "stem": one_of(STEMS),
     "pooler": one_of(POOLERS),
     "positions": one_of(POSITIONS),
 }

@@ -5,6 +5,7 @@ GPT and Llama differ in their parts. The backward is the forward in reverse.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ class Decoder(CrossEntropyModel):
     Args:
         config: the shape; see ``config_type``.
         seed: of the initial weights: normal with standard deviation 0.02, and 0.02 / sqrt(2 n_layer) where a layer
-            writes to the residual stream.
+            writes to the residual stream; token vectors are sqrt(C) times as large beside sinusoidal positions.
         dtype: float32, or float64 for gradient checks.
 
     Attributes:
@@ -87,6 +88,8 @@ class Decoder(CrossEntropyModel):
         self.head = Linear(config.n_embd, config.vocab_size, init_rng, bias=False, dtype=dtype)
         if config.tie_weights:
             self.head.weight = self.tok_emb.weight
+        if isinstance(self.pos_emb, SinusoidalPositions):
+            self._outweigh_waves()
 
     def make_positions(
         self, init_rng: np.random.Generator, dtype: Any
@@ -96,6 +99,18 @@ class Decoder(CrossEntropyModel):
         if config.positions == "learned":
             return LearnedPositions(config.block_size, config.n_embd, init_rng, dtype=dtype)
         return SinusoidalPositions(config.n_embd) if config.positions == "sinusoidal" else None
+
+    def _outweigh_waves(self) -> None:
+        """Begin with token vectors sqrt(C) times as large, so that they are not lost among the waves.
+
+        Waves are near 1, and token vectors near 0.02. Vaswani et al. (2017, arXiv:1706.03762) multiply by sqrt(C) in
+        the forward. Larger initial weights do the same and leave the forward, and with it old checkpoints and exports,
+        as it was. The final norm is made smaller by as much if the head shares them: logits begin as large as ever.
+        """
+        factor = self.tok_emb.weight.data.dtype.type(math.sqrt(self.config.n_embd))
+        self.tok_emb.weight.data *= factor
+        if self.config.tie_weights:
+            self.norm.weight.data /= factor
 
     @abstractmethod
     def make_block(self, init_rng: np.random.Generator, dtype: Any) -> PreNormBlock:

@@ -25,10 +25,11 @@ ROPE_SCALINGS = ("linear", "llama3")
 class Rope:
     """Settings of rotary positions (Su et al., 2021, arXiv:2104.09864); see ``ops.rope``.
 
-    ``kind="linear"`` divides all positions by ``scaling`` (Chen et al., 2023, arXiv:2306.15595). ``kind="llama3"``
-    (Grattafiori et al., 2024, arXiv:2407.21783) looks at how often a pair turns within ``original`` positions. Pairs
-    that turn less than ``low`` times are slowed down by ``scaling``, those that turn more than ``high`` times are left
-    alone, and those between get a factor between, linear in the number of turns.
+    ``kind="linear"`` divides all positions by ``scaling`` (Chen et al., 2023, arXiv:2306.15595). ``kind="llama3"`` is
+    that of Llama 3.1 (Grattafiori et al., 2024, arXiv:2407.21783). Its formula is from the published code:
+    ``apply_scaling`` in ``models/llama3/model.py`` of ``meta-llama/llama-models``. It looks at how often a pair turns
+    within ``original`` positions. Pairs that turn less than ``low`` times are slowed down by ``scaling``, those that
+    turn more than ``high`` times are left alone, and those between get a factor between, linear in the number of turns.
 
     Attributes:
         base: the slowest pair rotates about this many times more slowly than the first.

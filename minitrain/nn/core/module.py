@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...backend.arrays import Array, array_module, to_device, to_numpy
+from ...display.markup import block, shown
 from ...errors import CheckpointError, ConfigError, MinitrainError
+from .outline import folded, outline
 from .parameter import Parameter
 
 
@@ -17,6 +19,10 @@ class Module:
     cache)``. ``backward(dout, cache)`` writes the gradients of its parameters where ``Parameter.into`` says, and
     returns that of ``x``. The module stores nothing of a call, so it may be used many times before the first backward.
     """
+
+    @shown
+    def _repr_html_(self) -> str:
+        return block(folded(outline(self)))
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Parameters with their dotted paths, in order of definition. A shared one appears once, at its first path."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ...display.markup import block, shown
 from ...errors import ConfigError
 from ..checks import NOT_NEGATIVE, POSITIVE, Range, check_numbers
+from .picture import draw_schedule
 
 
 class Drawn(ABC):
@@ -60,6 +62,10 @@ class Drawn(ABC):
         from .plot import plot_schedule
 
         plot_schedule(self, total_steps, path, title=title)
+
+    @shown
+    def _repr_html_(self) -> str:
+        return block(draw_schedule(self))
 
 
 @dataclass(frozen=True)

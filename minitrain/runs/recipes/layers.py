@@ -48,6 +48,8 @@ def layered(chosen: Mapping[str, str | None], given: Mapping[str, Any]) -> dict[
         _merge(values, layer)
     values["task"] = task.name
     _drop_outdated(values, given)
+    kind = layers.get("recipe", {}).get("options", {}).get("data", task.data_kinds[0])
+    _drop_data_set(values["data"], kind, "recipe" in chosen, given)
     return values
 
 
@@ -99,17 +101,18 @@ def _options(
     given: Mapping[str, Any],
 ) -> dict[str, str]:
     """The option of each group: what was given, else what the last of the layers says, else the task's usual one."""
-    of_task = {"data": _USUAL_DATA.get(task.data_kinds[0], task.data_kinds[0]), "model": task.usual_model}
     groups, said = config_groups(), dict[str, str]()
     for layer in layers:
         said |= layer.get("options", {})
+    for group in groups:
+        if (named := str(given.get(f"{group}.name"))) in groups[group]:
+            said[group] = named
+    data, model = task.usual_parts(*(chosen.get(group) or said.get(group) for group in ("data", "model")))
+    of_task = {"data": _USUAL_DATA.get(data, data), "model": model}
     options = {}
     for group, one in settings(RunConfig).items():
         if is_group(one.hint):
             usual = of_task.get(group) or one.hint.usual or DEFAULT
-            named = str(given.get(f"{group}.name"))
-            if named in groups[group]:
-                said[group] = named
             options[group] = chosen.get(group) or said.get(group, usual)
     return options
 
@@ -135,6 +138,22 @@ def _drop_outdated(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         for name in ("min_lr", "end_lr"):
             if schedule.get(name, 0.0) > rate:
                 del schedule[name]
+
+
+def _drop_data_set(data: dict[str, Any], of_recipe: str, chosen: bool, given: Mapping[str, Any]) -> None:
+    """Drop a recipe's data set where the user gives other data: another kind, or a path to the task's usual recipe.
+
+    With a recipe that was chosen, the path is where the files of its data set are.
+
+    Args:
+        data: the settings of the data.
+        of_recipe: the kind of data of the recipe.
+        chosen: whether the user chose the recipe.
+        given: what the user gives, by dotted names.
+    """
+    other_path = not chosen and given.get("data.path") is not None
+    if "data.dataset" not in given and (data.get("name") != of_recipe or other_path):
+        data.pop("dataset", None)
 
 
 def _refuse_gaps(values: Mapping[str, Any], prefix: str = "") -> None:

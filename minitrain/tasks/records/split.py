@@ -46,6 +46,7 @@ def open_split(data: RecordsConfig, read: Callable[[str], Records], *, seed: int
     Raises:
         DataError: if they are missing or broken, or too few to hold some out.
     """
+    check_there(data)
     if data.dataset is not None:
         found = data_set(data.dataset).prepare(data.path, check=data.verify)
         return RecordSplit(found.train, found.validation, found.test)
@@ -63,8 +64,11 @@ def check_there(data: RecordsConfig) -> None:
     Raises:
         DataError: if it is not, or there is no such data set.
     """
-    if data.dataset is not None:
-        data_set(data.dataset)
+    if data.dataset is not None and not data_set(data.dataset).files and data.path is not None:
+        raise DataError(
+            f"data.path={data.path} is not for the data set {data.dataset}, which has no files: leave it out, or give "
+            "data.dataset=null to use your own files"
+        )
     for path in (data.path, data.val_path):
         if path is not None and not Path(path).expanduser().exists():
             raise DataError(f"there is no {path}")

@@ -28,20 +28,28 @@ class ModelKind(NamedTuple):
         config: the dataclass of its configuration.
         model: its class, called with a configuration and ``seed=``.
         task: the name of the task that trains it.
-        from_run: the settings that come from the run's data, each with a value that serves to check the others.
+        from_run: the settings that come from the run's data, each with a value that serves to check the others, or a
+            function of the others that gives one.
+        usual: defaults in settings that differ from those of ``config``, or that it lacks.
     """
 
     config: type[Any]
     model: type[Any]
     task: str = "language_model"
     from_run: Mapping[str, Any] = TEXT
+    usual: Mapping[str, Any] = {}
 
 
 MODELS: Registry[ModelKind] = Registry("model", "minitrain.models")
 
 
 def register_model(
-    name: str, config: type[Any], *, task: str = "language_model", from_run: Mapping[str, Any] = TEXT
+    name: str,
+    config: type[Any],
+    *,
+    task: str = "language_model",
+    from_run: Mapping[str, Any] = TEXT,
+    usual: Mapping[str, Any] | None = None,
 ) -> Callable[[type[Any]], type[Any]]:
     """``@register_model("name", MineConfig)`` before the class of a model of your own.
 
@@ -52,11 +60,12 @@ def register_model(
         config: the dataclass of its configuration; for a language model it has ``vocab_size`` and ``block_size``.
         task: the task that trains it.
         from_run: the settings that the task gives the configuration (see its ``model_sizes``), each with a value that
-            serves to check the others before the data is read.
+            serves to check the others before the data is read, or a function of the others' mapping that gives one.
+        usual: defaults that differ from those of ``config``, or that it lacks.
     """
 
     def add(model: type[Any]) -> type[Any]:
-        MODELS.register(name)(ModelKind(config, model, task, from_run))
+        MODELS.register(name)(ModelKind(config, model, task, from_run, usual or {}))
         if model not in presets.MODELS:
             presets.MODELS.append(model)
         return model
@@ -84,7 +93,8 @@ class ModelConfig(Section):
     def check(self) -> None:
         """Check that there is such a model."""
         self.require_own_name()
-        self.shape(**MODELS.look_up(self.name).from_run)
+        others, given = self.to_dict(), MODELS.look_up(self.name).from_run
+        self.shape(**{name: value(others) if callable(value) else value for name, value in given.items()})
 
     def shape(self, **sizes: Any) -> Any:
         """The model's own configuration, with the sizes that come from the run.
@@ -115,7 +125,7 @@ def create_model(config: ModelConfig, sizes: Mapping[str, Any], *, seed: int, dt
 def _section(name: str) -> type[ModelConfig]:
     kind = MODELS.look_up(name)
     own = settings_of(kind.config, without=kind.from_run)
-    return make_section(ModelConfig, f"{kind.model.__name__}ModelConfig", name, own, {}, __name__)
+    return make_section(ModelConfig, f"{kind.model.__name__}ModelConfig", name, own, kind.usual, __name__)
 
 
 MODEL_CONFIGS = Sections(MODELS, _section)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ...backend.arrays import Array
 from ...nn.layers.conv2d import Conv2d
+from ...nn.layers.conv_stem import ConvStem
 from ...nn.layers.patch_embedding import PatchEmbedding
 from .. import strategies as mt
 from .base import Call, Extent, case, draw_sizes, maybe, normal
@@ -72,3 +73,4 @@ layer_case("convolution", lambda rng: Conv2d(4, 3, (2, 3), rng, padding=1), imag
 layer_case("convolution, strided, groups", lambda rng: Conv2d(4, 6, 2, rng, stride=2, groups=2, bias=False), images)
 layer_case("patch embedding", lambda rng: PatchEmbedding(4, 2, 5, rng), images)
 layer_case("patch embedding without bias", lambda rng: PatchEmbedding(4, 1, 5, rng, bias=False), images)
+layer_case("stem of convolutions", lambda rng: ConvStem(4, 2, 3, rng), images)

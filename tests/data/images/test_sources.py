@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import os
 import struct
 import tarfile
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.lib import format as npy
 
 from minitrain.data import (
     CaptionedImages,
@@ -22,6 +26,8 @@ from minitrain.data import (
     TarImages,
     read_idx,
     read_idx_images,
+    read_images,
+    read_npz_images,
 )
 from minitrain.errors import ConfigError, DataError
 from tests.data.images.made import encoded, idx, pixels, tar
@@ -253,3 +259,75 @@ def test_an_archive_that_is_cut_later(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(DataError, match="shorter since it was opened"):
         records[0]
+
+
+def test_arrays_in_a_file(tmp_path: Path) -> None:
+    images = np.stack([pixels(4, 5, seed=i)[0] for i in range(3)])
+    for labels, kept in ((np.arange(3), [0, 1, 2]), (np.array(["b", "a", "b"]), ["b", "a", "b"])):
+        np.savez(tmp_path / "a.npz", images=images, labels=labels)
+        records = read_npz_images(tmp_path / "a.npz")
+        assert [record["label"] for record in records] == kept
+        np.testing.assert_array_equal(records[1]["image"], images[1][None])
+    np.savez_compressed(tmp_path / "b.npz", images=images, labels=labels)
+    assert read_npz_images(tmp_path / "b.npz").fingerprint == records.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"labels": np.zeros(3, int)}, "has no array 'images'; it has 'labels'"),
+        ({"images": np.zeros((3, 2, 2), np.uint8)}, "has no array 'labels'"),
+        ({"images": np.zeros((3, 2, 2)), "labels": np.zeros(3, int)}, "images are float64, and must be uint8"),
+        ({"images": np.zeros((3, 2, 2), np.uint8), "labels": np.zeros(4, int)}, "3 images, and label has 4"),
+        ({"images": np.zeros((3, 2, 2), np.uint8), "labels": np.zeros(3)}, r"labels is float64 \(3,\)"),
+        ({"images": np.zeros((3, 2, 2), np.uint8), "labels": np.array([{}] * 3)}, "'labels' is object"),
+    ],
+)
+def test_wrong_arrays_are_named(tmp_path: Path, arrays: Any, says: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=says):
+        read_npz_images(tmp_path / "a.npz")
+
+
+def test_a_header_cannot_ask_for_memory(tmp_path: Path) -> None:
+    """It says 2 TB, and its member has a hundred bytes."""
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (1 << 21, 1000, 1000)})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", header.getvalue())
+        archive.writestr("labels.npy", header.getvalue())
+    with pytest.raises(DataError, match="expected are plain numbers or texts that fill the member"):
+        read_npz_images(tmp_path / "a.npz")
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_a_damaged_file_of_arrays_is_refused_or_read(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("npz") / "a.npz"
+    np.savez(path, images=np.zeros((3, 2, 2), np.uint8), labels=np.zeros(3, int))
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    with contextlib.suppress(DataError):
+        assert len(read_npz_images(path)) == 3
+
+
+def test_images_by_the_name_of_their_place(tmp_path: Path, folder: Path) -> None:
+    assert isinstance(read_images(folder), ImageFolder)
+    (tmp_path / "table.csv").write_text("picture,kind\nimages/cat/a.png,cat\n")
+    record = read_images(tmp_path / "table.csv", file="picture", label="kind", mode="L")[0]
+    assert (record["label"], record["image"].shape) == ("cat", (1, 4, 5))
+    (tmp_path / "table.csv").write_text("file,label\n../a.png,cat\n")
+    with pytest.raises(DataError, match="leads out of"):
+        read_images(tmp_path / "table.csv")[0]
+    (tmp_path / "few-images-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(DataError, match="few-images-idx3-ubyte is no IDX file"):
+        read_images(tmp_path / "few-images-idx3-ubyte")
+    (tmp_path / "pictures.zip").write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot tell what"):
+        read_images(tmp_path / "pictures.zip")
+    with pytest.raises(DataError, match="there is no"):
+        read_images(tmp_path / "nowhere")

@@ -39,7 +39,7 @@ def test_an_encoder(name, opset, open_graph):
 
 @every_runtime
 @every_opset
-@pytest.mark.parametrize("name", ["vit", "vit, mean"])
+@pytest.mark.parametrize("name", ["vit", "vit, mean", "vit, stem"])
 def test_a_vision_transformer(name, opset, open_graph):
     model = stir(KINDS[name].build())
     run = open_graph(vit_graph(model, opset))
@@ -64,7 +64,7 @@ def test_every_constant_is_used(opset):
     pairs, both = KINDS["seq2seq"].build(), {"opset": opset}
     graphs = [build(pairs, **both) for build in (seq2seq.joint_graph, seq2seq.encoder_graph, seq2seq.decoder_graph)]
     graphs += [encoder_graph(KINDS[name].build(), **both) for name in ("encoder", "encoder, first")]
-    graphs += [vit_graph(KINDS[name].build(), **both) for name in ("vit", "vit, mean")]
+    graphs += [vit_graph(KINDS[name].build(), **both) for name in ("vit", "vit, mean", "vit, stem")]
     for graph in graphs:
         assert graph.constants.keys() <= {name for node in graph.nodes for name in node.inputs}
 

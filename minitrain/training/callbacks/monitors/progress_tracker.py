@@ -13,7 +13,7 @@ from ..base import Callback
 
 
 class ProgressTracker(Callback):
-    """Shows how training goes: a bar on a terminal, a changing line in a notebook, else plain lines."""
+    """Shows how training goes: a bar on a terminal, curves that grow in a notebook, else plain lines."""
 
     def __init__(self) -> None:
         self._screen = ExitStack()
@@ -21,7 +21,7 @@ class ProgressTracker(Callback):
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Begin to show; say whether matrices are multiplied as before."""
-        progress = make_progress(view.step, view.total_steps, counted_by(setup.model))
+        progress = make_progress(view.step, view.total_steps, counted_by(setup.model), run.history)
         self._progress = self._screen.enter_context(progress)
         self._screen.enter_context(compilation_shown(progress))
         if run.products:
@@ -40,8 +40,7 @@ class ProgressTracker(Callback):
     def on_evaluate(self, view: StepView, metrics: dict[str, Any]) -> None:
         """Say the validation loss; the one at the end is for the summary."""
         if self._progress is not None and not view.is_over:
-            best = " (best so far)" if view.best_step == view.step else ""
-            self._progress.say(f"step {view.step}: validation loss {metrics['val_loss']:.4f}{best}")
+            self._progress.evaluated(view.step, metrics["val_loss"], best=view.best_step == view.step)
 
     def on_train_end(self, view: StepView) -> None:
         """Say why it ended early, if it did."""

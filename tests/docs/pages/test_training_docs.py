@@ -60,7 +60,16 @@ def test_the_operation_of_the_readme_and_what_is_said_of_a_wrong_factor(capsys: 
     assert pair.count("dx = rstd *") == 1
     with pytest.raises(MinitrainError, match="scale"):
         run("README.md", pair.replace("dx = rstd *", "dx = 1.001 * rstd *"))
-    assert len(snippets("README.md")) == 2, "a new block of the README needs a test"
+
+
+def test_the_landing_page(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = snippets("docs/index.md")
+    assert len(code.splitlines()) <= 36, "one screen"
+    assert "range(500)" in code
+    names = run("docs/index.md", code.replace("range(500)", "range(30)"))
+    assert "worst relative error" in capsys.readouterr().out
+    assert names["loss"].mean < 3.5, "guessing costs log 104"
+    assert names["written"].shape == (1, 84)
 
 
 def test_the_readme_is_short_and_shows_an_operation_before_any_table() -> None:

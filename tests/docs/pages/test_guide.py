@@ -13,12 +13,13 @@ from minitrain.cli import main
 from minitrain.models import presets
 from minitrain.optim import registry as optim
 from minitrain.records import read_metrics
-from minitrain.runs import model_config, objective_config
+from minitrain.tasks.settings.model import MODELS
+from minitrain.tasks.settings.objective import METRICS
 from minitrain.training.callbacks import CALLBACKS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-REGISTRIES = (CALLBACKS, optim.OPTIMIZERS, optim.SCHEDULERS, model_config.MODELS, objective_config.METRICS)
+REGISTRIES = (CALLBACKS, optim.OPTIMIZERS, optim.SCHEDULERS, MODELS, METRICS)
 SMALL = ["recipe=tiny", "data.path=text.txt", "trainer.max_steps=6", "trainer.log_every=1", "run_dir=run"]
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -83,7 +84,7 @@ def test_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "run", "--prompt", "the ", "--plugin", "own.py"]) == 0
     assert main(["train", "--resume", "run", "trainer.max_steps=8", "--plugin", "own.py"]) == 0
     capsys.readouterr()
-    del model_config.MODELS._registered["gated_gpt"]
+    del MODELS._registered["gated_gpt"]
     assert main(["eval", "run"]) == 2, "without the plugin"
     assert "'gated_gpt' is unknown" in capsys.readouterr().err
 

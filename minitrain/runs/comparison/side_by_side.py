@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..folder import RunFolder
-from ..folder.names import METRICS
-from ..folder.not_a_run import not_a_run
-from ..plotting.curves import smooth
-from ..plotting.style import COLORS, new_figures, save_figure, set_step_range
-from ..records.jsonl import read_metrics
-from .config import RunConfig
-from .python_run import counted_in, read_settings, written_settings
+from ...errors import ConfigError
+from ...folder import RunFolder
+from ...folder.names import METRICS
+from ...folder.not_a_run import not_a_run
+from ...plotting.curves import smooth
+from ...plotting.style import COLORS, new_figures, save_figure, set_step_range
+from ...records.jsonl import read_metrics
+from ..config import RunConfig
+from ..python_run import counted_in, read_settings, written_settings
 
 
 @dataclass(frozen=True)

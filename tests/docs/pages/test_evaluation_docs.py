@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from minitrain import measures
 from minitrain.evaluation import TextScore, read_questions
 from minitrain.evaluation.questions import LONGEST_LINE, MOST_CHOICES
 from tests.helpers.pages import here as here  # a fixture
@@ -26,6 +27,11 @@ def test_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
         "int8",
     ]
     assert names["answers"].questions == 1
+    assert names["found"]["val_classes_f1_macro"] > 0.7
+    assert sorted(path.name for path in Path().glob("*.png")) == ["confusion.png", "reliability.png"]
+    assert sum(map(len, names["far"].values())) == 100
+    assert names["difference"].high < 0, "training helps"
+    assert names["difference"].p < 0.01
     assert sum(part.predictions for part in names["score"].calibration.table()) == names["score"].tokens
 
 
@@ -37,6 +43,13 @@ def test_what_it_says_holds(tmp_path: Path) -> None:
     assert found.choices[found.answer] == " Paris"
     assert f"2 to {MOST_CHOICES:,} choices" in text
     assert LONGEST_LINE == 1_000_000, "a million bytes, as the page says"
-    figures = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+    figures = re.findall(r"^\| (`.*?`) \|", text.partition("## Measures")[0], re.MULTILINE)
     for name in re.findall(r"`(\w+)", " ".join(figures)):
         assert hasattr(TextScore, name) or name in vars(TextScore(1))
+
+
+def test_the_table_of_measures_is_complete() -> None:
+    part = (ROOT / PAGE).read_text(encoding="utf-8").partition("## Measures")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"`([A-Z]\w+)", " ".join(re.findall(r"^\| (`.*?) \|", part, re.MULTILINE))))
+    made = {name for name, one in vars(measures).items() if hasattr(one, "rows") and isinstance(one, type)}
+    assert listed == made - {"SampleMeasure", "SampleTable"} | {"Alignment"}

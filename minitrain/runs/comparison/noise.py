@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import MinitrainError
-from ..folder import RunFolder
-from ..folder.names import EVALUATION
-from ..formats import one_line
-from ..measures import Difference, SampleTable, compare_samples, holm
+from ...errors import MinitrainError
+from ...folder import RunFolder
+from ...folder.names import EVALUATION
+from ...formats import one_line
+from ...measures import Difference, SampleTable, compare_samples, holm
 
 LEVEL = 0.95
 

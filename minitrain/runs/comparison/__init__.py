@@ -1,0 +1,1 @@
+"""Runs next to each other: their results, settings and curves, and whether they differ by more than noise."""
