@@ -63,7 +63,7 @@ class Audit:
         lines = [
             f"Canaries: {len(self.exposures)} secrets, each planted {self.repeats} times. "
             f"Mean exposure {self.mean_exposure:.1f} bits.",
-            f"By chance it would be {AVERAGE_BY_CHANCE:.1f}. It can be at most {top:.1f} here, for a secret that is the",
+            f"By chance it would be {AVERAGE_BY_CHANCE:.1f}. It is at most {top:.1f} here, for a secret that is the",
             f"most likely of {self.exposures[0].among:,}.",
             "",
             f"  {'canary':<40}{'exposure':>9}{'rank':>8}{'greedy':>8}{'sampled':>9}",

@@ -14,12 +14,8 @@ from ..optim import clip_by_global_norm
 from ..random import Key
 from .callbacks.base import CallbackList
 from .loss_scale import LossScale
-<<<<<<< HEAD
-from .nonfinite import first_bad_activation
-from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
-=======
 from .nonfinite import why_not_finite
->>>>>>> tasks
+from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
 
