@@ -13,7 +13,12 @@ from .failures import report, warn
 
 # A command is a module of this package, or of one inside of it, with ``run(argv) -> exit code``; it is imported when it
 # is called.
-_ELSEWHERE = {"generate": ".writing.generate", "chat": ".writing.chat", "serve": ".writing.serve"}
+_ELSEWHERE = {
+    "generate": ".writing.generate",
+    "chat": ".writing.chat",
+    "serve": ".writing.serve",
+    "audit": ".measuring.audit",
+}
 COMMANDS = {
     "train": "train a model, or continue a run",
     "generate": "let a trained model continue a text, or answer",

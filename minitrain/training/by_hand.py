@@ -58,7 +58,7 @@ class ByHand:
             DataError: if no target of the batch counts.
             NonFiniteError: if the loss or the gradient is not finite; no weight is touched.
         """
-        if self.setup.privacy is not None:
+        if self.run.privacy is not None:
             raise ConfigError(
                 "private training draws its batches itself, and nobody could say what this one spends: call train()"
             )

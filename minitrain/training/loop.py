@@ -16,6 +16,7 @@ from .callbacks.base import CallbackList
 from .loss_scale import LossScale
 from .nonfinite import why_not_finite
 from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
+from .privacy.settings import DPSGD
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
 
@@ -103,6 +104,7 @@ class TrainingLoop:
         view: what hooks see; its ``control`` has their requests to skip or to roll back.
         callbacks: whose hooks are called within a step.
         roll_back: goes back to an older state when a callback requests it.
+        privacy: makes the updates differentially private; ``None`` if they are not.
 
     Attributes:
         midway: whether weights may have changed in a step whose record is not complete; whoever iterates resets it.
@@ -115,9 +117,10 @@ class TrainingLoop:
         view: StepView,
         callbacks: CallbackList,
         roll_back: Callable[[], None] = lambda: None,
+        privacy: DPSGD | None = None,
     ) -> None:
         self.setup, self.state, self.view = setup, state, view
-        self.callbacks, self.roll_back, self.midway = callbacks, roll_back, False
+        self.callbacks, self.roll_back, self.privacy, self.midway = callbacks, roll_back, privacy, False
 
     def steps(self, last_step: int) -> Iterator[Update]:
         """Update until ``last_step`` updates are done or a callback requests a stop.
@@ -158,7 +161,7 @@ class TrainingLoop:
                 max_grad_norm=setup.max_grad_norm,
                 objective=setup.objective,
                 scaler=setup.arithmetic.scaler,
-                private=None if setup.privacy is None else setup.privacy.step(self.state.step),
+                private=None if self.privacy is None else self.privacy.step(self.state.step),
                 on_substep=lambda loss: fire("on_substep_end", self.view, loss),
                 go_on=go_on,
             )

@@ -17,6 +17,7 @@ from ..folder.names import CHECKPOINTS, METRICS
 from .callbacks.base import Callback
 from .callbacks.control.guards import NaNGuard, SpikeGuard
 from .config import TrainingConfig
+from .privacy import DPSGD
 from .setup import Setup
 
 ALIASES = {
@@ -179,13 +180,13 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
         )
 
 
-def check_privacy_fits(setup: Setup, callbacks: Iterable[Callback]) -> None:
+def check_privacy_fits(setup: Setup, privacy: DPSGD | None, callbacks: Iterable[Callback]) -> None:
     """Check that nothing breaks what a private training promises.
 
     Raises:
         ConfigError: if the loss is scaled, or a callback skips or repeats steps by looking at the samples.
     """
-    if setup.privacy is None:
+    if privacy is None:
         return
     if setup.arithmetic.scaler is not None:
         raise ConfigError("private training has no loss scale: set precision=bfloat16 or float32 in place of float16")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ..display.markup import block, element, shown
 from ..records.collector import MetricsCollector
 from ..records.loss_curves import loss_curves
 from .objective import counted_by
-from .setup import RunContext, Setup
+from .setup import RunContext
 from .state import TrainerState
 
 
@@ -50,9 +51,9 @@ class TrainResult:
     privacy: str = ""
 
     @classmethod
-    def of(cls, state: TrainerState, setup: Setup, run: RunContext, checkpoint: Location | None) -> TrainResult:
+    def of(cls, state: TrainerState, model: Any, run: RunContext, checkpoint: Location | None) -> TrainResult:
         """The result of a training that has come to its end."""
-        history, model = run.history, setup.model
+        history = run.history
         speeds = [speed for speed in history.get_metric("tokens_per_second") if np.isfinite(speed)]
         return cls(
             step=state.step,
@@ -67,7 +68,7 @@ class TrainResult:
             checkpoint=checkpoint,
             weights=run.weights.name,
             counted=counted_by(model),
-            privacy="" if setup.privacy is None else setup.privacy.describe(state.step),
+            privacy="" if run.privacy is None else run.privacy.describe(state.step),
         )
 
     def amount(self) -> list[str]:

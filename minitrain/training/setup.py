@@ -34,7 +34,6 @@ class Setup:
         max_grad_norm: longer gradients are scaled down to this length; ``None`` leaves them.
         device: where the model is.
         arithmetic: the precision of products, and the scaler that float16 needs.
-        privacy: what makes the training differentially private; ``None`` if it is not.
     """
 
     model: Any
@@ -47,7 +46,6 @@ class Setup:
     max_grad_norm: float | None = None
     device: str = "cpu"
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
-    privacy: DPSGD | None = None
 
     def batch(self, number: int) -> list[tuple[int, Any]]:
         """Batch ``number`` as pairs of the index of the first sample and the micro-batch, on the model's device."""
@@ -114,6 +112,7 @@ class RunContext:
         weights: the weights that evaluations use.
         resumed: whether this session goes on from a checkpoint.
         products: a sentence about what multiplies as it did before that checkpoint; empty if nothing does.
+        privacy: what makes the training differentially private; ``None`` if it is not.
         command: the command line that continues the run; ``None`` for a run whose data and loop are in a script.
     """
 
@@ -125,6 +124,7 @@ class RunContext:
     weights: EvaluationWeights = field(default_factory=EvaluationWeights)
     resumed: bool = False
     products: str = ""
+    privacy: DPSGD | None = None
     command: str | None = None
 
 

@@ -121,7 +121,7 @@ class Capture:
         """Parts that may have a state, by their name in a checkpoint."""
         setup = self.setup
         parts = {"scheduler": setup.schedule, "scaler": setup.arithmetic.scaler, "data": setup.data}
-        return parts | {"privacy": setup.privacy}
+        return parts | {"privacy": self.run.privacy}
 
     def _states(self) -> dict[str, Any]:
         parts = self._parts().items()

@@ -51,7 +51,7 @@ def end(folder: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
 @pytest.mark.parametrize("died", [1, 5, 8])
 def test_an_interrupted_run_with_a_secret_that_nobody_gave_ends_with_the_same_bytes(tmp_path, died):
     straight, broken = make(tmp_path / "straight", seed=None), make(tmp_path / "broken", seed=None, save_every=1)
-    broken.setup.privacy.load_state_dict(straight.setup.privacy.state_dict())  # as if the same had been drawn
+    broken.run.privacy.load_state_dict(straight.run.privacy.state_dict())  # as if the same had been drawn
     straight.train()
     broken.callbacks.add(DyingAt(died + 1))
     with pytest.raises(RuntimeError, match="the end"):
@@ -79,9 +79,9 @@ def test_records_and_result_state_what_was_spent(tmp_path):
     result = trainer.train()
     records = [one for one in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in one]
     spent = [one["epsilon"] for one in records]
-    assert spent == sorted(spent) and spent[-1] == trainer.setup.privacy.epsilon(STEPS, quick=True)
-    assert f"epsilon {trainer.setup.privacy.epsilon(STEPS):.3g} at delta 1e-05" in result.describe()
-    assert trainer.setup.privacy.epsilon(STEPS) <= spent[-1]
+    assert spent == sorted(spent) and spent[-1] == trainer.run.privacy.epsilon(STEPS, quick=True)
+    assert f"epsilon {trainer.run.privacy.epsilon(STEPS):.3g} at delta 1e-05" in result.describe()
+    assert trainer.run.privacy.epsilon(STEPS) <= spent[-1]
 
 
 def test_a_run_names_it_in_its_settings_and_goes_on_exactly(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...privacy import DPSGD
 from ...setup import RunContext, Setup, StepView
 from ..base import Callback
 
@@ -16,13 +17,13 @@ class PrivacyBudget(Callback):
     """
 
     def __init__(self) -> None:
-        self._setup: Setup | None = None
+        self._privacy: DPSGD | None = None
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
-        """Keep what is trained."""
-        self._setup = setup
+        """Keep what counts."""
+        self._privacy = run.privacy
 
     def on_log(self, view: StepView, record: dict[str, Any]) -> None:
         """Add the budget."""
-        if self._setup is not None and self._setup.privacy is not None:
-            record["epsilon"] = self._setup.privacy.epsilon(view.step, quick=True)
+        if self._privacy is not None:
+            record["epsilon"] = self._privacy.epsilon(view.step, quick=True)

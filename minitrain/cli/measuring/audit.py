@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .arguments import Parser
-from .failures import say, traceback_kept_in, warn
-from .options.plugins import load_plugins
+from ..arguments import Parser
+from ..failures import say, traceback_kept_in, warn
+from ..options.plugins import load_plugins
 
 _EPILOG = """\
 Three measurements: how exposed the canaries are that data.canaries=N planted in the training text; how much of the
@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
 
     load_plugins(arguments.plugin)
-    from ..audit import audit_run
+    from ...audit import audit_run
 
     with traceback_kept_in(arguments.run):
         audit = audit_run(
