@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...data.loading.batches import arrays_in, batch_rows, map_arrays
-from ...errors import NonFiniteError
+from ...errors import DataError, NonFiniteError
 from ...nn.core.module import Module
 from ...nn.core.nonfinite import first_bad_gradient
 from ...nn.core.parameter import Parameter
@@ -114,10 +114,15 @@ def add_noise(total: Array, scale: float, key: Key) -> None:
 
 
 def one_by_one(micro_batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """The samples of micro-batches as batches of one, with their places in the whole batch."""
+    """The samples of micro-batches as batches of one, with their places in the whole batch.
+
+    Raises:
+        DataError: if a batch has no arrays.
+    """
     for first, batch in micro_batches:
         if next(arrays_in(batch), None) is None:
-            yield first, batch
-            continue
+            raise DataError(
+                f"a private step takes its samples apart, and a batch of type {type(batch).__name__} has none"
+            )
         for row in range(batch_rows(batch)):
             yield first + row, map_arrays(batch, lambda x, row=row: x[row : row + 1])

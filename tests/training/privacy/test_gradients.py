@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from minitrain.data import Batch
-from minitrain.errors import NonFiniteError
+from minitrain.errors import DataError, NonFiniteError
 from minitrain.losses import CrossEntropyLoss
 from minitrain.models import GPT, MLP, GPTConfig, MLPConfig
 from minitrain.nn import pack
 from minitrain.optim import SGD
-from minitrain.random import Key
+from minitrain.random import Key, normal
 from minitrain.training import ModelWithLoss, PrivateGradients, PrivateStep, train_step
-from minitrain.training.privacy.gradients import ROW, ROWS, add_noise
+from minitrain.training.privacy.gradients import ROW, ROWS, add_noise, one_by_one
 
 KEY = Key.from_seed(5)
 
@@ -149,6 +149,57 @@ def test_noise_depends_on_the_place_alone_however_many_there_are(size):
     add_noise(part, 2.0, KEY)
     assert (part == longest[:size]).all()
     assert np.unique(longest).size == longest.size
+
+
+def test_noise_is_that_of_the_key_by_rows_times_its_scale():
+    total = np.full(ROW * ROWS + 5, 10.0)
+    add_noise(total, 2.0, KEY)
+    expected = np.concatenate([normal(KEY.at_sample(row), (1, ROW))[0] for row in (0, 1, ROWS - 1, ROWS)])
+    found = np.concatenate([total[: 2 * ROW], total[(ROWS - 1) * ROW :]])
+    np.testing.assert_allclose(found, 10 + 2 * expected[: found.size], rtol=1e-13)
+    model = MLP(MLPConfig((2, 3)))
+    PrivateGradients(model, 0.5, 4.0).finish(KEY)
+    for path, one in model.named_parameters():
+        noise = np.zeros(one.data.size)
+        add_noise(noise, 2.0, KEY.fold(path))
+        np.testing.assert_allclose(one.grad.reshape(-1), noise, rtol=1e-6)
+
+
+def filled(value: float, dtype: str = "float32") -> tuple[Any, PrivateGradients]:
+    model = gpt(dtype=dtype)
+    for one in model.parameters():
+        one.grad[...] = value
+    return model, PrivateGradients(model, 0.5, 0.0)
+
+
+@pytest.mark.parametrize(("value", "count"), [(0.0, 3.0), (1.0, 0.0)])
+def test_a_sample_without_a_gradient_or_without_targets_adds_nothing(value, count):
+    model, gradients = filled(value)
+    assert gradients.add(count) == 0
+    assert norm_of(gradients.sums) == 0
+    assert all(one.fresh for one in model.parameters())
+
+
+def test_the_norm_before_the_cut_is_that_of_the_mean():
+    model, gradients = filled(1.0)
+    size = sum(one.data.size for one in model.parameters())
+    assert gradients.add(4.0) == pytest.approx(math.sqrt(size) / 4)
+
+
+def test_squares_that_overflow_are_an_error_too():
+    _, gradients = filled(1e200, "float64")
+    with np.errstate(over="ignore"), pytest.raises(NonFiniteError, match="its squares overflow"):
+        gradients.add(1.0)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1e-6, 0.01, 0.3]))
+def test_a_single_sample_stays_within_the_limit_to_the_last_bit(seed, clip):
+    assert norm_of(summed(gpt(seed % 97), sentences(1, seed), [0], clip)) <= clip
+
+
+def test_a_batch_without_samples_in_arrays_is_refused():
+    with pytest.raises(DataError, match="a batch of type str has none"):
+        list(one_by_one([(0, "text")]))
 
 
 def test_a_sample_whose_gradient_is_not_finite_is_an_error_that_names_the_array():
