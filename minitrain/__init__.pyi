@@ -1,3 +1,4 @@
+from . import audit as audit
 from . import backend as backend
 from . import checkpoint as checkpoint
 from . import compat as compat

@@ -177,3 +177,20 @@ def uniform_number(key: Key) -> float:
     """The one number of ``uniform(key, (1,))``, without an array: faster where numbers are needed one at a time."""
     word, _, _, _ = philox((0, 0, key.sample & WORD, key.sample >> 32), key.k0, key.k1)
     return word * 2.0**-32  # type: ignore[no-any-return]
+
+
+def normal(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
+    """Normal float64 numbers of mean 0 and variance 1; the first axis of ``shape`` counts samples.
+
+    Two of them come from four words by the formula of Box and Muller (1958): a radius from 53 random bits, so that none
+    is longer than 8.6, and an angle from as many.
+    """
+    samples, size = shape[0], math.prod(shape[1:])
+    pairs = -(-size // 2)
+    words = random_bits(key, (samples, pairs, 4), xp).astype(xp.uint64)
+    # 53 bits of two words each, in steps of 2**-53
+    numbers = ((words[..., 0::2] << xp.uint64(21)) | (words[..., 1::2] >> xp.uint64(11))).astype(xp.float64) * 2.0**-53
+    radius = xp.sqrt(-2 * xp.log(1 - numbers[..., 0]))  # 1 - u is never 0
+    angle = 2 * math.pi * numbers[..., 1]
+    both = xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], axis=-1)  # (samples, pairs, 2)
+    return both.reshape(samples, 2 * pairs)[:, :size].reshape(shape)  # type: ignore[no-any-return]

@@ -60,11 +60,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": TRAINING | {"formats", "inside"},
     "runs": TRAINING | {"conf", "formats", "tasks"},
     "evaluation": ARRAYS | {"data", "files", "generation", "measures", "models", "ops", "runs"},
+    "audit": TRAINING | {"evaluation", "formats", "runs", "tasks"},
     "tutorials": {"backend", "display", "errors", "testing"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},
-    "cli": TRAINING | {"benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
+    "cli": TRAINING
+    | {"audit", "benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17
@@ -83,6 +85,7 @@ DOORS = {
     "optuna": {"runs"},
     "ray": {"runs"},
     "submitit": {"runs"},
+    "dp_accounting": {"training"},
     "lm_eval": {"evaluation"},
     "sacrebleu": {"measures"},
     "onnx": {"interop"},

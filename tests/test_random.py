@@ -10,7 +10,7 @@ from minitrain.errors import ConfigError
 from minitrain.models import MLP, MLPConfig, build_model
 from minitrain.nn import add_lora
 from minitrain.nn.core.init import generator
-from minitrain.random import Key, philox, random_bits, uniform
+from minitrain.random import Key, normal, philox, random_bits, uniform
 from minitrain.testing import CheckSettings
 
 PAIRS = PairDataset([[1, 2], [3], [4, 5], [6]], [[3], [4], [5], [6]])
@@ -117,3 +117,20 @@ def test_keys_are_folded_with_texts_and_integers_alone():
 
     with pytest.raises(ConfigError, match="an integer of 16610 bits"):
         root.fold(10**5000)  # Python does not print it
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 6), st.integers(0, 9), st.integers(0, 2**40))
+def test_normal_numbers_are_those_of_their_sample_in_any_split(seed, samples, size, first):
+    key = Key.from_seed(seed).at_sample(first)
+    whole = normal(key, (samples, size))
+    parts = [normal(key.at_sample(first + row), (1, size)) for row in range(samples)]
+    assert whole.shape == (samples, size) and np.isfinite(whole).all()
+    np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-14)
+
+
+def test_normal_numbers_have_the_moments_and_the_tails_of_the_distribution():
+    numbers = normal(Key.from_seed(1), (1000, 1000)).reshape(-1)
+    assert abs(numbers.mean()) < 4e-3 and abs(numbers.var() - 1) < 4 * np.sqrt(2e-6)
+    assert abs((numbers**4).mean() - 3) < 4 * np.sqrt(96e-6)
+    assert abs((np.abs(numbers) > 3).mean() - 0.0026998) < 4 * np.sqrt(0.0027e-6)
+    assert abs(np.corrcoef(numbers[0::2], numbers[1::2])[0, 1]) < 4 / np.sqrt(5e5)  # the two of a pair

@@ -45,6 +45,7 @@ ORDER = [
     "tasks",
     "runs",
     "evaluation",
+    "audit",
     "compat",
     "testing",
     "tutorials",

@@ -18,6 +18,7 @@ _ELSEWHERE = {
     "chat": ".writing.chat",
     "serve": ".writing.serve",
     "fit-scaling": ".sweep.fit_scaling",
+    "audit": ".measuring.audit",
 }
 COMMANDS = {
     "train": "train a model, or continue a run",
@@ -25,6 +26,7 @@ COMMANDS = {
     "chat": "talk to a trained model in the terminal",
     "serve": "a local page to explore a model, and OpenAI's API for it",
     "eval": "how good a trained model is on data it has not seen",
+    "audit": "what a trained model remembers of its training text",
     "export": "write a trained model for transformers or llama.cpp",
     "plot": "draw the curves of a run",
     "compare": "runs side by side: their results, and the settings that differ",

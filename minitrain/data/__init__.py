@@ -39,6 +39,7 @@ from .loading.batches import Batch as Batch
 from .loading.batches import Loader as Loader
 from .loading.batches import PaddedBatch as PaddedBatch
 from .loading.batches import split_batch as split_batch
+from .loading.poisson import PoissonLoader as PoissonLoader
 from .loading.prefetch import Prefetch as Prefetch
 from .loading.prefetch import PrefetchLoader as PrefetchLoader
 from .loading.stream import Batches as Batches
@@ -92,11 +93,15 @@ from .token_view import TokenView as TokenView
 from .tokens.baselines import bits as bits
 from .tokens.baselines import uniform_nats as uniform_nats
 from .tokens.baselines import unigram_nats as unigram_nats
+from .tokens.canaries import Canary as Canary
+from .tokens.canaries import make_canaries as make_canaries
+from .tokens.canaries import plant as plant
 from .tokens.loader import TokenLoader as TokenLoader
 from .tokens.loader import evaluation_batches as evaluation_batches
 from .tokens.masked import MaskedTokenLoader as MaskedTokenLoader
 from .tokens.masked import MaskedWindows as MaskedWindows
 from .tokens.masked import mask_tokens as mask_tokens
+from .tokens.separate_windows import SeparateWindows as SeparateWindows
 from .tokens.shards import TokenShards as TokenShards
 from .tokens.shards import build_token_shards as build_token_shards
 from .tokens.text_stream import TextStream as TextStream

@@ -12,6 +12,8 @@ RUN_INFO, REPORT, SAMPLE = "run.json", "report.html", "sample.txt"
 TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation.jsonl"
 """What each held-out sample added to the measures of the last evaluation."""
+AUDIT = "audit.json"
+"""What the last audit found that the model remembers."""
 LOCK = ".writer"
 """Locked by the process that writes into the folder; says which one."""
 

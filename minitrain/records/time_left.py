@@ -46,9 +46,10 @@ class TimeLeft:
 
 def describe(record: Mapping[str, Any], counted: str = TOKENS) -> str:
     """The metrics of a training record in one line; ``counted`` is what ``tokens_per_second`` counts."""
+    spent = f"  epsilon {record['epsilon']:.3g}" if record.get("epsilon") is not None else ""
     return (
         f"loss {record['loss']:.4f}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
-        f"{record['tokens_per_second']:,.0f} {counted}/s"
+        f"{record['tokens_per_second']:,.0f} {counted}/s{spent}"
     )
 
 

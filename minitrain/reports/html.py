@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import write_atomically
+from ..errors import DataError
+from ..files import read_file, write_atomically
 from ..folder.names import REPORT as REPORT
 from ..records.collector import MetricsCollector
 
+LARGEST_REPORT = 256_000_000
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #212529 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
@@ -101,3 +103,28 @@ def _table(summary: Mapping[str, Mapping[str, float]]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def put_section(path: str | Path, heading: str, text: str) -> None:
+    """Put a section at the end of a report, in place of an older one of the same heading.
+
+    Args:
+        path: a report that `write_html_report` wrote.
+        heading: what stands above the section.
+        text: plain text.
+
+    Raises:
+        DataError: if it is no such report.
+        FileError: if it cannot be read or written.
+    """
+    path = Path(path)
+    name = html.escape(heading)
+    begin, end, last = f"<!-- section: {name} -->", f"<!-- end of section: {name} -->", "\n</body>"
+    page = read_file(path, LARGEST_REPORT).decode(errors="replace")
+    if begin in page and end in page:
+        page = page[: page.index(begin)].rstrip("\n") + page[page.index(end) + len(end) :]
+    place = page.rfind(last)
+    if place < 0:
+        raise DataError(f"{path} is not a report of minitrain: it has no end; write it anew with minitrain plot")
+    section = f"\n{begin}\n<h2>{name}</h2>\n<pre>{html.escape(text)}</pre>\n{end}"
+    write_atomically(path, (page[:place] + section + page[place:]).encode())

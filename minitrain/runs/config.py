@@ -26,6 +26,7 @@ from ..tasks.settings.objective import LOSSES, METRICS, create_loss, create_metr
 from ..tasks.task import TASKS, Task, task_of
 from ..training.callbacks.registry import CALLBACKS, create_callbacks
 from ..training.config import TrainingConfig
+from ..training.privacy import create_privacy
 from .optimizer_config import AdamWConfig, OptimizerConfig, SchedulerConfig, WarmupCosineConfig
 from .weights.adapters import create_adapter
 from .weights.parametrization import check_parametrization
@@ -70,6 +71,9 @@ class RunConfig(Section):
     adapter: dict[str, Any] | str | None = setting(
         None, "Train adapters in place of all weights: lora, or a group of a name and settings; null is none."
     )
+    privacy: dict[str, Any] | str | None = setting(
+        None, "Train with differential privacy: dp, or a group of a name and settings; null is none."
+    )
     metrics: tuple[str, ...] = setting((), "What else to measure on the validation data: names of metrics.")
     callbacks: tuple[dict[str, Any] | str, ...] = setting(
         (), "What else happens while training: names of callbacks, or groups of a name and settings."
@@ -85,9 +89,10 @@ class RunConfig(Section):
                 raise ConfigError(f"{name} must be a path, and a path has no NUL character; got {shown(path)}")
         self.the_task.check(self)
         check_parametrization(self)
-        create_callbacks(self.callbacks)  # knows names and ranges; so do the next three
+        create_callbacks(self.callbacks)  # knows names and ranges; so do the next four
         create_loss(self.loss)
         create_adapter(self.adapter)
+        create_privacy(self.privacy)
         create_metrics(self.metrics)
         if self.trainer.max_steps is not None:  # else the length of the text decides
             self.scheduler.check_run(self.optimizer, self.trainer.max_steps)

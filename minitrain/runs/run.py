@@ -35,6 +35,7 @@ from ..tasks import Prepared, Task
 from ..tasks.settings.objective import create_loss, create_metrics
 from ..training.callbacks import PlateauWatch, create_callbacks
 from ..training.preconditions import open_checkpoints, refuse_used_folder
+from ..training.privacy import create_privacy
 from ..training.trainer import Trainer
 from .config import RunConfig
 from .confine import confined_callbacks, needs_trust, refuse_remote_checkpoints
@@ -234,7 +235,11 @@ def _assemble(
         adapter.add(model, config.seed)
     model.to(config.device)
     pack(model)
-    loader = task.loader(config, prepared)
+    privacy = create_privacy(config.privacy)
+    if privacy is None:
+        loader = task.loader(config, prepared)
+    else:
+        loader = privacy.load(task.samples(config, prepared), config.trainer.batch_size)
     optimizer = create_optimizer(config.optimizer, model)
     steps = config.trainer.total_steps(loader.steps_per_epoch)
     config.scheduler.check_run(config.optimizer, steps)
@@ -257,6 +262,7 @@ def _assemble(
         tokenizer=task.tokenizer(prepared.processor),
         hyperparameters=config.to_dict(),
         device=config.device,
+        privacy=privacy,
         warn=warn,
     )
     trainer.run.command = resume_command(run_dir, trust=needs_trust(config, run_dir))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..data import PrefetchLoader, Tokenizer, TokenLoader
+from ..data.tokens.separate_windows import SeparateWindows
 from ..data.tokens.token_array import TokenArray
 from ..errors import DataError
 from ..folder import RunFolder
@@ -85,6 +86,10 @@ class LanguageModel(Task):
         """Blocks of the training text, shifted in every epoch."""
         loader = TokenLoader(prepared.data.train, config.data.block_size, config.trainer.batch_size, config.seed)
         return PrefetchLoader(loader, config.data.prefetch) if config.data.prefetch else loader
+
+    def samples(self, config: TaskSettings, prepared: Prepared) -> SeparateWindows:
+        """Windows of the training text that share no token."""
+        return SeparateWindows(prepared.data.train, config.data.block_size)
 
     def validation_data(self, config: TaskSettings, prepared: Prepared) -> TokenWindows:
         """The held-out text in windows side by side."""

@@ -130,6 +130,11 @@ class SequenceToSequence(Task):
             loader = samples.bucket_loader(data.max_tokens, seed=config.seed)
         return PrefetchLoader(loader, data.prefetch) if data.prefetch else loader
 
+    def samples(self, config: TaskSettings, prepared: Prepared) -> TextPairs:
+        """The pairs."""
+        samples: TextPairs = prepared.data.train
+        return samples
+
     def validation_data(self, config: TaskSettings, prepared: Prepared) -> EvaluationPairs:
         """The held-out pairs in order of length."""
         return EvaluationPairs(prepared.data.val, config.trainer.batch_size)

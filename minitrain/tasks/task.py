@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from ..data import Tokenizer
+from ..data import SampleDataset, Tokenizer
 from ..errors import ConfigError
 from ..folder import RunFolder
 from ..measures import SampleTable
@@ -225,6 +225,14 @@ class Task(ABC):
     @abstractmethod
     def loader(self, config: TaskSettings, prepared: Prepared) -> Any:
         """The training batches; a `Loader`."""
+
+    def samples(self, config: TaskSettings, prepared: Prepared) -> SampleDataset:
+        """The training data one by one, for private training, which draws its batches itself.
+
+        Raises:
+            ConfigError: if the loss of a sample depends on the others of its batch, or the task has none.
+        """
+        raise ConfigError(f"task={self.name} cannot be trained with privacy: its samples cannot be drawn one by one")
 
     @abstractmethod
     def validation_data(self, config: TaskSettings, prepared: Prepared) -> Iterable[Any]:

@@ -26,6 +26,7 @@ from .callbacks import MLflowLogger as MLflowLogger
 from .callbacks import NaNGuard as NaNGuard
 from .callbacks import PlateauWatch as PlateauWatch
 from .callbacks import Plots as Plots
+from .callbacks import PrivacyBudget as PrivacyBudget
 from .callbacks import ProgressTracker as ProgressTracker
 from .callbacks import RunInfo as RunInfo
 from .callbacks import SampleGeneration as SampleGeneration
@@ -51,6 +52,12 @@ from .memory import Estimate as Estimate
 from .memory import MemoryShortage as MemoryShortage
 from .memory import estimate as estimate
 from .objective import ModelWithLoss as ModelWithLoss
+from .privacy import DPSGD as DPSGD
+from .privacy import PrivateGradients as PrivateGradients
+from .privacy import PrivateStep as PrivateStep
+from .privacy import create_privacy as create_privacy
+from .privacy import epsilon_of as epsilon_of
+from .privacy import quick_epsilon_of as quick_epsilon_of
 from .result import TrainResult as TrainResult
 from .setup import EvaluationWeights as EvaluationWeights
 from .setup import RunContext as RunContext

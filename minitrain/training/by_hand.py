@@ -54,9 +54,14 @@ class ByHand:
             The mean loss of the batch before the update.
 
         Raises:
+            ConfigError: if the training is private.
             DataError: if no target of the batch counts.
             NonFiniteError: if the loss or the gradient is not finite; no weight is touched.
         """
+        if self.run.privacy is not None:
+            raise ConfigError(
+                "private training draws its batches itself, and nobody could say what this one spends: call train()"
+            )
         batch = inputs if targets is None else (inputs, targets)
         parts = split_batch(batch, self.setup.accumulation)
         update = self.loop.update([(first, batch_to(part, self.setup.device)) for first, part in parts])

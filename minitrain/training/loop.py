@@ -16,6 +16,8 @@ from .callbacks.base import CallbackList
 from .loss_scale import LossScale
 from .nonfinite import why_not_finite
 from .objective import WholeBatch
+from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
+from .privacy.settings import DPSGD
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
 
@@ -30,6 +32,7 @@ def train_step(
     max_grad_norm: float | None = None,
     objective: Any = None,
     scaler: LossScale | None = None,
+    private: PrivateStep | None = None,
     on_substep: Callable[[Loss], object] = lambda loss: None,
     go_on: Callable[[Gradient], bool] = lambda gradient: True,
 ) -> Update:
@@ -48,6 +51,7 @@ def train_step(
         max_grad_norm: a longer gradient is scaled down to this length; ``None`` leaves it.
         objective: has ``loss`` and ``loss_backward``; the model by default.
         scaler: scales the loss for the backward. A gradient that overflows then lowers the scale and skips the update.
+        private: makes the gradient a private one: samples one by one, cut, and with noise. A batch may be empty then.
         on_substep: called with the loss of each micro-batch after its backward.
         go_on: called with the complete gradient; ``False`` leaves the weights as they are.
 
@@ -60,24 +64,32 @@ def train_step(
     optimizer.set_lr(lr)
     optimizer.zero_grad()
     total = count = 0.0
-    parts = list(micro_batches)
-    if len(parts) > 1 and WholeBatch.suits(objective):
-        objective, parts = WholeBatch(objective), [(parts[0][0], [batch for _, batch in parts])]
-    for first_sample, batch in parts:
+    gradients = None if private is None else PrivateGradients(model, private.clip, private.noise_multiplier)
+    if gradients is not None:
+        micro_batches = one_by_one(micro_batches)
+    elif WholeBatch.suits(objective):
+        objective, micro_batches = WholeBatch.of(objective, micro_batches)
+    for first_sample, batch in micro_batches:
         at_first = None if key is None else key.at_sample(first_sample)
         loss, cache = objective.loss(batch, key=at_first)
         if not math.isfinite(float(loss.total)):
             raise why_not_finite(float(loss.total), model, batch, cache, first_sample)
         objective.loss_backward(cache, *(() if scaler is None else (scaler.scale,)))
+        if gradients is not None:
+            gradients.add(float(loss.count))
         on_substep(loss)
         total += float(loss.total)
         count += float(loss.count)
-    if not count:
+    divisor = count
+    if private is not None and gradients is not None:
+        gradients.finish(private.key)
+        divisor = private.batch_size
+    elif not count:
         raise DataError("no target of this batch counts: all are masked out, there is nothing to learn from it")
     if scaler is not None:
         scaler.unscale(model)
     try:
-        clip = clip_by_global_norm(model, max_grad_norm, count=count)
+        clip = clip_by_global_norm(model, max_grad_norm, count=divisor)
     except NonFiniteError:
         if scaler is None or not scaler.back_off():
             raise
@@ -98,6 +110,7 @@ class TrainingLoop:
         view: what hooks see; its ``control`` has their requests to skip or to roll back.
         callbacks: whose hooks are called within a step.
         roll_back: goes back to an older state when a callback requests it.
+        privacy: makes the updates differentially private; ``None`` if they are not.
 
     Attributes:
         midway: whether weights may have changed in a step whose record is not complete; whoever iterates resets it.
@@ -110,9 +123,10 @@ class TrainingLoop:
         view: StepView,
         callbacks: CallbackList,
         roll_back: Callable[[], None] = lambda: None,
+        privacy: DPSGD | None = None,
     ) -> None:
         self.setup, self.state, self.view = setup, state, view
-        self.callbacks, self.roll_back, self.midway = callbacks, roll_back, False
+        self.callbacks, self.roll_back, self.privacy, self.midway = callbacks, roll_back, privacy, False
 
     def steps(self, last_step: int) -> Iterator[Update]:
         """Update until ``last_step`` updates are done or a callback requests a stop.
@@ -153,6 +167,7 @@ class TrainingLoop:
                 max_grad_norm=setup.max_grad_norm,
                 objective=setup.objective,
                 scaler=setup.arithmetic.scaler,
+                private=None if self.privacy is None else self.privacy.step(self.state.step),
                 on_substep=lambda loss: fire("on_substep_end", self.view, loss),
                 go_on=go_on,
             )

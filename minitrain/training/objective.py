@@ -8,7 +8,7 @@ evaluated cross-entropy is the perplexity.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..backend.arrays import array_module
@@ -170,6 +170,14 @@ class WholeBatch:
     def suits(objective: Any) -> bool:
         """Whether an objective compares the samples of a batch in this way."""
         return hasattr(objective, "inputs_and_groups") and hasattr(objective, "contrast")
+
+    @classmethod
+    def of(cls, objective: Any, micro_batches: Iterable[tuple[int, Any]]) -> tuple[Any, list[tuple[int, Any]]]:
+        """The objective of a step and its only micro-batch, the list of all. A batch in one part stays as it is."""
+        parts = list(micro_batches)
+        if len(parts) < 2:
+            return objective, parts
+        return cls(objective), [(parts[0][0], [batch for _, batch in parts])]
 
     def loss(self, parts: Sequence[Any], *, key: Key | None = None) -> tuple[Loss, WholeBatchCache]:
         """The summed loss of all parts together, and the cache."""

@@ -15,7 +15,10 @@ from ..errors import CheckpointError, ConfigError, nearest
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, METRICS
 from .callbacks.base import Callback
+from .callbacks.control.guards import NaNGuard, SpikeGuard
 from .config import TrainingConfig
+from .objective import WholeBatch
+from .privacy import DPSGD
 from .setup import Setup
 
 ALIASES = {
@@ -176,3 +179,27 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
             f"precision={name}: operands are rounded to 16 bits and multiplied as float32 ({reason}): this saves "
             "memory and costs some time"
         )
+
+
+def check_privacy_fits(setup: Setup, privacy: DPSGD | None, callbacks: Iterable[Callback]) -> None:
+    """Check that nothing breaks what a private training promises.
+
+    Raises:
+        ConfigError: if the loss is scaled or compares samples with each other, or if a callback skips or repeats steps
+            by looking at the samples.
+    """
+    if privacy is None:
+        return
+    if setup.arithmetic.scaler is not None:
+        raise ConfigError("private training has no loss scale: set precision=bfloat16 or float32 in place of float16")
+    if WholeBatch.suits(setup.objective):
+        raise ConfigError(
+            f"private training does not go with {type(setup.objective).__name__}, whose loss compares the samples of a "
+            "batch: no gradient belongs to one sample alone"
+        )
+    for callback in callbacks:
+        if isinstance(callback, NaNGuard | SpikeGuard):
+            raise ConfigError(
+                f"private training does not go with {type(callback).__name__}: which steps it skips or repeats tells "
+                "of single samples, and no budget counts that"
+            )

@@ -32,6 +32,7 @@ class TrainResult:
         history: everything that was logged.
         checkpoint: where the last checkpoint is; ``None`` without a run folder.
         weights: the callback whose averaged weights were validated; empty for the trained weights.
+        privacy: what the training spent on its data, in a sentence; empty if it was not private.
         counted: what ``tokens_per_second`` counts: ``"tokens"`` for a language model, else ``"targets"``.
     """
 
@@ -47,6 +48,7 @@ class TrainResult:
     checkpoint: Location | None
     weights: str = ""
     counted: str = "targets"
+    privacy: str = ""
 
     @classmethod
     def of(cls, state: TrainerState, model: Any, run: RunContext, checkpoint: Location | None) -> TrainResult:
@@ -66,13 +68,15 @@ class TrainResult:
             checkpoint=checkpoint,
             weights=run.weights.name,
             counted=counted_by(model),
+            privacy="" if run.privacy is None else run.privacy.describe(state.step),
         )
 
     def amount(self) -> list[str]:
         """How much was trained in what time, and why training ended early, if it did: a line for each."""
         speed = f", {self.tokens_per_second:,.0f} {self.counted}/s" if self.tokens_per_second else ""
         lines = [f"trained {self.parameters:,} parameters for {self.step} steps in {self.seconds:.0f} s{speed}"]
-        return [*lines, f"stopped early: {self.stopped}"] if self.stopped else lines
+        lines += [f"stopped early: {self.stopped}"] if self.stopped else []
+        return [*lines, self.privacy] if self.privacy else lines
 
     def describe(self) -> str:
         """A line or two for the screen."""

@@ -15,6 +15,7 @@ from ..records.facts import Plain, facts
 from .evaluator import Evaluator
 from .feed import batch_to
 from .loss_scale import Arithmetic
+from .privacy.settings import DPSGD
 from .state import Control, TrainerState, due
 
 
@@ -111,6 +112,7 @@ class RunContext:
         weights: the weights that evaluations use.
         resumed: whether this session goes on from a checkpoint.
         products: a sentence about what multiplies as it did before that checkpoint; empty if nothing does.
+        privacy: what makes the training differentially private; ``None`` if it is not.
         command: the command line that continues the run; ``None`` for a run whose data and loop are in a script.
     """
 
@@ -122,6 +124,7 @@ class RunContext:
     weights: EvaluationWeights = field(default_factory=EvaluationWeights)
     resumed: bool = False
     products: str = ""
+    privacy: DPSGD | None = None
     command: str | None = None
 
 

@@ -19,7 +19,7 @@ from ..records.collector import MetricsCollector
 from ..records.facts import settings_of
 from .between import BetweenSteps
 from .by_hand import ByHand
-from .callbacks import GradientStatistics, JsonlLogger, ProgressTracker, RunInfo
+from .callbacks import GradientStatistics, JsonlLogger, PrivacyBudget, ProgressTracker, RunInfo
 from .callbacks.base import Callback, CallbackList, missing
 from .config import TrainingConfig
 from .evaluator import Evaluator
@@ -31,6 +31,7 @@ from .nonfinite import with_advice
 from .objective import counted_by, objective_of
 from .preconditions import (
     check_precision_fits,
+    check_privacy_fits,
     checked_config,
     open_checkpoints,
     refuse_another_model,
@@ -38,6 +39,7 @@ from .preconditions import (
     refuse_used_folder,
     resolve_aliases,
 )
+from .privacy import DPSGD
 from .result import TrainResult
 from .saving.capture import Capture
 from .saving.restorer import Restorer
@@ -73,9 +75,10 @@ class Trainer(ByHand):
         progress: whether to show progress on the screen.
         key: random key of the dropout masks.
         tokenizer: for ``generate_text``; by default that of the training data, if it has one.
-        hyperparameters: settings that loggers note with the run and that checkpoints keep, nested dictionaries of
-            plain values; by default what the trainer knows about itself, the optimizer and the model.
+        hyperparameters: settings that loggers note and checkpoints keep, nested dictionaries of plain values; by
+            default what the trainer knows of itself, the optimizer and the model.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
+        privacy: makes the training differentially private, see `DPSGD`; ``train_data`` is then a data set or arrays.
         warn: called with a sentence when something is wrong but training can go on.
         aliases: other names of these arguments, see `minitrain.training.preconditions.ALIASES`.
 
@@ -114,6 +117,7 @@ class Trainer(ByHand):
         tokenizer: Any = None,
         hyperparameters: Mapping[str, Any] | None = None,
         device: str = "cpu",
+        privacy: DPSGD | None = None,
         warn: Warn = warn_user,
         **aliases: Any,
     ) -> None:
@@ -123,13 +127,12 @@ class Trainer(ByHand):
         self.config = config = checked_config(config, named["use_mixed_precision"])
         optimizer = AdamW(model, lr=config.learning_rate) if optimizer is None else optimizer
         refuse_another_model(optimizer, model)
-        data = as_loader(named["train_data"], config.batch_size)
         self.setup = Setup(
             model=model,
             optimizer=optimizer,
             objective=objective_of(model, loss_fn),
             schedule=named["scheduler"] or Constant(optimizer.get_lr()),
-            data=data,
+            data=(as_loader if privacy is None else privacy.load)(named["train_data"], config.batch_size),
             key=Key.from_seed(0).fold("dropout") if key is None else key,
             accumulation=config.gradient_accumulation_steps,
             max_grad_norm=config.max_grad_norm,
@@ -143,6 +146,7 @@ class Trainer(ByHand):
             settings=settings_of(model, optimizer, config) if hyperparameters is None else dict(hyperparameters),
             tokenizer=getattr(named["train_data"], "tokenizer", None) if tokenizer is None else tokenizer,
             history=MetricsCollector(counted=counted_by(model)),
+            privacy=privacy,
         )
         if named["val_data"] is not None:
             val = as_batches(named["val_data"], config.batch_size)
@@ -152,9 +156,12 @@ class Trainer(ByHand):
         if config.keep_best_checkpoints and self.run.evaluator is None:
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its metrics")
         self.state, self.control = TrainerState(), Control()
-        self.view = StepView(self.state, self.control, config.total_steps(data.steps_per_epoch), config.log_every, warn)
+        steps = config.total_steps(self.setup.data.steps_per_epoch)
+        self.view = StepView(self.state, self.control, steps, config.log_every, warn)
         refuse_single_callback(callbacks)
-        first: list[type[Callback]] = [GradientStatistics] * config.log_gradients  # for the loggers after it
+        check_privacy_fits(self.setup, privacy, callbacks)
+        first: list[type[Callback]] = [GradientStatistics] * config.log_gradients  # for the loggers after them
+        first += [PrivacyBudget] * (privacy is not None)
         last: list[type[Callback]] = [ProgressTracker] * progress + [JsonlLogger, RunInfo] * (
             self.run.folder is not None
         )
@@ -170,7 +177,7 @@ class Trainer(ByHand):
         )
         self.between = BetweenSteps(config, self.setup, self.run, self.state, self.view, self.callbacks, self.saver)
         self.restorer = Restorer(self.capture, self.saver, self._restored)
-        self.loop = TrainingLoop(self.setup, self.state, self.view, self.callbacks, self.restorer.roll_back)
+        self.loop = TrainingLoop(self.setup, self.state, self.view, self.callbacks, self.restorer.roll_back, privacy)
         if config.activation_checkpointing:
             checkpoint_activations(model)
         self._begun = False

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
+import minitrain.audit
 import minitrain.evaluation
 import minitrain.generation
 import minitrain.measures
@@ -67,6 +68,10 @@ OWN_TESTS = {
     "continued": ["generation/test_texts.py"],
     "generator": ["generation/test_text_generator.py"],
     "chat": ["generation/test_chat_templates.py"],
+    "exposure": ["audit/test_audit.py"],
+    "extraction": ["audit/test_audit.py"],
+    "membership": ["audit/test_audit.py"],
+    "gradients": ["training/privacy/test_gradients.py"],
     **{
         name: [f"evaluation/test_{name}.py"]
         for name in ("choices", "likelihood", "pairs", "predictions", "sizes", "text_score", "windows")
@@ -89,11 +94,13 @@ OWN_TESTS = {
     "zero_shot": ["measures/test_retrieval.py"],
 }
 PLACES_WITH_OWN_TESTS = (
+    "minitrain.audit.",
     "minitrain.evaluation.",
     "minitrain.generation.",
     "minitrain.measures.",
     "minitrain.nn.attention.",
     "minitrain.training.evaluator",
+    "minitrain.training.privacy.gradients",
 )
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "generation", "losses", "models", "nn", "ops", "optim", "random", "testing"}
@@ -152,6 +159,7 @@ def _modules() -> Iterator[str]:
         minitrain.evaluation,
         minitrain.measures,
         minitrain.training,
+        minitrain.audit,
     )
     for package in packages:
         for entry in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

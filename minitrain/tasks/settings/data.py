@@ -61,6 +61,10 @@ class DataConfig(TokensConfig):
         at_least=SMALLEST_VOCABULARY,
         at_most=LARGEST_VOCABULARY,
     )
+    canaries: int = setting(
+        0, "Made-up secrets to plant in the training text, for minitrain audit.", at_least=0, at_most=10_000
+    )
+    canary_repeats: int = setting(1, "How often each of them is planted.", at_least=1, at_most=10_000)
 
 
 @register_data("shards")

@@ -26,12 +26,14 @@ from ...data import (
 )
 from ...data.text.bpe import MOST_CONTAINERS
 from ...data.text.corpus import corpus_files
+from ...data.tokens.canaries import make_canaries, plant
 from ...data.tokens.shards import MANIFEST
 from ...data.tokens.token_array import TokenArray
 from ...errors import DataError
 from ...files import FileError, parse_json, read_file
 from ...folder import RunFolder
 from ...folder.names import LARGEST, SHARDS, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS
+from ...random import Key
 from ..settings.data import DataConfig, TokensConfig
 from ..task import TaskSettings
 
@@ -80,9 +82,16 @@ def prepare_tokens(config: TaskSettings, tokenizer: Tokenizer | None = None) -> 
     if isinstance(data, DataConfig):
         check_data(data)
         text = read_corpus(data.path)
-        tokenizer = tokenizer or build_tokenizer(data.tokenizer, text, vocab_size=data.vocab_size)
+        canaries = make_canaries(data.canaries, Key.from_seed(config.seed))
+        known = "".join([text, *(canary.text for canary in canaries), *["0123456789"] * bool(canaries)])
+        tokenizer = tokenizer or build_tokenizer(data.tokenizer, known, vocab_size=data.vocab_size)
         ids = tokenizer.encode(text)
         tokens = TokenSplit(ids[: int(len(ids) * border)], ids[int(len(ids) * border) :])
+        if canaries:
+            planted = [tokenizer.encode(canary.text) for canary in canaries]
+            tokens = tokens._replace(
+                train=plant(tokens.train, planted, data.canary_repeats, Key.from_seed(config.seed).fold("canaries"))
+            )
     else:
         tokenizer, tokens = _split(TokenShards.open(Path(str(data.path)).expanduser(), verify=True), border)
     TokenLoader(tokens.train, data.block_size, config.trainer.batch_size, config.seed)  # checks the lengths

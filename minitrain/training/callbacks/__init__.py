@@ -21,6 +21,7 @@ from .loggers.run_info import RunInfo as RunInfo
 from .loggers.tensorboard import TensorBoardLogger as TensorBoardLogger
 from .loggers.wandb import WandbLogger as WandbLogger
 from .monitors.plots import Plots as Plots
+from .monitors.privacy_budget import PrivacyBudget as PrivacyBudget
 from .monitors.progress_tracker import ProgressTracker as ProgressTracker
 from .monitors.samples import SampleGeneration as SampleGeneration
 from .monitors.statistics import ActivationStatistics as ActivationStatistics

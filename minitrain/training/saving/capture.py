@@ -119,7 +119,9 @@ class Capture:
 
     def _parts(self) -> dict[str, Any]:
         """Parts that may have a state, by their name in a checkpoint."""
-        return {"scheduler": self.setup.schedule, "scaler": self.setup.arithmetic.scaler, "data": self.setup.data}
+        setup = self.setup
+        parts = {"scheduler": setup.schedule, "scaler": setup.arithmetic.scaler, "data": setup.data}
+        return parts | {"privacy": self.run.privacy}
 
     def _states(self) -> dict[str, Any]:
         parts = self._parts().items()
