@@ -1,8 +1,8 @@
 """Cleans data before training: filters, masks and removes duplicates, and accounts for every record.
 
 Records pass one after another, so the data may be larger than memory: what must be remembered of all of them is on
-disk (`seen`). The results are functions of the files and the settings, not of the order in which the files are given or of the number
-of processes.
+disk (`seen`). The results are functions of the files and the settings. The order in which files are given and the
+number of processes change nothing.
 """
 
 from __future__ import annotations
@@ -114,8 +114,12 @@ def _items(files: Sequence[Source], unit: str, steps: Steps) -> Iterator[Item]:
     for file in files:
         for item in read_items(file, unit):
             missing = [name for name in steps.columns or () if item.row is not None and name not in item.row]
-            yield item if not missing else item._replace(
-                row=None, reason=f"there is no column {missing[0]!r}", raw=json.dumps(item.row, ensure_ascii=False)
+            yield (
+                item
+                if not missing
+                else item._replace(
+                    row=None, reason=f"there is no column {missing[0]!r}", raw=json.dumps(item.row, ensure_ascii=False)
+                )
             )
 
 

@@ -19,18 +19,15 @@ class Finding(NamedTuple):
     """
 
     rule: str
-    detail: Mapping[str, Any] = {}  # noqa: RUF012  # never changed
+    detail: Mapping[str, Any] = {}  # never changed
 
 
 class Filter(Protocol):
-    """A filter of texts. With several processes it must be importable, and everything in it picklable.
-
-    Attributes:
-        reason: what its findings are called in reports.
-    """
+    """A filter of texts. With several processes it must be importable, and everything in it picklable."""
 
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str:
+        """What its findings are called in reports."""
 
     def __call__(self, text: str) -> Finding | None:
         """Why ``text`` should go; ``None`` if it may stay."""
@@ -50,6 +47,4 @@ def needed(package: str, module: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(
-            f"{what} needs {package}: pip install 'minitrain[clean]', or leave this step out"
-        ) from error
+        raise ConfigError(f"{what} needs {package}: pip install 'minitrain[clean]', or leave this step out") from error

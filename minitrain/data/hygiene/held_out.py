@@ -20,8 +20,8 @@ from .words import ngrams, number_of, words
 class HeldOut:
     """Finds texts that share ``ngram`` words in a row with a held-out text.
 
-    A held-out text with fewer words is found only where a text has the same words and no others. 8 bytes and the room of a dictionary's
-    entry, about 100 bytes, are in memory for each word of the held-out texts.
+    A held-out text with fewer words is found only where a text has the same words and no others. About 100 bytes are
+    in memory for each word of the held-out texts.
 
     Attributes:
         texts: how many held-out texts there are.
@@ -34,7 +34,7 @@ class HeldOut:
     names: tuple[str, ...] = ()
     _found_in: dict[int, int] = field(default_factory=dict, repr=False)  # an n-gram -> the first text with it
 
-    reason = "held out"
+    reason = "held_out"
 
     @classmethod
     def of(cls, texts: Iterable[str], *, ngram: int = 13, names: tuple[str, ...] = ()) -> HeldOut:
@@ -57,7 +57,12 @@ class HeldOut:
 
     @classmethod
     def read(
-        cls, sources: PathLike | Sequence[PathLike], *, ngram: int = 13, unit: str = "blank", columns: Sequence[str] | None = None
+        cls,
+        sources: PathLike | Sequence[PathLike],
+        *,
+        ngram: int = 13,
+        unit: str = "blank",
+        columns: Sequence[str] | None = None,
     ) -> HeldOut:
         """The held-out texts in files.
 

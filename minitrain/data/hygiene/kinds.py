@@ -98,7 +98,7 @@ def _parsed(text: str, region: str | None) -> bool:
 
 def _national(module: str) -> Callable[[str, tuple[str, ...]], bool]:
     def is_one(text: str, _regions: tuple[str, ...]) -> bool:
-        return bool(_stdnum(module).is_valid(text))
+        return bool(_stdnum(module).is_valid(text.replace(".", "")))
 
     return is_one
 
@@ -134,27 +134,19 @@ _NATIONAL = {
 hyphens here, have a checksum."""
 
 KINDS: dict[str, Kind] = {
-    "email": Kind(
-        "<EMAIL>", re.compile(rf"(?<![{_IN_MAIL}@])@*+[{_IN_MAIL}]++@[{_IN_MAIL}@]*[^\W_]"), 6, _is_mail
-    ),
+    "email": Kind("<EMAIL>", re.compile(rf"(?<![{_IN_MAIL}@])@*+[{_IN_MAIL}]++@[{_IN_MAIL}@]*[^\W_]"), 6, _is_mail),
     "ip": Kind(
         "<IP>",
-        re.compile(
-            r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})(?![\w:]|\.\d)"
-        ),
+        re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})(?![\w:]|\.\d)"),
         7,
         _is_address,
     ),
     "iban": Kind("<IBAN>", _number(r"[A-Za-z]{2}\d\d(?:[ -]?[A-Za-z0-9]){11,30}"), 15, _is_account),
-    "card": Kind(
-        "<CARD>", re.compile(r"(?<!\d)(?<!\D\d\.)\d{1,19}(?:[ -]\d{1,19}){0,6}(?!\d)"), 13, _is_card
-    ),
+    "card": Kind("<CARD>", re.compile(r"(?<!\d)(?<!\D\d\.)\d{1,19}(?:[ -]\d{1,19}){0,6}(?!\d)"), 13, _is_card),
     **{name: Kind("<ID>", _number(pattern), 9, _national(name)) for name, pattern in _NATIONAL.items()},
     "phone": Kind(
         "<PHONE>",
-        re.compile(
-            r"(?:\+|(?<![^\W_])00)[ ./()-]{0,3}\d{1,14}(?:[ ./()-]{1,3}\d{1,12}){0,7}(?![^\W_])"
-        ),
+        re.compile(r"(?:\+|(?<![^\W_])00)[ ./()-]{0,3}\d{1,14}(?:[ ./()-]{1,3}\d{1,12}){0,7}(?![^\W_])"),
         7,
         _is_phone_abroad,
     ),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...errors import DataError
-from ...files import checked_path, file_error, fsync_directory, make_folder
+from ...files import FileError, checked_path, file_error, fsync_directory, make_folder
 
 
 @contextlib.contextmanager
@@ -39,7 +39,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         fsync_directory(path.parent)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if type(error) is OSError or isinstance(error, OSError) and error.filename is not None and error.strerror:
+        if isinstance(error, OSError) and not isinstance(error, FileError):
             raise file_error("write", path, error) from error
         raise
 
@@ -70,7 +70,7 @@ class LinesFile:
 
     def write(self, text: str) -> None:
         """Add text."""
-        content = text.encode("utf-8")
+        content = text.encode("utf-8", "backslashreplace")  # names of files may be no Unicode
         self._sha256.update(content)
         self._file.write(content)
 

@@ -54,7 +54,9 @@ class PersonalData:
     def mask(self, text: str) -> tuple[str, Counter[str]]:
         """``text`` with a placeholder for each piece of personal data, and how many there were of each kind."""
         found: Counter[str] = Counter()
-        while _PERHAPS.search(text):  # what was part of a longer number before may be one by itself next to a placeholder
+        while _PERHAPS.search(
+            text
+        ):  # what was part of a longer number before may be one by itself next to a placeholder
             here: Counter[str] = Counter()
             for name, kind in self._looked_for():
                 spans = list(_spans(_plain(text), kind, self.phone_regions))

@@ -1,8 +1,8 @@
 """Texts that look like no prose: the rules of Gopher.
 
 Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher" (2021, arXiv:2112.11446),
-section A1.1. Left out is its rule of two English stop words. Of Raffel et al. (2019, arXiv:1910.10683, C4) it shares the
-aim; C4's rules, such as a full stop at the end of each line, suit English web pages alone. Words are what stands
+section A1.1. Its rule of two English stop words is left out. So are the rules of C4 (Raffel et al., 2019,
+arXiv:1910.10683), such as a full stop at the end of each line: they suit English web pages alone. Words are what stands
 between white space, so the rules about words do not suit scripts without spaces.
 """
 
@@ -41,7 +41,7 @@ class Quality:
         max_ellipses: largest share of lines that end with an ellipsis.
         max_repeated_lines: largest share of lines that came before.
         max_repeated_line_letters: largest share of characters in such lines.
-        max_repeated_ngrams: what the limits for repeated n-grams are multiplied with; they are 0.20, 0.18 and 0.16 for the most
+        max_repeated_ngrams: a factor for the limits of repeated n-grams. They are 0.20, 0.18 and 0.16 for the most
             frequent 2-, 3- and 4-gram, and 0.15 to 0.10 for all repeated 5- to 10-grams.
 
     Raises:

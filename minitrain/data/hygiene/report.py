@@ -68,7 +68,7 @@ class CleanReport:
         }
 
     def rows(self) -> list[tuple[str, int, str]]:
-        """The table: a name, a number, and what it is made of."""
+        """The table: a name, a number, and what it is made of, the most frequent first."""
         share = f"{self.kept / self.read:.1%} of the records" if self.read else ""
         found = [
             ("read", self.read, f"from {len(self.files):,} file{'s' * (len(self.files) != 1)}"),
@@ -77,8 +77,8 @@ class CleanReport:
         ]
         found += [(f"  {name}", rules.total(), _named(rules)) for name, rules in _grouped(self.removed).items()]
         found += [(f"marked {name}", rules.total(), _named(rules)) for name, rules in _grouped(self.marked).items()]
-        found.append(("masked", self.masked.total(), f"in {self.masked_records:,} records; {_named(self.masked)}".rstrip("; ")))
-        return found
+        found.append(("masked", self.masked.total(), _named(self.masked)))
+        return [*found, ("  records with these", self.masked_records, "")]
 
     def describe(self) -> str:
         """The table in plain text."""
@@ -89,7 +89,7 @@ class CleanReport:
         """A page: the table, the similarities and the settings."""
         lines = ["# What was cleaned", "", "| what | records | of these |", "|---|---:|---|"]
         lines += [f"| {_cell(name)} | {count:,} | {_cell(detail)} |" for name, count, detail in self.rows()]
-        lines += ["", "The row of what was masked counts pieces, not records."]
+        lines += ["", "The row of what was masked counts pieces of personal data."]
         if self.similarities:
             lines += ["", "## Near duplicates", "", "| estimated similarity from | records |", "|---:|---:|"]
             lines += [f"| {low} | {count:,} |" for low, count in sorted(self.similarities.items())]
@@ -110,8 +110,8 @@ def _by_reason(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
 
 
 def _named(counts: Counter[str]) -> str:
-    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
-    named = [f"{count:,} {name}".strip() for name, count in ordered[:_SHOWN]]
+    ordered = sorted(((name, count) for name, count in counts.items() if name), key=lambda one: (-one[1], one[0]))
+    named = [f"{count:,} {name}" for name, count in ordered[:_SHOWN]]
     return ", ".join([*named, *[f"{len(ordered) - _SHOWN} other kinds"] * (len(ordered) > _SHOWN)])
 
 

@@ -47,7 +47,7 @@ class SeenRecords(Closing):
         try:
             self._base = sqlite3.connect(path, isolation_level=None)
             self._base.executescript(
-                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536; PRAGMA locking_mode=EXCLUSIVE;"
+                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;"
                 "CREATE TABLE kept (number INTEGER PRIMARY KEY, place TEXT, signature BLOB);"
                 "CREATE TABLE exact (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;"
                 "CREATE TABLE bands (key BLOB, number INTEGER, PRIMARY KEY (key, number)) WITHOUT ROWID;"
@@ -68,7 +68,7 @@ class SeenRecords(Closing):
                 "SELECT number, place FROM exact JOIN kept USING (number) WHERE digest = ?", (digest,)
             ).fetchone()
             if row is not None:
-                return Twin(*row, None)
+                return Twin(row[0], row[1], None)
             return self._near_twin(signature) if self.near and signature else None
         except sqlite3.Error as error:
             raise self._failed(error) from error

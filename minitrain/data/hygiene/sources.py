@@ -57,7 +57,45 @@ class Source(NamedTuple):
     label: str | None = None
 
     @property
-    def read_items(source: Source, unit: str = "blank") -> Iterator[Item]:
+    def is_table(self) -> bool:
+        """Whether its records have columns of their own."""
+        return self.label is not None or self.path.suffix.lower() in FORMATS
+
+
+def source_files(sources: PathLike | Sequence[PathLike], unit: str = "blank") -> list[Source]:
+    """The files of ``sources``, each once and sorted by their paths, in whatever order they are given.
+
+    Args:
+        sources: a file or a folder, or several.
+        unit: see `UNITS`; with ``"label"``, folders with a folder of text files for each class.
+
+    Raises:
+        ConfigError: if the unit is unknown, or unfit for a file.
+        DataError: if there is no such file or folder, or a folder has no file to read.
+    """
+    if unit not in UNITS:
+        raise ConfigError(f"records={unit!r} must be one of {', '.join(map(repr, UNITS))}")
+    found: set[Source] = set()
+    for path in source_paths(sources):
+        if not path.exists():
+            raise DataError(f"there is no file or folder {path}: check the path (relative to {Path.cwd()})")
+        if unit == "label":
+            if not path.is_dir():
+                raise ConfigError(f'{path} is a file: records="label" takes folders with a folder for each class')
+            listed = files_by_class(path, {".txt", ".text"})
+            names = map(listed.name, range(len(listed)))
+            found.update(Source(path / name, name.partition("/")[0]) for name in names)
+        elif path.is_dir():
+            below = files_below(path, TEXT_SUFFIXES | FORMATS.keys())
+            if not below:
+                raise DataError(f"the folder {path} holds no file whose name ends as that of a text or a table does")
+            found.update(map(Source, below))
+        else:
+            found.add(Source(path))
+    return sorted(found, key=lambda source: source.path.parts)
+
+
+def read_items(source: Source, unit: str = "blank") -> Iterator[Item]:
     """The records of one file, in order, broken ones included.
 
     Args:
@@ -95,7 +133,8 @@ def strings(value: Any) -> Iterator[str]:
 
 def text_of(row: Mapping[str, Any], columns: Sequence[str] | None = None) -> str:
     """The texts in some columns of a row, or in all, joined by line breaks."""
-    return "\n".join(text for name, value in row.items() if columns is None or name in columns for text in strings(value))
+    chosen = [value for name, value in row.items() if columns is None or name in columns]
+    return "\n".join(strings(chosen))
 
 
 def _texts(file: Path, unit: str) -> Iterator[tuple[int, bytes | None]]:

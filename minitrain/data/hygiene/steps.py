@@ -112,9 +112,11 @@ class Steps:
             while waiting:
                 yield from waiting.popleft().result()
         except BrokenProcessPool as error:
-            raise WorkerError("a process that cleans data ended early: its memory may be used up; take fewer workers") from error
-        except (AttributeError, TypeError) as error:
-            if "pickle" not in str(error):
+            raise WorkerError(
+                "a process that cleans data ended early: its memory may be used up; take fewer workers"
+            ) from error
+        except Exception as error:
+            if "pickl" not in f"{type(error).__name__} {error}".lower():
                 raise
             raise ConfigError(
                 f"a filter cannot be given to another process ({error}): define it in a module, or take workers=0"
