@@ -164,8 +164,9 @@ class _Results:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(OSError):  # the error that ended the block matters more
-            self.close()
+        for file in self._files.values():
+            with contextlib.suppress(OSError):  # the error that ended the block matters more
+                file.close()
 
     def keep(self, number: int, item: Item, masked: Counter[str]) -> None:
         assert item.row is not None

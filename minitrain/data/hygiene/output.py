@@ -81,7 +81,9 @@ class LinesFile:
     def close(self) -> str:
         """Make the content durable; returns its SHA-256 as 64 hexadecimal digits."""
         if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()
         return self._sha256.hexdigest()

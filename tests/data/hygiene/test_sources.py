@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.data.hygiene import sources
@@ -31,6 +31,7 @@ def texts(path: Path, unit: str) -> list[str]:
     return [item.row["text"] for item in read_items(Source(path), unit) if item.row]
 
 
+@settings(max_examples=30)
 @given(
     st.lists(st.lists(LINES, min_size=1, max_size=3), min_size=1, max_size=4),
     st.sampled_from(["\n", "\r\n"]),
@@ -50,7 +51,9 @@ def test_texts_come_apart_at_blank_lines_lines_or_files(
 
 def test_broken_texts_are_items_and_the_next_record_is_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MAX_RECORD_BYTES", 20)
-    file = write(folder / "b.txt", b"\xef\xbb\xbfgood\n\nbad \xff\nx\n\n\0\n\n0123456789\n0123456789\n\n0123456789\n012345678\n")
+    file = write(
+        folder / "b.txt", b"\xef\xbb\xbfgood\n\nbad \xff\nx\n\n\0\n\n0123456789\n0123456789\n\n0123456789\n012345678\n"
+    )
     found = list(read_items(Source(file)))
     assert [(item.place, item.reason, item.raw) for item in found] == [
         (f"{file}:1", "", "good"),
@@ -140,7 +143,7 @@ def test_a_folder_of_classes_has_labels(folder: Path) -> None:
 
 
 def test_mistakes_in_names_are_told(folder: Path) -> None:
-    with pytest.raises(DataError, match="no file or folder .*none"):
+    with pytest.raises(DataError, match=r"no file or folder .*none"):
         source_files(folder / "none")
     with pytest.raises(ConfigError, match="records='word' must be one of 'blank', 'line', 'file', 'label'"):
         source_files(folder, "word")

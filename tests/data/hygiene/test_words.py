@@ -7,7 +7,7 @@ import unicodedata
 from hashlib import blake2b
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.data.hygiene.words import comparable, ngrams, normalised, number_of, without_long_marks, words
@@ -15,6 +15,7 @@ from minitrain.data.hygiene.words import comparable, ngrams, normalised, number_
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
+@settings(max_examples=50)
 @given(TEXTS)
 def test_normal_forms_stay_as_they_are_and_forget_case_and_white_space(text: str) -> None:
     once = normalised(text)
@@ -24,6 +25,7 @@ def test_normal_forms_stay_as_they_are_and_forget_case_and_white_space(text: str
     assert words(once) == words(text)
 
 
+@settings(max_examples=50)
 @given(TEXTS)
 def test_words_are_pieces_of_the_text_in_order_and_have_all_letters_of_it(text: str) -> None:
     found, place, same = words(text), 0, comparable(text)
@@ -61,8 +63,8 @@ def test_ngrams_and_their_numbers() -> None:
 def test_long_rows_of_marks_take_no_long_time(marks: str) -> None:
     """They would take minutes: Python sorts them by insertion."""
     begin = time.process_time()
-    assert words("a" + marks * 100_000)
-    assert time.process_time() - begin < 3
+    assert words("a" + marks * 30_000)
+    assert time.process_time() - begin < 2
 
 
 @given(st.text(st.sampled_from("a\u0315\u0300\uff9e"), max_size=100))
