@@ -13,7 +13,8 @@ pytest.importorskip("datasketch")
 pytest.importorskip("phonenumbers")
 pytest.importorskip("stdnum")
 
-TEXT = "Write to anna@example.org or call (212) 555-2368.\n\nwrite to anna@example.org or call (212) 555-2368.\n\nBad word.\n"
+SECRET = "rite to anna@example.org or call (212) 555-2368."
+TEXT = f"W{SECRET}\n\nw{SECRET}\n\nBad word.\n"
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_table_is_shown_and_the_files_are_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--phone-region", "US", "--blocklist", "list.txt", "--held-out", "test.txt", "--limit", "min_words=1"]
+    options += ["--limit", "min_letters=0", "--limit", "max_repeated_ngrams=9"]
     assert main(["clean", "t.txt", "--to", "out", *options]) == 0
     said = capsys.readouterr().out
     rows = {" ".join(line.split()) for line in said.splitlines()}
