@@ -142,7 +142,9 @@ KINDS: dict[str, Kind] = {
         _is_address,
     ),
     "iban": Kind("<IBAN>", _number(r"[A-Za-z]{2}\d\d(?:[ -]?[A-Za-z0-9]){11,30}"), 15, _is_account),
-    "card": Kind("<CARD>", re.compile(r"(?<!\d)(?<!\D\d\.)\d{1,19}(?:[ -]\d{1,19}){0,6}(?!\d)"), 13, _is_card),
+    "card": Kind(
+        "<CARD>", re.compile(r"(?<!\d)(?<!\D\d\.)(?=(?:\d[ -]?){12})\d{1,19}(?:[ -]\d{1,19}){0,6}(?!\d)"), 13, _is_card
+    ),
     **{name: Kind("<ID>", _number(pattern), 9, _national(name)) for name, pattern in _NATIONAL.items()},
     "phone": Kind(
         "<PHONE>",
