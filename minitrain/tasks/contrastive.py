@@ -45,7 +45,7 @@ register_model("clip", ClipConfig, task="contrastive", from_run=IMAGES_AND_TEXTS
 
 @register_task("contrastive")
 class Contrastive(CaptionTask):
-    """Images and texts. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
+    """Finds images by words and words by images. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
 
     name: ClassVar[str] = "contrastive"
     framed: ClassVar[bool] = False
