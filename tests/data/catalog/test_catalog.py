@@ -18,7 +18,8 @@ from tests.data.images.made import encoded, idx, pixels
 
 
 def test_every_entry_says_what_it_is_and_how_to_get_it() -> None:
-    assert set(CATALOG) == {"cmudict", "bible", "fashion", "emoji", "digits", "copy", "shapes", "single_shapes"}
+    names = {"cmudict", "bible", "bible_es", "fashion", "emoji", "digits", "copy", "shapes", "single_shapes"}
+    assert set(CATALOG) == names
     for name, entry in CATALOG.items():
         assert entry.name == name
         assert entry.title
@@ -111,11 +112,11 @@ def test_what_is_not_installed_says_how_to_get_it(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("minitrain.data.catalog.base.find_spec", lambda name: None)
     monkeypatch.setattr("minitrain.data.catalog.base.os.path.isdir", lambda path: False)
-    for name in ("cmudict", "bible", "fashion", "emoji", "digits"):
+    for name in ("cmudict", "bible", "bible_es", "fashion", "emoji", "digits"):
         with pytest.raises(DataError, match=r"not installed: (pip|apt|npm) install"):
             data_set(name).prepare()
     monkeypatch.undo()
-    for name in ("cmudict", "bible", "fashion", "emoji", "digits"):
+    for name in ("cmudict", "bible", "bible_es", "fashion", "emoji", "digits"):
         with pytest.raises(DataError, match=r"which is not there: (pip|apt|npm) install .*or give the folder"):
             data_set(name).prepare(tmp_path)
 
