@@ -54,6 +54,7 @@ class Goal(NamedTuple):
 
 GOALS: dict[str, tuple[Goal, ...]] = {
     "copy": (Goal("right %", 0.95),),
+    "bible": (Goal("BLEU", 2.0, over="copying the source"),),
     "g2p": (Goal("errors of words %", 0.054, at_most=True), Goal("right %", 1 - 0.232)),
 }
 """Goals by recipe."""
