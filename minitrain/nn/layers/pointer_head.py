@@ -70,9 +70,7 @@ class PointerHead(Module):
         log_p, pointer = pointer_forward(logits, q, memory, u[..., 0], source, key_lengths=key_lengths)
         return log_p, PointerHeadCache(query, gate, pointer)
 
-    def backward(
-        self, dlog_p: Array, cache: PointerHeadCache, *, dmemory: Target = None
-    ) -> tuple[Array, Array, Array]:
+    def backward(self, dlog_p: Array, cache: PointerHeadCache, *, dmemory: Target = None) -> tuple[Array, Array, Array]:
         """Map dlog_p (B, T, V) to dlogits (B, T, V), dx (B, T, C) and dmemory (B, S, C)."""
         dlogits, dq, dk, dgate, _ = pointer_backward(dlog_p, cache.pointer, into=(None, None, dmemory, None, None))
         dx = self.query.backward(dq, cache.query) + self.gate.backward(dgate[..., None], cache.gate)

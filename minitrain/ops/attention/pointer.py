@@ -107,11 +107,12 @@ def pointer_forward(
     log_p = logits - (highest + xp.log(total) - log_g)[..., None]  # A (B, T, V)
     places = xp.broadcast_to(source[:, None], a.shape)
     chosen = xp.take_along_axis(log_p, places, axis=-1)  # (B, T, S)
-    log_c = xp.where(c > 0, xp.log(xp.where(c > 0, c, 1)), -xp.inf)
-    both = xp.logaddexp(chosen, log_rest[..., None] + log_c).astype(logits.dtype)
+    none = c == 0  # not "no more than 0": NaN stays NaN
+    log_c = xp.where(none, -xp.inf, xp.log(xp.where(none, 1, c)))
+    both = _log_sum(xp, chosen, log_rest[..., None] + log_c).astype(logits.dtype)
     xp.put_along_axis(log_p, places, both, axis=-1)
-    copied = xp.where(c > 0, xp.exp(log_rest[..., None] + log_c - both), 0).astype(logits.dtype)
-    part = xp.where(c > 0, a / xp.where(c > 0, c, 1), 0).astype(logits.dtype)
+    copied = xp.where(none, 0, xp.exp(log_rest[..., None] + log_c - both)).astype(logits.dtype)
+    part = (a / xp.where(none, 1, c)).astype(logits.dtype)
     return log_p, PointerCache(logits, q, k, gate, source, a, part, copied, may_copy, scale)
 
 
@@ -141,7 +142,13 @@ def pointer_backward(dlog_p: Array, cache: PointerCache) -> tuple[Array, Array, 
 
 def _softplus(xp: Any, x: Array) -> Array:
     """``log(1 + exp(x))``."""
-    return xp.logaddexp(x, xp.zeros_like(x))  # type: ignore[no-any-return]
+    return _log_sum(xp, x, xp.zeros_like(x))
+
+
+def _log_sum(xp: Any, x: Array, y: Array) -> Array:
+    """``log(exp(x) + exp(y))`` for x that is not ``-inf``; unlike NumPy's own it hands NaN on without a warning."""
+    high, low = xp.maximum(x, y), xp.minimum(x, y)
+    return high + xp.log1p(xp.exp(low - high))  # type: ignore[no-any-return]
 
 
 def _summed_by_token(a: Array, source: Array) -> Array:
