@@ -49,7 +49,7 @@ class Seq2SeqConfig(TransformerConfig):
             )
         if self.pointer and not self.share_embeddings:
             raise ConfigError(
-                "pointer = True copies tokens of the source, so both sides need one vocabulary and share_embeddings = True"
+                "pointer = True copies tokens of the source: both sides need one vocabulary and share_embeddings = True"
             )
         if not 0 <= self.pad_idx < min(self.vocab_size, self.n_targets):
             raise ConfigError(f"pad_idx = {self.pad_idx} is not in both vocabularies: use an id that is, such as 0")

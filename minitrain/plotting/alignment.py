@@ -21,7 +21,7 @@ def plot_alignment(
     alignments: Sequence[tuple[Sequence[str], Sequence[str], Any]],
     path: str | Path,
     *,
-    title: str = "Cross-attention: where each target token comes from",
+    title: str = "Cross-attention",
 ) -> None:
     """Draw a matrix for each pair, one below the other: source tokens across, target tokens down.
 
@@ -45,7 +45,7 @@ def plot_alignment(
         raise DataError("a picture of alignments needs a pair of texts")
     pairs = [(source, target, _matrix(source, target, weights)) for source, target, weights in alignments]
     heights = [CELL * len(target) + 1.2 for _, target, _ in pairs]
-    width = max(5.0, 1.6 + CELL * max(len(source) for source, _, _ in pairs))
+    width = max(4.0, 1.6 + CELL * max(len(source) for source, _, _ in pairs))
     figure = Figure(figsize=(width, sum(heights) + 0.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontweight="bold")

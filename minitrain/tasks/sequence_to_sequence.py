@@ -27,9 +27,9 @@ from ..folder.names import PLOTS
 from ..formats import one_line
 from ..models.seq2seq import Seq2Seq
 from ..models.seq2seq_config import Seq2SeqConfig
+from ..plotting.alignment import plot_alignment
 from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
-from ..plotting.alignment import plot_alignment
 from .outcome import Measured
 from .records.alignment import align
 from .records.pairs import PairProcessor, build_processor

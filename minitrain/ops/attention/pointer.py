@@ -1,6 +1,6 @@
 """The pointer-generator: a next token is chosen from the vocabulary, or copied from a source (See et al., 2017).
 
-For each position, with logits z over the vocabulary, a query q, a key k_s for each token x_s of the source, and a gate u
+Each position has logits z over the vocabulary, a query q, and a gate u; each token x_s of the source has a key k_s
 (arXiv:1704.04368, section 2.2)::
 
     a   = softmax(scale * q k_s)             where to look in the source; 0 for padding
