@@ -85,7 +85,7 @@ def _attention_backward(call: Call) -> int:
 
 def _pointer(call: Call) -> int:
     q, k = call.cache.q, call.cache.k
-    return 2 * q.size * int(k.shape[1])
+    return 2 * int(q.size) * int(k.shape[1])
 
 
 def _pointer_backward(call: Call) -> int:

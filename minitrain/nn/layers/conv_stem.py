@@ -91,6 +91,8 @@ class ConvStem(Module):
         drows = self.project.backward(dout, cache.project)  # (B, N, width)
         last = cache.convolutions[-1][1].out.shape  # (B, width, H/P, W/P)
         dimage = drows.swapaxes(1, 2).reshape(last)
-        for layer, (convolution, relu) in zip(self.convolutions[::-1], cache.convolutions[::-1], strict=True):
-            dimage = layer.backward(relu_backward(dimage, relu), convolution)
-        return None if dx is not None else dimage
+        for i in reversed(range(len(self.convolutions))):
+            convolution, relu = cache.convolutions[i]
+            target = None if i else dx  # only the gradient of the image itself may be skipped
+            dimage = self.convolutions[i].backward(relu_backward(dimage, relu), convolution, dx=target)
+        return dimage

@@ -148,7 +148,8 @@ def _softplus(xp: Any, x: Array) -> Array:
 def _log_sum(xp: Any, x: Array, y: Array) -> Array:
     """``log(exp(x) + exp(y))`` for x that is not ``-inf``; unlike NumPy's own it hands NaN on without a warning."""
     high, low = xp.maximum(x, y), xp.minimum(x, y)
-    return high + xp.log1p(xp.exp(low - high))  # type: ignore[no-any-return]
+    total: Array = high + xp.log1p(xp.exp(low - high))
+    return total
 
 
 def _summed_by_token(a: Array, source: Array) -> Array:
