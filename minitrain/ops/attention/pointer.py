@@ -154,7 +154,7 @@ def _log_sum(xp: Any, x: Array, y: Array) -> Array:
 
 def _summed_by_token(a: Array, source: Array) -> Array:
     """For each place the sum of a (B, T, S) over all places with the same token; one place after the other."""
-    out = array_module(a).zeros_like(a)
+    out: Array = array_module(a).zeros_like(a)
     for s in range(source.shape[1]):
         out += a[:, :, s : s + 1] * (source == source[:, s : s + 1])[:, None]  # (B, T, 1) * (B, 1, S)
     return out
