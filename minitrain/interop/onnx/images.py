@@ -37,10 +37,12 @@ def embedded_images(g: Graph, images: Name, model: EmbedsImages) -> tuple[Name, 
 
 
 def _convolved(g: Graph, x: Name, stem: ConvStem, patches: int) -> Name:
-    """The outputs of the strided convolutions, a row for each place: (B, patches, c)."""
+    """The outputs of the convolutions, a row for each place: (B, patches, c)."""
     for layer in stem.convolutions:
         parameters = [g.weight(one) for one in (layer.weight, layer.bias) if one is not None]
-        x = g.node("Relu", g.node("Conv", x, *parameters, strides=[2, 2], pads=[1, 1, 1, 1]))  # (B, c, h, w)
+        x = g.node(
+            "Relu", g.node("Conv", x, *parameters, strides=[layer.stride] * 2, pads=[1, 1, 1, 1])
+        )  # (B, c, h, w)
     rows = g.node("Reshape", x, g.ints(0, -1, patches))
     return g.node("Transpose", rows, perm=[0, 2, 1])
 
