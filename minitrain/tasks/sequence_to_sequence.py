@@ -29,6 +29,7 @@ from ..measures import Bleu, Chrf, ErrorRate, ExactMatch
 from ..measures.base import Measure, Measures
 from ..models.seq2seq import Seq2Seq
 from ..models.seq2seq_config import Seq2SeqConfig
+from ..records.made import Made
 from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
@@ -37,7 +38,7 @@ from .records.split import RecordSplit, check_fingerprints, check_there, describ
 from .settings.data import DataSection
 from .settings.model import register_model
 from .settings.records import PairsConfig
-from .task import Prepared, Task, TaskSettings, register_task
+from .task import Prepared, Task, TaskSettings, evenly, register_task
 
 FROM_THE_RUN = {"vocab_size": 4, "target_vocab_size": None, "block_size": 2, "pad_idx": 0, "share_embeddings": True}
 register_model("seq2seq", Seq2SeqConfig, task="sequence_to_sequence", from_run=FROM_THE_RUN)(Seq2Seq)
@@ -171,14 +172,21 @@ class SequenceToSequence(Task):
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Some held-out pairs with what the model makes of them."""
-        processor, records = prepared.processor, prepared.data.records.test
-        rows = [records[i] for i in np.linspace(0, len(records) - 1, min(SHOWN, len(records))).astype(int)]
         lines = []
-        for row in rows:
-            written = self.answer(config, setup.model, processor, processor.cut(row["source"]))
-            wanted = " | ".join(texts_in(row["target"]))
-            lines += [f"source  {row['source']}", f"written {written}", f"right   {wanted}", ""]
+        for one in self.made(config, setup.model, prepared):
+            lines += [f"source  {one.given}", f"written {one.made}", f"right   {one.right}", ""]
         return "\n".join(lines).strip("\n")
+
+    def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
+        """What it writes for some held-out sources."""
+        processor, samples = prepared.processor, prepared.data.test
+        found = []
+        for index in evenly(len(samples), SHOWN):
+            row = samples.records[int(samples.rows[index])]
+            written = self.answer(config, model, processor, processor.cut(row["source"]))
+            right = texts_in(row["target"])
+            found.append(Made(row["source"], " | ".join(right), written, written in right))
+        return found
 
     def describe(self, config: TaskSettings, prepared: Prepared) -> str:
         """How many pairs of what, in how many tokens."""
