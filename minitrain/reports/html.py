@@ -58,7 +58,7 @@ def write_html_report(
         made: what the model made of some held-out inputs, by step.
         settings: the settings, as text.
         versions: what it was made with, by name.
-        sample: text that the model wrote.
+        sample: text that the model wrote; left out if ``made`` has some.
 
     Returns:
         The file.
@@ -77,7 +77,7 @@ def write_html_report(
     parts += [f"<h2>{_name(Path(picture))}</h2>\n{_picture(Path(picture))}" for picture in pictures]
     if any((made or {}).values()):
         parts += ["<h2>The same held-out inputs at each evaluation</h2>", _made(by_input(made or {}))]
-    if sample:
+    elif sample:
         parts += ["<h2>A sample</h2>", f"<pre>{html.escape(sample)}</pre>"]
     if len(curves) > 1:
         inside = "\n".join(_picture(Path(curve)) for curve in curves[1:])

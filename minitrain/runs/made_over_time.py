@@ -8,7 +8,7 @@ from ..folder import RunFolder
 from ..records.made import write_made
 from ..tasks import Prepared, Task
 from ..tasks.task import TaskSettings
-from ..training.callbacks import Callback
+from ..training.callbacks.base import Callback
 from ..training.setup import RunContext, Setup, StepView
 
 

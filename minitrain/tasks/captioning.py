@@ -92,12 +92,12 @@ class Captioning(CaptionTask):
     def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
         """What it writes about some held-out images."""
         samples, found = prepared.data.test, []
-        for row in evenly(len(samples), SHOWN):
-            image = to_device(samples.collate([samples[row]]).images, config.device)
+        rows = evenly(len(samples), SHOWN)
+        images = to_device(samples.collate([samples[row] for row in rows]).images, config.device)
+        for row, text in zip(rows, describe_images(model, prepared.processor, images), strict=True):
             right = texts_of(samples, row)
-            (written,) = describe_images(model, prepared.processor, image)
             place = one_line(samples.records.place(int(samples.rows[row])))
-            found.append(Made(f"image: {place}", " | ".join(map(one_line, right)), written, written in right))
+            found.append(Made(f"image: {place}", " | ".join(map(one_line, right)), text, text in right))
         return found
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:

@@ -182,12 +182,13 @@ class Classification(Task):
         """What it takes some held-out samples for, and how sure it is."""
         samples, names = prepared.data.test, prepared.processor.classes.names
         found = []
-        for row in evenly(len(samples), SHOWN):
-            batch = samples.collate([samples[row]])
-            shares = probabilities(model, batch.inputs, getattr(batch, "lengths", None), config.device)[0]
-            place, best = int(samples.rows[row]), int(shares.argmax())
+        rows = evenly(len(samples), SHOWN)
+        batch = samples.collate([samples[row] for row in rows])
+        shares = probabilities(model, batch.inputs, getattr(batch, "lengths", None), config.device)
+        for row, own in zip(rows, shares, strict=True):
+            place, best = int(samples.rows[row]), int(own.argmax())
             text = samples.records.without_image(place).get("text") or samples.records.place(place)
-            taken = f"{short(names[best])} ({100 * shares[best]:.1f} %)"
+            taken = f"{short(names[best])} ({100 * own[best]:.1f} %)"
             target = int(samples.targets[row])
             found.append(Made(one_line(str(text))[:60], short(names[target]), taken, best == target))
         return found

@@ -40,6 +40,8 @@ SHOWN = 6
 """Images with their nearest texts in a sample."""
 LISTED = 10
 """Images or texts in an answer."""
+NEAREST = 3
+"""Different texts for each image in a sample."""
 AMONG = 100
 """Held-out texts of which the nearest to an image is shown at each evaluation."""
 
@@ -97,12 +99,13 @@ class Contrastive(CaptionTask):
         """Some held-out images with the nearest of all held-out texts."""
         encoded, _ = _encode(config, setup.model, prepared.data)
         samples = prepared.data.test
+        texts = [one_line(texts_of(samples, row)[0]) for row in range(len(samples))]
         lines = []
-        for row in np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int).tolist():
-            found = nearest(encoded.images[row : row + 1], encoded.texts, 3)
-            lines.append(f"image of {one_line(texts_of(samples, row)[0])}")
-            for cosine, other in zip(found.cosines, found.rows, strict=True):
-                lines.append(f"  {cosine:6.3f}  {one_line(texts_of(samples, other)[0])}")
+        for row in evenly(len(samples), SHOWN):
+            found = nearest(encoded.images[row : row + 1], encoded.texts, len(texts))
+            best = {texts[i]: cosine for i, cosine in zip(found.rows[::-1], found.cosines[::-1], strict=True)}
+            lines.append(f"image of {texts[row]}")
+            lines += [f"  {cosine:6.3f}  {text}" for text, cosine in list(best.items())[: -NEAREST - 1 : -1]]
         return "\n".join(lines)
 
     def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:

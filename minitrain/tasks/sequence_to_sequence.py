@@ -35,7 +35,7 @@ from .outcome import Measured
 from .records.alignment import align
 from .records.pairs import PairProcessor, build_processor
 from .records.split import RecordSplit, check_fingerprints, check_there, describe_split, open_split, save_split
-from .records.translations import EvaluationPairs, copied, measures_of, signatures
+from .records.translations import EvaluationPairs, Written, copied, measures_of, signatures, worst_pairs
 from .settings.data import DataSection
 from .settings.model import register_model
 from .settings.records import PairsConfig
@@ -136,7 +136,7 @@ class SequenceToSequence(Task):
         processor, records = prepared.processor, prepared.data.records.test
         pairs = EvaluationPairs(prepared.data.test, config.trainer.batch_size)
         measures = measures_of(processor)
-        predict = partial(translate_batch, model, processor, device=config.device)
+        predict = Written(partial(translate_batch, model, processor, device=config.device))
         evaluator = Evaluator(
             model,
             pairs,
@@ -149,7 +149,9 @@ class SequenceToSequence(Task):
         values = table.values()
         others = {"copying the source": copied(pairs, measures)} if processor.shared else {}
         loss = values.pop(LOSS)
-        return Measured(loss, f"{len(records):,} pairs", values, others, signatures(measures), samples=table)
+        worst = worst_pairs(pairs, predict.texts, table, next(iter(measures)))
+        notes = (*signatures(measures), *worst)
+        return Measured(loss, f"{len(records):,} pairs", values, others, notes, samples=table)
 
     def answer(self, config: TaskSettings, model: Any, processor: PairProcessor, text: str) -> str:
         """What the model makes of a text."""
@@ -168,13 +170,14 @@ class SequenceToSequence(Task):
 
     def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
         """What it writes for some held-out sources."""
-        processor, samples = prepared.processor, prepared.data.test
+        samples: TextPairs = prepared.data.test
+        chosen = evenly(len(samples), SHOWN)
+        source = samples.collate([samples[index] for index in chosen]).source
         found = []
-        for index in evenly(len(samples), SHOWN):
+        for index, text in zip(chosen, translate(model, prepared.processor, source, device=config.device), strict=True):
             row = samples.records[int(samples.rows[index])]
-            written = self.answer(config, model, processor, processor.cut(row["source"]))
             right = texts_in(row["target"])
-            found.append(Made(row["source"], " | ".join(right), written, written in right))
+            found.append(Made(row["source"], " | ".join(right), text, text in right))
         return found
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:
@@ -226,7 +229,7 @@ def _records(config: TaskSettings) -> RecordSplit:
         how: dict[str, Any] = {"broken": data.broken, "max_broken": data.max_broken}
         if targets is not None:
             return ParallelText(path, targets, **how)
-        return read_records(path, {"source": data.source, "target": Column(data.target)}, **how)
+        return read_records(path, {"source": data.source, "target": Column(data.target, "text or texts")}, **how)
 
     return open_split(data, read, seed=config.seed)
 
