@@ -18,8 +18,8 @@ class Column(NamedTuple):
 
     Attributes:
         name: its name in the file.
-        kind: ``"text"``; ``"texts"``, a list of texts; ``"text or texts"``; ``"label"``, a text or an integer, read as text;
-            ``"integer"``; ``"number"``; or ``"any"``.
+        kind: ``"text"``; ``"texts"``, a list of texts; ``"text or texts"``; ``"label"``, a text or an integer, read as
+            text; ``"integer"``; ``"number"``; or ``"any"``.
         empty: whether a text may be empty or blank, and a list may have no text.
     """
 
