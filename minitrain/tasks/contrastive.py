@@ -31,6 +31,7 @@ from .records.retrieval import (
     guess_loss,
     measure_retrieval,
     nearest,
+    nearest_texts,
     zero_shot_of,
 )
 from .settings.model import register_model
@@ -40,8 +41,6 @@ SHOWN = 6
 """Images with their nearest texts in a sample."""
 LISTED = 10
 """Images or texts in an answer."""
-NEAREST = 3
-"""Different texts for each image in a sample."""
 AMONG = 100
 """Held-out texts of which the nearest to an image is shown at each evaluation."""
 
@@ -50,7 +49,7 @@ register_model("clip", ClipConfig, task="contrastive", from_run=IMAGES_AND_TEXTS
 
 @register_task("contrastive")
 class Contrastive(CaptionTask):
-    """Images and texts. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
+    """Finds images by words and words by images. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
 
     name: ClassVar[str] = "contrastive"
     framed: ClassVar[bool] = False
@@ -99,13 +98,13 @@ class Contrastive(CaptionTask):
         """Some held-out images with the nearest of all held-out texts."""
         encoded, _ = _encode(config, setup.model, prepared.data)
         samples = prepared.data.test
-        texts = [one_line(texts_of(samples, row)[0]) for row in range(len(samples))]
+        texts = [one_line(texts_of(samples, i)[0]) for i in range(len(samples))]
         lines = []
         for row in evenly(len(samples), SHOWN):
-            found = nearest(encoded.images[row : row + 1], encoded.texts, len(texts))
-            best = {texts[i]: cosine for i, cosine in zip(found.rows[::-1], found.cosines[::-1], strict=True)}
+            found = nearest_texts(encoded.images[row : row + 1], encoded.texts, texts, 3)
             lines.append(f"image of {texts[row]}")
-            lines += [f"  {cosine:6.3f}  {text}" for text, cosine in list(best.items())[: -NEAREST - 1 : -1]]
+            for cosine, other in zip(found.cosines, found.rows, strict=True):
+                lines.append(f"  {cosine:6.3f}  {texts[other]}")
         return "\n".join(lines)
 
     def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
