@@ -108,7 +108,7 @@ loss_exercise = Exercise(
     ],
     advice={
         "the shape is": "One number is asked for: the mean over all pairs and both directions.",
-        "times that": "It is the mean over pairs *and* directions: 2N terms.",
+        "are 2 times that": "It is the mean over pairs *and* directions: 2N terms.",
         "Result 0": "Check three things: every row has length 1 before the product, the factor multiplies the cosines, "
         "and both directions count.",
     },
@@ -181,7 +181,7 @@ floor_exercise = Exercise(
     ],
     advice={
         "the shape is": "One number: the mean over the batch.",
-        "times that": "The mean over the pairs, of natural logarithms, is asked for.",
+        "are 7 times that": "The mean over the pairs, of natural logarithms, is asked for.",
         "Result 0": "Take the logarithm for each *pair*, and then the mean: a text that occurs three times counts three "
         "times. A text that occurs once costs ln 1 = 0.",
     },

@@ -204,7 +204,8 @@ class Classification(Task):
         """How many samples of what, in how many classes."""
         what = "images" if isinstance(config.data, ImagesConfig) else "texts"
         source = one_line(config.data.dataset or config.data.path)
-        return f"{describe_split(prepared.data.records, what, source)} ({len(prepared.processor.classes)} classes)"
+        found = describe_split(prepared.data.records, what, source, prepared.data[1:])
+        return f"{found} ({len(prepared.processor.classes)} classes)"
 
 
 def _records(config: TaskSettings) -> RecordSplit:

@@ -200,7 +200,7 @@ class SequenceToSequence(Task):
         sizes = f"{processor.source.vocab_size:,}"
         if not processor.shared:
             sizes += f" and {processor.target.vocab_size:,}"
-        return f"{describe_split(prepared.data.records, 'pairs', source)} ({sizes} different tokens)"
+        return f"{describe_split(prepared.data.records, 'pairs', source, prepared.data[1:])} ({sizes} different tokens)"
 
 
 def translate_batch(model: Any, processor: PairProcessor, batch: Any, *, device: str) -> list[str]:
