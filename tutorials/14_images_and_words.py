@@ -182,8 +182,8 @@ floor_exercise = Exercise(
     advice={
         "the shape is": "One number: the mean over the batch.",
         "are 7 times that": "The mean over the pairs, of natural logarithms, is asked for.",
-        "Result 0": "Take the logarithm for each *pair*, and then the mean: a text that occurs three times counts three "
-        "times. A text that occurs once costs ln 1 = 0.",
+        "Result 0": "Take the logarithm for each *pair*, and then the mean: a text that occurs three times counts "
+        "three times. A text that occurs once costs ln 1 = 0.",
     },
 )
 
@@ -390,8 +390,8 @@ classes_exercise = Exercise(
     ],
     advice={
         "the shape is": "One vector for each class: the mean goes over the prompts.",
-        "Result 0": "Scale twice: every prompt before the mean, so that a long one does not outweigh the others, and the "
-        "mean itself.",
+        "Result 0": "Scale twice: every prompt before the mean, so that a long one does not outweigh the others, and "
+        "the mean itself.",
     },
 )
 
