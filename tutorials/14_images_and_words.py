@@ -455,6 +455,10 @@ assert results["colour", "all sentences with it"] > 0.7
 # 80 prompts such as "a photo of a big {}". Here a single prompt carries much that does not belong to the class, so
 # the gain is larger.
 #
+# Look at the shape alone, too: {{ results["shape", "one sentence"]:.0% }} with one sentence, and
+# {{ results["shape", "all sentences with it"]:.0% }} with many. An average helps only where the features have
+# something in common. The loss asked for whole sentences, and gave shapes of different colours no common direction.
+#
 # And the yellow triangles, which it has never seen? Their nearest of all 48 sentences:
 
 # %%
