@@ -978,4 +978,4 @@ lost = {scale: np.mean((gradient * np.float32(scale)).astype(np.float16) == 0) f
 #   BFLOAT16 for Deep Learning Training*, arXiv:1905.12322.
 # - minitrain's pages on [speed](../performance.md), [precision](../precision.md) and [threads](../threads.md).
 #   `minitrain profile` draws the roofline of a training step on your machine.
-# - This is the last notebook. [Train a model of your own](../training.md).
+# - The next notebook: [translation with alignments](13_translation_with_alignments.md).

@@ -22,6 +22,7 @@ KINDS = (
     "loss",
     "perplexity",
     "accuracy",
+    "rank",
     "recall",
     "lr",
     "grad_norm",
@@ -82,10 +83,14 @@ def draw_kind(kind: str, curves: Mapping[str, Curve], path: Path, most: int = 8,
         title = f"{title}: {most} highest of {len(names)}"
         names = sorted(names, key=lambda name: _rank(curves[name][1][-1]), reverse=True)[:most]
     figure, (axes,) = new_figures([(title, title.partition(":")[0])])
+    own = [name for name in names if not name.startswith(("val_", "train_"))]
+    alike = any(sum(name.startswith(side) for name in names) > 1 for side in ("val_", "train_"))  # each its own color
     for i, name in enumerate(names):
         steps, values = (np.asarray(part, np.float64) for part in curves[name])
         steps, values = steps[np.isfinite(values)], values[np.isfinite(values)]
-        color = VALIDATION if name.startswith("val_") else TRAIN if name.startswith("train_") else COLORS[i % 8]
+        color = COLORS[i % 8]
+        if not alike and name not in own:
+            color = VALIDATION if name.startswith("val_") else TRAIN
         few = len(values) <= 40
         axes.plot(
             steps, values, "o-" if few else "-", color=color, alpha=1 if few else 0.25, linewidth=1.5, markersize=3

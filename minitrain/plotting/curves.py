@@ -15,6 +15,8 @@ from .style import GUESS, TRAIN, VALIDATION, new_figure, new_figures, save_figur
 
 Records = Sequence[Mapping[str, Any]]
 
+LABEL_HEIGHT = 0.05
+"""Height of the label of a line, as a share of the plot's."""
 LOG_RATIO = 8.0
 """A loss that falls by more than this factor is drawn on a logarithmic axis."""
 
@@ -48,10 +50,13 @@ def plot_loss(
         axes.plot(at, losses, style, color=VALIDATION, linewidth=1.5, label=f"{label} (last {losses[-1]:.3f})")
     everything = np.concatenate([loss, val_loss])
     lowest = float(np.nanmin(everything)) if np.isfinite(everything).any() else math.nan
-    for name, nats in (baselines or {}).items():
+    levels = baselines or {}
+    for nats in levels.values():
         axes.axhline(nats, color=GUESS, linestyle="--", linewidth=1.2)
+    drawn = [*everything[np.isfinite(everything)], *levels.values()]
+    for text, nats in _labels(levels, LABEL_HEIGHT * (max(drawn, default=0) - min(drawn, default=0))):
         axes.annotate(
-            f"{name} {nats:.3f}",
+            text,
             xy=(1, nats),
             xycoords=("axes fraction", "data"),
             xytext=(-4, 3),
@@ -117,6 +122,17 @@ def plot_epochs(curves: Mapping[str, Sequence[float]], path: str | Path) -> Path
             axes.legend(framealpha=0.9, edgecolor="none")
     save_figure(figure, path)
     return Path(path)
+
+
+def _labels(levels: Mapping[str, float], height: float) -> list[tuple[str, float]]:
+    """The labels of lines and where they stand; lines that are nearer than a label is high share one."""
+    found: list[tuple[str, float]] = []
+    for name, level in sorted(levels.items(), key=lambda item: item[1]):
+        text = f"{name} {level:.3f}"
+        if found and level - found[-1][1] < height:
+            text = f"{found.pop()[0]}, {text}"
+        found.append((text, level))
+    return found
 
 
 def _validations(records: Records) -> list[tuple[str, str, Records]]:

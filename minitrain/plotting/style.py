@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 TRAIN, VALIDATION, GUESS = "#2a6fbb", "#d1495b", "#6c757d"
-COLORS = (TRAIN, VALIDATION, "#3d9970", "#edae49", "#7b4b94", "#00798c", "#8d6a4f", GUESS)
+RIGHT = "#3d9970"
+COLORS = (TRAIN, VALIDATION, RIGHT, "#edae49", "#7b4b94", "#00798c", "#8d6a4f", GUESS)
 """The colors of curves in one plot."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from ..errors import DataError
 from ..files import read_file, write_atomically
 from ..folder.names import REPORT as REPORT
 from ..records.collector import MetricsCollector
+from ..records.made import Made, by_input
 
 LARGEST_REPORT = 256_000_000
+LONGEST_MADE = 200
+"""Characters of a text in the table of what a model made."""
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #212529 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
@@ -22,6 +25,10 @@ th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid #dee2
 th:first-child, td:first-child { text-align: left }
 img { max-width: 100%; margin: .5rem 0 }
 pre { background: #f8f9fa; padding: 1rem; overflow-x: auto; white-space: pre-wrap }
+.curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: .5rem 1rem }
+.made { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: .5rem 2rem; font-size: .9rem }
+.made td { text-align: left; vertical-align: top; overflow-wrap: anywhere } .made td:first-child { text-align: right }
+.made p { margin: .8rem 0 .2rem; overflow-wrap: anywhere } .good { color: #2b7a51 } .bad { color: #b8334a }
 .trouble { background: #fff3cd; border-left: 4px solid #edae49; padding: .5rem 1rem; margin: .5rem 0 }
 """
 
@@ -32,7 +39,9 @@ def write_html_report(
     title: str,
     history: MetricsCollector,
     summary: str = "",
+    curves: Sequence[str | Path] = (),
     pictures: Iterable[str | Path] = (),
+    made: Mapping[int, Sequence[Made]] | None = None,
     settings: str = "",
     versions: Mapping[str, str] | None = None,
     sample: str = "",
@@ -44,10 +53,12 @@ def write_html_report(
         title: what stands above.
         history: the metrics, for the table and for what they show of troubles.
         summary: a few lines of plain text at the top.
-        pictures: PNG files, which are put into the page.
+        curves: PNG files of curves over the steps, which are put into the page: the first, the loss, at the top.
+        pictures: PNG files of what the model does.
+        made: what the model made of some held-out inputs, by step.
         settings: the settings, as text.
         versions: what it was made with, by name.
-        sample: text that the model wrote.
+        sample: text that the model wrote; left out if ``made`` has some.
 
     Returns:
         The file.
@@ -62,12 +73,19 @@ def write_html_report(
         f'<div class="trouble"><b>{html.escape(found.kind)}</b>: {html.escape(found.message)}</div>'
         for found in history.diagnose_training_issues()
     ]
-    parts += [_picture(Path(picture)) for picture in pictures]
+    parts += [_picture(Path(curve)) for curve in curves[:1]]
+    parts += [f"<h2>{_name(Path(picture))}</h2>\n{_picture(Path(picture))}" for picture in pictures]
+    if any((made or {}).values()):
+        parts += ["<h2>The same held-out inputs at each evaluation</h2>", _made(by_input(made or {}))]
+    elif sample:
+        parts += ["<h2>A sample</h2>", f"<pre>{html.escape(sample)}</pre>"]
+    if len(curves) > 1:
+        inside = "\n".join(_picture(Path(curve)) for curve in curves[1:])
+        parts += ["<h2>Curves</h2>", f'<div class="curves">\n{inside}\n</div>']
     if history.names():
         parts += ["<h2>Metrics</h2>", _table(history.get_summary())]
-    for heading, text in (("A sample", sample), ("Settings", settings)):
-        if text:
-            parts += [f"<h2>{heading}</h2>", f"<pre>{html.escape(text)}</pre>"]
+    if settings:
+        parts += ["<h2>Settings</h2>", f"<pre>{html.escape(settings)}</pre>"]
     if versions:
         parts.append(f"<p>{html.escape(', '.join(f'{name} {version}' for name, version in versions.items()))}</p>")
     page = (
@@ -87,8 +105,29 @@ def _picture(path: Path) -> str:
         content = base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
         raise file_error("read", path, error) from error
-    name = html.escape(path.stem.replace("_", " "))
-    return f'<h2>{name}</h2>\n<img alt="{name}" src="data:image/png;base64,{content}">'
+    return f'<img alt="{_name(path)}" src="data:image/png;base64,{content}">'
+
+
+def _name(path: Path) -> str:
+    return html.escape(path.stem.replace("_", " "))
+
+
+def _made(inputs: Iterable[Mapping[int, Made]]) -> str:
+    """For each input a small table: a row for each step."""
+    parts = []
+    for by_step in inputs:
+        last = by_step[max(by_step)]
+        rows = "".join(
+            f'<tr><td>{step:,}</td><td class="{"good" if one.good else "bad"}">{_cut(one.made)}</td></tr>'
+            for step, one in by_step.items()
+        )
+        told = f"<p><b>{_cut(last.given)}</b><br>right: {_cut(last.right)}</p>"
+        parts.append(f"<div>{told}\n<table>{rows}</table></div>")
+    return '<div class="made">\n' + "\n".join(parts) + "\n</div>"
+
+
+def _cut(text: str) -> str:
+    return html.escape(text if len(text) <= LONGEST_MADE else f"{text[: LONGEST_MADE - 1]}…")
 
 
 def _table(summary: Mapping[str, Mapping[str, float]]) -> str:

@@ -15,7 +15,7 @@ from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder
 from ..folder.commands import resume_command
-from ..folder.names import CONFIG, TOKENIZER
+from ..folder.names import CONFIG, PLOTS, SAMPLE, TOKENIZER
 from ..nn.adapters.lora import merge_lora
 from ..tasks import Outcome
 from ..tasks.settings.data import TokensConfig
@@ -235,5 +235,7 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
         guesses = config.the_task.guesses(config.the_task.load(config, folder))
     pictures = draw(run_dir, guesses)
     own_loss = values.get("loss") is None  # another one has other units than a guess
-    write_report(run_dir, pictures, baselines=guesses if own_loss else None)
+    others = [one for one in sorted(folder.file(PLOTS).glob("*.png")) if one not in pictures and one.is_file()]
+    sample = folder.read(SAMPLE).decode(errors="replace") if folder.exists(SAMPLE) else ""
+    write_report(run_dir, pictures, sample=sample, baselines=guesses if own_loss else None, pictures=others)
     return pictures

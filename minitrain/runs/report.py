@@ -17,6 +17,7 @@ from ..records.collector import MetricsCollector
 from ..records.diagnosis import LossLevels
 from ..records.jsonl import metrics_of, read_metrics
 from ..records.loss_curves import loss_curves
+from ..records.made import read_made
 from ..reports.html import write_html_report
 from ..tasks import Outcome
 from ..training.result import TrainResult
@@ -130,21 +131,24 @@ def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...
 
 def write_report(
     run_dir: Path,
-    pictures: Sequence[Path],
+    curves: Sequence[Path],
     summary: str = "",
     sample: str = "",
     baselines: Mapping[str, float] | None = None,
+    pictures: Sequence[Path] = (),
 ) -> Path:
     """Write ``report.html``, the run in one file; returns it.
 
     Args:
         run_dir: the run folder.
-        pictures: see `write_html_report`.
+        curves: see `write_html_report`.
         summary: likewise.
         sample: likewise.
         baselines: losses in nats per token by name, which the diagnosis compares the model's with.
+        pictures: see `write_html_report`.
 
     Raises:
+        DataError: if a file of ``samples/`` is damaged.
         FileError: if a file cannot be read or written.
     """
     folder = RunFolder(run_dir)
@@ -157,7 +161,9 @@ def write_report(
         title=f"Run {run_dir.resolve().name}",
         history=history,
         summary=summary,
+        curves=curves,
         pictures=pictures,
+        made=read_made(folder),
         settings=folder.read(CONFIG).decode(errors="replace") if folder.exists(CONFIG) else "",
         versions=versions(),
         sample=sample,

@@ -39,6 +39,7 @@ from ..training.privacy import create_privacy
 from ..training.trainer import Trainer
 from .config import RunConfig
 from .confine import confined_callbacks, needs_trust, refuse_remote_checkpoints
+from .made_over_time import MadeOverTime
 from .python_run import read_settings, resume_in_python
 from .report import RunResult, draw, write_report
 from .weights.adapters import create_adapter
@@ -103,14 +104,14 @@ class Run:
             validation = task.evaluate(self.config, model, prepared, measured if own_units else None)
             guesses = task.guesses(prepared)
             curves = draw(self.run_dir, guesses)
-            pictures = (*curves, *task.pictures(self.config, model, prepared, self.run_dir))
+            pictures = task.pictures(self.config, model, prepared, self.run_dir)
             sample = task.sample(self.config, self.trainer.setup, prepared)
         if sample:
             RunFolder(self.run_dir).write(SAMPLE, sample.encode() + b"\n")
         validation = replace(validation, averaged_by=training.weights)
         summary = f"{training.describe()}\n\n{validation.describe()}"
-        report = write_report(self.run_dir, pictures, summary, sample, guesses if own_units else None)
-        return RunResult(self.run_dir, training, validation, pictures, report, sample)
+        report = write_report(self.run_dir, curves, summary, sample, guesses if own_units else None, pictures)
+        return RunResult(self.run_dir, training, validation, (*curves, *pictures), report, sample)
 
     def describe(self) -> str:
         """What is trained on what, in a line or two for the screen."""
@@ -253,7 +254,7 @@ def _assemble(
         metrics={**task.metrics(config, prepared.processor), **create_metrics(config.metrics)},
         # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
         scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
-        callbacks=[*watches, *callbacks],
+        callbacks=[*watches, *callbacks, MadeOverTime(task, config, prepared)],
         train_data=loader,
         val_data=task.validation_data(config, prepared),
         config=config.trainer,

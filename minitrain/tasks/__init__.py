@@ -3,6 +3,7 @@
 ``task.py`` says what a task is, ``settings/`` declares the settings that tasks share, ``text/`` has texts as tokens.
 """
 
+from ..records.made import Made as Made
 from .captioning import Captioning as Captioning
 from .classification import Classification as Classification
 from .contrastive import Contrastive as Contrastive

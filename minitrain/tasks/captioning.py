@@ -18,6 +18,7 @@ from ..inside import capture
 from ..models.captioner import Captioner, CaptionerConfig
 from ..plotting.gallery import COLUMNS, plot_gallery
 from ..plotting.patches import plot_patches
+from ..records.made import Made
 from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
@@ -26,7 +27,7 @@ from .records.captions import FRAME, CaptionProcessor, CaptionSplit, EvaluationC
 from .records.translations import signatures, word_measures
 from .sequence_to_sequence import written
 from .settings.model import register_model
-from .task import Prepared, TaskSettings, register_task
+from .task import Prepared, TaskSettings, evenly, register_task
 
 SHOWN = 8
 """Images in a sample."""
@@ -83,12 +84,21 @@ class Captioning(CaptionTask):
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Some held-out images: what the model writes, and what is right."""
-        samples, lines = prepared.data.test, []
-        for row in np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int).tolist():
-            image = to_device(samples.collate([samples[row]]).images, config.device)
-            right = " | ".join(map(one_line, texts_of(samples, row)))
-            lines += [f"written {describe_images(setup.model, prepared.processor, image)[0]}", f"right   {right}", ""]
+        lines = []
+        for one in self.made(config, setup.model, prepared):
+            lines += [f"written {one.made}", f"right   {one.right}", ""]
         return "\n".join(lines).strip("\n")
+
+    def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
+        """What it writes about some held-out images."""
+        samples, found = prepared.data.test, []
+        rows = evenly(len(samples), SHOWN)
+        images = to_device(samples.collate([samples[row] for row in rows]).images, config.device)
+        for row, text in zip(rows, describe_images(model, prepared.processor, images), strict=True):
+            right = texts_of(samples, row)
+            place = one_line(samples.records.place(int(samples.rows[row])))
+            found.append(Made(f"image: {place}", " | ".join(map(one_line, right)), text, text in right))
+        return found
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:
         """Images with what is written about them, wrong ones first, and where the model looks for each word."""
@@ -107,9 +117,8 @@ class Captioning(CaptionTask):
             for right, row, text in first
         ]
         paths = place / "captions.png", place / "attention.png"
-        plot_gallery(
-            [samples[row].image for _, row, _ in first], captions, paths[0], title="Images and what is written"
-        )
+        shown, good = [samples[row].image for _, row, _ in first], [right for right, _, _ in first]
+        plot_gallery(shown, captions, paths[0], title="Images and what is written, wrong ones first", right=good)
         rows = np.unique(np.linspace(0, len(samples) - 1, LOOKED_INTO).astype(int)).tolist()
         looks = [look(model, processor, samples.collate([samples[row]]).images, config.device) for row in rows]
         plot_patches([samples[row].image for row in rows], looks, paths[1])

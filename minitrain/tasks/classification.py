@@ -16,6 +16,7 @@ from ..formats import one_line
 from ..measures import Accuracy, MacroF1, TopK
 from ..models.encoder import Encoder, EncoderConfig
 from ..models.vit import ViT, ViTConfig
+from ..records.made import Made
 from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
@@ -38,7 +39,7 @@ from .settings.data import DataSection
 from .settings.labels import ImagesConfig, LabelledTextConfig
 from .settings.model import MODELS, register_model
 from .settings.records import RecordsConfig
-from .task import Prepared, Task, TaskSettings, register_task
+from .task import Prepared, Task, TaskSettings, evenly, register_task
 
 SHOWN = 8
 """Samples with their prediction, in a sample."""
@@ -174,18 +175,23 @@ class Classification(Task):
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Some held-out samples with their class and the most likely one."""
+        found = self.made(config, setup.model, prepared)
+        return "\n".join(f"{one.given}: {one.right}, taken for {one.made}" for one in found)
+
+    def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
+        """What it takes some held-out samples for, and how sure it is."""
         samples, names = prepared.data.test, prepared.processor.classes.names
-        rows = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int).tolist()
-        lines = []
-        for row in rows:
-            batch = samples.collate([samples[row]])
-            shares = probabilities(setup.model, batch.inputs, getattr(batch, "lengths", None), config.device)[0]
-            place = int(samples.rows[row])
+        found = []
+        rows = evenly(len(samples), SHOWN)
+        batch = samples.collate([samples[row] for row in rows])
+        shares = probabilities(model, batch.inputs, getattr(batch, "lengths", None), config.device)
+        for row, own in zip(rows, shares, strict=True):
+            place, best = int(samples.rows[row]), int(own.argmax())
             text = samples.records.without_image(place).get("text") or samples.records.place(place)
-            best = int(shares.argmax())
-            right, taken = short(names[int(samples.targets[row])]), short(names[best])
-            lines.append(f"{one_line(str(text))[:60]}: {right}, taken for {taken} ({100 * shares[best]:.1f} %)")
-        return "\n".join(lines)
+            taken = f"{short(names[best])} ({100 * own[best]:.1f} %)"
+            target = int(samples.targets[row])
+            found.append(Made(one_line(str(text))[:60], short(names[target]), taken, best == target))
+        return found
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:
         """Which class was taken for which, how far probabilities can be trusted, the worst images."""
@@ -198,7 +204,8 @@ class Classification(Task):
         """How many samples of what, in how many classes."""
         what = "images" if isinstance(config.data, ImagesConfig) else "texts"
         source = one_line(config.data.dataset or config.data.path)
-        return f"{describe_split(prepared.data.records, what, source)} ({len(prepared.processor.classes)} classes)"
+        found = describe_split(prepared.data.records, what, source, prepared.data[1:])
+        return f"{found} ({len(prepared.processor.classes)} classes)"
 
 
 def _records(config: TaskSettings) -> RecordSplit:

@@ -15,6 +15,7 @@ from ..folder.names import PLOTS
 from ..formats import one_line
 from ..measures import Alignment, Retrieval
 from ..models.clip import Clip, ClipConfig
+from ..records.made import Made
 from ..training.evaluator import Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
@@ -34,12 +35,14 @@ from .records.retrieval import (
     zero_shot_of,
 )
 from .settings.model import register_model
-from .task import Prepared, TaskSettings, register_task
+from .task import Prepared, TaskSettings, evenly, register_task
 
 SHOWN = 6
 """Images with their nearest texts in a sample."""
 LISTED = 10
 """Images or texts in an answer."""
+AMONG = 100
+"""Held-out texts of which the nearest to an image is shown at each evaluation."""
 
 register_model("clip", ClipConfig, task="contrastive", from_run=IMAGES_AND_TEXTS)(Clip)
 
@@ -97,12 +100,30 @@ class Contrastive(CaptionTask):
         samples = prepared.data.test
         texts = [one_line(texts_of(samples, i)[0]) for i in range(len(samples))]
         lines = []
-        for row in np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int).tolist():
+        for row in evenly(len(samples), SHOWN):
             found = nearest_texts(encoded.images[row : row + 1], encoded.texts, texts, 3)
             lines.append(f"image of {texts[row]}")
             for cosine, other in zip(found.cosines, found.rows, strict=True):
                 lines.append(f"  {cosine:6.3f}  {texts[other]}")
         return "\n".join(lines)
+
+    def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
+        """The nearest of some held-out texts to their images."""
+        samples, processor = prepared.data.test, prepared.processor
+        rows = evenly(len(samples), AMONG)
+        texts = [texts_of(samples, row)[0] for row in rows]
+        features = features_of_texts(model, processor, texts, config.device)
+        shown = evenly(len(rows), SHOWN)
+        batch = samples.collate([samples[rows[i]] for i in shown])
+        images = features_of_images(model, batch.images, config.device)
+        found = []
+        for place, i in enumerate(shown):
+            best = nearest(images[place : place + 1], features, 1)
+            text = texts[best.rows[0]]
+            given = one_line(samples.records.place(int(samples.rows[rows[i]])))
+            made = f"{one_line(text)} ({best.cosines[0]:.3f})"
+            found.append(Made(f"image: {given}", one_line(texts[i]), made, text == texts[i]))
+        return found
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:
         """Images with their nearest texts and the reverse, the cosines of some pairs, and all features in a plane."""

@@ -22,12 +22,13 @@ from ..folder import RunFolder
 from ..formats import one_line
 from ..measures import Accuracy, Perplexity, perplexity
 from ..models.masked import MaskedEncoder, MaskedEncoderConfig
+from ..records.made import Made
 from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
 from .settings.data import DataSection, TokensConfig
 from .settings.model import register_model
-from .task import Prepared, Task, TaskSettings, register_task
+from .task import Prepared, Task, TaskSettings, evenly, register_task
 from .text.masks import MASK, encode_masked, fill_probabilities, pseudo_perplexity, with_masks
 from .text.need import refuse_impossible, refuse_impossible_model
 from .text.tokens import (
@@ -167,19 +168,22 @@ class MaskedLanguageModel(Task):
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Some held-out windows, as they are hidden and as the model fills them in."""
+        found = self.made(config, setup.model, prepared)
+        return "\n\n".join(f"hidden {one.given!r}\nfilled {one.made!r}\nright  {one.right!r}" for one in found)
+
+    def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
+        """What it puts in the place of the hidden tokens of some held-out windows."""
         tokenizer, windows = prepared.processor, self.validation_data(config, prepared)
-        count = min(SHOWN, windows.full)
-        lines = []
-        for place in np.linspace(0, windows.full - 1, count).astype(int).tolist():
+        found = []
+        for place in evenly(windows.full, SHOWN):
             inputs, targets = (rows[0] for rows in windows.batch(place, 1))
-            logits = to_numpy(setup.model.forward(to_device(inputs[None], config.device))[0])[0]
+            logits = to_numpy(model.forward(to_device(inputs[None], config.device))[0])[0]
             best = logits[:, : tokenizer.vocab_size].argmax(axis=1)
             filled = np.where(targets == IGNORED, inputs, best)
             right = np.where(targets == IGNORED, inputs, targets)
-            shown = {"hidden": with_masks(tokenizer, inputs), "filled": tokenizer.decode(filled)}
-            lines += [f"{name} {text!r}" for name, text in {**shown, "right ": tokenizer.decode(right)}.items()]
-            lines.append("")
-        return "\n".join(lines).strip("\n")
+            texts = with_masks(tokenizer, inputs), tokenizer.decode(right), tokenizer.decode(filled)
+            found.append(Made(*texts, bool((filled == right).all())))
+        return found
 
     def describe(self, config: TaskSettings, prepared: Prepared) -> str:
         """How many tokens of what."""

@@ -28,17 +28,18 @@ from ..formats import one_line
 from ..models.seq2seq import Seq2Seq
 from ..models.seq2seq_config import Seq2SeqConfig
 from ..plotting.alignment import plot_alignment
+from ..records.made import Made
 from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
 from .records.alignment import align
 from .records.pairs import PairProcessor, build_processor
 from .records.split import RecordSplit, check_fingerprints, check_there, describe_split, open_split, save_split
-from .records.translations import EvaluationPairs, copied, measures_of, signatures
+from .records.translations import EvaluationPairs, Written, copied, measures_of, signatures, worst_pairs
 from .settings.data import DataSection
 from .settings.model import register_model
 from .settings.records import PairsConfig
-from .task import Prepared, Task, TaskSettings, register_task
+from .task import Prepared, Task, TaskSettings, evenly, register_task
 
 FROM_THE_RUN = {"vocab_size": 4, "target_vocab_size": None, "block_size": 2, "pad_idx": 0, "share_embeddings": True}
 register_model("seq2seq", Seq2SeqConfig, task="sequence_to_sequence", from_run=FROM_THE_RUN)(Seq2Seq)
@@ -135,7 +136,7 @@ class SequenceToSequence(Task):
         processor, records = prepared.processor, prepared.data.records.test
         pairs = EvaluationPairs(prepared.data.test, config.trainer.batch_size)
         measures = measures_of(processor)
-        predict = partial(translate_batch, model, processor, device=config.device)
+        predict = Written(partial(translate_batch, model, processor, device=config.device))
         evaluator = Evaluator(
             model,
             pairs,
@@ -148,7 +149,9 @@ class SequenceToSequence(Task):
         values = table.values()
         others = {"copying the source": copied(pairs, measures)} if processor.shared else {}
         loss = values.pop(LOSS)
-        return Measured(loss, f"{len(records):,} pairs", values, others, signatures(measures), samples=table)
+        worst = worst_pairs(pairs, predict.texts, table, next(iter(measures)))
+        notes = (*signatures(measures), *worst)
+        return Measured(loss, f"{len(records):,} pairs", values, others, notes, samples=table)
 
     def answer(self, config: TaskSettings, model: Any, processor: PairProcessor, text: str) -> str:
         """What the model makes of a text."""
@@ -160,14 +163,22 @@ class SequenceToSequence(Task):
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Some held-out pairs with what the model makes of them."""
-        processor, records = prepared.processor, prepared.data.records.test
-        rows = [records[i] for i in np.linspace(0, len(records) - 1, min(SHOWN, len(records))).astype(int)]
         lines = []
-        for row in rows:
-            written = self.answer(config, setup.model, processor, processor.cut(row["source"]))
-            wanted = " | ".join(texts_in(row["target"]))
-            lines += [f"source  {row['source']}", f"written {written}", f"right   {wanted}", ""]
+        for one in self.made(config, setup.model, prepared):
+            lines += [f"source  {one.given}", f"written {one.made}", f"right   {one.right}", ""]
         return "\n".join(lines).strip("\n")
+
+    def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
+        """What it writes for some held-out sources."""
+        samples: TextPairs = prepared.data.test
+        chosen = evenly(len(samples), SHOWN)
+        source = samples.collate([samples[index] for index in chosen]).source
+        found = []
+        for index, text in zip(chosen, translate(model, prepared.processor, source, device=config.device), strict=True):
+            row = samples.records[int(samples.rows[index])]
+            right = texts_in(row["target"])
+            found.append(Made(row["source"], " | ".join(right), text, text in right))
+        return found
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:
         """Where the model looks in some sources while it writes; pairs of a readable length, from short to long."""
@@ -189,7 +200,7 @@ class SequenceToSequence(Task):
         sizes = f"{processor.source.vocab_size:,}"
         if not processor.shared:
             sizes += f" and {processor.target.vocab_size:,}"
-        return f"{describe_split(prepared.data.records, 'pairs', source)} ({sizes} different tokens)"
+        return f"{describe_split(prepared.data.records, 'pairs', source, prepared.data[1:])} ({sizes} different tokens)"
 
 
 def translate_batch(model: Any, processor: PairProcessor, batch: Any, *, device: str) -> list[str]:
@@ -218,7 +229,7 @@ def _records(config: TaskSettings) -> RecordSplit:
         how: dict[str, Any] = {"broken": data.broken, "max_broken": data.max_broken}
         if targets is not None:
             return ParallelText(path, targets, **how)
-        return read_records(path, {"source": data.source, "target": Column(data.target)}, **how)
+        return read_records(path, {"source": data.source, "target": Column(data.target, "text or texts")}, **how)
 
     return open_split(data, read, seed=config.seed)
 

@@ -23,6 +23,7 @@ from ..data import SampleDataset, Tokenizer
 from ..errors import ConfigError
 from ..folder import RunFolder
 from ..measures import SampleTable
+from ..records.made import Made
 from ..settings.registry import Registry
 from ..training.config import TrainingConfig
 from ..training.setup import Setup
@@ -69,6 +70,11 @@ class TaskSettings(Protocol):
     @property
     def generation(self) -> GenerationConfig:
         """How a sample is written."""
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most ``most`` different indices below ``count``, evenly spread, the first and the last among them."""
+    return sorted({round(i * (count - 1) / max(1, min(most, count) - 1)) for i in range(min(most, count))})
 
 
 class Prepared(NamedTuple):
@@ -271,6 +277,10 @@ class Task(ABC):
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Something to read that the trained model makes; empty if there is nothing."""
         return ""
+
+    def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
+        """What the model makes of a few held-out inputs, always the same ones; kept at each evaluation."""
+        return []
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:
         """Pictures of the trained model for the report, drawn into ``folder``."""

@@ -109,7 +109,12 @@ def test_a_gallery_of_grey_and_coloured_images(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(gallery, "save_figure", lambda figure, path: figures.append(figure))
     plot_gallery(images, captions, "x")
     axes = figures[0].axes
-    assert [one.get_xlabel() for one in axes] == [r"\$x", *["a"] * 6, "y" * 60 + "\nz"]
+    wrapped = "\n".join([*["y" * 30] * 3, "y" * 10, "z"])
+    assert [one.get_xlabel() for one in axes] == [r"\$x", *["a"] * 6, wrapped]
+    plot_gallery(images, captions, "x", right=[True, False] * 4)
+    frames = [one.spines["left"].get_edgecolor() for figure in figures for one in figure.axes]
+    assert len(set(frames[:8])) == 1, "grey without a judgement"
+    assert frames[8] == frames[10] != frames[9] == frames[11]
     assert [one.images[0].get_array().shape for one in axes[:2]] == [(4, 5), (5, 5, 3)]
     for wrong in ([], captions[:3]):
         with pytest.raises(DataError, match="needs images with a caption each; there are"):

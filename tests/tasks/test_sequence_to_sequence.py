@@ -193,7 +193,7 @@ def test_pairs_that_cannot_be_used_are_left_out_and_told(tmp_path: Path) -> None
     path = table(tmp_path, [*PAIRS, ("ab", ""), ("abcabcabc", "a")])
     how = {"broken": "skip", "max_broken": 0.1, "overlong": "skip"}
     run = start_run(small(tmp_path / "run", path, data=how))
-    assert "1 left out" in run.describe()
+    assert "2 left out" in run.describe()
     with pytest.raises(DataError, match=r"pairs.tsv:50: column 'target' is empty"):
         start_run(small(tmp_path / "no", path, data=how | {"broken": "refuse"}))
 

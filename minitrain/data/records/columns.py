@@ -18,8 +18,8 @@ class Column(NamedTuple):
 
     Attributes:
         name: its name in the file.
-        kind: ``"text"``; ``"texts"``, a list of texts; ``"label"``, a text or an integer, read as text;
-            ``"integer"``; ``"number"``; or ``"any"``.
+        kind: ``"text"``; ``"texts"``, a list of texts; ``"text or texts"``; ``"label"``, a text or an integer, read as
+            text; ``"integer"``; ``"number"``; or ``"any"``.
         empty: whether a text may be empty or blank, and a list may have no text.
     """
 
@@ -83,6 +83,10 @@ def _texts(value: Any) -> list[str] | None:
     return value if isinstance(value, list) and all(_text(text) is not None for text in value) else None
 
 
+def _text_or_texts(value: Any) -> str | list[str] | None:
+    return _texts(value) if isinstance(value, list) else _text(value)
+
+
 def _label(value: Any) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
@@ -108,6 +112,7 @@ def _number(value: Any) -> float | None:
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "text": _text,
     "texts": _texts,
+    "text or texts": _text_or_texts,
     "label": _label,
     "integer": _integer,
     "number": _number,

@@ -95,4 +95,4 @@ class CaptionTask(Task):
         """How many images of what, and how many different tokens their texts have."""
         source = one_line(config.data.dataset or config.data.path)
         sizes = f"{prepared.processor.tokenizer.vocab_size:,} different tokens"
-        return f"{describe_split(prepared.data.records, 'images with texts', source)} ({sizes})"
+        return f"{describe_split(prepared.data.records, 'images with texts', source, prepared.data[1:])} ({sizes})"

@@ -224,19 +224,22 @@ def draw_retrieval(encoded: Encoded, samples: ImageTextPairs, folder: Path) -> t
     names = [one_line(texts_of(samples, i)[0]) for i in range(len(samples))]
     paths = tuple(folder / f"{name}.png" for name in ("texts_of_images", "images_of_texts", "cosines", "features"))
     rows = np.unique(np.linspace(0, len(samples) - 1, 2 * COLUMNS).astype(int)).tolist()
-    said = []
+    said, good = [], []
     for row in rows:
         found = nearest_texts(images[row : row + 1], texts, names, 3).rows
         said.append("\n".join(_mark(names[i], bool(groups[i] == groups[row])) for i in found))
-    plot_gallery([samples[i].image for i in rows], said, paths[0], title="Images with their nearest texts")
-    shown, said = [], []
+        good.append(bool(groups[found[0]] == groups[row]))
+    images_shown = [samples[i].image for i in rows]
+    plot_gallery(images_shown, said, paths[0], title="Images with their nearest texts", right=good)
+    shown, said, good = [], [], []
     queries = np.unique(np.linspace(0, len(samples) - 1, QUERIES).astype(int)).tolist()
     for row in queries:
         for place, other in enumerate(nearest(texts[row : row + 1], images, COLUMNS).rows):
             shown.append(samples[other].image)
             right = bool(groups[other] == groups[row])
             said.append(f"{names[row] if not place else ''}\n{_mark(f'{place + 1}.', right)}")
-    plot_gallery(shown, said, paths[1], title="Texts with their nearest images")
+            good.append(right)
+    plot_gallery(shown, said, paths[1], title="Texts with their nearest images", right=good)
     some = np.unique(np.linspace(0, len(samples) - 1, COMPARED).astype(int))
     u, v = directions(images), directions(texts)
     plot_similarities(u[some] @ v[some].T, [names[i] for i in some.tolist()], paths[2])

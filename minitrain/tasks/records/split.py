@@ -7,7 +7,7 @@ are the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from ...data.catalog.entries import data_set
 from ...data.images.kept import KeptImages
 from ...data.records.base import Records
+from ...data.records.broken import BrokenItems
 from ...errors import DataError
 from ...files import parse_json
 from ...folder import RunFolder
@@ -122,8 +123,27 @@ def check_fingerprints(split: RecordSplit, folder: RunFolder) -> None:
             )
 
 
-def describe_split(split: RecordSplit, what: str, source: str) -> str:
-    """The numbers of records in words, with those left out."""
+def describe_split(split: RecordSplit, what: str, source: str, samples: Iterable[Any] = ()) -> str:
+    """The numbers of records in words, with those left out and cut.
+
+    Args:
+        split: the records.
+        what: what a record is.
+        source: where they are from.
+        samples: what was made of the parts, which leaves some out and cuts others.
+    """
     found = f"{len(split.train):,} training and {len(split.val):,} validation {what} of {source}"
-    left_out = split.train.broken.count
-    return f"{found}; {left_out:,} left out" if left_out else found
+    parts = list({id(one): one for one in samples}.values())
+    broken = {id(one): one.count for part in (*split, *parts) for one in _broken_of(part)}
+    left_out = sum(broken.values()) + sum(getattr(part, "skipped", 0) for part in parts)
+    cut = sum(getattr(part, "truncated", 0) for part in parts)
+    told = [f"{count:,} {how}" for count, how in ((left_out, "left out"), (cut, "cut")) if count]
+    return f"{found}; {', '.join(told)}" if told else found
+
+
+def _broken_of(records: Any) -> Iterator[BrokenItems]:
+    """What was left out of records, and of those that they are made of."""
+    while records is not None:
+        if isinstance(broken := getattr(records, "broken", None), BrokenItems):
+            yield broken
+        records = getattr(records, "records", None)

@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 from ...data.encoded.overlong import texts_in
 from ...data.encoded.pairs import TextPairs
 from ...data.text.symbols import SymbolTokenizer
-from ...measures import Bleu, Chrf, ErrorRate, ExactMatch
+from ...formats import one_line
+from ...measures import Bleu, Chrf, ErrorRate, ExactMatch, SampleTable
 from ...measures.base import Measure, Measures
 from .pairs import PairProcessor
+
+WORST = 5
+"""Pairs that are shown because the model is furthest from what is right."""
+WIDEST = 100
+"""Characters of a text in their list."""
 
 
 class PairsWithReferences(NamedTuple):
@@ -52,6 +58,10 @@ class EvaluationPairs:
         chosen = np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)
         return self._batches([starts[i] for i in chosen])
 
+    def record(self, place: int) -> Mapping[str, Any]:
+        """The texts of the pair at a place in this order."""
+        return self.samples.records[int(self.samples.rows[self._order[place]])]
+
     def _batches(self, starts: Sequence[int]) -> Iterator[PairsWithReferences]:
         samples = self.samples
         for start in starts:
@@ -59,6 +69,49 @@ class EvaluationPairs:
             pair = samples.collate([samples[row] for row in rows])
             wanted = [texts_in(samples.records[int(samples.rows[row])]["target"]) for row in rows]
             yield PairsWithReferences(pair.source, pair.target, wanted)
+
+
+class Written:
+    """Lets a model write about batches, and keeps what it wrote.
+
+    Attributes:
+        write: the texts of a batch.
+        texts: all texts so far.
+    """
+
+    def __init__(self, write: Callable[[Any], list[str]]) -> None:
+        self.write = write
+        self.texts: list[str] = []
+
+    def __call__(self, batch: Any) -> list[str]:
+        """The texts of a batch."""
+        found = self.write(batch)
+        self.texts += found
+        return found
+
+
+def worst_pairs(pairs: EvaluationPairs, texts: Sequence[str], table: SampleTable, measure: str) -> list[str]:
+    """Lines with the pairs of which the largest share is wrong; none if everything is right.
+
+    Args:
+        pairs: the pairs.
+        texts: what the model wrote for each, in their order.
+        table: has the edits and the length of each.
+        measure: their name in it.
+    """
+    edits, length = table.rows[measure].T
+    order = np.lexsort((-edits, -edits / np.maximum(length, 1)))[:WORST]
+    found = []
+    for row in order[edits[order] > 0].tolist():
+        record = pairs.record(row)
+        lines = {"source": record["source"], "written": texts[row], "right": " | ".join(texts_in(record["target"]))}
+        found += ["", *(f"{name:<8}{_cut(text)}" for name, text in lines.items())]
+    return ["", f"furthest from what is right, by {measure.removesuffix(' %')}:", *found] if found else []
+
+
+def _cut(text: str) -> str:
+    shown = one_line(text)
+    return shown if len(shown) <= WIDEST else f"{shown[: WIDEST - 1]}…"
 
 
 def measures_of(processor: PairProcessor) -> dict[str, Measures]:

@@ -21,7 +21,7 @@ ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (
 
 
 def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    pairs, looks, labels, body, shapes, own = snippets("docs/tasks.md")
+    pairs, looks, labels, body, shapes, _, _, own = snippets("docs/tasks.md")
     run("docs/tasks.md", body)
     run("docs/tasks.md", pairs + "\n" + looks)
     assert capsys.readouterr().out.endswith("dr ei\n['t', 'h', 'r', 'e', 'e'] ['dr', 'ei', '<end>'] (1, 3, 5)\n")
@@ -38,6 +38,44 @@ def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "all alike" in said
     assert "zero-shot %" in said
+
+
+SHORT = 'trainer={"max_steps": 2, "batch_size": 8, "validation_frequency": 0}'
+FEWER = {"shapes": ', data={"size": 16}', "captioning": ', data={"size": 16}'}
+"""Of the recipes with larger pictures: smaller ones."""
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("copy", "hello"),
+        ("masked", "The cl[MASK]ss statement"),
+        ("shapes", "a small red circle"),
+        ("digits", None),
+        ("captioning", None),
+    ],
+)
+def test_ten_lines_train_a_recipe(name: str, prompt: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    """For two steps instead of all; those that need no download."""
+    texts, images = snippets("docs/tasks.md")[5:7]
+    assert 'name, prompt = "copy", "hello"' in texts
+    assert max(len([line for line in code.splitlines() if line.strip()]) for code in (texts, images)) <= 10
+    imports = texts.splitlines()[0]
+    if prompt is None:
+        code = "\n".join([imports, images.replace('name = "digits"', f'name = "{name}"')])
+    else:
+        code = texts.replace('"copy", "hello"', f'"{name}", "{prompt}"')
+    assert f'"{name}"' in code
+    run("docs/tasks.md", code.replace("recipe(name, ", f"recipe(name, {SHORT}{FEWER.get(name, '')}, "))
+    said = capsys.readouterr().out
+    assert "this model" in said
+    assert said.strip().splitlines()[-1]
+
+
+def test_the_recipes_of_the_page_have_a_prompt() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| (?:`\"|a picture)", PAGE, re.MULTILINE)
+    texts = {"pydoc", "tiny", "shakespeare_char", "shakespeare_fast"}
+    assert set(listed) == set(packaged_options("recipe")) - texts
 
 
 def test_the_table_is_complete() -> None:
