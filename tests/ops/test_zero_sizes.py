@@ -35,6 +35,7 @@ REFUSED = {
     ("group_norm", "C"): "x has channels that weight lacks",
     ("linear_cross_entropy", "V"): "targets are no classes",
     ("load_balancing", "E"): "experts that do not exist were chosen",
+    ("unlikelihood", "V"): "no other class",
     ("router_z_loss", "E"): "no log-sum-exp",
     ("top_k_routing", "E"): "nothing to choose from",
 }
