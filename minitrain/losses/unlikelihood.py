@@ -52,9 +52,7 @@ class UnlikelihoodLoss(LossFunction):
 
     is_likelihood = True  # what an evaluation measures is one
 
-    def __init__(
-        self, alpha: float = 1.0, reduction: str | None = None, ignore_index: int = NOTHING_IGNORED
-    ) -> None:
+    def __init__(self, alpha: float = 1.0, reduction: str | None = None, ignore_index: int = NOTHING_IGNORED) -> None:
         super().__init__(reduction, alpha=alpha)
         if not alpha >= 0:
             raise ConfigError(f"UnlikelihoodLoss: alpha={alpha} must not be negative")

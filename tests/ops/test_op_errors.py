@@ -155,7 +155,14 @@ def test_what_is_no_array_is_named(name):
 def test_a_wrong_shape_is_named(name):
     """The last axis of each argument in turn is one longer than the others allow."""
     inputs, options = plain(name)
-    if len(inputs) == 1 or name in ("embedding", "conv2d", "load_balancing", "scale", "supervised_contrastive", "unlikelihood"):
+    if len(inputs) == 1 or name in (
+        "embedding",
+        "conv2d",
+        "load_balancing",
+        "scale",
+        "supervised_contrastive",
+        "unlikelihood",
+    ):
         pytest.skip("arguments of any shape fit each other")
     for i, x in enumerate(inputs):
         wrong = np.concatenate([x, x[..., :1]], axis=-1) if x.ndim else x[None]
