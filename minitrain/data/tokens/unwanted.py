@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ...files import is_text, parse_json, read_file
-from ..loading.batches import IGNORED, Batch
+from ..loading.batches import IGNORED, UNWANTED, Batch
 from ..text.tokenizers import Tokenizer
 
 LARGEST_LIST = 16_000_000
 """Bytes of a list."""
+MOST_TEXTS = 100_000
+"""Texts in a list; each becomes a sample in memory."""
 EXPECTED = '{"prompt": "…", "unwanted": ["…"], "refusal": "…"}'
 
 
@@ -58,6 +60,8 @@ def parse_unwanted(content: bytes, name: str) -> list[UnwantedTexts]:
     found = [_entry(line, f"{name}, line {number}") for number, line in lines if line.strip()]
     if not found:
         raise DataError(f"{name} is empty: {EXPECTED} is expected on each line")
+    if (count := sum(len(one.unwanted) + bool(one.refusal) for one in found)) > MOST_TEXTS:
+        raise DataError(f"{name} lists {count:,} texts, and at most {MOST_TEXTS:,} fit: take a part of them")
     return found
 
 
@@ -66,9 +70,7 @@ def write_unwanted(entries: Iterable[UnwantedTexts]) -> bytes:
     return b"".join(json.dumps(entry._asdict()).encode() + b"\n" for entry in entries)
 
 
-def encode_unwanted(
-    entries: Sequence[UnwantedTexts], tokenizer: Tokenizer, block_size: int, *, unwanted_offset: int
-) -> Batch:
+def encode_unwanted(entries: Sequence[UnwantedTexts], tokenizer: Tokenizer, block_size: int) -> Batch:
     """The samples of a list: each prompt with each of its unwanted texts, and with its refusal.
 
     Only the tokens of what follows the prompt count, and of an unwanted text only those from where it differs from the
@@ -78,10 +80,10 @@ def encode_unwanted(
         entries: the list.
         tokenizer: makes the tokens.
         block_size: T, tokens of a sample.
-        unwanted_offset: an unwanted token c is the target ``unwanted_offset - c``, as `UnlikelihoodLoss` reads it.
 
     Returns:
-        inputs (n, T) and targets (n, T), int32; behind the end of a text, targets are -100.
+        inputs (n, T) and targets (n, T), int32. An unwanted token c is the target ``UNWANTED - c``, for
+        `UnlikelihoodLoss`; behind the end of a text targets are -100.
 
     Raises:
         DataError: naming the entry, if it has a character that the tokenizer does not know, or a text of more than T
@@ -102,7 +104,7 @@ def encode_unwanted(
         for text, tokens in enumerate(following):
             aims = np.array(tokens, np.int32)
             if text < len(entry.unwanted):
-                aims = np.int32(unwanted_offset) - aims
+                aims = np.int32(UNWANTED) - aims
                 aims[: _common(tokens, following[-1]) if entry.refusal else 0] = IGNORED
             before = prompt[-(block_size + 1 - len(tokens)) :]  # at least its last token
             row, places = np.zeros(block_size, np.int32), np.full(block_size, IGNORED, np.int32)

@@ -10,8 +10,7 @@ from ...data.tokens.unwanted import parse_unwanted, read_unwanted, write_unwante
 from ...errors import ConfigError
 from ...folder import RunFolder
 from ...folder.names import UNWANTED, UNWANTED_VAL
-from ...losses.unlikelihood import UNWANTED as OFFSET
-from ...losses.unlikelihood import UnlikelihoodLoss
+from ...losses import UnlikelihoodLoss
 from ...training.callbacks import CountUnwanted
 from ..settings.data import TokensConfig
 from ..settings.objective import create_loss
@@ -88,7 +87,7 @@ def check_listed(data: Any, loss: Any, smoothing: float) -> None:
 
 def samples_of(listed: Listed, tokenizer: Tokenizer, block_size: int) -> Batch:
     """The samples that are trained on; see `encode_unwanted`."""
-    return encode_unwanted(listed.train, tokenizer, block_size, unwanted_offset=OFFSET)
+    return encode_unwanted(listed.train, tokenizer, block_size)
 
 
 def mixed(loader: TokenLoader, listed: Listed, tokenizer: Tokenizer, share: float) -> TokenLoader | MixedTokenLoader:
