@@ -1,6 +1,7 @@
 """Measures of a model's outputs: streaming, the same for any split into batches, with intervals and paired tests."""
 
 from .alignment import Alignment as Alignment
+from .alignment import pair_measures as pair_measures
 from .base import Mean as Mean
 from .base import Measure as Measure
 from .base import RunningSum as RunningSum
