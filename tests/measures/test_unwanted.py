@@ -50,6 +50,7 @@ def test_greedy_continuations_are_found_wherever_they_stand(alphabet: Any) -> No
 def test_samples_have_the_probability_that_the_model_gives(alphabet: Any) -> None:
     """The next letter is not the usual one in 7 % of all cases."""
     entries = [UnwantedTexts("a", ("a", "c", "d", "e", "f", "g", "h"))] * 2
+    assert count_unwanted(alphabet, TOKENIZER, entries * 75, tokens=1, samples=0).greedy == 0, "the most likely alone"
     count = count_unwanted(alphabet, TOKENIZER, entries, tokens=1, samples=500, seed=1)
     share = count.sampled_share
     assert count.greedy == 0
@@ -62,8 +63,11 @@ def test_samples_have_the_probability_that_the_model_gives(alphabet: Any) -> Non
     assert count.sampled == alone[0].sampled + alone[1].sampled, "each prompt has a seed of its own"
 
 
-def test_a_continuation_is_as_long_as_the_longest_text_and_what_may_stand_before(alphabet: Any) -> None:
-    entries = [UnwantedTexts("a", ("!" * 3, "ab")), UnwantedTexts("b", ("!" * 5,))]
+@pytest.mark.parametrize(("longest", "letters"), [(5, "abcd"), (4, "abcde")], ids=["unknown", "known"])
+def test_a_continuation_is_as_long_as_the_longest_text_and_what_may_stand_before(
+    alphabet: Any, longest: int, letters: str
+) -> None:
+    entries = [UnwantedTexts("a", ("!" * 3, "ab")), UnwantedTexts("b", ("!" * longest, letters))]
     written: list[int] = []
 
     class Kept(CharTokenizer):
