@@ -54,7 +54,17 @@ class Goal(NamedTuple):
 
 GOALS: dict[str, tuple[Goal, ...]] = {
     "copy": (Goal("right %", 0.95),),
+    "digits": (Goal("accuracy %", 0.95),),
+    "shapes": (
+        Goal("zero-shot %", 1.0),
+        Goal("text R@1 %", 1.0),
+        Goal("image R@1 %", 1.0),
+        Goal("loss", 0.01, at_most=True),
+    ),
+    "captioning": (Goal("right %", 0.99),),
     "g2p": (Goal("errors of words %", 0.054, at_most=True), Goal("right %", 1 - 0.232)),
+    "fashion": (Goal("accuracy %", 0.925),),
+    "emoji": (Goal("text R@1 %", 0.5), Goal("image R@1 %", 0.5)),
 }
 """Goals by recipe."""
 

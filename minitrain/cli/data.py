@@ -35,10 +35,11 @@ def run(argv: Sequence[str]) -> int:
     from ..data.catalog.entries import CATALOG, data_set
 
     if arguments.name is None:
+        width = max(map(len, CATALOG)) + 2
         for entry in CATALOG.values():
-            say(f"{entry.name:<10}{entry.title}")
+            say(f"{entry.name:<{width}}{entry.title}")
             if entry.get:
-                say(f"{'':<10}{entry.licence}\n{'':<10}{'found' if entry.find() else entry.get}")
+                say(f"{'':<{width}}{entry.licence}\n{'':<{width}}{'found' if entry.find() else entry.get}")
         return 0
     entry = data_set(arguments.name)
     say(_describe(entry))

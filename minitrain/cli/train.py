@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..runs import Run
 
 _DESCRIPTION = """\
-Train a language model on a text. Without any setting: a small one on Python's own language
+Train a model for a task. Without any setting: a small language model on Python's own language
 reference, in one to two minutes on two CPU cores."""
 
 _EPILOG = """\
@@ -33,6 +33,8 @@ examples:
   minitrain train data.path=notes data.tokenizer=bpe data.vocab_size=2000
   minitrain train trainer.max_steps=5000 model.n_embd=256 model.dropout=0.1
   minitrain train recipe=shakespeare_char data.path=tinyshakespeare.txt
+  minitrain train task=sequence_to_sequence data.path=pairs.tsv        another task; --help task lists them
+  minitrain train recipe=digits                          images and their classes: no download
   minitrain train 'callbacks=[throughput,{{name: ema, decay: 0.99}}]'    what else to do while training
   minitrain train --plugin mine.py 'callbacks=[mine]'    callbacks, optimizers and models of your own
   minitrain train --help optimizer                       the optimizers and their settings

@@ -51,6 +51,7 @@ class CaptionerConfig(TransformerConfig):
         n_layer: number of blocks of the encoder.
         decoder_layer: number of blocks of the decoder.
         stem: how a patch becomes a vector: ``"patch"`` by one linear map, ``"conv"`` by strided convolutions.
+        stem_depth: convolutions of the stem after each that halves the image, which keep its size.
         drop_path: probability that the last block of each stack drops its branches for a sample, in [0, 1).
         tie_weights: whether the output layer shares the table of tokens.
         pad_idx: id of the padding at the end of short rows.
@@ -64,6 +65,7 @@ class CaptionerConfig(TransformerConfig):
     n_layer: int = field(default=3, kw_only=True)
     decoder_layer: int = 2
     stem: str = "patch"
+    stem_depth: int = 0
     drop_path: float = 0.0
     tie_weights: bool = True
     pad_idx: int = 0

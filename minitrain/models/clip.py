@@ -32,6 +32,7 @@ class ClipConfig(CheckedConfig):
         n_embd: its width.
         pool: ``"mean"`` pools all patches, ``"first"`` a class token.
         stem: how a patch becomes a vector: ``"patch"`` by one linear map, ``"conv"`` by strided convolutions.
+        stem_depth: convolutions of the stem after each that halves the image, which keep its size.
         text_layer: number of blocks of the text encoder.
         text_head: number of its heads; divides ``text_embd``.
         text_embd: its width.
@@ -54,6 +55,7 @@ class ClipConfig(CheckedConfig):
     n_embd: int = 128
     pool: str = "mean"
     stem: str = "patch"
+    stem_depth: int = 0
     text_layer: int = 2
     text_head: int = 4
     text_embd: int = 128
@@ -80,6 +82,7 @@ class ClipConfig(CheckedConfig):
             self.channels,
             self.pool,
             self.stem,
+            self.stem_depth,
             n_layer=self.n_layer,
             n_head=self.n_head,
             n_embd=self.n_embd,

@@ -23,6 +23,7 @@ class ViTConfig(ClassifierConfig):
             mean of the patches, without a class token.
         stem: how a patch becomes a vector: ``"patch"`` by one linear map, ``"conv"`` by strided convolutions (see
             `ConvStem`); ``patch`` is then a power of 2.
+        stem_depth: convolutions of the stem after each that halves the image, which keep its size.
     """
 
     image_size: int
@@ -31,6 +32,7 @@ class ViTConfig(ClassifierConfig):
     channels: int = 3
     pool: str = "first"
     stem: str = "patch"
+    stem_depth: int = 0
 
     def check_together(self) -> None:
         """Check that patches divide the image, and that a stem of convolutions can be built."""

@@ -39,7 +39,7 @@ register_model("captioner", CaptionerConfig, task="captioning", from_run=IMAGES_
 
 @register_task("captioning")
 class Captioning(CaptionTask):
-    """An image in, a text out. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
+    """Writes a text about an image. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
 
     name: ClassVar[str] = "captioning"
     framed: ClassVar[bool] = True

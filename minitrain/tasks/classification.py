@@ -59,7 +59,7 @@ register_model(
 
 @register_task("classification")
 class Classification(Task):
-    """Images or texts with a class each. Its processor is a `Processor`, its data a `LabelledSplit`."""
+    """Tells the class of an image or of a text. Its processor is a `Processor`, its data a `LabelledSplit`."""
 
     name: ClassVar[str] = "classification"
     data_kinds: ClassVar[tuple[str, ...]] = ("images", "labelled_text")

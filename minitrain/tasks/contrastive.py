@@ -28,6 +28,7 @@ from .records.retrieval import (
     guess_loss,
     measure_retrieval,
     nearest,
+    nearest_texts,
     zero_shot_of,
 )
 from .settings.model import register_model
@@ -43,7 +44,7 @@ register_model("clip", ClipConfig, task="contrastive", from_run=IMAGES_AND_TEXTS
 
 @register_task("contrastive")
 class Contrastive(CaptionTask):
-    """Images and texts. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
+    """Finds images by words and words by images. Its processor is a `CaptionProcessor`, its data a `CaptionSplit`."""
 
     name: ClassVar[str] = "contrastive"
     framed: ClassVar[bool] = False
@@ -92,12 +93,13 @@ class Contrastive(CaptionTask):
         """Some held-out images with the nearest of all held-out texts."""
         encoded, _ = _encode(config, setup.model, prepared.data)
         samples = prepared.data.test
+        texts = [one_line(texts_of(samples, i)[0]) for i in range(len(samples))]
         lines = []
         for row in np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int).tolist():
-            found = nearest(encoded.images[row : row + 1], encoded.texts, 3)
-            lines.append(f"image of {one_line(texts_of(samples, row)[0])}")
+            found = nearest_texts(encoded.images[row : row + 1], encoded.texts, texts, 3)
+            lines.append(f"image of {texts[row]}")
             for cosine, other in zip(found.cosines, found.rows, strict=True):
-                lines.append(f"  {cosine:6.3f}  {one_line(texts_of(samples, other)[0])}")
+                lines.append(f"  {cosine:6.3f}  {texts[other]}")
         return "\n".join(lines)
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:

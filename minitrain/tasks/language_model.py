@@ -35,7 +35,7 @@ from .text.validation import TokenWindows, Validation, baselines, compare_with_g
 
 @register_task("language_model")
 class LanguageModel(Task):
-    """A language model on a text. Its processor is a tokenizer, its data a `TokenSplit`."""
+    """Continues a text, token by token. Its processor is a tokenizer, its data a `TokenSplit`."""
 
     name: ClassVar[str] = "language_model"
     data_kinds: ClassVar[tuple[str, ...]] = ("text", "shards")

@@ -53,7 +53,7 @@ register_model("masked_encoder", MaskedEncoderConfig, task="masked_language_mode
 
 @register_task("masked_language_model")
 class MaskedLanguageModel(Task):
-    """An encoder on a text. Its processor is a tokenizer, its data a `TokenSplit`."""
+    """Finds hidden tokens of a text. Its processor is a tokenizer, its data a `TokenSplit`."""
 
     name: ClassVar[str] = "masked_language_model"
     data_kinds: ClassVar[tuple[str, ...]] = ("text", "shards")

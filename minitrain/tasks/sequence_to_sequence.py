@@ -75,7 +75,7 @@ class PairSplit(NamedTuple):
 
 @register_task("sequence_to_sequence")
 class SequenceToSequence(Task):
-    """Pairs of texts. Its processor is a `PairProcessor`, its data a `PairSplit`."""
+    """Makes a text of another, such as a translation. Its processor is a `PairProcessor`, its data a `PairSplit`."""
 
     name: ClassVar[str] = "sequence_to_sequence"
     data_kinds: ClassVar[tuple[str, ...]] = ("pairs",)

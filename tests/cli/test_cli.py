@@ -26,6 +26,8 @@ from minitrain.backend import gpu_status, use_kernels
 from minitrain.cli import main
 from minitrain.cli.failures import report, traceback_kept_in
 from minitrain.runs.config import RunConfig
+from minitrain.runs.recipes.options import config_groups
+from minitrain.tasks.task import TASKS
 from tests.helpers.places import ROOT
 
 TEXT = "".join(f"{n} green bottles, hanging on the wall; take {n % 7} down.\n" for n in range(200))
@@ -153,8 +155,16 @@ def test_every_command_has_help(command: str, tmp_path: Path) -> None:
 
 
 def test_the_help_of_train_lists_the_groups(tmp_path: Path) -> None:
-    recipes = r"recipe= +copy, digits, fashion, g2p, pydoc, shakespeare_char, shakespeare_fast, tiny"
-    assert re.search(recipes, minitrain("train", "--help", cwd=tmp_path))
+    recipes = r",\s+".join(config_groups()["recipe"])
+    assert re.search(rf"recipe= +{recipes}\n", minitrain("train", "--help", cwd=tmp_path))
+
+
+def test_the_help_of_train_lists_the_tasks(tmp_path: Path) -> None:
+    said = minitrain("train", "--help", "task", cwd=tmp_path)
+    for name, task in TASKS.items():
+        assert re.search(
+            rf"\n  {name}\n      [A-Z].*\n      data={task.data_kinds[0]}.*\n      recipe={task.usual_recipe}\n", said
+        )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])

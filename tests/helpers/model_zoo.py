@@ -167,6 +167,7 @@ KINDS = {
     "vit": Kind(ViT, ViTConfig, IMAGE, images),
     "vit, mean": Kind(ViT, ViTConfig, IMAGE | {"pool": "mean", "bias": False}, images),
     "vit, stem": Kind(ViT, ViTConfig, IMAGE | {"patch": 2, "stem": "conv"}, images),
+    "vit, deep stem": Kind(ViT, ViTConfig, IMAGE | {"patch": 2, "stem": "conv", "stem_depth": 1}, images),
     "captioner": Kind(
         Captioner,
         CaptionerConfig,

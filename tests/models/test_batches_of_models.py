@@ -89,7 +89,7 @@ def test_a_batch_that_does_not_fit_is_told_the_fields(kind: Any, wrong: str) -> 
     Other = namedtuple("Other", "left right")
     given = {
         "one array": arrays[:1],
-        "too many": (*arrays, *arrays),
+        "too many": (*arrays, *arrays, *arrays),
         "other names": Other(*arrays),
         "a missing key": {first: arrays[0]},
         "an array": arrays[0],

@@ -177,6 +177,17 @@ class TestViT:
         assert changed[1, 1]
         assert not changed[3:].any() and not changed[:, 3:].any() and not changed[0].any() and not changed[:, 0].any()
 
+    def test_a_deep_stem_sees_one_vector_further(self):
+        stem = KINDS["vit, deep stem"].build(image_size=12, dtype=np.float64).patch_emb
+        assert [layer.stride for layer in stem.convolutions] == [2, 1]
+        image = np.random.default_rng(0).standard_normal((1, 2, 12, 12))
+        other = image.copy()
+        other[0, :, 3, 3] += 1
+        changed = (stem.forward(image)[0] != stem.forward(other)[0]).any(axis=2).reshape(6, 6)
+        assert changed[:3, :3].any()
+        assert changed[3, 3] or changed[3].any()
+        assert not changed[4:].any() and not changed[:, 4:].any()
+
     def test_images_of_another_size_are_refused(self):
         with pytest.raises(ShapeError, match=r"multiples of patch = 2; resize"):
             build("vit, stem").patch_emb.forward(np.zeros((1, 2, 7, 6)))
@@ -184,6 +195,10 @@ class TestViT:
             ConvStem(1, 6, 8, generator(0))
         with pytest.raises(ConfigError, match=r"width=6 must be a multiple of patch / 2 = 4"):
             ConvStem(1, 8, 6, generator(0))
+        with pytest.raises(ConfigError, match="stem_depth = 1 needs stem = 'conv'"):
+            KINDS["vit"].build(stem_depth=1)
+        with pytest.raises(ConfigError, match="stem_depth = -1 must be 0 or more"):
+            KINDS["vit, stem"].build(stem_depth=-1)
         with pytest.raises(ShapeError, match=r"inputs has shape \(1, 2, 8, 6\), expected \(B, 2, 6, 6\); resize"):
             build("vit").forward(np.zeros((1, 2, 8, 6)))
 

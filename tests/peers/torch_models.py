@@ -131,7 +131,12 @@ class TorchViT(nn.Module):
         C, first = config.n_embd, config.pool == "first"
         count = config.patch.bit_length() - 1 if config.stem == "conv" else 0
         sizes = [config.channels, *(C >> (count - 1 - i) for i in range(count))]
-        self.stem = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(sizes))
+        same = [nn.Conv2d(b, b, 3, 1, 1) for b in sizes[1:] for _ in range(config.stem_depth)]
+        halving = [nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(sizes)]
+        after = len(same) // max(1, len(halving))
+        self.stem = nn.ModuleList(
+            layer for i, one in enumerate(halving) for layer in (one, *same[i * after : (i + 1) * after])
+        )
         self.patches = nn.Conv2d(sizes[-1], C, 1 if count else config.patch, 1 if count else config.patch)
         self.class_token = nn.Parameter(torch.zeros(C)) if first else None
         self.positions = nn.Parameter(torch.zeros(config.patches + first, C))

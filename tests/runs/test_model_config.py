@@ -99,7 +99,7 @@ MISTAKES = {
     "another's setting": (["model.rope_base=500"], "model.rope_base is a setting of llama, not of gpt"),
     "another's, chosen": (
         ["model=llama", "model.bias=true"],
-        "model.bias is a setting of encoder, gpt, vit, not of llama",
+        "model.bias is a setting of encoder, gpt, masked_encoder, vit, not of llama",
     ),
     "unknown model": (["model=lama"], r"there is no such model; did you mean llama\?"),
     "unknown name": (["model.name=lama"], "model.name='lama' is unknown; did you mean 'llama'"),
@@ -109,7 +109,7 @@ MISTAKES = {
     "shards without a folder": (["data=shards"], r"data.path has to be given; add data.path=PATH"),
     "shards and a tokenizer": (
         ["data=shards", "data.path=x", "data.tokenizer=bpe"],
-        "data.tokenizer is a setting of labelled_text, pairs, text, not of shards",
+        "data.tokenizer is a setting of captions, labelled_text, pairs, text, not of shards",
     ),
     "less than no prefetch": (["data.prefetch=-1"], "data.prefetch must be at least 0, got -1"),
     "too hot": (["generation.temperature=-1"], "generation.temperature=-1 must be above 0, or 0"),

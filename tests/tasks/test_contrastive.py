@@ -19,7 +19,13 @@ from minitrain.random import Key
 from minitrain.runs import compare_evaluations, evaluate_run, load_run, plot_run, recipe, resume_run, start_run
 from minitrain.tasks.outcome import Measured
 from minitrain.tasks.records.captions import CaptionProcessor, EvaluationCaptions
-from minitrain.tasks.records.retrieval import features_of_texts, guess_loss, nearest, principal_components
+from minitrain.tasks.records.retrieval import (
+    features_of_texts,
+    guess_loss,
+    nearest,
+    nearest_texts,
+    principal_components,
+)
 from minitrain.training import train_step
 from tests.helpers.measuring.captions import FORMS, as_rows, class_number, halves, small
 from tests.helpers.measuring.classes import png
@@ -53,6 +59,15 @@ def test_it_learns(tmp_path: Path) -> None:
         path.name for path in result.pictures
     }
     assert all(path.exists() for path in result.pictures)
+
+
+def test_of_equal_texts_the_nearest_stands_for_all() -> None:
+    angles = np.array([0.3, 0.1, 0.2, 0.0, 0.4])
+    found = nearest_texts(np.array([[1.0, 0.0]]), np.stack([np.cos(angles), np.sin(angles)], axis=1), list("abacb"), 2)
+    assert found.rows == [3, 1]
+    np.testing.assert_allclose(found.cosines, np.cos([0.0, 0.1]))
+    every = nearest_texts(np.array([[1.0, 0.0]]), np.stack([np.cos(angles), np.sin(angles)], axis=1), list("abacb"), 9)
+    assert every.rows == [3, 1, 2], "in the order of the cosines"
 
 
 @pytest.mark.parametrize("contrast", ["info_nce", "siglip"])

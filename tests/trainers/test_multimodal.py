@@ -64,7 +64,7 @@ def test_padding_does_not_matter() -> None:
 def trainer(folder: Path | None, model: DualEncoder) -> MultimodalTrainer:
     train = [pairs(4, seed) for seed in range(12)]
     whole = pairs(4, 100)
-    val = [ImageTextBatch(*(field[part] for field in whole)) for part in (slice(3), slice(3, 4))]
+    val = [ImageTextBatch(*(f if f is None else f[part] for f in whole)) for part in (slice(3), slice(3, 4))]
     return MultimodalTrainer(model, train, val, AdamW(model, lr=1e-3), folder, progress=False)
 
 

@@ -51,7 +51,8 @@ def smoothed_by_hand(logits: Any, targets: Any, ignored: int) -> tuple[float, fl
 def test_models_smooth_in_training_alone(kind: Any) -> None:
     model, batch = stir(kind.build(dtype=np.float64, label_smoothing=SMOOTHING)), kind.batch(dtype=np.float64)
     plain, logits = model.loss_and_outputs(batch)
-    targets = batch.target[:, 1:] if hasattr(batch, "target") else batch.targets
+    (targets,) = (getattr(batch, name) for name in ("target", "texts", "targets") if hasattr(batch, name))
+    targets = batch.targets if hasattr(batch, "targets") else targets[:, 1:]
     trained, measured = smoothed_by_hand(logits, targets, model.ignore_index)
     assert abs(trained - measured) > 1e-3
     assert float(plain.total) == pytest.approx(measured, rel=1e-12)

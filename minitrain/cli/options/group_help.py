@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ...settings.registry import Registry
 
 GROUPS = {
+    "task": "what is trained, such as a language model or a classifier",
     "recipe": "values for many settings at once",
     "preset": "a model of a known size, with its block size",
     "model": "the model",
@@ -41,7 +42,7 @@ def groups_in_words() -> str:
     lines = [f"  {name:10}  {purpose}" for name, purpose in GROUPS.items()]
     short = [f"  {name + '=':10}  {', '.join(packaged_options(name))}" for name in ("recipe", "data")]
     return "\n".join(
-        [*lines, "", "options:", *short, "  model=, preset=, optimizer=, scheduler=   see --help of the group"]
+        [*lines, "", "options:", *short, "  task=, model=, preset=, optimizer=, scheduler=   see --help of the group"]
     )
 
 
@@ -63,6 +64,8 @@ def describe_group(group: str, settings: Sequence[str]) -> str:
     if group not in GROUPS:
         raise UsageError(f"--help {group}: there is no such group{did_you_mean(group, GROUPS)} ({', '.join(GROUPS)})")
     lines = [f"{group}: {GROUPS[group]}", ""]
+    if group == "task":
+        return "\n".join([*lines, *_describe_tasks()])
     if group in _PARTS:
         return "\n".join([*lines, *_describe_parts(group)])
     options = config_groups().get(group, [])
@@ -103,6 +106,20 @@ def _describe_parts(group: str) -> list[str]:
             plain = one.default is None or isinstance(one.default, bool | int | float | str)
             value = as_yaml(one.default) if plain else "VALUE" if one.default is REQUIRED else shown(one.default)
             lines += _wrapped(f"{one.name}: {value}    {one.description}".rstrip(), "      ")
+    return lines
+
+
+def _describe_tasks() -> list[str]:
+    """What a run can train, with the data, the model and the recipe that each begins with."""
+    from ...tasks.task import TASKS
+
+    lines = ["choose one with task=NAME, which comes with its usual recipe; your own needs --plugin FILE", ""]
+    for name, task in TASKS.items():
+        purpose = (inspect.getdoc(task) or "").partition(".")[0]
+        lines += [f"  {name}", *_wrapped(f"{purpose}.", "      ")]
+        lines += _wrapped(f"data={'|'.join(task.data_kinds)}  model={task.usual_model}", "      ")
+        if task.usual_recipe:
+            lines += _wrapped(f"recipe={task.usual_recipe}", "      ")
     return lines
 
 

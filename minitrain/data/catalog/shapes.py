@@ -39,7 +39,8 @@ RELATIONS = ("left of", "above")
 BACKGROUND = 235
 TEXTS = ("a {}", "a picture of a {}", "there is a {} here")
 """What is said about a single shape."""
-COUNTS = {"train": 4096, "validation": 512, "test": 512}
+COUNTS = {"train": 8192, "validation": 512, "test": 512}
+SINGLE_COUNTS = COUNTS | {"train": 4096}
 
 
 class Shape(NamedTuple):
@@ -90,8 +91,13 @@ def picture(key: Key, most: int) -> dict[str, Any]:
         caption = str(first)
     else:
         relation, half = _chosen(RELATIONS, numbers[7]), SIZE // 2
-        for shape, start, (along, across) in ((first, 0, numbers[8:10]), (second, half, numbers[10:12])):
-            places = _within(start, start + half, shape, along), _within(0, SIZE, shape, across)
+        along = _within(0, half, first, numbers[8]), _within(half, SIZE, second, numbers[10])
+        # The picture must tell the relation: apart along one direction, and less than that across it.
+        aslant = int((2 * numbers[11] - 1) * (along[1] - along[0] - 2))
+        line = _within(0, SIZE, first, numbers[9])
+        reach = int(RADII[second.size])
+        across = line, min(max(line + aslant, reach), SIZE - 1 - reach)
+        for shape, places in zip((first, second), zip(along, across, strict=True), strict=True):
             _draw(pixels, shape, *(places if relation == "left of" else places[::-1]))
         caption = f"{first} {relation} {second}"
     image = np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -128,16 +134,16 @@ def single_picture(key: Key) -> dict[str, Any]:
 
 
 def load_shapes(files: Files) -> Prepared:
-    """4,096 pictures to train on, and 512 each for validation and test."""
+    """8,192 pictures to train on, and 512 each for validation and test."""
     return Prepared(*(shape_records(name, size) for name, size in COUNTS.items()))
 
 
 def load_single_shapes(files: Files) -> Prepared:
-    """As many pictures of one shape each."""
+    """Pictures of one shape each: 4,096 to train on, and 512 each for validation and test."""
     return Prepared(
         *(
             GeneratedRecords(f"single {name}", size, lambda key, index: single_picture(key))
-            for name, size in COUNTS.items()
+            for name, size in SINGLE_COUNTS.items()
         )
     )
 

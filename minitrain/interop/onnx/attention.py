@@ -74,7 +74,7 @@ def cross_keys(g: Graph, memory: Name, layer: CrossAttention) -> KeysAndValues:
 
 
 def cross_attention(
-    g: Graph, x: Name, layer: CrossAttention, memory: KeysAndValues, places: Places, lengths: Name
+    g: Graph, x: Name, layer: CrossAttention, memory: KeysAndValues, places: Places, lengths: Name | None
 ) -> Name:
     """Attention of x (B, T, C) to the keys and values of ``cross_keys``: (B, T, C).
 
@@ -84,7 +84,7 @@ def cross_attention(
         layer: the layer.
         memory: the keys and values.
         places: with the number of keys as ``total``.
-        lengths: int64 (B,), keys from this position on are padding.
+        lengths: int64 (B,), keys from this position on are padding; ``None`` if none is.
     """
     (q,) = _heads(g, linear(g, x, layer.q), (layer.heads,), layer.head_width)
     q = _normalised(g, q, layer.q_norm)

@@ -1,4 +1,4 @@
-"""Models with one answer for an input as graphs: the text encoder, the vision transformer, the MLP."""
+"""Encoders and the MLP as graphs: of texts, with one answer or one for each token, and of images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 
 from ...models.common.classifier import Classifier
 from ...models.encoder import Encoder
+from ...models.masked import MaskedEncoder
 from ...models.mlp import MLP
 from ...models.vit import ViT
-from ...nn.layers.conv_stem import ConvStem
 from .blocks import block
 from .graph import Graph, Name
+from .images import embedded_images, image_input
 from .layers import embedding, gelu, linear, mean, norm, silu
 from .places import FLOAT, Places
 from .refusals import require_methods
@@ -30,48 +31,27 @@ def encoder_graph(model: Encoder, opset: int) -> Graph:
     """The graph of a text encoder: ``input_ids`` (B, T) and ``lengths`` (B,) to ``logits`` (B, n_classes)."""
     require_methods(model, Encoder, "forward", "embed")
     g = Graph(type(model).__name__, opset, model)
-    ids = g.input("input_ids", np.int64, ("batch", "length"))
-    lengths = g.input("lengths", np.int64, ("batch",))
-    places = Places(g, g.size(ids, 1), None, model.config.block_size)
-    with g.scope("embedding"):
-        x = places.added_positions(embedding(g, ids, model.tok_emb), model.pos_emb)
-    return _classified(g, x, model, places, lengths)
+    return _classified(g, *_padded_texts(g, model), model)
+
+
+def masked_graph(model: MaskedEncoder, opset: int) -> Graph:
+    """The graph of a masked language model: ``input_ids`` (B, T) and ``lengths`` (B,) to ``logits`` (B, T, V)."""
+    require_methods(model, MaskedEncoder, "forward")
+    g = Graph(type(model).__name__, opset, model)
+    x, places, lengths = _padded_texts(g, model)
+    x = norm(g, _blocks(g, x, model, places, lengths), model.norm)
+    x = gelu(g, linear(g, x, model.transform), model.config.gelu)
+    logits = linear(g, norm(g, x, model.transform_norm), model.head)
+    g.output("logits", logits, np.float32, ("batch", "length", model.config.vocab_size))
+    return g
 
 
 def vit_graph(model: ViT, opset: int) -> Graph:
     """The graph of a vision transformer: ``images`` (B, channels, size, size) to ``logits`` (B, n_classes)."""
     require_methods(model, ViT, "forward", "embed")
-    g, config = Graph(type(model).__name__, opset, model), model.config
-    size, P, channels = config.image_size, config.patch, config.channels
-    images = g.input("images", np.float32, ("batch", channels, size, size))
-    with g.scope("embedding"):
-        n = size // P
-        if isinstance(model.patch_emb, ConvStem):
-            x = images
-            for layer in model.patch_emb.convolutions:
-                x = g.node(
-                    "Conv",
-                    x,
-                    *(g.weight(one) for one in (layer.weight, layer.bias) if one),
-                    strides=[2, 2],
-                    pads=[1, 1, 1, 1],
-                )
-                x = g.node("Relu", x)  # (B, c, h, w)
-            rows = g.node("Reshape", x, g.ints(0, config.n_embd, n * n))
-            patches = g.node("Transpose", rows, perm=[0, 2, 1])  # (B, n n, C)
-        else:
-            tiles = g.node("Reshape", images, g.ints(0, channels, n, P, n, P))
-            tiles = g.node("Transpose", tiles, perm=[0, 2, 4, 1, 3, 5])  # (B, n, n, channels, P, P)
-            patches = g.node("Reshape", tiles, g.ints(0, n * n, channels * P * P))
-        x = linear(g, patches, model.patch_emb.project)  # (B, n n, C)
-        if model.class_token is not None:
-            one = g.ints(1)
-            shape = g.node("Concat", g.size(images, 0), one, g.ints(config.n_embd), axis=0)
-            first = g.node("Expand", g.weight(model.class_token), shape)  # (C,) -> (B, 1, C)
-            x = g.node("Concat", first, x, axis=1)
-        places = Places(g, g.size(x, 1), None, config.patches + 1)
-        x = places.added_positions(x, model.pos_emb)
-    return _classified(g, x, model, places, None)
+    g = Graph(type(model).__name__, opset, model)
+    x, places = embedded_images(g, image_input(g, model), model)
+    return _classified(g, x, places, None, model)
 
 
 def mlp_graph(model: MLP, opset: int) -> Graph:
@@ -86,11 +66,26 @@ def mlp_graph(model: MLP, opset: int) -> Graph:
     return g
 
 
-def _classified(g: Graph, x: Name, model: Classifier, places: Places, lengths: Name | None) -> Graph:
-    """The blocks, the pooling and the head, from x (B, T, C); ``lengths`` (B,) leave out padding."""
+def _padded_texts(g: Graph, model: Encoder | MaskedEncoder) -> tuple[Name, Places, Name]:
+    """The vectors (B, T, C) of the input ``input_ids``, their places, and the input ``lengths`` (B,)."""
+    ids = g.input("input_ids", np.int64, ("batch", "length"))
+    lengths = g.input("lengths", np.int64, ("batch",))
+    places = Places(g, g.size(ids, 1), None, model.config.block_size)
+    with g.scope("embedding"):
+        return places.added_positions(embedding(g, ids, model.tok_emb), model.pos_emb), places, lengths
+
+
+def _blocks(g: Graph, x: Name, model: Classifier | MaskedEncoder, places: Places, lengths: Name | None) -> Name:
+    """All blocks, from and to x (B, T, C); ``lengths`` (B,) leave out padding."""
     for i, layer in enumerate(model.blocks):
         with g.scope(f"blocks.{i}"):
             x, _ = block(g, x, layer, places, lengths=lengths)
+    return x
+
+
+def _classified(g: Graph, x: Name, places: Places, lengths: Name | None, model: Classifier) -> Graph:
+    """The blocks, the pooling and the head, from x (B, T, C); ``lengths`` (B,) leave out padding."""
+    x = _blocks(g, x, model, places, lengths)
     x = norm(g, x, model.norm)
     if model.config.pool == "first":
         pooled = g.node("Gather", x, g.constant(0, np.int64), axis=1)  # (B, T, C) -> (B, C)

@@ -8,24 +8,28 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from ...errors import ConfigError
 from ...files import checked_path
+from ...models.captioner import Captioner
+from ...models.clip import Clip
 from ...models.common.decoder import Decoder
 from ...models.dual_encoder import DualEncoder
 from ...models.encoder import Encoder
+from ...models.masked import MaskedEncoder
 from ...models.mlp import MLP
 from ...models.seq2seq import Seq2Seq
 from ...models.vit import ViT
 from ...nn.core.module import Module
-from . import seq2seq
+from . import captioner, seq2seq
 from .check import check_file, compare, open_file
-from .classifier import encoder_graph, mlp_graph, vit_graph
+from .classifier import encoder_graph, masked_graph, mlp_graph, vit_graph
 from .decoder import decoder_graph
 from .graph import Graph
 from .refusals import refuse
-from .trials import Opened, Trial, try_decoder, try_encoder, try_mlp, try_seq2seq, try_vit
+from .trials import Opened, Trial, try_captioner, try_clip, try_decoder, try_encoder, try_mlp, try_seq2seq, try_vit
 from .writing import import_onnx, writing
 
 
@@ -36,16 +40,28 @@ class Kind(NamedTuple):
     trials: Callable[[Any, Mapping[str, Opened]], Iterator[Trial]]
 
 
-def _seq2seq_graphs(model: Seq2Seq, opset: int, cache: bool) -> dict[str, Graph]:
-    if not cache:
-        return {"": seq2seq.joint_graph(model, opset)}
-    return {"encoder": seq2seq.encoder_graph(model, opset), "decoder": seq2seq.decoder_graph(model, opset)}
+def _two_stacks(graphs: ModuleType) -> Callable[[Any, int, bool], dict[str, Graph]]:
+    """Graphs of an encoder and a decoder: one for both, or with a cache one for each."""
+
+    def build(model: Any, opset: int, cache: bool) -> dict[str, Graph]:
+        if not cache:
+            return {"": graphs.joint_graph(model, opset)}
+        return {"encoder": graphs.encoder_graph(model, opset), "decoder": graphs.decoder_graph(model, opset)}
+
+    return build
+
+
+def _clip_graphs(model: Clip, opset: int, cache: bool) -> dict[str, Graph]:
+    return {"image": vit_graph(model.image, opset), "text": encoder_graph(model.text, opset)}
 
 
 KINDS: dict[type, Kind] = {
     Decoder: Kind(lambda model, opset, cache: {"": decoder_graph(model, opset, cache=cache)}, try_decoder),
-    Seq2Seq: Kind(_seq2seq_graphs, try_seq2seq),
+    Seq2Seq: Kind(_two_stacks(seq2seq), try_seq2seq),
     Encoder: Kind(lambda model, opset, cache: {"": encoder_graph(model, opset)}, try_encoder),
+    Captioner: Kind(_two_stacks(captioner), try_captioner),
+    MaskedEncoder: Kind(lambda model, opset, cache: {"": masked_graph(model, opset)}, try_encoder),
+    Clip: Kind(_clip_graphs, try_clip),
     ViT: Kind(lambda model, opset, cache: {"": vit_graph(model, opset)}, try_vit),
     MLP: Kind(lambda model, opset, cache: {"": mlp_graph(model, opset)}, try_mlp),
 }
@@ -62,9 +78,11 @@ def export_onnx(
     Nothing is at ``path`` before the graph has been checked, and an older file stays if that fails.
 
     Args:
-        model: a `Decoder` such as GPT and Llama, a `Seq2Seq`, an `Encoder`, a `ViT` or an `MLP`.
-        path: the file, such as ``model.onnx``. A `Seq2Seq` with a cache becomes two, ``model.encoder.onnx`` and
-            ``model.decoder.onnx``.
+        model: a `Decoder` such as GPT and Llama, a `Seq2Seq`, a `Captioner`, an `Encoder`, a `MaskedEncoder`, a `ViT`,
+            a `Clip` or an `MLP`.
+        path: the file, such as ``model.onnx``. A `Seq2Seq` or `Captioner` with a cache becomes two,
+            ``model.encoder.onnx`` and ``model.decoder.onnx``; a `Clip` becomes ``model.image.onnx`` and
+            ``model.text.onnx``, whose ``logits`` are the features before they are normalised.
         opset: version of the operator set: 23, which has norms, rotary positions and attention as single operators,
             or 17, which older programs know too.
         cache: whether a model that generates takes keys and values of earlier tokens, and gives them.
@@ -124,13 +142,13 @@ def check_onnx(
 
 
 def _kind(model: Module) -> Kind:
+    for base, kind in KINDS.items():
+        if isinstance(model, base):
+            return kind
     if isinstance(model, DualEncoder):
         raise ConfigError(
             "a DualEncoder cannot be exported to ONNX in one piece: export its encoders, model.image and model.text"
         )
-    for base, kind in KINDS.items():
-        if isinstance(model, base):
-            return kind
     refuse("", model, tuple(KINDS))
 
 

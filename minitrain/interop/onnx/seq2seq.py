@@ -32,13 +32,13 @@ def joint_graph(model: Seq2Seq, opset: int) -> Graph:
     memory, lengths = _encoded(g, source, model)
     places = Places(g, g.size(target, 1), None, model.config.block_size)
     across = Places(g, places.length, None, model.config.block_size, total=g.size(memory, 1))
-    own = _unpadded(g, target, model.config.pad_idx)
+    own = unpadded(g, target, model.config.pad_idx)
     x = _embedded(g, target, model.target_emb, model, places)
     for i, layer in enumerate(model.decoder):
         with g.scope(f"decoder.{i}"):
             with g.scope("cross"):
                 read = cross_keys(g, memory, layer.cross)
-            x, _ = _decoder_block(g, x, layer, places, across, read, lengths, own=own)
+            x, _ = decoder_block(g, x, layer, places, across, read, lengths, own=own)
     return _headed(g, x, model)
 
 
@@ -54,8 +54,8 @@ def encoder_graph(model: Seq2Seq, opset: int) -> Graph:
     for i, layer in enumerate(model.decoder):
         with g.scope(f"decoder.{i}.cross"):
             read = cross_keys(g, memory, layer.cross)
-        for name, value in zip(_cross_names(i), read, strict=True):
-            g.output(name, value, np.float32, _cross_shape(layer))
+        for name, value in zip(cross_names(i), read, strict=True):
+            g.output(name, value, np.float32, cross_shape(layer))
     return g
 
 
@@ -70,7 +70,7 @@ def decoder_graph(model: Seq2Seq, opset: int) -> Graph:
     reads, pasts = [], []
     for i, layer in enumerate(model.decoder):
         g.require(layer, DecoderBlock)
-        reads.append(KeysAndValues(*(g.input(name, np.float32, _cross_shape(layer)) for name in _cross_names(i))))
+        reads.append(KeysAndValues(*(g.input(name, np.float32, cross_shape(layer)) for name in cross_names(i))))
         pasts.append(cache_input(g, i, layer.attention))
     places = Places(g, g.size(ids, 1), g.size(pasts[0].keys, 2), model.config.block_size)
     across = Places(g, places.length, None, model.config.block_size, total=g.size(reads[0].keys, 2))
@@ -78,7 +78,7 @@ def decoder_graph(model: Seq2Seq, opset: int) -> Graph:
     presents = []
     for i, layer in enumerate(model.decoder):
         with g.scope(f"decoder.{i}"):
-            x, kv = _decoder_block(g, x, layer, places, across, reads[i], lengths, past=pasts[i])
+            x, kv = decoder_block(g, x, layer, places, across, reads[i], lengths, past=pasts[i])
         presents.append(kv)
     _headed(g, x, model)
     for i, (layer, kv) in enumerate(zip(model.decoder, presents, strict=True)):
@@ -95,15 +95,17 @@ def _tokens(g: Graph, name: str, length: str) -> Name:
     return g.input(name, np.int64, ("batch", length))
 
 
-def _cross_names(i: int) -> tuple[Name, Name]:
+def cross_names(i: int) -> tuple[Name, Name]:
+    """The names of the keys and of the values that layer i reads of the source."""
     return f"cross.{i}.key", f"cross.{i}.value"
 
 
-def _cross_shape(layer: DecoderBlock) -> tuple[int | str, ...]:
+def cross_shape(layer: DecoderBlock) -> tuple[int | str, ...]:
+    """The shape of these, (B, Hkv, S, D)."""
     return ("batch", layer.cross.kv_heads, "source", layer.cross.head_width)
 
 
-def _unpadded(g: Graph, ids: Name, pad_idx: int) -> Name:
+def unpadded(g: Graph, ids: Name, pad_idx: int) -> Name:
     """int64 (B,): the number of tokens that are not padding."""
     real = g.node("Not", g.node("Equal", ids, g.constant(pad_idx, np.int64)))
     return g.node("ReduceSum", g.node("Cast", real, to=INT64), g.ints(1), keepdims=0)
@@ -118,7 +120,7 @@ def _embedded(g: Graph, ids: Name, table: Embedding, model: Seq2Seq, places: Pla
 def _encoded(g: Graph, source: Name, model: Seq2Seq) -> tuple[Name, Name]:
     """The encoder's output (B, S, C) and the lengths (B,)."""
     places = Places(g, g.size(source, 1), None, model.config.block_size)
-    lengths = _unpadded(g, source, model.config.pad_idx)
+    lengths = unpadded(g, source, model.config.pad_idx)
     x = _embedded(g, source, model.source_emb, model, places)
     for i, layer in enumerate(model.encoder):
         with g.scope(f"encoder.{i}"):
@@ -126,14 +128,14 @@ def _encoded(g: Graph, source: Name, model: Seq2Seq) -> tuple[Name, Name]:
     return norm(g, x, model.encoder_norm), lengths
 
 
-def _decoder_block(
+def decoder_block(
     g: Graph,
     x: Name,
     layer: DecoderBlock,
     places: Places,
     across: Places,
     read: KeysAndValues,
-    lengths: Name,
+    lengths: Name | None,
     *,
     past: KeysAndValues | None = None,
     own: Name | None = None,

@@ -12,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backend.arrays import Array, device_of, to_device, to_numpy
+from ...models.captioner import Captioner
+from ...models.clip import Clip
 from ...models.common.decoder import Decoder
 from ...models.encoder import Encoder
+from ...models.masked import MaskedEncoder
 from ...models.mlp import MLP
 from ...models.seq2seq import Seq2Seq
 from ...models.vit import ViT
 from .decoder import LOGITS, TOKENS
 from .graph import Graph
+from .images import IMAGES
 from .seq2seq import SOURCE, TARGET
 
 Feed = Mapping[str, NDArray[Any]]
@@ -58,7 +62,7 @@ def try_decoder(model: Decoder, graphs: Mapping[str, Opened]) -> Iterator[Trial]
             yield Trial(f"{tokens.shape[1]} tokens, batch {rows}", wanted, found)
 
 
-def try_encoder(model: Encoder, graphs: Mapping[str, Opened]) -> Iterator[Trial]:
+def try_encoder(model: Encoder | MaskedEncoder, graphs: Mapping[str, Opened]) -> Iterator[Trial]:
     """Texts of different lengths, one without a token among them."""
     (opened,) = graphs.values()
     rng, config = np.random.default_rng(0), model.config
@@ -73,7 +77,13 @@ def try_encoder(model: Encoder, graphs: Mapping[str, Opened]) -> Iterator[Trial]
 def try_vit(model: ViT, graphs: Mapping[str, Opened]) -> Iterator[Trial]:
     """Images of noise."""
     config = model.config
-    yield from _batches(model, graphs, "images", (config.channels, config.image_size, config.image_size), "logits")
+    yield from _batches(model, graphs, IMAGES, (config.channels, config.image_size, config.image_size), "logits")
+
+
+def try_clip(model: Clip, graphs: Mapping[str, Opened]) -> Iterator[Trial]:
+    """Both encoders, each by itself."""
+    yield from try_vit(model.image, {"": graphs["image"]})
+    yield from try_encoder(model.text, {"": graphs["text"]})
 
 
 def try_mlp(model: MLP, graphs: Mapping[str, Opened]) -> Iterator[Trial]:
@@ -84,26 +94,50 @@ def try_mlp(model: MLP, graphs: Mapping[str, Opened]) -> Iterator[Trial]:
 def try_seq2seq(model: Seq2Seq, graphs: Mapping[str, Opened]) -> Iterator[Trial]:
     """Padded sources and their targets; with a cache, the targets come in steps and have no padding."""
     rng, config = np.random.default_rng(0), model.config
-
-    def draw(vocabulary: int, rows: int, length: int, shortest: int) -> NDArray[np.int64]:
-        """Token ids, padded at the end; the first row is full."""
-        tokens = rng.integers(0, vocabulary, (rows, min(length, config.block_size)))
-        tokens[tokens == config.pad_idx] = (config.pad_idx + 1) % vocabulary
-        lengths = rng.integers(min(shortest, tokens.shape[1]), tokens.shape[1] + 1, rows)
-        lengths[0] = tokens.shape[1]
-        return np.where(np.arange(tokens.shape[1]) < lengths[:, None], tokens, config.pad_idx)
-
     for rows, length in PROMPTS:
-        cached = "decoder" in graphs
-        source = draw(config.vocab_size, rows, length, 0)
-        target = draw(config.n_targets, rows, length + 6, length + 6 if cached else 0)
-        wanted = _forward(model, source, target)
-        if cached:
-            read = graphs["encoder"].run({SOURCE: source})
-            yield from _steps(graphs["decoder"], read, TARGET, target, wanted)
-        else:
-            found = graphs[""].run({SOURCE: source, TARGET: target})[LOGITS]
-            yield Trial(f"source {source.shape}, target {target.shape}", wanted, found)
+        source = _padded(rng, config.vocab_size, (rows, min(length, config.block_size)), config.pad_idx)
+        yield from _written(model, graphs, rng, SOURCE, source, config.n_targets, length)
+
+
+def try_captioner(model: Captioner, graphs: Mapping[str, Opened]) -> Iterator[Trial]:
+    """Images of noise and their texts; with a cache, the texts come in steps and have no padding."""
+    rng, config = np.random.default_rng(0), model.config
+    for rows, length in PROMPTS:
+        images = rng.standard_normal((rows, config.channels, config.image_size, config.image_size)).astype(np.float32)
+        yield from _written(model, graphs, rng, IMAGES, images, config.vocab_size, length)
+
+
+def _written(
+    model: Seq2Seq | Captioner,
+    graphs: Mapping[str, Opened],
+    rng: np.random.Generator,
+    name: str,
+    source: NDArray[Any],
+    vocabulary: int,
+    length: int,
+) -> Iterator[Trial]:
+    """What is written about a source, in one graph or in one for each stack."""
+    cached, config = "decoder" in graphs, model.config
+    shape = len(source), min(length + 6, config.block_size)
+    target = _padded(rng, vocabulary, shape, config.pad_idx, shortest=shape[1] if cached else 0)
+    wanted = _forward(model, source, target)
+    if cached:
+        read = graphs["encoder"].run({name: source})
+        yield from _steps(graphs["decoder"], read, TARGET, target, wanted)
+    else:
+        found = graphs[""].run({name: source, TARGET: target})[LOGITS]
+        yield Trial(f"source {source.shape}, target {target.shape}", wanted, found)
+
+
+def _padded(
+    rng: np.random.Generator, vocabulary: int, shape: tuple[int, int], pad_idx: int, *, shortest: int = 0
+) -> NDArray[np.int64]:
+    """Token ids (B, T), padded at the end; the first row is full."""
+    tokens = rng.integers(0, vocabulary, shape)
+    tokens[tokens == pad_idx] = (pad_idx + 1) % vocabulary
+    lengths = rng.integers(shortest, shape[1] + 1, shape[0])
+    lengths[0] = shape[1]
+    return np.where(np.arange(shape[1]) < lengths[:, None], tokens, pad_idx)
 
 
 def _steps(opened: Opened, fixed: Feed, name: str, tokens: NDArray[Any], wanted: NDArray[Any]) -> Iterator[Trial]:

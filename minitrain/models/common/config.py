@@ -130,6 +130,12 @@ def at_least_one(name: str, value: Any) -> None:
         raise ConfigError(f"{name} = {value} must be 1 or more")
 
 
+def at_least_zero(name: str, value: Any) -> None:
+    """Raise a ``ConfigError`` if the value is negative."""
+    if value < 0:
+        raise ConfigError(f"{name} = {value} must be 0 or more")
+
+
 def share(name: str, value: Any) -> None:
     """Raise a ``ConfigError`` unless the value is in [0, 1)."""
     if not 0 <= value < 1:
@@ -173,6 +179,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "gelu": one_of(FORMS),
     "pool": one_of(POOLINGS),
     "stem": one_of(STEMS),
+    "stem_depth": at_least_zero,
     "pooler": one_of(POOLERS),
     "contrast": one_of(CONTRASTS),
     "positions": one_of(POSITIONS),

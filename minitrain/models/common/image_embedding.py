@@ -38,6 +38,8 @@ def check_patches(config: Any) -> None:
             f"patch = {config.patch} does not divide image_size = {config.image_size}: use one of "
             f"{', '.join(map(str, fitting))}"
         )
+    if config.stem_depth and config.stem != "conv":
+        raise ConfigError(f"stem_depth = {config.stem_depth} needs stem = 'conv': only convolutions have a depth")
     if config.stem == "conv" and (config.patch < 2 or config.patch & (config.patch - 1)):
         raise ConfigError(f"patch = {config.patch} must be a power of 2 with stem = 'conv'")
     if config.stem == "conv" and config.n_embd % (config.patch // 2):
@@ -49,8 +51,8 @@ def check_patches(config: Any) -> None:
 class EmbedsImages:
     """What a model of images inherits: its layers, and their forward and backward.
 
-    Its ``config`` has ``image_size``, ``patch``, ``channels``, ``stem``, ``n_embd``, ``dropout``, and ``pool``:
-    ``"first"`` asks for a class token.
+    Its ``config`` has ``image_size``, ``patch``, ``channels``, ``stem``, ``stem_depth``, ``n_embd``, ``dropout``, and
+    ``pool``: ``"first"`` asks for a class token.
 
     Attributes:
         patch_emb: maps images to vectors, a `PatchEmbedding` or a `ConvStem`.
@@ -64,8 +66,12 @@ class EmbedsImages:
         """The projection of patches, the class token and the table of positions."""
         config = self.config
         C = config.n_embd
-        stem = {"patch": PatchEmbedding, "conv": ConvStem}[config.stem]
-        self.patch_emb: PatchEmbedding | ConvStem = stem(config.channels, config.patch, C, init_rng, dtype=dtype)
+        sizes = config.channels, config.patch, C
+        self.patch_emb: PatchEmbedding | ConvStem
+        if config.stem == "conv":
+            self.patch_emb = ConvStem(*sizes, init_rng, depth=config.stem_depth, dtype=dtype)
+        else:
+            self.patch_emb = PatchEmbedding(*sizes, init_rng, dtype=dtype)
         self.class_token = Parameter(normal(init_rng, (C,), 0.02, dtype)) if config.pool == "first" else None
         self.pos_emb = LearnedPositions(self.image_length, C, init_rng, dtype=dtype)
 
@@ -115,5 +121,8 @@ class EmbedsImages:
         """Operations that turn one image into vectors."""
         convolutions = self.patch_emb.convolutions if isinstance(self.patch_emb, ConvStem) else ()
         size: int = self.config.image_size
-        total: int = sum(2 * (size >> i) ** 2 * layer.weight.data.size for i, layer in enumerate(convolutions, 1))
+        total = 0
+        for layer in convolutions:
+            size //= 2 if layer.stride == 2 else 1
+            total += 2 * size**2 * layer.weight.data.size
         return total + linear_flops(self.patch_emb, self.patches)

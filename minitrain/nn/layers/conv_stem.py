@@ -33,17 +33,19 @@ class ConvStem(Module):
     """Map an image (B, C, H, W) to N = (H / patch) (W / patch) vectors, row by row from the top left.
 
     Each convolution with ReLU halves height and width, and the next one has twice as many channels, ``width`` at the
-    end. Then a linear map is applied to each vector. Vectors overlap in what they see, unlike patches.
+    end. ``depth`` more follow each and keep the size. Then a linear map is applied to each vector. Vectors overlap in
+    what they see, unlike patches.
 
     Args:
         channels: number C of the image's channels.
         patch: pixels from one vector to the next, a power of 2 from 2 on.
         width: size of the vectors.
         init_rng: source of the initial weights.
+        depth: convolutions after each that halves.
         dtype: dtype of the weights.
 
     Attributes:
-        convolutions: log2(patch) layers, 3 x 3 with stride 2.
+        convolutions: log2(patch) layers, 3 x 3 with stride 2, and after each ``depth`` with stride 1.
         project: Linear, width -> width.
 
     Raises:
@@ -51,7 +53,14 @@ class ConvStem(Module):
     """
 
     def __init__(
-        self, channels: int, patch: int, width: int, init_rng: np.random.Generator, *, dtype: Any = np.float32
+        self,
+        channels: int,
+        patch: int,
+        width: int,
+        init_rng: np.random.Generator,
+        *,
+        depth: int = 0,
+        dtype: Any = np.float32,
     ) -> None:
         count = patch.bit_length() - 1
         if patch < 2 or patch != 1 << count:
@@ -60,9 +69,10 @@ class ConvStem(Module):
             raise ConfigError(f"ConvStem: width={width} must be a multiple of patch / 2 = {patch // 2}")
         self.channels, self.patch = channels, patch
         sizes = [channels, *(width >> (count - 1 - i) for i in range(count))]
-        self.convolutions = [
-            Conv2d(before, after, 3, init_rng, stride=2, padding=1, dtype=dtype) for before, after in pairwise(sizes)
-        ]
+        self.convolutions: list[Conv2d] = []
+        for before, after in pairwise(sizes):
+            self.convolutions.append(Conv2d(before, after, 3, init_rng, stride=2, padding=1, dtype=dtype))
+            self.convolutions += [Conv2d(after, after, 3, init_rng, padding=1, dtype=dtype) for _ in range(depth)]
         self.project = Linear(width, width, init_rng, dtype=dtype)
 
     def forward(self, x: Array) -> tuple[Array, ConvStemCache]:
@@ -78,7 +88,7 @@ class ConvStem(Module):
             )
         caches = []
         for layer in self.convolutions:
-            x, convolution = layer.forward(x)  # (B, c, h, w) -> (B, 2 c, h / 2, w / 2)
+            x, convolution = layer.forward(x)  # (B, c, h, w) -> (B, 2 c, h / 2, w / 2), or the same shape
             x, relu = relu_forward(x)
             caches.append((convolution, relu))
         B, width, h, w = x.shape
@@ -91,6 +101,8 @@ class ConvStem(Module):
         drows = self.project.backward(dout, cache.project)  # (B, N, width)
         last = cache.convolutions[-1][1].out.shape  # (B, width, H/P, W/P)
         dimage = drows.swapaxes(1, 2).reshape(last)
-        for layer, (convolution, relu) in zip(self.convolutions[::-1], cache.convolutions[::-1], strict=True):
-            dimage = layer.backward(relu_backward(dimage, relu), convolution)
-        return None if dx is not None else dimage
+        for i in reversed(range(len(self.convolutions))):
+            convolution, relu = cache.convolutions[i]
+            target = None if i else dx  # only the gradient of the image itself may be skipped
+            dimage = self.convolutions[i].backward(relu_backward(dimage, relu), convolution, dx=target)
+        return dimage

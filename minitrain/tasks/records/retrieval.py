@@ -125,6 +125,19 @@ def nearest(query: Array, candidates: Array, count: int) -> Nearest:
     return Nearest(rows.tolist(), cosines[rows].tolist())
 
 
+def nearest_texts(query: Array, candidates: Array, texts: Sequence[str], count: int) -> Nearest:
+    """The ``count`` different texts whose features (N, C) have the highest cosine to a query (1, C).
+
+    Of equal texts, the nearest one stands for all.
+    """
+    found = nearest(query, candidates, len(texts))
+    first: dict[str, int] = {}
+    for place, row in enumerate(found.rows):
+        first.setdefault(texts[row], place)
+    places = list(first.values())[:count]
+    return Nearest([found.rows[i] for i in places], [found.cosines[i] for i in places])
+
+
 def guess_loss(batches: Iterable[Any]) -> float:
     """The mean InfoNCE of a model to which all pairs are alike: ln of the number of candidates."""
     total = count = 0.0
@@ -213,9 +226,8 @@ def draw_retrieval(encoded: Encoded, samples: ImageTextPairs, folder: Path) -> t
     rows = np.unique(np.linspace(0, len(samples) - 1, 2 * COLUMNS).astype(int)).tolist()
     said = []
     for row in rows:
-        found = nearest(images[row : row + 1], texts, len(texts)).rows
-        firsts = list({names[i]: i for i in reversed(found)}.values())[::-1][:3]
-        said.append("\n".join(_mark(names[i], bool(groups[i] == groups[row])) for i in firsts))
+        found = nearest_texts(images[row : row + 1], texts, names, 3).rows
+        said.append("\n".join(_mark(names[i], bool(groups[i] == groups[row])) for i in found))
     plot_gallery([samples[i].image for i in rows], said, paths[0], title="Images with their nearest texts")
     shown, said = [], []
     queries = np.unique(np.linspace(0, len(samples) - 1, QUERIES).astype(int)).tolist()

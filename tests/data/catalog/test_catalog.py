@@ -12,7 +12,7 @@ import pytest
 from minitrain.data import CATALOG, data_set
 from minitrain.data.catalog.bible import read_verses
 from minitrain.data.catalog.cmudict import read_pronunciations
-from minitrain.data.catalog.shapes import sentences, shape_records
+from minitrain.data.catalog.shapes import COLOURS, sentences, shape_records
 from minitrain.errors import ConfigError, DataError
 from tests.data.images.made import encoded, idx, pixels
 
@@ -216,6 +216,24 @@ def test_emoji_of_several_vendors(tmp_path: Path) -> None:
     path.write_text('[{"hexcode": 3}]')
     with pytest.raises(DataError, match="not a list of emoji"):
         data_set("emoji").prepare(tmp_path, check=False)
+
+
+def test_one_sentence_alone_is_right_about_where_two_shapes_are() -> None:
+    """Of two colours, the distance of the middles is larger along the named direction, and has its sign."""
+    seen = set()
+    for record in shape_records("test", 400):
+        words = str(record["caption"]).split()
+        colours = [COLOURS[word] for word in words if word in COLOURS]
+        if len(colours) != 2 or colours[0] == colours[1]:
+            continue
+        first, second = (
+            np.argwhere((record["image"] == np.array(colour)[:, None, None]).all(axis=0)) for colour in colours
+        )
+        down, right = ((second.min(axis=0) + second.max(axis=0)) - (first.min(axis=0) + first.max(axis=0))) / 2
+        along, across = (right, down) if "left" in words else (down, right)
+        assert along > abs(across) + 1, record["caption"]
+        seen.add(("left" in words, bool(across > 1), bool(across < -1)))
+    assert len(seen) == 6, "there are pictures in both directions, beside each other and aslant"
 
 
 def test_single_shapes_have_three_texts_with_their_name() -> None:

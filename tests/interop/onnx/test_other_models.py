@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minitrain.models import Clip, ClipConfig, ImageTextBatch
 from minitrain.models.mlp import ACTIVATIONS
 from tests.helpers.interop.onnx_graphs import assert_near, empty_cache, in_reference, in_runtime, in_steps, next_cache
 from tests.helpers.model_checks import stir
@@ -15,7 +16,7 @@ from tests.helpers.model_zoo import KINDS
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from minitrain.interop.onnx import seq2seq
+from minitrain.interop.onnx import captioner, export_onnx, seq2seq
 from minitrain.interop.onnx.classifier import encoder_graph, mlp_graph, vit_graph
 
 every_opset = pytest.mark.parametrize("opset", [23, 17])
@@ -120,3 +121,42 @@ def test_an_encoder_decoder_generates_as_the_model_does(opset):
         cache = next_cache(outputs)
         text.append(new)
     np.testing.assert_array_equal(np.concatenate(text, axis=1), expected)
+
+
+@every_opset
+def test_a_captioner_writes_as_the_model_does(opset):
+    model = stir(KINDS["captioner"].build())
+    images = (
+        np.random.default_rng(4)
+        .standard_normal((3, model.config.channels, model.config.image_size, model.config.image_size))
+        .astype(np.float32)
+    )
+    expected = model.generate(images, start=1, end=None, max_new_tokens=4)
+    decoder = captioner.decoder_graph(model, opset)
+    run, read = in_runtime(decoder), in_runtime(captioner.encoder_graph(model, opset))({"images": images})
+    cache, new = empty_cache(decoder, 3), np.full((3, 1), 1)
+    text = [new]
+    for _ in range(4):
+        outputs = run({"decoder_input_ids": new, **read, **cache})
+        new = outputs["logits"][:, -1, 1:].argmax(axis=-1)[:, None] + 1  # padding is never generated
+        cache = next_cache(outputs)
+        text.append(new)
+    np.testing.assert_array_equal(np.concatenate(text, axis=1), expected)
+
+
+@every_opset
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+def test_both_encoders_of_clip_are_files(opset, stem, tmp_path):
+    config = ClipConfig(9, 8, 4, stem=stem, n_embd=8, n_head=2, n_layer=1, text_embd=8, text_head=2, text_layer=1)
+    model = stir(Clip(config))
+    paths = export_onnx(model, tmp_path / "model.onnx", opset=opset)
+    assert [path.name for path in paths] == ["model.image.onnx", "model.text.onnx"]
+    images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    tokens, lengths = np.random.default_rng(1).integers(0, 9, (2, 5)), np.array([5, 2])
+    found = [
+        in_runtime(str(paths[0]))({"images": images})["logits"],
+        in_runtime(str(paths[1]))({"input_ids": tokens, "lengths": lengths})["logits"],
+    ]
+    _, features = model.loss_and_outputs(ImageTextBatch(images, tokens, lengths))
+    for one, expected in zip(found, features, strict=True):
+        assert_near(one, expected)

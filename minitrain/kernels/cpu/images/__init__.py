@@ -1,0 +1,1 @@
+"""CPU kernels of operations on images."""

@@ -1,0 +1,208 @@
+"""Twins of ``ops.conv2d`` without groups, in float32: each thread works on whole images.
+
+The *columns* of an image are a matrix with a row for each element of a window, (K, N), with K = C kh kw elements and
+N = Ho Wo windows. The output of an image is ``weight @ columns``, (O, K) @ (K, N), which is how it lies in memory. The
+columns of one image stay in the core's cache: they are filled, multiplied, and filled again for the next one.
+
+Weight gradients are summed over blocks of images, and then over the blocks in order. So they do not depend on the
+number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ....backend.arrays import Array
+from ....backend.cpu.jit import device, kernel
+from ....backend.pool import empty
+from ....backend.precision import HALF, current_precision
+from ....backend.targets import SKIP, Target
+from ....backend.threads import threads_for
+from ....ops.images.windows import Windows, make_windows
+from ..common.gemm import available, gemm_nn, gemm_nt, gemm_tn
+from ..common.math import chunk
+from ..common.targets import NONE, slot
+
+IMAGES_PER_SUM = 8
+"""Images whose weight gradients one sum takes, at least."""
+LARGEST_SUMS = 1 << 22
+"""Numbers in the sums of all blocks, at most; a block has more images rather than that."""
+
+
+def conv2d_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    """See ``ops.conv2d.conv2d_forward``."""
+    if current_precision() in HALF or not _covered(x, weight, groups):
+        return NotImplemented
+    windows = make_windows("conv2d_forward", x, weight.shape[2:], stride, padding, dilation)
+    shape = (len(x), len(weight), *windows.counts(x.shape))
+    out = empty(shape)
+    kernels = np.ascontiguousarray(weight).reshape(len(weight), -1)  # (O, C, kh, kw) -> (O, K)
+    _forward(
+        np.ascontiguousarray(x),
+        kernels,
+        NONE if bias is None else np.ascontiguousarray(bias),
+        out.reshape(len(x), len(weight), -1),  # (B, O, N)
+        _geometry(windows, shape),
+        _threads(kernels.size, out),
+    )
+    return out, (x, weight, bias, shape, windows, groups)
+
+
+@kernel("void(f4[:, :, :, ::1], f4[:, ::1], f4[::1], f4[:, :, ::1], i8[::1], i8)")
+def _forward(x, weight, bias, out, geometry, threads):
+    B, O, N = out.shape
+    K = weight.shape[1]
+    for t in prange(threads):
+        columns = np.empty((K, N), np.float32)
+        first, end = chunk(B, t, threads)
+        for b in range(first, end):
+            _fill(x[b], columns, geometry)
+            gemm_nn(O, N, K, 1.0, weight, K, columns, N, 0.0, out[b], N)
+            if bias.size:
+                for o in range(O):
+                    row, shift = out[b, o], bias[o]
+                    for n in range(row.size):
+                        row[n] += shift
+
+
+def conv2d_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target]) -> Any:
+    """See ``ops.conv2d.conv2d_backward``."""
+    x, weight, bias, shape, windows, groups = cache
+    if not _covered(x, weight, groups) or dout.shape != shape:
+        return NotImplemented
+    B, (O, *_) = len(x), weight.shape
+    dx, dweight = slot(into[0], x.shape), slot(into[1], weight.shape)
+    dbias = slot(SKIP, (0,)) if bias is None else slot(into[2], bias.shape)
+    K = weight[0].size
+    block = max(IMAGES_PER_SUM, -(-B * O * K // LARGEST_SUMS))
+    blocks = -(-B // block)
+    weight_sums = empty((blocks if dweight.array.size else 0, O, K))
+    bias_sums = empty((blocks if dbias.array.size else 0, O))
+    _backward(
+        np.ascontiguousarray(x),
+        np.ascontiguousarray(weight).reshape(O, K),
+        np.ascontiguousarray(dout).reshape(B, O, -1),  # (B, O, Ho, Wo) -> (B, O, N)
+        dx.array,
+        dx.beta,
+        weight_sums,
+        bias_sums,
+        block,
+        _geometry(windows, shape),
+        min(blocks, _threads(O * K, dout)),
+    )
+    for gradient, sums in ((dweight, weight_sums), (dbias, bias_sums)):
+        if gradient.array.size:
+            total = sums.sum(axis=0).reshape(gradient.array.shape)
+            np.add(total, gradient.array, out=gradient.array) if gradient.beta else np.copyto(gradient.array, total)
+    return dx.result(), dweight.result(), dbias.result()
+
+
+@kernel(
+    "void(f4[:, :, :, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, :, :, ::1], f4, f4[:, :, ::1], f4[:, ::1], i8, "
+    "i8[::1], i8)"
+)
+def _backward(x, weight, dout, dx, beta, weight_sums, bias_sums, block, geometry, threads):
+    B, O, N = dout.shape
+    K = weight.shape[1]
+    for t in prange(threads):
+        columns = np.empty((K, N), np.float32)
+        first, end = chunk((B + block - 1) // block, t, threads)
+        for s in range(first, end):
+            for b in range(s * block, min(B, (s + 1) * block)):
+                fresh = b == s * block
+                if weight_sums.size:
+                    _fill(x[b], columns, geometry)
+                    gemm_nt(O, K, N, 1.0, dout[b], N, columns, N, 0.0 if fresh else 1.0, weight_sums[s], K)
+                if bias_sums.size:
+                    for o in range(O):
+                        row, total = dout[b, o], np.float32(0)
+                        for n in range(row.size):
+                            total += row[n]
+                        bias_sums[s, o] = total if fresh else bias_sums[s, o] + total
+                if dx.size:
+                    gemm_tn(K, N, O, 1.0, weight, K, dout[b], N, 0.0, columns, N)
+                    if beta == 0:
+                        dx[b] = np.float32(0)
+                    _fold(columns, dx[b], geometry)
+
+
+@device
+def _fill(image, columns, geometry):
+    """Columns (K, N) = the elements of all windows of an image (C, H, W); padding is 0."""
+    kh, kw, sh, sw, ph, pw, dh, dw, Ho, Wo = geometry
+    C, H, W = image.shape
+    for k in range(C * kh * kw):
+        c, i, j = k // (kh * kw), k // kw % kh, k % kw
+        row, top, left = columns[k], i * dh - ph, j * dw - pw
+        lo, hi = _inside(left, sw, W, Wo)
+        for h in range(Ho):
+            out, y = row[h * Wo : (h + 1) * Wo], top + h * sh
+            if y < 0 or y >= H or hi <= lo:
+                out[:] = np.float32(0)
+                continue
+            out[:lo] = np.float32(0)
+            out[hi:] = np.float32(0)
+            part, pixels = out[lo:hi], image[c, y, left + lo * sw :]
+            if sw == 1:  # a loop of its own, which LLVM turns into a copy
+                for n in range(part.size):
+                    part[n] = pixels[n]
+            else:
+                for n in range(part.size):
+                    part[n] = pixels[n * sw]
+
+
+@device
+def _fold(columns, image, geometry):
+    """Add the elements (K, N) of all windows to the image (C, H, W) that they come from."""
+    kh, kw, sh, sw, ph, pw, dh, dw, Ho, Wo = geometry
+    C, H, W = image.shape
+    for k in range(C * kh * kw):
+        c, i, j = k // (kh * kw), k // kw % kh, k % kw
+        row, top, left = columns[k], i * dh - ph, j * dw - pw
+        lo, hi = _inside(left, sw, W, Wo)
+        for h in range(Ho):
+            y = top + h * sh
+            if y < 0 or y >= H or hi <= lo:
+                continue
+            part, pixels = row[h * Wo + lo : h * Wo + hi], image[c, y, left + lo * sw :]
+            if sw == 1:
+                for n in range(part.size):
+                    pixels[n] += part[n]
+            else:
+                for n in range(part.size):
+                    pixels[n * sw] += part[n]
+
+
+@device
+def _inside(left, step, width, count):
+    """The windows, of ``count`` that begin ``step`` apart from ``left`` on, whose first element is in a row."""
+    lo = (-left + step - 1) // step if left < 0 else 0
+    hi = (width - left + step - 1) // step if left < width else 0
+    return lo, min(count, hi)
+
+
+def _covered(x: Array, weight: Array, groups: int) -> bool:
+    """Whether the kernels take these: products of half precision and of groups are left to the reference."""
+    return available and groups == 1 and x.dtype == weight.dtype == np.float32 and x.size > 0
+
+
+def _geometry(windows: Windows, shape: tuple[int, ...]) -> Array:
+    """Kernel, stride, padding, dilation and the number of windows, each vertical and horizontal: (10,)."""
+    return np.array([n for pair in (*windows, shape[2:]) for n in pair], np.int64)
+
+
+def _threads(weights: int, out: Array) -> int:
+    """For products of a weight matrix with every window of every image of ``out`` (B, O, Ho, Wo)."""
+    return min(len(out), threads_for(weights * out[0, 0].size * len(out) / 32))
