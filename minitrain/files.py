@@ -271,6 +271,17 @@ def parse_json(content: bytes, *, containers: int = 100_000) -> Any:
         raise ValueError("its lists and objects are nested too deep") from error
 
 
+def is_text(value: Any) -> bool:
+    """Whether a value of JSON is a text that UTF-8 can express."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members := dict(pairs)) != len(pairs):
         raise ValueError("a name stands in it twice")

@@ -62,7 +62,7 @@ def audit_run(
         kind = "was made in Python" if config is None else f"is of task={config.task}"
         raise ConfigError(f"{run_dir} {kind}; audited are runs of task=language_model, whose folder has their text")
     folder, used = RunFolder(run_dir), device or config.device
-    train, held_out = config.the_task.load(config, folder).data
+    train, held_out, _ = config.the_task.load(config, folder).data
     canaries = make_canaries(getattr(config.data, "canaries", 0), Key.from_seed(config.seed))
     assert isinstance(config.data, TokensConfig)  # of this task
     block = config.data.block_size

@@ -1,4 +1,4 @@
-"""``minitrain eval``: how well a trained model predicts a text, or answers questions."""
+"""``minitrain eval``: how well a trained model predicts a text, answers questions, or keeps from unwanted texts."""
 
 from __future__ import annotations
 
@@ -29,12 +29,17 @@ model is as sure as it should be.
 
 --choices: each line of the file is a question, {"context": "2 + 2 =", "choices": [" 3", " 4"], "answer": 1}
 
+--unwanted: each line of the file has a prompt and texts that should not follow it, {"prompt": "The code is ",
+"unwanted": ["4711"]}. The model continues each prompt, greedily and by sampling; how often a listed text comes is
+counted.
+
 examples:
   minitrain eval runs/NAME
   minitrain eval runs/NAME --text other.txt       another text, a file or a folder
   minitrain eval runs/NAME --stride 64
   minitrain eval model.gguf --text other.txt --weights float32 bfloat16 int8
-  minitrain eval FOLDER --choices questions.jsonl"""
+  minitrain eval FOLDER --choices questions.jsonl
+  minitrain eval runs/NAME --unwanted list.jsonl --samples 20"""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -47,11 +52,17 @@ def run(argv: Sequence[str]) -> int:
     for weights in arguments.weights or ():
         check_weights(weights)
     published = is_published(arguments.run)
-    if published and arguments.text is None and arguments.choices is None:
-        raise UsageError(f"{arguments.run} is a published model, which has no held-out text: give --text or --choices")
+    if published and arguments.text is None and arguments.choices is None and arguments.unwanted is None:
+        raise UsageError(
+            f"{arguments.run} is a published model, which has no held-out text: give --text, --choices or --unwanted"
+        )
     scored = arguments.stride is not None or arguments.weights is not None or arguments.choices is not None
+    if arguments.unwanted is not None and (scored or arguments.text is not None):
+        raise UsageError("--unwanted counts continuations: leave out --text, --stride, --weights and --choices")
     with failures_of(arguments.run):
-        if published or scored:
+        if arguments.unwanted is not None:
+            _count(arguments)
+        elif published or scored:
             _score(arguments)
         else:
             _compare_with_guessing(arguments)
@@ -59,7 +70,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser("eval", description="How well a model predicts a text, or answers questions.", epilog=_EPILOG)
+    description = "How well a model predicts a text, answers questions, or keeps from unwanted texts."
+    parser = Parser("eval", description=description, epilog=_EPILOG)
     parser.add_argument(
         "run",
         metavar="RUN",
@@ -82,6 +94,13 @@ def _parser() -> Parser:
         help="float32, bfloat16, int8; several are compared with float32 (float32)",
     )
     parser.add_argument("--choices", metavar="FILE", help="let the model answer the multiple-choice questions in FILE")
+    parser.add_argument("--unwanted", metavar="FILE", help="count how often the prompts in FILE lead to unwanted texts")
+    for name, default, purpose in (
+        ("samples", 4, "samples of each prompt (4)"),
+        ("tokens", None, "length of a continuation (the longest listed text and 32)"),
+        ("seed", 0, "seed of the samples (0)"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"with --unwanted: {purpose}")
     parser.add_argument(
         "--context",
         type=int,
@@ -129,6 +148,20 @@ def _keep(samples: SampleTable, run_dir: Path) -> None:
         warn(f"the losses of the windows are not kept: {error}")
     else:
         say(f"kept       {path}: minitrain compare uses it to tell differences from noise")
+
+
+def _count(arguments: argparse.Namespace) -> None:
+    """How often prompts lead to unwanted texts."""
+    from ..data import read_unwanted
+    from ..measures import count_unwanted
+
+    entries = read_unwanted(arguments.unwanted)
+    opened = open_of(arguments)
+    how = {name: getattr(arguments, name) for name in ("samples", "tokens", "seed")}
+    count = count_unwanted(opened.model, opened.tokenizer, entries, device=opened.device, **how)
+    say(f"unwanted continuations, with 95 % intervals\n  {count.describe()}")
+    for prompt, text in count.shown:
+        say(f"  {prompt!r:.60} led to {text!r:.200}")
 
 
 def _score(arguments: argparse.Namespace) -> None:

@@ -101,6 +101,7 @@ from .tokens.loader import evaluation_batches as evaluation_batches
 from .tokens.masked import MaskedTokenLoader as MaskedTokenLoader
 from .tokens.masked import MaskedWindows as MaskedWindows
 from .tokens.masked import mask_tokens as mask_tokens
+from .tokens.mixed_loader import MixedTokenLoader as MixedTokenLoader
 from .tokens.separate_windows import SeparateWindows as SeparateWindows
 from .tokens.shards import TokenShards as TokenShards
 from .tokens.shards import build_token_shards as build_token_shards
@@ -109,3 +110,7 @@ from .tokens.token_array import JoinedTokens as JoinedTokens
 from .tokens.token_array import TokenArray as TokenArray
 from .tokens.token_file import TokenFile as TokenFile
 from .tokens.token_file import write_tokens as write_tokens
+from .tokens.unwanted import UnwantedTexts as UnwantedTexts
+from .tokens.unwanted import encode_unwanted as encode_unwanted
+from .tokens.unwanted import read_unwanted as read_unwanted
+from .tokens.unwanted import write_unwanted as write_unwanted

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DataError
-from ..files import FileError, file_error, open_regular, parse_json
+from ..files import FileError, file_error, is_text, open_regular, parse_json
 
 LONGEST_LINE = 1_000_000
 """Bytes of a question."""
@@ -68,9 +68,9 @@ def _question(line: bytes, where: str) -> Question:
     if not isinstance(given, dict):
         raise DataError(f'{where} is no object: {{"context": "…", "choices": ["…", "…"], "answer": 0}} is expected')
     context, choices, answer = (_member(given, name, where) for name in ("context", "choices", "answer"))
-    if not _is_text(context):
+    if not is_text(context):
         raise DataError(f"{where}: context must be a text")
-    if not isinstance(choices, list) or not all(_is_text(choice) and choice for choice in choices):
+    if not isinstance(choices, list) or not all(is_text(choice) and choice for choice in choices):
         raise DataError(f"{where}: choices must be a list of texts of one character or more")
     if not 2 <= len(choices) <= MOST_CHOICES:
         raise DataError(f"{where} has {len(choices)} choices; there must be from 2 to {MOST_CHOICES}")
@@ -83,14 +83,3 @@ def _member(given: dict[str, Any], name: str, where: str) -> Any:
     if name not in given:
         raise DataError(f"{where} has no {name}")
     return given[name]
-
-
-def _is_text(value: Any) -> bool:
-    """Whether a value is a text that UTF-8 can express."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 CONFIG = "config.yaml"
 TOKENIZER = "tokenizer.json"
 TRAIN_TOKENS, VAL_TOKENS, SHARDS = "data/train.bin", "data/val.bin", "data/shards.json"
+UNWANTED, UNWANTED_VAL = "data/unwanted.jsonl", "data/unwanted_val.jsonl"
 RECORDS, PROCESSOR = "data/records.json", "processor.json"
 METRICS, METRICS_TABLE = "metrics.jsonl", "metrics.csv"
 CHECKPOINTS, PLOTS, SAMPLES, TENSORBOARD = "checkpoints", "plots", "samples", "tensorboard"
@@ -21,6 +22,8 @@ LARGEST = {
     CONFIG: 200_000,
     TOKENIZER: 64_000_000,
     SHARDS: 64_000_000,
+    UNWANTED: 64_000_000,
+    UNWANTED_VAL: 64_000_000,
     RECORDS: 10_000,
     PROCESSOR: 64_000_000,
     RUN_INFO: 8_000_000,

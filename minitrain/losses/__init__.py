@@ -20,3 +20,5 @@ from .linear_cross_entropy import LinearCrossEntropy as LinearCrossEntropy
 from .regression import HuberLoss as HuberLoss
 from .regression import MeanAbsoluteError as MeanAbsoluteError
 from .regression import MeanSquaredError as MeanSquaredError
+from .unlikelihood import UnlikelihoodLoss as UnlikelihoodLoss
+from .unlikelihood import as_unwanted as as_unwanted

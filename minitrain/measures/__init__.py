@@ -1,6 +1,7 @@
 """Measures of a model's outputs: streaming, the same for any split into batches, with intervals and paired tests."""
 
 from .alignment import Alignment as Alignment
+from .alignment import pair_measures as pair_measures
 from .base import Mean as Mean
 from .base import Measure as Measure
 from .base import RunningSum as RunningSum
@@ -33,6 +34,9 @@ from .texts import Ter as Ter
 from .top_k import Accuracy as Accuracy
 from .top_k import TopK as TopK
 from .top_k import accuracy as accuracy
+from .unwanted import UnwantedCount as UnwantedCount
+from .unwanted import count_unwanted as count_unwanted
+from .unwanted import share_interval as share_interval
 from .zero_shot import ZeroShot as ZeroShot
 from .zero_shot import class_embeddings as class_embeddings
 from .zero_shot import prompts_of as prompts_of

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..backend.arrays import Array
+from .base import Measures
 from .embeddings import Features, both_sides, directions
+from .retrieval import Retrieval
+
+KS = (1, 5)
+"""Places among which the right one is looked for."""
+
+
+def pair_measures(groups: Callable[[Any], Array] | None = None) -> dict[str, Measures]:
+    """What an evaluation measures of pairs, by the names that records have: recall in both directions, and alignment.
+
+    Args:
+        groups: finds an array (B,) in a batch that is equal where texts are; see `Retrieval`.
+    """
+    return {"recall": partial(Retrieval, KS, groups=groups), "alignment": Alignment}
 
 
 class Alignment:

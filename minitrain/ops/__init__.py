@@ -57,6 +57,9 @@ from .classification.kl_divergence import kl_divergence_forward as kl_divergence
 from .classification.linear_cross_entropy import LinearCrossEntropyCache as LinearCrossEntropyCache
 from .classification.linear_cross_entropy import linear_cross_entropy_backward as linear_cross_entropy_backward
 from .classification.linear_cross_entropy import linear_cross_entropy_forward as linear_cross_entropy_forward
+from .classification.unlikelihood import UnlikelihoodCache as UnlikelihoodCache
+from .classification.unlikelihood import unlikelihood_backward as unlikelihood_backward
+from .classification.unlikelihood import unlikelihood_forward as unlikelihood_forward
 from .contract.loss import Loss as Loss
 from .contract.op import SKIP as SKIP
 from .contract.op import Into as Into

@@ -30,6 +30,7 @@ KINDS = (
     SPEED,
     "step_seconds",
     "alignment",
+    "unwanted",
 )
 """A metric belongs to the first of these that its name contains; what fits none is a kind of its own."""
 

@@ -93,6 +93,8 @@ PER_ELEMENT: dict[str, int] = {
     "top_k_routing_forward": 6,
     "triplet_backward": 12,
     "triplet_forward": 8,
+    "unlikelihood_backward": 7,
+    "unlikelihood_forward": 5,
 }
 """Operations per element of the largest array of the call (of the gradient, for embedding's backward).
 

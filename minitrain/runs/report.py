@@ -96,10 +96,11 @@ def history_of(records: Sequence[Mapping[str, Any]], *, smoothed: bool = False) 
 
 
 def smooths(run_dir: Path) -> bool:
-    """Whether the training of a run smooths labels, as its configuration says."""
-    model = written_settings(RunFolder(run_dir)).get("model")
-    smoothing = model.get("label_smoothing") if isinstance(model, Mapping) else None
-    return isinstance(smoothing, int | float) and smoothing > 0
+    """Whether the training of a run has another loss than its evaluations, by smooth labels or unwanted texts."""
+    values = written_settings(RunFolder(run_dir))
+    model, data = (part if isinstance(part := values.get(name), Mapping) else {} for name in ("model", "data"))
+    smoothing = model.get("label_smoothing")
+    return (isinstance(smoothing, int | float) and smoothing > 0) or data.get("unwanted") is not None
 
 
 def draw(run_dir: str | Path, baselines: Mapping[str, float]) -> tuple[Path, ...]:

@@ -32,7 +32,7 @@ from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_schedul
 from ..random import Key
 from ..reports.html import REPORT
 from ..tasks import Prepared, Task
-from ..tasks.settings.objective import create_loss, create_metrics
+from ..tasks.settings.objective import create_metrics
 from ..training.callbacks import PlateauWatch, create_callbacks
 from ..training.preconditions import open_checkpoints, refuse_used_folder
 from ..training.privacy import create_privacy
@@ -250,11 +250,11 @@ def _assemble(
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
-        loss_fn=create_loss(config.loss),
+        loss_fn=task.loss_fn(config, prepared),
         metrics={**task.metrics(config, prepared.processor), **create_metrics(config.metrics)},
         # A plateau has a state and goes into checkpoints; of the others the pure function is enough.
         scheduler=scheduler.schedule if isinstance(scheduler, Scheduler) else scheduler,
-        callbacks=[*watches, *callbacks, MadeOverTime(task, config, prepared)],
+        callbacks=[*watches, *task.callbacks(config, prepared), *callbacks, MadeOverTime(task, config, prepared)],
         train_data=loader,
         val_data=task.validation_data(config, prepared),
         config=config.trainer,

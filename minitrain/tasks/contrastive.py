@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ import numpy as np
 from ..folder import RunFolder
 from ..folder.names import PLOTS
 from ..formats import one_line
-from ..measures import Alignment, Retrieval
+from ..measures import pair_measures
 from ..models.clip import Clip, ClipConfig
 from ..records.made import Made
 from ..training.evaluator import Evaluator
@@ -22,7 +21,6 @@ from .outcome import Measured
 from .records.caption_task import IMAGES_AND_TEXTS, CaptionTask
 from .records.captions import CaptionProcessor, CaptionSplit, EvaluationCaptions, texts_of
 from .records.retrieval import (
-    KS,
     Encoded,
     draw_retrieval,
     features_of_images,
@@ -58,7 +56,7 @@ class Contrastive(CaptionTask):
 
     def metrics(self, config: TaskSettings, processor: CaptionProcessor) -> Mapping[str, Any]:
         """Recall in both directions, and how well both sides are aligned."""
-        return {"recall": partial(Retrieval, KS, groups=groups_of), "alignment": Alignment}
+        return pair_measures(groups_of)
 
     def evaluate(
         self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,10 +11,11 @@ import numpy as np
 from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.separate_windows import SeparateWindows
 from ..data.tokens.token_array import TokenArray
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..folder import RunFolder
 from ..formats import one_line
 from ..generation import continue_text
+from ..training.callbacks.base import Callback
 from ..training.setup import Setup
 from .settings.data import DataSection, TokensConfig
 from .task import Prepared, Task, TaskSettings, register_task
@@ -28,6 +29,7 @@ from .text.tokens import (
     save_tokens,
     tokens_of_text,
 )
+from .text.unwanted import check_listed, counting, loss_of, mixed
 from .text.validation import TokenWindows, Validation, baselines, compare_with_guessing, outcome_on_windows
 
 
@@ -39,6 +41,11 @@ class LanguageModel(Task):
     data_kinds: ClassVar[tuple[str, ...]] = ("text", "shards")
     usual_model: ClassVar[str] = "gpt"
     usual_recipe: ClassVar[str] = "pydoc"
+
+    def check(self, config: TaskSettings) -> None:
+        """Check that data, model and loss are for this task."""
+        super().check(config)
+        check_listed(config.data, config.loss, getattr(config.model, "label_smoothing", 0.0))
 
     def check_data(self, data: DataSection) -> None:
         """Check that the text or the shards are there."""
@@ -83,18 +90,31 @@ class LanguageModel(Task):
         (refuse_impossible if to_train else refuse_impossible_model)(config, processor.vocab_size)
 
     def loader(self, config: TaskSettings, prepared: Prepared) -> Any:
-        """Blocks of the training text, shifted in every epoch."""
-        loader = TokenLoader(prepared.data.train, config.data.block_size, config.trainer.batch_size, config.seed)
+        """Blocks of the training text, shifted in every epoch; among them unwanted texts, if there is a list."""
+        windows = TokenLoader(prepared.data.train, config.data.block_size, config.trainer.batch_size, config.seed)
+        loader = mixed(windows, prepared.data.listed, prepared.processor, config.data.unwanted_share)
         return PrefetchLoader(loader, config.data.prefetch) if config.data.prefetch else loader
 
     def samples(self, config: TaskSettings, prepared: Prepared) -> SeparateWindows:
         """Windows of the training text that share no token."""
+        if prepared.data.listed.train:
+            raise ConfigError(
+                "private training draws its samples itself: leave out data.unwanted, or set its share to 0"
+            )
         return SeparateWindows(prepared.data.train, config.data.block_size)
 
     def validation_data(self, config: TaskSettings, prepared: Prepared) -> TokenWindows:
         """The held-out text in windows side by side."""
         at_once = -(-config.trainer.batch_size // config.trainer.gradient_accumulation_steps)  # what fits the memory
         return TokenWindows(prepared.data.val, config.data.block_size, at_once)
+
+    def loss_fn(self, config: TaskSettings, prepared: Prepared) -> Any:
+        """The loss that the settings name, or one that tells wanted from unwanted texts."""
+        return loss_of(prepared.data.listed, config.loss)
+
+    def callbacks(self, config: TaskSettings, prepared: Prepared) -> Sequence[Callback]:
+        """What counts unwanted continuations, if there is a list of them."""
+        return counting(prepared.data.listed, config.seed)
 
     def guesses(self, prepared: Prepared) -> dict[str, float]:
         """Nats per token of guessing."""
@@ -104,7 +124,7 @@ class LanguageModel(Task):
         self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
     ) -> Validation:
         """The loss on the held-out text, next to guessing."""
-        (train, val), tokenizer = prepared.data, prepared.processor
+        (train, val, _), tokenizer = prepared.data, prepared.processor
         if measured is not None:
             return compare_with_guessing(measured, train, val, tokenizer.vocab_size, tokenizer)
         sizes = (config.data.block_size, config.trainer.batch_size)

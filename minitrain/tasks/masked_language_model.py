@@ -70,6 +70,8 @@ class MaskedLanguageModel(Task):
         """The text as tokens."""
         if config.generation.prompt is not None:
             raise ConfigError("generation.prompt is for task=language_model: minitrain generate RUN --prompt fills in")
+        if config.data.unwanted is not None or config.data.unwanted_val is not None:
+            raise ConfigError("data.unwanted is for task=language_model: a masked language model continues no text")
         return Prepared(*prepare_tokens(config, processor))
 
     def save(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> TokensConfig:

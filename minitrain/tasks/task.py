@@ -14,7 +14,7 @@ data. The *data* is what to train and to validate on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -25,11 +25,13 @@ from ..folder import RunFolder
 from ..measures import SampleTable
 from ..records.made import Made
 from ..settings.registry import Registry
+from ..training.callbacks.base import Callback
 from ..training.config import TrainingConfig
 from ..training.setup import Setup
 from .settings.data import DataSection
 from .settings.generation import GenerationConfig
 from .settings.model import MODELS, create_model
+from .settings.objective import create_loss
 
 TASKS: Registry[type[Task]] = Registry("task", "minitrain.tasks", setting="task")
 register_task = TASKS.register
@@ -62,6 +64,10 @@ class TaskSettings(Protocol):
     @property
     def optimizer(self) -> Any:
         """The section of the optimizer."""
+
+    @property
+    def loss(self) -> Any:
+        """The loss and its settings; ``None`` for the model's own."""
 
     @property
     def adapter(self) -> Any:
@@ -243,6 +249,14 @@ class Task(ABC):
     @abstractmethod
     def validation_data(self, config: TaskSettings, prepared: Prepared) -> Iterable[Any]:
         """The validation batches."""
+
+    def loss_fn(self, config: TaskSettings, prepared: Prepared) -> Any:
+        """The loss of training; ``None`` for the model's own."""
+        return create_loss(config.loss)
+
+    def callbacks(self, config: TaskSettings, prepared: Prepared) -> Sequence[Callback]:
+        """What a training of this task does besides, ahead of the callbacks that the settings name."""
+        return ()
 
     def metrics(self, config: TaskSettings, processor: Any) -> Mapping[str, Any]:
         """What an evaluation measures besides the loss; see `Evaluator`."""

@@ -101,18 +101,16 @@ class EpochTrainer:
         """The learning rate over ``total_steps`` updates: constant after the warm-up."""
         return Constant(self.learning_rate, self.warmup_steps)
 
-    def train(self, epochs: int = 10, run_dir: str | Path | None = None) -> dict[str, list[float]]:
-        """Train for so many epochs, and return the history.
+    def make_trainer(self, epochs: int, *callbacks: Callback, run_dir: str | Path | None = None) -> Trainer:
+        """The `Trainer` that does all the work: it prepares the data, trains, evaluates and saves.
 
         Args:
             epochs: passes over the training data.
-            run_dir: where checkpoints and metrics go; an interrupted training in that folder is taken up.
+            callbacks: what else happens; early stopping comes after them.
+            run_dir: where checkpoints and metrics go.
         """
-        epoch_history = EpochHistory()
-        callbacks: list[Callback] = [epoch_history]
-        if self.early_stopping_patience is not None:
-            callbacks.append(EarlyStopping(patience=self.early_stopping_patience))
-        trainer = self.trainer = trainer_by_epochs(
+        patience = self.early_stopping_patience
+        trainer = trainer_by_epochs(
             epochs,
             self.max_grad_norm,
             model=self.model,
@@ -121,13 +119,24 @@ class EpochTrainer:
             optimizer=AdamW(self.model, lr=self.learning_rate),
             loss_fn=self.loss_fn,
             metrics=self.metrics,
-            callbacks=callbacks,
+            callbacks=callbacks if patience is None else [*callbacks, EarlyStopping(patience=patience)],
             run_dir=run_dir,
             tokenizer=self.tokenizer,
             device=self.device,
             progress=self.progress,
         )
         trainer.setup.schedule = self.schedule(trainer.total_steps)
+        return trainer
+
+    def train(self, epochs: int = 10, run_dir: str | Path | None = None) -> dict[str, list[float]]:
+        """Train for so many epochs, and return the history.
+
+        Args:
+            epochs: passes over the training data.
+            run_dir: where checkpoints and metrics go; an interrupted training in that folder is taken up.
+        """
+        epoch_history = EpochHistory()
+        trainer = self.trainer = self.make_trainer(epochs, epoch_history, run_dir=run_dir)
         if trainer.checkpoints is not None and trainer.checkpoints.checkpoints():
             trainer.resume()
         trainer.train()

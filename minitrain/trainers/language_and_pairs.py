@@ -141,14 +141,11 @@ class LanguageModelTrainer(EpochTrainer):
         Raises:
             ConfigError: if there is no data.
         """
-        from ..training.evaluator import Evaluator
-        from ..training.objective import objective_of
-
         data = self.val_data if batches is None else batches
         if data is None:
             raise ConfigError("evaluate needs batches: there is no val_dataloader")
-        objective = objective_of(self.model, self.loss_fn)
-        loss = Evaluator(objective, data, metrics={}, device=self.device).run()["val_loss"]
+        trainer = self.make_trainer(1) if self.trainer is None else self.trainer
+        loss = trainer.validate(data)["val_loss"]
         return {"loss": loss, "perplexity": perplexity(loss)}
 
     def generate(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..measures import Alignment, Retrieval
+from ..measures import pair_measures
 from ..records.collector import MetricsCollector
 from ..training.callbacks import Checkpointing
 from ..training.callbacks.base import Callback
@@ -57,7 +56,7 @@ class MultimodalTrainer:
             val_data=val_dataloader,
             optimizer=optimizer,
             run_dir=checkpoint_dir,
-            metrics={"recall": partial(Retrieval, (1, 5)), "alignment": Alignment},
+            metrics=pair_measures(),
             callbacks=callbacks,
             **options,
         )

@@ -16,6 +16,7 @@ from .callbacks import SWA as SWA
 from .callbacks import ActivationStatistics as ActivationStatistics
 from .callbacks import AdaptiveClipping as AdaptiveClipping
 from .callbacks import Checkpointing as Checkpointing
+from .callbacks import CountUnwanted as CountUnwanted
 from .callbacks import CsvLogger as CsvLogger
 from .callbacks import EarlyStopping as EarlyStopping
 from .callbacks import GradientStatistics as GradientStatistics

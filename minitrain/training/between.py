@@ -43,6 +43,13 @@ class BetweenSteps:
         self.config, self.setup, self.run, self.state = config, setup, run, state
         self.view, self.callbacks, self.saver = view, callbacks, saver
 
+    def begin(self) -> None:
+        """Evaluate before the first step, if a callback asked for that in ``on_train_begin``."""
+        control = self.view.control
+        if control.evaluate and not self.state.step and self.run.evaluator is not None:
+            self.validate(self.config.eval_batches)
+            control.save = False  # the weights of the first step are not those that were measured
+
     def record(self, update: Update) -> None:
         """Count the epoch, log and evaluate."""
         config, control, state, fire = self.config, self.view.control, self.state, self.callbacks.fire

@@ -33,6 +33,7 @@ class TrainResult:
         checkpoint: where the last checkpoint is; ``None`` without a run folder.
         weights: the callback whose averaged weights were validated; empty for the trained weights.
         privacy: what the training spent on its data, in a sentence; empty if it was not private.
+        findings: what its callbacks found, a text for each that found something.
         counted: what ``tokens_per_second`` counts: ``"tokens"`` for a language model, else ``"targets"``.
     """
 
@@ -49,9 +50,17 @@ class TrainResult:
     weights: str = ""
     counted: str = "targets"
     privacy: str = ""
+    findings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, state: TrainerState, model: Any, run: RunContext, checkpoint: Location | None) -> TrainResult:
+    def of(
+        cls,
+        state: TrainerState,
+        model: Any,
+        run: RunContext,
+        checkpoint: Location | None,
+        findings: tuple[str, ...] = (),
+    ) -> TrainResult:
         """The result of a training that has come to its end."""
         history = run.history
         speeds = [speed for speed in history.get_metric("tokens_per_second") if np.isfinite(speed)]
@@ -69,14 +78,16 @@ class TrainResult:
             weights=run.weights.name,
             counted=counted_by(model),
             privacy="" if run.privacy is None else run.privacy.describe(state.step),
+            findings=findings,
         )
 
     def amount(self) -> list[str]:
-        """How much was trained in what time, and why training ended early, if it did: a line for each."""
+        """How much was trained in what time, why training ended early, if it did, and what callbacks found."""
         speed = f", {self.tokens_per_second:,.0f} {self.counted}/s" if self.tokens_per_second else ""
         lines = [f"trained {self.parameters:,} parameters for {self.step} steps in {self.seconds:.0f} s{speed}"]
         lines += [f"stopped early: {self.stopped}"] if self.stopped else []
-        return [*lines, self.privacy] if self.privacy else lines
+        found = "\n".join(filter(None, (self.privacy, *self.findings)))
+        return [*lines, *found.splitlines()]
 
     def describe(self) -> str:
         """A line or two for the screen."""

@@ -214,6 +214,7 @@ class Trainer(ByHand):
         try:
             with StopSignals() as signals:
                 fire("on_train_begin", view, self.setup, self.run)
+                self.between.begin()
                 self.saver.warn_if_tight()
                 while not view.is_over:
                     fire("on_epoch_begin", view)
@@ -230,7 +231,8 @@ class Trainer(ByHand):
                 if self.run.evaluator is not None:
                     self.between.validate()
                 fire("on_train_end", view)
-                return TrainResult.of(state, self.setup.model, self.run, self.saver.newest_kept())
+                kept, found = self.saver.newest_kept(), self.callbacks.results()
+                return TrainResult.of(state, self.setup.model, self.run, kept, found)
         except BaseException as error:
             self.saver.finish_after(error)
             if isinstance(error, NonFiniteError):

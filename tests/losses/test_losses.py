@@ -19,6 +19,8 @@ from minitrain.losses import (
     LossFunction,
     MeanAbsoluteError,
     MeanSquaredError,
+    UnlikelihoodLoss,
+    as_unwanted,
 )
 from minitrain.ops import Loss, cross_entropy_forward
 from minitrain.testing import check_gradients
@@ -32,6 +34,7 @@ BITS = rng.integers(0, 2, (B, T, V))
 SHARES = np.exp(NUMBERS) / np.exp(NUMBERS).sum(axis=-1, keepdims=True)
 WEIGHT = rng.random(V) + 0.5
 ROWS, OTHER_ROWS = SCORES.reshape(B * T, V), NUMBERS.reshape(B * T, V)
+MIXED = np.where(rng.random((B, T)) < 0.5, as_unwanted(CLASSES), CLASSES)
 HEAD = rng.standard_normal((V, V)), CLASSES, NUMBERS[0, 0]
 
 # Each loss with settings away from the defaults, and what it is called with.
@@ -43,6 +46,7 @@ CALLS = {
     "BinaryFocalLoss": ({"gamma": 1.5, "alpha": 0.7}, (SCORES, BITS)),
     "BinaryCrossEntropyLoss": ({"pos_weight": WEIGHT}, (SCORES, SHARES)),
     "HingeLoss": ({"margin": 0.7}, (SCORES, 2 * BITS - 1)),
+    "UnlikelihoodLoss": ({"alpha": 0.5, "ignore_index": 0}, (SCORES, MIXED)),
     "KLDivergenceLoss": ({}, (SCORES, SHARES)),
     "MeanSquaredError": ({"weight": WEIGHT}, (SCORES, NUMBERS)),
     "MeanAbsoluteError": ({"weight": WEIGHT}, (SCORES, NUMBERS)),
@@ -140,6 +144,37 @@ def test_label_smoothing_ignores_padding(pad_idx):
     assert loss.total == pytest.approx(each[real].sum())
     gradient = LabelSmoothing(0.2, pad_idx).backward(1.0, cache)
     np.testing.assert_array_equal(gradient.any(axis=-1), real)
+
+
+def test_unlikelihood_of_several_unwanted_tokens_beside_the_wanted_one():
+    """The token-level objective of Welleck et al.: -log p(target) - alpha * sum of log(1 - p(c)) over the others."""
+    loss_fn = UnlikelihoodLoss(alpha=0.5, reduction="none")
+    others = np.stack([(CLASSES + 1) % V, (CLASSES + 2) % V], axis=-1)
+    targets = np.concatenate([CLASSES[..., None], as_unwanted(others)], axis=-1)
+    targets[0, 0, 2] = targets[1, 1, 1] = -100  # nothing there
+    p = np.exp(SCORES) / np.exp(SCORES).sum(axis=-1, keepdims=True)
+    expected = np.zeros((B, T))
+    for place in np.ndindex(B, T):
+        expected[place] = -np.log(p[place][CLASSES[place]])
+        for target in targets[place][1:]:
+            if target != -100:
+                expected[place] -= 0.5 * np.log(1 - p[place][as_unwanted(target)])
+    np.testing.assert_allclose(loss_fn.forward(SCORES, targets)[0], expected, rtol=1e-10)
+    assert loss_fn.summed().forward(SCORES, targets)[0].count == 3 * B * T - 2
+    assert loss_fn.plain().summed().forward(SCORES, targets)[0] == cross_entropy_forward(SCORES, CLASSES)[0]
+    check_gradients((lambda x: loss_fn.forward(x, targets), loss_fn.backward), SCORES)
+    targets[0, 1, 1] = 2
+    with pytest.raises(ShapeError, match="of several targets in a row, only the first may be wanted"):
+        loss_fn.forward(SCORES, targets)
+
+
+def test_unlikelihood_measures_wanted_targets_alone_and_refuses_wrong_settings():
+    wanted = np.where(MIXED < 0, -100, MIXED)
+    assert UnlikelihoodLoss().plain().forward(SCORES, MIXED)[0] == cross_entropy_forward(SCORES, wanted)[0]
+    with pytest.raises(ConfigError, match="alpha=-1 must not be negative"):
+        UnlikelihoodLoss(alpha=-1)
+    with pytest.raises(ConfigError, match="ignore_index=-2000 must be above -1000"):
+        UnlikelihoodLoss(ignore_index=-2000)
 
 
 def test_label_smoothing_spreads_over_all_classes():

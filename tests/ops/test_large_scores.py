@@ -15,6 +15,8 @@ from minitrain.ops import (
     focal_forward,
     linear_cross_entropy_backward,
     linear_cross_entropy_forward,
+    unlikelihood_backward,
+    unlikelihood_forward,
 )
 
 N, V, C = 200, 64, 16
@@ -41,6 +43,7 @@ LOSSES = {
         {"label_smoothing": 0.1, "others_only": True},
     ),
     "focal": (focal_forward, lambda d, cache: focal_backward(d, cache)[0], {}),
+    "unlikelihood": (unlikelihood_forward, lambda d, cache: unlikelihood_backward(d, cache)[0], {}),
     "linear": (linear, lambda d, cache: linear_cross_entropy_backward(d, cache)[3] / N, {}),
 }
 

@@ -39,7 +39,7 @@ from minitrain.testing import with_layout
 from minitrain.testing.cases import CASES
 
 B, T, S, H, D, C, N, V = 2, 3, 5, 4, 6, 7, 8, 9
-OF_ANY_SHAPE = {"embedding", "conv2d", "load_balancing", "pointer", "scale", "supervised_contrastive"}
+OF_ANY_SHAPE = {"embedding", "conv2d", "load_balancing", "pointer", "scale", "supervised_contrastive", "unlikelihood"}
 """One of their arguments may have any last axis, such as a vocabulary."""
 every_op = pytest.mark.parametrize("name", CASES)
 
@@ -97,6 +97,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "supervised_contrastive": ((normal(V, C), integers(2, V)), {}),
         "linear_cross_entropy": ((x, weight, integers(N, B, T), bias, abs(normal(N))), {"chunk": 2}),
         "focal": ((normal(B, T, V), integers(V, B, T), abs(normal(V))), {}),
+        "unlikelihood": ((normal(B, T, V), integers(V, B, T)), {}),
         "binary_focal": ((x, integers(2, B, T, C)), {}),
         "hinge": ((x, 2 * integers(2, B, T, C) - 1), {}),
         "binary_cross_entropy": ((x, abs(normal(B, T, C, seed=4)), abs(normal(C))), {}),

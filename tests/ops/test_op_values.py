@@ -59,6 +59,17 @@ def plain_focal(logits, targets, alpha=None, *, gamma=2.0, ignore_index=-100, ea
     return total_of(losses, count, each)
 
 
+def plain_unlikelihood(logits, unwanted, *, ignore_index=-100, each=False):
+    losses, count = np.zeros(logits.shape[:-1]), 0
+    for i in np.ndindex(losses.shape):
+        if unwanted[i] != ignore_index:
+            powers = [math.exp(z) for z in logits[i]]
+            others = sum(power for k, power in enumerate(powers) if k != unwanted[i])
+            losses[i] = -math.log(others / sum(powers))
+            count += 1
+    return total_of(losses, count, each)
+
+
 def plain_elementwise(one):
     """A loss that ``one`` computes from an output, a target and the options, perhaps weighted."""
 
@@ -183,6 +194,7 @@ PLAIN = (
             *tokens.shape, weight.shape[1]
         ),
         "focal": plain_focal,
+        "unlikelihood": plain_unlikelihood,
         "gelu": plain_gelu,
         "gelu_linear": lambda hidden, *affine, **form: plain_linear(plain_gelu(hidden, **form), *affine),
         "hinge": plain_elementwise(lambda x, y, margin: max(0, margin - y * x)),

@@ -84,4 +84,5 @@ SIZED: dict[str, Callable[..., Arguments]] = {
     "tanh": lambda N: call(normal(N)),
     "top_k_routing": lambda N, E, K: call(normal(N, E), k=K),
     "triplet": lambda N, C: call(normal(N, C), normal(N, C), normal(N, C)),
+    "unlikelihood": lambda N, V: call(normal(N, V), ids(V, N)),
 }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minitrain import losses
 from minitrain.errors import ConfigError, DataError
-from minitrain.losses import CrossEntropyLoss, LossFunction, MeanSquaredError
+from minitrain.losses import CrossEntropyLoss, LossFunction, MeanSquaredError, as_unwanted
 from minitrain.nn import Linear
 from minitrain.optim import SGD
 from minitrain.training import ModelWithLoss, Trainer, TrainingConfig
@@ -37,6 +37,7 @@ LOSSES: dict[str, tuple[dict[str, Any], Any]] = {
     "BinaryFocalLoss": ({}, BITS),
     "BinaryCrossEntropyLoss": ({"pos_weight": [1.0, 2.0, 0.5, 3.0]}, SHARES),
     "HingeLoss": ({}, 2 * BITS - 1),
+    "UnlikelihoodLoss": ({"alpha": 0.5}, np.where(BITS[..., 0] & (CLASSES >= 0), as_unwanted(CLASSES), CLASSES)),
     "KLDivergenceLoss": ({}, SHARES),
     "MeanSquaredError": ({"weight": WEIGHT}, NUMBERS),
     "MeanAbsoluteError": ({"weight": WEIGHT}, NUMBERS),

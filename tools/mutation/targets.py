@@ -99,6 +99,7 @@ OWN_TESTS = {
     "table": ["measures/samples/test_table.py"],
     "texts": ["measures/test_texts.py"],
     "top_k": ["measures/test_classification.py"],
+    "unwanted": ["measures/test_unwanted.py"],
     "zero_shot": ["measures/test_retrieval.py"],
 }
 PLACES_WITH_OWN_TESTS = (

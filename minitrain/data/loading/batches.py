@@ -18,6 +18,8 @@ from ...errors import ConfigError
 
 IGNORED = -100
 """A target that the losses of this library and of PyTorch ignore."""
+UNWANTED = -1000
+"""The target ``UNWANTED - c`` says that token c should not come; see `minitrain.losses.UnlikelihoodLoss`."""
 
 
 class Batch(NamedTuple):

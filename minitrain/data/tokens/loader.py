@@ -85,8 +85,15 @@ class TokenLoader:
             ConfigError: if ``step`` is negative.
             TokenError: if a token id does not fit into 32 bits.
         """
-        first = checked_step(step) * self.batch_size
-        starts = across_epochs(self.window_starts, self.windows_per_epoch, first, self.batch_size)
+        return self.samples(checked_step(step) * self.batch_size, self.batch_size)
+
+    def samples(self, first: int, count: int) -> Batch:
+        """Windows ``first … first + count - 1`` of the sequence of all epochs; ``(count, block_size)`` each.
+
+        Raises:
+            TokenError: if a token id does not fit into 32 bits.
+        """
+        starts = across_epochs(self.window_starts, self.windows_per_epoch, first, count)
         return _windows(self.tokens, starts, self.block_size)
 
     def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Batch]]:

@@ -17,6 +17,7 @@ from ...data.text.bpe import PAD
 from ...errors import DataError
 from ...formats import one_line
 from ...measures import Alignment, SampleTable, ZeroShot, class_embeddings, prompts_of
+from ...measures.alignment import KS
 from ...measures.base import SampleMeasure
 from ...measures.embeddings import directions
 from ...measures.retrieval import RecallOfRanks, ranks
@@ -25,7 +26,6 @@ from ...plotting.gallery import COLUMNS, plot_gallery
 from ..settings.captions import CaptionsConfig
 from .captions import CaptionProcessor, texts_of
 
-KS = (1, 5)
 QUERIES = 4
 """Rows of a gallery."""
 COMPARED = 30

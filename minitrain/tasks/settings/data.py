@@ -47,6 +47,16 @@ class TokensConfig(DataSection):
     mask_share: float = setting(
         SHARE, "Share of the tokens that task=masked_language_model hides; other tasks hide none.", above=0, below=1
     )
+    unwanted: str | None = setting(
+        None, "A list (.jsonl) of prompts with texts that should not follow, and with refusals; see the page on safety."
+    )
+    unwanted_share: float = setting(
+        0.1,
+        "Share of the samples that come from this list; 0 counts how often it happens, and trains as ever.",
+        at_least=0,
+        below=1,
+    )
+    unwanted_val: str | None = setting(None, "Another such list to count with; null counts with data.unwanted.")
 
 
 @register_data("text")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...losses import CrossEntropyLoss, FocalLoss, LabelSmoothing
+from ...losses import CrossEntropyLoss, FocalLoss, LabelSmoothing, UnlikelihoodLoss
 from ...measures import Accuracy, CalibrationError, Perplexity, TopK
 from ...measures.base import Measures
 from ...settings.declared import Setting, arguments, read_config, settings_of
@@ -20,7 +20,12 @@ register_metric = METRICS.register
 """``@register_metric("name")`` before a function ``metric(outputs, batch) -> (total, count)``, or before a class of a
 measure that can be made without arguments."""
 
-for _name, _kind in {"cross_entropy": CrossEntropyLoss, "label_smoothing": LabelSmoothing, "focal": FocalLoss}.items():
+for _name, _kind in {
+    "cross_entropy": CrossEntropyLoss,
+    "label_smoothing": LabelSmoothing,
+    "focal": FocalLoss,
+    "unlikelihood": UnlikelihoodLoss,
+}.items():
     register_loss(_name)(_kind)
 for _name, _metric in {
     "accuracy": Accuracy,

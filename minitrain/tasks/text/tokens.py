@@ -36,6 +36,7 @@ from ...folder.names import LARGEST, SHARDS, TOKENIZER, TRAIN_TOKENS, VAL_TOKENS
 from ...random import Key
 from ..settings.data import DataConfig, TokensConfig
 from ..task import TaskSettings
+from .unwanted import Listed, load_listed, read_listed, samples_of, save_listed
 
 
 class TokenSplit(NamedTuple):
@@ -44,10 +45,12 @@ class TokenSplit(NamedTuple):
     Attributes:
         train: ``(N,)`` token ids to train on.
         val: ``(M,)`` token ids held out.
+        listed: texts that should not follow certain prompts, if the run has a list of them.
     """
 
     train: TokenArray
     val: TokenArray
+    listed: Listed = Listed()
 
 
 def check_data(data: TokensConfig) -> None:
@@ -76,14 +79,17 @@ def prepare_tokens(config: TaskSettings, tokenizer: Tokenizer | None = None) -> 
 
     Raises:
         DataError: if the data is missing, damaged, not what ``data.name`` says, or too short, or the tokenizer does
-            not know a character of ``generation.prompt``.
+            not know a character of ``generation.prompt`` or of the unwanted texts.
     """
     data, border = config.data, 1 - config.data.val_fraction
+    listed = read_listed(data)
     if isinstance(data, DataConfig):
         check_data(data)
         text = read_corpus(data.path)
         canaries = make_canaries(data.canaries, Key.from_seed(config.seed))
-        known = "".join([text, *(canary.text for canary in canaries), *["0123456789"] * bool(canaries)])
+        known = "".join(
+            [text, *(canary.text for canary in canaries), *["0123456789"] * bool(canaries), listed.characters()]
+        )
         tokenizer = tokenizer or build_tokenizer(data.tokenizer, known, vocab_size=data.vocab_size)
         ids = tokenizer.encode(text)
         tokens = TokenSplit(ids[: int(len(ids) * border)], ids[int(len(ids) * border) :])
@@ -96,9 +102,11 @@ def prepare_tokens(config: TaskSettings, tokenizer: Tokenizer | None = None) -> 
         tokenizer, tokens = _split(TokenShards.open(Path(str(data.path)).expanduser(), verify=True), border)
     TokenLoader(tokens.train, data.block_size, config.trainer.batch_size, config.seed)  # checks the lengths
     evaluation_batches(tokens.val, data.block_size, 1)
-    if config.generation.prompt is not None:
-        tokenizer.encode(config.generation.prompt)
-    return tokenizer, tokens
+    samples_of(listed, tokenizer, data.block_size)  # checks that they fit
+    for prompt in (config.generation.prompt, *(one.prompt for one in listed.val)):
+        if prompt is not None:
+            tokenizer.encode(prompt)
+    return tokenizer, tokens._replace(listed=listed)
 
 
 def tokens_of_text(path: str | Path, tokenizer: Tokenizer) -> TokenArray:
@@ -121,6 +129,7 @@ def save_tokens(tokenizer: Tokenizer, tokens: TokenSplit, data: TokensConfig, ru
     """
     run.make(str(Path(TRAIN_TOKENS).parent))
     run.write(TOKENIZER, json.dumps(tokenizer.to_json()).encode() + b"\n")
+    save_listed(tokens.listed, run)
     if isinstance(data, DataConfig):
         write_tokens(run.file(TRAIN_TOKENS), np.asarray(tokens.train), tokenizer.vocab_size)
         write_tokens(run.file(VAL_TOKENS), np.asarray(tokens.val), tokenizer.vocab_size)
@@ -145,7 +154,8 @@ def load_tokens(data: TokensConfig, run: RunFolder) -> tuple[Tokenizer, TokenSpl
             same = False
         if not same:
             raise DataError(f"there are no token shards in {place}, or not those that the run in {run.path} began with")
-        return tokenizer, _split(TokenShards.open(place, verify=True), 1 - data.val_fraction)[1]
+        split = _split(TokenShards.open(place, verify=True), 1 - data.val_fraction)[1]
+        return tokenizer, split._replace(listed=load_listed(data, run))
     files = [TokenFile.open(_beside_its_description(run, name), verify=True) for name in (TRAIN_TOKENS, VAL_TOKENS)]
     for file in files:
         if file.vocab_size != tokenizer.vocab_size:
@@ -153,7 +163,7 @@ def load_tokens(data: TokensConfig, run: RunFolder) -> tuple[Tokenizer, TokenSpl
                 f"{file.path} has token ids of a vocabulary of {file.vocab_size}, {run.path / TOKENIZER} has "
                 f"{tokenizer.vocab_size}: they are of two runs"
             )
-    return tokenizer, TokenSplit(files[0].tokens, files[1].tokens)
+    return tokenizer, TokenSplit(files[0].tokens, files[1].tokens, load_listed(data, run))
 
 
 def load_tokenizer(run: RunFolder) -> Tokenizer:

@@ -63,6 +63,14 @@ def focal(draw: Any, extent: Extent) -> Call:
     return Call((2 * normal(draw, *lead, V), targets, alpha), options)
 
 
+@case()
+def unlikelihood(draw: Any, extent: Extent) -> Call:
+    lead, V = draw_lead(draw, extent, extent.width)
+    V = max(V, 2)  # beside the unwanted class there is another
+    unwanted, options = draw_classes(draw, lead, V)
+    return Call((2 * normal(draw, *lead, V), unwanted), options | each(draw))
+
+
 @case(no_gradient=("targets", "pos_weight"))
 def binary_cross_entropy(draw: Any, extent: Extent) -> Call:
     lead, C = draw_lead(draw, extent, extent.width)

@@ -20,6 +20,7 @@ from .loggers.mlflow import MLflowLogger as MLflowLogger
 from .loggers.run_info import RunInfo as RunInfo
 from .loggers.tensorboard import TensorBoardLogger as TensorBoardLogger
 from .loggers.wandb import WandbLogger as WandbLogger
+from .monitors.count_unwanted import CountUnwanted as CountUnwanted
 from .monitors.plots import Plots as Plots
 from .monitors.privacy_budget import PrivacyBudget as PrivacyBudget
 from .monitors.progress_tracker import ProgressTracker as ProgressTracker

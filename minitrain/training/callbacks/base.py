@@ -76,6 +76,10 @@ class Callback:
     def close(self) -> None:
         """Close files and restore the screen. Called once a session, however it ended."""
 
+    def result(self) -> str:
+        """What it found, in lines for the result of the training; empty for nothing."""
+        return ""
+
     def state_dict(self) -> dict[str, Any]:
         """What to keep in a checkpoint: numbers, text, lists, dictionaries, arrays."""
         return {}
@@ -152,6 +156,10 @@ class CallbackList:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def results(self) -> tuple[str, ...]:
+        """What those found that found something."""
+        return tuple(filter(None, (callback.result() for callback in self)))
 
     def state_dict(self) -> dict[str, Any]:
         """The states of those that have one, by name."""

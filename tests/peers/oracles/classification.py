@@ -53,6 +53,15 @@ def focal(logits, targets, alpha, *, gamma=2.0, ignore_index=-100, each=False):
     return losses if each else losses.sum()
 
 
+def unlikelihood(logits, unwanted, *, ignore_index=-100, each=False):
+    """The log-softmax gives ``log(1 - p)`` by the log-sum-exp of the other classes."""
+    counted = unwanted != ignore_index
+    hidden = F.one_hot(torch.where(counted, unwanted, 0).long(), logits.shape[-1]).bool()
+    others = torch.logsumexp(F.log_softmax(logits, dim=-1).masked_fill(hidden, -torch.inf), dim=-1)
+    losses = torch.where(counted, -others, 0)
+    return losses if each else losses.sum()
+
+
 def binary_cross_entropy(logits, targets, pos_weight, *, each=False):
     return F.binary_cross_entropy_with_logits(
         logits, targets.detach(), pos_weight=constant(pos_weight), reduction=reduction(each)
