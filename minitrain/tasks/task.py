@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from ..data import SampleDataset, Tokenizer
 from ..errors import ConfigError
@@ -26,56 +26,15 @@ from ..measures import SampleTable
 from ..records.made import Made
 from ..settings.registry import Registry
 from ..training.callbacks.base import Callback
-from ..training.config import TrainingConfig
 from ..training.setup import Setup
 from .settings.data import DataSection
-from .settings.generation import GenerationConfig
 from .settings.model import MODELS, create_model
 from .settings.objective import create_loss
+from .settings.of_a_run import TaskSettings as TaskSettings
 
 TASKS: Registry[type[Task]] = Registry("task", "minitrain.tasks", setting="task")
 register_task = TASKS.register
 """``@register_task("name")`` before a `Task` of your own."""
-
-
-class TaskSettings(Protocol):
-    """What a task reads of the settings of a run; a `RunConfig` has them."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of the initial weights and the order of the data."""
-
-    @property
-    def device(self) -> str:
-        """Where to compute."""
-
-    @property
-    def model(self) -> Any:
-        """The section of the model."""
-
-    @property
-    def data(self) -> Any:
-        """The section of the data."""
-
-    @property
-    def trainer(self) -> TrainingConfig:
-        """How long to train, in which batches."""
-
-    @property
-    def optimizer(self) -> Any:
-        """The section of the optimizer."""
-
-    @property
-    def loss(self) -> Any:
-        """The loss and its settings; ``None`` for the model's own."""
-
-    @property
-    def adapter(self) -> Any:
-        """Which adapters are trained, if any."""
-
-    @property
-    def generation(self) -> GenerationConfig:
-        """How a sample is written."""
 
 
 def evenly(count: int, most: int) -> list[int]:
