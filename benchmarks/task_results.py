@@ -63,6 +63,7 @@ GOALS: dict[str, tuple[Goal, ...]] = {
     ),
     "captioning": (Goal("right %", 0.99),),
     "g2p": (Goal("errors of words %", 0.054, at_most=True), Goal("right %", 1 - 0.232)),
+    "bible": (Goal("BLEU", 2.0, over="copying the source"),),
     "fashion": (Goal("accuracy %", 0.925),),
     "emoji": (Goal("text R@1 %", 0.5), Goal("image R@1 %", 0.5)),
 }

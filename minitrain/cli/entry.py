@@ -19,6 +19,7 @@ _ELSEWHERE = {
     "serve": ".writing.serve",
     "fit-scaling": ".sweep.fit_scaling",
     "audit": ".measuring.audit",
+    "clean": ".preparing.clean",
 }
 COMMANDS = {
     "train": "train a model, or continue a run",
@@ -32,6 +33,7 @@ COMMANDS = {
     "compare": "runs side by side: their results, and the settings that differ",
     "fit-scaling": "how the loss falls with parameters and tokens, from runs of several sizes",
     "data": "the data sets that minitrain knows by name",
+    "clean": "data without duplicates, personal data and unwanted texts, with a report",
     "shards": "turn a text of any size into token shards, to train on",
     "bench": "how fast this machine trains, next to PyTorch if it is installed",
     "profile": "where the time and the bytes of a training step go",

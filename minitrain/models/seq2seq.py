@@ -26,6 +26,7 @@ from ..nn.core.parameter import into
 from ..nn.layers.embedding import Embedding
 from ..nn.layers.layer_norm import LayerNorm
 from ..nn.layers.linear import Linear
+from ..nn.layers.pointer_head import PointerHead, PointerHeadCache
 from ..ops.contract.op import Into
 from ..ops.linear.linear import LinearCache, linear_backward, linear_forward
 from ..ops.norms.layer_norm import LayerNormCache
@@ -53,7 +54,7 @@ class DecodeCache(NamedTuple):
 
     embedding: EmbedCache
     blocks: list[DecoderBlockCache]
-    norm_and_head: list[LayerNormCache | LinearCache]
+    norm_and_head: list[LayerNormCache | LinearCache | PointerHeadCache]
 
 
 class Seq2SeqCache(NamedTuple):
@@ -107,6 +108,7 @@ class Seq2Seq(CrossEntropyModel):
         self.head = Linear(C, config.n_targets, init_rng, bias=False, dtype=dtype)
         if config.tie_weights:
             self.head.weight = self.target_emb.weight
+        self.pointer = PointerHead(C, init_rng, dtype=dtype) if config.pointer else None
 
     def encode(self, source: Array, *, key: Key | None = None) -> tuple[Array, Array, EncodeCache]:
         """Encode the source.
@@ -124,12 +126,18 @@ class Seq2Seq(CrossEntropyModel):
         return memory, lengths, EncodeCache(embedding, blocks, [norm])
 
     def decode(
-        self, target: Array, memory: Array, memory_lengths: Array, *, key: Key | None = None
+        self,
+        target: Array,
+        memory: Array,
+        memory_lengths: Array,
+        *,
+        source: Array | None = None,
+        key: Key | None = None,
     ) -> tuple[Array, DecodeCache]:
         """Predict the target's next token at every position.
 
         Arguments and errors are those of ``forward``. ``memory`` (B, S, C) and ``memory_lengths`` (B,) come from
-        ``encode``.
+        ``encode``. Only a pointer reads ``source``.
 
         Returns:
             logits (B, T, V) and the cache.
@@ -141,18 +149,30 @@ class Seq2Seq(CrossEntropyModel):
         x, blocks = forward_blocks(self.decoder, x, key=key, **options)
         x, norm = self.decoder_norm.forward(x)
         logits, head = linear_forward(x, self.head.weight.data)  # (B, T, V)
-        return logits, DecodeCache(embedding, blocks, [norm, head])
+        top: list[Any] = [norm, head]
+        if self.pointer is not None:
+            source = self._to_copy(source)
+            logits, pointer = self.pointer.forward(logits, x, memory, source, key_lengths=memory_lengths, key=key)
+            top.append(pointer)
+        return logits, DecodeCache(embedding, blocks, top)
 
     def decode_next(
-        self, target: Array, memory: Array | None, memory_lengths: Array | None, past: list[tuple[KeyValues, KeyValues]]
+        self,
+        target: Array,
+        memory: Array | None,
+        memory_lengths: Array | None,
+        past: list[tuple[KeyValues, KeyValues]],
+        *,
+        source: Array | None = None,
     ) -> Array:
         """Predict what follows the next tokens of each target, in evaluation.
 
         Args:
             target: (B, T) integers without padding, the tokens after those that ``past`` has seen.
-            memory: (B, S, C) from ``encode``; not needed after the first call.
+            memory: (B, S, C) from ``encode``; without a pointer it is not needed after the first call.
             memory_lengths: (B,) the lengths of its rows, or ``None`` if none is padded.
             past: what each block keeps, see `new_past`; the new tokens' keys and values are added.
+            source: (B, S) the sources, which a pointer copies from.
 
         Returns:
             logits (B, T, V).
@@ -166,7 +186,12 @@ class Seq2Seq(CrossEntropyModel):
         x, _ = self._embed(self.target_emb, target, None, own.positions(target.shape[1]))
         x, _ = forward_blocks(self.decoder, x, memory=memory, memory_lengths=memory_lengths, past=past)
         x, _ = self.decoder_norm.forward(x)
-        return linear_forward(x, self.head.weight.data)[0]  # (B, T, V)
+        logits = linear_forward(x, self.head.weight.data)[0]  # (B, T, V)
+        if self.pointer is None:
+            return logits
+        if memory is None:
+            raise ShapeError("Seq2Seq.decode_next: a pointer needs the memory in every call; pass what encode returned")
+        return self.pointer.forward(logits, x, memory, self._to_copy(source), key_lengths=memory_lengths)[0]
 
     def new_past(self, batch: int = 1) -> list[tuple[KeyValues, KeyValues]]:
         """Memory for the keys and values of targets and of their sources, for `decode_next`."""
@@ -184,7 +209,7 @@ class Seq2Seq(CrossEntropyModel):
             key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
-            logits (B, T, V) and the cache.
+            logits (B, T, V), with a pointer the logarithms of the probabilities, and the cache.
 
         Raises:
             ShapeError: if a sequence is longer than ``block_size``, or the numbers of sources and targets differ.
@@ -196,7 +221,7 @@ class Seq2Seq(CrossEntropyModel):
             raise ShapeError(
                 f"Seq2Seq.forward: source has {len(source)} rows and target {len(target)}; each source needs one target"
             )
-        logits, decoder = self.decode(target, memory, lengths, key=fold(key, "decoder"))
+        logits, decoder = self.decode(target, memory, lengths, source=source, key=fold(key, "decoder"))
         return logits, Seq2SeqCache(encoder, decoder)
 
     def backward(self, dlogits: Array, cache: Seq2SeqCache) -> None:
@@ -209,9 +234,12 @@ class Seq2Seq(CrossEntropyModel):
         encoder, decoder = cache
         check_unused(self, self.decoder, decoder.blocks)
         top: list[Any] = decoder.norm_and_head
+        dmemory: Any = None  # (B, S, C): the pointer and all blocks read the memory, so their gradients add up
+        copied: Any = None  # (B, T, C)
+        if self.pointer is not None:
+            dlogits, copied, dmemory = self.pointer.backward(dlogits, top.pop())
         dx = linear_backward(dlogits, top.pop(), into=(None, into(self.head.weight), None))[0]
-        dx = self.decoder_norm.backward(dx, top.pop())
-        dmemory: Any = None  # (B, S, C): all blocks read the memory, so their gradients add up
+        dx = self.decoder_norm.backward(dx if copied is None else dx + copied, top.pop())
         for block in reversed(self.decoder):
             target = None if dmemory is None else Into(dmemory, accumulate=True)
             dx, dmemory = backward_keeping(block, dx, decoder.blocks.pop(), dmemory=target)
@@ -247,7 +275,7 @@ class Seq2Seq(CrossEntropyModel):
         past = self.new_past(len(source))
         return write_greedily(
             array_module(source),
-            lambda tokens: self.decode_next(tokens[:, None], memory, lengths, past)[:, -1],
+            lambda tokens: self.decode_next(tokens[:, None], memory, lengths, past, source=source)[:, -1],
             len(source),
             start=start,
             end=end,
@@ -258,9 +286,17 @@ class Seq2Seq(CrossEntropyModel):
     def forward_flops(self) -> Flops:
         """Arithmetic of the forward of a source and a target of ``block_size`` tokens; see `minitrain.models.flops`."""
         T = self.config.block_size
-        layers = linear_flops([*self.encoder, *self.decoder, self.head], T)
+        pointer = [] if self.pointer is None else [self.pointer]
+        layers = linear_flops([*self.encoder, *self.decoder, self.head, *pointer], T)
+        layers += 2 * self.config.n_embd * T * T * len(pointer)  # its scores
         pairs = self.config.n_layer * (T * T + visible_pairs(T) + T * T)  # encoder, decoder, cross-attention
         return Flops(tokens=2 * T, products=layers, attention=attention_flops(self.config.n_embd, pairs))
+
+    def _to_copy(self, source: Array | None) -> Array:
+        """The source that a pointer copies from."""
+        if source is None:
+            raise ShapeError("Seq2Seq: a pointer copies tokens of the source; pass source=")
+        return source
 
     def _embed(
         self, table: Embedding, tokens: Array, key: Key | None, positions: Array | None = None

@@ -22,6 +22,8 @@ class Seq2SeqConfig(TransformerConfig):
             it grows from block to block in proportion to the depth.
         share_embeddings: whether source and target share one table of tokens.
         tie_weights: whether the output layer shares the target's table.
+        pointer: whether the next token may be copied from the source (a pointer-generator, arXiv:1704.04368): text that
+            mostly stays as it is. It needs one vocabulary for both sides.
         pad_idx: id of the padding at the end of short rows.
         label_smoothing: share of each target spread over all tokens in training, in [0, 1); the paper has 0.1.
     """
@@ -33,6 +35,7 @@ class Seq2SeqConfig(TransformerConfig):
     drop_path: float = 0.0
     share_embeddings: bool = True
     tie_weights: bool = True
+    pointer: bool = field(default=False, kw_only=True)
     pad_idx: int = 0
 
     def check_together(self) -> None:
@@ -43,6 +46,10 @@ class Seq2SeqConfig(TransformerConfig):
             raise ConfigError(
                 f"share_embeddings = True, but target_vocab_size = {self.target_vocab_size} differs from vocab_size = "
                 f"{self.vocab_size}: set share_embeddings=False, or give both languages one vocabulary"
+            )
+        if self.pointer and not self.share_embeddings:
+            raise ConfigError(
+                "pointer = True copies tokens of the source: both sides need one vocabulary and share_embeddings = True"
             )
         if not 0 <= self.pad_idx < min(self.vocab_size, self.n_targets):
             raise ConfigError(f"pad_idx = {self.pad_idx} is not in both vocabularies: use an id that is, such as 0")

@@ -43,5 +43,6 @@ from .layers.layer_norm import LayerNorm as LayerNorm
 from .layers.linear import Linear as Linear
 from .layers.moe import MixtureOfExperts as MixtureOfExperts
 from .layers.patch_embedding import PatchEmbedding as PatchEmbedding
+from .layers.pointer_head import PointerHead as PointerHead
 from .layers.rms_norm import RMSNorm as RMSNorm
 from .layers.temperature import Temperature as Temperature

@@ -30,6 +30,9 @@ from .activations.tanh import tanh_forward as tanh_forward
 from .attention.attention import AttentionCache as AttentionCache
 from .attention.attention import attention_backward as attention_backward
 from .attention.attention import attention_forward as attention_forward
+from .attention.pointer import PointerCache as PointerCache
+from .attention.pointer import pointer_backward as pointer_backward
+from .attention.pointer import pointer_forward as pointer_forward
 from .attention.rope import RopeCache as RopeCache
 from .attention.rope import rope_backward as rope_backward
 from .attention.rope import rope_forward as rope_forward

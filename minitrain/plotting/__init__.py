@@ -4,6 +4,7 @@ Nothing here knows of runs or trainers: the functions take numbers and a path. M
 picture is made.
 """
 
+from .alignment import plot_alignment as plot_alignment
 from .by_kind import plot_histograms as plot_histograms
 from .by_kind import plot_history as plot_history
 from .curves import plot_learning_rate as plot_learning_rate

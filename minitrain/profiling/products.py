@@ -83,6 +83,15 @@ def _attention_backward(call: Call) -> int:
     return 8 * head_width(call) * visible_pairs(call.cache)
 
 
+def _pointer(call: Call) -> int:
+    q, k = call.cache.q, call.cache.k
+    return 2 * int(q.size) * int(k.shape[1])
+
+
+def _pointer_backward(call: Call) -> int:
+    return _pointer(call) * (call.wanted(1) + call.wanted(2))
+
+
 def _cosines(call: Call) -> int:
     left, right = call.cache.cosines
     return product(left.out, right.out)
@@ -127,6 +136,8 @@ PRODUCTS: dict[str, Callable[[Call], int]] = {
     "low_rank_backward": _low_rank_backward,
     "low_rank_forward": _low_rank,
     "muon_update": _muon,
+    "pointer_backward": _pointer_backward,
+    "pointer_forward": _pointer,
     "siglip_backward": _cosines_backward,
     "siglip_forward": _cosines,
     "supervised_contrastive_backward": _cosines_backward,

@@ -8,6 +8,8 @@ from .classification import Classification as Classification
 from .contrastive import Contrastive as Contrastive
 from .language_model import LanguageModel as LanguageModel
 from .masked_language_model import MaskedLanguageModel as MaskedLanguageModel
+from .records.alignment import Alignment as Alignment
+from .records.alignment import align as align
 from .sequence_to_sequence import SequenceToSequence as SequenceToSequence
 from .settings.data import DataSection as DataSection
 from .settings.data import register_data as register_data

@@ -23,7 +23,8 @@ from ..training.setup import Setup
 from .outcome import Measured
 from .records.caption_task import IMAGES_AND_TEXTS, CaptionTask
 from .records.captions import FRAME, CaptionProcessor, CaptionSplit, EvaluationCaptions, texts_of
-from .sequence_to_sequence import signatures, word_measures, written
+from .records.translations import signatures, word_measures
+from .sequence_to_sequence import written
 from .settings.model import register_model
 from .task import Prepared, TaskSettings, register_task
 

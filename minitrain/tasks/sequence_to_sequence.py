@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,19 +21,20 @@ from ..data.records.parallel import ParallelText
 from ..data.records.read import read_records
 from ..data.samples.collate import pad_rows
 from ..data.text.bpe import BOS, EOS, PAD
-from ..data.text.symbols import SymbolTokenizer
 from ..errors import DataError
 from ..folder import RunFolder
+from ..folder.names import PLOTS
 from ..formats import one_line
-from ..measures import Bleu, Chrf, ErrorRate, ExactMatch
-from ..measures.base import Measure, Measures
 from ..models.seq2seq import Seq2Seq
 from ..models.seq2seq_config import Seq2SeqConfig
+from ..plotting.alignment import plot_alignment
 from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
+from .records.alignment import align
 from .records.pairs import PairProcessor, build_processor
 from .records.split import RecordSplit, check_fingerprints, check_there, describe_split, open_split, save_split
+from .records.translations import EvaluationPairs, copied, measures_of, signatures
 from .settings.data import DataSection
 from .settings.model import register_model
 from .settings.records import PairsConfig
@@ -43,20 +44,8 @@ FROM_THE_RUN = {"vocab_size": 4, "target_vocab_size": None, "block_size": 2, "pa
 register_model("seq2seq", Seq2SeqConfig, task="sequence_to_sequence", from_run=FROM_THE_RUN)(Seq2Seq)
 SHOWN = 8
 """Pairs in a sample."""
-
-
-class PairsWithReferences(NamedTuple):
-    """A batch of pairs to evaluate on.
-
-    Attributes:
-        source: (B, S) token ids, padded.
-        target: (B, T + 1) token ids, padded, of the first reference.
-        references: for each pair all targets that are right.
-    """
-
-    source: NDArray[np.int32]
-    target: NDArray[np.int32]
-    references: list[list[str]]
+ALIGNED, LONGEST = 3, 60
+"""Pairs in the picture of alignments, and the most tokens of one."""
 
 
 class PairSplit(NamedTuple):
@@ -180,6 +169,19 @@ class SequenceToSequence(Task):
             lines += [f"source  {row['source']}", f"written {written}", f"right   {wanted}", ""]
         return "\n".join(lines).strip("\n")
 
+    def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:
+        """Where the model looks in some sources while it writes; pairs of a readable length, from short to long."""
+        samples: TextPairs = prepared.data.test
+        order = np.argsort(samples.lengths.sum(axis=1), kind="stable")
+        fitting = [int(row) for row in order if samples.lengths[row].max() <= LONGEST] or [int(order[0])]
+        rows = np.unique(np.linspace(0, len(fitting) - 1, ALIGNED + 2)[1:-1].astype(int))
+        texts = [samples.records[int(samples.rows[fitting[row]])]["source"] for row in rows.tolist()]
+        processor: PairProcessor = prepared.processor
+        found = [align(model, processor, processor.cut(text), device=config.device) for text in texts]
+        path = RunFolder(folder).make(PLOTS) / "alignments.png"
+        plot_alignment(found, path)
+        return (path,)
+
     def describe(self, config: TaskSettings, prepared: Prepared) -> str:
         """How many pairs of what, in how many tokens."""
         source = one_line(config.data.dataset or config.data.path)
@@ -188,68 +190,6 @@ class SequenceToSequence(Task):
         if not processor.shared:
             sizes += f" and {processor.target.vocab_size:,}"
         return f"{describe_split(prepared.data.records, 'pairs', source)} ({sizes} different tokens)"
-
-
-class EvaluationPairs:
-    """Held-out pairs in order of length, each once, with all their references.
-
-    Args:
-        samples: the pairs.
-        batch_size: pairs in a batch.
-    """
-
-    def __init__(self, samples: TextPairs, batch_size: int) -> None:
-        self.samples, self.batch_size = samples, batch_size
-        self._order = np.argsort(samples.lengths.sum(axis=1), kind="stable")
-
-    def __iter__(self) -> Iterator[PairsWithReferences]:
-        return self._batches(range(0, len(self._order), self.batch_size))
-
-    def spread(self, count: int) -> Iterator[PairsWithReferences]:
-        """``count`` batches, spread evenly over the lengths."""
-        starts = range(0, len(self._order), self.batch_size)
-        chosen = np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)
-        return self._batches([starts[i] for i in chosen])
-
-    def _batches(self, starts: Sequence[int]) -> Iterator[PairsWithReferences]:
-        samples = self.samples
-        for start in starts:
-            rows = self._order[start : start + self.batch_size].tolist()
-            pair = samples.collate([samples[row] for row in rows])
-            wanted = [texts_in(samples.records[int(samples.rows[row])]["target"]) for row in rows]
-            yield PairsWithReferences(pair.source, pair.target, wanted)
-
-
-def measures_of(processor: PairProcessor) -> dict[str, Measures]:
-    """What translations are measured by: errors of words or characters, whole texts, and BLEU and chrF of sentences."""
-    target = processor.target
-    if isinstance(target, SymbolTokenizer):
-        split: Callable[[str], Sequence[str]] = str.split if target.separator else list
-        name = "errors of words %" if target.separator else "errors of characters %"
-        return {name: ErrorRate(split), "right %": ExactMatch()}
-    return word_measures()
-
-
-def word_measures() -> dict[str, Measures]:
-    """Errors of words, whole texts, and BLEU and chrF if sacrebleu is installed."""
-    scores: dict[str, Measures] = {"BLEU": Bleu(), "chrF": Chrf()} if find_spec("sacrebleu") else {}
-    return {"errors of words %": ErrorRate(str.split), "right %": ExactMatch(), **scores}
-
-
-def signatures(measures: Mapping[str, Any]) -> tuple[str, ...]:
-    """How scores were computed, a line for each that has a signature."""
-    return tuple(f"{name}: {one.signature}" for name, one in measures.items() if isinstance(one, Bleu | Chrf))
-
-
-def copied(pairs: EvaluationPairs, measures: Mapping[str, Any]) -> dict[str, float]:
-    """The measures of a translator that copies the source."""
-    found: dict[str, Measure] = {name: measure() for name, measure in measures.items()}
-    tokenizer = pairs.samples.source.tokenizer
-    for batch in pairs:
-        texts = [tokenizer.decode(row[row != pairs.samples.pad_id]) for row in batch.source]
-        for one in found.values():
-            one.update(texts, batch)
-    return {name: one.result()[""] for name, one in found.items()}
 
 
 def translate_batch(model: Any, processor: PairProcessor, batch: Any, *, device: str) -> list[str]:

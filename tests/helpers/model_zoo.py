@@ -164,6 +164,7 @@ KINDS = {
         LANGUAGE | {"target_vocab_size": 12, "share_embeddings": False, "tie_weights": False, "label_smoothing": 0.1},
         pairs,
     ),
+    "seq2seq, pointer": Kind(Seq2Seq, Seq2SeqConfig, LANGUAGE | {"pointer": True, "label_smoothing": 0.1}, pairs),
     "vit": Kind(ViT, ViTConfig, IMAGE, images),
     "vit, mean": Kind(ViT, ViTConfig, IMAGE | {"pool": "mean", "bias": False}, images),
     "vit, stem": Kind(ViT, ViTConfig, IMAGE | {"patch": 2, "stem": "conv"}, images),

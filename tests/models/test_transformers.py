@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from minitrain.errors import ConfigError, DataError, ShapeError
-from minitrain.models import EncoderConfig, GPTConfig, LlamaConfig, Seq2SeqConfig, ViTConfig
+from minitrain.models import EncoderConfig, GPTConfig, LlamaConfig, Seq2Seq, Seq2SeqConfig, ViTConfig
 from minitrain.nn import ConvStem
 from minitrain.nn.core.init import generator
 from tests.helpers.model_checks import stir
@@ -103,8 +105,9 @@ class TestSeq2Seq:
         source[:, 4] = source[:, 4] % 10 + 1
         assert moved(before, model.forward(source, target)[0]).all()
 
-    def test_padding_changes_nothing(self):
-        model, source, target = build("seq2seq"), ids(1, 4, low=1), ids(1, 5, seed=1, low=1)
+    @pytest.mark.parametrize("name", ["seq2seq", "seq2seq, pointer"])
+    def test_padding_changes_nothing(self, name):
+        model, source, target = build(name), ids(1, 4, low=1), ids(1, 5, seed=1, low=1)
         padded = np.pad(source, ((0, 0), (0, 2))), np.pad(target, ((0, 0), (0, 1)))
         expected = model.forward(source, target)[0]
         np.testing.assert_allclose(model.forward(*padded)[0][:, :5], expected, rtol=1e-9)
@@ -128,6 +131,39 @@ class TestSeq2Seq:
         separate = build("seq2seq, separate").state_dict()
         assert separate["target_emb.weight"].shape == separate["head.weight"].shape == (12, 8)
 
+    def test_a_pointer_mixes_the_vocabulary_with_the_source(self):
+        """The mean of the gate's two choices; a sure gate leaves one of them."""
+        model, source, target = build("seq2seq, pointer"), ids(2, 5, low=1), ids(2, 6, seed=1, low=1)
+        source[1, 3:] = 0
+        plain = Seq2Seq(replace(model.config, pointer=False), dtype=np.float64)
+        plain.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("pointer")})
+        chosen = plain.forward(source, target)[0]
+        chosen = np.exp(chosen) / np.exp(chosen).sum(-1, keepdims=True)
+
+        def with_gate(logit):
+            model.pointer.gate.weight.data[...], model.pointer.gate.bias.data[...] = 0, logit
+            return np.exp(model.forward(source, target)[0])
+
+        copied, both = with_gate(-40.0), with_gate(0.0)
+        np.testing.assert_allclose(with_gate(40.0), chosen, atol=1e-12)
+        np.testing.assert_allclose(both, (chosen + copied) / 2, atol=1e-12)
+        for row, tokens in zip(copied, source, strict=True):
+            others = np.setdiff1d(np.arange(11), tokens[tokens != 0])
+            assert row[:, others].max() < 1e-12, "only tokens of the own source, and no padding"
+        np.testing.assert_allclose(both.sum(-1), 1)
+
+    def test_what_a_pointer_needs(self):
+        with pytest.raises(ConfigError, match=r"copies tokens of the source: both sides need one vocabulary"):
+            build("seq2seq, pointer", share_embeddings=False)
+        model, source = build("seq2seq, pointer"), ids(2, 5, low=1)
+        memory, lengths, _ = model.encode(source)
+        with pytest.raises(ShapeError, match=r"pass source="):
+            model.decode(source, memory, lengths)
+        past = model.new_past(2)
+        model.decode_next(source, memory, lengths, past, source=source)
+        with pytest.raises(ShapeError, match=r"a pointer needs the memory in every call"):
+            model.decode_next(source[:, :1], None, None, past, source=source)
+
     def test_greedy_writing_is_the_argmax_again_and_again(self):
         model, source = build("seq2seq, separate"), ids(30, 5, low=1)
         model.head.weight.data[0] = 1.1 * model.head.weight.data[10]  # padding is likelier than token 10
@@ -138,6 +174,14 @@ class TestSeq2Seq:
         assert (logits.argmax(-1) == 0).any()
         logits[..., 0] = -np.inf
         np.testing.assert_array_equal(out[:, 1:], logits.argmax(-1))
+
+    def test_a_pointer_writes_copies_step_by_step(self):
+        model, source = build("seq2seq, pointer"), ids(30, 5, low=1)
+        source[::2, 3:] = 0
+        model.pointer.gate.bias.data[...] = -9
+        out = model.generate(source, start=1, end=None, max_new_tokens=5)
+        np.testing.assert_array_equal(out[:, 1:], model.forward(source, out[:, :-1])[0].argmax(-1))
+        assert all(set(row[1:]) <= set(tokens) - {0} for row, tokens in zip(out, source, strict=True))
 
     def test_after_the_end_there_is_padding(self):
         model, source = build("seq2seq, separate"), ids(30, 5, low=1)

@@ -18,13 +18,14 @@ from minitrain.testing.cases import CASES, SMALL, TILES
 from tests.helpers.op_runs import MODES, as_list, assert_close, cotangents, few, kernels, run
 from tests.helpers.own_product import skip_without_own_product
 
-PRODUCTS = ("linear", "gelu_linear", "low_rank", "attention", "conv2d", "linear_cross_entropy")
+PRODUCTS = ("linear", "gelu_linear", "low_rank", "attention", "conv2d", "linear_cross_entropy", "pointer")
 KEPT = {
     "linear": ["x"],
     "gelu_linear": ["hidden"],
     "low_rank": ["x", "h"],
     "attention": ["q", "k", "v", "out"],
     "conv2d": ["x"],
+    "pointer": ["q", "k"],
 }
 every_product = pytest.mark.parametrize("case", [CASES[name] for name in PRODUCTS], ids=PRODUCTS)
 every_half = pytest.mark.parametrize("name", ["bfloat16", "float16"])

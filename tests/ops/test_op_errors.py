@@ -29,6 +29,7 @@ from minitrain.ops import (
     layer_norm_forward,
     linear_backward,
     linear_forward,
+    pointer_forward,
     registry,
     rope_forward,
     softmax_forward,
@@ -38,6 +39,8 @@ from minitrain.testing import with_layout
 from minitrain.testing.cases import CASES
 
 B, T, S, H, D, C, N, V = 2, 3, 5, 4, 6, 7, 8, 9
+OF_ANY_SHAPE = {"embedding", "conv2d", "load_balancing", "pointer", "scale", "supervised_contrastive", "unlikelihood"}
+"""One of their arguments may have any last axis, such as a vocabulary."""
 every_op = pytest.mark.parametrize("name", CASES)
 
 
@@ -84,6 +87,10 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "residual": ((x, normal(B, T, C, seed=4)), {}),
         "scale": ((x, normal(seed=4)), {}),
         "attention": ((normal(B, T, H, D), normal(B, S, 2, D, seed=1), normal(B, S, 2, D, seed=2)), {}),
+        "pointer": (
+            (normal(B, T, V), normal(B, T, C), normal(B, S, C, seed=1), normal(B, T), integers(V, B, S)),
+            {},
+        ),
         "cross_entropy": ((normal(B, T, V), integers(V, B, T), abs(normal(V))), {}),
         "info_nce": ((normal(V, C), normal(V, C, seed=1), normal(seed=2), integers(2, V)), {}),
         "siglip": ((normal(V, C), normal(V, C, seed=1), normal(seed=2), normal(seed=3), integers(2, V)), {}),
@@ -155,14 +162,7 @@ def test_what_is_no_array_is_named(name):
 def test_a_wrong_shape_is_named(name):
     """The last axis of each argument in turn is one longer than the others allow."""
     inputs, options = plain(name)
-    if len(inputs) == 1 or name in (
-        "embedding",
-        "conv2d",
-        "load_balancing",
-        "scale",
-        "supervised_contrastive",
-        "unlikelihood",
-    ):
+    if len(inputs) == 1 or name in OF_ANY_SHAPE:
         pytest.skip("arguments of any shape fit each other")
     for i, x in enumerate(inputs):
         wrong = np.concatenate([x, x[..., :1]], axis=-1) if x.ndim else x[None]
@@ -214,6 +214,8 @@ def test_a_wrong_cotangent_is_named(name):
         (lambda: attend(bias=normal(1, B, H, T, S)), r"bias has shape .* does not broadcast"),
         (lambda: attend(key_lengths=np.array([1, 2, 3])), r"key_lengths must hold B = 2 integers"),
         (lambda: attend(key_lengths=np.array([1.0, 2.0])), r"key_lengths must hold B = 2 integers"),
+        (lambda: point(key_lengths=np.array([1, 2, 3])), r"pointer_forward: key_lengths must hold B = 2 integers"),
+        (lambda: point(key_lengths=np.array([1.0, 2.0])), r"key_lengths must hold B = 2 integers"),
         (lambda: entropy(label_smoothing=1.5), r"label_smoothing = 1.5 must be in"),
         (lambda: entropy(label_smoothing=-0.5), r"label_smoothing = -0.5 must be in"),
     ],
@@ -227,6 +229,10 @@ def turn(x: Any = None, positions: Any = None, **options: Any) -> Any:
     return rope_forward(
         normal(B, T, H, D) if x is None else x, np.arange(T) if positions is None else positions, **options
     )
+
+
+def point(**options: Any) -> Any:
+    return pointer_forward(*plain("pointer")[0], **options)
 
 
 def grouped(x: Any = None, groups: int = 2) -> Any:

@@ -36,6 +36,7 @@ REFUSED = {
     ("linear_cross_entropy", "V"): "targets are no classes",
     ("load_balancing", "E"): "experts that do not exist were chosen",
     ("unlikelihood", "V"): "no other class",
+    ("pointer", "V"): "source tokens are not in the vocabulary",
     ("router_z_loss", "E"): "no log-sum-exp",
     ("top_k_routing", "E"): "nothing to choose from",
 }

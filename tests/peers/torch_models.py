@@ -174,6 +174,7 @@ class TorchSeq2Seq(nn.Module):
         self.head = nn.Linear(C, config.n_targets, bias=False)
         if config.tie_weights:
             self.head.weight = self.target.weight
+        self.query, self.gate = (nn.Linear(C, n) for n in (C, 1)) if config.pointer else (None, None)
 
     def places(self) -> Places:
         config = self.config
@@ -182,6 +183,8 @@ class TorchSeq2Seq(nn.Module):
             places |= whole("target_emb", self.target)
         if not config.tie_weights:
             places |= whole("head", self.head)
+        if config.pointer:
+            places |= whole("pointer.query", self.query) | whole("pointer.gate", self.gate)
         for name in ("encoder", "decoder"):
             stack = getattr(self.body, name)
             places |= whole(f"{name}_norm", stack.norm)
@@ -198,15 +201,23 @@ class TorchSeq2Seq(nn.Module):
 
     def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         padding, T = source == self.config.pad_idx, target.shape[1]
-        x = self.body(
-            self.embed(self.source, source),
+        memory = self.body.encoder(self.embed(self.source, source), src_key_padding_mask=padding)
+        x = self.body.decoder(
             self.embed(self.target, target),
+            memory,
             tgt_mask=torch.ones(T, T, dtype=torch.bool).triu(1),
-            src_key_padding_mask=padding,
             tgt_key_padding_mask=target == self.config.pad_idx,
             memory_key_padding_mask=padding,
         )
-        return self.head(x)
+        return self.head(x) if self.query is None else self.copied(self.head(x), x, memory, source, padding)
+
+    def copied(self, logits: Any, x: Any, memory: Any, source: Any, padding: Any) -> torch.Tensor:
+        """The logarithms of the probabilities of a pointer-generator."""
+        scores = self.query(x) @ memory.mT / math.sqrt(x.shape[-1])
+        places = scores.masked_fill(padding[:, None], -torch.inf).softmax(-1)
+        copies = torch.zeros_like(logits).scatter_add(-1, source[:, None].expand_as(places), places)
+        g = torch.sigmoid(self.gate(x))
+        return torch.log(g * logits.softmax(-1) + (1 - g) * copies)
 
 
 class TorchLlamaBlock(nn.Module):

@@ -62,6 +62,9 @@ SIZED: dict[str, Callable[..., Arguments]] = {
     "mean_absolute_error": lambda N: two(N),
     "mean_pool": lambda B, T, C: call(normal(B, T, C)),
     "mean_squared_error": lambda N: two(N),
+    "pointer": lambda B, T, S, C, V: call(
+        normal(B, T, V), normal(B, T, C), normal(B, S, C), normal(B, T), ids(V, B, S)
+    ),
     "relu": lambda N: call(normal(N)),
     "residual": lambda N: two(N),
     "residual_layer_norm": lambda R, C: call(normal(R, C), normal(R, C), normal(C), normal(C)),

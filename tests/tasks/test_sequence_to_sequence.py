@@ -16,6 +16,8 @@ from minitrain.data import MemoryRecords
 from minitrain.data.encoded.pairs import TextPairs
 from minitrain.errors import ConfigError, DataError
 from minitrain.folder import RunFolder
+from minitrain.inside import capture
+from minitrain.plotting import plot_alignment
 from minitrain.runs import (
     RunConfig,
     compare_evaluations,
@@ -26,10 +28,10 @@ from minitrain.runs import (
     resume_run,
     start_run,
 )
-from minitrain.tasks import SequenceToSequence
+from minitrain.tasks import SequenceToSequence, align
 from minitrain.tasks.outcome import Measured
 from minitrain.tasks.records.pairs import PairProcessor, build_processor
-from minitrain.tasks.sequence_to_sequence import EvaluationPairs, measures_of
+from minitrain.tasks.records.translations import EvaluationPairs, measures_of
 from minitrain.tasks.settings.records import PairsConfig
 from tests.helpers.small_runs import outcome
 
@@ -278,3 +280,30 @@ def test_any_of_several_targets_is_right() -> None:
     exact.update(["y", "y x"], batch)
     assert exact.result() == {"": 1.0}
     np.testing.assert_array_equal(batch.target[0], [1, 5, 2, 0])
+
+
+def test_where_the_model_looks_is_shown(trained: Path, tmp_path: Path) -> None:
+    """One row for each target token and its end; the weights are those of the tokens that are predicted there."""
+    loaded = load_run(trained)
+    given = align(loaded.model, loaded.processor, "abc", "c b a")
+    assert given.source == ["a", "b", "c"]
+    assert given.target == ["c", "b", "a", "<end>"]
+    assert given.weights.shape == (1, 4, 3)
+    np.testing.assert_allclose(given.weights.sum(axis=-1), 1, rtol=1e-5)
+    with capture(loaded.model, "decoder.0.cross.weights") as seen:
+        loaded.model.forward(np.array([[4, 5, 6]]), np.array([[1, 6, 5, 4]]))
+    np.testing.assert_allclose(given.weights[0], seen["decoder.0.cross.weights"][0].mean(axis=0), rtol=1e-5)
+    written = align(loaded.model, loaded.processor, "ab")
+    assert loaded.config is not None
+    assert "".join(written.target).removesuffix("<end>") == SequenceToSequence().answer(
+        loaded.config, loaded.model, loaded.processor, "ab"
+    ).replace(" ", "")
+    plot_alignment([given, written, (["$x", " y"], ["\n"], [[0.0, 1.0]])], tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    assert (trained / "plots" / "alignments.png").exists()
+    for texts, says in {("", "a"): "source has 0 tokens", ("a", "a b c a b c"): "target has 7 tokens"}.items():
+        with pytest.raises(DataError, match=says):
+            align(loaded.model, loaded.processor, *texts)
+    for pairs, says in (([], "needs a pair"), ([(["a"], ["b"], np.ones((2, 1)))], r"weights are \(2, 1\) for 1")):
+        with pytest.raises(DataError, match=says):
+            plot_alignment(pairs, tmp_path / "b.png")

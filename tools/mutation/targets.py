@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
 import minitrain.audit
+import minitrain.data.hygiene
 import minitrain.evaluation
 import minitrain.generation
 import minitrain.measures
@@ -71,6 +72,13 @@ OWN_TESTS = {
     "exposure": ["audit/test_audit.py"],
     "extraction": ["audit/test_audit.py"],
     "membership": ["audit/test_audit.py"],
+    **{name: ["data/hygiene/test_filters.py"] for name in ("blocklist", "held_out", "language", "quality")},
+    **{name: ["data/hygiene/test_personal.py"] for name in ("kinds", "personal")},
+    **{name: ["data/hygiene/test_duplicates.py"] for name in ("duplicates", "seen")},
+    "sources": ["data/hygiene/test_sources.py"],
+    "words": ["data/hygiene/test_words.py"],
+    "clean": ["data/hygiene/test_clean.py"],
+    "steps": ["data/hygiene/test_clean.py"],
     "gradients": ["training/privacy/test_gradients.py"],
     **{
         name: [f"evaluation/test_{name}.py"]
@@ -96,6 +104,7 @@ OWN_TESTS = {
 }
 PLACES_WITH_OWN_TESTS = (
     "minitrain.audit.",
+    "minitrain.data.hygiene.",
     "minitrain.evaluation.",
     "minitrain.generation.",
     "minitrain.measures.",
@@ -161,6 +170,7 @@ def _modules() -> Iterator[str]:
         minitrain.measures,
         minitrain.training,
         minitrain.audit,
+        minitrain.data.hygiene,
     )
     for package in packages:
         for entry in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

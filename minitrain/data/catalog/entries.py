@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import DataError, did_you_mean
 from .base import Entry
-from .bible import BIBLE
+from .bible import BIBLE, BIBLE_ES
 from .cmudict import CMUDICT
 from .copying import COPY
 from .digits import DIGITS
@@ -12,7 +12,8 @@ from .emoji import EMOJI
 from .fashion import FASHION
 from .shapes import SHAPES, SINGLE_SHAPES
 
-CATALOG = {entry.name: entry for entry in (CMUDICT, BIBLE, FASHION, EMOJI, DIGITS, COPY, SHAPES, SINGLE_SHAPES)}
+ENTRIES = (CMUDICT, BIBLE, BIBLE_ES, FASHION, EMOJI, DIGITS, COPY, SHAPES, SINGLE_SHAPES)
+CATALOG = {entry.name: entry for entry in ENTRIES}
 """Data sets by name."""
 
 

@@ -18,10 +18,19 @@ class JsonLines(LineRecords):
 
     def parse(self, text: str) -> Mapping[str, Any]:
         """The object on a line."""
-        try:
-            found = parse_json(text.encode(), containers=MAX_CONTAINERS)
-        except ValueError as error:
-            raise BrokenRecordError("not JSON") from error
-        if not isinstance(found, dict):
-            raise BrokenRecordError("not a JSON object")
-        return found
+        return json_object(text)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object that a line of JSON says.
+
+    Raises:
+        BrokenRecordError: if it is not JSON, or no object.
+    """
+    try:
+        found = parse_json(text.encode(), containers=MAX_CONTAINERS)
+    except ValueError as error:
+        raise BrokenRecordError("not JSON") from error
+    if not isinstance(found, dict):
+        raise BrokenRecordError("not a JSON object")
+    return found

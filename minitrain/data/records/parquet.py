@@ -64,7 +64,7 @@ class ParquetRecords(Records):
             raise DataError(str(error)) from error
         kept = None if columns is None else checked_columns(columns)
         number = -1
-        for number, row in enumerate(_rows(self.path, kept)):
+        for number, row in enumerate(parquet_rows(self.path, kept)):
             if kept is None:
                 kept = {name: Column(name, "any", True) for name in row}
             try:
@@ -98,8 +98,13 @@ class ParquetRecords(Records):
         return digest("parquet", self._sha256, self._described, str(len(self)))
 
 
-def _rows(path: Path, columns: dict[str, Column] | None) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, a few at a time in memory."""
+def parquet_rows(path: Path, columns: dict[str, Column] | None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, a few at a time in memory; all columns if ``columns`` is ``None``.
+
+    Raises:
+        ConfigError: if pyarrow is missing, or a column.
+        DataError: if it is no Parquet file.
+    """
     try:
         import pyarrow
         from pyarrow import parquet

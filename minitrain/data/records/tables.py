@@ -62,28 +62,17 @@ class TableRecords(LineRecords):
         Raises:
             DataError: if a column that was asked for is not among them.
         """
-        self.names = tuple(self._values(text))
+        self.names = tuple(row_values(text, quoted=self.quoted))
         if len(set(self.names)) < len(self.names):
             raise BrokenRecordError("a name stands in it twice")
         self._check_wanted(self.path)
 
     def parse(self, text: str) -> Mapping[str, Any]:
         """The values of a row by the names of their columns."""
-        values = self._values(text)
+        values = row_values(text, quoted=self.quoted)
         if len(values) != len(self.names):
             raise BrokenRecordError(f"has not {len(self.names)} columns")
         return dict(zip(self.names, values, strict=True))
-
-    def _values(self, text: str) -> list[str]:
-        if not self.quoted:
-            return text.split("\t")
-        try:
-            rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        except csv.Error as error:
-            raise BrokenRecordError("not a row of CSV: its quotes do not match, or a value is too long") from error
-        if len(rows) != 1:
-            raise BrokenRecordError("not one row of CSV")
-        return rows[0]
 
     def _check_wanted(self, path: str | os.PathLike[str]) -> None:
         for name in self._wanted:
@@ -92,3 +81,24 @@ class TableRecords(LineRecords):
                     f"{os.fspath(path)} has no column {name!r}: {did_you_mean(name, self.names)}"
                     f"its columns are {', '.join(map(repr, self.names[:20]))}"
                 )
+
+
+def row_values(text: str, *, quoted: bool) -> list[str]:
+    """The values of a row.
+
+    Args:
+        text: the row, without its line end.
+        quoted: whether it is CSV, with commas and quotes; otherwise tabs part the values.
+
+    Raises:
+        BrokenRecordError: if it is not one row of CSV.
+    """
+    if not quoted:
+        return text.split("\t")
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise BrokenRecordError("not a row of CSV: its quotes do not match, or a value is too long") from error
+    if len(rows) != 1:
+        raise BrokenRecordError("not one row of CSV")
+    return rows[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ...errors import DataError
@@ -67,7 +67,7 @@ def corpus_files(path: PathLike) -> list[Path]:
     """
     path = Path(os.path.expanduser(path))
     if os.path.isdir(path):
-        files = [file for file in _text_files(path) if not _is_blank(file)]
+        files = [file for file in files_below(path, TEXT_SUFFIXES) if not _is_blank(file)]
         if not files:
             endings = " ".join(sorted(TEXT_SUFFIXES))
             raise DataError(f"the folder {path} holds no text: no file in it, unless empty, ends in one of {endings}")
@@ -124,8 +124,14 @@ def _is_blank(file: Path) -> bool:
     return not any(text.strip() for _, text in stream_file(file, piece_bytes=1 << 12))  # the first piece decides
 
 
-def _text_files(folder: Path) -> list[Path]:
-    """The folder's text files, sorted by the parts of their paths: the same order on every system."""
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files below a folder that end in one of ``suffixes``, sorted by the parts of their paths on every system.
+
+    Hidden files and folders are left out, and links to folders are not followed.
+
+    Raises:
+        DataError: if a folder cannot be listed.
+    """
 
     def refuse(error: OSError) -> None:
         raise DataError(f"cannot list the folder {error.filename}: {error.strerror}") from error
@@ -134,9 +140,7 @@ def _text_files(folder: Path) -> list[Path]:
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in TEXT_SUFFIXES
+            Path(parent, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in suffixes
         ]
     return sorted(files, key=lambda file: file.relative_to(folder).parts)
 

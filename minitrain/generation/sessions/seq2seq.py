@@ -26,6 +26,7 @@ class Seq2SeqSession:
         self.longest: int = model.config.block_size
         self._lengths = [0] * slots
         self._memory: list[Array | None] = [None] * slots  # (1, S, C) encoded sources
+        self._source: list[Array | None] = [None] * slots  # (1, S)
         self._past = [model.new_past() for _ in range(slots)]
 
     def begin(self, slot: int, source: Tokens) -> None:
@@ -39,9 +40,10 @@ class Seq2SeqSession:
             ShapeError: if the source is longer than ``block_size``.
             TokenError: if a token is outside the vocabulary.
         """
-        memory, _, _ = self.model.encode(to_device(source[None], self.device))
+        there = to_device(source[None], self.device)
+        memory, _, _ = self.model.encode(there)
         self._lengths[slot] = 0
-        self._memory[slot] = memory
+        self._memory[slot], self._source[slot] = memory, there
         for own, other in self._past[slot]:
             own.cut(0)
             other.cut(0)
@@ -55,7 +57,9 @@ class Seq2SeqSession:
         rows = []
         for slot, new in tokens.items():
             target = to_device(new[None].astype(np.int32), self.device)  # (1, T)
-            (logits,) = self.model.decode_next(target, self._memory[slot], None, self._past[slot])  # (1, T, V)
+            (logits,) = self.model.decode_next(
+                target, self._memory[slot], None, self._past[slot], source=self._source[slot]
+            )  # (1, T, V)
             self._lengths[slot] += len(new)
             rows.append(logits if every else logits[-1:])
         return array_module(rows[0]).concatenate(rows)  # type: ignore[no-any-return]  # (M, V)
@@ -74,6 +78,7 @@ class Seq2SeqSession:
     def copy(self, source: int, target: int) -> None:
         """See `Session`; the target gets the source, too."""
         self._lengths[target], self._memory[target] = self._lengths[source], self._memory[source]
+        self._source[target] = self._source[source]
         for kept, others in zip(self._past[target], self._past[source], strict=True):
             for mine, other in zip(kept, others, strict=True):
                 mine.copy_from(other)

@@ -7,9 +7,11 @@ from typing import Any, NoReturn
 from ...errors import ConfigError
 from ...nn.adapters.lora import LoRALinear
 from ...nn.layers.moe import MixtureOfExperts
+from ...nn.layers.pointer_head import PointerHead
 
 ADVICE: dict[type, str] = {
     LoRALinear: "merge the adapters into the weights first: merge_lora(model)",
+    PointerHead: "a graph would need to add up the copies of equal tokens; train with pointer=False to export",
     MixtureOfExperts: "a graph would need the routing: the choice of experts for each token, and a loop over them",
 }
 """What to say of layers that models are known to have."""

@@ -17,7 +17,7 @@ from .decoder import cache_input, cache_output
 from .graph import Graph, Name
 from .layers import embedding, feed_forward, norm
 from .places import INT64, Places
-from .refusals import require_methods
+from .refusals import refuse, require_methods
 
 SOURCE, TARGET, LENGTHS = "input_ids", "decoder_input_ids", "source_lengths"
 
@@ -88,6 +88,8 @@ def decoder_graph(model: Seq2Seq, opset: int) -> Graph:
 
 def _graph(model: Seq2Seq, opset: int) -> Graph:
     require_methods(model, Seq2Seq, "forward", "encode", "decode", "_embed")
+    if model.pointer is not None:
+        refuse("pointer", model.pointer, ())
     return Graph(type(model).__name__, opset, model)
 
 

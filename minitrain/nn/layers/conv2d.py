@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...backend.arrays import Array
+from ...backend.windows import Size, pair
 from ...errors import ConfigError
 from ...ops.contract.op import Target
 from ...ops.images.conv2d import Conv2dCache, conv2d_backward, conv2d_forward
-from ...ops.images.windows import Size, pair
 from ..core.init import normal
 from ..core.module import Module
 from ..core.parameter import Parameter, into

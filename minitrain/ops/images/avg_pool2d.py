@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...backend.arrays import Array, array_module
+from ...backend.windows import Size, Windows, make_windows
 from ...errors import ShapeError
 from ..contract.op import op
-from .windows import Size, Windows, fold, make_windows, slide
+from .windows import fold, slide
 
 
 class AvgPool2dCache(NamedTuple):

@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 from ...backend.arrays import Array
 from ...backend.precision import operand, operand_like
+from ...backend.windows import Size, Windows, make_windows
 from ...errors import ShapeError
 from ..contract.op import op
 from ..contract.products import dot_rows, product
 from ..contract.sums import sum_over
-from .windows import Size, Windows, fold, make_windows, slide
+from .windows import fold, slide
 
 
 class Conv2dCache(NamedTuple):

@@ -9,9 +9,10 @@ import math
 from typing import NamedTuple
 
 from ...backend.arrays import Array, array_module
+from ...backend.windows import Size, Windows, make_windows
 from ...errors import ShapeError
 from ..contract.op import op
-from .windows import Size, Windows, fold, make_windows, slide
+from .windows import fold, slide
 
 
 class MaxPool2dCache(NamedTuple):

@@ -11,6 +11,7 @@ from ...nn.attention.cross_attention import CrossAttention
 from ...nn.attention.heads import Rope
 from ...nn.attention.positions import LearnedPositions, SinusoidalPositions
 from ...nn.attention.self_attention import MultiHeadAttention
+from ...nn.layers.pointer_head import PointerHead
 from ...random import Key
 from .. import strategies as mt
 from .base import Call, Extent, case, draw_sizes, key, maybe, normal
@@ -55,6 +56,19 @@ def attention(draw: Any, extent: Extent) -> Call:
     if draw(st.integers(0, 3)) == 3:
         options["softcap"] = draw(st.sampled_from([0.7, 2.0, 50.0]))
     return Call((*inputs, bias), options)
+
+
+@case()
+def pointer(draw: Any, extent: Extent) -> Call:
+    B, T, S, C, V = draw_sizes(draw, extent.batch, extent.length, extent.length, extent.width, extent.width)
+    V += 1  # the only token of a vocabulary is certain, and all gradients are 0
+    source = draw(mt.integer_arrays((B, S), V, draw(st.sampled_from([np.int64, np.int32]))))  # often the same tokens
+    options = {}
+    if draw(st.booleans()):
+        lengths = np.random.default_rng(draw(mt.seeds())).integers(0, S + 1, B)
+        options["key_lengths"] = lengths.astype(draw(st.sampled_from([np.int64, np.int32])))
+    inputs = normal(draw, B, T, V), normal(draw, B, T, C), normal(draw, B, S, C), normal(draw, B, T)
+    return Call((*inputs, source), options)
 
 
 @case()
@@ -124,6 +138,13 @@ layer_case(
     _queries_and_memory,
     mask=np.arange(5) != np.arange(3)[:, None],
     key=Key.from_seed(8),
+)
+layer_case(
+    "pointer head",
+    lambda rng: PointerHead(8, rng),
+    lambda rng: (rng.standard_normal((2, 3, 7)), rng.standard_normal((2, 3, 8)), rng.standard_normal((2, 5, 8))),
+    source=np.array([[1, 3, 1, 6, 0], [2, 2, 5, 0, 0]]),
+    key_lengths=np.array([5, 3]),
 )
 layer_case("learned positions", lambda rng: LearnedPositions(5, 8, rng))
 layer_case("learned positions, given", lambda rng: LearnedPositions(5, 8, rng), positions=np.array([3, 0, 0, 4]))

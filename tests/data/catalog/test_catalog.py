@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from minitrain.data import CATALOG, data_set
-from minitrain.data.catalog.bible import read_verses
 from minitrain.data.catalog.cmudict import read_pronunciations
 from minitrain.data.catalog.shapes import COLOURS, sentences, shape_records
 from minitrain.errors import ConfigError, DataError
@@ -18,7 +17,8 @@ from tests.data.images.made import encoded, idx, pixels
 
 
 def test_every_entry_says_what_it_is_and_how_to_get_it() -> None:
-    assert set(CATALOG) == {"cmudict", "bible", "fashion", "emoji", "digits", "copy", "shapes", "single_shapes"}
+    names = {"cmudict", "bible", "bible_es", "fashion", "emoji", "digits", "copy", "shapes", "single_shapes"}
+    assert set(CATALOG) == names
     for name, entry in CATALOG.items():
         assert entry.name == name
         assert entry.title
@@ -111,11 +111,11 @@ def test_what_is_not_installed_says_how_to_get_it(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("minitrain.data.catalog.base.find_spec", lambda name: None)
     monkeypatch.setattr("minitrain.data.catalog.base.os.path.isdir", lambda path: False)
-    for name in ("cmudict", "bible", "fashion", "emoji", "digits"):
+    for name in ("cmudict", "bible", "bible_es", "fashion", "emoji", "digits"):
         with pytest.raises(DataError, match=r"not installed: (pip|apt|npm) install"):
             data_set(name).prepare()
     monkeypatch.undo()
-    for name in ("cmudict", "bible", "fashion", "emoji", "digits"):
+    for name in ("cmudict", "bible", "bible_es", "fashion", "emoji", "digits"):
         with pytest.raises(DataError, match=r"which is not there: (pip|apt|npm) install .*or give the folder"):
             data_set(name).prepare(tmp_path)
 
@@ -131,59 +131,6 @@ def test_photographs_of_clothes(tmp_path: Path) -> None:
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.full(5, 10, np.uint8))))
     with pytest.raises(DataError, match="there are 10 classes"):
         data_set("fashion").prepare(tmp_path, check=False)
-
-
-PRINTED = """Genesis 1:1: In the beginning
-God created.
-
-Genesis 1:2: ¶ And   the earth.
-A Psalm of David.
-  Psalms 3:1: LORD, how are they
-increased?
-
-A Psalm of David.
-  Psalms 3:2: Many.
-<title canonical="true">A praise.</title> <lg sID="x"/> <l level="1"/>I John 5:7: For three.
-   The following words are a glossary: not 1:1: a verse.
-and go on.
-(engKJV2006eb)
-"""
-
-
-def test_verses_as_they_are_printed() -> None:
-    assert read_verses(PRINTED) == {
-        ("Genesis", 1, 1): "In the beginning God created.",
-        ("Genesis", 1, 2): "And the earth.",
-        ("Psalms", 3, 1): "LORD, how are they increased?",
-        ("Psalms", 3, 2): "Many.",
-        ("I John", 5, 7): "For three.",
-    }
-
-
-def test_a_bible_that_a_program_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in data_set("bible").files:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    program = tmp_path / "bin" / "diatheke"
-    program.parent.mkdir()
-    program.write_text(
-        "#!/bin/sh\n"
-        '[ -d "$SWORD_PATH/modules" ] || exit 1\n'
-        'if [ "$2" = engKJV2006eb ]; then word=Thou; else word=You; fi\n'
-        'printf "Genesis 1:1: $word.\\nMark 1:1: $word.\\nEsther 1:1: $word.\\nActs 8:37: "\n'
-        '[ $word = You ] || printf "$word.\\n"\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    data = data_set("bible").prepare(tmp_path, check=False)
-    assert [[record["verse"] for record in part] for part in data] == [["Genesis 1:1"], ["Esther 1:1"], ["Mark 1:1"]]
-    assert data.test[0] == {"source": "Thou.", "target": "You.", "verse": "Mark 1:1"}
-    program.write_text("#!/bin/sh\nexit 3\n")
-    with pytest.raises(DataError, match="diatheke cannot print engKJV2006eb"):
-        data_set("bible").prepare(tmp_path, check=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DataError, match="diatheke, which prints the data set bible, is not installed: apt install"):
-        data_set("bible").prepare(tmp_path, check=False)
 
 
 def test_emoji_of_several_vendors(tmp_path: Path) -> None:

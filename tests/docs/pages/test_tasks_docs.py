@@ -21,10 +21,10 @@ ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (
 
 
 def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    pairs, labels, body, shapes, own = snippets("docs/tasks.md")
+    pairs, looks, labels, body, shapes, own = snippets("docs/tasks.md")
     run("docs/tasks.md", body)
-    run("docs/tasks.md", pairs)
-    assert capsys.readouterr().out.endswith("dr ei\n")
+    run("docs/tasks.md", pairs + "\n" + looks)
+    assert capsys.readouterr().out.endswith("dr ei\n['t', 'h', 'r', 'e', 'e'] ['dr', 'ei', '<end>'] (1, 3, 5)\n")
     run("docs/tasks.md", labels)
     said = capsys.readouterr().out
     assert "always " in said

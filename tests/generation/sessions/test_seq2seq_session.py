@@ -40,8 +40,9 @@ class Layers:
         self.encoded.append(row.tolist())
         return source.reshape(1, -1, 1), None, None
 
-    def decode_next(self, target: Any, memory: Any, lengths: Any, past: Any) -> Any:
+    def decode_next(self, target: Any, memory: Any, lengths: Any, past: Any, *, source: Any) -> Any:
         assert lengths is None
+        assert np.array_equal(source.ravel(), memory.ravel()), "a pointer copies from the slot's own source"
         (row,) = target
         assert row.dtype == np.int32
         self.decoded.append(row.tolist())
@@ -51,9 +52,9 @@ class Layers:
             text, _ = own.extend(k, k)
             if not cross.length:  # a source is read once
                 cross.extend(memory[:, :, None], memory[:, :, None])
-            source = cross.all()[0]
-            assert np.array_equal(source.ravel(), memory.ravel())
-            found = logits_after(text.ravel().tolist(), source.ravel().tolist())[-len(row) :]
+            read = cross.all()[0]
+            assert np.array_equal(read.ravel(), memory.ravel())
+            found = logits_after(text.ravel().tolist(), read.ravel().tolist())[-len(row) :]
             assert i == 0 or np.array_equal(found, logits[-1])
             logits.append(found)
         return logits[-1][None]

@@ -38,6 +38,19 @@ def attention(
     return (weights @ v).transpose(1, 2)
 
 
+def pointer(logits, q, k, gate, source, *, key_lengths=None):
+    S = k.shape[1]
+    may = torch.ones(k.shape[:2], dtype=torch.bool)
+    if key_lengths is not None:
+        may = torch.arange(S) < torch.from_numpy(key_lengths)[:, None]
+    none = ~may.any(1)[:, None, None]  # nothing to copy
+    scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(~may[:, None], -torch.inf)
+    a = torch.softmax(scores.masked_fill(none, 0.0), dim=-1)
+    copies = torch.zeros_like(logits).scatter_add(-1, source.long()[:, None].expand_as(a), a)
+    g = torch.where(none, 1.0, torch.sigmoid(gate)[..., None])
+    return torch.log(g * torch.softmax(logits, dim=-1) + (1 - g) * copies)
+
+
 def rope(x, positions, *, base=10000.0, scaling=1.0, frequencies=None):
     half = x.shape[-1] // 2
     frequency = base ** -(torch.arange(half).double() / half)

@@ -21,7 +21,7 @@ from ....backend.pool import empty
 from ....backend.precision import HALF, current_precision
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
-from ....ops.images.windows import Windows, make_windows
+from ....backend.windows import Windows, make_windows
 from ..common.gemm import available, gemm_nn, gemm_nt, gemm_tn
 from ..common.math import chunk
 from ..common.targets import NONE, slot
