@@ -121,6 +121,13 @@ ROWS = [
         lambda F, x: F.gelu(x, approximate="tanh"),
         {"approximate": "tanh"},
     ),
+    Row(
+        "convolution, 3 x 3, 32 channels",
+        "conv2d",
+        lambda d: (d.normal(d.size.batch_size, 32, 14, 14), d.normal(32, 32, 3, 3), d.normal(32)),
+        lambda F, x, weight, bias: F.conv2d(x, weight, bias, padding=1),
+        {"padding": 1},
+    ),
     Row("ReLU", "relu", lambda d: (d.stream(4),), lambda F, x: F.relu(x)),
     Row("SiLU", "silu", lambda d: (d.stream(4),), lambda F, x: F.silu(x)),
     Row("SwiGLU", "swiglu", lambda d: (d.stream(3), d.stream(3)), lambda F, gate, up: F.silu(gate) * up),

@@ -14,7 +14,7 @@ def test_all_data_sets_are_listed_with_the_way_to_get_them(capsys: pytest.Captur
     assert main(["data"]) == 0
     said = capsys.readouterr().out
     for entry in CATALOG.values():
-        assert f"{entry.name:<10}{entry.title}\n" in said
+        assert f"{entry.name:<15}{entry.title}\n" in said
         assert entry.licence in said or not entry.get
         assert entry.get in said or entry.find() is not None
 
@@ -22,7 +22,7 @@ def test_all_data_sets_are_listed_with_the_way_to_get_them(capsys: pytest.Captur
 def test_a_generated_data_set_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "shapes"]) == 0
     said = capsys.readouterr().out
-    assert "train      4,096 records of image, caption, label" in said
+    assert "train      8,192 records of image, caption, label" in said
     assert said.count('image: uint8 (3, 32, 32)  caption: "') == 3
 
 

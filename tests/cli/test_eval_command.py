@@ -120,7 +120,7 @@ def test_a_published_model_is_scored(name: str, call: Any, tmp_path: Path) -> No
     assert f"{score.tokens} tokens, {score.size.bytes} bytes, {score.size.characters} characters, stride 8" in said
     assert figure(said, "nats per token") == pytest.approx(score.nats_per_token, abs=1e-3)
     assert "2 questions" in call(name, "--choices", "questions.jsonl")
-    assert "give --text or --choices" in call(name, code=2)
+    assert "give --text, --choices or --unwanted" in call(name, code=2)
     assert not Path(name, "traceback.txt").exists()
 
 

@@ -17,7 +17,7 @@ from minitrain.models.flops import TRAINING, visible_pairs
 from minitrain.models.presets import PRESETS, build_model
 from minitrain.models.summary import summarize
 from minitrain.nn import PatchEmbedding
-from minitrain.ops.attention import attention
+from minitrain.ops.attention import attention, pointer
 from minitrain.ops.images import conv2d
 from minitrain.ops.linear import gelu_linear, linear
 from minitrain.runs import RunConfig, start_run
@@ -34,6 +34,8 @@ class Counter:
             self._watch(monkeypatch, module, f"{name}_backward", self._backward)
         self._watch(monkeypatch, conv2d, "conv2d_forward", self._convolution)
         self._watch(monkeypatch, conv2d, "conv2d_backward", self._convolution_backward)
+        self._watch(monkeypatch, pointer, "pointer_forward", self._pointer)
+        self._watch(monkeypatch, pointer, "pointer_backward", self._pointer_backward)
         self._watch(monkeypatch, attention, "attention_forward", self._attention)
         self._watch(monkeypatch, attention, "attention_backward", self._attention_backward)
 
@@ -62,6 +64,12 @@ class Counter:
 
     def _convolution_backward(self, dout: Any, cache: Any, **_: Any) -> None:
         self.products += 2 * 2 * dout.size * cache.weight[0].size
+
+    def _pointer(self, logits: Any, q: Any, k: Any, *_: Any, **__: Any) -> None:
+        self.products += 2 * q.size * k.shape[1]  # (T, C) by (C, S)
+
+    def _pointer_backward(self, dout: Any, cache: Any, **_: Any) -> None:
+        self.products += 2 * 2 * cache.q.size * cache.k.shape[1]  # dq and dk
 
     def _attention(self, q: Any, k: Any, v: Any, *, causal: bool = False, window: Any = None, **_: Any) -> None:
         (B, T, H, D), S = q.shape, k.shape[1]

@@ -59,6 +59,18 @@ def plain_focal(logits, targets, alpha=None, *, gamma=2.0, ignore_index=-100, ea
     return total_of(losses, count, each)
 
 
+def plain_pointer(logits, q, k, gate, source, *, key_lengths=None):
+    p = plain_softmax(logits)
+    for b, t, v in np.ndindex(p.shape):
+        real = source.shape[1] if key_lengths is None else min(int(key_lengths[b]), source.shape[1])
+        if real:
+            looks = [math.exp(q[b, t] @ k[b, s] / math.sqrt(q.shape[-1])) for s in range(real)]
+            copied = sum(look for s, look in enumerate(looks) if source[b, s] == v) / sum(looks)
+            g = 1 / (1 + math.exp(-gate[b, t]))
+            p[b, t, v] = g * p[b, t, v] + (1 - g) * copied
+    return np.log(p)
+
+
 def plain_unlikelihood(logits, unwanted, *, ignore_index=-100, each=False):
     losses, count = np.zeros(logits.shape[:-1]), 0
     for i in np.ndindex(losses.shape):
@@ -206,6 +218,7 @@ PLAIN = (
         "low_rank": lambda x, a, b, *, scale: scale * np.einsum("...k,rk,nr->...n", x, a, b),
         "mean_absolute_error": plain_elementwise(lambda x, y: abs(x - y)),
         "mean_squared_error": plain_elementwise(lambda x, y: (x - y) ** 2),
+        "pointer": plain_pointer,
         "residual": lambda x, branch: x + branch,
         "residual_layer_norm": lambda x, branch, *norm, **eps: (x + branch, plain_layer_norm(x + branch, *norm, **eps)),
         "residual_rms_norm": lambda x, branch, *norm, **eps: (x + branch, plain_rms_norm(x + branch, *norm, **eps)),

@@ -97,7 +97,7 @@ def test_a_whole_section_is_put_in_by_replace() -> None:
     ("name", "changes", "says"),
     [
         ("tinny", {}, "recipe='tinny' is unknown; did you mean 'tiny'"),
-        (3, {}, "recipe=3 is unknown; known: captioning, copy, digits"),
+        (3, {}, "recipe=3 is unknown; known: bible, captioning, copy"),
         ("tiny", {"recipe": "pydoc"}, "as the first argument alone"),
         ("tiny", {"preset": "gpt-nono"}, "preset='gpt-nono' is unknown; did you mean 'gpt-nano'"),
         ("tiny", {"preset": 3}, "preset must be one of "),

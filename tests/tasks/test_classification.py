@@ -145,7 +145,7 @@ def test_an_unseen_class_and_a_corrupt_image(trained: Path, tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"bad\.png: the image cannot be decoded"):
         start_run(small(tmp_path / "no", folder, data={"val_path": str(folder)}))
     skip = {"broken": "skip", "max_broken": 0.1, "val_path": str(folder)}
-    assert "1 left out" in start_run(small(tmp_path / "run", folder, data=skip)).describe()
+    assert "2 left out" in start_run(small(tmp_path / "run", folder, data=skip)).describe()
     other = as_folder(tmp_path / "other", *stripes(40, seed=1))
     (other / "left").rename(other / "bottom")
     with pytest.raises(DataError, match="the class 'bottom' is not one of the 3 classes"):

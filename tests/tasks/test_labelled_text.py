@@ -97,7 +97,7 @@ def test_texts_that_cannot_be_used(tmp_path: Path) -> None:
     assert not (tmp_path / "no").exists()
     how = {"broken": "skip", "max_broken": 0.1, "overlong": "skip", "block_size": 48}
     run = start_run(texts(tmp_path / "run", text_table(tmp_path, rows), data=how))
-    assert "1 left out" in run.describe()
+    assert "2 left out" in run.describe()
     held_out = text_table(tmp_path, [("fine", "good"), ("fine", "superb")], "other.tsv")
     with pytest.raises(DataError, match=r"other\.tsv: record 3: the class 'superb' is not one of the 3 classes"):
         start_run(texts(tmp_path / "no", text_table(tmp_path, reviews(40)), data={"val_path": str(held_out)}))

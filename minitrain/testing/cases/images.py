@@ -31,7 +31,7 @@ def draw_windows(draw: Any, *, dilated: bool = False) -> tuple[tuple[int, int], 
     return kernel, options, image
 
 
-@case()
+@case(left_to_reference=lambda call: call.options["groups"] > 1)
 def conv2d(draw: Any, extent: Extent) -> Call:
     kernel, options, image = draw_windows(draw, dilated=True)
     groups, part = draw(st.sampled_from([1, 1, 2, 3])), draw(st.integers(1, 2))

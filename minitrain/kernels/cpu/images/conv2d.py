@@ -195,7 +195,7 @@ def _inside(left, step, width, count):
 
 def _covered(x: Array, weight: Array, groups: int) -> bool:
     """Whether the kernels take these: products of half precision and of groups are left to the reference."""
-    return available and groups == 1 and x.dtype == weight.dtype == np.float32 and x.size > 0
+    return available and groups == 1 and x.dtype == weight.dtype == np.float32 and min(x.size, weight.size) > 0
 
 
 def _geometry(windows: Windows, shape: tuple[int, ...]) -> Array:
