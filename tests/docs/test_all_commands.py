@@ -113,7 +113,9 @@ def test_the_commands_of_a_page(page: str) -> None:
     for words in commands(page):
         for word in words:
             if word.startswith("data.path="):
-                Path(word.partition("=")[2]).write_text(TEXT)  # the reader's own
+                own = Path(word.partition("=")[2])  # the reader's
+                own.parent.mkdir(parents=True, exist_ok=True)
+                own.write_text(TEXT)
         try:
             check_minitrain(words[1:]) if words[0] == "minitrain" else check_other(words)
         except Exception as error:
