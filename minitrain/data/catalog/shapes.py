@@ -92,8 +92,8 @@ def picture(key: Key, most: int) -> dict[str, Any]:
     else:
         relation, half = _chosen(RELATIONS, numbers[7]), SIZE // 2
         along = _within(0, half, first, numbers[8]), _within(half, SIZE, second, numbers[10])
-        # The picture must tell the relation: apart along one direction, and less than that across it.
-        aslant = int((2 * numbers[11] - 1) * (along[1] - along[0] - 2))
+        # The picture must tell the relation: apart along one direction, and less than half of that across it.
+        aslant = int((2 * numbers[11] - 1) * (along[1] - along[0]) / 2)
         line = _within(0, SIZE, first, numbers[9])
         reach = int(RADII[second.size])
         across = line, min(max(line + aslant, reach), SIZE - 1 - reach)
