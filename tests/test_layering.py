@@ -78,7 +78,7 @@ DOORS = {
     "cupyx": {"backend", "ops"},  # special functions
     "numba": {"backend", "kernels"},
     "llvmlite": {"backend", "kernels"},
-    "threadpoolctl": {"backend"},
+    "threadpoolctl": {"backend", "tasks"},
     "hydra": {"cli"},
     "omegaconf": {"cli"},
     "joblib": {"runs"},  # the engines of sweeps

@@ -268,9 +268,11 @@ def principal_components(vectors: Array, count: int = 2) -> Array:
 def _tsne(vectors: Array) -> Array:
     """A plane in which near vectors stay near (van der Maaten and Hinton, 2008), by scikit-learn."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     perplexity = min(30.0, (len(vectors) - 1) / 3)
-    found: Array = TSNE(2, perplexity=perplexity, init="random", random_state=0).fit_transform(vectors)
+    with threadpool_limits(1, "openmp"):  # several threads wait for each other: 11 times as long on a busy machine
+        found: Array = TSNE(2, perplexity=perplexity, init="random", random_state=0).fit_transform(vectors)
     return found
 
 
