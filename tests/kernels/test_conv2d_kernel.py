@@ -74,3 +74,11 @@ def test_threads_change_no_bit() -> None:
     for other in results[1:]:
         for one, first in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(one, first)
+
+
+def test_a_bias_of_large_images_keeps_its_digits() -> None:
+    """A running sum of float32 numbers would be off by a thousandth."""
+    x, weight = np.zeros((2, 1, 400, 400), np.float32), np.zeros((1, 1, 1, 1), np.float32)
+    _, cache = conv2d_forward(x, weight, np.zeros(1, np.float32))
+    dout = np.full((2, 1, 400, 400), 0.1, np.float32)
+    assert conv2d_backward(dout, cache)[2] == pytest.approx(dout.sum(dtype=np.float64), rel=1e-6)

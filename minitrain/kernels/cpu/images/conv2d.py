@@ -2,7 +2,7 @@
 
 The *columns* of an image are a matrix with a row for each element of a window, (K, N), with K = C kh kw elements and
 N = Ho Wo windows. The output of an image is ``weight @ columns``, (O, K) @ (K, N), which is how it lies in memory. The
-columns of one image stay in the core's cache: they are filled, multiplied, and filled again for the next one.
+columns of one small image stay in the core's cache: they are filled, multiplied, and filled again for the next one.
 
 Weight gradients are summed over blocks of images, and then over the blocks in order. So they do not depend on the
 number of threads.
@@ -24,7 +24,7 @@ from ....backend.threads import threads_for
 from ....backend.windows import Windows, make_windows
 from ..common.gemm import available, gemm_nn, gemm_nt, gemm_tn
 from ..common.math import chunk
-from ..common.targets import NONE, slot
+from ..common.targets import NONE, Slot, slot
 
 IMAGES_PER_SUM = 8
 """Images whose weight gradients one sum takes, at least."""
@@ -49,23 +49,25 @@ def conv2d_forward(
     shape = (len(x), len(weight), *windows.counts(x.shape))
     out = empty(shape)
     kernels = np.ascontiguousarray(weight).reshape(len(weight), -1)  # (O, C, kh, kw) -> (O, K)
+    threads = _threads(kernels.size, out)
     _forward(
         np.ascontiguousarray(x),
         kernels,
         NONE if bias is None else np.ascontiguousarray(bias),
         out.reshape(len(x), len(weight), -1),  # (B, O, N)
+        empty((threads, kernels.shape[1], shape[2] * shape[3])),
         _geometry(windows, shape),
-        _threads(kernels.size, out),
+        threads,
     )
     return out, (x, weight, bias, shape, windows, groups)
 
 
-@kernel("void(f4[:, :, :, ::1], f4[:, ::1], f4[::1], f4[:, :, ::1], i8[::1], i8)")
-def _forward(x, weight, bias, out, geometry, threads):
+@kernel("void(f4[:, :, :, ::1], f4[:, ::1], f4[::1], f4[:, :, ::1], f4[:, :, ::1], i8[::1], i8)")
+def _forward(x, weight, bias, out, room, geometry, threads):
     B, O, N = out.shape
     K = weight.shape[1]
     for t in prange(threads):
-        columns = np.empty((K, N), np.float32)
+        columns = room[t]  # (K, N)
         first, end = chunk(B, t, threads)
         for b in range(first, end):
             _fill(x[b], columns, geometry)
@@ -88,49 +90,50 @@ def conv2d_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Targ
     K = weight[0].size
     block = max(IMAGES_PER_SUM, -(-B * O * K // LARGEST_SUMS))
     blocks = -(-B // block)
+    threads = min(blocks, _threads(O * K, dout))
     weight_sums = empty((blocks if dweight.array.size else 0, O, K))
-    bias_sums = empty((blocks if dbias.array.size else 0, O))
+    rows = np.ascontiguousarray(dout).reshape(B, O, -1)  # (B, O, Ho, Wo) -> (B, O, N)
     _backward(
         np.ascontiguousarray(x),
         np.ascontiguousarray(weight).reshape(O, K),
-        np.ascontiguousarray(dout).reshape(B, O, -1),  # (B, O, Ho, Wo) -> (B, O, N)
+        rows,
         dx.array,
         dx.beta,
         weight_sums,
-        bias_sums,
+        empty((threads, K, rows.shape[2])),
         block,
         _geometry(windows, shape),
-        min(blocks, _threads(O * K, dout)),
+        threads,
     )
-    for gradient, sums in ((dweight, weight_sums), (dbias, bias_sums)):
-        if gradient.array.size:
-            total = sums.sum(axis=0).reshape(gradient.array.shape)
-            np.add(total, gradient.array, out=gradient.array) if gradient.beta else np.copyto(gradient.array, total)
+    if dweight.array.size:
+        _store(weight_sums.sum(axis=0), dweight)
+    if dbias.array.size:
+        _store(rows.sum(axis=2).sum(axis=0, dtype=np.float64), dbias)
     return dx.result(), dweight.result(), dbias.result()
 
 
+def _store(total: Array, gradient: Slot) -> None:
+    """Write a sum, or add it to what is there."""
+    total = total.reshape(gradient.array.shape)
+    gradient.array[...] = gradient.array + total if gradient.beta else total
+
+
 @kernel(
-    "void(f4[:, :, :, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, :, :, ::1], f4, f4[:, :, ::1], f4[:, ::1], i8, "
+    "void(f4[:, :, :, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, :, :, ::1], f4, f4[:, :, ::1], f4[:, :, ::1], i8, "
     "i8[::1], i8)"
 )
-def _backward(x, weight, dout, dx, beta, weight_sums, bias_sums, block, geometry, threads):
+def _backward(x, weight, dout, dx, beta, weight_sums, room, block, geometry, threads):
     B, O, N = dout.shape
     K = weight.shape[1]
     for t in prange(threads):
-        columns = np.empty((K, N), np.float32)
+        columns = room[t]
         first, end = chunk((B + block - 1) // block, t, threads)
         for s in range(first, end):
             for b in range(s * block, min(B, (s + 1) * block)):
-                fresh = b == s * block
                 if weight_sums.size:
                     _fill(x[b], columns, geometry)
-                    gemm_nt(O, K, N, 1.0, dout[b], N, columns, N, 0.0 if fresh else 1.0, weight_sums[s], K)
-                if bias_sums.size:
-                    for o in range(O):
-                        row, total = dout[b, o], np.float32(0)
-                        for n in range(row.size):
-                            total += row[n]
-                        bias_sums[s, o] = total if fresh else bias_sums[s, o] + total
+                    kept = 0.0 if b == s * block else 1.0
+                    gemm_nt(O, K, N, 1.0, dout[b], N, columns, N, kept, weight_sums[s], K)
                 if dx.size:
                     gemm_tn(K, N, O, 1.0, weight, K, dout[b], N, 0.0, columns, N)
                     if beta == 0:
