@@ -1,7 +1,7 @@
 """What AMX and AVX512-BF16 compute, bit for bit, on any processor.
 
 The blocks of ``_tiles`` in plain loops: the same order of sums, the same roundings, numbers below 2^-126 flushed to
-zero before and after each instruction. Tests run the product on them where no such unit exists, and
+zero, with their sign, before and after each instruction. Tests run the product on them where no such unit exists, and
 ``MINITRAIN_BFLOAT16=amx-model`` repeats a run of another machine. They are a thousand times slower than the units.
 
 Operations: Intel's Software Developer's Manual, volume 2, TDPBF16PS and VDPBF16PS. A number that is not a number may
@@ -10,6 +10,7 @@ have other bits here.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -40,14 +41,14 @@ def _bfloat16(typing: Any, address: Any) -> Any:
 
 @exact_device
 def _normal(x):
-    """``x``, or 0 if it is too small for a normal float32."""
-    return f8(0) if abs(f8(x)) < LEAST else f8(x)
+    """``x``, or a zero of its sign if it is too small for a normal float32."""
+    return math.copysign(0.0, f8(x)) if abs(f8(x)) < LEAST else f8(x)
 
 
 @exact_device
 def _rounded(x):
-    """The float64 ``x`` as a float32, flushed to zero if it is too small for a normal one."""
-    return f4(0) if abs(x) < FLUSHED else f4(x)
+    """The float64 ``x`` as a float32, flushed to a zero of its sign if it is too small for a normal one."""
+    return f4(math.copysign(0.0, x)) if abs(x) < FLUSHED else f4(x)
 
 
 @exact_device
