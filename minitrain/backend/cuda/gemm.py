@@ -190,6 +190,8 @@ def _check_extras(
             raise ShapeError(f"matmul: bias has dtype {bias.dtype} and the result {out.dtype}; both must have the same")
         if form.sums and not vector_fits(bias):
             raise ShapeError(f"matmul: with epilogue={name!r} bias must be aligned to 16 bytes")
+    if name == "dgelu" and bias is not None:
+        raise ShapeError("matmul: epilogue='dgelu' takes no bias; 'dgelu_sum' writes sums to it")
     if (form.aux is None) != (aux is None):
         wanted = "needs" if form.aux else "takes no"
         raise ShapeError(f"matmul: epilogue={name!r} {wanted} aux")
