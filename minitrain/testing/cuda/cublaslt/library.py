@@ -31,6 +31,8 @@ class Algorithm(NamedTuple):
 
 
 Work = Callable[[], None]
+Stretches = list[tuple[int, int]]
+"""Memory, each (address, bytes)."""
 
 
 class FakeCublasLt:
@@ -38,7 +40,8 @@ class FakeCublasLt:
 
     Args:
         capturing: whether any stream is captured.
-        submit: puts work on a stream; runs it at once by default.
+        submit: puts work on a stream, given by its handle, with the memory that it reads and that it writes; runs it at
+            once by default.
         unsupported: products for which the heuristic finds no algorithm.
         workspace: bytes that each algorithm asks for.
 
@@ -54,7 +57,7 @@ class FakeCublasLt:
         self,
         *,
         capturing: Callable[[], bool] = lambda: False,
-        submit: Callable[[int, Work], None] = lambda stream, work: work(),
+        submit: Callable[[int, Work, Stretches, Stretches], None] = lambda stream, work, reads, writes: work(),
         unsupported: Callable[[Matmul], bool] = lambda product: False,
         workspace: int = 4096,
     ) -> None:
@@ -154,7 +157,11 @@ class FakeCublasLt:
             if chosen.workspace:  # whatever lay there is gone
                 ctypes.memset(workspace, 0xFF, workspace_bytes)
 
-        self._submit(stream, work)
+        reads = [(a, extent(product.a)), (b, extent(product.b))]
+        writes = [(d, extent(product.d)), (workspace, workspace_bytes)]
+        for pointer in (product.desc.values.get(8), product.desc.values.get(11)):
+            writes += [(pointer, 1)] if pointer else []
+        self._submit(stream, work, reads, [part for part in writes if part[1]])
 
     def _check_addresses(self, product: Matmul, chosen: Algorithm, addresses: tuple[int, int, int, int]) -> None:
         for name, address, layout, promised in zip("ABCD", addresses, product[1:], chosen.alignments, strict=True):
