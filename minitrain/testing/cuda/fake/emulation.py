@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 
+from ....backend import deferred
 from ....backend.devices import gpu_status
 from ....errors import ConfigError
 from . import library, record, streams
@@ -75,6 +76,7 @@ def emulated_device(devices: int = 1, capability: str = "90") -> Iterator[Emulat
             del sys.modules[name]
         sys.modules.update(saved)
         Settings.devices, Settings.capability = before
+        deferred.forget()
         gpu_status.cache_clear()
         streams.reset()
 
