@@ -158,10 +158,10 @@ class FakeCublasLt:
                 ctypes.memset(workspace, 0xFF, workspace_bytes)
 
         reads = [(a, extent(product.a)), (b, extent(product.b))]
-        writes = [(d, extent(product.d)), (workspace, workspace_bytes)]
+        writes = [(d, extent(product.d))]
         for pointer in (product.desc.values.get(8), product.desc.values.get(11)):
             writes += [(pointer, 1)] if pointer else []
-        self._submit(stream, work, reads, [part for part in writes if part[1]])
+        self._submit(stream, work, reads, writes)
 
     def _check_addresses(self, product: Matmul, chosen: Algorithm, addresses: tuple[int, int, int, int]) -> None:
         for name, address, layout, promised in zip("ABCD", addresses, product[1:], chosen.alignments, strict=True):

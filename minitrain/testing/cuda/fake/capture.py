@@ -31,11 +31,13 @@ class Recording:
     def __init__(self) -> None:
         self.names: list[str] = []
         self._works: list[Work] = []
-        self._memory: dict[tuple[int, int], tuple[Any, bytes]] = {}
+        self._memory: dict[tuple[int, int], tuple[Any, Any, bytes]] = {}  # bytes, marks, content; no array lives longer
 
     def keep(self, memory: Any) -> None:
         """Remember what is in a block of memory that is about to be written."""
-        self._memory.setdefault((memory.ptr, memory.size), (memory, memory.raw.tobytes()))
+        place = (memory.ptr, memory.size)
+        if place not in self._memory:
+            self._memory[place] = memory.raw, memory.marks, memory.raw.tobytes()
 
     def add(self, name: str, work: Work) -> None:
         """Note a call that was made just now, so that a graph can make it again."""
@@ -44,9 +46,9 @@ class Recording:
 
     def finish(self) -> Graph:
         """Undo what was computed, and return the graph."""
-        for memory, content in reversed(self._memory.values()):
-            memory.raw[...] = np.frombuffer(content, np.uint8)
-        return Graph(self.names, self._works, [memory for memory, _ in self._memory.values()])
+        for raw, _, content in reversed(self._memory.values()):
+            raw[...] = np.frombuffer(content, np.uint8)
+        return Graph(self.names, self._works, [marks for _, marks, _ in self._memory.values()])
 
 
 class Graph:
@@ -57,9 +59,9 @@ class Graph:
         launches: how often it ran.
     """
 
-    def __init__(self, names: list[str], works: list[Work], memory: list[Any]) -> None:
+    def __init__(self, names: list[str], works: list[Work], marks: list[Any]) -> None:
         self.names, self.launches = names, 0
-        self._works, self._memory = works, memory
+        self._works, self._marks = works, marks
 
     def launch(self, stream: Any = None) -> None:
         """Run all calls on a stream, the current one by default."""
@@ -67,8 +69,8 @@ class Graph:
 
         stream = current_stream() if stream is None else stream
         number = stream.work()
-        for memory in self._memory:
-            memory.marks.write(stream, number)
+        for marks in self._marks:
+            marks.write(stream, number)
         self.launches += 1
         with np.errstate(all="ignore"):
             for work in self._works:
