@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, is_array
+from ..backend.arrays import Array, array_module, is_array, is_cupy
 from ..errors import ConfigError, ShapeError
 from ..ops.contract.loss import Loss
 
@@ -96,6 +96,10 @@ class Reduced:
             return loss, LossCache(cache, 1.0)
         if self.reduction != "mean":
             return loss.total, LossCache(cache, 1.0)
+        if is_cupy(loss.count):  # a look at it would wait for the GPU
+            xp = array_module(loss.count)
+            share = xp.where(loss.count == 0, 0, 1 / loss.count).astype(loss.total.dtype)
+            return (loss.total / loss.count).astype(loss.total.dtype), LossCache(cache, share)
         count = float(loss.count)
         if not count:
             return loss.total * float("nan"), LossCache(cache, 0.0)
