@@ -1,0 +1,9 @@
+"""Runs CUDA kernels on the CPU, without a GPU, to test them: their own text, compiled by g++ against headers of ours.
+
+See ``Emulator``. It tells nothing about speed, and it does not test ``ptx.cuh``, the one file with inline PTX.
+"""
+
+from .build import build
+from .emulator import Emulator, EmulatorError, Schedule, emulate
+
+__all__ = ["Emulator", "EmulatorError", "Schedule", "build", "emulate"]
