@@ -16,11 +16,11 @@ from typing import Any
 from ...errors import ShapeError
 from ..arrays import Array, array_module
 from ..precision import current_precision
-from .bindings import binding
-from .matrices import Matrices, loops, matrices_of, result_sizes, volume
-from .plain import plain_matmul
-from .plans import Planner, ProductUnsupported, with_bias
-from .problem import (
+from .products.bindings import binding
+from .products.matrices import Matrices, loops, matrices_of, result_sizes, volume
+from .products.plain import plain_matmul
+from .products.plans import Planner, ProductUnsupported, with_bias
+from .products.problem import (
     Form,
     Problem,
     alignment,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minitrain.backend.cuda import cublaslt, cublaslt_ctypes
-from minitrain.backend.cuda.bindings import binding_report, use_binding
+from minitrain.backend.cuda.products import cublaslt, cublaslt_ctypes
+from minitrain.backend.cuda.products.bindings import binding_report, use_binding
 from minitrain.backend.cuda.gemm import close_planners, matmul
 from minitrain.errors import DeviceError
 from minitrain.testing.cuda.cublaslt import FakeCublasLt, FakeCublasLtError

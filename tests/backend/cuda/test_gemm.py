@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.backend.cuda.bindings import use_binding
+from minitrain.backend.cuda.products.bindings import use_binding
 from minitrain.backend.cuda.gemm import close_planners, matmul
-from minitrain.backend.cuda.problem import FORMS
+from minitrain.backend.cuda.products.problem import FORMS
 from minitrain.backend.precision import use_precision
 from minitrain.errors import ShapeError
 from minitrain.testing.cuda.cublaslt import FakeCublasLt

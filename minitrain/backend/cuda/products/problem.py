@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import ShapeError
-from ..precision import HALF, half_dtype
+from ....errors import ShapeError
+from ...precision import HALF, half_dtype
 from .cublaslt import VECTOR_ALIGNMENT, ComputeType, DataType, Epilogue
 
 

@@ -15,7 +15,7 @@ import threading
 from contextlib import ExitStack
 from typing import Any
 
-from ...errors import DeviceError
+from ....errors import DeviceError
 from .cublaslt import (
     ALGO_BYTES,
     COMPUTE_TYPE_SUMS,

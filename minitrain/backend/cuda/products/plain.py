@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from ..arrays import Array, array_module
-from ..precision import wide
+from ...arrays import Array, array_module
+from ...precision import wide
 
 
 def plain_matmul(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import ShapeError
+from ....errors import ShapeError
 
 
 class Matrices(NamedTuple):
