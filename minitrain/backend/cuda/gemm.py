@@ -14,8 +14,9 @@ import threading
 from typing import Any
 
 from ...errors import ShapeError
-from ..arrays import Array, array_module
+from ..arrays import Array, array_module, is_cupy
 from ..precision import current_precision
+from .launch import address_of
 from .products.bindings import binding
 from .products.matrices import Matrices, loops, matrices_of, result_sizes, volume
 from .products.plain import plain_matmul
@@ -101,7 +102,7 @@ def matmul(
     _check_extras(form, epilogue, beta, bias, aux, out)
     if out.size == 0:
         return _without_numbers(form, out, bias)
-    library = binding()
+    library = binding() if is_cupy(a) else None  # the emulator of kernels has arrays of the host
     if library is None or inner == 0:
         plain_matmul(_view(a, transpose_a), _view(b, transpose_b), out, beta, bias, epilogue, aux)
         return out
@@ -151,8 +152,8 @@ def _multiply(
         of_a.leading, of_b.leading, of_out.leading, plan.batch, *plan.strides, epilogue=number,
         ld_aux=0 if aux is None else matrices_of("aux", aux).leading,
     )  # fmt: skip
-    vector = 0 if bias is None else int(bias.data.ptr)
-    at_a, at_b, at_out = int(a.data.ptr), int(b.data.ptr), int(out.data.ptr)
+    vector, at_aux = (0 if x is None else address_of(x) for x in (bias, aux))
+    at_a, at_b, at_out = address_of(a), address_of(b), address_of(out)
     planner = _planner(library, a)
     xp = array_module(a)
     for step_a, step_b, step_out in plan.outer:
@@ -162,7 +163,7 @@ def _multiply(
             align_b=alignment(here_b, small * plan.strides[1]),
             align_out=alignment(here_out, large * plan.strides[2]),
         )
-        planner.run(here, here_a, here_b, here_out, beta, vector, 0 if aux is None else int(aux.data.ptr), xp)
+        planner.run(here, here_a, here_b, here_out, beta, vector, at_aux, xp)
 
 
 def _planner(library: Any, x: Any) -> Planner:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ....errors import ShapeError
 from ...precision import HALF, half_dtype
+from ..launch import address_of
 from .cublaslt import VECTOR_ALIGNMENT, ComputeType, DataType, Epilogue
 
 
@@ -118,7 +119,7 @@ def alignment(*addresses: int) -> int:
 
 def vector_fits(x: Any) -> bool:
     """Whether a vector or an auxiliary matrix is aligned well enough for an epilogue."""
-    return int(x.data.ptr) % VECTOR_ALIGNMENT == 0
+    return address_of(x) % VECTOR_ALIGNMENT == 0
 
 
 def check_form(name: str | None) -> Form:

@@ -8,23 +8,24 @@ from ....backend.arrays import Array, array_module
 from ....backend.cuda.gemm import matmul
 from ....backend.cuda.launch import Source
 from ....backend.targets import SKIP, Target
+from ..activations.elementwise import gelu_functor
 from ..common.sizes import blocks_for, vector_width
 from ..common.targets import contiguous, optional, slot
 from .column_sums import column_sums
 from .operands import CODES, operand, operand_like, rows
 
 _SOURCE = Source("linear/gelu_linear.cu")
-_FORMS = {"tanh": "GeluTanh", "exact": "GeluExact"}
+_FORMS = ("GeluTanh", "GeluExact")
 _KINDS = [(form, name, V) for form in _FORMS for name in CODES for V in (1, 4)]
 _FORWARD = {
     (form, name, V): _SOURCE.kernel(
-        f"activate<{_FORMS[form]}, {CODES[name][0]}, {V}>", "{0}* hidden, {0}* activation, i8 n".format(CODES[name][1])
+        f"activate<{form}, {CODES[name][0]}, {V}>", "{0}* hidden, {0}* activation, i8 n".format(CODES[name][1])
     )
     for form, name, V in _KINDS
 }
 _BACKWARD = {
     (form, name, V): _SOURCE.kernel(
-        f"activate_backward<{_FORMS[form]}, {CODES[name][0]}, {V}>",
+        f"activate_backward<{form}, {CODES[name][0]}, {V}>",
         "f4* dactivation?, {0}* hidden, f4* dhidden?, {0}* activation?, i8 n, i4 accumulate".format(CODES[name][1]),
     )
     for form, name, V in _KINDS
@@ -39,7 +40,7 @@ def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, app
     xp = array_module(hidden)
     activation = xp.empty(kept.shape, kept.dtype)
     V = vector_width(kept.size, kept, activation)
-    _FORWARD[approximate, kept.dtype.name, V](blocks_for(kept.size // V), 256, kept, activation, kept.size)
+    _FORWARD[gelu_functor(approximate), kept.dtype.name, V](blocks_for(kept.size // V), 256, kept, activation, kept.size)
     out = xp.empty((*hidden.shape[:-1], weight.shape[0]), "float32")
     matmul(rows(activation), operand_like(operand(weight), kept), transpose_b=True, bias=optional(bias), out=rows(out))
     return out, (kept, weight, bias, approximate)
@@ -58,7 +59,7 @@ def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target,
         upstream = None if dhidden.array is None else matmul(factor, operand_like(weight, hidden))  # (R, K)
         activation = None if dweight.array is None else xp.empty(kept.shape, kept.dtype)
         V = vector_width(kept.size, kept, upstream, dhidden.array, activation)
-        _BACKWARD[approximate, kept.dtype.name, V](
+        _BACKWARD[gelu_functor(approximate), kept.dtype.name, V](
             blocks_for(kept.size // V), 256, upstream, kept, dhidden.array, activation, kept.size, dhidden.accumulate
         )
         if activation is not None:
