@@ -14,41 +14,15 @@ from typing import Any
 import numpy as np
 
 from . import record
-from .streams import Marks, current_device
+from .devices import Device
+from .streams import Marks, current_device, current_stream
+from .usage import USAGE
 
 ALIGNMENT = 512
 """Bytes: CuPy's pool hands out memory aligned to this."""
 
 
-class OutOfMemoryError(MemoryError):
-    """The emulated device is full."""
-
-    __module__ = "cupy.cuda.memory"
-
-
-class Usage:
-    """Bytes of device memory that arrays hold now, at most, and may hold."""
-
-    def __init__(self) -> None:
-        self.used = self.peak = 0
-        self.limit: int | None = None
-
-    def take(self, size: int) -> None:
-        """Count a new block."""
-        if self.limit is not None and self.used + size > self.limit:
-            raise OutOfMemoryError(
-                f"Out of memory allocating {size:,} bytes (allocated so far: {self.used:,} bytes, limit set to: "
-                f"{self.limit:,} bytes)."
-            )
-        self.used += size
-        self.peak = max(self.peak, self.used)
-
-    def give_back(self, size: int) -> None:
-        """Count a block that is gone."""
-        self.used -= size
-
-
-USAGE = Usage()
+_blocks: weakref.WeakValueDictionary[int, Memory] = weakref.WeakValueDictionary()
 
 
 class Memory:
@@ -63,8 +37,6 @@ class Memory:
     """
 
     def __init__(self, size: int, fill: int | None = 255) -> None:
-        from .streams import current_stream
-
         USAGE.take(size)
         self.marks = _reused((current_stream().ptr, current_device(), size))
         weakref.finalize(self, _freed, (current_stream().ptr, current_device(), size), self.marks)
@@ -75,12 +47,11 @@ class Memory:
             self.raw.fill(fill)
         self.ptr: int = whole.ctypes.data + start
         self.size, self.device_id = size, current_device()
+        _blocks[self.ptr] = self
 
     @property
-    def device(self) -> Any:
+    def device(self) -> Device:
         """The device that it is on."""
-        from .devices import Device
-
         return Device(self.device_id)
 
 
@@ -104,6 +75,30 @@ def forget_blocks() -> None:
     _free.clear()
 
 
+def holding(address: int) -> Memory | None:
+    """The block of device memory that an address is in."""
+    return next((block for block in _blocks.values() if 0 <= address - block.ptr < max(block.size, 1)), None)
+
+
+class UnownedMemory(Memory):
+    """Device memory that somebody else gives back: ``owner`` lives as long as it does.
+
+    Args:
+        ptr: its address.
+        size: its bytes.
+        owner: kept alive.
+        device_id: the device that it is on.
+    """
+
+    def __init__(self, ptr: int, size: int, owner: object, device_id: int = -1) -> None:
+        whole = holding(ptr)
+        if whole is None or ptr + size > whole.ptr + whole.size:
+            raise ValueError(f"{size} bytes at {ptr:#x} are no device memory")
+        self.raw = whole.raw[ptr - whole.ptr : ptr - whole.ptr + size]
+        self.ptr, self.size, self.device_id, self.marks = ptr, size, whole.device_id, whole.marks
+        self._kept = owner, whole
+
+
 class MemoryPointer:
     """An address inside a block."""
 
@@ -118,7 +113,7 @@ class MemoryPointer:
         return self.mem.ptr + self.offset
 
     @property
-    def device(self) -> Any:
+    def device(self) -> Device:
         """The device that it is on."""
         return self.mem.device
 
