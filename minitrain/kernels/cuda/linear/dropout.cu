@@ -11,6 +11,7 @@ dropout(const float* __restrict__ x, float* __restrict__ out, long long n, long 
     for (long long sample = blockIdx.y; sample < samples; sample += gridDim.y) {
         const float* from = x + sample * n;
         float* to = out + sample * n;
+#pragma unroll 1  // several at a time need more registers than some devices give
         for (long long block = blockIdx.x * (long long)blockDim.x + threadIdx.x; block * 4 < n;
              block += (long long)gridDim.x * blockDim.x) {
             const Words words = philox((unsigned)block, (unsigned long long)(first_sample + sample), k0, k1);
