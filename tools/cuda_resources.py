@@ -42,7 +42,8 @@ def lines(source: Source) -> Iterable[str]:
     """The table's lines about one source."""
     yield source.path
     for name, by_arch in measure(source).items():
-        yield f"    {name:<44}{_four(r.registers for r in by_arch.values())}  {_four(r.shared for r in by_arch.values())}"
+        registers, shared = ([getattr(r, field) for r in by_arch.values()] for field in ("registers", "shared"))
+        yield f"    {name:<44}{_four(registers)}  {_four(shared)}"
 
 
 def _four(numbers: Iterable[int]) -> str:

@@ -35,7 +35,7 @@ def slot(target: Target, shape: tuple[int, ...], like: Array) -> Slot:
 
 def contiguous(x: Array) -> Array:
     """``x`` itself if it is a C-contiguous array, else a copy on its device; NumPy has scalars for arrays ()."""
-    return x if is_array(x) and x.flags.c_contiguous else array_module(x).ascontiguousarray(x)  # type: ignore[no-any-return]
+    return x if is_array(x) and x.flags.c_contiguous else array_module(x).ascontiguousarray(x)
 
 
 def optional(x: Array | None) -> Array | None:

@@ -1,4 +1,4 @@
-"""CUDA twin of ``optim.rules.muon``'s update: nothing waits for the device, and element-wise parts are one kernel each."""
+"""CUDA twin of ``optim.rules.muon``'s update: each element-wise part is one kernel, and nothing waits for the device."""
 
 from __future__ import annotations
 
