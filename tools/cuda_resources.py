@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import minitrain.kernels.cuda
-from minitrain.backend.cuda import Source, nvrtc
+from minitrain.backend.cuda import nvrtc
 from minitrain.backend.cuda.cubin_cache import load_or_compile
+from minitrain.backend.cuda.launch import Source
 
 ARCHS = ("sm_80", "sm_90", "sm_100", "sm_120")
 TABLE = Path(__file__).parents[1] / "tests" / "kernels" / "cuda" / "resources.txt"

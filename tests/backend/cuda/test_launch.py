@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minitrain.backend.cuda import Source, record_launches, set_launcher, shared_memory_limit
+from minitrain.backend.cuda.launch import Source, record_launches, set_launcher, shared_memory_limit
 from minitrain.errors import ConfigError, DeviceError, ShapeError
 
 
