@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import DeviceError, ShapeError
+from ..errors import ShapeError
 from .deferred import settle
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -96,7 +96,11 @@ def to_number(x: Any) -> float:
 
 
 def to_device(x: Any, device: str) -> Array:
-    """Move ``x`` to ``device`` (``"cpu"`` or ``"cuda"``); an array already there comes back as it is.
+    """Move ``x`` to ``device``; an array already there comes back as it is.
+
+    Args:
+        x: an array of any device.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``, see `library_for`.
 
     Raises:
         DeviceError: if ``device`` is unknown, or a GPU is asked for and none can be used.
@@ -123,15 +127,17 @@ _constants: dict[tuple[int, str, tuple[float, ...]], Array] = {}
 
 
 def library_for(device: str) -> ModuleType:
-    """The array library that serves ``device``: NumPy for ``"cpu"``, CuPy for ``"cuda"``.
+    """The array library that serves ``device``: NumPy for ``"cpu"``, CuPy for a GPU.
+
+    Args:
+        device: ``"cpu"``, ``"cuda"`` for the current GPU, or ``"cuda:N"``, which becomes the current one of this thread:
+            CuPy computes with arrays of the current GPU alone.
 
     Raises:
         DeviceError: if ``device`` is neither, or if there is no usable GPU; the message says why.
     """
     if device == "cpu":
         return np
-    if device.partition(":")[0] != "cuda":
-        raise DeviceError(f"unknown device {device!r}: use 'cpu' or 'cuda'")
-    from .devices import require_gpu
+    from .cuda.device import use_gpu
 
-    return require_gpu()
+    return use_gpu(device)

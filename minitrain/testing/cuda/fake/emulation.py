@@ -10,7 +10,7 @@ from types import ModuleType
 from ....backend import deferred
 from ....backend.devices import gpu_status
 from ....errors import ConfigError
-from . import library, record, streams
+from . import library, memory, record, streams
 from .devices import Settings
 from .products import emulated_products
 
@@ -78,6 +78,7 @@ def emulated_device(devices: int = 1, capability: str = "90") -> Iterator[Emulat
         Settings.devices, Settings.capability = before
         deferred.forget()
         gpu_status.cache_clear()
+        memory.forget_blocks()
         streams.reset()
 
 

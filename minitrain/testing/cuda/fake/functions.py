@@ -14,7 +14,7 @@ from .array import _note, arrays_in, checked_dtype, compute, fresh, ndarray, tou
 from .capture import refuse
 from .indexing import check_written
 from .memory import empty_pinned
-from .streams import current_stream, recording
+from .streams import current_device, current_stream, recording
 
 UFUNCS = """
     abs absolute add arctan arctan2 bitwise_and bitwise_or bitwise_xor ceil copysign cos cosh divide equal exp exp2 expm1
@@ -104,6 +104,8 @@ def asarray(x: Any, dtype: Any = None, order: Any = None, *, copy: bool | None =
     if isinstance(x, ndarray):
         if dtype is not None and np.dtype(dtype) != x.dtype:
             return x.astype(dtype)  # type: ignore[attr-defined]
+        if x.data.device_id != current_device():
+            return fresh(x._host)  # a copy from one device to the other
         return compute("copy", np.array, x) if copy else x
     if any(isinstance(part, ndarray) for part in (x if isinstance(x, list | tuple) else ())):
         return compute("stack", np.stack, list(x))

@@ -60,19 +60,22 @@ class Memory:
         size: its bytes.
         device_id: the device that it is on.
         raw: the host memory that stands for it, uint8.
-        marks: who used it last, see `Marks`.
+        marks: who used it last, see `Marks`; taken over from the block that the pool reuses.
     """
 
     def __init__(self, size: int, fill: int | None = 255) -> None:
+        from .streams import current_stream
+
         USAGE.take(size)
-        weakref.finalize(self, USAGE.give_back, size)
+        self.marks = _reused((current_stream().ptr, current_device(), size))
+        weakref.finalize(self, _freed, (current_stream().ptr, current_device(), size), self.marks)
         whole = np.empty(size + ALIGNMENT, np.uint8)
         start = -whole.ctypes.data % ALIGNMENT
         self.raw = whole[start : start + size]
         if fill is not None:
             self.raw.fill(fill)
         self.ptr: int = whole.ctypes.data + start
-        self.size, self.device_id, self.marks = size, current_device(), Marks()
+        self.size, self.device_id = size, current_device()
         _blocks[self.ptr] = self
 
     @property
@@ -105,6 +108,26 @@ class UnownedMemory(Memory):
         self.raw = whole.raw[ptr - whole.ptr : ptr - whole.ptr + size]
         self.ptr, self.size, self.device_id, self.marks = ptr, size, whole.device_id, whole.marks
         self._kept = owner, whole
+
+
+_free: dict[tuple[int, int, int], list[Marks]] = {}
+"""Of blocks that are free, by stream, device and size. CuPy's pool gives such a block to the next array of that stream,
+whatever else may still be at it; so a new block begins with the marks of a free one."""
+
+
+def _reused(place: tuple[int, int, int]) -> Marks:
+    return _free[place].pop() if _free.get(place) else Marks()
+
+
+def _freed(place: tuple[int, int, int], marks: Marks) -> None:
+    USAGE.give_back(place[2])
+    if place[0]:  # what is allocated on the default stream is used there, but for copies
+        _free.setdefault(place, []).append(marks)
+
+
+def forget_blocks() -> None:
+    """Begin anew: no block is free."""
+    _free.clear()
 
 
 class MemoryPointer:
