@@ -4,6 +4,7 @@
 fast, it cannot say, and nothing proved here has met a device.
 """
 
+from .capture import CaptureError as CaptureError
 from .emulation import EmulatedDevice as EmulatedDevice
 from .emulation import emulated_device as emulated_device
 from .record import Counts as Counts

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from . import indexing, record
+from .capture import again, refuse
 from .memory import Memory, MemoryPointer, alloc, is_pinned
-from .streams import PENDING, Stream, current_device, current_stream
+from .streams import PENDING, Stream, current_device, current_stream, recording
 
 KINDS = "biufc"
 
@@ -134,6 +135,7 @@ class ndarray:  # noqa: N801  (CuPy's name)
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> Any:
         """Copy it to the host, which waits for all work of the stream before."""
         stream = current_stream() if stream is None else stream
+        refuse(stream.recording, "a copy to the host")
         self.data.mem.marks.read(stream, stream.work())
         record.copied("to_host", self.nbytes)
         if blocking:
@@ -155,6 +157,7 @@ class ndarray:  # noqa: N801  (CuPy's name)
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         stream = current_stream() if stream is None else stream
+        refuse(stream.recording, "a copy from the host")
         number = stream.work()
         self.data.mem.marks.write(stream, number)
         record.copied("to_device", self.nbytes)
@@ -233,8 +236,11 @@ class ndarray:  # noqa: N801  (CuPy's name)
         touch([self])
         record.called("getitem", np.shape(found), self.dtype)
         if indexing.has_mask(index):
+            refuse(recording(), "a selection whose size only the device knows")
             record.synchronised()  # the host must know how many are selected
-        return fresh(found)
+        result = fresh(found)
+        _note("getitem", self._host.__getitem__, (host,), {}, result._host)
+        return result
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(value, np.ndarray) and value.ndim:
@@ -249,6 +255,7 @@ class ndarray:  # noqa: N801  (CuPy's name)
         record.called("setitem", self.shape, self.dtype)
         with np.errstate(all="ignore"):
             self._host[host] = content
+        _note("setitem", self._host.__setitem__, (host, content), {}, None)
         if computes and not indexing.has_mask(index):
             indexing.check_written(self._host, host, content)
 
@@ -318,6 +325,14 @@ def touch(reads: list[ndarray], writes: list[ndarray] = []) -> None:  # noqa: B0
         array.data.mem.marks.read(stream, number)
     for array in writes:
         array.data.mem.marks.write(stream, number)
+        if stream.recording is not None:
+            stream.recording.keep(array.data.mem)
+
+
+def _note(name: str, function: Any, args: Any, options: dict[str, Any], result: Any) -> None:
+    """Note a call, if the current stream is captured, so that its graph can make it again."""
+    if (noted := recording()) is not None:
+        noted.add(name, again(function, args, options, result))
 
 
 def fresh(host: Any) -> ndarray:
@@ -325,8 +340,10 @@ def fresh(host: Any) -> ndarray:
     host = np.asarray(host)
     layout = np.empty_like(host, subok=False).strides if host.ndim > 1 and not host.flags.c_contiguous else None
     array = ndarray(host.shape, host.dtype, strides=layout)
-    array._host[...] = host
     stream = current_stream()
+    if stream.recording is not None:
+        stream.recording.keep(array.data.mem)
+    array._host[...] = host
     array.data.mem.marks.write(stream, stream.done)
     return array
 
@@ -355,6 +372,14 @@ def wrap(result: Any, inputs: list[ndarray]) -> Any:
     return fresh(result)
 
 
+def _made(result: Any) -> Any:
+    """The memory that a call's results went to, ``None`` where they are views; ``None`` if nothing was computed."""
+    if isinstance(result, tuple | list):
+        places = [_made(part) for part in result]
+        return places if any(place is not None for place in places) else None
+    return result._host if isinstance(result, ndarray) and result.base is None else None
+
+
 def compute(name: str, function: Any, *args: Any, out: ndarray | None = None, **options: Any) -> Any:
     """Call a function of NumPy on arrays of the device.
 
@@ -375,6 +400,10 @@ def compute(name: str, function: Any, *args: Any, out: ndarray | None = None, **
             result: Any = out
         else:
             result = wrap(function(*host, **named), inputs)
+    if out is not None:
+        _note(name, function, host, {**named, "out": unwrap(out)}, None)
+    elif (made := _made(result)) is not None:
+        _note(name, function, host, named, made)
     first = result[0] if isinstance(result, tuple | list) and result else result
     if isinstance(first, ndarray) and not (first.base is not None and out is None):
         record.called(name, first.shape, first.dtype)

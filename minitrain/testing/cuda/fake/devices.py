@@ -7,7 +7,8 @@ from typing import Any
 
 from . import record
 from .memory import USAGE
-from .streams import STREAMS, current_device, set_device
+from .capture import refuse
+from .streams import STREAMS, current_device, recording, set_device
 
 NAME = "an emulated device (no GPU)"
 TOTAL_MEMORY = 80 << 30
@@ -91,6 +92,7 @@ class Device:
 
 def synchronize() -> None:
     """Wait until all work on all streams is done."""
+    refuse(recording(), "the host waits for the device")
     record.synchronised()
     for stream in list(STREAMS.values()):
         stream.finish(stream.done, stream.seen)

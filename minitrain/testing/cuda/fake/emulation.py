@@ -12,6 +12,7 @@ from ....backend.devices import gpu_status
 from ....errors import ConfigError
 from . import library, memory, record, streams
 from .devices import Settings
+from .products import emulated_products
 
 PACKAGES = ("cupy", "cupyx", "cupy_backends")
 
@@ -82,4 +83,5 @@ def emulated_device(devices: int = 1, capability: str = "90") -> Iterator[Emulat
 
 
 def _use_shim(kernels: ExitStack) -> None:
-    """Run kernels through the shim, where it is."""
+    """Run kernels through the shim, where it is, and products through a stand-in for cuBLASLt."""
+    kernels.enter_context(emulated_products())

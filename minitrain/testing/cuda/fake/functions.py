@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from . import record
-from .array import arrays_in, checked_dtype, compute, fresh, ndarray, touch, unwrap, wrap
+from .array import _note, arrays_in, checked_dtype, compute, fresh, ndarray, touch, unwrap, wrap
+from .capture import refuse
 from .indexing import check_written
 from .memory import empty_pinned
-from .streams import current_device, current_stream
+from .streams import current_device, current_stream, recording
 
 UFUNCS = """
     abs absolute add arctan arctan2 bitwise_and bitwise_or bitwise_xor ceil copysign cos cosh divide equal exp exp2 expm1
@@ -74,6 +75,7 @@ class ufunc:  # noqa: N801  (CuPy's name)
         record.called(f"{self.__name__}.at", array.shape, array.dtype)
         with np.errstate(all="ignore"):
             self._numpy.at(unwrap(array), host, unwrap(values))
+        _note(f"{self.__name__}.at", self._numpy.at, (unwrap(array), host, unwrap(values)), {}, None)
 
 
 def _plain(name: str) -> Any:
@@ -90,6 +92,7 @@ def _selecting(name: str) -> Any:
     function = getattr(np, name)
 
     def call(*args: Any, **options: Any) -> Any:
+        refuse(recording(), name)
         record.synchronised()
         return compute(name, function, *args, **options)
 
@@ -108,6 +111,7 @@ def asarray(x: Any, dtype: Any = None, order: Any = None, *, copy: bool | None =
         return compute("stack", np.stack, list(x))
     host = np.asarray(x, dtype)
     checked_dtype(host.dtype)
+    refuse(recording(), "a copy from the host")
     record.copied("to_device", host.nbytes)
     current_stream().work()
     return fresh(np.array(host, order=order or "K"))
@@ -143,6 +147,7 @@ def _filled(value: Any, name: str) -> Any:
         touch([], [found])
         record.called(name, found.shape, found.dtype)
         found._host[...] = value
+        _note(name, found._host.fill, (value,), {}, None)
         return found
 
     return call
@@ -191,7 +196,9 @@ def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float, order: str
 def _made(name: str, host: Any) -> Any:
     current_stream().work()
     record.called(name, host.shape, host.dtype)
-    return fresh(host)
+    found = fresh(host)
+    _note(name, np.copyto, (found._host, host), {}, None)
+    return found
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -205,6 +212,7 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
 
 def bincount(x: Any, weights: Any = None, minlength: Any = None) -> Any:
     """How often each number occurs; the host waits for the largest."""
+    refuse(recording(), "bincount")
     record.synchronised()
     return compute("bincount", np.bincount, x, weights, 0 if minlength is None else minlength)
 
@@ -215,6 +223,7 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int) -> None:
     record.called("put_along_axis", arr.shape, arr.dtype)
     where_to = unwrap(indices)
     np.put_along_axis(unwrap(arr), where_to, unwrap(values), axis)
+    _note("put_along_axis", np.put_along_axis, (unwrap(arr), where_to, unwrap(values), axis), {}, None)
     there = np.take_along_axis(unwrap(arr), where_to, axis)
     check_written(there, ..., unwrap(values))
 

@@ -23,6 +23,7 @@ def modules() -> dict[str, ModuleType]:
         MemoryPointer=memory.MemoryPointer,
         MemoryPool=memory.MemoryPool,
         Stream=streams.Stream,
+        UnownedMemory=memory.UnownedMemory,
         alloc=memory.alloc,
         get_current_stream=streams.current_stream,
         is_available=lambda: True,

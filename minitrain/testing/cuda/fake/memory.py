@@ -49,6 +49,7 @@ class Usage:
 
 
 USAGE = Usage()
+_blocks: weakref.WeakValueDictionary[int, Memory] = weakref.WeakValueDictionary()
 
 
 class Memory:
@@ -75,6 +76,7 @@ class Memory:
             self.raw.fill(fill)
         self.ptr: int = whole.ctypes.data + start
         self.size, self.device_id = size, current_device()
+        _blocks[self.ptr] = self
 
     @property
     def device(self) -> Any:
@@ -82,6 +84,30 @@ class Memory:
         from .devices import Device
 
         return Device(self.device_id)
+
+
+def holding(address: int) -> Memory | None:
+    """The block of device memory that an address is in."""
+    return next((block for block in _blocks.values() if 0 <= address - block.ptr < max(block.size, 1)), None)
+
+
+class UnownedMemory(Memory):
+    """Device memory that somebody else gives back: ``owner`` lives as long as it does.
+
+    Args:
+        ptr: its address.
+        size: its bytes.
+        owner: kept alive.
+        device_id: the device that it is on.
+    """
+
+    def __init__(self, ptr: int, size: int, owner: object, device_id: int = -1) -> None:
+        whole = holding(ptr)
+        if whole is None or ptr + size > whole.ptr + whole.size:
+            raise ValueError(f"{size} bytes at {ptr:#x} are no device memory")
+        self.raw = whole.raw[ptr - whole.ptr : ptr - whole.ptr + size]
+        self.ptr, self.size, self.device_id, self.marks = ptr, size, whole.device_id, whole.marks
+        self._kept = owner, whole
 
 
 _free: dict[tuple[int, int, int], list[Marks]] = {}

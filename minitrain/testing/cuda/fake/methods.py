@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import record
-from .array import compute, ndarray, touch, unwrap, view
+from .array import _note, compute, ndarray, touch, unwrap, view
 from .functions import METHODS, NAMESPACE
 
 BINARY = {
@@ -85,6 +85,7 @@ def sort(self: ndarray, axis: int = -1, kind: Any = None) -> None:
     touch([self], [self])
     record.called("sort", self.shape, self.dtype)
     unwrap(self).sort(axis)
+    _note("sort", unwrap(self).sort, (axis,), {}, None)
 
 
 def nonzero(self: ndarray) -> Any:

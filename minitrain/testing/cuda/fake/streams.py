@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 from . import record
+from .capture import Graph, Recording, refuse
 
 _numbers = count(1)
 _LOCAL = threading.local()
@@ -40,6 +41,7 @@ class Stream:
         self.done = 0  # work enqueued so far
         self.seen: dict[int, int] = {}  # how far this stream has waited for others
         self.host_seen = 0  # how far the host has waited for this one
+        self.recording: Recording | None = None  # while it is captured
         self._outer: list[Stream] = []
         STREAMS[self.ptr] = self
 
@@ -83,8 +85,27 @@ class Stream:
             return True
         return 0 in (stream.ptr, self.ptr) and not (stream.non_blocking or self.non_blocking)
 
+    def begin_capture(self, mode: Any = None) -> None:
+        """Note what is enqueued from now on."""
+        if self.ptr == 0:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        refuse(self.recording, "another capture")
+        self.recording = Recording()
+
+    def end_capture(self) -> Graph:
+        """The graph of what was enqueued."""
+        if self.recording is None:
+            raise RuntimeError("cudaErrorIllegalState: the stream is not capturing")
+        recording, self.recording = self.recording, None
+        return recording.finish()
+
+    def is_capturing(self) -> bool:
+        """Whether it is captured."""
+        return self.recording is not None
+
     def synchronize(self) -> None:
         """Wait until all work is done."""
+        refuse(self.recording, "the host waits for a stream")
         record.synchronised()
         self.finish(self.done, self.seen)
 
@@ -201,6 +222,16 @@ def current_stream(device_id: int | None = None) -> Stream:
     """The current stream of this thread."""
     found: Stream | None = getattr(_LOCAL, "stream", None)
     return Stream.null if found is None else found
+
+
+def recording() -> Recording | None:
+    """What is noted of the current stream, ``None`` unless it is captured."""
+    return current_stream().recording
+
+
+def any_capture() -> bool:
+    """Whether any stream is captured."""
+    return any(stream.recording is not None for stream in STREAMS.values())
 
 
 def current_device() -> int:
