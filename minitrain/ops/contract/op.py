@@ -16,8 +16,8 @@ The decorator does the rest:
    product, which may have 16 bits beside float32 arrays (``backend/precision.py``). A call that breaks a rule is told
    which argument, and why.
 2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
-   the arrays are float32 NumPy arrays, that *twin* gets the call; ``minitrain.kernels.cuda`` serves float32 CuPy arrays
-   in the same way. A twin may decline by returning ``NotImplemented``. A forward twin returns the cache as a plain tuple
+   the arrays are float32 NumPy arrays, that *twin* gets the call; ``minitrain.kernels.cuda`` serves CuPy arrays in the
+   same way. A twin may decline by returning ``NotImplemented``. A forward twin returns the cache as a plain tuple
    of its fields; the decorator makes the named tuple.
 3. **It serves ``into``.** Each backward takes ``into=`` with one entry per gradient, which says where the gradient
    goes. The reference computes fresh gradients, which are copied or added. A twin writes them in place, so the buffers
@@ -108,7 +108,7 @@ class Operation(Protocol[R]):
     reference: Callable[..., R]
     """The undecorated array code."""
     twin: Callable[..., Callable[..., Any] | None]
-    """``twin("cpu")`` is the kernel of the same name for NumPy arrays, ``twin("cuda")`` that for CuPy arrays; or ``None``."""
+    """``twin("cpu")`` is the kernel of the same name for NumPy arrays, ``twin("cuda")`` for CuPy arrays; or ``None``."""
 
     def __call__(self, *args: Any, **options: Any) -> R:
         """Check, dispatch and serve ``into``."""
