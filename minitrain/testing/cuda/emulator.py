@@ -5,8 +5,9 @@ runs once for each *schedule*, an order of threads and a moment for asynchronous
 bytes: a kernel whose result depends on the schedule lacks a barrier or a wait, or adds floats with atomics.
 
 It also finds accesses outside arrays, addresses that do not fit a vector load, shared memory that is read before it is
-written (it holds NaN), deadlocks, lanes that wait in different operations, and ints that overflow. It does not find what
-only real concurrency shows (the build with ThreadSanitizer finds most of that), mistakes in ``ptx.cuh``, and slowness.
+written (it holds NaN), deadlocks, lanes that wait in different operations, and ints that overflow. It does not find
+what only real concurrency shows (the build with ThreadSanitizer finds most of that), mistakes in ``ptx.cuh``, and
+slowness.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class Emulator:
 
     Attributes:
         statistics: counts of the latest launch.
+        changed: the arguments whose memory the latest launch has changed, by name; unknown without guards.
     """
 
     takes_host_arrays = True
@@ -99,7 +101,7 @@ class Emulator:
         self.guard = guard and sanitizer is None
         self.schedules = tuple(schedules) if self.guard else tuple(schedules)[:1]
         self.sanitizer, self._shared, self.extra = sanitizer, shared, extra
-        self.statistics = Statistics()
+        self.statistics, self.changed = Statistics(), set[str]()
         self._libraries: dict[tuple[Source, int], tuple[ctypes.CDLL, Path]] = {}
 
     def shared_memory_limit(self) -> int:
@@ -142,7 +144,7 @@ class Emulator:
                             f"{kernel.name}: the result depends on the order of threads: {self.schedules[0]} and "
                             f"{schedule} leave different bytes in {run.differing(results[0], results[-1])}"
                         )
-                run.deliver()
+                self.changed = run.deliver()
         finally:
             run.release()
 
@@ -228,9 +230,12 @@ class _Run:
         ends = {source.start: source.end for source, _, _ in self.guarded._copies}
         return ", ".join(n for n, r in self.ranges.items() if any(s <= r.start < ends[s] for s in starts))
 
-    def deliver(self) -> None:
-        if self.guarded:
-            self.guarded.deliver()
+    def deliver(self) -> set[str]:
+        """Copy the results to the arrays; the names of those that changed."""
+        starts = self.guarded.deliver() if self.guarded else []
+        return {
+            name for name, memory in self.ranges.items() if any(a < memory.end and memory.start < b for a, b in starts)
+        }
 
     def release(self) -> None:
         if self.guarded:

@@ -1,12 +1,15 @@
 // The element-wise parts of Muon, optim/rules/muon.py; the products between them are a BLAS's.
 
-// With fresh = (1 - momentum) scale grad:  buffer = momentum buffer + fresh,
+// With fresh = (1 - momentum) scale grad:  buffer = momentum buffer + fresh. The factor `scale` is `host_scale`, or a
+// number on the device that the host has not seen: it clips by a norm.
 // out = old buffer + new_part fresh, where (old, new_part) is (momentum, 1) for Nesterov's momentum, else (1, 0).
 __global__ void __launch_bounds__(256)
 muon_direction(const float* __restrict__ grad, float* __restrict__ buffer, float* __restrict__ out, long long n,
-               float momentum, float grad_factor, float old, float new_part) {
+               float momentum, float one_minus_momentum, const double* __restrict__ device_scale, float host_scale, float old,
+               float new_part) {
+    const float factor = one_minus_momentum * (device_scale ? (float)*device_scale : host_scale);
     for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < n; i += (long long)gridDim.x * blockDim.x) {
-        const float fresh = grad_factor * grad[i], b = momentum * buffer[i] + fresh;
+        const float fresh = factor * grad[i], b = momentum * buffer[i] + fresh;
         buffer[i] = b;
         out[i] = old * b + new_part * fresh;
     }
