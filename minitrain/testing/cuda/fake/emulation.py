@@ -9,9 +9,11 @@ from types import ModuleType
 
 from ....backend import deferred
 from ....backend.devices import gpu_status
+from ....backend.kernels_mode import use_gpu_kernels
 from ....errors import ConfigError
 from . import library, memory, record, streams
 from .devices import Settings
+from .kernels import emulated_kernels
 from .products import emulated_products
 
 PACKAGES = ("cupy", "cupyx", "cupy_backends")
@@ -32,14 +34,16 @@ class EmulatedDevice:
 
 
 @contextmanager
-def emulated_device(devices: int = 1, capability: str = "90") -> Iterator[EmulatedDevice]:
+def emulated_device(devices: int = 1, capability: str = "90", *, kernels: bool = False) -> Iterator[EmulatedDevice]:
     """Inside the ``with`` block ``device="cuda"`` works on any machine: arrays lie in host memory.
 
-    Functions of arrays are computed by NumPy, and kernels run through the shim. Nothing is fast.
+    Functions of arrays are computed by NumPy, products by a stand-in for cuBLASLt. Nothing is fast.
 
     Args:
         devices: how many devices there are.
         capability: their compute capability, which kernels are chosen by.
+        kernels: whether operations use their CUDA kernels, which then run in the emulator (it needs g++), or their
+            array code.
 
     Yields:
         The device, for its counts.
@@ -68,8 +72,8 @@ def emulated_device(devices: int = 1, capability: str = "90") -> Iterator[Emulat
     sys.modules.update(found)
     gpu_status.cache_clear()
     try:
-        with ExitStack() as kernels:
-            _use_shim(kernels)
+        with ExitStack() as parts:
+            _use_shim(parts, kernels)
             yield EmulatedDevice(found["cupy"])
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
@@ -82,6 +86,9 @@ def emulated_device(devices: int = 1, capability: str = "90") -> Iterator[Emulat
         streams.reset()
 
 
-def _use_shim(kernels: ExitStack) -> None:
-    """Run kernels through the shim, where it is, and products through a stand-in for cuBLASLt."""
-    kernels.enter_context(emulated_products())
+def _use_shim(parts: ExitStack, kernels: bool) -> None:
+    """Run kernels in the emulator, if they are wanted, and products through a stand-in for cuBLASLt."""
+    parts.enter_context(emulated_products())
+    parts.enter_context(use_gpu_kernels(kernels))
+    if kernels:
+        parts.enter_context(emulated_kernels())
