@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...backend.arrays import is_array
-from ...backend.cuda.launch import Kernel, Source, address_of, byte_range, set_launcher
+from ...backend.cuda.launch import address_of, byte_range, set_launcher
+from ...backend.cuda.source import Declaration, SourceFile
 from ...errors import MinitrainError
 from .build import build, line_of
 from .guards import Guarded, Range
@@ -102,13 +103,13 @@ class Emulator:
         self.schedules = tuple(schedules) if self.guard else tuple(schedules)[:1]
         self.sanitizer, self._shared, self.extra = sanitizer, shared, extra
         self.statistics, self.changed = Statistics(), set[str]()
-        self._libraries: dict[tuple[Source, int], tuple[ctypes.CDLL, Path]] = {}
+        self._libraries: dict[tuple[SourceFile, int], tuple[ctypes.CDLL, Path]] = {}
 
     def shared_memory_limit(self) -> int:
         """See ``Launcher``."""
         return self._shared
 
-    def library(self, source: Source) -> tuple[ctypes.CDLL, Path]:
+    def library(self, source: SourceFile) -> tuple[ctypes.CDLL, Path]:
         """The loaded library of a source, compiled if need be."""
         key = source, len(source.kernels)
         if key not in self._libraries:
@@ -121,7 +122,7 @@ class Emulator:
 
     def launch(
         self,
-        kernel: Kernel,
+        kernel: Declaration,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         arguments: Sequence[Any],
@@ -155,7 +156,7 @@ _one_at_a_time = threading.Lock()
 class _Run:
     """The arguments of one launch, and its runs."""
 
-    def __init__(self, emulator: Emulator, kernel: Kernel, arguments: Sequence[Any]) -> None:
+    def __init__(self, emulator: Emulator, kernel: Declaration, arguments: Sequence[Any]) -> None:
         self.emulator, self.kernel = emulator, kernel
         self.library, self.path = emulator.library(kernel.source)
         self.ranges = {

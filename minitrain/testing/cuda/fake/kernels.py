@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ....backend.arrays import is_cupy
-from ....backend.cuda.launch import Kernel
+from ....backend.cuda.source import Declaration
 from ..emulator import Emulator, emulate
 from .streams import current_stream
 
@@ -22,7 +22,7 @@ class StreamEmulator(Emulator):
 
     def launch(
         self,
-        kernel: Kernel,
+        kernel: Declaration,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         arguments: Sequence[Any],
@@ -53,7 +53,8 @@ class Place:
     __module__ = "cupy"
 
     def __init__(self, x: Any) -> None:
-        self.nbytes: int = x.nbytes
+        self.shape, self.strides = x.shape, x.strides
+        self.size, self.itemsize = x.size, x.itemsize
         self.data = _Address(int(x.data.ptr))
 
 
