@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import minitrain.kernels.cuda
-from minitrain.backend.cuda import Source, nvrtc
+from minitrain.backend.cuda import nvrtc
 from minitrain.backend.cuda.cubin_cache import load_or_compile
+from minitrain.backend.cuda.launch import Source
 
 ARCHS = ("sm_80", "sm_90", "sm_100", "sm_120")
 TABLE = Path(__file__).parents[1] / "tests" / "kernels" / "cuda" / "resources.txt"
@@ -42,7 +43,8 @@ def lines(source: Source) -> Iterable[str]:
     """The table's lines about one source."""
     yield source.path
     for name, by_arch in measure(source).items():
-        yield f"    {name:<44}{_four(r.registers for r in by_arch.values())}  {_four(r.shared for r in by_arch.values())}"
+        registers, shared = ([getattr(r, field) for r in by_arch.values()] for field in ("registers", "shared"))
+        yield f"    {name:<44}{_four(registers)}  {_four(shared)}"
 
 
 def _four(numbers: Iterable[int]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minitrain.backend.cuda import Source
+from minitrain.backend.cuda.launch import Source
 from minitrain.testing.cases import CASES, Call, Case
 from minitrain.testing.cuda import Emulator, emulate
 from tests.helpers.op_runs import Result, as_list, cotangents

@@ -41,7 +41,12 @@ class DeviceLauncher:
         return self._limits[device.id]
 
     def launch(
-        self, kernel: Kernel, grid: tuple[int, int, int], block: tuple[int, int, int], arguments: Sequence[Any], shared: int
+        self,
+        kernel: Kernel,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[Any],
+        shared: int,
     ) -> None:
         """See ``Launcher.launch``."""
         device = self._cupy.cuda.runtime.getDevice()

@@ -3,8 +3,8 @@
 ::
 
     source = Source("norms/layer_norm.cu")  # below minitrain/kernels/cuda
-    forward = source.kernel("layer_norm_forward<float>", "f4* x, f4* weight, f4* bias?, ..., i4 rows, i4 columns, f4 eps")
-    forward(grid, block, x, weight, bias, ..., rows, columns, eps, shared=0)
+    forward = source.kernel("layer_norm_forward<float>", "f4* x, f4* weight, f4* bias?, ..., i4 rows, f4 eps")
+    forward(grid, block, x, weight, bias, ..., rows, eps, shared=0)
 
 A wrong pointer on a device ends the process or, worse, changes somebody else's numbers. So a launch checks the count of
 arguments, dtypes, C-contiguity, that all arrays are on one device, and the limits of grid, block and shared memory.
@@ -55,7 +55,12 @@ class Launcher(Protocol):
         """Bytes of shared memory that a block may have, static and dynamic together."""
 
     def launch(
-        self, kernel: Kernel, grid: tuple[int, int, int], block: tuple[int, int, int], arguments: Sequence[Any], shared: int
+        self,
+        kernel: Kernel,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[Any],
+        shared: int,
     ) -> None:
         """Run the kernel; ``arguments`` are arrays, ``None`` and Python numbers, in the order of its parameters."""
 
@@ -165,10 +170,8 @@ class Kernel:
             raise DeviceError(f"{self.name}: a block of {block} threads; a device takes up to {MOST_THREADS} in all")
         if any(not 0 <= g <= m for g, m in zip(grid, LARGEST_GRID, strict=True)):
             raise DeviceError(f"{self.name}: a grid of {grid} blocks; a device takes up to {LARGEST_GRID}")
-        if shared and not 0 <= shared <= launcher.shared_memory_limit():
-            raise DeviceError(
-                f"{self.name}: {shared} bytes of shared memory; this device has {launcher.shared_memory_limit()} for a block"
-            )
+        if shared and not 0 <= shared <= (most := launcher.shared_memory_limit()):
+            raise DeviceError(f"{self.name}: {shared} bytes of shared memory; this device has {most} for a block")
 
 
 def address_of(x: Any) -> int:
@@ -181,7 +184,9 @@ def byte_range(x: Any) -> tuple[int, int]:
     start = address_of(x)
     if x.size == 0:
         return start, start
-    return start, start + sum((size - 1) * step for size, step in zip(x.shape, x.strides, strict=True)) + int(x.itemsize)
+    return start, start + sum((size - 1) * step for size, step in zip(x.shape, x.strides, strict=True)) + int(
+        x.itemsize
+    )
 
 
 def _three(size: Size) -> tuple[int, int, int]:

@@ -54,7 +54,9 @@ def _folders() -> list[Path]:
     """Folders that may have ``lib/libnvrtc.so.*``: those of wheels first, then an installed toolkit."""
     spec = importlib.util.find_spec("nvidia")
     bases = [Path(base) for base in (spec.submodule_search_locations or [])] if spec else []
-    wheels = [folder for base in bases for pattern in ("cu[0-9]*", "cuda_nvrtc") for folder in sorted(base.glob(pattern))]
+    wheels = [
+        folder for base in bases for pattern in ("cu[0-9]*", "cuda_nvrtc") for folder in sorted(base.glob(pattern))
+    ]
     named = [Path(os.environ[name]) for name in ("CUDA_PATH", "CUDA_HOME") if os.environ.get(name)]
     return [*wheels, *named, Path("/usr/local/cuda")]
 
@@ -132,7 +134,9 @@ def compile_cubin(text: str, name: str, names: Sequence[str], arch: str, include
             raise DeviceError(f"{name} does not compile for {arch}:\n{log}")
         lowered = {kernel: _lowered(program, kernel) for kernel in names}
         used = read_log(log)
-        return Compiled(_result(program, "CUBIN"), lowered, {kernel: used[symbol] for kernel, symbol in lowered.items()})
+        return Compiled(
+            _result(program, "CUBIN"), lowered, {kernel: used[symbol] for kernel, symbol in lowered.items()}
+        )
     finally:
         _library().nvrtcDestroyProgram(ctypes.byref(program))
 

@@ -1,7 +1,8 @@
 """The signature of a kernel, as Python declares it: names and types of its parameters in one string.
 
 ``"f4* x, f4* bias?, i4 rows, f4 eps"`` are a float array, one that may be absent (``None``, a null pointer), an int and
-a float. ``"f4@ x"`` is an array of any strides, which the kernel is told as numbers. Compilers compare it with the kernel's own parameters, so the two cannot drift apart.
+a float. ``"f4@ x"`` is an array of any strides, which the kernel is told as numbers. Compilers compare it with the
+kernel's own parameters, so the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def parse_signature(kernel: str, text: str) -> tuple[Parameter, ...]:
         is_array, optional = code[-1:] in ("*", "@"), name.endswith("?")
         kind = TYPES.get(code.rstrip("*@"))
         if kind is None or not name:
-            raise ConfigError(f"{kernel}: {part.strip()!r} is no parameter; write a type of {', '.join(TYPES)} and a name")
+            raise ConfigError(
+                f"{kernel}: {part.strip()!r} is no parameter; write a type of {', '.join(TYPES)} and a name"
+            )
         if not is_array and (optional or kind.ctype is None):
             raise ConfigError(f"{kernel}: {part.strip()!r} must be an array; write {code}* {name}")
         found.append(Parameter(name.strip().rstrip("?"), kind, is_array, optional, code.endswith("@")))

@@ -16,8 +16,8 @@ The decorator does the rest:
    product, which may have 16 bits beside float32 arrays (``backend/precision.py``). A call that breaks a rule is told
    which argument, and why.
 2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
-   the arrays are float32 NumPy arrays, that *twin* gets the call; ``minitrain.kernels.cuda`` serves float32 CuPy arrays
-   in the same way. A twin may decline by returning ``NotImplemented``. A forward twin returns the cache as a plain tuple
+   the arrays are float32 NumPy arrays, that *twin* gets the call; ``minitrain.kernels.cuda`` serves CuPy arrays in the
+   same way. A twin may decline by returning ``NotImplemented``. A forward twin returns the cache as a plain tuple
    of its fields; the decorator makes the named tuple.
 3. **It serves ``into``.** Each backward takes ``into=`` with one entry per gradient, which says where the gradient
    goes. The reference computes fresh gradients, which are copied or added. A twin writes them in place, so the buffers
@@ -108,7 +108,7 @@ class Operation(Protocol[R]):
     reference: Callable[..., R]
     """The undecorated array code."""
     twin: Callable[..., Callable[..., Any] | None]
-    """``twin("cpu")`` is the kernel of the same name for NumPy arrays, ``twin("cuda")`` that for CuPy arrays; or ``None``."""
+    """``twin("cpu")`` is the kernel of the same name for NumPy arrays, ``twin("cuda")`` for CuPy arrays; or ``None``."""
 
     def __call__(self, *args: Any, **options: Any) -> R:
         """Check, dispatch and serve ``into``."""
@@ -191,7 +191,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         if len(args) != len(defaults):
             args, options = to_positional(args, options)
         device = check_call(args, options)
-        if device and kernels_enabled(device) and (twin := twin_of(device)) is not None:
+        if device and kernels_enabled() and (twin := twin_of(device)) is not None:
             result = twin(*args, **options)
             if result is not NotImplemented:
                 return tuple(value if kind is None else kind(*value) for kind, value in zip(kinds, result, strict=True))
@@ -208,7 +208,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
             raise TypeError(f"{name} takes ({', '.join(parameters)}), got {len(args)} arguments")
         try:
             device = check_call(args, {})
-            fits = device and kernels_enabled(device) and not _share_buffer(targets)
+            fits = device and kernels_enabled() and not _share_buffer(targets)
             if fits and (twin := twin_of(device)) is not None:
                 result = twin(*args, into=targets)
                 if result is not NotImplemented:
@@ -290,11 +290,10 @@ def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
         if _observer is not None:
             return cast("R", _observer(call, args, options))
         arrays = [a for a in args if is_array(a)]
-        if all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
+        if kernels_enabled() and all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
             on_gpu = any(map(is_cupy, arrays))
             fits = all(is_cupy(a) is on_gpu for a in arrays)
-            device = "cuda" if on_gpu else "cpu"
-            if fits and kernels_enabled(device) and (twin := twin_of(device)) is not None:
+            if fits and (twin := twin_of("cuda" if on_gpu else "cpu")) is not None:
                 result = twin(*args, **options)
                 if result is not NotImplemented:
                     return result  # type: ignore[no-any-return]

@@ -1,6 +1,7 @@
-"""Runs CUDA kernels on the CPU, without a GPU, to test them: their own text, compiled by g++ against headers of ours.
+"""CUDA without a GPU: an emulated device for arrays (``fake``), and kernels that run on the CPU.
 
-See ``Emulator``, and `fake` for arrays, streams and graphs of a device that is not there. The emulator tells nothing about speed, and it does not test ``ptx.cuh``, the one file with inline PTX.
+See ``Emulator``: g++ compiles the kernels' own text against headers of ours. It tells nothing about speed, and it does not
+test ``ptx.cuh``, the one file with inline PTX.
 """
 
 from .build import build

@@ -42,13 +42,18 @@ def compiler() -> str:
     """
     found = shutil.which(os.environ.get("CXX", "g++"))
     if found is None:
-        raise DeviceError("the emulator of CUDA kernels compiles with g++, which was not found: install the package g++")
+        raise DeviceError(
+            "the emulator of CUDA kernels compiles with g++, which was not found: install the package g++"
+        )
     return found
 
 
 def full_text(source: Source) -> str:
     """What is compiled: the headers, the kernels' own text and what Python calls."""
-    exports = (f"\nEMU_EXPORT({i}, {_quoted(kernel)}, ({_types(kernel)}), {kernel.name})" for i, kernel in enumerate(source.kernels))
+    exports = (
+        f"\nEMU_EXPORT({i}, {_quoted(kernel)}, ({_types(kernel)}), {kernel.name})"
+        for i, kernel in enumerate(source.kernels)
+    )
     return f'#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n#line 1 "{source.path}"\n{source.text}{"".join(exports)}\n'
 
 

@@ -4,9 +4,9 @@ The threads of a block are fibres that run until they must wait for each other, 
 runs once for each *schedule*, an order of threads and a moment for asynchronous copies. All runs must leave the same
 bytes: a kernel whose result depends on the schedule lacks a barrier or a wait, or adds floats with atomics.
 
-Found are also: accesses outside arrays, addresses that do not fit a vector load, shared memory that is read before it is
-written (it holds NaN), deadlocks, lanes that wait in different operations, ints that overflow. Not found are: what only
-real concurrency shows (the build with ThreadSanitizer finds most of it), mistakes in ``ptx.cuh``, and slowness.
+It also finds accesses outside arrays, addresses that do not fit a vector load, shared memory that is read before it is
+written (it holds NaN), deadlocks, lanes that wait in different operations, and ints that overflow. It does not find what
+only real concurrency shows (the build with ThreadSanitizer finds most of that), mistakes in ``ptx.cuh``, and slowness.
 """
 
 from __future__ import annotations
@@ -118,7 +118,12 @@ class Emulator:
         return self._libraries[key]
 
     def launch(
-        self, kernel: Kernel, grid: tuple[int, int, int], block: tuple[int, int, int], arguments: Sequence[Any], shared: int
+        self,
+        kernel: Kernel,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[Any],
+        shared: int,
     ) -> None:
         """See ``Launcher.launch``.
 
@@ -205,7 +210,11 @@ class _Run:
         name, memory = here[-1] if here else next(iter(self.ranges.items()))
         distance = start + offset - memory.start
         size = memory.end - memory.start
-        return f"{distance - size} bytes behind the end of {name}" if distance >= size else f"{-distance} bytes before {name}"
+        return (
+            f"{distance - size} bytes behind the end of {name}"
+            if distance >= size
+            else f"{-distance} bytes before {name}"
+        )
 
     def contents(self) -> list[bytes]:
         """What the run has left in memory; nothing without guards."""
@@ -229,7 +238,12 @@ class _Run:
 
 
 class _Info(ctypes.Structure):
-    _fields_ = (("name", ctypes.c_char_p), ("base", ctypes.c_void_p), ("symbol", ctypes.c_char_p), ("at", ctypes.c_void_p))
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("symbol", ctypes.c_char_p),
+        ("at", ctypes.c_void_p),
+    )
 
 
 def _base(library: ctypes.CDLL) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minitrain.backend.cuda import Source, record_launches, set_launcher, shared_memory_limit
+from minitrain.backend.cuda.launch import Source, record_launches, set_launcher, shared_memory_limit
 from minitrain.errors import ConfigError, DeviceError, ShapeError
 
 
@@ -106,7 +106,12 @@ def test_launches_are_recorded_with_the_bytes_of_their_arrays(launcher):
 
 @pytest.mark.parametrize(
     ("signature", "message"),
-    [("f5* x", "'f5\\* x' is no parameter"), ("f4", "is no parameter"), ("bf16 x", "write bf16\\* x"), ("f4 x?", "must be an array")],
+    [
+        ("f5* x", "'f5\\* x' is no parameter"),
+        ("f4", "is no parameter"),
+        ("bf16 x", "write bf16\\* x"),
+        ("f4 x?", "must be an array"),
+    ],
 )
 def test_a_signature_that_makes_no_sense_is_refused(signature, message):
     with pytest.raises(ConfigError, match=f"wrong: .*{message}"):

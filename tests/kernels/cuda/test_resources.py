@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from minitrain.backend.cuda import nvrtc
-from minitrain.errors import DeviceError
 from minitrain.backend.cuda.cubin_cache import load_or_compile
 from minitrain.backend.cuda.launch import KERNELS
+from minitrain.errors import DeviceError
 from tests.helpers.cuda import needs_nvrtc, source_of
 from tools.cuda_resources import ARCHS, TABLE, header, lines, measure, sources
 
@@ -17,7 +17,10 @@ pytestmark = needs_nvrtc
 @pytest.mark.parametrize("source", sources(), ids=lambda source: source.path)
 def test_kernels_compile_and_need_what_the_table_says(source):
     spilled = {
-        (name, arch): used.spills for name, by_arch in measure(source).items() for arch, used in by_arch.items() if used.spills
+        (name, arch): used.spills
+        for name, by_arch in measure(source).items()
+        for arch, used in by_arch.items()
+        if used.spills
     }
     assert not spilled, "these kernels keep numbers in memory that have no room in registers"
     known = TABLE.read_text()

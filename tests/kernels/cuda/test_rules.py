@@ -18,9 +18,9 @@ pytestmark = needs_compiler
 
 SIZES = st.sampled_from([1, 3, 4, 31, 256, 1000, 1024, 2053])
 ADAM = [
-    dict(decoupled=True, weight_decay=0.1, mix=None),
-    dict(decoupled=False, weight_decay=0.1, mix=None),
-    dict(decoupled=False, weight_decay=0.0, mix=(1.1, 0.3)),
+    {"decoupled": True, "weight_decay": 0.1, "mix": None},
+    {"decoupled": False, "weight_decay": 0.1, "mix": None},
+    {"decoupled": False, "weight_decay": 0.0, "mix": (1.1, 0.3)},
 ]
 
 
@@ -54,7 +54,7 @@ def test_adam(size, kind, step):
 def test_lion(size):
     weight, grad, m = arrays(size, 3)
     m[0] = grad[0] = 0  # no direction
-    options = dict(lr=1e-2, beta1=0.9, beta2=0.99, weight_decay=0.1, grad_scale=0.5)
+    options = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.1, "grad_scale": 0.5}
     found = assert_same_update(lion_update, [weight, grad, m], **options)
     assert found[0][0] == weight[0] * np.float32(1 - 1e-3)
 
@@ -63,10 +63,10 @@ def test_lion(size):
 @pytest.mark.parametrize("shape", [(5, 7), (33, 8), (1, 4)])
 def test_muon(shape, nesterov):
     weight, grad, buffer = (x.reshape(shape) for x in arrays(shape[0] * shape[1], 3))
-    options = dict(
-        lr=1e-2, momentum=0.9, nesterov=nesterov, ns_steps=5, coefficients=COEFFICIENTS, eps=1e-7, scale=1.5,
-        weight_decay=0.1, grad_scale=0.5,
-    )  # fmt: skip
+    options = {
+        "lr": 1e-2, "momentum": 0.9, "nesterov": nesterov, "ns_steps": 5, "coefficients": COEFFICIENTS, "eps": 1e-7,
+        "scale": 1.5, "weight_decay": 0.1, "grad_scale": 0.5,
+    }  # fmt: skip
     assert_same_update(muon_update, [weight, grad, buffer], **options)
 
 

@@ -1,6 +1,6 @@
 """CUDA twins against the reference, over the calls that ``minitrain.testing.cases`` draws, in the emulator.
 
-Each launch runs in two orders of threads, which must leave the same bytes, so every test here is also one of determinism.
+Each launch runs in two orders of threads, which must leave the same bytes: every test here is one of determinism too.
 """
 
 from __future__ import annotations

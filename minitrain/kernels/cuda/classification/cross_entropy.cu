@@ -5,18 +5,16 @@
 // computes the probabilities again from these two, and may write the gradient over the logits.
 #include <reduce.cuh>
 
-constexpr float INFINITE = __builtin_huge_valf();
-
 // The largest of some numbers, and the sum of exp(x - largest).
 struct Softmax {
-    float largest = -INFINITE, sum = 0.f;
+    float largest = -infinity(), sum = 0.f;
 
     __device__ __forceinline__ void add(float x) {
         if (x > largest) {
             sum *= expf(largest - x);
             largest = x;
         }
-        sum += x == -INFINITE ? 0.f : expf(x - largest);
+        sum += x == -infinity() ? 0.f : expf(x - largest);
     }
 };
 
@@ -35,7 +33,7 @@ cross_entropy_forward(const float* __restrict__ logits, const long long* __restr
     const float top = block_max(mine.largest, scratch);
     // A row of -inf has no softmax, and NaN says so; a thread without logits adds nothing.
     const float scaled = mine.sum * expf(mine.largest - top);
-    const float sum = block_sum(mine.largest == -INFINITE && top != -INFINITE ? mine.sum : scaled, scratch);
+    const float sum = block_sum(mine.largest == -infinity() && top != -infinity() ? mine.sum : scaled, scratch);
 
     float gap = 0.f, weights = 0.f;  // sums over classes of w (top - z) and of w, for label smoothing
     if (smoothing > 0.f) {
@@ -52,7 +50,7 @@ cross_entropy_forward(const float* __restrict__ logits, const long long* __restr
     total[r] = sum;
     const long long y = targets[r];
     const bool counted = y != ignore, known = y >= 0 && y < V;
-    const float w = !counted ? 0.f : !known ? __int_as_float(0x7fffffff) : class_weight ? class_weight[y] : 1.f;
+    const float w = !counted ? 0.f : !known ? not_a_number() : class_weight ? class_weight[y] : 1.f;
     float loss = 0.f;
     if (counted && known) {
         const float log_sum = logf(sum);
@@ -82,7 +80,7 @@ cross_entropy_backward(const float* dtotal, float dtotal_value, int each, const 
     }
     const bool known = y >= 0 && y < V;
     const float upstream = dtotal ? dtotal[each ? r : 0] : dtotal_value;
-    const float w = !known ? __int_as_float(0x7fffffff) : class_weight ? class_weight[y] : 1.f;
+    const float w = !known ? not_a_number() : class_weight ? class_weight[y] : 1.f;
     const float even = smoothing / V, top = highest[r], sum = total[r], hit = (1.f - smoothing) * w;
     float factor = hit + even * (class_weight ? weight_sum[0] : (float)V);
     if (z_loss > 0.f) factor += 2.f * z_loss * w * (logf(sum) + top);

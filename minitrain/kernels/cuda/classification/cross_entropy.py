@@ -1,7 +1,7 @@
 """CUDA twins of ``ops.classification.cross_entropy``. The gradient may overwrite the logits.
 
-Nothing here waits for the device. So a target that is neither a class nor ignored is no error at once, as on the CPU: it
-makes the loss NaN, which training refuses.
+Nothing here waits for the device. So a target that is neither a class nor ignored is no error at once, as it is on the
+CPU: it makes the loss NaN, which training refuses.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def cross_entropy_forward(
     highest, total = xp.empty(targets.shape, kind), xp.empty(targets.shape, kind)
     losses, counts = xp.empty(targets.shape, kind), xp.empty(targets.shape, kind)
     _FORWARD(
-        targets.size, threads_of_row(V), contiguous(logits), _indices(targets), optional(class_weight), highest, total, losses,
-        counts, V, label_smoothing, ignore_index, z_loss,
+        targets.size, threads_of_row(V), contiguous(logits), _indices(targets), optional(class_weight), highest, total,
+        losses, counts, V, label_smoothing, ignore_index, z_loss,
     )  # fmt: skip
     loss, count = xp.empty((), kind), xp.empty((), np.float64)
     _TOTAL(1, 512, losses, counts, loss, count, targets.size)
@@ -74,8 +74,8 @@ def cross_entropy_backward(dtotal: Any, cache: Any, *, into: tuple[Target, None,
         upstream = contiguous(dtotal.astype(logits.dtype)) if on_device else None
         weights = None if class_weight is None else class_weight.sum(dtype=logits.dtype)
         _BACKWARD(
-            targets.size, threads_of_row(V), upstream, 0.0 if on_device else float(dtotal), int(each), contiguous(logits),
-            contiguous(highest), contiguous(total), _indices(targets), optional(class_weight),
+            targets.size, threads_of_row(V), upstream, 0.0 if on_device else float(dtotal), int(each),
+            contiguous(logits), contiguous(highest), contiguous(total), _indices(targets), optional(class_weight),
             None if weights is None else xp.asarray(weights), dlogits.array, V, smoothing, ignore, z_loss,
             dlogits.accumulate,
         )  # fmt: skip

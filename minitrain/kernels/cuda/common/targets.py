@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ....backend.arrays import Array, array_module, is_cupy
+from ....backend.arrays import Array, array_module, is_array, is_cupy
 from ....backend.targets import Into, Skip, Target, check_fits, deliver
 
 
@@ -34,8 +34,8 @@ def slot(target: Target, shape: tuple[int, ...], like: Array) -> Slot:
 
 
 def contiguous(x: Array) -> Array:
-    """``x`` itself if it is C-contiguous, else a copy on its device."""
-    return x if x.flags.c_contiguous else array_module(x).ascontiguousarray(x)  # type: ignore[no-any-return]
+    """``x`` itself if it is a C-contiguous array, else a copy on its device; NumPy has scalars for arrays ()."""
+    return x if is_array(x) and x.flags.c_contiguous else array_module(x).ascontiguousarray(x)
 
 
 def optional(x: Array | None) -> Array | None:

@@ -4,12 +4,15 @@
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
+__device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
+__device__ __forceinline__ float not_a_number() { return __int_as_float(0x7fffffff); }
+
 struct Sum {
     static __device__ __forceinline__ float identity() { return 0.f; }
     static __device__ __forceinline__ float combine(float a, float b) { return a + b; }
 };
 struct Max {
-    static __device__ __forceinline__ float identity() { return -__int_as_float(0x7f800000); }
+    static __device__ __forceinline__ float identity() { return -infinity(); }
     static __device__ __forceinline__ float combine(float a, float b) { return fmaxf(a, b); }  // the other one of a NaN
 };
 

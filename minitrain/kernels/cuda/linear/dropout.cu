@@ -8,24 +8,22 @@ template <int V>
 __global__ void __launch_bounds__(256)
 dropout(const float* __restrict__ x, float* __restrict__ out, long long n, long long samples, long long first_sample,
         unsigned k0, unsigned k1, unsigned threshold, float scale, int accumulate) {
-    for (long long sample = blockIdx.y; sample < samples; sample += gridDim.y) {
-        const float* from = x + sample * n;
-        float* to = out + sample * n;
-        for (long long block = blockIdx.x * (long long)blockDim.x + threadIdx.x; block * 4 < n;
-             block += (long long)gridDim.x * blockDim.x) {
-            const Words words = philox((unsigned)block, (unsigned long long)(first_sample + sample), k0, k1);
+    for (long long sample = blockIdx.y; sample < samples; sample += gridDim.y)
+        for (long long i = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * 4; i < n;
+             i += (long long)gridDim.x * blockDim.x * 4) {
+            const Words words = philox((unsigned)(i / 4), (unsigned long long)(first_sample + sample), k0, k1);
+            const float* from = x + sample * n + i;
+            float* to = out + sample * n + i;
 #pragma unroll
             for (int part = 0; part < 4; part += V) {
-                const long long i = block * 4 + part;
-                if (i >= n) break;
-                Pack<V> a = load<V>(from + i);
+                if (i + part >= n) continue;  // behind the end of the sample
+                Pack<V> a = load<V>(from + part);
                 for (int k = 0; k < V; ++k) a.v[k] = words.w[part + k] >= threshold ? a.v[k] * scale : 0.f;
                 if (accumulate) {
-                    const Pack<V> old = load<V>(to + i);
+                    const Pack<V> old = load<V>(to + part);
                     for (int k = 0; k < V; ++k) a.v[k] += old.v[k];
                 }
-                store(to + i, a);
+                store(to + part, a);
             }
         }
-    }
 }

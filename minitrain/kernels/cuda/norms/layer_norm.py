@@ -14,7 +14,8 @@ _SOURCE = Source("norms/layer_norm.cu")
 _FORWARD = {
     V: _SOURCE.kernel(
         f"layer_norm_forward<{V}>",
-        "f4* x, f4* branch?, f4* weight, f4* bias?, f4* total?, f4* out, f4* mean, f4* rstd, i4 rows, i4 columns, f4 eps",
+        "f4* x, f4* branch?, f4* weight, f4* bias?, f4* total?, f4* out, f4* mean, f4* rstd, i4 rows, i4 columns, "
+        "f4 eps",
     )
     for V in (1, 4)
 }
@@ -60,7 +61,20 @@ def run_forward(x: Array, branch: Array | None, weight: Array, bias: Array | Non
     out, mean, rstd = xp.empty(x.shape, x.dtype), xp.empty(x.shape[:-1], x.dtype), xp.empty(x.shape[:-1], x.dtype)
     V = vector_width(C, x, branch, weight, bias, total, out)
     _FORWARD[V](
-        ceil_div(R, warps), (32, warps), x, branch, weight, bias, total, out, mean, rstd, R, C, eps, shared=warps * 4 * C
+        ceil_div(R, warps),
+        (32, warps),
+        x,
+        branch,
+        weight,
+        bias,
+        total,
+        out,
+        mean,
+        rstd,
+        R,
+        C,
+        eps,
+        shared=warps * 4 * C,
     )
     return total, out, mean, rstd
 

@@ -58,9 +58,7 @@ def run_forward(x: Array, branch: Array | None, weight: Array, eps: float) -> An
     total = None if branch is None else xp.empty(x.shape, x.dtype)
     out, rstd = xp.empty(x.shape, x.dtype), xp.empty(x.shape[:-1], x.dtype)
     V = vector_width(C, x, branch, weight, total, out)
-    _FORWARD[V](
-        ceil_div(R, warps), (32, warps), x, branch, weight, total, out, rstd, R, C, eps, shared=warps * 4 * C
-    )
+    _FORWARD[V](ceil_div(R, warps), (32, warps), x, branch, weight, total, out, rstd, R, C, eps, shared=warps * 4 * C)
     return total, out, rstd
 
 

@@ -18,6 +18,8 @@ from .memory import Memory, MemoryPointer, alloc, is_pinned
 from .streams import PENDING, Stream, current_device, current_stream, recording
 
 KINDS = "biufc"
+NAMES: dict[str, Any] = {}
+"""The functions of the library, which ``np.exp(x)`` is passed on to."""
 
 
 class Flags:
@@ -260,15 +262,11 @@ class ndarray:  # noqa: N801  (CuPy's name)
             indexing.check_written(self._host, host, content)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        from .functions import NAMESPACE
-
-        function = NAMESPACE.get(ufunc.__name__)
+        function = NAMES.get(ufunc.__name__)
         return function(*inputs, **options) if method == "__call__" and function is not None else NotImplemented
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        from .functions import NAMESPACE
-
-        ours = NAMESPACE.get(function.__name__)
+        ours = NAMES.get(function.__name__)
         return NotImplemented if ours is None else ours(*args, **options)
 
 
