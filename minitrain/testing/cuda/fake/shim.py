@@ -50,7 +50,9 @@ class Place:
     __module__ = "cupy"
 
     def __init__(self, x: ndarray) -> None:
-        self.nbytes, self.data = x.nbytes, SimpleNamespace(ptr=x.data.ptr)
+        self.data = SimpleNamespace(ptr=x.data.ptr)
+        self.shape, self.strides, self.dtype = x.shape, x.strides, x.dtype
+        self.size, self.itemsize, self.nbytes, self.flags = x.size, x.itemsize, x.nbytes, x.flags
 
 
 @contextmanager
