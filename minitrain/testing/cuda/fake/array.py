@@ -241,7 +241,7 @@ class ndarray:  # noqa: N801  (CuPy's name)
             refuse(recording(), "a selection whose size only the device knows")
             record.synchronised()  # the host must know how many are selected
         result = fresh(found)
-        _note("getitem", self._host.__getitem__, (host,), {}, result._host)
+        _note("getitem", indexing.pick, (self._host, indexing.kept(index, unwrap)), {}, result._host)
         return result
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -257,7 +257,7 @@ class ndarray:  # noqa: N801  (CuPy's name)
         record.called("setitem", self.shape, self.dtype)
         with np.errstate(all="ignore"):
             self._host[host] = content
-        _note("setitem", self._host.__setitem__, (host, content), {}, None)
+        _note("setitem", indexing.put, (self._host, indexing.kept(index, unwrap), content), {}, None)
         if computes and not indexing.has_mask(index):
             indexing.check_written(self._host, host, content)
 

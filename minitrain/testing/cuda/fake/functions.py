@@ -12,7 +12,7 @@ import numpy as np
 from . import record
 from .array import NAMES, _note, arrays_in, checked_dtype, compute, fresh, ndarray, touch, unwrap, wrap
 from .capture import refuse
-from .indexing import arrays_of, check_written, prepared
+from .indexing import arrays_of, check_written, combine, kept, prepared
 from .memory import empty_pinned
 from .streams import current_device, current_stream, recording
 
@@ -73,7 +73,7 @@ class ufunc:  # noqa: N801  (CuPy's name)
         record.called(f"{self.__name__}.at", array.shape, array.dtype)
         with np.errstate(all="ignore"):
             self._numpy.at(unwrap(array), host, unwrap(values))
-        _note(f"{self.__name__}.at", self._numpy.at, (unwrap(array), host, unwrap(values)), {}, None)
+        _note(f"{self.__name__}.at", combine, (self._numpy, unwrap(array), kept(index, unwrap), unwrap(values)), {}, None)
 
 
 def _plain(name: str) -> Any:
