@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..backend.arrays import Array, array_module, is_array
+from ..backend.arrays import Array, array_module, is_array, to_numpy
 from ..backend.precision import wide
 from ..checkpoint.manifest import Location
 from ..errors import BadSampleError, NonFiniteError
@@ -31,7 +31,7 @@ def first_bad_sample(batch: Any, first_sample: int = 0) -> str | None:
         name = path if path and not path[0].isdigit() else f"array {path}".strip()
         if array.ndim and (found := first_bad([(f"{name} of the batch", array)])) is not None:
             rows = array_module(array).isfinite(wide(array)).reshape(len(array), -1).all(axis=1)  # (B,)
-            return f"{found}, first in its sample {first_sample + int((~rows).argmax())}"
+            return f"{found}, first in its sample {first_sample + int(to_numpy(~rows).argmax())}"
     return None
 
 

@@ -25,6 +25,8 @@ class SampleGeneration(Callback):
         show: whether to print the texts.
     """
 
+    reads_numbers = False
+
     def __init__(
         self,
         prompt: str = "\n",
