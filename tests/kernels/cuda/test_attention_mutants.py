@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 FORWARD, BACKWARD, DECODE = declared.FORWARD, declared.BACKWARD, declared.DECODE
 SIGHT, TILES, SOFTMAX = (f"attention_{name}.cuh" for name in ("sight", "tiles", "softmax"))
 KEYS, QUERIES = "attention_backward_keys", "attention_backward_queries"
-GETTERS = ("forward_kernel", "rows_kernel", "keys_kernel", "queries_kernel", "split_kernel", "combine_kernel")
+GETTERS = ("forward_kernel", "backward_kernels", "decode_kernels")
 
 
 class Mutant(NamedTuple):

@@ -15,24 +15,11 @@ import math
 from typing import Any
 
 from ....backend.arrays import Array, array_module
+from ....backend.cuda.launch import Kernel
 from ....backend.precision import is_half, operand
 from ....backend.targets import Target
 from ..common.targets import Slot
-from .declared import (
-    QUERIES,
-    ROWS,
-    SPAN,
-    WIDTHS,
-    Tiles,
-    combine_kernel,
-    forward_kernel,
-    keys_kernel,
-    queries_kernel,
-    rows_kernel,
-    split_kernel,
-    tiles,
-    width_of,
-)
+from .declared import QUERIES, ROWS, SPAN, WIDTHS, backward_kernels, decode_kernels, forward_kernel, tiles, width_of
 from .heads import aligned, heads_slot, strided
 
 MOST_BLOCKS = 65535
@@ -79,21 +66,22 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
     q, k, v = aligned(q), aligned(k), aligned(v)
     (B, T, H, d), (S, G) = q.shape, k.shape[1:3]
     tile, drops = tiles(q.dtype.itemsize, width_of(d)), _drops(cache.dropout, cache.key)
-    rows, g = _rows(dout, cache, q, tile)
+    kernels = backward_kernels(q.dtype.name, width_of(d), drops)
+    rows, g = _rows(dout, cache, q, kernels.rows)
     to_q, to_k, to_v = (heads_slot(target, x) for target, x in zip(into, (q, k, v), strict=False))
     operands = (*strided(q), *strided(k), *strided(v), *strided(g), _lengths(cache.key_lengths), rows)
     sizes = (T, S, H // G, d, rows.shape[2])
     options = (*_window_sizes(T, S, cache.causal, cache.window), cache.scale, *_dropout(cache.dropout, cache.key))
-    width, kernels = tile.backward_width, (q.dtype.name, width_of(d), drops)
+    width = tile.backward_width
     if to_k.array is not None or to_v.array is not None:
         extra = 16 * width + (width * (tile.rows + 4) if drops else 0)
-        keys_kernel(*kernels)(
+        kernels.keys(
             (-(-S // tile.rows), G, B), (tile.threads,), *operands, *_gradient(to_k), *_gradient(to_v),
             to_k.accumulate, to_v.accumulate, *sizes, *options, shared=tile.shared(2, 2, width, extra),
         )  # fmt: skip
     if to_q.array is not None:
         extra = tile.rows * (width + 4) if drops else 0
-        queries_kernel(*kernels)(
+        kernels.queries(
             (-(-T // tile.rows), H, B), (tile.threads,), *operands, *_gradient(to_q),
             to_q.accumulate, *sizes, *options, shared=tile.shared(2, 2, width, extra),
         )  # fmt: skip
@@ -121,20 +109,21 @@ def _run_decode(
     n, spans, tile = T * (H // G), -(-S // SPAN), tiles(q.dtype.itemsize, width_of(d))
     parts, part_lse = xp.empty((B, G, spans, n, d), "f4"), xp.empty((B, G, spans, n), "f4")
     shared = (QUERIES + 4 * tile.width) * tile.row_bytes
-    split_kernel(q.dtype.name, width_of(d))(
+    kernels = decode_kernels(q.dtype.name, width_of(d))
+    kernels.split(
         (spans, G, B), (32,), *operands, parts, part_lse, T, S, H // G, d, *options, shared=shared
     )
-    combine_kernel(q.dtype.name)((n, G, B), (128,), parts, part_lse, out, kept, lse, spans, T, H // G, d)
+    kernels.combine((n, G, B), (128,), parts, part_lse, out, kept, lse, spans, T, H // G, d)
 
 
-def _rows(dout: Array, cache: Any, q: Array, tile: Tiles) -> tuple[Array, Array]:
+def _rows(dout: Array, cache: Any, q: Array, kernel: Kernel) -> tuple[Array, Array]:
     """What the backward needs of each query, (B, H, T padded to whole tiles, 2), and dout as an operand."""
     (B, T, H, d), xp = q.shape, array_module(q)
     padded = -(-T // ROWS) * ROWS
     rows, g = xp.empty((B, H, padded, 2), "f4"), aligned(dout)
     rounded = xp.empty((B, T, H, -(-d // 8) * 8), q.dtype) if is_half(q) else None
     out = xp.ascontiguousarray(cache.out)
-    rows_kernel(q.dtype.name)(
+    kernel(
         (-(-B * H * padded // 4),), (128,), *strided(g), out, xp.ascontiguousarray(cache.lse), rows, rounded,
         B, T, H, d, padded, 0 if rounded is None else rounded.shape[-1],
     )  # fmt: skip

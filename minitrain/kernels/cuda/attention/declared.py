@@ -17,6 +17,17 @@ SPAN = 128  # keys of a part of `attention_decode.cu`
 QUERIES = 16  # of a key head, for decoding
 WIDTHS = (16, 32, 64, 96, 128)
 """Widths of a head that the kernels are compiled for. Narrower heads are computed in the next one."""
+SHOWN = (
+    ("float32", 64, False),
+    ("float32", 128, False),
+    ("bfloat16", 64, False),
+    ("bfloat16", 64, True),
+    ("bfloat16", 128, False),
+    ("bfloat16", 128, True),
+    ("float16", 128, False),
+)
+"""Instances whose resources are listed and compared: dtype, width, dropout."""
+
 _HEADS = "{e}@ {x}, i8 {x}_batch, i8 {x}_row, i8 {x}_head"
 _GRADIENT = "f4@ {x}?, i8 {x}_batch, i8 {x}_row, i8 {x}_head"
 _OPTIONS = "i4 back, i4 ahead, f4 scale"
@@ -52,13 +63,90 @@ def width_of(d: int) -> int:
     return next(D for D in WIDTHS if d <= D)
 
 
+class BackwardKernels(NamedTuple):
+    """The kernels of ``attention_backward.cu``."""
+
+    rows: Kernel
+    keys: Kernel
+    queries: Kernel
+
+
+class DecodeKernels(NamedTuple):
+    """The kernels of ``attention_decode.cu``."""
+
+    split: Kernel
+    combine: Kernel
+
+
 def text_of(path: str) -> str:
     """The code of a file."""
     return (KERNELS / path).read_text()
 
 
-def _declare(path: str, name: str, signature: str) -> Kernel:
-    return Source(path, text_of(path)).kernel(name, signature)
+@functools.cache
+def forward_kernel(dtype: str, D: int, drops: bool) -> Kernel:
+    """The forward of many queries.
+
+    Args:
+        dtype: of the operands, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        D: width that heads are computed in.
+        drops: whether probabilities are dropped.
+    """
+    return _forward(Source(FORWARD, text_of(FORWARD)), dtype, D, drops)
+
+
+@functools.cache
+def backward_kernels(dtype: str, D: int, drops: bool) -> BackwardKernels:
+    """The backward; arguments as for ``forward_kernel``."""
+    return _backward(Source(BACKWARD, text_of(BACKWARD)), dtype, D, drops)
+
+
+@functools.cache
+def decode_kernels(dtype: str, D: int) -> DecodeKernels:
+    """The forward of a few queries; arguments as for ``forward_kernel``."""
+    return _decode(Source(DECODE, text_of(DECODE)), dtype, D)
+
+
+def _forward(source: Source, dtype: str, D: int, drops: bool) -> Kernel:
+    e, cpp = _element(dtype)
+    return source.kernel(
+        f"attention_forward<{cpp}, {D}, {str(drops).lower()}>",
+        f"{_heads(e, 'q', 'k', 'v')}, i8* lengths?, f4* out, {e}* kept?, f4* lse, i4 T, i4 S, i4 group, i4 d, "
+        f"{_OPTIONS}, {_DROPOUT}",
+    )
+
+
+def _backward(source: Source, dtype: str, D: int, drops: bool) -> BackwardKernels:
+    e, cpp = _element(dtype)
+    instance = f"<{cpp}, {D}, {str(drops).lower()}>"
+    operands = f"{_heads(e, 'q', 'k', 'v', 'g')}, i8* lengths?, f4* rows"
+    sizes = f"i4 T, i4 S, i4 group, i4 d, i4 padded, {_OPTIONS}, {_DROPOUT}"
+    return BackwardKernels(
+        source.kernel(
+            f"attention_rows<{cpp}>",
+            f"{_heads('f4', 'dout')}, {e}* out, f4* lse, f4* rows, {e}* rounded?, i4 B, i4 T, i4 H, i4 d, i4 padded, "
+            "i4 padded_d",
+        ),
+        source.kernel(
+            f"attention_backward_keys{instance}",
+            f"{operands}, {_gradients('dk', 'dv')}, i4 add_dk, i4 add_dv, {sizes}",
+        ),
+        source.kernel(f"attention_backward_queries{instance}", f"{operands}, {_gradients('dq')}, i4 add_dq, {sizes}"),
+    )
+
+
+def _decode(source: Source, dtype: str, D: int) -> DecodeKernels:
+    e, cpp = _element(dtype)
+    return DecodeKernels(
+        source.kernel(
+            f"attention_split<{cpp}, {D}>",
+            f"{_heads(e, 'q', 'k', 'v')}, i8* lengths?, f4* parts, f4* part_lse, i4 T, i4 S, i4 group, i4 d, {_OPTIONS}",
+        ),
+        source.kernel(
+            f"attention_combine<{cpp}>",
+            f"f4* parts, f4* part_lse, f4* out, {e}* kept?, f4* lse, i4 spans, i4 T, i4 group, i4 d",
+        ),
+    )
 
 
 def _element(dtype: str) -> tuple[str, str]:
@@ -74,71 +162,19 @@ def _gradients(*names: str) -> str:
     return ", ".join(_GRADIENT.format(x=x) for x in names)
 
 
-@functools.cache
-def forward_kernel(dtype: str, D: int, drops: bool) -> Kernel:
-    """The forward of many queries."""
-    e, cpp = _element(dtype)
-    return _declare(
-        FORWARD,
-        f"attention_forward<{cpp}, {D}, {str(drops).lower()}>",
-        f"{_heads(e, 'q', 'k', 'v')}, i8* lengths?, f4* out, {e}* kept?, f4* lse, i4 T, i4 S, i4 group, i4 d, "
-        f"{_OPTIONS}, {_DROPOUT}",
-    )
+def _declare_shown() -> None:
+    """Declare the instances whose registers ``tools/cuda_resources.py`` lists. They are not launched."""
+    forward, backward, decode = Source(FORWARD), Source(BACKWARD), Source(DECODE)
+    for dtype, D, drops in SHOWN:
+        _forward(forward, dtype, D, drops)
+        rows, *_ = _backward(backward, dtype, D, drops)
+        names = [kernel.name for kernel in backward.kernels]
+        if names.count(rows.name) > 1:  # one for each dtype
+            backward.kernels.remove(rows)
+        if not drops:
+            _, combine = _decode(decode, dtype, D)
+            if [kernel.name for kernel in decode.kernels].count(combine.name) > 1:
+                decode.kernels.remove(combine)
 
 
-@functools.cache
-def rows_kernel(dtype: str) -> Kernel:
-    """What the backward needs of each query."""
-    e, cpp = _element(dtype)
-    return _declare(
-        BACKWARD,
-        f"attention_rows<{cpp}>",
-        f"{_heads('f4', 'dout')}, {e}* out, f4* lse, f4* rows, {e}* rounded?, i4 B, i4 T, i4 H, i4 d, i4 padded, "
-        "i4 padded_d",
-    )
-
-
-@functools.cache
-def keys_kernel(dtype: str, D: int, drops: bool) -> Kernel:
-    """The gradients of keys and values."""
-    e, cpp = _element(dtype)
-    return _declare(
-        BACKWARD,
-        f"attention_backward_keys<{cpp}, {D}, {str(drops).lower()}>",
-        f"{_heads(e, 'q', 'k', 'v', 'g')}, i8* lengths?, f4* rows, {_gradients('dk', 'dv')}, i4 add_dk, i4 add_dv, "
-        f"i4 T, i4 S, i4 group, i4 d, i4 padded, {_OPTIONS}, {_DROPOUT}",
-    )
-
-
-@functools.cache
-def queries_kernel(dtype: str, D: int, drops: bool) -> Kernel:
-    """The gradient of queries."""
-    e, cpp = _element(dtype)
-    return _declare(
-        BACKWARD,
-        f"attention_backward_queries<{cpp}, {D}, {str(drops).lower()}>",
-        f"{_heads(e, 'q', 'k', 'v', 'g')}, i8* lengths?, f4* rows, {_gradients('dq')}, i4 add_dq, i4 T, i4 S, "
-        f"i4 group, i4 d, i4 padded, {_OPTIONS}, {_DROPOUT}",
-    )
-
-
-@functools.cache
-def split_kernel(dtype: str, D: int) -> Kernel:
-    """Parts of the forward of a few queries."""
-    e, cpp = _element(dtype)
-    return _declare(
-        DECODE,
-        f"attention_split<{cpp}, {D}>",
-        f"{_heads(e, 'q', 'k', 'v')}, i8* lengths?, f4* parts, f4* part_lse, i4 T, i4 S, i4 group, i4 d, {_OPTIONS}",
-    )
-
-
-@functools.cache
-def combine_kernel(dtype: str) -> Kernel:
-    """The sum of these parts."""
-    e, cpp = _element(dtype)
-    return _declare(
-        DECODE,
-        f"attention_combine<{cpp}>",
-        f"f4* parts, f4* part_lse, f4* out, {e}* kept?, f4* lse, i4 spans, i4 T, i4 group, i4 d",
-    )
+_declare_shown()
