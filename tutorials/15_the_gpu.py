@@ -102,8 +102,8 @@ merging = Exercise(
     advice={
         "not finite": "exp of a large positive number overflows. Subtract the larger maximum, so that no exponent is "
         "positive.",
-        "output 1": "Is each sum multiplied by exp(its own maximum - the common one)?",
-        "output 2": "The weighted sums have the same factors as l.",
+        "Result 1": "Is each sum multiplied by exp(its own maximum - the common one)?",
+        "Result 2": "The weighted sums have the same factors as l.",
     },
 )
 
@@ -123,6 +123,14 @@ def merge(m1, l1, o1, m2, l2, o2):
 
 
 merging.check(merge)
+
+# %% tags=["hidden"]
+merging.expect(lambda m1, l1, o1, m2, l2, o2: (max(m1, m2), l1 + l2, o1 + o2), "its own maximum")
+merging.expect(
+    lambda m1, l1, o1, m2, l2, o2: (max(m1, m2), l1 * np.exp(m1 - max(m1, m2)) + l2 * np.exp(m2 - max(m1, m2)), o1 + o2),
+    "same factors",
+)
+merging.expect(lambda *parts: None, "not written yet")
 
 # %% [markdown]
 # ## A thread for each query
@@ -228,17 +236,16 @@ assert abs(out - expected).max() < 1e-5
 counting = Exercise(
     "bytes_read",
     reference=lambda T, S, D, threads: (8 * T * S * D, 8 * T // threads * S * D),
-    inputs={"T": 1024, "S": 1000, "D": 64, "threads": 128},
+    inputs={"T": 96, "S": 10, "D": 4, "threads": 16},
     hints=[
         "How many bytes have all keys and values together? How many times are they read?",
         "In the first kernel each query reads them, in the second one each block.",
         "2 * 4 * S * D bytes, T times or T / threads times.",
     ],
     advice={
-        "has 524288000": "Do not forget the values: they are as many as the keys.",
-        "is 262144000": "Do not forget the values: they are as many as the keys.",
-        "is 131072000": "A float32 has 4 bytes.",
-        "is 512000,": "That is one block. How many are there?",
+        "all are 0.5 times": "Do not forget the values: they are as many as the keys.",
+        "all are 0.25 times": "A float32 has 4 bytes.",
+        "element () is 320,": "That is one block. How many are there?",
     },
 )
 
@@ -257,6 +264,12 @@ def bytes_read(T, S, D, threads):
 
 
 counting.check(bytes_read)
+
+# %% tags=["hidden"]
+counting.expect(lambda T, S, D, threads: (4 * T * S * D, 4 * T // threads * S * D), "Do not forget the values")
+counting.expect(lambda T, S, D, threads: (2 * T * S * D, 2 * T // threads * S * D), "A float32 has 4 bytes")
+counting.expect(lambda T, S, D, threads: (8 * T * S * D, 8 * S * D), "That is one block")
+counting.expect(lambda T, S, D, threads: None, "not written yet")
 
 # %% [markdown]
 # ## What if a barrier is missing?
@@ -337,8 +350,8 @@ ownership = Exercise(
         "lane = 4 (row % 8) + column // 2; the number counts the column's parity, and 2 for the lower half.",
     ],
     advice={
-        "output 0": "The lanes are numbered along a row first: four lanes, two columns each. Rows 8 to 15 repeat them.",
-        "output 1": "The first two numbers are neighbours in a row of the upper half, the other two in the lower half.",
+        "Result 0": "The lanes are numbered along a row first: four lanes, two columns each. Rows 8 to 15 repeat them.",
+        "Result 1": "The first two numbers are neighbours in a row of the upper half, the other two in the lower half.",
     },
 )
 
@@ -356,6 +369,11 @@ def owner(row, column):
 
 
 ownership.check(owner)
+
+# %% tags=["hidden"]
+ownership.expect(lambda row, column: (row * 4 + column // 2, row // 8 * 2 + column % 2), "repeat them")
+ownership.expect(lambda row, column: (row % 8 * 4 + column // 2, row // 8 + column % 2), "lower half")
+ownership.expect(lambda row, column: None, "not written yet")
 
 # %% [markdown]
 # The operand $A$ has 16 columns. A lane has eight of its numbers, two of 16 bits in each of four registers. Compare:
@@ -451,8 +469,8 @@ assert 1e-6 < error < 1e-2
 
 # %% [markdown]
 # The operands have 8 bits of precision, so the weights are rounded by up to $2^{-9}$. An error of
-# {{ error:.0e | ≤ 1e-2 }} is what this allows. The sums, the maxima and the totals are float32. Multiplied as float32,
-# the same numbers would give {{ 1e-6:.0e }}.
+# {{ error:.0e | ≤ 1e-2 }} is what this allows. The sums, the maxima and the totals are float32: in 16 bits, they would
+# lose more with every key.
 #
 # ## minitrain's kernel
 #
@@ -487,8 +505,8 @@ assert len(launches) == 1 and conflicts == 0
 # rows of the same bank, they are served one after the other. Rows of 16 numbers of 2 bytes would meet often. So each
 # row of a tile is 16 bytes longer than it needs to be, and {{ conflicts | 0 ± 0 }} loads have a conflict.
 #
-# What would a GPU make of it? That is not known yet: this code has not met one. `make gpu-report` is the first thing to
-# run on a card.
+# How fast is it on a GPU? That is not known yet: this code has not met one. What is known without one is how many
+# registers a thread needs, since the compiler needs no card: `tests/kernels/cuda/resources.txt` lists them.
 #
 # ## Questions
 #
@@ -507,17 +525,3 @@ assert len(launches) == 1 and conflicts == 0
 #   arXiv:2307.08691; Shah et al., 2024, *FlashAttention-3*, arXiv:2407.08608, for newer instructions than these.
 # - NVIDIA, *PTX ISA*, "Matrix fragments for mma.m16n8k16": the table that the picture above was drawn from.
 # - The notebook before: [images and words](14_images_and_words.md).
-
-# %% tags=["hidden"]
-merging.expect(lambda m1, l1, o1, m2, l2, o2: (max(m1, m2), l1 + l2, o1 + o2), "its own maximum")
-merging.expect(
-    lambda m1, l1, o1, m2, l2, o2: (max(m1, m2), l1 * np.exp(m1 - max(m1, m2)) + l2 * np.exp(m2 - max(m1, m2)), o1 + o2),
-    "same factors",
-)
-merging.expect(lambda *parts: None, "not written yet")
-counting.expect(lambda T, S, D, threads: (4 * T * S * D, 4 * T // threads * S * D), "Do not forget the values")
-counting.expect(lambda T, S, D, threads: (2 * T * S * D, 2 * T // threads * S * D), "A float32 has 4 bytes")
-counting.expect(lambda T, S, D, threads: None, "not written yet")
-ownership.expect(lambda row, column: (row * 4 + column // 2, row // 8 * 2 + column % 2), "repeat them")
-ownership.expect(lambda row, column: (row % 8 * 4 + column // 2, row // 8 + column % 2), "lower half")
-ownership.expect(lambda row, column: None, "not written yet")

@@ -93,7 +93,9 @@ def bounds(p: Problem, precision: str, e: Results) -> Results:
     """
     u, p = ROUNDOFF[precision] + SINGLE, operands(p, precision)
     scale = p.options.get("scale") or p.q.shape[-1] ** -0.5
-    causal, window, lengths, rate, key = (p.options.get(n) for n in ("causal", "window", "key_lengths", "dropout", "key"))
+    causal, window, lengths, rate, key = (
+        p.options.get(n) for n in ("causal", "window", "key_lengths", "dropout", "key")
+    )
     similar = similarities(p.q, p.k, scale, None)  # (B, H, T, S)
     scores = biased(similar, None, None, bool(causal), window, lengths, None)
     lse = np.where(np.isneginf(e.lse), 0, e.lse)[..., None]

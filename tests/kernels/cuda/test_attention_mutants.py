@@ -77,7 +77,11 @@ MUTANTS = (
     Mutant(TILES, "row + r < end && c < d", "c < d"),
     Mutant(TILES, "row + r < end && c < d", "row + r < end", kind="narrow"),
     Mutant(TILES, "LD = D + VECTOR", "LD = D + VECTOR / 2"),
-    Mutant(TILES, "lane % 8 + lane / 16 * 8) * LD + d + lane / 8 % 2 * 8", "lane % 8 + lane / 8 % 2 * 8) * LD + d + lane / 16 * 8"),
+    Mutant(
+        TILES,
+        "lane % 8 + lane / 16 * 8) * LD + d + lane / 8 % 2 * 8",
+        "lane % 8 + lane / 8 % 2 * 8) * LD + d + lane / 16 * 8",
+    ),
     Mutant(TILES, "ldmatrix_x4_trans", "ldmatrix_x4"),
     Mutant(TILES, "Element<E>::pair(p[j][2], p[j][3])", "Element<E>::pair(p[j + 1][0], p[j][3])"),
     Mutant(TILES, "lane / 4 * 4 + k / 2", "lane / 4 * 4 + k % 4", kind="float32"),
@@ -98,7 +102,9 @@ MUTANTS = (
     Mutant(FORWARD, "s[j][i] * dropout.factor", "s[j][i]", kind="dropout"),
     Mutant(SIGHT, "COLUMNS / 4 + 1", "COLUMNS / 4", kind="dropout"),
     Mutant(SIGHT, "words.w[e] >= dropout", "words.w[e] < dropout", kind="dropout"),
-    Mutant(SIGHT, "dropout.sample, dropout.key0", "static_cast<unsigned>(dropout.sample), dropout.key0", kind="dropout"),
+    Mutant(
+        SIGHT, "dropout.sample, dropout.key0", "static_cast<unsigned>(dropout.sample), dropout.key0", kind="dropout"
+    ),
     # Parts of decoding.
     Mutant(DECODE, "fmaf(weight, parts[part * d + c], sum)", "sum + parts[part * d + c]", kind="decode"),
     Mutant(DECODE, "total += weight", "total += 1.f", kind="decode"),
@@ -123,9 +129,7 @@ def problems(kind: str) -> list[tuple[Problem, str]]:
             (problem(2, 3, 300, 4, 2, 16, causal=True), "bfloat16"),
             (problem(1, 1, 200, 1, 1, 16, key_lengths=np.array([40])), "bfloat16"),
         ],
-        "dropout": [
-            (problem(2, 67, 71, 2, 1, 16, dropout=0.4, key=Key.from_seed(3).at_sample(2**33 + 5)), "bfloat16")
-        ],
+        "dropout": [(problem(2, 67, 71, 2, 1, 16, dropout=0.4, key=Key.from_seed(3).at_sample(2**33 + 5)), "bfloat16")],
         "into": [(plain, "bfloat16")],
     }[kind]
 
@@ -179,7 +183,9 @@ def notice(kind: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("kind", ["bfloat16", "float16", "float32", "narrow", "window", "lengths", "decode", "dropout", "into"])
+@pytest.mark.parametrize(
+    "kind", ["bfloat16", "float16", "float32", "narrow", "window", "lengths", "decode", "dropout", "into"]
+)
 def test_the_right_kernels_pass(kind, monkeypatch):
     plant(monkeypatch, None)
     assert notice(kind) is None

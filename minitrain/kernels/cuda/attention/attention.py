@@ -25,6 +25,7 @@ from .heads import aligned, heads_slot, strided
 MOST_BLOCKS = 65535
 """The second and third side of a grid: heads and samples."""
 
+
 def attention_forward(
     q: Array, k: Array, v: Array, bias: Array | None, *, causal: bool = False, key_lengths: Array | None = None,
     mask: Array | None = None, window: int | None = None, alibi_slopes: Array | None = None,
@@ -37,12 +38,12 @@ def attention_forward(
     q, k, v = operand(q), operand(k), operand(v)
     if not q.dtype == k.dtype == v.dtype:
         return NotImplemented
-    q, k, v = aligned(q), aligned(k), aligned(v)
     (B, T, H, d), (S, G), xp = q.shape, k.shape[1:3], array_module(q)
+    q_rows, k_rows, v_rows = aligned(q), aligned(k), aligned(v)
     out, lse = xp.empty(q.shape, "f4"), xp.empty((B, H, T), "f4")
     kept = xp.empty(q.shape, q.dtype) if is_half(q) else None
     options = (*_window_sizes(T, S, causal, window), scale)
-    operands = (*strided(q), *strided(k), *strided(v), _lengths(key_lengths))
+    operands = (*strided(q_rows), *strided(k_rows), *strided(v_rows), _lengths(key_lengths))
     if T * (H // G) <= QUERIES and not _drops(dropout, key):
         _run_decode(q, operands, options, out, kept, lse, S, G)
     else:
@@ -63,13 +64,12 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
         return NotImplemented
     if not q.dtype == k.dtype == v.dtype:
         return NotImplemented
-    q, k, v = aligned(q), aligned(k), aligned(v)
     (B, T, H, d), (S, G) = q.shape, k.shape[1:3]
     tile, drops = tiles(q.dtype.itemsize, width_of(d)), _drops(cache.dropout, cache.key)
     kernels = backward_kernels(q.dtype.name, width_of(d), drops)
     rows, g = _rows(dout, cache, q, kernels.rows)
     to_q, to_k, to_v = (heads_slot(target, x) for target, x in zip(into, (q, k, v), strict=False))
-    operands = (*strided(q), *strided(k), *strided(v), *strided(g), _lengths(cache.key_lengths), rows)
+    operands = (*(part for x in (q, k, v, g) for part in strided(aligned(x))), _lengths(cache.key_lengths), rows)
     sizes = (T, S, H // G, d, rows.shape[2])
     options = (*_window_sizes(T, S, cache.causal, cache.window), cache.scale, *_dropout(cache.dropout, cache.key))
     width = tile.backward_width
@@ -110,9 +110,7 @@ def _run_decode(
     parts, part_lse = xp.empty((B, G, spans, n, d), "f4"), xp.empty((B, G, spans, n), "f4")
     shared = (QUERIES + 4 * tile.width) * tile.row_bytes
     kernels = decode_kernels(q.dtype.name, width_of(d))
-    kernels.split(
-        (spans, G, B), (32,), *operands, parts, part_lse, T, S, H // G, d, *options, shared=shared
-    )
+    kernels.split((spans, G, B), (32,), *operands, parts, part_lse, T, S, H // G, d, *options, shared=shared)
     kernels.combine((n, G, B), (128,), parts, part_lse, out, kept, lse, spans, T, H // G, d)
 
 
@@ -127,7 +125,7 @@ def _rows(dout: Array, cache: Any, q: Array, kernel: Kernel) -> tuple[Array, Arr
         (-(-B * H * padded // 4),), (128,), *strided(g), out, xp.ascontiguousarray(cache.lse), rows, rounded,
         B, T, H, d, padded, 0 if rounded is None else rounded.shape[-1],
     )  # fmt: skip
-    return rows, g if rounded is None else rounded[..., :d]
+    return rows, g if rounded is None else rounded
 
 
 def _gradient(slot: Slot) -> tuple[Any, ...]:

@@ -140,7 +140,8 @@ def _decode(source: Source, dtype: str, D: int) -> DecodeKernels:
     return DecodeKernels(
         source.kernel(
             f"attention_split<{cpp}, {D}>",
-            f"{_heads(e, 'q', 'k', 'v')}, i8* lengths?, f4* parts, f4* part_lse, i4 T, i4 S, i4 group, i4 d, {_OPTIONS}",
+            f"{_heads(e, 'q', 'k', 'v')}, i8* lengths?, f4* parts, f4* part_lse, i4 T, i4 S, i4 group, i4 d, "
+            f"{_OPTIONS}",
         ),
         source.kernel(
             f"attention_combine<{cpp}>",

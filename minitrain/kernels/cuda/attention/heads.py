@@ -27,7 +27,7 @@ def heads_slot(target: Target, like: Array) -> Slot:
 def aligned(x: Array) -> Array:
     """``x`` (B, T, H, D), if its rows begin at multiples of 16 bytes and fill them up; otherwise a copy that does.
 
-    The rows of a copy are padded with zeros. They are not part of the result, which is a view.
+    The rows of a copy are padded with zeros, so its last axis may be longer.
     """
     if _is_aligned(x):
         return x
@@ -35,9 +35,9 @@ def aligned(x: Array) -> Array:
     *lead, d = x.shape
     padded = -(-d // lanes) * lanes
     xp = array_module(x)
-    rows = (xp.empty if padded == d else xp.zeros)((*lead, padded), x.dtype)
+    rows: Array = (xp.empty if padded == d else xp.zeros)((*lead, padded), x.dtype)
     rows[..., :d] = x
-    return rows[..., :d]  # type: ignore[no-any-return]
+    return rows
 
 
 def strided(x: Array) -> tuple[Array, int, int, int]:
