@@ -127,7 +127,7 @@ merging.check(merge)
 # %% tags=["hidden"]
 merging.expect(lambda m1, l1, o1, m2, l2, o2: (max(m1, m2), l1 + l2, o1 + o2), "its own maximum")
 merging.expect(
-    lambda m1, l1, o1, m2, l2, o2: (max(m1, m2), l1 * np.exp(m1 - max(m1, m2)) + l2 * np.exp(m2 - max(m1, m2)), o1 + o2),
+    lambda m1, l1, o1, m2, l2, o2: (max(m1, m2), np.exp(np.array([m1, m2]) - max(m1, m2)) @ [l1, l2], o1 + o2),
     "same factors",
 )
 merging.expect(lambda *parts: None, "not written yet")
@@ -437,7 +437,8 @@ __global__ void attend(const bf16* q, const bf16* k, const bf16* v, float* out, 
             for (int j = 0; j < 2; ++j)
                 for (int i = 0; i < 2; ++i) sum[j][2 * half + i] *= rescale;
         }
-        const unsigned p[4] = {pair(c[0][0], c[0][1]), pair(c[0][2], c[0][3]), pair(c[1][0], c[1][1]), pair(c[1][2], c[1][3])};
+        const unsigned p[4] = {pair(c[0][0], c[0][1]), pair(c[0][2], c[0][3]),
+                               pair(c[1][0], c[1][1]), pair(c[1][2], c[1][3])};
         for (int j = 0; j < 2; ++j) {  // the output: 16 queries, two times 8 of D
             const bf16* value = v + (s + column) * D + 8 * j + row;  // B has a row for each key now
             mma_bf16(sum[j], p, pair(__bfloat162float(value[0]), __bfloat162float(value[D])),
@@ -501,9 +502,9 @@ print(f"{emulator.statistics.ldmatrix} loads of matrices, {conflicts} with confl
 assert len(launches) == 1 and conflicts == 0
 
 # %% [markdown]
-# The last line is about shared memory. It has 32 *banks*: four bytes at a time go to each in turn. If lanes want different
-# rows of the same bank, they are served one after the other. Rows of 16 numbers of 2 bytes would meet often. So each
-# row of a tile is 16 bytes longer than it needs to be, and {{ conflicts | 0 ± 0 }} loads have a conflict.
+# The last line is about shared memory. It has 32 *banks*: four bytes at a time go to each in turn. If lanes want
+# different rows of the same bank, they are served one after the other. Rows of 16 numbers of 2 bytes would meet often.
+# So each row of a tile is 16 bytes longer than it needs to be, and {{ conflicts | 0 ± 0 }} loads have a conflict.
 #
 # How fast is it on a GPU? That is not known yet: this code has not met one. What is known without one is how many
 # registers a thread needs, since the compiler needs no card: `tests/kernels/cuda/resources.txt` lists them.

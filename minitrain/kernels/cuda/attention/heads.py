@@ -60,7 +60,7 @@ def _is_writable(buffer: Array) -> bool:
         if stride < size or stride % 4:
             return False
         size = stride * (n - 1) + size
-    return buffer.dtype == np.float32 and _is_row(buffer)
+    return bool(buffer.dtype == np.float32) and _is_row(buffer)
 
 
 def _is_row(x: Array) -> bool:
