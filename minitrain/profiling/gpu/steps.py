@@ -1,6 +1,6 @@
-"""The kernels of a step of a GPT, as minitrain launches them: operands have 16 bits if the precision says so, all else 32.
+"""The kernels of a step of a GPT as minitrain launches them. Operands have 16 or 32 bits, all else has 32.
 
-The lists follow ``minitrain/kernels/cuda`` and are checked against what the emulator records where it can run the step.
+The lists follow ``minitrain/kernels/cuda``; their products add up to the operations of the usual formula, by test.
 """
 
 from __future__ import annotations

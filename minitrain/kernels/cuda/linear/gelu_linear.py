@@ -40,7 +40,9 @@ def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, app
     xp = array_module(hidden)
     activation = xp.empty(kept.shape, kept.dtype)
     V = vector_width(kept.size, kept, activation)
-    _FORWARD[gelu_functor(approximate), kept.dtype.name, V](blocks_for(kept.size // V), 256, kept, activation, kept.size)
+    _FORWARD[gelu_functor(approximate), kept.dtype.name, V](
+        blocks_for(kept.size // V), 256, kept, activation, kept.size
+    )
     out = xp.empty((*hidden.shape[:-1], weight.shape[0]), "float32")
     matmul(rows(activation), operand_like(operand(weight), kept), transpose_b=True, bias=optional(bias), out=rows(out))
     return out, (kept, weight, bias, approximate)

@@ -31,7 +31,12 @@ class Shim:
         return self.emulator.shared_memory_limit()
 
     def launch(
-        self, kernel: Kernel, grid: tuple[int, int, int], block: tuple[int, int, int], arguments: Sequence[Any], shared: int
+        self,
+        kernel: Kernel,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[Any],
+        shared: int,
     ) -> None:
         """See ``Launcher.launch``. A signature does not say what is only read, so all arrays count as written."""
         arrays = [x for x in arguments if isinstance(x, ndarray)]
