@@ -123,6 +123,6 @@ def test_what_a_linear_layer_launches(device):
             out, cache = linear_forward(x, weight, bias)
             linear_backward(out, cache)
         names[precision] = [launch.name for launch in launches]
-    assert names["float32"] == ["column_sums", "add_partials"]
-    rounding = ["round_operand<__nv_bfloat16, 4>"]
-    assert names["bfloat16"] == 4 * rounding + ["column_sums", "add_partials"]
+    assert names["float32"] == ["column_sums<float>", "add_partials"]
+    rounding = "round_operand<__nv_bfloat16, 4>"  # x and the weight; then the gradient with its sums, and the weight
+    assert names["bfloat16"] == [rounding, rounding, "column_sums<__nv_bfloat16>", "add_partials", rounding]
