@@ -20,7 +20,7 @@ from minitrain.training.loop import train_step
 
 GOLDEN = Path(__file__).parent / "golden" / "gpt_step.txt"
 HEADER = """\
-What one training step of a small GPT enqueues on a GPU: 1 layer, 2 heads, width 16, 11 tokens, 2 sequences of 8.
+What one training step of a small GPT enqueues on a GPU: 1 layer, 2 heads, width 16, 11 tokens, 2 sequences of 8, dropout.
 "kernel" is a launch of minitrain.kernels.cuda with its grid, its block and its arrays; "cublaslt" is a product; anything
 else is a function of CuPy with its result, one launch or more. Views launch nothing and are left out.
 `python -m tests.backend.cuda.step_calls --write` renews this file.
@@ -29,7 +29,7 @@ else is a function of CuPy with its result, one launch or more. Views launch not
 
 def calls() -> list[str]:
     """The calls of the second step: the first one makes what is kept."""
-    config = GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=16, dropout=0.0)
+    config = GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=16, dropout=0.1)
     tokens = np.random.default_rng(0).integers(0, 11, (2, 2, 8)).astype(np.int32)
     with emulated_device() as device:
         model = GPT(config, seed=0).to("cuda")

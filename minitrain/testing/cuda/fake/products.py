@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ....backend.cuda.products.bindings import use_binding
 from ....backend.cuda.gemm import close_planners
+from ....backend.cuda.products.bindings import use_binding
 from ..cublaslt import FakeCublasLt
 from ..cublaslt.library import Stretches, Work
 from . import record
