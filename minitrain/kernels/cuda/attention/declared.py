@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from ....backend.cuda.launch import KERNELS, Kernel, Source
+from ....backend.cuda.launch import Kernel, Source
+from ....backend.cuda.source import KERNELS
 
 FORWARD, BACKWARD, DECODE = (f"attention/attention_{part}.cu" for part in ("forward", "backward", "decode"))
 ROWS = 64  # queries or keys that a block keeps
