@@ -118,7 +118,8 @@ def check_operation(name: str, drawn: bool = True) -> None:
         if twin is None:
             continue
         for e, t, limit in zip(exact.arrays(), twin.arrays(), allowed, strict=True):
-            assert abs(t - e).max(initial=0) <= limit, name
+            with np.errstate(invalid="ignore"):  # a mistake may give infinities
+                assert abs(t - e).max(initial=0) <= limit, name
         result = case.pair.forward.reference(*call.inputs, **call.options)  # type: ignore[attr-defined]
         buffers = [None if g is None else np.full(g.shape, 0.5, np.float32) for g in exact.gradients]
         into = [None if b is None else Into(b, accumulate=True) for b in buffers]
@@ -142,17 +143,17 @@ def check_update(update: Any, count: int, sizes: tuple[Any, ...], **options: Any
 
 
 def check_packed_heads() -> None:
-    """Rotary positions read and write slices of packed heads, as attention layers have them."""
+    """Rotary positions read and write slices of packed heads in place."""
     B, T, H, D = 2, 5, 3, 8
     rng = np.random.default_rng(0)
-    packed, into = (rng.standard_normal((B, T, 3 * H, D), np.float32) for _ in range(2))
-    keys, gradient, before = packed[:, :, H : 2 * H], into[:, :, H : 2 * H], into.copy()
+    packed, into = (rng.standard_normal((B, T, H, 3, D), np.float32) for _ in range(2))
+    keys, gradient, before = packed[:, :, :, 1], into[:, :, :, 1], into.copy()
     expected, cache = rope_forward.reference(keys, np.arange(T))
     out, _ = rope_forward.twin("cuda")(keys, np.arange(T))
     np.testing.assert_allclose(out, expected, atol=1e-6)
     dx, _ = rope_backward.reference(keys, cache)
     assert rope_backward.twin("cuda")(keys, cache, into=(Into(gradient, accumulate=True), None))[0] is gradient
-    before[:, :, H : 2 * H] += dx
+    before[:, :, :, 1] += dx
     np.testing.assert_allclose(into, before, atol=1e-6)  # the neighbours keep what they hold
 
 
