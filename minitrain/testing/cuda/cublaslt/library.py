@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .arithmetic import memory, multiply, scalar
 from .descriptors import Desc, Layout, Preference, Store, set_attribute
 from .errors import INTERNAL_ERROR, NOT_SUPPORTED, demand
-from .rules import Matmul, check_preference, check_problem, dtype_of, extent, overlap
+from .rules import Matmul, check_preference, check_problem, describe, dtype_of, extent, overlap
 
 
 class Handle:
@@ -52,6 +52,7 @@ class FakeCublasLt:
     Attributes:
         heuristics: how often an algorithm was chosen.
         products: how many products ran.
+        latest: the latest product in words.
         attributes: every attribute that was set: the kind of descriptor, the attribute's number, and its bytes.
     """
 
@@ -69,6 +70,7 @@ class FakeCublasLt:
         self._capturing, self._submit, self._unsupported, self._workspace = capturing, submit, unsupported, workspace
         self._workspaces: dict[int, int] = {}  # address -> stream
         self.heuristics = self.products = 0
+        self.latest = ""
         self.attributes: set[tuple[str, int, int]] = set()
 
     def alive(self) -> list[str]:
@@ -177,6 +179,7 @@ class FakeCublasLt:
             if chosen.workspace:  # whatever lay there is gone
                 ctypes.memset(workspace, 0xFF, workspace_bytes)
 
+        self.latest = describe(frozen, factors[1] != 0)
         reads = [(a, extent(product.a)), (b, extent(product.b))]
         writes = [(d, extent(product.d))]
         for pointer in (product.desc.values.get(8), product.desc.values.get(11)):

@@ -58,6 +58,17 @@ class Matmul(NamedTuple):
         return (layout.columns, layout.rows) if transposed else layout.shape
 
 
+def describe(p: Matmul, adds: bool) -> str:
+    """A product in words, with sizes as of arrays stored by rows: ``[64, 16] @ [16, 48] float32 + bias``."""
+    (m, k), (_, n) = p.op("a"), p.op("b")
+    batch = f"{p.d.batch} x " if p.d.batch > 1 else ""
+    names = {BIAS: "bias", RELU: "relu", GELU: "gelu", DGELU: "gelu backward", AUX: "aux", BGRADA: "bias gradient"}
+    names |= {BGRADB: "bias gradient", BGRAD: "bias gradient", DRELU: "relu backward"}
+    extra = "".join(f" + {name}" for bit, name in names.items() if p.desc.epilogue & bit)
+    types = dtype_of(p.a.type).name if p.a.type == p.d.type else f"{dtype_of(p.a.type).name} to {dtype_of(p.d.type).name}"
+    return f"{batch}[{n}, {k}] @ [{k}, {m}] {types}{' += ' if adds else ''}{extra}".rstrip()
+
+
 def check_problem(p: Matmul) -> None:
     """All rules that do not need the addresses of matrices."""
     demand(p.a.type == p.b.type, "A and B have different types", NOT_SUPPORTED)

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from ....backend.cuda.launch import Kernel, set_launcher
+from ....backend.cuda.launch import set_launcher
+from ....backend.cuda.source import Declaration
 from ..emulator import Emulator
 from . import record
 from .array import ndarray, touch
@@ -32,7 +33,7 @@ class Shim:
 
     def launch(
         self,
-        kernel: Kernel,
+        kernel: Declaration,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         arguments: Sequence[Any],
