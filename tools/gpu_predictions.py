@@ -100,7 +100,7 @@ def text() -> str:
             for c in CARDS.values()
         ],
     )
-    kernel, graph, launch = (1e6 * x for x in DEFAULT[3:])
+    kernel, launch, graph = (1e6 * x for x in DEFAULT[3:])
     assumed = (
         f"Assumed, not measured: large products reach {DEFAULT.product:.0%} of the published rate, our attention "
         f"{DEFAULT.attention:.0%}, and all other kernels {DEFAULT.bandwidth:.0%} of the bandwidth.\nA kernel takes at "
