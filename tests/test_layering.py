@@ -22,7 +22,7 @@ PACKAGE = ROOT / "minitrain"
 ARRAYS = {"backend", "errors", "random"}
 MODELS = ARRAYS | {"losses", "models", "nn", "ops", "optim"}
 RUNS = MODELS | {"checkpoint", "data", "files", "folder", "generation", "measures", "plotting", "records", "settings"}
-RUNS |= {"display", "states", "versions"}
+RUNS |= {"display", "distributed", "states", "versions"}
 TRAINING = RUNS | {"interop", "probes", "reports", "trainers", "training"}
 # Part of the package -> the parts it may import. A new part needs a line here: decide what it stands on.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inside": ARRAYS | {"display", "models", "nn", "ops"},
     "optim": ARRAYS | {"display", "models", "nn", "ops", "plotting", "settings", "states"},
     "testing": ARRAYS | {"display", "nn", "ops"},
+    "distributed": {"backend", "errors"},
     "data": ARRAYS | {"display", "files", "formats", "settings", "states"},
     "generation": ARRAYS | {"formats", "kernels", "models", "nn", "ops"},
     "measures": ARRAYS | {"data", "files", "generation"},
