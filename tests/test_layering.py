@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generation": ARRAYS | {"formats", "kernels", "models", "nn", "ops"},
     "measures": ARRAYS | {"data", "files", "generation"},
     "folder": {"errors", "files", "settings"},
-    "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "states", "versions"},
+    "checkpoint": ARRAYS | {"distributed", "files", "folder", "formats", "settings", "states", "versions"},
     "interop": MODELS | {"checkpoint", "data", "files", "folder", "formats", "generation", "settings", "versions"},
     "records": ARRAYS | {"display", "files", "folder", "formats", "plotting", "settings", "versions"},
     "reports": {"display", "errors", "files", "folder", "formats", "plotting", "records"},
@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},
     "cli": TRAINING
-    | {"audit", "benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
+    | {"audit", "benchmark", "conf", "distributed", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17
@@ -86,7 +86,8 @@ DOORS = {
     "optuna": {"runs"},
     "phonenumbers": {"data"},
     "py3langid": {"data"},
-    "ray": {"runs"},
+    "mpi4py": {"distributed"},
+    "ray": {"distributed", "runs"},
     "submitit": {"runs"},
     "datasketch": {"data"},
     "dp_accounting": {"training"},

@@ -5,6 +5,7 @@ processes over sockets, and `MpiGroup` those that ``mpirun`` started. All add in
 bytes on every rank, for every engine.
 """
 
+from .group import Alone as Alone
 from .group import Group as Group
 from .group import PeerLost as PeerLost
 from .group import part as part

@@ -150,6 +150,19 @@ class Group(ABC):
         self.close()
 
 
+class Alone(Group):
+    """A group of one: a training in one process whose result has the bytes of one on several ranks."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def exchange(self, outgoing: Messages, incoming: Messages) -> None:
+        """Nothing: there is nobody."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def _bytes(array: Vector) -> memoryview:
     """The memory of a flat buffer."""
     return array.view(np.uint8).data

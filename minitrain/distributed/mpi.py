@@ -5,16 +5,17 @@ Only upper-case calls of mpi4py are used: they send memory as it is, where the l
 order: MPI's own ``Allreduce`` promises none.
 
 While a rank waits it looks every millisecond at most whether something failed, so a rank that stands still does not
-hold the others for ever. A rank that raises ends all of them (`end_all`): MPI alone would leave the others waiting.
+hold the others for ever. A rank that raises ends all of them (`minitrain.distributed.joined`): MPI alone would leave
+the others waiting.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from ..errors import ConfigError
 from .group import Group, Messages, PeerLost
+from .tcp import own_address
 
 _LONGEST_PAUSE = 0.001
 
@@ -27,6 +28,8 @@ class MpiGroup(Group):
 
     Attributes:
         failure: what another thread knows to have gone wrong; a call that waits raises it.
+        watched: whether there is such a thread.
+        address: of this machine, where others can reach it.
 
     Raises:
         ConfigError: if mpi4py or an MPI library is not installed.
@@ -42,7 +45,8 @@ class MpiGroup(Group):
             ) from error
         self._mpi, self._world = MPI, MPI.COMM_WORLD
         super().__init__(self._world.Get_rank(), self._world.Get_size())
-        self.patience, self.failure = patience, ""
+        self.patience, self.failure, self.watched = patience, "", False
+        self.address = own_address(("192.0.2.1", 9))  # an address for examples: nothing is sent there
 
     def exchange(self, outgoing: Messages, incoming: Messages) -> None:
         """See the base class."""
@@ -62,7 +66,3 @@ class MpiGroup(Group):
 
     def close(self) -> None:
         """Nothing: MPI ends with the process."""
-
-    def end_all(self, code: int) -> Any:
-        """End every rank at once, with this exit code."""
-        self._world.Abort(code)

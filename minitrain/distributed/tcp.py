@@ -39,6 +39,8 @@ class TcpGroup(Group):
 
     Attributes:
         failure: what another thread knows to have gone wrong; a call that waits raises it.
+        watched: whether there is such a thread.
+        address: where the other ranks reach this one.
 
     Raises:
         PeerLost: if not all ranks come in time, or the port is in use.
@@ -48,7 +50,8 @@ class TcpGroup(Group):
         self, rank: int, size: int, root: Place, *, token: str, wait: float = 60.0, patience: float = 600.0
     ) -> None:
         super().__init__(rank, size)
-        self.patience, self.failure = patience, ""
+        self.patience, self.failure, self.watched = patience, "", False
+        self.address = root[0]
         self._peers: dict[int, socket.socket] = {}
         if size > 1:
             try:
@@ -96,7 +99,7 @@ class TcpGroup(Group):
             if events & selectors.EVENT_READ and rank in receiving:
                 count = peer.recv_into(receiving[rank])
                 if not count:
-                    raise PeerLost(f"rank {self.rank}: rank {rank} ended")
+                    raise self._lost(rank)
                 receiving[rank] = receiving[rank][count:]
                 if not receiving[rank].nbytes:
                     del receiving[rank]
@@ -108,10 +111,18 @@ class TcpGroup(Group):
         except BlockingIOError:
             pass
         except OSError as error:
-            raise PeerLost(f"rank {self.rank}: rank {rank} ended ({error.strerror or error})") from error
+            raise self._lost(rank) from error
+
+    def _lost(self, rank: int) -> PeerLost:
+        """That a rank ended; with the reason, if somebody learns it within a moment."""
+        end = time.monotonic() + 1.0
+        while self.watched and not self.failure and time.monotonic() < end:
+            time.sleep(0.01)
+        return PeerLost(self.failure or f"rank {rank} ended")
 
     def _connect_all(self, root: Place, token: str, deadline: float) -> None:
-        here = root if self.rank == 0 else (_own_address(root), 0)
+        local = root[0] in ("localhost", "127.0.0.1")
+        here = ("127.0.0.1" if local else "", root[1]) if self.rank == 0 else (own_address(root), 0)
         with _listen(here, self.size) as listener:
             mine = [here[0], listener.getsockname()[1]]
             places = {str(self.rank): mine}
@@ -130,6 +141,7 @@ class TcpGroup(Group):
                 while len(self._peers) < self.size - 1:
                     self._accept(listener, token, deadline)
         for peer in self._peers.values():
+            self.address = peer.getsockname()[0]
             peer.setblocking(False)
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -216,7 +228,7 @@ def _listen(place: Place, ranks: int) -> socket.socket:
         ) from error
 
 
-def _own_address(root: Place) -> str:
+def own_address(root: Place) -> str:
     """The address of this machine in the network of ``root``."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # sends nothing
         try:

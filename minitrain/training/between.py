@@ -117,6 +117,8 @@ class BetweenSteps:
         """
         if bad := first_bad_parameter(self.setup.model):
             raise NonFiniteError(f"step {self.state.step}: not saved, {bad}")
+        if self.together is not None:
+            self.together.refuse_other_weights(self.setup.model, self.state.step)
         self.state.seconds, self.state.stopped = self.view.seconds, self.view.control.stop
         return self.saver.save(path)
 

@@ -172,7 +172,7 @@ class Trainer(ByHand):
         refuse_single_callback(callbacks)
         check_privacy_fits(self.setup, privacy, callbacks)
         check_ranks_fit(self.setup, privacy, group)
-        together = None if group is None else Together(group, self.setup.accumulation)
+        self._together = together = None if group is None else Together(group, self.setup.accumulation)
         self._writes = group is None or group.is_main
         first: list[type[Callback]] = [GradientStatistics] * config.log_gradients  # for the loggers after them
         first += [PrivacyBudget] * (privacy is not None)
@@ -232,6 +232,8 @@ class Trainer(ByHand):
         state.start_clock()
         self.control.stop = state.stopped
         try:
+            if self._together is not None:
+                self._together.begin(self.setup)
             with StopSignals() as signals:
                 fire("on_train_begin", view, self.setup, self.run)
                 self.between.begin()

@@ -7,18 +7,25 @@ same bytes for every valid number of ranks, a single one included.
 
 from __future__ import annotations
 
+import functools
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from ...backend.arrays import Array, to_numpy
+from ...checkpoint.products import saved_products
 from ...data.loading.parts import some_micro_batches
+from ...distributed.agreement import refuse_differences
 from ...distributed.group import Group
 from ...distributed.micro_batches import check_ranks, share_of
 from ...distributed.tree import TreeSum
-from ...errors import BadSampleError, NonFiniteError
+from ...errors import BadSampleError, CheckpointError, NonFiniteError
 from ...ops.contract.loss import Loss
 from ...optim.groups import gradients
+from ...records.facts import flat
+from ...versions import versions
 from ..feed import batch_to
 from ..setup import Setup
 from ..state import Control
@@ -46,6 +53,29 @@ class Together:
         self.group, self.micro_batches = group, micro_batches
         self.mine = share_of(group.rank, group.size, micro_batches)
         self._tree: TreeSum | None = None
+
+    def begin(self, setup: Setup) -> None:
+        """Make sure that all ranks compute with the same versions and products.
+
+        Raises:
+            ConfigError: on every rank, if one differs.
+        """
+        products = saved_products(setup.device, setup.arithmetic.precision)
+        facts = {**versions(), **flat({"product": products})}
+        refuse_differences(self.group, facts, "sums would differ in their last bits; run on machines of one kind")
+
+    def refuse_other_weights(self, model: Any, step: int) -> None:
+        """Make sure that all ranks still have the same weights.
+
+        Raises:
+            CheckpointError: on every rank, if one differs: a checkpoint of these would be of no use.
+        """
+        sums = self.group.gather(functools.reduce(_checksum, model.state_dict().values(), 0))
+        if others := [rank for rank, one in enumerate(sums) if one != sums[0]]:
+            raise CheckpointError(
+                f"step {step}: the weights of rank {others[0]} are not those of rank 0, and nothing is saved. A callback "
+                "that changes weights must do the same on all ranks; if there is none, the machines compute differently"
+            )
 
     def batch(self, setup: Setup, number: int) -> list[tuple[int, Any]]:
         """This rank's micro-batches of batch ``number``; nothing else is read where the loader knows how."""
@@ -139,3 +169,7 @@ class Together:
         if error is not None and str(error) == message:
             return error
         return (BadSampleError if bad_sample else NonFiniteError)(message)
+
+
+def _checksum(so_far: int, array: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(to_numpy(array)).reshape(-1).view(np.uint8).data, so_far)

@@ -28,7 +28,8 @@ class CheckpointSaver:
         in_background: write while training goes on.
         on_saved: called with the place of each checkpoint once it is durable.
         warn: called with a sentence when something is wrong but training can go on.
-        group: the ranks that save together; rank 0 writes, since all have the same state.
+        group: the ranks that save together, each a shard. In the background, to a URL and at a path, rank 0 writes all
+            of the state, which every rank has.
     """
 
     def __init__(
@@ -52,13 +53,15 @@ class CheckpointSaver:
             Where the checkpoint is, or will be when `finish` returns.
         """
         self.finish()
+        group, store = self.group, self.store
+        if group is not None and group.size > 1 and path is None and store is not None and self._in_shards:
+            return self._saved(store.save(self.capture(), group=group))
         if not self._writes:
             return self._place(path)
         contents = self.capture()
         if path is not None:
             parent, name = split_location(path)
             return self._saved(CheckpointStore(parent, warn=self.warn).save_as(name, contents))
-        store = self.store
         if store is None:
             raise ConfigError("the trainer has no run folder: give save_checkpoint a path, or the trainer a run_dir")
         if not self.in_background:
@@ -83,7 +86,8 @@ class CheckpointSaver:
 
     def has(self, step: int) -> bool:
         """Whether the store has a checkpoint of ``step``."""
-        return self.store is not None and self.store.folder.exists(checkpoint_name(step))
+        has = self._writes and self.store is not None and self.store.folder.exists(checkpoint_name(step))
+        return has if self.group is None else bool(self.group.from_main(has))
 
     def finish_after(self, error: BaseException) -> None:
         """Wait for a write while ``error`` ends training; an error of the write is told and does not hide ``error``."""
@@ -148,6 +152,10 @@ class CheckpointSaver:
                 f"up to {most} checkpoints of {in_bytes(size)} may be in {store.directory} at a time, and "
                 f"{in_bytes(free)} are free there: free some space, or lower trainer.keep_checkpoints"
             )
+
+    @property
+    def _in_shards(self) -> bool:
+        return self.store is not None and self.store.is_local and not self.in_background
 
     @property
     def _writes(self) -> bool:

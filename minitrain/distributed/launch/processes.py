@@ -1,0 +1,91 @@
+"""Ranks as processes of this machine, started here and ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from ...backend.cores import usable_cores
+from ...errors import ConfigError
+from ..tcp import free_port
+
+GRACE = 9.0
+"""Seconds from the end of a rank to that of the others: they end by themselves, and are killed if they do not."""
+_LOOK = 0.05
+
+
+def run_processes(command: Sequence[str], ranks: int) -> int:
+    """Run ``command`` once for each rank and wait until all have ended.
+
+    Signals go to rank 0, which tells the others: the step is finished and saved. If one rank fails, so do all.
+
+    Args:
+        command: the program and its arguments, the same for all ranks.
+        ranks: how many.
+
+    Returns:
+        The exit code of the rank that failed first; 0 if none did.
+
+    Raises:
+        ConfigError: if there would be more than four ranks to a core.
+    """
+    cores = usable_cores().number
+    if ranks > 4 * cores:
+        raise ConfigError(f"ranks={ranks} on {cores} cores: use at most {4 * cores}")
+    shared = {
+        "MINITRAIN_RANKS": str(ranks),
+        "MINITRAIN_ROOT": f"127.0.0.1:{free_port()}",
+        "MINITRAIN_TOKEN": secrets.token_hex(16),
+        "MINITRAIN_PARENT": str(os.getpid()),
+        "LOCAL_WORLD_SIZE": str(ranks),  # the cores are divided by it
+    }
+    processes: list[subprocess.Popen[bytes]] = []
+    with _passed_on(processes):
+        try:
+            for rank in range(ranks):
+                environment = {**os.environ, **shared, "MINITRAIN_RANK": str(rank)}
+                processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
+            return _wait(processes)
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    process.kill()
+                process.wait()
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
+    first, deadline = 0, float("inf")
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        for rank, process in enumerate(processes):
+            if process.returncode and not first:
+                deadline, first = time.monotonic() + GRACE, process.returncode
+                if first < 0:
+                    name = signal.Signals(-first).name
+                    print(f"minitrain: rank {rank} was ended by {name}", file=sys.stderr, flush=True)
+        time.sleep(_LOOK)
+    first = first or next((process.returncode for process in processes if process.returncode), 0)
+    return 128 - first if first < 0 else first
+
+
+@contextlib.contextmanager
+def _passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Within the ``with`` block, signals that ask to stop go to rank 0."""
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        for process in processes[:1]:
+            with contextlib.suppress(OSError):
+                process.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
