@@ -73,8 +73,9 @@ class Together:
         sums = self.group.gather(functools.reduce(_checksum, model.state_dict().values(), 0))
         if others := [rank for rank, one in enumerate(sums) if one != sums[0]]:
             raise CheckpointError(
-                f"step {step}: the weights of rank {others[0]} are not those of rank 0, and nothing is saved. A callback "
-                "that changes weights must do the same on all ranks; if there is none, the machines compute differently"
+                f"step {step}: the weights of rank {others[0]} are not those of rank 0, and nothing is saved. A "
+                "callback that changes weights must do the same on all ranks; without such a callback, the machines "
+                "compute differently"
             )
 
     def batch(self, setup: Setup, number: int) -> list[tuple[int, Any]]:
