@@ -45,9 +45,10 @@ def shard_of(arrays: Mapping[str, Mapping[str, Array | Piece]], rank: int, ranks
     shard: dict[str, Array] = {}
     for kind, named in arrays.items():
         for name, array in named.items():
-            whole = not isinstance(array, Piece)
-            data = to_numpy(array).reshape(-1)[part(array.size, rank, ranks)] if whole else array.data
-            shard[f"{kind}/{name}"] = data
+            if isinstance(array, Piece):
+                shard[f"{kind}/{name}"] = array.data
+            else:
+                shard[f"{kind}/{name}"] = to_numpy(array).reshape(-1)[part(array.size, rank, ranks)]
             if rank == 0:
                 shard[f"shape/{kind}/{name}"] = np.array(array.shape, np.int64)
     return shard

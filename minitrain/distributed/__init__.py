@@ -9,7 +9,10 @@ from .group import Alone as Alone
 from .group import Group as Group
 from .group import PeerLost as PeerLost
 from .group import part as part
+from .joined import joined as joined
 from .micro_batches import share_of as share_of
 from .micro_batches import valid_ranks as valid_ranks
+from .mpi import MpiGroup as MpiGroup
+from .tcp import TcpGroup as TcpGroup
 from .threads import ThreadGroup as ThreadGroup
 from .threads import run_ranks as run_ranks

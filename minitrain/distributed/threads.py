@@ -46,8 +46,8 @@ class ThreadGroup(Group):
 
     def exchange(self, outgoing: Messages, incoming: Messages) -> None:
         """See the base class."""
-        for rank, message in outgoing.items():
-            self.mailboxes.queues[self.rank, rank].put(message.tobytes())
+        for rank, data in outgoing.items():
+            self.mailboxes.queues[self.rank, rank].put(data.tobytes())
         for rank, place in incoming.items():
             try:
                 message = self.mailboxes.queues[rank, self.rank].get(timeout=self.mailboxes.patience)

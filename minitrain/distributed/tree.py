@@ -26,7 +26,8 @@ def tree_sum(terms: Sequence[NDArray[Any]]) -> NDArray[Any]:
         return terms[0]
     half = 1 << ((len(terms) - 1).bit_length() - 1)
     left, right = tree_sum(terms[:half]), tree_sum(terms[half:])
-    return np.add(left, right, out=left)
+    np.add(left, right, out=left)
+    return left
 
 
 class TreeSum:

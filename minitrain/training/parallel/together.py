@@ -108,13 +108,10 @@ class Together:
         except NonFiniteError as problem:
             error = problem
         total = self._share_losses(done, error)
-        if not done:
-            for array in gradients(model):
+        arrays = _written(model) if not done else gradients(model)
+        for array in arrays:
+            if not done:
                 array[...] = -0.0  # which changes no bit of what it is added to, as 0 would
-        for parameter in model.parameters():
-            if parameter.trainable:
-                _ = parameter.grad  # counts as written from here on, whichever rank has reached it
-        for array in gradients(model):
             self.group.all_reduce(array.reshape(-1))
         return total
 
@@ -139,7 +136,7 @@ class Together:
         return int(told[:, 1].max())
 
     def _add_gradients(self, model: Any, *, last: bool) -> None:
-        arrays = gradients(model)  # zeros where no backward came
+        arrays = _written(model)
         if self._tree is None or [*map(id, self._tree.arrays)] != [*map(id, arrays)]:
             self._tree = TreeSum(arrays)
         self._tree.add(last=last)
@@ -170,6 +167,14 @@ class Together:
         if error is not None and str(error) == message:
             return error
         return (BadSampleError if bad_sample else NonFiniteError)(message)
+
+
+def _written(model: Any) -> list[Array]:
+    """All gradients, with zeros where no backward has come; from here on all count as written."""
+    for parameter in model.parameters():
+        if parameter.trainable:
+            _ = parameter.grad
+    return gradients(model)
 
 
 def _checksum(so_far: int, array: Array) -> int:

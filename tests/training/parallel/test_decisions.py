@@ -10,8 +10,10 @@ import pytest
 
 from minitrain.distributed import Group, run_ranks
 from minitrain.errors import BadSampleError, ConfigError, NonFiniteError
+from minitrain.losses import MeanSquaredError
 from minitrain.models.gpt import GPT, GPTConfig
-from minitrain.training import DPSGD, Callback, NaNGuard
+from minitrain.nn import Linear
+from minitrain.training import DPSGD, Callback, NaNGuard, Trainer, TrainingConfig
 from tests.helpers.ranks import digest, history, on_ranks, small_trainer
 from tests.helpers.small_trainers import fingerprint
 
@@ -64,10 +66,6 @@ def test_without_a_guard_all_ranks_end_with_the_error_of_the_first_bad_micro_bat
 
 
 def test_a_bad_sample_is_told_as_one_on_every_rank():
-    from minitrain.losses import MeanSquaredError
-    from minitrain.nn import Linear
-    from minitrain.training import Trainer, TrainingConfig
-
     def work(group: Group) -> str:
         inputs = np.ones((8, 2), np.float32)
         inputs[5] = np.nan
@@ -118,7 +116,7 @@ class OnlyOn(Callback):
 @pytest.mark.parametrize("what", ["evaluate", "save", "skip", "stop"])
 def test_requests_of_rank_0_hold_for_all_and_others_for_none(tmp_path, what):
     def work(group: Group, asking: int) -> Any:
-        callback = OnlyOn(group.rank == asking, **{what: 4})
+        callback = OnlyOn(group.rank == asking, **{what: 5})
         trainer = small_trainer(group, tmp_path / f"{asking}-{group.size}", callback)
         trainer.train()
         return digest(trainer), history(trainer), trainer.state.step, trainer.state.skipped
@@ -144,13 +142,11 @@ def test_an_error_on_one_rank_is_the_error_of_the_training():
 
 def test_what_ranks_cannot_share_yet_is_refused():
     def private(group: Group) -> None:
-        from minitrain.training import Trainer
-        from tests.training.privacy.test_private_training import make  # noqa: F401
-
         Trainer(
             model=GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8)),
             train_data=(np.zeros((4, 8), np.int32), np.zeros((4, 8), np.int32)),
             privacy=DPSGD(clip=1.0, noise_multiplier=1.0, delta=1e-5),
+            config=TrainingConfig(batch_size=2, max_steps=1),
             progress=False,
             group=group,
         )
