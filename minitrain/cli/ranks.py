@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..distributed.environment import seat
 from ..distributed.group import Group, PeerLost
-from ..distributed.joined import end_all_of_mpi, joined
+from ..distributed.joined import end_all_of_mpi, joined, wait_for_the_end_by_mpi
 from ..errors import MinitrainError
 from .failures import describe
 
@@ -66,6 +66,8 @@ def ranks_of_this_process() -> Iterator[Group | None]:
             yield group
     except BaseException as error:
         _, code = describe(error)
+        if isinstance(error, PeerLost):
+            wait_for_the_end_by_mpi()
         end_all_of_mpi(code)
         if group is not None and not group.is_main and _is_told_elsewhere(error):
             raise SilentExit(code) from error

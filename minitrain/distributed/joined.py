@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 
@@ -59,6 +60,12 @@ def end_all_of_mpi(code: int) -> None:
         from mpi4py import run
 
         run.set_abort_status(code)
+
+
+def wait_for_the_end_by_mpi() -> None:
+    """If this process is a rank of MPI, give the one that failed the time to end all with its own exit code."""
+    if "mpi4py.MPI" in sys.modules:
+        time.sleep(1.0)
 
 
 def _connect(place: Seat, patience: float) -> TcpGroup | MpiGroup:

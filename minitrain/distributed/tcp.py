@@ -70,10 +70,10 @@ class TcpGroup(Group):
                 selector.register(self._peers[rank], _events(rank, sending, receiving), rank)
             while sending or receiving:
                 ready = selector.select(_LOOK)
-                if self.failure:
-                    raise PeerLost(self.failure)
                 if ready:
                     deadline = time.monotonic() + self.patience
+                elif self.failure:  # what has arrived is read before
+                    raise PeerLost(self.failure)
                 elif time.monotonic() > deadline:
                     raise PeerLost(
                         f"rank {self.rank}: nothing came from or went to rank "

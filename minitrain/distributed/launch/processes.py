@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import signal
@@ -61,17 +62,23 @@ def run_processes(command: Sequence[str], ranks: int) -> int:
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
-    first, deadline = 0, float("inf")
+    """Wait until all have ended, or for a while after one has failed; the code of the one that was the cause."""
+    codes: dict[int, int] = {}  # of those that failed, in this order
+    deadline = math.inf
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
         for rank, process in enumerate(processes):
-            if process.returncode and not first:
-                deadline, first = time.monotonic() + GRACE, process.returncode
-                if first < 0:
-                    name = signal.Signals(-first).name
-                    print(f"minitrain: rank {rank} was ended by {name}", file=sys.stderr, flush=True)
+            if process.poll() and rank not in codes:
+                codes[rank] = process.returncode
+                deadline = min(deadline, time.monotonic() + GRACE)
         time.sleep(_LOOK)
-    first = first or next((process.returncode for process in processes if process.returncode), 0)
-    return 128 - first if first < 0 else first
+    for rank, process in enumerate(processes):
+        if process.returncode and rank not in codes:
+            codes[rank] = process.returncode
+    for rank, code in codes.items():
+        if code < 0:  # the others only noticed that
+            print(f"minitrain: rank {rank} was ended by {signal.Signals(-code).name}", file=sys.stderr, flush=True)
+            return 128 - code
+    return next(iter(codes.values()), 0)
 
 
 @contextlib.contextmanager
