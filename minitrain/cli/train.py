@@ -78,7 +78,7 @@ def run(argv: Sequence[str]) -> int:
 
         print(commented(compose_config(arguments.settings)), end="")
         return 0
-    from .ranks import ranks_of_this_process, start_ranks
+    from .options.ranks import ranks_of_this_process, start_ranks
 
     started = start_ranks(arguments, argv)
     if started is not None:

@@ -26,7 +26,7 @@ from typing import Any
 from .group import Group, PeerLost
 from .tcp import receive_json, send_json
 
-INTERVAL, PATIENCE, GRACE = 0.5, 6.0, 2.0
+INTERVAL, PATIENCE, GRACE = 0.5, 5.0, 2.0
 """Seconds: between two signs of life, until a silent rank counts as lost, and from then to the end of this process."""
 _ALIVE, _DONE, _FAILED = b".", b"d", b"f"
 _LONGEST = 4000  # characters of a failure

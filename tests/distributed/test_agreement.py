@@ -10,7 +10,7 @@ from minitrain.errors import CheckpointError, ConfigError
 from minitrain.runs import RunConfig
 from minitrain.runs.ranks import settings_for
 from minitrain.training import Callback
-from tests.helpers.ranks import small_trainer
+from tests.distributed.small_trainings import small_trainer
 
 
 def test_equal_ranks_go_on():

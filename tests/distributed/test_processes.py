@@ -19,7 +19,7 @@ from minitrain.checkpoint import read_checkpoint
 from minitrain.distributed.tcp import free_port
 from minitrain.records import read_metrics
 from minitrain.records.jsonl import TIMING
-from tests.helpers.ranks import environment
+from tests.distributed.small_trainings import environment
 from tests.helpers.small_runs import SMALL, TEXT
 
 STEPS = 6
@@ -76,7 +76,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "text.txt").write_text(TEXT)
     (tmp_path / "plugin.py").write_text(PLUGIN)
     yield tmp_path
-    left = processes_in(tmp_path)
+    deadline = time.monotonic() + 3
+    while (left := processes_in(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     for process in left:
         os.kill(process, signal.SIGKILL)
     assert not left, "processes are left"
@@ -135,6 +137,7 @@ def test_processes_end_with_the_bytes_of_one(folder):
     assert "error" not in two.stderr
 
 
+@pytest.mark.slow
 @needs_mpi
 def test_mpirun_ends_with_the_same_bytes(folder):
     assert MPIRUN is not None
@@ -144,6 +147,7 @@ def test_mpirun_ends_with_the_same_bytes(folder):
     assert summary(folder / "two") == summary(folder / "one") == summary(folder / "four")
 
 
+@pytest.mark.slow
 def test_srun_is_recognised_by_its_variables(folder):
     """Two processes with the variables that Slurm sets, on one machine."""
     train(folder, "one", "trainer.gradient_sum=tree")
@@ -160,6 +164,7 @@ def test_srun_is_recognised_by_its_variables(folder):
     assert summary(folder / "two") == summary(folder / "one")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(folder):
     """And the way through 2, 4 and 1 of them does not show: only the number of steps counts."""
     for name, ranks in (("changing", (2, 4, 1)), ("constant", (1, 1, 1))):
@@ -180,6 +185,7 @@ def starts(engine: str) -> tuple[list[str], list[str]]:
 ENGINES = ["processes", pytest.param("mpirun", marks=needs_mpi)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("what", ["raise", "memory", "exit", "kill", "stop"])
@@ -214,6 +220,7 @@ def test_a_rank_that_fails_ends_all_within_ten_seconds(folder, engine, rank, wha
     assert read_checkpoint(saved).step == 2
 
 
+@pytest.mark.slow
 def test_the_run_goes_on_after_a_failure_with_the_same_bytes(folder):
     train(folder, "whole", "trainer.gradient_sum=tree")
     misfortune = "callbacks=[{name: misfortune, what: kill, rank: 1, step: 5}]"

@@ -17,7 +17,7 @@ from ...backend.cores import usable_cores
 from ...errors import ConfigError
 from ..tcp import free_port
 
-GRACE = 9.0
+GRACE = 2.5
 """Seconds from the end of a rank to that of the others: they end by themselves, and are killed if they do not."""
 _LOOK = 0.05
 

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...backend.cores import usable_cores
@@ -38,11 +38,14 @@ _seat: dict[str, str] = {}
 """In a worker: the variables of its group, which the backend has sent."""
 
 
-def run_on_ray(argv: Sequence[str], ranks: int, *, resume: str, max_failures: int = 0) -> int:
+def run_on_ray(
+    main: Callable[[list[str]], int], argv: Sequence[str], ranks: int, *, resume: str, max_failures: int = 0
+) -> int:
     """Run ``minitrain train`` on workers of a Ray that is started on this machine, and wait for their end.
 
     Args:
-        argv: arguments of the command.
+        main: the command line: takes arguments, returns the exit code.
+        argv: arguments of ``train``.
         ranks: how many workers.
         resume: the run folder: where it has checkpoints, a worker that is started again goes on from there.
         max_failures: how often Ray starts them again.
@@ -62,7 +65,7 @@ def run_on_ray(argv: Sequence[str], ranks: int, *, resume: str, max_failures: in
     except ImportError as error:
         raise ConfigError(f"distributed=ray needs Ray ({error}): pip install 'minitrain[ray]'") from error
     threads = os.environ.get("MINITRAIN_NUM_THREADS") or str(max(1, usable_cores().number // ranks))
-    task = {"argv": list(argv), "folder": os.getcwd(), "run": resume, "threads": threads, "path": list(sys.path)}
+    task = {"main": main, "argv": list(argv), "folder": os.getcwd(), "run": resume, "threads": threads}
     scratch = tempfile.mkdtemp(prefix="minitrain-ray-")
     ray.init(
         address="local",  # by default Ray joins a cluster that runs already
@@ -100,9 +103,6 @@ def run_rank(task: dict[str, Any]) -> None:
     """
     import ray.train
 
-    sys.path[:] = [*dict.fromkeys([*task["path"], *sys.path])]
-    from importlib import import_module
-
     context = ray.train.get_context()
     os.environ.update(
         _seat,
@@ -116,7 +116,7 @@ def run_rank(task: dict[str, Any]) -> None:
     if os.path.isdir(checkpoints) and any(name.startswith("step-") for name in os.listdir(checkpoints)):
         plugins = [argv[i + k] for i, word in enumerate(argv) if word == "--plugin" for k in (0, 1)]
         argv = ["--resume", task["run"], *plugins]
-    code = import_module("minitrain.cli").main(["train", *argv])
+    code = task["main"](["train", *argv])
     if code:
         raise WorkerError(f"rank {context.get_world_rank()} ended with exit code {code}")
     ray.train.report({})

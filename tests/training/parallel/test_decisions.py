@@ -14,7 +14,7 @@ from minitrain.losses import MeanSquaredError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.nn import Linear
 from minitrain.training import DPSGD, Callback, NaNGuard, Trainer, TrainingConfig
-from tests.helpers.ranks import digest, history, on_ranks, small_trainer
+from tests.distributed.small_trainings import digest, history, on_ranks, small_trainer
 from tests.helpers.small_trainers import fingerprint
 
 LOADER = small_trainer(None).setup.data

@@ -19,7 +19,7 @@ from minitrain.optim import Adafactor, AdamW, Muon
 from minitrain.records import read_metrics
 from minitrain.records.jsonl import TIMING
 from minitrain.training import EMA, AdaptiveClipping, GradientStatistics, SpikeGuard
-from tests.helpers.ranks import digest, history, on_ranks, small_trainer
+from tests.distributed.small_trainings import digest, history, on_ranks, small_trainer
 
 
 def result(group: Group, **options: Any) -> Any:

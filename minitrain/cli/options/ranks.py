@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..distributed.environment import seat
-from ..distributed.group import Group, PeerLost
-from ..distributed.joined import end_all_of_mpi, joined, wait_for_the_end_by_mpi
-from ..errors import MinitrainError
-from .failures import describe
+from ...distributed.environment import seat
+from ...distributed.group import Group, PeerLost
+from ...distributed.joined import end_all_of_mpi, joined, wait_for_the_end_by_mpi
+from ...errors import MinitrainError
+from ..failures import describe
 
 if TYPE_CHECKING:
-    from ..runs.config import RunConfig
+    from ...runs.config import RunConfig
 
 
 class SilentExit(SystemExit):
@@ -36,17 +36,17 @@ def start_ranks(arguments: argparse.Namespace, argv: Sequence[str]) -> int | Non
     if asked.engine is None:
         return None
     if asked.engine == "ray":
-        from ..distributed.launch.ray_train import run_on_ray
+        from ...distributed.launch.ray_train import run_on_ray
 
         folder, added = asked.folder, list[str]()
         if folder is None:  # known from the start, so that workers which are started again find it
-            from ..runs.run import new_folder
+            from ...runs.run import new_folder
 
             assert asked.config is not None
             folder = str(new_folder(asked.config).path.absolute())
             added = [f"run_dir='{folder}'"]
-        return run_on_ray([*argv, *added], asked.ranks, resume=folder, max_failures=asked.max_failures)
-    from ..distributed.launch.processes import run_processes
+        return run_on_ray(_main, [*argv, *added], asked.ranks, resume=folder, max_failures=asked.max_failures)
+    from ...distributed.launch.processes import run_processes
 
     return run_processes([sys.executable, "-m", "minitrain", "train", *argv], asked.ranks)
 
@@ -74,6 +74,13 @@ def ranks_of_this_process() -> Iterator[Group | None]:
         raise
 
 
+def _main(argv: list[str]) -> int:
+    """The command line, for a worker that imports this module."""
+    from ..entry import main
+
+    return main(argv)
+
+
 class _Asked(NamedTuple):
     """What the settings of a run say about its ranks."""
 
@@ -87,13 +94,13 @@ class _Asked(NamedTuple):
 def _asked_for(arguments: argparse.Namespace) -> _Asked:
     """The settings of a run, new or old, about its ranks."""
     if arguments.resume is None:
-        from .compose import compose_config
+        from ..compose import compose_config
 
         config = compose_config(arguments.settings)
         return _Asked(config.distributed, config.ranks, config.max_failures, config.run_dir, config)
-    from ..folder.names import CONFIG
-    from ..runs.config import read_yaml
-    from .compose import read_changes
+    from ...folder.names import CONFIG
+    from ...runs.config import read_yaml
+    from ..compose import read_changes
 
     path = Path(arguments.resume) / CONFIG
     values = (dict(read_yaml(path)) if path.is_file() else {}) | read_changes(arguments.settings)
@@ -113,7 +120,7 @@ def _is_told_elsewhere(error: BaseException) -> bool:
 def _silence() -> Iterator[None]:
     """What this process prints goes nowhere; its errors still do."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        from . import failures
+        from .. import failures
 
         before, failures.quiet = failures.quiet, True
         try:
