@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ...errors import ConfigError, NonFiniteError
 from ...ops.contract.loss import Loss
@@ -24,12 +24,15 @@ class Callback:
 
     Attributes:
         name: the name under which its state is saved; by default that of the class.
+        on_every_rank: whether it runs on all ranks of a training on several. What changes the training, or remembers
+            something of it, must; what only writes or shows runs on rank 0 alone. The requests of rank 0 count.
 
     Raises:
         ConfigError: if a setting is out of range.
     """
 
     name: str = ""
+    on_every_rank: ClassVar[bool] = True
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Before the first step of this session."""

@@ -25,6 +25,8 @@ class SampleGeneration(Callback):
         show: whether to print the texts.
     """
 
+    on_every_rank = False
+
     def __init__(
         self,
         prompt: str = "\n",
