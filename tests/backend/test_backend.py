@@ -236,7 +236,7 @@ class TestKernels:
 
 class TestDevices:
     def test_unknown_device(self):
-        with pytest.raises(DeviceError, match="use 'cpu' or 'cuda'"):
+        with pytest.raises(DeviceError, match="use 'cpu', 'cuda' or 'cuda:N'"):
             to_device(np.ones(2), "gpu")
 
     @pytest.mark.skipif(gpu_status()[0] is not None, reason="there is a GPU")
