@@ -13,7 +13,13 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
-NOT_FOR_USERS = ("minitrain.kernels", "minitrain.benchmark")
+NOT_FOR_USERS = (
+    "minitrain.backend.cuda",
+    "minitrain.benchmark",
+    "minitrain.kernels",
+    "minitrain.profiling.gpu",
+    "minitrain.testing.cuda.cublaslt",
+)
 """Packages that others import from and whose names no user calls."""
 
 every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
