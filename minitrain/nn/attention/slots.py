@@ -44,7 +44,8 @@ class SlotKeyValues(KeyValues):
 
     def positions(self, T: int) -> Array:
         """(B, 1) the position of each new token."""
-        return self._places[:, None]  # (B,) -> (B, 1)
+        column: Array = self._places[:, None]  # (B,) -> (B, 1)
+        return column
 
     def store(self, sequence: int, other: KeyValues) -> None:
         """Take over the keys and values of a `KeyValues` of one sequence."""

@@ -179,7 +179,8 @@ def test_without_the_library_cupy_multiplies(undecided, monkeypatch):
     monkeypatch.setattr(cublaslt_ctypes, "_places", lambda: iter(["libnowhere.so.1"]))
     assert bindings.binding() is None
     assert re.fullmatch(
-        r"cupy.matmul, because nvmath-python cannot be used: .*, and libcublasLt was not found \(libnowhere.so.1: .*\); "
+        r"cupy.matmul, because nvmath-python cannot be used: .*, and libcublasLt was not found "
+        r"\(libnowhere.so.1: .*\); "
         "install it with: pip install nvidia-cublas",
         binding_report(),
     )
