@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..cache_dir import cache_dir
 from . import nvrtc
-from .launch import INCLUDE, Kernel, Source
+from .source import INCLUDE, Declaration, SourceFile
 
 # Appended to each file: a kernel whose parameters are not those that Python declares does not compile.
 _CHECK = """
@@ -43,12 +43,12 @@ class CachedCubin(NamedTuple):
     resources: dict[str, nvrtc.Resources]  # by the name in C++
 
 
-def full_text(source: Source) -> str:
+def full_text(source: SourceFile) -> str:
     """The text of a source with checks of its kernels' parameters at the end."""
     return source.text + _CHECK + "".join(map(_check, source.kernels))
 
 
-def _check(kernel: Kernel) -> str:
+def _check(kernel: Declaration) -> str:
     types = ", ".join(parameter.cpp for parameter in kernel.parameters)
     message = f"the parameters of {kernel.name} are not those that Python declares"
     return f'static_assert(declared::fits(&{kernel.name}, declared::Signature<{types}>()), "{message}");\n'
@@ -58,7 +58,7 @@ def _headers(folders: Sequence[Path]) -> str:
     return "".join(path.name + path.read_text() for folder in folders for path in sorted(folder.glob("*.cuh")))
 
 
-def load_or_compile(source: Source, arch: str) -> CachedCubin:
+def load_or_compile(source: SourceFile, arch: str) -> CachedCubin:
     """The cubin of ``source`` for ``arch`` (such as ``"sm_90"``) and what is known of it.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..devices import require_gpu
 from .cubin_cache import load_or_compile
-from .launch import Kernel, Source
+from .source import Declaration, SourceFile
 
 _NULL = np.uintp(0)
 _FREE_SHARED = 48 * 1024  # what a kernel may use without asking
@@ -29,8 +29,8 @@ class DeviceLauncher:
 
     def __init__(self) -> None:
         self._cupy: Any = require_gpu()
-        self._modules: dict[tuple[Source, int, int], tuple[Any, dict[str, str]]] = {}
-        self._functions: dict[tuple[Kernel, int], Any] = {}
+        self._modules: dict[tuple[SourceFile, int, int], tuple[Any, dict[str, str]]] = {}
+        self._functions: dict[tuple[Declaration, int], Any] = {}
         self._limits: dict[int, int] = {}
 
     def shared_memory_limit(self) -> int:
@@ -42,7 +42,7 @@ class DeviceLauncher:
 
     def launch(
         self,
-        kernel: Kernel,
+        kernel: Declaration,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         arguments: Sequence[Any],
@@ -61,7 +61,7 @@ class DeviceLauncher:
         ]
         function(grid, block, values, shared_mem=shared)
 
-    def _load(self, kernel: Kernel, device: int) -> Any:
+    def _load(self, kernel: Declaration, device: int) -> Any:
         source = kernel.source
         key = source, device, len(source.kernels)  # a kernel may be declared after the first launch
         if key not in self._modules:

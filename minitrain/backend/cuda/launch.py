@@ -17,15 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from ...errors import DeviceError, ShapeError
 from ..arrays import device_of, is_array, is_cupy
-from .signature import Parameter, parse_signature
-
-KERNELS = Path(__file__).parents[2] / "kernels" / "cuda"
-INCLUDE = KERNELS / "include"
+from .signature import parse_signature
+from .source import Declaration, SourceFile
 
 Size: TypeAlias = int | tuple[int, ...]
 """A grid or a block: up to three sizes."""
@@ -56,7 +53,7 @@ class Launcher(Protocol):
 
     def launch(
         self,
-        kernel: Kernel,
+        kernel: Declaration,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         arguments: Sequence[Any],
@@ -65,31 +62,16 @@ class Launcher(Protocol):
         """Run the kernel; ``arguments`` are arrays, ``None`` and Python numbers, in the order of its parameters."""
 
 
-class Source:
-    """A ``.cu`` file and the kernels of it that Python uses.
-
-    Args:
-        path: below ``minitrain/kernels/cuda``.
-        text: the code, if it is not that of the file (a test that plants a mistake).
-    """
+class Source(SourceFile):
+    """A ``.cu`` file whose kernels Python launches, see `SourceFile`."""
 
     all: ClassVar[dict[str, Source]] = {}
     """Every source of a file, by its path. Importing a kernel's module adds its own."""
 
     def __init__(self, path: str, text: str | None = None) -> None:
-        self.path, self.kernels, self._text = path, list[Kernel](), text
+        super().__init__(path, text)
         if text is None:
             Source.all[path] = self
-
-    @property
-    def file(self) -> Path:
-        """Where the code is."""
-        return KERNELS / self.path
-
-    @property
-    def text(self) -> str:
-        """The code."""
-        return self.file.read_text() if self._text is None else self._text
 
     def kernel(self, name: str, signature: str) -> Kernel:
         """Declare a kernel.
@@ -103,14 +85,8 @@ class Source:
         return kernel
 
 
-class Kernel:
+class Kernel(Declaration):
     """A kernel; calling it launches it. Made by ``Source.kernel``."""
-
-    def __init__(self, source: Source, name: str, parameters: tuple[Parameter, ...]) -> None:
-        self.source, self.name, self.parameters = source, name, parameters
-
-    def __repr__(self) -> str:
-        return f"Kernel({self.source.path}: {self.name})"
 
     def __call__(self, grid: Size, block: Size, *arguments: Any, shared: int = 0) -> None:
         """Check and launch. A grid without blocks launches nothing.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend.arrays import Array, array_module, to_numpy
+from ...backend.arrays import Array, array_module
 from ...backend.cuda.launch import Source
 from .common.sizes import PARTS, THREADS, ceil_div
 
@@ -16,8 +16,8 @@ _ADD = _SOURCE.kernel("add_parts", "f8* partial, f8* total, i4 parts")
 
 
 def sum_of_squares(x: Array) -> Any:
-    """See ``optim.clip.sum_of_squares``. The result is a Python number, so this waits for the device."""
-    return NotImplemented if x.size == 0 else float(to_numpy(squares(x)))
+    """See ``optim.clip.sum_of_squares``. The result stays on the device, and nothing waits for it."""
+    return NotImplemented if x.size == 0 else squares(x)
 
 
 def squares(x: Array) -> Array:

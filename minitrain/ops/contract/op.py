@@ -108,7 +108,7 @@ class Operation(Protocol[R]):
     reference: Callable[..., R]
     """The undecorated array code."""
     twin: Callable[..., Callable[..., Any] | None]
-    """``twin("cpu")`` is the kernel of the same name for NumPy arrays, ``twin("cuda")`` for CuPy arrays; or ``None``."""
+    """``twin("cpu")``: the kernel of the same name for NumPy arrays, ``twin("cuda")`` for CuPy arrays; or ``None``."""
 
     def __call__(self, *args: Any, **options: Any) -> R:
         """Check, dispatch and serve ``into``."""

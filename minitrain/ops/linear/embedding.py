@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...backend.arrays import Array, array_module, is_cupy
-from ...backend.deferred import watch
+from ...backend.ids import check_ids_later, outside
 from ...errors import ShapeError, TokenError
 from ..contract.op import op
 from ..contract.sums import flat_rows
@@ -76,26 +76,7 @@ def check_ids(function: str, argument: str, ids: Array, size: int) -> None:
         raise_bad_id(function, argument, ids, int(np.flatnonzero((ids < 0) | (ids >= size))[0]), size)
 
 
-def check_ids_later(function: str, argument: str, ids: Array, size: int) -> None:
-    """Remember the lowest and the highest id on the GPU; see `minitrain.backend.deferred`."""
-    xp = array_module(ids)
-
-    def error(number: int) -> TokenError:
-        return TokenError(f"{function}: {argument} has {number}, which {_outside(size)}")
-
-    low, high = -ids.min().astype(xp.int64), ids.max().astype(xp.int64)
-    watch(xp, (function, argument, "low"), low, 0, lambda value: error(-value))
-    watch(xp, (function, argument, size), high, size - 1, error)
-
-
 def raise_bad_id(function: str, argument: str, ids: Array, flat_index: int, size: int) -> None:
     """Raise the error for the id at ``flat_index``."""
     where = tuple(int(i) for i in np.unravel_index(flat_index, ids.shape))
-    raise TokenError(f"{function}: {argument}{list(where)} = {int(ids[where])} {_outside(size)}")
-
-
-def _outside(size: int) -> str:
-    return (
-        f"is outside [0, {size}), as there are {size} ids or classes: the data has another vocabulary or other labels, "
-        "or the model was built with too few"
-    )
+    raise TokenError(f"{function}: {argument}{list(where)} = {int(ids[where])} {outside(size)}")

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from ...backend.cache_dir import cache_dir
-from ...backend.cuda.launch import INCLUDE, Kernel, Source
+from ...backend.cuda.source import INCLUDE, Declaration, SourceFile
 from ...errors import DeviceError
 
 HEADERS = Path(__file__).parent / "include"
@@ -48,7 +48,7 @@ def compiler() -> str:
     return found
 
 
-def full_text(source: Source) -> str:
+def full_text(source: SourceFile) -> str:
     """What is compiled: the headers, the kernels' own text and what Python calls."""
     exports = (
         f"\nEMU_EXPORT({i}, {_quoted(kernel)}, ({_types(kernel)}), {kernel.name})"
@@ -57,11 +57,11 @@ def full_text(source: Source) -> str:
     return f'#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n#line 1 "{source.path}"\n{source.text}{"".join(exports)}\n'
 
 
-def _quoted(kernel: Kernel) -> str:
+def _quoted(kernel: Declaration) -> str:
     return f'"{kernel.name}"'
 
 
-def _types(kernel: Kernel) -> str:
+def _types(kernel: Declaration) -> str:
     return ", ".join(parameter.cpp for parameter in kernel.parameters)
 
 
@@ -71,7 +71,7 @@ def _headers(*folders: Path) -> str:
     return "".join(path.name + path.read_text() for path in files)
 
 
-def build(source: Source, sanitizer: str | None = None, extra: tuple[str, ...] = ()) -> Path:
+def build(source: SourceFile, sanitizer: str | None = None, extra: tuple[str, ...] = ()) -> Path:
     """The library of a source's kernels; compiled only if it is not in the cache folder.
 
     Args:

@@ -5,8 +5,9 @@ runs once for each *schedule*, an order of threads and a moment for asynchronous
 bytes: a kernel whose result depends on the schedule lacks a barrier or a wait, or adds floats with atomics.
 
 It also finds accesses outside arrays, addresses that do not fit a vector load, shared memory that is read before it is
-written (it holds NaN), deadlocks, lanes that wait in different operations, and ints that overflow. It does not find what
-only real concurrency shows (the build with ThreadSanitizer finds most of that), mistakes in ``ptx.cuh``, and slowness.
+written (it holds NaN), deadlocks, lanes that wait in different operations, and ints that overflow. It does not find
+what only real concurrency shows (the build with ThreadSanitizer finds most of that), mistakes in ``ptx.cuh``, and
+slowness.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...backend.arrays import is_array
-from ...backend.cuda.launch import Kernel, Source, address_of, byte_range, set_launcher
+from ...backend.cuda.launch import address_of, byte_range, set_launcher
+from ...backend.cuda.source import Declaration, SourceFile
 from ...errors import MinitrainError
 from .build import build, line_of
 from .guards import Guarded, Range
@@ -83,6 +85,7 @@ class Emulator:
 
     Attributes:
         statistics: counts of the latest launch.
+        changed: the arguments whose memory the latest launch has changed, by name; unknown without guards.
     """
 
     takes_host_arrays = True
@@ -99,14 +102,14 @@ class Emulator:
         self.guard = guard and sanitizer is None
         self.schedules = tuple(schedules) if self.guard else tuple(schedules)[:1]
         self.sanitizer, self._shared, self.extra = sanitizer, shared, extra
-        self.statistics = Statistics()
-        self._libraries: dict[tuple[Source, int], tuple[ctypes.CDLL, Path]] = {}
+        self.statistics, self.changed = Statistics(), set[str]()
+        self._libraries: dict[tuple[SourceFile, int], tuple[ctypes.CDLL, Path]] = {}
 
     def shared_memory_limit(self) -> int:
         """See ``Launcher``."""
         return self._shared
 
-    def library(self, source: Source) -> tuple[ctypes.CDLL, Path]:
+    def library(self, source: SourceFile) -> tuple[ctypes.CDLL, Path]:
         """The loaded library of a source, compiled if need be."""
         key = source, len(source.kernels)
         if key not in self._libraries:
@@ -119,7 +122,7 @@ class Emulator:
 
     def launch(
         self,
-        kernel: Kernel,
+        kernel: Declaration,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         arguments: Sequence[Any],
@@ -142,7 +145,7 @@ class Emulator:
                             f"{kernel.name}: the result depends on the order of threads: {self.schedules[0]} and "
                             f"{schedule} leave different bytes in {run.differing(results[0], results[-1])}"
                         )
-                run.deliver()
+                self.changed = run.deliver()
         finally:
             run.release()
 
@@ -153,7 +156,7 @@ _one_at_a_time = threading.Lock()
 class _Run:
     """The arguments of one launch, and its runs."""
 
-    def __init__(self, emulator: Emulator, kernel: Kernel, arguments: Sequence[Any]) -> None:
+    def __init__(self, emulator: Emulator, kernel: Declaration, arguments: Sequence[Any]) -> None:
         self.emulator, self.kernel = emulator, kernel
         self.library, self.path = emulator.library(kernel.source)
         self.ranges = {
@@ -228,9 +231,12 @@ class _Run:
         ends = {source.start: source.end for source, _, _ in self.guarded._copies}
         return ", ".join(n for n, r in self.ranges.items() if any(s <= r.start < ends[s] for s in starts))
 
-    def deliver(self) -> None:
-        if self.guarded:
-            self.guarded.deliver()
+    def deliver(self) -> set[str]:
+        """Copy the results to the arrays; the names of those that changed."""
+        starts = self.guarded.deliver() if self.guarded else []
+        return {
+            name for name, memory in self.ranges.items() if any(a < memory.end and memory.start < b for a, b in starts)
+        }
 
     def release(self) -> None:
         if self.guarded:

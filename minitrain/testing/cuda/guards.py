@@ -68,12 +68,19 @@ class Guarded:
         """What the kernel has left in each copy."""
         return [ctypes.string_at(begin, source.end - source.start) for source, _, begin in self._copies]
 
-    def deliver(self) -> None:
-        """Copy the results back to the memory; what did not change is not written, for it may be read-only."""
+    def deliver(self) -> list[Range]:
+        """Copy the results back to the memory; what did not change is not written, for it may be read-only.
+
+        Returns:
+            The memory that changed.
+        """
+        changed = []
         for source, _, begin in self._copies:
             size = source.end - source.start
             if ctypes.string_at(begin, size) != ctypes.string_at(source.start, size):
                 ctypes.memmove(source.start, begin, size)
+                changed.append(source)
+        return changed
 
     def address(self, original: int) -> int:
         """Where the copy of an address is."""

@@ -6,7 +6,7 @@ import pytest
 
 from minitrain.backend.cuda import nvrtc
 from minitrain.backend.cuda.cubin_cache import load_or_compile
-from minitrain.backend.cuda.launch import KERNELS
+from minitrain.backend.cuda.source import KERNELS
 from minitrain.errors import DeviceError
 from tests.helpers.cuda import needs_nvrtc, source_of
 from tools.cuda_resources import ARCHS, TABLE, header, lines, measure, sources

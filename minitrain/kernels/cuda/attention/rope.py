@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
-from ....backend.arrays import Array, array_module
+from ....backend.arrays import Array, array_module, constant
 from ....backend.cuda.launch import Source
 from ....backend.targets import Into, Target, check_fits
 from ..common.sizes import ceil_div
@@ -39,7 +38,7 @@ def rope_forward(
     xp, half = array_module(x), x.shape[-1] // 2
     cos, sin = (xp.empty((*positions.shape, 1, half), x.dtype) for _ in range(2))
     places = contiguous(positions.astype(np.int64, copy=False))
-    given = None if frequencies is None else _on_device(frequencies, xp)
+    given = None if frequencies is None else constant(frequencies, x)
     n = positions.size
     _TABLES(ceil_div(n * half, 128), 128, places, given, cos, sin, n, half, float(base), float(scaling))
     out = xp.empty(x.shape, x.dtype)
@@ -62,12 +61,6 @@ def _rotate(x: Array, cos: Array, sin: Array, sign: float, out: Array, accumulat
     strides = [step // 4 for array in (x, out) for step in array.strides[:3]]
     threads = min(256, 32 * ceil_div(H * D // 2, 32))
     _ROTATE(B * T, threads, x, cos, sin, out, T, H, D // 2, cos.size // (D // 2), *strides, sign, accumulate)
-
-
-@functools.lru_cache(maxsize=8)
-def _on_device(frequencies: tuple[float, ...], xp: Any) -> Array:
-    """Frequencies as an array; copied to the device once, not for each layer and step."""
-    return xp.asarray(np.array(frequencies, np.float64))  # type: ignore[no-any-return]
 
 
 def heads(x: Array) -> Array:

@@ -1,7 +1,7 @@
 """CUDA twins of ``ops.classification.cross_entropy``. The gradient may overwrite the logits.
 
-Nothing here waits for the device. So a target that is neither a class nor ignored is no error at once, as it is on the
-CPU: it makes the loss NaN, which training refuses.
+Nothing here waits for the device. So the error for a target that is neither a class nor ignored comes with the next
+transfer; until then it makes the loss NaN.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from ....backend.arrays import Array, array_module, is_array
 from ....backend.cuda.launch import Source
 from ....backend.targets import Target
+from ..common.ids import watch_ids
 from ..common.sizes import threads_of_row
 from ..common.targets import contiguous, optional, slot
 
@@ -47,6 +48,7 @@ def cross_entropy_forward(
     if others_only or logits.size == 0:
         return NotImplemented
     xp, kind = array_module(logits), logits.dtype
+    watch_ids("cross_entropy_forward", "targets", xp.where(targets != ignore_index, targets, 0), V)
     highest, total = xp.empty(targets.shape, kind), xp.empty(targets.shape, kind)
     losses, counts = xp.empty(targets.shape, kind), xp.empty(targets.shape, kind)
     _FORWARD(

@@ -1,7 +1,7 @@
 """CUDA twins of ``ops.linear.embedding``.
 
-Nothing here waits for the device. So a token outside the table is no error at once, as on the CPU: its row is NaN, and
-training refuses the loss.
+Nothing here waits for the device. So the error for a token outside the table comes with the next transfer; until then
+its row is NaN.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from ....backend.arrays import Array, array_module
 from ....backend.cuda.launch import Source
 from ....backend.targets import Target
+from ..common.ids import watch_ids
 from ..common.sizes import THREADS, ceil_div, vector_width
 from ..common.targets import contiguous, slot
 
@@ -35,6 +36,7 @@ def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None =
     R, C = weight.shape
     if tokens.size == 0 or weight.size == 0:
         return NotImplemented
+    watch_ids("embedding_forward", "tokens", tokens, R)
     out = array_module(weight).empty((*tokens.shape, C), weight.dtype)
     table, ids = contiguous(weight), contiguous(tokens.astype(np.int64, copy=False))
     V = vector_width(C, table, out)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ....backend.arrays import Array
 from ....backend.cuda.launch import Source
+from ..common.scale import scale_arguments
 from ..common.sizes import THREADS, blocks_for, vector_width
 
 _SOURCE = Source("rules/adam.cu")
@@ -14,7 +15,7 @@ _UPDATE = {
     V: _SOURCE.kernel(
         f"adam_update<{V}>",
         "f4* weight, f4* grad, f4* exp_avg, f4* exp_avg_sq, i8 n, f4 rate, f4 grad_rate, f4 decay, f4 penalty, "
-        "f4 one_minus_beta1, f4 one_minus_beta2, f4 eps, f4 correction, f4 scale",
+        "f4 one_minus_beta1, f4 one_minus_beta2, f4 eps, f4 correction, f4 scale, f4* on_device?",
     )
     for V in (1, 4)
 }
@@ -22,7 +23,7 @@ _UPDATE = {
 
 def adam_update(
     weight: Array, grad: Array, exp_avg: Array, exp_avg_sq: Array, *,
-    step: int, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, grad_scale: float,
+    step: int, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, grad_scale: Any,
     decoupled: bool = False, mix: tuple[float, float] | None = None,
 ) -> Any:  # fmt: skip
     """See ``optim.rules.adam.adam_update``."""
@@ -34,6 +35,6 @@ def adam_update(
     V = vector_width(n, weight, grad, exp_avg, exp_avg_sq)
     _UPDATE[V](
         blocks_for(n // V), THREADS, weight, grad, exp_avg, exp_avg_sq, n, rate, grad_rate, decay, penalty, 1 - beta1,
-        1 - beta2, eps, 1 / math.sqrt(1 - beta2**step), grad_scale,
+        1 - beta2, eps, 1 / math.sqrt(1 - beta2**step), *scale_arguments(grad_scale),
     )  # fmt: skip
     return None

@@ -10,9 +10,11 @@ from types import ModuleType
 from ....backend import deferred
 from ....backend.devices import gpu_status
 from ....errors import ConfigError
+from ..emulator import Emulator
 from . import library, memory, record, streams
 from .devices import Settings
 from .products import emulated_products
+from .shim import emulated_kernels
 
 PACKAGES = ("cupy", "cupyx", "cupy_backends")
 
@@ -32,14 +34,17 @@ class EmulatedDevice:
 
 
 @contextmanager
-def emulated_device(devices: int = 1, capability: str = "90") -> Iterator[EmulatedDevice]:
+def emulated_device(
+    devices: int = 1, capability: str = "90", emulator: Emulator | None = None
+) -> Iterator[EmulatedDevice]:
     """Inside the ``with`` block ``device="cuda"`` works on any machine: arrays lie in host memory.
 
-    Functions of arrays are computed by NumPy, and kernels run through the shim. Nothing is fast.
+    Functions of arrays are computed by NumPy, kernels of ``minitrain.kernels.cuda`` by the emulator. Nothing is fast.
 
     Args:
         devices: how many devices there are.
         capability: their compute capability, which kernels are chosen by.
+        emulator: runs the kernels, for which it needs g++; by default once each, on the arrays themselves.
 
     Yields:
         The device, for its counts.
@@ -69,7 +74,7 @@ def emulated_device(devices: int = 1, capability: str = "90") -> Iterator[Emulat
     gpu_status.cache_clear()
     try:
         with ExitStack() as kernels:
-            _use_shim(kernels)
+            _use_shim(kernels, Emulator(guard=False) if emulator is None else emulator)
             yield EmulatedDevice(found["cupy"])
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
@@ -82,6 +87,7 @@ def emulated_device(devices: int = 1, capability: str = "90") -> Iterator[Emulat
         streams.reset()
 
 
-def _use_shim(kernels: ExitStack) -> None:
-    """Run kernels through the shim, where it is, and products through a stand-in for cuBLASLt."""
+def _use_shim(kernels: ExitStack, emulator: Emulator) -> None:
+    """Run kernels through the emulator, and products through a stand-in for cuBLASLt."""
     kernels.enter_context(emulated_products())
+    kernels.enter_context(emulated_kernels(emulator))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import record
-from .array import _note, arrays_in, checked_dtype, compute, fresh, ndarray, touch, unwrap, wrap
+from .array import NAMES, _note, arrays_in, checked_dtype, compute, fresh, ndarray, touch, unwrap, wrap
 from .capture import refuse
-from .indexing import check_written
+from .indexing import arrays_of, check_written, combine, kept, prepared
 from .memory import empty_pinned
 from .streams import current_device, current_stream, recording
 
@@ -28,7 +28,7 @@ PLAIN = """
     concatenate copy count_nonzero cumprod cumsum diag diff dot einsum expand_dims flip hstack inner isneginf isposinf
     matrix_transpose max mean median min moveaxis nan_to_num ndim outer pad partition percentile permute_dims prod
     ptp ravel repeat reshape roll round searchsorted shape size sort split squeeze stack std sum swapaxes take
-    take_along_axis tensordot tile trace transpose tri tril triu var vstack
+    tensordot tile trace transpose tri tril triu var vstack
 """.split()
 SELECTIONS = "argwhere flatnonzero nonzero unique compress extract".split()
 """Functions whose result has a size that only the device knows: the host waits for it."""
@@ -66,8 +66,6 @@ class ufunc:  # noqa: N801  (CuPy's name)
 
     def at(self, array: ndarray, index: Any, values: Any) -> None:
         """Combine ``values`` into the elements that ``index`` names, one after the other in no fixed order."""
-        from .indexing import arrays_of, prepared
-
         if self.__name__ in UNORDERED and array.dtype.kind == "f":
             record.count("unordered")
         touch([*arrays_of(index), *arrays_in(values)], [array])
@@ -75,7 +73,7 @@ class ufunc:  # noqa: N801  (CuPy's name)
         record.called(f"{self.__name__}.at", array.shape, array.dtype)
         with np.errstate(all="ignore"):
             self._numpy.at(unwrap(array), host, unwrap(values))
-        _note(f"{self.__name__}.at", self._numpy.at, (unwrap(array), host, unwrap(values)), {}, None)
+        _note(f"{self.__name__}.at", combine, (self._numpy, unwrap(array), kept(index, unwrap), unwrap(values)), {}, None)
 
 
 def _plain(name: str) -> Any:
@@ -228,6 +226,15 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int) -> None:
     check_written(there, ..., unwrap(values))
 
 
+def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
+    """The elements that ``indices`` names along an axis; those beyond the end wrap around."""
+
+    def take(host: Any, places: Any) -> Any:
+        return np.take_along_axis(host, places % max(host.shape[axis], 1), axis)
+
+    return compute("take_along_axis", take, a, indices)
+
+
 def matmul(a: Any, b: Any, out: Any = None) -> Any:
     """The matrix product.
 
@@ -266,7 +273,7 @@ NAMESPACE |= {
     function.__name__: function
     for function in (
         *(arange, array, as_strided, asarray, ascontiguousarray, asnumpy, bincount, empty, empty_pinned, eye, full),
-        *(full_like, linspace, matmul, may_share_memory, ndarray, put_along_axis, sliding_window_view, where),
+        *(full_like, linspace, matmul, may_share_memory, ndarray, put_along_axis, sliding_window_view, take_along_axis, where),
     )
 }
 NAMESPACE |= {
@@ -282,3 +289,4 @@ NAMESPACE |= {f"{name}_like": _like(NAMESPACE[name]) for name in ("empty", "ones
 for _name in ("empty_pinned", "as_strided", "sliding_window_view"):
     NAMESPACE.pop(_name)  # of other modules of CuPy
 """The names of the module ``cupy`` that exist here."""
+NAMES.update(NAMESPACE)
