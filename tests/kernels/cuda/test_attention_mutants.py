@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from minitrain.backend.cuda.launch import INCLUDE
+from minitrain.backend.cuda.source import INCLUDE, KERNELS
 from minitrain.kernels.cuda.attention import declared
 from minitrain.random import Key
 from minitrain.testing.cuda import EmulatorError
+from tests.helpers.cuda import needs_compiler
 from tests.kernels.cuda.attention_runs import Problem, check, problem
 
-pytestmark = pytest.mark.slow
+pytestmark = [*needs_compiler, pytest.mark.slow]
 
 FORWARD, BACKWARD, DECODE = declared.FORWARD, declared.BACKWARD, declared.DECODE
 SIGHT, TILES, SOFTMAX = (f"attention_{name}.cuh" for name in ("sight", "tiles", "softmax"))
@@ -83,7 +84,7 @@ MUTANTS = (
         "lane % 8 + lane / 8 % 2 * 8) * LD + d + lane / 16 * 8",
     ),
     Mutant(TILES, "ldmatrix_x4_trans", "ldmatrix_x4"),
-    Mutant(TILES, "Element<E>::pair(p[j][2], p[j][3])", "Element<E>::pair(p[j + 1][0], p[j][3])"),
+    Mutant(TILES, "p[j + i / 2][i % 2 * 2],", "p[j + i % 2][i / 2 * 2],"),
     Mutant(TILES, "lane / 4 * 4 + k / 2", "lane / 4 * 4 + k % 4", kind="float32"),
     Mutant(TILES, "fmaf(a1.w, x.w", "fmaf(a0.w, x.w", kind="float32"),
     Mutant(TILES, "mma_f16(d, a, b0, b1)", "mma_bf16(d, a, b0, b1)", kind="float16"),
@@ -155,7 +156,7 @@ def expanded(path: str, mutant: Mutant | None) -> str:
         seen.add(name)
         return text_of(name, (INCLUDE / name).read_text())
 
-    return text_of(path, (declared.KERNELS / path).read_text())
+    return text_of(path, (KERNELS / path).read_text())
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, mutant: Mutant | None) -> None:
