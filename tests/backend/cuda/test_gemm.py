@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.backend.cuda.products.bindings import use_binding
 from minitrain.backend.cuda.gemm import close_planners, matmul
+from minitrain.backend.cuda.products.bindings import use_binding
 from minitrain.backend.cuda.products.problem import FORMS
 from minitrain.backend.precision import use_precision
 from minitrain.errors import ShapeError
@@ -93,9 +93,7 @@ def test_products_of_any_layout(device, library, data, call, shared, biased):
         offset = np.arange(N).astype(DTYPES[result]) / 4
         bias = device.cupy.asarray(np.concatenate([np.zeros(1, DTYPES[result]), offset]))[1:]  # not aligned
         bias = bias if data.draw(st.booleans()) else bias.copy()
-    returned = matmul(
-        a, b, out=out, beta=beta, bias=bias, transpose_a=transpose_a, transpose_b=transpose_b
-    )
+    returned = matmul(a, b, out=out, beta=beta, bias=bias, transpose_a=transpose_a, transpose_b=transpose_b)
     assert returned is out
     total = expected + offset.astype(np.float64) + (2 * beta if beta else 0)
     close(out, total, np.abs(left) @ np.abs(right) + np.abs(total), result)
@@ -233,7 +231,7 @@ def test_errors_say_what_to_change(device, library, options, message):
 
 def test_matrices_with_gaps_in_rows_and_columns_are_refused(device, library):
     x = device.cupy.zeros((8, 8), np.float32)[::2, ::2]
-    with pytest.raises(ShapeError, match="steps 16 and 2.*pass a contiguous copy"):
+    with pytest.raises(ShapeError, match=r"steps 16 and 2.*pass a contiguous copy"):
         matmul(x, x)
 
 

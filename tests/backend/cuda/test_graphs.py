@@ -96,10 +96,18 @@ def test_temporaries_share_memory(device):
 
 WRONG = {
     "a number comes to the host": (lambda cp, x, kept: float(x.sum().get()) * x, CaptureError, "a copy to the host"),
-    "an array comes from the host": (lambda cp, x, kept: x + cp.asarray(np.ones(4)), CaptureError, "a copy from the host"),
+    "an array comes from the host": (
+        lambda cp, x, kept: x + cp.asarray(np.ones(4)),
+        CaptureError,
+        "a copy from the host",
+    ),
     "a size that only the device knows": (lambda cp, x, kept: x[x > 0], CaptureError, "size only the device knows"),
     "the host waits": (lambda cp, x, kept: cp.cuda.get_current_stream().synchronize(), CaptureError, "host waits"),
-    "an array is kept": (lambda cp, x, kept: kept.append(x + 1), DeviceError, r"keeps an array that it made at test_graphs.py:"),
+    "an array is kept": (
+        lambda cp, x, kept: kept.append(x + 1),
+        DeviceError,
+        r"keeps an array that it made at test_graphs.py:",
+    ),
     "another shape": (
         lambda cp, x, kept: kept.append(1) or cp.zeros(200 * len(kept), np.float32),
         DeviceError,

@@ -34,7 +34,8 @@ pytestmark = [
 
 LOAD = "unsigned r[{n}]; {call}; for (int i = 0; i < {n}; ++i) out[i * 32 + threadIdx.x] = __uint_as_float(r[i]);"
 MULTIPLY = (
-    "unsigned a[4]; float d[4]; for (int i = 0; i < 4; ++i) {{ a[i] = in[i * 32 + threadIdx.x]; d[i] = out[threadIdx.x]; }}"
+    "unsigned a[4]; float d[4];"
+    "for (int i = 0; i < 4; ++i) {{ a[i] = in[i * 32 + threadIdx.x]; d[i] = out[threadIdx.x]; }}"
     "{name}(d, a, in[0], in[1]); for (int i = 0; i < 4; ++i) out[i * 32 + threadIdx.x] = d[i];"
 )
 FUNCTIONS = {  # name -> what a kernel does with it, and the instructions that must be in its machine code

@@ -27,7 +27,7 @@ def memory(address: int, nbytes: int) -> Any:
 
 
 def scalar(address: int, desc: Desc) -> float:
-    """alpha or beta: the pointer mode is HOST, and the number has the scale type."""
+    """Alpha or beta: the pointer mode is HOST, and the number has the scale type."""
     kind = ctypes.c_double if desc.scale == 1 else ctypes.c_float
     return float(kind.from_address(address).value)
 
@@ -35,6 +35,8 @@ def scalar(address: int, desc: Desc) -> float:
 def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: int) -> None:
     """``D = epilogue(alpha op(A) op(B) + beta C)``."""
     wide = np.float64 if p.desc.scale == 1 else np.float32
+    left: Any
+    right: Any
     left, right = matrices(a, p.a).astype(wide), matrices(b, p.b).astype(wide)
     if p.desc.compute == 77:
         left, right = _tf32(left), _tf32(right)
@@ -45,7 +47,8 @@ def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: in
     with np.errstate(all="ignore"):
         sums = alpha * (left @ right)
         if beta != 0:  # C is not read if beta is 0
-            sums += beta * matrices(c, p.c).astype(wide)
+            old: Any = matrices(c, p.c).astype(wide)
+            sums += beta * old
         result = _epilogue(p, sums, left, right)
         matrices(d, p.d)[...] = result.astype(dtype_of(p.d.type))
 
