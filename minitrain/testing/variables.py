@@ -65,6 +65,8 @@ class VariableCheck:
         self._splits = SPLITS
         self.special: dict[tuple[int, ...], Judgement] = {}
         """Elements without a derivative, by index."""
+        self.measured: dict[int, float] = {}
+        """Relative errors of the elements differentiated one by one, by their index in C order."""
 
     def worst_error(self, rng: np.random.Generator) -> float:
         """The worst relative error; infinite for a gradient that is NaN."""
@@ -95,6 +97,11 @@ class VariableCheck:
         Raises:
             GradientCheckError: if no step gives a derivative there.
         """
+        judgement = self._element(flat)
+        self.measured[flat] = judgement.error
+        return judgement
+
+    def _element(self, flat: int) -> Judgement:
         value = self.variable.value
         index = tuple(int(i) for i in np.unravel_index(flat, value.shape))
         analytic = float(self.variable.gradient[index])
