@@ -147,3 +147,34 @@ def test_torch_own_operations_are_right(seed):
         extra = {"dim": -1} if operation is torch.softmax else {}
         extra = {"normalized_shape": (6,)} if operation is torch.nn.functional.layer_norm else extra
         assert check_torch(operation, x, settings=settings, **extra).worst < 1e-6
+
+
+FILE = """
+import torch
+
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, dout):
+        (x,) = ctx.saved_tensors
+        return FACTOR * x**2 * dout
+
+net = torch.nn.Linear(3, 2)
+GRADCHECK = {"net": "input: B 3"}
+"""
+
+
+@pytest.mark.parametrize(("factor", "code"), [("3", 0), ("3.001", 1)])
+def test_the_command_checks_functions_and_modules_of_a_file(capsys, tmp_path, factor, code):
+    from minitrain import cli
+
+    (tmp_path / "mine.py").write_text(FILE.replace("FACTOR", factor))
+    assert cli.main(["gradcheck", str(tmp_path / "mine.py"), "--framework", "torch", "--examples", "4"]) == code
+    out = capsys.readouterr().out
+    assert ("every element is 1.00033 times" in out) == (code == 1)
+    assert "net " in out
+    assert "input, weight, bias" in out
