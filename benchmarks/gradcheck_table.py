@@ -1,8 +1,8 @@
 """``python -m benchmarks.gradcheck_table``: 60 wrong and 30 right backwards through three gradient checkers.
 
 Each case is one pair of NumPy functions. minitrain checks it as it is. For PyTorch it is wrapped in an
-``autograd.Function``, for JAX in a ``custom_vjp`` that calls back. Every checker has its own default settings. It writes
-a page; with ``--check`` it fails unless minitrain judges all 90 rightly.
+``autograd.Function``, for JAX in a ``custom_vjp`` that calls back. Every checker has its own default settings. It
+writes a page; with ``--check`` it fails unless minitrain judges all 90 rightly.
 """
 
 from __future__ import annotations
@@ -22,6 +22,41 @@ WRONG: list[Case] = [*ordinary.CASES, *small.CASES, *places.CASES, *changes.CASE
 RIGHT: list[Case] = difficult.CASES
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "gradient_checkers.md"
 PACKAGES = {"minitrain": "minitrain", "PyTorch": "torch", "JAX": "jax"}
+
+_TEXT = """\
+# Three gradient checkers on 90 cases
+
+Sixty backwards with one mistake each, and thirty right ones that are hard to check. Each is a pair of NumPy functions.
+minitrain's `check_gradients` takes it as it is. For `torch.autograd.gradcheck` it is wrapped in an `autograd.Function`,
+and for `jax.test_util.check_grads` in a `custom_vjp` that calls back. All run in float64 with their default tolerances.
+These are minitrain's own cases, chosen to be hard: to judge all of them rightly was the aim of its checker. The others
+were made for other aims, and to be quick.
+
+`python -m benchmarks.gradcheck_table` made this page, with {versions}. The cases are in `benchmarks/gradchecks/`.
+
+{summary}
+
+## Sixty mistakes
+
+**found**: the checker rejects the backward, or says what else is wrong. *missed*: it accepts it.
+
+{wrong}
+
+Of functions of more than {fast} inputs, PyTorch's check runs with `fast_mode=True`: its full Jacobian would take hours,
+or more memory than there is. Mistakes *at some shapes* are checked by `check_drawn`, which draws the shapes; the others
+check the one shape that they are given, (3, 4) or so, and would find most of them at the right shape. JAX's arrays
+cannot be changed in place: those mistakes (–) cannot be made there.
+
+## Thirty right backwards
+
+**passed**: the checker accepts it. *rejected*: a false alarm, or it cannot be checked.
+
+{right}
+
+At a kink or a tie, minitrain accepts any value between the derivatives from both sides, and its report names the
+element. The float32 product is checked with `settings=SINGLE`, those of 16 bits with `check_half_gradients`. The other
+two get float32 inputs for these three.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,42 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def page(found: dict[str, dict[str, Verdict]]) -> str:
     """The page with both tables."""
     versions = ", ".join(f"{name} {importlib.metadata.version(package)}" for name, package in PACKAGES.items())
-    lines = [
-        "# Three gradient checkers on 90 cases",
-        "",
-        "Sixty backwards with one mistake each, and thirty right ones that are hard to check. Each is a pair of NumPy",
-        "functions. minitrain's `check_gradients` takes it as it is; for `torch.autograd.gradcheck` it is wrapped in an",
-        "`autograd.Function`, and for `jax.test_util.check_grads` in a `custom_vjp` that calls back. All run in float64",
-        "with their default tolerances. These are minitrain's own cases, chosen to be hard: that it judges all of them",
-        "rightly was the aim of its checker. The others were made for other aims, and quick.",
-        "",
-        f"`python -m benchmarks.gradcheck_table` made this page, with {versions}. The cases are in `benchmarks/gradchecks/`.",
-        "",
-        _summary(found),
-        "",
-        "## Sixty mistakes",
-        "",
-        "**found**: the checker rejects the backward, or says what else is wrong. *missed*: it accepts it.",
-        "",
-        _table(WRONG, found, wanted=False),
-        "",
-        f"Of functions of more than {FAST:,} inputs, PyTorch's check runs with `fast_mode=True`; its full Jacobian would",
-        "take hours or more memory than there is. Mistakes that show *at some shapes* are checked by `check_drawn`, which",
-        "draws the shapes; the others check the one shape that they are given, (3, 4) or so, and would find them at the",
-        "right shape. JAX's arrays cannot be changed in place: those mistakes (–) cannot be made there.",
-        "",
-        "## Thirty right backwards",
-        "",
-        "**passed**: the checker accepts it. *rejected*: a false alarm, or it cannot be checked.",
-        "",
-        _table(RIGHT, found, wanted=True),
-        "",
-        "At a kink or a tie, minitrain accepts any value between the derivatives from both sides, and its report names the",
-        "element. The float32 product is checked with `settings=SINGLE`, those of 16 bits with `check_half_gradients`; the",
-        "other two get them with float32 inputs and with float64 ones.",
-        "",
-    ]
-    return "\n".join(lines)
+    text = _TEXT.format(
+        versions=versions,
+        summary=_summary(found),
+        wrong=_table(WRONG, found, wanted=False),
+        right=_table(RIGHT, found, wanted=True),
+        fast=f"{FAST:,}",
+    )
+    return text
 
 
 def _summary(found: dict[str, dict[str, Verdict]]) -> str:

@@ -26,8 +26,8 @@ checked. FILE.py is a file of your own. It is run, and the cases it registers ar
   layer_case("narrow layer", lambda rng: MyLayer(3, rng), inputs=lambda rng: (rng.standard_normal((5, 3)),))
 
 If it registers none, everything in it that has a backward is checked: pairs NAME and NAME_backward (or NAME_forward),
-subclasses of torch.autograd.Function, PyTorch modules, and functions with a jax.custom_vjp. Shapes are guessed. The file
-can say them, each letter a size: GRADCHECK = {"my_norm": "x: B C; weight: C"}
+subclasses of torch.autograd.Function, PyTorch modules, and functions with a jax.custom_vjp. Shapes are guessed. The
+file can say them, each letter a size: GRADCHECK = {"my_norm": "x: B C; weight: C"}
 
 The checks run the readable array code in float64. (The tests compare the compiled kernels with that code.) The error
 is the difference between the written gradient and finite differences, relative to the size of the gradient. Green is

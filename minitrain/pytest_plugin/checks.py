@@ -83,9 +83,7 @@ class Checks:
             **options,
         )
 
-    def half(
-        self, subject: Any, *inputs: Any, settings: CheckSettings | None = None, **options: Any
-    ) -> Any:
+    def half(self, subject: Any, *inputs: Any, settings: CheckSettings | None = None, **options: Any) -> Any:
         """Check 16-bit code: see ``minitrain.testing.check_half_gradients``."""
         return check_half_gradients(subject, *inputs, settings=settings or self._settings, **options)
 

@@ -16,6 +16,4 @@ def register() -> None:
         print_blob=True,
         suppress_health_check=[HealthCheck.too_slow],
     )
-    settings.register_profile(
-        "gradcheck-deep", settings.get_profile("gradcheck"), max_examples=1000, derandomize=False
-    )
+    settings.register_profile("gradcheck-deep", settings.get_profile("gradcheck"), max_examples=1000, derandomize=False)

@@ -23,6 +23,7 @@ def compare(
     known: Mapping[str, Array],
     settings: CheckSettings,
     gradients_of: Callable[[Sequence[Array]], Mapping[str, Array]],
+    single: Sequence[str] = (),
 ) -> GradientReport:
     """Check every variable.
 
@@ -33,6 +34,7 @@ def compare(
         known: arrays by name that a hint may mention: inputs, outputs, cotangents.
         settings: how closely to look.
         gradients_of: runs the backward on other gradients of the outputs.
+        single: float32 arrays in the cache, by their paths.
 
     Returns:
         The worst relative error of each variable.
@@ -48,7 +50,11 @@ def compare(
         check = VariableCheck(variable, probe, settings)
         error = check.worst_error(rng)
         if error <= settings.tolerance and _is_single(variable.gradient, settings):
-            bad = [*bad, _rounded(variable, error)]
+            words = "every element of the gradient is a float32 number"
+            bad = [*bad, _rounded(variable, error, words, "a float32 buffer, constant or accumulator")]
+        elif error <= settings.tolerance and single and (off := check.resolved_error(rng)):
+            words = f"the gradient is off by {off:.1e}, far more than the differences are"
+            bad = [*bad, _rounded(variable, error, words, f"{', '.join(single)} has single precision")]
         elif error <= settings.tolerance:
             passed.append(
                 ArgumentReport(variable.name, variable.value.shape, error, check.notes(), dict(check.measured))
@@ -75,10 +81,10 @@ def _is_single(gradient: Array, settings: CheckSettings) -> bool:
         return bool(moved.size and (moved.astype(np.float32) == moved).all())
 
 
-def _rounded(variable: Variable, error: float) -> Mismatch:
+def _rounded(variable: Variable, error: float, words: str, cause: str) -> Mismatch:
     name, shape = variable.name, variable.value.shape
-    summary = f"{name} {shape}: every element of the gradient is a float32 number, within {error:.1e} of the right one"
-    hint = "it was rounded to single precision on the way: a float32 buffer, constant or accumulator"
+    summary = f"{name} {shape}: {words}; its relative error is {error:.1e}"
+    hint = f"it was rounded to single precision on the way: {cause}"
     return Mismatch(name, shape, None, None, None, error, summary, hint)
 
 

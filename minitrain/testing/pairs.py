@@ -15,10 +15,11 @@ from .refusals import explain_failure, is_floating, refuse_inputs, refuse_output
 from .report import GradientCheckError, GradientReport, Mismatch
 from .settings import CheckSettings
 from .variables import Variable
-from .watch import Watch
+from .watch import Watch, single_arrays
 
 BAND = 1e-6  # outputs smaller than this share of the largest would not show in a sum with it
 BANDS = 4
+REPEATED = 1e-9  # a second backward may differ by this share of the largest element: threads may add in another order
 
 
 class Parameters(NamedTuple):
@@ -93,7 +94,7 @@ def check(
         return gradients
 
     try:
-        outputs, _ = outputs_and_cache()
+        outputs, cache = outputs_and_cache()
     except Exception as error:
         explain_failure(error, parameters.forward or forward, inputs, options)
         raise
@@ -105,12 +106,16 @@ def check(
             raise GradientCheckError(
                 "the forward gives another result when called again: fix its random key, or what else it remembers"
             )
+    single = single_arrays("cache", cache) if settings.precision == "float64" else []
     reports = []
     for weights in bands(baseline):
         cotangents = random_cotangents(baseline, weights, settings)
-        variables, bad = _variables(names, values, backpropagate(cotangents), settings)
-        # Copies: the report of a wrong gradient may run the backward again.
-        found = {path: None if g is None else array_module(g).array(g) for path, g in parameters.gradients().items()}
+        # Copies: the backward runs again, and may use the same memory.
+        gradients = [_copy(g) for g in backpropagate(cotangents)]
+        found = {path: _copy(g) for path, g in parameters.gradients().items()}
+        again = dict(zip(names, backpropagate(cotangents), strict=True)) | dict(parameters.gradients())
+        _refuse_memory(dict(zip(names, gradients, strict=True)) | found, again)
+        variables, bad = _variables(names, values, gradients, settings)
         more, worse = _variables(
             list(parameters.values),
             list(parameters.values.values()),
@@ -126,7 +131,7 @@ def check(
             found = dict(zip(names, backpropagate(changed), strict=True))
             return found | dict(parameters.gradients())
 
-        reports.append(compare(variables + more, bad + worse, probe, known, settings, gradients_of))
+        reports.append(compare(variables + more, bad + worse, probe, known, settings, gradients_of, single))
     return GradientReport.merged(reports)
 
 
@@ -180,6 +185,30 @@ def _converted(x: Any, precision: str) -> Any:
     if not (is_array(x) and is_floating(x)):
         return x
     return array_module(x).array(x, dtype=precision, order="C")
+
+
+def _copy(gradient: Any) -> Any:
+    return array_module(gradient).array(gradient) if is_array(gradient) else gradient
+
+
+def _refuse_memory(first: Mapping[str, Any], again: Mapping[str, Any]) -> None:
+    """Refuse a backward that gives another gradient at its second call.
+
+    Raises:
+        GradientCheckError: if there is one.
+    """
+    for name, gradient in first.items():
+        second = again[name]
+        if not is_array(gradient) or np.shape(second) != gradient.shape:
+            continue
+        with np.errstate(all="ignore"):
+            gap = abs(_double(second) - _double(gradient))
+            largest = float(abs(gradient).max(initial=0.0))
+            if bool((gap > REPEATED * largest).any()):
+                raise GradientCheckError(
+                    f"the backward gives another gradient of {name} when called again, by up to {float(gap.max()):.3g}: "
+                    "does it add to an array that it keeps between calls?"
+                )
 
 
 def _double(x: Any) -> Array:

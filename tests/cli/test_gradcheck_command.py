@@ -295,7 +295,9 @@ def test_functions_of_a_file_are_found_and_their_shapes_guessed(capsys, register
     assert rows["strange"].split()[3:] == ["x"]
     assert "  wrong(x (1, 1)): the gradient of 1 of 1 arguments is wrong" in out
     assert "every element is 1.5 times what it should be" in out
-    assert "the shapes are guesses, 'x: A B': if they do not fit, write GRADCHECK = {'wrong': 'x: B C; weight: C'}" in out
+    assert (
+        "the shapes are guesses, 'x: A B': if they do not fit, write GRADCHECK = {'wrong': 'x: B C; weight: C'}" in out
+    )
 
 
 def test_a_function_that_no_guess_fits_is_told(capsys, register):

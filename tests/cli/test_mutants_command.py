@@ -9,7 +9,7 @@ import pytest
 
 from minitrain import cli
 
-LAYER = '''
+LAYER = """
 import numpy as np
 
 
@@ -29,16 +29,16 @@ class Gate:
 
 def helper(x):
     return x + 1
-'''
-WEAK = '''
+"""
+WEAK = """
 import numpy as np
 from planted_layer import scale_backward
 
 def test_shapes():
     dx, dweight = scale_backward(np.ones((2, 3)), (np.ones((2, 3)), np.ones(3)))
     assert dx.shape == (2, 3) and dweight.shape == (3,)
-'''
-STRONG = '''
+"""
+STRONG = """
 import numpy as np
 from minitrain.testing import check_gradients
 from planted_layer import scale_backward, scale_forward
@@ -46,7 +46,7 @@ from planted_layer import scale_backward, scale_forward
 def test_gradients():
     rng = np.random.default_rng(0)
     check_gradients((scale_forward, scale_backward), rng.standard_normal((2, 3)), rng.standard_normal(3))
-'''
+"""
 
 
 @pytest.fixture
@@ -71,7 +71,9 @@ def test_what_weak_tests_miss_is_listed_with_line_and_change(capsys, folder):
     assert code == 1
     assert out.startswith("scale_backward: tried on test_weak.py")
     assert "planted_layer.py:11 planted_layer.scale_backward (operator)" in out
-    assert "  - return (dout * weight, (dout * x).sum(axis=0))\n  + return (dout / weight, (dout * x).sum(axis=0))" in out
+    assert (
+        "  - return (dout * weight, (dout * x).sum(axis=0))\n  + return (dout / weight, (dout * x).sum(axis=0))" in out
+    )
 
 
 def test_strong_tests_miss_nothing(capsys, folder):

@@ -34,12 +34,14 @@ def test_a_small_factor_is_found_where_check_grads_misses_it():
     wrong = cube(lambda x, dout: (3 * (1 + 2e-6) * x**2 * dout,))
     with jax.enable_x64(True):
         jax.test_util.check_grads(wrong, (jnp.asarray(X),), order=1, modes=("rev",))
-    with pytest.raises(GradientMismatch, match="every element is 1 times|1.000002|1.00000 times"):
+    with pytest.raises(GradientMismatch, match=r"every element is 1 times|1.000002|1.00000 times"):
         check_jax(wrong, X)
 
 
 def test_a_fwd_rule_that_computes_something_else():
-    with pytest.raises(GradientCheckError, match="output 0 differs by up to .* the fwd rule of its custom_vjp computes"):
+    with pytest.raises(
+        GradientCheckError, match=r"output 0 differs by up to .* the fwd rule of its custom_vjp computes"
+    ):
         check_jax(cube(lambda x, dout: (3 * x**2 * dout,), lambda x: (x**3 + 1e-6, x)), X)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.places import ROOT
 
-CODE = '''
+CODE = """
 import numpy as np
 
 def square(x):
@@ -24,8 +24,8 @@ def wrong_backward(dout, x):
     dx = 2 * x * dout
     dx[..., 3:] = 0
     return dx
-'''
-TESTS = '''
+"""
+TESTS = """
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -54,7 +54,7 @@ def test_wrong_marker(gradcheck):
 
 def test_unrelated():
     assert True
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import numba
 import numpy as np
 import pytest
 
+from minitrain.nn import LayerNorm
 from minitrain.testing import SINGLE, CheckSettings, GradientCheckError, GradientMismatch, check_gradients, check_module
 from minitrain.testing.adapters import c_function, raw_kernel, writing_pair
-from minitrain.nn import LayerNorm
 
 X = np.random.default_rng(3).standard_normal((3, 4))
 
@@ -80,7 +80,7 @@ def test_kernels_that_write_into_arrays():
     report = check_gradients(scaled_pair(), X, np.arange(4.0))
     assert [argument.name for argument in report.arguments] == ["x", "weight"]
     assert report.worst < 1e-9
-    with pytest.raises(GradientMismatch, match="along axis 0, only 2 of 3 indices are wrong|4 elements are zero") as e:
+    with pytest.raises(GradientMismatch, match=r"along axis 0, only 2 of 3 indices are wrong|4 elements are zero") as e:
         check_gradients(scaled_pair(backward=forget_last_row), X, np.arange(1.0, 5.0))
     assert [mismatch.name for mismatch in e.value.mismatches] == ["x", "weight"]
 
@@ -242,9 +242,11 @@ def test_float32_code_is_checked_to_three_digits():
 
 
 def test_float32_code_is_told_about_the_setting():
-    with pytest.raises(GradientCheckError, match=r"returns float32 for float64 inputs; .* settings=minitrain\.testing\.SING"):
+    with pytest.raises(
+        GradientCheckError, match=r"returns float32 for float64 inputs; .* settings=minitrain\.testing\.SING"
+    ):
         check_gradients((single_softmax, single_softmax_backward), X)
-    with pytest.raises(GradientCheckError, match="returns float64 for float32 inputs$"):
+    with pytest.raises(GradientCheckError, match=r"returns float64 for float32 inputs$"):
         check_gradients((lambda x: (x.astype(np.float64), None), lambda dout, _: dout), X, settings=SINGLE)
 
 

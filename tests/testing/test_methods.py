@@ -41,7 +41,7 @@ def test_the_dot_product_test_sees_nine_digits():
     report = check_jvp((product, product_backward), product_jvp, X, W)
     assert [argument.name for argument in report.arguments] == ["x", "weight"]
     assert report.worst < 1e-13
-    with pytest.raises(GradientMismatch, match="<d, J v> is .* forwards and .* backwards") as error:
+    with pytest.raises(GradientMismatch, match=r"<d, J v> is .* forwards and .* backwards") as error:
         check_jvp((product, slightly_wrong), product_jvp, X, W)
     assert [mismatch.name for mismatch in error.value.mismatches] == ["weight"]
 

@@ -40,7 +40,9 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--functions", nargs="+", default=[], metavar="NAME", help="functions, methods or classes (those of gradients)"
     )
-    parser.add_argument("--tests", nargs="+", default=[], metavar="FILE", help="test files (those that name the module)")
+    parser.add_argument(
+        "--tests", nargs="+", default=[], metavar="FILE", help="test files (those that name the module)"
+    )
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="how many run at once (one per core)"
     )

@@ -51,7 +51,9 @@ def c_function(function: Any) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         if len(arguments) != len(types):
             raise GradientCheckError(f"{name} takes {len(types)} arguments and gets {len(arguments)}")
-        return function(*(_converted(name, i, x, kind) for i, (x, kind) in enumerate(zip(arguments, types, strict=True))))
+        return function(
+            *(_converted(name, i, x, kind) for i, (x, kind) in enumerate(zip(arguments, types, strict=True)))
+        )
 
     return call
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from ...backend.arrays import Array
 from ..pairs import Parameters, check
-from ..refusals import is_floating
 from ..report import GradientCheckError, GradientReport
 from ..settings import DEFAULT, CheckSettings
 

@@ -81,10 +81,15 @@ def check_drawn(
         except Exception as error:
             if not hasattr(error, "call"):
                 error.call = drawn  # type: ignore[attr-defined]  # for the script that repeats it
-                error.add_note(f"drawn call: {', '.join(map(_short, drawn))}")
+                error.note = f"drawn call: {', '.join(map(_short, drawn))}"  # type: ignore[attr-defined]
             raise
 
-    run()
+    try:
+        run()
+    except Exception as error:
+        if hasattr(error, "note"):  # in place of Hypothesis's words about a function that the user does not know
+            error.__notes__ = [error.note]
+        raise
     return GradientReport.merged(reports)
 
 

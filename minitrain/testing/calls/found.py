@@ -169,9 +169,9 @@ def _torch(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         return
     for name, thing in namespace.items():
         own = getattr(thing, "__module__", "") == namespace.get("__name__")
-        if inspect.isclass(thing) and own and issubclass(thing, torch.autograd.Function):
-            yield name, thing, thing.forward
-        elif isinstance(thing, torch.nn.Module):
+        if (inspect.isclass(thing) and own and issubclass(thing, torch.autograd.Function)) or isinstance(
+            thing, torch.nn.Module
+        ):
             yield name, thing, thing.forward
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -102,7 +103,7 @@ def _named(subject: Any) -> tuple[list[str], list[str], str]:
     module, name = getattr(subject, "__module__", ""), getattr(subject, "__qualname__", "")
     if module and name and "<" not in name and module != "__main__":
         top = name.partition(".")[0]
-        return [f"from {module} import {top}"], [], name
+        return [*_found_at(module), f"from {module} import {top}"], [], name
     try:
         source = textwrap.dedent(inspect.getsource(subject))
     except (OSError, TypeError):
@@ -111,3 +112,13 @@ def _named(subject: Any) -> tuple[list[str], list[str], str]:
         return [], [source, ""], subject.__name__
     what = type(subject).__name__
     return [], [f"subject = ...  # make the {what} that was checked here", ""], "subject"
+
+
+def _found_at(module: str) -> list[str]:
+    """Lines that let a script import a module that is not installed."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or "site-packages" in file:
+        return []
+    path = Path(file)
+    depth = module.count(".") + (path.stem == "__init__")
+    return ["import sys", f"sys.path.insert(0, {str(path.resolve().parents[depth])!r})"]

@@ -53,7 +53,9 @@ def check_batches(
         raise GradientCheckError(f"check_batches: there is no input {unknown[0]}; there are {', '.join(names)}")
     sizes = {len(x) for name, x in zip(names, values, strict=True) if name in batched}
     if len(sizes) != 1 or not all(sizes):
-        raise GradientCheckError(f"check_batches: the batched inputs have {sorted(sizes) or 'no'} samples: give one size")
+        raise GradientCheckError(
+            f"check_batches: the batched inputs have {sorted(sizes) or 'no'} samples: give one size"
+        )
     count = sizes.pop()
     outputs, cache, backward = run(pair, values, options)
     if odd := [np.shape(out) for out in outputs if np.shape(out) and np.shape(out)[0] != count]:
@@ -84,7 +86,9 @@ def check_batches(
             f"{name} {x.shape}: at {list(index)} the gradient of the batch is {of_batch:.10g}, and that of its "
             f"{count} samples {of_samples:.10g}"
         )
-        hint = "a mean over the batch in place of a sum" if np.allclose(to_numpy(whole[place]) * count, expected) else ""
+        hint = (
+            "a mean over the batch in place of a sum" if np.allclose(to_numpy(whole[place]) * count, expected) else ""
+        )
         wrong.append(Mismatch(name, x.shape, index, of_batch, of_samples, error, summary, hint))
     if wrong:
         raise GradientMismatch(tuple(wrong), tuple(passed))

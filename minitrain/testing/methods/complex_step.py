@@ -82,12 +82,10 @@ def check_complex_step(pair: Any, *inputs: Any, settings: CheckSettings = DEFAUL
             continue
         index = tuple(int(i) for i in np.unravel_index(int(gaps.argmax()), x.shape))
         summary = (
-            f"{name} {x.shape}: the worst element is {list(index)}: analytic {analytic[index]:.14g}, by the complex step "
-            f"{numeric[index]:.14g}"
+            f"{name} {x.shape}: the worst element is {list(index)}: analytic {analytic[index]:.14g}, "
+            f"by the complex step {numeric[index]:.14g}"
         )
-        wrong.append(
-            Mismatch(name, x.shape, index, float(analytic[index]), float(numeric[index]), error, summary, "")
-        )
+        wrong.append(Mismatch(name, x.shape, index, float(analytic[index]), float(numeric[index]), error, summary, ""))
     if wrong:
         raise GradientMismatch(tuple(wrong), tuple(passed))
     return GradientReport(tuple(passed))
@@ -106,7 +104,7 @@ def _slope(pair: Any, moved: list[Any], options: Any, outputs: list[Any], douts:
         if np.asarray(out).dtype.kind != "c" or gap > NEAR * max(1.0, float(abs(to_numpy(before)).max(initial=0.0))):
             raise GradientCheckError(
                 "the forward drops the imaginary part, or gives another value for complex numbers: it is not analytic "
-                "(abs, conj, a cast to float64?); use check_gradients"
+                "(abs, conj, a cast?); use check_gradients"
             )
     return float(sum((d * array_module(out).imag(out)).sum() for d, out in zip(douts, found, strict=True))) / STEP
 

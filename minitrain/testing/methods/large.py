@@ -31,7 +31,7 @@ class LargeReport(NamedTuple):
     error: float
     """The worst relative error along a group of elements."""
     smallest: float
-    """The smallest error of one element that is noticed for certain, relative to the root mean square of the gradient."""
+    """The smallest error of one element that is noticed for certain, relative to the typical size of the gradient."""
     sampled: int
     """How many elements were looked at alone."""
 
@@ -60,11 +60,12 @@ def check_large(
 
     A random group of g elements has a derivative of about ``sqrt(g)`` typical elements, and one wrong element changes
     it by all of its error, whatever the signs are. So one that is off by ``tolerance * sqrt(g)`` of the typical size
-    is noticed for certain. The groups are made small enough for ``noticed``. Two errors in one group cancel only if they
-    are equal. In addition, ``sampled`` random elements are looked at alone, for errors that are smaller than all that.
+    (the root mean square) is noticed for certain. The groups are made small enough for ``noticed``. Two errors in one
+    group cancel only if they are equal. In addition, ``sampled`` random elements are looked at alone, for errors that
+    are smaller than all that.
 
-    For 10^8 inputs, the default tolerance and ``noticed=0.01`` take one group: four forwards. Memory is needed for about
-    ten arrays of the input's size in float64.
+    For 10^8 inputs, the default tolerance and ``noticed=0.01`` take one group: four forwards. Memory is needed for
+    about ten arrays of the input's size in float64.
 
     Args:
         pair: ``(forward, backward)`` or an object with both. It is trusted not to write to its inputs, which
@@ -169,6 +170,4 @@ def _named(check: VariableCheck, flat: int) -> Mismatch:
         f"{judgement.numeric:.10g}, relative error {judgement.error:.1e}"
     )
     hint = "found by halving; check_gradients at a small size says what the mistake looks like"
-    return Mismatch(
-        name, value.shape, index, judgement.analytic, judgement.numeric, judgement.error, summary, hint
-    )
+    return Mismatch(name, value.shape, index, judgement.analytic, judgement.numeric, judgement.error, summary, hint)

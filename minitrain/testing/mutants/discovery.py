@@ -93,7 +93,10 @@ def tests_of(module: Module, path: str | Path) -> list[Path]:
         ConfigError: if there is none.
     """
     file = Path(path).resolve()
-    folders = [file.parent, *(above / name for above in file.parents for name in FOLDERS if above.is_relative_to(module.root.parent))]
+    folders = [
+        file.parent,
+        *(above / name for above in file.parents for name in FOLDERS if above.is_relative_to(module.root.parent)),
+    ]
     word = re.compile(rf"\b{re.escape(module.name.rpartition('.')[2])}\b")
     found: list[Path] = []
     for folder in folders:
