@@ -74,6 +74,8 @@ def run(argv: Sequence[str]) -> int:
                 say(describe(target, mutant))
         return 0
     tests = arguments.tests or [str(test) for test in tests_of(module, arguments.file)]
+    if missing := [test for test in tests if not Path(test).is_file()]:
+        raise UsageError(f"there is no test file {missing[0]}")
     say(f"{', '.join(names)}: tried on {', '.join(map(_shown, tests))}")
     try:
         report = try_mutants(
