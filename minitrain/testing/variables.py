@@ -146,9 +146,7 @@ class VariableCheck:
         readings = [self._probe.read(value, direction, step) for step in RESOLVING]
         gaps = [float((self._gradient * r.direction).sum()) - r.central for r in readings]
         scale = norm(self._gradient * readings[-1].direction)
-        apart, best = min(
-            (abs(gaps[i] - gaps[i + 1]) + readings[i].rounding, i) for i in range(len(gaps) - 1)
-        )
+        apart, best = min((abs(gaps[i] - gaps[i + 1]) + readings[i].rounding, i) for i in range(len(gaps) - 1))
         error = abs(gaps[best]) / scale if scale else 0.0
         return error if error > SINGLE_ERROR and abs(gaps[best]) > CLEAR * apart else 0.0
 
