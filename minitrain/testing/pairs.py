@@ -206,8 +206,8 @@ def _refuse_memory(first: Mapping[str, Any], again: Mapping[str, Any]) -> None:
             largest = float(abs(gradient).max(initial=0.0))
             if bool((gap > REPEATED * largest).any()):
                 raise GradientCheckError(
-                    f"the backward gives another gradient of {name} when called again, by up to {float(gap.max()):.3g}: "
-                    "does it add to an array that it keeps between calls?"
+                    f"the backward gives another gradient of {name} when called again, off by up to "
+                    f"{float(gap.max()):.3g}: does it add to an array that it keeps between calls?"
                 )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .jax_functions import check_jax
-from .torch_functions import check_torch
+from .torch_functions import check_torch, is_function_class
 
 
 def checker_for(subject: Any, inputs: Sequence[Any]) -> Callable[..., Any] | None:
@@ -22,7 +21,7 @@ def checker_for(subject: Any, inputs: Sequence[Any]) -> Callable[..., Any] | Non
         return None
     torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
     if torch is not None and hasattr(torch, "autograd"):
-        if inspect.isclass(subject) and issubclass(subject, torch.autograd.Function):
+        if is_function_class(torch, subject):
             return check_torch
         if isinstance(subject, torch.nn.Module) or any(isinstance(x, torch.Tensor) for x in inputs):
             return check_torch

@@ -68,6 +68,11 @@ def _torch() -> Any:
     return torch
 
 
+def is_function_class(torch: Any, thing: Any) -> bool:
+    """Whether it is a subclass of ``torch.autograd.Function``."""
+    return inspect.isclass(thing) and issubclass(thing, torch.autograd.Function)
+
+
 def _in_double(x: Any) -> Any:
     """A tensor of 16 bits, which NumPy may not have, in float64; anything else as it is."""
     return x.double() if hasattr(x, "is_floating_point") and x.is_floating_point() else x
@@ -76,7 +81,7 @@ def _in_double(x: Any) -> Any:
 def _names(torch: Any, function: Any, count: int) -> list[str]:
     """The names of the positional arguments."""
     target, skipped = function, 0
-    if inspect.isclass(function) and issubclass(function, torch.autograd.Function):
+    if is_function_class(torch, function):
         target = function.forward
         skipped = int(function.setup_context is torch.autograd.Function.setup_context)  # the ctx of the older form
     elif isinstance(function, torch.nn.Module):
@@ -108,9 +113,9 @@ class _Subject:
         self._torch, self._names, self._settings = torch, names, settings
         self._call: Callable[..., Any] = function
         self._module: Any = None
-        self._gradients: dict[str, Array | None] = {}
+        self._gradients: dict[str, Array] = {}
         tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
-        if inspect.isclass(function) and issubclass(function, torch.autograd.Function):
+        if is_function_class(torch, function):
             self._call = function.apply
         elif isinstance(function, torch.nn.Module):
             self._call = self._module = copy.deepcopy(function).double()

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ...errors import ConfigError
+from ..adapters.torch_functions import is_function_class
 from ..gradients import check_gradients
 from ..report import GradientMismatch, GradientReport
 from ..settings import CheckSettings
@@ -169,9 +170,7 @@ def _torch(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         return
     for name, thing in namespace.items():
         own = getattr(thing, "__module__", "") == namespace.get("__name__")
-        if (inspect.isclass(thing) and own and issubclass(thing, torch.autograd.Function)) or isinstance(
-            thing, torch.nn.Module
-        ):
+        if (own and is_function_class(torch, thing)) or isinstance(thing, torch.nn.Module):
             yield name, thing, thing.forward
 
 
