@@ -68,12 +68,14 @@ class Checks:
             GradientMismatch: if a gradient is wrong. The test's output has a script that repeats the check.
             GradientCheckError: if it cannot be checked.
         """
+        __tracebackhide__ = True  # of pytest: the message says it all
         return self._checked(check_gradients, subject, *inputs, settings=settings or self._settings, **options)
 
     def drawn(
         self, subject: Any, inputs: Any, *, examples: int = 50, settings: CheckSettings | None = None, **options: Any
     ) -> GradientReport:
         """Check many shapes: see ``minitrain.testing.calls.check_drawn``. A wrong one shrinks to the smallest."""
+        __tracebackhide__ = True  # of pytest: the message says it all
         return check_drawn(
             subject,
             inputs,
@@ -90,6 +92,7 @@ class Checks:
     def _checked(
         self, check: Callable[..., GradientReport], subject: Any, *inputs: Any, settings: CheckSettings, **options: Any
     ) -> GradientReport:
+        __tracebackhide__ = True
         closer = settings
         if self._detailed:
             closer = dataclasses.replace(settings, elementwise=max(settings.elementwise, DETAILED))

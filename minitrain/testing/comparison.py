@@ -44,6 +44,7 @@ def compare(
         GradientMismatch: if a gradient is wrong.
         GradientCheckError: if a derivative cannot be measured.
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     rng = np.random.default_rng(settings.seed)
     passed: list[ArgumentReport] = []
     failed: list[tuple[VariableCheck, Evidence]] = []

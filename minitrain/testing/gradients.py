@@ -51,6 +51,7 @@ def check_gradients(
         >>> check_gradients((square, square_backward), np.array([1.0, 2.0])).worst < 1e-8
         True
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     if checker := checker_for(pair_or_layer, inputs):
         return checker(pair_or_layer, *inputs, settings=settings, **options)  # type: ignore[no-any-return]
     if hasattr(pair_or_layer, "named_parameters"):

@@ -32,6 +32,7 @@ def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT
         GradientMismatch: if a gradient is wrong. It names each wrong input and parameter.
         GradientCheckError: if the gradients cannot be checked, see ``check_gradients``.
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     given, module = module, copy.deepcopy(module)
     for parameter in module.parameters():
         shape, xp = parameter.data.shape, array_module(parameter.data)

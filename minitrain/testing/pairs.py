@@ -55,6 +55,7 @@ def check(
         settings: how closely to look.
         names: of the inputs; by default those in the forward's signature.
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     names = argument_names(forward, len(inputs)) if names is None else names
     refuse_inputs(names, inputs)
     values = [_converted(x, settings.precision) for x in inputs]

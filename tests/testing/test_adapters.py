@@ -122,6 +122,27 @@ def test_an_output_without_a_gradient_is_only_saved():
     assert check_gradients(pair, X).worst < 1e-9
 
 
+def test_a_backward_may_need_memory_of_its_own():
+    """As llm.c's attention does for the gradient of its scores."""
+
+    def forward(out, y, x):
+        y[...] = np.tanh(x)
+        out[...] = y**2
+
+    def backward(dx, dy, dout, x, y):
+        assert not dy.any()
+        dy += 2 * y * dout
+        dx += dy * (1 - y * y)
+
+    words = {
+        "inputs": "x",
+        "forward_takes": "out y x",
+        "backward_takes": "dx dy dout x y",
+        "outputs": lambda x: {"out": x.shape, "y": x.shape},
+    }
+    assert check_gradients(writing_pair(forward, backward, scratch="dy", **words), X).worst < 1e-9
+
+
 SOURCE = """
 #include <math.h>
 void forward(NUMBER* out, const NUMBER* x, int n) { for (int i = 0; i < n; i++) out[i] = sin(x[i]); }

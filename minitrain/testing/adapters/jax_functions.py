@@ -49,6 +49,7 @@ def check_jax(
         print(check_jax(cube, np.linspace(-1, 1, 5)))
         ```
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     jax = _jax()
     with _double_precision(jax):
         tree = _Tree(jax, function, inputs)

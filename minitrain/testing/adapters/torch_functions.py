@@ -53,6 +53,7 @@ def check_torch(function: Any, *inputs: Any, settings: CheckSettings = DEFAULT, 
         print(check_torch(Cube, torch.randn(3, 4)))
         ```
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     torch = _torch()
     names = _names(torch, function, len(inputs))
     subject = _Subject(torch, function, names, inputs, settings)

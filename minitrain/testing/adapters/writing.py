@@ -22,6 +22,7 @@ def writing_pair(
     backward_takes: str,
     outputs: Callable[..., Mapping[str, tuple[int, ...]]],
     sizes: Callable[..., Mapping[str, int]] | None = None,
+    scratch: str = "",
 ) -> Pair:
     """Make ``(forward, backward)`` for ``check_gradients`` out of two functions that write into arrays.
 
@@ -37,6 +38,8 @@ def writing_pair(
             if it is an input. An output without one in there is saved for the backward and not checked.
         outputs: given the inputs by name, the shapes of the outputs by name.
         sizes: given the inputs by name, the whole numbers that the functions take.
+        scratch: names in ``backward_takes`` such as ``"dscores"``: memory of the shape of an output, zero at first,
+            that the backward needs for itself. The output ``scores`` is then not checked.
 
     Returns:
         A pair for ``check_gradients``.
@@ -62,6 +65,7 @@ def writing_pair(
         backward_takes.split(),
         outputs,
         sizes or (lambda **_: {}),
+        scratch.split(),
     )
     return subject.pair()
 
@@ -76,10 +80,11 @@ class _Writing:
         backward_takes: Sequence[str],
         outputs: Callable[..., Mapping[str, tuple[int, ...]]],
         sizes: Callable[..., Mapping[str, int]],
+        scratch: Sequence[str],
     ) -> None:
         self._forward, self._backward, self._inputs = forward, backward, inputs
         self._forward_takes, self._backward_takes = forward_takes, backward_takes
-        self._outputs, self._sizes = outputs, sizes
+        self._outputs, self._sizes, self._scratch = outputs, sizes, scratch
 
     def pair(self) -> Pair:
         """The two functions, with the names of the inputs in the signature of the forward."""
@@ -92,7 +97,7 @@ class _Writing:
             xp = array_module(first)
             made = {name: xp.full(shape, xp.nan, first.dtype) for name, shape in self._shapes(known).items()}
             self._call(self._forward, "forward_takes", self._forward_takes, known | made)
-            checked = [out for name, out in made.items() if f"d{name}" in self._backward_takes]
+            checked = [out for name, out in made.items() if self._is_checked(name)]
             if not checked:
                 raise GradientCheckError(
                     "backward_takes names the gradient of no output: with an output named out, call it dout"
@@ -102,8 +107,11 @@ class _Writing:
         def backward(*douts_and_cache: Any) -> list[Any]:
             *douts, cache = douts_and_cache
             known: dict[str, Any] = dict(cache["known"])
-            taken = [name for name in cache["outputs"] if f"d{name}" in self._backward_takes]
+            taken = [name for name in cache["outputs"] if self._is_checked(name)]
             known |= {f"d{name}": dout for name, dout in zip(taken, douts, strict=True)}
+            for name in self._scratch:
+                if name.removeprefix("d") in cache["outputs"]:
+                    known[name] = array_module(douts[0]).zeros_like(known[name.removeprefix("d")])
             gradients: list[Array | None] = []
             for name in self._inputs:
                 wanted = f"d{name}" in self._backward_takes
@@ -117,6 +125,9 @@ class _Writing:
         signature = inspect.Signature([inspect.Parameter(name, kind) for name in self._inputs])
         forward.__signature__ = signature  # type: ignore[attr-defined]
         return forward, backward
+
+    def _is_checked(self, output: str) -> bool:
+        return f"d{output}" in self._backward_takes and f"d{output}" not in self._scratch
 
     def _known(self, values: Sequence[Any]) -> dict[str, Any]:
         named = dict(zip(self._inputs, values, strict=True))

@@ -61,6 +61,7 @@ def check_drawn(
         >>> check_drawn((double, double_backward), "x: B T", examples=5).worst < 1e-8
         True
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     strategy = shaped(inputs) if isinstance(inputs, str) else inputs
     reports: list[GradientReport] = []
 
@@ -76,6 +77,7 @@ def check_drawn(
     @hypothesis.seed(seed)
     @hypothesis.given(strategy)
     def run(drawn: tuple[Any, ...]) -> None:
+        __tracebackhide__ = True
         try:
             reports.append(check(subject, *drawn, settings=settings, **options))
         except Exception as error:

@@ -93,10 +93,10 @@ class _Arrays:
             np.savez(self._folder / "inputs.npz", **self._kept)
 
 
-def _named(subject: Any) -> tuple[list[str], list[str], str]:
-    """Imports, definitions and the expression for what was checked."""
+def _named(subject: Any, unnamed: str = "subject") -> tuple[list[str], list[str], str]:
+    """Imports, definitions and the expression for what was checked; ``unnamed`` is the name of what has none."""
     if isinstance(subject, tuple):
-        parts = [_named(part) for part in subject]
+        parts = [_named(part, other) for part, other in zip(subject, ("forward", "backward"), strict=True)]
         imports = [line for part in parts for line in part[0]]
         definitions = [line for part in parts for line in part[1]]
         return imports, definitions, f"({', '.join(part[2] for part in parts)})"
@@ -108,10 +108,12 @@ def _named(subject: Any) -> tuple[list[str], list[str], str]:
         source = textwrap.dedent(inspect.getsource(subject))
     except (OSError, TypeError):
         source = ""
-    if source.startswith(("def ", "class ", "@")):
+    closes_over = getattr(getattr(subject, "__code__", None), "co_freevars", ())  # what the source alone has not
+    if source.startswith(("def ", "class ", "@")) and not closes_over:
         return [], [source, ""], subject.__name__
-    what = type(subject).__name__
-    return [], [f"subject = ...  # make the {what} that was checked here", ""], "subject"
+    name = getattr(subject, "__name__", unnamed)
+    name = name if name.isidentifier() else unnamed
+    return [], [f"{name} = ...  # make the {type(subject).__name__} that was checked here", ""], name
 
 
 def _found_at(module: str) -> list[str]:
