@@ -20,9 +20,9 @@ from tests.helpers.big_numbers import CONTEXT, big, reference_code
 STEP = CONTEXT.mpf("1e-12")
 AGREE = 1e-30
 TO_SIXTEEN_DIGITS = {
-    "cross_entropy": "the smoothed share of a class is a float64 number, and the shares add up to 1 but for its rounding",
+    "cross_entropy": "the smoothed share of a class is a float64 number; they add up to 1 but for rounding",
     "linear_cross_entropy": "the same",
-    "supervised_contrastive": "the share of each positive is a float64 number, 1/3 for instance, made from whole numbers",
+    "supervised_contrastive": "the share of each positive, such as 1/3, is a float64 number",
 }
 """Operations with constants in float64, which differences by other arguments show in the seventeenth digit."""
 
