@@ -119,10 +119,13 @@ def reference_code() -> Iterator[None]:
         "CUBIC": CONTEXT.mpf("0.044715"),
     }
     try:
-        with mock.patch.multiple(np, **made), mock.patch.multiple(gelu, **constants):
-            # The pool gives memory that was used before, which is no place for objects.
-            with mock.patch.object(type(POOL), "empty", lambda self, shape, dtype: np.empty(shape, dtype)):
-                yield
+        # The pool gives memory that was used before, which is no place for objects.
+        with (
+            mock.patch.multiple(np, **made),
+            mock.patch.multiple(gelu, **constants),
+            mock.patch.object(type(POOL), "empty", lambda self, shape, dtype: np.empty(shape, dtype)),
+        ):
+            yield
     finally:
         observe(before)
 
