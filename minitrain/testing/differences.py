@@ -156,9 +156,14 @@ def step_lengths(value: Array) -> Array:
     return xp.where(xp.isfinite(value), xp.maximum(abs(value), 1.0), 0.0)  # type: ignore[no-any-return]
 
 
+def largest(x: Array) -> float:
+    """The largest absolute value; 0 for an empty array."""
+    return float(abs(x).max()) if x.size else 0.0
+
+
 def norm(x: Array) -> float:
     """The root of the sum of squares, which may be too large or too small themselves."""
-    largest = float(abs(x).max()) if x.size else 0.0
-    if largest == 0 or not math.isfinite(largest):
-        return largest
-    return largest * math.sqrt(float(((x / largest) ** 2).sum()))
+    size = largest(x)
+    if size == 0 or not math.isfinite(size):
+        return size
+    return size * math.sqrt(float(((x / size) ** 2).sum()))

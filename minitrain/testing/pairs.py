@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module, is_array
 from .comparison import compare
-from .differences import ROUNDING, Probe
+from .differences import ROUNDING, Probe, largest
 from .refusals import explain_failure, is_floating, refuse_inputs, refuse_outputs
 from .report import GradientCheckError, GradientReport, Mismatch
 from .settings import CheckSettings
@@ -204,8 +204,7 @@ def _refuse_memory(first: Mapping[str, Any], again: Mapping[str, Any]) -> None:
             continue
         with np.errstate(all="ignore"):
             gap = abs(_double(second) - _double(gradient))
-            largest = float(abs(gradient).max(initial=0.0))
-            if bool((gap > REPEATED * largest).any()):
+            if bool((gap > REPEATED * largest(gradient)).any()):
                 raise GradientCheckError(
                     f"the backward gives another gradient of {name} when called again, off by up to "
                     f"{float(gap.max()):.3g}: does it add to an array that it keeps between calls?"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend.arrays import Array
+from ..differences import largest
 from ..pairs import Parameters, check
 from ..report import GradientCheckError, GradientReport
 from ..settings import DEFAULT, CheckSettings
@@ -168,7 +169,7 @@ class _Subject:
         """Refuse a ``fwd`` rule that computes something else than the function."""
         for i, (value, other) in enumerate(zip(values, others, strict=True)):
             gap = float(abs(value - other).max()) if value.size and value.dtype.kind == "f" else 0.0
-            if gap > SAME * float(abs(value).max(initial=0.0)):
+            if gap > SAME * largest(value):
                 raise GradientCheckError(
                     f"output {i} differs by up to {gap:.3g} when the function is differentiated: the fwd rule of its "
                     "custom_vjp computes another value than the function itself"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...backend.arrays import to_numpy
+from ..differences import largest
 from ..gradients import functions_of
 from ..pairs import argument_names
 from ..report import ArgumentReport, GradientCheckError, GradientMismatch, GradientReport, Mismatch
@@ -76,7 +77,7 @@ def check_batches(
         alone = [to_numpy(part[place]) for part in parts]
         expected = np.concatenate(alone) if name in batched else np.sum(alone, axis=0)
         gaps = abs(to_numpy(whole[place]) - expected)
-        error = float(gaps.max(initial=0.0)) / max(float(abs(expected).max(initial=0.0)), np.finfo(float).tiny)
+        error = largest(gaps) / max(largest(expected), np.finfo(float).tiny)
         if error <= DIGITS:
             passed.append(ArgumentReport(name, x.shape, error))
             continue

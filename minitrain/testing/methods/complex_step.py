@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...backend.arrays import array_module, to_numpy
+from ..differences import largest
 from ..gradients import functions_of
 from ..pairs import argument_names
 from ..report import ArgumentReport, GradientCheckError, GradientMismatch, GradientReport, Mismatch
@@ -76,7 +77,7 @@ def check_complex_step(pair: Any, *inputs: Any, settings: CheckSettings = DEFAUL
             wrong.append(Mismatch(name, x.shape, None, None, None, float("inf"), problem, ""))
             continue
         gaps = abs(analytic - numeric)
-        error = float(gaps.max(initial=0.0)) / max(float(abs(numeric).max(initial=0.0)), np.finfo(float).tiny)
+        error = largest(gaps) / max(largest(numeric), np.finfo(float).tiny)
         if error <= DIGITS:
             passed.append(ArgumentReport(name, x.shape, error))
             continue
@@ -100,8 +101,8 @@ def _slope(pair: Any, moved: list[Any], options: Any, outputs: list[Any], douts:
             f"the forward does not run on complex numbers ({type(error).__name__}: {error}): use check_gradients"
         ) from error
     for out, before in zip(found, outputs, strict=True):
-        gap = float(abs(to_numpy(out).real - to_numpy(before)).max(initial=0.0))
-        if np.asarray(out).dtype.kind != "c" or gap > NEAR * max(1.0, float(abs(to_numpy(before)).max(initial=0.0))):
+        gap = largest(to_numpy(out).real - to_numpy(before))
+        if np.asarray(out).dtype.kind != "c" or gap > NEAR * max(1.0, largest(to_numpy(before))):
             raise GradientCheckError(
                 "the forward drops the imaginary part, or gives another value for complex numbers: it is not analytic "
                 "(abs, conj, a cast?); use check_gradients"

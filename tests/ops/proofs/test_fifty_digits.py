@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from minitrain.testing.cases import CASES, SMALL, Call, Case
-from tests.helpers.big_numbers import CONTEXT, big, reference_code
+from tests.ops.proofs.big_numbers import CONTEXT, big, reference_code
 
 STEP = CONTEXT.mpf("1e-12")
 AGREE = 1e-30

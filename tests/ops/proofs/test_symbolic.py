@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from minitrain.ops import registry
-from tests.helpers.big_numbers import CONTEXT, big, reference_code
+from tests.ops.proofs.big_numbers import CONTEXT, big, reference_code
 
 sp = pytest.importorskip("sympy")
 
