@@ -23,6 +23,8 @@ class MadeOverTime(Callback):
         prepared: its data.
     """
 
+    on_every_rank = False
+
     def __init__(self, task: Task, config: TaskSettings, prepared: Prepared) -> None:
         self.task, self.config, self.prepared = task, config, prepared
         self._setup: Setup | None = None

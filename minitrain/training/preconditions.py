@@ -11,6 +11,7 @@ from typing import Any
 from ..backend.precision import HALF
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
+from ..distributed.group import Group
 from ..errors import CheckpointError, ConfigError, nearest
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, METRICS
@@ -161,8 +162,6 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
                     f"precision={name} needs a model of dtype {wanted}, but {path} is {parameter.data.dtype}: make the "
                     f"model with dtype={wanted!r}"
                 )
-    if setup.device != "cpu" and name in ("tf32", *HALF):
-        raise ConfigError(f"precision={name} is not there yet on a GPU; set precision=float32")
     if name not in HALF:
         return
     if name == "float16" and "dtotal" not in inspect.signature(setup.objective.loss_backward).parameters:
@@ -170,6 +169,8 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
             f"precision=float16 scales the loss, but {type(setup.objective).__name__}.loss_backward has no argument "
             "dtotal for the scale: add it (see GPT), or use precision=bfloat16, which needs none"
         )
+    if setup.device != "cpu":
+        return
     from ..backend.cpu.products.bf16_units import bf16_unit
 
     unit = bf16_unit()
@@ -203,3 +204,22 @@ def check_privacy_fits(setup: Setup, privacy: DPSGD | None, callbacks: Iterable[
                 f"private training does not go with {type(callback).__name__}: which steps it skips or repeats tells "
                 "of single samples, and no budget counts that"
             )
+
+
+def check_ranks_fit(setup: Setup, privacy: DPSGD | None, group: Group | None) -> None:
+    """Check that a training can be shared by ranks.
+
+    Raises:
+        ConfigError: if it is private, or its loss compares the samples of a batch, or it is on a GPU.
+    """
+    if group is None:
+        return
+    if privacy is not None:
+        raise ConfigError("private training runs in one process: leave distributed and privacy apart")
+    if WholeBatch.suits(setup.objective) and group.size > 1:
+        raise ConfigError(
+            f"the loss of {type(setup.objective).__name__} compares the samples of a batch, which several ranks cannot "
+            "share yet: train it in one process"
+        )
+    if setup.device != "cpu" and group.size > 1:
+        raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")

@@ -25,6 +25,9 @@ class Plots(Callback):
         ConfigError: if it is negative.
     """
 
+    on_every_rank = False
+    reads_numbers = False
+
     def __init__(self, *, every: int = 0) -> None:
         if every < 0:
             raise ConfigError(f"Plots: every={every} must be 0 (at each evaluation) or more")
