@@ -68,3 +68,23 @@ def test_a_cast_to_single_precision_is_told():
         check_jax(lambda x: x.astype(jnp.float32) * 2, X)
     with pytest.raises(GradientMismatch, match="rounded to single precision"):
         check_jax(cube(lambda x, dout: ((3 * x**2 * dout).astype(jnp.float32).astype(jnp.float64),)), X)
+
+
+FILE = """
+import jax
+
+@jax.custom_vjp
+def cube(x):
+    return x**3
+
+cube.defvjp(lambda x: (x**3, x), lambda x, dout: (FACTOR * x**2 * dout,))
+"""
+
+
+@pytest.mark.parametrize(("factor", "code"), [("3", 0), ("3.001", 1)])
+def test_the_command_checks_rules_of_a_file(capsys, tmp_path, factor, code):
+    from minitrain import cli
+
+    (tmp_path / "mine.py").write_text(FILE.replace("FACTOR", factor))
+    assert cli.main(["gradcheck", str(tmp_path / "mine.py"), "--framework", "jax", "--examples", "3"]) == code
+    assert ("every element is 1.00033 times" in capsys.readouterr().out) == (code == 1)
