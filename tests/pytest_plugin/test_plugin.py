@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _pytest.assertion.rewrite import AssertionRewriter
 
 from tests.helpers.places import ROOT
 
@@ -28,6 +29,7 @@ def wrong_backward(dout, x):
 TESTS = """
 import numpy as np
 import pytest
+from _pytest.assertion.rewrite import AssertionRewriter
 from hypothesis import given, strategies as st
 from code_under_test import square, square_backward, wrong_backward
 
@@ -129,3 +131,10 @@ def test_hypothesis_registers_the_profiles():
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert result.stdout.split() == ["None", "True", "50", "1000"], result.stderr
+
+
+def test_pytest_does_not_warn_if_minitrain_was_imported_before():
+    """It would for every package with a plugin, and projects turn warnings into errors; `minitrain mutants` too."""
+    import minitrain
+
+    assert AssertionRewriter.is_rewrite_disabled(minitrain.__doc__)
