@@ -68,7 +68,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},
     "cli": TRAINING
-    | {"audit", "benchmark", "conf", "distributed", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
+    | {
+        "audit",
+        "benchmark",
+        "conf",
+        "distributed",
+        "evaluation",
+        "formats",
+        "profiling",
+        "runs",
+        "tasks",
+        "server",
+        "testing",
+    },
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17
