@@ -310,7 +310,7 @@ print(behind)
 print(waiting)
 
 # %% tags=["hidden"]
-assert "behind the end of" in behind and waiting != "nothing"
+assert "outside the arrays" in behind and waiting != "nothing"
 
 # %% [markdown]
 # ## Tensor cores

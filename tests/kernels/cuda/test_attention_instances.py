@@ -25,7 +25,7 @@ DTYPES = ("float32", "tf32", "bfloat16", "float16")
 SHARED_OF_SM_80 = 163 * 1024
 
 
-@pytest.mark.parametrize(("itemsize", "D"), product((2, 4), WIDTHS))
+@pytest.mark.parametrize(("itemsize", "D"), list(product((2, 4), WIDTHS)))
 def test_tiles_fit_the_smallest_device(itemsize, D):
     """With dropout, on sm_120; two blocks of 16-bit heads of width 64 or less run at a time on sm_80."""
     tile = tiles(itemsize, D)
@@ -40,7 +40,7 @@ def test_tiles_fit_the_smallest_device(itemsize, D):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize(("dtype", "D", "drops"), product(DTYPES, WIDTHS, (False, True)))
+@pytest.mark.parametrize(("dtype", "D", "drops"), list(product(DTYPES, WIDTHS, (False, True))))
 def test_no_instance_spills(dtype, D, drops, arch):
     kernels = [forward_kernel(dtype, D, drops), backward_kernels(dtype, D, drops).keys]
     if not drops:
