@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": ARRAYS | {"display", "formats", "ops"},
     "models": ARRAYS | {"display", "formats", "nn", "ops", "settings"},
     "inside": ARRAYS | {"display", "models", "nn", "ops"},
-    "optim": ARRAYS | {"display", "models", "nn", "ops", "plotting", "settings", "states"},
+    "optim": ARRAYS | {"display", "distributed", "models", "nn", "ops", "plotting", "settings", "states"},
     "testing": ARRAYS | {"display", "nn", "ops"},
     "distributed": {"backend", "errors"},
     "data": ARRAYS | {"display", "files", "formats", "settings", "states"},
@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},
     "cli": TRAINING
-    | {"audit", "benchmark", "conf", "distributed", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
+    | {"audit", "benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17

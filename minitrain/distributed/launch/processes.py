@@ -64,21 +64,34 @@ def run_processes(command: Sequence[str], ranks: int) -> int:
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait until all have ended, or for a while after one has failed; the code of the one that was the cause."""
     codes: dict[int, int] = {}  # of those that failed, in this order
+    killed: set[int] = set()  # by this process
     deadline = math.inf
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
         for rank, process in enumerate(processes):
-            if process.poll() and rank not in codes:
+            if process.poll() and rank not in codes and rank not in killed:
                 codes[rank] = process.returncode
                 deadline = min(deadline, time.monotonic() + GRACE)
+            elif codes and _is_stopped(process.pid):
+                process.kill()  # it would never notice
+                killed.add(rank)
         time.sleep(_LOOK)
     for rank, process in enumerate(processes):
-        if process.returncode and rank not in codes:
+        if process.returncode and rank not in codes and rank not in killed:
             codes[rank] = process.returncode
     for rank, code in codes.items():
         if code < 0:  # the others only noticed that
             print(f"minitrain: rank {rank} was ended by {signal.Signals(-code).name}", file=sys.stderr, flush=True)
             return 128 - code
     return next(iter(codes.values()), 0)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process stands still by a signal, on Linux."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
 
 
 @contextlib.contextmanager

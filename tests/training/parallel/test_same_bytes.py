@@ -69,6 +69,56 @@ def test_so_it_is_for_other_sizes(parts, batch, precision, clip):
         assert on_ranks(ranks, work) == alone, ranks
 
 
+def test_ranks_may_share_the_moments():
+    """Each keeps its part, the bytes are the same."""
+    alone = on_ranks(1, result)[1:]
+    for ranks in (2, 4):
+
+        def work(group: Group) -> Any:
+            ema = EMA(0.9)
+            trainer = small_trainer(group, None, ema, SpikeGuard(warmup=3), GradientStatistics(), share_moments=True)
+            trainer.train()
+            kept = sum(piece.data.size for piece in trainer.optimizer.state_dict()["moments"].values())
+            assert kept < 1.3 * 2 * trainer.model.parameter_count() / group.size
+            averages = {name: array.tobytes().hex() for name, array in ema.state_dict().items()}
+            return history(trainer), averages, trainer.state.tokens
+
+        assert on_ranks(ranks, work) == alone
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_shared_moments_are_saved_in_shards_and_read_by_any_number(tmp_path, ranks):
+    def whole(group: Group) -> str:
+        trainer = small_trainer(group, tmp_path / "whole")
+        trainer.train()
+        return digest(trainer)
+
+    def first(group: Group) -> None:
+        small_trainer(group, tmp_path / "run", max_steps=3, share_moments=True).train()
+
+    def then(group: Group) -> Any:
+        trainer = small_trainer(group, tmp_path / "run", share_moments=ranks == 4)
+        assert trainer.resume() == 3
+        trainer.train()
+        return None
+
+    on_ranks(2, first)
+    on_ranks(ranks, then)
+    on_ranks(1, whole)
+    one, two = (read_checkpoint(tmp_path / name / "checkpoints/step-00000006") for name in ("whole", "run"))
+    for mine, other in ((one.model, two.model), (one.optimizer["moments"], two.optimizer["moments"])):
+        assert {name: array.tobytes() for name, array in mine.items()} == {
+            name: array.tobytes() for name, array in other.items()
+        }
+
+
+def test_moments_of_whole_matrices_cannot_be_shared():
+    for optimizer, packed in ((Muon, True), (Adafactor, True), (AdamW, False)):
+        work = partial(result, optimizer=optimizer, packed=packed, share_moments=True)
+        with pytest.raises(ConfigError, match="cannot share its moments"):
+            on_ranks(2, work)
+
+
 def test_threads_change_no_byte():
     try:
         found = []
