@@ -4,7 +4,7 @@
 
     runs/pydoc-20250102-030405/
       config.yaml  tokenizer.json  data/train.bin  data/val.bin
-      metrics.jsonl  checkpoints/step-…/  loss.png  learning_rate.png  sample.txt
+      metrics.jsonl  checkpoints/step-…/  loss.png  learning_rate.png  sample.txt  summary.txt
 
 The folder has all that the run needs, its tokens too, so a run continues with the text it began with. Only token shards
 stay where they are, see `run_data`.
@@ -26,7 +26,7 @@ from ..distributed.group import Alone, Group
 from ..errors import CheckpointError, ConfigError, MinitrainError
 from ..folder import RunFolder, new_run_folder
 from ..folder.commands import resume_command
-from ..folder.names import CONFIG, SAMPLE
+from ..folder.names import CONFIG, SAMPLE, SUMMARY
 from ..formats import one_line
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
@@ -118,6 +118,7 @@ class Run:
             RunFolder(self.run_dir).write(SAMPLE, sample.encode() + b"\n")
         validation = replace(validation, averaged_by=training.weights)
         summary = f"{training.describe()}\n\n{validation.describe()}"
+        RunFolder(self.run_dir).write(SUMMARY, summary.encode() + b"\n")
         report = write_report(self.run_dir, curves, summary, sample, guesses if own_units else None, pictures)
         return RunResult(self.run_dir, training, validation, (*curves, *pictures), report, sample)
 
