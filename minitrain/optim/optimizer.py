@@ -137,8 +137,8 @@ class Optimizer(SpanOwner):
                 "grad_scale": float(grad_scale),
             }
             if shared is not None:
-                own = shared.own(span)
-                self.update(span.data[own], span.grad()[own], moments, **options)
+                mine = shared.own(span)
+                self.update(span.data[mine], span.grad()[mine], moments, **options)
                 shared.send(span)
                 continue
             if not span.frozen():
@@ -183,7 +183,7 @@ class Optimizer(SpanOwner):
             ConfigError: if the model is not packed, or the optimizer needs whole matrices.
         """
         shared = SharedMoments(group, self._spans, type(self).__name__)
-        self._moments = [
+        self._moments: list[dict[str, Array]] = [
             {name: array[shared.own(span)].copy() for name, array in moments.items()}
             for span, moments in zip(self._spans, self._moments, strict=True)
         ]

@@ -11,7 +11,7 @@ from ..backend.arrays import Array, to_numpy
 from ..distributed.group import Group
 from ..distributed.pieces import Piece
 from ..errors import ConfigError, MinitrainError
-from ..states import Arrays
+from ..states import Arrays, Kind
 from .groups import Span
 from .state import load_arrays
 
@@ -62,24 +62,19 @@ class SharedMoments:
                 yield f"{name}.{path}", Piece(data, tuple(parameter.data.shape), start - where.start)
 
 
-def kinds_of(arrays: Mapping[str, Any]) -> Arrays:
+def kinds_of(arrays: Mapping[str, Any]) -> Kind:
     """What a saved state has in the place of arrays or pieces: whole arrays."""
     return Arrays({name: _whole(array) if isinstance(array, Piece) else array for name, array in arrays.items()})
 
 
 def load_moments(own: Mapping[str, Any], given: Mapping[str, Any], complaint: str) -> None:
     """Take whole arrays into arrays, or the parts that this rank keeps into its pieces; see `load_arrays`."""
-    parts = {
-        name: piece.of(to_numpy(given[name])) if isinstance(piece, Piece) and name in given else given.get(name)
-        for name, piece in own.items()
-    }
-    parts |= {name: array for name, array in given.items() if name not in own}
-    missing = own.keys() - given.keys()
-    load_arrays(
-        {name: array.data if isinstance(array, Piece) else array for name, array in own.items()},
-        {name: array for name, array in parts.items() if name not in missing},
-        complaint,
-    )
+    memory = {name: array.data if isinstance(array, Piece) else array for name, array in own.items()}
+    parts = dict(given)
+    for name, piece in own.items():
+        if isinstance(piece, Piece) and name in given:
+            parts[name] = piece.of(to_numpy(given[name]))
+    load_arrays(memory, parts, complaint)
 
 
 def _whole(piece: Piece) -> Array:
