@@ -113,9 +113,9 @@ def on_processes(ranks: int) -> list[str]:
     return ["distributed=processes", f"ranks={ranks}"]
 
 
-def summary(run_dir: Path) -> dict[str, Any]:
+def summary(run_dir: Path, steps: int = STEPS) -> dict[str, Any]:
     """What must not depend on the number of ranks."""
-    checkpoint = read_checkpoint(run_dir / "checkpoints" / f"step-{STEPS:08d}")
+    checkpoint = read_checkpoint(run_dir / "checkpoints" / f"step-{steps:08d}")
     records = read_metrics(run_dir / "metrics.jsonl")
     return {
         "weights": {name: array.tobytes() for name, array in checkpoint.model.items()},

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from minitrain.backend.threads import set_threads
 from minitrain.checkpoint import read_checkpoint
-from minitrain.distributed import Group
+from minitrain.data import BucketLoader, TokenLoader
+from minitrain.distributed import Group, valid_ranks
 from minitrain.errors import ConfigError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import Adafactor, AdamW, Muon
@@ -49,9 +50,6 @@ def test_any_number_of_ranks_ends_with_the_same_bytes(optimizer, packed):
     clip=st.sampled_from([None, 0.05, 1.0]),
 )
 def test_so_it_is_for_other_sizes(parts, batch, precision, clip):
-    from minitrain.data import TokenLoader
-    from minitrain.distributed import valid_ranks
-
     def work(group: Group) -> Any:
         tokens = np.random.default_rng(5).integers(0, 11, 300)
         return result(
@@ -162,6 +160,23 @@ def test_a_parameter_that_only_some_ranks_reach():
     alone = on_ranks(1, work)
     assert on_ranks(2, work) == on_ranks(4, work) == alone
     assert alone[0] != on_ranks(1, result)[0]
+
+
+def test_a_rank_without_a_micro_batch_adds_nothing():
+    """Batches of long rows have few of them: here 2 or 3 rows, and 4 micro-batches."""
+
+    def work(group: Group) -> Any:
+        draw = np.random.default_rng(0)
+        lengths = np.repeat([4, 8], [12, 10])
+        ids = [draw.integers(0, 11, length + 1).astype(np.int32) for length in lengths]
+        rows = [(row[:-1], row[1:]) for row in ids]
+        loader = BucketLoader(rows, lengths, max_tokens=24, seed=0, buckets=2)
+        sizes = [len(loader.batch(step).inputs) for step in range(4)]
+        assert min(sizes) < 4 < max(sizes)
+        return result(group, train_data=loader)
+
+    alone = on_ranks(1, work)
+    assert on_ranks(2, work) == on_ranks(4, work) == alone
 
 
 def test_adaptive_clipping_and_rank_0_alone_write_the_folder(tmp_path):
