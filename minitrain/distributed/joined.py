@@ -37,6 +37,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Group | None
     try:
         yield group
     except BaseException as error:
+        end_all_of_mpi(1)
         if isinstance(error, PeerLost):
             watch.end_after(error)
         else:

@@ -19,6 +19,8 @@ from ..tcp import free_port
 
 GRACE = 2.5
 """Seconds from the end of a rank to that of the others: they end by themselves, and are killed if they do not."""
+STANDSTILL = 6.0
+"""Seconds after which a stopped rank counts as failed; ranks that have met notice it a little sooner by themselves."""
 _LOOK = 0.05
 
 
@@ -64,19 +66,25 @@ def run_processes(command: Sequence[str], ranks: int) -> int:
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait until all have ended, or for a while after one has failed; the code of the one that was the cause."""
     codes: dict[int, int] = {}  # of those that failed, in this order
-    killed: set[int] = set()  # by this process
+    stopped: dict[int, float] = {}  # since when
     deadline = math.inf
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        now = time.monotonic()
         for rank, process in enumerate(processes):
-            if process.poll() and rank not in codes and rank not in killed:
+            if process.poll() and rank not in codes:
                 codes[rank] = process.returncode
-                deadline = min(deadline, time.monotonic() + GRACE)
-            elif codes and _is_stopped(process.pid):
-                process.kill()  # it would never notice
-                killed.add(rank)
+            elif not _is_stopped(process.pid):
+                stopped.pop(rank, None)
+            elif codes or now - stopped.setdefault(rank, now) > STANDSTILL:
+                if not codes:  # before the ranks have met, nobody else would notice
+                    print(f"minitrain: rank {rank} stands still", file=sys.stderr, flush=True)
+                codes[rank] = 1
+                process.kill()
+        if codes:
+            deadline = min(deadline, now + GRACE)
         time.sleep(_LOOK)
     for rank, process in enumerate(processes):
-        if process.returncode and rank not in codes and rank not in killed:
+        if process.returncode and rank not in codes:
             codes[rank] = process.returncode
     for rank, code in codes.items():
         if code < 0:  # the others only noticed that
