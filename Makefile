@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-slow test-sweeps test-versions test-settings coverage mutants bench results tutorials docs lint format clean
+.PHONY: help venv train test test-peers test-cuda test-slow test-sweeps test-versions test-settings coverage mutants bench results tutorials docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -28,6 +28,11 @@ test: $(VENV)/.installed-dev ## run the tests
 test-peers: $(VENV)/.installed-peers ## compare with PyTorch
 	@echo "==> Testing against PyTorch"
 	@$(PY) -m pytest -q tests/peers $(ARGS)
+
+test-cuda: $(VENV)/.installed-cuda-test ## compile the CUDA kernels and run them without a GPU (needs g++)
+	@echo "==> Testing the CUDA kernels"
+	@$(PY) -m pytest -q -n 2 --dist worksteal -m "not slow and not sweeps" \
+	  tests/backend/cuda tests/kernels/cuda tests/testing/cuda $(ARGS)
 
 test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 	@echo "==> Testing, the slow part"
@@ -119,6 +124,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VENV)/.installed-peers: $(VENV)/.installed-dev
 	@echo "==> Installing PyTorch to compare with (some platforms' package is large)"
 	@$(PIP) --editable '.[peers]'
+	@touch $@
+
+$(VENV)/.installed-cuda-test: $(VENV)/.installed-dev
+	@echo "==> Installing NVRTC and its headers (250 MB on disk)"
+	@$(PIP) --editable '.[cuda-test]'
 	@touch $@
 
 $(VENV)/.installed-sweeps: $(VENV)/.installed-dev

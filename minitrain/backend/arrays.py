@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import DeviceError, ShapeError
+from ..errors import ShapeError
+from .deferred import settle
 
 Array: TypeAlias = np.ndarray[Any, Any]
 """A NumPy array, or a CuPy array, which has the same interface."""
@@ -76,15 +77,30 @@ def device_of(x: object) -> str:
 def to_numpy(x: Any) -> Array:
     """Copy ``x`` to the CPU as a NumPy array; a NumPy array comes back as it is.
 
+    From a GPU, this waits until all work before it is done. Errors that the GPU found meanwhile are raised here.
+
     Raises:
         ShapeError: if ``x`` is a masked array or a matrix.
+        TokenError: if an operation on the GPU has met an id out of range, see `minitrain.backend.deferred`.
     """
     check_plain("the array", x)
-    return x.get() if is_cupy(x) else np.asarray(x)
+    if not is_cupy(x):
+        return np.asarray(x)
+    settle()
+    return x.get()  # type: ignore[no-any-return]
+
+
+def to_number(x: Any) -> float:
+    """A number, or the one element of an array on any device, as a Python float; from a GPU, see `to_numpy`."""
+    return float(to_numpy(x)) if is_cupy(x) else float(x)
 
 
 def to_device(x: Any, device: str) -> Array:
-    """Move ``x`` to ``device`` (``"cpu"`` or ``"cuda"``); an array already there comes back as it is.
+    """Move ``x`` to ``device``; an array already there comes back as it is.
+
+    Args:
+        x: an array of any device.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``, see `library_for`.
 
     Raises:
         DeviceError: if ``device`` is unknown, or a GPU is asked for and none can be used.
@@ -92,16 +108,36 @@ def to_device(x: Any, device: str) -> Array:
     return library_for(device).asarray(x) if device != "cpu" else to_numpy(x)
 
 
+def constant(numbers: tuple[float, ...], like: Array) -> Array:
+    """A float64 array of numbers that stay the same, on the device of ``like``; moved to a GPU once, not in each call.
+
+    Nobody may write to it.
+    """
+    if not is_cupy(like):
+        return np.asarray(numbers, np.float64)
+    key = (id(sys.modules["cupy"]), device_of(like), numbers)
+    if key not in _constants:
+        if len(_constants) >= 1000:
+            _constants.clear()
+        _constants[key] = array_module(like).asarray(np.asarray(numbers, np.float64))
+    return _constants[key]
+
+
+_constants: dict[tuple[int, str, tuple[float, ...]], Array] = {}
+
+
 def library_for(device: str) -> ModuleType:
-    """The array library that serves ``device``: NumPy for ``"cpu"``, CuPy for ``"cuda"``.
+    """The array library that serves ``device``: NumPy for ``"cpu"``, CuPy for a GPU.
+
+    Args:
+        device: ``"cpu"``, ``"cuda"`` for the current GPU, or ``"cuda:N"``, which becomes the current one of this thread:
+            CuPy computes with arrays of the current GPU alone.
 
     Raises:
         DeviceError: if ``device`` is neither, or if there is no usable GPU; the message says why.
     """
     if device == "cpu":
         return np
-    if device.partition(":")[0] != "cuda":
-        raise DeviceError(f"unknown device {device!r}: use 'cpu' or 'cuda'")
-    from .devices import require_gpu
+    from .cuda.device import use_gpu
 
-    return require_gpu()
+    return use_gpu(device)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .cache_dir import cache_dir
 from .cores import usable_cores
+from .cuda.device import describe_gpus
 from .devices import gpu_status
 from .kernels_mode import kernels_mode
 from .product_choice import in_use
@@ -42,7 +43,8 @@ def collect() -> dict[str, str]:
         "kernels": kernels[kernels_mode()],
         "kernel cache": str(kernel_cache_dir()),
         "cache folder": str(cache_dir()),
-        "GPU": gpu if cupy is not None else f"none: {gpu}",
+        "GPU": describe_gpus(cupy) if cupy is not None else f"none: {gpu}",
+        "GPU code": "has met no GPU so far: it was tested on an emulated one",
     }
     return facts
 

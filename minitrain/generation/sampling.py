@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, to_numpy
+from ..backend.arrays import Array, array_module, to_number, to_numpy
 from ..errors import ConfigError, NonFiniteError, ShapeError
 from .choosing import choose, cuts_of
 from .params import SamplingParams, check_settings
@@ -47,10 +47,10 @@ def sample_logits(
     xp = array_module(logits)
     highest = logits.max(axis=1, keepdims=True)  # (B, 1); NaN if there is one in the row
     broken = ~xp.isfinite(highest[:, 0])
-    if broken.any():
-        row = int(broken.argmax())
+    if (bad := to_numpy(broken)).any():
+        row = int(bad.argmax())
         raise NonFiniteError(
-            f"cannot sample: the highest logit of sample {row} is {float(highest[row, 0])}; "
+            f"cannot sample: the highest logit of sample {row} is {to_number(highest[row, 0])}; "
             "the model's weights or its input are damaged, or every token is banned"
         )
     if temperature == 0:

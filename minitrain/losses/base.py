@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, is_array
+from ..backend.arrays import Array, array_module, constant, is_array, is_cupy
 from ..errors import ConfigError, ShapeError
 from ..ops.contract.loss import Loss
 
@@ -31,11 +31,11 @@ class LossCache(NamedTuple):
     """Saved for the backward."""
 
     operation: Any  # the cache of the operation
-    scale: float  # the reduction's factor for the gradient of the total
+    scale: Any  # the reduction's factor for the gradient of the total: a number, or an array () on a GPU
 
     def scaled(self, dloss: Any) -> Any:
         """The gradient of the total, from that of the loss."""
-        return dloss if self.scale == 1 else dloss * self.scale
+        return dloss if not is_cupy(self.scale) and self.scale == 1 else dloss * self.scale
 
 
 class Reduced:
@@ -96,6 +96,10 @@ class Reduced:
             return loss, LossCache(cache, 1.0)
         if self.reduction != "mean":
             return loss.total, LossCache(cache, 1.0)
+        if is_cupy(loss.count):  # a look at it would wait for the GPU
+            xp = array_module(loss.count)
+            share = xp.where(loss.count == 0, 0, 1 / loss.count).astype(loss.total.dtype)
+            return (loss.total / loss.count).astype(loss.total.dtype), LossCache(cache, share)
         count = float(loss.count)
         if not count:
             return loss.total * float("nan"), LossCache(cache, 0.0)
@@ -149,13 +153,15 @@ def as_weight(weight: Any) -> Array | None:
 
 
 def fit(owner: Any, weight: Array | None, outputs: Array, shape: tuple[int, ...]) -> Array | None:
-    """Weights in the dtype of the outputs, broadcast to ``shape``.
+    """Weights in the dtype of the outputs and on their device, broadcast to ``shape``.
 
     Raises:
         ShapeError: if they do not broadcast.
     """
     if weight is None:
         return None
+    if is_cupy(outputs) and not is_cupy(weight) and weight.ndim < 2:
+        weight = constant(tuple(weight.reshape(-1).tolist()), outputs).reshape(weight.shape)
     try:
         full = array_module(weight).broadcast_to(weight, shape)
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array, array_module, to_numpy
 from ..errors import ConfigError, ShapeError
 from ..ops.classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, cross_entropy_forward
 from ..ops.classification.unlikelihood import UnlikelihoodCache, unlikelihood_backward, unlikelihood_forward
@@ -73,7 +73,7 @@ class UnlikelihoodLoss(LossFunction):
         total, count, caches = loss.total, loss.count, []
         for k in range(columns.shape[-1]):
             rows = xp.nonzero(columns[..., k] <= UNWANTED)  # few rows have an unwanted class
-            if k and not ((columns[..., k] <= UNWANTED) | (columns[..., k] == self.ignore_index)).all():
+            if k and not to_numpy(((columns[..., k] <= UNWANTED) | (columns[..., k] == self.ignore_index)).all()):
                 raise ShapeError("UnlikelihoodLoss: of several targets in a row, only the first may be wanted")
             unlikely, rows_cache = unlikelihood_forward(outputs[rows], UNWANTED - columns[..., k][rows], each=each)
             caches.append((rows, rows_cache))

@@ -85,7 +85,7 @@ def counted(targets: Array, ignore_index: int, classes: int) -> Array:
     """
     counts: Array = targets != ignore_index
     wrong = counts & ((targets < 0) | (targets >= classes))
-    if wrong.any():
+    if to_numpy(wrong.any()):
         raise DataError(
             f"the target {int(to_numpy(targets[wrong])[0])} is no class: the model has {classes}, numbered from 0; "
             f"targets of {ignore_index} do not count"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array, array_module, to_number
 from ..data.loading.batches import IGNORED
 from ..errors import ConfigError
 from .base import SampleMeasure, as_rows, ratio
@@ -16,7 +16,7 @@ def accuracy(outputs: Any, batch: Any, ignore_index: int = IGNORED) -> tuple[flo
     targets = targets_of(batch)
     counts = targets != ignore_index
     right = (outputs.argmax(axis=-1) == targets) & counts
-    return float(right.sum()), float(counts.sum())
+    return to_number(right.sum()), to_number(counts.sum())
 
 
 class TopK(SampleMeasure):

@@ -9,6 +9,7 @@ from .clip import Clip as Clip
 from .clip import clip_adaptive as clip_adaptive
 from .clip import clip_by_global_norm as clip_by_global_norm
 from .clip import clip_by_value as clip_by_value
+from .clip import clip_without_waiting as clip_without_waiting
 from .clip import compute_grad_norm as compute_grad_norm
 from .clip import sum_of_squares as sum_of_squares
 from .factory import create_optimizer as create_optimizer

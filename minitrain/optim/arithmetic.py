@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from ..backend.arrays import Array
+from typing import Any
+
+from ..backend.arrays import Array, is_cupy
 
 
-def coupled_gradient(weight: Array, grad: Array, *, weight_decay: float, grad_scale: float) -> Array:
+def scaled(grad: Array, grad_scale: Any) -> Array:
+    """``grad_scale * grad`` in the dtype of ``grad``.
+
+    Args:
+        grad: a gradient.
+        grad_scale: a number, or an array () on a GPU, where the factor comes from a norm that the host never sees.
+    """
+    factor = grad_scale.astype(grad.dtype) if is_cupy(grad_scale) else grad.dtype.type(grad_scale)
+    return grad * factor
+
+
+def coupled_gradient(weight: Array, grad: Array, *, weight_decay: float, grad_scale: Any) -> Array:
     """The gradient plus weight decay as an L2 penalty, ``grad_scale * grad + weight_decay * weight``.
 
     Clipping does not affect the penalty: ``grad_scale`` is not applied to it. The result is a fresh array.
     """
-    g: Array = grad * weight.dtype.type(grad_scale)
+    g = scaled(grad, grad_scale)
     if weight_decay:
         g += weight_decay * weight
     return g

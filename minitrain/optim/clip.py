@@ -7,11 +7,12 @@ gradients before they change any.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array, array_module, is_cupy, to_number
+from ..backend.deferred import watch
 from ..errors import NonFiniteError
 from ..nn.core.assign import matching
 from ..nn.core.groups import Match
@@ -23,24 +24,27 @@ from .groups import gradients
 
 
 class Clip(NamedTuple):
-    """The outcome of clipping."""
+    """The outcome of clipping: two numbers, or two arrays () on a GPU (see `clip_without_waiting`)."""
 
-    norm: float  # global norm of the mean gradient, before clipping
-    scale: float  # factor for the optimizer: clips, and divides the summed gradient by the count
+    norm: Any  # global norm of the mean gradient, before clipping
+    scale: Any  # factor for the optimizer: clips, and divides the summed gradient by the count
 
 
 @with_twin
-def sum_of_squares(x: Array) -> float:
-    """Sum of the squares of all elements, accumulated in float64."""
+def sum_of_squares(x: Array) -> Any:
+    """Sum of the squares of all elements, accumulated in float64: a number, or an array () on a GPU."""
     flat = x.reshape(-1)
-    if flat.dtype == "float64":
-        return float(flat @ flat)
-    return float(array_module(x).square(flat, dtype="float64").sum())
+    squares = flat @ flat if flat.dtype == "float64" else array_module(x).square(flat, dtype="float64").sum()
+    return squares if is_cupy(x) else float(squares)
 
 
 def compute_grad_norm(model: Module) -> float:
     """The Euclidean norm of all gradients of ``model`` together; NaN or infinite if one of them is."""
-    return math.sqrt(sum(map(sum_of_squares, gradients(model))))
+    return math.sqrt(to_number(_sum_of_all(model)))
+
+
+def _sum_of_all(model: Module) -> Any:
+    return sum(map(sum_of_squares, gradients(model)))
 
 
 def finite_grad_norm(model: Module) -> float:
@@ -80,6 +84,40 @@ def clip_by_global_norm(model: Module, max_norm: float | None, *, count: float =
     norm = total / count if count else math.nan
     limit = math.inf if max_norm is None else max_norm
     return Clip(norm, min(1.0, limit / (norm + 1e-6)) / count if count else 0.0)
+
+
+def clip_without_waiting(model: Module, max_norm: float | None, *, count: Any) -> Clip:
+    """`clip_by_global_norm` of a model on a GPU, without a wait for the norm: it stays there, and so does the factor.
+
+    An error for a gradient that is not finite comes with the next transfer to the host. By then the optimizer may have
+    used it, so it does not say which gradient it was.
+
+    Args:
+        model: its gradients are measured.
+        max_norm: the limit; ``None`` or infinity for none.
+        count: number of targets the gradients were summed over: a number, or an array () on the GPU.
+
+    Returns:
+        Clip(norm, scale), both () and float64.
+
+    Raises:
+        ConfigError: if the limit is not above zero.
+    """
+    if max_norm != math.inf:
+        POSITIVE.check("clip_by_global_norm", max_norm=max_norm)
+    total = _sum_of_all(model)
+    xp = array_module(total)
+    length = xp.sqrt(total)
+    watch(xp, "the gradient's norm", (~xp.isfinite(length)).astype("int64"), 0, lambda _: NonFiniteError(_TOO_LATE))
+    norm = length / count
+    limit = math.inf if max_norm is None else max_norm
+    return Clip(norm, xp.minimum(1.0, limit / (norm + 1e-6)) / count)
+
+
+_TOO_LATE = (
+    "the gradient's norm was NaN or infinite in an update since the GPU was last waited for, and the weights were "
+    "updated with it; with trainer.log_every=1, or on a CPU, the error names the array"
+)
 
 
 def clip_by_value(model: Module, max_value: float, *, count: float = 1.0) -> float:
@@ -142,7 +180,9 @@ def clip_adaptive(
             longest = max_ratio * count * xp.maximum(_unit_norms(parameter.data), eps)
             with np.errstate(over="ignore"):
                 norms = _unit_norms(grad)
-            if not xp.isfinite(norms).all():  # squares overflow sooner than gradients
+            if is_cupy(norms):  # a look at them would wait
+                norms = xp.where(xp.isfinite(norms), norms, _unit_norms(grad.astype("float64")))
+            elif not xp.isfinite(norms).all():  # squares overflow sooner than gradients
                 norms = _unit_norms(grad.astype("float64"))
             norms = xp.maximum(norms, xp.finfo(grad.dtype).tiny)  # avoids 0 / 0
             grad *= xp.minimum(longest / norms, 1).astype(grad.dtype)

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array, array_module, is_cupy
 from ..distributed.group import Group
 from ..errors import ConfigError, MinitrainError, NonFiniteError
 from ..nn.core.module import Module
@@ -107,17 +107,20 @@ class Optimizer(SpanOwner):
         """The moments of a span before the first update, by name."""
         return {name: array_module(span.data).zeros_like(span.data) for name in names}
 
-    def step(self, grad_scale: float = 1.0) -> None:
+    def step(self, grad_scale: Any = 1.0) -> None:
         """Update all weights from their gradients times ``grad_scale``, and clip them to their upper limits.
 
         A parameter that was frozen after the optimizer was made keeps its value, and so do its moments.
+
+        Args:
+            grad_scale: a number, or an array () on the model's GPU (`clip_without_waiting`), which is not looked at.
 
         Raises:
             MinitrainError: if no backward has run since ``zero_grad``, if the weights were packed or moved after the
                 optimizer was made, or if a parameter that was frozen then is trainable now. Nothing is changed.
             NonFiniteError: if ``grad_scale`` is NaN or infinite. Nothing is changed.
         """
-        if not math.isfinite(grad_scale):
+        if not is_cupy(grad_scale) and not math.isfinite(grad_scale):
             raise NonFiniteError(
                 f"{type(self).__name__}.step: grad_scale is {grad_scale}; all weights would become NaN"
             )
@@ -131,10 +134,10 @@ class Optimizer(SpanOwner):
         self.begin_update()
         shared = self._shared
         for span, moments in zip(self._spans, self._moments, strict=True):
-            options: dict[str, float] = {
+            options: dict[str, Any] = {
                 "lr": self.lr * span.group.lr_scale,
                 "weight_decay": span.weight_decay(self.weight_decay),
-                "grad_scale": float(grad_scale),
+                "grad_scale": grad_scale if is_cupy(grad_scale) else float(grad_scale),
             }
             if shared is not None:
                 mine = shared.own(span)

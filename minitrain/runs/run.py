@@ -60,6 +60,7 @@ CHANGEABLE = (
     "trainer.keep_checkpoints",
     "trainer.log_every",
     "trainer.sample_tokens",
+    "device",
 )
 """Settings that a run may change when it is continued: they change neither its model nor its batches."""
 
@@ -238,6 +239,8 @@ def resume_run(
         refuse_ranks_alone(changed)
     else:
         changed = settings_for(group, changed)
+    if (new := changed.device.partition(":")[0]) != config.device.partition(":")[0]:
+        warn(f"the run goes on on {new}: from here on its bytes are not those that it would have on {config.device}")
     run = _assemble(changed, folder, changed.the_task.load(changed, folder), warn, None, group)
     step = run.trainer.resume()
     if step == 0 and config.init_from is not None and not _has_checkpoint(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..backend.arrays import to_number
 from ..states import Kind, ListOf, Number, TableOf
 from ..training.callbacks.base import Callback
 from ..training.setup import StepView
@@ -21,20 +22,25 @@ class EpochHistory(Callback):
             ``val_<name>``.
     """
 
+    reads_numbers = False
+
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {"train_loss": [], "learning_rate": []}
-        self._loss = self._count = self._lr = 0.0
+        self._loss: Any = 0.0
+        self._count: Any = 0.0
+        self._lr = 0.0
 
     def on_step_end(self, view: StepView, update: Update) -> None:
         """Add up the losses of the epoch."""
         if not update.skipped:
-            self._loss += update.loss
-            self._count += update.tokens
+            self._loss = self._loss + update.loss  # on a GPU if the losses are there
+            self._count = self._count + update.tokens
         self._lr = update.lr
 
     def on_epoch_end(self, view: StepView) -> None:
         """Close the epoch, and ask for its evaluation."""
-        self.history["train_loss"].append(self._loss / self._count if self._count else float("nan"))
+        loss, count = to_number(self._loss), to_number(self._count)
+        self.history["train_loss"].append(loss / count if count else float("nan"))
         self.history["learning_rate"].append(self._lr)
         self._loss = self._count = 0.0
         if not view.is_over:  # the trainer's last evaluation is that of the last epoch
@@ -49,6 +55,7 @@ class EpochHistory(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The history, and the sums of the present epoch."""
+        self._loss, self._count = to_number(self._loss), to_number(self._count)
         return {"history": self.history, "loss": self._loss, "count": self._count, "lr": self._lr}
 
     def state_kinds(self, model: Any) -> Mapping[str, Kind]:

@@ -6,6 +6,7 @@ import math
 import signal
 from typing import Any
 
+from ..backend.arrays import to_number
 from ..checkpoint.manifest import Location
 from ..errors import ConfigError, NonFiniteError
 from ..nn.core.nonfinite import first_bad_parameter
@@ -124,12 +125,15 @@ class BetweenSteps:
 
     def _log(self, update: Update) -> None:
         """Keep the record of all steps since the last one."""
-        loss, speed = self.state.take_window()
+        try:
+            loss, speed = self.state.take_window()
+        except NonFiniteError as error:  # of a GPU that ran ahead
+            raise NonFiniteError(f"step {update.step} or shortly before: {error}") from error
         record = {
             "step": update.step,
             "loss": loss,
             "lr": update.lr,
-            "grad_norm": update.grad_norm,
+            "grad_norm": to_number(update.grad_norm),
             "tokens_per_second": speed,
             "seconds": self.view.seconds,
         }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from ..backend.arrays import Array, array_module
+from ..backend.arrays import Array, array_module, to_number
 from ..backend.precision import current_precision, use_precision
 from ..distributed.group import Group
 from ..errors import DataError
@@ -170,16 +170,16 @@ class Evaluator:
         outputs = predict(batch) if predict is not None and self.metrics else None
         if _has_losses(self.objective):
             each = self.objective.losses(batch, outputs=wanted)
-            total = float(each.losses.sum(dtype=array_module(each.losses).float64))
+            total = to_number(each.losses.sum(dtype=array_module(each.losses).float64))
             rows = as_rows(per_sample(each.losses), per_sample(each.counts))
-            return _Pass(batch, total, float(each.counts.sum()), each.outputs if wanted else outputs, rows)
+            return _Pass(batch, total, to_number(each.counts.sum()), each.outputs if wanted else outputs, rows)
         if wanted and hasattr(self.objective, "loss_and_outputs"):
             loss, outputs = self.objective.loss_and_outputs(batch)
         else:
             loss, _ = self.objective.loss(batch)
             if wanted:
                 outputs = self.objective.forward(inputs_and_targets(batch)[0])[0]
-        return _Pass(batch, float(loss.total), float(loss.count), outputs, None)
+        return _Pass(batch, to_number(loss.total), to_number(loss.count), outputs, None)
 
 
 class SampleLoss(SampleMeasure):

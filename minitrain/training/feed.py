@@ -12,7 +12,8 @@ from itertools import islice
 from os import PathLike
 from typing import Any
 
-from ..backend.arrays import is_array, to_device
+from ..backend.arrays import is_array, is_cupy, to_device
+from ..backend.cuda.staging import Staging
 from ..data import ArrayDataset, Prefetch, PrefetchLoader, SampleDataset
 from ..data.loading.batches import arrays_in, map_arrays
 from ..data.loading.batches import split_batch as split_rows
@@ -216,3 +217,22 @@ def split_batch(batch: Any, parts: int) -> list[tuple[int, Any]]:
 def batch_to(batch: Any, device: str) -> Any:
     """A batch with its arrays on a device."""
     return batch if device == "cpu" else map_arrays(batch, lambda x: to_device(x, device))
+
+
+class Feed:
+    """Brings batches to a device; to a GPU beside its computation, see `minitrain.backend.cuda.staging`.
+
+    Args:
+        device: where the model is.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._staging = None if device == "cpu" else Staging(device)
+
+    def place(self, batches: list[Any]) -> list[Any]:
+        """Batches with their arrays on the device. What is on a GPU already stays as it is."""
+        if self._staging is None:
+            return batches
+        host = [x for batch in batches for x in arrays_in(batch) if not is_cupy(x)]
+        placed = dict(zip(map(id, host), self._staging.place(host), strict=True))
+        return [map_arrays(batch, lambda x: placed.get(id(x), x)) for batch in batches]

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from ..backend.arrays import to_number
 from ..backend.precision import use_precision
-from ..errors import DataError, NonFiniteError
+from ..errors import NonFiniteError
 from ..ops.contract.loss import Loss
-from ..optim import clip_by_global_norm
+from ..optim import clip_by_global_norm, clip_without_waiting
 from ..random import Key
 from .callbacks.base import CallbackList
 from .loss_scale import LossScale
-from .nonfinite import why_not_finite
+from .nonfinite import as_double, check_total, why_not_finite
 from .objective import WholeBatch
 from .parallel.together import Together
 from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
@@ -25,10 +26,11 @@ from .state import Gradient, TrainerState, Update
 
 def sum_of(losses: Iterable[Loss]) -> Loss:
     """The sum of the losses of micro-batches."""
-    total = count = 0.0
+    total: Any = 0.0
+    count: Any = 0.0
     for loss in losses:
-        total += loss.total
-        count += loss.count
+        total = total + loss.total  # not in place: arrays of a GPU are kept by others too
+        count = count + loss.count
     return Loss(total, count)
 
 
@@ -46,6 +48,7 @@ def train_step(
     together: Together | None = None,
     on_substep: Callable[[Loss], object] = lambda loss: None,
     go_on: Callable[[Gradient], bool] = lambda gradient: True,
+    wait: bool = True,
 ) -> Update:
     """Forward, backward and one update.
 
@@ -66,6 +69,9 @@ def train_step(
         together: adds the gradients and losses of several ranks; ``micro_batches`` are those of this one.
         on_substep: called with the loss of each micro-batch after its backward.
         go_on: called with the complete gradient; ``False`` leaves the weights as they are.
+        wait: whether to look at the loss and the norm before the weights are touched. With ``False``, for a model on a
+            GPU, both stay there as arrays (), and the host goes on while the GPU computes. The errors below then come
+            with the next transfer to the host, when the weights may have been touched.
 
     Raises:
         DataError: if no target of the batch counts.
@@ -75,6 +81,7 @@ def train_step(
     objective = model if objective is None else objective
     optimizer.set_lr(lr)
     optimizer.zero_grad()
+    number = to_number if wait else as_double
     gradients = None if private is None else PrivateGradients(model, private.clip, private.noise_multiplier)
     if gradients is not None:
         micro_batches = one_by_one(micro_batches)
@@ -85,13 +92,13 @@ def train_step(
         for first_sample, batch in micro_batches:
             at_first = None if key is None else key.at_sample(first_sample)
             loss, cache = objective.loss(batch, key=at_first)
-            if not math.isfinite(float(loss.total)):
-                raise why_not_finite(float(loss.total), model, batch, cache, first_sample)
+            if wait and not math.isfinite(to_number(loss.total)):
+                raise why_not_finite(to_number(loss.total), model, batch, cache, first_sample)
             objective.loss_backward(cache, *(() if scaler is None else (scaler.scale,)))
             if gradients is not None:
-                gradients.add(float(loss.count))
+                gradients.add(to_number(loss.count))
             on_substep(loss)
-            yield Loss(float(loss.total), float(loss.count))
+            yield Loss(number(loss.total), number(loss.count))
 
     if together is None:
         total, count = sum_of(losses())
@@ -102,12 +109,12 @@ def train_step(
     if private is not None and gradients is not None:
         gradients.finish(private.key)
         divisor = private.batch_size
-    elif not count:
-        raise DataError("no target of this batch counts: all are masked out, there is nothing to learn from it")
+    else:
+        check_total(total, count)
     if scaler is not None:
         scaler.unscale(model)
     try:
-        clip = clip_by_global_norm(model, max_grad_norm, count=divisor)
+        clip = (clip_by_global_norm if wait else clip_without_waiting)(model, max_grad_norm, count=divisor)
     except NonFiniteError:
         if scaler is None or not scaler.back_off():
             raise
@@ -169,8 +176,13 @@ class TrainingLoop:
             state.count(update)
             yield update
 
-    def update(self, micro_batches: Iterable[tuple[int, Any]]) -> Update:
-        """Forward, backward and update on the micro-batches of the present step, with the hooks on the way."""
+    def update(self, micro_batches: Iterable[tuple[int, Any]], *, wait: bool = True) -> Update:
+        """Forward, backward and update on the micro-batches of the present step, with the hooks on the way.
+
+        Args:
+            micro_batches: see `train_step`.
+            wait: see `train_step`.
+        """
         setup, fire, control = self.setup, self.callbacks.fire, self.view.control
 
         def go_on(gradient: Gradient) -> bool:
@@ -193,13 +205,24 @@ class TrainingLoop:
                 together=self.together,
                 on_substep=lambda loss: fire("on_substep_end", self.view, loss),
                 go_on=go_on,
+                wait=wait,
             )
+
+    def must_wait(self) -> bool:
+        """Whether the host looks at the loss and the norm of each step: on a CPU, and where somebody needs them then.
+
+        That is a callback, the scale of a float16 loss, differential privacy, or other ranks. Otherwise a GPU is waited for when a
+        record is written.
+        """
+        needed = (self.setup.arithmetic.scaler, self.privacy, self.together) != (None, None, None)
+        return self.setup.device == "cpu" or needed or self.callbacks.reads_numbers
 
     def _update_or_skip(self) -> Update:
         state, control, together = self.state, self.view.control, self.together
         number = state.step + state.data_offset
         try:
-            return self.update(self.setup.batch(number) if together is None else together.batch(self.setup, number))
+            batch = self.setup.batch(number) if together is None else together.batch(self.setup, number)
+            return self.update(batch, wait=self.must_wait())
         except NonFiniteError as error:
             self.callbacks.fire("on_nan", self.view, error)
             self._agree()

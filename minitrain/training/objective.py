@@ -11,7 +11,8 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..backend.arrays import array_module
+from ..backend.arrays import array_module, is_cupy
+from ..backend.deferred import watch
 from ..data.loading.batches import IGNORED
 from ..errors import ConfigError, DataError
 from ..losses.base import Reduced
@@ -130,11 +131,16 @@ class ModelWithLoss:
             )
         if isinstance(loss, Loss):
             return loss, ModelLossCache(cache, loss_cache, 1.0, backward), outputs
-        if getattr(targets, "dtype", None) is not None and targets.dtype.kind == "i" and (targets == IGNORED).any():
-            raise DataError(
+        if getattr(targets, "dtype", None) is not None and targets.dtype.kind == "i":
+            error = DataError(
                 f"loss_fn returned a number, the mean over all samples to a trainer, but targets of {IGNORED} do not "
                 "count: return their sum and their number, Loss(total, count)"
             )
+            ignored = (targets == IGNORED).any()
+            if is_cupy(targets):
+                watch(array_module(targets), "loss_fn's mean", ignored.astype("int64"), 0, lambda _: error)
+            elif ignored:
+                raise error
         samples = float(len(inputs))  # a mean: its sum over the samples adds up over micro-batches
         return Loss(loss * samples, samples), ModelLossCache(cache, loss_cache, samples, backward), outputs
 

@@ -13,7 +13,7 @@ from ..random import Key
 from ..records.collector import MetricsCollector
 from ..records.facts import Plain, facts
 from .evaluator import Evaluator
-from .feed import batch_to
+from .feed import Feed
 from .loss_scale import Arithmetic
 from .privacy.settings import DPSGD
 from .state import Control, TrainerState, due
@@ -46,11 +46,15 @@ class Setup:
     max_grad_norm: float | None = None
     device: str = "cpu"
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
+    _feed: Feed | None = field(default=None, init=False, repr=False)
 
     def batch(self, number: int) -> list[tuple[int, Any]]:
         """Batch ``number`` as pairs of the index of the first sample and the micro-batch, on the model's device."""
         parts = self.data.micro_batches(number, self.accumulation)
-        return [(first, batch_to(part, self.device)) for first, part in parts]
+        if self._feed is None:
+            self._feed = Feed(self.device)
+        placed = self._feed.place([part for _, part in parts])
+        return [(first, part) for (first, _), part in zip(parts, placed, strict=True)]
 
 
 class HasSetup(Protocol):

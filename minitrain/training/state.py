@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from ..backend.arrays import is_cupy, to_number
 from ..errors import CheckpointError
 from ..ops.contract.loss import Loss
 from ..optim import Clip
@@ -30,19 +31,19 @@ class Update(NamedTuple):
     """What one training step did.
 
     Attributes:
-        loss: summed loss of the batch, in nats.
+        loss: summed loss of the batch, in nats. It and the next two are arrays () if they have stayed on a GPU.
         tokens: number of targets; the mean loss is ``loss / tokens``.
-        lr: learning rate of the update.
         grad_norm: global norm of the mean gradient, before clipping.
+        lr: learning rate of the update.
         skipped: whether the weights were left as they were.
         step: number of updates done, this one included; 0 outside a trainer.
         seconds: duration of the step; 0 outside a trainer.
     """
 
-    loss: float
-    tokens: float
+    loss: Any
+    tokens: Any
     lr: float
-    grad_norm: float
+    grad_norm: Any
     skipped: bool = False
     step: int = 0
     seconds: float = 0.0
@@ -97,7 +98,10 @@ class TrainerState:
         return self.seconds
 
     def count(self, update: Update) -> None:
-        """Count an update, or one that was skipped, which adds to no loss."""
+        """Count an update, or one that was skipped, which adds to no loss.
+
+        Losses that are on a GPU add up there, and so do numbers of targets; `settle` reads them.
+        """
         self.window_seconds += update.seconds
         if update.skipped:
             self.skipped += 1
@@ -108,11 +112,25 @@ class TrainerState:
 
     def take_window(self) -> tuple[float, float]:
         """Mean loss and targets per second since the last call; NaN if all updates were skipped."""
+        self.settle()
         tokens = self.window_tokens
         mean = self.window_loss / tokens if tokens else math.nan
         speed = tokens / self.window_seconds if self.window_seconds else math.nan
         self.window_loss = self.window_tokens = self.window_seconds = 0.0
         return mean, speed
+
+    def settle(self) -> None:
+        """Read what adds up on a GPU, which waits for it; the wait is time of the steps since the last record.
+
+        Raises:
+            MinitrainError: if an update since then was wrong, see `minitrain.backend.deferred`.
+        """
+        began = time.perf_counter()
+        for name in ("window_loss", "tokens", "window_tokens"):
+            if is_cupy(value := getattr(self, name)):
+                setattr(self, name, to_number(value))
+        if self.window_tokens:
+            self.window_seconds += time.perf_counter() - began
 
     def take(self, other: TrainerState) -> None:
         """Become equal to another state."""
@@ -121,6 +139,7 @@ class TrainerState:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
+        self.settle()
         return asdict(self)
 
     @classmethod

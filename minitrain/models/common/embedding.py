@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...backend.arrays import Array, array_module, check_array
+from ...backend.arrays import Array, array_module, check_array, is_cupy
+from ...backend.deferred import watch
 from ...errors import DataError, ShapeError
 from ...nn.attention.positions import LearnedPositions, LearnedPositionsCache, SinusoidalPositions
 from ...nn.layers.embedding import Embedding
@@ -38,13 +39,17 @@ def unpadded_lengths(where: str, tokens: Array, pad_idx: int) -> Array:
     """The number of tokens before the padding in each row of tokens (B, T): (B,).
 
     Raises:
-        DataError: if padding comes before a token.
+        DataError: if padding comes before a token; on a GPU, with the next transfer to the host.
     """
     xp = array_module(tokens)
     real = tokens != pad_idx  # (B, T)
     lengths: Array = real.sum(axis=1)
-    if not (real == (xp.arange(tokens.shape[1]) < lengths[:, None])).all():
-        raise DataError(f"{where}: a row has padding (pad_idx = {pad_idx}) before a token; put all padding at the end")
+    wrong = (real != (xp.arange(tokens.shape[1]) < lengths[:, None])).any()
+    error = DataError(f"{where}: a row has padding (pad_idx = {pad_idx}) before a token; put all padding at the end")
+    if is_cupy(tokens):
+        watch(xp, (where, "padding", pad_idx), wrong.astype(xp.int64), 0, lambda _: error)
+    elif wrong:
+        raise error
     return lengths
 
 

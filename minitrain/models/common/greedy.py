@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...backend.arrays import Array
+from ...backend.arrays import Array, to_numpy
 
 
 def write_greedily(
@@ -27,7 +27,7 @@ def write_greedily(
     """
     columns = [xp.full(batch, start, dtype=xp.int32)]
     done = xp.zeros(batch, dtype=bool)
-    while len(columns) <= most and not done.all():
+    while len(columns) <= most and not to_numpy(done.all()):
         scores = scores_after(columns[-1])
         scores[:, pad] = -xp.inf
         columns.append(xp.where(done, pad, scores.argmax(axis=-1)).astype(xp.int32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ...backend.arrays import Array, array_module
+from ...backend.arrays import Array, array_module, to_numpy
 from ...backend.precision import wide
 
 
@@ -13,8 +13,8 @@ def first_bad(arrays: Iterable[tuple[str, Array]]) -> str | None:
     """The first array with a NaN or an infinity, as a phrase that says which; ``None`` if all are finite."""
     for name, array in arrays:
         array = wide(array)
-        if array.dtype.kind == "f" and not (xp := array_module(array)).isfinite(array).all():
-            return f"{name} holds {'NaN' if xp.isnan(array).any() else 'infinity'}"
+        if array.dtype.kind == "f" and not to_numpy((xp := array_module(array)).isfinite(array).all()):
+            return f"{name} holds {'NaN' if to_numpy(xp.isnan(array).any()) else 'infinity'}"
     return None
 
 

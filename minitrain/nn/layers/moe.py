@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend.arrays import Array, array_module
+from ...backend.arrays import Array, array_module, to_numpy
 from ...errors import ConfigError
 from ...ops.contract.op import Into
 from ...ops.linear.linear import LinearCache
@@ -106,12 +106,24 @@ class MixtureOfExperts(Module):
 
         xp = array_module(x)
         out, caches = xp.zeros(rows.shape, rows.dtype), []
-        for e, expert in enumerate(self.experts):
-            tokens, choice = xp.nonzero(experts == e)
+        for expert, places in zip(self.experts, self._places(experts), strict=True):
+            tokens, choice = places // self.k, places % self.k
             y, cache = expert.forward(rows[tokens])  # (n, C)
             out[tokens] += gates[tokens, choice][:, None] * y  # an expert gets a token at most once
             caches.append(ExpertCache(tokens, choice, y, cache))
         return out.reshape(x.shape), aux, MixtureOfExpertsCache(router, routing, balancing, z_loss, caches)
+
+    def _places(self, experts: Array) -> list[Array]:
+        """For each expert, where it is among the choices (N, k) of all tokens, as indices of the N k choices in order.
+
+        From a GPU the sizes come to the host, once in a call: they are the shapes of what follows.
+        """
+        xp, flat = array_module(experts), experts.reshape(-1).astype("int64")  # (N, k) -> (N k,)
+        order = xp.argsort(flat, kind="stable")  # (N k,) by expert, and in order for each
+        sizes = xp.zeros(len(self.experts), xp.int64)
+        xp.add.at(sizes, flat, 1)
+        ends = np.cumsum(to_numpy(sizes)).tolist()
+        return [order[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def backward(self, dout: Array, daux: Any, cache: MixtureOfExpertsCache) -> Array:
         """Map dout (..., C) and daux (), ``None`` for zero, to dx (..., C)."""

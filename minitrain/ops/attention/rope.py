@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...backend.arrays import Array, array_module
+from ...backend.arrays import Array, array_module, constant
 from ...errors import ShapeError
 from ..contract.op import op
 
@@ -80,7 +80,7 @@ def rope_forward(
         out (B, T, H, D) and the cache.
     """
     xp, D = array_module(x), x.shape[-1]
-    frequency = base ** (-xp.arange(0, D, 2) / D) if frequencies is None else xp.asarray(frequencies)  # (D/2,)
+    frequency = base ** (-xp.arange(0, D, 2) / D) if frequencies is None else constant(frequencies, x)  # (D/2,)
     # In float64: in float32, neighbours at far positions would get equal angles.
     angle = (
         positions.astype(xp.float64)[..., None, None] / scaling * frequency

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend.arrays import Array, array_module
+from ...backend.arrays import Array, array_module, is_cupy
+from ...backend.deferred import watch
 from ...errors import TokenError
 from ..contract.loss import Loss, chain, summed
 from ..contract.op import op
@@ -57,10 +58,15 @@ def hinge_backward(dtotal: Any, cache: HingeCache) -> tuple[Array, None]:
 
 
 def _check_sides(targets: Array) -> None:
-    wrong = array_module(targets).flatnonzero((targets != 1) & (targets != -1))
-    if wrong.size:
-        where = tuple(int(i) for i in np.unravel_index(int(wrong[0]), targets.shape))
-        raise TokenError(
-            f"hinge_forward: targets{list(where)} = {int(targets[where])} must be -1 or +1; "
-            "2 * targets - 1 converts classes 0 and 1"
-        )
+    """Raise ``TokenError`` if a target is neither -1 nor +1; on a GPU, with the next transfer to the host."""
+    wrong = (targets != 1) & (targets != -1)
+    advice = "must be -1 or +1; 2 * targets - 1 converts classes 0 and 1"
+    if not targets.size:
+        return
+    if is_cupy(targets):
+        message = f"hinge_forward: targets has others, but each {advice}"
+        xp = array_module(targets)
+        watch(xp, "hinge_forward", wrong.max().astype(xp.int64), 0, lambda _: TokenError(message))
+    elif (places := np.flatnonzero(wrong)).size:
+        where = tuple(int(i) for i in np.unravel_index(int(places[0]), targets.shape))
+        raise TokenError(f"hinge_forward: targets{list(where)} = {int(targets[where])} {advice}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...backend.arrays import Array, array_module
+from ...backend.arrays import Array, array_module, to_number
 from ...errors import ShapeError
 
 
@@ -22,8 +22,8 @@ class Loss(NamedTuple):
     @property
     def mean(self) -> float:
         """``total / count`` as a Python float; NaN if nothing counted."""
-        count = float(self.count)
-        return float(self.total) / count if count else float("nan")
+        count = to_number(self.count)
+        return to_number(self.total) / count if count else float("nan")
 
 
 def summed(losses: Array, each: bool) -> Any:

@@ -16,8 +16,9 @@ The decorator does the rest:
    product, which may have 16 bits beside float32 arrays (``backend/precision.py``). A call that breaks a rule is told
    which argument, and why.
 2. **It dispatches.** If ``minitrain.kernels.cpu`` has a function of the same name in a file of the same name, and
-   the arrays are float32 NumPy arrays, that *twin* gets the call. It may decline by returning ``NotImplemented``. A
-   forward twin returns the cache as a plain tuple of its fields; the decorator makes the named tuple.
+   the arrays are float32 NumPy arrays, that *twin* gets the call; ``minitrain.kernels.cuda`` serves CuPy arrays in the
+   same way. A twin may decline by returning ``NotImplemented``. A forward twin returns the cache as a plain tuple
+   of its fields; the decorator makes the named tuple.
 3. **It serves ``into``.** Each backward takes ``into=`` with one entry per gradient, which says where the gradient
    goes. The reference computes fresh gradients, which are copied or added. A twin writes them in place, so the buffers
    must not overlap what it reads (see ``Into``). Calls with one array for two gradients go to the reference.
@@ -35,7 +36,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from ...backend.arrays import is_array
+from ...backend.arrays import is_array, is_cupy
 from ...backend.kernels_mode import kernels_enabled
 from ...backend.precision import is_half
 from ...backend.targets import SKIP, Into, Skip, Target, TargetError, deliver
@@ -106,8 +107,8 @@ class Operation(Protocol[R]):
     """The array arguments and their dimensions."""
     reference: Callable[..., R]
     """The undecorated array code."""
-    twin: Callable[[], Callable[..., Any] | None]
-    """The kernel of the same name, or ``None``."""
+    twin: Callable[..., Callable[..., Any] | None]
+    """``twin("cpu")``: the kernel of the same name for NumPy arrays, ``twin("cuda")`` for CuPy arrays; or ``None``."""
 
     def __call__(self, *args: Any, **options: Any) -> R:
         """Check, dispatch and serve ``into``."""
@@ -130,15 +131,15 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
     parameters = signature.parameters
     positions = {parameter: i for i, parameter in enumerate(parameters)}
     accessors = [(entry, positions[entry.path.partition(".")[0]], entry.path.partition(".")[2]) for entry in spec]
-    twin_of = functools.cache(lambda: find_twin(reference))
+    twin_of = functools.cache(lambda device="cpu": find_twin(reference, device))
     defaults = tuple(p.default for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD)
     array_names = {entry.path for entry in spec}
     cache_at = positions.get("cache")
     cache_kind = functools.cache(lambda: typing.get_type_hints(reference)["cache"])
-    checked: dict[tuple[Any, ...], bool] = {}  # by the arguments' metadata: each kind of call is checked once
+    checked: dict[tuple[Any, ...], str] = {}  # by the arguments' metadata: each kind of call is checked once
 
-    def check_call(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
-        """Check the arguments; return whether a CPU twin may take them (float32 NumPy arrays only)."""
+    def check_call(args: tuple[Any, ...], options: dict[str, Any]) -> str:
+        """Check the arguments; return whose twins may take them, ``"cpu"``, ``"cuda"`` or nobody's (``""``)."""
         if cache_at is not None and not isinstance(args[cache_at], cache_kind()):
             raise ShapeError(
                 f"{name}: cache must be the {cache_kind().__name__} that {name.removesuffix('_backward')}_forward "
@@ -157,11 +158,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
                     check(*args, **options)
                 except TypeError as error:
                     raise explain(error, args, options) from error
-            fits = all(
-                type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype.kind in "iu" or (entry.half and is_half(x)))
-                for entry, x in zip(spec, arrays, strict=True)
-                if x is not None
-            )
+            fits = _twins_for(spec, arrays)
             if len(checked) > 1000:  # bound the cache if shapes keep changing
                 checked.clear()
             checked[known] = fits
@@ -193,7 +190,8 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
             return _observer(forward, args, options)
         if len(args) != len(defaults):
             args, options = to_positional(args, options)
-        if check_call(args, options) and kernels_enabled() and (twin := twin_of()) is not None:
+        device = check_call(args, options)
+        if device and kernels_enabled() and (twin := twin_of(device)) is not None:
             result = twin(*args, **options)
             if result is not NotImplemented:
                 return tuple(value if kind is None else kind(*value) for kind, value in zip(kinds, result, strict=True))
@@ -209,8 +207,9 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         if len(args) != len(parameters):
             raise TypeError(f"{name} takes ({', '.join(parameters)}), got {len(args)} arguments")
         try:
-            fits = check_call(args, {}) and kernels_enabled() and not _share_buffer(targets)
-            if fits and (twin := twin_of()) is not None:
+            device = check_call(args, {})
+            fits = device and kernels_enabled() and not _share_buffer(targets)
+            if fits and (twin := twin_of(device)) is not None:
                 result = twin(*args, into=targets)
                 if result is not NotImplemented:
                     return result
@@ -247,20 +246,30 @@ def _metadata(x: Any) -> Any:
     return x if x is None or isinstance(x, bool | int | float | str) else type(x)
 
 
+def _twins_for(spec: tuple[ArraySpec, ...], arrays: Sequence[Any]) -> str:
+    """The device whose twins may take these arrays, all of float32 or integers; ``""`` if there is none."""
+    given = [(entry, x) for entry, x in zip(spec, arrays, strict=True) if x is not None]
+    if not all(x.dtype == np.float32 or x.dtype.kind in "iu" or (entry.half and is_half(x)) for entry, x in given):
+        return ""
+    if all(type(x) is np.ndarray for _, x in given):
+        return "cpu"
+    return "cuda" if all(is_cupy(x) for _, x in given) else ""
+
+
 def _share_buffer(targets: tuple[Target, ...]) -> bool:
     """Whether two gradients go to the same buffer: a twin might read it before the other gradient is written."""
     buffers = [id(target.buffer) for target in targets if isinstance(target, Into)]
     return len(buffers) > 1 and len(set(buffers)) < len(buffers)
 
 
-def find_twin(reference: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The CPU kernel of a reference function, or ``None`` if it has none.
+def find_twin(reference: Callable[..., Any], device: str = "cpu") -> Callable[..., Any] | None:
+    """The kernel of a reference function for arrays of a device (``"cpu"`` or ``"cuda"``), or ``None`` if it has none.
 
-    ``minitrain/ops/norms/layer_norm.py`` has its kernels in ``minitrain/kernels/cpu/norms/layer_norm.py``, under the
-    same names.
+    ``minitrain/ops/norms/layer_norm.py`` has its kernels in ``minitrain/kernels/cpu/norms/layer_norm.py`` and
+    ``minitrain/kernels/cuda/norms/layer_norm.py``, under the same names.
     """
     place = reference.__module__.split(".", 2)[2]  # minitrain.ops.norms.layer_norm -> norms.layer_norm
-    module = f"minitrain.kernels.cpu.{place}"
+    module = f"minitrain.kernels.{device}.{place}"
     try:
         found = importlib.util.find_spec(module)
     except ModuleNotFoundError:  # no operation of this family has kernels
@@ -272,22 +281,24 @@ def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
     """Dispatch for a function that is no forward/backward pair, such as an optimizer's update.
 
     A function of the same name and file in ``minitrain.kernels.cpu`` gets the call if every array is a C-contiguous
-    float32 NumPy array.
+    float32 NumPy array, and one in ``minitrain.kernels.cuda`` if every array is such an array of CuPy.
     """
-    twin_of = functools.cache(lambda: find_twin(reference))
+    twin_of = functools.cache(lambda device="cpu": find_twin(reference, device))
 
     @functools.wraps(reference)
     def call(*args: Any, **options: Any) -> R:
         if _observer is not None:
             return cast("R", _observer(call, args, options))
-        fits = all(
-            isinstance(a, np.ndarray) and a.dtype == np.float32 and a.flags.c_contiguous for a in args if is_array(a)
-        )
-        if fits and kernels_enabled() and (twin := twin_of()) is not None:
-            result = twin(*args, **options)
-            if result is not NotImplemented:
-                return result  # type: ignore[no-any-return]
+        arrays = [a for a in args if is_array(a)]
+        if kernels_enabled() and all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
+            on_gpu = any(map(is_cupy, arrays))
+            fits = all(is_cupy(a) is on_gpu for a in arrays)
+            if fits and (twin := twin_of("cuda" if on_gpu else "cpu")) is not None:
+                result = twin(*args, **options)
+                if result is not NotImplemented:
+                    return result  # type: ignore[no-any-return]
         return reference(*args, **options)
 
     call.reference = reference  # type: ignore[attr-defined]
+    call.twin = twin_of  # type: ignore[attr-defined]
     return call

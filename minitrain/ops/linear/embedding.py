@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...backend.arrays import Array, array_module
+from ...backend.arrays import Array, array_module, is_cupy
+from ...backend.ids import check_ids_later, outside
 from ...errors import ShapeError, TokenError
 from ..contract.op import op
 from ..contract.sums import flat_rows
@@ -62,17 +63,20 @@ def embedding_backward(dout: Array, cache: EmbeddingCache) -> tuple[None, Array]
 
 
 def check_ids(function: str, argument: str, ids: Array, size: int) -> None:
-    """Raise ``TokenError`` if an id is not in [0, ``size``); it names the first such id."""
-    xp = array_module(ids)
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= size):
-        bad = int(xp.flatnonzero((ids < 0) | (ids >= size))[0])
-        raise_bad_id(function, argument, ids, bad, size)
+    """Raise ``TokenError`` if an id is not in [0, ``size``); it names the first such id.
+
+    On a GPU the error comes with the next transfer to the host, and names one such id: looking now would make the host
+    wait in every call.
+    """
+    if not ids.size:
+        return
+    if is_cupy(ids):
+        check_ids_later(function, argument, ids, size)
+    elif int(ids.min()) < 0 or int(ids.max()) >= size:
+        raise_bad_id(function, argument, ids, int(np.flatnonzero((ids < 0) | (ids >= size))[0]), size)
 
 
 def raise_bad_id(function: str, argument: str, ids: Array, flat_index: int, size: int) -> None:
     """Raise the error for the id at ``flat_index``."""
     where = tuple(int(i) for i in np.unravel_index(flat_index, ids.shape))
-    raise TokenError(
-        f"{function}: {argument}{list(where)} = {int(ids[where])} is outside [0, {size}), as there are {size} ids or "
-        "classes: the data has another vocabulary or other labels, or the model was built with too few"
-    )
+    raise TokenError(f"{function}: {argument}{list(where)} = {int(ids[where])} {outside(size)}")

@@ -42,7 +42,8 @@ def load_balancing_forward(probs: Array, experts: Array, *, each: bool = False) 
     """
     xp, E = array_module(probs), probs.shape[-1]
     check_ids("load_balancing_forward", "experts", experts, E)
-    chosen = xp.bincount(experts.reshape(-1).astype(xp.int64), minlength=E)  # (E,) how often each expert was chosen
+    chosen = xp.zeros(E, xp.int64)  # (E,) how often each expert was chosen; a GPU's bincount would wait for the host
+    xp.add.at(chosen, experts.reshape(-1).astype(xp.int64), 1)
     slope = (E / max(experts.size, 1) * chosen).astype(probs.dtype)
     losses = (probs * slope).sum(axis=-1)
     return Loss(summed(losses, each), float(losses.size)), LoadBalancingCache(xp.broadcast_to(slope, probs.shape))

@@ -23,6 +23,7 @@ import math
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
+from ..arithmetic import scaled
 from ..groups import Span
 from ..optimizer import Moments, Optimizer
 from ..registry import register_optimizer
@@ -68,7 +69,7 @@ def adafactor_update(
     """
     xp = array_module(weight)
     least = float(xp.finfo(weight.dtype).eps) if eps1 is None else eps1
-    g = grad * weight.dtype.type(grad_scale)
+    g = scaled(grad, grad_scale)
     rate = xp.maximum(_root_mean_square(weight), eps2) * min(lr, lr_scale / math.sqrt(step)) if relative_step else lr
     fresh = step**beta2_decay  # 1 - beta2
     weight *= 1 - lr * weight_decay

@@ -15,7 +15,7 @@ from __future__ import annotations
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
-from ..arithmetic import update_mean
+from ..arithmetic import scaled, update_mean
 from ..optimizer import Moments, Optimizer
 from ..registry import register_optimizer
 
@@ -36,7 +36,7 @@ def lion_update(
 
     ``grad`` is left unchanged. For the settings see `Lion`, for the rest `Optimizer.update`.
     """
-    g = grad * weight.dtype.type(grad_scale)
+    g = scaled(grad, grad_scale)
     direction = array_module(weight).sign(beta1 * exp_avg + (1 - beta1) * g)
     weight *= 1 - lr * weight_decay
     weight -= lr * direction

@@ -26,6 +26,7 @@ from ...nn.core.assign import matches
 from ...nn.core.module import Module
 from ...nn.core.parameter import Parameter
 from ...ops.contract.op import with_twin
+from ..arithmetic import scaled
 from ..checks import check_choice
 from ..groups import Span
 from ..optimizer import Moments, Optimizer
@@ -99,7 +100,7 @@ def muon_update(
         weight_decay: decoupled decay.
         grad_scale: factor of the gradients.
     """
-    fresh = (1 - momentum) * (grad * weight.dtype.type(grad_scale))
+    fresh = (1 - momentum) * scaled(grad, grad_scale)
     buffer *= momentum
     buffer += fresh
     direction = momentum * buffer + fresh if nesterov else buffer

@@ -44,7 +44,10 @@ def cross_entropy(draw: Any, extent: Extent) -> Call:
     return Call((2 * normal(draw, *lead, V), targets, class_weight), options)
 
 
-@case(no_gradient=("class_weight",), left_to_reference=lambda call: not call.options["gradients"])
+@case(
+    no_gradient=("class_weight",),
+    left_to_reference=lambda call: not call.options["gradients"] or call.options.get("each", False),
+)
 def linear_cross_entropy(draw: Any, extent: Extent) -> Call:
     lead, C, V = draw_lead(draw, extent, extent.width, extent.width)
     targets, options = draw_classes(draw, lead, V)

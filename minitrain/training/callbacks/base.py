@@ -26,6 +26,9 @@ class Callback:
         name: the name under which its state is saved; by default that of the class.
         on_every_rank: whether it runs on all ranks of a training on several. What changes the training, or remembers
             something of it, must; what only writes or shows runs on rank 0 alone. The requests of rank 0 count.
+        reads_numbers: whether its hooks within a step look at a loss or a norm, or measure the time of a step. A
+            training on a GPU then waits for them in each step. ``False`` lets it run ahead: these numbers are then
+            arrays (), which `minitrain.backend.arrays.to_number` reads.
 
     Raises:
         ConfigError: if a setting is out of range.
@@ -33,6 +36,7 @@ class Callback:
 
     name: str = ""
     on_every_rank: ClassVar[bool] = True
+    reads_numbers: bool = True
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Before the first step of this session."""
@@ -103,6 +107,8 @@ class Callback:
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+OF_STEPS = ("on_substep_end", "on_before_optimizer_step", "on_step_end", "on_nan")
+"""Hooks that see the loss or the norm of a single step."""
 
 
 class CallbackList:
@@ -136,6 +142,11 @@ class CallbackList:
         self._overridden = {
             hook: [getattr(one, hook) for one in self.callbacks.values() if _overrides(one, hook)] for hook in HOOKS
         }
+
+    @property
+    def reads_numbers(self) -> bool:
+        """Whether one of them looks at the loss or the norm of each step."""
+        return any(one.reads_numbers and any(_overrides(one, hook) for hook in OF_STEPS) for one in self)
 
     def __iter__(self) -> Any:
         return iter(self.callbacks.values())

@@ -23,6 +23,8 @@ class WeightAveraging(Callback):
         average: the `WeightAverage`; ``with callback.average.applied():`` gives the model its weights.
     """
 
+    reads_numbers = False
+
     def __init__(self, *, evaluate: bool = True) -> None:
         self.evaluate = evaluate
         self.average: WeightAverage | None = None

@@ -21,6 +21,8 @@ class Checkpointing(Callback):
         ConfigError: if a setting is negative.
     """
 
+    reads_numbers = False
+
     def __init__(self, *, every_epochs: int = 1, every_minutes: float = 0.0) -> None:
         if every_epochs < 0 or every_minutes < 0:
             raise ConfigError(

@@ -104,6 +104,8 @@ class TimeLimit(Callback):
         ConfigError: if it is not above 0.
     """
 
+    reads_numbers = False
+
     def __init__(self, seconds: float) -> None:
         if not 0 < seconds < math.inf:
             raise ConfigError(f"TimeLimit: seconds={seconds} must be above 0")

@@ -26,6 +26,7 @@ class Plots(Callback):
     """
 
     on_every_rank = False
+    reads_numbers = False
 
     def __init__(self, *, every: int = 0) -> None:
         if every < 0:

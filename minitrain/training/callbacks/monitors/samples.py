@@ -26,6 +26,7 @@ class SampleGeneration(Callback):
     """
 
     on_every_rank = False
+    reads_numbers = False
 
     def __init__(
         self,

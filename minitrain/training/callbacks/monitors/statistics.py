@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ....backend.arrays import Array, array_module, to_numpy
+from ....backend.arrays import Array, array_module, to_number, to_numpy
 from ....backend.precision import use_precision, wide
 from ....errors import CheckpointError, ConfigError
 from ....folder import RunFolder
@@ -43,11 +43,13 @@ class LearningRateMonitor(Callback):
 
 
 class _OfParameters(Callback):
-    """Looks at the parameters of the model whose paths match a pattern.
+    """Looks at the parameters of the model whose paths match a pattern, in steps that will be logged.
 
     Args:
         parameters: pattern of the paths, such as ``"*.weight"`` or ``"blocks.0.*"``.
     """
+
+    reads_numbers = False
 
     def __init__(self, parameters: str = "*") -> None:
         self.parameters = parameters
@@ -68,7 +70,7 @@ class GradientStatistics(_OfParameters):
     def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Measure, in steps that will be logged."""
         if view.will_log:
-            count = gradient.loss.count
+            count = to_number(gradient.loss.count)
             self._kept = {
                 f"grad_norm.{path}": norm(parameter.grad) / count
                 for path, parameter in chosen(self._model, self.parameters)
@@ -143,8 +145,8 @@ class ActivationStatistics(Callback):
                 continue
             if fnmatchcase(path, self.activations):
                 rows = array.reshape(-1, array.shape[-1])  # (..., C) -> (N, C)
-                record[f"activation_std.{path}"] = float(rows.std())
-                record[f"dead.{path}"] = float((rows == 0).all(axis=0).mean())
+                record[f"activation_std.{path}"] = to_number(rows.std())
+                record[f"dead.{path}"] = to_number((rows == 0).all(axis=0).mean())
 
 
 class Histograms(Callback):
@@ -157,6 +159,8 @@ class Histograms(Callback):
         bins: number of bins, between plus and minus ``reach`` standard deviations of the first weights.
         reach: how wide the histograms are.
     """
+
+    reads_numbers = False
 
     def __init__(
         self, *, every: int = 100, parameters: str = "*.weight", most: int = 9, bins: int = 61, reach: float = 6.0
@@ -228,4 +232,4 @@ def chosen(model: Any, pattern: str) -> Iterator[tuple[str, Any]]:
 
 def norm(x: Array) -> float:
     """Euclidean norm, summed in float64."""
-    return math.sqrt(float(array_module(x).square(x, dtype=np.float64).sum()))
+    return math.sqrt(to_number(array_module(x).square(x, dtype=np.float64).sum()))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ....backend.arrays import to_device
+from ....backend.arrays import to_device, to_number
 from ....models.common.decoder import Decoder
 from ....models.flops import TRAINING
 from ....ops import linear_forward
@@ -34,7 +34,7 @@ def sgemm_peak(device: str = "cpu", size: int | None = None) -> float:
     def seconds() -> float:
         begin = time.perf_counter()
         out, _ = linear_forward(x, weight, None)
-        float(out[0, 0])  # waits for a GPU
+        to_number(out[0, 0])  # waits for a GPU
         return time.perf_counter() - begin
 
     seconds()  # compiles the kernel, starts the threads

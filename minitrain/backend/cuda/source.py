@@ -1,0 +1,51 @@
+"""Files of kernels, and what Python declares of the kernels in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .signature import Parameter
+
+KERNELS = Path(__file__).parents[2] / "kernels" / "cuda"
+INCLUDE = KERNELS / "include"
+
+
+class SourceFile:
+    """A ``.cu`` file and the kernels of it that Python uses.
+
+    Args:
+        path: below ``minitrain/kernels/cuda``.
+        text: the code, if it is not that of the file (a test that plants a mistake).
+
+    Attributes:
+        kernels: those declared, in order.
+    """
+
+    def __init__(self, path: str, text: str | None = None) -> None:
+        self.path, self.kernels, self._text = path, list[Declaration](), text
+
+    @property
+    def file(self) -> Path:
+        """Where the code is."""
+        return KERNELS / self.path
+
+    @property
+    def text(self) -> str:
+        """The code."""
+        return self.file.read_text() if self._text is None else self._text
+
+
+class Declaration:
+    """What Python knows of a kernel.
+
+    Args:
+        source: the file that it is in.
+        name: of the function in C++, with its template arguments.
+        parameters: its parameters.
+    """
+
+    def __init__(self, source: SourceFile, name: str, parameters: tuple[Parameter, ...]) -> None:
+        self.source, self.name, self.parameters = source, name, parameters
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.source.path}: {self.name})"

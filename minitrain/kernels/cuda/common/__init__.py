@@ -1,0 +1,1 @@
+"""What CUDA twins share: launch sizes, memory for gradients."""

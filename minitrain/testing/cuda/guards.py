@@ -1,0 +1,126 @@
+"""Memory with walls: a kernel works on copies of its arrays, each before a page that nobody may touch.
+
+An access behind an array ends the launch with an error. So does a write shortly before it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Iterable
+from typing import NamedTuple
+
+PAGE = mmap.PAGESIZE
+FILL = 0xFF  # NaN in each floating type
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+PROT_NONE = 0
+
+
+class Range(NamedTuple):
+    """Bytes in memory."""
+
+    start: int
+    end: int
+
+
+class _Block:
+    """Pages between two walls."""
+
+    def __init__(self, pages: int) -> None:
+        self.map = mmap.mmap(-1, (pages + 2) * PAGE)
+        self.size = pages * PAGE
+        self.start = ctypes.addressof(ctypes.c_char.from_buffer(self.map)) + PAGE
+        for wall in (self.start - PAGE, self.start + self.size):
+            if _libc.mprotect(wall, PAGE, PROT_NONE):
+                raise OSError(ctypes.get_errno(), "mprotect failed")
+
+
+_free: dict[int, list[_Block]] = {}
+
+
+class Guarded:
+    """Guarded copies of some memory. Ranges that overlap are one copy, as they are in place.
+
+    Args:
+        ranges: the memory of the arguments.
+    """
+
+    def __init__(self, ranges: Iterable[Range]) -> None:
+        self._copies: list[tuple[Range, _Block, int]] = []  # the memory, its block, where its copy begins
+        for merged in merge(ranges):
+            size = merged.end - merged.start
+            pages = -(-(size + 16) // PAGE)
+            waiting = _free.get(pages)
+            block = waiting.pop() if waiting else _Block(pages)
+            # As near to the wall behind as an address with the same remainder by 16 allows.
+            begin = block.start + block.size - size
+            begin -= (begin - merged.start) % 16
+            self._copies.append((merged, block, begin))
+
+    def fill(self) -> None:
+        """Copy the memory to where the kernel works."""
+        for source, block, begin in self._copies:
+            ctypes.memset(block.start, FILL, block.size)
+            ctypes.memmove(begin, source.start, source.end - source.start)
+
+    def contents(self) -> list[bytes]:
+        """What the kernel has left in each copy."""
+        return [ctypes.string_at(begin, source.end - source.start) for source, _, begin in self._copies]
+
+    def deliver(self) -> list[Range]:
+        """Copy the results back to the memory; what did not change is not written, for it may be read-only.
+
+        Returns:
+            The memory that changed.
+        """
+        changed = []
+        for source, _, begin in self._copies:
+            size = source.end - source.start
+            if ctypes.string_at(begin, size) != ctypes.string_at(source.start, size):
+                ctypes.memmove(source.start, begin, size)
+                changed.append(source)
+        return changed
+
+    def address(self, original: int) -> int:
+        """Where the copy of an address is."""
+        for source, _, begin in self._copies:
+            if source.start <= original < source.end:
+                return begin + original - source.start
+        return original
+
+    def original(self, address: int) -> tuple[int, int] | None:
+        """For an address in or near a copy: the start of its memory, and the distance in bytes from there."""
+        for source, block, begin in self._copies:
+            if block.start - PAGE <= address < block.start + block.size + PAGE:
+                return source.start, address - begin
+        return None
+
+    def touched(self) -> int | None:
+        """An address outside the arrays that the kernel has written to, or ``None``."""
+        for source, block, begin in self._copies:
+            end = begin + source.end - source.start
+            for start, stop in ((block.start, begin), (end, block.start + block.size)):
+                left = ctypes.string_at(start, stop - start)
+                if left.count(FILL) != len(left):
+                    return start + next(i for i, byte in enumerate(left) if byte != FILL)
+        return None
+
+    def release(self) -> None:
+        """Give the blocks back."""
+        for _, block, _ in self._copies:
+            _free.setdefault(block.size // PAGE, []).append(block)
+        self._copies.clear()
+
+
+def merge(ranges: Iterable[Range]) -> list[Range]:
+    """The same bytes as ranges that do not overlap, in order; empty ones are left out."""
+    merged: list[Range] = []
+    for start, end in sorted(ranges):
+        if start == end:
+            continue
+        if merged and start < merged[-1].end:
+            merged[-1] = Range(merged[-1].start, max(merged[-1].end, end))
+        else:
+            merged.append(Range(start, end))
+    return merged
