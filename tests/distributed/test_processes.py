@@ -212,7 +212,7 @@ def test_a_rank_that_fails_ends_all_within_ten_seconds(folder, engine, rank, wha
         assert "Traceback" in errors
         assert re.search(r"ZeroDivisionError: a misfortune", errors)
     if what == "stop" and engine == "processes":
-        assert "no sign of life" in errors
+        assert f"rank {rank} stands still" in errors
     deadline = time.monotonic() + 2
     while processes_in(folder) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -19,8 +19,8 @@ from ..tcp import free_port
 
 GRACE = 2.5
 """Seconds from the end of a rank to that of the others: they end by themselves, and are killed if they do not."""
-STANDSTILL = 6.0
-"""Seconds after which a stopped rank counts as failed; ranks that have met notice it a little sooner by themselves."""
+STANDSTILL = 3.0
+"""Seconds after which a stopped rank counts as failed; before the ranks have met, nobody else would notice."""
 _LOOK = 0.05
 
 
@@ -76,7 +76,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
             elif not _is_stopped(process.pid):
                 stopped.pop(rank, None)
             elif codes or now - stopped.setdefault(rank, now) > STANDSTILL:
-                if not codes:  # before the ranks have met, nobody else would notice
+                if not codes:
                     print(f"minitrain: rank {rank} stands still", file=sys.stderr, flush=True)
                 codes[rank] = 1
                 process.kill()
