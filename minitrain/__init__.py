@@ -3,6 +3,9 @@
 The public names are listed in ``__init__.pyi``. Each is imported when first used, so ``import minitrain`` is quick
 and loads nothing heavy: no compiler, no plotting, no CuPy. The sub-packages are found the same way: after
 ``import minitrain as mt`` there is ``mt.nn.RMSNorm``, ``mt.losses.CrossEntropyLoss`` or ``mt.optim.Muon``.
+
+PYTEST_DONT_REWRITE: pytest would rewrite the assertions of a package that has a plugin, and warn if somebody has
+imported it before.
 """
 
 import importlib

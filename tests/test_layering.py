@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inside": ARRAYS | {"display", "models", "nn", "ops"},
     "optim": ARRAYS | {"display", "distributed", "models", "nn", "ops", "plotting", "settings", "states"},
     "testing": ARRAYS | {"display", "nn", "ops"},
+    "pytest_plugin": {"display", "errors", "files", "testing"},
     "distributed": {"backend", "errors"},
     "data": ARRAYS | {"display", "files", "formats", "settings", "states"},
     "generation": ARRAYS | {"formats", "kernels", "models", "nn", "ops"},
@@ -96,9 +97,9 @@ DOORS = {
     "stdnum": {"data"},
     "onnx": {"interop"},
     "onnxruntime": {"interop"},
-    "jax": set(),
+    "jax": {"testing"},  # the checker of other libraries' gradients
     "tensorflow": set(),
-    "torch": {"benchmark"},  # an oracle of the tests and a rival of the benchmarks
+    "torch": {"benchmark", "testing"},  # an oracle of the tests, a rival of the benchmarks, and what is checked
 }
 # A file from somebody else must not run code: these can.
 UNSAFE = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}

@@ -49,6 +49,7 @@ HIDDEN = {
     "folder",
     "formats",
     "kernels",
+    "pytest_plugin",
     "server",
     "versions",
 }

@@ -100,12 +100,12 @@ def text() -> str:
             for c in CARDS.values()
         ],
     )
-    kernel, graph, launch = (1e6 * x for x in DEFAULT[3:])
+    kernel, launch, graph = (1e6 * x for x in DEFAULT[3:])
     assumed = (
         f"Assumed, not measured: large products reach {DEFAULT.product:.0%} of the published rate, our attention "
         f"{DEFAULT.attention:.0%}, and all other kernels {DEFAULT.bandwidth:.0%} of the bandwidth.\nA kernel takes at "
-        f"least {kernel:g} microseconds more than its work, {graph:g} in a graph. Its launch from Python takes the host "
-        f"{launch:g}."
+        f"least {kernel:g} microseconds more than its work, {graph:g} in a graph. Its launch from Python takes the "
+        f"host {launch:g}."
     )
     return "\n\n".join(["", training_table(), decoding_table(), where_time_goes(), limits, assumed, ""])
 

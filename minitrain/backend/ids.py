@@ -33,7 +33,7 @@ def check_ids_later(function: str, argument: str, ids: Array, size: int) -> None
 
 
 def slots_for(function: str, argument: str, ids: Array, size: int) -> tuple[Array, Array]:
-    """Where a kernel keeps the largest ``-id`` and the largest ``id`` of `check_ids_later`: two arrays (1,) of int64."""
+    """Where a kernel keeps the largest ``-id`` and ``id`` of `check_ids_later`: two arrays (1,) of int64."""
     xp = array_module(ids)
     (below, above), (first, second) = _errors(function, argument, size), _keys(function, argument, size)
     return slot(xp, first, 0, below), slot(xp, second, size - 1, above)
@@ -43,9 +43,7 @@ def _keys(function: str, argument: str, size: int) -> tuple[tuple[object, ...], 
     return (function, argument, "low", size), (function, argument, "high", size)
 
 
-def _errors(
-    function: str, argument: str, size: int
-) -> tuple[Callable[[int], TokenError], Callable[[int], TokenError]]:
+def _errors(function: str, argument: str, size: int) -> tuple[Callable[[int], TokenError], Callable[[int], TokenError]]:
     def error(number: int) -> TokenError:
         return TokenError(f"{function}: {argument} has {number}, which {outside(size)}")
 

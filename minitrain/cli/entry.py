@@ -19,6 +19,7 @@ _ELSEWHERE = {
     "serve": ".writing.serve",
     "fit-scaling": ".sweep.fit_scaling",
     "audit": ".measuring.audit",
+    "mutants": ".measuring.mutants",
     "clean": ".preparing.clean",
 }
 COMMANDS = {
@@ -37,7 +38,8 @@ COMMANDS = {
     "shards": "turn a text of any size into token shards, to train on",
     "bench": "how fast this machine trains, next to PyTorch if it is installed",
     "profile": "where the time and the bytes of a training step go",
-    "gradcheck": "check every backward against finite differences",
+    "gradcheck": "check every backward against finite differences, those of a file of yours too",
+    "mutants": "plant mistakes in a file of yours and list those that its tests miss",
     "info": "versions, threads, BLAS and GPU that minitrain finds; the size of a model",
 }
 

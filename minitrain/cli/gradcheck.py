@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .arguments import Parser, UsageError, did_you_mean
 from .failures import RUN_FAILED
@@ -25,6 +25,10 @@ checked. FILE.py is a file of your own. It is run, and the cases it registers ar
   layer_case("my layer", lambda rng: MyLayer(8, rng))        # its input is x (2, 4, 8)
   layer_case("narrow layer", lambda rng: MyLayer(3, rng), inputs=lambda rng: (rng.standard_normal((5, 3)),))
 
+If it registers none, everything in it that has a backward is checked: pairs NAME and NAME_backward (or NAME_forward),
+subclasses of torch.autograd.Function, PyTorch modules, and functions with a jax.custom_vjp. Shapes are guessed. The
+file can say them, each letter a size: GRADCHECK = {"my_norm": "x: B C; weight: C"}
+
 The checks run the readable array code in float64. (The tests compare the compiled kernels with that code.) The error
 is the difference between the written gradient and finite differences, relative to the size of the gradient. Green is
 below 1e-9, yellow is below the limit of 1e-6, red is wrong.
@@ -33,6 +37,7 @@ examples:
   minitrain gradcheck
   minitrain gradcheck attention "rms norm" --examples 100
   minitrain gradcheck my_layers.py --seed 7
+  minitrain gradcheck my_functions.py --framework torch
 
 exit codes: 0 all right, 1 a backward is wrong, 2 an unknown name"""
 
@@ -53,13 +58,17 @@ def run(argv: Sequence[str]) -> int:
         "--examples", type=int, default=_EXAMPLES, metavar="N", help=f"random calls of each ({_EXAMPLES})"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random calls (0)")
+    parser.add_argument(
+        "--framework", choices=("numpy", "torch", "jax"), help="which functions of a FILE.py to check (all)"
+    )
     arguments = parser.parse_args(argv)
     if arguments.examples < 1:
         raise UsageError(f"--examples {arguments.examples}: give 1 or more")
     if arguments.seed < 0:
         raise UsageError(f"--seed {arguments.seed}: give 0 or more")
     _keep_files_away()
-    return RUN_FAILED if _check(_chosen(arguments.names), arguments.examples, arguments.seed) else 0
+    chosen = _chosen(arguments.names, arguments.framework)
+    return RUN_FAILED if _check(chosen, arguments.examples, arguments.seed) else 0
 
 
 def _keep_files_away() -> None:
@@ -71,21 +80,31 @@ def _keep_files_away() -> None:
     set_hypothesis_home_dir(cache_dir() / "hypothesis")
 
 
-def _chosen(names: Sequence[str]) -> list[Subject]:
+def _chosen(names: Sequence[str], framework: str | None = None) -> list[Subject]:
     """The subjects that the user named, without repetitions.
+
+    Args:
+        names: of operations, layers, families, files; all operations and layers if there are none.
+        framework: which functions of a file are meant; all by default.
 
     Raises:
         UsageError: if a name is unknown, or a file cannot be run or registers nothing.
     """
+    from ..testing.calls.found import subjects_of
     from ..testing.suite import subjects
 
     known = subjects()
     chosen = [] if names else known
     for name in names:
         if name.endswith(".py"):
-            _run_file(name)
+            namespace = _run_file(name)
             found = [subject for subject in subjects() if subject not in known]
-            problem = f"{name} registers no case: call layer_case(...) of minitrain.testing.cases in it"
+            found = found or subjects_of(namespace, framework)
+            what = f" for {framework}" if framework else ""
+            problem = (
+                f"{name} registers no case: call layer_case(...) of minitrain.testing.cases in it; and it has nothing "
+                f"with a backward{what}, such as f and f_backward (see minitrain gradcheck --help)"
+            )
         else:
             found = [subject for subject in known if name == subject.name]
             found = found or [subject for subject in known if name == subject.family]
@@ -98,12 +117,12 @@ def _chosen(names: Sequence[str]) -> list[Subject]:
     return chosen
 
 
-def _run_file(path: str) -> None:
-    """Run a user's file, so that it registers its cases."""
+def _run_file(path: str) -> dict[str, Any]:
+    """Run a user's file, so that it registers its cases; returns its names."""
     if not Path(path).is_file():
         raise UsageError(f"there is no file {path}")
     try:
-        runpy.run_path(path)
+        return runpy.run_path(path)
     except Exception as error:
         raise UsageError(f"{path} does not run: {type(error).__name__}: {error}") from error
 

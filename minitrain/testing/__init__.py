@@ -26,4 +26,5 @@ from .report import GradientCheckError as GradientCheckError
 from .report import GradientMismatch as GradientMismatch
 from .report import GradientReport as GradientReport
 from .report import Mismatch as Mismatch
+from .settings import SINGLE as SINGLE
 from .settings import CheckSettings as CheckSettings

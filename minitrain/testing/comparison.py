@@ -8,11 +8,12 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module, to_numpy
 from .diagnosis import Evidence, diagnose
-from .differences import Probe
+from .differences import Probe, norm, step_lengths
 from .report import ArgumentReport, GradientMismatch, GradientReport, Mismatch
 from .settings import CheckSettings
 from .variables import Variable, VariableCheck
 
+CANCELLED = 1e-10  # of the outputs: a gradient below is rounding
 SAMPLED = 100  # elements of a large array that are differentiated for the report, beside the worst
 
 
@@ -23,6 +24,7 @@ def compare(
     known: Mapping[str, Array],
     settings: CheckSettings,
     gradients_of: Callable[[Sequence[Array]], Mapping[str, Array]],
+    single: Sequence[str] = (),
 ) -> GradientReport:
     """Check every variable.
 
@@ -33,6 +35,7 @@ def compare(
         known: arrays by name that a hint may mention: inputs, outputs, cotangents.
         settings: how closely to look.
         gradients_of: runs the backward on other gradients of the outputs.
+        single: float32 arrays in the cache, by their paths.
 
     Returns:
         The worst relative error of each variable.
@@ -41,14 +44,23 @@ def compare(
         GradientMismatch: if a gradient is wrong.
         GradientCheckError: if a derivative cannot be measured.
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     rng = np.random.default_rng(settings.seed)
     passed: list[ArgumentReport] = []
     failed: list[tuple[VariableCheck, Evidence]] = []
     for variable in variables:
         check = VariableCheck(variable, probe, settings)
         error = check.worst_error(rng)
-        if error <= settings.tolerance:
-            passed.append(ArgumentReport(variable.name, variable.value.shape, error, check.notes()))
+        if error <= settings.tolerance and _is_single(variable, probe, settings):
+            words = "every element of the gradient is a float32 number"
+            bad = [*bad, _rounded(variable, error, words, "a float32 buffer, constant or accumulator")]
+        elif error <= settings.tolerance and single and (off := check.resolved_error(rng)):
+            words = f"the gradient is off by {off:.1e}, far more than the differences are"
+            bad = [*bad, _rounded(variable, error, words, f"{', '.join(single)} has single precision")]
+        elif error <= settings.tolerance:
+            passed.append(
+                ArgumentReport(variable.name, variable.value.shape, error, check.notes(), dict(check.measured))
+            )
         else:
             tried = _tried(variable, probe, known, gradients_of)
             failed.append((check, _gather(check, error, rng, known, settings, tried)))
@@ -57,6 +69,27 @@ def compare(
     whole = {check.variable.name: evidence.numeric for check, evidence in failed if evidence.whole}
     mismatches = [_mismatch(check, evidence, whole, settings) for check, evidence in failed]
     raise GradientMismatch((*bad, *mismatches), tuple(passed))
+
+
+def _is_single(variable: Variable, probe: Probe, settings: CheckSettings) -> bool:
+    """Whether every number of a float64 gradient fits into float32, which never happens by chance.
+
+    A gradient is linear in the gradients of the outputs, and those have all the digits of a random float64. Only what
+    is left where a gradient cancels to zero has few: it is far below the outputs.
+    """
+    gradient = variable.gradient
+    if settings.precision != "float64" or norm(gradient * step_lengths(variable.value)) <= CANCELLED * probe.scale:
+        return False
+    with np.errstate(all="ignore"):
+        moved = gradient[gradient != 0]
+        return bool(moved.size and (moved.astype(np.float32) == moved).all())
+
+
+def _rounded(variable: Variable, error: float, words: str, cause: str) -> Mismatch:
+    name, shape = variable.name, variable.value.shape
+    summary = f"{name} {shape}: {words}; its relative error is {error:.1e}"
+    hint = f"it was rounded to single precision on the way: {cause}"
+    return Mismatch(name, shape, None, None, None, error, summary, hint)
 
 
 def _gather(
@@ -161,4 +194,6 @@ def _mismatch(
     others = {other: numeric for other, numeric in numeric_gradients.items() if other != name}
     with np.errstate(all="ignore"):  # a square of 1e200
         hint = check.hint(index, wrong) or diagnose(evidence, others, settings.tolerance)
-    return Mismatch(name, evidence.shape, index, judgement.analytic, judgement.numeric, error, summary, hint)
+    return Mismatch(
+        name, evidence.shape, index, judgement.analytic, judgement.numeric, error, summary, hint, dict(check.measured)
+    )

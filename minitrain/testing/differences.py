@@ -68,6 +68,7 @@ class Probe:
         outputs: the outputs before anything moves.
         cotangents: one for each output, float64, of its shape.
         step: relative length of the first step tried.
+        rounding: relative error to assume of an output.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class Probe:
         outputs: Sequence[Array],
         cotangents: Sequence[Array],
         step: float,
+        rounding: float = ROUNDING,
     ) -> None:
-        self._evaluate, self.cotangents, self.step = evaluate, cotangents, step
+        self._evaluate, self.cotangents, self.step, self.rounding = evaluate, cotangents, step, rounding
         self._baseline = self._weighted(outputs)
         self.scale = norm(self._baseline)
         """The size of the weighted outputs, which bounds what rounding does to them."""
@@ -95,10 +97,11 @@ class Probe:
             step: how far, times ``direction``.
             sides: whether to measure one-sided derivatives, too.
         """
-        before = value.copy()
+        before = value.astype(np.float64)  # a copy
         with np.errstate(all="ignore"):  # a step may leave the domain of the forward
             # Exact steps: at 1e6, a step of 1e-3 is rounded by 1e-10, which would show in the quotient.
-            moves = array_module(value).where(direction == 0, 0.0, (before + step * direction) - before)
+            moved = (before + step * direction).astype(value.dtype)
+            moves = array_module(value).where(direction == 0, 0.0, moved.astype(np.float64) - before)
             try:
                 right, left, far_right, far_left = (
                     self._change(value, before + times * moves) for times in (1, -1, 2, -2)
@@ -111,7 +114,7 @@ class Probe:
             odd, even = near / 2 - far / 4, (far_right + far_left) / 4 - right - left
             spread = float((abs(odd) + abs(even)).sum()) / step
             size = float(abs(near).sum()) / (2 * step)
-            rounding = ROUNDING * (self.scale / step + (size if math.isfinite(size) else 0.0))
+            rounding = self.rounding * (self.scale / step + (size if math.isfinite(size) else 0.0))
             one_sided = _sides(right, far_right, left, far_left, step) if sides else None
         return Reading(step, moves / step, central, spread, size, rounding, one_sided)
 
@@ -153,9 +156,14 @@ def step_lengths(value: Array) -> Array:
     return xp.where(xp.isfinite(value), xp.maximum(abs(value), 1.0), 0.0)  # type: ignore[no-any-return]
 
 
+def largest(x: Array) -> float:
+    """The largest absolute value; 0 for an empty array."""
+    return float(abs(x).max()) if x.size else 0.0
+
+
 def norm(x: Array) -> float:
     """The root of the sum of squares, which may be too large or too small themselves."""
-    largest = float(abs(x).max()) if x.size else 0.0
-    if largest == 0 or not math.isfinite(largest):
-        return largest
-    return largest * math.sqrt(float(((x / largest) ** 2).sum()))
+    size = largest(x)
+    if size == 0 or not math.isfinite(size):
+        return size
+    return size * math.sqrt(float(((x / size) ** 2).sum()))

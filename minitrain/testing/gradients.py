@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .adapters.detect import checker_for
 from .modules import check_module
 from .pairs import Parameters, check
 from .report import GradientCheckError, GradientReport
@@ -28,7 +29,8 @@ def check_gradients(
 
     Args:
         pair_or_layer: ``(forward, backward)``, or anything with those two methods or attributes. If it has
-            ``named_parameters``, they are checked too, as in ``check_module``.
+            ``named_parameters``, they are checked too, as in ``check_module``. A PyTorch ``autograd.Function`` or
+            module goes to ``adapters.check_torch``, and a JAX ``custom_vjp`` to ``adapters.check_jax``.
         inputs: the arguments of the forward. Real floating-point arrays of any dtype are copied to float64 and
             checked, except their infinite elements. Everything else is passed on unchanged.
         settings: how closely to check, and which arguments have no gradient.
@@ -49,6 +51,9 @@ def check_gradients(
         >>> check_gradients((square, square_backward), np.array([1.0, 2.0])).worst < 1e-8
         True
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
+    if checker := checker_for(pair_or_layer, inputs):
+        return checker(pair_or_layer, *inputs, settings=settings, **options)  # type: ignore[no-any-return]
     if hasattr(pair_or_layer, "named_parameters"):
         return check_module(pair_or_layer, *inputs, settings=settings, **options)
     forward, backward = functions_of(pair_or_layer)

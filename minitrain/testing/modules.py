@@ -6,8 +6,6 @@ import copy
 import functools
 from typing import Any
 
-import numpy as np
-
 from ..backend.arrays import array_module
 from ..nn.core.module import Module
 from .pairs import Parameters, check
@@ -18,7 +16,7 @@ from .settings import DEFAULT, CheckSettings
 def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT, **options: Any) -> GradientReport:
     """Check the gradients of all trainable parameters and of all inputs of a module.
 
-    The check works on a copy in float64. The module itself does not change.
+    The check works on a copy in float64, or in the precision of ``settings``. The module itself does not change.
 
     Args:
         module: its ``forward(*inputs, **options)`` returns ``(out, cache)`` and its ``backward(dout, cache)``
@@ -34,10 +32,11 @@ def check_module(module: Module, *inputs: Any, settings: CheckSettings = DEFAULT
         GradientMismatch: if a gradient is wrong. It names each wrong input and parameter.
         GradientCheckError: if the gradients cannot be checked, see ``check_gradients``.
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     given, module = module, copy.deepcopy(module)
     for parameter in module.parameters():
         shape, xp = parameter.data.shape, array_module(parameter.data)
-        parameter.rebind(xp.empty(shape, np.float64), xp.empty(shape, np.float64))
+        parameter.rebind(xp.empty(shape, settings.precision), xp.empty(shape, settings.precision))
     module.zero_grad()
     trainable = {path: parameter for path, parameter in module.named_parameters() if parameter.trainable}
 

@@ -10,15 +10,16 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module, is_array
 from .comparison import compare
-from .differences import Probe
+from .differences import ROUNDING, Probe, largest
 from .refusals import explain_failure, is_floating, refuse_inputs, refuse_outputs
 from .report import GradientCheckError, GradientReport, Mismatch
 from .settings import CheckSettings
 from .variables import Variable
-from .watch import Watch
+from .watch import Watch, single_arrays
 
 BAND = 1e-6  # outputs smaller than this share of the largest would not show in a sum with it
 BANDS = 4
+REPEATED = 1e-9  # a second backward may differ by this share of the largest element: threads may add in another order
 
 
 class Parameters(NamedTuple):
@@ -41,6 +42,7 @@ def check(
     options: Mapping[str, Any],
     parameters: Parameters,
     settings: CheckSettings,
+    names: Sequence[str] | None = None,
 ) -> GradientReport:
     """Check the gradients of inputs and of parameters.
 
@@ -51,10 +53,12 @@ def check(
         options: keyword arguments of the forward.
         parameters: what the forward reads beside its inputs.
         settings: how closely to look.
+        names: of the inputs; by default those in the forward's signature.
     """
-    names = argument_names(forward, len(inputs))
+    __tracebackhide__ = True  # of pytest: the message says it all
+    names = argument_names(forward, len(inputs)) if names is None else names
     refuse_inputs(names, inputs)
-    values = [_in_double(x) for x in inputs]
+    values = [_converted(x, settings.precision) for x in inputs]
     kept = cotangent_count(backward)
     named = {f"the parameter {path}": value for path, value in parameters.values.items()}
     untouched = Watch(dict(zip(names, values, strict=True)) | dict(options) | named)
@@ -69,12 +73,15 @@ def check(
         return outputs[:kept], cache
 
     def evaluate() -> list[Array]:  # copies: an output may be a view of an input that is about to move
-        return [array_module(out).array(out) for out in outputs_and_cache()[0] if is_floating(out)]
+        return [_double(out) for out in outputs_and_cache()[0] if is_floating(out)]
 
     def backpropagate(cotangents: Sequence[Array]) -> list[Any]:
         outputs, cache = outputs_and_cache()  # anew each time: a backward may use its cache up
         pending = iter(cotangents)
-        douts = [array_module(out).array(next(pending)) if is_floating(out) else None for out in outputs]
+        douts = [
+            array_module(out).array(next(pending), dtype=settings.precision) if is_floating(out) else None
+            for out in outputs
+        ]
         watches = [
             (Watch({"dout": douts[0] if len(douts) == 1 else douts}), "the gradients of the outputs"),
             (untouched, "the inputs of its forward"),
@@ -88,31 +95,36 @@ def check(
         return gradients
 
     try:
-        outputs, _ = outputs_and_cache()
+        outputs, cache = outputs_and_cache()
     except Exception as error:
         explain_failure(error, parameters.forward or forward, inputs, options)
         raise
     untouched.check("the forward", "its inputs")
-    refuse_outputs(outputs, names, values)
-    baseline = [array_module(out).array(out) for out in outputs if is_floating(out)]
+    refuse_outputs(outputs, names, values, settings.precision)
+    baseline = [_double(out) for out in outputs if is_floating(out)]
     for before, after in zip(baseline, evaluate(), strict=True):
         if not (before == after).all():
             raise GradientCheckError(
                 "the forward gives another result when called again: fix its random key, or what else it remembers"
             )
+    single = single_arrays("cache", cache) if settings.precision == "float64" else []
     reports = []
     for weights in bands(baseline):
-        cotangents = random_cotangents(baseline, weights, settings.seed)
-        variables, bad = _variables(names, values, backpropagate(cotangents), settings)
-        # Copies: the report of a wrong gradient may run the backward again.
-        found = {path: None if g is None else array_module(g).array(g) for path, g in parameters.gradients().items()}
+        cotangents = random_cotangents(baseline, weights, settings)
+        # Copies: the backward runs again, and may use the same memory.
+        gradients = [_copy(g) for g in backpropagate(cotangents)]
+        found = {path: _copy(g) for path, g in parameters.gradients().items()}
+        again = dict(zip(names, backpropagate(cotangents), strict=True)) | dict(parameters.gradients())
+        _refuse_memory(dict(zip(names, gradients, strict=True)) | found, again)
+        variables, bad = _variables(names, values, gradients, settings)
         more, worse = _variables(
             list(parameters.values),
             list(parameters.values.values()),
             [found.get(p) for p in parameters.values],
             settings,
         )
-        probe = Probe(evaluate, baseline, cotangents, settings.step)
+        rounding = ROUNDING * float(np.finfo(settings.precision).eps / np.finfo(np.float64).eps)
+        probe = Probe(evaluate, baseline, cotangents, settings.step, rounding)
         known = _known(names, values, baseline, cotangents) | named
 
         def gradients_of(changed: Sequence[Array]) -> dict[str, Any]:
@@ -120,14 +132,14 @@ def check(
             found = dict(zip(names, backpropagate(changed), strict=True))
             return found | dict(parameters.gradients())
 
-        reports.append(compare(variables + more, bad + worse, probe, known, settings, gradients_of))
+        reports.append(compare(variables + more, bad + worse, probe, known, settings, gradients_of, single))
     return GradientReport.merged(reports)
 
 
 def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
     """The names of the first ``count`` positional arguments."""
     names = []
-    for parameter in inspect.signature(forward).parameters.values():
+    for parameter in _parameters_of(forward):
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             names.append(parameter.name)
     return [names[i] if i < len(names) else f"inputs[{i}]" for i in range(count)]
@@ -135,15 +147,24 @@ def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
 
 def cotangent_count(backward: Callable[..., Any]) -> int | None:
     """How many cotangents come before ``cache``; ``None`` (one for each output) without such a name."""
-    names = list(inspect.signature(backward).parameters)
+    names = [parameter.name for parameter in _parameters_of(backward)]
     return names.index("cache") if "cache" in names else None
 
 
-def random_cotangents(outputs: Sequence[Any], weights: Sequence[Array], seed: int) -> list[Array]:
-    """A standard normal number for each element of each output, times its weight."""
-    rng = np.random.default_rng([seed, 1])
+def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """What a function takes; nothing for a compiled one that does not tell."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def random_cotangents(outputs: Sequence[Any], weights: Sequence[Array], settings: CheckSettings) -> list[Array]:
+    """A standard normal number for each element of each output, times its weight, in the precision of the check."""
+    rng = np.random.default_rng([settings.seed, 1])
     drawn = [array_module(out).asarray(rng.standard_normal(np.shape(out))) for out in outputs]
-    return [x * weight for x, weight in zip(drawn, weights, strict=True)]
+    rounded = [(x * weight).astype(settings.precision) for x, weight in zip(drawn, weights, strict=True)]
+    return [_double(x) for x in rounded]
 
 
 def bands(outputs: Sequence[Array]) -> Iterator[list[Array]]:
@@ -161,10 +182,38 @@ def bands(outputs: Sequence[Array]) -> Iterator[list[Array]]:
             yield [upper / array_module(size).maximum(size, upper) for size in sizes]
 
 
-def _in_double(x: Any) -> Any:
+def _converted(x: Any, precision: str) -> Any:
     if not (is_array(x) and is_floating(x)):
         return x
-    return array_module(x).array(x, dtype=np.float64, order="C")
+    return array_module(x).array(x, dtype=precision, order="C")
+
+
+def _copy(gradient: Any) -> Any:
+    return array_module(gradient).array(gradient) if is_array(gradient) else gradient
+
+
+def _refuse_memory(first: Mapping[str, Any], again: Mapping[str, Any]) -> None:
+    """Refuse a backward that gives another gradient at its second call.
+
+    Raises:
+        GradientCheckError: if there is one.
+    """
+    for name, gradient in first.items():
+        second = again[name]
+        if not is_array(gradient) or np.shape(second) != gradient.shape:
+            continue
+        with np.errstate(all="ignore"):
+            gap = abs(_double(second) - _double(gradient))
+            if bool((gap > REPEATED * largest(gradient)).any()):
+                raise GradientCheckError(
+                    f"the backward gives another gradient of {name} when called again, off by up to "
+                    f"{float(gap.max()):.3g}: does it add to an array that it keeps between calls?"
+                )
+
+
+def _double(x: Any) -> Array:
+    """A copy in float64."""
+    return array_module(x).array(x, dtype=np.float64)  # type: ignore[no-any-return]
 
 
 def _as_sequence(gradients: Any, inputs: Sequence[Any]) -> list[Any]:
@@ -213,7 +262,7 @@ def _variables(
         elif gradient.dtype != value.dtype:
             problem = f"the gradient of {name} is {gradient.dtype}, but {name} is {value.dtype}"
         else:
-            variables.append(Variable(name, value, gradient))
+            variables.append(Variable(name, value, _double(gradient)))
         if problem:
             bad.append(Mismatch(name, np.shape(value), None, None, None, float("inf"), problem, hint))
     return variables, bad

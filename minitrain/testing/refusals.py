@@ -32,8 +32,8 @@ def refuse_inputs(names: Sequence[str], inputs: Sequence[Any]) -> None:
             )
 
 
-def refuse_outputs(outputs: Sequence[Any], names: Sequence[str], inputs: Sequence[Any]) -> None:
-    """Refuse outputs that are not finite, or not in double precision.
+def refuse_outputs(outputs: Sequence[Any], names: Sequence[str], inputs: Sequence[Any], precision: str) -> None:
+    """Refuse outputs that are not finite, or not in the precision of the check.
 
     Raises:
         GradientCheckError: if there is one, or no floating-point output at all.
@@ -43,10 +43,14 @@ def refuse_outputs(outputs: Sequence[Any], names: Sequence[str], inputs: Sequenc
         kinds = ", ".join(str(getattr(out, "dtype", type(out).__name__)) for out in outputs)
         raise GradientCheckError(f"the forward returns no floating-point output to differentiate, but {kinds}")
     for out in floating:
-        if getattr(out, "dtype", np.float64) != np.float64:
+        if getattr(out, "dtype", np.float64) != precision:
+            advice = (
+                "finite differences need double precision throughout; if the code exists in float32 only, check it "
+                "with settings=minitrain.testing.SINGLE"
+            )
             raise GradientCheckError(
-                f"the forward returns {out.dtype} for float64 inputs; "
-                "finite differences need double precision throughout"
+                f"the forward returns {getattr(out, 'dtype', 'a Python float')} for {precision} inputs"
+                f"{'; ' + advice if precision == 'float64' else ''}"
             )
         if not bool(array_module(out).isfinite(out).all()):
             raise GradientCheckError(
@@ -86,5 +90,6 @@ def explain_failure(
         return
     raise GradientCheckError(
         f"the forward runs with float32 arrays only ({type(error).__name__}: {error}), but the checker converts "
-        "inputs and parameters to float64, which finite differences need: let it accept float64, too"
+        "inputs and parameters to float64, which finite differences need: let it accept float64, too, or check it with "
+        "settings=minitrain.testing.SINGLE"
     ) from error

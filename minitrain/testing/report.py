@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..display.markup import GREEN, RED, Html, block, code, element, joined, shown, table
@@ -21,6 +21,8 @@ class ArgumentReport(NamedTuple):
     """Worst relative error over all directions and elements tried."""
     notes: tuple[str, ...] = ()
     """A line for each element without a derivative, such as a kink: how far it could be checked."""
+    measured: Mapping[int, float] = {}
+    """Relative errors of the elements that were differentiated one by one, by their index in C order."""
 
 
 class GradientReport(NamedTuple):
@@ -37,6 +39,7 @@ class GradientReport(NamedTuple):
                 parts[0]._replace(
                     error=max(part.error for part in parts),
                     notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+                    measured=_worst_of([part.measured for part in parts]),
                 )
                 for parts in columns
             )
@@ -80,9 +83,20 @@ class Mismatch:
     """One line: what is wrong, how much, and where."""
     hint: str
     """What it looks like, or an empty string."""
+    measured: Mapping[int, float] = field(default_factory=dict)
+    """As in ``ArgumentReport``."""
 
     def __str__(self) -> str:
         return self.summary + (f"\n    hint: {self.hint}" if self.hint else "")
+
+
+def _worst_of(parts: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The largest error of each element."""
+    worst: dict[int, float] = {}
+    for part in parts:
+        for index, error in part.items():
+            worst[index] = max(error, worst.get(index, 0.0))
+    return worst
 
 
 class GradientCheckError(MinitrainError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ..errors import ConfigError
 from ..random import checked_seed
 
 
@@ -22,6 +23,8 @@ class CheckSettings:
         explained: an array of at most this many elements is differentiated completely for the report when it fails.
             In a larger one, the checker searches for a wrong element.
         no_gradient: names of floating-point arguments that deliberately have no gradient.
+        precision: ``"float64"``, or ``"float32"`` for code that exists in float32 only. Finite differences then have
+            three digits: use ``SINGLE`` of this module, which has a tolerance and a step that fit.
     """
 
     seed: int = 0
@@ -31,9 +34,14 @@ class CheckSettings:
     elementwise: int = 32
     explained: int = 2000
     no_gradient: Collection[str] = ()
+    precision: str = "float64"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", checked_seed(self.seed))  # frozen
+        if self.precision not in ("float64", "float32"):
+            raise ConfigError(f"CheckSettings: precision={self.precision!r}: use 'float64' or 'float32'")
 
 
 DEFAULT = CheckSettings()
+SINGLE = CheckSettings(precision="float32", step=1e-2, tolerance=2e-3)
+"""For code that exists in float32 only."""

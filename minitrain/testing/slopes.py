@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..backend.arrays import Array, array_module
-from .differences import ROUNDING, Probe, Reading
+from .differences import Probe, Reading
 
 RATIO = 11.0  # between the step lengths tried; no power of 2, which could meet the period of a function again and again
 SHORTER, LONGER = 9, 3  # lengths tried on either side of the first one
@@ -108,7 +108,7 @@ def find_slope(
             return _smooth(reading)
     readings.sort(key=lambda reading: -reading.step)
     size = max(1.0, float(abs(array_module(value).where(direction == 0, 0.0, value)).max()))
-    floor = ROUNDING * size * probe.weight
+    floor = probe.rounding * size * probe.weight
     return _classify(_with_doubts(readings, [gap(reading) for reading in readings], floor), tolerance, floor)
 
 

@@ -17,6 +17,8 @@ from .slopes import Kind, Slope, find_slope
 SMALL = 1e-4  # contributions below this share of the typical one would drown in a sum with the others
 SPLITS = 200  # parts of a direction that are looked at one by one, to tell points without a derivative from the rest
 NOISE = 1e4  # doubt beyond this many times the rounding may come from points without a derivative
+RESOLVING = (3e-3, 1e-3, 3e-4, 1e-4)  # steps whose five-point derivatives agree to ten digits or more
+SINGLE_ERROR, CLEAR = 2e-9, 30.0  # what float32 leaves at least, and how many times the doubt must be exceeded
 TRIED = 8  # elements of a large part without a derivative that are looked at
 
 
@@ -65,6 +67,8 @@ class VariableCheck:
         self._splits = SPLITS
         self.special: dict[tuple[int, ...], Judgement] = {}
         """Elements without a derivative, by index."""
+        self.measured: dict[int, float] = {}
+        """Relative errors of the elements differentiated one by one, by their index in C order."""
 
     def worst_error(self, rng: np.random.Generator) -> float:
         """The worst relative error; infinite for a gradient that is NaN."""
@@ -95,6 +99,11 @@ class VariableCheck:
         Raises:
             GradientCheckError: if no step gives a derivative there.
         """
+        judgement = self._element(flat)
+        self.measured[flat] = judgement.error
+        return judgement
+
+    def _element(self, flat: int) -> Judgement:
         value = self.variable.value
         index = tuple(int(i) for i in np.unravel_index(flat, value.shape))
         analytic = float(self.variable.gradient[index])
@@ -124,6 +133,22 @@ class VariableCheck:
         slope = self._slope(self.variable.value, self._gradient, direction)
         terms = self._gradient * slope.direction
         return self._judge(float(terms.sum()), slope, norm(terms))
+
+    def resolved_error(self, rng: np.random.Generator) -> float:
+        """The relative error along a direction if it is far above what the measurement leaves open, else 0.
+
+        Three steps are compared, which shows more digits than the tolerance needs.
+        """
+        value = self.variable.value
+        if value.size == 0 or self.special:
+            return 0.0
+        direction = array_module(value).asarray(rng.standard_normal(value.shape)) * self._lengths
+        readings = [self._probe.read(value, direction, step) for step in RESOLVING]
+        gaps = [float((self._gradient * r.direction).sum()) - r.central for r in readings]
+        scale = norm(self._gradient * readings[-1].direction)
+        apart, best = min((abs(gaps[i] - gaps[i + 1]) + readings[i].rounding, i) for i in range(len(gaps) - 1))
+        error = abs(gaps[best]) / scale if scale else 0.0
+        return error if error > SINGLE_ERROR and abs(gaps[best]) > CLEAR * apart else 0.0
 
     def _slope(self, value: Array, gradient: Array, direction: Array) -> Slope:
         """The derivative by all of the variable, or by a view of a part of it."""

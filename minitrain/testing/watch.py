@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from ..backend.arrays import Array, array_module, is_array, to_numpy
 from .report import GradientCheckError
 
@@ -42,6 +44,11 @@ class Watch:
                     f"{who} must not write to {what}: it changed {int(changed.sum())} of {changed.size} elements of "
                     f"{name}, the first of them {list(index)} from {old:.6g} to {new:.6g}; compute a new array instead"
                 )
+
+
+def single_arrays(name: str, value: Any) -> list[str]:
+    """The paths of float32 arrays within ``value``."""
+    return [path for path, x in _arrays_within(name, value) if x.dtype == np.float32]
 
 
 def _arrays_within(name: str, value: Any) -> Iterator[tuple[str, Array]]:

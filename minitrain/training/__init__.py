@@ -20,6 +20,7 @@ from .callbacks import CountUnwanted as CountUnwanted
 from .callbacks import CsvLogger as CsvLogger
 from .callbacks import EarlyStopping as EarlyStopping
 from .callbacks import GradientStatistics as GradientStatistics
+from .callbacks import HessianProducts as HessianProducts
 from .callbacks import Histograms as Histograms
 from .callbacks import JsonlLogger as JsonlLogger
 from .callbacks import LearningRateMonitor as LearningRateMonitor
@@ -31,6 +32,7 @@ from .callbacks import PrivacyBudget as PrivacyBudget
 from .callbacks import ProgressTracker as ProgressTracker
 from .callbacks import RunInfo as RunInfo
 from .callbacks import SampleGeneration as SampleGeneration
+from .callbacks import Sharpness as Sharpness
 from .callbacks import SpikeGuard as SpikeGuard
 from .callbacks import TensorBoardLogger as TensorBoardLogger
 from .callbacks import Throughput as Throughput
@@ -39,6 +41,7 @@ from .callbacks import ValueClipping as ValueClipping
 from .callbacks import WandbLogger as WandbLogger
 from .callbacks import WeightStatistics as WeightStatistics
 from .callbacks import create_callbacks as create_callbacks
+from .callbacks import sharpness as sharpness
 from .callbacks.base import Callback as Callback
 from .callbacks.base import CallbackList as CallbackList
 from .callbacks.registry import register_callback as register_callback

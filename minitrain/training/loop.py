@@ -211,8 +211,8 @@ class TrainingLoop:
     def must_wait(self) -> bool:
         """Whether the host looks at the loss and the norm of each step: on a CPU, and where somebody needs them then.
 
-        That is a callback, the scale of a float16 loss, differential privacy, or other ranks. Otherwise a GPU is waited for when a
-        record is written.
+        That is a callback, the scale of a float16 loss, differential privacy, or other ranks. Otherwise a GPU is waited
+        for when a record is written.
         """
         needed = (self.setup.arithmetic.scaler, self.privacy, self.together) != (None, None, None)
         return self.setup.device == "cpu" or needed or self.callbacks.reads_numbers

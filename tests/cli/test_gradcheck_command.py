@@ -256,3 +256,57 @@ def test_no_file_is_left_where_it_runs(tmp_path):
     assert "right: 1 operation, 1 gradient in 2 calls" in done.stdout
     assert "\x1b" not in done.stdout
     assert not list((tmp_path / "here").iterdir())
+
+
+FUNCTIONS = """
+import numpy as np
+
+def scale(x, weight):
+    return x * weight, (x, weight)
+
+def scale_backward(dout, cache):
+    x, weight = cache
+    return dout * weight, (dout * x).sum(axis=0)
+
+def wrong_forward(x):
+    return x * x, x
+
+def wrong_backward(dout, x):
+    return 3 * x * dout
+
+def strange(x):
+    if x.shape != (2, 7):
+        raise ValueError("no such shape")
+    return x + 1, None
+
+def strange_backward(dout, cache):
+    return dout
+
+GRADCHECK = {"strange": "x: 2 7"}
+"""
+
+
+def test_functions_of_a_file_are_found_and_their_shapes_guessed(capsys, register):
+    code, out, _ = run(capsys, register(FUNCTIONS), "--examples", "5")
+    assert code == 1
+    rows = {line.split()[0]: line for line in out.splitlines() if line[:1].isalpha()}
+    assert rows["function"].split()[1:3] == ["worst", "error"]
+    assert rows["scale"].split()[3:] == ["x,", "weight"]
+    assert rows["strange"].split()[3:] == ["x"]
+    assert "  wrong(x (1, 1)): the gradient of 1 of 1 arguments is wrong" in out
+    assert "every element is 1.5 times what it should be" in out
+    assert (
+        "the shapes are guesses, 'x: A B': if they do not fit, write GRADCHECK = {'wrong': 'x: B C; weight: C'}" in out
+    )
+
+
+def test_a_function_that_no_guess_fits_is_told(capsys, register):
+    code, out, _ = run(capsys, register(FUNCTIONS.replace("GRADCHECK", "OTHER")), "--examples", "5")
+    assert code == 1
+    assert "no guess of shapes fits x: write GRADCHECK = {'strange': 'x: B C; weight: C'}" in out
+
+
+def test_a_framework_that_the_file_does_not_use(capsys, register):
+    code, _, err = run(capsys, register(FUNCTIONS), "--framework", "torch")
+    assert code == 2
+    assert "it has nothing with a backward for torch, such as f and f_backward" in err

@@ -16,6 +16,14 @@ NOT_RUN = {
     ("docs/architecture.md", "class LayerNormCache"): "an abridged copy of ops/norms/layer_norm.py",
     ("docs/architecture.md", "for update in self.loop"): "an abridged copy of training/trainer.py",
     (
+        "docs/gradient_checks.md",
+        "from minitrain.testing.adapters import check_jax",
+    ): "tests/peers/test_torch_gradients.py and test_jax_gradients.py make such calls",
+    (
+        "docs/gradient_checks.md",
+        "def test_softmax(gradcheck)",
+    ): "tests/pytest_plugin/test_plugin.py runs such tests in pytest",
+    (
         "docs/evaluation.md",
         "import lm_eval",
     ): "tests/peers/test_lm_eval.py makes these calls, where the harness is installed",

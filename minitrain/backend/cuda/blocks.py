@@ -149,7 +149,6 @@ class Arena:
             self._held.pop(number, None)
         elif not self._planned:
             self.lives[number].end = self._events
-            self._events += 1
             self._held.pop(number, None)
 
 

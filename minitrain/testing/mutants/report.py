@@ -21,12 +21,14 @@ class MutationReport:
         mutants: those of each target, by its name.
         outcomes: one for each mutant.
         equivalents: documented mutants that make no difference.
+        uncalled: names of targets that no test calls.
     """
 
     targets: Sequence[Target]
     mutants: Mapping[str, Sequence[Mutant]]
     outcomes: Sequence[Outcome]
     equivalents: Sequence[Equivalent] = ()
+    uncalled: Sequence[str] = ()
 
     @property
     def unnoticed(self) -> list[str]:
@@ -39,13 +41,20 @@ class MutationReport:
     @property
     def stale(self) -> list[str]:
         """Documented mutants that a test notices, or that are no longer made."""
+        if self.untried:
+            return []  # it may be among those
         alive = {(target, mutant.after) for target, mutant in self._alive()}
         return [f"{target}\n    {after}" for target, after in sorted(self._documented() - alive)]
 
     @property
+    def untried(self) -> int:
+        """How many mutants were left when the budget of time was spent."""
+        return sum(map(len, self.mutants.values())) - len(self.outcomes)
+
+    @property
     def good(self) -> bool:
-        """Whether every mutant is noticed or documented, and the documentation is up to date."""
-        return not self.unnoticed and not self.stale
+        """Whether every mutant is noticed or documented, none untried, and the documentation up to date."""
+        return not self.unnoticed and not self.stale and not self.untried
 
     def __str__(self) -> str:
         hung = [
@@ -55,6 +64,7 @@ class MutationReport:
         ]
         unnoticed, lines = self.unnoticed, []
         for title, block in (
+            ("no test calls", self.uncalled),
             ("no test notices", unnoticed),
             ("documented as equivalent, but noticed or no longer made", self.stale),
             ("noticed because the process hung or died", hung),
@@ -67,6 +77,8 @@ class MutationReport:
             f"{alive - len(unnoticed)} equivalent, {len(unnoticed)} unnoticed"
         )
         lines.append(", ".join(f"{kinds[kind]} {kind}" for kind in KINDS))
+        if self.untried:
+            lines.append(f"{self.untried} mutants were not tried: the time was up; the same call goes on from here")
         return "\n".join(lines)
 
     def _documented(self) -> set[tuple[str, str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ def try_mutants(
     processes: int = 1,
     equivalents: Sequence[Equivalent] = (),
     progress_file: str | Path | None = None,
+    seconds: float = math.inf,
     tell: Callable[[str], None] = lambda message: None,
 ) -> MutationReport:
     """Plant every small mistake in some functions, one at a time, and find those that no test notices.
@@ -36,7 +39,8 @@ def try_mutants(
         processes: how many run at once.
         equivalents: mutants that are known to make no difference.
         progress_file: keeps the outcomes. A run that was stopped goes on from it, if the functions and the test files
-            are the same; it is removed at the end.
+            are the same; it is removed when all are tried.
+        seconds: a budget of time. When it is spent, the report has what was tried so far.
         tell: hears how far it is.
 
     Returns:
@@ -64,6 +68,7 @@ def try_mutants(
     if missing := [file for file in files if not Path(file).is_file()]:
         raise ValueError(f"try_mutants: there is no test file {missing[0]}")
     mutants = {name: list(target.mutants()) for name, target in by_name.items()}
+    until = time.monotonic() + seconds
     todo = [(name, number) for name, found in mutants.items() for number in range(len(found))]
     references = [target.reference for target in by_name.values()]
     progress = _Progress(progress_file, _fingerprint(by_name.values(), files))
@@ -80,9 +85,14 @@ def try_mutants(
         alive = sum(not outcome.killer for outcome in done.values())
         tell(f"{len(done)} of {len(todo)} mutants tried, {alive} unnoticed")
 
-    workers.hunt([mutant for mutant in todo if mutant not in done], visits, references, files, processes, note)
-    progress.remove()
-    return MutationReport(list(by_name.values()), mutants, [done[mutant] for mutant in todo], equivalents)
+    left = [mutant for mutant in todo if mutant not in done]
+    workers.hunt(left, visits, references, files, processes, note, until)
+    if len(done) == len(todo):
+        progress.remove()
+    outcomes = [done[mutant] for mutant in todo if mutant in done]
+    called = {name for visit in visits for name in visit.called}
+    uncalled = [name for name in by_name if name not in called]
+    return MutationReport(list(by_name.values()), mutants, outcomes, equivalents, uncalled)
 
 
 def _fingerprint(targets: Iterable[Target], files: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import builtins
 import contextvars
 import copy
 import functools
+import importlib.util
 import json
 import os
 import time
@@ -195,5 +196,7 @@ def main(task_file: str, results: str, *arguments: str) -> int:
     import pytest
 
     task = json.loads(Path(task_file).read_text(encoding="utf-8"))
-    options = ["-q", "-p", "no:cacheprovider", "--tb=no"]
+    options = ["-q", "-p", "no:cacheprovider", "--tb=no", "-p", "no:randomly"]
+    if importlib.util.find_spec("xdist"):
+        options.append("-n0")  # whatever the project's own options say: the processes are ours
     return int(pytest.main([*options, *arguments], plugins=[Plugin(task, Path(results))]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def hunt(
     files: Sequence[str],
     processes: int,
     tell: Callable[[Outcome], None],
+    until: float = math.inf,
 ) -> list[Outcome]:
     """Try the mutants of ``todo``. One whose process hangs or dies counts as noticed.
 
@@ -69,6 +71,7 @@ def hunt(
         files: test files.
         processes: how many at once.
         tell: hears each outcome.
+        until: the time on ``time.monotonic`` when to stop; mutants that are left have no outcome.
     """
     outcomes: list[Outcome] = []
     slowest = {name: max((v.seconds for v in visits if name in v.called), default=0.0) for name, _ in todo}
@@ -81,7 +84,7 @@ def hunt(
         for part in range(processes):
             if todo[part::processes]:
                 team.start({"targets": targets, "visits": visits, "todo": todo[part::processes]})
-        for worker, kind, values in team.results():
+        for worker, kind, values in team.results(until):
             if kind == "start":
                 worker.current = (values[0], values[1])
                 worker.limit = PATIENCE + SLOWER * slowest[values[0]]
@@ -157,9 +160,9 @@ class _Team:
         self._workers.append(_Worker(Path(self._folder.name), self._started, task, self._files))
         self._started += 1
 
-    def results(self) -> Iterator[tuple[_Worker, str, Any]]:
+    def results(self, until: float = math.inf) -> Iterator[tuple[_Worker, str, Any]]:
         """Each line of a process as (worker, kind, values), and at its end (worker, "end", exit code or "stuck")."""
-        while self._workers:
+        while self._workers and time.monotonic() < until:
             time.sleep(POLL)
             for worker in list(self._workers):
                 ended: Any = worker.process.poll()

@@ -24,6 +24,7 @@ from .loggers.mlflow import MLflowLogger
 from .loggers.run_info import RunInfo
 from .loggers.tensorboard import TensorBoardLogger
 from .loggers.wandb import WandbLogger
+from .monitors.curvature import Sharpness
 from .monitors.plots import Plots
 from .monitors.progress_tracker import ProgressTracker
 from .monitors.samples import SampleGeneration
@@ -53,6 +54,7 @@ _OWN: dict[str, type[Callback]] = {
     "progress": ProgressTracker,
     "run_info": RunInfo,
     "sample_generation": SampleGeneration,
+    "sharpness": Sharpness,
     "spike_guard": SpikeGuard,
     "swa": SWA,
     "tensorboard": TensorBoardLogger,

@@ -20,9 +20,9 @@ from minitrain.training.loop import train_step
 
 GOLDEN = Path(__file__).parent / "golden" / "gpt_step.txt"
 HEADER = """\
-What one training step of a small GPT enqueues on a GPU: 1 layer, 2 heads, width 16, 11 tokens, 2 sequences of 8, dropout.
-"kernel" is a launch of minitrain.kernels.cuda with its grid, its block and its arrays; "cublaslt" is a product; anything
-else is a function of CuPy with its result, one launch or more. Views launch nothing and are left out.
+What one training step of a small GPT enqueues on a GPU: 1 layer, 2 heads, width 16, 11 tokens, 2 sequences of 8.
+"kernel" is a launch of minitrain.kernels.cuda with its grid, its block and its arrays; "cublaslt" is a product;
+anything else is a function of CuPy with its result, one launch or more. Views launch nothing and are left out.
 `python -m tests.backend.cuda.step_calls --write` renews this file.
 """
 

@@ -15,6 +15,7 @@ from minitrain.backend.cuda.products.bindings import use_binding
 from minitrain.backend.cuda.products.problem import FORMS
 from minitrain.backend.precision import use_precision
 from minitrain.errors import ShapeError
+from minitrain.ops.contract.products import dot_rows, product
 from minitrain.testing.cuda.cublaslt import FakeCublasLt
 from minitrain.testing.cuda.fake import EmulatedDevice, emulated_device
 
@@ -166,6 +167,32 @@ def test_16_bit_operands_are_added_in_float32(device, library):
     assert out.get().item() == 1024 + 2.0**-10
 
 
+def test_parts_of_a_sum_are_added_in_float32(device, library):
+    """Even if the result has 16 bits: 257 is no bfloat16, so a half of this sum would lose its 1."""
+    a = device.cupy.asarray(np.array([[256, 1, -256, 0]], ml_dtypes.bfloat16))
+    out = matmul(a, device.cupy.ones((4, 1), ml_dtypes.bfloat16), dtype="bfloat16")
+    assert out.get().astype(np.float32).item() == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([((3, 1), (1, 4)), ((1, 4), (3, 1)), ((4,), (3, 1)), ((3, 4), (4,))]))
+def test_leading_dimensions_are_broadcast(device, library, seed, shapes):
+    rng = np.random.default_rng(seed)
+    a, b = (rng.normal(size=(*lead, 5, 5)).astype(np.float32) for lead in shapes)
+    out = matmul(device.cupy.asarray(a), device.cupy.asarray(b))
+    np.testing.assert_allclose(out.get(), a @ b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0, 1])
+@pytest.mark.parametrize("start", [0, 1, 4, 8])
+def test_a_bias_may_begin_anywhere(device, library, start, beta):
+    """cuBLASLt takes it if it is aligned to 16 bytes; each alignment is a choice of its own. Otherwise it is added."""
+    cp = device.cupy
+    bias = cp.asarray(np.arange(16, dtype=np.float32))[start : start + 8]
+    out = cp.ones((2, 8), np.float32)
+    matmul(cp.ones((2, 3), np.float32), cp.ones((3, 8), np.float32), bias=bias, out=out, beta=beta)
+    np.testing.assert_array_equal(out.get(), np.tile(3 + beta + np.arange(start, start + 8), (2, 1)))
+
+
 def test_equal_products_share_a_plan(device, library):
     """The heuristic is asked once for a shape, and again if a pointer is less aligned."""
     memory = device.cupy.zeros(1000, np.float32)
@@ -188,6 +215,26 @@ def test_a_linear_layer_is_one_product(device, library):
     q = cp.ones((2, 5, 4, 8), np.float32).swapaxes(1, 2)  # (B, H, T, D) in the memory of (B, T, H, D)
     matmul(q, q, transpose_b=True)
     assert library.products == before + 3
+
+
+@given(st.data(), st.booleans())
+def test_reference_code_multiplies_through_the_same_product(device, library, data, mixed):
+    """Arrays of any strides and of two dtypes; no product of CuPy, which a graph could not hold."""
+    a, numbers_a = stored(data.draw, device, (2, 3, 4), "bfloat16")
+    b, numbers_b = stored(data.draw, device, (2, 4, 5), "float32" if mixed else "bfloat16")
+    before = library.products
+    found = product(a, b)
+    assert library.products > before
+    assert found.dtype == np.float32
+    close(found, numbers_a @ numbers_b, 4, "float32")
+    wide = device.cupy.asarray(np.arange(64, dtype=np.float32)).reshape(8, 8)
+    np.testing.assert_array_equal(product(wide[::2, ::2], wide[::2, 1::2]).get(), host(wide, 0) @ host(wide, 1))
+    rows = dot_rows(a, a)
+    close(rows, numbers_a.swapaxes(-1, -2) @ numbers_a, 4, "float32")
+
+
+def host(x: object, start: int) -> np.ndarray:
+    return x.get()[::2, start::2]
 
 
 def test_what_cublaslt_does_not_offer_is_an_error_that_names_the_product(device):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import numpy as np
@@ -230,6 +231,16 @@ def test_the_arena_serves_the_same_addresses(device):
             seen.add(step())
     assert seen == {tuple(arena.addresses())}
     assert len(set(arena.addresses())) == 3
+
+
+def test_garbage_is_collected_before_or_after_a_step(device):
+    """A collection in the midst of it would free arrays at another moment than in the recorded run."""
+    arena = Arena(device.cupy)
+    assert gc.isenabled()
+    for _ in range(2):
+        with arena.step():
+            assert not gc.isenabled()
+        assert gc.isenabled()
 
 
 def test_memory_that_is_still_in_use_is_not_given_out(device):

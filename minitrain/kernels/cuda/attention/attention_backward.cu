@@ -17,8 +17,8 @@
 // is in the forward, and dV and dK need no exchange between lanes either. Query heads that share a key head pass by one
 // after the other.
 //
-// `attention_rows` computes what both need of each query: (L log2(e), delta). A query that sees nothing, and those that
-// fill the last tile, get (inf, 0): their P is exp(-inf) = 0.
+// `attention_rows` computes what both need of each query: (L log2(e), delta). The queries that fill the last tile get
+// (0, 0). Their Q and G are zero, so they add nothing.
 #include <attention_sight.cuh>
 #include <attention_softmax.cuh>
 
@@ -33,7 +33,7 @@ attention_rows(const float* __restrict__ dout, long long batch, long long row, l
     const long long i = static_cast<long long>(blockIdx.x) * 4 + threadIdx.x / 32;
     const int t = i % padded, h = i / padded % H, b = i / padded / H;
     if (b >= B) return;
-    float delta = 0.f, L = infinity();
+    float delta = 0.f, L = 0.f;
     if (t < T) {
         const float* g = dout + b * batch + t * row + h * head;
         const long long at = (static_cast<long long>(b) * T + t) * H + h;
@@ -43,7 +43,6 @@ attention_rows(const float* __restrict__ dout, long long batch, long long row, l
 #pragma unroll
         for (int o = 16; o > 0; o /= 2) delta += __shfl_xor_sync(0xffffffffu, delta, o);
         L = lse[(static_cast<long long>(b) * H + h) * T + t] * LOG2E;
-        if (L == -infinity()) L = infinity();
     }
     if (lane == 0) {
         rows[2 * i] = L;

@@ -64,4 +64,4 @@ def _is_writable(buffer: Array) -> bool:
 
 
 def _is_row(x: Array) -> bool:
-    return x.shape[3] <= 1 or x.strides[3] == x.dtype.itemsize
+    return bool(x.shape[3] <= 1 or x.strides[3] == x.dtype.itemsize)

@@ -1,4 +1,4 @@
-"""CUDA twin of ``optim.rules.muon``'s update: an element-wise part is one kernel, and nothing waits for the device."""
+"""CUDA twin of ``optim.rules.muon``'s update: each element-wise part is a kernel, and nothing waits for the device."""
 
 from __future__ import annotations
 

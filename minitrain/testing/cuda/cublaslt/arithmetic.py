@@ -32,8 +32,19 @@ def scalar(address: int, desc: Desc) -> float:
     return float(kind.from_address(address).value)
 
 
-def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: int) -> None:
-    """``D = epilogue(alpha op(A) op(B) + beta C)``."""
+def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: int, *, splits: bool = False) -> None:
+    """``D = epilogue(alpha op(A) op(B) + beta C)``.
+
+    Args:
+        p: the product.
+        alpha: factor of the product.
+        a: address of A.
+        b: address of B.
+        beta: factor of C.
+        c: address of C.
+        d: address of D.
+        splits: add the two halves of each sum in the type of D.
+    """
     wide = np.float64 if p.desc.scale == 1 else np.float32
     left: Any
     right: Any
@@ -45,7 +56,11 @@ def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: in
     if p.desc.values.get(4):
         right = right.swapaxes(1, 2)
     with np.errstate(all="ignore"):
-        sums = alpha * (left @ right)
+        half = left.shape[2] // 2 if splits else 0
+        sums = alpha * (left[:, :, half:] @ right[:, half:])
+        if half:
+            parts = [part.astype(dtype_of(p.d.type)) for part in (sums, alpha * (left[:, :, :half] @ right[:, :half]))]
+            sums = parts[0].astype(wide) + parts[1].astype(wide)
         if beta != 0:  # C is not read if beta is 0
             old: Any = matrices(c, p.c).astype(wide)
             sums += beta * old

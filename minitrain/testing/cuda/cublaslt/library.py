@@ -22,11 +22,15 @@ class Algorithm(NamedTuple):
     Attributes:
         fingerprint: the product.
         alignments: what was promised for A, B, C and D.
+        pointers: addresses of the vector and the auxiliary matrix, whose alignment it may rely on.
+        splits: whether it may add parts of a sum in the type of the result.
         workspace: bytes that it needs.
     """
 
     fingerprint: tuple[object, ...]
     alignments: tuple[int, int, int, int]
+    pointers: tuple[int, int]
+    splits: bool
     workspace: int
 
 
@@ -134,7 +138,10 @@ class FakeCublasLt:
         needed = min(self._workspace, wishes.values.get(1, 0))
         promised = tuple(wishes.alignment(matrix) for matrix in "abcd")
         number = len(self._algorithms) + 1
-        self._algorithms[number] = Algorithm(product.fingerprint(), promised, needed)  # type: ignore[arg-type]
+        splits = bool(wishes.values.get(3, 7) & 5)  # reduction schemes INPLACE and OUTPUT_TYPE
+        pointers = product.desc.values.get(8, 0), product.desc.values.get(11, 0)
+        chosen = Algorithm(product.fingerprint(), promised, pointers, splits, needed)  # type: ignore[arg-type]
+        self._algorithms[number] = chosen
         result = memory(results, 96)
         ctypes.c_uint64.from_buffer(result, 0).value = number
         ctypes.c_size_t.from_buffer(result, 64).value = needed
@@ -168,7 +175,7 @@ class FakeCublasLt:
 
         def work() -> None:
             self.products += 1
-            multiply(frozen, factors[0], a, b, factors[1], c, d)
+            multiply(frozen, factors[0], a, b, factors[1], c, d, splits=chosen.splits)
             if chosen.workspace:  # whatever lay there is gone
                 ctypes.memset(workspace, 0xFF, workspace_bytes)
 
@@ -191,7 +198,9 @@ class FakeCublasLt:
         demand(c[0] == d[0] or not overlap(c, d), "C and D overlap without being the same")
         values = product.desc.values
         demand(not overlap(a, d) and not overlap(b, d), "D overlaps A or B")
-        for pointer in (values.get(8, 0), values.get(11, 0)):
+        for pointer, before in zip((values.get(8, 0), values.get(11, 0)), chosen.pointers, strict=True):
+            aligned = not before or pointer % min(before & -before, 256) == 0
+            demand(aligned, "a vector is less aligned than in the heuristic")
             demand(not (d[0] <= pointer < d[0] + d[1]), "D overlaps the bias or the auxiliary matrix")
 
     def _product(self, desc: int, a: int, b: int, c: int, d: int) -> Matmul:

@@ -65,7 +65,8 @@ def describe(p: Matmul, adds: bool) -> str:
     names = {BIAS: "bias", RELU: "relu", GELU: "gelu", DGELU: "gelu backward", AUX: "aux", BGRADA: "bias gradient"}
     names |= {BGRADB: "bias gradient", BGRAD: "bias gradient", DRELU: "relu backward"}
     extra = "".join(f" + {name}" for bit, name in names.items() if p.desc.epilogue & bit)
-    types = dtype_of(p.a.type).name if p.a.type == p.d.type else f"{dtype_of(p.a.type).name} to {dtype_of(p.d.type).name}"
+    given, sums = dtype_of(p.a.type).name, dtype_of(p.d.type).name
+    types = given if given == sums else f"{given} to {sums}"
     return f"{batch}[{n}, {k}] @ [{k}, {m}] {types}{' += ' if adds else ''}{extra}".rstrip()
 
 
