@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": ARRAYS | {"display", "formats", "ops"},
     "models": ARRAYS | {"display", "formats", "nn", "ops", "settings"},
     "inside": ARRAYS | {"display", "models", "nn", "ops"},
-    "optim": ARRAYS | {"display", "models", "nn", "ops", "plotting", "settings", "states"},
+    "optim": ARRAYS | {"display", "distributed", "models", "nn", "ops", "plotting", "settings", "states"},
     "testing": ARRAYS | {"display", "nn", "ops"},
     "pytest_plugin": {"display", "errors", "files", "testing"},
     "distributed": {"backend", "errors"},
@@ -68,19 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},
     "cli": TRAINING
-    | {
-        "audit",
-        "benchmark",
-        "conf",
-        "distributed",
-        "evaluation",
-        "formats",
-        "profiling",
-        "runs",
-        "tasks",
-        "server",
-        "testing",
-    },
+    | {"audit", "benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17

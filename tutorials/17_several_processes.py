@@ -261,8 +261,8 @@ plt.show()
 assert len(set().union(*hashes.values())) == 1
 
 # %% [markdown]
-# Three trainings, {{ len(set().union(*hashes.values())) | 1 ± 0 }} hash. A run without a group adds its micro-batches in
-# place, as $((0+1)+2)+3$. Its hash is another one, although the loss looks the same:
+# Three trainings, {{ len(set().union(*hashes.values())) | 1 ± 0 }} hash. A run without a group adds its micro-batches
+# in place, as $((0+1)+2)+3$. Its hash is another one, although the loss looks the same:
 
 # %%
 digest, losses_in_place = training(None)

@@ -10,27 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backend.arrays import Array, to_numpy
 from ..distributed.group import part
+from ..distributed.pieces import Piece
 from ..errors import CheckpointError
 from .tensors import read_tensors
-
-
-class Piece(NamedTuple):
-    """A part of an array that a rank has: the ranks together have all of it, in the order of their ranks.
-
-    Attributes:
-        data: (n,) consecutive elements; n may be 0.
-        shape: of the whole array.
-    """
-
-    data: Array
-    shape: tuple[int, ...]
 
 
 def shard_of(arrays: Mapping[str, Mapping[str, Array | Piece]], rank: int, ranks: int) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from .environment import Seat, seat
 from .group import Group, PeerLost
 from .mpi import MpiGroup
 from .tcp import TcpGroup
-from .watch import Watch
+from .watch import PATIENCE, Watch
 
 
 @contextlib.contextmanager
@@ -33,10 +33,11 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Group | None
         yield None
         return
     group = _connect(place, float(environment.get("MINITRAIN_PATIENCE", 600)))
-    watch = Watch(group, address=group.address)
+    watch = Watch(group, address=group.address, patience=float(environment.get("MINITRAIN_SILENCE", PATIENCE)))
     try:
         yield group
     except BaseException as error:
+        end_all_of_mpi(1)
         if isinstance(error, PeerLost):
             watch.end_after(error)
         else:

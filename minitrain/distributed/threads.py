@@ -106,6 +106,6 @@ def run_ranks(size: int, work: Callable[[Group], T], *, patience: float = 60.0) 
         thread.start()
     for thread in threads:
         thread.join()
-    for error in sorted(errors.values(), key=lambda error: isinstance(error, PeerLost)):
-        raise error
+    for rank in sorted(errors, key=lambda rank: (isinstance(errors[rank], PeerLost), rank)):
+        raise errors[rank]
     return [results[rank] for rank in range(size)]

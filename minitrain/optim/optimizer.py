@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from ..backend.arrays import Array, array_module, is_cupy
+from ..distributed.group import Group
 from ..errors import ConfigError, MinitrainError, NonFiniteError
 from ..nn.core.module import Module
-from ..states import Arrays, Kind, Number, Whole, checked
+from ..states import Kind, Number, Whole, checked
 from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
 from .groups import Span, SpanOwner
-from .state import load_arrays
+from .shared_moments import SharedMoments, kinds_of, load_moments
 
 Moments = Mapping[str, Array]
 """The arrays that an optimizer keeps for a span of weights, by name."""
@@ -77,6 +78,7 @@ class Optimizer(SpanOwner):
             if name in self.ranges:
                 self.ranges[name].check(type(self).__name__, **{name: value})
         self.steps = 0
+        self._shared: SharedMoments | None = None
         self._moment_names = tuple(moments)
         super().__init__(model)
         if not self._spans:
@@ -130,12 +132,18 @@ class Optimizer(SpanOwner):
             )
         self.steps += 1
         self.begin_update()
+        shared = self._shared
         for span, moments in zip(self._spans, self._moments, strict=True):
             options: dict[str, Any] = {
                 "lr": self.lr * span.group.lr_scale,
                 "weight_decay": span.weight_decay(self.weight_decay),
                 "grad_scale": grad_scale if is_cupy(grad_scale) else float(grad_scale),
             }
+            if shared is not None:
+                mine = shared.own(span)
+                self.update(span.data[mine], span.grad()[mine], moments, **options)
+                shared.send(span)
+                continue
             if not span.frozen():
                 self.update(span.data, span.grad(), moments, **options)
                 continue
@@ -165,6 +173,25 @@ class Optimizer(SpanOwner):
         """The state: ``step``, ``lr`` and ``moments``, arrays by ``<moment>.<path of the parameter>``."""
         return {"step": self.steps, "lr": self.lr, "moments": self._arrays()}
 
+    def share(self, group: Group) -> None:
+        """Share the moments among ranks: each keeps those of its part of the weights, updates them, and sends them.
+
+        That is stage 1 of ZeRO (Rajbhandari et al., 2019, arXiv:1910.02054). The weights get the same bytes. The state
+        then has `Piece`s in place of arrays.
+
+        Args:
+            group: the ranks, which all have this optimizer over equal weights.
+
+        Raises:
+            ConfigError: if the model is not packed, or the optimizer needs whole matrices.
+        """
+        shared = SharedMoments(group, self._spans, type(self).__name__)
+        self._moments: list[dict[str, Array]] = [
+            {name: array[shared.own(span)].copy() for name, array in moments.items()}
+            for span, moments in zip(self._spans, self._moments, strict=True)
+        ]
+        self._shared = shared
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state that ``state_dict`` gave. A packed model may take that of an unpacked one.
 
@@ -172,19 +199,22 @@ class Optimizer(SpanOwner):
             CheckpointError: if it belongs to other parameters or to another optimizer. Nothing is loaded then.
         """
         state = checked("optimizer", state, self.declared_state())
-        load_arrays(self._arrays(), state["moments"], "the optimizer state is of another model or optimizer")
+        load_moments(self._arrays(), state["moments"], "the optimizer state is of another model or optimizer")
         self.steps, self.lr = state["step"], float(state["lr"])
 
     def declared_state(self) -> dict[str, Kind]:
         """The valid contents of a state; see `minitrain.states`."""
-        return {"step": Whole(), "lr": Number(low=0), "moments": Arrays(self._arrays())}
+        return {"step": Whole(), "lr": Number(low=0), "moments": kinds_of(self._arrays())}
 
     def _make_arrays(self) -> None:
         parameters = [parameter for span in self._spans for parameter, _ in span.parts.values()]
         self._bounded = [(p, p.upper) for p in parameters if p.upper is not None]
         self._moments = [self.new_moments(span, self._moment_names) for span in self._spans]
 
-    def _arrays(self) -> dict[str, Array]:
+    def _arrays(self) -> dict[str, Any]:
+        if self._shared is not None:
+            pairs = zip(self._spans, self._moments, strict=True)
+            return {name: piece for span, moments in pairs for name, piece in self._shared.pieces(span, moments)}
         return {
             f"{name}.{path}": span.part(array, path)
             for span, moments in zip(self._spans, self._moments, strict=True)

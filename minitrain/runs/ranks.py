@@ -32,6 +32,19 @@ def settings_for(group: Group, config: RunConfig) -> RunConfig:
     return replace(config, trainer=replace(config.trainer, gradient_sum="tree"))
 
 
+def refuse_ranks_alone(config: RunConfig) -> None:
+    """Refuse to train in one process what is to be trained by several.
+
+    Raises:
+        ConfigError: if the settings ask for more than one rank.
+    """
+    if config.ranks > 1:
+        raise ConfigError(
+            f"ranks={config.ranks} are started by `minitrain train` on the command line, and not by a sweep; in "
+            "Python, call start_run or resume_run on each rank, with its group=..."
+        )
+
+
 def share_weights(group: Group, model: Any) -> None:
     """Give all ranks the weights of rank 0."""
     state = model.state_dict()

@@ -42,7 +42,7 @@ from .config import RunConfig
 from .confine import confined_callbacks, needs_trust, refuse_remote_checkpoints
 from .made_over_time import MadeOverTime
 from .python_run import read_settings, resume_in_python
-from .ranks import settings_for, share_weights
+from .ranks import refuse_ranks_alone, settings_for, share_weights
 from .report import RunResult, draw, write_report
 from .weights.adapters import create_adapter
 from .weights.initial import initial_processor, load_initial
@@ -153,6 +153,8 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user, group: Group | None 
         config = settings_for(group, config)
         if not group.is_main:
             return _follow(group, warn)
+    else:
+        refuse_ranks_alone(config)
     # Whoever starts a run chose its settings, so they may name any place.
     folder = RunFolder(config.run_dir, trusted=True) if config.run_dir else None
     if folder is not None:
@@ -233,7 +235,9 @@ def resume_run(
     if writes:
         folder.refuse_if_in_use()
     changed = config if not changes else _changed(config, changes)
-    if group is not None:
+    if group is None:
+        refuse_ranks_alone(changed)
+    else:
         changed = settings_for(group, changed)
     if (new := changed.device.partition(":")[0]) != config.device.partition(":")[0]:
         warn(f"the run goes on on {new}: from here on its bytes are not those that it would have on {config.device}")

@@ -41,6 +41,9 @@ class TrainingConfig(Section):
         "memory, on one rank alone. null is in_place in one process and tree in several.",
         one_of=("tree", "in_place"),
     )
+    share_moments: bool = setting(
+        False, "Whether each rank keeps only its part of the optimizer's moments (ZeRO, stage 1): saves memory."
+    )
     max_grad_norm: float | None = setting(
         1.0, "A gradient with a larger norm is scaled down to this norm; null never clips.", above=0
     )

@@ -206,8 +206,8 @@ def check_privacy_fits(setup: Setup, privacy: DPSGD | None, callbacks: Iterable[
             )
 
 
-def check_ranks_fit(setup: Setup, privacy: DPSGD | None, group: Group | None) -> None:
-    """Check that a training can be shared by ranks.
+def check_ranks_fit(setup: Setup, config: TrainingConfig, privacy: DPSGD | None, group: Group | None) -> None:
+    """Check that a training can be shared by ranks, and share the moments if the configuration says so.
 
     Raises:
         ConfigError: if it is private, or its loss compares the samples of a batch, or it is on a GPU.
@@ -223,3 +223,10 @@ def check_ranks_fit(setup: Setup, privacy: DPSGD | None, group: Group | None) ->
         )
     if setup.device != "cpu" and group.size > 1:
         raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")
+    if config.share_moments and group.size > 1:
+        if config.async_checkpoints or config.checkpoint_url:
+            raise ConfigError(
+                "share_moments=true saves shards, each by its own rank, which async_checkpoints and checkpoint_url do "
+                "not know yet: leave one of them out"
+            )
+        setup.optimizer.share(group)

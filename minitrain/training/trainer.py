@@ -171,7 +171,7 @@ class Trainer(ByHand):
         self.view = StepView(self.state, self.control, steps, config.log_every, warn)
         refuse_single_callback(callbacks)
         check_privacy_fits(self.setup, privacy, callbacks)
-        check_ranks_fit(self.setup, privacy, group)
+        check_ranks_fit(self.setup, config, privacy, group)
         self._together = together = None if group is None else Together(group, self.setup.accumulation)
         self._writes = group is None or group.is_main
         first: list[type[Callback]] = [GradientStatistics] * config.log_gradients  # for the loggers after them

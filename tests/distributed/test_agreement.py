@@ -7,7 +7,7 @@ import pytest
 from minitrain.distributed import Group, run_ranks
 from minitrain.distributed.agreement import refuse_differences
 from minitrain.errors import CheckpointError, ConfigError
-from minitrain.runs import RunConfig
+from minitrain.runs import RunConfig, start_run
 from minitrain.runs.ranks import settings_for
 from minitrain.training import Callback
 from tests.distributed.small_trainings import small_trainer
@@ -80,3 +80,11 @@ def test_weights_that_drift_apart_are_noticed_when_they_are_saved(tmp_path):
             small_trainer(group, tmp_path / "run", Meddling(group.rank == 1)).train()
 
     run_ranks(2, work, patience=20)
+
+
+def test_one_process_does_not_train_what_is_for_several():
+    config = RunConfig.from_dict(
+        {"distributed": "processes", "ranks": 2, "trainer": {"gradient_accumulation_steps": 2}}
+    )
+    with pytest.raises(ConfigError, match="ranks=2 are started by `minitrain train`"):
+        start_run(config)

@@ -113,9 +113,9 @@ def on_processes(ranks: int) -> list[str]:
     return ["distributed=processes", f"ranks={ranks}"]
 
 
-def summary(run_dir: Path) -> dict[str, Any]:
+def summary(run_dir: Path, steps: int = STEPS) -> dict[str, Any]:
     """What must not depend on the number of ranks."""
-    checkpoint = read_checkpoint(run_dir / "checkpoints" / f"step-{STEPS:08d}")
+    checkpoint = read_checkpoint(run_dir / "checkpoints" / f"step-{steps:08d}")
     records = read_metrics(run_dir / "metrics.jsonl")
     return {
         "weights": {name: array.tobytes() for name, array in checkpoint.model.items()},
@@ -212,7 +212,7 @@ def test_a_rank_that_fails_ends_all_within_ten_seconds(folder, engine, rank, wha
         assert "Traceback" in errors
         assert re.search(r"ZeroDivisionError: a misfortune", errors)
     if what == "stop" and engine == "processes":
-        assert "no sign of life" in errors
+        assert f"rank {rank} stands still" in errors
     deadline = time.monotonic() + 2
     while processes_in(folder) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -284,3 +284,44 @@ def test_ranks_with_other_settings_are_refused_in_a_sentence(folder):
     assert errors[0].count("\n") == 1
     assert "rank 1 has trainer.batch_size=8 and rank 0 has trainer.batch_size=4" in errors[0]
     assert not (folder / "run").exists()
+
+
+SCRIPT = """
+import hashlib, sys
+import numpy as np
+import minitrain as mt
+from minitrain.distributed import joined
+from minitrain.training import Trainer, TrainingConfig
+
+with joined() as group:
+    model = mt.GPT(mt.GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=16), seed=1)
+    tokens = np.random.default_rng(0).integers(0, 11, 400)
+    trainer = Trainer(
+        model=model,
+        train_data=mt.TokenLoader(tokens, block_size=8, batch_size=8, seed=0),
+        config=TrainingConfig(batch_size=8, gradient_accumulation_steps=4, max_steps=3, gradient_sum="tree"),
+        progress=False,
+        group=group,
+    )
+    trainer.train()
+    if len(sys.argv) > 1 and group.rank == 1:
+        raise ZeroDivisionError("a misfortune")
+    group.barrier()
+    print(hashlib.sha256(b"".join(array.tobytes() for array in model.state_dict().values())).hexdigest())
+"""
+
+
+@needs_mpi
+def test_a_script_of_ones_own_under_mpirun(folder):
+    """Every rank has the same weights; and an error on one ends the others."""
+    assert MPIRUN is not None
+    (folder / "script.py").write_text(SCRIPT)
+    result = run([MPIRUN, "-n", "2", sys.executable, "script.py"], folder)
+    assert result.returncode == 0, result.stderr
+    one, two = result.stdout.split()
+    assert one == two
+    began = time.monotonic()
+    result = run([MPIRUN, "-n", "2", sys.executable, "script.py", "fail"], folder, limit=60)
+    assert result.returncode != 0
+    assert "ZeroDivisionError: a misfortune" in result.stderr
+    assert time.monotonic() - began < 45  # the start of Python takes most of it

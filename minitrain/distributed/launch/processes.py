@@ -19,6 +19,8 @@ from ..tcp import free_port
 
 GRACE = 2.5
 """Seconds from the end of a rank to that of the others: they end by themselves, and are killed if they do not."""
+STANDSTILL = 3.0
+"""Seconds after which a stopped rank counts as failed; before the ranks have met, nobody else would notice."""
 _LOOK = 0.05
 
 
@@ -64,12 +66,22 @@ def run_processes(command: Sequence[str], ranks: int) -> int:
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait until all have ended, or for a while after one has failed; the code of the one that was the cause."""
     codes: dict[int, int] = {}  # of those that failed, in this order
+    stopped: dict[int, float] = {}  # since when
     deadline = math.inf
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        now = time.monotonic()
         for rank, process in enumerate(processes):
             if process.poll() and rank not in codes:
                 codes[rank] = process.returncode
-                deadline = min(deadline, time.monotonic() + GRACE)
+            elif not _is_stopped(process.pid):
+                stopped.pop(rank, None)
+            elif codes or now - stopped.setdefault(rank, now) > STANDSTILL:
+                if not codes:
+                    print(f"minitrain: rank {rank} stands still", file=sys.stderr, flush=True)
+                codes[rank] = 1
+                process.kill()
+        if codes:
+            deadline = min(deadline, now + GRACE)
         time.sleep(_LOOK)
     for rank, process in enumerate(processes):
         if process.returncode and rank not in codes:
@@ -79,6 +91,15 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
             print(f"minitrain: rank {rank} was ended by {signal.Signals(-code).name}", file=sys.stderr, flush=True)
             return 128 - code
     return next(iter(codes.values()), 0)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process stands still by a signal, on Linux."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
 
 
 @contextlib.contextmanager

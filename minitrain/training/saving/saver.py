@@ -11,6 +11,7 @@ from ...checkpoint.manifest import Location, checkpoint_name
 from ...checkpoint.space import size_of
 from ...checkpoint.store import CheckpointStore, Warn, split_location, warn_user
 from ...distributed.group import Group
+from ...distributed.pieces import Piece
 from ...errors import CheckpointError, ConfigError
 from ...formats import size as in_bytes
 
@@ -59,6 +60,8 @@ class CheckpointSaver:
         if not self._writes:
             return self._place(path)
         contents = self.capture()
+        if any(isinstance(moment, Piece) for moment in contents.optimizer["moments"].values()):
+            raise ConfigError("share_moments=true saves into the run folder alone: leave the path out")
         if path is not None:
             parent, name = split_location(path)
             return self._saved(CheckpointStore(parent, warn=self.warn).save_as(name, contents))

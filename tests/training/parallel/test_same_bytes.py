@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from minitrain.backend.threads import set_threads
 from minitrain.checkpoint import read_checkpoint
-from minitrain.distributed import Group
+from minitrain.data import BucketLoader, TokenLoader
+from minitrain.distributed import Group, valid_ranks
 from minitrain.errors import ConfigError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import Adafactor, AdamW, Muon
@@ -49,9 +50,6 @@ def test_any_number_of_ranks_ends_with_the_same_bytes(optimizer, packed):
     clip=st.sampled_from([None, 0.05, 1.0]),
 )
 def test_so_it_is_for_other_sizes(parts, batch, precision, clip):
-    from minitrain.data import TokenLoader
-    from minitrain.distributed import valid_ranks
-
     def work(group: Group) -> Any:
         tokens = np.random.default_rng(5).integers(0, 11, 300)
         return result(
@@ -67,6 +65,56 @@ def test_so_it_is_for_other_sizes(parts, batch, precision, clip):
     alone = on_ranks(1, work)
     for ranks in valid_ranks(parts)[1:]:
         assert on_ranks(ranks, work) == alone, ranks
+
+
+def test_ranks_may_share_the_moments():
+    """Each keeps its part, the bytes are the same."""
+    alone = on_ranks(1, result)[1:]
+    for ranks in (2, 4):
+
+        def work(group: Group) -> Any:
+            ema = EMA(0.9)
+            trainer = small_trainer(group, None, ema, SpikeGuard(warmup=3), GradientStatistics(), share_moments=True)
+            trainer.train()
+            kept = sum(piece.data.size for piece in trainer.optimizer.state_dict()["moments"].values())
+            assert kept < 1.3 * 2 * trainer.model.parameter_count() / group.size
+            averages = {name: array.tobytes().hex() for name, array in ema.state_dict().items()}
+            return history(trainer), averages, trainer.state.tokens
+
+        assert on_ranks(ranks, work) == alone
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_shared_moments_are_saved_in_shards_and_read_by_any_number(tmp_path, ranks):
+    def whole(group: Group) -> str:
+        trainer = small_trainer(group, tmp_path / "whole")
+        trainer.train()
+        return digest(trainer)
+
+    def first(group: Group) -> None:
+        small_trainer(group, tmp_path / "run", max_steps=3, share_moments=True).train()
+
+    def then(group: Group) -> Any:
+        trainer = small_trainer(group, tmp_path / "run", share_moments=ranks == 4)
+        assert trainer.resume() == 3
+        trainer.train()
+        return None
+
+    on_ranks(2, first)
+    on_ranks(ranks, then)
+    on_ranks(1, whole)
+    one, two = (read_checkpoint(tmp_path / name / "checkpoints/step-00000006") for name in ("whole", "run"))
+    for mine, other in ((one.model, two.model), (one.optimizer["moments"], two.optimizer["moments"])):
+        assert {name: array.tobytes() for name, array in mine.items()} == {
+            name: array.tobytes() for name, array in other.items()
+        }
+
+
+def test_moments_of_whole_matrices_cannot_be_shared():
+    for optimizer, packed in ((Muon, True), (Adafactor, True), (AdamW, False)):
+        work = partial(result, optimizer=optimizer, packed=packed, share_moments=True)
+        with pytest.raises(ConfigError, match="cannot share its moments"):
+            on_ranks(2, work)
 
 
 def test_threads_change_no_byte():
@@ -112,6 +160,23 @@ def test_a_parameter_that_only_some_ranks_reach():
     alone = on_ranks(1, work)
     assert on_ranks(2, work) == on_ranks(4, work) == alone
     assert alone[0] != on_ranks(1, result)[0]
+
+
+def test_a_rank_without_a_micro_batch_adds_nothing():
+    """Batches of long rows have few of them: here 2 or 3 rows, and 4 micro-batches."""
+
+    def work(group: Group) -> Any:
+        draw = np.random.default_rng(0)
+        lengths = np.repeat([4, 8], [12, 10])
+        ids = [draw.integers(0, 11, length + 1).astype(np.int32) for length in lengths]
+        rows = [(row[:-1], row[1:]) for row in ids]
+        loader = BucketLoader(rows, lengths, max_tokens=24, seed=0, buckets=2)
+        sizes = [len(loader.batch(step).inputs) for step in range(4)]
+        assert min(sizes) < 4 < max(sizes)
+        return result(group, train_data=loader)
+
+    alone = on_ranks(1, work)
+    assert on_ranks(2, work) == on_ranks(4, work) == alone
 
 
 def test_adaptive_clipping_and_rank_0_alone_write_the_folder(tmp_path):
