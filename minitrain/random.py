@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend.arrays import Array
-from .errors import ConfigError
+from .errors import ConfigError, DeviceError
 
 MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85  # golden ratio, sqrt(3) - 1: the round keys' increments
@@ -157,6 +157,7 @@ def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
     Returns:
         uint32 array of ``shape``.
     """
+    refuse_in_capture(xp)
     samples, size = shape[0], math.prod(shape[1:])
     blocks = xp.arange(-(-size // 4), dtype=xp.uint64)[None, :]  # (1, blocks)
     sample = (xp.arange(samples, dtype=xp.uint64) + xp.uint64(key.sample))[:, None]  # (samples, 1)
@@ -166,6 +167,19 @@ def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
         [xp.broadcast_to(word, (samples, blocks.shape[1])) for word in words], axis=-1
     )  # (samples, blocks, 4)
     return bits.reshape(samples, bits.shape[1] * 4)[:, :size].reshape(shape).astype(xp.uint32)  # type: ignore[no-any-return]
+
+
+def refuse_in_capture(xp: Any) -> None:
+    """Raise an error if the library's current stream is captured in a graph.
+
+    Raises:
+        DeviceError: a key is a number of the host, so a graph would repeat the same random numbers in each launch.
+    """
+    if xp is not np and xp.cuda.get_current_stream().is_capturing():
+        raise DeviceError(
+            "random numbers inside a captured step would be the same in each launch, for the key is a number of the host: "
+            "train without dropout, or without a graph"
+        )
 
 
 def uniform(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:

@@ -20,7 +20,6 @@ def _from_environment() -> str:
 
 _mode = _from_environment()
 _forked = False
-_on_gpu = True
 
 
 def _after_fork_in_child() -> None:
@@ -38,23 +37,9 @@ def kernels_mode() -> str:
     return _mode
 
 
-def kernels_enabled(device: str = "cpu") -> bool:
-    """Whether an operation may call its kernel twin for a device, ``"cpu"`` or ``"cuda"``.
-
-    False in forked children, where neither OpenMP nor CUDA may run.
-    """
-    return _mode == "auto" and not _forked and (device == "cpu" or _on_gpu)
-
-
-@contextmanager
-def use_gpu_kernels(use: bool) -> Iterator[None]:
-    """Inside the ``with`` block, whether arrays on a GPU have kernels or the array code of ``ops`` alone."""
-    global _on_gpu
-    before, _on_gpu = _on_gpu, use
-    try:
-        yield
-    finally:
-        _on_gpu = before
+def kernels_enabled() -> bool:
+    """Whether an operation may call its kernel twin. False in forked children, where OpenMP may not run."""
+    return _mode == "auto" and not _forked
 
 
 @contextmanager

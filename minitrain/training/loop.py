@@ -14,9 +14,8 @@ from ..ops.contract.loss import Loss
 from ..optim import clip_by_global_norm, clip_without_waiting
 from ..random import Key
 from .callbacks.base import CallbackList
-from .late import as_double, check_total
 from .loss_scale import LossScale
-from .nonfinite import why_not_finite
+from .nonfinite import as_double, check_total, why_not_finite
 from .objective import WholeBatch
 from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
 from .privacy.settings import DPSGD

@@ -16,7 +16,7 @@ _ADD = _SOURCE.kernel("add_parts", "f8* partial, f8* total, i4 parts")
 
 
 def sum_of_squares(x: Array) -> Any:
-    """See ``optim.clip.sum_of_squares``."""
+    """See ``optim.clip.sum_of_squares``. The result stays on the device, and nothing waits for it."""
     return NotImplemented if x.size == 0 else squares(x)
 
 

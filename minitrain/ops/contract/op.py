@@ -191,7 +191,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
         if len(args) != len(defaults):
             args, options = to_positional(args, options)
         device = check_call(args, options)
-        if device and kernels_enabled(device) and (twin := twin_of(device)) is not None:
+        if device and kernels_enabled() and (twin := twin_of(device)) is not None:
             result = twin(*args, **options)
             if result is not NotImplemented:
                 return tuple(value if kind is None else kind(*value) for kind, value in zip(kinds, result, strict=True))
@@ -208,7 +208,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
             raise TypeError(f"{name} takes ({', '.join(parameters)}), got {len(args)} arguments")
         try:
             device = check_call(args, {})
-            fits = device and kernels_enabled(device) and not _share_buffer(targets)
+            fits = device and kernels_enabled() and not _share_buffer(targets)
             if fits and (twin := twin_of(device)) is not None:
                 result = twin(*args, into=targets)
                 if result is not NotImplemented:
@@ -290,11 +290,10 @@ def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
         if _observer is not None:
             return cast("R", _observer(call, args, options))
         arrays = [a for a in args if is_array(a)]
-        if all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
+        if kernels_enabled() and all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
             on_gpu = any(map(is_cupy, arrays))
             fits = all(is_cupy(a) is on_gpu for a in arrays)
-            device = "cuda" if on_gpu else "cpu"
-            if fits and kernels_enabled(device) and (twin := twin_of(device)) is not None:
+            if fits and (twin := twin_of("cuda" if on_gpu else "cpu")) is not None:
                 result = twin(*args, **options)
                 if result is not NotImplemented:
                     return result  # type: ignore[no-any-return]

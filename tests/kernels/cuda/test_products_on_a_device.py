@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.backend.arrays import to_device
-from minitrain.backend.cuda import record_launches
+from minitrain.backend.cuda.launch import record_launches
 from minitrain.backend.precision import use_precision
 from minitrain.backend.targets import SKIP, Into
 from minitrain.kernels.cuda.common.targets import slot
@@ -20,7 +20,7 @@ from minitrain.kernels.cuda.linear.operands import rounded
 from minitrain.ops.linear.gelu_linear import gelu_linear_backward, gelu_linear_forward
 from minitrain.ops.linear.linear import linear_backward, linear_forward
 from minitrain.testing.cuda.fake import EmulatedDevice, emulated_device
-from tests.helpers.cuda import needs_compiler
+from tests.helpers.cuda import needs_compiler, shared_emulator
 
 pytestmark = needs_compiler
 
@@ -35,7 +35,7 @@ of sums differs; but the reference knows no TF32, and an activation between two 
 
 @pytest.fixture(scope="module")
 def device() -> Iterator[EmulatedDevice]:
-    with emulated_device(kernels=True) as emulated:
+    with emulated_device(emulator=shared_emulator()) as emulated:
         yield emulated
 
 

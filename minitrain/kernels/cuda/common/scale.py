@@ -1,14 +1,16 @@
-"""The factor of the gradients in an update, as kernels take it."""
+"""The factor of the gradients: a number of the host, or one that a kernel reads on the device."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ....backend.arrays import Array, is_array
+from ....backend.arrays import Array, is_cupy
 
 
-def scale_arguments(grad_scale: Any) -> tuple[Array | None, float]:
-    """The factor as an array () of float64 on the device, or ``None`` and a number of the host."""
-    return (grad_scale.astype(np.float64, copy=False), 0.0) if is_array(grad_scale) else (None, float(grad_scale))
+def scale_arguments(grad_scale: Any) -> tuple[float, Array | None]:
+    """What a kernel gets for its parameters ``f4 scale, f4* on_device?``.
+
+    The norm of the gradient is known on the device alone, and so is the factor that clips it. A factor there that is
+    NaN or infinite leaves the weights and moments as they are: the host, which would refuse it, does not see it.
+    """
+    return (1.0, grad_scale.astype("float32")) if is_cupy(grad_scale) else (float(grad_scale), None)

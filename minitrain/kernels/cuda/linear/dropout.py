@@ -7,6 +7,7 @@ from typing import Any
 from ....backend.arrays import Array, array_module
 from ....backend.cuda.launch import Source
 from ....backend.targets import Target
+from ....random import refuse_in_capture
 from ..common.sizes import MOST_BLOCKS, THREADS, ceil_div, vector_width
 from ..common.targets import contiguous, slot
 
@@ -24,6 +25,7 @@ def dropout_forward(x: Array, *, p: float, key: Any) -> Any:
     """See ``ops.linear.dropout.dropout_forward``."""
     if key is None or p == 0 or x.size == 0:
         return NotImplemented
+    refuse_in_capture(array_module(x))
     out = array_module(x).empty(x.shape, x.dtype)
     _apply(contiguous(x), out, 0, p, key)
     return out, (p, key)

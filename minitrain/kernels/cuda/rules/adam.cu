@@ -2,17 +2,17 @@
 // the memory is the limit.
 #include <vector.cuh>
 
-// The factor of the gradients is `host_scale`, or a number on the device that the host has not seen: it clips by a norm.
-
 // With g = scale grad + penalty w:  m += (1 - beta1) (g - m),  v += (1 - beta2) (g^2 - v),
 // w = decay w - (rate m + grad_rate g) / (sqrt(v) correction + eps). n is a multiple of V.
 template <int V>
 __global__ void __launch_bounds__(256)
 adam_update(float* __restrict__ weight, const float* __restrict__ grad, float* __restrict__ exp_avg,
             float* __restrict__ exp_avg_sq, long long n, float rate, float grad_rate, float decay, float penalty,
-            float one_minus_beta1, float one_minus_beta2, float eps, float correction, const double* __restrict__ device_scale,
-            float host_scale) {
-    const float scale = device_scale ? (float)*device_scale : host_scale;
+            float one_minus_beta1, float one_minus_beta2, float eps, float correction, float scale,
+            const float* __restrict__ on_device) {
+    // A factor on the device has not been looked at by anybody: NaN or infinity must not reach the weights.
+    if (on_device) scale = *on_device;
+    if (!isfinite(scale)) return;
     const long long step = (long long)gridDim.x * blockDim.x * V;
     for (long long i = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * V; i < n; i += step) {
         Pack<V> w = load<V>(weight + i), m = load<V>(exp_avg + i), v = load<V>(exp_avg_sq + i);

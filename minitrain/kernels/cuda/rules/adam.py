@@ -15,7 +15,7 @@ _UPDATE = {
     V: _SOURCE.kernel(
         f"adam_update<{V}>",
         "f4* weight, f4* grad, f4* exp_avg, f4* exp_avg_sq, i8 n, f4 rate, f4 grad_rate, f4 decay, f4 penalty, "
-        "f4 one_minus_beta1, f4 one_minus_beta2, f4 eps, f4 correction, f8* device_scale?, f4 host_scale",
+        "f4 one_minus_beta1, f4 one_minus_beta2, f4 eps, f4 correction, f4 scale, f4* on_device?",
     )
     for V in (1, 4)
 }

@@ -1,15 +1,15 @@
 // The element-wise parts of Muon, optim/rules/muon.py; the products between them are a BLAS's.
 
-// With fresh = (1 - momentum) scale grad:  buffer = momentum buffer + fresh. The factor `scale` is `host_scale`, or a
-// number on the device that the host has not seen: it clips by a norm.
+// With fresh = (1 - momentum) scale grad:  buffer = momentum buffer + fresh,
 // out = old buffer + new_part fresh, where (old, new_part) is (momentum, 1) for Nesterov's momentum, else (1, 0).
 __global__ void __launch_bounds__(256)
 muon_direction(const float* __restrict__ grad, float* __restrict__ buffer, float* __restrict__ out, long long n,
-               float momentum, float one_minus_momentum, const double* __restrict__ device_scale, float host_scale, float old,
-               float new_part) {
-    const float factor = one_minus_momentum * (device_scale ? (float)*device_scale : host_scale);
+               float momentum, float grad_factor, float old, float new_part, const float* __restrict__ on_device) {
+    // A factor on the device has not been looked at by anybody: NaN or infinity must not reach buffer and weights.
+    if (on_device && !isfinite(*on_device)) return;
+    if (on_device) grad_factor *= *on_device;
     for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < n; i += (long long)gridDim.x * blockDim.x) {
-        const float fresh = factor * grad[i], b = momentum * buffer[i] + fresh;
+        const float fresh = grad_factor * grad[i], b = momentum * buffer[i] + fresh;
         buffer[i] = b;
         out[i] = old * b + new_part * fresh;
     }
@@ -25,7 +25,9 @@ muon_normalise(float* __restrict__ x, const double* __restrict__ squares, long l
 
 // w = decay w - rate step
 __global__ void __launch_bounds__(256)
-muon_step(float* __restrict__ weight, const float* __restrict__ step, long long n, float decay, float rate) {
+muon_step(float* __restrict__ weight, const float* __restrict__ step, long long n, float decay, float rate,
+          const float* __restrict__ on_device) {
+    if (on_device && !isfinite(*on_device)) return;
     for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < n; i += (long long)gridDim.x * blockDim.x)
         weight[i] = decay * weight[i] - rate * step[i];
 }

@@ -1,4 +1,4 @@
-"""CUDA twin of ``optim.rules.muon``'s update: an element-wise part is one kernel, and nothing waits for the device."""
+"""CUDA twin of ``optim.rules.muon``'s update: each element-wise part is one kernel, and nothing waits for the device."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from ..common.sizes import THREADS, blocks_for
 
 _SOURCE = Source("rules/muon.cu")
 _DIRECTION = _SOURCE.kernel(
-    "muon_direction",
-    "f4* grad, f4* buffer, f4* out, i8 n, f4 momentum, f4 one_minus_momentum, f8* device_scale?, f4 host_scale, "
-    "f4 old, f4 new_part",
+    "muon_direction", "f4* grad, f4* buffer, f4* out, i8 n, f4 momentum, f4 grad_factor, f4 old, f4 new_part, f4* on_device?"
 )
 _NORMALISE = _SOURCE.kernel("muon_normalise", "f4* x, f8* squares, i8 n, f4 eps")
-_STEP = _SOURCE.kernel("muon_step", "f4* weight, f4* step, i8 n, f4 decay, f4 rate")
+_STEP = _SOURCE.kernel("muon_step", "f4* weight, f4* step, i8 n, f4 decay, f4 rate, f4* on_device?")
 
 
 def muon_update(
@@ -31,8 +29,9 @@ def muon_update(
         return NotImplemented
     xp = array_module(weight)
     x, blocks = xp.empty(weight.shape, weight.dtype), blocks_for(n)
+    factor, on_device = scale_arguments(grad_scale)
     old, new = (momentum, 1.0) if nesterov else (1.0, 0.0)
-    _DIRECTION(blocks, THREADS, grad, buffer, x, n, momentum, 1 - momentum, *scale_arguments(grad_scale), old, new)
+    _DIRECTION(blocks, THREADS, grad, buffer, x, n, momentum, (1 - momentum) * factor, old, new, on_device)
     _NORMALISE(blocks, THREADS, x, squares(x), n, eps)
     a, b, c = coefficients
     tall = x.shape[0] > x.shape[1]
@@ -41,5 +40,5 @@ def muon_update(
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     step = xp.ascontiguousarray(x.T if tall else x)
-    _STEP(blocks, THREADS, weight, step, n, 1 - lr * weight_decay, lr * scale)
+    _STEP(blocks, THREADS, weight, step, n, 1 - lr * weight_decay, lr * scale, on_device)
     return None

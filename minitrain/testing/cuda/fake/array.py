@@ -18,6 +18,8 @@ from .memory import Memory, MemoryPointer, alloc, is_pinned
 from .streams import PENDING, Stream, current_device, current_stream, recording
 
 KINDS = "biufc"
+NAMES: dict[str, Any] = {}
+"""The functions of the library, which ``np.exp(x)`` is passed on to."""
 
 
 class Flags:
@@ -239,7 +241,7 @@ class ndarray:  # noqa: N801  (CuPy's name)
             refuse(recording(), "a selection whose size only the device knows")
             record.synchronised()  # the host must know how many are selected
         result = fresh(found)
-        _note("getitem", self._host.__getitem__, (host,), {}, result._host)
+        _note("getitem", indexing.pick, (self._host, indexing.kept(index, unwrap)), {}, result._host)
         return result
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -255,20 +257,16 @@ class ndarray:  # noqa: N801  (CuPy's name)
         record.called("setitem", self.shape, self.dtype)
         with np.errstate(all="ignore"):
             self._host[host] = content
-        _note("setitem", self._host.__setitem__, (host, content), {}, None)
+        _note("setitem", indexing.put, (self._host, indexing.kept(index, unwrap), content), {}, None)
         if computes and not indexing.has_mask(index):
             indexing.check_written(self._host, host, content)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        from .functions import NAMESPACE
-
-        function = NAMESPACE.get(ufunc.__name__)
+        function = NAMES.get(ufunc.__name__)
         return function(*inputs, **options) if method == "__call__" and function is not None else NotImplemented
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        from .functions import NAMESPACE
-
-        ours = NAMESPACE.get(function.__name__)
+        ours = NAMES.get(function.__name__)
         return NotImplemented if ours is None else ours(*args, **options)
 
 

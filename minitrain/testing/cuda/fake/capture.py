@@ -44,11 +44,11 @@ class Recording:
         self.names.append(name)
         self._works.append(work)
 
-    def finish(self) -> Graph:
-        """Undo what was computed, and return the graph."""
+    def finish(self, current_stream: Callable[[], Any]) -> Graph:
+        """Undo what was computed, and return the graph, which asks for the current stream when it is launched."""
         for raw, _, content in reversed(self._memory.values()):
             raw[...] = np.frombuffer(content, np.uint8)
-        return Graph(self.names, self._works, [marks for _, marks, _ in self._memory.values()])
+        return Graph(self.names, self._works, [marks for _, marks, _ in self._memory.values()], current_stream)
 
 
 class Graph:
@@ -59,15 +59,15 @@ class Graph:
         launches: how often it ran.
     """
 
-    def __init__(self, names: list[str], works: list[Work], marks: list[Any]) -> None:
+    def __init__(
+        self, names: list[str], works: list[Work], marks: list[Any], current_stream: Callable[[], Any]
+    ) -> None:
         self.names, self.launches = names, 0
-        self._works, self._marks = works, marks
+        self._works, self._marks, self._current_stream = works, marks, current_stream
 
     def launch(self, stream: Any = None) -> None:
         """Run all calls on a stream, the current one by default."""
-        from .streams import current_stream
-
-        stream = current_stream() if stream is None else stream
+        stream = self._current_stream() if stream is None else stream
         number = stream.work()
         for marks in self._marks:
             marks.write(stream, number)

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from . import record
-from .memory import USAGE
 from .capture import refuse
 from .streams import STREAMS, current_device, recording, set_device
+from .usage import USAGE
 
 NAME = "an emulated device (no GPU)"
 TOTAL_MEMORY = 80 << 30

@@ -9,12 +9,12 @@ from types import ModuleType
 
 from ....backend import deferred
 from ....backend.devices import gpu_status
-from ....backend.kernels_mode import use_gpu_kernels
 from ....errors import ConfigError
+from ..emulator import Emulator
 from . import library, memory, record, streams
 from .devices import Settings
-from .kernels import emulated_kernels
 from .products import emulated_products
+from .shim import emulated_kernels
 
 PACKAGES = ("cupy", "cupyx", "cupy_backends")
 
@@ -34,16 +34,17 @@ class EmulatedDevice:
 
 
 @contextmanager
-def emulated_device(devices: int = 1, capability: str = "90", *, kernels: bool = False) -> Iterator[EmulatedDevice]:
+def emulated_device(
+    devices: int = 1, capability: str = "90", emulator: Emulator | None = None
+) -> Iterator[EmulatedDevice]:
     """Inside the ``with`` block ``device="cuda"`` works on any machine: arrays lie in host memory.
 
-    Functions of arrays are computed by NumPy, products by a stand-in for cuBLASLt. Nothing is fast.
+    Functions of arrays are computed by NumPy, kernels of ``minitrain.kernels.cuda`` by the emulator. Nothing is fast.
 
     Args:
         devices: how many devices there are.
         capability: their compute capability, which kernels are chosen by.
-        kernels: whether operations use their CUDA kernels, which then run in the emulator (it needs g++), or their
-            array code.
+        emulator: runs the kernels, for which it needs g++; by default once each, on the arrays themselves.
 
     Yields:
         The device, for its counts.
@@ -72,8 +73,8 @@ def emulated_device(devices: int = 1, capability: str = "90", *, kernels: bool =
     sys.modules.update(found)
     gpu_status.cache_clear()
     try:
-        with ExitStack() as parts:
-            _use_shim(parts, kernels)
+        with ExitStack() as kernels:
+            _use_shim(kernels, Emulator(guard=False) if emulator is None else emulator)
             yield EmulatedDevice(found["cupy"])
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
@@ -86,9 +87,7 @@ def emulated_device(devices: int = 1, capability: str = "90", *, kernels: bool =
         streams.reset()
 
 
-def _use_shim(parts: ExitStack, kernels: bool) -> None:
-    """Run kernels in the emulator, if they are wanted, and products through a stand-in for cuBLASLt."""
-    parts.enter_context(emulated_products())
-    parts.enter_context(use_gpu_kernels(kernels))
-    if kernels:
-        parts.enter_context(emulated_kernels())
+def _use_shim(kernels: ExitStack, emulator: Emulator) -> None:
+    """Run kernels through the emulator, and products through a stand-in for cuBLASLt."""
+    kernels.enter_context(emulated_products())
+    kernels.enter_context(emulated_kernels(emulator))

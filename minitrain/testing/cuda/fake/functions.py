@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import record
-from .array import _note, arrays_in, checked_dtype, compute, fresh, ndarray, touch, unwrap, wrap
+from .array import NAMES, _note, arrays_in, checked_dtype, compute, fresh, ndarray, touch, unwrap, wrap
 from .capture import refuse
-from .indexing import check_written
+from .indexing import arrays_of, check_written, combine, kept, prepared
 from .memory import empty_pinned
 from .streams import current_device, current_stream, recording
 
@@ -66,8 +66,6 @@ class ufunc:  # noqa: N801  (CuPy's name)
 
     def at(self, array: ndarray, index: Any, values: Any) -> None:
         """Combine ``values`` into the elements that ``index`` names, one after the other in no fixed order."""
-        from .indexing import arrays_of, prepared
-
         if self.__name__ in UNORDERED and array.dtype.kind == "f":
             record.count("unordered")
         touch([*arrays_of(index), *arrays_in(values)], [array])
@@ -75,7 +73,7 @@ class ufunc:  # noqa: N801  (CuPy's name)
         record.called(f"{self.__name__}.at", array.shape, array.dtype)
         with np.errstate(all="ignore"):
             self._numpy.at(unwrap(array), host, unwrap(values))
-        _note(f"{self.__name__}.at", self._numpy.at, (unwrap(array), host, unwrap(values)), {}, None)
+        _note(f"{self.__name__}.at", combine, (self._numpy, unwrap(array), kept(index, unwrap), unwrap(values)), {}, None)
 
 
 def _plain(name: str) -> Any:
@@ -282,3 +280,4 @@ NAMESPACE |= {f"{name}_like": _like(NAMESPACE[name]) for name in ("empty", "ones
 for _name in ("empty_pinned", "as_strided", "sliding_window_view"):
     NAMESPACE.pop(_name)  # of other modules of CuPy
 """The names of the module ``cupy`` that exist here."""
+NAMES.update(NAMESPACE)

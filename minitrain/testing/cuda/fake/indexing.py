@@ -63,6 +63,36 @@ def prepared(index: Any, shape: tuple[int, ...], unwrap: Callable[[Any], Any]) -
     return (tuple(found) if isinstance(index, tuple) else found[0]), computes
 
 
+class Part:
+    """The memory of an array in an index, without the array: a graph looks there again in each launch."""
+
+    __module__ = "cupy"
+
+    def __init__(self, host: np.ndarray[Any, Any]) -> None:
+        self.host, self.dtype, self.ndim = host, host.dtype, host.ndim
+
+
+def kept(index: Any, unwrap: Callable[[Any], Any]) -> Any:
+    """An index for later, which holds no array of the device but knows where its numbers are."""
+    found = tuple(Part(unwrap(part)) if is_array(part) else part for part in parts(index))
+    return found if isinstance(index, tuple) else found[0]
+
+
+def pick(host: np.ndarray[Any, Any], index: Any) -> Any:
+    """``host[index]`` for a `kept` index."""
+    return host[prepared(index, host.shape, lambda part: part.host)[0]]
+
+
+def put(host: np.ndarray[Any, Any], index: Any, content: Any) -> None:
+    """``host[index] = content`` for a `kept` index."""
+    host[prepared(index, host.shape, lambda part: part.host)[0]] = content
+
+
+def combine(ufunc: np.ufunc, host: np.ndarray[Any, Any], index: Any, values: Any) -> None:
+    """``ufunc.at(host, index, values)`` for a `kept` index."""
+    ufunc.at(host, prepared(index, host.shape, lambda part: part.host)[0], values)
+
+
 def _axes(part: Any) -> int:
     if part is None or part is Ellipsis:
         return 0

@@ -12,6 +12,7 @@ from . import devices, memory, streams
 from .array import compute, ndarray
 from .functions import NAMESPACE, as_strided, sliding_window_view
 from .methods import install as _install  # noqa: F401  (the import gives the array its methods)
+from .usage import OutOfMemoryError
 
 
 def modules() -> dict[str, ModuleType]:
@@ -27,7 +28,7 @@ def modules() -> dict[str, ModuleType]:
         alloc=memory.alloc,
         get_current_stream=streams.current_stream,
         is_available=lambda: True,
-        memory=SimpleNamespace(OutOfMemoryError=memory.OutOfMemoryError),
+        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=devices.runtime,
         set_allocator=memory.set_allocator,
         using_allocator=memory.using_allocator,

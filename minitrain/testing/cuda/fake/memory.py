@@ -14,41 +14,14 @@ from typing import Any
 import numpy as np
 
 from . import record
-from .streams import Marks, current_device
+from .devices import Device
+from .streams import Marks, current_device, current_stream
+from .usage import USAGE
 
 ALIGNMENT = 512
 """Bytes: CuPy's pool hands out memory aligned to this."""
 
 
-class OutOfMemoryError(MemoryError):
-    """The emulated device is full."""
-
-    __module__ = "cupy.cuda.memory"
-
-
-class Usage:
-    """Bytes of device memory that arrays hold now, at most, and may hold."""
-
-    def __init__(self) -> None:
-        self.used = self.peak = 0
-        self.limit: int | None = None
-
-    def take(self, size: int) -> None:
-        """Count a new block."""
-        if self.limit is not None and self.used + size > self.limit:
-            raise OutOfMemoryError(
-                f"Out of memory allocating {size:,} bytes (allocated so far: {self.used:,} bytes, limit set to: "
-                f"{self.limit:,} bytes)."
-            )
-        self.used += size
-        self.peak = max(self.peak, self.used)
-
-    def give_back(self, size: int) -> None:
-        """Count a block that is gone."""
-        self.used -= size
-
-
-USAGE = Usage()
 _blocks: weakref.WeakValueDictionary[int, Memory] = weakref.WeakValueDictionary()
 
 
@@ -64,8 +37,6 @@ class Memory:
     """
 
     def __init__(self, size: int, fill: int | None = 255) -> None:
-        from .streams import current_stream
-
         USAGE.take(size)
         self.marks = _reused((current_stream().ptr, current_device(), size))
         weakref.finalize(self, _freed, (current_stream().ptr, current_device(), size), self.marks)
@@ -79,11 +50,29 @@ class Memory:
         _blocks[self.ptr] = self
 
     @property
-    def device(self) -> Any:
+    def device(self) -> Device:
         """The device that it is on."""
-        from .devices import Device
-
         return Device(self.device_id)
+
+
+_free: dict[tuple[int, int, int], list[Marks]] = {}
+"""Of blocks that are free, by stream, device and size. CuPy's pool gives such a block to the next array of that stream,
+whatever else may still be at it; so a new block begins with the marks of a free one."""
+
+
+def _reused(place: tuple[int, int, int]) -> Marks:
+    return _free[place].pop() if _free.get(place) else Marks()
+
+
+def _freed(place: tuple[int, int, int], marks: Marks) -> None:
+    USAGE.give_back(place[2])
+    if place[0]:  # what is allocated on the default stream is used there, but for copies
+        _free.setdefault(place, []).append(marks)
+
+
+def forget_blocks() -> None:
+    """Begin anew: no block is free."""
+    _free.clear()
 
 
 def holding(address: int) -> Memory | None:
@@ -110,26 +99,6 @@ class UnownedMemory(Memory):
         self._kept = owner, whole
 
 
-_free: dict[tuple[int, int, int], list[Marks]] = {}
-"""Of blocks that are free, by stream, device and size. CuPy's pool gives such a block to the next array of that stream,
-whatever else may still be at it; so a new block begins with the marks of a free one."""
-
-
-def _reused(place: tuple[int, int, int]) -> Marks:
-    return _free[place].pop() if _free.get(place) else Marks()
-
-
-def _freed(place: tuple[int, int, int], marks: Marks) -> None:
-    USAGE.give_back(place[2])
-    if place[0]:  # what is allocated on the default stream is used there, but for copies
-        _free.setdefault(place, []).append(marks)
-
-
-def forget_blocks() -> None:
-    """Begin anew: no block is free."""
-    _free.clear()
-
-
 class MemoryPointer:
     """An address inside a block."""
 
@@ -144,7 +113,7 @@ class MemoryPointer:
         return self.mem.ptr + self.offset
 
     @property
-    def device(self) -> Any:
+    def device(self) -> Device:
         """The device that it is on."""
         return self.mem.device
 

@@ -86,6 +86,21 @@ def called(name: str, shape: tuple[int, ...], dtype: object) -> None:
             counts.calls.append(line)
 
 
+def launched(
+    name: str, grid: tuple[int, int, int], block: tuple[int, int, int], arrays: list[tuple[object, tuple[int, ...]]]
+) -> None:
+    """Note the launch of a kernel, with its grid, its block and its arrays."""
+    if _counts:
+        given = ", ".join(f"{dtype}{list(shape)}" for dtype, shape in arrays)
+        line = f"kernel {name} <<<{_size(grid)}, {_size(block)}>>> ({given})"
+        for counts in _counts:
+            counts.calls.append(line)
+
+
+def _size(sizes: tuple[int, int, int]) -> str:
+    return "x".join(map(str, sizes[: 3 if sizes[2] > 1 else 2 if sizes[1] > 1 else 1]))
+
+
 def caller() -> str:
     """``file.py:line`` of the nearest caller outside this package, and outside the functions that move arrays."""
     frame = sys._getframe(1)

@@ -97,7 +97,7 @@ class Stream:
         if self.recording is None:
             raise RuntimeError("cudaErrorIllegalState: the stream is not capturing")
         recording, self.recording = self.recording, None
-        return recording.finish()
+        return recording.finish(current_stream)
 
     def is_capturing(self) -> bool:
         """Whether it is captured."""

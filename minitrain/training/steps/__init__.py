@@ -1,0 +1,1 @@
+"""Other ways to make a training step: as one graph on a GPU."""
