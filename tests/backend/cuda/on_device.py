@@ -9,6 +9,7 @@ import numpy as np
 
 from minitrain.backend import is_array, to_device, to_numpy
 from minitrain.data.loading.batches import map_arrays
+from minitrain.testing.pairs import cotangent_count
 
 
 def placed(batch: Any, device: str) -> Any:
@@ -16,11 +17,16 @@ def placed(batch: Any, device: str) -> Any:
     return map_arrays(batch, lambda x: to_device(x, device))
 
 
-def flat(tree: Any) -> Iterator[Any]:
+def single(x: Any) -> Any:
+    """Floating-point arrays as float32, others as they are."""
+    return x.astype(np.float32) if is_array(x) and x.dtype.kind == "f" else x
+
+
+def leaves(tree: Any) -> Iterator[Any]:
     """The leaves of nested tuples and lists."""
     if isinstance(tree, tuple | list):
         for part in tree:
-            yield from flat(part)
+            yield from leaves(part)
     else:
         yield tree
 
@@ -30,7 +36,7 @@ def assert_same_bits(there: Any, here: Any) -> None:
 
     A number of NumPy, such as the sum of an array, is an array () on a GPU.
     """
-    found, expected = list(flat(there)), list(flat(here))
+    found, expected = list(leaves(there)), list(leaves(here))
     assert len(found) == len(expected)
     for i, (a, b) in enumerate(zip(found, expected, strict=True)):
         if isinstance(b, np.ndarray | np.generic):
@@ -41,3 +47,22 @@ def assert_same_bits(there: Any, here: Any) -> None:
             np.testing.assert_array_equal(host, b, err_msg=f"result {i}")
         else:
             assert a is b or a == b, i
+
+
+def run_layer(layer: Any, device: str, seed: int = 3) -> list[Any]:
+    """Outputs and gradients of a layer of the shared cases, in float32."""
+    module = layer.module(seed).to(device)
+    inputs = [placed(single(x), device) if is_array(x) else x for x in layer.arguments(seed)]
+    options = {name: placed(single(x), device) if is_array(x) else x for name, x in layer.options.items()}
+    *outputs, cache = module.forward(*inputs, **options)
+    if len(outputs) == 1 and isinstance(outputs[0], tuple):  # such as Loss(total, count)
+        outputs = list(outputs[0])
+    outputs = outputs[: cotangent_count(module.backward)]
+    rng = np.random.default_rng(0)
+    cotangents = [np.asarray(rng.standard_normal(np.shape(out)), np.float32) for out in outputs]
+    given = [to_device(d, device) if is_array(out) else None for d, out in zip(cotangents, outputs, strict=True)]
+    if device == "cpu":
+        given = [None if isinstance(out, float) else d for d, out in zip(cotangents, outputs, strict=True)]
+    module.zero_grad()
+    gradients = module.backward(*given, cache)
+    return [outputs, gradients, [parameter.grad for parameter in module.parameters()]]

@@ -28,7 +28,7 @@ PLAIN = """
     concatenate copy count_nonzero cumprod cumsum diag diff dot einsum expand_dims flip hstack inner isneginf isposinf
     matrix_transpose max mean median min moveaxis nan_to_num ndim outer pad partition percentile permute_dims prod
     ptp ravel repeat reshape roll round searchsorted shape size sort split squeeze stack std sum swapaxes take
-    take_along_axis tensordot tile trace transpose tri tril triu var vstack
+    tensordot tile trace transpose tri tril triu var vstack
 """.split()
 SELECTIONS = "argwhere flatnonzero nonzero unique compress extract".split()
 """Functions whose result has a size that only the device knows: the host waits for it."""
@@ -226,6 +226,15 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int) -> None:
     check_written(there, ..., unwrap(values))
 
 
+def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
+    """The elements that ``indices`` names along an axis; those beyond the end wrap around."""
+
+    def take(host: Any, places: Any) -> Any:
+        return np.take_along_axis(host, places % max(host.shape[axis], 1), axis)
+
+    return compute("take_along_axis", take, a, indices)
+
+
 def matmul(a: Any, b: Any, out: Any = None) -> Any:
     """The matrix product.
 
@@ -264,7 +273,7 @@ NAMESPACE |= {
     function.__name__: function
     for function in (
         *(arange, array, as_strided, asarray, ascontiguousarray, asnumpy, bincount, empty, empty_pinned, eye, full),
-        *(full_like, linspace, matmul, may_share_memory, ndarray, put_along_axis, sliding_window_view, where),
+        *(full_like, linspace, matmul, may_share_memory, ndarray, put_along_axis, sliding_window_view, take_along_axis, where),
     )
 }
 NAMESPACE |= {
