@@ -32,7 +32,7 @@ class Report:
     def __init__(self, folder: Path, *, emulated: bool, now: datetime.datetime | None = None) -> None:
         self.folder, self.emulated = folder, emulated
         self.began = now or datetime.datetime.now()
-        self.name = f"{self.began:%Y-%m-%d-%H%M}-{'emulated' if emulated else 'card'}"
+        self.name = f"{self.began:%Y-%m-%d-%H%M%S}-{'emulated' if emulated else 'card'}"
         self.setting: dict[str, str] = {}
         self.parts: dict[str, dict[str, Any]] = {}
         self.tables: dict[str, dict[str, dict[str, Any]]] = {}
@@ -45,7 +45,7 @@ class Report:
         card = re.sub(r"[^a-z0-9]+", "-", self.setting.get("card", "").lower().removeprefix("nvidia ")).strip("-")
         if card and not self.emulated:
             self.remove()
-            self.name = f"{self.began:%Y-%m-%d-%H%M}-{card}"
+            self.name = f"{self.began:%Y-%m-%d-%H%M%S}-{card}"
 
     def add(self, part: str, event: Mapping[str, Any]) -> None:
         """Take an event of a part."""

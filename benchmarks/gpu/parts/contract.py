@@ -78,7 +78,7 @@ def check(case: Any, examples: int) -> dict[str, Any]:
     return {
         "result": message or ("agrees" if not differing else "agrees, but not the same bytes twice"),
         "calls": calls,
-        "by_own_kernels": launched,
+        "launched_own_kernels": launched,
         "error_of_allowed": worst,
         "other_bytes_in_a_second_run": differing,
     }
