@@ -177,8 +177,8 @@ def refuse_in_capture(xp: Any) -> None:
     """
     if xp is not np and xp.cuda.get_current_stream().is_capturing():
         raise DeviceError(
-            "random numbers inside a captured step would be the same in each launch, for the key is a number of the host: "
-            "train without dropout, or without a graph"
+            "random numbers inside a captured step would be the same in each launch, for the key is a number of the "
+            "host: train without dropout, or without a graph"
         )
 
 

@@ -578,4 +578,4 @@ draw_looks([row["image"] for row in two])
 # - Yuksekgonul et al., 2023, *When and why vision-language models behave like bags-of-words*, arXiv:2210.01936.
 # - [Tasks](../tasks.md#images-and-texts), [symmetric InfoNCE](../ops/info_nce.md), [retrieval and zero-shot
 #   classification](../evaluation.md#two-sides).
-# - This is the last notebook. [Train a model of your own](../training.md).
+# - The next notebook: [the GPU](15_the_gpu.md). Or [train a model of your own](../training.md).

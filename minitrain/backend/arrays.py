@@ -130,8 +130,8 @@ def library_for(device: str) -> ModuleType:
     """The array library that serves ``device``: NumPy for ``"cpu"``, CuPy for a GPU.
 
     Args:
-        device: ``"cpu"``, ``"cuda"`` for the current GPU, or ``"cuda:N"``, which becomes the current one of this thread:
-            CuPy computes with arrays of the current GPU alone.
+        device: ``"cpu"``, ``"cuda"`` for the current GPU, or ``"cuda:N"``, which becomes the current one of this
+            thread: CuPy computes with arrays of the current GPU alone.
 
     Raises:
         DeviceError: if ``device`` is neither, or if there is no usable GPU; the message says why.

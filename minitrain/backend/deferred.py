@@ -28,8 +28,8 @@ class DeferredChecks:
         self.errors: dict[Hashable, tuple[int, int, Callable[[int], Exception]]] = {}  # slot, limit, error
         self.pending = False
 
-    def watch(self, key: Hashable, value: Any, limit: int, error: Callable[[int], Exception]) -> None:
-        """Remember ``value`` if it is the largest yet; see `watch`."""
+    def slot(self, key: Hashable, limit: int, error: Callable[[int], Exception]) -> Any:
+        """Where the largest value of a check is kept; see `slot`."""
         known = self.errors.get(key)
         if known is None:
             if len(self.errors) == CHECKS:
@@ -37,9 +37,8 @@ class DeferredChecks:
                 self.errors.clear()
                 self.worst.fill(-(1 << 62))
             known = self.errors[key] = (len(self.errors), limit, error)
-        slot = self.worst[known[0] :][:1]  # a view, (1,)
-        self.xp.maximum(slot, value, out=slot)
         self.pending = True
+        return self.worst[known[0] :][:1]  # a view, (1,)
 
     def settle(self) -> None:
         """Look at all values, and raise the error of the first that is above its limit; it is forgotten then."""
@@ -67,11 +66,21 @@ def watch(xp: Any, key: Hashable, value: Any, limit: int, error: Callable[[int],
         limit: the largest valid value.
         error: makes the error from the largest value that was seen.
     """
+    largest = slot(xp, key, limit, error)
+    xp.maximum(largest, value, out=largest)
+
+
+def slot(xp: Any, key: Hashable, limit: int, error: Callable[[int], Exception]) -> Any:
+    """Where the GPU keeps the largest value that a check has seen, for a kernel that compares itself; see `watch`.
+
+    Returns:
+        (1,) int64 on the current GPU, far below zero at first.
+    """
     place = (id(xp), int(xp.cuda.runtime.getDevice()))
     checks = _devices.get(place)
     if checks is None:
         checks = _devices[place] = DeferredChecks(xp)
-    checks.watch(key, value, limit, error)
+    return checks.slot(key, limit, error)
 
 
 def settle() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..errors import TokenError
 from .arrays import Array, array_module
-from .deferred import watch
+from .deferred import slot, watch
 
 
 def outside(size: int) -> str:
@@ -25,10 +27,24 @@ def check_ids_later(function: str, argument: str, ids: Array, size: int) -> None
         size: how many ids there are.
     """
     xp = array_module(ids)
+    (below, above), (first, second) = _errors(function, argument, size), _keys(function, argument, size)
+    watch(xp, first, -ids.min().astype(xp.int64), 0, below)
+    watch(xp, second, ids.max().astype(xp.int64), size - 1, above)
 
+
+def slots_for(function: str, argument: str, ids: Array, size: int) -> tuple[Array, Array]:
+    """Where a kernel keeps the largest ``-id`` and ``id`` of `check_ids_later`: two arrays (1,) of int64."""
+    xp = array_module(ids)
+    (below, above), (first, second) = _errors(function, argument, size), _keys(function, argument, size)
+    return slot(xp, first, 0, below), slot(xp, second, size - 1, above)
+
+
+def _keys(function: str, argument: str, size: int) -> tuple[tuple[object, ...], tuple[object, ...]]:
+    return (function, argument, "low", size), (function, argument, "high", size)
+
+
+def _errors(function: str, argument: str, size: int) -> tuple[Callable[[int], TokenError], Callable[[int], TokenError]]:
     def error(number: int) -> TokenError:
         return TokenError(f"{function}: {argument} has {number}, which {outside(size)}")
 
-    low, high = -ids.min().astype(xp.int64), ids.max().astype(xp.int64)
-    watch(xp, (function, argument, "low"), low, 0, lambda value: error(-value))
-    watch(xp, (function, argument, size), high, size - 1, error)
+    return lambda value: error(-value), error

@@ -15,7 +15,8 @@ def scaled(grad: Array, grad_scale: Any) -> Array:
         grad_scale: a number, or an array () on a GPU, where the factor comes from a norm that the host never sees.
     """
     factor = grad_scale.astype(grad.dtype) if is_cupy(grad_scale) else grad.dtype.type(grad_scale)
-    return grad * factor
+    product: Array = grad * factor
+    return product
 
 
 def coupled_gradient(weight: Array, grad: Array, *, weight_decay: float, grad_scale: Any) -> Array:

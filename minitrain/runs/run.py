@@ -55,6 +55,7 @@ CHANGEABLE = (
     "trainer.keep_checkpoints",
     "trainer.log_every",
     "trainer.sample_tokens",
+    "device",
 )
 """Settings that a run may change when it is continued: they change neither its model nor its batches."""
 
@@ -193,6 +194,8 @@ def resume_run(
     config = _read_config(folder)
     folder.refuse_if_in_use()
     changed = config if not changes else _changed(config, changes)
+    if (new := changed.device.partition(":")[0]) != config.device.partition(":")[0]:
+        warn(f"the run goes on on {new}: from here on its bytes are not those that it would have on {config.device}")
     run = _assemble(changed, folder, changed.the_task.load(changed, folder), warn)
     step = run.trainer.resume()
     if step == 0 and config.init_from is not None and not _has_checkpoint(run):
@@ -214,11 +217,12 @@ def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
             f"{fixed[0]} cannot change in a run that has begun; what can is {', '.join(CHANGEABLE)}. "
             "For other settings start a new run; init_from=RUN takes over its weights"
         )
-    values = {key.partition(".")[2]: value for key, value in changes.items()}
+    values = {key.partition(".")[2]: value for key, value in changes.items() if key != "device"}
     trainer = config.trainer.to_dict() | values
     if "epochs" in values and "max_steps" not in values:
         trainer["max_steps"] = None  # else the epochs would count for nothing
-    return RunConfig.from_dict({**config.to_dict(), "trainer": trainer})
+    device = changes.get("device", config.device)
+    return RunConfig.from_dict({**config.to_dict(), "trainer": trainer, "device": device})
 
 
 def _assemble(

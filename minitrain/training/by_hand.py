@@ -68,7 +68,7 @@ class ByHand:
         self.state.step += 1
         self.state.tokens += update.tokens
         self.loop.midway = False
-        return update.loss / update.tokens
+        return float(update.loss / update.tokens)
 
     def backward(self, dlogits: Any, cache: Any) -> Any:
         """The model's backward: gradients of all parameters from the gradient of the logits.

@@ -161,8 +161,6 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
                     f"precision={name} needs a model of dtype {wanted}, but {path} is {parameter.data.dtype}: make the "
                     f"model with dtype={wanted!r}"
                 )
-    if setup.device != "cpu" and name in ("tf32", *HALF):
-        raise ConfigError(f"precision={name} is not there yet on a GPU; set precision=float32")
     if name not in HALF:
         return
     if name == "float16" and "dtotal" not in inspect.signature(setup.objective.loss_backward).parameters:
@@ -170,6 +168,8 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
             f"precision=float16 scales the loss, but {type(setup.objective).__name__}.loss_backward has no argument "
             "dtotal for the scale: add it (see GPT), or use precision=bfloat16, which needs none"
         )
+    if setup.device != "cpu":
+        return
     from ..backend.cpu.products.bf16_units import bf16_unit
 
     unit = bf16_unit()

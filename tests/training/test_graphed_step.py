@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minitrain.backend import to_device, use_kernels
+from minitrain.backend.precision import use_precision
 from minitrain.data.loading.batches import Batch
 from minitrain.errors import ConfigError, DeviceError, ShapeError
 from minitrain.models import GPTConfig, build_model
@@ -40,17 +41,13 @@ def weights(model):
 @pytest.mark.parametrize("mode", ["reference", pytest.param("auto", marks=pytest.mark.cuda)])
 def test_the_bytes_are_those_of_the_plain_step(mode, precision):
     """Loss, norm and weights over six steps, four of them replayed; with kernels and without."""
-    from minitrain.backend.precision import use_precision
-
     with use_kernels(mode), emulated_device() as device:
         (plain, optimizer), (model, other) = made(), made()
         step = GraphedTrainStep(model, other, max_grad_norm=0.5, precision=precision)
         for number, batch in enumerate(batches(6)):
             lr = 0.01 / (1 + number)
             with use_precision(precision):
-                expected = train_step(
-                    plain, optimizer, [(0, batch)], lr=lr, key=FROZEN, max_grad_norm=0.5, wait=False
-                )
+                expected = train_step(plain, optimizer, [(0, batch)], lr=lr, key=FROZEN, max_grad_norm=0.5, wait=False)
             with device.counting() as counts:
                 update = step(batch, lr=lr)
             assert counts.synchronisations == 0
@@ -58,7 +55,7 @@ def test_the_bytes_are_those_of_the_plain_step(mode, precision):
                 assert getattr(update, name).get().tobytes() == getattr(expected, name).get().tobytes(), name
             assert weights(model) == weights(plain)
         assert step.captured
-        assert counts.allocations < 12  # those of the optimizer's readable code
+        assert counts.allocations < (4 if mode == "auto" else 30)  # of the update: AdamW in array code makes arrays
 
 
 def test_dropout_is_refused():
@@ -68,7 +65,7 @@ def test_dropout_is_refused():
         first, second, third = batches(3)
         step(first, lr=0.1)
         step(second, lr=0.1)
-        with pytest.raises(DeviceError, match="would be the same in each launch.*train without dropout"):
+        with pytest.raises(DeviceError, match=r"would be the same in each launch.*train without dropout"):
             step(third, lr=0.1)
 
 

@@ -2,9 +2,9 @@
 
 A graph repeats addresses. So the memory of a captured step may neither move nor be given to others, and CuPy's pool
 promises neither. Here a step runs once while its allocations are *recorded*: their sizes, and which of them live at the
-same time. That gives a *plan*, an offset for each allocation in one block of memory, the arena. From then on the n-th
-allocation of a step gets the n-th place. An allocation that was not there in the recorded run, or memory that is still in
-use though it was free then, is an error that names the line of code.
+same time. That gives a *plan*, an offset for each allocation in one block of memory, the arena. From then on the
+n-th allocation of a step gets the n-th place. An allocation that was not there in the recorded run is an error that
+names the line of code, and so is memory that is still in use though it was free then.
 
 The plan places large arrays first, each at the lowest offset where nothing else is while it lives: "greedy by size" of
 Pisarchyk and Lee, Efficient Memory Management for Deep Neural Net Inference, 2020, arXiv:2001.03288. So arrays that are
@@ -83,8 +83,8 @@ class Arena:
             self._plan()
         elif self._next != len(self.lives):
             raise DeviceError(
-                f"the step made {self._next} arrays, and {len(self.lives)} in the run that was recorded: a captured step "
-                "must do the same each time"
+                f"the step made {self._next} arrays, and {len(self.lives)} in the run that was recorded: a captured "
+                "step must do the same each time"
             )
 
     def held(self) -> list[int]:
@@ -110,19 +110,23 @@ class Arena:
             return self._base(0)
         number, self._next = self._next, self._next + 1
         if number >= len(self.lives) or self.lives[number].nbytes != _rounded(nbytes):
-            was = f"{self.lives[number].nbytes} bytes at {self.lives[number].place}" if number < len(self.lives) else "none"
+            was = (
+                f"{self.lives[number].nbytes} bytes at {self.lives[number].place}"
+                if number < len(self.lives)
+                else "none"
+            )
             raise DeviceError(
-                f"{_caller()} makes an array of {nbytes} bytes (such as float32 of shape ({nbytes // 4},)) that was not "
-                f"there in the recorded run: allocation {number + 1} was {was}. A captured step must have the same shapes "
-                "and take the same branches each time"
+                f"{_caller()} makes an array of {nbytes} bytes (such as float32 of shape ({nbytes // 4},)) that was "
+                f"not there in the recorded run: allocation {number + 1} was {was}. A captured step must have the same "
+                "shapes and take the same branches each time"
             )
         life = self.lives[number]
         for other, place in self._held.items():
             there = self.lives[other]
             if life.offset < there.offset + there.nbytes and there.offset < life.offset + life.nbytes:
                 raise DeviceError(
-                    f"{_caller()}: the array made at {place} is still alive, and was gone at this point of the recorded "
-                    "run: drop what an earlier step returned before the next one, and keep nothing of a step elsewhere"
+                    f"{_caller()}: the array made at {place} is still alive, and was gone at this point of the "
+                    "recorded run: drop what an earlier step returned before the next one, and keep none of it"
                 )
         self._held[number] = _caller()
         owner = _Owner(self, number, True, self._memory)
@@ -145,7 +149,6 @@ class Arena:
             self._held.pop(number, None)
         elif not self._planned:
             self.lives[number].end = self._events
-            self._events += 1
             self._held.pop(number, None)
 
 

@@ -174,9 +174,7 @@ def _planner(library: Any, x: Any) -> Planner:
         return _planners[key]
 
 
-def _check_extras(
-    form: Form, name: str | None, beta: float, bias: Array | None, aux: Array | None, out: Array
-) -> None:
+def _check_extras(form: Form, name: str | None, beta: float, bias: Array | None, aux: Array | None, out: Array) -> None:
     """Refuse a bias, an auxiliary matrix or a beta that does not fit the epilogue."""
     rows, columns = out.shape[-2:]
     if form.bends and beta:

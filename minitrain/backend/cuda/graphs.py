@@ -30,6 +30,7 @@ from typing import Any
 from ...errors import DeviceError, ShapeError
 from ..arrays import Array, array_module, is_cupy
 from .blocks import Arena
+from .launch import address_of
 
 
 class GraphedStep:
@@ -53,7 +54,9 @@ class GraphedStep:
         self, step: Callable[..., Any], *, warmups: int = 2, fixed: Callable[[], Iterable[Array]] = lambda: ()
     ) -> None:
         if warmups < 2:
-            raise ShapeError(f"GraphedStep: warmups = {warmups} must be at least 2: the first run makes lasting arrays too")
+            raise ShapeError(
+                f"GraphedStep: warmups = {warmups} must be at least 2: the first run makes lasting arrays too"
+            )
         self._step, self._warmups, self._fixed = step, warmups, fixed
         self._calls = self.replays = 0
         self._inputs: tuple[Array, ...] = ()
@@ -112,8 +115,8 @@ class GraphedStep:
         first = [(x.shape, x.dtype) for x in self._inputs]
         if kinds != first:
             raise ShapeError(
-                f"GraphedStep: inputs have shapes {[shape for shape, _ in kinds]}, and {[shape for shape, _ in first]} in "
-                "the first call; shapes and dtypes must stay, or make another GraphedStep"
+                f"GraphedStep: inputs have shapes {[shape for shape, _ in kinds]}, and {[shape for shape, _ in first]} "
+                "in the first call; shapes and dtypes must stay, or make another GraphedStep"
             )
         return array_module(inputs[0])
 
@@ -142,31 +145,31 @@ class GraphedStep:
             raise
         graph = self._stream.end_capture()
         self._check_kept(outputs)
-        self._places = [int(x.data.ptr) for x in self._fixed()]
+        self._places = [address_of(x) for x in self._fixed()]
         self._graph, self._outputs = graph, outputs
 
     def _check_kept(self, outputs: Any) -> None:
         """Only outputs may live on: anything else is state that the graph would read where it was, not where it is."""
         assert self.arena is not None
-        own = {int(x.data.mem.ptr) for x in _arrays(outputs)}
+        own = {x.data.mem.ptr for x in _arrays(outputs)}
         lives = self.arena.lives
         addresses = self.arena.addresses()
         kept = [lives[i].place for i in self.arena.held() if addresses[i] not in own]
         if kept:
             raise DeviceError(
-                f"the step keeps an array that it made at {', '.join(kept)}, but a graph writes it to the same place each "
-                "time: write into an array that exists before the step, or return it"
+                f"the step keeps an array that it made at {', '.join(kept)}, but a graph writes it to the same place "
+                "each time: write into an array that exists before the step, or return it"
             )
 
     def _check_fixed(self) -> None:
-        if [int(x.data.ptr) for x in self._fixed()] != self._places:
+        if [address_of(x) for x in self._fixed()] != self._places:
             raise DeviceError(
                 "an array that the graph uses has moved since the capture, so the graph would change its old memory: "
                 "write into arrays instead of replacing them, or make a new GraphedStep"
             )
 
 
-def _arrays(value: Any) -> list[Array]:
+def _arrays(value: Any) -> list[Any]:
     """All arrays in an output."""
     if is_cupy(value):
         return [value]

@@ -29,6 +29,9 @@ class Assumptions(NamedTuple):
     graph_seconds: float = 1.5e-6
 
 
+DEFAULT = Assumptions()
+
+
 class Prediction(NamedTuple):
     """What a step should take.
 
@@ -50,7 +53,7 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    kernels: Sequence[Kernel], card: Card, precision: str, *, graph: bool = False, assumed: Assumptions = Assumptions()
+    kernels: Sequence[Kernel], card: Card, precision: str, *, graph: bool = False, assumed: Assumptions = DEFAULT
 ) -> Prediction:
     """The time of a step.
 
@@ -72,7 +75,7 @@ def predict(
 
 
 def kernel_seconds(
-    kernel: Kernel, card: Card, precision: str, *, graph: bool = False, assumed: Assumptions = Assumptions()
+    kernel: Kernel, card: Card, precision: str, *, graph: bool = False, assumed: Assumptions = DEFAULT
 ) -> float:
     """The time of all launches of a kernel on the device."""
     share = {"product": assumed.product, "attention": assumed.attention}.get(kernel.kind, 1.0)

@@ -1,6 +1,6 @@
-"""The kernels of a step of a GPT, as minitrain launches them: operands have 16 bits if the precision says so, all else 32.
+"""The kernels of a step of a GPT as minitrain launches them. Operands have 16 or 32 bits, all else has 32.
 
-The lists follow ``minitrain/kernels/cuda`` and are checked against what the emulator records where it can run the step.
+The lists follow ``minitrain/kernels/cuda``; their products add up to the operations of the usual formula, by test.
 """
 
 from __future__ import annotations
@@ -59,12 +59,11 @@ def training_step(shape: Shape, batch: int, *, half: bool = True, chunk: int = 2
         memory("gelu", 4 * R * C, 2 * w),
         *rounding("round weight", 4 * C * C, w),
         product("down", R, C, 4 * C, operand=w),
-        *rounding("round gradient", R * C, w),
+        _bias_sums(R * C, w),
         *rounding("round weight", 4 * C * C, w),
         product("down, dx", R, 4 * C, C, operand=w),
         memory("gelu backward", 4 * R * C, 8 + 2 * w),
         product("down, dweight", C, 4 * C, R, operand=w),
-        memory("bias sums", R * C, 4, 2),
         *_linear_backward("up", R, C, 4 * C, w),
         memory("norm backward", R * C, 16, 3),
         *_linear_backward("projection", R, C, C, w),
@@ -130,9 +129,13 @@ def _linear(name: str, rows: int, inner: int, columns: int, operand: int) -> lis
 
 def _linear_backward(name: str, rows: int, inner: int, columns: int, operand: int) -> list[Kernel]:
     return [
-        *rounding("round gradient", rows * columns, operand),
+        _bias_sums(rows * columns, operand),
         *rounding("round weight", inner * columns, operand),
         product(f"{name}, dx", rows, inner, columns, operand=operand),
         product(f"{name}, dweight", columns, inner, rows, operand=operand),
-        memory("bias sums", rows * columns, 4, 2),
     ]
+
+
+def _bias_sums(numbers: int, operand: int) -> Kernel:
+    """The sums of a bias, with the rounding of the gradient in the same pass where there is one."""
+    return memory("bias sums", numbers, 4 + (2 if operand == 2 else 0), 2)

@@ -77,7 +77,11 @@ class PrivateGradients:
             NonFiniteError: if it is not finite; names the first bad array.
         """
         reached = {path: one for path, one in self._parameters.items() if not one.fresh}
-        norm = math.sqrt(to_number(sum(sum_of_squares(one.read_grad()) for one in reached.values()))) / count if count else 0.0
+        norm = (
+            math.sqrt(to_number(sum(sum_of_squares(one.read_grad()) for one in reached.values()))) / count
+            if count
+            else 0.0
+        )
         if not math.isfinite(norm):
             reason = first_bad_gradient(self.model) or "its squares overflow"
             raise NonFiniteError(f"the norm of a sample's gradient is {norm}: {reason}")

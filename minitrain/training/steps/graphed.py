@@ -5,8 +5,8 @@ everything up to the factor that clips the gradient is captured in a graph (`min
 follows as before: a few launches if the model is packed, with the learning rate and the number of the step, which are
 numbers of the host and change.
 
-The result has the bytes of `train_step` with ``wait=False``. A model that drops something cannot be captured: its random
-key is a number of the host, and the graph would drop the same elements in each step.
+The result has the bytes of `train_step` with ``wait=False``. A model that drops something cannot be captured: its
+random key is a number of the host, and the graph would drop the same elements in each step.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class GraphedTrainStep:
             DeviceError: if the model does what cannot be captured.
         """
         if not all(map(is_cupy, batch)):
-            raise ConfigError("GraphedTrainStep: all arrays of a batch must be on the GPU; see minitrain.backend.to_device")
+            raise ConfigError(
+                "GraphedTrainStep: all arrays of a batch must be on the GPU; see minitrain.backend.to_device"
+            )
         self._kind = type(batch)._make
         self.optimizer.set_lr(lr)
         total, count, norm, scale = self._graph(*batch)

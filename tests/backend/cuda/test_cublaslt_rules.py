@@ -1,4 +1,4 @@
-"""The stand-in for cuBLASLt notices mistakes, and agrees with the real library where that can be asked without a GPU."""
+"""The stand-in for cuBLASLt notices mistakes, and agrees with the real library in what it says without a GPU."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.backend.cuda.gemm import close_planners, matmul
 from minitrain.backend.cuda.products import cublaslt, cublaslt_ctypes
 from minitrain.backend.cuda.products.bindings import binding_report, use_binding
-from minitrain.backend.cuda.gemm import close_planners, matmul
 from minitrain.errors import DeviceError
 from minitrain.testing.cuda.cublaslt import FakeCublasLt, FakeCublasLtError
 from minitrain.testing.cuda.fake import emulated_device
@@ -142,7 +142,9 @@ def test_a_new_product_in_a_capture_is_an_error_that_says_what_to_do():
             matmul(x, x)
             stream.begin_capture()
             matmul(x, x)
-            with pytest.raises(DeviceError, match=r"\(4, 2\) @ \(2, 4\).*is new while a graph is captured.*run the step"):
+            with pytest.raises(
+                DeviceError, match=r"\(4, 2\) @ \(2, 4\).*is new while a graph is captured.*run the step"
+            ):
                 matmul(x[:, :2], x[:2])
             stream.end_capture()
         close_planners()
@@ -158,20 +160,31 @@ def test_bindings_take_the_same_arguments(name):
     """The stand-in, the binding by ctypes and nvmath-python: as many arguments, in the same order."""
     fake = [*inspect.signature(getattr(FakeCublasLt, name)).parameters][1:]
     assert len([*inspect.signature(getattr(cublaslt_ctypes, name)).parameters]) == len(fake)
-    nvmath = pytest.importorskip("nvmath.bindings.cublasLt", reason="nvmath-python is not installed", exc_type=ImportError)
+    nvmath = pytest.importorskip(
+        "nvmath.bindings.cublasLt", reason="nvmath-python is not installed", exc_type=ImportError
+    )
     signature = re.match(r"\w+\((.*?)\)", getattr(nvmath, name).__doc__)
     assert signature is not None
     assert len(list(filter(None, signature[1].split(",")))) == len(fake)
 
 
 def test_constants_are_those_of_nvmath():
-    nvmath = pytest.importorskip("nvmath.bindings.cublasLt", reason="nvmath-python is not installed", exc_type=ImportError)
-    d, layout, wish = nvmath.MatmulDescAttribute, nvmath.MatrixLayoutAttribute, nvmath.MatmulPreferenceAttribute
-    assert [d.TRANSA, d.TRANSB, d.EPILOGUE, d.BIAS_POINTER, d.EPILOGUE_AUX_POINTER, d.EPILOGUE_AUX_LD] == list(
-        cublaslt.DescAttribute
+    nvmath = pytest.importorskip(
+        "nvmath.bindings.cublasLt", reason="nvmath-python is not installed", exc_type=ImportError
     )
-    assert [layout.BATCH_COUNT, layout.STRIDED_BATCH_OFFSET] == list(cublaslt.LayoutAttribute)
-    assert [wish.MAX_WORKSPACE_BYTES, wish.REDUCTION_SCHEME_MASK, *list(wish)[3:7]] == list(cublaslt.PreferenceAttribute)
+    d, layout, wish = nvmath.MatmulDescAttribute, nvmath.MatrixLayoutAttribute, nvmath.MatmulPreferenceAttribute
+    assert list(cublaslt.DescAttribute) == [
+        d.TRANSA,
+        d.TRANSB,
+        d.EPILOGUE,
+        d.BIAS_POINTER,
+        d.EPILOGUE_AUX_POINTER,
+        d.EPILOGUE_AUX_LD,
+    ]
+    assert list(cublaslt.LayoutAttribute) == [layout.BATCH_COUNT, layout.STRIDED_BATCH_OFFSET]
+    assert [wish.MAX_WORKSPACE_BYTES, wish.REDUCTION_SCHEME_MASK, *list(wish)[3:7]] == list(
+        cublaslt.PreferenceAttribute
+    )
     for form in cublaslt.Epilogue:
         assert nvmath.Epilogue[form.name] == form
     assert nvmath.matmul_algo_dtype.itemsize == cublaslt.ALGO_BYTES

@@ -18,7 +18,8 @@ from minitrain.backend import device_of, gpu_status, is_array, to_device, to_num
 from minitrain.errors import ConfigError
 from minitrain.testing import strategies as mt
 from minitrain.testing.cuda.fake import EmulatedDevice, emulated_device
-from minitrain.testing.cuda.fake.functions import METHODS, NAMESPACE
+from minitrain.testing.cuda.fake.functions import NAMESPACE
+from minitrain.testing.cuda.fake.names import METHODS
 from minitrain.testing.cuda.fake.record import Counts
 from tests.test_cupy_namespace import all_uses, library_uses, method_uses, parameters, problems
 
@@ -202,10 +203,10 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "reductions": lambda xp, x: [x.sum(axis=0), x.mean(axis=-1, keepdims=True), x.max(), x.var(axis=0), x.argmax()],
     "shapes": lambda xp, x: [x.T.reshape(-1), xp.stack([x, x]), xp.concatenate([x, -x]), xp.pad(x, 1), x[None, ::-1]],
     "functions": lambda xp, x: [xp.exp(x), xp.tanh(x), xp.where(x > 0, x, 0), xp.clip(x, -1, 1), xp.maximum(x, 0.5)],
-    "orders": lambda xp, x: [xp.argsort(x, axis=-1, kind="stable"), x.cumsum(axis=1), xp.take_along_axis(x, x.argsort(0), 0)],
+    "orders": lambda xp, x: [xp.argsort(x, kind="stable"), x.cumsum(axis=1), xp.take_along_axis(x, x.argsort(0), 0)],
     "products": lambda xp, x: [x @ x.T, xp.einsum("ij,kj->ik", x, x), xp.matmul(x[None], x.T[None])],
-    "types": lambda xp, x: [x.astype("float16"), x.astype("int32") << 2, xp.square(x, dtype="float64"), -x.astype(bool).astype(int)],
-    "made": lambda xp, x: [xp.zeros_like(x), xp.full((2,), 3.0, x.dtype), xp.arange(3, dtype="uint64"), xp.eye(3), xp.ones(2)],
+    "types": lambda xp, x: [x.astype("float16"), x.astype("int32") << 2, xp.square(x, dtype="float64"), x.astype(bool)],
+    "made": lambda xp, x: [xp.zeros_like(x), xp.full(2, 3.0, x.dtype), xp.arange(3, dtype="uint64"), xp.eye(3)],
 }  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.backend.cuda.products.bindings import use_binding
 from minitrain.backend.cuda.gemm import close_planners, matmul
+from minitrain.backend.cuda.products.bindings import use_binding
 from minitrain.backend.cuda.products.problem import FORMS
 from minitrain.backend.precision import use_precision
 from minitrain.errors import ShapeError
@@ -93,9 +93,7 @@ def test_products_of_any_layout(device, library, data, call, shared, biased):
         offset = np.arange(N).astype(DTYPES[result]) / 4
         bias = device.cupy.asarray(np.concatenate([np.zeros(1, DTYPES[result]), offset]))[1:]  # not aligned
         bias = bias if data.draw(st.booleans()) else bias.copy()
-    returned = matmul(
-        a, b, out=out, beta=beta, bias=bias, transpose_a=transpose_a, transpose_b=transpose_b
-    )
+    returned = matmul(a, b, out=out, beta=beta, bias=bias, transpose_a=transpose_a, transpose_b=transpose_b)
     assert returned is out
     total = expected + offset.astype(np.float64) + (2 * beta if beta else 0)
     close(out, total, np.abs(left) @ np.abs(right) + np.abs(total), result)
@@ -168,6 +166,32 @@ def test_16_bit_operands_are_added_in_float32(device, library):
     assert out.get().item() == 1024 + 2.0**-10
 
 
+def test_parts_of_a_sum_are_added_in_float32(device, library):
+    """Even if the result has 16 bits: 257 is no bfloat16, so a half of this sum would lose its 1."""
+    a = device.cupy.asarray(np.array([[256, 1, -256, 0]], ml_dtypes.bfloat16))
+    out = matmul(a, device.cupy.ones((4, 1), ml_dtypes.bfloat16), dtype="bfloat16")
+    assert out.get().astype(np.float32).item() == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([((3, 1), (1, 4)), ((1, 4), (3, 1)), ((4,), (3, 1)), ((3, 4), (4,))]))
+def test_leading_dimensions_are_broadcast(device, library, seed, shapes):
+    rng = np.random.default_rng(seed)
+    a, b = (rng.normal(size=(*lead, 5, 5)).astype(np.float32) for lead in shapes)
+    out = matmul(device.cupy.asarray(a), device.cupy.asarray(b))
+    np.testing.assert_allclose(out.get(), a @ b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0, 1])
+@pytest.mark.parametrize("start", [0, 1, 4, 8])
+def test_a_bias_may_begin_anywhere(device, library, start, beta):
+    """cuBLASLt takes it if it is aligned to 16 bytes; each alignment is a choice of its own. Otherwise it is added."""
+    cp = device.cupy
+    bias = cp.asarray(np.arange(16, dtype=np.float32))[start : start + 8]
+    out = cp.ones((2, 8), np.float32)
+    matmul(cp.ones((2, 3), np.float32), cp.ones((3, 8), np.float32), bias=bias, out=out, beta=beta)
+    np.testing.assert_array_equal(out.get(), np.tile(3 + beta + np.arange(start, start + 8), (2, 1)))
+
+
 def test_equal_products_share_a_plan(device, library):
     """The heuristic is asked once for a shape, and again if a pointer is less aligned."""
     memory = device.cupy.zeros(1000, np.float32)
@@ -233,7 +257,7 @@ def test_errors_say_what_to_change(device, library, options, message):
 
 def test_matrices_with_gaps_in_rows_and_columns_are_refused(device, library):
     x = device.cupy.zeros((8, 8), np.float32)[::2, ::2]
-    with pytest.raises(ShapeError, match="steps 16 and 2.*pass a contiguous copy"):
+    with pytest.raises(ShapeError, match=r"steps 16 and 2.*pass a contiguous copy"):
         matmul(x, x)
 
 

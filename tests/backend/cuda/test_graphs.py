@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import numpy as np
@@ -96,10 +97,18 @@ def test_temporaries_share_memory(device):
 
 WRONG = {
     "a number comes to the host": (lambda cp, x, kept: float(x.sum().get()) * x, CaptureError, "a copy to the host"),
-    "an array comes from the host": (lambda cp, x, kept: x + cp.asarray(np.ones(4)), CaptureError, "a copy from the host"),
+    "an array comes from the host": (
+        lambda cp, x, kept: x + cp.asarray(np.ones(4)),
+        CaptureError,
+        "a copy from the host",
+    ),
     "a size that only the device knows": (lambda cp, x, kept: x[x > 0], CaptureError, "size only the device knows"),
     "the host waits": (lambda cp, x, kept: cp.cuda.get_current_stream().synchronize(), CaptureError, "host waits"),
-    "an array is kept": (lambda cp, x, kept: kept.append(x + 1), DeviceError, r"keeps an array that it made at test_graphs.py:"),
+    "an array is kept": (
+        lambda cp, x, kept: kept.append(x + 1),
+        DeviceError,
+        r"keeps an array that it made at test_graphs.py:",
+    ),
     "another shape": (
         lambda cp, x, kept: kept.append(1) or cp.zeros(200 * len(kept), np.float32),
         DeviceError,
@@ -222,6 +231,16 @@ def test_the_arena_serves_the_same_addresses(device):
             seen.add(step())
     assert seen == {tuple(arena.addresses())}
     assert len(set(arena.addresses())) == 3
+
+
+def test_garbage_is_collected_before_or_after_a_step(device):
+    """A collection in the midst of it would free arrays at another moment than in the recorded run."""
+    arena = Arena(device.cupy)
+    assert gc.isenabled()
+    for _ in range(2):
+        with arena.step():
+            assert not gc.isenabled()
+        assert gc.isenabled()
 
 
 def test_memory_that_is_still_in_use_is_not_given_out(device):

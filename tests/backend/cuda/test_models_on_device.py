@@ -1,4 +1,4 @@
-"""Models, losses, optimizers and generation on an emulated GPU: the bits of the CPU, and no wait but for what is read."""
+"""Models, losses, optimizers and generation on an emulated GPU: the bits of the CPU; it waits for what is read."""
 
 from __future__ import annotations
 
@@ -25,11 +25,19 @@ from tests.optim.test_optimizer_promises import CLIPS
 from tests.optim.test_optimizer_promises import KINDS as OPTIMIZERS
 
 MODELS = KINDS | RELATIVES
-PRECISIONS = [(p, m) for p in ("bfloat16", "float16", "tf32") for m in ("gpt", "llama", "seq2seq, pointer", "vit, stem")]
+PRECISIONS = [
+    (p, m) for p in ("bfloat16", "float16", "tf32") for m in ("gpt", "llama", "seq2seq, pointer", "vit, stem")
+]
 
 
 def two_steps(
-    name: str, device: str, *, optimizer: str = "adamw", clip: Any = None, precision: str = "float32", packed: bool = True
+    name: str,
+    device: str,
+    *,
+    optimizer: str = "adamw",
+    clip: Any = None,
+    precision: str = "float32",
+    packed: bool = True,
 ) -> list[Any]:
     """Losses of two updates, and the weights and averages after them."""
     kind = MODELS[name]

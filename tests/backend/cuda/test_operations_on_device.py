@@ -20,7 +20,7 @@ from tests.backend.cuda.on_device import assert_same_bits, run_layer
 from tests.helpers.op_runs import as_list, cotangents, every_op, few
 
 WAITS = {"mixture of experts": 2, "mixture of gated experts, one each": 2}
-"""Layers that wait: how many tokens go to an expert is the shape of what follows. One of the two is for deferred errors."""
+"""Layers that wait: how many tokens go to an expert is the shape of what follows. Deferred errors take another one."""
 
 
 @every_op
@@ -62,7 +62,9 @@ def test_random_numbers(seed: int, shape: tuple[int, ...], sample: int) -> None:
 
 def test_arrays_of_two_kinds_name_the_argument(gpu: EmulatedDevice) -> None:
     x, weight = np.ones((2, 3), np.float32), np.ones(3, np.float32)
-    message = r"layer_norm_forward: weight is on cpu but x is on cuda:0; move it with minitrain.backend.to_device\(weight"
+    message = (
+        r"layer_norm_forward: weight is on cpu but x is on cuda:0; move it with minitrain.backend.to_device\(weight"
+    )
     with pytest.raises(DeviceError, match=message):
         layer_norm_forward(to_device(x, "cuda"), weight, weight)
 

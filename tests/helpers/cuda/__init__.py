@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import typing
 from collections.abc import Iterator
@@ -12,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.backend.cuda import nvrtc
 from minitrain.backend.cuda.launch import Source
+from minitrain.errors import DeviceError
 from minitrain.testing.cases import CASES, Call, Case
 from minitrain.testing.cuda import Emulator, emulate
 from tests.helpers.cuda.card import ON_CARD, call_there
@@ -22,11 +23,18 @@ needs_compiler = [
     pytest.mark.cuda,
     pytest.mark.skipif(not ON_CARD and shutil.which("g++") is None, reason="no g++, which the emulator compiles with"),
 ]
+
+
+def has_nvrtc() -> bool:
+    try:
+        return bool(nvrtc.find_toolkit())
+    except DeviceError:
+        return False
+
+
 needs_nvrtc = [
     pytest.mark.cuda,
-    pytest.mark.skipif(
-        importlib.util.find_spec("nvidia") is None, reason="no NVRTC: pip install 'minitrain[cuda-test]'"
-    ),
+    pytest.mark.skipif(not has_nvrtc(), reason="no NVRTC: pip install 'minitrain[cuda-test]'"),
 ]
 
 

@@ -29,8 +29,9 @@ GAP = {
     "linear": {"float32": 1e-5, "tf32": 5e-3, "bfloat16": 1e-5, "float16": 1e-5},
     "gelu_linear": {"float32": 1e-5, "tf32": 5e-3, "bfloat16": 8e-3, "float16": 1e-3},
 }
-"""Largest difference from the reference, relative to the largest number. Both round the same operands, so only the order
-of sums differs; but the reference knows no TF32, and an activation between two 16-bit numbers may be rounded either way."""
+"""Largest difference from the reference, relative to the largest number. Both round the same operands, so only the
+order of sums differs; but the reference knows no TF32, and an activation between two 16-bit numbers may be rounded
+either way."""
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +47,18 @@ def close(found: object, expected: np.ndarray, gap: float) -> None:
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["float32", "tf32", "bfloat16", "float16"]), st.tuples(*[st.integers(1, 12)] * 4), st.booleans())
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["float32", "tf32", "bfloat16", "float16"]),
+    st.tuples(*[st.integers(1, 12)] * 4),
+    st.booleans(),
+)
 def test_twins_equal_the_reference_in_every_precision(device, name, seed, precision, sizes, biased):
     """Outputs and gradients; gradients are fresh, skipped, written, or added to."""
     forward, backward = PAIRS[name]
     B, T, K, N = sizes
     rng = np.random.default_rng(seed)
-    x, weight, dout = (
-        rng.normal(size=shape).astype(np.float32) for shape in ((B, T, K), (N, K), (B, T, N))
-    )
+    x, weight, dout = (rng.normal(size=shape).astype(np.float32) for shape in ((B, T, K), (N, K), (B, T, N)))
     bias = rng.normal(size=N).astype(np.float32) if biased else None
     kinds = [*rng.choice(["fresh", "skip", "write", "add"], 3)]
     cp = device.cupy
@@ -119,6 +123,6 @@ def test_what_a_linear_layer_launches(device):
             out, cache = linear_forward(x, weight, bias)
             linear_backward(out, cache)
         names[precision] = [launch.name for launch in launches]
-    assert names["float32"] == ["column_sums", "add_partials"]
-    rounding = ["round_operand<__nv_bfloat16, 4>"]
-    assert names["bfloat16"] == 4 * rounding + ["column_sums", "add_partials"]
+    assert names["float32"] == ["column_sums<float>", "add_partials"]
+    rounding = "round_operand<__nv_bfloat16, 4>"  # x and the weight; then the gradient with its sums, and the weight
+    assert names["bfloat16"] == [rounding, rounding, "column_sums<__nv_bfloat16>", "add_partials", rounding]

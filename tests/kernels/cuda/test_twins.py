@@ -17,6 +17,7 @@ from minitrain.testing import with_layout
 from minitrain.testing.cases import CASES, SMALL, TILES
 from minitrain.testing.cases.base import EMPTY
 from tests.helpers.cuda import WITH_CUDA, backward, emulated, every_cuda_op, forward, needs_compiler, run_cuda
+from tests.helpers.cuda.checks import check_operation, check_packed_heads, special_calls
 from tests.helpers.op_runs import Result, assert_close, cotangents, run
 
 pytestmark = needs_compiler
@@ -54,6 +55,18 @@ def test_twin_equals_reference(case, data):
         assert t.dtype == np.float32
         gap = abs(t - e).max(initial=0)
         assert gap <= allowed, f"array {i} of outputs and gradients: off by {gap:.2e}, allowed {allowed:.2e}"
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(EXPECTED) if special_calls(name)])
+def test_sizes_that_cases_do_not_draw(name):
+    """Rows for several warps, more rows than there are warps, late samples."""
+    with emulated():
+        check_operation(name, drawn=False)
+
+
+def test_rotary_positions_on_packed_heads():
+    with emulated():
+        check_packed_heads()
 
 
 @every_cuda_op

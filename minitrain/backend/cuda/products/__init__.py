@@ -1,1 +1,1 @@
-"""Products of matrices by cuBLASLt: its bindings, problems as it sees them, and plans that are made once. See ``gemm``."""
+"""Products of matrices by cuBLASLt: its bindings, problems as it sees them, plans that are made once. See ``gemm``."""

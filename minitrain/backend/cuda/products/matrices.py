@@ -48,8 +48,8 @@ def matrices_of(name: str, x: Any) -> Matrices:
         leading, swapped = column if columns > 1 else rows, True
     else:
         raise ShapeError(
-            f"matmul: the matrices of {name} lie in memory with steps {row} and {column} for shape ({rows}, {columns}); "
-            "a product needs rows or columns without gaps: pass a contiguous copy"
+            f"matmul: the matrices of {name} lie in memory with steps {row} and {column} for shape ({rows}, "
+            f"{columns}); a product needs rows or columns without gaps: pass a contiguous copy"
         )
     return Matrices((rows, columns), max(leading, 1), swapped, tuple(sizes), tuple(steps))
 
@@ -81,7 +81,7 @@ def loops(a: Matrices, b: Matrices, out: Matrices) -> Loops:
     steps = [
         (_step(a, i - dimensions), _step(b, i - dimensions), out.steps[i]) for i in range(dimensions)
     ]  # from the outermost dimension to the innermost
-    merged: list[tuple[int, tuple[int, ...]]] = []
+    merged: list[tuple[int, tuple[int, int, int]]] = []
     for size, step in zip(out.sizes, steps, strict=True):
         if size == 1:
             continue
@@ -98,12 +98,10 @@ def loops(a: Matrices, b: Matrices, out: Matrices) -> Loops:
     if inner is None:
         return Loops([(0, 0, 0)], 1, (0, 0, 0), rows)
     batch, strides = merged.pop(inner)
-    outer = [(0, 0, 0)]
-    for size, step in merged:
-        outer = [
-            (at[0] + i * step[0], at[1] + i * step[1], at[2] + i * step[2]) for at in outer for i in range(size)
-        ]
-    return Loops(outer, batch, (strides[0], strides[1], strides[2]), rows)
+    outer: list[tuple[int, int, int]] = [(0, 0, 0)]
+    for size, (x, y, z) in merged:
+        outer = [(at[0] + i * x, at[1] + i * y, at[2] + i * z) for at in outer for i in range(size)]
+    return Loops(outer, batch, strides, rows)
 
 
 def _step(x: Matrices, dimension: int) -> int:

@@ -63,9 +63,7 @@ class Plan:
             self._choose()
             self._made = made.pop_all()
 
-    def run(
-        self, a: int, b: int, out: int, beta: float, vector: int, aux: int, workspace: int, stream: int
-    ) -> None:
+    def run(self, a: int, b: int, out: int, beta: float, vector: int, aux: int, workspace: int, stream: int) -> None:
         """Multiply: all arguments but ``beta`` are addresses; ``stream`` is a handle."""
         self._point(vector, aux)
         scale = self._zero if beta == 0 else self._one if beta == 1 else self._scalar(beta)
@@ -163,9 +161,7 @@ class Planner:
         self._workspaces: dict[int, tuple[Any, int]] = {}  # by stream: memory and its aligned address
         self._lock = threading.Lock()  # a plan's descriptor is changed for each call
 
-    def run(
-        self, problem: Problem, a: int, b: int, out: int, beta: float, vector: int, aux: int, xp: Any
-    ) -> None:
+    def run(self, problem: Problem, a: int, b: int, out: int, beta: float, vector: int, aux: int, xp: Any) -> None:
         """Multiply on the current stream of the array library ``xp``.
 
         Raises:

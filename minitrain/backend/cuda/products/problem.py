@@ -80,7 +80,7 @@ class Problem(NamedTuple):
 
 @functools.cache
 def data_type(name: str) -> DataType:
-    """cuBLASLt's number for a dtype's name.
+    """CuBLASLt's number for a dtype's name.
 
     Raises:
         ShapeError: if products of this type are not offered.

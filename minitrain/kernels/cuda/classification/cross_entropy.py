@@ -48,11 +48,12 @@ def cross_entropy_forward(
     if others_only or logits.size == 0:
         return NotImplemented
     xp, kind = array_module(logits), logits.dtype
-    watch_ids("cross_entropy_forward", "targets", xp.where(targets != ignore_index, targets, 0), V)
+    indices = _indices(targets)
+    watch_ids("cross_entropy_forward", "targets", indices, V, ignored=ignore_index)
     highest, total = xp.empty(targets.shape, kind), xp.empty(targets.shape, kind)
     losses, counts = xp.empty(targets.shape, kind), xp.empty(targets.shape, kind)
     _FORWARD(
-        targets.size, threads_of_row(V), contiguous(logits), _indices(targets), optional(class_weight), highest, total,
+        targets.size, threads_of_row(V), contiguous(logits), indices, optional(class_weight), highest, total,
         losses, counts, V, label_smoothing, ignore_index, z_loss,
     )  # fmt: skip
     loss, count = xp.empty((), kind), xp.empty((), np.float64)

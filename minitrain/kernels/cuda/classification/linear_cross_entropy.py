@@ -21,6 +21,7 @@ from ..linear.linear import linear_backward, linear_forward
 from ..linear.operands import operand
 from .cross_entropy import cross_entropy_backward, cross_entropy_forward
 
+
 class Options(NamedTuple):
     """``ops.classification.linear_cross_entropy.EntropyOptions``: the reference may go on with the cache."""
 
@@ -33,8 +34,8 @@ class Options(NamedTuple):
 class Gradients(NamedTuple):
     """``ops.classification.linear_cross_entropy.HeadGradients``."""
 
-    dhidden: Array | None
-    dweight: Array | None
+    dhidden: Array
+    dweight: Array
     dbias: Array | None
 
 
@@ -72,8 +73,8 @@ def linear_cross_entropy_forward(
     wanted = gradients and not each and precision != "float16"  # see the reference
     found = None
     if wanted:
-        shapes = (kept.shape, weight.shape, None if bias is None else bias.shape)
-        found = Gradients(*(None if shape is None else xp.empty(shape, kept.dtype) for shape in shapes))
+        dbias = None if bias is None else xp.empty(bias.shape, kept.dtype)
+        found = Gradients(xp.empty(kept.shape, kept.dtype), xp.empty(weight.shape, kept.dtype), dbias)
     rows, factor = kept.reshape(row_count(kept), -1), operand(weight)  # (..., C) -> (R, C)
     flat = targets.reshape(-1)
     totals, counts = [], []

@@ -36,9 +36,9 @@ def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None =
     R, C = weight.shape
     if tokens.size == 0 or weight.size == 0:
         return NotImplemented
-    watch_ids("embedding_forward", "tokens", tokens, R)
     out = array_module(weight).empty((*tokens.shape, C), weight.dtype)
     table, ids = contiguous(weight), contiguous(tokens.astype(np.int64, copy=False))
+    watch_ids("embedding_forward", "tokens", ids, R)
     V = vector_width(C, table, out)
     _FORWARD[V](tokens.size, min(THREADS, 32 * ceil_div(C, 32 * V)), ids, table, out, R, C)
     return out, (tokens, weight, padding_idx)

@@ -11,7 +11,7 @@ from ....backend.targets import SKIP, Target
 from ..activations.elementwise import gelu_functor
 from ..common.sizes import blocks_for, vector_width
 from ..common.targets import contiguous, optional, slot
-from .column_sums import column_sums
+from .column_sums import operand_and_bias_sums
 from .operands import CODES, operand, operand_like, rows
 
 _SOURCE = Source("linear/gelu_linear.cu")
@@ -40,7 +40,9 @@ def gelu_linear_forward(hidden: Array, weight: Array, bias: Array | None, *, app
     xp = array_module(hidden)
     activation = xp.empty(kept.shape, kept.dtype)
     V = vector_width(kept.size, kept, activation)
-    _FORWARD[gelu_functor(approximate), kept.dtype.name, V](blocks_for(kept.size // V), 256, kept, activation, kept.size)
+    _FORWARD[gelu_functor(approximate), kept.dtype.name, V](
+        blocks_for(kept.size // V), 256, kept, activation, kept.size
+    )
     out = xp.empty((*hidden.shape[:-1], weight.shape[0]), "float32")
     matmul(rows(activation), operand_like(operand(weight), kept), transpose_b=True, bias=optional(bias), out=rows(out))
     return out, (kept, weight, bias, approximate)
@@ -54,8 +56,9 @@ def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target,
     xp = array_module(hidden)
     dhidden, dweight = slot(into[0], hidden.shape, dout), slot(into[1], weight.shape, dout)
     dbias = slot(SKIP if bias is None else into[2], weight.shape[:1], dout)
-    if dhidden.array is not None or dweight.array is not None:
-        factor, kept = rows(operand_like(dout, hidden)), contiguous(hidden)
+    factor = operand_and_bias_sums(dout, hidden, dhidden.array is not None or dweight.array is not None, dbias)
+    if factor is not None:
+        kept = contiguous(hidden)
         upstream = None if dhidden.array is None else matmul(factor, operand_like(weight, hidden))  # (R, K)
         activation = None if dweight.array is None else xp.empty(kept.shape, kept.dtype)
         V = vector_width(kept.size, kept, upstream, dhidden.array, activation)
@@ -64,5 +67,4 @@ def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target,
         )
         if activation is not None:
             matmul(factor, rows(activation), transpose_a=True, out=dweight.array, beta=dweight.accumulate)
-    column_sums(rows(contiguous(dout)), dbias)
     return dhidden.result(), dweight.result(), dbias.result()

@@ -8,7 +8,7 @@ from ....backend.arrays import Array, array_module
 from ....backend.cuda.gemm import matmul
 from ....backend.targets import SKIP, Target
 from ..common.targets import contiguous, optional, slot
-from .column_sums import column_sums
+from .column_sums import operand_and_bias_sums
 from .operands import operand, operand_like, rows
 
 
@@ -29,11 +29,9 @@ def linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Targ
         return NotImplemented
     dx, dweight = slot(into[0], x.shape, dout), slot(into[1], weight.shape, dout)
     dbias = slot(SKIP if bias is None else into[2], weight.shape[:1], dout)
-    if dx.array is not None or dweight.array is not None:
-        factor = rows(operand_like(dout, x))  # (..., N) -> (R, N)
-        if dx.array is not None:
-            matmul(factor, operand_like(weight, x), out=rows(dx.array), beta=dx.accumulate)
-        if dweight.array is not None:
-            matmul(factor, rows(contiguous(x)), transpose_a=True, out=dweight.array, beta=dweight.accumulate)
-    column_sums(rows(contiguous(dout)), dbias)
+    factor = operand_and_bias_sums(dout, x, dx.array is not None or dweight.array is not None, dbias)  # (R, N)
+    if factor is not None and dx.array is not None:
+        matmul(factor, operand_like(weight, x), out=rows(dx.array), beta=dx.accumulate)
+    if factor is not None and dweight.array is not None:
+        matmul(factor, rows(contiguous(x)), transpose_a=True, out=dweight.array, beta=dweight.accumulate)
     return dx.result(), dweight.result(), dbias.result()

@@ -39,7 +39,7 @@ def operand_like(x: Array, kept: Array) -> Array:
 def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
     """float32 numbers rounded to 16 bits."""
     x = contiguous(x)
-    out = array_module(x).empty(x.shape, dtype)
+    out: Array = array_module(x).empty(x.shape, dtype)
     if x.size:
         V = vector_width(x.size, x, out)
         _ROUND[dtype.name, V](blocks_for(x.size // V), 256, x, out, x.size)

@@ -1,4 +1,4 @@
-"""CUDA twin of ``optim.rules.muon``'s update: each element-wise part is one kernel, and nothing waits for the device."""
+"""CUDA twin of ``optim.rules.muon``'s update: each element-wise part is a kernel, and nothing waits for the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ..common.sizes import THREADS, blocks_for
 
 _SOURCE = Source("rules/muon.cu")
 _DIRECTION = _SOURCE.kernel(
-    "muon_direction", "f4* grad, f4* buffer, f4* out, i8 n, f4 momentum, f4 grad_factor, f4 old, f4 new_part, f4* on_device?"
+    "muon_direction",
+    "f4* grad, f4* buffer, f4* out, i8 n, f4 momentum, f4 grad_factor, f4 old, f4 new_part, f4* on_device?",
 )
 _NORMALISE = _SOURCE.kernel("muon_normalise", "f4* x, f8* squares, i8 n, f4 eps")
 _STEP = _SOURCE.kernel("muon_step", "f4* weight, f4* step, i8 n, f4 decay, f4 rate, f4* on_device?")

@@ -1,8 +1,8 @@
 """A stand-in for cuBLASLt that enforces its documented rules and multiplies in host memory.
 
-``FakeCublasLt`` has the functions of a binding (``minitrain.backend.cuda.products.bindings``). Calls that the real library may
-refuse, or answer with undefined results, are errors here that name the rule. It cannot show how fast a product is, nor
-the last bits of its sums.
+``FakeCublasLt`` has the functions of a binding (``minitrain.backend.cuda.products.bindings``). Calls that the real
+library may refuse, or answer with undefined results, are errors here that name the rule. It cannot show how fast a
+product is, nor the last bits of its sums.
 """
 
 from .errors import FakeCublasLtError as FakeCublasLtError

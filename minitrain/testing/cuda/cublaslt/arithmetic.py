@@ -27,14 +27,27 @@ def memory(address: int, nbytes: int) -> Any:
 
 
 def scalar(address: int, desc: Desc) -> float:
-    """alpha or beta: the pointer mode is HOST, and the number has the scale type."""
+    """Alpha or beta: the pointer mode is HOST, and the number has the scale type."""
     kind = ctypes.c_double if desc.scale == 1 else ctypes.c_float
     return float(kind.from_address(address).value)
 
 
-def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: int) -> None:
-    """``D = epilogue(alpha op(A) op(B) + beta C)``."""
+def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: int, *, splits: bool = False) -> None:
+    """``D = epilogue(alpha op(A) op(B) + beta C)``.
+
+    Args:
+        p: the product.
+        alpha: factor of the product.
+        a: address of A.
+        b: address of B.
+        beta: factor of C.
+        c: address of C.
+        d: address of D.
+        splits: add the two halves of each sum in the type of D.
+    """
     wide = np.float64 if p.desc.scale == 1 else np.float32
+    left: Any
+    right: Any
     left, right = matrices(a, p.a).astype(wide), matrices(b, p.b).astype(wide)
     if p.desc.compute == 77:
         left, right = _tf32(left), _tf32(right)
@@ -43,9 +56,13 @@ def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: in
     if p.desc.values.get(4):
         right = right.swapaxes(1, 2)
     with np.errstate(all="ignore"):
-        sums = alpha * (left @ right)
+        half = left.shape[2] // 2 if splits else 0
+        sums = alpha * (left[:, :, half:] @ right[:, half:])
+        if half:
+            sums = sums.astype(dtype_of(p.d.type)) + (alpha * (left[:, :, :half] @ right[:, :half])).astype(wide)
         if beta != 0:  # C is not read if beta is 0
-            sums += beta * matrices(c, p.c).astype(wide)
+            old: Any = matrices(c, p.c).astype(wide)
+            sums += beta * old
         result = _epilogue(p, sums, left, right)
         matrices(d, p.d)[...] = result.astype(dtype_of(p.d.type))
 

@@ -32,6 +32,7 @@ class Desc:
 
     @property
     def epilogue(self) -> int:
+        """Its ``cublasLtEpilogue_t``; DEFAULT unless set."""
         return self.values.get(7, 1)
 
 
@@ -50,6 +51,7 @@ class Layout:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
         return self.rows, self.columns
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .arithmetic import memory, multiply, scalar
 from .descriptors import Desc, Layout, Preference, Store, set_attribute
 from .errors import INTERNAL_ERROR, NOT_SUPPORTED, demand
-from .rules import Matmul, check_preference, check_problem, dtype_of, extent, overlap
+from .rules import Matmul, check_preference, check_problem, describe, dtype_of, extent, overlap
 
 
 class Handle:
@@ -22,11 +22,15 @@ class Algorithm(NamedTuple):
     Attributes:
         fingerprint: the product.
         alignments: what was promised for A, B, C and D.
+        pointers: addresses of the vector and the auxiliary matrix, whose alignment it may rely on.
+        splits: whether it may add parts of a sum in the type of the result.
         workspace: bytes that it needs.
     """
 
     fingerprint: tuple[object, ...]
     alignments: tuple[int, int, int, int]
+    pointers: tuple[int, int]
+    splits: bool
     workspace: int
 
 
@@ -48,6 +52,7 @@ class FakeCublasLt:
     Attributes:
         heuristics: how often an algorithm was chosen.
         products: how many products ran.
+        latest: the latest product in words.
         attributes: every attribute that was set: the kind of descriptor, the attribute's number, and its bytes.
     """
 
@@ -65,6 +70,7 @@ class FakeCublasLt:
         self._capturing, self._submit, self._unsupported, self._workspace = capturing, submit, unsupported, workspace
         self._workspaces: dict[int, int] = {}  # address -> stream
         self.heuristics = self.products = 0
+        self.latest = ""
         self.attributes: set[tuple[str, int, int]] = set()
 
     def alive(self) -> list[str]:
@@ -72,43 +78,55 @@ class FakeCublasLt:
         return self._store.alive()
 
     def create(self) -> int:
+        """See ``cublaslt_ctypes``."""
         return self._store.add(Handle())
 
     def destroy(self, handle: int) -> None:
+        """See ``cublaslt_ctypes``."""
         self._store.remove(handle, Handle)
 
     def matmul_desc_create(self, compute_type: int, scale_type: int) -> int:
+        """See ``cublaslt_ctypes``."""
         return self._store.add(Desc(compute_type, scale_type))
 
     def matmul_desc_destroy(self, desc: int) -> None:
+        """See ``cublaslt_ctypes``."""
         self._store.remove(desc, Desc)
 
     def matmul_desc_set_attribute(self, desc: int, attribute: int, buffer: int, nbytes: int) -> None:
+        """See ``cublaslt_ctypes``."""
         self._set(desc, Desc, attribute, buffer, nbytes)
 
     def matrix_layout_create(self, data_type: int, rows: int, columns: int, leading: int) -> int:
+        """See ``cublaslt_ctypes``."""
         dtype_of(data_type)
         return self._store.add(Layout({0: data_type, 2: rows, 3: columns, 4: leading}))
 
     def matrix_layout_destroy(self, layout: int) -> None:
+        """See ``cublaslt_ctypes``."""
         self._store.remove(layout, Layout)
 
     def matrix_layout_set_attribute(self, layout: int, attribute: int, buffer: int, nbytes: int) -> None:
+        """See ``cublaslt_ctypes``."""
         self._set(layout, Layout, attribute, buffer, nbytes)
 
     def matmul_preference_create(self) -> int:
+        """See ``cublaslt_ctypes``."""
         return self._store.add(Preference())
 
     def matmul_preference_destroy(self, preference: int) -> None:
+        """See ``cublaslt_ctypes``."""
         self._store.remove(preference, Preference)
 
     def matmul_preference_set_attribute(self, preference: int, attribute: int, buffer: int, nbytes: int) -> None:
+        """See ``cublaslt_ctypes``."""
         self._set(preference, Preference, attribute, buffer, nbytes)
 
     def matmul_algo_get_heuristic(
         self, handle: int, desc: int, a: int, b: int, c: int, d: int, preference: int, count: int, results: int,
         returned: int,
     ) -> None:  # fmt: skip
+        """See ``cublaslt_ctypes``."""
         self._store.get(handle, Handle)
         demand(not self._capturing(), "a heuristic during capture", INTERNAL_ERROR)
         demand(count > 0, "no algorithm was asked for")
@@ -120,7 +138,10 @@ class FakeCublasLt:
         needed = min(self._workspace, wishes.values.get(1, 0))
         promised = tuple(wishes.alignment(matrix) for matrix in "abcd")
         number = len(self._algorithms) + 1
-        self._algorithms[number] = Algorithm(product.fingerprint(), promised, needed)  # type: ignore[arg-type]
+        splits = bool(wishes.values.get(3, 7) & 5)  # reduction schemes INPLACE and OUTPUT_TYPE
+        pointers = product.desc.values.get(8, 0), product.desc.values.get(11, 0)
+        chosen = Algorithm(product.fingerprint(), promised, pointers, splits, needed)  # type: ignore[arg-type]
+        self._algorithms[number] = chosen
         result = memory(results, 96)
         ctypes.c_uint64.from_buffer(result, 0).value = number
         ctypes.c_size_t.from_buffer(result, 64).value = needed
@@ -131,6 +152,7 @@ class FakeCublasLt:
         self, handle: int, desc: int, alpha: int, a: int, a_layout: int, b: int, b_layout: int, beta: int, c: int,
         c_layout: int, d: int, d_layout: int, algo: int, workspace: int, workspace_bytes: int, stream: int,
     ) -> None:  # fmt: skip
+        """See ``cublaslt_ctypes``."""
         self._store.get(handle, Handle)
         product = self._product(desc, a_layout, b_layout, c_layout, d_layout)
         check_problem(product)
@@ -153,10 +175,11 @@ class FakeCublasLt:
 
         def work() -> None:
             self.products += 1
-            multiply(frozen, factors[0], a, b, factors[1], c, d)
+            multiply(frozen, factors[0], a, b, factors[1], c, d, splits=chosen.splits)
             if chosen.workspace:  # whatever lay there is gone
                 ctypes.memset(workspace, 0xFF, workspace_bytes)
 
+        self.latest = describe(frozen, factors[1] != 0)
         reads = [(a, extent(product.a)), (b, extent(product.b))]
         writes = [(d, extent(product.d))]
         for pointer in (product.desc.values.get(8), product.desc.values.get(11)):
@@ -175,13 +198,18 @@ class FakeCublasLt:
         demand(c[0] == d[0] or not overlap(c, d), "C and D overlap without being the same")
         values = product.desc.values
         demand(not overlap(a, d) and not overlap(b, d), "D overlaps A or B")
-        for pointer in (values.get(8, 0), values.get(11, 0)):
+        for pointer, before in zip((values.get(8, 0), values.get(11, 0)), chosen.pointers, strict=True):
+            demand(
+                pointer % min(before & -before, 256) == 0 if before else True, "a vector is less aligned than before"
+            )
             demand(not (d[0] <= pointer < d[0] + d[1]), "D overlaps the bias or the auxiliary matrix")
 
     def _product(self, desc: int, a: int, b: int, c: int, d: int) -> Matmul:
         layouts = (self._store.get(layout, Layout) for layout in (a, b, c, d))
         return Matmul(self._store.get(desc, Desc), *layouts)
 
-    def _set(self, handle: int, kind: type[Desc | Layout | Preference], attribute: int, buffer: int, nbytes: int) -> None:
+    def _set(
+        self, handle: int, kind: type[Desc | Layout | Preference], attribute: int, buffer: int, nbytes: int
+    ) -> None:
         set_attribute(self._store.get(handle, kind), attribute, buffer, nbytes)
         self.attributes.add((kind.__name__, attribute, nbytes))

@@ -6,7 +6,7 @@ Source: NVIDIA's documentation of ``cublasLtMatmul`` (tables of data types, para
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from .descriptors import Desc, Layout, Preference
 from .errors import NOT_SUPPORTED, demand
 
 R32, R64, R16, RB16 = 0, 1, 2, 14
-TYPES = {R32: np.dtype(np.float32), R64: np.dtype(np.float64), R16: np.dtype(np.float16)}
+TYPES: dict[int, np.dtype[Any]] = {R32: np.dtype(np.float32), R64: np.dtype(np.float64), R16: np.dtype(np.float16)}
 BIAS_ALIGNMENT = 16
 TOGETHER = {  # compute type -> (scale type, type of A and B, type of C and D)
     68: {(R32, RB16, RB16), (R32, R16, R16), (R32, RB16, R32), (R32, R16, R32), (R32, R32, R32)},
@@ -25,12 +25,13 @@ RELU, BIAS, DRELU, BGRAD, GELU, DGELU, AUX, BGRADA, BGRADB = 2, 4, 8, 16, 32, 64
 EPILOGUES = {1, 2, 130, 4, 6, 134, 136, 152, 32, 160, 36, 164, 192, 208, 256, 512}
 
 
-def dtype_of(number: int) -> np.dtype[np.generic]:
+def dtype_of(number: int) -> np.dtype[Any]:
     """NumPy's type for a ``cudaDataType``."""
     if number == RB16:
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return found
     return TYPES[number]
 
 
@@ -50,9 +51,23 @@ class Matmul(NamedTuple):
         return self.desc.compute, self.desc.scale, tuple(sorted(values.items())), *layouts
 
     def op(self, which: str) -> tuple[int, int]:
-        """The shape of op(A) or op(B)."""
-        layout, transposed = (self.a, self.desc.values.get(3, 0)) if which == "a" else (self.b, self.desc.values.get(4, 0))
+        """The shape of a matrix as it is multiplied, transposed or not."""
+        layout, transposed = (
+            (self.a, self.desc.values.get(3, 0)) if which == "a" else (self.b, self.desc.values.get(4, 0))
+        )
         return (layout.columns, layout.rows) if transposed else layout.shape
+
+
+def describe(p: Matmul, adds: bool) -> str:
+    """A product in words, with sizes as of arrays stored by rows: ``[64, 16] @ [16, 48] float32 + bias``."""
+    (m, k), (_, n) = p.op("a"), p.op("b")
+    batch = f"{p.d.batch} x " if p.d.batch > 1 else ""
+    names = {BIAS: "bias", RELU: "relu", GELU: "gelu", DGELU: "gelu backward", AUX: "aux", BGRADA: "bias gradient"}
+    names |= {BGRADB: "bias gradient", BGRAD: "bias gradient", DRELU: "relu backward"}
+    extra = "".join(f" + {name}" for bit, name in names.items() if p.desc.epilogue & bit)
+    given, sums = dtype_of(p.a.type).name, dtype_of(p.d.type).name
+    types = given if given == sums else f"{given} to {sums}"
+    return f"{batch}[{n}, {k}] @ [{k}, {m}] {types}{' += ' if adds else ''}{extra}".rstrip()
 
 
 def check_problem(p: Matmul) -> None:
@@ -64,7 +79,9 @@ def check_problem(p: Matmul) -> None:
     demand((scale, operand, result) in known, f"types {(p.desc.compute, scale, operand, result)}", NOT_SUPPORTED)
     demand(all(p.desc.values.get(n, 0) in (0, 1, 2) for n in (3, 4)), "a transpose is none of N, T, C")
     for name, layout in zip("ABCD", (p.a, p.b, p.c, p.d), strict=True):
-        demand(layout.order == 0, f"{name} is not stored by columns, which is all that this stand-in knows", NOT_SUPPORTED)
+        demand(
+            layout.order == 0, f"{name} is not stored by columns, which is all that this stand-in knows", NOT_SUPPORTED
+        )
         demand(layout.rows > 0 and layout.columns > 0, f"{name} has no rows or no columns")
         demand(layout.leading >= layout.rows, f"{name}: leading dimension {layout.leading} < {layout.rows} rows")
         demand(layout.batch == p.d.batch and layout.batch > 0, f"{name} has batch {layout.batch}, D {p.d.batch}")

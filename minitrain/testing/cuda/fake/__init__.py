@@ -1,7 +1,7 @@
-"""An emulated GPU: CuPy's functions over host memory, which refuse what would move data silently, and count the rest.
+"""An emulated GPU: CuPy's functions over host memory, which refuse to move data silently, and count the rest.
 
-`emulated_device` puts it in CuPy's place. It shows that code runs on arrays of a device, and when it waits for them; how
-fast, it cannot say, and nothing proved here has met a device.
+`emulated_device` puts it in CuPy's place. It shows that code runs on arrays of a device, and when it waits for them.
+How fast it is, it cannot say, and nothing that is proved here has met a device.
 """
 
 from .capture import CaptureError as CaptureError

@@ -14,7 +14,9 @@ import numpy as np
 
 from . import indexing, record
 from .capture import again, refuse
+from .known import Known
 from .memory import Memory, MemoryPointer, alloc, is_pinned
+from .refusals import Refuses
 from .streams import PENDING, Stream, current_device, current_stream, recording
 
 KINDS = "biufc"
@@ -22,19 +24,7 @@ NAMES: dict[str, Any] = {}
 """The functions of the library, which ``np.exp(x)`` is passed on to."""
 
 
-class Flags:
-    """Memory layout: CuPy's flags know no ``writeable``."""
-
-    def __init__(self, host: np.ndarray[Any, Any], owns: bool) -> None:
-        self.c_contiguous, self.f_contiguous = host.flags.c_contiguous, host.flags.f_contiguous
-        self.owndata = owns
-        self.forc = self.c_contiguous or self.f_contiguous
-
-    def __getitem__(self, name: str) -> bool:
-        return bool(getattr(self, {"C": "c_contiguous", "F": "f_contiguous"}.get(name, name.lower())))
-
-
-class ndarray:  # noqa: N801  (CuPy's name)
+class ndarray(Known, Refuses):
     """An array on the emulated device.
 
     Args:
@@ -68,69 +58,17 @@ class ndarray:  # noqa: N801  (CuPy's name)
         self.base = None
         # NumPy wants room for an element even where there is none
         room = self.data.mem.raw if self.data.mem.size else np.empty(dtype.itemsize, np.uint8)
-        self._host = np.ndarray(sizes, dtype, room, self.data.offset, strides, order)  # type: ignore[call-overload]
-
-    # What is known without a look at the elements.
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The size of each axis."""
-        return self._host.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the elements."""
-        return self._host.dtype
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Bytes from one element to the next along each axis."""
-        return self._host.strides
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self._host.ndim
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self._host.size
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element."""
-        return self._host.itemsize
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all elements."""
-        return self._host.nbytes
-
-    @property
-    def flags(self) -> Flags:
-        """Memory layout."""
-        return Flags(self._host, self.base is None)
-
-    @property
-    def device(self) -> Any:
-        """The device that holds it."""
-        return self.data.device
+        self._host = np.ndarray(sizes, dtype, room, self.data.offset, strides, order)  # type: ignore[arg-type]
 
     @property
     def T(self) -> ndarray:
         """Its axes in reverse."""
         return view(self, self._host.T)
 
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.data.ptr, False), "version": 3}
-
-    def __len__(self) -> int:
-        return len(self._host)
-
-    def __repr__(self) -> str:
-        return f"<{self.dtype} array of shape {self.shape} on cuda:{self.data.device_id}>"
+    def __iter__(self) -> Iterator[ndarray]:
+        if self.ndim < 2:
+            raise self._refuse("iteration")
+        return (self[i] for i in range(len(self)))  # views: nothing moves
 
     # Explicit transfers.
 
@@ -172,60 +110,6 @@ class ndarray:  # noqa: N801  (CuPy's name)
 
     def __deepcopy__(self, memo: Any) -> ndarray:
         return compute("copy", np.array, self)  # type: ignore[no-any-return]
-
-    # Silent transfers, which are refused.
-
-    def _refuse(self, what: str) -> TypeError:
-        return TypeError(
-            f"{record.caller()}: {what} of an array of shape {self.shape} on a GPU would move data to the host without "
-            "a word: use minitrain.backend.to_numpy, or keep the computation on the GPU"
-        )
-
-    def __array__(self, *args: Any, **options: Any) -> Any:
-        raise TypeError(
-            f"{record.caller()}: Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct "
-            "a NumPy array explicitly."
-        )
-
-    def __float__(self) -> float:
-        raise self._refuse("float()")
-
-    def __int__(self) -> int:
-        raise self._refuse("int()")
-
-    def __complex__(self) -> complex:
-        raise self._refuse("complex()")
-
-    def __bool__(self) -> bool:
-        raise self._refuse("bool()")
-
-    def __format__(self, spec: str) -> str:
-        if spec:
-            raise self._refuse("format()")
-        return repr(self)
-
-    def __iter__(self) -> Iterator[ndarray]:
-        if self.ndim < 2:
-            raise self._refuse("iteration")
-        return (self[i] for i in range(len(self)))  # views: nothing moves
-
-    def __contains__(self, value: object) -> bool:
-        raise self._refuse("the operator in")
-
-    def __reduce__(self) -> Any:
-        raise self._refuse("pickling")
-
-    def item(self, *args: Any) -> Any:
-        """Refused."""
-        raise self._refuse(".item()")
-
-    def tolist(self) -> Any:
-        """Refused."""
-        raise self._refuse(".tolist()")
-
-    def tobytes(self, order: str = "C") -> Any:
-        """Refused."""
-        raise self._refuse(".tobytes()")
 
     # Indexing.
 
@@ -270,8 +154,6 @@ class ndarray:  # noqa: N801  (CuPy's name)
         return NotImplemented if ours is None else ours(*args, **options)
 
 
-
-
 def _tuple(index: Any) -> tuple[Any, ...]:
     return index if isinstance(index, tuple) else (index,)
 
@@ -282,7 +164,7 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
     Raises:
         ValueError: for texts, objects and dates, in CuPy's words.
     """
-    found = np.dtype(dtype)
+    found: np.dtype[Any] = np.dtype(dtype)
     if found.kind not in KINDS and found.name != "bfloat16":
         raise ValueError(f"Unsupported dtype {found}")
     return found
@@ -406,5 +288,3 @@ def compute(name: str, function: Any, *args: Any, out: ndarray | None = None, **
     if isinstance(first, ndarray) and not (first.base is not None and out is None):
         record.called(name, first.shape, first.dtype)
     return result
-
-

@@ -1,8 +1,8 @@
 """Graph capture on the emulated device: what is enqueued on a captured stream is noted, and runs when the graph does.
 
-As on a device, a capture computes nothing: when it ends, all memory that was written is as it was before. Numbers of the
-host are frozen at their values, and so are addresses. What CUDA or minitrain does not allow in a capture is an error:
-waiting, transfers, and choosing algorithms.
+As on a device, a capture computes nothing: when it ends, all memory that was written is as it was before. Numbers of
+the host are frozen at their values, and so are addresses. What CUDA or minitrain does not allow in a capture is an
+error: waiting, transfers, and choosing algorithms.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class Settings:
 class Device:
     """One device; inside ``with Device(1):`` new arrays lie there."""
 
-    def __init__(self, device: int | Device | None = None) -> None:
-        self.id = current_device() if device is None else device.id if isinstance(device, Device) else int(device)
+    def __init__(self, device: Any = None) -> None:
+        self.id: int = current_device() if device is None else int(device)
         self._outer: list[int] = []
 
     def __eq__(self, other: object) -> bool:

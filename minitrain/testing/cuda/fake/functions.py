@@ -14,36 +14,13 @@ from .array import NAMES, _note, arrays_in, checked_dtype, compute, fresh, ndarr
 from .capture import refuse
 from .indexing import arrays_of, check_written, combine, kept, prepared
 from .memory import empty_pinned
+from .names import CONSTANTS, PLAIN, SELECTIONS, UFUNCS
 from .streams import current_device, current_stream, recording
 
-UFUNCS = """
-    abs absolute add arctan arctan2 bitwise_and bitwise_or bitwise_xor ceil copysign cos cosh divide equal exp exp2 expm1
-    fabs floor floor_divide fmax fmin greater greater_equal hypot invert isfinite isinf isnan ldexp left_shift less
-    less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor maximum minimum mod multiply
-    negative nextafter not_equal positive power reciprocal remainder right_shift rint sign signbit sin sinh sqrt square
-    subtract tan tanh true_divide trunc
-""".split()
-PLAIN = """
-    all allclose any argmax argmin argpartition argsort around array_equal average broadcast_to clip column_stack
-    concatenate copy count_nonzero cumprod cumsum diag diff dot einsum expand_dims flip hstack inner isneginf isposinf
-    matrix_transpose max mean median min moveaxis nan_to_num ndim outer pad partition percentile permute_dims prod
-    ptp ravel repeat reshape roll round searchsorted shape size sort split squeeze stack std sum swapaxes take
-    tensordot tile trace transpose tri tril triu var vstack
-""".split()
-SELECTIONS = "argwhere flatnonzero nonzero unique compress extract".split()
-"""Functions whose result has a size that only the device knows: the host waits for it."""
-CONSTANTS = """
-    bool_ complex64 complex128 dtype e finfo float16 float32 float64 iinfo inf int8 int16 int32 int64 isscalar
-    issubdtype nan newaxis pi promote_types result_type uint8 uint16 uint32 uint64
-""".split()
-METHODS = """
-    all any argmax argmin argpartition argsort clip copy cumprod cumsum dot flatten max mean min prod ptp ravel repeat
-    round searchsorted squeeze std sum swapaxes take trace var
-""".split()
 UNORDERED = {"add", "subtract"}
 
 
-class ufunc:  # noqa: N801  (CuPy's name)
+class ufunc:
     """A function of each element.
 
     Args:
@@ -55,6 +32,7 @@ class ufunc:  # noqa: N801  (CuPy's name)
         self.__name__, self.nin = name, self._numpy.nin
 
     def __call__(self, *args: Any, out: Any = None, dtype: Any = None, casting: str = "same_kind") -> Any:
+        """Compute it; as in CuPy, the output may be the last positional argument."""
         if len(args) > self.nin:
             *args, out = args  # type: ignore[assignment]
         if isinstance(out, tuple):
@@ -73,7 +51,9 @@ class ufunc:  # noqa: N801  (CuPy's name)
         record.called(f"{self.__name__}.at", array.shape, array.dtype)
         with np.errstate(all="ignore"):
             self._numpy.at(unwrap(array), host, unwrap(values))
-        _note(f"{self.__name__}.at", combine, (self._numpy, unwrap(array), kept(index, unwrap), unwrap(values)), {}, None)
+        _note(
+            f"{self.__name__}.at", combine, (self._numpy, unwrap(array), kept(index, unwrap), unwrap(values)), {}, None
+        )
 
 
 def _plain(name: str) -> Any:
@@ -169,7 +149,9 @@ def _like(function: Any) -> Any:
     return call
 
 
-def full_like(x: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: Any = None, shape: Any = None) -> Any:
+def full_like(
+    x: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: Any = None, shape: Any = None
+) -> Any:
     """``fill_value`` everywhere, in the shape of ``x``."""
     return full(x.shape if shape is None else shape, fill_value, x.dtype if dtype is None else dtype)
 
@@ -178,7 +160,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> An
     """Numbers in equal steps."""
     if any(isinstance(x, ndarray) for x in (start, stop, step)):
         raise TypeError(f"{record.caller()}: arange takes numbers of the host")
-    return _made("arange", np.arange(start, stop, step, dtype) if stop is not None else np.arange(0, start, step, dtype))
+    first, last = (0, start) if stop is None else (start, stop)
+    numbers: Any = np.arange
+    return _made("arange", numbers(first, last, step, dtype))
 
 
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None) -> Any:
@@ -273,7 +257,17 @@ NAMESPACE |= {
     function.__name__: function
     for function in (
         *(arange, array, as_strided, asarray, ascontiguousarray, asnumpy, bincount, empty, empty_pinned, eye, full),
-        *(full_like, linspace, matmul, may_share_memory, ndarray, put_along_axis, sliding_window_view, take_along_axis, where),
+        *(
+            full_like,
+            linspace,
+            matmul,
+            may_share_memory,
+            ndarray,
+            put_along_axis,
+            sliding_window_view,
+            take_along_axis,
+            where,
+        ),
     )
 }
 NAMESPACE |= {

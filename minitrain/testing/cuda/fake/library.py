@@ -36,12 +36,14 @@ def modules() -> dict[str, ModuleType]:
     )
     tricks = _module("cupy.lib.stride_tricks", sliding_window_view=sliding_window_view, as_strided=as_strided)
     lib = _module("cupy.lib", stride_tricks=tricks)
-    cupy = _module(
+    cupy: ModuleType = _module(
         "cupy",
         __version__="14.2.0",
         cuda=cuda,
         lib=lib,
-        get_array_module=lambda *xs: cupy if any(isinstance(x, ndarray) for x in xs) else importlib.import_module("numpy"),
+        get_array_module=lambda *xs: (
+            cupy if any(isinstance(x, ndarray) for x in xs) else importlib.import_module("numpy")
+        ),
         get_default_memory_pool=lambda: memory.POOL,
         **NAMESPACE,
     )

@@ -8,7 +8,8 @@ import numpy as np
 
 from . import record
 from .array import _note, compute, ndarray, touch, unwrap, view
-from .functions import METHODS, NAMESPACE
+from .functions import NAMESPACE
+from .names import METHODS
 
 BINARY = {
     "add": "add",
@@ -103,8 +104,9 @@ def install() -> None:
         setattr(ndarray, f"__{name}__", _binary(NAMESPACE[ufunc])[0])
     for name, ufunc in UNARY.items():
         setattr(ndarray, f"__{name}__", lambda self, function=NAMESPACE[ufunc]: function(self))
-    ndarray.__matmul__ = lambda self, other: NAMESPACE["matmul"](self, other)  # type: ignore[attr-defined]
-    ndarray.__rmatmul__ = lambda self, other: NAMESPACE["matmul"](other, self)  # type: ignore[attr-defined]
+    matmul, reflected, _ = _binary(NAMESPACE["matmul"])
+    setattr(ndarray, "__matmul__", matmul)  # noqa: B010  (the type checker reads an attribute as the operator)
+    setattr(ndarray, "__rmatmul__", reflected)  # noqa: B010
     for name in METHODS:
         setattr(ndarray, name, _method(name))
     for method in (astype, reshape, transpose, fill, sort, nonzero):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ....backend.cuda.products.bindings import use_binding
 from ....backend.cuda.gemm import close_planners
+from ....backend.cuda.products.bindings import use_binding
 from ..cublaslt import FakeCublasLt
 from ..cublaslt.library import Stretches, Work
+from . import record
 from .memory import Memory, holding
 from .streams import STREAMS, any_capture
 
@@ -16,7 +17,12 @@ from .streams import STREAMS, any_capture
 @contextmanager
 def emulated_products() -> Iterator[FakeCublasLt]:
     """Multiply through the stand-in inside the ``with`` block; what it made must be destroyed in the end."""
-    library = FakeCublasLt(capturing=any_capture, submit=submit)
+
+    def noted(stream: int, work: Work, reads: Stretches, writes: Stretches) -> None:
+        record.multiplied(library.latest)
+        submit(stream, work, reads, writes)
+
+    library = FakeCublasLt(capturing=any_capture, submit=noted)
     with use_binding(library):
         try:
             yield library

@@ -97,6 +97,12 @@ def launched(
             counts.calls.append(line)
 
 
+def multiplied(product: str) -> None:
+    """Note a product of cuBLASLt."""
+    for counts in _counts:
+        counts.calls.append(f"cublaslt {product}")
+
+
 def _size(sizes: tuple[int, int, int]) -> str:
     return "x".join(map(str, sizes[: 3 if sizes[2] > 1 else 2 if sizes[1] > 1 else 1]))
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from ....backend.cuda.launch import Kernel, set_launcher
+from ....backend.cuda.launch import set_launcher
+from ....backend.cuda.source import Declaration
 from ..emulator import Emulator
 from . import record
 from .array import ndarray, touch
@@ -31,7 +32,12 @@ class Shim:
         return self.emulator.shared_memory_limit()
 
     def launch(
-        self, kernel: Kernel, grid: tuple[int, int, int], block: tuple[int, int, int], arguments: Sequence[Any], shared: int
+        self,
+        kernel: Declaration,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[Any],
+        shared: int,
     ) -> None:
         """See ``Launcher.launch``. A signature does not say what is only read, so all arrays count as written."""
         arrays = [x for x in arguments if isinstance(x, ndarray)]

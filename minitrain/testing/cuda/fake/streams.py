@@ -34,7 +34,9 @@ class Stream:
 
     null: Stream
 
-    def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: Any = None) -> None:
+    def __init__(
+        self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: Any = None
+    ) -> None:
         self.ptr = 0 if null else next(_numbers)
         self.non_blocking, self.priority = non_blocking, priority
         self.device_id = current_device()

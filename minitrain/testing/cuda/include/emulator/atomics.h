@@ -4,10 +4,15 @@
 
 namespace emu {
 template <class T, class F> T atomic(T* p, F f) {
-    TSAN(T old, next; __atomic_load(p, &old, __ATOMIC_RELAXED); next = f(old); __atomic_store(p, &next, __ATOMIC_RELAXED);
-         return old;)
+#ifdef __SANITIZE_THREAD__  // which must see that they are atomic
+    T old, next;
+    __atomic_load(p, &old, __ATOMIC_RELAXED);
+    next = f(old);
+    __atomic_store(p, &next, __ATOMIC_RELAXED);
+#else
     const T old = *p;
     *p = f(old);
+#endif
     return old;
 }
 }  // namespace emu

@@ -47,7 +47,7 @@ inline void on_fault(int signal, siginfo_t* info, void* context) {
     siglongjmp(after_fault, 1);
 }
 inline void watch_faults(bool on) {
-#ifndef __SANITIZE_ADDRESS__  // which has its own, better report
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which have reports of their own
     static char signal_stack[64 * 1024];
     static stack_t stack_before;
     const int signals[2] = {SIGSEGV, SIGBUS};

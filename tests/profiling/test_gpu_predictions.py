@@ -1,0 +1,68 @@
+"""Predictions for GPUs: the kernels add up to known totals, and the page has the tables of the code."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitrain.models import GPTConfig, build_model
+from minitrain.profiling.gpu import CARDS, Kernel, Shape, decoding_step, predict, training_step
+from tools.gpu_predictions import GPT2, PAGE, REGION, text
+
+SHAPES = st.builds(
+    Shape, st.integers(1, 4), st.sampled_from([64, 128]), st.integers(10, 300), st.sampled_from([32, 64])
+)
+
+
+def test_the_page_has_these_tables():
+    found = REGION.search(PAGE.read_text(encoding="utf-8"))
+    assert found is not None
+    assert found[0] == text(), "python -m tools.gpu_predictions --write renews docs/performance.md"
+
+
+def test_a_shape_has_the_weights_of_the_model():
+    """A GPT with biases and tied embeddings."""
+    model = build_model(GPTConfig(vocab_size=37, block_size=16, n_layer=3, n_head=2, n_embd=24, bias=True))
+    assert Shape(3, 24, 37, 16).parameters == sum(p.data.size for p in model.parameters())
+    assert round(GPT2.parameters / 1e6) == 124
+
+
+@given(SHAPES, st.integers(1, 4), st.booleans())
+def test_products_add_up_to_the_usual_formula(shape, batch, half):
+    """Six operations for each weight and token; attention does 7 of its products, and the formula counts 6."""
+    R = batch * shape.length
+    kernels = training_step(shape, batch, half=half, chunk=R)
+    by_kind = {kind: sum(k.flops for k in kernels if k.kind == kind) for kind in ("product", "attention")}
+    L, C, V, _ = shape
+    assert by_kind["product"] == pytest.approx(6 * R * (12 * L * C * C + V * C))
+    assert by_kind["product"] + by_kind["attention"] * 6 / 7 == pytest.approx(shape.flops(R))
+
+
+@given(SHAPES, st.integers(1, 4), st.booleans(), st.sampled_from([*CARDS]))
+def test_no_step_beats_the_card(shape, batch, graph, name):
+    """Neither its arithmetic nor its memory, whatever is assumed of the rest; and a graph is never slower."""
+    card, kernels = CARDS[name], training_step(shape, batch)
+    found = predict(kernels, card, "bfloat16", graph=graph)
+    assert found.seconds > max(found.flops / card.half, found.nbytes / card.bandwidth)
+    assert predict(kernels, card, "bfloat16", graph=True).seconds <= predict(kernels, card, "bfloat16").seconds
+
+
+def test_decoding_reads_every_weight_once():
+    found = predict(decoding_step(GPT2, 1, 512), CARDS["H100"], "tf32", graph=True)
+    cache = 8 * 12 * 512 * 768
+    assert 4 * GPT2.parameters < found.nbytes + 4 * GPT2.length * GPT2.width < 4.1 * GPT2.parameters + cache
+
+
+def test_half_operands_cost_rounding_and_save_arithmetic():
+    card = CARDS["H100"]
+    wide, half = (
+        predict(training_step(GPT2, 64, half=half), card, name) for half, name in ((False, "tf32"), (True, "bfloat16"))
+    )
+    assert half.launches > wide.launches
+    assert half.seconds < wide.seconds
+
+
+def test_a_kernel_that_is_limited_by_memory():
+    kernel = Kernel("copy", "memory", 0, 3350e9 * 0.85)
+    assert predict([kernel], CARDS["H100"], "float32").seconds == pytest.approx(1, rel=1e-4)

@@ -1,0 +1,123 @@
+"""Rewrites the tables of predictions in ``docs/performance.md`` from ``minitrain.profiling.gpu``.
+
+python -m tools.gpu_predictions           # prints them
+python -m tools.gpu_predictions --write   # writes them into the page; a test compares the two
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from minitrain.profiling.gpu import CARDS, Kernel, Shape, decoding_step, predict, training_step
+from minitrain.profiling.gpu.predict import DEFAULT, kernel_seconds
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+REGION = re.compile(r"(?<=<!-- gpu predictions -->\n).*?(?=<!-- end of gpu predictions -->)", re.DOTALL)
+
+GPT2 = Shape(layers=12, width=768, vocabulary=50257, length=1024)
+BABY = Shape(layers=6, width=384, vocabulary=65, length=256)
+CHAR = Shape(layers=4, width=128, vocabulary=65, length=64)
+
+
+def row(cells: Iterable[object]) -> str:
+    """A row of a table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def table(head: list[str], rows: Iterable[list[object]]) -> str:
+    """A table in Markdown."""
+    return "\n".join([row(head), "|" + "---|" * len(head), *map(row, rows)])
+
+
+def training_table() -> str:
+    """Tokens per second of three models on each card."""
+    cases = [("GPT-2 124M, 64 x 1024", GPT2, 64, False), ("`baby`, 64 x 256", BABY, 64, False)]
+    cases += [("`char`, 12 x 64", CHAR, 12, False), ("`char`, one graph", CHAR, 12, True)]
+    rows: list[list[object]] = []
+    for name, shape, batch, graph in cases:
+        kernels = training_step(shape, batch)
+        tokens = batch * shape.length
+        found = [predict(kernels, card, "bfloat16", graph=graph) for card in CARDS.values()]
+        rows.append([name, found[0].launches, *(f"{rounded(tokens / p.seconds):,}" for p in found)])
+        if shape is GPT2:
+            peaks = [card.half for card in CARDS.values()]
+            shares = [shape.flops(tokens) / p.seconds / peak for p, peak in zip(found, peaks, strict=True)]
+            rows.append(["its share of the peak, by 6 N + 6 L C T", "", *(f"{share:.0%}" for share in shares)])
+    return table(["tokens per second, bfloat16", "launches", *(card.name for card in CARDS.values())], rows)
+
+
+def decoding_table() -> str:
+    """Tokens per second of decoding on each card."""
+    rows: list[list[object]] = []
+    for batch in (1, 64):
+        for graph in (False, True):
+            kernels = decoding_step(GPT2, batch, 512)
+            found = [predict(kernels, card, "tf32", graph=graph) for card in CARDS.values()]
+            name = f"batch {batch}, {'one graph' if graph else 'single launches'}"
+            rows.append([name, found[0].launches, *(f"{rounded(batch / p.seconds):,}" for p in found)])
+    return table(
+        ["decoding, 124M, float32 weights, 512 keys", "launches", *(card.name for card in CARDS.values())], rows
+    )
+
+
+def where_time_goes() -> str:
+    """The kernels that take most of a step of GPT-2 on an H100."""
+    card, seconds = CARDS["H100"], dict[str, float]()
+    kernels = training_step(GPT2, 64)
+    for kernel in kernels:
+        name = group(kernel)
+        seconds[name] = seconds.get(name, 0) + kernel_seconds(kernel, card, "bfloat16")
+    total = sum(seconds.values())
+    order = sorted(seconds.items(), key=lambda item: -item[1])
+    rows: list[list[object]] = [
+        [name, f"{1e3 * time:.1f}", f"{time / total:.0%}"] for name, time in order if time > total / 50
+    ]
+    return table(["GPT-2 on an H100", "ms of a step", "share"], rows)
+
+
+def group(kernel: Kernel) -> str:
+    """The name of a kernel's group."""
+    if kernel.kind == "product":
+        return "products"
+    return "rounding operands to 16 bits" if kernel.name.startswith("round") else kernel.name
+
+
+def rounded(number: float) -> int:
+    """Two digits: a prediction has no more."""
+    digits = len(str(int(number))) - 2
+    return round(number / 10**digits) * 10**digits
+
+
+def text() -> str:
+    """All tables."""
+    limits = table(
+        ["published", "bfloat16, TFLOP/s", "TF32", "memory, GB/s", "source"],
+        [
+            [c.name, f"{c.half / 1e12:.0f}", f"{c.tf32 / 1e12:.0f}", f"{c.bandwidth / 1e9:.0f}", c.source]
+            for c in CARDS.values()
+        ],
+    )
+    kernel, launch, graph = (1e6 * x for x in DEFAULT[3:])
+    assumed = (
+        f"Assumed, not measured: large products reach {DEFAULT.product:.0%} of the published rate, our attention "
+        f"{DEFAULT.attention:.0%}, and all other kernels {DEFAULT.bandwidth:.0%} of the bandwidth.\nA kernel takes at "
+        f"least {kernel:g} microseconds more than its work, {graph:g} in a graph. Its launch from Python takes the host "
+        f"{launch:g}."
+    )
+    return "\n\n".join(["", training_table(), decoding_table(), where_time_goes(), limits, assumed, ""])
+
+
+def main() -> None:
+    """Print the tables, or write them into the page."""
+    if "--write" in sys.argv[1:]:
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(REGION.sub(lambda _: text(), page), encoding="utf-8")
+    else:
+        print(text())
+
+
+if __name__ == "__main__":
+    main()
