@@ -21,7 +21,7 @@ SUMMARY = "Check and measure the GPU code on this machine's card; the report is 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the parts that the command line asks for; 1 if one of them failed."""
+    """Run the parts that the command line asks for; 1 if something went wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=SUMMARY)
     parser.add_argument("--part", help=f"some of {', '.join(part.name for part in PARTS)}, by commas (default: all)")
     parser.add_argument("--minutes", type=float, help=f"for all parts together ({MINUTES}; emulated: {MINUTES * SLOWER:.0f})")
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_parts(parts: list[Part], report: Report, *, seconds: float, emulated: bool) -> int:
-    """Run parts one after the other until the time is over; 1 if one of them did not end well."""
+    """Run parts one after the other until the time is over; 1 if something in them went wrong."""
     until = time.monotonic() + seconds
     for part in parts:
         left = until - time.monotonic()
@@ -53,8 +53,9 @@ def run_parts(parts: list[Part], report: Report, *, seconds: float, emulated: bo
         run_part(part, report, seconds=min(part.seconds * (SLOWER if emulated else 1), left), emulated=emulated)
         ended = report.parts[part.name]
         print(f"{part.name}: {ended['state']} after {ended['seconds']:.0f} s" + (f", {ended['why']}" if ended["why"] else ""))
-    print(f"report: {report.paths[0]}")
-    return int(any(part["state"] != "done" for part in report.parts.values()))
+    bad = report.bad()
+    print(f"report: {report.paths[0]}, {len(bad)} lines say that something went wrong")
+    return int(bool(bad))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ def main() -> int:
     arguments = parser.parse_args()
     events.write_to(arguments.events)
     try:
-        part = importlib.import_module(f"benchmarks.gpu.parts.{arguments.module}")
+        name = arguments.module
+        part = importlib.import_module(name if "." in name else f"benchmarks.gpu.parts.{name}")
         with place(arguments.emulated) as where:
             part.run(where, json.loads(arguments.options))
     except Exception as error:  # a part that fails is a line in the report

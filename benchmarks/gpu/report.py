@@ -10,6 +10,8 @@ from typing import Any
 
 from minitrain.benchmark.report import Table, markdown, write_json, write_text
 
+BAD = ("fails", "WRONG", "ended the process")
+"""How a result begins that is not a good one."""
 HERE = Path(__file__).parent
 WARNING = (
     "**This report is an emulated one: no card took part, models are tiny, PyTorch ran on the CPU. It shows that every "
@@ -65,6 +67,12 @@ class Report:
         """Note how a part ended."""
         self.parts[part] = {"state": state, "seconds": round(seconds, 1), "why": why}
 
+    def bad(self) -> list[str]:
+        """What did not go well: parts that did not end, and rows whose result says that something is wrong."""
+        parts = [f"{name}: {part['state']}" for name, part in self.parts.items() if part["state"] != "done"]
+        rows = {f"{title}, {key}": str(row.get("result", "")) for title, rows in self.tables.items() for key, row in rows.items()}
+        return parts + [f"{place}: {text}" for place, text in rows.items() if text.startswith(BAD)]
+
     @property
     def paths(self) -> tuple[Path, Path]:
         """The page and the JSON file."""
@@ -99,8 +107,10 @@ class Report:
         if self.emulated:
             out.append(WARNING)
         out.append("\n".join(f"- {name}: {text}" for name, text in self.setting.items()) or "- nothing is known yet")
+        bad = self.bad()
         rows = [[name, p["state"], f"{p['seconds']:.1f}", p["why"]] for name, p in self.parts.items()]
         out += ["## Parts", markdown(Table("", ["part", "state", "seconds", "why"], rows))]
+        out.append("\n".join(["What did not go well:", "", *(f"- {line}" for line in bad)]) if bad else "Nothing went wrong so far.")
         for part in self.parts:
             mine = [title for title, owner in self._owner.items() if owner == part]
             if mine or self.notes.get(part):

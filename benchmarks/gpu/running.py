@@ -28,7 +28,7 @@ class Part(NamedTuple):
     Attributes:
         name: on the command line.
         summary: in one line.
-        module: below ``benchmarks.gpu.parts``; its ``run(place, options)`` does the work.
+        module: below ``benchmarks.gpu.parts``, or with a dot a full name; its ``run(place, options)`` does the work.
         seconds: its time limit.
         options: passed to ``run``, such as the name of a model.
         goes_on: whether a new process goes on after a step that has ended the old one. Such a part calls
@@ -58,7 +58,7 @@ def run_part(
     began, options = time.monotonic(), dict(part.options)
     report.start(part.name)
     report.write()
-    state, why = "done", ""
+    state, why, restarts = "done", "", 0
     for attempt in range(1 + RESTARTS):
         left = seconds - (time.monotonic() - began)
         if left <= 0:
@@ -73,7 +73,9 @@ def run_part(
         if state != "failed" or not part.goes_on or stuck or attempt == RESTARTS:
             break
         options["after"] = child.latest
-        state, why = "done", f"a new process went on {attempt + 1} times"
+        restarts += 1
+    if state == "done" and restarts:
+        why = f"a new process went on {restarts} times"
     report.finish(part.name, state, time.monotonic() - began, why)
     report.write()
     on_change()

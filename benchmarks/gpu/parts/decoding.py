@@ -44,7 +44,8 @@ def at_batch(work: shapes.Decoding, batch: int, emulated: bool, card: Any) -> No
             events.row(title, name, **{"tokens/s": None, **expected(name, batch, card)})
             arguments = ["benchmarks.gpu.writers", name, str(batch)] + (["--emulated"] if emulated else [])
             try:
-                workers[name] = stack.enter_context(contextlib.closing(Worker(name, arguments, timeout=60)))
+                worker = Worker(name, arguments, timeout=400 if emulated else 60)
+                workers[name] = stack.enter_context(contextlib.closing(worker))
             except Exception as error:
                 events.row(title, name, result=f"fails: {events.brief(error)}")
         seconds: dict[str, list[float]] = {name: [] for name in workers}

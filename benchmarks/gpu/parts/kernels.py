@@ -7,6 +7,7 @@ kernels are listed instead.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from minitrain.backend.cuda.launch import record_launches
@@ -50,9 +51,15 @@ def profiled(program: Program) -> dict[str, tuple[int, float]]:
     with profile(activities=activities) as seen:
         loss = program.step()
         program.read(loss)
+    return by_kernel(seen.events())
+
+
+def by_kernel(seen: Iterable[Any]) -> dict[str, tuple[int, float]]:
+    """Launches and seconds by the kernel's name, of what a profiler saw on the card. Ranges with a label are no kernels."""
     found: dict[str, tuple[int, float]] = {}
-    for event in seen.events():
-        if "CUDA" in str(event.device_type):
+    for event in seen:
+        labelled = getattr(event, "is_user_annotation", False) or event.name.startswith(("Optimizer.", "ProfilerStep"))
+        if "CUDA" in str(event.device_type) and not labelled:
             count, seconds = found.get(event.name, (0, 0.0))
             found[event.name] = count + 1, seconds + event.time_range.elapsed_us() / 1e6
     return found

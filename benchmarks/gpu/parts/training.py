@@ -72,7 +72,7 @@ def started(program: str, name: str, title: str, emulated: bool) -> Worker | Non
     arguments = ["benchmarks.gpu.programs", program, name] + (["--emulated"] if emulated else [])
     worker = None
     try:
-        worker = Worker(program, arguments, timeout=100)
+        worker = Worker(program, arguments, timeout=400 if emulated else 100)
         first = worker.ask("first")
     except Exception as error:
         if worker is not None:
