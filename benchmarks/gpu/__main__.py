@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the parts that the command line asks for; 1 if something went wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=SUMMARY)
     parser.add_argument("--part", help=f"some of {', '.join(part.name for part in PARTS)}, by commas (default: all)")
-    parser.add_argument("--minutes", type=float, help=f"for all parts together ({MINUTES}; emulated: {MINUTES * SLOWER:.0f})")
+    parser.add_argument(
+        "--minutes", type=float, help=f"for all parts together ({MINUTES}; emulated: {MINUTES * SLOWER:.0f})"
+    )
     parser.add_argument("--emulated", action="store_true", help="without a card, tiny: shows that every part runs")
     parser.add_argument("--out", type=Path, help="folder of the report (benchmarks/gpu; emulated: benchmarks/out)")
     given = parser.parse_args(arguments)
@@ -52,7 +54,10 @@ def run_parts(parts: list[Part], report: Report, *, seconds: float, emulated: bo
         print(f"{part.name}: {part.summary} …", flush=True)
         run_part(part, report, seconds=min(part.seconds * (SLOWER if emulated else 1), left), emulated=emulated)
         ended = report.parts[part.name]
-        print(f"{part.name}: {ended['state']} after {ended['seconds']:.0f} s" + (f", {ended['why']}" if ended["why"] else ""))
+        print(
+            f"{part.name}: {ended['state']} after {ended['seconds']:.0f} s"
+            + (f", {ended['why']}" if ended["why"] else "")
+        )
     bad = report.bad()
     print(f"report: {report.paths[0]}, {len(bad)} lines say that something went wrong")
     return int(bool(bad))

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from minitrain.errors import MinitrainError
+from minitrain.errors import MinitrainError, WorkerError
 
 _file: list[Path] = []
 
@@ -48,7 +48,8 @@ def brief(error: BaseException) -> str:
     """An error in one line: its kind, its first sentence, and where outside the libraries it came from."""
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+    # What a child printed last says what its error was.
+    text = f"{type(error).__name__}: {lines[-1 if isinstance(error, WorkerError) else 0] if lines else 'no message'}"
     if places and not isinstance(error, MinitrainError):
         text += f" ({Path(places[-1].filename).name}:{places[-1].lineno})"
     return text if len(text) <= 300 else text[:297] + "..."

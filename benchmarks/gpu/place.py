@@ -9,7 +9,14 @@ from typing import Any
 
 from minitrain.backend.devices import require_gpu
 
-LOST = ("illegal memory", "illegal address", "misaligned address", "launch failure", "device-side assert", "illegal instruction")
+LOST = (
+    "illegal memory",
+    "illegal address",
+    "misaligned address",
+    "launch failure",
+    "device-side assert",
+    "illegal instruction",
+)
 """Words of CUDA errors after which a process can do nothing more on the card."""
 
 

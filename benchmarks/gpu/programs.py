@@ -1,4 +1,4 @@
-"""The programs that train in turn on one card, each a child: ``python -m benchmarks.gpu.programs "eager bfloat16" gpt2``.
+"""The programs that train in turn on one card: ``python -m benchmarks.gpu.programs "eager bfloat16" gpt2``.
 
 All train the same model on the same batches, which lie on the card before the clock starts: AdamW with decay on
 matrices, gradients clipped to norm 1. None waits for the card within a turn.
@@ -99,9 +99,11 @@ class Minitrain(Program):
             self.graph = GraphedTrainStep(self.model, self.optimizer, max_grad_norm=MAX_GRAD_NORM, precision=precision)
 
     def prepare(self, steps: int) -> None:
+        """See `Program`."""
         self.batches = [Batch(*(to_device(x, "cuda") for x in self.stream.next("int32"))) for _ in range(steps)]
 
     def step(self) -> Any:
+        """See `Program`."""
         from minitrain.training.loop import train_step
 
         batch = self.batches.pop()
@@ -110,9 +112,12 @@ class Minitrain(Program):
         rows = len(batch.inputs) // self.parts
         pieces = [(i * rows, Batch(*(x[i * rows : (i + 1) * rows] for x in batch))) for i in range(self.parts)]
         with use_precision(self.precision):
-            return train_step(self.model, self.optimizer, pieces, lr=LEARNING_RATE, max_grad_norm=MAX_GRAD_NORM, wait=False)
+            return train_step(
+                self.model, self.optimizer, pieces, lr=LEARNING_RATE, max_grad_norm=MAX_GRAD_NORM, wait=False
+            )
 
     def first_step(self) -> float:
+        """See `Program`."""
         loss = super().first_step()
         for _ in range(3 if self.graph is not None else 0):  # until the graph is captured
             self.prepare(1)
@@ -120,12 +125,15 @@ class Minitrain(Program):
         return loss
 
     def read(self, loss: Any) -> float:
+        """See `Program`."""
         return float(to_numpy(loss.loss)) / float(to_numpy(loss.tokens))
 
     def rest(self) -> None:
+        """See `Program`."""
         self.place.give_back()
 
     def memory(self) -> Reply:
+        """See `Program`."""
         self.prepare(1)
         with record_launches() as launches:
             peak = peak_of(self.place, self.step)
@@ -157,10 +165,12 @@ class Torch(Program):
         self.optimizer = adamw(self.model, **settings, fused=True)
 
     def prepare(self, steps: int) -> None:
+        """See `Program`."""
         there = self.place.torch_device
         self.batches = [[self.torch.from_numpy(x).to(there) for x in self.stream.next("int64")] for _ in range(steps)]
 
     def step(self) -> Any:
+        """See `Program`."""
         torch, total = self.torch, 0.0
         self.optimizer.zero_grad(set_to_none=True)
         half = self.precision == "bfloat16"
@@ -176,14 +186,17 @@ class Torch(Program):
         return total
 
     def read(self, loss: Any) -> float:
+        """See `Program`."""
         return float(loss.item())
 
     def rest(self) -> None:
+        """See `Program`."""
         self.optimizer.zero_grad(set_to_none=True)
         if not self.place.emulated:
             self.torch.cuda.empty_cache()
 
     def memory(self) -> Reply:
+        """See `Program`."""
         self.prepare(1)
         if self.place.emulated:
             self.step()

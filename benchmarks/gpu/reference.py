@@ -1,6 +1,6 @@
 """The losses that a float32 training on a CPU has, which those on a card are compared with.
 
-    python -m benchmarks.gpu.reference    # trains GPT-2 124M for 200 small steps and writes reference_losses.json
+python -m benchmarks.gpu.reference    # trains GPT-2 124M for 200 small steps and writes reference_losses.json
 """
 
 from __future__ import annotations

@@ -70,7 +70,11 @@ class Report:
     def bad(self) -> list[str]:
         """What did not go well: parts that did not end, and rows whose result says that something is wrong."""
         parts = [f"{name}: {part['state']}" for name, part in self.parts.items() if part["state"] != "done"]
-        rows = {f"{title}, {key}": str(row.get("result", "")) for title, rows in self.tables.items() for key, row in rows.items()}
+        rows = {
+            f"{title}, {key}": str(row.get("result", ""))
+            for title, rows in self.tables.items()
+            for key, row in rows.items()
+        }
         return parts + [f"{place}: {text}" for place, text in rows.items() if text.startswith(BAD)]
 
     @property
@@ -110,7 +114,11 @@ class Report:
         bad = self.bad()
         rows = [[name, p["state"], f"{p['seconds']:.1f}", p["why"]] for name, p in self.parts.items()]
         out += ["## Parts", markdown(Table("", ["part", "state", "seconds", "why"], rows))]
-        out.append("\n".join(["What did not go well:", "", *(f"- {line}" for line in bad)]) if bad else "Nothing went wrong so far.")
+        out.append(
+            "\n".join(["What did not go well:", "", *(f"- {line}" for line in bad)])
+            if bad
+            else "Nothing went wrong so far."
+        )
         for part in self.parts:
             mine = [title for title, owner in self._owner.items() if owner == part]
             if mine or self.notes.get(part):

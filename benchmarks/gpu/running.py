@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -117,14 +118,19 @@ class _Child:
             if ended:
                 break
             if time.monotonic() > until:
-                return "out of time", f"it had {seconds:.0f} s" + (f", the last of them for {self.latest}" if self.latest else "")
+                return "out of time", f"it had {seconds:.0f} s" + (
+                    f", the last of them for {self.latest}" if self.latest else ""
+                )
             time.sleep(LOOK)
         if self._process.returncode == 0:
             return "done", ""
         why = self._reason()
         if self._part.goes_on and self._began_a_step:
             table = self._part.summary
-            report.add(self._part.name, {"kind": "row", "table": table, "key": self.latest, "cells": {"result": f"{ENDED}: {why}"}})
+            report.add(
+                self._part.name,
+                {"kind": "row", "table": table, "key": self.latest, "cells": {"result": f"{ENDED}: {why}"}},
+            )
         return "failed", why
 
     def _take(self, report: Report) -> bool:
@@ -155,10 +161,8 @@ class _Child:
 
     def close(self) -> None:
         """End the process and all that it started, if they run still."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         self._read.close()
         self._log.close()

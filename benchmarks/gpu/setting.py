@@ -17,7 +17,14 @@ PACKAGES = (
     "numpy", "cupy-cuda13x", "cupy-cuda12x", "ml-dtypes", "torch", "transformers", "nvmath-python",
     "nvidia-cudnn-frontend", "nvidia-nccl-cu13", "nvidia-cublas", "numba", "scipy", "hypothesis", "pytest",
 )  # fmt: skip
-QUERY = ("driver_version", "clocks.current.sm", "clocks.max.sm", "clocks.current.memory", "power.limit", "ecc.mode.current")
+QUERY = (
+    "driver_version",
+    "clocks.current.sm",
+    "clocks.max.sm",
+    "clocks.current.memory",
+    "power.limit",
+    "ecc.mode.current",
+)
 
 
 def collect(place: Place) -> dict[str, str]:
@@ -37,7 +44,11 @@ def collect(place: Place) -> dict[str, str]:
     facts["NVRTC"] = _nvrtc()
     facts["Python"] = f"{platform.python_version()}, {platform.machine()}"
     facts |= {package: found_version for package in PACKAGES if (found_version := version(package))}
-    absent = [package for package in ("torch", "transformers", "hypothesis", "pytest", "nvmath-python") if not version(package)]
+    absent = [
+        package
+        for package in ("torch", "transformers", "hypothesis", "pytest", "nvmath-python")
+        if not version(package)
+    ]
     if absent:
         facts["not installed"] = ", ".join(absent)
     facts["commit"] = commit()

@@ -62,7 +62,16 @@ TRAINING = {
         ("eager float32", "compiled float32", "graph float32"),
     ),
 }
-TINY = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 8, "batch_size": 2, "vocab_size": 65, "steps": 1, "rounds": 2}
+TINY = {
+    "n_layer": 1,
+    "n_head": 2,
+    "n_embd": 16,
+    "block_size": 8,
+    "batch_size": 2,
+    "vocab_size": 65,
+    "steps": 1,
+    "rounds": 2,
+}
 
 
 def training(name: str, emulated: bool) -> Workload:
@@ -74,7 +83,9 @@ def training(name: str, emulated: bool) -> Workload:
     return found._replace(size=replace(found.size, **TINY, **grouped))
 
 
-LOSSES = Workload(Size(12, 12, 768, 64, 4, VOCABULARY, steps=200, rounds=1), True, ("minitrain bfloat16",), ("eager bfloat16",))
+LOSSES = Workload(
+    Size(12, 12, 768, 64, 4, VOCABULARY, steps=200, rounds=1), True, ("minitrain bfloat16",), ("eager bfloat16",)
+)
 """GPT-2 124M on 256 tokens a step, so that the CPU's reference takes minutes and not hours."""
 
 
@@ -94,8 +105,8 @@ class Decoding(NamedTuple):
 
 SMOL = Decoding(
     {
-        "vocab_size": 49152, "block_size": 512, "n_layer": 30, "n_head": 9, "n_kv_head": 3, "n_embd": 576, "n_hidden": 1536,
-        "tie_weights": True,
+        "vocab_size": 49152, "block_size": 512, "n_layer": 30, "n_head": 9, "n_kv_head": 3, "n_embd": 576,
+        "n_hidden": 1536, "tie_weights": True,
     },
     (1, 64), 16, 128,
 )  # fmt: skip

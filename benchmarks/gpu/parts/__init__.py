@@ -7,7 +7,13 @@ from ..running import Part
 PARTS = (
     Part("setting", "what is measured on", "setting", 30),
     Part("build", "Kernels compiled for this card", "build", 75),
-    Part("contract", "Every operation by its shared case, against the readable code in float64", "contract", 110, goes_on=True),
+    Part(
+        "contract",
+        "Every operation by its shared case, against the readable code in float64",
+        "contract",
+        110,
+        goes_on=True,
+    ),
     Part("errors", "Errors of operations", "errors", 60),
     Part("gpt2", "Training, GPT-2 124M", "training", 110, {"shape": "gpt2"}),
     Part("char", "Training, char", "training", 70, {"shape": "char"}),

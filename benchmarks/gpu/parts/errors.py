@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.kernel_table import ROWS, Draw, Row
 from minitrain.backend import is_array, to_device, use_kernels, use_precision
 from minitrain.benchmark.sizes import Size
 from minitrain.ops import registry
 
-from benchmarks.kernel_table import ROWS, Draw, Row
-
 from .. import events
-from ..comparing import cotangents, leaves
+from ..comparing import cotangents, leaves, scipy_or_stand_in
 from ..place import Place, context_lost
 
 SIZE = Size(1, 12, 768, 256, 4, 8192, steps=1, rounds=1)
@@ -66,7 +65,7 @@ def exactly(row: Row, arguments: tuple[Any, ...]) -> tuple[list[Any], list[Any]]
     """Outputs and gradients of the readable code in float64, and the gradients that it was given, in float32."""
     pair = registry()[row.op]
     wide = [x.astype(np.float64) if is_array(x) and x.dtype.kind == "f" else x for x in arguments]
-    with use_kernels("reference"):
+    with use_kernels("reference"), scipy_or_stand_in():
         *outputs, cache = pair.forward(*wide, **row.options)
         outputs = differentiable(row, outputs)
         given = [x.astype(np.float32) for x in cotangents(outputs)]
@@ -80,7 +79,7 @@ def differentiable(row: Row, outputs: list[Any]) -> list[Any]:
 
 
 def ours(row: Row, arguments: tuple[Any, ...], given: list[Any], precision: str) -> list[Any]:
-    """minitrain's outputs and gradients on the card."""
+    """Minitrain's outputs and gradients on the card."""
     pair = registry()[row.op]
     with use_precision(precision):
         *outputs, cache = pair.forward(*(to_device(x, "cuda") if is_array(x) else x for x in arguments), **row.options)
@@ -94,14 +93,18 @@ def theirs(row: Row, arguments: tuple[Any, ...], given: list[Any], precision: st
     import torch.nn.functional as F
 
     with torch.device(place.torch_device):
-        tensors = [torch.from_numpy(np.ascontiguousarray(x)).to(place.torch_device) if is_array(x) else x for x in arguments]
+        tensors = [
+            torch.from_numpy(np.ascontiguousarray(x)).to(place.torch_device) if is_array(x) else x for x in arguments
+        ]
         inputs = [x.requires_grad_() for x in tensors if x is not None and x.is_floating_point()]
         half = precision == "bfloat16"
         with torch.autocast(place.torch_device, torch.bfloat16) if half else nullcontext():
             found = row.torch(F, *tensors)
         outputs = [found] if isinstance(found, torch.Tensor) else list(found)
         there = [torch.from_numpy(np.asarray(g)).to(out) for g, out in zip(given, outputs, strict=True)]
-        gradients = torch.autograd.grad(outputs, inputs, [g.reshape(o.shape) for g, o in zip(there, outputs, strict=True)])
+        gradients = torch.autograd.grad(
+            outputs, inputs, [g.reshape(o.shape) for g, o in zip(there, outputs, strict=True)]
+        )
     return [x.detach().float().cpu().numpy() for x in (*outputs, *gradients)]
 
 

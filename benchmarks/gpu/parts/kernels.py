@@ -55,7 +55,7 @@ def profiled(program: Program) -> dict[str, tuple[int, float]]:
 
 
 def by_kernel(seen: Iterable[Any]) -> dict[str, tuple[int, float]]:
-    """Launches and seconds by the kernel's name, of what a profiler saw on the card. Ranges with a label are no kernels."""
+    """Launches and seconds by the kernel's name, of what a profiler saw on the card. Labelled ranges are no kernels."""
     found: dict[str, tuple[int, float]] = {}
     for event in seen:
         labelled = getattr(event, "is_user_annotation", False) or event.name.startswith(("Optimizer.", "ProfilerStep"))

@@ -34,10 +34,25 @@ def run(place: Place, options: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "results.xml")
         there = [name for name in (QUICK if place.emulated else FOLDERS) if Path(ROOT, name).exists()]
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow and not sweeps", "-p", "no:cacheprovider", *there]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "not slow and not sweeps",
+            "-p",
+            "no:cacheprovider",
+            *there,
+        ]
         environment = os.environ | {"MINITRAIN_TEST_DEVICE": "pretended" if place.emulated else "cuda"}
         done = subprocess.run(
-            [*command, f"--junitxml={out}"], cwd=ROOT, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            [*command, f"--junitxml={out}"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
         )
         if not out.exists():
             lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]

@@ -99,7 +99,9 @@ def measure(title: str, work: Workload, workers: list[Worker], card: Any) -> Non
             try:
                 replies[worker.name].append(worker.ask(f"run {work.size.steps}"))
             except Exception as error:
-                events.row(title, worker.name, result=f"fails in round {len(replies[worker.name]) + 1}: {events.brief(error)}")
+                events.row(
+                    title, worker.name, result=f"fails in round {len(replies[worker.name]) + 1}: {events.brief(error)}"
+                )
                 workers.remove(worker)
                 del replies[worker.name]
         for name in replies:

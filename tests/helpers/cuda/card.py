@@ -3,8 +3,8 @@
 `use_card` puts CuPy and the real cuBLASLt where tests ask for their stand-ins. Tests of the stand-ins themselves are
 skipped: those that count what happens, that expect a refusal of the emulated device, or that compare bits with a CPU.
 
-``MINITRAIN_TEST_DEVICE=pretended`` does all this with the emulated device in the place of the card. That shows, without a
-card, that the tests would run on one.
+``MINITRAIN_TEST_DEVICE=pretended`` does all this with the emulated device in the place of the card. That shows, without
+a card, that the tests would run on one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,15 @@ OF_THE_STAND_INS = (
     "test_operations_on_device", "test_resources", "test_training_on_device",
 )  # fmt: skip
 """Files that test what stands in for a card, or compare bits with the CPU."""
-WORDS_OF_THE_STAND_INS = ("CaptureError", "StreamOrderError", "counting(", "_emulated", "Emulator(", "library.", "FakeCublasLt(")
+WORDS_OF_THE_STAND_INS = (
+    "CaptureError",
+    "StreamOrderError",
+    "counting(",
+    "_emulated",
+    "Emulator(",
+    "library.",
+    "FakeCublasLt(",
+)
 
 
 class Card:
@@ -146,7 +154,7 @@ def _mapped(tree: Any, kind: Any, change: Any) -> Any:
 
 
 def call_there(function: Any, *arguments: Any, **options: Any) -> Any:
-    """Call a kernel's function with copies on the card; results come back, and so does what it wrote to its arguments."""
+    """Call a kernel's function with copies on the card. Results come back, and what it wrote to its arguments too."""
     copies = there(arguments)
     chosen = there(options)
     found = function(*copies, **chosen)
