@@ -25,7 +25,7 @@ from minitrain.profiling.gpu import CARDS
 from minitrain.testing.cases import CASES
 from tests.helpers.cuda import needs_compiler, needs_nvrtc
 
-MODULE = "tests.helpers.gpu_parts"
+MODULE = "tests.helpers.cuda.going_wrong"
 
 
 def part(how, goes_on=False, table="steps"):
@@ -65,7 +65,7 @@ class TestParts:
     def test_an_error_is_one_line_and_what_came_before_stays(self, tmp_path):
         report, page = self.run(tmp_path, "raises")
         assert report.parts["steps"]["state"] == "failed"
-        assert report.parts["steps"]["why"].startswith("ValueError: the second step is wrong (gpu_parts.py:")
+        assert report.parts["steps"]["why"].startswith("ValueError: the second step is wrong (going_wrong.py:")
         assert list(report.tables["steps"]) == ["first"]
         assert "Traceback" not in page
 

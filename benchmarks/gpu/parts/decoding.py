@@ -21,7 +21,8 @@ def run(place: Place, options: dict[str, Any]) -> None:
     card = targets.card_of(place.cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())
     events.say(
         f"{weights_of(work.model):,} weights of matrices are read for a token of each sequence: the share of the "
-        "bandwidth is their bytes (4 each in float32, 2 in bfloat16), divided by the seconds of a token and the published bandwidth"
+        "bandwidth is their bytes (4 each in float32, 2 in bfloat16), divided by the seconds of a token and the "
+        "published bandwidth"
         + (f" of {card.name}, {card.bandwidth / 1e12:.2f} TB/s." if card else ", which is not known for this card.")
     )
     for batch in work.batches:
