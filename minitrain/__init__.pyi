@@ -3,6 +3,7 @@ from . import backend as backend
 from . import checkpoint as checkpoint
 from . import compat as compat
 from . import data as data
+from . import distributed as distributed
 from . import errors as errors
 from . import evaluation as evaluation
 from . import generation as generation

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "minitrain"
 ARRAYS = {"backend", "errors", "random"}
 MODELS = ARRAYS | {"losses", "models", "nn", "ops", "optim"}
 RUNS = MODELS | {"checkpoint", "data", "files", "folder", "generation", "measures", "plotting", "records", "settings"}
-RUNS |= {"display", "states", "versions"}
+RUNS |= {"display", "distributed", "states", "versions"}
 TRAINING = RUNS | {"interop", "probes", "reports", "trainers", "training"}
 # Part of the package -> the parts it may import. A new part needs a line here: decide what it stands on.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -45,11 +45,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inside": ARRAYS | {"display", "models", "nn", "ops"},
     "optim": ARRAYS | {"display", "models", "nn", "ops", "plotting", "settings", "states"},
     "testing": ARRAYS | {"display", "nn", "ops"},
+    "distributed": {"backend", "errors"},
     "data": ARRAYS | {"display", "files", "formats", "settings", "states"},
     "generation": ARRAYS | {"formats", "kernels", "models", "nn", "ops"},
     "measures": ARRAYS | {"data", "files", "generation"},
     "folder": {"errors", "files", "settings"},
-    "checkpoint": ARRAYS | {"files", "folder", "formats", "settings", "states", "versions"},
+    "checkpoint": ARRAYS | {"distributed", "files", "folder", "formats", "settings", "states", "versions"},
     "interop": MODELS | {"checkpoint", "data", "files", "folder", "formats", "generation", "settings", "versions"},
     "records": ARRAYS | {"display", "files", "folder", "formats", "plotting", "settings", "versions"},
     "reports": {"display", "errors", "files", "folder", "formats", "plotting", "records"},
@@ -66,7 +67,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},
     "cli": TRAINING
-    | {"audit", "benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
+    | {
+        "audit",
+        "benchmark",
+        "conf",
+        "distributed",
+        "evaluation",
+        "formats",
+        "profiling",
+        "runs",
+        "tasks",
+        "server",
+        "testing",
+    },
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17
@@ -85,7 +98,8 @@ DOORS = {
     "optuna": {"runs"},
     "phonenumbers": {"data"},
     "py3langid": {"data"},
-    "ray": {"runs"},
+    "mpi4py": {"distributed"},
+    "ray": {"distributed", "runs"},
     "submitit": {"runs"},
     "datasketch": {"data"},
     "dp_accounting": {"training"},

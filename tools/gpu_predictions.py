@@ -104,8 +104,8 @@ def text() -> str:
     assumed = (
         f"Assumed, not measured: large products reach {DEFAULT.product:.0%} of the published rate, our attention "
         f"{DEFAULT.attention:.0%}, and all other kernels {DEFAULT.bandwidth:.0%} of the bandwidth.\nA kernel takes at "
-        f"least {kernel:g} microseconds more than its work, {graph:g} in a graph. Its launch from Python takes the host "
-        f"{launch:g}."
+        f"least {kernel:g} microseconds more than its work, {graph:g} in a graph. Its launch from Python takes the "
+        f"host {launch:g}."
     )
     return "\n\n".join(["", training_table(), decoding_table(), where_time_goes(), limits, assumed, ""])
 

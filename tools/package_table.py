@@ -34,6 +34,7 @@ ORDER = [
     "data",
     "generation",
     "measures",
+    "distributed",
     "folder",
     "checkpoint",
     "interop",

@@ -10,6 +10,9 @@
                               trainer, schedule, data and callbacks; the history of metrics is in metrics.jsonl alone
       manifest.json           format, version, step, size and SHA-256 of each file; written last
 
+Where several ranks save, each writes a shard of the weights and moments in place of the first two files, see
+`minitrain.checkpoint.shards`.
+
 Nothing is believed before the manifest's sums are checked. There is no pickle: a checkpoint from someone else
 cannot run code.
 """
@@ -29,11 +32,11 @@ from ..backend.arrays import Array
 from ..errors import CheckpointError
 from ..files import fsync_directory, require_regular, sha256_of
 from .manifest import (
-    CONTENTS,
     EXTRA,
     MANIFEST,
     MODEL,
     OPTIMIZER,
+    SHARDED,
     STATE,
     VERSION,
     Entry,
@@ -43,7 +46,9 @@ from .manifest import (
     parse_json,
     read_bytes,
     read_manifest,
+    shards_in,
 )
+from .shards import join_shards
 from .tensors import join_arrays, read_tensors, split_arrays, tensor_pieces
 
 LARGEST_STATE = 4_000_000
@@ -116,24 +121,41 @@ def write_checkpoint(folder: Path, contents: Contents) -> None:
         OSError: if a file cannot be written.
         CheckpointError: if an array's dtype cannot be stored.
     """
-    step, model_state, optimizer_state, state, metrics = contents
+    files = {
+        MODEL: write_file(folder / MODEL, tensor_pieces(contents.model)),
+        OPTIMIZER: write_file(folder / OPTIMIZER, tensor_pieces(contents.optimizer["moments"])),
+        **write_state(folder, contents),
+    }
+    write_file(folder / MANIFEST, [Manifest(VERSION, contents.step, files).to_json()])
+    fsync_directory(folder)
+
+
+def write_state(folder: Path, contents: Contents, **more: Any) -> dict[str, Entry]:
+    """Write everything but weights and moments; the entries of the files.
+
+    Args:
+        folder: where to.
+        contents: of the checkpoint.
+        more: what else its description has, in JSON.
+
+    Raises:
+        OSError: if a file cannot be written.
+        CheckpointError: if something cannot be stored.
+    """
+    step, _, optimizer_state, state, metrics = contents
     numbers = {name: value for name, value in optimizer_state.items() if name != "moments"}
     plain, arrays = split_arrays(state)
-    description = {"step": step, "metrics": dict(metrics), "optimizer": numbers, "state": plain}
+    description = {"step": step, "metrics": dict(metrics), "optimizer": numbers, "state": plain, **more}
     described = json_bytes(description)
     if len(described) > LARGEST_STATE:
         raise CheckpointError(
             f"cannot save {len(described):,} bytes of numbers and text in {STATE}, at most {LARGEST_STATE:,} are read "
             "back: keep less in the state of callbacks, or keep it in arrays"
         )
-    files = {
-        MODEL: _write(folder / MODEL, tensor_pieces(model_state)),
-        OPTIMIZER: _write(folder / OPTIMIZER, tensor_pieces(optimizer_state["moments"])),
-        EXTRA: _write(folder / EXTRA, tensor_pieces(arrays)),
-        STATE: _write(folder / STATE, [described]),
+    return {
+        EXTRA: write_file(folder / EXTRA, tensor_pieces(arrays)),
+        STATE: write_file(folder / STATE, [described]),
     }
-    _write(folder / MANIFEST, [Manifest(VERSION, step, files).to_json()])
-    fsync_directory(folder)
 
 
 def verify_checkpoint(path: str | Path) -> int:
@@ -165,10 +187,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     manifest = _verified(path)
     numbers, state, metrics = _read_state(path, manifest)
-    optimizer = {**numbers, "moments": read_tensors(path / OPTIMIZER)}
-    extra = read_tensors(path / EXTRA) if EXTRA in CONTENTS[manifest.version] else {}
+    if manifest.version == SHARDED:
+        model, moments = join_shards(path, shards_in(manifest.files))
+    else:
+        model, moments = read_tensors(path / MODEL), read_tensors(path / OPTIMIZER)
+    extra = read_tensors(path / EXTRA) if EXTRA in manifest.files else {}
     state = migrated(manifest.version, state, extra)
-    return Checkpoint(path, manifest.step, read_tensors(path / MODEL), optimizer, state, metrics)
+    return Checkpoint(path, manifest.step, model, {**numbers, "moments": moments}, state, metrics)
 
 
 def read_checkpoint_metrics(path: str | Path) -> dict[str, float]:
@@ -240,7 +265,7 @@ def _is_number(value: object) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
-def _write(path: Path, pieces: Iterable[Any]) -> Entry:
+def write_file(path: Path, pieces: Iterable[Any]) -> Entry:
     """Write ``pieces`` to the new file ``path``, durably; its entry in the manifest."""
     digest, size = hashlib.sha256(), 0
     with open(path, "xb") as file:

@@ -108,14 +108,14 @@ class LocalFolder:
             FileError: if it does not fit or cannot be written; nothing is left of it then.
             CheckpointError: if it does not read back.
         """
-        path, temporary = self.path / name, self._temporary(name)
+        path, temporary = self.path / name, self.temporary(name)
         require_space(f"the checkpoint {path}", size_of(contents), self.path)
         self.make()
         try:
             temporary.mkdir()
             write_checkpoint(temporary, contents)
             if path.exists():  # a damaged one: out of the way, now that its successor is complete
-                os.rename(path, self._temporary(name))
+                os.rename(path, self.temporary(name))
             os.rename(temporary, path)
             fsync_directory(self.path)
         except BaseException as error:
@@ -146,7 +146,7 @@ class LocalFolder:
         """
         try:
             for name in names:  # hidden in one go: a half-deleted folder is not called a checkpoint
-                os.rename(self.path / name, self._temporary(name))
+                os.rename(self.path / name, self.temporary(name))
             for path in self.path.iterdir():
                 if not _LEFTOVER.fullmatch(path.name) or path.is_file():
                     continue
@@ -176,5 +176,6 @@ class LocalFolder:
             raise CheckpointError(str(error)) from error
         return self.path / name
 
-    def _temporary(self, name: str) -> Path:
+    def temporary(self, name: str) -> Path:
+        """A hidden name for what is to become a checkpoint, or was one."""
         return self.path / f".{name}.{secrets.token_hex(6)}.tmp"

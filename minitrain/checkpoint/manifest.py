@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,9 +21,13 @@ STATE, MANIFEST = "state.json", "manifest.json"
 _ALL = {MODEL, OPTIMIZER, EXTRA, STATE}
 CONTENTS = {1: {MODEL, OPTIMIZER, STATE}, 2: _ALL, 3: _ALL}
 """The files of each version of the format, besides the manifest. Version 2 had the history of metrics in its state."""
-LARGEST_MANIFEST = 10_000
-"""Bytes; a manifest has some 700."""
+SHARDED = 4
+"""The version of checkpoints that several ranks wrote: `EXTRA`, `STATE`, and a shard of each rank."""
+MOST_SHARDS = 4096
+LARGEST_MANIFEST = 1_000_000
+"""Bytes; a manifest has some 700, and 200 more for each shard."""
 FILES = (MODEL, OPTIMIZER, EXTRA, STATE, MANIFEST)
+_SHARD = re.compile(r"shard-\d{5}-of-(\d{5})\.safetensors")
 _NAME = re.compile(r"(?:step-(\d{8,})|epoch-(\d{4,})-.+)")
 
 Location: TypeAlias = Path | str
@@ -38,6 +43,26 @@ def step_of(path: Location) -> int | None:
     """The step or the epoch in a checkpoint's folder name, or ``None`` if the name is not a checkpoint's."""
     match = _NAME.fullmatch(Path(path).name)
     return int(match[1] or match[2]) if match else None
+
+
+def shard_name(rank: int, ranks: int) -> str:
+    """The file of a rank, e.g. ``shard-00001-of-00004.safetensors`` for rank 0 of 4."""
+    return f"shard-{rank + 1:05d}-of-{ranks:05d}.safetensors"
+
+
+def shards_in(names: Iterable[str]) -> list[str]:
+    """The shards among the files of a checkpoint, by rank; none if one is missing."""
+    found = [match for match in map(_SHARD.fullmatch, names) if match]
+    ranks = int(found[0][1]) if found else 0
+    every = [shard_name(rank, ranks) for rank in range(ranks if ranks <= MOST_SHARDS else 0)]
+    return every if {match[0] for match in found} == set(every) else []
+
+
+def is_complete(version: int, names: Collection[str]) -> bool:
+    """Whether these are the files of a checkpoint of that version."""
+    if version == SHARDED:
+        return bool(shards := shards_in(names)) and set(names) == {EXTRA, STATE, *shards}
+    return set(names) == CONTENTS.get(version)
 
 
 class Entry(NamedTuple):
@@ -69,17 +94,17 @@ def read_manifest(path: Path) -> Manifest:
     content = read_bytes(path / MANIFEST, LARGEST_MANIFEST)
     manifest = parse_json(path / MANIFEST, content)
     match manifest:
-        case {"format": "minitrain checkpoint", "version": int(version)} if version > VERSION:
+        case {"format": "minitrain checkpoint", "version": int(version)} if version > SHARDED:
             raise CheckpointError(
                 f"{path} was written by a newer minitrain (format version {version}, this one reads up to "
-                f"{VERSION}); upgrade minitrain"
+                f"{SHARDED}); upgrade minitrain"
             )
         case {
             "format": "minitrain checkpoint",
             "version": int(version),
             "step": int(step),
             "files": dict(entries),
-        } if entries.keys() == CONTENTS.get(version) and _is_canonical(manifest, content):
+        } if is_complete(version, entries) and _is_canonical(manifest, content):
             if step_of(path) not in (None, step):
                 raise CheckpointError(f"{path} is damaged: its manifest is that of step {step}")
             return Manifest(version, step, {name: _entry(path, entry) for name, entry in entries.items()})

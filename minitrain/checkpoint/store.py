@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from ..distributed.group import Group
 from ..errors import CheckpointError, ConfigError
 from ..files import FileError
 from ..settings.better import check_mode, is_better, sort_key
@@ -62,13 +63,16 @@ class CheckpointStore:
         """Where the checkpoints are."""
         return self.folder.location()
 
-    def save(self, contents: Contents, *, name: str | None = None, warn: Warn | None = None) -> Location:
+    def save(
+        self, contents: Contents, *, name: str | None = None, warn: Warn | None = None, group: Group | None = None
+    ) -> Location:
         """Save a checkpoint, check it, and delete those that are too many.
 
         Args:
             contents: what goes into it.
             name: its name; by default the one of its step.
             warn: told if old ones cannot be deleted; by default the store's.
+            group: the ranks that save it together, each with a store of the same local folder and ``contents``.
 
         Returns:
             Where it is.
@@ -78,8 +82,9 @@ class CheckpointStore:
             CheckpointError: if an intact checkpoint of that name exists, or the new one does not read back.
         """
         name = checkpoint_name(contents.step) if name is None else name
-        location = self.save_as(name, contents)
-        self._clear_up(contents.step, warn or self.warn)
+        location = self.save_as(name, contents) if group is None else self._save_together(name, contents, group)
+        if group is None or group.is_main:
+            self._clear_up(contents.step, warn or self.warn)
         return location
 
     def save_as(self, name: str, contents: Contents) -> Location:
@@ -89,8 +94,7 @@ class CheckpointStore:
             FileError: if it does not fit or cannot be written.
             CheckpointError: if an intact checkpoint is there, or the new one does not read back.
         """
-        if self.folder.exists(name) and self._problem(name) is None:
-            raise CheckpointError(f"{self.folder.location(name)} exists and is intact; it is not overwritten")
+        self._refuse_intact(name)
         self._metrics.pop(name, None)
         self.folder.write(name, contents)
         return self.folder.location(name)
@@ -151,6 +155,25 @@ class CheckpointStore:
         best = self._by_metric()[: self.keep_best]
         worst_kept = self._metric_of(best[-1]) if best and len(best) == self.keep_best else None
         return self.keep_best > 0 and is_better(value, worst_kept, self.mode)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is on a disk."""
+        return isinstance(self.folder, LocalFolder)
+
+    def _save_together(self, name: str, contents: Contents, group: Group) -> Location:
+        """`save_as` on several ranks."""
+        from .together import on_main, save_together
+
+        assert isinstance(self.folder, LocalFolder)
+        on_main(group, lambda: self._refuse_intact(name), self.folder.path / name)
+        self._metrics.pop(name, None)
+        save_together(self.folder, name, contents, group)
+        return self.folder.location(name)
+
+    def _refuse_intact(self, name: str) -> None:
+        if self.folder.exists(name) and self._problem(name) is None:
+            raise CheckpointError(f"{self.folder.location(name)} exists and is intact; it is not overwritten")
 
     def _names(self) -> list[str]:
         return sorted(self.folder.names(), key=lambda name: (step_of(name) or 0, name))

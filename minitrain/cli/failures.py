@@ -22,6 +22,9 @@ _BROKEN_PIPE = 141  # as the shell reports any program whose reader has gone
 # The machine gave out under a run that was asked for correctly.
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
+quiet = False
+"""Whether warnings are left to another process, that of rank 0."""
+
 
 def report(error: BaseException) -> int:
     """Print ``error`` as one line on stderr and return the exit code for it."""
@@ -29,7 +32,7 @@ def report(error: BaseException) -> int:
         # The reader of our output left (``minitrain generate … | head``): nobody to tell, nothing to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _BROKEN_PIPE
-    message, code = _describe(error)
+    message, code = describe(error)
     if _debugging() and not isinstance(error, KeyboardInterrupt):
         traceback.print_exception(error)
     print(f"minitrain: {one_line(message)}", file=sys.stderr)
@@ -38,6 +41,8 @@ def report(error: BaseException) -> int:
 
 def warn(message: str) -> None:
     """Tell the user of something odd that stops nothing, in one line on stderr."""
+    if quiet:
+        return
     print(f"minitrain: warning: {one_line(message)}", file=sys.stderr)
 
 
@@ -75,7 +80,7 @@ def _missing_package(error: BaseException) -> str | None:
     return name.partition(".")[0] if name and not name.startswith("minitrain") else None
 
 
-def _describe(error: BaseException) -> tuple[str, int]:
+def describe(error: BaseException) -> tuple[str, int]:
     """The message and the exit code for ``error``."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", CTRL_C

@@ -14,6 +14,7 @@ from .failures import say, traceback_kept_in, warn
 from .options.plugins import load_plugins
 
 if TYPE_CHECKING:
+    from ..distributed.group import Group
     from ..runs import Run
 
 _DESCRIPTION = """\
@@ -42,6 +43,8 @@ examples:
   minitrain train --resume runs/NAME                     continue a run that was stopped
   minitrain train --resume runs/NAME trainer.max_steps=9000    train a finished run longer
   minitrain train init_from=runs/NAME data.path=more.txt       a new run from its weights
+  minitrain train distributed=processes ranks=2 trainer.gradient_accumulation_steps=4
+  mpirun -n 4 minitrain train trainer.gradient_accumulation_steps=4
   minitrain train --multirun optimizer.learning_rate=1e-3,3e-4 'model.n_layer=range(2,5)'
   minitrain train --multirun --jobs 4 'seed=range(1,9)'
   minitrain train --multirun --launcher slurm launcher.partition=gpu launcher.gpus=1 model=gpt,llama
@@ -69,24 +72,32 @@ def run(argv: Sequence[str]) -> int:
 
         return train_sweep(arguments, _train)
     _refuse_what_is_for_sweeps(arguments)
-    if arguments.resume is not None:
-        prepared = _resume(arguments.resume, arguments.settings, trusted=arguments.trust)
-        if prepared is None:
-            return 0
-    else:
+    if arguments.show:
+        from ..settings.table import commented
         from .compose import compose_config
 
-        config = compose_config(arguments.settings)
-        if arguments.show:
-            from ..settings.table import commented
+        print(commented(compose_config(arguments.settings)), end="")
+        return 0
+    from .options.ranks import ranks_of_this_process, start_ranks
 
-            print(commented(config), end="")
-            return 0
-        from ..runs import start_run
-
-        prepared = start_run(config, warn=warn)
-    _train(prepared)
+    started = start_ranks(arguments, argv)
+    if started is not None:
+        return started
+    with ranks_of_this_process() as group:
+        prepared = _prepared(arguments, group)
+        if prepared is not None:
+            _train(prepared)
     return 0
+
+
+def _prepared(arguments: argparse.Namespace, group: Group | None) -> Run | None:
+    """The run that the arguments ask for, ready to train; ``None`` if it is finished already."""
+    if arguments.resume is not None:
+        return _resume(arguments.resume, arguments.settings, trusted=arguments.trust, group=group)
+    from ..runs import start_run
+    from .compose import compose_config
+
+    return start_run(compose_config(arguments.settings), warn=warn, group=group)
 
 
 def _help(group: str, settings: Sequence[str]) -> int:
@@ -102,6 +113,9 @@ def _help(group: str, settings: Sequence[str]) -> int:
 
 def _train(prepared: Run) -> None:
     """Train a run to its end; print what it is, what it needs and its result."""
+    if prepared.group is not None and not prepared.group.is_main:
+        prepared.trainer.train()  # rank 0 says and reports all
+        return
     say(prepared.describe())
     with traceback_kept_in(prepared.run_dir), _stop_at_once(prepared):
         _say_what_it_takes(prepared)
@@ -138,7 +152,7 @@ def _stop_at_once(prepared: Run) -> Iterator[None]:
         raise Interrupted(f"stopped at once; continue from the last checkpoint with: {command}", number) from stop
 
 
-def _resume(run_dir: str, settings: Sequence[str], *, trusted: bool) -> Run | None:
+def _resume(run_dir: str, settings: Sequence[str], *, trusted: bool, group: Group | None = None) -> Run | None:
     """The run in a folder, ready to continue; ``None`` if it is finished, which is said then."""
     from ..folder.not_a_run import SWEEP
     from ..runs import resume_run
@@ -148,7 +162,7 @@ def _resume(run_dir: str, settings: Sequence[str], *, trusted: bool) -> Run | No
         raise UsageError(f"{run_dir} is a sweep, not a run: add --multirun")
     changes = read_changes(settings)
     with traceback_kept_in(run_dir):
-        prepared = resume_run(run_dir, changes, trusted=trusted, warn=warn)
+        prepared = resume_run(run_dir, changes, trusted=trusted, warn=warn, group=group)
     trainer = prepared.trainer
     if prepared.is_finished():
         say(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..distributed.micro_batches import check_ranks
 from ..errors import ConfigError
 from ..files import FileError, file_error, read_file, write_atomically
 from ..folder.names import CONFIG, LARGEST
@@ -58,6 +59,17 @@ class RunConfig(Section):
         one_of=("standard", "mup"),
     )
     base_width: int = setting(64, "Of mup: the model.n_embd for which optimizer.learning_rate was chosen.", at_least=1)
+    distributed: str | None = setting(
+        None,
+        "What starts the ranks: processes (of this machine) or ray. Under mpirun and srun leave it out.",
+        one_of=("processes", "ray"),
+    )
+    ranks: int = setting(
+        1, "How many processes train together; trainer.gradient_accumulation_steps are shared by them.", at_least=1
+    )
+    max_failures: int = setting(
+        0, "How often Ray starts the ranks again after one failed, from the newest checkpoint.", at_least=0
+    )
     recipe: str | None = setting(None, "The recipe that the settings come from; only a note.")
     model: ModelConfig = setting(GPTModelConfig, "The model.")
     data: DataSection = setting(DataConfig, "What to train and to validate on.")
@@ -87,6 +99,13 @@ class RunConfig(Section):
         for name, path in (("run_dir", self.run_dir), ("init_from", self.init_from), ("data.path", self.data_path)):
             if path is not None and "\0" in path:
                 raise ConfigError(f"{name} must be a path, and a path has no NUL character; got {shown(path)}")
+        self.require(
+            self.ranks == 1 or self.distributed is not None,
+            "ranks",
+            "1 without distributed=processes or distributed=ray; mpirun and srun say themselves how many there are",
+        )
+        if self.ranks > 1:
+            check_ranks(self.trainer.gradient_accumulation_steps, self.ranks)
         self.the_task.check(self)
         check_parametrization(self)
         create_callbacks(self.callbacks)  # knows names and ranges; so do the next four

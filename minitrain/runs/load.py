@@ -15,7 +15,7 @@ from ..data.tokens.token_array import TokenArray
 from ..errors import CheckpointError, ConfigError
 from ..folder import RunFolder
 from ..folder.commands import resume_command
-from ..folder.names import CONFIG, PLOTS, SAMPLE, TOKENIZER
+from ..folder.names import CONFIG, PLOTS, SAMPLE, SUMMARY, TOKENIZER
 from ..nn.adapters.lora import merge_lora
 from ..tasks import Outcome
 from ..tasks.settings.data import TokensConfig
@@ -237,5 +237,6 @@ def plot_run(run_dir: str | Path) -> tuple[Path, ...]:
     own_loss = values.get("loss") is None  # another one has other units than a guess
     others = [one for one in sorted(folder.file(PLOTS).glob("*.png")) if one not in pictures and one.is_file()]
     sample = folder.read(SAMPLE).decode(errors="replace") if folder.exists(SAMPLE) else ""
-    write_report(run_dir, pictures, sample=sample, baselines=guesses if own_loss else None, pictures=others)
+    summary = folder.read(SUMMARY).decode(errors="replace").rstrip("\n") if folder.exists(SUMMARY) else ""
+    write_report(run_dir, pictures, summary, sample, guesses if own_loss else None, others)
     return pictures

@@ -23,6 +23,8 @@ class MadeOverTime(Callback):
         prepared: its data.
     """
 
+    on_every_rank = False
+
     def __init__(self, task: Task, config: TaskSettings, prepared: Prepared) -> None:
         self.task, self.config, self.prepared = task, config, prepared
         self._setup: Setup | None = None
@@ -38,8 +40,10 @@ class MadeOverTime(Callback):
         Raises:
             FileError: if the file cannot be written.
         """
+        if self._run.folder is None:
+            return
         assert self._setup is not None  # since training has begun
         with self._run.weights.applied():
             made = self.task.made(self.config, self._setup.model, self.prepared)
-        if made and self._run.folder is not None:
+        if made:
             write_made(RunFolder(self._run.folder), view.step, made)

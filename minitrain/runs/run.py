@@ -4,7 +4,7 @@
 
     runs/pydoc-20250102-030405/
       config.yaml  tokenizer.json  data/train.bin  data/val.bin
-      metrics.jsonl  checkpoints/step-…/  loss.png  learning_rate.png  sample.txt
+      metrics.jsonl  checkpoints/step-…/  loss.png  learning_rate.png  sample.txt  summary.txt
 
 The folder has all that the run needs, its tokens too, so a run continues with the text it began with. Only token shards
 stay where they are, see `run_data`.
@@ -22,10 +22,11 @@ from typing import Any
 
 from ..checkpoint import Checkpoint
 from ..checkpoint.store import Warn, warn_user
+from ..distributed.group import Alone, Group
 from ..errors import CheckpointError, ConfigError, MinitrainError
 from ..folder import RunFolder, new_run_folder
 from ..folder.commands import resume_command
-from ..folder.names import CONFIG, SAMPLE
+from ..folder.names import CONFIG, SAMPLE, SUMMARY
 from ..formats import one_line
 from ..nn.core.packing import pack
 from ..optim import ReduceOnPlateau, Scheduler, create_optimizer, create_scheduler
@@ -41,12 +42,16 @@ from .config import RunConfig
 from .confine import confined_callbacks, needs_trust, refuse_remote_checkpoints
 from .made_over_time import MadeOverTime
 from .python_run import read_settings, resume_in_python
+from .ranks import settings_for, share_weights
 from .report import RunResult, draw, write_report
 from .weights.adapters import create_adapter
 from .weights.initial import initial_processor, load_initial
 from .weights.parametrization import parametrize
 
 CHANGEABLE = (
+    "distributed",
+    "ranks",
+    "max_failures",
     "trainer.max_steps",
     "trainer.epochs",
     "trainer.validation_frequency",
@@ -70,6 +75,7 @@ class Run:
         task: what is trained.
         prepared: its processor, such as a tokenizer, and its data.
         trainer: its trainer; ``trainer.state.step`` updates are done.
+        group: the ranks that train it together; ``None`` if it is trained by one process.
     """
 
     config: RunConfig
@@ -77,6 +83,7 @@ class Run:
     task: Task
     prepared: Prepared
     trainer: Trainer
+    group: Group | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -89,7 +96,8 @@ class Run:
     def is_finished(self) -> bool:
         """Whether all steps are done and the report was written: there is nothing left to do."""
         over = self.trainer.view.is_over or bool(self.trainer.state.stopped)
-        return over and (self.run_dir / REPORT).exists()
+        finished = over and (self.run_dir / REPORT).exists()
+        return finished if self.group is None else bool(self.group.from_main(finished))
 
     def train(self) -> RunResult:
         """Train to the end (see `Trainer.train`), evaluate, draw the curves, let the model show what it can.
@@ -111,6 +119,7 @@ class Run:
             RunFolder(self.run_dir).write(SAMPLE, sample.encode() + b"\n")
         validation = replace(validation, averaged_by=training.weights)
         summary = f"{training.describe()}\n\n{validation.describe()}"
+        RunFolder(self.run_dir).write(SUMMARY, summary.encode() + b"\n")
         report = write_report(self.run_dir, curves, summary, sample, guesses if own_units else None, pictures)
         return RunResult(self.run_dir, training, validation, (*curves, *pictures), report, sample)
 
@@ -122,7 +131,7 @@ class Run:
         )
 
 
-def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
+def start_run(config: RunConfig, *, warn: Warn = warn_user, group: Group | None = None) -> Run:
     """Prepare a new run: read the data, make the run folder, the model and its trainer.
 
     Everything is read and checked before anything is written.
@@ -130,15 +139,20 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     Args:
         config: the settings; with ``run_dir=None`` the folder is a new one under ``runs/``.
         warn: called with a sentence when something is not as it should be but training can go on.
+        group: the ranks that train it together. Each calls this; rank 0 prepares the folder, which all must reach.
 
     Raises:
-        ConfigError: if the run cannot fit into the memory that is free.
+        ConfigError: if the ranks differ in versions or settings, or the run cannot fit into the memory that is free.
         DataError: if the data is missing, not text or token shards, or too short.
         CheckpointError: if the folder holds a run already, or ``init_from`` has no weights for this model.
         FolderInUse: if somebody else writes into it.
         FileError: if the folder cannot be written.
         DeviceError: if the device is not there.
     """
+    if group is not None:
+        config = settings_for(group, config)
+        if not group.is_main:
+            return _follow(group, warn)
     # Whoever starts a run chose its settings, so they may name any place.
     folder = RunFolder(config.run_dir, trusted=True) if config.run_dir else None
     if folder is not None:
@@ -151,18 +165,39 @@ def start_run(config: RunConfig, *, warn: Warn = warn_user) -> Run:
     if config.init_from is not None:
         weights = load_initial(config.init_from, warn, task.model_sizes(config, prepared.processor))
         weights.check_fits(task.model(config, prepared.processor).state_dict())
-    folder = folder or _new_folder(config)
+    folder = folder or new_folder(config)
     with folder.writing():
         _refuse_used(folder.path, config)
         config = replace(config, data=task.save(prepared, config, folder))
         config.save(folder.file(CONFIG))  # last: with it the folder counts as prepared
-        run = _assemble(config, folder, task.after_saving(prepared, config, folder), warn, weights)
+        if group is not None:
+            group.from_main([str(folder.path), weights is not None])
+        run = _assemble(config, folder, task.after_saving(prepared, config, folder), warn, weights, group)
         run.trainer.watch_folder()
-    if weights is not None:  # a run that is stopped early resumes from these weights, wherever they came from
-        run.trainer.save_checkpoint()  # takes the lock of the folder itself
-        run.trainer.resume()
-        run.trainer.watch_folder()
+    _begin_with(run, weights is not None)
     return run
+
+
+def _follow(group: Group, warn: Warn) -> Run:
+    """The run that rank 0 has prepared, on another rank."""
+    place, has_weights = group.from_main()
+    folder = RunFolder(place, trusted=True)  # whoever started it did so on all ranks
+    config = _read_config(folder)
+    run = _assemble(config, folder, config.the_task.load(config, folder), warn, None, group)
+    _begin_with(run, has_weights)
+    return run
+
+
+def _begin_with(run: Run, has_weights: bool) -> None:
+    """Where weights were taken over: give all ranks those of rank 0, and save them."""
+    if not has_weights:
+        return
+    if run.group is not None:
+        share_weights(run.group, run.trainer.model)
+    # A run that is stopped early resumes from these weights, wherever they came from.
+    run.trainer.save_checkpoint()  # takes the lock of the folder itself
+    run.trainer.resume()
+    run.trainer.watch_folder()
 
 
 def resume_run(
@@ -171,6 +206,7 @@ def resume_run(
     *,
     trusted: bool = False,
     warn: Warn = warn_user,
+    group: Group | None = None,
 ) -> Run:
     """Continue the run in ``run_dir`` at its newest intact checkpoint.
 
@@ -182,6 +218,7 @@ def resume_run(
         changes: settings to change by their dotted names, one of ``CHANGEABLE``; the folder keeps them.
         trusted: whether its settings may name files outside of it, a URL for checkpoints, and services.
         warn: called with a sentence for each damaged checkpoint that is skipped.
+        group: the ranks that go on together, as many as before or not.
 
     Raises:
         ConfigError: if a setting cannot be changed any more, or a change does not fit.
@@ -192,20 +229,25 @@ def resume_run(
     """
     folder = RunFolder(run_dir, trusted=trusted)
     config = _read_config(folder)
-    folder.refuse_if_in_use()
+    writes = group is None or group.is_main
+    if writes:
+        folder.refuse_if_in_use()
     changed = config if not changes else _changed(config, changes)
+    if group is not None:
+        changed = settings_for(group, changed)
     if (new := changed.device.partition(":")[0]) != config.device.partition(":")[0]:
         warn(f"the run goes on on {new}: from here on its bytes are not those that it would have on {config.device}")
-    run = _assemble(changed, folder, changed.the_task.load(changed, folder), warn)
+    run = _assemble(changed, folder, changed.the_task.load(changed, folder), warn, None, group)
     step = run.trainer.resume()
     if step == 0 and config.init_from is not None and not _has_checkpoint(run):
         raise CheckpointError(f"the run in {run_dir} was stopped before it had its initial weights: start it again")
     if changes:
         if run.trainer.total_steps < step:
             raise ConfigError(f"trainer.max_steps ({run.trainer.total_steps}) is below the {step} steps that are done")
-        with folder.writing():
-            changed.save(folder.file(CONFIG))
-            run.trainer.watch_folder()
+        if writes:
+            with folder.writing():
+                changed.save(folder.file(CONFIG))
+                run.trainer.watch_folder()
         run.trainer.state.stopped = ""  # also a run that stopped early was asked to go on
     return run
 
@@ -217,16 +259,21 @@ def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
             f"{fixed[0]} cannot change in a run that has begun; what can is {', '.join(CHANGEABLE)}. "
             "For other settings start a new run; init_from=RUN takes over its weights"
         )
-    values = {key.partition(".")[2]: value for key, value in changes.items() if key != "device"}
+    alone = {key: value for key, value in changes.items() if "." not in key}
+    values = {key.partition(".")[2]: value for key, value in changes.items() if "." in key}
     trainer = config.trainer.to_dict() | values
     if "epochs" in values and "max_steps" not in values:
         trainer["max_steps"] = None  # else the epochs would count for nothing
-    device = changes.get("device", config.device)
-    return RunConfig.from_dict({**config.to_dict(), "trainer": trainer, "device": device})
+    return RunConfig.from_dict({**config.to_dict(), **alone, "trainer": trainer})
 
 
 def _assemble(
-    config: RunConfig, folder: RunFolder, prepared: Prepared, warn: Warn, weights: Checkpoint | None = None
+    config: RunConfig,
+    folder: RunFolder,
+    prepared: Prepared,
+    warn: Warn,
+    weights: Checkpoint | None = None,
+    group: Group | None = None,
 ) -> Run:
     """Model, optimizer, schedule and loader as the config says, in a trainer."""
     run_dir, callbacks = folder.path, create_callbacks(confined_callbacks(config, folder))
@@ -268,10 +315,11 @@ def _assemble(
         hyperparameters=config.to_dict(),
         device=config.device,
         privacy=privacy,
+        group=Alone() if group is None and config.trainer.gradient_sum == "tree" else group,
         warn=warn,
     )
     trainer.run.command = resume_command(run_dir, trust=needs_trust(config, run_dir))
-    return Run(config, run_dir, task, prepared, trainer)
+    return Run(config, run_dir, task, prepared, trainer, group)
 
 
 def _refuse_used(folder: Path, config: RunConfig) -> None:
@@ -296,7 +344,7 @@ def _read_config(folder: RunFolder) -> RunConfig:
     return config
 
 
-def _new_folder(config: RunConfig) -> RunFolder:
+def new_folder(config: RunConfig) -> RunFolder:
     """A new folder under ``runs/``, named by the data, or else by the recipe, and the time."""
     path = config.data_path
     text = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(path).stem)[:40].strip("._-") if path else ""

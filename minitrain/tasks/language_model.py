@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,33 +11,21 @@ from ..data import PrefetchLoader, Tokenizer, TokenLoader
 from ..data.tokens.separate_windows import SeparateWindows
 from ..data.tokens.token_array import TokenArray
 from ..errors import ConfigError, DataError
-from ..folder import RunFolder
-from ..formats import one_line
 from ..generation import continue_text
 from ..training.callbacks.base import Callback
 from ..training.setup import Setup
-from .settings.data import DataSection, TokensConfig
-from .task import Prepared, Task, TaskSettings, register_task
+from .task import Prepared, TaskSettings, register_task
 from .text.need import refuse_impossible, refuse_impossible_model
-from .text.tokens import (
-    TokenSplit,
-    check_data,
-    load_tokenizer,
-    load_tokens,
-    prepare_tokens,
-    save_tokens,
-    tokens_of_text,
-)
+from .text.token_task import TokenTask
 from .text.unwanted import check_listed, counting, loss_of, mixed
-from .text.validation import TokenWindows, Validation, baselines, compare_with_guessing, outcome_on_windows
+from .text.validation import TokenWindows, Validation, compare_with_guessing, outcome_on_windows
 
 
 @register_task("language_model")
-class LanguageModel(Task):
+class LanguageModel(TokenTask):
     """Continues a text, token by token. Its processor is a tokenizer, its data a `TokenSplit`."""
 
     name: ClassVar[str] = "language_model"
-    data_kinds: ClassVar[tuple[str, ...]] = ("text", "shards")
     usual_model: ClassVar[str] = "gpt"
     usual_recipe: ClassVar[str] = "pydoc"
 
@@ -46,36 +33,6 @@ class LanguageModel(Task):
         """Check that data, model and loss are for this task."""
         super().check(config)
         check_listed(config.data, config.loss, getattr(config.model, "label_smoothing", 0.0))
-
-    def check_data(self, data: DataSection) -> None:
-        """Check that the text or the shards are there."""
-        assert isinstance(data, TokensConfig)
-        check_data(data)
-
-    def prepare(self, config: TaskSettings, processor: Tokenizer | None = None) -> Prepared:
-        """The text as tokens."""
-        return Prepared(*prepare_tokens(config, processor))
-
-    def save(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> TokensConfig:
-        """Keep tokenizer and tokens; of shards, which may be large, the manifest."""
-        return save_tokens(prepared.processor, prepared.data, config.data, folder)
-
-    def load_processor(self, folder: RunFolder) -> Tokenizer:
-        """The tokenizer."""
-        return load_tokenizer(folder)
-
-    def load(self, config: TaskSettings, folder: RunFolder) -> Prepared:
-        """The tokenizer and the tokens."""
-        return Prepared(*load_tokens(config.data, folder))
-
-    def after_saving(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> Prepared:
-        """The tokens in their files, which are mapped into memory."""
-        return self.load(config, folder)
-
-    def held_out(self, config: TaskSettings, processor: Tokenizer, path: str | Path) -> Prepared:
-        """Another text, a file or a folder; guesses are by its own frequencies."""
-        tokens = tokens_of_text(path, processor)
-        return Prepared(processor, TokenSplit(tokens, tokens))
 
     def tokenizer(self, processor: Tokenizer) -> Tokenizer:
         """The processor itself."""
@@ -116,10 +73,6 @@ class LanguageModel(Task):
         """What counts unwanted continuations, if there is a list of them."""
         return counting(prepared.data.listed, config.seed)
 
-    def guesses(self, prepared: Prepared) -> dict[str, float]:
-        """Nats per token of guessing."""
-        return baselines(prepared.data.train, prepared.data.val, prepared.processor.vocab_size)
-
     def evaluate(
         self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
     ) -> Validation:
@@ -148,14 +101,6 @@ class LanguageModel(Task):
             device=setup.device,
         )
         return f"{how.prompt or ''}{written}".strip("\n")
-
-    def describe(self, config: TaskSettings, prepared: Prepared) -> str:
-        """How many tokens of what."""
-        source = one_line(config.data.path or "Python's own language reference")
-        return (
-            f"{prepared.data.train.size:,} training and {prepared.data.val.size:,} validation tokens of {source} "
-            f"({prepared.processor.vocab_size} different)"
-        )
 
 
 def _start_of_a_line(tokenizer: Tokenizer, val_tokens: TokenArray) -> str:

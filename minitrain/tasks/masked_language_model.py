@@ -7,7 +7,6 @@ last. A prompt writes it as ``[MASK]``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,29 +17,18 @@ from ..data import PrefetchLoader, Tokenizer
 from ..data.loading.batches import IGNORED
 from ..data.tokens.masked import MaskedTokenLoader, MaskedWindows
 from ..errors import ConfigError
-from ..folder import RunFolder
-from ..formats import one_line
 from ..measures import Accuracy, Perplexity, perplexity
 from ..models.masked import MaskedEncoder, MaskedEncoderConfig
 from ..records.made import Made
 from ..training.evaluator import LOSS, Evaluator
 from ..training.setup import Setup
 from .outcome import Measured
-from .settings.data import DataSection, TokensConfig
 from .settings.model import register_model
-from .task import Prepared, Task, TaskSettings, evenly, register_task
+from .task import Prepared, TaskSettings, evenly, register_task
 from .text.masks import MASK, encode_masked, fill_probabilities, pseudo_perplexity, with_masks
 from .text.need import refuse_impossible, refuse_impossible_model
-from .text.tokens import (
-    TokenSplit,
-    check_data,
-    load_tokenizer,
-    load_tokens,
-    prepare_tokens,
-    save_tokens,
-    tokens_of_text,
-)
-from .text.validation import baselines, digest
+from .text.token_task import TokenTask
+from .text.validation import digest
 
 LISTED = 5
 """Tokens in an answer for each mask, the most likely first."""
@@ -53,18 +41,12 @@ register_model("masked_encoder", MaskedEncoderConfig, task="masked_language_mode
 
 
 @register_task("masked_language_model")
-class MaskedLanguageModel(Task):
+class MaskedLanguageModel(TokenTask):
     """Finds hidden tokens of a text. Its processor is a tokenizer, its data a `TokenSplit`."""
 
     name: ClassVar[str] = "masked_language_model"
-    data_kinds: ClassVar[tuple[str, ...]] = ("text", "shards")
     usual_model: ClassVar[str] = "masked_encoder"
     usual_recipe: ClassVar[str] = "masked"
-
-    def check_data(self, data: DataSection) -> None:
-        """Check that the text or the shards are there."""
-        assert isinstance(data, TokensConfig)
-        check_data(data)
 
     def prepare(self, config: TaskSettings, processor: Tokenizer | None = None) -> Prepared:
         """The text as tokens."""
@@ -72,28 +54,7 @@ class MaskedLanguageModel(Task):
             raise ConfigError("generation.prompt is for task=language_model: minitrain generate RUN --prompt fills in")
         if config.data.unwanted is not None or config.data.unwanted_val is not None:
             raise ConfigError("data.unwanted is for task=language_model: a masked language model continues no text")
-        return Prepared(*prepare_tokens(config, processor))
-
-    def save(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> TokensConfig:
-        """Keep tokenizer and tokens; of shards, which may be large, the manifest."""
-        return save_tokens(prepared.processor, prepared.data, config.data, folder)
-
-    def load_processor(self, folder: RunFolder) -> Tokenizer:
-        """The tokenizer."""
-        return load_tokenizer(folder)
-
-    def load(self, config: TaskSettings, folder: RunFolder) -> Prepared:
-        """The tokenizer and the tokens."""
-        return Prepared(*load_tokens(config.data, folder))
-
-    def after_saving(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> Prepared:
-        """The tokens in their files, which are mapped into memory."""
-        return self.load(config, folder)
-
-    def held_out(self, config: TaskSettings, processor: Tokenizer, path: str | Path) -> Prepared:
-        """Another text, a file or a folder; guesses are by its own frequencies."""
-        tokens = tokens_of_text(path, processor)
-        return Prepared(processor, TokenSplit(tokens, tokens))
+        return super().prepare(config, processor)
 
     def model_sizes(self, config: TaskSettings, processor: Tokenizer) -> dict[str, Any]:
         """The vocabulary's size with the mask token, and the length of a window."""
@@ -126,10 +87,6 @@ class MaskedLanguageModel(Task):
     def metrics(self, config: TaskSettings, processor: Tokenizer) -> Mapping[str, Any]:
         """How many of the hidden tokens are found."""
         return {"accuracy": Accuracy()}
-
-    def guesses(self, prepared: Prepared) -> dict[str, float]:
-        """Nats per token of guessing."""
-        return baselines(prepared.data.train, prepared.data.val, prepared.processor.vocab_size)
 
     def evaluate(
         self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
@@ -189,8 +146,4 @@ class MaskedLanguageModel(Task):
 
     def describe(self, config: TaskSettings, prepared: Prepared) -> str:
         """How many tokens of what."""
-        source = one_line(config.data.path or "Python's own language reference")
-        return (
-            f"{prepared.data.train.size:,} training and {prepared.data.val.size:,} validation tokens of {source} "
-            f"({prepared.processor.vocab_size} different, and the mask)"
-        )
+        return f"{super().describe(config, prepared)}, and a mask token"

@@ -12,6 +12,7 @@ from ..errors import ConfigError, NonFiniteError
 from ..nn.core.nonfinite import first_bad_parameter
 from .callbacks.base import CallbackList
 from .config import TrainingConfig
+from .parallel.together import Together
 from .saving.saver import CheckpointSaver
 from .setup import RunContext, Setup, StepView
 from .signals import Interrupted
@@ -29,6 +30,7 @@ class BetweenSteps:
         view: its ``control`` has the requests of callbacks.
         callbacks: whose hooks are called.
         saver: saves checkpoints.
+        together: joins this training with those on other ranks; ``None`` if it is alone.
     """
 
     def __init__(
@@ -40,13 +42,15 @@ class BetweenSteps:
         view: StepView,
         callbacks: CallbackList,
         saver: CheckpointSaver,
+        together: Together | None = None,
     ) -> None:
         self.config, self.setup, self.run, self.state = config, setup, run, state
-        self.view, self.callbacks, self.saver = view, callbacks, saver
+        self.view, self.callbacks, self.saver, self.together = view, callbacks, saver, together
 
     def begin(self) -> None:
         """Evaluate before the first step, if a callback asked for that in ``on_train_begin``."""
         control = self.view.control
+        self._agree()
         if control.evaluate and not self.state.step and self.run.evaluator is not None:
             self.validate(self.config.eval_batches)
             control.save = False  # the weights of the first step are not those that were measured
@@ -66,6 +70,7 @@ class BetweenSteps:
             fire("on_epoch_end", self.view)
         if control.log:
             self._log(update)
+        self._agree()
         if control.evaluate and self.run.evaluator is not None:
             self.validate(config.eval_batches)
 
@@ -79,6 +84,7 @@ class BetweenSteps:
             Interrupted: if a signal came, after saving.
         """
         control = self.view.control
+        signal_number = self._agree(signal_number)
         self.saver.poll()
         if self.saver.store is not None and (control.save or control.stop or signal_number):
             self.save()
@@ -112,6 +118,8 @@ class BetweenSteps:
         """
         if bad := first_bad_parameter(self.setup.model):
             raise NonFiniteError(f"step {self.state.step}: not saved, {bad}")
+        if self.together is not None:
+            self.together.refuse_other_weights(self.setup.model, self.state.step)
         self.state.seconds, self.state.stopped = self.view.seconds, self.view.control.stop
         return self.saver.save(path)
 
@@ -147,3 +155,7 @@ class BetweenSteps:
                 number,
             )
         return Interrupted(f"{done}, everything is saved; go on with: {self.run.command}", number)
+
+    def _agree(self, signal_number: int = 0) -> int:
+        """Have all ranks follow the requests of rank 0, and a signal to any of them; returns the signal."""
+        return signal_number if self.together is None else self.together.agree(self.view.control, signal_number)

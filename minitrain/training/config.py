@@ -35,6 +35,12 @@ class TrainingConfig(Section):
         "Micro-batches that a batch is split into, to save memory. The gradient is still that of the whole batch.",
         at_least=1,
     )
+    gradient_sum: str | None = setting(
+        None,
+        "How gradients of micro-batches add up: tree gives the same bytes for any number of ranks; in_place needs less "
+        "memory, on one rank alone. null is in_place in one process and tree in several.",
+        one_of=("tree", "in_place"),
+    )
     max_grad_norm: float | None = setting(
         1.0, "A gradient with a larger norm is scaled down to this norm; null never clips.", above=0
     )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ..backend.arrays import Array, array_module, to_number
 from ..backend.precision import current_precision, use_precision
+from ..distributed.group import Group
 from ..errors import DataError
 from ..measures.base import Measure, Measures, SampleMeasure, as_factory, as_rows, new_measure, ratio, results
 from ..measures.fields import inputs_and_targets, per_sample
@@ -16,6 +17,7 @@ from ..measures.samples import Collector, SampleTable
 from ..ops.contract.loss import Loss
 from .feed import batch_to
 from .objective import default_metrics
+from .parallel.measuring import can_share, contributions, in_turn, take_in
 
 LOSS = "loss"
 
@@ -38,6 +40,7 @@ class Evaluator:
             are the objective's.
         device: where the model is.
         precision: of the products, see `minitrain.backend.precision`; ``None`` for that in force.
+        group: ranks that share the batches of `run`; each calls it and gets the values of all data.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class Evaluator:
         predict: Callable[[Any], Any] | None = None,
         device: str = "cpu",
         precision: str | None = None,
+        group: Group | None = None,
     ) -> None:
         self.objective, self.data, self.device, self.precision = objective, data, device, precision
+        self.group = group
         metrics = default_metrics(objective) if metrics is None else metrics
         self.metrics = {name: as_factory(metric) for name, metric in metrics.items()}
         self.predict = predict
@@ -71,7 +76,23 @@ class Evaluator:
         Raises:
             DataError: if there is nothing to measure on.
         """
-        return self.measured(self.new_measures(), max_batches, average=average)
+        measures = self.new_measures()
+        if self.group is not None and can_share(measures):
+            return self._shared(self.group, measures, max_batches, average)
+        return self.measured(measures, max_batches, average=average)
+
+    def _shared(
+        self, group: Group, measures: Mapping[str, Measure], max_batches: int | None, average: Any
+    ) -> dict[str, float]:
+        """What `measured` returns, from batches that the ranks share: every ``group.size``-th is this rank's."""
+        parts = []
+        for one in self._passes(max_batches, average, slice(group.rank, None, group.size)):
+            parts.append([one.total, one.targets, contributions(self.metrics, one.outputs, one.batch)])
+        loss = _SumOfLosses()
+        for total, targets, added in in_turn(group.gather(parts)):
+            loss.add(_Pass(None, total, targets, None, None))
+            take_in(measures, added)
+        return loss.result() | {f"val_{name}": value for name, value in results(measures).items()}
 
     def new_measures(self) -> dict[str, Measure]:
         """A new measure of each metric, of nothing yet."""
@@ -128,10 +149,10 @@ class Evaluator:
         first, second = loss.table(), collector.table()
         return SampleTable({**first.measures, **second.measures}, {**first.rows, **second.rows}, second.keys, data)
 
-    def _passes(self, max_batches: int | None, average: Any) -> Iterator[_Pass]:
-        """Each batch with its loss and outputs."""
+    def _passes(self, max_batches: int | None, average: Any, mine: slice = slice(None)) -> Iterator[_Pass]:
+        """Each batch with its loss and outputs; or some of the batches."""
         with contextlib.nullcontext() if average is None else average.applied():
-            for batch in self._batches(max_batches):
+            for batch in islice(self._batches(max_batches), mine.start, mine.stop, mine.step):
                 placed = batch_to(batch, self.device)
                 with use_precision(self.precision or current_precision()):
                     measured = self._measure(placed)

@@ -17,10 +17,21 @@ from .callbacks.base import CallbackList
 from .loss_scale import LossScale
 from .nonfinite import as_double, check_total, why_not_finite
 from .objective import WholeBatch
+from .parallel.together import Together
 from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
 from .privacy.settings import DPSGD
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
+
+
+def sum_of(losses: Iterable[Loss]) -> Loss:
+    """The sum of the losses of micro-batches."""
+    total: Any = 0.0
+    count: Any = 0.0
+    for loss in losses:
+        total = total + loss.total  # not in place: arrays of a GPU are kept by others too
+        count = count + loss.count
+    return Loss(total, count)
 
 
 def train_step(
@@ -34,6 +45,7 @@ def train_step(
     objective: Any = None,
     scaler: LossScale | None = None,
     private: PrivateStep | None = None,
+    together: Together | None = None,
     on_substep: Callable[[Loss], object] = lambda loss: None,
     go_on: Callable[[Gradient], bool] = lambda gradient: True,
     wait: bool = True,
@@ -54,6 +66,7 @@ def train_step(
         objective: has ``loss`` and ``loss_backward``; the model by default.
         scaler: scales the loss for the backward. A gradient that overflows then lowers the scale and skips the update.
         private: makes the gradient a private one: samples one by one, cut, and with noise. A batch may be empty then.
+        together: adds the gradients and losses of several ranks; ``micro_batches`` are those of this one.
         on_substep: called with the loss of each micro-batch after its backward.
         go_on: called with the complete gradient; ``False`` leaves the weights as they are.
         wait: whether to look at the loss and the norm before the weights are touched. With ``False``, for a model on a
@@ -68,25 +81,30 @@ def train_step(
     objective = model if objective is None else objective
     optimizer.set_lr(lr)
     optimizer.zero_grad()
-    total: Any = 0.0
-    count: Any = 0.0
     number = to_number if wait else as_double
     gradients = None if private is None else PrivateGradients(model, private.clip, private.noise_multiplier)
     if gradients is not None:
         micro_batches = one_by_one(micro_batches)
     elif WholeBatch.suits(objective):
         objective, micro_batches = WholeBatch.of(objective, micro_batches)
-    for first_sample, batch in micro_batches:
-        at_first = None if key is None else key.at_sample(first_sample)
-        loss, cache = objective.loss(batch, key=at_first)
-        if wait and not math.isfinite(to_number(loss.total)):
-            raise why_not_finite(to_number(loss.total), model, batch, cache, first_sample)
-        objective.loss_backward(cache, *(() if scaler is None else (scaler.scale,)))
-        if gradients is not None:
-            gradients.add(to_number(loss.count))
-        on_substep(loss)
-        total = total + number(loss.total)
-        count = count + number(loss.count)
+
+    def losses() -> Iterator[Loss]:
+        for first_sample, batch in micro_batches:
+            at_first = None if key is None else key.at_sample(first_sample)
+            loss, cache = objective.loss(batch, key=at_first)
+            if wait and not math.isfinite(to_number(loss.total)):
+                raise why_not_finite(to_number(loss.total), model, batch, cache, first_sample)
+            objective.loss_backward(cache, *(() if scaler is None else (scaler.scale,)))
+            if gradients is not None:
+                gradients.add(to_number(loss.count))
+            on_substep(loss)
+            yield Loss(number(loss.total), number(loss.count))
+
+    if together is None:
+        total, count = sum_of(losses())
+    else:
+        micro_batches = list(micro_batches)
+        total, count = together.add_up(model, losses(), len(micro_batches))
     divisor = count
     if private is not None and gradients is not None:
         gradients.finish(private.key)
@@ -118,6 +136,7 @@ class TrainingLoop:
         callbacks: whose hooks are called within a step.
         roll_back: goes back to an older state when a callback requests it.
         privacy: makes the updates differentially private; ``None`` if they are not.
+        together: joins this training with those on other ranks; ``None`` if it is alone.
 
     Attributes:
         midway: whether weights may have changed in a step whose record is not complete; whoever iterates resets it.
@@ -131,9 +150,11 @@ class TrainingLoop:
         callbacks: CallbackList,
         roll_back: Callable[[], None] = lambda: None,
         privacy: DPSGD | None = None,
+        together: Together | None = None,
     ) -> None:
         self.setup, self.state, self.view = setup, state, view
-        self.callbacks, self.roll_back, self.privacy, self.midway = callbacks, roll_back, privacy, False
+        self.callbacks, self.roll_back, self.privacy, self.together = callbacks, roll_back, privacy, together
+        self.midway = False
 
     def steps(self, last_step: int) -> Iterator[Update]:
         """Update until ``last_step`` updates are done or a callback requests a stop.
@@ -166,6 +187,7 @@ class TrainingLoop:
 
         def go_on(gradient: Gradient) -> bool:
             fire("on_before_optimizer_step", self.view, gradient)
+            self._agree()
             self.midway = not (control.skip or control.rollback)
             return self.midway
 
@@ -180,6 +202,7 @@ class TrainingLoop:
                 objective=setup.objective,
                 scaler=setup.arithmetic.scaler,
                 private=None if self.privacy is None else self.privacy.step(self.state.step),
+                together=self.together,
                 on_substep=lambda loss: fire("on_substep_end", self.view, loss),
                 go_on=go_on,
                 wait=wait,
@@ -188,18 +211,26 @@ class TrainingLoop:
     def must_wait(self) -> bool:
         """Whether the host looks at the loss and the norm of each step: on a CPU, and where somebody needs them then.
 
-        That is a callback, the scale of a float16 loss, or differential privacy. Otherwise a GPU is waited for when a
-        record is written.
+        That is a callback, the scale of a float16 loss, differential privacy, or other ranks. Otherwise a GPU is waited
+        for when a record is written.
         """
-        needed = self.setup.arithmetic.scaler is not None or self.privacy is not None
+        needed = (self.setup.arithmetic.scaler, self.privacy, self.together) != (None, None, None)
         return self.setup.device == "cpu" or needed or self.callbacks.reads_numbers
 
     def _update_or_skip(self) -> Update:
-        state, control = self.state, self.view.control
+        state, control, together = self.state, self.view.control, self.together
+        number = state.step + state.data_offset
         try:
-            return self.update(self.setup.batch(state.step + state.data_offset), wait=self.must_wait())
+            batch = self.setup.batch(number) if together is None else together.batch(self.setup, number)
+            return self.update(batch, wait=self.must_wait())
         except NonFiniteError as error:
             self.callbacks.fire("on_nan", self.view, error)
+            self._agree()
             if not (control.skip or control.rollback):
                 raise type(error)(f"step {state.step + 1}: {error}") from error
             return Update(math.nan, 0.0, self.setup.schedule(state.step), math.nan, skipped=True)
+
+    def _agree(self) -> None:
+        """All ranks skip, or roll back, or none does."""
+        if self.together is not None:
+            self.together.agree(self.view.control)

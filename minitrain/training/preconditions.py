@@ -11,6 +11,7 @@ from typing import Any
 from ..backend.precision import HALF
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
+from ..distributed.group import Group
 from ..errors import CheckpointError, ConfigError, nearest
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, METRICS
@@ -203,3 +204,22 @@ def check_privacy_fits(setup: Setup, privacy: DPSGD | None, callbacks: Iterable[
                 f"private training does not go with {type(callback).__name__}: which steps it skips or repeats tells "
                 "of single samples, and no budget counts that"
             )
+
+
+def check_ranks_fit(setup: Setup, privacy: DPSGD | None, group: Group | None) -> None:
+    """Check that a training can be shared by ranks.
+
+    Raises:
+        ConfigError: if it is private, or its loss compares the samples of a batch, or it is on a GPU.
+    """
+    if group is None:
+        return
+    if privacy is not None:
+        raise ConfigError("private training runs in one process: leave distributed and privacy apart")
+    if WholeBatch.suits(setup.objective) and group.size > 1:
+        raise ConfigError(
+            f"the loss of {type(setup.objective).__name__} compares the samples of a batch, which several ranks cannot "
+            "share yet: train it in one process"
+        )
+    if setup.device != "cpu" and group.size > 1:
+        raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")

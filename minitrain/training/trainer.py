@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint.store import Warn, is_url, warn_user
+from ..distributed.group import Group
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
 from ..folder import RunFolder
@@ -29,9 +30,11 @@ from .loss_scale import Arithmetic
 from .memory import shortage
 from .nonfinite import with_advice
 from .objective import counted_by, objective_of
+from .parallel.together import Together
 from .preconditions import (
     check_precision_fits,
     check_privacy_fits,
+    check_ranks_fit,
     checked_config,
     open_checkpoints,
     refuse_another_model,
@@ -79,6 +82,8 @@ class Trainer(ByHand):
             default what the trainer knows of itself, the optimizer and the model.
         device: where the model is, ``"cpu"`` or ``"cuda"``.
         privacy: makes the training differentially private, see `DPSGD`; ``train_data`` is then a data set or arrays.
+        group: the ranks that train together, see `minitrain.distributed`; each has a trainer with the same arguments.
+            ``config.gradient_accumulation_steps`` is then the number of micro-batches of all ranks.
         warn: called with a sentence when something is wrong but training can go on.
         aliases: other names of these arguments, see `minitrain.training.preconditions.ALIASES`.
 
@@ -118,6 +123,7 @@ class Trainer(ByHand):
         hyperparameters: Mapping[str, Any] | None = None,
         device: str = "cpu",
         privacy: DPSGD | None = None,
+        group: Group | None = None,
         warn: Warn = warn_user,
         **aliases: Any,
     ) -> None:
@@ -151,7 +157,12 @@ class Trainer(ByHand):
         if named["val_data"] is not None:
             val = as_batches(named["val_data"], config.batch_size)
             self.run.evaluator = Evaluator(
-                self.setup.objective, val, metrics=metrics, device=device, precision=self.setup.arithmetic.precision
+                self.setup.objective,
+                val,
+                metrics=metrics,
+                device=device,
+                precision=self.setup.arithmetic.precision,
+                group=group,
             )
         if config.keep_best_checkpoints and self.run.evaluator is None:
             raise ConfigError("keep_best_checkpoints needs val_data: the best are chosen by its metrics")
@@ -160,12 +171,16 @@ class Trainer(ByHand):
         self.view = StepView(self.state, self.control, steps, config.log_every, warn)
         refuse_single_callback(callbacks)
         check_privacy_fits(self.setup, privacy, callbacks)
+        check_ranks_fit(self.setup, privacy, group)
+        self._together = together = None if group is None else Together(group, self.setup.accumulation)
+        self._writes = group is None or group.is_main
         first: list[type[Callback]] = [GradientStatistics] * config.log_gradients  # for the loggers after them
         first += [PrivacyBudget] * (privacy is not None)
         last: list[type[Callback]] = [ProgressTracker] * progress + [JsonlLogger, RunInfo] * (
             self.run.folder is not None
         )
-        self.callbacks = CallbackList([*missing(first, callbacks), *callbacks, *missing(last, callbacks)])
+        every = [*missing(first, callbacks), *callbacks, *missing(last, callbacks)]
+        self.callbacks = CallbackList(one for one in every if self._writes or one.on_every_rank)
         self.checkpoints = open_checkpoints(folder, config, warn)
         self.capture = Capture(self.setup, self.run, self.state, self.callbacks)
         self.saver = CheckpointSaver(
@@ -174,14 +189,19 @@ class Trainer(ByHand):
             in_background=config.async_checkpoints,
             on_saved=lambda place: self.callbacks.fire("on_save", self.view, place),
             warn=warn,
+            group=group,
         )
-        self.between = BetweenSteps(config, self.setup, self.run, self.state, self.view, self.callbacks, self.saver)
+        self.between = BetweenSteps(
+            config, self.setup, self.run, self.state, self.view, self.callbacks, self.saver, together
+        )
         self.restorer = Restorer(self.capture, self.saver, self._restored)
-        self.loop = TrainingLoop(self.setup, self.state, self.view, self.callbacks, self.restorer.roll_back, privacy)
+        self.loop = TrainingLoop(
+            self.setup, self.state, self.view, self.callbacks, self.restorer.roll_back, privacy, together
+        )
         if config.activation_checkpointing:
             checkpoint_activations(model)
         self._begun = False
-        self.folder = None if self.run.folder is None else RunFolder(self.run.folder)
+        self.folder = None if self.run.folder is None or not self._writes else RunFolder(self.run.folder)
         if config.resume_from:
             self.load_checkpoint(config.resume_from)
 
@@ -212,6 +232,8 @@ class Trainer(ByHand):
         state.start_clock()
         self.control.stop = state.stopped
         try:
+            if self._together is not None:
+                self._together.begin(self.setup)
             with StopSignals() as signals:
                 fire("on_train_begin", view, self.setup, self.run)
                 self.between.begin()
@@ -300,5 +322,5 @@ class Trainer(ByHand):
                 f"an exception ended step {self.state.step + 1} halfway: its update or its records may be incomplete; "
                 "go back to the last checkpoint with resume(), or make a new trainer"
             )
-        if not (self.run.resumed or self._begun):
+        if self._writes and not (self.run.resumed or self._begun):
             refuse_used_folder(self.run.folder, self.checkpoints, self.run.command)

@@ -192,7 +192,7 @@ def test_any_manifest_is_refused_in_words(tmp_path_factory: pytest.TempPathFacto
 
 def test_a_newer_format_asks_for_an_upgrade(store: CheckpointStore) -> None:
     manifest = save(store, 1) / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 4}))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 5}))
     with pytest.raises(CheckpointError, match="upgrade minitrain"):
         verify_checkpoint(manifest.parent)
 

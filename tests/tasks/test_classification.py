@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,12 @@ def test_an_evaluation_says_what_the_end_of_the_training_said(trained: Path, tmp
     assert set(found.values) == {"accuracy %", "macro F1 %", "calibration error %"}
     assert found.samples is not None
     assert set(found.samples.by("class")) <= set(NAMES)
+    before = (trained / "report.html").read_text()
     assert plot_run(trained)
+    after = (trained / "report.html").read_text()
+    assert "accuracy %" in before  # of the last validation, at the top
+    assert after.count("<img") == before.count("<img")
+    assert (trained / "summary.txt").read_text().strip() in html.unescape(after)
     other = evaluate_run(trained, text=as_folder(tmp_path, *stripes(20, seed=1)))
     assert isinstance(other, Measured)
     assert other.counted == "20 images"

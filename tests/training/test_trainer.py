@@ -55,7 +55,7 @@ def test_a_run_from_text_to_sample(tmp_path: Path, capsys: pytest.CaptureFixture
     run = start_run(small_config(tmp_path))
     result = run.train()
     kept = {"config.yaml", "tokenizer.json", "metrics.jsonl", "loss.png", "learning_rate.png", "sample.txt"}
-    kept |= {"report.html", "run.json", ".writer"}
+    kept |= {"report.html", "run.json", "summary.txt", ".writer"}
     assert {path.name for path in run.run_dir.iterdir()} == {*kept, "data", "checkpoints", "plots"}
     assert (run.run_dir / "sample.txt").read_text().strip("\n") == result.sample.strip("\n")
     training = result.training

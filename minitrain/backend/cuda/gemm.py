@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import ShapeError
 from ..arrays import Array, array_module, is_cupy
-from ..precision import current_precision
+from ..precision import current_precision, wide
 from .launch import address_of
 from .products.bindings import binding
 from .products.matrices import Matrices, loops, matrices_of, result_sizes, volume
@@ -115,6 +115,25 @@ def matmul(
     return out
 
 
+def any_matmul(a: Array, b: Array) -> Array:
+    """``numpy.matmul`` of arrays on a GPU with two dimensions or more, with sums and a result of at least 32 bits.
+
+    Matrices without contiguous rows or columns are copied first, and operands of different dtypes are widened.
+    """
+    if a.dtype != b.dtype:
+        a, b = wide(a), wide(b)
+    return matmul(_dense(a), _dense(b))
+
+
+def _dense(x: Array) -> Array:
+    """``x``, or a copy if no product can step through it."""
+    try:
+        matrices_of("x", x)
+    except ShapeError:
+        return array_module(x).ascontiguousarray(x)  # type: ignore[no-any-return]
+    return x
+
+
 def close_planners() -> None:
     """Forget all plans, handles and workspaces; the next product makes new ones."""
     with _making:
@@ -212,4 +231,4 @@ def _without_numbers(form: Form, out: Array, bias: Array | None) -> Array:
     return out
 
 
-__all__ = ["ProductUnsupported", "close_planners", "matmul"]
+__all__ = ["ProductUnsupported", "any_matmul", "close_planners", "matmul"]

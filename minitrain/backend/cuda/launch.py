@@ -14,6 +14,7 @@ What launches is the *launcher*: CuPy's driver on a device (``device_launcher.py
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -111,6 +112,11 @@ class Kernel(Declaration):
         if 0 not in blocks:
             launcher.launch(self, blocks, threads, arguments, shared)
 
+    @functools.cached_property
+    def _most_threads(self) -> int:
+        """The registers of a thread are chosen for so many threads of a block; a device refuses more."""
+        return self.source.launch_bounds().get(self.name.partition("<")[0], MOST_THREADS)
+
     def _check_arguments(self, arguments: Sequence[Any], host: bool) -> None:
         if len(arguments) != len(self.parameters):
             names = ", ".join(parameter.name for parameter in self.parameters)
@@ -144,6 +150,11 @@ class Kernel(Declaration):
     ) -> None:
         if math.prod(block) > MOST_THREADS or any(not 1 <= b <= m for b, m in zip(block, LARGEST_BLOCK, strict=True)):
             raise DeviceError(f"{self.name}: a block of {block} threads; a device takes up to {MOST_THREADS} in all")
+        if math.prod(block) > self._most_threads:
+            raise DeviceError(
+                f"{self.name}: a block of {block} threads; its __launch_bounds__ in {self.source.path} allow "
+                f"{self._most_threads} in all"
+            )
         if any(not 0 <= g <= m for g, m in zip(grid, LARGEST_GRID, strict=True)):
             raise DeviceError(f"{self.name}: a grid of {grid} blocks; a device takes up to {LARGEST_GRID}")
         if shared and not 0 <= shared <= (most := launcher.shared_memory_limit()):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from .signature import Parameter
 
 KERNELS = Path(__file__).parents[2] / "kernels" / "cuda"
 INCLUDE = KERNELS / "include"
+_BOUNDS = re.compile(r"__launch_bounds__\((\d+)\s*(?:,[^)]*)?\)\s*(\w+)\s*\(")
 
 
 class SourceFile:
@@ -33,6 +35,10 @@ class SourceFile:
     def text(self) -> str:
         """The code."""
         return self.file.read_text() if self._text is None else self._text
+
+    def launch_bounds(self) -> dict[str, int]:
+        """The most threads of a block that kernels are compiled for, where the text says so in a number."""
+        return {name: int(most) for most, name in _BOUNDS.findall(self.text)}
 
 
 class Declaration:

@@ -16,6 +16,7 @@ from ...random import Key
 from ..images.transforms.base import Transform
 from ..loading.batches import checked_batch_size, checked_step, split_batch
 from ..loading.order import EpochOrder, ShardOrder
+from ..loading.parts import borders
 from ..samples.datasets import SampleDataset
 
 
@@ -135,6 +136,19 @@ class ImageLoader:
             ConfigError: if ``accumulation`` is below 1 or above ``batch_size``.
         """
         return split_batch(self.batch(step), accumulation)
+
+    def some_micro_batches(self, step: int, accumulation: int, wanted: range) -> list[tuple[int, Any]]:
+        """The micro-batches ``wanted`` of `micro_batches`; no other image is read.
+
+        Raises:
+            ConfigError: if ``accumulation`` is below 1 or above ``batch_size``.
+            DataError: if an image is broken.
+        """
+        start, parts = checked_step(step) * self.batch_size, []
+        for first, count in borders(self.batch_size, accumulation, wanted):
+            rows = self.order.take(start + first, count).tolist()
+            parts.append((first, self.dataset.make_batch(self._read(rows), self._key.at_sample(start + first))))
+        return parts
 
     def _read(self, rows: list[int]) -> list[Any]:
         if self.workers == 1:

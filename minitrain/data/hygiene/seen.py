@@ -6,11 +6,12 @@ signatures and bands are in a temporary SQLite file, so memory does not grow wit
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
-from ...files import Closing, FileError
+from ...files import Closing, FileError, file_error
 from .duplicates import NearDuplicates, similarity
 
 COMPARED = 256
@@ -108,4 +109,8 @@ class SeenRecords(Closing):
         return Twin(rows[best][0], rows[best][1], float(similarities[best]))
 
     def _failed(self, error: sqlite3.Error) -> FileError:
-        return FileError(f"cannot keep the index of records in {self.path}: {error}; free some space on its disk")
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        code = errno.ENOSPC if full else errno.EIO
+        failure = file_error("write", self.path, OSError(code, str(error)))
+        failure.errno = code  # the disk failed, not the user
+        return failure

@@ -16,6 +16,7 @@ from ...errors import ConfigError
 from ...files import Closing
 from ...states import Whole, checked
 from .batches import Loader, checked_step
+from .parts import some_micro_batches
 from .stream import Batches, BatchIterator
 
 
@@ -141,9 +142,13 @@ class _Steps(Batches):
     """The micro-batches of a loader, step after step; the position includes how batches are split."""
 
     accumulation = 1
+    wanted: range | None = None  # of the micro-batches; all without it
 
     def __next__(self) -> Any:
-        parts = self.loader.micro_batches(self.step, self.accumulation)
+        if self.wanted is None:
+            parts = self.loader.micro_batches(self.step, self.accumulation)
+        else:
+            parts = some_micro_batches(self.loader, self.step, self.accumulation, self.wanted)
         self.step += 1
         return parts
 
@@ -173,7 +178,8 @@ class PrefetchLoader(Closing):
             ConfigError: if ``depth`` is below 1.
         """
         self.loader = loader
-        self._ahead = Prefetch(_Steps(loader), depth)
+        self._steps = _Steps(loader)
+        self._ahead = Prefetch(self._steps, depth)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -190,9 +196,23 @@ class PrefetchLoader(Closing):
         Raises:
             MinitrainError: any error of the loader.
         """
-        wanted = {"step": checked_step(step), "accumulation": accumulation}
-        if self._ahead.state_dict() != wanted:
-            self._ahead.load_state_dict(wanted)
+        return self._take(step, accumulation, None)
+
+    def some_micro_batches(self, step: int, accumulation: int, wanted: range) -> list[tuple[int, Any]]:
+        """The micro-batches ``wanted`` of `micro_batches`; the others are not read if the loader knows how.
+
+        Raises:
+            MinitrainError: any error of the loader.
+        """
+        return self._take(step, accumulation, wanted)
+
+    def _take(self, step: int, accumulation: int, wanted: range | None) -> list[tuple[int, Any]]:
+        if self._steps.wanted != wanted:
+            self._ahead.close()
+            self._steps.wanted = wanted
+        place = {"step": checked_step(step), "accumulation": accumulation}
+        if self._ahead.state_dict() != place:
+            self._ahead.load_state_dict(place)
         parts: list[tuple[int, Any]] = next(self._ahead)
         return parts
 

@@ -20,6 +20,7 @@ from ...errors import ConfigError, DataError
 from ...random import Key
 from ..loading.batches import batch_rows, checked_step, split_batch
 from ..loading.order import shuffled
+from ..loading.parts import borders
 from .collate import pad_collate
 from .samples import Collate, Samples
 
@@ -114,6 +115,18 @@ class BucketLoader:
         """
         batch = self.batch(step)
         return split_batch(batch, min(accumulation, batch_rows(batch)))
+
+    def some_micro_batches(self, step: int, accumulation: int, wanted: range) -> list[tuple[int, Any]]:
+        """The micro-batches ``wanted``, as far as there are so many; each is padded by itself.
+
+        Raises:
+            ConfigError: if ``accumulation`` is below 1.
+        """
+        epoch, index = divmod(checked_step(step), self.steps_per_epoch)
+        rows = self.plan(epoch)[index].tolist()
+        parts = min(accumulation, len(rows))
+        cut = borders(len(rows), parts, range(wanted.start, min(wanted.stop, parts)))
+        return [(first, self.collate([self.dataset[i] for i in rows[first : first + n]])) for first, n in cut]
 
 
 def _buckets_of(sides: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:

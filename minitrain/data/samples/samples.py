@@ -14,6 +14,7 @@ from ...errors import DataError
 from ...random import Key
 from ..loading.batches import checked_batch_size, checked_step, split_batch
 from ..loading.order import EpochOrder
+from ..loading.parts import borders
 from .collate import stack_collate
 
 Collate = Callable[[Sequence[Any]], Any]
@@ -111,3 +112,13 @@ class SampleLoader:
             ConfigError: if ``accumulation`` is below 1 or above ``batch_size``.
         """
         return split_batch(self.batch(step), accumulation)
+
+    def some_micro_batches(self, step: int, accumulation: int, wanted: range) -> list[tuple[int, Any]]:
+        """The micro-batches ``wanted``, each put together by itself; no other sample is read.
+
+        Raises:
+            ConfigError: if ``accumulation`` is below 1 or above ``batch_size``.
+        """
+        start = checked_step(step) * self.batch_size
+        cut = borders(self.batch_size, accumulation, wanted)
+        return [(first, self.collate(self.sequence.samples(start + first, count))) for first, count in cut]

@@ -18,6 +18,7 @@ from ...random import Key, checked_seed, random_bits
 from ..ids import as_int32
 from ..loading.batches import Batch, checked_step, split_batch
 from ..loading.order import across_epochs
+from ..loading.parts import borders
 from .token_array import TokenArray
 
 
@@ -103,6 +104,16 @@ class TokenLoader:
             ConfigError: if ``accumulation`` is below 1 or above ``batch_size``.
         """
         return split_batch(self.batch(step), accumulation)
+
+    def some_micro_batches(self, step: int, accumulation: int, wanted: range) -> list[tuple[int, Batch]]:
+        """The micro-batches ``wanted`` of `micro_batches`; the tokens of no other are read.
+
+        Raises:
+            ConfigError: if ``accumulation`` is below 1 or above ``batch_size``.
+        """
+        start = checked_step(step) * self.batch_size
+        cut = borders(self.batch_size, accumulation, wanted)
+        return [(first, self.samples(start + first, count)) for first, count in cut]
 
 
 def evaluation_batches(tokens: TokenArray, block_size: int, batch_size: int) -> Iterator[Batch]:

@@ -105,6 +105,18 @@ class MaskedTokenLoader:
         """
         return split_batch(self.batch(step), accumulation)
 
+    def some_micro_batches(self, step: int, accumulation: int, wanted: range) -> list[tuple[int, Batch]]:
+        """The micro-batches ``wanted`` of `micro_batches`; the tokens of no other are read.
+
+        Raises:
+            ConfigError: if ``accumulation`` is below 1 or above the batch size.
+        """
+        key, parts = self._key.fold(step), self.windows.some_micro_batches(step, accumulation, wanted)
+        return [
+            (first, mask_tokens(part.inputs, key.at_sample(first), vocab_size=self.vocab_size, share=self.share))
+            for first, part in parts
+        ]
+
 
 class MaskedWindows:
     """A held-out text in masked windows side by side; the masks are a function of the seed and the window alone.

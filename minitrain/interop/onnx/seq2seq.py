@@ -9,13 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...models.seq2seq import Seq2Seq
-from ...nn.blocks.decoder_block import DecoderBlock
 from ...nn.layers.embedding import Embedding
-from .attention import KeysAndValues, cross_attention, cross_keys, self_attention
 from .blocks import block
-from .decoder import cache_input, cache_output
+from .cross_decoder import cache_outputs, cached_inputs, cached_layers, cross_outputs, decoder_layers, headed
 from .graph import Graph, Name
-from .layers import embedding, feed_forward, norm
+from .layers import embedding, norm
 from .places import INT64, Places
 from .refusals import refuse, require_methods
 
@@ -34,12 +32,8 @@ def joint_graph(model: Seq2Seq, opset: int) -> Graph:
     across = Places(g, places.length, None, model.config.block_size, total=g.size(memory, 1))
     own = unpadded(g, target, model.config.pad_idx)
     x = _embedded(g, target, model.target_emb, model, places)
-    for i, layer in enumerate(model.decoder):
-        with g.scope(f"decoder.{i}"):
-            with g.scope("cross"):
-                read = cross_keys(g, memory, layer.cross)
-            x, _ = decoder_block(g, x, layer, places, across, read, lengths, own=own)
-    return _headed(g, x, model)
+    x = decoder_layers(g, x, model.decoder, places, across, memory, lengths, own)
+    return headed(g, x, model.decoder_norm, model.head, model.config.n_targets)
 
 
 def encoder_graph(model: Seq2Seq, opset: int) -> Graph:
@@ -51,12 +45,7 @@ def encoder_graph(model: Seq2Seq, opset: int) -> Graph:
     g = _graph(model, opset)
     memory, lengths = _encoded(g, _tokens(g, SOURCE, "source"), model)
     g.output(LENGTHS, lengths, np.int64, ("batch",))
-    for i, layer in enumerate(model.decoder):
-        with g.scope(f"decoder.{i}.cross"):
-            read = cross_keys(g, memory, layer.cross)
-        for name, value in zip(cross_names(i), read, strict=True):
-            g.output(name, value, np.float32, cross_shape(layer))
-    return g
+    return cross_outputs(g, memory, model.decoder)
 
 
 def decoder_graph(model: Seq2Seq, opset: int) -> Graph:
@@ -67,23 +56,13 @@ def decoder_graph(model: Seq2Seq, opset: int) -> Graph:
     """
     g = _graph(model, opset)
     ids, lengths = _tokens(g, TARGET, "length"), g.input(LENGTHS, np.int64, ("batch",))
-    reads, pasts = [], []
-    for i, layer in enumerate(model.decoder):
-        g.require(layer, DecoderBlock)
-        reads.append(KeysAndValues(*(g.input(name, np.float32, cross_shape(layer)) for name in cross_names(i))))
-        pasts.append(cache_input(g, i, layer.attention))
+    reads, pasts = cached_inputs(g, model.decoder)
     places = Places(g, g.size(ids, 1), g.size(pasts[0].keys, 2), model.config.block_size)
     across = Places(g, places.length, None, model.config.block_size, total=g.size(reads[0].keys, 2))
     x = _embedded(g, ids, model.target_emb, model, places)
-    presents = []
-    for i, layer in enumerate(model.decoder):
-        with g.scope(f"decoder.{i}"):
-            x, kv = decoder_block(g, x, layer, places, across, reads[i], lengths, past=pasts[i])
-        presents.append(kv)
-    _headed(g, x, model)
-    for i, (layer, kv) in enumerate(zip(model.decoder, presents, strict=True)):
-        cache_output(g, i, layer.attention, kv)
-    return g
+    x, presents = cached_layers(g, x, model.decoder, places, across, reads, pasts, lengths)
+    headed(g, x, model.decoder_norm, model.head, model.config.n_targets)
+    return cache_outputs(g, model.decoder, presents)
 
 
 def _graph(model: Seq2Seq, opset: int) -> Graph:
@@ -95,16 +74,6 @@ def _graph(model: Seq2Seq, opset: int) -> Graph:
 
 def _tokens(g: Graph, name: str, length: str) -> Name:
     return g.input(name, np.int64, ("batch", length))
-
-
-def cross_names(i: int) -> tuple[Name, Name]:
-    """The names of the keys and of the values that layer i reads of the source."""
-    return f"cross.{i}.key", f"cross.{i}.value"
-
-
-def cross_shape(layer: DecoderBlock) -> tuple[int | str, ...]:
-    """The shape of these, (B, Hkv, S, D)."""
-    return ("batch", layer.cross.kv_heads, "source", layer.cross.head_width)
 
 
 def unpadded(g: Graph, ids: Name, pad_idx: int) -> Name:
@@ -128,35 +97,3 @@ def _encoded(g: Graph, source: Name, model: Seq2Seq) -> tuple[Name, Name]:
         with g.scope(f"encoder.{i}"):
             x, _ = block(g, x, layer, places, lengths=lengths)
     return norm(g, x, model.encoder_norm), lengths
-
-
-def decoder_block(
-    g: Graph,
-    x: Name,
-    layer: DecoderBlock,
-    places: Places,
-    across: Places,
-    read: KeysAndValues,
-    lengths: Name | None,
-    *,
-    past: KeysAndValues | None = None,
-    own: Name | None = None,
-) -> tuple[Name, KeysAndValues]:
-    """Self-attention, attention to ``read``, and the feed-forward layer, each on a normalised copy of x (B, T, C)."""
-    g.require(layer, DecoderBlock)
-    with g.scope("attention"):
-        normed = norm(g, x, layer.norm1)
-        branch, kv = self_attention(g, normed, layer.attention, places, past=past, lengths=own)
-        x = g.node("Add", x, branch)
-    with g.scope("cross"):
-        x = g.node("Add", x, cross_attention(g, norm(g, x, layer.norm2), layer.cross, read, across, lengths))
-    with g.scope("feed_forward"):
-        x = g.node("Add", x, feed_forward(g, norm(g, x, layer.norm3), layer.feed_forward))
-    return x, kv
-
-
-def _headed(g: Graph, x: Name, model: Seq2Seq) -> Graph:
-    """The final norm and the head."""
-    logits = g.node("MatMul", norm(g, x, model.decoder_norm), g.transposed(model.head.weight))
-    g.output("logits", logits, np.float32, ("batch", "length", model.config.n_targets))
-    return g

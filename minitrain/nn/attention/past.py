@@ -31,7 +31,10 @@ class KeyValues:
 
     Attributes:
         length: number of positions so far.
+        key_lengths: (B,) how many of the keys count for each sequence; ``None`` for all of them.
     """
+
+    key_lengths: Array | None = None
 
     def __init__(
         self, longest: int, kv_heads: int, head_width: int, like: Array, *, window: int | None = None, batch: int = 1

@@ -148,6 +148,7 @@ class MultiHeadAttention(Module):
         k, k_cache = prepare(k, self.k_norm, self.rope, positions)
         if past is not None:
             k, v = past.extend(k, v)  # (B, S, Hkv, D), the new positions last
+            key_lengths = past.key_lengths if key_lengths is None else key_lengths
         mixed, attention_cache = attention_forward(
             q,
             k,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ...backend.arrays import Array, array_module
+from ...backend.arrays import Array, array_module, is_cupy
+from ...backend.cuda.gemm import any_matmul
+from ...backend.kernels_mode import kernels_enabled
 from ...backend.precision import wide
 
 BLOCK = 1024
@@ -11,6 +13,8 @@ BLOCK = 1024
 
 def product(a: Array, b: Array) -> Array:
     """``a @ b`` in float32, or float64: (..., M, K) @ (..., K, N) -> (..., M, N), as in ``numpy.matmul``."""
+    if is_cupy(a) and kernels_enabled():  # CuPy's product of batches is slow in 16 bits, and no graph can hold it
+        return any_matmul(a, b)
     return array_module(a).matmul(wide(a), wide(b))  # type: ignore[no-any-return]
 
 
@@ -24,6 +28,8 @@ def dot_rows(a: Array, b: Array) -> Array:
     Returns:
         (..., N, K), in float32 or float64.
     """
+    if is_cupy(a) and kernels_enabled():  # cuBLAS adds in blocks, too
+        return any_matmul(a.swapaxes(-1, -2), b)
     a, b = wide(a), wide(b)
     total = a[..., :BLOCK, :].swapaxes(-1, -2) @ b[..., :BLOCK, :]
     for first in range(BLOCK, a.shape[-2], BLOCK):

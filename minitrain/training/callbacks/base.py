@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ...errors import ConfigError, NonFiniteError
 from ...ops.contract.loss import Loss
@@ -24,6 +24,8 @@ class Callback:
 
     Attributes:
         name: the name under which its state is saved; by default that of the class.
+        on_every_rank: whether it runs on all ranks of a training on several. What changes the training, or remembers
+            something of it, must; what only writes or shows runs on rank 0 alone. The requests of rank 0 count.
         reads_numbers: whether its hooks within a step look at a loss or a norm, or measure the time of a step. A
             training on a GPU then waits for them in each step. ``False`` lets it run ahead: these numbers are then
             arrays (), which `minitrain.backend.arrays.to_number` reads.
@@ -33,6 +35,7 @@ class Callback:
     """
 
     name: str = ""
+    on_every_rank: ClassVar[bool] = True
     reads_numbers: bool = True
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:

@@ -10,6 +10,7 @@ from ...checkpoint.format import Checkpoint, Contents
 from ...checkpoint.manifest import Location, checkpoint_name
 from ...checkpoint.space import size_of
 from ...checkpoint.store import CheckpointStore, Warn, split_location, warn_user
+from ...distributed.group import Group
 from ...errors import CheckpointError, ConfigError
 from ...formats import size as in_bytes
 
@@ -27,6 +28,8 @@ class CheckpointSaver:
         in_background: write while training goes on.
         on_saved: called with the place of each checkpoint once it is durable.
         warn: called with a sentence when something is wrong but training can go on.
+        group: the ranks that save together, each a shard. In the background, to a URL and at a path, rank 0 writes all
+            of the state, which every rank has.
     """
 
     def __init__(
@@ -37,8 +40,9 @@ class CheckpointSaver:
         in_background: bool = False,
         on_saved: Callable[[str], object] = lambda place: None,
         warn: Warn = warn_user,
+        group: Group | None = None,
     ) -> None:
-        self.store, self.capture, self.in_background = store, capture, in_background
+        self.store, self.capture, self.in_background, self.group = store, capture, in_background, group
         self.on_saved, self.warn = on_saved, warn
         self._writer, self._copy = AsyncWriter(), StateCopy()
 
@@ -49,11 +53,15 @@ class CheckpointSaver:
             Where the checkpoint is, or will be when `finish` returns.
         """
         self.finish()
+        group, store = self.group, self.store
+        if group is not None and group.size > 1 and path is None and store is not None and self._in_shards:
+            return self._saved(store.save(self.capture(), group=group))
+        if not self._writes:
+            return self._place(path)
         contents = self.capture()
         if path is not None:
             parent, name = split_location(path)
             return self._saved(CheckpointStore(parent, warn=self.warn).save_as(name, contents))
-        store = self.store
         if store is None:
             raise ConfigError("the trainer has no run folder: give save_checkpoint a path, or the trainer a run_dir")
         if not self.in_background:
@@ -78,7 +86,8 @@ class CheckpointSaver:
 
     def has(self, step: int) -> bool:
         """Whether the store has a checkpoint of ``step``."""
-        return self.store is not None and self.store.folder.exists(checkpoint_name(step))
+        has = self._writes and self.store is not None and self.store.folder.exists(checkpoint_name(step))
+        return has if self.group is None else bool(self.group.from_main(has))
 
     def finish_after(self, error: BaseException) -> None:
         """Wait for a write while ``error`` ends training; an error of the write is told and does not hide ``error``."""
@@ -95,7 +104,7 @@ class CheckpointSaver:
             ConfigError: if the metric that decides is not among them.
         """
         store = self.store
-        if store is None or not store.keep_best:
+        if store is None or not store.keep_best or not self._writes:
             return False
         if store.metric not in measured:
             there = ", ".join(measured)
@@ -109,14 +118,20 @@ class CheckpointSaver:
             CheckpointError: if there are some, all damaged.
         """
         self.finish()
-        if self.store is None:
+        store, group = self.store, self.group
+        if store is None:
             return None
-        newest = self.store.load_latest(self.warn)
-        if newest is None and (damaged := self.store.checkpoints()):
+        if group is not None and not group.is_main:
+            name = group.from_main()
+            return None if name is None else store.load(name)
+        newest = store.load_latest(self.warn)
+        if newest is None and (damaged := store.checkpoints()):
             raise CheckpointError(
-                f"none of the {len(damaged)} checkpoints in {self.store.directory} is intact; "
+                f"none of the {len(damaged)} checkpoints in {store.directory} is intact; "
                 "train anew with another run_dir"
             )
+        if group is not None:
+            group.from_main(None if newest is None else split_location(newest.path)[1])
         return newest
 
     def newest_kept(self) -> Location | None:
@@ -128,7 +143,7 @@ class CheckpointSaver:
         """Warn if the checkpoints that are to be kept will not fit on the disk."""
         store = self.store
         free = None if store is None else store.folder.free_space()
-        if store is None or free is None:
+        if store is None or free is None or not self._writes:
             return
         size, present = size_of(self.capture()), len(store.checkpoints())
         most = store.keep + store.keep_best + 1  # an old one goes only when the new one is there
@@ -137,6 +152,20 @@ class CheckpointSaver:
                 f"up to {most} checkpoints of {in_bytes(size)} may be in {store.directory} at a time, and "
                 f"{in_bytes(free)} are free there: free some space, or lower trainer.keep_checkpoints"
             )
+
+    @property
+    def _in_shards(self) -> bool:
+        return self.store is not None and self.store.is_local and not self.in_background
+
+    @property
+    def _writes(self) -> bool:
+        return self.group is None or self.group.is_main
+
+    def _place(self, path: Location | None) -> Location:
+        """Where the checkpoint goes that rank 0 writes."""
+        if path is not None or self.store is None:
+            return path or ""
+        return self.store.folder.location(checkpoint_name(self.capture().step))
 
     def _saved(self, location: Location) -> Location:
         self.on_saved(str(location))

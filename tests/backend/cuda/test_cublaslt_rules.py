@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from minitrain.backend.cuda.gemm import close_planners, matmul
-from minitrain.backend.cuda.products import cublaslt, cublaslt_ctypes
+from minitrain.backend.cuda.products import bindings, cublaslt, cublaslt_ctypes
 from minitrain.backend.cuda.products.bindings import binding_report, use_binding
 from minitrain.errors import DeviceError
 from minitrain.testing.cuda.cublaslt import FakeCublasLt, FakeCublasLtError
@@ -153,6 +154,36 @@ def test_a_new_product_in_a_capture_is_an_error_that_says_what_to_do():
 def test_the_report_says_what_multiplies():
     with use_binding(FakeCublasLt()):
         assert binding_report() == "FakeCublasLt (chosen by the caller)"
+
+
+@pytest.fixture
+def undecided():
+    """Which binding there is has not been found out yet, neither before nor after the test."""
+    bindings._found.cache_clear()
+    cublaslt_ctypes.load.cache_clear()
+    yield
+    bindings._found.cache_clear()
+    cublaslt_ctypes.load.cache_clear()
+
+
+def test_without_nvmath_the_library_is_called_by_ctypes(undecided, monkeypatch):
+    """And without the library CuPy multiplies; the reason says what was missing."""
+    monkeypatch.setitem(sys.modules, "nvmath", None)
+    monkeypatch.setattr(cublaslt_ctypes, "load", lambda: None)
+    assert bindings.binding() is cublaslt_ctypes
+    assert "nvmath-python cannot be used: ModuleNotFoundError" in binding_report()
+
+
+def test_without_the_library_cupy_multiplies(undecided, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvmath", None)
+    monkeypatch.setattr(cublaslt_ctypes, "_places", lambda: iter(["libnowhere.so.1"]))
+    assert bindings.binding() is None
+    assert re.fullmatch(
+        r"cupy.matmul, because nvmath-python cannot be used: .*, and libcublasLt was not found "
+        r"\(libnowhere.so.1: .*\); "
+        "install it with: pip install nvidia-cublas",
+        binding_report(),
+    )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

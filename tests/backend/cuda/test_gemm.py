@@ -15,6 +15,7 @@ from minitrain.backend.cuda.products.bindings import use_binding
 from minitrain.backend.cuda.products.problem import FORMS
 from minitrain.backend.precision import use_precision
 from minitrain.errors import ShapeError
+from minitrain.ops.contract.products import dot_rows, product
 from minitrain.testing.cuda.cublaslt import FakeCublasLt
 from minitrain.testing.cuda.fake import EmulatedDevice, emulated_device
 
@@ -214,6 +215,26 @@ def test_a_linear_layer_is_one_product(device, library):
     q = cp.ones((2, 5, 4, 8), np.float32).swapaxes(1, 2)  # (B, H, T, D) in the memory of (B, T, H, D)
     matmul(q, q, transpose_b=True)
     assert library.products == before + 3
+
+
+@given(st.data(), st.booleans())
+def test_reference_code_multiplies_through_the_same_product(device, library, data, mixed):
+    """Arrays of any strides and of two dtypes; no product of CuPy, which a graph could not hold."""
+    a, numbers_a = stored(data.draw, device, (2, 3, 4), "bfloat16")
+    b, numbers_b = stored(data.draw, device, (2, 4, 5), "float32" if mixed else "bfloat16")
+    before = library.products
+    found = product(a, b)
+    assert library.products > before
+    assert found.dtype == np.float32
+    close(found, numbers_a @ numbers_b, 4, "float32")
+    wide = device.cupy.asarray(np.arange(64, dtype=np.float32)).reshape(8, 8)
+    np.testing.assert_array_equal(product(wide[::2, ::2], wide[::2, 1::2]).get(), host(wide, 0) @ host(wide, 1))
+    rows = dot_rows(a, a)
+    close(rows, numbers_a.swapaxes(-1, -2) @ numbers_a, 4, "float32")
+
+
+def host(x: object, start: int) -> np.ndarray:
+    return x.get()[::2, start::2]
 
 
 def test_what_cublaslt_does_not_offer_is_an_error_that_names_the_product(device):

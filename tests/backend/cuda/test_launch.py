@@ -83,6 +83,20 @@ def test_a_launch_that_is_too_large_is_refused(launcher, grid, block, shared, me
     assert not launcher.seen
 
 
+def test_a_block_keeps_to_its_launch_bounds(launcher):
+    """A device refuses more threads, for the registers are chosen for so many."""
+    text = """
+    template <class T> __global__ void __launch_bounds__(128, 2)
+    scale(T* x) {}
+    __global__ void __launch_bounds__(32 * 32) plain(float* x) {}"""
+    source = Source("test.cu", text)
+    bounded, plain = source.kernel("scale<float>", "f4* x"), source.kernel("plain", "f4* x")
+    bounded(1, (32, 4), x)
+    plain(1, 1024, x)
+    with pytest.raises(DeviceError, match=r"its __launch_bounds__ in test.cu allow 128 in all"):
+        bounded(1, 129, x)
+
+
 def test_a_grid_without_blocks_launches_nothing(launcher):
     KERNEL(0, 32, x, None, x, 12, 1.0)
     assert not launcher.seen

@@ -27,8 +27,11 @@ OPERATIONS = {  # files of kernels, and the operations that run them
     "activations/elementwise.cu": ("gelu", "swiglu", "geglu"),
     "activations/softmax.cu": ("softmax",),
     "classification/cross_entropy.cu": ("cross_entropy",),
+    "classification/linear_cross_entropy.cu": ("linear_cross_entropy",),
+    "linear/column_sums.cu": ("linear",),
     "linear/dropout.cu": ("dropout",),
     "linear/embedding.cu": ("embedding",),
+    "linear/gelu_linear.cu": ("gelu_linear",),
     "norms/layer_norm.cu": ("layer_norm", "residual_layer_norm"),
     "norms/rms_norm.cu": ("rms_norm", "residual_rms_norm"),
 }

@@ -106,34 +106,22 @@ def test_an_encoder_decoder_with_a_cache(name, opset, rows, steps):
     assert_near(found, model.forward(source, target)[0])
 
 
-@every_opset
-def test_an_encoder_decoder_generates_as_the_model_does(opset):
-    model = stir(KINDS["seq2seq"].build())
-    source = padded(np.random.default_rng(4), 3, 6, 11, 2)
-    expected = model.generate(source, start=1, end=None, max_new_tokens=5)
-    decoder = seq2seq.decoder_graph(model, opset)
-    run, read = in_runtime(decoder), in_runtime(seq2seq.encoder_graph(model, opset))({"input_ids": source})
-    cache, new = empty_cache(decoder, 3), np.full((3, 1), 1)
-    text = [new]
-    for _ in range(5):
-        outputs = run({"decoder_input_ids": new, **read, **cache})
-        new = outputs["logits"][:, -1, 1:].argmax(axis=-1)[:, None] + 1  # padding is never generated
-        cache = next_cache(outputs)
-        text.append(new)
-    np.testing.assert_array_equal(np.concatenate(text, axis=1), expected)
+def images_for(config):
+    shape = (3, config.channels, config.image_size, config.image_size)
+    return np.random.default_rng(4).standard_normal(shape).astype(np.float32)
 
 
 @every_opset
-def test_a_captioner_writes_as_the_model_does(opset):
-    model = stir(KINDS["captioner"].build())
-    images = (
-        np.random.default_rng(4)
-        .standard_normal((3, model.config.channels, model.config.image_size, model.config.image_size))
-        .astype(np.float32)
-    )
-    expected = model.generate(images, start=1, end=None, max_new_tokens=4)
-    decoder = captioner.decoder_graph(model, opset)
-    run, read = in_runtime(decoder), in_runtime(captioner.encoder_graph(model, opset))({"images": images})
+@pytest.mark.parametrize("name", ["seq2seq", "captioner"])
+def test_two_files_generate_as_the_model_does(opset, name):
+    model = stir(KINDS[name].build())
+    if name == "seq2seq":
+        graphs, what, given = seq2seq, "input_ids", padded(np.random.default_rng(4), 3, 6, 11, 2)
+    else:
+        graphs, what, given = captioner, "images", images_for(model.config)
+    expected = model.generate(given, start=1, end=None, max_new_tokens=4)
+    decoder = graphs.decoder_graph(model, opset)
+    run, read = in_runtime(decoder), in_runtime(graphs.encoder_graph(model, opset))({what: given})
     cache, new = empty_cache(decoder, 3), np.full((3, 1), 1)
     text = [new]
     for _ in range(4):

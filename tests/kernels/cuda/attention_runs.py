@@ -14,7 +14,7 @@ from minitrain.ops.attention.attention_scores import biased, for_queries, heads_
 from minitrain.ops.linear.dropout import dropout_mask
 from tests.helpers.cuda import emulated as emulate
 
-ROUNDOFF = {"float32": 0.0, "bfloat16": 2.0**-8, "float16": 2.0**-10}
+ROUNDOFF = {"float32": 0.0, "tf32": 2.0**-10, "bfloat16": 2.0**-8, "float16": 2.0**-10}
 """The relative error of an operand that is rounded, with room for one that is rounded after a sum in another order."""
 SINGLE = 4e-6
 """Of a sum in float32 of some hundred terms, beside the sum of their absolute values."""
@@ -56,9 +56,9 @@ def run(p: Problem, precision: str = "float32", into: Any = (None, None, None, N
     """The twins themselves, in whatever emulator is in force."""
     with use_precision(precision):
         forward = twins.attention_forward(p.q, p.k, p.v, None, **p.options)
-    assert forward is not NotImplemented
-    out, cache = forward[0], AttentionCache(*forward[1])
-    gradients = twins.attention_backward(p.dout, cache, into=into)
+        assert forward is not NotImplemented
+        out, cache = forward[0], AttentionCache(*forward[1])
+        gradients = twins.attention_backward(p.dout, cache, into=into)
     assert gradients is not NotImplemented
     return Results(out, cache.lse, *gradients[:3])
 
@@ -73,6 +73,8 @@ def operands(p: Problem, precision: str) -> Problem:
     """The problem in float64, with q, k, v and dout rounded as operands."""
 
     def rounded(x: Any) -> Any:
+        if precision == "tf32":  # to 11 significant bits, ties away from zero
+            return ((np.ascontiguousarray(x).view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32).astype(np.float64)
         return (x if precision == "float32" else x.astype(half_dtype(precision))).astype(np.float64)
 
     return p._replace(q=rounded(p.q), k=rounded(p.k), v=rounded(p.v), dout=rounded(p.dout))

@@ -9,14 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minitrain.backend.arrays import to_device, to_numpy
 from minitrain.backend.cuda.launch import record_launches
 from minitrain.backend.precision import half_dtype, use_precision
 from minitrain.backend.targets import SKIP, Into
 from minitrain.kernels.cuda.attention import attention as twins
+from minitrain.ops import attention_backward, attention_forward
 from minitrain.random import Key
 from minitrain.testing.cases import CASES, SMALL
+from minitrain.testing.cuda.fake import emulated_device
 from tests.helpers.cuda import emulated as emulate
+from tests.helpers.cuda import needs_compiler
 from tests.kernels.cuda.attention_runs import Results, check, emulated, problem, run
+
+pytestmark = needs_compiler
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 every_precision = pytest.mark.parametrize("precision", PRECISIONS)
@@ -76,12 +82,12 @@ def test_dropout_without_a_key_is_none():
         np.testing.assert_array_equal(a, b)
 
 
-def test_tf32_is_float32_here():
-    """The policy may round operands; these kernels do so for 16 bits alone."""
-    p = problem(1, 20, 20, 1, 1, 16)
-    with emulate(), use_precision("tf32"):
-        out, _ = twins.attention_forward(p.q, p.k, p.v, None)
-    np.testing.assert_array_equal(out, emulated(p).out)
+@pytest.mark.parametrize(("T", "S", "D"), [(67, 70, 16), (3, 200, 16), (40, 70, 33)])
+def test_tf32_rounds_the_operands_of_products(T, S, D):
+    """To 11 significant bits. The bounds know that; float32 gives other results."""
+    p = problem(2, T, S, 4, 2, D, causal=True)
+    rough = check(p, "tf32")
+    assert np.abs(rough.out - emulated(p).out).max() > 1e-5
 
 
 @every_precision
@@ -297,3 +303,22 @@ def test_the_cache_keeps_operands_in_16_bits(precision):
     q, k, v, _, out, *_ = cache
     assert {x.dtype for x in (q, k, v, out)} == {half_dtype(precision)}
     np.testing.assert_array_equal(q, p.q.astype(half_dtype(precision)))
+
+
+def test_device_arrays_come_here():
+    """Through the operation itself, on the emulated device: training, and a step of decoding with kept keys."""
+    p = problem(2, 40, 40, 4, 2, 16, causal=True)
+    expected = emulated(p, "bfloat16")
+    with emulated_device(), record_launches() as launches, use_precision("bfloat16"):
+        q, k, v, dout = (to_device(x, "cuda") for x in p[:4])
+        out, cache = attention_forward(q, k, v, causal=True)
+        gradients = attention_backward(dout, cache)[:3]
+        room = to_device(np.concatenate([p.k, p.k], axis=1), "cuda")  # kept keys are the first part of a buffer
+        step, _ = attention_forward(q[:, -1:], room[:, :40], v, causal=True)
+        got = [to_numpy(x) for x in (out, cache.lse, *gradients)]
+        step = to_numpy(step)
+    names = [launch.name.partition("<")[0].removeprefix("attention_") for launch in launches]
+    assert names == ["forward", "rows", "backward_keys", "backward_queries", "split", "combine"]
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(step, expected.out[:, -1:], atol=4e-3)

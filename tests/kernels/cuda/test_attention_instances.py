@@ -19,7 +19,9 @@ from minitrain.testing.cuda.emulator import SMALLEST_SHARED
 from tests.helpers.cuda import needs_nvrtc
 from tools.cuda_resources import ARCHS
 
-DTYPES = ("float32", "bfloat16", "float16")
+pytestmark = needs_nvrtc
+
+DTYPES = ("float32", "tf32", "bfloat16", "float16")
 SHARED_OF_SM_80 = 163 * 1024
 
 
@@ -36,7 +38,6 @@ def test_tiles_fit_the_smallest_device(itemsize, D):
     assert SPAN % tile.width == 0
 
 
-@needs_nvrtc
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize(("dtype", "D", "drops"), product(DTYPES, WIDTHS, (False, True)))

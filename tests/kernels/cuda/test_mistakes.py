@@ -21,6 +21,16 @@ DROPOUT, EMBEDDING = "linear/dropout.cu", "linear/embedding.cu"
 
 # File, what is wrong, the text (it occurs once, in the file or in a header that it includes), and what replaces it.
 MISTAKES = [
+    (
+        "linear/column_sums.cu",
+        "no barrier before warps are added",
+        "__syncthreads();\n    if (threadIdx.y",
+        "if (threadIdx.y",
+    ),
+    ("linear/column_sums.cu", "a warp is left out", "int warp = 1; warp < 8", "int warp = 2; warp < 8"),
+    ("linear/gelu_linear.cu", "the slope is not used", "d.v[k] *= f.slope", "d.v[k] *= 1.f"),
+    ("linear/gelu_linear.cu", "dhidden is overwritten, not added to", "if (accumulate) {", "if (false) {"),
+    ("classification/linear_cross_entropy.cu", "the factor is not used", "a.v[k] *= times;", ";"),
     (NORM, "a row too many", "if (r >= rows) return;", "if (r > rows) return;"),
     (NORM, "the branch is not added", "a.v[i] += b.v[i];\n            store(total", "store(total"),
     (NORM, "eps is forgotten", "warp_sum(squares) / columns + eps", "warp_sum(squares) / columns"),

@@ -1,8 +1,8 @@
 """Twins of ``ops.attention`` on the GPU: tiles of 64 queries and 64 keys on tensor cores.
 
 The kernels are in ``attention_forward.cu``, ``attention_backward.cu`` and ``attention_decode.cu``, and explained there.
-This file chooses among them, and lays out what they read. 16-bit operands go to the tensor cores. float32 operands are
-multiplied without them, with all their digits; so they are under ``tf32``.
+This file chooses among them, and lays out what they read. 16-bit operands go to the tensor cores, and so do float32
+operands where the policy is ``tf32``. Otherwise these are multiplied without tensor cores, with all their digits.
 
 A block of threads copies 16 bytes at a time, so the rows of a head must begin at multiples of 16 bytes. Queries, keys
 and values may be views of one packed array. What lies otherwise, or has a width that is no multiple of 16 bytes, is
@@ -16,7 +16,7 @@ from typing import Any
 
 from ....backend.arrays import Array, array_module
 from ....backend.cuda.launch import Kernel
-from ....backend.precision import is_half, operand
+from ....backend.precision import current_precision, is_half, operand
 from ....backend.targets import Target
 from ..common.targets import Slot
 from .declared import QUERIES, ROWS, SPAN, WIDTHS, backward_kernels, decode_kernels, forward_kernel, tiles, width_of
@@ -49,7 +49,7 @@ def attention_forward(
     else:
         tile, drops = tiles(q.dtype.itemsize, width_of(d)), _drops(dropout, key)
         keep = tile.rows * (tile.width + 4) if drops else 0
-        forward_kernel(q.dtype.name, width_of(d), drops)(
+        forward_kernel(_kind(q), width_of(d), drops)(
             (-(-T // tile.rows), H, B), (tile.threads,), *operands, out, kept, lse, T, S, H // G, d, *options,
             *_dropout(dropout, key), shared=tile.shared(1, 2, tile.width, keep),
         )  # fmt: skip
@@ -66,7 +66,7 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
         return NotImplemented
     (B, T, H, d), (S, G) = q.shape, k.shape[1:3]
     tile, drops = tiles(q.dtype.itemsize, width_of(d)), _drops(cache.dropout, cache.key)
-    kernels = backward_kernels(q.dtype.name, width_of(d), drops)
+    kernels = backward_kernels(_kind(q), width_of(d), drops)
     rows, g = _rows(dout, cache, q, kernels.rows)
     to_q, to_k, to_v = (heads_slot(target, x) for target, x in zip(into, (q, k, v), strict=False))
     operands = (*(part for x in (q, k, v, g) for part in strided(aligned(x))), _lengths(cache.key_lengths), rows)
@@ -100,6 +100,11 @@ def _covered(q: Array, k: Array, v: Array, scale: float | None, dropout: float, 
     return fits and draws and (scale is None or scale > 0)
 
 
+def _kind(q: Array) -> str:
+    """What the kernels multiply: numbers of a dtype, or float32 numbers that tensor cores round."""
+    return "tf32" if q.dtype == "f4" and current_precision() == "tf32" else q.dtype.name
+
+
 def _run_decode(
     q: Array, operands: tuple[Any, ...], options: tuple[Any, ...], out: Array, kept: Array | None, lse: Array,
     S: int, G: int,
@@ -109,7 +114,7 @@ def _run_decode(
     n, spans, tile = T * (H // G), -(-S // SPAN), tiles(q.dtype.itemsize, width_of(d))
     parts, part_lse = xp.empty((B, G, spans, n, d), "f4"), xp.empty((B, G, spans, n), "f4")
     shared = (QUERIES + 4 * tile.width) * tile.row_bytes
-    kernels = decode_kernels(q.dtype.name, width_of(d))
+    kernels = decode_kernels(_kind(q), width_of(d))
     kernels.split((spans, G, B), (32,), *operands, parts, part_lse, T, S, H // G, d, *options, shared=shared)
     kernels.combine((n, G, B), (128,), parts, part_lse, out, kept, lse, spans, T, H // G, d)
 

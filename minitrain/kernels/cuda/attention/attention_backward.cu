@@ -5,10 +5,10 @@
 //     P = exp(scale Q K^T - L)                          dV = (M P)^T G
 //     dS = P (M G V^T - delta),  delta = sum(G O)       dQ = scale dS K,   dK = scale dS^T Q
 //
-// P and dS are computed again, a tile at a time (Dao et al., 2022, arXiv:2205.14135, algorithm 4). A key's gradients are
-// sums over queries, a query's are sums over keys. Adding both in one kernel needs atomic additions, whose order differs
-// from run to run. Here are two kernels instead, each with the sums of its own rows in registers: seven products in place
-// of five, and the same bytes each time.
+// P and dS are computed again, a tile at a time (Dao et al., 2022, arXiv:2205.14135, algorithm 4). A key's gradients
+// are sums over queries, a query's are sums over keys. Adding both in one kernel needs atomic additions, whose order
+// differs from run to run. Here are two kernels instead, each with the sums of its own rows in registers: seven
+// products in place of five, and the same bytes each time.
 //
 //     attention_backward_keys      a block keeps ROWS keys and values; all queries that see them pass by
 //     attention_backward_queries   a block keeps ROWS queries and their G; all keys that they see pass by
@@ -27,8 +27,8 @@
 template <class E>
 __global__ void __launch_bounds__(128)
 attention_rows(const float* __restrict__ dout, long long batch, long long row, long long head,
-               const E* __restrict__ out, const float* __restrict__ lse, float* __restrict__ rows,
-               E* __restrict__ rounded, int B, int T, int H, int d, int padded, int padded_d) {
+               const Stored<E>* __restrict__ out, const float* __restrict__ lse, float* __restrict__ rows,
+               Stored<E>* __restrict__ rounded, int B, int T, int H, int d, int padded, int padded_d) {
     const int lane = threadIdx.x % 32;
     const long long i = static_cast<long long>(blockIdx.x) * 4 + threadIdx.x / 32;
     const int t = i % padded, h = i / padded % H, b = i / padded / H;
@@ -39,7 +39,8 @@ attention_rows(const float* __restrict__ dout, long long batch, long long row, l
         const long long at = (static_cast<long long>(b) * T + t) * H + h;
         for (int c = lane; c < d; c += 32) delta = fmaf(g[c], to_float(out[at * d + c]), delta);
         if (rounded)
-            for (int c = lane; c < padded_d; c += 32) rounded[at * padded_d + c] = Element<E>::round(c < d ? g[c] : 0.f);
+            for (int c = lane; c < padded_d; c += 32)
+                rounded[at * padded_d + c] = Element<E>::round(c < d ? g[c] : 0.f);
 #pragma unroll
         for (int o = 16; o > 0; o /= 2) delta += __shfl_xor_sync(0xffffffffu, delta, o);
         L = lse[(static_cast<long long>(b) * H + h) * T + t] * LOG2E;
@@ -69,10 +70,10 @@ __device__ __forceinline__ void store_gradient(float* to, long long stride, cons
 // dk, dv (B, S, Hkv, d) by strides; null where a gradient is not wanted. grid: (blocks of ROWS keys, Hkv, B).
 template <class E, int D, bool DROPOUT>
 __global__ void __launch_bounds__(32 * Tile<E, D>::WARPS)
-attention_backward_keys(const E* __restrict__ q, long long q_batch, long long q_row, long long q_head,
-                        const E* __restrict__ k, long long k_batch, long long k_row, long long k_head,
-                        const E* __restrict__ v, long long v_batch, long long v_row, long long v_head,
-                        const E* __restrict__ g, long long g_batch, long long g_row, long long g_head,
+attention_backward_keys(const Stored<E>* __restrict__ q, long long q_batch, long long q_row, long long q_head,
+                        const Stored<E>* __restrict__ k, long long k_batch, long long k_row, long long k_head,
+                        const Stored<E>* __restrict__ v, long long v_batch, long long v_row, long long v_head,
+                        const Stored<E>* __restrict__ g, long long g_batch, long long g_row, long long g_head,
                         const long long* __restrict__ lengths, const float* __restrict__ rows,
                         float* __restrict__ dk, long long dk_batch, long long dk_row, long long dk_head,
                         float* __restrict__ dv, long long dv_batch, long long dv_row, long long dv_head,
@@ -81,10 +82,10 @@ attention_backward_keys(const E* __restrict__ q, long long q_batch, long long q_
                         unsigned long long first_sample) {
     constexpr int ROWS = Tile<E, D>::ROWS, WIDTH = Tile<E, D>::BACKWARD_WIDTH, LD = Tile<E, D>::LD;
     extern __shared__ __align__(128) unsigned char smem[];
-    E* k_tile = reinterpret_cast<E*>(smem);
-    E* v_tile = k_tile + ROWS * LD;
-    E* q_tiles = v_tile + ROWS * LD;        // two buffers
-    E* g_tiles = q_tiles + 2 * WIDTH * LD;  // two buffers
+    auto* k_tile = reinterpret_cast<Stored<E>*>(smem);
+    auto* v_tile = k_tile + ROWS * LD;
+    auto* q_tiles = v_tile + ROWS * LD;        // two buffers
+    auto* g_tiles = q_tiles + 2 * WIDTH * LD;  // two buffers
     float* row_tiles = reinterpret_cast<float*>(g_tiles + 2 * WIDTH * LD);  // two buffers of (WIDTH, 2)
     unsigned char* keep = reinterpret_cast<unsigned char*>(row_tiles + 4 * WIDTH);
 
@@ -119,7 +120,7 @@ attention_backward_keys(const E* __restrict__ q, long long q_batch, long long q_
         cp_async_wait<1>();
         __syncthreads();  // the tile has arrived
 
-        const E *q_tile = q_tiles + buffer * WIDTH * LD, *g_tile = g_tiles + buffer * WIDTH * LD;
+        const auto *q_tile = q_tiles + buffer * WIDTH * LD, *g_tile = g_tiles + buffer * WIDTH * LD;
         const float* row_tile = row_tiles + buffer * 2 * WIDTH;
         float p[WIDTH / 8][4] = {}, ds[WIDTH / 8][4] = {};  // transposed: a row for each key
         add_rows_by_rows<E, D>(p, k_tile + own * LD, q_tile);
@@ -148,10 +149,10 @@ attention_backward_keys(const E* __restrict__ q, long long q_batch, long long q_
 // dq (B, T, H, d) by strides. grid: (blocks of ROWS queries, H, B).
 template <class E, int D, bool DROPOUT>
 __global__ void __launch_bounds__(32 * Tile<E, D>::WARPS)
-attention_backward_queries(const E* __restrict__ q, long long q_batch, long long q_row, long long q_head,
-                           const E* __restrict__ k, long long k_batch, long long k_row, long long k_head,
-                           const E* __restrict__ v, long long v_batch, long long v_row, long long v_head,
-                           const E* __restrict__ g, long long g_batch, long long g_row, long long g_head,
+attention_backward_queries(const Stored<E>* __restrict__ q, long long q_batch, long long q_row, long long q_head,
+                           const Stored<E>* __restrict__ k, long long k_batch, long long k_row, long long k_head,
+                           const Stored<E>* __restrict__ v, long long v_batch, long long v_row, long long v_head,
+                           const Stored<E>* __restrict__ g, long long g_batch, long long g_row, long long g_head,
                            const long long* __restrict__ lengths, const float* __restrict__ rows,
                            float* __restrict__ dq, long long dq_batch, long long dq_row, long long dq_head,
                            int add_dq, int T, int S, int group, int d, int padded, int back, int ahead, float scale,
@@ -159,10 +160,10 @@ attention_backward_queries(const E* __restrict__ q, long long q_batch, long long
                            unsigned long long first_sample) {
     constexpr int ROWS = Tile<E, D>::ROWS, WIDTH = Tile<E, D>::BACKWARD_WIDTH, LD = Tile<E, D>::LD;
     extern __shared__ __align__(128) unsigned char smem[];
-    E* q_tile = reinterpret_cast<E*>(smem);
-    E* g_tile = q_tile + ROWS * LD;
-    E* k_tiles = g_tile + ROWS * LD;        // two buffers
-    E* v_tiles = k_tiles + 2 * WIDTH * LD;  // two buffers
+    auto* q_tile = reinterpret_cast<Stored<E>*>(smem);
+    auto* g_tile = q_tile + ROWS * LD;
+    auto* k_tiles = g_tile + ROWS * LD;        // two buffers
+    auto* v_tiles = k_tiles + 2 * WIDTH * LD;  // two buffers
     unsigned char* keep = reinterpret_cast<unsigned char*>(v_tiles + 2 * WIDTH * LD);
 
     const int b = blockIdx.z, h = blockIdx.y, H = gridDim.y, t0 = (gridDim.x - 1 - blockIdx.x) * ROWS;

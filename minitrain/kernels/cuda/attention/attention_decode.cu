@@ -1,10 +1,11 @@
 // Attention of few queries over many kept keys, as each step of generation needs it.
 //
 // One query gives a block of the forward almost nothing to multiply, and a text alone gives one block a head. The time
-// goes into reading keys and values, which takes the whole card. So (Flash-Decoding: Dao, Haziza, Massa and Sizov, 2023):
+// goes into reading keys and values, which takes the whole card. So (Flash-Decoding: Dao, Haziza, Massa and Sizov,
+// 2023):
 //
-//     attention_split     a warp takes SPAN keys of one key head, and all queries of the group that shares it: these are
-//                         the rows of one 16-row product, and each key is read once for all of them
+//     attention_split     a warp takes SPAN keys of one key head, and all queries of the group that shares it: these
+//                         are the rows of one 16-row product, and each key is read once for all of them
 //     attention_combine   adds the parts up:  out = sum_i w_i out_i / sum_i w_i,   w_i = exp(L_i - max L)
 //
 // A span begins at a multiple of SPAN keys, wherever the queries stand and however many there are, and the parts are
@@ -20,16 +21,16 @@ constexpr int QUERIES = 16;  // of a key head: T * group at most
 // the group. parts (B, Hkv, spans, T * group, d), part_lse (B, Hkv, spans, T * group). grid: (spans, Hkv, B), one warp.
 template <class E, int D>
 __global__ void __launch_bounds__(32)
-attention_split(const E* __restrict__ q, long long q_batch, long long q_row, long long q_head,
-                const E* __restrict__ k, long long k_batch, long long k_row, long long k_head,
-                const E* __restrict__ v, long long v_batch, long long v_row, long long v_head,
+attention_split(const Stored<E>* __restrict__ q, long long q_batch, long long q_row, long long q_head,
+                const Stored<E>* __restrict__ k, long long k_batch, long long k_row, long long k_head,
+                const Stored<E>* __restrict__ v, long long v_batch, long long v_row, long long v_head,
                 const long long* __restrict__ lengths, float* __restrict__ parts, float* __restrict__ part_lse,
                 int T, int S, int group, int d, int back, int ahead, float scale) {
     constexpr int WIDTH = Tile<E, D>::WIDTH, LD = Tile<E, D>::LD, VECTOR = Tile<E, D>::VECTOR;
     extern __shared__ __align__(128) unsigned char smem[];
-    E* q_tile = reinterpret_cast<E*>(smem);
-    E* k_tiles = q_tile + QUERIES * LD;     // two buffers
-    E* v_tiles = k_tiles + 2 * WIDTH * LD;  // two buffers
+    auto* q_tile = reinterpret_cast<Stored<E>*>(smem);
+    auto* k_tiles = q_tile + QUERIES * LD;     // two buffers
+    auto* v_tiles = k_tiles + 2 * WIDTH * LD;  // two buffers
 
     const int b = blockIdx.z, lane = threadIdx.x, n = T * group, span = blockIdx.x * SPAN;
     const Sight sight(T, S, lengths, b, back, ahead);
@@ -96,7 +97,7 @@ attention_split(const E* __restrict__ q, long long q_batch, long long q_row, lon
 template <class E>
 __global__ void __launch_bounds__(128)
 attention_combine(const float* __restrict__ parts, const float* __restrict__ part_lse, float* __restrict__ out,
-                  E* __restrict__ kept, float* __restrict__ lse, int spans, int T, int group, int d) {
+                  Stored<E>* __restrict__ kept, float* __restrict__ lse, int spans, int T, int group, int d) {
     const int r = blockIdx.x, n = gridDim.x, b = blockIdx.z, t = r / group, H = gridDim.y * group;
     const int h = blockIdx.y * group + r % group;
     const long long first = (static_cast<long long>(b) * gridDim.y + blockIdx.y) * spans * n + r;

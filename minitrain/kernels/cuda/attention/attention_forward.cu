@@ -1,8 +1,8 @@
 // Attention, forward: ops/attention/attention.py on tensor cores.
 //
-// The reference computes the scores S = scale Q K^T (T, S), their softmax P, and O = P V. The scores of a long text fill
-// the memory, and reading them back takes longer than the products. FlashAttention (Dao et al., 2022, arXiv:2205.14135;
-// its second version, 2023, arXiv:2307.08691) never writes them:
+// The reference computes the scores S = scale Q K^T (T, S), their softmax P, and O = P V. The scores of a long text
+// fill the memory, and reading them back takes longer than the products. FlashAttention (Dao et al., 2022,
+// arXiv:2205.14135; its second version, 2023, arXiv:2307.08691) never writes them:
 //
 //   a block of threads keeps ROWS queries of one head in shared memory; a warp owns 16 of them;
 //   for each tile of WIDTH keys and values that they see:
@@ -11,9 +11,9 @@
 //       O += P V                   add_product        P goes from registers to the tensor cores
 //   O / l is the output, log l + m the log-sum-exp that the backward needs.
 //
-// While a tile is computed, cp.async copies the next one into the other of two buffers. One barrier says that a tile has
-// arrived, a second one that all warps are done with it. Under a causal mask the last queries have most to do: blocks
-// begin with them, so that none of these is left over at the end.
+// While a tile is computed, cp.async copies the next one into the other of two buffers. One barrier says that a tile
+// has arrived, a second one that all warps are done with it. Under a causal mask the last queries have most to do:
+// blocks begin with them, so that none of these is left over at the end.
 #include <attention_sight.cuh>
 #include <attention_softmax.cuh>
 
@@ -21,17 +21,17 @@
 // contiguous. `kept` is the output rounded to E, or null. grid: (blocks of ROWS queries, H, B).
 template <class E, int D, bool DROPOUT>
 __global__ void __launch_bounds__(32 * Tile<E, D>::WARPS)
-attention_forward(const E* __restrict__ q, long long q_batch, long long q_row, long long q_head,
-                  const E* __restrict__ k, long long k_batch, long long k_row, long long k_head,
-                  const E* __restrict__ v, long long v_batch, long long v_row, long long v_head,
-                  const long long* __restrict__ lengths, float* __restrict__ out, E* __restrict__ kept,
+attention_forward(const Stored<E>* __restrict__ q, long long q_batch, long long q_row, long long q_head,
+                  const Stored<E>* __restrict__ k, long long k_batch, long long k_row, long long k_head,
+                  const Stored<E>* __restrict__ v, long long v_batch, long long v_row, long long v_head,
+                  const long long* __restrict__ lengths, float* __restrict__ out, Stored<E>* __restrict__ kept,
                   float* __restrict__ lse, int T, int S, int group, int d, int back, int ahead, float scale,
                   unsigned threshold, float factor, unsigned key0, unsigned key1, unsigned long long first_sample) {
     constexpr int ROWS = Tile<E, D>::ROWS, WIDTH = Tile<E, D>::WIDTH, LD = Tile<E, D>::LD;
     extern __shared__ __align__(128) unsigned char smem[];
-    E* q_tile = reinterpret_cast<E*>(smem);
-    E* k_tiles = q_tile + ROWS * LD;       // two buffers
-    E* v_tiles = k_tiles + 2 * WIDTH * LD;  // two buffers
+    auto* q_tile = reinterpret_cast<Stored<E>*>(smem);
+    auto* k_tiles = q_tile + ROWS * LD;       // two buffers
+    auto* v_tiles = k_tiles + 2 * WIDTH * LD;  // two buffers
     unsigned char* keep = reinterpret_cast<unsigned char*>(v_tiles + 2 * WIDTH * LD);
 
     const int b = blockIdx.z, h = blockIdx.y, H = gridDim.y, t0 = (gridDim.x - 1 - blockIdx.x) * ROWS;

@@ -18,9 +18,12 @@ SPAN = 128  # keys of a part of `attention_decode.cu`
 QUERIES = 16  # of a key head, for decoding
 WIDTHS = (16, 32, 64, 96, 128)
 """Widths of a head that the kernels are compiled for. Narrower heads are computed in the next one."""
+ELEMENTS = {"float32": ("f4", "float"), "tf32": ("f4", "tf32"), "bfloat16": ("bf16", "bf16"), "float16": ("f2", "f16")}
+"""What the kernels multiply: a type's name in a signature, and that of the element in C++."""
 SHOWN = (
     ("float32", 64, False),
     ("float32", 128, False),
+    ("tf32", 64, False),
     ("bfloat16", 64, False),
     ("bfloat16", 64, True),
     ("bfloat16", 128, False),
@@ -89,7 +92,8 @@ def forward_kernel(dtype: str, D: int, drops: bool) -> Kernel:
     """The forward of many queries.
 
     Args:
-        dtype: of the operands, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        dtype: of the operands, ``"float32"``, ``"tf32"`` (float32 numbers, rounded for products), ``"bfloat16"`` or
+            ``"float16"``.
         D: width that heads are computed in.
         drops: whether probabilities are dropped.
     """
@@ -109,7 +113,7 @@ def decode_kernels(dtype: str, D: int) -> DecodeKernels:
 
 
 def _forward(source: Source, dtype: str, D: int, drops: bool) -> Kernel:
-    e, cpp = _element(dtype)
+    e, cpp = ELEMENTS[dtype]
     return source.kernel(
         f"attention_forward<{cpp}, {D}, {str(drops).lower()}>",
         f"{_heads(e, 'q', 'k', 'v')}, i8* lengths?, f4* out, {e}* kept?, f4* lse, i4 T, i4 S, i4 group, i4 d, "
@@ -118,7 +122,7 @@ def _forward(source: Source, dtype: str, D: int, drops: bool) -> Kernel:
 
 
 def _backward(source: Source, dtype: str, D: int, drops: bool) -> BackwardKernels:
-    e, cpp = _element(dtype)
+    e, cpp = ELEMENTS[dtype]
     instance = f"<{cpp}, {D}, {str(drops).lower()}>"
     operands = f"{_heads(e, 'q', 'k', 'v', 'g')}, i8* lengths?, f4* rows"
     sizes = f"i4 T, i4 S, i4 group, i4 d, i4 padded, {_OPTIONS}, {_DROPOUT}"
@@ -137,7 +141,7 @@ def _backward(source: Source, dtype: str, D: int, drops: bool) -> BackwardKernel
 
 
 def _decode(source: Source, dtype: str, D: int) -> DecodeKernels:
-    e, cpp = _element(dtype)
+    e, cpp = ELEMENTS[dtype]
     return DecodeKernels(
         source.kernel(
             f"attention_split<{cpp}, {D}>",
@@ -149,11 +153,6 @@ def _decode(source: Source, dtype: str, D: int) -> DecodeKernels:
             f"f4* parts, f4* part_lse, f4* out, {e}* kept?, f4* lse, i4 spans, i4 T, i4 group, i4 d",
         ),
     )
-
-
-def _element(dtype: str) -> tuple[str, str]:
-    """A type's name in a signature, and in C++."""
-    return {"float32": ("f4", "float"), "bfloat16": ("bf16", "bf16"), "float16": ("f2", "f16")}[dtype]
 
 
 def _heads(e: str, *names: str) -> str:

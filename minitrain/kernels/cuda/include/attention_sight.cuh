@@ -39,8 +39,8 @@ struct Dropout {
     unsigned long long sample;
 };
 
-// keep[r * (COLUMNS + 4) + c]: whether the probability of query t + r for key + c is kept. One call of Philox gives four
-// words for four neighbours in memory; the first of a row rarely begins such a group, so there is one group more.
+// keep[r * (COLUMNS + 4) + c]: whether the probability of query t + r for key + c is kept. One call of Philox gives
+// four words for four neighbours in memory; the first of a row rarely begins such a group, so there is one group more.
 template <int ROWS, int COLUMNS>
 __device__ void draw_keep(unsigned char* keep, const Dropout& dropout, int head, int T, int S, int t, int key) {
     constexpr int GROUPS = COLUMNS / 4 + 1;

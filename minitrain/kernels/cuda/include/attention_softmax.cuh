@@ -15,7 +15,7 @@ __device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000);
 // What a warp knows of its 16 rows; lane l holds rows l/4 and l/4 + 8, as in attention_tiles.cuh.
 struct RowState {
     float top[2] = {-infinity(), -infinity()};  // the largest score so far, not scaled
-    float total[2] = {0.f, 0.f};                // of this lane's columns alone: the four lanes of a row add up at the end
+    float total[2] = {0.f, 0.f};  // of this lane's columns alone: the four lanes of a row add up at the end
 };
 
 // The maximum or the sum over the four lanes that share a row.

@@ -6,8 +6,9 @@
 //     x[j][0]  row l/4,      column 8 j + 2 (l%4)          x[j][2]  row l/4 + 8, the same column
 //     x[j][1]  row l/4,      the next column               x[j][3]  row l/4 + 8, the next column
 //
-// The elements E are float16 or bfloat16 numbers for the tensor cores, or float numbers. These are multiplied without
-// tensor cores, by fused multiply-adds, which keep all digits of float32. Sums are float32 in both.
+// There are four kinds of elements E. `bf16` and `f16` are 16-bit numbers for the tensor cores. `tf32` stands for float
+// numbers in memory, which the tensor cores take rounded to 11 significant bits. `float` numbers are multiplied without
+// tensor cores, by fused multiply-adds, which keep all digits. Sums are float32 in all of them.
 #pragma once
 #include <ptx.cuh>
 
@@ -17,11 +18,24 @@ __device__ __forceinline__ float to_float(f16 x) { return __half2float(x); }
 
 // What the tensor cores need to know of a type: rounding, two numbers in a register, and their product.
 template <class E> struct Element;
+struct tf32;
 template <> struct Element<float> {
+    using Stored = float;
     static __device__ __forceinline__ float round(float x) { return x; }
     static __device__ __forceinline__ float exp2(float x) { return exp2f(x); }
 };
+template <> struct Element<tf32> : Element<float> {
+    static __device__ __forceinline__ float exp2(float x) { return exp2_approx(x); }
+    // The product of 16 x 8 and 8 x 8.
+    static __device__ __forceinline__ void multiply(float (&d)[4], const float (&a)[4], float b0, float b1) {
+        unsigned rounded[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) rounded[i] = float_to_tf32(a[i]);
+        mma_tf32(d, rounded, float_to_tf32(b0), float_to_tf32(b1));
+    }
+};
 template <> struct Element<bf16> {
+    using Stored = bf16;
     static __device__ __forceinline__ bf16 round(float x) { return __float2bfloat16(x); }
     static __device__ __forceinline__ float exp2(float x) { return exp2_approx(x); }
     static __device__ __forceinline__ unsigned pair(float a, float b) {
@@ -33,6 +47,7 @@ template <> struct Element<bf16> {
     }
 };
 template <> struct Element<f16> {
+    using Stored = f16;
     static __device__ __forceinline__ f16 round(float x) { return __float2half(x); }
     static __device__ __forceinline__ float exp2(float x) { return exp2_approx(x); }
     static __device__ __forceinline__ unsigned pair(float a, float b) {
@@ -44,10 +59,15 @@ template <> struct Element<f16> {
     }
 };
 
+template <class E> using Stored = typename Element<E>::Stored;
+
+template <class E> constexpr bool is_tf32 = false;
+template <> constexpr bool is_tf32<tf32> = true;
+
 template <class E, int D>
 struct Tile {
-    static constexpr bool HALF = sizeof(E) == 2;
-    static constexpr int VECTOR = 16 / sizeof(E);              // elements in one copy of 16 bytes
+    static constexpr bool HALF = sizeof(Stored<E>) == 2;
+    static constexpr int VECTOR = 16 / sizeof(Stored<E>);      // elements in one copy of 16 bytes
     static constexpr int LD = D + VECTOR;                      // of a row: 8 rows then lie in 8 different bank groups
     static constexpr int WARPS = HALF || D <= 64 ? 4 : 2;      // of a block
     static constexpr int ROWS = 16 * WARPS;                    // of a block: the side that a block keeps
@@ -55,10 +75,11 @@ struct Tile {
     static constexpr int BACKWARD_WIDTH = D <= 64 ? WIDTH : HALF ? 32 : 16; // there are twice as many sums to hold
 };
 
-// Copies rows [row, row + ROWS) of a matrix with `end` rows and d columns, `stride` elements apart, while the threads go
-// on (cp.async). What lies outside the matrix becomes zero. Rows begin at multiples of 16 bytes.
+// Copies rows [row, row + ROWS) of a matrix with `end` rows and d columns, `stride` elements apart, while the threads
+// go on (cp.async). What lies outside the matrix becomes zero. Rows begin at multiples of 16 bytes.
 template <class E, int D, int ROWS>
-__device__ __forceinline__ void load_tile(E* tile, const E* from, long long stride, int row, int end, int d) {
+__device__ __forceinline__ void load_tile(Stored<E>* tile, const Stored<E>* from, long long stride, int row,
+                                          int end, int d) {
     constexpr int VECTOR = Tile<E, D>::VECTOR, LD = Tile<E, D>::LD;
     for (int i = threadIdx.x; i < ROWS * (D / VECTOR); i += blockDim.x) {
         const int r = i / (D / VECTOR), c = i % (D / VECTOR) * VECTOR;
@@ -69,19 +90,30 @@ __device__ __forceinline__ void load_tile(E* tile, const E* from, long long stri
 
 // out (16, 8 N) += a b^T, with a: 16 rows of D in shared memory, b: 8 N rows of D. Both are read along their rows.
 template <class E, int D, int N>
-__device__ __forceinline__ void add_rows_by_rows(float (&out)[N][4], const E* a, const E* b) {
+__device__ __forceinline__ void add_rows_by_rows(float (&out)[N][4], const Stored<E>* a, const Stored<E>* b) {
     constexpr int LD = Tile<E, D>::LD;
     const int lane = threadIdx.x % 32;
     if constexpr (Tile<E, D>::HALF) {
 #pragma unroll
         for (int d = 0; d < D; d += 16) {
-            unsigned fa[4], fb[4];  // a: 16 x 16, one matrix of 8 x 8 a register; b: 16 rows, the operands of two products
+            unsigned fa[4], fb[4];  // a: 16 x 16, a matrix of 8 x 8 in each register; b: 16 rows, for two products
             ldmatrix_x4(fa, a + lane % 16 * LD + d + lane / 16 * 8);
 #pragma unroll
             for (int j = 0; j < N; j += 2) {
                 ldmatrix_x4(fb, b + (8 * j + lane % 8 + lane / 16 * 8) * LD + d + lane / 8 % 2 * 8);
                 Element<E>::multiply(out[j], fa, fb[0], fb[1]);
                 Element<E>::multiply(out[j + 1], fa, fb[2], fb[3]);
+            }
+        }
+    } else if constexpr (is_tf32<E>) {
+        const int row = lane / 4, column = lane % 4;
+        for (int d = column; d < D; d += 8) {
+            const float *upper = a + row * LD + d, *lower = upper + 8 * LD;
+            const float fa[4] = {upper[0], lower[0], upper[4], lower[4]};
+#pragma unroll
+            for (int j = 0; j < N; ++j) {
+                const float* x = b + (8 * j + row) * LD + d;
+                Element<E>::multiply(out[j], fa, x[0], x[4]);
             }
         }
     } else {
@@ -104,20 +136,34 @@ __device__ __forceinline__ void add_rows_by_rows(float (&out)[N][4], const E* a,
 // out (16, D) += p b, with p (16, 8 N) in registers as a product left it, b: 8 N rows of D in shared memory. What the
 // tensor cores return fits what they take: two neighbouring blocks of 8 columns are the left operand of 16 x 16.
 template <class E, int D, int N>
-__device__ __forceinline__ void add_product(float (&out)[D / 8][4], const float (&p)[N][4], const E* b) {
+__device__ __forceinline__ void add_product(float (&out)[D / 8][4], const float (&p)[N][4],
+                                            const Stored<E>* b) {
     constexpr int LD = Tile<E, D>::LD;
     const int lane = threadIdx.x % 32;
     if constexpr (Tile<E, D>::HALF) {
 #pragma unroll
         for (int j = 0; j < N; j += 2) {
-            const unsigned fp[4] = {Element<E>::pair(p[j][0], p[j][1]), Element<E>::pair(p[j][2], p[j][3]),
-                                    Element<E>::pair(p[j + 1][0], p[j + 1][1]), Element<E>::pair(p[j + 1][2], p[j + 1][3])};
+            unsigned fp[4];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) fp[i] = Element<E>::pair(p[j + i / 2][i % 2 * 2], p[j + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
             for (int d = 0; d < D; d += 16) {
                 unsigned fb[4];  // read along columns: ldmatrix transposes
                 ldmatrix_x4_trans(fb, b + (8 * j + lane % 16) * LD + d + lane / 16 * 8);
                 Element<E>::multiply(out[d / 8], fp, fb[0], fb[1]);
                 Element<E>::multiply(out[d / 8 + 1], fp, fb[2], fb[3]);
+            }
+        }
+    } else if constexpr (is_tf32<E>) {
+        // The operand wants columns l%4 and l%4 + 4 where the product left 2 (l%4) and the next. A sum has no order, so
+        // the columns of p may be renamed, if the rows of b are, too.
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            const float fp[4] = {p[j][0], p[j][2], p[j][1], p[j][3]};
+#pragma unroll
+            for (int c = 0; c < D / 8; ++c) {
+                const float* x = b + (8 * j + lane % 4 * 2) * LD + 8 * c + lane / 4;
+                Element<E>::multiply(out[c], fp, x[0], x[LD]);
             }
         }
     } else {

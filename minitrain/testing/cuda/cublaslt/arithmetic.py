@@ -59,7 +59,8 @@ def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: in
         half = left.shape[2] // 2 if splits else 0
         sums = alpha * (left[:, :, half:] @ right[:, half:])
         if half:
-            sums = sums.astype(dtype_of(p.d.type)) + (alpha * (left[:, :, :half] @ right[:, :half])).astype(wide)
+            parts = [part.astype(dtype_of(p.d.type)) for part in (sums, alpha * (left[:, :, :half] @ right[:, :half]))]
+            sums = parts[0].astype(wide) + parts[1].astype(wide)
         if beta != 0:  # C is not read if beta is 0
             old: Any = matrices(c, p.c).astype(wide)
             sums += beta * old

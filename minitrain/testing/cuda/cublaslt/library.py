@@ -199,9 +199,8 @@ class FakeCublasLt:
         values = product.desc.values
         demand(not overlap(a, d) and not overlap(b, d), "D overlaps A or B")
         for pointer, before in zip((values.get(8, 0), values.get(11, 0)), chosen.pointers, strict=True):
-            demand(
-                pointer % min(before & -before, 256) == 0 if before else True, "a vector is less aligned than before"
-            )
+            aligned = not before or pointer % min(before & -before, 256) == 0
+            demand(aligned, "a vector is less aligned than in the heuristic")
             demand(not (d[0] <= pointer < d[0] + d[1]), "D overlaps the bias or the auxiliary matrix")
 
     def _product(self, desc: int, a: int, b: int, c: int, d: int) -> Matmul:

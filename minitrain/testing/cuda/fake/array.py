@@ -14,9 +14,8 @@ import numpy as np
 
 from . import indexing, record
 from .capture import again, refuse
-from .known import Known
+from .interface import Known, Refuses
 from .memory import Memory, MemoryPointer, alloc, is_pinned
-from .refusals import Refuses
 from .streams import PENDING, Stream, current_device, current_stream, recording
 
 KINDS = "biufc"

@@ -46,6 +46,8 @@ class FileLogger(Callback, Generic[F]):
         path: the file; missing folders are made.
     """
 
+    on_every_rank = False
+
     file_name: ClassVar[str]
     position_names: ClassVar[tuple[str, ...]]
     """what a position has in it, all of them counts"""

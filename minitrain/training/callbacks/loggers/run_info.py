@@ -26,6 +26,8 @@ class RunInfo(Callback):
     that the commands ``plot``, ``compare``, ``info``, ``eval`` and ``generate`` look for.
     """
 
+    on_every_rank = False
+
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Write the file; the sessions of a resumed run add up.
 

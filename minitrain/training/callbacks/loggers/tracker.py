@@ -27,6 +27,8 @@ class Tracker(Callback):
         id: of the tracker's run; ``None`` until it has begun.
     """
 
+    on_every_rank = False
+
     package: ClassVar[str]
     """what has to be installed"""
     service: ClassVar[str]

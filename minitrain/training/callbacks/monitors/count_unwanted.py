@@ -31,6 +31,8 @@ class CountUnwanted(Callback):
         latest: what was counted last.
     """
 
+    on_every_rank = False
+
     def __init__(
         self, entries: Sequence[UnwantedTexts], *, samples: int = 4, tokens: int | None = None, seed: int = 0
     ) -> None:

@@ -25,6 +25,7 @@ class Plots(Callback):
         ConfigError: if it is negative.
     """
 
+    on_every_rank = False
     reads_numbers = False
 
     def __init__(self, *, every: int = 0) -> None:

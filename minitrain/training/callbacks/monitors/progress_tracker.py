@@ -15,6 +15,7 @@ from ..base import Callback
 class ProgressTracker(Callback):
     """Shows how training goes: a bar on a terminal, curves that grow in a notebook, else plain lines."""
 
+    on_every_rank = False
     reads_numbers = False
 
     def __init__(self) -> None:

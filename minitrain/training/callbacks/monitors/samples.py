@@ -25,6 +25,7 @@ class SampleGeneration(Callback):
         show: whether to print the texts.
     """
 
+    on_every_rank = False
     reads_numbers = False
 
     def __init__(

@@ -1,0 +1,1 @@
+"""What starts the ranks of a training where no ``mpirun`` or ``srun`` does."""

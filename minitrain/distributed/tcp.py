@@ -1,0 +1,243 @@
+"""Processes as ranks, connected by TCP: each rank has a connection to each other.
+
+Rank 0 listens at a place that all know. The others come there, say where they listen themselves, and hear where all the
+others do. Whoever does not know the group's token is turned away; what is sent is not encrypted, so use a private
+network. A rank that ended is noticed at once, since its kernel closes the connections; for one that stands still, see
+`minitrain.distributed.watch`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import selectors
+import socket
+import struct
+import time
+from typing import Any
+
+from .group import Group, Messages, PeerLost
+
+Place = tuple[str, int]
+"""Host and port."""
+LONGEST = 1 << 20
+"""Bytes of a greeting."""
+_CHUNK = 1 << 20
+_LOOK = 0.25  # seconds between two looks at ``failure``
+
+
+class TcpGroup(Group):
+    """A rank in its own process.
+
+    Args:
+        rank: this rank.
+        size: how many ranks there are.
+        root: where rank 0 listens.
+        token: a secret that all ranks share.
+        wait: seconds until all ranks must have come.
+        patience: seconds without a byte after which a collective call gives up.
+
+    Attributes:
+        failure: what another thread knows to have gone wrong; a call that waits raises it.
+        watched: whether there is such a thread.
+        address: where the other ranks reach this one.
+
+    Raises:
+        PeerLost: if not all ranks come in time, or the port is in use.
+    """
+
+    def __init__(
+        self, rank: int, size: int, root: Place, *, token: str, wait: float = 60.0, patience: float = 600.0
+    ) -> None:
+        super().__init__(rank, size)
+        self.patience, self.failure, self.watched = patience, "", False
+        self.address = root[0]
+        self._peers: dict[int, socket.socket] = {}
+        if size > 1:
+            try:
+                self._connect_all(root, token, time.monotonic() + wait)
+            except BaseException:
+                self.close()
+                raise
+
+    def exchange(self, outgoing: Messages, incoming: Messages) -> None:
+        """See the base class."""
+        sending = {rank: message for rank, message in outgoing.items() if message.nbytes}
+        receiving = {rank: message for rank, message in incoming.items() if message.nbytes}
+        deadline = time.monotonic() + self.patience
+        with selectors.DefaultSelector() as selector:
+            for rank in sending.keys() | receiving.keys():
+                selector.register(self._peers[rank], _events(rank, sending, receiving), rank)
+            while sending or receiving:
+                ready = selector.select(_LOOK)
+                if ready:
+                    deadline = time.monotonic() + self.patience
+                elif self.failure:  # what has arrived is read before
+                    raise PeerLost(self.failure)
+                elif time.monotonic() > deadline:
+                    raise PeerLost(
+                        f"rank {self.rank}: nothing came from or went to rank "
+                        f"{' and '.join(map(str, sorted(sending.keys() | receiving.keys())))} for {self.patience:g} s"
+                    )
+                for key, events in ready:
+                    self._move(key.data, events, sending, receiving)
+                    if key.data in sending or key.data in receiving:
+                        selector.modify(key.fileobj, _events(key.data, sending, receiving), key.data)
+                    else:
+                        selector.unregister(key.fileobj)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for peer in self._peers.values():
+            peer.close()
+        self._peers.clear()
+
+    def _move(self, rank: int, events: int, sending: dict[int, memoryview], receiving: dict[int, memoryview]) -> None:
+        """Send to and receive from a rank whatever goes without waiting."""
+        peer = self._peers[rank]
+        try:
+            if events & selectors.EVENT_READ and rank in receiving:
+                count = peer.recv_into(receiving[rank])
+                if not count:
+                    raise self._lost(rank)
+                receiving[rank] = receiving[rank][count:]
+                if not receiving[rank].nbytes:
+                    del receiving[rank]
+            if events & selectors.EVENT_WRITE and rank in sending:
+                count = peer.send(sending[rank][:_CHUNK])
+                sending[rank] = sending[rank][count:]
+                if not sending[rank].nbytes:
+                    del sending[rank]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise self._lost(rank) from error
+
+    def _lost(self, rank: int) -> PeerLost:
+        """That a rank ended; with the reason, if somebody learns it within a moment."""
+        end = time.monotonic() + 1.0
+        while self.watched and not self.failure and time.monotonic() < end:
+            time.sleep(0.01)
+        return PeerLost(self.failure or f"rank {rank} ended")
+
+    def _connect_all(self, root: Place, token: str, deadline: float) -> None:
+        local = root[0] in ("localhost", "127.0.0.1")
+        here = ("127.0.0.1" if local else "", root[1]) if self.rank == 0 else (own_address(root), 0)
+        with _listen(here, self.size) as listener:
+            mine = [here[0], listener.getsockname()[1]]
+            places = {str(self.rank): mine}
+            if self.rank == 0:
+                while len(self._peers) < self.size - 1:
+                    rank, place = self._accept(listener, token, deadline)
+                    places[str(rank)] = place
+                for peer in self._peers.values():
+                    send_json(peer, places)
+            else:
+                self._peers[0] = self._connect(root, token, mine, deadline)
+                places = receive_json(self._peers[0])
+                for rank in range(1, self.rank):
+                    host, port = places[str(rank)]
+                    self._peers[rank] = self._connect((host, port), token, mine, deadline)
+                while len(self._peers) < self.size - 1:
+                    self._accept(listener, token, deadline)
+        for peer in self._peers.values():
+            self.address = peer.getsockname()[0]
+            peer.setblocking(False)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _accept(self, listener: socket.socket, token: str, deadline: float) -> tuple[int, list[Any]]:
+        """The next rank that comes, and where it listens. Whoever is not of this group is turned away."""
+        while True:
+            listener.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                peer, _ = listener.accept()
+            except TimeoutError:
+                missing = [str(rank) for rank in range(self.rank + 1, self.size) if rank not in self._peers]
+                raise PeerLost(f"rank {self.rank}: rank {' and '.join(missing)} did not come in time") from None
+            peer.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                hello = receive_json(peer)
+                if hmac.compare_digest(str(hello["token"]).encode(), token.encode()):
+                    rank = int(hello["rank"])
+                    self._peers[rank] = peer
+                    return rank, list(hello["place"])
+            except (OSError, PeerLost, ValueError, KeyError, TypeError):
+                pass
+            peer.close()
+
+    def _connect(self, place: Place, token: str, mine: list[Any], deadline: float) -> socket.socket:
+        """A connection to the rank that listens at ``place``; it may not have begun to listen."""
+        while True:
+            try:
+                peer = socket.create_connection(place, timeout=max(0.01, deadline - time.monotonic()))
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise PeerLost(
+                        f"rank {self.rank}: no rank of this training listens at {place[0]}:{place[1]} ({error})"
+                    ) from error
+                time.sleep(0.05)
+        peer.settimeout(max(0.01, deadline - time.monotonic()))
+        send_json(peer, {"token": token, "rank": self.rank, "place": mine})
+        return peer
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def send_json(peer: socket.socket, value: Any) -> None:
+    """Send a value with its length before it."""
+    data = json.dumps(value).encode()
+    peer.sendall(struct.pack("<I", len(data)) + data)
+
+
+def receive_json(peer: socket.socket) -> Any:
+    """What `send_json` sent.
+
+    Raises:
+        PeerLost: if the connection ends before.
+        ValueError: if it is longer than a greeting can be, or no JSON.
+    """
+    (length,) = struct.unpack("<I", _receive(peer, 4))
+    if length > LONGEST:
+        raise ValueError("too long for a greeting")
+    return json.loads(_receive(peer, length))
+
+
+def _receive(peer: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = peer.recv(count - len(data))
+        if not more:
+            raise PeerLost("the connection ended while the ranks met")
+        data += more
+    return data
+
+
+def _listen(place: Place, ranks: int) -> socket.socket:
+    try:
+        return socket.create_server(place, backlog=ranks)
+    except OSError as error:
+        raise PeerLost(
+            f"cannot listen at {place[0]}:{place[1]} ({error.strerror or error}): choose a free port, "
+            "MINITRAIN_ROOT=HOST:PORT"
+        ) from error
+
+
+def own_address(root: Place) -> str:
+    """The address of this machine in the network of ``root``."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # sends nothing
+        try:
+            probe.connect(root)
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def _events(rank: int, sending: Messages, receiving: Messages) -> int:
+    read = selectors.EVENT_READ if rank in receiving else 0
+    return read | (selectors.EVENT_WRITE if rank in sending else 0)

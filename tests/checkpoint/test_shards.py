@@ -1,0 +1,151 @@
+"""Several ranks save one checkpoint: whole or not at all, and any number of ranks reads it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minitrain.checkpoint.together as together
+from minitrain.checkpoint import CheckpointStore, read_checkpoint
+from minitrain.checkpoint.format import Contents, verify_checkpoint
+from minitrain.checkpoint.manifest import MANIFEST
+from minitrain.distributed import Group, PeerLost, run_ranks
+from minitrain.errors import CheckpointError
+from minitrain.files import FileError
+
+
+def contents(step: int = 5, seed: int = 0) -> Contents:
+    draw = np.random.default_rng(seed)
+    model = {"a.weight": draw.standard_normal((3, 5)).astype(np.float32), "b": np.arange(2), "c": np.float32([[]])}
+    moments = {f"mean.{name}": array + 1 for name, array in model.items()} | {"count": np.array(3)}
+    state = {"callbacks": {"EMA": {"a": np.ones(4)}}, "text": "x", "nan": float("nan")}
+    return Contents(step, model, {"step": step, "lr": 0.1, "moments": moments}, state, {"val_loss": 1.5})
+
+
+def save(group: Group, folder: Path, step: int = 5) -> Any:
+    return CheckpointStore(folder, keep=2, warn=lambda text: None).save(contents(step), group=group)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_what_ranks_save_is_what_one_saves(tmp_path, ranks):
+    """More ranks than elements, an array without elements, one without dimensions: all come back."""
+    run_ranks(ranks, lambda group: save(group, tmp_path / "many"))
+    CheckpointStore(tmp_path / "one").save(contents())
+    many, one = (read_checkpoint(tmp_path / name / "step-00000005") for name in ("many", "one"))
+    assert len(list((tmp_path / "many/step-00000005").glob("shard-*"))) == ranks
+    for mine, other in ((many.model, one.model), (many.optimizer["moments"], one.optimizer["moments"])):
+        assert mine.keys() == other.keys()
+        for name, array in other.items():
+            assert mine[name].shape == array.shape, name
+            assert mine[name].dtype == array.dtype, name
+            assert mine[name].tobytes() == array.tobytes(), name
+    assert many.metrics == one.metrics
+    assert many.optimizer["lr"] == one.optimizer["lr"]
+    np.testing.assert_array_equal(many.state["callbacks"]["EMA"]["a"], np.ones(4))
+
+
+def test_old_ones_go_and_an_intact_one_is_not_overwritten(tmp_path):
+    for step in (1, 2, 3):
+        run_ranks(2, lambda group, step=step: save(group, tmp_path, step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    with pytest.raises(CheckpointError, match="is intact; it is not overwritten"):
+        run_ranks(2, lambda group: save(group, tmp_path, 3))
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_changed_byte_or_a_missing_shard_is_noticed(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("shards")
+    run_ranks(3, lambda group: save(group, folder))
+    checkpoint = folder / "step-00000005"
+    file = data.draw(st.sampled_from(sorted(checkpoint.iterdir())))
+    if data.draw(st.booleans()):
+        file.unlink()
+    else:
+        content = bytearray(file.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1
+        file.write_bytes(content)
+    with pytest.raises(CheckpointError):
+        verify_checkpoint(checkpoint)
+
+
+def test_a_full_disk_on_one_rank_is_an_error_on_all_and_leaves_nothing(tmp_path, monkeypatch):
+    write_file = together.write_file
+
+    def full(path: Path, pieces: Any) -> Any:
+        if path.name == "shard-00002-of-00003.safetensors":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_file(path, pieces)
+
+    run_ranks(3, lambda group: save(group, tmp_path, 1))
+    monkeypatch.setattr(together, "write_file", full)
+
+    def work(group: Group) -> None:
+        with pytest.raises(FileError, match="the disk is full") as caught:
+            save(group, tmp_path)
+        assert ("rank 1" in str(caught.value)) is (group.rank != 1)
+
+    run_ranks(3, work)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+class Died(BaseException):
+    """Stands for the end of a process: nothing is cleaned up on its rank."""
+
+
+@pytest.mark.parametrize("dies", [0, 1])
+@pytest.mark.parametrize("after", range(5))
+def test_a_rank_that_dies_at_any_write_leaves_the_old_checkpoint(tmp_path, monkeypatch, dies, after):
+    """Each shard, the state, the manifest, and the last flush before the name."""
+    run_ranks(2, lambda group: save(group, tmp_path, 1))
+    counts = {0: 0, 1: 0}
+    current: dict[int, Group] = {}
+    import threading
+
+    def counted(function: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            rank = current[threading.get_ident()].rank
+            if rank == dies and counts[rank] == after:
+                raise Died
+            counts[rank] += 1
+            return function(*arguments)
+
+        return call
+
+    for name in ("write_file", "write_state", "fsync_directory"):
+        monkeypatch.setattr(together, name, counted(getattr(together, name)))
+    monkeypatch.setattr(together.shutil, "rmtree", lambda *a, **k: None)
+
+    def work(group: Group) -> None:
+        current[threading.get_ident()] = group
+        save(group, tmp_path)
+
+    expected = {0: 5, 1: 1}[dies]  # writes of that rank
+    if after < expected:
+        with pytest.raises((Died, PeerLost)):
+            run_ranks(2, work)
+        there = [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+        newest = CheckpointStore(tmp_path, warn=pytest.fail).latest()
+        assert newest is not None
+        done = dies == 0 and after == 4  # only the flush of the folder's own entry was left
+        assert [path.name for path in sorted(there)] == ["step-00000001", *["step-00000005"] * done]
+    else:
+        run_ranks(2, work)
+        assert CheckpointStore(tmp_path).latest() == tmp_path / "step-00000005"
+
+
+def test_a_manifest_with_strange_shards_is_refused(tmp_path):
+    run_ranks(2, lambda group: save(group, tmp_path))
+    manifest = tmp_path / "step-00000005" / MANIFEST
+    text = manifest.read_text()
+    for old, new in (("shard-00002", "shard-00003"), ("of-00002", "of-99999"), ("extra.", "other.")):
+        manifest.write_text(text.replace(old, new))
+        with pytest.raises(CheckpointError, match="does not describe a checkpoint"):
+            verify_checkpoint(tmp_path / "step-00000005")
