@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-cuda test-slow test-sweeps test-versions test-settings coverage mutants bench results tutorials docs lint format clean
+.PHONY: help venv train test test-peers test-cuda test-slow test-sweeps test-versions test-settings coverage mutants bench gpu-report results tutorials docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -67,6 +67,9 @@ mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers, sche
 
 bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, against PyTorch (25 minutes)
 	@$(PY) -m benchmarks $(ARGS)
+
+gpu-report: $(VENV)/.installed-gpu ## check and measure the GPU code on this machine's card (8 minutes; nothing here has met one yet)
+	@$(PY) -m benchmarks.gpu $(ARGS)
 
 results: $(VENV)/.installed-tutorials ## train the recipes of all tasks over three seeds (hours; can be stopped and continued)
 	@$(PY) -m benchmarks.task_results $(ARGS)
@@ -129,6 +132,11 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev
 $(VENV)/.installed-cuda-test: $(VENV)/.installed-dev
 	@echo "==> Installing NVRTC and its headers (250 MB on disk)"
 	@$(PIP) --editable '.[cuda-test]'
+	@touch $@
+
+$(VENV)/.installed-gpu: $(VENV)/.installed-peers
+	@echo "==> Installing CuPy, cuBLASLt, NVRTC and its headers (2 GB on disk)"
+	@$(PIP) --editable '.[gpu]'
 	@touch $@
 
 $(VENV)/.installed-sweeps: $(VENV)/.installed-dev

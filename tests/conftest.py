@@ -36,12 +36,21 @@ settings.register_profile(
 settings.register_profile("explore", settings.get_profile("reproducible"), derandomize=False, max_examples=1000)
 settings.load_profile("reproducible")
 
+if os.environ.get("MINITRAIN_TEST_DEVICE"):  # the CUDA tests run on a card, see tests/helpers/cuda/card.py
+    from tests.helpers.cuda.card import use_card
+
+    use_card()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in tests/peers."""
+    """Mark what lies in tests/peers; on a card, skip the tests of what stands in for one."""
     for item in items:
         if "peers" in item.path.parts:
             item.add_marker("peers")
+    if os.environ.get("MINITRAIN_TEST_DEVICE"):
+        from tests.helpers.cuda.card import skip_stand_ins
+
+        skip_stand_ins(items)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backend.cpu.products.sgemm import instructions
 from ..backend.precision import HALF
 from ..backend.threads import thread_count
 from ..training.callbacks.monitors.utilisation import sgemm_peak
@@ -82,6 +81,8 @@ def measure_machine(side: int = SIDE, length: int = LENGTH, *, precision: str = 
 @functools.cache
 def tile_peak(precision: str) -> float | None:
     """Operations per second of tiles in the first-level cache; ``None`` without AVX2. Measured once per process."""
+    from ..backend.cpu.products.sgemm import instructions  # needs numba, and predictions for GPUs do not
+
     if instructions() is None:
         return None
     from ..kernels.cpu.peak import product_peak

@@ -81,17 +81,19 @@ class GraphedStep:
         xp = self._prepare(inputs)
         caller = xp.cuda.get_current_stream()
         self._stream.wait_event(caller.record())
-        with self._stream:
-            for kept, x in zip(self._inputs, inputs, strict=True):
-                if kept is not x:
-                    kept[...] = x
-            if self._graph is None:
-                self._advance(xp)
-            if self._graph is not None:
-                self._check_fixed()
-                self._graph.launch(self._stream)
-                self.replays += 1
-        caller.wait_event(self._stream.record())
+        try:
+            with self._stream:
+                for kept, x in zip(self._inputs, inputs, strict=True):
+                    if kept is not x:
+                        kept[...] = x
+                if self._graph is None:
+                    self._advance(xp)
+                if self._graph is not None:
+                    self._check_fixed()
+                    self._graph.launch(self._stream)
+                    self.replays += 1
+        finally:  # what a step did before it failed comes before what the caller does next
+            caller.wait_event(self._stream.record())
         return self._outputs
 
     def _prepare(self, inputs: tuple[Array, ...]) -> Any:

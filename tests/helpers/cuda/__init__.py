@@ -16,11 +16,12 @@ from minitrain.backend.cuda.launch import Source
 from minitrain.errors import DeviceError
 from minitrain.testing.cases import CASES, Call, Case
 from minitrain.testing.cuda import Emulator, emulate
+from tests.helpers.cuda.card import ON_CARD, call_there
 from tests.helpers.op_runs import Result, as_list, cotangents
 
 needs_compiler = [
     pytest.mark.cuda,
-    pytest.mark.skipif(shutil.which("g++") is None, reason="no g++, which the emulator compiles with"),
+    pytest.mark.skipif(not ON_CARD and shutil.which("g++") is None, reason="no g++, which the emulator compiles with"),
 ]
 
 
@@ -56,16 +57,25 @@ def shared_emulator() -> Emulator:
 
 
 @contextmanager
-def emulated() -> Iterator[Emulator]:
+def emulated() -> Iterator[Emulator | None]:
+    """Kernels run in the emulator inside the ``with`` block; on a card if the tests run on one, see ``card.py``."""
+    if ON_CARD:
+        yield None
+        return
     with emulate(shared_emulator()) as emulator:
         yield emulator
+
+
+def launch(function: Any, *arguments: Any, **options: Any) -> Any:
+    """Call a twin with arrays of the host: in the emulator as it is, on a card with copies there."""
+    return call_there(function, *arguments, **options) if ON_CARD else function(*arguments, **options)
 
 
 def forward(case: Case, call: Call) -> Any:
     """What the forward twin returns, with the cache as a named tuple; ``NotImplemented`` if it declines."""
     twin, reference = cuda_twins(case)[0], case.pair.forward.reference  # type: ignore[attr-defined]
     absent = len(case.gradients()) - len(call.inputs)
-    result = twin(*call.inputs, *(None,) * absent, **call.options)
+    result = launch(twin, *call.inputs, *(None,) * absent, **call.options)
     if result is NotImplemented:
         return result
     kinds = typing.get_type_hints(reference)["return"].__args__
@@ -74,7 +84,7 @@ def forward(case: Case, call: Call) -> Any:
 
 def backward(case: Case, given: list[Any], cache: Any, into: Any = None) -> Any:
     """The gradients of the backward twin; ``NotImplemented`` if it declines."""
-    gradients = cuda_twins(case)[1](*given, cache, into=into or (None,) * len(case.gradients()))
+    gradients = launch(cuda_twins(case)[1], *given, cache, into=into or (None,) * len(case.gradients()))
     return gradients if gradients is NotImplemented else as_list(gradients)
 
 

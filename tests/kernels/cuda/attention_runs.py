@@ -13,6 +13,7 @@ from minitrain.ops.attention.attention import AttentionCache
 from minitrain.ops.attention.attention_scores import biased, for_queries, heads_first, similarities
 from minitrain.ops.linear.dropout import dropout_mask
 from tests.helpers.cuda import emulated as emulate
+from tests.helpers.cuda import launch
 
 ROUNDOFF = {"float32": 0.0, "tf32": 2.0**-10, "bfloat16": 2.0**-8, "float16": 2.0**-10}
 """The relative error of an operand that is rounded, with room for one that is rounded after a sum in another order."""
@@ -55,10 +56,10 @@ def problem(B: int, T: int, S: int, H: int, G: int, D: int, *, seed: int = 0, **
 def run(p: Problem, precision: str = "float32", into: Any = (None, None, None, None)) -> Results:
     """The twins themselves, in whatever emulator is in force."""
     with use_precision(precision):
-        forward = twins.attention_forward(p.q, p.k, p.v, None, **p.options)
+        forward = launch(twins.attention_forward, p.q, p.k, p.v, None, **p.options)
         assert forward is not NotImplemented
         out, cache = forward[0], AttentionCache(*forward[1])
-        gradients = twins.attention_backward(p.dout, cache, into=into)
+        gradients = launch(twins.attention_backward, p.dout, cache, into=into)
     assert gradients is not NotImplemented
     return Results(out, cache.lse, *gradients[:3])
 

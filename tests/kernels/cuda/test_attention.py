@@ -19,7 +19,7 @@ from minitrain.random import Key
 from minitrain.testing.cases import CASES, SMALL
 from minitrain.testing.cuda.fake import emulated_device
 from tests.helpers.cuda import emulated as emulate
-from tests.helpers.cuda import needs_compiler
+from tests.helpers.cuda import launch, needs_compiler
 from tests.kernels.cuda.attention_runs import Results, check, emulated, problem, run
 
 pytestmark = needs_compiler
@@ -270,7 +270,7 @@ def test_decoding_reads_each_key_head_once(precision):
     """Nine query heads share three key heads; the parts of the keys are blocks of their own."""
     p = problem(2, 1, 300, 9, 3, 16, causal=True)
     with emulate(), record_launches() as launches, use_precision(precision):
-        twins.attention_forward(p.q, p.k, p.v, None, **p.options)
+        launch(twins.attention_forward, p.q, p.k, p.v, None, **p.options)
     split, combine = launches
     assert (split.name.partition("<")[0], split.grid, split.block) == ("attention_split", (3, 3, 2), (32, 1, 1))
     assert (combine.name.partition("<")[0], combine.grid) == ("attention_combine", (3, 3, 2))
@@ -299,7 +299,7 @@ def test_two_runs_give_the_same_bytes(precision):
 def test_the_cache_keeps_operands_in_16_bits(precision):
     p = problem(1, 20, 20, 1, 1, 12)  # rows of 24 bytes, padded to 32
     with emulate(), use_precision(precision):
-        _, cache = twins.attention_forward(p.q, p.k, p.v, None)
+        _, cache = launch(twins.attention_forward, p.q, p.k, p.v, None)
     q, k, v, _, out, *_ = cache
     assert {x.dtype for x in (q, k, v, out)} == {half_dtype(precision)}
     np.testing.assert_array_equal(q, p.q.astype(half_dtype(precision)))

@@ -12,7 +12,7 @@ from minitrain.optim.clip import sum_of_squares
 from minitrain.optim.rules.adam import adam_update
 from minitrain.optim.rules.lion import lion_update
 from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
-from tests.helpers.cuda import emulated, needs_compiler
+from tests.helpers.cuda import emulated, launch, needs_compiler
 
 pytestmark = needs_compiler
 
@@ -34,7 +34,7 @@ def assert_same_update(update, given_, **options):
     expected, found = [x.astype(np.float64) for x in given_], [x.copy() for x in given_]
     update.reference(*expected, **options)
     with emulated():
-        assert update.twin("cuda")(*found, **options) is None
+        assert launch(update.twin("cuda"), *found, **options) is None
     np.testing.assert_array_equal(found[1], given_[1])
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
@@ -75,7 +75,7 @@ def test_muon(shape, nesterov):
 def test_sum_of_squares(size, seed):
     (x,) = arrays(size, 1, seed)
     with emulated():
-        found = sum_of_squares.twin("cuda")(x)
+        found = launch(sum_of_squares.twin("cuda"), x)
     with use_kernels("reference"):
         np.testing.assert_allclose(float(found), sum_of_squares(x), rtol=1e-12)
 
@@ -84,4 +84,4 @@ def test_nan_reaches_the_norm():
     x = np.ones(2053, np.float32)
     x[2000] = np.nan
     with emulated():
-        assert np.isnan(float(sum_of_squares.twin("cuda")(x)))
+        assert np.isnan(float(launch(sum_of_squares.twin("cuda"), x)))

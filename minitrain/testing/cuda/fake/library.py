@@ -12,7 +12,7 @@ from . import devices, memory, streams
 from .array import compute, ndarray
 from .functions import NAMESPACE, as_strided, sliding_window_view
 from .methods import install as _install  # noqa: F401  (the import gives the array its methods)
-from .usage import OutOfMemoryError
+from .usage import MemoryHook, OutOfMemoryError
 
 
 def modules() -> dict[str, ModuleType]:
@@ -21,6 +21,7 @@ def modules() -> dict[str, ModuleType]:
         "cupy.cuda",
         Device=devices.Device,
         Event=streams.Event,
+        MemoryHook=MemoryHook,
         MemoryPointer=memory.MemoryPointer,
         MemoryPool=memory.MemoryPool,
         Stream=streams.Stream,

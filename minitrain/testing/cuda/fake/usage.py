@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class OutOfMemoryError(MemoryError):
     """The emulated device is full."""
@@ -25,10 +27,36 @@ class Usage:
             )
         self.used += size
         self.peak = max(self.peak, self.used)
+        for hook in _hooks:
+            hook.malloc_postprocess(device_id=0, size=size, mem_size=size, mem_ptr=0, pmem_id=0)
 
     def give_back(self, size: int) -> None:
         """Count a block that is gone."""
         self.used -= size
+        for hook in _hooks:
+            hook.free_postprocess(device_id=0, mem_size=size, mem_ptr=0, pmem_id=0)
 
+
+class MemoryHook:
+    """CuPy's base class of what is told of each block that comes and goes, inside its ``with`` block."""
+
+    __module__ = "cupy.cuda"
+    name = "MemoryHook"
+
+    def __enter__(self) -> MemoryHook:
+        _hooks.append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _hooks.remove(self)
+
+    def malloc_postprocess(self, **block: Any) -> None:
+        """A block came: ``device_id``, ``size``, ``mem_size``, ``mem_ptr``, ``pmem_id``."""
+
+    def free_postprocess(self, **block: Any) -> None:
+        """A block went: the same without ``size``."""
+
+
+_hooks: list[MemoryHook] = []
 
 USAGE = Usage()
