@@ -29,8 +29,9 @@ _TEXT = """\
 Sixty backwards with one mistake each, and thirty right ones that are hard to check. Each is a pair of NumPy functions.
 minitrain's `check_gradients` takes it as it is. For `torch.autograd.gradcheck` it is wrapped in an `autograd.Function`,
 and for `jax.test_util.check_grads` in a `custom_vjp` that calls back. All run in float64 with their default tolerances.
-These are minitrain's own cases, chosen to be hard: to judge all of them rightly was the aim of its checker. The others
-were made for other aims, and to be quick.
+These are minitrain's own cases, chosen to be hard: to judge all of them rightly was the aim of its checker, which was
+changed for two of them (a cache rounded to float32, a gradient that adds up over calls). The others were made for other
+aims, and to be quick.
 
 `python -m benchmarks.gradcheck_table` made this page, with {versions}. The cases are in `benchmarks/gradchecks/`.
 

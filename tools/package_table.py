@@ -49,6 +49,7 @@ ORDER = [
     "audit",
     "compat",
     "testing",
+    "pytest_plugin",
     "tutorials",
     "benchmark",
     "profiling",
