@@ -32,7 +32,8 @@ test-peers: $(VENV)/.installed-peers ## compare with PyTorch
 test-cuda: $(VENV)/.installed-cuda-test ## compile the CUDA kernels and run them without a GPU (needs g++)
 	@echo "==> Testing the CUDA kernels"
 	@$(PY) -m pytest -q -n 2 --dist worksteal -m "not slow and not sweeps" \
-	  tests/backend/cuda tests/kernels/cuda tests/testing/cuda $(ARGS)
+	  tests/backend/cuda tests/kernels/cuda tests/testing/cuda \
+	  tests/training/test_graphed_step.py tests/generation/test_graphed_session.py $(ARGS)
 
 test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 	@echo "==> Testing, the slow part"

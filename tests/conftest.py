@@ -43,10 +43,11 @@ if os.environ.get("MINITRAIN_TEST_DEVICE"):  # the CUDA tests run on a card, see
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in tests/peers; on a card, skip the tests of what stands in for one."""
+    """Mark what lies in tests/peers and in folders named cuda; on a card, skip the tests of what stands in for one."""
     for item in items:
-        if "peers" in item.path.parts:
-            item.add_marker("peers")
+        for folder in ("peers", "cuda"):
+            if folder in item.path.parts:
+                item.add_marker(folder)
     if os.environ.get("MINITRAIN_TEST_DEVICE"):
         from tests.helpers.cuda.card import skip_stand_ins
 
