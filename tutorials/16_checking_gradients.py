@@ -26,7 +26,8 @@ rng = np.random.default_rng(0)
 # ## The best step
 #
 # A derivative is a limit, so a shorter step should be better. Try it on sin at 1. Two rules: the one-sided quotient
-# (f(x + h) − f(x)) / h, whose error is about h, and the central one (f(x + h) − f(x − h)) / 2h, whose error is about h².
+# (f(x + h) − f(x)) / h, whose error is about h, and the central one (f(x + h) − f(x − h)) / 2h, whose error is about
+# h².
 
 # %%
 steps = 10.0 ** np.arange(-15, 0.01, 0.25)
@@ -44,13 +45,13 @@ plt.show()
 best_one, best_central = steps[one_sided.argmin()], steps[central.argmin()]
 
 # %% [markdown]
-# To the right, the rule itself is wrong; to the left, rounding is: f(x + h) and f(x) share most of their digits, and the
-# subtraction leaves only the last ones. The best central step is near {{ np.log10(best_central):.0f | -5 ± 1.5 }} as a
-# power of ten, and the error there near {{ np.log10(central.min() + 1e-17):.0f | -11.5 ± 2 }}.
+# To the right, the rule itself is wrong; to the left, rounding is: f(x + h) and f(x) share most of their digits, and
+# the subtraction leaves only the last ones. The best central step is near {{ np.log10(best_central):.0f | -5 ± 1.5
+# }} as a power of ten, and the error there near {{ np.log10(central.min() + 1e-17):.0f | -11.5 ± 2 }}.
 #
-# The best step depends on the function: at x = 10⁶, sin needs the same h, but x + h has fewer digits for it; 1/x at 10⁻³
-# needs h far below 10⁻³. So the checker of this library tries several steps for each element, and takes the one that
-# others confirm.
+# The best step depends on the function: at x = 10⁶, sin needs the same h, but x + h has fewer digits for it; 1/x at
+# 10⁻³ needs h far below 10⁻³. So the checker of this library tries several steps for each element, and takes the one
+# that others confirm.
 #
 # ## One direction instead of every element
 #
@@ -87,9 +88,9 @@ for size in (10**3, 10**6):
     misses.append(abs(wrong @ v - along(lambda x: (x**3).sum(), x, v)) / scale)
 
 # %% [markdown]
-# Among a million, an error of 1 in one element shows as {{ misses[1]:.0e | ≤ 1e-3 }} of the whole. PyTorch's `gradcheck`
-# accepts 10⁻³, so it accepts this. With signs ±1 for v, one wrong element always shows by all of its error; normal
-# numbers may be near zero just there. `check_large` uses this, and says what it cannot see:
+# Among a million, an error of 1 in one element shows as {{ misses[1]:.0e | ≤ 1e-3 }} of the whole. PyTorch's
+# `gradcheck` accepts 10⁻³, so it accepts this. With signs ±1 for v, one wrong element always shows by all of its
+# error; normal numbers may be near zero just there. `check_large` uses this, and says what it cannot see:
 
 # %%
 (report,) = check_large(((lambda x: (x**3, x)), (lambda dout, x: 3 * x**2 * dout)), rng.standard_normal(100_000))
@@ -193,8 +194,7 @@ def f(x):
 
 
 # %% tags=["exercise"]
-def along(x, v, h=1e-4):
-    ...  # your turn
+def along(x, v, h=1e-4): ...  # your turn
 
 
 slope.check(along)
@@ -215,9 +215,9 @@ slope.expect(lambda x, v: None, "None")
 # %% [markdown]
 # ## Do your tests notice?
 #
-# A test that passes says little unless it can fail. `minitrain mutants my_layers.py` plants one small mistake at a time
-# in your backward (a sign, an axis, a term left out), runs your tests, and lists the mistakes that none of them noticed.
-# By hand, with three mistakes and a weak test, that of the shape:
+# A test that passes says little unless it can fail. `minitrain mutants my_layers.py` plants one small mistake at a
+# time in your backward (a sign, an axis, a term left out), runs your tests, and lists the mistakes that none of them
+# noticed. By hand, with three mistakes and a weak test, that of the shape:
 
 # %%
 
@@ -230,7 +230,9 @@ def norm_backward(dout, cache):
 mutants = {
     "sign": lambda dout, c: -norm_backward(dout, c),
     "a term left out": lambda dout, c: c[1] * (dout - dout.mean(axis=-1, keepdims=True)),
-    "another axis": lambda dout, c: c[1] * (dout - dout.mean(axis=0) - c[0] * (dout * c[0]).mean(axis=-1, keepdims=True)),
+    "another axis": lambda dout, c: (
+        c[1] * (dout - dout.mean(axis=0) - c[0] * (dout * c[0]).mean(axis=-1, keepdims=True))
+    ),
 }
 x = rng.standard_normal((3, 5))
 
@@ -273,8 +275,8 @@ print(check_gradients((layer_norm, norm_backward), x))
 #
 # 1. Why is the best one-sided step near 10⁻⁸, and the best central one near 10⁻⁵?
 # 2. A gradient check with the gradient of the output all ones passes for a softmax whose backward returns zero. Why?
-# 3. Your backward runs in bfloat16, which has 8 bits. No step works: a short one is lost, a long one is wrong. What could
-#    you compare it with instead? ([Mixed precision](../precision.md) has an answer.)
+# 3. Your backward runs in bfloat16, which has 8 bits. No step works: a short one is lost, a long one is wrong. What
+#    could you compare it with instead? ([Mixed precision](../precision.md) has an answer.)
 # 4. One of 10⁸ elements is wrong by 0.1 % of the typical size. How many groups must `check_large` make to notice?
 #
 # ## Further reading

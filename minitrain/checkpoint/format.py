@@ -121,10 +121,11 @@ def write_checkpoint(folder: Path, contents: Contents) -> None:
         OSError: if a file cannot be written.
         CheckpointError: if an array's dtype cannot be stored.
     """
+    state = write_state(folder, contents)  # first, since it may be refused
     files = {
         MODEL: write_file(folder / MODEL, tensor_pieces(contents.model)),
         OPTIMIZER: write_file(folder / OPTIMIZER, tensor_pieces(contents.optimizer["moments"])),
-        **write_state(folder, contents),
+        **state,
     }
     write_file(folder / MANIFEST, [Manifest(VERSION, contents.step, files).to_json()])
     fsync_directory(folder)

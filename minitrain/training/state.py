@@ -125,11 +125,12 @@ class TrainerState:
         Raises:
             MinitrainError: if an update since then was wrong, see `minitrain.backend.deferred`.
         """
-        began = time.perf_counter()
+        began, waited = time.perf_counter(), False
         for name in ("window_loss", "tokens", "window_tokens"):
             if is_cupy(value := getattr(self, name)):
                 setattr(self, name, to_number(value))
-        if self.window_tokens:
+                waited = True
+        if waited:
             self.window_seconds += time.perf_counter() - began
 
     def take(self, other: TrainerState) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from minitrain.checkpoint import read_checkpoint
 from minitrain.data import TokenLoader
@@ -15,7 +16,7 @@ from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW, Constant
 from minitrain.records import read_metrics
 from minitrain.records.jsonl import TIMING
-from minitrain.runs import RunConfig, TokenWindows
+from minitrain.runs import Run, RunConfig, TokenWindows, resume_run
 from minitrain.training import Trainer
 
 TEXT = "the quick brown fox jumps over the lazy dog\nand runs away from it, as fast as it can\n" * 20
@@ -91,6 +92,21 @@ def outcome(run_dir: Path, step: int = STEPS) -> dict[str, Any]:
         ],
         "sample": (run_dir / "sample.txt").read_bytes() if (run_dir / "sample.txt").exists() else b"",
     }
+
+
+def killed_and_continued(run: Run, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until an error after ``steps`` updates, then go on from the run's folder to the end."""
+    update, calls = run.trainer.loop.update, iter(range(99))
+
+    def update_or_die(parts: Any, **options: Any) -> Any:
+        if next(calls) == steps:
+            raise RuntimeError("the end")
+        return update(parts, **options)
+
+    monkeypatch.setattr(run.trainer.loop, "update", update_or_die)
+    with pytest.raises(RuntimeError, match="the end"):
+        run.train()
+    resume_run(run.run_dir).train()
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -11,13 +11,13 @@ import pytest
 
 from minitrain.cli import main
 from minitrain.errors import ConfigError, DataError
-from minitrain.runs import compare_evaluations, evaluate_run, load_run, plot_run, recipe, resume_run, start_run
+from minitrain.runs import compare_evaluations, evaluate_run, load_run, plot_run, recipe, start_run
 from minitrain.tasks.captioning import describe_images, look
 from minitrain.tasks.outcome import Measured
 from minitrain.tasks.settings.model import MODEL_CONFIGS
 from tests.helpers.measuring.captions import as_rows, halves, small
 from tests.helpers.measuring.classes import png
-from tests.helpers.small_runs import outcome
+from tests.helpers.small_runs import killed_and_continued, outcome
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +54,7 @@ def test_a_continued_run_ends_with_the_same_bytes(
 ) -> None:
     ahead = {"workers": 2, "prefetch": 2}
     run = start_run(small(tmp_path / "run", trained.parent / "texts.tsv", "captioning", data=ahead))
-    update, calls = run.trainer.loop.update, iter(range(99))
-
-    def update_or_die(parts: Any) -> Any:
-        if next(calls) == steps:
-            raise RuntimeError("the end")
-        return update(parts)
-
-    monkeypatch.setattr(run.trainer.loop, "update", update_or_die)
-    with pytest.raises(RuntimeError, match="the end"):
-        run.train()
-    resume_run(tmp_path / "run").train()
+    killed_and_continued(run, steps, monkeypatch)
     assert outcome(tmp_path / "run", 6) == outcome(trained, 6)
 
 

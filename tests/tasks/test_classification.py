@@ -17,12 +17,12 @@ from minitrain.cli.compose import compose_config
 from minitrain.data import ImageArrays, LabelledImages, Normalize
 from minitrain.errors import ConfigError, DataError
 from minitrain.folder import RunFolder
-from minitrain.runs import compare_evaluations, evaluate_run, load_run, plot_run, recipe, resume_run, start_run
+from minitrain.runs import compare_evaluations, evaluate_run, load_run, plot_run, recipe, start_run
 from minitrain.tasks.outcome import Measured
 from minitrain.tasks.records.classes import ImageProcessor, load_processor
 from minitrain.tasks.records.labelled import EvaluationSamples
 from tests.helpers.measuring.classes import FORMS, NAMES, as_folder, as_npz, png, small, stripes
-from tests.helpers.small_runs import outcome
+from tests.helpers.small_runs import killed_and_continued, outcome
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +66,7 @@ def test_a_continued_run_ends_with_the_same_bytes(
     """With other numbers of workers and of batches ahead, too."""
     ahead = {"workers": 2, "prefetch": 2}
     run = start_run(small(tmp_path / "run", trained.parent / "images.npz", data=ahead))
-    update, calls = run.trainer.loop.update, iter(range(99))
-
-    def update_or_die(parts: Any) -> Any:
-        if next(calls) == steps:
-            raise RuntimeError("the end")
-        return update(parts)
-
-    monkeypatch.setattr(run.trainer.loop, "update", update_or_die)
-    with pytest.raises(RuntimeError, match="the end"):
-        run.train()
-    resume_run(tmp_path / "run").train()
+    killed_and_continued(run, steps, monkeypatch)
     assert outcome(tmp_path / "run", 6) == outcome(trained, 6)
 
 

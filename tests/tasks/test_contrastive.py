@@ -29,7 +29,7 @@ from minitrain.tasks.records.retrieval import (
 from minitrain.training import train_step
 from tests.helpers.measuring.captions import FORMS, as_rows, class_number, halves, small
 from tests.helpers.measuring.classes import png
-from tests.helpers.small_runs import outcome
+from tests.helpers.small_runs import killed_and_continued, outcome
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +120,7 @@ def test_a_continued_run_ends_with_the_same_bytes(
 ) -> None:
     ahead = {"workers": 2, "prefetch": 2, "label": "label"}
     run = start_run(small(tmp_path / "run", trained.parent / "texts.tsv", "contrastive", data=ahead))
-    update, calls = run.trainer.loop.update, iter(range(99))
-
-    def update_or_die(parts: Any) -> Any:
-        if next(calls) == steps:
-            raise RuntimeError("the end")
-        return update(parts)
-
-    monkeypatch.setattr(run.trainer.loop, "update", update_or_die)
-    with pytest.raises(RuntimeError, match="the end"):
-        run.train()
-    resume_run(tmp_path / "run").train()
+    killed_and_continued(run, steps, monkeypatch)
     assert outcome(tmp_path / "run", 6) == outcome(trained, 6)
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from minitrain.cli import main
 from minitrain.errors import DataError
-from minitrain.runs import RunConfig, evaluate_run, load_run, resume_run, start_run
+from minitrain.runs import RunConfig, evaluate_run, load_run, start_run
 from minitrain.tasks.outcome import Measured
 from minitrain.tasks.records.classes import TextProcessor
 from tests.helpers.measuring.classes import WORDS, reviews, small, text_table
-from tests.helpers.small_runs import outcome
+from tests.helpers.small_runs import killed_and_continued, outcome
 
 
 def texts(folder: Path, path: Path, **changes: Any) -> RunConfig:
@@ -51,17 +51,7 @@ def test_a_continued_run_ends_with_the_same_bytes(
     trained: Path, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start_run(texts(tmp_path / "run", trained.parent / "texts.tsv", data={"max_tokens": 80}))
-    update, calls = run.trainer.loop.update, iter(range(99))
-
-    def update_or_die(parts: Any) -> Any:
-        if next(calls) == steps:
-            raise RuntimeError("the end")
-        return update(parts)
-
-    monkeypatch.setattr(run.trainer.loop, "update", update_or_die)
-    with pytest.raises(RuntimeError, match="the end"):
-        run.train()
-    resume_run(tmp_path / "run").train()
+    killed_and_continued(run, steps, monkeypatch)
     assert outcome(tmp_path / "run", 6) == outcome(trained, 6)
 
 

@@ -12,12 +12,12 @@ from minitrain.cli import main
 from minitrain.data import ByteTokenizer, MaskedWindows, build_token_shards, build_tokenizer
 from minitrain.errors import ConfigError, DataError, MinitrainError
 from minitrain.models import Encoder, EncoderConfig, MaskedEncoder, MaskedEncoderConfig
-from minitrain.runs import RunConfig, compare_evaluations, evaluate_run, load_run, plot_run, resume_run, start_run
+from minitrain.runs import RunConfig, compare_evaluations, evaluate_run, load_run, plot_run, start_run
 from minitrain.tasks import MaskedLanguageModel
 from minitrain.tasks.outcome import Measured
 from minitrain.tasks.text.masks import encode_masked, pseudo_perplexity
 from minitrain.tasks.text.need import parameter_count
-from tests.helpers.small_runs import TEXT, outcome
+from tests.helpers.small_runs import TEXT, killed_and_continued, outcome
 
 
 def small(folder: Path, **changes: Any) -> RunConfig:
@@ -80,17 +80,7 @@ def test_a_continued_run_ends_with_the_same_bytes(
     trained: Path, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start_run(small(tmp_path / "run"))
-    update, calls = run.trainer.loop.update, iter(range(99))
-
-    def update_or_die(parts: Any) -> Any:
-        if next(calls) == steps:
-            raise RuntimeError("the end")
-        return update(parts)
-
-    monkeypatch.setattr(run.trainer.loop, "update", update_or_die)
-    with pytest.raises(RuntimeError, match="the end"):
-        run.train()
-    resume_run(tmp_path / "run").train()
+    killed_and_continued(run, steps, monkeypatch)
     ours, whole = outcome(tmp_path / "run", 6), outcome(trained, 6)
     assert ours == whole
 

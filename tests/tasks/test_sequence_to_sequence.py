@@ -33,7 +33,7 @@ from minitrain.tasks.outcome import Measured
 from minitrain.tasks.records.pairs import PairProcessor, build_processor
 from minitrain.tasks.records.translations import EvaluationPairs, measures_of
 from minitrain.tasks.settings.records import PairsConfig
-from tests.helpers.small_runs import outcome
+from tests.helpers.small_runs import killed_and_continued, outcome
 
 PAIRS = [("ab", "b a"), ("abc", "c b a"), ("ca", "a c"), ("bbb", "b b b"), ("c", "c"), ("acb", "b c a")] * 8
 
@@ -97,17 +97,7 @@ def test_a_continued_run_ends_with_the_same_bytes(
 ) -> None:
     path = trained.parent / "pairs.tsv"
     run = start_run(small(tmp_path / "run", path))
-    update, calls = run.trainer.loop.update, iter(range(99))
-
-    def update_or_die(parts: Any) -> Any:
-        if next(calls) == steps:
-            raise RuntimeError("the end")
-        return update(parts)
-
-    monkeypatch.setattr(run.trainer.loop, "update", update_or_die)
-    with pytest.raises(RuntimeError, match="the end"):
-        run.train()
-    resume_run(tmp_path / "run").train()
+    killed_and_continued(run, steps, monkeypatch)
     assert outcome(tmp_path / "run", 6) == outcome(trained, 6)
 
 

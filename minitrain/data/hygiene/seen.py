@@ -111,6 +111,6 @@ class SeenRecords(Closing):
     def _failed(self, error: sqlite3.Error) -> FileError:
         full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
         code = errno.ENOSPC if full else errno.EIO
-        failure = file_error("write", self.path, OSError(code, str(error)))
+        failure = file_error("keep the index of records in", self.path, OSError(code, str(error)))
         failure.errno = code  # the disk failed, not the user
         return failure

@@ -196,6 +196,8 @@ class KernelSession:
 class _Past:
     """The keys and values of a slot in a layer, for the model's own layers; like `KeyValues`."""
 
+    key_lengths: Array | None = None
+
     def __init__(self, session: KernelSession, layer: int, slot: int) -> None:
         self._session, self._layer, self._slot = session, layer, slot
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend.arrays import array_module, to_numpy
+from ...backend.arrays import to_numpy
 from ..differences import largest
 from ..gradients import functions_of
 from ..pairs import argument_names
@@ -107,7 +107,7 @@ def _slope(pair: Any, moved: list[Any], options: Any, outputs: list[Any], douts:
                 "the forward drops the imaginary part, or gives another value for complex numbers: it is not analytic "
                 "(abs, conj, a cast?); use check_gradients"
             )
-    return float(sum((d * array_module(out).imag(out)).sum() for d, out in zip(douts, found, strict=True))) / STEP
+    return float(sum((d * out.imag).sum() for d, out in zip(douts, found, strict=True))) / STEP
 
 
 def _confirm(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.cli.failures import RUN_FAILED, _describe
+from minitrain.cli.failures import RUN_FAILED, describe
 from minitrain.data.hygiene.duplicates import NearDuplicates, digest_of, similarity
 from minitrain.data.hygiene.seen import SeenRecords, Twin
 from minitrain.data.hygiene.words import ngrams, words
@@ -152,7 +152,7 @@ def test_a_full_disk_is_the_disks_fault(tmp_path: Path) -> None:
     with SeenRecords(tmp_path / "index", None) as seen:
         pages = seen._base.execute("PRAGMA page_count").fetchone()[0]
         seen._base.execute(f"PRAGMA max_page_count={pages}")
-        with pytest.raises(FileError, match=r"cannot write .*index: the disk is full") as raised:
+        with pytest.raises(FileError, match=r"cannot keep the index .*index: the disk is full") as raised:
             for number in range(100):
                 seen.add(number, "a" * 10_000, b"%d" % number, b"")
-    assert _describe(raised.value)[1] == RUN_FAILED
+    assert describe(raised.value)[1] == RUN_FAILED
