@@ -453,7 +453,7 @@ plt.show()
 # Too long: $v$ is by far too small at first, and it is the divisor. With the usual $\beta$ the first step is 3.2
 # times as long as it should be, and the factor rises to {{ too_long[0.9, 0.999]:.1f | 6.6 ± 0.1 }} around step 12.
 # Without $m$, as in RMSprop, it begins at {{ too_long[0.0, 0.999]:.0f | 31.6 ± 0.1 }}. The small GPT pays for it: it
-# ends at {{ hats["without"]:.2f | 2.57 ± 0.1 }} instead of {{ hats["with hats"]:.2f | 2.47 ± 0.08 }}. That is the
+# ends at {{ hats["without"]:.2f | 2.6 ± 0.2 }} instead of {{ hats["with hats"]:.2f | 2.47 ± 0.08 }}. That is the
 # very time at which long steps do most harm, as you will see at the warm-up.
 #
 # ## Weight decay: AdamW is not Adam with L2
