@@ -90,7 +90,9 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
         if code < 0:  # the others only noticed that
             print(f"minitrain: rank {rank} was ended by {signal.Signals(-code).name}", file=sys.stderr, flush=True)
             return 128 - code
-    return next(iter(codes.values()), 0)
+    # The cause may end after a rank that only noticed it, which ends with 1.
+    causes = [code for code in codes.values() if code != 1]
+    return next(iter([*causes, *codes.values()]), 0)
 
 
 def _is_stopped(pid: int) -> bool:
