@@ -22,6 +22,7 @@ from .images.idx import read_idx_images as read_idx_images
 from .images.npz import read_npz_images as read_npz_images
 from .images.read import read_images as read_images
 from .images.shards import TarImages as TarImages
+from .images.transforms.affine import RandomAffine as RandomAffine
 from .images.transforms.base import Compose as Compose
 from .images.transforms.base import Transform as Transform
 from .images.transforms.colour import ColourJitter as ColourJitter
@@ -34,6 +35,7 @@ from .images.transforms.geometry import Resize as Resize
 from .images.transforms.normalize import Normalize as Normalize
 from .images.transforms.normalize import channel_statistics as channel_statistics
 from .images.transforms.rand_augment import RandAugment as RandAugment
+from .images.transforms.trim import Trim as Trim
 from .loading.batches import IGNORED as IGNORED
 from .loading.batches import Batch as Batch
 from .loading.batches import Loader as Loader

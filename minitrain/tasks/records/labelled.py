@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...data import (
     BucketLoader,
+    ColourJitter,
     Column,
     Compose,
     LabelledFolder,
@@ -18,6 +19,7 @@ from ...data import (
     LabelledTexts,
     PrefetchLoader,
     RandAugment,
+    RandomAffine,
     RandomCrop,
     RandomErasing,
     RandomHorizontalFlip,
@@ -25,6 +27,7 @@ from ...data import (
     Records,
     Resize,
     Transform,
+    Trim,
     read_records,
 )
 from ...data.encoded.image_samples import ImageSamples
@@ -96,15 +99,19 @@ def _samples(records: Records, data: Any, processor: Processor) -> Samples:
 def transform_of(data: PicturesConfig, pictures: Pictures) -> Transform:
     """What happens to images: random in training, and nothing but size and normalisation in an evaluation."""
     size = pictures.size
-    first = Resize(size) if data.zoom == 1 else RandomResizedCrop(size, area=(data.zoom, 1.0))
+    sized = Resize(size) if data.zoom == 1 else RandomResizedCrop(size, area=(data.zoom, 1.0))
+    first = [Trim(), sized] if pictures.trim else [sized]
+    colour = data.colour
     grey = round(255 * float(np.mean(pictures.normalize.mean)))
     chosen: list[tuple[Any, Transform]] = [
+        (data.turn or data.stretch, RandomAffine(data.turn, data.stretch)),
         (data.shift, RandomCrop(data.shift)),
         (data.flip, RandomHorizontalFlip(data.flip)),
+        (colour, ColourJitter(colour, colour, colour, colour / 10)),
         (data.augment, RandAugment(2, data.augment)),
         (data.erase, RandomErasing(data.erase, fill=grey)),
     ]
-    return Compose([first, *(one for wanted, one in chosen if wanted), pictures.normalize])
+    return Compose([*first, *(one for wanted, one in chosen if wanted), pictures.normalize])
 
 
 def training_loader(samples: Any, config: TaskSettings) -> Any:

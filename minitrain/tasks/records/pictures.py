@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data import Normalize, Records, Resize, channel_statistics
+from ...data import Normalize, Records, Resize, Trim, channel_statistics
 from ...data.images.decode import MODES, checked_mode, decode_image
 from ...data.images.folder import read_image_file
 from ...errors import DataError
@@ -29,10 +29,12 @@ class Pictures:
     Attributes:
         size: height and width.
         normalize: mean and deviation of each channel over the training data.
+        trim: whether an empty border is cut away first.
     """
 
     size: int
     normalize: Normalize
+    trim: bool = False
 
     @property
     def channels(self) -> int:
@@ -53,11 +55,13 @@ class Pictures:
 
     def array(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """An image (C, H, W) as the model sees it, float32 (1, C, size, size)."""
-        return self.normalize(Resize(self.size)([image], None), None)
+        images: Any = Trim()([image], None) if self.trim else [image]
+        return self.normalize(Resize(self.size)(images, None), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Size, mean and deviation."""
-        return {"size": self.size, "mean": list(self.normalize.mean), "std": list(self.normalize.std)}
+        """Size, mean and deviation, and whether borders are cut."""
+        kept = {"size": self.size, "mean": list(self.normalize.mean), "std": list(self.normalize.std)}
+        return kept | {"trim": self.trim}
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> Self:
@@ -67,7 +71,9 @@ class Pictures:
             raise ValueError(f"size={size!r:.50} must be from 1 to {LARGEST_SIZE}")
         if not all(type(x) in (int, float) and math.isfinite(x) for x in (*mean, *std)) or len(mean) not in (1, 3):
             raise ValueError("mean and std must be 1 or 3 numbers each")
-        return cls(size, Normalize(tuple(map(float, mean)), tuple(map(float, std))))
+        if type(trim := kept.get("trim", False)) is not bool:
+            raise ValueError(f"trim={trim!r:.50} must be true or false")
+        return cls(size, Normalize(tuple(map(float, mean)), tuple(map(float, std))), trim)
 
     @classmethod
     def of(cls, data: PicturesConfig, train: Records) -> Self:
@@ -82,8 +88,9 @@ class Pictures:
                 f"the first image has {first.shape[1]} x {first.shape[2]} pixels, and the model takes squares: give "
                 "data.size=PIXELS, which scales the shorter side and cuts the middle out"
             )
-        normalize = channel_statistics(train[row]["image"] for row in spread(len(train), LOOKED_AT))
-        return cls(data.size or first.shape[1], normalize)
+        images = (train[row]["image"] for row in spread(len(train), LOOKED_AT))
+        normalize = channel_statistics(Trim()([image], None)[0] if data.trim else image for image in images)
+        return cls(data.size or first.shape[1], normalize, data.trim)
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -19,10 +19,23 @@ class PicturesConfig(RecordsConfig):
     size: int | None = setting(
         None, "Height and width in pixels; null takes that of the first image.", at_least=1, at_most=4096
     )
+    trim: bool = setting(
+        False, "Whether an empty border is cut away first, so that drawings fill their images; see data.Trim."
+    )
     zoom: float = setting(
         1.0, "Smallest share of an image that a random cut shows, scaled to the full size; 1 cuts nothing.", above=0
     )
     shift: int = setting(0, "Pixels that an image is moved at random, at most, in each direction.", at_least=0)
+    turn: float = setting(0.0, "Degrees that an image is turned at random, at most.", at_least=0, at_most=180)
+    stretch: float = setting(
+        0.0, "Height and width are multiplied by random factors up to 1 + stretch, or divided.", at_least=0, at_most=1
+    )
+    colour: float = setting(
+        0.0,
+        "Random share of brightness, contrast and saturation that is added or taken; a tenth of it turns the hue.",
+        at_least=0,
+        at_most=1,
+    )
     flip: float = setting(0.0, "Probability that an image is mirrored.", at_least=0, at_most=1)
     augment: int = setting(
         0, "Strength of two random changes of each image (RandAugment); 0 changes nothing.", at_least=0, at_most=30

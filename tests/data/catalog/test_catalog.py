@@ -149,7 +149,7 @@ def test_emoji_of_several_vendors(tmp_path: Path) -> None:
     font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     (tmp_path / "glyf_colr0.ttf").write_bytes(font.read_bytes())
     data = data_set("emoji").prepare(tmp_path, check=False)
-    assert [len(part) for part in data] == [20, 2, 11]
+    assert [len(part) for part in data] == [21, 1, 11]
     heart = data.test[10]
     assert heart["caption"] == ["en 2764-FE0F", "de 2764-FE0F", "es 2764-FE0F", "fr 2764-FE0F"]
     assert (heart["label"], heart["tags"]) == ("2764", "x y")

@@ -16,11 +16,13 @@ from minitrain.data import (
     Compose,
     Normalize,
     RandAugment,
+    RandomAffine,
     RandomCrop,
     RandomErasing,
     RandomHorizontalFlip,
     RandomResizedCrop,
     Resize,
+    Trim,
     channel_statistics,
 )
 from minitrain.errors import ConfigError, DataError
@@ -31,6 +33,7 @@ KEY = Key.from_seed(5).fold("transform")
 RANDOM: dict[str, Any] = {
     "resized": RandomResizedCrop(6),
     "crop": RandomCrop(2, fill=7),
+    "affine": RandomAffine(20, 0.3),
     "flip": RandomHorizontalFlip(),
     "jitter": ColourJitter(0.4, 0.4, 0.4, 0.2),
     "erasing": RandomErasing(0.7),
@@ -87,6 +90,53 @@ def test_a_crop_moves_by_every_amount() -> None:
     padded = np.pad(image[0, 0], 1, constant_values=99)
     windows = {padded[y : y + 4, x : x + 4].tobytes() for y in range(3) for x in range(3)}
     assert {moved.tobytes() for moved in found} == windows
+
+
+def test_outside_of_an_image_is_the_colour_of_its_corner() -> None:
+    images = np.full((50, 3, 6, 6), 9, np.uint8) * np.arange(1, 4, dtype=np.uint8)[:, None, None]
+    for transform in (RandomCrop(2), RandomAffine(45, 0.5)):
+        np.testing.assert_array_equal(transform(images, KEY), images)
+
+
+def test_an_image_is_turned_about_its_middle() -> None:
+    quarter = RandomAffine(90).matrix(8, 8, 1.0, 0.0, 0.0)
+    a, b, c, d, e, f = quarter
+    assert (a * 4 + b * 4 + c, d * 4 + e * 4 + f) == pytest.approx((4, 4))
+    assert (a * 8 + b * 4 + c, d * 8 + e * 4 + f) == pytest.approx((4, 0))  # its right side shows what was above
+    found = RandomAffine(180)(np.repeat(batch(1, 9, 9), 200, axis=0), KEY)
+    assert len({image.tobytes() for image in found}) > 190  # every angle is another image
+    assert len(np.unique(found[:, 0, 4, 4])) == 1  # the middle stays
+
+
+@given(across=st.floats(-1, 1), down=st.floats(-1, 1), turn=st.floats(-1, 1))
+def test_the_area_of_an_image_is_stretched_by_both_factors(across: float, down: float, turn: float) -> None:
+    a, b, _, d, e, _ = RandomAffine(30, 0.25).matrix(10, 6, turn, across, down)
+    assert a * e - b * d == pytest.approx(1.25 ** -(across + down))  # the map goes from output to input
+    assert 1 / 1.25 - 1e-9 <= np.hypot(a, b) <= 1.25 + 1e-9
+
+
+@given(
+    top=st.integers(0, 6),
+    left=st.integers(0, 6),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    colour=st.integers(0, 255),
+)
+def test_trim_leaves_the_square_around_a_drawing(top: int, left: int, height: int, width: int, colour: int) -> None:
+    image = np.full((3, 18, 17), colour, np.uint8)
+    drawing = pixels(height, width)
+    drawing[0] = (colour + 128) % 256  # differs from the background everywhere
+    image[:, 1 + top : 1 + top + height, 1 + left : 1 + left + width] = drawing
+    (found,) = Trim()([image], None)
+    side = max(height, width) + 2
+    assert found.shape == (3, side, side)
+    above, before = (side - height) // 2, (side - width) // 2
+    np.testing.assert_array_equal(found[:, above : above + height, before : before + width], drawing)
+    assert (found == colour).all(0).sum() == side**2 - height * width
+    np.testing.assert_array_equal(Trim()([image], KEY)[0], found)
+    empty = image * 0
+    assert Trim()([empty], None)[0] is empty
+    np.testing.assert_array_equal(Trim(255)([image], None)[0], image)
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), size=st.integers(1, 20))
@@ -192,6 +242,9 @@ def test_normalising_and_exact_statistics() -> None:
         lambda: CenterCrop(0),
         lambda: RandomCrop(-1),
         lambda: RandomHorizontalFlip(1.5),
+        lambda: RandomAffine(181),
+        lambda: RandomAffine(stretch=-0.1),
+        lambda: Trim(256),
         lambda: RandomResizedCrop(4, area=(0.9, 0.1)),
         lambda: RandomResizedCrop(4, aspect=(0.0, 1.0)),
         lambda: ColourJitter(brightness=2),

@@ -121,11 +121,11 @@ class RandomCrop:
 
     Attributes:
         padding: largest move, in pixels.
-        fill: grey outside of the image, from 0 to 255.
+        fill: grey outside of the image, from 0 to 255; ``None`` takes the colour of its top left corner.
     """
 
     padding: int
-    fill: int = 0
+    fill: int | None = None
 
     def __post_init__(self) -> None:
         check_size("padding", self.padding, least=0)
@@ -136,9 +136,11 @@ class RandomCrop:
         if key is None or self.padding == 0:
             return batch
         height, width = batch.shape[2:]
-        around = ((0, 0), (0, 0), (self.padding,) * 2, (self.padding,) * 2)
-        padded = np.pad(batch, around, constant_values=self.fill)
-        moves = (drawn(key, batch, 2) * (2 * self.padding + 1)).astype(np.int64)
+        pad = self.padding
+        padded = np.empty((*batch.shape[:2], height + 2 * pad, width + 2 * pad), batch.dtype)
+        padded[:] = batch[:, :, :1, :1] if self.fill is None else self.fill
+        padded[:, :, pad : pad + height, pad : pad + width] = batch
+        moves = (drawn(key, batch, 2) * (2 * pad + 1)).astype(np.int64)
         moved = np.empty_like(batch)
         for row, (top, left) in enumerate(moves.tolist()):
             moved[row] = padded[row, :, top : top + height, left : left + width]
