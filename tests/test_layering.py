@@ -66,9 +66,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tutorials": {"backend", "display", "errors", "testing"},
     "benchmark": MODELS | {"files", "formats", "plotting"},
     "profiling": TRAINING | {"formats", "kernels", "runs", "tasks"},
+    "scaling": TRAINING | {"benchmark", "formats", "profiling"},
     "server": TRAINING | {"formats", "inside", "runs", "tasks"},
     "cli": TRAINING
-    | {"audit", "benchmark", "conf", "evaluation", "formats", "profiling", "runs", "tasks", "server", "testing"},
+    | {
+        "audit",
+        "benchmark",
+        "conf",
+        "evaluation",
+        "formats",
+        "profiling",
+        "runs",
+        "scaling",
+        "tasks",
+        "server",
+        "testing",
+    },
     "__main__": {"cli"},
 }
 LARGEST_FOLDER = 17

@@ -23,6 +23,7 @@ Place = tuple[str, int]
 LONGEST = 1 << 20
 """Bytes of a greeting."""
 _CHUNK = 1 << 20
+_BYTES_ACKED = 120  # where ``struct tcp_info`` of linux/tcp.h has ``tcpi_bytes_acked``
 _LOOK = 0.25  # seconds between two looks at ``failure``
 
 
@@ -85,6 +86,15 @@ class TcpGroup(Group):
                         selector.modify(key.fileobj, _events(key.data, sending, receiving), key.data)
                     else:
                         selector.unregister(key.fileobj)
+
+    def sent(self) -> int | None:
+        """Bytes that the other ranks' systems have acknowledged so far; ``None`` where the system does not tell."""
+        if not hasattr(socket, "TCP_INFO"):
+            return None
+        infos = [peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136) for peer in self._peers.values()]
+        if any(len(info) < 136 for info in infos):  # before Linux 4.1
+            return None
+        return sum(int(struct.unpack_from("Q", info, _BYTES_ACKED)[0]) for info in infos)
 
     def close(self) -> None:
         """Close all connections."""

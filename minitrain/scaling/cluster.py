@@ -2,8 +2,8 @@
 
 All-reduces over both levels, as closed forms. ``n`` GPUs share a machine, there are ``m`` machines, ``P = m n``.
 
-- ``ring``: one ring through all GPUs, ``2 (P-1)`` hops, of which ``2 (m-1)`` cross the network. Channels leave a machine
-  by all its ports, so the ring runs at the slower of a GPU's link and all ports of a machine together.
+- ``ring``: one ring through all GPUs, ``2 (P-1)`` hops, of which ``2 (m-1)`` cross the network. Channels leave by
+  all ports of a machine, so the ring runs at the slower of a GPU's link and all ports of a machine together.
 - ``trees``: a chain within each machine and two complementary trees between them, pipelined: ``2 (n-1)`` hops and
   ``2 log2(m)`` over the network, at 0.9 of the ring's rate. So NCCL's tuner reckons (``ncclTopoTuneModel``).
 - ``direct``: every rank sends to every owner, as `minitrain.distributed.Group` does now. A GPU then sends nearly the

@@ -10,7 +10,7 @@ stage    shared                 bytes of a weight     sent by a rank in a step, 
 2        moments, gradients     4 + 12/P              the same; with accumulation a reduce-scatter for each micro-batch
 =======  =====================  ====================  =================================================================
 
-S. Rajbhandari and others, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models" (2020), section 5 and 7.
+S. Rajbhandari and others, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models" (2020), 5 and 7.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def test_a_tree_of_any_number_of_ranks_takes_at_most_that(nbytes, ranks, link):
 
 @given(nbytes=sizes, ranks=powers, link=links, name=st.sampled_from(["ring", "direct", "halving"]))
 def test_every_rank_sends_as_little_as_is_possible(nbytes, ranks, link, name):
-    """``2 (P-1)/P`` of the buffer; no port is taken for longer than the whole lasts, and none is faster than its link."""
+    """``2 (P-1)/P`` of the buffer; no port is taken for longer than the whole lasts."""
     found = getattr(simulated, name)(nbytes, ranks, alike(link))
     assert len(found.busy) == (2 * ranks if ranks > 1 else 0)
     for busy in found.busy.values():
