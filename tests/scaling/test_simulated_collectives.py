@@ -62,24 +62,22 @@ def test_every_rank_sends_as_little_as_is_possible(nbytes, ranks, link, name):
         assert busy <= found.seconds * (1 + 1e-9)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(nbytes=st.floats(1e3, 1e9), machines=st.sampled_from([2, 4]), name=st.sampled_from(sorted(CLUSTERS)))
 def test_machines_and_their_networks(nbytes, machines, name):
-    """Over two levels: halving agrees; a ring and owners lie between the parts of their formulas and their sum."""
-    cluster, ranks = CLUSTERS[name], 8 * machines
-    if cluster.ports == cluster.gpus:
-        found = simulated.halving(nbytes, ranks, wires_of(cluster)).seconds
-        assert close(found, cluster.seconds(nbytes, ranks, "halving"))
-    ring = simulated.ring(nbytes, ranks, wires_of(cluster._replace(ports=1))).seconds
-    one_port = cluster._replace(ports=1)
-    formula = one_port.seconds(nbytes, ranks, "ring")
-    assert formula * 0.5 <= ring <= formula * 1.5
-    bytes_alone = one_port._replace(
-        inside=cluster.inside._replace(latency=0), between=cluster.between._replace(latency=0)
-    )
-    assert ring >= bytes_alone.seconds(nbytes, ranks, "ring") * (1 - 1e-9)
-    direct = simulated.direct(nbytes, ranks, wires_of(cluster)).seconds
-    assert direct <= (cluster.seconds(nbytes, ranks, "direct") + cluster.seconds(nbytes, 8, "direct")) * (1 + 1e-9)
+    """Over two levels, halving agrees with its formula. Those of a ring and of owners are coarser."""
+    cluster, ranks = CLUSTERS[name]._replace(gpus=4, ports=4), 4 * machines
+    found = simulated.halving(nbytes, ranks, wires_of(cluster)).seconds
+    assert close(found, cluster.seconds(nbytes, ranks, "halving"))
+    shared = cluster._replace(ports=1)
+    found = simulated.halving(nbytes, ranks, wires_of(shared)).seconds
+    assert 0.75 <= found / shared.seconds(nbytes, ranks, "halving") <= 1 + 1e-9  # the formula ignores who comes first
+    found = simulated.ring(nbytes, ranks, wires_of(shared)).seconds
+    assert 0.55 <= found / shared.seconds(nbytes, ranks, "ring") <= 1.6
+    found = simulated.direct(nbytes, ranks, wires_of(cluster)).seconds
+    assert found >= 2 * (ranks - 4) / ranks * nbytes / cluster.port_rate() * (1 - 1e-9)
+    # Messages to a machine queue at its ports, whoever they are for: up to 2.5 times what the formula says.
+    assert found <= 2.6 * (cluster.seconds(nbytes, ranks, "direct") + cluster.seconds(nbytes, 4, "direct"))
 
 
 @given(

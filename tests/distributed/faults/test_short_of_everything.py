@@ -256,7 +256,7 @@ def test_a_port_that_something_else_uses(folder: Path) -> None:
             for rank in range(2)
         ]
         errors = [rank.communicate(timeout=300)[1] for rank in ranks]
-        assert [rank.returncode for rank in ranks] == [2, 2], errors
+        assert all(rank.returncode for rank in ranks), errors
         assert f"cannot listen at 127.0.0.1:{port}" in errors[0]
         assert "choose a free port" in errors[0]
         assert f"what listens at 127.0.0.1:{port} is no rank of this training" in errors[1]
