@@ -168,15 +168,15 @@ class TcpGroup(Group):
             found = receive_json(peer)
         except (PeerLost, ConnectionError) as error:
             raise PeerLost(
-                f"rank {self.rank}: the connection to {root[0]}:{root[1]} ended while the ranks met: rank 0 ended, or has "
-                "another MINITRAIN_TOKEN, or something else uses this port"
+                f"rank {self.rank}: the connection to {root[0]}:{root[1]} ended while the ranks met: rank 0 ended, or "
+                "has another MINITRAIN_TOKEN, or something else uses this port"
             ) from error
         except (OSError, ValueError):
             found = None
         if found != _WELCOME:
             raise PeerLost(
-                f"rank {self.rank}: what listens at {root[0]}:{root[1]} is no rank of this training: choose a free port, "
-                "MINITRAIN_ROOT=HOST:PORT"
+                f"rank {self.rank}: what listens at {root[0]}:{root[1]} is no rank of this training: choose a free "
+                "port, MINITRAIN_ROOT=HOST:PORT"
             )
         peer.settimeout(max(0.01, deadline - time.monotonic()))
 

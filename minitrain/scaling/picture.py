@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..plotting.style import COLORS, GUESS, TRAIN, VALIDATION, new_figures, save_figure
-from .cluster import CLUSTERS
+from .cluster import CLUSTERS, MEMORY
+from .sharding import STAGES, bytes_of_activations, bytes_of_states
 from .step import Plan, efficiency, step_on
 from .tables import MODELS
 
@@ -25,41 +26,47 @@ def draw_gpus(path: Path) -> Path:
         FileError: if the file cannot be written.
     """
     titles = (
-        "124M, 64 sequences a GPU: links",
-        "124M on H100, InfiniBand: order of the sums",
+        "124M, 16 sequences a GPU: links",
+        "the same on H100, InfiniBand: order of sums",
         "124M, 512 sequences in all: where time goes",
-        "1.3B on H100, InfiniBand: stages of ZeRO",
+        "6.7B, 1 sequence: what a GPU must hold",
     )
-    labels = ("efficiency", "efficiency", "ms of a step", "efficiency")
+    labels = ("efficiency", "efficiency", "share of a step", "GB")
     figure, axes = new_figures(list(zip(titles, labels, strict=True)), xlabel="GPUs", columns=2)
-    small, large, infiniband = MODELS["124M"], MODELS["1.3B"], CLUSTERS["H100, InfiniBand"]
+    small, large, infiniband = MODELS["124M"], MODELS["6.7B"], CLUSTERS["H100, InfiniBand"]
     for color, (name, cluster) in zip(COLORS, CLUSTERS.items(), strict=False):
-        _line(axes[0], [efficiency(cluster, small, Plan(count, 64)) for count in RANKS], name, color)
+        _line(axes[0], [efficiency(cluster, small, Plan(count, 16)) for count in RANKS], name, color)
     orders = {
-        "NCCL, overlap": Plan(8, 64),
-        "NCCL, bfloat16 on the wire": Plan(8, 64, wire=2),
-        "NCCL, no overlap": Plan(8, 64, overlap=False),
-        "same bytes, by halving": Plan(8, 64, algorithm="halving"),
-        "same bytes, by owners (as now)": Plan(8, 64, algorithm="direct"),
+        "NCCL, overlap": Plan(8, 16),
+        "NCCL, bfloat16 on the wire": Plan(8, 16, wire=2),
+        "NCCL, no overlap": Plan(8, 16, overlap=False),
+        "same bytes, by halving": Plan(8, 16, algorithm="halving"),
+        "same bytes, by owners (as now)": Plan(8, 16, algorithm="direct"),
     }
     for color, (name, plan) in zip(COLORS, orders.items(), strict=False):
         _line(axes[1], [efficiency(infiniband, small, plan._replace(ranks=count)) for count in RANKS], name, color)
     _parts(axes[2])
-    for color, stage in zip(COLORS, (0, 1, 2), strict=False):
-        plans = [Plan(count, 2, micro_batches=4, stage=stage) for count in RANKS]
-        _line(axes[3], [efficiency(infiniband, large, plan) for plan in plans], f"stage {stage}", color)
-    for one in (axes[0], axes[1], axes[3]):
+    activations = bytes_of_activations(large, 1)
+    for color, stage in zip(COLORS, STAGES, strict=False):
+        held = [(bytes_of_states(large.parameters, count, stage) + activations) / 1e9 for count in RANKS]
+        _line(axes[3], held, f"stage {stage} of ZeRO", color)
+    for card in ("H100", "H200", "B200"):
+        axes[3].axhline(MEMORY[card] / 1e9, color=GUESS, linestyle="--", linewidth=1)
+        axes[3].annotate(card, (1, MEMORY[card] / 1e9), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    axes[3].set_ylim(0, 260)  # room for the legend
+    for one in axes[:2]:
         one.set_ylim(0, 1.08)
+    for one in axes[:3]:
         one.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     for one in axes:
-        one.legend(frameon=False, fontsize=8)
+        one.legend(frameon=one is axes[2], fontsize=8)
     figure.suptitle("Predicted from published speeds; no GPU cluster was met", fontsize=10, color=GUESS)
     save_figure(figure, path)
     return path
 
 
 def _parts(axes: Axes) -> None:
-    """A step of a fixed global batch: its parts, one upon the other."""
+    """The parts of a step of a fixed global batch, one upon the other, and how long it takes."""
     ranks = [count for count in RANKS if count <= 512]
     steps = [
         step_on(CLUSTERS["H100, InfiniBand"], MODELS["124M"], Plan(count, min(64, 512 // count))) for count in ranks
@@ -67,10 +74,11 @@ def _parts(axes: Axes) -> None:
     parts = {"compute": "compute", "waiting for the slowest": "waiting", "messages": "exposed", "update": "update"}
     below = [0.0] * len(ranks)
     for color, (label, name) in zip((TRAIN, COLORS[3], VALIDATION, COLORS[2]), parts.items(), strict=True):
-        above = [1e3 * getattr(step, name) for step in steps]
+        above = [getattr(step, name) / step.seconds for step in steps]
         axes.bar(range(len(ranks)), above, bottom=below, color=color, label=label, width=0.7)
         below = [one + more for one, more in zip(below, above, strict=True)]
-    axes.set_xticks(range(len(ranks)), [str(count) for count in ranks])
+    labels = [f"{count}\n{1e3 * step.seconds:.0f} ms" for count, step in zip(ranks, steps, strict=True)]
+    axes.set_xticks(range(len(ranks)), labels)
 
 
 def draw_measured(result: Mapping[str, Any], path: Path) -> Path:

@@ -110,9 +110,13 @@ def stages(model: str, batch: int, name: str, ranks: Sequence[int] = (8, 64, 512
     )
 
 
-def largest(name: str, ranks: int, stage: int) -> float:
-    """The most weights whose states fill 90 % of a card, without activations."""
-    return 0.9 * MEMORY[name] / (bytes_of_states(1e9, ranks, stage) / 1e9)
+def limits(ranks: int = 64) -> Table:
+    """The largest model whose weights, gradients and moments fill 90 % of a card, by stage; activations come on top."""
+    rows = []
+    for name, memory in MEMORY.items():
+        sizes = [0.9 * memory / bytes_of_states(1.0, ranks, stage) for stage in STAGES]
+        rows.append([f"{name}, {memory / 1e9:.0f} GB", *(f"{size / 1e9:.1f}" for size in sizes)])
+    return Table(f"billions of weights that fit, {ranks} GPUs", ["", *(f"stage {stage}" for stage in STAGES)], rows)
 
 
 def rounded(value: float) -> str:

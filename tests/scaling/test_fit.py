@@ -19,6 +19,7 @@ from minitrain.scaling.measured.fit import Costs, Exchanged, costs_from
 from minitrain.scaling.measured.rank import LARGE, SMALL, Meter
 from minitrain.scaling.measured.runs import MICRO_BATCHES
 from tests.distributed.test_groups import over_tcp
+from tools import scaling_predictions
 
 small = st.floats(1e-7, 1e-2)
 made_up = st.builds(
@@ -124,6 +125,13 @@ def test_the_command_measures_draws_and_says_how_far_off_it_is(monkeypatch, tmp_
 def test_what_cannot_be_measured_is_refused(more, message, capsys):
     assert main(["bench", "--scaling", *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_page_has_the_tables_that_the_model_gives():
+    page = scaling_predictions.PAGE.read_text(encoding="utf-8")
+    found = scaling_predictions.REGION.search(page)
+    assert found is not None
+    assert found[0] == scaling_predictions.text(), "run python -m tools.scaling_predictions --write"
 
 
 @pytest.mark.slow
