@@ -35,7 +35,8 @@ def measured(result: Mapping[str, Any]) -> list[Table]:
             ["an addition", f"{1e3 * costs['addition']:.3f}", f"of {costs['weights']:,} gradients to others"],
             ["an update", f"{1e3 * costs['update']:.2f}", "clipping, optimizer, callbacks, on each rank"],
             ["a megabyte", f"{1e9 * costs['byte']:.3f}", "sent, received and added"],
-            ["a message", f"{1e3 * costs['message']:.4f}", f"{costs['calls']:.0f} from each rank to each other a step"],
+            ["a call", f"{1e3 * costs['call']:.4f}", f"of the group, {costs['calls']:.0f} in a step of each rank"],
+            ["a message", f"{1e3 * costs['message']:.4f}", "from each rank to each other in a call"],
         ],
     )
     rows = []

@@ -28,23 +28,25 @@ made_up = st.builds(
     addition=small,
     update=small,
     byte=st.floats(1e-11, 1e-8),
+    call=small,
     message=small,
     weights=st.integers(1, 10**7),
     calls=st.integers(1, 50).map(float),
 )
 
 
-def exchanged(costs: Costs, count: int) -> Exchanged:
-    """An all-reduce of ``count`` numbers on two ranks: both send half of it twice."""
-    nbytes, messages = 2.0 * 4 * count, 4.0
-    return Exchanged(nbytes * costs.byte + messages * costs.message, nbytes, messages)
+def exchanged(costs: Costs, count: int, ranks: int = 2) -> Exchanged:
+    """An all-reduce of ``count`` numbers, in two calls of each rank."""
+    nbytes, calls = 2.0 * (ranks - 1) * 4 * count, 2.0 * ranks
+    seconds = nbytes * costs.byte + calls * costs.call + calls * (ranks - 1) * costs.message
+    return Exchanged(seconds, nbytes, calls, calls * (ranks - 1))
 
 
 @given(made_up, st.sampled_from([(1, 4), (2, 4), (1, 8)]))
 def test_the_fit_gets_back_what_a_measurement_is_made_of(costs, counts):
     alone = {count: costs.seconds(1, count) for count in counts}
-    large, little = exchanged(costs, LARGE), exchanged(costs, SMALL)
-    found = costs_from(alone, costs.addition, large, little, weights=costs.weights, calls=costs.calls)
+    exchanges = exchanged(costs, LARGE), exchanged(costs, SMALL), exchanged(costs, SMALL, 4)
+    found = costs_from(alone, costs.addition, *exchanges, weights=costs.weights, calls=costs.calls)
     scale = max(costs.seconds(1, 8), 1e-6)
     for name, value in costs._asdict().items():
         assert math.isclose(getattr(found, name), value, rel_tol=1e-6, abs_tol=1e-9 * scale), name
@@ -53,11 +55,15 @@ def test_the_fit_gets_back_what_a_measurement_is_made_of(costs, counts):
 
 
 def test_a_fit_needs_two_points():
-    costs = Costs(1, 1, 1, 1, 1, 1, 1)
-    with pytest.raises(ConfigError, match="two numbers of micro-batches"):
-        costs_from({2: 1.0}, 0, exchanged(costs, 9), exchanged(costs, 1), weights=1, calls=1)
-    with pytest.raises(ConfigError, match="different sizes"):
-        costs_from({1: 1.0, 2: 1.0}, 0, exchanged(costs, 9), exchanged(costs, 9), weights=1, calls=1)
+    costs = Costs(1, 1, 1, 1, 1, 1, 1, 1)
+    large, little, wider = exchanged(costs, 9), exchanged(costs, 1), exchanged(costs, 1, 4)
+    for alone, *three in (
+        ({2: 1.0}, large, little, wider),
+        ({1: 1.0, 2: 1.0}, large, large, wider),
+        ({1: 1.0, 2: 1.0}, large, little, little),
+    ):
+        with pytest.raises(ConfigError, match="two numbers of micro-batches, of ranks, and two buffers"):
+            costs_from(alone, 0, *three, weights=1, calls=1)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
@@ -65,7 +71,7 @@ def test_a_fit_needs_two_points():
 def test_a_sum_sends_the_bytes_of_the_formula(ranks, engine):
     """By the group's own count, and by the system's where it has one."""
     count = 12 * 1000
-    costs = Costs(0, 0, 0, 0, 0, count, 2)
+    costs = Costs(0, 0, 0, 0, 0, 0, count, 2)
 
     def work(group: Group) -> tuple[float, float, float]:
         meter = Meter(group)
@@ -85,7 +91,7 @@ def test_a_sum_sends_the_bytes_of_the_formula(ranks, engine):
 def fake(found: dict[str, float]) -> dict[str, Any]:
     row = {"ranks": 2, "cpu_seconds": 1.0, "predicted_cpu_seconds": 1.1, "bytes": 100.0, "predicted_bytes": 100.0}
     row |= {"wall_seconds": 0.5, "parts": {"micro-batches": 1.1}} | found
-    costs = Costs(1e-3, 1e-4, 1e-3, 1e-9, 1e-5, 1000, 8.0)._asdict()
+    costs = Costs(1e-3, 1e-4, 1e-3, 1e-9, 1e-5, 1e-5, 1000, 8.0)._asdict()
     machine = {"cpu": "a processor"}
     return {"size": "char", "micro_batches": 8, "costs": costs, "rows": [row], "machine": machine} | {
         "cores_used_by_others": 0.0

@@ -43,7 +43,7 @@ def measure(size: str, ranks: Sequence[int], *, rounds: int = 5, steps: int = 10
         ConfigError: if there would be more than four ranks to a core.
     """
     keys: list[Key] = [("train", 1, count) for count in FIT_MICRO_BATCHES]
-    keys += [("add", 1, MICRO_BATCHES), ("exchange", 2, 1), ("train", 2, 2)]
+    keys += [("add", 1, MICRO_BATCHES), ("exchange", 2, 1), ("exchange", 4, 1), ("train", 2, 2)]
     keys += [("train", count, MICRO_BATCHES) for count in ranks]
     found: dict[Key, list[dict[str, Any]]] = {key: [] for key in keys}
     watch, before = OtherLoad(), _children()
@@ -89,19 +89,18 @@ def _fit(found: dict[Key, list[dict[str, Any]]]) -> Costs:
     def median(key: Key, name: str) -> float:
         return float(statistics.median(turn[name] for turn in found[key]))
 
-    exchanges = found["exchange", 2, 1]
-    sizes = [
-        Exchanged(
-            statistics.median(turn[name]["cpu"] for turn in exchanges) / 10,
-            exchanges[0][name]["wire"] / 10,
-            2 * exchanges[0][name]["calls"] / 10 / 2,  # on two ranks, each call sends one message from each
-        )
-        for name in ("large", "small")
-    ]
+    def exchanged(ranks: int, name: str) -> Exchanged:
+        turns = [turn[name] for turn in found["exchange", ranks, 1]]
+        seconds = statistics.median(turn["cpu"] for turn in turns)
+        calls = turns[0]["calls"] / 10  # of all ranks; each sends a message to every other
+        return Exchanged(seconds / 10, turns[0]["wire"] / 10, calls, calls * (ranks - 1))
+
     return costs_from(
         {count: median(("train", 1, count), "cpu") for count in FIT_MICRO_BATCHES},
         statistics.median(turn["tree"]["cpu"] for turn in found["add", 1, MICRO_BATCHES]) / 10 / (MICRO_BATCHES - 1),
-        *sizes,
+        exchanged(2, "large"),
+        exchanged(2, "small"),
+        exchanged(4, "small"),
         weights=found["train", 2, 2][0]["weights"],
         calls=found["train", 2, 2][0]["calls"] / 2,
     )
