@@ -39,7 +39,7 @@ test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 	@echo "==> Testing, the slow part"
 	@$(PY) -m pytest -q -n 2 -m slow $(ARGS)
 
-test-faults: $(VENV)/.installed-dev ## kill, stop and starve the ranks of trainings, cut their network (a quarter of an hour; as root, all of it)
+test-faults: $(VENV)/.installed-dev ## kill, stop and starve the ranks of trainings, cut their network (up to an hour; all of it as root)
 	@echo "==> Testing what may befall ranks"
 	@$(PY) -m pytest -q -m slow tests/distributed/faults $(ARGS)
 
