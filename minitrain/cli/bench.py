@@ -29,7 +29,7 @@ examples:
   minitrain bench --config all             every size, about fifteen minutes
   minitrain bench --threads 1 --rounds 5
   minitrain bench --config baby --precision bfloat16
-  minitrain bench --scaling                training on 1, 2, 4 and 8 ranks here, and what GPUs should do (about ten minutes)
+  minitrain bench --scaling                1, 2, 4 and 8 ranks here, and what GPUs should do (ten minutes)
 
 exit codes: 0 done, 1 minitrain did not run, 2 something to correct in what was asked"""
 
