@@ -104,7 +104,8 @@ def train_step(
         total, count = sum_of(losses())
     else:
         micro_batches = list(micro_batches)
-        total, count = together.add_up(model, losses(), len(micro_batches))
+        apart = gradients is None and not isinstance(objective, WholeBatch)  # each backward is of one micro-batch
+        total, count = together.add_up(model, losses(), len(micro_batches), overlap=apart)
     divisor = count
     if private is not None and gradients is not None:
         gradients.finish(private.key)
@@ -114,7 +115,10 @@ def train_step(
     if scaler is not None:
         scaler.unscale(model)
     try:
-        clip = (clip_by_global_norm if wait else clip_without_waiting)(model, max_grad_norm, count=divisor)
+        if together is None:
+            clip = (clip_by_global_norm if wait else clip_without_waiting)(model, max_grad_norm, count=divisor)
+        else:
+            clip = together.clip(model, max_grad_norm, count=divisor)
     except NonFiniteError:
         if scaler is None or not scaler.back_off():
             raise

@@ -15,7 +15,7 @@ from ..distributed.group import Group
 from ..errors import CheckpointError, ConfigError, nearest
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, METRICS
-from .callbacks.base import Callback
+from .callbacks.base import Callback, sees_gradients
 from .callbacks.control.guards import NaNGuard, SpikeGuard
 from .config import TrainingConfig
 from .objective import WholeBatch
@@ -206,11 +206,18 @@ def check_privacy_fits(setup: Setup, privacy: DPSGD | None, callbacks: Iterable[
             )
 
 
-def check_ranks_fit(setup: Setup, config: TrainingConfig, privacy: DPSGD | None, group: Group | None) -> None:
+def check_ranks_fit(
+    setup: Setup,
+    config: TrainingConfig,
+    privacy: DPSGD | None,
+    group: Group | None,
+    callbacks: Iterable[Callback] = (),
+) -> None:
     """Check that a training can be shared by ranks, and share the moments if the configuration says so.
 
     Raises:
-        ConfigError: if it is private, or its loss compares the samples of a batch, or it is on a GPU.
+        ConfigError: if it is private, or its loss compares the samples of a batch, or it is on a GPU, or a callback
+            reads gradients that no rank has.
     """
     if group is None:
         return
@@ -223,10 +230,24 @@ def check_ranks_fit(setup: Setup, config: TrainingConfig, privacy: DPSGD | None,
         )
     if setup.device != "cpu" and group.size > 1:
         raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")
-    if config.share_moments and group.size > 1:
+    if config.zero and group.size > 1:
         if config.async_checkpoints or config.checkpoint_url:
             raise ConfigError(
-                "share_moments=true saves shards, each by its own rank, which async_checkpoints and checkpoint_url do "
+                f"zero={config.zero} saves shards, each by its own rank, which async_checkpoints and checkpoint_url do "
                 "not know yet: leave one of them out"
             )
+        if config.zero == 2:
+            _check_nobody_reads_gradients(setup, callbacks)
         setup.optimizer.share(group)
+
+
+def _check_nobody_reads_gradients(setup: Setup, callbacks: Iterable[Callback]) -> None:
+    """Check that nothing looks at the whole gradient, which no rank has in stage 2 of ZeRO."""
+    if setup.arithmetic.scaler is not None:
+        raise ConfigError("zero=2 does not go with precision=float16, which scales whole gradients: use bfloat16")
+    for callback in callbacks:
+        if callback.reads_gradients and sees_gradients(callback):
+            raise ConfigError(
+                f"zero=2 does not go with {type(callback).__name__}, which may read gradients: no rank has all of them. "
+                "Set zero=1, or reads_gradients = False in a callback of your own that does not"
+            )
