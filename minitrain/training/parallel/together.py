@@ -169,24 +169,25 @@ class Together:
 
     def _share_losses(self, done: list[Loss], error: NonFiniteError | None) -> Loss:
         """The sum of all losses, in the order of the micro-batches; one that is not finite is an error on all ranks."""
-        table = np.zeros((self.micro_batches, 3))  # total, count and state of each
-        for number, loss in zip(self.mine, done, strict=False):
-            table[number] = loss.total, loss.count, _DONE
+        of_ranks = np.zeros((self.group.size, len(self.mine), 3))  # total, count and state of each
+        for place, loss in enumerate(done):
+            of_ranks[self.group.rank, place] = loss.total, loss.count, _DONE
         if error is not None:
-            table[self.mine[min(len(done), len(self.mine) - 1)], 2] = _NOT_FINITE
-        self.group.all_gather(table.reshape(-1))
-        if (table[:, 2] == _NOT_FINITE).any():
-            raise self._first_of(error)
+            of_ranks[self.group.rank, min(len(done), len(self.mine) - 1), 2] = _NOT_FINITE
+        self.group.all_gather(of_ranks.reshape(-1))
+        table = (of_ranks.swapaxes(0, 1) if self.sums.in_turn else of_ranks).reshape(-1, 3)  # by micro-batch
+        if (bad := np.flatnonzero(table[:, 2] == _NOT_FINITE)).size:
+            raise self._told_by(int(bad[0] % self.group.size if self.sums.in_turn else bad[0] // len(self.mine)), error)
         total = count = 0.0
         for row in table[table[:, 2] == _DONE].tolist():
             total += row[0]
             count += row[1]
         return Loss(total, count)
 
-    def _first_of(self, error: NonFiniteError | None) -> NonFiniteError:
-        """The error of the lowest rank that has one, on all ranks."""
+    def _told_by(self, rank: int, error: NonFiniteError | None) -> NonFiniteError:
+        """The error of that rank, on all ranks."""
         mine = None if error is None else [isinstance(error, BadSampleError), str(error)]
-        bad_sample, message = next(told for told in self.group.gather(mine) if told is not None)
+        bad_sample, message = self.group.gather(mine)[rank]
         if error is not None and str(error) == message:
             return error
         return (BadSampleError if bad_sample else NonFiniteError)(message)
