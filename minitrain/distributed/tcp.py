@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 import selectors
 import socket
 import struct
@@ -17,12 +18,12 @@ import time
 from typing import Any
 
 from .group import Group, Messages, PeerLost
+from .lines import Shared, Stream, offer, take
 
 Place = tuple[str, int]
 """Host and port."""
 LONGEST = 1 << 20
 """Bytes of a greeting."""
-_CHUNK = 1 << 20
 _LOOK = 0.25  # seconds between two looks at ``failure``
 
 
@@ -53,6 +54,7 @@ class TcpGroup(Group):
         self.patience, self.failure, self.watched = patience, "", False
         self.address = root[0]
         self._peers: dict[int, socket.socket] = {}
+        self._lines: dict[int, Stream] = {}
         if size > 1:
             try:
                 self._connect_all(root, token, time.monotonic() + wait)
@@ -64,10 +66,15 @@ class TcpGroup(Group):
         """See the base class."""
         sending = {rank: message for rank, message in outgoing.items() if message.nbytes}
         receiving = {rank: message for rank, message in incoming.items() if message.nbytes}
+        for rank in sending.keys() | receiving.keys():
+            self._move(rank, 0, sending, receiving)
+        if not sending and not receiving:
+            return
         deadline = time.monotonic() + self.patience
         with selectors.DefaultSelector() as selector:
             for rank in sending.keys() | receiving.keys():
-                selector.register(self._peers[rank], _events(rank, sending, receiving), rank)
+                line = self._lines[rank]
+                selector.register(line.peer, line.events(rank in sending, rank in receiving), rank)
             while sending or receiving:
                 ready = selector.select(_LOOK)
                 if ready:
@@ -80,11 +87,12 @@ class TcpGroup(Group):
                         f"{' and '.join(map(str, sorted(sending.keys() | receiving.keys())))} for {self.patience:g} s"
                     )
                 for key, events in ready:
-                    self._move(key.data, events, sending, receiving)
-                    if key.data in sending or key.data in receiving:
-                        selector.modify(key.fileobj, _events(key.data, sending, receiving), key.data)
-                    else:
+                    rank, before = key.data, key.events
+                    self._move(rank, events, sending, receiving)
+                    if rank not in sending and rank not in receiving:
                         selector.unregister(key.fileobj)
+                    elif (now := self._lines[rank].events(rank in sending, rank in receiving)) != before:
+                        selector.modify(key.fileobj, now, rank)
 
     def close(self) -> None:
         """Close all connections."""
@@ -94,24 +102,15 @@ class TcpGroup(Group):
 
     def _move(self, rank: int, events: int, sending: dict[int, memoryview], receiving: dict[int, memoryview]) -> None:
         """Send to and receive from a rank whatever goes without waiting."""
-        peer = self._peers[rank]
         try:
-            if events & selectors.EVENT_READ and rank in receiving:
-                count = peer.recv_into(receiving[rank])
-                if not count:
-                    raise self._lost(rank)
-                receiving[rank] = receiving[rank][count:]
-                if not receiving[rank].nbytes:
-                    del receiving[rank]
-            if events & selectors.EVENT_WRITE and rank in sending:
-                count = peer.send(sending[rank][:_CHUNK])
-                sending[rank] = sending[rank][count:]
-                if not sending[rank].nbytes:
-                    del sending[rank]
-        except BlockingIOError:
-            pass
+            moved = self._lines[rank].move(events, sending.get(rank), receiving.get(rank))
         except OSError as error:
             raise self._lost(rank) from error
+        for messages, count in zip((sending, receiving), moved, strict=True):
+            if count:
+                messages[rank] = messages[rank][count:]
+                if not messages[rank].nbytes:
+                    del messages[rank]
 
     def _lost(self, rank: int) -> PeerLost:
         """That a rank ended; with the reason, if somebody learns it within a moment."""
@@ -140,10 +139,11 @@ class TcpGroup(Group):
                     self._peers[rank] = self._connect((host, port), token, mine, deadline)
                 while len(self._peers) < self.size - 1:
                     self._accept(listener, token, deadline)
-        for peer in self._peers.values():
+        for rank, peer in sorted(self._peers.items()):
             self.address = peer.getsockname()[0]
-            peer.setblocking(False)
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._lines[rank] = _line(peer, first=self.rank < rank)
+            peer.setblocking(False)
 
     def _accept(self, listener: socket.socket, token: str, deadline: float) -> tuple[int, list[Any]]:
         """The next rank that comes, and where it listens. Whoever is not of this group is turned away."""
@@ -180,6 +180,23 @@ class TcpGroup(Group):
         peer.settimeout(max(0.01, deadline - time.monotonic()))
         send_json(peer, {"token": token, "rank": self.rank, "place": mine})
         return peer
+
+
+def _line(peer: socket.socket, *, first: bool) -> Stream:
+    """The way to another rank: through shared memory if both ends have the same address and can reach it."""
+    if peer.getsockname()[0] != peer.getpeername()[0]:
+        return Stream(peer)
+    if not first:
+        offered = receive_json(peer)
+        memory = None if offered is None else take(offered)
+        send_json(peer, memory is not None)
+        return Stream(peer) if memory is None else Shared(peer, memory, first=False)
+    made = offer()
+    send_json(peer, None if made is None else made[1])
+    taken = receive_json(peer)
+    if made is not None:
+        os.close(made[1]["file"])
+    return Shared(peer, made[0], first=True) if made is not None and taken else Stream(peer)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -236,8 +253,3 @@ def own_address(root: Place) -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return "127.0.0.1"
-
-
-def _events(rank: int, sending: Messages, receiving: Messages) -> int:
-    read = selectors.EVENT_READ if rank in receiving else 0
-    return read | (selectors.EVENT_WRITE if rank in sending else 0)
