@@ -105,19 +105,34 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     for config, found in result["steps"].items():
         for what, label in (("seconds", "wall"), ("cpu", "CPU")):
             one, two = ([turn[what] for turn in found[name]] for name in ("one", "two"))
-            steps.append([config, label, *(f"{spread(x).median:.2f}" for x in (one, two)), str(pairwise_ratio(two, one))])
+            steps.append(
+                [config, label, *(f"{spread(x).median:.2f}" for x in (one, two)), str(pairwise_ratio(two, one))]
+            )
     for config, found in result["ways"].items():
         for name, turns in found.items():
-            middle = {what: spread(turn[what] for turn in turns).median for what in ("seconds", "cpu", "busy", "waited")}
+            middle = {
+                what: spread(turn[what] for turn in turns).median for what in ("seconds", "cpu", "busy", "waited")
+            }
             hidden = 1 - min(1.0, middle["waited"] / middle["busy"])
             ways.append([config, name, *(f"{middle[what]:.2f}" for what in middle), f"{hidden:.0%}"])
     for config, stages in result["memory"].items():
         memory += [[config, str(stage), f"{megabytes:.0f}"] for stage, megabytes in stages.items()]
     sums = result["sums"]
-    rows = [[what, f"{sums[f'add_{what}']:.3f}", f"{sums[f'copy_{what}']:.3f}", share(sums, what)] for what in ("seconds", "cpu")]
+    rows = [
+        [what, f"{sums[f'add_{what}']:.3f}", f"{sums[f'copy_{what}']:.3f}", share(sums, what)]
+        for what in ("seconds", "cpu")
+    ]
     return [
-        Table("two ranks with a thread each against one rank with two", ["", "time", "1 x 2, s", "2 x 1, s", "2 x 1 over 1 x 2"], steps),
-        Table("adding gradients during the backward", ["", "how", "step, s", "CPU of both, s", "adding, s", "waited for, s", "hidden"], ways),
+        Table(
+            "two ranks with a thread each against one rank with two",
+            ["", "time", "1 x 2, s", "2 x 1, s", "2 x 1 over 1 x 2"],
+            steps,
+        ),
+        Table(
+            "adding gradients during the backward",
+            ["", "how", "step, s", "CPU of both, s", "adding, s", "waited for, s", "hidden"],
+            ways,
+        ),
         Table("memory of a rank of two", ["", "zero", "MB"], memory),
         Table(f"the sum of {MEGABYTES} MB over two ranks", ["time", "sum, s", "copies, s", "copies over sum"], rows),
     ]

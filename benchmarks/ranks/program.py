@@ -106,7 +106,11 @@ class Ranks:
             reply |= {"busy": background.busy - busy, "waited": background.waited - waited}
         reply["resident_mb"] = resident() / 1e6
         every = [reply] if group is None else group.gather(reply)
-        return {**reply, "cpu": sum(one["cpu"] for one in every), "resident_mb": max(one["resident_mb"] for one in every)}
+        return {
+            **reply,
+            "cpu": sum(one["cpu"] for one in every),
+            "resident_mb": max(one["resident_mb"] for one in every),
+        }
 
     def sums(self, megabytes: float) -> Reply:
         """Add a buffer over all ranks, and copy as many bytes in memory as that sends and receives: best of five."""
@@ -126,7 +130,11 @@ class Ranks:
                         where = slice(part % group.size * count, (part % group.size + 1) * count)
                         np.copyto(other[where], array[where])
                 times.append((time.perf_counter() - started, time.process_time() - cpu))
-        reply = {f"{name}_{what}": min(t[k] for t in found[name]) for name in found for k, what in enumerate(("seconds", "cpu"))}
+        reply = {
+            f"{name}_{what}": min(t[k] for t in found[name])
+            for name in found
+            for k, what in enumerate(("seconds", "cpu"))
+        }
         every = group.gather(reply)
         return {name: max(one[name] for one in every) for name in reply}
 

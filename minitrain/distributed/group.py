@@ -65,6 +65,19 @@ class Group(ABC):
             PeerLost: if a rank ended or stands still.
         """
 
+    def exchange_adding(self, outgoing: Messages, incoming: Messages, dtype: np.dtype[Any]) -> bool:
+        """`exchange`, where what comes is added to what is there, if this engine can do that without a copy.
+
+        Args:
+            outgoing: see `exchange`.
+            incoming: numbers, from one other rank.
+            dtype: their type.
+
+        Returns:
+            Whether it could; otherwise nothing was done. All ranks get the same answer.
+        """
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """End the connections. No call may follow."""
@@ -103,6 +116,10 @@ class Group(ABC):
         """
         own = self.part(array.size)
         parts = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
+        if self.size == 2 and not half:  # the tree is one addition
+            its, mine = ({1 - self.rank: _bytes(parts[rank])} for rank in (1 - self.rank, self.rank))
+            if self.exchange_adding(its, mine, array.dtype):
+                return own
         longest = max((one.size for one in parts), default=0)
         received = np.empty((self.size, min(longest, PIECE)), array.dtype)
         for start in range(0, longest if self.size > 1 else 0, PIECE):

@@ -2,7 +2,7 @@
 
 Numbers are rounded in place, to the nearest and ties to even, and stay float32 arrays; what travels is exact. Every sum
 of the tree is rounded, whether it travels or not. So a sum of n terms is rounded ``log2(n) + 1`` times on its way, each
-time by at most 2^-9 of itself, and has the same bytes for every number of ranks.
+time by at most 2^-8 of itself, and has the same bytes for every number of ranks.
 """
 
 from __future__ import annotations

@@ -13,14 +13,18 @@ import os
 import secrets
 import selectors
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-SLOT, SLOTS = 1 << 19, 4
-"""Bytes of a slot, and slots in each direction: one is filled while another is read, and all stay in the cache."""
+SLOTS = 2
+"""Slots in each direction: one is filled while the other is read."""
+MEMORY = 1 << 23
+"""Bytes that a rank shares with all others of a pair: large slots need few rings, and all should stay in the cache."""
 _CHUNK = 1 << 20
 _FILLED, _FREED = b"d", b"f"
+Add = Callable[[Any, Any], object]
 
 
 class Stream:
@@ -37,13 +41,16 @@ class Stream:
         """What to wait for while there is something to send or to receive."""
         return (selectors.EVENT_WRITE if sending else 0) | (selectors.EVENT_READ if receiving else 0)
 
-    def move(self, events: int, outgoing: memoryview | None, incoming: memoryview | None) -> tuple[int, int]:
+    def move(
+        self, events: int, outgoing: memoryview | None, incoming: memoryview | None, add: Add | None = None
+    ) -> tuple[int, int]:
         """Send and receive what goes without waiting.
 
         Args:
             events: what has happened; 0 before the first wait.
             outgoing: what is left to send.
             incoming: what is left to fill.
+            add: adds what has come to what is there, in place of a copy: called with both, as bytes. Only `Shared` can.
 
         Returns:
             How many bytes were sent and received.
@@ -51,6 +58,7 @@ class Stream:
         Raises:
             OSError: if the other end is closed.
         """
+        assert add is None
         sent = received = 0
         with contextlib.suppress(BlockingIOError):
             if events & selectors.EVENT_READ and incoming is not None:
@@ -71,13 +79,14 @@ class Shared(Stream):
 
     Args:
         peer: the socket, which does not block.
-        memory: two times `SLOTS` slots, those of the first end and those of the second.
+        memory: two times `SLOTS` slots of equal size, those of the first end and those of the second.
         first: whether this is the first end.
     """
 
     def __init__(self, peer: socket.socket, memory: mmap.mmap, first: bool) -> None:
         super().__init__(peer)
-        slots = np.frombuffer(memory, np.uint8).reshape(2, SLOTS, SLOT)
+        slots = np.frombuffer(memory, np.uint8).reshape(2, SLOTS, -1)
+        self._size = slots.shape[2]
         self._mine, self._its = (slots[0], slots[1]) if first else (slots[1], slots[0])
         self._free, self._filled = SLOTS, 0  # slots of mine, and of the other end
         self._next_mine = self._next_its = 0
@@ -86,7 +95,9 @@ class Shared(Stream):
         """A ring."""
         return selectors.EVENT_READ
 
-    def move(self, events: int, outgoing: memoryview | None, incoming: memoryview | None) -> tuple[int, int]:
+    def move(
+        self, events: int, outgoing: memoryview | None, incoming: memoryview | None, add: Add | None = None
+    ) -> tuple[int, int]:
         """See the base class."""
         if events & selectors.EVENT_READ:
             with contextlib.suppress(BlockingIOError):
@@ -99,26 +110,36 @@ class Shared(Stream):
         while True:
             ring = b""
             if outgoing is not None and self._free and sent < outgoing.nbytes:
-                part = outgoing[sent : sent + SLOT]
+                part = outgoing[sent : sent + self._size]
                 np.copyto(self._mine[self._next_mine, : part.nbytes], np.frombuffer(part, np.uint8))
                 self._next_mine, self._free = (self._next_mine + 1) % SLOTS, self._free - 1
                 sent, ring = sent + part.nbytes, _FILLED
             if incoming is not None and self._filled and received < incoming.nbytes:
-                part = incoming[received : received + SLOT]
-                np.copyto(np.frombuffer(part, np.uint8), self._its[self._next_its, : part.nbytes])
+                part = incoming[received : received + self._size]
+                (add or np.copyto)(np.frombuffer(part, np.uint8), self._its[self._next_its, : part.nbytes])
                 self._next_its, self._filled = (self._next_its + 1) % SLOTS, self._filled - 1
                 received, ring = received + part.nbytes, ring + _FREED
             if not ring:
                 return sent, received
-            self.peer.send(ring)  # never blocks: no more than `SLOTS` rings of each kind are under way
+            # It never blocks: few rings are under way. An end that has all it needs may be gone: reading tells.
+            with contextlib.suppress(OSError):
+                self.peer.send(ring)
+
+    def close(self) -> None:
+        """Close the connection. Rings that nobody has read would turn its end into an error at the other one."""
+        with contextlib.suppress(OSError):
+            self.peer.recv(1 << 10)
+        self.peer.close()
 
 
-def offer() -> tuple[mmap.mmap, dict[str, Any]] | None:
+def offer(size: int) -> tuple[mmap.mmap, dict[str, Any]] | None:
     """Memory for a `Shared`, and what the other end needs to find it; ``None`` where the system has none such.
 
     The memory has no name in any folder, so nothing is left behind however the processes end.
+
+    Args:
+        size: bytes of it, a multiple of the page size.
     """
-    size = 2 * SLOTS * SLOT
     try:
         file = os.memfd_create("minitrain")
     except (AttributeError, OSError):
@@ -133,7 +154,7 @@ def offer() -> tuple[mmap.mmap, dict[str, Any]] | None:
     return memory, {"process": os.getpid(), "file": file, "secret": secret.hex()}
 
 
-def take(offered: Any) -> mmap.mmap | None:
+def take(offered: Any, size: int) -> mmap.mmap | None:
     """The memory that `offer` of another process describes; ``None`` if it cannot be reached from here."""
     try:
         # In another container this may be another process: hence the secret, and no wait for whatever it has open.
@@ -141,9 +162,9 @@ def take(offered: Any) -> mmap.mmap | None:
     except OSError:
         return None
     try:
-        if os.fstat(file).st_size != 2 * SLOTS * SLOT:
+        if os.fstat(file).st_size != size:
             return None
-        memory = mmap.mmap(file, 2 * SLOTS * SLOT)
+        memory = mmap.mmap(file, size)
     except OSError:
         return None
     finally:

@@ -15,10 +15,14 @@ import selectors
 import socket
 import struct
 import time
+from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .group import Group, Messages, PeerLost
-from .lines import Shared, Stream, offer, take
+from .lines import MEMORY, Add, Shared, Stream, offer, take
 
 Place = tuple[str, int]
 """Host and port."""
@@ -64,10 +68,21 @@ class TcpGroup(Group):
 
     def exchange(self, outgoing: Messages, incoming: Messages) -> None:
         """See the base class."""
+        self._exchange(outgoing, incoming)
+
+    def exchange_adding(self, outgoing: Messages, incoming: Messages, dtype: np.dtype[Any]) -> bool:
+        """See the base class: ranks that share memory can."""
+        if not all(isinstance(self._lines[rank], Shared) for rank in incoming):
+            return False
+        its_is_first = min(incoming) < self.rank
+        self._exchange(outgoing, incoming, partial(_add, dtype=dtype, its_is_first=its_is_first))
+        return True
+
+    def _exchange(self, outgoing: Messages, incoming: Messages, add: Add | None = None) -> None:
         sending = {rank: message for rank, message in outgoing.items() if message.nbytes}
         receiving = {rank: message for rank, message in incoming.items() if message.nbytes}
         for rank in sending.keys() | receiving.keys():
-            self._move(rank, 0, sending, receiving)
+            self._move(rank, 0, sending, receiving, add)
         if not sending and not receiving:
             return
         deadline = time.monotonic() + self.patience
@@ -88,7 +103,7 @@ class TcpGroup(Group):
                     )
                 for key, events in ready:
                     rank, before = key.data, key.events
-                    self._move(rank, events, sending, receiving)
+                    self._move(rank, events, sending, receiving, add)
                     if rank not in sending and rank not in receiving:
                         selector.unregister(key.fileobj)
                     elif (now := self._lines[rank].events(rank in sending, rank in receiving)) != before:
@@ -96,14 +111,22 @@ class TcpGroup(Group):
 
     def close(self) -> None:
         """Close all connections."""
-        for peer in self._peers.values():
-            peer.close()
+        for one in (self._lines | self._peers).values():  # of one that failed while it began, some have no line
+            one.close()
         self._peers.clear()
+        self._lines.clear()
 
-    def _move(self, rank: int, events: int, sending: dict[int, memoryview], receiving: dict[int, memoryview]) -> None:
+    def _move(
+        self,
+        rank: int,
+        events: int,
+        sending: dict[int, memoryview],
+        receiving: dict[int, memoryview],
+        add: Add | None,
+    ) -> None:
         """Send to and receive from a rank whatever goes without waiting."""
         try:
-            moved = self._lines[rank].move(events, sending.get(rank), receiving.get(rank))
+            moved = self._lines[rank].move(events, sending.get(rank), receiving.get(rank), add)
         except OSError as error:
             raise self._lost(rank) from error
         for messages, count in zip((sending, receiving), moved, strict=True):
@@ -139,10 +162,11 @@ class TcpGroup(Group):
                     self._peers[rank] = self._connect((host, port), token, mine, deadline)
                 while len(self._peers) < self.size - 1:
                     self._accept(listener, token, deadline)
+        memory = MEMORY // self.size >> 14 << 14  # so that all slots have whole pages
         for rank, peer in sorted(self._peers.items()):
             self.address = peer.getsockname()[0]
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._lines[rank] = _line(peer, first=self.rank < rank)
+            self._lines[rank] = _line(peer, memory, first=self.rank < rank)
             peer.setblocking(False)
 
     def _accept(self, listener: socket.socket, token: str, deadline: float) -> tuple[int, list[Any]]:
@@ -182,16 +206,22 @@ class TcpGroup(Group):
         return peer
 
 
-def _line(peer: socket.socket, *, first: bool) -> Stream:
+def _add(mine: NDArray[Any], its: NDArray[Any], *, dtype: np.dtype[Any], its_is_first: bool) -> None:
+    """Add bytes that are numbers to others, in the order of the ranks."""
+    own, other = mine.view(dtype), its.view(dtype)
+    np.add(*((other, own) if its_is_first else (own, other)), out=own)
+
+
+def _line(peer: socket.socket, memory_size: int, *, first: bool) -> Stream:
     """The way to another rank: through shared memory if both ends have the same address and can reach it."""
     if peer.getsockname()[0] != peer.getpeername()[0]:
         return Stream(peer)
     if not first:
         offered = receive_json(peer)
-        memory = None if offered is None else take(offered)
+        memory = None if offered is None else take(offered, memory_size)
         send_json(peer, memory is not None)
         return Stream(peer) if memory is None else Shared(peer, memory, first=False)
-    made = offer()
+    made = offer(memory_size)
     send_json(peer, None if made is None else made[1])
     taken = receive_json(peer)
     if made is not None:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from ..backend.arrays import Array, array_module
 
-
 Add = Callable[..., Any]
 """``add(left, right, out=out)``, such as ``np.add``."""
 

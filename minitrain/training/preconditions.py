@@ -248,6 +248,6 @@ def _check_nobody_reads_gradients(setup: Setup, callbacks: Iterable[Callback]) -
     for callback in callbacks:
         if callback.reads_gradients and sees_gradients(callback):
             raise ConfigError(
-                f"zero=2 does not go with {type(callback).__name__}, which may read gradients: no rank has all of them. "
+                f"zero=2 does not go with {type(callback).__name__}, which may read gradients: no rank has all. "
                 "Set zero=1, or reads_gradients = False in a callback of your own that does not"
             )

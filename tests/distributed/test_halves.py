@@ -13,7 +13,9 @@ from minitrain.distributed import Group, run_ranks
 from minitrain.distributed.halves import packed, round_in_place, rounded_add, unpack
 from minitrain.distributed.tree import tree_sum
 
-FLOATS = arrays(np.uint32, st.integers(0, 40), elements=st.integers(0, 2**32 - 1)).map(lambda bits: bits.view(np.float32))
+FLOATS = arrays(np.uint32, st.integers(0, 40), elements=st.integers(0, 2**32 - 1)).map(
+    lambda bits: bits.view(np.float32)
+)
 
 
 @given(FLOATS)

@@ -11,7 +11,6 @@ when its turn comes and all its gradients are ready, so all ranks make the same 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 

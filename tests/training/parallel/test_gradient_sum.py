@@ -18,7 +18,7 @@ from minitrain.nn.core.ready import grads_ready
 from minitrain.optim import AdamW, buckets
 from minitrain.training import EMA, Callback, GradientStatistics, NaNGuard, SpikeGuard, Trainer, TrainingConfig
 from minitrain.training.parallel.gradient_sum import GradientSum
-from tests.distributed.small_trainings import digest, history, on_ranks, small_trainer
+from tests.distributed.small_trainings import history, on_ranks, small_trainer
 from tests.training.parallel.test_decisions import poisoned
 
 SHAPE = {"vocab_size": 11, "block_size": 8, "n_layer": 3, "n_head": 2, "n_embd": 8, "dropout": 0.1}
