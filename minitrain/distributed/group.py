@@ -117,8 +117,9 @@ class Group(ABC):
         own = self.part(array.size)
         parts = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
         if self.size == 2 and not half:  # the tree is one addition
-            its, mine = ({1 - self.rank: _bytes(parts[rank])} for rank in (1 - self.rank, self.rank))
-            if self.exchange_adding(its, mine, array.dtype):
+            other = 1 - self.rank
+            outgoing, incoming = ({other: _bytes(parts[rank])} for rank in (other, self.rank))
+            if self.exchange_adding(outgoing, incoming, array.dtype):
                 return own
         longest = max((one.size for one in parts), default=0)
         received = np.empty((self.size, min(longest, PIECE)), array.dtype)

@@ -33,4 +33,4 @@ def _madvise() -> Callable[..., int] | None:
     except (OSError, AttributeError, TypeError):  # TypeError: Windows has no library of the process
         return None
     function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
-    return function  # type: ignore[no-any-return]
+    return function
