@@ -81,6 +81,9 @@ class Shared(Stream):
         peer: the socket, which does not block.
         memory: two times `SLOTS` slots of equal size, those of the first end and those of the second.
         first: whether this is the first end.
+
+    Attributes:
+        sent: bytes that went through the memory to the other end so far.
     """
 
     def __init__(self, peer: socket.socket, memory: mmap.mmap, first: bool) -> None:
@@ -89,7 +92,7 @@ class Shared(Stream):
         self._size = slots.shape[2]
         self._mine, self._its = (slots[0], slots[1]) if first else (slots[1], slots[0])
         self._free, self._filled = SLOTS, 0  # slots of mine, and of the other end
-        self._next_mine = self._next_its = 0
+        self._next_mine = self._next_its = self.sent = 0
 
     def events(self, sending: bool, receiving: bool) -> int:
         """A ring."""
@@ -114,6 +117,7 @@ class Shared(Stream):
                 np.copyto(self._mine[self._next_mine, : part.nbytes], np.frombuffer(part, np.uint8))
                 self._next_mine, self._free = (self._next_mine + 1) % SLOTS, self._free - 1
                 sent, ring = sent + part.nbytes, _FILLED
+                self.sent += part.nbytes
             if incoming is not None and self._filled and received < incoming.nbytes:
                 part = incoming[received : received + self._size]
                 (add or np.copyto)(np.frombuffer(part, np.uint8), self._its[self._next_its, : part.nbytes])

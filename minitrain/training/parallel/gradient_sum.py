@@ -83,6 +83,13 @@ class GradientSum:
             overlap: whether gradients are complete when a module says so; otherwise all travel after the last term.
         """
         self._overlap = overlap
+        self.prepare(model)
+        for sums in (*self._local, *self._across):  # an error may have ended the step before
+            sums.clear()
+        self._sent = self._round = 0
+
+    def prepare(self, model: Module) -> None:
+        """Find the buckets of a model, unless they are known."""
         parameters = [p for p in model.parameters() if p.trainable]
         identity = [id(getattr(model, "flat", None)), *(id(p.grad_buffer()) for p in parameters)]
         if identity != self._model:  # it is new, or was packed, or some parameters were frozen
@@ -91,9 +98,6 @@ class GradientSum:
             add = rounded_add if self.half else None
             self._local = [TreeSum([bucket.grad], add) for bucket in self.buckets]
             self._across = [TreeSum([bucket.grad[self.own(bucket)]], add) for bucket in self.buckets]
-        for sums in (*self._local, *self._across):  # an error may have ended the step before
-            sums.clear()
-        self._sent = self._round = 0
 
     @contextlib.contextmanager
     def term(self, *, last: bool) -> Iterator[None]:

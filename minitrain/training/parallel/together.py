@@ -132,6 +132,7 @@ class Together:
         Raises:
             NonFiniteError: on every rank, if a gradient is not finite; the message names one.
         """
+        self.sums.prepare(model)
         total = self.sums.norm()
         if not math.isfinite(total):
             reason = first_bad_parameter(model) or self._first_bad_gradient(model) or "its squares overflow"
