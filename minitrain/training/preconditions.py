@@ -230,6 +230,13 @@ def check_ranks_fit(
         )
     if setup.device != "cpu" and group.size > 1:
         raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")
+    if config.reduce_dtype != "float32":
+        for path, parameter in setup.model.named_parameters():
+            if parameter.data.dtype.name != "float32":
+                raise ConfigError(
+                    f"reduce_dtype={config.reduce_dtype} is for gradients of float32, but {path} is "
+                    f"{parameter.data.dtype}: leave reduce_dtype out, or make the model with dtype='float32'"
+                )
     if config.zero and group.size > 1:
         if config.async_checkpoints or config.checkpoint_url:
             raise ConfigError(

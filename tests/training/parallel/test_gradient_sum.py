@@ -188,6 +188,15 @@ def test_stage_2_refuses_who_reads_whole_gradients():
     run_ranks(2, lambda group: small_trainer(group, None, Blind(), zero=2))
 
 
+def test_16_bits_are_for_models_of_float32():
+    def work(group: Group) -> None:
+        model = GPT(GPTConfig(**SHAPE), seed=1, dtype=np.float64)
+        small_trainer(group, None, model=model, precision="float64", reduce_dtype="bfloat16")
+
+    with pytest.raises(ConfigError, match=r"reduce_dtype=bfloat16 .* is float64"):
+        on_ranks(2, work)
+
+
 def test_a_model_that_says_nothing_travels_afterwards():
     """And one that is not packed, parameter by parameter."""
 
