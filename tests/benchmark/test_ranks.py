@@ -16,7 +16,7 @@ TURN = {"seconds": 2.0, "cpu": 3.0, "busy": 0.8, "waited": 0.2}
 def test_tables_say_what_was_hidden_and_how_two_ranks_compare():
     result: dict[str, Any] = {
         "steps": {"baby": {"one": [TURN, TURN], "two": [TURN | {"seconds": 3.0}, TURN | {"seconds": 3.0}]}},
-        "ways": {"baby": dict.fromkeys(WAYS, [TURN, TURN, TURN])},
+        "ways": {"baby": {name: [TURN, TURN, TURN] for name in WAYS}},
         "memory": {"baby": {0: 500.0, 1: 450.0, 2: 430.0}},
         "sums": {"add_seconds": 2.0, "copy_seconds": 1.0, "add_cpu": 1.0, "copy_cpu": 0.9},
     }
