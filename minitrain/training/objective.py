@@ -8,7 +8,7 @@ evaluated cross-entropy is the perplexity.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from ..backend.arrays import array_module, is_cupy
@@ -16,7 +16,6 @@ from ..backend.deferred import watch
 from ..data.loading.batches import IGNORED
 from ..errors import ConfigError, DataError
 from ..losses.base import Reduced
-from ..losses.gradient_caching import backward_in_parts, features_in_parts
 from ..measures.base import Measures
 from ..measures.fields import inputs_and_targets, lengths_of
 from ..measures.top_k import Accuracy
@@ -35,7 +34,8 @@ class Objective(Protocol):
       digits of float64, whatever the batches, and an evaluation knows the loss of each sample.
     - ``is_likelihood``: an evaluation measures a negative log-likelihood in nats, whose exponential is a perplexity.
     - ``smooths``: the loss of training has parts that an evaluation leaves out.
-    - ``inputs_and_groups(batch)`` with ``contrast``: the loss compares the samples of a batch, see `WholeBatch`.
+    - ``inputs_and_groups(batch)`` with ``contrast``: the loss compares the samples of a batch, see
+      `minitrain.training.whole_batch`.
     """
 
     def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, Any]:
@@ -148,56 +148,6 @@ class ModelWithLoss:
         """Add the gradients of ``dtotal`` times the summed loss to the model's parameters."""
         doutputs = cache.backward(dtotal * cache.scale, cache.loss)
         self.model.backward(doutputs[0] if isinstance(doutputs, tuple) else doutputs, cache.model)
-
-
-class WholeBatchCache(NamedTuple):
-    """Saved for the backward."""
-
-    inputs: list[tuple[Any, ...]]  # of each micro-batch
-    loss: Any
-    key: Key | None
-
-
-class WholeBatch:
-    """An objective that compares the samples of a batch, on a batch in parts: the gradient is that of the whole batch.
-
-    The encoders see one part at a time, twice; see `minitrain.losses.gradient_caching`.
-
-    Args:
-        objective: such as `DualEncoder`. ``inputs_and_groups(batch)`` returns the inputs of its ``forward``, whose
-            features and cache its ``backward`` takes, and an array (B,) or ``None``, which its loss ``contrast`` takes
-            after the features.
-    """
-
-    def __init__(self, objective: Any) -> None:
-        self.objective = objective
-
-    @staticmethod
-    def suits(objective: Any) -> bool:
-        """Whether an objective compares the samples of a batch in this way."""
-        return hasattr(objective, "inputs_and_groups") and hasattr(objective, "contrast")
-
-    @classmethod
-    def of(cls, objective: Any, micro_batches: Iterable[tuple[int, Any]]) -> tuple[Any, list[tuple[int, Any]]]:
-        """The objective of a step and its only micro-batch, the list of all. A batch in one part stays as it is."""
-        parts = list(micro_batches)
-        if len(parts) < 2:
-            return objective, parts
-        return cls(objective), [(parts[0][0], [batch for _, batch in parts])]
-
-    def loss(self, parts: Sequence[Any], *, key: Key | None = None) -> tuple[Loss, WholeBatchCache]:
-        """The summed loss of all parts together, and the cache."""
-        read = [self.objective.inputs_and_groups(part) for part in parts]
-        inputs, groups = [one for one, _ in read], [some for _, some in read]
-        features = features_in_parts(self.objective, inputs, key=key)
-        whole = None if any(some is None for some in groups) else array_module(groups[0]).concatenate(groups)
-        loss, cache = self.objective.contrast.forward(*features, whole)
-        return loss, WholeBatchCache(inputs, cache, key)
-
-    def loss_backward(self, cache: WholeBatchCache, dtotal: float = 1.0) -> None:
-        """Add the gradients of ``dtotal`` times the summed loss to the parameters."""
-        gradients = self.objective.contrast.backward(dtotal, cache.loss)
-        backward_in_parts(self.objective, cache.inputs, gradients, key=cache.key)
 
 
 def _functions(loss_fn: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

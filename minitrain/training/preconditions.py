@@ -18,9 +18,9 @@ from ..folder.names import CHECKPOINTS, METRICS
 from .callbacks.base import Callback
 from .callbacks.control.guards import NaNGuard, SpikeGuard
 from .config import TrainingConfig
-from .objective import WholeBatch
 from .privacy import DPSGD
 from .setup import Setup
+from .whole_batch import WholeBatch
 
 ALIASES = {
     "train_dataloader": "train_data",
@@ -210,17 +210,12 @@ def check_ranks_fit(setup: Setup, config: TrainingConfig, privacy: DPSGD | None,
     """Check that a training can be shared by ranks, and share the moments if the configuration says so.
 
     Raises:
-        ConfigError: if it is private, or its loss compares the samples of a batch, or it is on a GPU.
+        ConfigError: if it is on a GPU.
     """
     if group is None:
         return
     if privacy is not None:
-        raise ConfigError("private training runs in one process: leave distributed and privacy apart")
-    if WholeBatch.suits(setup.objective) and group.size > 1:
-        raise ConfigError(
-            f"the loss of {type(setup.objective).__name__} compares the samples of a batch, which several ranks cannot "
-            "share yet: train it in one process"
-        )
+        privacy.share(group)
     if setup.device != "cpu" and group.size > 1:
         raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")
     if config.share_moments and group.size > 1:

@@ -27,6 +27,7 @@ from ...optim.groups import gradients
 from ...records.facts import flat
 from ...versions import versions
 from ..feed import batch_to
+from ..privacy.gradients import PrivateGradients
 from ..setup import Setup
 from ..state import Control
 
@@ -113,6 +114,34 @@ class Together:
             if not done:
                 array[...] = -0.0  # which changes no bit of what it is added to, as 0 would
             self.group.all_reduce(array.reshape(-1))
+        return total
+
+    def add_up_private(self, gradients: PrivateGradients, losses: Iterable[Loss]) -> Loss:
+        """Add the clipped gradients and the losses of all samples of all ranks; noise comes later, once for the whole.
+
+        Args:
+            gradients: adds up the clipped gradients of the samples; in the end those of all ranks.
+            losses: yields the summed loss of each of this rank's micro-batches, which may have no sample.
+
+        Returns:
+            The loss of the whole batch.
+
+        Raises:
+            NonFiniteError: on every rank, if a loss or a sample's gradient is not finite on one.
+        """
+        done: list[Loss] = []
+        error, tree = None, TreeSum([gradients.flat])
+        try:
+            for loss in losses:
+                done.append(loss)
+                last = len(done) == len(self.mine)
+                tree.add(last=last)
+                if not last:
+                    gradients.flat[...] = 0
+        except NonFiniteError as problem:
+            error = problem
+        total = self._share_losses(done, error)
+        self.group.all_reduce(gradients.flat)
         return total
 
     def agree(self, control: Control, signal: int = 0) -> int:
