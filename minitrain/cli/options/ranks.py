@@ -36,7 +36,8 @@ def start_ranks(arguments: argparse.Namespace, argv: Sequence[str]) -> int | Non
     if asked.engine is None:
         return None
     if asked.engine == "ray":
-        from ...distributed.launch.ray_train import run_on_ray
+        from ...distributed.launch.ray_train import RayJob, run_on_ray
+        from ...folder.names import CONFIG
 
         folder, added = asked.folder, list[str]()
         if folder is None:  # known from the start, so that workers which are started again find it
@@ -45,7 +46,17 @@ def start_ranks(arguments: argparse.Namespace, argv: Sequence[str]) -> int | Non
             assert asked.config is not None
             folder = str(new_folder(asked.config).path.absolute())
             added = [f"run_dir='{folder}'"]
-        return run_on_ray(_main, [*argv, *added], asked.ranks, resume=folder, max_failures=asked.max_failures)
+        return run_on_ray(
+            RayJob(
+                _main,
+                (*argv, *added),
+                asked.ranks,
+                asked.micro_batches,
+                os.path.abspath(folder),
+                CONFIG,
+                asked.max_failures,
+            )
+        )
     from ...distributed.launch.processes import run_processes
 
     return run_processes([sys.executable, "-m", "minitrain", "train", *argv], asked.ranks)
@@ -86,6 +97,7 @@ class _Asked(NamedTuple):
 
     engine: str | None
     ranks: int
+    micro_batches: int
     max_failures: int
     folder: str | None
     config: RunConfig | None
@@ -97,17 +109,21 @@ def _asked_for(arguments: argparse.Namespace) -> _Asked:
         from ..compose import compose_config
 
         config = compose_config(arguments.settings)
-        return _Asked(config.distributed, config.ranks, config.max_failures, config.run_dir, config)
+        parts = config.trainer.gradient_accumulation_steps
+        return _Asked(config.distributed, config.ranks, parts, config.max_failures, config.run_dir, config)
     from ...folder.names import CONFIG
     from ...runs.config import read_yaml
     from ..compose import read_changes
 
     path = Path(arguments.resume) / CONFIG
     values = (dict(read_yaml(path)) if path.is_file() else {}) | read_changes(arguments.settings)
-    engine, numbers = values.get("distributed"), [values.get("ranks", 1), values.get("max_failures", 0)]
-    ranks, failures = (number if isinstance(number, int) else 0 for number in numbers)
+    trainer = values.get("trainer")
+    parts = trainer.get("gradient_accumulation_steps", 1) if isinstance(trainer, dict) else 1
+    numbers = [values.get("ranks", 1), parts, values.get("max_failures", 0)]
+    ranks, parts, failures = (number if isinstance(number, int) else 0 for number in numbers)
+    engine = values.get("distributed") if ranks > 0 and parts > 0 else None
     # What is wrong with them is said by the process that reads them as settings.
-    return _Asked(engine if engine in ("processes", "ray") and ranks else None, ranks, failures, arguments.resume, None)
+    return _Asked(engine if engine in ("processes", "ray") else None, ranks, parts, failures, arguments.resume, None)
 
 
 def _is_told_elsewhere(error: BaseException) -> bool:
