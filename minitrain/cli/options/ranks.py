@@ -36,9 +36,6 @@ def start_ranks(arguments: argparse.Namespace, argv: Sequence[str]) -> int | Non
     if asked.engine is None:
         return None
     if asked.engine == "ray":
-        from ...distributed.launch.ray_train import RayJob, run_on_ray
-        from ...folder.names import CONFIG
-
         folder, added = asked.folder, list[str]()
         if folder is None:  # known from the start, so that workers which are started again find it
             from ...runs.run import new_folder
@@ -46,26 +43,45 @@ def start_ranks(arguments: argparse.Namespace, argv: Sequence[str]) -> int | Non
             assert asked.config is not None
             folder = str(new_folder(asked.config).path.absolute())
             added = [f"run_dir='{folder}'"]
-        return run_on_ray(
-            RayJob(
-                _main,
-                (*argv, *added),
-                asked.ranks,
-                asked.micro_batches,
-                os.path.abspath(folder),
-                CONFIG,
-                asked.max_failures,
-            )
-        )
-    from ...distributed.launch.processes import run_processes
+        return _on_ray([*argv, *added], asked, folder)
+    return _as_processes(argv, asked.ranks)
 
-    return run_processes([sys.executable, "-m", "minitrain", "train", *argv], asked.ranks)
+
+def start_ranks_of_job(config: RunConfig, argv: Sequence[str]) -> int:
+    """Start the ranks of a run of a sweep and wait for their end.
+
+    A job that was given some threads divides them among its ranks.
+
+    Args:
+        config: of the run.
+        argv: arguments of ``train`` that do the job.
+
+    Returns:
+        The exit code.
+    """
+    if given := os.environ.get("MINITRAIN_NUM_THREADS"):
+        os.environ["MINITRAIN_NUM_THREADS"] = str(max(1, int(given) // config.ranks))
+    try:
+        if config.distributed == "ray":
+            assert config.run_dir is not None
+            parts = config.trainer.gradient_accumulation_steps
+            asked = _Asked("ray", config.ranks, parts, config.max_failures, config.run_dir, config)
+            return _on_ray(argv, asked, config.run_dir)
+        return _as_processes(argv, config.ranks)
+    finally:
+        if given:
+            os.environ["MINITRAIN_NUM_THREADS"] = given
+
+
+def is_a_rank() -> bool:
+    """Whether this process was started as one of several."""
+    return seat(os.environ) is not None
 
 
 @contextlib.contextmanager
 def ranks_of_this_process() -> Iterator[Group | None]:
     """The group that this process belongs to, if any. Only rank 0 prints; an error on one rank ends all."""
-    if seat(os.environ) is None:
+    if not is_a_rank():
         yield None
         return
     group: Group | None = None
@@ -83,6 +99,22 @@ def ranks_of_this_process() -> Iterator[Group | None]:
         if group is not None and not group.is_main and _is_told_elsewhere(error):
             raise SilentExit(code) from error
         raise
+
+
+def _as_processes(argv: Sequence[str], ranks: int) -> int:
+    from ...distributed.launch.processes import run_processes
+
+    return run_processes([sys.executable, "-m", "minitrain", "train", *argv], ranks)
+
+
+def _on_ray(argv: Sequence[str], asked: _Asked, folder: str) -> int:
+    from ...distributed.launch.ray_train import RayJob, run_on_ray
+    from ...folder.names import CONFIG
+
+    place = os.path.abspath(folder)
+    return run_on_ray(
+        RayJob(_main, tuple(argv), asked.ranks, asked.micro_batches, place, CONFIG, asked.max_failures)
+    )
 
 
 def _main(argv: list[str]) -> int:
