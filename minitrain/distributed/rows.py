@@ -31,7 +31,9 @@ def gather_rows(group: Group, arrays: Sequence[NDArray[Any]]) -> list[NDArray[An
     every = group.gather([[array.dtype.name, list(array.shape)] for array in mine])
     kinds = [[(dtype, shape[1:]) for dtype, shape in told] for told in every if told]
     if any(kind != kinds[0] for kind in kinds):
-        raise ShapeError(f"ranks have rows that do not fit together: {kinds[0]} and {next(k for k in kinds if k != kinds[0])}")
+        raise ShapeError(
+            f"ranks have rows that do not fit together: {kinds[0]} and {next(k for k in kinds if k != kinds[0])}"
+        )
     joined = []
     for number, (dtype, shape) in enumerate(kinds[0] if kinds else []):
         counts = [told[number][1][0] if told else 0 for told in every]

@@ -1,10 +1,13 @@
-"""Ranks as workers of Ray: the same bytes, also after one was killed and Ray has started them again."""
+"""Ranks as workers of Ray: the same bytes, also after one was killed, or its machine, and they were started again."""
 
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +16,84 @@ from tests.distributed.test_processes import PLUGIN, SETTINGS, TRAIN, folder, pr
 
 assert folder  # a fixture
 pytestmark = pytest.mark.sweeps
+LIMIT = 400.0
+"""Seconds for a run; Ray takes half a minute to start on two free cores."""
 ONCE = PLUGIN.replace(
     '        if self.what == "raise":',
     '        if os.path.exists("happened"):\n            return\n        open("happened", "w").close()\n'
     '        if self.what == "raise":',
 )
+
+
+WAITS = """
+import os, sys, time
+from minitrain.training import Callback, register_callback
+
+@register_callback("waits")
+class Waits(Callback):
+    \"\"\"Waits at step 3 until a file is there, and leaves one that says what was imported.\"\"\"
+
+    def on_step_begin(self, view):
+        rank = os.environ["MINITRAIN_RANK"]
+        open(f"at-{view.step}-{rank}-of-{os.environ['MINITRAIN_RANKS']}", "w").write(str("torch" in sys.modules))
+        end = time.monotonic() + 200
+        while view.step == 3 and not os.path.exists("go") and time.monotonic() < end:
+            time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A Ray that runs already, of two machines with a core each, as far as Ray can tell."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="r-", ignore_cleanup_errors=True) as place:  # sockets need a short path
+        head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": place}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+def test_a_machine_that_is_gone_leaves_fewer_ranks_and_the_same_bytes(folder: Path, cluster: Any):
+    """Four micro-batches on two ranks, then on one; nothing imports PyTorch, without which Ray adds nothing on a CPU."""
+    (folder / "waits.py").write_text(WAITS)
+    train(folder, "one", "trainer.gradient_sum=tree")
+    other = cluster.add_node(num_cpus=1)
+    command = [*TRAIN, "--plugin", "waits.py", *SETTINGS, "run_dir=ray", "distributed=ray", "ranks=2", "max_failures=1"]
+    process = subprocess.Popen(
+        [*command, "callbacks=[waits]"],
+        cwd=folder,
+        env=environment(RAY_ADDRESS=cluster.address),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + LIMIT
+    while len(list(folder.glob("at-3-*-of-2"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    cluster.remove_node(other, allow_graceful=False)
+    (folder / "go").touch()
+    said, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, said + errors
+    assert "Ray has no room for 2 workers: 1 train" in errors
+    assert "continuing after step 2" in said
+    assert (folder / "at-5-0-of-1").read_text() == (folder / "at-3-1-of-2").read_text() == "False"
+    assert summary(folder / "ray") == summary(folder / "one")
+    assert not list(folder.glob(".ray-*"))
+
+
+def test_a_ray_that_runs_already_is_neither_joined_nor_stopped(folder: Path, cluster: Any):
+    """Which has no room for the ranks: they train all the same, in a Ray of their own, which leaves nothing behind."""
+    before = set(Path(tempfile.gettempdir()).glob("minitrain-ray-*"))
+    train(folder, "ray", "distributed=ray", "ranks=2")
+    assert summary(folder / "ray")["state"]["step"] == 6
+    assert set(Path(tempfile.gettempdir()).glob("minitrain-ray-*")) == before
+    nodes = cluster.list_all_nodes()
+    assert len(nodes) == 1
+    assert nodes[0].remaining_processes_alive()
 
 
 @pytest.mark.parametrize("what", ["nothing", "kill", "raise"])
@@ -28,7 +104,7 @@ def test_ray_ends_with_the_bytes_of_one(folder: Path, what: str):
     misfortune = [f"callbacks=[{{name: misfortune, what: {what}, rank: 1, step: 3}}]"] * (what != "nothing")
     command = [*TRAIN, "--plugin", "plugin.py", *SETTINGS, "run_dir=ray", "distributed=ray", "ranks=2", *misfortune]
     result = subprocess.run(
-        [*command, "max_failures=1"], cwd=folder, env=environment(), capture_output=True, text=True, timeout=300
+        [*command, "max_failures=1"], cwd=folder, env=environment(), capture_output=True, text=True, timeout=LIMIT
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert (folder / "happened").exists() is (what != "nothing")
@@ -43,6 +119,6 @@ def test_without_restarts_a_failure_is_the_end(folder: Path):
     pytest.importorskip("ray")
     command = [*TRAIN, "--plugin", "plugin.py", *SETTINGS, "run_dir=ray", "distributed=ray", "ranks=2"]
     command += ["callbacks=[{name: misfortune, what: raise, rank: 1, step: 3}]"]
-    result = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=LIMIT)
     assert result.returncode == 1
     assert "ZeroDivisionError: a misfortune" in result.stderr + result.stdout

@@ -112,9 +112,7 @@ def _on_ray(argv: Sequence[str], asked: _Asked, folder: str) -> int:
     from ...folder.names import CONFIG
 
     place = os.path.abspath(folder)
-    return run_on_ray(
-        RayJob(_main, tuple(argv), asked.ranks, asked.micro_batches, place, CONFIG, asked.max_failures)
-    )
+    return run_on_ray(RayJob(_main, tuple(argv), asked.ranks, asked.micro_batches, place, CONFIG, asked.max_failures))
 
 
 def _main(argv: list[str]) -> int:

@@ -19,7 +19,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,7 @@ def run_on_ray(job: RayJob) -> int:
 
     Raises:
         ConfigError: if Ray is not installed.
+        WorkerError: if Ray does not start, or there is no such cluster.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -98,33 +99,50 @@ def run_on_ray(job: RayJob) -> int:
         import ray.train.v2.api.data_parallel_trainer
     except ImportError as error:
         raise ConfigError(f"distributed=ray needs Ray ({error}): pip install 'minitrain[ray]'") from error
-    cluster = os.environ.get("RAY_ADDRESS")
-    quiet = {"logging_level": logging.ERROR, "logging_config": ray.LoggingConfig(log_level="ERROR")}
     threads = int(os.environ.get("MINITRAIN_NUM_THREADS") or 0)
-    if cluster:
+    if address := os.environ.get("RAY_ADDRESS"):
         place = os.path.dirname(os.path.abspath(job.run))
         os.makedirs(place, exist_ok=True)
         scratch = tempfile.mkdtemp(prefix=".ray-", dir=place)  # where all machines can reach it
-        ray.init(address=cluster, **quiet)
         cpus = threads = max(1, threads)
+        options: dict[str, Any] = {"address": address}
     else:
         scratch = tempfile.mkdtemp(prefix="minitrain-ray-")
         cpus, threads = 1, threads or max(1, usable_cores().number // job.ranks)
-        ray.init(
-            address="local",  # by default Ray joins a cluster that runs already
-            num_cpus=job.ranks,
-            include_dashboard=False,
-            object_store_memory=100 << 20,
-            _temp_dir=scratch,
-            **quiet,
-        )
+        options = {
+            "address": "local",  # by default Ray joins a cluster that runs already
+            "num_cpus": job.ranks,
+            "include_dashboard": False,
+            "object_store_memory": 100 << 20,
+            "_temp_dir": scratch,
+        }
     existed = "--resume" not in job.argv and os.path.exists(os.path.join(job.run, job.config))
     try:
+        _connect(ray, options)
         # A new run in the folder of another is refused by its first attempt; the second would go on with the other.
         return _attempts(job, cpus, threads, scratch, 0 if existed else job.max_failures)
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _connect(ray: Any, options: Mapping[str, Any]) -> None:
+    """Start Ray, or join a cluster.
+
+    Raises:
+        WorkerError: if that fails; Ray's own errors are of any class.
+    """
+    for last in (False, False, True):
+        try:
+            ray.init(logging_level=logging.ERROR, logging_config=ray.LoggingConfig(log_level="ERROR"), **options)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if not last and "timed out during startup" in str(error):
+                continue  # Ray waits 30 s, which a busy machine may need to read its files
+            reason = " ".join(str(error).split())[:400]
+            where = "this machine" if options["address"] == "local" else f"RAY_ADDRESS={options['address']}"
+            raise WorkerError(f"Ray cannot be started or reached on {where}: {reason}") from error
 
 
 def _attempts(job: RayJob, cpus: int, threads: int, scratch: str, max_failures: int) -> int:
@@ -152,7 +170,11 @@ def _attempts(job: RayJob, cpus: int, threads: int, scratch: str, max_failures: 
             if attempt == max_failures or code == 2:  # 2 is a mistake in the command: the next would make it too
                 print(f"minitrain: error: {last}", file=sys.stderr)
                 return code
-            print(f"minitrain: {last}; starting again, {max_failures - attempt} times at most", file=sys.stderr, flush=True)
+            print(
+                f"minitrain: {last}; starting again, {max_failures - attempt} times at most",
+                file=sys.stderr,
+                flush=True,
+            )
     return 1
 
 

@@ -24,7 +24,7 @@ SLURM = next(text for language, text in blocks(PAGE) if text.startswith("#!/bin/
 MPI_JOB: dict[str, Any] = next(yaml.safe_load(text) for language, text in blocks(PAGE) if language == "yaml")
 TINY = " ".join(one for one in SETTINGS if not one.startswith(("data.path", "trainer.gradient_accumulation_steps")))
 
-# Names of the fields of an MPIJob, with their kinds: github.com/kubeflow/mpi-operator, manifests/base and v2beta1/types.go.
+# Names of the fields of an MPIJob, with their kinds, as in v2beta1/types.go of github.com/kubeflow/mpi-operator.
 # Of pods only what the page uses, from the API of Kubernetes 1.
 TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 QUANTITIES = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}

@@ -1,4 +1,4 @@
-"""Losses that compare the samples of a batch: the exact gradient of the whole batch, the same bytes on 1, 2 and 4 ranks."""
+"""Losses that compare the samples of a batch: the gradient of the whole, and the same bytes on 1, 2 and 4 ranks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,11 @@ def dual_encoder(contrast: type[Any] = ClipLoss, dtype: Any = np.float32) -> Dua
 
 def trainer(group: Group | None, run_dir: Any = None, **options: Any) -> Trainer:
     """Micro-batches of unequal size, dropout, clipping, and validation batches of unequal size."""
-    contrast, batch, grouped = options.pop("contrast", ClipLoss), options.pop("batch", 11), options.pop("grouped", False)
+    contrast, batch, grouped = (
+        options.pop("contrast", ClipLoss),
+        options.pop("batch", 11),
+        options.pop("grouped", False),
+    )
     model = options.pop("model", None) or dual_encoder(contrast)
     pack(model)
     values = {"gradient_accumulation_steps": 4, "max_steps": 5, "validation_frequency": 2, "max_grad_norm": 0.3}
@@ -209,7 +213,8 @@ def test_a_bad_sample_is_named_on_every_rank(row):
         return str(caught.value)
 
     alone = on_ranks(1, work)
-    assert f"texts of the batch" in alone and f"first in its sample {row}" in alone
+    assert "texts of the batch" in alone
+    assert f"first in its sample {row}" in alone
     assert on_ranks(2, work) == on_ranks(4, work) == alone
 
 
