@@ -16,7 +16,7 @@ from tests.distributed.test_processes import PLUGIN, SETTINGS, TRAIN, folder, pr
 
 assert folder  # a fixture
 pytestmark = pytest.mark.sweeps
-LIMIT = 400.0
+LIMIT = 600.0
 """Seconds for a run; Ray takes half a minute to start on two free cores."""
 ONCE = PLUGIN.replace(
     '        if self.what == "raise":',
@@ -58,7 +58,7 @@ def cluster() -> Iterator[Any]:
 
 
 def test_a_machine_that_is_gone_leaves_fewer_ranks_and_the_same_bytes(folder: Path, cluster: Any):
-    """Four micro-batches on two ranks, then on one; nothing imports PyTorch, without which Ray adds nothing on a CPU."""
+    """Four micro-batches on two ranks, then on one; none imports PyTorch, which Ray itself needs for sums."""
     (folder / "waits.py").write_text(WAITS)
     train(folder, "one", "trainer.gradient_sum=tree")
     other = cluster.add_node(num_cpus=1)
