@@ -22,7 +22,7 @@ from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
 from .privacy.settings import DPSGD
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
-from .whole_batch import WholeBatch
+from .steps.whole_batch import WholeBatch
 
 
 def sum_of(losses: Iterable[Loss]) -> Loss:

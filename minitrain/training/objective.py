@@ -35,7 +35,7 @@ class Objective(Protocol):
     - ``is_likelihood``: an evaluation measures a negative log-likelihood in nats, whose exponential is a perplexity.
     - ``smooths``: the loss of training has parts that an evaluation leaves out.
     - ``inputs_and_groups(batch)`` with ``contrast``: the loss compares the samples of a batch, see
-      `minitrain.training.whole_batch`.
+      `minitrain.training.steps.whole_batch`.
     """
 
     def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, Any]:
@@ -74,7 +74,8 @@ class ModelWithLoss:
         loss_fn: ``forward(outputs, targets)`` and ``backward(dloss, cache)``, or a pair of such functions. The loss
             is ``Loss(total, count)``, or a number: the mean over the samples of the batch. A mean over anything else,
             such as over the targets that are not padding, cannot be split: return ``Loss(total, count)``. If there is a
-            ``plain()``, an evaluation uses the loss that it returns.
+            ``plain()``, an evaluation uses the loss that it returns. One that compares the samples of a batch has
+            ``compares_samples = True``, and returns ``Loss(total, count)``: see `ModelWithComparedLoss`.
 
     Attributes:
         classifies: whether the outputs are scores of classes, as the loss says.
@@ -150,6 +151,52 @@ class ModelWithLoss:
         self.model.backward(doutputs[0] if isinstance(doutputs, tuple) else doutputs, cache.model)
 
 
+class ModelWithComparedLoss(ModelWithLoss):
+    """A model and a loss that compares the samples of a batch, such as `SupervisedContrastiveLoss`.
+
+    In training, the loss sees the outputs of all micro-batches together, see `minitrain.training.steps.whole_batch`.
+
+    Args:
+        model: see `ModelWithLoss`; its outputs are one array (B, ...).
+        loss_fn: see `ModelWithLoss`; it has ``compares_samples = True``.
+
+    Attributes:
+        contrast: the loss of the outputs and targets of a whole batch.
+    """
+
+    def __init__(self, model: Any, loss_fn: Any) -> None:
+        super().__init__(model, loss_fn)
+        self.contrast = _OfWholeBatch(*self._training)
+
+    def inputs_and_groups(self, batch: Any) -> tuple[tuple[Any, ...], Any]:
+        """What ``forward`` takes of a batch, and the targets, which the loss takes besides the outputs."""
+        inputs, targets = inputs_and_targets(batch)
+        return (inputs, lengths_of(batch) if self._takes_lengths else None), targets
+
+    def forward(self, inputs: Any, lengths: Any = None, *, key: Key | None = None) -> tuple[Any, Any]:
+        """The model's outputs (B, ...) and the cache."""
+        settings = {"key": key} if self._takes_key else {}
+        if self._takes_lengths:
+            settings["lengths"] = lengths
+        outputs, cache = self.model.forward(inputs, **settings)
+        return outputs, cache
+
+    def backward(self, doutputs: Any, cache: Any) -> None:
+        """Add the gradients of the model's parameters, from that of its outputs."""
+        self.model.backward(doutputs, cache)
+
+
+class _OfWholeBatch(NamedTuple):
+    """A loss as `ModelWithComparedLoss` needs it: gradients of the outputs alone, in a tuple."""
+
+    forward: Callable[..., Any]
+    of_outputs: Callable[..., Any]
+
+    def backward(self, dtotal: Any, cache: Any) -> tuple[Any]:
+        found = self.of_outputs(dtotal, cache)
+        return (found[0] if isinstance(found, tuple) else found,)
+
+
 def _functions(loss_fn: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The forward and backward of a loss, whose losses are summed.
 
@@ -188,7 +235,7 @@ def objective_of(model: Any, loss_fn: Any = None) -> Any:
         ConfigError: if there is neither, or if it takes the random key as ``rng``.
     """
     if loss_fn is not None:
-        return ModelWithLoss(model, loss_fn)
+        return (ModelWithComparedLoss if getattr(loss_fn, "compares_samples", False) else ModelWithLoss)(model, loss_fn)
     if not (hasattr(model, "loss") and hasattr(model, "loss_backward")):
         raise ConfigError(
             f"{type(model).__name__} has no loss(batch) and loss_backward(cache) of its own: "

@@ -20,7 +20,7 @@ from .callbacks.control.guards import NaNGuard, SpikeGuard
 from .config import TrainingConfig
 from .privacy import DPSGD
 from .setup import Setup
-from .whole_batch import WholeBatch
+from .steps.whole_batch import WholeBatch
 
 ALIASES = {
     "train_dataloader": "train_data",

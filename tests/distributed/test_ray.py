@@ -43,13 +43,15 @@ class Waits(Callback):
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A Ray that runs already, of two machines with a core each, as far as Ray can tell."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory(prefix="r-", ignore_cleanup_errors=True) as place:  # sockets need a short path
-        head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": place}
+        monkeypatch.setenv("RAY_TMPDIR", place)
+        (Path(place) / "ray").mkdir()
+        head = {"num_cpus": 1, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             yield cluster

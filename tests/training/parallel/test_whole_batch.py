@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from minitrain.distributed import Group, run_ranks, valid_ranks
 from minitrain.distributed.rows import gather_rows
 from minitrain.errors import BadSampleError, NonFiniteError, ShapeError
+from minitrain.losses import SupervisedContrastiveLoss
 from minitrain.models.dual_encoder import DualEncoder, DualEncoderCache
 from minitrain.nn import ClipLoss, Linear, Module, SiglipLoss, pack
 from minitrain.ops.linear.dropout import dropout_backward, dropout_forward
@@ -168,6 +169,50 @@ def test_the_gradient_is_that_of_the_whole_batch(ranks, each, count, grouped, co
             assert parameter.grad.any()
             gradient = (before[path] - after[path]) * count / lr
             np.testing.assert_allclose(gradient, parameter.grad, rtol=1e-7, atol=1e-9)
+
+
+@settings(max_examples=8, deadline=None)
+@given(parts=st.sampled_from([1, 2, 4, 6]), count=st.integers(8, 13), reduction=st.sampled_from([None, "mean"]))
+def test_a_loss_function_that_compares_samples_sees_the_whole_batch(parts, count, reduction):
+    """Whoever is alone in a micro-batch has partners in others: the mean is over all with a partner in the batch."""
+    draw = np.random.default_rng(count)
+    batch = (draw.standard_normal((count, WIDTH)), draw.integers(0, 3, count))
+    loss_fn = SupervisedContrastiveLoss(0.5, reduction=reduction)
+    model, key, lr = Tower(3, np.float64), Key.from_seed(5), 1e-3
+    before = {path: array.copy() for path, array in model.state_dict().items()}
+    outputs, cache = model.forward(batch[0], key=key.fold(0))
+    expected, compared = SupervisedContrastiveLoss(0.5).forward(outputs, batch[1])
+    model.backward(SupervisedContrastiveLoss(0.5).backward(1.0, compared), cache)
+    gradients = {path: one.grad / expected.count for path, one in model.named_parameters()}
+
+    def work(group: Group) -> Any:
+        mine = Tower(3, np.float64)
+        one = Trainer(
+            model=mine,
+            loss_fn=loss_fn,
+            optimizer=SGD(mine, lr=lr),
+            train_data=[batch],
+            config=TrainingConfig(
+                batch_size=count,
+                gradient_accumulation_steps=parts,
+                max_steps=1,
+                precision="float64",
+                max_grad_norm=None,
+            ),
+            progress=False,
+            key=key,
+            group=group,
+        )
+        one.train()
+        weights = {path: array.tobytes() for path, array in mine.state_dict().items()}
+        for path, array in mine.state_dict().items():
+            np.testing.assert_allclose((before[path] - array) / lr, gradients[path], rtol=1e-7, atol=1e-9)
+        return weights, one.history.get_latest("train_loss")
+
+    alone = on_ranks(1, work)
+    assert alone[1] == pytest.approx(expected.mean, rel=1e-12)
+    for ranks in valid_ranks(parts)[1:]:
+        assert on_ranks(ranks, work) == alone
 
 
 def test_each_rank_by_itself_would_have_another_gradient():

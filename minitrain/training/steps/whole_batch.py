@@ -18,14 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..backend.arrays import Array, array_module
-from ..distributed.group import Alone, Group
-from ..distributed.rows import gather_rows
-from ..errors import BadSampleError, NonFiniteError
-from ..losses.gradient_caching import backward_in_parts, features_in_parts
-from ..ops.contract.loss import Loss
-from ..random import Key
-from .nonfinite import why_not_finite
+from ...backend.arrays import Array, array_module
+from ...distributed.group import Alone, Group
+from ...distributed.rows import gather_rows
+from ...errors import BadSampleError, NonFiniteError
+from ...losses.gradient_caching import backward_in_parts, features_in_parts
+from ...ops.contract.loss import Loss
+from ...random import Key
+from ..nonfinite import why_not_finite
 
 
 class Compared(NamedTuple):
