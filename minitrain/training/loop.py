@@ -22,7 +22,7 @@ from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
 from .privacy.settings import DPSGD
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
-from .steps.whole_batch import WholeBatch
+from .steps.whole_batch import Compared, WholeBatch
 
 
 def sum_of(losses: Iterable[Loss]) -> Loss:
@@ -99,13 +99,11 @@ def train_step(
         on_substep(loss)
         return Loss(number(loss.total), number(loss.count))
 
-    def losses_of_whole(whole: WholeBatch) -> Iterator[Loss]:
-        loss, cache = whole.loss()
-        if wait and not math.isfinite(to_number(loss.total)):
-            raise whole.why_not_finite(to_number(loss.total), model, cache)
+    def losses_of_whole(whole: WholeBatch, loss: Loss, cache: Compared) -> Iterator[Loss]:
         for first_sample in whole.backward(cache, *scaled):  # the loss belongs to the batch: it counts with sample 0
+            if first_sample == whole.parts[-1][0]:
+                on_substep(loss)
             yield Loss(0.0, 0.0) if first_sample else Loss(number(loss.total), number(loss.count))
-        on_substep(loss)
 
     if together is not None and gradients is not None:
         sums = (sum_of(starmap(loss_of, one_by_one(enumerate(part, first)))) for first, part in micro_batches)
@@ -113,8 +111,13 @@ def train_step(
     else:
         parts = list(micro_batches if gradients is None else one_by_one(micro_batches))
         shared = together is not None and together.group.size > 1
+        losses: Iterator[Loss]
         if WholeBatch.suits(objective) and gradients is None and (shared or len(parts) > 1):
-            losses = losses_of_whole(WholeBatch(objective, parts, key, None if together is None else together.group))
+            whole = WholeBatch(objective, parts, key, None if together is None else together.group)
+            loss, cache = whole.loss()
+            if wait and not math.isfinite(to_number(loss.total)):
+                raise whole.why_not_finite(to_number(loss.total), model, cache)  # on all ranks
+            losses = losses_of_whole(whole, loss, cache)
         else:
             losses = starmap(loss_of, parts)
         total, count = sum_of(losses) if together is None else together.add_up(model, losses, len(parts))

@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...backend.arrays import Array, array_module
 from ...distributed.group import Alone, Group
 from ...distributed.rows import gather_rows
@@ -59,18 +61,17 @@ class WholeBatch:
         return hasattr(objective, "inputs_and_groups") and hasattr(objective, "contrast")
 
     def loss(self) -> tuple[Loss, Compared]:
-        """The summed loss of the whole batch, the same on all ranks, and the cache."""
+        """The summed loss of the whole batch, the same on all ranks, and the cache. All ranks call it."""
         read = [self.objective.inputs_and_groups(part) for _, part in self.parts]
         inputs, groups = [one for one, _ in read], [some for _, some in read]
-        rows: list[Array] = []
-        if inputs:
-            rows += features_in_parts(self.objective, inputs, key=self._key(self.parts[0][0]))
+        rows: list[list[Array]] = []  # of each part: features, and groups if all parts of all ranks have some
         grouped = self._everywhere(all(some is not None for some in groups))
-        if grouped and inputs:
-            rows.append(array_module(groups[0]).concatenate(groups))  # (b,) of each part -> (n,)
+        for (first, _), one, some in zip(self.parts, inputs, groups, strict=True):
+            rows.append([*features_in_parts(self.objective, [one], key=self._key(first)), *([some] * grouped)])
+        whole = [array_module(kind[0]).concatenate(kind) for kind in zip(*rows, strict=True)]  # (b, ...) -> (n, ...)
         if self.group.size > 1:
-            rows = gather_rows(self.group, rows)
-        *features, numbers = rows if grouped else [*rows, None]
+            whole = self._gathered(whole, [len(row[0]) for row in rows])
+        *features, numbers = whole if grouped else [*whole, None]
         loss, cache = self.objective.contrast.forward(*features, numbers)
         return loss, Compared(inputs, cache)
 
@@ -98,6 +99,12 @@ class WholeBatch:
         every = [one for told in self.group.gather(mine) for one in told]  # in the order of the samples
         bad_sample, message = next((one for one in every if one[0]), every[0])
         return (BadSampleError if bad_sample else NonFiniteError)(message)
+
+    def _gathered(self, rows: Sequence[Array], sizes: Sequence[int]) -> list[Array]:
+        """The rows of all ranks in the order of the samples, whichever parts a rank has."""
+        mine = [np.arange(first, first + size) for (first, _), size in zip(self.parts, sizes, strict=True)]
+        places, *found = gather_rows(self.group, [np.concatenate(mine), *rows] if mine else [])
+        return found if (np.diff(places) > 0).all() else [array[np.argsort(places)] for array in found]
 
     def _key(self, first: int) -> Key | None:
         return None if self.key is None else self.key.at_sample(first)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minitrain.data.loading.batches import split_batch
 from minitrain.distributed import Group, run_ranks, valid_ranks
 from minitrain.distributed.rows import gather_rows
 from minitrain.errors import BadSampleError, NonFiniteError, ShapeError
@@ -20,9 +21,10 @@ from minitrain.ops.linear.dropout import dropout_backward, dropout_forward
 from minitrain.optim import SGD, AdamW, Constant
 from minitrain.random import Key
 from minitrain.training import Trainer, TrainingConfig
+from minitrain.training.steps.whole_batch import WholeBatch
 from tests.distributed.small_trainings import digest, history, on_ranks
 
-WIDTH, SPACE, PAIRS = 6, 4, 40
+WIDTH, SPACE = 6, 4
 
 
 class Pairs(NamedTuple):
@@ -246,6 +248,33 @@ def test_a_batch_with_fewer_samples_than_micro_batches():
     work = partial(result, train_data=Few(), batch=4, max_steps=3)
     alone = on_ranks(1, work)
     assert on_ranks(2, work) == on_ranks(4, work) == alone
+
+
+@settings(max_examples=10, deadline=None)
+@given(parts=st.integers(1, 7), ranks=st.sampled_from([1, 2, 3]), seed=st.integers(0, 99), grouped=st.booleans())
+def test_it_does_not_matter_which_parts_a_rank_has(parts, ranks, seed, grouped):
+    """In turn, or in any other order: the features are compared in the order of the samples."""
+    batch, key = pairs(seed, 9, grouped=grouped, dtype=np.float64), Key.from_seed(1)
+    owners = np.random.default_rng(seed).integers(0, ranks, parts)
+    owners[0] = 0  # what the loss itself learns counts with the first part, on rank 0
+    cut = split_batch(batch if grouped else Pairs(batch.images, batch.texts), parts)
+    model = dual_encoder(dtype=np.float64)
+    expected, cache = model.loss(batch, key=key)
+    model.loss_backward(cache)
+
+    def work(group: Group) -> Any:
+        mine = dual_encoder(dtype=np.float64)
+        whole = WholeBatch(mine, [cut[i] for i in range(parts) if owners[i] == group.rank], key, group)
+        loss, compared = whole.loss()
+        assert list(whole.backward(compared)) == [first for first, _ in whole.parts]
+        return loss, [one.grad.copy() for one in mine.parameters()]
+
+    found = run_ranks(ranks, work, patience=20)
+    for loss, _ in found:
+        np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    for number, parameter in enumerate(model.parameters()):
+        total = sum(gradients[number] for _, gradients in found)
+        np.testing.assert_allclose(total, parameter.grad, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("row", [0, 6, 10])
