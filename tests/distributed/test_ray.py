@@ -50,6 +50,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     with tempfile.TemporaryDirectory(prefix="r-", ignore_cleanup_errors=True) as place:  # sockets need a short path
         monkeypatch.setenv("RAY_TMPDIR", place)
+        monkeypatch.setenv("RAY_worker_niceness", "0")
         (Path(place) / "ray").mkdir()
         head = {"num_cpus": 1, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)

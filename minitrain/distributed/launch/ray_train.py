@@ -42,6 +42,7 @@ _QUIET = {
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every line of a worker comes twice
+    "RAY_worker_niceness": "0",  # Ray gives its workers 15: any other program would go before the training
     "RAY_DISABLE_MEMORY_MONITOR": "1",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
