@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.distributed.small_trainings import environment
-from tests.distributed.test_processes import PLUGIN, SETTINGS, TRAIN, folder, processes_in, summary, train
+from tests.distributed.test_processes import PLUGIN, SETTINGS, TRAIN, folder, processes_in, run, summary, train
 
 assert folder  # a fixture
 pytestmark = pytest.mark.sweeps
@@ -51,6 +51,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="r-", ignore_cleanup_errors=True) as place:  # sockets need a short path
         monkeypatch.setenv("RAY_TMPDIR", place)
         monkeypatch.setenv("RAY_worker_niceness", "0")
+        monkeypatch.setenv("MINITRAIN_SILENCE", "60")  # a busy machine shows no sign of life for a while
         (Path(place) / "ray").mkdir()
         head = {"num_cpus": 1, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -91,7 +92,8 @@ def test_a_machine_that_is_gone_leaves_fewer_ranks_and_the_same_bytes(folder: Pa
 def test_a_ray_that_runs_already_is_neither_joined_nor_stopped(folder: Path, cluster: Any):
     """Which has no room for the ranks: they train all the same, in a Ray of their own, which leaves nothing behind."""
     before = set(Path(tempfile.gettempdir()).glob("minitrain-ray-*"))
-    train(folder, "ray", "distributed=ray", "ranks=2")
+    result = run([*TRAIN, *SETTINGS, "run_dir=ray", "distributed=ray", "ranks=2"], folder, limit=LIMIT)
+    assert result.returncode == 0, result.stdout + result.stderr
     assert summary(folder / "ray")["state"]["step"] == 6
     assert set(Path(tempfile.gettempdir()).glob("minitrain-ray-*")) == before
     nodes = cluster.list_all_nodes()

@@ -28,8 +28,8 @@ from ...errors import ConfigError, WorkerError
 from ..micro_batches import valid_ranks
 from ..tcp import free_port
 
-ANSWER = 20.0
-"""Seconds in which a machine of a cluster must answer to count as there, after a failure."""
+ANSWER = 30.0
+"""Seconds in which a machine of a cluster must answer to count as there, after a failure; four times that for the first."""
 _QUIET = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
@@ -192,7 +192,7 @@ def workers_that_fit(ranks: int, micro_batches: int, room: int) -> int:
 def _room(cpus: int, *, careful: bool) -> int:
     """How many workers the machines can hold; if ``careful``, those machines that answer.
 
-    Ray may count a machine that is gone for half a minute more.
+    Ray may count a machine that is gone for half a minute more. An answer needs a new process there.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -206,6 +206,8 @@ def _room(cpus: int, *, careful: bool) -> int:
         for node in nodes
     }
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER)
+    if not answered:
+        answered, _ = ray.wait(list(asked), num_returns=1, timeout=3 * ANSWER)
     room = 0
     for reference in answered:
         try:
