@@ -29,7 +29,7 @@ from ..micro_batches import valid_ranks
 from ..tcp import free_port
 
 ANSWER = 30.0
-"""Seconds in which a machine of a cluster must answer after a failure, to count as there; the first has four times that."""
+"""Seconds in which a machine of a cluster must answer to count as there, after a failure."""
 _QUIET = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody

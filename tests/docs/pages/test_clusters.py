@@ -22,7 +22,8 @@ from tests.helpers.small_runs import TEXT
 PAGE = "docs/howto/clusters.md"
 SLURM = next(text for language, text in blocks(PAGE) if text.startswith("#!/bin/bash"))
 MPI_JOB: dict[str, Any] = next(yaml.safe_load(text) for language, text in blocks(PAGE) if language == "yaml")
-TINY = " ".join(one for one in SETTINGS if not one.startswith(("data.path", "trainer.gradient_accumulation_steps")))
+ELSEWHERE = ("data.path", "trainer.gradient_accumulation_steps", "trainer.batch_size")  # in the page, or larger
+TINY = " ".join([*(one for one in SETTINGS if not one.startswith(ELSEWHERE)), "trainer.batch_size=8"])
 
 # Names of the fields of an MPIJob, with their kinds, as in v2beta1/types.go of github.com/kubeflow/mpi-operator.
 # Of pods only what the page uses, from the API of Kubernetes 1.
@@ -165,6 +166,7 @@ def test_the_slurm_script_trains_saves_in_time_and_goes_on(cluster: Path) -> Non
     metrics = cluster / "run/metrics.jsonl"
     deadline = time.monotonic() + 300
     while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        assert first.poll() is None, first.communicate()[1]
         time.sleep(0.05)
     os.kill(child_of(first.pid), signal.SIGTERM)  # to the step, as --signal without B: does
     _, errors = first.communicate(timeout=200)
@@ -198,7 +200,7 @@ def test_the_launcher_of_the_mpi_job_trains_and_goes_on(cluster: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
-    train(cluster, "alone", "trainer.gradient_accumulation_steps=8", "trainer.gradient_sum=tree")
+    train(cluster, "alone", *TINY.split(), "trainer.gradient_accumulation_steps=8", "trainer.gradient_sum=tree")
     assert summary(cluster / "run") == summary(cluster / "alone")
 
 
