@@ -31,7 +31,7 @@ from minitrain.training import Callback, register_callback
 
 @register_callback("waits")
 class Waits(Callback):
-    \"\"\"Waits at step 3 until a file is there, and leaves one with its process, and whether PyTorch was imported.\"\"\"
+    \"\"\"Waits at step 3 until a file is there; leaves one with its process and whether PyTorch is there.\"\"\"
 
     def on_step_begin(self, view):
         rank = os.environ["MINITRAIN_RANK"]
@@ -52,6 +52,14 @@ def patiently(start: Callable[[], Any]) -> Any:
             if "timed out during startup" not in str(error):
                 raise
     return start()
+
+
+def is_there(process: str) -> bool:
+    """Whether a process lives."""
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture
@@ -88,12 +96,13 @@ def test_a_machine_that_is_gone_leaves_fewer_ranks_and_the_same_bytes(folder: Pa
         text=True,
     )
     deadline = time.monotonic() + LIMIT
-    while len(list(folder.glob("at-3-*-of-2"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+    ranks: list[str] = []
+    while len(ranks) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    ranks = [Path("/proc", path.read_text().split()[0]) for path in folder.glob("at-3-*-of-2")]
+        ranks = [words[0] for path in folder.glob("at-3-*-of-2") if (words := path.read_text().split())]
     cluster.remove_node(other, allow_graceful=False)
-    while len(ranks) == 2 and all(rank.exists() for rank in ranks) and time.monotonic() < deadline:
-        time.sleep(0.05)  # its workers end a moment after the machine, as Ray sees it
+    while all(map(is_there, ranks)) and time.monotonic() < deadline:
+        time.sleep(0.05)  # its worker ends a moment after the machine, as Ray sees it
     (folder / "go").touch()
     said, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, said + errors
