@@ -18,9 +18,9 @@ from ..folder.names import CHECKPOINTS, METRICS
 from .callbacks.base import Callback, sees_gradients
 from .callbacks.control.guards import NaNGuard, SpikeGuard
 from .config import TrainingConfig
-from .objective import WholeBatch
 from .privacy import DPSGD
 from .setup import Setup
+from .steps.whole_batch import WholeBatch
 
 ALIASES = {
     "train_dataloader": "train_data",
@@ -216,18 +216,12 @@ def check_ranks_fit(
     """Check that a training can be shared by ranks, and share the moments if the configuration says so.
 
     Raises:
-        ConfigError: if it is private, or its loss compares the samples of a batch, or it is on a GPU, or a callback
-            reads gradients that no rank has.
+        ConfigError: if it is on a GPU, or a callback reads gradients that no rank has, or 16 bits of them do not do.
     """
     if group is None:
         return
     if privacy is not None:
-        raise ConfigError("private training runs in one process: leave distributed and privacy apart")
-    if WholeBatch.suits(setup.objective) and group.size > 1:
-        raise ConfigError(
-            f"the loss of {type(setup.objective).__name__} compares the samples of a batch, which several ranks cannot "
-            "share yet: train it in one process"
-        )
+        privacy.share(group)
     if setup.device != "cpu" and group.size > 1:
         raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")
     if config.reduce_dtype != "float32":
@@ -244,6 +238,8 @@ def check_ranks_fit(
                 "not know yet: leave one of them out"
             )
         if config.zero == 2:
+            if privacy is not None:
+                raise ConfigError("zero=2 does not go with private training, which adds whole gradients: set zero=1")
             _check_nobody_reads_gradients(setup, callbacks)
         setup.optimizer.share(group)
 

@@ -21,6 +21,7 @@ from ...data.loading.parts import some_micro_batches
 from ...distributed.agreement import refuse_differences
 from ...distributed.group import Group
 from ...distributed.micro_batches import check_ranks
+from ...distributed.tree import TreeSum
 from ...errors import BadSampleError, CheckpointError, NonFiniteError
 from ...nn.core.nonfinite import first_bad_gradient, first_bad_parameter
 from ...ops.contract.loss import Loss
@@ -29,6 +30,7 @@ from ...records.facts import flat
 from ...versions import versions
 from ..config import TrainingConfig
 from ..feed import batch_to
+from ..privacy.gradients import PrivateGradients
 from ..setup import Setup
 from ..state import Control
 from .gradient_sum import GradientSum
@@ -138,6 +140,34 @@ class Together:
             reason = first_bad_parameter(model) or self._first_bad_gradient(model) or "its squares overflow"
             raise NonFiniteError(f"the gradient's norm is {total}: {reason}")
         return clip_to(total, max_norm, count=count)
+
+    def add_up_private(self, gradients: PrivateGradients, losses: Iterable[Loss]) -> Loss:
+        """Add the clipped gradients and the losses of all samples of all ranks; noise comes later, once for the whole.
+
+        Args:
+            gradients: adds up the clipped gradients of the samples; in the end those of all ranks.
+            losses: yields the summed loss of each of this rank's micro-batches, which may have no sample.
+
+        Returns:
+            The loss of the whole batch.
+
+        Raises:
+            NonFiniteError: on every rank, if a loss or a sample's gradient is not finite on one.
+        """
+        done: list[Loss] = []
+        error, tree = None, TreeSum([gradients.flat])
+        try:
+            for loss in losses:
+                done.append(loss)
+                last = len(done) == len(self.mine)
+                tree.add(last=last)
+                if not last:
+                    gradients.flat[...] = 0
+        except NonFiniteError as problem:
+            error = problem
+        total = self._share_losses(done, error)
+        self.group.all_reduce(gradients.flat)
+        return total
 
     def agree(self, control: Control, signal: int = 0) -> int:
         """Have all ranks follow the requests of rank 0, whose callbacks may look at clocks and files.
