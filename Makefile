@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-cuda test-slow test-sweeps test-versions test-settings coverage mutants bench gpu-report results tutorials docs lint format clean
+.PHONY: help venv train test test-peers test-cuda test-slow test-faults test-sweeps test-versions test-settings coverage mutants bench gpu-report results tutorials docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -38,6 +38,10 @@ test-cuda: $(VENV)/.installed-cuda-test ## compile the CUDA kernels and run them
 test-slow: $(VENV)/.installed-dev ## run the tests that take minutes
 	@echo "==> Testing, the slow part"
 	@$(PY) -m pytest -q -n 2 -m slow $(ARGS)
+
+test-faults: $(VENV)/.installed-dev ## kill, stop and starve the ranks of trainings, cut their network (up to an hour; all of it as root)
+	@echo "==> Testing what may befall ranks"
+	@$(PY) -m pytest -q -m slow tests/distributed/faults $(ARGS)
 
 test-sweeps: $(VENV)/.installed-sweeps ## test sweeps with Ray, all ways to stop them, and ranks on Ray (some minutes)
 	@echo "==> Testing sweeps, and ranks on Ray"

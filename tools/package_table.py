@@ -53,6 +53,7 @@ ORDER = [
     "tutorials",
     "benchmark",
     "profiling",
+    "scaling",
     "server",
     "cli",
 ]

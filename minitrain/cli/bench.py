@@ -29,6 +29,7 @@ examples:
   minitrain bench --config all             every size, about fifteen minutes
   minitrain bench --threads 1 --rounds 5
   minitrain bench --config baby --precision bfloat16
+  minitrain bench --scaling                1, 2, 4 and 8 ranks here, and what GPUs should do (ten minutes)
 
 exit codes: 0 done, 1 minitrain did not run, 2 something to correct in what was asked"""
 
@@ -58,17 +59,38 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--no-torch", action="store_true", help="train minitrain alone")
     parser.add_argument(
+        "--scaling",
+        action="store_true",
+        help="measure minitrain on several ranks of this machine instead, and compare with a model of it",
+    )
+    parser.add_argument("--ranks", default="1,2,4,8", metavar="N,N", help="with --scaling: how many (%(default)s)")
+    parser.add_argument(
         "--out", default="bench", metavar="FOLDER", help="folder for bench.json and bench.png (%(default)s)"
     )
     arguments = parser.parse_args(argv)
     for name in ("rounds", "steps", "threads"):
         if (value := getattr(arguments, name)) is not None and value < 1:
             raise UsageError(f"--{name} {value}: give 1 or more")
+    if arguments.scaling:
+        return _scaling(arguments)
     configs = tuple(SIZES) if arguments.config == "all" else (arguments.config,)
     settings = {name: getattr(arguments, name) for name in ("rounds", "steps", "threads", "precision")}
     settings["equal_instructions"] = arguments.equal_instructions
     _bench(configs, settings, not arguments.no_torch, Path(arguments.out))
     return 0
+
+
+def _scaling(arguments: Any) -> int:
+    from ..scaling.measured.runs import MICRO_BATCHES
+    from .measuring import scaling
+
+    valid = [count for count in range(1, MICRO_BATCHES + 1) if MICRO_BATCHES % count == 0]
+    ranks = [int(word) if word.strip().isdecimal() else 0 for word in arguments.ranks.split(",")]
+    if not set(ranks) <= set(valid):
+        raise UsageError(f"--ranks {arguments.ranks}: give some of {','.join(map(str, valid))}")
+    if arguments.config not in scaling.SIZES:
+        raise UsageError(f"--scaling --config {arguments.config}: give {' or '.join(scaling.SIZES)}")
+    return scaling.scaling(arguments.config, ranks, arguments.rounds or 5, arguments.steps or 10, Path(arguments.out))
 
 
 def _bench(configs: Sequence[str], settings: dict[str, Any], with_torch: bool, out: Path) -> None:

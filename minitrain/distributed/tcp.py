@@ -26,8 +26,12 @@ from .lines import MEMORY, Add, Shared, Stream, offer, take
 
 Place = tuple[str, int]
 """Host and port."""
+GREETING = 20.0
+"""Seconds within which rank 0 must greet a rank that has come; whoever comes has half of it to say who it is."""
+_WELCOME = "minitrain"
 LONGEST = 1 << 20
 """Bytes of a greeting."""
+_BYTES_ACKED = 120  # where ``struct tcp_info`` of linux/tcp.h has ``tcpi_bytes_acked``
 _LOOK = 0.25  # seconds between two looks at ``failure``
 
 
@@ -109,9 +113,22 @@ class TcpGroup(Group):
                     elif (now := self._lines[rank].events(rank in sending, rank in receiving)) != before:
                         selector.modify(key.fileobj, now, rank)
 
+    def sent(self) -> int | None:
+        """Bytes sent so far: those that the other ranks' systems have acknowledged, and those through shared memory.
+
+        ``None`` where the system does not tell.
+        """
+        if not hasattr(socket, "TCP_INFO"):
+            return None
+        infos = [peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136) for peer in self._peers.values()]
+        if any(len(info) < 136 for info in infos):  # before Linux 4.1
+            return None
+        through_memory = sum(line.sent for line in self._lines.values() if isinstance(line, Shared))
+        return through_memory + sum(int(struct.unpack_from("Q", info, _BYTES_ACKED)[0]) for info in infos)
+
     def close(self) -> None:
         """Close all connections."""
-        for one in (self._lines | self._peers).values():  # of one that failed while it began, some have no line
+        for one in (self._peers | self._lines).values():  # of one that failed while it began, some have no line
             one.close()
         self._peers.clear()
         self._lines.clear()
@@ -151,11 +168,13 @@ class TcpGroup(Group):
             if self.rank == 0:
                 while len(self._peers) < self.size - 1:
                     rank, place = self._accept(listener, token, deadline)
+                    send_json(self._peers[rank], _WELCOME)
                     places[str(rank)] = place
                 for peer in self._peers.values():
                     send_json(peer, places)
             else:
                 self._peers[0] = self._connect(root, token, mine, deadline)
+                self._require_welcome(root, deadline)
                 places = receive_json(self._peers[0])
                 for rank in range(1, self.rank):
                     host, port = places[str(rank)]
@@ -166,8 +185,31 @@ class TcpGroup(Group):
         for rank, peer in sorted(self._peers.items()):
             self.address = peer.getsockname()[0]
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._lines[rank] = _line(peer, memory, first=self.rank < rank)
+            try:
+                self._lines[rank] = _line(peer, memory, first=self.rank < rank)
+            except (OSError, ValueError) as error:
+                raise PeerLost(f"rank {self.rank}: rank {rank} ended while the ranks met") from error
             peer.setblocking(False)
+
+    def _require_welcome(self, root: Place, deadline: float) -> None:
+        """Make sure that it is rank 0 who listens there: it greets at once, though other ranks may come much later."""
+        peer = self._peers[0]
+        peer.settimeout(max(0.01, min(GREETING, deadline - time.monotonic())))
+        try:
+            found = receive_json(peer)
+        except (PeerLost, ConnectionError) as error:
+            raise PeerLost(
+                f"rank {self.rank}: the connection to {root[0]}:{root[1]} ended while the ranks met: rank 0 ended, or "
+                "has another MINITRAIN_TOKEN, or something else uses this port"
+            ) from error
+        except (OSError, ValueError):
+            found = None
+        if found != _WELCOME:
+            raise PeerLost(
+                f"rank {self.rank}: what listens at {root[0]}:{root[1]} is no rank of this training: choose a free "
+                "port, MINITRAIN_ROOT=HOST:PORT"
+            )
+        peer.settimeout(max(0.01, deadline - time.monotonic()))
 
     def _accept(self, listener: socket.socket, token: str, deadline: float) -> tuple[int, list[Any]]:
         """The next rank that comes, and where it listens. Whoever is not of this group is turned away."""
@@ -178,12 +220,14 @@ class TcpGroup(Group):
             except TimeoutError:
                 missing = [str(rank) for rank in range(self.rank + 1, self.size) if rank not in self._peers]
                 raise PeerLost(f"rank {self.rank}: rank {' and '.join(missing)} did not come in time") from None
-            peer.settimeout(max(0.01, deadline - time.monotonic()))
+            # A stranger who says nothing does not keep the others waiting until the end.
+            peer.settimeout(max(0.01, min(GREETING / 2, deadline - time.monotonic())))
             try:
                 hello = receive_json(peer)
                 if hmac.compare_digest(str(hello["token"]).encode(), token.encode()):
                     rank = int(hello["rank"])
                     self._peers[rank] = peer
+                    peer.settimeout(max(0.01, deadline - time.monotonic()))
                     return rank, list(hello["place"])
             except (OSError, PeerLost, ValueError, KeyError, TypeError):
                 pass

@@ -219,6 +219,38 @@ def test_missing_ranks_and_used_ports_are_named():
         TcpGroup(1, 2, root, token="", wait=0.2)
 
 
+def test_what_listens_but_is_no_rank_is_not_waited_for(monkeypatch):
+    """It may say nothing, or something else; a rank that says nothing does not keep rank 0 from the others."""
+    import socket
+
+    monkeypatch.setattr("minitrain.distributed.tcp.GREETING", 0.4)
+    for said in (b"", b"SSH-2.0-OpenSSH_9.9\r\n"):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+
+            def greet(other: socket.socket = other, said: bytes = said) -> None:
+                peer, _ = other.accept()
+                peer.sendall(said)
+                threading.Event().wait(1)
+                peer.close()
+
+            thread = threading.Thread(target=greet)
+            thread.start()
+            with pytest.raises(PeerLost, match="is no rank of this training: choose a free port"):
+                TcpGroup(1, 2, ("127.0.0.1", other.getsockname()[1]), token="", wait=20)
+            thread.join()
+    root = ("127.0.0.1", free_port())
+    main = threading.Thread(target=lambda: TcpGroup(0, 2, root, token="", wait=20).close())
+    main.start()
+    for _ in range(100):
+        try:
+            silent = socket.create_connection(root)
+            break
+        except OSError:
+            threading.Event().wait(0.05)
+    with silent, TcpGroup(1, 2, root, token="", wait=20):
+        main.join()
+
+
 def test_a_group_of_one_changes_nothing():
     array = np.arange(3.0)
     for group in (Alone(), *run_ranks(1, lambda group: group)):
