@@ -111,7 +111,7 @@ class TcpGroup(Group):
 
     def close(self) -> None:
         """Close all connections."""
-        for one in (self._lines | self._peers).values():  # of one that failed while it began, some have no line
+        for one in (self._peers | self._lines).values():  # of one that failed while it began, some have no line
             one.close()
         self._peers.clear()
         self._lines.clear()
