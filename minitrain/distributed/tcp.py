@@ -166,7 +166,10 @@ class TcpGroup(Group):
         for rank, peer in sorted(self._peers.items()):
             self.address = peer.getsockname()[0]
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._lines[rank] = _line(peer, memory, first=self.rank < rank)
+            try:
+                self._lines[rank] = _line(peer, memory, first=self.rank < rank)
+            except (OSError, ValueError) as error:
+                raise PeerLost(f"rank {self.rank}: rank {rank} ended while the ranks met") from error
             peer.setblocking(False)
 
     def _accept(self, listener: socket.socket, token: str, deadline: float) -> tuple[int, list[Any]]:
