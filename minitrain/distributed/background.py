@@ -6,6 +6,7 @@ makes none itself: it calls `Background.wait` before.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable
@@ -75,6 +76,7 @@ class _Batch(threading.Thread):
 
     def __init__(self, most: int | None) -> None:
         super().__init__(name="minitrain-collectives", daemon=True)
+        self.context = contextvars.copy_context()  # such as how NumPy treats an overflow
         self.queue: SimpleQueue[Work | None] = SimpleQueue()
         self.free = None if most is None else threading.Semaphore(most)
         self.error: BaseException | None = None
@@ -87,6 +89,9 @@ class _Batch(threading.Thread):
         self.queue.put(work)
 
     def run(self) -> None:
+        self.context.run(self._call_all)
+
+    def _call_all(self) -> None:
         while (work := self.queue.get()) is not None:
             if self.error is None:
                 started = time.perf_counter()

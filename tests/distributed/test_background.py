@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from minitrain.distributed.background import Background
@@ -67,3 +68,12 @@ def test_what_is_abandoned_ends_by_itself():
     while any(thread.name == "minitrain-collectives" for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_the_context_is_that_of_the_thread_that_submits():
+    """Where float16 may overflow, it may do so in the background too."""
+    background, found = Background(), []
+    with np.errstate(over="ignore"):
+        background.submit(lambda: found.append(np.geterr()["over"]))
+        background.wait()
+    assert found == ["ignore"] != [np.geterr()["over"]]
