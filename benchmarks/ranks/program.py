@@ -76,6 +76,10 @@ class Ranks:
         if bandwidth:
             link.exchange = self.plain_exchange
         self.group.exchange = link  # type: ignore[method-assign]
+        if bandwidth:  # all goes through the link
+            self.group.exchange_adding = lambda *messages: False  # type: ignore[method-assign]
+        else:
+            vars(self.group).pop("exchange_adding", None)
         options = {"overlap": overlap, "scatter": zero == 2, "half": dtype == "bfloat16"}
         self.together = Together(self.group, self.group.size, **options)
         if zero and self.program.optimizer._shared is None:
